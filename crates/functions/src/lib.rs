@@ -1,0 +1,2 @@
+//! The functions host: discovers apps, supervises workers, dispatches triggers, applies bindings.
+pub mod contract;
