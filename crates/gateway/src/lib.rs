@@ -1,1 +1,27 @@
-//! gateway
+//! The gateway decides whether a request may pass, and where to.
+//!
+//! Three layers, each in a file of its own: the policy as data ([`Options`], [`Route`] in `route.rs`), matching, which is
+//! pure (`matching.rs`), and enforcement, the only part that touches a live request (`enforce.rs`).
+//!
+//! Not its concern: sockets (those are `edge`'s), and what the services behind it mean. It knows them by name only, as
+//! [`Upstream`]s that the binary hands in; an upgrade passes through untouched, because it travels in the request's
+//! extensions.
+//!
+//! Know these first: [`Options`], [`Route`], [`Service`].
+
+mod enforce;
+mod error;
+mod matching;
+mod metrics;
+mod options;
+mod route;
+mod static_files;
+
+pub use enforce::{Service, Upstream};
+pub use error::ConfigError;
+pub use options::Options;
+pub use route::{Route, Target};
+
+/// The body of requests and responses, as every room of the house passes them on.
+pub type Body =
+    http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, Box<dyn std::error::Error + Send + Sync>>;

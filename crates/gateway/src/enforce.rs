@@ -1,0 +1,145 @@
+//! What happens to a live request: headers that only we may set are taken off, the route is matched once, and the
+//! request goes to its target.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, HeaderName, Request, Response};
+use prometheus_client::registry::Registry;
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+use crate::error::Refusal;
+use crate::matching::Table;
+use crate::metrics::{Metrics, RequestLabels};
+use crate::static_files::Directory;
+use crate::{Body, ConfigError, Options, Target};
+
+/// A service in this process that routes may lead to.
+pub type Upstream = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// The gateway as a service over requests. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Service {
+    compiled: Arc<Compiled>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    table: Table<Step>,
+    metrics: Metrics,
+}
+
+/// What a matched route does, resolved when the configuration is loaded.
+#[derive(Debug)]
+struct Step {
+    /// The route's path, as a metric label.
+    label: String,
+    action: Action,
+}
+
+#[derive(Debug)]
+enum Action {
+    Forward(Upstream),
+    ReadFile(Directory),
+}
+
+impl Service {
+    /// Compiles the routes. `upstreams` are the services of this process, by the name that routes call them by.
+    pub fn new(
+        options: &Options,
+        upstreams: &BTreeMap<String, Upstream>,
+        registry: &mut Registry,
+    ) -> Result<Self, ConfigError> {
+        let mut rows = Vec::with_capacity(options.routes.len());
+        for route in &options.routes {
+            let action = match route.target()? {
+                Target::Service(name) => match upstreams.get(&name) {
+                    Some(upstream) => Action::Forward(upstream.clone()),
+                    None => {
+                        let known: Vec<_> = upstreams.keys().map(String::as_str).collect();
+                        return Err(ConfigError::UnknownService {
+                            path: route.path.clone(),
+                            service: name,
+                            known: known.join(", "),
+                        });
+                    }
+                },
+                Target::Directory(directory) => Action::ReadFile(Directory::new(directory)),
+            };
+            rows.push((route.path.clone(), Step { label: route.path.clone(), action }));
+        }
+        let table = Table::new(rows).map_err(|path| ConfigError::Duplicate { path })?;
+        Ok(Self { compiled: Arc::new(Compiled { table, metrics: Metrics::register(registry) }) })
+    }
+}
+
+impl Compiled {
+    /// Matches the request and begins its way; what is left to wait for is the answer.
+    ///
+    /// Not an `async fn`: a service's future that is made inside an `async` block loses its `'static` body type, and with
+    /// it `Send` (rust-lang/rust#110338).
+    fn enforce(self: Arc<Self>, mut request: Request<Body>) -> Answer {
+        strip_platform_headers(request.headers_mut());
+        let path = request.uri().path().to_owned();
+        let Some(matched) = self.table.find(&path) else {
+            let response = Refusal::NoRoute.respond();
+            self.count("none", &response);
+            return Box::pin(std::future::ready(Ok(response)));
+        };
+        let label = matched.target.label.clone();
+        let answer: Answer = match &matched.target.action {
+            Action::Forward(upstream) => Box::pin(upstream.clone().oneshot(request)),
+            Action::ReadFile(directory) => {
+                let (head, _) = request.into_parts();
+                let (directory, rest) = (directory.clone(), matched.rest.to_owned());
+                Box::pin(async move { Ok(directory.respond(&head.method, &head.headers, &rest).await) })
+            }
+        };
+        Box::pin(async move {
+            let response = answer.await?;
+            self.count(&label, &response);
+            Ok(response)
+        })
+    }
+
+    fn count(&self, route: &str, response: &Response<Body>) {
+        let labels = RequestLabels { route: route.to_owned(), status: response.status().as_u16() };
+        self.metrics.requests.get_or_create(&labels).inc();
+    }
+}
+
+impl tower::Service<Request<Body>> for Service {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Arc::clone(&self.compiled).enforce(request)
+    }
+}
+
+/// Removes the headers by which the platform vouches for a caller: whoever could send them from outside could be
+/// anybody. App Service does the same at its front end.
+fn strip_platform_headers(headers: &mut HeaderMap) {
+    let vouching = |name: &HeaderName| {
+        name.as_str().starts_with("x-ms-client-principal") || name.as_str().starts_with("x-ms-token-")
+    };
+    let forged: Vec<HeaderName> = headers.keys().filter(|name| vouching(name)).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! The gateway seen from outside: a request in, a text out.
+
+use std::collections::BTreeMap;
+
+use expect_test::{Expect, expect};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use prometheus_client::registry::Registry;
+use tower::{ServiceExt, service_fn};
+
+use super::*;
+use crate::Route;
+
+fn body(text: String) -> Body {
+    Full::from(text).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A service that says what reached it.
+fn echo() -> Upstream {
+    Upstream::new(service_fn(|request: Request<Body>| async move {
+        let names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
+        Ok(Response::new(body(format!("echo {} [{}]", request.uri().path(), names.join(" ")))))
+    }))
+}
+
+fn gateway(folder: &std::path::Path) -> Service {
+    let routes =
+        vec![Route::to_service("/api", "functions"), Route::to_directory("/", folder.join("public"))];
+    let upstreams = BTreeMap::from([("functions".to_owned(), echo())]);
+    Service::new(&Options { routes }, &upstreams, &mut Registry::default()).expect("the routes are right")
+}
+
+async fn ask(gateway: &Service, request: Request<Body>) -> String {
+    let Ok(response) = gateway.clone().oneshot(request).await;
+    let (head, content) = response.into_parts();
+    let content = content.collect().await.expect("the body can be read").to_bytes();
+    let mut text = format!("{}\n", head.status.as_u16());
+    for name in ["content-type", "content-length", "allow"] {
+        if let Some(value) = head.headers.get(name) {
+            text += &format!("{name}: {}\n", value.to_str().expect("a header is text"));
+        }
+    }
+    text + &String::from_utf8_lossy(&content) + "\n"
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn check(method: Method, path: &str, headers: &[(&str, &str)], expected: Expect) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let public = folder.path().join("public");
+    std::fs::create_dir_all(public.join("deep")).expect("a folder can be made");
+    std::fs::write(public.join("index.html"), "<p>home").expect("a file can be written");
+    std::fs::write(public.join("deep/app.js"), "run()").expect("a file can be written");
+    std::fs::write(public.join(".env"), "secret").expect("a file can be written");
+    std::fs::write(folder.path().join("secret.txt"), "secret").expect("a file can be written");
+    std::os::unix::fs::symlink(folder.path().join("secret.txt"), public.join("link.txt"))
+        .expect("a link can be made");
+    let mut request = Request::builder().method(method).uri(format!("http://localhost:8080{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body(String::new())).expect("the request is right");
+    expected.assert_eq(&ask(&gateway(folder.path()), request).await);
+}
+
+#[test]
+fn services_get_the_whole_path_and_never_forged_headers() {
+    let forged = [("x-ms-client-principal-id", "root"), ("X-MS-TOKEN-AAD-ID-TOKEN", "x"), ("accept", "*/*")];
+    check(
+        Method::POST,
+        "/api/cards?x=1",
+        &forged,
+        expect![[r#"
+        200
+        echo /api/cards [accept]
+    "#]],
+    );
+}
+
+#[test]
+fn folders_answer_with_their_index() {
+    check(
+        Method::GET,
+        "/",
+        &[],
+        expect![[r#"
+        200
+        content-type: text/html; charset=utf-8
+        content-length: 7
+        <p>home
+    "#]],
+    );
+    check(
+        Method::HEAD,
+        "/deep/app.js",
+        &[],
+        expect![[r#"
+        200
+        content-type: text/javascript; charset=utf-8
+        content-length: 5
+
+    "#]],
+    );
+}
+
+#[test]
+fn nothing_outside_the_folder_is_read() {
+    for path in [
+        "/../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/link.txt",
+        "/.env",
+        "/deep",
+        "/no.txt",
+        "/%00",
+        "/a%5c..%5cb",
+    ] {
+        check(
+            Method::GET,
+            path,
+            &[],
+            expect![[r#"
+            404
+            content-type: application/json
+            {"error":{"code":"gateway-no-file","message":"There is no such file in the folder that this route serves."}}
+        "#]],
+        );
+    }
+}
+
+#[test]
+fn files_are_only_read() {
+    check(
+        Method::POST,
+        "/index.html",
+        &[],
+        expect![[r#"
+        405
+        content-type: application/json
+        allow: GET, HEAD
+        {"error":{"code":"gateway-file-method","message":"Files are only read: use GET or HEAD."}}
+    "#]],
+    );
+}
+
+#[test]
+fn an_unchanged_file_is_not_sent_again() {
+    check(
+        Method::GET,
+        "/index.html",
+        &[("if-none-match", "*")],
+        expect![[r#"
+        304
+
+    "#]],
+    );
+}
+
+#[test]
+fn wrong_routes_are_refused_when_they_are_loaded() {
+    let compile = |route: Route| {
+        let options = Options { routes: vec![route.clone(), Route::to_directory("/", "public")] };
+        let upstreams = BTreeMap::from([("functions".to_owned(), echo())]);
+        Service::new(&options, &upstreams, &mut Registry::default())
+            .expect_err("the route is wrong")
+            .to_string()
+    };
+    let both = Route { directory: Some("x".into()), ..Route::to_service("/a", "functions") };
+    let found = [
+        compile(Route::to_service("api", "functions")),
+        compile(both),
+        compile(Route::to_service("/a", "function")),
+        compile(Route::to_service("/", "functions")),
+    ];
+    expect![[r#"
+        the route path "api" must start with '/' and hold neither '?' nor '#'
+        the route "/a" must name exactly one of `service` and `directory`
+        the route "/a" leads to the service "function", which does not run here; there are: functions
+        two routes have the path "/"; keep one of them"#]]
+    .assert_eq(&found.join("\n"));
+}

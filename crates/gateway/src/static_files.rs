@@ -1,0 +1,156 @@
+//! Files of a folder, read only.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt, Empty, StreamBody};
+use tokio::io::AsyncReadExt;
+
+use crate::Body;
+use crate::error::Refusal;
+
+/// How much of a file is in memory at a time for each request, in bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// A folder that requests may read below.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    root: PathBuf,
+}
+
+impl Directory {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Answers with the file at `rest`, the part of the path below the route; a folder answers with its `index.html`.
+    pub(crate) async fn respond(&self, method: &Method, headers: &HeaderMap, rest: &str) -> Response<Body> {
+        if method != Method::GET && method != Method::HEAD {
+            return Refusal::FileMethod.respond();
+        }
+        let Some(relative) = relative_path(rest) else { return Refusal::NoFile.respond() };
+        match self.open(&relative).await {
+            Ok(found) => found.respond(method, headers),
+            Err(cause) if is_absent(&cause) => Refusal::NoFile.respond(),
+            Err(cause) => {
+                tracing::warn!(file = %self.root.join(&relative).display(), %cause, "a file could not be read");
+                Refusal::FileUnreadable.respond()
+            }
+        }
+    }
+
+    async fn open(&self, relative: &Path) -> io::Result<Found> {
+        let root = tokio::fs::canonicalize(&self.root).await?;
+        let mut path = tokio::fs::canonicalize(root.join(relative)).await?;
+        if tokio::fs::metadata(&path).await?.is_dir() {
+            path = tokio::fs::canonicalize(path.join("index.html")).await?;
+        }
+        // A symbolic link may lead out of the folder; what it points at was not meant to be served.
+        if !path.starts_with(&root) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let file = tokio::fs::File::open(&path).await?;
+        let metadata = file.metadata().await?;
+        if !metadata.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
+        Ok(Found {
+            file,
+            bytes: metadata.len(),
+            etag: etag(metadata.len(), modified),
+            content_type: content_type(&path),
+        })
+    }
+}
+
+struct Found {
+    file: tokio::fs::File,
+    bytes: u64,
+    etag: String,
+    content_type: HeaderValue,
+}
+
+impl Found {
+    fn respond(self, method: &Method, headers: &HeaderMap) -> Response<Body> {
+        let unchanged = headers
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|tag| tag.trim() == self.etag || tag.trim() == "*");
+        let etag =
+            HeaderValue::from_str(&self.etag).expect("an etag is made of hexadecimal digits and quotes");
+        let content = if unchanged || method == Method::HEAD {
+            Empty::new().map_err(|never| match never {}).boxed_unsync()
+        } else {
+            stream(self.file, self.bytes)
+        };
+        let mut response = Response::new(content);
+        let answer = response.headers_mut();
+        answer.insert(header::ETAG, etag);
+        // The browser asks each time, and is told 304 where nothing changed: files on a disk change without notice.
+        answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        answer.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if unchanged {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        answer.insert(header::CONTENT_TYPE, self.content_type);
+        answer.insert(header::CONTENT_LENGTH, self.bytes.into());
+        response
+    }
+}
+
+/// The file's bytes, a chunk at a time, and never more than were announced.
+fn stream(file: tokio::fs::File, bytes: u64) -> Body {
+    let chunks = futures_util::stream::unfold((file.take(bytes), false), |(mut file, ended)| async move {
+        if ended {
+            return None;
+        }
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        match (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).await {
+            Ok(0) => None,
+            Ok(_) => Some((Ok(http_body::Frame::data(Bytes::from(chunk))), (file, false))),
+            Err(cause) => Some((Err(cause.into()), (file, true))),
+        }
+    });
+    BodyExt::boxed_unsync(StreamBody::new(chunks))
+}
+
+/// The path below the folder, or `None` where it would leave it or cannot name a file.
+fn relative_path(rest: &str) -> Option<PathBuf> {
+    let decoded = percent_encoding::percent_decode_str(rest.trim_start_matches('/')).decode_utf8().ok()?;
+    if decoded.contains('\0') || decoded.contains('\\') {
+        return None;
+    }
+    let path = PathBuf::from(decoded.as_ref());
+    let plain = path.components().all(|component| matches!(component, Component::Normal(_)));
+    // Names with a leading dot hold settings and secrets (`.env`, `.git`), never pages.
+    let hidden = path.components().any(|component| component.as_os_str().to_string_lossy().starts_with('.'));
+    (plain && !hidden).then_some(path)
+}
+
+fn is_absent(cause: &io::Error) -> bool {
+    matches!(
+        cause.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
+    )
+}
+
+fn etag(bytes: u64, modified: SystemTime) -> String {
+    let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("\"{bytes:x}-{:x}\"", since.as_nanos())
+}
+
+fn content_type(path: &Path) -> HeaderValue {
+    let guess = mime_guess::from_path(path).first_or_octet_stream();
+    let text = guess.type_() == mime_guess::mime::TEXT
+        || guess.subtype() == "javascript"
+        || guess.subtype() == "json";
+    let value = if text { format!("{guess}; charset=utf-8") } else { guess.to_string() };
+    HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}
