@@ -1,1 +1,29 @@
-//! signalr-protocol
+//! The SignalR hub protocol in the words of its specification: framing, handshake, the nine hub messages in JSON and
+//! MessagePack, the negotiate answer, and the multi-protocol payload of the service's REST interface.
+//!
+//! Not its concern: sockets, WebSocket frames, clocks, who receives what. It reads bytes and writes bytes.
+//!
+//! Know these first: [`HubProtocol`], [`HubMessage`], [`Splitter`], [`peek`].
+//! Start reading at `message.rs`; `json.rs` and `msgpack.rs` are the two encodings of it.
+
+mod framing;
+mod handshake;
+mod json;
+mod message;
+mod msgpack;
+mod negotiate;
+mod payloads;
+mod transcode;
+
+pub use framing::{FrameStart, finish_frame};
+pub use framing::{FramingError, RECORD_SEPARATOR, Splitter, next_message, write_frame_start};
+pub use handshake::{HANDSHAKE_ACCEPTED, HandshakeError, HandshakeRequest, handshake_refused};
+pub use message::{
+    CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, HubProtocol, Invocation,
+    MessageKind, ParseError, Peek, Sequenced, StreamItem, TransferFormat, parse, peek,
+};
+pub use negotiate::{
+    NEGOTIATE_VERSION_MAX, NegotiateAnswer, NegotiateError, Redirect, Transport, negotiate_version,
+};
+pub use payloads::{PayloadsError, parse_payloads};
+pub use transcode::{TranscodeError, json_to_msgpack, msgpack_to_json};

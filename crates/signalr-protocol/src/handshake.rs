@@ -1,0 +1,99 @@
+//! The handshake: one JSON record from the client, one back. Both end with 0x1E, whatever protocol is agreed on.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::{HubProtocol, RECORD_SEPARATOR};
+
+/// The answer to a handshake that was understood.
+pub const HANDSHAKE_ACCEPTED: &[u8] = b"{}\x1e";
+
+/// What a client asks for in its first record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandshakeRequest {
+    /// The encoding of everything that follows.
+    pub protocol: HubProtocol,
+    /// The version of the hub protocol: 1, or 2 where the client can reconnect statefully.
+    pub version: u32,
+}
+
+/// Why a handshake is refused. The text is what [`handshake_refused`] sends to the client.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The record is not a handshake request.
+    #[error("the first message must be a handshake such as {{\"protocol\":\"json\",\"version\":1}}")]
+    Malformed(#[source] serde_json::Error),
+    /// The protocol is none that we speak.
+    #[error("the hub protocol '{0}' is not supported; use 'json' or 'messagepack'")]
+    Protocol(String),
+    /// The version is none that we speak.
+    #[error("version {0} of the hub protocol is not supported; use version 1")]
+    Version(u32),
+}
+
+impl HandshakeRequest {
+    /// Reads the payload of the first record, without its separator. The client asks for version 2 only where negotiate
+    /// offered stateful reconnect, but it is told apart from version 1 by sequence messages alone, so both are accepted.
+    pub fn parse(record: &[u8]) -> Result<Self, HandshakeError> {
+        #[derive(Deserialize)]
+        struct Wire<'a> {
+            #[serde(borrow)]
+            protocol: Cow<'a, str>,
+            version: u32,
+        }
+        let wire: Wire<'_> = serde_json::from_slice(record).map_err(HandshakeError::Malformed)?;
+        let Some(protocol) = HubProtocol::from_name(&wire.protocol) else {
+            // Only the beginning of a name that anybody may send comes back to them.
+            return Err(HandshakeError::Protocol(wire.protocol.chars().take(64).collect()));
+        };
+        if !(1..=2).contains(&wire.version) {
+            return Err(HandshakeError::Version(wire.version));
+        }
+        Ok(Self { protocol, version: wire.version })
+    }
+}
+
+/// The record that refuses a handshake; the connection is closed after it.
+pub fn handshake_refused(why: &str) -> Vec<u8> {
+    let mut record = serde_json::json!({ "error": why }).to_string().into_bytes();
+    record.push(RECORD_SEPARATOR);
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(record: &str, expected: &str) {
+        let outcome = match HandshakeRequest::parse(record.as_bytes()) {
+            Ok(request) => format!("{} {}", request.protocol.name(), request.version),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(outcome, expected);
+    }
+
+    #[test]
+    fn handshakes_are_read_in_any_property_order() {
+        check(r#"{"protocol":"json","version":1}"#, "json 1");
+        check(r#"{"version":1,"protocol":"messagepack","extra":[1]}"#, "messagepack 1");
+        check(r#"{"protocol":"json","version":2}"#, "json 2");
+    }
+
+    #[test]
+    fn refusals_say_what_is_wrong() {
+        check(
+            r#"{"protocol":"blazorpack","version":1}"#,
+            "the hub protocol 'blazorpack' is not supported; use 'json' or 'messagepack'",
+        );
+        check(
+            r#"{"protocol":"json","version":7}"#,
+            "version 7 of the hub protocol is not supported; use version 1",
+        );
+        let malformed = "the first message must be a handshake such as {\"protocol\":\"json\",\"version\":1}";
+        for record in [r#"{"type":6}"#, "", "[]", r#"{"protocol":"json","version":-1}"#] {
+            check(record, malformed);
+        }
+        assert_eq!(handshake_refused("a \"b\""), b"{\"error\":\"a \\\"b\\\"\"}\x1e");
+    }
+}

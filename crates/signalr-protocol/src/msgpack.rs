@@ -1,0 +1,289 @@
+//! Hub messages as MessagePack: an array whose first element is the type. Elements beyond the known ones are ignored, so that
+//! a newer peer may append some ("MessagePack Hub Protocol Encoding").
+
+use rmp::encode;
+
+pub(crate) mod reader;
+
+use crate::framing::{finish_frame, write_frame_start};
+use crate::message::{
+    CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, Invocation, MessageKind,
+    ParseError, Peek, Sequenced, StreamItem,
+};
+use crate::{HubProtocol, TranscodeError, transcode};
+use reader::{Reader, Token};
+
+/// Kinds of completion: element 3 of type 3.
+const COMPLETION_ERROR: u64 = 1;
+const COMPLETION_VOID: u64 = 2;
+const COMPLETION_VALUE: u64 = 3;
+
+const INFALLIBLE: &str = "a vector takes every byte";
+
+pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
+    let mut reader = Reader::new(payload);
+    let elements = Elements::begin(&mut reader)?;
+    let kind = MessageKind::from(reader.unsigned()?);
+    Ok(match kind {
+        MessageKind::Invocation => HubMessage::Invocation(invocation(&mut reader, elements)?),
+        MessageKind::StreamInvocation => {
+            let invocation = invocation(&mut reader, elements)?;
+            if invocation.invocation_id.is_none() {
+                return Err(ParseError::Missing("invocationId"));
+            }
+            HubMessage::StreamInvocation(invocation)
+        }
+        MessageKind::StreamItem => {
+            elements.at_least(4, "item")?;
+            HubMessage::StreamItem(StreamItem {
+                headers: headers(&mut reader)?,
+                invocation_id: reader.string()?,
+                item: reader.raw()?.into(),
+            })
+        }
+        MessageKind::Completion => HubMessage::Completion(completion(&mut reader, elements)?),
+        MessageKind::CancelInvocation => {
+            elements.at_least(3, "invocationId")?;
+            let headers = headers(&mut reader)?;
+            HubMessage::CancelInvocation(CancelInvocation { headers, invocation_id: reader.string()? })
+        }
+        MessageKind::Ping => HubMessage::Ping,
+        MessageKind::Close => {
+            elements.at_least(2, "error")?;
+            let error = reader.optional_string()?;
+            let allow_reconnect = elements.0 > 2 && reader.token()? == Token::Bool(true);
+            HubMessage::Close(Close { error, allow_reconnect })
+        }
+        MessageKind::Ack | MessageKind::Sequence => {
+            elements.at_least(2, "sequenceId")?;
+            let sequenced = Sequenced { sequence_id: reader.unsigned()? };
+            if kind == MessageKind::Ack {
+                HubMessage::Ack(sequenced)
+            } else {
+                HubMessage::Sequence(sequenced)
+            }
+        }
+        MessageKind::Unknown(number) => HubMessage::Unknown(number),
+    })
+}
+
+pub(crate) fn peek(payload: &[u8]) -> Result<Peek<'_>, ParseError> {
+    let mut reader = Reader::new(payload);
+    let elements = Elements::begin(&mut reader)?;
+    let kind = MessageKind::from(reader.unsigned()?);
+    let (mut invocation_id, mut target) = (None, None);
+    let has_id = matches!(
+        kind,
+        MessageKind::Invocation
+            | MessageKind::StreamInvocation
+            | MessageKind::StreamItem
+            | MessageKind::Completion
+            | MessageKind::CancelInvocation
+    );
+    if has_id {
+        elements.at_least(3, "invocationId")?;
+        reader.raw()?;
+        invocation_id = reader.optional_string()?;
+    }
+    if matches!(kind, MessageKind::Invocation | MessageKind::StreamInvocation) {
+        elements.at_least(4, "target")?;
+        target = Some(reader.string()?);
+    }
+    Ok(Peek { kind, invocation_id, target })
+}
+
+/// How many elements the array of the message has.
+#[derive(Clone, Copy)]
+struct Elements(u32);
+
+impl Elements {
+    fn begin(reader: &mut Reader<'_>) -> Result<Self, ParseError> {
+        let elements = Self(reader.array()?);
+        elements.at_least(1, "type")?;
+        Ok(elements)
+    }
+
+    fn at_least(self, count: u32, last: &'static str) -> Result<(), ParseError> {
+        if self.0 < count { Err(ParseError::Missing(last)) } else { Ok(()) }
+    }
+}
+
+fn invocation<'a>(reader: &mut Reader<'a>, elements: Elements) -> Result<Invocation<'a>, ParseError> {
+    elements.at_least(5, "arguments")?;
+    let mut invocation = Invocation {
+        headers: headers(reader)?,
+        invocation_id: reader.optional_string()?,
+        target: reader.string()?,
+        ..Invocation::default()
+    };
+    let arguments = reader.raw()?;
+    Reader::new(arguments).array()?;
+    invocation.arguments = arguments.into();
+    if elements.0 > 5 {
+        match reader.token()? {
+            Token::Array(count) => {
+                for _ in 0..count {
+                    invocation.stream_ids.push(reader.string()?);
+                }
+            }
+            Token::Nil => {}
+            _ => return Err(ParseError::MessagePack("the stream ids are not an array")),
+        }
+    }
+    Ok(invocation)
+}
+
+fn completion<'a>(reader: &mut Reader<'a>, elements: Elements) -> Result<Completion<'a>, ParseError> {
+    elements.at_least(4, "result")?;
+    let (headers, invocation_id) = (headers(reader)?, reader.string()?);
+    let result = match reader.unsigned()? {
+        COMPLETION_VOID => CompletionResult::Void,
+        COMPLETION_ERROR => {
+            elements.at_least(5, "error")?;
+            CompletionResult::Error(reader.string()?)
+        }
+        COMPLETION_VALUE => {
+            elements.at_least(5, "result")?;
+            CompletionResult::Value(reader.raw()?.into())
+        }
+        _ => return Err(ParseError::MessagePack("the kind of a completion is not 1, 2 or 3")),
+    };
+    Ok(Completion { headers, invocation_id, result })
+}
+
+fn headers<'a>(reader: &mut Reader<'a>) -> Result<Headers<'a>, ParseError> {
+    let count = match reader.token()? {
+        Token::Map(count) => count,
+        Token::Nil => 0,
+        _ => return Err(ParseError::MessagePack("the headers are not a map")),
+    };
+    let mut headers = Vec::new();
+    for _ in 0..count {
+        headers.push((reader.string()?, reader.string()?));
+    }
+    Ok(headers)
+}
+
+pub(crate) fn encode(message: &HubMessage<'_>, out: &mut Vec<u8>) {
+    match message {
+        HubMessage::Invocation(invocation) => encode_invocation(1, invocation, out),
+        HubMessage::StreamInvocation(invocation) => encode_invocation(4, invocation, out),
+        HubMessage::Unknown(_) => {}
+        HubMessage::StreamItem(StreamItem { headers, invocation_id, item }) => framed(out, |out| {
+            begin(4, 2, headers, out);
+            string(invocation_id, out);
+            out.extend_from_slice(item);
+        }),
+        HubMessage::Completion(Completion { headers, invocation_id, result }) => framed(out, |out| {
+            let elements = if *result == CompletionResult::Void { 4 } else { 5 };
+            begin(elements, 3, headers, out);
+            string(invocation_id, out);
+            match result {
+                CompletionResult::Error(error) => {
+                    number(COMPLETION_ERROR, out);
+                    string(error, out);
+                }
+                CompletionResult::Void => number(COMPLETION_VOID, out),
+                CompletionResult::Value(value) => {
+                    number(COMPLETION_VALUE, out);
+                    out.extend_from_slice(value);
+                }
+            }
+        }),
+        HubMessage::CancelInvocation(CancelInvocation { headers, invocation_id }) => framed(out, |out| {
+            begin(3, 5, headers, out);
+            string(invocation_id, out);
+        }),
+        // Types 6 to 9 have no headers; a ping is exactly 91 06.
+        HubMessage::Ping => framed(out, |out| array(1, 6, out)),
+        HubMessage::Close(Close { error, allow_reconnect }) => framed(out, |out| {
+            array(3, 7, out);
+            optional_string(error.as_deref(), out);
+            encode::write_bool(out, *allow_reconnect).expect(INFALLIBLE);
+        }),
+        HubMessage::Ack(Sequenced { sequence_id }) => framed(out, |out| {
+            array(2, 8, out);
+            number(*sequence_id, out);
+        }),
+        HubMessage::Sequence(Sequenced { sequence_id }) => framed(out, |out| {
+            array(2, 9, out);
+            number(*sequence_id, out);
+        }),
+    }
+}
+
+pub(crate) fn encode_invocation(kind: u64, invocation: &Invocation<'_>, out: &mut Vec<u8>) {
+    framed(out, |out| {
+        begin_invocation(kind, invocation, out);
+        out.extend_from_slice(&invocation.arguments);
+        end_invocation(invocation, out);
+    });
+}
+
+pub(crate) fn encode_invocation_from_json(
+    kind: u64,
+    invocation: &Invocation<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), TranscodeError> {
+    let before = out.len();
+    let mut outcome = Ok(());
+    framed(out, |out| {
+        begin_invocation(kind, invocation, out);
+        outcome = transcode::json_to_msgpack(&invocation.arguments, out);
+        end_invocation(invocation, out);
+    });
+    if outcome.is_err() {
+        out.truncate(before);
+    }
+    outcome
+}
+
+fn begin_invocation(kind: u64, invocation: &Invocation<'_>, out: &mut Vec<u8>) {
+    begin(6, kind, &invocation.headers, out);
+    optional_string(invocation.invocation_id.as_deref(), out);
+    string(&invocation.target, out);
+}
+
+fn end_invocation(invocation: &Invocation<'_>, out: &mut Vec<u8>) {
+    let count = u32::try_from(invocation.stream_ids.len()).expect("a message has far fewer streams");
+    encode::write_array_len(out, count).expect(INFALLIBLE);
+    for id in &invocation.stream_ids {
+        string(id, out);
+    }
+}
+
+fn framed(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+    let start = write_frame_start(HubProtocol::MessagePack, out);
+    body(out);
+    finish_frame(&start, out);
+}
+
+fn begin(elements: u32, kind: u64, headers: &Headers<'_>, out: &mut Vec<u8>) {
+    array(elements, kind, out);
+    let count = u32::try_from(headers.len()).expect("a message has far fewer headers");
+    encode::write_map_len(out, count).expect(INFALLIBLE);
+    for (name, value) in headers {
+        string(name, out);
+        string(value, out);
+    }
+}
+
+fn array(elements: u32, kind: u64, out: &mut Vec<u8>) {
+    encode::write_array_len(out, elements).expect(INFALLIBLE);
+    number(kind, out);
+}
+
+fn number(value: u64, out: &mut Vec<u8>) {
+    encode::write_uint(out, value).expect(INFALLIBLE);
+}
+
+fn string(value: &str, out: &mut Vec<u8>) {
+    encode::write_str(out, value).expect(INFALLIBLE);
+}
+
+fn optional_string(value: Option<&str>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) => string(value, out),
+        None => encode::write_nil(out).expect(INFALLIBLE),
+    }
+}

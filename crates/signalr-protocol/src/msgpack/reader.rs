@@ -1,0 +1,174 @@
+//! Reads MessagePack out of a slice, borrowing from it. Never panics and never recurses, whatever the bytes are.
+
+use std::borrow::Cow;
+
+use rmp::Marker;
+
+use crate::message::ParseError;
+
+/// What is left to read.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+/// One value; of a container, only its head.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Token<'a> {
+    Nil,
+    Bool(bool),
+    Unsigned(u64),
+    /// Only negative numbers come this way.
+    Signed(i64),
+    F32(f32),
+    F64(f64),
+    Text(&'a str),
+    Binary(&'a [u8]),
+    /// So many values follow.
+    Array(u32),
+    /// So many pairs of values follow.
+    Map(u32),
+    Extension(i8, &'a [u8]),
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) fn token(&mut self) -> Result<Token<'a>, ParseError> {
+        let marker = Marker::from_u8(self.fixed::<1>()?[0]);
+        Ok(match marker {
+            Marker::Null => Token::Nil,
+            Marker::True => Token::Bool(true),
+            Marker::False => Token::Bool(false),
+            Marker::FixPos(number) => Token::Unsigned(number.into()),
+            Marker::FixNeg(number) => signed(number.into()),
+            Marker::U8 => Token::Unsigned(u8::from_be_bytes(self.fixed()?).into()),
+            Marker::U16 => Token::Unsigned(u16::from_be_bytes(self.fixed()?).into()),
+            Marker::U32 => Token::Unsigned(u32::from_be_bytes(self.fixed()?).into()),
+            Marker::U64 => Token::Unsigned(u64::from_be_bytes(self.fixed()?)),
+            Marker::I8 => signed(i8::from_be_bytes(self.fixed()?).into()),
+            Marker::I16 => signed(i16::from_be_bytes(self.fixed()?).into()),
+            Marker::I32 => signed(i32::from_be_bytes(self.fixed()?).into()),
+            Marker::I64 => signed(i64::from_be_bytes(self.fixed()?)),
+            Marker::F32 => Token::F32(f32::from_be_bytes(self.fixed()?)),
+            Marker::F64 => Token::F64(f64::from_be_bytes(self.fixed()?)),
+            Marker::FixStr(length) => self.text(length.into())?,
+            Marker::Str8 | Marker::Str16 | Marker::Str32 => {
+                let length = self.length(marker)?;
+                self.text(length)?
+            }
+            Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => {
+                let length = self.length(marker)?;
+                Token::Binary(self.bytes(length)?)
+            }
+            Marker::FixArray(count) => Token::Array(count.into()),
+            Marker::Array16 | Marker::Array32 => Token::Array(self.length(marker)?),
+            Marker::FixMap(count) => Token::Map(count.into()),
+            Marker::Map16 | Marker::Map32 => Token::Map(self.length(marker)?),
+            Marker::FixExt1 => self.extension(1)?,
+            Marker::FixExt2 => self.extension(2)?,
+            Marker::FixExt4 => self.extension(4)?,
+            Marker::FixExt8 => self.extension(8)?,
+            Marker::FixExt16 => self.extension(16)?,
+            Marker::Ext8 | Marker::Ext16 | Marker::Ext32 => {
+                let length = self.length(marker)?;
+                self.extension(length)?
+            }
+            Marker::Reserved => return Err(ParseError::MessagePack("the byte 0xc1 begins no value")),
+        })
+    }
+
+    /// Steps over one whole value and gives its bytes.
+    pub(crate) fn raw(&mut self) -> Result<&'a [u8], ParseError> {
+        let before = self.rest;
+        let mut outstanding = 1u64;
+        while outstanding > 0 {
+            // Each value takes at least one byte of what is left, which bounds the loop.
+            outstanding -= 1;
+            outstanding += match self.token()? {
+                Token::Array(count) => u64::from(count),
+                Token::Map(count) => 2 * u64::from(count),
+                _ => 0,
+            };
+            if outstanding > self.rest.len() as u64 {
+                return Err(CUT_OFF);
+            }
+        }
+        Ok(&before[..before.len() - self.rest.len()])
+    }
+
+    /// The head of an array.
+    pub(crate) fn array(&mut self) -> Result<u32, ParseError> {
+        match self.token()? {
+            Token::Array(count) => Ok(count),
+            _ => Err(ParseError::MessagePack("an array is expected")),
+        }
+    }
+
+    /// A whole number.
+    pub(crate) fn unsigned(&mut self) -> Result<u64, ParseError> {
+        match self.token()? {
+            Token::Unsigned(number) => Ok(number),
+            _ => Err(ParseError::MessagePack("a whole number is expected")),
+        }
+    }
+
+    /// A string.
+    pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, ParseError> {
+        self.optional_string()?.ok_or(ParseError::MessagePack("a string is expected"))
+    }
+
+    /// A string or nil.
+    pub(crate) fn optional_string(&mut self) -> Result<Option<Cow<'a, str>>, ParseError> {
+        match self.token()? {
+            Token::Text(text) => Ok(Some(Cow::Borrowed(text))),
+            Token::Nil => Ok(None),
+            _ => Err(ParseError::MessagePack("a string is expected")),
+        }
+    }
+
+    fn text(&mut self, length: u32) -> Result<Token<'a>, ParseError> {
+        let text = std::str::from_utf8(self.bytes(length)?);
+        text.map(Token::Text).map_err(|_| ParseError::MessagePack("a string is not UTF-8"))
+    }
+
+    fn extension(&mut self, length: u32) -> Result<Token<'a>, ParseError> {
+        let kind = i8::from_be_bytes(self.fixed()?);
+        Ok(Token::Extension(kind, self.bytes(length)?))
+    }
+
+    fn length(&mut self, marker: Marker) -> Result<u32, ParseError> {
+        Ok(match marker {
+            Marker::Str8 | Marker::Bin8 | Marker::Ext8 => u8::from_be_bytes(self.fixed()?).into(),
+            Marker::Str16 | Marker::Bin16 | Marker::Ext16 | Marker::Array16 | Marker::Map16 => {
+                u16::from_be_bytes(self.fixed()?).into()
+            }
+            _ => u32::from_be_bytes(self.fixed()?),
+        })
+    }
+
+    fn bytes(&mut self, length: u32) -> Result<&'a [u8], ParseError> {
+        let length = usize::try_from(length).map_err(|_| CUT_OFF)?;
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(CUT_OFF)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], ParseError> {
+        let (bytes, rest) = self.rest.split_first_chunk::<N>().ok_or(CUT_OFF)?;
+        self.rest = rest;
+        Ok(*bytes)
+    }
+}
+
+const CUT_OFF: ParseError = ParseError::MessagePack("it ends in the middle of a value");
+
+fn signed(number: i64) -> Token<'static> {
+    u64::try_from(number).map_or(Token::Signed(number), Token::Unsigned)
+}
