@@ -1,0 +1,31 @@
+//! Language workers: starting their processes, speaking to them, and replacing those that die.
+//!
+//! [`Pool`] is what the rest of the host uses. It keeps one or more [`Worker`]s of one app alive; each is a process and a
+//! connection, by either road of `worker-protocol`.
+//!
+//! Not its concern: what a function's bindings mean, retries of invocations, which functions are enabled.
+//! Know these first: [`WorkerSpec`], [`Pool`], [`InvokeError`].
+//! Start reading at `worker/pool.rs`.
+//!
+//! # A pool's life
+//!
+//! ```text
+//! WorkerSpec::resolve(language, app_dir, env, cache_dir) -> Result<WorkerSpec, StartError>   sync, starts nothing
+//! Pool::start(spec, options, Arc<dyn Observer>, &mut Registry) -> Pool                       sync, spawns at once
+//! pool.index().await -> Result<Indexing, StartError>      when the first worker is ready; Indexing::Worker(functions)
+//!                                                         or Indexing::Host (read the function.json files)
+//! pool.load(Vec<FunctionMetadata>).await -> Result<Vec<LoadResponse>, StartError>
+//!                                                         kept, and repeated for each further or new worker
+//! pool.capabilities() -> Capabilities                     of the first worker
+//! pool.invoke(InvocationRequest, limit: Option<Duration>).await -> Result<InvocationResponse, InvokeError>
+//! pool.workers() -> Vec<WorkerInfo { pid, .. }>           pool.kill(pid) -> bool; it is replaced
+//! pool.drain(grace).await                                 ends all processes and awaits all tasks
+//! ```
+
+mod error;
+mod observe;
+mod spec;
+
+pub use error::{InvokeError, StartError};
+pub use observe::{Observer, WorkerEvent, WorkerLine};
+pub use spec::{PoolOptions, Road, Timeouts, WorkerSpec};
