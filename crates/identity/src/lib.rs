@@ -1,1 +1,3 @@
 //! identity
+
+pub mod master_key;

@@ -1,0 +1,311 @@
+//! Master-key signatures of the Cosmos DB dialect: making and checking the `authorization` header of a request.
+//!
+//! Not its concern: HTTP, clocks, which resources exist. Dates are signed but not compared with a clock: the 15-minute window
+//! of the public service only hurts on a machine whose clock is wrong, and a signature opens nothing that a replay on the same
+//! link would not.
+//!
+//! Know these first: [`MasterKey`], [`sign`], [`verify`].
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use ring::hmac;
+
+/// The key that the public emulator documents. Whoever accepts it must accept it on loopback only.
+pub const DEVELOPMENT_MASTER_KEY: &str =
+    "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==";
+
+/// What a signature's header value may hold unescaped: what JavaScript's `encodeURIComponent` leaves alone.
+const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
+
+/// An account key, ready to sign with. Its `Debug` shows nothing of it.
+#[derive(Clone)]
+pub struct MasterKey(hmac::Key);
+
+/// Why a text is no account key.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterKeyError {
+    /// Account keys are base64.
+    #[error("the account key is not base64; copy it whole, with its trailing `=` signs")]
+    NotBase64,
+    /// Base64 of nothing would let everybody sign.
+    #[error("the account key is empty")]
+    Empty,
+}
+
+/// What of a request is signed.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedParts<'a> {
+    /// The HTTP method, in any case.
+    pub verb: &'a str,
+    /// The request's path as it stands in its URI: percent-encoded, with or without slashes at its ends.
+    pub path: &'a str,
+    /// The `x-ms-date` header, or an empty text.
+    pub ms_date: &'a str,
+    /// The `date` header where `x-ms-date` is missing, otherwise an empty text.
+    pub date: &'a str,
+}
+
+/// Why an `authorization` value was not accepted. The texts are fit for the caller's eyes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    /// There is no such header.
+    #[error("the authorization header is missing; sign the request with an account key")]
+    Missing,
+    /// The value is not of the form `type=…&ver=…&sig=…`.
+    #[error(
+        "the authorization header is malformed; it must be `type=master&ver=1.0&sig=<base64>`, percent-encoded"
+    )]
+    Malformed,
+    /// `type=aad`: Microsoft Entra credentials.
+    #[error("Microsoft Entra tokens (type=aad) are not supported here; use an account key")]
+    EntraNotSupported,
+    /// `type=resource`: a permission's token.
+    #[error("resource tokens (type=resource) are not supported here; use an account key")]
+    ResourceTokenNotSupported,
+    /// Neither `x-ms-date` nor `date`.
+    #[error(
+        "the request has neither an x-ms-date nor a date header, and one of them is part of the signature"
+    )]
+    DateMissing,
+    /// The signature belongs to another key or another request.
+    #[error(
+        "the signature does not match; check the account key, and that path and date reached us unchanged"
+    )]
+    Mismatch,
+}
+
+/// The resource of a path: what the signature calls its type and its link.
+#[derive(Debug, PartialEq, Eq)]
+struct Resource<'a> {
+    kind: &'a str,
+    /// Segments of the link, as they stand in the path.
+    link: &'a [&'a str],
+}
+
+impl MasterKey {
+    /// Reads a key as connection strings carry it: base64.
+    pub fn parse(base64: &str) -> Result<Self, MasterKeyError> {
+        let bytes = STANDARD.decode(base64.trim()).map_err(|_| MasterKeyError::NotBase64)?;
+        if bytes.is_empty() {
+            return Err(MasterKeyError::Empty);
+        }
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+/// The `authorization` value for a request, percent-encoded as SDKs send it.
+pub fn sign(key: &MasterKey, parts: &SignedParts<'_>) -> String {
+    let segments = segments(parts.path);
+    let resource = resource(&segments);
+    let message = message(parts, resource.kind, &decoded(&resource.link.join("/")));
+    let signature = STANDARD.encode(hmac::sign(&key.0, message.as_bytes()));
+    utf8_percent_encode(&format!("type=master&ver=1.0&sig={signature}"), UNESCAPED).to_string()
+}
+
+/// Checks the `authorization` value of a request against every key; comparing takes the same time whatever differs.
+///
+/// The link may be signed by names, as its path has it or decoded, or by resource id (the last one alone, lower-cased).
+pub fn verify(
+    keys: &[MasterKey],
+    authorization: Option<&str>,
+    parts: &SignedParts<'_>,
+) -> Result<(), SignatureError> {
+    let signature = signature_of(authorization.ok_or(SignatureError::Missing)?)?;
+    if parts.ms_date.is_empty() && parts.date.is_empty() {
+        return Err(SignatureError::DateMissing);
+    }
+    let segments = segments(parts.path);
+    let resource = resource(&segments);
+    let matches = |link: &str| {
+        let message = message(parts, resource.kind, link);
+        keys.iter().any(|key| hmac::verify(&key.0, message.as_bytes(), &signature).is_ok())
+    };
+    let link = resource.link.join("/");
+    let by_name = decoded(&link);
+    if matches(&by_name) || (by_name != link && matches(&link)) {
+        return Ok(());
+    }
+    // Addressed by resource id, the link is the last id alone and in lower case.
+    let by_rid = resource.link.last().map(|rid| decoded(rid).to_lowercase());
+    if by_rid.is_some_and(|rid| looks_like_rids(resource.link) && matches(&rid)) {
+        return Ok(());
+    }
+    Err(SignatureError::Mismatch)
+}
+
+/// Cuts the signature out of `type=master&ver=1.0&sig=<base64>`, percent-encoded or not.
+fn signature_of(authorization: &str) -> Result<Vec<u8>, SignatureError> {
+    // A signature that is not escaped may hold `+`, which percent-decoding leaves alone.
+    let plain =
+        percent_decode_str(authorization.trim()).decode_utf8().map_err(|_| SignatureError::Malformed)?;
+    let mut kind = None;
+    let mut signature = None;
+    for pair in plain.splitn(3, '&') {
+        match pair.split_once('=') {
+            Some(("type", value)) => kind = Some(value),
+            Some(("sig", value)) => signature = Some(value),
+            _ => {}
+        }
+    }
+    match kind {
+        Some("master") => {}
+        Some("aad") => return Err(SignatureError::EntraNotSupported),
+        Some("resource") => return Err(SignatureError::ResourceTokenNotSupported),
+        _ => return Err(SignatureError::Malformed),
+    }
+    STANDARD.decode(signature.ok_or(SignatureError::Malformed)?).map_err(|_| SignatureError::Malformed)
+}
+
+/// The text that is signed.
+fn message(parts: &SignedParts<'_>, kind: &str, link: &str) -> String {
+    format!(
+        "{}\n{}\n{}\n{}\n{}\n",
+        parts.verb.to_lowercase(),
+        kind.to_lowercase(),
+        link,
+        parts.ms_date.to_lowercase(),
+        if parts.ms_date.is_empty() { parts.date.to_lowercase() } else { String::new() },
+    )
+}
+
+fn segments(path: &str) -> Vec<&str> {
+    path.split('/').filter(|segment| !segment.is_empty()).collect()
+}
+
+/// A path with an odd number of segments names a feed, whose link is its parent; an even number names a resource.
+fn resource<'a>(segments: &'a [&'a str]) -> Resource<'a> {
+    // Deleting a partition key is an operation on the container and signed as such.
+    if let [container @ .., "operations", "partitionkeydelete"] = segments {
+        return Resource { kind: "colls", link: container };
+    }
+    match segments {
+        [] => Resource { kind: "", link: &[] },
+        [link @ .., kind] if segments.len() % 2 == 1 => Resource { kind, link },
+        [.., kind, _] => Resource { kind, link: segments },
+        [_] => unreachable!("one segment is an odd number of segments"),
+    }
+}
+
+/// Whether the path's first id could be a resource id. Keeps a signature by id from opening a link by names.
+fn looks_like_rids(link: &[&str]) -> bool {
+    let Some(first) = link.get(1) else { return false };
+    let standard = decoded(first).replace('-', "/");
+    let offer = link.first() == Some(&"offers");
+    offer || STANDARD.decode(standard.as_bytes()).is_ok_and(|bytes| bytes.len() == 4)
+}
+
+fn decoded(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: &str = "Fri, 20 Nov 2026 21:36:21 GMT";
+
+    fn key() -> MasterKey {
+        MasterKey::parse(DEVELOPMENT_MASTER_KEY).expect("the development key is base64")
+    }
+
+    fn parts<'a>(verb: &'a str, path: &'a str) -> SignedParts<'a> {
+        SignedParts { verb, path, ms_date: DATE, date: "" }
+    }
+
+    fn check(verb: &str, path: &str, signature: &str) {
+        let plain = format!("type=master&ver=1.0&sig={signature}");
+        assert_eq!(verify(&[key()], Some(&plain), &parts(verb, path)), Ok(()), "plain {path}");
+        let encoded = utf8_percent_encode(&plain, NON_ALPHANUMERIC).to_string();
+        assert_eq!(verify(&[key()], Some(&encoded), &parts(verb, path)), Ok(()), "encoded {path}");
+    }
+
+    #[test]
+    fn known_signatures_are_accepted_encoded_or_not() {
+        check("GET", "/", "6u7SGqQjbKxkiEmq/4WSVem8UkSSAmXRk0EPGWvTeVQ=");
+        check("POST", "/dbs/db%201/colls/c1/docs/", "OxYKkMjmQUQg31QD5doVxRDsjlz7LtrMEcnnklLuX3A=");
+        check(
+            "GET",
+            "/dbs/AQAAAQ==/colls/AQAAAYAAAAE=/pkranges",
+            "4Y/rUbuz0hKAXQxyxznQTb8NkTFJvwaZ+shRWI6qww0=",
+        );
+    }
+
+    #[test]
+    fn what_is_signed_here_is_accepted_here() {
+        for (verb, path) in [
+            ("GET", "/"),
+            ("POST", "/dbs"),
+            ("PUT", "/dbs/d/colls/c/docs/a%20b"),
+            ("POST", "/dbs/d/colls/c/operations/partitionkeydelete"),
+        ] {
+            let parts = parts(verb, path);
+            assert_eq!(verify(&[key()], Some(&sign(&key(), &parts)), &parts), Ok(()), "{verb} {path}");
+        }
+    }
+
+    #[test]
+    fn a_date_header_stands_in_for_a_missing_ms_date() {
+        let parts = SignedParts { verb: "GET", path: "/dbs", ms_date: "", date: DATE };
+        assert_eq!(verify(&[key()], Some(&sign(&key(), &parts)), &parts), Ok(()));
+        let none = SignedParts { date: "", ..parts };
+        assert_eq!(verify(&[key()], Some(&sign(&key(), &parts)), &none), Err(SignatureError::DateMissing));
+    }
+
+    #[test]
+    fn other_requests_keys_and_kinds_are_refused() {
+        let signed = sign(&key(), &parts("GET", "/dbs/d/colls/c"));
+        let refused = |authorization: Option<&str>, verb, path| {
+            verify(&[key()], authorization, &parts(verb, path)).expect_err("must be refused")
+        };
+        assert_eq!(refused(Some(&signed), "DELETE", "/dbs/d/colls/c"), SignatureError::Mismatch);
+        assert_eq!(refused(Some(&signed), "GET", "/dbs/d/colls/C"), SignatureError::Mismatch);
+        assert_eq!(refused(None, "GET", "/"), SignatureError::Missing);
+        assert_eq!(refused(Some("Bearer x"), "GET", "/"), SignatureError::Malformed);
+        assert_eq!(refused(Some("type=master&ver=1.0&sig=%%%"), "GET", "/"), SignatureError::Malformed);
+        assert_eq!(
+            refused(Some("type=aad&ver=1.0&sig=e.y.J"), "GET", "/"),
+            SignatureError::EntraNotSupported
+        );
+        let token = "type=resource&ver=1&sig=a;b;c";
+        assert_eq!(refused(Some(token), "GET", "/"), SignatureError::ResourceTokenNotSupported);
+        let other = MasterKey::parse("b3RoZXI=").expect("base64");
+        let parts = parts("GET", "/dbs/d/colls/c");
+        assert_eq!(verify(&[other], Some(&signed), &parts), Err(SignatureError::Mismatch));
+    }
+
+    #[test]
+    fn a_signature_by_id_opens_no_link_by_names() {
+        // Signed for the item whose id (not name) is `x`: link `x` alone.
+        let message = format!("get\ndocs\nx\n{}\n\n", DATE.to_lowercase());
+        let signature = STANDARD.encode(hmac::sign(&key().0, message.as_bytes()));
+        let header = format!("type=master&ver=1.0&sig={signature}");
+        let parts = parts("GET", "/dbs/names/colls/names/docs/x");
+        assert_eq!(verify(&[key()], Some(&header), &parts), Err(SignatureError::Mismatch));
+    }
+
+    #[test]
+    fn a_key_never_shows_itself() {
+        assert_eq!(format!("{:?}", key()), "MasterKey(…)");
+        assert!(MasterKey::parse("").is_err());
+        assert!(MasterKey::parse("not base64!").is_err());
+    }
+}
