@@ -95,10 +95,10 @@ pub struct JournalInfo {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// A record exceeds [`Record::BYTES_MAX`].
-    #[error("a record of {bytes} bytes is larger than the limit of {limit} bytes")]
+    /// A record exceeds [`Record::BYTES_MAX`], or the records of one append together exceed the backend's own limit.
+    #[error("an append of {bytes} bytes is larger than the limit of {limit} bytes")]
     TooLarge {
-        /// Size of the offending record.
+        /// Size of the offending record, or of the append.
         bytes: usize,
         /// The limit it broke.
         limit: usize,

@@ -15,6 +15,8 @@ mod journal;
 mod lease;
 mod registry;
 mod relay;
+#[cfg(feature = "suite")]
+pub mod suite;
 
 pub use instance::{Instance, InvalidName, Name};
 pub use journal::{
