@@ -1,1 +1,62 @@
-fn main() {}
+//! `cargo xtask`: what CI runs (`ci`), the house rules (`tidy`), crash and load tests at full count (`soak`), and benchmarks
+//! (`bench`). Whoever can run the same commands as CI needs no second round.
+
+mod ci;
+mod deny;
+mod npm;
+mod soak;
+mod step;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "What CI runs, and the checks of the house rules")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything CI runs: format, lints, house rules, licences, tests, documentation, real clients
+    Ci {
+        /// Only the steps whose name contains this text
+        #[arg(long)]
+        only: Option<String>,
+    },
+    /// The architecture's invariants and the style rules that a tool can check
+    Tidy,
+    /// Licences, bans and sources of dependencies, as deny.toml says
+    Deny,
+    /// Crash and load tests at full count
+    Soak,
+    /// A benchmark: fanout, journal or latency
+    Bench {
+        /// Which one, and its flags
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let root = workspace_root();
+    match Cli::parse().command {
+        Command::Ci { only } => ci::run(&root, only.as_deref()),
+        Command::Tidy => tidy::run(&root),
+        Command::Deny => deny::run(&root),
+        Command::Soak => soak::run(&root),
+        Command::Bench { arguments } => {
+            let mut line = vec!["run", "--release", "--quiet", "--package", "bench", "--"];
+            line.extend(arguments.iter().map(String::as_str));
+            step::cargo(&root, &line)
+        }
+    }
+}
+
+fn workspace_root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().expect("xtask lies in the workspace").to_owned()
+}

@@ -1,0 +1,72 @@
+//! The steps of CI, in the order in which a mistake is cheapest to find.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::{deny, npm, step, tidy};
+
+type Step<'a> = (&'a str, Box<dyn FnOnce() -> anyhow::Result<()> + 'a>);
+
+pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
+    let cargo = |arguments: &'static [&'static str]| move || step::cargo(root, arguments);
+    let steps: Vec<Step<'_>> = vec![
+        ("format", Box::new(cargo(&["fmt", "--all", "--check"]))),
+        ("tidy", Box::new(|| tidy::run(root))),
+        ("deny", Box::new(|| deny::run(root))),
+        (
+            "lints",
+            Box::new(cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--locked",
+                "--",
+                "-Dwarnings",
+            ])),
+        ),
+        ("rust tests", Box::new(cargo(&["test", "--workspace", "--all-features", "--locked"]))),
+        ("each crate alone", Box::new(|| each_crate_alone(root))),
+        ("documentation", Box::new(|| documentation(root))),
+        (
+            "packages of the real clients",
+            Box::new(|| npm::install(root).and_then(|()| npm::install_browser())),
+        ),
+        ("real clients", Box::new(|| real_clients(root))),
+    ];
+    for (name, work) in steps {
+        if only.is_none_or(|only| name.contains(only)) {
+            step::step(name, work)?;
+        }
+    }
+    println!("all steps passed");
+    Ok(())
+}
+
+/// A crate that only builds because a sibling switches on a feature of a shared dependency is broken, and nobody sees it.
+fn each_crate_alone(root: &Path) -> anyhow::Result<()> {
+    let metadata = tidy::metadata(root)?;
+    for package in metadata.workspace_packages() {
+        if package.name.as_str() == "xtask" {
+            continue;
+        }
+        step::cargo(root, &["check", "--quiet", "--package", package.name.as_str(), "--locked"])?;
+    }
+    Ok(())
+}
+
+fn documentation(root: &Path) -> anyhow::Result<()> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = Command::new(cargo);
+    command.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--locked", "--quiet"]);
+    step::run(command.env("RUSTDOCFLAGS", "-Dwarnings").current_dir(root))
+}
+
+/// The built binary against the clients and SDKs that people use.
+fn real_clients(root: &Path) -> anyhow::Result<()> {
+    step::cargo(root, &["build", "--package", "chappe", "--locked"])?;
+    let mut node = Command::new("node");
+    node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]).current_dir(root.join("compat"));
+    node.env("CHAPPE_BIN", root.join("target/debug/chappe"));
+    step::run(&mut node)
+}

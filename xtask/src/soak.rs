@@ -1,0 +1,29 @@
+//! Crash and load tests at full count: the same tests as in CI, with larger numbers in the environment.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::step;
+
+/// Times that a process under load is killed, in each crash test.
+const KILLS: &str = "200";
+
+pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    for (package, filter) in [("state-embedded", "crash"), ("documents", "crash")] {
+        step::step(&format!("soak {package}"), || {
+            let mut command = Command::new(&cargo);
+            command.args(["test", "--release", "--package", package, "--", "--nocapture", filter]);
+            step::run(command.env("CHAPPE_SOAK_KILLS", KILLS).current_dir(root))
+        })?;
+    }
+    step::step("soak main job", || {
+        crate::npm::install(root)?;
+        step::cargo(root, &["build", "--release", "--package", "chappe"])?;
+        let mut node = Command::new("node");
+        node.args(["--test", "--test-name-pattern=kill", "main-job.test.mjs"])
+            .current_dir(root.join("compat"));
+        node.env("CHAPPE_BIN", root.join("target/release/chappe")).env("CHAPPE_SOAK_KILLS", "50");
+        step::run(&mut node)
+    })
+}

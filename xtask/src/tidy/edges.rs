@@ -1,0 +1,68 @@
+//! Who may depend on whom: the table of `ARCHITECTURE.md`, checked against `cargo metadata`.
+
+use cargo_metadata::{DependencyKind, Metadata, Package};
+
+/// A crate and the crates of ours that it may depend on.
+const ALLOWED: [(&str, &[&str]); 15] = [
+    ("edge", &[]),
+    ("websocket", &[]),
+    ("egress", &[]),
+    ("trace", &[]),
+    ("identity", &[]),
+    ("gateway", &["identity", "state", "egress", "trace"]),
+    ("signalr-protocol", &[]),
+    ("worker-protocol", &[]),
+    ("realtime", &["edge", "egress", "identity", "signalr-protocol", "state", "trace", "websocket"]),
+    ("functions", &["egress", "identity", "state", "trace", "worker-protocol"]),
+    ("documents", &["identity", "state", "trace"]),
+    ("connect-cosmosdb", &["egress", "functions", "identity", "trace"]),
+    ("state", &[]),
+    ("state-embedded", &["state"]),
+    ("testkit", &["edge", "identity", "signalr-protocol", "state", "trace", "websocket", "worker-protocol"]),
+];
+
+/// Crates of the workspace that assemble or measure, and may name any other but `testkit`.
+const ASSEMBLERS: [&str; 3] = ["chappe", "bench", "xtask"];
+
+/// Crates by others that do input or output; a crate that must do none may not name them.
+const IO_CRATES: [&str; 10] =
+    ["tokio", "mio", "hyper", "hyper-util", "rusqlite", "socket2", "rustix", "tonic", "tower", "rcgen"];
+
+/// Crates that do no input or output at all (invariant 1).
+pub(super) const WITHOUT_IO: [&str; 4] = ["websocket", "identity", "signalr-protocol", "worker-protocol"];
+
+pub(super) fn check(metadata: &Metadata) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let ours: Vec<&Package> = metadata.workspace_packages();
+    let names: Vec<&str> = ours.iter().map(|package| package.name.as_str()).collect();
+    for package in &ours {
+        let name = package.name.as_str();
+        for word in ["common", "utils", "helpers", "misc", "core", "types"] {
+            if name.split('-').any(|part| part == word) {
+                complaints.push(format!("invariant 8: no crate is called {word}: {name}"));
+            }
+        }
+        let allowed = ALLOWED.iter().find(|(known, _)| *known == name).map(|(_, allowed)| *allowed);
+        if allowed.is_none() && !ASSEMBLERS.contains(&name) {
+            complaints.push(format!("{name} has no row in xtask/src/tidy/edges.rs and in ARCHITECTURE.md"));
+            continue;
+        }
+        for dependency in package.dependencies.iter().filter(|one| one.kind != DependencyKind::Development) {
+            let other = dependency.name.as_str();
+            if other == "testkit" {
+                complaints.push(format!("invariant 10: testkit is for tests only, but {name} depends on it"));
+            }
+            if names.contains(&other) && allowed.is_some_and(|allowed| !allowed.contains(&other)) {
+                complaints.push(format!("{name} may not depend on {other} (the table of ARCHITECTURE.md)"));
+            }
+            if WITHOUT_IO.contains(&name) && IO_CRATES.contains(&other) {
+                complaints
+                    .push(format!("invariant 1: {name} does no input or output, but depends on {other}"));
+            }
+            if name == "xtask" && names.contains(&other) {
+                complaints.push(format!("xtask must build without the product, but depends on {other}"));
+            }
+        }
+    }
+    complaints
+}

@@ -1,0 +1,209 @@
+//! What may stand in a source file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::edges::WITHOUT_IO;
+
+/// Longest source file, in lines: beyond it a wall is missing somewhere (style rule S3).
+const LINES_MAX: usize = 800;
+
+/// Files that may allow unsafe code, with the reason in the file itself (style rule X3).
+const UNSAFE_ALLOWED: [&str; 1] = ["bench/src/fanout/descriptors.rs"];
+
+/// Crates in which code for one platform may stand (invariant 11). `functions` only below `worker`, where processes start.
+const PLATFORM_ALLOWED: [&str; 6] = [
+    "crates/edge/",
+    "crates/egress/",
+    "crates/state-embedded/",
+    "crates/functions/src/worker",
+    "bench/",
+    "crates/testkit/",
+];
+
+/// Words that never land, anywhere. In two parts, so that this file does not name itself.
+const NEVER: [(&str, &str); 6] =
+    [("FIX", "ME"), ("dbg", "!("), ("todo", "!("), ("unimplemented", "!("), ("#[ign", "ore"), ("XX", "X:")];
+
+pub(super) fn check(root: &Path, complaints: &mut Vec<String>) -> anyhow::Result<usize> {
+    let mut files = Vec::new();
+    for folder in ["crates", "xtask", "bench", "workers", "compat", "examples"] {
+        collect(&root.join(folder), &mut files)?;
+    }
+    for file in &files {
+        let name = file.strip_prefix(root).unwrap_or(file).to_string_lossy().replace('\\', "/");
+        let text = fs::read_to_string(file).with_context(|| format!("read {name}"))?;
+        if name.ends_with("package-lock.json") {
+            check_lock_file(&name, &text, complaints);
+        } else {
+            check_text(&name, &text, complaints);
+        }
+        if name.ends_with(".rs") {
+            check_rust(&name, &text, complaints);
+        }
+    }
+    check_error_pages(root, &files, complaints)?;
+    Ok(files.len())
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            let generated = ["node_modules", "target", "dist", "corpus", ".chappe"].contains(&name.as_str());
+            if !generated {
+                collect(&path, files)?;
+            }
+        } else if [".rs", ".js", ".mjs", ".cjs", ".py", ".java", "package-lock.json"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn check_text(name: &str, text: &str, complaints: &mut Vec<String>) {
+    for (first, second) in NEVER {
+        let word = format!("{first}{second}");
+        if let Some(line) = text.lines().position(|line| line.contains(&word)) {
+            complaints.push(format!("{name}:{}: {word} never lands", line + 1));
+        }
+    }
+    let lines = text.lines().count();
+    if lines > LINES_MAX {
+        complaints.push(format!("{name} has {lines} lines, more than {LINES_MAX}: which wall is missing?"));
+    }
+}
+
+fn check_rust(name: &str, text: &str, complaints: &mut Vec<String>) {
+    let stem = Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    if stem == "mod" {
+        complaints.push(format!("{name}: write foo.rs beside foo/, not mod.rs (style rule S4)"));
+    }
+    if ["common", "utils", "util", "helpers", "misc", "core", "types"].contains(&stem.as_str()) {
+        complaints.push(format!("invariant 8: no module is called {stem}: {name}"));
+    }
+    if !text.starts_with("//!") {
+        complaints.push(format!("{name}: a file opens with //! and says what it is (style rule S1)"));
+    }
+    let code: Vec<(usize, &str)> = text
+        .lines()
+        .enumerate()
+        .map(|(number, line)| (number + 1, line.trim_start()))
+        .filter(|(_, line)| !line.starts_with("//"))
+        .collect();
+    let mut forbid = |words: &[&str], rule: &str| {
+        for (number, line) in &code {
+            if let Some(word) = words.iter().find(|word| line.contains(*word)) {
+                complaints.push(format!("{name}:{number}: {word}: {rule}"));
+            }
+        }
+    };
+    let scanner = name == "xtask/src/tidy/sources.rs";
+    if !UNSAFE_ALLOWED.contains(&name) && !scanner {
+        forbid(&["allow(unsafe_code)"], "unsafe code only in the files that tidy lists");
+    }
+    let tests = name.contains("/tests/") || stem == "tests";
+    let without_io = WITHOUT_IO.iter().any(|one| name.starts_with(&format!("crates/{one}/src/")));
+    if (without_io || stem == "decide" || name.contains("/decide/")) && !tests {
+        let io = [
+            "std::fs",
+            "std::net",
+            "std::process",
+            "std::env",
+            "std::thread",
+            "tokio::",
+            "SystemTime::now",
+            "Instant::now",
+            "SystemRandom",
+        ];
+        forbid(&io, "invariant 1: no input, output, clock or randomness here");
+    }
+    if !PLATFORM_ALLOWED.iter().any(|allowed| name.starts_with(allowed)) && !tests && !scanner {
+        let platform = ["std::os::", "cfg(unix)", "cfg(windows)", "target_os", "rustix::", "libc::"];
+        forbid(&platform, "invariant 11: code for one platform stands behind its seam");
+    }
+    if name.starts_with("crates/")
+        && !name.starts_with("crates/chappe/")
+        && !name.starts_with("crates/state-embedded/")
+        && !tests
+    {
+        forbid(&["state_embedded::"], "invariant 3: only chappe names a backend of state");
+    }
+}
+
+/// A lock file that names where packages were downloaded from works on one network only.
+fn check_lock_file(name: &str, text: &str, complaints: &mut Vec<String>) {
+    if text.contains("\"resolved\": \"http") {
+        complaints.push(format!(
+            "{name} names download addresses: set omit-lockfile-registry-resolved=true and make it anew"
+        ));
+    }
+}
+
+/// Every code that a caller can meet has a page (invariant 9). A code is written as `"area-what-happened"` behind the word
+/// `code`, or listed by the crate's error type in a line with `=> "…"`; pages without a code are stale.
+fn check_error_pages(root: &Path, files: &[PathBuf], complaints: &mut Vec<String>) -> anyhow::Result<()> {
+    let folder = root.join("docs/errors");
+    let mut sources = String::new();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
+        sources += &fs::read_to_string(file)?;
+    }
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if let Some(code) = name.strip_suffix(".md").filter(|code| *code != "README") {
+            pages.push(code.to_owned());
+        }
+    }
+    for page in &pages {
+        if !sources.contains(&format!("\"{page}\"")) {
+            complaints.push(format!("docs/errors/{page}.md: no source names this code"));
+        }
+    }
+    for area in [
+        "gateway",
+        "realtime",
+        "functions",
+        "documents",
+        "state",
+        "listen",
+        "config",
+        "demo",
+        "admin",
+        "edge",
+        "egress",
+    ] {
+        for code in codes(&sources, area) {
+            if !pages.contains(&code) {
+                complaints.push(format!("invariant 9: the code {code:?} has no page docs/errors/{code}.md"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Codes of one area: string literals such as `"gateway-no-route"` that stand behind `=>` or `code:`.
+fn codes(sources: &str, area: &str) -> Vec<String> {
+    let start = format!("\"{area}-");
+    let lines = sources
+        .lines()
+        .filter(|line| line.contains("=> \"") || line.contains("code: \"") || line.contains("code(\""));
+    let literals = lines.filter_map(|line| {
+        let from = line.find(&start)? + 1;
+        let literal = &line[from..from + line[from..].find('"')?];
+        literal.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-').then(|| literal.to_owned())
+    });
+    let mut codes: Vec<String> = literals.collect();
+    codes.sort();
+    codes.dedup();
+    codes
+}
