@@ -1,1 +1,52 @@
-//! edge
+//! Turns sockets into requests and duplex streams.
+//!
+//! A [`Listener`] accepts connections, tells TLS from plain text by the first byte, speaks HTTP/1.1 and HTTP/2, and
+//! hands each request to one `tower::Service`. Requests leave here with an absolute URI (the origin by which the client
+//! reached us), with [`Peer`] in their extensions and, where the client asks to switch protocols, with [`Upgrade`].
+//! A service that answers 101 takes the connection over as a [`Socket`]: non-blocking, outside the async runtime,
+//! ready for a poll of its own.
+//!
+//! Not its concern: paths, hosts, callers, bodies, WebSocket frames. It knows no product.
+//! Know these first: [`Listener`], [`Upgrade`], [`Socket`]. Start reading at `listener.rs`, then `connection.rs`.
+
+mod activity;
+mod bind;
+mod connection;
+mod front;
+mod listener;
+mod metrics;
+mod options;
+mod origin;
+mod platform;
+mod socket;
+mod streams;
+mod tls;
+mod transport;
+mod upgrade;
+
+use std::net::SocketAddr;
+
+pub use bind::BindError;
+pub use listener::{Drained, Listener};
+pub use metrics::Metrics;
+pub use options::Options;
+pub use socket::Socket;
+pub use tls::{TlsConfig, TlsConfigError};
+pub use upgrade::{Upgrade, UpgradeError};
+
+/// Any error of a body that passes through.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of every request and response that passes through.
+pub type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;
+
+/// Who is at the other end of the connection; in the extensions of each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The client's address, or that of the last hop before us.
+    pub remote: SocketAddr,
+    /// Our own address on this connection.
+    pub local: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}

@@ -1,0 +1,94 @@
+//! Takes ports, and says in clear words why one could not be taken.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Type};
+
+use crate::platform;
+
+/// Connections that the operating system holds for us until we accept them.
+const BACKLOG: i32 = 1024;
+
+/// How often another free port is tried where both families of localhost must have the same one.
+const PORT_ATTEMPTS_MAX: usize = 16;
+
+/// Why a listener could not be bound. The text is for the operator: what happened, why, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another socket has the port.
+    #[error(
+        "cannot listen on {address}: another program already listens there; stop it, or choose another port (0 takes any free one)"
+    )]
+    Taken {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// The operating system does not let us.
+    #[error(
+        "cannot listen on {address}: the operating system forbids it; ports below 1024 need a privilege (on Linux CAP_NET_BIND_SERVICE), so choose a higher port or grant it"
+    )]
+    Forbidden {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// No network interface has the address.
+    #[error(
+        "cannot listen on {address}: this machine has no such address; choose one of its own, 127.0.0.1 for this machine only, or 0.0.0.0 for all"
+    )]
+    NoSuchAddress {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("cannot listen on {address}")]
+    Other {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the operating system says.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Binds one address; port 0 takes any free one. `[::]` takes IPv4 as well.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    bind_socket(address).map_err(|cause| match cause.kind() {
+        io::ErrorKind::AddrInUse => BindError::Taken { address },
+        io::ErrorKind::PermissionDenied => BindError::Forbidden { address },
+        io::ErrorKind::AddrNotAvailable => BindError::NoSuchAddress { address },
+        _ => BindError::Other { address, cause },
+    })
+}
+
+/// Binds 127.0.0.1 and, where the machine has it, [::1], both on the same port: browsers and Node.js try the second first.
+pub(crate) fn bind_localhost(port: u16) -> Result<Vec<TcpListener>, BindError> {
+    let mut attempt = 1;
+    loop {
+        let ipv4 = bind((Ipv4Addr::LOCALHOST, port).into())?;
+        let taken = ipv4.local_addr().expect("a bound listener has an address").port();
+        match bind((Ipv6Addr::LOCALHOST, taken).into()) {
+            Ok(ipv6) => return Ok(vec![ipv4, ipv6]),
+            // Any port was asked for, and this one is free for one family only.
+            Err(BindError::Taken { .. }) if port == 0 && attempt < PORT_ATTEMPTS_MAX => attempt += 1,
+            Err(error @ BindError::Taken { .. }) => return Err(error),
+            // Containers often have no IPv6 at all.
+            Err(error) => {
+                tracing::debug!(%error, "localhost is IPv4 only");
+                return Ok(vec![ipv4]);
+            }
+        }
+    }
+}
+
+fn bind_socket(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if let SocketAddr::V6(address) = address {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    platform::reuse_address(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,320 @@
+//! The life of one connection: recognise it, secure it, serve it, end it.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout_at;
+
+use crate::Peer;
+use crate::activity::{Activity, Deadline};
+use crate::front::{Front, Serve};
+use crate::metrics::ListenerMetrics;
+use crate::options::{Options, milliseconds};
+use crate::streams::Streams;
+use crate::tls::TlsConfig;
+use crate::transport::{Stream, Transport};
+
+/// The first byte of a TLS record that carries a handshake (RFC 8446 section 5.1). No HTTP method begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// How a client begins HTTP/2 without asking first (RFC 9113 section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What all connections of a listener share.
+pub(crate) struct Shared<S> {
+    pub(crate) service: S,
+    pub(crate) options: Arc<Options>,
+    pub(crate) tls: Option<TlsConfig>,
+    pub(crate) metrics: ListenerMetrics,
+    /// True from the moment when the listener drains.
+    pub(crate) draining: watch::Receiver<bool>,
+}
+
+impl<S: Clone> Clone for Shared<S> {
+    fn clone(&self) -> Self {
+        Self {
+            service: self.service.clone(),
+            options: Arc::clone(&self.options),
+            tls: self.tls.clone(),
+            metrics: self.metrics.clone(),
+            draining: self.draining.clone(),
+        }
+    }
+}
+
+/// Why a connection ended before its time. Peers' doing, so it is logged for debugging only.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("the connection failed")]
+    Io(#[from] io::Error),
+    #[error("the request head did not arrive in time")]
+    HeadTimeout,
+    #[error("the TLS handshake did not finish in time")]
+    HandshakeTimeout,
+    #[error("the TLS handshake failed")]
+    Handshake(#[source] io::Error),
+    #[error("the client speaks TLS, and this listener has no certificate")]
+    TlsUnexpected,
+    #[error("the client did not close an idle connection")]
+    CloseTimeout,
+    #[error("the protocol was violated, or the peer left")]
+    Http(#[from] hyper::Error),
+}
+
+enum Version {
+    One,
+    Two,
+}
+
+/// Serves one accepted connection until it ends or is handed over.
+pub(crate) async fn serve<S>(stream: TcpStream, remote: std::net::SocketAddr, shared: Shared<S>)
+where
+    S: Serve,
+{
+    let metrics = shared.metrics.clone();
+    match serve_fallible(stream, remote, shared).await {
+        Ok(()) => {}
+        Err(error @ ServeError::TlsUnexpected) => {
+            if metrics.tls_failures.inc() == 0 {
+                tracing::warn!(listener = %metrics.name, %remote, "{error}; use http:// or configure one (said once)");
+            }
+        }
+        Err(error) => {
+            if matches!(error, ServeError::Handshake(_) | ServeError::HandshakeTimeout) {
+                metrics.tls_failures.inc();
+            }
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::debug!(listener = %metrics.name, %remote, cause, "{error}");
+        }
+    }
+}
+
+async fn serve_fallible<S>(
+    stream: TcpStream,
+    remote: std::net::SocketAddr,
+    mut shared: Shared<S>,
+) -> Result<(), ServeError>
+where
+    S: Serve,
+{
+    stream.set_nodelay(true)?;
+    let accepted = Instant::now();
+    let local = stream.local_addr()?;
+    let recognised = {
+        let tls = shared.tls.clone();
+        let options = Arc::clone(&shared.options);
+        let draining = &mut shared.draining;
+        tokio::select! {
+            recognised = recognise(stream, tls.as_ref(), &options) => recognised?,
+            // Nothing was asked yet, so nothing is lost.
+            _ = draining.wait_for(|draining| *draining) => return Ok(()),
+        }
+    };
+    let Some((stream, ahead, version)) = recognised else { return Ok(()) };
+    let peer = Peer { remote, local, tls: matches!(stream, Stream::Tls(_)) };
+    match version {
+        Version::One => serve_http1(stream, ahead, peer, accepted, shared).await,
+        Version::Two => serve_http2(stream, ahead, peer, accepted, shared).await,
+    }
+}
+
+/// Finds out what the client speaks. `None`: it left without a word.
+async fn recognise(
+    stream: TcpStream,
+    tls: Option<&TlsConfig>,
+    options: &Options,
+) -> Result<Option<(Stream, Bytes, Version)>, ServeError> {
+    let head_deadline = tokio::time::Instant::now() + milliseconds(options.head_timeout_ms);
+    let mut first = [0];
+    let length = timeout_at(head_deadline, stream.peek(&mut first))
+        .await
+        .map_err(|_late| ServeError::HeadTimeout)??;
+    if length == 0 {
+        return Ok(None);
+    }
+    if first[0] == TLS_HANDSHAKE {
+        let acceptor = tls.ok_or(ServeError::TlsUnexpected)?.acceptor();
+        let limit = milliseconds(options.tls_handshake_timeout_ms);
+        let stream = tokio::time::timeout(limit, acceptor.accept(stream))
+            .await
+            .map_err(|_late| ServeError::HandshakeTimeout)?
+            .map_err(ServeError::Handshake)?;
+        let version =
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Version::Two } else { Version::One };
+        return Ok(Some((Stream::Tls(Box::new(stream)), Bytes::new(), version)));
+    }
+    if first[0] != HTTP2_PREFACE[0] {
+        return Ok(Some((Stream::Plain(stream), Bytes::new(), Version::One)));
+    }
+    let mut stream = stream;
+    let (ahead, version) = timeout_at(head_deadline, read_preface(&mut stream))
+        .await
+        .map_err(|_late| ServeError::HeadTimeout)??;
+    Ok(Some((Stream::Plain(stream), ahead, version)))
+}
+
+/// Reads until the bytes are the HTTP/2 preface, or are not.
+async fn read_preface(stream: &mut TcpStream) -> io::Result<(Bytes, Version)> {
+    let mut buffer = [0; HTTP2_PREFACE.len()];
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let length = stream.read(&mut buffer[filled..]).await?;
+        filled += length;
+        if length == 0 || !HTTP2_PREFACE.starts_with(&buffer[..filled]) {
+            return Ok((Bytes::copy_from_slice(&buffer[..filled]), Version::One));
+        }
+    }
+    Ok((Bytes::copy_from_slice(&buffer), Version::Two))
+}
+
+async fn serve_http1<S>(
+    stream: Stream,
+    ahead: Bytes,
+    peer: Peer,
+    accepted: Instant,
+    shared: Shared<S>,
+) -> Result<(), ServeError>
+where
+    S: Serve,
+{
+    let activity = Arc::new(Activity::one_by_one(accepted));
+    let transport = TokioIo::new(Transport::new(stream, ahead, Arc::clone(&activity)));
+    let options = Arc::clone(&shared.options);
+    let draining = shared.draining.clone();
+    let front = front(shared, peer, &activity, true);
+    let connection = http1::Builder::new()
+        // We keep our own clocks; see `activity.rs`.
+        .header_read_timeout(None)
+        .max_buf_size(options.head_bytes_max())
+        .max_headers(options.head_fields_max.get())
+        .serve_connection(transport, front)
+        .with_upgrades();
+    drive(connection, http1::UpgradeableConnection::graceful_shutdown, &activity, &options, draining).await
+}
+
+async fn serve_http2<S>(
+    stream: Stream,
+    ahead: Bytes,
+    peer: Peer,
+    accepted: Instant,
+    shared: Shared<S>,
+) -> Result<(), ServeError>
+where
+    S: Serve,
+{
+    let activity = Arc::new(Activity::multiplexed(accepted));
+    let transport = TokioIo::new(Transport::new(stream, ahead, Arc::clone(&activity)));
+    let options = Arc::clone(&shared.options);
+    let draining = shared.draining.clone();
+    let front = front(shared, peer, &activity, false);
+    let ping_interval = milliseconds(options.http2_ping_interval_ms);
+    let connection = http2::Builder::new(Streams::default())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(options.http2_streams_max.get())
+        .max_header_list_size(u32::try_from(options.head_bytes_max()).unwrap_or(u32::MAX))
+        .keep_alive_interval(ping_interval)
+        .keep_alive_timeout(ping_interval)
+        .serve_connection(transport, front);
+    drive(connection, http2::Connection::graceful_shutdown, &activity, &options, draining).await
+}
+
+fn front<S>(shared: Shared<S>, peer: Peer, activity: &Arc<Activity>, upgradable: bool) -> Front<S> {
+    Front {
+        service: shared.service,
+        peer,
+        activity: Arc::clone(activity),
+        requests: shared.metrics.requests,
+        upgradable,
+        upgraded_tls_bytes_max: shared.options.upgraded_tls_bytes_max.get(),
+    }
+}
+
+/// Polls a connection, and closes it when it is idle for too long, when its head is late, or when the listener drains.
+async fn drive<C>(
+    connection: C,
+    close: impl Fn(Pin<&mut C>),
+    activity: &Activity,
+    options: &Options,
+    mut draining: watch::Receiver<bool>,
+) -> Result<(), ServeError>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let head_timeout = milliseconds(options.head_timeout_ms);
+    let idle_timeout = milliseconds(options.idle_timeout_ms);
+    let mut connection = pin!(connection);
+    let mut drain = pin!(async move {
+        let _ = draining.wait_for(|draining| *draining).await;
+    });
+    let mut alarm = Alarm::after(head_timeout);
+    let mut closing = false;
+    std::future::poll_fn(move |context| {
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(context) {
+                return Poll::Ready(result.map_err(ServeError::from));
+            }
+            if !closing && drain.as_mut().poll(context).is_ready() {
+                closing = true;
+                close(connection.as_mut());
+                continue;
+            }
+            let deadline = activity.deadline(head_timeout, idle_timeout);
+            match deadline {
+                Deadline::Head(at) => alarm.not_after(at),
+                Deadline::Idle(at) if !closing => alarm.not_after(at),
+                Deadline::Idle(_) | Deadline::None => {}
+            }
+            if alarm.poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            match deadline {
+                Deadline::Head(at) if at <= now => return Poll::Ready(Err(ServeError::HeadTimeout)),
+                Deadline::Head(at) => alarm.set(at),
+                Deadline::None => alarm.set(now + idle_timeout),
+                Deadline::Idle(at) if at > now => alarm.set(at),
+                Deadline::Idle(_) if closing => return Poll::Ready(Err(ServeError::CloseTimeout)),
+                Deadline::Idle(_) => {
+                    closing = true;
+                    close(connection.as_mut());
+                    alarm.set(now + head_timeout);
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// A timer that is set anew only when it has to ring earlier, or has rung: most deadlines move on before they are reached.
+struct Alarm {
+    sleep: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Alarm {
+    fn after(duration: Duration) -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep(duration)) }
+    }
+
+    fn not_after(&mut self, at: Instant) {
+        if self.sleep.deadline() > at.into() {
+            self.set(at);
+        }
+    }
+
+    fn set(&mut self, at: Instant) {
+        self.sleep.as_mut().reset(at.into());
+    }
+
+    fn poll(&mut self, context: &mut std::task::Context<'_>) -> Poll<()> {
+        self.sleep.as_mut().poll(context)
+    }
+}

@@ -1,0 +1,128 @@
+//! [`Front`]: what each request passes on its way from hyper to the service.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use prometheus_client::metrics::counter::Counter;
+use tower::ServiceExt;
+
+use crate::activity::{Activity, Running};
+use crate::origin::{self, OriginError};
+use crate::{Body, BoxError, Peer, Upgrade};
+
+/// The one meeting type, as a bound.
+pub(crate) trait Serve:
+    tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> Serve for S where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// The service of one connection, with what the connection knows.
+pub(crate) struct Front<S> {
+    pub(crate) service: S,
+    pub(crate) peer: Peer,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) requests: Counter,
+    /// Whether this connection can be taken over; HTTP/2 streams cannot.
+    pub(crate) upgradable: bool,
+    pub(crate) upgraded_tls_bytes_max: usize,
+}
+
+/// A response body that keeps its request running until it is sent or dropped.
+pub(crate) struct RunningBody {
+    body: Body,
+    _running: Running,
+}
+
+impl<S> hyper::service::Service<Request<Incoming>> for Front<S>
+where
+    S: Serve,
+{
+    type Response = Response<RunningBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let running = self.activity.request_began();
+        self.requests.inc();
+        let absolute = origin::absolute(
+            request.method(),
+            request.uri(),
+            request.headers(),
+            request.version(),
+            self.peer.local,
+            self.peer.tls,
+        );
+        match absolute {
+            Ok(uri) => *request.uri_mut() = uri,
+            Err(error) => {
+                let response = refusal(&error).map(|body| RunningBody { body, _running: running });
+                return Box::pin(std::future::ready(Ok(response)));
+            }
+        }
+        if self.upgradable && request.headers().contains_key(header::UPGRADE) {
+            let upgraded = hyper::upgrade::on(&mut request);
+            request.extensions_mut().insert(Upgrade::new(upgraded, self.upgraded_tls_bytes_max));
+        }
+        request.extensions_mut().insert(self.peer);
+        let request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
+        let answer = self.service.clone().oneshot(request);
+        Box::pin(
+            answer.map(|answer| {
+                answer.map(|answer| answer.map(|body| RunningBody { body, _running: running }))
+            }),
+        )
+    }
+}
+
+fn refusal(error: &OriginError) -> Response<Body> {
+    let status = match error {
+        OriginError::Connect => StatusCode::NOT_IMPLEMENTED,
+        OriginError::Missing | OriginError::Several | OriginError::Malformed(_) => StatusCode::BAD_REQUEST,
+    };
+    let text = Full::new(Bytes::from(format!("{error}\n"))).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(text);
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+impl http_body::Body for RunningBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

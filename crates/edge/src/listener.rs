@@ -1,0 +1,240 @@
+//! [`Listener`]: accepts connections, owns their tasks, and ends them in good order.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::Body;
+use crate::bind::{self, BindError};
+use crate::connection::{self, Shared};
+use crate::front::Serve;
+use crate::metrics::{ListenerMetrics, Metrics};
+use crate::options::{Options, milliseconds};
+use crate::platform;
+use crate::tls::TlsConfig;
+
+/// How long accepting rests when the operating system has no room for another connection.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound port (or the same port on both families of localhost) that is ready to serve.
+///
+/// Connections queue from the moment of binding; nothing is accepted before [`Listener::serve`].
+#[derive(Debug)]
+pub struct Listener {
+    name: String,
+    sockets: Vec<std::net::TcpListener>,
+    options: Options,
+    metrics: Metrics,
+    tls: Option<TlsConfig>,
+}
+
+/// How a listener ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were open when draining began and ended by themselves.
+    pub finished: usize,
+    /// Connections that were cut at the deadline.
+    pub cut: usize,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 takes any free port. `[::]` takes IPv4 as well. `name` appears in logs and metrics.
+    ///
+    /// # Errors
+    ///
+    /// If the port is taken, forbidden or not ours.
+    pub fn bind(name: impl Into<String>, address: SocketAddr) -> Result<Self, BindError> {
+        Ok(Self::from_sockets(name.into(), vec![bind::bind(address)?]))
+    }
+
+    /// Binds 127.0.0.1 and, where the machine has it, `[::1]`, on the same port; port 0 takes any that is free on both.
+    ///
+    /// # Errors
+    ///
+    /// If the port is taken or forbidden on either.
+    pub fn bind_localhost(name: impl Into<String>, port: u16) -> Result<Self, BindError> {
+        Ok(Self::from_sockets(name.into(), bind::bind_localhost(port)?))
+    }
+
+    fn from_sockets(name: String, sockets: Vec<std::net::TcpListener>) -> Self {
+        Self { name, sockets, options: Options::default(), metrics: Metrics::default(), tls: None }
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn with_options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Counts in `metrics`.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: &Metrics) -> Self {
+        self.metrics = metrics.clone();
+        self
+    }
+
+    /// Takes TLS as well as plain HTTP, on the same port. Without this, clients that begin with TLS are closed.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsConfig) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The address that was bound, with the port that was given; of localhost the IPv4 one.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.sockets[0].local_addr().expect("a bound listener has an address")
+    }
+
+    /// Every address that was bound.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        let address =
+            |socket: &std::net::TcpListener| socket.local_addr().expect("a bound listener has an address");
+        self.sockets.iter().map(address).collect()
+    }
+
+    /// Serves until `shutdown` is ready, then drains: stops accepting, lets running requests finish until the deadline in
+    /// [`Options::drain_timeout_ms`], and cuts what is left. Every connection has ended when this returns; those that were
+    /// upgraded have left before.
+    ///
+    /// # Errors
+    ///
+    /// If the sockets cannot be registered with the runtime.
+    pub async fn serve<S, F>(self, service: S, shutdown: F) -> io::Result<Drained>
+    where
+        S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+        F: Future<Output = ()>,
+    {
+        let sockets = self.sockets.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
+        let (drain, draining) = watch::channel(false);
+        let metrics = self.metrics.of(&self.name);
+        let options = Arc::new(self.options);
+        let shared = Shared {
+            service,
+            options: Arc::clone(&options),
+            tls: self.tls,
+            metrics: metrics.clone(),
+            draining,
+        };
+        let mut connections = Connections { tasks: JoinSet::new(), metrics };
+        accept_until(shutdown, sockets, &shared, &mut connections).await;
+        // Fails only if no connection is left to hear it.
+        let _ = drain.send(true);
+        drop(shared);
+        Ok(connections.drain(milliseconds(options.drain_timeout_ms)).await)
+    }
+}
+
+/// The tasks of all open connections.
+struct Connections {
+    tasks: JoinSet<()>,
+    metrics: ListenerMetrics,
+}
+
+impl Connections {
+    fn ended(&self, ended: Result<(), JoinError>) {
+        self.metrics.open.dec();
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            tracing::error!(listener = %self.metrics.name, %error, "a connection panicked");
+        }
+    }
+
+    async fn drain(mut self, limit: Duration) -> Drained {
+        let mut finished = 0;
+        let all_ended = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                self.ended(ended);
+                finished += 1;
+            }
+        };
+        // Late means that some are left, which the next lines see.
+        let _ = tokio::time::timeout(limit, all_ended).await;
+        let cut = self.tasks.len();
+        self.tasks.abort_all();
+        while let Some(ended) = self.tasks.join_next().await {
+            self.ended(ended);
+        }
+        if cut > 0 {
+            tracing::warn!(listener = %self.metrics.name, finished, cut, "requests did not finish in time and were cut");
+        }
+        Drained { finished, cut }
+    }
+}
+
+async fn accept_until<S, F>(
+    shutdown: F,
+    sockets: Vec<TcpListener>,
+    shared: &Shared<S>,
+    connections: &mut Connections,
+) where
+    S: Serve,
+    F: Future<Output = ()>,
+{
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let (stream, remote) = tokio::select! {
+            biased;
+            () = &mut shutdown => return,
+            Some(ended) = connections.tasks.join_next() => {
+                connections.ended(ended);
+                continue;
+            }
+            accepted = accept(&sockets, &shared.metrics) => accepted,
+        };
+        if connections.tasks.len() >= shared.options.connections_max.get() {
+            if shared.metrics.refused.inc() == 0 {
+                tracing::warn!(
+                    listener = %shared.metrics.name,
+                    connections_max = shared.options.connections_max,
+                    "too many connections; further ones are closed (said once, counted in edge_connections_refused)"
+                );
+            }
+            drop(stream);
+            continue;
+        }
+        shared.metrics.accepted.inc();
+        shared.metrics.open.inc();
+        connections.tasks.spawn(connection::serve(stream, remote, shared.clone()));
+    }
+}
+
+/// The next connection on any of the sockets. Failures to accept are counted, and never end the listener.
+async fn accept(sockets: &[TcpListener], metrics: &ListenerMetrics) -> (TcpStream, SocketAddr) {
+    loop {
+        let accepted = std::future::poll_fn(|context| {
+            for socket in sockets {
+                if let Poll::Ready(accepted) = socket.poll_accept(context) {
+                    return Poll::Ready(accepted);
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        match accepted {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                let exhausted = platform::is_exhausted(&error);
+                if metrics.accept_failures.inc() == 0 {
+                    tracing::warn!(listener = %metrics.name, %error, "cannot accept a connection (said once, counted in edge_accept_failures); raise the limit of open files if it is reached");
+                }
+                if exhausted {
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                }
+            }
+        }
+    }
+}

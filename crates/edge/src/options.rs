@@ -1,0 +1,79 @@
+//! [`Options`]: the limits of a listener. Every one of them has a value; none can be switched off.
+
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Limits of one listener.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Most open HTTP connections; further ones are closed at once. Connections that were upgraded do not count.
+    /// Default 10000.
+    pub connections_max: NonZeroUsize,
+    /// Largest request head, in bytes, request line and fields together; beyond it 431. At least 8192.
+    /// Default 32768.
+    #[serde(deserialize_with = "head_bytes")]
+    pub head_bytes_max: u32,
+    /// Most fields in an HTTP/1 request head; beyond it 431. Default 100.
+    pub head_fields_max: NonZeroUsize,
+    /// Longest time for a request head to arrive, in milliseconds, counted from its first byte, or for the first request
+    /// from the moment when the connection was accepted. Default 15000.
+    pub head_timeout_ms: NonZeroU64,
+    /// Longest time that a connection may stay open without a request, in milliseconds. Default 120000.
+    pub idle_timeout_ms: NonZeroU64,
+    /// Longest time for a TLS handshake, in milliseconds. Default 10000.
+    pub tls_handshake_timeout_ms: NonZeroU64,
+    /// Longest time that running requests may take to finish once shutdown was asked for, in milliseconds.
+    /// Default 10000.
+    pub drain_timeout_ms: NonZeroU64,
+    /// Most requests at a time on one HTTP/2 connection. Default 200.
+    pub http2_streams_max: NonZeroU32,
+    /// Time between pings to a silent HTTP/2 peer, in milliseconds; a peer that does not answer in the same time is cut off.
+    /// Default 30000.
+    pub http2_ping_interval_ms: NonZeroU64,
+    /// Most bytes that one upgraded TLS connection may hold encrypted and unsent. Default 65536.
+    pub upgraded_tls_bytes_max: NonZeroUsize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connections_max: NonZeroUsize::new(10_000).expect("not zero"),
+            head_bytes_max: 32 * 1024,
+            head_fields_max: NonZeroUsize::new(100).expect("not zero"),
+            head_timeout_ms: NonZeroU64::new(15_000).expect("not zero"),
+            idle_timeout_ms: NonZeroU64::new(120_000).expect("not zero"),
+            tls_handshake_timeout_ms: NonZeroU64::new(10_000).expect("not zero"),
+            drain_timeout_ms: NonZeroU64::new(10_000).expect("not zero"),
+            http2_streams_max: NonZeroU32::new(200).expect("not zero"),
+            http2_ping_interval_ms: NonZeroU64::new(30_000).expect("not zero"),
+            upgraded_tls_bytes_max: NonZeroUsize::new(64 * 1024).expect("not zero"),
+        }
+    }
+}
+
+impl Options {
+    /// [`Options::head_bytes_max`], but never less than the protocol implementation can work with.
+    pub(crate) fn head_bytes_max(&self) -> usize {
+        self.head_bytes_max.max(HEAD_BYTES_MIN) as usize
+    }
+}
+
+/// The least read buffer of the HTTP/1 implementation.
+const HEAD_BYTES_MIN: u32 = 8192;
+
+fn head_bytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let value = u32::deserialize(deserializer)?;
+    if value < HEAD_BYTES_MIN {
+        let text = format!("head_bytes_max is {value}, and must be at least {HEAD_BYTES_MIN}");
+        return Err(serde::de::Error::custom(text));
+    }
+    Ok(value)
+}
+
+/// `value` milliseconds.
+pub(crate) fn milliseconds(value: NonZeroU64) -> Duration {
+    Duration::from_millis(value.get())
+}

@@ -1,0 +1,198 @@
+//! [`Socket`]: an upgraded connection, taken out of the async runtime.
+//!
+//! It never blocks and never waits: who takes it registers it with a `mio::Poll` of their own and comes back when it is ready.
+//! Readiness is edge-triggered, so the rule is to go on until `WouldBlock`. Two things cause no readiness event and have to be
+//! asked for: bytes that were read before the hand-over ([`Socket::has_leftover`]), and ciphertext that waits to be sent
+//! ([`Socket::wants_write`]: call [`Socket::try_flush`] when the socket becomes writable).
+
+mod tls;
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+
+use bytes::{Buf, Bytes};
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+
+use self::tls::TlsStream;
+
+/// An upgraded connection, plain or TLS.
+///
+/// The plain one is as cheap as the bare socket: a match, and no allocation.
+#[derive(Debug)]
+pub struct Socket {
+    stream: Stream,
+    /// What HTTP had already read behind the request; served first.
+    leftover: Bytes,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(mio::net::TcpStream),
+    Tls(Box<TlsStream>),
+}
+
+impl Socket {
+    /// Wraps a connected stream that has nothing to do with HTTP, for tests and load generators.
+    ///
+    /// # Errors
+    ///
+    /// If the stream cannot be made non-blocking.
+    pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        Ok(Self::plain(stream, Bytes::new()))
+    }
+
+    /// `stream` must be non-blocking.
+    pub(crate) fn plain(stream: std::net::TcpStream, leftover: Bytes) -> Self {
+        Self { stream: Stream::Plain(mio::net::TcpStream::from_std(stream)), leftover }
+    }
+
+    /// `stream` must be non-blocking, and the handshake done.
+    pub(crate) fn tls(
+        stream: std::net::TcpStream,
+        session: rustls::ServerConnection,
+        bytes_max: usize,
+        leftover: Bytes,
+    ) -> Self {
+        let stream = mio::net::TcpStream::from_std(stream);
+        Self { stream: Stream::Tls(Box::new(TlsStream::new(stream, session, bytes_max))), leftover }
+    }
+
+    /// Reads what is there. `Ok(0)` (for a buffer that is not empty) means that the peer has closed its side.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is nothing to read now; anything else is the end of the connection.
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.leftover.is_empty() {
+            let length = self.leftover.len().min(buffer.len());
+            self.leftover.copy_to_slice(&mut buffer[..length]);
+            if self.leftover.is_empty() {
+                // Lets go of HTTP's read buffer.
+                self.leftover = Bytes::new();
+            }
+            return Ok(length);
+        }
+        match &mut self.stream {
+            Stream::Plain(stream) => uninterrupted(|| stream.read(buffer)),
+            Stream::Tls(stream) => stream.try_read(buffer),
+        }
+    }
+
+    /// Writes as much of `bytes` as the connection takes now. With TLS that is at most the configured number of unsent bytes,
+    /// and bytes that were taken may still wait in memory: see [`Socket::wants_write`].
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when nothing can be taken now; anything else is the end of the connection.
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.stream {
+            Stream::Plain(stream) => uninterrupted(|| stream.write(bytes)),
+            Stream::Tls(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// [`Socket::try_write`] of several slices in one system call (and with TLS in as few records as possible).
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::try_write`].
+    pub fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match &mut self.stream {
+            Stream::Plain(stream) => uninterrupted(|| stream.write_vectored(slices)),
+            Stream::Tls(stream) => stream.try_write_vectored(slices),
+        }
+    }
+
+    /// Whether [`Socket::try_read`] has bytes to give for which no readiness event will come.
+    pub fn has_leftover(&self) -> bool {
+        !self.leftover.is_empty()
+            || match &self.stream {
+                Stream::Plain(_) => false,
+                Stream::Tls(stream) => stream.has_plaintext(),
+            }
+    }
+
+    /// Whether [`Socket::try_flush`] has something to do when the socket becomes writable. Never so on a plain connection.
+    pub fn wants_write(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => false,
+            Stream::Tls(stream) => stream.wants_write(),
+        }
+    }
+
+    /// Sends ciphertext that waits in memory.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when some of it still waits; anything else is the end of the connection.
+    pub fn try_flush(&mut self) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Plain(_) => Ok(()),
+            Stream::Tls(stream) => stream.try_flush(),
+        }
+    }
+
+    /// Ends our side of the connection: TLS says so with close_notify first, and then with [`Socket::try_flush`] if that
+    /// cannot be sent now. Reading goes on.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when flushing must end it; anything else if the connection is gone already.
+    pub fn shutdown_write(&mut self) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tls(stream) => stream.shutdown_write(),
+        }
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
+    /// The address at the other end.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is gone already.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match &self.stream {
+            Stream::Plain(stream) => stream.peer_addr(),
+            Stream::Tls(stream) => stream.socket().peer_addr(),
+        }
+    }
+
+    fn source(&mut self) -> &mut mio::net::TcpStream {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.socket_mut(),
+        }
+    }
+}
+
+impl Source for Socket {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.source().register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.source().reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.source().deregister(registry)
+    }
+}
+
+/// Repeats a call that a signal interrupted.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The TLS side of a [`Socket`](super::Socket): rustls driven by hand over a non-blocking stream.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+
+use rustls::ServerConnection;
+
+use super::uninterrupted;
+
+#[derive(Debug)]
+pub(super) struct TlsStream {
+    socket: mio::net::TcpStream,
+    session: ServerConnection,
+    /// Decrypted bytes that rustls holds for us.
+    plaintext_bytes: usize,
+    /// close_notify was written; the socket's write side is shut down once everything is sent.
+    closing: bool,
+}
+
+impl TlsStream {
+    pub(super) fn new(socket: mio::net::TcpStream, mut session: ServerConnection, bytes_max: usize) -> Self {
+        session.set_buffer_limit(Some(bytes_max));
+        // Nothing new to process: this only asks how much plaintext the HTTP side left behind. An error comes again on read.
+        let plaintext_bytes =
+            session.process_new_packets().map_or(0, |state| state.plaintext_bytes_to_read());
+        Self { socket, session, plaintext_bytes, closing: false }
+    }
+
+    pub(super) fn socket(&self) -> &mio::net::TcpStream {
+        &self.socket
+    }
+
+    pub(super) fn socket_mut(&mut self) -> &mut mio::net::TcpStream {
+        &mut self.socket
+    }
+
+    pub(super) fn has_plaintext(&self) -> bool {
+        self.plaintext_bytes > 0
+    }
+
+    pub(super) fn wants_write(&self) -> bool {
+        self.session.wants_write()
+    }
+
+    pub(super) fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.session.reader().read(buffer) {
+                Ok(length) => {
+                    self.plaintext_bytes -= length;
+                    return Ok(length);
+                }
+                // The peer closed TCP without close_notify. Frames carry their own lengths and the protocol its own
+                // close, so a cut is seen there; here it is an end like any other.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            uninterrupted(|| self.session.read_tls(&mut self.socket))?;
+            match self.session.process_new_packets() {
+                Ok(state) => self.plaintext_bytes = state.plaintext_bytes_to_read(),
+                Err(error) => {
+                    // Tells the peer why, if it still listens.
+                    let _ = self.try_flush();
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            }
+            // A key update asks for an answer.
+            if self.session.wants_write() {
+                self.send_what_fits()?;
+            }
+        }
+    }
+
+    pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_with(bytes.is_empty(), |session| session.writer().write(bytes))
+    }
+
+    pub(super) fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let empty = slices.iter().all(|slice| slice.is_empty());
+        self.write_with(empty, |session| session.writer().write_vectored(slices))
+    }
+
+    fn write_with(
+        &mut self,
+        empty: bool,
+        write: impl FnOnce(&mut ServerConnection) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if self.session.wants_write() {
+            self.send_what_fits()?;
+        }
+        let length = write(&mut self.session)?;
+        self.send_what_fits()?;
+        if length == 0 && !empty { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(length) }
+    }
+
+    pub(super) fn try_flush(&mut self) -> io::Result<()> {
+        while self.session.wants_write() {
+            uninterrupted(|| self.session.write_tls(&mut self.socket))?;
+        }
+        if self.closing {
+            self.closing = false;
+            self.socket.shutdown(Shutdown::Write)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn shutdown_write(&mut self) -> io::Result<()> {
+        self.session.send_close_notify();
+        self.closing = true;
+        self.try_flush()
+    }
+
+    /// Flushes, and leaves for later what the socket does not take now.
+    fn send_what_fits(&mut self) -> io::Result<()> {
+        match self.try_flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            result => result,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! [`TlsConfig`]: which certificate a listener shows.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// A certificate and its key, ready to serve TLS 1.2 and 1.3 with HTTP/2 and HTTP/1.1; cheap to clone.
+#[derive(Clone)]
+pub struct TlsConfig {
+    server: Arc<ServerConfig>,
+}
+
+/// Why a certificate cannot be used. The text is for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsConfigError {
+    /// The certificate file cannot be read as PEM.
+    #[error("read certificates in PEM form from {}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: rustls_pki_types::pem::Error,
+    },
+    /// The certificate file holds no certificate.
+    #[error("{} holds no certificate; it must have a section that begins with BEGIN CERTIFICATE", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key file cannot be read as PEM.
+    #[error("read a private key in PEM form (PKCS #8, PKCS #1 or SEC 1, not encrypted) from {}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: rustls_pki_types::pem::Error,
+    },
+    /// The two do not make a pair, or are of a kind that is not supported.
+    #[error("use the certificate {} with the key {}", certificate.display(), key.display())]
+    Pair {
+        /// The certificate file.
+        certificate: PathBuf,
+        /// The key file.
+        key: PathBuf,
+        /// What is wrong with them.
+        #[source]
+        cause: rustls::Error,
+    },
+}
+
+impl TlsConfig {
+    /// Reads a certificate chain (the server's own first) and its private key from PEM files.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read, or the two do not make a pair.
+    pub fn from_pem_files(certificate: &Path, key: &Path) -> Result<Self, TlsConfigError> {
+        let unreadable = |cause| TlsConfigError::Certificate { path: certificate.to_owned(), cause };
+        let chain = CertificateDer::pem_file_iter(certificate)
+            .map_err(unreadable)?
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(unreadable)?;
+        if chain.is_empty() {
+            return Err(TlsConfigError::NoCertificate { path: certificate.to_owned() });
+        }
+        let private = PrivateKeyDer::from_pem_file(key)
+            .map_err(|cause| TlsConfigError::Key { path: key.to_owned(), cause })?;
+        let server = builder().with_single_cert(chain, private).map_err(|cause| TlsConfigError::Pair {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            cause,
+        })?;
+        Ok(Self::new(server))
+    }
+
+    fn new(mut server: ServerConfig) -> Self {
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self { server: Arc::new(server) }
+    }
+
+    pub(crate) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
+        Arc::clone(&self.server).into()
+    }
+}
+
+impl fmt::Debug for TlsConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TlsConfig").finish_non_exhaustive()
+    }
+}
+
+fn builder() -> rustls::ConfigBuilder<ServerConfig, rustls::server::WantsServerCert> {
+    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the cipher suites of the default versions")
+        .with_no_client_auth()
+}

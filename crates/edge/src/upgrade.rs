@@ -1,0 +1,70 @@
+//! [`Upgrade`]: a client's wish to switch protocols, and the way from HTTP to a [`Socket`].
+
+use std::io;
+
+use bytes::Bytes;
+use hyper_util::rt::TokioIo;
+
+use crate::Socket;
+use crate::transport::{Stream, Transport};
+
+/// The client asks to switch protocols; in the extensions of its request.
+///
+/// Take it out, spawn or keep a future of [`Upgrade::into_socket`], and answer 101: the future is ready once that answer is sent.
+/// Whoever answers anything else, or drops it, leaves the connection to HTTP.
+#[derive(Clone, Debug)]
+pub struct Upgrade {
+    upgraded: hyper::upgrade::OnUpgrade,
+    tls_bytes_max: usize,
+}
+
+/// Why a connection was not handed over.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// The answer was not 101, or the connection ended before it was sent, or someone else took the connection.
+    #[error("the connection did not switch protocols")]
+    NotSwitched(#[source] hyper::Error),
+    /// The request did not come through a [`crate::Listener`].
+    #[error("the connection belongs to another server")]
+    Foreign,
+    /// The operating system refused.
+    #[error("take the connection out of the runtime")]
+    Socket(#[source] io::Error),
+}
+
+impl Upgrade {
+    pub(crate) fn new(upgraded: hyper::upgrade::OnUpgrade, tls_bytes_max: usize) -> Self {
+        Self { upgraded, tls_bytes_max }
+    }
+
+    /// Waits until the answer 101 is sent, and takes the connection over.
+    ///
+    /// # Errors
+    ///
+    /// If the connection ended, or was answered in another way.
+    pub async fn into_socket(self) -> Result<Socket, UpgradeError> {
+        let upgraded = self.upgraded.await.map_err(UpgradeError::NotSwitched)?;
+        let parts = upgraded.downcast::<TokioIo<Transport>>().map_err(|_other| UpgradeError::Foreign)?;
+        let (stream, unread) = parts.io.into_inner().into_parts();
+        let leftover = joined(parts.read_buf, unread);
+        match stream {
+            Stream::Plain(stream) => {
+                Ok(Socket::plain(stream.into_std().map_err(UpgradeError::Socket)?, leftover))
+            }
+            Stream::Tls(stream) => {
+                let (stream, session) = stream.into_inner();
+                let stream = stream.into_std().map_err(UpgradeError::Socket)?;
+                Ok(Socket::tls(stream, session, self.tls_bytes_max, leftover))
+            }
+        }
+    }
+}
+
+/// What HTTP read, and then what it had not yet read.
+fn joined(first: Bytes, second: Bytes) -> Bytes {
+    match (first.is_empty(), second.is_empty()) {
+        (_, true) => first,
+        (true, false) => second,
+        (false, false) => [first, second].concat().into(),
+    }
+}

@@ -1,0 +1,55 @@
+//! A listener ends in good order.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::num::NonZeroU64;
+
+use edge::{Drained, Options};
+use tokio::time::timeout;
+
+use crate::harness::{PATIENCE, Server};
+
+fn send(server: &Server, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).expect("the listener accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.write_all(request.as_bytes()).expect("the request goes out");
+    stream
+}
+
+fn read_to_end(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer, and then the end");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_request_finishes_and_new_ones_are_refused() {
+    let mut server = Server::start();
+    let address = server.address;
+    let idle = send(&server, "");
+    let running = send(&server, "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("the request is running");
+    let release = server.release.clone();
+    let stopped = server.stop();
+    // The idle connection ends when draining begins, and the port is free by then.
+    assert_eq!(tokio::task::spawn_blocking(|| read_to_end(idle)).await.expect("joined"), "");
+    assert!(TcpStream::connect(address).is_err(), "a draining listener takes nothing new");
+    release.notify_waiters();
+    let answer = tokio::task::spawn_blocking(|| read_to_end(running)).await.expect("joined");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("waited"), "{answer}");
+    assert!(answer.contains("connection: close"), "the client must know: {answer}");
+    let drained = stopped.await.expect("joined").expect("served");
+    assert_eq!(drained.cut, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_finish_is_cut() {
+    let limit = NonZeroU64::new(50).expect("not zero");
+    let options = Options { drain_timeout_ms: limit, ..Options::default() };
+    let mut server = Server::start_with(options, |listener| listener);
+    let running = send(&server, "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("the request is running");
+    let drained = timeout(PATIENCE, server.stop()).await.expect("in time").expect("joined").expect("served");
+    assert_eq!(drained, Drained { finished: 0, cut: 1 });
+    assert_eq!(read_to_end(running), "");
+}

@@ -1,0 +1,109 @@
+//! A listener with a small service behind it, and clients that speak bytes.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use edge::{Body, Drained, Listener, Options, Peer, Socket, Upgrade};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// No test waits longer than this for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A listener that serves [`answer`].
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    /// Sockets that were handed over.
+    pub(crate) sockets: mpsc::UnboundedReceiver<Socket>,
+    /// Ends `/wait`.
+    pub(crate) release: Arc<Notify>,
+    /// Told when a `/wait` is running.
+    pub(crate) waiting: mpsc::UnboundedReceiver<()>,
+    shutdown: oneshot::Sender<()>,
+    served: JoinHandle<std::io::Result<Drained>>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    sockets: mpsc::UnboundedSender<Socket>,
+    release: Arc<Notify>,
+    waiting: mpsc::UnboundedSender<()>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_with(Options::default(), |listener| listener)
+    }
+
+    pub(crate) fn start_with(options: Options, change: impl FnOnce(Listener) -> Listener) -> Self {
+        let listener = Listener::bind("test", ([127, 0, 0, 1], 0).into()).expect("a free port");
+        let listener = change(listener.with_options(options));
+        let address = listener.local_addr();
+        let (sockets_in, sockets) = mpsc::unbounded_channel();
+        let (waiting_in, waiting) = mpsc::unbounded_channel();
+        let (shutdown, shut) = oneshot::channel();
+        let release = Arc::new(Notify::new());
+        let shared = Shared { sockets: sockets_in, release: Arc::clone(&release), waiting: waiting_in };
+        let service = tower::service_fn(move |request| answer(shared.clone(), request));
+        let served = tokio::spawn(listener.serve(service, async {
+            let _ = shut.await;
+        }));
+        Self { address, sockets, release, waiting, shutdown, served }
+    }
+
+    /// Asks for shutdown; the task ends when the listener has drained.
+    pub(crate) fn stop(self) -> JoinHandle<std::io::Result<Drained>> {
+        self.shutdown.send(()).expect("the listener is running");
+        self.served
+    }
+}
+
+/// `/echo` answers the body, `/upgrade` hands the connection over, `/wait` waits, all else answers what it sees.
+async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    match request.uri().path() {
+        "/upgrade" => {
+            let Some(upgrade) = request.extensions_mut().remove::<Upgrade>() else {
+                return Ok(text(StatusCode::UPGRADE_REQUIRED, "no upgrade"));
+            };
+            tokio::spawn(async move {
+                let socket = upgrade.into_socket().await.expect("the connection switches protocols");
+                shared.sockets.send(socket).expect("the test is waiting");
+            });
+            let mut response = text(StatusCode::SWITCHING_PROTOCOLS, "");
+            response.headers_mut().insert("connection", "upgrade".parse().expect("a field value"));
+            response.headers_mut().insert("upgrade", "test".parse().expect("a field value"));
+            Ok(response)
+        }
+        "/echo" => match request.into_body().collect().await {
+            Ok(body) => {
+                let body = String::from_utf8(body.to_bytes().to_vec()).expect("tests send text");
+                Ok(text(StatusCode::OK, &body))
+            }
+            Err(error) => Ok(text(StatusCode::BAD_REQUEST, &error.to_string())),
+        },
+        "/wait" => {
+            let released = shared.release.notified();
+            shared.waiting.send(()).expect("the test is waiting");
+            released.await;
+            Ok(text(StatusCode::OK, "waited"))
+        }
+        _ => {
+            let peer = request.extensions().get::<Peer>().expect("every request carries its peer");
+            let seen =
+                format!("{} {} {:?} tls={}", request.method(), request.uri(), request.version(), peer.tls);
+            Ok(text(StatusCode::OK, &seen))
+        }
+    }
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Body> {
+    let body = Full::new(Bytes::from(text.to_owned())).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,5 @@
+//! The features of `edge`, tried over loopback.
+
+mod drain;
+mod harness;
+mod upgrade;
