@@ -1,0 +1,175 @@
+//! Frames on their way out.
+
+use bytes::Bytes;
+
+use crate::CloseCode;
+use crate::mask::apply_mask;
+
+/// What a frame is (section 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opcode {
+    /// Goes on with a fragmented message.
+    Continuation,
+    /// Begins a text message.
+    Text,
+    /// Begins a binary message.
+    Binary,
+    /// Ends the connection.
+    Close,
+    /// Asks for a pong.
+    Ping,
+    /// Answers a ping.
+    Pong,
+}
+
+/// The encoded head of a frame that a server sends: 2, 4 or 10 bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameHeader {
+    bytes: [u8; FrameHeader::BYTES_MAX],
+    length: u8,
+}
+
+/// Builds a frame around a payload without moving the payload: room for the head is left in front of it.
+#[derive(Debug)]
+pub struct FrameBuilder(Vec<u8>);
+
+impl Opcode {
+    /// The number on the wire.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Continuation => 0x0,
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xA,
+        }
+    }
+
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        [Self::Continuation, Self::Text, Self::Binary, Self::Close, Self::Ping, Self::Pong]
+            .into_iter()
+            .find(|opcode| opcode.number() == number)
+    }
+
+    /// Whether it is a control frame: short, whole, and allowed between the fragments of a message (section 5.5).
+    pub fn is_control(self) -> bool {
+        self.number() & 0x8 != 0
+    }
+}
+
+impl FrameHeader {
+    /// Longest head of an unmasked frame, in bytes.
+    pub const BYTES_MAX: usize = 10;
+
+    /// The head of a whole, unmasked message. The length is in the shortest form, as section 5.2 demands.
+    pub fn new(opcode: Opcode, payload_bytes: usize) -> Self {
+        let mut bytes = [0; Self::BYTES_MAX];
+        bytes[0] = 0x80 | opcode.number();
+        let length = match payload_bytes {
+            0..=125 => {
+                bytes[1] = payload_bytes as u8;
+                2
+            }
+            126..=0xffff => {
+                bytes[1] = 126;
+                bytes[2..4].copy_from_slice(&(payload_bytes as u16).to_be_bytes());
+                4
+            }
+            _ => {
+                bytes[1] = 127;
+                bytes[2..10].copy_from_slice(&(payload_bytes as u64).to_be_bytes());
+                10
+            }
+        };
+        Self { bytes, length }
+    }
+
+    /// The head as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+impl Default for FrameBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FrameBuilder {
+    /// Begins a frame.
+    pub fn new() -> Self {
+        Self(vec![0; FrameHeader::BYTES_MAX])
+    }
+
+    /// Where to append the payload. What already stands there is to be left alone.
+    pub fn payload(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    /// Ends the frame: a whole, unmasked message.
+    pub fn finish(mut self, opcode: Opcode) -> Bytes {
+        let header = FrameHeader::new(opcode, self.0.len() - FrameHeader::BYTES_MAX);
+        let start = FrameHeader::BYTES_MAX - header.as_bytes().len();
+        self.0[start..FrameHeader::BYTES_MAX].copy_from_slice(header.as_bytes());
+        Bytes::from(self.0).slice(start..)
+    }
+}
+
+/// A whole, unmasked frame, as a server sends it.
+pub fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
+    let header = FrameHeader::new(opcode, payload.len());
+    [header.as_bytes(), payload].concat().into()
+}
+
+/// A whole, masked frame, as a client sends it. The key must be fresh and unpredictable for each frame (section 5.3).
+pub fn masked_frame(opcode: Opcode, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
+    let header = FrameHeader::new(opcode, payload.len());
+    let mut bytes = [header.as_bytes(), &key, payload].concat();
+    bytes[1] |= 0x80;
+    let start = bytes.len() - payload.len();
+    apply_mask(&mut bytes[start..], key, 0);
+    bytes
+}
+
+/// An unmasked close frame. The reason is cut, between characters, to the 123 bytes that fit beside the code.
+pub fn close_frame(code: CloseCode, reason: &str) -> Bytes {
+    let reason = &reason.as_bytes()[..reason.floor_char_boundary(123)];
+    frame(Opcode::Close, &[&code.number().to_be_bytes(), reason].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_take_their_shortest_form() {
+        for (length, expected) in [
+            (0usize, &[0x81, 0][..]),
+            (125, &[0x81, 125]),
+            (126, &[0x81, 126, 0, 126]),
+            (0xffff, &[0x81, 126, 0xff, 0xff]),
+            (0x1_0000, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            assert_eq!(FrameHeader::new(Opcode::Text, length).as_bytes(), expected, "{length}");
+            let mut builder = FrameBuilder::new();
+            builder.payload().resize(FrameHeader::BYTES_MAX + length, 7);
+            assert_eq!(builder.finish(Opcode::Text), frame(Opcode::Text, &vec![7; length]));
+        }
+    }
+
+    #[test]
+    fn a_masked_frame_is_that_of_the_specification() {
+        // The example of section 5.7.
+        let bytes = masked_frame(Opcode::Text, b"Hello", [0x37, 0xfa, 0x21, 0x3d]);
+        assert_eq!(bytes, [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+    }
+
+    #[test]
+    fn a_close_reason_is_cut_between_characters() {
+        let bytes = close_frame(CloseCode::NORMAL, &"é".repeat(100));
+        assert_eq!(bytes.len(), 2 + 2 + 122);
+        assert!(std::str::from_utf8(&bytes[4..]).is_ok());
+    }
+}
