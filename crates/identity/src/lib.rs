@@ -1,3 +1,25 @@
-//! identity
+//! From a connection string, an access key or a signed token to a [`Principal`].
+//!
+//! Not its concern: HTTP, sockets, clocks, random numbers, what a principal may do in a service. Keys and the time are
+//! arguments.
+//!
+//! Know these first: [`KeySet`], [`verify`], [`Claims`], [`Principal`]; for the Cosmos DB dialect, [`master_key`].
+//! Start reading at `token.rs`.
 
+mod access_key;
+mod audience;
+mod claims;
+mod connection_string;
 pub mod master_key;
+mod principal;
+mod token;
+
+pub use access_key::{AccessKey, DEVELOPMENT_COSMOS_KEY, DEVELOPMENT_SIGNALR_KEY, EmptyKey, KeySet};
+pub use audience::{Audience, Resource};
+pub use claims::{Claims, SystemClaims};
+pub use connection_string::{
+    CosmosConnectionString, ParseConnectionStringError, SignalRAuth, SignalRConnectionString,
+    UnsupportedAuthType,
+};
+pub use principal::{Client, Principal};
+pub use token::{Algorithm, Rules, TokenError, UnixSeconds, Verified, sign, verify};

@@ -1,0 +1,79 @@
+//! Account keys: the secrets that sign tokens. Know [`AccessKey`] and [`KeySet`].
+
+use std::fmt;
+
+/// The SignalR emulator's only key. It is public, so whoever accepts it accepts it on loopback only.
+pub const DEVELOPMENT_SIGNALR_KEY: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH";
+
+/// The Cosmos DB emulator's only key, public as well.
+pub const DEVELOPMENT_COSMOS_KEY: &str = crate::master_key::DEVELOPMENT_MASTER_KEY;
+
+/// A shared secret as it stands in a connection string. Tokens are signed with the bytes of this text, not with what it would
+/// decode to (SignalR). `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessKey(String);
+
+/// The keys that are valid at one time: two, so that one can be replaced while the other is in use.
+#[derive(Clone, Debug)]
+pub struct KeySet {
+    /// Signs what we sign.
+    pub primary: AccessKey,
+    /// Accepted as well.
+    pub secondary: Option<AccessKey>,
+}
+
+/// An empty text was given as a key; everybody could sign with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the access key is empty")]
+pub struct EmptyKey;
+
+impl AccessKey {
+    /// Takes the text of a key.
+    pub fn new(text: impl Into<String>) -> Result<Self, EmptyKey> {
+        let text = text.into();
+        if text.trim().is_empty() { Err(EmptyKey) } else { Ok(Self(text)) }
+    }
+
+    /// The secret itself, for signing and for the connection strings that we hand out.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is a key that the emulators publish, which protects nothing.
+    pub fn is_public_development_key(&self) -> bool {
+        [DEVELOPMENT_SIGNALR_KEY, DEVELOPMENT_COSMOS_KEY].contains(&self.0.as_str())
+    }
+}
+
+impl KeySet {
+    /// One key and no second one.
+    pub fn single(primary: AccessKey) -> Self {
+        Self { primary, secondary: None }
+    }
+
+    /// All valid keys, the primary first.
+    pub fn iter(&self) -> impl Iterator<Item = &AccessKey> {
+        std::iter::once(&self.primary).chain(&self.secondary)
+    }
+}
+
+impl fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessKey(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_do_not_print_themselves() {
+        let key = AccessKey::new(DEVELOPMENT_SIGNALR_KEY).unwrap();
+        assert_eq!(format!("{:?}", KeySet::single(key.clone())).matches("ABCDEF").count(), 0);
+        assert!(key.is_public_development_key());
+        assert!(AccessKey::new(DEVELOPMENT_COSMOS_KEY).unwrap().is_public_development_key());
+        assert!(!AccessKey::new("secret").unwrap().is_public_development_key());
+        assert_eq!(AccessKey::new(" "), Err(EmptyKey));
+    }
+}

@@ -1,0 +1,172 @@
+//! What a token says about its bearer. Know [`Claims`] and, for SignalR clients, [`SystemClaims`].
+
+use serde_json::{Map, Value};
+
+/// What the SignalR SDKs put in front of a user's claim whose name the token itself needs, such as `aud`.
+const USER_PREFIX: &str = "asrs.u.";
+
+/// Names that a user's claim may not take in a token (reference: "User claims that collide with system claims").
+const RESERVED: [&str; 11] =
+    ["aud", "exp", "iat", "nbf", "iss", "actort", "acr", "azp", "c_hash", "jti", "nonce"];
+
+/// Where the user's id is looked for, in this order: the service's own claim, then the two short names and the long name
+/// of .NET's `NameIdentifier`.
+const USER_ID_TYPES: [&str; 4] =
+    ["asrs.s.uid", "nameid", "sub", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier"];
+
+/// Claims in their order: each type with one value or several. Values are text; numbers, booleans and objects are kept as JSON
+/// writes them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    entries: Vec<(String, Vec<String>)>,
+}
+
+/// What the SDKs tell the service about a client, in claims that begin with `asrs.s.`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SystemClaims<'a> {
+    /// `uid`: the user's id.
+    pub user_id: Option<&'a str>,
+    /// `coae`: whether the connection ends when the login does.
+    pub close_on_auth_expiration: bool,
+    /// `aeo`: when the login ends, in seconds since the Unix epoch.
+    pub auth_expires_on_unix_s: Option<u64>,
+    /// `cht`: how long the client may take for the handshake, 1 to 30 seconds.
+    pub handshake_timeout_s: Option<u64>,
+    /// `ttl`: how long a poll without data lasts, 1 to 300 seconds.
+    pub poll_interval_s: Option<u64>,
+    /// `derror`: whether errors of hub methods are sent in detail.
+    pub detailed_errors: bool,
+}
+
+impl Claims {
+    /// No claims.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a value to a type.
+    pub fn push(&mut self, kind: impl Into<String>, value: impl Into<String>) {
+        let (kind, value) = (kind.into(), value.into());
+        match self.entries.iter_mut().find(|(other, _)| *other == kind) {
+            Some((_, values)) => values.push(value),
+            None => self.entries.push((kind, vec![value])),
+        }
+    }
+
+    /// Adds a claim about the user, renamed as the SDKs do where a token needs the name for itself.
+    pub fn push_user(&mut self, kind: &str, value: impl Into<String>) {
+        let second_subject = kind == "sub" && self.get("sub").is_some();
+        if RESERVED.contains(&kind) || second_subject {
+            self.push(format!("{USER_PREFIX}{kind}"), value);
+        } else {
+            self.push(kind, value);
+        }
+    }
+
+    /// The first value of a type.
+    pub fn get(&self, kind: &str) -> Option<&str> {
+        self.values(kind).first().map(String::as_str)
+    }
+
+    /// All values of a type.
+    pub fn values(&self, kind: &str) -> &[String] {
+        self.entries.iter().find(|(other, _)| other == kind).map_or(&[], |(_, values)| values)
+    }
+
+    /// All types with their values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.entries.iter().map(|(kind, values)| (kind.as_str(), values.as_slice()))
+    }
+
+    /// Who the bearer is, if the token says so.
+    pub fn user_id(&self) -> Option<&str> {
+        USER_ID_TYPES.iter().find_map(|kind| self.get(kind))
+    }
+
+    /// What the SDKs tell the service about a client. Values outside their range count as absent.
+    pub fn system(&self) -> SystemClaims<'_> {
+        let number = |kind: &str| self.get(kind).and_then(|value| value.parse::<u64>().ok());
+        let flag = |kind: &str| self.get(kind).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        SystemClaims {
+            user_id: self.get("asrs.s.uid"),
+            close_on_auth_expiration: flag("asrs.s.coae"),
+            auth_expires_on_unix_s: number("asrs.s.aeo"),
+            handshake_timeout_s: number("asrs.s.cht").filter(|seconds| (1..=30).contains(seconds)),
+            poll_interval_s: number("asrs.s.ttl").filter(|seconds| (1..=300).contains(seconds)),
+            detailed_errors: flag("asrs.s.derror"),
+        }
+    }
+
+    /// Reads the payload of a token. Where a claim stands there twice, the last one counts, as in most readers of JSON.
+    pub(crate) fn from_json(object: &Map<String, Value>) -> Self {
+        let text = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let values = |value: &Value| match value {
+            Value::Array(several) => several.iter().map(text).collect(),
+            single => vec![text(single)],
+        };
+        Self { entries: object.iter().map(|(kind, value)| (kind.clone(), values(value))).collect() }
+    }
+
+    /// Writes the payload of a token: one value as text, several as an array.
+    pub(crate) fn to_json(&self) -> Map<String, Value> {
+        let value = |values: &[String]| match values {
+            [single] => Value::from(single.as_str()),
+            several => Value::from(several),
+        };
+        self.iter().map(|(kind, values)| (kind.to_owned(), value(values))).collect()
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Claims {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        let mut claims = Self::new();
+        for (kind, value) in pairs {
+            claims.push(kind, value);
+        }
+        claims
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_is_found_in_the_order_of_the_reference() {
+        let check = |pairs: &[(&str, &str)], expected| {
+            assert_eq!(pairs.iter().copied().collect::<Claims>().user_id(), expected, "{pairs:?}");
+        };
+        check(&[], None);
+        check(&[("sub", "s")], Some("s"));
+        check(&[("sub", "s"), ("nameid", "n")], Some("n"));
+        check(&[("sub", "s"), ("nameid", "n"), ("asrs.s.uid", "u")], Some("u"));
+    }
+
+    #[test]
+    fn reserved_names_are_renamed_for_the_user() {
+        let mut claims = Claims::new();
+        for (kind, value) in [("role", "a"), ("aud", "x"), ("sub", "1"), ("sub", "2"), ("role", "b")] {
+            claims.push_user(kind, value);
+        }
+        let shown = Value::Object(claims.to_json()).to_string();
+        assert_eq!(shown, r#"{"role":["a","b"],"asrs.u.aud":"x","sub":"1","asrs.u.sub":"2"}"#);
+    }
+
+    #[test]
+    fn system_claims_outside_their_range_count_as_absent() {
+        let claims: Claims =
+            [("asrs.s.cht", "31"), ("asrs.s.ttl", "300"), ("asrs.s.coae", "True"), ("asrs.s.aeo", "12")]
+                .into_iter()
+                .collect();
+        let expected = SystemClaims {
+            close_on_auth_expiration: true,
+            auth_expires_on_unix_s: Some(12),
+            poll_interval_s: Some(300),
+            ..SystemClaims::default()
+        };
+        assert_eq!(claims.system(), expected);
+    }
+}

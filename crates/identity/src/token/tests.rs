@@ -1,0 +1,123 @@
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::Resource;
+
+const NOW: UnixSeconds = 1_700_000_000;
+
+fn keys() -> KeySet {
+    KeySet {
+        primary: AccessKey::new("primary-secret").unwrap(),
+        secondary: Some(AccessKey::new("secondary-secret").unwrap()),
+    }
+}
+
+/// A token of these two parts, signed with the primary key as HS256.
+fn signed(header: &str, payload: &str) -> String {
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+    let signature = hmac::sign(&Algorithm::Hs256.key(&keys().primary), signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// Verifies for hub `chat` and shows who the bearer is, or why not.
+fn check(token: &str, expected: &Expect) {
+    let audience = Audience { resource: Resource::Client { hub: "chat" }, host: None };
+    let shown = match verify(token, &keys(), &audience, NOW, &Rules::default()) {
+        Ok(verified) => format!("{:?} until {}", verified.claims.user_id(), verified.expires_at),
+        Err(error) => error.to_string(),
+    };
+    expected.assert_eq(&shown);
+}
+
+const HEADER: &str = r#"{"alg":"HS256","kid":"-17"}"#;
+
+fn payload(more: &str) -> String {
+    format!(r#"{{"aud":"http://localhost/client/?hub=chat","nbf":9999999999,"sub":"ada"{more}}}"#)
+}
+
+#[test]
+fn tokens_of_both_keys_and_both_algorithms_fit() {
+    let claims: Claims = [("sub", "ada")].into_iter().collect();
+    for key in keys().iter() {
+        for algorithm in [Algorithm::Hs256, Algorithm::Hs512] {
+            let token = sign(&claims, "http://a/client/?hub=chat", NOW, NOW + 10, key, algorithm);
+            check(&token, &expect![[r#"Some("ada") until 1700000010"#]]);
+        }
+    }
+    // Neither `kid` nor `nbf` matters, and a fraction in `exp` is cut off.
+    check(&signed(HEADER, &payload(r#","exp":1700000001.9"#)), &expect![[r#"Some("ada") until 1700000001"#]]);
+    // The last of two equal claims counts.
+    check(
+        &signed(HEADER, &payload(r#","exp":1,"exp":1700000009"#)),
+        &expect![[r#"Some("ada") until 1700000009"#]],
+    );
+}
+
+#[test]
+fn a_signature_of_another_maker_is_recomputed_alike() {
+    // The example of RFC 7515, appendix A.1, has a key of arbitrary bytes; this one is made with `openssl dgst -sha256 -hmac`.
+    let key = AccessKey::new("primary-secret").unwrap();
+    let token = sign(&Claims::new(), "a", 1, 2, &key, Algorithm::Hs256);
+    expect!["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJhdWQiOiJhIiwiaWF0IjoxLCJleHAiOjJ9.JZwbJ9v5KK2G28WF1JW7kT3ESClKmQ1f1cNxeFF6aGc"].assert_eq(&token);
+}
+
+#[test]
+fn time_ends_tokens_with_a_small_leeway() {
+    check(&signed(HEADER, &payload(r#","exp":1699999996"#)), &expect![[r#"Some("ada") until 1699999996"#]]);
+    check(
+        &signed(HEADER, &payload(r#","exp":1699999995"#)),
+        &expect!["the token expired at 1699999995 (Unix time), 5 seconds ago"],
+    );
+    check(
+        &signed(HEADER, &payload(r#","exp":-5"#)),
+        &expect!["the token expired at 0 (Unix time), 1700000000 seconds ago"],
+    );
+    check(&signed(HEADER, &payload("")), &expect!["the token has no 'exp' claim"]);
+    check(
+        &signed(HEADER, &payload(r#","exp":"x""#)),
+        &expect!["the token is malformed: 'exp' is not a number"],
+    );
+}
+
+#[test]
+fn forged_tokens_are_refused_with_the_cause() {
+    let good = payload(r#","exp":1700000010"#);
+    check(
+        &signed(r#"{"alg":"none"}"#, &good),
+        &expect!["the token's algorithm 'none' is not accepted; use HS256 or HS512"],
+    );
+    check(
+        &signed(r#"{"alg":"hs256"}"#, &good),
+        &expect!["the token's algorithm 'hs256' is not accepted; use HS256 or HS512"],
+    );
+    check(
+        &signed(r#"{"alg":"HS256","crit":["exp"]}"#, &good),
+        &expect!["the token's header has 'crit', which names extensions that are not supported"],
+    );
+    check(&signed("{}", &good), &expect!["the token is malformed: the header has no 'alg'"]);
+    let token = signed(HEADER, &good);
+    let signature = expect!["the token's signature does not match any valid access key"];
+    let (unsigned, _) = token.rsplit_once('.').unwrap();
+    check(&format!("{unsigned}."), &signature);
+    check(&signed(r#"{"alg":"HS512"}"#, &good), &signature);
+    let other = payload(r#","exp":1700000011"#);
+    let swapped = token.replace(&URL_SAFE_NO_PAD.encode(&good), &URL_SAFE_NO_PAD.encode(&other));
+    check(&swapped, &signature);
+    let three = expect!["the token is malformed: it does not have three parts with dots between"];
+    for malformed in ["", "a", "a.b", "a.b.c.d", &format!("{token}.x")] {
+        check(malformed, &three);
+    }
+    check("!.b.c", &expect!["the token is malformed: the header is not a JSON object in base64url"]);
+    check(&"a".repeat(8_193), &expect!["the token has 8193 bytes, more than the 8192 allowed"]);
+}
+
+#[test]
+fn a_token_for_something_else_is_refused() {
+    let aud = |aud: &str| signed(HEADER, &format!(r#"{{"aud":{aud},"exp":1700000010}}"#));
+    check(
+        &aud(r#""http://localhost/client/?hub=other""#),
+        &expect!["the token's audience 'http://localhost/client/?hub=other' does not match this resource"],
+    );
+    check(&aud(r#"["x","http://localhost/client/?hub=chat"]"#), &expect!["None until 1700000010"]);
+    check(&aud("[]"), &expect!["the token's audience '' does not match this resource"]);
+}
