@@ -1,0 +1,78 @@
+//! [`Process`]: the binary, started on free ports, killed by its own id.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::{Http, PATIENCE};
+
+/// A running binary. Dropping it kills it.
+pub struct Process {
+    child: Child,
+    facts: Value,
+    log: JoinHandle<String>,
+}
+
+impl Process {
+    /// Starts `binary` with `arguments`, every service on a free port, and waits for its ready line.
+    pub async fn start(binary: &str, folder: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new(binary);
+        command.args(arguments).arg("--json").current_dir(folder).kill_on_drop(true);
+        for service in ["gateway", "functions", "realtime", "documents"] {
+            command.arg("--set").arg(format!("listen.{service}=localhost:0"));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("start {binary}"))?;
+        let output = child.stdout.take().context("the output is a pipe")?;
+        let mut errors = child.stderr.take().context("the errors are a pipe")?;
+        let log = tokio::spawn(async move {
+            let mut text = String::new();
+            // A log that is not text is still worth what came before it.
+            let _ = errors.read_to_string(&mut text).await;
+            text
+        });
+        let mut line = String::new();
+        let mut output = BufReader::new(output);
+        timeout(PATIENCE, output.read_line(&mut line)).await.context("no ready line")??;
+        if line.is_empty() {
+            let status = child.wait().await?;
+            bail!("{binary} ended with {status}: {}", log.await?);
+        }
+        let facts = serde_json::from_str(&line).with_context(|| format!("the ready line {line:?}"))?;
+        Ok(Self { child, facts, log })
+    }
+
+    /// A client for one of its services: `gateway`, `functions`, `realtime` or `documents`.
+    pub fn http(&self, service: &str) -> Http {
+        let url = self.facts["urls"][service].as_str();
+        Http::new(url.unwrap_or_else(|| panic!("{service} listens: {}", self.facts)))
+    }
+
+    /// The ready line.
+    pub fn facts(&self) -> &Value {
+        &self.facts
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// `kill -9`; answers what it logged.
+    pub async fn kill(mut self) -> anyhow::Result<String> {
+        self.child.kill().await?;
+        Ok(self.log.await?)
+    }
+
+    /// Waits for its end; answers its exit code and what it logged.
+    pub async fn wait(mut self) -> anyhow::Result<(Option<i32>, String)> {
+        let status = timeout(PATIENCE, self.child.wait()).await.context("it does not end")??;
+        Ok((status.code(), self.log.await?))
+    }
+}
