@@ -12,6 +12,7 @@
 //! Know these first: [`HostMessage`], [`WorkerMessage`], [`TypedData`].
 //! Start reading at `message.rs`.
 
+pub mod frames;
 mod http;
 mod id;
 mod invocation;

@@ -1,0 +1,171 @@
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes};
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    HostMessage, InvocationRequest, InvocationResponse, LogLevel, ParameterBinding, RpcHttp, RpcLog,
+    StatusResult, TypedData, WorkerMessage,
+};
+
+const BYTES_MAX: usize = 1 << 20;
+
+fn joined(frame: &Frame) -> Vec<u8> {
+    frame.chunks.concat()
+}
+
+fn cut(bytes: &[u8], piece_bytes: usize) -> Vec<RawFrame> {
+    let mut decoder = Decoder::new(BYTES_MAX);
+    let mut frames = Vec::new();
+    for piece in bytes.chunks(piece_bytes.max(1)) {
+        decoder.buffer().put_slice(piece);
+        while let Some(frame) = decoder.next_frame().expect("well-formed") {
+            frames.push(frame);
+        }
+    }
+    frames
+}
+
+fn check(message: HostMessage, expected: Expect) {
+    let bytes = joined(&encode_host(message.clone(), BYTES_MAX).expect("small"));
+    let frames = cut(&bytes, 7);
+    assert_eq!(frames.len(), 1);
+    let head = String::from_utf8(frames[0].head.to_vec()).expect("JSON");
+    expected.assert_eq(&format!("{head} + {} bytes", frames[0].body.len()));
+    assert_eq!(decode_host(&frames[0]).expect("readable"), message);
+}
+
+fn request(data: TypedData) -> HostMessage {
+    HostMessage::Invoke(InvocationRequest {
+        invocation_id: "i".into(),
+        function_id: "f".into(),
+        input_data: vec![ParameterBinding { name: "req".into(), data }],
+        ..InvocationRequest::default()
+    })
+}
+
+#[test]
+fn host_messages_have_the_documented_form() {
+    check(
+        HostMessage::Terminate { grace: Duration::from_secs(5) },
+        expect![[r#"{"terminate":{"graceMs":5000}} + 0 bytes"#]],
+    );
+    check(HostMessage::Status, expect![[r#"{"status":{}} + 0 bytes"#]]);
+    let http = RpcHttp {
+        method: "POST".into(),
+        url: "http://localhost/api/x".into(),
+        body: TypedData::Bytes(Bytes::from_static(b"\0\xff")),
+        ..RpcHttp::default()
+    };
+    check(
+        request(http.into()),
+        expect![[
+            r#"{"invoke":{"invocationId":"i","functionId":"f","inputData":[{"name":"req","data":{"http":{"method":"POST","url":"http://localhost/api/x","headers":{},"body":{"bytes":[0,2]},"params":{},"query":{},"statusCode":"","enableContentNegotiation":false,"identities":[],"cookies":[]}}}],"triggerMetadata":{},"traceContext":{"traceParent":"","traceState":"","attributes":{},"baggage":{}},"retryContext":null}} + 2 bytes"#
+        ]],
+    );
+}
+
+#[test]
+fn large_texts_and_numbers_travel_whole() {
+    let long = "ü".repeat(300);
+    let values = vec![
+        TypedData::String(long.clone()),
+        TypedData::Json("{}".into()),
+        TypedData::Int(i64::MIN),
+        TypedData::Int((1 << 53) + 1),
+        TypedData::Double(f64::NEG_INFINITY),
+        TypedData::CollectionSint64(vec![1, i64::MAX]),
+        TypedData::CollectionString(vec![String::new(), long]),
+        TypedData::CollectionBytes(vec![Bytes::new(), Bytes::from_static(b"a")]),
+        TypedData::Null,
+    ];
+    for data in values {
+        let message = request(data);
+        let bytes = joined(&encode_host(message.clone(), BYTES_MAX).expect("small"));
+        assert_eq!(decode_host(&cut(&bytes, bytes.len())[0]).expect("readable"), message);
+    }
+}
+
+#[test]
+fn worker_messages_survive_the_round_trip() {
+    let hello = Hello { token: "t".into(), worker_id: "w".into() };
+    let log = RpcLog {
+        invocation_id: Some("i".into()),
+        level: LogLevel::Warning,
+        message: "hi".into(),
+        ..RpcLog::default()
+    };
+    let response = InvocationResponse {
+        invocation_id: "i".into(),
+        return_value: Some(TypedData::Null),
+        result: StatusResult::failure("no"),
+        ..InvocationResponse::default()
+    };
+    let none = InvocationResponse { return_value: None, ..response.clone() };
+    let messages = [WorkerMessage::Log(log), WorkerMessage::Invoked(response), WorkerMessage::Invoked(none)];
+    for message in messages {
+        let frame = encode_worker(message.clone(), &hello, BYTES_MAX).expect("small");
+        assert_eq!(decode_worker(&cut(&joined(&frame), 3)[0]).expect("readable"), message);
+    }
+}
+
+#[test]
+fn a_hello_of_another_version_is_refused() {
+    let frame = |text: &str| RawFrame { head: Bytes::copy_from_slice(text.as_bytes()), body: Bytes::new() };
+    let hello = Hello::decode(&frame(r#"{"start":{"version":1,"token":"t","workerId":"w"}}"#)).expect("ours");
+    assert_eq!(hello, Hello { token: "t".into(), worker_id: "w".into() });
+    let newer = Hello::decode(&frame(r#"{"start":{"version":2,"workerId":"w"}}"#));
+    assert!(matches!(newer, Err(DecodeError::Version { found: 2 })));
+    assert!(matches!(Hello::decode(&frame(r#"{"status":{}}"#)), Err(DecodeError::NotStart)));
+    assert!(matches!(decode_worker(&frame(r#"{"later":{"a":1}}"#)), Ok(WorkerMessage::Unused(_))));
+}
+
+#[test]
+fn malformed_frames_are_errors_and_reserve_nothing() {
+    let error = |bytes: &[u8]| {
+        let mut decoder = Decoder::new(BYTES_MAX);
+        decoder.buffer().put_slice(bytes);
+        decoder.next_frame().expect_err("malformed").to_string()
+    };
+    assert_eq!(error(&[0xff; 4]), "frame of 4294967295 bytes; at most 1048576 are allowed");
+    assert_eq!(error(&[0, 0, 0, 4, 0, 0, 0, 1]), "a head of 1 bytes in a frame of 4 bytes");
+    assert!(error(&[0, 0, 0, 2, 0, 0]).starts_with("a head of"));
+    let out = RawFrame {
+        head: Bytes::from_static(br#"{"log":{"propertiesMap":{"a":{"bytes":[1,18446744073709551615]}}}}"#),
+        body: Bytes::from_static(b"ab"),
+    };
+    assert!(matches!(decode_worker(&out), Err(DecodeError::OutOfBody { .. })));
+    assert!(matches!(
+        encode_host(request(TypedData::Null), 10),
+        Err(EncodeError::TooLarge { bytes_max: 10, .. })
+    ));
+}
+
+proptest! {
+    #[test]
+    fn however_a_stream_is_split_the_frames_are_the_same(
+        payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 1..6),
+        piece_bytes in 1usize..700,
+    ) {
+        let messages: Vec<_> =
+            payloads.into_iter().map(|bytes| request(TypedData::Bytes(Bytes::from(bytes)))).collect();
+        let stream: Vec<u8> = messages
+            .iter()
+            .flat_map(|message| joined(&encode_host(message.clone(), BYTES_MAX).expect("small")))
+            .collect();
+        let read: Vec<_> =
+            cut(&stream, piece_bytes).iter().map(|frame| decode_host(frame).expect("readable")).collect();
+        prop_assert_eq!(read, messages);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut decoder = Decoder::new(200);
+        decoder.buffer().put_slice(&bytes);
+        while let Ok(Some(frame)) = decoder.next_frame() {
+            let _ = decode_worker(&frame);
+        }
+    }
+}
