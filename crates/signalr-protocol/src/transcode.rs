@@ -14,21 +14,21 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use crate::message::ParseError;
 use crate::msgpack::reader::{Reader, Token};
 
-/// How deep values may nest, as in serde_json; deeper ones are refused in both directions.
-const DEPTH_MAX: usize = 128;
+/// How deep values may nest; deeper ones are refused in both directions. serde_json stops at the same depth.
+pub const DEPTH_MAX: usize = 127;
 
 const INFALLIBLE: &str = "a vector takes every byte";
 
 /// Why a value cannot be translated.
 #[derive(Debug, thiserror::Error)]
 pub enum TranscodeError {
-    /// The source is not JSON, or nests deeper than 128 levels.
+    /// The source is not JSON, or nests deeper than [`DEPTH_MAX`].
     #[error("the value is not JSON")]
     Json(#[source] serde_json::Error),
     /// The source is not MessagePack.
     #[error("the value is not MessagePack")]
     MessagePack(#[source] ParseError),
-    /// The value nests deeper than 128 levels.
+    /// The value nests deeper than [`DEPTH_MAX`].
     #[error("the value nests deeper than {DEPTH_MAX} levels")]
     Depth,
     /// More than one value was given.
@@ -51,6 +51,26 @@ pub fn msgpack_to_json(msgpack: &[u8], out: &mut Vec<u8>) -> Result<(), Transcod
     let mut reader = Reader::new(msgpack);
     write_json(&mut reader, out, 0)?;
     if reader.is_empty() { Ok(()) } else { Err(TranscodeError::Trailing) }
+}
+
+/// How deep the arrays and objects of a JSON text nest. The text must be JSON; then [`json_to_msgpack`] takes it if this is at
+/// most [`DEPTH_MAX`].
+pub fn json_depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// Writes what serde_json reads.
@@ -139,10 +159,8 @@ fn write_head(out: &mut Vec<u8>, at: usize, count: usize, [fix, head16, head32]:
 }
 
 fn write_json(reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), TranscodeError> {
-    if depth > DEPTH_MAX {
-        return Err(TranscodeError::Depth);
-    }
     match reader.token().map_err(TranscodeError::MessagePack)? {
+        Token::Array(_) | Token::Map(_) if depth == DEPTH_MAX => return Err(TranscodeError::Depth),
         Token::Array(count) => {
             out.push(b'[');
             for index in 0..count {

@@ -73,7 +73,20 @@ fn messagepack_becomes_json_even_where_json_is_poorer() {
     check_to_json(b"\x81\x90\x01", &expect!["error: a key of a map is neither text nor a number"]);
     check_to_json(b"\x92\x01", &expect!["error: the value is not MessagePack"]);
     check_to_json(b"\x01\x01", &expect!["error: bytes follow the value"]);
-    check_to_json(&[0x91; 1000], &expect!["error: the value nests deeper than 128 levels"]);
+    check_to_json(&[0x91; 1000], &expect!["error: the value nests deeper than 127 levels"]);
+}
+
+#[test]
+fn the_depth_that_is_counted_is_the_depth_that_is_refused() {
+    for (depth, fits) in [(DEPTH_MAX, true), (DEPTH_MAX + 1, false)] {
+        let json = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(json_depth(json.as_bytes()), depth);
+        assert_eq!(json_to_msgpack(json.as_bytes(), &mut Vec::new()).is_ok(), fits);
+        let mut msgpack = vec![0x91; depth - 1];
+        msgpack.push(0x90);
+        assert_eq!(msgpack_to_json(&msgpack, &mut Vec::new()).is_ok(), fits);
+    }
+    assert_eq!(json_depth(br#"{"a":"[\"[","b":[{}]}"#), 3);
 }
 
 /// Fractions are eighths: serde_json reads long ones to the last bit only with a feature that slows all reading down.
