@@ -13,13 +13,13 @@ pub const DEVELOPMENT_COSMOS_KEY: &str = crate::master_key::DEVELOPMENT_MASTER_K
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessKey(String);
 
-/// The keys that are valid at one time: two, so that one can be replaced while the other is in use.
+/// The keys that are valid at one time: usually two, so that one can be replaced while the other is in use.
 #[derive(Clone, Debug)]
 pub struct KeySet {
     /// Signs what we sign.
     pub primary: AccessKey,
-    /// Accepted as well.
-    pub secondary: Option<AccessKey>,
+    /// Accepted as well: the secondary key and, on loopback, the public one of the emulators.
+    pub others: Vec<AccessKey>,
 }
 
 /// An empty text was given as a key; everybody could sign with it.
@@ -46,14 +46,14 @@ impl AccessKey {
 }
 
 impl KeySet {
-    /// One key and no second one.
+    /// One key and no other.
     pub fn single(primary: AccessKey) -> Self {
-        Self { primary, secondary: None }
+        Self { primary, others: Vec::new() }
     }
 
     /// All valid keys, the primary first.
     pub fn iter(&self) -> impl Iterator<Item = &AccessKey> {
-        std::iter::once(&self.primary).chain(&self.secondary)
+        std::iter::once(&self.primary).chain(&self.others)
     }
 }
 

@@ -8,7 +8,7 @@ const NOW: UnixSeconds = 1_700_000_000;
 fn keys() -> KeySet {
     KeySet {
         primary: AccessKey::new("primary-secret").unwrap(),
-        secondary: Some(AccessKey::new("secondary-secret").unwrap()),
+        others: vec![AccessKey::new("secondary-secret").unwrap()],
     }
 }
 
