@@ -10,6 +10,7 @@
 //! Know these first: [`Listener`], [`Upgrade`], [`Socket`]. Start reading at `listener.rs`, then `connection.rs`.
 
 mod activity;
+mod authority;
 mod bind;
 mod connection;
 mod front;
@@ -26,6 +27,7 @@ mod upgrade;
 
 use std::net::SocketAddr;
 
+pub use authority::{AuthorityError, DevAuthority};
 pub use bind::BindError;
 pub use listener::{Drained, Listener};
 pub use metrics::Metrics;

@@ -1,6 +1,8 @@
 //! All that differs between operating systems.
 
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::path::Path;
 
 /// Lets a port be bound again while connections of an earlier process still linger in TIME_WAIT. Windows allows that
 /// anyway, and means something dangerous by the same option (two listeners on one port).
@@ -19,4 +21,25 @@ pub(crate) fn is_exhausted(error: &io::Error) -> bool {
         &[12, 23, 24, 55]
     };
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+/// Creates a file that only its owner may read; an existing one is an error.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// The name by which other machines may know this one, where it can be learnt without asking the network.
+pub(crate) fn host_name() -> Option<String> {
+    let name = if cfg!(target_os = "linux") {
+        std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?
+    } else if cfg!(windows) {
+        std::env::var("COMPUTERNAME").ok()?
+    } else {
+        std::env::var("HOSTNAME").ok()?
+    };
+    let name = name.trim().to_ascii_lowercase();
+    (!name.is_empty()).then_some(name)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use rustls::server::ResolvesServerCert;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -77,6 +78,10 @@ impl TlsConfig {
             cause,
         })?;
         Ok(Self::new(server))
+    }
+
+    pub(crate) fn from_resolver(resolver: Arc<dyn ResolvesServerCert>) -> Self {
+        Self::new(builder().with_cert_resolver(resolver))
     }
 
     fn new(mut server: ServerConfig) -> Self {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,16 @@ use bytes::Bytes;
 use edge::{Body, Drained, Listener, Options, Peer, Socket, Upgrade};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// No test waits longer than this for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -106,4 +115,45 @@ fn text(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response
+}
+
+/// Sends bytes, and answers what comes back until the server closes.
+pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        // The server may have answered and closed before it read everything.
+        let _ = stream.write_all(bytes).await;
+        let mut answer = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+            answer.extend_from_slice(&buffer[..length]);
+        }
+        String::from_utf8(answer).expect("text")
+    };
+    timeout(PATIENCE, exchange).await.expect("in time")
+}
+
+/// Connects as `localhost` with TLS, trusting the certificate in `trusted` only.
+pub(crate) async fn tls_connect(
+    address: SocketAddr,
+    trusted: &Path,
+    protocols: &[&[u8]],
+) -> TlsStream<TcpStream> {
+    let connector = TlsConnector::from(Arc::new(tls_client(trusted, protocols)));
+    let stream = TcpStream::connect(address).await.expect("connected");
+    let name = "localhost".try_into().expect("a name");
+    timeout(PATIENCE, connector.connect(name, stream)).await.expect("in time").expect("trusted")
+}
+
+pub(crate) fn tls_client(trusted: &Path, protocols: &[&[u8]]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(trusted).expect("a certificate")).expect("a root");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    config
 }

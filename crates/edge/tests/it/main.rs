@@ -2,4 +2,5 @@
 
 mod drain;
 mod harness;
+mod http;
 mod upgrade;

@@ -2,12 +2,14 @@
 
 use std::io::{IoSlice, Read, Write};
 use std::net::TcpStream;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 
-use edge::Socket;
+use edge::{DevAuthority, Options, Socket};
 use mio::{Events, Interest, Poll, Token};
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, Server};
+use crate::harness::{self, PATIENCE, Server};
 
 const REQUEST: &str = "GET /upgrade HTTP/1.1\r\nHost: x.test\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n";
 
@@ -77,6 +79,116 @@ async fn bytes_behind_the_request_arrive_first() {
     socket.shutdown_write().expect("our side ends");
     client.await.expect("the client is content");
     assert_eq!(socket.try_read(&mut [0; 8]).expect("the client has closed"), 0);
+}
+
+/// A TLS client that waits, over a listener with TLS.
+struct TlsClient {
+    server: Server,
+    stream: rustls::StreamOwned<rustls::ClientConnection, TcpStream>,
+    _dir: tempfile::TempDir,
+}
+
+fn tls_client(options: Options) -> TlsClient {
+    let dir = tempfile::tempdir().expect("a folder");
+    let authority = DevAuthority::load_or_create(dir.path()).expect("an authority");
+    let tls = authority.tls_config().expect("a certificate");
+    let server = Server::start_with(options, |listener| listener.with_tls(tls));
+    let config = harness::tls_client(authority.certificate_path(), &[b"http/1.1"]);
+    let name = "localhost".try_into().expect("a name");
+    let session = rustls::ClientConnection::new(Arc::new(config), name).expect("a session");
+    let stream = TcpStream::connect(server.address).expect("the listener accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    TlsClient { server, stream: rustls::StreamOwned::new(session, stream), _dir: dir }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encrypted_bytes_behind_the_request_arrive_first() {
+    let TlsClient { mut server, mut stream, _dir } = tls_client(Options::default());
+    let client = tokio::task::spawn_blocking(move || {
+        // One record with the request and more, and a second one right behind, most likely in the same segment.
+        stream.conn.writer().write_all(format!("{REQUEST}early").as_bytes()).expect("room");
+        stream.conn.writer().write_all(b" second").expect("room");
+        stream.flush().expect("the request goes out");
+        let head = read_head(&mut stream);
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        stream.write_all(b" late").expect("bytes go out");
+        let mut answer = [0; 11];
+        stream.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"hello world");
+        let mut rest = Vec::new();
+        // Without close_notify this would be an error.
+        stream.read_to_end(&mut rest).expect("the end");
+        assert!(rest.is_empty());
+        stream.conn.send_close_notify();
+        stream.flush().expect("the end goes out");
+    });
+    let mut socket = timeout(PATIENCE, server.sockets.recv()).await.expect("in time").expect("a socket");
+    assert!(socket.is_tls() && socket.has_leftover());
+    let mut poll = registered(&mut socket);
+    assert_eq!(read_exactly(&mut socket, &mut poll, 17), b"early second late");
+    let slices = [IoSlice::new(b"hello"), IoSlice::new(b" world")];
+    assert_eq!(socket.try_write_vectored(&slices).expect("a socket takes 11 bytes"), 11);
+    socket.shutdown_write().expect("our side ends");
+    client.await.expect("the client is content");
+    assert_eq!(socket.try_read(&mut [0; 8]).expect("the client has closed"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unsent_ciphertext_is_bounded_and_flushed_later() {
+    let bytes_max = 32 * 1024;
+    let limit = NonZeroUsize::new(bytes_max).expect("not zero");
+    let options = Options { upgraded_tls_bytes_max: limit, ..Options::default() };
+    let TlsClient { mut server, mut stream, _dir } = tls_client(options);
+    let (begin, begun) = std::sync::mpsc::channel();
+    let (all, wanted) = std::sync::mpsc::channel();
+    let client = tokio::task::spawn_blocking(move || {
+        stream.write_all(REQUEST.as_bytes()).expect("the request goes out");
+        let head = read_head(&mut stream);
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        begun.recv_timeout(PATIENCE).expect("the server is stuck");
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).expect("everything, and then the end");
+        let wanted: usize = wanted.recv_timeout(PATIENCE).expect("the server is done");
+        assert_eq!(read.len(), wanted);
+        assert!(read.iter().enumerate().all(|(index, byte)| *byte == (index % 251) as u8), "in order");
+    });
+    let mut socket = timeout(PATIENCE, server.sockets.recv()).await.expect("in time").expect("a socket");
+    let mut poll = registered(&mut socket);
+    let source: Vec<u8> = (0..16 * 1024 * 1024).map(|index| (index % 251) as u8).collect();
+    let mut written = 0;
+    // Nobody reads: at some point the kernel's buffers and ours are full, however large the kernel's are.
+    let stuck = loop {
+        match socket.try_write(&source[written..]) {
+            Ok(length) => {
+                assert!(length <= bytes_max, "no call takes more than the limit");
+                written += length;
+            }
+            Err(error) => break error,
+        }
+        assert!(written < source.len(), "the limit must hold");
+    };
+    assert_eq!(stuck.kind(), std::io::ErrorKind::WouldBlock);
+    assert!(socket.wants_write());
+    begin.send(()).expect("the client waits");
+    all.send(written).expect("the client waits");
+    let mut closing = socket.shutdown_write();
+    let mut events = Events::with_capacity(8);
+    while let Err(error) = closing {
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}");
+        poll.poll(&mut events, Some(PATIENCE)).expect("polling works");
+        assert!(!events.is_empty(), "the socket becomes writable");
+        closing = socket.try_flush();
+    }
+    assert!(!socket.wants_write());
+    client.await.expect("the client is content");
+}
+
+#[tokio::test]
+async fn an_answer_other_than_101_leaves_the_connection_to_http() {
+    let server = Server::start();
+    let request = "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = harness::raw(server.address, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 426"), "no Upgrade field, no extension: {answer}");
 }
 
 #[tokio::test]

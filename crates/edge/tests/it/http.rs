@@ -1,0 +1,94 @@
+//! HTTP/1.1 and HTTP/2, plain and TLS, on one port; and what services see of it.
+
+use edge::{Body, DevAuthority, Listener};
+use http::Request;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::harness::{Server, raw, tls_connect};
+
+fn get(uri: String) -> Request<Body> {
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    Request::get(uri).header("host", "x.test:81").body(body).expect("a request")
+}
+
+async fn http1(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, request: Request<Body>) -> String {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(io)).await.expect("HTTP/1.1");
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await.expect("an answer");
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    drop(sender);
+    connection.await.expect("joined").expect("a clean end");
+    String::from_utf8(body.to_vec()).expect("text")
+}
+
+async fn http2(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, request: Request<Body>) -> String {
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await.expect("an answer");
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    drop(sender);
+    connection.await.expect("joined").expect("a clean end");
+    String::from_utf8(body.to_vec()).expect("text")
+}
+
+#[tokio::test]
+async fn one_port_speaks_everything() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let authority = DevAuthority::load_or_create(dir.path()).expect("an authority");
+    let tls = authority.tls_config().expect("a certificate");
+    let server = Server::start_with(Default::default(), |listener: Listener| listener.with_tls(tls));
+    let plain = || async { TcpStream::connect(server.address).await.expect("connected") };
+    let path = authority.certificate_path();
+
+    assert_eq!(
+        http1(plain().await, get("/a?b=c".to_owned())).await,
+        "GET http://x.test:81/a?b=c HTTP/1.1 tls=false"
+    );
+    assert_eq!(
+        http2(plain().await, get("http://y.test/a".to_owned())).await,
+        "GET http://y.test/a HTTP/2.0 tls=false"
+    );
+    let encrypted = tls_connect(server.address, path, &[b"http/1.1"]).await;
+    assert_eq!(http1(encrypted, get("/a".to_owned())).await, "GET https://x.test:81/a HTTP/1.1 tls=true");
+    let encrypted = tls_connect(server.address, path, &[b"h2", b"http/1.1"]).await;
+    assert_eq!(encrypted.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    assert_eq!(
+        http2(encrypted, get("https://localhost/a".to_owned())).await,
+        "GET https://localhost/a HTTP/2.0 tls=true"
+    );
+}
+
+#[tokio::test]
+async fn a_method_that_begins_like_http2_is_http1() {
+    let server = Server::start();
+    for method in ["POST", "PUT", "PRIX"] {
+        let request =
+            format!("{method} /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi");
+        let answer = raw(server.address, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hi"), "{method}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_host_is_refused_in_clear_words() {
+    let server = Server::start();
+    let request = "GET / HTTP/1.1\r\nHost: user@x\r\nConnection: close\r\n\r\n";
+    let answer = raw(server.address, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(answer.contains("`user@x` is not a host name with an optional port"), "{answer}");
+    let answer = raw(server.address, b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 501"), "{answer}");
+}
+
+#[tokio::test]
+async fn tls_without_a_certificate_is_closed_and_plain_goes_on() {
+    let server = Server::start();
+    assert_eq!(raw(server.address, b"\x16\x03\x01\x00\x05hello").await, "");
+    let answer = raw(server.address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
