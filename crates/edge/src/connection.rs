@@ -29,6 +29,9 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// How a client begins HTTP/2 without asking first (RFC 9113 section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How many fields hyper takes in an HTTP/1 head unless told otherwise.
+const HTTP1_FIELDS_DEFAULT: usize = 100;
+
 /// What all connections of a listener share.
 pub(crate) struct Shared<S> {
     pub(crate) service: S,
@@ -191,13 +194,14 @@ where
     let options = Arc::clone(&shared.options);
     let draining = shared.draining.clone();
     let front = front(shared, peer, &activity, true);
-    let connection = http1::Builder::new()
-        // We keep our own clocks; see `activity.rs`.
-        .header_read_timeout(None)
-        .max_buf_size(options.head_bytes_max())
-        .max_headers(options.head_fields_max.get())
-        .serve_connection(transport, front)
-        .with_upgrades();
+    let mut builder = http1::Builder::new();
+    // We keep our own clocks; see `activity.rs`.
+    builder.header_read_timeout(None).max_buf_size(options.head_bytes_max());
+    if options.head_fields_max.get() != HTTP1_FIELDS_DEFAULT {
+        // Only when it has to be: hyper then allocates for each request.
+        builder.max_headers(options.head_fields_max.get());
+    }
+    let connection = builder.serve_connection(transport, front).with_upgrades();
     drive(connection, http1::UpgradeableConnection::graceful_shutdown, &activity, &options, draining).await
 }
 
@@ -235,6 +239,7 @@ fn front<S>(shared: Shared<S>, peer: Peer, activity: &Arc<Activity>, upgradable:
         requests: shared.metrics.requests,
         upgradable,
         upgraded_tls_bytes_max: shared.options.upgraded_tls_bytes_max.get(),
+        head_bytes_max: shared.options.head_bytes_max(),
     }
 }
 

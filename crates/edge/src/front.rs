@@ -44,6 +44,7 @@ pub(crate) struct Front<S> {
     /// Whether this connection can be taken over; HTTP/2 streams cannot.
     pub(crate) upgradable: bool,
     pub(crate) upgraded_tls_bytes_max: usize,
+    pub(crate) head_bytes_max: usize,
 }
 
 /// A response body that keeps its request running until it is sent or dropped.
@@ -63,6 +64,16 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let running = self.activity.request_began();
         self.requests.inc();
+        let head_bytes = head_bytes(&request);
+        if head_bytes > self.head_bytes_max {
+            let text = format!(
+                "The request head has {head_bytes} bytes, and at most {} are taken. Send fewer or shorter fields.\n",
+                self.head_bytes_max
+            );
+            let response = plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text);
+            let response = response.map(|body| RunningBody { body, _running: running });
+            return Box::pin(std::future::ready(Ok(response)));
+        }
         let absolute = origin::absolute(
             request.method(),
             request.uri(),
@@ -93,17 +104,30 @@ where
     }
 }
 
+/// The size of a head as HTTP/1.1 writes it. hyper's own limit is that of its read buffer, which one last read may exceed.
+fn head_bytes(request: &Request<Incoming>) -> usize {
+    let uri = request.uri();
+    let target = uri.authority().map_or(0, |authority| authority.as_str().len())
+        + uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
+    let fields = request.headers().iter();
+    line + fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum::<usize>()
+}
+
 fn refusal(error: &OriginError) -> Response<Body> {
     let status = match error {
         OriginError::Connect => StatusCode::NOT_IMPLEMENTED,
         OriginError::Missing | OriginError::Several | OriginError::Malformed(_) => StatusCode::BAD_REQUEST,
     };
-    let text = Full::new(Bytes::from(format!("{error}\n"))).map_err(|never| match never {}).boxed_unsync();
-    let mut response = Response::new(text);
+    plain(status, format!("{error}\n"))
+}
+
+fn plain(status: StatusCode, text: String) -> Response<Body> {
+    let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 

@@ -1,6 +1,8 @@
 //! The features of `edge`, tried over loopback.
 
+mod bind;
 mod drain;
 mod harness;
 mod http;
+mod limits;
 mod upgrade;

@@ -1,0 +1,140 @@
+//! Every limit holds.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::time::{Duration, Instant};
+
+use edge::{Metrics, Options};
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::harness::{PATIENCE, Server, raw};
+
+fn milliseconds(value: u64) -> NonZeroU64 {
+    NonZeroU64::new(value).expect("not zero")
+}
+
+/// Reads until the server closes.
+async fn ended(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time").expect("the end");
+    String::from_utf8(answer).expect("text")
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_431() {
+    let server = Server::start();
+    let head = |bytes: usize| {
+        let filler = "a".repeat(bytes);
+        format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Filler: {filler}\r\n\r\n")
+    };
+    let answer = raw(server.address, head(30 * 1024).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = raw(server.address, head(33 * 1024).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(101));
+    let answer = raw(server.address, many.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_arrive_ends_the_connection() {
+    let options = Options { head_timeout_ms: milliseconds(100), ..Options::default() };
+    let server = Server::start_with(options, |listener| listener);
+    // Nothing at all; a part of a head; a part of the HTTP/2 preface.
+    for sent in ["", "GET / HTTP/1.1\r\nHo", "PRI * HT"] {
+        let mut stream = TcpStream::connect(server.address).await.expect("connected");
+        stream.write_all(sent.as_bytes()).await.expect("sent");
+        assert_eq!(ended(&mut stream).await, "", "{sent}");
+    }
+    // The second head on a connection is timed like the first.
+    let mut stream = TcpStream::connect(server.address).await.expect("connected");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"tls=false") {
+        answer.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
+    }
+    stream.write_all(b"GET / HT").await.expect("sent");
+    assert_eq!(ended(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_head_timeout_but_not_its_own() {
+    let (head, idle) = (50, 400);
+    let options = Options {
+        head_timeout_ms: milliseconds(head),
+        idle_timeout_ms: milliseconds(idle),
+        ..Options::default()
+    };
+    let server = Server::start_with(options, |listener| listener);
+    let mut stream = TcpStream::connect(server.address).await.expect("connected");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    let asked = Instant::now();
+    let answer = ended(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(asked.elapsed() >= Duration::from_millis(idle), "closed after {:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn a_running_request_is_not_idle() {
+    let options = Options {
+        head_timeout_ms: milliseconds(20),
+        idle_timeout_ms: milliseconds(20),
+        ..Options::default()
+    };
+    let mut server = Server::start_with(options, |listener| listener);
+    let mut stream = TcpStream::connect(server.address).await.expect("connected");
+    stream.write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("running");
+    // Another connection lives and dies of idleness in the meantime, so that this one has had its chance to do so.
+    let mut other = TcpStream::connect(server.address).await.expect("connected");
+    other.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
+    ended(&mut other).await;
+    server.release.notify_waiters();
+    assert!(ended(&mut stream).await.ends_with("waited"));
+}
+
+#[tokio::test]
+async fn beyond_the_most_connections_further_ones_are_closed() {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let options = Options { connections_max: NonZeroUsize::new(1).expect("not zero"), ..Options::default() };
+    let mut server = Server::start_with(options, |listener| listener.with_metrics(&metrics));
+    let mut first = TcpStream::connect(server.address).await.expect("connected");
+    first.write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("sent");
+    timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("running");
+    let mut second = TcpStream::connect(server.address).await.expect("queued");
+    assert_eq!(ended(&mut second).await, "");
+
+    server.release.notify_waiters();
+    assert!(ended(&mut first).await.ends_with("waited"));
+    let drained = server.stop().await.expect("joined").expect("served");
+    assert_eq!(drained.cut, 0);
+
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes all text");
+    for line in [
+        "edge_connections_open{listener=\"test\"} 0",
+        "edge_connections_accepted_total{listener=\"test\"} 1",
+        "edge_connections_refused_total{listener=\"test\"} 1",
+        "edge_requests_total{listener=\"test\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn options_are_checked() {
+    let read = |text: &str| serde_json::from_str::<Options>(text).map_err(|error| error.to_string());
+    assert_eq!(read("{}"), Ok(Options::default()));
+    assert_eq!(read(r#"{"head_timeout_ms": 5}"#).map(|options| options.head_timeout_ms), Ok(milliseconds(5)));
+    for (text, why) in [
+        (r#"{"head_timeout": 5}"#, "unknown field `head_timeout`"),
+        (r#"{"connections_max": 0}"#, "nonzero"),
+        (r#"{"head_bytes_max": 100}"#, "must be at least 8192"),
+    ] {
+        let error = read(text).expect_err("it is refused");
+        assert!(error.contains(why), "{error}");
+    }
+}
