@@ -1,0 +1,281 @@
+//! The `cosmosDB` bindings: documents into a function, documents out of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use functions::contract::{BindingError, BindingSpec, Call, Reader, Sink, Value, find_property};
+use http::StatusCode;
+use serde_json::{Map, Value as Json};
+use trace::TraceContext;
+
+use crate::client::{Client, Container, ContainerName, NewContainer};
+use crate::partition_key;
+use crate::query::Query;
+use crate::trigger::{container_name, flag, number, text, wrong};
+
+/// Input: one document by its id, or the rows of a query.
+#[derive(Debug)]
+pub(crate) struct DocumentReader {
+    client: Client,
+    function: String,
+    wanted: Wanted,
+    rows_max: usize,
+}
+
+#[derive(Debug)]
+enum Wanted {
+    Document,
+    Rows(Query),
+}
+
+/// Output: each document is created or replaced.
+#[derive(Debug)]
+pub(crate) struct DocumentSink {
+    client: Client,
+    function: String,
+    create: Option<NewContainer>,
+    /// The containers written to, so that their partition keys need not be asked for each time. One entry unless the
+    /// app's declaration has expressions in names.
+    known: Mutex<Vec<(ContainerName, Arc<Container>)>>,
+}
+
+/// More containers than this are asked for anew.
+const CONTAINERS_KNOWN_MAX: usize = 64;
+
+impl DocumentReader {
+    pub(crate) fn new(spec: &BindingSpec, client: Client, rows_max: usize) -> Result<Self, BindingError> {
+        container_name(spec)?;
+        // From the declaration, where its expressions are still expressions: see `query.rs`.
+        let query = text(spec, &["sqlQuery"]).map(Query::parse);
+        let id = text(spec, &["id"]);
+        let wanted = match (id, query) {
+            (Some(_), Some(_)) => return Err(wrong(spec, "sqlQuery", "contradicts id; keep one of them")),
+            (Some(_), None) => Wanted::Document,
+            (None, Some(query)) => Wanted::Rows(query),
+            (None, None) => Wanted::Rows(Query::parse("SELECT * FROM c")),
+        };
+        Ok(Self { client, function: spec.function.clone(), wanted, rows_max })
+    }
+
+    async fn document(&self, call: &Call<'_>, name: &ContainerName) -> Result<Value, BindingError> {
+        let id = property(call, "id").ok_or_else(|| {
+            BindingError::Value(format!("the cosmosDB input of function '{}' has an empty id", self.function))
+        })?;
+        let key = partition_key::header_for(property(call, "partitionKey"));
+        // Also a missing container gives nothing here, as with the real binding.
+        let Some(answer) = self.client.read_item(name, id, &key).await? else { return Ok(Value::Null) };
+        Ok(Value::Json(text_of(&answer.body)?))
+    }
+
+    async fn rows(
+        &self,
+        call: &Call<'_>,
+        name: &ContainerName,
+        query: &Query,
+    ) -> Result<Value, BindingError> {
+        let body = query.resolve(call.binding_data)?;
+        let key = property(call, "partitionKey").map(|key| partition_key::header_for(Some(key)));
+        let mut rows = Vec::new();
+        let mut continuation: Option<String> = None;
+        loop {
+            let page = self.client.query(name, key.as_deref(), &body, continuation.as_deref()).await?;
+            rows.extend(page.documents);
+            if rows.len() > self.rows_max {
+                return Err(BindingError::Value(format!(
+                    "the query of function '{}' has more than {} rows; narrow it down, or raise query_rows_max",
+                    self.function, self.rows_max
+                )));
+            }
+            continuation = page.continuation;
+            if continuation.is_none() {
+                let text = serde_json::to_string(&rows).expect("raw JSON is writable");
+                return Ok(Value::Json(text));
+            }
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Reader for DocumentReader {
+    async fn read(&self, call: &Call<'_>) -> Result<Value, BindingError> {
+        let name = resolved_name(call)?;
+        match &self.wanted {
+            Wanted::Document => self.document(call, &name).await,
+            Wanted::Rows(query) => self.rows(call, &name, query).await,
+        }
+    }
+}
+
+impl DocumentSink {
+    pub(crate) fn new(spec: &BindingSpec, client: Client) -> Result<Self, BindingError> {
+        container_name(spec)?;
+        let create = flag(spec, &["createIfNotExists"])?;
+        let partition_key_path = text(spec, &["partitionKey"]);
+        let create = match (create, partition_key_path) {
+            (false, _) => None,
+            (true, Some(path)) => Some(NewContainer {
+                partition_key_path: path.to_owned(),
+                default_ttl_seconds: None,
+                throughput: number(spec, &["containerThroughput", "collectionThroughput"])?,
+            }),
+            (true, None) => {
+                return Err(wrong(
+                    spec,
+                    "partitionKey",
+                    "is missing; createIfNotExists needs it, such as /id",
+                ));
+            }
+        };
+        Ok(Self { client, function: spec.function.clone(), create, known: Mutex::default() })
+    }
+
+    async fn upsert(
+        &self,
+        name: &ContainerName,
+        document: &Map<String, Json>,
+        trace: TraceContext,
+    ) -> Result<(), BindingError> {
+        let body = Bytes::from(serde_json::to_vec(document).expect("a JSON object is writable"));
+        // Twice: the container may have been made anew, with another partition key, since it was asked for.
+        for attempt in 0..2 {
+            let container = self.container(name, attempt == 0).await?;
+            let key = container.key.header_of(document);
+            let answer = self.client.upsert_item(name, &key, body.clone(), trace).await?;
+            let stale = answer.status == StatusCode::NOT_FOUND
+                || (answer.status == StatusCode::BAD_REQUEST && matches!(answer.substatus(), 1001 | 1024));
+            if attempt == 0 && stale {
+                continue;
+            }
+            return answer.success().map(drop).map_err(Into::into);
+        }
+        unreachable!("the second attempt returns")
+    }
+
+    /// The container's definition; made first where it is missing and the app says so.
+    async fn container(&self, name: &ContainerName, cached: bool) -> Result<Arc<Container>, BindingError> {
+        if let Some(known) = self.known(name).filter(|_| cached) {
+            return Ok(known);
+        }
+        let mut found = self.client.container(name).await?;
+        if let (None, Some(new)) = (&found, &self.create) {
+            self.client.create_container(name, new).await?;
+            found = self.client.container(name).await?;
+        }
+        let found = found.ok_or_else(|| BindingError::System {
+            what: format!(
+                "container '{}' in database '{}', to which function '{}' writes, does not exist; create it, or set \
+                 createIfNotExists and partitionKey",
+                name.container, name.database, self.function
+            ),
+            retryable: true,
+            cause: None,
+        })?;
+        let found = Arc::new(found);
+        self.learn(name, Arc::clone(&found));
+        Ok(found)
+    }
+
+    fn known(&self, name: &ContainerName) -> Option<Arc<Container>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|(known, _)| known == name).map(|(_, container)| Arc::clone(container))
+    }
+
+    fn learn(&self, name: &ContainerName, container: Arc<Container>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(known, _)| known != name);
+        known.truncate(CONTAINERS_KNOWN_MAX - 1);
+        known.push((name.clone(), container));
+    }
+}
+
+#[async_trait::async_trait]
+impl Sink for DocumentSink {
+    async fn write(&self, call: &Call<'_>, items: Vec<Value>) -> Result<(), BindingError> {
+        let name = resolved_name(call)?;
+        // All are looked at before the first is written.
+        let mut documents = Vec::with_capacity(items.len());
+        for item in items {
+            self.collect(item, &mut documents)?;
+        }
+        for document in &documents {
+            self.upsert(&name, document, call.trace).await?;
+        }
+        Ok(())
+    }
+}
+
+impl DocumentSink {
+    fn collect(&self, item: Value, documents: &mut Vec<Map<String, Json>>) -> Result<(), BindingError> {
+        let wrong = |what: &str| {
+            BindingError::Value(format!(
+                "function '{}' gave {what} to its cosmosDB output; it takes JSON objects",
+                self.function
+            ))
+        };
+        let json: Json = match item {
+            Value::Null => return Ok(()),
+            Value::Json(text) | Value::Text(text) => {
+                serde_json::from_str(&text).map_err(|_| wrong("text that is not JSON"))?
+            }
+            Value::Bytes(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|_| wrong("bytes that are not JSON"))?
+            }
+            Value::Many(items) => {
+                return items.into_iter().try_for_each(|item| self.collect(item, documents));
+            }
+            Value::Integer(_) | Value::Double(_) => return Err(wrong("a number")),
+        };
+        match json {
+            Json::Null => Ok(()),
+            Json::Object(document) => {
+                documents.push(with_id(document));
+                Ok(())
+            }
+            Json::Array(items) => {
+                for item in items {
+                    let Json::Object(document) = item else {
+                        return Err(wrong("an array with something else"));
+                    };
+                    documents.push(with_id(document));
+                }
+                Ok(())
+            }
+            Json::Bool(_) | Json::Number(_) | Json::String(_) => Err(wrong("a plain value")),
+        }
+    }
+}
+
+/// The binding documents that an id is generated where the function gives none.
+fn with_id(mut document: Map<String, Json>) -> Map<String, Json> {
+    if document.get("id").is_none_or(Json::is_null) {
+        document.insert("id".to_owned(), uuid::Uuid::new_v4().to_string().into());
+    }
+    document
+}
+
+/// The container's name with this call's expressions resolved.
+fn resolved_name(call: &Call<'_>) -> Result<ContainerName, BindingError> {
+    let named = |names: &[&str]| {
+        let found = names.iter().find_map(|name| property(call, name)).map(str::to_owned);
+        found.ok_or_else(|| {
+            BindingError::Value(format!("{} is empty after its expressions are resolved", names[0]))
+        })
+    };
+    Ok(ContainerName {
+        database: named(&["databaseName"])?,
+        container: named(&["containerName", "collectionName"])?,
+    })
+}
+
+fn property<'a>(call: &Call<'a>, name: &str) -> Option<&'a str> {
+    find_property(call.properties, name).and_then(Json::as_str).filter(|text| !text.is_empty())
+}
+
+fn text_of(body: &Bytes) -> Result<String, BindingError> {
+    let text = std::str::from_utf8(body);
+    text.map(str::to_owned).map_err(|_| BindingError::System {
+        what: "the document that came back is not UTF-8".to_owned(),
+        retryable: false,
+        cause: None,
+    })
+}

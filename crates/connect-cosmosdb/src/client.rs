@@ -1,0 +1,271 @@
+//! [`Client`]: the requests of the dialect that triggers and bindings need.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Extensions, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Empty, Full};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value as Json};
+use trace::TraceContext;
+
+use crate::Options;
+use crate::error::RequestError;
+use crate::transport::{Body, BoxError, Transport};
+
+mod container;
+mod item;
+
+pub(crate) use container::{Container, KeyRange, NewContainer};
+pub(crate) use item::{Feed, FeedStart, Written};
+
+/// Everything but the unreserved characters of RFC 3986.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The API version that the public JavaScript and Python SDKs name.
+const API_VERSION: &str = "2020-07-15";
+
+/// One account, reached over one transport. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    transport: Transport,
+    /// Scheme and authority; requests carry absolute addresses, as all services of this process expect.
+    endpoint: Uri,
+    response_bytes_max: usize,
+    throttled_retries_max: u32,
+    throttled_wait_max: Duration,
+}
+
+/// A database and a container in it, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ContainerName {
+    pub(crate) database: String,
+    pub(crate) container: String,
+}
+
+/// A request without its account.
+struct Outgoing {
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// What came back, whatever its status.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) extensions: Extensions,
+    pub(crate) body: Bytes,
+    /// What was asked, for error texts.
+    what: String,
+}
+
+impl Client {
+    pub(crate) fn new(transport: Transport, endpoint: &Uri, options: &Options) -> Self {
+        Self {
+            transport,
+            endpoint: endpoint.clone(),
+            response_bytes_max: options.response_bytes_max,
+            throttled_retries_max: options.throttled_retries_max,
+            throttled_wait_max: Duration::from_millis(options.throttled_wait_ms_max),
+        }
+    }
+
+    /// The host name of the account, as lease prefixes carry it.
+    pub(crate) fn host(&self) -> &str {
+        self.endpoint.host().unwrap_or("localhost")
+    }
+
+    /// Whether both reach the same account, as far as its address tells.
+    pub(crate) fn same_account(&self, other: &Self) -> bool {
+        self.endpoint.authority() == other.endpoint.authority()
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Sends a request, and again while the account asks for patience.
+    async fn send(&self, request: Outgoing) -> Result<Answer, RequestError> {
+        let mut waited = Duration::ZERO;
+        for _ in 0..self.throttled_retries_max {
+            let answer = self.send_once(&request).await?;
+            let Some(pause) = answer.asked_patience() else { return Ok(answer) };
+            waited += pause;
+            if waited > self.throttled_wait_max {
+                return Ok(answer);
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.send_once(&request).await
+    }
+
+    async fn send_once(&self, outgoing: &Outgoing) -> Result<Answer, RequestError> {
+        let what = format!("{} {}", outgoing.method, outgoing.path);
+        let request = self.request(outgoing);
+        let response = self
+            .transport
+            .call(request)
+            .await
+            .map_err(|cause| RequestError::Unreachable { endpoint: self.endpoint.to_string(), cause })?;
+        let (head, body) = response.into_parts();
+        let collected = read_whole(body, self.response_bytes_max).await;
+        let body = collected.map_err(|cause| RequestError::Unreadable { what: what.clone(), cause })?;
+        Ok(Answer { status: head.status, headers: head.headers, extensions: head.extensions, body, what })
+    }
+
+    fn request(&self, outgoing: &Outgoing) -> Request<Body> {
+        let mut parts = self.endpoint.clone().into_parts();
+        parts.path_and_query = Some(outgoing.path.parse().expect("a percent-encoded path is a path"));
+        let uri = Uri::from_parts(parts).expect("an endpoint with a path is an address");
+        let mut request = Request::new(body_of(outgoing.body.clone()));
+        *request.method_mut() = outgoing.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = outgoing.headers.clone();
+        let headers = request.headers_mut();
+        headers.insert("x-ms-date", header_value(&rfc1123_now()));
+        headers.insert("x-ms-version", HeaderValue::from_static(API_VERSION));
+        headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(
+            http::header::USER_AGENT,
+            HeaderValue::from_static(concat!("chappe/", env!("CARGO_PKG_VERSION"))),
+        );
+        request
+    }
+}
+
+impl ContainerName {
+    fn path(&self) -> String {
+        format!("{}/colls/{}", database_path(&self.database), encode(&self.container))
+    }
+
+    fn items_path(&self) -> String {
+        format!("{}/docs", self.path())
+    }
+
+    fn item_path(&self, id: &str) -> String {
+        format!("{}/docs/{}", self.path(), encode(id))
+    }
+}
+
+impl std::fmt::Display for ContainerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.database, self.container)
+    }
+}
+
+impl Outgoing {
+    fn new(method: Method, path: String) -> Self {
+        Self { method, path, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.insert(HeaderName::from_static(name), header_value(value));
+        self
+    }
+
+    fn json(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self.header("content-type", "application/json")
+    }
+
+    fn traced(self, trace: Option<TraceContext>) -> Self {
+        match trace {
+            Some(trace) => self.header("traceparent", &trace.to_traceparent()),
+            None => self,
+        }
+    }
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub(crate) fn etag(&self) -> Option<String> {
+        self.header("etag").map(str::to_owned)
+    }
+
+    pub(crate) fn substatus(&self) -> u32 {
+        self.header("x-ms-substatus").and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    /// The answer itself if it is a success, otherwise what the account said.
+    pub(crate) fn success(self) -> Result<Self, RequestError> {
+        if self.status.is_success() { Ok(self) } else { Err(self.refused()) }
+    }
+
+    pub(crate) fn refused(self) -> RequestError {
+        let body: Option<Map<String, Json>> = serde_json::from_slice(&self.body).ok();
+        let message = body.as_ref().and_then(|body| body.get("message")).and_then(Json::as_str);
+        // The real service ends messages with lines about its replicas; the first line says it.
+        let message =
+            message.and_then(|text| text.lines().next()).unwrap_or("no reason was given").to_owned();
+        let substatus = self.substatus();
+        RequestError::Refused { what: self.what, status: self.status, substatus, message }
+    }
+
+    pub(crate) fn object(&self) -> Result<Map<String, Json>, RequestError> {
+        serde_json::from_slice(&self.body).map_err(|error| self.malformed(error.to_string()))
+    }
+
+    pub(crate) fn malformed(&self, why: String) -> RequestError {
+        RequestError::Malformed { what: self.what.clone(), why }
+    }
+
+    /// How long the account asked to wait, if it did.
+    fn asked_patience(&self) -> Option<Duration> {
+        let retry_with = self.status.as_u16() == 449;
+        if self.status != StatusCode::TOO_MANY_REQUESTS && !retry_with {
+            return None;
+        }
+        let asked_ms = self.header("x-ms-retry-after-ms").and_then(|text| text.parse::<f64>().ok());
+        let asked_ms = asked_ms.filter(|ms| ms.is_finite() && *ms >= 0.0).unwrap_or(100.0);
+        Some(Duration::from_secs_f64((asked_ms / 1000.0).min(60.0)))
+    }
+}
+
+fn database_path(database: &str) -> String {
+    format!("/dbs/{}", encode(database))
+}
+
+fn encode(segment: &str) -> String {
+    utf8_percent_encode(segment, SEGMENT).to_string()
+}
+
+fn header_value(text: &str) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Reads a body of at most `bytes_max`.
+async fn read_whole(mut body: Body, bytes_max: usize) -> Result<Bytes, BoxError> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if whole.len() + data.len() > bytes_max {
+            return Err(format!("it is larger than {bytes_max} bytes (response_bytes_max)").into());
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+fn body_of(bytes: Bytes) -> Body {
+    if bytes.is_empty() {
+        return Body::new(Empty::new().map_err(|never| -> BoxError { match never {} }));
+    }
+    Body::new(Full::new(bytes).map_err(|never| -> BoxError { match never {} }))
+}
+
+/// `Fri, 20 Nov 2026 21:36:21 GMT`, as the signature wants it.
+fn rfc1123_now() -> String {
+    rfc1123(SystemTime::now())
+}
+
+fn rfc1123(time: SystemTime) -> String {
+    let timestamp = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    printer.timestamp_to_rfc9110_string(&timestamp).expect("the clock shows a year of four digits")
+}

@@ -1,0 +1,107 @@
+//! Databases, containers and their ranges.
+
+use http::{Method, StatusCode};
+use serde_json::{Map, Value as Json, json};
+
+use super::{Client, ContainerName, Outgoing, database_path};
+use crate::error::RequestError;
+use crate::partition_key::KeyDefinition;
+
+/// A container that exists.
+#[derive(Clone, Debug)]
+pub(crate) struct Container {
+    pub(crate) rid: String,
+    pub(crate) database_rid: String,
+    pub(crate) key: KeyDefinition,
+}
+
+/// A container to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct NewContainer {
+    pub(crate) partition_key_path: String,
+    /// -1: items live on unless they carry a `ttl` of their own.
+    pub(crate) default_ttl_seconds: Option<i64>,
+    /// Request units per second; the account decides what it makes of them.
+    pub(crate) throughput: Option<u64>,
+}
+
+/// A physical partition: the keys whose hashes lie between two marks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyRange {
+    pub(crate) id: String,
+    pub(crate) min: String,
+    pub(crate) max: String,
+    /// The ranges that were split to make this one.
+    pub(crate) parents: Vec<String>,
+}
+
+impl Client {
+    /// The container, or `None` if it or its database does not exist.
+    pub(crate) async fn container(&self, name: &ContainerName) -> Result<Option<Container>, RequestError> {
+        let answer = self.send(Outgoing::new(Method::GET, name.path())).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let answer = answer.success()?;
+        let body = answer.object()?;
+        let text = |key: &str| body.get(key).and_then(Json::as_str).map(str::to_owned);
+        let rid = text("_rid").ok_or_else(|| answer.malformed("the container has no _rid".to_owned()))?;
+        // `_self` is `dbs/{database rid}/colls/{container rid}/`.
+        let own_link = text("_self").unwrap_or_default();
+        let database_rid = own_link.split('/').nth(1).unwrap_or_default().to_owned();
+        Ok(Some(Container { rid, database_rid, key: KeyDefinition::parse(&body) }))
+    }
+
+    /// Makes the database if it is missing, then the container if it is missing.
+    pub(crate) async fn create_container(
+        &self,
+        name: &ContainerName,
+        new: &NewContainer,
+    ) -> Result<(), RequestError> {
+        let database = Outgoing::new(Method::POST, "/dbs".to_owned());
+        self.create(database.json(json!({ "id": name.database }).to_string())).await?;
+        let mut body = json!({
+            "id": name.container,
+            "partitionKey": { "paths": [new.partition_key_path], "kind": "Hash", "version": 2 },
+        });
+        if let Some(seconds) = new.default_ttl_seconds {
+            body["defaultTtl"] = seconds.into();
+        }
+        let path = format!("{}/colls", database_path(&name.database));
+        let mut container = Outgoing::new(Method::POST, path).json(body.to_string());
+        if let Some(throughput) = new.throughput {
+            container = container.header("x-ms-offer-throughput", &throughput.to_string());
+        }
+        self.create(container).await
+    }
+
+    /// Creating what already exists is fine.
+    async fn create(&self, request: Outgoing) -> Result<(), RequestError> {
+        let answer = self.send(request).await?;
+        if answer.status == StatusCode::CONFLICT {
+            return Ok(());
+        }
+        answer.success().map(drop)
+    }
+
+    pub(crate) async fn key_ranges(&self, name: &ContainerName) -> Result<Vec<KeyRange>, RequestError> {
+        let path = format!("{}/pkranges", name.path());
+        let answer = self.send(Outgoing::new(Method::GET, path)).await?.success()?;
+        let body = answer.object()?;
+        let ranges = body.get("PartitionKeyRanges").and_then(Json::as_array);
+        let ranges = ranges.ok_or_else(|| answer.malformed("there is no PartitionKeyRanges".to_owned()))?;
+        let parsed = ranges.iter().filter_map(Json::as_object).map(key_range);
+        Ok(parsed.collect())
+    }
+}
+
+fn key_range(range: &Map<String, Json>) -> KeyRange {
+    let text = |key: &str| range.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+    let parents = range.get("parents").and_then(Json::as_array).into_iter().flatten();
+    KeyRange {
+        id: text("id"),
+        min: text("minInclusive"),
+        max: text("maxExclusive"),
+        parents: parents.filter_map(Json::as_str).map(str::to_owned).collect(),
+    }
+}

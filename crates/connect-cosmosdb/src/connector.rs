@@ -1,0 +1,146 @@
+//! [`CosmosDb`]: makes the triggers and bindings of this crate.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use functions::contract::{
+    AppSettings, BindingError, BindingSpec, Connector, Direction, Reader, Sink, Source,
+};
+use identity::CosmosConnectionString;
+
+use crate::Options;
+use crate::binding::{DocumentReader, DocumentSink};
+use crate::client::Client;
+use crate::keeper::Siblings;
+use crate::source::FeedSource;
+use crate::transport::Resolver;
+use crate::trigger::{Trigger, text, wrong};
+
+/// The name of the setting that holds the connection string where a binding does not name one.
+const CONNECTION_DEFAULT: &str = "CosmosDB";
+
+/// The connector for `cosmosDBTrigger` and `cosmosDB`.
+pub struct CosmosDb {
+    resolver: Resolver,
+    shared: Arc<Shared>,
+}
+
+/// What all bindings of one process share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    /// Differs with each start, so that leases of an earlier process are recognised.
+    pub(crate) process: String,
+    pub(crate) siblings: Siblings,
+    /// Functions whose container was missing when it was last looked for.
+    missing: Mutex<HashSet<String>>,
+}
+
+impl CosmosDb {
+    /// A connector that reaches accounts as `resolver` says.
+    pub fn new(resolver: Resolver, options: Options) -> Self {
+        let shared = Shared {
+            options,
+            process: uuid::Uuid::new_v4().simple().to_string(),
+            siblings: Siblings::default(),
+            missing: Mutex::default(),
+        };
+        Self { resolver, shared: Arc::new(shared) }
+    }
+
+    fn client(
+        &self,
+        spec: &BindingSpec,
+        app: &dyn AppSettings,
+        properties: &[&str],
+    ) -> Result<Client, BindingError> {
+        let setting = text(spec, properties).unwrap_or(CONNECTION_DEFAULT);
+        let Some(value) = app.connection(setting).filter(|value| !value.trim().is_empty()) else {
+            let identity_form = format!("{setting}__accountEndpoint");
+            let why = if app.setting(&identity_form).is_some() {
+                format!(
+                    "names {identity_form}: identity-based connections are not supported yet; set {setting} to a \
+                         connection string with an account key"
+                )
+            } else {
+                format!(
+                    "stands for the setting '{setting}', which does not exist; set it to \
+                         AccountEndpoint=…;AccountKey=…;"
+                )
+            };
+            return Err(wrong(spec, properties[0], &why));
+        };
+        let connection = CosmosConnectionString::parse(&value).map_err(|error| {
+            wrong(spec, properties[0], &format!("names the setting '{setting}': {error}"))
+        })?;
+        let transport = (self.resolver)(&connection).map_err(|error| {
+            wrong(spec, properties[0], &format!("names the setting '{setting}': {error}"))
+        })?;
+        let endpoint = connection.account_endpoint.parse().map_err(|error| {
+            wrong(
+                spec,
+                properties[0],
+                &format!("names the setting '{setting}': its AccountEndpoint is no address: {error}"),
+            )
+        })?;
+        Ok(Client::new(transport, &endpoint, &self.shared.options))
+    }
+}
+
+#[async_trait::async_trait]
+impl Connector for CosmosDb {
+    fn kinds(&self) -> &'static [(&'static str, Direction)] {
+        &[("cosmosDBTrigger", Direction::In), ("cosmosDB", Direction::In), ("cosmosDB", Direction::Out)]
+    }
+
+    async fn source(
+        &self,
+        spec: &BindingSpec,
+        app: &dyn AppSettings,
+    ) -> Result<Box<dyn Source>, BindingError> {
+        let trigger = Trigger::parse(spec)?;
+        let connection = ["connection", "connectionStringSetting"];
+        let monitored = self.client(spec, app, &connection)?;
+        let lease_connection = ["leaseConnection", "leaseConnectionStringSetting"];
+        let leases = match text(spec, &lease_connection) {
+            Some(_) => self.client(spec, app, &lease_connection)?,
+            None => monitored.clone(),
+        };
+        if trigger.monitored == trigger.leases && monitored.same_account(&leases) {
+            let why = "is the monitored container itself; every checkpoint would be a change: name another container";
+            return Err(wrong(spec, "leaseContainerName", why));
+        }
+        Ok(Box::new(FeedSource::new(trigger, monitored, leases, Arc::clone(&self.shared))))
+    }
+
+    async fn reader(
+        &self,
+        spec: &BindingSpec,
+        app: &dyn AppSettings,
+    ) -> Result<Arc<dyn Reader>, BindingError> {
+        let client = self.client(spec, app, &["connection", "connectionStringSetting"])?;
+        Ok(Arc::new(DocumentReader::new(spec, client, self.shared.options.query_rows_max)?))
+    }
+
+    async fn sink(&self, spec: &BindingSpec, app: &dyn AppSettings) -> Result<Arc<dyn Sink>, BindingError> {
+        let client = self.client(spec, app, &["connection", "connectionStringSetting"])?;
+        Ok(Arc::new(DocumentSink::new(spec, client)?))
+    }
+}
+
+impl Shared {
+    /// Notes that a function's container is missing; whether that is news.
+    pub(crate) fn missing(&self, function: &str) -> bool {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(function.to_owned())
+    }
+
+    pub(crate) fn found(&self, function: &str) {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).remove(function);
+    }
+}
+
+impl fmt::Debug for CosmosDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CosmosDb").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,138 @@
+//! The settings of a `cosmosDBTrigger`, under their present and their old names.
+
+use std::time::{Duration, SystemTime};
+
+use functions::contract::{BindingError, BindingSpec};
+use serde_json::Value as Json;
+
+use crate::client::{ContainerName, FeedStart};
+use crate::keeper::Intervals;
+
+/// What the real trigger asks for when the app says nothing.
+const ITEMS_MAX_DEFAULT: u32 = 100;
+const POLL_DELAY_DEFAULT: Duration = Duration::from_millis(5000);
+const ACQUIRE_INTERVAL_DEFAULT: Duration = Duration::from_millis(13_000);
+const RENEW_INTERVAL_DEFAULT: Duration = Duration::from_millis(17_000);
+const EXPIRY_INTERVAL_DEFAULT: Duration = Duration::from_millis(60_000);
+
+/// A trigger, as the app declares it.
+#[derive(Clone, Debug)]
+pub(crate) struct Trigger {
+    pub(crate) function: String,
+    pub(crate) monitored: ContainerName,
+    pub(crate) leases: ContainerName,
+    /// Told apart from the other triggers on the same container by `leaseContainerPrefix`.
+    pub(crate) processor: String,
+    pub(crate) create_leases: bool,
+    pub(crate) leases_throughput: Option<u64>,
+    pub(crate) start: FeedStart,
+    pub(crate) items_max: u32,
+    pub(crate) poll_delay: Duration,
+    pub(crate) intervals: Intervals,
+}
+
+impl Trigger {
+    pub(crate) fn parse(spec: &BindingSpec) -> Result<Self, BindingError> {
+        let monitored = container_name(spec)?;
+        let lease_container =
+            text(spec, &["leaseContainerName", "leaseCollectionName"]).unwrap_or("leases").to_owned();
+        let lease_database = text(spec, &["leaseDatabaseName"]).unwrap_or(&monitored.database).to_owned();
+        let milliseconds = |names: &[&str], default| -> Result<Duration, BindingError> {
+            Ok(number(spec, names)?.map_or(default, Duration::from_millis))
+        };
+        let items_max = number(spec, &["maxItemsPerInvocation"])?.map_or(Ok(ITEMS_MAX_DEFAULT), |count| {
+            let fits = u32::try_from(count).ok().filter(|count| *count > 0);
+            fits.ok_or_else(|| wrong(spec, "maxItemsPerInvocation", "must be a positive number"))
+        })?;
+        Ok(Self {
+            function: spec.function.clone(),
+            monitored,
+            leases: ContainerName { database: lease_database, container: lease_container },
+            processor: text(spec, &["leaseContainerPrefix", "leaseCollectionPrefix"])
+                .unwrap_or("")
+                .to_owned(),
+            create_leases: flag(
+                spec,
+                &["createLeaseContainerIfNotExists", "createLeaseCollectionIfNotExists"],
+            )?,
+            leases_throughput: number(spec, &["leasesContainerThroughput", "leasesCollectionThroughput"])?,
+            start: start(spec)?,
+            items_max,
+            poll_delay: milliseconds(&["feedPollDelay"], POLL_DELAY_DEFAULT)?,
+            intervals: Intervals {
+                acquire: milliseconds(&["leaseAcquireInterval"], ACQUIRE_INTERVAL_DEFAULT)?,
+                renew: milliseconds(&["leaseRenewInterval"], RENEW_INTERVAL_DEFAULT)?,
+                expiry: milliseconds(&["leaseExpirationInterval"], EXPIRY_INTERVAL_DEFAULT)?,
+            },
+        })
+    }
+}
+
+/// The container that a trigger or binding names; `collectionName` is the older word.
+pub(crate) fn container_name(spec: &BindingSpec) -> Result<ContainerName, BindingError> {
+    let required = |names: &[&str]| {
+        text(spec, names).map(str::to_owned).ok_or_else(|| wrong(spec, names[0], "is missing; name it"))
+    };
+    Ok(ContainerName {
+        database: required(&["databaseName"])?,
+        container: required(&["containerName", "collectionName"])?,
+    })
+}
+
+/// The first of several names of one property that is there.
+pub(crate) fn text<'a>(spec: &'a BindingSpec, names: &[&str]) -> Option<&'a str> {
+    names.iter().find_map(|name| spec.text(name))
+}
+
+/// A whole number, also as text: `%SETTING%` leaves text behind.
+pub(crate) fn number(spec: &BindingSpec, names: &[&str]) -> Result<Option<u64>, BindingError> {
+    let Some((name, value)) = first(spec, names) else { return Ok(None) };
+    let parsed = match value {
+        Json::Number(number) => number.as_u64(),
+        Json::String(text) => text.trim().parse().ok(),
+        Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
+    };
+    parsed.map(Some).ok_or_else(|| wrong(spec, name, "must be a whole number"))
+}
+
+/// A yes or no, also as text.
+pub(crate) fn flag(spec: &BindingSpec, names: &[&str]) -> Result<bool, BindingError> {
+    let Some((name, value)) = first(spec, names) else { return Ok(false) };
+    match value {
+        Json::Bool(value) => Ok(*value),
+        Json::String(text) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
+        Json::String(text) if text.trim().eq_ignore_ascii_case("false") => Ok(false),
+        _ => Err(wrong(spec, name, "must be true or false")),
+    }
+}
+
+/// A declaration error that names the function, the binding and the property.
+pub(crate) fn wrong(spec: &BindingSpec, property: &str, why: &str) -> BindingError {
+    BindingError::Declaration(format!(
+        "function '{}', {} '{}': property '{property}' {why}",
+        spec.function, spec.kind, spec.name
+    ))
+}
+
+fn first<'a>(spec: &'a BindingSpec, names: &[&'a str]) -> Option<(&'a str, &'a Json)> {
+    let found = names.iter().find_map(|name| spec.property(name).map(|value| (*name, value)));
+    found.filter(|(_, value)| !value.is_null())
+}
+
+fn start(spec: &BindingSpec) -> Result<FeedStart, BindingError> {
+    let from_beginning = flag(spec, &["startFromBeginning"])?;
+    match (from_beginning, text(spec, &["startFromTime"])) {
+        (true, Some(_)) => {
+            Err(wrong(spec, "startFromTime", "contradicts startFromBeginning; keep one of them"))
+        }
+        (true, None) => Ok(FeedStart::Beginning),
+        (false, None) => Ok(FeedStart::Now),
+        (false, Some(time)) => {
+            let parsed: Result<jiff::Timestamp, _> = time.trim().parse();
+            let parsed = parsed.map_err(|_| {
+                wrong(spec, "startFromTime", "must be a time in UTC such as 2026-11-20T21:36:21Z")
+            })?;
+            Ok(FeedStart::At(SystemTime::from(parsed)))
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The `cosmosDB` input and output bindings.
+
+use std::sync::Arc;
+
+use connect_cosmosdb::{CosmosDb, Options, Transport};
+use functions::contract::{BindingError, Call, Connector as _, Direction, Reader, Sink, Value};
+use identity::master_key::MasterKey;
+use serde_json::{Map, Value as Json, json};
+use trace::TraceContext;
+
+use crate::fake::Fake;
+use crate::trigger::{Settings, connector, spec};
+
+async fn reader(fake: &Fake, properties: &Json) -> Arc<dyn Reader> {
+    let spec = spec("cosmosDB", Direction::In, properties.clone());
+    connector(fake, "one").reader(&spec, &Settings).await.unwrap()
+}
+
+async fn sink(fake: &Fake, properties: &Json) -> Arc<dyn Sink> {
+    let spec = spec("cosmosDB", Direction::Out, properties.clone());
+    connector(fake, "one").sink(&spec, &Settings).await.unwrap()
+}
+
+/// A call whose properties stand resolved beside the names that every test uses.
+fn with_call<R>(properties: &Json, data: &Json, act: impl FnOnce(&Call<'_>) -> R) -> R {
+    let mut resolved = json!({"databaseName": "demo", "containerName": "cards"});
+    resolved.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
+    let data: Map<String, Json> = data.as_object().unwrap().clone();
+    act(&Call {
+        invocation_id: "1",
+        properties: resolved.as_object().unwrap(),
+        binding_data: &data,
+        origin: None,
+        trace: TraceContext::root(),
+    })
+}
+
+fn block<R>(future: impl Future<Output = R>) -> R {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn read(fake: &Fake, properties: Json, data: Json) -> Result<Value, BindingError> {
+    with_call(&properties, &data, |call| block(async { reader(fake, &properties).await.read(call).await }))
+}
+
+fn write(fake: &Fake, properties: Json, items: Vec<Value>) -> Result<(), BindingError> {
+    with_call(&properties, &json!({}), |call| {
+        block(async { sink(fake, &properties).await.write(call, items).await })
+    })
+}
+
+fn account() -> Fake {
+    let fake = Fake::new();
+    fake.create_container("demo", "cards", "/id");
+    fake
+}
+
+fn json_of(value: Value) -> Json {
+    let Value::Json(text) = value else { panic!("{value:?} is not JSON") };
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_document_is_read_by_its_id() {
+    let fake = account();
+    fake.put("demo", "cards", json!({"id": "a b", "text": "hello"}));
+    let found = read(&fake, json!({"id": "a b", "partitionKey": "a b"}), json!({})).unwrap();
+    assert_eq!(json_of(found)["text"], "hello");
+    assert_eq!(read(&fake, json!({"id": "none"}), json!({})).unwrap(), Value::Null);
+    // As with the real binding, a missing container is a missing document.
+    assert_eq!(read(&Fake::new(), json!({"id": "none"}), json!({})).unwrap(), Value::Null);
+}
+
+#[test]
+fn a_query_gives_all_rows_and_takes_values_as_parameters() {
+    let fake = account();
+    for id in ["x1", "x2", "y1"] {
+        fake.put("demo", "cards", json!({"id": id}));
+    }
+    let query = json!({"sqlQuery": "SELECT * FROM c WHERE STARTSWITH(c.id, {prefix})"});
+    let rows = json_of(read(&fake, query.clone(), json!({"prefix": "x"})).unwrap());
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    let rows = json_of(read(&fake, query.clone(), json!({"prefix": "z"})).unwrap());
+    assert_eq!(rows, json!([]));
+    let error = read(&fake, query, json!({})).unwrap_err().to_string();
+    assert_eq!(error, "sqlQuery needs {prefix}, which neither the trigger nor the request gives");
+}
+
+#[test]
+fn each_document_is_created_or_replaced() {
+    let fake = account();
+    fake.put("demo", "cards", json!({"id": "a", "text": "old"}));
+    let items = vec![
+        Value::Json(r#"[{"id":"a","text":"new"},{"id":"b"}]"#.to_owned()),
+        Value::Text(r#"{"text":"no id"}"#.to_owned()),
+        Value::Null,
+    ];
+    write(&fake, json!({}), items).unwrap();
+    let documents = fake.documents("demo", "cards");
+    assert_eq!(documents.len(), 3);
+    assert!(documents.iter().any(|document| document["text"] == "new"));
+    assert!(documents.iter().all(|document| document["id"].is_string()));
+}
+
+#[test]
+fn a_missing_container_is_created_only_if_the_app_says_so() {
+    let fake = Fake::new();
+    let document = || vec![Value::Json(r#"{"id":"a","kind":"card"}"#.to_owned())];
+    assert_eq!(
+        write(&fake, json!({}), document()).unwrap_err().to_string(),
+        "container 'cards' in database 'demo', to which function 'changed' writes, does not exist; create it, or set \
+         createIfNotExists and partitionKey"
+    );
+    write(&fake, json!({"createIfNotExists": true, "partitionKey": "/kind"}), document()).unwrap();
+    assert_eq!(fake.documents("demo", "cards").len(), 1);
+}
+
+#[test]
+fn a_container_made_anew_with_another_key_is_asked_for_again() {
+    let fake = account();
+    let properties = json!({});
+    with_call(&properties, &json!({}), |call| {
+        block(async {
+            let sink = sink(&fake, &properties).await;
+            let document = || vec![Value::Json(r#"{"id":"a","kind":"card"}"#.to_owned())];
+            sink.write(call, document()).await.unwrap();
+            fake.create_container("demo", "cards", "/kind");
+            sink.write(call, document()).await.unwrap();
+        });
+    });
+    assert_eq!(fake.documents("demo", "cards").len(), 1);
+}
+
+#[test]
+fn what_is_not_a_document_is_refused_before_anything_is_written() {
+    let fake = account();
+    for (item, what) in [
+        (Value::Text("hello".to_owned()), "text that is not JSON"),
+        (Value::Integer(5), "a number"),
+        (Value::Json("true".to_owned()), "a plain value"),
+        (Value::Json(r#"[{"id":"b"},5]"#.to_owned()), "an array with something else"),
+    ] {
+        let items = vec![Value::Json(r#"{"id":"a"}"#.to_owned()), item];
+        let error = write(&fake, json!({}), items).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("function 'changed' gave {what} to its cosmosDB output; it takes JSON objects")
+        );
+    }
+    assert_eq!(fake.documents("demo", "cards").len(), 0);
+}
+
+#[test]
+fn a_throttled_request_is_repeated() {
+    let fake = account();
+    fake.with(|account| account.throttled = 3);
+    write(&fake, json!({}), vec![Value::Json(r#"{"id":"a"}"#.to_owned())]).unwrap();
+    assert_eq!(fake.documents("demo", "cards").len(), 1);
+    fake.with(|account| account.throttled = u32::MAX);
+    let error = write(&fake, json!({}), vec![Value::Json(r#"{"id":"a"}"#.to_owned())]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "GET /dbs/demo/colls/cards was answered with 429 Too Many Requests (sub-status 0): slow down"
+    );
+    assert!(matches!(error, BindingError::System { retryable: true, .. }));
+}
+
+#[test]
+fn a_remote_account_sees_signed_requests() {
+    let fake = Fake::new();
+    fake.create_container("my data", "cards & more", "/id");
+    fake.with(|account| account.key = Some(MasterKey::parse("c2VjcmV0").unwrap()));
+    let over_the_wire = |key: &'static str| {
+        let fake = fake.clone();
+        let resolver = move |_: &identity::CosmosConnectionString| {
+            Ok(Transport::signed(fake.clone(), MasterKey::parse(key).unwrap()))
+        };
+        CosmosDb::new(Arc::new(resolver), Options::default())
+    };
+    let properties = json!({"databaseName": "my data", "containerName": "cards & more"});
+    let write = |connector: &CosmosDb| {
+        with_call(&properties, &json!({}), |call| {
+            block(async {
+                let spec = spec("cosmosDB", Direction::Out, properties.clone());
+                let sink = connector.sink(&spec, &Settings).await.unwrap();
+                sink.write(call, vec![Value::Json(r#"{"id":"a"}"#.to_owned())]).await
+            })
+        })
+    };
+    write(&over_the_wire("c2VjcmV0")).unwrap();
+    let error = write(&over_the_wire("d3Jvbmc=")).unwrap_err();
+    assert!(error.to_string().contains("401 Unauthorized"), "{error}");
+    assert!(matches!(error, BindingError::System { retryable: false, .. }));
+}

@@ -1,0 +1,375 @@
+//! `cosmosDBTrigger`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use connect_cosmosdb::{CosmosDb, Options, Transport};
+use functions::contract::{
+    AppSettings, Batch, BindingError, BindingSpec, Connector as _, Direction, Source, Value,
+};
+use identity::Principal;
+use serde_json::{Value as Json, json};
+
+use crate::fake::{Fake, Origins};
+
+pub(crate) struct Settings;
+
+impl AppSettings for Settings {
+    fn setting(&self, name: &str) -> Option<String> {
+        let value = match name {
+            "Cosmos" => "AccountEndpoint=http://localhost:8081/;AccountKey=c2VjcmV0;",
+            "Wrong" => "AccountEndpoint=http://localhost:8081/",
+            "Managed__accountEndpoint" => "https://account.example",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    }
+
+    fn host_id(&self) -> &str {
+        "host"
+    }
+}
+
+/// A connector of one host, whose requests reach `fake`.
+pub(crate) fn connector(fake: &Fake, instance: &str) -> CosmosDb {
+    let fake = fake.clone();
+    let resolver = Arc::new(move |_: &identity::CosmosConnectionString| {
+        let hint = fake.clone();
+        let principal = Principal::InProcess { name: "test" };
+        let transport = Transport::in_process(fake.clone(), principal)
+            .with_hints(Arc::new(move |_, _| Some(hint.hint())))
+            .with_origins(Arc::new(|extensions| {
+                extensions.get::<Origins>().map(|origins| origins.0.clone()).unwrap_or_default()
+            }));
+        Ok(transport)
+    });
+    CosmosDb::new(resolver, Options { instance: instance.to_owned(), ..Options::default() })
+}
+
+pub(crate) fn spec(kind: &str, direction: Direction, properties: Json) -> BindingSpec {
+    let Json::Object(mut properties) = properties else { panic!("properties are an object") };
+    for (name, value) in [("databaseName", "demo"), ("containerName", "cards"), ("connection", "Cosmos")] {
+        properties.entry(name).or_insert(value.into());
+    }
+    BindingSpec {
+        function: "changed".to_owned(),
+        name: "documents".to_owned(),
+        kind: kind.to_owned(),
+        direction,
+        properties,
+    }
+}
+
+fn trigger(properties: Json) -> BindingSpec {
+    let mut spec = spec("cosmosDBTrigger", Direction::In, properties);
+    spec.properties.entry("createLeaseContainerIfNotExists").or_insert(true.into());
+    spec
+}
+
+async fn open(connector: &CosmosDb, properties: Json) -> Box<dyn Source> {
+    connector.source(&trigger(properties), &Settings).await.unwrap()
+}
+
+fn account() -> Fake {
+    let fake = Fake::new();
+    fake.create_container("demo", "cards", "/id");
+    fake
+}
+
+fn ids(batch: &Batch) -> Vec<String> {
+    let Value::Text(text) = &batch.data else { panic!("a batch is text") };
+    let documents: Vec<Json> = serde_json::from_str(text).unwrap();
+    assert_eq!(batch.item_count, documents.len());
+    documents.iter().map(|document| document["id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn next(source: &mut dyn Source) -> Batch {
+    tokio::time::timeout(Duration::from_secs(10), source.next()).await.expect("a batch comes").unwrap()
+}
+
+/// Whether the source has nothing to hand out: it waits until told to stop.
+async fn has_nothing(source: &mut dyn Source) -> bool {
+    tokio::time::timeout(Duration::from_millis(100), source.next()).await.is_err()
+}
+
+fn lease(fake: &Fake) -> Json {
+    let found = fake.documents("demo", "leases").into_iter().find(|document| document["LeaseToken"] == "0");
+    found.expect("there is a lease")
+}
+
+#[tokio::test]
+async fn changes_come_in_order_and_a_completed_batch_does_not_come_again() {
+    let fake = account();
+    for id in ["a", "b", "c"] {
+        fake.put("demo", "cards", json!({"id": id}));
+    }
+    let properties = json!({"startFromBeginning": true, "maxItemsPerInvocation": 2});
+    let host = connector(&fake, "one");
+    let mut source = open(&host, properties.clone()).await;
+    let batch = next(source.as_mut()).await;
+    assert_eq!(ids(&batch), ["a", "b"]);
+    assert!(batch.reason.starts_with("New changes on container cards at 2"), "{}", batch.reason);
+    assert_eq!(source.lag().await.unwrap().items, 3);
+    source.complete(&batch).await.unwrap();
+    assert_eq!(source.lag().await.unwrap().items, 1);
+    assert_eq!(lease(&fake)["ContinuationToken"], "\"2\"");
+
+    // The next process goes on from there, without waiting for the lease of the one that died to expire.
+    drop(source);
+    let restarted = connector(&fake, "one");
+    let mut source = open(&restarted, properties).await;
+    let batch = next(source.as_mut()).await;
+    assert_eq!(ids(&batch), ["c"]);
+    source.complete(&batch).await.unwrap();
+    assert!(has_nothing(source.as_mut()).await);
+    source.close().await;
+    assert_eq!(lease(&fake)["Owner"], Json::Null);
+}
+
+#[tokio::test]
+async fn a_waiting_source_wakes_by_the_hint() {
+    let fake = account();
+    // The poll alone would come after an hour.
+    let mut source = open(&connector(&fake, "one"), json!({"feedPollDelay": 3_600_000})).await;
+    let (batch, ()) = tokio::join!(next(source.as_mut()), async {
+        while fake.documents("demo", "leases").iter().all(|lease| lease["ContinuationToken"].is_null()) {
+            tokio::task::yield_now().await;
+        }
+        fake.put("demo", "cards", json!({"id": "new"}));
+    });
+    assert_eq!(ids(&batch), ["new"]);
+}
+
+#[tokio::test]
+async fn from_now_is_the_moment_of_the_first_look_also_after_a_crash() {
+    let fake = account();
+    fake.put("demo", "cards", json!({"id": "old"}));
+    let mut source = open(&connector(&fake, "one"), json!({})).await;
+    assert!(has_nothing(source.as_mut()).await);
+    drop(source);
+    fake.put("demo", "cards", json!({"id": "while away"}));
+    let mut source = open(&connector(&fake, "one"), json!({})).await;
+    assert_eq!(ids(&next(source.as_mut()).await), ["while away"]);
+}
+
+#[tokio::test]
+async fn what_was_not_completed_comes_again() {
+    let fake = account();
+    fake.put("demo", "cards", json!({"id": "a"}));
+    let host = connector(&fake, "one");
+    let mut source = open(&host, json!({"startFromBeginning": true})).await;
+    let batch = next(source.as_mut()).await;
+    source.abandon(batch.clone()).await.unwrap();
+    let again = next(source.as_mut()).await;
+    assert_eq!((ids(&again), &again.position), (vec!["a".to_owned()], &batch.position));
+    // The source dies without a word; the next one of the same process does not wait for the lease to expire.
+    drop(source);
+    let mut source = open(&host, json!({"startFromBeginning": true})).await;
+    assert_eq!(ids(&next(source.as_mut()).await), ["a"]);
+}
+
+#[tokio::test]
+async fn two_sources_never_read_at_the_same_time() {
+    let fake = account();
+    fake.put("demo", "cards", json!({"id": "a"}));
+    let properties = json!({"startFromBeginning": true, "leaseAcquireInterval": 20, "feedPollDelay": 20});
+    let (one, two) = (connector(&fake, "one"), connector(&fake, "two"));
+    let mut first = open(&one, properties.clone()).await;
+    let batch = next(first.as_mut()).await;
+    for host in [&one, &two] {
+        let mut second = open(host, properties.clone()).await;
+        assert!(has_nothing(second.as_mut()).await);
+    }
+    first.complete(&batch).await.unwrap();
+    fake.put("demo", "cards", json!({"id": "b"}));
+    let mut second = open(&two, properties).await;
+    assert!(has_nothing(second.as_mut()).await);
+    // Given back, the lease moves without waiting for its expiry.
+    first.close().await;
+    assert_eq!(ids(&next(second.as_mut()).await), ["b"]);
+}
+
+#[tokio::test]
+async fn a_lost_lease_is_an_error_of_the_checkpoint() {
+    let fake = account();
+    fake.put("demo", "cards", json!({"id": "a"}));
+    let mut source = open(&connector(&fake, "one"), json!({"startFromBeginning": true})).await;
+    let batch = next(source.as_mut()).await;
+    let mut stolen = lease(&fake);
+    stolen["Owner"] = "somebody else".into();
+    fake.put("demo", "leases", stolen);
+    let error = source.complete(&batch).await.unwrap_err();
+    assert_eq!(error.to_string(), "lease 0 went to another host, which hands the batch out again");
+    assert_eq!(lease(&fake)["ContinuationToken"], Json::Null);
+    assert!(has_nothing(source.as_mut()).await);
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_while_a_function_runs() {
+    let fake = account();
+    fake.put("demo", "cards", json!({"id": "a"}));
+    let properties = json!({"startFromBeginning": true, "leaseRenewInterval": 10});
+    let mut source = open(&connector(&fake, "one"), properties).await;
+    let batch = next(source.as_mut()).await;
+    let before = lease(&fake)["timestamp"].clone();
+    while lease(&fake)["timestamp"] == before {
+        tokio::task::yield_now().await;
+    }
+    source.complete(&batch).await.unwrap();
+    assert_eq!(lease(&fake)["ContinuationToken"], "\"1\"");
+}
+
+#[tokio::test]
+async fn an_expired_lease_of_another_host_is_taken() {
+    let fake = account();
+    fake.put("demo", "cards", json!({"id": "a"}));
+    let mut source = open(&connector(&fake, "one"), json!({"startFromBeginning": true})).await;
+    next(source.as_mut()).await;
+    drop(source);
+    let mut abandoned = lease(&fake);
+    abandoned["timestamp"] = "2020-01-01T00:00:00.0000000Z".into();
+    fake.put("demo", "leases", abandoned);
+    let mut source = open(&connector(&fake, "two"), json!({"startFromBeginning": true})).await;
+    assert_eq!(ids(&next(source.as_mut()).await), ["a"]);
+}
+
+#[tokio::test]
+async fn a_missing_container_is_named_and_then_waited_for() {
+    let fake = Fake::new();
+    let host = connector(&fake, "one");
+    let properties = json!({"startFromBeginning": true, "feedPollDelay": 3_600_000});
+    let mut source = open(&host, properties.clone()).await;
+    let error = source.next().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "container 'cards' in database 'demo', which function 'changed' listens to, does not exist; it is looked \
+         for again until it does: create it, or correct databaseName and containerName"
+    );
+    assert!(matches!(error, BindingError::System { retryable: true, .. }));
+    let mut source = open(&host, properties).await;
+    let (batch, ()) = tokio::join!(next(source.as_mut()), async {
+        // The second look has been taken when the container is asked for again.
+        while fake.with(|account| account.requests.len()) < 2 {
+            tokio::task::yield_now().await;
+        }
+        fake.create_container("demo", "cards", "/id");
+        fake.put("demo", "cards", json!({"id": "first"}));
+    });
+    assert_eq!(ids(&batch), ["first"]);
+}
+
+#[tokio::test]
+async fn a_container_that_is_made_anew_is_read_from_its_own_start() {
+    let fake = account();
+    for id in ["a", "b"] {
+        fake.put("demo", "cards", json!({"id": id}));
+    }
+    let mut source = open(&connector(&fake, "one"), json!({"startFromBeginning": true})).await;
+    let batch = next(source.as_mut()).await;
+    source.complete(&batch).await.unwrap();
+    fake.drop_container("demo", "cards");
+    fake.create_container("demo", "cards", "/id");
+    fake.put("demo", "cards", json!({"id": "new"}));
+    assert_eq!(ids(&next(source.as_mut()).await), ["new"]);
+}
+
+#[tokio::test]
+async fn the_parts_of_a_split_partition_continue_where_it_stood() {
+    let fake = account();
+    fake.put("demo", "cards", json!({"id": "a"}));
+    let mut source = open(&connector(&fake, "one"), json!({"startFromBeginning": true})).await;
+    let batch = next(source.as_mut()).await;
+    source.complete(&batch).await.unwrap();
+    fake.split("demo", "cards");
+    fake.put("demo", "cards", json!({"id": "b"}));
+    assert_eq!(ids(&next(source.as_mut()).await), ["b"]);
+    let tokens: Vec<_> = fake
+        .documents("demo", "leases")
+        .iter()
+        .filter_map(|lease| lease["LeaseToken"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(tokens, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn lease_documents_are_those_of_the_public_sdk() {
+    let fake = account();
+    let mut source = open(&connector(&fake, "one"), json!({"leaseContainerPrefix": "mine-"})).await;
+    assert!(has_nothing(source.as_mut()).await);
+    let ids: Vec<_> = fake
+        .documents("demo", "leases")
+        .iter()
+        .map(|document| document["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(ids, ["mine-localhost_dbrid_rid1..0", "mine-localhost_dbrid_rid1.info"]);
+    let mut lease = lease(&fake);
+    let owner = lease["Owner"].take();
+    assert!(owner.as_str().is_some_and(|owner| owner.starts_with("one.")), "{owner}");
+    lease["timestamp"].take();
+    assert_eq!(
+        lease,
+        json!({
+            "id": "mine-localhost_dbrid_rid1..0", "partitionKey": "mine-localhost_dbrid_rid1..0", "version": 0,
+            "LeaseToken": "0",
+            "FeedRange": {"Range": {"min": "", "max": "FF", "isMinInclusive": true, "isMaxInclusive": false}},
+            "Owner": null, "ContinuationToken": "\"0\"", "properties": {}, "timestamp": null,
+            "Mode": "Incremental Feed", "_lsn": lease["_lsn"], "_etag": lease["_etag"],
+        })
+    );
+}
+
+#[tokio::test]
+async fn wrong_declarations_say_what_is_wrong() {
+    let fake = account();
+    let host = connector(&fake, "one");
+    let check = async |properties: Json, expected: &str| {
+        let error =
+            host.source(&trigger(properties), &Settings).await.err().expect("the declaration is wrong");
+        assert!(matches!(error, BindingError::Declaration(_)));
+        let text = error.to_string();
+        let prefix = "function 'changed', cosmosDBTrigger 'documents': property ";
+        assert_eq!(text.strip_prefix(prefix), Some(expected), "{text}");
+    };
+    check(json!({"databaseName": ""}), "'databaseName' is missing; name it").await;
+    check(
+        json!({"connection": "Nowhere"}),
+        "'connection' stands for the setting 'Nowhere', which does not exist; set it to AccountEndpoint=…;AccountKey=…;",
+    )
+    .await;
+    check(
+        json!({"connection": "Wrong"}),
+        "'connection' names the setting 'Wrong': the connection string lacks 'AccountKey='",
+    )
+    .await;
+    check(
+        json!({"connection": "Managed"}),
+        "'connection' names Managed__accountEndpoint: identity-based connections are not supported yet; set Managed to \
+         a connection string with an account key",
+    )
+    .await;
+    check(
+        json!({"leaseContainerName": "cards"}),
+        "'leaseContainerName' is the monitored container itself; every checkpoint would be a change: name another \
+         container",
+    )
+    .await;
+    check(json!({"maxItemsPerInvocation": "0"}), "'maxItemsPerInvocation' must be a positive number").await;
+    check(json!({"feedPollDelay": "soon"}), "'feedPollDelay' must be a whole number").await;
+    check(
+        json!({"startFromTime": "yesterday"}),
+        "'startFromTime' must be a time in UTC such as 2026-11-20T21:36:21Z",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_lease_container_is_not_made_unasked() {
+    let fake = account();
+    let properties = json!({"createLeaseContainerIfNotExists": false});
+    let mut source = open(&connector(&fake, "one"), properties).await;
+    assert_eq!(
+        source.next().await.unwrap_err().to_string(),
+        "the lease container demo/leases of function 'changed' does not exist; create it with partition key /id, or \
+         set createLeaseContainerIfNotExists"
+    );
+}
