@@ -1,0 +1,151 @@
+//! [`OpenError`]: why a store could not be opened, in words for whoever operates it; and the causes that the contracts'
+//! own errors carry.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::platform;
+
+/// Why a store could not be opened. Nothing in the data directory was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error(
+        "the data directory {} is in use by {owner}; stop that process or choose another data directory",
+        directory.display()
+    )]
+    InUse {
+        /// The data directory.
+        directory: PathBuf,
+        /// Who has it: `process 123`, or `another process` where that is not known.
+        owner: String,
+    },
+    /// It was written by a later version of this program.
+    #[error(
+        "the data directory {} has on-disk format {found}, and this version knows formats up to {known}; start the \
+         version that wrote it or a later one, or choose another data directory",
+        directory.display()
+    )]
+    NewerFormat {
+        /// The data directory.
+        directory: PathBuf,
+        /// The format found.
+        found: u32,
+        /// The newest format that this version knows.
+        known: u32,
+    },
+    /// There are files in it, but no readable `format` file: it is not a data directory of ours, or is damaged.
+    #[error(
+        "the directory {} has no valid 'format' file, so it is not a data directory of this program; choose an empty or \
+         new one",
+        directory.display()
+    )]
+    NotOurs {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// This user may not read or write there.
+    #[error(
+        "no permission to read and write the data directory {}; change its owner or mode, or choose another one",
+        directory.display()
+    )]
+    Permission {
+        /// The data directory.
+        directory: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// It lies on a file system that is mounted read-only.
+    #[error(
+        "the data directory {} is on a read-only file system; remount it writable or choose another one",
+        directory.display()
+    )]
+    ReadOnly {
+        /// The data directory.
+        directory: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The device is full.
+    #[error(
+        "no space left for the data directory {}; free some space or choose another one",
+        directory.display()
+    )]
+    NoSpace {
+        /// The data directory.
+        directory: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// Records that were durable once are damaged or missing.
+    #[error(
+        "the journal file {} is damaged at byte {position} ({what}); restore it from a backup, or move the folder \
+         {} away to go on with empty journals",
+        file.display(), file.parent().unwrap_or(Path::new("journal")).display()
+    )]
+    Corrupt {
+        /// The damaged file.
+        file: PathBuf,
+        /// Where the damage begins, in bytes.
+        position: u64,
+        /// What was found there.
+        what: &'static str,
+    },
+    /// The registry's database cannot be used.
+    #[error("open the registry's database {}", file.display())]
+    Database {
+        /// The database file.
+        file: PathBuf,
+        /// What the database said.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The system refused something else.
+    #[error("open the data directory {}", directory.display())]
+    Io {
+        /// The data directory.
+        directory: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+impl OpenError {
+    /// Gives a system error in the data directory the words for its kind.
+    pub(crate) fn from_io(directory: &Path, cause: io::Error) -> Self {
+        let directory = directory.to_owned();
+        match cause.kind() {
+            io::ErrorKind::PermissionDenied => Self::Permission { directory, cause },
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { directory, cause },
+            _ if platform::is_no_space(&cause) => Self::NoSpace { directory, cause },
+            _ => Self::Io { directory, cause },
+        }
+    }
+
+    /// The same for the database, which reports the system's refusals in its own codes.
+    pub(crate) fn from_database(file: &Path, cause: rusqlite::Error) -> Self {
+        let directory = file.parent().unwrap_or(file);
+        let kind = match cause.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => io::ErrorKind::StorageFull,
+            Some(rusqlite::ErrorCode::ReadOnly) => io::ErrorKind::ReadOnlyFilesystem,
+            Some(rusqlite::ErrorCode::PermissionDenied) => io::ErrorKind::PermissionDenied,
+            _ => return Self::Database { file: file.to_owned(), cause: cause.into() },
+        };
+        Self::from_io(directory, io::Error::new(kind, cause))
+    }
+}
+
+/// The cause inside a contract's error once the store is closed.
+#[derive(Debug, thiserror::Error)]
+#[error("the store is closed; open it anew")]
+pub(crate) struct StoreClosed;
+
+/// The cause inside a contract's error after a failed flush: what the device holds is not known any more.
+#[derive(Debug, thiserror::Error)]
+#[error("an earlier write to the device failed; the store takes no more writes until it is opened anew")]
+pub(crate) struct WriteFailedBefore;

@@ -1,0 +1,261 @@
+//! The database's tables, and the statements on them. No decisions here.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use state::{Instance, Key, Name, Version};
+
+use super::Stored;
+
+/// Version of the tables, kept in the database itself.
+const SCHEMA: u32 = 1;
+
+const TABLES: &str = "
+    CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO counters VALUES ('version_limit', 0), ('fence', 0);
+    CREATE TABLE keys (
+        instance TEXT NOT NULL,
+        key TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        expires_at INTEGER,
+        value BLOB NOT NULL,
+        PRIMARY KEY (instance, key)
+    ) STRICT;
+    CREATE INDEX keys_by_expiry ON keys (expires_at) WHERE expires_at IS NOT NULL;
+    CREATE TABLE leases (
+        instance TEXT NOT NULL,
+        name TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        fence INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        PRIMARY KEY (instance, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX leases_by_expiry ON leases (expires_at);
+    PRAGMA user_version = 1;
+";
+
+/// The numbers that must not go back.
+pub(super) struct Counters {
+    /// No version at or above this was ever given out.
+    pub(super) version_limit: u64,
+    /// The largest fence that was given out.
+    pub(super) fence: u64,
+}
+
+/// Opens the database for writing, making its tables where it is new.
+pub(super) fn open(file: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(file)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // FULL: an acknowledged write survives the loss of power, not only of the process.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -2048)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    let schema: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if schema == 0 {
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} COMMIT;"))?;
+    }
+    // A newer schema comes with a newer on-disk format, which the store has refused before it comes here.
+    debug_assert!(schema <= SCHEMA);
+    Ok(connection)
+}
+
+/// Opens the database for reading beside the writer.
+pub(super) fn open_for_reading(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "cache_size", -2048)?;
+    Ok(connection)
+}
+
+pub(super) fn counters(connection: &Connection) -> rusqlite::Result<Counters> {
+    let read = |name: &str| {
+        connection.query_row("SELECT value FROM counters WHERE name = ?1", [name], |row| number(row, 0))
+    };
+    Ok(Counters { version_limit: read("version_limit")?, fence: read("fence")? })
+}
+
+pub(super) fn set_counter(connection: &Connection, name: &str, value: u64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE counters SET value = ?2 WHERE name = ?1")?
+        .execute(params![name, value.cast_signed()])
+        .map(drop)
+}
+
+/// Time as the tables keep it: nanoseconds since 1970, cut to what 64 bits hold (the year 2262).
+pub(super) fn nanoseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn time(nanoseconds: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds.unsigned_abs())
+}
+
+/// A number that only rises from 0; it never comes to the sign of the database's 64 bits.
+fn number(row: &Row<'_>, column: impl rusqlite::RowIndex) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(i64::cast_unsigned)
+}
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    Ok(Stored {
+        version: Version(number(row, "version")?),
+        expires_at: row.get::<_, Option<i64>>("expires_at")?.map(time),
+        value: Bytes::from(row.get::<_, Vec<u8>>("value")?),
+    })
+}
+
+pub(super) fn get(connection: &Connection, home: &(Instance, Key)) -> rusqlite::Result<Option<Stored>> {
+    connection
+        .prepare_cached("SELECT version, expires_at, value FROM keys WHERE instance = ?1 AND key = ?2")?
+        .query_row(params![home.0.as_str(), home.1.as_str()], stored)
+        .optional()
+}
+
+/// What a writer must know of a key before it decides: everything but the value.
+pub(super) fn find(
+    connection: &Connection,
+    home: &(Instance, Key),
+) -> rusqlite::Result<Option<(Version, Option<SystemTime>)>> {
+    connection
+        .prepare_cached("SELECT version, expires_at FROM keys WHERE instance = ?1 AND key = ?2")?
+        .query_row(params![home.0.as_str(), home.1.as_str()], |row| {
+            Ok((Version(number(row, 0)?), row.get::<_, Option<i64>>(1)?.map(time)))
+        })
+        .optional()
+}
+
+pub(super) fn put(connection: &Connection, home: &(Instance, Key), stored: &Stored) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO keys (instance, key, version, expires_at, value) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (instance, key) DO UPDATE SET
+                 version = excluded.version, expires_at = excluded.expires_at, value = excluded.value",
+        )?
+        .execute(params![
+            home.0.as_str(),
+            home.1.as_str(),
+            stored.version.0.cast_signed(),
+            stored.expires_at.map(nanoseconds),
+            &stored.value[..],
+        ])
+        .map(drop)
+}
+
+pub(super) fn delete(connection: &Connection, home: &(Instance, Key)) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM keys WHERE instance = ?1 AND key = ?2")?
+        .execute(params![home.0.as_str(), home.1.as_str()])
+        .map(drop)
+}
+
+/// Hands keys from `from` on (or after it) to `each`, in order, until it answers false.
+pub(super) fn scan(
+    connection: &Connection,
+    instance: &Instance,
+    from: &str,
+    inclusive: bool,
+    mut each: impl FnMut(Key, Stored) -> bool,
+) -> rusqlite::Result<()> {
+    let select = if inclusive {
+        "SELECT key, version, expires_at, value FROM keys WHERE instance = ?1 AND key >= ?2 ORDER BY key"
+    } else {
+        "SELECT key, version, expires_at, value FROM keys WHERE instance = ?1 AND key > ?2 ORDER BY key"
+    };
+    let mut statement = connection.prepare_cached(select)?;
+    let mut rows = statement.query(params![instance.as_str(), from])?;
+    while let Some(row) = rows.next()? {
+        let key = Key::new(row.get::<_, String>("key")?).expect("only checked keys are written");
+        if !each(key, stored(row)?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Keys whose time has come, at most `keys_max`, and whether there are others that will expire some day.
+pub(super) fn expired(
+    connection: &Connection,
+    now: SystemTime,
+    keys_max: usize,
+) -> rusqlite::Result<Vec<(Instance, Key)>> {
+    connection
+        .prepare_cached("SELECT instance, key FROM keys WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2")?
+        .query_map(params![nanoseconds(now), i64::try_from(keys_max).unwrap_or(i64::MAX)], |row| {
+            let (instance, key) = (row.get::<_, String>(0)?, row.get::<_, String>(1)?);
+            let instance = Instance::new(&instance).expect("only checked instances are written");
+            Ok((instance, Key::new(key).expect("only checked keys are written")))
+        })?
+        .collect()
+}
+
+/// Whether there is anything that will expire some day.
+pub(super) fn has_expiring(connection: &Connection) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM keys WHERE expires_at IS NOT NULL) OR EXISTS (SELECT 1 FROM leases)",
+        )?
+        .query_row([], |row| row.get(0))
+}
+
+/// A lease as it is kept; it is removed when it is released, and some time after it expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseRow {
+    pub(crate) owner: String,
+    pub(crate) fence: u64,
+    pub(crate) expires_at: SystemTime,
+}
+
+pub(super) fn lease(connection: &Connection, home: &(Instance, Name)) -> rusqlite::Result<Option<LeaseRow>> {
+    connection
+        .prepare_cached("SELECT owner, fence, expires_at FROM leases WHERE instance = ?1 AND name = ?2")?
+        .query_row(params![home.0.as_str(), home.1.as_str()], |row| {
+            Ok(LeaseRow { owner: row.get(0)?, fence: number(row, 1)?, expires_at: time(row.get(2)?) })
+        })
+        .optional()
+}
+
+pub(super) fn put_lease(
+    connection: &Connection,
+    home: &(Instance, Name),
+    row: &LeaseRow,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO leases (instance, name, owner, fence, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (instance, name) DO UPDATE SET
+                 owner = excluded.owner, fence = excluded.fence, expires_at = excluded.expires_at",
+        )?
+        .execute(params![
+            home.0.as_str(),
+            home.1.as_str(),
+            row.owner,
+            row.fence.cast_signed(),
+            nanoseconds(row.expires_at)
+        ])
+        .map(drop)
+}
+
+pub(super) fn delete_lease(connection: &Connection, home: &(Instance, Name)) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM leases WHERE instance = ?1 AND name = ?2")?
+        .execute(params![home.0.as_str(), home.1.as_str()])
+        .map(drop)
+}
+
+/// Removes leases whose time has come, at most `leases_max`; fences come from a counter, so nothing is lost with them.
+pub(super) fn delete_expired_leases(
+    connection: &Connection,
+    now: SystemTime,
+    leases_max: usize,
+) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "DELETE FROM leases WHERE (instance, name) IN
+                 (SELECT instance, name FROM leases WHERE expires_at <= ?1 LIMIT ?2)",
+        )?
+        .execute(params![nanoseconds(now), i64::try_from(leases_max).unwrap_or(i64::MAX)])
+}

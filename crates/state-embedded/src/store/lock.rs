@@ -1,0 +1,44 @@
+//! The lock that keeps two processes from opening one data directory.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use crate::error::OpenError;
+
+/// Longest text that is read from a lock file, in bytes.
+const OWNER_BYTES_MAX: u64 = 100;
+
+/// Held while it lives; the system takes it back when the process ends in whatever way.
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(super) fn take(directory: &Path) -> Result<Self, OpenError> {
+        let failed = |cause| OpenError::from_io(directory, cause);
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(directory.join("lock"))
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut owner = String::new();
+                // Only for the message; a lock file that cannot be read still is a lock.
+                let read = (&file).take(OWNER_BYTES_MAX).read_to_string(&mut owner);
+                let is_known = read.is_ok() && !owner.trim().is_empty();
+                let owner = if is_known { owner.trim().to_owned() } else { "another process".to_owned() };
+                return Err(OpenError::InUse { directory: directory.to_owned(), owner });
+            }
+            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
+        }
+        file.set_len(0).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        writeln!(file, "process {}", std::process::id()).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}

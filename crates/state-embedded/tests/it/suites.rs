@@ -1,0 +1,13 @@
+//! The contracts' suites on this backend.
+
+use crate::backend::make;
+
+mod registry {
+    state::registry_suite!(super::make);
+}
+mod relay {
+    state::relay_suite!(super::make);
+}
+mod lease {
+    state::lease_suite!(super::make);
+}
