@@ -1,0 +1,45 @@
+'use strict';
+
+// Errors as the host receives them.
+
+/** An error of the platform or of how the app uses it, in contrast to one of the user's code. The library looks for this mark. */
+function systemError(message, Kind = Error) {
+    const error = new Kind(message);
+    error.isAzureFunctionsSystemError = true;
+    return error;
+}
+
+/** Whatever was thrown, as an Error. */
+function toError(thrown) {
+    if (thrown instanceof Error || (typeof thrown === 'object' && thrown !== null && typeof thrown.stack === 'string')) return thrown;
+    if (thrown === undefined || thrown === null) return new Error('Unknown error');
+    if (typeof thrown !== 'object') return new Error(String(thrown));
+    try {
+        return new Error(JSON.stringify(thrown));
+    } catch {
+        return new Error(String(thrown));
+    }
+}
+
+/** The stack, with those of the causes below it. */
+function stackOf(error) {
+    let text = String(error.stack ?? error);
+    let cause = error.cause;
+    for (let depth = 0; cause !== undefined && cause !== null && depth < 8; depth += 1) {
+        text += `\nCaused by: ${cause.stack ?? cause}`;
+        cause = cause.cause;
+    }
+    return text;
+}
+
+function toException(thrown) {
+    const error = toError(thrown);
+    return {
+        message: String(error.message ?? ''),
+        stackTrace: stackOf(error),
+        type: String(error.name ?? 'Error'),
+        isUserException: !error.isAzureFunctionsSystemError,
+    };
+}
+
+module.exports = { systemError, toError, toException, stackOf };

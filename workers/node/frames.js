@@ -1,0 +1,201 @@
+'use strict';
+
+// The frames between host and worker, version 1: length, head length, JSON head, body. The host's crate
+// `worker-protocol` (module `frames`) describes them. Reads and writes buffers; knows no socket.
+
+const VERSION = 1;
+const LENGTH_BYTES = 4;
+
+// Texts of at least this size travel in the body, where nothing is escaped.
+const BODY_TEXT_BYTES_MIN = 256;
+
+/** Cuts a stream into frames. Chunks are joined once a frame is complete, so that large ones are copied once. */
+class Decoder {
+    #chunks = [];
+    #bytes = 0;
+    #bytesMax;
+
+    constructor(bytesMax) {
+        this.#bytesMax = bytesMax;
+    }
+
+    /** Takes a chunk and gives each frame that became complete to `each(head, body)`. */
+    push(chunk, each) {
+        this.#chunks.push(chunk);
+        this.#bytes += chunk.length;
+        for (;;) {
+            if (this.#bytes < LENGTH_BYTES) return;
+            if (this.#chunks[0].length < LENGTH_BYTES) this.#chunks = [Buffer.concat(this.#chunks)];
+            const frameBytes = this.#chunks[0].readUInt32BE(0);
+            if (frameBytes > this.#bytesMax) {
+                throw new Error(`frame of ${frameBytes} bytes; at most ${this.#bytesMax} are allowed`);
+            }
+            const end = LENGTH_BYTES + frameBytes;
+            if (this.#bytes < end) return;
+            const all = this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks);
+            const rest = all.subarray(end);
+            this.#chunks = rest.length > 0 ? [rest] : [];
+            this.#bytes = rest.length;
+            const headEnd = 2 * LENGTH_BYTES + all.readUInt32BE(LENGTH_BYTES);
+            if (headEnd > end) throw new Error(`a head that ends at ${headEnd} in a frame that ends at ${end}`);
+            each(JSON.parse(all.toString('utf8', 2 * LENGTH_BYTES, headEnd)), all.subarray(headEnd, end));
+        }
+    }
+}
+
+/** The body of a frame while it is made. */
+class Body {
+    chunks = [];
+    bytes = 0;
+
+    /** Adds bytes and says where they are. */
+    push(chunk) {
+        const place = [this.bytes, chunk.length];
+        if (chunk.length > 0) this.chunks.push(chunk);
+        this.bytes += chunk.length;
+        return place;
+    }
+}
+
+/** Makes a frame: a list of buffers. */
+function encode(head, body, bytesMax) {
+    const json = Buffer.from(JSON.stringify(head), 'utf8');
+    const bytes = LENGTH_BYTES + json.length + body.bytes;
+    if (bytes > bytesMax) throw new RangeError(`message of ${bytes} bytes; at most ${bytesMax} are allowed`);
+    const lengths = Buffer.allocUnsafe(2 * LENGTH_BYTES);
+    lengths.writeUInt32BE(bytes, 0);
+    lengths.writeUInt32BE(json.length, LENGTH_BYTES);
+    return [lengths, json, ...body.chunks];
+}
+
+function toBytes(value) {
+    if (Buffer.isBuffer(value)) return value;
+    if (ArrayBuffer.isView(value)) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+    return Buffer.from(value);
+}
+
+function encodeText(text, body) {
+    if (text.length < BODY_TEXT_BYTES_MIN) return text;
+    return body.push(Buffer.from(text, 'utf8'));
+}
+
+// The library hands over numbers, and others hand over `Long`s or `BigInt`s; what a float does not hold goes as text.
+function encodeInt(value) {
+    if (typeof value === 'number') return Number.isSafeInteger(value) ? value : String(value);
+    const text = String(value);
+    const number = Number(text);
+    return Number.isSafeInteger(number) ? number : text;
+}
+
+function encodeDouble(value) {
+    return Number.isFinite(value) ? value : String(value);
+}
+
+function encodeModel(model, body) {
+    const { version, source, contentType, content } = model;
+    return { version, source, contentType, content: body.push(toBytes(content ?? [])) };
+}
+
+/** A value of the core API (an object with one of FunctionRpc's kinds as its key) as a frame carries it. */
+function encodeValue(data, body) {
+    if (data === null || data === undefined) return null;
+    const is = (key) => data[key] !== null && data[key] !== undefined;
+    if (is('string')) return { string: encodeText(data.string, body) };
+    if (is('json')) return { json: encodeText(data.json, body) };
+    if (is('bytes')) return { bytes: body.push(toBytes(data.bytes)) };
+    if (is('stream')) return { stream: body.push(toBytes(data.stream)) };
+    if (is('http')) return { http: encodeHttp(data.http, body) };
+    if (is('int')) return { int: encodeInt(data.int) };
+    if (is('double')) return { double: encodeDouble(data.double) };
+    if (is('collectionBytes')) return { collectionBytes: data.collectionBytes.bytes.map((one) => body.push(toBytes(one))) };
+    if (is('collectionString')) return { collectionString: data.collectionString.string.map((one) => encodeText(one, body)) };
+    if (is('collectionDouble')) return { collectionDouble: data.collectionDouble.double.map(encodeDouble) };
+    if (is('collectionSint64')) return { collectionSint64: data.collectionSint64.sint64.map(encodeInt) };
+    if (is('modelBindingData')) return { modelBindingData: encodeModel(data.modelBindingData, body) };
+    if (is('collectionModelBindingData')) {
+        const models = data.collectionModelBindingData.modelBindingData;
+        return { collectionModelBindingData: models.map((model) => encodeModel(model, body)) };
+    }
+    return null;
+}
+
+function encodeHttp(http, body) {
+    return {
+        statusCode: http.statusCode === undefined || http.statusCode === null ? '' : String(http.statusCode),
+        headers: http.headers ?? {},
+        body: encodeValue(http.body, body),
+        enableContentNegotiation: Boolean(http.enableContentNegotiation),
+        cookies: (http.cookies ?? []).map(encodeCookie),
+    };
+}
+
+const SAME_SITE = { none: 'unset', lax: 'lax', strict: 'strict', explicitNone: 'none' };
+
+function encodeCookie(cookie) {
+    const expires = cookie.expires?.value;
+    return {
+        name: cookie.name ?? '',
+        value: cookie.value ?? '',
+        domain: cookie.domain?.value ?? null,
+        path: cookie.path?.value ?? null,
+        expiresMs: expires ? Number(expires.seconds ?? 0) * 1000 : null,
+        secure: cookie.secure?.value ?? null,
+        httpOnly: cookie.httpOnly?.value ?? null,
+        sameSite: SAME_SITE[cookie.sameSite] ?? 'unset',
+        maxAge: cookie.maxAge?.value ?? null,
+    };
+}
+
+function decodeText(text, body) {
+    return typeof text === 'string' ? text : body.toString('utf8', text[0], text[0] + text[1]);
+}
+
+function decodeBytes([at, length], body) {
+    return body.subarray(at, at + length);
+}
+
+// A text stays a text: it is exact, and unlike a BigInt it goes through JSON.stringify.
+function decodeDouble(value) {
+    return typeof value === 'number' ? value : Number(value);
+}
+
+function decodeModel(model, body) {
+    return { ...model, content: decodeBytes(model.content, body) };
+}
+
+/** The other way round. */
+function decodeValue(value, body) {
+    if (value === null || value === undefined) return {};
+    const [kind] = Object.keys(value);
+    const data = value[kind];
+    switch (kind) {
+        case 'string':
+        case 'json':
+            return { [kind]: decodeText(data, body) };
+        case 'bytes':
+        case 'stream':
+            return { [kind]: decodeBytes(data, body) };
+        case 'http':
+            return { http: { ...data, body: decodeValue(data.body, body) } };
+        case 'int':
+            return { int: data };
+        case 'double':
+            return { double: decodeDouble(data) };
+        case 'collectionBytes':
+            return { collectionBytes: { bytes: data.map((one) => decodeBytes(one, body)) } };
+        case 'collectionString':
+            return { collectionString: { string: data.map((one) => decodeText(one, body)) } };
+        case 'collectionDouble':
+            return { collectionDouble: { double: data.map(decodeDouble) } };
+        case 'collectionSint64':
+            return { collectionSint64: { sint64: data } };
+        case 'modelBindingData':
+            return { modelBindingData: decodeModel(data, body) };
+        case 'collectionModelBindingData':
+            return { collectionModelBindingData: { modelBindingData: data.map((model) => decodeModel(model, body)) } };
+        default:
+            throw new Error(`the host sent a value of the unknown kind '${kind}'`);
+    }
+}
+
+module.exports = { VERSION, Decoder, Body, encode, encodeValue, decodeValue };
