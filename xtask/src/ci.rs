@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::{deny, npm, step, tidy};
+use crate::{deny, packages, step, tidy};
 
 type Step<'a> = (&'a str, Box<dyn FnOnce() -> anyhow::Result<()> + 'a>);
 
@@ -28,10 +28,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
         ("rust tests", Box::new(cargo(&["test", "--workspace", "--all-features", "--locked"]))),
         ("each crate alone", Box::new(|| each_crate_alone(root))),
         ("documentation", Box::new(|| documentation(root))),
-        (
-            "packages of the real clients",
-            Box::new(|| npm::install(root).and_then(|()| npm::install_browser())),
-        ),
+        ("packages of the real clients", Box::new(|| packages::install(root))),
         ("real clients", Box::new(|| real_clients(root))),
     ];
     for (name, work) in steps {
@@ -67,6 +64,7 @@ fn real_clients(root: &Path) -> anyhow::Result<()> {
     step::cargo(root, &["build", "--package", "chappe", "--locked"])?;
     let mut node = Command::new("node");
     node.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]).current_dir(root.join("compat"));
-    node.env("CHAPPE_BIN", root.join("target/debug/chappe"));
+    node.env("CHAPPE_BIN", root.join("target/debug/chappe"))
+        .env("PYTHONPATH", root.join(packages::PYTHON_FOLDER));
     step::run(&mut node)
 }

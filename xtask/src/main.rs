@@ -3,7 +3,7 @@
 
 mod ci;
 mod deny;
-mod npm;
+mod packages;
 mod soak;
 mod step;
 mod tidy;

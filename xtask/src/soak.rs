@@ -18,7 +18,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         })?;
     }
     step::step("soak main job", || {
-        crate::npm::install(root)?;
+        crate::packages::install_npm(root)?;
         step::cargo(root, &["build", "--release", "--package", "chappe"])?;
         let mut node = Command::new("node");
         node.args(["--test", "--test-name-pattern=kill", "main-job.test.mjs"])
