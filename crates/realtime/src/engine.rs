@@ -1,0 +1,52 @@
+//! The engine: shards that hold the sockets of connected clients and send to them.
+//!
+//! Not its concern: HTTP, tokens, negotiation, REST; whoever admits a client has checked all that.
+//!
+//! A shard is one thread with a readiness loop over its own sockets and shares nothing with the others. A publish is one
+//! command to each shard, is encoded once for each protocol there, and costs each receiver one write per loop turn, however
+//! many messages the turn brings. No task, no channel and no read buffer belongs to a single connection.
+//!
+//! Know these first: [`EngineHandle`], [`Publish`], [`Admission`]. Start reading at `engine/shard.rs`.
+
+mod command;
+mod end;
+mod handle;
+mod id;
+mod message;
+mod name;
+mod options;
+mod shard;
+mod span;
+mod start;
+mod upstream;
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use trace::Tracer;
+
+pub use command::{Admission, Membership, Publish, Target};
+pub use end::EndReason;
+pub use handle::{AttachError, EngineHandle, EngineJoin, Issued, PublishError, Stopped, UserGroupError};
+pub use id::{ConnectionId, ConnectionToken, MalformedId, NodeId};
+pub use message::{InvalidArguments, OutgoingMessage};
+pub use name::{GroupName, Hub, UserId};
+pub use options::{Options, SlowConsumer};
+pub use start::StartError;
+pub use upstream::{ClientConnection, ClientInvocation, NoUpstream, Refusal, Upstream};
+
+/// Starts the shards' threads. What is counted is registered with `registry`; spans go to `tracer`; what clients call goes
+/// to `upstream`.
+///
+/// # Errors
+///
+/// If the operating system gives no thread or no poll.
+pub fn start(
+    options: &Options,
+    node: NodeId,
+    tracer: Tracer,
+    registry: &mut Registry,
+    upstream: Arc<dyn Upstream>,
+) -> Result<(EngineHandle, EngineJoin), StartError> {
+    start::start(options, node, tracer, registry, &upstream)
+}

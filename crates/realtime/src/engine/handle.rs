@@ -1,0 +1,386 @@
+//! [`EngineHandle`]: how the rest of the process talks to the shards. [`EngineJoin`]: how it ends them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::time::Duration;
+
+use mio::Waker;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use trace::Tracer;
+
+use super::command::{Command, Subject, Work};
+use super::id::ShardId;
+use super::span::SendSpan;
+use super::{
+    Admission, ConnectionId, ConnectionToken, GroupName, Hub, Membership, NodeId, Publish, Target, UserId,
+};
+
+/// Talks to the shards; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct EngineHandle(Arc<Shared>);
+
+/// Owns the shards' threads.
+#[derive(Debug)]
+pub struct EngineJoin {
+    handle: EngineHandle,
+    threads: Vec<ShardThread>,
+}
+
+/// Names for a connection that is about to be: both lead to the same shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Issued {
+    /// The public name.
+    pub connection: ConnectionId,
+    /// The secret of its client.
+    pub token: ConnectionToken,
+}
+
+/// Why a socket was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// [`Options::connections_max`](super::Options::connections_max) is reached.
+    #[error("the engine holds as many connections as it may: {connections_max}")]
+    Full {
+        /// The bound.
+        connections_max: u32,
+    },
+    /// The connection id was issued by another node, or for a shard that does not exist.
+    #[error("connection {0} belongs to another node")]
+    Foreign(ConnectionId),
+    /// The engine is draining or has ended.
+    #[error("the engine is shutting down")]
+    Stopped,
+}
+
+/// Why a publish was not taken. Nobody got it.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A shard's command queue is full; try again, or wait with [`EngineHandle::publish`].
+    #[error("a shard has as many commands waiting as it may")]
+    Busy,
+    /// The engine has ended.
+    #[error("the engine has been shut down")]
+    Stopped,
+}
+
+/// The engine has ended, so there is nothing left to ask.
+#[derive(Debug, thiserror::Error)]
+#[error("the engine has been shut down")]
+pub struct Stopped;
+
+/// Why a user's membership was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UserGroupError {
+    /// [`Options::user_groups_max`](super::Options::user_groups_max) is reached.
+    #[error("the engine remembers as many memberships of users as it may")]
+    Full,
+    /// The engine has ended.
+    #[error("the engine has been shut down")]
+    Stopped,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) node: NodeId,
+    pub(crate) connections_max: u32,
+    /// Sockets handed to shards and not yet given up by them.
+    pub(crate) connections: Arc<AtomicU32>,
+    pub(crate) next_shard: AtomicU16,
+    pub(crate) shards: Vec<ShardSender>,
+    pub(crate) tracer: Tracer,
+}
+
+/// The way into one shard.
+#[derive(Debug)]
+pub(crate) struct ShardSender {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) alarm: Arc<Alarm>,
+}
+
+/// Wakes a shard at most once for all commands that it has not looked at yet.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    pub(crate) waker: Waker,
+    pub(crate) rung: std::sync::atomic::AtomicBool,
+}
+
+#[derive(Debug)]
+pub(crate) struct ShardThread {
+    pub(crate) ended: oneshot::Receiver<()>,
+    pub(crate) thread: std::thread::JoinHandle<()>,
+}
+
+impl Alarm {
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel)
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!(%error, "a shard cannot be woken");
+        }
+    }
+}
+
+impl ShardSender {
+    async fn send(&self, command: Command) -> Result<(), Stopped> {
+        self.commands.send(command).await.map_err(|_| Stopped)?;
+        self.alarm.ring();
+        Ok(())
+    }
+}
+
+impl EngineHandle {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
+    /// Names for a new connection. Shards take turns.
+    pub fn issue(&self) -> Issued {
+        let count = u16::try_from(self.0.shards.len()).expect("options count shards in 16 bits");
+        let shard = ShardId(self.0.next_shard.fetch_add(1, Ordering::Relaxed) % count);
+        Issued {
+            connection: ConnectionId::draw(self.0.node, shard),
+            token: ConnectionToken::draw(self.0.node, shard),
+        }
+    }
+
+    /// Hands a socket over, after the answer 101 has been written to it. Waits while the shard's queue is full.
+    ///
+    /// On an error the socket is closed.
+    pub async fn attach(&self, socket: edge::Socket, admission: Admission) -> Result<(), AttachError> {
+        let Some(shard) = self.shard_of(admission.connection) else {
+            return Err(AttachError::Foreign(admission.connection));
+        };
+        let place = Place::take(&self.0)?;
+        let command = Command::Attach(Box::new(socket), Box::new(admission));
+        shard.send(command).await.map_err(|Stopped| AttachError::Stopped)?;
+        // From here the shard gives the place back, when the connection ends.
+        place.keep();
+        Ok(())
+    }
+
+    /// Sends a message, or says that it would have to wait. Messages that one caller publishes one after the other reach
+    /// each receiver in that order.
+    pub fn try_publish(&self, publish: Publish) -> Result<(), PublishError> {
+        let shards = self.shards_of(&publish.target);
+        // First a place in each queue, then the message: it reaches all shards or none.
+        let mut permits = Vec::with_capacity(shards.len());
+        for shard in shards {
+            permits.push(shard.commands.try_reserve().map_err(|error| match error {
+                TrySendError::Full(()) => PublishError::Busy,
+                TrySendError::Closed(()) => PublishError::Stopped,
+            })?);
+        }
+        self.hand_out(publish, shards, permits);
+        Ok(())
+    }
+
+    /// Sends a message; waits while a shard's queue is full. Same order as [`EngineHandle::try_publish`]. If the future is
+    /// dropped before it ends, nobody gets the message.
+    pub async fn publish(&self, publish: Publish) -> Result<(), Stopped> {
+        let shards = self.shards_of(&publish.target);
+        let mut permits = Vec::with_capacity(shards.len());
+        for shard in shards {
+            permits.push(shard.commands.reserve().await.map_err(|_| Stopped)?);
+        }
+        self.hand_out(publish, shards, permits);
+        Ok(())
+    }
+
+    fn hand_out(&self, publish: Publish, shards: &[ShardSender], permits: Vec<mpsc::Permit<'_, Command>>) {
+        let Publish { hub, target, mut excluded, message, trace } = publish;
+        // Shards search in it for each receiver.
+        excluded.sort_unstable();
+        let span = trace.map(|parent| SendSpan::start(&self.0.tracer, parent));
+        let work = Arc::new(Work { hub, target, excluded, message, span });
+        for (permit, shard) in permits.into_iter().zip(shards) {
+            permit.send(Command::Publish(Arc::clone(&work)));
+            shard.alarm.ring();
+        }
+    }
+
+    /// Puts a connection into a group or takes it out. Says whether the connection exists.
+    pub async fn change_connection(
+        &self,
+        hub: &Hub,
+        connection: ConnectionId,
+        group: &GroupName,
+        membership: Membership,
+    ) -> Result<bool, Stopped> {
+        let (hub, group) = (hub.clone(), group.clone());
+        let ask = |found| Command::ChangeConnection { hub, connection, group, membership, found };
+        self.ask_owner(connection, ask).await
+    }
+
+    /// Takes a connection out of all its groups. Says whether the connection exists.
+    pub async fn leave_all_groups(&self, hub: &Hub, connection: ConnectionId) -> Result<bool, Stopped> {
+        let hub = hub.clone();
+        self.ask_owner(connection, |found| Command::LeaveAllGroups { hub, connection, found }).await
+    }
+
+    /// Puts a user into a group or takes it out: all its connections, those of now and those to come. With a `lifetime` the
+    /// membership ends by itself. Kept in memory: it does not outlive the process.
+    pub async fn change_user(
+        &self,
+        hub: &Hub,
+        user: &UserId,
+        group: &GroupName,
+        membership: Membership,
+        lifetime: Option<Duration>,
+    ) -> Result<(), UserGroupError> {
+        let ask = |taken| {
+            let (hub, user, group) = (hub.clone(), user.clone(), group.clone());
+            Command::ChangeUser { hub, user, group, membership, lifetime, taken }
+        };
+        let answers = self.ask_all(ask).await.map_err(|Stopped| UserGroupError::Stopped)?;
+        if answers.into_iter().all(|taken| taken) { Ok(()) } else { Err(UserGroupError::Full) }
+    }
+
+    /// Takes a user, with all its connections, out of all its groups.
+    pub async fn user_leaves_all_groups(&self, hub: &Hub, user: &UserId) -> Result<(), Stopped> {
+        let ask = |done| Command::UserLeavesAllGroups { hub: hub.clone(), user: user.clone(), done };
+        self.ask_all(ask).await.map(|_| ())
+    }
+
+    /// Closes connections, with a reason that their clients see as an error. Says how many there were.
+    pub async fn close(
+        &self,
+        hub: &Hub,
+        target: &Target,
+        excluded: &[ConnectionId],
+        reason: Option<&str>,
+    ) -> Result<u32, Stopped> {
+        let excluded: Arc<[ConnectionId]> = excluded.into();
+        let ask = |closed| Command::Close {
+            hub: hub.clone(),
+            target: target.clone(),
+            excluded: Arc::clone(&excluded),
+            reason: reason.map(Into::into),
+            closed,
+        };
+        if let Target::Connection(connection) = target {
+            return self.ask_owner(*connection, ask).await;
+        }
+        Ok(self.ask_all(ask).await?.into_iter().sum())
+    }
+
+    /// Whether the connection is there and did its handshake.
+    pub async fn connection_exists(&self, hub: &Hub, connection: ConnectionId) -> Result<bool, Stopped> {
+        let hub = hub.clone();
+        let subject = Subject::Connection(connection);
+        self.ask_owner(connection, |answer| Command::Exists { hub, subject, answer }).await
+    }
+
+    /// Whether the user has a connection.
+    pub async fn user_exists(&self, hub: &Hub, user: &UserId) -> Result<bool, Stopped> {
+        self.exists(hub, &Subject::User(user.clone())).await
+    }
+
+    /// Whether the group has a connection.
+    pub async fn group_exists(&self, hub: &Hub, group: &GroupName) -> Result<bool, Stopped> {
+        self.exists(hub, &Subject::Group(group.clone())).await
+    }
+
+    /// Whether the user was put into the group, or has a connection that was.
+    pub async fn user_in_group(&self, hub: &Hub, user: &UserId, group: &GroupName) -> Result<bool, Stopped> {
+        self.exists(hub, &Subject::UserInGroup(user.clone(), group.clone())).await
+    }
+
+    /// Number of connections that did their handshake, in one hub or in all.
+    pub async fn connection_count(&self, hub: Option<&Hub>) -> Result<u64, Stopped> {
+        let counts = self.ask_all(|answer| Command::Count { hub: hub.cloned(), answer }).await?;
+        Ok(counts.into_iter().sum())
+    }
+
+    async fn exists(&self, hub: &Hub, subject: &Subject) -> Result<bool, Stopped> {
+        let ask = |answer| Command::Exists { hub: hub.clone(), subject: subject.clone(), answer };
+        Ok(self.ask_all(ask).await?.contains(&true))
+    }
+
+    /// Asks the shard that owns a connection. A connection of another node is not here, so the answer is the default.
+    async fn ask_owner<T: Default>(
+        &self,
+        connection: ConnectionId,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Stopped> {
+        let Some(shard) = self.shard_of(connection) else { return Ok(T::default()) };
+        let (sender, answer) = oneshot::channel();
+        shard.send(command(sender)).await?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    async fn ask_all<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Result<Vec<T>, Stopped> {
+        let mut answers = Vec::with_capacity(self.0.shards.len());
+        for shard in &self.0.shards {
+            let (sender, answer) = oneshot::channel();
+            shard.send(command(sender)).await?;
+            answers.push(answer);
+        }
+        let mut values = Vec::with_capacity(answers.len());
+        for answer in answers {
+            values.push(answer.await.map_err(|_| Stopped)?);
+        }
+        Ok(values)
+    }
+
+    fn shard_of(&self, connection: ConnectionId) -> Option<&ShardSender> {
+        if connection.node() != self.0.node {
+            return None;
+        }
+        self.0.shards.get(usize::from(connection.shard().0))
+    }
+
+    /// The shards that may hold receivers.
+    fn shards_of(&self, target: &Target) -> &[ShardSender] {
+        let Target::Connection(connection) = target else { return &self.0.shards };
+        self.shard_of(*connection).map_or(&[], std::slice::from_ref)
+    }
+}
+
+impl EngineJoin {
+    /// Ends the engine: tells every client to connect again (Close with `allowReconnect`), waits for them to go, and cuts
+    /// those that have not gone after `cut_after`. Returns when all threads have ended.
+    pub async fn drain(self, cut_after: Duration) {
+        for shard in &self.handle.0.shards {
+            // A shard that has already ended needs no telling.
+            let _ = shard.send(Command::Drain { cut_after }).await;
+        }
+        for ShardThread { ended, thread } in self.threads {
+            // The sender is dropped at the thread's very end, so the join that follows does not block.
+            let _ = ended.await;
+            if thread.join().is_err() {
+                tracing::error!("a shard's thread panicked");
+            }
+        }
+    }
+
+    pub(crate) fn new(handle: EngineHandle, threads: Vec<ShardThread>) -> Self {
+        Self { handle, threads }
+    }
+}
+
+/// One of the connections that the engine may hold; given back on drop unless kept.
+struct Place<'a>(Option<&'a AtomicU32>);
+
+impl<'a> Place<'a> {
+    fn take(shared: &'a Shared) -> Result<Self, AttachError> {
+        let connections_max = shared.connections_max;
+        let taken = shared.connections.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+            (count < connections_max).then_some(count + 1)
+        });
+        taken.map_err(|_| AttachError::Full { connections_max })?;
+        Ok(Self(Some(&shared.connections)))
+    }
+
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(connections) = self.0 {
+            connections.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}

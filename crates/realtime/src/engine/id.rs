@@ -1,0 +1,174 @@
+//! [`ConnectionId`] and [`ConnectionToken`]: who a connection is, and the secret by which its client proves it.
+//!
+//! Both carry the node and the shard that own the connection, so that sending to one connection, or routing a client
+//! that comes back with its token, needs no lookup anywhere.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::{SecureRandom, SystemRandom};
+
+/// Number of this process among those that serve the same hubs. A single node is node 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NodeId(pub u16);
+
+/// Number of a shard within its node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ShardId(pub(crate) u16);
+
+/// The public name of a connection: others send to it by this name.
+///
+/// As text: 27 characters of the URL-safe base64 alphabet, made from node, shard and 128 random bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(Address);
+
+/// The secret that a client shows as `id` when it connects after negotiate version 1. It is drawn apart from the
+/// [`ConnectionId`], so that knowing the public name of a connection gives no way into it; it carries the same node and
+/// shard, so that a client can be led to where its negotiation is remembered.
+///
+/// Which token stands for which connection is remembered by whoever answered negotiate, not by the engine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionToken(Address);
+
+/// A text that is no connection id or token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a connection id has 27 characters of URL-safe base64")]
+pub struct MalformedId;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Address {
+    node: u16,
+    shard: u16,
+    /// Bytes, not `u128`, whose alignment would cost 12 bytes in every connection.
+    random: [u8; 16],
+}
+
+impl ConnectionId {
+    pub(crate) fn draw(node: NodeId, shard: ShardId) -> Self {
+        Self(Address::draw(node.0, shard.0))
+    }
+
+    /// Reads the text form.
+    pub fn parse(text: &str) -> Result<Self, MalformedId> {
+        Address::parse(text).map(Self)
+    }
+
+    /// The node that owns the connection.
+    pub fn node(self) -> NodeId {
+        NodeId(self.0.node)
+    }
+
+    pub(crate) fn shard(self) -> ShardId {
+        ShardId(self.0.shard)
+    }
+}
+
+impl ConnectionToken {
+    pub(crate) fn draw(node: NodeId, shard: ShardId) -> Self {
+        Self(Address::draw(node.0, shard.0))
+    }
+
+    /// Reads the text form.
+    pub fn parse(text: &str) -> Result<Self, MalformedId> {
+        Address::parse(text).map(Self)
+    }
+
+    /// The node that gave the token out.
+    pub fn node(self) -> NodeId {
+        NodeId(self.0.node)
+    }
+}
+
+impl Address {
+    const BYTES: usize = 20;
+
+    fn draw(node: u16, shard: u16) -> Self {
+        let mut random = [0; 16];
+        let filled = SystemRandom::new().fill(&mut random);
+        filled.expect("the operating system gives random bytes");
+        Self { node, shard, random }
+    }
+
+    fn parse(text: &str) -> Result<Self, MalformedId> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| MalformedId)?;
+        let bytes: [u8; Self::BYTES] = bytes.try_into().map_err(|_| MalformedId)?;
+        let mut random = [0; 16];
+        random.copy_from_slice(&bytes[4..]);
+        let pair = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        Ok(Self { node: pair(0), shard: pair(2), random })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..2].copy_from_slice(&self.node.to_be_bytes());
+        bytes[2..4].copy_from_slice(&self.shard.to_be_bytes());
+        bytes[4..].copy_from_slice(&self.random);
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConnectionId({})", self.0)
+    }
+}
+
+impl fmt::Display for ConnectionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for ConnectionToken {
+    // A token is a secret: it must not end up in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConnectionToken(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_its_text_form_and_keeps_node_and_shard() {
+        let id = ConnectionId::draw(NodeId(7), ShardId(300));
+        let text = id.to_string();
+        assert_eq!(text.len(), 27);
+        assert!(
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'),
+            "{text}"
+        );
+        assert_eq!(ConnectionId::parse(&text), Ok(id));
+        assert_eq!((id.node(), id.shard()), (NodeId(7), ShardId(300)));
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in [
+            "",
+            "abc",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "AAAAAAAAAAAAAAAAAAAAAAAAA+A",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        ] {
+            assert_eq!(ConnectionId::parse(text), Err(MalformedId), "{text}");
+        }
+    }
+
+    #[test]
+    fn tokens_differ_and_do_not_show_themselves_to_logs() {
+        let token = ConnectionToken::draw(NodeId(0), ShardId(0));
+        assert_ne!(token.to_string(), ConnectionToken::draw(NodeId(0), ShardId(0)).to_string());
+        assert_eq!(format!("{token:?}"), "ConnectionToken(..)");
+    }
+}

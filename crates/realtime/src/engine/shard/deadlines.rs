@@ -1,0 +1,107 @@
+//! [`Deadlines`]: when to look at which connection. A wheel of buckets: putting an entry in costs a push, whatever the number
+//! of connections, and each connection has one entry.
+
+use std::time::{Duration, Instant};
+
+use super::connection::Slot;
+
+/// Time of a shard: counted from its start, in steps of [`Deadlines::tick`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(pub(crate) u32);
+
+/// A connection to be looked at; the generation tells whether it is still the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) slot: Slot,
+    pub(crate) generation: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    start: Instant,
+    tick: Duration,
+    /// The bucket of this tick and of those before it has been emptied.
+    done: Tick,
+    buckets: Vec<Vec<Due>>,
+}
+
+impl Tick {
+    pub(crate) fn plus(self, ticks: u32) -> Self {
+        Self(self.0.saturating_add(ticks))
+    }
+}
+
+impl Deadlines {
+    /// Deadlines further away are put here and looked at again when it is reached.
+    const BUCKETS: u32 = 64;
+
+    pub(crate) fn new(start: Instant, tick: Duration) -> Self {
+        Self { start, tick, done: Tick(0), buckets: vec![Vec::new(); Self::BUCKETS as usize] }
+    }
+
+    /// The tick that an instant falls into.
+    pub(crate) fn at(&self, now: Instant) -> Tick {
+        let elapsed = now.saturating_duration_since(self.start);
+        Tick(u32::try_from(elapsed.as_nanos() / self.tick.as_nanos()).unwrap_or(u32::MAX))
+    }
+
+    /// How many ticks make up a time, rounded up: a deadline is never early.
+    pub(crate) fn ticks(&self, time: Duration) -> u32 {
+        u32::try_from(time.as_nanos().div_ceil(self.tick.as_nanos())).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn add(&mut self, at: Tick, due: Due) {
+        // At least the next tick, for this one may be done; at most a whole turn, for then the bucket is that of now.
+        let at = at.0.clamp(self.done.0 + 1, self.done.0 + Self::BUCKETS);
+        self.buckets[(at % Self::BUCKETS) as usize].push(due);
+    }
+
+    /// Takes out what has become due, in order.
+    pub(crate) fn advance(&mut self, now: Tick, due: &mut Vec<Due>) {
+        // After a long sleep each bucket is emptied once, not once for each lost tick.
+        let from = self.done.0.max(now.0.saturating_sub(Self::BUCKETS));
+        for tick in from + 1..=now.0 {
+            due.append(&mut self.buckets[(tick % Self::BUCKETS) as usize]);
+        }
+        self.done = self.done.max(now);
+    }
+
+    /// When the next tick begins.
+    pub(crate) fn next_tick(&self) -> Instant {
+        self.start + self.tick * self.done.0.saturating_add(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_out_at_their_tick_and_far_ones_within_a_turn() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut deadlines = Deadlines::new(start, second);
+        let entry = |slot| Due { slot, generation: 0 };
+        for (at, slot) in [(0, 0), (3, 3), (64, 64), (1000, 1000)] {
+            deadlines.add(Tick(at), entry(slot));
+        }
+        let mut out = |tick| {
+            let mut due = Vec::new();
+            deadlines.advance(deadlines.at(start + second * tick), &mut due);
+            due.into_iter().map(|due| due.slot).collect::<Vec<_>>()
+        };
+        assert_eq!(out(1), [0]);
+        assert_eq!(out(2), [0; 0]);
+        assert_eq!(out(3), [3]);
+        assert_eq!(out(63), [0; 0]);
+        assert_eq!(out(500), [64, 1000]);
+        assert_eq!(out(900), [0; 0]);
+    }
+
+    #[test]
+    fn times_are_rounded_up() {
+        let deadlines = Deadlines::new(Instant::now(), Duration::from_millis(100));
+        assert_eq!(deadlines.ticks(Duration::from_millis(101)), 2);
+        assert_eq!(deadlines.ticks(Duration::from_millis(100)), 1);
+    }
+}

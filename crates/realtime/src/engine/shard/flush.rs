@@ -1,0 +1,176 @@
+//! The write phase. All writing to sockets happens here, so that it can be exchanged as a whole.
+
+use std::io;
+
+use super::Shard;
+use super::connection::{Connection, Slot, Stage};
+use super::pending::{Backlog, Step};
+use crate::engine::EndReason;
+
+/// Runs up to this size are joined into one buffer; beyond it, copying costs more than the slices do.
+const JOINED_BYTES_MAX: usize = 64 * 1024;
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Appended {
+    /// It waits.
+    Waits,
+    /// There is no room before what waits is written.
+    FlushFirst,
+    /// There is no room, and the socket takes no more.
+    NoRoom,
+}
+
+impl Shard {
+    /// Lets a frame wait for a connection. Nothing is written yet.
+    pub(super) fn append(&mut self, slot: Slot, step: &mut Step) -> Appended {
+        let pending_bytes_max = self.settings.options.pending_bytes_max as usize;
+        let connection = &mut self.connections[slot as usize];
+        let bytes = step.frame().len();
+        if let Some(backlog) = &mut connection.backlog {
+            if backlog.bytes() + bytes > pending_bytes_max {
+                return Appended::NoRoom;
+            }
+            backlog.push(step.frame().clone(), 1);
+            self.pending_bytes += bytes as u64;
+            return Appended::Waits;
+        }
+        let waiting = connection.run.as_ref().map_or(0, |run| run.bytes());
+        if waiting > 0 && waiting + bytes > pending_bytes_max {
+            return Appended::FlushFirst;
+        }
+        connection.run = Some(step.after(connection.run.as_ref()));
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push_back(slot);
+            self.dirtied += 1;
+        }
+        Appended::Waits
+    }
+
+    /// Appends, and makes room where there is none: by writing, or by giving the connection up.
+    pub(super) fn append_or_end(&mut self, slot: Slot, step: &mut Step) {
+        let mut appended = self.append(slot, step);
+        if appended == Appended::FlushFirst {
+            self.flush(slot);
+            if !self.connections.contains(slot as usize) {
+                return;
+            }
+            appended = self.append(slot, step);
+        }
+        if appended != Appended::Waits {
+            self.end(slot, EndReason::SlowConsumer);
+        }
+    }
+
+    /// Writes to the connections that wait, at most one chunk of them. Says whether any are left.
+    pub(super) fn flush_chunk(&mut self) -> bool {
+        for _ in 0..self.settings.options.flush_chunk.max(1) {
+            let Some(slot) = self.dirty.pop_front() else { break };
+            self.flushed += 1;
+            self.flush(slot);
+        }
+        while self.traced.front().is_some_and(|(mark, _)| *mark <= self.flushed) {
+            // Ends the span of a publish whose receivers have all been written to.
+            self.traced.pop_front();
+        }
+        !self.dirty.is_empty()
+    }
+
+    /// One write for all that waits for one connection.
+    fn flush(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        connection.dirty = false;
+        let Some(run) = connection.run.take() else { return };
+        debug_assert!(connection.backlog.is_none(), "a connection has a run or a backlog");
+        if run.bytes() > JOINED_BYTES_MAX && run.frames() > 1 {
+            self.pending_bytes += run.bytes() as u64;
+            connection.backlog = Some(Box::new(Backlog::of(&run)));
+            self.write_backlog(slot);
+            return;
+        }
+        let turn = &mut self.metrics.turn;
+        turn.writes += 1;
+        let written = match connection.socket.try_write(run.joined()) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => return self.end(slot, EndReason::ConnectionLost),
+        };
+        turn.sent_bytes += written as u64;
+        connection.sent = self.now;
+        if written < run.bytes() {
+            turn.blocked_writes += 1;
+            self.pending_bytes += (run.bytes() - written) as u64;
+            connection.backlog = Some(Box::new(Backlog::rest_of(&run, written)));
+            return;
+        }
+        turn.frames += u64::from(run.frames());
+        if connection.is_closing() {
+            self.shut(slot);
+        }
+    }
+
+    /// The socket can take more.
+    pub(super) fn on_writable(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        if connection.socket.wants_write() {
+            match connection.socket.try_flush() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => return self.end(slot, EndReason::ConnectionLost),
+            }
+        }
+        self.write_backlog(slot);
+    }
+
+    /// Writes what waits until the socket takes no more.
+    fn write_backlog(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        let Some(mut backlog) = connection.backlog.take() else { return };
+        let turn = &mut self.metrics.turn;
+        while !backlog.is_empty() {
+            turn.writes += 1;
+            match connection.socket.try_write_vectored(&backlog.slices()) {
+                Ok(written) => {
+                    turn.sent_bytes += written as u64;
+                    turn.frames += backlog.advance(written);
+                    self.pending_bytes -= written as u64;
+                    connection.sent = self.now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    turn.blocked_writes += 1;
+                    connection.backlog = Some(backlog);
+                    return;
+                }
+                Err(_) => {
+                    connection.backlog = Some(backlog);
+                    return self.end(slot, EndReason::ConnectionLost);
+                }
+            }
+        }
+        if connection.is_closing() {
+            self.shut(slot);
+        }
+    }
+
+    /// Our last byte is written: ends our side, and leaves the rest to the client or to the deadline.
+    fn shut(&mut self, slot: Slot) {
+        let connection = &mut self.connections[slot as usize];
+        if matches!(connection.stage, Stage::Closing { shut: false }) {
+            connection.stage = Stage::Closing { shut: true };
+            match connection.socket.shutdown_write() {
+                Ok(()) => {}
+                // The rest goes out when the socket is writable.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => self.remove(slot),
+            }
+        }
+    }
+
+    /// Takes a connection's pending bytes out of the account, before it is dropped.
+    pub(super) fn forget_pending(pending_bytes: &mut u64, connection: &Connection) {
+        if let Some(backlog) = &connection.backlog {
+            *pending_bytes -= backlog.bytes() as u64;
+        }
+    }
+}

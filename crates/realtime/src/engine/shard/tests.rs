@@ -1,0 +1,318 @@
+//! A shard driven by hand: time is an argument, sockets are real ones on loopback.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use prometheus_client::registry::Registry;
+use tokio::sync::oneshot;
+use websocket::{Decoded, Event, Opcode, masked_frame};
+
+use super::*;
+use crate::engine::handle::Alarm;
+use crate::engine::id::ShardId;
+use crate::engine::{ConnectionId, Hub, NoUpstream, NodeId, OutgoingMessage, UserId};
+
+struct World {
+    shard: Shard,
+    inbox: Inbox,
+    commands: mpsc::Sender<Command>,
+    events: Events,
+    now: Instant,
+    metrics: EngineMetrics,
+}
+
+struct Client {
+    stream: TcpStream,
+    decoder: Decoder,
+    received: VecDeque<String>,
+    id: ConnectionId,
+}
+
+impl World {
+    fn new(options: Options) -> Self {
+        let poll = Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), WAKER_TOKEN).unwrap();
+        let (commands, queue) = mpsc::channel(options.commands_max as usize);
+        let metrics = EngineMetrics::register(&mut Registry::default());
+        let connections = Arc::new(AtomicU32::new(0));
+        let settings = Settings::new(&options, metrics.clone(), Arc::new(NoUpstream), connections);
+        let now = Instant::now();
+        let alarm = Arc::new(Alarm { waker, rung: false.into() });
+        Self {
+            shard: Shard::new(0, poll, settings, now),
+            inbox: Inbox { commands: queue, alarm },
+            commands,
+            events: Events::with_capacity(64),
+            now,
+            metrics,
+        }
+    }
+
+    /// One turn with whatever has happened by now.
+    fn turn(&mut self) -> Left {
+        self.shard.poll.poll(&mut self.events, Some(Duration::ZERO)).unwrap();
+        self.shard.turn(&self.events, &mut self.inbox, self.now)
+    }
+
+    /// Turns until something is so. The wait is for the loopback, not for a clock of ours.
+    fn turn_until(&mut self, done: impl Fn(&Shard) -> bool) {
+        let patience = Instant::now() + Duration::from_secs(10);
+        while !done(&self.shard) {
+            assert!(Instant::now() < patience, "the shard never came to the expected state");
+            self.turn();
+            std::thread::yield_now();
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.turn();
+    }
+
+    fn command(&mut self, command: Command) {
+        self.commands.try_send(command).unwrap();
+        self.turn();
+    }
+
+    fn attach(&mut self, user: Option<&str>, expires_at: Option<std::time::SystemTime>) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let socket = edge::Socket::from_std(listener.accept().unwrap().0).unwrap();
+        let id = ConnectionId::draw(NodeId(0), ShardId(0));
+        let user = user.map(UserId::new);
+        let admission = Admission { hub: hub(), connection: id, user, handshake_timeout: None, expires_at };
+        self.shard.settings.connections.fetch_add(1, Ordering::AcqRel);
+        self.command(Command::Attach(Box::new(socket), Box::new(admission)));
+        Client { stream, decoder: Decoder::new(Role::Client, 1 << 24), received: VecDeque::new(), id }
+    }
+
+    fn join_hub(&mut self) -> Client {
+        let mut client = self.attach(None, None);
+        client.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");
+        let before = self.shard.index.count();
+        self.turn_until(|shard| shard.index.count() == before + 1);
+        assert_eq!(client.receive(), "{}\u{1e}");
+        client
+    }
+
+    fn publish(&mut self, target: Target, arguments: &str) {
+        let message = OutgoingMessage::invocation("m", arguments).unwrap();
+        let work = Work { hub: hub(), target, excluded: Vec::new(), message, span: None };
+        self.command(Command::Publish(Arc::new(work)));
+    }
+
+    fn ends(&self, reason: EndReason) -> u64 {
+        self.metrics.ends.get_or_create(&EndLabels { reason }).get()
+    }
+}
+
+impl Client {
+    fn send(&mut self, text: &str) {
+        self.stream.write_all(&masked_frame(Opcode::Text, text.as_bytes(), [7, 7, 7, 7])).unwrap();
+    }
+
+    /// The next thing that the shard says: a message, `close <code>`, or `end`.
+    fn receive(&mut self) -> String {
+        let mut buffer = vec![0; 64 * 1024];
+        while self.received.is_empty() {
+            let length = self.stream.read(&mut buffer).unwrap();
+            if length == 0 {
+                return "end".to_owned();
+            }
+            let mut input = &mut buffer[..length];
+            loop {
+                let Decoded { consumed, event } = self.decoder.decode(input).unwrap();
+                self.received.extend(match event {
+                    None => break,
+                    Some(Event::Message(_, payload)) => Some(String::from_utf8(payload.to_vec()).unwrap()),
+                    Some(Event::Close(close)) => {
+                        Some(format!("close {}", close.code.map_or(0, CloseCode::number)))
+                    }
+                    Some(other) => panic!("unexpected {other:?}"),
+                });
+                input = &mut input[consumed..];
+            }
+        }
+        self.received.pop_front().unwrap()
+    }
+}
+
+fn hub() -> Hub {
+    Hub::new(state::Instance::new("test").unwrap(), "chat")
+}
+
+#[test]
+fn no_handshake_in_time_ends_the_connection() {
+    let mut world = World::new(Options::default());
+    let mut client = world.attach(None, None);
+    world.pass(Duration::from_secs(15));
+    assert_eq!(world.ends(EndReason::HandshakeTimeout), 0, "the time is not over yet");
+    world.pass(Duration::from_secs(2));
+    assert_eq!((client.receive(), client.receive()), ("close 1008".into(), "end".into()));
+    assert_eq!(world.ends(EndReason::HandshakeTimeout), 1);
+    // Whoever never answers the close is cut.
+    world.pass(Duration::from_secs(7));
+    assert!(world.shard.connections.is_empty());
+}
+
+#[test]
+fn a_quiet_connection_is_pinged_and_a_busy_one_is_not() {
+    let mut world = World::new(Options::default());
+    let (mut quiet, mut busy) = (world.join_hub(), world.join_hub());
+    for second in 0..16 {
+        world.pass(Duration::from_secs(1));
+        world.publish(Target::Connection(busy.id), &format!("[{second}]"));
+    }
+    assert_eq!(quiet.receive(), "{\"type\":6}\u{1e}");
+    for second in 0..16 {
+        let expected = format!("{{\"type\":1,\"target\":\"m\",\"arguments\":[{second}]}}\u{1e}");
+        assert_eq!(busy.receive(), expected);
+    }
+}
+
+#[test]
+fn a_client_that_says_nothing_for_too_long_is_cut_and_one_that_pings_is_not() {
+    let mut world = World::new(Options::default());
+    let (mut silent, mut pinging) = (world.join_hub(), world.join_hub());
+    for _ in 0..5 {
+        world.pass(Duration::from_secs(8));
+        pinging.send("{\"type\":6}\u{1e}");
+        let slot = world.shard.index.find(&world.shard.connections, &hub(), pinging.id).unwrap();
+        let now = world.shard.now;
+        world.turn_until(|shard| shard.connections[slot as usize].heard == now);
+    }
+    assert_eq!(world.ends(EndReason::ClientTimeout), 1);
+    assert_eq!(world.shard.index.count(), 1);
+    while silent.receive() != "end" {}
+}
+
+#[test]
+fn an_expired_token_closes_with_leave_to_come_back() {
+    let mut world = World::new(Options::default());
+    let expires_at = std::time::SystemTime::now() + Duration::from_secs(100);
+    let mut client = world.attach(None, Some(expires_at));
+    client.send("{\"protocol\":\"json\",\"version\":1}\u{1e}{\"type\":6}\u{1e}");
+    world.turn_until(|shard| shard.index.count() == 1);
+    assert_eq!(client.receive(), "{}\u{1e}");
+    for _ in 0..11 {
+        world.pass(Duration::from_secs(10));
+        if world.shard.index.count() == 1 {
+            client.send("{\"type\":6}\u{1e}");
+            let now = world.shard.now;
+            world.turn_until(|shard| shard.connections.iter().all(|(_, one)| one.heard == now));
+        }
+    }
+    let mut last = client.receive();
+    while last == "{\"type\":6}\u{1e}" {
+        last = client.receive();
+    }
+    let expected = "{\"type\":7,\"error\":\"the access token has expired\",\"allowReconnect\":true}\u{1e}";
+    assert_eq!(last, expected);
+    assert_eq!(world.ends(EndReason::TokenExpired), 1);
+}
+
+#[test]
+fn messages_of_one_turn_cost_each_receiver_one_write() {
+    let mut world = World::new(Options::default());
+    let mut clients: Vec<Client> = (0..3).map(|_| world.join_hub()).collect();
+    let before = world.shard.metrics.turn;
+    for number in 0..16 {
+        let message = OutgoingMessage::invocation("m", &format!("[{number}]")).unwrap();
+        let work = Work { hub: hub(), target: Target::All, excluded: Vec::new(), message, span: None };
+        world.commands.try_send(Command::Publish(Arc::new(work))).unwrap();
+    }
+    world.turn();
+    let turn = world.shard.metrics.turn;
+    assert_eq!((turn.writes - before.writes, turn.frames - before.frames), (3, 48));
+    for client in &mut clients {
+        for number in 0..16 {
+            let expected = format!("{{\"type\":1,\"target\":\"m\",\"arguments\":[{number}]}}\u{1e}");
+            assert_eq!(client.receive(), expected);
+        }
+    }
+}
+
+#[test]
+fn a_big_broadcast_leaves_room_for_reads_between_its_chunks() {
+    let mut world = World::new(Options { flush_chunk: 2, ..Options::default() });
+    let clients: Vec<Client> = (0..5).map(|_| world.join_hub()).collect();
+    world.publish(Target::All, "[1]");
+    assert_eq!(world.shard.dirty.len(), 3);
+    assert_eq!((world.turn(), world.shard.dirty.len()), (Left::More, 1));
+    assert_eq!((world.turn(), world.shard.dirty.len()), (Left::Nothing, 0));
+    drop(clients);
+}
+
+#[test]
+fn a_slow_consumer_is_dropped_and_the_others_do_not_notice() {
+    let pending_bytes_max = 100_000;
+    let mut world = World::new(Options { pending_bytes_max, ..Options::default() });
+    let (mut slow, mut quick) = (world.join_hub(), world.join_hub());
+    let arguments = format!("[\"{}\"]", "x".repeat(50_000));
+    let mut published = 0;
+    while world.ends(EndReason::SlowConsumer) == 0 {
+        assert!(published < 10_000, "the socket takes everything");
+        world.publish(Target::All, &arguments);
+        published += 1;
+        // The quick one reads; the slow one does not.
+        assert!(quick.receive().len() > 50_000);
+        assert!(world.shard.pending_bytes <= u64::from(pending_bytes_max));
+    }
+    assert_eq!((world.shard.index.count(), world.shard.pending_bytes), (1, 0));
+    world.publish(Target::All, "[\"after\"]");
+    assert!(quick.receive().contains("after"));
+    // What the slow one got is a prefix of whole messages and at most one broken off.
+    let mut rest = Vec::new();
+    let _ = slow.stream.read_to_end(&mut rest);
+    assert!(rest.len() < published * 51_000);
+}
+
+#[test]
+fn what_a_socket_does_not_take_at_once_arrives_later_and_in_order() {
+    let mut world = World::new(Options { pending_bytes_max: 64 << 20, ..Options::default() });
+    let mut client = world.join_hub();
+    let filler = "x".repeat(100_000);
+    let count = 200;
+    for number in 0..count {
+        world.publish(Target::All, &format!("[{number},\"{filler}\"]"));
+    }
+    assert!(world.shard.pending_bytes > 0, "the socket takes 20 MB at once");
+    let reader = std::thread::spawn(move || {
+        (0..count).all(|number| client.receive().contains(&format!("\"arguments\":[{number},")))
+    });
+    world.turn_until(|shard| shard.pending_bytes == 0);
+    assert!(reader.join().unwrap());
+}
+
+#[test]
+fn a_users_membership_ends_with_its_lifetime() {
+    let mut world = World::new(Options::default());
+    let mut client = world.attach(Some("ada"), None);
+    client.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");
+    world.turn_until(|shard| shard.index.count() == 1);
+    let (user, group) = (UserId::new("ada"), crate::engine::GroupName::new("g"));
+    let (taken, _answer) = oneshot::channel();
+    let lifetime = Some(Duration::from_secs(5));
+    let membership = Membership::Join;
+    let join = Command::ChangeUser {
+        hub: hub(),
+        user: user.clone(),
+        group: group.clone(),
+        membership,
+        lifetime,
+        taken,
+    };
+    world.command(join);
+    let in_group =
+        |world: &World| world.shard.exists(&hub(), &Subject::UserInGroup(user.clone(), group.clone()));
+    world.pass(Duration::from_secs(4));
+    assert!(in_group(&world));
+    world.pass(Duration::from_secs(2));
+    assert!(!in_group(&world) && !world.shard.exists(&hub(), &Subject::Group(group.clone())));
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    assert!(size_of::<Connection>() <= 192, "{}", size_of::<Connection>());
+}

@@ -1,0 +1,69 @@
+//! Puts the engine together: polls, queues, threads.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32};
+
+use mio::{Poll, Waker};
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, oneshot};
+use trace::Tracer;
+
+use super::handle::{Alarm, ShardSender, ShardThread, Shared};
+use super::shard::{Inbox, Settings, Shard, WAKER_TOKEN};
+use super::{EngineHandle, EngineJoin, NodeId, Options, Upstream};
+use crate::metrics::EngineMetrics;
+
+/// Why the engine did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("start shard {shard}")]
+pub struct StartError {
+    shard: u16,
+    #[source]
+    cause: io::Error,
+}
+
+pub(super) fn start(
+    options: &Options,
+    node: NodeId,
+    tracer: Tracer,
+    registry: &mut Registry,
+    upstream: &Arc<dyn Upstream>,
+) -> Result<(EngineHandle, EngineJoin), StartError> {
+    let metrics = EngineMetrics::register(registry);
+    let connections = Arc::new(AtomicU32::new(0));
+    let settings = Settings::new(options, metrics, Arc::clone(upstream), Arc::clone(&connections));
+    let mut shards = Vec::new();
+    let mut threads = Vec::new();
+    for shard in 0..options.shard_count() {
+        let (sender, thread) =
+            start_shard(shard, options, &settings).map_err(|cause| StartError { shard, cause })?;
+        shards.push(sender);
+        threads.push(thread);
+    }
+    let handle = EngineHandle::new(Shared {
+        node,
+        connections_max: options.connections_max,
+        connections,
+        next_shard: AtomicU16::new(0),
+        shards,
+        tracer,
+    });
+    Ok((handle.clone(), EngineJoin::new(handle, threads)))
+}
+
+fn start_shard(shard: u16, options: &Options, settings: &Settings) -> io::Result<(ShardSender, ShardThread)> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKER_TOKEN)?;
+    let alarm = Arc::new(Alarm { waker, rung: AtomicBool::new(false) });
+    let (commands, queue) = mpsc::channel((options.commands_max as usize).max(1));
+    let (done, ended) = oneshot::channel();
+    let inbox = Inbox { commands: queue, alarm: Arc::clone(&alarm) };
+    let settings = settings.clone();
+    let thread = std::thread::Builder::new().name(format!("shard-{shard}")).spawn(move || {
+        // The shard is made here because its connections share references that stay on one thread.
+        Shard::new(shard, poll, settings, std::time::Instant::now()).run(inbox);
+        drop(done);
+    })?;
+    Ok((ShardSender { commands, alarm }, ShardThread { ended, thread }))
+}
