@@ -1,0 +1,155 @@
+// Puts the page together: two clients, the way of each change, and what there is to try.
+
+import * as api from './api.js';
+import * as experiments from './experiments.js';
+import * as ledger from './ledger.js';
+import * as terminal from './terminal.js';
+import * as way from './way.js';
+import { Pane } from './pane.js';
+
+const POLL_MS = 2000;
+/** A card that both panes have within this time is shown with the later of the two. */
+const BOTH_MS = 250;
+
+const status = document.getElementById('status');
+const arrivals = new Map();
+let process = null;
+let awaySince = null;
+let reloading = false;
+
+const panes = [...document.querySelectorAll('.pane')].map(
+  (root) => new Pane(root, { write, remove, received, state: stateChanged }),
+);
+
+function say(text, mood = '') {
+  status.dataset.mood = mood;
+  status.textContent = text;
+}
+
+/** Writes a card; whether the change was accepted. */
+async function write(card) {
+  return change(() => api.putCard(card));
+}
+
+async function remove(card) {
+  return change(() => api.deleteCard(card));
+}
+
+async function change(act) {
+  try {
+    const { card } = await act();
+    ledger.accepted(card);
+    return true;
+  } catch (error) {
+    say(`Not accepted: ${reason(error)}. Nothing was changed.`, 'bad');
+    return false;
+  }
+}
+
+/** A change arrived in one of the panes. Its way is drawn once the other has it too. */
+function received(pane, card, traceparent, at) {
+  experiments.received(card);
+  if (!traceparent) return;
+  const key = `${card.id} ${card.rev}`;
+  const first = arrivals.get(key);
+  if (first) {
+    arrivals.delete(key);
+    clearTimeout(first.timer);
+    way.show(traceparent, Math.max(first.at, at), card);
+    return;
+  }
+  const timer = setTimeout(() => {
+    arrivals.delete(key);
+    way.show(traceparent, at, card);
+  }, BOTH_MS);
+  arrivals.set(key, { at, timer });
+}
+
+function stateChanged(pane, state) {
+  if (state === 'away') {
+    awaySince ??= Date.now();
+    say('The process is away. Trying again, without giving up…', 'bad');
+    return;
+  }
+  if (panes.every((each) => each.state === 'connected')) reload();
+}
+
+/** Both clients are connected: read the board, and prove that it holds everything that was accepted. */
+async function reload() {
+  if (reloading) return;
+  reloading = true;
+  try {
+    const before = process;
+    await look();
+    const cards = await untilAnswered(api.listCards);
+    const known = panes[0];
+    const missed = cards.reduce((sum, card) => sum + Math.max(0, card.rev - (known.card(card.id)?.rev ?? 0)), 0);
+    for (const pane of panes) cards.forEach((card) => pane.take(card));
+    const { lost, accepted } = ledger.check(cards);
+    greet({ before, missed, lost, accepted });
+    terminal.show(process, cards.find((card) => !card.deleted));
+  } finally {
+    reloading = false;
+    awaySince = null;
+  }
+}
+
+function greet({ before, missed, lost, accepted }) {
+  if (lost.length) {
+    say(`${ledger.count(lost.length, 'card')} lost an accepted change.`, 'bad');
+    return;
+  }
+  if (awaySince === null || before === null) {
+    say('Both clients are connected.', 'good');
+    return;
+  }
+  const away = ((Date.now() - awaySince) / 1000).toFixed(1);
+  const who = before.pid === process?.pid ? 'The connection is back' : `Process ${process?.pid} took over from ${before.pid}`;
+  const news = missed ? `${ledger.count(missed, 'change')} had been accepted that this page had not seen; ` : '';
+  const all = accepted ? `all ${ledger.count(accepted, 'accepted change')} of this browser are here` : 'the board is as it was left';
+  say(`${who} after ${away} s: ${news}${all}.`, 'good');
+}
+
+/** What the process says about itself, and what its functions said since the last look. */
+async function look() {
+  try {
+    const last = process;
+    process = await api.info();
+    if (last && last.pid !== process.pid) experiments.forgetLog();
+    document.getElementById('connections').textContent = process.connections;
+    document.getElementById('pid').textContent = process.pid;
+    document.getElementById('kill-command').textContent = `kill -9 ${process.pid}`;
+    if (process.command) document.getElementById('start-command').textContent = process.command;
+    ledger.open(process.dataDir);
+    await experiments.readLog();
+  } catch { /* away: the panes say so */ }
+}
+
+async function untilAnswered(ask) {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (attempt > 3) say(`The board is not there yet: ${reason(error)}. Asking again…`, 'bad');
+      await api.pause(Math.min(100 * 2 ** attempt, 1000));
+    }
+  }
+}
+
+function reason(error) {
+  return error instanceof TypeError ? 'the process did not answer' : error.message;
+}
+
+async function copy(event) {
+  const button = event.currentTarget;
+  await navigator.clipboard?.writeText(document.getElementById(button.dataset.copy).textContent);
+  button.textContent = 'Copied';
+  setTimeout(() => { button.textContent = 'Copy'; }, 1200);
+}
+
+document.querySelectorAll('.copy').forEach((button) => button.addEventListener('click', copy));
+experiments.begin({ accepted: ledger.accepted, look });
+setInterval(() => {
+  if (document.visibilityState === 'visible') look();
+}, POLL_MS);
+look();

@@ -1,0 +1,171 @@
+// The buttons that try to lose a change, and the function log that shows what happened.
+
+import * as api from './api.js';
+import { ms } from './way.js';
+
+const LINES_MAX = 200;
+const PATIENCE_MS = 20_000;
+const STREAM_EVERY_MS = 200;
+
+const finding = document.getElementById('finding');
+const log = document.getElementById('log');
+const waiting = new Set();
+/** The newest of each card that arrived: a message may overtake the answer to the request that caused it. */
+const seen = new Map();
+let lastLine = 0;
+let reading = null;
+let page;
+
+/** @param handles accepted(card) notes an accepted change; look() refreshes what the page shows of the process. */
+export function begin(handles) {
+  page = handles;
+  button('throw', makeItThrow);
+  button('kill-worker', killWorker);
+  const stream = document.getElementById('stream');
+  stream.addEventListener('click', () => toggleStream(stream));
+}
+
+/** A card has arrived over a connection. */
+export function received(card) {
+  seen.set(card.id, card);
+  for (const each of waiting) if (each.matches(card)) each.resolve(card);
+}
+
+/** Reads the lines of the function log that are new. Only one reading at a time, so that no line comes twice. */
+export function readLog() {
+  reading ??= readOnce().finally(() => { reading = null; });
+  return reading;
+}
+
+async function readOnce() {
+  const { lines } = await api.logs(lastLine);
+  // A new process counts from the beginning.
+  if (!lines.length) return [];
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 30;
+  for (const line of lines) {
+    lastLine = Math.max(lastLine, line.n);
+    const item = document.createElement('li');
+    item.dataset.level = line.level.toLowerCase();
+    const who = document.createElement('b');
+    who.textContent = line.function ? `${line.function}  ` : '';
+    item.append(who, line.text);
+    log.append(item);
+  }
+  while (log.childElementCount > LINES_MAX) log.firstElementChild.remove();
+  if (atEnd) log.scrollTop = log.scrollHeight;
+  return lines;
+}
+
+/** Another process numbers its lines anew. */
+export function forgetLog() {
+  lastLine = 0;
+}
+
+async function makeItThrow() {
+  tell('Writing a card that says “throw”…');
+  const failures = log.querySelectorAll('[data-level="error"]').length;
+  await put(mischief('throw'));
+  const failed = await until(async () => {
+    await readLog();
+    const errors = log.querySelectorAll('[data-level="error"]');
+    return errors.length > failures ? errors[failures] : null;
+  });
+  const said = failed ? `The log says: “${failed.textContent.trim().split('\n')[0]}”.` : 'Its log line has not come yet.';
+  const { took } = await roundTrip('The function failed before this, and the feed went on');
+  tell(`The function threw. ${said} The feed went on: the next change arrived ${ms(took)} after it was sent.`);
+}
+
+async function killWorker() {
+  tell('Writing a card and killing the worker under it…');
+  const first = await put(mischief('Written just before its worker was killed'));
+  const arrived = arrival((card) => card.id === first.id && card.rev >= first.rev);
+  const { killed } = await api.killWorkers();
+  const { took } = await roundTrip('Written while the worker was gone');
+  await arrived;
+  const who = killed.length ? `Worker ${killed.join(', ')} was killed in the middle of its work.` : 'There was no worker to kill.';
+  tell(`${who} A new one took over; both changes arrived, the second ${ms(took)} after it was sent.`);
+}
+
+/** Writes the card of these experiments until it is accepted, and waits for it to arrive. */
+async function roundTrip(text) {
+  const began = api.now();
+  const accepted = await until(() => put(mischief(text)).catch(() => null));
+  if (!accepted) throw new Error('the change was not accepted within 20 seconds');
+  await arrival((card) => card.id === accepted.id && card.rev >= accepted.rev);
+  return { took: api.now() - began };
+}
+
+async function put(card) {
+  const { card: accepted } = await api.putCard(card);
+  page.accepted(accepted);
+  return accepted;
+}
+
+function mischief(text) {
+  return { id: 'mischief', text, column: 'doing', colour: 'rose' };
+}
+
+/** Writes one card again and again; best watched while the process is killed. */
+function toggleStream(control) {
+  const on = control.getAttribute('aria-pressed') !== 'true';
+  control.setAttribute('aria-pressed', String(on));
+  control.textContent = on ? 'Stop writing' : 'Keep writing';
+  if (on) stream(control);
+}
+
+async function stream(control) {
+  let accepted = 0;
+  let refused = 0;
+  while (control.getAttribute('aria-pressed') === 'true') {
+    try {
+      await put({ id: 'stream', text: `Edit number ${accepted + 1}`, column: 'doing', colour: 'sky' });
+      accepted += 1;
+    } catch {
+      refused += 1;
+    }
+    const away = refused ? `, ${refused} refused while the process was away` : '';
+    tell(`${accepted} changes accepted in a row${away}. Now kill the process; each accepted one must be there afterwards.`);
+    await api.pause(STREAM_EVERY_MS);
+  }
+}
+
+function arrival(matches) {
+  const early = [...seen.values()].find(matches);
+  if (early) return Promise.resolve(early);
+  return new Promise((resolve, reject) => {
+    const each = { matches, resolve: (card) => { settle(); resolve(card); } };
+    const timer = setTimeout(() => { settle(); reject(new Error('the change did not arrive within 20 seconds')); }, PATIENCE_MS);
+    const settle = () => { clearTimeout(timer); waiting.delete(each); };
+    waiting.add(each);
+  });
+}
+
+async function until(attempt) {
+  const end = Date.now() + PATIENCE_MS;
+  while (Date.now() < end) {
+    const result = await attempt();
+    if (result) return result;
+    await api.pause(100);
+  }
+  return null;
+}
+
+function button(id, act) {
+  const control = document.getElementById(id);
+  control.addEventListener('click', async () => {
+    if (control.getAttribute('aria-disabled') === 'true') return;
+    control.setAttribute('aria-disabled', 'true');
+    try {
+      await act();
+    } catch (error) {
+      tell(`That did not work out: ${error.message}.`);
+    } finally {
+      control.setAttribute('aria-disabled', 'false');
+      page.look();
+    }
+  });
+}
+
+function tell(text) {
+  finding.textContent = text;
+}

@@ -1,0 +1,55 @@
+// What this browser knows to have been accepted. It is kept in the browser, so that it proves something about the server:
+// after a crash, each entry must be there.
+
+const KEY = 'live-documents.accepted';
+
+let ledger = { dataDir: null, count: 0, cards: {} };
+
+/** Opens the ledger of this data directory; another one starts empty. */
+export function open(dataDir) {
+  if (ledger.dataDir === dataDir) return;
+  const stored = read();
+  ledger = stored?.dataDir === dataDir ? stored : { dataDir, count: 0, cards: {} };
+  show();
+}
+
+/** Notes that the server accepted a change of a card. */
+export function accepted(card) {
+  ledger.count += 1;
+  ledger.cards[card.id] = Math.max(card.rev, ledger.cards[card.id] ?? 0);
+  try {
+    localStorage.setItem(KEY, JSON.stringify(ledger));
+  } catch { /* full or forbidden: the ledger then lasts as long as the page */ }
+  show();
+}
+
+/** Compares the ledger with what the server has now. */
+export function check(cards) {
+  const present = new Map(cards.map((card) => [card.id, card.rev]));
+  const ids = Object.keys(ledger.cards);
+  const lost = ids.filter((id) => (present.get(id) ?? 0) < ledger.cards[id]);
+  const text = lost.length
+    ? `${lost.length} of ${ids.length} cards are behind what was accepted: ${lost.join(', ')}`
+    : `${count(ledger.count, 'change')} accepted before: all here, on ${count(ids.length, 'card')}.`;
+  show(text, lost.length ? 'bad' : 'good');
+  return { lost, accepted: ledger.count };
+}
+
+function show(text, mood = '') {
+  const line = document.getElementById('ledger');
+  line.dataset.mood = mood;
+  const nothing = 'No change accepted from this browser yet.';
+  line.textContent = text ?? (ledger.count ? `${count(ledger.count, 'change')} accepted from this browser.` : nothing);
+}
+
+function read() {
+  try {
+    return JSON.parse(localStorage.getItem(KEY));
+  } catch {
+    return null;
+  }
+}
+
+export function count(number, word) {
+  return `${number} ${word}${number === 1 ? '' : 's'}`;
+}
