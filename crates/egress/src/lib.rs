@@ -1,1 +1,33 @@
-//! egress
+//! Requests that we make: upstreams, webhooks, remote services, custom handlers.
+//!
+//! A [`Client`] keeps connections to many hosts (HTTP/1.1 and HTTP/2, plain and TLS, direct or through a proxy) and bounds
+//! each request in time and size. Where callers of ours choose the address, an [`AddressPolicy`] checks what it resolves to,
+//! so that nobody reaches our own network through us.
+//!
+//! Not its concern: retries, credentials, what is said. It knows no product; [`SendError`] says what a retry needs to know.
+//! Know these first: [`Client`], [`Options`], [`SendError`]. Start reading at `client.rs`, then `connector.rs`.
+
+mod client;
+mod connection;
+mod connector;
+mod error;
+mod metrics;
+mod options;
+mod policy;
+mod proxy;
+mod roots;
+mod tasks;
+mod tunnel;
+
+pub use client::{Client, RequestTimeout};
+pub use error::{OptionsError, SendError};
+pub use metrics::Metrics;
+pub use options::{HttpVersion, Options};
+pub use policy::{AddressPolicy, Base, Cidr, CidrError};
+pub use proxy::{ProxyChoice, ProxyUrls};
+
+/// Any error of a body that passes through.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of every request and response that passes through.
+pub type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;

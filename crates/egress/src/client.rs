@@ -1,0 +1,190 @@
+//! [`Client`]: sends requests over connections that it keeps.
+
+use std::error::Error as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Version, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioTimer;
+
+use crate::connector::{Connector, Road};
+use crate::error::{OptionsError, SendError};
+use crate::metrics::Metrics;
+use crate::options::{HttpVersion, Options, milliseconds};
+use crate::proxy::Proxies;
+use crate::roots::Roots;
+use crate::tasks::Tasks;
+use crate::{Body, BoxError};
+
+/// Sends requests; cheap to clone, and all clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pool: legacy::Client<Connector, Body>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    road: Arc<Road>,
+    tasks: Tasks,
+    metrics: Metrics,
+    request_timeout: Duration,
+    response_bytes_max: usize,
+}
+
+/// A time limit for one request, in its extensions; goes before [`Options::request_timeout_ms`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestTimeout(pub Duration);
+
+impl Client {
+    /// A client with no connections yet, which counts in `metrics`.
+    ///
+    /// # Errors
+    ///
+    /// If a proxy's address or a certificate file is wrong.
+    pub fn new(options: &Options, metrics: &Metrics) -> Result<Self, OptionsError> {
+        let road = Arc::new(Road {
+            proxies: Proxies::new(&options.proxy)?,
+            addresses: options.addresses.clone(),
+            roots: Roots::new(options)?,
+            connect_timeout: milliseconds(options.connect_timeout_ms),
+            metrics: metrics.clone(),
+        });
+        let tasks = Tasks::default();
+        let head_bytes_max = options.response_head_bytes_max.get().max(HEAD_BYTES_MIN);
+        let pool = legacy::Client::builder(tasks.clone())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(milliseconds(options.pool_idle_timeout_ms))
+            .pool_max_idle_per_host(options.pool_idle_per_host_max.get())
+            .http1_max_buf_size(head_bytes_max as usize)
+            .http2_max_header_list_size(head_bytes_max)
+            .http2_only(options.http_version == HttpVersion::Http2)
+            .build(Connector(Arc::clone(&road)));
+        let shared = Shared {
+            road,
+            tasks,
+            metrics: metrics.clone(),
+            request_timeout: milliseconds(options.request_timeout_ms),
+            response_bytes_max: options.response_bytes_max.get(),
+        };
+        Ok(Self { pool, shared: Arc::new(shared) })
+    }
+
+    /// Sends a request with an absolute URI, and answers as soon as the head of the answer is there; its body streams.
+    /// A request that was lost because its kept connection had just closed is sent again, if nothing of it was sent.
+    ///
+    /// An answer of 101 keeps hyper's upgrade in its extensions.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]. An answer with an error status is an answer.
+    pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, SendError> {
+        let after = self.time_limit(&request);
+        let answer = self.within(after, self.exchange(request)).await?;
+        Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()))
+    }
+
+    /// Sends a request with an absolute URI, and answers when all of the answer is there.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]; also where the body of the answer is larger than [`Options::response_bytes_max`].
+    pub async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+        let after = self.time_limit(&request);
+        let request = request.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
+        let whole = async {
+            let (head, body) = self.exchange(request).await?.into_parts();
+            let body = self.collect(body).await?;
+            Ok(Response::from_parts(head, body))
+        };
+        self.within(after, whole).await
+    }
+
+    /// Closes every connection and waits until it is gone; for the end of the process. Requests that are running fail, so that
+    /// callers should have ended before.
+    pub async fn close(&self) {
+        self.shared.tasks.end().await;
+    }
+
+    fn time_limit<B>(&self, request: &Request<B>) -> Duration {
+        request.extensions().get::<RequestTimeout>().map_or(self.shared.request_timeout, |limit| limit.0)
+    }
+
+    /// Counts a request, and bounds it in time.
+    async fn within<T>(
+        &self,
+        after: Duration,
+        exchange: impl Future<Output = Result<T, SendError>>,
+    ) -> Result<T, SendError> {
+        self.shared.metrics.request();
+        let result = match tokio::time::timeout(after, exchange).await {
+            Ok(result) => result,
+            Err(_late) => Err(SendError::Timeout { after }),
+        };
+        if let Err(error) = &result {
+            self.shared.metrics.failure(error);
+        }
+        result
+    }
+
+    async fn exchange(&self, mut request: Request<Body>) -> Result<Response<Incoming>, SendError> {
+        let uri = request.uri();
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
+            return Err(SendError::Address { uri: uri.to_string() });
+        }
+        let proxy = self.shared.road.forwarding_proxy(uri);
+        if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.clone()) {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
+        }
+        // The connection decides which HTTP is spoken, and not what a request came in with; the same goes for the fields
+        // that HTTP/2 does not have (RFC 9113 section 8.2.2), which hyper takes out where needed.
+        *request.version_mut() = Version::HTTP_11;
+        self.pool.request(request).await.map_err(from_pool)
+    }
+
+    async fn collect(&self, body: Incoming) -> Result<Bytes, SendError> {
+        let bytes_max = self.shared.response_bytes_max;
+        let collected = Limited::new(body, bytes_max).collect().await;
+        let collected = collected.map_err(|cause| {
+            if cause.is::<LengthLimitError>() {
+                SendError::BodyTooLarge { bytes_max }
+            } else {
+                SendError::Protocol { cause: cause.into() }
+            }
+        })?;
+        Ok(collected.to_bytes())
+    }
+}
+
+impl tower::Service<Request<Body>> for Client {
+    type Response = Response<Body>;
+    type Error = SendError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, SendError>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let client = self.clone();
+        Box::pin(async move { client.send(request).await })
+    }
+}
+
+/// The least read buffer of the HTTP/1 implementation, in bytes.
+const HEAD_BYTES_MIN: u32 = 8192;
+
+/// Finds our connector's own error again inside the pool's.
+fn from_pool(error: legacy::Error) -> SendError {
+    match error.source().and_then(|source| source.downcast_ref::<SendError>()) {
+        Some(ours) => ours.clone(),
+        None => SendError::Protocol { cause: Arc::new(error) },
+    }
+}

@@ -1,0 +1,181 @@
+//! [`Connector`]: from an address to a connection: proxy or direct, resolve, judge, connect, secure.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use crate::connection::{Connection, Stream};
+use crate::error::SendError;
+use crate::metrics::Metrics;
+use crate::policy::AddressPolicy;
+use crate::proxy::{Proxies, Proxy};
+use crate::roots::Roots;
+use crate::tunnel::{self, TunnelError};
+
+/// Makes connections; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Connector(pub(crate) Arc<Road>);
+
+/// What connecting needs.
+#[derive(Debug)]
+pub(crate) struct Road {
+    pub(crate) proxies: Proxies,
+    pub(crate) addresses: AddressPolicy,
+    pub(crate) roots: Roots,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) metrics: Metrics,
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<Connection>;
+    type Error = SendError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, SendError>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let road = Arc::clone(&self.0);
+        Box::pin(async move {
+            let deadline = Instant::now() + road.connect_timeout;
+            let late = |_elapsed| SendError::ConnectTimeout {
+                host: uri.host().unwrap_or_default().to_owned(),
+                after: road.connect_timeout,
+            };
+            timeout_at(deadline, road.connect(&uri, deadline)).await.map_err(late)?.map(TokioIo::new)
+        })
+    }
+}
+
+impl Road {
+    /// The proxy to which a request to `uri` is handed as it is, instead of through a tunnel.
+    ///
+    /// Only where every address may be reached: a proxy that resolves the name itself would not ask our policy.
+    pub(crate) fn forwarding_proxy(&self, uri: &Uri) -> Option<&Proxy> {
+        let plain = uri.scheme_str() == Some("http");
+        if plain && self.addresses.permits_all() { self.proxies.find(uri) } else { None }
+    }
+
+    async fn connect(&self, uri: &Uri, deadline: Instant) -> Result<Connection, SendError> {
+        let invalid = || SendError::Address { uri: uri.to_string() };
+        let host = uri.host().ok_or_else(invalid)?.trim_start_matches('[').trim_end_matches(']');
+        let (tls, default_port) = match uri.scheme_str() {
+            Some("http") => (false, 80),
+            Some("https") => (true, 443),
+            _ => return Err(invalid()),
+        };
+        let port = uri.port_u16().unwrap_or(default_port);
+        let forwarding = self.forwarding_proxy(uri);
+        let stream = if let Some(proxy) = forwarding {
+            connect_any(&proxy.host, proxy.port, &resolve(&proxy.host, proxy.port).await?, deadline).await?
+        } else if let Some(proxy) = self.proxies.find(uri) {
+            self.tunnel(proxy, host, port, deadline).await?
+        } else {
+            connect_any(host, port, &self.judged(host, port).await?, deadline).await?
+        };
+        let stream = if tls { self.secure(stream, host).await? } else { Stream::Plain(stream) };
+        Ok(Connection { stream, forwarded: forwarding.is_some(), _open: self.metrics.connection() })
+    }
+
+    /// The addresses of a host that may be reached.
+    async fn judged(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, SendError> {
+        let found = resolve(host, port).await?;
+        let permitted: Vec<_> =
+            found.iter().copied().filter(|address| self.addresses.permits(address.ip())).collect();
+        match found.first() {
+            Some(first) if permitted.is_empty() => {
+                Err(SendError::Refused { host: host.to_owned(), address: first.ip() })
+            }
+            _ => Ok(permitted),
+        }
+    }
+
+    async fn tunnel(
+        &self,
+        proxy: &Proxy,
+        host: &str,
+        port: u16,
+        deadline: Instant,
+    ) -> Result<TcpStream, SendError> {
+        let target = if self.addresses.permits_all() {
+            authority(host, port)
+        } else {
+            // The proxy is asked for the address that was judged, so that it cannot find another one.
+            let address = self.judged(host, port).await?;
+            address.first().map_or_else(|| authority(host, port), ToString::to_string)
+        };
+        let addresses = resolve(&proxy.host, proxy.port).await?;
+        let mut stream = connect_any(&proxy.host, proxy.port, &addresses, deadline).await?;
+        let opened = tunnel::open(&mut stream, &target, proxy.authorization.as_ref()).await;
+        let named = authority(&proxy.host, proxy.port);
+        opened.map_err(|error| match error {
+            TunnelError::Io(cause) => SendError::Connect { host: named, cause: Arc::new(cause) },
+            TunnelError::Refused(answer) => SendError::Proxy { proxy: named, host: target, answer },
+        })?;
+        Ok(stream)
+    }
+
+    async fn secure(&self, stream: TcpStream, host: &str) -> Result<Stream, SendError> {
+        let failed = |cause| SendError::Tls { host: host.to_owned(), cause: Arc::new(cause) };
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|cause| failed(io::Error::new(io::ErrorKind::InvalidInput, cause)))?;
+        let connector = TlsConnector::from(self.roots.config().await);
+        let stream = connector.connect(name, stream).await.map_err(failed)?;
+        Ok(Stream::Tls(Box::new(stream)))
+    }
+}
+
+/// `host:port`, with the brackets that an IPv6 address needs.
+fn authority(host: &str, port: u16) -> String {
+    match host.parse::<IpAddr>() {
+        Ok(address) => SocketAddr::new(address, port).to_string(),
+        Err(_name) => format!("{host}:{port}"),
+    }
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, SendError> {
+    let failed = |cause| SendError::Resolve { host: host.to_owned(), cause: Arc::new(cause) };
+    let found: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(failed)?.collect();
+    if found.is_empty() {
+        return Err(failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+    }
+    Ok(found)
+}
+
+/// Tries one address after another, each with its share of the time that is left.
+async fn connect_any(
+    host: &str,
+    port: u16,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Result<TcpStream, SendError> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for (index, address) in addresses.iter().enumerate() {
+        let tries_left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+        let now = Instant::now();
+        let share = now + deadline.saturating_duration_since(now) / tries_left;
+        match timeout_at(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Requests are small and wait for their answers; a failure here would show again on the first write.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => failure = error,
+            Err(_late) => {
+                failure = io::Error::new(io::ErrorKind::TimedOut, format!("{address} does not answer"));
+            }
+        }
+    }
+    Err(SendError::Connect { host: authority(host, port), cause: Arc::new(failure) })
+}

@@ -1,0 +1,153 @@
+//! Why a request failed, and why a client cannot be made.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a request failed. Cheap to clone.
+///
+/// [`SendError::nothing_sent`] says whether the other side cannot have seen any of it, so that a retry cannot do anything twice.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SendError {
+    /// The request's URI is not one that a client can go to.
+    #[error("`{uri}` is not an absolute http or https address")]
+    Address {
+        /// What was asked for.
+        uri: String,
+    },
+    /// The name of the host, or of its proxy, leads nowhere.
+    #[error("resolve {host}")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// What the resolver says.
+        #[source]
+        cause: Arc<io::Error>,
+    },
+    /// All addresses of the host are forbidden by the [`crate::AddressPolicy`].
+    #[error("{host} is at {address}, which must not be reached from here")]
+    Refused {
+        /// The name, or the address itself.
+        host: String,
+        /// The first of its addresses.
+        address: IpAddr,
+    },
+    /// The host, or its proxy, does not take connections.
+    #[error("connect to {host}")]
+    Connect {
+        /// The name and the port.
+        host: String,
+        /// What the operating system says of the last address that was tried.
+        #[source]
+        cause: Arc<io::Error>,
+    },
+    /// No connection was ready in time.
+    #[error("no connection to {host} within {after:?}")]
+    ConnectTimeout {
+        /// The name.
+        host: String,
+        /// The limit.
+        after: Duration,
+    },
+    /// A proxy does not take us to the host.
+    #[error("the proxy {proxy} refused a tunnel to {host}: {answer}")]
+    Proxy {
+        /// The proxy's name and port.
+        proxy: String,
+        /// Where we wanted to go.
+        host: String,
+        /// The first line of its answer.
+        answer: String,
+    },
+    /// The host's certificate is not trusted, or no encryption was agreed on.
+    #[error("secure the connection to {host}")]
+    Tls {
+        /// The name.
+        host: String,
+        /// What is wrong.
+        #[source]
+        cause: Arc<io::Error>,
+    },
+    /// The answer did not come in time. The request may have been carried out.
+    #[error("no answer within {after:?}")]
+    Timeout {
+        /// The limit.
+        after: Duration,
+    },
+    /// The body of the answer is too large.
+    #[error("the answer has more than {bytes_max} bytes")]
+    BodyTooLarge {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The connection was lost, or the other side does not keep to HTTP. The request may have been carried out.
+    #[error("exchange a request and its answer")]
+    Protocol {
+        /// What is wrong.
+        #[source]
+        cause: Arc<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl SendError {
+    /// Whether nothing of the request can have reached the other side.
+    pub fn nothing_sent(&self) -> bool {
+        match self {
+            Self::Address { .. }
+            | Self::Resolve { .. }
+            | Self::Refused { .. }
+            | Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Proxy { .. }
+            | Self::Tls { .. } => true,
+            Self::Timeout { .. } | Self::BodyTooLarge { .. } | Self::Protocol { .. } => false,
+        }
+    }
+
+    /// One word for metrics and logs.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Address { .. } => "address",
+            Self::Resolve { .. } => "resolve",
+            Self::Refused { .. } => "refused",
+            Self::Connect { .. } => "connect",
+            Self::ConnectTimeout { .. } => "connect_timeout",
+            Self::Proxy { .. } => "proxy",
+            Self::Tls { .. } => "tls",
+            Self::Timeout { .. } => "timeout",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::Protocol { .. } => "protocol",
+        }
+    }
+}
+
+/// Why a client cannot be made. The text is for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// A proxy of a kind that is not supported.
+    #[error("a proxy with `{scheme}://` is not supported; name one with http://")]
+    ProxyScheme {
+        /// The kind.
+        scheme: String,
+    },
+    /// The address of a proxy cannot be read.
+    #[error("the address of a proxy is malformed; write for example http://proxy.example.com:3128")]
+    ProxyMalformed,
+    /// A file with certificate authorities cannot be read.
+    #[error("read certificates in PEM form from {}", path.display())]
+    RootFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: rustls_pki_types::pem::Error,
+    },
+    /// A file holds no certificate authority.
+    #[error("{} holds no certificate that can be trusted", path.display())]
+    NoRoot {
+        /// The file.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,144 @@
+//! Requests, their limits, and the connections they leave behind.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::time::Duration;
+
+use bytes::Bytes;
+use egress::{HttpVersion, Metrics, Options, RequestTimeout, SendError};
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use prometheus_client::registry::Registry;
+use tower::ServiceExt;
+
+use crate::harness::{PATIENCE, Server, client, empty, get, options, text};
+
+#[tokio::test]
+async fn one_connection_serves_one_request_after_another() {
+    let server = Server::start().await;
+    let client = client(&options());
+    let uri = format!("http://{}/a?b=c", server.address);
+    for _ in 0..3 {
+        let seen = text(&client, &uri).await;
+        assert_eq!(seen, format!("GET /a?b=c HTTP/1.1 host=Some(\"{}\") login=None", server.address));
+    }
+    assert_eq!(server.connections(), 1);
+    tokio::time::timeout(PATIENCE, client.close()).await.expect("in time");
+    text(&client, &uri).await;
+    assert_eq!(server.connections(), 2, "a closed connection is not used again");
+}
+
+#[tokio::test]
+async fn http2_is_spoken_without_tls_where_asked_for() {
+    let server = Server::start().await;
+    let client = client(&Options { http_version: HttpVersion::Http2, ..options() });
+    let uri = format!("http://{}/a", server.address);
+    let (first, second) = tokio::join!(text(&client, &uri), text(&client, &uri));
+    assert!(first.contains("HTTP/2.0"), "{first}");
+    assert_eq!(first, second);
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn bodies_stream_and_the_client_is_a_service() {
+    let server = Server::start().await;
+    let body = Full::new(Bytes::from("hello")).map_err(|never| match never {}).boxed_unsync();
+    let mut request = Request::post(format!("http://{}/", server.address)).body(body).expect("a request");
+    // What came in with HTTP/2 goes out with what the connection speaks.
+    *request.version_mut() = http::Version::HTTP_2;
+    let answer = client(&options()).oneshot(request).await.expect("an answer");
+    assert_eq!(answer.into_body().collect().await.expect("a body").to_bytes(), "hello");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up() {
+    // Connections queue in the kernel; nobody ever accepts them.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let uri = format!("http://{}/", listener.local_addr().expect("bound"));
+    let limit = NonZeroU64::new(30).expect("not zero");
+    let quick = client(&Options { request_timeout_ms: limit, ..options() });
+    let error = quick.call(get(&uri)).await.expect_err("nobody answers");
+    assert!(matches!(error, SendError::Timeout { after } if after == Duration::from_millis(30)), "{error:?}");
+    assert!(!error.nothing_sent());
+    // One request may have a limit of its own.
+    let mut request = Request::get(&uri).body(empty()).expect("a request");
+    request.extensions_mut().insert(RequestTimeout(Duration::from_millis(20)));
+    let error = client(&options()).send(request).await.expect_err("nobody answers");
+    assert_eq!(error.to_string(), "no answer within 20ms");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_refused() {
+    let server = Server::start().await;
+    let bytes_max = NonZeroUsize::new(1000).expect("not zero");
+    let client = client(&Options { response_bytes_max: bytes_max, ..options() });
+    let uri = |bytes: usize| format!("http://{}/bytes/{bytes}", server.address);
+    assert_eq!(text(&client, &uri(1000)).await.len(), 1000);
+    let error = client.call(get(&uri(1001))).await.expect_err("it is too large");
+    assert!(matches!(error, SendError::BodyTooLarge { bytes_max: 1000 }), "{error:?}");
+    // Streams are their reader's affair.
+    let request = Request::get(uri(1001)).body(empty()).expect("a request");
+    let answer = client.send(request).await.expect("an answer");
+    assert_eq!(answer.into_body().collect().await.expect("a body").to_bytes().len(), 1001);
+}
+
+#[tokio::test]
+async fn failures_say_whether_anything_was_sent() {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let client = egress::Client::new(&options(), &metrics).expect("options are right");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
+    let error = client.call(get(&format!("http://{free}/"))).await.expect_err("nobody listens");
+    assert!(matches!(&error, SendError::Connect { host, .. } if *host == free.to_string()), "{error:?}");
+    assert!(error.nothing_sent());
+    // A label has at most 63 bytes (RFC 1035 section 2.3.4), so that no resolver need be asked.
+    let name = format!("{}.test", "a".repeat(64));
+    let error = client.call(get(&format!("http://{name}/"))).await.expect_err("no such name");
+    assert!(matches!(&error, SendError::Resolve { host, .. } if *host == name), "{error:?}");
+    for uri in ["/relative", "ftp://x.test/"] {
+        let error = client.call(get(uri)).await.expect_err("no address");
+        assert_eq!(error.to_string(), format!("`{uri}` is not an absolute http or https address"));
+        assert!(error.nothing_sent());
+    }
+    // A server that takes a request and leaves may have carried it out.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("accepted");
+        tokio::io::AsyncReadExt::read_u8(&mut stream).await.expect("a request");
+    });
+    let error = client.call(get(&format!("http://{address}/"))).await.expect_err("it left");
+    assert!(matches!(error, SendError::Protocol { .. }) && !error.nothing_sent(), "{error:?}");
+
+    client.close().await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes all text");
+    for line in [
+        "egress_requests_total 5",
+        "egress_failures_total{cause=\"connect\"} 1",
+        "egress_failures_total{cause=\"resolve\"} 1",
+        "egress_failures_total{cause=\"address\"} 2",
+        "egress_failures_total{cause=\"protocol\"} 1",
+        "egress_connections_open 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn options_are_checked() {
+    let read = |text: &str| serde_json::from_str::<Options>(text).map_err(|error| error.to_string());
+    assert_eq!(read("{}"), Ok(Options::default()));
+    let options = read(
+        r#"{"http_version": "http2", "proxy": {"urls": {"http": "http://p"}}, "addresses": {"base": "public-only", "allow": ["10.0.0.0/8"]}}"#,
+    )
+    .expect("options");
+    assert_eq!(options.http_version, HttpVersion::Http2);
+    for (text, why) in [
+        (r#"{"connect_timeout": 5}"#, "unknown field `connect_timeout`"),
+        (r#"{"proxy": {"urls": {"htp": "x"}}}"#, "unknown field `htp`"),
+        (r#"{"addresses": {"deny": ["10.0.0.0/99"]}}"#, "is not a network"),
+    ] {
+        let error = read(text).expect_err("it is refused");
+        assert!(error.contains(why), "{error}");
+    }
+}

@@ -1,0 +1,110 @@
+//! The way out through a proxy.
+
+use std::sync::{Arc, Mutex};
+
+use egress::{AddressPolicy, Base, Options, ProxyChoice, ProxyUrls, SendError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::harness::{Server, client, get, options, text};
+
+/// A proxy that leads every tunnel to one server, and notes what it was asked for.
+struct Tunneller {
+    url: String,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+async fn tunneller(server: &Server, answer: &'static str) -> Tunneller {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://us%40er:pass@{}", listener.local_addr().expect("bound"));
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&heads);
+    let target = server.address;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.expect("a head"));
+            }
+            noted.lock().expect("not poisoned").push(String::from_utf8(head).expect("text"));
+            stream.write_all(answer.as_bytes()).await.expect("the client is there");
+            if answer.starts_with("HTTP/1.1 200") {
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(target).await.expect("the server is there");
+                    // An error is either side's leave.
+                    let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
+                });
+            }
+        }
+    });
+    Tunneller { url, heads }
+}
+
+fn through(http: Option<&str>, https: Option<&str>) -> Options {
+    let urls = ProxyUrls {
+        http: http.map(str::to_owned),
+        https: https.map(str::to_owned),
+        no_proxy: vec!["direct.test".to_owned()],
+    };
+    Options { proxy: ProxyChoice::Urls(urls), ..options() }
+}
+
+#[tokio::test]
+async fn https_takes_a_tunnel_and_checks_the_certificate_itself() {
+    let server = Server::start_tls(&[]).await;
+    let proxy = tunneller(&server, "HTTP/1.1 200 Connection established\r\n\r\n").await;
+    let root = server.root.clone().expect("a certificate");
+    let client = client(&Options { extra_root_files: vec![root], ..through(None, Some(&proxy.url)) });
+    // These names exist for the proxy only; the certificate is for the first.
+    let seen = text(&client, "https://far.test/x").await;
+    assert!(seen.starts_with("GET /x ") && seen.ends_with("login=None"), "{seen}");
+    let error = client.call(get("https://other.test:444/")).await.expect_err("the certificate is another's");
+    assert!(matches!(&error, SendError::Tls { host, .. } if host == "other.test"), "{error:?}");
+    let login = "Proxy-Authorization: Basic dXNAZXI6cGFzcw==";
+    let asked = |target: &str| format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{login}\r\n\r\n");
+    assert_eq!(*proxy.heads.lock().expect("not poisoned"), [asked("far.test:443"), asked("other.test:444")]);
+}
+
+#[tokio::test]
+async fn http_is_forwarded_with_the_whole_address() {
+    // To a forwarding proxy a request is a request; this server shows what it got.
+    let server = Server::start().await;
+    let client = client(&through(Some(&format!("http://a:b@{}", server.address)), None));
+    let seen = text(&client, "http://far.test/x").await;
+    assert_eq!(seen, "GET http://far.test/x HTTP/1.1 host=Some(\"far.test\") login=Some(\"Basic YTpi\")");
+    // Ourselves, and who is listed, are reached directly.
+    let seen = text(&client, &format!("http://{}/x", server.address)).await;
+    assert!(seen.starts_with("GET /x ") && seen.ends_with("login=None"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_policy_holds_behind_a_proxy() {
+    let server = Server::start().await;
+    let proxy = tunneller(&server, "HTTP/1.1 200 OK\r\n\r\n").await;
+    let allow = vec!["192.0.2.0/24".parse().expect("a network")];
+    let addresses = AddressPolicy { base: Base::DenyAll, allow, deny: Vec::new() };
+    let client = client(&Options { addresses, ..through(Some(&proxy.url), None) });
+    let error = client.call(get("http://10.0.0.1/")).await.expect_err("it is refused");
+    assert!(matches!(error, SendError::Refused { .. }), "{error:?}");
+    // Plain requests take a tunnel as well, to the address that was judged.
+    let seen = text(&client, "http://192.0.2.1/x").await;
+    assert!(seen.starts_with("GET /x "), "{seen}");
+    let heads = proxy.heads.lock().expect("not poisoned");
+    assert_eq!(heads.len(), 1);
+    assert!(heads[0].starts_with("CONNECT 192.0.2.1:80 HTTP/1.1\r\n"), "{}", heads[0]);
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_quoted() {
+    let server = Server::start().await;
+    let proxy = tunneller(&server, "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+    let client = client(&through(None, Some(&proxy.url)));
+    let error = client.call(get("https://far.test/")).await.expect_err("the proxy refuses");
+    assert!(error.nothing_sent());
+    let text = error.to_string();
+    assert!(
+        text.contains("refused a tunnel to far.test:443: HTTP/1.1 407 Proxy Authentication Required"),
+        "{text}"
+    );
+    assert!(!text.contains("pass"), "no password is shown: {text}");
+}
