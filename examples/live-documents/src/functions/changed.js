@@ -1,7 +1,7 @@
 // A card changes: tell every connected browser.
 const { app, output } = require('@azure/functions');
 
-const browsers = output.generic({ type: 'signalR', name: 'browsers', hubName: 'board' });
+const board = output.generic({ type: 'signalR', hubName: 'board' });
 
 app.cosmosDB('changed', {
   connection: 'CosmosDBConnection',
@@ -9,16 +9,15 @@ app.cosmosDB('changed', {
   containerName: 'cards',
   createLeaseContainerIfNotExists: true,
   startFromBeginning: true,
-  extraOutputs: [browsers],
+  extraOutputs: [board],
   handler: (cards, context) => {
     const trap = cards.find((card) => card.text?.includes('throw'));
     if (trap) throw new Error(`card ${trap.id} told me to throw`);
 
-    const { traceParent } = context.traceContext;
-    context.extraOutputs.set(
-      browsers,
-      cards.map((card) => ({ target: 'cardChanged', arguments: [card, { traceparent: traceParent }] })),
-    );
-    context.log(`told every browser about ${cards.map((card) => card.id).join(', ')}`);
+    const trace = { traceparent: context.traceContext.traceParent };
+    context.extraOutputs.set(board, cards.map((card) => (
+      { target: 'cardChanged', arguments: [card, trace] }
+    )));
+    context.log(`told everybody about ${cards.map((card) => card.id)}`);
   },
 });
