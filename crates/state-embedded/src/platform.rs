@@ -6,6 +6,12 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+/// Makes the written bytes of `file` durable, without the metadata that reading them back does not need.
+pub(crate) fn sync_data(file: &File) -> io::Result<()> {
+    // `File::sync_data` is fdatasync on Linux, F_FULLFSYNC on macOS, FlushFileBuffers on Windows.
+    file.sync_data()
+}
+
 /// Makes the names in a directory durable: files made, renamed or removed in it.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
@@ -13,6 +19,53 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     // Windows has no such call; NTFS logs its directory changes.
     #[cfg(not(unix))]
     return directory.try_exists().map(|_| ());
+}
+
+/// Reserves `bytes` for `file` and makes it that long, so that a full disk is met now and not in the middle of a write.
+pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => return Ok(()),
+        // Not every file system can reserve; then the zeros that are written next do it.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    file.set_len(bytes)
+}
+
+/// Writes all of `bytes` at `position`, without moving a shared cursor.
+pub(crate) fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::write_all_at(file, bytes, position);
+    #[cfg(windows)]
+    {
+        let (mut bytes, mut position) = (bytes, position);
+        while !bytes.is_empty() {
+            let written = std::os::windows::fs::FileExt::seek_write(file, bytes, position)?;
+            bytes = &bytes[written..];
+            position += written as u64;
+        }
+        return Ok(());
+    }
+}
+
+/// Reads up to `buffer.len()` bytes at `position`; fewer only at the end of the file.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let (rest, at) = (&mut buffer[filled..], position + filled as u64);
+        #[cfg(unix)]
+        let read = std::os::unix::fs::FileExt::read_at(file, rest, at);
+        #[cfg(windows)]
+        let read = std::os::windows::fs::FileExt::seek_read(file, rest, at);
+        match read {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// Whether a failed write means that there is no room: the device is full or a quota is used up.

@@ -17,6 +17,7 @@ use std::time::SystemTime;
 use tempfile::TempDir;
 
 use crate::error::OpenError;
+use crate::journal::{self, Journal};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::options::{Clock, Options};
@@ -27,6 +28,7 @@ use crate::relay::Relay;
 /// An open data directory. Give it away by the contracts' handles; close it when they are no longer used.
 pub struct Store {
     directory: PathBuf,
+    journal: Journal,
     registry: Registry,
     lease: Arc<Lease>,
     relay: Arc<Relay>,
@@ -37,6 +39,7 @@ pub struct Store {
 
 /// What ends with the store, in this order.
 struct Open {
+    journal: journal::Threads,
     registry: registry::Threads,
     // Held for its `Drop`: the lock goes when everything is written, the temporary directory at the very end.
     _lock: lock::Lock,
@@ -76,18 +79,39 @@ impl Store {
     ) -> Result<Self, OpenError> {
         make_directory(directory)?;
         let lock = lock::Lock::take(directory)?;
-        let _format = format::check_or_write(directory)?;
+        let format = format::check_or_write(directory)?;
         let metrics = Metrics::new();
-        let (registry, threads) =
+        let (registry, registry_threads) =
             Registry::open(&directory.join("registry.sqlite"), &options.registry, clock, metrics.clone())?;
+        let opened =
+            Journal::open(&directory.join("journal"), format.store, &options.journal, metrics.clone());
+        let (journal, journal_threads) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                registry.close();
+                registry_threads.join();
+                return Err(error);
+            }
+        };
         Ok(Self {
             directory: directory.to_owned(),
+            journal,
             lease: Arc::new(Lease(registry.clone())),
             registry,
             relay: Arc::new(Relay::new(options.relay.pending_max, metrics.clone())),
             metrics,
-            open: Mutex::new(Some(Open { registry: threads, _lock: lock, _temporary: temporary })),
+            open: Mutex::new(Some(Open {
+                journal: journal_threads,
+                registry: registry_threads,
+                _lock: lock,
+                _temporary: temporary,
+            })),
         })
+    }
+
+    /// The journals.
+    pub fn journal(&self) -> Arc<dyn state::Journal> {
+        Arc::new(self.journal.clone())
     }
 
     /// The keys.
@@ -134,6 +158,7 @@ impl Store {
 
     fn refuse_more(&self) -> Option<Open> {
         self.relay.close();
+        self.journal.close();
         self.registry.close();
         self.open.lock().expect("no thread panics with the store's lock").take()
     }
@@ -142,6 +167,7 @@ impl Store {
 impl Open {
     /// Waits for the threads, then lets the directory go. Blocks.
     fn end(self) {
+        self.journal.join();
         self.registry.join();
     }
 }

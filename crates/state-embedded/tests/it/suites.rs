@@ -2,6 +2,9 @@
 
 use crate::backend::make;
 
+mod journal {
+    state::journal_suite!(super::make);
+}
 mod registry {
     state::registry_suite!(super::make);
 }

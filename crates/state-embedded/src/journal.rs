@@ -1,0 +1,233 @@
+//! The [`state::Journal`] as one segment log for all journals of the store, with group commit.
+//!
+//! All appends that wait, to whatever journals, share one write and one flush. `docs/decisions/0003-journal.md` has the
+//! reasons, and `journal/frame.rs` the bytes.
+//!
+//! Know these first: [`Journal`] (the handle), `writer.rs` (the one who writes), `index.rs` (what is known in memory),
+//! `recover.rs` (opening). Start reading at `writer.rs`.
+
+mod frame;
+mod index;
+mod reader;
+mod recover;
+mod scan;
+mod segment;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use state::{AppendError, Entry, Instance, JournalInfo, Name, Position, ReadError, Record, TrimError};
+use tokio::sync::oneshot;
+
+use self::index::{Home, Kept, Shared};
+use self::reader::{Read, Reader};
+use self::writer::{Command, Writer};
+use crate::error::{OpenError, StoreClosed};
+use crate::metrics::Metrics;
+use crate::options::JournalOptions;
+use crate::platform;
+use crate::queue::Queue;
+
+/// A handle to the log's threads; clones share them.
+#[derive(Clone)]
+pub(crate) struct Journal {
+    writes: Arc<Queue<Command>>,
+    /// One queue for each reading thread, taken in turn.
+    reads: Arc<[Queue<Read>]>,
+    next_reader: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+    append_bytes_max: usize,
+    metrics: Metrics,
+}
+
+/// The threads, for whoever closes the store.
+pub(crate) struct Threads(Vec<JoinHandle<()>>);
+
+impl Journal {
+    /// Opens the log in `directory`, making it where it is missing, and starts the threads. `store` is the store's own
+    /// number; records of another store are not taken for its own.
+    pub(crate) fn open(
+        directory: &Path,
+        store: u32,
+        options: &JournalOptions,
+        metrics: Metrics,
+    ) -> Result<(Self, Threads), OpenError> {
+        let failed = |cause| OpenError::from_io(directory, cause);
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        if let Some(parent) = directory.parent() {
+            platform::sync_directory(parent).map_err(failed)?;
+        }
+        let recovered = recover::recover(directory, store)?;
+        let spare = segment::Spare::open(directory).map_err(failed)?;
+        let shared = Arc::new(Shared::default());
+        let readers = options.reader_threads.max(1);
+        let reads_max = options.reads_max.div_ceil(readers);
+        let journal = Self {
+            writes: Arc::new(Queue::new(options.queue_bytes_max)),
+            reads: (0..readers).map(|_| Queue::new(reads_max)).collect(),
+            next_reader: Arc::default(),
+            shared: shared.clone(),
+            append_bytes_max: options.append_bytes_max.max(Record::BYTES_MAX),
+            metrics: metrics.clone(),
+        };
+        let gap = u64::from(uuid::Uuid::new_v4().as_fields().0);
+        let directory = directory.to_owned();
+        let writer = Writer::new(directory, store, options.clone(), shared, spare, recovered, gap, metrics);
+        let threads = journal.start(store, writer).map_err(failed)?;
+        Ok((journal, threads))
+    }
+
+    fn start(&self, store: u32, writer: Writer) -> std::io::Result<Threads> {
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let writes = self.writes.clone();
+        let mut threads = vec![thread("journal-writer").spawn(move || writer.run(&writes))?];
+        for number in 0..self.reads.len() {
+            let reader = Reader { store, shared: self.shared.clone(), metrics: self.metrics.clone() };
+            let reads = self.reads.clone();
+            threads.push(thread("journal-reader").spawn(move || reader.run(&reads[number]))?);
+        }
+        Ok(Threads(threads))
+    }
+
+    /// Refuses further calls; what was taken before is still carried out.
+    pub(crate) fn close(&self) {
+        self.writes.close();
+        for reads in &*self.reads {
+            reads.close();
+        }
+    }
+
+    /// Sends the writer a command and waits for the answer.
+    async fn command<T>(
+        &self,
+        bytes: usize,
+        make: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, StoreClosed> {
+        let (reply, answer) = oneshot::channel();
+        self.metrics.journal_queue.inc();
+        let pushed = self.writes.push(make(reply), bytes).await;
+        let answer = match pushed {
+            Ok(()) => answer.await.map_err(|_| StoreClosed),
+            Err(_) => Err(StoreClosed),
+        };
+        self.metrics.journal_queue.dec();
+        answer
+    }
+
+    /// The journal, made durably where there is none.
+    async fn find_or_make(&self, home: Home) -> Result<Arc<Kept>, ReadError> {
+        if let Some(kept) = self.shared.find(&home) {
+            return Ok(kept);
+        }
+        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| ReadError::Backend {
+            journal: home.1.clone(),
+            cause,
+        };
+        let made = self.command(256, |reply| Command::Make { home: home.clone(), reply }).await;
+        made.map_err(|closed| failed(closed.into()))?.map_err(|error| failed(error.into()))?;
+        self.shared.find(&home).ok_or_else(|| failed(StoreClosed.into()))
+    }
+}
+
+impl Threads {
+    /// Waits for the threads to end, after [`Journal::close`]. Blocks.
+    pub(crate) fn join(self) {
+        for thread in self.0 {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the journal panicked");
+            }
+        }
+    }
+}
+
+/// Bytes of the records in the log, or why they are too many.
+fn checked(records: &[Record], append_bytes_max: usize) -> Result<usize, AppendError> {
+    let largest = records.iter().map(Record::len).max().unwrap_or(0);
+    if largest > Record::BYTES_MAX {
+        return Err(AppendError::TooLarge { bytes: largest, limit: Record::BYTES_MAX });
+    }
+    let bytes: usize = records.iter().map(Record::len).sum();
+    if bytes > append_bytes_max {
+        return Err(AppendError::TooLarge { bytes, limit: append_bytes_max });
+    }
+    let payload_bytes = records.iter().map(frame::record_payload_bytes);
+    if let Some(bytes) = payload_bytes.clone().find(|bytes| *bytes > frame::PAYLOAD_BYTES_MAX) {
+        // So many tiny headers that their lengths outweigh them.
+        return Err(AppendError::TooLarge { bytes, limit: frame::PAYLOAD_BYTES_MAX });
+    }
+    Ok(payload_bytes.map(frame::frame_bytes).sum())
+}
+
+#[async_trait::async_trait]
+impl state::Journal for Journal {
+    async fn append(
+        &self,
+        instance: &Instance,
+        name: &Name,
+        records: Vec<Record>,
+    ) -> Result<Position, AppendError> {
+        let home = (instance.clone(), name.clone());
+        let bytes = checked(&records, self.append_bytes_max)?;
+        self.command(bytes + 256, |reply| Command::Append { home, records, bytes, reply })
+            .await
+            .map_err(|_| AppendError::Closed { journal: name.clone() })?
+    }
+
+    async fn read(
+        &self,
+        instance: &Instance,
+        name: &Name,
+        from: Position,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, ReadError> {
+        let kept = self.find_or_make((instance.clone(), name.clone())).await?;
+        let is_there = kept.look(&kept.extent(), from)?;
+        if !is_there {
+            return Ok(Vec::new());
+        }
+        let closed = || ReadError::Backend { journal: name.clone(), cause: Box::new(StoreClosed) };
+        let (reply, answer) = oneshot::channel();
+        let reader = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.reads.len();
+        let read = Read { kept, from, records_max, bytes_max, reply };
+        self.reads[reader].push(read, 1).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    async fn wait(&self, instance: &Instance, name: &Name, from: Position) -> Result<(), ReadError> {
+        let kept = self.find_or_make((instance.clone(), name.clone())).await?;
+        let mut changed = kept.subscribe();
+        loop {
+            let is_there = kept.look(&kept.extent(), from)?;
+            if is_there {
+                return Ok(());
+            }
+            let ended = self.shared.has_ended() || changed.changed().await.is_err();
+            if ended {
+                return Err(ReadError::Backend { journal: name.clone(), cause: Box::new(StoreClosed) });
+            }
+        }
+    }
+
+    async fn info(&self, instance: &Instance, name: &Name) -> Result<JournalInfo, ReadError> {
+        Ok(self.find_or_make((instance.clone(), name.clone())).await?.info())
+    }
+
+    async fn trim(&self, instance: &Instance, name: &Name, below: Position) -> Result<(), TrimError> {
+        let failed =
+            |cause: Box<dyn std::error::Error + Send + Sync>| TrimError { journal: name.clone(), cause };
+        let home = (instance.clone(), name.clone());
+        let kept = self.find_or_make(home).await.map_err(|error| failed(error.into()))?;
+        if below.epoch != kept.epoch {
+            let now = Position { epoch: kept.epoch, offset: kept.info().first };
+            return Err(failed(ReadError::EpochChanged(now).into()));
+        }
+        let below = below.offset.0;
+        self.command(256, |reply| Command::Trim { kept, below, reply })
+            .await
+            .map_err(|closed| failed(closed.into()))?
+    }
+}

@@ -1,0 +1,136 @@
+//! The reading threads: fetch runs from the segment files, check every frame, and cut out what was asked for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use state::{Entry, Offset, Position, ReadError};
+use tokio::sync::oneshot;
+
+use super::frame::{self, HEAD_BYTES, Kind};
+use super::index::{Kept, Run, Shared};
+use crate::metrics::Metrics;
+use crate::platform;
+use crate::queue::{Queue, Taken};
+
+/// Most bytes of one answer, whatever was asked for.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// A read that was asked for.
+pub(super) struct Read {
+    pub(super) kept: Arc<Kept>,
+    pub(super) from: Position,
+    pub(super) records_max: usize,
+    pub(super) bytes_max: usize,
+    pub(super) reply: oneshot::Sender<Result<Vec<Entry>, ReadError>>,
+}
+
+pub(super) struct Reader {
+    pub(super) store: u32,
+    pub(super) shared: Arc<Shared>,
+    pub(super) metrics: Metrics,
+}
+
+/// Durable bytes that are not what was written.
+#[derive(Debug, thiserror::Error)]
+#[error("the record at offset {offset} is damaged in segment {segment:016x}.log at byte {position}")]
+struct Damaged {
+    offset: u64,
+    segment: u64,
+    position: u64,
+}
+
+impl Reader {
+    /// Runs until the queue is closed and empty.
+    pub(super) fn run(self, queue: &Queue<Read>) {
+        let mut reads = Vec::new();
+        while queue.take(&mut reads, None) == Taken::Items {
+            for read in reads.drain(..) {
+                self.metrics.journal_reads.inc();
+                let entries = self.read(&read);
+                // Whoever asked may be gone; then nobody needs the answer.
+                drop(read.reply.send(entries));
+            }
+        }
+    }
+
+    fn read(&self, read: &Read) -> Result<Vec<Entry>, ReadError> {
+        let kept = &read.kept;
+        let bytes_max = read.bytes_max.min(ANSWER_BYTES_MAX);
+        let Some(runs) = wanted_runs(read, bytes_max)? else { return Ok(Vec::new()) };
+        let mut entries = Vec::new();
+        let mut bytes_left = bytes_max;
+        for run in runs {
+            match self.read_run(read, run, &mut bytes_left, &mut entries) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(cause) => {
+                    // The records may have been trimmed away, and their file with them, since the look above.
+                    kept.look(&kept.extent(), read.from)?;
+                    tracing::error!(%cause, instance = %kept.home.0, journal = %kept.home.1, "a journal cannot be read");
+                    return Err(ReadError::Backend { journal: kept.home.1.clone(), cause });
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Adds the wanted records of a run. Answers whether there is room for more.
+    fn read_run(
+        &self,
+        read: &Read,
+        run: Run,
+        bytes_left: &mut usize,
+        entries: &mut Vec<Entry>,
+    ) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+        let damaged =
+            |offset, at: usize| Damaged { offset, segment: run.segment, position: run.position + at as u64 };
+        let file = self.shared.segment(run.segment).ok_or_else(|| damaged(run.first, 0))?;
+        let mut buffer = vec![0; usize::try_from(run.bytes)?];
+        let filled = platform::read_at(&file, &mut buffer, run.position)?;
+        buffer.truncate(filled);
+        let buffer = Bytes::from(buffer);
+        let mut at = 0;
+        for offset in run.first..run.next() {
+            let frame = buffer.slice(at.min(buffer.len())..);
+            let found = frame::head(&frame).filter(|found| frame::is_sound(found, &frame, self.store));
+            let found = found.ok_or_else(|| damaged(offset, at))?;
+            let head = found.head;
+            let is_it = head.kind == Kind::Record
+                && (head.journal, head.epoch, head.offset) == (read.kept.id, read.kept.epoch.0, offset);
+            let record = frame::record(frame.slice(HEAD_BYTES..HEAD_BYTES + found.payload_bytes));
+            let record = record.filter(|_| is_it).ok_or_else(|| damaged(offset, at))?;
+            at += found.frame_bytes();
+            if offset < read.from.offset.0 {
+                continue;
+            }
+            let bytes = record.len();
+            if !entries.is_empty() && (bytes > *bytes_left || entries.len() >= read.records_max) {
+                return Ok(false);
+            }
+            *bytes_left = bytes_left.saturating_sub(bytes);
+            entries.push(Entry { offset: Offset(offset), record });
+        }
+        Ok(true)
+    }
+}
+
+/// The runs from the one with the first wanted record to the one that fills the answer; `None` where there is nothing to
+/// read.
+fn wanted_runs(read: &Read, bytes_max: usize) -> Result<Option<Vec<Run>>, ReadError> {
+    let extent = read.kept.extent();
+    if !read.kept.look(&extent, read.from)? || read.records_max == 0 {
+        return Ok(None);
+    }
+    let from = read.from.offset.0;
+    let start = extent.runs.partition_point(|run| run.next() <= from);
+    let (mut records, mut bytes) = (0_u64, 0_u64);
+    let wanted = extent.runs.range(start..).take_while(|run| {
+        let is_wanted = records == 0 || records < read.records_max as u64 && bytes < bytes_max as u64;
+        // Of the first run only a part may be wanted; the bytes before it do not fill the answer.
+        let part = run.next() - from.max(run.first);
+        records += part;
+        bytes += run.bytes * part / run.records;
+        is_wanted
+    });
+    Ok(Some(wanted.copied().collect()))
+}
