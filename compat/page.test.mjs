@@ -1,0 +1,180 @@
+// The page of the example in a real browser: two windows, every button, a crash.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { chromium } from 'playwright-core';
+
+import { Chappe, eventually, getJson } from './harness.mjs';
+
+const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
+const FLAGS = [
+  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+  '--disable-background-networking', '--disable-component-update', '--disable-sync',
+];
+const PATIENCE_MS = 30_000;
+const missing = existsSync(CHROMIUM) ? false : `not run: there is no Chromium at ${CHROMIUM}`;
+
+let chappe;
+let browser;
+let windows;
+/** What the pages complained about; a page that works complains about nothing. */
+let complaints = [];
+
+before(async () => {
+  if (missing) return;
+  chappe = await Chappe.start({ functions: true });
+  await eventually(async () => {
+    const cards = await getJson(`${chappe.urls.gateway}/api/cards`);
+    return cards.length >= 3 ? true : undefined;
+  }, 'the first cards');
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  windows = [await open(), await open()];
+});
+
+after(async () => {
+  await browser?.close();
+  await chappe?.stop();
+});
+
+async function open() {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+  context.setDefaultTimeout(PATIENCE_MS);
+  const page = await context.newPage();
+  page.on('pageerror', (error) => complaints.push(error.message));
+  page.on('console', (message) => {
+    if (message.type() === 'error') complaints.push(message.text());
+  });
+  await page.goto(chappe.urls.gateway);
+  await says(page, '#status', /Both clients are connected/);
+  return page;
+}
+
+/** Waits until an element's text matches. */
+async function says(page, selector, pattern) {
+  const found = page.locator(selector).filter({ hasText: pattern });
+  await found.waitFor({ timeout: PATIENCE_MS }).catch(async () => {
+    assert.match(await page.textContent(selector), pattern, `${selector}\n${chappe.log}`);
+  });
+}
+
+const pane = (page, index) => page.locator('.pane').nth(index);
+
+/** Waits until all panes of all windows show a card with this text. */
+async function everywhere(text) {
+  for (const page of windows) {
+    for (const index of [0, 1]) await pane(page, index).getByText(text, { exact: true }).waitFor();
+  }
+}
+
+async function nowhere(text) {
+  for (const page of windows) {
+    for (const index of [0, 1]) await pane(page, index).getByText(text, { exact: true }).waitFor({ state: 'detached' });
+  }
+}
+
+const card = (page, index, text) => pane(page, index).locator('.card').filter({ hasText: text });
+
+test('two windows with four connections follow each other', { skip: missing }, async () => {
+  const [one, two] = windows;
+  await says(one, '#connections', /^4$/);
+  await pane(one, 0).locator('.add input').first().fill('Made in window one');
+  await one.keyboard.press('Enter');
+  await everywhere('Made in window one');
+
+  // Inline, by keyboard alone.
+  await card(two, 1, 'Made in window one').locator('.card-text').focus();
+  await two.keyboard.press('Enter');
+  await two.keyboard.type('Changed in window two');
+  await two.keyboard.press('Enter');
+  await everywhere('Changed in window two');
+});
+
+test('cards move, change colour and go', { skip: missing }, async () => {
+  const [one, two] = windows;
+  const text = 'Changed in window two';
+  const mine = () => card(one, 0, text);
+  const colour = await mine().getAttribute('data-colour');
+  await mine().locator('.colour').click();
+  const changed = card(two, 1, text).and(two.locator(`.card:not([data-colour="${colour}"])`));
+  await changed.waitFor();
+  await mine().locator('.forth').click();
+  await pane(two, 0).locator('.column').nth(1).getByText(text, { exact: true }).waitFor();
+  await mine().locator('.back').click();
+  await pane(two, 0).locator('.column').nth(0).getByText(text, { exact: true }).waitFor();
+  await mine().locator('.delete').click();
+  await nowhere(text);
+});
+
+test('the way of a change is drawn hop by hop', { skip: missing }, async () => {
+  const [one] = windows;
+  await pane(one, 0).locator('.add input').nth(1).fill('Look at my way');
+  await one.keyboard.press('Enter');
+  await says(one, '#way-note', /Look at my way.* took [\d.]+ m?s from write to screen/);
+  const hops = await one.locator('.hop .name').allTextContents();
+  assert.deepEqual(hops, ['write', 'feed', 'function', 'send', 'screen']);
+  await says(one, '#latency', /^[\d.]+ m?s$/);
+});
+
+test('the lines for a terminal name this very process', { skip: missing }, async () => {
+  const [one] = windows;
+  const curl = await one.textContent('#curl');
+  assert.ok(curl.includes(new URL(one.url()).host), curl);
+  const sdk = await one.textContent('#sdk');
+  assert.ok(sdk.includes(new URL(chappe.urls.documents).port), sdk);
+  await says(one, '#source', /app\.cosmosDB\('changed'/);
+  for (const copy of await one.locator('.copy').all()) await copy.click();
+});
+
+test('the function throws and its worker is killed; the feed goes on', { skip: missing }, async () => {
+  const [one] = windows;
+  await one.click('#throw');
+  await says(one, '#finding', /The function threw\. .* arrived/);
+  await everywhere('The function failed before this, and the feed went on');
+  await says(one, '#log', /told me to throw/);
+  await one.click('#kill-worker');
+  await says(one, '#finding', /A new one took over; both changes arrived/);
+  await everywhere('Written while the worker was gone');
+  assert.deepEqual(complaints.filter((text) => !text.includes('Failed to load resource')), []);
+});
+
+test('after kill -9 the page comes back and has every accepted change', { skip: missing }, async () => {
+  const [one, two] = windows;
+  await one.click('#stream');
+  await says(one, '#finding', /^([2-9]\d|\d{3,}) changes accepted in a row/);
+  const pid = chappe.pid;
+  await chappe.kill();
+  await says(one, '#status', /The process is away/);
+  await chappe.run();
+  await says(one, '#status', new RegExp(`Process ${chappe.pid} took over from ${pid} after .*: .*all \\d+ accepted changes`));
+  await says(one, '#ledger', /accepted before: all here/);
+  await one.click('#stream');
+  await says(two, '#status', new RegExp(`Process ${chappe.pid} took over`));
+  await says(one, '#kill-command', new RegExp(`kill -9 ${chappe.pid}`));
+
+  await pane(two, 1).locator('.add input').last().fill('Still following');
+  await two.keyboard.press('Enter');
+  await everywhere('Still following');
+  // While the process was away the browser itself reports refused connections; nothing else may be said.
+  const others = complaints.filter((text) => !/Failed to load resource|WebSocket connection to/.test(text));
+  assert.deepEqual(others, []);
+});
+
+test('the page fits narrow screens and dark rooms', { skip: missing }, async (context) => {
+  const [one] = windows;
+  const folder = await mkdtemp(path.join(tmpdir(), 'chappe-page-'));
+  for (const [name, width, height, colorScheme] of [
+    ['wide-light', 1280, 800, 'light'], ['wide-dark', 1280, 800, 'dark'], ['narrow', 390, 844, 'light'],
+  ]) {
+    await one.emulateMedia({ colorScheme });
+    await one.setViewportSize({ width, height });
+    const beyond = await one.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+    assert.ok(beyond <= 0, `${name}: nothing sticks out sideways`);
+    await one.screenshot({ path: path.join(folder, `${name}.png`), fullPage: true });
+  }
+  context.diagnostic(`screenshots are in ${folder}`);
+});
