@@ -1,0 +1,173 @@
+//! What can go wrong: [`StartError`] for whoever starts the service, [`SendError`] and friends for callers in this process,
+//! `Refusal` for callers over HTTP.
+
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::engine::{InvalidArguments, Stopped, UserGroupError};
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The instance has a name that is none.
+    #[error("the instance of the realtime service")]
+    Instance(#[source] state::InvalidName),
+    /// There is nothing to check tokens with.
+    #[error("no access key is configured; set primary_key")]
+    NoKey,
+    /// Everybody could sign with it.
+    #[error("{0} is empty")]
+    EmptyKey(&'static str),
+    /// Everybody knows it.
+    #[error(
+        "{0} is a key that the emulators publish, which protects nothing; set another one, or serve on loopback only"
+    )]
+    PublicKey(&'static str),
+    /// The shards cannot be started.
+    #[error("start the shards of the realtime service")]
+    Engine(#[source] crate::engine::StartError),
+}
+
+/// A hub name outside the pattern of the service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' is no hub name: a hub has a letter first and at most 127 letters, digits and characters of _`,.[] after it"
+)]
+pub struct InvalidHub(pub(crate) String);
+
+/// Why a message from this process was not sent. Nobody got it.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The hub cannot exist.
+    #[error(transparent)]
+    Hub(#[from] InvalidHub),
+    /// The message names no method.
+    #[error("the message has no target")]
+    NoTarget,
+    /// The arguments are no JSON array.
+    #[error(transparent)]
+    Arguments(#[from] InvalidArguments),
+    /// A client that speaks MessagePack could not be told.
+    #[error("the arguments nest deeper than {} levels", signalr_protocol::DEPTH_MAX)]
+    Depth,
+    /// The service is shutting down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a client cannot be given access.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientAccessError {
+    /// The hub cannot exist.
+    #[error(transparent)]
+    Hub(#[from] InvalidHub),
+    /// No client may present a token of this length.
+    #[error(
+        "the client's token would have {bytes} bytes, more than the {bytes_max} allowed; give it fewer claims"
+    )]
+    TooLong {
+        /// How long it would be.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+}
+
+/// An answer over HTTP that is no success. `to_protocol` renders it.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    /// Stable, for machines: the body's `code`.
+    pub(crate) code: &'static str,
+    /// For the caller.
+    pub(crate) message: String,
+    /// The value of `x-ms-error-code`, where the SDKs look for one.
+    pub(crate) ms_code: Option<&'static str>,
+    /// One more header. Boxed, because refusals are returned by value all the way up.
+    pub(crate) header: Option<Box<(HeaderName, HeaderValue)>>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), ms_code: None, header: None }
+    }
+
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some(Box::new((name, value)));
+        self
+    }
+
+    pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+    }
+
+    /// The thing that a REST request asks about is not there; the SDKs tell this from a wrong address by the header.
+    pub(crate) fn absent(ms_code: &'static str, message: impl Into<String>) -> Self {
+        Self { ms_code: Some(ms_code), ..Self::new(StatusCode::NOT_FOUND, ms_code, message) }
+    }
+
+    pub(crate) fn method(allow: &str) -> Self {
+        let message = format!("this address takes {allow} only");
+        let value = HeaderValue::from_str(allow).expect("method names are header values");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).with(ALLOW, value)
+    }
+
+    pub(crate) fn unauthorized(code: &'static str, message: impl Into<String>) -> Self {
+        let challenge = HeaderValue::from_static("Bearer");
+        Self::new(StatusCode::UNAUTHORIZED, code, message).with(WWW_AUTHENTICATE, challenge)
+    }
+
+    pub(crate) fn not_yet(what: &str) -> Self {
+        let message = format!("{what} is not offered yet");
+        Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message)
+    }
+
+    pub(crate) fn stopping() -> Self {
+        let message = "the service is shutting down; try again in a moment";
+        let seconds = HeaderValue::from_static("1");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Stopping", message).with(RETRY_AFTER, seconds)
+    }
+}
+
+impl From<InvalidHub> for Refusal {
+    fn from(error: InvalidHub) -> Self {
+        Self::bad_request("InvalidHub", error.to_string())
+    }
+}
+
+impl From<Stopped> for Refusal {
+    fn from(_: Stopped) -> Self {
+        Self::stopping()
+    }
+}
+
+impl From<UserGroupError> for Refusal {
+    fn from(error: UserGroupError) -> Self {
+        match error {
+            UserGroupError::Stopped => Self::stopping(),
+            UserGroupError::Full => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyUserGroups", error.to_string())
+            }
+        }
+    }
+}
+
+impl From<identity::TokenError> for Refusal {
+    fn from(error: identity::TokenError) -> Self {
+        use identity::TokenError;
+        let message = error.to_string();
+        match error {
+            TokenError::TooLong { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TokenTooLong", message),
+            TokenError::Malformed(_) => Self::unauthorized("TokenMalformed", message),
+            TokenError::Algorithm(_) | TokenError::Critical => Self::unauthorized("TokenAlgorithm", message),
+            TokenError::Signature => Self::unauthorized("TokenSignature", message),
+            TokenError::MissingExpiry => Self::unauthorized("TokenMissingExpiry", message),
+            TokenError::Expired { .. } => Self::unauthorized("TokenExpired", message),
+            TokenError::Audience(_) => Self::unauthorized("TokenAudience", message),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Which operation a REST request asks for: by method and path, in both generations of the interface.
+//!
+//! The emulator takes each form of a path under both prefixes, and apps rely on it, so one table serves both; only the status of a
+//! success differs (see [`Api`]).
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::error::Refusal;
+
+/// The generation, told by the path's prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Api {
+    /// `/api/v1`.
+    V1,
+    /// `/api` with `api-version=<date>` in the query.
+    Dated,
+}
+
+/// Who an operation is about, as named by the path: nothing is checked yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum To {
+    All,
+    Group(String),
+    User(String),
+    Connection(String),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Health,
+    Send(To),
+    Close(To),
+    Exists(To),
+    UserInGroup {
+        user: String,
+        group: String,
+    },
+    ConnectionJoins {
+        connection: String,
+        group: String,
+    },
+    ConnectionLeaves {
+        connection: String,
+        group: String,
+    },
+    ConnectionLeavesAll {
+        connection: String,
+    },
+    UserJoins {
+        user: String,
+        group: String,
+    },
+    UserLeaves {
+        user: String,
+        group: String,
+    },
+    UserLeavesAll {
+        user: String,
+    },
+    /// Known, and refused with its name.
+    NotYet(&'static str),
+}
+
+/// An operation and where it is to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Routed {
+    pub(crate) api: Api,
+    /// The hub's name as the path has it; empty for operations without one.
+    pub(crate) hub: String,
+    pub(crate) operation: Operation,
+}
+
+/// Finds the operation, or why there is none: no such address, or another method.
+pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Refusal> {
+    let segments: Option<Vec<String>> = path
+        .trim_matches('/')
+        .split('/')
+        .map(|segment| percent_decode_str(segment).decode_utf8().ok().map(Into::into))
+        .collect();
+    let segments = segments.unwrap_or_default();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let (api, rest) = match segments.as_slice() {
+        ["api", "v1", rest @ ..] => (Api::V1, rest),
+        ["api", rest @ ..] => (Api::Dated, rest),
+        _ => return Err(unknown(path)),
+    };
+    let (hub, table) = match rest {
+        ["health"] => ("", vec![(Method::GET, Operation::Health)]),
+        ["auth", "accessKey"] => ("", vec![(Method::GET, Operation::NotYet("auth/accessKey"))]),
+        ["hubs", hub, rest @ ..] if rest.iter().all(|segment| !segment.is_empty()) => (*hub, table(rest)),
+        _ => return Err(unknown(path)),
+    };
+    if table.is_empty() {
+        return Err(unknown(path));
+    }
+    // An existence check is GET in one SDK and HEAD in another.
+    let wanted = if *method == Method::HEAD { &Method::GET } else { method };
+    let found = table.iter().find(|(other, _)| other == wanted);
+    let Some((_, operation)) = found else {
+        let mut allow: Vec<&str> = table.iter().map(|(method, _)| method.as_str()).collect();
+        if allow.contains(&"GET") {
+            allow.push("HEAD");
+        }
+        return Err(Refusal::method(&allow.join(", ")));
+    };
+    Ok(Routed { api, hub: hub.to_owned(), operation: operation.clone() })
+}
+
+fn unknown(path: &str) -> Refusal {
+    let path: String = path.chars().take(256).collect();
+    Refusal::not_found(format!(
+        "no operation is at '{path}'; operations are below /api/v1/hubs/<hub> and /api/hubs/<hub>"
+    ))
+}
+
+/// What a path below a hub can be asked for.
+fn table(rest: &[&str]) -> Vec<(Method, Operation)> {
+    let post = |operation| vec![(Method::POST, operation)];
+    match *rest {
+        [] | [":send"] => post(Operation::Send(To::All)),
+        [":closeConnections"] => post(Operation::Close(To::All)),
+        [":execute"] => post(Operation::NotYet(":execute")),
+        [":generateToken"] => post(Operation::NotYet(":generateToken")),
+        ["groups", group] => {
+            let to = To::Group(group.to_owned());
+            vec![(Method::POST, Operation::Send(to.clone())), (Method::GET, Operation::Exists(to))]
+        }
+        ["groups", group, ":send"] => post(Operation::Send(To::Group(group.to_owned()))),
+        ["groups", group, ":closeConnections"] => post(Operation::Close(To::Group(group.to_owned()))),
+        ["groups", _, "connections"] => {
+            vec![(Method::GET, Operation::NotYet("the list of a group's connections"))]
+        }
+        ["groups", group, "connections", connection] | ["connections", connection, "groups", group] => {
+            connection_in_group(connection, group)
+        }
+        ["groups", group, "users", user] | ["users", user, "groups", group] => user_in_group(user, group),
+        ["users", user] => {
+            let to = To::User(user.to_owned());
+            vec![(Method::POST, Operation::Send(to.clone())), (Method::GET, Operation::Exists(to))]
+        }
+        ["users", user, ":send"] => post(Operation::Send(To::User(user.to_owned()))),
+        ["users", user, ":closeConnections"] => post(Operation::Close(To::User(user.to_owned()))),
+        ["users", user, "groups"] => {
+            vec![(Method::DELETE, Operation::UserLeavesAll { user: user.to_owned() })]
+        }
+        ["connections", connection] => {
+            let to = To::Connection(connection.to_owned());
+            vec![
+                (Method::POST, Operation::Send(to.clone())),
+                (Method::GET, Operation::Exists(to.clone())),
+                (Method::DELETE, Operation::Close(to)),
+            ]
+        }
+        ["connections", connection, ":send"] => post(Operation::Send(To::Connection(connection.to_owned()))),
+        ["connections", _, ":invoke"] => post(Operation::NotYet(":invoke")),
+        ["connections", connection, "groups"] => {
+            vec![(Method::DELETE, Operation::ConnectionLeavesAll { connection: connection.to_owned() })]
+        }
+        ["connections", _, "streams", _, ":send" | ":complete"] => {
+            post(Operation::NotYet("sending to a stream"))
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn connection_in_group(connection: &str, group: &str) -> Vec<(Method, Operation)> {
+    let (connection, group) = (connection.to_owned(), group.to_owned());
+    let joins = Operation::ConnectionJoins { connection: connection.clone(), group: group.clone() };
+    vec![(Method::PUT, joins), (Method::DELETE, Operation::ConnectionLeaves { connection, group })]
+}
+
+fn user_in_group(user: &str, group: &str) -> Vec<(Method, Operation)> {
+    let (user, group) = (user.to_owned(), group.to_owned());
+    vec![
+        (Method::GET, Operation::UserInGroup { user: user.clone(), group: group.clone() }),
+        (Method::PUT, Operation::UserJoins { user: user.clone(), group: group.clone() }),
+        (Method::DELETE, Operation::UserLeaves { user, group }),
+    ]
+}
+
+impl Operation {
+    /// The label of metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Send(To::All) => "send_all",
+            Self::Send(To::Group(_)) => "send_group",
+            Self::Send(To::User(_)) => "send_user",
+            Self::Send(To::Connection(_)) => "send_connection",
+            Self::Close(_) => "close",
+            Self::Exists(_) | Self::UserInGroup { .. } => "exists",
+            Self::ConnectionJoins { .. } | Self::UserJoins { .. } => "join",
+            Self::ConnectionLeaves { .. }
+            | Self::ConnectionLeavesAll { .. }
+            | Self::UserLeaves { .. }
+            | Self::UserLeavesAll { .. } => "leave",
+            Self::NotYet(_) => "not_yet",
+        }
+    }
+}

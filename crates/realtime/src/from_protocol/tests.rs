@@ -1,0 +1,203 @@
+use bytes::Bytes;
+use expect_test::{Expect, expect};
+use http::{HeaderValue, Method};
+
+use super::*;
+
+fn instance() -> Instance {
+    Instance::new("test").expect("the name is fine")
+}
+
+fn check_route(request: &str, expected: &Expect) {
+    let (method, path) = request.split_once(' ').unwrap();
+    let shown = match route(&Method::from_bytes(method.as_bytes()).unwrap(), path) {
+        Ok(Routed { api, hub, operation }) => format!("{api:?} {hub} {operation:?}"),
+        Err(refusal) => {
+            let header = refusal.header.map(|header| format!(" [{}]", header.1.to_str().unwrap()));
+            format!("{} {}{}", refusal.status.as_u16(), refusal.message, header.unwrap_or_default())
+        }
+    };
+    expected.assert_eq(&shown);
+}
+
+#[test]
+fn both_generations_lead_to_the_same_operations() {
+    check_route("POST /api/v1/hubs/chat", &expect!["V1 chat Send(All)"]);
+    check_route("POST /api/hubs/chat/:send", &expect!["Dated chat Send(All)"]);
+    check_route("POST /api/hubs/chat/groups/a%2Fb/%3Asend", &expect![[r#"Dated chat Send(Group("a/b"))"#]]);
+    check_route("POST /api/v1/hubs/chat/users/ada/", &expect![[r#"V1 chat Send(User("ada"))"#]]);
+    check_route("HEAD /api/hubs/chat/connections/x", &expect![[r#"Dated chat Exists(Connection("x"))"#]]);
+    check_route("DELETE /api/v1/hubs/chat/connections/x", &expect![[r#"V1 chat Close(Connection("x"))"#]]);
+    check_route(
+        "POST /api/hubs/chat/groups/g/:closeConnections",
+        &expect![[r#"Dated chat Close(Group("g"))"#]],
+    );
+    let joins = expect![[r#"V1 chat ConnectionJoins { connection: "x", group: "g" }"#]];
+    check_route("PUT /api/v1/hubs/chat/groups/g/connections/x", &joins);
+    check_route("PUT /api/v1/hubs/chat/connections/x/groups/g", &joins);
+    let user = expect![[r#"Dated chat UserInGroup { user: "u", group: "g" }"#]];
+    check_route("GET /api/hubs/chat/users/u/groups/g", &user);
+    check_route("HEAD /api/hubs/chat/groups/g/users/u", &user);
+    check_route(
+        "DELETE /api/hubs/chat/users/u/groups",
+        &expect![[r#"Dated chat UserLeavesAll { user: "u" }"#]],
+    );
+    check_route("POST /api/hubs/chat/:execute", &expect![[r#"Dated chat NotYet(":execute")"#]]);
+    check_route("HEAD /api/v1/health", &expect!["V1  Health"]);
+}
+
+#[test]
+fn other_addresses_and_methods_are_told_apart() {
+    check_route(
+        "GET /api/v1/hub/chat",
+        &expect![
+            "404 no operation is at '/api/v1/hub/chat'; operations are below /api/v1/hubs/<hub> and /api/hubs/<hub>"
+        ],
+    );
+    check_route(
+        "PUT /api/v1/hubs/chat/groups/g",
+        &expect!["405 this address takes POST, GET, HEAD only [POST, GET, HEAD]"],
+    );
+    check_route("GET /api/v1/hubs/chat", &expect!["405 this address takes POST only [POST]"]);
+    for path in ["/api", "/api/v1/hubs", "/api/v1/hubs/chat//x", "/api/v1/hubs/chat/users/%ff"] {
+        assert_eq!(route(&Method::POST, path).unwrap_err().status, 404, "{path}");
+    }
+}
+
+#[test]
+fn hubs_have_names_by_the_pattern_and_an_application_in_front() {
+    let check = |query: &str, expected: &Expect| {
+        let hub = hub_of_client(&Query::parse(Some(query)), &instance());
+        let shown = hub.map_or_else(|refusal| refusal.message, |hub| hub.name().to_owned());
+        expected.assert_eq(&shown);
+    };
+    check("hub=Chat", &expect!["chat"]);
+    check("HUB=a%60,.%5B%5D_9&x=1", &expect!["a`,.[]_9"]);
+    check("x=1", &expect!["the query lacks hub=<name>"]);
+    check("hub=a&hub=a", &expect!["the query names more than one hub"]);
+    let no_hub = |name: &str| {
+        format!(
+            "'{name}' is no hub name: a hub has a letter first and at most 127 letters, digits and characters of _`,.[] after it"
+        )
+    };
+    for name in ["", "1a", "a-b", "a b", &"a".repeat(129)] {
+        let refused = hub(name, &instance()).unwrap_err().to_string();
+        assert_eq!(refused, no_hub(&name.chars().take(128).collect::<String>()));
+    }
+    assert!(hub(&"a".repeat(128), &instance()).is_ok());
+    let rest = hub_of_rest("Chat", &Query::parse(Some("application=App")), &instance()).unwrap();
+    assert_eq!(rest.name(), "app_chat");
+    assert!(hub_of_rest("chat", &Query::parse(Some("application=a-b")), &instance()).is_err());
+}
+
+#[test]
+fn groups_have_names_of_bounded_length() {
+    assert!(group(" a ").is_ok() && group(&"ü".repeat(1_024)).is_ok());
+    assert!(group("").is_err() && group(" \t").is_err() && group(&"a".repeat(1_025)).is_err());
+}
+
+#[test]
+fn queries_are_decoded_and_their_names_compared_without_case() {
+    let query = Query::parse(Some("a=1&Excluded=x%20y&excluded=z+w&&flag"));
+    assert_eq!(query.all("EXCLUDED").collect::<Vec<_>>(), ["x y", "z w"]);
+    assert_eq!((query.get("flag"), query.get("none")), (Some(""), None));
+}
+
+fn check_message(content_type: &'static str, body: &'static [u8], expected: &Expect) {
+    let mut headers = HeaderMap::new();
+    if !content_type.is_empty() {
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    let shown = match outgoing_message(&headers, &Bytes::from_static(body)) {
+        Ok(message) => format!("{message:?}"),
+        Err(refusal) => format!("{} {}", refusal.status.as_u16(), refusal.message),
+    };
+    expected.assert_eq(&shown);
+}
+
+#[test]
+fn json_bodies_are_read_whatever_the_case_of_their_names() {
+    let json = "application/json; charset=utf-8";
+    check_message(
+        json,
+        br#"{"Target":"t","Arguments":[1, {"a":2}]}"#,
+        &expect![[r#"OutgoingMessage(Invocation { target: "t", arguments: "[1, {\"a\":2}]" })"#]],
+    );
+    check_message(
+        "",
+        br#"{"arguments":null,"x":{},"target":"t"}"#,
+        &expect![[r#"OutgoingMessage(Invocation { target: "t", arguments: "[]" })"#]],
+    );
+    check_message(
+        json,
+        br#"{"rawBytes":null,"rawOnly":false,"target":"t"}"#,
+        &expect![[r#"OutgoingMessage(Invocation { target: "t", arguments: "[]" })"#]],
+    );
+    check_message(
+        json,
+        br#"{"rawBytes":"AA==","target":"t"}"#,
+        &expect!["501 a message of rawBytes is not offered yet"],
+    );
+    check_message(json, br#"{"arguments":[]}"#, &expect!["400 the message has no target"]);
+    check_message(
+        json,
+        br#"{"target":"t","arguments":{}}"#,
+        &expect!["400 the arguments of a message must be a JSON array"],
+    );
+    check_message(
+        json,
+        br#"{"target":7}"#,
+        &expect![[
+            r#"400 the body is not {"target": ..., "arguments": [...]}: invalid type: integer `7`, expected a string at line 1 column 11"#
+        ]],
+    );
+    check_message(
+        json,
+        b"hello",
+        &expect![[
+            r#"400 the body is not {"target": ..., "arguments": [...]}: expected value at line 1 column 1"#
+        ]],
+    );
+    check_message(
+        "application/x-www-form-urlencoded",
+        b"a=1",
+        &expect!["415 the content type of a message is application/json or application/octet-stream"],
+    );
+    let deep = format!("{{\"target\":\"t\",\"arguments\":{}{}}}", "[".repeat(128), "]".repeat(128));
+    check_message(json, deep.leak().as_bytes(), &expect!["400 the arguments nest deeper than 127 levels"]);
+}
+
+#[test]
+fn payloads_by_protocol_pass_unchanged_and_the_missing_one_can_be_made() {
+    let octets = "application/octet-stream";
+    let json = b"\x81\xa4json\xc4\x27{\"type\":1,\"target\":\"t\",\"arguments\":[]}\x1e";
+    check_message(
+        octets,
+        json,
+        &expect![[
+            r#"OutgoingMessage(Ready { json: Some(b"{\"type\":1,\"target\":\"t\",\"arguments\":[]}\x1e"), messagepack: None })"#
+        ]],
+    );
+    check_message(
+        octets,
+        b"\x81\xabmessagepack\xc4\x08\x07\x95\x01\x80\xc0\xa1t\x90",
+        &expect![[
+            r#"OutgoingMessage(Ready { json: None, messagepack: Some(b"\x07\x95\x01\x80\xc0\xa1t\x90") })"#
+        ]],
+    );
+    check_message(
+        octets,
+        b"\x81\xa4json\xc4\x0b{\"type\":6}\x1e",
+        &expect!["400 the 'json' message is not an invocation without an id"],
+    );
+    check_message(
+        octets,
+        b"\x81\xabmessagepack\xc4\x0b\x0a\x95\x01\x80\xc0\xa1t\x91\x81\x90\x01",
+        &expect!["400 a key of a map is neither text nor a number"],
+    );
+    check_message(
+        octets,
+        b"{}",
+        &expect!["400 the body is not a MessagePack map of protocol name to message"],
+    );
+}

@@ -1,0 +1,135 @@
+//! The service's configuration.
+
+use identity::{AccessKey, DEVELOPMENT_SIGNALR_KEY, KeySet};
+use serde::{Deserialize, Serialize};
+use state::Instance;
+
+use crate::StartError;
+use crate::engine;
+
+/// What the realtime service accepts and how long it waits. Unknown keys are refused.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// The account that the hubs belong to. Two instances in one process share nothing. Default: `default`. Since 0.1.0.
+    pub instance: String,
+    /// The key that signs the tokens we hand out and is accepted in tokens. Default: absent. Since 0.1.0.
+    pub primary_key: Option<String>,
+    /// A second key that is accepted in tokens, so that the first can be replaced. Default: absent. Since 0.1.0.
+    pub secondary_key: Option<String>,
+    /// Whether the key that the SignalR emulator publishes is accepted as well. Anybody knows it, so it is to be true only where
+    /// the listeners are bound to loopback. Default: false. Since 0.1.0.
+    pub development_keys: bool,
+    /// Whether the audience of a token must name the host by which the request reached us. Off, because an audience is written
+    /// with the name that the token's issuer knows, and a service has many. Default: false. Since 0.1.0.
+    pub audience_host_strict: bool,
+    /// Clock difference allowed when a token's end is checked, in seconds. Default: 5. Since 0.1.0.
+    pub token_leeway_s: u64,
+    /// How long a client may take from negotiate to connect, in milliseconds. Default: 15000. Since 0.1.0.
+    pub negotiation_lifetime_ms: u64,
+    /// Negotiations that may wait for their client; further ones are turned away. Default: 100000. Since 0.1.0.
+    pub negotiations_max: usize,
+    /// Largest body of a REST request, in bytes. Default: 1048576. Since 0.1.0.
+    pub body_bytes_max: usize,
+    /// Shards, buffers and timers of connections.
+    pub engine: engine::Options,
+}
+
+/// Longest client token, in characters; the SDKs refuse to make a longer one.
+pub(crate) const CLIENT_TOKEN_BYTES_MAX: usize = 4_096;
+
+/// Longest token of an app.
+pub(crate) const APP_TOKEN_BYTES_MAX: usize = 8_192;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            instance: "default".to_owned(),
+            primary_key: None,
+            secondary_key: None,
+            development_keys: false,
+            audience_host_strict: false,
+            token_leeway_s: 5,
+            negotiation_lifetime_ms: 15_000,
+            negotiations_max: 100_000,
+            body_bytes_max: 1024 * 1024,
+            engine: engine::Options::default(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    /// Without the keys.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("instance", &self.instance)
+            .field("development_keys", &self.development_keys)
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    pub(crate) fn instance(&self) -> Result<Instance, StartError> {
+        Instance::new(&self.instance).map_err(StartError::Instance)
+    }
+
+    /// The keys to accept; the first one signs.
+    pub(crate) fn keys(&self) -> Result<KeySet, StartError> {
+        let mut keys = Vec::new();
+        for (option, text) in [("primary_key", &self.primary_key), ("secondary_key", &self.secondary_key)] {
+            let Some(text) = text else { continue };
+            let key = AccessKey::new(text.as_str()).map_err(|_| StartError::EmptyKey(option))?;
+            if key.is_public_development_key() && !self.development_keys {
+                return Err(StartError::PublicKey(option));
+            }
+            keys.push(key);
+        }
+        if self.development_keys {
+            keys.push(AccessKey::new(DEVELOPMENT_SIGNALR_KEY).expect("the constant is not empty"));
+        }
+        if keys.is_empty() {
+            return Err(StartError::NoKey);
+        }
+        let primary = keys.remove(0);
+        Ok(KeySet { primary, others: keys })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(primary: Option<&str>, secondary: Option<&str>, development_keys: bool, expected: &str) {
+        let (primary_key, secondary_key) = (primary.map(str::to_owned), secondary.map(str::to_owned));
+        let options = Options { primary_key, secondary_key, development_keys, ..Options::default() };
+        let shown = match options.keys() {
+            Ok(keys) => keys.iter().map(|key| key.expose()[..3].to_owned()).collect::<Vec<_>>().join(" "),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn public_keys_are_accepted_only_where_that_is_said() {
+        let public = Some(DEVELOPMENT_SIGNALR_KEY);
+        check(Some("one"), Some("two"), false, "one two");
+        check(Some("one"), None, true, "one ABC");
+        check(None, None, true, "ABC");
+        check(public, None, true, "ABC ABC");
+        check(
+            Some("one"),
+            public,
+            false,
+            "secondary_key is a key that the emulators publish, which protects nothing; set another one, or serve on loopback only",
+        );
+        check(None, None, false, "no access key is configured; set primary_key");
+        check(Some(""), None, false, "primary_key is empty");
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let options = Options { primary_key: Some("hidden".to_owned()), ..Options::default() };
+        assert!(!format!("{options:?}").contains("hidden"));
+    }
+}

@@ -1,0 +1,132 @@
+//! Clients that have negotiated and not yet connected. Pure: the time comes in.
+//!
+//! Every entry lives equally long, so the oldest one ends first, and a queue in order of age is all the timer there is. An entry
+//! that was used is kept for the rest of its time, so that a second use is told from an unknown id.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::engine::{ConnectionId, Hub};
+
+/// What was agreed on with a client.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Negotiated {
+    pub(crate) connection: ConnectionId,
+    pub(crate) hub: Hub,
+    pub(crate) user_id: Option<Box<str>>,
+}
+
+/// The waiting negotiations of one service.
+#[derive(Debug)]
+pub(crate) struct Negotiations {
+    lifetime: Duration,
+    entries_max: usize,
+    entries: HashMap<Arc<str>, Entry>,
+    by_age: VecDeque<(Instant, Arc<str>)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    negotiated: Negotiated,
+    used: bool,
+}
+
+/// What an id leads to.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Taken {
+    /// Its client may connect, once.
+    Fresh(Negotiated),
+    /// Its client has connected already.
+    Used,
+    /// It was never given out, or its time is over, or it belongs to somebody else.
+    Unknown,
+}
+
+/// As many negotiations wait as may.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Full;
+
+impl Negotiations {
+    pub(crate) fn new(lifetime: Duration, entries_max: usize) -> Self {
+        Self { lifetime, entries_max, entries: HashMap::new(), by_age: VecDeque::new() }
+    }
+
+    /// Remembers a negotiation under the secret that its client will show.
+    pub(crate) fn insert(&mut self, secret: &str, negotiated: Negotiated, now: Instant) -> Result<(), Full> {
+        self.forget_old(now);
+        if self.entries.len() >= self.entries_max {
+            return Err(Full);
+        }
+        let secret: Arc<str> = secret.into();
+        self.by_age.push_back((now + self.lifetime, Arc::clone(&secret)));
+        self.entries.insert(secret, Entry { negotiated, used: false });
+        Ok(())
+    }
+
+    /// Uses a secret on behalf of a client of `hub` who is `user_id`. A token for another hub or user does not use it up.
+    pub(crate) fn take(&mut self, secret: &str, hub: &Hub, user_id: Option<&str>, now: Instant) -> Taken {
+        self.forget_old(now);
+        let Some(entry) = self.entries.get_mut(secret) else { return Taken::Unknown };
+        if entry.negotiated.hub != *hub || entry.negotiated.user_id.as_deref() != user_id {
+            return Taken::Unknown;
+        }
+        if std::mem::replace(&mut entry.used, true) {
+            return Taken::Used;
+        }
+        Taken::Fresh(entry.negotiated.clone())
+    }
+
+    /// Whether the secret is known, used or not.
+    pub(crate) fn contains(&mut self, secret: &str, hub: &Hub, now: Instant) -> bool {
+        self.forget_old(now);
+        self.entries.get(secret).is_some_and(|entry| entry.negotiated.hub == *hub)
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while let Some((_, secret)) = self.by_age.pop_front_if(|(end, _)| *end <= now) {
+            self.entries.remove(&secret);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use state::Instance;
+
+    use super::*;
+
+    fn hub(name: &str) -> Hub {
+        Hub::new(Instance::new("test").unwrap(), name)
+    }
+
+    fn negotiated() -> Negotiated {
+        let connection = ConnectionId::parse(&"A".repeat(27)).unwrap();
+        Negotiated { connection, hub: hub("chat"), user_id: Some("ada".into()) }
+    }
+
+    #[test]
+    fn a_secret_is_used_once_by_its_own_client() {
+        let (mut negotiations, now) = (Negotiations::new(Duration::from_secs(15), 10), Instant::now());
+        negotiations.insert("s", negotiated(), now).unwrap();
+        assert_eq!(negotiations.take("x", &hub("chat"), Some("ada"), now), Taken::Unknown);
+        assert_eq!(negotiations.take("s", &hub("other"), Some("ada"), now), Taken::Unknown);
+        assert_eq!(negotiations.take("s", &hub("chat"), None, now), Taken::Unknown);
+        assert_eq!(negotiations.take("s", &hub("chat"), Some("ada"), now), Taken::Fresh(negotiated()));
+        assert_eq!(negotiations.take("s", &hub("chat"), Some("ada"), now), Taken::Used);
+        assert!(negotiations.contains("s", &hub("chat"), now));
+    }
+
+    #[test]
+    fn time_and_a_bound_limit_what_is_remembered() {
+        let (mut negotiations, start) = (Negotiations::new(Duration::from_secs(15), 2), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        negotiations.insert("a", negotiated(), at(0)).unwrap();
+        negotiations.insert("b", negotiated(), at(10)).unwrap();
+        assert_eq!(negotiations.insert("c", negotiated(), at(14)), Err(Full));
+        assert_eq!(negotiations.take("a", &hub("chat"), Some("ada"), at(15)), Taken::Unknown);
+        negotiations.insert("c", negotiated(), at(15)).unwrap();
+        assert_eq!(negotiations.take("b", &hub("chat"), Some("ada"), at(24)), Taken::Fresh(negotiated()));
+        assert_eq!(negotiations.take("b", &hub("chat"), Some("ada"), at(25)), Taken::Unknown);
+    }
+}

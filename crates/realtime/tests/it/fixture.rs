@@ -1,0 +1,133 @@
+//! A service for one test: in process, or behind a real listener.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use identity::{AccessKey, Algorithm, Claims};
+use prometheus_client::registry::Registry;
+use realtime::engine::{self, NoUpstream, NodeId};
+use realtime::{Body, Handle, Join, Options, Service};
+use tokio::sync::oneshot;
+use tower::ServiceExt;
+use trace::Tracer;
+
+pub(crate) const KEY: &str = "a-key-for-tests";
+
+/// A service that nobody listens for.
+pub(crate) struct Fixture {
+    pub(crate) service: Service,
+    pub(crate) handle: Handle,
+    pub(crate) join: Join,
+    pub(crate) tracer: Tracer,
+    pub(crate) registry: Registry,
+}
+
+pub(crate) fn options() -> Options {
+    let engine = engine::Options { shards: Some(2), ..engine::Options::default() };
+    Options { primary_key: Some(KEY.to_owned()), engine, ..Options::default() }
+}
+
+impl Fixture {
+    pub(crate) fn start(options: Options) -> Self {
+        let (tracer, mut registry) = (Tracer::new(100), Registry::default());
+        let started =
+            realtime::start(options, NodeId(0), tracer.clone(), &mut registry, Arc::new(NoUpstream));
+        let (service, handle, join) = started.expect("the options are good");
+        Self { service, handle, join, tracer, registry }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Response<Body> {
+        let Ok::<_, Infallible>(response) = self.service.clone().oneshot(request).await;
+        response
+    }
+
+    /// Sends a request and shows the answer: status, the headers that matter, body.
+    pub(crate) async fn shown(&self, request: Request<Body>) -> String {
+        shown(self.send(request).await).await
+    }
+
+    /// Puts the service behind a listener on a free port of loopback.
+    pub(crate) fn listen(self) -> Listening {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let listener = edge::Listener::bind("test", address).expect("a free port");
+        let authority = listener.local_addr().to_string();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let service = self.service.clone();
+        let serving = tokio::spawn(async move {
+            let shutdown = async { drop(stopped.await) };
+            listener.serve(service, shutdown).await.expect("the listener serves");
+        });
+        Listening { fixture: self, authority, stop, serving }
+    }
+}
+
+/// A service behind a listener.
+pub(crate) struct Listening {
+    pub(crate) fixture: Fixture,
+    pub(crate) authority: String,
+    stop: oneshot::Sender<()>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Listening {
+    /// Ends the service, then the listener.
+    pub(crate) async fn stop(self) -> (Tracer, Registry) {
+        self.fixture.join.drain(Duration::from_secs(10)).await;
+        drop(self.stop);
+        self.serving.await.expect("the listener ended");
+        (self.fixture.tracer, self.fixture.registry)
+    }
+}
+
+pub(crate) fn body(bytes: impl Into<bytes::Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// `METHOD /path?query` as a request with an absolute address, as the listener makes it.
+pub(crate) fn request(line: &str) -> http::request::Builder {
+    let (method, path) = line.split_once(' ').expect("a method and a path");
+    Request::builder().method(method).uri(format!("http://localhost:8888{path}"))
+}
+
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right").as_secs()
+}
+
+/// A token for an audience, good for a minute.
+pub(crate) fn token(audience: &str, claims: &[(&str, &str)]) -> String {
+    let claims: Claims = claims.iter().copied().collect();
+    let key = AccessKey::new(KEY).expect("the key is not empty");
+    identity::sign(&claims, audience, now(), now() + 60, &key, Algorithm::Hs256)
+}
+
+/// A token for a client of a hub.
+pub(crate) fn client_token(hub: &str, claims: &[(&str, &str)]) -> String {
+    token(&format!("http://localhost/client/?hub={hub}"), claims)
+}
+
+pub(crate) async fn shown(response: Response<Body>) -> String {
+    let (head, body) = response.into_parts();
+    let mut text = head.status.as_u16().to_string();
+    for name in [
+        "allow",
+        "www-authenticate",
+        "x-ms-error-code",
+        "access-control-allow-origin",
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "sec-websocket-version",
+    ] {
+        if let Some(value) = head.headers.get(name) {
+            text.push_str(&format!("\n{name}: {}", value.to_str().expect("our headers are text")));
+        }
+    }
+    let body = body.collect().await.expect("the body is there").to_bytes();
+    if !body.is_empty() {
+        text.push('\n');
+        text.push_str(&String::from_utf8_lossy(&body));
+    }
+    text
+}

@@ -1,0 +1,9 @@
+//! The tests of `realtime` from outside, in one binary so that it is linked once.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+mod engine;
+mod fixture;
+mod negotiate;
+mod rest;
+mod service;

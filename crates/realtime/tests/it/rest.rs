@@ -1,0 +1,259 @@
+//! The REST interface, as far as it needs no connected client.
+
+use expect_test::{Expect, expect};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use identity::Principal;
+use realtime::Options;
+
+use crate::fixture::{Fixture, body, client_token, options, request, token};
+
+/// Sends `line`, with a token for exactly its address, and shows the answer.
+async fn check(fixture: &Fixture, line: &str, content: &str, expected: &Expect) {
+    let path = line.split_once(' ').unwrap().1;
+    let token = token(&format!("http://localhost{path}"), &[]);
+    let request = request(line)
+        .header(AUTHORIZATION, format!("Bearer {token}"))
+        .header(CONTENT_TYPE, "application/json")
+        .body(body(content.to_owned()))
+        .unwrap();
+    expected.assert_eq(&fixture.shown(request).await);
+}
+
+const MESSAGE: &str = r#"{"target":"news","arguments":[1]}"#;
+
+#[tokio::test]
+async fn sending_to_nobody_is_accepted() {
+    let fixture = Fixture::start(options());
+    for line in [
+        "POST /api/v1/hubs/chat?excluded=x&excluded=y",
+        "POST /api/v1/hubs/chat/users/ada",
+        "POST /api/v1/hubs/chat/groups/g",
+        "POST /api/v1/hubs/chat/connections/none",
+        "POST /api/hubs/chat/:send?api-version=2022-06-01&application=app",
+        "POST /api/hubs/chat/users/a%20b/:send?api-version=2024-12-01",
+    ] {
+        check(&fixture, line, MESSAGE, &expect!["202"]).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_absent_has_the_code_that_the_sdks_look_for() {
+    let fixture = Fixture::start(options());
+    check(
+        &fixture,
+        "GET /api/v1/hubs/chat/connections/x",
+        "",
+        &expect![[r#"
+        404
+        x-ms-error-code: Warning.Connection.NotExisted
+        {"code":"Warning.Connection.NotExisted","message":"the connection does not exist"}"#]],
+    )
+    .await;
+    check(
+        &fixture,
+        "HEAD /api/hubs/chat/users/x?api-version=1",
+        "",
+        &expect![[r#"
+        404
+        x-ms-error-code: Warning.User.NotExisted
+        {"code":"Warning.User.NotExisted","message":"the user has no connection"}"#]],
+    )
+    .await;
+    check(
+        &fixture,
+        "GET /api/v1/hubs/chat/groups/x",
+        "",
+        &expect![[r#"
+        404
+        x-ms-error-code: Warning.Group.NotExisted
+        {"code":"Warning.Group.NotExisted","message":"the group has no connection"}"#]],
+    )
+    .await;
+    check(
+        &fixture,
+        "GET /api/hubs/chat/users/x/groups/g?api-version=1",
+        "",
+        &expect![[r#"
+        404
+        x-ms-error-code: Info.User.NotInGroup
+        {"code":"Info.User.NotInGroup","message":"the user is not in the group"}"#]],
+    )
+    .await;
+    check(
+        &fixture,
+        "PUT /api/v1/hubs/chat/groups/g/connections/x",
+        "",
+        &expect![[r#"
+        404
+        x-ms-error-code: Error.Connection.NotExisted
+        {"code":"Error.Connection.NotExisted","message":"the connection does not exist"}"#]],
+    )
+    .await;
+    check(&fixture, "DELETE /api/v1/hubs/chat/connections/x", "", &expect!["202"]).await;
+    check(&fixture, "DELETE /api/hubs/chat/connections/x?api-version=1", "", &expect!["200"]).await;
+    check(&fixture, "DELETE /api/hubs/chat/connections/x/groups?api-version=1", "", &expect!["200"]).await;
+    check(&fixture, "POST /api/hubs/chat/:closeConnections?api-version=1", "", &expect!["204"]).await;
+}
+
+#[tokio::test]
+async fn users_are_in_groups_whether_connected_or_not() {
+    let fixture = Fixture::start(options());
+    check(&fixture, "PUT /api/v1/hubs/chat/groups/g/users/ada?ttl=60", "", &expect!["202"]).await;
+    check(&fixture, "GET /api/v1/hubs/chat/groups/g/users/ada", "", &expect!["200"]).await;
+    check(
+        &fixture,
+        "GET /api/v1/hubs/other/groups/g/users/ada",
+        "",
+        &expect![[r#"
+        404
+        x-ms-error-code: Info.User.NotInGroup
+        {"code":"Info.User.NotInGroup","message":"the user is not in the group"}"#]],
+    )
+    .await;
+    check(&fixture, "DELETE /api/v1/hubs/chat/groups/g/users/ada", "", &expect!["202"]).await;
+    check(
+        &fixture,
+        "HEAD /api/v1/hubs/chat/groups/g/users/ada",
+        "",
+        &expect![[r#"
+        404
+        x-ms-error-code: Info.User.NotInGroup
+        {"code":"Info.User.NotInGroup","message":"the user is not in the group"}"#]],
+    )
+    .await;
+    check(&fixture, "PUT /api/hubs/chat/users/ada/groups/g?api-version=1", "", &expect!["200"]).await;
+    check(&fixture, "DELETE /api/hubs/chat/users/ada/groups?api-version=1", "", &expect!["204"]).await;
+    check(
+        &fixture,
+        "HEAD /api/hubs/chat/users/ada/groups/g?api-version=1",
+        "",
+        &expect![[r#"
+        404
+        x-ms-error-code: Info.User.NotInGroup
+        {"code":"Info.User.NotInGroup","message":"the user is not in the group"}"#]],
+    )
+    .await;
+    check(
+        &fixture,
+        "PUT /api/v1/hubs/chat/groups/g/users/ada?ttl=x",
+        "",
+        &expect![[r#"
+        400
+        {"code":"InvalidTtl","message":"ttl is a whole number of seconds, such as ttl=3600"}"#]],
+    )
+    .await;
+    check(&fixture, "PUT /api/v1/hubs/chat/groups/g/users/ada?ttl=0", "", &expect![[r#"
+        501
+        {"code":"NotImplemented","message":"a ttl of 0 (only the user's present connections) is not offered yet"}"#]]).await;
+    check(&fixture, "PUT /api/v1/hubs/chat/groups/%20/users/ada", "", &expect![[r#"
+        400
+        {"code":"InvalidGroup","message":"a group name has 1 to 1024 characters and is not only white space"}"#]]).await;
+}
+
+#[tokio::test]
+async fn bad_requests_say_what_is_wrong() {
+    let fixture = Fixture::start(Options { body_bytes_max: 64, ..options() });
+    check(&fixture, "POST /api/v1/hubs/chat", "{", &expect![[r#"
+        400
+        {"code":"InvalidBody","message":"the body is not {\"target\": ..., \"arguments\": [...]}: EOF while parsing an object at line 1 column 1"}"#]]).await;
+    check(
+        &fixture,
+        "POST /api/v1/hubs/chat",
+        &" ".repeat(65),
+        &expect![[r#"
+        413
+        {"code":"BodyTooLarge","message":"the body has more than the 64 bytes allowed"}"#]],
+    )
+    .await;
+    check(&fixture, "POST /api/v1/hubs/1chat", MESSAGE, &expect![[r#"
+        400
+        {"code":"InvalidHub","message":"'1chat' is no hub name: a hub has a letter first and at most 127 letters, digits and characters of _`,.[] after it"}"#]]).await;
+    check(&fixture, "POST /api/hubs/chat/:send", MESSAGE, &expect![[r#"
+        400
+        {"code":"MissingApiVersion","message":"the query lacks api-version=<date>, such as 2022-06-01; paths without it begin with /api/v1"}"#]]).await;
+    check(
+        &fixture,
+        "PATCH /api/v1/hubs/chat",
+        "",
+        &expect![[r#"
+        405
+        allow: POST
+        {"code":"MethodNotAllowed","message":"this address takes POST only"}"#]],
+    )
+    .await;
+    check(&fixture, "POST /api/v2/hubs/chat", "", &expect![[r#"
+        404
+        {"code":"NotFound","message":"no operation is at '/api/v2/hubs/chat'; operations are below /api/v1/hubs/<hub> and /api/hubs/<hub>"}"#]]).await;
+    check(
+        &fixture,
+        "POST /api/hubs/chat/:execute?api-version=2023-07-01",
+        "[]",
+        &expect![[r#"
+        501
+        {"code":"NotImplemented","message":":execute is not offered yet"}"#]],
+    )
+    .await;
+    check(&fixture, "GET /elsewhere", "", &expect![[r#"
+        404
+        {"code":"NotFound","message":"nothing is here; clients connect at /client/?hub=<hub>, apps send at /api/v1/hubs/<hub>"}"#]]).await;
+}
+
+#[tokio::test]
+async fn only_the_holder_of_a_key_may_send() {
+    let fixture = Fixture::start(options());
+    let check = async |token: Option<String>, expected: Expect| {
+        let mut request = request("POST /api/v1/hubs/chat");
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        expected.assert_eq(&fixture.shown(request.body(body(MESSAGE)).unwrap()).await);
+    };
+    check(None, expect![[r#"
+        401
+        www-authenticate: Bearer
+        {"code":"MissingToken","message":"an access token is required, as 'Authorization: Bearer <token>', signed with an access key for the address of the request"}"#]]).await;
+    check(Some(client_token("chat", &[])), expect![[r#"
+        401
+        www-authenticate: Bearer
+        {"code":"TokenAudience","message":"the token's audience 'http://localhost/client/?hub=chat' does not match this resource"}"#]]).await;
+    check(Some(token("http://a/api/v1/hubs/other", &[])), expect![[r#"
+        401
+        www-authenticate: Bearer
+        {"code":"TokenAudience","message":"the token's audience 'http://a/api/v1/hubs/other' does not match this resource"}"#]]).await;
+    check(Some(token("http://a/api/v1/hubs/chat", &[])), expect!["202"]).await;
+}
+
+#[tokio::test]
+async fn a_caller_that_the_process_vouches_for_needs_no_token() {
+    let fixture = Fixture::start(options());
+    let check = async |principal: Principal, status: u16| {
+        let request = request("POST /api/v1/hubs/chat").extension(principal).body(body(MESSAGE)).unwrap();
+        assert_eq!(fixture.send(request).await.status(), status);
+    };
+    check(Principal::InProcess { name: "functions" }, 202).await;
+    check(Principal::AccessKey(Default::default()), 202).await;
+    // Neither a hub's client nor the holder of a function key is an app of this service.
+    check(Principal::FunctionKey { name: "default".into() }, 401).await;
+    let claims = identity::Claims::new();
+    let client = identity::Client { hub: "chat".to_owned(), user_id: None, claims };
+    check(Principal::Client(client.into()), 401).await;
+}
+
+#[tokio::test]
+async fn health_needs_no_token() {
+    let fixture = Fixture::start(options());
+    for path in ["/api/v1/health", "/api/health"] {
+        let request = request(&format!("HEAD {path}")).body(body("")).unwrap();
+        assert_eq!(fixture.send(request).await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_operation_and_status() {
+    let fixture = Fixture::start(options());
+    check(&fixture, "POST /api/v1/hubs/chat/users/ada", MESSAGE, &expect!["202"]).await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &fixture.registry).unwrap();
+    let line = r#"realtime_requests_total{operation="send_user",status="202"} 1"#;
+    assert!(text.contains(line), "{text}");
+}
