@@ -22,10 +22,21 @@
 //! pool.drain(grace).await                                 ends all processes and awaits all tasks
 //! ```
 
+mod config;
+mod embedded;
 mod error;
+mod link;
+mod link_frames;
+mod metrics;
 mod observe;
+mod platform;
+mod pool;
+mod process;
+mod running;
 mod spec;
 
 pub use error::{InvokeError, StartError};
 pub use observe::{Observer, WorkerEvent, WorkerLine};
+pub use pool::{Pool, WorkerInfo};
+pub use running::{Indexing, Worker};
 pub use spec::{PoolOptions, Road, Timeouts, WorkerSpec};

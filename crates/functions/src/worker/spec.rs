@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use super::config::WorkerConfig;
+use super::embedded;
+use super::error::StartError;
 
 /// By which road a worker speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,90 @@ pub struct WorkerSpec {
     pub host_version: String,
     /// How long we wait for it.
     pub timeouts: Timeouts,
+}
+
+impl WorkerSpec {
+    /// Finds the worker for a language and describes how to start it. Starts nothing; may write our own worker's files below
+    /// `cache_dir`, which must be private to the user.
+    ///
+    /// `env` is the whole environment for the process, the app's settings included. These of its values matter here, as
+    /// they do for the real host (names do not depend on case, and `:` may stand for `__`):
+    /// `languageWorkers__<language>__workerDirectory` and `languageWorkers__workersDirectory` choose a worker that
+    /// speaks FunctionRpc, `…__arguments` are put in front of the worker's file (`--inspect`), and
+    /// `…__defaultExecutablePath` is the program. Without a folder, `node` has our own worker.
+    pub fn resolve(
+        language: &str,
+        app_dir: &Path,
+        env: BTreeMap<String, String>,
+        cache_dir: &Path,
+        host_version: &str,
+    ) -> Result<Self, StartError> {
+        let setting = |name: &str| setting(&env, &format!("languageWorkers__{name}")).map(str::to_owned);
+        let own_folder = setting(&format!("{language}__workerDirectory")).map(PathBuf::from);
+        let shared_folder = setting("workersDirectory").map(|folder| Path::new(&folder).join(language));
+        let app_folder = app_dir.join("worker.config.json").is_file().then(|| app_dir.to_path_buf());
+        let command = setting(&format!("{language}__defaultExecutablePath")).map(PathBuf::from);
+        let arguments = setting(&format!("{language}__arguments")).unwrap_or_default();
+        let arguments: Vec<OsString> = arguments.split_whitespace().map(OsString::from).collect();
+        let folder = own_folder.or(shared_folder.filter(|folder| folder.is_dir())).or(app_folder);
+        let mut spec = Self {
+            language: language.to_owned(),
+            road: Road::FunctionRpc,
+            command: PathBuf::new(),
+            arguments,
+            app_dir: app_dir.canonicalize().unwrap_or_else(|_| app_dir.to_path_buf()),
+            worker_dir: PathBuf::new(),
+            env,
+            indexes: false,
+            host_version: host_version.to_owned(),
+            timeouts: Timeouts::default(),
+        };
+        match folder {
+            Some(folder) => WorkerConfig::read(&folder)?.apply(&folder, &mut spec)?,
+            None if language == "node" => spec.use_own_node_worker(cache_dir)?,
+            None => {
+                return Err(StartError::UnknownLanguage { language: language.to_owned(), built_in: "node" });
+            }
+        }
+        if let Some(command) = command {
+            spec.command = command;
+        }
+        Ok(spec)
+    }
+
+    fn use_own_node_worker(&mut self, cache_dir: &Path) -> Result<(), StartError> {
+        let folder = embedded::materialise_node(cache_dir).map_err(|cause| StartError::Io {
+            what: format!("write the Node.js worker below {}", cache_dir.display()),
+            cause,
+        })?;
+        self.road = Road::Frames;
+        self.command = PathBuf::from("node");
+        self.arguments.push(folder.join("main.js").into_os_string());
+        self.worker_dir = folder;
+        self.indexes = true;
+        self.timeouts.initialization = Duration::from_secs(120);
+        Ok(())
+    }
+
+    /// What to do when the runtime is not there or too old.
+    pub(super) fn advice(&self) -> String {
+        let language = &self.language;
+        let install = match language.as_str() {
+            "node" => "install Node.js 20 or newer (https://nodejs.org)".to_owned(),
+            _ => format!("install the runtime for {language}"),
+        };
+        format!("{install}, or set languageWorkers__{language}__defaultExecutablePath to its program")
+    }
+}
+
+/// A setting by its name, regardless of case, and of whether `__` or `:` separates its parts.
+fn setting<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    let exact = env.get(name);
+    let found = exact.or_else(|| {
+        let same = |key: &str| key.len() <= name.len() && key.replace(':', "__").eq_ignore_ascii_case(name);
+        env.iter().find(|(key, _)| same(key)).map(|(_, value)| value)
+    });
+    found.map(String::as_str).filter(|value| !value.is_empty())
 }
 
 /// How long we wait for a worker. Names and defaults are those of `processOptions` in `worker.config.json`.

@@ -1,0 +1,80 @@
+//! A connection to a worker, whichever road it took.
+
+use std::io;
+
+use bytes::Bytes;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use worker_protocol::{Capabilities, HostMessage, WorkerMessage, frames};
+
+use super::link_frames;
+use super::spec::{Road, WorkerSpec};
+
+/// Messages of one direction that wait to be written or handled. Small: the writer batches, and what does not fit waits
+/// with its sender.
+pub(super) const QUEUE_MESSAGES: usize = 64;
+
+/// A connection. Both directions end when the worker closes it or breaks the protocol.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Encoded messages, each the pieces of one frame.
+    pub(super) outgoing: mpsc::Sender<Vec<Bytes>>,
+    /// What the worker says, without the first message.
+    pub(super) incoming: mpsc::Receiver<WorkerMessage>,
+    /// The tasks that read and write. Dropping them closes the connection.
+    pub(super) tasks: JoinSet<()>,
+}
+
+/// A message is larger than the road carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooLarge {
+    pub(super) bytes: usize,
+    pub(super) bytes_max: usize,
+}
+
+/// Where the worker is to connect.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Frames(link_frames::Listener),
+}
+
+impl Listener {
+    pub(super) async fn bind(spec: &WorkerSpec, frame_bytes_max: usize) -> io::Result<Self> {
+        match spec.road {
+            Road::Frames => link_frames::Listener::bind(frame_bytes_max).await.map(Self::Frames),
+            Road::FunctionRpc => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Tells the process where to connect, and how to prove who it is.
+    pub(super) fn prepare(&self, command: &mut Command) {
+        match self {
+            Self::Frames(listener) => listener.prepare(command),
+        }
+    }
+
+    /// Waits for the worker. Whoever else connects is turned away.
+    pub(super) async fn accept(self) -> io::Result<Link> {
+        match self {
+            Self::Frames(listener) => listener.accept().await,
+        }
+    }
+}
+
+/// Makes the bytes of a message.
+pub(super) fn encode(
+    road: Road,
+    message: HostMessage,
+    _capabilities: &Capabilities,
+    frame_bytes_max: usize,
+) -> Result<Vec<Bytes>, TooLarge> {
+    match road {
+        Road::Frames => match frames::encode_host(message, frame_bytes_max) {
+            Ok(frame) => Ok(frame.chunks),
+            Err(frames::EncodeError::TooLarge { bytes, bytes_max }) => Err(TooLarge { bytes, bytes_max }),
+            Err(_) => Err(TooLarge { bytes: 0, bytes_max: frame_bytes_max }),
+        },
+        Road::FunctionRpc => Err(TooLarge { bytes: 0, bytes_max: 0 }),
+    }
+}

@@ -1,0 +1,420 @@
+//! The workers of one app: started, loaded with its functions, taken in turn, and replaced when they die.
+//!
+//! Each process has a slot, and each slot a task that keeps it filled. The first slot goes ahead: what its first worker
+//! says about the app is what the pool says, and only then do the others start.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::registry::Registry;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use worker_protocol::{
+    Capabilities, FunctionMetadata, InvocationRequest, InvocationResponse, LoadResponse, WorkerMetadata,
+};
+
+use super::error::{InvokeError, StartError};
+use super::metrics::Metrics;
+use super::observe::{Observer, WorkerEvent};
+use super::running::{Indexing, Worker, WorkerInvokeError};
+use super::spec::{PoolOptions, WorkerSpec};
+
+/// The workers of one app; cheap to clone. Dropping the last clone kills them.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    shared: Arc<Shared>,
+    tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+/// A worker that is ready.
+#[derive(Clone, Debug)]
+pub struct WorkerInfo {
+    /// Its process.
+    pub pid: u32,
+    /// When the process was started.
+    pub started_at: Instant,
+    /// How many invocations it has.
+    pub in_flight: usize,
+    /// What it is.
+    pub metadata: WorkerMetadata,
+}
+
+type Answer<T> = watch::Sender<Option<Result<T, Arc<StartError>>>>;
+
+struct Shared {
+    spec: Arc<WorkerSpec>,
+    options: PoolOptions,
+    observer: Arc<dyn Observer>,
+    metrics: Metrics,
+    /// What the first worker said about the app.
+    indexing: Answer<Indexing>,
+    /// What the first worker can do.
+    capabilities: watch::Sender<Capabilities>,
+    /// The functions to load, once the host has chosen them.
+    functions: watch::Sender<Option<Arc<[FunctionMetadata]>>>,
+    /// How the first load went.
+    loaded: Answer<Vec<LoadResponse>>,
+    ready: watch::Sender<Vec<Arc<Worker>>>,
+    /// Why there is no worker, if there is none.
+    reason: Mutex<String>,
+    next: AtomicUsize,
+    turns: Semaphore,
+    is_draining: watch::Sender<Option<Duration>>,
+}
+
+impl Pool {
+    /// Starts the first worker. Returns at once; needs a tokio runtime.
+    pub fn start(
+        spec: WorkerSpec,
+        options: PoolOptions,
+        observer: Arc<dyn Observer>,
+        registry: &mut Registry,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            spec: Arc::new(spec),
+            options,
+            observer,
+            metrics: Metrics::register(registry),
+            indexing: watch::Sender::new(None),
+            capabilities: watch::Sender::new(Capabilities::default()),
+            functions: watch::Sender::new(None),
+            loaded: watch::Sender::new(None),
+            ready: watch::Sender::new(Vec::new()),
+            reason: Mutex::new("it is being started".to_owned()),
+            next: AtomicUsize::new(0),
+            turns: Semaphore::new(options.invocations_max.clamp(1, Semaphore::MAX_PERMITS)),
+            is_draining: watch::Sender::new(None),
+        });
+        let mut tasks = JoinSet::new();
+        for slot in 0..options.processes.clamp(1, PoolOptions::PROCESSES_MAX) {
+            tasks.spawn(Slot { shared: Arc::clone(&shared), is_first: slot == 0 }.keep());
+        }
+        Self { shared, tasks: Arc::new(Mutex::new(tasks)) }
+    }
+
+    /// What the app's functions are. Waits for the first worker; an error is final, and the pool has no workers then.
+    pub async fn index(&self) -> Result<Indexing, Arc<StartError>> {
+        wait_for(&self.shared.indexing).await
+    }
+
+    /// Chooses the functions that each worker loads, and waits until the first has done so. Responses come in the order
+    /// of the functions. Only the first call counts.
+    pub async fn load(&self, functions: Vec<FunctionMetadata>) -> Result<Vec<LoadResponse>, Arc<StartError>> {
+        self.shared.functions.send_if_modified(|chosen| {
+            let is_first = chosen.is_none();
+            if is_first {
+                *chosen = Some(functions.into());
+            }
+            is_first
+        });
+        wait_for(&self.shared.loaded).await
+    }
+
+    /// What the workers can do; empty until [`Pool::index`] has returned.
+    pub fn capabilities(&self) -> Capabilities {
+        self.shared.capabilities.borrow().clone()
+    }
+
+    /// Waits until a worker is ready for invocations, or the pool ends.
+    pub async fn ready(&self) {
+        let mut ready = self.shared.ready.subscribe();
+        let mut draining = self.shared.is_draining.subscribe();
+        tokio::select! {
+            _ = ready.wait_for(|workers| !workers.is_empty()) => {}
+            _ = draining.wait_for(Option::is_some) => {}
+        }
+    }
+
+    /// Calls a function on the next worker. Without a limit, it may take for ever. Dropping the future cancels the call.
+    pub async fn invoke(
+        &self,
+        request: InvocationRequest,
+        limit: Option<Duration>,
+    ) -> Result<InvocationResponse, InvokeError> {
+        let shared = &*self.shared;
+        let _counted = Counted::new(shared);
+        let _turn = shared.turns.acquire().await.map_err(|_| InvokeError::Draining)?;
+        let mut request = request;
+        loop {
+            let worker = shared.next_worker().await?;
+            let call = worker.invoke(request);
+            let answer = match limit {
+                None => call.await,
+                Some(limit) => match timeout(limit, call).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        // Nothing else ends a function that runs on. The real host restarts the worker too.
+                        shared.metrics.invocations_timed_out.inc();
+                        shared.forget(&worker);
+                        worker.kill();
+                        return Err(InvokeError::TimedOut { limit });
+                    }
+                },
+            };
+            match answer {
+                Ok(response) => return Ok(response),
+                Err(WorkerInvokeError::NotSent(again)) => {
+                    shared.forget(&worker);
+                    request = again;
+                }
+                Err(WorkerInvokeError::Failed(error)) => {
+                    if matches!(error, InvokeError::WorkerGone { .. }) {
+                        shared.metrics.invocations_lost.inc();
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// The workers that are ready.
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        let ready = self.shared.ready.borrow();
+        let info = |worker: &Arc<Worker>| WorkerInfo {
+            pid: worker.pid(),
+            started_at: worker.started_at(),
+            in_flight: worker.in_flight(),
+            metadata: worker.metadata().clone(),
+        };
+        ready.iter().map(info).collect()
+    }
+
+    /// Kills a worker with all that it started, as a crash would; another takes its place. `false` if there is none with
+    /// this process id.
+    pub fn kill(&self, pid: u32) -> bool {
+        let found = self.shared.ready.borrow().iter().find(|worker| worker.pid() == pid).cloned();
+        found.as_ref().inspect(|worker| worker.kill()).is_some()
+    }
+
+    /// Ends all workers and returns when all are gone. New invocations fail; those under way go on as long as their
+    /// worker does, so let them end first. `grace` is what a worker has to end by itself.
+    pub async fn drain(&self, grace: Duration) {
+        self.shared.turns.close();
+        self.shared.is_draining.send_if_modified(|draining| {
+            let is_first = draining.is_none();
+            draining.get_or_insert(grace);
+            is_first
+        });
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("spec", &self.spec).field("ready", &self.ready).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    async fn next_worker(&self) -> Result<Arc<Worker>, InvokeError> {
+        if let Some(worker) = self.take_turn() {
+            return Ok(worker);
+        }
+        let mut ready = self.ready.subscribe();
+        let mut draining = self.is_draining.subscribe();
+        let deadline = tokio::time::sleep(self.options.ready_wait);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                _ = draining.wait_for(Option::is_some) => return Err(InvokeError::Draining),
+                _ = ready.wait_for(|workers| !workers.is_empty()) => {}
+                () = &mut deadline => {
+                    let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    return Err(InvokeError::NoWorker { reason });
+                }
+            }
+            if let Some(worker) = self.take_turn() {
+                return Ok(worker);
+            }
+        }
+    }
+
+    fn take_turn(&self) -> Option<Arc<Worker>> {
+        let ready = self.ready.borrow();
+        if ready.is_empty() {
+            return None;
+        }
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        Some(Arc::clone(&ready[turn % ready.len()]))
+    }
+
+    /// Takes a worker out of the turns.
+    fn forget(&self, gone: &Arc<Worker>) {
+        self.ready.send_if_modified(|ready| {
+            let before = ready.len();
+            ready.retain(|worker| !Arc::ptr_eq(worker, gone));
+            before != ready.len()
+        });
+        self.count_ready();
+    }
+
+    fn count_ready(&self) {
+        self.metrics.ready.set(i64::try_from(self.ready.borrow().len()).unwrap_or(i64::MAX));
+    }
+}
+
+async fn wait_for<T: Clone>(answer: &Answer<T>) -> Result<T, Arc<StartError>> {
+    let mut answer = answer.subscribe();
+    let found = answer.wait_for(Option::is_some).await.expect("the pool owns the sender and is borrowed");
+    found.clone().expect("the wait was for a value")
+}
+
+struct Counted<'a>(&'a Shared);
+
+impl<'a> Counted<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.metrics.invocations.inc();
+        Self(shared)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.invocations.dec();
+    }
+}
+
+/// One place for a worker.
+struct Slot {
+    shared: Arc<Shared>,
+    is_first: bool,
+}
+
+impl Slot {
+    /// Keeps the place filled until the pool ends.
+    async fn keep(self) {
+        let mut draining = self.shared.is_draining.subscribe();
+        let ends = async move {
+            let _ = draining.wait_for(Option::is_some).await;
+        };
+        tokio::pin!(ends);
+        let went_ahead = async {
+            if !self.is_first {
+                let mut loaded = self.shared.loaded.subscribe();
+                let _ = loaded.wait_for(|loaded| matches!(loaded, Some(Ok(_)))).await;
+            }
+        };
+        tokio::select! {
+            () = &mut ends => return,
+            () = went_ahead => {}
+        }
+        let (mut failures, mut is_restart) = (0_u32, false);
+        loop {
+            let filled = tokio::select! {
+                () = &mut ends => {
+                    self.fail(&Arc::new(StartError::Draining));
+                    return;
+                }
+                filled = self.fill(is_restart) => filled,
+            };
+            match filled {
+                Ok(worker) => {
+                    let lived_from = Instant::now();
+                    tokio::select! {
+                        () = &mut ends => return self.end(&worker).await,
+                        () = worker.ended() => self.shared.forget(&worker),
+                    }
+                    // The first restart comes at once, but one that dies again and again must not be restarted as fast as
+                    // processes can be made.
+                    let died_early = lived_from.elapsed() < self.shared.options.restart_delay_max;
+                    failures = if died_early && is_restart { failures + 1 } else { 0 };
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.shared.metrics.start_failures.inc();
+                    let error = Arc::new(error);
+                    if self.fail(&error) {
+                        return;
+                    }
+                    let (reason, retry_in) = (chain(&*error), self.pause(failures));
+                    self.shared.observer.event(&WorkerEvent::StartFailed { reason, failures, retry_in });
+                }
+            }
+            is_restart = true;
+            let pause = self.pause(failures);
+            tokio::select! {
+                () = &mut ends => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Starts a worker and makes it ready.
+    async fn fill(&self, is_restart: bool) -> Result<Arc<Worker>, StartError> {
+        let shared = &self.shared;
+        let bytes_max = shared.options.frame_bytes_max;
+        let worker = Worker::start(Arc::clone(&shared.spec), bytes_max, Arc::clone(&shared.observer)).await?;
+        // A worker of our own kind knows its functions only after it was asked; so ask each, not just the first.
+        let indexing = worker.index().await?;
+        if self.is_first && !is_restart {
+            shared.capabilities.send_replace(worker.capabilities().clone());
+            shared.indexing.send_replace(Some(Ok(indexing)));
+        }
+        let mut chosen = shared.functions.subscribe();
+        let chosen = chosen.wait_for(Option::is_some).await.expect("the pool owns the sender").clone();
+        let loaded = worker.load(&chosen.expect("the wait was for a value")).await?;
+        let worker = Arc::new(worker);
+        shared.ready.send_modify(|ready| ready.push(Arc::clone(&worker)));
+        shared.count_ready();
+        if is_restart {
+            shared.metrics.restarts.inc();
+        }
+        let (pid, took) = (worker.pid(), worker.started_at().elapsed());
+        shared.observer.event(&WorkerEvent::Started { pid, took, is_restart });
+        if self.is_first && !is_restart {
+            shared.loaded.send_replace(Some(Ok(loaded)));
+        }
+        Ok(worker)
+    }
+
+    async fn end(&self, worker: &Arc<Worker>) {
+        let grace = (*self.shared.is_draining.borrow()).unwrap_or_default();
+        worker.stop(grace.min(self.shared.spec.timeouts.shutdown)).await;
+        self.shared.forget(worker);
+    }
+
+    /// Records a failed start. Gives whether the pool ends with it, because nothing was ever ready.
+    fn fail(&self, error: &Arc<StartError>) -> bool {
+        let text = chain(&**error);
+        self.shared.reason.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&text);
+        if !self.is_first {
+            return false;
+        }
+        let mut is_final = false;
+        self.shared.indexing.send_if_modified(|indexing| {
+            let is_open = indexing.is_none();
+            if is_open {
+                *indexing = Some(Err(Arc::clone(error)));
+            }
+            is_open
+        });
+        self.shared.loaded.send_if_modified(|loaded| {
+            is_final = loaded.is_none();
+            if is_final {
+                *loaded = Some(Err(Arc::clone(error)));
+            }
+            is_final
+        });
+        is_final
+    }
+
+    fn pause(&self, failures: u32) -> Duration {
+        let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
+        let options = &self.shared.options;
+        options.restart_delay_min.saturating_mul(1 << doublings.min(16)).min(options.restart_delay_max)
+    }
+}
+
+/// An error with its causes, joined by colons.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,460 @@
+//! One worker: its process, its connection, and the questions that wait for its answers.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::process::Command;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use worker_protocol::{
+    Capabilities, FunctionId, FunctionMetadata, HostMessage, InitRequest, InitResponse, InvocationId,
+    InvocationRequest, InvocationResponse, LoadRequest, LoadResponse, MetadataResponse, StatusResult,
+    WorkerMessage, WorkerMetadata,
+};
+
+use super::error::{InvokeError, StartError};
+use super::link::{Link, Listener, encode};
+use super::observe::Observer;
+use super::process::Process;
+use super::spec::WorkerSpec;
+
+/// A worker that is ready for questions. Dropping it kills its process.
+#[derive(Debug)]
+pub struct Worker {
+    process: Process,
+    spec: Arc<WorkerSpec>,
+    frame_bytes_max: usize,
+    outgoing: mpsc::Sender<Vec<Bytes>>,
+    waiting: Arc<Mutex<Waiting>>,
+    capabilities: Capabilities,
+    metadata: WorkerMetadata,
+    started_at: Instant,
+    /// Its sender goes when the connection is closed and all that came by it is handled.
+    closed: watch::Receiver<()>,
+    _tasks: JoinSet<()>,
+}
+
+/// Who waits for what. Answers are told apart by what they say, never by request ids: python's worker answers with the
+/// id of its own first message.
+#[derive(Debug, Default)]
+struct Waiting {
+    is_closed: bool,
+    init: Option<oneshot::Sender<InitResponse>>,
+    metadata: Option<oneshot::Sender<MetadataResponse>>,
+    loads: HashMap<FunctionId, oneshot::Sender<LoadResponse>>,
+    invocations: HashMap<InvocationId, oneshot::Sender<InvocationResponse>>,
+}
+
+/// Which functions an app has, or who finds out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Indexing {
+    /// These, says the worker.
+    Worker(Vec<FunctionMetadata>),
+    /// The host shall read the app's `function.json` files.
+    Host,
+}
+
+/// Why one worker did not take an invocation.
+#[derive(Debug)]
+pub(super) enum WorkerInvokeError {
+    /// It was gone before; the invocation was certainly not started.
+    NotSent(InvocationRequest),
+    /// See there.
+    Failed(InvokeError),
+}
+
+/// Exit code by which our Node.js worker says that its runtime is too old.
+const EXIT_RUNTIME_TOO_OLD: i32 = 3;
+
+impl Worker {
+    /// Starts the process and waits until it is initialised. Its functions are not loaded yet.
+    pub async fn start(
+        spec: Arc<WorkerSpec>,
+        frame_bytes_max: usize,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, StartError> {
+        let io_error = |what: &str| {
+            let what = what.to_owned();
+            |cause| StartError::Io { what, cause }
+        };
+        let started_at = Instant::now();
+        let listener = Listener::bind(&spec, frame_bytes_max).await;
+        let listener = listener.map_err(io_error("open a socket for the worker"))?;
+        let mut command = make_command(&spec);
+        listener.prepare(&mut command);
+        let process = Process::spawn(command, &observer).map_err(|cause| explain_spawn(&spec, cause))?;
+        let step = "connect to the host";
+        let accepted = before_end(&process, &spec, step, spec.timeouts.startup, listener.accept()).await?;
+        let Link { outgoing, incoming, mut tasks } =
+            accepted.map_err(io_error("take the worker's connection"))?;
+        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let (open, closed) = watch::channel(());
+        tasks.spawn(handle(incoming, Arc::clone(&waiting), observer, open));
+        let mut worker = Self {
+            process,
+            spec,
+            frame_bytes_max,
+            outgoing,
+            waiting,
+            capabilities: Capabilities::default(),
+            metadata: WorkerMetadata::default(),
+            started_at,
+            closed,
+            _tasks: tasks,
+        };
+        worker.initialise().await?;
+        Ok(worker)
+    }
+
+    async fn initialise(&mut self) -> Result<(), StartError> {
+        let request = InitRequest {
+            host_version: self.spec.host_version.clone(),
+            // A hint of the real host that workers expect to find.
+            capabilities: [("MultiStream", "10")].into_iter().collect(),
+            log_categories: std::collections::BTreeMap::new(),
+            worker_directory: self.spec.worker_dir.display().to_string(),
+            function_app_directory: self.spec.app_dir.display().to_string(),
+        };
+        let answer = self.ask(|waiting| &mut waiting.init);
+        self.tell(HostMessage::Init(request)).await?;
+        let step = "initialise itself";
+        let answer = self.answer(step, self.spec.timeouts.initialization, answer).await?;
+        check(step, answer.result)?;
+        self.capabilities = answer.capabilities;
+        self.metadata = answer.worker_metadata;
+        Ok(())
+    }
+
+    /// Asks which functions the app has.
+    pub async fn index(&self) -> Result<Indexing, StartError> {
+        // A worker that does not index may die of the question: java's has no answer for messages it does not know.
+        if !self.spec.indexes {
+            return Ok(Indexing::Host);
+        }
+        let answer = self.ask(|waiting| &mut waiting.metadata);
+        let function_app_directory = self.spec.app_dir.display().to_string();
+        self.tell(HostMessage::Metadata { function_app_directory }).await?;
+        let step = "list the app's functions";
+        let answer = self.answer(step, self.spec.timeouts.load, answer).await?;
+        check(step, answer.result)?;
+        if answer.use_default_metadata_indexing {
+            return Ok(Indexing::Host);
+        }
+        Ok(Indexing::Worker(answer.functions))
+    }
+
+    /// Loads functions. One that cannot be loaded is no error here: see its response.
+    pub async fn load(&self, functions: &[FunctionMetadata]) -> Result<Vec<LoadResponse>, StartError> {
+        let mut answers = Vec::with_capacity(functions.len());
+        for metadata in functions {
+            let function_id = metadata.function_id.clone();
+            let (sender, answer) = oneshot::channel();
+            self.lock().loads.insert(function_id.clone(), sender);
+            self.tell(HostMessage::Load(LoadRequest { function_id, metadata: metadata.clone() })).await?;
+            answers.push(answer);
+        }
+        let mut responses = Vec::with_capacity(functions.len());
+        for answer in answers {
+            responses.push(self.answer("load a function", self.spec.timeouts.load, answer).await?);
+        }
+        Ok(responses)
+    }
+
+    /// Calls a function. Dropping the future cancels the call where the worker can do that.
+    pub(super) async fn invoke(
+        &self,
+        request: InvocationRequest,
+    ) -> Result<InvocationResponse, WorkerInvokeError> {
+        let id = request.invocation_id.clone();
+        let frame = encode(
+            self.spec.road,
+            HostMessage::Invoke(request.clone()),
+            &self.capabilities,
+            self.frame_bytes_max,
+        )
+        .map_err(|too_large| {
+            let (bytes, bytes_max) = (too_large.bytes, too_large.bytes_max);
+            WorkerInvokeError::Failed(InvokeError::TooLarge { bytes, bytes_max })
+        })?;
+        let (sender, answer) = oneshot::channel();
+        {
+            let mut waiting = self.lock();
+            if waiting.is_closed {
+                return Err(WorkerInvokeError::NotSent(request));
+            }
+            waiting.invocations.insert(id.clone(), sender);
+        }
+        let mut call = Call { worker: self, id, is_open: true };
+        if self.outgoing.send(frame).await.is_err() {
+            call.is_open = false;
+            self.lock().invocations.remove(&call.id);
+            return Err(WorkerInvokeError::NotSent(request));
+        }
+        let response = answer.await;
+        call.is_open = false;
+        let gone = InvokeError::WorkerGone { pid: self.pid() };
+        response.map_err(|_| WorkerInvokeError::Failed(gone))
+    }
+
+    /// Waits until it is gone.
+    pub(super) async fn ended(&self) {
+        let mut closed = self.closed.clone();
+        let mut close_seen = async || while closed.changed().await.is_ok() {};
+        tokio::select! {
+            _ = self.process.ended() => {
+                // Its last words may still be on their way; with the whole group dead, they are few.
+                let _ = timeout(CLOSED_GRACE, close_seen()).await;
+            }
+            () = close_seen() => {
+                // A process without a connection is of no use to anybody. One that is about to end has a moment for it,
+                // so that its own exit status is seen.
+                if timeout(CLOSED_GRACE, self.process.ended()).await.is_err() {
+                    self.process.kill();
+                    self.process.ended().await;
+                }
+            }
+        }
+        close(&self.waiting);
+    }
+
+    /// Ends it: asks it to, then signals, then kills.
+    pub(super) async fn stop(&self, grace: Duration) {
+        self.process.expect_end();
+        let can = self.capabilities.has(Capabilities::HANDLES_WORKER_TERMINATE_MESSAGE);
+        if can && self.tell(HostMessage::Terminate { grace }).await.is_ok() {
+            if timeout(grace, self.process.ended()).await.is_ok() {
+                return;
+            }
+        }
+        // Python's worker knows no such message, but ends at the signal.
+        self.process.terminate();
+        if timeout(grace.min(SIGNAL_GRACE_MAX), self.process.ended()).await.is_err() {
+            self.process.kill();
+            self.process.ended().await;
+        }
+    }
+
+    /// Kills it and all that it started, at once.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid
+    }
+
+    /// What it can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// What it is.
+    pub fn metadata(&self) -> &WorkerMetadata {
+        &self.metadata
+    }
+
+    /// When its process was started.
+    pub fn started_at(&self) -> Instant {
+        self.started_at
+    }
+
+    /// How many invocations it has not answered yet.
+    pub fn in_flight(&self) -> usize {
+        self.lock().invocations.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask<T>(
+        &self,
+        slot: impl FnOnce(&mut Waiting) -> &mut Option<oneshot::Sender<T>>,
+    ) -> oneshot::Receiver<T> {
+        let (sender, answer) = oneshot::channel();
+        *slot(&mut self.lock()) = Some(sender);
+        answer
+    }
+
+    async fn tell(&self, message: HostMessage) -> Result<(), StartError> {
+        let frame = encode(self.spec.road, message, &self.capabilities, self.frame_bytes_max);
+        let frame = frame.map_err(|too_large| StartError::Protocol {
+            language: self.spec.language.clone(),
+            problem: format!("a message of {} bytes; at most {} fit", too_large.bytes, too_large.bytes_max),
+        })?;
+        // A closed connection shows when the answer is awaited, with a better reason.
+        let _ = self.outgoing.send(frame).await;
+        Ok(())
+    }
+
+    async fn answer<T>(
+        &self,
+        step: &'static str,
+        limit: Duration,
+        answer: oneshot::Receiver<T>,
+    ) -> Result<T, StartError> {
+        if let Ok(answer) = before_end(&self.process, &self.spec, step, limit, answer).await? {
+            return Ok(answer);
+        }
+        // The connection closed; the process is usually about to end, and its status says more.
+        match timeout(CLOSED_GRACE, self.process.ended()).await {
+            Ok(_) => Err(exited(&self.process, &self.spec, step).await),
+            Err(_) => Err(StartError::Protocol {
+                language: self.spec.language.clone(),
+                problem: format!("it closed its connection while it was to {step}"),
+            }),
+        }
+    }
+}
+
+/// How long a process may go on without a connection.
+const CLOSED_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a process has after the signal to end.
+const SIGNAL_GRACE_MAX: Duration = Duration::from_secs(2);
+
+/// A call that is under way. Dropped while open, nobody wants the answer any more.
+struct Call<'a> {
+    worker: &'a Worker,
+    id: InvocationId,
+    is_open: bool,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        let worker = self.worker;
+        worker.lock().invocations.remove(&self.id);
+        if !worker.capabilities.has(Capabilities::HANDLES_INVOCATION_CANCEL_MESSAGE) {
+            return;
+        }
+        let message = HostMessage::Cancel { invocation_id: self.id.clone() };
+        if let Ok(frame) = encode(worker.spec.road, message, &worker.capabilities, worker.frame_bytes_max) {
+            // A hint: where the queue is full, the function simply runs to its end.
+            let _ = worker.outgoing.try_send(frame);
+        }
+    }
+}
+
+fn close(waiting: &Mutex<Waiting>) {
+    // Dropping the senders tells everybody who waits.
+    let closed = Waiting { is_closed: true, ..Waiting::default() };
+    let open = std::mem::replace(&mut *waiting.lock().unwrap_or_else(PoisonError::into_inner), closed);
+    drop(open);
+}
+
+/// Hands each message to whom it concerns, in order: an invocation's records are told before its answer is.
+async fn handle(
+    mut incoming: mpsc::Receiver<WorkerMessage>,
+    waiting: Arc<Mutex<Waiting>>,
+    observer: Arc<dyn Observer>,
+    _open: watch::Sender<()>,
+) {
+    while let Some(message) = incoming.recv().await {
+        let mut waiting = match message {
+            WorkerMessage::Log(record) => {
+                observer.log(&record);
+                continue;
+            }
+            _ => waiting.lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        // Nobody may be waiting any more: then the answer is dropped.
+        match message {
+            WorkerMessage::Init(answer) => drop(waiting.init.take().map(|asked| asked.send(answer))),
+            WorkerMessage::Metadata(answer) => drop(waiting.metadata.take().map(|asked| asked.send(answer))),
+            WorkerMessage::Load(answer) => {
+                drop(waiting.loads.remove(&answer.function_id).map(|asked| asked.send(answer)));
+            }
+            WorkerMessage::Invoked(answer) => {
+                drop(waiting.invocations.remove(&answer.invocation_id).map(|asked| asked.send(answer)));
+            }
+            WorkerMessage::Unused(name) => tracing::debug!(name, "a worker's message is not used"),
+            WorkerMessage::Start { .. } | WorkerMessage::Status | WorkerMessage::Log(_) => {}
+        }
+    }
+    close(&waiting);
+}
+
+fn make_command(spec: &WorkerSpec) -> Command {
+    let mut command = Command::new(&spec.command);
+    command.args(&spec.arguments).current_dir(&spec.app_dir).env_clear().envs(&spec.env);
+    // With these two set, python's worker believes that it runs in the cloud and starts itself anew.
+    command.env_remove("CONTAINER_NAME").env_remove("WEBSITE_INSTANCE_ID");
+    command.env("FUNCTIONS_WORKER_DIRECTORY", &spec.worker_dir);
+    command.env("FUNCTIONS_APPLICATION_DIRECTORY", &spec.app_dir);
+    command
+}
+
+fn explain_spawn(spec: &WorkerSpec, cause: io::Error) -> StartError {
+    let is_missing = cause.kind() == io::ErrorKind::NotFound && spec.app_dir.is_dir();
+    if is_missing {
+        return StartError::CommandNotFound {
+            language: spec.language.clone(),
+            command: spec.command.clone(),
+            advice: spec.advice(),
+        };
+    }
+    StartError::Io {
+        what: format!("start '{}' in {}", spec.command.display(), spec.app_dir.display()),
+        cause,
+    }
+}
+
+fn check(step: &'static str, result: StatusResult) -> Result<(), StartError> {
+    if result.is_success() {
+        return Ok(());
+    }
+    Err(StartError::Refused { step, result: Box::new(result) })
+}
+
+/// Waits for something that a worker is to do, as long as its process lives and the time lasts.
+async fn before_end<T>(
+    process: &Process,
+    spec: &WorkerSpec,
+    step: &'static str,
+    limit: Duration,
+    what: impl Future<Output = T>,
+) -> Result<T, StartError> {
+    tokio::select! {
+        biased;
+        done = what => Ok(done),
+        _ = process.ended() => Err(exited(process, spec, step).await),
+        () = tokio::time::sleep(limit) => Err(StartError::TimedOut {
+            language: spec.language.clone(),
+            step,
+            waited: limit,
+            last_lines: process.last_lines(),
+        }),
+    }
+}
+
+async fn exited(process: &Process, spec: &WorkerSpec, step: &'static str) -> StartError {
+    let language = spec.language.clone();
+    let Some(status) = process.ended().await else {
+        return StartError::Protocol {
+            language,
+            problem: format!("its process is gone while it was to {step}"),
+        };
+    };
+    let last_lines = process.last_lines();
+    if let (Some(EXIT_RUNTIME_TOO_OLD), Some(found)) = (status.code(), node_version(&last_lines)) {
+        let (command, advice) = (spec.command.clone(), spec.advice());
+        return StartError::RuntimeTooOld { language, command, found, needed: NODE_VERSION_MIN, advice };
+    }
+    StartError::Exited { language, status, step, last_lines }
+}
+
+/// The oldest Node.js that our worker runs on.
+const NODE_VERSION_MIN: &str = "18";
+
+/// `workers/node/main.js` prints it when it is too old.
+fn node_version(last_lines: &str) -> Option<String> {
+    last_lines.lines().find_map(|line| line.strip_prefix("node-version ")).map(str::to_owned)
+}
