@@ -7,7 +7,6 @@ mod rest;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -46,9 +45,9 @@ pub(crate) struct Shared {
     pub(crate) keys: KeySet,
     pub(crate) engine: EngineHandle,
     pub(crate) negotiations: Mutex<Negotiations>,
-    /// One task for each client between the answer 101 and its shard.
-    pub(crate) upgrades: Mutex<JoinSet<()>>,
-    pub(crate) draining: AtomicBool,
+    /// One task for each client between the answer 101 and its shard. `None` once the drain has begun, so that no task can
+    /// start that nobody awaits.
+    pub(crate) upgrades: Mutex<Option<JoinSet<()>>>,
     /// Answered 101 and not yet with the engine.
     pub(crate) upgrades_under_way: Gauge,
     pub(crate) requests: RequestMetrics,
@@ -84,8 +83,7 @@ pub fn start(
         keys,
         engine,
         negotiations: Mutex::new(negotiations),
-        upgrades: Mutex::new(JoinSet::new()),
-        draining: AtomicBool::new(false),
+        upgrades: Mutex::new(Some(JoinSet::new())),
         upgrades_under_way,
         requests,
     });
@@ -138,9 +136,8 @@ impl Join {
     /// Ends the service: turns new clients away, waits for those under way, tells every client to connect again, and cuts those
     /// that have not gone after `cut_after`. Returns when every task and thread has ended.
     pub async fn drain(self, cut_after: Duration) {
-        self.shared.draining.store(true, Ordering::Release);
-        let mut upgrades =
-            std::mem::take(&mut *self.shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner));
+        let upgrades = self.shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut upgrades = upgrades.expect("only this takes them, and it ends with self");
         // A client that never reads its 101 would keep its task for ever.
         let all_ended = async { while upgrades.join_next().await.is_some() {} };
         if tokio::time::timeout(cut_after, all_ended).await.is_err() {

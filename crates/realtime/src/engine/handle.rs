@@ -144,6 +144,11 @@ impl EngineHandle {
         }
     }
 
+    /// Whether a socket offered now would be refused for want of a place, so that its client can be told in HTTP.
+    pub fn is_full(&self) -> bool {
+        self.0.connections.load(Ordering::Acquire) >= self.0.connections_max
+    }
+
     /// Hands a socket over, after the answer 101 has been written to it. Waits while the shard's queue is full.
     ///
     /// On an error the socket is closed.

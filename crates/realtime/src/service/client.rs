@@ -1,6 +1,5 @@
 //! The way of a client: negotiate, connect, and over to the engine.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -44,7 +43,7 @@ fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>,
     if *request.method() != Method::POST {
         return Err(Refusal::method("POST, OPTIONS"));
     }
-    refuse_while_draining(shared)?;
+    refuse_newcomers(shared)?;
     let query = Query::parse(request.uri().query());
     let hub = hub_of_client(&query, &shared.instance)?;
     let claims = access::client(shared, request, &query, &hub)?;
@@ -74,7 +73,7 @@ fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>,
 }
 
 fn connect(shared: &Arc<Shared>, request: &mut Request<Body>) -> Result<Response<Body>, Refusal> {
-    refuse_while_draining(shared)?;
+    refuse_newcomers(shared)?;
     let uri = request.uri().clone();
     let query = Query::parse(uri.query());
     let hub = hub_of_client(&query, &shared.instance)?;
@@ -94,7 +93,7 @@ fn connect(shared: &Arc<Shared>, request: &mut Request<Body>) -> Result<Response
         Refusal::new(StatusCode::NOT_IMPLEMENTED, "UpgradeUnavailable", message)
     })?;
     let connection = connection_of(shared, &query, &hub, claims.user_id())?;
-    hand_over(shared, upgrade, admission(hub, connection, &claims));
+    hand_over(shared, upgrade, admission(hub, connection, &claims))?;
     let mut response = to_protocol::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -136,10 +135,11 @@ fn admission(hub: Hub, connection: ConnectionId, claims: &Claims) -> Admission {
 }
 
 /// Takes the socket over once the answer is sent, in a task that [`super::Join`] awaits.
-fn hand_over(shared: &Arc<Shared>, upgrade: edge::Upgrade, admission: Admission) {
+fn hand_over(shared: &Arc<Shared>, upgrade: edge::Upgrade, admission: Admission) -> Result<(), Refusal> {
     let engine = shared.engine.clone();
     let under_way = shared.upgrades_under_way.clone();
     let mut upgrades = shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner);
+    let upgrades = upgrades.as_mut().ok_or_else(Refusal::stopping)?;
     // Those that have ended give their memory back here; nobody else waits for them before the drain.
     while upgrades.try_join_next().is_some() {}
     under_way.inc();
@@ -155,6 +155,7 @@ fn hand_over(shared: &Arc<Shared>, upgrade: edge::Upgrade, admission: Admission)
         }
         under_way.dec();
     });
+    Ok(())
 }
 
 /// Says no to Server-Sent Events and long polling, in the way of the reference, 1.3.
@@ -188,6 +189,13 @@ fn unknown_id(shared: &Shared) -> Refusal {
     ))
 }
 
-fn refuse_while_draining(shared: &Shared) -> Result<(), Refusal> {
-    if shared.draining.load(Ordering::Acquire) { Err(Refusal::stopping()) } else { Ok(()) }
+fn refuse_newcomers(shared: &Shared) -> Result<(), Refusal> {
+    if shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+        return Err(Refusal::stopping());
+    }
+    if shared.engine.is_full() {
+        let message = "the service holds as many connections as it may; try again later";
+        return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyConnections", message));
+    }
+    Ok(())
 }

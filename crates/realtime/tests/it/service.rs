@@ -209,6 +209,21 @@ async fn an_id_connects_once_and_only_its_own_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_service_says_so_before_the_upgrade() {
+    let mut options = options();
+    options.engine.connections_max = 1;
+    let listening = Fixture::start(options).listen();
+    let ada = Client::connect(&listening, &[], HubProtocol::Json).await;
+    let refused = negotiate(&listening, &[]).await.unwrap_err().to_string();
+    expect!["not JSON: the service holds as many connections as it may; try again later"].assert_eq(&refused);
+    let path = format!("/client/?hub=chat&access_token={}", client_token("chat", &[]));
+    let refused = HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.err().unwrap();
+    expect!["the upgrade was answered HTTP/1.1 429 Too Many Requests"].assert_eq(&refused.to_string());
+    drop(ada);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_tells_clients_to_come_back_and_turns_new_ones_away() {
     let listening = Fixture::start(options()).listen();
     let mut ada = Client::connect(&listening, &[], HubProtocol::Json).await;
