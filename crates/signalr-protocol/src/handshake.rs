@@ -33,8 +33,8 @@ pub enum HandshakeError {
 }
 
 impl HandshakeRequest {
-    /// Reads the payload of the first record, without its separator. The client asks for version 2 only where negotiate
-    /// offered stateful reconnect, but it is told apart from version 1 by sequence messages alone, so both are accepted.
+    /// Reads the payload of the first record, without its separator. Version 2 differs from 1 only by the messages of stateful
+    /// reconnect, which a client sends only where negotiate offered it, so both are accepted.
     pub fn parse(record: &[u8]) -> Result<Self, HandshakeError> {
         #[derive(Deserialize)]
         struct Wire<'a> {
