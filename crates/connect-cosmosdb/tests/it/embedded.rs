@@ -1,0 +1,173 @@
+//! The same bindings over the document service of this workspace: in process, and as a remote account would be reached.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connect_cosmosdb::{CosmosDb, Options, Transport};
+use functions::contract::{Batch, Call, Connector as _, Direction, Source, Value};
+use identity::Principal;
+use identity::master_key::MasterKey;
+use serde_json::{Value as Json, json};
+use trace::{TraceContext, Tracer};
+
+use crate::trigger::{Settings, spec};
+
+const KEY: &str = "c2VjcmV0";
+
+/// A document service with its connector; the same folder opens it again.
+struct Process {
+    handle: documents::Handle,
+    connector: CosmosDb,
+    tracer: Tracer,
+}
+
+impl Process {
+    fn start(folder: &Path, remote: bool) -> Self {
+        let options = documents::Options {
+            data_dir: folder.to_owned(),
+            primary_key: Some(KEY.to_owned()),
+            ..documents::Options::default()
+        };
+        let tracer = Tracer::new(1000);
+        let mut registry = prometheus_client::registry::Registry::default();
+        let (service, handle) = documents::Service::open(options, tracer.clone(), &mut registry).unwrap();
+        let hints = handle.hints();
+        let resolver = move |_: &identity::CosmosConnectionString| {
+            if remote {
+                return Ok(Transport::signed(service.clone(), MasterKey::parse(KEY).unwrap()));
+            }
+            let hints = hints.clone();
+            let transport = Transport::in_process(service.clone(), Principal::InProcess { name: "test" });
+            Ok(transport
+                .with_hints(Arc::new(move |database, container| {
+                    Some(hints.subscribe(&format!("dbs/{database}/colls/{container}")))
+                }))
+                .with_origins(Arc::new(|extensions| {
+                    let origins = extensions.get::<documents::FeedOrigins>();
+                    origins.map(|origins| origins.0.clone()).unwrap_or_default()
+                })))
+        };
+        let options = Options { instance: "host".to_owned(), ..Options::default() };
+        Self { handle, connector: CosmosDb::new(Arc::new(resolver), options), tracer }
+    }
+
+    /// Writes as a function's output does; the trace it was written under.
+    async fn write(&self, documents: Json) -> TraceContext {
+        let properties = names();
+        let mut declared = properties.clone();
+        declared["createIfNotExists"] = true.into();
+        declared["partitionKey"] = "/kind".into();
+        let spec = spec("cosmosDB", Direction::Out, declared);
+        let sink = self.connector.sink(&spec, &Settings).await.unwrap();
+        let call = Call {
+            invocation_id: "1",
+            properties: properties.as_object().unwrap(),
+            binding_data: &serde_json::Map::new(),
+            origin: None,
+            trace: TraceContext::root(),
+        };
+        sink.write(&call, vec![Value::Json(documents.to_string())]).await.unwrap();
+        call.trace
+    }
+
+    async fn read(&self, extra: Json, data: Json) -> Value {
+        let mut properties = names();
+        properties.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let spec = spec("cosmosDB", Direction::In, properties.clone());
+        let reader = self.connector.reader(&spec, &Settings).await.unwrap();
+        let call = Call {
+            invocation_id: "1",
+            properties: properties.as_object().unwrap(),
+            binding_data: data.as_object().unwrap(),
+            origin: None,
+            trace: TraceContext::root(),
+        };
+        reader.read(&call).await.unwrap()
+    }
+
+    async fn trigger(&self) -> Box<dyn Source> {
+        let mut properties = names();
+        let more = json!({
+            "startFromBeginning": true, "createLeaseContainerIfNotExists": true, "feedPollDelay": 50,
+        });
+        properties.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let spec = spec("cosmosDBTrigger", Direction::In, properties);
+        self.connector.source(&spec, &Settings).await.unwrap()
+    }
+}
+
+/// Names that must be encoded in a path, and decoded in a signature.
+fn names() -> Json {
+    json!({"databaseName": "my data", "containerName": "cards & more"})
+}
+
+async fn next(source: &mut dyn Source) -> Batch {
+    tokio::time::timeout(Duration::from_secs(20), source.next()).await.expect("a batch comes").unwrap()
+}
+
+fn ids(batch: &Batch) -> Vec<String> {
+    let Value::Text(text) = &batch.data else { panic!("a batch is text") };
+    let documents: Vec<Json> = serde_json::from_str(text).unwrap();
+    documents.iter().map(|document| document["id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn whole_way(remote: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), remote);
+    process.write(json!([{"id": "a", "kind": "card"}, {"id": "ä-b", "kind": "card"}])).await;
+    let found = process.read(json!({"id": "a", "partitionKey": "card"}), json!({})).await;
+    let Value::Json(text) = found else { panic!("{found:?} is no document") };
+    assert!(text.contains(r#""kind":"card""#), "{text}");
+    let query = json!({"sqlQuery": "SELECT VALUE c.id FROM c WHERE c.id = {wanted}"});
+    assert_eq!(process.read(query, json!({"wanted": "a"})).await, Value::Json(r#"["a"]"#.to_owned()));
+
+    let mut source = process.trigger().await;
+    let batch = next(source.as_mut()).await;
+    assert_eq!(ids(&batch), ["a", "ä-b"]);
+    assert_eq!(source.lag().await.unwrap().items, 2);
+    source.complete(&batch).await.unwrap();
+    assert_eq!(source.lag().await.unwrap().items, 0);
+    process.write(json!({"id": "c", "kind": "card"})).await;
+    let batch = next(source.as_mut()).await;
+    assert_eq!(ids(&batch), ["c"]);
+
+    // The process dies with a batch in hand; the next one gets it again, and at once.
+    drop(source);
+    process.handle.drain().await;
+    drop(process);
+    let process = Process::start(folder.path(), remote);
+    let mut source = process.trigger().await;
+    let batch = next(source.as_mut()).await;
+    assert_eq!(ids(&batch), ["c"]);
+    source.complete(&batch).await.unwrap();
+    source.close().await;
+    process.handle.drain().await;
+}
+
+#[tokio::test]
+async fn the_whole_way_in_process() {
+    whole_way(false).await;
+}
+
+#[tokio::test]
+async fn the_whole_way_as_a_remote_account() {
+    whole_way(true).await;
+}
+
+#[tokio::test]
+async fn a_batch_knows_the_traces_that_wrote_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), false);
+    let first = process.write(json!({"id": "a", "kind": "card"})).await;
+    let second = process.write(json!({"id": "b", "kind": "card"})).await;
+    let mut source = process.trigger().await;
+    let batch = next(source.as_mut()).await;
+    let traces: Vec<_> = batch.origins.iter().map(|origin| origin.trace.trace_id).collect();
+    assert_eq!(traces, [first.trace_id, second.trace_id]);
+    let write = process.tracer.trace(first.trace_id);
+    assert_eq!(write.iter().map(|span| span.name).collect::<Vec<_>>(), ["documents.write"]);
+    assert_eq!(batch.origins[0].trace.span_id, write[0].context.span_id);
+    source.close().await;
+    process.handle.drain().await;
+}
