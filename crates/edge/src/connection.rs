@@ -256,6 +256,7 @@ where
 {
     let head_timeout = milliseconds(options.head_timeout_ms);
     let idle_timeout = milliseconds(options.idle_timeout_ms);
+    let told = draining.clone();
     let mut connection = pin!(connection);
     let mut drain = pin!(async move {
         let _ = draining.wait_for(|draining| *draining).await;
@@ -264,13 +265,14 @@ where
     let mut closing = false;
     std::future::poll_fn(move |context| {
         loop {
-            if let Poll::Ready(result) = connection.as_mut().poll(context) {
-                return Poll::Ready(result.map_err(ServeError::from));
-            }
-            if !closing && drain.as_mut().poll(context).is_ready() {
+            // Draining first, so that an answer that is ready in the same moment says `connection: close`; and by the value,
+            // because receivers are woken one after another.
+            if !closing && (*told.borrow() || drain.as_mut().poll(context).is_ready()) {
                 closing = true;
                 close(connection.as_mut());
-                continue;
+            }
+            if let Poll::Ready(result) = connection.as_mut().poll(context) {
+                return Poll::Ready(result.map_err(ServeError::from));
             }
             let deadline = activity.deadline(head_timeout, idle_timeout);
             match deadline {

@@ -4,7 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::num::NonZeroU64;
 
+use bytes::Bytes;
 use edge::{Drained, Options};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, Server};
@@ -52,4 +55,34 @@ async fn what_does_not_finish_is_cut() {
     let drained = timeout(PATIENCE, server.stop()).await.expect("in time").expect("joined").expect("served");
     assert_eq!(drained, Drained { finished: 0, cut: 1 });
     assert_eq!(read_to_end(running), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_is_told_to_go_away_and_finishes_too() {
+    let mut server = Server::start();
+    let stream = tokio::net::TcpStream::connect(server.address).await.expect("connected");
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let body = Empty::<Bytes>::new();
+    let request = http::Request::get("http://x.test/wait").body(body).expect("a request");
+    let running = tokio::spawn(sender.send_request(request));
+    timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("the request is running");
+    let release = server.release.clone();
+    let stopped = server.stop();
+    // The client learns that it must not ask again, while what it asked is still running.
+    while sender.ready().await.is_ok() {
+        let late = http::Request::get("http://x.test/").body(Empty::new()).expect("a request");
+        if sender.send_request(late).await.is_err() {
+            break;
+        }
+    }
+    release.notify_waiters();
+    let answer = timeout(PATIENCE, running).await.expect("in time").expect("joined").expect("an answer");
+    assert_eq!(answer.into_body().collect().await.expect("a body").to_bytes(), "waited");
+    let drained = timeout(PATIENCE, stopped).await.expect("in time").expect("joined").expect("served");
+    assert_eq!(drained, Drained { finished: 1, cut: 0 });
+    timeout(PATIENCE, connection).await.expect("in time").expect("joined").expect("a clean end");
 }

@@ -72,7 +72,7 @@ impl Server {
     }
 }
 
-/// `/echo` answers the body, `/upgrade` hands the connection over, `/wait` waits, all else answers what it sees.
+/// `/echo` answers the body, `/upgrade` hands the connection over, `/wait` waits, `/panic` panics, all else answers what it sees.
 async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
     match request.uri().path() {
         "/upgrade" => {
@@ -99,8 +99,11 @@ async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<B
             let released = shared.release.notified();
             shared.waiting.send(()).expect("the test is waiting");
             released.await;
+            // Not in the same poll in which the request came, which may be under way while a test goes on.
+            tokio::task::yield_now().await;
             Ok(text(StatusCode::OK, "waited"))
         }
+        "/panic" => panic!("as the test asked"),
         _ => {
             let peer = request.extensions().get::<Peer>().expect("every request carries its peer");
             let seen =

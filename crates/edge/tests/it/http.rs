@@ -92,3 +92,14 @@ async fn tls_without_a_certificate_is_closed_and_plain_goes_on() {
     let answer = raw(server.address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_service_that_panics_takes_down_its_own_connection_only() {
+    let server = Server::start();
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_eq!(raw(server.address, request("/panic").as_bytes()).await, "");
+    let answer = raw(server.address, request("/").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let drained = server.stop().await.expect("joined").expect("served");
+    assert_eq!(drained.cut, 0);
+}

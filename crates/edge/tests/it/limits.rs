@@ -3,7 +3,10 @@
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use edge::{Metrics, Options};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -74,6 +77,29 @@ async fn an_idle_connection_outlives_the_head_timeout_but_not_its_own() {
     let answer = ended(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(asked.elapsed() >= Duration::from_millis(idle), "closed after {:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn an_idle_http2_connection_is_ended() {
+    let options = Options {
+        head_timeout_ms: milliseconds(200),
+        idle_timeout_ms: milliseconds(50),
+        ..Options::default()
+    };
+    let server = Server::start_with(options, |listener| listener);
+    let stream = TcpStream::connect(server.address).await.expect("connected");
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get("http://x.test/").body(Empty::<Bytes>::new()).expect("a request");
+    let answer = sender.send_request(request).await.expect("an answer");
+    assert!(answer.into_body().collect().await.is_ok());
+    // The sender is kept, so that only the server can end this.
+    let ended = timeout(PATIENCE, connection).await.expect("in time").expect("joined");
+    assert!(ended.is_ok(), "it was told before: {ended:?}");
+    assert!(sender.is_closed());
 }
 
 #[tokio::test]
