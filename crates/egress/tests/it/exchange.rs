@@ -8,6 +8,8 @@ use egress::{HttpVersion, Metrics, Options, RequestTimeout, SendError};
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use prometheus_client::registry::Registry;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 use crate::harness::{PATIENCE, Server, client, empty, get, options, text};
@@ -100,11 +102,11 @@ async fn failures_say_whether_anything_was_sent() {
         assert!(error.nothing_sent());
     }
     // A server that takes a request and leaves may have carried it out.
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.expect("accepted");
-        tokio::io::AsyncReadExt::read_u8(&mut stream).await.expect("a request");
+        stream.read_u8().await.expect("a request");
     });
     let error = client.call(get(&format!("http://{address}/"))).await.expect_err("it left");
     assert!(matches!(error, SendError::Protocol { .. }) && !error.nothing_sent(), "{error:?}");
@@ -122,6 +124,39 @@ async fn failures_say_whether_anything_was_sent() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+}
+
+#[tokio::test]
+async fn an_upstream_may_switch_protocols() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("accepted");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a head"));
+        }
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: test\r\n\r\nhello";
+        stream.write_all(answer).await.expect("the client is there");
+        let mut said = [0; 5];
+        stream.read_exact(&mut said).await.expect("the client speaks");
+        said
+    });
+    let request = Request::get(format!("http://{address}/"))
+        .header("connection", "upgrade")
+        .header("upgrade", "test")
+        .body(empty())
+        .expect("a request");
+    let mut answer = client(&options()).send(request).await.expect("an answer");
+    assert_eq!(answer.status(), 101);
+    let upgraded = hyper::upgrade::on(&mut answer).await.expect("the connection");
+    let mut upgraded = hyper_util::rt::TokioIo::new(upgraded);
+    let mut said = [0; 5];
+    upgraded.read_exact(&mut said).await.expect("the server speaks");
+    assert_eq!(&said, b"hello");
+    upgraded.write_all(b"world").await.expect("the server is there");
+    upgraded.flush().await.expect("the server is there");
+    assert_eq!(&server.await.expect("joined"), b"world");
 }
 
 #[test]
