@@ -1,4 +1,9 @@
-//! The embedded store as its users see it: the contracts' suites, opening, and crashes.
+//! The embedded store as its users see it: the contracts' suites, opening, damage, a full disk, and crashes.
 
 mod backend;
+mod chance;
+mod crash;
+mod damage;
+mod full_disk;
+mod opening;
 mod suites;

@@ -1,0 +1,126 @@
+//! Opening a data directory: alone, with a format that is known, and with clear words where it cannot be.
+
+use state_embedded::{OpenError, Options, Store};
+
+use crate::backend::options;
+
+fn refused(directory: impl AsRef<std::path::Path>) -> OpenError {
+    match Store::open(directory, &options()) {
+        Ok(_) => panic!("the store must not open"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn a_directory_in_use_names_the_process() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = directory.path().join("state");
+    let store = Store::open(&path, &options()).expect("the store opens");
+    let error = refused(&path);
+    assert!(
+        matches!(&error, OpenError::InUse { owner, .. } if *owner == format!("process {}", std::process::id()))
+    );
+    assert!(error.to_string().contains("stop that process"), "{error}");
+    store.close().await;
+    drop(Store::open(&path, &options()).expect("a closed store leaves no lock"));
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    drop(Store::open(directory.path(), &options()).expect("an empty directory is taken"));
+    let format = directory.path().join("format");
+    let newer = "chappe-state 2\nsomething this version does not know\n";
+    std::fs::write(&format, newer).expect("the file can be written");
+    let error = refused(&directory);
+    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(&format).expect("the file is there"), newer);
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    std::fs::write(directory.path().join("letter.txt"), "dear").expect("the file can be written");
+    let error = refused(&directory);
+    assert!(matches!(error, OpenError::NotOurs { .. }), "{error}");
+    std::fs::remove_file(directory.path().join("letter.txt")).expect("the file is there");
+    std::fs::write(directory.path().join("format"), [0xff, 0xfe]).expect("the file can be written");
+    let error = refused(&directory);
+    assert!(matches!(error, OpenError::NotOurs { .. }), "{error}");
+}
+
+#[test]
+fn a_file_in_the_way_is_named() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+    let error = refused(file.path().join("state"));
+    assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
+    assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
+}
+
+/// Nobody, not even root, may make a directory there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_place_without_permission_is_named() {
+    let error = refused("/sys/chappe-state");
+    assert!(matches!(error, OpenError::Permission { .. } | OpenError::ReadOnly { .. }), "{error:?}");
+    assert!(error.to_string().contains("/sys/chappe-state"), "{error}");
+}
+
+#[tokio::test]
+async fn an_ephemeral_store_leaves_nothing() {
+    let store = Store::ephemeral(&Options::default()).expect("the store opens");
+    let directory = store.directory().to_owned();
+    let (instance, name) = (state::Instance::new("a").expect("valid"), state::Name::new("n").expect("valid"));
+    store.journal().append(&instance, &name, vec![state::Record::new("x")]).await.expect("append works");
+    assert!(directory.exists());
+    drop(store);
+    assert!(!directory.exists());
+}
+
+#[tokio::test]
+async fn a_closed_store_answers_with_errors_and_ends_waits() {
+    let store = Store::ephemeral(&options()).expect("the store opens");
+    let (instance, name) = (state::Instance::new("a").expect("valid"), state::Name::new("n").expect("valid"));
+    let (journal, registry, relay, lease) = (store.journal(), store.registry(), store.relay(), store.lease());
+    let end = journal.append(&instance, &name, Vec::new()).await.expect("append works");
+    let mut watch = registry.watch(&instance, "").await.expect("watch works");
+    let mut subscription = relay.subscribe(&instance, &name, 1).await.expect("subscribe works");
+    let waiting = tokio::spawn({
+        let (journal, instance, name) = (journal.clone(), instance.clone(), name.clone());
+        async move { journal.wait(&instance, &name, end).await }
+    });
+    let (changes, messages) =
+        (tokio::spawn(async move { watch.next().await }), async move { subscription.next().await });
+    store.close().await;
+    assert!(waiting.await.expect("no panic").is_err());
+    assert!(changes.await.expect("no panic").is_none());
+    assert!(messages.await.is_none());
+    let appended = journal.append(&instance, &name, vec![state::Record::new("x")]).await;
+    assert!(matches!(appended, Err(state::AppendError::Closed { .. })), "{appended:?}");
+    assert!(registry.list(&instance, "", None, 1).await.is_err());
+    assert!(registry.watch(&instance, "").await.is_err());
+    assert!(relay.subscribe(&instance, &name, 1).await.is_err());
+    assert!(lease.acquire(&instance, &name, "o", std::time::Duration::from_secs(1)).await.is_err());
+}
+
+#[test]
+fn metrics_are_named_and_counted() {
+    let store = Store::ephemeral(&options()).expect("the store opens");
+    let mut registry = prometheus_client::registry::Registry::default();
+    store.register_metrics(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("metrics can be written");
+    for name in
+        ["state_journal_flushes_total 0", "state_registry_writes_total 0", "state_relay_dropped_total 0"]
+    {
+        assert!(text.contains(name), "{name} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn unknown_settings_are_refused() {
+    let unknown = serde_json::from_str::<Options>(r#"{"journal": {"segment_size": 1}}"#);
+    assert!(unknown.expect_err("the key is unknown").to_string().contains("segment_size"));
+    let known: Options = serde_json::from_str(r#"{"journal": {"segment_bytes": 65536}}"#).expect("known");
+    assert_eq!((known.journal.segment_bytes, known.relay.pending_max), (65536, 65536));
+}
