@@ -209,6 +209,14 @@ async fn an_id_connects_once_and_only_its_own_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_sender_of_a_body_that_is_too_large_hears_so() {
+    let listening = Fixture::start(options()).listen();
+    let large = json!({ "target": "news", "arguments": ["x".repeat(4 * 1024 * 1024)] });
+    assert_eq!(rest(&listening, "POST /api/v1/hubs/chat", large, &[]).await, 413);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_service_says_so_before_the_upgrade() {
     let mut options = options();
     options.engine.connections_max = 1;
