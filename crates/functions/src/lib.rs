@@ -1,3 +1,45 @@
 //! The functions host: discovers apps, supervises workers, dispatches triggers, applies bindings.
+//!
+//! An app is a folder that Azure Functions Core Tools would run. HTTP and timers are served here; every other trigger and
+//! binding comes from a [`contract::Connector`].
+//!
+//! Not its concern: sockets (the binary nests [`Service`] into its server), any outside system (connectors reach them), the
+//! wire formats of workers (`worker-protocol` has them).
+//!
+//! Know these first: [`Service::start`], [`Handle`], [`contract::Source`], [`worker::Pool`].
+//! Start reading at `service.rs`; the way of one invocation is `invoke.rs`, that of an HTTP request `http.rs`, that of a
+//! change feed `listen.rs`.
+
+pub mod app;
+mod boot;
 pub mod contract;
+mod error;
+mod expression;
+mod from_protocol;
+mod function;
+mod handle;
+mod http;
+mod invoke;
+mod keys;
+mod listen;
+mod log;
+mod metrics;
+mod options;
+mod retry;
+mod route;
+mod schedule;
+mod service;
+mod stop;
+mod timer;
+mod to_protocol;
 pub mod worker;
+mod workers;
+
+pub use boot::{FunctionInfo, FunctionState};
+pub use error::{Error, InvokeFunctionError};
+pub use handle::Handle;
+pub use http::PublicOrigin;
+pub use log::{Level, LogLine, Logs};
+pub use options::{Dependencies, Options};
+pub use service::{Body, Service};
+pub use workers::{StartWorkers, Workers};

@@ -1,0 +1,220 @@
+//! `host.json`: a foreign format, read leniently. Keys that mean nothing to us are kept and named at debug level.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+
+use super::{parse_object, parse_timespan};
+use crate::contract::find_property;
+use crate::log::LogLevels;
+
+/// What `host.json` says, after overrides by `AzureFunctionsJobHost__a__b` settings.
+#[derive(Clone, Debug)]
+pub struct HostJson {
+    /// The `extensions.http` section.
+    pub http: HttpSection,
+    /// Longest run of one invocation; `None` = no limit (`-1`). Default 30 minutes.
+    pub function_timeout: Option<Duration>,
+    /// Retry policy for functions that bring none of their own.
+    pub(crate) retry: Option<RetryJson>,
+    /// The `functions` allow-list; `None` = all.
+    pub functions: Option<Vec<String>>,
+    /// Which log lines are kept, by category.
+    pub(crate) log_levels: LogLevels,
+    /// Everything, as it was written, for connectors and `/admin`.
+    pub all: Map<String, Json>,
+}
+
+/// The `extensions.http` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpSection {
+    /// What stands before each route. Default `api`.
+    pub route_prefix: String,
+    /// Requests under way or waiting, above which others are answered 429; `None` = only the host's own bound.
+    pub outstanding_requests_max: Option<usize>,
+    /// Functions called by HTTP at the same time; further requests wait. `None` = no limit.
+    pub concurrent_requests_max: Option<usize>,
+    /// Headers added to every response.
+    pub custom_headers: Vec<(String, String)>,
+}
+
+/// A `retry` section, of `host.json` or of a function, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RetryJson(pub(crate) Map<String, Json>);
+
+const KNOWN_KEYS: &[&str] = &[
+    "version",
+    "functionTimeout",
+    "retry",
+    "functions",
+    "extensions",
+    "logging",
+    "extensionBundle",
+    "watchDirectories",
+    "watchFiles",
+    "singleton",
+    "aggregator",
+    "healthMonitor",
+    "managedDependency",
+    "customHandler",
+    "concurrency",
+    "telemetryMode",
+    "$schema",
+];
+
+impl HostJson {
+    /// Reads the file's text. `settings` are searched for overrides.
+    pub fn parse<'a>(text: &str, settings: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
+        let mut all = parse_object(text)?;
+        match find_property(&all, "version") {
+            Some(Json::String(version)) if version == "2.0" => {}
+            Some(found) => {
+                return Err(format!(
+                    "\"version\" is {found}, but only \"2.0\" can be run; write \"version\": \"2.0\""
+                ));
+            }
+            None => return Err("\"version\" is missing; add \"version\": \"2.0\"".to_owned()),
+        }
+        for (name, value) in settings {
+            if let Some(path) = override_path(name) {
+                set_path(&mut all, &path, value);
+            }
+        }
+        Ok(Self {
+            http: HttpSection::parse(section(&all, &["extensions", "http"]))?,
+            function_timeout: function_timeout(&all)?,
+            retry: section(&all, &["retry"]).map(|retry| RetryJson(retry.clone())),
+            functions: allow_list(&all)?,
+            log_levels: LogLevels::parse(section(&all, &["logging", "logLevel"]))?,
+            all,
+        })
+    }
+
+    /// Sentences for the user about what was found but has no effect here.
+    pub(super) fn notices(&self) -> Vec<String> {
+        let unknown: Vec<&str> = self
+            .all
+            .keys()
+            .map(String::as_str)
+            .filter(|key| !KNOWN_KEYS.iter().any(|known| known.eq_ignore_ascii_case(key)))
+            .collect();
+        if !unknown.is_empty() {
+            tracing::debug!(keys = unknown.join(", "), "host.json has keys that have no effect here");
+        }
+        let mut notices = Vec::new();
+        if find_property(&self.all, "customHandler").is_some() {
+            notices.push(
+                "host.json has customHandler, which this version does not run; its functions need a language worker"
+                    .to_owned(),
+            );
+        }
+        notices
+    }
+}
+
+impl HttpSection {
+    fn parse(section: Option<&Map<String, Json>>) -> Result<Self, String> {
+        let empty = Map::new();
+        let section = section.unwrap_or(&empty);
+        let route_prefix = match find_property(section, "routePrefix") {
+            None | Some(Json::Null) => "api".to_owned(),
+            Some(Json::String(prefix)) => prefix.trim_matches('/').to_owned(),
+            Some(other) => return Err(format!("extensions.http.routePrefix must be text, not {other}")),
+        };
+        let custom_headers = match find_property(section, "customHeaders") {
+            Some(Json::Object(headers)) => headers
+                .iter()
+                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+                .collect(),
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            route_prefix,
+            outstanding_requests_max: limit(section, "maxOutstandingRequests")?,
+            concurrent_requests_max: limit(section, "maxConcurrentRequests")?,
+            custom_headers,
+        })
+    }
+}
+
+/// `AzureFunctionsJobHost__a__b` and `AzureFunctionsJobHost:a:b` name the same key (configuration providers of .NET read
+/// a double underscore as a colon).
+fn override_path(setting: &str) -> Option<Vec<String>> {
+    const PREFIX: &str = "AzureFunctionsJobHost";
+    let (prefix, rest) = setting.split_at_checked(PREFIX.len())?;
+    if !prefix.eq_ignore_ascii_case(PREFIX) {
+        return None;
+    }
+    let normal = rest.replace("__", ":");
+    let path = normal.strip_prefix(':')?;
+    let parts: Vec<String> = path.split(':').map(str::to_owned).collect();
+    parts.iter().all(|part| !part.is_empty()).then_some(parts)
+}
+
+fn set_path(object: &mut Map<String, Json>, path: &[String], value: &str) {
+    let [first, rest @ ..] = path else { return };
+    let existing = object.keys().find(|key| key.eq_ignore_ascii_case(first)).cloned();
+    let slot = object.entry(existing.unwrap_or_else(|| first.clone())).or_insert(Json::Null);
+    if rest.is_empty() {
+        *slot = Json::String(value.to_owned());
+        return;
+    }
+    if !slot.is_object() {
+        *slot = Json::Object(Map::new());
+    }
+    if let Json::Object(inner) = slot {
+        set_path(inner, rest, value);
+    }
+}
+
+fn section<'a>(all: &'a Map<String, Json>, path: &[&str]) -> Option<&'a Map<String, Json>> {
+    path.iter().try_fold(all, |object, key| find_property(object, key)?.as_object())
+}
+
+/// A limit where `-1` means none. Overrides come as text, so text that holds a number counts.
+fn limit(section: &Map<String, Json>, name: &str) -> Result<Option<usize>, String> {
+    let found = match find_property(section, name) {
+        None | Some(Json::Null) => return Ok(None),
+        Some(Json::String(text)) => text.trim().parse().ok(),
+        Some(other) => other.as_i64(),
+    };
+    match found {
+        Some(-1) => Ok(None),
+        Some(limit) if limit > 0 => Ok(Some(usize::try_from(limit).unwrap_or(usize::MAX))),
+        _ => Err(format!("extensions.http.{name} must be a number above 0, or -1 for no limit")),
+    }
+}
+
+fn function_timeout(all: &Map<String, Json>) -> Result<Option<Duration>, String> {
+    const DEFAULT: Duration = Duration::from_secs(30 * 60);
+    match find_property(all, "functionTimeout") {
+        None | Some(Json::Null) => Ok(Some(DEFAULT)),
+        Some(Json::String(text)) if text.trim() == "-1" => Ok(None),
+        Some(Json::Number(number)) if number.as_i64() == Some(-1) => Ok(None),
+        Some(Json::String(text)) => {
+            let timeout = parse_timespan(text).filter(|timeout| !timeout.is_zero());
+            timeout.map(Some).ok_or_else(|| {
+                format!(
+                    "functionTimeout \"{text}\" is no time span; write it as \"hh:mm:ss\", or \"-1\" for none"
+                )
+            })
+        }
+        Some(other) => Err(format!("functionTimeout must be text such as \"00:05:00\", not {other}")),
+    }
+}
+
+fn allow_list(all: &Map<String, Json>) -> Result<Option<Vec<String>>, String> {
+    match find_property(all, "functions") {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::Array(names)) => {
+            let names: Option<Vec<String>> =
+                names.iter().map(|name| name.as_str().map(str::to_owned)).collect();
+            names.map(Some).ok_or_else(|| "\"functions\" must be a list of function names".to_owned())
+        }
+        // An override sets one element by its number: AzureFunctionsJobHost__functions__0.
+        Some(Json::Object(numbered)) => {
+            Ok(Some(numbered.values().filter_map(|name| name.as_str().map(str::to_owned)).collect()))
+        }
+        Some(_) => Err("\"functions\" must be a list of function names".to_owned()),
+    }
+}

@@ -1,0 +1,123 @@
+//! App settings: what the environment and `local.settings.json` say together.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::LocalSettings;
+use crate::contract::AppSettings;
+
+/// App settings by exact name; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    values: Arc<BTreeMap<String, String>>,
+    host_id: Arc<str>,
+}
+
+impl Settings {
+    /// Puts the environment over the file's values; also gives a notice for each name that both have.
+    pub(super) fn merge(
+        dir: &Path,
+        environment: &BTreeMap<String, String>,
+        local: &LocalSettings,
+    ) -> (Self, Vec<String>) {
+        let mut values = environment.clone();
+        let mut notices = Vec::new();
+        for (name, value) in &local.values {
+            if let Some(existing) = environment.get(name) {
+                if existing != value {
+                    notices.push(format!(
+                        "the environment already sets {name}; its value is used, not that of local.settings.json"
+                    ));
+                }
+                continue;
+            }
+            values.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &local.connection_strings {
+            values.entry(format!("ConnectionStrings:{name}")).or_insert_with(|| value.clone());
+        }
+        if !local.values.is_empty() {
+            // The real tool forces this where local.settings.json is in use.
+            values
+                .entry("AZURE_FUNCTIONS_ENVIRONMENT".to_owned())
+                .or_insert_with(|| "Development".to_owned());
+        }
+        let host_id = host_id(dir, &values);
+        (Self { values: Arc::new(values), host_id: host_id.into() }, notices)
+    }
+
+    /// Settings made of pairs, for tests of whoever needs an [`AppSettings`].
+    pub fn from_pairs<const N: usize>(host_id: &str, pairs: [(&str, &str); N]) -> Self {
+        let values = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { values: Arc::new(values), host_id: host_id.into() }
+    }
+
+    /// A setting that is set and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
+    }
+
+    /// A setting that switches something on: `1` or `true`.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
+    }
+
+    /// All settings, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl AppSettings for Settings {
+    fn setting(&self, name: &str) -> Option<String> {
+        self.get(name).map(str::to_owned)
+    }
+
+    fn host_id(&self) -> &str {
+        &self.host_id
+    }
+}
+
+/// The real host takes the site's name in lower case, at most 32 characters, or a setting; a folder has no site, so its
+/// name stands in, with a digest of its path because many folders are called `app`.
+fn host_id(dir: &Path, values: &BTreeMap<String, String>) -> String {
+    let explicit = ["AzureFunctionsWebHost__hostid", "AzureFunctionsWebHost:hostid", "WEBSITE_SITE_NAME"];
+    let named = explicit.iter().find_map(|name| values.get(*name).filter(|value| !value.is_empty()));
+    let text = named.cloned().unwrap_or_else(|| {
+        let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        let digest = ring::digest::digest(&ring::digest::SHA256, absolute.as_os_str().as_encoded_bytes());
+        let digest: String = digest.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        let name: String =
+            absolute.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name: String = name.chars().filter(char::is_ascii_alphanumeric).take(23).collect();
+        format!("{name}-{digest}")
+    });
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' };
+    text.to_ascii_lowercase().chars().map(allowed).take(32).collect()
+}
+
+/// Reads a .NET time span: `[d.]hh:mm[:ss[.fffffff]]`. A bare number is days there, and is refused here as it is never meant.
+pub(crate) fn parse_timespan(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let mut parts = text.split(':');
+    let (first, minutes, seconds) = (parts.next()?, parts.next()?, parts.next().unwrap_or("0"));
+    if parts.next().is_some() {
+        return None;
+    }
+    let (days, hours) = match first.split_once('.') {
+        Some((days, hours)) => (days.parse::<u64>().ok()?, hours),
+        None => (0, first),
+    };
+    let hours: u64 = hours.parse().ok().filter(|hours| *hours < 24)?;
+    let minutes: u64 = minutes.parse().ok().filter(|minutes| *minutes < 60)?;
+    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+    let whole: u64 = whole.parse().ok().filter(|seconds| *seconds < 60)?;
+    if fraction.len() > 7 || !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let nanos: u32 = format!("{fraction:0<9}").parse().ok()?;
+    let days = days.checked_mul(86_400)?;
+    Some(Duration::new(days + hours * 3600 + minutes * 60 + whole, nanos))
+}

@@ -1,0 +1,243 @@
+//! From a worker that has connected to functions that can be called: index, judge, bind, load.
+
+mod listing;
+
+use std::sync::Arc;
+
+use http::Method;
+use jiff::tz::TimeZone;
+use serde_json::Value as Json;
+use worker_protocol::{FunctionMetadata, TypedData};
+
+use crate::app::{App, index_folder};
+use crate::contract::{Connector, Direction};
+use crate::error::chain;
+use crate::function::{Binding, Declaration, Kind, Rules, Trigger, declare};
+use crate::invoke::{Function, Invoker, Occasion};
+use crate::log::Level;
+use crate::route::RouteTable;
+use crate::worker::{Indexing, StartError};
+pub(crate) use listing::startup_listing;
+pub use listing::{FunctionInfo, FunctionState};
+
+/// How far the app is.
+#[derive(Clone)]
+pub(crate) enum Phase {
+    /// Its workers are starting.
+    Starting,
+    /// Its functions can be called.
+    Running(Arc<RunningApp>),
+    /// It did not start; why.
+    Failed(Arc<str>),
+}
+
+/// An app whose functions can be called.
+pub(crate) struct RunningApp {
+    /// Valid functions, disabled ones included, by name.
+    pub(crate) functions: Vec<Arc<Function>>,
+    /// Functions in error, with the reason.
+    pub(crate) errors: Vec<(String, String)>,
+    pub(crate) routes: RouteTable<Arc<Function>>,
+    pub(crate) invoker: Invoker,
+    pub(crate) language: String,
+}
+
+/// What starting an app needs.
+pub(crate) struct Boot {
+    pub(crate) app: App,
+    pub(crate) only: Vec<String>,
+    pub(crate) connectors: Vec<Arc<dyn Connector>>,
+    pub(crate) zone: TimeZone,
+    pub(crate) invoker: Invoker,
+}
+
+impl RunningApp {
+    /// A function by its name in any case.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Function>> {
+        self.functions.iter().find(|function| function.name().eq_ignore_ascii_case(name)).cloned()
+    }
+
+    /// Starts a function with a value in place of its trigger's; nobody waits for it but drain.
+    pub(crate) fn start_manually(&self, function: &Arc<Function>, input: &Json) {
+        let (invoker, function) = (self.invoker.clone(), Arc::clone(function));
+        let occasion = manual_occasion(&function, input);
+        let held = invoker.running.hold();
+        tokio::spawn(async move {
+            // The log has what became of it.
+            let _ = invoker.invoke(&function, occasion).await;
+            drop(held);
+        });
+    }
+}
+
+/// What a function gets that is started by its name.
+pub(crate) fn manual_occasion(function: &Function, input: &Json) -> Occasion {
+    let data = match (&function.declaration.trigger, input) {
+        (Trigger::Timer(_), _) => {
+            let timer = serde_json::json!({
+                "Schedule": { "AdjustForDST": true }, "ScheduleStatus": null, "IsPastDue": false
+            });
+            TypedData::Json(timer.to_string())
+        }
+        (_, Json::Null) => TypedData::Null,
+        (_, Json::String(text)) => TypedData::String(text.clone()),
+        (_, other) => TypedData::Json(other.to_string()),
+    };
+    let text = input.as_str().map_or_else(|| input.to_string(), str::to_owned);
+    let binding_data = serde_json::from_str(&text).unwrap_or_default();
+    Occasion {
+        data,
+        binding_data,
+        reason: "This function was programmatically called via the host APIs.".to_owned(),
+        ..Occasion::default()
+    }
+}
+
+/// How users know a function that cannot run.
+pub(crate) fn in_error(name: &str, why: &str) -> String {
+    format!("The '{name}' function is in error: {why}")
+}
+
+impl Boot {
+    /// Brings the app up. Functions in error do not keep the others from running.
+    pub(crate) async fn run(&self) -> Result<RunningApp, Arc<StartError>> {
+        let index = self.invoker.workers.index().await?;
+        let mut errors = Vec::new();
+        let metadata = match index {
+            Indexing::Worker(functions) => functions,
+            Indexing::Host => {
+                let (functions, unreadable) = index_folder(&self.app.dir, &self.app.language);
+                errors.extend(unreadable);
+                functions
+            }
+        };
+        let (declared, refused) = self.judge(metadata);
+        errors.extend(refused);
+        let mut functions = Vec::new();
+        for declaration in declared {
+            let name = declaration.metadata.name.clone();
+            match self.bind(declaration).await {
+                Ok(function) => functions.push(Arc::new(function)),
+                Err(why) => errors.push((name, why)),
+            }
+        }
+        // Disabled functions last, but loaded: a master key may still call them.
+        functions.sort_by_key(|function| function.declaration.is_disabled);
+        let to_load = functions.iter().map(|function| function.declaration.metadata.clone()).collect();
+        for response in self.invoker.workers.load(to_load).await? {
+            if !response.result.is_success() {
+                let failed = functions.iter().position(|function| *function.id() == response.function_id);
+                if let Some(at) = failed {
+                    let function = functions.remove(at);
+                    errors.push((function.name().to_owned(), response.result.message().to_owned()));
+                }
+            }
+        }
+        for (name, why) in &errors {
+            self.invoker.logs.function(Level::Error, name, None, in_error(name, why));
+        }
+        if functions.is_empty() && errors.is_empty() {
+            let text = format!(
+                "No functions found in {}: the worker ran the app, but it registered none. Check that \"main\" in package.json \
+                 names the files that call app.http(...) and the like.",
+                self.app.dir.display()
+            );
+            self.invoker.logs.host(Level::Warn, text);
+        }
+        functions.sort_by(|a, b| a.name().cmp(b.name()));
+        Ok(RunningApp {
+            routes: routes(&functions),
+            functions,
+            errors,
+            invoker: self.invoker.clone(),
+            language: self.app.language.clone(),
+        })
+    }
+
+    fn judge(&self, metadata: Vec<FunctionMetadata>) -> (Vec<Declaration>, Vec<(String, String)>) {
+        let kinds: Vec<Kind> = self
+            .connectors
+            .iter()
+            .flat_map(|connector| connector.kinds())
+            .map(|(kind, direction)| ((*kind).to_owned(), *direction))
+            .collect();
+        let rules = Rules {
+            settings: &self.app.settings,
+            kinds: &kinds,
+            route_prefix: &self.app.host.http.route_prefix,
+            retry: self.app.host.retry.as_ref(),
+            zone: &self.zone,
+        };
+        let (mut declared, mut errors): (Vec<Declaration>, Vec<(String, String)>) = (Vec::new(), Vec::new());
+        for metadata in metadata {
+            let name = metadata.name.clone();
+            if !self.is_wanted(&name) {
+                continue;
+            }
+            if declared.iter().any(|other| other.metadata.name.eq_ignore_ascii_case(&name)) {
+                errors.push((
+                    name,
+                    "another function has the same name; names differ in more than case".to_owned(),
+                ));
+                continue;
+            }
+            match declare(metadata, &rules) {
+                Ok(declaration) => declared.push(declaration),
+                Err(why) => errors.push((name, why)),
+            }
+        }
+        (declared, errors)
+    }
+
+    fn is_wanted(&self, name: &str) -> bool {
+        let named = |list: &[String]| list.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
+        (self.only.is_empty() || named(&self.only))
+            && self.app.host.functions.as_ref().is_none_or(|allowed| named(allowed))
+    }
+
+    async fn bind(&self, declaration: Declaration) -> Result<Function, String> {
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        for binding in declaration.inputs.clone() {
+            let reader =
+                self.connector(&binding, Direction::In).reader(&binding.spec, &self.app.settings).await;
+            let reader = reader.map_err(|error| unusable(&binding, &error))?;
+            inputs.push((binding, reader));
+        }
+        for binding in declaration.outputs.clone() {
+            let sink = self.connector(&binding, Direction::Out).sink(&binding.spec, &self.app.settings).await;
+            let sink = sink.map_err(|error| unusable(&binding, &error))?;
+            outputs.push((binding, sink));
+        }
+        Ok(Function { declaration, inputs, outputs })
+    }
+
+    fn connector(&self, binding: &Binding, direction: Direction) -> &Arc<dyn Connector> {
+        let found = find_connector(&self.connectors, &binding.spec.kind, direction);
+        found.expect("a declaration is only valid if somebody serves each of its bindings")
+    }
+}
+
+/// Who serves a type of binding.
+pub(crate) fn find_connector<'a>(
+    connectors: &'a [Arc<dyn Connector>],
+    kind: &str,
+    direction: Direction,
+) -> Option<&'a Arc<dyn Connector>> {
+    connectors.iter().find(|connector| {
+        connector.kinds().iter().any(|(known, way)| known.eq_ignore_ascii_case(kind) && *way == direction)
+    })
+}
+
+fn unusable(binding: &Binding, error: &crate::contract::BindingError) -> String {
+    format!("the binding '{}' cannot be used: {}", binding.spec.name, chain(error))
+}
+
+fn routes(functions: &[Arc<Function>]) -> RouteTable<Arc<Function>> {
+    RouteTable::new(functions.iter().filter_map(|function| match &function.declaration.trigger {
+        Trigger::Http(http) => {
+            let methods: Vec<Method> = http.methods.clone();
+            Some((http.template.clone(), methods, Arc::clone(function)))
+        }
+        Trigger::Timer(_) | Trigger::Source => None,
+    }))
+}

@@ -1,0 +1,88 @@
+//! The list of functions that is printed when an app has started, in the form that users of Core Tools know.
+
+use crate::function::Trigger;
+
+use super::{RunningApp, in_error};
+
+/// One function, for display.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionInfo {
+    /// Its name.
+    pub name: String,
+    /// Whether it can run.
+    pub state: FunctionState,
+    /// The type of its trigger, such as `httpTrigger`; empty when it is in error.
+    pub trigger: String,
+    /// HTTP methods it answers; empty = all, or not called by HTTP.
+    pub methods: Vec<String>,
+    /// Its route with the prefix, such as `api/cards/{id}`, if it is called by HTTP.
+    pub route: Option<String>,
+    /// The schedule, if it is a timer.
+    pub schedule: Option<String>,
+}
+
+/// Whether a function can run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FunctionState {
+    /// It can.
+    Ready,
+    /// The app's settings switch it off.
+    Disabled,
+    /// It cannot, and this is why.
+    InError(String),
+}
+
+impl RunningApp {
+    /// All functions, those in error included, by name.
+    pub(crate) fn infos(&self) -> Vec<FunctionInfo> {
+        let ready = self.functions.iter().map(|function| {
+            let declaration = &function.declaration;
+            let state = if declaration.is_disabled { FunctionState::Disabled } else { FunctionState::Ready };
+            let (methods, route, schedule) = match &declaration.trigger {
+                Trigger::Http(http) => {
+                    let methods = http.methods.iter().map(|method| method.as_str().to_owned()).collect();
+                    (methods, Some(http.template.source().to_owned()), None)
+                }
+                Trigger::Timer(timer) => (Vec::new(), None, Some(timer.schedule_text.clone())),
+                Trigger::Source => (Vec::new(), None, None),
+            };
+            let trigger = declaration.trigger_spec.spec.kind.clone();
+            FunctionInfo { name: function.name().to_owned(), state, trigger, methods, route, schedule }
+        });
+        let in_error = self.errors.iter().map(|(name, why)| FunctionInfo {
+            name: name.clone(),
+            state: FunctionState::InError(why.clone()),
+            trigger: String::new(),
+            methods: Vec::new(),
+            route: None,
+            schedule: None,
+        });
+        let mut all: Vec<FunctionInfo> = ready.chain(in_error).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+}
+
+/// The list as text, `base` being the address that clients use, such as `http://localhost:7071`.
+pub(crate) fn startup_listing(functions: &[FunctionInfo], base: &str) -> String {
+    let base = base.trim_end_matches('/');
+    let mut text = String::from("\nFunctions:\n");
+    for function in functions {
+        let name = &function.name;
+        let line = match (&function.state, &function.route) {
+            (FunctionState::InError(why), _) => in_error(name, why),
+            (FunctionState::Disabled, _) => format!("Function {name} is disabled."),
+            (FunctionState::Ready, Some(route)) => {
+                let methods =
+                    if function.methods.is_empty() { "ANY".to_owned() } else { function.methods.join(",") };
+                format!("{name}: [{methods}] {base}/{route}")
+            }
+            (FunctionState::Ready, None) => format!("{name}: {}", function.trigger),
+        };
+        text.push_str(&format!("\n\t{line}\n"));
+    }
+    if functions.is_empty() {
+        text.push_str("\n\tnone found\n");
+    }
+    text
+}

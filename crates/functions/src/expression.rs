@@ -1,0 +1,224 @@
+//! Binding expressions: `%SETTING%`, resolved when the app loads, and `{expression}`, compiled then and resolved for each
+//! invocation.
+//!
+//! The rules are those of the WebJobs SDK: names are matched without regard to case, dots reach into objects, binding data
+//! comes before built-in names, a missing name is an error.
+//!
+//! Pure: the time and the random bytes of GUIDs come in through [`Surroundings`].
+
+mod datetime;
+
+use std::time::SystemTime;
+
+use serde_json::{Map, Value as Json};
+
+use crate::contract::{AppSettings, find_property};
+
+/// Text with `{expressions}`, ready to be resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Template {
+    source: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Expression { path: Vec<String>, format: Option<String> },
+}
+
+/// A template that is no template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{text}\" is not a valid binding expression: {problem}")]
+pub(crate) struct CompileTemplateError {
+    text: String,
+    problem: &'static str,
+}
+
+/// A `%SETTING%` that is not set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "%{name}% does not resolve to a value: there is no app setting {name}; add it to local.settings.json (Values) or to the environment"
+)]
+pub(crate) struct MissingSetting {
+    pub(crate) name: String,
+}
+
+/// An expression without a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no value for {{{expression}}} in \"{template}\": {problem}")]
+pub(crate) struct ResolveError {
+    expression: String,
+    template: String,
+    problem: String,
+}
+
+/// What built-in expressions need.
+#[derive(Debug)]
+pub(crate) struct Surroundings<'a> {
+    /// `{sys.methodname}`.
+    pub(crate) function: &'a str,
+    /// `{sys.utcnow}`, `{DateTime}`.
+    pub(crate) now: SystemTime,
+    /// Draws a GUID for `{rand-guid}` and `{sys.randguid}`.
+    pub(crate) guid: fn() -> uuid::Uuid,
+}
+
+/// Replaces each `%SETTING%`. A single `%` stays (URLs have them); `%%` is no name and stays too.
+pub(crate) fn resolve_settings(text: &str, settings: &dyn AppSettings) -> Result<String, MissingSetting> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('%') {
+        let (before, from) = rest.split_at(start);
+        out.push_str(before);
+        let Some(length) = from[1..].find('%') else {
+            out.push_str(from);
+            return Ok(out);
+        };
+        let name = &from[1..=length];
+        if name.is_empty() {
+            out.push_str("%%");
+        } else {
+            let value = settings.setting(name).ok_or_else(|| MissingSetting { name: name.to_owned() })?;
+            out.push_str(&value);
+        }
+        rest = &from[length + 2..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+impl Template {
+    /// Compiles text. `{{` and `}}` stand for single braces.
+    pub(crate) fn compile(text: &str) -> Result<Self, CompileTemplateError> {
+        let fail = |problem| CompileTemplateError { text: text.to_owned(), problem };
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            literal.push_str(&rest[..at]);
+            let from = &rest[at..];
+            if from.starts_with("{{") || from.starts_with("}}") {
+                literal.push_str(&from[..1]);
+                rest = &from[2..];
+                continue;
+            }
+            if from.starts_with('}') {
+                return Err(fail("a '}' has no '{' before it; write }} for a brace"));
+            }
+            let end = from.find('}').ok_or_else(|| fail("a '{' is not closed; write {{ for a brace"))?;
+            if !literal.is_empty() {
+                parts.push(Part::Literal(std::mem::take(&mut literal)));
+            }
+            parts.push(Self::expression(&from[1..end]).map_err(fail)?);
+            rest = &from[end + 1..];
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal));
+        }
+        Ok(Self { source: text.to_owned(), parts })
+    }
+
+    fn expression(text: &str) -> Result<Part, &'static str> {
+        let (name, format) = match text.split_once(':') {
+            Some((name, format)) => (name.trim(), Some(format.to_owned())),
+            None => (text.trim(), None),
+        };
+        let path: Vec<String> = name.split('.').map(str::to_owned).collect();
+        if path.iter().any(|part| part.trim().is_empty()) {
+            return Err("an expression is a name, or names joined by dots");
+        }
+        // JSON that is not an expression at all, such as a property holding `{"a":1}`, ends here too.
+        if !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '$' | '[' | ']')) {
+            return Err("a name has letters, digits, '_' and '-' only");
+        }
+        Ok(Part::Expression { path, format })
+    }
+
+    /// Whether it is the same for every invocation.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.parts.iter().all(|part| matches!(part, Part::Literal(_)))
+    }
+
+    /// The text for one invocation.
+    pub(crate) fn resolve(
+        &self,
+        data: &Map<String, Json>,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<String, ResolveError> {
+        let mut out = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => out.push_str(text),
+                Part::Expression { path, format } => {
+                    let value = evaluate(path, format.as_deref(), data, surroundings);
+                    out.push_str(&value.map_err(|problem| ResolveError {
+                        expression: path.join("."),
+                        template: self.source.clone(),
+                        problem,
+                    })?);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn evaluate(
+    path: &[String],
+    format: Option<&str>,
+    data: &Map<String, Json>,
+    surroundings: &Surroundings<'_>,
+) -> Result<String, String> {
+    let [first, rest @ ..] = path else { return Err("the expression is empty".to_owned()) };
+    if let Some(mut value) = find_property(data, first) {
+        for name in rest {
+            let inner = match value {
+                Json::Object(object) => find_property(object, name),
+                Json::Array(items) => name.parse::<usize>().ok().and_then(|index| items.get(index)),
+                _ => None,
+            };
+            value = inner.ok_or_else(|| format!("there is no property '{name}'"))?;
+        }
+        return text_of(value, format);
+    }
+    let now = || datetime::format(surroundings.now, format);
+    match (first.to_ascii_lowercase().as_str(), rest) {
+        ("rand-guid", []) => guid(surroundings, format),
+        ("datetime", []) => now(),
+        ("sys", [name]) if name.eq_ignore_ascii_case("randguid") => guid(surroundings, format),
+        ("sys", [name]) if name.eq_ignore_ascii_case("utcnow") => now(),
+        ("sys", [name]) if name.eq_ignore_ascii_case("methodname") => Ok(surroundings.function.to_owned()),
+        _ => Err(format!("the trigger gives no '{first}'")),
+    }
+}
+
+fn text_of(value: &Json, format: Option<&str>) -> Result<String, String> {
+    Ok(match value {
+        Json::Null => String::new(),
+        Json::String(text) => {
+            let time = format.and_then(|_| text.parse::<jiff::Timestamp>().ok());
+            match time {
+                Some(time) => datetime::format(time.into(), format)?,
+                None => text.clone(),
+            }
+        }
+        other => other.to_string(),
+    })
+}
+
+/// GUID formats of .NET: D (default) with hyphens, N digits only, B in braces, P in parentheses.
+fn guid(surroundings: &Surroundings<'_>, format: Option<&str>) -> Result<String, String> {
+    let id = (surroundings.guid)();
+    match format.unwrap_or("D") {
+        "" | "D" | "d" => Ok(id.hyphenated().to_string()),
+        "N" | "n" => Ok(id.simple().to_string()),
+        "B" | "b" => Ok(id.braced().to_string()),
+        "P" | "p" => Ok(format!("({})", id.hyphenated())),
+        other => Err(format!("'{other}' is no format of a GUID; use one of D, N, B, P")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! What workers give, in our own values.
+
+use serde_json::value::RawValue;
+use worker_protocol::TypedData;
+
+use crate::contract::Value;
+
+/// The items that an output binding shall write: a JSON array, or text that holds one, is several items; bytes are one;
+/// nothing is none.
+pub(crate) fn items(data: TypedData) -> Vec<Value> {
+    match data {
+        TypedData::Null => Vec::new(),
+        TypedData::Json(json) => match split_array(&json) {
+            Some(items) => items,
+            None if json.trim() == "null" => Vec::new(),
+            None => vec![Value::Json(json)],
+        },
+        TypedData::String(text) => split_array(&text).unwrap_or_else(|| vec![Value::Text(text)]),
+        TypedData::Bytes(bytes) | TypedData::Stream(bytes) => vec![Value::Bytes(bytes)],
+        TypedData::Int(number) => vec![Value::Integer(number)],
+        TypedData::Double(number) => vec![Value::Double(number)],
+        TypedData::CollectionBytes(items) => items.into_iter().map(Value::Bytes).collect(),
+        TypedData::CollectionString(items) => items.into_iter().map(Value::Text).collect(),
+        TypedData::CollectionDouble(items) => items.into_iter().map(Value::Double).collect(),
+        TypedData::CollectionSint64(items) => items.into_iter().map(Value::Integer).collect(),
+        // A response is what HTTP outputs take; any other output gets its body.
+        TypedData::Http(http) => items_of_body(http.body),
+        TypedData::ModelBindingData(data) => vec![Value::Bytes(data.content)],
+        TypedData::CollectionModelBindingData(items) => {
+            items.into_iter().map(|data| Value::Bytes(data.content)).collect()
+        }
+    }
+}
+
+fn items_of_body(body: TypedData) -> Vec<Value> {
+    match body {
+        TypedData::Http(_) => Vec::new(),
+        other => items(other),
+    }
+}
+
+/// Splits the text of a JSON array without looking into its elements, so that numbers and key order stay as written.
+fn split_array(text: &str) -> Option<Vec<Value>> {
+    if !text.trim_start().starts_with('[') {
+        return None;
+    }
+    let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+    let items = elements.into_iter().filter(|element| element.get() != "null");
+    let item = |element: &RawValue| match serde_json::from_str::<String>(element.get()) {
+        Ok(text) => Value::Text(text),
+        Err(_) => Value::Json(element.get().to_owned()),
+    };
+    Some(items.map(item).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_several_items_and_keep_their_text() {
+        let split = |text: &str| items(TypedData::Json(text.to_owned()));
+        assert_eq!(
+            split(r#"[{"b":1,"a":12345678901234567890.5}, "x", null, 3]"#),
+            [
+                Value::Json(r#"{"b":1,"a":12345678901234567890.5}"#.to_owned()),
+                Value::Text("x".to_owned()),
+                Value::Json("3".to_owned())
+            ]
+        );
+        assert_eq!(split("null"), []);
+        assert_eq!(items(TypedData::String("[1".to_owned())), [Value::Text("[1".to_owned())]);
+        assert_eq!(items(TypedData::String("[1]".to_owned())), [Value::Json("1".to_owned())]);
+        assert_eq!(items(TypedData::Null), []);
+    }
+}

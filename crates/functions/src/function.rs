@@ -1,0 +1,331 @@
+//! What a function is, once its declaration has been understood: its trigger, inputs and outputs. Pure: [`declare`] turns
+//! what the worker or `function.json` said into a [`Declaration`] or into the reason why the function is in error.
+
+mod properties;
+
+use http::Method;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value as Json};
+use worker_protocol::{BindingInfo, FunctionMetadata};
+
+use crate::app::{RetryJson, Settings};
+use crate::contract::{BindingSpec, Direction};
+use crate::expression::resolve_settings;
+use crate::retry::Retry;
+use crate::route::Template;
+use crate::schedule::Schedule;
+pub(crate) use properties::Properties;
+
+/// A function whose declaration is valid.
+#[derive(Clone, Debug)]
+pub(crate) struct Declaration {
+    /// As the worker knows it.
+    pub(crate) metadata: FunctionMetadata,
+    /// What starts it.
+    pub(crate) trigger: Trigger,
+    /// The trigger's binding.
+    pub(crate) trigger_spec: Binding,
+    /// Input bindings, in declared order.
+    pub(crate) inputs: Vec<Binding>,
+    /// Output bindings other than `http`, in declared order.
+    pub(crate) outputs: Vec<Binding>,
+    /// Name of the `http` output, which may be `$return`.
+    pub(crate) http_output: Option<String>,
+    /// When a failed invocation is tried again.
+    pub(crate) retry: Option<Retry>,
+    /// Whether it is switched off.
+    pub(crate) is_disabled: bool,
+}
+
+/// A binding with its compiled expressions.
+#[derive(Clone, Debug)]
+pub(crate) struct Binding {
+    pub(crate) spec: BindingSpec,
+    pub(crate) properties: Properties,
+    pub(crate) data_type: worker_protocol::DataType,
+}
+
+/// What starts a function.
+#[derive(Clone, Debug)]
+pub(crate) enum Trigger {
+    Http(HttpTrigger),
+    Timer(TimerTrigger),
+    /// Served by a connector.
+    Source,
+}
+
+/// An `httpTrigger`.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpTrigger {
+    pub(crate) auth_level: AuthLevel,
+    /// Empty = all.
+    pub(crate) methods: Vec<Method>,
+    /// The whole route, prefix included.
+    pub(crate) template: Template,
+}
+
+/// Which key a caller needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum AuthLevel {
+    Anonymous,
+    Function,
+    Admin,
+}
+
+/// A `timerTrigger`.
+#[derive(Clone, Debug)]
+pub(crate) struct TimerTrigger {
+    pub(crate) schedule: Schedule,
+    pub(crate) schedule_text: String,
+    pub(crate) run_on_startup: bool,
+    pub(crate) use_monitor: Option<bool>,
+}
+
+/// A binding type that somebody serves.
+pub(crate) type Kind = (String, Direction);
+
+/// Types that this crate serves itself.
+const BUILT_IN: &[(&str, Direction)] =
+    &[("httpTrigger", Direction::In), ("timerTrigger", Direction::In), ("http", Direction::Out)];
+
+/// What the declaration is judged by.
+#[derive(Debug)]
+pub(crate) struct Rules<'a> {
+    pub(crate) settings: &'a Settings,
+    /// Types that connectors serve.
+    pub(crate) kinds: &'a [Kind],
+    pub(crate) route_prefix: &'a str,
+    /// The policy of `host.json`.
+    pub(crate) retry: Option<&'a RetryJson>,
+    /// For schedules.
+    pub(crate) zone: &'a TimeZone,
+}
+
+/// Judges one function. The error is a sentence for the function's author.
+pub(crate) fn declare(metadata: FunctionMetadata, rules: &Rules<'_>) -> Result<Declaration, String> {
+    if let Some(status) = metadata.status.as_ref().filter(|status| status.exception.is_some()) {
+        return Err(status.message().to_owned());
+    }
+    check_name(&metadata.name)?;
+    if metadata.raw_bindings.is_empty() {
+        return Err("it has no bindings; a function has at least a trigger".to_owned());
+    }
+    let is_disabled = is_disabled(&metadata, rules.settings);
+    let mut triggers = Vec::new();
+    let (mut inputs, mut outputs, mut http_output) = (Vec::new(), Vec::new(), None);
+    let mut names: Vec<String> = Vec::new();
+    for raw in &metadata.raw_bindings {
+        let binding = Binding::parse(&metadata.name, raw, rules)?;
+        let spec = &binding.spec;
+        if names.iter().any(|name| name.eq_ignore_ascii_case(&spec.name)) {
+            return Err(format!("two bindings are called '{}'; each needs a name of its own", spec.name));
+        }
+        names.push(spec.name.clone());
+        match spec.direction {
+            Direction::In if spec.is_trigger() => triggers.push(binding),
+            Direction::In => inputs.push(binding),
+            Direction::Out if spec.kind.eq_ignore_ascii_case("http") => http_output = Some(spec.name.clone()),
+            Direction::Out => outputs.push(binding),
+        }
+    }
+    let trigger_spec = match triggers.len() {
+        1 => triggers.remove(0),
+        0 => return Err("it has no trigger; one binding's type must end in 'Trigger'".to_owned()),
+        count => return Err(format!("it has {count} triggers; a function has exactly one")),
+    };
+    let trigger = Trigger::parse(&trigger_spec.spec, rules)?;
+    let retry = match (&metadata.retry_options, rules.retry) {
+        (Some(options), _) => Some(Retry::from_protocol(options)?),
+        (None, Some(json)) => Some(Retry::parse(json)?),
+        (None, None) => None,
+    };
+    Ok(Declaration { metadata, trigger, trigger_spec, inputs, outputs, http_output, retry, is_disabled })
+}
+
+impl Binding {
+    fn parse(function: &str, raw: &str, rules: &Rules<'_>) -> Result<Self, String> {
+        let json: Json =
+            serde_json::from_str(raw).map_err(|error| format!("a binding is not JSON: {error}"))?;
+        let Json::Object(properties) = json else { return Err("a binding is not a JSON object".to_owned()) };
+        let Some((name, info)) = BindingInfo::parse(raw) else {
+            return Err("a binding has no name".to_owned());
+        };
+        if !is_binding_name(&name) {
+            return Err(format!(
+                "'{name}' is no name for a binding: it begins with a letter, has up to 128 letters and digits, or is $return"
+            ));
+        }
+        let direction = match info.direction {
+            worker_protocol::Direction::In => Direction::In,
+            worker_protocol::Direction::Out => Direction::Out,
+            worker_protocol::Direction::InOut => {
+                return Err(format!(
+                    "the binding '{name}' has direction inout, which is not supported; use in or out"
+                ));
+            }
+        };
+        check_kind(&name, &info.kind, direction, rules)?;
+        let resolved = resolve_all(properties, rules.settings)
+            .map_err(|problem| format!("the binding '{name}' cannot be used: {problem}"))?;
+        // A trigger's properties (routes, schedules) are no templates.
+        let is_trigger = direction == Direction::In && info.kind.to_ascii_lowercase().ends_with("trigger");
+        let properties = if is_trigger {
+            Properties::constant(resolved.clone())
+        } else {
+            Properties::compile(resolved.clone())
+                .map_err(|problem| format!("the binding '{name}' cannot be used: {problem}"))?
+        };
+        let spec = BindingSpec {
+            function: function.to_owned(),
+            name,
+            kind: info.kind,
+            direction,
+            properties: resolved,
+        };
+        Ok(Self { spec, properties, data_type: info.data_type })
+    }
+}
+
+impl Trigger {
+    fn parse(spec: &BindingSpec, rules: &Rules<'_>) -> Result<Self, String> {
+        if spec.kind.eq_ignore_ascii_case("httpTrigger") {
+            return HttpTrigger::parse(spec, rules).map(Self::Http);
+        }
+        if spec.kind.eq_ignore_ascii_case("timerTrigger") {
+            return TimerTrigger::parse(spec, rules).map(Self::Timer);
+        }
+        Ok(Self::Source)
+    }
+}
+
+impl HttpTrigger {
+    fn parse(spec: &BindingSpec, rules: &Rules<'_>) -> Result<Self, String> {
+        let auth_level = match spec.text("authLevel").unwrap_or("function").to_ascii_lowercase().as_str() {
+            "anonymous" => AuthLevel::Anonymous,
+            "function" => AuthLevel::Function,
+            "admin" | "system" => AuthLevel::Admin,
+            other => return Err(format!("authLevel '{other}' is none of anonymous, function, admin")),
+        };
+        let methods = match spec.property("methods") {
+            Some(Json::Array(methods)) => methods
+                .iter()
+                .map(|method| {
+                    let text = method.as_str().unwrap_or_default().to_ascii_uppercase();
+                    text.parse().map_err(|_| format!("methods has {method}, which is no HTTP method"))
+                })
+                .collect::<Result<Vec<Method>, String>>()?,
+            _ => Vec::new(),
+        };
+        let route = spec.text("route").unwrap_or(&spec.function).trim_matches('/').to_owned();
+        let whole = [rules.route_prefix, &route];
+        let whole: Vec<&str> = whole.into_iter().filter(|part| !part.is_empty()).collect();
+        let template = Template::parse(&whole.join("/")).map_err(|error| error.to_string())?;
+        let first = template.source().split('/').next().unwrap_or_default();
+        if ["admin", "runtime"].iter().any(|reserved| first.eq_ignore_ascii_case(reserved)) {
+            return Err(format!(
+                "the route '{}' begins with a reserved word (admin, runtime)",
+                template.source()
+            ));
+        }
+        Ok(Self { auth_level, methods, template })
+    }
+}
+
+impl TimerTrigger {
+    fn parse(spec: &BindingSpec, rules: &Rules<'_>) -> Result<Self, String> {
+        let text = spec.text("schedule").ok_or("the timerTrigger has no schedule")?;
+        let schedule = Schedule::parse(text, rules.zone.clone()).map_err(|error| error.to_string())?;
+        Ok(Self {
+            schedule,
+            schedule_text: text.to_owned(),
+            run_on_startup: spec.property("runOnStartup").is_some_and(is_true),
+            use_monitor: spec.property("useMonitor").map(is_true),
+        })
+    }
+}
+
+fn is_true(value: &Json) -> bool {
+    value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true")))
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let mut bytes = name.bytes();
+    let valid = bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && name.len() <= 128
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if !valid || name.eq_ignore_ascii_case("host") {
+        return Err(format!(
+            "'{name}' is no name for a function: it begins with a letter, has up to 128 letters, digits, '_' and '-', and is \
+             not 'host'"
+        ));
+    }
+    Ok(())
+}
+
+/// The real host allows letters and digits only; our check also lets `_` pass, which workers of other languages use.
+fn is_binding_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    name == "$return"
+        || (name.len() <= 128
+            && bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+}
+
+fn check_kind(name: &str, kind: &str, direction: Direction, rules: &Rules<'_>) -> Result<(), String> {
+    let built_in = BUILT_IN.iter().map(|(known, direction)| (*known, *direction));
+    let known: Vec<(&str, Direction)> =
+        built_in.chain(rules.kinds.iter().map(|(known, direction)| (known.as_str(), *direction))).collect();
+    if known.iter().any(|(known, way)| known.eq_ignore_ascii_case(kind) && *way == direction) {
+        return Ok(());
+    }
+    let list: Vec<String> =
+        known.iter().map(|(known, way)| format!("{known} ({})", direction_word(*way))).collect();
+    Err(format!(
+        "the binding '{name}' has type '{kind}' ({}), which is not supported; known are {}",
+        direction_word(direction),
+        list.join(", ")
+    ))
+}
+
+fn direction_word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::In => "in",
+        Direction::Out => "out",
+    }
+}
+
+fn resolve_all(properties: Map<String, Json>, settings: &Settings) -> Result<Map<String, Json>, String> {
+    let resolve = |(key, value)| Ok((key, resolve_value(value, settings)?));
+    properties.into_iter().map(resolve).collect()
+}
+
+fn resolve_value(value: Json, settings: &Settings) -> Result<Json, String> {
+    Ok(match value {
+        Json::String(text) => {
+            Json::String(resolve_settings(&text, settings).map_err(|error| error.to_string())?)
+        }
+        Json::Array(items) => Json::Array(
+            items.into_iter().map(|item| resolve_value(item, settings)).collect::<Result<_, _>>()?,
+        ),
+        Json::Object(object) => Json::Object(resolve_all(object, settings)?),
+        other => other,
+    })
+}
+
+/// By the setting `AzureWebJobs.<name>.Disabled` (or with `__` or `_`), or by `disabled` of `function.json`: a boolean, or
+/// the name of a setting that holds one.
+fn is_disabled(metadata: &FunctionMetadata, settings: &Settings) -> bool {
+    let name = &metadata.name;
+    let by_setting = [
+        format!("AzureWebJobs.{name}.Disabled"),
+        format!("AzureWebJobs__{name}__Disabled"),
+        format!("AzureWebJobs_{name}_Disabled"),
+    ];
+    let by_file = metadata.properties.iter().find(|(key, _)| key.eq_ignore_ascii_case("disabled"));
+    let by_file = by_file.map(|(_, value)| value.trim_matches('%'));
+    by_setting.iter().any(|setting| settings.is_on(setting))
+        || by_file.is_some_and(|value| value.eq_ignore_ascii_case("true") || settings.is_on(value))
+}
+
+#[cfg(test)]
+mod tests;

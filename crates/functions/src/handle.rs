@@ -1,0 +1,148 @@
+//! [`Handle`]: what the program around the host can ask of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+
+use crate::app::App;
+use crate::boot::{FunctionInfo, Phase, RunningApp, manual_occasion, startup_listing};
+use crate::error::{Error, InvokeFunctionError};
+use crate::invoke::Invoker;
+use crate::log::{Level, Logs};
+
+/// A running functions host; cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    app: App,
+    invoker: Invoker,
+    phase: watch::Receiver<Phase>,
+    stop: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Handle {
+    pub(crate) fn new(
+        app: App,
+        invoker: Invoker,
+        phase: watch::Receiver<Phase>,
+        stop: watch::Sender<bool>,
+        task: JoinHandle<()>,
+    ) -> Self {
+        let task = Mutex::new(Some(task));
+        Self { shared: Arc::new(Shared { app, invoker, phase, stop, task }) }
+    }
+
+    /// What the app's files and settings say.
+    pub fn app(&self) -> &App {
+        &self.shared.app
+    }
+
+    /// Waits until the functions can be called, or until it is known that the app does not start. In the second case the
+    /// host goes on trying; whether to wait or to end is the caller's choice.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let mut phase = self.shared.phase.clone();
+        match phase.wait_for(|phase| !matches!(phase, Phase::Starting)).await.as_deref() {
+            Ok(Phase::Running(_)) => Ok(()),
+            Ok(Phase::Failed(why)) => Err(Error::NotStarted(why.to_string())),
+            Ok(Phase::Starting) | Err(_) => Err(Error::NotStarted("the host is being stopped".to_owned())),
+        }
+    }
+
+    /// Whether the functions can be called now.
+    pub fn is_ready(&self) -> bool {
+        self.running().is_some()
+    }
+
+    /// All functions, those in error included, by name; empty until the app has started.
+    pub fn functions(&self) -> Vec<FunctionInfo> {
+        self.running().map(|running| running.infos()).unwrap_or_default()
+    }
+
+    /// The list that users expect to see when the app has started. `base` is the address that clients use, such as
+    /// `http://localhost:7071`.
+    pub fn startup_listing(&self, base: &str) -> String {
+        startup_listing(&self.functions(), base)
+    }
+
+    /// Runs a function by its name with this value in place of its trigger's, and waits for its end.
+    pub async fn invoke(&self, name: &str, input: &Json) -> Result<(), InvokeFunctionError> {
+        let Some(running) = self.running() else {
+            return Err(InvokeFunctionError::Unavailable("the function app has not started".to_owned()));
+        };
+        let Some(function) = running.find(name) else {
+            let in_error = running.errors.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+            return Err(match in_error {
+                Some((name, why)) => InvokeFunctionError::Unavailable(crate::boot::in_error(name, why)),
+                None => InvokeFunctionError::Unknown { name: name.to_owned() },
+            });
+        };
+        let invoker = running.invoker.clone();
+        let held = invoker.running.hold();
+        let occasion = manual_occasion(&function, input);
+        let call = tokio::spawn(async move {
+            let result = invoker.invoke(&function, occasion).await;
+            drop(held);
+            result
+        });
+        match call.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(InvokeFunctionError::Failed(error.chain())),
+            Err(error) => Err(InvokeFunctionError::Failed(error.to_string())),
+        }
+    }
+
+    /// Process ids of the workers that live now.
+    pub fn worker_pids(&self) -> Vec<u32> {
+        self.shared.invoker.workers.pids()
+    }
+
+    /// Kills a worker; another takes its place. `false` if no worker has this process id.
+    pub fn kill_worker(&self, pid: u32) -> bool {
+        self.shared.invoker.workers.kill(pid)
+    }
+
+    /// Kills all workers; others take their place. Gives their process ids.
+    pub fn kill_workers(&self) -> Vec<u32> {
+        self.worker_pids().into_iter().filter(|pid| self.kill_worker(*pid)).collect()
+    }
+
+    /// The app's log.
+    pub fn logs(&self) -> &Logs {
+        &self.shared.invoker.logs
+    }
+
+    /// Stops the triggers, lets invocations end, closes the sources and ends the workers, all within `limit`. What has not
+    /// ended by then is cut off; its batches come again.
+    pub async fn drain(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        self.shared.stop.send_replace(true);
+        if let Some(mut task) = self.shared.task.lock().await.take()
+            && tokio::time::timeout(left(), &mut task).await.is_err()
+        {
+            let text = "Triggers did not end in time; what they were doing will be done again.";
+            self.logs().host(Level::Warn, text);
+            task.abort();
+            // Aborted or ended in between: both are the end.
+            let _ = task.await;
+        }
+        if tokio::time::timeout(left(), self.shared.invoker.running.idle()).await.is_err() {
+            self.logs().host(Level::Warn, "Invocations did not end in time and are cut off.");
+        }
+        self.shared.invoker.workers.drain(left()).await;
+    }
+
+    fn running(&self) -> Option<Arc<RunningApp>> {
+        match &*self.shared.phase.borrow() {
+            Phase::Running(running) => Some(Arc::clone(running)),
+            Phase::Starting | Phase::Failed(_) => None,
+        }
+    }
+}

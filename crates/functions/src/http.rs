@@ -1,0 +1,321 @@
+//! HTTP requests: which function they reach, whether they may, and how requests and responses look to the worker.
+
+mod admin;
+mod cors;
+mod home;
+mod request;
+mod response;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full};
+use tokio::sync::Semaphore;
+use trace::TraceContext;
+
+pub(crate) use cors::CorsPolicy;
+
+use crate::app::App;
+use crate::boot::{Phase, RunningApp};
+use crate::function::{AuthLevel, HttpTrigger, Trigger};
+use crate::invoke::{Function, InvocationError, Occasion};
+use crate::keys::Keys;
+use crate::log::{Level, Logs};
+use crate::metrics::{Metrics, Rejected, RejectedLabel, StatusLabel};
+use crate::service::Body;
+use crate::worker::InvokeError;
+
+/// Overrides the origin by which a client is taken to have reached us; put into a request's extensions by a gateway
+/// with a public address.
+#[derive(Clone, Debug)]
+pub struct PublicOrigin(pub Uri);
+
+/// Dispatches requests. Shared by all clones of the service.
+pub(crate) struct Dispatch {
+    pub(crate) app: App,
+    pub(crate) phase: tokio::sync::watch::Receiver<Phase>,
+    pub(crate) keys: Keys,
+    pub(crate) is_auth_enforced: bool,
+    pub(crate) cors: CorsPolicy,
+    pub(crate) body_bytes_max: usize,
+    pub(crate) start_wait: Duration,
+    /// Requests under way or waiting.
+    pub(crate) outstanding: Arc<Semaphore>,
+    /// Requests whose function runs; `None` = no limit.
+    pub(crate) concurrent: Option<Arc<Semaphore>>,
+    pub(crate) custom_headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) logs: Logs,
+    pub(crate) metrics: Metrics,
+    pub(crate) started: std::time::Instant,
+}
+
+impl Dispatch {
+    /// Answers one request.
+    pub(crate) async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let origin = request.headers().get(http::header::ORIGIN).cloned();
+        let mut response = match self.cors.preflight(request.method(), request.headers()) {
+            Some(headers) => {
+                let mut response = empty(StatusCode::NO_CONTENT);
+                *response.headers_mut() = headers;
+                response
+            }
+            None => Arc::clone(&self).route(request).await,
+        };
+        if let Some(origin) = &origin {
+            self.cors.allow(origin, response.headers_mut());
+        }
+        for (name, value) in &self.custom_headers {
+            response.headers_mut().insert(name.clone(), value.clone());
+        }
+        let status = StatusLabel { status: response.status().as_u16() };
+        self.metrics.http_responses.get_or_create(&status).inc();
+        response
+    }
+
+    async fn route(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        strip_vouching(&mut parts.headers);
+        let path = parts.uri.path();
+        if path == "/" && parts.method == Method::GET && !self.has_root_route() {
+            return home::page(self.app.settings.is_on("AzureWebJobsDisableHomepage"));
+        }
+        if path == "/admin" || path.starts_with("/admin/") {
+            return self.admin(&parts, body).await;
+        }
+        let running = match self.running().await {
+            Ok(running) => running,
+            Err(why) => {
+                self.rejected(Rejected::NotReady);
+                return text(StatusCode::SERVICE_UNAVAILABLE, &why);
+            }
+        };
+        let Some(routed) = running.routes.find(&parts.method, parts.uri.path()) else {
+            return empty(StatusCode::NOT_FOUND);
+        };
+        let function = Arc::clone(routed.target);
+        let Trigger::Http(trigger) = &function.declaration.trigger else {
+            return empty(StatusCode::NOT_FOUND);
+        };
+        if let Some(refusal) = self.refuse(&parts, &function, trigger).await {
+            return refusal;
+        }
+        let Ok(_outstanding) = self.outstanding.try_acquire() else {
+            self.rejected(Rejected::Outstanding);
+            return empty(StatusCode::TOO_MANY_REQUESTS);
+        };
+        let body = match self.read_body(body).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        let typed = routed.template.typed(&routed.values);
+        let occasion = occasion(&parts, body, &routed.values.texts, typed, &function);
+        let _concurrent = match &self.concurrent {
+            Some(limit) => limit.acquire().await.ok(),
+            None => None,
+        };
+        self.call(&running, function, occasion, &parts).await
+    }
+
+    /// Calls the function in a task of its own: a client that goes away does not stop it half-way.
+    async fn call(
+        &self,
+        running: &RunningApp,
+        function: Arc<Function>,
+        occasion: Occasion,
+        parts: &Parts,
+    ) -> Response<Body> {
+        let invoker = running.invoker.clone();
+        let name = function.name().to_owned();
+        let held = invoker.running.hold();
+        let call = tokio::spawn(async move {
+            let result = invoker.invoke(&function, occasion).await;
+            drop(held);
+            result
+        });
+        match call.await {
+            Ok(Ok(returned)) => match response::from_worker(returned.http, &parts.headers) {
+                Ok(response) => response,
+                Err(problem) => {
+                    let text = format!("The response of Functions.{name} cannot be sent: {problem}");
+                    self.logs.function(Level::Error, &name, None, text);
+                    empty(StatusCode::INTERNAL_SERVER_ERROR)
+                }
+            },
+            Ok(Err(InvocationError::Worker { cause: InvokeError::TooLarge { .. } })) => {
+                empty(StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            Ok(Err(
+                error @ InvocationError::Worker {
+                    cause: InvokeError::NoWorker { .. } | InvokeError::Draining,
+                },
+            )) => text(StatusCode::SERVICE_UNAVAILABLE, &error.chain()),
+            // Details are in the log only: the real host answers an unhandled exception with an empty body.
+            Ok(Err(_)) | Err(_) => empty(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    async fn refuse(
+        &self,
+        parts: &Parts,
+        function: &Function,
+        trigger: &HttpTrigger,
+    ) -> Option<Response<Body>> {
+        let presented = presented_key(parts);
+        if function.declaration.is_disabled && !self.is_admin(presented.as_deref()).await {
+            return Some(empty(StatusCode::NOT_FOUND));
+        }
+        if !self.is_auth_enforced || trigger.auth_level == AuthLevel::Anonymous {
+            return None;
+        }
+        let allowed = self.keys.allows(presented.as_deref(), trigger.auth_level, function.name()).await;
+        match allowed {
+            Ok(true) => None,
+            Ok(false) => {
+                self.rejected(Rejected::Unauthorized);
+                Some(empty(StatusCode::UNAUTHORIZED))
+            }
+            Err(error) => {
+                tracing::error!(error = crate::error::chain(&error), "keys cannot be read");
+                Some(empty(StatusCode::INTERNAL_SERVER_ERROR))
+            }
+        }
+    }
+
+    /// Whether the caller may administer: with the master key where keys are enforced, everybody otherwise.
+    async fn is_admin(&self, presented: Option<&str>) -> bool {
+        if !self.is_auth_enforced {
+            return true;
+        }
+        match self.keys.is_master(presented).await {
+            Ok(is_master) => is_master,
+            Err(error) => {
+                tracing::error!(error = crate::error::chain(&error), "keys cannot be read");
+                false
+            }
+        }
+    }
+
+    async fn read_body(&self, mut body: Body) -> Result<Bytes, Response<Body>> {
+        // A declared length that is too large is refused before anything is read.
+        if body.size_hint().lower() > self.body_bytes_max as u64 {
+            self.rejected(Rejected::BodyTooLarge);
+            return Err(empty(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        let mut read = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            // The client broke off or broke the framing; nobody is likely to see this answer.
+            let frame = frame.map_err(|_| empty(StatusCode::BAD_REQUEST))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if read.len() + data.len() > self.body_bytes_max {
+                self.rejected(Rejected::BodyTooLarge);
+                return Err(empty(StatusCode::PAYLOAD_TOO_LARGE));
+            }
+            if read.is_empty() && body.is_end_stream() {
+                return Ok(data);
+            }
+            read.extend_from_slice(&data);
+        }
+        Ok(read.freeze())
+    }
+
+    /// Waits for the app to start; the error is for the client.
+    async fn running(&self) -> Result<Arc<RunningApp>, String> {
+        let mut phase = self.phase.clone();
+        let decided = phase.wait_for(|phase| !matches!(phase, Phase::Starting));
+        match tokio::time::timeout(self.start_wait, decided).await {
+            Ok(Ok(phase)) => match &*phase {
+                Phase::Running(running) => Ok(Arc::clone(running)),
+                Phase::Failed(why) => Err(format!("The function app did not start: {why}\n")),
+                Phase::Starting => Err("The function app is starting.\n".to_owned()),
+            },
+            Ok(Err(_)) => Err("The function app has been stopped.\n".to_owned()),
+            Err(_) => Err(format!("The function app did not start within {:?}.\n", self.start_wait)),
+        }
+    }
+
+    /// An app whose route prefix is empty may serve `/` itself.
+    fn has_root_route(&self) -> bool {
+        let Phase::Running(running) = &*self.phase.borrow() else { return false };
+        running.routes.find(&Method::GET, "/").is_some_and(|routed| !routed.target.declaration.is_disabled)
+    }
+
+    fn rejected(&self, reason: Rejected) {
+        self.metrics.http_rejected.get_or_create(&RejectedLabel { reason }).inc();
+    }
+}
+
+fn occasion(
+    parts: &Parts,
+    body: Bytes,
+    route_values: &[(String, String)],
+    typed: serde_json::Map<String, serde_json::Value>,
+    function: &Function,
+) -> Occasion {
+    let needs_body_data = !function.inputs.iter().all(|(binding, _)| binding.properties.is_constant())
+        || !function.outputs.iter().all(|(binding, _)| binding.properties.is_constant());
+    let url = request::absolute_url(parts);
+    let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let (metadata, binding_data) = request::binding_data(parts, &body, typed, needs_body_data);
+    Occasion {
+        origin: request::origin(&url),
+        data: request::to_worker(parts, &url, body, route_values).into(),
+        metadata,
+        binding_data,
+        reason: "This function was programmatically called via the host APIs.".to_owned(),
+        parent: traceparent.and_then(TraceContext::parse),
+        ..Occasion::default()
+    }
+}
+
+/// Headers by which the platform vouches for a caller never enter from outside (invariant 12).
+fn strip_vouching(headers: &mut HeaderMap) {
+    let forged: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str();
+            name.starts_with("x-ms-client-principal") || name.starts_with("x-ms-token-")
+        })
+        .cloned()
+        .collect();
+    for name in forged {
+        headers.remove(&name);
+    }
+}
+
+/// The key that a caller shows: the header counts before the query.
+fn presented_key(parts: &Parts) -> Option<String> {
+    let header = parts.headers.get("x-functions-key").and_then(|value| value.to_str().ok());
+    header.map(str::to_owned).or_else(|| {
+        let pairs = request::query_pairs(parts.uri.query().unwrap_or_default());
+        pairs.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("code")).map(|(_, value)| value)
+    })
+}
+
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    respond(status, None, Bytes::new())
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Body> {
+    respond(status, Some("text/plain; charset=utf-8"), Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    respond(status, Some("application/json; charset=utf-8"), value.to_string().into())
+}
+
+fn respond(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(full(body));
+    *response.status_mut() = status;
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    response
+}
+
+fn full(body: Bytes) -> Body {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}

@@ -1,0 +1,17 @@
+//! What `GET /` shows: tools poll it to see whether the host is up.
+
+use http::{Response, StatusCode};
+
+use super::{empty, respond};
+use crate::service::Body;
+
+const PAGE: &str = "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Chappe</title></head>\n<body>\n\
+    <h1>Your function app is up and running</h1>\n<p>Its functions answer under their own addresses.</p>\n</body>\n</html>\n";
+
+/// 200 with a page, or 204 where the app's settings switch the page off.
+pub(super) fn page(is_disabled: bool) -> Response<Body> {
+    if is_disabled {
+        return empty(StatusCode::NO_CONTENT);
+    }
+    respond(StatusCode::OK, Some("text/html; charset=utf-8"), bytes::Bytes::from_static(PAGE.as_bytes()))
+}

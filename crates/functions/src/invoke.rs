@@ -1,0 +1,321 @@
+//! One invocation: inputs are read, the worker is called, outputs are written; with its span, its log lines, its metrics.
+
+mod observe;
+mod repeat;
+mod running;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::Uri;
+use serde_json::{Map, Value as Json};
+use trace::{TraceContext, Tracer};
+use worker_protocol::{
+    FunctionId, InvocationId, InvocationRequest, InvocationResponse, ParameterBinding, RetryContext,
+    StatusResult, TypedData,
+};
+
+use crate::contract::{BindingError, Call, Reader, Sink};
+use crate::expression::{ResolveError, Surroundings};
+use crate::from_protocol::items;
+use crate::function::{Binding, Declaration};
+use crate::log::{Level, Logs};
+use crate::metrics::{FunctionLabel, InvocationLabels, Metrics, Outcome};
+use crate::to_protocol::typed_data;
+use crate::worker::InvokeError;
+use crate::workers::Workers;
+pub(crate) use observe::WorkerLog;
+pub(crate) use running::Running;
+
+/// A function that can be called: its declaration with its bindings' readers and sinks.
+pub(crate) struct Function {
+    pub(crate) declaration: Declaration,
+    pub(crate) inputs: Vec<(Binding, Arc<dyn Reader>)>,
+    pub(crate) outputs: Vec<(Binding, Arc<dyn Sink>)>,
+}
+
+/// What a trigger gives for one invocation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Occasion {
+    /// The trigger's value.
+    pub(crate) data: TypedData,
+    /// What the worker learns beside it.
+    pub(crate) metadata: BTreeMap<String, TypedData>,
+    /// What expressions are resolved from.
+    pub(crate) binding_data: Map<String, Json>,
+    /// For the `Executing` line.
+    pub(crate) reason: String,
+    /// Where an HTTP client reached us.
+    pub(crate) origin: Option<Uri>,
+    /// The span that led here.
+    pub(crate) parent: Option<TraceContext>,
+    /// Further spans that led here.
+    pub(crate) links: Vec<TraceContext>,
+    /// Which retry this is.
+    pub(crate) retry: Option<RetryContext>,
+}
+
+/// What a function gave, besides what went to its sinks.
+#[derive(Debug, Default)]
+pub(crate) struct Returned {
+    /// The value of the `http` output, or else the returned value.
+    pub(crate) http: TypedData,
+}
+
+/// Why an invocation failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvocationError {
+    /// An expression had no value.
+    #[error("binding '{binding}'")]
+    Expression {
+        binding: String,
+        #[source]
+        cause: ResolveError,
+    },
+    /// An input could not be read.
+    #[error("read input '{binding}'")]
+    Input {
+        binding: String,
+        #[source]
+        cause: BindingError,
+    },
+    /// The function failed; its own message and stack.
+    #[error("{}", describe(result))]
+    Function {
+        /// What the worker said.
+        result: Box<StatusResult>,
+    },
+    /// There is no answer.
+    #[error("{cause}")]
+    Worker {
+        /// Why not. Shown in full above, so it is no `source`.
+        cause: InvokeError,
+    },
+    /// An output could not be written; the function itself had ended well.
+    #[error("write output '{binding}'")]
+    Output {
+        binding: String,
+        #[source]
+        cause: BindingError,
+    },
+}
+
+/// Calls functions; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Invoker {
+    pub(crate) workers: Arc<dyn Workers>,
+    pub(crate) running: Running,
+    pub(crate) logs: Logs,
+    pub(crate) tracer: Tracer,
+    pub(crate) metrics: Metrics,
+    /// Longest run of a function.
+    pub(crate) limit: Option<Duration>,
+}
+
+impl Function {
+    pub(crate) fn name(&self) -> &str {
+        &self.declaration.metadata.name
+    }
+
+    pub(crate) fn id(&self) -> &FunctionId {
+        &self.declaration.metadata.function_id
+    }
+}
+
+impl InvocationError {
+    /// Whether the worker never finished the call: nobody knows what it did, so a batch must be handed out again.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        matches!(
+            self,
+            Self::Worker {
+                cause: InvokeError::WorkerGone { .. } | InvokeError::NoWorker { .. } | InvokeError::Draining
+            }
+        )
+    }
+
+    /// The message with all its causes.
+    pub(crate) fn chain(&self) -> String {
+        crate::error::chain(self)
+    }
+}
+
+fn describe(result: &StatusResult) -> String {
+    let stack = result.exception.as_ref().map_or("", |exception| exception.stack_trace.as_str()).trim_end();
+    let message = result.message();
+    // Stacks of JavaScript begin with the message, those of others do not have it.
+    match stack {
+        "" => message.to_owned(),
+        stack if stack.contains(message) => stack.to_owned(),
+        stack => format!("{message}\n{stack}"),
+    }
+}
+
+impl Invoker {
+    /// Runs one invocation to its end. Must not be dropped half-way: callers that may go away spawn it.
+    pub(crate) async fn invoke(
+        &self,
+        function: &Function,
+        occasion: Occasion,
+    ) -> Result<Returned, InvocationError> {
+        let name = function.name();
+        let id = uuid::Uuid::new_v4().to_string();
+        let _running = self.running.enter(&id, name);
+        let mut span = self.tracer.start("function", occasion.parent);
+        span.set("function", name);
+        span.set("invocation", id.as_str());
+        for link in &occasion.links {
+            span.link(*link);
+        }
+        let started = Instant::now();
+        let reason = &occasion.reason;
+        self.logs.function(
+            Level::Info,
+            name,
+            Some(&id),
+            format!("Executing 'Functions.{name}' (Reason='{reason}', Id={id})"),
+        );
+        let result = self.run(function, occasion, &id, span.context()).await;
+        let took = started.elapsed();
+        let (word, outcome) = match &result {
+            Ok(_) => ("Succeeded", Outcome::Succeeded),
+            Err(_) => ("Failed", Outcome::Failed),
+        };
+        let level = if result.is_ok() { Level::Info } else { Level::Error };
+        self.logs.function(
+            level,
+            name,
+            Some(&id),
+            format!("Executed 'Functions.{name}' ({word}, Id={id}, Duration={}ms)", took.as_millis()),
+        );
+        if let Err(error) = &result {
+            let chain = error.chain();
+            span.fail(chain.lines().next().unwrap_or_default());
+            self.logs.function(
+                Level::Error,
+                name,
+                Some(&id),
+                format!("Exception while executing function: Functions.{name}. {chain}"),
+            );
+        }
+        let label = FunctionLabel { function: name.to_owned() };
+        self.metrics.invocation_seconds.get_or_create(&label).observe(took.as_secs_f64());
+        let labels = InvocationLabels { function: name.to_owned(), result: outcome };
+        self.metrics.invocations.get_or_create(&labels).inc();
+        result
+    }
+
+    async fn run(
+        &self,
+        function: &Function,
+        occasion: Occasion,
+        id: &str,
+        trace: TraceContext,
+    ) -> Result<Returned, InvocationError> {
+        let scope = Scope {
+            id,
+            data: &occasion.binding_data,
+            origin: occasion.origin.as_ref(),
+            trace,
+            surroundings: Surroundings {
+                function: function.name(),
+                now: SystemTime::now(),
+                guid: uuid::Uuid::new_v4,
+            },
+        };
+        let mut input_data = Vec::with_capacity(1 + function.inputs.len());
+        let trigger_name = function.declaration.trigger_spec.spec.name.clone();
+        input_data.push(ParameterBinding { name: trigger_name, data: occasion.data });
+        for (binding, reader) in &function.inputs {
+            input_data.push(scope.read(binding, reader.as_ref()).await?);
+        }
+        let request = InvocationRequest {
+            invocation_id: InvocationId::new(id),
+            function_id: function.id().clone(),
+            input_data,
+            trigger_metadata: occasion.metadata,
+            trace_context: worker_protocol::TraceContext {
+                trace_parent: trace.to_traceparent(),
+                ..worker_protocol::TraceContext::default()
+            },
+            retry_context: occasion.retry,
+        };
+        let answer = self.workers.invoke(request, self.limit).await;
+        let response = answer.map_err(|cause| InvocationError::Worker { cause })?;
+        if !response.result.is_success() {
+            return Err(InvocationError::Function { result: Box::new(response.result) });
+        }
+        scope.write(function, response).await
+    }
+}
+
+/// What all bindings of one invocation share.
+struct Scope<'a> {
+    id: &'a str,
+    data: &'a Map<String, Json>,
+    origin: Option<&'a Uri>,
+    trace: TraceContext,
+    surroundings: Surroundings<'a>,
+}
+
+impl Scope<'_> {
+    async fn read(
+        &self,
+        binding: &Binding,
+        reader: &dyn Reader,
+    ) -> Result<ParameterBinding, InvocationError> {
+        let properties = self.resolve(binding)?;
+        let value = reader.read(&self.call(&properties)).await;
+        let name = binding.spec.name.clone();
+        match value {
+            Ok(value) => Ok(ParameterBinding { name, data: typed_data(value, binding.data_type) }),
+            Err(cause) => Err(InvocationError::Input { binding: name, cause }),
+        }
+    }
+
+    /// Writes each output's value; the function is done only when all of them are accepted.
+    async fn write(
+        &self,
+        function: &Function,
+        response: InvocationResponse,
+    ) -> Result<Returned, InvocationError> {
+        let mut values: BTreeMap<String, TypedData> = BTreeMap::new();
+        for output in response.output_data {
+            values.insert(output.name, output.data);
+        }
+        if let Some(value) = response.return_value {
+            values.insert("$return".to_owned(), value);
+        }
+        for (binding, sink) in &function.outputs {
+            let name = &binding.spec.name;
+            let items = values.remove(name).map(items).unwrap_or_default();
+            if items.is_empty() {
+                continue;
+            }
+            let properties = self.resolve(binding)?;
+            let written = sink.write(&self.call(&properties), items).await;
+            written.map_err(|cause| InvocationError::Output { binding: name.clone(), cause })?;
+        }
+        let Some(http_output) = &function.declaration.http_output else { return Ok(Returned::default()) };
+        // Both forms occur: node and python v2 return the response, older models set the output by its name.
+        let http = [values.remove("$return"), values.remove(http_output)];
+        let http = http.into_iter().flatten().find(|value| !value.is_null());
+        Ok(Returned { http: http.unwrap_or_default() })
+    }
+
+    fn resolve<'p>(&self, binding: &'p Binding) -> Result<Cow<'p, Map<String, Json>>, InvocationError> {
+        let resolved = binding.properties.resolve(self.data, &self.surroundings);
+        resolved.map_err(|cause| InvocationError::Expression { binding: binding.spec.name.clone(), cause })
+    }
+
+    fn call<'c>(&'c self, properties: &'c Map<String, Json>) -> Call<'c> {
+        Call {
+            invocation_id: self.id,
+            properties,
+            binding_data: self.data,
+            origin: self.origin,
+            trace: self.trace,
+        }
+    }
+}

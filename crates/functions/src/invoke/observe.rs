@@ -1,0 +1,81 @@
+//! Turns what workers say into lines of the app's log.
+
+use worker_protocol::{LogCategory, RpcLog};
+
+use super::Running;
+use crate::log::{Level, Logs};
+use crate::metrics::{Metrics, WorkerChange, WorkerLabel};
+use crate::worker::{Observer, WorkerEvent, WorkerLine};
+
+/// Listens to the workers of an app.
+#[derive(Debug)]
+pub(crate) struct WorkerLog {
+    pub(crate) logs: Logs,
+    pub(crate) running: Running,
+    pub(crate) metrics: Metrics,
+}
+
+impl Observer for WorkerLog {
+    fn log(&self, record: &RpcLog) {
+        let id = record.invocation_id.as_ref().map(worker_protocol::InvocationId::as_str);
+        let id = id.filter(|id| !id.is_empty());
+        let function = id.and_then(|id| self.running.function(id));
+        let mut text = record.message.clone();
+        if let Some(exception) = &record.exception
+            && !text.contains(&exception.message)
+        {
+            text = format!("{text}\n{}\n{}", exception.message, exception.stack_trace);
+        }
+        let level = Level::from_protocol(record.level);
+        match record.log_category {
+            LogCategory::User => self.logs.user(level, function.as_deref(), id, text),
+            // What the worker says about itself helps its authors; users see only what is wrong.
+            LogCategory::System if level < Level::Warn => tracing::debug!(worker = text, "worker says"),
+            LogCategory::System => self.logs.host(level, text),
+            LogCategory::CustomMetric => tracing::debug!(metric = text, "custom metric of a function"),
+        }
+    }
+
+    fn line(&self, line: WorkerLine<'_>) {
+        if line.is_system {
+            tracing::debug!(worker = line.text, pid = line.pid, "worker prints");
+            return;
+        }
+        // The level of a printed line is guessed from its words, as the real host does for standard error.
+        let lower = line.text.to_ascii_lowercase();
+        let level = match line.is_error {
+            true if lower.contains("warn") => Level::Warn,
+            true if lower.contains("error") || lower.contains("exception") => Level::Error,
+            _ => Level::Info,
+        };
+        self.logs.user(level, None, None, line.text.to_owned());
+    }
+
+    fn event(&self, event: &WorkerEvent) {
+        let (change, level, text) = match event {
+            WorkerEvent::Started { pid, took, is_restart } => {
+                tracing::debug!(pid, took_ms = took.as_millis(), is_restart, "worker is ready");
+                let change = if *is_restart { WorkerChange::Restarted } else { WorkerChange::Started };
+                (change, Level::Info, "Worker process started and initialized.".to_owned())
+            }
+            WorkerEvent::Exited { pid, status, was_asked } => {
+                let how =
+                    status.map_or_else(|| "in an unknown way".to_owned(), |status| format!("with {status}"));
+                if *was_asked {
+                    (WorkerChange::Exited, Level::Debug, format!("Worker process {pid} ended {how}."))
+                } else {
+                    let text = format!("Worker process {pid} ended {how}; another one is being started.");
+                    (WorkerChange::Exited, Level::Error, text)
+                }
+            }
+            WorkerEvent::StartFailed { reason, failures, retry_in } => {
+                let text = format!(
+                    "Worker process could not be started ({failures} in a row): {reason}. Next try in {retry_in:?}."
+                );
+                (WorkerChange::StartFailed, Level::Error, text)
+            }
+        };
+        self.metrics.worker_starts.get_or_create(&WorkerLabel { event: change }).inc();
+        self.logs.host(level, text);
+    }
+}

@@ -1,0 +1,266 @@
+//! Keys of the app: who may call functions and who may administer. Drawn on first use and kept in the `Registry`.
+//!
+//! A function accepts its own keys, the host's function keys and the master key; administration only the master key.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use state::{Durability, Expect, Instance, Key, Registry, RegistryError};
+
+use crate::function::AuthLevel;
+
+/// The keys of one app; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    registry: Arc<dyn Registry>,
+    instance: Instance,
+}
+
+/// A key with its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NamedKey {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+/// Keys of the host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HostKeys {
+    pub(crate) master_key: String,
+    pub(crate) function_keys: Vec<NamedKey>,
+    pub(crate) system_keys: Vec<NamedKey>,
+}
+
+/// Keys of one function.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FunctionKeys {
+    pub(crate) keys: Vec<NamedKey>,
+}
+
+/// Whose keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyScope<'a> {
+    /// The host's keys for all functions.
+    HostFunctions,
+    /// The host's keys for extensions.
+    System,
+    /// One function's.
+    Function(&'a str),
+}
+
+/// Why keys cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadKeysError {
+    #[error("read keys of the app")]
+    Registry(#[from] RegistryError),
+    #[error("the stored keys at {key} are malformed; remove them to let new ones be drawn")]
+    Malformed {
+        key: String,
+        #[source]
+        cause: serde_json::Error,
+    },
+    #[error("keys were changed by others too often at the same time")]
+    Contended,
+}
+
+/// What to do with a set of keys.
+#[derive(Clone, Debug)]
+enum Change {
+    Set(NamedKey),
+    Remove(String),
+    Master(String),
+}
+
+/// What is stored under one key of the registry.
+trait Ring: Serialize + DeserializeOwned + Send + Sync {
+    /// The keys that an app begins with.
+    fn draw() -> Self;
+
+    /// Applies a change; tells whether there was something to change.
+    fn apply(&mut self, scope: KeyScope<'_>, change: &Change) -> bool;
+}
+
+const HOST_PATH: &str = "keys/host";
+
+/// Tries of a compare-and-set before giving up.
+const TRIES_MAX: usize = 16;
+
+impl Keys {
+    pub(crate) fn new(registry: Arc<dyn Registry>, instance: Instance) -> Self {
+        Self { registry, instance }
+    }
+
+    /// Whether a caller that shows `presented` may call a function of this level.
+    pub(crate) async fn allows(
+        &self,
+        presented: Option<&str>,
+        level: AuthLevel,
+        function: &str,
+    ) -> Result<bool, ReadKeysError> {
+        let Some(presented) = presented else { return Ok(level == AuthLevel::Anonymous) };
+        let host = self.host().await?;
+        if is_equal(presented, &host.master_key) {
+            return Ok(true);
+        }
+        if level == AuthLevel::Admin {
+            return Ok(false);
+        }
+        let own = self.function(function).await?;
+        Ok(host.function_keys.iter().chain(&own.keys).any(|key| is_equal(presented, &key.value)))
+    }
+
+    /// Whether this is the master key.
+    pub(crate) async fn is_master(&self, presented: Option<&str>) -> Result<bool, ReadKeysError> {
+        let Some(presented) = presented else { return Ok(false) };
+        Ok(is_equal(presented, &self.host().await?.master_key))
+    }
+
+    /// The host's keys.
+    pub(crate) async fn host(&self) -> Result<HostKeys, ReadKeysError> {
+        Ok(self.update(HOST_PATH, None).await?.0)
+    }
+
+    /// A function's keys.
+    pub(crate) async fn function(&self, function: &str) -> Result<FunctionKeys, ReadKeysError> {
+        Ok(self.update(&function_path(function), None).await?.0)
+    }
+
+    /// Sets a key, to a new random value unless one is given; gives the value.
+    pub(crate) async fn set(
+        &self,
+        scope: KeyScope<'_>,
+        name: &str,
+        value: Option<String>,
+    ) -> Result<NamedKey, ReadKeysError> {
+        let key = NamedKey { name: name.to_owned(), value: value.unwrap_or_else(draw_key) };
+        self.change(scope, &Change::Set(key.clone())).await?;
+        Ok(key)
+    }
+
+    /// Sets the master key, to a new random value unless one is given; gives the value.
+    pub(crate) async fn set_master(&self, value: Option<String>) -> Result<NamedKey, ReadKeysError> {
+        let key = NamedKey { name: "_master".to_owned(), value: value.unwrap_or_else(draw_key) };
+        let change = (KeyScope::HostFunctions, Change::Master(key.value.clone()));
+        self.update::<HostKeys>(HOST_PATH, Some(&change)).await?;
+        Ok(key)
+    }
+
+    /// Removes a key; `false` if there is none of that name.
+    pub(crate) async fn remove(&self, scope: KeyScope<'_>, name: &str) -> Result<bool, ReadKeysError> {
+        self.change(scope, &Change::Remove(name.to_owned())).await
+    }
+
+    async fn change(&self, scope: KeyScope<'_>, change: &Change) -> Result<bool, ReadKeysError> {
+        let change = (scope, change.clone());
+        match scope {
+            KeyScope::HostFunctions | KeyScope::System => {
+                Ok(self.update::<HostKeys>(HOST_PATH, Some(&change)).await?.1)
+            }
+            KeyScope::Function(function) => {
+                Ok(self.update::<FunctionKeys>(&function_path(function), Some(&change)).await?.1)
+            }
+        }
+    }
+
+    /// Reads what is stored, draws it if it is not there, and applies the change; tells whether the change changed anything.
+    /// Several hosts may do this at once: compare-and-set lets one win and the others read its result.
+    async fn update<T: Ring>(
+        &self,
+        path: &str,
+        change: Option<&(KeyScope<'_>, Change)>,
+    ) -> Result<(T, bool), ReadKeysError> {
+        let key = Key::new(path).expect("function names have no control characters and at most 128 bytes");
+        for _ in 0..TRIES_MAX {
+            let found = self.registry.get(&self.instance, &key).await?;
+            let (mut value, expect) = match &found {
+                Some(entry) => {
+                    let value: T = serde_json::from_slice(&entry.value)
+                        .map_err(|cause| ReadKeysError::Malformed { key: path.to_owned(), cause })?;
+                    (value, Expect::At(entry.version))
+                }
+                None => (T::draw(), Expect::Absent),
+            };
+            let is_changed = change.is_some_and(|(scope, change)| value.apply(*scope, change));
+            if !is_changed && found.is_some() {
+                return Ok((value, false));
+            }
+            let bytes = serde_json::to_vec(&value).expect("keys are plain texts");
+            let put = self
+                .registry
+                .put(&self.instance, &key, bytes.into(), expect, Durability::Durable, None)
+                .await;
+            match put {
+                Ok(_) => return Ok((value, is_changed)),
+                Err(RegistryError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ReadKeysError::Contended)
+    }
+}
+
+impl Ring for HostKeys {
+    fn draw() -> Self {
+        let default = NamedKey { name: "default".to_owned(), value: draw_key() };
+        Self { master_key: draw_key(), function_keys: vec![default], system_keys: Vec::new() }
+    }
+
+    fn apply(&mut self, scope: KeyScope<'_>, change: &Change) -> bool {
+        match (change, scope) {
+            (Change::Master(value), _) => {
+                self.master_key.clone_from(value);
+                true
+            }
+            (change, KeyScope::System) => apply(&mut self.system_keys, change),
+            (change, _) => apply(&mut self.function_keys, change),
+        }
+    }
+}
+
+impl Ring for FunctionKeys {
+    fn draw() -> Self {
+        Self { keys: vec![NamedKey { name: "default".to_owned(), value: draw_key() }] }
+    }
+
+    fn apply(&mut self, _: KeyScope<'_>, change: &Change) -> bool {
+        apply(&mut self.keys, change)
+    }
+}
+
+fn apply(keys: &mut Vec<NamedKey>, change: &Change) -> bool {
+    let count = keys.len();
+    match change {
+        Change::Set(key) => {
+            keys.retain(|existing| !existing.name.eq_ignore_ascii_case(&key.name));
+            keys.push(key.clone());
+            true
+        }
+        Change::Remove(name) => {
+            keys.retain(|existing| !existing.name.eq_ignore_ascii_case(name));
+            keys.len() < count
+        }
+        Change::Master(_) => false,
+    }
+}
+
+fn function_path(function: &str) -> String {
+    format!("keys/functions/{}", function.to_ascii_lowercase())
+}
+
+/// 40 random bytes, as the real host draws them.
+fn draw_key() -> String {
+    let mut bytes = [0; 40];
+    SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
+    URL_SAFE.encode(bytes)
+}
+
+/// Compares digests, so that the time taken says nothing about how much of a key was right.
+fn is_equal(presented: &str, key: &str) -> bool {
+    let digest = |text: &str| ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest(presented).as_ref() == digest(key).as_ref()
+}

@@ -1,0 +1,146 @@
+//! Triggers that connectors serve: one task for each function opens the source and hands batch after batch to it.
+//!
+//! A failed function does not stop the feed, as with the real `cosmosDBTrigger`: after its retries the batch is completed.
+//! A batch whose worker died is given back and comes again; nothing is skipped.
+
+mod occasion;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::app::Settings;
+use crate::contract::{Batch, BindingError, Connector, Source};
+use crate::error::chain;
+use crate::invoke::{Function, Invoker};
+use crate::log::Level;
+use crate::metrics::{BatchEnd, BatchLabels, FunctionLabel};
+use crate::stop::Stop;
+
+/// Feeds one function from one source.
+pub(crate) struct Listener {
+    pub(crate) function: Arc<Function>,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) settings: Settings,
+    pub(crate) invoker: Invoker,
+    /// Pause after the first failure of the source; doubles.
+    pub(crate) retry_min: Duration,
+    /// Longest pause.
+    pub(crate) retry_max: Duration,
+    /// How often the lag is asked for.
+    pub(crate) lag_every: Duration,
+}
+
+/// Why a source is no longer served.
+enum Ended {
+    /// The host stops.
+    Stopped,
+    /// The source failed; it must be opened again.
+    Failed(BindingError),
+}
+
+impl Listener {
+    /// Runs until `stop`.
+    pub(crate) async fn run(self, mut stop: Stop) {
+        let name = self.function.name().to_owned();
+        let mut pause = self.retry_min;
+        let mut reported: Option<String> = None;
+        loop {
+            let spec = &self.function.declaration.trigger_spec.spec;
+            let opened = tokio::select! {
+                opened = self.connector.source(spec, &self.settings) => opened,
+                () = stop.stopped() => return,
+            };
+            let ended = match opened {
+                Ok(source) => self.serve(source, &mut stop, &mut pause, &mut reported).await,
+                Err(error) => Ended::Failed(error),
+            };
+            let Ended::Failed(error) = ended else { return };
+            self.invoker.metrics.source_errors.get_or_create(&self.label()).inc();
+            // Once for each change of state: a system that is down for an hour must not fill the log.
+            let text = chain(&error);
+            if reported.as_ref() != Some(&text) {
+                let line =
+                    format!("The listener for function 'Functions.{name}' failed: {text}. Trying again.");
+                self.invoker.logs.function(Level::Error, &name, None, line);
+                reported = Some(text);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.stopped() => return,
+            }
+            pause = (pause * 2).min(self.retry_max);
+        }
+    }
+
+    async fn serve(
+        &self,
+        mut source: Box<dyn Source>,
+        stop: &mut Stop,
+        pause: &mut Duration,
+        reported: &mut Option<String>,
+    ) -> Ended {
+        let mut lag_ticks = tokio::time::interval_at(Instant::now() + self.lag_every, self.lag_every);
+        lag_ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let ended = loop {
+            let batch = tokio::select! {
+                biased;
+                () = stop.stopped() => break Ended::Stopped,
+                // `next` is cancel-safe: what it would have given, it gives when it is called again.
+                _ = lag_ticks.tick() => match source.lag().await {
+                    Ok(lag) => {
+                        let items = i64::try_from(lag.items).unwrap_or(i64::MAX);
+                        self.invoker.metrics.source_lag.get_or_create(&self.label()).set(items);
+                        continue;
+                    }
+                    Err(error) => break Ended::Failed(error),
+                },
+                batch = source.next() => batch,
+            };
+            let served = match batch {
+                Ok(batch) => self.batch(source.as_mut(), batch, stop).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = served {
+                break Ended::Failed(error);
+            }
+            *pause = self.retry_min;
+            if reported.take().is_some() {
+                let name = self.function.name();
+                let line = format!("The listener for function 'Functions.{name}' works again.");
+                self.invoker.logs.function(Level::Info, name, None, line);
+            }
+        };
+        source.close().await;
+        ended
+    }
+
+    async fn batch(
+        &self,
+        source: &mut dyn Source,
+        batch: Batch,
+        stop: &mut Stop,
+    ) -> Result<(), BindingError> {
+        let spec = &self.function.declaration.trigger_spec;
+        let (occasion, feed) = occasion::of_batch(&batch, spec, &self.invoker.tracer);
+        drop(feed);
+        let result = self.invoker.invoke_with_retry(&self.function, occasion, stop).await;
+        // A stop between two tries leaves the retries to the next owner.
+        let is_cut_short = result.is_err() && self.function.declaration.retry.is_some() && stop.is_stopped();
+        let ended = match &result {
+            Err(error) if error.is_interrupted() || is_cut_short => BatchEnd::Abandoned,
+            _ => BatchEnd::Completed,
+        };
+        let labels = BatchLabels { function: self.function.name().to_owned(), ended };
+        self.invoker.metrics.source_batches.get_or_create(&labels).inc();
+        match ended {
+            BatchEnd::Completed => source.complete(&batch).await,
+            BatchEnd::Abandoned => source.abandon(batch).await,
+        }
+    }
+
+    fn label(&self) -> FunctionLabel {
+        FunctionLabel { function: self.function.name().to_owned() }
+    }
+}

@@ -1,0 +1,273 @@
+//! Log lines of the app: which are kept ([`LogLevels`]), and where they go ([`Logs`]): to `tracing`, to a bounded tail in
+//! memory, and to whoever listens now.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
+use tokio::sync::broadcast;
+use worker_protocol::LogLevel;
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Its number, from 1, rising by one from line to line.
+    pub number: u64,
+    /// When it was written.
+    pub at: SystemTime,
+    /// How serious it is.
+    pub level: Level,
+    /// The function it belongs to.
+    pub function: Option<String>,
+    /// The invocation it belongs to.
+    pub invocation_id: Option<String>,
+    /// Whether the function's author wrote it, not the host.
+    pub from_user: bool,
+    /// The text; may have several lines.
+    pub text: String,
+}
+
+/// How serious a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Finest.
+    Trace,
+    /// For developers.
+    Debug,
+    /// Normal.
+    Info,
+    /// Unusual.
+    Warn,
+    /// An operation failed.
+    Error,
+}
+
+/// The app's log; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    tail: Mutex<Tail>,
+    live: broadcast::Sender<LogLine>,
+    levels: Mutex<Arc<LogLevels>>,
+    lines_max: usize,
+    text_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Tail {
+    lines: VecDeque<LogLine>,
+    number_last: u64,
+}
+
+/// `logging.logLevel` of `host.json`: the lowest level that each category keeps. The longest matching category wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogLevels {
+    /// Category and level; `None` = nothing is kept. Longest category first.
+    rules: Vec<(String, Option<Level>)>,
+    default: Option<Option<Level>>,
+}
+
+impl Logs {
+    /// A log that remembers the newest `lines_max` lines, each cut to `text_bytes_max` bytes.
+    pub(crate) fn new(lines_max: usize, text_bytes_max: usize) -> Self {
+        let (live, _) = broadcast::channel(lines_max.clamp(1, 1024));
+        let shared = Shared {
+            tail: Mutex::default(),
+            live,
+            levels: Mutex::default(),
+            lines_max: lines_max.max(1),
+            text_bytes_max,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The remembered lines with a number above `after`, oldest first.
+    pub fn tail(&self, after: u64) -> Vec<LogLine> {
+        let tail = self.shared.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.lines.iter().filter(|line| line.number > after).cloned().collect()
+    }
+
+    /// Lines from now on. A listener that is too slow misses lines and is told how many.
+    pub fn subscribe(&self) -> broadcast::Receiver<LogLine> {
+        self.shared.live.subscribe()
+    }
+
+    pub(crate) fn set_levels(&self, levels: LogLevels) {
+        *self.shared.levels.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(levels);
+    }
+
+    /// Writes a line about the host itself.
+    pub(crate) fn host(&self, level: Level, text: impl Into<String>) {
+        self.write(level, "Host", None, None, false, text.into());
+    }
+
+    /// Writes a line of the host about a function.
+    pub(crate) fn function(&self, level: Level, function: &str, id: Option<&str>, text: impl Into<String>) {
+        self.write(level, &format!("Function.{function}"), Some(function), id, false, text.into());
+    }
+
+    /// Writes a line of the function's author.
+    pub(crate) fn user(&self, level: Level, function: Option<&str>, id: Option<&str>, text: String) {
+        let category = function.map_or_else(|| "Function".to_owned(), |name| format!("Function.{name}.User"));
+        self.write(level, &category, function, id, true, text);
+    }
+
+    fn write(
+        &self,
+        level: Level,
+        category: &str,
+        function: Option<&str>,
+        id: Option<&str>,
+        from_user: bool,
+        mut text: String,
+    ) {
+        let levels = Arc::clone(&self.shared.levels.lock().unwrap_or_else(PoisonError::into_inner));
+        if !levels.keeps(category, level) {
+            return;
+        }
+        cut(&mut text, self.shared.text_bytes_max);
+        emit(level, function, id, from_user, &text);
+        let mut tail = self.shared.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.number_last += 1;
+        let line = LogLine {
+            number: tail.number_last,
+            at: SystemTime::now(),
+            level,
+            function: function.map(str::to_owned),
+            invocation_id: id.map(str::to_owned),
+            from_user,
+            text,
+        };
+        if tail.lines.len() == self.shared.lines_max {
+            tail.lines.pop_front();
+        }
+        tail.lines.push_back(line.clone());
+        // Nobody listening is the usual case, and no error. Sent under the lock, so that listeners see the numbers rise.
+        let _ = self.shared.live.send(line);
+    }
+}
+
+/// Gives the line to `tracing`. Targets are fixed when a program is compiled, so the function's name is a field.
+fn emit(level: Level, function: Option<&str>, id: Option<&str>, from_user: bool, text: &str) {
+    macro_rules! at {
+        ($level:ident) => {
+            if from_user {
+                tracing::$level!(target: "functions::user", function, invocation_id = id, "{text}")
+            } else {
+                tracing::$level!(target: "functions::host", function, invocation_id = id, "{text}")
+            }
+        };
+    }
+    match level {
+        Level::Trace => at!(trace),
+        Level::Debug => at!(debug),
+        Level::Info => at!(info),
+        Level::Warn => at!(warn),
+        Level::Error => at!(error),
+    }
+}
+
+fn cut(text: &mut String, bytes_max: usize) {
+    if text.len() <= bytes_max {
+        return;
+    }
+    let mut end = bytes_max;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let missing = text.len() - end;
+    text.truncate(end);
+    text.push_str(&format!("… ({missing} bytes left out)"));
+}
+
+impl Level {
+    /// The level of a worker's record. Critical counts as an error; `None` is only used in filters.
+    pub(crate) fn from_protocol(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Trace => Self::Trace,
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Information | LogLevel::None => Self::Info,
+            LogLevel::Warning => Self::Warn,
+            LogLevel::Error | LogLevel::Critical => Self::Error,
+        }
+    }
+}
+
+impl LogLevels {
+    /// Reads `logging.logLevel`.
+    pub(crate) fn parse(section: Option<&Map<String, Json>>) -> Result<Self, String> {
+        let mut levels = Self::default();
+        for (category, value) in section.into_iter().flatten() {
+            let text = value.as_str().unwrap_or_default();
+            let level = match text.to_ascii_lowercase().as_str() {
+                "trace" => Some(Level::Trace),
+                "debug" => Some(Level::Debug),
+                "information" => Some(Level::Info),
+                "warning" => Some(Level::Warn),
+                "error" | "critical" => Some(Level::Error),
+                "none" => None,
+                _ => {
+                    return Err(format!(
+                        "logging.logLevel.{category} is {value}; use one of Trace, Debug, Information, Warning, Error, \
+                         Critical, None"
+                    ));
+                }
+            };
+            if category.eq_ignore_ascii_case("default") {
+                levels.default = Some(level);
+            } else {
+                levels.rules.push((category.to_ascii_lowercase(), level));
+            }
+        }
+        levels.rules.sort_by_key(|(category, _)| std::cmp::Reverse(category.len()));
+        Ok(levels)
+    }
+
+    fn keeps(&self, category: &str, level: Level) -> bool {
+        let category = category.to_ascii_lowercase();
+        let matches = |rule: &str| {
+            category.strip_prefix(rule).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let rule = self.rules.iter().find(|(rule, _)| matches(rule)).map(|(_, level)| *level);
+        let lowest = rule.or(self.default).unwrap_or(Some(Level::Info));
+        lowest.is_some_and(|lowest| level >= lowest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_category_decides() {
+        let Json::Object(section) = serde_json::json!({
+            "default": "Warning", "Function": "Error", "Function.noisy": "None", "Function.noisy.User": "Debug"
+        }) else {
+            panic!("not an object")
+        };
+        let levels = LogLevels::parse(Some(&section)).expect("valid");
+        assert!(!levels.keeps("Host", Level::Info));
+        assert!(levels.keeps("Host", Level::Warn));
+        assert!(!levels.keeps("Function.quiet.User", Level::Warn));
+        assert!(!levels.keeps("Function.noisy", Level::Error));
+        assert!(levels.keeps("Function.noisy.User", Level::Debug));
+    }
+
+    #[test]
+    fn the_tail_is_bounded_and_numbered() {
+        let logs = Logs::new(2, 8);
+        for text in ["one", "two", "a long line"] {
+            logs.user(Level::Info, Some("f"), None, text.to_owned());
+        }
+        let texts: Vec<_> = logs.tail(0).into_iter().map(|line| (line.number, line.text)).collect();
+        assert_eq!(texts, [(2, "two".to_owned()), (3, "a long l… (3 bytes left out)".to_owned())]);
+        assert_eq!(logs.tail(3), []);
+    }
+}

@@ -1,0 +1,96 @@
+//! What the functions host can be told, and what it must be given.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use state::{Lease, Registry};
+use trace::Tracer;
+
+use crate::contract::Connector;
+use crate::workers::StartWorkers;
+
+/// Settings of the functions host.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// The function app's folder, with `host.json`. Default `.`. Since 0.1.0.
+    pub app_dir: PathBuf,
+    /// Which functions to run, by name; empty = all that `host.json` allows. Default empty. Since 0.1.0.
+    pub functions: Vec<String>,
+    /// Whether keys are enforced; off, everybody may call everything, as with Core Tools. Default false. Since 0.1.0.
+    pub enable_auth: bool,
+    /// Origins that browsers may call from, or `*`; empty = what `local.settings.json` says. Default empty. Since 0.1.0.
+    pub cors_origins: Vec<String>,
+    /// Whether such calls may carry credentials. Default: what `local.settings.json` says. Since 0.1.0.
+    pub cors_credentials: Option<bool>,
+    /// Largest request body, in bytes; the setting `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` overrides it. Default 104857600.
+    /// Since 0.1.0.
+    pub body_bytes_max: usize,
+    /// HTTP requests under way or waiting, above which others are answered 429; `host.json` may set less. Default 10000.
+    /// Since 0.1.0.
+    pub requests_max: usize,
+    /// How long a request waits for the app to start, in milliseconds; then 503. Default 60000. Since 0.1.0.
+    pub start_wait_ms: u64,
+    /// Log lines kept in memory. Default 2000. Since 0.1.0.
+    pub log_lines_max: usize,
+    /// Longest log line, in bytes; the rest is cut. Default 65536. Since 0.1.0.
+    pub log_text_bytes_max: usize,
+    /// Pause after the first failure of a trigger's source, in milliseconds; doubles. Default 100. Since 0.1.0.
+    pub source_retry_ms_min: u64,
+    /// Longest such pause, in milliseconds. Default 10000. Since 0.1.0.
+    pub source_retry_ms_max: u64,
+    /// How often a trigger's lag is measured, in milliseconds. Default 10000. Since 0.1.0.
+    pub lag_interval_ms: u64,
+    /// How long a timer stays ours without being renewed, in milliseconds. Default 60000. Since 0.1.0.
+    pub timer_lease_ms: u64,
+    /// Where files of the built-in workers are put; private to the user. `None` = `chappe` in the user's cache folder.
+    /// Default `None`.
+    /// Since 0.1.0.
+    pub cache_dir: Option<PathBuf>,
+    /// Worker processes and how they are replaced; the setting `FUNCTIONS_WORKER_PROCESS_COUNT` overrides their number.
+    /// Since 0.1.0.
+    pub workers: crate::worker::PoolOptions,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            app_dir: PathBuf::from("."),
+            functions: Vec::new(),
+            enable_auth: false,
+            cors_origins: Vec::new(),
+            cors_credentials: None,
+            body_bytes_max: 104_857_600,
+            requests_max: 10_000,
+            start_wait_ms: 60_000,
+            log_lines_max: 2_000,
+            log_text_bytes_max: 64 * 1024,
+            source_retry_ms_min: 100,
+            source_retry_ms_max: 10_000,
+            lag_interval_ms: 10_000,
+            timer_lease_ms: 60_000,
+            cache_dir: None,
+            workers: crate::worker::PoolOptions::default(),
+        }
+    }
+}
+
+/// What the host needs from the program around it.
+pub struct Dependencies {
+    /// A snapshot of the process's environment.
+    pub environment: BTreeMap<String, String>,
+    /// Where keys and the runs of timers are remembered.
+    pub registry: Arc<dyn Registry>,
+    /// Who may run a timer.
+    pub lease: Arc<dyn Lease>,
+    /// This process among others that run the same app.
+    pub owner: String,
+    /// Triggers and bindings beyond HTTP and timers.
+    pub connectors: Vec<Arc<dyn Connector>>,
+    /// Where spans go.
+    pub tracer: Tracer,
+    /// Starts the app's workers; `None` = the pool of this crate.
+    pub workers: Option<StartWorkers>,
+}

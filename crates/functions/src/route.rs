@@ -1,0 +1,337 @@
+//! HTTP routes: templates in the syntax of ASP.NET, and a table that finds the function for a request. Pure.
+//!
+//! `{x}` `{x?}` `{x=default}` `{*rest}` `{x:constraint(arguments):…}`, several parts in a segment (`{name}.{ext}`). Literals
+//! are matched without regard to case. A literal beats a constrained parameter, which beats a plain one, which beats a
+//! catch-all.
+
+mod constraint;
+mod table;
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value as Json};
+
+use constraint::Constraint;
+pub(crate) use table::RouteTable;
+
+/// A compiled template.
+#[derive(Clone, Debug)]
+pub(crate) struct Template {
+    source: String,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug)]
+struct Segment {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Literal(String),
+    Parameter(Parameter),
+}
+
+#[derive(Clone, Debug)]
+struct Parameter {
+    name: String,
+    constraints: Vec<Constraint>,
+    default: Option<String>,
+    optional: bool,
+    catch_all: bool,
+}
+
+/// A template that cannot be used. Holds what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the route \"{template}\" is not valid: {problem}")]
+pub(crate) struct ParseRouteError {
+    template: String,
+    problem: String,
+}
+
+/// Values of a template's parameters: as text for the worker, typed by constraint for expressions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct RouteValues {
+    /// Name and text, in the template's order.
+    pub(crate) texts: Vec<(String, String)>,
+}
+
+impl Template {
+    /// Compiles a template; leading and trailing slashes do not count.
+    pub(crate) fn parse(source: &str) -> Result<Self, ParseRouteError> {
+        let fail = |problem: String| ParseRouteError { template: source.to_owned(), problem };
+        let trimmed = source.trim_matches('/');
+        let mut segments = Vec::new();
+        if !trimmed.is_empty() {
+            for text in split_segments(trimmed) {
+                segments.push(Segment::parse(text).map_err(fail)?);
+            }
+        }
+        let template = Self { source: source.to_owned(), segments };
+        template.check().map_err(fail)?;
+        Ok(template)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let mut names: Vec<String> = Vec::new();
+        for (index, segment) in self.segments.iter().enumerate() {
+            for parameter in segment.parameters() {
+                let name = parameter.name.to_ascii_lowercase();
+                if names.contains(&name) {
+                    return Err(format!("the parameter '{name}' appears twice"));
+                }
+                names.push(name);
+                if parameter.catch_all && (index + 1 < self.segments.len() || segment.parts.len() > 1) {
+                    return Err(format!("the catch-all '*{}' must be the last segment", parameter.name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The template as it was written.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Matches the segments of a path, already split at `/` and not yet decoded.
+    pub(crate) fn matches(&self, path: &[&str]) -> Option<RouteValues> {
+        let mut values = RouteValues::default();
+        for (index, segment) in self.segments.iter().enumerate() {
+            if let [Part::Parameter(parameter)] = segment.parts.as_slice()
+                && parameter.catch_all
+            {
+                let rest = path.get(index..).unwrap_or_default().join("/");
+                return parameter.take(&decode(&rest), &mut values).then_some(values);
+            }
+            match path.get(index) {
+                Some(text) if !text.is_empty() => {
+                    if !match_parts(&segment.parts, &decode(text), &mut values) {
+                        return None;
+                    }
+                }
+                _ => segment.take_absent(&mut values)?,
+            }
+        }
+        (path.len() <= self.segments.len()).then_some(values)
+    }
+
+    /// What decides between templates that both match: per segment 1 literal, 2 several parts or constrained, 3 plain,
+    /// 4 constrained catch-all, 5 catch-all (the "inbound precedence" of ASP.NET routing).
+    fn precedence(&self) -> Vec<u8> {
+        self.segments.iter().map(Segment::precedence).collect()
+    }
+
+    /// Values typed by the template's constraints: `{id:int}` gives a number.
+    pub(crate) fn typed(&self, values: &RouteValues) -> Map<String, Json> {
+        let parameters: Vec<&Parameter> = self.segments.iter().flat_map(Segment::parameters).collect();
+        let mut typed = Map::new();
+        for (name, text) in &values.texts {
+            let parameter = parameters.iter().find(|parameter| parameter.name == *name);
+            let value = parameter.and_then(|p| p.constraints.iter().find_map(|c| c.typed(text)));
+            typed.insert(name.clone(), value.unwrap_or_else(|| Json::String(text.clone())));
+        }
+        typed
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            if rest.starts_with("{{") || rest.starts_with("}}") {
+                literal.push(first);
+                rest = &rest[2..];
+            } else if first == '{' {
+                let (inside, after) = split_parameter(rest).ok_or("a '{' is not closed")?;
+                if !literal.is_empty() {
+                    parts.push(Part::Literal(std::mem::take(&mut literal)));
+                } else if matches!(parts.last(), Some(Part::Parameter(_))) {
+                    return Err("two parameters in a segment need text between them".to_owned());
+                }
+                parts.push(Part::Parameter(Parameter::parse(&inside)?));
+                rest = after;
+            } else if first == '}' {
+                return Err("a '}' has no '{' before it".to_owned());
+            } else if first == '?' {
+                return Err("'?' stands only at the end of a parameter, as in {id?}".to_owned());
+            } else {
+                literal.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal));
+        }
+        if parts.is_empty() {
+            return Err("two slashes follow each other".to_owned());
+        }
+        Ok(Self { parts })
+    }
+
+    fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Parameter(parameter) => Some(parameter),
+            Part::Literal(_) => None,
+        })
+    }
+
+    fn precedence(&self) -> u8 {
+        match self.parts.as_slice() {
+            [Part::Literal(_)] => 1,
+            [Part::Parameter(parameter)] => match (parameter.catch_all, parameter.constraints.is_empty()) {
+                (false, false) => 2,
+                (false, true) => 3,
+                (true, false) => 4,
+                (true, true) => 5,
+            },
+            _ => 2,
+        }
+    }
+
+    /// A path that ends before this segment still matches if the segment may be left out.
+    fn take_absent(&self, values: &mut RouteValues) -> Option<()> {
+        let [Part::Parameter(parameter)] = self.parts.as_slice() else { return None };
+        match &parameter.default {
+            Some(default) => parameter.take(default, values).then_some(()),
+            None => parameter.optional.then_some(()),
+        }
+    }
+}
+
+impl Parameter {
+    fn parse(inside: &str) -> Result<Self, String> {
+        let (inside, optional) = match inside.strip_suffix('?') {
+            Some(inside) => (inside, true),
+            None => (inside, false),
+        };
+        let stars = inside.bytes().take_while(|byte| *byte == b'*').count();
+        if stars > 2 {
+            return Err("a catch-all begins with one or two '*'".to_owned());
+        }
+        let inside = &inside[stars..];
+        let name_end = inside.find([':', '=']).unwrap_or(inside.len());
+        let (name, mut rest) = inside.split_at(name_end);
+        if name.is_empty() || name.contains(['/', '{', '}', '*', '?']) {
+            return Err(format!("'{name}' is no name for a parameter"));
+        }
+        let mut constraints = Vec::new();
+        while let Some(after) = rest.strip_prefix(':') {
+            let end = constraint_end(after);
+            constraints.push(Constraint::parse(&after[..end])?);
+            rest = &after[end..];
+        }
+        let default = match rest.strip_prefix('=') {
+            Some(default) => Some(default.to_owned()),
+            None if rest.is_empty() => None,
+            None => return Err(format!("'{rest}' is not understood")),
+        };
+        Ok(Self { name: name.to_owned(), constraints, default, optional, catch_all: stars > 0 })
+    }
+
+    /// Takes a value if the constraints allow it. An empty catch-all has no value (and so no constraint applies).
+    fn take(&self, text: &str, values: &mut RouteValues) -> bool {
+        if text.is_empty() && self.catch_all {
+            if let Some(default) = &self.default {
+                values.texts.push((self.name.clone(), default.clone()));
+            }
+            return true;
+        }
+        let allowed = self.constraints.iter().all(|constraint| constraint.allows(text));
+        if allowed {
+            values.texts.push((self.name.clone(), text.to_owned()));
+        }
+        allowed
+    }
+}
+
+/// Matches the parts of one segment against its decoded text: the last parameter that can, takes as little as possible.
+fn match_parts(parts: &[Part], text: &str, values: &mut RouteValues) -> bool {
+    match parts {
+        [] => text.is_empty(),
+        [Part::Literal(literal), rest @ ..] => {
+            let head = text.get(..literal.len());
+            head.is_some_and(|head| head.to_lowercase() == literal.to_lowercase())
+                && match_parts(rest, &text[literal.len()..], values)
+        }
+        [Part::Parameter(parameter)] => !text.is_empty() && parameter.take(text, values),
+        [Part::Parameter(parameter), rest @ ..] => {
+            // From the right, as ASP.NET does: `{name}.{ext}` on `a.b.c` gives name `a.b`.
+            let ends = text.char_indices().map(|(at, c)| at + c.len_utf8()).rev();
+            for end in ends {
+                let mark = values.texts.len();
+                if parameter.take(&text[..end], values) && match_parts(rest, &text[end..], values) {
+                    return true;
+                }
+                values.texts.truncate(mark);
+            }
+            // `{name}.{ext?}` also matches without the dot.
+            if let [Part::Literal(dot), Part::Parameter(last)] = rest
+                && last.optional
+                && dot == "."
+            {
+                return parameter.take(text, values);
+            }
+            false
+        }
+    }
+}
+
+fn decode(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// Splits at slashes that are not inside braces: a regular expression may hold some.
+fn split_segments(template: &str) -> Vec<&str> {
+    let mut segments = Vec::new();
+    let (mut depth, mut start) = (0_usize, 0);
+    for (at, c) in template.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            '/' if depth == 0 => {
+                segments.push(&template[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    segments.push(&template[start..]);
+    segments
+}
+
+/// From `{…}…`: the inside with doubled braces made single, and what follows.
+fn split_parameter(text: &str) -> Option<(String, &str)> {
+    let mut inside = String::new();
+    let mut rest = text.strip_prefix('{')?;
+    while let Some(c) = rest.chars().next() {
+        if rest.starts_with("{{") || rest.starts_with("}}") {
+            inside.push(c);
+            rest = &rest[2..];
+        } else if c == '}' {
+            return Some((inside, &rest[1..]));
+        } else {
+            inside.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    None
+}
+
+/// Where a constraint ends: at the next `:` or `=` that is not inside parentheses.
+fn constraint_end(text: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ':' | '=' if depth == 0 => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests;

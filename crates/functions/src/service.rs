@@ -1,0 +1,271 @@
+//! [`Service`]: the functions host as a `tower::Service`, and how it is started.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use jiff::tz::TimeZone;
+use prometheus_client::registry::Registry;
+use state::Instance;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::boot::{Boot, Phase, RunningApp, find_connector};
+use crate::contract::{AppSettings, Connector, Direction};
+use crate::error::{Error, chain};
+use crate::function::Trigger;
+use crate::handle::Handle;
+use crate::http::{CorsPolicy, Dispatch};
+use crate::invoke::{Invoker, Running, WorkerLog};
+use crate::keys::Keys;
+use crate::listen::Listener;
+use crate::log::{Level, Logs};
+use crate::metrics::Metrics;
+use crate::options::{Dependencies, Options};
+use crate::stop::Stop;
+use crate::timer::Timer;
+use crate::workers::start_pool;
+
+/// Bodies of requests and responses.
+pub type Body = UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
+
+/// The version of the real host whose behaviour this one follows; told to workers and in `/admin/host/status`.
+pub(crate) const HOST_VERSION: &str = "4.1037.0.0";
+
+/// Answers HTTP requests for one function app; cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    dispatch: Arc<Dispatch>,
+}
+
+/// What the triggers that are no HTTP requests need.
+struct Triggers {
+    options: Options,
+    app: App,
+    connectors: Vec<Arc<dyn Connector>>,
+    registry: Arc<dyn state::Registry>,
+    lease: Arc<dyn state::Lease>,
+    instance: Instance,
+    owner: String,
+    stop: Stop,
+}
+
+impl Service {
+    /// Reads the app, starts its workers and returns at once: requests wait until the functions can be called. Must be called
+    /// in a Tokio runtime.
+    pub fn start(
+        options: Options,
+        dependencies: Dependencies,
+        registry: &mut Registry,
+    ) -> Result<(Self, Handle), Error> {
+        let started = Instant::now();
+        let app = App::load(&options.app_dir, &dependencies.environment)?;
+        let zone = time_zone(&app)?;
+        let metrics = Metrics::register(registry);
+        let logs = Logs::new(options.log_lines_max, options.log_text_bytes_max);
+        logs.set_levels(app.host.log_levels.clone());
+        for notice in &app.notices {
+            logs.host(Level::Warn, notice.clone());
+        }
+        let running = Running::new(metrics.in_flight.clone());
+        let observer =
+            Arc::new(WorkerLog { logs: logs.clone(), running: running.clone(), metrics: metrics.clone() });
+        let workers = match dependencies.workers {
+            Some(start) => start(observer)?,
+            None => start_pool(&options, &app, observer, registry)?,
+        };
+        let invoker = Invoker {
+            workers,
+            running,
+            logs: logs.clone(),
+            tracer: dependencies.tracer,
+            metrics: metrics.clone(),
+            limit: app.host.function_timeout,
+        };
+        let instance = Instance::new(&format!("functions-{}", app.settings.host_id()))
+            .map_err(|error| Error::Setting(format!("the host id cannot be used: {error}")))?;
+        let keys = Keys::new(Arc::clone(&dependencies.registry), instance.clone());
+        let (phase_tx, phase) = watch::channel(Phase::Starting);
+        let (stop_tx, stop) = Stop::channel();
+        let dispatch = dispatch(&options, &app, phase.clone(), keys, logs.clone(), metrics, started)?;
+        let boot = Boot {
+            app: app.clone(),
+            only: options.functions.clone(),
+            connectors: dependencies.connectors.clone(),
+            zone,
+            invoker: invoker.clone(),
+        };
+        let triggers = Triggers {
+            options,
+            app: app.clone(),
+            connectors: dependencies.connectors,
+            registry: dependencies.registry,
+            lease: dependencies.lease,
+            instance,
+            owner: dependencies.owner,
+            stop,
+        };
+        let task = tokio::spawn(run(boot, triggers, phase_tx));
+        let handle = Handle::new(app, invoker, phase, stop_tx, task);
+        Ok((Self { dispatch: Arc::new(dispatch) }, handle))
+    }
+}
+
+impl tower::Service<Request<Body>> for Service {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Overload is answered per request, with 429.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let dispatch = Arc::clone(&self.dispatch);
+        Box::pin(async move { Ok(dispatch.handle(request).await) })
+    }
+}
+
+fn dispatch(
+    options: &Options,
+    app: &App,
+    phase: watch::Receiver<Phase>,
+    keys: Keys,
+    logs: Logs,
+    metrics: Metrics,
+    started: Instant,
+) -> Result<Dispatch, Error> {
+    let http = &app.host.http;
+    let outstanding =
+        http.outstanding_requests_max.map_or(options.requests_max, |max| max.min(options.requests_max));
+    let origins =
+        if options.cors_origins.is_empty() { &app.local.cors_origins } else { &options.cors_origins };
+    let credentials = options.cors_credentials.unwrap_or(app.local.cors_credentials);
+    let header = |(name, value): &(String, String)| {
+        let parsed = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
+        parsed.ok_or_else(|| {
+            Error::Setting(format!(
+                "host.json: extensions.http.customHeaders has \"{name}\", which is no valid header"
+            ))
+        })
+    };
+    Ok(Dispatch {
+        app: app.clone(),
+        phase,
+        keys,
+        is_auth_enforced: options.enable_auth,
+        cors: CorsPolicy::new(origins, credentials),
+        body_bytes_max: body_bytes_max(options, app)?,
+        start_wait: Duration::from_millis(options.start_wait_ms),
+        outstanding: Arc::new(Semaphore::new(outstanding.min(Semaphore::MAX_PERMITS))),
+        concurrent: http
+            .concurrent_requests_max
+            .map(|max| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)))),
+        custom_headers: http.custom_headers.iter().map(header).collect::<Result<_, _>>()?,
+        logs,
+        metrics,
+        started,
+    })
+}
+
+/// Brings the app up and runs its triggers until the host stops.
+async fn run(boot: Boot, triggers: Triggers, phase: watch::Sender<Phase>) {
+    let mut stop = triggers.stop.clone();
+    let booted = tokio::select! {
+        booted = boot.run() => booted,
+        () = stop.stopped() => return,
+    };
+    let running = match booted {
+        Ok(running) => Arc::new(running),
+        Err(error) => {
+            let text = chain(&*error);
+            boot.invoker.logs.host(Level::Error, format!("The function app did not start: {text}"));
+            phase.send_replace(Phase::Failed(text.into()));
+            // Requests are told why until the host stops.
+            stop.stopped().await;
+            return;
+        }
+    };
+    phase.send_replace(Phase::Running(Arc::clone(&running)));
+    let mut tasks = JoinSet::new();
+    triggers.spawn(&running, &mut tasks);
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a trigger's task ended abnormally; its function is no longer started");
+        }
+    }
+    // The phase must stay readable until the host stops, even for an app without such triggers.
+    stop.stopped().await;
+}
+
+impl Triggers {
+    fn spawn(&self, running: &RunningApp, tasks: &mut JoinSet<()>) {
+        for function in running.functions.iter().filter(|function| !function.declaration.is_disabled) {
+            match &function.declaration.trigger {
+                Trigger::Http(_) => {}
+                Trigger::Timer(trigger) => {
+                    let timer = Timer {
+                        function: Arc::clone(function),
+                        trigger: trigger.clone(),
+                        invoker: running.invoker.clone(),
+                        registry: Arc::clone(&self.registry),
+                        lease: Arc::clone(&self.lease),
+                        instance: self.instance.clone(),
+                        owner: self.owner.clone(),
+                        lease_ttl: Duration::from_millis(self.options.timer_lease_ms.max(300)),
+                    };
+                    tasks.spawn(timer.run(self.stop.clone()));
+                }
+                Trigger::Source => {
+                    let kind = &function.declaration.trigger_spec.spec.kind;
+                    let connector = find_connector(&self.connectors, kind, Direction::In);
+                    let connector = connector.expect("a valid declaration has a connector for its trigger");
+                    let listener = Listener {
+                        function: Arc::clone(function),
+                        connector: Arc::clone(connector),
+                        settings: self.app.settings.clone(),
+                        invoker: running.invoker.clone(),
+                        retry_min: Duration::from_millis(self.options.source_retry_ms_min.max(1)),
+                        retry_max: Duration::from_millis(self.options.source_retry_ms_max.max(1)),
+                        lag_every: Duration::from_millis(self.options.lag_interval_ms.max(10)),
+                    };
+                    tasks.spawn(listener.run(self.stop.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// Schedules follow `WEBSITE_TIME_ZONE` or `TZ`, else UTC, as in the real host; not the machine's own zone.
+fn time_zone(app: &App) -> Result<TimeZone, Error> {
+    for name in ["WEBSITE_TIME_ZONE", "TZ"] {
+        if let Some(zone) = app.settings.get(name) {
+            let zone = zone.trim_start_matches(':');
+            return TimeZone::get(zone).map_err(|_| {
+                Error::Setting(format!(
+                    "the setting {name} is \"{zone}\", which is no known time zone; use a name such as Europe/Paris"
+                ))
+            });
+        }
+    }
+    Ok(TimeZone::UTC)
+}
+
+fn body_bytes_max(options: &Options, app: &App) -> Result<usize, Error> {
+    const NAME: &str = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT";
+    match app.settings.get(NAME) {
+        None => Ok(options.body_bytes_max),
+        Some(text) => text.trim().parse().map_err(|_| {
+            Error::Setting(format!("the setting {NAME} is \"{text}\", but must be a number of bytes"))
+        }),
+    }
+}

@@ -1,0 +1,92 @@
+//! Our values in the words of workers.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json};
+use worker_protocol::{DataType, TypedData};
+
+use crate::contract::Value;
+
+/// A value for a binding. `data_type` is what the function asks for; several values become a collection.
+pub(crate) fn typed_data(value: Value, data_type: DataType) -> TypedData {
+    let binary = matches!(data_type, DataType::Binary | DataType::Stream);
+    match value {
+        Value::Null => TypedData::Null,
+        Value::Text(text) if binary => TypedData::Bytes(text.into_bytes().into()),
+        Value::Text(text) => TypedData::String(text),
+        Value::Json(json) if binary => TypedData::Bytes(json.into_bytes().into()),
+        Value::Json(json) => TypedData::Json(json),
+        Value::Bytes(bytes) if data_type == DataType::String => {
+            TypedData::String(String::from_utf8_lossy(&bytes).into_owned())
+        }
+        Value::Bytes(bytes) => TypedData::Bytes(bytes),
+        Value::Integer(number) => TypedData::Int(number),
+        Value::Double(number) => TypedData::Double(number),
+        Value::Many(items) => many(items, binary),
+    }
+}
+
+fn many(items: Vec<Value>, binary: bool) -> TypedData {
+    let all_bytes = items.iter().all(|item| matches!(item, Value::Bytes(_)));
+    if !items.is_empty() && (all_bytes || binary) {
+        let bytes = items.into_iter().map(|item| match item {
+            Value::Bytes(bytes) => bytes,
+            other => text_of(other).into_bytes().into(),
+        });
+        return TypedData::CollectionBytes(bytes.collect());
+    }
+    TypedData::CollectionString(items.into_iter().map(text_of).collect())
+}
+
+/// Trigger metadata: texts as text, everything else as JSON; a list of whole numbers too, because node shows the collection
+/// form as `{low, high, unsigned}` objects.
+pub(crate) fn trigger_metadata(values: &[(String, Value)]) -> BTreeMap<String, TypedData> {
+    values.iter().map(|(name, value)| (name.clone(), metadata_value(value))).collect()
+}
+
+fn metadata_value(value: &Value) -> TypedData {
+    match value {
+        Value::Null => TypedData::Null,
+        Value::Text(text) => TypedData::String(text.clone()),
+        Value::Bytes(bytes) => TypedData::Bytes(bytes.clone()),
+        other => TypedData::Json(json_of(other).to_string()),
+    }
+}
+
+/// A value as JSON, for binding data.
+pub(crate) fn json_of(value: &Value) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::Text(text) => Json::String(text.clone()),
+        Value::Json(json) => serde_json::from_str(json).unwrap_or_else(|_| Json::String(json.clone())),
+        Value::Bytes(bytes) => Json::String(String::from_utf8_lossy(bytes).into_owned()),
+        Value::Integer(number) => Json::from(*number),
+        Value::Double(number) => Json::from(*number),
+        Value::Many(items) => Json::Array(items.iter().map(json_of).collect()),
+    }
+}
+
+/// What expressions see of a trigger: its metadata, and the top-level properties of a JSON payload (metadata wins).
+pub(crate) fn binding_data(data: &Value, metadata: &[(String, Value)]) -> Map<String, Json> {
+    let mut all = match data {
+        Value::Json(text) | Value::Text(text) if text.trim_start().starts_with('{') => {
+            serde_json::from_str::<Map<String, Json>>(text).unwrap_or_default()
+        }
+        _ => Map::new(),
+    };
+    for (name, value) in metadata {
+        all.insert(name.clone(), json_of(value));
+    }
+    all
+}
+
+fn text_of(value: Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Text(text) | Value::Json(text) => text,
+        Value::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Value::Integer(number) => number.to_string(),
+        Value::Double(number) => number.to_string(),
+        many @ Value::Many(_) => json_of(&many).to_string(),
+    }
+}

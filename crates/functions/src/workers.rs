@@ -1,0 +1,106 @@
+//! [`Workers`]: what dispatching needs of the processes that run functions. The worker pool provides it; tests script it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use worker_protocol::{FunctionMetadata, InvocationRequest, InvocationResponse, LoadResponse};
+
+use crate::app::App;
+use crate::error::Error;
+use crate::options::Options;
+use crate::service::HOST_VERSION;
+use crate::worker::{Indexing, InvokeError, Observer, Pool, StartError, WorkerSpec};
+
+/// The processes that run an app's functions.
+#[async_trait::async_trait]
+pub trait Workers: Send + Sync + 'static {
+    /// Waits until the first worker is ready and asks it which functions the app has.
+    async fn index(&self) -> Result<Indexing, Arc<StartError>>;
+
+    /// Loads functions into every worker, those that start later included. One response for each function.
+    async fn load(&self, functions: Vec<FunctionMetadata>) -> Result<Vec<LoadResponse>, Arc<StartError>>;
+
+    /// Calls a function in one of the workers. `limit` ends the call, and with it the worker that does not answer.
+    /// Log records of the call reach the [`Observer`] before this returns.
+    async fn invoke(
+        &self,
+        request: InvocationRequest,
+        limit: Option<Duration>,
+    ) -> Result<InvocationResponse, InvokeError>;
+
+    /// Ids of the living processes.
+    fn pids(&self) -> Vec<u32>;
+
+    /// Kills a process of the pool, which is then replaced. `false` if it is none of them.
+    fn kill(&self, pid: u32) -> bool;
+
+    /// Ends all processes: asks first, kills after `grace`.
+    async fn drain(&self, grace: Duration);
+}
+
+/// Starts the workers of an app and tells the observer what they say.
+pub type StartWorkers = Box<dyn FnOnce(Arc<dyn Observer>) -> Result<Arc<dyn Workers>, StartError> + Send>;
+
+#[async_trait::async_trait]
+impl Workers for Pool {
+    async fn index(&self) -> Result<Indexing, Arc<StartError>> {
+        Self::index(self).await
+    }
+
+    async fn load(&self, functions: Vec<FunctionMetadata>) -> Result<Vec<LoadResponse>, Arc<StartError>> {
+        Self::load(self, functions).await
+    }
+
+    async fn invoke(
+        &self,
+        request: InvocationRequest,
+        limit: Option<Duration>,
+    ) -> Result<InvocationResponse, InvokeError> {
+        Self::invoke(self, request, limit).await
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.workers().into_iter().map(|worker| worker.pid).collect()
+    }
+
+    fn kill(&self, pid: u32) -> bool {
+        Self::kill(self, pid)
+    }
+
+    async fn drain(&self, grace: Duration) {
+        Self::drain(self, grace).await;
+    }
+}
+
+/// Starts the pool of this crate for an app.
+pub(crate) fn start_pool(
+    options: &Options,
+    app: &App,
+    observer: Arc<dyn Observer>,
+    registry: &mut Registry,
+) -> Result<Arc<dyn Workers>, Error> {
+    let environment = app.settings.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let cache_dir = options.cache_dir.clone().unwrap_or_else(|| user_cache_dir(app));
+    let spec = WorkerSpec::resolve(&app.language, &app.dir, environment, &cache_dir, HOST_VERSION)?;
+    let mut pool = options.workers;
+    const NAME: &str = "FUNCTIONS_WORKER_PROCESS_COUNT";
+    if let Some(text) = app.settings.get(NAME) {
+        pool.processes = text.trim().parse().ok().filter(|count| *count > 0).ok_or_else(|| {
+            Error::Setting(format!(
+                "the setting {NAME} is \"{text}\", but must be a number of processes from 1 on"
+            ))
+        })?;
+    }
+    Ok(Arc::new(Pool::start(spec, pool, observer, registry)))
+}
+
+/// The user's own cache folder, as the environment names it: what is put there is run, so nobody else may write to it.
+fn user_cache_dir(app: &App) -> PathBuf {
+    let dir = |name: &str| app.settings.get(name).map(PathBuf::from);
+    let home = || dir("HOME").map(|home| home.join(".cache"));
+    let cache = dir("XDG_CACHE_HOME").or_else(home).or_else(|| dir("LOCALAPPDATA"));
+    // A process without a home keeps the files beside the app.
+    cache.map_or_else(|| app.dir.join(".chappe"), |cache| cache.join("chappe"))
+}

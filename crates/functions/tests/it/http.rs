@@ -1,0 +1,380 @@
+//! HTTP triggers from request to response.
+
+use std::sync::Arc;
+
+use expect_test::{Expect, expect};
+use serde_json::json;
+use tokio::sync::Notify;
+use worker_protocol::{InvocationRequest, RpcHttp, RpcHttpCookie, SameSite, TypedData};
+
+use crate::fake::{Answer, Host, Setup, outputs, returned, threw};
+
+fn trigger(methods: &[&str], route: &str) -> serde_json::Value {
+    json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "function", "methods": methods, "route": route})
+}
+
+fn result() -> serde_json::Value {
+    json!({"type": "http", "name": "$return", "direction": "out"})
+}
+
+/// Answers with what the worker was asked, as text.
+async fn echo(request: InvocationRequest) -> Answer {
+    let TypedData::Http(http) = &request.input_data[0].data else { return threw("no request") };
+    let mut text = format!("{} {}\n", http.method, http.url);
+    for (name, value) in &http.headers {
+        text.push_str(&format!("{name}: {value}\n"));
+    }
+    text.push_str(&format!("params {:?}\nquery {:?}\nbody {:?}\n", http.params, http.query, http.body));
+    let metadata: Vec<_> =
+        request.trigger_metadata.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
+    text.push_str(&metadata.join("\n"));
+    returned(TypedData::String(text))
+}
+
+/// Lets a function return this and shows the response.
+async fn check(value: TypedData, request: &str, expected: Expect) {
+    let host = Setup::default()
+        .function("f", &[trigger(&[], "f"), result()], move |_| {
+            let value = value.clone();
+            async move { returned(value) }
+        })
+        .start()
+        .await;
+    expected.assert_eq(&host.send(request).await.text());
+}
+
+#[tokio::test]
+async fn the_worker_sees_the_request_as_the_client_made_it() {
+    let host = Setup::default()
+        .function("f", &[trigger(&["post"], "items/{id:int}/{rest?}"), result()], echo)
+        .start()
+        .await;
+    let seen = host
+        .send("POST /api/Items/7?a=1&a=2&b=x+y%21&code=secret\nX-One: 1\nx-one: 2\ncookie: a=1\n\n{\"k\":1}")
+        .await;
+    expect![[r#"
+        POST http://app.test:7071/api/Items/7?a=1&a=2&b=x+y%21&code=secret
+        cookie: a=1
+        x-one: 1,2
+        params {"id": "7"}
+        query {"a": "2", "b": "x y!", "code": "secret"}
+        body Bytes(b"{\"k\":1}")
+        Headers = Json("{\"cookie\":\"a=1\",\"x-one\":\"1,2\"}")
+        Query = Json("{\"a\":\"2\",\"b\":\"x y!\",\"code\":\"secret\"}")
+        a = String("2")
+        b = String("x y!")
+        id = Json("7")"#]]
+    .assert_eq(&seen.body);
+    assert_eq!(host.send("GET /api/items/7").await.status, 404);
+    assert_eq!(host.send("POST /api/items/seven").await.status, 404);
+    assert_eq!(host.send("POST /items/7").await.status, 404);
+}
+
+#[tokio::test]
+async fn headers_that_vouch_for_a_caller_never_enter() {
+    let host = Setup::default().function("f", &[trigger(&[], "f"), result()], echo).start().await;
+    let seen = host
+        .send(
+            "GET /api/f\nX-MS-Client-Principal: forged\nx-ms-client-principal-name: forged\nx-ms-client-principal-id: forged\n\
+             X-MS-TOKEN-AAD-ID-TOKEN: forged\nx-ms-request-id: kept",
+        )
+        .await;
+    assert!(!seen.body.contains("forged"), "{}", seen.body);
+    assert!(seen.body.contains("x-ms-request-id: kept"), "{}", seen.body);
+}
+
+#[tokio::test]
+async fn both_forms_of_a_response_are_understood() {
+    let mut http = RpcHttp {
+        status_code: "201".to_owned(),
+        body: TypedData::Bytes("made".into()),
+        ..RpcHttp::default()
+    };
+    http.headers.insert("content-type".to_owned(), "text/x-own".to_owned());
+    http.headers.insert("content-length".to_owned(), "99999".to_owned());
+    http.cookies.push(RpcHttpCookie {
+        name: "a".to_owned(),
+        value: "1 2".to_owned(),
+        path: Some("/".to_owned()),
+        http_only: Some(true),
+        same_site: SameSite::Lax,
+        max_age: Some(60.0),
+        ..RpcHttpCookie::default()
+    });
+    check(
+        http.into(),
+        "GET /api/f",
+        expect![[r#"
+        201
+        content-type: text/x-own
+        set-cookie: a=1%202; Path=/; Max-Age=60; HttpOnly; SameSite=Lax
+
+        made"#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn values_that_are_no_response_become_its_body() {
+    let object = json!({"status": 418, "headers": {"x-tea": 1}, "body": {"pot": true}});
+    check(
+        TypedData::Json(object.to_string()),
+        "GET /api/f",
+        expect![[r#"
+        418
+        content-type: application/json; charset=utf-8
+        x-tea: 1
+
+        {"pot":true}"#]],
+    )
+    .await;
+    check(
+        TypedData::Json("{\"a\":1}".to_owned()),
+        "GET /api/f",
+        expect![[r#"
+        200
+        content-type: application/json; charset=utf-8
+
+        {"a":1}"#]],
+    )
+    .await;
+    check(
+        TypedData::String("plain".to_owned()),
+        "GET /api/f",
+        expect![[r#"
+        200
+        content-type: text/plain; charset=utf-8
+
+        plain"#]],
+    )
+    .await;
+    check(
+        TypedData::Bytes("b".into()),
+        "GET /api/f",
+        expect![[r#"
+        200
+        content-type: application/octet-stream
+
+        b"#]],
+    )
+    .await;
+    check(TypedData::Null, "GET /api/f", expect!["204"]).await;
+    let negotiated = RpcHttp {
+        body: TypedData::String("t".to_owned()),
+        enable_content_negotiation: true,
+        ..RpcHttp::default()
+    };
+    check(
+        negotiated.into(),
+        "GET /api/f\naccept: application/json",
+        expect![[r#"
+        200
+        content-type: application/json; charset=utf-8
+
+        "t""#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_response_by_the_name_of_its_output() {
+    let named = json!({"type": "http", "name": "res", "direction": "out"});
+    let host = Setup::default()
+        .function("f", &[trigger(&[], "f"), named], |_| async {
+            let response = RpcHttp { status_code: "202".to_owned(), ..RpcHttp::default() };
+            outputs(&[("res", response.into())])
+        })
+        .start()
+        .await;
+    assert_eq!(host.send("GET /api/f").await.text(), "202");
+}
+
+#[tokio::test]
+async fn a_function_that_throws_gives_an_empty_500_and_its_stack_in_the_log() {
+    let host = Setup::default()
+        .function("f", &[trigger(&[], "f"), result()], |_| async { threw("boom") })
+        .start()
+        .await;
+    assert_eq!(host.send("GET /api/f").await.text(), "500");
+    expect![[r#"
+        Info Executing 'Functions.f' (Reason='This function was programmatically called via the host APIs.', Id=ID)
+        Info the user says hello
+        Error Executed 'Functions.f' (Failed, Id=ID, Duration=Nms)
+        Error Exception while executing function: Functions.f. Error: boom
+            at handler (src/functions/app.js:7:11)"#]]
+    .assert_eq(&host.log());
+    let metrics = host.metrics();
+    assert!(metrics.contains("functions_invocations_total{function=\"f\",result=\"Failed\"} 1"), "{metrics}");
+    assert!(metrics.contains("functions_http_responses_total{status=\"500\"} 1"), "{metrics}");
+    assert!(metrics.contains("functions_in_flight 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn keys_are_asked_for_where_they_are_enforced() {
+    let anonymous =
+        json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "ANONYMOUS"});
+    let admin = json!({"type": "httpTrigger", "name": "req", "direction": "in", "AuthLevel": "admin"});
+    let setup = Setup::default()
+        .options(|options| options.enable_auth = true)
+        .function("free", &[anonymous, result()], |_| async { returned(TypedData::Null) })
+        .function("f", &[trigger(&[], "f"), result()], |_| async { returned(TypedData::Null) })
+        .function("other", &[trigger(&[], "other"), result()], |_| async { returned(TypedData::Null) })
+        .function("root", &[admin, result()], |_| async { returned(TypedData::Null) });
+    let registry = setup.store.registry();
+    let host = setup.start().await;
+    let status = async |request: &str| host.send(request).await.status;
+    assert_eq!(status("GET /api/free").await, 204);
+    assert_eq!(status("GET /api/f").await, 401);
+    assert_eq!(status("GET /api/f?code=wrong").await, 401);
+    assert_eq!(status("GET /admin/host/status").await, 401);
+    assert_eq!(status("GET /admin/host/ping").await, 200);
+    // The master key is drawn on first use and kept.
+    let instance = state::Instance::new("functions-app").expect("a valid name");
+    let key = state::Key::new("keys/host").expect("a valid key");
+    let stored = registry.get(&instance, &key).await.expect("readable").expect("drawn");
+    let stored: serde_json::Value = serde_json::from_slice(&stored.value).expect("JSON");
+    let master = stored["masterKey"].as_str().expect("text").to_owned();
+    assert_eq!(master.len(), 56, "40 bytes in base64");
+    for path in ["/api/f", "/api/root", "/admin/host/status", "/admin/functions"] {
+        let status = status(&format!("GET {path}\nx-functions-key: {master}")).await;
+        assert!(status == 204 || status == 200, "{path}: {status}");
+    }
+    let keys = host.send(&format!("GET /admin/functions/f/keys?code={master}")).await.body;
+    let keys: serde_json::Value = serde_json::from_str(&keys).expect("JSON");
+    let own = keys["keys"][0]["value"].as_str().expect("text").to_owned();
+    assert_eq!(status(&format!("GET /api/f?code={own}")).await, 204);
+    assert_eq!(
+        status(&format!("GET /api/other?code={own}")).await,
+        401,
+        "a function's key opens that function only"
+    );
+    assert_eq!(status(&format!("GET /api/root?code={own}")).await, 401);
+    // The header counts before the query.
+    assert_eq!(status(&format!("GET /api/f?code={own}\nx-functions-key: wrong")).await, 401);
+    let put = format!("PUT /admin/host/keys/ci?code={master}\n\n{{\"name\":\"ci\",\"value\":\"own-value\"}}");
+    assert_eq!(status(&put).await, 201);
+    assert_eq!(status("GET /api/other?code=own-value").await, 204);
+    assert_eq!(status(&format!("DELETE /admin/host/keys/ci?code={master}")).await, 204);
+    assert_eq!(status("GET /api/other?code=own-value").await, 401);
+}
+
+#[tokio::test]
+async fn cors_lets_listed_origins_in() {
+    let host = Setup::default()
+        .options(|options| {
+            options.cors_origins = vec!["https://page.test".to_owned()];
+            options.cors_credentials = Some(true);
+        })
+        .function("f", &[trigger(&["get"], "f"), result()], |_| async { returned(TypedData::Null) })
+        .start()
+        .await;
+    let preflight = "OPTIONS /api/f\norigin: https://page.test\naccess-control-request-method: PUT\n\
+                     access-control-request-headers: x-one";
+    expect![[r#"
+        204
+        access-control-allow-methods: PUT
+        access-control-allow-headers: x-one
+        access-control-allow-origin: https://page.test
+        vary: Origin
+        access-control-allow-credentials: true"#]]
+    .assert_eq(&host.send(preflight).await.text());
+    expect![[r#"
+        204
+        access-control-allow-origin: https://page.test
+        vary: Origin
+        access-control-allow-credentials: true"#]]
+    .assert_eq(&host.send("GET /api/f\norigin: https://page.test").await.text());
+    assert_eq!(host.send("GET /api/f\norigin: https://evil.test").await.text(), "204");
+    assert_eq!(host.send(&preflight.replace("page", "evil")).await.status, 404);
+}
+
+#[tokio::test]
+async fn limits_answer_413_and_429() {
+    let gate = Arc::new(Notify::new());
+    let (entered, release) = (Arc::new(Notify::new()), Arc::clone(&gate));
+    let (entered_in, release_in) = (Arc::clone(&entered), Arc::clone(&release));
+    let host = Setup::default()
+        .host_json(r#"{"version":"2.0","extensions":{"http":{"maxOutstandingRequests":1}}}"#)
+        .setting("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", "4")
+        .function("f", &[trigger(&[], "f"), result()], move |_| {
+            let (entered, release) = (Arc::clone(&entered_in), Arc::clone(&release_in));
+            async move {
+                entered.notify_one();
+                release.notified().await;
+                returned(TypedData::Null)
+            }
+        })
+        .start()
+        .await;
+    assert_eq!(host.send("POST /api/f\n\n12345").await.text(), "413");
+    let first = host.send("POST /api/f\n\n1234");
+    let second = async {
+        entered.notified().await;
+        let refused = host.send("GET /api/f").await.status;
+        gate.notify_one();
+        refused
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!((first.status, second), (204, 429));
+}
+
+#[tokio::test]
+async fn the_host_answers_for_itself() {
+    let timer = json!({"type": "timerTrigger", "name": "t", "direction": "in", "schedule": "0 0 0 1 1 *"});
+    let ran = Arc::new(Notify::new());
+    let ran_in = Arc::clone(&ran);
+    let host: Host = Setup::default()
+        .function("tick", &[timer], move |_| {
+            ran_in.notify_one();
+            async { returned(TypedData::Null) }
+        })
+        .function("f", &[trigger(&["get", "post"], "f/{id}"), result()], |_| async {
+            returned(TypedData::Null)
+        })
+        .start()
+        .await;
+    let home = host.send("GET /").await;
+    assert_eq!(home.status, 200);
+    assert!(home.body.contains("up and running"));
+    assert_eq!(host.send("POST /admin/host/ping").await.status, 200);
+    let status: serde_json::Value =
+        serde_json::from_str(&host.send("GET /admin/host/status").await.body).expect("JSON");
+    assert_eq!((status["state"].as_str(), status["id"].as_str()), (Some("Running"), Some("app")));
+    let functions: serde_json::Value =
+        serde_json::from_str(&host.send("GET /admin/functions").await.body).expect("JSON");
+    assert_eq!(functions[0]["invoke_url_template"], "http://app.test:7071/api/f/{id}");
+    assert_eq!(functions[1]["name"], "tick");
+    assert_eq!(host.send("POST /admin/functions/TICK\n\n{\"input\":\"\"}").await.status, 202);
+    tokio::time::timeout(crate::fake::PATIENCE, ran.notified()).await.expect("the function runs");
+    assert_eq!(host.send("POST /admin/functions/nope\n\n{}").await.status, 404);
+    expect![[r#"
+
+        Functions:
+
+        	f: [GET,POST] http://localhost:7071/api/f/{id}
+
+        	tick: timerTrigger
+    "#]]
+    .assert_eq(&host.handle.startup_listing("http://localhost:7071"));
+    let quiet = Setup::default().setting("AzureWebJobsDisableHomepage", "true").start().await;
+    assert_eq!(quiet.send("GET /").await.text(), "204");
+}
+
+#[tokio::test]
+async fn the_callers_trace_goes_on_in_the_worker() {
+    let host = Setup::default()
+        .host_json(r#"{"version":"2.0","functionTimeout":"00:00:07"}"#)
+        .function("f", &[trigger(&[], "f"), result()], |request: InvocationRequest| async move {
+            returned(TypedData::String(request.trace_context.trace_parent))
+        })
+        .start()
+        .await;
+    let seen =
+        host.send("GET /api/f\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").await;
+    let inner = trace::TraceContext::parse(&seen.body).expect("a traceparent");
+    let spans = host.tracer.trace(inner.trace_id);
+    let [span] = spans.as_slice() else { panic!("one span, not {}", spans.len()) };
+    assert_eq!((span.name, span.context.span_id), ("function", inner.span_id));
+    assert_eq!(span.parent, trace::SpanId::parse("b7ad6b7169203331"));
+    assert_eq!(*host.limits.lock().expect("no panic"), [Some(std::time::Duration::from_secs(7))]);
+}

@@ -1,0 +1,7 @@
+//! Feature tests of the functions host. One binary, so that the program is linked once.
+
+mod app;
+mod fake;
+mod feeds;
+mod http;
+mod timers;
