@@ -1,1 +1,33 @@
-//! documents
+//! JSON document containers with a change feed, in the Cosmos DB wire dialect (REST, gateway mode).
+//!
+//! Not its concern: sockets and TLS (`edge`), who consumes the feed, other outside systems. One container is one physical
+//! partition: what the public service spreads over machines stands here in one SQLite file.
+//!
+//! Know these first: [`Service`] (the requests), [`Handle`] (hints and drain), `store::Store` (the rules of what is kept).
+//! Start reading at `service.rs`; the way of a write is `service/items.rs`, `store/writer.rs`, `store/apply_items.rs`,
+//! `decide.rs`.
+
+mod catalog;
+mod decide;
+mod error;
+mod from_protocol;
+mod handle;
+mod metrics;
+mod options;
+mod partition_key;
+mod patch;
+mod query;
+mod resource_id;
+mod service;
+mod store;
+mod to_protocol;
+
+pub use error::Error;
+pub use handle::{FeedOrigins, Handle, Hints};
+pub use options::Options;
+pub use service::Service;
+pub use store::Clock;
+
+/// Bodies of requests and answers; the same foreign type in every service, so that they compose.
+pub type Body =
+    http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, Box<dyn std::error::Error + Send + Sync>>;

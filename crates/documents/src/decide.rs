@@ -1,0 +1,140 @@
+//! What a write of an item does, decided from what is there and what was asked. Pure.
+
+use serde_json::{Map, Value};
+
+use crate::catalog::Container;
+use crate::error::{Failure, Kind};
+use crate::resource_id::ContainerNumber;
+
+/// What was asked of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Create,
+    Upsert,
+    Replace,
+    Patch,
+    Delete,
+    /// Only inside a batch: elsewhere reads do not go to the writer.
+    Read,
+}
+
+/// `If-Match` and `If-None-Match` of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Conditions {
+    pub(crate) if_match: Option<String>,
+    pub(crate) if_none_match: Option<String>,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Insert,
+    Overwrite,
+    Delete,
+    Nothing,
+}
+
+/// Decides about one item. `existing` is the etag of the item that is there (expired ones are not there).
+pub(crate) fn decide(verb: Verb, conditions: &Conditions, existing: Option<&str>) -> Result<Effect, Failure> {
+    let Some(etag) = existing else {
+        return match verb {
+            // An upsert of a missing item creates it whatever If-Match says.
+            Verb::Create | Verb::Upsert => Ok(Effect::Insert),
+            Verb::Replace | Verb::Patch | Verb::Delete | Verb::Read => {
+                Err(Failure::not_found("An item with this id and partition key"))
+            }
+        };
+    };
+    if verb == Verb::Create {
+        let message =
+            "An item with this id and partition key exists already. Use upsert or replace to change it.";
+        return Err(Failure::new(Kind::Conflict, message));
+    }
+    if conditions.if_match.as_deref().is_some_and(|wanted| wanted != "*" && wanted != etag) {
+        let message =
+            "The item was changed since it was read: its etag is not the one in If-Match. Read it again.";
+        return Err(Failure::new(Kind::PreconditionFailed, message));
+    }
+    match verb {
+        Verb::Create => unreachable!("creating over an existing item returned above"),
+        Verb::Upsert | Verb::Replace | Verb::Patch => Ok(Effect::Overwrite),
+        Verb::Delete => Ok(Effect::Delete),
+        Verb::Read => Ok(Effect::Nothing),
+    }
+}
+
+/// The etag of an item. New on each write, and never that of an item of a container that had the same name before.
+pub(crate) fn item_etag(container: ContainerNumber, lsn: u64) -> String {
+    format!("\"{:08x}-0000-0000-{:04x}-{:012x}\"", container.0, lsn >> 48, lsn & 0xffff_ffff_ffff)
+}
+
+/// The item's own `ttl` where the container honours it: none, -1 for never, or seconds.
+pub(crate) fn item_ttl(item: &Map<String, Value>) -> Result<Option<i64>, Failure> {
+    match item.get("ttl") {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_i64() {
+            Some(ttl) if ttl == -1 || (1..=i64::from(i32::MAX)).contains(&ttl) => Ok(Some(ttl)),
+            _ => Err(Failure::bad_request(
+                "The item's ttl must be -1 or a whole number of seconds from 1 to 2147483647.",
+            )),
+        },
+    }
+}
+
+/// When an item that was written at `ts` expires, in seconds since the Unix epoch. Without a default on the container
+/// the item's own time to live counts for nothing.
+pub(crate) fn expires_at(default_ttl: Option<i64>, item_ttl: Option<i64>, ts: i64) -> Option<i64> {
+    let ttl = item_ttl.unwrap_or(default_ttl?);
+    default_ttl?;
+    (ttl != -1).then(|| ts + ttl)
+}
+
+/// Whether two items of one partition key value collide in one of the container's unique keys. Missing counts as null.
+pub(crate) fn unique_keys_collide(
+    container: &Container,
+    one: &Map<String, Value>,
+    other: &Map<String, Value>,
+) -> bool {
+    container.unique_keys.iter().any(|paths| paths.iter().all(|path| at(path, one) == at(path, other)))
+}
+
+fn at<'a>(path: &[String], item: &'a Map<String, Value>) -> &'a Value {
+    let (first, rest) = path.split_first().expect("a parsed path has at least one name");
+    let start = item.get(first).unwrap_or(&Value::Null);
+    rest.iter().fold(start, |value, name| value.get(name).unwrap_or(&Value::Null))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conditions(if_match: Option<&str>) -> Conditions {
+        Conditions { if_match: if_match.map(str::to_owned), if_none_match: None }
+    }
+
+    fn status(verb: Verb, if_match: Option<&str>, existing: Option<&str>) -> Result<Effect, u16> {
+        decide(verb, &conditions(if_match), existing).map_err(|failure| failure.kind.status().as_u16())
+    }
+
+    #[test]
+    fn what_is_there_decides() {
+        assert_eq!(status(Verb::Create, None, None), Ok(Effect::Insert));
+        assert_eq!(status(Verb::Create, None, Some("a")), Err(409));
+        assert_eq!(status(Verb::Upsert, Some("x"), None), Ok(Effect::Insert));
+        assert_eq!(status(Verb::Upsert, Some("x"), Some("a")), Err(412));
+        assert_eq!(status(Verb::Replace, Some("a"), Some("a")), Ok(Effect::Overwrite));
+        assert_eq!(status(Verb::Replace, Some("*"), Some("a")), Ok(Effect::Overwrite));
+        assert_eq!(status(Verb::Replace, None, None), Err(404));
+        assert_eq!(status(Verb::Delete, Some("b"), Some("a")), Err(412));
+        assert_eq!(status(Verb::Delete, None, Some("a")), Ok(Effect::Delete));
+    }
+
+    #[test]
+    fn expiry_follows_container_and_item() {
+        assert_eq!(expires_at(None, Some(5), 100), None);
+        assert_eq!(expires_at(Some(-1), None, 100), None);
+        assert_eq!(expires_at(Some(-1), Some(5), 100), Some(105));
+        assert_eq!(expires_at(Some(10), None, 100), Some(110));
+        assert_eq!(expires_at(Some(10), Some(-1), 100), None);
+    }
+}

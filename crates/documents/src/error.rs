@@ -1,0 +1,224 @@
+//! What goes wrong: [`Error`] when the service cannot be opened, and `Failure`, the answer to a request that is refused.
+
+use std::path::PathBuf;
+
+use http::StatusCode;
+
+use crate::partition_key::KeyError;
+use crate::resource_id::IdError;
+
+/// Why the service could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The data directory could not be made or read.
+    #[error("open the documents folder {path}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// Two processes must not write the same folder.
+    #[error(
+        "the documents folder {path} is in use by another process; stop that one, or give this one another data directory"
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The database file cannot be used.
+    #[error("open the documents database {path}")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        cause: rusqlite::Error,
+    },
+    /// Written by a newer version of this program.
+    #[error(
+        "the documents database {path} has format {found}, and this version reads formats up to {known}; start the newer version that wrote it"
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest format that we know.
+        known: i64,
+    },
+    /// A row cannot be understood: the file was changed by somebody else.
+    #[error("the documents database is damaged: {0}")]
+    Damaged(String),
+    /// An option cannot be used.
+    #[error("option {name}: {why}")]
+    Option {
+        /// The option's name.
+        name: &'static str,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// A thread could not be started.
+    #[error("start a documents thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A refused request, in the dialect's terms. Rendered in `to_protocol.rs` and nowhere else.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    /// The header `x-ms-substatus`; 0 is left out.
+    pub(crate) substatus: u32,
+    /// For the caller: what happened, and what to do.
+    pub(crate) message: String,
+    /// A ready inner message, for errors whose shape the dialect prescribes (SQL).
+    pub(crate) errors_json: Option<String>,
+}
+
+/// What kind of refusal. SDKs decide by these whether they try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    BadRequest,
+    Unauthorized,
+    NotFound,
+    MethodNotAllowed,
+    Conflict,
+    PreconditionFailed,
+    TooLarge,
+    Gone,
+    FailedDependency,
+    TooManyRequests,
+    /// Our fault; may be tried again.
+    Unavailable,
+    /// The disk is full. Trying again does not help before somebody makes room.
+    InsufficientStorage,
+}
+
+/// The header and the body disagree about the partition key.
+pub(crate) const SUBSTATUS_KEY_MISMATCH: u32 = 1001;
+/// The database or container that should hold the resource is missing.
+pub(crate) const SUBSTATUS_OWNER_MISSING: u32 = 1003;
+/// The client's idea of the container is out of date: it reads the container again and retries.
+pub(crate) const SUBSTATUS_STALE_CONTAINER: u32 = 1024;
+/// Too many requests at once.
+pub(crate) const SUBSTATUS_REQUEST_RATE: u32 = 3200;
+
+impl Kind {
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Gone => StatusCode::GONE,
+            Self::FailedDependency => StatusCode::FAILED_DEPENDENCY,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::InsufficientStorage => StatusCode::INSUFFICIENT_STORAGE,
+        }
+    }
+
+    /// The `code` of the body.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::BadRequest => "BadRequest",
+            Self::Unauthorized => "Unauthorized",
+            Self::NotFound => "NotFound",
+            Self::MethodNotAllowed => "MethodNotAllowed",
+            Self::Conflict => "Conflict",
+            Self::PreconditionFailed => "PreconditionFailed",
+            Self::TooLarge => "RequestEntityTooLarge",
+            Self::Gone => "Gone",
+            Self::FailedDependency => "FailedDependency",
+            Self::TooManyRequests => "TooManyRequests",
+            Self::Unavailable => "ServiceUnavailable",
+            Self::InsufficientStorage => "InsufficientStorage",
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, substatus: 0, message: message.into(), errors_json: None }
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(Kind::BadRequest, message)
+    }
+
+    /// A construct of the dialect that this service does not offer.
+    pub(crate) fn not_supported(what: &str) -> Self {
+        Self::bad_request(format!("{what} is not supported by this service yet; nothing was done."))
+    }
+
+    pub(crate) fn not_found(what: &str) -> Self {
+        Self::new(Kind::NotFound, format!("{what} does not exist."))
+    }
+
+    /// The database or container on the way to the resource is missing.
+    pub(crate) fn owner_missing(what: &str) -> Self {
+        Self::not_found(what).with_substatus(SUBSTATUS_OWNER_MISSING)
+    }
+
+    /// The write or read queue is full.
+    pub(crate) fn busy() -> Self {
+        let message = "The service has more requests waiting than it may hold. Retry after the time in x-ms-retry-after-ms.";
+        Self::new(Kind::TooManyRequests, message).with_substatus(SUBSTATUS_REQUEST_RATE)
+    }
+
+    /// The service is draining, or a thread of it is gone.
+    pub(crate) fn closing() -> Self {
+        Self::new(
+            Kind::Unavailable,
+            "The service is shutting down and takes no more requests. Retry in a moment.",
+        )
+    }
+
+    pub(crate) fn with_substatus(mut self, substatus: u32) -> Self {
+        self.substatus = substatus;
+        self
+    }
+}
+
+/// What SQLite reports is ours (or the disk's) to answer for. The cause goes to the log, not to the caller.
+impl From<rusqlite::Error> for Failure {
+    fn from(cause: rusqlite::Error) -> Self {
+        if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+            tracing::error!(error = %cause, "the disk that holds the documents is full; nothing more is accepted until there is room");
+            return Self::new(
+                Kind::InsufficientStorage,
+                "The disk that holds the documents is full. Nothing of this request was stored. Make room and retry.",
+            );
+        }
+        tracing::error!(error = %cause, "the documents database failed");
+        Self::new(
+            Kind::Unavailable,
+            "The documents database could not carry out the request. Nothing of it was stored. The log says why; retry.",
+        )
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(cause: KeyError) -> Self {
+        Self::bad_request(sentence(&cause.to_string()))
+    }
+}
+
+impl From<IdError> for Failure {
+    fn from(cause: IdError) -> Self {
+        Self::bad_request(sentence(&cause.to_string()))
+    }
+}
+
+/// An error's text as a sentence.
+pub(crate) fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    characters
+        .next()
+        .map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), characters.as_str()))
+}

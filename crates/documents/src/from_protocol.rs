@@ -1,0 +1,370 @@
+//! Requests of the dialect in our own words: addresses, headers, bodies. Wire names of requests stand here and nowhere else.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, Method, request};
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+use trace::TraceContext;
+
+use crate::Options;
+use crate::decide::Conditions;
+use crate::error::{Failure, Kind};
+use crate::partition_key::PartitionKey;
+use crate::query::{PageLimits, Parameters};
+
+/// Properties that the service sets; what clients send under these names is dropped.
+pub(crate) const SYSTEM_PROPERTIES: [&str; 6] = ["_rid", "_self", "_etag", "_ts", "_attachments", "_lsn"];
+
+/// What a path names. Databases and containers stand by name or by resource id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    Account,
+    Databases,
+    Database(String),
+    Containers(String),
+    Container(Owner),
+    Ranges(Owner),
+    Items(Owner),
+    Item(Owner, String),
+    PartitionDelete(Owner),
+    /// `sprocs`, `triggers`, `udfs` or `conflicts`, and whether one of them is named.
+    Scripts(Owner, ScriptKind, bool),
+    Users(String, bool),
+    ClientKeys,
+    Offers,
+    Offer(String),
+    /// The direct mode's question for addresses.
+    DirectAddresses,
+    Unknown,
+}
+
+/// A container's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) database: String,
+    pub(crate) container: String,
+}
+
+/// What else hangs below a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScriptKind {
+    StoredProcedures,
+    Triggers,
+    UserDefinedFunctions,
+    Conflicts,
+}
+
+impl Address {
+    /// Reads a path. Slashes at its ends mean nothing: Python ends many paths with one.
+    pub(crate) fn parse(path: &str) -> Self {
+        let decoded: Vec<Cow<'_, str>> = path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .map(|segment| percent_decode_str(segment).decode_utf8_lossy())
+            .collect();
+        let segments: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
+        match segments.as_slice() {
+            [] => Self::Account,
+            ["dbs"] => Self::Databases,
+            ["dbs", database] => Self::Database((*database).to_owned()),
+            ["dbs", database, "colls"] => Self::Containers((*database).to_owned()),
+            ["dbs", database, "colls", container, rest @ ..] => {
+                let owner = Owner { database: (*database).to_owned(), container: (*container).to_owned() };
+                Self::below_container(owner, rest)
+            }
+            ["dbs", database, "users", rest @ ..] => Self::Users((*database).to_owned(), !rest.is_empty()),
+            ["dbs", _, "clientencryptionkeys", ..] => Self::ClientKeys,
+            ["offers"] => Self::Offers,
+            ["offers", rid] => Self::Offer((*rid).to_owned()),
+            ["addresses"] => Self::DirectAddresses,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn below_container(owner: Owner, rest: &[&str]) -> Self {
+        match rest {
+            [] => Self::Container(owner),
+            ["pkranges"] => Self::Ranges(owner),
+            ["docs"] => Self::Items(owner),
+            ["docs", id] => Self::Item(owner, (*id).to_owned()),
+            ["operations", "partitionkeydelete"] => Self::PartitionDelete(owner),
+            ["sprocs", rest @ ..] => Self::Scripts(owner, ScriptKind::StoredProcedures, !rest.is_empty()),
+            ["triggers", rest @ ..] => Self::Scripts(owner, ScriptKind::Triggers, !rest.is_empty()),
+            ["udfs", rest @ ..] => Self::Scripts(owner, ScriptKind::UserDefinedFunctions, !rest.is_empty()),
+            ["conflicts", rest @ ..] => Self::Scripts(owner, ScriptKind::Conflicts, !rest.is_empty()),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A request, read to its end.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) address: Address,
+    /// `scheme://host[:port]/`, as the client reached us.
+    pub(crate) origin: String,
+    pub(crate) body: Bytes,
+    /// Whether the wiring vouches for the caller, who is then inside this process.
+    pub(crate) in_process: bool,
+    pub(crate) activity: String,
+    headers: HeaderMap,
+}
+
+/// What a change feed read asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FeedStart {
+    Beginning,
+    Now,
+    /// After this LSN.
+    After(u64),
+    /// From this second on.
+    Time(i64),
+}
+
+/// A query and its parameters.
+#[derive(Debug)]
+pub(crate) struct QueryBody {
+    pub(crate) text: String,
+    pub(crate) parameters: Parameters,
+}
+
+impl Call {
+    pub(crate) fn new(head: request::Parts, body: Bytes, activity: String) -> Self {
+        let scheme = head.uri.scheme_str().unwrap_or("http");
+        let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let authority =
+            head.uri.authority().map(http::uri::Authority::as_str).or(host).unwrap_or("localhost");
+        Self {
+            address: Address::parse(head.uri.path()),
+            origin: format!("{scheme}://{authority}/"),
+            in_process: is_vouched_for(&head.extensions),
+            method: head.method,
+            headers: head.headers,
+            body,
+            activity,
+        }
+    }
+
+    /// A header's text, if it is there and not empty.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+    }
+
+    /// A header that is on as `true`, `True` or `1`.
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.header(name).is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1")
+    }
+
+    /// A query is told by its header or by its content type. Ask [`Call::is_query_plan`] first: Python's plan requests have neither.
+    pub(crate) fn is_query(&self) -> bool {
+        let content_type = self.header("content-type").unwrap_or_default();
+        self.flag("x-ms-documentdb-isquery") || content_type.starts_with("application/query+json")
+    }
+
+    pub(crate) fn is_query_plan(&self) -> bool {
+        self.flag("x-ms-cosmos-is-query-plan-request")
+    }
+
+    pub(crate) fn is_upsert(&self) -> bool {
+        self.flag("x-ms-documentdb-is-upsert")
+    }
+
+    pub(crate) fn is_batch(&self) -> bool {
+        self.flag("x-ms-cosmos-is-batch-request")
+    }
+
+    pub(crate) fn wants_no_body(&self) -> bool {
+        self.header("prefer").is_some_and(|prefer| prefer.eq_ignore_ascii_case("return=minimal"))
+    }
+
+    pub(crate) fn conditions(&self) -> Conditions {
+        let text = |name| self.header(name).map(str::to_owned);
+        Conditions { if_match: text("if-match"), if_none_match: text("if-none-match") }
+    }
+
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        self.header("traceparent").and_then(TraceContext::parse)
+    }
+
+    pub(crate) fn partition_key(&self) -> Result<Option<PartitionKey>, Failure> {
+        let header = self.header("x-ms-documentdb-partitionkey");
+        Ok(header.map(PartitionKey::parse_header).transpose()?)
+    }
+
+    /// Size of the page that the client wants.
+    pub(crate) fn page_limits(&self, options: &Options) -> Result<PageLimits, Failure> {
+        let items = match self.header("x-ms-max-item-count") {
+            None => options.page_items,
+            Some(text) => match text.parse::<i64>() {
+                Ok(-1) => options.page_items_max,
+                Ok(0) => options.page_items,
+                Ok(wanted) if wanted > 0 => usize::try_from(wanted).unwrap_or(usize::MAX),
+                _ => {
+                    let message = "x-ms-max-item-count must be -1 or a whole number above 0.";
+                    return Err(Failure::bad_request(message));
+                }
+            },
+        };
+        Ok(PageLimits {
+            items: items.min(options.page_items_max),
+            bytes: options.page_bytes_max,
+            sort_rows: options.sort_rows_max,
+        })
+    }
+
+    pub(crate) fn continuation(&self) -> Option<&str> {
+        self.header("x-ms-continuation")
+    }
+
+    /// Whether this reads the change feed, which `A-IM` asks for.
+    pub(crate) fn is_change_feed(&self) -> Result<bool, Failure> {
+        match self.header("a-im") {
+            None => Ok(false),
+            Some(text) if text.eq_ignore_ascii_case("Incremental Feed") => Ok(true),
+            Some(text) if text.eq_ignore_ascii_case("Full-Fidelity Feed") => Err(Failure::not_supported(
+                "The change feed mode \"all versions and deletes\" (A-IM: Full-Fidelity Feed)",
+            )),
+            Some(text) => {
+                Err(Failure::bad_request(format!("The A-IM header {text:?} is none of this dialect.")))
+            }
+        }
+    }
+
+    /// Where the change feed is read from. An etag wins over a date: Python keeps sending the date it began with.
+    pub(crate) fn feed_start(&self) -> Result<FeedStart, Failure> {
+        match (self.header("if-none-match"), self.header("if-modified-since")) {
+            (Some("*"), _) => Ok(FeedStart::Now),
+            (Some(etag), _) => etag.trim_matches('"').parse().map(FeedStart::After).map_err(|_| {
+                Failure::bad_request(
+                    "If-None-Match is no position of this change feed. Use the etag of an earlier answer.",
+                )
+            }),
+            (None, None) => Ok(FeedStart::Beginning),
+            (None, Some(date)) => {
+                let time = jiff::fmt::rfc2822::parse(date).map_err(|_| {
+                    Failure::bad_request(
+                        "If-Modified-Since must be a date such as Fri, 20 Nov 2026 21:36:21 GMT.",
+                    )
+                })?;
+                Ok(FeedStart::Time(time.timestamp().as_second()))
+            }
+        }
+    }
+
+    /// Refuses what would change the meaning of the request and is not offered. Everything else that is unknown is ignored, as
+    /// newer SDKs send more headers.
+    pub(crate) fn check_headers(&self) -> Result<(), Failure> {
+        for name in ["x-ms-documentdb-pre-trigger-include", "x-ms-documentdb-post-trigger-include"] {
+            if self.header(name).is_some() {
+                return Err(Failure::not_supported(&format!("Running triggers (header {name})")));
+            }
+        }
+        let level = self.header("x-ms-consistency-level").unwrap_or("Session");
+        if ["Strong", "BoundedStaleness"].iter().any(|strong| strong.eq_ignore_ascii_case(level)) {
+            let message =
+                format!("The consistency level {level} is stronger than the account's, which is Session.");
+            return Err(Failure::bad_request(message));
+        }
+        let start = self.header("x-ms-start-epk").unwrap_or_default();
+        let end = self.header("x-ms-end-epk").unwrap_or("FF");
+        if !start.is_empty() || !end.eq_ignore_ascii_case("FF") {
+            return Err(Failure::not_supported(
+                "A feed range that is not the whole container (x-ms-start-epk, x-ms-end-epk)",
+            ));
+        }
+        // Some SDKs send `<container rid>,0`.
+        let range = self.header("x-ms-documentdb-partitionkeyrangeid").unwrap_or("0");
+        if range.rsplit(',').next() != Some("0") {
+            let message =
+                format!("The partition key range {range:?} is not known; the container has one, with id 0.");
+            return Err(Failure::new(Kind::Gone, message).with_substatus(1002));
+        }
+        Ok(())
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Result<Value, Failure> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let what = if error.to_string().starts_with("recursion limit") {
+                "is nested deeper than 128 levels".to_owned()
+            } else {
+                format!("is not valid JSON: {error}")
+            };
+            Failure::bad_request(format!("The request body {what}."))
+        })
+    }
+
+    /// The body as a JSON object, without system properties.
+    pub(crate) fn object(&self) -> Result<Map<String, Value>, Failure> {
+        without_system_properties(self.json()?)
+    }
+
+    /// The body of a query.
+    pub(crate) fn query_body(&self, options: &Options) -> Result<QueryBody, Failure> {
+        let body = self.json()?;
+        let text = body.get("query").and_then(Value::as_str).ok_or_else(|| {
+            Failure::bad_request("The body of a query must be {\"query\":\"SELECT …\",\"parameters\":[…]}.")
+        })?;
+        if text.len() > options.query_bytes_max {
+            let most = options.query_bytes_max;
+            return Err(Failure::bad_request(format!(
+                "The query has {} bytes; at most {most} are allowed.",
+                text.len()
+            )));
+        }
+        let mut parameters = Parameters::new();
+        for parameter in body.get("parameters").and_then(Value::as_array).into_iter().flatten() {
+            let name = parameter.get("name").and_then(Value::as_str).filter(|name| name.starts_with('@'));
+            let name = name.ok_or_else(|| {
+                Failure::bad_request("Each parameter of a query must be {\"name\":\"@name\",\"value\":…}.")
+            })?;
+            // A parameter without a value is one that was undefined in JavaScript.
+            if let Some(value) = parameter.get("value") {
+                parameters.insert(name.to_owned(), value.clone());
+            }
+        }
+        Ok(QueryBody { text: text.to_owned(), parameters })
+    }
+}
+
+/// Whether the wiring vouches for the caller. Other principals (a client of a hub) prove nothing about documents.
+pub(crate) fn is_vouched_for(extensions: &Extensions) -> bool {
+    matches!(extensions.get(), Some(identity::Principal::InProcess { .. }))
+}
+
+/// A JSON value as an item: an object without system properties.
+pub(crate) fn without_system_properties(value: Value) -> Result<Map<String, Value>, Failure> {
+    let Value::Object(mut object) = value else {
+        return Err(Failure::bad_request("The request body must be a JSON object."));
+    };
+    object.retain(|name, _| !SYSTEM_PROPERTIES.contains(&name.as_str()));
+    Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_with_and_without_slashes_and_escapes() {
+        let owner = || Owner { database: "db 1".to_owned(), container: "c".to_owned() };
+        assert_eq!(Address::parse("/"), Address::Account);
+        assert_eq!(Address::parse("/dbs/db%201/colls/c/docs/"), Address::Items(owner()));
+        assert_eq!(
+            Address::parse("//dbs/db%201/colls/c/docs/a%20b"),
+            Address::Item(owner(), "a b".to_owned())
+        );
+        assert_eq!(
+            Address::parse("/dbs/db%201/colls/c/operations/partitionkeydelete"),
+            Address::PartitionDelete(owner())
+        );
+        assert_eq!(Address::parse("/nowhere"), Address::Unknown);
+    }
+}

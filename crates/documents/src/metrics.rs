@@ -1,0 +1,92 @@
+//! What the service counts and measures.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Labels of a counted request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    operation: &'static str,
+    status: u16,
+}
+
+/// The service's metrics; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    group_requests: Histogram,
+    commit_seconds: Histogram,
+    feed_reads: Counter,
+    feed_items: Counter,
+    refused_busy: Counter,
+    database_bytes: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            group_requests: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
+            commit_seconds: Histogram::new([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0]),
+            feed_reads: Counter::default(),
+            feed_items: Counter::default(),
+            refused_busy: Counter::default(),
+            database_bytes: Gauge::default(),
+        };
+        registry.register("documents_requests", "Requests by operation and status", metrics.requests.clone());
+        registry.register(
+            "documents_commit_group_requests",
+            "Writes that shared one transaction",
+            metrics.group_requests.clone(),
+        );
+        registry.register(
+            "documents_commit_seconds",
+            "Time from a group's first statement to its commit on disk",
+            metrics.commit_seconds.clone(),
+        );
+        registry.register("documents_feed_reads", "Reads of a change feed", metrics.feed_reads.clone());
+        registry.register(
+            "documents_feed_items",
+            "Items handed out by change feeds",
+            metrics.feed_items.clone(),
+        );
+        registry.register(
+            "documents_refused_busy",
+            "Requests refused because a queue was full",
+            metrics.refused_busy.clone(),
+        );
+        registry.register(
+            "documents_database_bytes",
+            "Size of the database file, without its log",
+            metrics.database_bytes.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn request(&self, operation: &'static str, status: u16) {
+        self.requests.get_or_create(&RequestLabels { operation, status }).inc();
+        if status == 429 {
+            self.refused_busy.inc();
+        }
+    }
+
+    pub(crate) fn committed(&self, requests: usize, took: Duration) {
+        self.group_requests.observe(f64::from(u32::try_from(requests).unwrap_or(u32::MAX)));
+        self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn feed_read(&self, items: usize) {
+        self.feed_reads.inc();
+        self.feed_items.inc_by(items as u64);
+    }
+
+    pub(crate) fn database_bytes(&self, bytes: u64) {
+        self.database_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,287 @@
+//! Tokens to tree: clauses here, expressions in `parse/expressions.rs`.
+
+mod expressions;
+
+use serde_json::Value;
+
+use super::ast::{Aggregate, Expression, Query, Select, SortKey};
+use super::lex::{Kind, Token, lex};
+use super::{Parameters, SqlError};
+
+/// Brackets, functions and unary operators inside each other.
+const NESTING_MAX: usize = 64;
+/// Operators other than AND and OR, or steps of a path, one behind the other.
+const CHAIN_MAX: usize = 100;
+
+/// Words that end an expression or an alias.
+const KEYWORDS: [&str; 27] = [
+    "SELECT", "TOP", "DISTINCT", "VALUE", "FROM", "AS", "IN", "JOIN", "WHERE", "GROUP", "ORDER", "BY", "ASC",
+    "DESC", "OFFSET", "LIMIT", "AND", "OR", "NOT", "BETWEEN", "LIKE", "ESCAPE", "EXISTS", "ARRAY", "NULL",
+    "TRUE", "FALSE",
+];
+
+pub(super) fn parse(text: &str, parameters: &Parameters) -> Result<Query, SqlError> {
+    let mut parser = Parser {
+        tokens: lex(text)?,
+        at: 0,
+        parameters,
+        names: Vec::new(),
+        aggregates: Vec::new(),
+        clause: Clause::Select,
+        nesting: 0,
+    };
+    parser.query()
+}
+
+/// Where the parser is; aggregates may stand in SELECT alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clause {
+    Select,
+    Aggregate,
+    Other,
+}
+
+struct Parser<'a> {
+    tokens: Vec<Token>,
+    at: usize,
+    parameters: &'a Parameters,
+    /// Uses of a name for the item, and where: FROM, which defines it, comes after SELECT.
+    names: Vec<(String, Token, Clause)>,
+    aggregates: Vec<(Aggregate, Expression)>,
+    clause: Clause,
+    nesting: usize,
+}
+
+impl Parser<'_> {
+    fn query(&mut self) -> Result<Query, SqlError> {
+        self.expect_word("SELECT")?;
+        let mut limit = None;
+        loop {
+            if self.take_word("TOP") {
+                limit = Some(self.count("TOP")?);
+            } else if self.peek_word("DISTINCT") {
+                return Err(self.unsupported("DISTINCT"));
+            } else {
+                break;
+            }
+        }
+        let select = self.select()?;
+        self.clause = Clause::Other;
+        let alias = if self.take_word("FROM") { Some(self.from()?) } else { None };
+        let filter = if self.take_word("WHERE") { Some(self.expression()?) } else { None };
+        if self.peek_word("GROUP") {
+            return Err(self.unsupported("GROUP BY"));
+        }
+        let order_by = self.order_by()?;
+        let mut offset = 0;
+        if self.take_word("OFFSET") {
+            offset = self.count("OFFSET")?;
+            self.expect_word("LIMIT")?;
+            let bound = self.count("LIMIT")?;
+            limit = Some(limit.map_or(bound, |top: u64| top.min(bound)));
+        }
+        self.take_symbol(";");
+        if self.peek().kind != Kind::End {
+            return Err(self.unexpected());
+        }
+        self.check_names(alias.as_deref())?;
+        let aggregates = std::mem::take(&mut self.aggregates);
+        Ok(Query { select, filter, order_by, limit, offset, aggregates })
+    }
+
+    fn select(&mut self) -> Result<Select, SqlError> {
+        if self.take_symbol("*") {
+            return Ok(Select::Star);
+        }
+        // VALUE is a keyword only in front of an expression: `SELECT value FROM value` names a container.
+        if self.peek_word("VALUE") && !matches!(self.peek_second(), Kind::Symbol("." | "," | ")") | Kind::End)
+        {
+            self.at += 1;
+            return Ok(Select::Value(self.expression()?));
+        }
+        let mut list: Vec<(String, Expression)> = Vec::new();
+        loop {
+            let start = self.peek().clone();
+            let expression = self.expression()?;
+            let alias = self.alias()?;
+            let unnamed = list.iter().filter(|(name, _)| name.starts_with('$')).count() + 1;
+            let name =
+                alias.or_else(|| own_name(&expression, &start)).unwrap_or_else(|| format!("${unnamed}"));
+            list.push((name, expression));
+            if !self.take_symbol(",") {
+                return Ok(Select::List(list));
+            }
+        }
+    }
+
+    /// `AS name` or a bare name behind an expression.
+    fn alias(&mut self) -> Result<Option<String>, SqlError> {
+        let explicit = self.take_word("AS");
+        match self.peek().kind.clone() {
+            Kind::Word(word) if explicit || !is_keyword(&word) => {
+                self.at += 1;
+                Ok(Some(word))
+            }
+            Kind::Text(text) if explicit => {
+                self.at += 1;
+                Ok(Some(text))
+            }
+            _ if explicit => Err(self.unexpected()),
+            _ => Ok(None),
+        }
+    }
+
+    /// The name under which the item is known.
+    fn from(&mut self) -> Result<String, SqlError> {
+        let Kind::Word(root) = self.peek().kind.clone() else { return Err(self.unexpected()) };
+        self.at += 1;
+        if self.peek_word("IN") {
+            return Err(self.unsupported("FROM … IN"));
+        }
+        if matches!(self.peek().kind, Kind::Symbol("." | "[")) {
+            return Err(self.unsupported("FROM over a path inside the item"));
+        }
+        let alias = self.alias()?;
+        if self.peek_word("JOIN") || self.peek().kind == Kind::Symbol(",") {
+            return Err(self.unsupported("JOIN"));
+        }
+        Ok(alias.unwrap_or(root))
+    }
+
+    fn order_by(&mut self) -> Result<Vec<SortKey>, SqlError> {
+        let mut keys = Vec::new();
+        if !self.take_word("ORDER") {
+            return Ok(keys);
+        }
+        self.expect_word("BY")?;
+        loop {
+            let by = self.expression()?;
+            let descending = self.take_word("DESC");
+            if !descending {
+                self.take_word("ASC");
+            }
+            keys.push(SortKey { by, descending });
+            if !self.take_symbol(",") {
+                return Ok(keys);
+            }
+        }
+    }
+
+    /// A whole number, literal or parameter.
+    fn count(&mut self, clause: &str) -> Result<u64, SqlError> {
+        let token = self.peek().clone();
+        let value = match &token.kind {
+            Kind::Number(number) => Value::Number(number.clone()),
+            Kind::Parameter(name) => self.parameter(name, &token)?,
+            _ => return Err(self.unexpected()),
+        };
+        self.at += 1;
+        value.as_u64().ok_or_else(|| SqlError {
+            code: "SC2062",
+            message: format!("{clause} takes a whole number that is not negative."),
+            start: token.start,
+            end: token.end,
+        })
+    }
+
+    fn parameter(&self, name: &str, token: &Token) -> Result<Value, SqlError> {
+        self.parameters.get(name).cloned().ok_or_else(|| SqlError {
+            code: "SC2010",
+            message: format!("The query parameter '{name}' has no value in the request."),
+            start: token.start,
+            end: token.end,
+        })
+    }
+
+    /// Every name must be the one that FROM gives to the item. Beside aggregates it may only stand inside them.
+    fn check_names(&self, alias: Option<&str>) -> Result<(), SqlError> {
+        for (name, token, clause) in &self.names {
+            let error = |code, message| SqlError { code, message, start: token.start, end: token.end };
+            if alias != Some(name) {
+                return Err(error("SC2001", format!("Identifier '{name}' could not be resolved.")));
+            }
+            if *clause == Clause::Select && !self.aggregates.is_empty() {
+                let message = format!(
+                    "'{name}' beside an aggregate needs GROUP BY, which this service does not support yet."
+                );
+                return Err(error("SC2102", message));
+            }
+        }
+        Ok(())
+    }
+
+    fn peek(&self) -> &Token {
+        &self.tokens[self.at]
+    }
+
+    fn peek_second(&self) -> &Kind {
+        &self.tokens[(self.at + 1).min(self.tokens.len() - 1)].kind
+    }
+
+    fn peek_word(&self, keyword: &str) -> bool {
+        matches!(&self.peek().kind, Kind::Word(word) if word.eq_ignore_ascii_case(keyword))
+    }
+
+    fn take_word(&mut self, keyword: &str) -> bool {
+        let found = self.peek_word(keyword);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn take_symbol(&mut self, symbol: &str) -> bool {
+        let found = matches!(self.peek().kind, Kind::Symbol(there) if there == symbol);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect_word(&mut self, keyword: &str) -> Result<(), SqlError> {
+        if self.take_word(keyword) { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    fn expect_symbol(&mut self, symbol: &str) -> Result<(), SqlError> {
+        if self.take_symbol(symbol) { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    /// The token at hand does not belong there.
+    fn unexpected(&self) -> SqlError {
+        let token = self.peek();
+        let (code, message) = match &token.kind {
+            Kind::End => ("SC1002", "Syntax error, unexpected end-of-file.".to_owned()),
+            kind => ("SC1001", format!("Syntax error, incorrect syntax near '{}'.", shown(kind))),
+        };
+        SqlError { code, message, start: token.start, end: token.end }
+    }
+
+    /// The token at hand begins something that the dialect has and this service has not.
+    fn unsupported(&self, what: &str) -> SqlError {
+        let token = self.peek();
+        let message = format!("{what} is not supported by this service yet.");
+        SqlError { code: "SC1100", message, start: token.start, end: token.end }
+    }
+}
+
+fn is_keyword(word: &str) -> bool {
+    KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(word))
+}
+
+fn shown(kind: &Kind) -> String {
+    match kind {
+        Kind::Word(text) | Kind::Parameter(text) | Kind::Text(text) => text.clone(),
+        Kind::Number(number) => number.to_string(),
+        Kind::Symbol(symbol) => (*symbol).to_owned(),
+        Kind::End => String::new(),
+    }
+}
+
+/// A path has the name of its last step.
+fn own_name(expression: &Expression, start: &Token) -> Option<String> {
+    match (expression, &start.kind) {
+        (Expression::Property(_, name), _) => Some(name.clone()),
+        (Expression::Index(_, by), _) => match by.as_ref() {
+            Expression::Literal(Value::String(name)) => Some(name.clone()),
+            _ => None,
+        },
+        (Expression::Root, Kind::Word(word)) => Some(word.clone()),
+        _ => None,
+    }
+}

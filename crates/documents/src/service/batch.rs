@@ -1,0 +1,144 @@
+//! Transactional batches: all operations on one partition key value, or none.
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::Service;
+use super::items::{Write, document_write};
+use crate::catalog::Container;
+use crate::decide::{Conditions, Verb, item_etag};
+use crate::error::{Failure, Kind};
+use crate::from_protocol::{Call, Owner, without_system_properties};
+use crate::partition_key::PartitionKey;
+use crate::patch::Patch;
+use crate::store::{Change, Changed, ItemOutcome, Refusal};
+use crate::to_protocol::{self, Reply};
+
+/// Most operations in one batch.
+const OPERATIONS_MAX: usize = 100;
+/// First byte of .NET's binary batch format (HybridRow).
+const HYBRID_ROW: u8 = 0x81;
+
+impl Service {
+    pub(super) async fn batch(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+        let container = self.container(call, owner)?;
+        if call.body.first() == Some(&HYBRID_ROW) {
+            return Err(Failure::not_supported("The binary batch format (HybridRow) of the .NET SDK"));
+        }
+        if !call.flag("x-ms-cosmos-batch-atomic") {
+            return Err(Failure::not_supported("A bulk request (a batch that is not atomic)"));
+        }
+        self.check_size(call.body.len())?;
+        let key = call.partition_key()?.ok_or_else(|| {
+            Failure::bad_request("A transactional batch needs the header x-ms-documentdb-partitionkey.")
+        })?;
+        let Value::Array(given) = call.json()? else {
+            return Err(Failure::bad_request("The body of a batch must be an array of operations."));
+        };
+        if given.is_empty() || given.len() > OPERATIONS_MAX {
+            return Err(Failure::bad_request(format!("A batch has 1 to {OPERATIONS_MAX} operations.")));
+        }
+        let count = given.len();
+        let mut span = self.inner.tracer.start("documents.write", call.trace());
+        span.set("database", owner.database.as_str());
+        span.set("container", owner.container.as_str());
+        let mut operations = Vec::with_capacity(count);
+        for (index, operation) in given.into_iter().enumerate() {
+            match write_of(&container, operation, &key) {
+                Ok(write) => operations.push(write.with_span(&span)),
+                Err(failure) => {
+                    span.fail(failure.message.as_str());
+                    return Ok(failed(&Refusal { operation: index, failure }, count));
+                }
+            }
+        }
+        let change = Change::Items { container: container.number, operations };
+        let traceparent = span.context().to_traceparent();
+        let reply = match self.inner.store.change(change, call.body.len()).await {
+            Ok(Changed::Items { lsn, outcomes }) => {
+                succeeded(&container, &outcomes).of_container(&container, lsn)
+            }
+            Ok(Changed::Definition) => unreachable!("a change of items gives items"),
+            // What concerns the whole request is told as such, so that clients try it again as a whole.
+            Err(refusal) if is_of_request(&refusal.failure) => return Err(refusal.failure),
+            Err(refusal) => {
+                span.fail(refusal.failure.message.as_str());
+                failed(&refusal, count)
+            }
+        };
+        span.set("status", reply.status.as_str());
+        Ok(reply.with("traceparent", traceparent))
+    }
+}
+
+fn is_of_request(failure: &Failure) -> bool {
+    matches!(failure.kind, Kind::TooManyRequests | Kind::Unavailable | Kind::InsufficientStorage)
+}
+
+fn write_of(container: &Container, operation: Value, key: &PartitionKey) -> Result<Write, Failure> {
+    let Value::Object(mut operation) = operation else {
+        return Err(Failure::bad_request("Each operation of a batch must be an object."));
+    };
+    let text = |operation: &Map<String, Value>, name: &str| {
+        operation.get(name).and_then(Value::as_str).map(str::to_owned)
+    };
+    let conditions =
+        Conditions { if_match: text(&operation, "ifMatch"), if_none_match: text(&operation, "ifNoneMatch") };
+    let verb = match text(&operation, "operationType").as_deref() {
+        Some("Create") => Verb::Create,
+        Some("Upsert") => Verb::Upsert,
+        Some("Replace") => Verb::Replace,
+        Some("Patch") => Verb::Patch,
+        Some("Delete") => Verb::Delete,
+        Some("Read") => Verb::Read,
+        _ => {
+            return Err(Failure::bad_request(
+                "operationType must be Create, Upsert, Read, Replace, Delete or Patch.",
+            ));
+        }
+    };
+    let body = operation.remove("resourceBody");
+    let id = text(&operation, "id");
+    if matches!(verb, Verb::Create | Verb::Upsert | Verb::Replace) {
+        let document = without_system_properties(body.unwrap_or(Value::Null))?;
+        let write = document_write(container, verb, document, Some(key.clone()), conditions)?;
+        if verb == Verb::Replace && id.is_some_and(|id| id != write.id) {
+            return Err(Failure::bad_request("The id in the body is not that of the operation."));
+        }
+        return Ok(write);
+    }
+    let id = id.ok_or_else(|| Failure::bad_request("The operation needs an id."))?;
+    let key = key.clone().full(&container.partition_key)?.to_text();
+    let patch =
+        if verb == Verb::Patch { Some(Patch::from_json(&body.unwrap_or(Value::Null))?) } else { None };
+    Ok(Write { verb, key, id, conditions, document: None, patch })
+}
+
+fn succeeded(container: &Container, outcomes: &[ItemOutcome]) -> Reply {
+    let results: Vec<String> = outcomes.iter().map(|outcome| result(container, outcome)).collect();
+    Reply::new(StatusCode::OK, format!("[{}]", results.join(",")))
+}
+
+fn result(container: &Container, outcome: &ItemOutcome) -> String {
+    let Some(item) = &outcome.item else {
+        return "{\"statusCode\":204,\"subStatusCode\":0,\"requestCharge\":1.0}".to_owned();
+    };
+    format!(
+        "{{\"statusCode\":{},\"subStatusCode\":0,\"requestCharge\":1.0,\"eTag\":{},\"resourceBody\":{}}}",
+        if outcome.created { 201 } else { 200 },
+        Value::from(item_etag(container.number, item.lsn)),
+        to_protocol::item(container, item, false),
+    )
+}
+
+/// The failing operation keeps its status, every other is 424; nothing was stored.
+fn failed(refusal: &Refusal, count: usize) -> Reply {
+    let results: Vec<Value> = (0..count)
+        .map(|index| {
+            let kind = if index == refusal.operation { refusal.failure.kind } else { Kind::FailedDependency };
+            let substatus = if index == refusal.operation { refusal.failure.substatus } else { 0 };
+            json!({"statusCode": kind.status().as_u16(), "subStatusCode": substatus, "requestCharge": 1.0})
+        })
+        .collect();
+    Reply::new(StatusCode::MULTI_STATUS, Value::Array(results).to_string())
+}

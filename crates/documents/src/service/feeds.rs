@@ -1,0 +1,223 @@
+//! Reads of many items: lists, queries, query plans, partition key ranges, the change feed.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use super::Service;
+use super::definitions::page_reply;
+use crate::catalog::Container;
+use crate::error::Failure;
+use crate::from_protocol::{Call, FeedStart, Owner};
+use crate::handle::FeedOrigins;
+use crate::query::{self, PageLimits, Rows, Select};
+use crate::resource_id::ItemNumber;
+use crate::store::{Item, ItemsAfter, Scope, rows};
+use crate::to_protocol::{self, Reply};
+
+/// The items of a container as rows of a query.
+struct ItemRows<'a> {
+    connection: &'a Connection,
+    container: &'a Container,
+    scope: &'a Scope,
+    now_ts: i64,
+}
+
+/// One page of the change feed.
+#[derive(Default)]
+struct FeedPage {
+    items: Vec<Item>,
+    /// LSN up to which the feed has been seen.
+    position: u64,
+    newest: u64,
+}
+
+impl Rows for ItemRows<'_> {
+    fn each(
+        &self,
+        after: u64,
+        take: &mut dyn FnMut(u64, Value) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let after = ItemsAfter::Number(after);
+        rows::each_item(self.connection, self.container.number, self.scope, after, self.now_ts, |item| {
+            take(item.number.0, to_protocol::item_value(self.container, &item, false)?)
+        })
+    }
+
+    fn one(&self, number: u64) -> Result<Option<Value>, Failure> {
+        let number = ItemNumber(number);
+        let found = rows::item_by_number(self.connection, self.container.number, number, self.now_ts)?;
+        found.map(|item| to_protocol::item_value(self.container, &item, false)).transpose()
+    }
+}
+
+impl Service {
+    pub(super) async fn list_items(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+        self.items_by_query(call, owner, "SELECT * FROM c".to_owned(), query::Parameters::new()).await
+    }
+
+    pub(super) async fn query_items(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+        let body = call.query_body(&self.inner.options)?;
+        self.items_by_query(call, owner, body.text, body.parameters).await
+    }
+
+    async fn items_by_query(
+        &self,
+        call: &Call,
+        owner: &Owner,
+        text: String,
+        parameters: query::Parameters,
+    ) -> Result<Reply, Failure> {
+        let container = self.container(call, owner)?;
+        let scope = scope_of(call, &container)?;
+        let limits = call.page_limits(&self.inner.options)?;
+        let continuation = call.continuation().map(str::to_owned);
+        let now_ts = self.inner.clock.seconds();
+        let of = Arc::clone(&container);
+        let (page, lsn) = self
+            .inner
+            .store
+            .read(move |connection| {
+                let query = query::parse(&text, &parameters)?;
+                let rows = ItemRows { connection, container: &of, scope: &scope, now_ts };
+                let page = query::run(&query, &rows, limits, continuation.as_deref(), now_ts)?;
+                Ok((page, rows::newest_lsn(connection, of.number)?))
+            })
+            .await?;
+        let mut reply = page_reply(&container.rid(), "Documents", &page).of_container(&container, lsn);
+        if call.flag("x-ms-documentdb-populatequerymetrics") {
+            reply = reply.with("x-ms-documentdb-query-metrics", query_metrics(&page));
+        }
+        Ok(reply)
+    }
+
+    /// A plan that lets the SDKs send the original text and hand its rows through. There is one range, so that the service
+    /// itself does what SDKs otherwise do across ranges.
+    pub(super) fn query_plan(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+        self.container(call, owner)?;
+        let body = call.query_body(&self.inner.options)?;
+        let query = query::parse(&body.text, &body.parameters).map_err(|mut error| {
+            error.message = format!("Gateway Failed to Retrieve Query Plan: {}", error.message);
+            error
+        })?;
+        Ok(Reply::json(&json!({
+            "partitionedQueryExecutionInfoVersion": 2,
+            "queryInfo": {
+                "distinctType": "None", "top": null, "offset": null, "limit": null,
+                "orderBy": [], "orderByExpressions": [],
+                "groupByExpressions": [], "groupByAliases": [],
+                "aggregates": [], "groupByAliasToAggregateType": {},
+                "rewrittenQuery": "",
+                "hasSelectValue": matches!(query.select, Select::Value(_)),
+                "dCountInfo": null, "hasNonStreamingOrderBy": false,
+            },
+            "queryRanges": [{"min": "", "max": "FF", "isMinInclusive": true, "isMaxInclusive": false}],
+        })))
+    }
+
+    /// Python and .NET read the ranges as a change feed and go on until they get a 304: an answer that repeats 200 hangs them.
+    pub(super) async fn ranges(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+        let container = self.container(call, owner)?;
+        let number = container.number;
+        let lsn = self.inner.store.read(move |connection| rows::newest_lsn(connection, number)).await?;
+        let etag = to_protocol::range_etag(&container);
+        let known = call.conditions().if_none_match.is_some_and(|known| known == etag);
+        let reply = if known {
+            Reply::empty(StatusCode::NOT_MODIFIED)
+        } else {
+            let rows = [to_protocol::range(&container, lsn).to_string()];
+            Reply::new(StatusCode::OK, to_protocol::list(&container.rid(), "PartitionKeyRanges", &rows))
+                .with("x-ms-item-count", "1")
+        };
+        Ok(reply.with("etag", etag).of_container(&container, lsn))
+    }
+
+    /// The change feed, latest versions. The etag is the position after the answer, also where nothing is new: clients copy it
+    /// from every answer, and with "from now" it is the only thing that fixes where they began.
+    pub(super) async fn change_feed(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+        let container = self.container(call, owner)?;
+        let scope = scope_of(call, &container)?;
+        let limits = call.page_limits(&self.inner.options)?;
+        let start = call.feed_start()?;
+        let (number, now_ts) = (container.number, self.inner.clock.seconds());
+        let page = self
+            .inner
+            .store
+            .read(move |connection| {
+                let newest = rows::newest_lsn(connection, number)?;
+                let after = match start {
+                    FeedStart::Beginning => 0,
+                    FeedStart::Now => newest,
+                    FeedStart::After(lsn) => lsn,
+                    FeedStart::Time(ts) => rows::lsn_before_time(connection, number, ts)?,
+                };
+                let mut page = FeedPage { position: after, newest, ..FeedPage::default() };
+                let (mut bytes, mut full) = (0, false);
+                rows::each_item(connection, number, &scope, ItemsAfter::Lsn(after), now_ts, |item| {
+                    let flow = page.take(item, limits, &mut bytes);
+                    full = flow.is_break();
+                    Ok(!full)
+                })?;
+                if page.items.is_empty() {
+                    page.position = newest.max(after);
+                }
+                Ok(page)
+            })
+            .await?;
+        self.inner.metrics.feed_read(page.items.len());
+        Ok(feed_reply(call, &container, &page))
+    }
+}
+
+impl FeedPage {
+    /// Takes an item unless the page is full. What was written in one transaction is never split: it shares an LSN.
+    fn take(&mut self, item: Item, limits: PageLimits, bytes: &mut usize) -> ControlFlow<()> {
+        let same_transaction = item.lsn == self.position;
+        let over = self.items.len() >= limits.items || *bytes + item.body.len() > limits.bytes;
+        if over && !self.items.is_empty() && !same_transaction {
+            return ControlFlow::Break(());
+        }
+        *bytes += item.body.len();
+        self.position = item.lsn;
+        self.items.push(item);
+        ControlFlow::Continue(())
+    }
+}
+
+fn feed_reply(call: &Call, container: &Container, page: &FeedPage) -> Reply {
+    let texts: Vec<String> = page.items.iter().map(|item| to_protocol::item(container, item, true)).collect();
+    let mut reply = if texts.is_empty() {
+        Reply::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        Reply::new(StatusCode::OK, to_protocol::list(&container.rid(), "Documents", &texts))
+            .with("x-ms-item-count", texts.len().to_string())
+    };
+    if call.in_process {
+        reply.origins = Some(origins(&page.items));
+    }
+    reply.with("etag", format!("\"{}\"", page.position)).of_container(container, page.newest)
+}
+
+fn origins(items: &[Item]) -> FeedOrigins {
+    let origin = |item: &Item| {
+        let accepted = SystemTime::UNIX_EPOCH + Duration::from_nanos(item.accepted_ns);
+        item.trace.map(|trace| (item.lsn, trace, accepted))
+    };
+    FeedOrigins(items.iter().filter_map(origin).collect())
+}
+
+fn scope_of(call: &Call, container: &Container) -> Result<Scope, Failure> {
+    call.partition_key()?.map_or(Ok(Scope::Container), |key| Scope::of_key(key, &container.partition_key))
+}
+
+fn query_metrics(page: &query::Page) -> String {
+    let bytes: usize = page.rows.iter().map(String::len).sum();
+    let count = page.rows.len();
+    format!(
+        "totalExecutionTimeInMs=0.1;queryCompileTimeInMs=0.1;queryLogicalPlanBuildTimeInMs=0;queryPhysicalPlanBuildTimeInMs=0;queryOptimizationTimeInMs=0;VMExecutionTimeInMs=0.1;indexLookupTimeInMs=0;documentLoadTimeInMs=0;systemFunctionExecuteTimeInMs=0;userFunctionExecuteTimeInMs=0;retrievedDocumentCount={count};retrievedDocumentSize={bytes};outputDocumentCount={count};outputDocumentSize={bytes};writeOutputTimeInMs=0;indexUtilizationRatio=0"
+    )
+}

@@ -1,0 +1,204 @@
+//! Items: create, upsert, read, replace, patch, delete.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use serde_json::{Map, Value};
+use trace::Span;
+
+use super::Service;
+use crate::catalog::Container;
+use crate::decide::{Conditions, Verb, item_etag};
+use crate::error::{Failure, Kind, SUBSTATUS_KEY_MISMATCH};
+use crate::from_protocol::{Call, Owner};
+use crate::partition_key::PartitionKey;
+use crate::patch::Patch;
+use crate::resource_id::{check_id, parse_item_rid};
+use crate::store::{Change, Changed, ItemOperation, ItemOutcome, rows};
+use crate::to_protocol::{self, Reply};
+
+/// What a write asks for, before it has a span.
+pub(super) struct Write {
+    pub(super) verb: Verb,
+    pub(super) key: String,
+    pub(super) id: String,
+    pub(super) conditions: Conditions,
+    pub(super) document: Option<Map<String, Value>>,
+    pub(super) patch: Option<Patch>,
+}
+
+impl Write {
+    pub(super) fn with_span(self, span: &Span) -> ItemOperation {
+        let Self { verb, key, id, conditions, document, patch } = self;
+        ItemOperation { verb, key, id, conditions, document, patch, trace: span.context() }
+    }
+}
+
+impl Service {
+    pub(super) async fn read_item(&self, call: &Call, owner: &Owner, id: &str) -> Result<Reply, Failure> {
+        let container = self.container(call, owner)?;
+        let key = key_of_header(call, &container)?;
+        let (number, now_ts) = (container.number, self.inner.clock.seconds());
+        let by_rid = parse_item_rid(id, container.database, number);
+        let id = id.to_owned();
+        let (found, lsn) = self
+            .inner
+            .store
+            .read(move |connection| {
+                let mut found = rows::item(connection, number, &key, &id, now_ts)?;
+                if let (None, Some(item)) = (&found, by_rid) {
+                    found = rows::item_by_number(connection, number, item, now_ts)?;
+                }
+                Ok((found, rows::newest_lsn(connection, number)?))
+            })
+            .await?;
+        let item = found.ok_or_else(|| Failure::not_found("An item with this id and partition key"))?;
+        let etag = item_etag(number, item.lsn);
+        let unchanged = call.conditions().if_none_match.is_some_and(|known| known == etag);
+        let reply = if unchanged {
+            Reply::empty(StatusCode::NOT_MODIFIED)
+        } else {
+            Reply::new(StatusCode::OK, to_protocol::item(&container, &item, false))
+        };
+        Ok(reply.with("etag", etag).of_container(&container, lsn))
+    }
+
+    /// Creates, upserts, replaces, patches or deletes an item, in a span of its own.
+    pub(super) async fn write_item(
+        &self,
+        call: &Call,
+        owner: &Owner,
+        id: Option<&str>,
+    ) -> Result<Reply, Failure> {
+        let mut span = self.inner.tracer.start("documents.write", call.trace());
+        span.set("database", owner.database.as_str());
+        span.set("container", owner.container.as_str());
+        let result = self.write_in_span(call, owner, id, &mut span).await;
+        let traceparent = span.context().to_traceparent();
+        let reply = match result {
+            Ok(reply) => reply,
+            Err(failure) => {
+                span.fail(failure.message.as_str());
+                to_protocol::refused(&failure, &call.activity)
+            }
+        };
+        span.set("status", reply.status.as_str());
+        Ok(reply.with("traceparent", traceparent))
+    }
+
+    async fn write_in_span(
+        &self,
+        call: &Call,
+        owner: &Owner,
+        id: Option<&str>,
+        span: &mut Span,
+    ) -> Result<Reply, Failure> {
+        let container = self.container(call, owner)?;
+        let write = match id {
+            None => self.write_of_document(call, &container, None)?,
+            Some(id) if call.method == Method::PUT => self.write_of_document(call, &container, Some(id))?,
+            Some(id) => {
+                let patches = call.method == Method::PATCH;
+                Write {
+                    verb: if patches { Verb::Patch } else { Verb::Delete },
+                    key: key_of_header(call, &container)?,
+                    id: id.to_owned(),
+                    conditions: call.conditions(),
+                    document: None,
+                    patch: if patches { Some(Patch::from_json(&call.json()?)?) } else { None },
+                }
+            }
+        };
+        span.set("id", write.id.as_str());
+        let operations = vec![write.with_span(span)];
+        let change = Change::Items { container: container.number, operations };
+        let changed = self.inner.store.change(change, call.body.len().max(1)).await;
+        match changed.map_err(|refusal| refusal.failure)? {
+            Changed::Items { lsn, mut outcomes } => {
+                let outcome = outcomes.pop().expect("one operation has one outcome");
+                Ok(write_reply(call, &container, &outcome, lsn))
+            }
+            Changed::Definition => unreachable!("a change of items gives items"),
+        }
+    }
+
+    /// A create, an upsert, or a replace of the item `id`.
+    fn write_of_document(
+        &self,
+        call: &Call,
+        container: &Arc<Container>,
+        id: Option<&str>,
+    ) -> Result<Write, Failure> {
+        let document = call.object()?;
+        self.check_size(call.body.len())?;
+        let verb = match id {
+            Some(_) => Verb::Replace,
+            None if call.is_upsert() => Verb::Upsert,
+            None => Verb::Create,
+        };
+        let header = call.partition_key()?;
+        let write = document_write(container, verb, document, header, call.conditions())?;
+        if id.is_some_and(|id| id != write.id) {
+            return Err(Failure::bad_request(
+                "The id in the body is not the one in the path. An item's id cannot be changed.",
+            ));
+        }
+        Ok(write)
+    }
+
+    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Failure> {
+        let most = self.inner.options.item_bytes_max;
+        if bytes > most {
+            let message = format!("The item has {bytes} bytes of JSON; at most {most} are allowed.");
+            return Err(Failure::new(Kind::TooLarge, message));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn delete_partition(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+        let container = self.container(call, owner)?;
+        let key = key_of_header(call, &container)?;
+        self.define(Change::DeletePartition { container: container.number, key }).await?;
+        Ok(Reply::empty(StatusCode::OK))
+    }
+}
+
+/// Checks a document and where it belongs.
+pub(super) fn document_write(
+    container: &Container,
+    verb: Verb,
+    document: Map<String, Value>,
+    header: Option<PartitionKey>,
+    conditions: Conditions,
+) -> Result<Write, Failure> {
+    let id = document.get("id").and_then(Value::as_str);
+    let id = id.ok_or_else(|| Failure::bad_request("The item needs an id that is a text."))?.to_owned();
+    check_id(&id)?;
+    let key = container.partition_key.extract(&document)?.to_text();
+    if let Some(header) = header {
+        let header = header.full(&container.partition_key)?;
+        if header.to_text() != key {
+            let message = "The partition key in the request's header is not the one in the item.";
+            return Err(Failure::bad_request(message).with_substatus(SUBSTATUS_KEY_MISMATCH));
+        }
+    }
+    Ok(Write { verb, key, id, conditions, document: Some(document), patch: None })
+}
+
+fn key_of_header(call: &Call, container: &Container) -> Result<String, Failure> {
+    let key = call.partition_key()?.ok_or_else(|| {
+        Failure::bad_request(
+            "The header x-ms-documentdb-partitionkey is missing, such as [\"x\"]; this operation needs it.",
+        )
+    })?;
+    Ok(key.full(&container.partition_key)?.to_text())
+}
+
+fn write_reply(call: &Call, container: &Container, outcome: &ItemOutcome, lsn: u64) -> Reply {
+    let Some(item) = &outcome.item else {
+        return Reply::empty(StatusCode::NO_CONTENT).of_container(container, lsn);
+    };
+    let status = if outcome.created { StatusCode::CREATED } else { StatusCode::OK };
+    let body = if call.wants_no_body() { String::new() } else { to_protocol::item(container, item, false) };
+    Reply::new(status, body).with("etag", item_etag(container.number, item.lsn)).of_container(container, lsn)
+}

@@ -1,0 +1,186 @@
+//! Carries out changes inside the writer's transaction: databases and containers here, items in `apply_items.rs`.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::{Map, Value};
+
+use super::apply_items;
+use super::{Change, Changed, Refusal};
+use crate::Error;
+use crate::catalog::{Container, Database, Snapshot, default_ttl, unique_keys};
+use crate::error::{Failure, Kind};
+use crate::partition_key::Definition;
+use crate::resource_id::{ContainerNumber, DatabaseNumber};
+
+/// The time of a transaction, in seconds and in nanoseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) ts: i64,
+    pub(super) ns: u64,
+}
+
+/// Carries out one change; also says which container it moved to which LSN.
+pub(super) fn apply(
+    connection: &Connection,
+    catalog: &Snapshot,
+    account: &str,
+    change: Change,
+    now: Now,
+) -> Result<(Changed, Option<(String, u64)>), Refusal> {
+    let definition = |()| (Changed::Definition, None);
+    match change {
+        Change::CreateDatabase { id } => Ok(create_database(connection, account, &id, now).map(definition)?),
+        Change::DeleteDatabase { database } => {
+            for container in catalog.containers_of(database) {
+                delete_container(connection, container.number)?;
+            }
+            let deleted = connection.execute("DELETE FROM databases WHERE number = ?1", [database.0])?;
+            Ok(exists(deleted, "The database").map(definition)?)
+        }
+        Change::CreateContainer { database, id, definition: body, offer } => {
+            Ok(create_container(connection, database, &id, &body, offer.as_ref(), now).map(definition)?)
+        }
+        Change::ReplaceContainer { container, definition: body, if_match } => {
+            let container = catalog.by_number(container).ok_or_else(container_gone)?;
+            Ok(replace_container(connection, container, &body, if_match, now).map(definition)?)
+        }
+        Change::ReplaceOffer { container, offer } => {
+            let sql = "UPDATE containers SET offer = ?2 WHERE number = ?1";
+            let changed = connection.execute(sql, params![container.0, offer.to_string()])?;
+            Ok(exists(changed, "The container of the offer").map(definition)?)
+        }
+        Change::DeleteContainer { container } => Ok(delete_container(connection, container).map(definition)?),
+        Change::Items { container, operations } => {
+            let container = catalog.by_number(container).ok_or_else(container_gone)?;
+            let changed = apply_items::apply(connection, container, operations, now)?;
+            let hint =
+                if let Changed::Items { lsn, .. } = &changed { Some((container.path(), *lsn)) } else { None };
+            Ok((changed, hint))
+        }
+        Change::DeletePartition { container, key } => {
+            let sql = "DELETE FROM items WHERE container = ?1 AND key = ?2";
+            connection.prepare_cached(sql)?.execute(params![container.0, key])?;
+            Ok((Changed::Definition, None))
+        }
+    }
+}
+
+/// Everything that the account holds, without items.
+pub(super) fn load_catalog(connection: &Connection, account: &str) -> Result<Snapshot, Error> {
+    let damaged = |error: rusqlite::Error| Error::Damaged(error.to_string());
+    let databases = {
+        let sql = "SELECT number, id, ts FROM databases WHERE account = ?1";
+        let mut statement = connection.prepare_cached(sql).map_err(damaged)?;
+        let rows = statement.query_map([account], |row| {
+            Ok(Database { number: DatabaseNumber(row.get(0)?), id: row.get(1)?, ts: row.get(2)? })
+        });
+        rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(damaged)?
+    };
+    let sql = "SELECT c.number, c.database, d.id, c.id, c.version, c.ts, c.definition, c.offer
+        FROM containers c JOIN databases d ON d.number = c.database WHERE d.account = ?1";
+    let mut statement = connection.prepare_cached(sql).map_err(damaged)?;
+    let mut rows = statement.query([account]).map_err(damaged)?;
+    let mut containers = Vec::new();
+    while let Some(row) = rows.next().map_err(damaged)? {
+        containers.push(container_of(row)?);
+    }
+    Ok(Snapshot::new(databases, containers))
+}
+
+/// Removes at most `items_max` items that expired at or before `ts`.
+pub(super) fn sweep(connection: &Connection, ts: i64, items_max: usize) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM items WHERE rowid IN
+        (SELECT rowid FROM items WHERE expires_at IS NOT NULL AND expires_at <= ?1 LIMIT ?2)";
+    connection.prepare_cached(sql)?.execute(params![ts, i64::try_from(items_max).unwrap_or(i64::MAX)])
+}
+
+fn container_of(row: &Row<'_>) -> Result<Container, Error> {
+    let damaged = |error: &dyn std::fmt::Display| Error::Damaged(format!("a container's row: {error}"));
+    let get = |index: usize| row.get::<_, String>(index).map_err(|error| damaged(&error));
+    let number = |index: usize| row.get::<_, i64>(index).map_err(|error| damaged(&error));
+    let small = |index: usize| u32::try_from(number(index)?).map_err(|error| damaged(&error));
+    let definition: Map<String, Value> = serde_json::from_str(&get(6)?).map_err(|error| damaged(&error))?;
+    let offer: Option<String> = row.get(7).map_err(|error| damaged(&error))?;
+    let partition_key = Definition::from_json(definition.get("partitionKey"));
+    Ok(Container {
+        number: ContainerNumber(small(0)?),
+        database: DatabaseNumber(small(1)?),
+        database_id: get(2)?,
+        id: get(3)?,
+        version: small(4)?,
+        ts: number(5)?,
+        offer: offer.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| damaged(&error))?,
+        partition_key: partition_key.map_err(|error| damaged(&error))?,
+        default_ttl: default_ttl(&definition).map_err(|error| damaged(&error))?,
+        unique_keys: unique_keys(&definition).map_err(|error| damaged(&error))?,
+        definition,
+    })
+}
+
+fn create_database(connection: &Connection, account: &str, id: &str, now: Now) -> Result<(), Failure> {
+    let sql = "INSERT INTO databases (account, id, ts) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    let made = connection.execute(sql, params![account, id, now.ts])?;
+    unless_taken(made, &format!("A database with id {id:?} exists already."))
+}
+
+fn create_container(
+    connection: &Connection,
+    database: DatabaseNumber,
+    id: &str,
+    definition: &Map<String, Value>,
+    offer: Option<&Value>,
+    now: Now,
+) -> Result<(), Failure> {
+    let found = "SELECT 1 FROM databases WHERE number = ?1";
+    if connection.query_row(found, [database.0], |_| Ok(())).optional()?.is_none() {
+        return Err(Failure::owner_missing("The database"));
+    }
+    let sql = "INSERT INTO containers (database, id, version, ts, definition, offer)
+        VALUES (?1, ?2, 1, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
+    let definition = serde_json::to_string(definition).expect("JSON values print as JSON");
+    let offer = offer.map(Value::to_string);
+    let made = connection.execute(sql, params![database.0, id, now.ts, definition, offer])?;
+    unless_taken(made, &format!("A container with id {id:?} exists already in this database."))
+}
+
+fn replace_container(
+    connection: &Connection,
+    container: &Container,
+    definition: &Map<String, Value>,
+    if_match: Option<u32>,
+    now: Now,
+) -> Result<(), Failure> {
+    if if_match.is_some_and(|version| version != container.version) {
+        let message = "The container was changed since it was read: its etag is not the one in If-Match.";
+        return Err(Failure::new(Kind::PreconditionFailed, message));
+    }
+    let sql = "UPDATE containers SET version = version + 1, ts = ?2, definition = ?3 WHERE number = ?1";
+    let text = serde_json::to_string(definition).expect("JSON values print as JSON");
+    let changed = connection.execute(sql, params![container.number.0, now.ts, text])?;
+    exists(changed, "The container")?;
+    let ttl = default_ttl(definition).map_err(Failure::bad_request)?;
+    if ttl != container.default_ttl {
+        // Every item's expiry follows the container's new default.
+        let sql = "UPDATE items SET expires_at = CASE
+            WHEN ?2 IS NULL OR ttl = -1 OR (ttl IS NULL AND ?2 = -1) THEN NULL
+            ELSE ts + coalesce(ttl, ?2) END WHERE container = ?1";
+        connection.execute(sql, params![container.number.0, ttl])?;
+    }
+    Ok(())
+}
+
+fn delete_container(connection: &Connection, container: ContainerNumber) -> Result<(), Failure> {
+    connection.execute("DELETE FROM items WHERE container = ?1", [container.0])?;
+    exists(connection.execute("DELETE FROM containers WHERE number = ?1", [container.0])?, "The container")
+}
+
+fn container_gone() -> Failure {
+    Failure::owner_missing("The container")
+}
+
+fn exists(rows: usize, what: &str) -> Result<(), Failure> {
+    if rows == 0 { Err(Failure::not_found(what)) } else { Ok(()) }
+}
+
+fn unless_taken(rows: usize, message: &str) -> Result<(), Failure> {
+    if rows == 0 { Err(Failure::new(Kind::Conflict, message)) } else { Ok(()) }
+}

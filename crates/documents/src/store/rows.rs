@@ -1,0 +1,177 @@
+//! Reads of items, for the readers and, inside its transaction, for the writer.
+
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value as SqlValue};
+use serde_json::{Map, Value};
+use trace::TraceContext;
+
+use super::Item;
+use crate::error::{Failure, Kind};
+use crate::partition_key::{Definition, PartitionKey};
+use crate::resource_id::{ContainerNumber, ItemNumber};
+
+const COLUMNS: &str = "number, lsn, ts, traceparent, accepted_ns, body";
+
+/// Which items of a container a read looks at.
+#[derive(Clone, Debug)]
+pub(crate) enum Scope {
+    /// All of them.
+    Container,
+    /// Those with this text of the partition key.
+    Key(String),
+    /// Those whose key begins so: the text's start, `["a",`.
+    KeyPrefix(String),
+}
+
+/// Where a read of items in order begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ItemsAfter {
+    /// After this item, in order of creation.
+    Number(u64),
+    /// After this LSN, in order of the feed.
+    Lsn(u64),
+}
+
+impl Scope {
+    /// The scope of a partition key header: a full key or a prefix of a hierarchical one.
+    pub(crate) fn of_key(key: PartitionKey, definition: &Definition) -> Result<Self, Failure> {
+        match key.0.len() {
+            0 => Ok(Self::Container),
+            levels if levels < definition.paths.len() => Ok(Self::KeyPrefix(key.prefix_text())),
+            _ => Ok(Self::Key(key.full(definition)?.to_text())),
+        }
+    }
+}
+
+/// An item by its key and id, whether expired or not, and when it expires.
+pub(super) fn any_item(
+    connection: &Connection,
+    container: ContainerNumber,
+    key: &str,
+    id: &str,
+) -> Result<Option<(Item, Option<i64>)>, Failure> {
+    let sql =
+        format!("SELECT {COLUMNS}, expires_at FROM items WHERE container = ?1 AND key = ?2 AND id = ?3");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_row(params![container.0, key, id], |row| Ok((item_of(row)?, row.get(6)?)));
+    Ok(found.optional()?)
+}
+
+/// An item by its key and id, unless it has expired.
+pub(crate) fn item(
+    connection: &Connection,
+    container: ContainerNumber,
+    key: &str,
+    id: &str,
+    now_ts: i64,
+) -> Result<Option<Item>, Failure> {
+    let found = any_item(connection, container, key, id)?;
+    Ok(found.filter(|(_, expiry)| expiry.is_none_or(|expiry| expiry > now_ts)).map(|(item, _)| item))
+}
+
+/// An item by its number, unless it has expired.
+pub(crate) fn item_by_number(
+    connection: &Connection,
+    container: ContainerNumber,
+    number: ItemNumber,
+    now_ts: i64,
+) -> Result<Option<Item>, Failure> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM items WHERE container = ?1 AND number = ?2 AND (expires_at IS NULL OR expires_at > ?3)"
+    );
+    let number = i64::try_from(number.0).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql)?;
+    Ok(statement.query_row(params![container.0, number, now_ts], item_of).optional()?)
+}
+
+/// Hands items in order to `take` until it answers false or there are no more.
+pub(crate) fn each_item(
+    connection: &Connection,
+    container: ContainerNumber,
+    scope: &Scope,
+    after: ItemsAfter,
+    now_ts: i64,
+    mut take: impl FnMut(Item) -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let (column, after) = match after {
+        ItemsAfter::Number(number) => ("number", number),
+        ItemsAfter::Lsn(lsn) => ("lsn", lsn),
+    };
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let mut values = vec![SqlValue::from(container.0), SqlValue::from(after), SqlValue::from(now_ts)];
+    let filter = match scope {
+        Scope::Container => "",
+        Scope::Key(key) => {
+            values.push(SqlValue::from(key.clone()));
+            "AND key = ?4"
+        }
+        Scope::KeyPrefix(prefix) => {
+            // The prefix ends with a comma; what follows it in order is the same text ending with the next character.
+            let end = format!("{}-", &prefix[..prefix.len() - 1]);
+            values.extend([SqlValue::from(prefix.clone()), SqlValue::from(end)]);
+            "AND key >= ?4 AND key < ?5"
+        }
+    };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM items WHERE container = ?1 AND {column} > ?2
+         AND (expires_at IS NULL OR expires_at > ?3) {filter} ORDER BY {column}, number"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    while let Some(row) = rows.next()? {
+        if !take(item_of(row)?)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The newest LSN of a container.
+pub(crate) fn newest_lsn(connection: &Connection, container: ContainerNumber) -> Result<u64, Failure> {
+    let mut statement = connection.prepare_cached("SELECT lsn FROM containers WHERE number = ?1")?;
+    let lsn = statement.query_row([container.0], |row| row.get(0)).optional()?;
+    lsn.map(unsigned).ok_or_else(|| Failure::owner_missing("The container"))
+}
+
+/// The LSN before the first item written at `ts` or later; the newest LSN if there is none.
+pub(crate) fn lsn_before_time(
+    connection: &Connection,
+    container: ContainerNumber,
+    ts: i64,
+) -> Result<u64, Failure> {
+    let mut statement =
+        connection.prepare_cached("SELECT min(lsn) FROM items WHERE container = ?1 AND ts >= ?2")?;
+    let first: Option<i64> = statement.query_row(params![container.0, ts], |row| row.get(0))?;
+    first.map_or_else(|| newest_lsn(connection, container), |lsn| Ok(unsigned(lsn - 1)))
+}
+
+/// How many items a container holds and how many bytes of JSON they are.
+pub(crate) fn usage(connection: &Connection, container: ContainerNumber) -> Result<(u64, u64), Failure> {
+    let sql = "SELECT count(*), coalesce(sum(length(body)), 0) FROM items WHERE container = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.query_row([container.0], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))))?)
+}
+
+/// A stored body as JSON.
+pub(crate) fn parse_body(body: &str) -> Result<Map<String, Value>, Failure> {
+    serde_json::from_str(body).map_err(|error| {
+        tracing::error!(%error, "a stored item is no JSON object; the database is damaged");
+        Failure::new(Kind::Unavailable, "A stored item cannot be read. The log says more.")
+    })
+}
+
+/// LSNs and counts are never negative in the file.
+pub(super) fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+fn item_of(row: &Row<'_>) -> rusqlite::Result<Item> {
+    let trace: Option<String> = row.get(3)?;
+    Ok(Item {
+        number: ItemNumber(unsigned(row.get(0)?)),
+        lsn: unsigned(row.get(1)?),
+        ts: row.get(2)?,
+        trace: trace.as_deref().and_then(TraceContext::parse),
+        accepted_ns: unsigned(row.get(4)?),
+        body: row.get(5)?,
+    })
+}

@@ -1,0 +1,206 @@
+//! [`Writer`]: the one thread that writes, and its group commit.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::{Change, Changed, Clock, Refusal, apply};
+use crate::catalog::Catalog;
+use crate::error::Failure;
+use crate::handle::Hints;
+use crate::metrics::Metrics;
+use crate::{Error, Options};
+
+type Answer = oneshot::Sender<Result<Changed, Refusal>>;
+
+struct Job {
+    change: Change,
+    answer: Answer,
+    /// The job's share of the queue's bytes, given back when it is done.
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// What the writer thread works with.
+pub(super) struct Context {
+    pub(super) connection: Connection,
+    pub(super) account: String,
+    pub(super) catalog: Catalog,
+    pub(super) hints: Hints,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) path: PathBuf,
+}
+
+/// The writer's queue and thread.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// None once stopped.
+    queue: Mutex<Option<SyncSender<Job>>>,
+    bytes: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Limits {
+    group_max: usize,
+    sweep_interval: Duration,
+    sweep_items_max: usize,
+}
+
+impl Writer {
+    pub(super) fn start(options: &Options, context: Context) -> Result<Self, Error> {
+        let (queue, jobs) = sync_channel(options.write_queue_requests_max);
+        let limits = Limits {
+            group_max: options.write_group_requests_max,
+            sweep_interval: Duration::from_millis(options.sweep_interval_ms),
+            sweep_items_max: options.sweep_items_max,
+        };
+        let builder =
+            thread::Builder::new().stack_size(super::STACK_BYTES).name("documents-write".to_owned());
+        let thread = builder.spawn(move || run(context, &jobs, &limits)).map_err(Error::Thread)?;
+        let bytes = options.write_queue_bytes_max.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
+        Ok(Self {
+            queue: Mutex::new(Some(queue)),
+            bytes: Arc::new(Semaphore::new(bytes)),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    pub(super) fn send(&self, change: Change, bytes: usize, answer: Answer) -> Result<(), Failure> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).map_err(|_| Failure::busy())?;
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = Job { change, answer, _bytes: permit };
+        match queue.as_ref().ok_or_else(Failure::closing)?.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => Err(Failure::busy()),
+            Err(TrySendError::Disconnected(_)) => Err(Failure::closing()),
+        }
+    }
+
+    /// Lets the thread finish what is queued, and waits for it.
+    pub(super) fn stop(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the documents writer panicked; this is a defect");
+        }
+    }
+}
+
+fn run(mut context: Context, jobs: &Receiver<Job>, limits: &Limits) {
+    let mut sweep_due = Instant::now() + limits.sweep_interval;
+    let mut held_back = None;
+    loop {
+        let first = match held_back.take() {
+            Some(job) => Ok(job),
+            None => jobs.recv_timeout(sweep_due.saturating_duration_since(Instant::now())),
+        };
+        match first {
+            Ok(first) => {
+                let mut group = vec![first];
+                // A change of a definition stands alone, so that items after it are judged by the new one.
+                while group.len() < limits.group_max && group[0].change.is_of_items() {
+                    match jobs.try_recv() {
+                        Ok(job) if job.change.is_of_items() => group.push(job),
+                        Ok(job) => {
+                            held_back = Some(job);
+                            break;
+                        }
+                        Err(_) => break,
+                    }
+                }
+                commit_group(&mut context, group);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if Instant::now() >= sweep_due {
+            sweep(&context, limits.sweep_items_max);
+            sweep_due = Instant::now() + limits.sweep_interval;
+        }
+    }
+}
+
+impl Change {
+    fn is_of_items(&self) -> bool {
+        matches!(self, Self::Items { .. } | Self::DeletePartition { .. })
+    }
+}
+
+/// Carries out the jobs in one transaction, and answers them when it is on disk.
+fn commit_group(context: &mut Context, group: Vec<Job>) {
+    let began = Instant::now();
+    let definitions_change = group.iter().any(|job| !job.change.is_of_items());
+    let (changes, answers): (Vec<_>, Vec<_>) =
+        group.into_iter().map(|job| (job.change, (job.answer, job._bytes))).unzip();
+    let results = match apply_group(context, changes) {
+        Ok(results) => results,
+        Err(failure) => {
+            // Nothing of the group was stored: all of it is answered alike.
+            for (answer, _bytes) in answers {
+                let _ = answer.send(Err(failure.clone().into()));
+            }
+            return;
+        }
+    };
+    context.metrics.committed(results.len(), began.elapsed());
+    if definitions_change {
+        match apply::load_catalog(&context.connection, &context.account) {
+            Ok(snapshot) => context.catalog.replace(snapshot),
+            Err(error) => tracing::error!(%error, "read databases and containers again"),
+        }
+    }
+    for (path, lsn) in results.iter().filter_map(|result| result.as_ref().ok()?.1.as_ref()) {
+        context.hints.publish(path, *lsn);
+    }
+    for ((answer, _bytes), result) in answers.into_iter().zip(results) {
+        // The request may have gone away; what it asked for is done all the same.
+        let _ = answer.send(result.map(|(changed, _)| changed));
+    }
+}
+
+/// What a change gave, and which container it moved to which LSN.
+type Applied = (Changed, Option<(String, u64)>);
+
+fn apply_group(
+    context: &mut Context,
+    changes: Vec<Change>,
+) -> Result<Vec<Result<Applied, Refusal>>, Failure> {
+    let catalog = context.catalog.now();
+    let now = apply::Now { ts: context.clock.seconds(), ns: context.clock.nanoseconds() };
+    let mut transaction = context.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut results = Vec::with_capacity(changes.len());
+    for change in changes {
+        let savepoint = transaction.savepoint()?;
+        let result = apply::apply(&savepoint, &catalog, &context.account, change, now);
+        if savepoint.is_autocommit() {
+            // A full disk makes SQLite roll the whole transaction back; those before this one are gone with it.
+            let full = result.err().map_or_else(Failure::closing, |refusal| refusal.failure);
+            return Err(full);
+        }
+        match result {
+            Ok(_) => savepoint.commit()?,
+            Err(_) => drop(savepoint),
+        }
+        results.push(result);
+    }
+    transaction.commit()?;
+    Ok(results)
+}
+
+/// Removes expired items, a bounded number at a time.
+fn sweep(context: &Context, items_max: usize) {
+    match apply::sweep(&context.connection, context.clock.seconds(), items_max) {
+        Ok(0) => {}
+        Ok(removed) => tracing::debug!(removed, "removed expired items"),
+        Err(error) => tracing::warn!(%error, "remove expired items; trying again later"),
+    }
+    if let Ok(file) = std::fs::metadata(&context.path) {
+        context.metrics.database_bytes(file.len());
+    }
+}

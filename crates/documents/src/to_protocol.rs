@@ -1,0 +1,206 @@
+//! Answers in the dialect: system properties, lists, headers, error bodies. Errors are rendered here and nowhere else.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value, json};
+
+use crate::Body;
+use crate::catalog::{Container, Database};
+use crate::decide::item_etag;
+use crate::error::{Failure, Kind};
+use crate::handle::FeedOrigins;
+use crate::resource_id::{database_rid, item_rid, range_rid};
+use crate::store::Item;
+
+/// What names in the `x-ms-alt-content-path` header have escaped.
+const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// What cannot stand in a header even inside an error's text.
+const HEADER_UNSAFE: &AsciiSet = CONTROLS;
+
+/// An answer before the headers that all of them have.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    pub(crate) origins: Option<FeedOrigins>,
+}
+
+impl Reply {
+    pub(crate) fn new(status: StatusCode, body: impl Into<String>) -> Self {
+        Self { status, headers: HeaderMap::new(), body: body.into(), origins: None }
+    }
+
+    /// 200 with a JSON value.
+    pub(crate) fn json(body: &Value) -> Self {
+        Self::new(StatusCode::OK, body.to_string())
+    }
+
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        Self::new(status, "")
+    }
+
+    /// Adds a header. Values that cannot stand in one are left out: all of ours are ASCII.
+    pub(crate) fn with(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
+            self.headers.insert(HeaderName::from_static(name), value);
+        }
+        self
+    }
+
+    /// The headers of everything below a container.
+    pub(crate) fn of_container(self, container: &Container, lsn: u64) -> Self {
+        let encoded = |name: &str| utf8_percent_encode(name, PATH_SEGMENT).to_string();
+        let names = format!("dbs/{}/colls/{}", encoded(&container.database_id), encoded(&container.id));
+        self.with("x-ms-session-token", format!("0:-1#{lsn}"))
+            .with("lsn", lsn.to_string())
+            .with("x-ms-alt-content-path", names)
+            .with("x-ms-content-path", container.rid())
+    }
+
+    /// The finished response.
+    pub(crate) fn into_response(self, activity: &str) -> Response<Body> {
+        let reply = self
+            .with("x-ms-activity-id", activity)
+            .with("x-ms-request-charge", "1")
+            .with("x-ms-version", "2020-07-15");
+        let mut response = Response::new(full(reply.body));
+        *response.status_mut() = reply.status;
+        *response.headers_mut() = reply.headers;
+        if !matches!(reply.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(origins) = reply.origins {
+            response.extensions_mut().insert(origins);
+        }
+        response
+    }
+}
+
+/// The answer to a refused request. Its body is JSON in every case: SDKs read `message` from it without looking first.
+pub(crate) fn refused(failure: &Failure, activity: &str) -> Reply {
+    let inner =
+        failure.errors_json.clone().unwrap_or_else(|| json!({"Errors": [failure.message]}).to_string());
+    let body = json!({
+        "code": failure.kind.code(),
+        "message": format!("Message: {inner}\r\nActivityId: {activity}, chappe/{}", env!("CARGO_PKG_VERSION")),
+    });
+    let mut reply = Reply::new(failure.kind.status(), body.to_string());
+    if failure.substatus != 0 {
+        reply = reply.with("x-ms-substatus", failure.substatus.to_string());
+    }
+    if failure.kind == Kind::TooManyRequests {
+        reply = reply.with("x-ms-retry-after-ms", "50");
+    }
+    reply
+}
+
+/// The body of an answer.
+pub(crate) fn full(text: String) -> Body {
+    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Keeps an id that came from outside fit for a header.
+pub(crate) fn header_safe(text: &str) -> String {
+    utf8_percent_encode(text, HEADER_UNSAFE).to_string()
+}
+
+/// A list: `{"_rid","<key>","_count"}`. Rows are JSON texts.
+pub(crate) fn list(rid: &str, key: &str, rows: &[String]) -> String {
+    format!("{{\"_rid\":{},\"{key}\":[{}],\"_count\":{}}}", Value::from(rid), rows.join(","), rows.len())
+}
+
+/// A database with its system properties.
+pub(crate) fn database(database: &Database) -> Value {
+    let rid = database_rid(database.number);
+    json!({
+        "id": database.id,
+        "_rid": rid,
+        "_self": format!("dbs/{rid}/"),
+        "_etag": database_etag(database),
+        "_colls": "colls/",
+        "_users": "users/",
+        "_ts": database.ts,
+    })
+}
+
+pub(crate) fn database_etag(database: &Database) -> String {
+    format!("\"{:08x}-0000-0001-0000-{:012x}\"", database.number.0, database.ts)
+}
+
+/// A container with its system properties.
+pub(crate) fn container(container: &Container) -> Value {
+    let mut value = container.definition.clone();
+    let system = json!({
+        "_rid": container.rid(),
+        "_self": container.self_link(),
+        "_etag": container_etag(container),
+        "_docs": "docs/",
+        "_sprocs": "sprocs/",
+        "_triggers": "triggers/",
+        "_udfs": "udfs/",
+        "_conflicts": "conflicts/",
+        "_ts": container.ts,
+    });
+    merge(&mut value, system);
+    Value::Object(value)
+}
+
+pub(crate) fn container_etag(container: &Container) -> String {
+    format!("\"{:08x}-0000-0002-0000-{:012x}\"", container.number.0, container.version)
+}
+
+/// The only partition key range of a container.
+pub(crate) fn range(container: &Container, lsn: u64) -> Value {
+    let rid = range_rid(container.database, container.number);
+    json!({
+        "_rid": rid,
+        "id": "0",
+        "_etag": range_etag(container),
+        "minInclusive": "",
+        "maxExclusive": "FF",
+        "ridPrefix": 0,
+        "_self": format!("{}pkranges/{rid}/", container.self_link()),
+        "throughputFraction": 1,
+        "status": "online",
+        "parents": [],
+        "_ts": container.ts,
+        "lsn": lsn,
+    })
+}
+
+/// The ranges of a container never change, so neither does their etag.
+pub(crate) fn range_etag(container: &Container) -> String {
+    format!("\"{:08x}-0000-0003-0000-000000000000\"", container.number.0)
+}
+
+/// An item as text, with its system properties behind its own; in the feed with its LSN as well. The item's own text is not
+/// parsed for this.
+pub(crate) fn item(container: &Container, item: &Item, in_feed: bool) -> String {
+    let own = item.body.strip_suffix('}').unwrap_or(&item.body);
+    let comma = if own == "{" { "" } else { "," };
+    let rid = item_rid(container.database, container.number, item.number);
+    let etag = Value::from(item_etag(container.number, item.lsn));
+    let lsn = if in_feed { format!(",\"_lsn\":{}", item.lsn) } else { String::new() };
+    format!(
+        "{own}{comma}\"_rid\":\"{rid}\",\"_self\":\"{}docs/{rid}/\",\"_etag\":{etag},\"_attachments\":\"attachments/\",\"_ts\":{}{lsn}}}",
+        container.self_link(),
+        item.ts,
+    )
+}
+
+/// The same as JSON.
+pub(crate) fn item_value(container: &Container, stored: &Item, in_feed: bool) -> Result<Value, Failure> {
+    serde_json::from_str(&item(container, stored, in_feed)).map_err(|error| {
+        tracing::error!(%error, "a stored item is no JSON object; the database is damaged");
+        Failure::new(Kind::Unavailable, "A stored item cannot be read. The log says more.")
+    })
+}
+
+fn merge(into: &mut Map<String, Value>, system: Value) {
+    if let Value::Object(system) = system {
+        into.extend(system);
+    }
+}

@@ -1,0 +1,9 @@
+//! The service as its clients see it, through the tower service.
+
+mod client;
+mod crash;
+mod feed;
+mod items;
+mod queries;
+mod requests;
+mod writer;

@@ -1,0 +1,164 @@
+//! Everything around items: credentials, definitions, offers, bad input.
+
+use identity::master_key::{MasterKey, SignedParts, sign};
+
+use crate::client::{Client, request};
+
+const CONTAINER: &str = r#"{"id":"c","partitionKey":{"paths":["/pk"]}}"#;
+const DATE: &str = "Fri, 20 Nov 2026 21:36:21 GMT";
+
+async fn status(client: &Client, line: &str, body: &str) -> String {
+    let answer = client.send(line, body).await;
+    let found = format!("{} {}", answer.status, answer.header("x-ms-substatus"));
+    if answer.status >= 400 {
+        assert!(answer.json()["message"].is_string(), "{line}");
+    }
+    found.trim().to_owned()
+}
+
+#[tokio::test]
+async fn callers_from_outside_must_sign() {
+    let client = Client::with_container(CONTAINER).await;
+    let unsigned = client.send_request(request("GET /dbs/d", "")).await;
+    assert_eq!((unsigned.status, unsigned.json()["code"].as_str()), (401, Some("Unauthorized")));
+    let key = MasterKey::parse(identity::DEVELOPMENT_COSMOS_KEY).expect("a good key");
+    let signed = |path: &str| sign(&key, &SignedParts { verb: "get", path, ms_date: DATE, date: "" });
+    let send = async |path: &str, authorization: String| {
+        let line = format!("GET {path} authorization: {authorization}; x-ms-date: {DATE}");
+        client.send_request(request(&line, "")).await.status
+    };
+    assert_eq!(send("/dbs/d", signed("/dbs/d")).await, 200);
+    assert_eq!(send("/dbs/d", signed("/dbs/e")).await, 401);
+    assert_eq!(send("/", signed("/")).await, 200);
+    let locked = Client::with(|options| options.development_key = false);
+    let line = format!("GET / authorization: {}; x-ms-date: {DATE}", signed("/"));
+    assert_eq!(locked.send_request(request(&line, "")).await.status, 401);
+    let entra = client.send_request(request("GET / authorization: type=aad&ver=1.0&sig=x.y.z", "")).await;
+    assert!(entra.status == 401 && entra.error().contains("Entra"), "{}", entra.body);
+}
+
+#[tokio::test]
+async fn the_account_names_the_address_it_was_reached_by() {
+    let client = Client::new();
+    let account = client.send("GET /", "").await.json();
+    assert_eq!(account["writableLocations"][0]["databaseAccountEndpoint"], "http://localhost:8081/");
+    assert_ne!(account["id"], "localhost");
+    assert!(account["queryEngineConfiguration"].is_string());
+    let public = Client::with(|options| options.public_url = Some("https://docs.example/".to_owned()));
+    let account = public.send("GET /", "").await.json();
+    assert_eq!(account["readableLocations"][0]["databaseAccountEndpoint"], "https://docs.example/");
+}
+
+#[tokio::test]
+async fn databases_and_containers_come_and_go() {
+    let client = Client::new();
+    for (line, body, expected) in [
+        ("GET /dbs/d", "", "404"),
+        ("POST /dbs", r#"{"id":"d"}"#, "201"),
+        ("POST /dbs", r#"{"id":"d"}"#, "409"),
+        ("POST /dbs", r#"{"id":"a/b"}"#, "400"),
+        ("POST /dbs", r#"{}"#, "400"),
+        ("GET /dbs/d/", "", "200"),
+        ("GET /dbs/AQAAAQ==", "", "200"),
+        ("GET /dbs/d/colls/c", "", "404"),
+        ("POST /dbs/x/colls", CONTAINER, "404 1003"),
+        ("POST /dbs/d/colls", r#"{"id":"c"}"#, "400"),
+        ("POST /dbs/d/colls", CONTAINER, "201"),
+        ("POST /dbs/d/colls", CONTAINER, "409"),
+        ("PUT /dbs/d/colls/c", r#"{"id":"c","partitionKey":{"paths":["/pk"]},"defaultTtl":-1}"#, "200"),
+        ("PUT /dbs/d/colls/c", r#"{"id":"c","partitionKey":{"paths":["/other"]}}"#, "400"),
+        ("PUT /dbs/d/colls/c", r#"{"id":"x","partitionKey":{"paths":["/pk"]}}"#, "400"),
+        ("PUT /dbs/d/colls/c if-match: \"stale\"", r#"{"id":"c","partitionKey":{"paths":["/pk"]}}"#, "412"),
+        ("POST /dbs/d/colls/c/docs", r#"{"id":"1","pk":"x"}"#, "201"),
+        ("POST /dbs/d/colls/none/docs", r#"{"id":"1","pk":"x"}"#, "404 1003"),
+        ("GET /dbs/d/colls/c/docs x-ms-cosmos-intended-collection-rid: AQAAAYAAAAI=", "", "400 1024"),
+        ("DELETE /dbs/d/colls/c", "", "204"),
+        ("POST /dbs/d/colls", CONTAINER, "201"),
+        ("DELETE /dbs/d", "", "204"),
+        ("DELETE /dbs/d", "", "404"),
+        ("GET /dbs/d/colls/c", "", "404"),
+    ] {
+        assert_eq!(status(&client, line, body).await, expected, "{line} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_container_made_again_is_another_one() {
+    let client = Client::with_container(CONTAINER).await;
+    let first = client.send("GET /dbs/d/colls/c x-ms-documentdb-populatequotainfo: true", "").await;
+    assert!(first.header("x-ms-resource-usage").starts_with("documentsCount=0;"));
+    assert_eq!(first.json()["indexingPolicy"]["indexingMode"], "consistent");
+    client.send("POST /dbs/d/colls/c/docs", r#"{"id":"1","pk":"x"}"#).await;
+    client.send("DELETE /dbs/d/colls/c", "").await;
+    client.send("POST /dbs/d/colls", CONTAINER).await;
+    let second = client.send("GET /dbs/d/colls/c", "").await.json();
+    assert_ne!(first.json()["_rid"], second["_rid"]);
+    assert_eq!(client.send("GET /dbs/d/colls/c/docs", "").await.ids(), "");
+    let query = r#"{"query":"SELECT VALUE r.id FROM root r WHERE r.id = 'c'"}"#;
+    let found = client.send("POST /dbs/d/colls x-ms-documentdb-isquery: true", query).await.json();
+    assert_eq!(found["DocumentCollections"], serde_json::json!(["c"]));
+}
+
+#[tokio::test]
+async fn offers_can_be_read_and_replaced() {
+    let client = Client::new();
+    client.send("POST /dbs", r#"{"id":"d"}"#).await;
+    client.send("POST /dbs/d/colls x-ms-offer-throughput: 700", CONTAINER).await;
+    let container = client.send("GET /dbs/d/colls/c", "").await.json();
+    let body = serde_json::json!({
+        "query": "SELECT * FROM root r WHERE r.resource=@link",
+        "parameters": [{"name": "@link", "value": container["_self"]}],
+    });
+    let found = client.send("POST /offers x-ms-documentdb-isquery: True", &body.to_string()).await.json();
+    let mut offer = found["Offers"][0].clone();
+    assert_eq!(offer["content"]["offerThroughput"], 700);
+    offer["content"]["offerThroughput"] = 900.into();
+    let line = format!("PUT /offers/{}/", offer["_rid"].as_str().expect("a rid"));
+    assert_eq!(client.send(&line, &offer.to_string()).await.json()["content"]["offerThroughput"], 900);
+}
+
+#[tokio::test]
+async fn bad_input_gets_a_clear_answer() {
+    let client = Client::with_container(CONTAINER).await;
+    const DOCS: &str = "POST /dbs/d/colls/c/docs";
+    let deep = format!(r#"{{"id":"1","pk":"x","v":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
+    let large = format!(r#"{{"id":"1","pk":"x","v":"{}"}}"#, "v".repeat(3 << 20));
+    let huge = format!(r#"{{"id":"1","pk":"x","v":"{}"}}"#, "v".repeat(5 << 20));
+    let long_id = format!(r#"{{"id":"{}","pk":"x"}}"#, "i".repeat(1024));
+    for (line, body, expected) in [
+        (DOCS, "{", "400"),
+        (DOCS, "[1]", "400"),
+        (DOCS, "", "400"),
+        (DOCS, r#"{"pk":"x"}"#, "400"),
+        (DOCS, r#"{"id":1,"pk":"x"}"#, "400"),
+        (DOCS, r#"{"id":"a?b","pk":"x"}"#, "400"),
+        (DOCS, &deep, "400"),
+        (DOCS, &large, "413"),
+        (DOCS, &huge, "413"),
+        (DOCS, &long_id, "400"),
+        ("GET /dbs/d/colls/c/docs x-ms-max-item-count: many", "", "400"),
+        ("GET /dbs/d/colls/c/docs x-ms-consistency-level: Strong", "", "400"),
+        ("GET /dbs/d/colls/c/docs x-ms-start-epk: 11", "", "400"),
+        ("POST /dbs/d/colls/c/docs x-ms-documentdb-pre-trigger-include: t", "{}", "400"),
+        ("POST /dbs/d/colls/c/docs x-ms-documentdb-isquery: true", "{}", "400"),
+        ("POST /dbs/d/colls/c/docs x-ms-cosmos-is-batch-request: true", "[]", "400"),
+        ("GET /dbs/d/colls/c/sprocs", "", "200"),
+        ("POST /dbs/d/colls/c/sprocs", r#"{"id":"s","body":"x"}"#, "400"),
+        ("GET /dbs/d/users", "", "200"),
+        ("GET /addresses", "", "400"),
+        ("GET /nowhere", "", "404"),
+        ("PATCH /dbs/d/colls/c", "", "405"),
+        ("PUT /dbs", "", "405"),
+    ] {
+        assert_eq!(status(&client, line, body).await, expected, "{line} {}", &body[..body.len().min(60)]);
+    }
+}
+
+#[tokio::test]
+async fn pages_of_this_machine_may_ask_from_a_browser() {
+    let client = Client::new();
+    let answer = client.send_request(request("OPTIONS /dbs origin: http://localhost:8080", "")).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, "http://localhost:8080"));
+    let answer = client.send_request(request("OPTIONS /dbs origin: https://example.com", "")).await;
+    assert_eq!(answer.header("access-control-allow-origin"), "");
+}
