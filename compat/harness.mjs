@@ -27,7 +27,7 @@ export const COSMOS_KEY =
 
 const READY_MS = 30_000;
 const PATIENCE_MS = 30_000;
-const LOG_LINES_MAX = 400;
+const LOG_LINES_MAX = 40;
 
 /** A running process of the binary, with a data folder that outlives it. */
 export class Chappe {
@@ -36,12 +36,12 @@ export class Chappe {
   #listen = { gateway: 'localhost:0', functions: 'localhost:0', realtime: 'localhost:0', documents: 'localhost:0' };
   #log = [];
 
-  /** Starts the binary in the folder of an app; without functions unless they are asked for. */
-  static async start({ app = EXAMPLE, functions = false } = {}) {
+  /** Starts the binary with an app, or without functions where none is named. */
+  static async start({ app } = {}) {
     const chappe = new Chappe();
     chappe.dataDir = await mkdtemp(path.join(tmpdir(), 'chappe-compat-'));
-    chappe.#arguments = ['start', app, '--json', '--data-dir', chappe.dataDir];
-    if (!functions) chappe.#arguments.push('--no-functions');
+    chappe.#arguments = ['start', app ?? chappe.dataDir, '--json', '--data-dir', path.join(chappe.dataDir, 'data')];
+    if (!app) chappe.#arguments.push('--no-functions');
     await chappe.run();
     return chappe;
   }

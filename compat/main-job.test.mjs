@@ -6,15 +6,15 @@ import { after, before, test } from 'node:test';
 
 import { CosmosClient } from '@azure/cosmos';
 
-import { COSMOS_KEY, Chappe, Messages, client, eventually, getJson, happens } from './harness.mjs';
+import { COSMOS_KEY, Chappe, EXAMPLE, Messages, client, eventually, getJson, happens } from './harness.mjs';
 
 let chappe;
 
 before(async () => {
-  chappe = await Chappe.start({ functions: true });
+  chappe = await Chappe.start({ app: EXAMPLE });
   await board((cards) => cards.length >= 3, 'the board with its first cards');
 });
-after(() => chappe.stop());
+after(() => chappe?.stop());
 
 /** A browser: connects as the page does, by the app's own negotiate function. */
 async function browser(protocol = 'json') {

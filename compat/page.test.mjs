@@ -9,7 +9,7 @@ import { after, before, test } from 'node:test';
 
 import { chromium } from 'playwright-core';
 
-import { Chappe, eventually, getJson } from './harness.mjs';
+import { Chappe, EXAMPLE, eventually, getJson } from './harness.mjs';
 
 const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
 const FLAGS = [
@@ -27,7 +27,7 @@ let complaints = [];
 
 before(async () => {
   if (missing) return;
-  chappe = await Chappe.start({ functions: true });
+  chappe = await Chappe.start({ app: EXAMPLE });
   await eventually(async () => {
     const cards = await getJson(`${chappe.urls.gateway}/api/cards`);
     return cards.length >= 3 ? true : undefined;

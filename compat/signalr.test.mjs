@@ -11,7 +11,7 @@ const HUB = 'chat';
 let chappe;
 
 before(async () => { chappe = await Chappe.start(); });
-after(() => chappe.stop());
+after(() => chappe?.stop());
 
 function clientUrl(base = chappe.urls.realtime, hub = HUB) {
   return `${base}/client/?hub=${hub}`;

@@ -14,7 +14,8 @@ const BOTH_MS = 250;
 const status = document.getElementById('status');
 const arrivals = new Map();
 let process = null;
-let awaySince = null;
+/** Since when a client has been away, and from which process. */
+let away = null;
 let reloading = false;
 
 const panes = [...document.querySelectorAll('.pane')].map(
@@ -67,7 +68,7 @@ function received(pane, card, traceparent, at) {
 
 function stateChanged(pane, state) {
   if (state === 'away') {
-    awaySince ??= Date.now();
+    away ??= { since: Date.now(), pid: process?.pid };
     say('The process is away. Trying again, without giving up…', 'bad');
     return;
   }
@@ -79,35 +80,34 @@ async function reload() {
   if (reloading) return;
   reloading = true;
   try {
-    const before = process;
     await look();
     const cards = await untilAnswered(api.listCards);
     const known = panes[0];
     const missed = cards.reduce((sum, card) => sum + Math.max(0, card.rev - (known.card(card.id)?.rev ?? 0)), 0);
     for (const pane of panes) cards.forEach((card) => pane.take(card));
     const { lost, accepted } = ledger.check(cards);
-    greet({ before, missed, lost, accepted });
+    greet({ missed, lost, accepted });
     terminal.show(process, cards.find((card) => !card.deleted));
   } finally {
     reloading = false;
-    awaySince = null;
+    away = null;
   }
 }
 
-function greet({ before, missed, lost, accepted }) {
+function greet({ missed, lost, accepted }) {
   if (lost.length) {
     say(`${ledger.count(lost.length, 'card')} lost an accepted change.`, 'bad');
     return;
   }
-  if (awaySince === null || before === null) {
+  if (!away?.pid) {
     say('Both clients are connected.', 'good');
     return;
   }
-  const away = ((Date.now() - awaySince) / 1000).toFixed(1);
-  const who = before.pid === process?.pid ? 'The connection is back' : `Process ${process?.pid} took over from ${before.pid}`;
+  const seconds = ((Date.now() - away.since) / 1000).toFixed(1);
+  const who = away.pid === process?.pid ? 'The connection is back' : `Process ${process?.pid} took over from ${away.pid}`;
   const news = missed ? `${ledger.count(missed, 'change')} had been accepted that this page had not seen; ` : '';
   const all = accepted ? `all ${ledger.count(accepted, 'accepted change')} of this browser are here` : 'the board is as it was left';
-  say(`${who} after ${away} s: ${news}${all}.`, 'good');
+  say(`${who} after ${seconds} s: ${news}${all}.`, 'good');
 }
 
 /** What the process says about itself, and what its functions said since the last look. */
