@@ -140,6 +140,9 @@ export class Pane {
   }
 
   #flash(element) {
+    const list = element.parentElement;
+    const beyond = element.offsetTop + element.offsetHeight - list.offsetTop - list.clientHeight;
+    if (beyond > list.scrollTop || element.offsetTop - list.offsetTop < list.scrollTop) list.scrollTop = beyond;
     element.classList.remove('arrived');
     requestAnimationFrame(() => element.classList.add('arrived'));
   }
