@@ -30,6 +30,8 @@ mod route;
 mod schedule;
 mod service;
 mod stop;
+#[cfg(feature = "suite")]
+pub mod suite;
 mod timer;
 mod to_protocol;
 pub mod worker;

@@ -1,1 +1,308 @@
-//! Sources.
+//! Triggers, inputs and outputs of connectors.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use expect_test::expect;
+use functions::contract::{ItemOrigin, Value};
+use functions::suite::{check_reader, check_sink, check_source};
+use functions::worker::InvokeError;
+use serde_json::json;
+use trace::{TraceContext, Tracer};
+use worker_protocol::{InvocationRequest, RetryOptions, RetryStrategy, TypedData};
+
+use crate::fake::{Setup, outputs, returned, threw};
+use crate::feed::Feed;
+
+fn trigger() -> serde_json::Value {
+    json!({"type": "feedTrigger", "name": "items", "direction": "in"})
+}
+
+fn text_of(request: &InvocationRequest) -> String {
+    match &request.input_data[0].data {
+        TypedData::String(text) => text.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_scripted_feed_keeps_the_contracts() {
+    check_source(&Feed::default()).await;
+    check_sink(&Feed::default()).await;
+    check_reader(&Feed::default()).await;
+}
+
+#[tokio::test]
+async fn a_change_runs_through_inputs_function_and_outputs() {
+    let feed = Feed::default();
+    let input = json!({"type": "feed", "name": "old", "direction": "IN", "id": "{sys.methodname}{Source}"});
+    let known = json!({"type": "feed", "name": "known", "direction": "in", "id": "0"});
+    let output =
+        json!({"type": "FEED", "name": "out", "direction": "out", "to": "%HUB%-{source}", "sqlQuery": "{x}"});
+    let result = json!({"type": "feed", "name": "$return", "direction": "out"});
+    let inputs = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&inputs);
+    let host = Setup::default()
+        .setting("HUB", "board")
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger(), input, known, output, result], move |request| {
+            let values = request.input_data.iter().map(|input| (input.name.clone(), input.data.clone()));
+            *seen.lock().expect("no panic") = values.collect();
+            async {
+                let mut answer = outputs(&[("out", TypedData::Json("[{\"a\":1},{\"a\":2}]".to_owned()))]);
+                if let Ok(response) = &mut answer {
+                    response.return_value = Some(TypedData::String("back".to_owned()));
+                }
+                answer
+            }
+        })
+        .start()
+        .await;
+    feed.push(&json!({"id": 1}), None);
+    feed.completed(1).await;
+    let data = |name: &str| {
+        let inputs = inputs.lock().expect("no panic");
+        inputs.iter().find(|(known, _)| known == name).map(|(_, data)| data.clone())
+    };
+    assert_eq!(data("items"), Some(TypedData::String("[{\"id\":1}]".to_owned())));
+    assert_eq!(data("old"), Some(TypedData::Null), "what is not there is null");
+    assert_eq!(data("known"), Some(TypedData::Json("{\"id\":1}".to_owned())));
+    let written: Vec<_> = feed
+        .written()
+        .into_iter()
+        .map(|(properties, value)| (properties.get("to").cloned(), value))
+        .collect();
+    assert_eq!(
+        written,
+        [
+            (Some(json!("board-feed")), Value::Json("{\"a\":1}".to_owned())),
+            (Some(json!("board-feed")), Value::Json("{\"a\":2}".to_owned())),
+            (None, Value::Text("back".to_owned())),
+        ]
+    );
+    // Expressions of a query are the connector's: put into the text, they would let data change the query.
+    assert_eq!(feed.written()[0].0.get("sqlQuery"), Some(&json!("{x}")));
+    host.handle.drain(Duration::from_secs(10)).await;
+    assert!(!feed.is_owned(), "drain closes the source");
+}
+
+#[tokio::test]
+async fn a_function_that_throws_does_not_stop_the_feed() {
+    let feed = Feed::default();
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger()], |request| async move {
+            if text_of(&request).contains("bad") { threw("bad item") } else { returned(TypedData::Null) }
+        })
+        .start()
+        .await;
+    feed.push(&json!("bad"), None);
+    feed.completed(1).await;
+    feed.push(&json!("good"), None);
+    feed.completed(2).await;
+    host.handle.drain(Duration::from_secs(10)).await;
+    let log = host.log();
+    assert!(log.contains("Error Executed 'Functions.f' (Failed, Id=ID, Duration=Nms)"), "{log}");
+    assert!(log.contains("Info Executed 'Functions.f' (Succeeded, Id=ID, Duration=Nms)"), "{log}");
+    assert!(log.contains("Executing 'Functions.f' (Reason='New changes on the feed', Id=ID)"), "{log}");
+}
+
+#[tokio::test]
+async fn a_batch_whose_worker_dies_comes_again() {
+    let feed = Feed::default();
+    let texts = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&texts);
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger()], move |request| {
+            let count = {
+                let mut seen = seen.lock().expect("no panic");
+                seen.push(text_of(&request));
+                seen.len()
+            };
+            async move {
+                if count <= 2 { Err(InvokeError::WorkerGone { pid: 1 }) } else { returned(TypedData::Null) }
+            }
+        })
+        .start()
+        .await;
+    feed.push(&json!(1), None);
+    feed.completed(1).await;
+    feed.push(&json!(2), None);
+    feed.completed(2).await;
+    assert_eq!(*texts.lock().expect("no panic"), ["[1]", "[1]", "[1]", "[2]"]);
+    let metrics = host.metrics();
+    assert!(
+        metrics.contains("functions_source_batches_total{function=\"f\",ended=\"Abandoned\"} 2"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("functions_source_batches_total{function=\"f\",ended=\"Completed\"} 2"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_retry_policy_repeats_the_batch_and_says_so() {
+    let feed = Feed::default();
+    let contexts = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&contexts);
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger()], move |request| {
+            let retry = request.retry_context.map(|retry| {
+                (retry.retry_count, retry.max_retry_count, retry.exception.map(|exception| exception.message))
+            });
+            seen.lock().expect("no panic").push(retry);
+            async { threw("again") }
+        })
+        .metadata(|metadata| {
+            metadata.retry_options = Some(RetryOptions {
+                max_retry_count: 2,
+                retry_strategy: RetryStrategy::FixedDelay,
+                delay_interval: Some(Duration::from_millis(1)),
+                ..RetryOptions::default()
+            });
+        })
+        .start()
+        .await;
+    feed.push(&json!(1), None);
+    feed.completed(1).await;
+    let why = Some("again".to_owned());
+    assert_eq!(*contexts.lock().expect("no panic"), [None, Some((1, 2, why.clone())), Some((2, 2, why))]);
+    let log = host.log();
+    assert!(log.contains("Waiting for `1ms` before retrying function execution. Next attempt: '"), "{log}");
+    assert!(log.contains("Max retries of 2 for function f has been reached"), "{log}");
+}
+
+#[tokio::test]
+async fn an_output_that_fails_fails_the_invocation() {
+    let feed = Feed::default();
+    let output = json!({"type": "feed", "name": "out", "direction": "out"});
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger(), output], |_| async {
+            outputs(&[("out", TypedData::String("x".to_owned()))])
+        })
+        .start()
+        .await;
+    // The source is open by now or opens with this failure; either way the next one meets the sink.
+    feed.push(&json!(1), None);
+    feed.completed(1).await;
+    feed.fail_next("the hub is away");
+    feed.push(&json!(2), None);
+    feed.completed(2).await;
+    host.handle.drain(Duration::from_secs(10)).await;
+    let log = host.log();
+    assert!(
+        log.contains("Exception while executing function: Functions.f. write output 'out': the hub is away"),
+        "{log}"
+    );
+    assert_eq!(feed.written().len(), 1);
+}
+
+#[tokio::test]
+async fn a_source_that_fails_is_opened_again_and_reported_once() {
+    let feed = Feed::default();
+    for _ in 0..3 {
+        feed.fail_next("the database is away");
+    }
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .options(|options| options.source_retry_ms_min = 1)
+        .function("f", &[trigger()], |_| async { returned(TypedData::Null) })
+        .start()
+        .await;
+    feed.push(&json!(1), None);
+    feed.completed(1).await;
+    host.handle.drain(Duration::from_secs(10)).await;
+    let log = host.log();
+    assert_eq!(log.matches("the database is away").count(), 1, "{log}");
+    assert!(log.contains("The listener for function 'Functions.f' works again."), "{log}");
+}
+
+#[tokio::test]
+async fn spans_lead_from_the_write_to_the_function() {
+    let feed = Feed::default();
+    let inner = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&inner);
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger()], move |request| {
+            *seen.lock().expect("no panic") = TraceContext::parse(&request.trace_context.trace_parent);
+            async { returned(TypedData::Null) }
+        })
+        .start()
+        .await;
+    let write = Tracer::new(1).start("documents.write", None).context();
+    let accepted_at = SystemTime::now() - Duration::from_secs(1);
+    feed.push(&json!(1), Some(ItemOrigin { trace: write, accepted_at }));
+    feed.completed(1).await;
+    host.handle.drain(Duration::from_secs(10)).await;
+    let spans = host.tracer.trace(write.trace_id);
+    let find = |name| spans.iter().find(|span| span.name == name).expect("the span is there");
+    let (feed_span, function) = (find("feed"), find("function"));
+    assert_eq!(feed_span.parent, Some(write.span_id));
+    assert_eq!(function.parent, Some(feed_span.context.span_id));
+    assert!(
+        feed_span.end_unix_ns - feed_span.start_unix_ns >= 1_000_000_000,
+        "from acceptance to invocation"
+    );
+    assert!(function.start_unix_ns >= feed_span.start_unix_ns);
+    assert_eq!(
+        inner.lock().expect("no panic").map(|context| context.span_id),
+        Some(function.context.span_id)
+    );
+}
+
+#[tokio::test]
+async fn drain_waits_for_what_runs() {
+    let feed = Feed::default();
+    let ended = Arc::new(AtomicUsize::new(0));
+    let (count, entered) = (Arc::clone(&ended), Arc::new(tokio::sync::Notify::new()));
+    let (entered_in, release) = (Arc::clone(&entered), Arc::new(tokio::sync::Notify::new()));
+    let release_in = Arc::clone(&release);
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger()], move |_| {
+            let (count, entered, release) =
+                (Arc::clone(&count), Arc::clone(&entered_in), Arc::clone(&release_in));
+            async move {
+                entered.notify_one();
+                release.notified().await;
+                count.fetch_add(1, Ordering::SeqCst);
+                returned(TypedData::Null)
+            }
+        })
+        .start()
+        .await;
+    feed.push(&json!(1), None);
+    entered.notified().await;
+    let drain = host.handle.drain(Duration::from_secs(20));
+    let let_go = async {
+        release.notify_one();
+    };
+    tokio::join!(drain, let_go);
+    assert_eq!(ended.load(Ordering::SeqCst), 1);
+    feed.completed(1).await;
+}
+
+#[tokio::test]
+async fn a_missing_value_for_an_expression_fails_the_invocation_with_its_name() {
+    let feed = Feed::default();
+    let output = json!({"type": "feed", "name": "out", "direction": "out", "to": "{headers.x-user}"});
+    let http = json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "anonymous"});
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[http, output], |_| async { outputs(&[("out", TypedData::String("x".to_owned()))]) })
+        .start()
+        .await;
+    assert_eq!(host.send("GET /api/f").await.status, 500);
+    let log = host.log();
+    let line = log.lines().find(|line| line.contains("Exception")).expect("an explanation");
+    expect![[r#"Error Exception while executing function: Functions.f. binding 'out': no value for {headers.x-user} in "{headers.x-user}": there is no property 'x-user'"#]]
+        .assert_eq(line);
+    assert_eq!(host.send("GET /api/f\nx-user: ann").await.status, 204);
+    assert_eq!(feed.written()[0].0.get("to"), Some(&json!("ann")));
+}

@@ -2,6 +2,7 @@
 
 mod app;
 mod fake;
+mod feed;
 mod feeds;
 mod http;
 mod timers;
