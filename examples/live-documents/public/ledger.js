@@ -4,6 +4,8 @@
 const KEY = 'live-documents.accepted';
 
 let ledger = { dataDir: null, count: 0, cards: {} };
+/** What the last comparison found. It stays in sight while further changes are accepted. */
+let found = { text: '', mood: '' };
 
 /** Opens the ledger of this data directory; another one starts empty. */
 export function open(dataDir) {
@@ -28,18 +30,19 @@ export function check(cards) {
   const present = new Map(cards.map((card) => [card.id, card.rev]));
   const ids = Object.keys(ledger.cards);
   const lost = ids.filter((id) => (present.get(id) ?? 0) < ledger.cards[id]);
-  const text = lost.length
-    ? `${lost.length} of ${ids.length} cards are behind what was accepted: ${lost.join(', ')}`
-    : `${count(ledger.count, 'change')} accepted before: all here, on ${count(ids.length, 'card')}.`;
-  show(text, lost.length ? 'bad' : 'good');
+  const all = `When last compared, every one of ${count(ledger.count, 'accepted change')} was here, on ${count(ids.length, 'card')}.`;
+  found = lost.length
+    ? { text: `${lost.length} of ${ids.length} cards are behind what was accepted: ${lost.join(', ')}`, mood: 'bad' }
+    : { text: ledger.count ? all : '', mood: ledger.count ? 'good' : '' };
+  show();
   return { lost, accepted: ledger.count };
 }
 
-function show(text, mood = '') {
+function show() {
   const line = document.getElementById('ledger');
-  line.dataset.mood = mood;
-  const nothing = 'No change accepted from this browser yet.';
-  line.textContent = text ?? (ledger.count ? `${count(ledger.count, 'change')} accepted from this browser.` : nothing);
+  line.dataset.mood = found.mood;
+  const so = ledger.count ? `${count(ledger.count, 'change')} accepted from this browser.` : 'No change accepted from this browser yet.';
+  line.textContent = `${so} ${found.text}`;
 }
 
 function read() {
