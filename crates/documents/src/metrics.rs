@@ -26,6 +26,8 @@ pub(crate) struct Metrics {
     feed_items: Counter,
     refused_busy: Counter,
     database_bytes: Gauge,
+    write_queue: Gauge,
+    read_queue: Gauge,
 }
 
 impl Metrics {
@@ -38,6 +40,8 @@ impl Metrics {
             feed_items: Counter::default(),
             refused_busy: Counter::default(),
             database_bytes: Gauge::default(),
+            write_queue: Gauge::default(),
+            read_queue: Gauge::default(),
         };
         registry.register("documents_requests", "Requests by operation and status", metrics.requests.clone());
         registry.register(
@@ -62,6 +66,16 @@ impl Metrics {
             metrics.refused_busy.clone(),
         );
         registry.register(
+            "documents_write_queue_requests",
+            "Writes that wait for the writer",
+            metrics.write_queue.clone(),
+        );
+        registry.register(
+            "documents_read_queue_requests",
+            "Reads that wait for a reader",
+            metrics.read_queue.clone(),
+        );
+        registry.register(
             "documents_database_bytes",
             "Size of the database file, without its log",
             metrics.database_bytes.clone(),
@@ -79,6 +93,16 @@ impl Metrics {
     pub(crate) fn committed(&self, requests: usize, took: Duration) {
         self.group_requests.observe(f64::from(u32::try_from(requests).unwrap_or(u32::MAX)));
         self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Writes that wait: shared by whoever sends and the writer.
+    pub(crate) fn write_queue(&self) -> &Gauge {
+        &self.write_queue
+    }
+
+    /// Reads that wait: shared by whoever sends and the readers.
+    pub(crate) fn read_queue(&self) -> &Gauge {
+        &self.read_queue
     }
 
     pub(crate) fn feed_read(&self, items: usize) {

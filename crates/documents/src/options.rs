@@ -28,6 +28,9 @@ pub struct Options {
     /// Address to hand out in the account document, such as `https://documents.example.com/`. Default: none, which
     /// hands out the address that the request came to. Since 0.1.0.
     pub public_url: Option<String>,
+    /// Largest size of the database file, in bytes; writes beyond it are answered 507, as on a full disk. Default: none,
+    /// which leaves the limit to the disk. Since 0.1.0.
+    pub database_bytes_max: Option<u64>,
     /// Largest item, in bytes of JSON text. Default: 2 MiB. Since 0.1.0.
     pub item_bytes_max: usize,
     /// Largest request body, in bytes. Default: 4 MiB. Since 0.1.0.
@@ -71,6 +74,7 @@ impl Default for Options {
             secondary_key: None,
             development_key: false,
             public_url: None,
+            database_bytes_max: None,
             item_bytes_max: 2 * MIB,
             body_bytes_max: 4 * MIB,
             page_bytes_max: 4 * MIB,

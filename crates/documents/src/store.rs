@@ -166,11 +166,11 @@ impl Store {
     pub(crate) fn open(options: &Options, clock: Clock, metrics: &Metrics) -> Result<Self, Error> {
         let lock = schema::lock_folder(&options.data_dir)?;
         let path = options.data_dir.join("documents.sqlite");
-        let connection = schema::open(&path)?;
+        let connection = schema::open(&path, options.database_bytes_max)?;
         let catalog = Catalog::default();
         catalog.replace(apply::load_catalog(&connection, &options.account)?);
         let hints = Hints::default();
-        let readers = Readers::start(options, &path)?;
+        let readers = Readers::start(options, &path, metrics)?;
         let context = writer::Context {
             connection,
             account: options.account.clone(),

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use super::schema;
 use crate::error::Failure;
+use crate::metrics::Metrics;
 use crate::{Error, Options};
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
@@ -19,30 +20,39 @@ pub(super) struct Readers {
     /// None once stopped.
     queue: Mutex<Option<SyncSender<Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    metrics: Metrics,
 }
 
 impl Readers {
-    pub(super) fn start(options: &Options, path: &Path) -> Result<Self, Error> {
+    pub(super) fn start(options: &Options, path: &Path, metrics: &Metrics) -> Result<Self, Error> {
         let (queue, jobs) = sync_channel(options.read_queue_requests_max);
         let jobs = Arc::new(Mutex::new(jobs));
         let mut threads = Vec::new();
         for number in 0..options.reader_threads {
             let connection = schema::open_reader(path)?;
             let jobs = Arc::clone(&jobs);
+            let metrics = metrics.clone();
             let builder = thread::Builder::new()
                 .stack_size(super::STACK_BYTES)
                 .name(format!("documents-read-{number}"));
-            threads.push(builder.spawn(move || run(&connection, &jobs)).map_err(Error::Thread)?);
+            threads.push(builder.spawn(move || run(&connection, &jobs, &metrics)).map_err(Error::Thread)?);
         }
-        Ok(Self { queue: Mutex::new(Some(queue)), threads: Mutex::new(threads) })
+        Ok(Self { queue: Mutex::new(Some(queue)), threads: Mutex::new(threads), metrics: metrics.clone() })
     }
 
     pub(super) fn send(&self, job: Job) -> Result<(), Failure> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        match queue.as_ref().ok_or_else(Failure::closing)?.try_send(job) {
+        let queue = queue.as_ref().ok_or_else(Failure::closing)?;
+        self.metrics.read_queue().inc();
+        match queue.try_send(job) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(Failure::busy()),
-            Err(TrySendError::Disconnected(_)) => Err(Failure::closing()),
+            Err(error) => {
+                self.metrics.read_queue().dec();
+                Err(match error {
+                    TrySendError::Full(_) => Failure::busy(),
+                    TrySendError::Disconnected(_) => Failure::closing(),
+                })
+            }
         }
     }
 
@@ -69,11 +79,12 @@ pub(super) fn in_snapshot<T>(
     Ok(result)
 }
 
-fn run(connection: &Connection, jobs: &Mutex<Receiver<Job>>) {
+fn run(connection: &Connection, jobs: &Mutex<Receiver<Job>>, metrics: &Metrics) {
     connection.set_prepared_statement_cache_capacity(32);
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
+        metrics.read_queue().dec();
         // A defect met by one request must not take the readers from all others; its answer channel just closes.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(connection)));
         if outcome.is_err() {

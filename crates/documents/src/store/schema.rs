@@ -65,7 +65,7 @@ pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
 }
 
 /// Opens the file for writing; makes the tables if it is new.
-pub(super) fn open(path: &Path) -> Result<Connection, Error> {
+pub(super) fn open(path: &Path, bytes_max: Option<u64>) -> Result<Connection, Error> {
     let failed = |cause| Error::Database { path: path.to_owned(), cause };
     let mut connection = Connection::open(path).map_err(failed)?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
@@ -82,6 +82,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
         transaction.execute_batch(TABLES).map_err(failed)?;
         transaction.pragma_update(None, "user_version", FORMAT).map_err(failed)?;
         transaction.commit().map_err(failed)?;
+    }
+    if let Some(bytes_max) = bytes_max {
+        let page_bytes: u32 =
+            connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
+        let pages = i64::try_from(bytes_max / u64::from(page_bytes.max(1))).unwrap_or(i64::MAX);
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).map_err(failed)?;
     }
     Ok(connection)
 }

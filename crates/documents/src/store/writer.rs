@@ -1,5 +1,6 @@
 //! [`Writer`]: the one thread that writes, and its group commit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Change, Changed, Clock, Refusal, apply};
 use crate::catalog::Catalog;
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::handle::Hints;
 use crate::metrics::Metrics;
 use crate::{Error, Options};
@@ -43,6 +44,7 @@ pub(super) struct Writer {
     queue: Mutex<Option<SyncSender<Job>>>,
     bytes: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    metrics: Metrics,
 }
 
 struct Limits {
@@ -59,6 +61,7 @@ impl Writer {
             sweep_interval: Duration::from_millis(options.sweep_interval_ms),
             sweep_items_max: options.sweep_items_max,
         };
+        let metrics = context.metrics.clone();
         let builder =
             thread::Builder::new().stack_size(super::STACK_BYTES).name("documents-write".to_owned());
         let thread = builder.spawn(move || run(context, &jobs, &limits)).map_err(Error::Thread)?;
@@ -67,6 +70,7 @@ impl Writer {
             queue: Mutex::new(Some(queue)),
             bytes: Arc::new(Semaphore::new(bytes)),
             thread: Mutex::new(Some(thread)),
+            metrics,
         })
     }
 
@@ -75,10 +79,17 @@ impl Writer {
         let permit = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).map_err(|_| Failure::busy())?;
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let job = Job { change, answer, _bytes: permit };
-        match queue.as_ref().ok_or_else(Failure::closing)?.try_send(job) {
+        let queue = queue.as_ref().ok_or_else(Failure::closing)?;
+        self.metrics.write_queue().inc();
+        match queue.try_send(job) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(Failure::busy()),
-            Err(TrySendError::Disconnected(_)) => Err(Failure::closing()),
+            Err(error) => {
+                self.metrics.write_queue().dec();
+                Err(match error {
+                    TrySendError::Full(_) => Failure::busy(),
+                    TrySendError::Disconnected(_) => Failure::closing(),
+                })
+            }
         }
     }
 
@@ -135,10 +146,19 @@ impl Change {
 /// Carries out the jobs in one transaction, and answers them when it is on disk.
 fn commit_group(context: &mut Context, group: Vec<Job>) {
     let began = Instant::now();
+    context.metrics.write_queue().dec_by(i64::try_from(group.len()).unwrap_or(i64::MAX));
     let definitions_change = group.iter().any(|job| !job.change.is_of_items());
     let (changes, answers): (Vec<_>, Vec<_>) =
         group.into_iter().map(|job| (job.change, (job.answer, job._bytes))).unzip();
-    let results = match apply_group(context, changes) {
+    // A defect met by one group rolls that group back, and must not end the writer for everybody.
+    let applied = catch_unwind(AssertUnwindSafe(|| apply_group(context, changes))).unwrap_or_else(|_| {
+        tracing::error!("a write of documents panicked; nothing of its group was stored; this is a defect");
+        Err(Failure::new(
+            Kind::Unavailable,
+            "The write met a defect of the service and was not stored. The log says more.",
+        ))
+    });
+    let results = match applied {
         Ok(results) => results,
         Err(failure) => {
             // Nothing of the group was stored: all of it is answered alike.

@@ -73,6 +73,36 @@ async fn more_bytes_than_may_wait_are_refused_with_429() {
 }
 
 #[tokio::test]
+async fn a_full_disk_is_told_and_stores_nothing_by_halves() {
+    let client = Client::with(|options| options.database_bytes_max = Some(1 << 20));
+    client.container(CONTAINER).await;
+    let put = async |id: usize, bytes: usize| {
+        let item = format!(r#"{{"id":"{id}","pk":"x","v":"{}"}}"#, "v".repeat(bytes));
+        client.send(&format!("POST {DOCS}"), &item).await
+    };
+    let mut stored = 0;
+    let refused = loop {
+        let answer = put(stored, 100_000).await;
+        if answer.status != 201 {
+            break answer;
+        }
+        stored += 1;
+    };
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (507, Some("InsufficientStorage")));
+    assert!(refused.error().contains("disk"), "{}", refused.body);
+    assert!(stored > 3);
+    // What was stored is whole and can be read, and deleting makes room again.
+    assert_eq!(client.query("SELECT VALUE COUNT(1) FROM c").await, stored.to_string());
+    for id in [0, 1] {
+        let delete = format!("DELETE {DOCS}/{id} x-ms-documentdb-partitionkey: [\"x\"]");
+        assert_eq!(client.send(&delete, "").await.status, 204);
+    }
+    assert_eq!(put(0, 100_000).await.status, 201);
+    let feed = client.send(&format!("GET {DOCS} a-im: Incremental Feed"), "").await;
+    assert_eq!(feed.rows().len(), stored - 1);
+}
+
+#[tokio::test]
 async fn after_the_drain_nothing_is_taken_and_everything_is_there() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let options = Options { data_dir: folder.path().to_owned(), ..Options::default() };
