@@ -13,6 +13,7 @@
 //! Start reading at `message.rs`.
 
 pub mod frames;
+pub mod function_rpc;
 mod http;
 mod id;
 mod invocation;

@@ -1,0 +1,25 @@
+//! The official road: FunctionRpc over gRPC.
+//!
+//! One bidirectional stream of [`StreamingMessage`]s, which the *worker* opens, over plain HTTP/2 on the loopback
+//! interface. The types of [`messages`] are written by hand from the public definition (package
+//! `AzureFunctionsRpcMessages`, state of August 2026); [`encode_host`] and [`decode_worker`] translate.
+//!
+//! Correlate answers by what they say (function id, invocation id), never by `request_id`: python's worker answers with the
+//! id of its own first message.
+
+mod from_protocol;
+pub mod messages;
+mod to_protocol;
+
+#[cfg(test)]
+mod tests;
+
+pub use from_protocol::{decode_host, decode_worker};
+pub use messages::StreamingMessage;
+pub use to_protocol::{encode_host, encode_worker};
+
+/// The gRPC method, as the path of an HTTP/2 request.
+pub const EVENT_STREAM_PATH: &str = "/AzureFunctionsRpcMessages.FunctionRpc/EventStream";
+
+/// Largest message in either direction, in bytes: the greatest 32-bit signed number.
+pub const MESSAGE_BYTES_MAX: usize = 2_147_483_647;

@@ -1,0 +1,311 @@
+//! Protobuf messages to our types.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::messages as wire;
+use super::messages::{Content, StreamingMessage, TypedDataKind};
+use crate::{
+    FunctionMetadata, HostMessage, InitRequest, InitResponse, InvocationRequest, InvocationResponse,
+    LoadRequest, LoadResponse, LogCategory, LogLevel, MetadataResponse, ModelBindingData, ParameterBinding,
+    RetryContext, RetryOptions, RetryStrategy, RpcClaim, RpcClaimsIdentity, RpcException, RpcHttp,
+    RpcHttpCookie, RpcLog, SameSite, Status, StatusResult, TraceContext, TypedData, WorkerMessage,
+    WorkerMetadata,
+};
+
+/// Reads a host's message; for workers. `None` when we do not use it.
+pub fn decode_host(message: StreamingMessage) -> Option<HostMessage> {
+    Some(match message.content? {
+        Content::WorkerInitRequest(init) => HostMessage::Init(InitRequest {
+            host_version: init.host_version,
+            capabilities: init.capabilities.into_iter().collect(),
+            log_categories: init.log_categories.into_iter().map(|(name, of)| (name, level(of))).collect(),
+            worker_directory: init.worker_directory,
+            function_app_directory: init.function_app_directory,
+        }),
+        Content::FunctionsMetadataRequest(request) => {
+            HostMessage::Metadata { function_app_directory: request.function_app_directory }
+        }
+        Content::FunctionLoadRequest(load) => HostMessage::Load(LoadRequest {
+            function_id: load.function_id.into(),
+            metadata: load.metadata.map(metadata).unwrap_or_default(),
+        }),
+        Content::InvocationRequest(request) => HostMessage::Invoke(invocation_request(request)),
+        Content::InvocationCancel(cancel) => {
+            HostMessage::Cancel { invocation_id: cancel.invocation_id.into() }
+        }
+        Content::WorkerStatusRequest(_) => HostMessage::Status,
+        Content::WorkerTerminate(terminate) => {
+            HostMessage::Terminate { grace: terminate.grace_period.map(duration).unwrap_or_default() }
+        }
+        _ => return None,
+    })
+}
+
+/// Reads a worker's message; for hosts.
+pub fn decode_worker(message: StreamingMessage) -> WorkerMessage {
+    let Some(content) = message.content else { return WorkerMessage::Unused("a message of a later version") };
+    match content {
+        Content::StartStream(start) => WorkerMessage::Start { worker_id: start.worker_id.into() },
+        Content::WorkerInitResponse(init) => WorkerMessage::Init(InitResponse {
+            capabilities: init.capabilities.into_iter().collect(),
+            result: result(init.result),
+            worker_metadata: init.worker_metadata.map(worker_metadata).unwrap_or_default(),
+        }),
+        Content::FunctionMetadataResponse(answer) => WorkerMessage::Metadata(MetadataResponse {
+            functions: answer.function_metadata_results.into_iter().map(metadata).collect(),
+            result: result(answer.result),
+            use_default_metadata_indexing: answer.use_default_metadata_indexing,
+        }),
+        Content::FunctionLoadResponse(load) => WorkerMessage::Load(LoadResponse {
+            function_id: load.function_id.into(),
+            result: result(load.result),
+        }),
+        Content::InvocationResponse(response) => WorkerMessage::Invoked(invocation_response(response)),
+        Content::RpcLog(record) => WorkerMessage::Log(log(record)),
+        Content::WorkerStatusResponse(_) => WorkerMessage::Status,
+        other => WorkerMessage::Unused(name(&other)),
+    }
+}
+
+fn name(content: &Content) -> &'static str {
+    match content {
+        Content::WorkerHeartbeat(_) => "WorkerHeartbeat",
+        Content::WorkerActionResponse(_) => "WorkerActionResponse",
+        Content::FunctionEnvironmentReloadResponse(_) => "FunctionEnvironmentReloadResponse",
+        Content::CloseSharedMemoryResourcesResponse(_) => "CloseSharedMemoryResourcesResponse",
+        Content::FunctionLoadResponseCollection(_) => "FunctionLoadResponseCollection",
+        Content::WorkerWarmupResponse(_) => "WorkerWarmupResponse",
+        _ => "a message that only hosts send",
+    }
+}
+
+fn invocation_request(request: wire::InvocationRequest) -> InvocationRequest {
+    let trace = request.trace_context.unwrap_or_default();
+    InvocationRequest {
+        invocation_id: request.invocation_id.into(),
+        function_id: request.function_id.into(),
+        input_data: request.input_data.into_iter().map(parameter).collect(),
+        trigger_metadata: values(request.trigger_metadata),
+        trace_context: TraceContext {
+            trace_parent: trace.trace_parent,
+            trace_state: trace.trace_state,
+            attributes: trace.attributes,
+            baggage: trace.baggage,
+        },
+        retry_context: request.retry_context.map(|retry| RetryContext {
+            retry_count: retry.retry_count,
+            max_retry_count: retry.max_retry_count,
+            exception: retry.exception.map(exception),
+        }),
+    }
+}
+
+fn invocation_response(response: wire::InvocationResponse) -> InvocationResponse {
+    InvocationResponse {
+        invocation_id: response.invocation_id.into(),
+        output_data: response.output_data.into_iter().map(parameter).collect(),
+        return_value: response.return_value.map(typed_data),
+        result: result(response.result),
+        trace_context_attributes: response.trace_context_attributes,
+    }
+}
+
+/// Shared memory is offered to no worker, so none refers to it.
+fn parameter(binding: wire::ParameterBinding) -> ParameterBinding {
+    let data = match binding.rpc_data {
+        Some(wire::RpcData::Data(data)) => typed_data(data),
+        Some(wire::RpcData::RpcSharedMemory(_)) | None => TypedData::Null,
+    };
+    ParameterBinding { name: binding.name, data }
+}
+
+fn values(values: BTreeMap<String, wire::TypedData>) -> BTreeMap<String, TypedData> {
+    values.into_iter().map(|(name, data)| (name, typed_data(data))).collect()
+}
+
+fn metadata(function: wire::RpcFunctionMetadata) -> FunctionMetadata {
+    FunctionMetadata {
+        name: function.name,
+        function_id: function.function_id.into(),
+        directory: function.directory,
+        script_file: function.script_file,
+        entry_point: function.entry_point,
+        language: function.language,
+        raw_bindings: function.raw_bindings,
+        retry_options: function.retry_options.map(retry_options),
+        properties: function.properties,
+        status: function.status.map(|status| result(Some(status))),
+    }
+}
+
+fn retry_options(retry: wire::RpcRetryOptions) -> RetryOptions {
+    RetryOptions {
+        max_retry_count: retry.max_retry_count,
+        retry_strategy: match retry.retry_strategy {
+            1 => RetryStrategy::FixedDelay,
+            _ => RetryStrategy::ExponentialBackoff,
+        },
+        delay_interval: retry.delay_interval.map(duration),
+        minimum_interval: retry.minimum_interval.map(duration),
+        maximum_interval: retry.maximum_interval.map(duration),
+    }
+}
+
+/// Negative ones count as none.
+fn duration(span: wire::Span) -> Duration {
+    let seconds = u64::try_from(span.seconds).unwrap_or_default();
+    Duration::from_secs(seconds)
+        .saturating_add(Duration::from_nanos(u64::try_from(span.nanos).unwrap_or_default()))
+}
+
+fn worker_metadata(metadata: wire::WorkerMetadata) -> WorkerMetadata {
+    WorkerMetadata {
+        runtime_name: metadata.runtime_name,
+        runtime_version: metadata.runtime_version,
+        worker_version: metadata.worker_version,
+        worker_bitness: metadata.worker_bitness,
+        custom_properties: metadata.custom_properties,
+    }
+}
+
+/// An absent status is a failure, as failure is the zero value.
+fn result(result: Option<wire::StatusResult>) -> StatusResult {
+    let result = result.unwrap_or_default();
+    StatusResult {
+        status: match result.status {
+            1 => Status::Success,
+            2 => Status::Cancelled,
+            _ => Status::Failure,
+        },
+        result: result.result,
+        exception: result.exception.map(exception),
+        logs: result.logs.into_iter().map(log).collect(),
+    }
+}
+
+fn exception(exception: wire::RpcException) -> RpcException {
+    RpcException {
+        source: exception.source,
+        stack_trace: exception.stack_trace,
+        message: exception.message,
+        is_user_exception: exception.is_user_exception,
+        kind: exception.r#type,
+    }
+}
+
+fn level(level: i32) -> LogLevel {
+    match level {
+        0 => LogLevel::Trace,
+        1 => LogLevel::Debug,
+        3 => LogLevel::Warning,
+        4 => LogLevel::Error,
+        5 => LogLevel::Critical,
+        6 => LogLevel::None,
+        _ => LogLevel::Information,
+    }
+}
+
+fn log(record: wire::RpcLog) -> RpcLog {
+    RpcLog {
+        invocation_id: Some(record.invocation_id).filter(|id| !id.is_empty()).map(Into::into),
+        category: record.category,
+        level: level(record.level),
+        message: record.message,
+        event_id: record.event_id,
+        exception: record.exception.map(exception),
+        properties: record.properties,
+        log_category: match record.log_category {
+            1 => LogCategory::System,
+            2 => LogCategory::CustomMetric,
+            _ => LogCategory::User,
+        },
+        properties_map: values(record.properties_map),
+    }
+}
+
+fn typed_data(data: wire::TypedData) -> TypedData {
+    match data.data {
+        None => TypedData::Null,
+        Some(TypedDataKind::String(value)) => TypedData::String(value),
+        Some(TypedDataKind::Json(value)) => TypedData::Json(value),
+        Some(TypedDataKind::Bytes(value)) => TypedData::Bytes(value),
+        Some(TypedDataKind::Stream(value)) => TypedData::Stream(value),
+        Some(TypedDataKind::Http(value)) => TypedData::Http(Box::new(http(*value))),
+        Some(TypedDataKind::Int(value)) => TypedData::Int(value),
+        Some(TypedDataKind::Double(value)) => TypedData::Double(value),
+        Some(TypedDataKind::CollectionBytes(values)) => TypedData::CollectionBytes(values.bytes),
+        Some(TypedDataKind::CollectionString(values)) => TypedData::CollectionString(values.string),
+        Some(TypedDataKind::CollectionDouble(values)) => TypedData::CollectionDouble(values.double),
+        Some(TypedDataKind::CollectionSint64(values)) => TypedData::CollectionSint64(values.sint64),
+        Some(TypedDataKind::ModelBindingData(value)) => TypedData::ModelBindingData(Box::new(model(value))),
+        Some(TypedDataKind::CollectionModelBindingData(values)) => {
+            TypedData::CollectionModelBindingData(values.model_binding_data.into_iter().map(model).collect())
+        }
+    }
+}
+
+fn model(model: wire::ModelBindingData) -> ModelBindingData {
+    ModelBindingData {
+        version: model.version,
+        source: model.source,
+        content_type: model.content_type,
+        content: model.content,
+    }
+}
+
+/// The nullable maps win where they are filled, as in the peers.
+fn http(http: wire::RpcHttp) -> RpcHttp {
+    RpcHttp {
+        method: http.method,
+        url: http.url,
+        headers: prefer(http.nullable_headers, http.headers),
+        body: http.body.or(http.raw_body).map(|body| typed_data(*body)).unwrap_or_default(),
+        params: prefer(http.nullable_params, http.params),
+        query: prefer(http.nullable_query, http.query),
+        status_code: http.status_code,
+        enable_content_negotiation: http.enable_content_negotiation,
+        identities: http.identities.into_iter().map(identity).collect(),
+        cookies: http.cookies.into_iter().map(cookie).collect(),
+    }
+}
+
+fn prefer(
+    nullable: BTreeMap<String, wire::NullableString>,
+    plain: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    if nullable.is_empty() {
+        return plain;
+    }
+    nullable.into_iter().map(|(name, value)| (name, value.value.unwrap_or_default())).collect()
+}
+
+fn identity(identity: wire::RpcClaimsIdentity) -> RpcClaimsIdentity {
+    let claim = |claim: wire::RpcClaim| RpcClaim { value: claim.value, kind: claim.r#type };
+    RpcClaimsIdentity {
+        authentication_type: identity.authentication_type.and_then(|text| text.value),
+        name_claim_type: identity.name_claim_type.and_then(|text| text.value),
+        role_claim_type: identity.role_claim_type.and_then(|text| text.value),
+        claims: identity.claims.into_iter().map(claim).collect(),
+    }
+}
+
+fn cookie(cookie: wire::RpcHttpCookie) -> RpcHttpCookie {
+    let expires = cookie.expires.and_then(|time| time.value).map(duration);
+    RpcHttpCookie {
+        name: cookie.name,
+        value: cookie.value,
+        domain: cookie.domain.and_then(|text| text.value),
+        path: cookie.path.and_then(|text| text.value),
+        expires: expires.and_then(|since| UNIX_EPOCH.checked_add(since)),
+        secure: cookie.secure.and_then(|flag| flag.value),
+        http_only: cookie.http_only.and_then(|flag| flag.value),
+        same_site: match cookie.same_site {
+            1 => SameSite::Lax,
+            2 => SameSite::Strict,
+            3 => SameSite::None,
+            _ => SameSite::Unset,
+        },
+        max_age: cookie.max_age.and_then(|number| number.value),
+    }
+}

@@ -1,0 +1,348 @@
+//! Our types to protobuf messages.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::messages as wire;
+use super::messages::{Content, StreamingMessage, TypedDataKind};
+use crate::{
+    BindingInfo, Capabilities, DataType, Direction, FunctionMetadata, HostMessage, InvocationRequest,
+    InvocationResponse, LogCategory, LogLevel, MetadataResponse, ModelBindingData, ParameterBinding,
+    RetryOptions, RetryStrategy, RpcException, RpcHttp, RpcHttpCookie, RpcLog, SameSite, Status,
+    StatusResult, TypedData, WorkerMessage, WorkerMetadata,
+};
+
+/// Makes the message of a host. What the worker can do decides about the form of HTTP requests.
+pub fn encode_host(message: HostMessage, worker: &Capabilities, request_id: String) -> StreamingMessage {
+    let content = match message {
+        HostMessage::Init(init) => Content::WorkerInitRequest(wire::WorkerInitRequest {
+            host_version: init.host_version,
+            capabilities: capabilities(&init.capabilities),
+            log_categories: init.log_categories.into_iter().map(|(name, of)| (name, level(of))).collect(),
+            worker_directory: init.worker_directory,
+            function_app_directory: init.function_app_directory,
+        }),
+        HostMessage::Metadata { function_app_directory } => {
+            Content::FunctionsMetadataRequest(wire::FunctionsMetadataRequest { function_app_directory })
+        }
+        HostMessage::Load(load) => Content::FunctionLoadRequest(wire::FunctionLoadRequest {
+            function_id: load.function_id.into_string(),
+            metadata: Some(metadata(load.metadata)),
+            managed_dependency_enabled: false,
+        }),
+        HostMessage::Invoke(request) => Content::InvocationRequest(invocation_request(request, worker)),
+        HostMessage::Cancel { invocation_id } => Content::InvocationCancel(wire::InvocationCancel {
+            grace_period: None,
+            invocation_id: invocation_id.into_string(),
+        }),
+        HostMessage::Status => Content::WorkerStatusRequest(wire::Empty {}),
+        HostMessage::Terminate { grace } => {
+            Content::WorkerTerminate(wire::WorkerTerminate { grace_period: Some(duration(grace)) })
+        }
+    };
+    StreamingMessage { request_id, content: Some(content) }
+}
+
+/// Makes the message of a worker.
+pub fn encode_worker(message: WorkerMessage, request_id: String) -> StreamingMessage {
+    let none = Capabilities::default();
+    let content = match message {
+        WorkerMessage::Start { worker_id } => {
+            Content::StartStream(wire::StartStream { worker_id: worker_id.into_string() })
+        }
+        WorkerMessage::Init(init) => Content::WorkerInitResponse(wire::WorkerInitResponse {
+            worker_version: String::new(),
+            capabilities: capabilities(&init.capabilities),
+            result: Some(result(init.result)),
+            worker_metadata: Some(worker_metadata(init.worker_metadata)),
+        }),
+        WorkerMessage::Metadata(answer) => Content::FunctionMetadataResponse(metadata_response(answer)),
+        WorkerMessage::Load(load) => Content::FunctionLoadResponse(wire::FunctionLoadResponse {
+            function_id: load.function_id.into_string(),
+            result: Some(result(load.result)),
+            is_dependency_downloaded: false,
+        }),
+        WorkerMessage::Invoked(response) => Content::InvocationResponse(invocation_response(response, &none)),
+        WorkerMessage::Log(record) => Content::RpcLog(log(record)),
+        WorkerMessage::Status => Content::WorkerStatusResponse(wire::Empty {}),
+        WorkerMessage::Unused(_) => Content::WorkerHeartbeat(wire::Empty {}),
+    };
+    StreamingMessage { request_id, content: Some(content) }
+}
+
+fn capabilities(capabilities: &Capabilities) -> BTreeMap<String, String> {
+    capabilities.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn invocation_request(request: InvocationRequest, worker: &Capabilities) -> wire::InvocationRequest {
+    let value = |(name, data)| (name, typed_data(data, worker));
+    wire::InvocationRequest {
+        invocation_id: request.invocation_id.into_string(),
+        function_id: request.function_id.into_string(),
+        input_data: request.input_data.into_iter().map(|each| parameter(each, worker)).collect(),
+        trigger_metadata: request.trigger_metadata.into_iter().map(value).collect(),
+        trace_context: Some(wire::RpcTraceContext {
+            trace_parent: request.trace_context.trace_parent,
+            trace_state: request.trace_context.trace_state,
+            attributes: request.trace_context.attributes,
+            baggage: request.trace_context.baggage,
+        }),
+        retry_context: request.retry_context.map(|retry| wire::RetryContext {
+            retry_count: retry.retry_count,
+            max_retry_count: retry.max_retry_count,
+            exception: retry.exception.map(exception),
+        }),
+    }
+}
+
+fn invocation_response(response: InvocationResponse, none: &Capabilities) -> wire::InvocationResponse {
+    wire::InvocationResponse {
+        invocation_id: response.invocation_id.into_string(),
+        output_data: response.output_data.into_iter().map(|each| parameter(each, none)).collect(),
+        result: Some(result(response.result)),
+        return_value: response.return_value.map(|data| typed_data(data, none)),
+        trace_context_attributes: response.trace_context_attributes,
+    }
+}
+
+fn parameter(binding: ParameterBinding, worker: &Capabilities) -> wire::ParameterBinding {
+    let data = wire::RpcData::Data(typed_data(binding.data, worker));
+    wire::ParameterBinding { name: binding.name, rpc_data: Some(data) }
+}
+
+fn metadata_response(answer: MetadataResponse) -> wire::FunctionMetadataResponse {
+    wire::FunctionMetadataResponse {
+        function_metadata_results: answer.functions.into_iter().map(metadata).collect(),
+        result: Some(result(answer.result)),
+        use_default_metadata_indexing: answer.use_default_metadata_indexing,
+    }
+}
+
+fn metadata(function: FunctionMetadata) -> wire::RpcFunctionMetadata {
+    let bindings = function.raw_bindings.iter().filter_map(|raw| BindingInfo::parse(raw));
+    wire::RpcFunctionMetadata {
+        bindings: bindings.map(|(name, info)| (name, binding_info(info))).collect(),
+        directory: function.directory,
+        script_file: function.script_file,
+        entry_point: function.entry_point,
+        name: function.name,
+        is_proxy: false,
+        status: function.status.map(result),
+        language: function.language,
+        raw_bindings: function.raw_bindings,
+        function_id: function.function_id.into_string(),
+        managed_dependency_enabled: false,
+        retry_options: function.retry_options.as_ref().map(retry_options),
+        properties: function.properties,
+    }
+}
+
+fn binding_info(info: BindingInfo) -> wire::BindingInfo {
+    wire::BindingInfo {
+        r#type: info.kind,
+        direction: match info.direction {
+            Direction::In => 0,
+            Direction::Out => 1,
+            Direction::InOut => 2,
+        },
+        data_type: match info.data_type {
+            DataType::Undefined => 0,
+            DataType::String => 1,
+            DataType::Binary => 2,
+            DataType::Stream => 3,
+        },
+        properties: BTreeMap::new(),
+    }
+}
+
+fn retry_options(retry: &RetryOptions) -> wire::RpcRetryOptions {
+    wire::RpcRetryOptions {
+        max_retry_count: retry.max_retry_count,
+        delay_interval: retry.delay_interval.map(duration),
+        minimum_interval: retry.minimum_interval.map(duration),
+        maximum_interval: retry.maximum_interval.map(duration),
+        retry_strategy: match retry.retry_strategy {
+            RetryStrategy::ExponentialBackoff => 0,
+            RetryStrategy::FixedDelay => 1,
+        },
+    }
+}
+
+fn duration(duration: Duration) -> wire::Span {
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    let nanos = i32::try_from(duration.subsec_nanos()).expect("less than a second of nanoseconds");
+    wire::Span { seconds, nanos }
+}
+
+fn worker_metadata(metadata: WorkerMetadata) -> wire::WorkerMetadata {
+    wire::WorkerMetadata {
+        runtime_name: metadata.runtime_name,
+        runtime_version: metadata.runtime_version,
+        worker_version: metadata.worker_version,
+        worker_bitness: metadata.worker_bitness,
+        custom_properties: metadata.custom_properties,
+    }
+}
+
+fn result(result: StatusResult) -> wire::StatusResult {
+    wire::StatusResult {
+        result: result.result,
+        exception: result.exception.map(exception),
+        logs: result.logs.into_iter().map(log).collect(),
+        status: match result.status {
+            Status::Failure => 0,
+            Status::Success => 1,
+            Status::Cancelled => 2,
+        },
+    }
+}
+
+fn exception(exception: RpcException) -> wire::RpcException {
+    wire::RpcException {
+        stack_trace: exception.stack_trace,
+        message: exception.message,
+        source: exception.source,
+        is_user_exception: exception.is_user_exception,
+        r#type: exception.kind,
+    }
+}
+
+fn level(level: LogLevel) -> i32 {
+    match level {
+        LogLevel::Trace => 0,
+        LogLevel::Debug => 1,
+        LogLevel::Information => 2,
+        LogLevel::Warning => 3,
+        LogLevel::Error => 4,
+        LogLevel::Critical => 5,
+        LogLevel::None => 6,
+    }
+}
+
+fn log(record: RpcLog) -> wire::RpcLog {
+    let none = Capabilities::default();
+    let values = record.properties_map.into_iter();
+    wire::RpcLog {
+        invocation_id: record.invocation_id.unwrap_or_default().into_string(),
+        category: record.category,
+        level: level(record.level),
+        message: record.message,
+        event_id: record.event_id,
+        exception: record.exception.map(exception),
+        properties: record.properties,
+        log_category: match record.log_category {
+            LogCategory::User => 0,
+            LogCategory::System => 1,
+            LogCategory::CustomMetric => 2,
+        },
+        properties_map: values.map(|(name, data)| (name, typed_data(data, &none))).collect(),
+    }
+}
+
+fn typed_data(data: TypedData, worker: &Capabilities) -> wire::TypedData {
+    let kind = match data {
+        TypedData::Null => return wire::TypedData { data: None },
+        TypedData::String(value) => TypedDataKind::String(value),
+        TypedData::Json(value) => TypedDataKind::Json(value),
+        TypedData::Bytes(value) => TypedDataKind::Bytes(value),
+        TypedData::Stream(value) => TypedDataKind::Stream(value),
+        TypedData::Http(value) => TypedDataKind::Http(Box::new(http(*value, worker))),
+        TypedData::Int(value) => TypedDataKind::Int(value),
+        TypedData::Double(value) => TypedDataKind::Double(value),
+        TypedData::CollectionBytes(bytes) => TypedDataKind::CollectionBytes(wire::CollectionBytes { bytes }),
+        TypedData::CollectionString(string) => {
+            TypedDataKind::CollectionString(wire::CollectionString { string })
+        }
+        TypedData::CollectionDouble(double) => {
+            TypedDataKind::CollectionDouble(wire::CollectionDouble { double })
+        }
+        TypedData::CollectionSint64(sint64) => {
+            TypedDataKind::CollectionSint64(wire::CollectionSint64 { sint64 })
+        }
+        TypedData::ModelBindingData(value) => TypedDataKind::ModelBindingData(model(*value)),
+        TypedData::CollectionModelBindingData(values) => {
+            let model_binding_data = values.into_iter().map(model).collect();
+            TypedDataKind::CollectionModelBindingData(wire::CollectionModelBindingData { model_binding_data })
+        }
+    };
+    wire::TypedData { data: Some(kind) }
+}
+
+fn model(model: ModelBindingData) -> wire::ModelBindingData {
+    wire::ModelBindingData {
+        version: model.version,
+        source: model.source,
+        content_type: model.content_type,
+        content: model.content,
+    }
+}
+
+/// A worker with the nullable maps reads nothing but them, and one without does not know them; likewise `rawBody`, where
+/// workers that do not say that they need only `body` may look.
+fn http(http: RpcHttp, worker: &Capabilities) -> wire::RpcHttp {
+    let is_request = !http.method.is_empty();
+    let skips_empty = worker.has(Capabilities::IGNORE_EMPTY_VALUED_RPC_HTTP_HEADERS);
+    let mut headers = http.headers;
+    headers.retain(|_, value| !(is_request && skips_empty && value.is_empty()));
+    let body = typed_data(http.body, worker);
+    let wants_raw = is_request && !worker.has(Capabilities::RPC_HTTP_BODY_ONLY);
+    let body = body.data.is_some().then(|| Box::new(body));
+    let mut message = wire::RpcHttp {
+        method: http.method,
+        url: http.url,
+        status_code: http.status_code,
+        enable_content_negotiation: http.enable_content_negotiation,
+        raw_body: if wants_raw { body.clone() } else { None },
+        body,
+        identities: http.identities.into_iter().map(identity).collect(),
+        cookies: http.cookies.into_iter().map(cookie).collect(),
+        ..wire::RpcHttp::default()
+    };
+    if is_request && worker.has(Capabilities::USE_NULLABLE_VALUE_DICTIONARY_FOR_HTTP) {
+        message.nullable_headers = nullable(headers);
+        message.nullable_params = nullable(http.params);
+        message.nullable_query = nullable(http.query);
+    } else {
+        (message.headers, message.params, message.query) = (headers, http.params, http.query);
+    }
+    message
+}
+
+fn nullable(values: BTreeMap<String, String>) -> BTreeMap<String, wire::NullableString> {
+    let some = |value| wire::NullableString { value: Some(value) };
+    values.into_iter().map(|(name, value)| (name, some(value))).collect()
+}
+
+fn nullable_string(value: Option<String>) -> Option<wire::NullableString> {
+    value.map(|value| wire::NullableString { value: Some(value) })
+}
+
+fn identity(identity: crate::RpcClaimsIdentity) -> wire::RpcClaimsIdentity {
+    let claim = |claim: crate::RpcClaim| wire::RpcClaim { value: claim.value, r#type: claim.kind };
+    wire::RpcClaimsIdentity {
+        authentication_type: nullable_string(identity.authentication_type),
+        name_claim_type: nullable_string(identity.name_claim_type),
+        role_claim_type: nullable_string(identity.role_claim_type),
+        claims: identity.claims.into_iter().map(claim).collect(),
+    }
+}
+
+fn cookie(cookie: RpcHttpCookie) -> wire::RpcHttpCookie {
+    let time = |time: SystemTime| duration(time.duration_since(UNIX_EPOCH).unwrap_or_default());
+    wire::RpcHttpCookie {
+        name: cookie.name,
+        value: cookie.value,
+        domain: nullable_string(cookie.domain),
+        path: nullable_string(cookie.path),
+        expires: cookie.expires.map(|at| wire::NullableTimestamp { value: Some(time(at)) }),
+        secure: cookie.secure.map(|value| wire::NullableBool { value: Some(value) }),
+        http_only: cookie.http_only.map(|value| wire::NullableBool { value: Some(value) }),
+        same_site: match cookie.same_site {
+            SameSite::Unset => 0,
+            SameSite::Lax => 1,
+            SameSite::Strict => 2,
+            SameSite::None => 3,
+        },
+        max_age: cookie.max_age.map(|value| wire::NullableDouble { value: Some(value) }),
+    }
+}
