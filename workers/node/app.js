@@ -2,6 +2,7 @@
 
 // Loading an app: its package.json, its entry points, and errors that say what to do.
 
+const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 const { pathToFileURL, fileURLToPath } = require('node:url');
@@ -36,13 +37,19 @@ async function loadFile(file, packageJson) {
     return isModule(file, packageJson) ? import(pathToFileURL(file).href) : require(file);
 }
 
-/** `file:line` of a syntax error, which Node puts in front of the stack. */
-function placeOf(error) {
-    const first = String(error.stack ?? '').split('\n', 1)[0];
-    const match = /^(.+):(\d+)$/.exec(first);
-    if (!match || error.name !== 'SyntaxError') return undefined;
-    const file = match[1].startsWith('file:') ? fileURLToPath(match[1]) : match[1];
-    return `${file}:${match[2]}`;
+function readPlace(text) {
+    const match = /^(.+):(\d+)$/.exec(text.split('\n', 1)[0]);
+    if (!match) return undefined;
+    return `${match[1].startsWith('file:') ? fileURLToPath(match[1]) : match[1]}:${match[2]}`;
+}
+
+/** `file:line` of a syntax error. Node puts it in front of the stack, except for modules, where it shows it nowhere but here. */
+function placeOf(error, file) {
+    if (error.name !== 'SyntaxError') return undefined;
+    const place = readPlace(String(error.stack ?? ''));
+    if (place) return place;
+    const checked = spawnSync(process.execPath, ['--check', file], { encoding: 'utf8', timeout: 10_000 });
+    return readPlace(checked.stderr ?? '');
 }
 
 function missingPackage(error) {
@@ -58,6 +65,7 @@ function explain(thrown, file, directory) {
     const error = toError(thrown);
     const shown = path.relative(directory, file) || file;
     const missing = missingPackage(error);
+    const place = placeOf(error, file);
     let message = `Cannot load ${shown}: ${error.message}`;
     if (missing) {
         message = `Cannot load ${shown}: the package '${missing}' is not installed. Run 'npm install' in ${directory}`;
@@ -65,8 +73,8 @@ function explain(thrown, file, directory) {
         if (!(missing in dependencies) && !(missing in devDependencies)) {
             message = `Cannot load ${shown}: the package '${missing}' is not installed. Run 'npm install ${missing}' in ${directory}`;
         }
-    } else if (placeOf(error)) {
-        message = `Cannot load ${shown}: syntax error at ${placeOf(error)}: ${error.message}`;
+    } else if (place) {
+        message = `Cannot load ${shown}: syntax error at ${place}: ${error.message}`;
     }
     const explained = new Error(message);
     explained.name = error.name;
@@ -83,8 +91,8 @@ async function loadApp(app, directory) {
     const files = findFiles(directory, main);
     if (files.length === 0) {
         const where = `"main" of ${path.join(directory, 'package.json')} is "${main}"`;
-        if (!isPattern(main)) throw systemError(`${where}, but there is no such file. Correct it, or build the app if that file is made by a build.`);
-        throw systemError(`${where}, which matches no file. Correct the pattern, or build the app if these files are made by a build.`);
+        if (!isPattern(main)) throw systemError(`${where}, but there is no such file. Correct it, or build the app if that file is made by a build`);
+        throw systemError(`${where}, which matches no file. Correct the pattern, or build the app if these files are made by a build`);
     }
     for (const file of files) {
         app.entryPoint = file;

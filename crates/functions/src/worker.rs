@@ -27,6 +27,7 @@ mod embedded;
 mod error;
 mod link;
 mod link_frames;
+mod link_function_rpc;
 mod metrics;
 mod observe;
 mod platform;

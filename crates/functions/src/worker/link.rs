@@ -6,10 +6,12 @@ use bytes::Bytes;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use uuid::Uuid;
+use worker_protocol::function_rpc::{self, MESSAGE_BYTES_MAX};
 use worker_protocol::{Capabilities, HostMessage, WorkerMessage, frames};
 
-use super::link_frames;
 use super::spec::{Road, WorkerSpec};
+use super::{link_frames, link_function_rpc};
 
 /// Messages of one direction that wait to be written or handled. Small: the writer batches, and what does not fit waits
 /// with its sender.
@@ -37,13 +39,14 @@ pub(super) struct TooLarge {
 #[derive(Debug)]
 pub(super) enum Listener {
     Frames(link_frames::Listener),
+    FunctionRpc(link_function_rpc::Listener),
 }
 
 impl Listener {
     pub(super) async fn bind(spec: &WorkerSpec, frame_bytes_max: usize) -> io::Result<Self> {
         match spec.road {
             Road::Frames => link_frames::Listener::bind(frame_bytes_max).await.map(Self::Frames),
-            Road::FunctionRpc => Err(io::ErrorKind::Unsupported.into()),
+            Road::FunctionRpc => link_function_rpc::Listener::bind().await.map(Self::FunctionRpc),
         }
     }
 
@@ -51,6 +54,7 @@ impl Listener {
     pub(super) fn prepare(&self, command: &mut Command) {
         match self {
             Self::Frames(listener) => listener.prepare(command),
+            Self::FunctionRpc(listener) => listener.prepare(command),
         }
     }
 
@@ -58,6 +62,7 @@ impl Listener {
     pub(super) async fn accept(self) -> io::Result<Link> {
         match self {
             Self::Frames(listener) => listener.accept().await,
+            Self::FunctionRpc(listener) => listener.accept().await,
         }
     }
 }
@@ -66,7 +71,7 @@ impl Listener {
 pub(super) fn encode(
     road: Road,
     message: HostMessage,
-    _capabilities: &Capabilities,
+    capabilities: &Capabilities,
     frame_bytes_max: usize,
 ) -> Result<Vec<Bytes>, TooLarge> {
     match road {
@@ -75,6 +80,10 @@ pub(super) fn encode(
             Err(frames::EncodeError::TooLarge { bytes, bytes_max }) => Err(TooLarge { bytes, bytes_max }),
             Err(_) => Err(TooLarge { bytes: 0, bytes_max: frame_bytes_max }),
         },
-        Road::FunctionRpc => Err(TooLarge { bytes: 0, bytes_max: 0 }),
+        Road::FunctionRpc => {
+            let message = function_rpc::encode_host(message, capabilities, Uuid::new_v4().to_string());
+            let bytes_max = MESSAGE_BYTES_MAX;
+            link_function_rpc::encode(&message).map_err(|bytes| TooLarge { bytes, bytes_max })
+        }
     }
 }

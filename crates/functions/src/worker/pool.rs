@@ -157,7 +157,7 @@ impl Pool {
                 Ok(response) => return Ok(response),
                 Err(WorkerInvokeError::NotSent(again)) => {
                     shared.forget(&worker);
-                    request = again;
+                    request = *again;
                 }
                 Err(WorkerInvokeError::Failed(error)) => {
                     if matches!(error, InvokeError::WorkerGone { .. }) {
@@ -215,21 +215,25 @@ impl Shared {
         }
         let mut ready = self.ready.subscribe();
         let mut draining = self.is_draining.subscribe();
+        let mut loaded = self.loaded.subscribe();
         let deadline = tokio::time::sleep(self.options.ready_wait);
         tokio::pin!(deadline);
         loop {
             tokio::select! {
                 _ = draining.wait_for(Option::is_some) => return Err(InvokeError::Draining),
                 _ = ready.wait_for(|workers| !workers.is_empty()) => {}
-                () = &mut deadline => {
-                    let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    return Err(InvokeError::NoWorker { reason });
-                }
+                // There never was a worker, and there will be none.
+                Ok(_) = loaded.wait_for(|loaded| matches!(loaded, Some(Err(_)))) => return Err(self.no_worker()),
+                () = &mut deadline => return Err(self.no_worker()),
             }
             if let Some(worker) = self.take_turn() {
                 return Ok(worker);
             }
         }
+    }
+
+    fn no_worker(&self) -> InvokeError {
+        InvokeError::NoWorker { reason: self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone() }
     }
 
     fn take_turn(&self) -> Option<Arc<Worker>> {

@@ -62,7 +62,7 @@ pub enum Indexing {
 #[derive(Debug)]
 pub(super) enum WorkerInvokeError {
     /// It was gone before; the invocation was certainly not started.
-    NotSent(InvocationRequest),
+    NotSent(Box<InvocationRequest>),
     /// See there.
     Failed(InvokeError),
 }
@@ -184,7 +184,7 @@ impl Worker {
         {
             let mut waiting = self.lock();
             if waiting.is_closed {
-                return Err(WorkerInvokeError::NotSent(request));
+                return Err(WorkerInvokeError::NotSent(Box::new(request)));
             }
             waiting.invocations.insert(id.clone(), sender);
         }
@@ -192,7 +192,7 @@ impl Worker {
         if self.outgoing.send(frame).await.is_err() {
             call.is_open = false;
             self.lock().invocations.remove(&call.id);
-            return Err(WorkerInvokeError::NotSent(request));
+            return Err(WorkerInvokeError::NotSent(Box::new(request)));
         }
         let response = answer.await;
         call.is_open = false;
@@ -225,10 +225,9 @@ impl Worker {
     pub(super) async fn stop(&self, grace: Duration) {
         self.process.expect_end();
         let can = self.capabilities.has(Capabilities::HANDLES_WORKER_TERMINATE_MESSAGE);
-        if can && self.tell(HostMessage::Terminate { grace }).await.is_ok() {
-            if timeout(grace, self.process.ended()).await.is_ok() {
-                return;
-            }
+        let told = can && self.tell(HostMessage::Terminate { grace }).await.is_ok();
+        if told && timeout(grace, self.process.ended()).await.is_ok() {
+            return;
         }
         // Python's worker knows no such message, but ends at the signal.
         self.process.terminate();
@@ -365,21 +364,23 @@ async fn handle(
             }
             _ => waiting.lock().unwrap_or_else(PoisonError::into_inner),
         };
-        // Nobody may be waiting any more: then the answer is dropped.
         match message {
-            WorkerMessage::Init(answer) => drop(waiting.init.take().map(|asked| asked.send(answer))),
-            WorkerMessage::Metadata(answer) => drop(waiting.metadata.take().map(|asked| asked.send(answer))),
-            WorkerMessage::Load(answer) => {
-                drop(waiting.loads.remove(&answer.function_id).map(|asked| asked.send(answer)));
-            }
-            WorkerMessage::Invoked(answer) => {
-                drop(waiting.invocations.remove(&answer.invocation_id).map(|asked| asked.send(answer)));
-            }
+            WorkerMessage::Init(answer) => give(waiting.init.take(), answer),
+            WorkerMessage::Metadata(answer) => give(waiting.metadata.take(), answer),
+            WorkerMessage::Load(answer) => give(waiting.loads.remove(&answer.function_id), answer),
+            WorkerMessage::Invoked(answer) => give(waiting.invocations.remove(&answer.invocation_id), answer),
             WorkerMessage::Unused(name) => tracing::debug!(name, "a worker's message is not used"),
             WorkerMessage::Start { .. } | WorkerMessage::Status | WorkerMessage::Log(_) => {}
         }
     }
     close(&waiting);
+}
+
+/// Nobody may be waiting any more: then the answer is dropped.
+fn give<T>(asked: Option<oneshot::Sender<T>>, answer: T) {
+    if let Some(asked) = asked {
+        let _ = asked.send(answer);
+    }
 }
 
 fn make_command(spec: &WorkerSpec) -> Command {

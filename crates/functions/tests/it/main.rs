@@ -4,5 +4,7 @@ mod app;
 mod fake;
 mod feed;
 mod feeds;
+mod function_rpc;
 mod http;
 mod timers;
+mod worker;

@@ -1,0 +1,97 @@
+//! The official road, with a scripted worker that shares no code with us (`tests/workers/scripted`).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use functions::worker::{InvokeError, PoolOptions, WorkerSpec};
+use worker_protocol::{RpcHttp, Status, TypedData};
+
+use super::worker::{Running, request, start_spec};
+
+async fn start() -> Running {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workers/scripted");
+    let folder = folder.to_str().expect("a plain path").to_owned();
+    let env = BTreeMap::from([
+        ("PATH".to_owned(), std::env::var("PATH").expect("a PATH")),
+        ("languageWorkers__scripted__workerDirectory".to_owned(), folder),
+    ]);
+    let cache = tempfile::tempdir().expect("a temporary folder");
+    let spec = WorkerSpec::resolve("scripted", cache.path(), env, cache.path(), "4.1").expect("configured");
+    let running = start_spec(spec, PoolOptions::default(), cache);
+    running.load().await;
+    running
+}
+
+#[tokio::test]
+async fn values_of_any_size_travel_and_records_come_before_the_answer() {
+    let running = start().await;
+    for value in [
+        TypedData::String("text".into()),
+        TypedData::Bytes(Bytes::from(vec![3; 3 << 20])),
+        TypedData::Bytes(Bytes::new()),
+    ] {
+        let answer = running.pool.invoke(request("echo", value.clone()), None).await.expect("answered");
+        let own = format!("log {} ", answer.invocation_id);
+        let lines = running.seen.lines();
+        let records: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix(&own)).collect();
+        assert_eq!(records, ["Information one", "Information two"]);
+        assert_eq!(answer.return_value, Some(value));
+    }
+    running.pool.drain(std::time::Duration::from_secs(2)).await;
+    let lines = running.seen.lines();
+    // It would have ended with 5, had it been sent a message that it did not announce.
+    assert!(lines.iter().any(|line| line == "exited, signal: 15 (SIGTERM), asked: true"), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn many_invocations_at_once_find_their_answers() {
+    let running = start().await;
+    let calls = (0..500).map(|number: i32| {
+        let pool = running.pool.clone();
+        tokio::spawn(async move {
+            let value = TypedData::String(number.to_string());
+            let answer = pool.invoke(request("echo", value.clone()), None).await.expect("answered");
+            assert_eq!(answer.return_value, Some(value));
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.expect("no panic");
+    }
+    running.pool.drain(std::time::Duration::from_secs(2)).await;
+}
+
+#[tokio::test]
+async fn an_http_request_has_the_fields_that_the_worker_understands() {
+    let running = start().await;
+    let http = RpcHttp {
+        method: "POST".into(),
+        url: "http://localhost/api/http?q=1".into(),
+        headers: BTreeMap::from([("h".into(), "v".into())]),
+        query: BTreeMap::from([("q".into(), "1".into())]),
+        body: TypedData::Bytes(Bytes::from_static(b"\xff\0")),
+        ..RpcHttp::default()
+    };
+    let answer = running.pool.invoke(request("http", http.into()), None).await.expect("answered");
+    let Some(TypedData::Http(answer)) = answer.return_value else { panic!("HTTP") };
+    assert_eq!(answer.status_code, "201");
+    // Method, url, headers, body, query, rawBody: no nullable maps, as the worker does not announce them.
+    assert_eq!(answer.headers["x-fields"], "1,2,3,4,15,17");
+    assert_eq!(answer.body, TypedData::Bytes(Bytes::from_static(b"\xff\0")));
+    running.pool.drain(std::time::Duration::from_secs(2)).await;
+}
+
+#[tokio::test]
+async fn failures_and_deaths_are_told_apart() {
+    let running = start().await;
+    let failed = running.call("fails").await.expect("answered").result;
+    assert_eq!((failed.status, failed.message()), (Status::Failure, "ValueError: bad"));
+    let died = running.call("dies").await.expect_err("it dies");
+    assert!(matches!(died, InvokeError::WorkerGone { .. }), "{died}");
+    running.seen.wait_for("exited, exit status: 9, asked: false").await;
+    running.seen.wait_for("restarted").await;
+    let value = TypedData::String("again".into());
+    let answer = running.pool.invoke(request("echo", value.clone()), None).await.expect("answered");
+    assert_eq!(answer.return_value, Some(value));
+    running.pool.drain(std::time::Duration::from_secs(2)).await;
+}

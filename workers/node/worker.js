@@ -1,0 +1,235 @@
+'use strict';
+
+// Runs the functions of one app for a Chappe host. The host starts this file, and the worker connects to it:
+//
+//   CHAPPE_WORKER_ADDRESS          path of a Unix socket, or host:port
+//   CHAPPE_WORKER_TOKEN            secret that proves that we are the process which the host started
+//   CHAPPE_WORKER_ID               our id
+//   CHAPPE_WORKER_FRAME_BYTES_MAX  largest frame
+//
+// Exit codes: 0 the host said so or went away, 1 uncaught error, 2 the environment above is not there or the host is not,
+// 3 this Node.js is too old (main.js).
+
+const net = require('node:net');
+const util = require('node:util');
+const { AsyncLocalStorage } = require('node:async_hooks');
+const { AppState, createCoreApi, install } = require('./core-api');
+const { loadApp, explainNoFunctions } = require('./app');
+const { Body, Decoder, VERSION, encode } = require('./frames');
+const { invoke } = require('./invoke');
+const { stackOf, toError, toException } = require('./errors');
+
+const WORKER_VERSION = '4.0.0';
+const CAPABILITIES = {
+    RawHttpBodyBytes: 'true',
+    RpcHttpBodyOnly: 'true',
+    RpcHttpTriggerMetadataRemoved: 'true',
+    TypedDataCollection: 'true',
+    UseNullableValueDictionaryForHttp: 'true',
+    IgnoreEmptyValuedRpcHttpHeaders: 'true',
+    WorkerStatus: 'true',
+    HandlesWorkerTerminateMessage: 'true',
+};
+
+/** Takes a variable away from the environment: neither the app nor its child processes have any use for it. */
+function takeVariable(name) {
+    const value = process.env[name];
+    delete process.env[name];
+    if (value === undefined) {
+        process.stderr.write(`LanguageWorkerConsoleLog[error] ${name} is not set; this file is started by a Chappe host\n`);
+        process.exit(2);
+    }
+    return value;
+}
+
+function connect(address) {
+    const match = /^([0-9.]+|\[[0-9a-f:]+\]):(\d+)$/.exec(address);
+    const socket = match ? net.connect({ host: match[1], port: Number(match[2]) }) : net.connect(address);
+    socket.setNoDelay(true);
+    return socket;
+}
+
+class Worker {
+    #socket;
+    #bytesMax;
+    #invocations = new AsyncLocalStorage();
+    #app = new AppState();
+    #startError = undefined;
+    #loaded = { packageJson: undefined };
+    #directory = process.cwd();
+    #isEnding = false;
+
+    constructor(socket, bytesMax) {
+        this.#socket = socket;
+        this.#bytesMax = bytesMax;
+        install(createCoreApi(this.#app, WORKER_VERSION, (record) => this.#log(record)));
+        this.#captureConsole();
+        process.on('uncaughtException', (thrown) => this.#crash(thrown));
+    }
+
+    /** Speaks to the host until one of us ends. */
+    run(token, workerId) {
+        const decoder = new Decoder(this.#bytesMax);
+        this.#send({ start: { version: VERSION, token, workerId } });
+        this.#socket.on('data', (chunk) => decoder.push(chunk, (head, body) => this.#take(head, body)));
+        // A host that is gone leaves nothing to do, and nobody who would ever end us.
+        this.#socket.on('close', () => process.exit(0));
+    }
+
+    #send(head, body = new Body(), then = undefined) {
+        const chunks = encode(head, body, this.#bytesMax);
+        this.#socket.cork();
+        chunks.forEach((chunk, at) => this.#socket.write(chunk, at === chunks.length - 1 ? then : undefined));
+        this.#socket.uncork();
+    }
+
+    #log({ level, category, message, invocationId, source }) {
+        // Messages of a library may be anything; a record must never be a reason to fail.
+        const text = typeof message === 'string' ? message : util.format(message);
+        const record = { level, logCategory: category, message: text };
+        if (invocationId) record.invocationId = invocationId;
+        if (source) record.category = source;
+        this.#send({ log: record });
+    }
+
+    /** `console` belongs to the invocation that calls it, which a line on standard output could not tell. */
+    #captureConsole() {
+        const levels = { log: 'information', info: 'information', warn: 'warning', error: 'error', debug: 'debug', trace: 'trace' };
+        for (const [name, level] of Object.entries(levels)) {
+            console[name] = (...args) => {
+                const current = this.#invocations.getStore();
+                let message = util.format(...args);
+                if (name === 'trace') message = new Error(message).stack.replace(/^Error/, 'Trace');
+                this.#log({ level, category: 'user', message, invocationId: current?.invocationId, source: current?.source });
+            };
+        }
+    }
+
+    #crash(thrown) {
+        const current = this.#invocations.getStore();
+        const where = current ? ` in ${current.source}` : '';
+        const message = `Uncaught error${where}; the worker process ends: ${stackOf(toError(thrown))}`;
+        const record = { level: 'critical', logCategory: 'user', message, exception: toException(thrown) };
+        if (current) Object.assign(record, { invocationId: current.invocationId, category: current.source });
+        const end = () => process.exit(1);
+        // The host may be the very thing that is gone.
+        setTimeout(end, 1000);
+        try {
+            this.#send({ log: record }, new Body(), end);
+        } catch {
+            end();
+        }
+    }
+
+    #take(head, body) {
+        const [kind] = Object.keys(head);
+        const message = head[kind];
+        switch (kind) {
+            case 'init':
+                return void this.#init(message);
+            case 'metadata':
+                return this.#metadata();
+            case 'load':
+                return this.#load(message);
+            case 'invoke':
+                return this.#invoke(message, body);
+            case 'status':
+                return this.#send({ status: {} });
+            case 'terminate':
+                return void this.#terminate();
+            default:
+                // Later hosts may say more.
+                return undefined;
+        }
+    }
+
+    async #init(request) {
+        this.#app.hostVersion = request.hostVersion;
+        this.#directory = request.functionAppDirectory || this.#directory;
+        let capabilities = { ...CAPABILITIES };
+        try {
+            this.#loaded = await loadApp(this.#app, this.#directory);
+            const context = { hookData: this.#app.appOnlyHookData, appHookData: this.#app.appHookData, functionAppDirectory: this.#directory };
+            await this.#app.runHooks('appStart', context);
+            capabilities = (await this.#app.model?.getCapabilities?.(capabilities)) ?? capabilities;
+        } catch (thrown) {
+            // The worker is fine, the app is not: that is told when the host asks for the app's functions.
+            this.#startError = toException(thrown);
+        }
+        // The host has no way to this address on our road; see http-stream.js.
+        this.#app.httpUri = capabilities.HttpUri;
+        delete capabilities.HttpUri;
+        const model = this.#app.model;
+        const workerMetadata = {
+            runtimeName: 'node',
+            runtimeVersion: process.versions.node,
+            workerVersion: WORKER_VERSION,
+            workerBitness: process.arch,
+            customProperties: model ? { modelName: String(model.name), modelVersion: String(model.version) } : {},
+        };
+        this.#send({ init: { capabilities, workerMetadata, result: { status: 'success' } } });
+    }
+
+    #metadata() {
+        this.#app.isLocked = true;
+        if (!this.#startError && this.#app.functions.size === 0) {
+            const message = explainNoFunctions(this.#directory, this.#loaded);
+            this.#startError = { message, stackTrace: '', type: 'Error', isUserException: false };
+        }
+        if (this.#startError) {
+            this.#send({ metadata: { functions: [], result: { status: 'failure', exception: this.#startError } } });
+            return;
+        }
+        const functions = [...this.#app.functions.values()].map(({ host }) => host);
+        this.#send({ metadata: { functions, result: { status: 'success' } } });
+    }
+
+    #load({ functionId }) {
+        this.#app.isLocked = true;
+        let result = { status: 'success' };
+        if (this.#startError) result = { status: 'failure', exception: this.#startError };
+        else if (!this.#app.functions.has(functionId)) {
+            const exception = toException(new Error(`The app registered no function '${functionId}'.`));
+            result = { status: 'failure', exception };
+        }
+        this.#send({ load: { functionId, result } });
+    }
+
+    #invoke(request, requestBody) {
+        const { invocationId, functionId } = request;
+        const name = this.#app.functions.get(functionId)?.metadata.name ?? functionId;
+        const current = { invocationId, source: `${name}.Invocation` };
+        this.#invocations.run(current, async () => {
+            const body = new Body();
+            const answer = await invoke(this.#app, request, requestBody, body, (record) => this.#log(record));
+            try {
+                this.#send(answer, body);
+            } catch (error) {
+                // Larger than a frame may be.
+                this.#send({ invoked: { invocationId, result: { status: 'failure', exception: toException(error) } } });
+            }
+        });
+    }
+
+    async #terminate() {
+        if (this.#isEnding) return;
+        this.#isEnding = true;
+        try {
+            await this.#app.runHooks('appTerminate', { hookData: this.#app.appOnlyHookData, appHookData: this.#app.appHookData });
+        } catch (thrown) {
+            this.#log({ level: 'error', category: 'user', message: `An appTerminate hook failed: ${stackOf(toError(thrown))}` });
+        }
+        this.#socket.end(() => process.exit(0));
+    }
+}
+
+const address = takeVariable('CHAPPE_WORKER_ADDRESS');
+const token = takeVariable('CHAPPE_WORKER_TOKEN');
+const workerId = takeVariable('CHAPPE_WORKER_ID');
+const bytesMax = Number(takeVariable('CHAPPE_WORKER_FRAME_BYTES_MAX'));
+const socket = connect(address);
+socket.on('error', (error) => {
+    process.stderr.write(`LanguageWorkerConsoleLog[error] connection to the host: ${error.message}\n`);
+    process.exit(2);
+});
+new Worker(socket, bytesMax).run(token, workerId);
