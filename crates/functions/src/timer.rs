@@ -34,7 +34,7 @@ pub(crate) struct Timer {
 /// Longest sleep at once: the wall clock may be set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// Longest pause before asking again for a lease that somebody else holds.
-const LEASE_POLL_MAX: Duration = Duration::from_secs(5);
+const LEASE_POLL_MAX: Duration = Duration::from_secs(1);
 
 impl Timer {
     /// Runs until `stop`.

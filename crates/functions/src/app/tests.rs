@@ -1,1 +1,182 @@
+use std::collections::BTreeMap;
 
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::contract::AppSettings;
+
+/// Files are `name: text`; what comes out is the error, or what `show` makes of the app.
+fn check(
+    files: &[(&str, &str)],
+    environment: &[(&str, &str)],
+    show: impl Fn(&App) -> String,
+    expected: Expect,
+) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).expect("the file is written");
+    }
+    let environment: BTreeMap<String, String> =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let text = match App::load(dir.path(), &environment) {
+        Ok(app) => show(&app),
+        Err(error) => crate::error::chain(&error),
+    };
+    expected.assert_eq(&text.replace(&dir.path().display().to_string(), "DIR"));
+}
+
+fn refused(files: &[(&str, &str)], expected: Expect) {
+    check(files, &[("FUNCTIONS_WORKER_RUNTIME", "node")], |_| "loaded".to_owned(), expected);
+}
+
+const HOST: (&str, &str) = ("host.json", r#"{"version":"2.0"}"#);
+
+#[test]
+fn what_is_wrong_with_an_app_is_explained() {
+    refused(
+        &[],
+        expect![
+            "no host.json in DIR: `chappe start` runs in the folder of a function app, and every app has this file; change to the app's folder, or create host.json with { \"version\": \"2.0\" }"
+        ],
+    );
+    refused(
+        &[("host.json", "{\n  \"version\": \"2.0\"\n  oops\n}")],
+        expect![
+            "DIR/host.json: not valid JSON: expected `,` or `}` at line 3 column 3; correct the file at that place"
+        ],
+    );
+    refused(
+        &[("host.json", "[]")],
+        expect!["DIR/host.json: the file holds JSON, but not an object; it must look like { ... }"],
+    );
+    refused(
+        &[("host.json", "{}")],
+        expect![[r#"DIR/host.json: "version" is missing; add "version": "2.0""#]],
+    );
+    refused(
+        &[("host.json", r#"{"version":"1.0"}"#)],
+        expect![[r#"DIR/host.json: "version" is "1.0", but only "2.0" can be run; write "version": "2.0""#]],
+    );
+    refused(
+        &[("host.json", r#"{"version":"2.0","functionTimeout":"5m"}"#)],
+        expect![[
+            r#"DIR/host.json: functionTimeout "5m" is no time span; write it as "hh:mm:ss", or "-1" for none"#
+        ]],
+    );
+    refused(
+        &[HOST, ("local.settings.json", r#"{"IsEncrypted":true}"#)],
+        expect![
+            "DIR/local.settings.json: IsEncrypted is true, and only the tool that encrypted the settings can read them; run `func settings decrypt` in this folder, or write the values in plain and set IsEncrypted to false"
+        ],
+    );
+    refused(
+        &[HOST, ("local.settings.json", r#"{"Values":{"a":{"b":1}}}"#)],
+        expect![[
+            r#"DIR/local.settings.json: "Values"."a" is not text; settings are flat: write nested names as a__b, or the JSON as text"#
+        ]],
+    );
+    check(
+        &[HOST],
+        &[],
+        |_| "loaded".to_owned(),
+        expect![
+            "cannot tell which language the app in DIR is written in: FUNCTIONS_WORKER_RUNTIME is not set and there is no package.json; set FUNCTIONS_WORKER_RUNTIME to \"node\" in local.settings.json (Values) or in the environment"
+        ],
+    );
+}
+
+#[test]
+fn files_are_read_as_leniently_as_by_the_real_tools() {
+    let host = "\u{feff}{ // who needs\n \"version\": \"2.0\", /* comments\n */ \"extensions\": {\"HTTP\": {\"RoutePrefix\": \"/v1//\",\n \"maxOutstandingRequests\": -1,},},\n \"functionTimeout\": \"-1\", \"someday\": \"// no comment\", }";
+    check(
+        &[("host.json", host), ("package.json", "{}")],
+        &[],
+        |app| {
+            format!(
+                "{:?} {:?} {} {}",
+                app.host.http, app.host.function_timeout, app.language, app.host.all["someday"]
+            )
+        },
+        expect![[
+            r#"HttpSection { route_prefix: "v1", outstanding_requests_max: None, concurrent_requests_max: None, custom_headers: [] } None node "// no comment""#
+        ]],
+    );
+}
+
+#[test]
+fn the_environment_overrides_both_files() {
+    let local = r#"{
+        "IsEncrypted": false,
+        "Values": {"FUNCTIONS_WORKER_RUNTIME": "node", "A": "file", "B": "file", "Count": 3},
+        "ConnectionStrings": {"Sql": {"ConnectionString": "Server=x", "ProviderName": "p"}},
+        "Host": {"LocalHttpPort": 7072, "CORS": "https://a.test/, https://b.test", "CORSCredentials": true}
+    }"#;
+    check(
+        &[HOST, ("local.settings.json", local)],
+        &[
+            ("A", "environment"),
+            ("AzureFunctionsJobHost__extensions__http__routePrefix", "x"),
+            ("AzureWebJobsDb", "prefixed"),
+            ("Db", "plain"),
+        ],
+        |app| {
+            let setting = |name: &str| app.settings.setting(name);
+            let connection = |name: &str| app.settings.connection(name);
+            format!(
+                "{:?} {:?} {:?} {:?}\n{:?} {:?} {:?}\n{:?} {:?} {} {}\n{}",
+                setting("A"),
+                setting("B"),
+                setting("Count"),
+                setting("AZURE_FUNCTIONS_ENVIRONMENT"),
+                connection("Db"),
+                connection("Sql"),
+                connection("Nope"),
+                app.local.http_port,
+                app.local.cors_origins,
+                app.local.cors_credentials,
+                app.host.http.route_prefix,
+                app.notices.join("\n")
+            )
+        },
+        expect![[r#"
+            Some("environment") Some("file") Some("3") Some("Development")
+            Some("prefixed") Some("Server=x") None
+            Some(7072) ["https://a.test", "https://b.test"] true x
+            the environment already sets A; its value is used, not that of local.settings.json"#]],
+    );
+}
+
+#[test]
+fn functions_of_older_models_are_found_in_their_folders() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let write = |path: &str, text: &str| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("the folder is made");
+        std::fs::write(path, text).expect("the file is written");
+    };
+    write(
+        "hello/function.json",
+        r#"{"bindings":[{"type":"httpTrigger","name":"req","direction":"in"}],"disabled":"OFF"}"#,
+    );
+    write("hello/index.js", "");
+    write("broken/function.json", r#"{"bindings":[]}"#);
+    write("node_modules/readme.md", "");
+    let (functions, errors) = index_folder(dir.path(), "node");
+    let [hello] = functions.as_slice() else { panic!("one function") };
+    assert_eq!((hello.name.as_str(), hello.raw_bindings.len()), ("hello", 1));
+    assert!(hello.script_file.ends_with("hello/index.js"), "{}", hello.script_file);
+    assert_eq!(hello.properties["disabled"], "OFF");
+    expect![[r#"[("broken", "function.json: \"bindings\" is missing or empty; a function has at least a trigger")]"#]]
+        .assert_eq(&format!("{errors:?}"));
+}
+
+#[test]
+fn time_spans() {
+    let seconds = |text: &str| parse_timespan(text).map(|span| span.as_secs_f64());
+    assert_eq!(seconds("00:05:00"), Some(300.0));
+    assert_eq!(seconds("1.00:00:01.5"), Some(86_401.5));
+    assert_eq!(seconds("02:03"), Some(7380.0));
+    for wrong in ["5", "25:00:00", "00:60:00", "a:b:c", "00:00:00:00", "-00:00:01"] {
+        assert_eq!(seconds(wrong), None, "{wrong}");
+    }
+}

@@ -1,1 +1,147 @@
+use expect_test::{Expect, expect};
+use serde_json::json;
+use worker_protocol::FunctionId;
 
+use super::*;
+
+/// Judges a function with these bindings; shows what was understood, or the error.
+fn check(name: &str, bindings: &[Json], expected: Expect) {
+    let settings = Settings::from_pairs(
+        "host",
+        [("EVERY", "*/5 * * * * *"), ("AzureWebJobs.off.Disabled", "true"), ("HUB", "board")],
+    );
+    let kinds = [("queueTrigger".to_owned(), Direction::In), ("queue".to_owned(), Direction::Out)];
+    let rules =
+        Rules { settings: &settings, kinds: &kinds, route_prefix: "api", retry: None, zone: &TimeZone::UTC };
+    let metadata = FunctionMetadata {
+        name: name.to_owned(),
+        function_id: FunctionId::new("1"),
+        raw_bindings: bindings.iter().map(Json::to_string).collect(),
+        ..FunctionMetadata::default()
+    };
+    let text = match declare(metadata, &rules) {
+        Ok(declaration) => {
+            let trigger = match &declaration.trigger {
+                Trigger::Http(http) => {
+                    format!("http {:?} {:?} {}", http.auth_level, http.methods, http.template.source())
+                }
+                Trigger::Timer(timer) => format!("timer {}", timer.schedule_text),
+                Trigger::Source => {
+                    format!("source {:?}", declaration.trigger_spec.spec.properties.get("queueName"))
+                }
+            };
+            let outputs: Vec<_> =
+                declaration.outputs.iter().map(|output| output.spec.name.as_str()).collect();
+            format!(
+                "{trigger} / http output {:?} / outputs {outputs:?} / disabled {}",
+                declaration.http_output, declaration.is_disabled
+            )
+        }
+        Err(why) => why,
+    };
+    expected.assert_eq(&text);
+}
+
+fn http() -> Json {
+    json!({"type": "httpTrigger", "name": "req", "direction": "in"})
+}
+
+#[test]
+fn keys_and_words_are_understood_in_any_case() {
+    check(
+        "f",
+        &[
+            json!({"Type": "HTTPTRIGGER", "Name": "req", "Direction": "IN", "AuthLevel": "ANONYMOUS", "Methods": ["get"], "Route": "/a/{b}"}),
+            json!({"type": "http", "name": "$return", "direction": "OUT"}),
+        ],
+        expect![[
+            r#"http Anonymous [GET] api/a/{b} / http output Some("$return") / outputs [] / disabled false"#
+        ]],
+    );
+    check("f", &[http()], expect!["http Function [] api/f / http output None / outputs [] / disabled false"]);
+    check(
+        "off",
+        &[http()],
+        expect!["http Function [] api/off / http output None / outputs [] / disabled true"],
+    );
+}
+
+#[test]
+fn settings_are_resolved() {
+    check(
+        "f",
+        &[json!({"type": "timerTrigger", "name": "t", "direction": "in", "schedule": "%EVERY%"})],
+        expect!["timer */5 * * * * * / http output None / outputs [] / disabled false"],
+    );
+    check(
+        "f",
+        &[
+            json!({"type": "queueTrigger", "name": "t", "direction": "in", "queueName": "%HUB%-in"}),
+            json!({"type": "queue", "name": "out", "direction": "out", "queueName": "{id}"}),
+        ],
+        expect![[r#"source Some(String("board-in")) / http output None / outputs ["out"] / disabled false"#]],
+    );
+    check(
+        "f",
+        &[json!({"type": "queueTrigger", "name": "t", "direction": "in", "queueName": "%NOPE%"})],
+        expect![
+            "the binding 't' cannot be used: %NOPE% does not resolve to a value: there is no app setting NOPE; add it to local.settings.json (Values) or to the environment"
+        ],
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    check("f", &[], expect!["it has no bindings; a function has at least a trigger"]);
+    check(
+        "1f",
+        &[http()],
+        expect![
+            "'1f' is no name for a function: it begins with a letter, has up to 128 letters, digits, '_' and '-', and is not 'host'"
+        ],
+    );
+    check("f", &[http(), http()], expect!["two bindings are called 'req'; each needs a name of its own"]);
+    check(
+        "f",
+        &[json!({"type": "queue", "name": "q", "direction": "out"})],
+        expect!["it has no trigger; one binding's type must end in 'Trigger'"],
+    );
+    check(
+        "f",
+        &[http(), json!({"type": "queueTrigger", "name": "q", "direction": "in"})],
+        expect!["it has 2 triggers; a function has exactly one"],
+    );
+    check(
+        "f",
+        &[http(), json!({"type": "kafka", "name": "k", "direction": "out"})],
+        expect![
+            "the binding 'k' has type 'kafka' (out), which is not supported; known are httpTrigger (in), timerTrigger (in), http (out), queueTrigger (in), queue (out)"
+        ],
+    );
+    check(
+        "f",
+        &[http(), json!({"type": "queue", "name": "q", "direction": "out", "queueName": "a{b"})],
+        expect![[
+            r#"the binding 'q' cannot be used: "a{b" is not a valid binding expression: a '{' is not closed; write {{ for a brace"#
+        ]],
+    );
+    check(
+        "f",
+        &[json!({"type": "timerTrigger", "name": "t", "direction": "in", "schedule": "often"})],
+        expect![
+            "the schedule \"often\" is neither a cron expression ({second} {minute} {hour} {day} {month} {day of week}) nor a time span (hh:mm:ss): it has 1 fields, not 6 (or 5, without seconds)"
+        ],
+    );
+    check(
+        "f",
+        &[json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "some"})],
+        expect!["authLevel 'some' is none of anonymous, function, admin"],
+    );
+    check(
+        "f",
+        &[json!({"type": "httpTrigger", "name": "req", "direction": "in", "route": "{a:color}"})],
+        expect![[
+            r#"the route "api/{a:color}" is not valid: 'color' is no constraint; known are int, long, bool, datetime, decimal, double, float, guid, alpha, required, file, nonfile, length, minlength, maxlength, min, max, range, regex"#
+        ]],
+    );
+}

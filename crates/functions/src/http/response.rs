@@ -155,6 +155,3 @@ fn set_cookie(cookie: &RpcHttpCookie) -> String {
     }
     text
 }
-
-#[cfg(test)]
-mod tests;
