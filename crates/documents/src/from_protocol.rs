@@ -219,6 +219,14 @@ impl Call {
         })
     }
 
+    /// The range of effective keys that is asked for, its end excluded; none for all of them. Python may name the range's kind
+    /// without start and end: that is all of them too.
+    pub(crate) fn effective_range(&self) -> Option<(String, String)> {
+        let start = self.header("x-ms-start-epk").unwrap_or_default().to_uppercase();
+        let end = self.header("x-ms-end-epk").unwrap_or("FF").to_uppercase();
+        (!start.is_empty() || end != "FF").then_some((start, end))
+    }
+
     pub(crate) fn continuation(&self) -> Option<&str> {
         self.header("x-ms-continuation")
     }
@@ -271,13 +279,6 @@ impl Call {
             let message =
                 format!("The consistency level {level} is stronger than the account's, which is Session.");
             return Err(Failure::bad_request(message));
-        }
-        let start = self.header("x-ms-start-epk").unwrap_or_default();
-        let end = self.header("x-ms-end-epk").unwrap_or("FF");
-        if !start.is_empty() || !end.eq_ignore_ascii_case("FF") {
-            return Err(Failure::not_supported(
-                "A feed range that is not the whole container (x-ms-start-epk, x-ms-end-epk)",
-            ));
         }
         // Some SDKs send `<container rid>,0`.
         let range = self.header("x-ms-documentdb-partitionkeyrangeid").unwrap_or("0");

@@ -9,6 +9,7 @@
 
 mod catalog;
 mod decide;
+mod effective_key;
 mod error;
 mod from_protocol;
 mod handle;

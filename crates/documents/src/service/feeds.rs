@@ -211,7 +211,17 @@ fn origins(items: &[Item]) -> FeedOrigins {
 }
 
 fn scope_of(call: &Call, container: &Container) -> Result<Scope, Failure> {
-    call.partition_key()?.map_or(Ok(Scope::Container), |key| Scope::of_key(key, &container.partition_key))
+    if let Some(key) = call.partition_key()? {
+        return Scope::of_key(key, &container.partition_key);
+    }
+    let Some((start, end)) = call.effective_range() else { return Ok(Scope::Container) };
+    let version = container.definition.get("partitionKey").and_then(|key| key.get("version"));
+    if version.and_then(Value::as_u64) != Some(2) {
+        let what =
+            "A feed range (x-ms-start-epk, x-ms-end-epk) of a container whose partitionKey.version is not 2";
+        return Err(Failure::not_supported(what));
+    }
+    Ok(Scope::EffectiveRange(start, end))
 }
 
 fn query_metrics(page: &query::Page) -> String {

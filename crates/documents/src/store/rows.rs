@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use trace::TraceContext;
 
 use super::Item;
+use crate::effective_key::effective_key;
 use crate::error::{Failure, Kind};
 use crate::partition_key::{Definition, PartitionKey};
 use crate::resource_id::{ContainerNumber, ItemNumber};
@@ -20,6 +21,8 @@ pub(crate) enum Scope {
     Key(String),
     /// Those whose key begins so: the text's start, `["a",`.
     KeyPrefix(String),
+    /// Those whose effective key lies from the start up to, but not at, the end.
+    EffectiveRange(String, String),
 }
 
 /// Where a read of items in order begins.
@@ -32,6 +35,16 @@ pub(crate) enum ItemsAfter {
 }
 
 impl Scope {
+    /// Whether an item with this text of its key is in the scope, as far as SQL did not see to it.
+    fn admits(&self, key: &str) -> bool {
+        let Self::EffectiveRange(start, end) = self else { return true };
+        // A stored key has the form of the header. Python's end of a prefix is the prefix and `FF`; texts compare.
+        PartitionKey::parse_header(key).is_ok_and(|key| {
+            let effective = effective_key(&key);
+            effective >= *start && effective < *end
+        })
+    }
+
     /// The scope of a partition key header: a full key or a prefix of a hierarchical one.
     pub(crate) fn of_key(key: PartitionKey, definition: &Definition) -> Result<Self, Failure> {
         match key.0.len() {
@@ -99,7 +112,7 @@ pub(crate) fn each_item(
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let mut values = vec![SqlValue::from(container.0), SqlValue::from(after), SqlValue::from(now_ts)];
     let filter = match scope {
-        Scope::Container => "",
+        Scope::Container | Scope::EffectiveRange(..) => "",
         Scope::Key(key) => {
             values.push(SqlValue::from(key.clone()));
             "AND key = ?4"
@@ -112,12 +125,15 @@ pub(crate) fn each_item(
         }
     };
     let sql = format!(
-        "SELECT {COLUMNS} FROM items WHERE container = ?1 AND {column} > ?2
+        "SELECT {COLUMNS}, key FROM items WHERE container = ?1 AND {column} > ?2
          AND (expires_at IS NULL OR expires_at > ?3) {filter} ORDER BY {column}, number"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     while let Some(row) = rows.next()? {
+        if !scope.admits(row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?) {
+            continue;
+        }
         if !take(item_of(row)?)? {
             break;
         }

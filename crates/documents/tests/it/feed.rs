@@ -62,6 +62,25 @@ async fn the_feed_begins_where_it_is_asked_to() {
 }
 
 #[tokio::test]
+async fn a_range_of_effective_keys_cuts_the_feed() {
+    let definition = r#"{"id":"c","partitionKey":{"paths":["/pk"],"version":2}}"#;
+    let client = Client::with_container(definition).await;
+    put(&client, "of x").await;
+    client.send(&format!("POST {DOCS}"), r#"{"id":"of five","pk":5}"#).await;
+    let range = |start: &str, end: &str| {
+        format!(
+            "; x-ms-read-key-type: EffectivePartitionKeyRange; x-ms-start-epk: {start}; x-ms-end-epk: {end}"
+        )
+    };
+    // Python reads the feed of the single key "x" so.
+    let single = range("11E3F358618BE9AA5BAFF4C7C74F0716", "11E3F358618BE9AA5BAFF4C7C74F0717");
+    assert_eq!(feed(&client, &single).await.ids(), "of x");
+    assert_eq!(feed(&client, &range("11E3F358618BE9AA5BAFF4C7C74F0717", "FF")).await.ids(), "of five");
+    let full = "; x-ms-read-key-type: EffectivePartitionKeyRange";
+    assert_eq!(feed(&client, full).await.ids(), "of x of five");
+}
+
+#[tokio::test]
 async fn partition_key_ranges_end_with_a_304() {
     let client = Client::with_container(CONTAINER).await;
     let line = "GET /dbs/d/colls/c/pkranges/ a-im: Incremental Feed; x-ms-max-item-count: -1";
