@@ -238,6 +238,6 @@ fn routes(functions: &[Arc<Function>]) -> RouteTable<Arc<Function>> {
             let methods: Vec<Method> = http.methods.clone();
             Some((http.template.clone(), methods, Arc::clone(function)))
         }
-        Trigger::Timer(_) | Trigger::Source => None,
+        Trigger::Timer(_) | Trigger::Manual | Trigger::Source => None,
     }))
 }

@@ -50,6 +50,8 @@ pub(crate) struct Binding {
 pub(crate) enum Trigger {
     Http(HttpTrigger),
     Timer(TimerTrigger),
+    /// Only started by its name.
+    Manual,
     /// Served by a connector.
     Source,
 }
@@ -85,8 +87,12 @@ pub(crate) struct TimerTrigger {
 pub(crate) type Kind = (String, Direction);
 
 /// Types that this crate serves itself.
-const BUILT_IN: &[(&str, Direction)] =
-    &[("httpTrigger", Direction::In), ("timerTrigger", Direction::In), ("http", Direction::Out)];
+const BUILT_IN: &[(&str, Direction)] = &[
+    ("httpTrigger", Direction::In),
+    ("timerTrigger", Direction::In),
+    ("manualTrigger", Direction::In),
+    ("http", Direction::Out),
+];
 
 /// What the declaration is judged by.
 #[derive(Debug)]
@@ -193,6 +199,9 @@ impl Trigger {
         }
         if spec.kind.eq_ignore_ascii_case("timerTrigger") {
             return TimerTrigger::parse(spec, rules).map(Self::Timer);
+        }
+        if spec.kind.eq_ignore_ascii_case("manualTrigger") {
+            return Ok(Self::Manual);
         }
         Ok(Self::Source)
     }

@@ -255,8 +255,8 @@ fn occasion(
     typed: serde_json::Map<String, serde_json::Value>,
     function: &Function,
 ) -> Occasion {
-    let needs_body_data = !function.inputs.iter().all(|(binding, _)| binding.properties.is_constant())
-        || !function.outputs.iter().all(|(binding, _)| binding.properties.is_constant());
+    let needs_body_data = function.inputs.iter().any(|(binding, _)| binding.properties.needs_data())
+        || function.outputs.iter().any(|(binding, _)| binding.properties.needs_data());
     let url = request::absolute_url(parts);
     let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
     let (metadata, binding_data) = request::binding_data(parts, &body, typed, needs_body_data);

@@ -211,7 +211,7 @@ impl Triggers {
     fn spawn(&self, running: &RunningApp, tasks: &mut JoinSet<()>) {
         for function in running.functions.iter().filter(|function| !function.declaration.is_disabled) {
             match &function.declaration.trigger {
-                Trigger::Http(_) => {}
+                Trigger::Http(_) | Trigger::Manual => {}
                 Trigger::Timer(trigger) => {
                     let timer = Timer {
                         function: Arc::clone(function),

@@ -12,6 +12,8 @@ pub(crate) struct Properties {
     source: Map<String, Json>,
     /// Only the properties that differ from invocation to invocation.
     changing: Vec<(String, Node)>,
+    /// Whether binding data is needed, here or by the connector.
+    needs_data: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -29,14 +31,16 @@ const LEFT_ALONE: &[&str] = &["sqlQuery"];
 impl Properties {
     /// Properties without expressions.
     pub(crate) fn constant(source: Map<String, Json>) -> Self {
-        Self { source, changing: Vec::new() }
+        Self { source, changing: Vec::new(), needs_data: false }
     }
 
     /// Compiles all texts, however deep.
     pub(crate) fn compile(source: Map<String, Json>) -> Result<Self, String> {
         let mut changing = Vec::new();
+        let mut needs_data = false;
         for (key, value) in &source {
             if LEFT_ALONE.iter().any(|name| name.eq_ignore_ascii_case(key)) {
+                needs_data |= value.as_str().is_some_and(|text| text.contains('{'));
                 continue;
             }
             let node = Node::compile(value)?;
@@ -44,12 +48,13 @@ impl Properties {
                 changing.push((key.clone(), node));
             }
         }
-        Ok(Self { source, changing })
+        needs_data |= !changing.is_empty();
+        Ok(Self { source, changing, needs_data })
     }
 
-    /// Whether nothing has to be resolved.
-    pub(crate) fn is_constant(&self) -> bool {
-        self.changing.is_empty()
+    /// Whether an invocation's binding data is looked at.
+    pub(crate) fn needs_data(&self) -> bool {
+        self.needs_data
     }
 
     /// The properties for one invocation.

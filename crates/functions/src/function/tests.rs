@@ -26,6 +26,7 @@ fn check(name: &str, bindings: &[Json], expected: Expect) {
                     format!("http {:?} {:?} {}", http.auth_level, http.methods, http.template.source())
                 }
                 Trigger::Timer(timer) => format!("timer {}", timer.schedule_text),
+                Trigger::Manual => "manual".to_owned(),
                 Trigger::Source => {
                     format!("source {:?}", declaration.trigger_spec.spec.properties.get("queueName"))
                 }
@@ -115,7 +116,7 @@ fn what_is_wrong_is_named() {
         "f",
         &[http(), json!({"type": "kafka", "name": "k", "direction": "out"})],
         expect![
-            "the binding 'k' has type 'kafka' (out), which is not supported; known are httpTrigger (in), timerTrigger (in), http (out), queueTrigger (in), queue (out)"
+            "the binding 'k' has type 'kafka' (out), which is not supported; known are httpTrigger (in), timerTrigger (in), manualTrigger (in), http (out), queueTrigger (in), queue (out)"
         ],
     );
     check(

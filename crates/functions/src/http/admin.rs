@@ -260,7 +260,7 @@ fn describe(function: &Arc<Function>, running: &RunningApp, parts: &Parts) -> Js
         declaration.metadata.raw_bindings.iter().filter_map(|raw| serde_json::from_str(raw).ok()).collect();
     let invoke_url = match &declaration.trigger {
         Trigger::Http(http) => Json::String(format!("{base}{}", http.template.source())),
-        Trigger::Timer(_) | Trigger::Source => Json::Null,
+        Trigger::Timer(_) | Trigger::Manual | Trigger::Source => Json::Null,
     };
     json!({
         "name": name,

@@ -47,7 +47,7 @@ async fn functions_in_error_do_not_stop_the_others() {
 
         	The 'refused' function is in error: the binding 'out' cannot be used: the setting Db is missing
 
-        	The 'unknown' function is in error: the binding 'b' has type 'blob' (out), which is not supported; known are httpTrigger (in), timerTrigger (in), http (out), feedTrigger (in), feed (in), feed (out)
+        	The 'unknown' function is in error: the binding 'b' has type 'blob' (out), which is not supported; known are httpTrigger (in), timerTrigger (in), manualTrigger (in), http (out), feedTrigger (in), feed (in), feed (out)
 
         	The 'unloadable' function is in error: SyntaxError: Unexpected token
     "#]]

@@ -157,6 +157,10 @@ impl Sink for Feed {
 #[async_trait::async_trait]
 impl Reader for Feed {
     async fn read(&self, call: &Call<'_>) -> Result<Value, BindingError> {
+        if call.properties.contains_key("sqlQuery") {
+            // A query takes its values from the binding data, as parameters.
+            return Ok(Value::Json(Json::Object(call.binding_data.clone()).to_string()));
+        }
         let id = call.properties.get("id").and_then(Json::as_str).unwrap_or_default();
         let found = id.parse::<usize>().ok().and_then(|at| self.state().items.get(at).cloned());
         Ok(found.map_or(Value::Null, |(text, _)| Value::Json(text)))

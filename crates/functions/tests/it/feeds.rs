@@ -306,3 +306,28 @@ async fn a_missing_value_for_an_expression_fails_the_invocation_with_its_name() 
     assert_eq!(host.send("GET /api/f\nx-user: ann").await.status, 204);
     assert_eq!(feed.written()[0].0.get("to"), Some(&json!("ann")));
 }
+
+#[tokio::test]
+async fn a_query_finds_route_query_and_body_in_the_binding_data() {
+    let http = json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "anonymous", "route": "f/{id:int}"});
+    let query = json!({"type": "feed", "name": "found", "direction": "in", "sqlQuery": "SELECT {id}"});
+    let host = Setup::default()
+        .connector(Arc::new(Feed::default()))
+        .function(
+            "f",
+            &[http, query, json!({"type": "http", "name": "$return", "direction": "out"})],
+            |request| async move {
+                let found =
+                    request.input_data.into_iter().find(|input| input.name == "found").expect("the input");
+                returned(found.data)
+            },
+        )
+        .start()
+        .await;
+    let seen =
+        host.send("POST /api/f/7?who=ann&id=lost&code=secret\n\n{\"who\":\"lost\",\"size\":3}").await.body;
+    expect![[
+        r#"{"who":"ann","size":3,"id":7,"headers":{},"query":{"who":"ann","id":"lost","code":"secret"}}"#
+    ]]
+    .assert_eq(&seen);
+}

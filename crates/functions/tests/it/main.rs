@@ -6,5 +6,6 @@ mod feed;
 mod feeds;
 mod function_rpc;
 mod http;
+mod node;
 mod timers;
 mod worker;
