@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::{deny, packages, step, tidy};
+use crate::{deny, packages, reference, step, tidy};
 
 type Step<'a> = (&'a str, Box<dyn FnOnce() -> anyhow::Result<()> + 'a>);
 
@@ -13,6 +13,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
         ("format", Box::new(cargo(&["fmt", "--all", "--check"]))),
         ("tidy", Box::new(|| tidy::run(root))),
         ("deny", Box::new(|| deny::run(root))),
+        ("generated files", Box::new(|| reference::run(root, true))),
         (
             "lints",
             Box::new(cargo(&[

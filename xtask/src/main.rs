@@ -4,6 +4,7 @@
 mod ci;
 mod deny;
 mod packages;
+mod reference;
 mod soak;
 mod step;
 mod tidy;
@@ -32,6 +33,8 @@ enum Command {
     Tidy,
     /// Licences, bans and sources of dependencies, as deny.toml says
     Deny,
+    /// Write docs/configuration.md from the comments of the options
+    Reference,
     /// Crash and load tests at full count
     Soak,
     /// A benchmark: fanout, journal or latency
@@ -59,6 +62,7 @@ fn run() -> anyhow::Result<()> {
         Command::Ci { only } => ci::run(&root, only.as_deref()),
         Command::Tidy => tidy::run(&root),
         Command::Deny => deny::run(&root),
+        Command::Reference => reference::run(&root, false),
         Command::Soak => soak::run(&root),
         Command::Bench { arguments } => {
             let mut line = vec!["run", "--release", "--quiet", "--package", "bench", "--"];

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, HeaderName, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -48,11 +48,11 @@ impl Http {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> anyhow::Result<Answer> {
-        let mut request = Request::builder().method(method).uri(path).header("host", &self.authority);
+        let mut request = Request::builder().method(method).uri(path).body(Full::new(body.into()))?;
+        request.headers_mut().insert("host", self.authority.parse()?);
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            request.headers_mut().insert(HeaderName::from_bytes(name.as_bytes())?, value.parse()?);
         }
-        let request = request.body(Full::new(body.into()))?;
         timeout(PATIENCE, self.exchange(request))
             .await
             .with_context(|| format!("no answer to {method} {path}"))?

@@ -22,11 +22,21 @@ pub struct Process {
 impl Process {
     /// Starts `binary` with `arguments`, every service on a free port, and waits for its ready line.
     pub async fn start(binary: &str, folder: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let ports = ["gateway", "functions", "realtime", "documents"]
+            .map(|name| format!("listen.{name}=localhost:0"));
+        let ports = ports.iter().flat_map(|port| ["--set", port]);
+        let arguments: Vec<&str> = arguments.iter().copied().chain(ports).collect();
+        Self::start_as_configured(binary, folder, &arguments).await
+    }
+
+    /// Like [`Process::start`], on the ports that its configuration names.
+    pub async fn start_as_configured(
+        binary: &str,
+        folder: &Path,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(binary);
         command.args(arguments).arg("--json").current_dir(folder).kill_on_drop(true);
-        for service in ["gateway", "functions", "realtime", "documents"] {
-            command.arg("--set").arg(format!("listen.{service}=localhost:0"));
-        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("start {binary}"))?;
         let output = child.stdout.take().context("the output is a pipe")?;
@@ -68,6 +78,26 @@ impl Process {
     pub async fn kill(mut self) -> anyhow::Result<String> {
         self.child.kill().await?;
         Ok(self.log.await?)
+    }
+
+    /// Asks it to end (SIGTERM).
+    pub async fn terminate(&self) -> anyhow::Result<()> {
+        let id = self.id().context("it runs")?.to_string();
+        let status = Command::new("kill").args(["-TERM", &id]).status().await?;
+        if status.success() { Ok(()) } else { bail!("kill -TERM {id} ended with {status}") }
+    }
+
+    /// Starts it where it is expected to end by itself; answers its exit code and what it printed and logged.
+    pub async fn fail(
+        binary: &str,
+        folder: &Path,
+        arguments: &[&str],
+    ) -> anyhow::Result<(Option<i32>, String)> {
+        let mut command = Command::new(binary);
+        command.args(arguments).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
+        let output = timeout(PATIENCE, command.output()).await.context("it does not end")??;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// Waits for its end; answers its exit code and what it logged.

@@ -1,0 +1,120 @@
+//! Who may ask the process about itself: this machine, by a name of this machine, from a page of its own.
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use serde_json::json;
+
+/// Why a request was not answered. Each has a page under `docs/errors/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    NotThisMachine,
+    ForeignPage,
+    NoSuchPath,
+    NoTraceId,
+}
+
+/// In the extensions of a request that came in on the admin port: whoever opened that port decided who reaches it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnPort;
+
+/// Admits a request, or says why not.
+pub(super) fn admit(request: &Parts) -> Result<(), Refusal> {
+    if request.extensions.get::<OwnPort>().is_some() {
+        return Ok(());
+    }
+    let peer = request.extensions.get::<edge::Peer>();
+    let here = peer.is_some_and(|peer| peer.remote.ip().to_canonical().is_loopback());
+    // A page of somewhere else can make a browser on this machine connect here, under a name of its own (DNS rebinding): the
+    // name that the browser asked for gives it away.
+    if !here || !request.uri.host().is_some_and(is_loopback_name) {
+        return Err(Refusal::NotThisMachine);
+    }
+    if request.method != Method::GET && !same_origin(&request.headers, &request.uri) {
+        return Err(Refusal::ForeignPage);
+    }
+    Ok(())
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Browsers name the page's origin with every POST; other clients name none.
+fn same_origin(headers: &HeaderMap, target: &Uri) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
+    origin.is_some_and(|origin| origin.authority() == target.authority())
+}
+
+impl Refusal {
+    fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::NotThisMachine => (
+                StatusCode::FORBIDDEN,
+                "admin-not-this-machine",
+                "Only this machine may ask, by the name localhost or a loopback address.",
+            ),
+            Self::ForeignPage => (
+                StatusCode::FORBIDDEN,
+                "admin-foreign-page",
+                "A page of another origin may not change anything here.",
+            ),
+            Self::NoSuchPath => {
+                (StatusCode::NOT_FOUND, "admin-no-such-path", "The admin API has no such operation.")
+            }
+            Self::NoTraceId => (
+                StatusCode::BAD_REQUEST,
+                "admin-no-trace-id",
+                "A trace id is 32 lower-case hexadecimal digits.",
+            ),
+        }
+    }
+
+    pub(super) fn respond(self) -> Response<gateway::Body> {
+        let (status, code, message) = self.parts();
+        let body = json!({ "error": { "code": code, "message": message } }).to_string();
+        let mut response = Response::new(Full::from(body).map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn ask(method: &str, uri: &str, remote: &str, origin: Option<&str>) -> Result<(), Refusal> {
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+        let remote = remote.parse().expect("an address");
+        parts.extensions.insert(edge::Peer { remote, local: remote, tls: false });
+        admit(&parts)
+    }
+
+    #[test]
+    fn only_this_machine_by_its_own_name_may_ask() {
+        assert_eq!(ask("GET", "http://localhost:8080/metrics", "127.0.0.1:9", None), Ok(()));
+        assert_eq!(ask("GET", "http://[::1]:8080/metrics", "[::1]:9", None), Ok(()));
+        let elsewhere = Err(Refusal::NotThisMachine);
+        assert_eq!(ask("GET", "http://localhost:8080/metrics", "192.168.1.9:9", None), elsewhere);
+        assert_eq!(ask("GET", "http://evil.example:8080/metrics", "127.0.0.1:9", None), elsewhere);
+    }
+
+    #[test]
+    fn only_pages_of_this_origin_may_change_something() {
+        let kill =
+            |origin| ask("POST", "http://localhost:8080/chappe/api/workers/kill", "127.0.0.1:9", origin);
+        assert_eq!(kill(None), Ok(()));
+        assert_eq!(kill(Some("http://localhost:8080")), Ok(()));
+        assert_eq!(kill(Some("http://evil.example")), Err(Refusal::ForeignPage));
+        assert_eq!(kill(Some("null")), Err(Refusal::ForeignPage));
+    }
+}

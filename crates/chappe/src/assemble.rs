@@ -1,0 +1,278 @@
+//! Building the house: each room gets what it needs from the others, and a listener in front.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use edge::{DevAuthority, Listener, TlsConfig};
+use functions::contract::Connector;
+use gateway::{Body, Route, Upstream};
+use http::Request;
+use prometheus_client::registry::Registry;
+use realtime::engine::{NoUpstream, NodeId};
+use tower::ServiceExt;
+use trace::Tracer;
+
+use crate::config::TlsSection;
+use crate::plan::Plan;
+use crate::ports::Ports;
+use crate::ready::Ready;
+use crate::wiring::{Here, SignalR, cosmos_connector};
+use crate::{admin, keys};
+
+/// This process among those of a cluster: a single node is a cluster of one.
+const NODE: NodeId = NodeId(0);
+
+/// Everything that runs, and what is needed to end it.
+pub(crate) struct House {
+    /// Listeners with the services behind them, not yet serving.
+    pub(crate) served: Vec<(Listener, Upstream)>,
+    pub(crate) ready_line: Ready,
+    pub(crate) ready: Arc<AtomicBool>,
+    pub(crate) realtime: realtime::Join,
+    pub(crate) documents: documents::Handle,
+    pub(crate) functions: Option<functions::Handle>,
+    pub(crate) store: state_embedded::Store,
+    pub(crate) tracer: Tracer,
+    pub(crate) egress: egress::Client,
+    /// The folder of an ephemeral process; removed when this is dropped.
+    pub(crate) temporary: Option<tempfile::TempDir>,
+}
+
+/// Opens what is kept on disk, starts the services, and binds the ports. Nothing is accepted yet.
+pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
+    let config = &plan.config;
+    let mut metrics = Registry::with_prefix("chappe");
+    let (data_dir, temporary) = data_folder(plan)?;
+    let tracer = Tracer::new(config.telemetry.spans_max);
+    let store = state_embedded::Store::open(data_dir.join("state"), &config.state)?;
+    store.register_metrics(&mut metrics);
+    let egress = egress::Client::new(&config.egress, &egress::Metrics::register(&mut metrics))?;
+
+    let (realtime_options, documents_options) = service_options(plan, &data_dir)?;
+    let (realtime, realtime_handle, realtime_join) =
+        realtime::start(realtime_options, NODE, tracer.clone(), &mut metrics, Arc::new(NoUpstream))?;
+    let (documents, documents_handle) =
+        documents::Service::open(documents_options, tracer.clone(), &mut metrics)?;
+
+    let ports = Ports::bind(config)?;
+    let addresses = ports.addresses();
+    let (functions, functions_handle) = if config.run_functions {
+        let here = Arc::new(Here::new(addresses.clone(), config.public_url.as_deref()));
+        let cosmos = cosmos_connector(
+            Arc::clone(&here),
+            documents.clone(),
+            &documents_handle,
+            egress.clone(),
+            &host_name(&data_dir),
+        );
+        let signalr = SignalR { here, realtime: realtime_handle.clone(), egress: egress.clone() };
+        let connectors: Vec<Arc<dyn Connector>> = vec![Arc::new(signalr), Arc::new(cosmos)];
+        let (service, handle) = start_functions(plan, &data_dir, &store, connectors, &tracer, &mut metrics)?;
+        (Some(service), Some(handle))
+    } else {
+        (None, None)
+    };
+
+    let (tls, authority) = tls(&config.tls, &data_dir)?;
+    let edge_metrics = edge::Metrics::register(&mut metrics);
+    let mut upstreams = BTreeMap::from([
+        ("realtime".to_owned(), Upstream::new(realtime)),
+        ("documents".to_owned(), Upstream::new(documents)),
+    ]);
+    upstreams.extend(functions.map(|service| ("functions".to_owned(), Upstream::new(service))));
+    let ready_line = Ready {
+        addresses,
+        public_url: config.public_url.clone(),
+        data_dir: plan.data_dir.as_ref().map(|_| data_dir.clone()),
+        authority,
+    };
+    let ready = Arc::new(AtomicBool::new(false));
+    let facts = admin::Facts {
+        ready_line: ready_line.facts(),
+        ready: Arc::clone(&ready),
+        tracer: tracer.clone(),
+        realtime: realtime_handle,
+        functions: functions_handle.clone(),
+    };
+    front(&config.gateway, &mut upstreams, facts, metrics)?;
+    let served = serve(ports, &upstreams, &config.edge, &edge_metrics, &tls);
+    Ok(House {
+        served,
+        ready_line,
+        ready,
+        realtime: realtime_join,
+        documents: documents_handle,
+        functions: functions_handle,
+        store,
+        tracer,
+        egress,
+        temporary,
+    })
+}
+
+/// The functions host with its connectors.
+fn start_functions(
+    plan: &Plan,
+    data_dir: &Path,
+    store: &state_embedded::Store,
+    connectors: Vec<Arc<dyn Connector>>,
+    tracer: &Tracer,
+    metrics: &mut Registry,
+) -> anyhow::Result<(functions::Service, functions::Handle)> {
+    let dependencies = functions::Dependencies {
+        environment: plan.environment.clone(),
+        registry: store.registry(),
+        lease: store.lease(),
+        owner: format!("chappe-{}", uuid::Uuid::new_v4()),
+        connectors,
+        tracer: tracer.clone(),
+        workers: None,
+    };
+    Ok(functions::Service::start(functions_options(plan, data_dir), dependencies, metrics)?)
+}
+
+/// Puts the gateway in front of the services, and the admin API among them.
+///
+/// The gateway registers its metrics before the registry moves into the admin API, and routes lead to that API: so its place
+/// in the table is a slot that is filled last.
+fn front(
+    options: &gateway::Options,
+    upstreams: &mut BTreeMap<String, Upstream>,
+    facts: admin::Facts,
+    mut metrics: Registry,
+) -> anyhow::Result<()> {
+    let slot = admin::Slot::default();
+    upstreams.insert("chappe".to_owned(), Upstream::new(slot.clone()));
+    let options = with_default_routes(options, upstreams);
+    let gateway = gateway::Service::new(&options, upstreams, &mut metrics)?;
+    slot.fill(admin::Service::new(facts, metrics));
+    upstreams.insert("gateway".to_owned(), Upstream::new(gateway));
+    Ok(())
+}
+
+/// Each listener with its service.
+fn serve(
+    ports: Ports,
+    upstreams: &BTreeMap<String, Upstream>,
+    options: &edge::Options,
+    metrics: &edge::Metrics,
+    tls: &TlsConfig,
+) -> Vec<(Listener, Upstream)> {
+    let Ports { gateway, functions, realtime, documents, admin } = ports;
+    let named = [
+        (gateway, "gateway"),
+        (functions, "functions"),
+        (realtime, "realtime"),
+        (documents, "documents"),
+        (admin, "chappe"),
+    ];
+    let served = named.into_iter().filter_map(|(listener, name)| {
+        let service = upstreams.get(name)?.clone();
+        let service =
+            if name == "chappe" { Upstream::new(service.map_request(on_own_port)) } else { service };
+        let listener = listener?.with_options(options.clone()).with_metrics(metrics).with_tls(tls.clone());
+        Some((listener, service))
+    });
+    served.collect()
+}
+
+fn on_own_port(mut request: Request<Body>) -> Request<Body> {
+    request.extensions_mut().insert(admin::OwnPort);
+    request
+}
+
+/// The configured routes, and those that every gateway has unless one of them takes the same path.
+fn with_default_routes(
+    configured: &gateway::Options,
+    upstreams: &BTreeMap<String, Upstream>,
+) -> gateway::Options {
+    let defaults = [
+        ("/api", "functions"),
+        ("/runtime", "functions"),
+        ("/client", "realtime"),
+        ("/chappe", "chappe"),
+        ("/healthz", "chappe"),
+        ("/readyz", "chappe"),
+        ("/metrics", "chappe"),
+    ];
+    let mut routes = configured.routes.clone();
+    for (path, service) in defaults {
+        let taken = routes.iter().any(|route| route.path.trim_end_matches('/') == path);
+        if !taken && upstreams.contains_key(service) {
+            routes.push(Route::to_service(path, service));
+        }
+    }
+    gateway::Options { routes }
+}
+
+/// The folder for data, made where it is missing; a temporary one for an ephemeral process.
+fn data_folder(plan: &Plan) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir>)> {
+    match &plan.data_dir {
+        Some(folder) => {
+            std::fs::create_dir_all(folder).with_context(|| {
+                format!("cannot make the data folder {}; name another one with --data-dir", folder.display())
+            })?;
+            let ignore = folder.join(".gitignore");
+            if !ignore.exists() {
+                // Data beside an app must not end in its repository. A folder that cannot be written is found out below.
+                let _ = std::fs::write(ignore, "*\n");
+            }
+            Ok((folder.clone(), None))
+        }
+        None => {
+            let temporary =
+                tempfile::Builder::new().prefix("chappe-").tempdir().context("make a temporary folder")?;
+            Ok((temporary.path().to_owned(), Some(temporary)))
+        }
+    }
+}
+
+/// The services' own options, with what the whole house decides: folders, keys, addresses.
+fn service_options(plan: &Plan, data_dir: &Path) -> anyhow::Result<(realtime::Options, documents::Options)> {
+    let config = &plan.config;
+    let (mut realtime, mut documents) = (config.realtime.clone(), config.documents.clone());
+    let development = config.loopback_only();
+    realtime.development_keys = development;
+    documents.development_key = development;
+    documents.data_dir = data_dir.join("documents");
+    documents.public_url = documents.public_url.clone();
+    if !development && (realtime.primary_key.is_none() || documents.primary_key.is_none()) {
+        let made = keys::load_or_make(data_dir)?;
+        tracing::info!(
+            "a service listens beyond this machine, so the emulators' public keys are refused; the keys in use are in {}",
+            data_dir.join("keys.json").display()
+        );
+        realtime.primary_key.get_or_insert(made.realtime);
+        documents.primary_key.get_or_insert(made.documents);
+    }
+    Ok((realtime, documents))
+}
+
+fn functions_options(plan: &Plan, data_dir: &Path) -> functions::Options {
+    let mut options = plan.config.functions.clone();
+    options.app_dir = plan.app.clone();
+    options.cache_dir = Some(data_dir.join("workers"));
+    // Core Tools ask for no keys on a developer's machine; anywhere else a function without its key is an open door.
+    options.enable_auth |= !plan.config.loopback_only();
+    options
+}
+
+/// A name for this process's leases that survives restarts: who is killed finds its own leases again and need not wait.
+fn host_name(data_dir: &Path) -> String {
+    format!("chappe-{}", data_dir.display())
+}
+
+/// Certificates: the operator's, or a development authority's in the data folder.
+fn tls(section: &TlsSection, data_dir: &Path) -> anyhow::Result<(TlsConfig, Option<PathBuf>)> {
+    match (&section.certificate_file, &section.key_file) {
+        (Some(certificate), Some(key)) => Ok((TlsConfig::from_pem_files(certificate, key)?, None)),
+        (None, None) => {
+            let authority = DevAuthority::load_or_create(&data_dir.join("tls"))?;
+            Ok((authority.tls_config()?, Some(authority.certificate_path().to_owned())))
+        }
+        _ => anyhow::bail!("tls.certificate_file and tls.key_file belong together; one of them is missing"),
+    }
+}

@@ -1,0 +1,88 @@
+//! The command line. What it says with `--help` is written here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Realtime, functions, events and documents in the Azure style, in one process, with no account anywhere.
+#[derive(Debug, Parser)]
+#[command(name = "chappe", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Start with `chappe demo`: a document changes, a function runs, every connected client knows."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the function app in a folder, with the realtime service, the document service and the gateway beside it
+    #[command(after_help = START_HELP)]
+    Start(StartArgs),
+    /// Run the example `live-documents`: open the line it prints, and edit
+    Demo(DemoArgs),
+    /// Read the configuration as `start` would, say what is wrong with it, and end
+    Check(CheckArgs),
+}
+
+const START_HELP: &str = "\
+Configuration comes from chappe.toml in the app's folder; a variable CHAPPE_SECTION__KEY beats the file, and a flag beats
+both. The app itself is read as Functions Core Tools read it: host.json, local.settings.json.
+
+A first SIGTERM or Ctrl-C drains: clients are told to reconnect, running invocations finish. A second one ends at once.
+
+Exit codes: 0 ended as asked, 1 failed, 64 the configuration is wrong.";
+
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// The folder of the function app: the one with host.json
+    #[arg(default_value = ".")]
+    pub(crate) app: PathBuf,
+    #[command(flatten)]
+    pub(crate) shared: SharedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// The folder of the example; where it is missing, the example that the binary carries is unpacked there
+    #[arg(long, default_value = "examples/live-documents", value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) shared: SharedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The folder of the function app
+    #[arg(default_value = ".")]
+    pub(crate) app: PathBuf,
+    #[command(flatten)]
+    pub(crate) shared: SharedArgs,
+}
+
+/// What `start` and `demo` have in common.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SharedArgs {
+    /// The configuration file; without it, chappe.toml in the app's folder is read if it is there
+    #[arg(long, value_name = "FILE", env = "CHAPPE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where data is kept; `.chappe` in the app's folder by default
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Keep data in a temporary folder that is removed at the end
+    #[arg(long, conflicts_with = "data_dir")]
+    pub(crate) ephemeral: bool,
+    /// Set one value, such as `listen.gateway=localhost:9000` or `telemetry.level=debug`; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The port of the gateway, in place of 8080
+    #[arg(short, long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Run no functions: only the realtime service, the document service and the gateway
+    #[arg(long)]
+    pub(crate) no_functions: bool,
+    /// Print one line of JSON on standard output when everything listens; logs go to standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,66 @@
+//! Sources in, configuration or a sentence out.
+
+use super::*;
+use crate::config::Listen;
+
+fn read(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Config, String> {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("chappe.toml");
+    std::fs::write(&path, file).expect("a file can be written");
+    let environment =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    load(Some(&path), &environment, &flags)
+        .map_err(|error| error.to_string().replace(&folder.path().display().to_string(), ""))
+}
+
+#[test]
+fn flags_beat_the_environment_and_that_beats_the_file() {
+    let file =
+        "[listen]\ngateway = \"localhost:1\"\nfunctions = \"localhost:2\"\nrealtime = \"localhost:3\"\n";
+    let environment =
+        [("CHAPPE_LISTEN__FUNCTIONS", "localhost:20"), ("CHAPPE_LISTEN__REALTIME", "localhost:30")];
+    let config = read(file, &environment, &["listen.realtime=off"]).expect("all of it is right");
+    assert_eq!(config.listen.gateway, Listen::localhost(1));
+    assert_eq!(config.listen.functions, Listen::localhost(20));
+    assert_eq!(config.listen.realtime, Listen::Off);
+    assert_eq!(config.listen.documents, Listen::localhost(8081));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    let message = read("[listen]\ngatway = \"localhost:1\"\n", &[], &[]).expect_err("a misspelt key");
+    assert!(message.contains("line 2") && message.contains("did you mean `gateway`?"), "{message}");
+    let message = read("", &[("CHAPPE_LISTEN__FUNKTIONS", "off")], &[]).expect_err("a misspelt key");
+    assert!(message.starts_with("the environment variable CHAPPE_LISTEN__FUNKTIONS"), "{message}");
+    assert!(message.contains("did you mean `functions`?"), "{message}");
+    let message = read("", &[], &["telemetry.levl=debug"]).expect_err("a misspelt key");
+    assert!(
+        message.contains("--set telemetry.levl=debug") && message.contains("did you mean `level`?"),
+        "{message}"
+    );
+}
+
+#[test]
+fn wrong_values_are_blamed_on_their_source() {
+    let message = read("[listen]\ngateway = \"nowhere\"\n", &[], &[]).expect_err("not an address");
+    assert!(message.contains("line 2") && message.contains("write localhost:8080"), "{message}");
+    let message = read("", &[], &["listen.gateway"]).expect_err("no value");
+    assert!(message.contains("expected KEY=VALUE"), "{message}");
+    let message = read("x = ", &[], &[]).expect_err("not TOML");
+    assert!(message.starts_with("/chappe.toml"), "{message}");
+}
+
+#[test]
+fn other_variables_are_nobodys_business() {
+    read("", &[("CHAPPE_HOME", "/x"), ("PATH", "/bin"), ("CHAPPE_CONFIG", "x")], &[])
+        .expect("none of them counts");
+}
+
+#[test]
+fn paths_start_at_the_file_that_names_them() {
+    let config =
+        read("[[gateway.routes]]\npath = \"/\"\ndirectory = \"public\"\n", &[], &[]).expect("a route");
+    let directory = config.gateway.routes[0].directory.clone().expect("a folder");
+    assert!(directory.is_absolute() && directory.ends_with("public"), "{}", directory.display());
+}

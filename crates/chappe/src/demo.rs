@@ -1,0 +1,109 @@
+//! The demo's folder: the example that the binary carries is unpacked where it is missing, and its packages are installed, with
+//! progress.
+
+mod files;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tokio::process::Command;
+
+/// Why the demo cannot start. Says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PrepareError {
+    /// The folder holds something else.
+    #[error(
+        "{} is not the example: it has no host.json. Name another folder with --folder, or remove this one",
+        folder.display()
+    )]
+    NotTheExample { folder: PathBuf },
+    /// The example could not be written.
+    #[error("cannot write the example to {}", folder.display())]
+    Unpack {
+        folder: PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
+    /// There is no Node.js.
+    #[error(
+        "the demo needs Node.js 20 or newer: `{program}` was not found. Install Node.js with npm and try again"
+    )]
+    NoNode { program: &'static str },
+    /// npm failed; its own words stand above.
+    #[error(
+        "npm could not install the example's packages (its message stands above). Check the network and the npm registry, \
+         or run `npm ci` in {} yourself",
+        folder.display()
+    )]
+    Npm { folder: PathBuf },
+}
+
+/// Writes the example into `folder`, unless an app stands there already.
+pub(crate) fn unpack(folder: &Path) -> Result<(), PrepareError> {
+    if folder.join("host.json").exists() {
+        return Ok(());
+    }
+    let empty = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+    if !empty {
+        return Err(PrepareError::NotTheExample { folder: folder.to_owned() });
+    }
+    let write = || {
+        for (name, content) in files::FILES {
+            let path = folder.join(name);
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            std::fs::write(path, content)?;
+        }
+        Ok(())
+    };
+    write().map_err(|cause| PrepareError::Unpack { folder: folder.to_owned(), cause })
+}
+
+/// Installs the example's packages, where they are not there yet.
+pub(crate) async fn install_packages(folder: &Path) -> Result<(), PrepareError> {
+    if packages_are_current(folder) { Ok(()) } else { install(folder).await }
+}
+
+/// npm notes what it installed in a file of its own; while that is no older than the lock file, nothing is missing.
+fn packages_are_current(folder: &Path) -> bool {
+    let modified = |name: &str| folder.join(name).metadata().and_then(|metadata| metadata.modified()).ok();
+    match (modified("node_modules/.package-lock.json"), modified("package-lock.json")) {
+        (Some(installed), Some(wanted)) => installed >= wanted,
+        _ => false,
+    }
+}
+
+async fn install(folder: &Path) -> Result<(), PrepareError> {
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error", "--progress=false"]);
+    npm.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    let mut child = npm.spawn().map_err(|_| PrepareError::NoNode { program: "npm" })?;
+    let started = Instant::now();
+    let terminal = std::io::stderr().is_terminal();
+    eprint!("Installing the packages of the example (only once) ");
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status,
+            _ = tick.tick() => {
+                eprint!(".");
+                // A dot that stays in a buffer is silence, and silence is read as a hang.
+                let _ = std::io::stderr().flush();
+            }
+        }
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    match status {
+        Ok(status) if status.success() => {
+            eprintln!(" done in {seconds:.1} s{}", if terminal { "\n" } else { "" });
+            Ok(())
+        }
+        _ => {
+            eprintln!();
+            Err(PrepareError::Npm { folder: folder.to_owned() })
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What is to be run, from the command line and the configuration. Nothing is started here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::cli::SharedArgs;
+use crate::config::{self, Config, ConfigError};
+use crate::demo;
+
+/// Why nothing can be run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlanError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The demo's folder cannot be used.
+    #[error(transparent)]
+    Demo(#[from] demo::PrepareError),
+}
+
+/// Everything that was decided before the first port opens.
+pub(crate) struct Plan {
+    /// The folder of the function app.
+    pub(crate) app: PathBuf,
+    pub(crate) config: Config,
+    /// Where data is kept; none for a temporary folder.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Whether the ready line is JSON.
+    pub(crate) json: bool,
+    /// Whether the example is to be prepared first.
+    pub(crate) demo: bool,
+    /// The environment as it was at the start; the app's settings are laid over it.
+    pub(crate) environment: BTreeMap<String, String>,
+}
+
+impl Plan {
+    pub(crate) fn start(app: &Path, shared: &SharedArgs) -> Result<Self, PlanError> {
+        Self::new(app, shared, false)
+    }
+
+    /// As `start`, but the example is unpacked first where it is missing: its folder holds its configuration.
+    pub(crate) fn demo(folder: &Path, shared: &SharedArgs) -> Result<Self, PlanError> {
+        demo::unpack(folder)?;
+        Self::new(folder, shared, true)
+    }
+
+    fn new(app: &Path, shared: &SharedArgs, demo: bool) -> Result<Self, PlanError> {
+        let app = std::path::absolute(app).unwrap_or_else(|_| app.to_owned());
+        // Variables that are not text cannot be settings.
+        let environment: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let beside_the_app = app.join("chappe.toml");
+        let file = shared.config.clone().or_else(|| beside_the_app.exists().then_some(beside_the_app));
+        let mut flags = shared.set.clone();
+        flags.extend(shared.port.map(|port| format!("listen.gateway=localhost:{port}")));
+        if shared.no_functions {
+            flags.push("run_functions=false".to_owned());
+        }
+        let config = config::load(file.as_deref(), &environment, &flags)?;
+        let data_dir = (!shared.ephemeral).then(|| {
+            let named = shared.data_dir.clone().map(|path| std::path::absolute(&path).unwrap_or(path));
+            named.or_else(|| config.data_dir.clone()).unwrap_or_else(|| app.join(".chappe"))
+        });
+        Ok(Self { app, config, data_dir, json: shared.json, demo, environment })
+    }
+}

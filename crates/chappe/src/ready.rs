@@ -1,0 +1,79 @@
+//! What is printed once everything listens: lines for people, or one line of JSON.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::ports::Addresses;
+
+/// Where everything is.
+pub(crate) struct Ready {
+    pub(crate) addresses: Addresses,
+    pub(crate) public_url: Option<String>,
+    /// None for a temporary folder.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The development authority's certificate, where there is one.
+    pub(crate) authority: Option<PathBuf>,
+}
+
+impl Ready {
+    /// The base address of functions with an HTTP trigger: their own port, or the gateway.
+    pub(crate) fn functions_url(&self) -> String {
+        let address = self.addresses.functions.or(self.addresses.gateway);
+        address.map(Addresses::url).unwrap_or_default()
+    }
+
+    fn urls(&self) -> serde_json::Value {
+        let url = |address: Option<std::net::SocketAddr>| address.map(Addresses::url);
+        json!({
+            "gateway": self.public_url.clone().or_else(|| url(self.addresses.gateway)),
+            "functions": url(self.addresses.functions),
+            "realtime": url(self.addresses.realtime),
+            "documents": url(self.addresses.documents),
+            "admin": url(self.addresses.admin),
+        })
+    }
+
+    /// What a machine reads: the line it waits for, and the answer of the admin API.
+    pub(crate) fn facts(&self) -> serde_json::Value {
+        let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let (data_dir, authority) = (text(&self.data_dir), text(&self.authority));
+        json!({
+            "ready": true,
+            "urls": self.urls(),
+            "pid": std::process::id(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "dataDir": data_dir,
+            "certificateAuthority": authority,
+        })
+    }
+
+    /// The lines that a person reads.
+    pub(crate) fn text(&self) -> String {
+        let rows = [
+            ("Gateway", self.addresses.gateway, "files, /api, /client"),
+            ("Functions", self.addresses.functions, "as Functions Core Tools"),
+            ("Realtime", self.addresses.realtime, "AzureSignalRConnectionString"),
+            ("Documents", self.addresses.documents, "CosmosDBConnection; any Cosmos DB SDK"),
+        ];
+        let mut text = String::from("\n");
+        for (name, address, what) in rows {
+            if let Some(address) = address {
+                text += &format!("  {name:<10} {:<24} {what}\n", Addresses::url(address));
+            }
+        }
+        match &self.data_dir {
+            Some(path) => text += &format!("  {:<10} {}\n", "Data", path.display()),
+            None => text += &format!("  {:<10} in a temporary folder, removed at the end\n", "Data"),
+        }
+        text
+    }
+}
+
+/// Prints and flushes: whoever waits for this line waits for it behind a pipe.
+pub(crate) fn print(text: &str) {
+    let mut output = std::io::stdout().lock();
+    // A closed standard output is no reason to stop serving.
+    let _ = writeln!(output, "{text}").and_then(|()| output.flush());
+}

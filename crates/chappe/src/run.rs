@@ -1,0 +1,108 @@
+//! The life of the process: start, serve, drain, end.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::assemble::{self, House};
+use crate::plan::Plan;
+use crate::ready::{self, Ready};
+use crate::telemetry::{self, Exporter, LogStream};
+use crate::{demo, signals};
+
+/// How long invocations and connections may take to end once the process was asked to.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Runs until asked to end.
+pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
+    let stream = if plan.json { LogStream::Stderr } else { LogStream::Stdout };
+    let complaint = telemetry::start_logging(&plan.config.telemetry, stream);
+    if let Some(complaint) = complaint {
+        tracing::warn!("{complaint}");
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(async {
+        if plan.demo {
+            demo::install_packages(&plan.app).await?;
+        }
+        serve(plan).await
+    })
+}
+
+async fn serve(plan: Plan) -> anyhow::Result<()> {
+    let house = assemble::assemble(&plan).await?;
+    let (stopping, stop) = watch::channel(false);
+    let exporter = exporter(&plan, &house).map(|exporter| tokio::spawn(exporter.run(stop.clone())));
+    let mut listeners = JoinSet::new();
+    for (listener, service) in house.served {
+        let mut stop = stop.clone();
+        listeners.spawn(listener.serve(service, async move {
+            // A dropped sender means that the process is ending as well.
+            let _ = stop.wait_for(|stop| *stop).await;
+        }));
+    }
+    house.ready.store(true, Ordering::Release);
+    announce(&plan, &house.ready_line);
+    let listing = tokio::spawn(list_functions(house.functions.clone(), house.ready_line.functions_url()));
+
+    signals::asked_to_end().await;
+    tracing::info!("asked to end: draining for at most {} s; ask again to end at once", DRAIN.as_secs());
+    listing.abort();
+    house.ready.store(false, Ordering::Release);
+    let drain = async {
+        // Clients are told to come back before the listeners close, so that no other order shows them a refused port first.
+        house.realtime.drain(DRAIN).await;
+        if let Some(functions) = &house.functions {
+            functions.drain(DRAIN).await;
+        }
+        // Nobody listens any more only if every listener has ended already.
+        let _ = stopping.send(true);
+        while listeners.join_next().await.is_some() {}
+        house.documents.drain().await;
+        house.store.close().await;
+        // Only now: an ephemeral process keeps its data until nobody writes any more.
+        drop(house.temporary);
+        if let Some(exporter) = exporter {
+            // A panic of the exporter was logged where it happened.
+            let _ = exporter.await;
+        }
+    };
+    tokio::select! {
+        () = drain => tracing::info!("drained"),
+        () = signals::asked_to_end() => tracing::warn!("asked again: ending at once"),
+    }
+    Ok(())
+}
+
+fn announce(plan: &Plan, ready: &Ready) {
+    if plan.json {
+        ready::print(&ready.facts().to_string());
+    } else {
+        ready::print(&ready.text());
+    }
+}
+
+/// Says which functions there are, once the worker has told.
+async fn list_functions(functions: Option<functions::Handle>, base: String) {
+    let Some(functions) = functions else { return };
+    match functions.ready().await {
+        Ok(()) => functions
+            .startup_listing(&base)
+            .lines()
+            .for_each(|line| tracing::info!(target: "functions", "{line}")),
+        // The host goes on trying, and a change of the app may mend it: the other services are worth keeping.
+        Err(error) => tracing::error!("{}", telemetry::with_causes(&error)),
+    }
+}
+
+fn exporter(plan: &Plan, house: &House) -> Option<Exporter> {
+    let configured = plan.config.telemetry.otlp_endpoint.as_deref();
+    let endpoint =
+        configured.or_else(|| plan.environment.get("OTEL_EXPORTER_OTLP_ENDPOINT").map(String::as_str));
+    let endpoint = endpoint.filter(|endpoint| !endpoint.is_empty())?;
+    Some(Exporter::new(house.tracer.clone(), house.egress.clone(), endpoint))
+}

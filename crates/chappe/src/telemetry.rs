@@ -1,0 +1,76 @@
+//! Logs and traces of the process: set up once, before anything else happens.
+
+mod logs;
+mod otlp;
+
+use std::io::{self, IsTerminal, Write};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{LogFormat, TelemetrySection};
+
+pub(crate) use otlp::Exporter;
+
+/// Where log lines go: standard output, as Functions Core Tools users and their scripts expect; standard error when standard
+/// output carries something a machine reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogStream {
+    Stdout,
+    Stderr,
+}
+
+/// Starts logging. Wrong filters are reported, never fatal: an operator who raises the level must not stop the service.
+pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> Option<String> {
+    let (filter, complaint) = match EnvFilter::builder().parse(&options.level) {
+        Ok(filter) => (filter, None),
+        Err(cause) => {
+            let complaint =
+                format!("telemetry.level {:?} is not a log filter ({cause}); logging at info", options.level);
+            (EnvFilter::new("info"), Some(complaint))
+        }
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    let pretty = match options.format {
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => stream.is_terminal(),
+    };
+    if pretty {
+        let colour = stream.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let layer = tracing_subscriber::fmt::layer().with_ansi(colour);
+        registry.with(layer.event_format(logs::ToolsFormat).with_writer(stream)).init();
+    } else {
+        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
+        registry.with(layer.with_span_list(false).with_writer(stream)).init();
+    }
+    complaint
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+impl LogStream {
+    fn is_terminal(self) -> bool {
+        match self {
+            Self::Stdout => io::stdout().is_terminal(),
+            Self::Stderr => io::stderr().is_terminal(),
+        }
+    }
+}
+
+impl MakeWriter<'_> for LogStream {
+    type Writer = Box<dyn Write>;
+
+    fn make_writer(&self) -> Self::Writer {
+        match self {
+            Self::Stdout => Box::new(io::stdout()),
+            Self::Stderr => Box::new(io::stderr()),
+        }
+    }
+}

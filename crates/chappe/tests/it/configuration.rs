@@ -1,0 +1,68 @@
+//! Wrong input of all kinds gets a clear answer, before a port is bound.
+
+use std::path::Path;
+
+use testkit::Process;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
+
+/// Runs the binary in `folder` and expects it to end with `code`, saying every one of `words`.
+#[tokio::main(flavor = "current_thread")]
+async fn check(folder: &Path, arguments: &[&str], code: i32, words: &[&str]) {
+    let (found, text) = Process::fail(BINARY, folder, arguments).await.expect("the binary can be run");
+    for word in words {
+        assert!(text.contains(word), "{arguments:?} should say {word:?}:\n{text}");
+    }
+    assert_eq!(found, Some(code), "{text}");
+}
+
+fn folder_with(file: &str, content: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    std::fs::write(folder.path().join(file), content).expect("a file can be written");
+    folder
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_nearest_known_one() {
+    let folder = folder_with("chappe.toml", "[listen]\ngatway = \"localhost:1\"\n");
+    check(folder.path(), &["check"], 64, &["chappe.toml", "line 2", "gatway", "did you mean `gateway`?"]);
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let arguments = ["start", "--set", "realtime.primry_key=x"];
+    check(folder.path(), &arguments, 64, &["realtime.primry_key", "did you mean `primary_key`?"]);
+}
+
+#[test]
+fn a_folder_without_an_app_says_what_is_missing() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    check(folder.path(), &["start", "--ephemeral"], 1, &["host.json", "chappe start"]);
+}
+
+#[test]
+fn a_configuration_file_that_is_missing_is_named() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    check(folder.path(), &["start", "--config", "nowhere.toml"], 64, &["cannot read", "nowhere.toml"]);
+}
+
+#[test]
+fn a_route_to_nowhere_is_refused() {
+    let folder = folder_with("chappe.toml", "[[gateway.routes]]\npath = \"/x\"\nservice = \"orders\"\n");
+    let arguments = ["start", "--no-functions", "--ephemeral", "--port", "0"];
+    check(folder.path(), &arguments, 1, &["orders", "documents", "realtime"]);
+}
+
+#[test]
+fn data_of_a_running_process_is_not_opened_twice() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");
+    let arguments = ["start", "--no-functions", "--data-dir", "data"];
+    let first = runtime.block_on(Process::start(BINARY, folder.path(), &arguments)).expect("it starts");
+    check(folder.path(), &[&arguments[..], &["--port", "0"]].concat(), 1, &["data"]);
+    drop(first);
+}
+
+#[test]
+fn help_reads_well() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    check(folder.path(), &["--help"], 0, &["start", "demo", "every connected client knows"]);
+    check(folder.path(), &["start", "--help"], 0, &["CHAPPE_SECTION__KEY", "Exit codes", "--data-dir"]);
+}
