@@ -15,6 +15,9 @@ mod store;
 
 pub(crate) use store::{Change, LeaseStore, Siblings, SourceNumber};
 
+/// How often a lease is tried that changes under our hands, before the next turn looks at it again.
+const TAKE_ATTEMPTS: u32 = 3;
+
 /// How often leases are looked at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Intervals {
@@ -170,15 +173,27 @@ impl Task {
         let now = SystemTime::now();
         let holders: Vec<_> = leases.iter().map(|lease| self.holder(lease, now)).collect();
         for index in leases_to_take(&holders) {
-            let lease = &leases[index];
-            let wanted = lease.held_by(Some(self.store.owner()), now);
-            // Whoever was faster has it: the list is read again at the next turn.
-            if let Change::Made(lease) = self.store.replace(wanted).await? {
-                tracing::debug!(lease = lease.id(), owner = %self.store.owner(), "lease taken");
-                self.keep(lease);
-            }
+            self.take(leases[index].clone(), holders[index].clone()).await?;
         }
         self.publish();
+        Ok(())
+    }
+
+    /// Tries to take one lease. Whoever was faster has it, unless that was ourselves or a source that is gone: a write that
+    /// was cut off on our side may still have been carried out.
+    async fn take(&mut self, mut lease: Lease, seen: Holder) -> Result<(), RequestError> {
+        for _ in 0..TAKE_ATTEMPTS {
+            let now = SystemTime::now();
+            match self.store.replace(lease.held_by(Some(self.store.owner()), now)).await? {
+                Change::Made(lease) => {
+                    tracing::debug!(lease = lease.id(), owner = %self.store.owner(), "lease taken");
+                    self.keep(lease);
+                    return Ok(());
+                }
+                Change::Refused(Some(current)) if self.holder(&current, now) == seen => lease = current,
+                Change::Refused(_) => return Ok(()),
+            }
+        }
         Ok(())
     }
 

@@ -16,14 +16,15 @@ use crate::trigger::{Settings, spec};
 const KEY: &str = "c2VjcmV0";
 
 /// A document service with its connector; the same folder opens it again.
-struct Process {
+pub(crate) struct Process {
+    pub(crate) service: documents::Service,
     handle: documents::Handle,
-    connector: CosmosDb,
+    pub(crate) connector: CosmosDb,
     tracer: Tracer,
 }
 
 impl Process {
-    fn start(folder: &Path, remote: bool) -> Self {
+    pub(crate) fn start(folder: &Path, remote: bool) -> Self {
         let options = documents::Options {
             data_dir: folder.to_owned(),
             primary_key: Some(KEY.to_owned()),
@@ -33,12 +34,13 @@ impl Process {
         let mut registry = prometheus_client::registry::Registry::default();
         let (service, handle) = documents::Service::open(options, tracer.clone(), &mut registry).unwrap();
         let hints = handle.hints();
+        let account = service.clone();
         let resolver = move |_: &identity::CosmosConnectionString| {
             if remote {
-                return Ok(Transport::signed(service.clone(), MasterKey::parse(KEY).unwrap()));
+                return Ok(Transport::signed(account.clone(), MasterKey::parse(KEY).unwrap()));
             }
             let hints = hints.clone();
-            let transport = Transport::in_process(service.clone(), Principal::InProcess { name: "test" });
+            let transport = Transport::in_process(account.clone(), Principal::InProcess { name: "test" });
             Ok(transport
                 .with_hints(Arc::new(move |database, container| {
                     Some(hints.subscribe(&format!("dbs/{database}/colls/{container}")))
@@ -49,11 +51,11 @@ impl Process {
                 })))
         };
         let options = Options { instance: "host".to_owned(), ..Options::default() };
-        Self { handle, connector: CosmosDb::new(Arc::new(resolver), options), tracer }
+        Self { service, handle, connector: CosmosDb::new(Arc::new(resolver), options), tracer }
     }
 
     /// Writes as a function's output does; the trace it was written under.
-    async fn write(&self, documents: Json) -> TraceContext {
+    pub(crate) async fn write(&self, documents: Json) -> TraceContext {
         let properties = names();
         let mut declared = properties.clone();
         declared["createIfNotExists"] = true.into();
@@ -71,7 +73,7 @@ impl Process {
         call.trace
     }
 
-    async fn read(&self, extra: Json, data: Json) -> Value {
+    pub(crate) async fn read(&self, extra: Json, data: Json) -> Value {
         let mut properties = names();
         properties.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         let spec = spec("cosmosDB", Direction::In, properties.clone());
@@ -86,19 +88,25 @@ impl Process {
         reader.read(&call).await.unwrap()
     }
 
-    async fn trigger(&self) -> Box<dyn Source> {
+    pub(crate) async fn drain(&self) {
+        self.handle.drain().await;
+    }
+
+    pub(crate) async fn trigger(&self, extra: Json) -> Box<dyn Source> {
         let mut properties = names();
         let more = json!({
             "startFromBeginning": true, "createLeaseContainerIfNotExists": true, "feedPollDelay": 50,
         });
-        properties.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        for part in [more, extra] {
+            properties.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
+        }
         let spec = spec("cosmosDBTrigger", Direction::In, properties);
         self.connector.source(&spec, &Settings).await.unwrap()
     }
 }
 
 /// Names that must be encoded in a path, and decoded in a signature.
-fn names() -> Json {
+pub(crate) fn names() -> Json {
     json!({"databaseName": "my data", "containerName": "cards & more"})
 }
 
@@ -122,7 +130,7 @@ async fn whole_way(remote: bool) {
     let query = json!({"sqlQuery": "SELECT VALUE c.id FROM c WHERE c.id = {wanted}"});
     assert_eq!(process.read(query, json!({"wanted": "a"})).await, Value::Json(r#"["a"]"#.to_owned()));
 
-    let mut source = process.trigger().await;
+    let mut source = process.trigger(json!({})).await;
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["a", "ä-b"]);
     assert_eq!(source.lag().await.unwrap().items, 2);
@@ -134,15 +142,15 @@ async fn whole_way(remote: bool) {
 
     // The process dies with a batch in hand; the next one gets it again, and at once.
     drop(source);
-    process.handle.drain().await;
+    process.drain().await;
     drop(process);
     let process = Process::start(folder.path(), remote);
-    let mut source = process.trigger().await;
+    let mut source = process.trigger(json!({})).await;
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["c"]);
     source.complete(&batch).await.unwrap();
     source.close().await;
-    process.handle.drain().await;
+    process.drain().await;
 }
 
 #[tokio::test]
@@ -161,7 +169,7 @@ async fn a_batch_knows_the_traces_that_wrote_it() {
     let process = Process::start(folder.path(), false);
     let first = process.write(json!({"id": "a", "kind": "card"})).await;
     let second = process.write(json!({"id": "b", "kind": "card"})).await;
-    let mut source = process.trigger().await;
+    let mut source = process.trigger(json!({})).await;
     let batch = next(source.as_mut()).await;
     let traces: Vec<_> = batch.origins.iter().map(|origin| origin.trace.trace_id).collect();
     assert_eq!(traces, [first.trace_id, second.trace_id]);
@@ -169,5 +177,5 @@ async fn a_batch_knows_the_traces_that_wrote_it() {
     assert_eq!(write.iter().map(|span| span.name).collect::<Vec<_>>(), ["documents.write"]);
     assert_eq!(batch.origins[0].trace.span_id, write[0].context.span_id);
     source.close().await;
-    process.handle.drain().await;
+    process.drain().await;
 }
