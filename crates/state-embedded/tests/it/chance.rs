@@ -32,6 +32,8 @@ impl Chance {
     }
 
     pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| self.number().to_le_bytes()[3]).collect()
+        let mut bytes: Vec<_> = (0..count.div_ceil(8)).flat_map(|_| self.number().to_le_bytes()).collect();
+        bytes.truncate(count);
+        bytes
     }
 }
