@@ -11,9 +11,17 @@ const { Body, Decoder, decodeValue, encode, encodeValue } = require('../frames')
 
 const BYTES_MAX = 1 << 20;
 
+/** A folder that goes when the tests end. */
+function makeFolder(prefix) {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), prefix));
+    process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
+    return folder;
+}
+process.setMaxListeners(0);
+
 /** Makes a folder with these files (path -> text) and gives its path. */
 function makeApp(files) {
-    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'chappe-node-app-'));
+    const directory = makeFolder('chappe-node-app-');
     for (const [name, text] of Object.entries(files)) {
         fs.mkdirSync(path.dirname(path.join(directory, name)), { recursive: true });
         fs.writeFileSync(path.join(directory, name), text);
@@ -28,7 +36,7 @@ class Host {
 
     static async start(app, env = {}) {
         const host = new Host();
-        const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'chappe-node-host-'));
+        const folder = makeFolder('chappe-node-host-');
         const server = net.createServer();
         await new Promise((resolve) => server.listen(path.join(folder, 's'), resolve));
         const connection = new Promise((resolve) => server.once('connection', resolve));
