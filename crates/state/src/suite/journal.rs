@@ -1,4 +1,4 @@
-//! The suite of [`Journal`](crate::Journal): one test or more for each guarantee.
+//! The suite of [`Journal`]: one test or more for each guarantee.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

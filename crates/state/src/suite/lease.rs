@@ -1,4 +1,4 @@
-//! The suite of [`Lease`](crate::Lease): one test or more for each guarantee.
+//! The suite of [`Lease`]: one test or more for each guarantee.
 
 use std::sync::Arc;
 use std::time::Duration;

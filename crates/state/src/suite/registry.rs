@@ -1,4 +1,4 @@
-//! The suite of [`Registry`](crate::Registry): one test or more for each guarantee.
+//! The suite of [`Registry`]: one test or more for each guarantee.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The suite of [`Relay`](crate::Relay): one test or more for each guarantee.
+//! The suite of [`Relay`]: one test or more for each guarantee.
 
 use std::sync::Arc;
 
