@@ -63,7 +63,9 @@ impl Upgrade {
 /// What HTTP read, and then what it had not yet read.
 fn joined(first: Bytes, second: Bytes) -> Bytes {
     match (first.is_empty(), second.is_empty()) {
-        (_, true) => first,
+        // Not the empty slice that was given: it would keep HTTP's read buffer alive as long as the connection lives.
+        (true, true) => Bytes::new(),
+        (false, true) => first,
         (true, false) => second,
         (false, false) => [first, second].concat().into(),
     }
