@@ -36,12 +36,13 @@ export class Chappe {
   #listen = { gateway: 'localhost:0', functions: 'localhost:0', realtime: 'localhost:0', documents: 'localhost:0' };
   #log = [];
 
-  /** Starts the binary with an app, or without functions where none is named. */
-  static async start({ app } = {}) {
+  /** Starts the binary with an app, or without functions where none is named; `settings` are further `--set` values. */
+  static async start({ app, settings = [] } = {}) {
     const chappe = new Chappe();
     chappe.dataDir = await mkdtemp(path.join(tmpdir(), 'chappe-compat-'));
     chappe.#arguments = ['start', app ?? chappe.dataDir, '--json', '--data-dir', path.join(chappe.dataDir, 'data')];
     if (!app) chappe.#arguments.push('--no-functions');
+    chappe.#arguments.push(...settings.flatMap((setting) => ['--set', setting]));
     await chappe.run();
     return chappe;
   }

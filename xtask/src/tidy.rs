@@ -2,6 +2,7 @@
 
 mod edges;
 mod sources;
+mod unused;
 
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use cargo_metadata::{Metadata, MetadataCommand};
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let metadata = metadata(root)?;
     let mut complaints = edges::check(&metadata);
+    unused::check(&metadata, &mut complaints)?;
     let scanned = sources::check(root, &mut complaints)?;
     if !complaints.is_empty() {
         bail!("{} complaint(s):\n{}", complaints.len(), complaints.join("\n"));

@@ -43,6 +43,7 @@ impl Ready {
             "ready": true,
             "urls": self.urls(),
             "pid": std::process::id(),
+            "command": command_line(),
             "version": env!("CARGO_PKG_VERSION"),
             "dataDir": data_dir,
             "certificateAuthority": authority,
@@ -69,6 +70,12 @@ impl Ready {
         }
         text
     }
+}
+
+/// The command that starts this process again.
+fn command_line() -> String {
+    let quoted = |word: String| if word.contains([' ', '\'', '"', '$']) { format!("{word:?}") } else { word };
+    std::env::args().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Prints and flushes: whoever waits for this line waits for it behind a pipe.

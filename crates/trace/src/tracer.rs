@@ -69,7 +69,8 @@ impl Tracer {
         Self { ring: Arc::new(Mutex::new(ring)) }
     }
 
-    /// Begins a span below `parent`, or a trace of its own.
+    /// Begins a span below `parent`, or a trace of its own. Below a parent that is not sampled nothing is recorded, as its
+    /// caller asked.
     pub fn start(&self, name: &'static str, parent: Option<TraceContext>) -> Span {
         let context = parent.map_or_else(TraceContext::root, TraceContext::child);
         let now = unix_ns(SystemTime::now());
@@ -164,7 +165,7 @@ impl Span {
 
 impl Drop for Span {
     fn drop(&mut self) {
-        if let Some(mut record) = self.record.take() {
+        if let Some(mut record) = self.record.take().filter(|record| record.context.sampled) {
             // The end is measured on the steady clock, so that a step of the wall clock cannot make a span negative.
             let elapsed = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
             record.end_unix_ns = record.end_unix_ns.saturating_add(elapsed);
@@ -212,6 +213,16 @@ mod tests {
         let names = |id| tracer.trace(id).iter().map(|span| span.name).collect::<Vec<_>>();
         assert_eq!(names(first.trace_id), ["documents.write", "send", "function"]);
         assert_eq!(names(second.trace_id), ["documents.write", "send", "function"]);
+    }
+
+    #[test]
+    fn what_the_caller_does_not_sample_is_not_recorded() {
+        let tracer = Tracer::new(4);
+        let parent = TraceContext { sampled: false, ..TraceContext::root() };
+        let span = tracer.start("documents.write", Some(parent));
+        assert!(!span.context().sampled);
+        span.finish();
+        assert_eq!(tracer.since(0, 10).spans.len(), 0);
     }
 
     #[test]

@@ -53,15 +53,28 @@ fn messages_have_the_bytes_of_the_public_definition() {
     let worker = |message| encode_worker(message, String::new());
     check(worker(WorkerMessage::Start { worker_id: "w".into() }), expect!["a20103120177"]);
     check(host(HostMessage::Status), expect!["0a01526200"]);
-    check(host(HostMessage::Terminate { grace: Duration::from_millis(5500) }), expect!["0a0152720a0a0808051080cab5ee01"]);
+    check(
+        host(HostMessage::Terminate { grace: Duration::from_millis(5500) }),
+        expect!["0a0152720a0a0808051080cab5ee01"],
+    );
     check(host(HostMessage::Cancel { invocation_id: "i".into() }), expect!["0a0152aa0103120169"]);
     check(host(request(TypedData::Int(-3))), expect!["0a015222110a01691201661a070a0172120230052a00"]);
-    check(host(request(http().into())), expect!["0a015222390a01691201661a2f0a0172122a2a280a034745541201751a060a016812013122031a016252060a01701201327a030a01718a01031a01622a00"]);
+    check(
+        host(request(http().into())),
+        expect![
+            "0a015222390a01691201661a2f0a0172122a2a280a034745541201751a060a016812013122031a016252060a01701201327a030a01718a01031a01622a00"
+        ],
+    );
     let nullable = [
         (Capabilities::USE_NULLABLE_VALUE_DICTIONARY_FOR_HTTP, "true"),
         (Capabilities::RPC_HTTP_BODY_ONLY, "1"),
     ];
-    check(encode_host(request(http().into()), &nullable.into_iter().collect(), String::new()), expect!["223e0a01691201661a340a0172122f2a2d0a0347455412017522031a0162a201080a016812030a0131aa01080a017012030a0132b201070a017112020a002a00"]);
+    check(
+        encode_host(request(http().into()), &nullable.into_iter().collect(), String::new()),
+        expect![
+            "223e0a01691201661a340a0172122f2a2d0a0347455412017522031a0162a201080a016812030a0131aa01080a017012030a0132b201070a017112020a002a00"
+        ],
+    );
     let record = RpcLog {
         level: LogLevel::Warning,
         message: "m".into(),
@@ -87,7 +100,12 @@ fn messages_have_the_bytes_of_the_public_definition() {
         }),
         ..FunctionMetadata::default()
     };
-    check(host(HostMessage::Load(LoadRequest { function_id: "f".into(), metadata })), expect!["0a0152426e0a0166126922016e320f0a0178120a1204626c6f621801200252407b224e616d65223a2278222c2274797065223a22626c6f62222c22444952454354494f4e223a224f5554222c226461746154797065223a2262696e617279227d7a1110ffffffffffffffffff011a0208023001"]);
+    check(
+        host(HostMessage::Load(LoadRequest { function_id: "f".into(), metadata })),
+        expect![
+            "0a0152426e0a0166126922016e320f0a0178120a1204626c6f621801200252407b224e616d65223a2278222c2274797065223a22626c6f62222c22444952454354494f4e223a224f5554222c226461746154797065223a2262696e617279227d7a1110ffffffffffffffffff011a0208023001"
+        ],
+    );
 }
 
 #[test]
