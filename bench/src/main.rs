@@ -1,1 +1,32 @@
-fn main() {}
+//! Benches: each measures the real thing beside a yardstick of the same run, and prints the ratio.
+//!
+//! Absolute numbers belong to one machine and one moment; ratios carry over. Each bench prints a table and, when asked, writes
+//! what it measured as JSON.
+
+mod fanout;
+mod journal;
+
+use clap::Parser;
+
+/// Measures Chappe against yardsticks of the same run
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+enum Command {
+    /// Server work for each message delivered to many clients, beside a bare send loop
+    Fanout(fanout::Args),
+    /// Durable appends, beside bare writes and flushes
+    Journal(journal::Args),
+    #[command(hide = true)]
+    FanoutServer(fanout::server::Args),
+    #[command(hide = true)]
+    FanoutGenerator(fanout::generator::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Command::parse() {
+        Command::Fanout(args) => fanout::run(&args),
+        Command::Journal(args) => journal::run(&args),
+        Command::FanoutServer(args) => fanout::server::run(&args),
+        Command::FanoutGenerator(args) => fanout::generator::run(&args),
+    }
+}

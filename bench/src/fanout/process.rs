@@ -1,0 +1,39 @@
+//! What the processes of the bench ask of the operating system.
+
+use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Keeps this process, and threads that it starts from now on, on one processor.
+pub(super) fn pin(core: usize) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).with_context(|| format!("stay on processor {core}"))
+}
+
+/// Allows as many open files as the system lets us, and says whether that is enough.
+pub(super) fn allow_files(needed: u64) -> anyhow::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let allowed = limit.maximum.unwrap_or(u64::MAX);
+    if allowed < needed {
+        anyhow::bail!("{needed} open files are needed, and this user may have {allowed}; raise `ulimit -Hn`");
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum: limit.maximum })
+        .context("raise the number of open files")
+}
+
+/// Processor time of this process so far, user and system, in nanoseconds.
+pub(super) fn cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// Anonymous memory of this process: what it allocated and touched.
+pub(super) fn anonymous_bytes() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").context("read our own memory map")?;
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("Anonymous:")).context("find anonymous memory")?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kilobytes * 1024)
+}
