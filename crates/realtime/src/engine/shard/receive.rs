@@ -266,7 +266,9 @@ impl Shard {
         error: Option<&str>,
         allow_reconnect: bool,
     ) {
-        let protocol = self.connections[slot as usize].protocol;
+        // What led here may have ended the connection already.
+        let Some(connection) = self.connections.get(slot as usize) else { return };
+        let protocol = connection.protocol;
         let message = super::encode::hub_frame(&close_message(error, allow_reconnect), protocol);
         self.say_goodbye(slot, reason, Some(message), CloseCode::NORMAL, "");
     }

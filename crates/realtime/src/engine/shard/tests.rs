@@ -269,6 +269,24 @@ fn a_slow_consumer_is_dropped_and_the_others_do_not_notice() {
 }
 
 #[test]
+fn a_client_that_floods_without_reading_ends_only_itself() {
+    let mut world = World::new(Options { pending_bytes_max: 100_000, ..Options::default() });
+    let (mut flooding, mut other) = (world.join_hub(), world.join_hub());
+    let arguments = format!("[\"{}\"]", "x".repeat(50_000));
+    while world.shard.pending_bytes == 0 {
+        world.publish(Target::Connection(flooding.id), &arguments);
+    }
+    // Each call is answered, until there is no room for answers; what follows cannot be read, but there is nobody left to
+    // tell.
+    let call = "{\"type\":1,\"target\":\"t\",\"arguments\":[],\"invocationId\":\"1\"}\u{1e}";
+    flooding.send(&format!("{}{{]\u{1e}", call.repeat(1000)));
+    world.turn_until(|shard| shard.index.count() == 1);
+    assert_eq!(world.ends(EndReason::SlowConsumer), 1);
+    world.publish(Target::All, "[1]");
+    assert!(other.receive().contains("[1]"));
+}
+
+#[test]
 fn what_a_socket_does_not_take_at_once_arrives_later_and_in_order() {
     let mut world = World::new(Options { pending_bytes_max: 64 << 20, ..Options::default() });
     let mut client = world.join_hub();
