@@ -271,15 +271,18 @@ fn a_slow_consumer_is_dropped_and_the_others_do_not_notice() {
 #[test]
 fn a_client_that_floods_without_reading_ends_only_itself() {
     let mut world = World::new(Options { pending_bytes_max: 100_000, ..Options::default() });
-    let (mut flooding, mut other) = (world.join_hub(), world.join_hub());
+    let (mut flooding, mut other) = (world.attach(None, None), world.join_hub());
+    flooding.send("{\"protocol\":\"messagepack\",\"version\":1}\u{1e}");
+    world.turn_until(|shard| shard.index.count() == 2);
     let arguments = format!("[\"{}\"]", "x".repeat(50_000));
     while world.shard.pending_bytes == 0 {
         world.publish(Target::Connection(flooding.id), &arguments);
     }
-    // Each call is answered, until there is no room for answers; what follows cannot be read, but there is nobody left to
-    // tell.
-    let call = "{\"type\":1,\"target\":\"t\",\"arguments\":[],\"invocationId\":\"1\"}\u{1e}";
-    flooding.send(&format!("{}{{]\u{1e}", call.repeat(1000)));
+    // Each call is answered, until there is no room for answers; what follows is no length of a message, but there is nobody
+    // left to tell.
+    let call = b"\x08\x95\x01\x80\xa11\xa1t\x90";
+    let flood = [&call.repeat(1000)[..], &[0xff; 5]].concat();
+    flooding.stream.write_all(&masked_frame(Opcode::Binary, &flood, [1, 2, 3, 4])).unwrap();
     world.turn_until(|shard| shard.index.count() == 1);
     assert_eq!(world.ends(EndReason::SlowConsumer), 1);
     world.publish(Target::All, "[1]");
