@@ -5,12 +5,15 @@ use std::net::{TcpListener, TcpStream};
 
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
-use websocket::{Decoded, Event, Opcode, masked_frame};
+use websocket::{Decoded, Decoder, Event, Opcode, Role, masked_frame};
 
 use super::*;
+use crate::engine::command::Subject;
 use crate::engine::handle::Alarm;
 use crate::engine::id::ShardId;
-use crate::engine::{ConnectionId, Hub, NoUpstream, NodeId, OutgoingMessage, UserId};
+use crate::engine::{
+    Admission, ConnectionId, Hub, Membership, NoUpstream, NodeId, OutgoingMessage, Target, UserId,
+};
 
 struct World {
     shard: Shard,
