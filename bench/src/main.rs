@@ -5,6 +5,7 @@
 
 mod fanout;
 mod journal;
+mod latency;
 
 use clap::Parser;
 
@@ -16,6 +17,8 @@ enum Command {
     Fanout(fanout::Args),
     /// Durable appends, beside bare writes and flushes
     Journal(journal::Args),
+    /// Time from an accepted write to the message in a client
+    Latency(latency::Args),
     #[command(hide = true)]
     FanoutServer(fanout::server::Args),
     #[command(hide = true)]
@@ -26,6 +29,7 @@ fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Fanout(args) => fanout::run(&args),
         Command::Journal(args) => journal::run(&args),
+        Command::Latency(args) => latency::run(&args),
         Command::FanoutServer(args) => fanout::server::run(&args),
         Command::FanoutGenerator(args) => fanout::generator::run(&args),
     }
