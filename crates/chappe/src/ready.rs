@@ -24,6 +24,12 @@ impl Ready {
         address.map(Addresses::url).unwrap_or_default()
     }
 
+    /// The address that people open.
+    pub(crate) fn gateway_url(&self) -> String {
+        let public = self.public_url.clone();
+        public.or_else(|| self.addresses.gateway.map(Addresses::url)).unwrap_or_else(|| self.functions_url())
+    }
+
     fn urls(&self) -> serde_json::Value {
         let url = |address: Option<std::net::SocketAddr>| address.map(Addresses::url);
         json!({

@@ -25,12 +25,15 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         if plan.demo {
             demo::install_packages(&plan.app).await?;
         }
         serve(plan).await
-    })
+    });
+    // Whoever asked twice does not want to wait for work that blocks.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(plan: Plan) -> anyhow::Result<()> {
@@ -83,6 +86,9 @@ fn announce(plan: &Plan, ready: &Ready) {
         ready::print(&ready.facts().to_string());
     } else {
         ready::print(&ready.text());
+    }
+    if plan.demo && !plan.json {
+        ready::print(&format!("  Open {}\n", ready.gateway_url()));
     }
 }
 
