@@ -122,14 +122,21 @@ test('a worker killed in the middle loses nothing', async () => {
   await connection.stop();
 });
 
+/** How often the process is killed: once in CI, more often in `cargo xtask soak`. */
+const kills = Number(process.env.CHAPPE_SOAK_KILLS ?? 1);
+
 test('after kill -9 during a stream of writes every accepted change is there and is told', async () => {
+  for (let round = 0; round < kills; round += 1) await killDuringWrites(round);
+});
+
+async function killDuringWrites(round) {
   const { connection, messages } = await browser();
   const back = happens(connection, 'onreconnected');
   const accepted = new Map();
   let writing = true;
   const writers = Array.from({ length: 4 }, async (_, writer) => {
     for (let number = 0; writing; number += 1) {
-      const id = `stream-${writer}-${number}`;
+      const id = `stream-${round}-${writer}-${number}`;
       try {
         accepted.set(id, await put(id, `edit ${number}`));
       } catch {
@@ -160,7 +167,7 @@ test('after kill -9 during a stream of writes every accepted change is there and
   const next = await putUntilAccepted('after the crash', 'still here');
   await messages.find(isAtLeast(next), 'a change after the crash');
   await connection.stop();
-});
+}
 
 test('the page and what it needs come from the gateway', async () => {
   const text = async (path) => {
