@@ -23,6 +23,10 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
     if let Some(complaint) = complaint {
         tracing::warn!("{complaint}");
     }
+    match edge::raise_open_files() {
+        Ok(files) => tracing::debug!(?files, "as many files as the process may open"),
+        Err(cause) => tracing::warn!(%cause, "the bound on open files stays where the shell put it"),
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let ended = runtime.block_on(async {

@@ -42,6 +42,16 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of every request and response that passes through.
 pub type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;
 
+/// Raises the process's bound on open files as far as the system lets it, because every connection takes one. Says what the
+/// bound is now; `None` where there is none. Call it once, at the start of the program.
+///
+/// # Errors
+///
+/// If the system refuses; the bound stays as it was.
+pub fn raise_open_files() -> std::io::Result<Option<u64>> {
+    platform::raise_open_files()
+}
+
 /// Who is at the other end of the connection; in the extensions of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {

@@ -22,6 +22,25 @@ pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     };
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
+
+/// Lets the process open as many files as it may ever have. A shell's habit is 1024, and every connection is one.
+#[cfg(unix)]
+pub(crate) fn raise_open_files() -> io::Result<Option<u64>> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return Ok(current);
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    Ok(maximum)
+}
+
+/// Other systems have no such bound.
+#[cfg(not(unix))]
+pub(crate) fn raise_open_files() -> io::Result<Option<u64>> {
+    Ok(None)
+}
+
 /// Creates a file that only its owner may read; an existing one is an error.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
