@@ -129,9 +129,9 @@ pub enum InvokeError {
         limit: Duration,
     },
     /// No worker became ready in time.
-    #[error("no worker is ready; the last one could not be started: {reason}")]
+    #[error("no worker is ready: {reason}")]
     NoWorker {
-        /// Why the last start failed, or that it is under way.
+        /// Why the last start failed, that it is under way, or that workers end before they take the invocation.
         reason: String,
     },
     /// The request is larger than what the road to the worker carries.

@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use tokio::process::Command;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 use worker_protocol::function_rpc::{self, MESSAGE_BYTES_MAX};
@@ -20,12 +20,21 @@ pub(super) const QUEUE_MESSAGES: usize = 64;
 /// A connection. Both directions end when the worker closes it or breaks the protocol.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// Encoded messages, each the pieces of one frame.
-    pub(super) outgoing: mpsc::Sender<Vec<Bytes>>,
+    /// What the host says.
+    pub(super) outgoing: mpsc::Sender<Outgoing>,
     /// What the worker says, without the first message.
     pub(super) incoming: mpsc::Receiver<WorkerMessage>,
     /// The tasks that read and write. Dropping them closes the connection.
     pub(super) tasks: JoinSet<()>,
+}
+
+/// An encoded message on its way to the worker.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// The pieces of one frame.
+    pub(super) pieces: Vec<Bytes>,
+    /// Told as soon as the worker may have the whole message. Dropped untold, the message certainly did not arrive.
+    pub(super) arrived: Option<oneshot::Sender<()>>,
 }
 
 /// A message is larger than the road carries.
@@ -40,6 +49,13 @@ pub(super) struct TooLarge {
 pub(super) enum Listener {
     Frames(link_frames::Listener),
     FunctionRpc(link_function_rpc::Listener),
+}
+
+impl Outgoing {
+    /// A message of which nobody asks whether it arrived.
+    pub(super) fn unasked(pieces: Vec<Bytes>) -> Self {
+        Self { pieces, arrived: None }
+    }
 }
 
 impl Listener {

@@ -1,20 +1,21 @@
 //! Our own road: a Unix socket in a private folder, or a loopback port where that is not possible.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::process::Command;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 use worker_protocol::WorkerMessage;
 use worker_protocol::frames::{DecodeError, Decoder, Hello, decode_worker};
 
-use super::link::{Link, QUEUE_MESSAGES};
+use super::link::{Link, Outgoing, QUEUE_MESSAGES};
 
 /// Where one worker connects.
 #[derive(Debug)]
@@ -166,38 +167,111 @@ async fn read(mut from: impl AsyncRead + Unpin, mut decoder: Decoder, to: mpsc::
     }
 }
 
-async fn write(mut to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Vec<Bytes>>) {
-    let mut batch = BytesMut::new();
+/// Writes frames, and knows which of them the system took as a whole.
+struct FrameWriter<W> {
+    to: W,
+    /// Small pieces that are to be written together.
+    batch: BytesMut,
+    /// Bytes of whole and begun frames, those in `batch` included.
+    bytes_taken: u64,
+    /// Where frames end, counted as `bytes_taken`, and who asks whether they arrived.
+    asked: VecDeque<(u64, oneshot::Sender<()>)>,
+}
+
+async fn write(to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Outgoing>) {
+    let mut writer = FrameWriter { to, batch: BytesMut::new(), bytes_taken: 0, asked: VecDeque::new() };
     while let Some(frame) = frames.recv().await {
         let mut next = Some(frame);
         while let Some(frame) = next {
-            if write_frame(&mut to, &mut batch, frame).await.is_err() {
+            if writer.take(frame).await.is_err() {
                 return;
             }
             next = frames.try_recv().ok();
         }
-        if to.write_all_buf(&mut batch).await.is_err() || to.flush().await.is_err() {
+        if writer.flush().await.is_err() {
             return;
         }
     }
-    let _ = to.shutdown().await;
+    let _ = writer.to.shutdown().await;
 }
 
-/// Small pieces are gathered, large ones written as they are.
-async fn write_frame(
-    to: &mut (impl AsyncWrite + Unpin),
-    batch: &mut BytesMut,
-    frame: Vec<Bytes>,
-) -> io::Result<()> {
-    for piece in frame {
-        if batch.len() + piece.len() > BATCH_BYTES {
-            to.write_all_buf(batch).await?;
+impl<W: AsyncWrite + Unpin> FrameWriter<W> {
+    /// Small pieces are gathered, large ones written as they are.
+    async fn take(&mut self, frame: Outgoing) -> io::Result<()> {
+        for piece in frame.pieces {
+            if self.batch.len() + piece.len() > BATCH_BYTES {
+                self.write_batch().await?;
+            }
+            if piece.len() > BATCH_BYTES {
+                self.to.write_all(&piece).await?;
+            } else {
+                self.batch.extend_from_slice(&piece);
+            }
+            self.bytes_taken += piece.len() as u64;
         }
-        if piece.len() > BATCH_BYTES {
-            to.write_all(&piece).await?;
-        } else {
-            batch.extend_from_slice(&piece);
-        }
+        self.asked.extend(frame.arrived.map(|arrived| (self.bytes_taken, arrived)));
+        Ok(())
     }
-    Ok(())
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.write_batch().await?;
+        self.to.flush().await
+    }
+
+    /// Writes what was gathered. A worker that dies half-way may have had the first frames of it, but never one whose end was
+    /// not written.
+    async fn write_batch(&mut self) -> io::Result<()> {
+        let written = self.to.write_all_buf(&mut self.batch).await;
+        let end = self.bytes_taken - self.batch.len() as u64;
+        while self.asked.front().is_some_and(|(frame_end, _)| *frame_end <= end) {
+            if let Some((_, arrived)) = self.asked.pop_front() {
+                let _ = arrived.send(());
+            }
+        }
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn frame(bytes: usize) -> (Outgoing, oneshot::Receiver<()>) {
+        let (arrived, told) = oneshot::channel();
+        let pieces = vec![Bytes::from(vec![1; 3]), Bytes::from(vec![2; bytes - 3])];
+        (Outgoing { pieces, arrived: Some(arrived) }, told)
+    }
+
+    /// Sends frames of these sizes to a peer that takes so many bytes and goes; tells which may have arrived.
+    async fn check(sizes: &[usize], bytes_read: usize, expected: &[bool]) {
+        let (ours, mut peer) = tokio::io::duplex(1);
+        let (sender, frames) = mpsc::channel(sizes.len());
+        let (all, told): (Vec<_>, Vec<_>) = sizes.iter().map(|bytes| frame(*bytes)).unzip();
+        for frame in all {
+            sender.try_send(frame).expect("there is room");
+        }
+        let writes = tokio::spawn(write(ours, frames));
+        peer.read_exact(&mut vec![0; bytes_read]).await.expect("that much is sent");
+        drop(peer);
+        writes.await.expect("no panic");
+        let mut arrived = Vec::new();
+        for told in told {
+            arrived.push(told.await.is_ok());
+        }
+        assert_eq!(arrived, expected, "{sizes:?}, {bytes_read} read");
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_was_not_written_to_its_end_did_not_arrive() {
+        // The pipe holds one byte beyond what was read.
+        check(&[10, 10, 10], 8, &[false, false, false]).await;
+        check(&[10, 10, 10], 10, &[true, false, false]).await;
+        check(&[10, 10, 10], 28, &[true, true, false]).await;
+        let large = 2 * BATCH_BYTES;
+        check(&[10, large, 10], 10, &[true, false, false]).await;
+        check(&[10, large, 10], 10 + large - 2, &[true, false, false]).await;
+        check(&[10, large, 10], 10 + large, &[true, true, false]).await;
+    }
 }

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use worker_protocol::WorkerMessage;
 use worker_protocol::function_rpc::{EVENT_STREAM_PATH, MESSAGE_BYTES_MAX, StreamingMessage, decode_worker};
 
-use super::link::{Link, QUEUE_MESSAGES};
+use super::link::{Link, Outgoing, QUEUE_MESSAGES};
 
 /// Where one worker connects.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The stream of the right worker, once it came.
 struct Arrived {
-    outgoing: mpsc::Sender<Vec<Bytes>>,
+    outgoing: mpsc::Sender<Outgoing>,
     incoming: mpsc::Receiver<WorkerMessage>,
 }
 
@@ -172,12 +172,16 @@ fn trailers(status: &'static str) -> Frame<Bytes> {
 }
 
 /// Everything that is to be written, and the trailers when nothing more will come.
-fn respond(to_write: mpsc::Receiver<Vec<Bytes>>) -> Body {
+fn respond(to_write: mpsc::Receiver<Outgoing>) -> Body {
     let frames = stream::unfold(Some((to_write, VecDeque::new())), async |state| {
         let (mut to_write, mut pieces) = state?;
         if pieces.is_empty() {
             match to_write.recv().await {
-                Some(next) => pieces = VecDeque::from(next),
+                Some(next) => {
+                    // From here on hyper has it and does not tell how far it came, so it may arrive.
+                    next.arrived.map(|arrived| arrived.send(()));
+                    pieces = VecDeque::from(next.pieces);
+                }
                 None => return Some((Ok(trailers("0")), None)),
             }
         }
@@ -188,7 +192,7 @@ fn respond(to_write: mpsc::Receiver<Vec<Bytes>>) -> Body {
 }
 
 /// Reads a worker's stream until it ends. Its first message tells whether it is the worker that we started.
-async fn read(mut body: Incoming, arrival: Arrival, worker_id: Arc<str>, outgoing: mpsc::Sender<Vec<Bytes>>) {
+async fn read(mut body: Incoming, arrival: Arrival, worker_id: Arc<str>, outgoing: mpsc::Sender<Outgoing>) {
     let mut outgoing = Some(outgoing);
     let mut handler = None;
     let mut buffer = BytesMut::new();

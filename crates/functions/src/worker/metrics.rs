@@ -17,6 +17,8 @@ pub(super) struct Metrics {
     pub(super) invocations: Gauge,
     /// Invocations that were lost because their worker ended.
     pub(super) invocations_lost: Counter,
+    /// Invocations that were given to another worker, because the first ended before it had them.
+    pub(super) invocations_resent: Counter,
     /// Invocations that did not end in time.
     pub(super) invocations_timed_out: Counter,
 }
@@ -44,6 +46,11 @@ impl Metrics {
             "functions_worker_invocations_lost",
             "Invocations lost because their worker ended",
             metrics.invocations_lost.clone(),
+        );
+        registry.register(
+            "functions_worker_invocations_resent",
+            "Invocations given to another worker because the first ended before it had them",
+            metrics.invocations_resent.clone(),
         );
         registry.register(
             "functions_worker_invocations_timed_out",

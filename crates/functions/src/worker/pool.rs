@@ -41,6 +41,9 @@ pub struct WorkerInfo {
     pub metadata: WorkerMetadata,
 }
 
+/// How many workers one invocation is given to before it fails, if all of them end before they have it.
+const SENDS_MAX: u32 = 5;
+
 type Answer<T> = watch::Sender<Option<Result<T, Arc<StartError>>>>;
 
 struct Shared {
@@ -82,7 +85,7 @@ impl Pool {
             functions: watch::Sender::new(None),
             loaded: watch::Sender::new(None),
             ready: watch::Sender::new(Vec::new()),
-            reason: Mutex::new("it is being started".to_owned()),
+            reason: Mutex::new("the first one is being started".to_owned()),
             next: AtomicUsize::new(0),
             turns: Semaphore::new(options.invocations_max.clamp(1, Semaphore::MAX_PERMITS)),
             is_draining: watch::Sender::new(None),
@@ -128,6 +131,9 @@ impl Pool {
     }
 
     /// Calls a function on the next worker. Without a limit, it may take for ever. Dropping the future cancels the call.
+    ///
+    /// A request that its worker certainly never had as a whole goes to the next one, a few times; one that a worker may
+    /// have had does not, as the function may have run.
     pub async fn invoke(
         &self,
         request: InvocationRequest,
@@ -137,7 +143,7 @@ impl Pool {
         let _counted = Counted::new(shared);
         let _turn = shared.turns.acquire().await.map_err(|_| InvokeError::Draining)?;
         let mut request = request;
-        loop {
+        for _ in 0..SENDS_MAX {
             let worker = shared.next_worker().await?;
             let call = worker.invoke(request);
             let answer = match limit {
@@ -157,6 +163,7 @@ impl Pool {
                 Ok(response) => return Ok(response),
                 Err(WorkerInvokeError::NotSent(again)) => {
                     shared.forget(&worker);
+                    shared.metrics.invocations_resent.inc();
                     request = *again;
                 }
                 Err(WorkerInvokeError::Failed(error)) => {
@@ -167,6 +174,8 @@ impl Pool {
                 }
             }
         }
+        let reason = format!("{SENDS_MAX} in a row ended before they took the invocation");
+        Err(InvokeError::NoWorker { reason })
     }
 
     /// The workers that are ready.
@@ -185,7 +194,13 @@ impl Pool {
     /// this process id.
     pub fn kill(&self, pid: u32) -> bool {
         let found = self.shared.ready.borrow().iter().find(|worker| worker.pid() == pid).cloned();
-        found.as_ref().inspect(|worker| worker.kill()).is_some()
+        // Not only once its end is noticed: an invocation that begins now would be lost.
+        found
+            .inspect(|worker| {
+                self.shared.forget(worker);
+                worker.kill();
+            })
+            .is_some()
     }
 
     /// Ends all workers and returns when all are gone. New invocations fail; those under way go on as long as their
@@ -234,6 +249,10 @@ impl Shared {
 
     fn no_worker(&self) -> InvokeError {
         InvokeError::NoWorker { reason: self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone() }
+    }
+
+    fn set_reason(&self, reason: &str) {
+        reason.clone_into(&mut self.reason.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn take_turn(&self) -> Option<Arc<Worker>> {
@@ -319,7 +338,10 @@ impl Slot {
                     let lived_from = Instant::now();
                     tokio::select! {
                         () = &mut ends => return self.end(&worker).await,
-                        () = worker.ended() => self.shared.forget(&worker),
+                        () = worker.ended() => {
+                            self.shared.forget(&worker);
+                            self.shared.set_reason("the last one ended, and another one is being started");
+                        }
                     }
                     // The first restart comes at once, but one that dies again and again must not be restarted as fast as
                     // processes can be made.
@@ -383,7 +405,7 @@ impl Slot {
     /// Records a failed start. Gives whether the pool ends with it, because nothing was ever ready.
     fn fail(&self, error: &Arc<StartError>) -> bool {
         let text = chain(&**error);
-        self.shared.reason.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&text);
+        self.shared.set_reason(&text);
         if !self.is_first {
             return false;
         }

@@ -5,7 +5,6 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -17,7 +16,7 @@ use worker_protocol::{
 };
 
 use super::error::{InvokeError, StartError};
-use super::link::{Link, Listener, encode};
+use super::link::{Link, Listener, Outgoing, encode};
 use super::observe::Observer;
 use super::process::Process;
 use super::spec::WorkerSpec;
@@ -28,7 +27,7 @@ pub struct Worker {
     process: Process,
     spec: Arc<WorkerSpec>,
     frame_bytes_max: usize,
-    outgoing: mpsc::Sender<Vec<Bytes>>,
+    outgoing: mpsc::Sender<Outgoing>,
     waiting: Arc<Mutex<Waiting>>,
     capabilities: Capabilities,
     metadata: WorkerMetadata,
@@ -42,6 +41,7 @@ pub struct Worker {
 /// id of its own first message.
 #[derive(Debug, Default)]
 struct Waiting {
+    /// No further invocations are taken: the connection is closed, or the process was killed.
     is_closed: bool,
     init: Option<oneshot::Sender<InitResponse>>,
     metadata: Option<oneshot::Sender<MetadataResponse>>,
@@ -61,7 +61,7 @@ pub enum Indexing {
 /// Why one worker did not take an invocation.
 #[derive(Debug)]
 pub(super) enum WorkerInvokeError {
-    /// It was gone before; the invocation was certainly not started.
+    /// It was gone before it had the request as a whole; the invocation was certainly not started.
     NotSent(Box<InvocationRequest>),
     /// See there.
     Failed(InvokeError),
@@ -170,7 +170,7 @@ impl Worker {
         request: InvocationRequest,
     ) -> Result<InvocationResponse, WorkerInvokeError> {
         let id = request.invocation_id.clone();
-        let frame = encode(
+        let pieces = encode(
             self.spec.road,
             HostMessage::Invoke(request.clone()),
             &self.capabilities,
@@ -189,15 +189,22 @@ impl Worker {
             waiting.invocations.insert(id.clone(), sender);
         }
         let mut call = Call { worker: self, id, is_open: true };
-        if self.outgoing.send(frame).await.is_err() {
+        let (arrived, told) = oneshot::channel();
+        if self.outgoing.send(Outgoing { pieces, arrived: Some(arrived) }).await.is_err() {
             call.is_open = false;
             self.lock().invocations.remove(&call.id);
             return Err(WorkerInvokeError::NotSent(Box::new(request)));
         }
         let response = answer.await;
         call.is_open = false;
-        let gone = InvokeError::WorkerGone { pid: self.pid() };
-        response.map_err(|_| WorkerInvokeError::Failed(gone))
+        if let Ok(response) = response {
+            return Ok(response);
+        }
+        // The connection ended. The writer may still be at this request; it learns of the end too.
+        match told.await {
+            Ok(()) => Err(WorkerInvokeError::Failed(InvokeError::WorkerGone { pid: self.pid() })),
+            Err(_) => Err(WorkerInvokeError::NotSent(Box::new(request))),
+        }
     }
 
     /// Waits until it is gone.
@@ -237,8 +244,9 @@ impl Worker {
         }
     }
 
-    /// Kills it and all that it started, at once.
+    /// Kills it and all that it started, at once. It takes no more invocations.
     pub fn kill(&self) {
+        self.lock().is_closed = true;
         self.process.kill();
     }
 
@@ -282,12 +290,12 @@ impl Worker {
 
     async fn tell(&self, message: HostMessage) -> Result<(), StartError> {
         let frame = encode(self.spec.road, message, &self.capabilities, self.frame_bytes_max);
-        let frame = frame.map_err(|too_large| StartError::Protocol {
+        let pieces = frame.map_err(|too_large| StartError::Protocol {
             language: self.spec.language.clone(),
             problem: format!("a message of {} bytes; at most {} fit", too_large.bytes, too_large.bytes_max),
         })?;
         // A closed connection shows when the answer is awaited, with a better reason.
-        let _ = self.outgoing.send(frame).await;
+        let _ = self.outgoing.send(Outgoing::unasked(pieces)).await;
         Ok(())
     }
 
@@ -335,9 +343,9 @@ impl Drop for Call<'_> {
             return;
         }
         let message = HostMessage::Cancel { invocation_id: self.id.clone() };
-        if let Ok(frame) = encode(worker.spec.road, message, &worker.capabilities, worker.frame_bytes_max) {
+        if let Ok(pieces) = encode(worker.spec.road, message, &worker.capabilities, worker.frame_bytes_max) {
             // A hint: where the queue is full, the function simply runs to its end.
-            let _ = worker.outgoing.try_send(frame);
+            let _ = worker.outgoing.try_send(Outgoing::unasked(pieces));
         }
     }
 }

@@ -271,6 +271,72 @@ async fn a_kill_ends_the_worker_and_all_that_it_started() {
 }
 
 #[tokio::test]
+async fn a_killed_worker_is_given_no_more_invocations() {
+    let options = PoolOptions { processes: 2, ..PoolOptions::default() };
+    let running = start_loaded(&[], options).await;
+    for _ in 0..5 {
+        let pid = running.pool.workers()[0].pid;
+        assert!(running.pool.kill(pid));
+        assert!(!running.pool.kill(pid), "it is not there any more");
+        for _ in 0..4 {
+            assert_ne!(whole(running.call("pid").await.expect("answered")), i64::from(pid));
+        }
+    }
+    assert!(running.metric("functions_worker_invocations_lost_total 0"));
+    running.drain().await;
+}
+
+/// Stops a process without ending it, and waits until it stands still.
+#[cfg(target_os = "linux")]
+async fn freeze(pid: u32) {
+    let sent = std::process::Command::new("kill").args(["-STOP", &pid.to_string()]).status();
+    assert!(sent.expect("kill is there").success());
+    let frozen = async {
+        while !std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives").contains("State:\tT")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), frozen).await.expect("it stands still");
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn only_what_a_dead_worker_cannot_have_run_goes_to_the_next() {
+    let running = start_loaded(&[], PoolOptions::default()).await;
+    let pid = running.pool.workers()[0].pid;
+    freeze(pid).await;
+    let call = |value: TypedData| {
+        let pool = running.pool.clone();
+        tokio::spawn(async move { pool.invoke(request("echo", value), None).await })
+    };
+    let in_flight = async |count: usize| {
+        while running.pool.workers()[0].in_flight < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    // The system takes the first as a whole, and of the second only what its buffer holds: nobody reads.
+    let small = call(TypedData::Int(1));
+    in_flight(1).await;
+    let large = TypedData::Bytes(Bytes::from(vec![7; 8 << 20]));
+    let whole_large = call(large.clone());
+    in_flight(2).await;
+    let behind = call(TypedData::Int(3));
+    in_flight(3).await;
+    // Not by way of the pool, which thus learns of it by the connection's end only.
+    let killed = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+    assert!(killed.expect("kill is there").success());
+    let lost = small.await.expect("no panic").expect_err("the dead worker may have run it");
+    assert!(matches!(lost, InvokeError::WorkerGone { pid: gone } if gone == pid), "{lost}");
+    assert_eq!(returned(whole_large.await.expect("no panic").expect("answered by the next")), large);
+    let behind = behind.await.expect("no panic").expect("answered by the next");
+    assert_eq!(returned(behind), TypedData::Int(3));
+    assert!(running.metric("functions_worker_invocations_resent_total 2"));
+    assert!(running.metric("functions_worker_invocations_lost_total 1"));
+    running.drain().await;
+}
+
+#[tokio::test]
 async fn a_function_that_takes_too_long_costs_its_worker() {
     let running = start_loaded(&[], PoolOptions::default()).await;
     let pid = running.pool.workers()[0].pid;
