@@ -4,6 +4,7 @@
 //! while a head that trickles in is an attack. So we note the phase ourselves: the transport says when bytes arrive, the front
 //! when a request begins and ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ pub(crate) struct Activity {
     phase: Mutex<Phase>,
     /// On HTTP/2 arriving bytes may be a ping, and say nothing about a head.
     multiplexed: bool,
+    /// Whether the newest request was answered before its body was read to its end.
+    unread: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,12 +46,12 @@ pub(crate) struct Running(Arc<Activity>);
 impl Activity {
     /// An HTTP/1 connection, just accepted: its first head is expected.
     pub(crate) fn one_by_one(accepted: Instant) -> Self {
-        Self { phase: Mutex::new(Phase::Head(accepted)), multiplexed: false }
+        Self { phase: Mutex::new(Phase::Head(accepted)), multiplexed: false, unread: AtomicBool::new(false) }
     }
 
     /// An HTTP/2 connection.
     pub(crate) fn multiplexed(accepted: Instant) -> Self {
-        Self { phase: Mutex::new(Phase::Idle(accepted)), multiplexed: true }
+        Self { phase: Mutex::new(Phase::Idle(accepted)), multiplexed: true, unread: AtomicBool::new(false) }
     }
 
     /// Bytes arrived from the peer.
@@ -64,12 +67,26 @@ impl Activity {
 
     /// A head is complete.
     pub(crate) fn request_began(self: &Arc<Self>) -> Running {
+        self.unread.store(false, Ordering::Release);
         let mut phase = self.phase();
         *phase = match *phase {
             Phase::Running(count) => Phase::Running(count + 1),
             Phase::Head(_) | Phase::Idle(_) => Phase::Running(1),
         };
         Running(Arc::clone(self))
+    }
+
+    /// Nobody reads the rest of the running request's body.
+    pub(crate) fn body_left_unread(&self) {
+        // An HTTP/2 stream is ended by itself, and its connection goes on.
+        if !self.multiplexed {
+            self.unread.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether the peer may still be sending a body that nobody reads.
+    pub(crate) fn has_unread_body(&self) -> bool {
+        self.unread.load(Ordering::Acquire)
     }
 
     pub(crate) fn deadline(&self, head_timeout: Duration, idle_timeout: Duration) -> Deadline {

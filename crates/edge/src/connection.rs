@@ -190,8 +190,9 @@ where
     S: Serve,
 {
     let activity = Arc::new(Activity::one_by_one(accepted));
-    let transport = TokioIo::new(Transport::new(stream, ahead, Arc::clone(&activity)));
     let options = Arc::clone(&shared.options);
+    let unread_timeout = milliseconds(options.unread_timeout_ms);
+    let transport = TokioIo::new(Transport::new(stream, ahead, Arc::clone(&activity), unread_timeout));
     let draining = shared.draining.clone();
     let front = front(shared, peer, &activity, true);
     let mut builder = http1::Builder::new();
@@ -216,8 +217,9 @@ where
     S: Serve,
 {
     let activity = Arc::new(Activity::multiplexed(accepted));
-    let transport = TokioIo::new(Transport::new(stream, ahead, Arc::clone(&activity)));
     let options = Arc::clone(&shared.options);
+    let unread_timeout = milliseconds(options.unread_timeout_ms);
+    let transport = TokioIo::new(Transport::new(stream, ahead, Arc::clone(&activity), unread_timeout));
     let draining = shared.draining.clone();
     let front = front(shared, peer, &activity, false);
     let ping_interval = milliseconds(options.http2_ping_interval_ms);

@@ -53,6 +53,12 @@ pub(crate) struct RunningBody {
     _running: Running,
 }
 
+/// A request body that notes when it was given up before its end.
+struct RequestBody {
+    body: Incoming,
+    activity: Arc<Activity>,
+}
+
 impl<S> hyper::service::Service<Request<Incoming>> for Front<S>
 where
     S: Serve,
@@ -94,7 +100,8 @@ where
             request.extensions_mut().insert(Upgrade::new(upgraded, self.upgraded_tls_bytes_max));
         }
         request.extensions_mut().insert(self.peer);
-        let request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
+        let request =
+            request.map(|body| RequestBody { body, activity: Arc::clone(&self.activity) }.boxed_unsync());
         let answer = self.service.clone().oneshot(request);
         Box::pin(
             answer.map(|answer| {
@@ -129,6 +136,36 @@ fn plain(status: StatusCode, text: String) -> Response<Body> {
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.get_mut().body)
+            .poll_frame(context)
+            .map(|frame| frame.map(|frame| frame.map_err(BoxError::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !http_body::Body::is_end_stream(&self.body) {
+            self.activity.body_left_unread();
+        }
+    }
 }
 
 impl http_body::Body for RunningBody {

@@ -23,6 +23,9 @@ pub struct Options {
     pub head_timeout_ms: NonZeroU64,
     /// Longest time that a connection may stay open without a request, in milliseconds. Default 120000.
     pub idle_timeout_ms: NonZeroU64,
+    /// Longest time that the rest of a request body is thrown away once the request was answered without it, in milliseconds.
+    /// Until then the connection is not closed, so that a client that is still sending can read the answer. Default 5000.
+    pub unread_timeout_ms: NonZeroU64,
     /// Longest time for a TLS handshake, in milliseconds. Default 10000.
     pub tls_handshake_timeout_ms: NonZeroU64,
     /// Longest time that running requests may take to finish once shutdown was asked for, in milliseconds.
@@ -45,6 +48,7 @@ impl Default for Options {
             head_fields_max: NonZeroUsize::new(100).expect("not zero"),
             head_timeout_ms: NonZeroU64::new(15_000).expect("not zero"),
             idle_timeout_ms: NonZeroU64::new(120_000).expect("not zero"),
+            unread_timeout_ms: NonZeroU64::new(5_000).expect("not zero"),
             tls_handshake_timeout_ms: NonZeroU64::new(10_000).expect("not zero"),
             drain_timeout_ms: NonZeroU64::new(10_000).expect("not zero"),
             http2_streams_max: NonZeroU32::new(200).expect("not zero"),

@@ -3,11 +3,13 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 use crate::activity::Activity;
@@ -25,11 +27,49 @@ pub(crate) struct Transport {
     /// Read while the protocol was being recognised; served first.
     ahead: Bytes,
     activity: Arc<Activity>,
+    unread_timeout: Duration,
+    /// Rings when the rest of an unread body was awaited for long enough; set once our half is shut.
+    unread_end: Option<Pin<Box<Sleep>>>,
 }
 
 impl Transport {
-    pub(crate) fn new(stream: Stream, ahead: Bytes, activity: Arc<Activity>) -> Self {
-        Self { stream, ahead, activity }
+    /// `unread_timeout` bounds how long the rest of an unread body is thrown away before the connection is closed.
+    pub(crate) fn new(
+        stream: Stream,
+        ahead: Bytes,
+        activity: Arc<Activity>,
+        unread_timeout: Duration,
+    ) -> Self {
+        Self { stream, ahead, activity, unread_timeout, unread_end: None }
+    }
+
+    fn shut_writing(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+
+    /// Throws away what the peer still sends, until it closes or the time is over.
+    ///
+    /// A socket that is closed while bytes wait in it resets the connection, and a reset takes the answer from a peer that
+    /// was still sending (RFC 9112 section 9.6).
+    fn discard(&mut self, end: &mut Pin<Box<Sleep>>, context: &mut Context<'_>) -> Poll<()> {
+        let stream = match &mut self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_mut().0,
+        };
+        let mut scratch = [0; 16 * 1024];
+        loop {
+            if end.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
     }
 
     /// The stream, and what was read ahead of it and not yet given away.
@@ -97,9 +137,19 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+        let this = self.get_mut();
+        let mut end = match this.unread_end.take() {
+            Some(end) => end,
+            None => {
+                ready!(this.shut_writing(context))?;
+                if !this.activity.has_unread_body() {
+                    return Poll::Ready(Ok(()));
+                }
+                Box::pin(tokio::time::sleep(this.unread_timeout))
+            }
+        };
+        let discarded = this.discard(&mut end, context);
+        this.unread_end = Some(end);
+        discarded.map(Ok)
     }
 }

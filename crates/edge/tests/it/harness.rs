@@ -72,7 +72,7 @@ impl Server {
     }
 }
 
-/// `/echo` answers the body, `/upgrade` hands the connection over, `/wait` waits, `/panic` panics, all else answers what it sees.
+/// `/echo` answers the body, `/upgrade` hands the connection over, `/wait` waits, `/panic` panics, `/refuse` reads no body, all else answers what it sees.
 async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
     match request.uri().path() {
         "/upgrade" => {
@@ -103,6 +103,7 @@ async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<B
             tokio::task::yield_now().await;
             Ok(text(StatusCode::OK, "waited"))
         }
+        "/refuse" => Ok(text(StatusCode::PAYLOAD_TOO_LARGE, "too large")),
         "/panic" => panic!("as the test asked"),
         _ => {
             let peer = request.extensions().get::<Peer>().expect("every request carries its peer");

@@ -164,3 +164,36 @@ fn options_are_checked() {
         assert!(error.contains(why), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_can_read_its_refusal() {
+    let server = Server::start();
+    let heads = ["Content-Length: 33554432", "Transfer-Encoding: chunked"];
+    for head in heads {
+        let mut stream = TcpStream::connect(server.address).await.expect("connected");
+        let head = format!("POST /refuse HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n2000000\r\n");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        // Far more than all buffers hold: this ends only if the server reads on, and fails if it resets the connection.
+        let piece = vec![b'a'; 64 * 1024];
+        for _ in 0..500 {
+            timeout(PATIENCE, stream.write_all(&piece)).await.expect("in time").expect("no reset");
+        }
+        let answer = ended(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_its_refused_body_is_cut_off() {
+    let options = Options { unread_timeout_ms: milliseconds(100), ..Options::default() };
+    let server = Server::start_with(options, |listener| listener);
+    let mut stream = TcpStream::connect(server.address).await.expect("connected");
+    stream.write_all(b"POST /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n").await.expect("sent");
+    assert!(ended(&mut stream).await.starts_with("HTTP/1.1 413"));
+    let began = Instant::now();
+    // Our half is shut; the other one is not awaited for ever.
+    while stream.write_all(b"x").await.is_ok() {
+        assert!(began.elapsed() < PATIENCE, "the connection is still open");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
