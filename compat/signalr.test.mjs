@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { HttpTransportType } from '@microsoft/signalr';
+import { HttpTransportType, HubConnectionBuilder, LogLevel } from '@microsoft/signalr';
 
-import { Chappe, Messages, client, happens, token } from './harness.mjs';
+import { Chappe, Messages, client, eventually, happens, token } from './harness.mjs';
 
 const HUB = 'chat';
 let chappe;
@@ -146,6 +146,101 @@ test('an invocation that nobody handles is answered with an error', async () => 
   const { connection } = await join();
   await assert.rejects(connection.invoke('anything', 1), /upstream/i);
   await connection.stop();
+});
+
+test('a stream that nobody handles is ended with an error', async () => {
+  const { connection } = await join({ protocol: 'messagepack' });
+  const failure = new Promise((resolve, reject) => {
+    connection.stream('anything', 1).subscribe({ next: reject, complete: reject, error: resolve });
+  });
+  assert.match(String(await failure), /upstream/i);
+  await connection.stop();
+});
+
+test('groups and users are known while somebody is there', async () => {
+  const { connection } = await join({ user: 'known' });
+  const user = `/hubs/${HUB}/users/known`;
+  const group = `/hubs/${HUB}/groups/known`;
+  await accepted('PUT', `/api/v1${group}/connections/${connection.connectionId}`, undefined, 200);
+  for (const thing of [user, group]) {
+    await accepted('GET', `/api/v1${thing}`, undefined, 200);
+    await accepted('HEAD', `/api${thing}?api-version=2022-06-01`, undefined, 200);
+  }
+  await connection.stop();
+  const gone = async (path) => (await rest('HEAD', path)).status === 404 || undefined;
+  for (const thing of [user, group]) await eventually(() => gone(`/api/v1${thing}`), `the end of ${thing}`);
+});
+
+test('a connection leaves all its groups at once', async () => {
+  const { connection, messages } = await join({ user: 'leaver' });
+  const of = `/api/hubs/${HUB}/connections/${connection.connectionId}/groups`;
+  const version = '?api-version=2024-12-01';
+  for (const group of ['one', 'two', 'three']) await accepted('PUT', `${of}/${group}${version}`, undefined, 200);
+  await accepted('DELETE', `/api/hubs/${HUB}/groups/one/connections/${connection.connectionId}${version}`, undefined, 200);
+  await accepted('POST', `/api/v1/hubs/${HUB}/groups/one`, news('in one'));
+  await accepted('POST', `/api/v1/hubs/${HUB}/groups/two`, news('in two'));
+  await messages.find((text) => text === 'in two');
+  await accepted('DELETE', `${of}${version}`, undefined, 200);
+  for (const group of ['one', 'two', 'three']) await accepted('POST', `/api/v1/hubs/${HUB}/groups/${group}`, news('in none'));
+  await accepted('POST', `/api/v1/hubs/${HUB}/users/leaver`, news('last'));
+  await messages.find((text) => text === 'last');
+  assert.deepEqual(messages.all.map(([text]) => text), ['in two', 'last']);
+  await connection.stop();
+});
+
+test('connections of a hub, a user and a group are closed together', async () => {
+  const close = (to, query = '') => accepted('POST', `/api/hubs/${HUB}${to}/:closeConnections?api-version=2022-06-01${query}`, undefined, 204);
+  const ada = await join({ user: 'ada', retry: false });
+  const ben = await join({ user: 'ben', retry: false });
+  const eve = await join({ user: 'eve', retry: false, protocol: 'messagepack' });
+  const closed = [ada, ben, eve].map(({ connection }) => happens(connection, 'onclose'));
+  await close('/users/ada', '&reason=enough');
+  assert.match(String(await closed[0]), /enough/);
+  await accepted('PUT', `/api/v1/hubs/${HUB}/groups/closing/connections/${eve.connection.connectionId}`, undefined, 200);
+  await close('/groups/closing');
+  await closed[2];
+  await accepted('POST', `/api/v1/hubs/${HUB}/users/ben`, news('still here'));
+  await ben.messages.find((text) => text === 'still here');
+  const other = await join({ user: 'other', retry: false });
+  await close('', `&excluded=${encodeURIComponent(other.connection.connectionId)}`);
+  await closed[1];
+  await accepted('POST', `/api/v1/hubs/${HUB}/users/other`, news('left out'));
+  await other.messages.find((text) => text === 'left out');
+  await other.connection.stop();
+});
+
+test('the application of a request goes in front of its hub', async () => {
+  const hub = `app_${HUB}`;
+  const connection = client(clientUrl(undefined, hub), { accessToken: access({ hub }) });
+  const messages = new Messages(connection, 'news');
+  await connection.start();
+  await accepted('POST', `/api/hubs/${HUB}/:send?api-version=2022-06-01`, news('for the hub without'));
+  await accepted('POST', `/api/hubs/${HUB}/:send?api-version=2022-06-01&application=App`, news('for the application'));
+  await messages.find((text) => text === 'for the application');
+  assert.equal(messages.all.length, 1);
+  await connection.stop();
+});
+
+test('a login that ends closes the connection with leave to come back', async () => {
+  const soon = Math.floor(Date.now() / 1000) + 2;
+  const claims = { nameid: 'guest', 'asrs.s.coae': 'True', 'asrs.s.aeo': String(soon) };
+  const accessToken = token({ audience: clientUrl(), claims });
+  const connection = client(clientUrl(), { accessToken });
+  await connection.start();
+  const reconnecting = happens(connection, 'onreconnecting');
+  await reconnecting;
+  assert.ok(Date.now() / 1000 >= soon - 1, 'not before the login ends');
+  await connection.stop();
+});
+
+test('a client that asks for a transport that is not there is told which is', async () => {
+  for (const transport of [HttpTransportType.ServerSentEvents, HttpTransportType.LongPolling]) {
+    const connection = new HubConnectionBuilder()
+      .withUrl(clientUrl(), { transport, accessTokenFactory: () => access() })
+      .configureLogging(LogLevel.None)
+      .build();
+    await assert.rejects(connection.start(), /disabled by the client|not supported by the server/i);
+  }
 });
 
 test('refused: a wrong key, an expired token, another hub, no token', async () => {
