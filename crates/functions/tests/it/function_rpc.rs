@@ -10,11 +10,17 @@ use worker_protocol::{RpcHttp, Status, TypedData};
 use super::worker::{Running, request, start_spec};
 
 async fn start() -> Running {
+    start_with("RawHttpBodyBytes TypedDataCollection").await
+}
+
+/// A worker that announces these capabilities, separated by blanks.
+async fn start_with(capabilities: &str) -> Running {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workers/scripted");
     let folder = folder.to_str().expect("a plain path").to_owned();
     let env = BTreeMap::from([
         ("PATH".to_owned(), std::env::var("PATH").expect("a PATH")),
         ("languageWorkers__scripted__workerDirectory".to_owned(), folder),
+        ("SCRIPTED_CAPABILITIES".to_owned(), capabilities.to_owned()),
     ]);
     let cache = tempfile::tempdir().expect("a temporary folder");
     let spec = WorkerSpec::resolve("scripted", cache.path(), env, cache.path(), "4.1").expect("configured");
@@ -79,6 +85,63 @@ async fn an_http_request_has_the_fields_that_the_worker_understands() {
     assert_eq!(answer.headers["x-fields"], "1,2,3,4,15,17");
     assert_eq!(answer.body, TypedData::Bytes(Bytes::from_static(b"\xff\0")));
     running.pool.drain(std::time::Duration::from_secs(2)).await;
+}
+
+/// Sends an HTTP request to a worker with these capabilities; gives the fields that it saw and the kind of the body.
+async fn check_http(capabilities: &str, content_type: &str, body: &'static [u8], expected: (&str, &str)) {
+    let running = start_with(capabilities).await;
+    let http = RpcHttp {
+        method: "POST".into(),
+        url: "http://localhost/api/http".into(),
+        headers: BTreeMap::from([
+            ("content-type".into(), content_type.into()),
+            ("x-empty".into(), "".into()),
+        ]),
+        body: TypedData::Bytes(Bytes::from_static(body)),
+        ..RpcHttp::default()
+    };
+    let answer = running.pool.invoke(request("http", http.into()), None).await.expect("answered");
+    let Some(TypedData::Http(answer)) = answer.return_value else { panic!("HTTP") };
+    let seen = (answer.headers["x-fields"].as_str(), answer.headers["x-body-kind"].as_str());
+    assert_eq!(seen, expected, "{capabilities}, {content_type}");
+    assert_eq!(answer.body, TypedData::Bytes(Bytes::from_static(body)));
+    running.pool.drain(std::time::Duration::from_secs(2)).await;
+}
+
+#[tokio::test]
+async fn a_body_has_the_form_that_the_worker_announces() {
+    let (text, bytes) = ("1", "3");
+    check_http("RawHttpBodyBytes RpcHttpBodyOnly", "text/plain", b"hi", ("1,2,3,4", bytes)).await;
+    // As java's worker wants it.
+    check_http("RpcHttpBodyOnly", "application/json", b"{}", ("1,2,3,4", text)).await;
+    check_http("RpcHttpBodyOnly", "application/octet-stream", b"hi", ("1,2,3,4", bytes)).await;
+    check_http("RpcHttpBodyOnly", "Multipart/form-data; boundary=x", b"hi", ("1,2,3,4", bytes)).await;
+    check_http("RpcHttpBodyOnly", "text/plain; charset=latin1", b"\xfc", ("1,2,3,4", bytes)).await;
+    // With rawBody beside it where the worker may look for it, and headers in the nullable map.
+    check_http("", "text/plain", b"hi", ("1,2,3,4,17", text)).await;
+    let nullable = "UseNullableValueDictionaryForHttp RpcHttpBodyOnly RawHttpBodyBytes";
+    check_http(nullable, "text/plain", b"hi", ("1,2,4,20", bytes)).await;
+}
+
+#[tokio::test]
+async fn collections_are_json_for_workers_that_do_not_know_them() {
+    let values = [
+        (TypedData::CollectionString(vec!["a".into(), "{\"b\":1}".into()]), r#"["a","{\"b\":1}"]"#),
+        (TypedData::CollectionBytes(vec![Bytes::from_static(b"\xff\0"), Bytes::new()]), r#"["/wA=",""]"#),
+        (TypedData::CollectionSint64(vec![i64::MAX, -1]), "[9223372036854775807,-1]"),
+        (TypedData::CollectionDouble(vec![0.5, f64::NEG_INFINITY]), r#"[0.5,"-Infinity"]"#),
+    ];
+    let (able, unable) = (start().await, start_with("RawHttpBodyBytes").await);
+    for (value, json) in values {
+        let echo = async |running: &Running| {
+            let answer = running.pool.invoke(request("echo", value.clone()), None).await.expect("answered");
+            answer.return_value.expect("it returned")
+        };
+        assert_eq!(echo(&able).await, value);
+        assert_eq!(echo(&unable).await, TypedData::Json(json.to_owned()));
+    }
+    able.pool.drain(std::time::Duration::from_secs(2)).await;
+    unable.pool.drain(std::time::Duration::from_secs(2)).await;
 }
 
 #[tokio::test]

@@ -48,8 +48,8 @@ fn http() -> RpcHttp {
 
 #[test]
 fn messages_have_the_bytes_of_the_public_definition() {
-    let none = Capabilities::default();
-    let host = |message| encode_host(message, &none, "R".to_owned());
+    let raw = Capabilities::from_iter([(Capabilities::RAW_HTTP_BODY_BYTES, "true")]);
+    let host = |message| encode_host(message, &raw, "R".to_owned());
     let worker = |message| encode_worker(message, String::new());
     check(worker(WorkerMessage::Start { worker_id: "w".into() }), expect!["a20103120177"]);
     check(host(HostMessage::Status), expect!["0a01526200"]);
@@ -67,6 +67,7 @@ fn messages_have_the_bytes_of_the_public_definition() {
     );
     let nullable = [
         (Capabilities::USE_NULLABLE_VALUE_DICTIONARY_FOR_HTTP, "true"),
+        (Capabilities::RAW_HTTP_BODY_BYTES, "true"),
         (Capabilities::RPC_HTTP_BODY_ONLY, "1"),
     ];
     check(
@@ -110,7 +111,8 @@ fn messages_have_the_bytes_of_the_public_definition() {
 
 #[test]
 fn our_types_survive_the_round_trip() {
-    let none = Capabilities::default();
+    let able = [Capabilities::TYPED_DATA_COLLECTION, Capabilities::RAW_HTTP_BODY_BYTES];
+    let able: Capabilities = able.into_iter().map(|name| (name, "true")).collect();
     let values = [
         TypedData::Null,
         TypedData::String("s".into()),
@@ -126,7 +128,7 @@ fn our_types_survive_the_round_trip() {
     ];
     for value in values {
         let message = request(value);
-        let bytes = encode_host(message.clone(), &none, String::new()).encode_to_vec();
+        let bytes = encode_host(message.clone(), &able, String::new()).encode_to_vec();
         let read = StreamingMessage::decode(Bytes::from(bytes)).expect("well-formed");
         assert_eq!(decode_host(read), Some(message));
     }

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value as Json;
+
 use super::messages as wire;
 use super::messages::{Content, StreamingMessage, TypedDataKind};
 use crate::{
@@ -12,7 +16,7 @@ use crate::{
     StatusResult, TypedData, WorkerMessage, WorkerMetadata,
 };
 
-/// Makes the message of a host. What the worker can do decides about the form of HTTP requests.
+/// Makes the message of a host. What the worker can do decides about the form of HTTP requests and of collections.
 pub fn encode_host(message: HostMessage, worker: &Capabilities, request_id: String) -> StreamingMessage {
     let content = match message {
         HostMessage::Init(init) => Content::WorkerInitRequest(wire::WorkerInitRequest {
@@ -27,7 +31,7 @@ pub fn encode_host(message: HostMessage, worker: &Capabilities, request_id: Stri
         }
         HostMessage::Load(load) => Content::FunctionLoadRequest(wire::FunctionLoadRequest {
             function_id: load.function_id.into_string(),
-            metadata: Some(metadata(load.metadata)),
+            metadata: Some(metadata(load.metadata, worker)),
             managed_dependency_enabled: false,
         }),
         HostMessage::Invoke(request) => Content::InvocationRequest(invocation_request(request, worker)),
@@ -45,7 +49,8 @@ pub fn encode_host(message: HostMessage, worker: &Capabilities, request_id: Stri
 
 /// Makes the message of a worker.
 pub fn encode_worker(message: WorkerMessage, request_id: String) -> StreamingMessage {
-    let none = Capabilities::default();
+    // The host understands everything.
+    let host = Capabilities::from_iter([(Capabilities::TYPED_DATA_COLLECTION, "1")]);
     let content = match message {
         WorkerMessage::Start { worker_id } => {
             Content::StartStream(wire::StartStream { worker_id: worker_id.into_string() })
@@ -53,17 +58,19 @@ pub fn encode_worker(message: WorkerMessage, request_id: String) -> StreamingMes
         WorkerMessage::Init(init) => Content::WorkerInitResponse(wire::WorkerInitResponse {
             worker_version: String::new(),
             capabilities: capabilities(&init.capabilities),
-            result: Some(result(init.result)),
+            result: Some(result(init.result, &host)),
             worker_metadata: Some(worker_metadata(init.worker_metadata)),
         }),
-        WorkerMessage::Metadata(answer) => Content::FunctionMetadataResponse(metadata_response(answer)),
+        WorkerMessage::Metadata(answer) => {
+            Content::FunctionMetadataResponse(metadata_response(answer, &host))
+        }
         WorkerMessage::Load(load) => Content::FunctionLoadResponse(wire::FunctionLoadResponse {
             function_id: load.function_id.into_string(),
-            result: Some(result(load.result)),
+            result: Some(result(load.result, &host)),
             is_dependency_downloaded: false,
         }),
-        WorkerMessage::Invoked(response) => Content::InvocationResponse(invocation_response(response, &none)),
-        WorkerMessage::Log(record) => Content::RpcLog(log(record)),
+        WorkerMessage::Invoked(response) => Content::InvocationResponse(invocation_response(response, &host)),
+        WorkerMessage::Log(record) => Content::RpcLog(log(record, &host)),
         WorkerMessage::Status => Content::WorkerStatusResponse(wire::Empty {}),
         WorkerMessage::Unused(_) => Content::WorkerHeartbeat(wire::Empty {}),
     };
@@ -95,12 +102,12 @@ fn invocation_request(request: InvocationRequest, worker: &Capabilities) -> wire
     }
 }
 
-fn invocation_response(response: InvocationResponse, none: &Capabilities) -> wire::InvocationResponse {
+fn invocation_response(response: InvocationResponse, host: &Capabilities) -> wire::InvocationResponse {
     wire::InvocationResponse {
         invocation_id: response.invocation_id.into_string(),
-        output_data: response.output_data.into_iter().map(|each| parameter(each, none)).collect(),
-        result: Some(result(response.result)),
-        return_value: response.return_value.map(|data| typed_data(data, none)),
+        output_data: response.output_data.into_iter().map(|each| parameter(each, host)).collect(),
+        result: Some(result(response.result, host)),
+        return_value: response.return_value.map(|data| typed_data(data, host)),
         trace_context_attributes: response.trace_context_attributes,
     }
 }
@@ -110,15 +117,15 @@ fn parameter(binding: ParameterBinding, worker: &Capabilities) -> wire::Paramete
     wire::ParameterBinding { name: binding.name, rpc_data: Some(data) }
 }
 
-fn metadata_response(answer: MetadataResponse) -> wire::FunctionMetadataResponse {
+fn metadata_response(answer: MetadataResponse, host: &Capabilities) -> wire::FunctionMetadataResponse {
     wire::FunctionMetadataResponse {
-        function_metadata_results: answer.functions.into_iter().map(metadata).collect(),
-        result: Some(result(answer.result)),
+        function_metadata_results: answer.functions.into_iter().map(|each| metadata(each, host)).collect(),
+        result: Some(result(answer.result, host)),
         use_default_metadata_indexing: answer.use_default_metadata_indexing,
     }
 }
 
-fn metadata(function: FunctionMetadata) -> wire::RpcFunctionMetadata {
+fn metadata(function: FunctionMetadata, to: &Capabilities) -> wire::RpcFunctionMetadata {
     let bindings = function.raw_bindings.iter().filter_map(|raw| BindingInfo::parse(raw));
     wire::RpcFunctionMetadata {
         bindings: bindings.map(|(name, info)| (name, binding_info(info))).collect(),
@@ -127,7 +134,7 @@ fn metadata(function: FunctionMetadata) -> wire::RpcFunctionMetadata {
         entry_point: function.entry_point,
         name: function.name,
         is_proxy: false,
-        status: function.status.map(result),
+        status: function.status.map(|status| result(status, to)),
         language: function.language,
         raw_bindings: function.raw_bindings,
         function_id: function.function_id.into_string(),
@@ -184,11 +191,11 @@ fn worker_metadata(metadata: WorkerMetadata) -> wire::WorkerMetadata {
     }
 }
 
-fn result(result: StatusResult) -> wire::StatusResult {
+fn result(result: StatusResult, to: &Capabilities) -> wire::StatusResult {
     wire::StatusResult {
         result: result.result,
         exception: result.exception.map(exception),
-        logs: result.logs.into_iter().map(log).collect(),
+        logs: result.logs.into_iter().map(|record| log(record, to)).collect(),
         status: match result.status {
             Status::Failure => 0,
             Status::Success => 1,
@@ -219,8 +226,7 @@ fn level(level: LogLevel) -> i32 {
     }
 }
 
-fn log(record: RpcLog) -> wire::RpcLog {
-    let none = Capabilities::default();
+fn log(record: RpcLog, to: &Capabilities) -> wire::RpcLog {
     let values = record.properties_map.into_iter();
     wire::RpcLog {
         invocation_id: record.invocation_id.unwrap_or_default().into_string(),
@@ -235,11 +241,12 @@ fn log(record: RpcLog) -> wire::RpcLog {
             LogCategory::System => 1,
             LogCategory::CustomMetric => 2,
         },
-        properties_map: values.map(|(name, data)| (name, typed_data(data, &none))).collect(),
+        properties_map: values.map(|(name, data)| (name, typed_data(data, to))).collect(),
     }
 }
 
 fn typed_data(data: TypedData, worker: &Capabilities) -> wire::TypedData {
+    let data = if worker.has(Capabilities::TYPED_DATA_COLLECTION) { data } else { without_collection(data) };
     let kind = match data {
         TypedData::Null => return wire::TypedData { data: None },
         TypedData::String(value) => TypedDataKind::String(value),
@@ -268,6 +275,31 @@ fn typed_data(data: TypedData, worker: &Capabilities) -> wire::TypedData {
     wire::TypedData { data: Some(kind) }
 }
 
+/// A worker that does not know the `collection_*` kinds gets a JSON array; byte strings in it are base64, as .NET writes them.
+fn without_collection(data: TypedData) -> TypedData {
+    let array: Vec<Json> = match data {
+        TypedData::CollectionBytes(items) => {
+            items.into_iter().map(|bytes| STANDARD.encode(bytes).into()).collect()
+        }
+        TypedData::CollectionString(items) => items.into_iter().map(Json::String).collect(),
+        TypedData::CollectionDouble(items) => items.into_iter().map(json_number).collect(),
+        TypedData::CollectionSint64(items) => items.into_iter().map(Json::from).collect(),
+        other => return other,
+    };
+    TypedData::Json(Json::Array(array).to_string())
+}
+
+/// JSON has no words for numbers that are not finite; .NET writes these texts.
+fn json_number(number: f64) -> Json {
+    serde_json::Number::from_f64(number).map_or_else(
+        || {
+            let text = if number.is_nan() { "NaN" } else { "Infinity" };
+            Json::String(if number < 0.0 { format!("-{text}") } else { text.to_owned() })
+        },
+        Json::Number,
+    )
+}
+
 fn model(model: ModelBindingData) -> wire::ModelBindingData {
     wire::ModelBindingData {
         version: model.version,
@@ -284,7 +316,9 @@ fn http(http: RpcHttp, worker: &Capabilities) -> wire::RpcHttp {
     let skips_empty = worker.has(Capabilities::IGNORE_EMPTY_VALUED_RPC_HTTP_HEADERS);
     let mut headers = http.headers;
     headers.retain(|_, value| !(is_request && skips_empty && value.is_empty()));
-    let body = typed_data(http.body, worker);
+    let is_text = is_request && !worker.has(Capabilities::RAW_HTTP_BODY_BYTES);
+    let body = if is_text { text_body(http.body, headers.get("content-type")) } else { http.body };
+    let body = typed_data(body, worker);
     let wants_raw = is_request && !worker.has(Capabilities::RPC_HTTP_BODY_ONLY);
     let body = body.data.is_some().then(|| Box::new(body));
     let mut message = wire::RpcHttp {
@@ -306,6 +340,23 @@ fn http(http: RpcHttp, worker: &Capabilities) -> wire::RpcHttp {
         (message.headers, message.params, message.query) = (headers, http.params, http.query);
     }
     message
+}
+
+/// The body for a worker that wants text (java's). Binary media types stay bytes, and so does what is no text: replaced
+/// characters would help nobody.
+fn text_body(body: TypedData, content_type: Option<&String>) -> TypedData {
+    let media_type = content_type.map_or("", |value| value.split(';').next().unwrap_or_default().trim());
+    let media_type = media_type.to_ascii_lowercase();
+    if media_type == "application/octet-stream" || media_type.starts_with("multipart/") {
+        return body;
+    }
+    match body {
+        TypedData::Bytes(bytes) => match String::from_utf8(bytes.into()) {
+            Ok(text) => TypedData::String(text),
+            Err(not_text) => TypedData::Bytes(not_text.into_bytes().into()),
+        },
+        other => other,
+    }
 }
 
 fn nullable(values: BTreeMap<String, String>) -> BTreeMap<String, wire::NullableString> {

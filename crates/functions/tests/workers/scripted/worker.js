@@ -71,6 +71,7 @@ function send(content, body) {
     stream.write(Buffer.concat([prefix, bytes]));
 }
 
+const CAPABILITIES = (process.env.SCRIPTED_CAPABILITIES ?? 'RawHttpBodyBytes TypedDataCollection').split(' ').filter(Boolean);
 const SUCCESS = message([4, 1]);
 const RAW_BINDING = JSON.stringify({ name: 'req', type: 'httpTrigger', direction: 'IN', authLevel: 'ANONYMOUS' });
 
@@ -87,10 +88,13 @@ function invoke(request) {
             return;
         }
         case 'http': {
-            // An HTTP answer that tells the request's fields.
+            // An HTTP answer that tells the request's fields, and which kind of value its body is.
             const http = parse(input[5][0]);
             const fields = Object.keys(http).join(',');
-            const answer = message([12, '201'], [3, message([1, 'x-fields'], [2, fields])], [4, message([3, parse(http[4][0])[3][0]])]);
+            const body = parse(http[4][0]);
+            const [kind] = Object.keys(body);
+            const headers = [['x-fields', fields], ['x-body-kind', kind]].map((pair) => [3, message([1, pair[0]], [2, pair[1]])]);
+            const answer = message([12, '201'], ...headers, [4, message([3, body[kind][0]])]);
             send(5, message([1, id], [3, SUCCESS], [4, message([5, answer])]));
             return;
         }
@@ -113,7 +117,7 @@ stream.on('data', (chunk) => {
         const body = parse(fields[content][0]);
         switch (content) {
             case 17:
-                send(16, message([2, message([1, 'RawHttpBodyBytes'], [2, 'true'])], [3, SUCCESS]));
+                send(16, message(...CAPABILITIES.map((name) => [2, message([1, name], [2, 'true'])]), [3, SUCCESS]));
                 break;
             case 29: {
                 const functions = ['echo', 'http', 'fails', 'dies'].map((name) => [1, message([4, name], [13, name], [10, RAW_BINDING], [2, 'f.py'])]);
