@@ -1,6 +1,7 @@
 //! The house rules that a tool can check: the invariants of `ARCHITECTURE.md` and some rules of style.
 
 mod edges;
+mod error_pages;
 mod sources;
 mod unused;
 

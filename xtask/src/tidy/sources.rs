@@ -46,7 +46,7 @@ pub(super) fn check(root: &Path, complaints: &mut Vec<String>) -> anyhow::Result
             check_rust(&name, &text, complaints);
         }
     }
-    check_error_pages(root, &files, complaints)?;
+    super::error_pages::check(root, &files, complaints)?;
     Ok(files.len())
 }
 
@@ -149,63 +149,4 @@ fn check_lock_file(name: &str, text: &str, complaints: &mut Vec<String>) {
             "{name} names download addresses: set omit-lockfile-registry-resolved=true and make it anew"
         ));
     }
-}
-
-/// Every code that a caller can meet has a page (invariant 9). A code is written as `"area-what-happened"` behind the word
-/// `code`, or listed by the crate's error type in a line with `=> "…"`; pages without a code are stale.
-fn check_error_pages(root: &Path, files: &[PathBuf], complaints: &mut Vec<String>) -> anyhow::Result<()> {
-    let folder = root.join("docs/errors");
-    let mut sources = String::new();
-    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
-        sources += &fs::read_to_string(file)?;
-    }
-    let mut pages = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if let Some(code) = name.strip_suffix(".md").filter(|code| *code != "README") {
-            pages.push(code.to_owned());
-        }
-    }
-    for page in &pages {
-        if !sources.contains(&format!("\"{page}\"")) {
-            complaints.push(format!("docs/errors/{page}.md: no source names this code"));
-        }
-    }
-    for area in [
-        "gateway",
-        "realtime",
-        "functions",
-        "documents",
-        "state",
-        "listen",
-        "config",
-        "demo",
-        "admin",
-        "edge",
-        "egress",
-    ] {
-        for code in codes(&sources, area) {
-            if !pages.contains(&code) {
-                complaints.push(format!("invariant 9: the code {code:?} has no page docs/errors/{code}.md"));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Codes of one area: string literals such as `"gateway-no-route"` that stand behind `=>` or `code:`.
-fn codes(sources: &str, area: &str) -> Vec<String> {
-    let start = format!("\"{area}-");
-    let lines = sources
-        .lines()
-        .filter(|line| line.contains("=> \"") || line.contains("code: \"") || line.contains("code(\""));
-    let literals = lines.filter_map(|line| {
-        let from = line.find(&start)? + 1;
-        let literal = &line[from..from + line[from..].find('"')?];
-        literal.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-').then(|| literal.to_owned())
-    });
-    let mut codes: Vec<String> = literals.collect();
-    codes.sort();
-    codes.dedup();
-    codes
 }
