@@ -177,6 +177,16 @@ function suite(name, endpoint) {
       assert.deepEqual((await items.readAll().fetchAll()).resources.map(({ id }) => id), ["2"]);
     });
 
+    test("deleting by partition key", async () => {
+      const container = await newContainer();
+      await container.items.create({ id: "1", pk: "x" });
+      await container.items.create({ id: "2", pk: "x" });
+      await container.items.create({ id: "1", pk: "y" });
+      await container.deleteAllItemsForPartitionKey("x");
+      const { resources } = await container.items.readAll().fetchAll();
+      assert.deepEqual(resources.map(({ pk }) => pk), ["y"]);
+    });
+
     test("queries, with parameters, order and pages", async () => {
       const { items } = await newContainer();
       for (let n = 0; n < 25; n++) {
@@ -264,6 +274,9 @@ function suite(name, endpoint) {
         return true;
       });
       assert.deepEqual((await container.scripts.storedProcedures.readAll().fetchAll()).resources, []);
+      const create = { operationType: "Create", partitionKey: "x", resourceBody: { id: "1", pk: "x" } };
+      await assert.rejects(container.items.bulk([create]), /bulk request .* is not supported/);
+      assert.deepEqual((await container.items.readAll().fetchAll()).resources, []);
     });
   });
 }

@@ -283,3 +283,22 @@ async fn unique_keys_hold_within_a_partition() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn a_partition_is_deleted_whole() {
+    let client = check(
+        CONTAINER,
+        &[
+            (r#"POST DOCS | {"id":"1","pk":"x"}"#, "201"),
+            (r#"POST DOCS | {"id":"2","pk":"x"}"#, "201"),
+            (r#"POST DOCS | {"id":"1","pk":"y"}"#, "201"),
+        ],
+    )
+    .await;
+    let operation = "POST /dbs/d/colls/c/operations/partitionkeydelete";
+    assert_eq!(client.send(operation, "").await.status, 400, "nobody says which");
+    let line = format!("{operation} x-ms-documentdb-partitionkey: [\"x\"]");
+    assert_eq!(client.send(&line, "").await.status, 200);
+    assert_eq!(client.query("SELECT VALUE c.pk FROM c").await, "\"y\"");
+    assert_eq!(get(&client, "2", r#"["x"]"#).await.status, 404);
+}

@@ -238,3 +238,46 @@ async fn plans_let_the_original_query_through() {
         bad.body
     );
 }
+
+#[tokio::test]
+async fn further_functions() {
+    let client = with_items().await;
+    for (expression, value) in [
+        ("IS_STRING(c.s)", "true"),
+        ("IS_STRING(c.none)", "false"),
+        ("IS_BOOL(c.n)", "false"),
+        ("IS_ARRAY(c.tags)", "true"),
+        ("IS_OBJECT(c.o)", "true"),
+        ("IS_PRIMITIVE(c.n)", "true"),
+        ("IS_PRIMITIVE(c.o)", "false"),
+        ("StringEquals(c.s, 'BETA')", "false"),
+        ("StringEquals(c.s, 'BETA', true)", "true"),
+        ("ARRAY_LENGTH(c.tags)", "2"),
+        ("ARRAY_LENGTH(c.s)", ""),
+        ("LENGTH(c.s)", "4"),
+        ("UPPER(c.s)", "\"BETA\""),
+        ("CONCAT(c.s, '-', c.id)", "\"beta-1\""),
+        ("CONCAT(c.s, c.n)", ""),
+        ("GetCurrentTimestamp() = c._ts * 1000", "true"),
+    ] {
+        let found = client.query(&format!("SELECT VALUE {expression} FROM c WHERE c.id = '1'")).await;
+        assert_eq!(found, value, "{expression}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_of_a_query_count_what_came_back() {
+    let client = with_items().await;
+    let line = format!("POST {DOCS} x-ms-documentdb-isquery: True");
+    let query = r#"{"query":"SELECT * FROM c WHERE c.pk = 'x'"}"#;
+    assert_eq!(client.send(&line, query).await.header("x-ms-documentdb-query-metrics"), "");
+    let asked = format!("{line}; x-ms-documentdb-populatequerymetrics: true");
+    let answer = client.send(&asked, query).await;
+    let metrics = answer.header("x-ms-documentdb-query-metrics");
+    assert!(metrics.split(';').any(|pair| pair == "outputDocumentCount=2"), "{metrics}");
+    assert!(
+        metrics
+            .split(';')
+            .all(|pair| pair.split_once('=').is_some_and(|(_, value)| value.parse::<f64>().is_ok()))
+    );
+}

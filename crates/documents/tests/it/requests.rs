@@ -1,5 +1,6 @@
 //! Everything around items: credentials, definitions, offers, bad input.
 
+use http_body_util::BodyExt;
 use identity::master_key::{MasterKey, SignedParts, sign};
 
 use crate::client::{Client, request};
@@ -68,6 +69,11 @@ async fn databases_and_containers_come_and_go() {
         ("PUT /dbs/d/colls/c", r#"{"id":"c","partitionKey":{"paths":["/pk"]},"defaultTtl":-1}"#, "200"),
         ("PUT /dbs/d/colls/c", r#"{"id":"c","partitionKey":{"paths":["/other"]}}"#, "400"),
         ("PUT /dbs/d/colls/c", r#"{"id":"x","partitionKey":{"paths":["/pk"]}}"#, "400"),
+        (
+            "PUT /dbs/d/colls/c",
+            r#"{"id":"c","partitionKey":{"paths":["/pk"]},"uniqueKeyPolicy":{"uniqueKeys":[{"paths":["/a"]}]}}"#,
+            "400",
+        ),
         ("PUT /dbs/d/colls/c if-match: \"stale\"", r#"{"id":"c","partitionKey":{"paths":["/pk"]}}"#, "412"),
         ("POST /dbs/d/colls/c/docs", r#"{"id":"1","pk":"x"}"#, "201"),
         ("POST /dbs/d/colls/none/docs", r#"{"id":"1","pk":"x"}"#, "404 1003"),
@@ -161,4 +167,91 @@ async fn pages_of_this_machine_may_ask_from_a_browser() {
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, "http://localhost:8080"));
     let answer = client.send_request(request("OPTIONS /dbs origin: https://example.com", "")).await;
     assert_eq!(answer.header("access-control-allow-origin"), "");
+}
+
+#[tokio::test]
+async fn what_is_not_offered_is_named() {
+    let client = Client::with_container(CONTAINER).await;
+    for (path, key) in [
+        ("/dbs/d/colls/c/sprocs", "StoredProcedures"),
+        ("/dbs/d/colls/c/triggers", "Triggers"),
+        ("/dbs/d/colls/c/udfs", "UserDefinedFunctions"),
+        ("/dbs/d/colls/c/conflicts", "Conflicts"),
+        ("/dbs/d/users", "Users"),
+    ] {
+        let list = client.send(&format!("GET {path}"), "").await.json();
+        assert_eq!(list[key], serde_json::json!([]), "{path}");
+    }
+    const BATCH: &str = "POST /dbs/d/colls/c/docs x-ms-cosmos-is-batch-request: true";
+    let atomic = format!("{BATCH}; x-ms-cosmos-batch-atomic: true");
+    // .NET's format begins with a byte that no text begins with.
+    let mut binary = request(&atomic, "");
+    let bytes = bytes::Bytes::from_static(b"\x81\xf0\xd8");
+    *binary.body_mut() = http_body_util::Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
+    binary.extensions_mut().insert(identity::Principal::InProcess { name: "test" });
+    let answer = client.send_request(binary).await;
+    assert!(answer.status == 400 && answer.error().contains("HybridRow"), "{}", answer.body);
+    for (line, body, status, word) in [
+        (BATCH, "[]", 400, "bulk"),
+        ("POST /dbs/d/users", r#"{"id":"u"}"#, 400, "users"),
+        ("POST /dbs/d/colls/c/udfs", r#"{"id":"f","body":"x"}"#, 400, "JavaScript"),
+        ("GET /dbs/d/clientencryptionkeys/k", "", 404, "encryption key"),
+        ("GET /addresses", "", 400, "gateway mode"),
+    ] {
+        let answer = client.send(line, body).await;
+        assert_eq!(answer.status, status, "{line} {}", answer.body);
+        assert!(answer.error().contains(word), "{line} {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn limits_of_batches_patches_and_queries_hold() {
+    let client = Client::with_container(CONTAINER).await;
+    const DOCS: &str = "/dbs/d/colls/c/docs";
+    let batch = format!(
+        "POST {DOCS} x-ms-cosmos-is-batch-request: true; x-ms-cosmos-batch-atomic: true; x-ms-documentdb-partitionkey: [\"x\"]"
+    );
+    let creates = |count: usize, padding: usize| {
+        let padding = "p".repeat(padding);
+        let one = |id| serde_json::json!({"operationType": "Create", "resourceBody": {"id": format!("{id}"), "pk": "x", "p": padding}});
+        serde_json::Value::Array((0..count).map(one).collect()).to_string()
+    };
+    let patch = format!("PATCH {DOCS}/0 x-ms-documentdb-partitionkey: [\"x\"]");
+    let increments = |count: usize| {
+        let one = serde_json::json!({"op": "incr", "path": "/n", "value": 1});
+        serde_json::Value::Array(vec![one; count]).to_string()
+    };
+    let query = format!("POST {DOCS} x-ms-documentdb-isquery: true");
+    let long = |bytes: usize| {
+        let sql = "SELECT VALUE c.n FROM c WHERE c.id = '0'";
+        serde_json::json!({"query": sql.to_owned() + &" ".repeat(bytes - sql.len())}).to_string()
+    };
+    for (line, body, expected) in [
+        (&batch, creates(101, 0), "400"),
+        (&batch, creates(3, 1 << 20), "413"),
+        (&batch, creates(100, 0), "200"),
+        (&patch, increments(11), "400"),
+        (&patch, increments(10), "200"),
+        (&query, long((256 << 10) + 1), "400"),
+        (&query, long(256 << 10), "200"),
+    ] {
+        assert_eq!(status(&client, line, &body).await, expected, "{line}");
+    }
+    assert_eq!(client.query("SELECT VALUE c.n FROM c WHERE c.id = '0'").await, "10");
+}
+
+#[tokio::test]
+async fn both_keys_of_the_account_sign() {
+    let (first, second) = ("Zmlyc3Q=", "c2Vjb25k");
+    let client = Client::with(|options| {
+        options.development_key = false;
+        options.primary_key = Some(first.to_owned());
+        options.secondary_key = Some(second.to_owned());
+    });
+    for (key, expected) in [(first, 200), (second, 200), ("dGhpcmQ=", 401)] {
+        let key = MasterKey::parse(key).expect("base64");
+        let signed = sign(&key, &SignedParts { verb: "get", path: "/", ms_date: DATE, date: "" });
+        let line = format!("GET / authorization: {signed}; x-ms-date: {DATE}");
+        assert_eq!(client.send_request(request(&line, "")).await.status, expected);
+    }
 }

@@ -307,3 +307,14 @@ async fn access_that_is_handed_out_fits_and_takes_a_user_along() {
     expect!["the client's token would have 5520 bytes, more than the 4096 allowed; give it fewer claims"]
         .assert_eq(&refused.to_string());
 }
+
+#[tokio::test]
+async fn a_token_in_the_header_counts_before_one_in_the_query() {
+    let fixture = Fixture::start(options());
+    let (good, other) = (client_token("chat", &[]), client_token("other", &[]));
+    let at = |token: &str| format!("POST /client/negotiate?hub=chat&negotiateVersion=1&access_token={token}");
+    negotiated(&fixture, &at(&other), &good).await;
+    let request = request(&at(&good)).header(AUTHORIZATION, format!("Bearer {other}"));
+    let shown = fixture.shown(request.body(body("")).unwrap()).await;
+    assert!(shown.starts_with("401\n"), "{shown}");
+}
