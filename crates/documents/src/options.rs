@@ -10,20 +10,22 @@ use crate::Error;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Folder that holds the database; made if it is missing. Default: `data/documents`. Since 0.1.0.
+    /// Folder that holds the database; made if it is missing. Set by the program around. Default: `data/documents`.
+    #[serde(skip)]
     pub data_dir: PathBuf,
     /// Name of the account, its `id`. Not `localhost`: JavaScript clients then ignore the address list. Default:
     /// `chappe`. Since 0.1.0.
     pub account: String,
     /// Name of the only region. Default: `Local`. Since 0.1.0.
     pub region: String,
-    /// Account key, base64. Without any key and without `development_key` every request from outside is refused.
-    /// Default: none. Since 0.1.0.
+    /// Account key, base64. Without any key every request from outside is refused, unless all listeners are on loopback: then
+    /// the key that the public emulator documents is accepted. Default: none. Since 0.1.0.
     pub primary_key: Option<String>,
     /// Second account key, base64, so that keys can be changed without a gap. Default: none. Since 0.1.0.
     pub secondary_key: Option<String>,
-    /// Whether the key that the public emulator documents is accepted too. Everybody knows it: set this for loopback
-    /// only. Default: false. Since 0.1.0.
+    /// Whether the key that the public emulator documents is accepted too. Everybody knows it: the program around sets this for
+    /// loopback only. Default: false.
+    #[serde(skip)]
     pub development_key: bool,
     /// Address to hand out in the account document, such as `https://documents.example.com/`. Default: none, which
     /// hands out the address that the request came to. Since 0.1.0.
@@ -129,5 +131,21 @@ impl Options {
             return Err(Error::Option { name: "write_queue_bytes_max", why });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_program_around_decides_is_no_key() {
+        for key in ["data_dir", "development_key"] {
+            let text = format!(r#"{{"{key}": null}}"#);
+            let error = serde_json::from_str::<Options>(&text).expect_err("not a key").to_string();
+            assert!(error.contains(&format!("unknown field `{key}`")), "{error}");
+        }
+        let options: Options = serde_json::from_str(r#"{"page_items": 5}"#).expect("keys");
+        assert_eq!(options, Options { page_items: 5, ..Options::default() });
     }
 }

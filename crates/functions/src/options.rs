@@ -15,7 +15,8 @@ use crate::workers::StartWorkers;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// The function app's folder, with `host.json`. Default `.`. Since 0.1.0.
+    /// The function app's folder, with `host.json`; set by the program around. Default `.`.
+    #[serde(skip)]
     pub app_dir: PathBuf,
     /// Which functions to run, by name; empty = all that `host.json` allows. Default empty. Since 0.1.0.
     pub functions: Vec<String>,
@@ -45,9 +46,9 @@ pub struct Options {
     pub lag_interval_ms: u64,
     /// How long a timer stays ours without being renewed, in milliseconds. Default 60000. Since 0.1.0.
     pub timer_lease_ms: u64,
-    /// Where files of the built-in workers are put; private to the user. `None` = `chappe` in the user's cache folder.
-    /// Default `None`.
-    /// Since 0.1.0.
+    /// Where files of the built-in workers are put; private to the user, and set by the program around. `None` = `chappe` in
+    /// the user's cache folder. Default `None`.
+    #[serde(skip)]
     pub cache_dir: Option<PathBuf>,
     /// Worker processes and how they are replaced; the setting `FUNCTIONS_WORKER_PROCESS_COUNT` overrides their number.
     /// Since 0.1.0.
@@ -93,4 +94,21 @@ pub struct Dependencies {
     pub tracer: Tracer,
     /// Starts the app's workers; `None` = the pool of this crate.
     pub workers: Option<StartWorkers>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_program_around_decides_is_no_key() {
+        for key in ["app_dir", "cache_dir"] {
+            let text = format!(r#"{{"{key}": null}}"#);
+            let error = serde_json::from_str::<Options>(&text).expect_err("not a key").to_string();
+            assert!(error.contains(&format!("unknown field `{key}`")), "{error}");
+        }
+        let options: Options = serde_json::from_str(r#"{"workers": {"ready_wait_ms": 5}}"#).expect("keys");
+        let workers = crate::worker::PoolOptions { ready_wait_ms: 5, ..Default::default() };
+        assert_eq!(options, Options { workers, ..Options::default() });
+    }
 }

@@ -17,8 +17,9 @@ pub struct Options {
     pub primary_key: Option<String>,
     /// A second key that is accepted in tokens, so that the first can be replaced. Default: absent. Since 0.1.0.
     pub secondary_key: Option<String>,
-    /// Whether the key that the SignalR emulator publishes is accepted as well. Anybody knows it, so it is to be true only where
-    /// the listeners are bound to loopback. Default: false. Since 0.1.0.
+    /// Whether the key that the SignalR emulator publishes is accepted as well. Anybody knows it, so the program around sets it
+    /// only where the listeners are bound to loopback. Default: false.
+    #[serde(skip)]
     pub development_keys: bool,
     /// Whether the audience of a token must name the host by which the request reached us. Off, because an audience is written
     /// with the name that the token's issuer knows, and a service has many. Default: false. Since 0.1.0.
@@ -125,6 +126,12 @@ mod tests {
         );
         check(None, None, false, "no access key is configured; set primary_key");
         check(Some(""), None, false, "primary_key is empty");
+    }
+
+    #[test]
+    fn what_the_program_around_decides_is_no_key() {
+        let error = serde_json::from_str::<Options>(r#"{"development_keys": true}"#).expect_err("not a key");
+        assert!(error.to_string().contains("unknown field `development_keys`"), "{error}");
     }
 
     #[test]

@@ -231,7 +231,7 @@ impl Shared {
         let mut ready = self.ready.subscribe();
         let mut draining = self.is_draining.subscribe();
         let mut loaded = self.loaded.subscribe();
-        let deadline = tokio::time::sleep(self.options.ready_wait);
+        let deadline = tokio::time::sleep(Duration::from_millis(self.options.ready_wait_ms));
         tokio::pin!(deadline);
         loop {
             tokio::select! {
@@ -345,7 +345,8 @@ impl Slot {
                     }
                     // The first restart comes at once, but one that dies again and again must not be restarted as fast as
                     // processes can be made.
-                    let died_early = lived_from.elapsed() < self.shared.options.restart_delay_max;
+                    let restart_delay_max = Duration::from_millis(self.shared.options.restart_delay_ms_max);
+                    let died_early = lived_from.elapsed() < restart_delay_max;
                     failures = if died_early && is_restart { failures + 1 } else { 0 };
                 }
                 Err(error) => {
@@ -430,7 +431,8 @@ impl Slot {
     fn pause(&self, failures: u32) -> Duration {
         let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
         let options = &self.shared.options;
-        options.restart_delay_min.saturating_mul(1 << doublings.min(16)).min(options.restart_delay_max)
+        let delay = options.restart_delay_ms_min.saturating_mul(1 << doublings.min(16));
+        Duration::from_millis(delay.min(options.restart_delay_ms_max))
     }
 }
 

@@ -130,8 +130,7 @@ fn setting<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str>
 }
 
 /// How long we wait for a worker. Names and defaults are those of `processOptions` in `worker.config.json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// From the start of the process until it connects. Default 60 s.
     pub startup: Duration,
@@ -158,17 +157,19 @@ impl Default for Timeouts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolOptions {
-    /// How many processes, from 1 to [`PoolOptions::PROCESSES_MAX`]. Default 1. Core Tools' `FUNCTIONS_WORKER_PROCESS_COUNT`.
+    /// How many processes, from 1 to 10. The setting `FUNCTIONS_WORKER_PROCESS_COUNT` overrides it. Default 1.
+    /// Since 0.1.0.
     pub processes: usize,
-    /// Pause before the second restart in a row; it doubles from there. The first comes at once. Default 250 ms.
-    pub restart_delay_min: Duration,
-    /// Longest pause between restarts. Default 10 s (`processRestartInterval`).
-    pub restart_delay_max: Duration,
-    /// How long an invocation waits for a worker while none is ready. Default 30 s.
-    pub ready_wait: Duration,
-    /// How many invocations may be under way or waiting. Default 10000. More wait for their turn.
+    /// Pause before the second restart in a row, in milliseconds; it doubles from there. The first comes at once. Default 250.
+    /// Since 0.1.0.
+    pub restart_delay_ms_min: u64,
+    /// Longest pause between restarts, in milliseconds. Default 10000 (`processRestartInterval`). Since 0.1.0.
+    pub restart_delay_ms_max: u64,
+    /// How long an invocation waits for a worker while none is ready, in milliseconds. Default 30000. Since 0.1.0.
+    pub ready_wait_ms: u64,
+    /// How many invocations may be under way or waiting. More wait for their turn. Default 10000. Since 0.1.0.
     pub invocations_max: usize,
-    /// Largest message to or from a worker on our own road, in bytes. Default 256 MiB.
+    /// Largest message to or from a worker on our own road, in bytes. Default 268435456. Since 0.1.0.
     pub frame_bytes_max: usize,
 }
 
@@ -181,9 +182,9 @@ impl Default for PoolOptions {
     fn default() -> Self {
         Self {
             processes: 1,
-            restart_delay_min: Duration::from_millis(250),
-            restart_delay_max: Duration::from_secs(10),
-            ready_wait: Duration::from_secs(30),
+            restart_delay_ms_min: 250,
+            restart_delay_ms_max: 10_000,
+            ready_wait_ms: 30_000,
             invocations_max: 10_000,
             frame_bytes_max: 256 * 1024 * 1024,
         }
