@@ -223,8 +223,10 @@ fn data_folder(plan: &Plan) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir
             Ok((folder.clone(), None))
         }
         None => {
-            let temporary =
-                tempfile::Builder::new().prefix("chappe-").tempdir().context("make a temporary folder")?;
+            let temporary = tempfile::Builder::new()
+                .prefix("chappe-")
+                .tempdir()
+                .context("cannot make a temporary folder; set TMPDIR, or name a folder with --data-dir")?;
             Ok((temporary.path().to_owned(), Some(temporary)))
         }
     }

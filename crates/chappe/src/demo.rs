@@ -20,7 +20,7 @@ pub(crate) enum PrepareError {
     )]
     NotTheExample { folder: PathBuf },
     /// The example could not be written.
-    #[error("cannot write the example to {}", folder.display())]
+    #[error("cannot write the example to {}; name another folder with --folder", folder.display())]
     Unpack {
         folder: PathBuf,
         #[source]

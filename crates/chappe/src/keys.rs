@@ -22,7 +22,7 @@ pub(crate) struct MadeKeys {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeysError {
     /// The file cannot be read or written.
-    #[error("cannot keep the keys in {file}")]
+    #[error("cannot keep the keys in {file}; let this user write it, or configure keys of your own")]
     File {
         file: String,
         #[source]

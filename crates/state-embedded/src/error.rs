@@ -96,7 +96,10 @@ pub enum OpenError {
         what: &'static str,
     },
     /// The registry's database cannot be used.
-    #[error("open the registry's database {}", file.display())]
+    #[error(
+        "cannot open the registry's database {}; restore it from a backup, or move it away to begin with an empty registry",
+        file.display()
+    )]
     Database {
         /// The database file.
         file: PathBuf,
@@ -105,7 +108,10 @@ pub enum OpenError {
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The system refused something else.
-    #[error("open the data directory {}", directory.display())]
+    #[error(
+        "cannot open the data directory {}; remove the cause, or choose another directory",
+        directory.display()
+    )]
     Io {
         /// The data directory.
         directory: PathBuf,

@@ -13,7 +13,7 @@ use super::nearest::nearest;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration file {}", file.display())]
+    #[error("cannot read the configuration file {}; name one that this user may read", file.display())]
     Unreadable {
         file: PathBuf,
         #[source]
