@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::options::Options;
 use crate::service::HOST_VERSION;
-use crate::worker::{Indexing, InvokeError, Observer, Pool, StartError, WorkerSpec};
+use crate::worker::{Indexing, InvokeError, Observer, Pool, PoolOptions, StartError, WorkerSpec};
 
 /// The processes that run an app's functions.
 #[async_trait::async_trait]
@@ -84,16 +84,23 @@ pub(crate) fn start_pool(
     let environment = app.settings.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let cache_dir = options.cache_dir.clone().unwrap_or_else(|| user_cache_dir(app));
     let spec = WorkerSpec::resolve(&app.language, &app.dir, environment, &cache_dir, HOST_VERSION)?;
-    let mut pool = options.workers;
-    const NAME: &str = "FUNCTIONS_WORKER_PROCESS_COUNT";
-    if let Some(text) = app.settings.get(NAME) {
-        pool.processes = text.trim().parse().ok().filter(|count| *count > 0).ok_or_else(|| {
-            Error::Setting(format!(
-                "the setting {NAME} is \"{text}\", but must be a number of processes from 1 on"
-            ))
-        })?;
-    }
+    let pool = PoolOptions { processes: process_count(options, app)?, ..options.workers };
     Ok(Arc::new(Pool::start(spec, pool, observer, registry)))
+}
+
+/// How many processes the app's setting asks for, or else our option. A number out of range is an error, as with the real
+/// host: it would otherwise be found out by nobody but under load.
+fn process_count(options: &Options, app: &App) -> Result<usize, Error> {
+    const NAME: &str = "FUNCTIONS_WORKER_PROCESS_COUNT";
+    let (name, text) = match app.settings.get(NAME) {
+        Some(text) => (NAME, text.trim().to_owned()),
+        None => ("functions.workers.processes", options.workers.processes.to_string()),
+    };
+    let count = text.parse().ok().filter(|count| (1..=PoolOptions::PROCESSES_MAX).contains(count));
+    count.ok_or_else(|| {
+        let max = PoolOptions::PROCESSES_MAX;
+        Error::Setting(format!("{name} is \"{text}\", but must be a number of processes from 1 to {max}"))
+    })
 }
 
 /// The user's own cache folder, as the environment names it: what is put there is run, so nobody else may write to it.

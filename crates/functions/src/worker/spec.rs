@@ -174,7 +174,7 @@ pub struct PoolOptions {
 }
 
 impl PoolOptions {
-    /// More processes than this are not started, as in the real host.
+    /// More processes than this are not started, as with the real host.
     pub const PROCESSES_MAX: usize = 10;
 }
 

@@ -68,6 +68,40 @@ async fn a_node_app_starts_runs_fails_and_survives_its_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn as_many_processes_run_as_the_setting_says() {
+    let store = Store::ephemeral(&state_embedded::Options::default()).expect("a store");
+    let app = app();
+    let with_count = |count: &str| {
+        let mut environment = environment();
+        environment.insert("FUNCTIONS_WORKER_PROCESS_COUNT".to_owned(), count.to_owned());
+        start(app.path(), &store, environment)
+    };
+    for wrong in ["0", "11", "many"] {
+        let error = with_count(wrong).err().expect("no such number of processes").to_string();
+        let expected = format!(
+            "FUNCTIONS_WORKER_PROCESS_COUNT is \"{wrong}\", but must be a number of processes from 1 to 10"
+        );
+        assert_eq!(error, expected);
+    }
+    let handle = with_count("3").expect("the host starts");
+    tokio::time::timeout(PATIENCE, handle.ready()).await.expect("in time").expect("the app starts");
+    let all = async {
+        while handle.worker_pids().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("three processes start");
+    let pids: std::collections::BTreeSet<_> = handle.worker_pids().into_iter().collect();
+    assert_eq!(pids.len(), 3);
+    // Calls go to each of them in turn, so nothing is special about the first.
+    for _ in 0..6 {
+        handle.invoke("echo", &json!("x")).await.expect("it runs");
+    }
+    handle.drain(Duration::from_secs(10)).await;
+    assert!(handle.worker_pids().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_node_the_host_says_what_to_do() {
     let store = Store::ephemeral(&state_embedded::Options::default()).expect("a store");
     let app = app();
