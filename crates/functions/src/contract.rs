@@ -151,6 +151,9 @@ pub enum BindingError {
     /// The function gave a value that the system cannot take. Holds what is wrong with it.
     #[error("{0}")]
     Value(String),
+    /// What a trigger listens to is not there yet; it works as soon as it is. Holds what is missing and what to do.
+    #[error("{0}")]
+    Absent(String),
     /// The system behind the binding refused or failed.
     #[error("{what}")]
     System {

@@ -45,7 +45,7 @@ impl Listener {
     pub(crate) async fn run(self, mut stop: Stop) {
         let name = self.function.name().to_owned();
         let mut pause = self.retry_min;
-        let mut reported: Option<String> = None;
+        let mut reported: Option<BindingError> = None;
         loop {
             let spec = &self.function.declaration.trigger_spec.spec;
             let opened = tokio::select! {
@@ -60,11 +60,15 @@ impl Listener {
             self.invoker.metrics.source_errors.get_or_create(&self.label()).inc();
             // Once for each change of state: a system that is down for an hour must not fill the log.
             let text = chain(&error);
-            if reported.as_ref() != Some(&text) {
-                let line =
-                    format!("The listener for function 'Functions.{name}' failed: {text}. Trying again.");
-                self.invoker.logs.function(Level::Error, &name, None, line);
-                reported = Some(text);
+            if reported.as_ref().map(|reported| chain(reported)).as_ref() != Some(&text) {
+                // An app that starts before its container was made is no fault, and must not look like one.
+                let (level, line) = match &error {
+                    BindingError::Absent(_) => (Level::Warn, format!("waits: {text}.")),
+                    _ => (Level::Error, format!("failed: {text}. Trying again.")),
+                };
+                let line = format!("The listener for function 'Functions.{name}' {line}");
+                self.invoker.logs.function(level, &name, None, line);
+                reported = Some(error);
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -79,7 +83,7 @@ impl Listener {
         mut source: Box<dyn Source>,
         stop: &mut Stop,
         pause: &mut Duration,
-        reported: &mut Option<String>,
+        reported: &mut Option<BindingError>,
     ) -> Ended {
         let mut lag_ticks = tokio::time::interval_at(Instant::now() + self.lag_every, self.lag_every);
         lag_ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -106,9 +110,13 @@ impl Listener {
                 break Ended::Failed(error);
             }
             *pause = self.retry_min;
-            if reported.take().is_some() {
+            if let Some(reported) = reported.take() {
                 let name = self.function.name();
-                let line = format!("The listener for function 'Functions.{name}' works again.");
+                let how = match reported {
+                    BindingError::Absent(_) => "found what it waited for",
+                    _ => "works again",
+                };
+                let line = format!("The listener for function 'Functions.{name}' {how}.");
                 self.invoker.logs.function(Level::Info, name, None, line);
             }
         };

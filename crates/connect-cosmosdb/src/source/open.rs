@@ -76,15 +76,11 @@ impl FeedSource {
         let found = match self.leases.container(name).await? {
             Some(found) => found,
             None if !self.trigger.create_leases => {
-                return Err(BindingError::System {
-                    what: format!(
-                        "the lease container {name} of function '{}' does not exist; create it with partition key \
-                         /id, or set createLeaseContainerIfNotExists",
-                        self.trigger.function
-                    ),
-                    retryable: true,
-                    cause: None,
-                });
+                return Err(BindingError::Absent(format!(
+                    "the lease container {name} of function '{}' does not exist; create it with partition key \
+                     /id, or set createLeaseContainerIfNotExists",
+                    self.trigger.function
+                )));
             }
             None => {
                 let new = NewContainer {
@@ -108,14 +104,10 @@ impl FeedSource {
 
     pub(super) fn missing(&self) -> BindingError {
         let name = &self.trigger.monitored;
-        BindingError::System {
-            what: format!(
-                "container '{}' in database '{}', which function '{}' listens to, does not exist; it is looked for \
-                 again until it does: create it, or correct databaseName and containerName",
-                name.container, name.database, self.trigger.function
-            ),
-            retryable: true,
-            cause: None,
-        }
+        BindingError::Absent(format!(
+            "container '{}' in database '{}', which function '{}' listens to, does not exist; it is looked for \
+             again until it does: create it, or correct databaseName and containerName",
+            name.container, name.database, self.trigger.function
+        ))
     }
 }

@@ -30,7 +30,7 @@ struct State {
     opened: u64,
     written: Vec<(Map<String, Json>, Value)>,
     /// What the next opening or writing answers instead of working.
-    failures: Vec<String>,
+    failures: Vec<BindingError>,
 }
 
 const ITEMS_MAX: usize = 3;
@@ -46,7 +46,13 @@ impl Feed {
     }
 
     pub(crate) fn fail_next(&self, why: &str) {
-        self.state().failures.push(why.to_owned());
+        let error = BindingError::System { what: why.to_owned(), retryable: true, cause: None };
+        self.state().failures.push(error);
+    }
+
+    /// Lets the next opening find nothing.
+    pub(crate) fn absent_next(&self, why: &str) {
+        self.state().failures.push(BindingError::Absent(why.to_owned()));
     }
 
     pub(crate) fn written(&self) -> Vec<(Map<String, Json>, Value)> {
@@ -141,8 +147,8 @@ impl Drop for FeedSource {
 impl Sink for Feed {
     async fn write(&self, call: &Call<'_>, items: Vec<Value>) -> Result<(), BindingError> {
         let mut state = self.state();
-        if let Some(why) = state.failures.pop() {
-            return Err(BindingError::System { what: why, retryable: true, cause: None });
+        if let Some(error) = state.failures.pop() {
+            return Err(error);
         }
         for item in items {
             if matches!(item, Value::Bytes(_)) {
@@ -174,8 +180,8 @@ impl Connector for Feed {
     }
 
     async fn source(&self, _: &BindingSpec, _: &dyn AppSettings) -> Result<Box<dyn Source>, BindingError> {
-        if let Some(why) = self.state().failures.pop() {
-            return Err(BindingError::System { what: why, retryable: true, cause: None });
+        if let Some(error) = self.state().failures.pop() {
+            return Err(error);
         }
         Ok(self.open().await)
     }

@@ -218,8 +218,32 @@ async fn a_source_that_fails_is_opened_again_and_reported_once() {
     feed.completed(1).await;
     host.handle.drain(Duration::from_secs(10)).await;
     let log = host.log();
+    let line = "Error The listener for function 'Functions.f' failed: the database is away. Trying again.";
+    assert_eq!(log.matches(line).count(), 1, "{log}");
     assert_eq!(log.matches("the database is away").count(), 1, "{log}");
     assert!(log.contains("The listener for function 'Functions.f' works again."), "{log}");
+}
+
+#[tokio::test]
+async fn a_source_that_is_not_there_yet_is_no_error() {
+    let feed = Feed::default();
+    for _ in 0..3 {
+        feed.absent_next("there is no feed yet");
+    }
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .options(|options| options.source_retry_ms_min = 1)
+        .function("f", &[trigger()], |_| async { returned(TypedData::Null) })
+        .start()
+        .await;
+    feed.push(&json!(1), None);
+    feed.completed(1).await;
+    host.handle.drain(Duration::from_secs(10)).await;
+    let log = host.log();
+    let line = "Warn The listener for function 'Functions.f' waits: there is no feed yet.";
+    assert_eq!(log.matches(line).count(), 1, "{log}");
+    assert!(log.contains("Info The listener for function 'Functions.f' found what it waited for."), "{log}");
+    assert!(!log.contains("Error"), "{log}");
 }
 
 #[tokio::test]
