@@ -35,10 +35,13 @@ export class Chappe {
   #arguments;
   #listen = { gateway: 'localhost:0', functions: 'localhost:0', realtime: 'localhost:0', documents: 'localhost:0' };
   #log = [];
+  #env = {};
 
-  /** Starts the binary with an app, or without functions where none is named; `settings` are further `--set` values. */
-  static async start({ app, settings = [] } = {}) {
+  /** Starts the binary with an app, or without functions where none is named; `settings` are further `--set`
+   *  values, `env` is added to the environment. */
+  static async start({ app, settings = [], env = {} } = {}) {
     const chappe = new Chappe();
+    chappe.#env = env;
     chappe.dataDir = await mkdtemp(path.join(tmpdir(), 'chappe-compat-'));
     chappe.#arguments = ['start', app ?? chappe.dataDir, '--json', '--data-dir', path.join(chappe.dataDir, 'data')];
     if (!app) chappe.#arguments.push('--no-functions');
@@ -50,7 +53,8 @@ export class Chappe {
   /** Starts the process, again on the ports of the first time. */
   async run() {
     const listen = Object.entries(this.#listen).flatMap(([name, at]) => ['--set', `listen.${name}=${at}`]);
-    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('CHAPPE_')));
+    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('CHAPPE_'));
+    const env = { ...Object.fromEntries(inherited), ...this.#env };
     const child = spawn(binary, [...this.#arguments, ...listen], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     this.exited = once(child, 'exit');
