@@ -198,7 +198,15 @@ fn with_default_routes(
         ("/readyz", "chappe"),
         ("/metrics", "chappe"),
     ];
-    let mut routes = configured.routes.clone();
+    let runs = |route: &Route| route.service.as_ref().is_none_or(|service| upstreams.contains_key(service));
+    let (mut routes, idle): (Vec<Route>, Vec<Route>) = configured.routes.iter().cloned().partition(runs);
+    for route in idle {
+        tracing::warn!(
+            path = route.path,
+            service = route.service,
+            "this route leads nowhere: the service does not run"
+        );
+    }
     for (path, service) in defaults {
         let taken = routes.iter().any(|route| route.path.trim_end_matches('/') == path);
         if !taken && upstreams.contains_key(service) {
@@ -275,6 +283,6 @@ fn tls(section: &TlsSection, data_dir: &Path) -> anyhow::Result<(TlsConfig, Opti
             let authority = DevAuthority::load_or_create(&data_dir.join("tls"))?;
             Ok((authority.tls_config()?, Some(authority.certificate_path().to_owned())))
         }
-        _ => anyhow::bail!("tls.certificate_file and tls.key_file belong together; one of them is missing"),
+        _ => anyhow::bail!("the plan lets no half of a certificate pass"),
     }
 }

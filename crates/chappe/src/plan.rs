@@ -7,12 +7,23 @@ use crate::cli::SharedArgs;
 use crate::config::{self, Config, ConfigError};
 use crate::demo;
 
+/// The services that routes may lead to.
+const SERVICES: [&str; 4] = ["chappe", "documents", "functions", "realtime"];
+
 /// Why nothing can be run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlanError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A route leads nowhere.
+    #[error("[[gateway.routes]]: {0}")]
+    Routes(#[from] gateway::ConfigError),
+    /// Half of a certificate.
+    #[error(
+        "tls.certificate_file and tls.key_file belong together: name both, or neither for a development certificate"
+    )]
+    HalfCertificate,
     /// The demo's folder cannot be used.
     #[error(transparent)]
     Demo(#[from] demo::PrepareError),
@@ -58,6 +69,10 @@ impl Plan {
             flags.push("run_functions=false".to_owned());
         }
         let config = config::load(file.as_deref(), &environment, &flags)?;
+        config.gateway.targets(&SERVICES)?;
+        if config.tls.certificate_file.is_some() != config.tls.key_file.is_some() {
+            return Err(PlanError::HalfCertificate);
+        }
         let data_dir = (!shared.ephemeral).then(|| {
             let named = shared.data_dir.clone().map(|path| std::path::absolute(&path).unwrap_or(path));
             named.or_else(|| config.data_dir.clone()).unwrap_or_else(|| app.join(".chappe"))

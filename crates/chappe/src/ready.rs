@@ -30,7 +30,8 @@ impl Ready {
         public.or_else(|| self.addresses.gateway.map(Addresses::url)).unwrap_or_else(|| self.functions_url())
     }
 
-    fn urls(&self) -> serde_json::Value {
+    /// The services with their addresses.
+    pub(crate) fn urls(&self) -> serde_json::Value {
         let url = |address: Option<std::net::SocketAddr>| address.map(Addresses::url);
         json!({
             "gateway": self.public_url.clone().or_else(|| url(self.addresses.gateway)),

@@ -19,10 +19,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// Runs until asked to end.
 pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
     let stream = if plan.json { LogStream::Stderr } else { LogStream::Stdout };
-    let complaint = telemetry::start_logging(&plan.config.telemetry, stream);
-    if let Some(complaint) = complaint {
-        tracing::warn!("{complaint}");
-    }
+    let pretty = telemetry::start_logging(&plan.config.telemetry, stream);
     match edge::raise_open_files() {
         Ok(files) => tracing::debug!(?files, "as many files as the process may open"),
         Err(cause) => tracing::warn!(%cause, "the bound on open files stays where the shell put it"),
@@ -33,14 +30,14 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
         if plan.demo {
             demo::install_packages(&plan.app).await?;
         }
-        serve(plan).await
+        serve(plan, pretty).await
     });
     // Whoever asked twice does not want to wait for work that blocks.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(plan: Plan) -> anyhow::Result<()> {
+async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     let house = assemble::assemble(&plan).await?;
     let (stopping, stop) = watch::channel(false);
     let exporter = exporter(&plan, &house).map(|exporter| tokio::spawn(exporter.run(stop.clone())));
@@ -53,8 +50,9 @@ async fn serve(plan: Plan) -> anyhow::Result<()> {
         }));
     }
     house.ready.store(true, Ordering::Release);
-    announce(&plan, &house.ready_line);
-    let listing = tokio::spawn(list_functions(house.functions.clone(), house.ready_line.functions_url()));
+    announce(&plan, &house.ready_line, pretty);
+    let base = house.ready_line.functions_url();
+    let listing = tokio::spawn(list_functions(house.functions.clone(), base, pretty && !plan.json));
 
     signals::asked_to_end().await;
     tracing::info!("asked to end: draining for at most {} s; ask again to end at once", DRAIN.as_secs());
@@ -85,25 +83,35 @@ async fn serve(plan: Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn announce(plan: &Plan, ready: &Ready) {
+/// Says where everything is: to a machine that waits for it, to a person, or to the log.
+fn announce(plan: &Plan, ready: &Ready, pretty: bool) {
     if plan.json {
         ready::print(&ready.facts().to_string());
-    } else {
-        ready::print(&ready.text());
+        return;
     }
-    if plan.demo && !plan.json {
+    if pretty {
+        ready::print(&ready.text());
+    } else {
+        tracing::info!(urls = %ready.urls(), "listening");
+    }
+    if plan.demo {
         ready::print(&format!("  Open {}\n", ready.gateway_url()));
     }
 }
 
 /// Says which functions there are, once the worker has told.
-async fn list_functions(functions: Option<functions::Handle>, base: String) {
+async fn list_functions(functions: Option<functions::Handle>, base: String, as_text: bool) {
     let Some(functions) = functions else { return };
     match functions.ready().await {
-        Ok(()) => functions
-            .startup_listing(&base)
-            .lines()
-            .for_each(|line| tracing::info!(target: "functions", "{line}")),
+        Ok(()) if as_text => ready::print(&functions.startup_listing(&base)),
+        Ok(()) => {
+            // A record for each line that says something.
+            for line in
+                functions.startup_listing(&base).lines().map(str::trim).filter(|line| !line.is_empty())
+            {
+                tracing::info!(target: "functions", "{line}");
+            }
+        }
         // The host goes on trying, and a change of the app may mend it: the other services are worth keeping.
         Err(error) => tracing::error!("{}", telemetry::with_causes(&error)),
     }

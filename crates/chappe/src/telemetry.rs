@@ -22,8 +22,9 @@ pub(crate) enum LogStream {
     Stderr,
 }
 
-/// Starts logging. Wrong filters are reported, never fatal: an operator who raises the level must not stop the service.
-pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> Option<String> {
+/// Starts logging, and says whether lines are for people. A wrong filter is reported, never fatal: an operator who raises the
+/// level must not stop the service.
+pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> bool {
     let (filter, complaint) = match EnvFilter::builder().parse(&options.level) {
         Ok(filter) => (filter, None),
         Err(cause) => {
@@ -46,7 +47,10 @@ pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> Op
         let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
         registry.with(layer.with_span_list(false).with_writer(stream)).init();
     }
-    complaint
+    if let Some(complaint) = complaint {
+        tracing::warn!("{complaint}");
+    }
+    pretty
 }
 
 /// An error with its causes, in one line.

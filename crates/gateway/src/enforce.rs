@@ -57,25 +57,15 @@ impl Service {
         upstreams: &BTreeMap<String, Upstream>,
         registry: &mut Registry,
     ) -> Result<Self, ConfigError> {
-        let mut rows = Vec::with_capacity(options.routes.len());
-        for route in &options.routes {
-            let action = match route.target()? {
-                Target::Service(name) => match upstreams.get(&name) {
-                    Some(upstream) => Action::Forward(upstream.clone()),
-                    None => {
-                        let known: Vec<_> = upstreams.keys().map(String::as_str).collect();
-                        return Err(ConfigError::UnknownService {
-                            path: route.path.clone(),
-                            service: name,
-                            known: known.join(", "),
-                        });
-                    }
-                },
+        let services: Vec<&str> = upstreams.keys().map(String::as_str).collect();
+        let rows = options.targets(&services)?.into_iter().map(|(path, target)| {
+            let action = match target {
+                Target::Service(name) => Action::Forward(upstreams[&name].clone()),
                 Target::Directory(directory) => Action::ReadFile(Directory::new(directory)),
             };
-            rows.push((route.path.clone(), Step { label: route.path.clone(), action }));
-        }
-        let table = Table::new(rows).map_err(|path| ConfigError::Duplicate { path })?;
+            (path.clone(), Step { label: path, action })
+        });
+        let table = Table::new(rows);
         Ok(Self { compiled: Arc::new(Compiled { table, metrics: Metrics::register(registry) }) })
     }
 }

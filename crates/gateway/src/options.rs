@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Route;
+use crate::{ConfigError, Route, Target};
 
 /// What the gateway does. Unknown keys are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,4 +10,33 @@ use crate::Route;
 pub struct Options {
     /// The routes. The longest matching path wins, whatever their order. Default: none. Since 0.1.0.
     pub routes: Vec<Route>,
+}
+
+impl Options {
+    /// Where each route leads, in the order in which they are written.
+    ///
+    /// # Errors
+    ///
+    /// If a route is wrong, stands there twice, or names a service that is not among `services`.
+    pub fn targets(&self, services: &[&str]) -> Result<Vec<(String, Target)>, ConfigError> {
+        let mut targets: Vec<(String, Target)> = Vec::with_capacity(self.routes.len());
+        for route in &self.routes {
+            let (path, target) = (route.path.clone(), route.target()?);
+            if let Target::Service(service) = &target
+                && !services.contains(&service.as_str())
+            {
+                return Err(ConfigError::UnknownService {
+                    path,
+                    service: service.clone(),
+                    known: services.join(", "),
+                });
+            }
+            // A slash at the end makes no other path.
+            if targets.iter().any(|(other, _)| other.trim_end_matches('/') == path.trim_end_matches('/')) {
+                return Err(ConfigError::Duplicate { path });
+            }
+            targets.push((path, target));
+        }
+        Ok(targets)
+    }
 }

@@ -8,7 +8,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 
 /// Runs the binary in `folder` and expects it to end with `code`, saying every one of `words`.
 #[tokio::main(flavor = "current_thread")]
-async fn check(folder: &Path, arguments: &[&str], code: i32, words: &[&str]) {
+pub(crate) async fn check(folder: &Path, arguments: &[&str], code: i32, words: &[&str]) {
     let (found, text) = Process::fail(BINARY, folder, arguments).await.expect("the binary can be run");
     for word in words {
         assert!(text.contains(word), "{arguments:?} should say {word:?}:\n{text}");
@@ -46,8 +46,9 @@ fn a_configuration_file_that_is_missing_is_named() {
 #[test]
 fn a_route_to_nowhere_is_refused() {
     let folder = folder_with("chappe.toml", "[[gateway.routes]]\npath = \"/x\"\nservice = \"orders\"\n");
-    let arguments = ["start", "--no-functions", "--ephemeral", "--port", "0"];
-    check(folder.path(), &arguments, 1, &["orders", "documents", "realtime"]);
+    check(folder.path(), &["check"], 64, &["orders", "documents", "realtime"]);
+    let folder = folder_with("chappe.toml", "[tls]\ncertificate_file = \"here.pem\"\n");
+    check(folder.path(), &["check"], 64, &["tls.key_file", "belong together"]);
 }
 
 #[test]

@@ -170,11 +170,16 @@ fn wrong_routes_are_refused_when_they_are_loaded() {
         compile(both),
         compile(Route::to_service("/a", "function")),
         compile(Route::to_service("/", "functions")),
+        Options { routes: vec![Route::to_directory("/a", "x"), Route::to_directory("/a/", "y")] }
+            .targets(&[])
+            .expect_err("the path is there twice")
+            .to_string(),
     ];
     expect![[r#"
         the route path "api" must start with '/' and hold neither '?' nor '#'
         the route "/a" must name exactly one of `service` and `directory`
         the route "/a" leads to the service "function", which does not run here; there are: functions
-        two routes have the path "/"; keep one of them"#]]
+        two routes have the path "/"; keep one of them
+        two routes have the path "/a/"; keep one of them"#]]
     .assert_eq(&found.join("\n"));
 }
