@@ -1,0 +1,66 @@
+//! A client of the document service that signs its requests as SDKs do. The date is part of the signature, not checked.
+
+use identity::DEVELOPMENT_COSMOS_KEY;
+use identity::master_key::{MasterKey, SignedParts, sign};
+use testkit::{Answer, Http, Process};
+
+pub(crate) const DATE: &str = "tue, 01 nov 2026 08:00:00 gmt";
+/// Path of the items of the container that [`Account::container`] makes.
+pub(crate) const ITEMS: &str = "/dbs/d/colls/c/docs";
+
+pub(crate) struct Account {
+    http: Http,
+    key: MasterKey,
+}
+
+impl Account {
+    /// With the key that the public emulator documents.
+    pub(crate) fn of(process: &Process) -> Self {
+        Self::with_key(process, DEVELOPMENT_COSMOS_KEY)
+    }
+
+    pub(crate) fn with_key(process: &Process, key: &str) -> Self {
+        Self { http: process.http("documents"), key: MasterKey::parse(key).expect("a key in base64") }
+    }
+
+    pub(crate) fn authorization(&self, verb: &str, path: &str) -> String {
+        sign(&self.key, &SignedParts { verb, path, ms_date: DATE, date: "" })
+    }
+
+    pub(crate) async fn send(
+        &self,
+        verb: &str,
+        path: &str,
+        partition: Option<&str>,
+        body: impl Into<Vec<u8>>,
+    ) -> anyhow::Result<Answer> {
+        let authorization = self.authorization(verb, path);
+        let partition = partition.map(|value| format!("[\"{value}\"]"));
+        let mut headers = vec![("authorization", authorization.as_str()), ("x-ms-date", DATE)];
+        headers.extend(partition.as_deref().map(|value| ("x-ms-documentdb-partitionkey", value)));
+        self.http.send(verb, path, &headers, body.into()).await
+    }
+
+    /// Makes an empty database and container.
+    pub(crate) async fn container(&self) {
+        let made = [
+            ("/dbs", r#"{"id":"d"}"#),
+            ("/dbs/d/colls", r#"{"id":"c","partitionKey":{"paths":["/id"],"kind":"Hash","version":2}}"#),
+        ];
+        for (path, body) in made {
+            let answer = self.send("POST", path, None, body).await.expect("it answers");
+            assert_eq!(answer.status, 201, "{}", answer.text());
+        }
+    }
+
+    /// Writes an item with so many bytes beside its id.
+    pub(crate) async fn put(&self, id: &str, bytes: usize) -> anyhow::Result<Answer> {
+        let item = format!(r#"{{"id":"{id}","v":"{}"}}"#, "v".repeat(bytes));
+        self.send("POST", ITEMS, Some(id), item).await
+    }
+
+    pub(crate) async fn has(&self, id: &str) -> bool {
+        let answer = self.send("GET", &format!("{ITEMS}/{id}"), Some(id), "").await;
+        answer.expect("it answers").status == 200
+    }
+}

@@ -1,0 +1,150 @@
+//! The data folder when things go wrong: killed again and again, full, newer, not ours to write.
+
+use std::path::Path;
+use std::process::Command;
+
+use testkit::Process;
+
+use crate::account::Account;
+use crate::configuration::check;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
+const ARGUMENTS: [&str; 4] = ["start", "--no-functions", "--data-dir", "data"];
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_ten_kills() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let mut acknowledged: Vec<String> = Vec::new();
+    for round in 0..10 {
+        let process = Process::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
+        let account = Account::of(&process);
+        if round == 0 {
+            account.container().await;
+        }
+        assert_eq!(lost(&account, &acknowledged).await, None, "after {round} kills");
+        // Writers go on until the kill takes their connections away.
+        let enough = tokio::sync::Semaphore::new(0);
+        let write = async |writer: usize| {
+            let mut stored = Vec::new();
+            for number in 0.. {
+                let id = format!("{round}-{writer}-{number}");
+                match account.put(&id, 2000).await {
+                    Ok(answer) if answer.status == 201 => stored.push(id),
+                    Ok(answer) => panic!("{}", answer.text()),
+                    Err(_) => break,
+                }
+                enough.add_permits(1);
+            }
+            stored
+        };
+        let kill = async {
+            enough.acquire_many(20).await.expect("it is open").forget();
+            process.kill().await.expect("it can be killed")
+        };
+        let (first, second, third, log) = tokio::join!(write(0), write(1), write(2), kill);
+        assert!(!log.contains("panicked"), "{log}");
+        acknowledged.extend([first, second, third].into_iter().flatten());
+    }
+    assert!(acknowledged.len() >= 200);
+    let process = Process::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
+    assert_eq!(lost(&Account::of(&process), &acknowledged).await, None, "after the last kill");
+}
+
+/// The first of these items that is not there.
+async fn lost<'a>(account: &Account, ids: &'a [String]) -> Option<&'a str> {
+    for id in ids {
+        if !account.has(id).await {
+            return Some(id);
+        }
+    }
+    None
+}
+
+#[test]
+fn a_newer_format_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");
+    let first = runtime.block_on(Process::start(BINARY, folder.path(), &ARGUMENTS)).expect("it starts");
+    drop(runtime.block_on(first.kill()).expect("it can be killed"));
+    let format = folder.path().join("data/state/format");
+    let text = std::fs::read_to_string(&format).expect("the format is a file");
+    std::fs::write(&format, text.replacen("chappe-state 1", "chappe-state 2", 1)).expect("it can be written");
+    let words = ["format 2", "start the version that wrote it"];
+    check(folder.path(), &[&ARGUMENTS[..], &["--port", "0"]].concat(), 1, &words);
+}
+
+#[test]
+fn a_data_folder_that_is_a_file_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    std::fs::write(folder.path().join("data"), "").expect("a file can be written");
+    check(folder.path(), &ARGUMENTS, 1, &["data", "--data-dir"]);
+}
+
+/// Puts a small file system under the process's data folder, in a mount namespace of its own.
+const ON_A_SMALL_DISK: &str = "mount -t tmpfs -o size=24m none data && exec \"$0\" \"$@\"";
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_recovers_when_there_is_room() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    std::fs::create_dir(folder.path().join("data")).expect("a folder can be made");
+    let mounts = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(folder.path()).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if !mounts("unshare", &["-m", "sh", "-c", ON_A_SMALL_DISK, "true"]) {
+        eprintln!("skipped: this user may not mount, so no disk can be filled");
+        return;
+    }
+    let arguments = [&["-m", "sh", "-c", ON_A_SMALL_DISK, BINARY][..], &ARGUMENTS].concat();
+    let process = Process::start("unshare", folder.path(), &arguments).await.expect("it starts");
+    let account = Account::of(&process);
+    account.container().await;
+    let mut stored = 0;
+    let refused = loop {
+        let answer = account.put(&stored.to_string(), 500_000).await.expect("it answers");
+        if answer.status != 201 {
+            break answer;
+        }
+        stored += 1;
+    };
+    assert_eq!(refused.status, 507, "{}", refused.text());
+    assert!(refused.text().contains("Make room and retry"), "{}", refused.text());
+    assert!(stored > 3);
+    for id in 0..stored {
+        assert!(account.has(&id.to_string()).await, "{id} is readable on a full disk");
+    }
+    let id = process.id().expect("it runs").to_string();
+    let data = folder.path().join("data");
+    let data = data.to_str().expect("the path is text");
+    let grow = ["-t", id.as_str(), "-m", "mount", "-o", "remount,size=96m", data];
+    assert!(mounts("nsenter", &grow), "the disk grows");
+    let answer = account.put("with room", 500_000).await.expect("it answers");
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert!(account.has("0").await);
+    let log = process.kill().await.expect("it can be killed");
+    assert!(log.contains("the disk that holds the documents is full"), "{log}");
+}
+
+#[tokio::test]
+async fn an_ephemeral_process_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let temporary = tempfile::tempdir().expect("a folder can be made");
+    let variable = format!("TMPDIR={}", temporary.path().display());
+    let arguments = [variable.as_str(), BINARY, "start", "--no-functions", "--ephemeral"];
+    let left = |path: &Path| std::fs::read_dir(path).expect("it can be read").count();
+    for times in [1, 2] {
+        let process = Process::start("env", folder.path(), &arguments).await.expect("it starts");
+        let account = Account::of(&process);
+        account.container().await;
+        assert_eq!(account.put("1", 1000).await.expect("it answers").status, 201);
+        assert_eq!(left(temporary.path()), 1);
+        // A second request ends it at once, in the middle of the first.
+        for _ in 0..times {
+            process.terminate().await.expect("it can be asked to end");
+        }
+        let (code, log) = process.wait().await.expect("it ends");
+        assert_eq!(code, Some(0), "{log}");
+        assert_eq!(left(temporary.path()), 0, "{log}");
+        assert_eq!(left(folder.path()), 0, "{log}");
+    }
+}
