@@ -1,7 +1,9 @@
 //! The binary from outside: one integration binary, because each one links the whole program again.
 
 mod account;
+mod apps;
 mod configuration;
 mod data;
+mod exposure;
 mod life;
 mod realtime;

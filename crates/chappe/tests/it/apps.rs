@@ -1,0 +1,85 @@
+//! Folders that hold no app that can run: each is told what is missing. None of these needs a worker.
+
+use std::path::Path;
+
+use testkit::Process;
+
+use crate::configuration::check;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
+const START: [&str; 4] = ["start", "--ephemeral", "--port", "0"];
+
+fn app(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    for (name, content) in files {
+        std::fs::write(folder.path().join(name), content).expect("a file can be written");
+    }
+    folder
+}
+
+#[test]
+fn files_that_are_not_json_are_named_with_the_place() {
+    let broken = app(&[("host.json", "{\"version\": \"2.0\",")]);
+    check(broken.path(), &START, 1, &["host.json", "not valid JSON", "line 1"]);
+    let old = app(&[("host.json", "{\"version\": \"1.0\"}")]);
+    check(old.path(), &START, 1, &["host.json", "\"1.0\"", "write \"version\": \"2.0\""]);
+    let settings = app(&[("host.json", "{\"version\": \"2.0\"}"), ("local.settings.json", "{\"Values\": {")]);
+    check(settings.path(), &START, 1, &["local.settings.json", "not valid JSON", "line 1"]);
+}
+
+#[test]
+fn a_language_that_cannot_be_run_is_named_with_those_that_can() {
+    let unset = app(&[("host.json", "{\"version\": \"2.0\"}")]);
+    check(
+        unset.path(),
+        &START,
+        1,
+        &["FUNCTIONS_WORKER_RUNTIME is not set", "\"node\"", "local.settings.json"],
+    );
+    let settings = "{\"Values\": {\"FUNCTIONS_WORKER_RUNTIME\": \"cobol\"}}";
+    let unknown = app(&[("host.json", "{\"version\": \"2.0\"}"), ("local.settings.json", settings)]);
+    check(unknown.path(), &START, 1, &["no worker for language 'cobol'", "built in are node"]);
+}
+
+#[tokio::test]
+async fn without_nodejs_the_other_services_run_and_the_log_says_what_to_install() {
+    let folder = app(&[
+        ("host.json", "{\"version\": \"2.0\"}"),
+        ("package.json", "{\"main\": \"a.js\"}"),
+        ("a.js", ""),
+    ]);
+    let empty = tempfile::tempdir().expect("a folder can be made");
+    let path = format!("PATH={}", empty.path().display());
+    let env = if Path::new("/usr/bin/env").exists() { "/usr/bin/env" } else { "env" };
+    let arguments = [path.as_str(), BINARY, "start", "--ephemeral"];
+    let process = Process::start(env, folder.path(), &arguments).await.expect("it starts all the same");
+    let answer = process.http("functions").get("/api/x").await.expect("it answers");
+    assert_ne!(answer.status, 200);
+    assert_eq!(process.http("gateway").get("/healthz").await.expect("it answers").status, 200);
+    let log = process.kill().await.expect("it can be killed");
+    for words in ["cannot start 'node'", "not on the PATH", "https://nodejs.org"] {
+        assert!(log.contains(words), "should say {words:?}: {log}");
+    }
+}
+
+#[test]
+fn the_demo_refuses_a_folder_with_something_else() {
+    let folder = app(&[]);
+    std::fs::create_dir(folder.path().join("mine")).expect("a folder can be made");
+    std::fs::write(folder.path().join("mine/letter.txt"), "dear").expect("a file can be written");
+    let arguments = ["demo", "--folder", "mine", "--ephemeral"];
+    check(folder.path(), &arguments, 64, &["mine is not the example", "--folder"]);
+    let left = std::fs::read_dir(folder.path().join("mine")).expect("it can be read").count();
+    assert_eq!(left, 1, "nothing was added to it");
+}
+
+#[tokio::test]
+async fn the_demo_without_npm_says_what_to_install() {
+    let folder = app(&[]);
+    let path = format!("PATH={}", folder.path().display());
+    let arguments = [path.as_str(), BINARY, "demo", "--folder", "demo", "--ephemeral"];
+    let (code, text) = Process::fail("env", folder.path(), &arguments).await.expect("it can be run");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("`npm` was not found") && text.contains("Node.js 20"), "{text}");
+    assert!(folder.path().join("demo/host.json").exists(), "the example is there for the next try");
+}

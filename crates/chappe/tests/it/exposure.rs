@@ -1,0 +1,64 @@
+//! What changes when other machines can connect, and what the development certificate opens.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use testkit::{Http, Process};
+
+use crate::account::Account;
+use crate::realtime::token;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
+
+/// An address of this machine that is not loopback, if it has one. Nothing is sent.
+fn outer_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+#[tokio::test]
+async fn beyond_loopback_public_keys_are_refused_and_own_ones_are_made() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let elsewhere = ["functions", "realtime", "documents"].map(|name| format!("listen.{name}=localhost:0"));
+    let mut arguments =
+        vec!["start", "--no-functions", "--data-dir", "data", "--set", "listen.gateway=0.0.0.0:0"];
+    arguments.extend(elsewhere.iter().flat_map(|setting| ["--set", setting.as_str()]));
+    let process = Process::start_as_configured(BINARY, folder.path(), &arguments).await.expect("it starts");
+
+    let public = Account::of(&process).send("GET", "/dbs", None, "").await.expect("it answers");
+    assert_eq!(public.status, 401, "{}", public.text());
+    let authorization = format!("Bearer {}", token("http://localhost/api/v1/hubs/chat", None));
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let message = r#"{"target":"x","arguments":[]}"#;
+    let answer = process.http("realtime").send("POST", "/api/v1/hubs/chat", &headers, message).await;
+    assert_eq!(answer.expect("it answers").status, 401);
+
+    let file = folder.path().join("data/keys.json");
+    let keys: serde_json::Value = std::fs::read(&file)
+        .map(|bytes| serde_json::from_slice(&bytes).expect("keys are JSON"))
+        .expect("keys were made");
+    let made = Account::with_key(&process, keys["documents"].as_str().expect("a key"));
+    assert_eq!(made.send("GET", "/dbs", None, "").await.expect("it answers").status, 200);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &str| {
+            let metadata = std::fs::metadata(folder.path().join(path)).expect("it is there");
+            metadata.permissions().mode() & 0o777
+        };
+        assert_eq!(mode("data/keys.json"), 0o600);
+    }
+
+    let gateway = process.http("gateway");
+    let named = gateway.send("GET", "/chappe/api/info", &[("host", "chappe.example")], "").await;
+    assert_eq!(named.expect("it answers").status, 403);
+    let Some(outer) = outer_address() else { return };
+    let port = gateway.authority().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let from_outside = Http::new(&format!("http://{}", SocketAddr::new(outer, port)));
+    for (path, status) in [("/healthz", 200), ("/metrics", 403), ("/chappe/api/info", 403)] {
+        assert_eq!(from_outside.get(path).await.expect("it answers").status, status, "{path}");
+    }
+    let claimed = from_outside.send("GET", "/metrics", &[("host", "localhost")], "").await;
+    assert_eq!(claimed.expect("it answers").status, 403, "a name alone is no proof of this machine");
+}
