@@ -7,3 +7,5 @@ mod data;
 mod exposure;
 mod life;
 mod realtime;
+mod refusals;
+mod sockets;
