@@ -114,6 +114,11 @@ fn what_is_wrong_is_named() {
     );
     check(
         "f",
+        &[http(), json!({"type": "queue", "name": "q", "direction": "inout"})],
+        expect!["the binding 'q' has direction inout, which is not supported; use in or out"],
+    );
+    check(
+        "f",
         &[http(), json!({"type": "kafka", "name": "k", "direction": "out"})],
         expect![
             "the binding 'k' has type 'kafka' (out), which is not supported; known are httpTrigger (in), timerTrigger (in), manualTrigger (in), http (out), queueTrigger (in), queue (out)"

@@ -1,5 +1,8 @@
 //! Apps with functions in error, disabled ones, and ones that do not start.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use expect_test::expect;
 use functions::FunctionState;
 use serde_json::json;
@@ -8,7 +11,7 @@ use worker_protocol::TypedData;
 use crate::fake::{Setup, returned};
 use crate::feed::Feed;
 
-fn http(name: &str) -> Vec<serde_json::Value> {
+fn http_trigger(name: &str) -> Vec<serde_json::Value> {
     vec![
         json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "anonymous", "route": name}),
     ]
@@ -20,18 +23,18 @@ async fn functions_in_error_do_not_stop_the_others() {
     let refused =
         json!({"type": "feed", "name": "out", "direction": "out", "refuse": "the setting Db is missing"});
     let host = Setup::default()
-        .connector(std::sync::Arc::new(Feed::default()))
+        .connector(Arc::new(Feed::default()))
         .setting("AzureWebJobs.off.Disabled", "1")
-        .function("good", &http("good"), ok)
-        .function("off", &http("off"), ok)
-        .function("GOOD", &http("again"), ok)
+        .function("good", &http_trigger("good"), ok)
+        .function("off", &http_trigger("off"), ok)
+        .function("GOOD", &http_trigger("again"), ok)
         .function(
             "unknown",
-            &[http("u"), vec![json!({"type": "blob", "name": "b", "direction": "out"})]].concat(),
+            &[http_trigger("u"), vec![json!({"type": "blob", "name": "b", "direction": "out"})]].concat(),
             ok,
         )
-        .function("refused", &[http("r"), vec![refused]].concat(), ok)
-        .function("unloadable", &http("l"), ok)
+        .function("refused", &[http_trigger("r"), vec![refused]].concat(), ok)
+        .function("unloadable", &http_trigger("l"), ok)
         .metadata(|metadata| metadata.entry_point = "broken".to_owned())
         .start()
         .await;
@@ -68,7 +71,7 @@ async fn a_disabled_function_is_not_found_unless_an_administrator_calls() {
     let host = Setup::default()
         .options(|options| options.enable_auth = true)
         .setting("AzureWebJobs.off.Disabled", "true")
-        .function("off", &http("off"), |_| async { returned(TypedData::Null) })
+        .function("off", &http_trigger("off"), |_| async { returned(TypedData::Null) })
         .start()
         .await;
     assert_eq!(host.send("GET /api/off").await.status, 404);
@@ -81,11 +84,63 @@ async fn only_the_functions_that_were_asked_for_run() {
     let host = Setup::default()
         .host_json(r#"{"version":"2.0","functions":["a","b"]}"#)
         .options(|options| options.functions = vec!["B".to_owned(), "c".to_owned()])
-        .function("a", &http("a"), ok)
-        .function("b", &http("b"), ok)
-        .function("c", &http("c"), ok)
+        .function("a", &http_trigger("a"), ok)
+        .function("b", &http_trigger("b"), ok)
+        .function("c", &http_trigger("c"), ok)
         .start()
         .await;
     let names: Vec<String> = host.handle.functions().into_iter().map(|function| function.name).collect();
     assert_eq!(names, ["b"]);
+}
+
+#[tokio::test]
+async fn headers_and_limits_of_host_json_hold() {
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    let http = json!({"maxConcurrentRequests": 2, "customHeaders": {"X-Frame-Options": "DENY"}});
+    let host = Setup::default()
+        .host_json(&json!({"version": "2.0", "extensions": {"http": http}}).to_string())
+        .function("f", &http_trigger("f"), move |_| {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&seen));
+            async move {
+                let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                most.fetch_max(now, Ordering::SeqCst);
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                running.fetch_sub(1, Ordering::SeqCst);
+                returned(TypedData::Null)
+            }
+        })
+        .start()
+        .await;
+    let calls = (0..10).map(|_| host.send("GET /api/f"));
+    for answer in futures_util::future::join_all(calls).await {
+        assert_eq!(answer.status, 204);
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 2, "two run, the others wait");
+    assert_eq!(host.send("GET /api/f").await.text(), "204\nx-frame-options: DENY");
+    assert_eq!(host.send("GET /api/none").await.text(), "404\nx-frame-options: DENY");
+}
+
+#[tokio::test]
+async fn parts_of_the_admin_api_that_are_not_there_are_404() {
+    let host = Setup::default()
+        .function("f", &http_trigger("f"), |_| async { returned(TypedData::Null) })
+        .start()
+        .await;
+    for request in [
+        "PUT /admin/functions/f",
+        "DELETE /admin/functions/f",
+        "POST /admin/host/drain",
+        "POST /admin/host/restart",
+        "GET /admin/host/config",
+        "GET /admin/vfs/",
+        "POST /admin/warmup",
+        "POST /runtime/webhooks/signalr",
+    ] {
+        assert_eq!(host.send(request).await.status, 404, "{request}");
+    }
+    let status = host.send("GET /admin/functions/f/status").await;
+    assert_eq!((status.status, status.body.as_str()), (200, "{}"));
 }

@@ -164,3 +164,18 @@ fn an_absent_status_is_a_failure_and_unknown_content_is_told() {
     let later = StreamingMessage::decode(Bytes::from_static(&[0x9a, 0x06, 0x00])).expect("well-formed");
     assert!(matches!(decode_worker(later), WorkerMessage::Unused(_)));
 }
+
+#[test]
+fn empty_headers_are_left_out_for_workers_that_say_so() {
+    let mut request = http();
+    request.headers.insert("empty".into(), String::new());
+    let sent = |names: &[(&'static str, &'static str)]| {
+        let capabilities: Capabilities = names.iter().copied().collect();
+        let message = encode_host(self::request(request.clone().into()), &capabilities, String::new());
+        let Some(HostMessage::Invoke(read)) = decode_host(message) else { panic!("an invocation") };
+        let TypedData::Http(http) = &read.input_data[0].data else { panic!("HTTP") };
+        http.headers.keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(sent(&[]), ["empty", "h"]);
+    assert_eq!(sent(&[(Capabilities::IGNORE_EMPTY_VALUED_RPC_HTTP_HEADERS, "true")]), ["h"]);
+}
