@@ -253,3 +253,6 @@ fn unavailable(cause: Box<dyn std::error::Error + Send + Sync>) -> BindingError 
         cause: Some(cause),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! The `signalR` output against the contract suite of sinks, embedded and remote, and `signalRConnectionInfo` by connecting with
+//! what it hands out. The realtime service is the real one, behind a real listener.
+
+use std::net::SocketAddr;
+
+use functions::suite::{SinkFactory, check_sink};
+use prometheus_client::registry::Registry;
+use realtime::engine::{NoUpstream, NodeId};
+use serde_json::json;
+use signalr_protocol::HubProtocol;
+use testkit::HubClient;
+use tokio::sync::{Mutex, watch};
+use trace::{TraceContext, Tracer};
+
+use super::*;
+
+const HUB: &str = "board";
+
+/// A realtime service of its own, with one connected client.
+struct Bench {
+    realtime: realtime::Handle,
+    address: SocketAddr,
+    /// What the client heard so far; the client is asked by a marker that comes behind everything else.
+    client: Mutex<(HubClient, Vec<u64>)>,
+    /// Dropping it ends the listener.
+    _stop: watch::Sender<bool>,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let mut registry = Registry::default();
+        let options = realtime::Options { development_keys: true, ..realtime::Options::default() };
+        let started =
+            realtime::start(options, NodeId(0), Tracer::new(16), &mut registry, Arc::new(NoUpstream));
+        let (service, realtime, _join) = started.expect("the service starts");
+        let listener = edge::Listener::bind_localhost("realtime", 0).expect("a port is free");
+        let address = listener.local_addr();
+        let (stop, mut stopping) = watch::channel(false);
+        tokio::spawn(listener.serve(service, async move { drop(stopping.changed().await) }));
+        let base = format!("http://{address}");
+        let access = realtime.client_access(HUB, Some("ada"), &Claims::new(), TOKEN_LIFETIME, &base);
+        let access = access.expect("the hub has a good name");
+        let client = connect(&access.url, &access.access_token).await;
+        Self { realtime, address, client: Mutex::new((client, Vec::new())), _stop: stop }
+    }
+
+    fn here(&self) -> Arc<Here> {
+        let addresses = crate::ports::Addresses { realtime: Some(self.address), ..Default::default() };
+        Arc::new(Here::new(addresses, None))
+    }
+
+    fn signalr(&self, here: Arc<Here>) -> SignalR {
+        let metrics = egress::Metrics::register(&mut Registry::default());
+        let egress =
+            egress::Client::new(&egress::Options::default(), &metrics).expect("the options are right");
+        SignalR { here, realtime: self.realtime.clone(), egress }
+    }
+
+    fn settings(&self) -> Settings {
+        let port = self.address.port();
+        let key = identity::DEVELOPMENT_SIGNALR_KEY;
+        Settings(format!("Endpoint=http://localhost;Port={port};AccessKey={key};Version=1.0;"))
+    }
+}
+
+/// An app with one setting.
+struct Settings(String);
+
+impl AppSettings for Settings {
+    fn setting(&self, name: &str) -> Option<String> {
+        (name == DEFAULT_SETTING).then(|| self.0.clone())
+    }
+
+    fn host_id(&self) -> &str {
+        "tests"
+    }
+}
+
+async fn connect(url: &str, token: &str) -> HubClient {
+    let (authority, path) = url.trim_start_matches("http://").split_once('/').expect("the url has a path");
+    let path = format!("/{path}&access_token={token}");
+    HubClient::connect(authority, &path, HubProtocol::Json).await.expect("it connects")
+}
+
+fn spec(kind: &str, direction: Direction) -> BindingSpec {
+    let properties = properties();
+    BindingSpec {
+        function: "f".to_owned(),
+        name: "out".to_owned(),
+        kind: kind.to_owned(),
+        direction,
+        properties,
+    }
+}
+
+fn properties() -> Map<String, Json> {
+    Map::from_iter([("hubName".to_owned(), HUB.into()), ("userId".to_owned(), "ada".into())])
+}
+
+struct Output {
+    bench: Bench,
+    here: Arc<Here>,
+}
+
+#[async_trait::async_trait]
+impl SinkFactory for Output {
+    async fn sink(&self) -> Arc<dyn Sink> {
+        let signalr = self.bench.signalr(Arc::clone(&self.here));
+        let sink = signalr.sink(&spec("signalR", Direction::Out), &self.bench.settings()).await;
+        sink.expect("the binding is right")
+    }
+
+    fn properties(&self) -> Map<String, Json> {
+        properties()
+    }
+
+    fn item(&self, number: u64) -> Value {
+        Value::Json(json!({ "target": "number", "userId": "ada", "arguments": [number] }).to_string())
+    }
+
+    fn bad_item(&self) -> Option<Value> {
+        Some(Value::Json(json!({ "target": "number", "arguments": { "no": "array" } }).to_string()))
+    }
+
+    async fn accepted(&self) -> Vec<u64> {
+        let marker = realtime::Message {
+            hub: HUB,
+            to: Target::All,
+            excluded: Vec::new(),
+            target: "marker",
+            arguments: "[]",
+            trace: None,
+        };
+        self.bench.realtime.send(marker).await.expect("the service runs");
+        let (client, numbers) = &mut *self.bench.client.lock().await;
+        loop {
+            let message = client.next_json().await.expect("a message");
+            match message["target"].as_str() {
+                Some("marker") => return numbers.clone(),
+                _ => numbers.push(message["arguments"][0].as_u64().expect("a number")),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_embedded_output_keeps_the_contract_of_sinks() {
+    let bench = Bench::start().await;
+    let here = bench.here();
+    check_sink(&Output { bench, here }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_remote_output_keeps_the_contract_of_sinks() {
+    let bench = Bench::start().await;
+    // Nothing listens here, so the connection string names somebody else.
+    let here = Arc::new(Here::new(crate::ports::Addresses::default(), None));
+    check_sink(&Output { bench, here }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connection_info_opens_the_hub_embedded_and_remote() {
+    let bench = Bench::start().await;
+    let nowhere = Arc::new(Here::new(crate::ports::Addresses::default(), None));
+    for here in [bench.here(), nowhere] {
+        let signalr = bench.signalr(here);
+        let reader = signalr.reader(&spec("signalRConnectionInfo", Direction::In), &bench.settings()).await;
+        let reader = reader.expect("the binding is right");
+        let (properties, data) = (properties(), Map::new());
+        let trace = TraceContext::root();
+        let call =
+            Call { invocation_id: "i", properties: &properties, binding_data: &data, origin: None, trace };
+        let Ok(Value::Json(info)) = reader.read(&call).await else { panic!("the value is JSON") };
+        let info: Json = serde_json::from_str(&info).expect("the value is JSON");
+        let text = |name: &str| info[name].as_str().expect("url and accessToken are text").to_owned();
+        let mut client = connect(&text("url"), &text("accessToken")).await;
+        let to = Target::User(UserId::new("ada"));
+        let message = realtime::Message {
+            hub: HUB,
+            to,
+            excluded: Vec::new(),
+            target: "hello",
+            arguments: "[]",
+            trace: None,
+        };
+        bench.realtime.send(message).await.expect("the service runs");
+        assert_eq!(client.next_json().await.expect("a message")["target"], "hello");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_setting_is_named() {
+    let bench = Bench::start().await;
+    struct Empty;
+    impl AppSettings for Empty {
+        fn setting(&self, _: &str) -> Option<String> {
+            None
+        }
+        fn host_id(&self) -> &str {
+            "tests"
+        }
+    }
+    let signalr = bench.signalr(bench.here());
+    let refused = signalr.sink(&spec("signalR", Direction::Out), &Empty).await;
+    let error = refused.err().expect("no setting, no sink").to_string();
+    assert!(
+        error.contains("AzureSignalRConnectionString") && error.contains("local.settings.json"),
+        "{error}"
+    );
+}
