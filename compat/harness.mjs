@@ -38,9 +38,11 @@ export class Chappe {
   #env = {};
 
   /** Starts the binary with an app, or without functions where none is named; `settings` are further `--set`
-   *  values, `env` is added to the environment. */
-  static async start({ app, settings = [], env = {} } = {}) {
+   *  values, `env` is added to the environment, `listen` names other addresses
+   *  than free ports of localhost. */
+  static async start({ app, settings = [], env = {}, listen = {} } = {}) {
     const chappe = new Chappe();
+    Object.assign(chappe.#listen, listen);
     chappe.#env = env;
     chappe.dataDir = await mkdtemp(path.join(tmpdir(), 'chappe-compat-'));
     chappe.#arguments = ['start', app ?? chappe.dataDir, '--json', '--data-dir', path.join(chappe.dataDir, 'data')];
@@ -64,7 +66,7 @@ export class Chappe {
     this.urls = ready.urls;
     this.facts = ready;
     for (const name of Object.keys(this.#listen)) {
-      if (ready.urls[name]) this.#listen[name] = `localhost:${new URL(ready.urls[name]).port}`;
+      if (ready.urls[name]) this.#listen[name] = this.#listen[name].replace(/\d+$/, new URL(ready.urls[name]).port);
     }
   }
 

@@ -1,0 +1,153 @@
+// Apps that are broken, slow or exposed, on the built binary: what happened is said, and nothing else suffers.
+
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { test } from 'node:test';
+
+import { Chappe, EXAMPLE, eventually } from './harness.mjs';
+
+const CONTAINER = "{ connection: 'CosmosDBConnection', databaseName: 'd', containerName: 'c' }";
+const SETTINGS = {
+  IsEncrypted: false,
+  Values: {
+    FUNCTIONS_WORKER_RUNTIME: 'node',
+    CosmosDBConnection: 'AccountEndpoint=http://localhost:8081/;AccountKey=C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==;',
+  },
+};
+
+/** Runs `use` with an app whose only source file holds `source`. */
+async function withApp({ source, packages = true, settings, listen }, use) {
+  const app = await mkdtemp(path.join(tmpdir(), 'chappe-app-'));
+  let chappe;
+  try {
+    await mkdir(path.join(app, 'src'));
+    await writeFile(path.join(app, 'host.json'), '{ "version": "2.0" }');
+    await writeFile(path.join(app, 'local.settings.json'), JSON.stringify(SETTINGS));
+    await writeFile(path.join(app, 'package.json'), '{ "name": "broken", "main": "src/*.js" }');
+    await writeFile(path.join(app, 'src/functions.js'), source);
+    if (packages) await symlink(path.join(EXAMPLE, 'node_modules'), path.join(app, 'node_modules'));
+    chappe = await Chappe.start({ app, settings, listen });
+    await use(chappe);
+  } finally {
+    await chappe?.stop();
+    await rm(app, { recursive: true, force: true });
+  }
+}
+
+const logged = (chappe, pattern) => eventually(() => (pattern.test(chappe.log) ? chappe.log : undefined), `a log line like ${pattern}`);
+
+test('an app without its packages is told to install them', () => (
+  withApp({ source: "require('@azure/functions');", packages: false }, async (chappe) => {
+    await logged(chappe, /'@azure\/functions' is not installed. Run 'npm install/);
+    assert.equal((await fetch(`${chappe.urls.gateway}/healthz`)).status, 200);
+  })
+));
+
+test('a syntax error is told with its file and line', () => (
+  withApp({ source: "const { app } = require('@azure/functions');\nconst broken = {;\n" }, async (chappe) => {
+    await logged(chappe, /functions\.js:2: Unexpected token/);
+  })
+));
+
+const FUNCTIONS = `
+const { app, input, output } = require('@azure/functions');
+const stored = output.cosmosDB({ ...${CONTAINER}, createIfNotExists: true, partitionKey: '/id' });
+app.http('boom', { handler: async () => {
+  throw new Error('as asked'); // line 5
+} });
+app.http('unhandled', { handler: async () => { setTimeout(() => Promise.reject(new Error('nobody waits'))); return { body: 'ok' }; } });
+app.http('echo', { methods: ['POST'], handler: async (request) => ({ body: String((await request.text()).length) }) });
+app.http('slow', { handler: async (request, context) => {
+  context.log('slow begins');
+  await new Promise((resolve) => { setTimeout(resolve, 1500); });
+  return { body: 'done' };
+} });
+app.http('put', { methods: ['POST'], extraOutputs: [stored], handler: async (request, context) => {
+  context.extraOutputs.set(stored, await request.json());
+  return { status: 204 };
+} });
+app.cosmosDB('changed', { ...${CONTAINER}, createLeaseContainerIfNotExists: true, startFromBeginning: true,
+  handler: async (documents, context) => {
+    const ids = documents.map(({ id }) => id).join(',');
+    context.log('batch begins with ' + ids);
+    // Long enough for the test to kill the worker in between.
+    await new Promise((resolve) => { setTimeout(resolve, 1000); });
+    context.log('batch ends with ' + ids);
+  } });
+`;
+
+test('a broken function hurts nobody else', () => withApp({
+  source: FUNCTIONS, settings: ['functions.body_bytes_max=100000'],
+}, async (chappe) => {
+  const { functions } = chappe.urls;
+  const echo = async (body, headers = {}) => fetch(`${functions}/api/echo`, { method: 'POST', body, headers, duplex: 'half' });
+  const echoes = () => eventually(async () => ((await (await echo('abc')).text()) === '3' ? true : undefined), 'an echo');
+  await echoes();
+
+  assert.equal((await fetch(`${functions}/api/boom`)).status, 500);
+  await logged(chappe, /as asked[^\n]*functions\.js:5:/);
+
+  const chunks = () => new ReadableStream({
+    start(controller) {
+      for (let count = 0; count < 100; count += 1) controller.enqueue(new Uint8Array(50_000));
+      controller.close();
+    },
+  });
+  for (const body of ['a'.repeat(5_000_000), chunks()]) assert.equal((await echo(body)).status, 413);
+  await echoes();
+
+  await fetch(`${functions}/api/unhandled`);
+  await logged(chappe, /nobody waits[^\n]*functions\.js:7:/);
+  await echoes();
+
+  const put = await fetch(`${functions}/api/put`, { method: 'POST', body: '[{"id":"a"},{"id":"b"}]' });
+  assert.equal(put.status, 204, chappe.log);
+  const batches = async (word) => (await chappe.functionLog()).filter(({ text }) => text.startsWith(`batch ${word} `));
+  await eventually(async () => ((await batches('begins')).length ? true : undefined), 'the first batch');
+  const { killed } = await (await fetch(`${chappe.urls.gateway}/chappe/api/workers/kill`, { method: 'POST' })).json();
+  assert.equal(killed.length, 1);
+  // Killed in the middle, the batch is nobody's: it comes once more.
+  await eventually(async () => {
+    const ended = (await batches('ends')).flatMap(({ text }) => text.replace('batch ends with ', '').split(','));
+    return ['a', 'b'].every((id) => ended.includes(id)) ? true : undefined;
+  }, 'the batch after the kill');
+  assert.ok((await batches('begins')).length >= 2);
+}));
+
+test('a first SIGTERM lets a slow function finish', () => withApp({ source: FUNCTIONS }, async (chappe) => {
+  const answer = fetch(`${chappe.urls.functions}/api/slow`);
+  await logged(chappe, /slow begins/);
+  const code = chappe.drain();
+  const response = await answer;
+  assert.deepEqual([response.status, await response.text()], [200, 'done']);
+  assert.equal(await code, 0);
+}));
+
+test('a second SIGTERM ends at once', () => withApp({ source: FUNCTIONS }, async (chappe) => {
+  const answer = fetch(`${chappe.urls.functions}/api/slow`).then(() => 'answered', () => 'cut');
+  await logged(chappe, /slow begins/);
+  const first = chappe.drain();
+  await logged(chappe, /ask again to end at once/);
+  await Promise.all([first, chappe.drain()]);
+  assert.equal(await answer, 'cut');
+}));
+
+test('beyond loopback functions ask for their keys', () => withApp({
+  source: "const { app } = require('@azure/functions');\n"
+    + "app.http('open', { authLevel: 'anonymous', handler: () => ({ body: 'open' }) });\n"
+    + "app.http('locked', { authLevel: 'function', handler: () => ({ body: 'locked' }) });\n",
+  listen: { gateway: '0.0.0.0:0' },
+}, async (chappe) => {
+  const status = async (address, headers = {}) => (await fetch(address, { headers })).status;
+  const { functions, gateway } = chappe.urls;
+  await eventually(async () => ((await status(`${functions}/api/open`)) === 200 ? true : undefined), 'an answer');
+  for (const base of [functions, gateway]) {
+    assert.equal(await status(`${base}/api/open`), 200);
+    assert.equal(await status(`${base}/api/locked`), 401);
+    assert.equal(await status(`${base}/api/locked?code=guess`), 401);
+    assert.equal(await status(`${base}/api/locked`, { 'x-functions-key': 'guess' }), 401);
+  }
+  assert.equal(await status(`${functions}/admin/functions`), 401);
+}));
