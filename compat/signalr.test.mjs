@@ -233,6 +233,26 @@ test('a login that ends closes the connection with leave to come back', async ()
   await connection.stop();
 });
 
+test('a client that asks for stateful reconnect gets an ordinary connection', async () => {
+  const connection = new HubConnectionBuilder()
+    .withUrl(clientUrl(), { accessTokenFactory: () => access({ user: 'stateful' }) })
+    .withStatefulReconnect()
+    .configureLogging(LogLevel.None)
+    .build();
+  const messages = new Messages(connection, 'news');
+  await connection.start();
+  await accepted('POST', `/api/v1/hubs/${HUB}/users/stateful`, news('all the same'));
+  await messages.find((text) => text === 'all the same');
+  await connection.stop();
+});
+
+test('a client that sends more than it may is told and closed', async () => {
+  const { connection } = await join({ retry: false });
+  const closed = happens(connection, 'onclose');
+  await connection.send('anything', 'x'.repeat(1024 * 1024 + 1));
+  assert.match(String(await closed), /1048576|too large|larger/i);
+});
+
 test('a client that asks for a transport that is not there is told which is', async () => {
   for (const transport of [HttpTransportType.ServerSentEvents, HttpTransportType.LongPolling]) {
     const connection = new HubConnectionBuilder()

@@ -257,3 +257,50 @@ async fn requests_are_counted_by_operation_and_status() {
     let line = r#"realtime_requests_total{operation="send_user",status="202"} 1"#;
     assert!(text.contains(line), "{text}");
 }
+
+#[tokio::test]
+async fn what_is_not_offered_yet_is_named() {
+    let fixture = Fixture::start(options());
+    for (line, what) in [
+        ("POST /api/hubs/chat/:generateToken?api-version=2022-11-01", ":generateToken"),
+        ("POST /api/hubs/chat/:execute?api-version=2023-07-01", ":execute"),
+        ("POST /api/hubs/chat/connections/x/:invoke?api-version=2024-12-01", ":invoke"),
+        (
+            "GET /api/hubs/chat/groups/g/connections?api-version=2024-12-01",
+            "the list of a group's connections",
+        ),
+        ("POST /api/hubs/chat/connections/x/streams/1/:send?api-version=2024-12-01", "sending to a stream"),
+        (
+            "POST /api/hubs/chat/connections/x/streams/1/:complete?api-version=2024-12-01",
+            "sending to a stream",
+        ),
+        ("GET /api/auth/accessKey?api-version=2024-12-01", "auth/accessKey"),
+    ] {
+        let token = token(&format!("http://localhost{}", line.split_once(' ').unwrap().1), &[]);
+        let request = request(line).header(AUTHORIZATION, format!("Bearer {token}")).body(body(MESSAGE));
+        let shown = fixture.shown(request.unwrap()).await;
+        let message = format!("\"message\":\"{what} is not offered yet\"");
+        assert!(shown.starts_with("501\n") && shown.contains(&message), "{line}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn users_leave_groups_in_both_generations() {
+    let fixture = Fixture::start(options());
+    let put = "PUT /api/v1/hubs/chat/groups/g/users/ada";
+    let absent = expect![[r#"
+        404
+        x-ms-error-code: Info.User.NotInGroup
+        {"code":"Info.User.NotInGroup","message":"the user is not in the group"}"#]];
+    for (leave, status) in [
+        ("DELETE /api/v1/hubs/chat/groups/g/users/ada", expect!["202"]),
+        ("DELETE /api/hubs/chat/users/ada/groups/g?api-version=2022-06-01", expect!["204"]),
+        ("DELETE /api/v1/hubs/chat/users/ada/groups", expect!["200"]),
+        ("DELETE /api/hubs/chat/users/ada/groups?api-version=2022-06-01", expect!["204"]),
+    ] {
+        check(&fixture, put, "", &expect!["202"]).await;
+        check(&fixture, "GET /api/v1/hubs/chat/groups/g/users/ada", "", &expect!["200"]).await;
+        check(&fixture, leave, "", &status).await;
+        check(&fixture, "GET /api/v1/hubs/chat/groups/g/users/ada", "", &absent).await;
+    }
+}
