@@ -1,11 +1,12 @@
 //! An HTTP request in the words of the worker, and what expressions see of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use http::Uri;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 use worker_protocol::{RpcHttp, TypedData};
 
@@ -49,24 +50,37 @@ pub(super) fn origin(url: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// What the worker gets as trigger metadata, and what expressions are resolved from: `Headers`, `Query`, values of the query
-/// (but not `code`, which is a key) and of the route, and, where some expression may need it, the properties of a JSON body.
+/// Largest body whose properties every worker gets as trigger metadata too. The real host knows no such limit, but a large
+/// body would travel twice for something that hardly any function looks at.
+const METADATA_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// What the worker gets as trigger metadata, and what expressions are resolved from: the properties of a JSON body, values of
+/// the query (but not `code`, which is a key) and of the route, `Headers` and `Query`; the later ones win.
+///
+/// In the real host a body or a query with a property `headers` takes the place of the headers. Here it does not: apps write
+/// `{headers.x-ms-client-principal-id}` and trust it.
 pub(super) fn binding_data(
     parts: &Parts,
     body: &Bytes,
     typed: Map<String, Json>,
     needs_body: bool,
 ) -> (BTreeMap<String, TypedData>, Map<String, Json>) {
-    let mut data = Map::new();
-    if needs_body && let Ok(Json::Object(properties)) = serde_json::from_slice(body) {
-        data = properties;
+    let mut gathered = Gathered::default();
+    if needs_body || body.len() <= METADATA_BODY_BYTES_MAX {
+        for (name, value) in body_properties(body) {
+            let in_expressions = match &value {
+                _ if !needs_body => Json::Null,
+                TypedData::Json(text) => serde_json::from_str(text).unwrap_or_default(),
+                TypedData::String(text) => Json::String(text.clone()),
+                _ => Json::Null,
+            };
+            gathered.put(name, value, in_expressions);
+        }
     }
     let query = query_pairs(parts.uri.query().unwrap_or_default());
-    let mut metadata = BTreeMap::new();
     for (name, value) in &query {
         if !name.eq_ignore_ascii_case("code") {
-            metadata.insert(name.clone(), TypedData::String(value.clone()));
-            put(&mut data, name, Json::String(value.clone()));
+            gathered.put(name.clone(), TypedData::String(value.clone()), Json::String(value.clone()));
         }
     }
     for (name, value) in typed {
@@ -74,23 +88,57 @@ pub(super) fn binding_data(
             Json::String(text) => TypedData::String(text.clone()),
             other => TypedData::Json(other.to_string()),
         };
-        metadata.insert(name.clone(), sent);
-        put(&mut data, &name, value);
+        gathered.put(name, sent, value);
     }
     let headers =
         Json::Object(headers(parts).into_iter().map(|(name, value)| (name, Json::String(value))).collect());
     let query = Json::Object(query.into_iter().map(|(name, value)| (name, Json::String(value))).collect());
-    metadata.insert("Headers".to_owned(), TypedData::Json(headers.to_string()));
-    metadata.insert("Query".to_owned(), TypedData::Json(query.to_string()));
-    put(&mut data, "headers", headers);
-    put(&mut data, "query", query);
-    (metadata, data)
+    gathered.put("Headers".to_owned(), TypedData::Json(headers.to_string()), headers);
+    gathered.put("Query".to_owned(), TypedData::Json(query.to_string()), query);
+    (gathered.metadata, gathered.data)
 }
 
-/// Replaces a name in any case, so that the later, stronger source wins.
-fn put(data: &mut Map<String, Json>, name: &str, value: Json) {
-    let existing = data.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned();
-    data.insert(existing.unwrap_or_else(|| name.to_owned()), value);
+/// Trigger metadata and binding data of the same names, in which a later source replaces a name in any case. Clients choose
+/// how many names there are, so none is searched for.
+#[derive(Default)]
+struct Gathered {
+    metadata: BTreeMap<String, TypedData>,
+    data: Map<String, Json>,
+    /// Names in lower case, as they stand in the other two.
+    names: HashMap<String, String>,
+}
+
+impl Gathered {
+    fn put(&mut self, name: String, sent: TypedData, value: Json) {
+        if let Some(earlier) = self.names.insert(name.to_ascii_lowercase(), name.clone()) {
+            self.metadata.remove(&earlier);
+            self.data.remove(&earlier);
+        }
+        self.metadata.insert(name.clone(), sent);
+        self.data.insert(name, value);
+    }
+}
+
+/// The top-level properties of a JSON object, whatever the media type says, in the forms that the real host gives them
+/// (webjobs-sdk-extensions, `HttpTriggerBinding`): plain values as text, `True` and `False` with capitals, objects and arrays
+/// as JSON; `null` is left out.
+fn body_properties(body: &[u8]) -> Vec<(String, TypedData)> {
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Vec::new();
+    }
+    // A body that is no JSON is nobody's fault: it may be anything.
+    let Ok(properties) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(body) else {
+        return Vec::new();
+    };
+    let form = |raw: &RawValue| match raw.get() {
+        "null" => None,
+        "true" => Some(TypedData::String("True".to_owned())),
+        "false" => Some(TypedData::String("False".to_owned())),
+        text if text.starts_with(['{', '[']) => Some(TypedData::Json(text.to_owned())),
+        text if text.starts_with('"') => serde_json::from_str(text).ok().map(TypedData::String),
+        number => Some(TypedData::String(number.to_owned())),
+    };
+    properties.into_iter().filter_map(|(name, raw)| Some((name, form(raw)?))).collect()
 }
 
 fn headers(parts: &Parts) -> BTreeMap<String, String> {

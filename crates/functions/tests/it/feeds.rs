@@ -351,7 +351,33 @@ async fn a_query_finds_route_query_and_body_in_the_binding_data() {
     let seen =
         host.send("POST /api/f/7?who=ann&id=lost&code=secret\n\n{\"who\":\"lost\",\"size\":3}").await.body;
     expect![[
-        r#"{"who":"ann","size":3,"id":7,"headers":{},"query":{"who":"ann","id":"lost","code":"secret"}}"#
+        r#"{"size":"3","who":"ann","id":7,"Headers":{},"Query":{"who":"ann","id":"lost","code":"secret"}}"#
     ]]
     .assert_eq(&seen);
+}
+
+#[tokio::test]
+async fn expressions_reach_headers_query_route_and_body_of_a_request() {
+    let http = json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "anonymous", "route": "f/{id}"});
+    let out = json!({
+        "type": "feed", "name": "out", "direction": "out",
+        "to": "{headers.X-User} {Query.q} {q} {id} {card.title} {size} {flag}"
+    });
+    let feed = Feed::default();
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function(
+            "f",
+            &[http, out, json!({"type": "http", "name": "$return", "direction": "out"})],
+            |_| async { outputs(&[("out", TypedData::String("x".into()))]) },
+        )
+        .start()
+        .await;
+    let body = r#"{"card": {"Title": "one"}, "size": 3, "flag": true, "headers": {"x-user": "forged"}, "query": {"q": "forged"}}"#;
+    let request = format!("POST /api/f/7?q=1&headers=forged\nx-user: bob\n\n{body}");
+    assert_eq!(host.send(&request).await.status, 204);
+    assert_eq!(feed.written()[0].0["to"], "bob 1 1 7 one 3 True");
+    // A header that is not there is named in the log.
+    assert_eq!(host.send("POST /api/f/7?q=1\n\n{}").await.status, 500);
+    assert!(host.log().contains("no value for {headers.X-User}"), "{}", host.log());
 }

@@ -63,11 +63,39 @@ async fn the_worker_sees_the_request_as_the_client_made_it() {
         Query = Json("{\"a\":\"2\",\"b\":\"x y!\",\"code\":\"secret\"}")
         a = String("2")
         b = String("x y!")
-        id = Json("7")"#]]
+        id = Json("7")
+        k = String("1")"#]]
     .assert_eq(&seen.body);
     assert_eq!(host.send("GET /api/items/7").await.status, 404);
     assert_eq!(host.send("POST /api/items/seven").await.status, 404);
     assert_eq!(host.send("POST /items/7").await.status, 404);
+}
+
+#[tokio::test]
+async fn properties_of_a_json_body_are_trigger_metadata() {
+    let host = Setup::default().function("f", &[trigger(&[], "f/{id?}"), result()], echo).start().await;
+    let metadata = async |body: &str| {
+        let seen = host.send(&format!("POST /api/f/7?Who=ann\n\n{body}")).await.body;
+        let (_, metadata) = seen.split_once("\nHeaders = ").expect("the metadata");
+        metadata.to_owned()
+    };
+    let body = r#" {"text": "a\u0062", "number": 1.50, "on": true, "none": null, "list": [1, {}], "nested": {"a": 1},
+        "ID": "lost", "who": "lost", "query": "lost", "headers": {"x": "forged"}}"#;
+    expect![[r#"
+        Json("{}")
+        Query = Json("{\"Who\":\"ann\"}")
+        Who = String("ann")
+        id = String("7")
+        list = Json("[1, {}]")
+        nested = Json("{\"a\": 1}")
+        number = String("1.50")
+        on = String("True")
+        text = String("ab")"#]]
+    .assert_eq(&metadata(body).await);
+    let without = "Json(\"{}\")\nQuery = Json(\"{\\\"Who\\\":\\\"ann\\\"}\")\nWho = String(\"ann\")\nid = String(\"7\")";
+    for body in ["{\"broken\": ", "[1]", "text", "{\"a\": 1} and more"] {
+        assert_eq!(metadata(body).await, without, "{body}");
+    }
 }
 
 #[tokio::test]
