@@ -61,7 +61,7 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     })
 }
 
-/// Binds 127.0.0.1 and, where the machine has it, [::1], both on the same port: browsers and Node.js try the second first.
+/// Binds 127.0.0.1 and, where the machine has it, `[::1]`, both on the same port: browsers and Node.js try the second first.
 pub(crate) fn bind_localhost(port: u16) -> Result<Vec<TcpListener>, BindError> {
     let mut attempt = 1;
     loop {
