@@ -251,3 +251,17 @@ async fn a_drain_tells_clients_to_come_back_and_turns_new_ones_away() {
         the service is shutting down; try again in a moment"#]]
     .assert_eq(&shown);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_sets_how_long_the_handshake_may_take() {
+    let listening = Fixture::start(options()).listen();
+    let token = client_token("chat", &[("asrs.s.cht", "1")]);
+    let path = format!("/client/?hub=chat&access_token={token}");
+    let begun = std::time::Instant::now();
+    let mut silent = HubClient::upgrade(&listening.authority, &path, HubProtocol::Json).await.unwrap();
+    assert_eq!(silent.next().await.unwrap(), None);
+    let took = begun.elapsed().as_secs();
+    assert!((1..10).contains(&took), "{took} s; without the claim it would be 15");
+    drop(silent);
+    listening.stop().await;
+}
