@@ -42,6 +42,7 @@ test('an app without its packages is told to install them', () => (
   withApp({ source: "require('@azure/functions');", packages: false }, async (chappe) => {
     await logged(chappe, /'@azure\/functions' is not installed. Run 'npm install/);
     assert.equal((await fetch(`${chappe.urls.gateway}/healthz`)).status, 200);
+    assert.equal(chappe.log.split('is not installed').length, 2, `said once:\n${chappe.log}`);
   })
 ));
 

@@ -112,8 +112,8 @@ async fn list_functions(functions: Option<functions::Handle>, base: String, as_t
                 tracing::info!(target: "functions", "{line}");
             }
         }
-        // The host goes on trying, and a change of the app may mend it: the other services are worth keeping.
-        Err(error) => tracing::error!("{}", telemetry::with_causes(&error)),
+        // The host has logged why. The other services are worth keeping.
+        Err(_) => {}
     }
 }
 
