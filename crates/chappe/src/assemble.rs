@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::ports::Ports;
 use crate::ready::Ready;
 use crate::wiring::{Here, SignalR, cosmos_connector};
-use crate::{admin, keys};
+use crate::{admin, keys, private};
 
 /// This process among those of a cluster: a single node is a cluster of one.
 const NODE: NodeId = NodeId(0);
@@ -220,7 +220,7 @@ fn with_default_routes(
 fn data_folder(plan: &Plan) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir>)> {
     match &plan.data_dir {
         Some(folder) => {
-            std::fs::create_dir_all(folder).with_context(|| {
+            private::make_folder(folder).with_context(|| {
                 format!("cannot make the data folder {}; name another one with --data-dir", folder.display())
             })?;
             let ignore = folder.join(".gitignore");
@@ -235,6 +235,7 @@ fn data_folder(plan: &Plan) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir
                 .prefix("chappe-")
                 .tempdir()
                 .context("cannot make a temporary folder; set TMPDIR, or name a folder with --data-dir")?;
+            private::close(temporary.path()).context("keep the temporary folder from others")?;
             Ok((temporary.path().to_owned(), Some(temporary)))
         }
     }

@@ -11,6 +11,7 @@ mod demo;
 mod keys;
 mod plan;
 mod ports;
+mod private;
 mod ready;
 mod run;
 mod signals;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         }
     };
     if let Command::Check(_) = cli.command {
-        println!("The configuration is right.");
+        println!("The configuration and the app can be read.");
         return ExitCode::SUCCESS;
     }
     match run::run(plan) {

@@ -138,6 +138,14 @@ async fn an_ephemeral_process_leaves_nothing_behind() {
         account.container().await;
         assert_eq!(account.put("1", 1000).await.expect("it answers").status, 201);
         assert_eq!(left(temporary.path()), 1);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let made = std::fs::read_dir(temporary.path()).expect("it can be read").next();
+            let metadata =
+                made.expect("it is there").and_then(|entry| entry.metadata()).expect("it is there");
+            assert_eq!(metadata.permissions().mode() & 0o777, 0o700, "nobody else looks in");
+        }
         // A second request ends it at once, in the middle of the first.
         for _ in 0..times {
             process.terminate().await.expect("it can be asked to end");

@@ -48,6 +48,7 @@ async fn beyond_loopback_public_keys_are_refused_and_own_ones_are_made() {
             metadata.permissions().mode() & 0o777
         };
         assert_eq!(mode("data/keys.json"), 0o600);
+        assert_eq!(mode("data"), 0o700, "documents are kept there");
     }
 
     let gateway = process.http("gateway");
