@@ -1,8 +1,12 @@
 //! Keys of the app: who may call functions and who may administer. Drawn on first use and kept in the `Registry`.
 //!
 //! A function accepts its own keys, the host's function keys and the master key; administration only the master key.
+//! Where keys are checked, they come from a cache that [`Keys::follow`] keeps; where they are shown or changed, they are read.
+
+mod cache;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
@@ -11,13 +15,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use state::{Durability, Expect, Instance, Key, Registry, RegistryError};
 
+use self::cache::Cache;
 use crate::function::AuthLevel;
+use crate::stop::Stop;
 
 /// The keys of one app; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Keys {
     registry: Arc<dyn Registry>,
     instance: Instance,
+    cache: Arc<Cache>,
 }
 
 /// A key with its name.
@@ -87,12 +94,45 @@ trait Ring: Serialize + DeserializeOwned + Send + Sync {
 
 const HOST_PATH: &str = "keys/host";
 
+/// What all paths of keys begin with.
+const PREFIX: &str = "keys/";
+
+/// Pause before the keys are watched again after a watch ended.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
 /// Tries of a compare-and-set before giving up.
 const TRIES_MAX: usize = 16;
 
 impl Keys {
     pub(crate) fn new(registry: Arc<dyn Registry>, instance: Instance) -> Self {
-        Self { registry, instance }
+        Self { registry, instance, cache: Arc::default() }
+    }
+
+    /// Keeps the cache until the host stops. Without it, or while the registry cannot be watched, each check reads the keys.
+    pub(crate) async fn follow(self, mut stop: Stop) {
+        loop {
+            let followed = tokio::select! {
+                followed = self.follow_one_watch() => followed,
+                () = stop.stopped() => return self.cache.clear(),
+            };
+            self.cache.clear();
+            if let Err(error) = followed {
+                let error = crate::error::chain(&error);
+                tracing::warn!(error, "keys cannot be watched, so each request reads them");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(WATCH_PAUSE) => {}
+                () = stop.stopped() => return,
+            }
+        }
+    }
+
+    async fn follow_one_watch(&self) -> Result<(), RegistryError> {
+        let mut watch = self.registry.watch(&self.instance, PREFIX).await?;
+        while let Some(change) = watch.next().await {
+            self.cache.take(change);
+        }
+        Ok(())
     }
 
     /// Whether a caller that shows `presented` may call a function of this level.
@@ -103,21 +143,31 @@ impl Keys {
         function: &str,
     ) -> Result<bool, ReadKeysError> {
         let Some(presented) = presented else { return Ok(level == AuthLevel::Anonymous) };
-        let host = self.host().await?;
+        let host = self.known_host().await?;
         if is_equal(presented, &host.master_key) {
             return Ok(true);
         }
         if level == AuthLevel::Admin {
             return Ok(false);
         }
-        let own = self.function(function).await?;
+        let own = match self.cache.function(&function_path(function)) {
+            Some(own) => own,
+            None => Arc::new(self.function(function).await?),
+        };
         Ok(host.function_keys.iter().chain(&own.keys).any(|key| is_equal(presented, &key.value)))
     }
 
     /// Whether this is the master key.
     pub(crate) async fn is_master(&self, presented: Option<&str>) -> Result<bool, ReadKeysError> {
         let Some(presented) = presented else { return Ok(false) };
-        Ok(is_equal(presented, &self.host().await?.master_key))
+        Ok(is_equal(presented, &self.known_host().await?.master_key))
+    }
+
+    async fn known_host(&self) -> Result<Arc<HostKeys>, ReadKeysError> {
+        match self.cache.host() {
+            Some(host) => Ok(host),
+            None => Ok(Arc::new(self.host().await?)),
+        }
     }
 
     /// The host's keys.
@@ -195,7 +245,10 @@ impl Keys {
                 .put(&self.instance, &key, bytes.into(), expect, Durability::Durable, None)
                 .await;
             match put {
-                Ok(_) => return Ok((value, is_changed)),
+                Ok(version) => {
+                    self.cache.wrote(path, version);
+                    return Ok((value, is_changed));
+                }
                 Err(RegistryError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }

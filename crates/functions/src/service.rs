@@ -95,7 +95,9 @@ impl Service {
         let keys = Keys::new(Arc::clone(&dependencies.registry), instance.clone());
         let (phase_tx, phase) = watch::channel(Phase::Starting);
         let (stop_tx, stop) = Stop::channel();
-        let dispatch = dispatch(&options, &app, phase.clone(), keys, logs.clone(), metrics, started)?;
+        let dispatch = dispatch(&options, &app, phase.clone(), keys.clone(), logs.clone(), metrics, started)?;
+        // Where nobody is asked for a key, none is checked.
+        let follow_keys = options.enable_auth.then(|| keys.follow(stop.clone()));
         let boot = Boot {
             app: app.clone(),
             only: options.functions.clone(),
@@ -113,7 +115,14 @@ impl Service {
             owner: dependencies.owner,
             stop,
         };
-        let task = tokio::spawn(run(boot, triggers, phase_tx));
+        let task = tokio::spawn(async move {
+            let follow_keys = async {
+                if let Some(follow_keys) = follow_keys {
+                    follow_keys.await;
+                }
+            };
+            tokio::join!(run(boot, triggers, phase_tx), follow_keys);
+        });
         let handle = Handle::new(app, invoker, phase, stop_tx, task);
         Ok((Self { dispatch: Arc::new(dispatch) }, handle))
     }

@@ -46,6 +46,8 @@ pub(crate) struct Setup {
     functions: Vec<FunctionMetadata>,
     scripts: HashMap<FunctionId, Script>,
     pub(crate) store: Arc<Store>,
+    /// What the host gets in place of the store's own registry.
+    pub(crate) registry: Option<Arc<dyn state::Registry>>,
     pub(crate) owner: String,
 }
 
@@ -79,6 +81,7 @@ impl Default for Setup {
             functions: Vec::new(),
             scripts: HashMap::new(),
             store: Arc::new(store),
+            registry: None,
             owner: "host-1".to_owned(),
         }
     }
@@ -149,7 +152,7 @@ impl Setup {
         let (functions, scripts, seen) = (self.functions, self.scripts, Arc::clone(&limits));
         let dependencies = Dependencies {
             environment: self.settings,
-            registry: self.store.registry(),
+            registry: self.registry.unwrap_or_else(|| self.store.registry()),
             lease: self.store.lease(),
             owner: self.owner,
             connectors: self.connectors,

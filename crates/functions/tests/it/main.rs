@@ -6,6 +6,7 @@ mod feed;
 mod feeds;
 mod function_rpc;
 mod http;
+mod keys;
 mod node;
 mod timers;
 mod worker;

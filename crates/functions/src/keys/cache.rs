@@ -1,0 +1,139 @@
+//! The keys as the registry last told them, so that a request whose key is checked reads nothing.
+//!
+//! Only a watch fills it: whoever reads a key for himself cannot know whether it was removed meanwhile. Without a watch it is
+//! empty, and keys are read from the registry.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::de::DeserializeOwned;
+use state::{KeyChange, KeyEntry, Version};
+
+use super::{FunctionKeys, HOST_PATH, HostKeys};
+
+/// What is known of the keys of one app.
+#[derive(Debug, Default)]
+pub(super) struct Cache(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    host: Option<(Version, Arc<HostKeys>)>,
+    /// By the path in the registry.
+    functions: HashMap<String, (Version, Arc<FunctionKeys>)>,
+    /// What we wrote ourselves: nothing older counts any more, also where the watch has not told it yet.
+    written: HashMap<String, Version>,
+}
+
+impl Cache {
+    /// The host's keys, if they are known.
+    pub(super) fn host(&self) -> Option<Arc<HostKeys>> {
+        let known = self.lock();
+        let (version, keys) = known.host.as_ref()?;
+        known.is_current(HOST_PATH, *version).then(|| Arc::clone(keys))
+    }
+
+    /// A function's keys, if they are known.
+    pub(super) fn function(&self, path: &str) -> Option<Arc<FunctionKeys>> {
+        let known = self.lock();
+        let (version, keys) = known.functions.get(path)?;
+        known.is_current(path, *version).then(|| Arc::clone(keys))
+    }
+
+    /// Takes what the watch tells.
+    pub(super) fn take(&self, change: KeyChange) {
+        let mut known = self.lock();
+        match change {
+            KeyChange::Set(entry) if entry.key.as_str() == HOST_PATH => known.host = parse(&entry),
+            KeyChange::Set(entry) => {
+                let path = entry.key.as_str().to_owned();
+                match parse(&entry) {
+                    Some(keys) => known.functions.insert(path, keys),
+                    None => known.functions.remove(&path),
+                };
+            }
+            KeyChange::Removed(key, _) if key.as_str() == HOST_PATH => known.host = None,
+            KeyChange::Removed(key, _) => {
+                known.functions.remove(key.as_str());
+            }
+            KeyChange::Reset => known.forget(),
+        }
+    }
+
+    /// Notes that we wrote a key ourselves.
+    pub(super) fn wrote(&self, path: &str, version: Version) {
+        let mut known = self.lock();
+        let newest = known.written.entry(path.to_owned()).or_insert(version);
+        *newest = version.max(*newest);
+    }
+
+    /// Forgets everything, because nobody tells of changes any more.
+    pub(super) fn clear(&self) {
+        self.lock().forget();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn is_current(&self, path: &str, version: Version) -> bool {
+        self.written.get(path).is_none_or(|written| *written <= version)
+    }
+
+    fn forget(&mut self) {
+        self.host = None;
+        self.functions.clear();
+    }
+}
+
+/// Malformed keys are left to whoever reads them from the registry: he has an error to give.
+fn parse<T: DeserializeOwned>(entry: &KeyEntry) -> Option<(Version, Arc<T>)> {
+    serde_json::from_slice(&entry.value).ok().map(|keys| (entry.version, Arc::new(keys)))
+}
+
+#[cfg(test)]
+mod tests {
+    use state::Key;
+
+    use super::super::Ring;
+    use super::*;
+
+    fn set(path: &str, version: u64, value: &impl serde::Serialize) -> KeyChange {
+        KeyChange::Set(KeyEntry {
+            key: Key::new(path).expect("a valid key"),
+            value: serde_json::to_vec(value).expect("JSON").into(),
+            version: Version(version),
+            expires_at: None,
+        })
+    }
+
+    #[test]
+    fn only_what_is_current_is_known() {
+        let cache = Cache::default();
+        let path = "keys/functions/f";
+        let known = || cache.function(path).map(|keys| keys.keys[0].value.clone());
+        let (first, second) = (FunctionKeys::draw(), FunctionKeys::draw());
+        let value = |keys: &FunctionKeys| Some(keys.keys[0].value.clone());
+        assert_eq!(known(), None);
+        cache.take(set(path, 1, &first));
+        assert_eq!(known(), value(&first));
+        // Written by us, and not told yet.
+        cache.wrote(path, Version(3));
+        assert_eq!(known(), None);
+        cache.take(set(path, 2, &first));
+        assert_eq!(known(), None);
+        cache.take(set(path, 3, &second));
+        assert_eq!(known(), value(&second));
+        cache.take(set(path, 4, &"malformed"));
+        assert_eq!(known(), None);
+        cache.take(set(path, 5, &second));
+        cache.take(KeyChange::Removed(Key::new(path).expect("a valid key"), Version(6)));
+        assert_eq!(known(), None);
+        cache.take(set(path, 7, &first));
+        cache.take(set(HOST_PATH, 8, &HostKeys::draw()));
+        assert!(cache.host().is_some());
+        cache.take(KeyChange::Reset);
+        assert!(cache.host().is_none() && known().is_none());
+    }
+}

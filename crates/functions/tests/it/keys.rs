@@ -1,0 +1,118 @@
+//! How keys are checked without being read for each request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+use state::{Durability, Expect, Instance, Key, KeyEntry, Registry, RegistryError, Version, Watch};
+use worker_protocol::TypedData;
+
+use crate::fake::{Host, PATIENCE, Setup, returned};
+
+/// A registry that counts how often a key is read.
+struct Counting {
+    inner: Arc<dyn Registry>,
+    reads: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Registry for Counting {
+    async fn get(&self, instance: &Instance, key: &Key) -> Result<Option<KeyEntry>, RegistryError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.inner.get(instance, key).await
+    }
+
+    async fn put(
+        &self,
+        instance: &Instance,
+        key: &Key,
+        value: Bytes,
+        expect: Expect,
+        durability: Durability,
+        ttl: Option<Duration>,
+    ) -> Result<Version, RegistryError> {
+        self.inner.put(instance, key, value, expect, durability, ttl).await
+    }
+
+    async fn delete(&self, instance: &Instance, key: &Key, expect: Expect) -> Result<bool, RegistryError> {
+        self.inner.delete(instance, key, expect).await
+    }
+
+    async fn list(
+        &self,
+        instance: &Instance,
+        prefix: &str,
+        after: Option<&Key>,
+        keys_max: usize,
+    ) -> Result<Vec<KeyEntry>, RegistryError> {
+        self.inner.list(instance, prefix, after, keys_max).await
+    }
+
+    async fn watch(&self, instance: &Instance, prefix: &str) -> Result<Box<dyn Watch>, RegistryError> {
+        self.inner.watch(instance, prefix).await
+    }
+}
+
+fn setup() -> (Setup, Arc<Counting>) {
+    let trigger = json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "function", "route": "f"});
+    let mut setup = Setup::default().options(|options| options.enable_auth = true).function(
+        "f",
+        &[trigger, json!({"type": "http", "name": "$return", "direction": "out"})],
+        |_| async { returned(TypedData::Null) },
+    );
+    let counting = Arc::new(Counting { inner: setup.store.registry(), reads: AtomicUsize::new(0) });
+    setup.registry = Some(Arc::clone(&counting) as Arc<dyn Registry>);
+    (setup, counting)
+}
+
+/// Calls until the answer has this status, which what others write brings about in a moment.
+async fn until(host: &Host, key: &str, status: u16) {
+    let answered = async {
+        while host.send(&format!("GET /api/f?code={key}")).await.status != status {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = tokio::time::timeout(PATIENCE, answered).await;
+    patience.unwrap_or_else(|_| panic!("{key} is not answered with {status}"));
+}
+
+#[tokio::test]
+async fn a_check_reads_nothing_and_yet_sees_every_change() {
+    let (setup, counting) = setup();
+    let host = setup.start().await;
+    let instance = Instance::new("functions-app").expect("a valid name");
+    let own = Key::new("keys/functions/f").expect("a valid key");
+    let put = async |value: &str| {
+        let keys = json!({"keys": [{"name": "default", "value": value}]}).to_string();
+        let (expect, durability) = (Expect::Anything, Durability::Durable);
+        counting.inner.put(&instance, &own, keys.into(), expect, durability, None).await.expect("written");
+    };
+    let reads = || counting.reads.load(Ordering::Relaxed);
+    // The first request draws the host's keys, and reads until the watch has told them.
+    put("first").await;
+    let cached = async {
+        loop {
+            let before = reads();
+            assert_eq!(host.send("GET /api/f?code=first").await.status, 204);
+            if reads() == before {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, cached).await.expect("the watch tells the keys");
+    let before = reads();
+    for _ in 0..10 {
+        assert_eq!(host.send("GET /api/f?code=first").await.status, 204);
+        assert_eq!(host.send("GET /api/f?code=wrong").await.status, 401);
+    }
+    assert_eq!(reads(), before);
+    // Another host of the same app changes a key, and removes all of the function's.
+    put("second").await;
+    until(&host, "second", 204).await;
+    assert_eq!(host.send("GET /api/f?code=first").await.status, 401);
+    counting.inner.delete(&instance, &own, Expect::Anything).await.expect("removed");
+    until(&host, "second", 401).await;
+    host.handle.drain(Duration::from_secs(5)).await;
+}
