@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Realtime, functions, events and documents in the Azure style, in one process, with no account anywhere.
+/// Realtime, functions and documents in the Azure style, in one process, with no account anywhere.
 #[derive(Debug, Parser)]
 #[command(name = "chappe", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
@@ -22,17 +22,19 @@ pub(crate) enum Command {
     Start(StartArgs),
     /// Run the example `live-documents`: open the line it prints, and edit
     Demo(DemoArgs),
-    /// Read the configuration as `start` would, say what is wrong with it, and end
+    /// Read the configuration and the app as `start` would, say what is wrong with them, and end
     Check(CheckArgs),
 }
 
 const START_HELP: &str = "\
-Configuration comes from chappe.toml in the app's folder; a variable CHAPPE_SECTION__KEY beats the file, and a flag beats
-both. The app itself is read as Functions Core Tools read it: host.json, local.settings.json.
+Configuration comes from chappe.toml in the app's folder; a variable CHAPPE_SECTION__KEY beats \
+the file, and a flag beats both. The app itself is read as Functions Core Tools read it: \
+host.json, local.settings.json.
 
-A first SIGTERM or Ctrl-C drains: clients are told to reconnect, running invocations finish. A second one ends at once.
+A first SIGTERM or Ctrl-C drains: clients are told to reconnect, running invocations finish. \
+A second one ends at once.
 
-Exit codes: 0 ended as asked, 1 failed, 64 the configuration is wrong.";
+Exit codes: 0 ended as asked, 1 failed, 64 the configuration or the app is wrong.";
 
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {

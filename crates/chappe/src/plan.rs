@@ -19,6 +19,9 @@ pub(crate) enum PlanError {
     /// A route leads nowhere.
     #[error("[[gateway.routes]]: {0}")]
     Routes(#[from] gateway::ConfigError),
+    /// The app cannot be read.
+    #[error(transparent)]
+    App(#[from] functions::app::LoadAppError),
     /// Half of a certificate.
     #[error(
         "tls.certificate_file and tls.key_file belong together: name both, or neither for a development certificate"
@@ -72,6 +75,10 @@ impl Plan {
         config.gateway.targets(&SERVICES)?;
         if config.tls.certificate_file.is_some() != config.tls.key_file.is_some() {
             return Err(PlanError::HalfCertificate);
+        }
+        if config.run_functions {
+            // Read again when the host starts; here only so that nothing is left behind by an app that cannot run.
+            functions::app::App::load(&app, &environment)?;
         }
         let data_dir = (!shared.ephemeral).then(|| {
             let named = shared.data_dir.clone().map(|path| std::path::absolute(&path).unwrap_or(path));

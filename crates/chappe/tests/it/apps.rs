@@ -20,11 +20,11 @@ fn app(files: &[(&str, &str)]) -> tempfile::TempDir {
 #[test]
 fn files_that_are_not_json_are_named_with_the_place() {
     let broken = app(&[("host.json", "{\"version\": \"2.0\",")]);
-    check(broken.path(), &START, 1, &["host.json", "not valid JSON", "line 1"]);
+    check(broken.path(), &START, 64, &["host.json", "not valid JSON", "line 1"]);
     let old = app(&[("host.json", "{\"version\": \"1.0\"}")]);
-    check(old.path(), &START, 1, &["host.json", "\"1.0\"", "write \"version\": \"2.0\""]);
+    check(old.path(), &START, 64, &["host.json", "\"1.0\"", "write \"version\": \"2.0\""]);
     let settings = app(&[("host.json", "{\"version\": \"2.0\"}"), ("local.settings.json", "{\"Values\": {")]);
-    check(settings.path(), &START, 1, &["local.settings.json", "not valid JSON", "line 1"]);
+    check(settings.path(), &START, 64, &["local.settings.json", "not valid JSON", "line 1"]);
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn a_language_that_cannot_be_run_is_named_with_those_that_can() {
     check(
         unset.path(),
         &START,
-        1,
+        64,
         &["FUNCTIONS_WORKER_RUNTIME is not set", "\"node\"", "local.settings.json"],
     );
     let settings = "{\"Values\": {\"FUNCTIONS_WORKER_RUNTIME\": \"cobol\"}}";
