@@ -189,7 +189,7 @@ impl Failure {
 impl From<rusqlite::Error> for Failure {
     fn from(cause: rusqlite::Error) -> Self {
         if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
-            tracing::error!(error = %cause, "the disk that holds the documents is full; nothing more is accepted until there is room");
+            // The writer logs it, once in a while: a line for each write would fill the disk that holds the log.
             return Self::new(
                 Kind::InsufficientStorage,
                 "The disk that holds the documents is full. Nothing of this request was stored. Make room and retry.",

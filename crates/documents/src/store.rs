@@ -179,6 +179,7 @@ impl Store {
             clock,
             metrics: metrics.clone(),
             path,
+            full_disk_told: None,
         };
         let writer = Writer::start(options, context)?;
         Ok(Self { shared: Arc::new(Shared { catalog, hints, writer, readers, _lock: lock }) })

@@ -35,7 +35,12 @@ pub(super) struct Context {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     pub(super) path: PathBuf,
+    /// When the log was last told that the disk is full.
+    pub(super) full_disk_told: Option<Instant>,
 }
+
+/// How often the log says that the disk is full, while it is.
+const FULL_DISK_EVERY: Duration = Duration::from_secs(60);
 
 /// The writer's queue and thread.
 #[derive(Debug)]
@@ -158,6 +163,7 @@ fn commit_group(context: &mut Context, group: Vec<Job>) {
             "The write met a defect of the service and was not stored. The log says more.",
         ))
     });
+    tell_of_a_full_disk(context, &applied);
     let results = match applied {
         Ok(results) => results,
         Err(failure) => {
@@ -181,6 +187,23 @@ fn commit_group(context: &mut Context, group: Vec<Job>) {
     for ((answer, _bytes), result) in answers.into_iter().zip(results) {
         // The request may have gone away; what it asked for is done all the same.
         let _ = answer.send(result.map(|(changed, _)| changed));
+    }
+}
+
+fn tell_of_a_full_disk(context: &mut Context, applied: &Result<Vec<Result<Applied, Refusal>>, Failure>) {
+    let is_full = |failure: &Failure| failure.kind == Kind::InsufficientStorage;
+    let met = match applied {
+        Ok(results) => {
+            results.iter().filter_map(|result| result.as_ref().err()).any(|refusal| is_full(&refusal.failure))
+        }
+        Err(failure) => is_full(failure),
+    };
+    if met && context.full_disk_told.is_none_or(|told| told.elapsed() >= FULL_DISK_EVERY) {
+        context.full_disk_told = Some(Instant::now());
+        tracing::error!(
+            file = %context.path.display(),
+            "the disk that holds the documents is full; writes are refused with 507 until there is room (said once a minute)"
+        );
     }
 }
 
