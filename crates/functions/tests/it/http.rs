@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use expect_test::{Expect, expect};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use serde_json::json;
 use tokio::sync::Notify;
 use worker_protocol::{InvocationRequest, RpcHttp, RpcHttpCookie, SameSite, TypedData};
@@ -344,6 +347,28 @@ async fn limits_answer_413_and_429() {
     };
     let (first, second) = tokio::join!(first, second);
     assert_eq!((first.status, second), (204, 429));
+}
+
+/// A body that comes in these pieces and does not say how long it is, as `Transfer-Encoding: chunked` gives it.
+fn chunked(pieces: &[&'static [u8]]) -> http::Request<functions::Body> {
+    let frames: Vec<_> = pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece)))).collect();
+    let body = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
+    http::Request::post("http://app.test/api/f").body(body).expect("a request")
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_reaches_the_function() {
+    let host = Setup::default()
+        .setting("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", "12")
+        .function("f", &[trigger(&[], "f"), result()], echo)
+        .start()
+        .await;
+    let seen = host.request(chunked(&[b"{\"k\"", b"", b":\"", b"v\"}"])).await;
+    assert_eq!(seen.status, 200);
+    assert!(seen.body.contains(r#"body Bytes(b"{\"k\":\"v\"}")"#), "{}", seen.body);
+    assert!(seen.body.contains(r#"k = String("v")"#), "{}", seen.body);
+    assert!(host.request(chunked(&[])).await.body.contains("body Null"), "nothing came");
+    assert_eq!(host.request(chunked(&[b"123456", b"1234567"])).await.status, 413);
 }
 
 #[tokio::test]
