@@ -53,9 +53,11 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
 
     let (realtime_options, documents_options) = service_options(plan, &data_dir)?;
     let (realtime, realtime_handle, realtime_join) =
-        realtime::start(realtime_options, NODE, tracer.clone(), &mut metrics, Arc::new(NoUpstream))?;
+        realtime::start(realtime_options, NODE, tracer.clone(), &mut metrics, Arc::new(NoUpstream))
+            .context("the realtime service cannot start")?;
     let (documents, documents_handle) =
-        documents::Service::open(documents_options, tracer.clone(), &mut metrics)?;
+        documents::Service::open(documents_options, tracer.clone(), &mut metrics)
+            .context("the document service cannot start")?;
 
     let ports = Ports::bind(config)?;
     let addresses = ports.addresses();
@@ -249,7 +251,6 @@ fn service_options(plan: &Plan, data_dir: &Path) -> anyhow::Result<(realtime::Op
     realtime.development_keys = development;
     documents.development_key = development;
     documents.data_dir = data_dir.join("documents");
-    documents.public_url = documents.public_url.clone();
     if !development && (realtime.primary_key.is_none() || documents.primary_key.is_none()) {
         let made = keys::load_or_make(data_dir)?;
         tracing::info!(

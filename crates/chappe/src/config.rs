@@ -4,6 +4,7 @@
 mod layers;
 mod listen;
 mod nearest;
+mod web_address;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: Option<PathBuf>,
     /// The address under which clients reach the gateway, where a proxy stands in front of it, such as
     /// `https://live.example.org`. Default: none; addresses are made from each request's own origin. Since 0.1.0.
+    #[serde(deserialize_with = "web_address::required")]
     pub(crate) public_url: Option<String>,
     /// Whether the functions of the app run at all. Default: true. Since 0.1.0.
     pub(crate) run_functions: bool,
@@ -85,6 +87,7 @@ pub(crate) struct TelemetrySection {
     pub(crate) spans_max: usize,
     /// Base address of an OTLP/HTTP collector, such as `http://localhost:4318`. Default: the variable
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`; without it nothing is exported. Since 0.1.0.
+    #[serde(deserialize_with = "web_address::or_empty")]
     pub(crate) otlp_endpoint: Option<String>,
 }
 

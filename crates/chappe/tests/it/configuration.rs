@@ -69,3 +69,26 @@ fn help_reads_well() {
     check(folder.path(), &["--help"], 0, &["start", "demo", "every connected client knows"]);
     check(folder.path(), &["start", "--help"], 0, &["CHAPPE_SECTION__KEY", "Exit codes", "--data-dir"]);
 }
+
+#[test]
+fn values_that_cannot_be_meant_are_refused_with_their_place() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let wrong = [
+        ("public_url=live.example.org", "such as https://live.example.org"),
+        ("telemetry.otlp_endpoint=nonsense", "is not a web address"),
+        ("edge.connections_max=0", "expected a nonzero usize"),
+        ("listen.gateway=localhost:99999", "write localhost:8080"),
+        ("realtime.body_bytes_max=lots", "expected usize"),
+    ];
+    for (setting, words) in wrong {
+        check(folder.path(), &["start", "--set", setting], 64, &[setting, words]);
+    }
+    let services = [
+        ("documents.primary_key=wrong!", "the document service cannot start", "not base64"),
+        ("realtime.primary_key=", "the realtime service cannot start", "primary_key is empty"),
+    ];
+    for (setting, what, why) in services {
+        let arguments = ["start", "--no-functions", "--ephemeral", "--port", "0", "--set", setting];
+        check(folder.path(), &arguments, 1, &[what, why]);
+    }
+}

@@ -1,0 +1,44 @@
+//! Addresses that other programs are to use, checked before anything starts: one that is none would be handed out all the same.
+
+use http::Uri;
+use serde::de::{Deserialize, Deserializer, Error};
+
+/// An `http` or `https` address with a host.
+pub(super) fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if is_web_address(&text) { Ok(Some(text)) } else { Err(D::Error::custom(complaint(&text))) }
+}
+
+/// The same, or an empty text, which switches off what a variable names.
+pub(super) fn or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let fits = text.is_empty() || is_web_address(&text);
+    if fits { Ok(Some(text)) } else { Err(D::Error::custom(complaint(&text))) }
+}
+
+fn is_web_address(text: &str) -> bool {
+    let Ok(address) = text.parse::<Uri>() else { return false };
+    matches!(address.scheme_str(), Some("http" | "https"))
+        && address.host().is_some_and(|host| !host.is_empty())
+}
+
+fn complaint(text: &str) -> String {
+    format!(
+        "{text:?} is not a web address; write it with its scheme and host, such as https://live.example.org"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_web_address;
+
+    #[test]
+    fn an_address_has_scheme_and_host() {
+        for text in ["http://localhost:4318", "https://live.example.org/", "https://[::1]:8080"] {
+            assert!(is_web_address(text), "{text}");
+        }
+        for text in ["", "nonsense", "live.example.org:443", "ftp://x/", "https://", "https:///path", "/x"] {
+            assert!(!is_web_address(text), "{text}");
+        }
+    }
+}
