@@ -1,7 +1,8 @@
 // Apps that are broken, slow or exposed, on the built binary: what happened is said, and nothing else suffers.
 
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { get } from 'node:https';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -151,4 +152,25 @@ test('beyond loopback functions ask for their keys', () => withApp({
     assert.equal(await status(`${base}/api/locked`, { 'x-functions-key': 'guess' }), 401);
   }
   assert.equal(await status(`${functions}/admin/functions`), 401);
+}));
+
+/** The status of an answer over TLS, trusting this authority only. */
+const securely = (url, ca) => new Promise((resolve, reject) => {
+  get(url, { ca, agent: false }, (response) => { response.resume(); resolve(response.statusCode); }).on('error', reject);
+});
+
+test('every port speaks TLS and plain HTTP, under every name of this machine', () => withApp({
+  source: FUNCTIONS,
+}, async (chappe) => {
+  const ca = await readFile(chappe.facts.certificateAuthority);
+  for (const service of ['gateway', 'functions', 'realtime', 'documents']) {
+    const plain = chappe.urls[service];
+    const { status } = await fetch(plain);
+    for (const host of ['localhost', '127.0.0.1', '[::1]']) {
+      const secure = plain.replace('http:', 'https:').replace('localhost', host);
+      assert.equal(await securely(secure, ca), status, secure);
+    }
+    // The authority is of this data folder: nobody else's store trusts it.
+    await assert.rejects(securely(plain.replace('http:', 'https:')), /self-signed|unable to (get|verify)/);
+  }
 }));
