@@ -145,6 +145,29 @@ async fn collections_are_json_for_workers_that_do_not_know_them() {
 }
 
 #[tokio::test]
+async fn a_call_that_nobody_waits_for_is_cancelled_where_the_worker_can() {
+    for (capabilities, is_told) in [("HandlesInvocationCancelMessage", true), ("RpcHttpBodyOnly", false)] {
+        let running = start_with(capabilities).await;
+        let waits = tokio::spawn({
+            let pool = running.pool.clone();
+            async move { pool.invoke(request("waits", TypedData::Null), None).await }
+        });
+        let told = running.seen.wait_for("log waits").await;
+        let id = told.split(' ').nth(1).expect("an id").to_owned();
+        waits.abort();
+        waits.await.expect_err("it was aborted");
+        if is_told {
+            running.seen.wait_for(&format!("line cancelled {id}")).await;
+        }
+        // Another worker would have ended with 5, had it been told.
+        let value = TypedData::String("next".into());
+        let answer = running.pool.invoke(request("echo", value.clone()), None).await.expect("answered");
+        assert_eq!(answer.return_value, Some(value));
+        running.pool.drain(std::time::Duration::from_secs(2)).await;
+    }
+}
+
+#[tokio::test]
 async fn failures_and_deaths_are_told_apart() {
     let running = start().await;
     let failed = running.call("fails").await.expect("answered").result;

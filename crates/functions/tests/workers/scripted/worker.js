@@ -103,6 +103,8 @@ function invoke(request) {
             return;
         case 'dies':
             process.exit(9);
+        case 'waits':
+            send(2, message([1, id], [2, 'root'], [3, 2], [4, 'waiting']));
     }
 }
 
@@ -120,7 +122,7 @@ stream.on('data', (chunk) => {
                 send(16, message(...CAPABILITIES.map((name) => [2, message([1, name], [2, 'true'])]), [3, SUCCESS]));
                 break;
             case 29: {
-                const functions = ['echo', 'http', 'fails', 'dies'].map((name) => [1, message([4, name], [13, name], [10, RAW_BINDING], [2, 'f.py'])]);
+                const functions = ['echo', 'http', 'fails', 'dies', 'waits'].map((name) => [1, message([4, name], [13, name], [10, RAW_BINDING], [2, 'f.py'])]);
                 send(30, message(...functions, [2, SUCCESS]));
                 break;
             }
@@ -130,6 +132,12 @@ stream.on('data', (chunk) => {
             case 4:
                 invoke(body);
                 break;
+            case 21:
+                if (CAPABILITIES.includes('HandlesInvocationCancelMessage')) {
+                    console.log(`cancelled ${body[2][0]}`);
+                    break;
+                }
+                // falls through
             default:
                 console.error(`unknown content ${content}`);
                 process.exit(5);
