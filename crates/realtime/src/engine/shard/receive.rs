@@ -11,6 +11,7 @@ use websocket::{Close, CloseCode, Decoder, Event, Opcode, Role, frame};
 
 use super::Shard;
 use super::connection::{Slot, Stage};
+use super::deadlines::Due;
 use super::encode::{Encoded, close_message, opcode};
 use super::pending::Step;
 use crate::engine::{ClientInvocation, EndReason, OutgoingMessage};
@@ -158,12 +159,17 @@ impl Shard {
         let Stage::Handshaking(handshaking) = stage else {
             unreachable!("only a connection that shakes hands gets here");
         };
-        let admission = handshaking.admission;
+        let (admission, looked_at) = (handshaking.admission, handshaking.deadline);
         connection.protocol = protocol;
         if let Some(expires_at) = admission.expires_at {
             let left = expires_at.duration_since(std::time::SystemTime::now()).unwrap_or_default();
             let expires = self.now.plus(self.deadlines.ticks(left));
             connection.rare.get_or_insert_default().expires = Some(expires);
+            // The next look is at the end of the time for the handshake, which may be too late.
+            if expires < looked_at {
+                let due = Due { slot, generation: connection.generation };
+                self.deadlines.add(expires, due);
+            }
         }
         self.index.open(&mut self.connections, slot, &admission.hub, admission.user.as_ref());
         // Before anything that is published from now on.

@@ -190,6 +190,19 @@ fn a_client_that_says_nothing_for_too_long_is_cut_and_one_that_pings_is_not() {
     while silent.receive() != "end" {}
 }
 
+/// The token ends before the time for the handshake would have: nobody would look at the connection until then.
+#[test]
+fn a_token_that_ends_soon_closes_in_time() {
+    let mut world = World::new(Options::default());
+    let expires_at = std::time::SystemTime::now() + Duration::from_secs(3);
+    let mut client = world.attach(None, Some(expires_at));
+    client.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");
+    world.turn_until(|shard| shard.index.count() == 1);
+    assert_eq!(client.receive(), "{}\u{1e}");
+    world.pass(Duration::from_secs(4));
+    assert_eq!(world.ends(EndReason::TokenExpired), 1);
+}
+
 #[test]
 fn an_expired_token_closes_with_leave_to_come_back() {
     let mut world = World::new(Options::default());
