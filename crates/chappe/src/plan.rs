@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cli::SharedArgs;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Listen, ListenSection};
 use crate::demo;
 
 /// The services that routes may lead to.
@@ -71,14 +71,20 @@ impl Plan {
         if shared.no_functions {
             flags.push("run_functions=false".to_owned());
         }
-        let config = config::load(file.as_deref(), &environment, &flags)?;
+        let mut config = config::load(file.as_deref(), &environment, &flags)?;
         config.gateway.targets(&SERVICES)?;
         if config.tls.certificate_file.is_some() != config.tls.key_file.is_some() {
             return Err(PlanError::HalfCertificate);
         }
         if config.run_functions {
             // Read again when the host starts; here only so that nothing is left behind by an app that cannot run.
-            functions::app::App::load(&app, &environment)?;
+            let loaded = functions::app::App::load(&app, &environment)?;
+            // As Core Tools do; what Chappe itself is told about its ports beats it.
+            if let Some(port) = loaded.local.http_port
+                && config.listen.functions == ListenSection::default().functions
+            {
+                config.listen.functions = Listen::localhost(port);
+            }
         }
         let data_dir = (!shared.ephemeral).then(|| {
             let named = shared.data_dir.clone().map(|path| std::path::absolute(&path).unwrap_or(path));

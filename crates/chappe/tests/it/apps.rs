@@ -83,3 +83,19 @@ async fn the_demo_without_npm_says_what_to_install() {
     assert!(text.contains("`npm` was not found") && text.contains("Node.js 20"), "{text}");
     assert!(folder.path().join("demo/host.json").exists(), "the example is there for the next try");
 }
+
+#[tokio::test]
+async fn the_port_of_local_settings_is_taken() {
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be bound");
+    let port = probe.local_addr().expect("a bound listener has an address").port();
+    drop(probe);
+    let settings = format!(
+        "{{\"Values\": {{\"FUNCTIONS_WORKER_RUNTIME\": \"node\"}}, \"Host\": {{\"LocalHttpPort\": {port}}}}}"
+    );
+    let app = app(&[("host.json", "{\"version\": \"2.0\"}"), ("local.settings.json", &settings)]);
+    let free = ["gateway", "realtime", "documents"].map(|name| format!("listen.{name}=localhost:0"));
+    let mut arguments = vec!["start", "--ephemeral"];
+    arguments.extend(free.iter().flat_map(|port| ["--set", port]));
+    let process = Process::start_as_configured(BINARY, app.path(), &arguments).await.expect("it starts");
+    assert_eq!(process.facts()["urls"]["functions"], format!("http://localhost:{port}"));
+}
