@@ -47,20 +47,28 @@ async fn a_first_sigterm_drains_and_tells_clients_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_said_and_another_one_is_used() {
+async fn taken_ports_are_said_and_others_are_used() {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be bound");
-    let taken = other.local_addr().expect("a bound listener has an address").port();
-    let free = "realtime = \"localhost:0\"\ndocuments = \"localhost:0\"\n";
-    let file = format!("[listen]\ngateway = \"localhost:{taken}\"\n{free}");
+    let others = ["gateway", "realtime", "documents"]
+        .map(|name| (name, std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be bound")));
+    let file = others.iter().fold("[listen]\n".to_owned(), |file, (name, other)| {
+        let taken = other.local_addr().expect("a bound listener has an address").port();
+        file + &format!("{name} = \"localhost:{taken}\"\n")
+    });
     std::fs::write(folder.path().join("chappe.toml"), file).expect("a file can be written");
     let arguments = ["start", "--no-functions", "--ephemeral"];
     let process = Process::start_as_configured(BINARY, folder.path(), &arguments)
         .await
         .expect("it starts all the same");
     assert_eq!(process.http("gateway").get("/healthz").await.expect("it answers").status, 200);
+    for (name, _) in &others {
+        assert!(process.http(name).get("/").await.is_ok(), "{name} answers, whatever it says");
+    }
     let log = process.kill().await.expect("it can be killed");
-    assert!(log.contains("already listens there"), "{log}");
+    assert_eq!(log.matches("already listens there").count(), others.len(), "{log}");
+    for (name, _) in &others {
+        assert!(log.contains(&format!("to choose, set listen.{name}")), "{log}");
+    }
 }
 
 #[tokio::test]
