@@ -5,7 +5,7 @@
 //! - `bare`: one thread writes the group's bytes and flushes (the yardstick);
 //! - `together`: one caller appends the group as one append;
 //! - `callers`: as many callers as the group is large append one record each, again and again, so that the journal must
-//!   find the groups itself.
+//!   find the groups itself. The clock starts once each of them is there and was answered once.
 //!
 //! The throughput ratio is the median over the rounds; the latency ratio compares the 99th percentiles of all groups
 //! (for `callers`, of all appends). Ratios carry over to other devices, absolute numbers do not.
@@ -23,6 +23,7 @@ use serde_json::json;
 use state::{Instance, Journal, Name, Record};
 use state_embedded::{JournalOptions, Options, Store};
 use tokio::runtime::Runtime;
+use tokio::sync::Barrier;
 
 /// Size of a record's body, in bytes.
 const RECORD_BYTES: usize = 1024;
@@ -194,15 +195,19 @@ impl Subject {
     }
 
     fn callers(&self, size: usize) -> anyhow::Result<Turn> {
-        let body = Bytes::from(body());
+        let body = body();
+        // One place more for the clock: it starts when each caller is there and was answered once.
+        let ready = Arc::new(Barrier::new(size + 1));
         self.runtime.block_on(async {
-            let began = Instant::now();
             let mut callers = tokio::task::JoinSet::new();
             for _ in 0..size {
-                let (journal, instance, name, body) =
-                    (self.journal.clone(), self.instance.clone(), self.name.clone(), body.clone());
+                let (journal, instance, name) =
+                    (self.journal.clone(), self.instance.clone(), self.name.clone());
+                let (body, ready) = (Bytes::copy_from_slice(&body), ready.clone());
                 callers.spawn(async move {
                     let mut latencies = Vec::with_capacity(GROUPS_PER_TURN);
+                    journal.append(&instance, &name, vec![Record::new(body.clone())]).await?;
+                    ready.wait().await;
                     for _ in 0..GROUPS_PER_TURN {
                         let began = Instant::now();
                         journal.append(&instance, &name, vec![Record::new(body.clone())]).await?;
@@ -211,6 +216,8 @@ impl Subject {
                     Ok::<_, state::AppendError>(latencies)
                 });
             }
+            ready.wait().await;
+            let began = Instant::now();
             let mut latencies = Vec::with_capacity(GROUPS_PER_TURN * size);
             while let Some(caller) = callers.join_next().await {
                 latencies.extend(caller??);
