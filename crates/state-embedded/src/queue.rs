@@ -4,19 +4,13 @@
 //! (expiry). A full queue makes the tasks wait, without blocking their thread.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
-/// Items for which an empty queue keeps memory.
-const CAPACITY_KEPT: usize = 1024;
-
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
-    /// Items in it, so that a taker that looks often need not lock.
-    present: AtomicUsize,
     filled: Condvar,
     room: Semaphore,
     weight_max: usize,
@@ -51,7 +45,6 @@ impl<T> Queue<T> {
         let state = State { items: VecDeque::new(), sleeping: false, closed: false };
         Self {
             state: Mutex::new(state),
-            present: AtomicUsize::new(0),
             filled: Condvar::new(),
             room: Semaphore::new(weight_max),
             weight_max,
@@ -67,7 +60,6 @@ impl<T> Queue<T> {
             return Err(Closed);
         }
         state.items.push_back((item, weight));
-        self.present.store(state.items.len(), Ordering::Release);
         if std::mem::take(&mut state.sleeping) {
             drop(state);
             self.filled.notify_one();
@@ -76,7 +68,7 @@ impl<T> Queue<T> {
     }
 
     /// Moves what is there to the end of `into`, waiting for the first item until `deadline`.
-    pub(crate) fn take(&self, into: &mut impl Extend<T>, deadline: Option<Instant>) -> Taken {
+    pub(crate) fn take(&self, into: &mut Vec<T>, deadline: Option<Instant>) -> Taken {
         let mut state = self.lock();
         while state.items.is_empty() {
             if state.closed {
@@ -105,15 +97,9 @@ impl<T> Queue<T> {
     }
 
     /// Moves what is there now to the end of `into`, without waiting.
-    pub(crate) fn take_present(&self, into: &mut impl Extend<T>) {
-        if self.present() > 0 {
-            self.move_out(self.lock(), into);
-        }
-    }
-
-    /// Items that are there now.
-    pub(crate) fn present(&self) -> usize {
-        self.present.load(Ordering::Acquire)
+    pub(crate) fn take_present(&self, into: &mut Vec<T>) {
+        let state = self.lock();
+        self.move_out(state, into);
     }
 
     /// Refuses further items; those that are in it are still taken.
@@ -128,13 +114,11 @@ impl<T> Queue<T> {
         self.lock().closed
     }
 
-    fn move_out(&self, mut state: MutexGuard<'_, State<T>>, into: &mut impl Extend<T>) {
-        let weight: usize = state.items.iter().map(|(_, weight)| *weight as usize).sum();
-        // Its memory stays, so that pushing need not grow it anew within the lock; unless a burst made it large.
-        into.extend(state.items.drain(..).map(|(item, _)| item));
-        state.items.shrink_to(CAPACITY_KEPT);
-        self.present.store(0, Ordering::Release);
+    fn move_out(&self, mut state: MutexGuard<'_, State<T>>, into: &mut Vec<T>) {
+        let items = std::mem::take(&mut state.items);
         drop(state);
+        let weight: usize = items.iter().map(|(_, weight)| *weight as usize).sum();
+        into.extend(items.into_iter().map(|(item, _)| item));
         self.room.add_permits(weight);
     }
 

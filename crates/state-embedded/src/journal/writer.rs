@@ -5,7 +5,7 @@
 //! system has dropped. So the log takes nothing more until it is opened anew. A full device is met when the next segment
 //! is made, before anything of the group is written; then only that group is refused.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -28,15 +28,6 @@ use crate::queue::{Queue, Taken};
 
 /// Longest time that a group waits for callers that were in the last one.
 const GATHER_MAX: Duration = Duration::from_millis(1);
-
-/// How long a group goes on waiting for callers: at most for as long as a flush, and much less once nobody comes.
-struct Patience {
-    began: Instant,
-    came_last: Instant,
-    present: usize,
-    idle_max: Duration,
-    total_max: Duration,
-}
 
 /// What can be written.
 pub(super) enum Command {
@@ -82,8 +73,7 @@ pub(super) struct Writer {
     group: u64,
     next_journal: u64,
     has_failed: bool,
-    /// Mean time of a write and flush, and callers of the last group and those who waited at its end: by these the next
-    /// group gathers.
+    /// Mean time of a write and flush, and callers in the last group: by these the next group gathers.
     flush_mean: Duration,
     callers: usize,
     /// The group that is being made, and where its last frame begins.
@@ -112,8 +102,6 @@ struct Sealed {
 #[derive(Default)]
 struct Staged {
     made: Vec<Arc<Kept>>,
-    /// The journal found last; neighbouring appends are often to the same one.
-    recent: Option<Arc<Kept>>,
     changed: BTreeMap<u64, Change>,
     appends: u64,
 }
@@ -189,77 +177,72 @@ impl Writer {
 
     /// Runs until the queue is closed and empty.
     pub(super) fn run(mut self, queue: &Queue<Command>) {
-        let mut commands = VecDeque::new();
-        while !commands.is_empty() || queue.take(&mut commands, None) == Taken::Items {
-            self.carry_out(queue, &mut commands);
+        let mut commands = Vec::new();
+        while queue.take(&mut commands, None) == Taken::Items {
+            self.gather(queue, &mut commands);
+            while !commands.is_empty() {
+                let group = self.cut_group(&mut commands);
+                self.carry_out(group);
+            }
         }
         self.shared.end();
     }
 
-    /// Writes a group that begins with the first command, and answers its callers.
-    fn carry_out(&mut self, queue: &Queue<Command>, commands: &mut VecDeque<Command>) {
-        let bytes = commands.front().map_or(0, Command::bytes);
-        let begun = if self.has_failed { Err(Failure::Closed) } else { self.begin_group(bytes as u64) };
-        let position = match begun {
+    /// Waits a moment for callers of the last group: they were woken by its end and are about to come again. Without
+    /// this, two halves of them take turns, and each pays for two flushes.
+    fn gather(&mut self, queue: &Queue<Command>, commands: &mut Vec<Command>) {
+        let patience = (self.flush_mean / 4).min(GATHER_MAX);
+        let began = Instant::now();
+        while commands.len() < self.callers && began.elapsed() < patience {
+            std::thread::yield_now();
+            queue.take_present(commands);
+        }
+        self.callers = commands.len();
+    }
+
+    /// Takes as many commands as one group may hold from the front.
+    fn cut_group(&self, commands: &mut Vec<Command>) -> Vec<Command> {
+        let mut bytes = 0;
+        let fitting = commands
+            .iter()
+            .take_while(|command| {
+                bytes += command.bytes();
+                bytes <= self.options.group_bytes_max
+            })
+            .count();
+        let rest = commands.split_off(fitting.max(1));
+        std::mem::replace(commands, rest)
+    }
+
+    fn carry_out(&mut self, commands: Vec<Command>) {
+        if self.has_failed {
+            for command in commands {
+                command.refuse(&Failure::Closed);
+            }
+            return;
+        }
+        let bytes: usize = commands.iter().map(Command::bytes).sum();
+        let position = match self.begin_group(bytes as u64) {
             Ok(position) => position,
             Err(failure) => {
-                for command in commands.drain(..) {
+                for command in commands {
                     command.refuse(&failure);
                 }
                 return;
             }
         };
         let mut staged = Staged::default();
-        let outcomes = self.gather(queue, commands, position, &mut staged);
+        let outcomes: Vec<_> =
+            commands.into_iter().map(|command| self.stage(command, position, &mut staged)).collect();
         // Nothing to write is what a trim below the first record comes to.
         let written = if self.buffer.is_empty() { Ok(()) } else { self.write_group(staged.appends) };
         if written.is_ok() {
             self.publish(staged);
         }
         self.metrics.journal_group_appends.observe(outcomes.len() as f64);
-        // Whoever waits now did not find a place in this group; whoever was in it may come again.
-        self.callers = outcomes.len() + commands.len() + queue.present();
         for outcome in outcomes {
             outcome.send(written.as_ref().err());
         }
-    }
-
-    /// Stages commands as they come until the group is full or nobody else is expected: callers of the last group were
-    /// woken by its end and are about to come again. Without waiting for them, two halves of them take turns, and each
-    /// pays for two flushes. What does not fit stays in `commands`.
-    fn gather(
-        &mut self,
-        queue: &Queue<Command>,
-        commands: &mut VecDeque<Command>,
-        position: u64,
-        staged: &mut Staged,
-    ) -> Vec<Outcome> {
-        let mut outcomes = Vec::with_capacity(self.callers.min(commands.len().max(1024)));
-        let mut patience = Patience::new(self.flush_mean);
-        let mut bytes = 0;
-        loop {
-            while let Some(command) = commands.pop_front() {
-                bytes += command.bytes();
-                let is_full =
-                    bytes > self.options.group_bytes_max || !self.has_room(position, command.bytes());
-                if is_full && !outcomes.is_empty() {
-                    commands.push_front(command);
-                    return outcomes;
-                }
-                outcomes.push(self.stage(command, position, staged));
-            }
-            if outcomes.len() >= self.callers || !patience.lasts(outcomes.len()) {
-                return outcomes;
-            }
-            std::thread::yield_now();
-            queue.take_present(commands);
-        }
-    }
-
-    /// Whether the active segment has room for so many bytes more in the group that begins at `position`.
-    fn has_room(&self, position: u64, bytes: usize) -> bool {
-        let needed = position + (self.buffer.len() + bytes + frame::frame_bytes(0)) as u64;
-        self.active.as_ref().is_some_and(|active| needed <= active.bytes)
     }
 
     /// Makes sure that the active segment has room, beginning a new one where it has not. Answers where the group goes.
@@ -410,11 +393,7 @@ impl Writer {
     }
 
     fn find_or_make(&mut self, home: &Home, staged: &mut Staged) -> Arc<Kept> {
-        if let Some(kept) = staged.recent.as_ref().filter(|kept| kept.home == *home) {
-            return kept.clone();
-        }
         if let Some(kept) = self.shared.find(home) {
-            staged.recent = Some(kept.clone());
             return kept;
         }
         if let Some(kept) = staged.made.iter().find(|kept| kept.home == *home) {
@@ -518,23 +497,6 @@ impl Writer {
         tracing::error!(%error, "the journal cannot be written; it is closed until opened anew");
         self.shared.end();
         Failure::Unknown(Arc::new(error))
-    }
-}
-
-impl Patience {
-    fn new(flush_mean: Duration) -> Self {
-        let now = Instant::now();
-        let total_max = flush_mean.min(GATHER_MAX);
-        Self { began: now, came_last: now, present: 0, idle_max: (flush_mean / 4).min(GATHER_MAX), total_max }
-    }
-
-    /// Whether to wait on, now that so many are present.
-    fn lasts(&mut self, present: usize) -> bool {
-        let now = Instant::now();
-        if present > self.present {
-            (self.present, self.came_last) = (present, now);
-        }
-        now - self.came_last < self.idle_max && now - self.began < self.total_max
     }
 }
 
