@@ -152,6 +152,10 @@ test('beyond loopback functions ask for their keys', () => withApp({
     assert.equal(await status(`${base}/api/locked`, { 'x-functions-key': 'guess' }), 401);
   }
   assert.equal(await status(`${functions}/admin/functions`), 401);
+  // The owner of the machine finds the first key beside the data, and with it every other one.
+  const { masterKey } = JSON.parse(await readFile(path.join(chappe.facts.dataDir, 'function-keys.json')));
+  assert.equal(await status(`${functions}/api/locked`, { 'x-functions-key': masterKey }), 200);
+  assert.equal(await status(`${functions}/admin/functions?code=${masterKey}`), 200);
 }));
 
 /** The status of an answer over TLS, trusting this authority only. */

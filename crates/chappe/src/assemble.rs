@@ -73,6 +73,7 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
         let signalr = SignalR { here, realtime: realtime_handle.clone(), egress: egress.clone() };
         let connectors: Vec<Arc<dyn Connector>> = vec![Arc::new(signalr), Arc::new(cosmos)];
         let (service, handle) = start_functions(plan, &data_dir, &store, connectors, &tracer, &mut metrics)?;
+        tell_master_key(plan, &data_dir, &handle).await?;
         (Some(service), Some(handle))
     } else {
         (None, None)
@@ -113,6 +114,16 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
         egress,
         temporary,
     })
+}
+
+/// Where function keys are asked for, somebody must be able to learn the first one: the owner of the machine.
+async fn tell_master_key(plan: &Plan, data_dir: &Path, functions: &functions::Handle) -> anyhow::Result<()> {
+    if !functions_options(plan, data_dir).enable_auth {
+        return Ok(());
+    }
+    let file = keys::tell_master_key(data_dir, &functions.master_key().await?)?;
+    tracing::info!("function keys are asked for; the master key is in {}", file.display());
+    Ok(())
 }
 
 /// The functions host with its connectors.

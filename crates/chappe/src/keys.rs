@@ -1,7 +1,7 @@
 //! The keys of the embedded services: configured ones, the emulators' public ones while only this machine can connect, or ones
 //! made on first start.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -51,7 +51,19 @@ pub(crate) fn load_or_make(folder: &Path) -> Result<MadeKeys, KeysError> {
     }
     let keys = MadeKeys { realtime: random_key(32), documents: random_key(64) };
     let text = serde_json::to_string_pretty(&keys).expect("keys are text");
-    // A temporary file of mode 0600 that takes the name in one step: never half a key, never readable by others.
+    write(folder, "keys.json", &text)?;
+    Ok(keys)
+}
+
+/// Writes the app's master key where the owner of the machine finds it. Answers the file.
+pub(crate) fn tell_master_key(folder: &Path, key: &str) -> Result<PathBuf, KeysError> {
+    let text = serde_json::json!({ "masterKey": key }).to_string();
+    write(folder, "function-keys.json", &text)
+}
+
+/// A temporary file of mode 0600 that takes the name in one step: never half a key, never readable by others.
+fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, KeysError> {
+    let path = folder.join(name);
     let write = || {
         let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
         std::io::Write::write_all(&mut temporary, text.as_bytes())?;
@@ -59,8 +71,10 @@ pub(crate) fn load_or_make(folder: &Path) -> Result<MadeKeys, KeysError> {
         temporary.persist(&path).map_err(|error| error.error)?;
         Ok(())
     };
-    write().map_err(|cause| KeysError::File { file, cause })?;
-    Ok(keys)
+    match write() {
+        Ok(()) => Ok(path),
+        Err(cause) => Err(KeysError::File { file: path.display().to_string(), cause }),
+    }
 }
 
 fn random_key(bytes: usize) -> String {

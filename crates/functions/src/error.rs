@@ -19,6 +19,9 @@ pub enum Error {
     /// The app did not start; the text is what the worker or the host said.
     #[error("{0}")]
     NotStarted(String),
+    /// The keys cannot be read; the text is what the registry said.
+    #[error("cannot read the keys of the app: {0}")]
+    Keys(String),
 }
 
 /// Why a function was not run, or how it failed.

@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::boot::{FunctionInfo, Phase, RunningApp, manual_occasion, startup_listing};
 use crate::error::{Error, InvokeFunctionError};
 use crate::invoke::Invoker;
+use crate::keys::Keys;
 use crate::log::{Level, Logs};
 
 /// A running functions host; cheap to clone.
@@ -22,6 +23,7 @@ pub struct Handle {
 struct Shared {
     app: App,
     invoker: Invoker,
+    keys: Keys,
     phase: watch::Receiver<Phase>,
     stop: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -31,12 +33,24 @@ impl Handle {
     pub(crate) fn new(
         app: App,
         invoker: Invoker,
+        keys: Keys,
         phase: watch::Receiver<Phase>,
         stop: watch::Sender<bool>,
         task: JoinHandle<()>,
     ) -> Self {
         let task = Mutex::new(Some(task));
-        Self { shared: Arc::new(Shared { app, invoker, phase, stop, task }) }
+        Self { shared: Arc::new(Shared { app, invoker, keys, phase, stop, task }) }
+    }
+
+    /// The master key, made now if there is none yet: it opens every function and the admin API, and reads all other keys.
+    /// For whoever owns the machine; where keys are asked for, nobody could learn the first one otherwise.
+    ///
+    /// # Errors
+    ///
+    /// If the keys cannot be read.
+    pub async fn master_key(&self) -> Result<String, Error> {
+        let host = self.shared.keys.host().await;
+        host.map(|host| host.master_key).map_err(|error| Error::Keys(crate::error::chain(&error)))
     }
 
     /// What the app's files and settings say.

@@ -97,6 +97,7 @@ impl Service {
         let (stop_tx, stop) = Stop::channel();
         let dispatch = dispatch(&options, &app, phase.clone(), keys.clone(), logs.clone(), metrics, started)?;
         // Where nobody is asked for a key, none is checked.
+        let known_keys = keys.clone();
         let follow_keys = options.enable_auth.then(|| keys.follow(stop.clone()));
         let boot = Boot {
             app: app.clone(),
@@ -123,7 +124,7 @@ impl Service {
             };
             tokio::join!(run(boot, triggers, phase_tx), follow_keys);
         });
-        let handle = Handle::new(app, invoker, phase, stop_tx, task);
+        let handle = Handle::new(app, invoker, known_keys, phase, stop_tx, task);
         Ok((Self { dispatch: Arc::new(dispatch) }, handle))
     }
 }
