@@ -127,7 +127,7 @@ impl<'a> Server<'a> {
         // Clients of the bench are silent by design, and pings of the one server must not fall into the samples of the other.
         let hour_ms = 3_600_000;
         let options = Options {
-            shards: Some(1),
+            shards: std::num::NonZeroU16::new(1),
             keep_alive_ms: hour_ms,
             client_timeout_ms: 2 * hour_ms,
             ..Options::default()

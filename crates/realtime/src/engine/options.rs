@@ -1,5 +1,7 @@
 //! The engine's configuration.
 
+use std::num::NonZeroU16;
+
 use serde::{Deserialize, Serialize};
 
 /// What the engine may use and how long it waits. Unknown keys are refused.
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Options {
     /// Number of shards, each one thread. Default: absent, which means one less than the processors, at least 1.
     /// Since 0.1.0.
-    pub shards: Option<u16>,
+    pub shards: Option<NonZeroU16>,
     /// Connections that all shards together may hold; a further client is turned away. Default: 100000. Since 0.1.0.
     pub connections_max: u32,
     /// Bytes that may wait for one connection, because its client does not read, before `slow_consumer` applies.
@@ -72,6 +74,6 @@ impl Options {
     pub(crate) fn shard_count(&self) -> u16 {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let fallback = u16::try_from(processors.saturating_sub(1)).unwrap_or(u16::MAX);
-        self.shards.unwrap_or(fallback).max(1)
+        self.shards.map_or(fallback.max(1), NonZeroU16::get)
     }
 }

@@ -33,7 +33,7 @@ struct Client {
 
 impl World {
     fn new() -> Self {
-        Self::with(&Options { shards: Some(2), ..Options::default() })
+        Self::with(&Options { shards: std::num::NonZeroU16::new(2), ..Options::default() })
     }
 
     fn with(options: &Options) -> Self {
@@ -328,7 +328,11 @@ async fn existence_counts_and_closing() {
 
 #[tokio::test]
 async fn the_bound_on_connections_is_exact_and_places_come_back() {
-    let world = World::with(&Options { shards: Some(1), connections_max: 1, ..Options::default() });
+    let world = World::with(&Options {
+        shards: std::num::NonZeroU16::new(1),
+        connections_max: 1,
+        ..Options::default()
+    });
     let mut first = world.client(None, "json").await;
     let refused = world.attach(&hub("chat"), None).await.err().unwrap();
     assert_eq!(refused.to_string(), "the engine holds as many connections as it may: 1");

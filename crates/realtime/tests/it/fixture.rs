@@ -26,7 +26,7 @@ pub(crate) struct Fixture {
 }
 
 pub(crate) fn options() -> Options {
-    let engine = engine::Options { shards: Some(2), ..engine::Options::default() };
+    let engine = engine::Options { shards: std::num::NonZeroU16::new(2), ..engine::Options::default() };
     Options { primary_key: Some(KEY.to_owned()), engine, ..Options::default() }
 }
 

@@ -57,8 +57,14 @@ pub(super) fn open(file: &Path) -> rusqlite::Result<Connection> {
     if schema == 0 {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} COMMIT;"))?;
     }
-    // A newer schema comes with a newer on-disk format, which the store has refused before it comes here.
-    debug_assert!(schema <= SCHEMA);
+    if schema > SCHEMA {
+        // A newer schema comes with a newer on-disk format, which the store refuses; so this file is from another place.
+        let what = format!(
+            "the registry has schema {schema}, and this version knows {SCHEMA}: use the version that wrote it"
+        );
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_SCHEMA);
+        return Err(rusqlite::Error::SqliteFailure(code, Some(what)));
+    }
     Ok(connection)
 }
 
