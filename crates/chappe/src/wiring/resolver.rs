@@ -10,7 +10,8 @@ use crate::ports::Addresses;
 #[derive(Clone, Debug)]
 pub(crate) struct Here {
     addresses: Addresses,
-    public_host: Option<String>,
+    /// Where clients reach this process, when a proxy stands in front of it; without a slash at the end.
+    public_url: Option<String>,
 }
 
 /// A service that connection strings name.
@@ -32,8 +33,7 @@ impl Embedded {
 
 impl Here {
     pub(crate) fn new(addresses: Addresses, public_url: Option<&str>) -> Self {
-        let public_host = public_url.and_then(|url| url.parse::<Uri>().ok()?.host().map(str::to_owned));
-        Self { addresses, public_host }
+        Self { addresses, public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()) }
     }
 
     /// Whether an endpoint is this process: a name of this machine with the port on which the service listens or on which
@@ -41,7 +41,8 @@ impl Here {
     pub(crate) fn is(&self, endpoint: &str, service: Embedded) -> bool {
         let Ok(uri) = endpoint.parse::<Uri>() else { return false };
         let Some(host) = uri.host() else { return false };
-        if self.public_host.as_deref().is_some_and(|public| public.eq_ignore_ascii_case(host)) {
+        let public = self.public_url.as_deref().and_then(|url| url.parse::<Uri>().ok());
+        if public.as_ref().and_then(Uri::host).is_some_and(|public| public.eq_ignore_ascii_case(host)) {
             return true;
         }
         let own = match service {
@@ -57,9 +58,13 @@ impl Here {
         is_this_machine(host, own) && port_is_ours
     }
 
-    /// The base address for clients that reached us at `origin`: that origin where the gateway or the realtime service
+    /// The base address for clients: the public one where it is configured, because only the operator knows what a proxy in
+    /// front of us is called. Otherwise, for clients that reached us at `origin`, that origin where the gateway or the realtime service
     /// listens there, otherwise the realtime service's own port under the same host name.
     pub(crate) fn client_base(&self, origin: Option<&Uri>, configured: &str) -> String {
+        if let Some(public) = &self.public_url {
+            return public.clone();
+        }
         let Some(origin) = origin else { return configured.trim_end_matches('/').to_owned() };
         let scheme = origin.scheme_str().unwrap_or("http");
         let Some(host) = origin.host() else { return configured.trim_end_matches('/').to_owned() };
@@ -91,7 +96,7 @@ fn is_this_machine(host: &str, own: Option<SocketAddr>) -> bool {
 mod tests {
     use super::*;
 
-    fn here() -> Here {
+    fn here(public_url: Option<&str>) -> Here {
         let address = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
         let addresses = Addresses {
             gateway: address(9080),
@@ -100,12 +105,13 @@ mod tests {
             documents: address(9081),
             ..Addresses::default()
         };
-        Here::new(addresses, Some("https://live.example.org"))
+        Here::new(addresses, public_url)
     }
 
     #[test]
     fn a_connection_string_names_this_process_by_name_and_port() {
-        let realtime = |endpoint| here().is(endpoint, Embedded::Realtime);
+        let here = here(Some("https://live.example.org"));
+        let realtime = |endpoint| here.is(endpoint, Embedded::Realtime);
         assert!(
             realtime("http://localhost:9888")
                 && realtime("http://127.0.0.1:9888/")
@@ -115,16 +121,20 @@ mod tests {
         assert!(realtime("https://live.example.org") && realtime("http://localhost:9080"));
         assert!(!realtime("http://localhost:7777") && !realtime("https://mine.service.signalr.net"));
         assert!(!realtime("http://192.168.1.9:8888") && !realtime("nonsense"));
-        assert!(here().is("http://localhost:8081/", Embedded::Documents));
-        assert!(!here().is("http://localhost:9080/", Embedded::Documents));
+        assert!(here.is("http://localhost:8081/", Embedded::Documents));
+        assert!(!here.is("http://localhost:9080/", Embedded::Documents));
     }
 
     #[test]
     fn clients_are_sent_to_where_they_came_from() {
-        let base = |origin: &str| here().client_base(origin.parse().ok().as_ref(), "http://configured/");
+        let base = |origin: &str| here(None).client_base(origin.parse().ok().as_ref(), "http://configured/");
         assert_eq!(base("http://localhost:9080/"), "http://localhost:9080");
         assert_eq!(base("http://127.0.0.1:9071/"), "http://127.0.0.1:9888");
         assert_eq!(base("https://live.example.org/"), "https://live.example.org");
-        assert_eq!(here().client_base(None, "http://configured/"), "http://configured");
+        assert_eq!(here(None).client_base(None, "http://configured/"), "http://configured");
+        let public = here(Some("https://live.example.org/"));
+        let origin = "http://localhost:9080/".parse().ok();
+        assert_eq!(public.client_base(origin.as_ref(), "http://configured/"), "https://live.example.org");
+        assert_eq!(public.client_base(None, "http://configured/"), "https://live.example.org");
     }
 }
