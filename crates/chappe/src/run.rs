@@ -40,7 +40,9 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
 async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     let house = assemble::assemble(&plan).await?;
     let (stopping, stop) = watch::channel(false);
-    let exporter = exporter(&plan, &house).map(|exporter| tokio::spawn(exporter.run(stop.clone())));
+    // Told to stop on its own, last of all: the spans of what drains are to leave as well.
+    let (exported, export_stop) = watch::channel(false);
+    let exporter = exporter(&plan, &house).map(|exporter| tokio::spawn(exporter.run(export_stop)));
     let mut listeners = JoinSet::new();
     for (listener, service) in house.served {
         let mut stop = stop.clone();
@@ -72,9 +74,11 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
         // Only now: an ephemeral process keeps its data until nobody writes any more.
         drop(house.temporary);
         if let Some(exporter) = exporter {
-            // A panic of the exporter was logged where it happened.
+            // Fails only if the exporter has ended already; a panic of it was logged where it happened.
+            let _ = exported.send(true);
             let _ = exporter.await;
         }
+        house.egress.close().await;
     };
     tokio::select! {
         () = drain => tracing::info!("drained"),
