@@ -1,4 +1,4 @@
-//! How messages are told apart in a byte stream: a JSON message ends with 0x1E, a MessagePack message begins with its length
+//! How messages are told apart in a byte stream: a JSON message ends with 0x1E, a MessagePack (or BlazorPack) message begins with its length
 //! as a VarInt. Know [`next_message`] (stateless) and [`Splitter`] (keeps the bytes of a message that is not complete yet).
 
 use crate::HubProtocol;
@@ -36,7 +36,7 @@ pub fn next_message(
             None if input.len() <= bytes_max => Ok(None),
             _ => Err(FramingError::TooLarge { bytes_max }),
         },
-        HubProtocol::MessagePack => {
+        HubProtocol::MessagePack | HubProtocol::BlazorPack => {
             let Some((length, prefix)) = read_prefix(input)? else { return Ok(None) };
             if length > bytes_max {
                 return Err(FramingError::TooLarge { bytes_max });
@@ -102,7 +102,7 @@ impl Splitter {
                 self.partial.extend_from_slice(&input[..taken]);
                 Ok(end.map(|_| taken))
             }
-            HubProtocol::MessagePack => {
+            HubProtocol::MessagePack | HubProtocol::BlazorPack => {
                 let mut taken = 0;
                 let (length, prefix) = loop {
                     if let Some(found) = read_prefix(&self.partial)? {
@@ -135,7 +135,7 @@ pub struct FrameStart {
 /// Begins a frame at the end of `out`: the caller appends the payload and calls [`finish_frame`].
 pub fn write_frame_start(protocol: HubProtocol, out: &mut Vec<u8>) -> FrameStart {
     let at = out.len();
-    if protocol == HubProtocol::MessagePack {
+    if protocol != HubProtocol::Json {
         // The length is known only afterwards; room for the longest prefix is closed up by then.
         out.extend_from_slice(&[0; PREFIX_BYTES_MAX]);
     }
@@ -149,7 +149,7 @@ pub fn write_frame_start(protocol: HubProtocol, out: &mut Vec<u8>) -> FrameStart
 pub fn finish_frame(start: &FrameStart, out: &mut Vec<u8>) {
     match start.protocol {
         HubProtocol::Json => out.push(RECORD_SEPARATOR),
-        HubProtocol::MessagePack => {
+        HubProtocol::MessagePack | HubProtocol::BlazorPack => {
             let payload = start.at + PREFIX_BYTES_MAX;
             let mut length = out.len() - payload;
             assert!(length <= 0x7fff_ffff, "a hub message is shorter than 2 GiB");

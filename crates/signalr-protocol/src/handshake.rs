@@ -33,7 +33,8 @@ pub enum HandshakeError {
 }
 
 impl HandshakeRequest {
-    /// Reads the payload of the first record, without its separator. Version 2 differs from 1 only by the messages of stateful
+    /// Reads the payload of the first record, without its separator. BlazorPack is read like the others: whether anybody is there to
+    /// speak it is for the caller to say, by [`HandshakeError::Protocol`]. Version 2 differs from 1 only by the messages of stateful
     /// reconnect, which a client sends only where negotiate offered it, so both are accepted.
     pub fn parse(record: &[u8]) -> Result<Self, HandshakeError> {
         #[derive(Deserialize)]
@@ -78,13 +79,14 @@ mod tests {
         check(r#"{"protocol":"json","version":1}"#, "json 1");
         check(r#"{"version":1,"protocol":"messagepack","extra":[1]}"#, "messagepack 1");
         check(r#"{"protocol":"json","version":2}"#, "json 2");
+        check(r#"{"protocol":"blazorpack","version":1}"#, "blazorpack 1");
     }
 
     #[test]
     fn refusals_say_what_is_wrong() {
         check(
-            r#"{"protocol":"blazorpack","version":1}"#,
-            "the hub protocol 'blazorpack' is not supported; use 'json' or 'messagepack'",
+            r#"{"protocol":"xml","version":1}"#,
+            "the hub protocol 'xml' is not supported; use 'json' or 'messagepack'",
         );
         check(
             r#"{"protocol":"json","version":7}"#,

@@ -14,6 +14,9 @@ pub enum HubProtocol {
     Json,
     /// `messagepack`: binary, each message behind its length.
     MessagePack,
+    /// `blazorpack`: MessagePack with a narrower choice of types for arguments, spoken by Blazor clients to their app server. Our own
+    /// messages are the same in it; what a user sends is never translated to it or from it.
+    BlazorPack,
 }
 
 /// What kind of WebSocket frames, or of response bodies, a protocol needs.
@@ -185,12 +188,13 @@ impl HubProtocol {
         match self {
             Self::Json => "json",
             Self::MessagePack => "messagepack",
+            Self::BlazorPack => "blazorpack",
         }
     }
 
     /// The protocol of that name. Case does not matter, as in ASP.NET Core.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Json, Self::MessagePack]
+        [Self::Json, Self::MessagePack, Self::BlazorPack]
             .into_iter()
             .find(|protocol| protocol.name().eq_ignore_ascii_case(name))
     }
@@ -199,7 +203,7 @@ impl HubProtocol {
     pub fn transfer_format(self) -> TransferFormat {
         match self {
             Self::Json => TransferFormat::Text,
-            Self::MessagePack => TransferFormat::Binary,
+            Self::MessagePack | Self::BlazorPack => TransferFormat::Binary,
         }
     }
 }
@@ -225,7 +229,7 @@ impl From<u64> for MessageKind {
 pub fn parse(protocol: HubProtocol, payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
     match protocol {
         HubProtocol::Json => json::parse(payload),
-        HubProtocol::MessagePack => msgpack::parse(payload),
+        HubProtocol::MessagePack | HubProtocol::BlazorPack => msgpack::parse(payload),
     }
 }
 
@@ -233,7 +237,7 @@ pub fn parse(protocol: HubProtocol, payload: &[u8]) -> Result<HubMessage<'_>, Pa
 pub fn peek(protocol: HubProtocol, payload: &[u8]) -> Result<Peek<'_>, ParseError> {
     match protocol {
         HubProtocol::Json => json::peek(payload),
-        HubProtocol::MessagePack => msgpack::peek(payload),
+        HubProtocol::MessagePack | HubProtocol::BlazorPack => msgpack::peek(payload),
     }
 }
 
@@ -243,7 +247,7 @@ impl HubMessage<'_> {
     pub fn encode(&self, protocol: HubProtocol, out: &mut Vec<u8>) {
         match protocol {
             HubProtocol::Json => json::encode(self, out),
-            HubProtocol::MessagePack => msgpack::encode(self, out),
+            HubProtocol::MessagePack | HubProtocol::BlazorPack => msgpack::encode(self, out),
         }
     }
 }

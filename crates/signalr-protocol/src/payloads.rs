@@ -18,8 +18,7 @@ pub enum PayloadsError {
     Empty,
 }
 
-/// Reads the map; gives the framed message of each protocol that we speak, in the order of the map. Protocols that we do not
-/// speak are skipped.
+/// Reads the map; gives the framed message of each protocol that we can read, in the order of the map. Others are skipped.
 pub fn parse_payloads(body: &[u8]) -> Result<Vec<(HubProtocol, &[u8])>, PayloadsError> {
     let mut reader = Reader::new(body);
     let Token::Map(count) = reader.token().map_err(PayloadsError::Map)? else {
@@ -31,7 +30,8 @@ pub fn parse_payloads(body: &[u8]) -> Result<Vec<(HubProtocol, &[u8])>, Payloads
         let Token::Binary(message) = reader.token().map_err(PayloadsError::Map)? else {
             return Err(PayloadsError::Map(ParseError::MessagePack("binary is expected")));
         };
-        let Some(protocol) = HubProtocol::from_name(&name) else { continue };
+        let protocol = HubProtocol::from_name(&name).filter(|protocol| *protocol != HubProtocol::BlazorPack);
+        let Some(protocol) = protocol else { continue };
         match next_message(protocol, message, message.len()) {
             Ok(Some((_, used))) if used == message.len() => payloads.push((protocol, message)),
             _ => return Err(PayloadsError::Message(protocol.name())),

@@ -71,6 +71,7 @@ fn from_payloads(body: &Bytes) -> Result<OutgoingMessage, Refusal> {
         match protocol {
             HubProtocol::Json => json = ready,
             HubProtocol::MessagePack => messagepack = ready,
+            HubProtocol::BlazorPack => {}
         }
     }
     Ok(OutgoingMessage::ready(json, messagepack))
@@ -80,7 +81,9 @@ fn translatable(from: HubProtocol, invocation: &Invocation<'_>) -> Result<(), Tr
     match from {
         HubProtocol::Json if json_depth(&invocation.arguments) > DEPTH_MAX => Err(TranscodeError::Depth),
         HubProtocol::Json => Ok(()),
-        HubProtocol::MessagePack => invocation.encode_json_from_msgpack(&mut Vec::new()),
+        HubProtocol::MessagePack | HubProtocol::BlazorPack => {
+            invocation.encode_json_from_msgpack(&mut Vec::new())
+        }
     }
 }
 

@@ -31,7 +31,9 @@ impl Client {
         let message = self.hub.next().await.unwrap().unwrap();
         match self.protocol {
             HubProtocol::Json => String::from_utf8(message).unwrap(),
-            HubProtocol::MessagePack => message.iter().map(|byte| format!("{byte:02x}")).collect(),
+            HubProtocol::MessagePack | HubProtocol::BlazorPack => {
+                message.iter().map(|byte| format!("{byte:02x}")).collect()
+            }
         }
     }
 }
@@ -169,6 +171,16 @@ async fn messages_from_this_process_arrive_and_carry_their_trace() {
         assert_eq!(spans.iter().map(|span| span.name).collect::<Vec<_>>(), ["send"]);
         assert_eq!(spans[0].parent, Some(context.span_id));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_app_server_blazorpack_is_refused_in_words() {
+    let listening = Fixture::start(options()).listen();
+    let (_, secret, token) = negotiate(&listening, &[]).await.unwrap();
+    let path = format!("/client/?hub=chat&id={secret}&access_token={token}");
+    let outcome = HubClient::connect(&listening.authority, &path, HubProtocol::BlazorPack).await;
+    expect![[r#"the handshake was answered {"error":"the hub protocol 'blazorpack' is not supported; use 'json' or 'messagepack'"}"#]]
+        .assert_eq(outcome.err().unwrap().to_string().trim_end_matches('\u{1e}'));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ fn check_bytes(message: &HubMessage<'_>, json: &Expect, msgpack: &Expect) {
         message.encode(protocol, &mut out);
         let shown = match protocol {
             HubProtocol::Json => String::from_utf8(out.clone()).unwrap().replace('\u{1e}', "<1E>"),
-            HubProtocol::MessagePack => {
+            HubProtocol::MessagePack | HubProtocol::BlazorPack => {
                 out.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
             }
         };
@@ -45,6 +45,27 @@ fn check_peek(protocol: HubProtocol, payload: &[u8], expected: &Expect) {
         Err(error) => format!("error: {error}"),
     };
     expected.assert_eq(&shown);
+}
+
+#[test]
+fn our_own_messages_are_the_same_in_blazorpack() {
+    for message in [
+        HubMessage::Ping,
+        HubMessage::Close(Close { error: Some("over".into()), allow_reconnect: true }),
+        HubMessage::Completion(Completion {
+            headers: vec![],
+            invocation_id: "7".into(),
+            result: CompletionResult::Error("no".into()),
+        }),
+    ] {
+        let (mut messagepack, mut blazorpack) = (Vec::new(), Vec::new());
+        message.encode(HubProtocol::MessagePack, &mut messagepack);
+        message.encode(HubProtocol::BlazorPack, &mut blazorpack);
+        assert_eq!(blazorpack, messagepack);
+        let (payload, used) = next_message(HubProtocol::BlazorPack, &blazorpack, 100).unwrap().unwrap();
+        assert_eq!(used, blazorpack.len());
+        assert_eq!(parse(HubProtocol::BlazorPack, payload).unwrap(), message);
+    }
 }
 
 #[test]

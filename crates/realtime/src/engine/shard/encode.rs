@@ -17,6 +17,7 @@ pub(crate) struct Encoded<'a> {
     message: &'a OutgoingMessage,
     json: Variant,
     messagepack: Variant,
+    blazorpack: Variant,
 }
 
 enum Variant {
@@ -28,7 +29,7 @@ enum Variant {
 
 impl<'a> Encoded<'a> {
     pub(crate) fn new(message: &'a OutgoingMessage) -> Self {
-        Self { message, json: Variant::NotYet, messagepack: Variant::NotYet }
+        Self { message, json: Variant::NotYet, messagepack: Variant::NotYet, blazorpack: Variant::NotYet }
     }
 
     /// The step by which receivers of a protocol get the message; `None` where it cannot be said in that protocol.
@@ -36,6 +37,7 @@ impl<'a> Encoded<'a> {
         let variant = match protocol {
             HubProtocol::Json => &mut self.json,
             HubProtocol::MessagePack => &mut self.messagepack,
+            HubProtocol::BlazorPack => &mut self.blazorpack,
         };
         if let Variant::NotYet = variant {
             *variant = match encode(&self.message.0, protocol) {
@@ -74,12 +76,14 @@ fn encode(content: &Content, protocol: HubProtocol) -> Option<Bytes> {
                     Some(())
                 }
                 HubProtocol::MessagePack => untranslatable(invocation.encode_msgpack_from_json(out)),
+                HubProtocol::BlazorPack => None,
             })
         }
         Content::Ready { json, messagepack } => {
             let (own, other, source) = match protocol {
                 HubProtocol::Json => (json, messagepack, HubProtocol::MessagePack),
                 HubProtocol::MessagePack => (messagepack, json, HubProtocol::Json),
+                HubProtocol::BlazorPack => return None,
             };
             framed(protocol, |out| {
                 let start = out.len();
@@ -109,6 +113,7 @@ fn translate(source: HubProtocol, framed: &[u8], out: &mut Vec<u8>) -> Option<()
     untranslatable(match source {
         HubProtocol::Json => invocation.encode_msgpack_from_json(out),
         HubProtocol::MessagePack => invocation.encode_json_from_msgpack(out),
+        HubProtocol::BlazorPack => return None,
     })
 }
 
@@ -124,10 +129,10 @@ fn framed(protocol: HubProtocol, payload: impl FnOnce(&mut Vec<u8>) -> Option<()
     Some(builder.finish(opcode(protocol)))
 }
 
-/// JSON travels in text frames, MessagePack in binary ones.
+/// JSON travels in text frames, the others in binary ones.
 pub(crate) fn opcode(protocol: HubProtocol) -> Opcode {
     match protocol {
         HubProtocol::Json => Opcode::Text,
-        HubProtocol::MessagePack => Opcode::Binary,
+        HubProtocol::MessagePack | HubProtocol::BlazorPack => Opcode::Binary,
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use signalr_protocol::{
-    FramingError, HANDSHAKE_ACCEPTED, HandshakeRequest, HubProtocol, MessageKind, ParseError,
+    FramingError, HANDSHAKE_ACCEPTED, HandshakeError, HandshakeRequest, HubProtocol, MessageKind, ParseError,
     RECORD_SEPARATOR, Splitter, handshake_refused, next_message, peek,
 };
 use websocket::{Close, CloseCode, Decoder, Event, Opcode, Role, frame};
@@ -135,6 +135,11 @@ impl Shard {
             None => handshaking.record = record,
             Some(end) => match HandshakeRequest::parse(&record) {
                 Err(error) => self.refuse_handshake(slot, &error.to_string()),
+                // Only an app server can answer what a Blazor client says.
+                Ok(HandshakeRequest { protocol: protocol @ HubProtocol::BlazorPack, .. }) => {
+                    let refused = HandshakeError::Protocol(protocol.name().to_owned());
+                    self.refuse_handshake(slot, &refused.to_string());
+                }
                 Ok(HandshakeRequest { protocol, .. }) => {
                     self.accept_handshake(slot, protocol);
                     let rest = &payload[end + 1..];
