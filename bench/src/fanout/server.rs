@@ -11,7 +11,7 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use prometheus_client::registry::Registry;
 use realtime::engine::{
-    self, Admission, ClientConnection, ClientInvocation, ConnectionId, EngineHandle, GroupName, Hub,
+    self, Admission, ClientConnection, ClientInvocation, ConnectionId, EngineHandle, GroupName, Hub, Link,
     Membership, NodeId, Options, OutgoingMessage, Publish, Refusal, Target, Upstream,
 };
 use tokio::runtime::Runtime;
@@ -107,7 +107,7 @@ struct Server<'a> {
 }
 
 /// Notes who has done the handshake, so that all can be put into the group.
-#[derive(Default)]
+#[derive(Default, Debug)]
 struct Connected(Mutex<Vec<ConnectionId>>);
 
 impl Upstream for Connected {
@@ -172,6 +172,7 @@ impl<'a> Server<'a> {
                 hub: hub(),
                 target: Target::Group(self.group.clone()),
                 excluded: Vec::new(),
+                excluded_users: Vec::new(),
                 message: OutgoingMessage::invocation("m", &format!("[\"{text}\"]"))?,
                 trace: None,
             };
@@ -219,16 +220,10 @@ async fn upgrade(engine: EngineHandle, mut request: Request<Body>) -> Result<Res
         return Ok(response);
     };
     tokio::spawn(async move {
-        let admission = Admission {
-            hub: hub(),
-            connection: engine.issue().connection,
-            user: None,
-            handshake_timeout: None,
-            expires_at: None,
-        };
+        let admission = Admission::new(hub(), engine.issue().connection, None);
         match upgrade.into_socket().await {
             Ok(socket) => {
-                if let Err(error) = engine.attach(socket, admission).await {
+                if let Err(error) = engine.attach(Link::Socket(socket), admission).await {
                     eprintln!("attach: {error}");
                 }
             }

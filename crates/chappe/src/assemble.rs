@@ -11,7 +11,7 @@ use functions::contract::Connector;
 use gateway::{Body, Route, Upstream};
 use http::Request;
 use prometheus_client::registry::Registry;
-use realtime::engine::{NoUpstream, NodeId};
+use realtime::engine::NodeId;
 use tower::ServiceExt;
 use trace::Tracer;
 
@@ -53,8 +53,7 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
 
     let (realtime_options, documents_options) = service_options(plan, &data_dir)?;
     let (realtime, realtime_handle, realtime_join) =
-        realtime::start(realtime_options, NODE, tracer.clone(), &mut metrics, Arc::new(NoUpstream))
-            .context("the realtime service cannot start")?;
+        start_realtime(realtime_options, &store, &egress, &tracer, &mut metrics).await?;
     let (documents, documents_handle) =
         documents::Service::open(documents_options, tracer.clone(), &mut metrics)
             .context("the document service cannot start")?;
@@ -124,6 +123,24 @@ async fn tell_master_key(plan: &Plan, data_dir: &Path, functions: &functions::Ha
     let file = keys::tell_master_key(data_dir, &functions.master_key().await?)?;
     tracing::info!("function keys are asked for; the master key is in {}", file.display());
     Ok(())
+}
+
+/// The realtime service on the process's own state.
+async fn start_realtime(
+    options: realtime::Options,
+    store: &state_embedded::Store,
+    egress: &egress::Client,
+    tracer: &Tracer,
+    metrics: &mut Registry,
+) -> anyhow::Result<(realtime::Service, realtime::Handle, realtime::Join)> {
+    let dependencies = realtime::Dependencies {
+        node: NODE,
+        tracer: tracer.clone(),
+        journal: store.journal(),
+        registry: store.registry(),
+        egress: egress.clone(),
+    };
+    realtime::start(options, dependencies, metrics).await.context("the realtime service cannot start")
 }
 
 /// The functions host with its connectors.

@@ -111,7 +111,7 @@ impl Claims {
     }
 
     /// Writes the payload of a token: one value as text, several as an array.
-    pub(crate) fn to_json(&self) -> Map<String, Value> {
+    pub fn to_json(&self) -> Map<String, Value> {
         let value = |values: &[String]| match values {
             [single] => Value::from(single.as_str()),
             several => Value::from(several),

@@ -8,16 +8,23 @@
 //!
 //! Know these first: [`EngineHandle`], [`Publish`], [`Admission`]. Start reading at `engine/shard.rs`.
 
+mod admission;
 mod command;
 mod end;
 mod handle;
 mod id;
+mod invoke;
+mod limits;
+mod link;
+mod list;
 mod message;
 mod name;
 mod options;
+mod server;
 mod shard;
 mod span;
 mod start;
+mod tap;
 mod upstream;
 
 use std::sync::Arc;
@@ -25,15 +32,23 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use trace::Tracer;
 
-pub use command::{Admission, Membership, Publish, Target};
+pub use admission::{Admission, Facts, Guard, Roles};
+pub use command::{Lifetime, Membership, Publish, Reattached, Received, ServerClose, Target};
 pub use end::EndReason;
-pub use handle::{AttachError, EngineHandle, EngineJoin, Issued, PublishError, Stopped, UserGroupError};
+pub use handle::{
+    AttachError, EngineHandle, EngineJoin, GroupError, Issued, PublishError, Stopped, UserGroupError,
+};
 pub use id::{ConnectionId, ConnectionToken, MalformedId, NodeId};
-pub use message::{InvalidArguments, OutgoingMessage};
+pub use invoke::{ClientResult, InvokeError};
+pub use link::{HttpTransport, Link, Outlet, Taken, Turn};
+pub use list::{Action, Candidate, Counts, Member, Named, Names, Predicate, Scope};
+pub use message::{InvalidArguments, InvalidValue, OutgoingMessage};
 pub use name::{GroupName, Hub, UserId};
-pub use options::{Options, SlowConsumer};
+pub use options::{HubOptions, Options, SlowConsumer};
+pub use server::{AppServer, Room};
 pub use start::StartError;
-pub use upstream::{ClientConnection, ClientInvocation, NoUpstream, Refusal, Upstream};
+pub use tap::{Filter, Sight, SightEvent, Tap};
+pub use upstream::{ClientConnection, ClientInvocation, NoUpstream, Opening, Refusal, Upstream};
 
 /// Starts the shards' threads. What is counted is registered with `registry`; spans go to `tracer`; what clients call goes
 /// to `upstream`.

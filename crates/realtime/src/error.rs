@@ -4,7 +4,7 @@
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::engine::{InvalidArguments, Stopped, UserGroupError};
+use crate::engine::{AttachError, GroupError, InvalidArguments, Stopped, UserGroupError};
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +142,29 @@ impl From<InvalidHub> for Refusal {
 impl From<Stopped> for Refusal {
     fn from(_: Stopped) -> Self {
         Self::stopping()
+    }
+}
+
+impl From<AttachError> for Refusal {
+    fn from(error: AttachError) -> Self {
+        match error {
+            AttachError::Stopped => Self::stopping(),
+            AttachError::Full { .. } | AttachError::HubFull { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyConnections", error.to_string())
+            }
+            AttachError::Foreign(_) => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<GroupError> for Refusal {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::Stopped => Self::stopping(),
+            GroupError::TooMany => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyGroups", error.to_string())
+            }
+        }
     }
 }
 

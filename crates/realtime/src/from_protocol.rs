@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use state::Instance;
 
 use crate::engine::Hub;
@@ -16,6 +16,9 @@ use crate::{InvalidHub, engine};
 
 pub(crate) use message::{invocation, outgoing_message};
 pub(crate) use route::{Api, Operation, Routed, To, route};
+
+/// What a query may hold unescaped (RFC 3986, unreserved).
+const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Longest group name, in characters.
 const GROUP_CHARS_MAX: usize = 1_024;
@@ -42,6 +45,22 @@ impl<'a> Query<'a> {
             .iter()
             .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_ref())
+    }
+
+    /// The query again, encoded, without some names.
+    pub(crate) fn without(&self, names: &[&str]) -> String {
+        let mut query = String::new();
+        let kept =
+            self.0.iter().filter(|(name, _)| !names.iter().any(|other| name.eq_ignore_ascii_case(other)));
+        for (name, value) in kept {
+            if !query.is_empty() {
+                query.push('&');
+            }
+            query.extend(utf8_percent_encode(name, UNESCAPED));
+            query.push('=');
+            query.extend(utf8_percent_encode(value, UNESCAPED));
+        }
+        query
     }
 
     /// The first value of a name.

@@ -60,7 +60,8 @@ impl Handle {
         let Message { hub, to, excluded, target, arguments, trace } = message;
         let hub = self.hub(hub)?;
         let message = from_protocol::invocation(target, arguments)?;
-        Ok(self.shared.engine.publish(Publish { hub, target: to, excluded, message, trace }).await?)
+        let publish = Publish { hub, target: to, excluded, excluded_users: Vec::new(), message, trace };
+        Ok(self.shared.engine.publish(publish).await?)
     }
 
     /// The hub of that name: checked, lower-cased, in this service's instance.

@@ -20,7 +20,7 @@ mod to_protocol;
 pub use error::{ClientAccessError, InvalidHub, SendError, StartError};
 pub use handle::{ClientAccess, Handle, Message};
 pub use options::Options;
-pub use service::{Join, Service, start};
+pub use service::{Dependencies, Join, Service, start};
 
 /// Any error of a body that passes through.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

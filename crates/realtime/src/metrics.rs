@@ -27,7 +27,9 @@ pub(crate) struct EngineMetrics {
     writes: Family<ShardLabels, Counter>,
     blocked_writes: Family<ShardLabels, Counter>,
     untranslatable: Family<ShardLabels, Counter>,
+    left_out: Family<ShardLabels, Counter>,
     pending_bytes: Family<ShardLabels, Gauge>,
+    pub(crate) outlet_bytes: Gauge,
     turn_seconds: Family<ShardLabels, Histogram, fn() -> Histogram>,
 }
 
@@ -42,6 +44,7 @@ pub(crate) struct ShardMetrics {
     writes: Counter,
     blocked_writes: Counter,
     untranslatable: Counter,
+    left_out: Counter,
     pending_bytes: Gauge,
     turn_seconds: Histogram,
 }
@@ -56,6 +59,7 @@ pub(crate) struct TurnCounts {
     pub(crate) writes: u64,
     pub(crate) blocked_writes: u64,
     pub(crate) untranslatable: u64,
+    pub(crate) left_out: u64,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -106,6 +110,8 @@ impl EngineMetrics {
             writes: Family::default(),
             blocked_writes: Family::default(),
             untranslatable: Family::default(),
+            left_out: Family::default(),
+            outlet_bytes: Gauge::default(),
             pending_bytes: Family::default(),
             turn_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.000_1, 4.0, 8))
@@ -126,6 +132,10 @@ impl EngineMetrics {
         add("blocked_writes", "Writes that a socket did not take whole", &metrics.blocked_writes);
         let help = "Deliveries left out because the message does not exist in the receiver's protocol";
         add("untranslatable", help, &metrics.untranslatable);
+        let help = "Messages left out for clients that do not read, where their hub says so";
+        add("left_out", help, &metrics.left_out);
+        let help = "Bytes that wait for requests of clients over Server-Sent Events and long polling";
+        registry.register("realtime_outlet_bytes", help, metrics.outlet_bytes.clone());
         let help = "Connections that did their handshake";
         registry.register("realtime_connections", help, metrics.connections.clone());
         registry.register("realtime_connection_ends", "Connections that ended, by why", metrics.ends.clone());
@@ -148,6 +158,7 @@ impl EngineMetrics {
             writes: counter(&self.writes),
             blocked_writes: counter(&self.blocked_writes),
             untranslatable: counter(&self.untranslatable),
+            left_out: counter(&self.left_out),
             pending_bytes: self.pending_bytes.get_or_create_owned(&labels),
             turn_seconds: self.turn_seconds.get_or_create_owned(&labels),
         }
@@ -166,6 +177,7 @@ impl ShardMetrics {
             (&self.writes, turn.writes),
             (&self.blocked_writes, turn.blocked_writes),
             (&self.untranslatable, turn.untranslatable),
+            (&self.left_out, turn.left_out),
         ] {
             if count > 0 {
                 counter.inc_by(count);

@@ -30,6 +30,9 @@ pub struct Options {
     pub negotiation_lifetime_ms: u64,
     /// Negotiations that may wait for their client; further ones are turned away. Default: 100000. Since 0.1.0.
     pub negotiations_max: usize,
+    /// How long a poll of a long-polling client waits for messages before it is answered empty, in milliseconds; a token may say
+    /// otherwise (`asrs.s.ttl`). Default: 5000. Since 0.1.0.
+    pub poll_interval_ms: u64,
     /// Largest body of a REST request, in bytes. Default: 1048576. Since 0.1.0.
     pub body_bytes_max: usize,
     /// Shards, buffers and timers of connections.
@@ -53,6 +56,7 @@ impl Default for Options {
             token_leeway_s: 5,
             negotiation_lifetime_ms: 15_000,
             negotiations_max: 100_000,
+            poll_interval_ms: 5_000,
             body_bytes_max: 1024 * 1024,
             engine: engine::Options::default(),
         }

@@ -1,6 +1,7 @@
 //! [`Service`]: the HTTP face of the realtime service, and how it starts and ends.
 
 mod access;
+mod body;
 mod client;
 mod rest;
 
@@ -15,16 +16,18 @@ use http::{Request, Response};
 use identity::KeySet;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use state::Instance;
+use state::{Instance, Journal};
 use tokio::task::JoinSet;
 use trace::Tracer;
 
-use crate::engine::{EngineHandle, EngineJoin, NodeId, Upstream};
+use crate::engine::{EngineHandle, EngineJoin, NoUpstream, NodeId, Upstream};
 use crate::error::Refusal;
 use crate::metrics::RequestMetrics;
 use crate::store::Negotiations;
+use crate::store::sessions::Sessions;
 use crate::{Body, Handle, Options, StartError, engine, to_protocol};
 pub(crate) use access::unix_now;
+pub(crate) use body::read_body;
 
 /// Answers the requests of clients (`/client/`) and of apps (`/api/`). Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) keys: KeySet,
     pub(crate) engine: EngineHandle,
     pub(crate) negotiations: Mutex<Negotiations>,
+    pub(crate) sessions: Sessions,
+    pub(crate) upstream: Arc<dyn Upstream>,
     /// One task for each client between the answer 101 and its shard. `None` once the drain has begun, so that no task can
     /// start that nobody awaits.
     pub(crate) upgrades: Mutex<Option<JoinSet<()>>>,
@@ -53,19 +58,32 @@ pub(crate) struct Shared {
     pub(crate) requests: RequestMetrics,
 }
 
+/// What the service needs from outside.
+pub struct Dependencies {
+    /// This process among those that serve the same hubs.
+    pub node: NodeId,
+    /// Where spans go.
+    pub tracer: Tracer,
+    /// Logs of events and messages.
+    pub journal: Arc<dyn Journal>,
+    /// Keys: memberships, connections, access keys.
+    pub registry: Arc<dyn state::Registry>,
+    /// By which upstreams are called.
+    pub egress: egress::Client,
+}
+
 /// Starts the shards and gives the service's three faces: for HTTP, for callers in this process, and for whoever ends it.
 ///
 /// # Errors
 ///
-/// If no usable key is configured, or the operating system gives no threads.
-pub fn start(
+/// If no usable key is configured, the state cannot be read, or the operating system gives no threads.
+pub async fn start(
     options: Options,
-    node: NodeId,
-    tracer: Tracer,
+    dependencies: Dependencies,
     registry: &mut Registry,
-    upstream: Arc<dyn Upstream>,
 ) -> Result<(Service, Handle, Join), StartError> {
     let (instance, keys) = (options.instance()?, options.keys()?);
+    let Dependencies { node, tracer, .. } = dependencies;
     let requests = RequestMetrics::register(registry);
     let upgrades_under_way = Gauge::default();
     registry.register(
@@ -73,8 +91,9 @@ pub fn start(
         "Clients that were answered 101 and do not belong to a shard yet",
         upgrades_under_way.clone(),
     );
-    let (engine, engine_join) =
-        engine::start(&options.engine, node, tracer, registry, upstream).map_err(StartError::Engine)?;
+    let upstream: Arc<dyn Upstream> = Arc::new(NoUpstream);
+    let (engine, engine_join) = engine::start(&options.engine, node, tracer, registry, Arc::clone(&upstream))
+        .map_err(StartError::Engine)?;
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);
     let negotiations = Negotiations::new(lifetime, options.negotiations_max);
     let shared = Arc::new(Shared {
@@ -83,6 +102,8 @@ pub fn start(
         keys,
         engine,
         negotiations: Mutex::new(negotiations),
+        sessions: Sessions::default(),
+        upstream,
         upgrades: Mutex::new(Some(JoinSet::new())),
         upgrades_under_way,
         requests,
@@ -109,7 +130,7 @@ impl tower::Service<Request<Body>> for Service {
 async fn answer(shared: &Arc<Shared>, request: Request<Body>) -> Response<Body> {
     let path = request.uri().path();
     let (operation, response) = if path == "/client" || path.starts_with("/client/") {
-        client::answer(shared, request)
+        client::answer(shared, request).await
     } else if path == "/api" || path.starts_with("/api/") {
         rest::answer(shared, request).await
     } else {

@@ -1,7 +1,10 @@
-//! Clients that have negotiated and not yet connected. Pure: the time comes in.
+//! Clients by their secrets: those that have negotiated and not yet connected, and [`sessions`] of those that come again with the
+//! same secret. Pure: the time comes in.
 //!
 //! Every entry lives equally long, so the oldest one ends first, and a queue in order of age is all the timer there is. An entry
 //! that was used is kept for the rest of its time, so that a second use is told from an unknown id.
+
+pub(crate) mod sessions;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,6 +18,8 @@ pub(crate) struct Negotiated {
     pub(crate) connection: ConnectionId,
     pub(crate) hub: Hub,
     pub(crate) user_id: Option<Box<str>>,
+    /// Whether the client was promised that it may replace a lost WebSocket.
+    pub(crate) stateful: bool,
 }
 
 /// The waiting negotiations of one service.
@@ -77,10 +82,9 @@ impl Negotiations {
         Taken::Fresh(entry.negotiated.clone())
     }
 
-    /// Whether the secret is known, used or not.
-    pub(crate) fn contains(&mut self, secret: &str, hub: &Hub, now: Instant) -> bool {
-        self.forget_old(now);
-        self.entries.get(secret).is_some_and(|entry| entry.negotiated.hub == *hub)
+    /// Forgets a secret whose further uses a session sees to.
+    pub(crate) fn forget(&mut self, secret: &str) {
+        self.entries.remove(secret);
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -102,7 +106,7 @@ mod tests {
 
     fn negotiated() -> Negotiated {
         let connection = ConnectionId::parse(&"A".repeat(27)).unwrap();
-        Negotiated { connection, hub: hub("chat"), user_id: Some("ada".into()) }
+        Negotiated { connection, hub: hub("chat"), user_id: Some("ada".into()), stateful: false }
     }
 
     #[test]
@@ -114,7 +118,6 @@ mod tests {
         assert_eq!(negotiations.take("s", &hub("chat"), None, now), Taken::Unknown);
         assert_eq!(negotiations.take("s", &hub("chat"), Some("ada"), now), Taken::Fresh(negotiated()));
         assert_eq!(negotiations.take("s", &hub("chat"), Some("ada"), now), Taken::Used);
-        assert!(negotiations.contains("s", &hub("chat"), now));
     }
 
     #[test]

@@ -99,6 +99,12 @@ pub(crate) fn peek(payload: &[u8]) -> Result<Peek<'_>, ParseError> {
     })
 }
 
+/// The first element of an array.
+pub(crate) fn first_element(array: &[u8]) -> Option<&[u8]> {
+    let elements: Vec<&RawValue> = serde_json::from_slice(array).ok()?;
+    Some(elements.first()?.get().as_bytes())
+}
+
 impl<'a> Wire<'a> {
     fn invocation(self) -> Result<Invocation<'a>, ParseError> {
         let arguments = self.arguments.ok_or(ParseError::Missing("arguments"))?;

@@ -262,6 +262,14 @@ impl Invocation<'_> {
         }
     }
 
+    /// The first argument, raw, of an invocation in the encoding of `protocol`; `None` where there is none.
+    pub fn first_argument(&self, protocol: HubProtocol) -> Option<&[u8]> {
+        match protocol {
+            HubProtocol::Json => json::first_element(&self.arguments),
+            HubProtocol::MessagePack | HubProtocol::BlazorPack => msgpack::first_element(&self.arguments),
+        }
+    }
+
     /// Appends the framed JSON form of a type 1 message; the arguments are raw JSON.
     pub fn encode_json(&self, out: &mut Vec<u8>) {
         json::encode_invocation(1, self, out);

@@ -92,6 +92,12 @@ pub(crate) fn peek(payload: &[u8]) -> Result<Peek<'_>, ParseError> {
     Ok(Peek { kind, invocation_id, target })
 }
 
+/// The first element of an array.
+pub(crate) fn first_element(array: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(array);
+    if reader.array().ok()? == 0 { None } else { reader.raw().ok() }
+}
+
 /// How many elements the array of the message has.
 #[derive(Clone, Copy)]
 struct Elements(u32);

@@ -36,6 +36,10 @@ pub enum NegotiateAnswer {
         connection_token: String,
         /// In the order in which clients are to try them.
         transports: Vec<Transport>,
+        /// Whether a lost WebSocket may be replaced; said only to clients that asked for it.
+        stateful: bool,
+        /// How long the token lasts, in seconds, where it can be replaced while the connection lives.
+        token_lifetime_s: Option<u64>,
     },
     /// The client is to stop and show this text.
     Error(String),
@@ -107,6 +111,10 @@ impl NegotiateAnswer {
             #[serde(skip_serializing_if = "Option::is_none")]
             connection_token: Option<&'a str>,
             available_transports: Vec<Available>,
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            use_stateful_reconnect: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            token_lifetime_seconds: Option<u64>,
         }
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -132,12 +140,16 @@ impl NegotiateAnswer {
                 connection_id,
                 connection_token: None,
                 available_transports: available(transports),
+                use_stateful_reconnect: false,
+                token_lifetime_seconds: None,
             },
-            Self::V1 { connection_id, connection_token, transports } => Wire {
+            Self::V1 { connection_id, connection_token, transports, stateful, token_lifetime_s } => Wire {
                 negotiate_version: 1,
                 connection_id,
                 connection_token: Some(connection_token),
                 available_transports: available(transports),
+                use_stateful_reconnect: *stateful,
+                token_lifetime_seconds: *token_lifetime_s,
             },
         };
         serde_json::to_string(&wire).expect("text and numbers are always JSON")
@@ -184,7 +196,16 @@ mod tests {
     fn answers_have_the_fields_of_their_version() {
         let (connection_id, connection_token) = ("public".to_owned(), "secret".to_owned());
         let transports = vec![Transport::WebSockets, Transport::ServerSentEvents, Transport::LongPolling];
-        let v1 = NegotiateAnswer::V1 { connection_id: connection_id.clone(), connection_token, transports };
+        let v1 = |stateful, token_lifetime_s| NegotiateAnswer::V1 {
+            connection_id: connection_id.clone(),
+            connection_token: connection_token.clone(),
+            transports: transports.clone(),
+            stateful,
+            token_lifetime_s,
+        };
+        let more = r#","useStatefulReconnect":true,"tokenLifetimeSeconds":60}"#;
+        assert!(v1(true, Some(60)).to_json().ends_with(more));
+        let v1 = v1(false, None);
         expect![[r#"{"negotiateVersion":1,"connectionId":"public","connectionToken":"secret","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]},{"transport":"ServerSentEvents","transferFormats":["Text"]},{"transport":"LongPolling","transferFormats":["Text","Binary"]}]}"#]]
             .assert_eq(&v1.to_json());
         let v0 = NegotiateAnswer::V0 { connection_id, transports: vec![Transport::WebSockets] };

@@ -10,7 +10,7 @@ use functions::contract::{
     AppSettings, BindingError, BindingSpec, Call, Connector, Direction, Reader, Sink, Value, find_property,
 };
 use identity::{Claims, SignalRConnectionString};
-use realtime::engine::{ConnectionId, GroupName, Membership, Target, UserId};
+use realtime::engine::{ConnectionId, GroupError, GroupName, Lifetime, Membership, Target, UserId};
 use serde_json::{Map, Value as Json};
 
 use crate::telemetry::with_causes;
@@ -228,10 +228,15 @@ async fn change_group(realtime: &realtime::Handle, hub: &str, change: &Change) -
             engine.user_leaves_all_groups(&hub, &user).await.map_err(stopped)
         }
         (Some(Ok(connection)), _, Some(group)) => {
-            engine.change_connection(&hub, connection, &group, membership).await.map(drop).map_err(stopped)
+            engine.change_connection(&hub, connection, &group, membership).await.map(drop).map_err(|error| {
+                match error {
+                    GroupError::Stopped => unavailable(Box::new(error)),
+                    GroupError::TooMany => BindingError::Value(error.to_string()),
+                }
+            })
         }
         (None, Some(user), Some(group)) => engine
-            .change_user(&hub, &user, &group, membership, None)
+            .change_user(&hub, &user, &group, membership, Lifetime::Always)
             .await
             .map_err(|error| unavailable(Box::new(error))),
         (None, None, _) => Err(BindingError::Value(item::NO_MEMBER.to_owned())),

@@ -1,14 +1,19 @@
-//! What the engine is asked to do: the public [`Publish`], [`Target`] and [`Admission`], and the closed list of
+//! What the engine is asked to do: the public [`Publish`], [`Target`] and [`Membership`], and the closed list of
 //! everything a shard can be told.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use trace::TraceContext;
 
+use super::admission::Admission;
+use super::invoke::{ClientResult, InvokeError};
+use super::list::{Action, Counts, Member, Named, Names, Predicate, Scope};
 use super::span::SendSpan;
-use super::{ConnectionId, GroupName, Hub, OutgoingMessage, UserId};
+use super::tap::Sink;
+use super::{AppServer, ConnectionId, Facts, GroupName, Hub, Link, OutgoingMessage, Roles, UserId};
 
 /// A message and who gets it.
 #[derive(Clone, Debug)]
@@ -19,6 +24,8 @@ pub struct Publish {
     pub target: Target,
     /// Connections that do not get it although they belong to the target.
     pub excluded: Vec<ConnectionId>,
+    /// Users whose connections do not get it although they belong to the target.
+    pub excluded_users: Vec<UserId>,
     /// What they get.
     pub message: OutgoingMessage,
     /// The trace that the sending belongs to; its span `send` lasts until the last shard has written once to each
@@ -39,21 +46,6 @@ pub enum Target {
     Connection(ConnectionId),
 }
 
-/// With what a socket enters the engine: who is at its other end, by the words of its token.
-#[derive(Clone, Debug)]
-pub struct Admission {
-    /// The hub.
-    pub hub: Hub,
-    /// Its public name, from [`EngineHandle::issue`](super::EngineHandle::issue).
-    pub connection: ConnectionId,
-    /// Its user.
-    pub user: Option<UserId>,
-    /// How long the client has for its handshake; absent means the engine's own setting.
-    pub handshake_timeout: Option<Duration>,
-    /// When the connection is to be closed because its token ends; absent means never.
-    pub expires_at: Option<SystemTime>,
-}
-
 /// A change of a group's members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Membership {
@@ -63,17 +55,104 @@ pub enum Membership {
     Leave,
 }
 
+/// How long a user belongs to a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Only the connections that the user has now.
+    Present,
+    /// All connections that it has or gets within this time.
+    For(Duration),
+    /// All connections that it has or gets, until it is taken out.
+    Always,
+}
+
+/// How an app server ends a client's connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerClose {
+    /// Why, when it is a mistake.
+    pub error: Option<Box<str>>,
+    /// Whether the client may come back at once; goes into the Close message.
+    pub allow_reconnect: bool,
+    /// Whether the engine says Close itself; an app server that closes properly has said it already.
+    pub say_close: bool,
+}
+
+/// What became of bytes that a client sent over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Received {
+    /// They were taken in.
+    Taken,
+    /// There is no such connection any more.
+    #[default]
+    Gone,
+    /// Too many requests of this connection wait already.
+    Busy,
+}
+
+/// What became of a socket that came to replace that of a stateful connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reattached {
+    /// It took over.
+    Taken,
+    /// The connection is gone, or its messages could not all be kept; the client has to begin anew.
+    #[default]
+    Gone,
+}
+
 /// Everything that can happen to a shard from outside its sockets.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Attach(Box<edge::Socket>, Box<Admission>),
+    Attach(Box<Link>, Box<Admission>),
+    /// A new socket for a connection that can reconnect statefully.
+    Reattach {
+        connection: ConnectionId,
+        socket: Box<edge::Socket>,
+        done: oneshot::Sender<Reattached>,
+    },
+    /// Bytes from a client that sends by HTTP requests.
+    Receive {
+        connection: ConnectionId,
+        payload: Bytes,
+        done: oneshot::Sender<Received>,
+    },
+    /// The client of an HTTP transport has gone (`false`) or said goodbye (`true`).
+    Leave {
+        connection: ConnectionId,
+        goodbye: bool,
+        found: oneshot::Sender<bool>,
+    },
+    /// The answer to [`Upstream::opening`](super::Upstream::opening).
+    Opened {
+        connection: ConnectionId,
+        result: Result<(), Box<str>>,
+    },
+    FromServer {
+        connection: ConnectionId,
+        payload: Bytes,
+        found: oneshot::Sender<bool>,
+    },
+    EndClient {
+        connection: ConnectionId,
+        close: Box<ServerClose>,
+        found: oneshot::Sender<bool>,
+    },
+    Rebind {
+        connection: ConnectionId,
+        server: Arc<dyn AppServer>,
+        found: oneshot::Sender<bool>,
+    },
+    /// Whether a client is read from.
+    Flow {
+        connection: ConnectionId,
+        reads: bool,
+    },
     Publish(Arc<Work>),
     ChangeConnection {
         hub: Hub,
         connection: ConnectionId,
         group: GroupName,
         membership: Membership,
-        found: oneshot::Sender<bool>,
+        changed: oneshot::Sender<Changed>,
     },
     LeaveAllGroups {
         hub: Hub,
@@ -85,7 +164,7 @@ pub(crate) enum Command {
         user: UserId,
         group: GroupName,
         membership: Membership,
-        lifetime: Option<Duration>,
+        lifetime: Lifetime,
         taken: oneshot::Sender<bool>,
     },
     UserLeavesAllGroups {
@@ -100,6 +179,17 @@ pub(crate) enum Command {
         reason: Option<Box<str>>,
         closed: oneshot::Sender<u32>,
     },
+    Invoke(Box<Invoke>),
+    /// Nobody waits for this client result any more.
+    Forget {
+        connection: ConnectionId,
+        invocation_id: Box<str>,
+    },
+    Refresh {
+        connection: ConnectionId,
+        refresh: Box<Refresh>,
+        found: oneshot::Sender<bool>,
+    },
     Exists {
         hub: Hub,
         subject: Subject,
@@ -109,9 +199,62 @@ pub(crate) enum Command {
         hub: Option<Hub>,
         answer: oneshot::Sender<u64>,
     },
+    Members {
+        hub: Hub,
+        scope: Scope,
+        after: Option<ConnectionId>,
+        max: usize,
+        answer: oneshot::Sender<Vec<Member>>,
+    },
+    Named {
+        hub: Hub,
+        names: Names,
+        after: Option<Box<str>>,
+        max: usize,
+        answer: oneshot::Sender<Vec<Named>>,
+    },
+    Counts {
+        hub: Hub,
+        answer: oneshot::Sender<Counts>,
+    },
+    Execute {
+        hub: Hub,
+        which: Arc<Predicate>,
+        action: Arc<Action>,
+        answer: oneshot::Sender<u64>,
+    },
+    Tap(Box<Sink>),
     Drain {
         cut_after: Duration,
     },
+}
+
+/// A call of one client's method whose result is awaited.
+#[derive(Debug)]
+pub(crate) struct Invoke {
+    pub(crate) hub: Hub,
+    pub(crate) connection: ConnectionId,
+    pub(crate) invocation_id: Box<str>,
+    pub(crate) message: OutgoingMessage,
+    pub(crate) answer: oneshot::Sender<Result<ClientResult, InvokeError>>,
+}
+
+/// What a new token changes about a connection that lives on.
+#[derive(Debug)]
+pub(crate) struct Refresh {
+    pub(crate) expires_at: Option<SystemTime>,
+    pub(crate) facts: Option<Arc<Facts>>,
+    pub(crate) roles: Option<Roles>,
+}
+
+/// What became of a connection's change of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Changed {
+    Done,
+    #[default]
+    NoConnection,
+    /// It is in as many groups as it may be.
+    TooMany,
 }
 
 /// Whose existence is asked for.
@@ -129,6 +272,7 @@ pub(crate) struct Work {
     pub(crate) hub: Hub,
     pub(crate) target: Target,
     pub(crate) excluded: Vec<ConnectionId>,
+    pub(crate) excluded_users: Vec<UserId>,
     pub(crate) message: OutgoingMessage,
     pub(crate) span: Option<SendSpan>,
 }

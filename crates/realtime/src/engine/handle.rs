@@ -1,7 +1,14 @@
 //! [`EngineHandle`]: how the rest of the process talks to the shards. [`EngineJoin`]: how it ends them.
+//!
+//! Here: admission, publishing, groups, closing. `client.rs` has what concerns one client whose app server or upstream answers,
+//! `lists.rs` who is there.
 
-use std::sync::Arc;
+mod client;
+mod lists;
+
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mio::Waker;
@@ -9,11 +16,12 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use trace::Tracer;
 
-use super::command::{Command, Subject, Work};
+use super::command::{Changed, Command, Work};
 use super::id::ShardId;
 use super::span::SendSpan;
 use super::{
-    Admission, ConnectionId, ConnectionToken, GroupName, Hub, Membership, NodeId, Publish, Target, UserId,
+    Admission, ConnectionId, ConnectionToken, GroupName, Hub, Lifetime, Link, Membership, NodeId, Options,
+    Publish, Target, UserId,
 };
 
 /// Talks to the shards; cheap to clone.
@@ -45,6 +53,12 @@ pub enum AttachError {
         /// The bound.
         connections_max: u32,
     },
+    /// The hub has as many connections as it may.
+    #[error("the hub holds as many connections as it may: {connections_max}")]
+    HubFull {
+        /// The bound.
+        connections_max: u32,
+    },
     /// The connection id was issued by another node, or for a shard that does not exist.
     #[error("connection {0} belongs to another node")]
     Foreign(ConnectionId),
@@ -69,6 +83,23 @@ pub enum PublishError {
 #[error("the engine has been shut down")]
 pub struct Stopped;
 
+/// Why a connection did not join a group.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// [`Options::connection_groups_max`](super::Options::connection_groups_max) is reached.
+    #[error("the connection is in as many groups as it may be")]
+    TooMany,
+    /// The engine has ended.
+    #[error("the engine has been shut down")]
+    Stopped,
+}
+
+impl From<Stopped> for GroupError {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
 /// Why a user's membership was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum UserGroupError {
@@ -86,6 +117,8 @@ pub(crate) struct Shared {
     pub(crate) connections_max: u32,
     /// Sockets handed to shards and not yet given up by them.
     pub(crate) connections: Arc<AtomicU32>,
+    pub(crate) hub_counts: Arc<HubCounts>,
+    pub(crate) outlet_bytes: prometheus_client::metrics::gauge::Gauge,
     pub(crate) next_shard: AtomicU16,
     pub(crate) shards: Vec<ShardSender>,
     pub(crate) tracer: Tracer,
@@ -105,10 +138,67 @@ pub(crate) struct Alarm {
     pub(crate) rung: std::sync::atomic::AtomicBool,
 }
 
+/// How many connections each hub has, where that is limited.
+#[derive(Debug)]
+pub(crate) struct HubCounts {
+    options: Options,
+    is_limited: bool,
+    counts: Mutex<HashMap<Hub, u32>>,
+}
+
 #[derive(Debug)]
 pub(crate) struct ShardThread {
     pub(crate) ended: oneshot::Receiver<()>,
     pub(crate) thread: std::thread::JoinHandle<()>,
+}
+
+impl HubCounts {
+    pub(crate) fn new(options: &Options) -> Self {
+        let is_limited = options.hub_connections_max.is_some()
+            || options.hubs.values().any(|hub| hub.connections_max.is_some());
+        Self { options: options.clone(), is_limited, counts: Mutex::default() }
+    }
+
+    fn limit(&self, hub: &Hub) -> Option<u32> {
+        let own = self.options.hubs.get(hub.name()).and_then(|hub| hub.connections_max);
+        own.or(self.options.hub_connections_max).map(std::num::NonZeroU32::get)
+    }
+
+    /// Whether a hub has no place left.
+    fn is_full(&self, hub: &Hub) -> Option<u32> {
+        let limit = self.is_limited.then(|| self.limit(hub)).flatten()?;
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        (counts.get(hub).is_some_and(|count| *count >= limit)).then_some(limit)
+    }
+
+    /// Takes a place in a hub, or says how many it has.
+    fn take(&self, hub: &Hub) -> Result<(), u32> {
+        if !self.is_limited {
+            return Ok(());
+        }
+        let limit = self.limit(hub).unwrap_or(u32::MAX);
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(hub.clone()).or_default();
+        if *count >= limit {
+            return Err(limit);
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    /// Gives a place back.
+    pub(crate) fn release(&self, hub: &Hub) {
+        if !self.is_limited {
+            return;
+        }
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(hub) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(hub);
+            }
+        }
+    }
 }
 
 impl Alarm {
@@ -149,15 +239,23 @@ impl EngineHandle {
         self.0.connections.load(Ordering::Acquire) >= self.0.connections_max
     }
 
-    /// Hands a socket over, after the answer 101 has been written to it. Waits while the shard's queue is full.
+    /// How many connections a hub may have, if it has that many.
+    pub fn hub_is_full(&self, hub: &Hub) -> Option<u32> {
+        self.0.hub_counts.is_full(hub)
+    }
+
+    /// Hands a client over: a socket after the answer 101 has been written to it, or an outlet. Waits while the shard's queue is
+    /// full.
     ///
-    /// On an error the socket is closed.
-    pub async fn attach(&self, socket: edge::Socket, admission: Admission) -> Result<(), AttachError> {
+    /// # Errors
+    ///
+    /// If there is no place for it. Then the socket is closed.
+    pub async fn attach(&self, link: Link, admission: Admission) -> Result<(), AttachError> {
         let Some(shard) = self.shard_of(admission.connection) else {
             return Err(AttachError::Foreign(admission.connection));
         };
-        let place = Place::take(&self.0)?;
-        let command = Command::Attach(Box::new(socket), Box::new(admission));
+        let place = Place::take(&self.0, admission.hub.clone())?;
+        let command = Command::Attach(Box::new(link), Box::new(admission));
         shard.send(command).await.map_err(|Stopped| AttachError::Stopped)?;
         // From here the shard gives the place back, when the connection ends.
         place.keep();
@@ -193,11 +291,11 @@ impl EngineHandle {
     }
 
     fn hand_out(&self, publish: Publish, shards: &[ShardSender], permits: Vec<mpsc::Permit<'_, Command>>) {
-        let Publish { hub, target, mut excluded, message, trace } = publish;
+        let Publish { hub, target, mut excluded, excluded_users, message, trace } = publish;
         // Shards search in it for each receiver.
         excluded.sort_unstable();
         let span = trace.map(|parent| SendSpan::start(&self.0.tracer, parent));
-        let work = Arc::new(Work { hub, target, excluded, message, span });
+        let work = Arc::new(Work { hub, target, excluded, excluded_users, message, span });
         for (permit, shard) in permits.into_iter().zip(shards) {
             permit.send(Command::Publish(Arc::clone(&work)));
             shard.alarm.ring();
@@ -205,16 +303,24 @@ impl EngineHandle {
     }
 
     /// Puts a connection into a group or takes it out. Says whether the connection exists.
+    ///
+    /// # Errors
+    ///
+    /// If it is in as many groups as it may be, or the engine has ended.
     pub async fn change_connection(
         &self,
         hub: &Hub,
         connection: ConnectionId,
         group: &GroupName,
         membership: Membership,
-    ) -> Result<bool, Stopped> {
+    ) -> Result<bool, GroupError> {
         let (hub, group) = (hub.clone(), group.clone());
-        let ask = |found| Command::ChangeConnection { hub, connection, group, membership, found };
-        self.ask_owner(connection, ask).await
+        let ask = |changed| Command::ChangeConnection { hub, connection, group, membership, changed };
+        match self.ask_owner(connection, ask).await? {
+            Changed::Done => Ok(true),
+            Changed::NoConnection => Ok(false),
+            Changed::TooMany => Err(GroupError::TooMany),
+        }
     }
 
     /// Takes a connection out of all its groups. Says whether the connection exists.
@@ -223,15 +329,15 @@ impl EngineHandle {
         self.ask_owner(connection, |found| Command::LeaveAllGroups { hub, connection, found }).await
     }
 
-    /// Puts a user into a group or takes it out: all its connections, those of now and those to come. With a `lifetime` the
-    /// membership ends by itself. Kept in memory: it does not outlive the process.
+    /// Puts a user into a group or takes it out: all its connections, those of now and, by its `lifetime`, those to come. Kept in
+    /// memory here; whoever wants it to outlive the process keeps it, and says it again at the next start.
     pub async fn change_user(
         &self,
         hub: &Hub,
         user: &UserId,
         group: &GroupName,
         membership: Membership,
-        lifetime: Option<Duration>,
+        lifetime: Lifetime,
     ) -> Result<(), UserGroupError> {
         let ask = |taken| {
             let (hub, user, group) = (hub.clone(), user.clone(), group.clone());
@@ -267,39 +373,6 @@ impl EngineHandle {
             return self.ask_owner(*connection, ask).await;
         }
         Ok(self.ask_all(ask).await?.into_iter().sum())
-    }
-
-    /// Whether the connection is there and did its handshake.
-    pub async fn connection_exists(&self, hub: &Hub, connection: ConnectionId) -> Result<bool, Stopped> {
-        let hub = hub.clone();
-        let subject = Subject::Connection(connection);
-        self.ask_owner(connection, |answer| Command::Exists { hub, subject, answer }).await
-    }
-
-    /// Whether the user has a connection.
-    pub async fn user_exists(&self, hub: &Hub, user: &UserId) -> Result<bool, Stopped> {
-        self.exists(hub, &Subject::User(user.clone())).await
-    }
-
-    /// Whether the group has a connection.
-    pub async fn group_exists(&self, hub: &Hub, group: &GroupName) -> Result<bool, Stopped> {
-        self.exists(hub, &Subject::Group(group.clone())).await
-    }
-
-    /// Whether the user was put into the group, or has a connection that was.
-    pub async fn user_in_group(&self, hub: &Hub, user: &UserId, group: &GroupName) -> Result<bool, Stopped> {
-        self.exists(hub, &Subject::UserInGroup(user.clone(), group.clone())).await
-    }
-
-    /// Number of connections that did their handshake, in one hub or in all.
-    pub async fn connection_count(&self, hub: Option<&Hub>) -> Result<u64, Stopped> {
-        let counts = self.ask_all(|answer| Command::Count { hub: hub.cloned(), answer }).await?;
-        Ok(counts.into_iter().sum())
-    }
-
-    async fn exists(&self, hub: &Hub, subject: &Subject) -> Result<bool, Stopped> {
-        let ask = |answer| Command::Exists { hub: hub.clone(), subject: subject.clone(), answer };
-        Ok(self.ask_all(ask).await?.contains(&true))
     }
 
     /// Asks the shard that owns a connection. A connection of another node is not here, so the answer is the default.
@@ -365,16 +438,20 @@ impl EngineJoin {
 }
 
 /// One of the connections that the engine may hold; given back on drop unless kept.
-struct Place<'a>(Option<&'a AtomicU32>);
+struct Place<'a>(Option<(&'a Shared, Hub)>);
 
 impl<'a> Place<'a> {
-    fn take(shared: &'a Shared) -> Result<Self, AttachError> {
+    fn take(shared: &'a Shared, hub: Hub) -> Result<Self, AttachError> {
         let connections_max = shared.connections_max;
+        shared.hub_counts.take(&hub).map_err(|connections_max| AttachError::HubFull { connections_max })?;
         let taken = shared.connections.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
             (count < connections_max).then_some(count + 1)
         });
-        taken.map_err(|_| AttachError::Full { connections_max })?;
-        Ok(Self(Some(&shared.connections)))
+        if taken.is_err() {
+            shared.hub_counts.release(&hub);
+            return Err(AttachError::Full { connections_max });
+        }
+        Ok(Self(Some((shared, hub))))
     }
 
     fn keep(mut self) {
@@ -384,8 +461,9 @@ impl<'a> Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if let Some(connections) = self.0 {
-            connections.fetch_sub(1, Ordering::AcqRel);
+        if let Some((shared, hub)) = &self.0 {
+            shared.connections.fetch_sub(1, Ordering::AcqRel);
+            shared.hub_counts.release(hub);
         }
     }
 }

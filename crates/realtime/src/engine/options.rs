@@ -1,6 +1,7 @@
 //! The engine's configuration.
 
-use std::num::NonZeroU16;
+use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,24 @@ pub struct Options {
     pub shards: Option<NonZeroU16>,
     /// Connections that all shards together may hold; a further client is turned away. Default: 100000. Since 0.1.0.
     pub connections_max: u32,
+    /// Connections that one hub may have; a further client is turned away. Default: absent, which means any number.
+    /// Since 0.1.0.
+    pub hub_connections_max: Option<NonZeroU32>,
+    /// Groups that one connection may be in; joining a further one is refused. Default: 1000. Since 0.1.0.
+    pub connection_groups_max: NonZeroU32,
+    /// Hub messages that one connection may send in a second, and at once; one that sends more is closed. Default: absent, which
+    /// means any number. Since 0.1.0.
+    pub connection_messages_per_second: Option<u32>,
+    /// Bytes that one connection may send in a second, and at once; one that sends more is closed. Default: absent. Since 0.1.0.
+    pub connection_bytes_per_second: Option<u32>,
+    /// Hub messages that all connections of a user together may send in a second; the one that sends more is closed.
+    /// Default: absent. Since 0.1.0.
+    pub user_messages_per_second: Option<u32>,
+    /// Bytes that all connections of a user together may send in a second; the one that sends more is closed. Default: absent.
+    /// Since 0.1.0.
+    pub user_bytes_per_second: Option<u32>,
+    /// Calls of one client's methods whose result is awaited at one time. Default: 100. Since 0.1.0.
+    pub client_results_max: u32,
     /// Bytes that may wait for one connection, because its client does not read, before `slow_consumer` applies.
     /// A connection for which nothing waits always takes one message. Default: 1048576. Since 0.1.0.
     pub pending_bytes_max: u32,
@@ -27,6 +46,18 @@ pub struct Options {
     pub keep_alive_ms: u64,
     /// A connection from which nothing came for this long, in milliseconds, is closed. Default: 30000. Since 0.1.0.
     pub client_timeout_ms: u64,
+    /// A connection that sent no hub message but pings for this long, in milliseconds, is closed. Default: absent, which means that
+    /// it may only listen. Since 0.1.0.
+    pub idle_timeout_ms: Option<NonZeroU64>,
+    /// Whether clients may reconnect statefully: a new socket takes the place of a lost one, and no message is lost or comes
+    /// twice. Default: true. Since 0.1.0.
+    pub stateful_reconnect: bool,
+    /// Bytes of messages that are kept for a stateful client until it acknowledges them; a connection whose client lets more
+    /// than this gather cannot be resumed after the loss of its socket. Default: 1048576. Since 0.1.0.
+    pub stateful_bytes_max: u32,
+    /// How long a stateful connection lives without a socket, and a long-polling connection without a poll, in milliseconds.
+    /// Default: 15000. Since 0.1.0.
+    pub disconnect_timeout_ms: u64,
     /// Time a client has to answer a close, in milliseconds, before its socket is cut. Default: 5000. Since 0.1.0.
     pub close_timeout_ms: u64,
     /// Connections written to before a shard looks at its reads and commands again. Default: 1024. Since 0.1.0.
@@ -37,6 +68,22 @@ pub struct Options {
     pub commands_max: u32,
     /// Memberships of users in groups that a shard remembers. Default: 1000000. Since 0.1.0.
     pub user_groups_max: u32,
+    /// What is different for single hubs, by their names in lower case.
+    pub hubs: BTreeMap<String, HubOptions>,
+}
+
+/// What is different for one hub. Absent keys are as for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HubOptions {
+    /// As `pending_bytes_max` of the engine. Default: absent. Since 0.1.0.
+    pub pending_bytes_max: Option<u32>,
+    /// As `slow_consumer` of the engine. Default: absent. Since 0.1.0.
+    pub slow_consumer: Option<SlowConsumer>,
+    /// As `hub_connections_max` of the engine. Default: absent. Since 0.1.0.
+    pub connections_max: Option<NonZeroU32>,
+    /// As `idle_timeout_ms` of the engine. Default: absent. Since 0.1.0.
+    pub idle_timeout_ms: Option<NonZeroU64>,
 }
 
 /// What happens to a connection whose client does not keep up.
@@ -47,6 +94,10 @@ pub enum SlowConsumer {
     /// It is cut; its client connects again and finds the present state.
     #[default]
     Disconnect,
+    /// The oldest calls of its methods that wait are left out until the new one has room.
+    DropOldest,
+    /// Of calls of one method with the same first argument, only the latest waits; where that is not enough, it is cut.
+    LatestByKey,
 }
 
 impl Default for Options {
@@ -54,22 +105,39 @@ impl Default for Options {
         Self {
             shards: None,
             connections_max: 100_000,
+            hub_connections_max: None,
+            connection_groups_max: NonZeroU32::new(1000).expect("not zero"),
+            connection_messages_per_second: None,
+            connection_bytes_per_second: None,
+            user_messages_per_second: None,
+            user_bytes_per_second: None,
+            client_results_max: 100,
             pending_bytes_max: 1024 * 1024,
             slow_consumer: SlowConsumer::Disconnect,
             message_bytes_max: 1024 * 1024,
             handshake_timeout_ms: 15_000,
             keep_alive_ms: 15_000,
             client_timeout_ms: 30_000,
+            idle_timeout_ms: None,
+            stateful_reconnect: true,
+            stateful_bytes_max: 1024 * 1024,
+            disconnect_timeout_ms: 15_000,
             close_timeout_ms: 5_000,
             flush_chunk: 1024,
             read_buffer_bytes: 64 * 1024,
             commands_max: 1024,
             user_groups_max: 1_000_000,
+            hubs: BTreeMap::new(),
         }
     }
 }
 
 impl Options {
+    /// Whether any hub limits how long a client may say nothing.
+    pub(crate) fn limits_idle_time(&self) -> bool {
+        self.idle_timeout_ms.is_some() || self.hubs.values().any(|hub| hub.idle_timeout_ms.is_some())
+    }
+
     /// How many shards there will be.
     pub(crate) fn shard_count(&self) -> u16 {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);

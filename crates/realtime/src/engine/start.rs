@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 use trace::Tracer;
 
-use super::handle::{Alarm, ShardSender, ShardThread, Shared};
+use super::handle::{Alarm, HubCounts, ShardSender, ShardThread, Shared};
 use super::shard::{Inbox, Settings, Shard, WAKER_TOKEN};
 use super::{EngineHandle, EngineJoin, NodeId, Options, Upstream};
 use crate::metrics::EngineMetrics;
@@ -32,7 +32,15 @@ pub(super) fn start(
 ) -> Result<(EngineHandle, EngineJoin), StartError> {
     let metrics = EngineMetrics::register(registry);
     let connections = Arc::new(AtomicU32::new(0));
-    let settings = Settings::new(options, metrics, Arc::clone(upstream), Arc::clone(&connections));
+    let hub_counts = Arc::new(HubCounts::new(options));
+    let outlet_bytes = metrics.outlet_bytes.clone();
+    let settings = Settings::new(
+        options,
+        metrics,
+        Arc::clone(upstream),
+        Arc::clone(&connections),
+        Arc::clone(&hub_counts),
+    );
     let mut shards = Vec::new();
     let mut threads = Vec::new();
     for shard in 0..options.shard_count() {
@@ -45,6 +53,8 @@ pub(super) fn start(
         node,
         connections_max: options.connections_max,
         connections,
+        hub_counts,
+        outlet_bytes,
         next_shard: AtomicU16::new(0),
         shards,
         tracer,

@@ -1,22 +1,48 @@
 //! [`Upstream`]: who hears what clients call, and whose connections come and go.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use signalr_protocol::HubProtocol;
 
-use super::{ConnectionId, EndReason, Hub, UserId};
+use super::{ConnectionId, EndReason, Facts, Hub, Roles, UserId};
 
 /// Takes what clients invoke. It is called on a shard's thread: it must hand the work on and return at once, never block.
 ///
-/// An answer goes back through [`EngineHandle`](super::EngineHandle), to the connection that asked.
-pub trait Upstream: Send + Sync + 'static {
+/// An answer goes back through [`EngineHandle`](super::EngineHandle), to the connection that asked. Clients of an app server
+/// ([`AppServer`](super::AppServer)) are its own affair; nothing of them comes here.
+pub trait Upstream: std::fmt::Debug + Send + Sync + 'static {
     /// A client calls a method of its hub. On refusal the engine answers with the reason if an answer is expected.
+    ///
+    /// # Errors
+    ///
+    /// If the call is not taken.
     fn invoke(&self, invocation: ClientInvocation) -> Result<(), Refusal>;
+
+    /// Whether what clients of a hub bring along ([`Facts`]) is to be kept for as long as they are connected.
+    fn keeps_facts(&self, _hub: &Hub) -> bool {
+        false
+    }
+
+    /// A connection has said what it speaks, and waits for the answer to its handshake.
+    fn opening(&self, _connection: &ClientConnection) -> Opening {
+        Opening::Go
+    }
 
     /// A connection has done its handshake.
     fn connected(&self, _connection: &ClientConnection) {}
 
-    /// A connection that had done its handshake has ended.
-    fn disconnected(&self, _connection: &ClientConnection, _reason: EndReason) {}
+    /// A connection has ended that was [`opening`](Upstream::opening); called once for each of them.
+    fn disconnected(&self, _connection: &ClientConnection, _reason: EndReason, _error: Option<&str>) {}
+}
+
+/// Whether a handshake may be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// At once.
+    Go,
+    /// When [`EngineHandle::opened`](super::EngineHandle::opened) says so.
+    Wait,
 }
 
 /// Which client something is about.
@@ -30,6 +56,8 @@ pub struct ClientConnection {
     pub user: Option<UserId>,
     /// What it speaks.
     pub protocol: HubProtocol,
+    /// What it brought along, where that was kept.
+    pub facts: Option<Arc<Facts>>,
 }
 
 /// A message by which a client asks for something: an invocation, or the parts and ends of streams and results.
@@ -37,10 +65,14 @@ pub struct ClientConnection {
 pub struct ClientInvocation {
     /// Who asks.
     pub client: ClientConnection,
+    /// What it may do by itself.
+    pub roles: Option<Roles>,
     /// The number of the message type in the hub protocol (1 to 5).
     pub message_type: u8,
-    /// Given where the client waits for an answer.
+    /// Given where the client waits for an answer, and in the parts and ends of streams.
     pub invocation_id: Option<Box<str>>,
+    /// The method, in types 1 and 4.
+    pub target: Option<Box<str>>,
     /// The whole hub message in the client's protocol, without its framing.
     pub payload: Bytes,
 }

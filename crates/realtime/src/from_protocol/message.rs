@@ -61,7 +61,7 @@ fn from_json(body: &[u8]) -> Result<OutgoingMessage, Refusal> {
 fn from_payloads(body: &Bytes) -> Result<OutgoingMessage, Refusal> {
     let refused = |message: String| Refusal::bad_request("InvalidBody", message);
     let payloads = parse_payloads(body).map_err(|error| refused(error.to_string()))?;
-    let (mut json, mut messagepack) = (None, None);
+    let (mut json, mut messagepack, mut blazorpack) = (None, None, None);
     for (protocol, framed) in &payloads {
         let invocation = checked(*protocol, framed).map_err(refused)?;
         if payloads.len() == 1 {
@@ -71,10 +71,10 @@ fn from_payloads(body: &Bytes) -> Result<OutgoingMessage, Refusal> {
         match protocol {
             HubProtocol::Json => json = ready,
             HubProtocol::MessagePack => messagepack = ready,
-            HubProtocol::BlazorPack => {}
+            HubProtocol::BlazorPack => blazorpack = ready,
         }
     }
-    Ok(OutgoingMessage::ready(json, messagepack))
+    Ok(OutgoingMessage::ready(json, messagepack, blazorpack))
 }
 
 fn translatable(from: HubProtocol, invocation: &Invocation<'_>) -> Result<(), TranscodeError> {

@@ -121,17 +121,19 @@ fn json_bodies_are_read_whatever_the_case_of_their_names() {
     check_message(
         json,
         br#"{"Target":"t","Arguments":[1, {"a":2}]}"#,
-        &expect![[r#"OutgoingMessage(Invocation { target: "t", arguments: "[1, {\"a\":2}]" })"#]],
+        &expect![[
+            r#"OutgoingMessage(Invocation { invocation_id: None, target: "t", arguments: "[1, {\"a\":2}]" })"#
+        ]],
     );
     check_message(
         "",
         br#"{"arguments":null,"x":{},"target":"t"}"#,
-        &expect![[r#"OutgoingMessage(Invocation { target: "t", arguments: "[]" })"#]],
+        &expect![[r#"OutgoingMessage(Invocation { invocation_id: None, target: "t", arguments: "[]" })"#]],
     );
     check_message(
         json,
         br#"{"rawBytes":null,"rawOnly":false,"target":"t"}"#,
-        &expect![[r#"OutgoingMessage(Invocation { target: "t", arguments: "[]" })"#]],
+        &expect![[r#"OutgoingMessage(Invocation { invocation_id: None, target: "t", arguments: "[]" })"#]],
     );
     check_message(
         json,
@@ -175,14 +177,14 @@ fn payloads_by_protocol_pass_unchanged_and_the_missing_one_can_be_made() {
         octets,
         json,
         &expect![[
-            r#"OutgoingMessage(Ready { json: Some(b"{\"type\":1,\"target\":\"t\",\"arguments\":[]}\x1e"), messagepack: None })"#
+            r#"OutgoingMessage(Ready { json: Some(b"{\"type\":1,\"target\":\"t\",\"arguments\":[]}\x1e"), messagepack: None, blazorpack: None })"#
         ]],
     );
     check_message(
         octets,
         b"\x81\xabmessagepack\xc4\x08\x07\x95\x01\x80\xc0\xa1t\x90",
         &expect![[
-            r#"OutgoingMessage(Ready { json: None, messagepack: Some(b"\x07\x95\x01\x80\xc0\xa1t\x90") })"#
+            r#"OutgoingMessage(Ready { json: None, messagepack: Some(b"\x07\x95\x01\x80\xc0\xa1t\x90"), blazorpack: None })"#
         ]],
     );
     check_message(

@@ -1,35 +1,56 @@
-//! The way of a client: negotiate, connect, and over to the engine.
+//! The way of a client: negotiate, connect, and over to the engine. `connect.rs` has WebSockets, `requests.rs` the transports
+//! that are made of requests.
+
+mod connect;
+mod refresh;
+mod requests;
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ACCEPT, UPGRADE};
+use http::{Method, Request, Response, StatusCode};
 use identity::Claims;
 use signalr_protocol::{NegotiateAnswer, Transport, negotiate_version};
-use websocket::accept_upgrade;
 
 use super::{Shared, access};
-use crate::engine::{Admission, ConnectionId, Hub, UserId};
+use crate::engine::{Admission, ConnectionId, Facts, Guard, Hub, Roles, UserId};
 use crate::error::Refusal;
 use crate::from_protocol::{Query, hub_of_client};
+use crate::store::sessions::Session;
 use crate::store::{Full, Negotiated, Taken};
 use crate::{Body, to_protocol};
 
-/// The transports that are offered. Server-Sent Events and long polling will follow; until then negotiate does not name them, and
-/// a client that asks for one anyway is told.
-const TRANSPORTS: [Transport; 1] = [Transport::WebSockets];
+/// In the order in which clients are to try them.
+const TRANSPORTS: [Transport; 3] =
+    [Transport::WebSockets, Transport::ServerSentEvents, Transport::LongPolling];
+
+/// Parts of a client's query that are for us and for nobody else.
+const OWN_QUERY: [&str; 3] = ["access_token", "id", "_"];
+
+/// Where .NET writes roles.
+const ROLE_TYPES: [&str; 2] = ["role", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"];
 
 /// Answers any request below `/client`, with the label for metrics.
-pub(super) fn answer(shared: &Arc<Shared>, mut request: Request<Body>) -> (&'static str, Response<Body>) {
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    mut request: Request<Body>,
+) -> (&'static str, Response<Body>) {
     let headers = request.headers().clone();
-    let path = request.uri().path().trim_end_matches('/');
+    let path = request.uri().path().trim_end_matches('/').to_owned();
     let (operation, answered) = if *request.method() == Method::OPTIONS {
         ("preflight", Ok(to_protocol::preflight()))
     } else if path == "/client/negotiate" {
         ("negotiate", negotiate(shared, &request))
+    } else if path == "/client/refresh" {
+        let refreshed = match refresh::read(shared, &request) {
+            Ok(Ok(refresh)) => refresh::carry_out(shared, refresh).await,
+            Ok(Err(answer)) => Ok(answer),
+            Err(refusal) => Err(refusal),
+        };
+        ("refresh", refreshed)
     } else if path == "/client" {
-        ("connect", connect(shared, &mut request))
+        route(shared, &mut request).await
     } else {
         let message = "clients negotiate at /client/negotiate and connect at /client/";
         ("unknown", Err(Refusal::not_found(message)))
@@ -39,23 +60,69 @@ pub(super) fn answer(shared: &Arc<Shared>, mut request: Request<Body>) -> (&'sta
     (operation, response)
 }
 
+/// A client whose token was checked.
+struct Caller<'a> {
+    query: &'a Query<'a>,
+    hub: Hub,
+    claims: Claims,
+}
+
+/// Which transport a request to the endpoint itself belongs to.
+async fn route(
+    shared: &Arc<Shared>,
+    request: &mut Request<Body>,
+) -> (&'static str, Result<Response<Body>, Refusal>) {
+    let uri = request.uri().clone();
+    let query = Query::parse(uri.query());
+    let caller = match caller(shared, request, &query) {
+        Ok(caller) => caller,
+        Err(refusal) => return ("connect", Err(refusal)),
+    };
+    let accepts_events = |request: &Request<Body>| {
+        let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        accept.is_some_and(|accept| accept.contains("text/event-stream"))
+    };
+    match *request.method() {
+        Method::GET if request.headers().contains_key(UPGRADE) => {
+            ("connect", connect::websocket(shared, request, caller))
+        }
+        Method::GET if accepts_events(request) => ("events", requests::events(shared, caller).await),
+        Method::GET => ("poll", requests::poll(shared, caller).await),
+        Method::POST => {
+            let body = std::mem::take(request.body_mut());
+            ("send", requests::send(shared, &caller, body).await)
+        }
+        Method::DELETE => ("delete", requests::delete(shared, &caller).await),
+        _ => ("unknown", Err(Refusal::method("GET, POST, DELETE, OPTIONS"))),
+    }
+}
+
+fn caller<'a>(shared: &Shared, request: &Request<Body>, query: &'a Query<'a>) -> Result<Caller<'a>, Refusal> {
+    let hub = hub_of_client(query, &shared.instance)?;
+    let claims = access::client(shared, request, query, &hub)?;
+    Ok(Caller { query, hub, claims })
+}
+
 fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>, Refusal> {
     if *request.method() != Method::POST {
         return Err(Refusal::method("POST, OPTIONS"));
     }
-    refuse_newcomers(shared)?;
+    refuse_while_stopping(shared)?;
     let query = Query::parse(request.uri().query());
-    let hub = hub_of_client(&query, &shared.instance)?;
-    let claims = access::client(shared, request, &query, &hub)?;
+    let Caller { hub, claims, .. } = caller(shared, request, &query)?;
+    refuse_newcomers(shared, &hub)?;
     let version = match negotiate_version(query.get("negotiateVersion"), 0) {
         Ok(version) => version,
         // By the protocol this is an answer with status 200, so that the client shows the text and stops.
         Err(error) => return Ok(to_protocol::json(NegotiateAnswer::Error(error.to_string()).to_json())),
     };
+    let asks_for_state =
+        query.get("useStatefulReconnect").is_some_and(|asked| asked.eq_ignore_ascii_case("true"));
+    let stateful = version > 0 && asks_for_state && shared.options.engine.stateful_reconnect;
     let issued = shared.engine.issue();
     let (id, token) = (issued.connection.to_string(), issued.token.to_string());
-    let negotiated =
-        Negotiated { connection: issued.connection, hub, user_id: claims.user_id().map(Into::into) };
+    let user_id = claims.user_id().map(Into::into);
+    let negotiated = Negotiated { connection: issued.connection, hub, user_id, stateful };
     // Version 0 knows one id, which is secret and public at once.
     let secret = if version == 0 { &id } else { &token };
     let mut negotiations = shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,138 +131,132 @@ fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>,
         Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyNegotiations", message)
     })?;
     drop(negotiations);
-    let transports = TRANSPORTS.to_vec();
+    let transports = TRANSPORTS.into_iter().filter(|transport| is_allowed(&claims, *transport)).collect();
     let answer = match version {
         0 => NegotiateAnswer::V0 { connection_id: id, transports },
-        _ => NegotiateAnswer::V1 { connection_id: id, connection_token: token, transports },
+        _ => NegotiateAnswer::V1 {
+            connection_id: id,
+            connection_token: token,
+            transports,
+            stateful,
+            token_lifetime_s: refresh::lifetime_s(&claims),
+        },
     };
     Ok(to_protocol::json(answer.to_json()))
 }
 
-fn connect(shared: &Arc<Shared>, request: &mut Request<Body>) -> Result<Response<Body>, Refusal> {
-    refuse_newcomers(shared)?;
-    let uri = request.uri().clone();
-    let query = Query::parse(uri.query());
-    let hub = hub_of_client(&query, &shared.instance)?;
-    let claims = access::client(shared, request, &query, &hub)?;
-    if !request.headers().contains_key(UPGRADE) {
-        return Err(other_transport(shared, request.method(), &query, &hub));
-    }
-    let accept = accept_upgrade(request).map_err(|refused| {
-        let refusal = Refusal::new(refused.status(), "WebSocketHandshake", refused.to_string());
-        match refused.header() {
-            Some((name, value)) => refusal.with(name, HeaderValue::from_static(value)),
-            None => refusal,
-        }
-    })?;
-    let upgrade = request.extensions_mut().remove::<edge::Upgrade>().ok_or_else(|| {
-        let message = "this listener cannot hand WebSockets over";
-        Refusal::new(StatusCode::NOT_IMPLEMENTED, "UpgradeUnavailable", message)
-    })?;
-    let connection = connection_of(shared, &query, &hub, claims.user_id())?;
-    hand_over(shared, upgrade, admission(hub, connection, &claims))?;
-    let mut response = to_protocol::empty(StatusCode::SWITCHING_PROTOCOLS);
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let accept = HeaderValue::from_str(&accept).expect("base64 is a header value");
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    Ok(response)
+/// Whether the app allows a transport: `asrs.s.htt` has a bit for each (reference, 1.9; the flags are those of
+/// `HttpTransportType`).
+fn is_allowed(claims: &Claims, transport: Transport) -> bool {
+    let Some(allowed) = claims.get("asrs.s.htt").and_then(|flags| flags.parse::<u32>().ok()) else {
+        return true;
+    };
+    let bit = match transport {
+        Transport::WebSockets => 1,
+        Transport::ServerSentEvents => 2,
+        Transport::LongPolling => 4,
+    };
+    allowed & bit != 0
 }
 
-/// The id that was negotiated, or a new one where the client skipped negotiation.
-fn connection_of(
-    shared: &Shared,
-    query: &Query<'_>,
-    hub: &Hub,
-    user_id: Option<&str>,
-) -> Result<ConnectionId, Refusal> {
-    let Some(secret) = query.get("id") else { return Ok(shared.engine.issue().connection) };
+/// A connection that is about to begin.
+struct Newcomer {
+    /// What the client will come with again, where it negotiated.
+    secret: Option<String>,
+    admission: Admission,
+}
+
+/// Lets a client in on the id that it negotiated, or on a new one where it skipped negotiation.
+fn newcomer(shared: &Shared, caller: Caller<'_>, transport: Transport) -> Result<Newcomer, Refusal> {
+    let Caller { query, hub, claims } = caller;
+    if !is_allowed(&claims, transport) {
+        let message = format!("the transport {} is not allowed by this client's token", transport.name());
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "TransportDisabled", message));
+    }
+    refuse_newcomers(shared, &hub)?;
+    let (connection, secret, stateful) = match query.get("id") {
+        None => (shared.engine.issue().connection, None, false),
+        Some(secret) => {
+            let negotiated = take(shared, secret, &hub, claims.user_id())?;
+            (negotiated.connection, Some(secret.to_owned()), negotiated.stateful)
+        }
+    };
+    let mut admission = admission(shared, hub, connection, &claims, query);
+    admission.stateful = stateful && transport == Transport::WebSockets;
+    Ok(Newcomer { secret, admission })
+}
+
+fn take(shared: &Shared, secret: &str, hub: &Hub, user_id: Option<&str>) -> Result<Negotiated, Refusal> {
     let mut negotiations = shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner);
     match negotiations.take(secret, hub, user_id, Instant::now()) {
-        Taken::Fresh(negotiated) => Ok(negotiated.connection),
-        Taken::Used => {
-            let message = "a client has connected with this id already";
-            Err(Refusal::new(StatusCode::CONFLICT, "ConnectionInUse", message))
-        }
+        Taken::Fresh(negotiated) => Ok(negotiated),
+        Taken::Used => Err(in_use()),
         Taken::Unknown => Err(unknown_id(shared)),
     }
 }
 
-fn admission(hub: Hub, connection: ConnectionId, claims: &Claims) -> Admission {
+/// Remembers that the client may come again with its secret, for as long as the guard lives.
+fn remember(shared: &Shared, secret: &str, session: Session) -> Guard {
+    let guard = shared.sessions.insert(secret, session);
+    // Otherwise it would be known as used when the session has ended, and not as ended.
+    shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner).forget(secret);
+    guard
+}
+
+fn admission(
+    shared: &Shared,
+    hub: Hub,
+    connection: ConnectionId,
+    claims: &Claims,
+    query: &Query<'_>,
+) -> Admission {
     let system = claims.system();
-    let expires_at = system.auth_expires_on_unix_s.filter(|_| system.close_on_auth_expiration);
-    Admission {
-        hub,
-        connection,
-        user: claims.user_id().map(UserId::new),
-        handshake_timeout: system.handshake_timeout_s.map(Duration::from_secs),
-        expires_at: expires_at.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds))),
+    let mut admission = Admission::new(hub, connection, claims.user_id().map(UserId::new));
+    admission.handshake_timeout = system.handshake_timeout_s.map(Duration::from_secs);
+    let expires_on = system.auth_expires_on_unix_s.filter(|_| system.close_on_auth_expiration);
+    admission.expires_at =
+        expires_on.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    admission.roles = roles(claims);
+    if shared.upstream.keeps_facts(&admission.hub) {
+        admission.facts = Some(Arc::new(facts(claims, query)));
     }
+    admission
 }
 
-/// Takes the socket over once the answer is sent, in a task that [`super::Join`] awaits.
-fn hand_over(shared: &Arc<Shared>, upgrade: edge::Upgrade, admission: Admission) -> Result<(), Refusal> {
-    let engine = shared.engine.clone();
-    let under_way = shared.upgrades_under_way.clone();
-    let mut upgrades = shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner);
-    let upgrades = upgrades.as_mut().ok_or_else(Refusal::stopping)?;
-    // Those that have ended give their memory back here; nobody else waits for them before the drain.
-    while upgrades.try_join_next().is_some() {}
-    under_way.inc();
-    upgrades.spawn(async move {
-        let connection = admission.connection;
-        match upgrade.into_socket().await {
-            Ok(socket) => {
-                if let Err(error) = engine.attach(socket, admission).await {
-                    tracing::warn!(%connection, %error, "a client was turned away after its WebSocket opened");
-                }
-            }
-            Err(error) => tracing::debug!(%connection, %error, "a client left before its WebSocket opened"),
-        }
-        under_way.dec();
-    });
-    Ok(())
+fn roles(claims: &Claims) -> Option<Roles> {
+    Roles::from_claims(ROLE_TYPES.iter().flat_map(|kind| claims.values(kind)).map(String::as_str))
 }
 
-/// Says no to Server-Sent Events and long polling, in the way of the reference, 1.3.
-fn other_transport(shared: &Shared, method: &Method, query: &Query<'_>, hub: &Hub) -> Refusal {
-    if ![Method::GET, Method::POST, Method::DELETE].contains(method) {
-        return Refusal::method("GET, OPTIONS");
-    }
-    let Some(secret) = query.get("id") else {
-        return Refusal::bad_request(
-            "MissingConnectionId",
-            "Connection ID required; negotiate at /client/negotiate, or connect over WebSockets",
-        );
-    };
-    let mut negotiations = shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner);
-    if !negotiations.contains(secret, hub, Instant::now()) {
-        return unknown_id(shared);
-    }
-    match *method {
-        Method::GET => Refusal::not_found(
-            "only the WebSockets transport is offered; Server-Sent Events and long polling are not",
-        ),
-        Method::POST => Refusal::method("GET"),
-        _ => Refusal::bad_request("WrongTransport", "a WebSocket is closed by its own close, not by DELETE"),
-    }
+fn facts(claims: &Claims, query: &Query<'_>) -> Facts {
+    let claims = serde_json::Value::Object(claims.to_json()).to_string();
+    Facts { claims: claims.into(), query: query.without(&OWN_QUERY).into() }
+}
+
+fn in_use() -> Refusal {
+    let message = "a client has connected with this id already";
+    Refusal::new(StatusCode::CONFLICT, "ConnectionInUse", message)
 }
 
 fn unknown_id(shared: &Shared) -> Refusal {
     let seconds = shared.options.negotiation_lifetime_ms.div_ceil(1_000);
     Refusal::not_found(format!(
-        "no negotiation has this id; a client connects within {seconds} seconds of negotiating, with the same user and hub"
+        "no connection has this id, or it has ended; a client connects within {seconds} seconds of negotiating, with the same user and hub"
     ))
 }
 
-fn refuse_newcomers(shared: &Shared) -> Result<(), Refusal> {
-    if shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-        return Err(Refusal::stopping());
-    }
+fn refuse_while_stopping(shared: &Shared) -> Result<(), Refusal> {
+    let is_stopping = shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+    if is_stopping { Err(Refusal::stopping()) } else { Ok(()) }
+}
+
+fn refuse_newcomers(shared: &Shared, hub: &Hub) -> Result<(), Refusal> {
+    refuse_while_stopping(shared)?;
+    let full = |message: String| Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyConnections", message);
     if shared.engine.is_full() {
-        let message = "the service holds as many connections as it may; try again later";
-        return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyConnections", message));
+        return Err(full("the service holds as many connections as it may; try again later".to_owned()));
+    }
+    if let Some(most) = shared.engine.hub_is_full(hub) {
+        return Err(full(format!("hub {hub} holds as many connections as it may: {most}; try again later")));
     }
     Ok(())
 }

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body::Body as _;
-use http_body_util::BodyExt;
 use trace::TraceContext;
 
-use super::{Shared, access};
-use crate::engine::{ConnectionId, Hub, Membership, Publish, Target, UserId};
+use super::{Shared, access, read_body};
+use crate::engine::{ConnectionId, Hub, Lifetime, Membership, Publish, Target, UserId};
 use crate::error::Refusal;
 use crate::from_protocol::{Api, Operation, Query, Routed, To, group, hub_of_rest, outgoing_message, route};
 use crate::{Body, to_protocol};
@@ -23,9 +21,6 @@ const USER_NOT_IN_GROUP: &str = "Info.User.NotInGroup";
 
 /// Longest time in a group that a user can be given: a year, as in the service.
 const GROUP_SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
-
-/// How many times the largest body is read before a sender of more is cut off.
-const DISCARD_FACTOR: usize = 8;
 
 /// Answers any request below `/api`, with the label for metrics.
 pub(super) async fn answer(shared: &Arc<Shared>, request: Request<Body>) -> (&'static str, Response<Body>) {
@@ -65,7 +60,7 @@ async fn carry_out(shared: &Shared, request: Request<Body>, routed: Routed) -> R
     let call = Call { shared, api, hub: hub_of_rest(&hub, &query, &shared.instance)?, query: &query };
     match operation {
         Operation::Send(to) => {
-            let body = read(body, shared.options.body_bytes_max).await?;
+            let body = read_body(body, shared.options.body_bytes_max).await?;
             call.send(to, &parts.headers, &body).await
         }
         Operation::Close(to) => call.close(to).await,
@@ -97,6 +92,7 @@ impl Call<'_> {
             hub: self.hub.clone(),
             target,
             excluded: self.excluded(),
+            excluded_users: Vec::new(),
             message,
             trace: traceparent.and_then(TraceContext::parse),
         };
@@ -184,7 +180,7 @@ impl Call<'_> {
 
     async fn user_leaves(&self, user: &str, name: &str) -> Result<StatusCode, Refusal> {
         let (group, user) = (group(name)?, UserId::new(user));
-        self.shared.engine.change_user(&self.hub, &user, &group, Membership::Leave, None).await?;
+        self.shared.engine.change_user(&self.hub, &user, &group, Membership::Leave, Lifetime::Always).await?;
         Ok(self.either(StatusCode::ACCEPTED, StatusCode::NO_CONTENT))
     }
 
@@ -204,12 +200,14 @@ impl Call<'_> {
     }
 
     /// How long a user stays in a group: `ttl`, in seconds.
-    fn lifetime(&self) -> Result<Option<Duration>, Refusal> {
-        let Some(ttl) = self.query.get("ttl").filter(|ttl| !ttl.is_empty()) else { return Ok(None) };
+    fn lifetime(&self) -> Result<Lifetime, Refusal> {
+        let Some(ttl) = self.query.get("ttl").filter(|ttl| !ttl.is_empty()) else {
+            return Ok(Lifetime::Always);
+        };
         match ttl.parse::<u64>() {
-            // By the reference a ttl of 0 reaches only the connections of this moment; the engine knows no such membership.
-            Ok(0) => Err(Refusal::not_yet("a ttl of 0 (only the user's present connections)")),
-            Ok(seconds) => Ok(Some(Duration::from_secs(seconds.min(GROUP_SECONDS_MAX)))),
+            // By the reference a ttl of 0 reaches only the connections of this moment.
+            Ok(0) => Ok(Lifetime::Present),
+            Ok(seconds) => Ok(Lifetime::For(Duration::from_secs(seconds.min(GROUP_SECONDS_MAX)))),
             Err(_) => {
                 Err(Refusal::bad_request("InvalidTtl", "ttl is a whole number of seconds, such as ttl=3600"))
             }
@@ -225,33 +223,4 @@ fn target(to: To) -> Result<Option<Target>, Refusal> {
         To::User(user) => Some(Target::User(UserId::new(&user))),
         To::Connection(id) => ConnectionId::parse(&id).ok().map(Target::Connection),
     })
-}
-
-/// Reads a whole body of bounded size. What is too large is read on for a while and thrown away: a sender that is cut off in the
-/// middle of its body often sees a broken connection instead of the answer.
-async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
-    let patience_bytes = bytes_max.saturating_mul(DISCARD_FACTOR);
-    let too_large = || {
-        let message = format!("the body has more than the {bytes_max} bytes allowed");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", message)
-    };
-    if body.size_hint().lower() > patience_bytes as u64 {
-        return Err(too_large());
-    }
-    let (mut whole, mut read_bytes) = (BytesMut::new(), 0);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            tracing::debug!(%error, "the body of a request broke off");
-            Refusal::bad_request("BrokenBody", "the body broke off before its end")
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
-        read_bytes += data.len();
-        if read_bytes > patience_bytes {
-            break;
-        }
-        if read_bytes <= bytes_max {
-            whole.extend_from_slice(&data);
-        }
-    }
-    if read_bytes > bytes_max { Err(too_large()) } else { Ok(whole.freeze()) }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use realtime::engine::{
-    self, Admission, AttachError, ConnectionId, EngineHandle, EngineJoin, GroupName, Hub, Membership,
-    NoUpstream, NodeId, Options, OutgoingMessage, Publish, Target, UserId,
+    self, Admission, AttachError, ConnectionId, EngineHandle, EngineJoin, GroupName, Hub, Lifetime, Link,
+    Membership, NoUpstream, NodeId, Options, OutgoingMessage, Publish, Target, UserId,
 };
 use signalr_protocol::{HubMessage, HubProtocol, next_message, parse};
 use trace::{TraceContext, Tracer};
@@ -51,9 +51,8 @@ impl World {
         let socket = edge::Socket::from_std(listener.accept().unwrap().0).unwrap();
         let connection = self.engine.issue().connection;
         let user = user.map(UserId::new);
-        let admission =
-            Admission { hub: hub.clone(), connection, user, handshake_timeout: None, expires_at: None };
-        self.engine.attach(socket, admission).await?;
+        let admission = Admission::new(hub.clone(), connection, user);
+        self.engine.attach(Link::Socket(socket), admission).await?;
         let decoder = Decoder::new(Role::Client, 1 << 24);
         Ok(Client { stream, decoder, received: VecDeque::new(), id: connection })
     }
@@ -73,7 +72,8 @@ impl World {
 
     async fn publish_message(&self, target: Target, excluded: &[&Client], message: OutgoingMessage) {
         let excluded = excluded.iter().map(|client| client.id).collect();
-        let publish = Publish { hub: hub("chat"), target, excluded, message, trace: None };
+        let publish =
+            Publish { hub: hub("chat"), target, excluded, excluded_users: Vec::new(), message, trace: None };
         self.engine.publish(publish).await.unwrap();
     }
 
@@ -199,7 +199,7 @@ async fn a_users_group_holds_its_present_and_later_connections() {
     let world = World::new();
     let (chat, user, group) = (hub("chat"), UserId::new("ada"), GroupName::new("g"));
     let mut before = world.client(Some("ada"), "json").await;
-    world.engine.change_user(&chat, &user, &group, Membership::Join, None).await.unwrap();
+    world.engine.change_user(&chat, &user, &group, Membership::Join, Lifetime::Always).await.unwrap();
     // Two shards, so that one of these comes to the shard that held no connection of the user.
     let (mut later, mut last) =
         (world.client(Some("ada"), "json").await, world.client(Some("ada"), "json").await);
@@ -207,12 +207,12 @@ async fn a_users_group_holds_its_present_and_later_connections() {
     world.publish(Target::Group(group.clone()), &[], "1").await;
     world.check(&mut [&mut before, &mut later, &mut last], &["1", "1", "1"]).await;
 
-    world.engine.change_user(&chat, &user, &group, Membership::Leave, None).await.unwrap();
+    world.engine.change_user(&chat, &user, &group, Membership::Leave, Lifetime::Always).await.unwrap();
     let mut after = world.client(Some("ada"), "json").await;
     world.publish(Target::Group(group.clone()), &[], "2").await;
     world.check(&mut [&mut before, &mut after], &["", ""]).await;
 
-    world.engine.change_user(&chat, &user, &group, Membership::Join, None).await.unwrap();
+    world.engine.change_user(&chat, &user, &group, Membership::Join, Lifetime::Always).await.unwrap();
     world.engine.user_leaves_all_groups(&chat, &user).await.unwrap();
     assert!(!world.engine.group_exists(&chat, &group).await.unwrap());
 }
@@ -241,9 +241,9 @@ async fn a_message_of_one_protocol_is_translated_for_the_other() {
     let world = World::new();
     let (mut json, mut binary) = (world.client(None, "json").await, world.client(None, "messagepack").await);
     let text = b"{\"arguments\":[\"j\"],\"type\":1,\"target\":\"m\"}\x1e";
-    world.publish_message(Target::All, &[], OutgoingMessage::ready(Some(text[..].into()), None)).await;
+    world.publish_message(Target::All, &[], OutgoingMessage::ready(Some(text[..].into()), None, None)).await;
     let packed = b"\x0a\x96\x01\x80\xc0\xa1m\x91\xa1p\x90";
-    let ready = OutgoingMessage::ready(None, Some(packed[..].into()));
+    let ready = OutgoingMessage::ready(None, Some(packed[..].into()), None);
     world.publish_message(Target::Connection(json.id), &[], ready.clone()).await;
     world.publish_message(Target::Connection(binary.id), &[], ready).await;
     // JSON clients get the sender's own bytes.
@@ -356,8 +356,14 @@ async fn one_span_tells_of_a_publish_and_its_receivers() {
     let mut clients = [world.client(None, "json").await, world.client(None, "json").await];
     let parent = TraceContext::root();
     let message = OutgoingMessage::invocation("m", "[\"t\"]").unwrap();
-    let publish =
-        Publish { hub: hub("chat"), target: Target::All, excluded: Vec::new(), message, trace: Some(parent) };
+    let publish = Publish {
+        hub: hub("chat"),
+        target: Target::All,
+        excluded: Vec::new(),
+        excluded_users: Vec::new(),
+        message,
+        trace: Some(parent),
+    };
     world.engine.publish(publish).await.unwrap();
     let [first, second] = &mut clients;
     world.check(&mut [first, second], &["t", "t"]).await;

@@ -1,15 +1,15 @@
 //! A service for one test: in process, or behind a real listener.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use identity::{AccessKey, Algorithm, Claims};
 use prometheus_client::registry::Registry;
-use realtime::engine::{self, NoUpstream, NodeId};
-use realtime::{Body, Handle, Join, Options, Service};
+use realtime::engine::{self, NodeId};
+use realtime::{Body, Dependencies, Handle, Join, Options, Service};
 use tokio::sync::oneshot;
 use tower::ServiceExt;
 use trace::Tracer;
@@ -23,6 +23,8 @@ pub(crate) struct Fixture {
     pub(crate) join: Join,
     pub(crate) tracer: Tracer,
     pub(crate) registry: Registry,
+    store: state_embedded::Store,
+    folder: Option<tempfile::TempDir>,
 }
 
 pub(crate) fn options() -> Options {
@@ -31,12 +33,30 @@ pub(crate) fn options() -> Options {
 }
 
 impl Fixture {
-    pub(crate) fn start(options: Options) -> Self {
+    pub(crate) async fn start(options: Options) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut fixture = Self::start_in(options, folder.path()).await;
+        fixture.folder = Some(folder);
+        fixture
+    }
+
+    /// A service whose state lies in a folder that outlives it.
+    pub(crate) async fn start_in(options: Options, folder: &Path) -> Self {
         let (tracer, mut registry) = (Tracer::new(100), Registry::default());
-        let started =
-            realtime::start(options, NodeId(0), tracer.clone(), &mut registry, Arc::new(NoUpstream));
+        let store =
+            state_embedded::Store::open(folder, &state_embedded::Options::default()).expect("a store");
+        let egress =
+            egress::Client::new(&egress::Options::default(), &egress::Metrics::register(&mut registry));
+        let dependencies = Dependencies {
+            node: NodeId(0),
+            tracer: tracer.clone(),
+            journal: store.journal(),
+            registry: store.registry(),
+            egress: egress.expect("the options are good"),
+        };
+        let started = realtime::start(options, dependencies, &mut registry).await;
         let (service, handle, join) = started.expect("the options are good");
-        Self { service, handle, join, tracer, registry }
+        Self { service, handle, join, tracer, registry, store, folder: None }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Response<Body> {
@@ -78,6 +98,7 @@ impl Listening {
         self.fixture.join.drain(Duration::from_secs(10)).await;
         drop(self.stop);
         self.serving.await.expect("the listener ended");
+        self.fixture.store.close().await;
         (self.fixture.tracer, self.fixture.registry)
     }
 }

@@ -5,5 +5,6 @@
 mod engine;
 mod fixture;
 mod negotiate;
+mod requests;
 mod rest;
 mod service;

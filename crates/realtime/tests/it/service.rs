@@ -71,7 +71,7 @@ async fn check(client: &mut Client, expected: &Expect) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_find_their_receivers_in_both_protocols() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let mut ada = Client::connect(&listening, &[("asrs.s.uid", "ada")], HubProtocol::Json).await;
     let mut bob = Client::connect(&listening, &[("nameid", "bob")], HubProtocol::MessagePack).await;
     // Each receiver sees exactly its own messages, in order; one that got a message too many would show it next.
@@ -99,7 +99,7 @@ async fn messages_find_their_receivers_in_both_protocols() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn presence_is_told_and_connections_are_closed_with_a_reason() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let mut ada = Client::connect(&listening, &[("sub", "ada")], HubProtocol::Json).await;
     let connection = format!("/api/v1/hubs/chat/connections/{}", ada.id);
     for path in [connection.as_str(), "/api/v1/hubs/chat/users/ada"] {
@@ -118,7 +118,7 @@ async fn presence_is_told_and_connections_are_closed_with_a_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_in_a_group_takes_later_connections_along() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let put = "PUT /api/v1/hubs/chat/groups/g/users/ada";
     assert_eq!(rest(&listening, put, Value::Null, &[]).await, 202);
     let mut ada = Client::connect(&listening, &[("sub", "ada")], HubProtocol::Json).await;
@@ -130,7 +130,7 @@ async fn a_user_in_a_group_takes_later_connections_along() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_from_this_process_arrive_and_carry_their_trace() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let mut ada = Client::connect(&listening, &[], HubProtocol::Json).await;
     let trace = TraceContext::root();
     let message = Message {
@@ -175,7 +175,7 @@ async fn messages_from_this_process_arrive_and_carry_their_trace() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_app_server_blazorpack_is_refused_in_words() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let (_, secret, token) = negotiate(&listening, &[]).await.unwrap();
     let path = format!("/client/?hub=chat&id={secret}&access_token={token}");
     let outcome = HubClient::connect(&listening.authority, &path, HubProtocol::BlazorPack).await;
@@ -185,7 +185,7 @@ async fn without_an_app_server_blazorpack_is_refused_in_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_connects_once_and_only_its_own_user() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let check = async |path: &str, expected: Expect| {
         let outcome = HubClient::connect(&listening.authority, path, HubProtocol::Json).await;
         expected.assert_eq(&outcome.map_or_else(|error| error.to_string(), |_| "connected".to_owned()));
@@ -222,7 +222,7 @@ async fn an_id_connects_once_and_only_its_own_user() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sender_of_a_body_that_is_too_large_hears_so() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let large = json!({ "target": "news", "arguments": ["x".repeat(4 * 1024 * 1024)] });
     assert_eq!(rest(&listening, "POST /api/v1/hubs/chat", large, &[]).await, 413);
     listening.stop().await;
@@ -232,7 +232,7 @@ async fn the_sender_of_a_body_that_is_too_large_hears_so() {
 async fn a_full_service_says_so_before_the_upgrade() {
     let mut options = options();
     options.engine.connections_max = 1;
-    let listening = Fixture::start(options).listen();
+    let listening = Fixture::start(options).await.listen();
     let ada = Client::connect(&listening, &[], HubProtocol::Json).await;
     let refused = negotiate(&listening, &[]).await.unwrap_err().to_string();
     expect!["not JSON: the service holds as many connections as it may; try again later"].assert_eq(&refused);
@@ -245,7 +245,7 @@ async fn a_full_service_says_so_before_the_upgrade() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_tells_clients_to_come_back_and_turns_new_ones_away() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let mut ada = Client::connect(&listening, &[], HubProtocol::Json).await;
     let service = listening.fixture.service.clone();
     let hears = async {
@@ -266,7 +266,7 @@ async fn a_drain_tells_clients_to_come_back_and_turns_new_ones_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_sets_how_long_the_handshake_may_take() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let token = client_token("chat", &[("asrs.s.cht", "1")]);
     let path = format!("/client/?hub=chat&access_token={token}");
     let begun = std::time::Instant::now();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use functions::suite::{SinkFactory, check_sink};
 use prometheus_client::registry::Registry;
-use realtime::engine::{NoUpstream, NodeId};
+use realtime::engine::NodeId;
 use serde_json::json;
 use signalr_protocol::HubProtocol;
 use testkit::HubClient;
@@ -30,8 +30,18 @@ impl Bench {
     async fn start() -> Self {
         let mut registry = Registry::default();
         let options = realtime::Options { development_keys: true, ..realtime::Options::default() };
-        let started =
-            realtime::start(options, NodeId(0), Tracer::new(16), &mut registry, Arc::new(NoUpstream));
+        let store = state_embedded::Store::ephemeral(&state_embedded::Options::default()).expect("a store");
+        let metrics = egress::Metrics::register(&mut registry);
+        let egress =
+            egress::Client::new(&egress::Options::default(), &metrics).expect("the options are right");
+        let dependencies = realtime::Dependencies {
+            node: NodeId(0),
+            tracer: Tracer::new(16),
+            journal: store.journal(),
+            registry: store.registry(),
+            egress,
+        };
+        let started = realtime::start(options, dependencies, &mut registry).await;
         let (service, realtime, _join) = started.expect("the service starts");
         let listener = edge::Listener::bind_localhost("realtime", 0).expect("a port is free");
         let address = listener.local_addr();

@@ -1,23 +1,26 @@
 //! [`Encoded`]: a message in the form of each protocol, made when the first receiver needs it.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hasher};
 
 use bytes::Bytes;
 use signalr_protocol::{
-    Close, Completion, CompletionResult, HubMessage, HubProtocol, Invocation, next_message, parse,
+    Close, Completion, CompletionResult, HubMessage, HubProtocol, Invocation, StreamItem, TranscodeError,
+    json_to_msgpack, next_message, parse,
 };
 use websocket::{FrameBuilder, Opcode};
 
-use super::pending::Step;
+use super::pending::{Class, Frame, Step};
 use crate::engine::OutgoingMessage;
-use crate::engine::message::Content;
+use crate::engine::message::{Content, Outcome};
 
 /// A message on its way into the pending runs of one shard.
 pub(crate) struct Encoded<'a> {
     message: &'a OutgoingMessage,
-    json: Variant,
-    messagepack: Variant,
-    blazorpack: Variant,
+    /// Whether it matters which call may replace which: only where the hub's slow clients get the latest by key.
+    keyed: bool,
+    /// By [`HubProtocol`].
+    variants: [Variant; 3],
 }
 
 enum Variant {
@@ -28,19 +31,19 @@ enum Variant {
 }
 
 impl<'a> Encoded<'a> {
-    pub(crate) fn new(message: &'a OutgoingMessage) -> Self {
-        Self { message, json: Variant::NotYet, messagepack: Variant::NotYet, blazorpack: Variant::NotYet }
+    pub(crate) fn new(message: &'a OutgoingMessage, keyed: bool) -> Self {
+        Self { message, keyed, variants: [const { Variant::NotYet }; 3] }
     }
 
     /// The step by which receivers of a protocol get the message; `None` where it cannot be said in that protocol.
     pub(crate) fn step(&mut self, protocol: HubProtocol) -> Option<&mut Step> {
         let variant = match protocol {
-            HubProtocol::Json => &mut self.json,
-            HubProtocol::MessagePack => &mut self.messagepack,
-            HubProtocol::BlazorPack => &mut self.blazorpack,
+            HubProtocol::Json => &mut self.variants[0],
+            HubProtocol::MessagePack => &mut self.variants[1],
+            HubProtocol::BlazorPack => &mut self.variants[2],
         };
         if let Variant::NotYet = variant {
-            *variant = match encode(&self.message.0, protocol) {
+            *variant = match encode(&self.message.0, protocol, self.keyed) {
                 Some(frame) => Variant::Ready(Step::new(frame)),
                 None => Variant::Impossible,
             };
@@ -52,13 +55,11 @@ impl<'a> Encoded<'a> {
     }
 }
 
-/// A hub message of the engine's own, as a frame.
-pub(crate) fn hub_frame(message: &HubMessage<'_>, protocol: HubProtocol) -> Bytes {
-    framed(protocol, |out| {
-        message.encode(protocol, out);
-        Some(())
-    })
-    .expect("an encoding that has no failure gives a frame")
+/// A hub message of the engine's own that stateful reconnect does not count, as a frame.
+pub(crate) fn hub_frame(message: &HubMessage<'_>, protocol: HubProtocol) -> Frame {
+    let mut builder = FrameBuilder::new();
+    message.encode(protocol, builder.payload());
+    Frame::kept(builder.finish(opcode(protocol)))
 }
 
 /// The Close message.
@@ -66,44 +67,129 @@ pub(crate) fn close_message(error: Option<&str>, allow_reconnect: bool) -> HubMe
     HubMessage::Close(Close { error: error.map(Cow::Borrowed), allow_reconnect })
 }
 
-fn encode(content: &Content, protocol: HubProtocol) -> Option<Bytes> {
+fn encode(content: &Content, protocol: HubProtocol, keyed: bool) -> Option<Frame> {
     match content {
-        Content::Invocation { target, arguments } => {
-            let invocation = Invocation::new(target, arguments.as_bytes());
-            framed(protocol, |out| match protocol {
+        Content::Invocation { invocation_id, target, arguments } => {
+            let invocation = Invocation {
+                invocation_id: invocation_id.as_deref().map(Cow::Borrowed),
+                ..Invocation::new(target, arguments.as_bytes())
+            };
+            let bytes = framed(protocol, |out| match protocol {
                 HubProtocol::Json => {
                     invocation.encode_json(out);
                     Some(())
                 }
                 HubProtocol::MessagePack => untranslatable(invocation.encode_msgpack_from_json(out)),
                 HubProtocol::BlazorPack => None,
-            })
-        }
-        Content::Ready { json, messagepack } => {
-            let (own, other, source) = match protocol {
-                HubProtocol::Json => (json, messagepack, HubProtocol::MessagePack),
-                HubProtocol::MessagePack => (messagepack, json, HubProtocol::Json),
-                HubProtocol::BlazorPack => return None,
+            })?;
+            // Whoever waits for an answer must get the question.
+            let class = match invocation_id {
+                Some(_) => Class::Kept,
+                None if keyed => call(HubProtocol::Json, &invocation),
+                None => Class::Call(0),
             };
-            framed(protocol, |out| {
-                let start = out.len();
-                match own {
-                    Some(message) => out.extend_from_slice(message),
-                    None => translate(source, other.as_deref()?, out)?,
+            Some(Frame::new(bytes, class, 1))
+        }
+        Content::StreamItem { invocation_id, item } => {
+            let item = value(item, protocol)?;
+            let invocation_id = Cow::Borrowed(&**invocation_id);
+            let message = HubMessage::StreamItem(StreamItem { headers: Vec::new(), invocation_id, item });
+            Some(Frame::new(hub_frame(&message, protocol).bytes().clone(), Class::Kept, 1))
+        }
+        Content::Completion { invocation_id, outcome } => {
+            let result = match outcome {
+                Outcome::Error(error) => CompletionResult::Error(Cow::Borrowed(error)),
+                Outcome::Void => CompletionResult::Void,
+                Outcome::Value(text) => CompletionResult::Value(value(text, protocol)?),
+            };
+            let invocation_id = Cow::Borrowed(&**invocation_id);
+            let message = HubMessage::Completion(Completion { headers: Vec::new(), invocation_id, result });
+            Some(Frame::new(hub_frame(&message, protocol).bytes().clone(), Class::Kept, 1))
+        }
+        Content::Ready { json, messagepack, blazorpack } => {
+            let (own, other) = match protocol {
+                HubProtocol::Json => {
+                    (json, messagepack.as_ref().map(|framed| (HubProtocol::MessagePack, framed)))
                 }
-                // A text frame that is not UTF-8 would make the client close the connection.
-                (protocol != HubProtocol::Json || std::str::from_utf8(&out[start..]).is_ok()).then_some(())
-            })
-        }
-        Content::Completion { invocation_id, error } => {
-            let completion = Completion {
-                headers: Vec::new(),
-                invocation_id: Cow::Borrowed(invocation_id),
-                result: CompletionResult::Error(Cow::Borrowed(error)),
+                HubProtocol::MessagePack => {
+                    (messagepack, json.as_ref().map(|framed| (HubProtocol::Json, framed)))
+                }
+                HubProtocol::BlazorPack => (blazorpack, None),
             };
-            Some(hub_frame(&HubMessage::Completion(completion), protocol))
+            ready(own.as_ref(), other, protocol, keyed)
+        }
+        Content::Raw { framed: message, messages } => {
+            let bytes = framed(protocol, |out| {
+                out.extend_from_slice(message);
+                readable(protocol, message)
+            })?;
+            Some(Frame::new(bytes, Class::Kept, *messages))
         }
     }
+}
+
+/// A JSON value in the encoding of a protocol.
+fn value(json: &str, protocol: HubProtocol) -> Option<Cow<'_, [u8]>> {
+    match protocol {
+        HubProtocol::Json => Some(Cow::Borrowed(json.as_bytes())),
+        HubProtocol::MessagePack => {
+            let mut out = Vec::new();
+            untranslatable(json_to_msgpack(json.as_bytes(), &mut out))?;
+            Some(Cow::Owned(out))
+        }
+        HubProtocol::BlazorPack => None,
+    }
+}
+
+fn ready(
+    own: Option<&Bytes>,
+    other: Option<(HubProtocol, &Bytes)>,
+    protocol: HubProtocol,
+    keyed: bool,
+) -> Option<Frame> {
+    let mut messages = 1;
+    let bytes = framed(protocol, |out| match own {
+        Some(message) => {
+            out.extend_from_slice(message);
+            messages = count(protocol, message);
+            readable(protocol, message)
+        }
+        None => {
+            let (source, framed) = other?;
+            translate(source, framed, out)
+        }
+    })?;
+    let source = own.map(|framed| (protocol, framed)).or(other);
+    let class = match source {
+        Some((protocol, framed)) if keyed => match one_invocation(protocol, framed) {
+            Some(invocation) => call(protocol, &invocation),
+            None => Class::Kept,
+        },
+        _ => Class::Call(0),
+    };
+    Some(Frame::new(bytes, class, messages))
+}
+
+fn one_invocation(protocol: HubProtocol, framed: &[u8]) -> Option<Invocation<'_>> {
+    let (payload, used) = next_message(protocol, framed, framed.len()).ok()??;
+    match parse(protocol, payload) {
+        Ok(HubMessage::Invocation(invocation)) if used == framed.len() => Some(invocation),
+        _ => None,
+    }
+}
+
+/// A text frame that is not UTF-8 would make the client close the connection.
+fn readable(protocol: HubProtocol, message: &[u8]) -> Option<()> {
+    (protocol != HubProtocol::Json || std::str::from_utf8(message).is_ok()).then_some(())
+}
+
+fn count(protocol: HubProtocol, mut framed: &[u8]) -> u32 {
+    let mut messages = 0;
+    while let Ok(Some((_, used))) = next_message(protocol, framed, framed.len()) {
+        messages += 1;
+        framed = &framed[used..];
+    }
+    messages
 }
 
 /// Only an invocation is translated: it is the one message that is sent to many.
@@ -117,7 +203,16 @@ fn translate(source: HubProtocol, framed: &[u8], out: &mut Vec<u8>) -> Option<()
     })
 }
 
-fn untranslatable(result: Result<(), signalr_protocol::TranscodeError>) -> Option<()> {
+/// By what later call a waiting one may be replaced.
+fn call(protocol: HubProtocol, invocation: &Invocation<'_>) -> Class {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(invocation.target.as_bytes());
+    hasher.write_u8(0xff);
+    hasher.write(invocation.first_argument(protocol).unwrap_or_default());
+    Class::Call(hasher.finish())
+}
+
+fn untranslatable(result: Result<(), TranscodeError>) -> Option<()> {
     result
         .inspect_err(|error| tracing::warn!(%error, "a message cannot be said in a receiver's protocol"))
         .ok()

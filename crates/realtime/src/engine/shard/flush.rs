@@ -3,9 +3,10 @@
 use std::io;
 
 use super::Shard;
-use super::connection::{Connection, Slot, Stage};
-use super::pending::{Backlog, Step};
-use crate::engine::EndReason;
+use super::connection::{Connection, Road, Slot, Stage};
+use super::index::HubPolicy;
+use super::pending::{Backlog, Frame, Step};
+use crate::engine::{EndReason, SlowConsumer};
 
 /// Runs up to this size are joined into one buffer; beyond it, copying costs more than the slices do.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
@@ -22,22 +23,62 @@ pub(super) enum Appended {
 }
 
 impl Shard {
-    /// Lets a frame wait for a connection. Nothing is written yet.
-    pub(super) fn append(&mut self, slot: Slot, step: &mut Step) -> Appended {
-        let pending_bytes_max = self.settings.options.pending_bytes_max as usize;
+    /// Lets a frame wait for a connection. Nothing is written yet. The policy is that of the connection's hub.
+    pub(super) fn append(&mut self, slot: Slot, step: &mut Step, policy: HubPolicy) -> Appended {
+        if !self.connections[slot as usize].is_stateful {
+            return self.append_by(slot, step, policy);
+        }
+        let bytes_max = self.settings.options.stateful_bytes_max as usize;
+        let connection = &mut self.connections[slot as usize];
+        let is_detached = matches!(connection.road, Road::Detached { .. });
+        let is_counted = step.frame().counted() > 0;
+        let is_held = connection.stateful_mut().is_some_and(|stateful| stateful.is_held()) && is_counted;
+        // A stateful connection is never sent less than everything: its messages are counted.
+        let policy = HubPolicy { slow_consumer: SlowConsumer::Disconnect, ..policy };
+        let appended = if is_held { Appended::Waits } else { self.append_by(slot, step, policy) };
+        match self.connections[slot as usize].stateful_mut() {
+            Some(stateful) if appended == Appended::Waits => {
+                stateful.keep(step.frame(), bytes_max);
+                // What can neither be sent nor kept has nowhere to go.
+                if (is_detached || is_held) && !stateful.can_resume() { Appended::NoRoom } else { appended }
+            }
+            _ => appended,
+        }
+    }
+
+    fn append_by(&mut self, slot: Slot, step: &mut Step, policy: HubPolicy) -> Appended {
         let connection = &mut self.connections[slot as usize];
         let bytes = step.frame().len();
         if let Some(backlog) = &mut connection.backlog {
-            if backlog.bytes() + bytes > pending_bytes_max {
+            let (freed, left_out) = make_room(backlog, step.frame(), policy);
+            self.pending_bytes -= freed as u64;
+            self.metrics.turn.left_out += left_out;
+            if backlog.bytes() + bytes > policy.pending_bytes_max {
                 return Appended::NoRoom;
             }
-            backlog.push(step.frame().clone(), 1);
+            backlog.push(step.frame().piece());
             self.pending_bytes += bytes as u64;
             return Appended::Waits;
         }
         let waiting = connection.run.as_ref().map_or(0, |run| run.bytes());
-        if waiting > 0 && waiting + bytes > pending_bytes_max {
-            return Appended::FlushFirst;
+        match &connection.road {
+            Road::Socket(_) => {
+                if waiting > 0 && waiting + bytes > policy.pending_bytes_max {
+                    return Appended::FlushFirst;
+                }
+            }
+            Road::Outlet(outlet) => {
+                let taken = waiting + outlet.bytes();
+                if taken > 0 && taken + bytes > policy.pending_bytes_max {
+                    let (_, left_out) = outlet.put(|backlog| make_room(backlog, step.frame(), policy));
+                    self.metrics.turn.left_out += left_out;
+                    if waiting + outlet.bytes() + bytes > policy.pending_bytes_max {
+                        return Appended::NoRoom;
+                    }
+                }
+            }
+            // Whoever comes back gets it from what is kept.
+            Road::Detached { .. } => return Appended::Waits,
         }
         connection.run = Some(step.after(connection.run.as_ref()));
         if !connection.dirty {
@@ -48,15 +89,22 @@ impl Shard {
         Appended::Waits
     }
 
+    /// What holds for the connection's hub.
+    fn policy(&self, slot: Slot) -> HubPolicy {
+        let places = self.connections[slot as usize].places();
+        places.map_or(self.default_policy, |places| self.index.policy(places.hub))
+    }
+
     /// Appends, and makes room where there is none: by writing, or by giving the connection up.
     pub(super) fn append_or_end(&mut self, slot: Slot, step: &mut Step) {
-        let mut appended = self.append(slot, step);
+        let policy = self.policy(slot);
+        let mut appended = self.append(slot, step, policy);
         if appended == Appended::FlushFirst {
             self.flush(slot);
             if !self.connections.contains(slot as usize) {
                 return;
             }
-            appended = self.append(slot, step);
+            appended = self.append(slot, step, policy);
         }
         if appended != Appended::Waits {
             self.end(slot, EndReason::SlowConsumer);
@@ -83,18 +131,33 @@ impl Shard {
         connection.dirty = false;
         let Some(run) = connection.run.take() else { return };
         debug_assert!(connection.backlog.is_none(), "a connection has a run or a backlog");
+        let socket = match &mut connection.road {
+            Road::Socket(socket) => socket,
+            Road::Outlet(outlet) => {
+                connection.sent = self.now;
+                self.metrics.turn.frames += u64::from(run.frames());
+                for piece in run.list().iter().filter_map(Frame::payload) {
+                    outlet.push(piece);
+                }
+                if connection.is_closing() {
+                    self.shut(slot);
+                }
+                return;
+            }
+            Road::Detached { .. } => return,
+        };
         if run.bytes() > JOINED_BYTES_MAX && run.frames() > 1 {
             self.pending_bytes += run.bytes() as u64;
-            connection.backlog = Some(Box::new(Backlog::of(&run)));
+            connection.backlog = Some(Box::new(Backlog::rest_of(&run, 0)));
             self.write_backlog(slot);
             return;
         }
         let turn = &mut self.metrics.turn;
         turn.writes += 1;
-        let written = match connection.socket.try_write(run.joined()) {
+        let written = match socket.try_write(run.joined()) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return self.end(slot, EndReason::ConnectionLost),
+            Err(_) => return self.lose_socket(slot),
         };
         turn.sent_bytes += written as u64;
         connection.sent = self.now;
@@ -113,24 +176,26 @@ impl Shard {
     /// The socket can take more.
     pub(super) fn on_writable(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
-        if connection.socket.wants_write() {
-            match connection.socket.try_flush() {
+        let Road::Socket(socket) = &mut connection.road else { return };
+        if socket.wants_write() {
+            match socket.try_flush() {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => return self.end(slot, EndReason::ConnectionLost),
+                Err(_) => return self.lose_socket(slot),
             }
         }
         self.write_backlog(slot);
     }
 
     /// Writes what waits until the socket takes no more.
-    fn write_backlog(&mut self, slot: Slot) {
+    pub(super) fn write_backlog(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        let Road::Socket(socket) = &mut connection.road else { return };
         let Some(mut backlog) = connection.backlog.take() else { return };
         let turn = &mut self.metrics.turn;
         while !backlog.is_empty() {
             turn.writes += 1;
-            match connection.socket.try_write_vectored(&backlog.slices()) {
+            match socket.try_write_vectored(&backlog.slices()) {
                 Ok(written) => {
                     turn.sent_bytes += written as u64;
                     turn.frames += backlog.advance(written);
@@ -144,7 +209,7 @@ impl Shard {
                 }
                 Err(_) => {
                     connection.backlog = Some(backlog);
-                    return self.end(slot, EndReason::ConnectionLost);
+                    return self.lose_socket(slot);
                 }
             }
         }
@@ -156,14 +221,21 @@ impl Shard {
     /// Our last byte is written: ends our side, and leaves the rest to the client or to the deadline.
     fn shut(&mut self, slot: Slot) {
         let connection = &mut self.connections[slot as usize];
-        if matches!(connection.stage, Stage::Closing { shut: false }) {
-            connection.stage = Stage::Closing { shut: true };
-            match connection.socket.shutdown_write() {
-                Ok(()) => {}
-                // The rest goes out when the socket is writable.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => self.remove(slot),
-            }
+        if !matches!(connection.stage, Stage::Closing { shut: false }) {
+            return;
+        }
+        connection.stage = Stage::Closing { shut: true };
+        let socket = match &mut connection.road {
+            Road::Socket(socket) => socket,
+            // The client has the time for a close to take its last messages.
+            Road::Outlet(outlet) => return outlet.end(),
+            Road::Detached { .. } => return,
+        };
+        match socket.shutdown_write() {
+            Ok(()) => {}
+            // The rest goes out when the socket is writable.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.remove(slot),
         }
     }
 
@@ -172,5 +244,14 @@ impl Shard {
         if let Some(backlog) = &connection.backlog {
             *pending_bytes -= backlog.bytes() as u64;
         }
+    }
+}
+
+/// Leaves out of a backlog what the hub's policy lets go for a new frame: how many bytes, and how many calls.
+fn make_room(backlog: &mut Backlog, frame: &Frame, policy: HubPolicy) -> (usize, u64) {
+    match policy.slow_consumer {
+        SlowConsumer::Disconnect => (0, 0),
+        SlowConsumer::DropOldest => backlog.drop_oldest(frame.len(), policy.pending_bytes_max),
+        SlowConsumer::LatestByKey => backlog.replace(frame.class()),
     }
 }

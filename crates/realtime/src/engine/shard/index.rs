@@ -1,14 +1,17 @@
 //! [`Index`]: who is in which hub, who is which user, who is in which group. It exists once in each shard, for that shard's
 //! connections; the memberships of users exist in every shard, because a user's next connection may come to any.
 
+mod find;
+
 use std::collections::{BinaryHeap, HashMap};
+use std::num::NonZeroU64;
 
 use prometheus_client::metrics::gauge::Gauge;
 use slab::Slab;
 
 use super::connection::{Connection, GroupKey, HubKey, Places, Rare, Slot, Stage, UserKey};
 use super::deadlines::Tick;
-use crate::engine::{ConnectionId, GroupName, Hub, Target, UserId};
+use crate::engine::{ConnectionId, GroupName, Hub, Options, SlowConsumer, UserId};
 use crate::metrics::{EngineMetrics, HubLabels};
 
 /// The connections of a shard, by slot.
@@ -17,6 +20,7 @@ pub(crate) type Connections = Slab<Connection>;
 #[derive(Debug)]
 pub(crate) struct Index {
     metrics: EngineMetrics,
+    options: Options,
     hubs: Slab<HubEntry>,
     hub_keys: HashMap<Hub, HubKey>,
     users: Slab<UserEntry>,
@@ -26,7 +30,9 @@ pub(crate) struct Index {
     /// All connections, also those that have not done their handshake.
     by_id: HashMap<ConnectionId, Slot>,
     user_groups: u32,
-    user_groups_max: u32,
+    /// Whether somebody looks at who joins and leaves groups, and what they have not seen yet.
+    watched: bool,
+    changes: Vec<Change>,
     /// When memberships of users end; entries that were changed since are skipped when they come up.
     expiries: BinaryHeap<std::cmp::Reverse<(Tick, UserKey, GroupKey)>>,
 }
@@ -38,6 +44,25 @@ struct HubEntry {
     /// Users and groups that exist in it.
     children: u32,
     gauge: Gauge,
+    policy: HubPolicy,
+}
+
+/// What holds for the connections of one hub.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HubPolicy {
+    pub(crate) pending_bytes_max: usize,
+    pub(crate) slow_consumer: SlowConsumer,
+    pub(crate) idle_timeout_ms: Option<NonZeroU64>,
+}
+
+/// A connection joined a group or left it.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) hub: Hub,
+    pub(crate) connection: ConnectionId,
+    pub(crate) user: Option<UserId>,
+    pub(crate) group: GroupName,
+    pub(crate) joined: bool,
 }
 
 #[derive(Debug)]
@@ -61,10 +86,36 @@ struct GroupEntry {
 #[derive(Debug)]
 pub(crate) struct Full;
 
+/// [`crate::engine::Options::connection_groups_max`] is reached.
+#[derive(Debug)]
+pub(crate) struct TooManyGroups;
+
+impl HubPolicy {
+    /// What holds for hubs of which nothing else is said.
+    pub(crate) fn of_all(options: &Options) -> Self {
+        Self {
+            pending_bytes_max: options.pending_bytes_max as usize,
+            slow_consumer: options.slow_consumer,
+            idle_timeout_ms: options.idle_timeout_ms,
+        }
+    }
+
+    fn of_hub(options: &Options, hub: &Hub) -> Self {
+        let all = Self::of_all(options);
+        let Some(own) = options.hubs.get(hub.name()) else { return all };
+        Self {
+            pending_bytes_max: own.pending_bytes_max.map_or(all.pending_bytes_max, |bytes| bytes as usize),
+            slow_consumer: own.slow_consumer.unwrap_or(all.slow_consumer),
+            idle_timeout_ms: own.idle_timeout_ms.or(all.idle_timeout_ms),
+        }
+    }
+}
+
 impl Index {
-    pub(crate) fn new(metrics: EngineMetrics, user_groups_max: u32) -> Self {
+    pub(crate) fn new(metrics: EngineMetrics, options: &Options) -> Self {
         Self {
             metrics,
+            options: options.clone(),
             hubs: Slab::new(),
             hub_keys: HashMap::new(),
             users: Slab::new(),
@@ -73,7 +124,8 @@ impl Index {
             group_keys: HashMap::new(),
             by_id: HashMap::new(),
             user_groups: 0,
-            user_groups_max,
+            watched: false,
+            changes: Vec::new(),
             expiries: BinaryHeap::new(),
         }
     }
@@ -86,71 +138,6 @@ impl Index {
     /// A connection left the shard. It must not be in a hub any more.
     pub(crate) fn forget(&mut self, id: ConnectionId) {
         self.by_id.remove(&id);
-    }
-
-    /// The connection of that id, if it is in that hub.
-    pub(crate) fn find(&self, connections: &Connections, hub: &Hub, id: ConnectionId) -> Option<Slot> {
-        let slot = *self.by_id.get(&id)?;
-        let places = connections.get(slot as usize)?.places()?;
-        (self.hubs[places.hub.0 as usize].hub == *hub).then_some(slot)
-    }
-
-    /// Who is meant. A single connection is returned in `one`, which the caller lends.
-    pub(crate) fn receivers<'a>(
-        &'a self,
-        connections: &Connections,
-        hub: &Hub,
-        target: &Target,
-        one: &'a mut [Slot; 1],
-    ) -> &'a [Slot] {
-        let hub_key = self.hub_keys.get(hub).copied();
-        let found: Option<&'a [Slot]> = match target {
-            Target::All => hub_key.map(|key| &self.hubs[key.0 as usize].members[..]),
-            Target::Group(group) => {
-                self.group_key(hub_key, group).map(|key| &self.groups[key.0 as usize].members[..])
-            }
-            Target::User(user) => {
-                self.user_key(hub_key, user).map(|key| &self.users[key.0 as usize].members[..])
-            }
-            Target::Connection(id) => self.find(connections, hub, *id).map(|slot| {
-                *one = [slot];
-                &one[..]
-            }),
-        };
-        found.unwrap_or(&[])
-    }
-
-    pub(crate) fn hub(&self, key: HubKey) -> &Hub {
-        &self.hubs[key.0 as usize].hub
-    }
-
-    pub(crate) fn user(&self, key: UserKey) -> &UserId {
-        &self.users[key.0 as usize].name
-    }
-
-    pub(crate) fn hub_count(&self, hub: &Hub) -> usize {
-        self.hub_keys.get(hub).map_or(0, |key| self.hubs[key.0 as usize].members.len())
-    }
-
-    pub(crate) fn count(&self) -> usize {
-        self.hubs.iter().map(|(_, hub)| hub.members.len()).sum()
-    }
-
-    pub(crate) fn user_in_group(
-        &self,
-        connections: &Connections,
-        hub: &Hub,
-        user: &UserId,
-        group: &GroupName,
-    ) -> bool {
-        let hub = self.hub_keys.get(hub).copied();
-        let (Some(user), Some(group)) = (self.user_key(hub, user), self.group_key(hub, group)) else {
-            return false;
-        };
-        let user = &self.users[user.0 as usize];
-        let member =
-            |slot: &Slot| connections[*slot as usize].groups().iter().any(|(joined, _)| *joined == group);
-        user.groups.iter().any(|(joined, _)| *joined == group) || user.members.iter().any(member)
     }
 
     /// The handshake is done: the connection becomes a member of its hub, of its user and of the user's groups.
@@ -204,10 +191,39 @@ impl Index {
         Some(places)
     }
 
-    pub(crate) fn join(&mut self, connections: &mut Connections, slot: Slot, group: &GroupName) {
-        let Some(places) = connections[slot as usize].places() else { return };
+    pub(crate) fn join(
+        &mut self,
+        connections: &mut Connections,
+        slot: Slot,
+        group: &GroupName,
+    ) -> Result<(), TooManyGroups> {
+        let connection = &connections[slot as usize];
+        let Some(places) = connection.places() else { return Ok(()) };
+        let key = self.group_key(Some(places.hub), group);
+        let groups = connection.groups();
+        let is_member = key.is_some_and(|key| groups.iter().any(|(joined, _)| *joined == key));
+        if !is_member && groups.len() >= self.options.connection_groups_max.get() as usize {
+            return Err(TooManyGroups);
+        }
         let group = self.group_or_new(places.hub, group);
         self.join_key(connections, slot, group);
+        Ok(())
+    }
+
+    /// Puts the connections that a user has now into a group.
+    pub(crate) fn present_join(
+        &mut self,
+        connections: &mut Connections,
+        hub: &Hub,
+        user: &UserId,
+        group: &GroupName,
+    ) {
+        let hub = self.hub_keys.get(hub).copied();
+        let Some(user) = self.user_key(hub, user) else { return };
+        for slot in self.users[user.0 as usize].members.clone() {
+            // A connection that is in too many groups stays out of this one.
+            let _ = self.join(connections, slot, group);
+        }
     }
 
     pub(crate) fn leave(&mut self, connections: &mut Connections, slot: Slot, group: &GroupName) {
@@ -237,7 +253,7 @@ impl Index {
             let (user, group) = (index.user_key(hub, user)?, index.group_key(hub, group)?);
             index.users[user.0 as usize].groups.iter().position(|(joined, _)| *joined == group)
         };
-        if known(self).is_none() && self.user_groups >= self.user_groups_max {
+        if known(self).is_none() && self.user_groups >= self.options.user_groups_max {
             return Err(Full);
         }
         let hub = self.hub_or_new(hub);
@@ -342,6 +358,7 @@ impl Index {
         }
         let position = push(&mut self.groups[group.0 as usize].members, slot);
         connection.rare.get_or_insert_default().groups.push((group, position));
+        self.note(connections, slot, group, true);
     }
 
     fn leave_key(&mut self, connections: &mut Connections, slot: Slot, group: GroupKey) {
@@ -354,7 +371,35 @@ impl Index {
         {
             *other = position;
         }
+        self.note(connections, slot, group, false);
         self.tidy_group(group);
+    }
+
+    /// Remembers a change for whoever looks.
+    fn note(&mut self, connections: &Connections, slot: Slot, group: GroupKey, joined: bool) {
+        if !self.watched {
+            return;
+        }
+        let group = &self.groups[group.0 as usize];
+        self.changes.push(Change {
+            hub: self.hub(group.hub).clone(),
+            connection: connections[slot as usize].id,
+            user: self.user_of(connections, slot).cloned(),
+            group: group.name.clone(),
+            joined,
+        });
+    }
+
+    /// Whether changes are to be remembered.
+    pub(crate) fn watch(&mut self, watched: bool) {
+        self.watched = watched;
+        if !watched {
+            self.changes = Vec::new();
+        }
+    }
+
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
     fn user_key(&self, hub: Option<HubKey>, user: &UserId) -> Option<UserKey> {
@@ -371,7 +416,8 @@ impl Index {
         }
         let labels = HubLabels { instance: hub.instance().to_string(), hub: hub.name().to_owned() };
         let gauge = self.metrics.connections.get_or_create_owned(&labels);
-        let entry = HubEntry { hub: hub.clone(), members: Vec::new(), children: 0, gauge };
+        let policy = HubPolicy::of_hub(&self.options, hub);
+        let entry = HubEntry { hub: hub.clone(), members: Vec::new(), children: 0, gauge, policy };
         let key = HubKey(number(self.hubs.insert(entry)));
         self.hub_keys.insert(hub.clone(), key);
         key

@@ -1,22 +1,18 @@
 //! The command phase: what the rest of the process asks of a shard.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use mio::event::Source;
-use mio::{Interest, Token};
-use signalr_protocol::HubProtocol;
 use tokio::sync::mpsc::error::TryRecvError;
-use websocket::{CloseCode, Decoder, Role};
+use websocket::CloseCode;
 
-use super::connection::{Connection, Handshaking, Slot, Stage};
-use super::deadlines::Due;
-use super::encode::Encoded;
-use super::flush::Appended;
+use super::connection::{Slot, Stage};
+use super::index::TooManyGroups;
 use super::{Inbox, Shard};
-use crate::engine::command::{Command, Subject, Work};
-use crate::engine::{Admission, EndReason, Hub, Membership, Target};
+use crate::engine::command::{Changed, Command, Subject};
+use crate::engine::{
+    ConnectionId, EndReason, GroupName, Hub, Lifetime, Membership, Reattached, Received, Target, UserId,
+};
 
 impl Shard {
     /// Takes what the queue holds, but no more than it can hold. Says whether there may be more.
@@ -41,17 +37,37 @@ impl Shard {
     fn carry_out(&mut self, command: Command, now: Instant) {
         // Who asked may have gone away; what was asked is done all the same, so answers may fail to arrive.
         match command {
-            Command::Attach(socket, admission) => self.attach(*socket, *admission),
-            Command::Publish(work) => self.publish(work),
-            Command::ChangeConnection { hub, connection, group, membership, found } => {
-                let slot = self.index.find(&self.connections, &hub, connection);
+            Command::Attach(link, admission) => self.attach(*link, *admission),
+            Command::Reattach { connection, socket, done } => {
+                let slot = self.index.slot(connection);
+                let _ = done.send(slot.map_or(Reattached::Gone, |slot| self.reattach(slot, *socket)));
+            }
+            Command::Receive { connection, payload, done } => match self.index.slot(connection) {
+                Some(slot) => self.receive(slot, payload, done),
+                None => drop(done.send(Received::Gone)),
+            },
+            Command::Leave { connection, goodbye, found } => {
+                let slot = self.index.slot(connection);
                 if let Some(slot) = slot {
-                    match membership {
-                        Membership::Join => self.index.join(&mut self.connections, slot, &group),
-                        Membership::Leave => self.index.leave(&mut self.connections, slot, &group),
-                    }
+                    let reason = if goodbye { EndReason::ClientClosed } else { EndReason::ConnectionLost };
+                    self.end(slot, reason);
                 }
                 let _ = found.send(slot.is_some());
+            }
+            Command::Opened { connection, result } => {
+                if let Some(slot) = self.index.slot(connection) {
+                    self.opened(slot, result);
+                }
+            }
+            Command::FromServer { .. }
+            | Command::EndClient { .. }
+            | Command::Rebind { .. }
+            | Command::Flow { .. } => {
+                self.obey_server(command);
+            }
+            Command::Publish(work) => self.publish(work),
+            Command::ChangeConnection { hub, connection, group, membership, changed } => {
+                let _ = changed.send(self.change_connection(&hub, connection, &group, membership));
             }
             Command::LeaveAllGroups { hub, connection, found } => {
                 let slot = self.index.find(&self.connections, &hub, connection);
@@ -61,35 +77,37 @@ impl Shard {
                 let _ = found.send(slot.is_some());
             }
             Command::ChangeUser { hub, user, group, membership, lifetime, taken } => {
-                let connections = &mut self.connections;
-                let done = match membership {
-                    Membership::Join => {
-                        let expires = lifetime.map(|lifetime| self.now.plus(self.deadlines.ticks(lifetime)));
-                        self.index.user_joins(connections, &hub, &user, &group, expires).is_ok()
-                    }
-                    Membership::Leave => {
-                        self.index.user_leaves(connections, &hub, &user, Some(&group));
-                        true
-                    }
-                };
-                let _ = taken.send(done);
+                let _ = taken.send(self.change_user(&hub, &user, &group, membership, lifetime));
             }
             Command::UserLeavesAllGroups { hub, user, done } => {
                 self.index.user_leaves(&mut self.connections, &hub, &user, None);
                 let _ = done.send(());
             }
             Command::Close { hub, target, excluded, reason, closed } => {
-                let mut one = [0];
-                let slots = self.index.receivers(&self.connections, &hub, &target, &mut one).to_vec();
-                let mut count = 0;
-                for slot in slots {
-                    if !excluded.contains(&self.connections[slot as usize].id) {
-                        self.close(slot, EndReason::Closed, reason.as_deref(), false);
-                        count += 1;
-                    }
-                }
-                let _ = closed.send(count);
+                let _ = closed.send(self.close_all(&hub, &target, &excluded, reason.as_deref()));
             }
+            Command::Invoke(invoke) => self.invoke(*invoke),
+            Command::Forget { connection, invocation_id } => self.forget_call(connection, &invocation_id),
+            Command::Refresh { connection, refresh, found } => {
+                let slot = self.index.slot(connection);
+                let _ = found.send(slot.is_some_and(|slot| self.refresh(slot, *refresh)));
+            }
+            Command::Exists { .. }
+            | Command::Count { .. }
+            | Command::Members { .. }
+            | Command::Named { .. }
+            | Command::Counts { .. } => self.answer(command),
+            Command::Execute { hub, which, action, answer } => {
+                let _ = answer.send(self.execute(&hub, &which, &action));
+            }
+            Command::Tap(sink) => self.add_tap(*sink),
+            Command::Drain { cut_after } => self.drain(now + cut_after),
+        }
+    }
+
+    /// Questions that change nothing.
+    fn answer(&self, question: Command) {
+        match question {
             Command::Exists { hub, subject, answer } => {
                 let _ = answer.send(self.exists(&hub, &subject));
             }
@@ -97,85 +115,80 @@ impl Shard {
                 let count = hub.map_or_else(|| self.index.count(), |hub| self.index.hub_count(&hub));
                 let _ = answer.send(count as u64);
             }
-            Command::Drain { cut_after } => self.drain(now + cut_after),
+            Command::Members { hub, scope, after, max, answer } => {
+                let _ = answer.send(self.members(&hub, &scope, after, max));
+            }
+            Command::Named { hub, names, after, max, answer } => {
+                let _ = answer.send(self.named(&hub, names, after.as_deref(), max));
+            }
+            Command::Counts { hub, answer } => drop(answer.send(self.counts(&hub))),
+            other => unreachable!("{other:?} is no question"),
         }
     }
 
-    fn attach(&mut self, socket: edge::Socket, admission: Admission) {
-        if self.draining.is_some() {
-            self.settings.connections.fetch_sub(1, Ordering::AcqRel);
-            return;
-        }
-        self.generation = self.generation.wrapping_add(1);
-        let wait = admission.handshake_timeout.map(|time| self.deadlines.ticks(time));
-        let deadline = self.now.plus(wait.unwrap_or(self.times.handshake)).plus(1);
-        let id = admission.connection;
-        let entry = self.connections.vacant_entry();
-        let slot = Slot::try_from(entry.key()).expect("connections_max keeps slots in 32 bits");
-        let connection = entry.insert(Connection {
-            socket,
-            decoder: Decoder::new(Role::Server, self.settings.options.message_bytes_max),
-            run: None,
-            backlog: None,
-            stage: Stage::Handshaking(Box::new(Handshaking { admission, deadline, record: Vec::new() })),
-            rare: None,
-            id,
-            generation: self.generation,
-            sent: self.now,
-            heard: self.now,
-            protocol: HubProtocol::Json,
-            dirty: false,
-        });
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let registered = connection.socket.register(self.poll.registry(), Token(slot as usize), both);
-        let has_leftover = connection.socket.has_leftover();
-        self.index.admit(id, slot);
-        if let Err(error) = registered {
-            tracing::error!(%error, "a socket cannot be watched");
-            return self.end(slot, EndReason::ConnectionLost);
-        }
-        self.deadlines.add(deadline, Due { slot, generation: self.generation });
-        if has_leftover {
-            self.on_readable(slot);
+    fn change_connection(
+        &mut self,
+        hub: &Hub,
+        connection: ConnectionId,
+        group: &GroupName,
+        membership: Membership,
+    ) -> Changed {
+        let Some(slot) = self.index.find(&self.connections, hub, connection) else {
+            return Changed::NoConnection;
+        };
+        match membership {
+            Membership::Join => match self.index.join(&mut self.connections, slot, group) {
+                Ok(()) => Changed::Done,
+                Err(TooManyGroups) => Changed::TooMany,
+            },
+            Membership::Leave => {
+                self.index.leave(&mut self.connections, slot, group);
+                Changed::Done
+            }
         }
     }
 
-    /// Appends one message to what waits for each receiver. Cheap for each: the writes come at the end of the turn.
-    fn publish(&mut self, work: Arc<Work>) {
+    fn change_user(
+        &mut self,
+        hub: &Hub,
+        user: &UserId,
+        group: &GroupName,
+        membership: Membership,
+        lifetime: Lifetime,
+    ) -> bool {
+        let connections = &mut self.connections;
+        let expires = match (membership, lifetime) {
+            (Membership::Leave, _) => {
+                self.index.user_leaves(connections, hub, user, Some(group));
+                return true;
+            }
+            (Membership::Join, Lifetime::Present) => {
+                self.index.present_join(connections, hub, user, group);
+                return true;
+            }
+            (Membership::Join, Lifetime::For(time)) => Some(self.now.plus(self.deadlines.ticks(time))),
+            (Membership::Join, Lifetime::Always) => None,
+        };
+        self.index.user_joins(connections, hub, user, group, expires).is_ok()
+    }
+
+    fn close_all(
+        &mut self,
+        hub: &Hub,
+        target: &Target,
+        excluded: &[ConnectionId],
+        reason: Option<&str>,
+    ) -> u32 {
         let mut one = [0];
-        let receivers = self.index.receivers(&self.connections, &work.hub, &work.target, &mut one);
-        if receivers.is_empty() {
-            return;
-        }
-        // Moved out of the index while receivers are written to; nothing but this turn's end changes it.
-        let receivers = receivers.to_vec();
-        let mut encoded = Encoded::new(&work.message);
+        let slots = self.index.receivers(&self.connections, hub, target, &mut one).to_vec();
         let mut count = 0;
-        let mut full = Vec::new();
-        for &slot in &receivers {
-            let connection = &self.connections[slot as usize];
-            if !work.excluded.is_empty() && work.excluded.binary_search(&connection.id).is_ok() {
-                continue;
-            }
-            let Some(step) = encoded.step(connection.protocol) else {
-                self.metrics.turn.untranslatable += 1;
-                continue;
-            };
-            count += 1;
-            if self.append(slot, step) != Appended::Waits {
-                full.push(slot);
+        for slot in slots {
+            if !excluded.contains(&self.connections[slot as usize].id) {
+                self.close(slot, EndReason::Closed, reason, false);
+                count += 1;
             }
         }
-        for slot in full {
-            let protocol = self.connections[slot as usize].protocol;
-            if let Some(step) = encoded.step(protocol) {
-                self.append_or_end(slot, step);
-            }
-        }
-        if let Some(span) = &work.span {
-            span.add_receivers(count);
-            self.traced.push_back((self.dirtied, work));
-        }
+        count
     }
 
     pub(super) fn exists(&self, hub: &Hub, subject: &Subject) -> bool {
@@ -203,7 +216,7 @@ impl Shard {
         for slot in slots {
             match self.connections[slot as usize].stage {
                 Stage::Open(_) => self.close(slot, EndReason::Drained, None, true),
-                Stage::Handshaking(_) => {
+                Stage::Handshaking(_) | Stage::Opening(_) => {
                     self.say_goodbye(slot, EndReason::Drained, None, CloseCode::GOING_AWAY, "");
                 }
                 Stage::Closing { .. } => {}

@@ -1,26 +1,29 @@
 //! The read phase: from readable sockets, through frames, to hub messages and what they ask for.
 
 use std::io;
+use std::time::Instant;
 
 use bytes::Bytes;
 use signalr_protocol::{
-    FramingError, HANDSHAKE_ACCEPTED, HandshakeError, HandshakeRequest, HubProtocol, MessageKind, ParseError,
-    RECORD_SEPARATOR, Splitter, handshake_refused, next_message, peek,
+    Completion, CompletionResult, FramingError, HubMessage, MessageKind, ParseError, Peek, Splitter,
+    next_message, parse, peek,
 };
+use tokio::sync::oneshot;
 use websocket::{Close, CloseCode, Decoder, Event, Opcode, Role, frame};
 
 use super::Shard;
-use super::connection::{Slot, Stage};
-use super::deadlines::Due;
-use super::encode::{Encoded, close_message, opcode};
-use super::pending::Step;
-use crate::engine::{ClientInvocation, EndReason, OutgoingMessage};
+use super::connection::{Road, Slot, Stage};
+use super::encode::Encoded;
+use super::pending::{Frame, Step};
+use super::stateful::{Arrival, SequenceGap};
+use crate::engine::limits::Exceeded;
+use crate::engine::{ClientInvocation, ClientResult, EndReason, OutgoingMessage, Received, Room, SightEvent};
 
 /// Reads of one connection before others have their turn.
 const READS_MAX: usize = 16;
 
-/// Longest handshake record: it holds a name and a number.
-const HANDSHAKE_BYTES_MAX: usize = 4096;
+/// Requests of one client over HTTP that wait while it is not read from.
+const HELD_MAX: usize = 16;
 
 /// Whether a connection's input is to be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,19 @@ enum Unreadable {
     Framing(#[from] FramingError),
     #[error(transparent)]
     Message(#[from] ParseError),
+    #[error(transparent)]
+    Sequence(#[from] SequenceGap),
+    #[error(transparent)]
+    Rate(#[from] Exceeded),
+}
+
+impl Unreadable {
+    fn reason(&self) -> EndReason {
+        match self {
+            Self::Rate(_) => EndReason::RateLimited,
+            Self::Framing(_) | Self::Message(_) | Self::Sequence(_) => EndReason::MalformedMessage,
+        }
+    }
 }
 
 impl Shard {
@@ -57,15 +73,20 @@ impl Shard {
 
     fn read_once(&mut self, slot: Slot, buffer: &mut [u8]) -> Flow {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return Flow::Stop };
-        let length = match connection.socket.try_read(buffer) {
+        if !connection.is_closing() && connection.is_paused() {
+            // Whoever lets it go on reads again.
+            return Flow::Stop;
+        }
+        let Road::Socket(socket) = &mut connection.road else { return Flow::Stop };
+        let length = match socket.try_read(buffer) {
             Ok(0) => {
-                self.end(slot, EndReason::ConnectionLost);
+                self.lose_socket(slot);
                 return Flow::Stop;
             }
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flow::Stop,
             Err(_) => {
-                self.end(slot, EndReason::ConnectionLost);
+                self.lose_socket(slot);
                 return Flow::Stop;
             }
         };
@@ -99,7 +120,8 @@ impl Shard {
                 None => return Flow::Continue,
                 Some(Event::Message(_, payload)) => self.on_message(slot, payload),
                 Some(Event::Ping(payload)) => {
-                    self.append_or_end(slot, &mut Step::new(frame(Opcode::Pong, payload)));
+                    let pong = Frame::control(frame(Opcode::Pong, payload));
+                    self.append_or_end(slot, &mut Step::new(pong));
                 }
                 Some(Event::Pong(_)) => {}
                 Some(Event::Close(Close { code, .. })) => {
@@ -118,105 +140,114 @@ impl Shard {
         }
     }
 
+    /// Bytes that a client of an HTTP transport sent in a request.
+    pub(super) fn receive(&mut self, slot: Slot, payload: Bytes, done: oneshot::Sender<Received>) {
+        let connection = &mut self.connections[slot as usize];
+        if connection.is_closing() {
+            let _ = done.send(Received::Gone);
+            return;
+        }
+        connection.heard = self.now;
+        if connection.is_paused() {
+            let held = &mut connection.extra_or_new().held;
+            if held.len() < HELD_MAX {
+                held.push_back((payload, done));
+            } else {
+                let _ = done.send(Received::Busy);
+            }
+            return;
+        }
+        self.metrics.turn.received_bytes += payload.len() as u64;
+        self.on_message(slot, &payload);
+        // Whoever asked may have gone away; the bytes are taken all the same.
+        let _ = done.send(Received::Taken);
+    }
+
+    /// Reads a client again.
+    pub(super) fn resume(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        if !connection.is_paused() {
+            return;
+        }
+        let extra = connection.extra_or_new();
+        extra.paused = false;
+        let held = std::mem::take(&mut extra.held);
+        connection.heard = self.now;
+        for (payload, done) in held {
+            if self.connections.contains(slot as usize) {
+                self.receive(slot, payload, done);
+            }
+        }
+        self.unread.push(slot);
+    }
+
     fn on_message(&mut self, slot: Slot, payload: &[u8]) {
         let connection = &mut self.connections[slot as usize];
-        let Stage::Handshaking(handshaking) = &mut connection.stage else {
-            return self.on_hub_bytes(slot, payload);
-        };
-        // The record may come in pieces, and hub messages may follow it in the same one.
-        let end = payload.iter().position(|byte| *byte == RECORD_SEPARATOR);
-        let piece = &payload[..end.unwrap_or(payload.len())];
-        let mut record = std::mem::take(&mut handshaking.record);
-        record.extend_from_slice(piece);
-        match end {
-            _ if record.len() > HANDSHAKE_BYTES_MAX => {
-                self.refuse_handshake(slot, "the handshake is longer than any handshake is");
+        match &mut connection.stage {
+            Stage::Handshaking(_) => self.on_handshake_bytes(slot, payload),
+            // At most what one read brought: then reading stops until the handshake is answered.
+            Stage::Opening(opening) if opening.admission.server.is_none() => {
+                opening.rest.extend_from_slice(payload);
             }
-            None => handshaking.record = record,
-            Some(end) => match HandshakeRequest::parse(&record) {
-                Err(error) => self.refuse_handshake(slot, &error.to_string()),
-                // Only an app server can answer what a Blazor client says.
-                Ok(HandshakeRequest { protocol: protocol @ HubProtocol::BlazorPack, .. }) => {
-                    let refused = HandshakeError::Protocol(protocol.name().to_owned());
-                    self.refuse_handshake(slot, &refused.to_string());
-                }
-                Ok(HandshakeRequest { protocol, .. }) => {
-                    self.accept_handshake(slot, protocol);
-                    let rest = &payload[end + 1..];
-                    if !rest.is_empty() && self.connections.contains(slot as usize) {
-                        self.on_hub_bytes(slot, rest);
-                    }
-                }
-            },
-        }
-    }
-
-    fn refuse_handshake(&mut self, slot: Slot, why: &str) {
-        let record = frame(Opcode::Text, &handshake_refused(why));
-        let reason = EndReason::HandshakeRefused;
-        self.say_goodbye(slot, reason, Some(record), CloseCode::NORMAL, "");
-    }
-
-    fn accept_handshake(&mut self, slot: Slot, protocol: HubProtocol) {
-        let connection = &mut self.connections[slot as usize];
-        // The index puts the connection's places here in a moment.
-        let stage = std::mem::replace(&mut connection.stage, Stage::Closing { shut: false });
-        let Stage::Handshaking(handshaking) = stage else {
-            unreachable!("only a connection that shakes hands gets here");
-        };
-        let (admission, looked_at) = (handshaking.admission, handshaking.deadline);
-        connection.protocol = protocol;
-        if let Some(expires_at) = admission.expires_at {
-            let left = expires_at.duration_since(std::time::SystemTime::now()).unwrap_or_default();
-            let expires = self.now.plus(self.deadlines.ticks(left));
-            connection.rare.get_or_insert_default().expires = Some(expires);
-            // The next look is at the end of the time for the handshake, which may be too late.
-            if expires < looked_at {
-                let due = Due { slot, generation: connection.generation };
-                self.deadlines.add(expires, due);
-            }
-        }
-        self.index.open(&mut self.connections, slot, &admission.hub, admission.user.as_ref());
-        // Before anything that is published from now on.
-        let answer = frame(opcode(protocol), HANDSHAKE_ACCEPTED);
-        self.append_or_end(slot, &mut Step::new(answer));
-        if let Some(client) = self.client(slot) {
-            self.settings.upstream.connected(&client);
+            Stage::Opening(_) | Stage::Open(_) => self.on_hub_bytes(slot, payload),
+            Stage::Closing { .. } => {}
         }
     }
 
     /// Hub messages, in whatever pieces.
-    fn on_hub_bytes(&mut self, slot: Slot, mut input: &[u8]) {
+    pub(super) fn on_hub_bytes(&mut self, slot: Slot, input: &[u8]) {
+        let result = match self.take_from_rates(slot, 0, input.len()) {
+            Err(exceeded) => Err(exceeded.into()),
+            Ok(()) if self.pass_on(slot, input) => Ok(()),
+            Ok(()) => self.split(slot, input),
+        };
+        if let Err(error) = result {
+            self.close(slot, error.reason(), Some(&error.to_string()), false);
+        }
+    }
+
+    /// Gives bytes to the connection's app server, if it has one.
+    fn pass_on(&mut self, slot: Slot, input: &[u8]) -> bool {
+        let connection = &mut self.connections[slot as usize];
+        let server = match &connection.stage {
+            Stage::Opening(opening) => opening.admission.server.clone(),
+            _ => connection.server().cloned(),
+        };
+        let Some(server) = server else { return false };
+        self.metrics.turn.received_messages += 1;
+        if server.data(connection.id, Bytes::copy_from_slice(input)) == Room::Full {
+            connection.extra_or_new().paused = true;
+        }
+        if let Some(extra) = connection.extra_mut() {
+            extra.spoke = self.now;
+        }
+        true
+    }
+
+    fn split(&mut self, slot: Slot, mut input: &[u8]) -> Result<(), Unreadable> {
         let bytes_max = self.settings.options.message_bytes_max as usize;
         let connection = &mut self.connections[slot as usize];
         let protocol = connection.protocol;
         let partial = connection.rare.as_mut().and_then(|rare| rare.partial.take());
-        let result = if let Some(mut splitter) = partial {
+        if let Some(mut splitter) = partial {
             let result = splitter.feed(input, |payload| self.on_hub_message(slot, payload));
             self.keep_partial(slot, splitter);
-            result
-        } else {
-            loop {
-                match next_message(protocol, input, bytes_max) {
-                    Err(error) => break Err(error.into()),
-                    Ok(None) if input.is_empty() => break Ok(()),
-                    Ok(None) => {
-                        let mut splitter = Splitter::new(protocol, bytes_max);
-                        let result = splitter.feed(input, |_| Ok(()));
-                        self.keep_partial(slot, splitter);
-                        break result;
-                    }
-                    Ok(Some((payload, used))) => {
-                        if let Err(error) = self.on_hub_message(slot, payload) {
-                            break Err(error);
-                        }
-                        input = &input[used..];
-                    }
+            return result;
+        }
+        loop {
+            match next_message(protocol, input, bytes_max)? {
+                None if input.is_empty() => return Ok(()),
+                None => {
+                    let mut splitter = Splitter::new(protocol, bytes_max);
+                    let result = splitter.feed(input, |_| Ok(()));
+                    self.keep_partial(slot, splitter);
+                    return result;
+                }
+                Some((payload, used)) => {
+                    self.on_hub_message(slot, payload)?;
+                    input = &input[used..];
                 }
             }
-        };
-        if let Err(error) = result {
-            self.close(slot, EndReason::MalformedMessage, Some(&error.to_string()), false);
         }
     }
 
@@ -228,59 +259,145 @@ impl Shard {
         }
     }
 
+    /// Counts what came against what may come in a second.
+    fn take_from_rates(&mut self, slot: Slot, messages: u32, bytes: usize) -> Result<(), Exceeded> {
+        if self.connection_rates.is_unlimited() && self.user_rates.is_unlimited() {
+            return Ok(());
+        }
+        let Some(extra) = self.connections[slot as usize].extra_mut() else { return Ok(()) };
+        let now = Instant::now();
+        if let Some(bucket) = &mut extra.bucket {
+            bucket.take(messages, bytes, now)?;
+        }
+        if let Some(bucket) = &extra.user_bucket {
+            let mut bucket = bucket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            bucket.take(messages, bytes, now)?;
+        }
+        Ok(())
+    }
+
     fn on_hub_message(&mut self, slot: Slot, payload: &[u8]) -> Result<(), Unreadable> {
-        let Some(client) = self.client(slot) else { return Ok(()) };
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return Ok(()) };
+        if connection.places().is_none() {
+            return Ok(());
+        }
+        if connection.is_stateful {
+            self.release_held(slot);
+        }
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return Ok(()) };
         self.metrics.turn.received_messages += 1;
-        let peek = peek(client.protocol, payload)?;
+        let peek = peek(connection.protocol, payload)?;
         let message_type = match peek.kind {
             MessageKind::Invocation => 1,
             MessageKind::StreamItem => 2,
             MessageKind::Completion => 3,
             MessageKind::StreamInvocation => 4,
             MessageKind::CancelInvocation => 5,
+            MessageKind::Ack | MessageKind::Sequence => return self.on_sequence(slot, payload),
             MessageKind::Close => {
                 self.say_goodbye(slot, EndReason::ClientClosed, None, CloseCode::NORMAL, "");
                 return Ok(());
             }
-            // That it came is what a ping says; the others belong to stateful reconnect, which is not offered, or to later
-            // versions of the protocol.
-            MessageKind::Ping | MessageKind::Ack | MessageKind::Sequence | MessageKind::Unknown(_) => {
+            MessageKind::Ping => {
+                // Only who has begun to ping can be missed when it stops; old clients never do.
+                connection.pings = true;
                 return Ok(());
             }
+            // They belong to later versions of the protocol.
+            MessageKind::Unknown(_) => return Ok(()),
         };
-        let invocation_id: Option<Box<str>> = peek.invocation_id.map(|id| id.as_ref().into());
-        let invocation = ClientInvocation {
-            client,
-            message_type,
-            invocation_id: invocation_id.clone(),
-            payload: Bytes::copy_from_slice(payload),
+        if self.count_arrival(slot, payload.len()) == Arrival::Skip {
+            return Ok(());
+        }
+        self.take_from_rates(slot, 1, 0)?;
+        if let Some(extra) = self.connections[slot as usize].extra_mut() {
+            extra.spoke = self.now;
+        }
+        if message_type == 3 && self.on_result(slot, &peek, payload)? {
+            return Ok(());
+        }
+        self.hand_on(slot, message_type, &peek, payload);
+        Ok(())
+    }
+
+    /// Numbers a message of a stateful client.
+    fn count_arrival(&mut self, slot: Slot, bytes: usize) -> Arrival {
+        let connection = &mut self.connections[slot as usize];
+        if !connection.is_stateful {
+            return Arrival::New;
+        }
+        let Some(stateful) = connection.stateful_mut().filter(|stateful| !stateful.is_passed_on) else {
+            return Arrival::New;
         };
-        let answered = matches!(peek.kind, MessageKind::Invocation | MessageKind::StreamInvocation);
-        if let Err(refusal) = self.settings.upstream.invoke(invocation)
-            && answered
-            && let Some(id) = invocation_id
-        {
-            let message = OutgoingMessage::completion_error(&id, &refusal.0);
-            let protocol = self.connections[slot as usize].protocol;
-            if let Some(step) = Encoded::new(&message).step(protocol) {
-                self.append_or_end(slot, step);
-            }
+        let arrival = stateful.arrived(bytes);
+        if stateful.is_ack_urgent() {
+            self.acknowledge(slot);
+        } else if stateful.is_listening() && !std::mem::replace(&mut stateful.is_ack_due, true) {
+            self.look_soon(slot);
+        }
+        arrival
+    }
+
+    /// What a stateful client says about the numbers of messages.
+    fn on_sequence(&mut self, slot: Slot, payload: &[u8]) -> Result<(), Unreadable> {
+        let connection = &mut self.connections[slot as usize];
+        let message = parse(connection.protocol, payload)?;
+        // From any other client they mean nothing.
+        let Some(stateful) = connection.stateful_mut() else { return Ok(()) };
+        match message {
+            HubMessage::Ack(ack) if stateful.is_listening() => stateful.acknowledge(ack.sequence_id),
+            HubMessage::Sequence(sequence) => stateful.sequence(sequence.sequence_id)?,
+            _ => {}
         }
         Ok(())
     }
 
-    /// Closes a connection that speaks the hub protocol, with the reason in the Close message.
-    pub(super) fn close(
-        &mut self,
-        slot: Slot,
-        reason: EndReason,
-        error: Option<&str>,
-        allow_reconnect: bool,
-    ) {
-        // What led here may have ended the connection already.
-        let Some(connection) = self.connections.get(slot as usize) else { return };
+    /// Takes the answer to a call of the client's method, if it is one that somebody waits for.
+    fn on_result(&mut self, slot: Slot, peek: &Peek<'_>, payload: &[u8]) -> Result<bool, Unreadable> {
+        let connection = &mut self.connections[slot as usize];
         let protocol = connection.protocol;
-        let message = super::encode::hub_frame(&close_message(error, allow_reconnect), protocol);
-        self.say_goodbye(slot, reason, Some(message), CloseCode::NORMAL, "");
+        let Some(id) = peek.invocation_id.as_deref() else { return Ok(false) };
+        let Some(answer) = connection.extra_mut().and_then(|extra| extra.calls.remove(id)) else {
+            return Ok(false);
+        };
+        if let HubMessage::Completion(Completion { result, .. }) = parse(protocol, payload)? {
+            let outcome = match result {
+                CompletionResult::Error(error) => Err(error.into_owned()),
+                CompletionResult::Void => Ok(None),
+                CompletionResult::Value(value) => Ok(Some(Bytes::copy_from_slice(&value))),
+            };
+            // Whoever asked may have given up.
+            let _ = answer.send(Ok(ClientResult { protocol, outcome }));
+        }
+        Ok(true)
+    }
+
+    /// Gives what a client asks for to whoever answers.
+    fn hand_on(&mut self, slot: Slot, message_type: u8, peek: &Peek<'_>, payload: &[u8]) {
+        let Some(client) = self.client(slot) else { return };
+        let roles = self.connections[slot as usize].extra().and_then(|extra| extra.roles.clone());
+        let invocation_id: Option<Box<str>> = peek.invocation_id.as_deref().map(Into::into);
+        let target: Option<Box<str>> = peek.target.as_deref().map(Into::into);
+        let bytes = payload.len() as u64;
+        self.show(&client, || SightEvent::Received { message_type, method: target.clone(), bytes });
+        let invocation = ClientInvocation {
+            client,
+            roles,
+            message_type,
+            invocation_id: invocation_id.clone(),
+            target,
+            payload: Bytes::copy_from_slice(payload),
+        };
+        let is_answered = matches!(message_type, 1 | 4);
+        if let Err(refusal) = self.settings.upstream.invoke(invocation)
+            && is_answered
+            && let Some(id) = invocation_id
+        {
+            let message = OutgoingMessage::completion_error(&id, &refusal.0);
+            let protocol = self.connections[slot as usize].protocol;
+            if let Some(step) = Encoded::new(&message, false).step(protocol) {
+                self.append_or_end(slot, step);
+            }
+        }
     }
 }

@@ -2,18 +2,26 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
 
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
-use websocket::{Decoded, Decoder, Event, Opcode, Role, masked_frame};
+use websocket::{CloseCode, Decoded, Decoder, Event, Opcode, Role, masked_frame};
 
+use super::connection::Connection;
 use super::*;
 use crate::engine::command::Subject;
 use crate::engine::handle::Alarm;
 use crate::engine::id::ShardId;
 use crate::engine::{
-    Admission, ConnectionId, Hub, Membership, NoUpstream, NodeId, OutgoingMessage, Target, UserId,
+    Admission, ConnectionId, EndReason, Hub, Lifetime, Link, Membership, NoUpstream, NodeId, OutgoingMessage,
+    Target, UserId,
 };
+use crate::metrics::EndLabels;
+
+mod limits;
+mod roads;
+mod stateful;
 
 struct World {
     shard: Shard,
@@ -33,12 +41,17 @@ struct Client {
 
 impl World {
     fn new(options: Options) -> Self {
+        Self::with(options, Arc::new(NoUpstream))
+    }
+
+    fn with(options: Options, upstream: Arc<dyn Upstream>) -> Self {
         let poll = Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), WAKER_TOKEN).unwrap();
         let (commands, queue) = mpsc::channel(options.commands_max as usize);
         let metrics = EngineMetrics::register(&mut Registry::default());
         let connections = Arc::new(AtomicU32::new(0));
-        let settings = Settings::new(&options, metrics.clone(), Arc::new(NoUpstream), connections);
+        let hub_counts = Arc::new(HubCounts::new(&options));
+        let settings = Settings::new(&options, metrics.clone(), upstream, connections, hub_counts);
         let now = Instant::now();
         let alarm = Arc::new(Alarm { waker, rung: false.into() });
         Self {
@@ -78,16 +91,19 @@ impl World {
     }
 
     fn attach(&mut self, user: Option<&str>, expires_at: Option<std::time::SystemTime>) -> Client {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let socket = edge::Socket::from_std(listener.accept().unwrap().0).unwrap();
-        let id = ConnectionId::draw(NodeId(0), ShardId(0));
-        let user = user.map(UserId::new);
-        let admission = Admission { hub: hub(), connection: id, user, handshake_timeout: None, expires_at };
+        self.admit(Admission { expires_at, ..admission(user) })
+    }
+
+    fn admit(&mut self, admission: Admission) -> Client {
+        let (stream, socket) = sockets();
+        let id = admission.connection;
         self.shard.settings.connections.fetch_add(1, Ordering::AcqRel);
-        self.command(Command::Attach(Box::new(socket), Box::new(admission)));
+        self.command(Command::Attach(Box::new(Link::Socket(socket)), Box::new(admission)));
         Client { stream, decoder: Decoder::new(Role::Client, 1 << 24), received: VecDeque::new(), id }
+    }
+
+    fn slot(&self, client: &Client) -> Slot {
+        self.shard.index.slot(client.id).unwrap()
     }
 
     fn join_hub(&mut self) -> Client {
@@ -101,7 +117,7 @@ impl World {
 
     fn publish(&mut self, target: Target, arguments: &str) {
         let message = OutgoingMessage::invocation("m", arguments).unwrap();
-        let work = Work { hub: hub(), target, excluded: Vec::new(), message, span: None };
+        let work = work(target, message);
         self.command(Command::Publish(Arc::new(work)));
     }
 
@@ -141,6 +157,21 @@ impl Client {
     }
 }
 
+fn sockets() -> (TcpStream, edge::Socket) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    (stream, edge::Socket::from_std(listener.accept().unwrap().0).unwrap())
+}
+
+fn admission(user: Option<&str>) -> Admission {
+    Admission::new(hub(), ConnectionId::draw(NodeId(0), ShardId(0)), user.map(UserId::new))
+}
+
+fn work(target: Target, message: OutgoingMessage) -> Work {
+    Work { hub: hub(), target, excluded: Vec::new(), excluded_users: Vec::new(), message, span: None }
+}
+
 fn hub() -> Hub {
     Hub::new(state::Instance::new("test").unwrap(), "chat")
 }
@@ -177,7 +208,11 @@ fn a_quiet_connection_is_pinged_and_a_busy_one_is_not() {
 #[test]
 fn a_client_that_says_nothing_for_too_long_is_cut_and_one_that_pings_is_not() {
     let mut world = World::new(Options::default());
-    let (mut silent, mut pinging) = (world.join_hub(), world.join_hub());
+    let (mut silent, mut pinging, mut old) = (world.join_hub(), world.join_hub(), world.join_hub());
+    // A client that has never pinged, as old ones do not, is not missed.
+    silent.send("{\"type\":6}\u{1e}");
+    let slot = world.slot(&silent);
+    world.turn_until(|shard| shard.connections[slot as usize].pings);
     for _ in 0..5 {
         world.pass(Duration::from_secs(8));
         pinging.send("{\"type\":6}\u{1e}");
@@ -186,8 +221,9 @@ fn a_client_that_says_nothing_for_too_long_is_cut_and_one_that_pings_is_not() {
         world.turn_until(|shard| shard.connections[slot as usize].heard == now);
     }
     assert_eq!(world.ends(EndReason::ClientTimeout), 1);
-    assert_eq!(world.shard.index.count(), 1);
+    assert_eq!(world.shard.index.count(), 2);
     while silent.receive() != "end" {}
+    assert_eq!(old.receive(), "{\"type\":6}\u{1e}");
 }
 
 /// The token ends before the time for the handshake would have: nobody would look at the connection until then.
@@ -235,7 +271,7 @@ fn messages_of_one_turn_cost_each_receiver_one_write() {
     let before = world.shard.metrics.turn;
     for number in 0..16 {
         let message = OutgoingMessage::invocation("m", &format!("[{number}]")).unwrap();
-        let work = Work { hub: hub(), target: Target::All, excluded: Vec::new(), message, span: None };
+        let work = work(Target::All, message);
         world.commands.try_send(Command::Publish(Arc::new(work))).unwrap();
     }
     world.turn();
@@ -330,7 +366,7 @@ fn a_users_membership_ends_with_its_lifetime() {
     world.turn_until(|shard| shard.index.count() == 1);
     let (user, group) = (UserId::new("ada"), crate::engine::GroupName::new("g"));
     let (taken, _answer) = oneshot::channel();
-    let lifetime = Some(Duration::from_secs(5));
+    let lifetime = Lifetime::For(Duration::from_secs(5));
     let membership = Membership::Join;
     let join = Command::ChangeUser {
         hub: hub(),

@@ -1,0 +1,185 @@
+//! What concerns one client: bytes over HTTP, new sockets, what its app server or upstream says, results of its methods.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{EngineHandle, Stopped};
+use crate::engine::command::{Command, Invoke, Refresh};
+use crate::engine::{
+    AppServer, ClientResult, ConnectionId, Facts, HttpTransport, Hub, InvalidArguments, InvokeError,
+    OutgoingMessage, Outlet, Reattached, Received, Roles, ServerClose,
+};
+
+impl EngineHandle {
+    /// Where messages for a client of an HTTP transport will wait.
+    pub fn outlet(&self, transport: HttpTransport) -> Arc<Outlet> {
+        Outlet::new(transport, Instant::now(), self.0.outlet_bytes.clone())
+    }
+
+    /// Takes in what a client of an HTTP transport sent: whole hub messages or parts of them. Waits while the client is not read
+    /// from.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn receive(&self, connection: ConnectionId, payload: Bytes) -> Result<Received, Stopped> {
+        self.ask_owner(connection, |done| Command::Receive { connection, payload, done }).await
+    }
+
+    /// Ends a connection whose client has said goodbye, or whose requests have ended. Says whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn leave(&self, connection: ConnectionId, goodbye: bool) -> Result<bool, Stopped> {
+        self.ask_owner(connection, |found| Command::Leave { connection, goodbye, found }).await
+    }
+
+    /// As [`EngineHandle::leave`] without a goodbye, where there is room for it at once.
+    pub fn try_leave(&self, connection: ConnectionId) {
+        let Some(shard) = self.shard_of(connection) else { return };
+        let (found, _nobody_waits) = oneshot::channel();
+        if shard.commands.try_send(Command::Leave { connection, goodbye: false, found }).is_ok() {
+            shard.alarm.ring();
+        }
+    }
+
+    /// Gives a stateful connection a new socket.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn reattach(
+        &self,
+        connection: ConnectionId,
+        socket: edge::Socket,
+    ) -> Result<Reattached, Stopped> {
+        let socket = Box::new(socket);
+        self.ask_owner(connection, |done| Command::Reattach { connection, socket, done }).await
+    }
+
+    /// Says that a connection whose handshake waits may go on, or why it may not.
+    pub async fn opened(&self, connection: ConnectionId, result: Result<(), String>) {
+        let result = result.map_err(Into::into);
+        if let Some(shard) = self.shard_of(connection) {
+            // A shard that has ended has no connections that wait.
+            let _ = shard.send(Command::Opened { connection, result }).await;
+        }
+    }
+
+    /// Bytes of an app server for its client: first the answer to the handshake, then whole framed hub messages. Says whether the
+    /// client is there.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn from_server(&self, connection: ConnectionId, payload: Bytes) -> Result<bool, Stopped> {
+        self.ask_owner(connection, |found| Command::FromServer { connection, payload, found }).await
+    }
+
+    /// Ends a client on behalf of its app server, which is not told any more. Says whether the client was there.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn end_client(&self, connection: ConnectionId, close: ServerClose) -> Result<bool, Stopped> {
+        let close = Box::new(close);
+        self.ask_owner(connection, |found| Command::EndClient { connection, close, found }).await
+    }
+
+    /// Gives a client to another app server. Says whether the client is there and had one.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn rebind(
+        &self,
+        connection: ConnectionId,
+        server: Arc<dyn AppServer>,
+    ) -> Result<bool, Stopped> {
+        self.ask_owner(connection, |found| Command::Rebind { connection, server, found }).await
+    }
+
+    /// Stops reading a client.
+    pub async fn pause(&self, connection: ConnectionId) {
+        self.flow(connection, false).await;
+    }
+
+    /// Reads a client again.
+    pub async fn resume(&self, connection: ConnectionId) {
+        self.flow(connection, true).await;
+    }
+
+    async fn flow(&self, connection: ConnectionId, reads: bool) {
+        if let Some(shard) = self.shard_of(connection) {
+            // A shard that has ended reads nobody.
+            let _ = shard.send(Command::Flow { connection, reads }).await;
+        }
+    }
+
+    /// Calls a method of one client, and waits for its result at most for `patience`. `arguments` is the text of a JSON array,
+    /// which must be one that [`OutgoingMessage::invocation`] takes.
+    ///
+    /// # Errors
+    ///
+    /// See [`InvokeError`]; an error that the client answers is a result.
+    pub async fn invoke(
+        &self,
+        hub: &Hub,
+        connection: ConnectionId,
+        target: &str,
+        arguments: &str,
+        patience: Duration,
+    ) -> Result<Result<ClientResult, InvokeError>, InvalidArguments> {
+        let invocation_id = self.issue().token.to_string();
+        let message = OutgoingMessage::call(Some(&invocation_id), target, arguments)?;
+        Ok(self.call(hub, connection, invocation_id.into(), message, patience).await)
+    }
+
+    /// As [`EngineHandle::invoke`], with a message that holds `invocation_id` already.
+    ///
+    /// # Errors
+    ///
+    /// See [`InvokeError`].
+    pub async fn call(
+        &self,
+        hub: &Hub,
+        connection: ConnectionId,
+        invocation_id: Box<str>,
+        message: OutgoingMessage,
+        patience: Duration,
+    ) -> Result<ClientResult, InvokeError> {
+        let Some(shard) = self.shard_of(connection) else { return Err(InvokeError::NotFound) };
+        let (answer, result) = oneshot::channel();
+        let hub = hub.clone();
+        let invoke = Invoke { hub, connection, invocation_id: invocation_id.clone(), message, answer };
+        shard.send(Command::Invoke(Box::new(invoke))).await.map_err(|Stopped| InvokeError::Stopped)?;
+        match tokio::time::timeout(patience, result).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_ended)) => Err(InvokeError::Disconnected),
+            Err(_late) => {
+                let _ = shard.send(Command::Forget { connection, invocation_id }).await;
+                Err(InvokeError::Timeout)
+            }
+        }
+    }
+
+    /// Gives a connection that lives on the words of a new token. Says whether it is there.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn refresh(
+        &self,
+        connection: ConnectionId,
+        expires_at: Option<SystemTime>,
+        facts: Option<Arc<Facts>>,
+        roles: Option<Roles>,
+    ) -> Result<bool, Stopped> {
+        let refresh = Box::new(Refresh { expires_at, facts, roles });
+        self.ask_owner(connection, |found| Command::Refresh { connection, refresh, found }).await
+    }
+}

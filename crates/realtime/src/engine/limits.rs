@@ -1,0 +1,142 @@
+//! [`Bucket`]: how much a client may send in a second. Pure: the time comes in.
+//!
+//! A bucket holds one second's worth, so that short bursts up to it pass, and fills evenly. Users' buckets are shared by all their
+//! connections, whichever shards hold them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use super::{Hub, Options, UserId};
+
+/// What may be sent in a second; absent means any amount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rates {
+    pub(crate) messages: Option<u32>,
+    pub(crate) bytes: Option<u32>,
+}
+
+/// What is left of the rates.
+#[derive(Clone, Debug)]
+pub(crate) struct Bucket {
+    rates: Rates,
+    messages: f64,
+    bytes: f64,
+    filled: Instant,
+}
+
+/// Which rate was exceeded; the text goes into the Close message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Exceeded {
+    #[error("more than {0} messages a second are not allowed")]
+    Messages(u32),
+    #[error("more than {0} bytes a second are not allowed")]
+    Bytes(u32),
+}
+
+/// A user in its hub.
+type Home = (Hub, UserId);
+
+/// A bucket that connections share.
+pub(crate) type Shared = Arc<Mutex<Bucket>>;
+
+/// The buckets of users who have connections.
+#[derive(Debug, Default)]
+pub(crate) struct UserBuckets {
+    buckets: Mutex<HashMap<Home, Weak<Mutex<Bucket>>>>,
+}
+
+impl Rates {
+    pub(crate) fn of_connection(options: &Options) -> Self {
+        Self { messages: options.connection_messages_per_second, bytes: options.connection_bytes_per_second }
+    }
+
+    pub(crate) fn of_user(options: &Options) -> Self {
+        Self { messages: options.user_messages_per_second, bytes: options.user_bytes_per_second }
+    }
+
+    pub(crate) fn is_unlimited(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl Bucket {
+    pub(crate) fn new(rates: Rates, now: Instant) -> Self {
+        let full = |rate: Option<u32>| f64::from(rate.unwrap_or(0));
+        Self { rates, messages: full(rates.messages), bytes: full(rates.bytes), filled: now }
+    }
+
+    /// Takes out what was sent, or says that it was too much.
+    pub(crate) fn take(&mut self, messages: u32, bytes: usize, now: Instant) -> Result<(), Exceeded> {
+        let passed = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.filled = now;
+        if let Some(rate) = self.rates.messages {
+            self.messages =
+                (self.messages + passed * f64::from(rate)).min(f64::from(rate)) - f64::from(messages);
+            if self.messages < 0.0 {
+                return Err(Exceeded::Messages(rate));
+            }
+        }
+        if let Some(rate) = self.rates.bytes {
+            self.bytes = (self.bytes + passed * f64::from(rate)).min(f64::from(rate)) - bytes as f64;
+            if self.bytes < 0.0 {
+                return Err(Exceeded::Bytes(rate));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl UserBuckets {
+    /// Buckets of users who are gone are swept out when there are this many more than before.
+    const SWEEP_EVERY: usize = 1024;
+
+    /// The bucket of a user, made when its first connection comes.
+    pub(crate) fn get(&self, hub: &Hub, user: &UserId, rates: Rates, now: Instant) -> Shared {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() % Self::SWEEP_EVERY == Self::SWEEP_EVERY - 1 {
+            buckets.retain(|_, bucket| bucket.strong_count() > 0);
+        }
+        let entry = buckets.entry((hub.clone(), user.clone())).or_default();
+        if let Some(bucket) = entry.upgrade() {
+            return bucket;
+        }
+        let bucket = Arc::new(Mutex::new(Bucket::new(rates, now)));
+        *entry = Arc::downgrade(&bucket);
+        bucket
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_second_holds_what_it_may_and_not_more() {
+        let start = Instant::now();
+        let rates = Rates { messages: Some(2), bytes: Some(100) };
+        let mut bucket = Bucket::new(rates, start);
+        assert_eq!(bucket.take(1, 50, start), Ok(()));
+        assert_eq!(bucket.take(1, 50, start), Ok(()));
+        assert_eq!(bucket.take(1, 0, start), Err(Exceeded::Messages(2)));
+        let mut bucket = Bucket::new(rates, start);
+        assert_eq!(bucket.take(1, 101, start), Err(Exceeded::Bytes(100)));
+        let mut bucket = Bucket::new(rates, start);
+        for half in 0..20 {
+            assert_eq!(bucket.take(1, 50, start + Duration::from_millis(500 * half)), Ok(()), "{half}");
+        }
+    }
+
+    #[test]
+    fn connections_of_a_user_share_its_bucket() {
+        let (hub, user) = (Hub::new(state::Instance::new("test").unwrap(), "chat"), UserId::new("ada"));
+        let (buckets, now) = (UserBuckets::default(), Instant::now());
+        let rates = Rates { messages: Some(1), bytes: None };
+        let (a, b) = (buckets.get(&hub, &user, rates, now), buckets.get(&hub, &user, rates, now));
+        assert!(Arc::ptr_eq(&a, &b));
+        drop((a, b));
+        assert_eq!(buckets.get(&hub, &user, rates, now).lock().unwrap().take(1, 0, now), Ok(()));
+    }
+}

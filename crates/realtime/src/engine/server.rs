@@ -1,0 +1,36 @@
+//! [`AppServer`]: who answers for a client in Default mode, as the engine sees it.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+
+use super::{ClientConnection, ConnectionId};
+
+/// The app server that a client's bytes go to. It is called on a shard's thread: it must hand the work on and return at once,
+/// never block.
+///
+/// What it sends back goes through [`EngineHandle::from_server`](super::EngineHandle::from_server). The first bytes are the
+/// answer to the handshake; with them the connection becomes a member of its hub.
+pub trait AppServer: Debug + Send + Sync + 'static {
+    /// A client has come and said in its handshake what it speaks. The handshake record itself follows as data.
+    fn open(&self, client: &ClientConnection);
+
+    /// Bytes of a client, as they came. They are always taken.
+    fn data(&self, connection: ConnectionId, payload: Bytes) -> Room;
+
+    /// The client is gone, and why if that was a mistake. Called once for each client that was opened here and not bound to
+    /// another server since.
+    fn closed(&self, connection: ConnectionId, error: Option<&str>);
+
+    /// A new socket has taken the place of the client's lost one.
+    fn reconnected(&self, connection: ConnectionId);
+}
+
+/// Whether an app server can take more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Go on.
+    Free,
+    /// Read nothing of this client until [`EngineHandle::resume`](super::EngineHandle::resume).
+    Full,
+}

@@ -1,0 +1,254 @@
+//! Other ways to a client than a WebSocket of its own: outlets for requests, handshakes that wait, app servers.
+
+use std::sync::Mutex;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::engine::{
+    AppServer, ClientConnection, ClientInvocation, HttpTransport, Opening, Outlet, Received, Refusal, Room,
+    ServerClose, Taken,
+};
+
+impl World {
+    fn outlet(&mut self, transport: HttpTransport) -> (ConnectionId, Arc<Outlet>) {
+        let (admission, outlet) =
+            (admission(Some("ada")), Outlet::new(transport, self.now, Default::default()));
+        let id = admission.connection;
+        self.shard.settings.connections.fetch_add(1, Ordering::AcqRel);
+        self.command(Command::Attach(Box::new(Link::Outlet(Arc::clone(&outlet))), Box::new(admission)));
+        (id, outlet)
+    }
+
+    fn receive(&mut self, connection: ConnectionId, text: &str) -> Option<Received> {
+        let (done, mut answer) = oneshot::channel();
+        let payload = Bytes::copy_from_slice(text.as_bytes());
+        self.command(Command::Receive { connection, payload, done });
+        answer.try_recv().ok()
+    }
+}
+
+fn texts(taken: Option<Taken>) -> Vec<String> {
+    match taken {
+        Some(Taken::Messages(messages)) => {
+            messages.iter().map(|message| String::from_utf8_lossy(message).into_owned()).collect()
+        }
+        other => vec![format!("{other:?}")],
+    }
+}
+
+#[test]
+fn a_client_of_requests_gets_payloads_without_frames() {
+    let mut world = World::new(Options::default());
+    let (id, outlet) = world.outlet(HttpTransport::LongPolling);
+    let turn = outlet.begin();
+    assert_eq!(world.receive(id, "{\"protocol\":\"js"), Some(Received::Taken));
+    assert_eq!(outlet.try_take(turn), None);
+    assert_eq!(world.receive(id, "on\",\"version\":1}\u{1e}"), Some(Received::Taken));
+    world.publish(Target::All, "[1]");
+    let expected = ["{}\u{1e}", "{\"type\":1,\"target\":\"m\",\"arguments\":[1]}\u{1e}"];
+    assert_eq!(texts(outlet.try_take(turn)), expected);
+    assert_eq!(
+        world.receive(id, "{\"type\":1,\"invocationId\":\"7\",\"target\":\"t\",\"arguments\":[]}\u{1e}"),
+        Some(Received::Taken)
+    );
+    assert!(texts(outlet.try_take(turn))[0].contains("no upstream"));
+    // The transport itself shows that somebody is there: no pings, no timeout, as long as somebody polls.
+    for _ in 0..10 {
+        world.pass(Duration::from_secs(10));
+    }
+    assert_eq!((outlet.try_take(turn), world.shard.index.count()), (None, 1));
+    outlet.finish(world.now);
+    for _ in 0..9 {
+        world.pass(Duration::from_secs(2));
+    }
+    assert_eq!((world.shard.index.count(), world.ends(EndReason::ConnectionLost)), (0, 1));
+    assert_eq!(world.receive(id, "x"), Some(Received::Gone));
+    assert_eq!(texts(outlet.try_take(turn)), ["Some(Ended)"]);
+}
+
+#[test]
+fn a_client_of_events_is_pinged_and_takes_its_last_message() {
+    let mut world = World::new(Options::default());
+    let (id, outlet) = world.outlet(HttpTransport::ServerSentEvents);
+    let turn = outlet.begin();
+    world.receive(id, "{\"protocol\":\"json\",\"version\":1}\u{1e}");
+    assert_eq!(texts(outlet.try_take(turn)), ["{}\u{1e}"]);
+    for _ in 0..4 {
+        world.pass(Duration::from_secs(5));
+    }
+    assert_eq!(texts(outlet.try_take(turn)), ["{\"type\":6}\u{1e}"]);
+    let slot = world.shard.index.slot(id).unwrap();
+    world.shard.close(slot, EndReason::Closed, Some("enough"), false);
+    world.turn();
+    assert_eq!(texts(outlet.try_take(turn)), ["{\"type\":7,\"error\":\"enough\"}\u{1e}"]);
+    assert_eq!(texts(outlet.try_take(turn)), ["Some(Ended)"]);
+    for _ in 0..4 {
+        world.pass(Duration::from_secs(2));
+    }
+    assert!(world.shard.connections.is_empty());
+}
+
+#[test]
+fn a_client_of_requests_that_takes_nothing_is_dropped() {
+    let mut world = World::new(Options { pending_bytes_max: 100_000, ..Options::default() });
+    let (id, outlet) = world.outlet(HttpTransport::LongPolling);
+    world.receive(id, "{\"protocol\":\"json\",\"version\":1}\u{1e}");
+    let arguments = format!("[\"{}\"]", "x".repeat(40_000));
+    for expected in [0, 0, 1] {
+        world.publish(Target::All, &arguments);
+        assert_eq!(world.ends(EndReason::SlowConsumer), expected);
+    }
+    assert!(outlet.has_ended());
+}
+
+/// Lets nobody in before it is told.
+#[derive(Debug, Default)]
+struct Waiting {
+    heard: Mutex<Vec<String>>,
+}
+
+impl Upstream for Waiting {
+    fn invoke(&self, invocation: ClientInvocation) -> Result<(), Refusal> {
+        self.heard.lock().unwrap().push(format!("invoke {}", invocation.target.unwrap()));
+        Ok(())
+    }
+
+    fn opening(&self, _: &ClientConnection) -> Opening {
+        self.heard.lock().unwrap().push("opening".to_owned());
+        Opening::Wait
+    }
+
+    fn connected(&self, _: &ClientConnection) {
+        self.heard.lock().unwrap().push("connected".to_owned());
+    }
+
+    fn disconnected(&self, _: &ClientConnection, reason: EndReason, _: Option<&str>) {
+        self.heard.lock().unwrap().push(format!("disconnected {}", reason.name()));
+    }
+}
+
+impl Waiting {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.heard.lock().unwrap())
+    }
+}
+
+#[test]
+fn a_handshake_waits_for_whoever_is_asked_and_so_does_what_follows_it() {
+    let upstream = Arc::new(Waiting::default());
+    let mut world = World::with(Options::default(), Arc::clone(&upstream) as Arc<dyn Upstream>);
+    let mut hasty = world.attach(Some("ada"), None);
+    hasty.send(
+        "{\"protocol\":\"json\",\"version\":1}\u{1e}{\"type\":1,\"target\":\"early\",\"arguments\":[]}\u{1e}",
+    );
+    let mut refused = world.attach(None, None);
+    refused.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");
+    let mut gone = world.attach(None, None);
+    gone.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");
+    world.turn_until(|shard| {
+        shard.connections.iter().all(|(_, one)| matches!(one.stage, connection::Stage::Opening(_)))
+    });
+    hasty.send("{\"type\":1,\"target\":\"late\",\"arguments\":[]}\u{1e}");
+    world.publish(Target::All, "[\"not for who waits\"]");
+    assert_eq!(upstream.take(), ["opening"; 3]);
+    world.command(Command::Opened { connection: hasty.id, result: Ok(()) });
+    assert_eq!(hasty.receive(), "{}\u{1e}");
+    world.turn_until(|_| upstream.heard.lock().unwrap().len() == 3);
+    assert_eq!(upstream.take(), ["connected", "invoke early", "invoke late"]);
+    world.command(Command::Opened { connection: refused.id, result: Err("not now".into()) });
+    assert_eq!(refused.receive(), "{\"error\":\"not now\"}\u{1e}");
+    assert_eq!(upstream.take(), ["disconnected HandshakeRefused"]);
+    for _ in 0..9 {
+        world.pass(Duration::from_secs(2));
+    }
+    assert_eq!(gone.receive(), "close 1008");
+    assert_eq!(upstream.take(), ["disconnected HandshakeTimeout"]);
+}
+
+/// Writes down what it hears; is full when told so.
+#[derive(Debug, Default)]
+struct Scribe {
+    heard: Mutex<Vec<String>>,
+    full: std::sync::atomic::AtomicBool,
+}
+
+impl Scribe {
+    fn hear(&self, what: String) {
+        self.heard.lock().unwrap().push(what);
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.heard.lock().unwrap())
+    }
+}
+
+impl AppServer for Scribe {
+    fn open(&self, client: &ClientConnection) {
+        self.hear(format!("open {}", client.protocol.name()));
+    }
+
+    fn data(&self, _: ConnectionId, payload: Bytes) -> Room {
+        self.hear(String::from_utf8_lossy(&payload).into_owned());
+        if self.full.load(Ordering::Acquire) { Room::Full } else { Room::Free }
+    }
+
+    fn closed(&self, _: ConnectionId, error: Option<&str>) {
+        self.hear(format!("closed {error:?}"));
+    }
+
+    fn reconnected(&self, _: ConnectionId) {
+        self.hear("reconnected".to_owned());
+    }
+}
+
+fn from_server(world: &mut World, connection: ConnectionId, text: &str) -> bool {
+    let (found, mut answer) = oneshot::channel();
+    let payload = Bytes::copy_from_slice(text.as_bytes());
+    world.command(Command::FromServer { connection, payload, found });
+    answer.try_recv().unwrap()
+}
+
+#[test]
+fn an_app_server_answers_everything_of_its_clients() {
+    let mut world = World::new(Options::default());
+    let (server, next) = (Arc::new(Scribe::default()), Arc::new(Scribe::default()));
+    let with_server =
+        || Admission { server: Some(Arc::clone(&server) as Arc<dyn AppServer>), ..admission(None) };
+    let mut client = world.admit(with_server());
+    client.send("{\"protocol\":\"blazorpack\",\"version\":1}\u{1e}");
+    world.turn_until(|_| server.heard.lock().unwrap().len() == 2);
+    assert_eq!(server.take(), ["open blazorpack", "{\"protocol\":\"blazorpack\",\"version\":1}\u{1e}"]);
+    assert_eq!(world.shard.index.count(), 0);
+    assert!(from_server(&mut world, client.id, "{}\u{1e}"));
+    assert_eq!((client.receive(), world.shard.index.count()), ("{}\u{1e}".to_owned(), 1));
+    server.full.store(true, Ordering::Release);
+    client.send("any");
+    world.turn_until(|_| server.heard.lock().unwrap().len() == 1);
+    client.send("thing");
+    world.turn();
+    assert_eq!(server.take(), ["any"], "it has no room");
+    let (found, mut answer) = oneshot::channel();
+    let other: Arc<dyn AppServer> = Arc::clone(&next) as Arc<dyn AppServer>;
+    world.command(Command::Rebind { connection: client.id, server: other, found });
+    assert!(answer.try_recv().unwrap());
+    world.command(Command::Flow { connection: client.id, reads: true });
+    world.turn_until(|_| next.heard.lock().unwrap().len() == 1);
+    assert!(from_server(&mut world, client.id, "back"));
+    assert_eq!((client.receive(), next.take()), ("back".to_owned(), vec!["thing".to_owned()]));
+    let (found, _answer) = oneshot::channel();
+    let close = ServerClose { error: None, allow_reconnect: true, say_close: true };
+    world.command(Command::EndClient { connection: client.id, close: Box::new(close), found });
+    assert_eq!(world.ends(EndReason::ServerOffline), 1);
+    assert!(next.take().is_empty(), "it ended it itself");
+
+    let mut refused = world.admit(with_server());
+    refused.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");
+    world.turn_until(|_| server.heard.lock().unwrap().len() == 2);
+    assert!(from_server(&mut world, refused.id, "{\"error\":\"no\"}\u{1e}"));
+    assert_eq!(refused.receive(), "{\"error\":\"no\"}\u{1e}");
+    assert_eq!(
+        (world.ends(EndReason::HandshakeRefused), server.take().pop()),
+        (1, Some("closed None".to_owned()))
+    );
+}

@@ -1,0 +1,194 @@
+//! [`Tap`]: what happens in the engine, seen live: connections that come and go, groups, messages. The live trace, and presence
+//! as a stream, are made of it.
+//!
+//! A tap never slows a shard down: what its reader does not take in time is left out, and the reader is told how much that was.
+//! Where nobody looks, a tap costs one comparison an event.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use signalr_protocol::HubProtocol;
+use tokio::sync::mpsc;
+
+use super::{ConnectionId, EndReason, GroupName, Hub, Target, UserId};
+
+/// Sights that wait for one reader.
+const SIGHTS_MAX: usize = 4096;
+
+/// What a tap is to show; empty shows everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only this hub.
+    pub hub: Option<Hub>,
+    /// Only what concerns this user.
+    pub user: Option<UserId>,
+    /// Only what concerns this group.
+    pub group: Option<GroupName>,
+    /// Only what concerns this connection.
+    pub connection: Option<ConnectionId>,
+    /// Whether messages are left out, so that only who is there remains.
+    pub presence_only: bool,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// When.
+    pub at: SystemTime,
+    /// In which hub.
+    pub hub: Hub,
+    /// Which connection it is about; absent for a message to several.
+    pub connection: Option<ConnectionId>,
+    /// The connection's user.
+    pub user: Option<UserId>,
+    /// What.
+    pub event: SightEvent,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SightEvent {
+    /// A connection did its handshake.
+    Connected {
+        /// What it speaks.
+        protocol: HubProtocol,
+        /// What it speaks over.
+        transport: &'static str,
+    },
+    /// A stateful connection lost its socket (`false`), or has a new one (`true`).
+    Attached(bool),
+    /// A connection ended.
+    Ended {
+        /// Why.
+        reason: EndReason,
+        /// The text of the error, if it was one.
+        error: Option<Box<str>>,
+    },
+    /// A connection became a member of a group.
+    Joined(GroupName),
+    /// A connection left a group.
+    Left(GroupName),
+    /// A message was handed to receivers.
+    Sent {
+        /// Who was meant.
+        to: Target,
+        /// The client's method that it calls, where it is a call.
+        method: Option<Box<str>>,
+        /// How many connections of one shard got it.
+        receivers: u64,
+    },
+    /// A client sent a hub message.
+    Received {
+        /// The type of the message.
+        message_type: u8,
+        /// The method that it calls, where it is a call.
+        method: Option<Box<str>>,
+        /// Its size.
+        bytes: u64,
+    },
+}
+
+/// Reads what happens. Dropping it ends the tap.
+#[derive(Debug)]
+pub struct Tap {
+    sights: mpsc::Receiver<Sight>,
+    missed: Arc<AtomicU64>,
+}
+
+/// A shard's end of a tap.
+#[derive(Clone, Debug)]
+pub(crate) struct Sink {
+    filter: Arc<Filter>,
+    sights: mpsc::Sender<Sight>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Tap {
+    /// The next sight; `None` when the engine has ended. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Sight> {
+        self.sights.recv().await
+    }
+
+    /// How many sights were left out since the last time this was asked, because nobody read.
+    pub fn take_missed(&self) -> u64 {
+        self.missed.swap(0, Ordering::AcqRel)
+    }
+}
+
+/// A tap and the end of it that shards hold.
+pub(crate) fn tap(filter: Filter) -> (Sink, Tap) {
+    let (sender, sights) = mpsc::channel(SIGHTS_MAX);
+    let missed = Arc::new(AtomicU64::new(0));
+    let sink = Sink { filter: Arc::new(filter), sights: sender, missed: Arc::clone(&missed) };
+    (sink, Tap { sights, missed })
+}
+
+impl Sink {
+    /// Shows a sight to the reader if its filter lets it pass; says whether there still is a reader.
+    pub(crate) fn show(&self, sight: &Sight) -> bool {
+        if self.filter.passes(sight)
+            && let Err(mpsc::error::TrySendError::Full(_)) = self.sights.try_send(sight.clone())
+        {
+            self.missed.fetch_add(1, Ordering::AcqRel);
+        }
+        !self.sights.is_closed()
+    }
+
+    pub(crate) fn wants_messages(&self) -> bool {
+        !self.filter.presence_only
+    }
+}
+
+impl Filter {
+    fn passes(&self, sight: &Sight) -> bool {
+        let (group, user, connection) = match &sight.event {
+            SightEvent::Joined(group) | SightEvent::Left(group) => (Some(group), None, None),
+            SightEvent::Sent { to: Target::Group(group), .. } => (Some(group), None, None),
+            SightEvent::Sent { to: Target::User(user), .. } => (None, Some(user), None),
+            SightEvent::Sent { to: Target::Connection(connection), .. } => (None, None, Some(*connection)),
+            _ => (None, None, None),
+        };
+        let is_message = matches!(sight.event, SightEvent::Sent { .. } | SightEvent::Received { .. });
+        !(self.presence_only && is_message)
+            && self.hub.as_ref().is_none_or(|wanted| *wanted == sight.hub)
+            && self.group.as_ref().is_none_or(|wanted| Some(wanted) == group)
+            && self.user.as_ref().is_none_or(|wanted| Some(wanted) == sight.user.as_ref().or(user))
+            && self.connection.is_none_or(|wanted| Some(wanted) == sight.connection.or(connection))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sight(event: SightEvent) -> Sight {
+        let hub = Hub::new(state::Instance::new("test").unwrap(), "chat");
+        Sight { at: SystemTime::UNIX_EPOCH, hub, connection: None, user: Some(UserId::new("ada")), event }
+    }
+
+    #[tokio::test]
+    async fn a_tap_shows_what_its_filter_lets_pass() {
+        let filter =
+            Filter { group: Some(GroupName::new("g")), user: Some(UserId::new("ada")), ..Filter::default() };
+        let (sink, mut tap) = tap(filter);
+        for group in ["f", "g"] {
+            assert!(sink.show(&sight(SightEvent::Joined(GroupName::new(group)))));
+        }
+        assert!(sink.show(&sight(SightEvent::Attached(true))));
+        drop(sink);
+        assert_eq!(tap.next().await.map(|sight| sight.event), Some(SightEvent::Joined(GroupName::new("g"))));
+        assert_eq!(tap.next().await, None);
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_is_told_how_much_it_missed() {
+        let (sink, tap) = tap(Filter::default());
+        for _ in 0..SIGHTS_MAX + 3 {
+            assert!(sink.show(&sight(SightEvent::Attached(false))));
+        }
+        assert_eq!((tap.take_missed(), tap.take_missed()), (3, 0));
+        drop(tap);
+        assert!(!sink.show(&sight(SightEvent::Attached(false))), "the tap is gone");
+    }
+}

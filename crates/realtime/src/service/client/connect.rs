@@ -1,0 +1,103 @@
+//! WebSockets: the first one of a connection, and the one that takes the place of a lost one.
+
+use std::sync::{Arc, PoisonError};
+
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use signalr_protocol::Transport;
+use websocket::accept_upgrade;
+
+use super::{Caller, Newcomer, in_use, newcomer, remember};
+use crate::engine::{Admission, ConnectionId, Link, Reattached};
+use crate::error::Refusal;
+use crate::service::Shared;
+use crate::store::sessions::{Kind, Session};
+use crate::{Body, to_protocol};
+
+/// What a socket is for.
+enum Purpose {
+    Begin(Box<Admission>),
+    GoOn(ConnectionId),
+}
+
+pub(super) fn websocket(
+    shared: &Arc<Shared>,
+    request: &mut Request<Body>,
+    caller: Caller<'_>,
+) -> Result<Response<Body>, Refusal> {
+    let accept = accept_upgrade(request).map_err(|refused| {
+        let refusal = Refusal::new(refused.status(), "WebSocketHandshake", refused.to_string());
+        match refused.header() {
+            Some((name, value)) => refusal.with(name, HeaderValue::from_static(value)),
+            None => refusal,
+        }
+    })?;
+    let upgrade = request.extensions_mut().remove::<edge::Upgrade>().ok_or_else(|| {
+        let message = "this listener cannot hand WebSockets over";
+        Refusal::new(StatusCode::NOT_IMPLEMENTED, "UpgradeUnavailable", message)
+    })?;
+    let purpose = purpose(shared, caller)?;
+    hand_over(shared, upgrade, purpose)?;
+    let mut response = to_protocol::empty(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    let accept = HeaderValue::from_str(&accept).expect("base64 is a header value");
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    Ok(response)
+}
+
+fn purpose(shared: &Shared, caller: Caller<'_>) -> Result<Purpose, Refusal> {
+    let session = caller
+        .query
+        .get("id")
+        .and_then(|secret| shared.sessions.get(secret, &caller.hub, caller.claims.user_id()));
+    match session.map(|session| (session.connection, session.kind)) {
+        Some((connection, Kind::WebSocket { stateful: true })) => Ok(Purpose::GoOn(connection)),
+        Some((_, Kind::WebSocket { stateful: false })) => Err(in_use()),
+        Some((_, Kind::Http(_))) => Err(super::requests::other_transport()),
+        None => {
+            let hub = caller.hub.clone();
+            let user_id = caller.claims.user_id().map(Into::into);
+            let Newcomer { secret, mut admission } = newcomer(shared, caller, Transport::WebSockets)?;
+            // Any other WebSocket never comes again, and its secret need not be remembered.
+            let comes_again = admission.stateful || admission.expires_at.is_some();
+            if let (Some(secret), true) = (secret, comes_again) {
+                let kind = Kind::WebSocket { stateful: admission.stateful };
+                let session = Session { connection: admission.connection, hub, user_id, kind };
+                admission.guard = Some(remember(shared, &secret, session));
+            }
+            Ok(Purpose::Begin(Box::new(admission)))
+        }
+    }
+}
+
+/// Takes the socket over once the answer is sent, in a task that [`crate::service::Join`] awaits.
+fn hand_over(shared: &Arc<Shared>, upgrade: edge::Upgrade, purpose: Purpose) -> Result<(), Refusal> {
+    let engine = shared.engine.clone();
+    let under_way = shared.upgrades_under_way.clone();
+    let mut upgrades = shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner);
+    let upgrades = upgrades.as_mut().ok_or_else(Refusal::stopping)?;
+    // Those that have ended give their memory back here; nobody else waits for them before the drain.
+    while upgrades.try_join_next().is_some() {}
+    under_way.inc();
+    upgrades.spawn(async move {
+        match (upgrade.into_socket().await, purpose) {
+            (Ok(socket), Purpose::Begin(admission)) => {
+                let connection = admission.connection;
+                if let Err(error) = engine.attach(Link::Socket(socket), *admission).await {
+                    tracing::warn!(%connection, %error, "a client was turned away after its WebSocket opened");
+                }
+            }
+            (Ok(socket), Purpose::GoOn(connection)) => {
+                // Dropping the socket tells the client that it has to begin anew.
+                if let Ok(Reattached::Gone) | Err(_) = engine.reattach(connection, socket).await {
+                    tracing::debug!(%connection, "a client came back too late to go on");
+                }
+            }
+            (Err(error), _) => tracing::debug!(%error, "a client left before its WebSocket opened"),
+        }
+        under_way.dec();
+    });
+    Ok(())
+}

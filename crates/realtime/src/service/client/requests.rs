@@ -1,0 +1,256 @@
+//! Server-Sent Events and long polling: messages in answers to GET, sent with POST, long polling ended with DELETE. The statuses are
+//! those of ASP.NET Core's `HttpConnectionDispatcher` (reference, 1.3). Each request is authenticated anew.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, PRAGMA};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use signalr_protocol::Transport;
+
+use super::{Caller, Newcomer, in_use, newcomer, remember, unknown_id};
+use crate::engine::{ConnectionId, EngineHandle, HttpTransport, Link, Outlet, Received, Taken, Turn};
+use crate::error::Refusal;
+use crate::service::{Shared, read_body};
+use crate::store::sessions::{Kind, Session};
+use crate::{Body, BoxError, to_protocol};
+
+/// How long the poll that waits for the answer to the handshake may last: longer than a handshake may, shorter than clients wait.
+const HANDSHAKE_POLL: Duration = Duration::from_secs(60);
+
+/// A GET that is answered with an endless stream of events.
+pub(super) async fn events(shared: &Arc<Shared>, caller: Caller<'_>) -> Result<Response<Body>, Refusal> {
+    if let Some((_, outlet)) = session(shared, &caller)? {
+        return Err(match outlet.transport() {
+            HttpTransport::ServerSentEvents => in_use(),
+            HttpTransport::LongPolling => other_transport(),
+        });
+    }
+    let (connection, outlet) = begin(shared, caller, HttpTransport::ServerSentEvents).await?;
+    let turn = outlet.begin();
+    let engine = shared.engine.clone();
+    let events = Events { engine, connection, outlet, turn, has_begun: false, next: None };
+    let mut response = Response::new(events.boxed_unsync());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // A proxy that gathers the answer before it passes it on would show nothing at all.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    never_cached(&mut response);
+    Ok(response)
+}
+
+/// A GET that is answered when there are messages.
+pub(super) async fn poll(shared: &Arc<Shared>, caller: Caller<'_>) -> Result<Response<Body>, Refusal> {
+    let interval = caller.claims.system().poll_interval_s.map(Duration::from_secs);
+    let interval = interval.unwrap_or(Duration::from_millis(shared.options.poll_interval_ms));
+    let Some((_, outlet)) = session(shared, &caller)? else {
+        let (_, outlet) = begin(shared, caller, HttpTransport::LongPolling).await?;
+        // Answered at once: it tells the client that the connection is there.
+        outlet.finish(Instant::now());
+        return Ok(polled(StatusCode::OK, Vec::new()));
+    };
+    if outlet.transport() != HttpTransport::LongPolling {
+        return Err(other_transport());
+    }
+    // Clients of MessagePack take an empty answer for a broken one to their handshake. If none comes in time, the connection ends.
+    let interval = if outlet.has_begun() { interval } else { interval.max(HANDSHAKE_POLL) };
+    let polling = Polling { turn: outlet.begin(), outlet: &outlet };
+    let taken = tokio::time::timeout(interval, outlet.take(polling.turn)).await;
+    Ok(match taken {
+        Ok(Taken::Messages(messages)) => polled(StatusCode::OK, messages),
+        Ok(Taken::Superseded | Taken::Ended) => polled(StatusCode::NO_CONTENT, Vec::new()),
+        Err(_nothing) => polled(StatusCode::OK, Vec::new()),
+    })
+}
+
+/// A POST with hub messages of the client.
+pub(super) async fn send(
+    shared: &Shared,
+    caller: &Caller<'_>,
+    body: Body,
+) -> Result<Response<Body>, Refusal> {
+    let (connection, _) = session(shared, caller)?.ok_or_else(|| unknown_id(shared))?;
+    // Whatever the hub's framing adds to a message of the largest size.
+    let bytes_max = shared.options.engine.message_bytes_max as usize + 8;
+    let payload = read_body(body, bytes_max).await?;
+    if payload.is_empty() {
+        return Ok(plain(StatusCode::OK));
+    }
+    match shared.engine.receive(connection, payload).await? {
+        Received::Taken => Ok(plain(StatusCode::OK)),
+        Received::Gone => Err(unknown_id(shared)),
+        Received::Busy => {
+            let message = "too many requests of this connection wait for its app server; send again when they are answered";
+            Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message))
+        }
+    }
+}
+
+/// A DELETE: the goodbye of a long-polling client.
+pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Response<Body>, Refusal> {
+    let (connection, outlet) = session(shared, caller)?.ok_or_else(|| unknown_id(shared))?;
+    if outlet.transport() != HttpTransport::LongPolling {
+        let message = "a stream of events is ended by closing it, not by DELETE";
+        return Err(Refusal::bad_request("WrongTransport", message));
+    }
+    shared.engine.leave(connection, true).await?;
+    Ok(plain(StatusCode::ACCEPTED))
+}
+
+/// The client's session, if it has begun one; refused where its transport is another or it names no id.
+fn session(shared: &Shared, caller: &Caller<'_>) -> Result<Option<(ConnectionId, Arc<Outlet>)>, Refusal> {
+    let Some(secret) = caller.query.get("id") else {
+        return Err(Refusal::bad_request(
+            "MissingConnectionId",
+            "Connection ID required; negotiate at /client/negotiate, or connect over WebSockets",
+        ));
+    };
+    match shared.sessions.get(secret, &caller.hub, caller.claims.user_id()) {
+        None => Ok(None),
+        Some(Session { connection, kind: Kind::Http(outlet), .. }) => Ok(Some((connection, outlet))),
+        Some(Session { kind: Kind::WebSocket { .. }, .. }) => Err(on_a_websocket()),
+    }
+}
+
+/// Begins a connection on the id that was negotiated.
+async fn begin(
+    shared: &Shared,
+    caller: Caller<'_>,
+    transport: HttpTransport,
+) -> Result<(ConnectionId, Arc<Outlet>), Refusal> {
+    let hub = caller.hub.clone();
+    let user_id = caller.claims.user_id().map(Into::into);
+    let name = match transport {
+        HttpTransport::ServerSentEvents => Transport::ServerSentEvents,
+        HttpTransport::LongPolling => Transport::LongPolling,
+    };
+    let Newcomer { secret, mut admission } = newcomer(shared, caller, name)?;
+    let secret = secret.expect("a session was looked for by this id before");
+    let (connection, outlet) = (admission.connection, shared.engine.outlet(transport));
+    let kind = Kind::Http(Arc::clone(&outlet));
+    admission.guard = Some(remember(shared, &secret, Session { connection, hub, user_id, kind }));
+    shared.engine.attach(Link::Outlet(Arc::clone(&outlet)), admission).await?;
+    Ok((connection, outlet))
+}
+
+fn on_a_websocket() -> Refusal {
+    let message = "this connection is a WebSocket: what belongs to it travels on the WebSocket";
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "WrongTransport", message)
+}
+
+pub(super) fn other_transport() -> Refusal {
+    let message =
+        "this connection has begun on another transport, and a connection cannot change its transport";
+    Refusal::bad_request("WrongTransport", message)
+}
+
+fn polled(status: StatusCode, messages: Vec<Bytes>) -> Response<Body> {
+    let mut response = to_protocol::empty(status);
+    never_cached(&mut response);
+    if !messages.is_empty() {
+        let body = http_body_util::Full::new(Bytes::from(messages.concat()));
+        *response.body_mut() = body.map_err(|never| match never {}).boxed_unsync();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    }
+    response
+}
+
+fn plain(status: StatusCode) -> Response<Body> {
+    let mut response = to_protocol::empty(status);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+fn never_cached(response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
+    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    headers.insert(EXPIRES, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
+}
+
+/// A poll under way; however it ends, the outlet learns of it.
+struct Polling<'a> {
+    outlet: &'a Outlet,
+    turn: Turn,
+}
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        self.outlet.finish(Instant::now());
+    }
+}
+
+type Next = Pin<Box<dyn Future<Output = Taken> + Send>>;
+
+/// The body of a stream of events. When it is dropped, the client is gone.
+struct Events {
+    engine: EngineHandle,
+    connection: ConnectionId,
+    outlet: Arc<Outlet>,
+    turn: Turn,
+    has_begun: bool,
+    next: Option<Next>,
+}
+
+impl http_body::Body for Events {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            // A comment, so that proxies and browsers take the stream for opened.
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b":\r\n\r\n")))));
+        }
+        let (outlet, turn) = (Arc::clone(&self.outlet), self.turn);
+        let next = self.next.get_or_insert_with(|| Box::pin(async move { outlet.take(turn).await }));
+        let taken = std::task::ready!(next.as_mut().poll(context));
+        self.next = None;
+        Poll::Ready(match taken {
+            Taken::Messages(messages) => Some(Ok(Frame::data(as_events(&messages)))),
+            Taken::Superseded | Taken::Ended => None,
+        })
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.outlet.finish(Instant::now());
+        // Where the shard has no room for this now, it finds out by itself that nobody takes messages any more.
+        self.engine.try_leave(self.connection);
+    }
+}
+
+/// Each message as one event: a `data:` line for each of its lines, and an empty one.
+fn as_events(messages: &[Bytes]) -> Bytes {
+    let mut events = BytesMut::new();
+    for message in messages {
+        for line in message.split(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            events.put_slice(b"data: ");
+            events.put_slice(line);
+            events.put_slice(b"\r\n");
+        }
+        events.put_slice(b"\r\n");
+    }
+    events.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_an_event_however_many_lines_it_has() {
+        let messages = [Bytes::from_static(b"{}\x1e"), Bytes::from_static(b"{\"a\":[\n1,\r\n2]}\x1e")];
+        let expected = b"data: {}\x1e\r\n\r\ndata: {\"a\":[\r\ndata: 1,\r\ndata: 2]}\x1e\r\n\r\n";
+        assert_eq!(as_events(&messages), &expected[..]);
+    }
+}
