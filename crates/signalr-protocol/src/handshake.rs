@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use crate::json::from_object;
 use crate::{HubProtocol, RECORD_SEPARATOR};
 
 /// The answer to a handshake that was understood.
@@ -43,7 +44,7 @@ impl HandshakeRequest {
             protocol: Cow<'a, str>,
             version: u32,
         }
-        let wire: Wire<'_> = serde_json::from_slice(record).map_err(HandshakeError::Malformed)?;
+        let wire: Wire<'_> = from_object(record).map_err(HandshakeError::Malformed)?;
         let Some(protocol) = HubProtocol::from_name(&wire.protocol) else {
             // Only the beginning of a name that anybody may send comes back to them.
             return Err(HandshakeError::Protocol(wire.protocol.chars().take(64).collect()));
@@ -93,7 +94,7 @@ mod tests {
             "version 7 of the hub protocol is not supported; use version 1",
         );
         let malformed = "the first message must be a handshake such as {\"protocol\":\"json\",\"version\":1}";
-        for record in [r#"{"type":6}"#, "", "[]", r#"{"protocol":"json","version":-1}"#] {
+        for record in [r#"{"type":6}"#, "", "[]", r#"["json",1]"#, r#"{"protocol":"json","version":-1}"#] {
             check(record, malformed);
         }
         assert_eq!(handshake_refused("a \"b\""), b"{\"error\":\"a \\\"b\\\"\"}\x1e");

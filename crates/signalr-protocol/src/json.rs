@@ -58,7 +58,7 @@ struct Text<'a>(Cow<'a, str>);
 struct WireHeaders<'a>(Headers<'a>);
 
 pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
-    let wire: Wire<'_> = serde_json::from_slice(payload).map_err(ParseError::Json)?;
+    let wire: Wire<'_> = from_object(payload).map_err(ParseError::Json)?;
     let number = wire.r#type.ok_or(ParseError::Missing("type"))?;
     Ok(match MessageKind::from(number) {
         MessageKind::Invocation => HubMessage::Invocation(wire.invocation()?),
@@ -91,7 +91,7 @@ pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
 }
 
 pub(crate) fn peek(payload: &[u8]) -> Result<Peek<'_>, ParseError> {
-    let wire: WirePeek<'_> = serde_json::from_slice(payload).map_err(ParseError::Json)?;
+    let wire: WirePeek<'_> = from_object(payload).map_err(ParseError::Json)?;
     Ok(Peek {
         kind: wire.r#type.ok_or(ParseError::Missing("type"))?.into(),
         invocation_id: wire.invocation_id.map(|text| text.0),
@@ -103,6 +103,15 @@ pub(crate) fn peek(payload: &[u8]) -> Result<Peek<'_>, ParseError> {
 pub(crate) fn first_element(array: &[u8]) -> Option<&[u8]> {
     let elements: Vec<&RawValue> = serde_json::from_slice(array).ok()?;
     Some(elements.first()?.get().as_bytes())
+}
+
+/// Reads an object. What serde derives would take an array as well, by position: a message to some readers and none to others.
+pub(crate) fn from_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_json::Error> {
+    let begin = json.iter().find(|byte| !byte.is_ascii_whitespace());
+    if begin != Some(&b'{') {
+        return Err(serde::de::Error::custom("an object is expected"));
+    }
+    serde_json::from_slice(json)
 }
 
 impl<'a> Wire<'a> {

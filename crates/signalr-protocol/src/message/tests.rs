@@ -179,6 +179,11 @@ fn json_properties_come_in_any_order_and_unknown_ones_are_ignored() {
 fn broken_json_messages_say_what_is_wrong() {
     check_json("{}", &expect!["error: the message lacks 'type'"]);
     check_json("[1]", &expect!["error: the message is not a JSON hub message"]);
+    // By position it would be a ping.
+    check_json(
+        "[6,{},null,null,null,[],null,null,null,false,null]",
+        &expect!["error: the message is not a JSON hub message"],
+    );
     check_json(r#"{"type":"1"}"#, &expect!["error: the message is not a JSON hub message"]);
     check_json(r#"{"type":1,"arguments":[]}"#, &expect!["error: the message lacks 'target'"]);
     check_json(r#"{"type":1,"target":"x","arguments":{}}"#, &expect!["error: the message lacks 'arguments'"]);
@@ -241,6 +246,7 @@ fn peek_sees_what_routing_needs() {
     );
     check_peek(json, br#"{"type":6}"#, &expect!["Ping None None"]);
     check_peek(json, br#"{"type":99}"#, &expect!["Unknown(99) None None"]);
+    check_peek(json, br#"[1,"1","t"]"#, &expect!["error: the message is not a JSON hub message"]);
     check_peek(json, b"{", &expect!["error: the message is not a JSON hub message"]);
     let msgpack = HubProtocol::MessagePack;
     check_peek(
