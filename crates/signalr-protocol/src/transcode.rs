@@ -53,6 +53,14 @@ pub fn msgpack_to_json(msgpack: &[u8], out: &mut Vec<u8>) -> Result<(), Transcod
     if reader.is_empty() { Ok(()) } else { Err(TranscodeError::Trailing) }
 }
 
+/// Checks that a text is one JSON value that [`json_to_msgpack`] takes. Looking for brackets does not do: a number beyond all
+/// floating point numbers and half of a surrogate pair are JSON by its grammar, and no MessagePack.
+pub fn check_json(json: &[u8]) -> Result<(), TranscodeError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    Check.deserialize(&mut deserializer).map_err(TranscodeError::Json)?;
+    deserializer.end().map_err(|_| TranscodeError::Trailing)
+}
+
 /// How deep the arrays and objects of a JSON text nest. The text must be JSON; then [`json_to_msgpack`] takes it if this is at
 /// most [`DEPTH_MAX`].
 pub fn json_depth(json: &[u8]) -> usize {
@@ -140,6 +148,58 @@ impl<'de> Visitor<'de> for ToMessagePack<'_> {
         }
         write_head(self.0, at, count, [0x80, 0xde, 0xdf])
             .ok_or_else(|| A::Error::custom("too many properties"))
+    }
+}
+
+/// Reads all that [`ToMessagePack`] reads, and writes nothing.
+struct Check;
+
+impl<'de> DeserializeSeed<'de> for Check {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Check {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
+        while sequence.next_element_seed(Check)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_entry_seed(Check, Check)?.is_some() {}
+        Ok(())
     }
 }
 

@@ -77,6 +77,20 @@ fn messagepack_becomes_json_even_where_json_is_poorer() {
 }
 
 #[test]
+fn what_is_checked_is_what_can_be_translated() {
+    let check = |json: &str, fits: bool| {
+        assert_eq!(check_json(json.as_bytes()).is_ok(), fits, "{json}");
+        assert_eq!(json_to_msgpack(json.as_bytes(), &mut Vec::new()).is_ok(), fits, "{json}");
+    };
+    check(r#"[null,true,-1,18446744073709551616,1.5,"\ud83d\ude00",{"a":[]}]"#, true);
+    // JSON by its grammar: a router that only steps over values lets them pass.
+    for json in ["[1e999]", r#"["\ud800"]"#, r#"{"\udc00":1}"#, "[1] [2]", "[1,]"] {
+        check(json, false);
+    }
+    check(&format!("{}{}", "[".repeat(DEPTH_MAX + 1), "]".repeat(DEPTH_MAX + 1)), false);
+}
+
+#[test]
 fn the_depth_that_is_counted_is_the_depth_that_is_refused() {
     for (depth, fits) in [(DEPTH_MAX, true), (DEPTH_MAX + 1, false)] {
         let json = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
