@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use crate::{deny, packages, reference, step, tidy};
+use crate::{deny, fuzz, packages, reference, step, tidy};
 
 type Step<'a> = (&'a str, Box<dyn FnOnce() -> anyhow::Result<()> + 'a>);
+
+/// How long all fuzz targets run together, beside going over their corpus.
+const FUZZ: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
     let cargo = |arguments: &'static [&'static str]| move || step::cargo(root, arguments);
@@ -29,6 +33,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
         ("rust tests", Box::new(cargo(&["test", "--workspace", "--all-features", "--locked"]))),
         ("each crate alone", Box::new(|| each_crate_alone(root))),
         ("documentation", Box::new(|| documentation(root))),
+        ("fuzz", Box::new(|| fuzz::run(root, FUZZ))),
         ("packages of the real clients", Box::new(|| packages::install(root))),
         ("real clients", Box::new(|| real_clients(root))),
     ];

@@ -3,6 +3,7 @@
 
 mod ci;
 mod deny;
+mod fuzz;
 mod packages;
 mod reference;
 mod soak;
@@ -37,6 +38,15 @@ enum Command {
     Reference,
     /// Crash and load tests at full count
     Soak,
+    /// Fuzzing: every target for some seconds in all, or one target for ever or over named inputs
+    Fuzz {
+        /// Seconds in all, where no target is named
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+        /// One target, then inputs to run it over, or flags of libFuzzer
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        target: Vec<String>,
+    },
     /// A benchmark: fanout, journal or latency
     Bench {
         /// Which one, and its flags
@@ -64,6 +74,10 @@ fn run() -> anyhow::Result<()> {
         Command::Deny => deny::run(&root),
         Command::Reference => reference::run(&root, false),
         Command::Soak => soak::run(&root),
+        Command::Fuzz { seconds, target } => match target.split_first() {
+            None => fuzz::run(&root, std::time::Duration::from_secs(seconds)),
+            Some((target, arguments)) => fuzz::run_one(&root, target, arguments),
+        },
         Command::Bench { arguments } => {
             let mut line = vec!["run", "--release", "--quiet", "--package", "bench", "--"];
             line.extend(arguments.iter().map(String::as_str));

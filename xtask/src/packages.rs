@@ -57,6 +57,17 @@ fn install_python(root: &Path) -> anyhow::Result<()> {
     Ok(std::fs::write(noted, wanted)?)
 }
 
+/// Sees to a C++ compiler, which the engine of the fuzz targets is built with.
+pub(crate) fn cpp_compiler() -> anyhow::Result<()> {
+    let name = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+    let probe = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if probe.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    println!("installing g++ (Debian's package) for the fuzz targets");
+    apt(&["g++"]).context("there is no C++ compiler, and it could not be installed: apt-get install g++")
+}
+
 /// Installs packages of Debian, quietly.
 fn apt(packages: &[&str]) -> anyhow::Result<()> {
     let run = |arguments: &[&str]| {

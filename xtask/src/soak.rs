@@ -2,11 +2,15 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use crate::step;
+use crate::{fuzz, step};
 
 /// Times that a process under load is killed, in each crash test.
 const KILLS: &str = "200";
+
+/// How long all fuzz targets run together.
+const FUZZ: Duration = Duration::from_secs(3600);
 
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -17,6 +21,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
             step::run(command.env("CHAPPE_SOAK_KILLS", KILLS).current_dir(root))
         })?;
     }
+    step::step("soak fuzz", || fuzz::run(root, FUZZ))?;
     step::step("soak main job", || {
         crate::packages::install_npm(root)?;
         step::cargo(root, &["build", "--release", "--package", "chappe"])?;

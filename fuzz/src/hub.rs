@@ -1,0 +1,71 @@
+//! What must hold for any payload of a hub message, in both encodings.
+
+use signalr_protocol::{HubMessage, HubProtocol, MessageKind, next_message, parse, peek};
+
+use crate::memory::peak_bytes;
+
+/// Most memory that reading may take for each byte of payload: a header of two empty texts is two bytes on the wire, two borrowed
+/// texts in memory, and a vector that grows takes twice what it needs, beside the one that it leaves.
+const BYTES_PER_BYTE_MAX: usize = 80;
+
+/// Reads a payload both ways, and writes what was read.
+pub fn check(protocol: HubProtocol, payload: &[u8]) {
+    let bytes_max = BYTES_PER_BYTE_MAX * payload.len() + 1024;
+    let (parsed, peak) = peak_bytes(|| parse(protocol, payload));
+    assert!(peak <= bytes_max, "{peak} bytes to read {}", payload.len());
+    let (peeked, peak) = peak_bytes(|| peek(protocol, payload));
+    // What is wrong with it may be quoted, with six characters for one.
+    assert!(peak <= 16 * payload.len() + 1024, "{peak} bytes to peek into {}", payload.len());
+    let message = match parsed {
+        Ok(message) => message,
+        Err(error) => {
+            assert!(error.to_string().len() <= 512, "the reason goes to the client");
+            return;
+        }
+    };
+    let peeked = peeked.expect("what can be read can be peeked into");
+    let (kind, id, target) = facts(&message);
+    assert_eq!(peeked.kind, kind);
+    if let Some(id) = id {
+        assert_eq!(peeked.invocation_id.as_deref(), id);
+    }
+    if let Some(target) = target {
+        assert_eq!(peeked.target.as_deref(), Some(target));
+    }
+    let mut written = Vec::new();
+    message.encode(protocol, &mut written);
+    if matches!(message, HubMessage::Unknown(_)) {
+        assert!(written.is_empty());
+        return;
+    }
+    let (again, used) = next_message(protocol, &written, written.len())
+        .expect("what was written is framed")
+        .expect("what was written is whole");
+    assert_eq!(used, written.len(), "one message, not several");
+    assert_eq!(parse(protocol, again).expect("what was written can be read"), message);
+    if protocol == HubProtocol::Json {
+        assert!(std::str::from_utf8(&written).is_ok(), "JSON goes into text frames");
+    }
+}
+
+/// The kind; the id where this kind has one; the target where this kind has one.
+fn facts<'m>(message: &'m HubMessage<'_>) -> (MessageKind, Option<Option<&'m str>>, Option<&'m str>) {
+    match message {
+        HubMessage::Invocation(call) => {
+            (MessageKind::Invocation, Some(call.invocation_id.as_deref()), Some(&call.target))
+        }
+        HubMessage::StreamInvocation(call) => {
+            (MessageKind::StreamInvocation, Some(call.invocation_id.as_deref()), Some(&call.target))
+        }
+        HubMessage::StreamItem(item) => (MessageKind::StreamItem, Some(Some(&item.invocation_id)), None),
+        HubMessage::Completion(end) => (MessageKind::Completion, Some(Some(&end.invocation_id)), None),
+        HubMessage::CancelInvocation(cancel) => {
+            (MessageKind::CancelInvocation, Some(Some(&cancel.invocation_id)), None)
+        }
+        HubMessage::Ping => (MessageKind::Ping, None, None),
+        HubMessage::Close(_) => (MessageKind::Close, None, None),
+        HubMessage::Ack(_) => (MessageKind::Ack, None, None),
+        HubMessage::Sequence(_) => (MessageKind::Sequence, None, None),
+        HubMessage::Unknown(number) => (MessageKind::Unknown(*number), None, None),
+    }
+}
