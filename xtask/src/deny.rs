@@ -38,25 +38,39 @@ struct Named {
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let probe =
         Command::new("cargo-deny").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    // The fuzz targets stand outside of the workspace, with a lock file of their own.
+    let manifests = [root.to_owned(), root.join("fuzz")];
     if probe.is_ok_and(|status| status.success()) {
-        return step::cargo(root, &["deny", "--offline", "check", "bans", "licenses", "sources"]);
+        for folder in &manifests {
+            let config = root.join("deny.toml");
+            let mut command = Command::new("cargo-deny");
+            command
+                .args(["--offline", "check", "--config"])
+                .arg(config)
+                .args(["bans", "licenses", "sources"]);
+            step::run(command.current_dir(folder))?;
+        }
+        return Ok(());
     }
     let text = std::fs::read_to_string(root.join("deny.toml")).context("read deny.toml")?;
     let policy: Policy = toml::from_str(&text).context("deny.toml")?;
-    let metadata = tidy::metadata(root)?;
-    let foreign: Vec<&Package> =
-        metadata.packages.iter().filter(|package| package.source.is_some()).collect();
     let mut complaints = Vec::new();
-    for package in &foreign {
-        complaints.extend(check_package(package, &policy));
+    let mut count = 0;
+    for folder in &manifests {
+        let metadata = tidy::metadata(folder)?;
+        let foreign: Vec<&Package> =
+            metadata.packages.iter().filter(|package| package.source.is_some()).collect();
+        for package in &foreign {
+            complaints.extend(check_package(package, &policy));
+        }
+        complaints.extend(check_versions(&foreign, &policy.bans.skip));
+        count += foreign.len();
     }
-    complaints.extend(check_versions(&foreign, &policy.bans.skip));
     if !complaints.is_empty() {
         bail!("{}", complaints.join("\n"));
     }
     println!(
-        "{} packages: licences, bans and sources are as deny.toml says (cargo-deny is not installed)",
-        foreign.len()
+        "{count} packages: licences, bans and sources are as deny.toml says (cargo-deny is not installed)"
     );
     Ok(())
 }
