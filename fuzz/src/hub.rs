@@ -16,6 +16,9 @@ pub fn check(protocol: HubProtocol, payload: &[u8]) {
     let (peeked, peak) = peak_bytes(|| peek(protocol, payload));
     // What is wrong with it may be quoted, with six characters for one.
     assert!(peak <= 16 * payload.len() + 1024, "{peak} bytes to peek into {}", payload.len());
+    if protocol == HubProtocol::Json && peeked.is_ok() {
+        assert!(std::str::from_utf8(payload).is_ok(), "what a router lets pass is text");
+    }
     let message = match parsed {
         Ok(message) => message,
         Err(error) => {

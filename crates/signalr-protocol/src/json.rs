@@ -106,12 +106,14 @@ pub(crate) fn first_element(array: &[u8]) -> Option<&[u8]> {
 }
 
 /// Reads an object. What serde derives would take an array as well, by position: a message to some readers and none to others.
+/// And what it steps over it does not check for UTF-8, which whoever gets the message next relies on.
 pub(crate) fn from_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_json::Error> {
     let begin = json.iter().find(|byte| !byte.is_ascii_whitespace());
     if begin != Some(&b'{') {
         return Err(serde::de::Error::custom("an object is expected"));
     }
-    serde_json::from_slice(json)
+    let text = std::str::from_utf8(json).map_err(|_| serde::de::Error::custom("the text is not UTF-8"))?;
+    serde_json::from_str(text)
 }
 
 impl<'a> Wire<'a> {

@@ -247,6 +247,11 @@ fn peek_sees_what_routing_needs() {
     check_peek(json, br#"{"type":6}"#, &expect!["Ping None None"]);
     check_peek(json, br#"{"type":99}"#, &expect!["Unknown(99) None None"]);
     check_peek(json, br#"[1,"1","t"]"#, &expect!["error: the message is not a JSON hub message"]);
+    check_peek(
+        json,
+        b"{\"type\":1,\"target\":\"t\",\"arguments\":[\"\xff\"]}",
+        &expect!["error: the message is not a JSON hub message"],
+    );
     check_peek(json, b"{", &expect!["error: the message is not a JSON hub message"]);
     let msgpack = HubProtocol::MessagePack;
     check_peek(
