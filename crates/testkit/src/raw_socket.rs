@@ -1,0 +1,124 @@
+//! [`RawSocket`]: a client that may say anything, and tells exactly what it hears.
+
+use anyhow::Context;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use websocket::{Decoder, Event, MessageKind, Role};
+
+use crate::PATIENCE;
+
+/// A connection that keeps no rules by itself: requests and frames are sent byte by byte as they are given.
+pub struct RawSocket {
+    stream: TcpStream,
+    decoder: Decoder,
+    /// Read and not yet decoded.
+    ahead: Vec<u8>,
+}
+
+impl RawSocket {
+    /// A connection on which nothing was said.
+    pub async fn connect(authority: &str) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(authority).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, decoder: Decoder::new(Role::Client, 64 * 1024 * 1024), ahead: Vec::new() })
+    }
+
+    /// Asks for a WebSocket at `path`, with more fields such as `"name: value\r\n"`. Gives the head of the answer as well.
+    pub async fn upgrade(authority: &str, path: &str, fields: &str) -> anyhow::Result<(Self, String)> {
+        let mut socket = Self::connect(authority).await?;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{fields}\r\n"
+        );
+        socket.send(request.as_bytes()).await?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let byte =
+                timeout(PATIENCE, socket.stream.read_u8()).await.context("no answer to the upgrade")?;
+            head.push(byte.context("the answer to the upgrade breaks off")?);
+        }
+        Ok((socket, String::from_utf8_lossy(&head).into_owned()))
+    }
+
+    /// Sends bytes as they are.
+    pub async fn send(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        timeout(PATIENCE, self.stream.write_all(bytes)).await.context("nobody reads what is sent")??;
+        Ok(())
+    }
+
+    /// Says that nothing more will be sent, and goes on listening.
+    pub async fn finish(&mut self) -> anyhow::Result<()> {
+        Ok(self.stream.shutdown().await?)
+    }
+
+    /// The next thing on a WebSocket: `text ...`, `binary <digits>`, `ping`, `pong ...`, `close <code> <reason>`; `end` when the
+    /// peer has closed the connection and `reset` when it was cut.
+    pub async fn heard(&mut self) -> anyhow::Result<String> {
+        loop {
+            if let Some(said) = self.decode()? {
+                return Ok(said);
+            }
+            let mut buffer = vec![0; 64 * 1024];
+            match timeout(PATIENCE, self.stream.read(&mut buffer)).await.context("the service is silent")? {
+                Ok(0) => return Ok("end".to_owned()),
+                Ok(length) => self.ahead = buffer[..length].to_vec(),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                    return Ok("reset".to_owned());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// All that is heard up to the close of the WebSocket, or the end of the connection, that included.
+    pub async fn heard_to_close(&mut self) -> anyhow::Result<Vec<String>> {
+        let mut all = Vec::new();
+        loop {
+            let said = self.heard().await?;
+            let last = said.starts_with("close") || said == "end" || said == "reset";
+            all.push(said);
+            if last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// All bytes up to the end of the connection, as text, for answers that are no WebSocket. A connection that was cut ends too.
+    pub async fn text_to_end(&mut self) -> anyhow::Result<String> {
+        let mut bytes = std::mem::take(&mut self.ahead);
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await.context("it does not end")?;
+            match read {
+                Ok(0) => break,
+                Ok(length) => bytes.extend_from_slice(&buffer[..length]),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn decode(&mut self) -> anyhow::Result<Option<String>> {
+        let decoded = self.decoder.decode(&mut self.ahead).context("the service breaks the rules")?;
+        let consumed = decoded.consumed;
+        let said = decoded.event.map(|event| match event {
+            Event::Message(MessageKind::Text, payload) => {
+                format!("text {}", String::from_utf8_lossy(payload))
+            }
+            Event::Message(MessageKind::Binary, payload) => {
+                format!("binary {}", payload.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+            }
+            Event::Ping(_) => "ping".to_owned(),
+            Event::Pong(payload) => format!("pong {}", String::from_utf8_lossy(payload)),
+            Event::Close(close) => {
+                let code = close.code.map_or_else(|| "-".to_owned(), |code| code.number().to_string());
+                format!("close {code} {}", close.reason)
+            }
+        });
+        // The decoder has unmasked, or taken, what it consumed: it may see the rest once only.
+        self.ahead.drain(..consumed);
+        Ok(said)
+    }
+}
