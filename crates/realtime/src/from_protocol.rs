@@ -14,7 +14,7 @@ use crate::engine::Hub;
 use crate::error::Refusal;
 use crate::{InvalidHub, engine};
 
-pub(crate) use message::{invocation, outgoing_message};
+pub(crate) use message::{invocation, outgoing_message, refuse_compressed};
 pub(crate) use route::{Api, Operation, Routed, To, route};
 
 /// What a query may hold unescaped (RFC 3986, unreserved).

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use signalr_protocol::{
@@ -25,6 +25,18 @@ pub(crate) fn invocation(target: &str, arguments: &str) -> Result<OutgoingMessag
         return Err(SendError::Depth);
     }
     Ok(message)
+}
+
+/// Refuses a body that is compressed: a small one may hold gigabytes, no SDK sends one, and nothing else here would say what it is.
+pub(crate) fn refuse_compressed(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    if encodings.all(|encoding| encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let message = "the body is compressed; send it without content-encoding";
+    let refusal = Refusal::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message);
+    // What would be taken instead (RFC 9110, 15.5.16).
+    Err(refusal.with(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
 }
 
 /// Reads the body of a send request by its content type.

@@ -10,7 +10,9 @@ use trace::TraceContext;
 use super::{Shared, access, read_body};
 use crate::engine::{ConnectionId, Hub, Lifetime, Membership, Publish, Target, UserId};
 use crate::error::Refusal;
-use crate::from_protocol::{Api, Operation, Query, Routed, To, group, hub_of_rest, outgoing_message, route};
+use crate::from_protocol::{
+    Api, Operation, Query, Routed, To, group, hub_of_rest, outgoing_message, refuse_compressed, route,
+};
 use crate::{Body, to_protocol};
 
 const CONNECTION_ABSENT: &str = "Warning.Connection.NotExisted";
@@ -47,6 +49,7 @@ async fn carry_out(shared: &Shared, request: Request<Body>, routed: Routed) -> R
         return Ok(StatusCode::OK);
     }
     access::app(shared, &request)?;
+    refuse_compressed(request.headers())?;
     let (parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query());
     if api == Api::Dated && query.get("api-version").is_none_or(str::is_empty) {

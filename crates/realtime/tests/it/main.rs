@@ -4,6 +4,7 @@
 
 mod engine;
 mod fixture;
+mod hostile;
 mod negotiate;
 mod requests;
 mod rest;
