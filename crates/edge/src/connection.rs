@@ -191,8 +191,7 @@ where
 {
     let activity = Arc::new(Activity::one_by_one(accepted));
     let options = Arc::clone(&shared.options);
-    let unread_timeout = milliseconds(options.unread_timeout_ms);
-    let transport = TokioIo::new(Transport::new(stream, ahead, Arc::clone(&activity), unread_timeout));
+    let transport = TokioIo::new(Transport::new(stream, ahead, Arc::clone(&activity), &options));
     let draining = shared.draining.clone();
     let front = front(shared, peer, &activity, true);
     let mut builder = http1::Builder::new();
@@ -218,8 +217,7 @@ where
 {
     let activity = Arc::new(Activity::multiplexed(accepted));
     let options = Arc::clone(&shared.options);
-    let unread_timeout = milliseconds(options.unread_timeout_ms);
-    let transport = TokioIo::new(Transport::new(stream, ahead, Arc::clone(&activity), unread_timeout));
+    let transport = TokioIo::new(Transport::new(stream, ahead, Arc::clone(&activity), &options));
     let draining = shared.draining.clone();
     let front = front(shared, peer, &activity, false);
     let ping_interval = milliseconds(options.http2_ping_interval_ms);
@@ -240,8 +238,7 @@ fn front<S>(shared: Shared<S>, peer: Peer, activity: &Arc<Activity>, upgradable:
         activity: Arc::clone(activity),
         requests: shared.metrics.requests,
         upgradable,
-        upgraded_tls_bytes_max: shared.options.upgraded_tls_bytes_max.get(),
-        head_bytes_max: shared.options.head_bytes_max(),
+        options: shared.options,
     }
 }
 

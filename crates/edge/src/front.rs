@@ -15,7 +15,9 @@ use prometheus_client::metrics::counter::Counter;
 use tower::ServiceExt;
 
 use crate::activity::{Activity, Running};
+use crate::options::{Options, milliseconds};
 use crate::origin::{self, OriginError};
+use crate::pace::Pace;
 use crate::{Body, BoxError, Peer, Upgrade};
 
 /// The one meeting type, as a bound.
@@ -43,8 +45,7 @@ pub(crate) struct Front<S> {
     pub(crate) requests: Counter,
     /// Whether this connection can be taken over; HTTP/2 streams cannot.
     pub(crate) upgradable: bool,
-    pub(crate) upgraded_tls_bytes_max: usize,
-    pub(crate) head_bytes_max: usize,
+    pub(crate) options: Arc<Options>,
 }
 
 /// A response body that keeps its request running until it is sent or dropped.
@@ -53,10 +54,11 @@ pub(crate) struct RunningBody {
     _running: Running,
 }
 
-/// A request body that notes when it was given up before its end.
+/// A request body that notes when it was given up before its end, and gives a peer up that sends too slowly.
 struct RequestBody {
     body: Incoming,
     activity: Arc<Activity>,
+    pace: Pace,
 }
 
 impl<S> hyper::service::Service<Request<Incoming>> for Front<S>
@@ -71,10 +73,10 @@ where
         let running = self.activity.request_began();
         self.requests.inc();
         let head_bytes = head_bytes(&request);
-        if head_bytes > self.head_bytes_max {
+        let head_bytes_max = self.options.head_bytes_max();
+        if head_bytes > head_bytes_max {
             let text = format!(
-                "The request head has {head_bytes} bytes, and at most {} are taken. Send fewer or shorter fields.\n",
-                self.head_bytes_max
+                "The request head has {head_bytes} bytes, and at most {head_bytes_max} are taken. Send fewer or shorter fields.\n"
             );
             let response = plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text);
             let response = response.map(|body| RunningBody { body, _running: running });
@@ -97,11 +99,15 @@ where
         }
         if self.upgradable && request.headers().contains_key(header::UPGRADE) {
             let upgraded = hyper::upgrade::on(&mut request);
-            request.extensions_mut().insert(Upgrade::new(upgraded, self.upgraded_tls_bytes_max));
+            request
+                .extensions_mut()
+                .insert(Upgrade::new(upgraded, self.options.upgraded_tls_bytes_max.get()));
         }
         request.extensions_mut().insert(self.peer);
-        let request =
-            request.map(|body| RequestBody { body, activity: Arc::clone(&self.activity) }.boxed_unsync());
+        let pace =
+            Pace::new(milliseconds(self.options.body_grace_ms), self.options.body_bytes_per_second_min);
+        let activity = Arc::clone(&self.activity);
+        let request = request.map(|body| RequestBody { body, activity, pace }.boxed_unsync());
         let answer = self.service.clone().oneshot(request);
         Box::pin(
             answer.map(|answer| {
@@ -146,9 +152,18 @@ impl http_body::Body for RequestBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.get_mut().body)
-            .poll_frame(context)
-            .map(|frame| frame.map(|frame| frame.map_err(BoxError::from)))
+        let this = self.get_mut();
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(frame) => {
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                this.pace.arrived(data.map_or(0, Bytes::len));
+                Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
+            }
+            Poll::Pending => match this.pace.wait(context) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Some(Err(error.into()))),
+            },
+        }
     }
 
     fn is_end_stream(&self) -> bool {

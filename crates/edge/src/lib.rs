@@ -18,6 +18,7 @@ mod listener;
 mod metrics;
 mod options;
 mod origin;
+mod pace;
 mod platform;
 mod socket;
 mod streams;

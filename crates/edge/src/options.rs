@@ -23,6 +23,14 @@ pub struct Options {
     pub head_timeout_ms: NonZeroU64,
     /// Longest time that a connection may stay open without a request, in milliseconds. Default 120000.
     pub idle_timeout_ms: NonZeroU64,
+    /// Least rate at which a request body arrives, in bytes a second, over the time in which it is awaited; the body of a slower
+    /// peer breaks off. Default 240.
+    pub body_bytes_per_second_min: NonZeroU32,
+    /// Time by which a request body may be later than `body_bytes_per_second_min` allows, in milliseconds. Default 5000.
+    pub body_grace_ms: NonZeroU64,
+    /// Longest time that a peer may take nothing of what is sent to it, in milliseconds; then the connection is closed.
+    /// Connections that were upgraded have limits of their own. Default 30000.
+    pub write_timeout_ms: NonZeroU64,
     /// Longest time that the rest of a request body is thrown away once the request was answered without it, in milliseconds.
     /// Until then the connection is not closed, so that a client that is still sending can read the answer. Default 5000.
     pub unread_timeout_ms: NonZeroU64,
@@ -48,6 +56,9 @@ impl Default for Options {
             head_fields_max: NonZeroUsize::new(100).expect("not zero"),
             head_timeout_ms: NonZeroU64::new(15_000).expect("not zero"),
             idle_timeout_ms: NonZeroU64::new(120_000).expect("not zero"),
+            body_bytes_per_second_min: NonZeroU32::new(240).expect("not zero"),
+            body_grace_ms: NonZeroU64::new(5_000).expect("not zero"),
+            write_timeout_ms: NonZeroU64::new(30_000).expect("not zero"),
             unread_timeout_ms: NonZeroU64::new(5_000).expect("not zero"),
             tls_handshake_timeout_ms: NonZeroU64::new(10_000).expect("not zero"),
             drain_timeout_ms: NonZeroU64::new(10_000).expect("not zero"),

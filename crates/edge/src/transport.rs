@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 use crate::activity::Activity;
+use crate::options::{Options, milliseconds};
 
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -28,26 +29,43 @@ pub(crate) struct Transport {
     ahead: Bytes,
     activity: Arc<Activity>,
     unread_timeout: Duration,
+    write_timeout: Duration,
+    /// Rings when the peer has taken nothing for long enough; set while a write waits for it.
+    write_end: Option<Pin<Box<Sleep>>>,
     /// Rings when the rest of an unread body was awaited for long enough; set once our half is shut.
     unread_end: Option<Pin<Box<Sleep>>>,
 }
 
 impl Transport {
-    /// `unread_timeout` bounds how long the rest of an unread body is thrown away before the connection is closed.
-    pub(crate) fn new(
-        stream: Stream,
-        ahead: Bytes,
-        activity: Arc<Activity>,
-        unread_timeout: Duration,
-    ) -> Self {
-        Self { stream, ahead, activity, unread_timeout, unread_end: None }
+    pub(crate) fn new(stream: Stream, ahead: Bytes, activity: Arc<Activity>, options: &Options) -> Self {
+        Self {
+            stream,
+            ahead,
+            activity,
+            unread_timeout: milliseconds(options.unread_timeout_ms),
+            write_timeout: milliseconds(options.write_timeout_ms),
+            write_end: None,
+            unread_end: None,
+        }
+    }
+
+    /// Gives up on a peer that has taken nothing for too long: its answer would be kept, and its connection, for ever.
+    fn timed<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_end = None;
+            return written;
+        }
+        let timeout = self.write_timeout;
+        let end = self.write_end.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        end.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn shut_writing(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+        let shut = match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+        };
+        self.timed(shut, context)
     }
 
     /// Throws away what the peer still sends, until it closes or the time is over.
@@ -105,10 +123,12 @@ impl AsyncRead for Transport {
 
 impl AsyncWrite for Transport {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        let written = match &mut this.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        };
+        this.timed(written, context)
     }
 
     fn poll_write_vectored(
@@ -116,10 +136,12 @@ impl AsyncWrite for Transport {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        let written = match &mut this.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
+        };
+        this.timed(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -130,10 +152,12 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
+        let this = self.get_mut();
+        let flushed = match &mut this.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
+        };
+        this.timed(flushed, context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -24,6 +24,9 @@ use tokio_rustls::client::TlsStream;
 /// No test waits longer than this for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The size of the answer at `/large`.
+pub(crate) const LARGE_BYTES: usize = 32 * 1024 * 1024;
+
 /// A listener that serves [`answer`].
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -72,7 +75,8 @@ impl Server {
     }
 }
 
-/// `/echo` answers the body, `/upgrade` hands the connection over, `/wait` waits, `/panic` panics, `/refuse` reads no body, all else answers what it sees.
+/// `/echo` answers the body, `/upgrade` hands the connection over, `/wait` waits, `/panic` panics, `/refuse` reads no body,
+/// `/large` answers more than all buffers hold, all else answers what it sees.
 async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
     match request.uri().path() {
         "/upgrade" => {
@@ -104,6 +108,7 @@ async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<B
             Ok(text(StatusCode::OK, "waited"))
         }
         "/refuse" => Ok(text(StatusCode::PAYLOAD_TOO_LARGE, "too large")),
+        "/large" => Ok(text(StatusCode::OK, &"a".repeat(LARGE_BYTES))),
         "/panic" => panic!("as the test asked"),
         _ => {
             let peer = request.extensions().get::<Peer>().expect("every request carries its peer");

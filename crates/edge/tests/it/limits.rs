@@ -1,6 +1,6 @@
 //! Every limit holds.
 
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, Server, raw};
+use crate::harness::{LARGE_BYTES, PATIENCE, Server, raw};
 
 fn milliseconds(value: u64) -> NonZeroU64 {
     NonZeroU64::new(value).expect("not zero")
@@ -196,4 +196,70 @@ async fn a_client_that_never_ends_its_refused_body_is_cut_off() {
         assert!(began.elapsed() < PATIENCE, "the connection is still open");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_breaks_off() {
+    let options = Options {
+        body_grace_ms: milliseconds(200),
+        body_bytes_per_second_min: NonZeroU32::new(1_000).expect("not zero"),
+        ..Options::default()
+    };
+    let server = Server::start_with(options, |listener| listener);
+    for (head, piece) in [("Content-Length: 100000", "x"), ("Transfer-Encoding: chunked", "1\r\nx\r\n")] {
+        let mut stream = TcpStream::connect(server.address).await.expect("connected");
+        stream.set_nodelay(true).expect("set");
+        let head = format!("POST /echo HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        // A byte every ten milliseconds is a hundred a second: never silent, always too slow.
+        let (mut reader, mut writer) = stream.split();
+        let trickle = async {
+            loop {
+                if writer.write_all(piece.as_bytes()).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let mut answer = vec![0; 4096];
+        let length = tokio::select! {
+            () = trickle => unreachable!("it never ends"),
+            length = timeout(PATIENCE, reader.read(&mut answer)) => length.expect("in time").expect("an answer"),
+        };
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("arrives too slowly"), "{answer}");
+    }
+    // What comes at the rate, after a pause that the grace covers, is taken.
+    let body = "x".repeat(1_000);
+    let request =
+        format!("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n{body}");
+    assert!(raw(server.address, request.as_bytes()).await.ends_with(&body));
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_its_answer_is_cut_off() {
+    let options = Options { write_timeout_ms: milliseconds(200), ..Options::default() };
+    let server = Server::start_with(options, |listener| listener);
+    let request = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let mut lazy = TcpStream::connect(server.address).await.expect("connected");
+    lazy.write_all(request).await.expect("sent");
+    let began = Instant::now();
+    // Closed by the server while this side still has not read anything.
+    while lazy.write_all(b"x").await.is_ok() {
+        assert!(began.elapsed() < PATIENCE, "the connection is still open");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // One that reads, slowly but steadily, has all of it.
+    let mut slow = TcpStream::connect(server.address).await.expect("connected");
+    slow.write_all(request).await.expect("sent");
+    let (mut buffer, mut read_bytes) = (vec![0; 256 * 1024], 0);
+    loop {
+        let length = timeout(PATIENCE, slow.read(&mut buffer)).await.expect("in time").expect("no reset");
+        if length == 0 {
+            break;
+        }
+        read_bytes += length;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(read_bytes > LARGE_BYTES, "{read_bytes}");
 }
