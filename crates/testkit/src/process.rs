@@ -74,6 +74,22 @@ impl Process {
         self.child.id()
     }
 
+    /// Anonymous memory: what it allocated and touched, in bytes. `None` where the system does not tell.
+    pub fn anonymous_bytes(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.id()?)).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Anonymous:"))?;
+        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+        Some(kilobytes * 1024)
+    }
+
+    /// Processor time so far, user and system, in clock ticks of a hundredth of a second. `None` where the system does not tell.
+    pub fn cpu_ticks(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.id()?)).ok()?;
+        // The name stands in parentheses and may hold anything; user and system time are the 12th and 13th field behind it.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+        Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+    }
+
     /// `kill -9`; answers what it logged.
     pub async fn kill(mut self) -> anyhow::Result<String> {
         self.child.kill().await?;

@@ -5,6 +5,7 @@ mod apps;
 mod configuration;
 mod data;
 mod exposure;
+mod hostile;
 mod life;
 mod realtime;
 mod refusals;

@@ -1,0 +1,169 @@
+//! Many at a time.
+
+use tempfile::tempdir;
+use testkit::{PATIENCE, Process, RawSocket};
+use tokio::time::timeout;
+
+use super::{BINARY, HANDSHAKE, Witness, connections, megabytes, opened, start};
+
+/// Half-open connections at a time. `cargo xtask soak` asks for more.
+fn flood() -> usize {
+    std::env::var("CHAPPE_SOAK_FLOOD").ok().and_then(|text| text.parse().ok()).unwrap_or(1_500)
+}
+
+/// Memory that one round of a flood may leave behind, in megabytes: the allocator keeps pages in pieces.
+const LEFT_MB_MAX: u64 = 16;
+
+/// Opens so many.
+async fn open_many(process: &Process, count: usize) -> Vec<RawSocket> {
+    let mut sockets = Vec::with_capacity(count);
+    for _ in 0..count {
+        sockets.push(opened(process).await);
+    }
+    sockets
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_open_handshakes_by_the_thousand_end_and_leave_nothing() {
+    edge::raise_open_files().expect("more files may be open");
+    let folder = tempdir().expect("a folder can be made");
+    let process = start(folder.path(), &["realtime.engine.handshake_timeout_ms=3000"]).await;
+    let mut witness = Witness::connect(&process).await;
+    // The first round fills pools and tables, which exist once.
+    let mut before = None;
+    for round in 0..3 {
+        let sockets = open_many(&process, flood()).await;
+        witness.is_served(&process).await;
+        Witness::connect(&process).await.is_served(&process).await;
+        for mut socket in sockets {
+            let heard = socket.heard_to_close().await.expect("it hears");
+            assert_eq!(heard, ["close 1008 no handshake came in time"]);
+        }
+        witness.is_served(&process).await;
+        assert_eq!(connections(&process).await, 1, "only the witness is left");
+        let (Some(now), true) = (megabytes(&process), round > 0) else {
+            before = megabytes(&process);
+            continue;
+        };
+        println!(
+            "{} half-open handshakes: {before:?} MB after the first round, {now} MB after round {round}",
+            flood()
+        );
+        let most = before.unwrap_or(0) + LEFT_MB_MAX;
+        assert!(now <= most, "{now} MB after round {round}, {before:?} MB after the first");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_that_never_finish_are_half_open_too() {
+    let folder = tempdir().expect("a folder can be made");
+    let process = start(folder.path(), &["realtime.engine.handshake_timeout_ms=1500"]).await;
+    let mut witness = Witness::connect(&process).await;
+    let mut sockets = open_many(&process, 50).await;
+    // A frame that is announced, a record that goes on, pings: all of it is life, and none of it a handshake.
+    let (announced, never_ending) = (b"\x81\xfe\x0f\x00\0\0\0\0{".to_vec(), b"\x81\x81\0\0\0\0{".to_vec());
+    let ping = b"\x89\x80\0\0\0\0".to_vec();
+    for (number, socket) in sockets.iter_mut().enumerate() {
+        let said = [&announced, &never_ending, &ping][number % 3];
+        socket.send(said).await.expect("it is taken");
+    }
+    for mut socket in sockets {
+        let heard = socket.heard_to_close().await.expect("it hears");
+        assert_eq!(heard.last().map(String::as_str), Some("close 1008 no handshake came in time"));
+    }
+    witness.is_served(&process).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_never_say_anything_are_closed() {
+    edge::raise_open_files().expect("more files may be open");
+    let folder = tempdir().expect("a folder can be made");
+    let settings = ["edge.head_timeout_ms=1500", "edge.tls_handshake_timeout_ms=1500"];
+    let process = start(folder.path(), &settings).await;
+    let mut witness = Witness::connect(&process).await;
+    let realtime = process.http("realtime");
+    // Nothing, half a request, half a TLS handshake.
+    let said =
+        [&b""[..], b"POST /client/negotiate?hub=chat HTTP/1.1\r\nhost: x\r\nx-", b"\x16\x03\x01\x02\x00\x01"];
+    let mut sockets = Vec::new();
+    for number in 0..flood() {
+        let mut socket = RawSocket::connect(realtime.authority()).await.expect("it is accepted");
+        socket.send(said[number % 3]).await.expect("it is taken");
+        sockets.push(socket);
+    }
+    witness.is_served(&process).await;
+    Witness::connect(&process).await.is_served(&process).await;
+    for mut socket in sockets {
+        let heard = socket.text_to_end().await.expect("it ends");
+        assert!(heard.is_empty() || heard.starts_with('\u{15}'), "only TLS may say why: {heard:?}");
+    }
+    witness.is_served(&process).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_out_of_descriptors_keeps_those_it_has() {
+    let folder = tempdir().expect("a folder can be made");
+    // A shell sets the bound, which nobody but the administrator can raise again.
+    let start = ["start", "--no-functions", "--ephemeral", "--set", "edge.head_timeout_ms=3000"];
+    let ports = ["gateway", "realtime", "documents"].map(|name| format!("listen.{name}=localhost:0"));
+    let ports = ports.iter().flat_map(|port| ["--set", port]);
+    let script = "ulimit -n 200; exec \"$0\" \"$@\"";
+    let arguments: Vec<&str> = ["-c", script, BINARY].into_iter().chain(start).chain(ports).collect();
+    let process =
+        Process::start_as_configured("/bin/sh", folder.path(), &arguments).await.expect("it starts");
+    let mut witness = Witness::connect(&process).await;
+    let realtime = process.http("realtime");
+    let mut sockets = Vec::new();
+    // The kernel accepts on its own, up to the backlog; the process can take about 150 of them.
+    for _ in 0..300 {
+        sockets.push(RawSocket::connect(realtime.authority()).await.expect("the kernel accepts"));
+    }
+    let before = process.cpu_ticks();
+    let mut sent = sockets.pop().expect("there are many");
+    sent.send(b"GET /client/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.expect("it is taken");
+    // It waits for those before it to end, and then has its answer: nothing was lost, and nothing stopped accepting.
+    let answer = timeout(PATIENCE, sent.text_to_end()).await.expect("in time").expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    if let (Some(before), Some(after)) = (before, process.cpu_ticks()) {
+        assert!(after - before < 150, "{} hundredths of a second for doing nothing", after - before);
+    }
+    drop(sockets);
+    let mut newcomer = Witness::connect(&process).await;
+    newcomer.is_served(&process).await;
+    witness.is_served(&process).await;
+    let log = process.kill().await.expect("it can be killed");
+    assert!(log.contains("cannot accept"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_pings_ends_the_one_who_never_reads() {
+    let folder = tempdir().expect("a folder can be made");
+    let process = start(folder.path(), &["realtime.engine.pending_bytes_max=65536"]).await;
+    let mut witness = Witness::connect(&process).await;
+    let mut flooding = opened(&process).await;
+    flooding.send(HANDSHAKE).await.expect("it is taken");
+    let ping = [b"\x89\xfd\0\0\0\0".as_slice(), &[b'p'; 125]].concat();
+    let thousand = ping.repeat(1_000);
+    let mut taken = 0;
+    // 64 MB of answers, if anybody held them.
+    while taken < 500 && flooding.send(&thousand).await.is_ok() {
+        taken += 1;
+        if taken % 50 == 0 {
+            witness.is_served(&process).await;
+        }
+    }
+    assert!(taken < 500, "it was cut long before");
+    witness.is_served(&process).await;
+    assert_eq!(connections(&process).await, 1);
+    // One that reads has every answer.
+    let mut reading = opened(&process).await;
+    reading.send(HANDSHAKE).await.expect("it is taken");
+    assert_eq!(reading.heard().await.expect("an answer"), "text {}\u{1e}");
+    for _ in 0..20 {
+        reading.send(&b"\x89\x82\0\0\0\0ab".repeat(500)).await.expect("it is taken");
+        for _ in 0..500 {
+            assert_eq!(reading.heard().await.expect("an answer"), "pong ab");
+        }
+    }
+    witness.is_served(&process).await;
+}
