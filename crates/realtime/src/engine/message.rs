@@ -1,8 +1,7 @@
 //! [`OutgoingMessage`]: what is sent to clients, before it is encoded for their protocol.
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
-use signalr_protocol::{DEPTH_MAX, json_depth};
+use signalr_protocol::{DEPTH_MAX, TranscodeError, check_json, json_depth};
 
 /// A hub message on its way to clients. A shard encodes it at most once for each protocol that a receiver speaks.
 #[derive(Clone, Debug)]
@@ -25,21 +24,21 @@ pub(crate) enum Outcome {
     Value(Box<str>),
 }
 
-/// Arguments that are not a JSON array.
+/// Arguments that are not a JSON array, or that no client of MessagePack could be told.
 #[derive(Debug, thiserror::Error)]
-#[error("the arguments of a message must be a JSON array")]
-pub struct InvalidArguments(#[source] serde_json::Error);
-
-/// A value that is not JSON, or nests too deep to be said in MessagePack.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidValue {
-    /// It is not one JSON value.
-    #[error("the value is not JSON")]
-    Json(#[source] serde_json::Error),
-    /// It nests too deep.
-    #[error("the value nests deeper than {DEPTH_MAX} levels")]
-    Depth,
+pub enum InvalidArguments {
+    /// They are JSON, but not an array.
+    #[error("the arguments of a message must be a JSON array")]
+    NoArray,
+    /// They are not JSON, or not such as MessagePack can say: numbers beyond a double, halves of surrogate pairs, deep nesting.
+    #[error(transparent)]
+    Value(TranscodeError),
 }
+
+/// A value that is not JSON, or that no client of MessagePack could be told.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct InvalidValue(TranscodeError);
 
 impl OutgoingMessage {
     /// Calls the client's method `target`. `arguments` is the text of a JSON array.
@@ -57,7 +56,10 @@ impl OutgoingMessage {
         arguments: &str,
     ) -> Result<Self, InvalidArguments> {
         // Checked here, once, so that encoding in a shard cannot fail.
-        serde_json::from_str::<Vec<&RawValue>>(arguments).map_err(InvalidArguments)?;
+        if !arguments.trim_start().starts_with('[') {
+            return Err(InvalidArguments::NoArray);
+        }
+        sayable(arguments).map_err(InvalidArguments::Value)?;
         let invocation_id = invocation_id.map(Into::into);
         Ok(Self(Content::Invocation {
             invocation_id,
@@ -116,9 +118,35 @@ impl OutgoingMessage {
 }
 
 fn json(text: &str) -> Result<Box<str>, InvalidValue> {
-    serde_json::from_str::<&RawValue>(text).map_err(InvalidValue::Json)?;
-    if json_depth(text.as_bytes()) > DEPTH_MAX {
-        return Err(InvalidValue::Depth);
-    }
+    sayable(text).map_err(InvalidValue)?;
     Ok(text.trim().into())
+}
+
+/// Whether clients of both protocols could be told.
+fn sayable(text: &str) -> Result<(), TranscodeError> {
+    if json_depth(text.as_bytes()) > DEPTH_MAX {
+        return Err(TranscodeError::Depth);
+    }
+    check_json(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OutgoingMessage;
+
+    #[test]
+    fn what_some_clients_could_not_be_told_is_refused_for_all() {
+        let check = |arguments: &str, expected: bool| {
+            assert_eq!(OutgoingMessage::invocation("t", arguments).is_ok(), expected, "{arguments}");
+        };
+        check(" [1, {\"a\": \"\u{e4}\"}] ", true);
+        check("{}", false);
+        check("[1", false);
+        check("[1] 2", false);
+        check("[1e999]", false);
+        check(r#"["\ud800"]"#, false);
+        check(&format!("{}{}", "[".repeat(200), "]".repeat(200)), false);
+        assert!(OutgoingMessage::completion("1", Some("1e999")).is_err());
+        assert!(OutgoingMessage::stream_item("1", "null").is_ok());
+    }
 }
