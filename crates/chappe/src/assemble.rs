@@ -139,6 +139,7 @@ async fn start_realtime(
         journal: store.journal(),
         registry: store.registry(),
         egress: egress.clone(),
+        listeners: Vec::new(),
     };
     realtime::start(options, dependencies, metrics).await.context("the realtime service cannot start")
 }

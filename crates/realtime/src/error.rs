@@ -26,6 +26,12 @@ pub enum StartError {
     /// The shards cannot be started.
     #[error("start the shards of the realtime service")]
     Engine(#[source] crate::engine::StartError),
+    /// What clients call cannot be passed on as it is configured.
+    #[error(transparent)]
+    Upstream(#[from] crate::upstream::LoadError),
+    /// What an earlier process left cannot be read.
+    #[error("read which connections an earlier process left")]
+    Records(#[source] state::RegistryError),
 }
 
 /// A hub name outside the pattern of the service.
@@ -192,5 +198,20 @@ impl From<identity::TokenError> for Refusal {
             TokenError::Expired { .. } => Self::unauthorized("TokenExpired", message),
             TokenError::Audience(_) => Self::unauthorized("TokenAudience", message),
         }
+    }
+}
+
+/// An error with all its causes, in one line.
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! [`Handle`]: the realtime service for callers in this process, without HTTP and without tokens.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use identity::{Algorithm, Claims};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,6 +9,7 @@ use trace::TraceContext;
 
 use crate::engine::{ConnectionId, EngineHandle, Hub, Publish, Target};
 use crate::error::{ClientAccessError, InvalidHub, SendError};
+use crate::events::{DeadLetterPage, DeadLettersError};
 use crate::from_protocol;
 use crate::options::CLIENT_TOKEN_BYTES_MAX;
 use crate::service::{Shared, unix_now};
@@ -67,6 +68,20 @@ impl Handle {
     /// The hub of that name: checked, lower-cased, in this service's instance.
     pub fn hub(&self, name: &str) -> Result<Hub, InvalidHub> {
         from_protocol::hub(name, &self.shared.instance)
+    }
+
+    /// Connection events that could not be delivered, oldest first: at most `letters_max` from `after` on, which is
+    /// [`DeadLetterPage::next`] of the page before.
+    ///
+    /// # Errors
+    ///
+    /// If `after` is no such place, or the journal fails.
+    pub async fn dead_letters(
+        &self,
+        after: Option<&str>,
+        letters_max: usize,
+    ) -> Result<DeadLetterPage, DeadLettersError> {
+        self.shared.dispatcher.dead_letters().page(after, letters_max, SystemTime::now()).await
     }
 
     /// The sockets: groups, users, presence, closing, counts.

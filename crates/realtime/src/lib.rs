@@ -1,14 +1,15 @@
 //! The realtime service in the dialect of Azure SignalR Service: clients negotiate and connect to hubs; apps send to hubs,
 //! groups, users and connections over REST or in this process.
 //!
-//! Not its concern: listeners and TLS (`edge`), routes in front of it (`gateway`), who answers what clients call (an
-//! [`engine::Upstream`] that the owner passes in).
+//! Not its concern: listeners and TLS (`edge`), routes in front of it (`gateway`), functions that answer what clients call.
 //!
-//! Know these first: [`Service`] (HTTP), [`Handle`] (in process), [`engine`] (the sockets). Start reading at `service.rs`, then
+//! Know these first: [`Service`] (HTTP), [`Handle`] (in process), [`engine`] (the sockets), [`upstream`] (who answers what clients
+//! call), [`events`] (who hears that they come and go). Start reading at `service.rs`, then
 //! `service/client.rs` for the way of a client and `service/rest.rs` for that of a message.
 
 pub mod engine;
 mod error;
+pub mod events;
 mod from_protocol;
 mod handle;
 mod metrics;
@@ -16,6 +17,7 @@ mod options;
 mod service;
 mod store;
 mod to_protocol;
+pub mod upstream;
 
 pub use error::{ClientAccessError, InvalidHub, SendError, StartError};
 pub use handle::{ClientAccess, Handle, Message};

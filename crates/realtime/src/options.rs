@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use state::Instance;
 
 use crate::StartError;
-use crate::engine;
+use crate::{engine, events, upstream};
 
 /// What the realtime service accepts and how long it waits. Unknown keys are refused.
 #[derive(Clone, Serialize, Deserialize)]
@@ -37,6 +37,10 @@ pub struct Options {
     pub body_bytes_max: usize,
     /// Shards, buffers and timers of connections.
     pub engine: engine::Options,
+    /// Who answers what clients call, and hears that they come and go.
+    pub upstream: upstream::Options,
+    /// How connection events are delivered.
+    pub events: events::Options,
 }
 
 /// Longest client token, in characters; the SDKs refuse to make a longer one.
@@ -59,6 +63,8 @@ impl Default for Options {
             poll_interval_ms: 5_000,
             body_bytes_max: 1024 * 1024,
             engine: engine::Options::default(),
+            upstream: upstream::Options::default(),
+            events: events::Options::default(),
         }
     }
 }
@@ -70,11 +76,25 @@ impl std::fmt::Debug for Options {
             .field("instance", &self.instance)
             .field("development_keys", &self.development_keys)
             .field("engine", &self.engine)
+            .field("upstream", &self.upstream)
+            .field("events", &self.events)
             .finish_non_exhaustive()
     }
 }
 
 impl Options {
+    /// Finds what is wrong before anything starts; [`start`](crate::start) would find it too.
+    ///
+    /// # Errors
+    ///
+    /// If a name, or a template for upstreams, cannot be used. Keys are looked at by the start only, as whoever starts may add
+    /// some.
+    pub fn check(&self) -> Result<(), StartError> {
+        self.instance()?;
+        upstream::load(&self.upstream)?;
+        Ok(())
+    }
+
     pub(crate) fn instance(&self) -> Result<Instance, StartError> {
         Instance::new(&self.instance).map_err(StartError::Instance)
     }

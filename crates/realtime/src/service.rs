@@ -20,11 +20,13 @@ use state::{Instance, Journal};
 use tokio::task::JoinSet;
 use trace::Tracer;
 
-use crate::engine::{EngineHandle, EngineJoin, NoUpstream, NodeId, Upstream};
+use crate::engine::{EngineHandle, EngineJoin, NodeId, Upstream};
 use crate::error::Refusal;
+use crate::events::{self, ConnectionListener};
 use crate::metrics::RequestMetrics;
 use crate::store::Negotiations;
 use crate::store::sessions::Sessions;
+use crate::upstream::{self, Dispatcher};
 use crate::{Body, Handle, Options, StartError, engine, to_protocol};
 pub(crate) use access::unix_now;
 pub(crate) use body::read_body;
@@ -38,6 +40,7 @@ pub struct Service(Arc<Shared>);
 pub struct Join {
     shared: Arc<Shared>,
     engine: EngineJoin,
+    upstreams: upstream::Running,
 }
 
 /// What all clones share.
@@ -50,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) negotiations: Mutex<Negotiations>,
     pub(crate) sessions: Sessions,
     pub(crate) upstream: Arc<dyn Upstream>,
+    pub(crate) dispatcher: Dispatcher,
     /// One task for each client between the answer 101 and its shard. `None` once the drain has begun, so that no task can
     /// start that nobody awaits.
     pub(crate) upgrades: Mutex<Option<JoinSet<()>>>,
@@ -70,6 +74,8 @@ pub struct Dependencies {
     pub registry: Arc<dyn state::Registry>,
     /// By which upstreams are called.
     pub egress: egress::Client,
+    /// Who hears that clients come and go, beside the upstreams.
+    pub listeners: Vec<Arc<dyn ConnectionListener>>,
 }
 
 /// Starts the shards and gives the service's three faces: for HTTP, for callers in this process, and for whoever ends it.
@@ -83,7 +89,8 @@ pub async fn start(
     registry: &mut Registry,
 ) -> Result<(Service, Handle, Join), StartError> {
     let (instance, keys) = (options.instance()?, options.keys()?);
-    let Dependencies { node, tracer, .. } = dependencies;
+    let (node, tracer) = (dependencies.node, dependencies.tracer.clone());
+    let dispatcher = dispatcher(&options, &instance, &keys, dependencies, registry)?;
     let requests = RequestMetrics::register(registry);
     let upgrades_under_way = Gauge::default();
     registry.register(
@@ -91,9 +98,10 @@ pub async fn start(
         "Clients that were answered 101 and do not belong to a shard yet",
         upgrades_under_way.clone(),
     );
-    let upstream: Arc<dyn Upstream> = Arc::new(NoUpstream);
+    let upstream: Arc<dyn Upstream> = Arc::new(dispatcher.clone());
     let (engine, engine_join) = engine::start(&options.engine, node, tracer, registry, Arc::clone(&upstream))
         .map_err(StartError::Engine)?;
+    let upstreams = dispatcher.run(Arc::new(engine.clone()), None).await.map_err(StartError::Records)?;
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);
     let negotiations = Negotiations::new(lifetime, options.negotiations_max);
     let shared = Arc::new(Shared {
@@ -104,12 +112,37 @@ pub async fn start(
         negotiations: Mutex::new(negotiations),
         sessions: Sessions::default(),
         upstream,
+        dispatcher,
         upgrades: Mutex::new(Some(JoinSet::new())),
         upgrades_under_way,
         requests,
     });
     let handle = Handle::new(Arc::clone(&shared));
-    Ok((Service(Arc::clone(&shared)), handle, Join { shared, engine: engine_join }))
+    Ok((Service(Arc::clone(&shared)), handle, Join { shared, engine: engine_join, upstreams }))
+}
+
+/// What answers clients' calls and tells of their connections; it runs once the engine does.
+fn dispatcher(
+    options: &Options,
+    instance: &Instance,
+    keys: &KeySet,
+    dependencies: Dependencies,
+    registry: &mut Registry,
+) -> Result<Dispatcher, StartError> {
+    let Dependencies { node, tracer, journal, registry: keys_of_state, egress, listeners } = dependencies;
+    let rules = upstream::load(&options.upstream)?;
+    let metrics = upstream::Metrics::register(registry);
+    let sender =
+        upstream::Sender::new(&options.upstream, rules, keys.clone(), egress, tracer, metrics.clone());
+    Ok(Dispatcher::new(upstream::Parts {
+        sender,
+        listeners,
+        records: events::Records::new(keys_of_state, instance.clone(), node, events::Life::now()),
+        dead_letters: events::DeadLetters::new(journal, instance.clone(), &options.events),
+        options: options.upstream.clone(),
+        event_options: options.events.clone(),
+        metrics,
+    }))
 }
 
 impl tower::Service<Request<Body>> for Service {
@@ -165,5 +198,7 @@ impl Join {
             upgrades.shutdown().await;
         }
         self.engine.drain(cut_after).await;
+        // Behind the engine, which has said of every client that it is gone.
+        self.upstreams.drain(cut_after).await;
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Fixture {
     pub(crate) join: Join,
     pub(crate) tracer: Tracer,
     pub(crate) registry: Registry,
-    store: state_embedded::Store,
+    pub(crate) store: state_embedded::Store,
     folder: Option<tempfile::TempDir>,
 }
 
@@ -53,6 +53,7 @@ impl Fixture {
             journal: store.journal(),
             registry: store.registry(),
             egress: egress.expect("the options are good"),
+            listeners: Vec::new(),
         };
         let started = realtime::start(options, dependencies, &mut registry).await;
         let (service, handle, join) = started.expect("the options are good");

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod engine;
+mod events;
 mod fixture;
 mod hostile;
 mod negotiate;
 mod requests;
 mod rest;
 mod service;
+mod upstream;
+mod webhook;

@@ -40,6 +40,7 @@ impl Bench {
             journal: store.journal(),
             registry: store.registry(),
             egress,
+            listeners: Vec::new(),
         };
         let started = realtime::start(options, dependencies, &mut registry).await;
         let (service, realtime, _join) = started.expect("the service starts");

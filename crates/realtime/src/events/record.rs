@@ -1,0 +1,251 @@
+//! [`Record`]: what is kept on disk of a connection that somebody wants to hear the end of. Pure.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use signalr_protocol::HubProtocol;
+use state::Instance;
+
+use super::listener::{ConnectionEvent, Happened, NODE_LOST};
+use crate::engine::{ClientConnection, ConnectionId, Facts, Hub, NodeId, UserId};
+
+/// The form of records; a newer one is left alone.
+const VERSION: u32 = 1;
+
+/// What every key of a record begins with.
+const PREFIX: &str = "realtime/connections";
+
+/// The start of a process, in milliseconds since 1970: tells its records from those of earlier processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Life(pub(crate) u64);
+
+/// Where a record is: which process wrote it, and for which connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub(crate) life: Life,
+    pub(crate) connection: ConnectionId,
+}
+
+/// A connection on disk: while it is open, and from its end until that was told.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub(crate) struct Record<'a> {
+    version: u32,
+    #[serde(borrow)]
+    hub: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    user: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    protocol: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    claims: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    query: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    ended: Option<Ended<'a>>,
+}
+
+/// How a connection ended.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+struct Ended<'a> {
+    #[serde(borrow)]
+    reason: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    error: Option<Cow<'a, str>>,
+    at_unix_ms: u64,
+}
+
+/// Why a record cannot be used. It is left where it is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnreadableRecord {
+    #[error("the record is not JSON of the known form")]
+    Json(#[from] serde_json::Error),
+    #[error("the record has the form {0}, which a newer version wrote")]
+    Newer(u32),
+    #[error("the record names the protocol {0}, which is not known")]
+    Protocol(String),
+}
+
+impl Life {
+    /// The life of a process that starts now.
+    pub(crate) fn now() -> Self {
+        Self(unix_ms(SystemTime::now()))
+    }
+}
+
+impl Place {
+    /// What the keys of all records of a node begin with.
+    pub(crate) fn prefix(node: NodeId) -> String {
+        format!("{PREFIX}/{}/", node.0)
+    }
+
+    pub(crate) fn key(self, node: NodeId) -> String {
+        format!("{}{:016x}/{}", Self::prefix(node), self.life.0, self.connection)
+    }
+
+    pub(crate) fn parse(key: &str, node: NodeId) -> Option<Self> {
+        let (life, connection) = key.strip_prefix(&Self::prefix(node))?.split_once('/')?;
+        let life = Life(u64::from_str_radix(life, 16).ok()?);
+        Some(Self { life, connection: ConnectionId::parse(connection).ok()? })
+    }
+}
+
+impl<'a> Record<'a> {
+    /// A connection that is opening.
+    pub(crate) fn open(client: &'a ClientConnection) -> Self {
+        let facts = client.facts.as_deref();
+        Self {
+            version: VERSION,
+            hub: client.hub.name().into(),
+            user: client.user.as_ref().map(|user| user.as_str().into()),
+            protocol: client.protocol.name().into(),
+            claims: facts.map(|facts| facts.claims.as_ref().into()),
+            query: facts.map(|facts| facts.query.as_ref().into()),
+            ended: None,
+        }
+    }
+
+    /// A connection that has ended, as the event says.
+    pub(crate) fn ended(event: &'a ConnectionEvent) -> Self {
+        let mut record = Self::open(&event.client);
+        if let Happened::Disconnected { reason, error } = &event.what {
+            record.ended = Some(Ended {
+                reason: reason.as_ref().into(),
+                error: error.as_deref().map(Cow::Borrowed),
+                at_unix_ms: unix_ms(event.at),
+            });
+        }
+        record
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("texts and numbers can be written as JSON")
+    }
+
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, UnreadableRecord> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: u32,
+        }
+        let Head { version } = serde_json::from_slice(bytes)?;
+        if version > VERSION {
+            Err(UnreadableRecord::Newer(version))
+        } else {
+            Ok(serde_json::from_slice(bytes)?)
+        }
+    }
+
+    /// The `disconnected` that is still owed. A connection that was open went with its process: nobody knows when, so that `now`
+    /// has to do.
+    pub(crate) fn disconnected(
+        self,
+        instance: &Instance,
+        connection: ConnectionId,
+        now: SystemTime,
+    ) -> Result<ConnectionEvent, UnreadableRecord> {
+        let protocol = HubProtocol::from_name(&self.protocol)
+            .ok_or_else(|| UnreadableRecord::Protocol(self.protocol.into_owned()))?;
+        let facts = self.claims.zip(self.query).map(|(claims, query)| {
+            Arc::new(Facts { claims: claims.as_ref().into(), query: query.as_ref().into() })
+        });
+        let client = ClientConnection {
+            id: connection,
+            hub: Hub::new(instance.clone(), &self.hub),
+            user: self.user.map(|user| UserId::new(&user)),
+            protocol,
+            facts,
+        };
+        let (what, at) = match self.ended {
+            Some(ended) => {
+                let error = ended.error.map(|error| error.as_ref().into());
+                let reason = Cow::Owned(ended.reason.into_owned());
+                let at = UNIX_EPOCH + Duration::from_millis(ended.at_unix_ms);
+                (Happened::Disconnected { reason, error }, at)
+            }
+            None => {
+                let error = Some("the process that held the connection was lost".into());
+                (Happened::Disconnected { reason: Cow::Borrowed(NODE_LOST), error }, now)
+            }
+        };
+        Ok(ConnectionEvent { client, what, at })
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn unix_ms(at: SystemTime) -> u64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> ClientConnection {
+        let facts = Facts { claims: r#"{"sub":"ada \u00fc"}"#.into(), query: "hub=chat&x=1".into() };
+        ClientConnection {
+            id: ConnectionId::parse(&"A".repeat(27)).unwrap(),
+            hub: Hub::new(Instance::new("test").unwrap(), "chat"),
+            user: Some(UserId::new("ada \"ü\"")),
+            protocol: HubProtocol::MessagePack,
+            facts: Some(Arc::new(facts)),
+        }
+    }
+
+    /// What comes of a record after a restart.
+    fn late(bytes: &[u8]) -> ConnectionEvent {
+        let now = UNIX_EPOCH + Duration::from_secs(9);
+        let (instance, id) = (Instance::new("test").unwrap(), client().id);
+        Record::parse(bytes).unwrap().disconnected(&instance, id, now).unwrap()
+    }
+
+    #[test]
+    fn an_open_connection_is_lost_with_its_process() {
+        let event = late(&Record::open(&client()).to_bytes());
+        assert_eq!(format!("{:?}", event.client), format!("{:?}", client()));
+        assert_eq!(event.at, UNIX_EPOCH + Duration::from_secs(9));
+        let error = Some("the process that held the connection was lost".into());
+        assert_eq!(event.what, Happened::Disconnected { reason: NODE_LOST.into(), error });
+    }
+
+    #[test]
+    fn an_ended_connection_keeps_its_reason() {
+        for error in [None, Some("slow".into())] {
+            let what = Happened::Disconnected { reason: "ClientClosed".into(), error };
+            let at = UNIX_EPOCH + Duration::from_millis(1234);
+            let event = ConnectionEvent { client: client(), what: what.clone(), at };
+            let late = late(&Record::ended(&event).to_bytes());
+            assert_eq!((late.what, late.at), (what, at));
+        }
+    }
+
+    #[test]
+    fn a_client_without_anything_has_a_small_record() {
+        let client = ClientConnection { user: None, facts: None, ..client() };
+        let bytes = Record::open(&client).to_bytes();
+        assert_eq!(String::from_utf8_lossy(&bytes), r#"{"version":1,"hub":"chat","protocol":"messagepack"}"#);
+        assert!(late(&bytes).client.facts.is_none());
+    }
+
+    #[test]
+    fn records_of_another_form_are_left_alone() {
+        for (bytes, expected) in [
+            (r#"{"version":2,"all":"new"}"#, "the record has the form 2, which a newer version wrote"),
+            (r#"{"hub":"chat"}"#, "the record is not JSON of the known form"),
+            ("", "the record is not JSON of the known form"),
+        ] {
+            assert_eq!(Record::parse(bytes.as_bytes()).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_place_survives_its_key() {
+        let place = Place { life: Life(0xfeed), connection: client().id };
+        let key = place.key(NodeId(7));
+        assert_eq!(key, format!("realtime/connections/7/000000000000feed/{}", "A".repeat(27)));
+        assert_eq!(Place::parse(&key, NodeId(7)), Some(place));
+        assert_eq!(Place::parse(&key, NodeId(8)), None);
+        assert_eq!(Place::parse("realtime/connections/7/x/y", NodeId(7)), None);
+    }
+}

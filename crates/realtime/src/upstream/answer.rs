@@ -1,0 +1,121 @@
+//! What an upstream's answer becomes for the client that called. Pure.
+
+use bytes::Bytes;
+use http::StatusCode;
+use signalr_protocol::{
+    Completion, CompletionResult, FramingError, HubMessage, HubProtocol, ParseError, next_message, parse,
+};
+
+/// What a client waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// Nothing: what the upstream says is for nobody.
+    Nothing,
+    /// The completion of an invocation.
+    Completion(Box<str>),
+    /// The items of a stream and its end, which may also come over REST later.
+    Stream(Box<str>),
+}
+
+/// Why an answer is of no use to the client that called. The text reaches it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AnswerError {
+    /// The emulator's text.
+    #[error("Invocation failed, status code {}", .0.as_u16())]
+    Status(StatusCode),
+    #[error("Invocation failed, the upstream's answer is not framed as {protocol}: {cause}")]
+    Framing { protocol: &'static str, cause: FramingError },
+    #[error("Invocation failed, the upstream's answer is not a whole hub message framed as {protocol}")]
+    NotWhole { protocol: &'static str },
+    #[error("Invocation failed, the upstream's answer is not a hub message in {protocol}: {cause}")]
+    Message { protocol: &'static str, cause: ParseError },
+    #[error("Invocation failed, the upstream's answer is more than one hub message")]
+    Several,
+    #[error("Invocation failed, the upstream's answer is no completion of this invocation")]
+    Foreign,
+}
+
+/// What goes to the client: framed hub messages, or nothing. The body of a good answer is passed on as it is (reference, 3.3).
+pub(crate) fn to_client(
+    protocol: HubProtocol,
+    awaited: &Awaited,
+    status: StatusCode,
+    body: &Bytes,
+) -> Result<Option<Bytes>, AnswerError> {
+    let is_good = matches!(status, StatusCode::OK | StatusCode::NO_CONTENT);
+    let is_empty = status == StatusCode::NO_CONTENT || body.is_empty();
+    match awaited {
+        Awaited::Nothing => Ok(None),
+        _ if !is_good => Err(AnswerError::Status(status)),
+        Awaited::Completion(id) if is_empty => Ok(Some(completion(protocol, id, CompletionResult::Void))),
+        // The stream goes on over REST.
+        Awaited::Stream(_) if is_empty => Ok(None),
+        Awaited::Completion(id) => check_completion(protocol, id, body).map(|()| Some(body.clone())),
+        Awaited::Stream(id) => check_stream(protocol, id, body).map(|()| Some(body.clone())),
+    }
+}
+
+/// A completion that says what went wrong; `None` where nobody waits for one.
+pub(crate) fn error_for(protocol: HubProtocol, awaited: &Awaited, error: &str) -> Option<Bytes> {
+    match awaited {
+        Awaited::Nothing => None,
+        Awaited::Completion(id) | Awaited::Stream(id) => {
+            Some(completion(protocol, id, CompletionResult::Error(error.into())))
+        }
+    }
+}
+
+/// How many messages there are in what goes to a client.
+pub(crate) fn count(protocol: HubProtocol, mut framed: &[u8]) -> u32 {
+    let mut count = 0;
+    while let Ok(Some((_, used))) = next_message(protocol, framed, usize::MAX) {
+        framed = &framed[used..];
+        count += 1;
+    }
+    count
+}
+
+fn completion(protocol: HubProtocol, id: &str, result: CompletionResult<'_>) -> Bytes {
+    let mut framed = Vec::new();
+    let completion = Completion { headers: Vec::new(), invocation_id: id.into(), result };
+    HubMessage::Completion(completion).encode(protocol, &mut framed);
+    framed.into()
+}
+
+fn check_completion(protocol: HubProtocol, id: &str, body: &[u8]) -> Result<(), AnswerError> {
+    let (message, used) = first(protocol, body)?;
+    if used < body.len() {
+        return Err(AnswerError::Several);
+    }
+    match message {
+        HubMessage::Completion(completion) if completion.invocation_id == id => Ok(()),
+        _ => Err(AnswerError::Foreign),
+    }
+}
+
+/// Items of the stream in any number, then perhaps its end.
+fn check_stream(protocol: HubProtocol, id: &str, mut body: &[u8]) -> Result<(), AnswerError> {
+    while !body.is_empty() {
+        let (message, used) = first(protocol, body)?;
+        body = &body[used..];
+        match message {
+            HubMessage::StreamItem(item) if item.invocation_id == id => {}
+            HubMessage::Completion(completion) if completion.invocation_id == id && body.is_empty() => {}
+            _ => return Err(AnswerError::Foreign),
+        }
+    }
+    Ok(())
+}
+
+fn first(protocol: HubProtocol, body: &[u8]) -> Result<(HubMessage<'_>, usize), AnswerError> {
+    let name = protocol.name();
+    // The body's size is bounded where it was read; a length beyond its end is that of another protocol, or of half a message.
+    let found = next_message(protocol, body, usize::MAX);
+    let found = found.map_err(|cause| AnswerError::Framing { protocol: name, cause })?;
+    let (payload, used) = found.ok_or(AnswerError::NotWhole { protocol: name })?;
+    let message = parse(protocol, payload).map_err(|cause| AnswerError::Message { protocol: name, cause })?;
+    Ok((message, used))
+}
+
+#[cfg(test)]
+mod tests;

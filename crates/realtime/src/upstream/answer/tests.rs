@@ -1,0 +1,159 @@
+use super::*;
+
+fn shown(protocol: HubProtocol, bytes: &[u8]) -> String {
+    match protocol {
+        HubProtocol::Json => String::from_utf8_lossy(bytes).replace('\u{1e}', "|"),
+        _ => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
+fn check(protocol: HubProtocol, awaited: &Awaited, status: u16, body: &[u8], expected: &str) {
+    let status = StatusCode::from_u16(status).unwrap();
+    let result = to_client(protocol, awaited, status, &Bytes::copy_from_slice(body));
+    let text = match result {
+        Ok(None) => "nothing".to_owned(),
+        Ok(Some(bytes)) => shown(protocol, &bytes),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(text, expected);
+}
+
+const JSON: HubProtocol = HubProtocol::Json;
+const MESSAGEPACK: HubProtocol = HubProtocol::MessagePack;
+
+#[test]
+fn a_completion_of_the_invocation_is_passed_on_as_it_is() {
+    let awaited = Awaited::Completion("1".into());
+    let odd = b"{\"result\": 1 ,\"invocationId\":\"1\",\"type\":3}\x1e";
+    check(JSON, &awaited, 200, odd, r#"{"result": 1 ,"invocationId":"1","type":3}|"#);
+    check(
+        JSON,
+        &awaited,
+        200,
+        b"{\"type\":3,\"invocationId\":\"1\",\"error\":\"no\"}\x1e",
+        r#"{"type":3,"invocationId":"1","error":"no"}|"#,
+    );
+    // [3, {}, "1", 3, 42]
+    check(MESSAGEPACK, &awaited, 200, b"\x07\x95\x03\x80\xa11\x03\x2a", "07950380a131032a");
+}
+
+#[test]
+fn nothing_said_is_a_completion_without_a_result() {
+    let awaited = Awaited::Completion("1".into());
+    check(JSON, &awaited, 200, b"", r#"{"type":3,"invocationId":"1"}|"#);
+    check(JSON, &awaited, 204, b"", r#"{"type":3,"invocationId":"1"}|"#);
+    check(MESSAGEPACK, &awaited, 204, b"", "06940380a13102");
+    check(JSON, &Awaited::Stream("1".into()), 200, b"", "nothing");
+}
+
+#[test]
+fn other_statuses_are_errors_with_the_emulators_text() {
+    let awaited = Awaited::Completion("1".into());
+    for status in [201, 302, 401, 404, 500, 503] {
+        let completion = b"{\"type\":3,\"invocationId\":\"1\"}\x1e";
+        check(JSON, &awaited, status, completion, &format!("Invocation failed, status code {status}"));
+    }
+    check(JSON, &Awaited::Stream("1".into()), 500, b"", "Invocation failed, status code 500");
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_looked_at() {
+    for (status, body) in [(200, b"nonsense".as_slice()), (500, b"".as_slice())] {
+        check(JSON, &Awaited::Nothing, status, body, "nothing");
+    }
+    assert_eq!(error_for(JSON, &Awaited::Nothing, "no"), None);
+}
+
+#[test]
+fn answers_that_are_no_framed_completion_say_so() {
+    let awaited = Awaited::Completion("1".into());
+    let unframed = b"{\"type\":3,\"invocationId\":\"1\"}";
+    check(
+        JSON,
+        &awaited,
+        200,
+        unframed,
+        "Invocation failed, the upstream's answer is not a whole hub message framed as json",
+    );
+    let framed = [unframed.as_slice(), b"\x1e"].concat();
+    // To MessagePack its first character is a length.
+    check(
+        MESSAGEPACK,
+        &awaited,
+        200,
+        &framed,
+        "Invocation failed, the upstream's answer is not a whole hub message framed as messagepack",
+    );
+    check(
+        MESSAGEPACK,
+        &awaited,
+        200,
+        b"\xff\xff\xff\xff\xff",
+        "Invocation failed, the upstream's answer is not framed as messagepack: the length prefix of a MessagePack message is not a number of at most 0x7fffffff",
+    );
+    check(
+        MESSAGEPACK,
+        &awaited,
+        200,
+        b"\x07\x95\x03",
+        "Invocation failed, the upstream's answer is not a whole hub message framed as messagepack",
+    );
+    check(
+        JSON,
+        &awaited,
+        200,
+        b"\x07\x95\x03\x80\xa11\x03\x2a",
+        "Invocation failed, the upstream's answer is not a whole hub message framed as json",
+    );
+    check(
+        JSON,
+        &awaited,
+        200,
+        b"{}\x1e",
+        "Invocation failed, the upstream's answer is not a hub message in json: the message lacks 'type'",
+    );
+    check(
+        JSON,
+        &awaited,
+        200,
+        &[framed.as_slice(), &framed].concat(),
+        "Invocation failed, the upstream's answer is more than one hub message",
+    );
+    for foreign in ["{\"type\":3,\"invocationId\":\"2\"}\x1e", "{\"type\":6}\x1e"] {
+        check(
+            JSON,
+            &awaited,
+            200,
+            foreign.as_bytes(),
+            "Invocation failed, the upstream's answer is no completion of this invocation",
+        );
+    }
+}
+
+#[test]
+fn a_stream_may_be_answered_with_items_and_its_end() {
+    let awaited = Awaited::Stream("1".into());
+    let item = "{\"type\":2,\"invocationId\":\"1\",\"item\":1}\x1e";
+    let end = "{\"type\":3,\"invocationId\":\"1\"}\x1e";
+    let check_all = |body: String, good: bool| {
+        let expected = if good {
+            body.replace('\u{1e}', "|")
+        } else {
+            "Invocation failed, the upstream's answer is no completion of this invocation".to_owned()
+        };
+        check(JSON, &awaited, 200, body.as_bytes(), &expected);
+    };
+    check_all(format!("{item}{item}"), true);
+    check_all(format!("{item}{end}"), true);
+    check_all(end.to_owned(), true);
+    check_all(format!("{end}{item}"), false);
+    check_all(item.replace("\"1\"", "\"2\""), false);
+}
+
+#[test]
+fn errors_are_completions_in_the_clients_protocol() {
+    let awaited = Awaited::Stream("1".into());
+    let error = |protocol| shown(protocol, &error_for(protocol, &awaited, "no").unwrap());
+    assert_eq!(error(JSON), r#"{"type":3,"invocationId":"1","error":"no"}|"#);
+    assert_eq!(error(MESSAGEPACK), "09950380a13101a26e6f");
+}

@@ -1,0 +1,117 @@
+//! The claims of a client in the headers of a request. Pure.
+//!
+//! `X-ASRS-User-Claims` is the classic form: `type: value` items with commas between (reference, 3.2). Nothing in it is escaped,
+//! so that in the original a value with a comma looks like further claims (a user who chooses its own name could write
+//! `x, role: admin`), and one outside ASCII makes the whole request fail. Here commas and control characters are
+//! percent-encoded, and what is not ASCII stays in UTF-8, as ASP.NET Core and the Functions host read it.
+//!
+//! `X-ASRS-User-Claims-Encoded` is exact: base64 (RFC 4648 section 4, padded) of a JSON array in UTF-8,
+//! `[{"type":"name","value":"Müller, Jürgen"}]`, one object for each value, in the order of the token. The name and "base64" are
+//! the vendor's proposal (azure-sdk-for-net, issue 27404); what is inside was never published, so that this form is ours.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use percent_encoding::percent_encode_byte;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// One claim: a type and one value. Numbers, booleans and objects are kept as JSON writes them.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub(crate) struct Claim<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    value: Cow<'a, str>,
+}
+
+/// Reads the payload of a token. What is no object has no claims.
+pub(crate) fn parse(payload: &str) -> Map<String, Value> {
+    serde_json::from_str(payload).unwrap_or_default()
+}
+
+/// The claims one by one; a type with several values gives several.
+pub(crate) fn each(claims: &Map<String, Value>) -> Vec<Claim<'_>> {
+    let mut all = Vec::new();
+    for (kind, value) in claims {
+        match value {
+            Value::Array(values) => all.extend(values.iter().map(|value| Claim { kind, value: text(value) })),
+            value => all.push(Claim { kind, value: text(value) }),
+        }
+    }
+    all
+}
+
+fn text(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::String(text) => Cow::Borrowed(text),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
+/// The value of `X-ASRS-User-Claims`; `None` without claims.
+pub(crate) fn classic(claims: &[Claim<'_>]) -> Option<HeaderValue> {
+    let mut text = String::new();
+    for Claim { kind, value } in claims {
+        if !text.is_empty() {
+            // As HttpClient joins the values of one header; readers trim.
+            text.push_str(", ");
+        }
+        push_part(&mut text, kind, true);
+        text.push_str(": ");
+        push_part(&mut text, value, false);
+    }
+    if text.is_empty() { None } else { Some(header(&text)) }
+}
+
+/// The value of `X-ASRS-User-Claims-Encoded`; `None` without claims.
+pub(crate) fn encoded(claims: &[Claim<'_>]) -> Option<HeaderValue> {
+    if claims.is_empty() {
+        return None;
+    }
+    let json = serde_json::to_string(claims).expect("texts can be written as JSON");
+    Some(HeaderValue::from_str(&STANDARD.encode(json)).expect("base64 is a header value"))
+}
+
+/// Whether the token asks for detailed errors (`asrs.s.derror`).
+pub(crate) fn asks_for_details(claims: &Map<String, Value>) -> bool {
+    match claims.get("asrs.s.derror") {
+        Some(Value::Bool(asked)) => *asked,
+        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
+        _ => false,
+    }
+}
+
+/// A text as a header. Control characters, which no header may hold, are percent-encoded.
+pub(crate) fn header(text: &str) -> HeaderValue {
+    let mut escaped = String::with_capacity(text.len());
+    push_escaped(&mut escaped, text, |byte| byte.is_ascii_control());
+    HeaderValue::from_bytes(escaped.as_bytes()).expect("no control character is left")
+}
+
+/// Appends a part of an item: as it is, unless it holds something that would break the item. Then that is escaped, and `%` too,
+/// so that the part can be read back.
+fn push_part(text: &mut String, part: &str, is_type: bool) {
+    let ends_type = is_type && part.contains(": ");
+    if !ends_type && !part.bytes().any(|byte| byte == b',' || byte.is_ascii_control()) {
+        return text.push_str(part);
+    }
+    push_escaped(text, part, |byte| {
+        matches!(byte, b',' | b'%') || byte.is_ascii_control() || (ends_type && byte == b' ')
+    });
+}
+
+fn push_escaped(text: &mut String, part: &str, is_escaped: impl Fn(u8) -> bool) {
+    for character in part.chars() {
+        match u8::try_from(character) {
+            Ok(byte) if byte.is_ascii() && is_escaped(byte) => {
+                text.push_str(percent_encode_byte(byte));
+            }
+            _ => text.push(character),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+use super::*;
+
+/// The two headers of a payload, the encoded one decoded.
+fn check(payload: &str, expected_classic: &str, expected_encoded: &str) {
+    let claims = parse(payload);
+    let claims = each(&claims);
+    let text = |value: Option<HeaderValue>| {
+        value.map(|value| String::from_utf8(value.as_bytes().to_vec()).unwrap()).unwrap_or_default()
+    };
+    assert_eq!(text(classic(&claims)), expected_classic);
+    let encoded = STANDARD.decode(text(encoded(&claims))).unwrap();
+    assert_eq!(String::from_utf8(encoded).unwrap(), expected_encoded);
+}
+
+#[test]
+fn each_value_is_an_item_of_the_classic_header_in_order() {
+    check(
+        r#"{"nameid":"ada","role":["a","b"],"exp":12,"on":true,"address":{"city":"x"}}"#,
+        r#"nameid: ada, role: a, role: b, exp: 12, on: true, address: {"city":"x"}"#,
+        concat!(
+            r#"[{"type":"nameid","value":"ada"},{"type":"role","value":"a"},{"type":"role","value":"b"},"#,
+            r#"{"type":"exp","value":"12"},{"type":"on","value":"true"},{"type":"address","value":"{\"city\":\"x\"}"}]"#
+        ),
+    );
+}
+
+#[test]
+fn a_value_with_commas_cannot_pass_for_more_claims() {
+    check(
+        r#"{"name":"x, role: admin","share":"50%, half","plain":"50%"}"#,
+        "name: x%2C role: admin, share: 50%25%2C half, plain: 50%",
+        concat!(
+            r#"[{"type":"name","value":"x, role: admin"},{"type":"share","value":"50%, half"},"#,
+            r#"{"type":"plain","value":"50%"}]"#
+        ),
+    );
+    check(
+        r#"{"role: admin, a":"b"}"#,
+        "role:%20admin%2C%20a: b",
+        r#"[{"type":"role: admin, a","value":"b"}]"#,
+    );
+}
+
+#[test]
+fn umlauts_survive_and_control_characters_do_not_split_the_header() {
+    check(
+        r#"{"name":"Müller, Jürgen","city":"Köln","note":"a\r\nx-evil: 1"}"#,
+        "name: Müller%2C Jürgen, city: Köln, note: a%0D%0Ax-evil: 1",
+        concat!(
+            r#"[{"type":"name","value":"Müller, Jürgen"},{"type":"city","value":"Köln"},"#,
+            r#"{"type":"note","value":"a\r\nx-evil: 1"}]"#
+        ),
+    );
+}
+
+#[test]
+fn what_is_no_object_has_no_claims() {
+    for payload in ["", "[]", "null", "{}", "{", r#"{"role":[]}"#] {
+        check(payload, "", "");
+    }
+}
+
+#[test]
+fn details_are_asked_for_by_a_claim() {
+    for (payload, expected) in [
+        (r#"{"asrs.s.derror":"True"}"#, true),
+        (r#"{"asrs.s.derror":true}"#, true),
+        (r#"{"asrs.s.derror":"False"}"#, false),
+        (r#"{"asrs.s.derror":1}"#, false),
+        ("{}", false),
+    ] {
+        assert_eq!(asks_for_details(&parse(payload)), expected, "{payload}");
+    }
+}

@@ -1,0 +1,290 @@
+//! [`Dispatcher`]: the engine's upstream. Takes over what the shards' threads say, and owns the task that carries it out.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use state::RegistryError;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::answer;
+use super::inbox::{Inbox, Input};
+use super::lanes::Limits;
+use super::methods::{self, Methods};
+use super::metrics::{CauseLabels, Metrics};
+use super::options::Options;
+use super::owner::Owner;
+use super::send::Sender;
+use super::template::Category;
+use super::webhook::Webhook;
+use crate::engine::{
+    ClientConnection, ClientInvocation, ConnectionId, EndReason, EngineHandle, Hub, NoUpstream, Opening,
+    OutgoingMessage, Publish, Refusal, Target, Upstream,
+};
+use crate::events::{self, ConnectionListener, DeadLetters, EventKind, Records};
+
+/// Longest name of a method that goes to an upstream, in bytes: it stands in a header and often in the address.
+const METHOD_BYTES_MAX: usize = 1024;
+
+/// Hands calls to upstreams and to methods of this process, and connection events to listeners. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Dispatcher(Arc<Shared>);
+
+/// The task behind a dispatcher.
+#[derive(Debug)]
+pub(crate) struct Running {
+    dispatcher: Dispatcher,
+    stop: oneshot::Sender<()>,
+    owner: JoinHandle<()>,
+}
+
+/// What the dispatcher, its owner and its jobs share.
+pub(crate) struct Shared {
+    pub(crate) inbox: Inbox,
+    pub(crate) sender: Arc<Sender>,
+    pub(crate) listeners: Vec<Arc<dyn ConnectionListener>>,
+    pub(crate) methods: OnceLock<Arc<dyn Methods>>,
+    pub(crate) records: Records,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) options: Options,
+    pub(crate) event_options: events::Options,
+    pub(crate) metrics: Metrics,
+}
+
+/// What a dispatcher is made of.
+pub(crate) struct Parts {
+    pub(crate) sender: Sender,
+    /// Who hears of connections, beside the upstreams.
+    pub(crate) listeners: Vec<Arc<dyn ConnectionListener>>,
+    pub(crate) records: Records,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) options: Options,
+    pub(crate) event_options: events::Options,
+    pub(crate) metrics: Metrics,
+}
+
+/// The clients, as far as they concern the dispatcher: the engine, or a test's list.
+#[async_trait::async_trait]
+pub(crate) trait Clients: Send + Sync + 'static {
+    /// Sends framed hub messages to one client; a client that is gone gets nothing.
+    async fn reply(&self, client: &ClientConnection, framed: Bytes);
+
+    /// Lets a client in that waits for the answer to its handshake, or refuses it with a text.
+    async fn opened(&self, connection: ConnectionId, result: Result<(), String>);
+}
+
+impl Dispatcher {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { sender, mut listeners, records, dead_letters, options, event_options, metrics } = parts;
+        let sender = Arc::new(sender);
+        // The first one, so that its events and the calls share a lane.
+        listeners.insert(0, Arc::new(Webhook(Arc::clone(&sender))));
+        let (calls_max, bytes_max) = (options.queued_max.get(), options.queued_bytes_max.get());
+        let inbox = Inbox::new(calls_max, bytes_max, metrics.clone());
+        let methods = OnceLock::new();
+        Self(Arc::new(Shared {
+            inbox,
+            sender,
+            listeners,
+            methods,
+            records,
+            dead_letters,
+            options,
+            event_options,
+            metrics,
+        }))
+    }
+
+    /// The events that could not be delivered.
+    pub(crate) fn dead_letters(&self) -> &DeadLetters {
+        &self.0.dead_letters
+    }
+
+    /// Begins to carry out what comes, and what earlier processes still owe. `methods` answers what begins with
+    /// [`methods::PREFIX`].
+    ///
+    /// # Errors
+    ///
+    /// If the records of earlier processes cannot be read.
+    pub(crate) async fn run(
+        &self,
+        clients: Arc<dyn Clients>,
+        methods: Option<Arc<dyn Methods>>,
+    ) -> Result<Running, RegistryError> {
+        if let Some(methods) = methods {
+            // It runs once.
+            let _ = self.0.methods.set(methods);
+        }
+        let left_over = self.0.records.left_over(self.0.event_options.parked_max.get()).await?;
+        let (stop, stopped) = oneshot::channel();
+        let owner = Owner::new(Arc::clone(&self.0), clients, left_over);
+        let owner = tokio::spawn(owner.run(stopped));
+        Ok(Running { dispatcher: self.clone(), stop, owner })
+    }
+}
+
+impl Running {
+    /// Ends it, after the engine: what runs is awaited, and what would have to be tried again is left; a `disconnected` then
+    /// follows after the next start. After `cut_after` what still runs is cut.
+    pub(crate) async fn drain(self, cut_after: Duration) {
+        let Self { dispatcher, stop, mut owner } = self;
+        dispatcher.0.inbox.close();
+        drop(stop);
+        match tokio::time::timeout(cut_after, &mut owner).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the upstreams' task failed"),
+            Err(_late) => {
+                tracing::warn!(
+                    "upstreams did not answer before the end; what was being told is told after the next start"
+                );
+                owner.abort();
+                // Only its end is waited for.
+                let _ = owner.await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Running {
+    /// Ends it as a crash does.
+    pub(crate) fn abort(&self) {
+        self.owner.abort();
+    }
+}
+
+impl Shared {
+    /// Whether somebody wants to hear of a hub's connections.
+    pub(crate) fn is_heard(&self, hub: &Hub) -> bool {
+        self.wants(hub, EventKind::Connected) || self.wants(hub, EventKind::Disconnected)
+    }
+
+    /// Whether anybody may ever hear of connections.
+    pub(crate) fn has_listener(&self) -> bool {
+        // The first one is the upstream, which hears nothing without templates.
+        self.listeners.len() > 1 || !self.sender.rules.is_empty()
+    }
+
+    pub(crate) fn wants(&self, hub: &Hub, kind: EventKind) -> bool {
+        self.listeners.iter().any(|listener| listener.wants(hub, kind))
+    }
+
+    /// What bounds the lanes.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            in_flight_max: self.options.in_flight_max.get(),
+            calls_max: self.options.connection_queued_max.get(),
+            bytes_max: self.options.connection_queued_bytes_max.get(),
+            wait_max: Duration::from_millis(self.options.wait_timeout_ms.get()),
+        }
+    }
+
+    /// Whether this process answers the method itself.
+    pub(crate) fn is_local(&self, method: &str) -> bool {
+        self.methods.get().is_some() && method.starts_with(methods::PREFIX)
+    }
+
+    pub(crate) fn refuse(&self, cause: &'static str) {
+        self.metrics.refused_calls.get_or_create(&CauseLabels { cause }).inc();
+    }
+
+    /// Why a call cannot go anywhere, if so.
+    fn refusal(&self, hub: &Hub, method: &str) -> Option<Refusal> {
+        if self.is_local(method) {
+            return None;
+        }
+        if method.len() > METHOD_BYTES_MAX {
+            self.refuse("method_too_long");
+            return Some(Refusal(format!(
+                "the name of the method has {} bytes, more than the {METHOD_BYTES_MAX} that an upstream can be told",
+                method.len()
+            )));
+        }
+        if self.sender.rules.find(hub.name(), Category::Messages, method).is_none() {
+            self.refuse("no_template");
+            return Some(Refusal(format!(
+                "no upstream is configured for method '{method}' of hub {hub}; add a template that matches it to realtime.upstream.templates"
+            )));
+        }
+        None
+    }
+}
+
+#[async_trait::async_trait]
+impl Clients for EngineHandle {
+    async fn reply(&self, client: &ClientConnection, framed: Bytes) {
+        let messages = answer::count(client.protocol, &framed);
+        let publish = Publish {
+            hub: client.hub.clone(),
+            target: Target::Connection(client.id),
+            excluded: Vec::new(),
+            excluded_users: Vec::new(),
+            message: OutgoingMessage::raw(framed, messages),
+            trace: None,
+        };
+        // Where the engine has ended there is no client any more.
+        let _ = self.publish(publish).await;
+    }
+
+    async fn opened(&self, connection: ConnectionId, result: Result<(), String>) {
+        Self::opened(self, connection, result).await;
+    }
+}
+
+impl Upstream for Dispatcher {
+    fn invoke(&self, invocation: ClientInvocation) -> Result<(), Refusal> {
+        let shared = &self.0;
+        if shared.inbox.is_closed() {
+            return Err(Refusal(
+                "the service is shutting down; connect again and repeat the call".to_owned(),
+            ));
+        }
+        if shared.sender.rules.is_empty() && shared.methods.get().is_none() {
+            shared.refuse("no_template");
+            return NoUpstream.invoke(invocation);
+        }
+        if let Some(method) = &invocation.target
+            && let Some(refusal) = shared.refusal(&invocation.client.hub, method)
+        {
+            return Err(refusal);
+        }
+        let Some(load) = shared.inbox.room_for(invocation.payload.len()) else {
+            shared.refuse("queue_full");
+            return Err(Refusal("too many calls wait for upstreams; try again later".to_owned()));
+        };
+        shared.inbox.push(Input::Call(Box::new(invocation), load));
+        Ok(())
+    }
+
+    fn keeps_facts(&self, hub: &Hub) -> bool {
+        self.0.sender.rules.concern(hub.name()) || self.0.is_heard(hub)
+    }
+
+    fn opening(&self, connection: &ClientConnection) -> Opening {
+        // Who wants to hear the end must be sure to: that is what the record is for.
+        if !self.0.wants(&connection.hub, EventKind::Disconnected) {
+            return Opening::Go;
+        }
+        self.0.inbox.push(Input::Opening(connection.clone()));
+        Opening::Wait
+    }
+
+    fn connected(&self, connection: &ClientConnection) {
+        if self.0.is_heard(&connection.hub) {
+            self.0.inbox.push(Input::Connected(connection.clone()));
+        }
+    }
+
+    fn disconnected(&self, connection: &ClientConnection, reason: EndReason, error: Option<&str>) {
+        // Also where nobody hears of it: what is remembered of its streams goes with it.
+        let error = error.map(Into::into);
+        self.0.inbox.push(Input::Disconnected { client: connection.clone(), reason, error });
+    }
+}
+
+impl std::fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatcher").field("sender", &self.0.sender).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,361 @@
+//! [`Lanes`]: in which order, and how many at a time, events and calls go to whom. Pure: time comes in, jobs go out.
+//!
+//! Each connection has a lane for each listener. A lane does one thing at a time: first `connected`, until it is settled, then
+//! calls in order, then `disconnected`. What is answered in this process does not wait for a `connected` that is being tried
+//! again. Lanes with something to do take turns, and no more jobs run at a time than may.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::engine::ConnectionId;
+use crate::events::{EventKind, Retries, Undelivered};
+
+/// A connection, and the number of the listener that is to hear of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LaneKey {
+    pub(crate) connection: ConnectionId,
+    pub(crate) listener: u8,
+}
+
+/// What bounds the lanes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) in_flight_max: usize,
+    /// Calls of one connection that wait, and bytes of them; one is always taken.
+    pub(crate) calls_max: usize,
+    pub(crate) bytes_max: usize,
+    /// How long a call may wait.
+    pub(crate) wait_max: Duration,
+}
+
+/// A call on its way.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Waiting<C> {
+    pub(crate) call: C,
+    pub(crate) bytes: usize,
+    /// Whether it is answered in this process.
+    pub(crate) is_local: bool,
+}
+
+/// What is to be done now.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Step<E, C> {
+    /// Carry out a job, and say with [`Lanes::finished`] what came of it.
+    Start(LaneKey, Job<E, C>),
+    /// A call waited for too long: answer it with an error.
+    Expired(C),
+}
+
+/// One thing to do.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Job<E, C> {
+    Deliver(E),
+    Bury { event: E, attempts: u32, cause: String },
+    Call(C),
+}
+
+/// An event that needs no more work.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Settled<E> {
+    pub(crate) event: E,
+    pub(crate) kind: EventKind,
+    pub(crate) how: Settlement,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Settlement {
+    Delivered,
+    Buried,
+    /// Not even a dead letter could be written. Never of a `disconnected`: that is tried until it is settled.
+    Lost,
+}
+
+/// All lanes with something to do.
+#[derive(Debug)]
+pub(crate) struct Lanes<E, C> {
+    limits: Limits,
+    retries: Retries,
+    lanes: HashMap<LaneKey, Lane<E, C>>,
+    /// Lanes whose turn has come, in order.
+    ready: VecDeque<LaneKey>,
+    /// Lanes that wait for a time.
+    timers: BTreeSet<(Instant, LaneKey)>,
+    in_flight: usize,
+    events: usize,
+}
+
+#[derive(Debug)]
+struct Lane<E, C> {
+    connected: Option<Pending<E>>,
+    calls: VecDeque<(Instant, Waiting<C>)>,
+    bytes: usize,
+    disconnected: Option<Pending<E>>,
+    stand: Stand,
+}
+
+/// Where a lane stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    Nowhere,
+    Ready,
+    Timed(Instant),
+    Running(Running),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Running {
+    Event(EventKind),
+    Call,
+}
+
+/// An event that is not settled.
+#[derive(Debug)]
+struct Pending<E> {
+    event: E,
+    attempts: u32,
+    since: Instant,
+    due: Instant,
+    /// Why it is given up, once it is.
+    cause: Option<String>,
+}
+
+impl Settlement {
+    /// One word for metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Buried => "dead_letter",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl<E: Clone, C> Lanes<E, C> {
+    pub(crate) fn new(limits: Limits, retries: Retries) -> Self {
+        Self {
+            limits,
+            retries,
+            lanes: HashMap::new(),
+            ready: VecDeque::new(),
+            timers: BTreeSet::new(),
+            in_flight: 0,
+            events: 0,
+        }
+    }
+
+    /// Events that are not settled.
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
+    /// Jobs that were started and have not finished.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// When [`Lanes::step`] is to be asked again, if nothing else happens.
+    pub(crate) fn next_time(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Takes a call in, or gives it back because the connection has too many.
+    pub(crate) fn call(&mut self, key: LaneKey, waiting: Waiting<C>, now: Instant) -> Result<(), C> {
+        let limits = self.limits;
+        let lane = self.lanes.entry(key).or_default();
+        let is_full = lane.calls.len() >= limits.calls_max || lane.bytes + waiting.bytes > limits.bytes_max;
+        if is_full && !lane.calls.is_empty() {
+            return Err(waiting.call);
+        }
+        lane.bytes += waiting.bytes;
+        lane.calls.push_back((now + limits.wait_max, waiting));
+        self.place(key, now);
+        Ok(())
+    }
+
+    /// Takes an event in.
+    pub(crate) fn event(&mut self, key: LaneKey, kind: EventKind, event: E, now: Instant) {
+        let pending = Pending { event, attempts: 0, since: now, due: now, cause: None };
+        let lane = self.lanes.entry(key).or_default();
+        let before = lane.event(kind).replace(pending);
+        // The engine tells of each once.
+        debug_assert!(before.is_none(), "an event comes once");
+        self.events += usize::from(before.is_none());
+        self.place(key, now);
+    }
+
+    /// The next thing to do, if there is one now and a place for it.
+    pub(crate) fn step(&mut self, now: Instant) -> Option<Step<E, C>> {
+        while let Some((at, key)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, key));
+            self.lanes.get_mut(&key).expect("a lane that waits is there").stand = Stand::Nowhere;
+            self.place(key, now);
+        }
+        loop {
+            if self.in_flight >= self.limits.in_flight_max {
+                return None;
+            }
+            let key = self.ready.pop_front()?;
+            let lane = self.lanes.get_mut(&key).expect("a lane that is ready is there");
+            lane.stand = Stand::Nowhere;
+            if let Some((_, waiting)) = lane.calls.pop_front_if(|(deadline, _)| *deadline <= now) {
+                lane.bytes -= waiting.bytes;
+                self.place(key, now);
+                return Some(Step::Expired(waiting.call));
+            }
+            if let Some((running, job)) = lane.take(now) {
+                lane.stand = Stand::Running(running);
+                self.in_flight += 1;
+                return Some(Step::Start(key, job));
+            }
+            self.place(key, now);
+        }
+    }
+
+    /// A job has ended. `chance` spreads what is tried again.
+    pub(crate) fn finished(
+        &mut self,
+        key: LaneKey,
+        result: Result<(), Undelivered>,
+        now: Instant,
+        chance: u64,
+    ) -> Option<Settled<E>> {
+        self.in_flight -= 1;
+        let lane = self.lanes.get_mut(&key).expect("a lane that runs is there");
+        let Stand::Running(running) = std::mem::replace(&mut lane.stand, Stand::Nowhere) else {
+            unreachable!("only a lane that runs can finish");
+        };
+        let settled = match running {
+            Running::Call => None,
+            Running::Event(kind) => {
+                let how = Self::judge(&self.retries, lane.event(kind), kind, result, now, chance);
+                how.map(|how| {
+                    let pending = lane.event(kind).take().expect("an event that ran is there");
+                    self.events -= 1;
+                    Settled { event: pending.event, kind, how }
+                })
+            }
+        };
+        self.place(key, now);
+        settled
+    }
+
+    /// What an attempt means for its event: settled in some way, or due again.
+    fn judge(
+        retries: &Retries,
+        pending: &mut Option<Pending<E>>,
+        kind: EventKind,
+        result: Result<(), Undelivered>,
+        now: Instant,
+        chance: u64,
+    ) -> Option<Settlement> {
+        let pending = pending.as_mut().expect("an event that ran is there");
+        let is_given_up = pending.cause.is_some();
+        let Err(undelivered) = result else {
+            return Some(if is_given_up { Settlement::Buried } else { Settlement::Delivered });
+        };
+        if is_given_up {
+            if kind == EventKind::Connected {
+                // Calls wait behind it, and its connection may live for long.
+                return Some(Settlement::Lost);
+            }
+            pending.due = now + retries.backoff(u32::MAX, chance);
+            return None;
+        }
+        pending.attempts += 1;
+        let age = now.saturating_duration_since(pending.since);
+        match retries.pause(pending.attempts, age, undelivered.retry, chance) {
+            Some(pause) => pending.due = now + pause,
+            None => {
+                pending.cause = Some(undelivered.cause);
+                pending.due = now;
+            }
+        }
+        None
+    }
+
+    /// Gives an event up that was never tried.
+    pub(crate) fn give_up(&mut self, key: LaneKey, kind: EventKind, event: E, cause: String, now: Instant) {
+        self.event(key, kind, event, now);
+        let lane = self.lanes.get_mut(&key).expect("it was just put there");
+        if let Some(pending) = lane.event(kind) {
+            pending.cause = Some(cause);
+        }
+    }
+
+    /// Puts a lane where it belongs now: among those that are ready, among the timers, or away.
+    fn place(&mut self, key: LaneKey, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        let next = match lane.stand {
+            Stand::Running(_) | Stand::Ready => return,
+            Stand::Nowhere | Stand::Timed(_) => lane.next(now),
+        };
+        if let Stand::Timed(at) = std::mem::replace(&mut lane.stand, next) {
+            self.timers.remove(&(at, key));
+        }
+        match next {
+            Stand::Ready => self.ready.push_back(key),
+            Stand::Timed(at) => drop(self.timers.insert((at, key))),
+            Stand::Nowhere | Stand::Running(_) => drop(self.lanes.remove(&key)),
+        }
+    }
+}
+
+impl<E: Clone, C> Lane<E, C> {
+    fn event(&mut self, kind: EventKind) -> &mut Option<Pending<E>> {
+        match kind {
+            EventKind::Connected => &mut self.connected,
+            EventKind::Disconnected => &mut self.disconnected,
+        }
+    }
+
+    /// Where it belongs while nothing of it runs.
+    fn next(&self, now: Instant) -> Stand {
+        let timed = |due: Instant| if due <= now { Stand::Ready } else { Stand::Timed(due) };
+        let front = self.calls.front();
+        match (&self.connected, front, &self.disconnected) {
+            (Some(connected), None, _) => timed(connected.due),
+            (Some(_), Some((_, waiting)), _) if waiting.is_local => Stand::Ready,
+            (Some(connected), Some((deadline, _)), _) => timed(connected.due.min(*deadline)),
+            (None, Some(_), _) => Stand::Ready,
+            (None, None, Some(disconnected)) => timed(disconnected.due),
+            (None, None, None) => Stand::Nowhere,
+        }
+    }
+
+    /// Takes the next job out, if one is due.
+    fn take(&mut self, now: Instant) -> Option<(Running, Job<E, C>)> {
+        if let Some(connected) = &self.connected {
+            if connected.due <= now {
+                return Some((Running::Event(EventKind::Connected), connected.job()));
+            }
+            if self.calls.front().is_none_or(|(_, waiting)| !waiting.is_local) {
+                return None;
+            }
+        }
+        if let Some((_, waiting)) = self.calls.pop_front() {
+            self.bytes -= waiting.bytes;
+            return Some((Running::Call, Job::Call(waiting.call)));
+        }
+        let disconnected = self.disconnected.as_ref().filter(|disconnected| disconnected.due <= now)?;
+        Some((Running::Event(EventKind::Disconnected), disconnected.job()))
+    }
+}
+
+impl<E: Clone> Pending<E> {
+    fn job<C>(&self) -> Job<E, C> {
+        let event = self.event.clone();
+        match &self.cause {
+            None => Job::Deliver(event),
+            Some(cause) => Job::Bury { event, attempts: self.attempts, cause: cause.clone() },
+        }
+    }
+}
+
+impl<E, C> Default for Lane<E, C> {
+    fn default() -> Self {
+        Self { connected: None, calls: VecDeque::new(), bytes: 0, disconnected: None, stand: Stand::Nowhere }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+use super::*;
+use crate::events::{Options, Retry};
+
+type TestLanes = Lanes<&'static str, &'static str>;
+
+/// A machine with a clock of its own. Everything that it does is written down.
+struct Script {
+    lanes: TestLanes,
+    start: Instant,
+    seconds: u64,
+}
+
+fn key(name: u8) -> LaneKey {
+    let text = [b'A' + name].repeat(26).into_iter().chain(*b"A").collect::<Vec<_>>();
+    let connection = ConnectionId::parse(&String::from_utf8(text).unwrap()).unwrap();
+    LaneKey { connection, listener: 0 }
+}
+
+fn failed(retry: Retry) -> Result<(), Undelivered> {
+    Err(Undelivered { cause: "down".to_owned(), retry })
+}
+
+impl Script {
+    fn new(in_flight_max: usize) -> Self {
+        let limits =
+            Limits { in_flight_max, calls_max: 3, bytes_max: 100, wait_max: Duration::from_secs(10) };
+        let options = Options {
+            attempts_max: 3.try_into().unwrap(),
+            backoff_first_ms: 4000.try_into().unwrap(),
+            backoff_max_ms: 8000.try_into().unwrap(),
+            ..Options::default()
+        };
+        let start = Instant::now();
+        Self { lanes: Lanes::new(limits, Retries::new(&options)), start, seconds: 0 }
+    }
+
+    fn now(&self) -> Instant {
+        self.start + Duration::from_secs(self.seconds)
+    }
+
+    fn call(&mut self, lane: u8, call: &'static str) {
+        self.waiting(lane, Waiting { call, bytes: 10, is_local: call.starts_with("local") }).unwrap();
+    }
+
+    fn waiting(&mut self, lane: u8, waiting: Waiting<&'static str>) -> Result<(), &'static str> {
+        let now = self.now();
+        self.lanes.call(key(lane), waiting, now)
+    }
+
+    fn event(&mut self, lane: u8, kind: EventKind, event: &'static str) {
+        let now = self.now();
+        self.lanes.event(key(lane), kind, event, now);
+    }
+
+    /// All that can be done now.
+    fn steps(&mut self) -> String {
+        let now = self.now();
+        let mut all = Vec::new();
+        while let Some(step) = self.lanes.step(now) {
+            all.push(match step {
+                Step::Start(_, Job::Deliver(event)) => format!("deliver {event}"),
+                Step::Start(_, Job::Bury { event, attempts, cause }) => {
+                    format!("bury {event} after {attempts}: {cause}")
+                }
+                Step::Start(_, Job::Call(call)) => call.to_owned(),
+                Step::Expired(call) => format!("expired {call}"),
+            });
+        }
+        all.join(", ")
+    }
+
+    fn finish(&mut self, lane: u8, result: Result<(), Undelivered>) -> String {
+        let now = self.now();
+        let settled = self.lanes.finished(key(lane), result, now, 0);
+        settled.map(|settled| format!("{} {:?}", settled.event, settled.how)).unwrap_or_default()
+    }
+
+    fn done(&mut self, lane: u8) -> String {
+        self.finish(lane, Ok(()))
+    }
+}
+
+#[test]
+fn a_connection_is_served_one_by_one_and_in_order() {
+    let mut script = Script::new(10);
+    script.event(0, EventKind::Connected, "in");
+    script.call(0, "a");
+    script.call(0, "b");
+    script.event(0, EventKind::Disconnected, "out");
+    assert_eq!(script.steps(), "deliver in");
+    assert_eq!(script.done(0), "in Delivered");
+    for expected in ["a", "b"] {
+        assert_eq!(script.steps(), expected);
+        assert_eq!(script.steps(), "");
+        assert_eq!(script.done(0), "");
+    }
+    assert_eq!(script.steps(), "deliver out");
+    assert_eq!(script.done(0), "out Delivered");
+    assert_eq!(script.steps(), "");
+    assert_eq!((script.lanes.lanes.len(), script.lanes.events(), script.lanes.in_flight()), (0, 0, 0));
+}
+
+#[test]
+fn connections_take_turns_and_no_more_run_than_may() {
+    let mut script = Script::new(2);
+    for call in ["a1", "a2"] {
+        script.call(0, call);
+    }
+    script.call(1, "b1");
+    script.call(2, "c1");
+    assert_eq!(script.steps(), "a1, b1");
+    script.done(0);
+    assert_eq!(script.steps(), "c1");
+    script.done(1);
+    assert_eq!(script.steps(), "a2");
+}
+
+#[test]
+fn a_connected_that_fails_is_tried_again_before_any_call_goes() {
+    let mut script = Script::new(10);
+    script.event(0, EventKind::Connected, "in");
+    script.call(0, "a");
+    assert_eq!(script.steps(), "deliver in");
+    assert_eq!(script.finish(0, failed(Retry::Later)), "");
+    assert_eq!(script.steps(), "");
+    assert_eq!(script.lanes.next_time(), Some(script.start + Duration::from_secs(2)));
+    script.seconds = 2;
+    assert_eq!(script.steps(), "deliver in");
+    assert_eq!(script.done(0), "in Delivered");
+    assert_eq!(script.steps(), "a");
+}
+
+#[test]
+fn an_event_is_given_up_after_its_attempts_and_buried() {
+    let mut script = Script::new(10);
+    script.event(0, EventKind::Connected, "in");
+    script.call(0, "a");
+    for seconds in [0, 2, 6] {
+        script.seconds = seconds;
+        assert_eq!(script.steps(), "deliver in");
+        assert_eq!(script.finish(0, failed(Retry::Later)), "");
+    }
+    assert_eq!(script.steps(), "bury in after 3: down");
+    assert_eq!(script.done(0), "in Buried");
+    assert_eq!(script.steps(), "a");
+}
+
+#[test]
+fn a_refused_event_is_buried_at_once() {
+    let mut script = Script::new(10);
+    script.event(0, EventKind::Disconnected, "out");
+    assert_eq!(script.steps(), "deliver out");
+    assert_eq!(script.finish(0, failed(Retry::Never)), "");
+    assert_eq!(script.steps(), "bury out after 1: down");
+    assert_eq!(script.done(0), "out Buried");
+}
+
+#[test]
+fn a_disconnected_is_never_lost_and_a_connected_never_blocks_for_ever() {
+    let mut script = Script::new(10);
+    script.event(0, EventKind::Disconnected, "out");
+    script.event(1, EventKind::Connected, "in");
+    assert_eq!(script.steps(), "deliver out, deliver in");
+    for lane in [0, 1] {
+        script.finish(lane, failed(Retry::Never));
+    }
+    assert_eq!(script.steps(), "bury out after 1: down, bury in after 1: down");
+    // The disk is full.
+    assert_eq!(script.finish(1, failed(Retry::Later)), "in Lost");
+    for _ in 0..10 {
+        assert_eq!(script.finish(0, failed(Retry::Later)), "");
+        assert_eq!(script.steps(), "");
+        script.seconds += 4;
+        assert_eq!(script.steps(), "bury out after 1: down");
+    }
+    assert_eq!(script.done(0), "out Buried");
+}
+
+#[test]
+fn what_this_process_answers_does_not_wait_for_an_upstream_that_is_down() {
+    let mut script = Script::new(10);
+    script.event(0, EventKind::Connected, "in");
+    for call in ["local 1", "a", "local 2"] {
+        script.call(0, call);
+    }
+    assert_eq!(script.steps(), "deliver in");
+    script.finish(0, failed(Retry::Later));
+    assert_eq!(script.steps(), "local 1");
+    script.done(0);
+    // Behind a call that has to wait it waits as well, for the order of one connection holds.
+    assert_eq!(script.steps(), "");
+    script.seconds = 2;
+    assert_eq!(script.steps(), "deliver in");
+    script.done(0);
+    assert_eq!(script.steps(), "a");
+    script.done(0);
+    assert_eq!(script.steps(), "local 2");
+}
+
+#[test]
+fn a_call_waits_only_so_long() {
+    let mut script = Script::new(1);
+    script.event(0, EventKind::Connected, "in");
+    script.call(0, "a");
+    assert_eq!(script.steps(), "deliver in");
+    script.finish(0, failed(Retry::After(Duration::from_secs(8))));
+    script.seconds = 8;
+    assert_eq!(script.steps(), "deliver in");
+    script.finish(0, failed(Retry::After(Duration::from_secs(8))));
+    assert_eq!(script.lanes.next_time(), Some(script.start + Duration::from_secs(10)));
+    script.seconds = 10;
+    assert_eq!(script.steps(), "expired a");
+    assert_eq!(script.lanes.next_time(), Some(script.start + Duration::from_secs(16)));
+    // Behind another of its own as well.
+    script.seconds = 16;
+    script.call(0, "b");
+    assert_eq!(script.steps(), "deliver in");
+    script.seconds = 30;
+    script.done(0);
+    assert_eq!(script.steps(), "expired b");
+}
+
+#[test]
+fn a_connection_may_have_so_many_calls_and_bytes_waiting() {
+    let waiting = |call, bytes| Waiting { call, bytes, is_local: false };
+    let mut script = Script::new(1);
+    script.call(9, "other");
+    assert_eq!(script.steps(), "other");
+    assert_eq!(script.waiting(0, waiting("large", 1000)), Ok(()));
+    assert_eq!(script.waiting(0, waiting("small", 1)), Err("small"));
+    for call in ["1", "2", "3"] {
+        assert_eq!(script.waiting(1, waiting(call, 1)), Ok(()));
+    }
+    assert_eq!(script.waiting(1, waiting("4", 1)), Err("4"));
+    script.done(9);
+    assert_eq!(script.steps(), "large");
+    assert_eq!(script.waiting(0, waiting("small", 1)), Ok(()));
+}
+
+#[test]
+fn an_event_that_finds_no_room_is_buried_untried() {
+    let mut script = Script::new(1);
+    let now = script.now();
+    script.lanes.give_up(key(0), EventKind::Connected, "in", "full".to_owned(), now);
+    assert_eq!(script.steps(), "bury in after 0: full");
+    assert_eq!(script.done(0), "in Buried");
+}
+
+#[test]
+fn listeners_of_one_connection_do_not_wait_for_each_other() {
+    let mut script = Script::new(10);
+    let (now, other) = (script.now(), LaneKey { listener: 1, ..key(0) });
+    script.event(0, EventKind::Connected, "in");
+    script.lanes.event(other, EventKind::Connected, "in", now);
+    assert_eq!(script.steps(), "deliver in, deliver in");
+}

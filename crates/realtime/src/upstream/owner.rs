@@ -1,0 +1,297 @@
+//! [`Owner`]: the task that owns the lanes, the records and the streams of all connections. What it does not decide stands in
+//! `lanes.rs`; what takes time runs in jobs, which it awaits.
+
+mod jobs;
+mod standing;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::oneshot;
+use tokio::task::{Id, JoinError, JoinSet};
+
+use self::jobs::Done;
+use self::standing::Standing;
+use super::answer::{Awaited, error_for};
+use super::dispatcher::{Clients, Shared};
+use super::inbox::{Input, Load};
+use super::lanes::{Job, LaneKey, Lanes, Step, Waiting};
+use super::metrics::EventLabels;
+use super::streams::{Streams, opened_by};
+use crate::engine::{ClientInvocation, ConnectionId};
+use crate::events::{ConnectionEvent, Place, Retries, Retry, Undelivered};
+
+/// How often dead letters are looked at for their age.
+const TRIM_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Types of hub messages.
+const INVOCATION: u8 = 1;
+const COMPLETION: u8 = 3;
+const STREAM_INVOCATION: u8 = 4;
+const CANCEL_INVOCATION: u8 = 5;
+
+pub(crate) struct Owner {
+    shared: Arc<Shared>,
+    clients: Arc<dyn Clients>,
+    lanes: Lanes<Arc<Occurrence>, Box<Call>>,
+    streams: HashMap<ConnectionId, Streams>,
+    standings: HashMap<ConnectionId, Standing>,
+    /// How many listeners are still to hear of an end.
+    owed: HashMap<Place, usize>,
+    /// Ends that wait on disk, and how many of them are being read.
+    parked: VecDeque<Place>,
+    loading: usize,
+    load_again_at: Instant,
+    trim_at: Instant,
+    jobs: JoinSet<Done>,
+    /// Which lane a job belongs to, so that one that panics does not stop it.
+    running: HashMap<Id, LaneKey>,
+    chance: u64,
+    is_stopping: bool,
+}
+
+/// An event on its way to its listeners.
+#[derive(Debug)]
+pub(crate) struct Occurrence {
+    event: ConnectionEvent,
+    /// Where its record is, if it has one.
+    place: Option<Place>,
+}
+
+/// A call on its way to an upstream, or to a method of this process.
+#[derive(Debug)]
+pub(crate) struct Call {
+    invocation: ClientInvocation,
+    /// The method that it calls, or that its stream belongs to.
+    method: Box<str>,
+    awaited: Awaited,
+    is_local: bool,
+    load: Load,
+}
+
+impl Owner {
+    pub(crate) fn new(shared: Arc<Shared>, clients: Arc<dyn Clients>, left_over: Vec<Place>) -> Self {
+        let now = Instant::now();
+        let lanes = Lanes::new(shared.limits(), Retries::new(&shared.event_options));
+        // Only to spread retries: any number will do, and another one in each process.
+        let chance = u64::from(std::process::id()) << 1 | 1;
+        Self {
+            shared,
+            clients,
+            lanes,
+            streams: HashMap::new(),
+            standings: HashMap::new(),
+            owed: HashMap::new(),
+            parked: left_over.into(),
+            loading: 0,
+            load_again_at: now,
+            trim_at: now,
+            jobs: JoinSet::new(),
+            running: HashMap::new(),
+            chance,
+            is_stopping: false,
+        }
+    }
+
+    /// Runs until it is told to stop, and then until nothing is left that could be done at once.
+    pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        loop {
+            for input in self.shared.inbox.take() {
+                self.take(input);
+            }
+            self.start_jobs();
+            if self.is_stopping && self.jobs.is_empty() {
+                break;
+            }
+            let (shared, next_time) = (Arc::clone(&self.shared), self.next_time());
+            tokio::select! {
+                () = shared.inbox.arrived() => {}
+                Some(done) = self.jobs.join_next_with_id() => self.on_joined(done),
+                () = tokio::time::sleep_until(next_time.into()) => {}
+                _ = &mut stop, if !self.is_stopping => self.is_stopping = true,
+            }
+            // What has ended meanwhile as well, before anything is counted again.
+            while let Some(done) = self.jobs.try_join_next_with_id() {
+                self.on_joined(done);
+            }
+        }
+        let left = self.lanes.events();
+        if left > 0 {
+            tracing::info!(
+                left,
+                "connection events were not told before the end; every `disconnected` among them follows after the next start"
+            );
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Opening(client) => self.on_opening(client),
+            Input::Connected(client) => self.on_connected(client),
+            Input::Call(invocation, load) => self.on_call(*invocation, load),
+            Input::Disconnected { client, reason, error } => self.on_disconnected(client, reason, error),
+        }
+    }
+
+    fn on_call(&mut self, invocation: ClientInvocation, load: Load) {
+        let Some(method) = self.method_of(&invocation) else {
+            // Its stream has ended, or never was; nobody waits for an answer.
+            return self.shared.refuse("unknown_stream");
+        };
+        let awaited = match (invocation.message_type, &invocation.invocation_id) {
+            (INVOCATION, Some(id)) => Awaited::Completion(id.clone()),
+            (STREAM_INVOCATION, Some(id)) => Awaited::Stream(id.clone()),
+            _ => Awaited::Nothing,
+        };
+        let key = LaneKey { connection: invocation.client.id, listener: 0 };
+        let (bytes, is_local) = (load.bytes(), self.shared.is_local(&method));
+        let call = Box::new(Call { invocation, method, awaited, is_local, load });
+        if let Err(call) = self.lanes.call(key, Waiting { call, bytes, is_local }, Instant::now()) {
+            self.shared.refuse("connection_queue_full");
+            self.refuse(
+                *call,
+                "too many calls of this connection wait for the upstream; wait for answers before the next",
+            );
+        }
+    }
+
+    /// The method that a message belongs to; keeps the table of streams.
+    fn method_of(&mut self, invocation: &ClientInvocation) -> Option<Box<str>> {
+        let connection = invocation.client.id;
+        if let Some(method) = &invocation.target {
+            let opened = opened_by(invocation.client.protocol, &invocation.payload);
+            if !opened.is_empty() {
+                let streams_max = self.shared.options.connection_streams_max.get() as usize;
+                let streams = self.streams.entry(connection).or_default();
+                for id in opened {
+                    streams.open(id, method, streams_max);
+                }
+            }
+            return Some(method.clone());
+        }
+        let id = invocation.invocation_id.as_deref()?;
+        let streams = self.streams.get_mut(&connection)?;
+        let method = streams.target(id)?.into();
+        if matches!(invocation.message_type, COMPLETION | CANCEL_INVOCATION) {
+            streams.close(id);
+            if streams.is_empty() {
+                self.streams.remove(&connection);
+            }
+        }
+        Some(method)
+    }
+
+    /// Answers a call that is not carried out.
+    fn refuse(&mut self, call: Call, why: &str) {
+        let client = call.invocation.client;
+        if let Some(framed) = error_for(client.protocol, &call.awaited, why) {
+            let clients = Arc::clone(&self.clients);
+            self.jobs.spawn(async move {
+                clients.reply(&client, framed).await;
+                Done::Nothing
+            });
+        }
+    }
+
+    /// Starts what may start now.
+    fn start_jobs(&mut self) {
+        let now = Instant::now();
+        if !self.is_stopping {
+            self.load_parked(now);
+            if self.trim_at <= now {
+                self.trim_at = now + TRIM_EVERY;
+                if self.shared.has_listener() {
+                    self.jobs.spawn(jobs::trim(Arc::clone(&self.shared)));
+                }
+            }
+        }
+        while let Some(step) = self.lanes.step(now) {
+            match step {
+                Step::Start(key, job) => self.start(key, job),
+                Step::Expired(call) => {
+                    self.shared.refuse("waited_too_long");
+                    self.refuse(*call, "Invocation failed, the upstream was busy or down for too long");
+                }
+            }
+        }
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.shared.metrics.in_flight.set(number(self.lanes.in_flight()));
+        self.shared.metrics.events_pending.set(number(self.lanes.events()));
+        self.shared.metrics.events_parked.set(number(self.parked.len() + self.loading));
+    }
+
+    fn start(&mut self, key: LaneKey, job: Job<Arc<Occurrence>, Box<Call>>) {
+        let shared = Arc::clone(&self.shared);
+        let handle = match job {
+            Job::Deliver(occurrence) => self.jobs.spawn(jobs::deliver(shared, key, occurrence)),
+            Job::Bury { event, attempts, cause } => {
+                self.jobs.spawn(jobs::bury(shared, key, event, attempts, cause))
+            }
+            Job::Call(call) => {
+                let clients = Arc::clone(&self.clients);
+                self.jobs.spawn(jobs::call(shared, clients, key, *call))
+            }
+        };
+        self.running.insert(handle.id(), key);
+    }
+
+    fn on_joined(&mut self, joined: Result<(Id, Done), JoinError>) {
+        match joined {
+            Ok((id, done)) => {
+                self.running.remove(&id);
+                self.on_done(done);
+            }
+            Err(error) => {
+                tracing::error!(%error, "a task for upstreams failed");
+                if let Some(key) = self.running.remove(&error.id()) {
+                    let cause = "the listener failed".to_owned();
+                    self.on_finished(key, Err(Undelivered { cause, retry: Retry::Later }));
+                }
+            }
+        }
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Nothing => {}
+            Done::Finished(key, result) => self.on_finished(key, result),
+            Done::Recorded(connection, result) => self.on_recorded(connection, result),
+            Done::Ended(occurrence) => self.on_ended(occurrence),
+            Done::Loaded(place, result) => self.on_loaded(place, result),
+        }
+    }
+
+    fn on_finished(&mut self, key: LaneKey, result: Result<(), Undelivered>) {
+        if result.is_err() {
+            self.shared.metrics.event_retries.inc();
+        }
+        // Marsaglia's generator: good enough to choose moments.
+        self.chance ^= self.chance << 13;
+        self.chance ^= self.chance >> 7;
+        self.chance ^= self.chance << 17;
+        let Some(settled) = self.lanes.finished(key, result, Instant::now(), self.chance) else { return };
+        let listener = self.shared.listeners[usize::from(key.listener)].name();
+        let labels = EventLabels { listener, event: settled.kind.name(), outcome: settled.how.name() };
+        self.shared.metrics.events.get_or_create(&labels).inc();
+        if let Some(place) = settled.event.place {
+            self.on_told(place);
+        }
+    }
+
+    fn next_time(&self) -> Instant {
+        let lanes = if self.is_stopping { None } else { self.lanes.next_time() };
+        let parked = (!self.parked.is_empty() && !self.is_stopping).then_some(self.load_again_at);
+        // Where `load_again_at` has passed there is no room, and a job that ends makes some.
+        let parked = parked.filter(|at| *at > Instant::now());
+        let trim = if self.is_stopping { Instant::now() + TRIM_EVERY } else { self.trim_at };
+        [lanes, parked].into_iter().flatten().fold(trim, Instant::min)
+    }
+
+    fn now() -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! What takes time: requests, records, dead letters. Each is a task that the owner awaits.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use state::RegistryError;
+
+use super::{Call, Occurrence};
+use crate::engine::{ClientConnection, ConnectionId};
+use crate::error::Chain;
+use crate::events::{ConnectionEvent, DeadLetter, LoadError, Place, Retry, Undelivered};
+use crate::upstream::answer::{error_for, to_client};
+use crate::upstream::claims;
+use crate::upstream::dispatcher::{Clients, Shared};
+use crate::upstream::lanes::LaneKey;
+use crate::upstream::metrics::OperationLabels;
+use crate::upstream::request::Content;
+use crate::upstream::template::Category;
+
+/// What a task has to say when it ends.
+pub(super) enum Done {
+    Nothing,
+    Finished(LaneKey, Result<(), Undelivered>),
+    Recorded(ConnectionId, Result<(), RegistryError>),
+    Ended(Arc<Occurrence>),
+    Loaded(Place, Result<Option<ConnectionEvent>, LoadError>),
+}
+
+pub(super) async fn deliver(shared: Arc<Shared>, key: LaneKey, occurrence: Arc<Occurrence>) -> Done {
+    let listener = &shared.listeners[usize::from(key.listener)];
+    let result = listener.deliver(&occurrence.event).await;
+    if let Err(undelivered) = &result {
+        let (listener, connection, event) =
+            (listener.name(), key.connection, occurrence.event.what.kind().name());
+        tracing::debug!(listener, %connection, event, %undelivered, "an event did not arrive");
+    }
+    Done::Finished(key, result)
+}
+
+pub(super) async fn bury(
+    shared: Arc<Shared>,
+    key: LaneKey,
+    occurrence: Arc<Occurrence>,
+    attempts: u32,
+    cause: String,
+) -> Done {
+    let listener = shared.listeners[usize::from(key.listener)].name();
+    let event = &occurrence.event;
+    let letter = DeadLetter::new(listener, event, attempts, &cause, SystemTime::now());
+    let result = shared.dead_letters.append(&letter).await;
+    let (connection, event) = (key.connection, event.what.kind().name());
+    match &result {
+        Ok(()) => {
+            tracing::warn!(listener, %connection, event, attempts, cause, "a connection event could not be delivered; it is among the dead letters");
+        }
+        Err(error) => {
+            tracing::error!(listener, %connection, event, attempts, cause, error = %Chain(error), "a connection event could not be delivered, nor put among the dead letters");
+        }
+    }
+    let result =
+        result.map_err(|error| Undelivered { cause: Chain(&error).to_string(), retry: Retry::Later });
+    Done::Finished(key, result)
+}
+
+pub(super) async fn call(shared: Arc<Shared>, clients: Arc<dyn Clients>, key: LaneKey, call: Call) -> Done {
+    let Call { invocation, method, awaited, is_local, load } = call;
+    let client = invocation.client.clone();
+    let reply = if is_local {
+        shared.metrics.answered_here.inc();
+        let methods = shared.methods.get().expect("a call is local only where there are methods");
+        methods.call(&method, invocation).await
+    } else {
+        let content = Content::message(client.protocol, invocation.payload);
+        let answer = shared.sender.send(&client, Category::Messages, &method, content).await;
+        let reply: Result<Option<Bytes>, String> = match answer {
+            Ok(answer) => to_client(client.protocol, &awaited, answer.status, &answer.body)
+                .map_err(|error| error.to_string()),
+            Err(failure) => {
+                tracing::debug!(connection = %client.id, method, error = %Chain(&failure), "an upstream could not be asked");
+                let token = client.facts.as_ref().map(|facts| claims::parse(&facts.claims));
+                Err(failure.for_client(token.is_some_and(|token| claims::asks_for_details(&token))))
+            }
+        };
+        reply.unwrap_or_else(|error| error_for(client.protocol, &awaited, &error))
+    };
+    if let Some(framed) = reply {
+        clients.reply(&client, framed).await;
+    }
+    drop(load);
+    Done::Finished(key, Ok(()))
+}
+
+pub(super) async fn record(shared: Arc<Shared>, client: ClientConnection) -> Done {
+    Done::Recorded(client.id, shared.records.open(&client).await)
+}
+
+pub(super) async fn end(shared: Arc<Shared>, occurrence: Arc<Occurrence>) -> Done {
+    if let Err(error) = shared.records.end(&occurrence.event).await {
+        // The record still says that it is open: should it not be told before the process ends, it is told without its reason.
+        shared.metrics.record_failures.get_or_create(&OperationLabels { operation: "end" }).inc();
+        tracing::warn!(error = %Chain(&error), "the end of a connection could not be recorded");
+    }
+    Done::Ended(occurrence)
+}
+
+pub(super) async fn load(shared: Arc<Shared>, place: Place) -> Done {
+    Done::Loaded(place, shared.records.load(place, SystemTime::now()).await)
+}
+
+pub(super) async fn forget(shared: Arc<Shared>, place: Place) -> Done {
+    if let Err(error) = shared.records.forget(place).await {
+        shared.metrics.record_failures.get_or_create(&OperationLabels { operation: "forget" }).inc();
+        tracing::warn!(error = %Chain(&error), "the record of a connection could not be removed; its end is told again after the next start");
+    }
+    Done::Nothing
+}
+
+pub(super) async fn trim(shared: Arc<Shared>) -> Done {
+    if let Err(error) = shared.dead_letters.trim(SystemTime::now()).await {
+        tracing::warn!(error = %Chain(&error), "old dead letters of the realtime service could not be looked for");
+    }
+    Done::Nothing
+}

@@ -1,0 +1,294 @@
+//! The owner with a real store, and with listeners, methods and clients that do what a script says. Nothing goes over HTTP here;
+//! `tests/it/upstream.rs` does that.
+
+mod stage;
+
+use std::sync::atomic::Ordering;
+
+use expect_test::{Expect, expect};
+use state::Registry;
+
+use self::stage::{Setup, client, instance};
+use crate::engine::{EndReason, Opening, Upstream};
+
+#[tokio::test]
+async fn a_connection_is_on_record_from_before_its_handshake_until_its_end_was_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Setup::new().start(folder.path(), true).await;
+    let client = client(0, "chat");
+    assert_eq!(process.dispatcher.opening(&client), Opening::Wait);
+    assert_eq!(process.told().await, "opened Ok(())");
+    // Whoever is let in is on disk.
+    let found = process.disk.list(&instance(), "realtime/", None, 10).await.unwrap();
+    assert_eq!(found.len(), 1);
+    process.dispatcher.connected(&client);
+    assert_eq!(process.heard().await, "first: connected user 0");
+    process.disconnect(&client);
+    assert_eq!(process.heard().await, "first: disconnected ClientClosed user 0");
+    process.forgotten(1).await;
+    // A hub that nobody listens to costs nothing.
+    assert_eq!(process.dispatcher.opening(&self::client(1, "other")), Opening::Go);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_recorded_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Setup::new().start(folder.path(), true).await;
+    process.disk.is_full.store(true, Ordering::SeqCst);
+    let (refused, accepted) = (client(0, "chat"), client(1, "chat"));
+    process.dispatcher.opening(&refused);
+    expect![[r#"opened Err("the connection cannot be recorded, so that nobody could be told of its end; the service's disk may be full, try again later")"#]]
+        .assert_eq(&process.told().await);
+    process.dispatcher.disconnected(&refused, EndReason::HandshakeRefused, None);
+    process.disk.is_full.store(false, Ordering::SeqCst);
+    process.connect(&accepted).await;
+    // Nothing is said of the one that never was.
+    assert_eq!(process.heard().await, "first: connected user 1");
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn who_goes_before_the_handshake_is_answered_was_never_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Setup::new().start(folder.path(), true).await;
+    let (early, late, other) = (client(0, "chat"), client(1, "chat"), client(2, "chat"));
+    // Gone while its record is written.
+    process.dispatcher.opening(&early);
+    process.disconnect(&early);
+    process.forgotten(1).await;
+    // Gone when it was, and before the answer.
+    process.dispatcher.opening(&late);
+    assert_eq!(process.told().await, "opened Ok(())");
+    process.disconnect(&late);
+    process.forgotten(2).await;
+    process.connect(&other).await;
+    assert_eq!(process.heard().await, "first: connected user 2");
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_crash_open_connections_get_their_late_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Setup::new();
+    let mut process = setup.start(folder.path(), true).await;
+    process.connect(&client(0, "chat")).await;
+    assert_eq!(process.heard().await, "first: connected user 0");
+    process.kill().await;
+    let mut process = Setup { lives: 2, ..setup }.start(folder.path(), true).await;
+    assert_eq!(
+        process.heard().await,
+        "first: disconnected NodeLost (the process that held the connection was lost) user 0"
+    );
+    process.forgotten(1).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn an_end_that_was_not_told_before_a_crash_keeps_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new();
+    setup.events.attempts_max = 1_000_000.try_into().unwrap();
+    let mut process = setup.start(folder.path(), true).await;
+    let client = client(0, "chat");
+    process.connect(&client).await;
+    process.heard().await;
+    process.set_up(false);
+    process.disconnect(&client);
+    assert_eq!(process.heard().await, "first: disconnected ClientClosed user 0, in vain");
+    process.kill().await;
+    let mut process = Setup { lives: 2, ..setup }.start(folder.path(), true).await;
+    assert_eq!(process.heard().await, "first: disconnected ClientClosed user 0");
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_leaves_what_is_to_be_tried_again_for_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new();
+    setup.events.backoff_first_ms = 1_000_000.try_into().unwrap();
+    setup.events.backoff_max_ms = 1_000_000.try_into().unwrap();
+    let mut process = setup.start(folder.path(), true).await;
+    let client = client(0, "chat");
+    process.connect(&client).await;
+    process.heard().await;
+    process.set_up(false);
+    process.disconnect(&client);
+    assert_eq!(process.heard().await, "first: disconnected ClientClosed user 0, in vain");
+    process.stop().await;
+    let mut process = Setup { lives: 2, ..setup }.start(folder.path(), true).await;
+    assert_eq!(process.heard().await, "first: disconnected ClientClosed user 0");
+    process.forgotten(1).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_delivered_becomes_a_dead_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Setup::new().start(folder.path(), false).await;
+    let client = client(0, "chat");
+    process.connect(&client).await;
+    process.disconnect(&client);
+    for event in ["connected", "disconnected ClientClosed"] {
+        for _ in 0..3 {
+            assert_eq!(process.heard().await, format!("first: {event} user 0, in vain"));
+        }
+    }
+    process.forgotten(1).await;
+    expect![[r#"
+        first connected - 3 down
+        first disconnected ClientClosed 3 down
+    "#]]
+    .assert_eq(&process.dead_letters().await);
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn ends_beyond_what_may_wait_in_memory_wait_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new();
+    setup.events.pending_max = 2.try_into().unwrap();
+    setup.events.attempts_max = 1_000_000.try_into().unwrap();
+    let mut process = setup.start(folder.path(), true).await;
+    let clients: Vec<_> = (0..6).map(|number| client(number, "chat")).collect();
+    for client in &clients {
+        process.connect(client).await;
+        process.heard().await;
+    }
+    process.set_up(false);
+    for client in &clients {
+        process.disconnect(client);
+    }
+    // Two are tried, whoever they are; the others wait.
+    process.heard().await;
+    process.set_up(true);
+    let mut told: Vec<String> = Vec::new();
+    while told.len() < clients.len() {
+        let heard = process.heard().await;
+        if !heard.ends_with("in vain") {
+            told.push(heard);
+        }
+    }
+    told.sort();
+    let expected: Vec<_> =
+        (0..6).map(|number| format!("first: disconnected ClientClosed user {number}")).collect();
+    assert_eq!(told, expected);
+    process.forgotten(6).await;
+    assert_eq!(process.dead_letters().await, "");
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_connected_beyond_what_may_wait_is_a_dead_letter_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new();
+    setup.events.pending_max = 1.try_into().unwrap();
+    setup.events.attempts_max = 1_000_000.try_into().unwrap();
+    let mut process = setup.start(folder.path(), false).await;
+    process.connect(&client(0, "chat")).await;
+    assert_eq!(process.heard().await, "first: connected user 0, in vain");
+    process.connect(&client(1, "chat")).await;
+    while process.dead_letters().await.is_empty() {
+        // Each attempt of the other one is a moment.
+        process.heard().await;
+    }
+    expect![[r#"
+        first connected - 0 1 events wait already (realtime.events.pending_max)
+    "#]]
+    .assert_eq(&process.dead_letters().await);
+    process.kill().await;
+}
+
+#[tokio::test]
+async fn a_record_stays_until_every_listener_has_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = Setup { listeners: 2, ..Setup::new() };
+    setup.events.attempts_max = 1_000_000.try_into().unwrap();
+    let mut process = setup.start(folder.path(), true).await;
+    let client = client(0, "chat");
+    process.connect(&client).await;
+    let mut both = [process.heard().await, process.heard().await];
+    both.sort();
+    assert_eq!(both, ["first: connected user 0", "second: connected user 0"]);
+    process.listeners[1].is_up.store(false, Ordering::SeqCst);
+    process.disconnect(&client);
+    let mut heard: Vec<String> = Vec::new();
+    while heard.len() < 4 {
+        heard.push(process.heard().await);
+    }
+    assert!(heard.contains(&"first: disconnected ClientClosed user 0".to_owned()), "{heard:?}");
+    process.kill().await;
+    // Both are told again: at least once.
+    let mut process = Setup { lives: 2, ..setup }.start(folder.path(), true).await;
+    let mut both = [process.heard().await, process.heard().await];
+    both.sort();
+    assert_eq!(both, ["first: disconnected ClientClosed user 0", "second: disconnected ClientClosed user 0"]);
+    process.forgotten(1).await;
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn a_listener_that_panics_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Setup::new().start(folder.path(), true).await;
+    *process.listeners[0].panics.lock().unwrap() = 2;
+    process.connect(&client(0, "chat")).await;
+    assert_eq!(process.heard().await, "first: connected user 0");
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn methods_of_this_process_are_answered_in_order_with_their_streams() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Setup::new().start(folder.path(), true).await;
+    let client = client(0, "other");
+    let check = |result: Result<(), String>, expected: Expect| expected.assert_eq(&format!("{result:?}"));
+    for message in [
+        r#"{"type":1,"invocationId":"1","target":"chappe.a","arguments":[],"streamIds":["s"]}"#,
+        r#"{"type":2,"invocationId":"s","item":1}"#,
+        r#"{"type":2,"invocationId":"unknown","item":1}"#,
+        r#"{"type":3,"invocationId":"s"}"#,
+        r#"{"type":2,"invocationId":"s","item":"after the end"}"#,
+        r#"{"type":4,"invocationId":"2","target":"chappe.b","arguments":[]}"#,
+        r#"{"type":5,"invocationId":"2"}"#,
+        r#"{"type":1,"target":"chappe.c","arguments":[]}"#,
+    ] {
+        assert_eq!(process.call(&client, message), Ok(()));
+    }
+    for expected in [
+        "type 1 of chappe.a, id 1",
+        "type 2 of chappe.a, id s",
+        "type 3 of chappe.a, id s",
+        "type 4 of chappe.b, id 2",
+        "type 5 of chappe.b, id 2",
+        "type 1 of chappe.c, id ",
+    ] {
+        assert_eq!(process.told().await, expected);
+    }
+    check(
+        process.call(&client, r#"{"type":1,"invocationId":"3","target":"send","arguments":[]}"#),
+        expect![[
+            r#"Err("no upstream is configured for method 'send' of hub other; add a template that matches it to realtime.upstream.templates")"#
+        ]],
+    );
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn calls_beyond_what_may_wait_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new();
+    setup.events.attempts_max = 1_000_000.try_into().unwrap();
+    setup.options.queued_max = 1.try_into().unwrap();
+    setup.options.queued_bytes_max = 100.try_into().unwrap();
+    let process = setup.start(folder.path(), true).await;
+    let client = client(0, "other");
+    let large = format!(r#"{{"type":1,"target":"chappe.a","arguments":["{}"]}}"#, "x".repeat(100));
+    let refused = Err("too many calls wait for upstreams; try again later".to_owned());
+    assert_eq!(process.call(&client, &large), refused);
+    process.running.abort();
+    let small = r#"{"type":1,"target":"chappe.a","arguments":[]}"#;
+    assert_eq!(process.call(&client, small), Ok(()));
+    assert_eq!(process.call(&client, small), refused);
+    process.kill().await;
+}

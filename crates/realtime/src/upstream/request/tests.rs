@@ -1,0 +1,132 @@
+use std::sync::Arc;
+
+use expect_test::{Expect, expect};
+use identity::AccessKey;
+use state::Instance;
+
+use super::*;
+use crate::engine::{ConnectionId, Facts, Hub, UserId};
+
+fn client(user: Option<&str>, facts: Option<(&str, &str)>) -> ClientConnection {
+    ClientConnection {
+        id: ConnectionId::parse(&"A".repeat(27)).unwrap(),
+        hub: Hub::new(Instance::new("test").unwrap(), "chat"),
+        user: user.map(UserId::new),
+        protocol: HubProtocol::Json,
+        facts: facts.map(|(claims, query)| Arc::new(Facts { claims: claims.into(), query: query.into() })),
+    }
+}
+
+fn check(client: &ClientConnection, category: Category, event: &str, content: Content, expected: Expect) {
+    let signature = HeaderValue::from_static("sha256=00");
+    let request =
+        build(Uri::from_static("http://host/path?code=k"), client, category, event, content, &signature);
+    let mut shown = format!("{} {}\n", request.method(), request.uri());
+    for (name, value) in request.headers() {
+        shown.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    }
+    shown.push_str(&format!("\n{}\n", String::from_utf8_lossy(request.body())));
+    expected.assert_eq(&shown);
+}
+
+#[test]
+fn a_call_carries_all_that_is_known_of_the_client() {
+    let claims = r#"{"nameid":"jürgen","name":"Müller, Jürgen"}"#;
+    let client = client(Some("jürgen"), Some((claims, "hub=chat&x=a%2Cb")));
+    let payload = Bytes::from_static(br#"{"type":1,"target":"gr\u00fc\u00dfen","arguments":[]}"#);
+    let content = Content::message(HubProtocol::Json, payload);
+    check(
+        &client,
+        Category::Messages,
+        "grüßen",
+        content,
+        expect![[r#"
+            POST http://host/path?code=k
+            content-type: application/json
+            x-asrs-connection-id: AAAAAAAAAAAAAAAAAAAAAAAAAAA
+            x-asrs-hub: chat
+            x-asrs-category: messages
+            x-asrs-event: grüßen
+            x-asrs-signature: sha256=00
+            x-asrs-user-id: jürgen
+            x-asrs-user-claims: nameid: jürgen, name: Müller%2C Jürgen
+            x-asrs-user-claims-encoded: W3sidHlwZSI6Im5hbWVpZCIsInZhbHVlIjoiasO8cmdlbiJ9LHsidHlwZSI6Im5hbWUiLCJ2YWx1ZSI6Ik3DvGxsZXIsIErDvHJnZW4ifV0=
+            x-asrs-client-query: ?hub=chat&x=a%2Cb
+
+            {"type":1,"target":"gr\u00fc\u00dfen","arguments":[]}
+        "#]],
+    );
+}
+
+#[test]
+fn connection_events_are_json_whatever_the_client_speaks() {
+    let client = client(None, None);
+    for (content, body) in [
+        (Content::connected(), r#"{"type":10}"#),
+        (Content::disconnected(None), r#"{"type":11}"#),
+        (Content::disconnected(Some("why \"not\"")), r#"{"type":11,"error":"why \"not\""}"#),
+    ] {
+        assert_eq!((content.content_type, content.body), (JSON, Bytes::from(body)));
+    }
+    check(
+        &client,
+        Category::Connections,
+        "connected",
+        Content::connected(),
+        expect![[r#"
+            POST http://host/path?code=k
+            content-type: application/json
+            x-asrs-connection-id: AAAAAAAAAAAAAAAAAAAAAAAAAAA
+            x-asrs-hub: chat
+            x-asrs-category: connections
+            x-asrs-event: connected
+            x-asrs-signature: sha256=00
+
+            {"type":10}
+        "#]],
+    );
+}
+
+#[test]
+fn messages_are_named_by_the_clients_protocol() {
+    for (protocol, expected) in [(HubProtocol::Json, JSON), (HubProtocol::MessagePack, MESSAGEPACK)] {
+        assert_eq!(Content::message(protocol, Bytes::new()).content_type, expected);
+    }
+}
+
+#[test]
+fn an_event_cannot_add_a_header() {
+    let client = client(Some("a\r\nx-evil: 1"), None);
+    let signature = HeaderValue::from_static("sha256=00");
+    let address = Uri::from_static("http://host/");
+    let request = build(address, &client, Category::Messages, "b\n", Content::connected(), &signature);
+    assert_eq!(request.headers()[USER_ID], "a%0D%0Ax-evil: 1");
+    assert_eq!(request.headers()[EVENT], "b%0A");
+}
+
+/// The vector of the Functions extension's own test.
+#[test]
+fn the_signature_is_one_for_each_key() {
+    let key = |text: &str| AccessKey::new(text).unwrap();
+    let keys = KeySet {
+        primary: key("7aab239577fd4f24bc919802fb629f5f"),
+        others: vec![key("a5f2815d0d0c4b00bd27e832432f91ab")],
+    };
+    let both = concat!(
+        "sha256=7767effcb3946f3e1de039df4b986ef02c110b1469d02c0a06f41b3b727ab561,",
+        "sha256=d4aefb65547a00a9881fa8ac8bd03d0faf77af9da5205d45c6e57cbda4377760"
+    );
+    assert_eq!(signature("0f9c97a2f0bf4706afe87a14e0797b11", &keys), both);
+    let first = both.split(',').next().unwrap();
+    assert_eq!(signature("0f9c97a2f0bf4706afe87a14e0797b11", &KeySet::single(keys.primary)), first);
+}
+
+#[test]
+fn a_token_is_a_bearer_that_logs_do_not_show() {
+    let mut request = Request::new(Bytes::new());
+    authorize(&mut request, "hidden");
+    trace(&mut request, "00-1-2-01");
+    assert_eq!(request.headers()[AUTHORIZATION], "Bearer hidden");
+    assert_eq!(request.headers()[TRACEPARENT], "00-1-2-01");
+    assert!(!format!("{request:?}").contains("hidden"));
+}

@@ -1,0 +1,196 @@
+//! [`Sender`]: one event to its upstream and the answer back.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, Full};
+use identity::KeySet;
+use trace::Tracer;
+
+use super::identity::{Identity, TokenError};
+use super::metrics::{Metrics, RequestLabels};
+use super::options::Options;
+use super::request::{self, Content};
+use super::template::{AddressError, Category, Rules};
+use crate::BoxError;
+use crate::engine::ClientConnection;
+use crate::error::Chain;
+
+/// Sends events to upstreams.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    pub(crate) rules: Rules,
+    pub(crate) keys: KeySet,
+    pub(crate) egress: egress::Client,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) tracer: Tracer,
+    pub(crate) metrics: Metrics,
+    pub(crate) timeout: Duration,
+    pub(crate) answer_bytes_max: usize,
+}
+
+/// What an upstream said.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Why an upstream said nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendFailure {
+    #[error("no template matches this event")]
+    NoTemplate,
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("get a token for the upstream")]
+    Token(#[from] TokenError),
+    #[error("reach the upstream")]
+    Unreachable(#[source] egress::SendError),
+    #[error("the upstream did not answer within {0:?}")]
+    Timeout(Duration),
+    #[error("the upstream's answer has more than {0} bytes")]
+    TooLarge(usize),
+    #[error("the upstream's answer broke off")]
+    Broken(#[source] BoxError),
+}
+
+impl SendFailure {
+    /// One word for metrics.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::NoTemplate => "no_template",
+            Self::Address(_) => "address",
+            Self::Token(_) => "token",
+            Self::Unreachable(_) => "unreachable",
+            Self::Timeout(_) => "timeout",
+            Self::TooLarge(_) => "too_large",
+            Self::Broken(_) => "broken",
+        }
+    }
+
+    /// Whether the same event would fail in the same way again.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::NoTemplate | Self::Address(_) => true,
+            Self::Unreachable(cause) => matches!(cause, egress::SendError::Address { .. }),
+            Self::Token(_) | Self::Timeout(_) | Self::TooLarge(_) | Self::Broken(_) => false,
+        }
+    }
+
+    /// What the client that called is told: only where its token asks for details, which may name hosts, more than what kind of
+    /// failure it was.
+    pub(crate) fn for_client(&self, with_details: bool) -> String {
+        match self {
+            // The emulator's text.
+            Self::TooLarge(_) => "Invocation failed, response too large.".to_owned(),
+            Self::Address(error) => format!("Invocation failed, {error}"),
+            _ if with_details => format!("Invocation failed, error: {}", Chain(self)),
+            Self::Timeout(_) => "Invocation failed, the upstream did not answer in time".to_owned(),
+            _ => "Invocation failed, the upstream cannot be reached".to_owned(),
+        }
+    }
+}
+
+impl Sender {
+    /// A sender by the options; `rules` and whether there is an identity were checked with them.
+    pub(crate) fn new(
+        options: &Options,
+        rules: Rules,
+        keys: KeySet,
+        egress: egress::Client,
+        tracer: Tracer,
+        metrics: Metrics,
+    ) -> Self {
+        let identity = rules.need_identity().then(|| Identity::new(options, egress.clone()));
+        Self {
+            rules,
+            keys,
+            egress,
+            identity,
+            tracer,
+            metrics,
+            timeout: Duration::from_millis(options.request_timeout_ms.get()),
+            answer_bytes_max: options.answer_bytes_max.get(),
+        }
+    }
+
+    /// Sends an event to the upstream of the first template that matches.
+    pub(crate) async fn send(
+        &self,
+        client: &ClientConnection,
+        category: Category,
+        event: &str,
+        content: Content,
+    ) -> Result<Answer, SendFailure> {
+        let began = Instant::now();
+        let mut span = self.tracer.start("upstream", None);
+        span.set("hub", client.hub.name());
+        span.set("category", category.as_str());
+        span.set("event", event);
+        let traceparent = span.context().to_traceparent();
+        let exchange = self.exchange(client, category, event, content, &traceparent);
+        let result = match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(result) => result,
+            Err(_late) => Err(SendFailure::Timeout(self.timeout)),
+        };
+        let outcome = match &result {
+            Ok(answer) => {
+                span.set("status", answer.status.as_str());
+                if answer.status.is_success() { "answered" } else { "status" }
+            }
+            Err(failure) => {
+                span.fail(Chain(failure).to_string());
+                failure.name()
+            }
+        };
+        self.metrics.requests.get_or_create(&RequestLabels { category: category.as_str(), outcome }).inc();
+        self.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn exchange(
+        &self,
+        client: &ClientConnection,
+        category: Category,
+        event: &str,
+        content: Content,
+        traceparent: &str,
+    ) -> Result<Answer, SendFailure> {
+        let hub = client.hub.name();
+        let template = self.rules.find(hub, category, event).ok_or(SendFailure::NoTemplate)?;
+        let address = template.address(hub, category, event)?;
+        let signature = request::signature(&client.id.to_string(), &self.keys);
+        let mut request = request::build(address, client, category, event, content, &signature);
+        request::trace(&mut request, traceparent);
+        if let (Some(resource), Some(identity)) = (&template.token_for, &self.identity) {
+            request::authorize(&mut request, &identity.token(resource).await?);
+        }
+        // Ours bounds all of it; this one only goes as far as the head.
+        request.extensions_mut().insert(egress::RequestTimeout(self.timeout));
+        let request = request.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
+        let answer = self.egress.send(request).await.map_err(|cause| match cause {
+            egress::SendError::Timeout { after } => SendFailure::Timeout(after),
+            other => SendFailure::Unreachable(other),
+        })?;
+        let (head, body) = answer.into_parts();
+        let body = self.read(body).await?;
+        Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+
+    /// All of an answer, if it is not too large.
+    async fn read(&self, mut body: egress::Body) -> Result<Bytes, SendFailure> {
+        let mut read = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(SendFailure::Broken)?;
+            let Ok(data) = frame.into_data() else { continue };
+            if read.len() + data.len() > self.answer_bytes_max {
+                return Err(SendFailure::TooLarge(self.answer_bytes_max));
+            }
+            read.extend_from_slice(&data);
+        }
+        Ok(read.freeze())
+    }
+}

@@ -1,0 +1,225 @@
+//! Connection events over HTTP: in order, again and again, into the dead letters, and late after a crash.
+
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+use http::{HeaderMap, HeaderValue};
+use realtime::Options;
+use serde_json::json;
+use signalr_protocol::HubProtocol;
+use testkit::HubClient;
+
+use crate::fixture::{Fixture, Listening, client_token};
+use crate::upstream::{connect, say, with_template};
+use crate::webhook::Webhook;
+
+fn events_options(webhook: &Webhook) -> Options {
+    let mut options = with_template(webhook, "*");
+    options.events.backoff_first_ms = 1.try_into().unwrap();
+    options.events.backoff_max_ms = 5.try_into().unwrap();
+    options
+}
+
+/// Says goodbye, and waits until the service has.
+async fn leave(mut client: HubClient) {
+    client.send(b"{\"type\":7}\x1e").await.unwrap();
+    while client.next().await.unwrap().is_some() {}
+}
+
+async fn dead_letters(listening: &Listening, expected: Expect) {
+    let page = listening.fixture.handle.dead_letters(None, 100).await.unwrap();
+    let shown: String = page
+        .letters
+        .iter()
+        .map(|letter| {
+            let (event, hub, user) = (&letter.event, &letter.hub, letter.user_id.as_deref());
+            let reason = letter.reason.as_deref().unwrap_or("-");
+            format!("{event} {hub} {} {reason} {} {}\n", user.unwrap_or("-"), letter.attempts, letter.cause)
+        })
+        .collect();
+    expected.assert_eq(&shown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_hears_of_a_client_before_between_and_after_its_calls() {
+    let mut webhook = Webhook::start();
+    let listening = Fixture::start(events_options(&webhook)).await.listen();
+    let mut ada = connect(&listening, HubProtocol::Json, &[("nameid", "ada")]).await;
+    say(&mut ada, &json!({ "type": 1, "target": "send", "arguments": [] })).await;
+    let connected = webhook.next().await;
+    assert_eq!(connected.path, "/chat/connections/connected?code=k");
+    assert_eq!(connected.shown(), r#"connected {"type":10}"#);
+    assert_eq!(connected.header("x-asrs-category"), "connections");
+    assert_eq!(connected.header("x-asrs-user-id"), "ada");
+    let id = connected.header("x-asrs-connection-id");
+    // The call waits until the upstream knows who calls.
+    assert!(webhook.is_quiet());
+    connected.answer(200, "");
+    assert_eq!(webhook.take(200, "").await, r#"send {"type":1,"target":"send","arguments":[]}"#);
+    leave(ada).await;
+    let disconnected = webhook.next().await;
+    assert_eq!(disconnected.shown(), r#"disconnected {"type":11}"#);
+    assert_eq!(disconnected.header("x-asrs-connection-id"), id);
+    disconnected.answer(200, "");
+    dead_letters(&listening, expect![""]).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_told_again_until_the_upstream_is_back() {
+    let mut webhook = Webhook::start();
+    let listening = Fixture::start(events_options(&webhook)).await.listen();
+    let mut ada = connect(&listening, HubProtocol::MessagePack, &[]).await;
+    // [1, {}, nil, "send", []]
+    ada.send(b"\x0a\x95\x01\x80\xc0\xa4send\x90").await.unwrap();
+    for status in [500, 503, 429] {
+        assert_eq!(webhook.take(status, "").await, r#"connected {"type":10}"#);
+    }
+    let asked = webhook.next().await;
+    let after: HeaderMap = [(http::header::RETRY_AFTER, HeaderValue::from_static("0"))].into_iter().collect();
+    asked.answer_with(503, after, "");
+    assert_eq!(webhook.take(200, "").await, r#"connected {"type":10}"#);
+    assert_eq!(webhook.take(200, "").await, "send 950180c0a473656e6490");
+    drop(ada);
+    assert!(webhook.take(500, "").await.starts_with("disconnected "));
+    assert!(webhook.take(200, "").await.starts_with("disconnected "));
+    dead_letters(&listening, expect![""]).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_is_down_and_comes_back_hears_what_it_missed() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let mut options = events_options(&Webhook::start());
+    options.upstream.templates[0].url_template = format!("http://{address}/");
+    options.events.attempts_max = 1_000_000.try_into().unwrap();
+    let listening = Fixture::start(options).await.listen();
+    let ada = connect(&listening, HubProtocol::Json, &[]).await;
+    leave(ada).await;
+    let mut webhook = Webhook::start_at(&address);
+    assert_eq!(webhook.take(200, "").await, r#"connected {"type":10}"#);
+    assert_eq!(webhook.take(200, "").await, r#"disconnected {"type":11}"#);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_upstream_refuses_or_never_takes_becomes_a_dead_letter() {
+    let mut webhook = Webhook::start();
+    let mut options = events_options(&webhook);
+    options.events.attempts_max = 3.try_into().unwrap();
+    let listening = Fixture::start(options).await.listen();
+    let mut ada = connect(&listening, HubProtocol::Json, &[("nameid", "ada")]).await;
+    // Refused: the same would come of it again.
+    assert!(webhook.take(404, "").await.starts_with("connected "));
+    // Calls go on without it.
+    say(&mut ada, &json!({ "type": 1, "target": "send", "arguments": [] })).await;
+    assert!(webhook.take(200, "").await.starts_with("send "));
+    leave(ada).await;
+    for _ in 0..3 {
+        assert!(webhook.take(500, "").await.starts_with("disconnected "));
+    }
+    // The drain waits for what is under way: for the letter.
+    let handle = listening.fixture.handle.clone();
+    let mut page = handle.dead_letters(None, 100).await.unwrap();
+    while page.letters.len() < 2 {
+        tokio::task::yield_now().await;
+        page = handle.dead_letters(None, 100).await.unwrap();
+    }
+    dead_letters(
+        &listening,
+        expect![[r#"
+            connected chat ada - 1 the upstream answered with status 404
+            disconnected chat ada ClientClosed 3 the upstream answered with status 500
+        "#]],
+    )
+    .await;
+    let (_, registry) = listening.stop().await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in [
+        r#"realtime_connection_events_total{listener="upstream",event="connected",outcome="dead_letter"} 1"#,
+        r#"realtime_connection_events_total{listener="upstream",event="disconnected",outcome="dead_letter"} 1"#,
+        r#"realtime_upstream_requests_total{category="messages",outcome="answered"} 1"#,
+        r#"realtime_upstream_requests_total{category="connections",outcome="status"} 4"#,
+    ] {
+        assert!(text.contains(line), "{line} is missing in {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_tells_the_ends_of_all_clients() {
+    let mut webhook = Webhook::start();
+    let listening = Fixture::start(events_options(&webhook)).await.listen();
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(connect(&listening, HubProtocol::Json, &[]).await);
+    }
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        let connected = webhook.next().await;
+        ids.push(connected.header("x-asrs-connection-id"));
+        connected.answer(200, "");
+    }
+    let leaving = clients
+        .into_iter()
+        .map(|mut client| tokio::spawn(async move { while client.next().await.unwrap().is_some() {} }));
+    let leaving: Vec<_> = leaving.collect();
+    let stopping = tokio::spawn(listening.stop());
+    let mut ended = Vec::new();
+    for _ in 0..5 {
+        let disconnected = webhook.next().await;
+        ended.push(disconnected.header("x-asrs-connection-id"));
+        disconnected.answer(200, "");
+    }
+    ids.sort();
+    ended.sort();
+    assert_eq!(ids, ended);
+    stopping.await.unwrap();
+    for client in leaving {
+        client.await.unwrap();
+    }
+}
+
+#[test]
+fn after_a_crash_the_ends_of_open_connections_are_told_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let outer = tokio::runtime::Runtime::new().unwrap();
+    let _guard = outer.enter();
+    let mut webhook = Webhook::start();
+    let options = events_options(&webhook);
+    // The first life has a runtime of its own, which goes without any drain.
+    let inner = tokio::runtime::Runtime::new().unwrap();
+    let (path, first_options) = (folder.path().to_owned(), options.clone());
+    let (listening, ada) = inner.block_on(async move {
+        let fixture = Fixture::start_in(first_options, &path).await;
+        let listening = fixture.listen();
+        let token = client_token("chat", &[("nameid", "ada")]);
+        let path = format!("/client/?hub=chat&access_token={token}");
+        let ada = HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.unwrap();
+        (listening, ada)
+    });
+    let id = outer.block_on(async {
+        let connected = webhook.next().await;
+        let id = connected.header("x-asrs-connection-id");
+        connected.answer(200, "");
+        id
+    });
+    inner.shutdown_timeout(Duration::from_secs(10));
+    outer.block_on(async {
+        listening.fixture.store.close().await;
+        let fixture = Fixture::start_in(options, folder.path()).await;
+        let late = webhook.next().await;
+        assert_eq!(
+            late.shown(),
+            r#"disconnected {"type":11,"error":"the process that held the connection was lost"}"#
+        );
+        assert_eq!(late.header("x-asrs-connection-id"), id);
+        assert_eq!(late.header("x-asrs-user-id"), "ada");
+        assert!(late.header("x-asrs-user-claims").contains("nameid: ada"));
+        late.answer(200, "");
+        fixture.join.drain(Duration::from_secs(10)).await;
+    });
+    drop((listening, ada));
+}

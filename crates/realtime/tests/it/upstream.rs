@@ -1,0 +1,461 @@
+//! Calls of clients that go to an upstream over HTTP, and what comes back, with an upstream that the test answers by hand.
+
+use base64::Engine as _;
+use expect_test::{Expect, expect};
+use http::HeaderMap;
+use realtime::Options;
+use realtime::upstream::{Auth, TemplateOptions};
+use ring::hmac;
+use serde_json::{Value, json};
+use signalr_protocol::HubProtocol;
+use testkit::HubClient;
+
+use crate::fixture::{Fixture, KEY, Listening, client_token, options};
+use crate::webhook::Webhook;
+
+/// A service whose upstream is a webhook.
+pub(crate) struct Stage {
+    pub(crate) listening: Listening,
+    pub(crate) webhook: Webhook,
+}
+
+/// Options with one template for the webhook; calls only, unless the pattern says otherwise.
+pub(crate) fn with_template(webhook: &Webhook, category_pattern: &str) -> Options {
+    let mut options = options();
+    options.upstream.templates = vec![TemplateOptions {
+        url_template: format!("http://{}/{{hub}}/{{category}}/{{event}}?code=k", webhook.authority),
+        category_pattern: category_pattern.to_owned(),
+        ..TemplateOptions::default()
+    }];
+    options
+}
+
+impl Stage {
+    async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let webhook = Webhook::start();
+        let mut options = with_template(&webhook, "messages");
+        change(&mut options);
+        let listening = Fixture::start(options).await.listen();
+        Self { listening, webhook }
+    }
+
+    async fn client(&self, protocol: HubProtocol, claims: &[(&str, &str)]) -> HubClient {
+        connect(&self.listening, protocol, claims).await
+    }
+
+    async fn ada(&self) -> HubClient {
+        self.client(HubProtocol::Json, &[("nameid", "ada")]).await
+    }
+}
+
+/// A client that skips negotiation.
+pub(crate) async fn connect(
+    listening: &Listening,
+    protocol: HubProtocol,
+    claims: &[(&str, &str)],
+) -> HubClient {
+    let token = client_token("chat", claims);
+    let path = format!("/client/?hub=chat&color=a%20b&access_token={token}");
+    HubClient::connect(&listening.authority, &path, protocol).await.unwrap()
+}
+
+/// Sends a JSON hub message.
+pub(crate) async fn say(client: &mut HubClient, message: &Value) {
+    client.send(format!("{message}\u{1e}").as_bytes()).await.unwrap();
+}
+
+fn call(id: u32, target: &str) -> Value {
+    json!({ "type": 1, "invocationId": id.to_string(), "target": target, "arguments": [id] })
+}
+
+fn completion(id: u32) -> String {
+    format!("{{\"type\":3,\"invocationId\":\"{id}\",\"result\":{id}}}\u{1e}")
+}
+
+/// The next message of a client that speaks JSON.
+async fn check(client: &mut HubClient, expected: Expect) {
+    expected.assert_eq(&client.next_json().await.unwrap().to_string());
+}
+
+fn signature(key: &str, connection_id: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+    let signature = hmac::sign(&key, connection_id.as_bytes());
+    let hex: String = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256={hex}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_reaches_the_upstream_with_all_its_headers() {
+    let mut stage = Stage::with(|options| options.secondary_key = Some("the other key".to_owned())).await;
+    let claims = [("nameid", "jürgen"), ("name", "Müller, Jürgen"), ("role", "a")];
+    let mut client = stage.client(HubProtocol::Json, &claims).await;
+    say(&mut client, &call(1, "send it/now")).await;
+    let received = stage.webhook.next().await;
+    assert_eq!(received.path, "/chat/messages/send%20it%2Fnow?code=k");
+    assert_eq!(received.shown(), format!("send it/now {}", call(1, "send it/now")));
+    let id = received.header("x-asrs-connection-id");
+    let both = format!("{},{}", signature(KEY, &id), signature("the other key", &id));
+    assert_eq!(received.header("x-asrs-signature"), both);
+    for (name, expected) in [
+        ("content-type", "application/json"),
+        ("x-asrs-hub", "chat"),
+        ("x-asrs-category", "messages"),
+        ("x-asrs-user-id", "jürgen"),
+        ("x-asrs-client-query", "?hub=chat&color=a%20b"),
+    ] {
+        assert_eq!(received.header(name), expected);
+    }
+    assert!(trace::TraceContext::parse(&received.header("traceparent")).is_some());
+    let classic = received.header("x-asrs-user-claims");
+    assert!(classic.starts_with("nameid: jürgen, name: Müller%2C Jürgen, role: a"), "{classic}");
+    let encoded =
+        base64::engine::general_purpose::STANDARD.decode(received.header("x-asrs-user-claims-encoded"));
+    let encoded: Value = serde_json::from_slice(&encoded.unwrap()).unwrap();
+    assert_eq!(encoded[1], json!({ "type": "name", "value": "Müller, Jürgen" }));
+    received.answer(200, completion(1));
+    check(&mut client, expect![[r#"{"type":3,"invocationId":"1","result":1}"#]]).await;
+    drop(client);
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_protocols_are_passed_on_without_their_framing() {
+    let mut stage = Stage::start().await;
+    let mut client = stage.client(HubProtocol::MessagePack, &[]).await;
+    // [1, {}, "7", "add", [1, 2], []]
+    client.send(b"\x0d\x96\x01\x80\xa17\xa3add\x92\x01\x02\x90").await.unwrap();
+    let received = stage.webhook.next().await;
+    assert_eq!(received.header("content-type"), "application/x-msgpack");
+    assert_eq!(
+        received.shown(),
+        "add 960180a137a36164649201 0290".replace(' ', "").replacen("add", "add ", 1)
+    );
+    // [3, {}, "7", 3, 3]
+    received.answer(200, b"\x07\x95\x03\x80\xa17\x03\x03".as_slice());
+    assert_eq!(client.next().await.unwrap().unwrap(), b"\x95\x03\x80\xa17\x03\x03");
+    drop(client);
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_one_client_go_one_after_the_other_and_those_of_others_beside_them() {
+    let mut stage = Stage::start().await;
+    let (mut ada, mut bob) = (stage.ada().await, stage.ada().await);
+    for id in 1..=3 {
+        say(&mut ada, &call(id, "ada")).await;
+    }
+    let first = stage.webhook.next().await;
+    say(&mut bob, &call(9, "bob")).await;
+    // While the first one of ada is under way, bob's is too, and ada's second is not.
+    assert!(stage.webhook.take(200, completion(9)).await.starts_with("bob "));
+    check(&mut bob, expect![[r#"{"type":3,"invocationId":"9","result":9}"#]]).await;
+    assert!(stage.webhook.is_quiet());
+    assert_eq!(first.shown(), format!("ada {}", call(1, "ada")));
+    first.answer(200, completion(1));
+    for id in 2..=3 {
+        assert_eq!(stage.webhook.take(200, completion(id)).await, format!("ada {}", call(id, "ada")));
+    }
+    for id in 1..=3 {
+        assert_eq!(ada.next_json().await.unwrap()["result"], id);
+    }
+    drop((ada, bob));
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_become_completions() {
+    let mut stage = Stage::with(|options| {
+        options.upstream.answer_bytes_max = 1000.try_into().unwrap();
+    })
+    .await;
+    let mut ada = stage.ada().await;
+    let large = format!("{{\"type\":3,\"invocationId\":\"1\",\"result\":\"{}\"}}\u{1e}", "x".repeat(1000));
+    for (status, body, expected) in [
+        (200, String::new(), expect![[r#"{"type":3,"invocationId":"1"}"#]]),
+        (204, String::new(), expect![[r#"{"type":3,"invocationId":"1"}"#]]),
+        (
+            404,
+            String::new(),
+            expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, status code 404"}"#]],
+        ),
+        (
+            500,
+            completion(1),
+            expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, status code 500"}"#]],
+        ),
+        (
+            200,
+            large,
+            expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, response too large."}"#]],
+        ),
+        (
+            200,
+            "{}".to_owned(),
+            expect![[
+                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's answer is not a whole hub message framed as json"}"#
+            ]],
+        ),
+        (
+            200,
+            "\u{7}....".to_owned(),
+            expect![[
+                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's answer is not a whole hub message framed as json"}"#
+            ]],
+        ),
+        (
+            200,
+            completion(2),
+            expect![[
+                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's answer is no completion of this invocation"}"#
+            ]],
+        ),
+    ] {
+        say(&mut ada, &call(1, "ask")).await;
+        stage.webhook.take(status, body).await;
+        check(&mut ada, expected).await;
+    }
+    // Who wants no answer gets none, whatever it is.
+    for (status, body) in [(200, completion(1)), (500, String::new()), (200, "nonsense".to_owned())] {
+        say(&mut ada, &json!({ "type": 1, "target": "tell", "arguments": [] })).await;
+        stage.webhook.take(status, body).await;
+    }
+    say(&mut ada, &call(1, "ask")).await;
+    stage.webhook.take(200, completion(1)).await;
+    check(&mut ada, expect![[r#"{"type":3,"invocationId":"1","result":1}"#]]).await;
+    drop(ada);
+    stage.listening.stop().await;
+}
+
+/// An address of this machine where nobody listens.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_cannot_be_reached_is_told_in_detail_only_to_those_who_ask() {
+    let authority = nobody();
+    let stage = Stage::with(|options| {
+        options.upstream.templates[0].url_template = format!("http://{authority}/");
+    })
+    .await;
+    let mut ada = stage.ada().await;
+    say(&mut ada, &call(1, "ask")).await;
+    check(
+        &mut ada,
+        expect![[
+            r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream cannot be reached"}"#
+        ]],
+    )
+    .await;
+    let mut bob = stage.client(HubProtocol::Json, &[("asrs.s.derror", "True")]).await;
+    say(&mut bob, &call(1, "ask")).await;
+    let error = bob.next_json().await.unwrap()["error"].as_str().unwrap().to_owned();
+    let expected = format!("Invocation failed, error: reach the upstream: connect to {authority}");
+    assert!(error.starts_with(&expected), "{error}");
+    drop((ada, bob));
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_upstream_is_given_up() {
+    let mut stage = Stage::with(|options| {
+        options.upstream.request_timeout_ms = 100.try_into().unwrap();
+    })
+    .await;
+    let mut ada = stage.ada().await;
+    say(&mut ada, &call(1, "slow")).await;
+    let slow = stage.webhook.next().await;
+    check(
+        &mut ada,
+        expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream did not answer in time"}"#]],
+    )
+    .await;
+    slow.answer(200, completion(1));
+    // Its connection serves on.
+    say(&mut ada, &call(2, "quick")).await;
+    stage.webhook.take(200, completion(2)).await;
+    check(&mut ada, expect![[r#"{"type":3,"invocationId":"2","result":2}"#]]).await;
+    drop(ada);
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_no_template_matches_says_what_to_do() {
+    let stage = Stage::with(|options| options.upstream.templates[0].event_pattern = "send".to_owned()).await;
+    let mut ada = stage.ada().await;
+    say(&mut ada, &call(1, "other")).await;
+    check(
+        &mut ada,
+        expect![[r#"{"type":3,"invocationId":"1","error":"no upstream is configured for method 'other' of hub chat; add a template that matches it to realtime.upstream.templates"}"#]],
+    )
+    .await;
+    say(&mut ada, &call(2, &"x".repeat(2000))).await;
+    check(
+        &mut ada,
+        expect![[r#"{"type":3,"invocationId":"2","error":"the name of the method has 2000 bytes, more than the 1024 that an upstream can be told"}"#]],
+    )
+    .await;
+    drop(ada);
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_may_have_so_many_calls_waiting_and_all_clients_so_many() {
+    let mut stage = Stage::with(|options| {
+        options.upstream.connection_queued_max = 1.try_into().unwrap();
+        options.upstream.queued_max = 3.try_into().unwrap();
+    })
+    .await;
+    let (mut ada, mut bob) = (stage.ada().await, stage.ada().await);
+    say(&mut ada, &call(1, "ada")).await;
+    let first = stage.webhook.next().await;
+    for id in 2..=3 {
+        say(&mut ada, &call(id, "ada")).await;
+    }
+    check(
+        &mut ada,
+        expect![[r#"{"type":3,"invocationId":"3","error":"too many calls of this connection wait for the upstream; wait for answers before the next"}"#]],
+    )
+    .await;
+    say(&mut bob, &call(4, "bob")).await;
+    let fourth = stage.webhook.next().await;
+    say(&mut bob, &call(5, "bob")).await;
+    check(
+        &mut bob,
+        expect![[
+            r#"{"type":3,"invocationId":"5","error":"too many calls wait for upstreams; try again later"}"#
+        ]],
+    )
+    .await;
+    first.answer(200, completion(1));
+    fourth.answer(200, completion(4));
+    stage.webhook.take(200, completion(2)).await;
+    assert_eq!(bob.next_json().await.unwrap()["result"], 4);
+    for id in 1..=2 {
+        assert_eq!(ada.next_json().await.unwrap()["result"], id);
+    }
+    drop((ada, bob));
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_requests_are_under_way_than_may() {
+    let mut stage = Stage::with(|options| options.upstream.in_flight_max = 1.try_into().unwrap()).await;
+    let (mut ada, mut bob) = (stage.ada().await, stage.ada().await);
+    say(&mut ada, &call(1, "ada")).await;
+    let first = stage.webhook.next().await;
+    say(&mut bob, &call(2, "bob")).await;
+    // Bob's ping is answered by nobody, but what follows his call proves that the service has read it.
+    say(&mut bob, &call(3, &"x".repeat(2000))).await;
+    assert_eq!(bob.next_json().await.unwrap()["invocationId"], "3");
+    assert!(stage.webhook.is_quiet());
+    first.answer(200, completion(1));
+    assert!(stage.webhook.take(200, completion(2)).await.starts_with("bob "));
+    assert_eq!(ada.next_json().await.unwrap()["result"], 1);
+    assert_eq!(bob.next_json().await.unwrap()["result"], 2);
+    drop((ada, bob));
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_go_both_ways() {
+    let mut stage = Stage::start().await;
+    let mut ada = stage.ada().await;
+    let stream =
+        json!({ "type": 4, "invocationId": "1", "target": "count", "arguments": [], "streamIds": ["up"] });
+    say(&mut ada, &stream).await;
+    let received = stage.webhook.next().await;
+    assert_eq!(received.shown(), format!("count {stream}"));
+    // Items may come with the answer; the others, and the end, come over REST.
+    received.answer(200, "{\"type\":2,\"invocationId\":\"1\",\"item\":1}\u{1e}");
+    check(&mut ada, expect![[r#"{"type":2,"invocationId":"1","item":1}"#]]).await;
+    for message in [
+        json!({ "type": 2, "invocationId": "up", "item": { "a": 1 } }),
+        json!({ "type": 3, "invocationId": "up" }),
+        json!({ "type": 5, "invocationId": "1" }),
+    ] {
+        say(&mut ada, &message).await;
+        let received = stage.webhook.next().await;
+        assert_eq!(received.path, "/chat/messages/count?code=k");
+        assert_eq!(received.shown(), format!("count {message}"));
+        received.answer(200, "");
+    }
+    // What belongs to no stream any more goes nowhere.
+    for message in
+        [json!({ "type": 5, "invocationId": "1" }), json!({ "type": 2, "invocationId": "up", "item": 1 })]
+    {
+        say(&mut ada, &message).await;
+    }
+    say(&mut ada, &json!({ "type": 4, "invocationId": "2", "target": "fail", "arguments": [] })).await;
+    assert!(stage.webhook.take(500, "").await.starts_with("fail "));
+    check(
+        &mut ada,
+        expect![[r#"{"type":3,"invocationId":"2","error":"Invocation failed, status code 500"}"#]],
+    )
+    .await;
+    drop(ada);
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_managed_identity_shows_itself_with_a_token_that_is_kept() {
+    let mut identity = Webhook::start();
+    let endpoint = format!("http://{}/msi/token", identity.authority);
+    let mut stage = Stage::with(|options| {
+        options.upstream.identity_endpoint = Some(endpoint);
+        options.upstream.identity_header = Some("secret".to_owned());
+        let template = &mut options.upstream.templates[0];
+        (template.auth, template.auth_resource) = (Auth::ManagedIdentity, Some("api://app".to_owned()));
+    })
+    .await;
+    let mut ada = stage.ada().await;
+    say(&mut ada, &call(1, "ask")).await;
+    let asked = identity.next().await;
+    assert_eq!(asked.path, "/msi/token?resource=api%3A%2F%2Fapp&api-version=2019-08-01");
+    assert_eq!(asked.header("x-identity-header"), "secret");
+    asked.answer(400, "no identity");
+    let error = "Invocation failed, the upstream cannot be reached";
+    assert_eq!(ada.next_json().await.unwrap()["error"], error);
+    say(&mut ada, &call(2, "ask")).await;
+    identity.take(200, r#"{"access_token":"t0ken","expires_on":"99999999999","resource":"api://app"}"#).await;
+    for id in [2, 3] {
+        let received = stage.webhook.next().await;
+        assert_eq!(received.header("authorization"), "Bearer t0ken");
+        received.answer_with(200, HeaderMap::new(), completion(id));
+        assert_eq!(ada.next_json().await.unwrap()["result"], id);
+        if id == 2 {
+            say(&mut ada, &call(3, "ask")).await;
+        }
+    }
+    assert!(identity.is_quiet());
+    drop(ada);
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_sent_before_the_client_left_still_arrives() {
+    let mut stage = Stage::start().await;
+    let mut ada = stage.ada().await;
+    for id in 1..=2 {
+        say(&mut ada, &call(id, "ada")).await;
+    }
+    let first = stage.webhook.next().await;
+    drop(ada);
+    first.answer(200, completion(1));
+    assert!(stage.webhook.take(200, completion(2)).await.contains("\"arguments\":[2]"));
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn templates_that_cannot_work_are_found_before_anything_starts() {
+    let mut options = options();
+    options.upstream.templates =
+        vec![TemplateOptions { url_template: "nowhere".to_owned(), ..TemplateOptions::default() }];
+    let error = options.check().unwrap_err();
+    assert_eq!(error.to_string(), "upstream template 1: `nowhere` is no absolute http or https address");
+}

@@ -1,0 +1,112 @@
+//! An upstream that a test answers by hand: each request waits until the test says what comes of it.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+type Answer = oneshot::Sender<(StatusCode, HeaderMap, Bytes)>;
+
+/// A webhook on a free port of loopback.
+pub(crate) struct Webhook {
+    pub(crate) authority: String,
+    requests: mpsc::UnboundedReceiver<Received>,
+    _stop: oneshot::Sender<()>,
+}
+
+/// A request that waits for its answer. Dropped without one, it is answered with status 500.
+pub(crate) struct Received {
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    answer: Answer,
+}
+
+impl Webhook {
+    pub(crate) fn start() -> Self {
+        Self::start_at("127.0.0.1:0")
+    }
+
+    pub(crate) fn start_at(address: &str) -> Self {
+        let listener = edge::Listener::bind("webhook", address.parse().unwrap()).expect("a free port");
+        let authority = listener.local_addr().to_string();
+        let (send, requests) = mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: Request<edge::Body>| {
+            let send = send.clone();
+            async move { Ok::<_, Infallible>(receive(request, &send).await) }
+        });
+        let (stop, stopped) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            let shutdown = async { drop(stopped.await) };
+            listener.serve(service, shutdown).await.expect("the listener serves");
+        });
+        Self { authority, requests, _stop: stop }
+    }
+
+    /// The next request.
+    pub(crate) async fn next(&mut self) -> Received {
+        let next = timeout(testkit::PATIENCE, self.requests.recv()).await;
+        next.expect("a request comes").expect("the webhook serves")
+    }
+
+    /// The next request, which is answered at once: `event body`.
+    pub(crate) async fn take(&mut self, status: u16, body: impl Into<Bytes>) -> String {
+        let received = self.next().await;
+        let shown = received.shown();
+        received.answer(status, body);
+        shown
+    }
+
+    /// Whether nothing has come that was not looked at.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.requests.try_recv().is_err()
+    }
+}
+
+impl Received {
+    pub(crate) fn answer(self, status: u16, body: impl Into<Bytes>) {
+        self.answer_with(status, HeaderMap::new(), body);
+    }
+
+    pub(crate) fn answer_with(self, status: u16, headers: HeaderMap, body: impl Into<Bytes>) {
+        let status = StatusCode::from_u16(status).unwrap();
+        // Whoever asked may have given up.
+        let _ = self.answer.send((status, headers, body.into()));
+    }
+
+    pub(crate) fn header(&self, name: &str) -> String {
+        let value =
+            self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        value.unwrap_or_default()
+    }
+
+    /// Its event and its body.
+    pub(crate) fn shown(&self) -> String {
+        let body = match self.header("content-type").as_str() {
+            "application/json" => String::from_utf8_lossy(&self.body).into_owned(),
+            _ => self.body.iter().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        format!("{} {body}", self.header("x-asrs-event"))
+    }
+}
+
+async fn receive(
+    request: Request<edge::Body>,
+    requests: &mpsc::UnboundedSender<Received>,
+) -> Response<edge::Body> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.expect("the body comes").to_bytes();
+    let (answer, answered) = oneshot::channel();
+    let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let sent = requests.send(Received { path, headers: head.headers, body, answer });
+    let answered = if sent.is_ok() { answered.await.ok() } else { None };
+    let (status, headers, body) =
+        answered.unwrap_or((StatusCode::INTERNAL_SERVER_ERROR, HeaderMap::new(), Bytes::new()));
+    let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
