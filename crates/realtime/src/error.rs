@@ -186,10 +186,14 @@ impl From<identity::TokenError> for Refusal {
         match error {
             TokenError::TooLong { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TokenTooLong", message),
             TokenError::Malformed(_) => Self::unauthorized("TokenMalformed", message),
-            TokenError::Algorithm(_) | TokenError::Critical => Self::unauthorized("TokenAlgorithm", message),
-            TokenError::Signature => Self::unauthorized("TokenSignature", message),
+            TokenError::Algorithm(..) | TokenError::Critical => Self::unauthorized("TokenAlgorithm", message),
+            TokenError::Signature | TokenError::IssuerSignature | TokenError::UnknownKey(_) => {
+                Self::unauthorized("TokenSignature", message)
+            }
             TokenError::MissingExpiry => Self::unauthorized("TokenMissingExpiry", message),
             TokenError::Expired { .. } => Self::unauthorized("TokenExpired", message),
+            TokenError::NotYetValid { .. } => Self::unauthorized("TokenNotYetValid", message),
+            TokenError::Issuer(_) => Self::unauthorized("TokenIssuer", message),
             TokenError::Audience(_) => Self::unauthorized("TokenAudience", message),
         }
     }

@@ -97,7 +97,7 @@ impl Options {
             return Err(StartError::NoKey);
         }
         let primary = keys.remove(0);
-        Ok(KeySet { primary, others: keys })
+        Ok(KeySet { primary, others: keys, dynamic: Vec::new() })
     }
 }
 

@@ -61,7 +61,7 @@ fn check(
     let host = request.uri().authority().map(http::uri::Authority::as_str);
     let audience = Audience { resource, host: host.filter(|_| shared.options.audience_host_strict) };
     let leeway = std::time::Duration::from_secs(shared.options.token_leeway_s);
-    let rules = Rules { token_bytes_max, leeway };
+    let rules = Rules { token_bytes_max, leeway, ..Rules::default() };
     let verified = verify(token, &shared.keys, &audience, unix_now(), &rules)?;
     Ok(verified.claims)
 }
