@@ -3,6 +3,7 @@
 mod access;
 mod body;
 mod client;
+mod login;
 mod rest;
 
 use std::convert::Infallible;
@@ -10,13 +11,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
-use identity::KeySet;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use state::{Instance, Journal};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use trace::Tracer;
 
@@ -24,10 +25,14 @@ use crate::engine::{EngineHandle, EngineJoin, NoUpstream, NodeId, Upstream};
 use crate::error::Refusal;
 use crate::metrics::RequestMetrics;
 use crate::store::Negotiations;
+use crate::store::keys::Keys;
 use crate::store::sessions::Sessions;
+use crate::store::user_groups::UserGroups;
 use crate::{Body, Handle, Options, StartError, engine, to_protocol};
 pub(crate) use access::unix_now;
 pub(crate) use body::read_body;
+use login::Logins;
+pub(crate) use rest::answer_key_rotation;
 
 /// Answers the requests of clients (`/client/`) and of apps (`/api/`). Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,10 +50,15 @@ pub struct Join {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) instance: Instance,
-    pub(crate) keys: KeySet,
+    pub(crate) keys: Keys,
+    /// Who proves itself with a login provider's token, where one is configured.
+    pub(crate) logins: Option<Logins>,
     pub(crate) engine: EngineHandle,
     pub(crate) negotiations: Mutex<Negotiations>,
     pub(crate) sessions: Sessions,
+    pub(crate) user_groups: UserGroups,
+    /// How many may watch at the same time.
+    pub(crate) watchers: Arc<Semaphore>,
     pub(crate) upstream: Arc<dyn Upstream>,
     /// One task for each client between the answer 101 and its shard. `None` once the drain has begun, so that no task can
     /// start that nobody awaits.
@@ -82,8 +92,10 @@ pub async fn start(
     dependencies: Dependencies,
     registry: &mut Registry,
 ) -> Result<(Service, Handle, Join), StartError> {
-    let (instance, keys) = (options.instance()?, options.keys()?);
-    let Dependencies { node, tracer, .. } = dependencies;
+    let instance = options.instance()?;
+    options.check()?;
+    let Dependencies { node, tracer, journal: _, registry: records, egress } = dependencies;
+    let keys = Keys::open(&options, Arc::clone(&records), instance.clone(), unix_now()).await?;
     let requests = RequestMetrics::register(registry);
     let upgrades_under_way = Gauge::default();
     registry.register(
@@ -94,15 +106,23 @@ pub async fn start(
     let upstream: Arc<dyn Upstream> = Arc::new(NoUpstream);
     let (engine, engine_join) = engine::start(&options.engine, node, tracer, registry, Arc::clone(&upstream))
         .map_err(StartError::Engine)?;
+    // Before the first client is let in, so that none misses its groups.
+    let user_groups = UserGroups::new(records, instance.clone(), engine.clone());
+    user_groups.restore(SystemTime::now()).await.map_err(StartError::UserGroups)?;
+    let logins = options.openid.clone().map(|openid| Logins::new(openid, egress));
+    let watchers = Arc::new(Semaphore::new(options.watchers_max.min(Semaphore::MAX_PERMITS)));
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);
     let negotiations = Negotiations::new(lifetime, options.negotiations_max);
     let shared = Arc::new(Shared {
         options,
         instance,
         keys,
+        logins,
         engine,
         negotiations: Mutex::new(negotiations),
         sessions: Sessions::default(),
+        user_groups,
+        watchers,
         upstream,
         upgrades: Mutex::new(Some(JoinSet::new())),
         upgrades_under_way,
@@ -164,6 +184,7 @@ impl Join {
         if tokio::time::timeout(cut_after, all_ended).await.is_err() {
             upgrades.shutdown().await;
         }
+        self.shared.user_groups.drain().await;
         self.engine.drain(cut_after).await;
     }
 }
