@@ -1,6 +1,8 @@
-//! Account keys: the secrets that sign tokens. Know [`AccessKey`] and [`KeySet`].
+//! Account keys: the secrets that sign tokens. Know [`AccessKey`], [`DynamicKey`] and [`KeySet`].
 
 use std::fmt;
+
+use crate::UnixSeconds;
 
 /// The SignalR emulator's only key. It is public, so whoever accepts it accepts it on loopback only.
 pub const DEVELOPMENT_SIGNALR_KEY: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH";
@@ -13,6 +15,18 @@ pub const DEVELOPMENT_COSMOS_KEY: &str = crate::master_key::DEVELOPMENT_MASTER_K
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessKey(String);
 
+/// A key that was made for callers who log in instead of holding an account key. Their tokens name it in `kid`, and no other key
+/// is tried for such a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamicKey {
+    /// Its name, as in the `kid` of tokens.
+    pub id: Box<str>,
+    /// The secret.
+    pub key: AccessKey,
+    /// Until when tokens that it signed are accepted.
+    pub expires_at: UnixSeconds,
+}
+
 /// The keys that are valid at one time: usually two, so that one can be replaced while the other is in use.
 #[derive(Clone, Debug)]
 pub struct KeySet {
@@ -20,6 +34,8 @@ pub struct KeySet {
     pub primary: AccessKey,
     /// Accepted as well: the secondary key and, on loopback, the public one of the emulators.
     pub others: Vec<AccessKey>,
+    /// Accepted in tokens that name them.
+    pub dynamic: Vec<DynamicKey>,
 }
 
 /// An empty text was given as a key; everybody could sign with it.
@@ -48,10 +64,16 @@ impl AccessKey {
 impl KeySet {
     /// One key and no other.
     pub fn single(primary: AccessKey) -> Self {
-        Self { primary, others: Vec::new() }
+        Self { primary, others: Vec::new(), dynamic: Vec::new() }
     }
 
-    /// All valid keys, the primary first.
+    /// The dynamic key of that name, unless its time is over.
+    pub fn dynamic(&self, id: &str, now: UnixSeconds) -> Option<&AccessKey> {
+        let found = self.dynamic.iter().find(|dynamic| &*dynamic.id == id && dynamic.expires_at > now);
+        found.map(|dynamic| &dynamic.key)
+    }
+
+    /// The account keys, the primary first.
     pub fn iter(&self) -> impl Iterator<Item = &AccessKey> {
         std::iter::once(&self.primary).chain(&self.others)
     }

@@ -19,16 +19,42 @@ pub struct SignalRConnectionString {
 }
 
 /// How the owner of a SignalR connection string proves itself.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignalRAuth {
     /// Tokens are signed with this key.
     AccessKey(AccessKey),
-    /// An Entra login, such as `azure.msi`. Kept as it stands, so that whoever needs the credential can say that it is not
-    /// supported; see [`SignalRConnectionString::access_key`].
-    Other {
-        /// The value of `AuthType`.
-        auth_type: String,
+    /// The owner logs in, and gets a dynamic key for its tokens (`/api/v1/auth/accessKey`).
+    Login(Login),
+}
+
+/// How the owner of a connection string logs in at Entra ID: the forms of `AuthType`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// `azure`: by whatever the environment offers.
+    Environment,
+    /// `azure.msi`, or `aad` without a tenant: as a managed identity.
+    ManagedIdentity {
+        /// `ClientId`: which one, where the machine has several.
+        client_id: Option<String>,
     },
+    /// `azure.app`, or `aad` with a tenant: as an application.
+    Application {
+        /// `ClientId`.
+        client_id: String,
+        /// `TenantId`.
+        tenant_id: String,
+        /// Its proof.
+        proof: ApplicationProof,
+    },
+}
+
+/// How an application proves itself when it logs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApplicationProof {
+    /// `ClientSecret`.
+    Secret(AccessKey),
+    /// `ClientCert`, also written `ClientCertPath`: the path of a certificate file.
+    CertificateFile(String),
 }
 
 /// Where a Cosmos DB account is, and its key.
@@ -54,6 +80,19 @@ pub enum ParseConnectionStringError {
     /// A required key is missing.
     #[error("the connection string lacks '{0}='")]
     Missing(&'static str),
+    /// `AuthType` has a value that is none.
+    #[error("AuthType '{0}' in the connection string is none of azure, azure.msi, azure.app and aad")]
+    AuthType(String),
+    /// An application without its proof.
+    #[error(
+        "the connection string lacks 'ClientSecret=' or 'ClientCert=', which AuthType '{0}' needs with a TenantId"
+    )]
+    Proof(&'static str),
+    /// It is a reference that App Service and Functions resolve before an app sees it.
+    #[error(
+        "the connection string is a Key Vault reference, which only Azure resolves; put the secret's value in its place"
+    )]
+    KeyVaultReference,
     /// A value cannot be used.
     #[error("'{part}' in the connection string is not {expected}")]
     Invalid {
@@ -64,13 +103,21 @@ pub enum ParseConnectionStringError {
     },
 }
 
-/// The credential of a connection string is not a key.
+/// The owner of a connection string logs in instead of holding a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("AuthType '{0}' in the connection string is not supported; use one with an AccessKey")]
-pub struct UnsupportedAuthType(pub String);
+#[error(
+    "the connection string logs in with AuthType '{0}', which works for the service in this process only; \
+     for a service elsewhere use a connection string with an AccessKey"
+)]
+pub struct NeedsLogin(pub &'static str);
 
 impl SignalRConnectionString {
-    /// Reads `Endpoint=...;AccessKey=...;Version=1.0;` and its relatives.
+    /// Reads `Endpoint=...;AccessKey=...;Version=1.0;` and its relatives, among them those that log in:
+    /// `Endpoint=...;AuthType=azure.msi;Version=1.0;`.
+    ///
+    /// # Errors
+    ///
+    /// Names the part that is missing or wrong, and never shows a value of a secret.
     pub fn parse(text: &str) -> Result<Self, ParseConnectionStringError> {
         let pairs = Pairs::parse(text)?;
         let endpoint = origin(pairs.required("Endpoint")?, "Endpoint")?;
@@ -84,10 +131,7 @@ impl SignalRConnectionString {
             }
             None => None,
         };
-        let auth = match pairs.get("AuthType") {
-            Some(auth_type) => SignalRAuth::Other { auth_type: auth_type.to_owned() },
-            None => SignalRAuth::AccessKey(pairs.key("AccessKey")?),
-        };
+        let auth = auth(&pairs)?;
         let optional = |name| pairs.get(name).map(|value| origin(value, name)).transpose();
         Ok(Self {
             endpoint,
@@ -99,10 +143,10 @@ impl SignalRConnectionString {
     }
 
     /// The key, or why there is none.
-    pub fn access_key(&self) -> Result<&AccessKey, UnsupportedAuthType> {
+    pub fn access_key(&self) -> Result<&AccessKey, NeedsLogin> {
         match &self.auth {
             SignalRAuth::AccessKey(key) => Ok(key),
-            SignalRAuth::Other { auth_type } => Err(UnsupportedAuthType(auth_type.clone())),
+            SignalRAuth::Login(login) => Err(NeedsLogin(login.auth_type())),
         }
     }
 
@@ -129,6 +173,51 @@ impl SignalRConnectionString {
     }
 }
 
+impl Login {
+    /// The `AuthType` that says it.
+    pub fn auth_type(&self) -> &'static str {
+        match self {
+            Self::Environment => "azure",
+            Self::ManagedIdentity { .. } => "azure.msi",
+            Self::Application { .. } => "azure.app",
+        }
+    }
+}
+
+/// The credential of a SignalR connection string. A key counts before a login, as in the newer SDKs; `aad` is the older name of both
+/// `azure.msi` and `azure.app`, told apart by the tenant.
+fn auth(pairs: &Pairs<'_>) -> Result<SignalRAuth, ParseConnectionStringError> {
+    let owned = |name| pairs.get(name).map(str::to_owned);
+    let login = match pairs.get("AuthType").map(str::to_ascii_lowercase).as_deref() {
+        None => None,
+        Some("azure") => Some(Login::Environment),
+        Some("azure.msi") => Some(Login::ManagedIdentity { client_id: owned("ClientId") }),
+        Some("azure.app") => Some(application(pairs, "azure.app")?),
+        Some("aad") if pairs.get("ClientId").is_some() && pairs.get("TenantId").is_some() => {
+            Some(application(pairs, "aad")?)
+        }
+        Some("aad") => Some(Login::ManagedIdentity { client_id: owned("ClientId") }),
+        Some(_) if pairs.get("AccessKey").is_some() => None,
+        Some(other) => {
+            return Err(ParseConnectionStringError::AuthType(other.chars().take(32).collect()));
+        }
+    };
+    match login {
+        Some(login) if pairs.get("AccessKey").is_none() => Ok(SignalRAuth::Login(login)),
+        _ => Ok(SignalRAuth::AccessKey(pairs.key("AccessKey")?)),
+    }
+}
+
+fn application(pairs: &Pairs<'_>, auth_type: &'static str) -> Result<Login, ParseConnectionStringError> {
+    let (client_id, tenant_id) = (pairs.required("ClientId")?, pairs.required("TenantId")?);
+    let proof = match (pairs.get("ClientSecret"), pairs.get("ClientCert").or(pairs.get("ClientCertPath"))) {
+        (Some(_), _) => ApplicationProof::Secret(pairs.key("ClientSecret")?),
+        (None, Some(path)) => ApplicationProof::CertificateFile(path.to_owned()),
+        (None, None) => return Err(ParseConnectionStringError::Proof(auth_type)),
+    };
+    Ok(Login::Application { client_id: client_id.to_owned(), tenant_id: tenant_id.to_owned(), proof })
+}
+
 impl CosmosConnectionString {
     /// Reads `AccountEndpoint=...;AccountKey=...;`.
     pub fn parse(text: &str) -> Result<Self, ParseConnectionStringError> {
@@ -152,6 +241,9 @@ struct Pairs<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Pairs<'a> {
     fn parse(text: &'a str) -> Result<Self, ParseConnectionStringError> {
+        if text.trim_start().to_ascii_lowercase().starts_with("@microsoft.keyvault(") {
+            return Err(ParseConnectionStringError::KeyVaultReference);
+        }
         let mut pairs = Self(Vec::new());
         for (index, part) in text.split(';').enumerate() {
             if part.trim().is_empty() {

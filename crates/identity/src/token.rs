@@ -1,20 +1,24 @@
 //! Tokens: JSON Web Tokens in compact form, signed with an account key (RFC 7515, RFC 7519; HS256 and HS512 only).
 //!
-//! The algorithm comes from an allow-list and the key is always ours, so that `none` and keys named by the token cannot occur. A `kid`
-//! in a key-signed token is ignored: the SDKs put a hash of the key there that nobody can recompute. `exp` is required; `nbf`,
-//! `iat` and `iss` are not checked, as the service does not, so that a caller whose clock is ahead is not locked out.
+//! The algorithm comes from an allow-list and the key is always ours, so that `none` and keys brought by the token cannot occur. A
+//! `kid` chooses a dynamic key where it names one; any other is ignored, because the SDKs put a hash of the account key there that nobody can
+//! recompute. `exp` is required. `nbf` is checked with more patience than `exp`, so that a caller whose clock is a little ahead
+//! is not locked out; `iat` and `iss` are not checked, as the service does not.
 //!
-//! Later a second kind of key, found by `kid` in a login provider's key set (RS256), joins [`Algorithm`] and the search for a
-//! key in [`verify`]; the rules after the signature stay the same.
+//! Tokens of a login provider, signed with its private key, are another kind: see `openid.rs`. What the two have in common is
+//! in `token/parts.rs`. Neither takes the algorithms of the other, so that a public key can never be used as a shared secret.
+
+pub(crate) mod parts;
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{AccessKey, Audience, Claims, KeySet};
+use parts::Parts;
 
 /// How a token is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,8 +38,10 @@ pub type UnixSeconds = u64;
 pub struct Rules {
     /// Longest token, in bytes. The SDKs refuse to make a client's token of more than 4,096.
     pub token_bytes_max: usize,
-    /// How far the issuer's clock may be behind ours.
+    /// How far the issuer's clock may be behind ours: how long a token is accepted after its `exp`.
     pub leeway: Duration,
+    /// How far the issuer's clock may be ahead of ours: how long before its `nbf` a token is accepted.
+    pub early: Duration,
 }
 
 /// Why a token is refused. The text may be shown to the caller: it holds nothing that the caller did not send.
@@ -52,9 +58,9 @@ pub enum TokenError {
     /// It is not a compact JSON Web Token.
     #[error("the token is malformed: {0}")]
     Malformed(&'static str),
-    /// Its algorithm is not one of ours.
-    #[error("the token's algorithm '{0}' is not accepted; use HS256 or HS512")]
-    Algorithm(String),
+    /// Its algorithm is not one of those that are accepted here.
+    #[error("the token's algorithm '{0}' is not accepted; use {1}")]
+    Algorithm(String, &'static str),
     /// Its header demands extensions, and we know none (RFC 7515, section 4.1.11).
     #[error("the token's header has 'crit', which names extensions that are not supported")]
     Critical,
@@ -72,9 +78,26 @@ pub enum TokenError {
         /// How long ago.
         ago_s: u64,
     },
+    /// Its time has not come.
+    #[error("the token is not valid before {not_before} (Unix time), in {in_s} seconds")]
+    NotYetValid {
+        /// From when on it is.
+        not_before: UnixSeconds,
+        /// How far away that is.
+        in_s: u64,
+    },
     /// It was made for something else.
     #[error("the token's audience '{0}' does not match this resource")]
     Audience(String),
+    /// It comes from a login provider that is not trusted.
+    #[error("the token's issuer '{0}' is not the one that is configured")]
+    Issuer(String),
+    /// None of its login provider's keys signed it.
+    #[error("the token's signature does not match a key of its issuer")]
+    IssuerSignature,
+    /// Its login provider has no key of that name, as far as we know.
+    #[error("the token's 'kid' names '{0}', which is no key of its issuer")]
+    UnknownKey(String),
 }
 
 /// A token that fits.
@@ -88,7 +111,7 @@ pub struct Verified {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { token_bytes_max: 8_192, leeway: Duration::from_secs(5) }
+        Self { token_bytes_max: 8_192, leeway: Duration::from_secs(5), early: Duration::from_secs(300) }
     }
 }
 
@@ -114,7 +137,8 @@ impl Algorithm {
     }
 }
 
-/// Checks a token: its signature by any key of `keys`, that it has not ended at `now`, and that it is for `expected`.
+/// Checks a token: its signature by a dynamic key that it names, or otherwise by any account key of `keys`; that it is valid at
+/// `now`; and that it is for `expected`.
 pub fn verify(
     token: &str,
     keys: &KeySet,
@@ -122,38 +146,27 @@ pub fn verify(
     now: UnixSeconds,
     rules: &Rules,
 ) -> Result<Verified, TokenError> {
-    if token.len() > rules.token_bytes_max {
-        return Err(TokenError::TooLong { bytes: token.len(), bytes_max: rules.token_bytes_max });
-    }
-    let (signed, signature) = token.rsplit_once('.').ok_or(THREE_PARTS)?;
-    let (header, payload) = signed.split_once('.').ok_or(THREE_PARTS)?;
-    if payload.contains('.') {
-        return Err(THREE_PARTS);
-    }
-    let algorithm = algorithm(&object(header, "the header is not a JSON object in base64url")?)?;
-    let signature = URL_SAFE_NO_PAD
-        .decode(signature)
-        .map_err(|_| TokenError::Malformed("the signature is not base64url"))?;
+    let parts = Parts::split(token, rules)?;
+    let name = parts.algorithm()?;
+    let algorithm =
+        Algorithm::from_name(name).ok_or_else(|| parts::algorithm_refused(name, "HS256 or HS512"))?;
     let fits = |key: &AccessKey| {
         // Compared in constant time.
-        hmac::verify(&algorithm.key(key), signed.as_bytes(), &signature).is_ok()
+        hmac::verify(&algorithm.key(key), parts.signed.as_bytes(), &parts.signature).is_ok()
     };
-    if !keys.iter().any(fits) {
+    let signed_by_us = match parts.key_id().and_then(|id| keys.dynamic(id, now)) {
+        Some(dynamic) => fits(dynamic),
+        None => keys.iter().any(fits),
+    };
+    if !signed_by_us {
         return Err(TokenError::Signature);
     }
-    let payload = object(payload, "the payload is not a JSON object in base64url")?;
-    let expires_at = expiry(&payload)?;
-    if expires_at.saturating_add(rules.leeway.as_secs()) <= now {
-        return Err(TokenError::Expired { expired_at: expires_at, ago_s: now.saturating_sub(expires_at) });
-    }
-    let claims = Claims::from_json(&payload);
-    let audiences = claims.values("aud");
+    let verified = parts.claims(now, rules)?;
+    let audiences = verified.claims.values("aud");
     if !audiences.iter().any(|aud| expected.matches(aud)) {
-        // Text of unknown length comes back only in part.
-        let shown = audiences.join(" ").chars().take(256).collect();
-        return Err(TokenError::Audience(shown));
+        return Err(parts::audience_refused(audiences));
     }
-    Ok(Verified { claims, expires_at })
+    Ok(verified)
 }
 
 /// Makes a token that says `claims`, for `audience`, until `expires_at`. Claims named `aud`, `exp` or `iat` are overwritten: use
@@ -166,7 +179,33 @@ pub fn sign(
     key: &AccessKey,
     algorithm: Algorithm,
 ) -> String {
-    let header = json!({ "alg": algorithm.name(), "typ": "JWT" });
+    sign_as(claims, audience, now, expires_at, key, algorithm, None)
+}
+
+/// Like [`sign`], with a dynamic key, which the token names.
+pub fn sign_dynamic(
+    claims: &Claims,
+    audience: &str,
+    now: UnixSeconds,
+    expires_at: UnixSeconds,
+    key: &crate::DynamicKey,
+) -> String {
+    sign_as(claims, audience, now, expires_at, &key.key, Algorithm::Hs256, Some(&key.id))
+}
+
+fn sign_as(
+    claims: &Claims,
+    audience: &str,
+    now: UnixSeconds,
+    expires_at: UnixSeconds,
+    key: &AccessKey,
+    algorithm: Algorithm,
+    key_id: Option<&str>,
+) -> String {
+    let mut header = json!({ "alg": algorithm.name(), "typ": "JWT" });
+    if let Some(id) = key_id {
+        header["kid"] = id.into();
+    }
     let mut payload = claims.to_json();
     payload.insert("aud".to_owned(), audience.into());
     payload.insert("iat".to_owned(), now.into());
@@ -178,32 +217,6 @@ pub fn sign(
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);
     token
-}
-
-const THREE_PARTS: TokenError = TokenError::Malformed("it does not have three parts with dots between");
-
-fn algorithm(header: &Map<String, Value>) -> Result<Algorithm, TokenError> {
-    if header.contains_key("crit") {
-        return Err(TokenError::Critical);
-    }
-    let name =
-        header.get("alg").and_then(Value::as_str).ok_or(TokenError::Malformed("the header has no 'alg'"))?;
-    Algorithm::from_name(name).ok_or_else(|| TokenError::Algorithm(name.chars().take(32).collect()))
-}
-
-/// A number by RFC 7519, with or without a fraction, which some libraries write.
-fn expiry(payload: &Map<String, Value>) -> Result<UnixSeconds, TokenError> {
-    let exp = payload.get("exp").ok_or(TokenError::MissingExpiry)?;
-    let seconds = exp.as_u64().or_else(|| {
-        // A negative time is long past; the cast saturates at both ends.
-        exp.as_f64().map(|seconds| seconds as u64)
-    });
-    seconds.ok_or(TokenError::Malformed("'exp' is not a number"))
-}
-
-fn object(part: &str, why: &'static str) -> Result<Map<String, Value>, TokenError> {
-    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed(why))?;
-    serde_json::from_slice(&bytes).map_err(|_| TokenError::Malformed(why))
 }
 
 #[cfg(test)]

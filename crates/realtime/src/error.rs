@@ -4,7 +4,9 @@
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::engine::{AttachError, GroupError, InvalidArguments, Stopped, UserGroupError};
+use crate::engine::{AttachError, GroupError, InvalidArguments, Stopped};
+use crate::store::keys::KeyError;
+use crate::store::user_groups::{MembershipError, RestoreError};
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,20 @@ pub enum StartError {
         "{0} is a key that the emulators publish, which protects nothing; set another one, or serve on loopback only"
     )]
     PublicKey(&'static str),
+    /// Options contradict each other.
+    #[error("the options of the realtime service: {0}")]
+    Options(&'static str),
+    /// The keys that were kept cannot be read.
+    #[error("the keys of the realtime service")]
+    Keys(#[source] KeyError),
+    /// A record of a key is damaged, or a newer version wrote it.
+    #[error(
+        "the record '{0}' holds no key that this version can read; start the version that wrote it, or remove the record"
+    )]
+    KeyRecord(String),
+    /// Memberships of users that were kept cannot be told to the shards.
+    #[error("the users' memberships in groups")]
+    UserGroups(#[source] RestoreError),
     /// The shards cannot be started.
     #[error("start the shards of the realtime service")]
     Engine(#[source] crate::engine::StartError),
@@ -53,9 +69,6 @@ pub enum SendError {
     /// The arguments are no JSON array.
     #[error(transparent)]
     Arguments(#[from] InvalidArguments),
-    /// A client that speaks MessagePack could not be told.
-    #[error("the arguments nest deeper than {} levels", signalr_protocol::DEPTH_MAX)]
-    Depth,
     /// The service is shutting down.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -87,15 +100,30 @@ pub(crate) struct Refusal {
     pub(crate) code: &'static str,
     /// For the caller.
     pub(crate) message: String,
-    /// The value of `x-ms-error-code`, where the SDKs look for one.
-    pub(crate) ms_code: Option<&'static str>,
+    /// Which part of the request it is about: the body's `target`.
+    pub(crate) target: Option<Box<str>>,
+    /// What led to it, one by one: the body's `details`.
+    pub(crate) details: Vec<Self>,
     /// One more header. Boxed, because refusals are returned by value all the way up.
     pub(crate) header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), ms_code: None, header: None }
+        Self { status, code, message: message.into(), target: None, details: Vec::new(), header: None }
+    }
+
+    /// Names the part of the request that it is about.
+    pub(crate) fn about(mut self, part: impl Into<Box<str>>) -> Self {
+        // What is about a part of a part keeps the narrower name.
+        self.target.get_or_insert_with(|| part.into());
+        self
+    }
+
+    /// Says what led to it.
+    pub(crate) fn because(mut self, details: Vec<Self>) -> Self {
+        self.details = details;
+        self
     }
 
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -111,9 +139,9 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "NotFound", message)
     }
 
-    /// The thing that a REST request asks about is not there; the SDKs tell this from a wrong address by the header.
-    pub(crate) fn absent(ms_code: &'static str, message: impl Into<String>) -> Self {
-        Self { ms_code: Some(ms_code), ..Self::new(StatusCode::NOT_FOUND, ms_code, message) }
+    /// The thing that a REST request asks about is not there; the SDKs tell this from a wrong address by the code.
+    pub(crate) fn absent(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, message)
     }
 
     pub(crate) fn method(allow: &str) -> Self {
@@ -127,9 +155,11 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, code, message).with(WWW_AUTHENTICATE, challenge)
     }
 
-    pub(crate) fn not_yet(what: &str) -> Self {
-        let message = format!("{what} is not offered yet");
-        Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message)
+    /// The disk did not take something. Why is for the log.
+    pub(crate) fn store_failed(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "something could not be kept on disk");
+        let message = "it could not be kept on disk, and nothing was changed; the log says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "StoreFailed", message)
     }
 
     pub(crate) fn stopping() -> Self {
@@ -174,13 +204,14 @@ impl From<GroupError> for Refusal {
     }
 }
 
-impl From<UserGroupError> for Refusal {
-    fn from(error: UserGroupError) -> Self {
+impl From<MembershipError> for Refusal {
+    fn from(error: MembershipError) -> Self {
         match error {
-            UserGroupError::Stopped => Self::stopping(),
-            UserGroupError::Full => {
+            MembershipError::Stopped(_) => Self::stopping(),
+            MembershipError::Full => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyUserGroups", error.to_string())
             }
+            MembershipError::Store(_) => Self::store_failed(&error),
         }
     }
 }
@@ -192,10 +223,14 @@ impl From<identity::TokenError> for Refusal {
         match error {
             TokenError::TooLong { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TokenTooLong", message),
             TokenError::Malformed(_) => Self::unauthorized("TokenMalformed", message),
-            TokenError::Algorithm(_) | TokenError::Critical => Self::unauthorized("TokenAlgorithm", message),
-            TokenError::Signature => Self::unauthorized("TokenSignature", message),
+            TokenError::Algorithm(..) | TokenError::Critical => Self::unauthorized("TokenAlgorithm", message),
+            TokenError::Signature | TokenError::IssuerSignature | TokenError::UnknownKey(_) => {
+                Self::unauthorized("TokenSignature", message)
+            }
             TokenError::MissingExpiry => Self::unauthorized("TokenMissingExpiry", message),
             TokenError::Expired { .. } => Self::unauthorized("TokenExpired", message),
+            TokenError::NotYetValid { .. } => Self::unauthorized("TokenNotYetValid", message),
+            TokenError::Issuer(_) => Self::unauthorized("TokenIssuer", message),
             TokenError::Audience(_) => Self::unauthorized("TokenAudience", message),
         }
     }

@@ -1,7 +1,11 @@
 //! From requests in the service's dialect to our words: queries, hub names, tokens' places, bodies. Pure.
 
+mod commands;
+mod fields;
 mod message;
+mod page;
 mod route;
+mod stream;
 
 use std::borrow::Cow;
 
@@ -14,8 +18,11 @@ use crate::engine::Hub;
 use crate::error::Refusal;
 use crate::{InvalidHub, engine};
 
-pub(crate) use message::{invocation, outgoing_message, refuse_compressed};
+pub(crate) use commands::commands;
+pub(crate) use message::{Payload, invocation, refuse_compressed};
+pub(crate) use page::Page;
 pub(crate) use route::{Api, Operation, Routed, To, route};
+pub(crate) use stream::{stream_id, stream_item};
 
 /// What a query may hold unescaped (RFC 3986, unreserved).
 const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

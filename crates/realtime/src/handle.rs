@@ -1,5 +1,8 @@
 //! [`Handle`]: the realtime service for callers in this process, without HTTP and without tokens.
 
+mod keys;
+mod memberships;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -114,7 +117,7 @@ impl Handle {
         }
         let now = unix_now();
         let expires_at = now.saturating_add(lifetime.as_secs());
-        let key = &self.shared.keys.primary;
+        let key = &self.shared.keys.current().primary;
         let access_token = identity::sign(&said, &url, now, expires_at, key, Algorithm::Hs256);
         if access_token.len() > CLIENT_TOKEN_BYTES_MAX {
             return Err(ClientAccessError::TooLong {

@@ -10,6 +10,7 @@
 pub mod engine;
 mod error;
 pub mod events;
+mod filter;
 mod from_protocol;
 mod handle;
 mod metrics;
@@ -21,8 +22,10 @@ pub mod upstream;
 
 pub use error::{ClientAccessError, InvalidHub, SendError, StartError};
 pub use handle::{ClientAccess, Handle, Message};
-pub use options::Options;
+pub use options::{DynamicKeyOptions, OpenIdOptions, Options};
 pub use service::{Dependencies, Join, Service, start};
+pub use store::keys::{AccountKeys, KeyChange, KeyError, KeyRotation};
+pub use store::user_groups::{MembershipError, RestoreError};
 
 /// Any error of a body that passes through.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

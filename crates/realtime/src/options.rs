@@ -1,11 +1,14 @@
 //! The service's configuration.
 
+mod login;
+
 use identity::{AccessKey, DEVELOPMENT_SIGNALR_KEY, KeySet};
 use serde::{Deserialize, Serialize};
 use state::Instance;
 
 use crate::StartError;
 use crate::{engine, events, upstream};
+pub use login::{DynamicKeyOptions, OpenIdOptions};
 
 /// What the realtime service accepts and how long it waits. Unknown keys are refused.
 #[derive(Clone, Serialize, Deserialize)]
@@ -35,6 +38,14 @@ pub struct Options {
     pub poll_interval_ms: u64,
     /// Largest body of a REST request, in bytes. Default: 1048576. Since 0.1.0.
     pub body_bytes_max: usize,
+    /// How long `:invoke` waits for a client's result, in milliseconds. Default: 30000. Since 0.1.0.
+    pub invoke_timeout_ms: u64,
+    /// How many callers may watch at a time who comes and goes; further ones are turned away. Default: 100. Since 0.1.0.
+    pub watchers_max: usize,
+    /// Keys for app servers that log in.
+    pub dynamic_keys: DynamicKeyOptions,
+    /// The login provider whose tokens are accepted from apps. Default: absent. Since 0.1.0.
+    pub openid: Option<OpenIdOptions>,
     /// Shards, buffers and timers of connections.
     pub engine: engine::Options,
     /// Who answers what clients call, and hears that they come and go.
@@ -62,6 +73,10 @@ impl Default for Options {
             negotiations_max: 100_000,
             poll_interval_ms: 5_000,
             body_bytes_max: 1024 * 1024,
+            invoke_timeout_ms: 30_000,
+            watchers_max: 100,
+            dynamic_keys: DynamicKeyOptions::default(),
+            openid: None,
             engine: engine::Options::default(),
             upstream: upstream::Options::default(),
             events: events::Options::default(),
@@ -92,7 +107,8 @@ impl Options {
     pub fn check(&self) -> Result<(), StartError> {
         self.instance()?;
         upstream::load(&self.upstream)?;
-        Ok(())
+        let openid = self.openid.as_ref().map_or(Ok(()), OpenIdOptions::check);
+        openid.and_then(|()| self.dynamic_keys.check()).map_err(StartError::Options)
     }
 
     pub(crate) fn instance(&self) -> Result<Instance, StartError> {
@@ -117,7 +133,7 @@ impl Options {
             return Err(StartError::NoKey);
         }
         let primary = keys.remove(0);
-        Ok(KeySet { primary, others: keys })
+        Ok(KeySet { primary, others: keys, dynamic: Vec::new() })
     }
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod body;
 mod client;
+mod login;
 mod rest;
 
 use std::convert::Infallible;
@@ -10,13 +11,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
-use identity::KeySet;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use state::{Instance, Journal};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use trace::Tracer;
 
@@ -25,11 +26,15 @@ use crate::error::Refusal;
 use crate::events::{self, ConnectionListener};
 use crate::metrics::RequestMetrics;
 use crate::store::Negotiations;
+use crate::store::keys::Keys;
 use crate::store::sessions::Sessions;
+use crate::store::user_groups::UserGroups;
 use crate::upstream::{self, Dispatcher};
 use crate::{Body, Handle, Options, StartError, engine, to_protocol};
 pub(crate) use access::unix_now;
 pub(crate) use body::read_body;
+use login::Logins;
+pub(crate) use rest::answer_key_rotation;
 
 /// Answers the requests of clients (`/client/`) and of apps (`/api/`). Cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,10 +53,15 @@ pub struct Join {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) instance: Instance,
-    pub(crate) keys: KeySet,
+    pub(crate) keys: Arc<Keys>,
+    /// Who proves itself with a login provider's token, where one is configured.
+    pub(crate) logins: Option<Logins>,
     pub(crate) engine: EngineHandle,
     pub(crate) negotiations: Mutex<Negotiations>,
     pub(crate) sessions: Sessions,
+    pub(crate) user_groups: UserGroups,
+    /// How many may watch at the same time.
+    pub(crate) watchers: Arc<Semaphore>,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) dispatcher: Dispatcher,
     /// One task for each client between the answer 101 and its shard. `None` once the drain has begun, so that no task can
@@ -88,8 +98,13 @@ pub async fn start(
     dependencies: Dependencies,
     registry: &mut Registry,
 ) -> Result<(Service, Handle, Join), StartError> {
-    let (instance, keys) = (options.instance()?, options.keys()?);
-    let (node, tracer) = (dependencies.node, dependencies.tracer.clone());
+    let instance = options.instance()?;
+    options.check()?;
+    let (node, tracer, egress) =
+        (dependencies.node, dependencies.tracer.clone(), dependencies.egress.clone());
+    let records = Arc::clone(&dependencies.registry);
+    let keys = Keys::open(&options, Arc::clone(&records), instance.clone(), unix_now()).await?;
+    let keys = Arc::new(keys);
     let dispatcher = dispatcher(&options, &instance, &keys, dependencies, registry)?;
     let requests = RequestMetrics::register(registry);
     let upgrades_under_way = Gauge::default();
@@ -102,15 +117,23 @@ pub async fn start(
     let (engine, engine_join) = engine::start(&options.engine, node, tracer, registry, Arc::clone(&upstream))
         .map_err(StartError::Engine)?;
     let upstreams = dispatcher.run(Arc::new(engine.clone()), None).await.map_err(StartError::Records)?;
+    // Before the first client is let in, so that none misses its groups.
+    let user_groups = UserGroups::new(records, instance.clone(), engine.clone());
+    user_groups.restore(SystemTime::now()).await.map_err(StartError::UserGroups)?;
+    let logins = options.openid.clone().map(|openid| Logins::new(openid, egress));
+    let watchers = Arc::new(Semaphore::new(options.watchers_max.min(Semaphore::MAX_PERMITS)));
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);
     let negotiations = Negotiations::new(lifetime, options.negotiations_max);
     let shared = Arc::new(Shared {
         options,
         instance,
         keys,
+        logins,
         engine,
         negotiations: Mutex::new(negotiations),
         sessions: Sessions::default(),
+        user_groups,
+        watchers,
         upstream,
         dispatcher,
         upgrades: Mutex::new(Some(JoinSet::new())),
@@ -125,15 +148,17 @@ pub async fn start(
 fn dispatcher(
     options: &Options,
     instance: &Instance,
-    keys: &KeySet,
+    keys: &Arc<Keys>,
     dependencies: Dependencies,
     registry: &mut Registry,
 ) -> Result<Dispatcher, StartError> {
     let Dependencies { node, tracer, journal, registry: keys_of_state, egress, listeners } = dependencies;
     let rules = upstream::load(&options.upstream)?;
     let metrics = upstream::Metrics::register(registry);
-    let sender =
-        upstream::Sender::new(&options.upstream, rules, keys.clone(), egress, tracer, metrics.clone());
+    let keys = Arc::clone(keys);
+    // Asked for each request: a key that was replaced signs no more.
+    let keys = upstream::KeySource::new(move || keys.current());
+    let sender = upstream::Sender::new(&options.upstream, rules, keys, egress, tracer, metrics.clone());
     Ok(Dispatcher::new(upstream::Parts {
         sender,
         listeners,
@@ -197,6 +222,7 @@ impl Join {
         if tokio::time::timeout(cut_after, all_ended).await.is_err() {
             upgrades.shutdown().await;
         }
+        self.shared.user_groups.drain().await;
         self.engine.drain(cut_after).await;
         // Behind the engine, which has said of every client that it is gone.
         self.upstreams.drain(cut_after).await;

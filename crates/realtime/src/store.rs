@@ -4,7 +4,9 @@
 //! Every entry lives equally long, so the oldest one ends first, and a queue in order of age is all the timer there is. An entry
 //! that was used is kept for the rest of its time, so that a second use is told from an unknown id.
 
+pub(crate) mod keys;
 pub(crate) mod sessions;
+pub(crate) mod user_groups;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -7,12 +7,16 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
 
 use crate::Body;
 use crate::error::Refusal;
 
 /// Where the SDKs read why a thing is absent.
 const MS_ERROR_CODE: &str = "x-ms-error-code";
+
+/// Where the management SDK reads the protocol of a client's result.
+const CLIENT_PROTOCOL: &str = "x-protocol";
 
 /// What a browser may send along to negotiate and connect.
 const CORS_HEADERS: HeaderValue =
@@ -33,10 +37,44 @@ pub(crate) fn json(body: String) -> Response<Body> {
     response
 }
 
-/// A refusal for an app: `ErrorDetail`.
+/// An answer that is sent as it comes into being.
+pub(crate) fn stream(content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Proxies of one kind hold answers back unless they are told not to.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// A client's completion as it sent it, framed in its own protocol, which a header names.
+pub(crate) fn framed_result(protocol: &'static str, framed: Bytes) -> Response<Body> {
+    let mut response = respond(StatusCode::OK, Some("application/octet-stream"), framed);
+    response.headers_mut().insert(CLIENT_PROTOCOL, HeaderValue::from_static(protocol));
+    response
+}
+
+/// A refusal for an app: `ErrorDetail`, with its code in `x-ms-error-code` too, where the SDKs look for it.
 pub(crate) fn error_detail(refusal: Refusal) -> Response<Body> {
-    let body = serde_json::json!({ "code": refusal.code, "message": refusal.message }).to_string();
-    with_headers(respond(refusal.status, Some("application/json"), body.into()), refusal)
+    let body = detail(&refusal).to_string();
+    let code = HeaderValue::from_static(refusal.code);
+    let mut response = with_headers(respond(refusal.status, Some("application/json"), body.into()), refusal);
+    response.headers_mut().insert(MS_ERROR_CODE, code);
+    response
+}
+
+/// `{code, message, target?, details?, inner?}`: `inner` has the code of the first thing that led to it.
+fn detail(refusal: &Refusal) -> Value {
+    let mut body = json!({ "code": refusal.code, "message": refusal.message });
+    if let Some(target) = &refusal.target {
+        body["target"] = target.as_ref().into();
+    }
+    if let Some(first) = refusal.details.first() {
+        body["details"] = refusal.details.iter().map(detail).collect();
+        body["inner"] = json!({ "code": first.code });
+    }
+    body
 }
 
 /// A refusal for a client: text that its SDK shows in the exception.
@@ -77,9 +115,6 @@ fn respond(status: StatusCode, content_type: Option<&'static str>, body: Bytes) 
 
 fn with_headers(mut response: Response<Body>, refusal: Refusal) -> Response<Body> {
     let headers = response.headers_mut();
-    if let Some(code) = refusal.ms_code {
-        headers.insert(MS_ERROR_CODE, HeaderValue::from_static(code));
-    }
     if let Some(header) = refusal.header {
         let (name, value) = *header;
         headers.insert(name, value);

@@ -35,4 +35,4 @@ pub use template::TemplateError;
 pub(crate) use dispatcher::{Dispatcher, Parts, Running};
 pub(crate) use load::load;
 pub(crate) use metrics::Metrics;
-pub(crate) use send::Sender;
+pub(crate) use send::{KeySource, Sender};

@@ -25,5 +25,5 @@ pub use message::{
 pub use negotiate::{
     NEGOTIATE_VERSION_MAX, NegotiateAnswer, NegotiateError, Redirect, Transport, negotiate_version,
 };
-pub use payloads::{PayloadsError, parse_payloads};
+pub use payloads::{MessageError, PayloadsError, parse_message, parse_payloads};
 pub use transcode::{DEPTH_MAX, TranscodeError, check_json, json_depth, json_to_msgpack, msgpack_to_json};

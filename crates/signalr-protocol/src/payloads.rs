@@ -1,8 +1,10 @@
-//! The multi-protocol payload of the service's REST interface (`application/octet-stream`): a MessagePack map from protocol
-//! name to one complete framed hub message.
+//! The binary bodies of the service's REST interface: the multi-protocol payload (`application/octet-stream`), a MessagePack map
+//! from protocol name to one complete framed hub message; and a message in MessagePack (`application/x-msgpack`).
+
+use std::borrow::Cow;
 
 use crate::msgpack::reader::{Reader, Token};
-use crate::{HubProtocol, ParseError, next_message};
+use crate::{HubProtocol, Invocation, ParseError, next_message};
 
 /// Why a multi-protocol payload cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,17 @@ pub enum PayloadsError {
     Empty,
 }
 
+/// Why a body is no message in MessagePack.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// It is neither a map nor an array of target and arguments.
+    #[error("the body is not a MessagePack map or array of target and arguments")]
+    Shape(#[source] ParseError),
+    /// Its arguments are no array.
+    #[error("the arguments of a message must be an array")]
+    Arguments,
+}
+
 /// Reads the map; gives the framed message of each protocol that we can read, in the order of the map. Others are skipped.
 pub fn parse_payloads(body: &[u8]) -> Result<Vec<(HubProtocol, &[u8])>, PayloadsError> {
     let mut reader = Reader::new(body);
@@ -30,14 +43,51 @@ pub fn parse_payloads(body: &[u8]) -> Result<Vec<(HubProtocol, &[u8])>, Payloads
         let Token::Binary(message) = reader.token().map_err(PayloadsError::Map)? else {
             return Err(PayloadsError::Map(ParseError::MessagePack("binary is expected")));
         };
-        let protocol = HubProtocol::from_name(&name).filter(|protocol| *protocol != HubProtocol::BlazorPack);
-        let Some(protocol) = protocol else { continue };
+        let Some(protocol) = HubProtocol::from_name(&name) else { continue };
         match next_message(protocol, message, message.len()) {
             Ok(Some((_, used))) if used == message.len() => payloads.push((protocol, message)),
             _ => return Err(PayloadsError::Message(protocol.name())),
         }
     }
     if payloads.is_empty() { Err(PayloadsError::Empty) } else { Ok(payloads) }
+}
+
+/// Reads a message: a map with `target` and `arguments`, in any case and order, or an array of the two. Everything else in it is
+/// skipped.
+pub fn parse_message(body: &[u8]) -> Result<Invocation<'_>, MessageError> {
+    let mut reader = Reader::new(body);
+    let (mut target, mut arguments) = (Cow::Borrowed(""), [0x90].as_slice());
+    match reader.token().map_err(MessageError::Shape)? {
+        Token::Map(count) => {
+            for _ in 0..count {
+                let name = reader.string().map_err(MessageError::Shape)?;
+                if name.eq_ignore_ascii_case("target") {
+                    target = reader.string().map_err(MessageError::Shape)?;
+                } else {
+                    let value = reader.raw().map_err(MessageError::Shape)?;
+                    if name.eq_ignore_ascii_case("arguments") {
+                        arguments = value;
+                    }
+                }
+            }
+        }
+        Token::Array(count @ 1..) => {
+            target = reader.string().map_err(MessageError::Shape)?;
+            for index in 1..count {
+                let value = reader.raw().map_err(MessageError::Shape)?;
+                if index == 1 {
+                    arguments = value;
+                }
+            }
+        }
+        _ => return Err(MessageError::Shape(ParseError::MessagePack("a map or an array is expected"))),
+    }
+    match Reader::new(arguments).token() {
+        Ok(Token::Array(_)) => {}
+        Ok(Token::Nil) => arguments = &[0x90],
+        _ => return Err(MessageError::Arguments),
+    }
+    Ok(Invocation { target, arguments: Cow::Borrowed(arguments), ..Invocation::default() })
 }
 
 #[cfg(test)]
@@ -51,6 +101,25 @@ mod tests {
         let expected: [(HubProtocol, &[u8]); 2] =
             [(HubProtocol::Json, b"{\"type\":6}\x1e"), (HubProtocol::MessagePack, b"\x02\x91\x06")];
         assert_eq!(payloads, expected);
+    }
+
+    #[test]
+    fn a_message_is_a_map_or_an_array() {
+        let check = |body: &[u8], target: &str, arguments: &[u8]| {
+            let message = parse_message(body).unwrap();
+            assert_eq!((message.target.as_ref(), message.arguments.as_ref()), (target, arguments));
+        };
+        check(b"\x82\xa6target\xa1t\xa9arguments\x91\x01", "t", b"\x91\x01");
+        check(b"\x83\xa9Arguments\x92\x01\xc3\xa1x\x81\xa1y\x02\xa6Target\xa1t", "t", b"\x92\x01\xc3");
+        check(b"\x82\xa6target\xa1t\xa9arguments\xc0", "t", b"\x90");
+        check(b"\x81\xa6target\xa1t", "t", b"\x90");
+        check(b"\x93\xa1t\x91\x05\xc0", "t", b"\x91\x05");
+        let refused = |body: &[u8]| parse_message(body).unwrap_err().to_string();
+        let shape = "the body is not a MessagePack map or array of target and arguments";
+        for body in [b"".as_slice(), b"\x90", b"\x05", b"\x81\xa6target\x05", b"\x92\xa1t", b"\x81\x05\x05"] {
+            assert_eq!(refused(body), shape, "{body:?}");
+        }
+        assert_eq!(refused(b"\x92\xa1t\x05"), "the arguments of a message must be an array");
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl SignalR {
             .text("connectionStringSetting")
             .or_else(|| spec.text("connection"))
             .unwrap_or(DEFAULT_SETTING);
-        let text = app.connection(setting).ok_or_else(|| {
+        let text = app.connection(setting).or_else(|| by_identity(setting, app)).ok_or_else(|| {
             BindingError::Declaration(format!(
                 "the setting {setting:?} is missing: it holds the SignalR connection string. Put it into local.settings.json \
                  under Values; to use the service in this process: \
@@ -64,6 +64,27 @@ impl SignalR {
         let key = connection.access_key().map_err(|error| wrong(error.to_string()))?.clone();
         Ok(Service::Remote(Arc::new(Remote::new(connection, key, self.egress.clone()))))
     }
+}
+
+/// The connection string that the settings of an identity-based connection stand for: `<setting>__serviceUri` and its siblings, as the
+/// extension of the public Functions reads them.
+fn by_identity(setting: &str, app: &dyn AppSettings) -> Option<String> {
+    let part = |name: &str| {
+        let names = [format!("{setting}__{name}"), format!("{setting}:{name}")];
+        names.iter().find_map(|name| app.setting(name)).filter(|text| !text.is_empty())
+    };
+    let endpoint = part("serviceUri")?;
+    let login = match (part("clientId"), part("tenantId"), part("clientSecret")) {
+        (Some(client), Some(tenant), Some(secret)) => {
+            format!("AuthType=azure.app;ClientId={client};TenantId={tenant};ClientSecret={secret};")
+        }
+        (Some(client), ..) => format!("AuthType=azure.msi;ClientId={client};"),
+        (None, ..) if part("credential").is_some_and(|kind| kind.eq_ignore_ascii_case("managedidentity")) => {
+            "AuthType=azure.msi;".to_owned()
+        }
+        (None, ..) => "AuthType=azure;".to_owned(),
+    };
+    Some(format!("Endpoint={endpoint};{login}"))
 }
 
 #[async_trait::async_trait]

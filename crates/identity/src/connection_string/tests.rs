@@ -46,17 +46,79 @@ fn signalr_strings_are_read_as_the_sdks_read_them() {
         "Endpoint=http://[::1]:80;AccessKey=k;Port=9;ServerEndpoint=http://s",
         &expect!["server http://s, client http://[::1]:9, audience http://[::1]:80, key k"],
     );
-    check_signalr(
-        "Endpoint=https://a;AuthType=azure.msi;ClientId=x",
-        &expect![
-            "server https://a, client https://a, audience https://a, key AuthType 'azure.msi' in the connection string is not supported; use one with an AccessKey"
+}
+
+#[test]
+fn every_documented_way_to_log_in_is_read() {
+    let check = |more: &str, expected: Expect| {
+        let shown = match SignalRConnectionString::parse(&format!("Endpoint=https://a;{more}")) {
+            Ok(SignalRConnectionString { auth: SignalRAuth::Login(login), .. }) => format!("{login:?}"),
+            Ok(SignalRConnectionString { auth: SignalRAuth::AccessKey(_), .. }) => "a key".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        expected.assert_eq(&shown);
+    };
+    check("AuthType=azure;clientId=ignored;Version=1.0;", expect!["Environment"]);
+    check("AuthType=azure.msi", expect!["ManagedIdentity { client_id: None }"]);
+    check("authtype=Azure.MSI;ClientId=c", expect![[r#"ManagedIdentity { client_id: Some("c") }"#]]);
+    check(
+        "AuthType=azure.app;ClientId=c;TenantId=t;ClientSecret=hidden",
+        expect![[r#"Application { client_id: "c", tenant_id: "t", proof: Secret(AccessKey(..)) }"#]],
+    );
+    check(
+        "AuthType=azure.app;ClientId=c;TenantId=t;ClientCert=/a/b.pem",
+        expect![[r#"Application { client_id: "c", tenant_id: "t", proof: CertificateFile("/a/b.pem") }"#]],
+    );
+    check(
+        "AuthType=azure.app;ClientId=c;TenantId=t;ClientCertPath=/a/b.pem",
+        expect![[r#"Application { client_id: "c", tenant_id: "t", proof: CertificateFile("/a/b.pem") }"#]],
+    );
+    check(
+        "AuthType=azure.app;TenantId=t;ClientSecret=hidden",
+        expect!["the connection string lacks 'ClientId='"],
+    );
+    check(
+        "AuthType=azure.app;ClientId=c;ClientSecret=hidden",
+        expect!["the connection string lacks 'TenantId='"],
+    );
+    check(
+        "AuthType=azure.app;ClientId=c;TenantId=t",
+        expect![
+            "the connection string lacks 'ClientSecret=' or 'ClientCert=', which AuthType 'azure.app' needs with a TenantId"
         ],
     );
+    check("AuthType=aad", expect!["ManagedIdentity { client_id: None }"]);
+    check("AuthType=aad;TenantId=ignored", expect!["ManagedIdentity { client_id: None }"]);
+    check("AuthType=aad;ClientId=c", expect![[r#"ManagedIdentity { client_id: Some("c") }"#]]);
+    check(
+        "AuthType=aad;ClientId=c;TenantId=t",
+        expect![
+            "the connection string lacks 'ClientSecret=' or 'ClientCert=', which AuthType 'aad' needs with a TenantId"
+        ],
+    );
+    check(
+        "AuthType=aad;ClientId=c;TenantId=t;ClientSecret=hidden",
+        expect![[r#"Application { client_id: "c", tenant_id: "t", proof: Secret(AccessKey(..)) }"#]],
+    );
+    check("AuthType=azure;AccessKey=k", expect!["a key"]);
+    check("AuthType=other;AccessKey=k", expect!["a key"]);
+    check(
+        "AuthType=other",
+        expect!["AuthType 'other' in the connection string is none of azure, azure.msi, azure.app and aad"],
+    );
+    let login = SignalRConnectionString::parse("Endpoint=https://a;AuthType=aad").unwrap();
+    expect!["the connection string logs in with AuthType 'azure.msi', which works for the service in this process only; for a service elsewhere use a connection string with an AccessKey"].assert_eq(&login.access_key().unwrap_err().to_string());
 }
 
 #[test]
 fn broken_strings_name_the_part_and_never_its_value() {
     check_signalr("", &expect!["error: the connection string lacks 'Endpoint='"]);
+    check_signalr(
+        "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s/)",
+        &expect![
+            "error: the connection string is a Key Vault reference, which only Azure resolves; put the secret's value in its place"
+        ],
+    );
     check_signalr("Endpoint=http://a", &expect!["error: the connection string lacks 'AccessKey='"]);
     check_signalr(
         "Endpoint=http://a;AccessKey=",

@@ -1,7 +1,9 @@
 use expect_test::{Expect, expect};
 
+use base64::Engine as _;
+
 use super::*;
-use crate::Resource;
+use crate::{DynamicKey, Resource};
 
 const NOW: UnixSeconds = 1_700_000_000;
 
@@ -9,7 +11,12 @@ fn keys() -> KeySet {
     KeySet {
         primary: AccessKey::new("primary-secret").unwrap(),
         others: vec![AccessKey::new("secondary-secret").unwrap()],
+        dynamic: vec![dynamic("live", NOW + 1), dynamic("ended", NOW)],
     }
+}
+
+fn dynamic(id: &str, expires_at: UnixSeconds) -> DynamicKey {
+    DynamicKey { id: id.into(), key: AccessKey::new(format!("{id}-secret")).unwrap(), expires_at }
 }
 
 /// A token of these two parts, signed with the primary key as HS256.
@@ -32,7 +39,7 @@ fn check(token: &str, expected: &Expect) {
 const HEADER: &str = r#"{"alg":"HS256","kid":"-17"}"#;
 
 fn payload(more: &str) -> String {
-    format!(r#"{{"aud":"http://localhost/client/?hub=chat","nbf":9999999999,"sub":"ada"{more}}}"#)
+    format!(r#"{{"aud":"http://localhost/client/?hub=chat","sub":"ada"{more}}}"#)
 }
 
 #[test]
@@ -44,7 +51,7 @@ fn tokens_of_both_keys_and_both_algorithms_fit() {
             check(&token, &expect![[r#"Some("ada") until 1700000010"#]]);
         }
     }
-    // Neither `kid` nor `nbf` matters, and a fraction in `exp` is cut off.
+    // A `kid` that is no dynamic key does not matter, and a fraction in `exp` is cut off.
     check(&signed(HEADER, &payload(r#","exp":1700000001.9"#)), &expect![[r#"Some("ada") until 1700000001"#]]);
     // The last of two equal claims counts.
     check(
@@ -77,6 +84,35 @@ fn time_ends_tokens_with_a_small_leeway() {
         &signed(HEADER, &payload(r#","exp":"x""#)),
         &expect!["the token is malformed: 'exp' is not a number"],
     );
+}
+
+#[test]
+fn a_token_is_early_by_five_minutes_at_most() {
+    let early = |nbf: &str| signed(HEADER, &payload(&format!(r#","exp":1800000000,"nbf":{nbf}"#)));
+    check(&early("1700000300"), &expect![[r#"Some("ada") until 1800000000"#]]);
+    check(
+        &early("1700000301"),
+        &expect!["the token is not valid before 1700000301 (Unix time), in 301 seconds"],
+    );
+    check(
+        &early("9999999999"),
+        &expect!["the token is not valid before 9999999999 (Unix time), in 8299999999 seconds"],
+    );
+    check(&early("true"), &expect!["the token is malformed: 'nbf' is not a number"]);
+}
+
+#[test]
+fn a_dynamic_key_counts_for_tokens_that_name_it_while_it_lives() {
+    let claims: Claims = [("sub", "ada")].into_iter().collect();
+    let audience = "http://a/client/?hub=chat";
+    let by = |key: &DynamicKey| sign_dynamic(&claims, audience, NOW, NOW + 10, key);
+    check(&by(&dynamic("live", 0)), &expect![[r#"Some("ada") until 1700000010"#]]);
+    let refused = expect!["the token's signature does not match any valid access key"];
+    // Its time is over; it was never there; its name with another secret; its secret without its name.
+    check(&by(&dynamic("ended", 0)), &refused);
+    check(&by(&dynamic("unknown", 0)), &refused);
+    check(&by(&DynamicKey { key: keys().primary, ..dynamic("live", 0) }), &refused);
+    check(&sign(&claims, audience, NOW, NOW + 10, &dynamic("live", 0).key, Algorithm::Hs256), &refused);
 }
 
 #[test]

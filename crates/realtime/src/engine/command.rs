@@ -220,7 +220,7 @@ pub(crate) enum Command {
     Execute {
         hub: Hub,
         which: Arc<Predicate>,
-        action: Arc<Action>,
+        actions: Arc<[Action]>,
         answer: oneshot::Sender<u64>,
     },
     Tap(Box<Sink>),

@@ -1,17 +1,23 @@
-//! The body of a send request, in its two forms, as a message for the engine.
+//! What an app asks clients to do: the body of a send or an invocation, in all its forms, as a message for the engine.
+//!
+//! | content type | form |
+//! |---|---|
+//! | `application/json` | `{"target", "arguments"}`, names in any case; and `rawBytes`, messages framed by the sender, by protocol, in base64 |
+//! | `application/x-msgpack` | the same in MessagePack |
+//! | `application/octet-stream` | a MessagePack map of protocol to framed message |
 
-use std::fmt;
-
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use signalr_protocol::{
-    DEPTH_MAX, HubMessage, HubProtocol, Invocation, TranscodeError, json_depth, next_message, parse,
-    parse_payloads,
+    DEPTH_MAX, HubMessage, HubProtocol, Invocation, TranscodeError, check_json, json_depth, next_message,
+    parse, parse_message, parse_payloads,
 };
 
+use super::fields::Fields;
 use crate::engine::OutgoingMessage;
 use crate::error::{Refusal, SendError};
 
@@ -20,11 +26,7 @@ pub(crate) fn invocation(target: &str, arguments: &str) -> Result<OutgoingMessag
     if target.is_empty() {
         return Err(SendError::NoTarget);
     }
-    let message = OutgoingMessage::invocation(target, arguments)?;
-    if json_depth(arguments.as_bytes()) > DEPTH_MAX {
-        return Err(SendError::Depth);
-    }
-    Ok(message)
+    Ok(OutgoingMessage::invocation(target, arguments)?)
 }
 
 /// Refuses a body that is compressed: a small one may hold gigabytes, no SDK sends one, and nothing else here would say what it is.
@@ -39,109 +41,264 @@ pub(crate) fn refuse_compressed(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(refusal.with(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
 }
 
-/// Reads the body of a send request by its content type.
-pub(crate) fn outgoing_message(headers: &HeaderMap, body: &Bytes) -> Result<OutgoingMessage, Refusal> {
-    let content_type = match headers.get(CONTENT_TYPE) {
-        Some(value) => value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim(),
-        None => "application/json",
-    };
-    if ["application/json", "text/json"].iter().any(|json| content_type.eq_ignore_ascii_case(json)) {
-        from_json(body)
-    } else if content_type.eq_ignore_ascii_case("application/octet-stream") {
-        from_payloads(body)
-    } else {
-        let message = "the content type of a message is application/json or application/octet-stream";
-        Err(Refusal::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message))
+/// What a call is, in JSON.
+const SHAPE: &str = r#"{"target": ..., "arguments": [...]}"#;
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    MessagePack,
+    ByProtocol,
+}
+
+impl Form {
+    /// By the content type; a body without one is JSON.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let content_type = match headers.get(CONTENT_TYPE) {
+            Some(value) => value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim(),
+            None => "application/json",
+        };
+        let is = |name: &str| content_type.eq_ignore_ascii_case(name);
+        if is("application/json") || is("text/json") {
+            Ok(Self::Json)
+        } else if is("application/x-msgpack") {
+            Ok(Self::MessagePack)
+        } else if is("application/octet-stream") {
+            Ok(Self::ByProtocol)
+        } else {
+            let message = "the content type of a message is application/json, application/x-msgpack or application/octet-stream";
+            Err(Refusal::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message))
+        }
     }
 }
 
-fn from_json(body: &[u8]) -> Result<OutgoingMessage, Refusal> {
-    let payload: Payload<'_> = serde_json::from_slice(body).map_err(|error| {
-        let message = format!("the body is not {{\"target\": ..., \"arguments\": [...]}}: {error}");
-        Refusal::bad_request("InvalidBody", message)
-    })?;
-    if payload.has_raw_bytes {
-        return Err(Refusal::not_yet("a message of rawBytes"));
-    }
-    let target = payload.target.unwrap_or_default();
-    let arguments = payload.arguments.map_or("[]", RawValue::get);
-    invocation(&target, arguments).map_err(|error| Refusal::bad_request("InvalidBody", error.to_string()))
+/// A call of a client's method, read and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Payload {
+    /// To be encoded: the arguments are the text of a JSON array.
+    Call { target: String, arguments: Box<str> },
+    /// Encoded by the sender, in some of the protocols. A protocol that is missing can be made from another: that is proved.
+    Framed { json: Option<Bytes>, messagepack: Option<Bytes>, blazorpack: Option<Bytes> },
 }
 
-/// Clients get the bytes that the sender encoded. Where it encoded for one protocol only, the engine makes the other from it, which is
-/// proved possible here: a shard could not refuse it any more.
-fn from_payloads(body: &Bytes) -> Result<OutgoingMessage, Refusal> {
-    let refused = |message: String| Refusal::bad_request("InvalidBody", message);
-    let payloads = parse_payloads(body).map_err(|error| refused(error.to_string()))?;
-    let (mut json, mut messagepack, mut blazorpack) = (None, None, None);
-    for (protocol, framed) in &payloads {
-        let invocation = checked(*protocol, framed).map_err(refused)?;
-        if payloads.len() == 1 {
-            translatable(*protocol, &invocation).map_err(|error| refused(error.to_string()))?;
-        }
-        let ready = Some(body.slice_ref(framed));
-        match protocol {
-            HubProtocol::Json => json = ready,
-            HubProtocol::MessagePack => messagepack = ready,
-            HubProtocol::BlazorPack => blazorpack = ready,
+impl Payload {
+    /// Reads a body by its content type.
+    pub(crate) fn read(headers: &HeaderMap, body: &Bytes) -> Result<Self, Refusal> {
+        match Form::of(headers)? {
+            Form::Json => Self::from_json(body),
+            Form::MessagePack => Self::from_messagepack(body),
+            Form::ByProtocol => Self::from_payloads(body),
         }
     }
-    Ok(OutgoingMessage::ready(json, messagepack, blazorpack))
+
+    /// The message that calls and waits for nothing.
+    pub(crate) fn message(self) -> Result<OutgoingMessage, Refusal> {
+        match self {
+            Self::Call { target, arguments } => {
+                invocation(&target, &arguments).map_err(|error| invalid(error.to_string()))
+            }
+            Self::Framed { json, messagepack, blazorpack } => {
+                Ok(OutgoingMessage::ready(json, messagepack, blazorpack))
+            }
+        }
+    }
+
+    /// The message that calls and waits for a result under this id.
+    pub(crate) fn call(self, invocation_id: &str) -> Result<OutgoingMessage, Refusal> {
+        match self {
+            Self::Call { target, arguments } => {
+                if target.is_empty() {
+                    return Err(invalid(SendError::NoTarget.to_string()));
+                }
+                let message = OutgoingMessage::call(Some(invocation_id), &target, &arguments);
+                message.map_err(|error| invalid(error.to_string()))
+            }
+            Self::Framed { json, messagepack, blazorpack } => {
+                let with_id = |protocol, framed: Option<Bytes>| {
+                    framed
+                        .map(|framed| with_id(protocol, &framed, invocation_id))
+                        .transpose()
+                        .map_err(invalid)
+                };
+                let json = with_id(HubProtocol::Json, json)?;
+                let messagepack = with_id(HubProtocol::MessagePack, messagepack)?;
+                let blazorpack = with_id(HubProtocol::BlazorPack, blazorpack)?;
+                Ok(OutgoingMessage::ready(json, messagepack, blazorpack))
+            }
+        }
+    }
+
+    fn from_json(body: &[u8]) -> Result<Self, Refusal> {
+        let fields = serde_json::from_slice(body).map_err(PayloadError::Json);
+        let payload = fields.and_then(|fields| Self::from_fields(&fields));
+        payload.map_err(|error| match error {
+            PayloadError::Json(error) => invalid(format!("the body is not {SHAPE}: {error}")),
+            PayloadError::Message(message) => invalid(message),
+        })
+    }
+
+    /// Reads the JSON form where it stands in something larger.
+    pub(super) fn from_json_value(value: &RawValue) -> Result<Self, PayloadError> {
+        Self::from_fields(&serde_json::from_str(value.get())?)
+    }
+
+    fn from_fields(fields: &Fields<'_>) -> Result<Self, PayloadError> {
+        let target = fields.read::<String>("target")?.unwrap_or_default();
+        let arguments = fields.read::<&RawValue>("arguments")?.map_or("[]", RawValue::get);
+        let raw = fields.read_map("rawBytes")?.filter(|raw| !raw.is_empty());
+        let raw_only = fields.read::<bool>("rawOnly")?.unwrap_or(false);
+        let Some(raw) = raw else { return Ok(Self::Call { target, arguments: arguments.into() }) };
+        let framed = Self::from_raw_bytes(raw).map_err(PayloadError::Message)?;
+        if raw_only {
+            Ok(framed)
+        } else {
+            framed.completed(&target, arguments).map_err(PayloadError::Message)
+        }
+    }
+
+    fn from_raw_bytes(raw: Vec<(String, String)>) -> Result<Self, String> {
+        let mut payloads = Vec::new();
+        for (name, text) in raw {
+            let Some(protocol) = HubProtocol::from_name(&name) else { continue };
+            let framed = STANDARD.decode(text).map_err(|_| format!("rawBytes of '{name}' is not base64"))?;
+            payloads.push((protocol, Bytes::from(framed)));
+        }
+        Self::framed(payloads)
+    }
+
+    /// Fills in the encodings that the sender left out, from its target and arguments.
+    fn completed(self, target: &str, arguments: &str) -> Result<Self, String> {
+        let Self::Framed { json, messagepack, blazorpack } = self else { return Ok(self) };
+        if json.is_some() && messagepack.is_some() {
+            return Ok(Self::Framed { json, messagepack, blazorpack });
+        }
+        // Only what it checks is needed here.
+        let _ = invocation(target, arguments).map_err(|error| error.to_string())?;
+        let call = Invocation::new(target, arguments.as_bytes());
+        let json = json.unwrap_or_else(|| {
+            let mut out = Vec::new();
+            call.encode_json(&mut out);
+            out.into()
+        });
+        let messagepack = match messagepack {
+            Some(messagepack) => messagepack,
+            None => {
+                let mut out = Vec::new();
+                call.encode_msgpack_from_json(&mut out).map_err(|error| error.to_string())?;
+                out.into()
+            }
+        };
+        Ok(Self::Framed { json: Some(json), messagepack: Some(messagepack), blazorpack })
+    }
+
+    fn from_messagepack(body: &Bytes) -> Result<Self, Refusal> {
+        // What the SDKs send as octets is MessagePack too, and some callers name it so.
+        if let Ok(payloads) = parse_payloads(body) {
+            return Self::framed(slices(body, &payloads)).map_err(invalid);
+        }
+        let message = parse_message(body).map_err(|error| invalid(error.to_string()))?;
+        if message.target.is_empty() {
+            return Err(invalid(SendError::NoTarget.to_string()));
+        }
+        let mut framed = Vec::new();
+        message.encode_msgpack(&mut framed);
+        Self::framed(vec![(HubProtocol::MessagePack, framed.into())]).map_err(invalid)
+    }
+
+    fn from_payloads(body: &Bytes) -> Result<Self, Refusal> {
+        let payloads = parse_payloads(body).map_err(|error| invalid(error.to_string()))?;
+        Self::framed(slices(body, &payloads)).map_err(invalid)
+    }
+
+    /// Clients get the bytes that the sender encoded. Where it encoded for one protocol only, the engine makes the other from it,
+    /// which is proved possible here: a shard could not refuse it any more.
+    fn framed(payloads: Vec<(HubProtocol, Bytes)>) -> Result<Self, String> {
+        let (mut json, mut messagepack, mut blazorpack) = (None, None, None);
+        let alone = payloads.len() == 1;
+        for (protocol, framed) in payloads {
+            let invocation = checked(protocol, &framed)?;
+            if alone {
+                translatable(protocol, &invocation).map_err(|error| error.to_string())?;
+            }
+            match protocol {
+                HubProtocol::Json => json = Some(framed),
+                HubProtocol::MessagePack => messagepack = Some(framed),
+                HubProtocol::BlazorPack => blazorpack = Some(framed),
+            }
+        }
+        if json.is_none() && messagepack.is_none() && blazorpack.is_none() {
+            return Err("the body holds no message for 'json' or 'messagepack'".to_owned());
+        }
+        Ok(Self::Framed { json, messagepack, blazorpack })
+    }
+}
+
+/// Why a JSON value is no call of a client's method.
+#[derive(Debug)]
+pub(super) enum PayloadError {
+    Json(serde_json::Error),
+    Message(String),
+}
+
+impl From<serde_json::Error> for PayloadError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error)
+    }
+}
+
+impl std::fmt::Display for PayloadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Json(error) => write!(f, "it is not {SHAPE}: {error}"),
+            Self::Message(message) => f.write_str(message),
+        }
+    }
+}
+
+pub(super) fn invalid(message: impl Into<String>) -> Refusal {
+    Refusal::bad_request("InvalidBody", message)
+}
+
+/// The messages of a body, sharing its bytes.
+pub(super) fn slices(body: &Bytes, payloads: &[(HubProtocol, &[u8])]) -> Vec<(HubProtocol, Bytes)> {
+    payloads.iter().map(|(protocol, framed)| (*protocol, body.slice_ref(framed))).collect()
 }
 
 fn translatable(from: HubProtocol, invocation: &Invocation<'_>) -> Result<(), TranscodeError> {
     match from {
         HubProtocol::Json if json_depth(&invocation.arguments) > DEPTH_MAX => Err(TranscodeError::Depth),
-        HubProtocol::Json => Ok(()),
-        HubProtocol::MessagePack | HubProtocol::BlazorPack => {
-            invocation.encode_json_from_msgpack(&mut Vec::new())
+        HubProtocol::Json => check_json(&invocation.arguments),
+        // What Blazor says is never translated.
+        HubProtocol::BlazorPack => Ok(()),
+        HubProtocol::MessagePack => invocation.encode_json_from_msgpack(&mut Vec::new()),
+    }
+}
+
+/// The one message in `framed`.
+pub(super) fn unframed(protocol: HubProtocol, framed: &[u8]) -> Result<HubMessage<'_>, String> {
+    let name = protocol.name();
+    match next_message(protocol, framed, framed.len()) {
+        Ok(Some((payload, used))) if used == framed.len() => {
+            parse(protocol, payload).map_err(|error| format!("the '{name}' message: {error}"))
         }
+        _ => Err(format!("the '{name}' message is not one framed hub message")),
     }
 }
 
 /// A framed message that is a call without an answer: anything else would confuse the clients it reaches.
 fn checked(protocol: HubProtocol, framed: &[u8]) -> Result<Invocation<'_>, String> {
-    let name = protocol.name();
-    let payload = next_message(protocol, framed, framed.len()).ok().flatten();
-    let (payload, _) = payload.ok_or_else(|| format!("the '{name}' message is not framed"))?;
-    match parse(protocol, payload).map_err(|error| format!("the '{name}' message: {error}"))? {
+    match unframed(protocol, framed)? {
         HubMessage::Invocation(invocation) if invocation.invocation_id.is_none() => Ok(invocation),
-        _ => Err(format!("the '{name}' message is not an invocation without an id")),
+        _ => Err(format!("the '{}' message is not an invocation without an id", protocol.name())),
     }
 }
 
-/// The JSON form. The SDK writes `Target` and `Arguments`, others write them small; both mean the same.
-#[derive(Default)]
-struct Payload<'a> {
-    target: Option<String>,
-    arguments: Option<&'a RawValue>,
-    has_raw_bytes: bool,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Payload<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PayloadVisitor;
-        impl<'de> Visitor<'de> for PayloadVisitor {
-            type Value = Payload<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with target and arguments")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Payload<'de>, A::Error> {
-                let mut payload = Payload::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    if name.eq_ignore_ascii_case("target") {
-                        payload.target = map.next_value()?;
-                    } else if name.eq_ignore_ascii_case("arguments") {
-                        payload.arguments = map.next_value()?;
-                    } else {
-                        let value: &RawValue = map.next_value()?;
-                        payload.has_raw_bytes |=
-                            name.eq_ignore_ascii_case("rawBytes") && value.get() != "null";
-                    }
-                }
-                Ok(payload)
-            }
-        }
-        deserializer.deserialize_map(PayloadVisitor)
-    }
+/// The same call, with an id under which its result is awaited.
+fn with_id(protocol: HubProtocol, framed: &[u8], invocation_id: &str) -> Result<Bytes, String> {
+    let mut invocation = checked(protocol, framed)?;
+    invocation.invocation_id = Some(invocation_id.into());
+    let mut out = Vec::with_capacity(framed.len() + invocation_id.len() + 24);
+    HubMessage::Invocation(invocation).encode(protocol, &mut out);
+    Ok(out.into())
 }

@@ -59,8 +59,31 @@ pub(crate) enum Operation {
     UserLeavesAll {
         user: String,
     },
-    /// Known, and refused with its name.
-    NotYet(&'static str),
+    /// Commands for the connections that a filter chooses.
+    Execute,
+    /// A token for a client.
+    GenerateToken,
+    /// Call a client's method and answer with its result.
+    Invoke {
+        connection: String,
+    },
+    StreamItem {
+        connection: String,
+        stream: String,
+    },
+    StreamEnd {
+        connection: String,
+        stream: String,
+    },
+    /// The connections of a hub, a group or a user.
+    ListConnections(To),
+    ListUsers,
+    ListGroups,
+    Count,
+    /// Who comes and goes, live.
+    Watch,
+    /// A dynamic key for a caller who logged in.
+    AccessKey,
 }
 
 /// An operation and where it is to happen.
@@ -88,19 +111,22 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Refusal> {
     };
     let (hub, table) = match rest {
         ["health"] => ("", vec![(Method::GET, Operation::Health)]),
-        ["auth", "accessKey"] => ("", vec![(Method::GET, Operation::NotYet("auth/accessKey"))]),
+        ["auth", name] if name.eq_ignore_ascii_case("accessKey") => {
+            ("", vec![(Method::GET, Operation::AccessKey)])
+        }
         ["hubs", hub, rest @ ..] if rest.iter().all(|segment| !segment.is_empty()) => (*hub, table(rest)),
         _ => return Err(unknown(path)),
     };
     if table.is_empty() {
         return Err(unknown(path));
     }
-    // An existence check is GET in one SDK and HEAD in another.
-    let wanted = if *method == Method::HEAD { &Method::GET } else { method };
+    // An existence check is GET in one SDK and HEAD in another. What never ends has no head.
+    let endless = table.iter().any(|(_, operation)| *operation == Operation::Watch);
+    let wanted = if *method == Method::HEAD && !endless { &Method::GET } else { method };
     let found = table.iter().find(|(other, _)| other == wanted);
     let Some((_, operation)) = found else {
         let mut allow: Vec<&str> = table.iter().map(|(method, _)| method.as_str()).collect();
-        if allow.contains(&"GET") {
+        if allow.contains(&"GET") && !endless {
             allow.push("HEAD");
         }
         return Err(Refusal::method(&allow.join(", ")));
@@ -118,20 +144,24 @@ fn unknown(path: &str) -> Refusal {
 /// What a path below a hub can be asked for.
 fn table(rest: &[&str]) -> Vec<(Method, Operation)> {
     let post = |operation| vec![(Method::POST, operation)];
+    let get = |operation| vec![(Method::GET, operation)];
     match *rest {
         [] | [":send"] => post(Operation::Send(To::All)),
         [":closeConnections"] => post(Operation::Close(To::All)),
-        [":execute"] => post(Operation::NotYet(":execute")),
-        [":generateToken"] => post(Operation::NotYet(":generateToken")),
+        [":execute"] => post(Operation::Execute),
+        [":generateToken"] => post(Operation::GenerateToken),
+        [":count"] => get(Operation::Count),
+        [":watch"] => get(Operation::Watch),
+        ["connections"] => get(Operation::ListConnections(To::All)),
+        ["users"] => get(Operation::ListUsers),
+        ["groups"] => get(Operation::ListGroups),
         ["groups", group] => {
             let to = To::Group(group.to_owned());
             vec![(Method::POST, Operation::Send(to.clone())), (Method::GET, Operation::Exists(to))]
         }
         ["groups", group, ":send"] => post(Operation::Send(To::Group(group.to_owned()))),
         ["groups", group, ":closeConnections"] => post(Operation::Close(To::Group(group.to_owned()))),
-        ["groups", _, "connections"] => {
-            vec![(Method::GET, Operation::NotYet("the list of a group's connections"))]
-        }
+        ["groups", group, "connections"] => get(Operation::ListConnections(To::Group(group.to_owned()))),
         ["groups", group, "connections", connection] | ["connections", connection, "groups", group] => {
             connection_in_group(connection, group)
         }
@@ -142,6 +172,7 @@ fn table(rest: &[&str]) -> Vec<(Method, Operation)> {
         }
         ["users", user, ":send"] => post(Operation::Send(To::User(user.to_owned()))),
         ["users", user, ":closeConnections"] => post(Operation::Close(To::User(user.to_owned()))),
+        ["users", user, "connections"] => get(Operation::ListConnections(To::User(user.to_owned()))),
         ["users", user, "groups"] => {
             vec![(Method::DELETE, Operation::UserLeavesAll { user: user.to_owned() })]
         }
@@ -154,12 +185,19 @@ fn table(rest: &[&str]) -> Vec<(Method, Operation)> {
             ]
         }
         ["connections", connection, ":send"] => post(Operation::Send(To::Connection(connection.to_owned()))),
-        ["connections", _, ":invoke"] => post(Operation::NotYet(":invoke")),
+        ["connections", connection, ":invoke"] => {
+            post(Operation::Invoke { connection: connection.to_owned() })
+        }
         ["connections", connection, "groups"] => {
             vec![(Method::DELETE, Operation::ConnectionLeavesAll { connection: connection.to_owned() })]
         }
-        ["connections", _, "streams", _, ":send" | ":complete"] => {
-            post(Operation::NotYet("sending to a stream"))
+        ["connections", connection, "streams", stream, end] => {
+            let (connection, stream) = (connection.to_owned(), stream.to_owned());
+            match end {
+                ":send" => post(Operation::StreamItem { connection, stream }),
+                ":complete" => post(Operation::StreamEnd { connection, stream }),
+                _ => Vec::new(),
+            }
         }
         _ => Vec::new(),
     }
@@ -196,7 +234,14 @@ impl Operation {
             | Self::ConnectionLeavesAll { .. }
             | Self::UserLeaves { .. }
             | Self::UserLeavesAll { .. } => "leave",
-            Self::NotYet(_) => "not_yet",
+            Self::Execute => "execute",
+            Self::GenerateToken => "generate_token",
+            Self::Invoke { .. } => "invoke",
+            Self::StreamItem { .. } | Self::StreamEnd { .. } => "stream",
+            Self::ListConnections(_) | Self::ListUsers | Self::ListGroups => "list",
+            Self::Count => "count",
+            Self::Watch => "watch",
+            Self::AccessKey => "access_key",
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Who may do what: tokens of clients and of apps, checked against the request they came with.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::Request;
-use identity::{Audience, Claims, Principal, Resource, Rules, verify};
+use http::request::Parts;
+use http::{Request, Uri};
+use identity::{Audience, Claims, KeySet, Principal, Resource, Rules, Verified, openid, verify};
 
 use super::Shared;
+use super::login::Purpose;
 use crate::Body;
 use crate::engine::Hub;
 use crate::error::Refusal;
@@ -33,37 +36,53 @@ pub(super) fn client(
         Refusal::unauthorized("MissingToken", message)
     })?;
     let resource = Resource::Client { hub: hub.name() };
-    check(shared, request, token, resource, CLIENT_TOKEN_BYTES_MAX)
+    let keys = shared.keys.current();
+    Ok(check(shared, &keys, request.uri(), token, resource, CLIENT_TOKEN_BYTES_MAX)?.claims)
 }
 
-/// Checks that the request comes from somebody who holds an account key.
-pub(super) fn app(shared: &Shared, request: &Request<Body>) -> Result<(), Refusal> {
-    if let Some(Principal::AccessKey(_) | Principal::InProcess { .. }) =
-        request.extensions().get::<Principal>()
-    {
-        return Ok(());
+/// Checks that the request comes from an app: somebody who holds an account key or a dynamic one, or who logged in and may do what
+/// it wants. Says when its token ends; callers that this process vouches for have none.
+pub(super) async fn app(shared: &Shared, head: &Parts, purpose: Purpose) -> Result<Option<u64>, Refusal> {
+    if let Some(Principal::AccessKey(_) | Principal::InProcess { .. }) = head.extensions.get::<Principal>() {
+        return Ok(None);
     }
-    let token = bearer(request.headers()).ok_or_else(|| {
+    let token = bearer(&head.headers).ok_or_else(|| {
         let message = "an access token is required, as 'Authorization: Bearer <token>', signed with an access key for the address of the request";
         Refusal::unauthorized("MissingToken", message)
     })?;
-    let resource = Resource::Rest { path: request.uri().path() };
-    check(shared, request, token, resource, APP_TOKEN_BYTES_MAX).map(|_| ())
+    if let Some(logins) = &shared.logins {
+        let rules = rules(shared, APP_TOKEN_BYTES_MAX);
+        if openid::is_public_key_token(token, &rules) {
+            let (_, expires_at) = logins.verify(token, purpose, unix_now(), &rules).await?;
+            return Ok(Some(expires_at));
+        }
+    }
+    let resource = Resource::Rest { path: head.uri.path() };
+    let mut keys = shared.keys.current();
+    if matches!(purpose, Purpose::Serve | Purpose::Own) {
+        // A dynamic key ends by itself. Whoever only holds one must not be able to get the next, or the account's.
+        Arc::make_mut(&mut keys).dynamic.clear();
+    }
+    Ok(Some(check(shared, &keys, &head.uri, token, resource, APP_TOKEN_BYTES_MAX)?.expires_at))
 }
 
 fn check(
     shared: &Shared,
-    request: &Request<Body>,
+    keys: &KeySet,
+    uri: &Uri,
     token: &str,
     resource: Resource<'_>,
     token_bytes_max: usize,
-) -> Result<Claims, Refusal> {
-    let host = request.uri().authority().map(http::uri::Authority::as_str);
+) -> Result<Verified, Refusal> {
+    let host = uri.authority().map(http::uri::Authority::as_str);
     let audience = Audience { resource, host: host.filter(|_| shared.options.audience_host_strict) };
-    let leeway = std::time::Duration::from_secs(shared.options.token_leeway_s);
-    let rules = Rules { token_bytes_max, leeway };
-    let verified = verify(token, &shared.keys, &audience, unix_now(), &rules)?;
-    Ok(verified.claims)
+    let rules = rules(shared, token_bytes_max);
+    Ok(verify(token, keys, &audience, unix_now(), &rules)?)
+}
+
+fn rules(shared: &Shared, token_bytes_max: usize) -> Rules {
+    let leeway = Duration::from_secs(shared.options.token_leeway_s);
+    Rules { token_bytes_max, leeway, ..Rules::default() }
 }
 
 /// Seconds since the Unix epoch; a clock before it counts as the epoch.

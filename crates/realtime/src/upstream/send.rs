@@ -1,5 +1,6 @@
 //! [`Sender`]: one event to its upstream and the answer back.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +22,7 @@ use crate::error::Chain;
 #[derive(Debug)]
 pub(crate) struct Sender {
     pub(crate) rules: Rules,
-    pub(crate) keys: KeySet,
+    pub(crate) keys: KeySource,
     pub(crate) egress: egress::Client,
     pub(crate) identity: Option<Identity>,
     pub(crate) tracer: Tracer,
@@ -94,12 +95,29 @@ impl SendFailure {
     }
 }
 
+/// Where the keys come from that sign a request: they may be replaced while the service runs.
+#[derive(Clone)]
+pub(crate) struct KeySource(Arc<dyn Fn() -> Arc<KeySet> + Send + Sync>);
+
+impl KeySource {
+    /// Keys that `current` tells.
+    pub(crate) fn new(current: impl Fn() -> Arc<KeySet> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(current))
+    }
+}
+
+impl std::fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeySource(..)")
+    }
+}
+
 impl Sender {
     /// A sender by the options; `rules` and whether there is an identity were checked with them.
     pub(crate) fn new(
         options: &Options,
         rules: Rules,
-        keys: KeySet,
+        keys: KeySource,
         egress: egress::Client,
         tracer: Tracer,
         metrics: Metrics,
@@ -162,7 +180,7 @@ impl Sender {
         let hub = client.hub.name();
         let template = self.rules.find(hub, category, event).ok_or(SendFailure::NoTemplate)?;
         let address = template.address(hub, category, event)?;
-        let signature = request::signature(&client.id.to_string(), &self.keys);
+        let signature = request::signature(&client.id.to_string(), &(self.keys.0)());
         let mut request = request::build(address, client, category, event, content, &signature);
         request::trace(&mut request, traceparent);
         if let (Some(resource), Some(identity)) = (&template.token_for, &self.identity) {

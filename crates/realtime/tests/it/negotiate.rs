@@ -157,6 +157,7 @@ async fn refused_addresses_say_what_is_there() {
     .await;
     check(&fixture, "GET /server/?hub=chat", &good, &expect![[r#"
         404
+        x-ms-error-code: NotFound
         {"code":"NotFound","message":"app servers cannot connect yet: this service works in Serverless mode, over /api and functions"}"#]]).await;
 }
 

@@ -97,16 +97,17 @@ impl EngineHandle {
         Ok(all)
     }
 
-    /// Does something with the connections of a hub that are chosen; says how many those were.
+    /// Does something, one action after the other, with the connections of a hub that are chosen; says how many those were. They
+    /// are chosen once, before the first action.
     ///
     /// # Errors
     ///
     /// If the engine has ended.
-    pub async fn execute(&self, hub: &Hub, which: Predicate, action: Action) -> Result<u64, Stopped> {
-        let (which, action) = (Arc::new(which), Arc::new(action));
+    pub async fn execute(&self, hub: &Hub, which: Predicate, actions: Vec<Action>) -> Result<u64, Stopped> {
+        let (which, actions): (_, Arc<[Action]>) = (Arc::new(which), actions.into());
         let ask = |answer| {
-            let (which, action) = (Arc::clone(&which), Arc::clone(&action));
-            Command::Execute { hub: hub.clone(), which, action, answer }
+            let (which, actions) = (Arc::clone(&which), Arc::clone(&actions));
+            Command::Execute { hub: hub.clone(), which, actions, answer }
         };
         Ok(self.ask_all(ask).await?.into_iter().sum())
     }

@@ -72,36 +72,47 @@ impl Shard {
     }
 
     /// Does something with the connections of a hub that are chosen; says how many those are.
-    pub(super) fn execute(&mut self, hub: &Hub, which: &Predicate, action: &Action) -> u64 {
+    pub(super) fn execute(&mut self, hub: &Hub, which: &Predicate, actions: &[Action]) -> u64 {
         let mut one = [0];
         let all = self.index.receivers(&self.connections, hub, &Target::All, &mut one);
-        let chosen: Vec<Slot> = all.iter().copied().filter(|slot| self.is_chosen(*slot, which)).collect();
+        let mut chosen: Vec<Slot> = all.iter().copied().filter(|slot| self.is_chosen(*slot, which)).collect();
+        let count = chosen.len() as u64;
+        for action in actions {
+            self.act(&chosen, action);
+            // A message ends those that are too slow for it, and a close ends all.
+            chosen.retain(|&slot| {
+                self.connections.get(slot as usize).is_some_and(|connection| connection.places().is_some())
+            });
+        }
+        count
+    }
+
+    fn act(&mut self, chosen: &[Slot], action: &Action) {
         match action {
             Action::Send(message) => {
-                let Some(&first) = chosen.first() else { return 0 };
+                let Some(&first) = chosen.first() else { return };
                 let places = self.connections[first as usize].places().expect("members of a hub have places");
                 let policy = self.index.policy(places.hub);
                 let keyed = policy.slow_consumer == SlowConsumer::LatestByKey;
-                self.hand_to(&chosen, &mut Encoded::new(message, keyed), policy);
+                self.hand_to(chosen, &mut Encoded::new(message, keyed), policy);
             }
             Action::Join(group) => {
-                for &slot in &chosen {
+                for &slot in chosen {
                     // A connection that is in too many groups stays out of this one.
                     let _ = self.index.join(&mut self.connections, slot, group);
                 }
             }
             Action::Leave(group) => {
-                for &slot in &chosen {
+                for &slot in chosen {
                     self.index.leave(&mut self.connections, slot, group);
                 }
             }
             Action::Close(reason) => {
-                for &slot in &chosen {
+                for &slot in chosen {
                     self.close(slot, EndReason::Closed, reason.as_deref(), false);
                 }
             }
         }
-        chosen.len() as u64
     }
 
     fn is_chosen(&self, slot: Slot, which: &Predicate) -> bool {

@@ -97,8 +97,8 @@ impl Shard {
             | Command::Members { .. }
             | Command::Named { .. }
             | Command::Counts { .. } => self.answer(command),
-            Command::Execute { hub, which, action, answer } => {
-                let _ = answer.send(self.execute(&hub, &which, &action));
+            Command::Execute { hub, which, actions, answer } => {
+                let _ = answer.send(self.execute(&hub, &which, &actions));
             }
             Command::Tap(sink) => self.add_tap(*sink),
             Command::Drain { cut_after } => self.drain(now + cut_after),

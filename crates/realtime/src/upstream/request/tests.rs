@@ -111,6 +111,7 @@ fn the_signature_is_one_for_each_key() {
     let keys = KeySet {
         primary: key("7aab239577fd4f24bc919802fb629f5f"),
         others: vec![key("a5f2815d0d0c4b00bd27e832432f91ab")],
+        dynamic: Vec::new(),
     };
     let both = concat!(
         "sha256=7767effcb3946f3e1de039df4b986ef02c110b1469d02c0a06f41b3b727ab561,",

@@ -222,9 +222,9 @@ fn lists_are_in_order_and_in_pages() {
     assert_eq!((counts.connections, counts.users(), counts.groups()), (4, 3, 0));
     let which = Predicate::new(|candidate| candidate.user == Some("a"));
     let join = crate::engine::Action::Join(GroupName::new("g"));
-    assert_eq!(world.shard.execute(&hub(), &which, &join), 2);
+    assert_eq!(world.shard.execute(&hub(), &which, &[join]), 2);
     let in_group = Predicate::new(|candidate| candidate.groups.contains(&"g"));
     let close = crate::engine::Action::Close(Some("enough".into()));
-    assert_eq!(world.shard.execute(&hub(), &in_group, &close), 2);
+    assert_eq!(world.shard.execute(&hub(), &in_group, &[close]), 2);
     assert_eq!(world.shard.index.count(), 2);
 }

@@ -195,7 +195,8 @@ impl Setup {
         let disk = Arc::new(Disk { registry, is_full, removed: tokio::sync::watch::Sender::new(0) });
         let mut registry = prometheus_client::registry::Registry::default();
         let metrics = Metrics::register(&mut registry);
-        let keys = KeySet::single(AccessKey::new("key").unwrap());
+        let keys = Arc::new(KeySet::single(AccessKey::new("key").unwrap()));
+        let keys = crate::upstream::KeySource::new(move || Arc::clone(&keys));
         let counts = egress::Metrics::default();
         let egress = egress::Client::new(&egress::Options::default(), &counts).unwrap();
         let tracer = trace::Tracer::new(10);

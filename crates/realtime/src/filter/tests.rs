@@ -1,0 +1,224 @@
+use expect_test::{Expect, expect};
+
+use super::*;
+
+const ADA: Seen<'_> = Seen { connection: "c1", user: Some("user-ab-de"), groups: &["group1", "group2"] };
+const NOBODY: Seen<'_> = Seen { connection: "c2", user: None, groups: &[] };
+
+/// Whether the filter means the connection of a user in two groups, and one without user and groups.
+fn check(text: &str, ada: bool, nobody: bool) {
+    let filter = Filter::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    assert_eq!((filter.matches(ADA), filter.matches(NOBODY)), (ada, nobody), "{text}");
+}
+
+fn refused(text: &str, expected: &Expect) {
+    expected.assert_eq(&Filter::parse(text).expect_err(text).to_string());
+}
+
+#[test]
+fn the_documented_examples_choose_what_their_text_says() {
+    check("userId eq 'user-ab-de'", true, false);
+    check("userId eq null", false, true);
+    check("userId ne null", true, false);
+    check("connectionId ne 'c1'", false, true);
+    check("'group1' in groups", true, false);
+    check("not('group1' in groups)", false, true);
+    check("userId in ('user1', 'user-ab-de')", true, false);
+    check("length(userId) le 10 and length(userId) gt 3", true, false);
+    check("length(userId) gt 10 or length(userId) le 3", false, false);
+    check("endswith(userId, 'de')", true, false);
+    check("not endswith(userId, 'milk')", true, false);
+    check("startswith(userId,'user')", true, false);
+    check("substring(userId,5,2) eq 'ab'", true, false);
+    check("substring(userId, 5) eq 'ab-de'", true, false);
+    check("indexof(userId,'-ab-') ge 0", true, false);
+    check("indexof(userId,'x') eq -1", true, false);
+    check("contains(userId, 'ab')", true, false);
+    check("concat(userId, '!') eq 'user-ab-de!'", true, false);
+    check("toupper(userId) eq 'USER-AB-DE' and tolower('A') eq 'a' and trim(' a ') eq 'a'", true, false);
+    check("length(groups) gt 1", true, false);
+    check("length(groups) eq 0", false, true);
+    check("userId eq 'user1' or (not (startswith(userId,'user2')))", true, false);
+    check("'group3' in groups or 'group2' in (groups)", true, false);
+    check("true", true, true);
+    check("false or (true)", true, true);
+    check("(userId eq 'x') eq false", true, true);
+}
+
+#[test]
+fn names_and_operators_have_no_case_and_values_do() {
+    check("USERID EQ 'user-ab-de' AND 'group1' IN Groups", true, false);
+    check("userId eq 'USER-AB-DE'", false, false);
+    check("'GROUP1' in groups", false, false);
+    check("userId eq 'it''s'", false, false);
+    let quoted = Seen { user: Some("it's"), ..NOBODY };
+    assert!(Filter::parse("userId eq 'it''s'").unwrap().matches(quoted));
+}
+
+#[test]
+fn and_binds_tighter_than_or() {
+    check("userId eq null or userId ne null and false", false, true);
+    check("(userId eq null or userId ne null) and false", false, false);
+    check(
+        "length(userId) gt 0 and length(userId) lt 3 or length(userId) gt 7 and length(userId) lt 99",
+        true,
+        false,
+    );
+}
+
+#[test]
+fn null_is_neither_true_nor_false() {
+    // The user is null for the second connection: what is said of it is neither so nor not so.
+    check("startswith(userId, 'u')", true, false);
+    check("not startswith(userId, 'u')", false, false);
+    check("startswith(userId, 'u') or true", true, true);
+    check("startswith(userId, 'u') and false", false, false);
+    check("not (startswith(userId, 'u') and false)", true, true);
+    check("length(userId) gt -1", true, false);
+    check("userId gt null or userId le null", false, false);
+    check("userId in ('x', null)", false, true);
+    check("null in ('x', null)", true, true);
+    check("startswith(userId, 'u') eq null", false, true);
+    check("null", false, false);
+}
+
+#[test]
+fn texts_are_counted_in_utf16_units() {
+    let seen = Seen { user: Some("a😀b"), ..NOBODY };
+    for text in ["length(userId) eq 4", "indexof(userId, 'b') eq 3", "substring(userId, 3) eq 'b'"] {
+        assert!(Filter::parse(text).unwrap().matches(seen), "{text}");
+    }
+    check("substring('abc', -1, 2) eq 'ab'", true, true);
+    check("substring('abc', 7) eq ''", true, true);
+    check("substring('abc', 1, -5) eq ''", true, true);
+}
+
+#[test]
+fn what_is_no_filter_says_where_and_why() {
+    refused("", &expect!["the filter at character 1: it is empty; leave it out to mean everybody"]);
+    refused(
+        "userId",
+        &expect!["the filter at character 1: a filter needs a condition, and 'userId' is a text"],
+    );
+    refused(
+        "not length(userId) gt 5",
+        &expect![
+            "the filter at character 5: 'not' needs a condition, and 'length(userId)' is a number; put a comparison in parentheses, such as not (length(userId) …)"
+        ],
+    );
+    refused(
+        "userId eq",
+        &expect![
+            "the filter at character 10: the filter ends here, where a name, a value, a function or '(' is expected"
+        ],
+    );
+    refused("userId eq 'a", &expect!["the filter at character 11: this text has no closing quote"]);
+    refused(
+        "userId eq \"a\"",
+        &expect!["the filter at character 11: texts stand in single quotes, such as 'ada'"],
+    );
+    refused("üser eq 'a'", &expect!["the filter at character 1: 'ü' means nothing here"]);
+    refused(
+        "'ü' eq user",
+        &expect![
+            "the filter at character 8: 'user' is no name; there are userId, connectionId, groups, true, false and null"
+        ],
+    );
+}
+
+#[test]
+fn kinds_that_do_not_go_together_are_named() {
+    refused(
+        "userId eq 5",
+        &expect!["the filter at character 1: 'userId eq 5' compares a text with a number"],
+    );
+    refused(
+        "groups eq 'a'",
+        &expect!["the filter at character 1: 'groups eq 'a'' compares a collection with a text"],
+    );
+    refused(
+        "userId in groups and length(groups) in groups",
+        &expect!["the filter at character 22: groups hold texts, and this is a number"],
+    );
+    refused(
+        "userId in 'a'",
+        &expect![
+            "the filter at character 11: ''a'' stands here, where groups, or a list such as ('a', 'b') is expected"
+        ],
+    );
+    refused(
+        "userId in ('a', 5)",
+        &expect!["the filter at character 17: the list holds a number, and is searched for a text"],
+    );
+    refused(
+        "userId in ('a' 'b')",
+        &expect!["the filter at character 16: ''b'' stands here, where ',' or ')' is expected"],
+    );
+}
+
+#[test]
+fn functions_and_ends_that_do_not_fit_are_named() {
+    refused(
+        "length(5) gt 1",
+        &expect!["the filter at character 8: 'length' takes a text or groups, and this is a number"],
+    );
+    refused(
+        "startswith(userId)",
+        &expect!["the filter at character 18: ')' stands here, where ',' is expected"],
+    );
+    refused(
+        "substring(userId, length(userId)) eq 'a'",
+        &expect!["the filter at character 19: 'length' stands here, where a whole number is expected"],
+    );
+    refused(
+        "reverse(userId) eq 'a'",
+        &expect![
+            "the filter at character 1: 'reverse' is no function; there are tolower, toupper, trim, substring, concat, indexof, length, startswith, endswith and contains"
+        ],
+    );
+    refused(
+        "userId eq 'a' eq true",
+        &expect![
+            "the filter at character 15: 'eq' stands here, where 'and', 'or' or the end of the filter is expected"
+        ],
+    );
+    refused(
+        "(userId eq 'a'",
+        &expect!["the filter at character 15: the filter ends here, where ')' is expected"],
+    );
+    refused(
+        "true and userId",
+        &expect!["the filter at character 10: 'and' needs a condition, and 'userId' is a text"],
+    );
+    refused(
+        "true gt false",
+        &expect!["the filter at character 1: 'true gt false': conditions have no order, only eq and ne"],
+    );
+    refused(
+        "length(userId) gt 99999999999999999999",
+        &expect!["the filter at character 19: '99999999999999999999' is no whole number of 64 bits"],
+    );
+}
+
+#[test]
+fn filters_are_bounded_in_length_depth_and_parts() {
+    let nested = |levels: usize| format!("{}true{}", "(".repeat(levels), ")".repeat(levels));
+    check(&nested(DEPTH_MAX), true, true);
+    refused(&nested(DEPTH_MAX + 1), &expect!["the filter at character 34: it nests deeper than 32 levels"]);
+    refused(
+        &format!("{}true", "not ".repeat(100)),
+        &expect!["the filter at character 133: it nests deeper than 32 levels"],
+    );
+    refused(
+        &vec!["true"; 700].join(" or "),
+        &expect!["the filter at character 4001: it has more than the 1000 parts allowed"],
+    );
+    refused(
+        &"x".repeat(BYTES_MAX + 1),
+        &expect!["the filter at character 1: it has 8193 bytes, more than the 8192 allowed"],
+    );
+    refused(
+        &format!("{}'a'{} eq 'a'", "trim(".repeat(100), ")".repeat(100)),
+        &expect!["the filter at character 165: it nests deeper than 32 levels"],
+    );
+}

@@ -1,0 +1,61 @@
+//! The body of `:execute`: commands for the connections that a filter chooses.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::fields::Fields;
+use super::group;
+use super::message::{Payload, invalid};
+use crate::engine::Action;
+use crate::error::Refusal;
+
+/// Most commands in one request.
+const COMMANDS_MAX: usize = 100;
+
+/// Reads all commands, or says of each that is wrong what is wrong with it: none is carried out unless all can be.
+pub(crate) fn commands(body: &Bytes) -> Result<Vec<Action>, Refusal> {
+    let commands: Vec<&RawValue> = serde_json::from_slice(body)
+        .map_err(|error| invalid(format!("the body is no array of commands: {error}")))?;
+    if commands.len() > COMMANDS_MAX {
+        let message = format!("there are {} commands, more than the {COMMANDS_MAX} allowed", commands.len());
+        return Err(invalid(message));
+    }
+    let (mut actions, mut refused) = (Vec::with_capacity(commands.len()), Vec::new());
+    for (index, command) in commands.into_iter().enumerate() {
+        match action(command, index) {
+            Ok(action) => actions.push(action),
+            Err(refusal) => refused.push(refusal),
+        }
+    }
+    if refused.is_empty() {
+        return Ok(actions);
+    }
+    let first = &refused[0];
+    let message = format!("{}: {}", first.target.as_deref().unwrap_or("commands"), first.message);
+    Err(Refusal::bad_request("InvalidCommands", message).about("commands").because(refused))
+}
+
+fn action(command: &RawValue, index: usize) -> Result<Action, Refusal> {
+    let here = format!("commands[{index}]");
+    let malformed = |error: serde_json::Error| invalid(format!("it is no command: {error}"));
+    let read = || -> Result<Action, Refusal> {
+        let fields: Fields<'_> = serde_json::from_str(command.get()).map_err(malformed)?;
+        let kind: String = fields.read("type").map_err(malformed)?.unwrap_or_default();
+        let text = |name: &str| fields.read::<String>(name).map_err(malformed);
+        match kind.to_ascii_lowercase().as_str() {
+            "sendmessage" => {
+                let message: Option<&RawValue> = fields.read("message").map_err(malformed)?;
+                let message = message.ok_or_else(|| invalid("SendMessage needs a message"))?;
+                let payload = Payload::from_json_value(message).map_err(|error| invalid(error.to_string()));
+                Ok(Action::Send(payload?.message()?))
+            }
+            "joingroup" => Ok(Action::Join(group(&text("group")?.unwrap_or_default())?)),
+            "leavegroup" => Ok(Action::Leave(group(&text("group")?.unwrap_or_default())?)),
+            "closeconnection" => {
+                Ok(Action::Close(text("reason")?.filter(|reason| !reason.is_empty()).map(Into::into)))
+            }
+            _ => Err(invalid("its type is none of SendMessage, JoinGroup, LeaveGroup and CloseConnection")),
+        }
+    };
+    read().map_err(|refusal| refusal.about(here))
+}

@@ -1,0 +1,79 @@
+//! Lists come in pages: what a caller asks for, and where it finds the next page.
+
+use http::Uri;
+use percent_encoding::utf8_percent_encode;
+
+use super::{Query, UNESCAPED};
+use crate::error::Refusal;
+
+/// Most entries in one answer (the vendor's description of the list of a group's members).
+const PAGE_SIZE_MAX: usize = 200;
+
+const SIZE: &str = "maxpagesize";
+const TOP: &str = "top";
+const TOKEN: &str = "continuationToken";
+
+/// Which part of a list is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Page {
+    size: usize,
+    /// How many entries the caller wants in all, from here on.
+    top: Option<usize>,
+    /// The last entry of the page before.
+    pub(crate) after: Option<String>,
+}
+
+impl Page {
+    /// Reads the query. Absent means: from the beginning, as many as a page holds, to the end.
+    pub(crate) fn read(query: &Query<'_>) -> Result<Self, Refusal> {
+        let number = |name: &'static str, expected: &str, allowed: std::ops::RangeInclusive<usize>| {
+            let Some(text) = query.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+            let number = text.parse().ok().filter(|number| allowed.contains(number));
+            number.map(Some).ok_or_else(|| {
+                Refusal::bad_request("InvalidPage", format!("{name} is {expected}")).about(name)
+            })
+        };
+        Ok(Self {
+            size: number(SIZE, "a whole number from 1 to 200", 1..=PAGE_SIZE_MAX)?.unwrap_or(PAGE_SIZE_MAX),
+            top: number(TOP, "a whole number, 0 or more", 0..=i32::MAX as usize)?,
+            after: query.get(TOKEN).filter(|token| !token.is_empty()).map(str::to_owned),
+        })
+    }
+
+    /// How many entries go into this page.
+    pub(crate) fn entries(&self) -> usize {
+        self.top.map_or(self.size, |top| top.min(self.size))
+    }
+
+    /// Cuts a list, of which one entry more than [`Page::entries`] was looked up, to the page; says whether the caller may want more.
+    pub(crate) fn cut<T>(&self, entries: &mut Vec<T>) -> bool {
+        let more = entries.len() > self.entries() && self.top.is_none_or(|top| top > self.entries());
+        entries.truncate(self.entries());
+        more
+    }
+
+    /// The address of the page after this one, which ends with the entry `last`: the address of the request, with `top` counted
+    /// down.
+    pub(crate) fn next_link(&self, request: &Uri, last: &str) -> String {
+        let mut link = request.to_string();
+        link.truncate(link.find('?').unwrap_or(link.len()));
+        link.push('?');
+        let replaced = |pair: &str| {
+            let name = super::decode(pair.split('=').next().unwrap_or(pair));
+            [TOP, TOKEN].iter().any(|other| other.eq_ignore_ascii_case(&name))
+        };
+        let kept =
+            request.query().unwrap_or("").split('&').filter(|pair| !pair.is_empty() && !replaced(pair));
+        for pair in kept {
+            link.push_str(pair);
+            link.push('&');
+        }
+        if let Some(top) = self.top {
+            link.push_str(&format!("{TOP}={}&", top - self.entries()));
+        }
+        link.push_str(TOKEN);
+        link.push('=');
+        link.extend(utf8_percent_encode(last, UNESCAPED));
+        link
+    }
+}

@@ -1,0 +1,98 @@
+//! One item of a stream that a client asked for, in the forms of its body.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use signalr_protocol::{
+    DEPTH_MAX, HubMessage, HubProtocol, StreamItem, TranscodeError, json_depth, json_to_msgpack,
+    msgpack_to_json, parse_payloads,
+};
+
+use super::message::{Form, invalid, slices, unframed};
+use crate::engine::OutgoingMessage;
+use crate::error::Refusal;
+
+/// Longest name of a stream, in characters.
+const STREAM_CHARS_MAX: usize = 100;
+
+/// Checks a stream's name: 1 to 100 characters, not only white space (the vendor's description of the operation).
+pub(crate) fn stream_id(name: &str) -> Result<&str, Refusal> {
+    if name.trim().is_empty() || name.chars().nth(STREAM_CHARS_MAX).is_some() {
+        let message =
+            format!("a stream's id has 1 to {STREAM_CHARS_MAX} characters and is not only white space");
+        return Err(Refusal::bad_request("InvalidStreamId", message).about("streamId"));
+    }
+    Ok(name)
+}
+
+/// Reads an item of `stream` by the content type of its body: a JSON value, a MessagePack value, or framed stream items by
+/// protocol.
+pub(crate) fn stream_item(
+    stream: &str,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<OutgoingMessage, Refusal> {
+    let refused = |error: &dyn std::fmt::Display| invalid(format!("the item: {error}"));
+    match Form::of(headers)? {
+        Form::Json => {
+            let item = std::str::from_utf8(body).map_err(|_| invalid("the item is not UTF-8"))?;
+            OutgoingMessage::stream_item(stream, item).map_err(|error| refused(&error))
+        }
+        Form::MessagePack => {
+            let mut json = Vec::new();
+            msgpack_to_json(body, &mut json).map_err(|error| refused(&error))?;
+            let items = [(HubProtocol::Json, json.as_slice()), (HubProtocol::MessagePack, body.as_ref())];
+            let [json, messagepack] = items.map(|(protocol, item)| framed(protocol, stream, item));
+            Ok(OutgoingMessage::ready(Some(json), Some(messagepack), None))
+        }
+        Form::ByProtocol => {
+            let payloads = parse_payloads(body).map_err(|error| invalid(error.to_string()))?;
+            by_protocol(stream, slices(body, &payloads)).map_err(invalid)
+        }
+    }
+}
+
+/// Items that the sender framed; the encoding that is missing is made from the other.
+fn by_protocol(stream: &str, payloads: Vec<(HubProtocol, Bytes)>) -> Result<OutgoingMessage, String> {
+    let (mut json, mut messagepack, mut blazorpack) = (None, None, None);
+    for (protocol, framed) in payloads {
+        let item = item(protocol, &framed, stream)?;
+        match protocol {
+            HubProtocol::Json => {
+                messagepack = messagepack.or(translated(HubProtocol::MessagePack, stream, &item)?);
+                json = Some(framed);
+            }
+            HubProtocol::MessagePack => {
+                json = json.or(translated(HubProtocol::Json, stream, &item)?);
+                messagepack = Some(framed);
+            }
+            HubProtocol::BlazorPack => blazorpack = Some(framed),
+        }
+    }
+    Ok(OutgoingMessage::ready(json, messagepack, blazorpack))
+}
+
+fn item(protocol: HubProtocol, framed: &[u8], stream: &str) -> Result<Vec<u8>, String> {
+    match unframed(protocol, framed)? {
+        HubMessage::StreamItem(item) if item.invocation_id == stream => Ok(item.item.into_owned()),
+        HubMessage::StreamItem(_) => Err(format!("the '{}' message is of another stream", protocol.name())),
+        _ => Err(format!("the '{}' message is no stream item", protocol.name())),
+    }
+}
+
+fn translated(to: HubProtocol, stream: &str, item: &[u8]) -> Result<Option<Bytes>, String> {
+    let mut other = Vec::new();
+    let translated = match to {
+        HubProtocol::Json => msgpack_to_json(item, &mut other),
+        _ if json_depth(item) > DEPTH_MAX => Err(TranscodeError::Depth),
+        _ => json_to_msgpack(item, &mut other),
+    };
+    translated.map_err(|error| error.to_string())?;
+    Ok(Some(framed(to, stream, &other)))
+}
+
+fn framed(protocol: HubProtocol, stream: &str, item: &[u8]) -> Bytes {
+    let message = StreamItem { headers: Vec::new(), invocation_id: stream.into(), item: item.into() };
+    let mut out = Vec::new();
+    HubMessage::StreamItem(message).encode(protocol, &mut out);
+    out.into()
+}

@@ -1,0 +1,212 @@
+//! [`Logins`]: apps that show a login provider's token instead of one that an account key has signed.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use identity::openid::{self, JsonWebKeySet, JsonWebKeySetError, Provider};
+use identity::{Claims, Rules, TokenError, UnixSeconds};
+
+use crate::error::Refusal;
+use crate::options::OpenIdOptions;
+
+/// Largest key set that is read, in bytes.
+const KEY_SET_BYTES_MAX: u64 = 256 * 1024;
+
+/// Keys that could not be read again for so many times their refresh count no more: the provider may have withdrawn them.
+const STALE_FACTOR: u32 = 24;
+
+/// Keys are not read more often than this, whatever tokens name: otherwise anybody could make us ask the provider.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// What a caller wants to do, as far as roles tell callers apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To ask.
+    Read,
+    /// To send and to change.
+    Write,
+    /// To get keys, and to be an app server.
+    Serve,
+    /// To change keys.
+    Own,
+}
+
+/// Verifies tokens of the login provider that is configured.
+pub(crate) struct Logins {
+    options: OpenIdOptions,
+    egress: egress::Client,
+    keys: RwLock<Option<Keys>>,
+    /// Whoever reads the keys holds this; when that was last tried.
+    reading: tokio::sync::Mutex<Option<Instant>>,
+}
+
+#[derive(Clone)]
+struct Keys {
+    set: Arc<JsonWebKeySet>,
+    read_at: Instant,
+}
+
+/// Why the provider's keys could not be read.
+#[derive(Debug, thiserror::Error)]
+enum KeysError {
+    #[error("read {0}")]
+    File(String, #[source] std::io::Error),
+    #[error("{0} has more than {KEY_SET_BYTES_MAX} bytes")]
+    TooLarge(String),
+    #[error("ask {0}")]
+    Send(String, #[source] egress::SendError),
+    #[error("{0} answered {1}")]
+    Status(String, StatusCode),
+    #[error("the keys at {0}")]
+    Content(String, #[source] JsonWebKeySetError),
+}
+
+impl Logins {
+    pub(crate) fn new(options: OpenIdOptions, egress: egress::Client) -> Self {
+        Self { options, egress, keys: RwLock::new(None), reading: tokio::sync::Mutex::new(None) }
+    }
+
+    /// Checks a token, and that its bearer may do what it wants.
+    pub(crate) async fn verify(
+        &self,
+        token: &str,
+        purpose: Purpose,
+        now: UnixSeconds,
+        rules: &Rules,
+    ) -> Result<(Claims, UnixSeconds), Refusal> {
+        let mut keys = self.keys(None).await?;
+        let verified = loop {
+            let provider = Provider {
+                issuer: &self.options.issuer,
+                audiences: &self.options.audiences,
+                keys: &keys.set,
+            };
+            match openid::verify(token, provider, now, rules) {
+                Err(error @ TokenError::UnknownKey(_)) => {
+                    // The provider may have a new key since.
+                    let newer = self.keys(Some(keys.read_at)).await?;
+                    if newer.read_at == keys.read_at {
+                        return Err(error.into());
+                    }
+                    keys = newer;
+                }
+                other => break other?,
+            }
+        };
+        self.admit(&verified.claims, purpose)?;
+        Ok((verified.claims, verified.expires_at))
+    }
+
+    fn admit(&self, claims: &Claims, purpose: Purpose) -> Result<(), Refusal> {
+        let ids = ["oid", "appid", "azp", "sub"];
+        let is_known = |name: &&str| claims.values(name).iter().any(|id| self.options.callers.contains(id));
+        if !self.options.callers.is_empty() && !ids.iter().any(is_known) {
+            let message = "the token's bearer is none of the callers that are configured (openid.callers)";
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "CallerNotAllowed", message));
+        }
+        if !self.options.roles_required {
+            return Ok(());
+        }
+        let needed: &[&str] = match purpose {
+            Purpose::Read => &["SignalR REST API Reader", "SignalR REST API Owner", "SignalR Service Owner"],
+            Purpose::Write => &["SignalR REST API Owner", "SignalR Service Owner"],
+            Purpose::Serve => &["SignalR App Server", "SignalR Service Owner"],
+            Purpose::Own => &["SignalR Service Owner"],
+        };
+        let mut roles = claims.values("roles").iter().chain(claims.values("role"));
+        if roles.any(|role| needed.contains(&role.as_str())) {
+            return Ok(());
+        }
+        let message = format!("the token has none of the roles {}", needed.join(", "));
+        Err(Refusal::new(StatusCode::FORBIDDEN, "RoleMissing", message))
+    }
+
+    /// The provider's keys: those at hand while they are fresh, and not those of `stale`.
+    async fn keys(&self, stale: Option<Instant>) -> Result<Keys, Refusal> {
+        let fresh = Duration::from_secs(self.options.refresh_s.get());
+        let usable = |keys: &Keys| keys.read_at.elapsed() < fresh && Some(keys.read_at) != stale;
+        if let Some(keys) = self.at_hand().filter(usable) {
+            return Ok(keys);
+        }
+        let mut tried = self.reading.lock().await;
+        // Somebody else may have read them meanwhile, or tried a moment ago.
+        let at_hand = self.at_hand();
+        if let Some(keys) = at_hand.clone().filter(usable) {
+            return Ok(keys);
+        }
+        if tried.is_some_and(|tried| tried.elapsed() < PAUSE) {
+            return at_hand.ok_or_else(unavailable);
+        }
+        *tried = Some(Instant::now());
+        match self.read().await {
+            Ok(set) => {
+                let keys = Keys { set: Arc::new(set), read_at: Instant::now() };
+                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys.clone());
+                Ok(keys)
+            }
+            Err(error) => {
+                // Old keys are better than none: a provider that is down must not lock everybody out.
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    issuer = self.options.issuer,
+                    "the keys of the login provider could not be read"
+                );
+                at_hand.ok_or_else(unavailable)
+            }
+        }
+    }
+
+    fn at_hand(&self) -> Option<Keys> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let longest = Duration::from_secs(self.options.refresh_s.get()).saturating_mul(STALE_FACTOR);
+        keys.filter(|keys| keys.read_at.elapsed() < longest)
+    }
+
+    async fn read(&self) -> Result<JsonWebKeySet, KeysError> {
+        let (place, text) = match (&self.options.key_set_file, &self.options.key_set_url) {
+            (Some(file), _) => (file.display().to_string(), read_file(file).await?),
+            (None, Some(url)) => (url.clone(), self.fetch(url).await?),
+            (None, None) => unreachable!("the options are checked before the service starts"),
+        };
+        JsonWebKeySet::parse(&text).map_err(|error| KeysError::Content(place, error))
+    }
+
+    async fn fetch(&self, url: &str) -> Result<Bytes, KeysError> {
+        let request = Request::builder().method(Method::GET).uri(url).body(Bytes::new());
+        let request = request.expect("the address was parsed when the options were checked");
+        let answer = self.egress.call(request).await;
+        let answer = answer.map_err(|error| KeysError::Send(url.to_owned(), error))?;
+        if answer.status() != StatusCode::OK {
+            return Err(KeysError::Status(url.to_owned(), answer.status()));
+        }
+        let body = answer.into_body();
+        if body.len() as u64 > KEY_SET_BYTES_MAX {
+            return Err(KeysError::TooLarge(url.to_owned()));
+        }
+        Ok(body)
+    }
+}
+
+async fn read_file(file: &Path) -> Result<Bytes, KeysError> {
+    let shown = || file.display().to_string();
+    let length = tokio::fs::metadata(file).await.map_err(|error| KeysError::File(shown(), error))?.len();
+    if length > KEY_SET_BYTES_MAX {
+        return Err(KeysError::TooLarge(shown()));
+    }
+    let text = tokio::fs::read(file).await.map_err(|error| KeysError::File(shown(), error))?;
+    Ok(text.into())
+}
+
+fn unavailable() -> Refusal {
+    let message = "the keys of the login provider are not at hand, so that its tokens cannot be checked; the log says why";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "LoginUnavailable", message)
+}
+
+impl std::fmt::Debug for Logins {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Logins").field("issuer", &self.options.issuer).finish_non_exhaustive()
+    }
+}

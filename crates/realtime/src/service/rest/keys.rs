@@ -1,0 +1,115 @@
+//! Tokens and keys that apps are given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Request, Response};
+use identity::{AccessKey, Claims};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::super::login::Purpose;
+use super::super::{Shared, access, read_body, unix_now};
+use super::Call;
+use crate::error::{ClientAccessError, Refusal};
+use crate::store::keys::{KeyChange, KeyError, KeyRotation};
+use crate::{Body, Handle, to_protocol};
+
+/// Longest life of a token that a client can be given, in minutes: a year.
+const MINUTES_MAX: u64 = 366 * 24 * 60;
+
+/// How long a client's token lives unless something else is asked for (the vendor's description of the operation).
+const MINUTES: u64 = 60;
+
+impl Call<'_> {
+    /// `{token}`: lets one client into the hub, by the name under which this request reached us.
+    pub(super) fn generate_token(&self) -> Result<Response<Body>, Refusal> {
+        let minutes = match self.text("minutesToExpire") {
+            None => MINUTES,
+            Some(text) => {
+                let minutes = text.parse().ok().filter(|minutes| (1..=MINUTES_MAX).contains(minutes));
+                minutes.ok_or_else(|| {
+                    let message = format!("minutesToExpire is a whole number from 1 to {MINUTES_MAX}");
+                    Refusal::bad_request("InvalidMinutesToExpire", message).about("minutesToExpire")
+                })?
+            }
+        };
+        // What the client may do without a backend; the vendor's other real-time service has the same parameter.
+        let claims: Claims = self.query.all("role").map(|role| ("role", role)).collect();
+        let uri = &self.head.uri;
+        let (scheme, authority) =
+            (uri.scheme_str().unwrap_or("http"), uri.authority().map_or("localhost", |a| a.as_str()));
+        let base = format!("{scheme}://{authority}");
+        let lifetime = Duration::from_secs(minutes * 60);
+        let handle = Handle::new(Arc::clone(self.shared));
+        let access = handle.client_access(self.hub.name(), self.text("userId"), &claims, lifetime, &base);
+        let access = access.map_err(|error| match error {
+            ClientAccessError::Hub(error) => error.into(),
+            ClientAccessError::TooLong { .. } => {
+                Refusal::bad_request("TokenTooLong", error.to_string()).about("userId")
+            }
+        })?;
+        Ok(to_protocol::json(json!({ "token": access.access_token }).to_string()))
+    }
+}
+
+/// `{AccessKey, KeyId}`: a key for an app server that logged in, with which it signs its clients' tokens.
+pub(super) async fn access_key(shared: &Arc<Shared>, head: &Parts) -> Result<Response<Body>, Refusal> {
+    access::app(shared, head, Purpose::Serve).await?;
+    let key = shared.keys.hand_out(unix_now()).await.map_err(|error| Refusal::store_failed(&error))?;
+    Ok(to_protocol::json(json!({ "AccessKey": key.key.expose(), "KeyId": key.id }).to_string()))
+}
+
+/// What a request to change the account keys says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Rotate {
+    renew: Vec<Which>,
+    primary: Option<String>,
+    secondary: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Which {
+    Primary,
+    Secondary,
+}
+
+/// Changes the account keys; see [`Handle::answer_key_rotation`].
+pub(crate) async fn answer_key_rotation(shared: &Arc<Shared>, request: Request<Body>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    rotate(shared, &head, body).await.unwrap_or_else(to_protocol::error_detail)
+}
+
+async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
+    access::app(shared, head, Purpose::Own).await?;
+    let body = read_body(body, shared.options.body_bytes_max).await?;
+    let rotate: Rotate = serde_json::from_slice(&body)
+        .map_err(|error| Refusal::bad_request("InvalidBody", format!("the body: {error}")))?;
+    let change = |which: Which, given: Option<&String>| match given {
+        Some(key) if !rotate.renew.contains(&which) => {
+            AccessKey::new(key.as_str()).map(KeyChange::Set).map_err(|error| {
+                let name = if which == Which::Primary { "primary" } else { "secondary" };
+                Refusal::bad_request("InvalidKey", error.to_string()).about(name)
+            })
+        }
+        Some(_) => Err(Refusal::bad_request("InvalidKey", "a key is either renewed or given").about("renew")),
+        None if rotate.renew.contains(&which) => Ok(KeyChange::Renew),
+        None => Ok(KeyChange::Keep),
+    };
+    let rotation = KeyRotation {
+        primary: change(Which::Primary, rotate.primary.as_ref())?,
+        secondary: change(Which::Secondary, rotate.secondary.as_ref())?,
+    };
+    let keys = shared.keys.rotate(rotation).await.map_err(|error| match error {
+        KeyError::Public(which) => Refusal::bad_request("InvalidKey", error.to_string()).about(which),
+        KeyError::Store(_) => Refusal::store_failed(&error),
+    })?;
+    tracing::info!(
+        "the account keys were changed; tokens of a key that was replaced are refused from now on"
+    );
+    let secondary = keys.secondary.as_ref().map(AccessKey::expose);
+    Ok(to_protocol::json(json!({ "primary": keys.primary.expose(), "secondary": secondary }).to_string()))
+}

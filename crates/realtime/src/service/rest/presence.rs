@@ -1,0 +1,115 @@
+//! Who is there: existence checks, lists, counts.
+
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::Call;
+use crate::engine::{ConnectionId, Named, Names, Scope, UserId};
+use crate::error::Refusal;
+use crate::from_protocol::{Page, To, group};
+use crate::{Body, to_protocol};
+
+const CONNECTION_ABSENT: &str = "Warning.Connection.NotExisted";
+const USER_ABSENT: &str = "Warning.User.NotExisted";
+const GROUP_ABSENT: &str = "Warning.Group.NotExisted";
+const USER_NOT_IN_GROUP: &str = "Info.User.NotInGroup";
+
+impl Call<'_> {
+    pub(super) async fn exists(&self, to: &To) -> Result<StatusCode, Refusal> {
+        let (engine, hub) = (&self.shared.engine, &self.hub);
+        let (exists, code, what) = match to {
+            To::Connection(id) => {
+                let exists = match ConnectionId::parse(id) {
+                    Ok(id) => engine.connection_exists(hub, id).await?,
+                    Err(_) => false,
+                };
+                (exists, CONNECTION_ABSENT, "the connection does not exist")
+            }
+            To::User(user) => {
+                let exists = engine.user_exists(hub, &UserId::new(user)).await?;
+                (exists, USER_ABSENT, "the user has no connection")
+            }
+            To::Group(name) => {
+                let exists = engine.group_exists(hub, &group(name)?).await?;
+                (exists, GROUP_ABSENT, "the group has no connection")
+            }
+            To::All => return Ok(StatusCode::OK),
+        };
+        if exists { Ok(StatusCode::OK) } else { Err(Refusal::absent(code, what)) }
+    }
+
+    pub(super) async fn user_in_group(&self, user: &str, name: &str) -> Result<StatusCode, Refusal> {
+        let group = group(name)?;
+        if self.shared.engine.user_in_group(&self.hub, &UserId::new(user), &group).await? {
+            Ok(StatusCode::OK)
+        } else {
+            Err(Refusal::absent(USER_NOT_IN_GROUP, "the user is not in the group"))
+        }
+    }
+
+    /// `{value: [{connectionId, userId?}], nextLink?}`, as the vendor lists the connections of a group.
+    pub(super) async fn list_connections(&self, of: To) -> Result<Response<Body>, Refusal> {
+        let page = Page::read(self.query)?;
+        let after = page.after.as_deref().map(ConnectionId::parse).transpose().map_err(|_| wrong_token())?;
+        let scope = match of {
+            To::All => Scope::Hub,
+            To::Group(name) => Scope::Group(group(&name)?),
+            To::User(user) => Scope::User(UserId::new(&user)),
+            To::Connection(_) => unreachable!("no path leads to the connections of a connection"),
+        };
+        let count = page.entries() + 1;
+        let mut members = self.shared.engine.list_members(&self.hub, &scope, after, count).await?;
+        let more = page.cut(&mut members);
+        let value = members.iter().map(|member| {
+            let mut entry = json!({ "connectionId": member.connection.to_string() });
+            if let Some(user) = &member.user {
+                entry["userId"] = user.as_str().into();
+            }
+            entry
+        });
+        let last = members.last().filter(|_| more).map(|member| member.connection.to_string());
+        Ok(self.page(&page, value.collect(), last.as_deref()))
+    }
+
+    /// `{value: [{userId, connections}], nextLink?}`.
+    pub(super) async fn list_users(&self) -> Result<Response<Body>, Refusal> {
+        self.list_names(Names::Users, "userId").await
+    }
+
+    /// `{value: [{group, connections}], nextLink?}`.
+    pub(super) async fn list_groups(&self) -> Result<Response<Body>, Refusal> {
+        self.list_names(Names::Groups, "group").await
+    }
+
+    async fn list_names(&self, names: Names, label: &str) -> Result<Response<Body>, Refusal> {
+        let page = Page::read(self.query)?;
+        let (after, count) = (page.after.as_deref(), page.entries() + 1);
+        let mut found = self.shared.engine.list_names(&self.hub, names, after, count).await?;
+        let more = page.cut(&mut found);
+        let entry = |Named { name, connections }: &Named| json!({ label: name, "connections": connections });
+        let value = found.iter().map(entry).collect();
+        let last = found.last().filter(|_| more).map(|named| named.name.as_str());
+        Ok(self.page(&page, value, last))
+    }
+
+    /// `{connections, users, groups}`.
+    pub(super) async fn count(&self) -> Result<Response<Body>, Refusal> {
+        let counts = self.shared.engine.counts(&self.hub).await?;
+        let (connections, users, groups) = (counts.connections, counts.users(), counts.groups());
+        let body = json!({ "connections": connections, "users": users, "groups": groups });
+        Ok(to_protocol::json(body.to_string()))
+    }
+
+    fn page(&self, page: &Page, value: Vec<Value>, last: Option<&str>) -> Response<Body> {
+        let mut body = json!({ "value": value });
+        if let Some(last) = last {
+            body["nextLink"] = page.next_link(&self.head.uri, last).into();
+        }
+        to_protocol::json(body.to_string())
+    }
+}
+
+fn wrong_token() -> Refusal {
+    let message = "the continuationToken is none that a list has given; follow nextLink as it is";
+    Refusal::bad_request("InvalidContinuationToken", message).about("continuationToken")
+}

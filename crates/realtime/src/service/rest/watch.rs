@@ -1,0 +1,174 @@
+//! `:watch`: who comes and goes in a hub, live, as lines of JSON or as server-sent events.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{Response, StatusCode};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::super::unix_now;
+use super::Call;
+use crate::engine::{ConnectionId, Filter, Sight, SightEvent, Tap, UserId};
+use crate::error::Refusal;
+use crate::from_protocol::group;
+use crate::{Body, BoxError, to_protocol};
+
+/// How often something is said where nothing happens, so that whoever stands between does not take the answer for dead, and a
+/// watcher that is gone is noticed.
+const ALIVE: Duration = Duration::from_secs(15);
+
+/// How the events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// One JSON object a line (`application/x-ndjson`).
+    Lines,
+    /// Server-sent events (`text/event-stream`).
+    Events,
+}
+
+impl Call<'_> {
+    /// An answer that does not end by itself while the caller's token is valid and the service runs.
+    pub(super) async fn watch(&self) -> Result<Response<Body>, Refusal> {
+        let permit = Arc::clone(&self.shared.watchers).try_acquire_owned().map_err(|_| {
+            let message =
+                format!("as many watch as may: {} (watchers_max)", self.shared.options.watchers_max);
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyWatchers", message)
+        })?;
+        let connection = self.text("connection").map(ConnectionId::parse).transpose().map_err(|_| {
+            Refusal::bad_request("InvalidConnection", "connection is no connection id").about("connection")
+        })?;
+        let filter = Filter {
+            hub: Some(self.hub.clone()),
+            user: self.text("user").map(UserId::new),
+            group: self.text("group").map(group).transpose()?,
+            connection,
+            presence_only: true,
+        };
+        let tap = self.shared.engine.tap(filter).await?;
+        let accept = self.head.headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
+        let is_events = |value: &str| value.to_ascii_lowercase().contains("text/event-stream");
+        let form = if { accept }.any(is_events) { Form::Events } else { Form::Lines };
+        // A time that no clock reaches is none.
+        let left = self.expires_at.map(|end| Duration::from_secs(end.saturating_sub(unix_now())));
+        let until = left.and_then(|left| Instant::now().checked_add(left));
+        let watch = Watch { tap, form, until, begun: false, _permit: permit };
+        let body = Watching { next: Some(Box::pin(watch.part())) };
+        let kind = match form {
+            Form::Lines => "application/x-ndjson",
+            Form::Events => "text/event-stream",
+        };
+        Ok(to_protocol::stream(kind, body.boxed_unsync()))
+    }
+}
+
+/// One watcher.
+struct Watch {
+    tap: Tap,
+    form: Form,
+    until: Option<Instant>,
+    begun: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Watch {
+    /// The next part of the answer, and the watcher unless it was the last.
+    async fn part(mut self) -> (Bytes, Option<Self>) {
+        if !self.begun {
+            // Says that everything from here on is seen.
+            self.begun = true;
+            return (self.written(&json!({ "event": "watching" })), Some(self));
+        }
+        let until = self.until;
+        let ended = async move {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        let (mut said, goes_on) = tokio::select! {
+            sight = self.tap.next() => match sight {
+                Some(sight) => (self.written(&shown(&sight)), true),
+                None => (self.written(&json!({ "event": "end", "reason": "Stopping" })), false),
+            },
+            () = ended => (self.written(&json!({ "event": "end", "reason": "TokenExpired" })), false),
+            () = tokio::time::sleep(ALIVE) => (self.written(&json!({ "event": "alive" })), true),
+        };
+        let missed = self.tap.take_missed();
+        if missed > 0 {
+            // Said as soon as it is known; which events those were, between the last one and this, nobody can say.
+            let mut both = self.written(&json!({ "event": "missed", "count": missed })).to_vec();
+            both.extend_from_slice(&said);
+            said = both.into();
+        }
+        (said, goes_on.then_some(self))
+    }
+
+    fn written(&self, event: &Value) -> Bytes {
+        match self.form {
+            Form::Lines => format!("{event}\n").into(),
+            Form::Events => format!("data: {event}\n\n").into(),
+        }
+    }
+}
+
+/// An event as it is written. Times are in milliseconds since the Unix epoch.
+fn shown(sight: &Sight) -> Value {
+    let mut shown = match &sight.event {
+        SightEvent::Connected { protocol, transport } => {
+            json!({ "event": "connected", "protocol": protocol.name(), "transport": transport })
+        }
+        SightEvent::Attached(true) => json!({ "event": "resumed" }),
+        SightEvent::Attached(false) => json!({ "event": "suspended" }),
+        SightEvent::Ended { reason, error } => {
+            json!({ "event": "disconnected", "reason": format!("{reason:?}"), "error": error })
+        }
+        SightEvent::Joined(group) => json!({ "event": "joined", "group": group.as_str() }),
+        SightEvent::Left(group) => json!({ "event": "left", "group": group.as_str() }),
+        SightEvent::Sent { .. } | SightEvent::Received { .. } => {
+            unreachable!("the filter asks for presence only")
+        }
+    };
+    let at = sight.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    shown["at"] = json!(u64::try_from(at).unwrap_or(u64::MAX));
+    if let Some(connection) = sight.connection {
+        shown["connectionId"] = connection.to_string().into();
+    }
+    if let Some(user) = &sight.user {
+        shown["userId"] = user.as_str().into();
+    }
+    shown
+}
+
+type Part = Pin<Box<dyn Future<Output = (Bytes, Option<Watch>)> + Send>>;
+
+/// The body of the answer: each part is made when the one before has been taken.
+struct Watching {
+    next: Option<Part>,
+}
+
+impl http_body::Body for Watching {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(next) = self.next.as_mut() else { return Poll::Ready(None) };
+        match next.as_mut().poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready((said, watch)) => {
+                self.next = watch.map(|watch| Box::pin(watch.part()) as Part);
+                Poll::Ready(Some(Ok(Frame::data(said))))
+            }
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! [`Keys`]: the keys that are valid now. Account keys come from the configuration, and can be replaced while the service runs; dynamic
+//! keys are made for app servers that log in. What was not configured is kept in the registry, so that a restart refuses nobody.
+//!
+//! | key | value |
+//! |---|---|
+//! | `realtime/keys/account` | [`AccountRecord`]: the account keys, where they were replaced while running |
+//! | `realtime/keys/dynamic/{id}` | [`DynamicRecord`], with the key's lifetime as the registry's |
+//!
+//! Between the configuration and a replacement, the later one counts: a replacement remembers by a hash which configuration it replaced,
+//! and is dropped when that has changed since.
+//!
+//! Readers take a snapshot and hold no lock. A token of a key that was replaced is refused from then on; connections that it
+//! opened live on, because a connection is checked when it is opened.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use identity::{AccessKey, DEVELOPMENT_SIGNALR_KEY, DynamicKey, KeySet, UnixSeconds};
+use ring::digest;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+use state::{Durability, Expect, Instance, Key, KeyEntry, Registry, RegistryError};
+
+use crate::StartError;
+use crate::options::{DynamicKeyOptions, Options};
+
+const ACCOUNT: &str = "realtime/keys/account";
+const DYNAMIC: &str = "realtime/keys/dynamic/";
+
+/// The form of the records that we write; a newer one is refused.
+const VERSION: u32 = 1;
+
+/// Random bytes of a key that we make, and of a dynamic key's name.
+const KEY_BYTES: usize = 32;
+const ID_BYTES: usize = 16;
+
+/// The keys of one service.
+pub(crate) struct Keys {
+    registry: Arc<dyn Registry>,
+    instance: Instance,
+    /// Whether the emulators' public key is accepted.
+    development: bool,
+    options: DynamicKeyOptions,
+    configured: String,
+    current: RwLock<Arc<KeySet>>,
+    /// Whoever changes keys holds this, so that disk and memory change alike.
+    changing: tokio::sync::Mutex<Vec<Issued>>,
+}
+
+/// A dynamic key and when it was made.
+#[derive(Clone)]
+struct Issued {
+    at: UnixSeconds,
+    key: DynamicKey,
+}
+
+/// How the account keys are to change.
+#[derive(Clone, Debug, Default)]
+pub struct KeyRotation {
+    /// The key that signs.
+    pub primary: KeyChange,
+    /// The key that is accepted as well.
+    pub secondary: KeyChange,
+}
+
+/// How one account key is to change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeyChange {
+    /// It stays.
+    #[default]
+    Keep,
+    /// A new one is made.
+    Renew,
+    /// This one takes its place.
+    Set(AccessKey),
+}
+
+/// The account keys. `Debug` shows nothing of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountKeys {
+    /// Signs what we sign.
+    pub primary: AccessKey,
+    /// Accepted as well.
+    pub secondary: Option<AccessKey>,
+}
+
+/// Why keys were not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Everybody knows it.
+    #[error("the {0} key is one that the emulators publish, which protects nothing")]
+    Public(&'static str),
+    /// They could not be kept on disk.
+    #[error("keep the keys of the realtime service")]
+    Store(#[source] RegistryError),
+}
+
+#[derive(Serialize, Deserialize)]
+struct AccountRecord {
+    v: u32,
+    primary: String,
+    secondary: Option<String>,
+    /// The hash of the configured keys that these replaced.
+    configured: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DynamicRecord {
+    v: u32,
+    key: String,
+    issued_at: UnixSeconds,
+    expires_at: UnixSeconds,
+}
+
+impl Keys {
+    /// The configured keys, or those that replaced them, and the dynamic keys that are still valid.
+    pub(crate) async fn open(
+        options: &Options,
+        registry: Arc<dyn Registry>,
+        instance: Instance,
+        now: UnixSeconds,
+    ) -> Result<Self, StartError> {
+        let configured = options.keys()?;
+        let hash = hash(options);
+        let stored = |error| StartError::Keys(KeyError::Store(error));
+        let account = Key::new(ACCOUNT).expect("the constant is a key");
+        let mut keys = configured.clone();
+        if let Some(entry) = registry.get(&instance, &account).await.map_err(stored)? {
+            let record: AccountRecord = read(&entry)?;
+            let public = [Some(&record.primary), record.secondary.as_ref()];
+            let public = public.into_iter().flatten().any(|key| *key == DEVELOPMENT_SIGNALR_KEY);
+            if record.configured == hash && (options.development_keys || !public) {
+                let key = |text: String| {
+                    AccessKey::new(text).map_err(|_| StartError::KeyRecord(ACCOUNT.to_owned()))
+                };
+                let secondary = record.secondary.map(key).transpose()?;
+                keys = key_set(key(record.primary)?, secondary, options.development_keys);
+            } else {
+                tracing::info!(
+                    "keys are configured otherwise than before; the account keys that were set while running are dropped"
+                );
+                registry.delete(&instance, &account, Expect::Anything).await.map_err(stored)?;
+            }
+        }
+        let issued = dynamic_keys(&*registry, &instance, now).await?;
+        keys.dynamic = issued.iter().map(|issued| issued.key.clone()).collect();
+        Ok(Self {
+            registry,
+            instance,
+            development: options.development_keys,
+            options: options.dynamic_keys,
+            configured: hash,
+            current: RwLock::new(Arc::new(keys)),
+            changing: tokio::sync::Mutex::new(issued),
+        })
+    }
+
+    /// The keys of this moment.
+    pub(crate) fn current(&self) -> Arc<KeySet> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the account keys, durably; says what they are now.
+    pub(crate) async fn rotate(&self, rotation: KeyRotation) -> Result<AccountKeys, KeyError> {
+        let _changing = self.changing.lock().await;
+        let current = self.current();
+        let primary = self.changed(rotation.primary, Some(&current.primary), "primary")?;
+        let secondary = self.changed(rotation.secondary, self.secondary(&current), "secondary")?;
+        let primary = primary.expect("there is always a primary key, and no change takes it away");
+        let record = AccountRecord {
+            v: VERSION,
+            primary: primary.expose().to_owned(),
+            secondary: secondary.as_ref().map(|key| key.expose().to_owned()),
+            configured: self.configured.clone(),
+        };
+        self.put(&Key::new(ACCOUNT).expect("the constant is a key"), &record, None).await?;
+        let mut keys = key_set(primary.clone(), secondary.clone(), self.development);
+        keys.dynamic.clone_from(&current.dynamic);
+        self.replace(keys);
+        Ok(AccountKeys { primary, secondary })
+    }
+
+    /// The dynamic key for a caller that logged in: the newest, or a new one where that is not new enough.
+    pub(crate) async fn hand_out(&self, now: UnixSeconds) -> Result<DynamicKey, KeyError> {
+        let mut issued = self.changing.lock().await;
+        let fresh = |issued: &&Issued| issued.at.saturating_add(self.options.rotation_s.get()) > now;
+        if let Some(newest) = issued.iter().max_by_key(|issued| issued.at).filter(fresh) {
+            return Ok(newest.key.clone());
+        }
+        let lifetime_s = self.options.lifetime_s.get();
+        let key = DynamicKey {
+            id: URL_SAFE_NO_PAD.encode(random::<ID_BYTES>()).into(),
+            key: made(),
+            expires_at: now.saturating_add(lifetime_s),
+        };
+        let record = DynamicRecord {
+            v: VERSION,
+            key: key.key.expose().to_owned(),
+            issued_at: now,
+            expires_at: key.expires_at,
+        };
+        let name = Key::new(format!("{DYNAMIC}{}", key.id)).expect("an id is short and plain");
+        self.put(&name, &record, Some(Duration::from_secs(lifetime_s))).await?;
+        // Those whose time is over leave here; the lifetime and the rotation bound how many there are.
+        issued.retain(|issued| issued.key.expires_at > now);
+        issued.push(Issued { at: now, key: key.clone() });
+        let mut keys = KeySet::clone(&self.current());
+        keys.dynamic = issued.iter().map(|issued| issued.key.clone()).collect();
+        self.replace(keys);
+        Ok(key)
+    }
+
+    fn changed(
+        &self,
+        change: KeyChange,
+        current: Option<&AccessKey>,
+        which: &'static str,
+    ) -> Result<Option<AccessKey>, KeyError> {
+        match change {
+            KeyChange::Keep => Ok(current.cloned()),
+            KeyChange::Renew => Ok(Some(made())),
+            KeyChange::Set(key) if key.is_public_development_key() && !self.development => {
+                Err(KeyError::Public(which))
+            }
+            KeyChange::Set(key) => Ok(Some(key)),
+        }
+    }
+
+    /// The secondary key: the other one that is not the emulators'.
+    fn secondary<'a>(&self, keys: &'a KeySet) -> Option<&'a AccessKey> {
+        keys.others.iter().find(|key| !(self.development && key.is_public_development_key()))
+    }
+
+    async fn put<T: Serialize>(&self, key: &Key, record: &T, ttl: Option<Duration>) -> Result<(), KeyError> {
+        let value = serde_json::to_vec(record).expect("keys are text");
+        let (expect, durability) = (Expect::Anything, Durability::Durable);
+        let put = self.registry.put(&self.instance, key, value.into(), expect, durability, ttl);
+        put.await.map(drop).map_err(KeyError::Store)
+    }
+
+    fn replace(&self, keys: KeySet) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+}
+
+async fn dynamic_keys(
+    registry: &dyn Registry,
+    instance: &Instance,
+    now: UnixSeconds,
+) -> Result<Vec<Issued>, StartError> {
+    let found = registry.list(instance, DYNAMIC, None, DynamicKeyOptions::LIVE_MAX).await;
+    let found = found.map_err(|error| StartError::Keys(KeyError::Store(error)))?;
+    let mut issued = Vec::new();
+    for entry in &found {
+        let record: DynamicRecord = read(entry)?;
+        let unreadable = || StartError::KeyRecord(entry.key.to_string());
+        let id = entry.key.as_str().strip_prefix(DYNAMIC).ok_or_else(unreadable)?;
+        let key = AccessKey::new(record.key).map_err(|_| unreadable())?;
+        if record.expires_at > now {
+            let key = DynamicKey { id: id.into(), key, expires_at: record.expires_at };
+            issued.push(Issued { at: record.issued_at, key });
+        }
+    }
+    Ok(issued)
+}
+
+/// A record, unless a newer version wrote it.
+fn read<T: for<'de> Deserialize<'de>>(entry: &KeyEntry) -> Result<T, StartError> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        v: u32,
+    }
+    let unreadable = |_| StartError::KeyRecord(entry.key.to_string());
+    let version: Versioned = serde_json::from_slice(&entry.value).map_err(unreadable)?;
+    if version.v > VERSION {
+        return Err(StartError::KeyRecord(entry.key.to_string()));
+    }
+    serde_json::from_slice(&entry.value).map_err(unreadable)
+}
+
+fn key_set(primary: AccessKey, secondary: Option<AccessKey>, development: bool) -> KeySet {
+    let mut others: Vec<AccessKey> = secondary.into_iter().collect();
+    if development {
+        others.push(AccessKey::new(DEVELOPMENT_SIGNALR_KEY).expect("the constant is not empty"));
+    }
+    KeySet { primary, others, dynamic: Vec::new() }
+}
+
+/// What tells one configuration of keys from another, without being one.
+fn hash(options: &Options) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for key in [&options.primary_key, &options.secondary_key] {
+        // The length keeps two keys from running into each other.
+        let text = key.as_deref().unwrap_or("");
+        context.update(&(text.len() as u64).to_be_bytes());
+        context.update(text.as_bytes());
+    }
+    STANDARD.encode(context.finish())
+}
+
+fn made() -> AccessKey {
+    AccessKey::new(STANDARD.encode(random::<KEY_BYTES>())).expect("it is not empty")
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+impl std::fmt::Debug for Keys {
+    /// Without the keys.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("development", &self.development).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
