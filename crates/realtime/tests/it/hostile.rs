@@ -46,7 +46,7 @@ async fn connected(listening: &Listening, protocol: HubProtocol) -> RawSocket {
     socket.send(&frame(0x81, record.as_bytes())).await.unwrap();
     let expected = match protocol {
         HubProtocol::Json => "text {}\u{1e}",
-        HubProtocol::MessagePack => "binary 7b7d1e",
+        HubProtocol::MessagePack | HubProtocol::BlazorPack => "binary 7b7d1e",
     };
     assert_eq!(socket.heard().await.unwrap(), expected);
     socket

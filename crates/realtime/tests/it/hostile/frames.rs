@@ -31,7 +31,7 @@ fn announced(first: u8, length: u64) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_broken_rule_of_framing_has_its_close_code() {
-    let listening = Fixture::start(small()).listen();
+    let listening = Fixture::start(small()).await.listen();
     let reserved = "close 1002 a reserved bit is set, but no extension was agreed on";
     let opcode = "close 1002 the opcode is reserved";
     let control = "close 1002 a control frame is longer than 125 bytes or fragmented";
@@ -89,7 +89,7 @@ async fn each_broken_rule_of_framing_has_its_close_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_goodbye_is_echoed_and_nothing_after_it_counts() {
-    let listening = Fixture::start(small()).listen();
+    let listening = Fixture::start(small()).await.listen();
     for (body, expected) in [
         (&b""[..], "close 1000 "),
         (b"\x03\xe8bye", "close 1000 "),
@@ -108,7 +108,7 @@ async fn a_goodbye_is_echoed_and_nothing_after_it_counts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn legal_games_with_fragments_change_nothing() {
-    let listening = Fixture::start(small()).listen();
+    let listening = Fixture::start(small()).await.listen();
     let mut socket = connected(&listening, JSON).await;
     let call = "{\"type\":1,\"invocationId\":\"\u{e9}\",\"target\":\"x\",\"arguments\":[]}\u{1e}";
     let why = "no upstream is configured for hub chat: clients of this hub can receive messages, but nobody answers their calls";
@@ -146,7 +146,7 @@ async fn legal_games_with_fragments_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fragments_without_bytes_and_without_end_take_no_memory() {
-    let listening = Fixture::start(small()).listen();
+    let listening = Fixture::start(small()).await.listen();
     let mut socket = connected(&listening, JSON).await;
     socket.send(&frame(0x01, b"")).await.unwrap();
     let thousand = frame(0x00, b"").repeat(1_000);
@@ -163,7 +163,7 @@ async fn fragments_without_bytes_and_without_end_take_no_memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn handshakes_that_are_none_are_refused_in_words() {
-    let listening = Fixture::start(small()).listen();
+    let listening = Fixture::start(small()).await.listen();
     let malformed =
         r#"the first message must be a handshake such as {\"protocol\":\"json\",\"version\":1}"#.to_owned();
     let long = format!("{{\"protocol\":\"json\",\"version\":1,\"x\":\"{}\"}}\u{1e}", "y".repeat(5_000));
@@ -208,7 +208,7 @@ async fn handshakes_that_are_none_are_refused_in_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unreadable_hub_messages_close_with_the_reason() {
-    let listening = Fixture::start(small()).listen();
+    let listening = Fixture::start(small()).await.listen();
     let json = "the message is not a JSON hub message";
     let deep = format!("{{\"type\":1,\"target\":\"x\",\"arguments\":{}\u{1e}", "[".repeat(5_000));
     let large = [text(&"x".repeat(15_000)), text(&"x".repeat(15_000))].concat();

@@ -26,7 +26,7 @@ fn no_hub(name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hub_names_are_one_thing_only() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let token = client_token("chat", &[]);
     let long = "h".repeat(129);
     for (query, expected) in [
@@ -66,7 +66,7 @@ async fn hub_names_are_one_thing_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_of_negotiate_that_are_none_are_told_in_the_answer() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     let authorization = format!("Bearer {}", client_token("chat", &[]));
     let long = "9".repeat(5_000);
@@ -93,7 +93,7 @@ async fn versions_of_negotiate_that_are_none_are_told_in_the_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn paths_lead_where_they_say_and_nowhere_else() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     let authorization = format!("Bearer {}", client_token("chat", &[]));
     let fields = [("authorization", authorization.as_str())];
@@ -142,7 +142,7 @@ async fn paths_lead_where_they_say_and_nowhere_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn extensions_are_not_agreed_on() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let path = format!("/client/?hub=chat&access_token={}", client_token("chat", &[]));
     for offer in [
         "permessage-deflate",
@@ -172,7 +172,7 @@ async fn sent(listening: &Listening, fields: &[(&str, &str)], body: Vec<u8>) -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn compressed_bodies_are_refused_unread() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let json = ("content-type", "application/json");
     // The start of a megabyte of zeros, compressed.
     let bomb = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xec\xc1\x01\x01\x00".to_vec();
@@ -191,7 +191,7 @@ async fn compressed_bodies_are_refused_unread() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_make_no_message_are_told_what_is_wrong() {
-    let listening = Fixture::start(Options { body_bytes_max: 10_000, ..options() }).listen();
+    let listening = Fixture::start(Options { body_bytes_max: 10_000, ..options() }).await.listen();
     let json = [("content-type", "application/json")];
     let octets = [("content-type", "application/octet-stream")];
     let deep = format!(r#"{{"target":"x","arguments":{}{}}}"#, "[".repeat(128), "]".repeat(128));
@@ -251,7 +251,7 @@ async fn a_flood_of_negotiations_is_bounded_and_passes() {
     let lifetime = Duration::from_millis(1_500);
     let options =
         Options { negotiations_max: 200, negotiation_lifetime_ms: lifetime.as_millis() as u64, ..options() };
-    let listening = Fixture::start(options).listen();
+    let listening = Fixture::start(options).await.listen();
     let token = client_token("chat", &[]);
     let path = format!("/client/negotiate?hub=chat&access_token={token}");
     // One connection, many requests: as many as a flood over many connections has, without its ports.

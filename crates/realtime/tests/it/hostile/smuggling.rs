@@ -29,7 +29,7 @@ fn negotiate(fields: &str, rest: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_lengths_never_make_two_requests() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let both = "content-length: 4\r\ntransfer-encoding: chunked\r\n";
     let swapped = "transfer-encoding: chunked\r\ncontent-length: 4\r\n";
     let chunk = format!("0\r\n\r\n{SMUGGLED}");
@@ -68,7 +68,7 @@ async fn two_lengths_never_make_two_requests() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chunks_that_lie_end_their_connection() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let path = "/api/v1/hubs/chat";
     let token = crate::fixture::token(&format!("http://h{path}"), &[]);
     for rest in [
@@ -108,7 +108,7 @@ async fn chunks_that_lie_end_their_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn request_lines_that_are_none_end_their_connection() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     for line in [
         "GET /a /b HTTP/1.1",
         "GET  / HTTP/1.1",

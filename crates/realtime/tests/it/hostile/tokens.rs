@@ -49,7 +49,7 @@ async fn refusal(listening: &Listening, token: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_are_not_ours_open_no_door() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let good = client_token("chat", &[]);
     let (good_signed, good_signature) = good.rsplit_once('.').unwrap();
     let claims = payload(AUDIENCE, "");
@@ -117,7 +117,7 @@ async fn tokens_that_are_not_ours_open_no_door() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_for_another_time_or_place_open_no_door() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let place =
         |audience: &str| format!("401 the token's audience '{audience}' does not match this resource");
     for audience in [
@@ -165,7 +165,7 @@ async fn tokens_for_another_time_or_place_open_no_door() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_tokens_that_are_good_pass() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     let far = format!(r#"{{"aud":"{AUDIENCE}","exp":1e300}}"#);
     let several = format!(r#"{{"aud":["x","{AUDIENCE}"],"exp":{}}}"#, now() + 60);
@@ -184,7 +184,7 @@ async fn odd_tokens_that_are_good_pass() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn giant_tokens_are_refused_unread() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     for (bytes, bytes_max, path) in [
         (4_097, 4_096, "/client/negotiate?hub=chat"),
@@ -209,7 +209,7 @@ async fn giant_tokens_are_refused_unread() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_opens_only_the_door_it_was_made_for() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     let body = r#"{"target":"x","arguments":[]}"#;
     for (audience, path, status) in [
@@ -245,7 +245,7 @@ async fn a_token_opens_only_the_door_it_was_made_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_tokens_and_odd_schemes_are_read_one_way_only() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     let (good, bad) = (client_token("chat", &[]), client_token("other", &[]));
     let at = |query: &str| format!("/client/negotiate?hub=chat&negotiateVersion=1{query}");
@@ -284,7 +284,7 @@ async fn several_tokens_and_odd_schemes_are_read_one_way_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ended_token_opens_nothing_even_when_it_was_good() {
-    let listening = Fixture::start(options()).listen();
+    let listening = Fixture::start(options()).await.listen();
     let key = AccessKey::new(KEY).unwrap();
     // Beyond the leeway for clocks.
     let ended = identity::sign(&Claims::new(), AUDIENCE, now() - 600, now() - 10, &key, Algorithm::Hs256);
