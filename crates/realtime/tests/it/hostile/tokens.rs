@@ -149,6 +149,10 @@ async fn tokens_for_another_time_or_place_open_no_door() {
         (format!(r#"{aud},"exp":0}}"#), "401 the token expired at 0 (Unix time), "),
         (format!(r#"{aud},"exp":-1}}"#), "401 the token expired at 0 (Unix time), "),
         (format!(r#"{aud},"exp":-1e300}}"#), "401 the token expired at 0 (Unix time), "),
+        (
+            format!(r#"{aud},"exp":{},"nbf":{}}}"#, now() + 7_200, now() + 3_600),
+            "401 the token is not valid before ",
+        ),
         (format!(r#"{aud},"exp":1600000000.5}}"#), "401 the token expired at 1600000000 (Unix time), "),
     ] {
         // How long ago it was changes from one door to the next.
@@ -170,8 +174,9 @@ async fn odd_tokens_that_are_good_pass() {
     let far = format!(r#"{{"aud":"{AUDIENCE}","exp":1e300}}"#);
     let several = format!(r#"{{"aud":["x","{AUDIENCE}"],"exp":{}}}"#, now() + 60);
     let fraction = format!(r#"{{"aud":"{AUDIENCE}","exp":{}.75}}"#, now() + 60);
-    // The service does not look at these: a caller whose clock is ahead is not locked out.
-    let future = payload(AUDIENCE, &format!(r#","nbf":{0},"iat":{0},"iss":"nobody""#, now() + 3_600));
+    // A caller whose clock is a little ahead is not locked out, and nobody looks at the others.
+    let (ahead, far_ahead) = (now() + 60, now() + 3_600);
+    let future = payload(AUDIENCE, &format!(r#","nbf":{ahead},"iat":{far_ahead},"iss":"nobody""#));
     let cased = payload("HTTPS://Elsewhere:1/prefix/client/?x=1&HUB=CHAT", "");
     for claims in [far, several, fraction, future, cased] {
         let token = signed(HS256, &claims, KEY);
