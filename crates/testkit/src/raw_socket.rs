@@ -3,7 +3,7 @@
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use websocket::{Decoder, Event, MessageKind, Role};
 
 use crate::PATIENCE;
@@ -74,7 +74,9 @@ impl RawSocket {
     /// All that is heard up to the close of the WebSocket, or the end of the connection, that included.
     pub async fn heard_to_close(&mut self) -> anyhow::Result<Vec<String>> {
         let mut all = Vec::new();
+        let began = Instant::now();
         loop {
+            anyhow::ensure!(began.elapsed() < PATIENCE, "it goes on and on: {all:?}");
             let said = self.heard().await?;
             let last = said.starts_with("close") || said == "end" || said == "reset";
             all.push(said);
@@ -84,13 +86,32 @@ impl RawSocket {
         }
     }
 
+    /// All text, up to and with `end`, for answers that are no WebSocket and do not end.
+    pub async fn text_until(&mut self, end: &str) -> anyhow::Result<String> {
+        loop {
+            let text = String::from_utf8_lossy(&self.ahead).into_owned();
+            if let Some(at) = text.find(end) {
+                let text = text[..at + end.len()].to_owned();
+                self.ahead.drain(..text.len());
+                return Ok(text);
+            }
+            let mut buffer = vec![0; 64 * 1024];
+            let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await;
+            let length = read.with_context(|| format!("there is no {end:?} in {text:?}"))??;
+            anyhow::ensure!(length > 0, "it ends without {end:?}: {text:?}");
+            self.ahead.extend_from_slice(&buffer[..length]);
+        }
+    }
+
     /// All bytes up to the end of the connection, as text, for answers that are no WebSocket. A connection that was cut ends too.
     pub async fn text_to_end(&mut self) -> anyhow::Result<String> {
         let mut bytes = std::mem::take(&mut self.ahead);
         let mut buffer = vec![0; 64 * 1024];
+        let end = Instant::now() + PATIENCE;
         loop {
-            let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await.context("it does not end")?;
-            match read {
+            let read = timeout_at(end, self.stream.read(&mut buffer)).await;
+            let read = read.with_context(|| format!("it does not end: {}", String::from_utf8_lossy(&bytes)));
+            match read? {
                 Ok(0) => break,
                 Ok(length) => bytes.extend_from_slice(&buffer[..length]),
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,

@@ -4,6 +4,7 @@ mod frames;
 mod requests;
 mod smuggling;
 mod tokens;
+mod transports;
 
 use http::StatusCode;
 use signalr_protocol::HubProtocol;

@@ -1,0 +1,380 @@
+//! Server-Sent Events and long polling, used as nobody should: without ids, twice, too much, too little, too slowly.
+
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+use realtime::{Options, engine};
+use testkit::{Answer, Http, PATIENCE, RawSocket};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::{frame, opened, still_serves};
+use crate::fixture::{Fixture, Listening, client_token, options, token};
+
+const HANDSHAKE: &str = "{\"protocol\":\"json\",\"version\":1}\u{1e}";
+
+/// A client that has negotiated, and does what it likes.
+#[derive(Clone)]
+struct Rogue {
+    http: Http,
+    id: String,
+    authorization: String,
+}
+
+impl Rogue {
+    async fn negotiate(listening: &Listening, claims: &[(&str, &str)]) -> Self {
+        let http = Http::new(&listening.authority);
+        let authorization = format!("Bearer {}", client_token("chat", claims));
+        let path = "/client/negotiate?hub=chat&negotiateVersion=1";
+        let answer = http.send("POST", path, &[("authorization", &authorization)], "").await.unwrap();
+        let id = answer.json().unwrap()["connectionToken"].as_str().unwrap().to_owned();
+        Self { http, id, authorization }
+    }
+
+    fn path(&self) -> String {
+        format!("/client/?hub=chat&id={}", self.id)
+    }
+
+    async fn send(&self, method: &str, fields: &[(&str, &str)], body: impl Into<bytes::Bytes>) -> Answer {
+        let mut all = vec![("authorization", self.authorization.as_str())];
+        all.extend(fields);
+        self.http.send(method, &self.path(), &all, body).await.unwrap()
+    }
+
+    async fn check(&self, method: &str, body: &str, expected: &Expect) {
+        let answer = self.send(method, &[], body.to_owned()).await;
+        expected.assert_eq(format!("{} {}", answer.status.as_u16(), answer.text()).trim_end());
+    }
+
+    /// Long polling up to the answer to the handshake.
+    async fn polling(listening: &Listening) -> Self {
+        let rogue = Self::negotiate(listening, &[]).await;
+        rogue.check("GET", "", &expect!["200"]).await;
+        rogue.check("POST", HANDSHAKE, &expect!["200"]).await;
+        assert_eq!(rogue.send("GET", &[], "").await.text(), "{}\u{1e}");
+        rogue
+    }
+
+    /// A stream of events up to its first comment.
+    async fn streaming(&self, listening: &Listening) -> RawSocket {
+        let mut socket = RawSocket::connect(&listening.authority).await.unwrap();
+        let request = format!(
+            "GET {} HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\nauthorization: {}\r\n\r\n",
+            self.path(),
+            self.authorization
+        );
+        socket.send(request.as_bytes()).await.unwrap();
+        let head = socket.text_until(":\r\n\r\n\r\n").await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("text/event-stream"), "{head}");
+        socket
+    }
+}
+
+/// Sends to everybody of the hub `chat` over REST.
+async fn publish(listening: &Listening, argument: &str) {
+    let path = "/api/v1/hubs/chat";
+    let authorization = format!("Bearer {}", token(&format!("http://service{path}"), &[]));
+    let fields = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let body = format!("{{\"target\":\"m\",\"arguments\":[\"{argument}\"]}}");
+    let answer = Http::new(&listening.authority).send("POST", path, &fields, body).await.unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.text());
+}
+
+/// Waits until the engine has so many connections.
+async fn count_is(listening: &Listening, expected: u64) {
+    let engine = listening.fixture.handle.engine();
+    let reached = async {
+        while engine.connection_count(None).await.unwrap() != expected {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, reached).await.is_ok(), "there are not {expected} connections");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_belong_to_no_connection_are_refused() {
+    let listening = Fixture::start(options()).await.listen();
+    let http = Http::new(&listening.authority);
+    let authorization = format!("Bearer {}", client_token("chat", &[]));
+    let unknown = "no connection has this id, or it has ended; a client connects within 15 seconds of negotiating, with the same user and hub";
+    let missing = "Connection ID required; negotiate at /client/negotiate, or connect over WebSockets";
+    for (method, path, status, text) in [
+        ("POST", "/client/?hub=chat", 400, missing),
+        ("GET", "/client/?hub=chat", 400, missing),
+        ("DELETE", "/client/?hub=chat", 400, missing),
+        ("POST", "/client/?hub=chat&id=", 404, unknown),
+        ("POST", "/client/?hub=chat&id=none", 404, unknown),
+        ("POST", "/client/?hub=chat&id=%00%ff", 404, unknown),
+        ("GET", "/client/?hub=chat&id=none", 404, unknown),
+        ("DELETE", "/client/?hub=chat&id=none", 404, unknown),
+        ("PUT", "/client/?hub=chat&id=none", 405, "this address takes GET, POST, DELETE, OPTIONS only"),
+        ("TRACE", "/client/?hub=chat&id=none", 405, "this address takes GET, POST, DELETE, OPTIONS only"),
+    ] {
+        let answer = http.send(method, path, &[("authorization", &authorization)], "").await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.text().as_str()), (status, text), "{method} {path}");
+    }
+    let long = format!("/client/?hub=chat&id={}", "x".repeat(20_000));
+    let answer = http.send("POST", &long, &[("authorization", &authorization)], "").await.unwrap();
+    assert_eq!(answer.status, 404);
+    // Negotiated, but not begun: there is nobody to send to.
+    let rogue = Rogue::negotiate(&listening, &[]).await;
+    for method in ["POST", "DELETE"] {
+        let answer = rogue.send(method, &[], HANDSHAKE).await;
+        assert_eq!((answer.status.as_u16(), answer.text().as_str()), (404, unknown), "{method}");
+    }
+    still_serves(&listening).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_is_of_no_use_to_another_user() {
+    let listening = Fixture::start(options()).await.listen();
+    let ada = Rogue::negotiate(&listening, &[("sub", "ada")]).await;
+    ada.check("GET", "", &expect!["200"]).await;
+    let mut thief = ada.clone();
+    for authorization in [
+        format!("Bearer {}", client_token("chat", &[("sub", "bob")])),
+        format!("Bearer {}", client_token("chat", &[])),
+    ] {
+        thief.authorization = authorization;
+        for method in ["GET", "POST", "DELETE"] {
+            assert_eq!(thief.send(method, &[], HANDSHAKE).await.status, 404, "{method}");
+        }
+    }
+    thief.authorization = format!("Bearer {}", client_token("other", &[("sub", "ada")]));
+    for method in ["GET", "POST", "DELETE"] {
+        assert_eq!(thief.send(method, &[], HANDSHAKE).await.status, 401, "{method}");
+    }
+    thief.authorization = "Bearer x".to_owned();
+    assert_eq!(thief.send("GET", &[], "").await.status, 401);
+    // Ada has noticed nothing.
+    ada.check("POST", HANDSHAKE, &expect!["200"]).await;
+    assert_eq!(ada.send("GET", &[], "").await.text(), "{}\u{1e}");
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_keeps_its_transport_and_has_one_reader() {
+    let listening = Fixture::start(options()).await.listen();
+    let rogue = Rogue::negotiate(&listening, &[]).await;
+    let events = rogue.streaming(&listening).await;
+    let accept = [("accept", "text/event-stream")];
+    let twice = rogue.send("GET", &accept, "").await;
+    assert_eq!(
+        (twice.status.as_u16(), twice.text().as_str()),
+        (409, "a client has connected with this id already")
+    );
+    let poll = rogue.send("GET", &[], "").await;
+    assert_eq!(poll.status, 400, "{}", poll.text());
+    let delete = rogue.send("DELETE", &[], "").await;
+    assert_eq!(delete.status, 400, "{}", delete.text());
+    let path = format!("{}&access_token={}", rogue.path(), client_token("chat", &[]));
+    let (_, head) = RawSocket::upgrade(&listening.authority, &path, "").await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 400 ") || head.starts_with("HTTP/1.1 409 "), "{head}");
+    drop(events);
+    let polling = Rogue::polling(&listening).await;
+    assert_eq!(polling.send("GET", &accept, "").await.status, 400);
+    polling.check("DELETE", "", &expect!["202"]).await;
+    assert_eq!(polling.send("DELETE", &[], "").await.status, 404, "twice");
+    assert_eq!(polling.send("POST", &[], "").await.status, 404, "after the end");
+    count_is(&listening, 0).await;
+    still_serves(&listening).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_takes_no_requests() {
+    let listening = Fixture::start(options()).await.listen();
+    let rogue = Rogue::negotiate(&listening, &[]).await;
+    let field = format!("authorization: {}\r\n", rogue.authorization);
+    let (mut socket, head) = RawSocket::upgrade(&listening.authority, &rogue.path(), &field).await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    socket.send(&frame(0x81, HANDSHAKE.as_bytes())).await.unwrap();
+    assert_eq!(socket.heard().await.unwrap(), "text {}\u{1e}");
+    for method in ["POST", "GET", "DELETE"] {
+        let answer = rogue.send(method, &[], "{\"type\":7}\u{1e}").await;
+        assert!([404, 405, 409].contains(&answer.status.as_u16()), "{method}: {}", answer.status);
+    }
+    // It is there as before.
+    socket.send(&frame(0x89, b"x")).await.unwrap();
+    assert_eq!(socket.heard().await.unwrap(), "pong x");
+    drop(socket);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_have_the_limits_of_frames() {
+    let engine = engine::Options { message_bytes_max: 10_000, ..options().engine };
+    let listening = Fixture::start(Options { engine, ..options() }).await.listen();
+    for (body, status) in [(vec![b' '; 10_009], 413), (vec![b' '; 60_000], 413), (vec![b' '; 1_000_000], 413)]
+    {
+        let rogue = Rogue::polling(&listening).await;
+        let answer = rogue.send("POST", &[], body).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
+        // The connection goes on: what was refused never reached it.
+        rogue
+            .check(
+                "POST",
+                "{\"type\":1,\"invocationId\":\"1\",\"target\":\"x\",\"arguments\":[]}\u{1e}",
+                &expect!["200"],
+            )
+            .await;
+        assert!(rogue.send("GET", &[], "").await.text().contains("\"invocationId\":\"1\""));
+    }
+    // Pieces that are small enough, of a message that is not.
+    let rogue = Rogue::polling(&listening).await;
+    rogue.check("POST", &"x".repeat(9_000), &expect!["200"]).await;
+    rogue.check("POST", &"x".repeat(9_000), &expect!["200"]).await;
+    let text = rogue.send("GET", &[], "").await.text();
+    assert_eq!(text, "{\"type\":7,\"error\":\"a message of more than 10000 bytes is not allowed\"}\u{1e}");
+    let rogue = Rogue::polling(&listening).await;
+    for encoding in ["gzip", "br"] {
+        let answer = rogue.send("POST", &[("content-encoding", encoding)], "\u{1f}").await;
+        assert_eq!(answer.status, 415, "{}", answer.text());
+    }
+    still_serves(&listening).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_messages_close_with_the_reason_over_requests_too() {
+    let listening = Fixture::start(options()).await.listen();
+    for (bytes, expected) in [
+        (&b"nonsense\x1e"[..], "the message is not a JSON hub message"),
+        (b"[6]\x1e", "the message is not a JSON hub message"),
+        (
+            b"{\"type\":1,\"target\":\"x\",\"arguments\":[\"\xff\"]}\x1e",
+            "the message is not a JSON hub message",
+        ),
+        (b"{}\x1e", "the message lacks 'type'"),
+    ] {
+        let rogue = Rogue::polling(&listening).await;
+        assert_eq!(rogue.send("POST", &[], bytes).await.status, 200);
+        let poll = rogue.send("GET", &[], "").await;
+        assert_eq!(poll.text(), format!("{{\"type\":7,\"error\":\"{expected}\"}}\u{1e}"));
+        assert!([204, 404].contains(&rogue.send("GET", &[], "").await.status.as_u16()), "it has ended");
+    }
+    // And before the handshake.
+    let rogue = Rogue::negotiate(&listening, &[]).await;
+    rogue.check("GET", "", &expect!["200"]).await;
+    let nonsense = rogue.send("POST", &[], "nonsense\u{1e}");
+    let (told, posted) = tokio::join!(rogue.send("GET", &[], ""), nonsense);
+    assert_eq!(posted.status, 200);
+    let told = told.text();
+    assert!(told.starts_with("{\"error\":\"the first message must be a handshake"), "{told}");
+    count_is(&listening, 0).await;
+    still_serves(&listening).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_polls_has_one_winner() {
+    let listening = Fixture::start(Options { poll_interval_ms: 60_000, ..options() }).await.listen();
+    let rogue = Rogue::polling(&listening).await;
+    let mut polls = JoinSet::new();
+    for _ in 0..200 {
+        let rogue = rogue.clone();
+        polls.spawn(async move { rogue.send("GET", &[], "").await });
+    }
+    // All but the newest are told that they were superseded.
+    for _ in 0..199 {
+        let ended = timeout(PATIENCE, polls.join_next()).await.expect("it is superseded").unwrap().unwrap();
+        assert_eq!((ended.status.as_u16(), ended.text().as_str()), (204, ""));
+    }
+    publish(&listening, "once").await;
+    let won = timeout(PATIENCE, polls.join_next()).await.expect("it has the message").unwrap().unwrap();
+    assert_eq!(won.text(), "{\"type\":1,\"target\":\"m\",\"arguments\":[\"once\"]}\u{1e}");
+    // The message came once: what comes next is the next one.
+    publish(&listening, "twice").await;
+    assert!(rogue.send("GET", &[], "").await.text().contains("[\"twice\"]"));
+    still_serves(&listening).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_come_again_is_gone() {
+    let engine = engine::Options {
+        disconnect_timeout_ms: 800,
+        handshake_timeout_ms: 800,
+        pending_bytes_max: 100_000,
+        ..options().engine
+    };
+    let listening = Fixture::start(Options { engine, ..options() }).await.listen();
+    // A poll that is never followed by another; one for whom too much waits; and hundreds that never shake hands.
+    let _lost = Rogue::polling(&listening).await;
+    let flooded = Rogue::polling(&listening).await;
+    for _ in 0..20 {
+        publish(&listening, &"x".repeat(20_000)).await;
+    }
+    let told = flooded.send("GET", &[], "").await;
+    assert!([200, 204, 404].contains(&told.status.as_u16()));
+    assert!(told.body.len() < 200_000, "{} bytes waited", told.body.len());
+    for number in 0..300 {
+        let rogue = Rogue::negotiate(&listening, &[]).await;
+        if number % 2 == 0 {
+            rogue.check("GET", "", &expect!["200"]).await;
+        } else {
+            drop(rogue.streaming(&listening).await);
+        }
+    }
+    still_serves(&listening).await;
+    count_is(&listening, 0).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_nobody_reads_is_cut_and_harms_nobody() {
+    let engine = engine::Options { pending_bytes_max: 65_536, ..options().engine };
+    let listening = Fixture::start(Options { engine, ..options() }).await.listen();
+    let rogue = Rogue::negotiate(&listening, &[]).await;
+    let lazy = rogue.streaming(&listening).await;
+    rogue.check("POST", HANDSHAKE, &expect!["200"]).await;
+    let mut reader = super::connected(&listening, signalr_protocol::HubProtocol::Json).await;
+    // More than the buffers of both sockets hold.
+    for number in 0..64 {
+        publish(&listening, &format!("{number}{}", "v".repeat(500_000))).await;
+        let heard = loop {
+            let heard = reader.heard().await.unwrap();
+            if heard != "text {\"type\":6}\u{1e}" {
+                break heard;
+            }
+        };
+        assert!(heard.contains(&format!("[\"{number}v")), "in order");
+    }
+    count_is(&listening, 1).await;
+    assert_eq!(rogue.send("POST", &[], "{\"type\":6}\u{1e}").await.status, 404, "it is gone");
+    drop((lazy, reader));
+    still_serves(&listening).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_at_their_extremes_do_no_harm() {
+    let listening = Fixture::start(options()).await.listen();
+    for (claim, value) in [
+        ("asrs.s.cht", "18446744073709551615"),
+        ("asrs.s.cht", "0"),
+        ("asrs.s.cht", "-1"),
+        ("asrs.s.ttl", "18446744073709551615"),
+        ("asrs.s.ttl", "0"),
+        ("asrs.s.htt", "4294967296"),
+        ("asrs.s.uid", ""),
+        ("asrs.s.aeo", "18446744073709551615"),
+        ("nameid", "\u{0}\u{1e}\"\u{10ffff}"),
+    ] {
+        let path = format!("/client/?hub=chat&access_token={}", client_token("chat", &[(claim, value)]));
+        let (mut socket, head) = RawSocket::upgrade(&listening.authority, &path, "").await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{claim} {value}: {head}");
+        socket.send(&frame(0x81, HANDSHAKE.as_bytes())).await.unwrap();
+        let heard = socket.heard().await.unwrap();
+        assert!(heard == "text {}\u{1e}" || heard.starts_with("close 1008"), "{claim} {value}: {heard}");
+        let rogue = Rogue::negotiate(&listening, &[(claim, value)]).await;
+        rogue.check("GET", "", &expect!["200"]).await;
+        rogue.check("POST", HANDSHAKE, &expect!["200"]).await;
+    }
+    drop(opened(&listening).await);
+    still_serves(&listening).await;
+    let engine = listening.fixture.handle.engine().clone();
+    assert!(engine.connection_count(None).await.is_ok(), "the shards live");
+    listening.stop().await;
+}
