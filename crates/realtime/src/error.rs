@@ -4,7 +4,7 @@
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::engine::{AttachError, GroupError, InvalidArguments, Stopped, UserGroupError};
+use crate::engine::{AttachError, GroupError, InvalidArguments, PublishError, Stopped, UserGroupError};
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum StartError {
         "{0} is a key that the emulators publish, which protects nothing; set another one, or serve on loopback only"
     )]
     PublicKey(&'static str),
+    /// What was kept before cannot be read.
+    #[error("read the history of the realtime service")]
+    History(#[source] crate::history::HistoryError),
     /// The shards cannot be started.
     #[error("start the shards of the realtime service")]
     Engine(#[source] crate::engine::StartError),
@@ -50,9 +53,9 @@ pub enum SendError {
     /// A client that speaks MessagePack could not be told.
     #[error("the arguments nest deeper than {} levels", signalr_protocol::DEPTH_MAX)]
     Depth,
-    /// The service is shutting down.
+    /// The engine did not take it.
     #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Publish(#[from] PublishError),
 }
 
 /// Why a client cannot be given access.
@@ -153,6 +156,18 @@ impl From<AttachError> for Refusal {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyConnections", error.to_string())
             }
             AttachError::Foreign(_) => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<PublishError> for Refusal {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Stopped => Self::stopping(),
+            PublishError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "Busy", error.to_string()),
+            PublishError::NotKept(_) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "HistoryUnavailable", error.to_string())
+            }
         }
     }
 }

@@ -11,6 +11,8 @@ pub mod engine;
 mod error;
 mod from_protocol;
 mod handle;
+mod history;
+mod methods;
 mod metrics;
 mod options;
 mod service;
@@ -19,6 +21,7 @@ mod to_protocol;
 
 pub use error::{ClientAccessError, InvalidHub, SendError, StartError};
 pub use handle::{ClientAccess, Handle, Message};
+pub use history::{HistoryError, Rule as HistoryRule};
 pub use options::Options;
 pub use service::{Dependencies, Join, Service, start};
 

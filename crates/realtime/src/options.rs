@@ -6,6 +6,7 @@ use state::Instance;
 
 use crate::StartError;
 use crate::engine;
+use crate::history::Rule as HistoryRule;
 
 /// What the realtime service accepts and how long it waits. Unknown keys are refused.
 #[derive(Clone, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Options {
     pub poll_interval_ms: u64,
     /// Largest body of a REST request, in bytes. Default: 1048576. Since 0.1.0.
     pub body_bytes_max: usize,
+    /// Which hubs and groups keep their last messages for clients that come back. Default: none. Since 0.1.0.
+    pub history: Vec<HistoryRule>,
     /// Shards, buffers and timers of connections.
     pub engine: engine::Options,
 }
@@ -58,6 +61,7 @@ impl Default for Options {
             negotiations_max: 100_000,
             poll_interval_ms: 5_000,
             body_bytes_max: 1024 * 1024,
+            history: Vec::new(),
             engine: engine::Options::default(),
         }
     }

@@ -22,10 +22,11 @@ use trace::Tracer;
 
 use crate::engine::{EngineHandle, EngineJoin, NoUpstream, NodeId, Upstream};
 use crate::error::Refusal;
+use crate::history::Rule as HistoryRule;
 use crate::metrics::RequestMetrics;
 use crate::store::Negotiations;
 use crate::store::sessions::Sessions;
-use crate::{Body, Handle, Options, StartError, engine, to_protocol};
+use crate::{Body, Handle, Options, StartError, engine, history, to_protocol};
 pub(crate) use access::unix_now;
 pub(crate) use body::read_body;
 
@@ -38,6 +39,7 @@ pub struct Service(Arc<Shared>);
 pub struct Join {
     shared: Arc<Shared>,
     engine: EngineJoin,
+    history: Option<history::Join>,
 }
 
 /// What all clones share.
@@ -83,7 +85,7 @@ pub async fn start(
     registry: &mut Registry,
 ) -> Result<(Service, Handle, Join), StartError> {
     let (instance, keys) = (options.instance()?, options.keys()?);
-    let Dependencies { node, tracer, .. } = dependencies;
+    let Dependencies { node, tracer, journal, registry: state, .. } = dependencies;
     let requests = RequestMetrics::register(registry);
     let upgrades_under_way = Gauge::default();
     registry.register(
@@ -94,6 +96,10 @@ pub async fn start(
     let upstream: Arc<dyn Upstream> = Arc::new(NoUpstream);
     let (engine, engine_join) = engine::start(&options.engine, node, tracer, registry, Arc::clone(&upstream))
         .map_err(StartError::Engine)?;
+    let rules: Arc<[HistoryRule]> = options.history.clone().into();
+    let history = history::start(rules, instance.clone(), journal, state, &engine, registry)
+        .await
+        .map_err(StartError::History)?;
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);
     let negotiations = Negotiations::new(lifetime, options.negotiations_max);
     let shared = Arc::new(Shared {
@@ -109,7 +115,7 @@ pub async fn start(
         requests,
     });
     let handle = Handle::new(Arc::clone(&shared));
-    Ok((Service(Arc::clone(&shared)), handle, Join { shared, engine: engine_join }))
+    Ok((Service(Arc::clone(&shared)), handle, Join { shared, engine: engine_join, history }))
 }
 
 impl tower::Service<Request<Body>> for Service {
@@ -163,6 +169,9 @@ impl Join {
         let all_ended = async { while upgrades.join_next().await.is_some() {} };
         if tokio::time::timeout(cut_after, all_ended).await.is_err() {
             upgrades.shutdown().await;
+        }
+        if let Some(history) = self.history {
+            history.drain().await;
         }
         self.engine.drain(cut_after).await;
     }

@@ -84,6 +84,23 @@ impl RawSocket {
         }
     }
 
+    /// All text, up to and with `end`, for answers that are no WebSocket and do not end.
+    pub async fn text_until(&mut self, end: &str) -> anyhow::Result<String> {
+        loop {
+            let text = String::from_utf8_lossy(&self.ahead).into_owned();
+            if let Some(at) = text.find(end) {
+                let text = text[..at + end.len()].to_owned();
+                self.ahead.drain(..text.len());
+                return Ok(text);
+            }
+            let mut buffer = vec![0; 64 * 1024];
+            let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await;
+            let length = read.with_context(|| format!("there is no {end:?} in {text:?}"))??;
+            anyhow::ensure!(length > 0, "it ends without {end:?}: {text:?}");
+            self.ahead.extend_from_slice(&buffer[..length]);
+        }
+    }
+
     /// All bytes up to the end of the connection, as text, for answers that are no WebSocket. A connection that was cut ends too.
     pub async fn text_to_end(&mut self) -> anyhow::Result<String> {
         let mut bytes = std::mem::take(&mut self.ahead);

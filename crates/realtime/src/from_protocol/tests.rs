@@ -166,7 +166,7 @@ fn json_bodies_are_read_whatever_the_case_of_their_names() {
         &expect!["415 the content type of a message is application/json or application/octet-stream"],
     );
     let deep = format!("{{\"target\":\"t\",\"arguments\":{}{}}}", "[".repeat(128), "]".repeat(128));
-    check_message(json, deep.leak().as_bytes(), &expect!["400 the arguments nest deeper than 127 levels"]);
+    check_message(json, deep.leak().as_bytes(), &expect!["400 the value nests deeper than 127 levels"]);
 }
 
 #[test]

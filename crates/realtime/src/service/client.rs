@@ -16,7 +16,7 @@ use signalr_protocol::{NegotiateAnswer, Transport, negotiate_version};
 use super::{Shared, access};
 use crate::engine::{Admission, ConnectionId, Facts, Guard, Hub, Roles, UserId};
 use crate::error::Refusal;
-use crate::from_protocol::{Query, hub_of_client};
+use crate::from_protocol::{Query, hub_of_client, refuse_compressed};
 use crate::store::sessions::Session;
 use crate::store::{Full, Negotiated, Taken};
 use crate::{Body, to_protocol};
@@ -89,6 +89,9 @@ async fn route(
         Method::GET if accepts_events(request) => ("events", requests::events(shared, caller).await),
         Method::GET => ("poll", requests::poll(shared, caller).await),
         Method::POST => {
+            if let Err(refusal) = refuse_compressed(request.headers()) {
+                return ("send", Err(refusal));
+            }
             let body = std::mem::take(request.body_mut());
             ("send", requests::send(shared, &caller, body).await)
         }
