@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Read the configuration and the app as `start` would, say what is wrong with them, and end
     Check(CheckArgs),
+    /// Print what happens in the realtime service of a running process: connections, groups, messages, and why connections end
+    Tail(TailArgs),
 }
 
 const START_HELP: &str = "\
@@ -61,6 +63,28 @@ pub(crate) struct CheckArgs {
     pub(crate) app: PathBuf,
     #[command(flatten)]
     pub(crate) shared: SharedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// Only this hub
+    #[arg(long)]
+    pub(crate) hub: Option<String>,
+    /// Only what concerns this user
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Only what concerns this group
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// Only what concerns this connection
+    #[arg(long)]
+    pub(crate) connection: Option<String>,
+    /// The gateway of the process, or its admin port
+    #[arg(long, default_value = "http://localhost:8080")]
+    pub(crate) url: String,
+    /// Print each event as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What `start` and `demo` have in common.

@@ -15,6 +15,7 @@ mod private;
 mod ready;
 mod run;
 mod signals;
+mod tail;
 mod telemetry;
 mod wiring;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Start(start) => Plan::start(&start.app, &start.shared),
         Command::Demo(demo) => Plan::demo(&demo.folder, &demo.shared),
         Command::Check(check) => Plan::start(&check.app, &check.shared),
+        Command::Tail(tail) => return ended(tail::run(tail)),
     };
     let plan = match plan {
         Ok(plan) => plan,
@@ -46,7 +48,11 @@ fn main() -> ExitCode {
         println!("The configuration and the app can be read.");
         return ExitCode::SUCCESS;
     }
-    match run::run(plan) {
+    ended(run::run(plan))
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);

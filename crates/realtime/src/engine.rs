@@ -14,6 +14,7 @@ mod end;
 mod handle;
 mod id;
 mod invoke;
+mod keeper;
 mod limits;
 mod link;
 mod list;
@@ -40,6 +41,7 @@ pub use handle::{
 };
 pub use id::{ConnectionId, ConnectionToken, MalformedId, NodeId};
 pub use invoke::{ClientResult, InvokeError};
+pub use keeper::{Begun, CaughtUp, Keeper, Kept};
 pub use link::{HttpTransport, Link, Outlet, Taken, Turn};
 pub use list::{Action, Candidate, Counts, Member, Named, Names, Predicate, Scope};
 pub use message::{InvalidArguments, InvalidValue, OutgoingMessage};

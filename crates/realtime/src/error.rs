@@ -4,7 +4,7 @@
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::engine::{AttachError, GroupError, InvalidArguments, Stopped};
+use crate::engine::{AttachError, GroupError, InvalidArguments, PublishError, Stopped};
 use crate::store::keys::KeyError;
 use crate::store::user_groups::{MembershipError, RestoreError};
 
@@ -39,6 +39,9 @@ pub enum StartError {
     /// Memberships of users that were kept cannot be told to the shards.
     #[error("the users' memberships in groups")]
     UserGroups(#[source] RestoreError),
+    /// What was kept before cannot be read.
+    #[error("read the history of the realtime service")]
+    History(#[source] crate::history::HistoryError),
     /// The shards cannot be started.
     #[error("start the shards of the realtime service")]
     Engine(#[source] crate::engine::StartError),
@@ -69,9 +72,9 @@ pub enum SendError {
     /// The arguments are no JSON array.
     #[error(transparent)]
     Arguments(#[from] InvalidArguments),
-    /// The service is shutting down.
+    /// The engine did not take it.
     #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Publish(#[from] PublishError),
 }
 
 /// Why a client cannot be given access.
@@ -189,6 +192,18 @@ impl From<AttachError> for Refusal {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyConnections", error.to_string())
             }
             AttachError::Foreign(_) => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<PublishError> for Refusal {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Stopped => Self::stopping(),
+            PublishError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "Busy", error.to_string()),
+            PublishError::NotKept(_) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "HistoryUnavailable", error.to_string())
+            }
         }
     }
 }

@@ -13,6 +13,8 @@ pub mod events;
 mod filter;
 mod from_protocol;
 mod handle;
+mod history;
+mod methods;
 mod metrics;
 mod options;
 mod service;
@@ -22,6 +24,7 @@ pub mod upstream;
 
 pub use error::{ClientAccessError, InvalidHub, SendError, StartError};
 pub use handle::{ClientAccess, Handle, Message};
+pub use history::{HistoryError, Rule as HistoryRule};
 pub use options::{DynamicKeyOptions, OpenIdOptions, Options};
 pub use service::{Dependencies, Join, Service, start};
 pub use store::keys::{AccountKeys, KeyChange, KeyError, KeyRotation};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use state::Instance;
 
 use crate::StartError;
+use crate::history::Rule as HistoryRule;
 use crate::{engine, events, upstream};
 pub use login::{DynamicKeyOptions, OpenIdOptions};
 
@@ -46,6 +47,8 @@ pub struct Options {
     pub dynamic_keys: DynamicKeyOptions,
     /// The login provider whose tokens are accepted from apps. Default: absent. Since 0.1.0.
     pub openid: Option<OpenIdOptions>,
+    /// Which hubs and groups keep their last messages for clients that come back. Default: none. Since 0.1.0.
+    pub history: Vec<HistoryRule>,
     /// Shards, buffers and timers of connections.
     pub engine: engine::Options,
     /// Who answers what clients call, and hears that they come and go.
@@ -77,6 +80,7 @@ impl Default for Options {
             watchers_max: 100,
             dynamic_keys: DynamicKeyOptions::default(),
             openid: None,
+            history: Vec::new(),
             engine: engine::Options::default(),
             upstream: upstream::Options::default(),
             events: events::Options::default(),

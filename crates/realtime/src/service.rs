@@ -24,13 +24,15 @@ use trace::Tracer;
 use crate::engine::{EngineHandle, EngineJoin, NodeId, Upstream};
 use crate::error::Refusal;
 use crate::events::{self, ConnectionListener};
+use crate::history::Rule as HistoryRule;
+use crate::methods::OwnMethods;
 use crate::metrics::RequestMetrics;
 use crate::store::Negotiations;
 use crate::store::keys::Keys;
 use crate::store::sessions::Sessions;
 use crate::store::user_groups::UserGroups;
 use crate::upstream::{self, Dispatcher};
-use crate::{Body, Handle, Options, StartError, engine, to_protocol};
+use crate::{Body, Handle, Options, StartError, engine, history, to_protocol};
 pub(crate) use access::unix_now;
 pub(crate) use body::read_body;
 use login::Logins;
@@ -46,6 +48,7 @@ pub struct Join {
     shared: Arc<Shared>,
     engine: EngineJoin,
     upstreams: upstream::Running,
+    history: Option<history::Join>,
 }
 
 /// What all clones share.
@@ -102,7 +105,7 @@ pub async fn start(
     options.check()?;
     let (node, tracer, egress) =
         (dependencies.node, dependencies.tracer.clone(), dependencies.egress.clone());
-    let records = Arc::clone(&dependencies.registry);
+    let (records, journal) = (Arc::clone(&dependencies.registry), Arc::clone(&dependencies.journal));
     let keys = Keys::open(&options, Arc::clone(&records), instance.clone(), unix_now()).await?;
     let keys = Arc::new(keys);
     let dispatcher = dispatcher(&options, &instance, &keys, dependencies, registry)?;
@@ -116,12 +119,23 @@ pub async fn start(
     let upstream: Arc<dyn Upstream> = Arc::new(dispatcher.clone());
     let (engine, engine_join) = engine::start(&options.engine, node, tracer, registry, Arc::clone(&upstream))
         .map_err(StartError::Engine)?;
-    let upstreams = dispatcher.run(Arc::new(engine.clone()), None).await.map_err(StartError::Records)?;
     // Before the first client is let in, so that none misses its groups.
-    let user_groups = UserGroups::new(records, instance.clone(), engine.clone());
+    let user_groups = UserGroups::new(Arc::clone(&records), instance.clone(), engine.clone());
     user_groups.restore(SystemTime::now()).await.map_err(StartError::UserGroups)?;
     let logins = options.openid.clone().map(|openid| Logins::new(openid, egress));
     let watchers = Arc::new(Semaphore::new(options.watchers_max.min(Semaphore::MAX_PERMITS)));
+    let rules: Arc<[HistoryRule]> = options.history.clone().into();
+    let methods = OwnMethods {
+        engine: engine.clone(),
+        journal: Arc::clone(&journal),
+        instance: instance.clone(),
+        rules: Arc::clone(&rules),
+    };
+    let history = history::start(rules, instance.clone(), journal, records, &engine, registry)
+        .await
+        .map_err(StartError::History)?;
+    let upstreams = dispatcher.run(Arc::new(engine.clone()), Some(Arc::new(methods))).await;
+    let upstreams = upstreams.map_err(StartError::Records)?;
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);
     let negotiations = Negotiations::new(lifetime, options.negotiations_max);
     let shared = Arc::new(Shared {
@@ -141,7 +155,7 @@ pub async fn start(
         requests,
     });
     let handle = Handle::new(Arc::clone(&shared));
-    Ok((Service(Arc::clone(&shared)), handle, Join { shared, engine: engine_join, upstreams }))
+    Ok((Service(Arc::clone(&shared)), handle, Join { shared, engine: engine_join, upstreams, history }))
 }
 
 /// What answers clients' calls and tells of their connections; it runs once the engine does.
@@ -223,6 +237,9 @@ impl Join {
             upgrades.shutdown().await;
         }
         self.shared.user_groups.drain().await;
+        if let Some(history) = self.history {
+            history.drain().await;
+        }
         self.engine.drain(cut_after).await;
         // Behind the engine, which has said of every client that it is gone.
         self.upstreams.drain(cut_after).await;

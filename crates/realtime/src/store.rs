@@ -84,6 +84,12 @@ impl Negotiations {
         Taken::Fresh(entry.negotiated.clone())
     }
 
+    /// Whether a client has connected with this secret, in the time in which that is remembered.
+    pub(crate) fn is_used(&mut self, secret: &str, hub: &Hub, now: Instant) -> bool {
+        self.forget_old(now);
+        self.entries.get(secret).is_some_and(|entry| entry.used && entry.negotiated.hub == *hub)
+    }
+
     /// Forgets a secret whose further uses a session sees to.
     pub(crate) fn forget(&mut self, secret: &str) {
         self.entries.remove(secret);
@@ -120,6 +126,9 @@ mod tests {
         assert_eq!(negotiations.take("s", &hub("chat"), None, now), Taken::Unknown);
         assert_eq!(negotiations.take("s", &hub("chat"), Some("ada"), now), Taken::Fresh(negotiated()));
         assert_eq!(negotiations.take("s", &hub("chat"), Some("ada"), now), Taken::Used);
+        assert!(negotiations.is_used("s", &hub("chat"), now));
+        negotiations.forget("s");
+        assert!(!negotiations.is_used("s", &hub("chat"), now));
     }
 
     #[test]

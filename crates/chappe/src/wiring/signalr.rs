@@ -267,7 +267,7 @@ async fn change_group(realtime: &realtime::Handle, hub: &str, change: &Change) -
 
 fn refused(error: realtime::SendError) -> BindingError {
     match error {
-        realtime::SendError::Stopped(_) => unavailable(Box::new(error)),
+        realtime::SendError::Publish(_) => unavailable(Box::new(error)),
         error => BindingError::Value(with_causes(&error)),
     }
 }

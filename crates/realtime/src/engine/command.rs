@@ -10,6 +10,7 @@ use trace::TraceContext;
 
 use super::admission::Admission;
 use super::invoke::{ClientResult, InvokeError};
+use super::keeper::{Begun, CaughtUp, Kept};
 use super::list::{Action, Counts, Member, Named, Names, Predicate, Scope};
 use super::span::SendSpan;
 use super::tap::Sink;
@@ -224,6 +225,24 @@ pub(crate) enum Command {
         answer: oneshot::Sender<u64>,
     },
     Tap(Box<Sink>),
+    /// A connection wants to follow what is kept of a group, or of its hub.
+    Follow {
+        connection: ConnectionId,
+        group: Option<GroupName>,
+        may_join: bool,
+        begun: oneshot::Sender<Begun>,
+    },
+    CatchUp {
+        connection: ConnectionId,
+        group: Option<GroupName>,
+        next: u64,
+        caught_up: oneshot::Sender<CaughtUp>,
+    },
+    Unfollow {
+        connection: ConnectionId,
+        group: Option<GroupName>,
+        done: oneshot::Sender<()>,
+    },
     Drain {
         cut_after: Duration,
     },
@@ -274,5 +293,7 @@ pub(crate) struct Work {
     pub(crate) excluded: Vec<ConnectionId>,
     pub(crate) excluded_users: Vec<UserId>,
     pub(crate) message: OutgoingMessage,
+    /// Where it stands among those that are kept, if it is.
+    pub(crate) kept: Option<Kept>,
     pub(crate) span: Option<SendSpan>,
 }

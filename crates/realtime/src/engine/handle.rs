@@ -8,7 +8,7 @@ mod lists;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use mio::Waker;
@@ -20,8 +20,8 @@ use super::command::{Changed, Command, Work};
 use super::id::ShardId;
 use super::span::SendSpan;
 use super::{
-    Admission, ConnectionId, ConnectionToken, GroupName, Hub, Lifetime, Link, Membership, NodeId, Options,
-    Publish, Target, UserId,
+    Admission, ConnectionId, ConnectionToken, GroupName, Hub, Keeper, Kept, Lifetime, Link, Membership,
+    NodeId, Options, Publish, Target, UserId,
 };
 
 /// Talks to the shards; cheap to clone.
@@ -73,6 +73,9 @@ pub enum PublishError {
     /// A shard's command queue is full; try again, or wait with [`EngineHandle::publish`].
     #[error("a shard has as many commands waiting as it may")]
     Busy,
+    /// The hub or group keeps its messages, and this one could not be kept.
+    #[error("the message could not be kept: {0}")]
+    NotKept(Arc<str>),
     /// The engine has ended.
     #[error("the engine has been shut down")]
     Stopped,
@@ -82,6 +85,12 @@ pub enum PublishError {
 #[derive(Debug, thiserror::Error)]
 #[error("the engine has been shut down")]
 pub struct Stopped;
+
+impl From<Stopped> for PublishError {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
 
 /// Why a connection did not join a group.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +131,7 @@ pub(crate) struct Shared {
     pub(crate) next_shard: AtomicU16,
     pub(crate) shards: Vec<ShardSender>,
     pub(crate) tracer: Tracer,
+    pub(crate) keeper: OnceLock<Arc<dyn Keeper>>,
 }
 
 /// The way into one shard.
@@ -265,6 +275,13 @@ impl EngineHandle {
     /// Sends a message, or says that it would have to wait. Messages that one caller publishes one after the other reach
     /// each receiver in that order.
     pub fn try_publish(&self, publish: Publish) -> Result<(), PublishError> {
+        match self.keeper(&publish) {
+            Some(keeper) => keeper.try_publish(publish),
+            None => self.try_send(publish),
+        }
+    }
+
+    fn try_send(&self, publish: Publish) -> Result<(), PublishError> {
         let shards = self.shards_of(&publish.target);
         // First a place in each queue, then the message: it reaches all shards or none.
         let mut permits = Vec::with_capacity(shards.len());
@@ -274,28 +291,60 @@ impl EngineHandle {
                 TrySendError::Closed(()) => PublishError::Stopped,
             })?);
         }
-        self.hand_out(publish, shards, permits);
+        self.hand_out(publish, None, shards, permits);
         Ok(())
     }
 
     /// Sends a message; waits while a shard's queue is full. Same order as [`EngineHandle::try_publish`]. If the future is
     /// dropped before it ends, nobody gets the message.
-    pub async fn publish(&self, publish: Publish) -> Result<(), Stopped> {
+    pub async fn publish(&self, publish: Publish) -> Result<(), PublishError> {
+        match self.keeper(&publish) {
+            Some(keeper) => keeper.publish(publish).await,
+            None => Ok(self.send(publish, None).await?),
+        }
+    }
+
+    /// Sends a message that is kept already; for the [`Keeper`].
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn publish_kept(&self, publish: Publish, kept: Kept) -> Result<(), Stopped> {
+        self.send(publish, Some(kept)).await
+    }
+
+    /// From now on, messages that `keeper` keeps go through it. Only the first one counts.
+    pub fn keep_with(&self, keeper: Arc<dyn Keeper>) {
+        // There is one start, and it sets one keeper.
+        let _ = self.0.keeper.set(keeper);
+    }
+
+    fn keeper(&self, publish: &Publish) -> Option<&Arc<dyn Keeper>> {
+        self.0.keeper.get().filter(|keeper| keeper.keeps(&publish.hub, &publish.target))
+    }
+
+    async fn send(&self, publish: Publish, kept: Option<Kept>) -> Result<(), Stopped> {
         let shards = self.shards_of(&publish.target);
         let mut permits = Vec::with_capacity(shards.len());
         for shard in shards {
             permits.push(shard.commands.reserve().await.map_err(|_| Stopped)?);
         }
-        self.hand_out(publish, shards, permits);
+        self.hand_out(publish, kept, shards, permits);
         Ok(())
     }
 
-    fn hand_out(&self, publish: Publish, shards: &[ShardSender], permits: Vec<mpsc::Permit<'_, Command>>) {
+    fn hand_out(
+        &self,
+        publish: Publish,
+        kept: Option<Kept>,
+        shards: &[ShardSender],
+        permits: Vec<mpsc::Permit<'_, Command>>,
+    ) {
         let Publish { hub, target, mut excluded, excluded_users, message, trace } = publish;
         // Shards search in it for each receiver.
         excluded.sort_unstable();
         let span = trace.map(|parent| SendSpan::start(&self.0.tracer, parent));
-        let work = Arc::new(Work { hub, target, excluded, excluded_users, message, span });
+        let work = Arc::new(Work { hub, target, excluded, excluded_users, message, kept, span });
         for (permit, shard) in permits.into_iter().zip(shards) {
             permit.send(Command::Publish(Arc::clone(&work)));
             shard.alarm.ring();

@@ -1,7 +1,14 @@
 //! [`OutgoingMessage`]: what is sent to clients, before it is encoded for their protocol.
 
 use bytes::Bytes;
+use serde_json::Value;
 use signalr_protocol::{DEPTH_MAX, TranscodeError, check_json, json_depth};
+use state::Record;
+
+use super::{Kept, Target};
+
+/// The client's method by which followers learn where they are.
+pub(crate) const POSITION_METHOD: &str = "chappe.position";
 
 /// A hub message on its way to clients. A shard encodes it at most once for each protocol that a receiver speaks.
 #[derive(Clone, Debug)]
@@ -106,6 +113,63 @@ impl OutgoingMessage {
     /// If the item is no JSON value.
     pub fn stream_item(invocation_id: &str, item: &str) -> Result<Self, InvalidValue> {
         Ok(Self(Content::StreamItem { invocation_id: invocation_id.into(), item: json(item)? }))
+    }
+
+    /// About how many bytes it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        match &self.0 {
+            Content::Invocation { target, arguments, .. } => target.len() + arguments.len(),
+            Content::StreamItem { item, .. } => item.len(),
+            Content::Completion { outcome: Outcome::Error(text) | Outcome::Value(text), .. } => text.len(),
+            Content::Completion { outcome: Outcome::Void, .. } => 0,
+            Content::Ready { json, messagepack, blazorpack } => {
+                length(json) + length(messagepack) + length(blazorpack)
+            }
+            Content::Raw { framed, .. } => framed.len(),
+        }
+    }
+
+    /// Tells a follower from where it would have to go on.
+    pub(crate) fn position(target: &Target, next: Kept) -> Self {
+        let group = match target {
+            Target::Group(group) => Value::from(group.as_str()),
+            Target::All | Target::User(_) | Target::Connection(_) => Value::Null,
+        };
+        let arguments = serde_json::json!([group, next.to_string()]).to_string();
+        let target = POSITION_METHOD.into();
+        Self(Content::Invocation { invocation_id: None, target, arguments: arguments.into() })
+    }
+
+    /// The message in the form in which it is kept; `None` where it is no call of the clients' methods.
+    pub(crate) fn to_record(&self) -> Option<Record> {
+        match &self.0 {
+            Content::Invocation { invocation_id: None, target, arguments } => {
+                let headers = vec![("target".to_owned(), Bytes::copy_from_slice(target.as_bytes()))];
+                Some(Record { headers, body: Bytes::copy_from_slice(arguments.as_bytes()) })
+            }
+            Content::Ready { json, messagepack, blazorpack } => {
+                let forms = [("json", json), ("messagepack", messagepack), ("blazorpack", blazorpack)];
+                let kept = |(name, bytes): (&str, &Option<Bytes>)| Some((name.to_owned(), bytes.clone()?));
+                Some(Record { headers: forms.into_iter().filter_map(kept).collect(), body: Bytes::new() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads what [`OutgoingMessage::to_record`] wrote; `None` where it is something else.
+    pub(crate) fn from_record(record: &Record) -> Option<Self> {
+        let header = |name: &str| {
+            record.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
+        };
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::from);
+        match header("target") {
+            Some(target) => {
+                let (target, arguments) = (text(&target)?, text(&record.body)?);
+                Some(Self(Content::Invocation { invocation_id: None, target, arguments }))
+            }
+            None => Some(Self::ready(header("json"), header("messagepack"), header("blazorpack"))),
+        }
     }
 
     /// The client's method that it calls, where it is known without reading it.

@@ -1,8 +1,8 @@
 //! Puts the engine together: polls, queues, threads.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32};
+use std::sync::{Arc, OnceLock};
 
 use mio::{Poll, Waker};
 use prometheus_client::registry::Registry;
@@ -58,6 +58,7 @@ pub(super) fn start(
         next_shard: AtomicU16::new(0),
         shards,
         tracer,
+        keeper: OnceLock::new(),
     });
     Ok((handle.clone(), EngineJoin::new(handle, threads)))
 }

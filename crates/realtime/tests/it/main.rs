@@ -5,6 +5,7 @@
 mod engine;
 mod events;
 mod fixture;
+mod history;
 mod hostile;
 mod negotiate;
 mod requests;

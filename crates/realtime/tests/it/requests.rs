@@ -132,6 +132,17 @@ async fn a_close_reaches_a_client_that_polls_later() {
     client.check("GET", "", &expect!["204"]).await;
 }
 
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_polls_later() {
+    let fixture = Fixture::start(options()).await;
+    let client = Client::negotiate(&fixture, &[]).await;
+    client.check("GET", "", &expect!["200"]).await;
+    client.check("POST", "nonsense\u{1e}", &expect!["200"]).await;
+    let refused = client.shown("GET", "").await;
+    assert!(refused.starts_with("200\n{\"error\":\"the first message must be a handshake"), "{refused}");
+    client.check("GET", "", &expect!["204"]).await;
+}
+
 /// The next event of a stream.
 async fn event(events: &mut Body) -> Option<String> {
     let frame =

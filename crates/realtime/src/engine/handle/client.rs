@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use super::{EngineHandle, Stopped};
 use crate::engine::command::{Command, Invoke, Refresh};
 use crate::engine::{
-    AppServer, ClientResult, ConnectionId, Facts, HttpTransport, Hub, InvalidArguments, InvokeError,
-    OutgoingMessage, Outlet, Reattached, Received, Roles, ServerClose,
+    AppServer, Begun, CaughtUp, ClientResult, ConnectionId, Facts, GroupName, HttpTransport, Hub,
+    InvalidArguments, InvokeError, OutgoingMessage, Outlet, Reattached, Received, Roles, ServerClose,
 };
 
 impl EngineHandle {
@@ -181,5 +181,45 @@ impl EngineHandle {
     ) -> Result<bool, Stopped> {
         let refresh = Box::new(Refresh { expires_at, facts, roles });
         self.ask_owner(connection, |found| Command::Refresh { connection, refresh, found }).await
+    }
+
+    /// Lets a connection follow what is kept of a group, or of its hub, and become a member of the group if it `may_join`.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn follow(
+        &self,
+        connection: ConnectionId,
+        group: Option<&GroupName>,
+        may_join: bool,
+    ) -> Result<Begun, Stopped> {
+        let group = group.cloned();
+        self.ask_owner(connection, |begun| Command::Follow { connection, group, may_join, begun }).await
+    }
+
+    /// Says that a connection has everything below the number `next`.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn catch_up(
+        &self,
+        connection: ConnectionId,
+        group: Option<&GroupName>,
+        next: u64,
+    ) -> Result<CaughtUp, Stopped> {
+        let group = group.cloned();
+        self.ask_owner(connection, |caught_up| Command::CatchUp { connection, group, next, caught_up }).await
+    }
+
+    /// Lets a connection follow no longer; it stays a member.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn unfollow(&self, connection: ConnectionId, group: Option<&GroupName>) -> Result<(), Stopped> {
+        let group = group.cloned();
+        self.ask_owner(connection, |done| Command::Unfollow { connection, group, done }).await
     }
 }

@@ -2,6 +2,7 @@
 //! connections; the memberships of users exist in every shard, because a user's next connection may come to any.
 
 mod find;
+mod follow;
 
 use std::collections::{BinaryHeap, HashMap};
 use std::num::NonZeroU64;
@@ -9,6 +10,7 @@ use std::num::NonZeroU64;
 use prometheus_client::metrics::gauge::Gauge;
 use slab::Slab;
 
+use self::follow::Followers;
 use super::connection::{Connection, GroupKey, HubKey, Places, Rare, Slot, Stage, UserKey};
 use super::deadlines::Tick;
 use crate::engine::{ConnectionId, GroupName, Hub, Options, SlowConsumer, UserId};
@@ -45,6 +47,7 @@ struct HubEntry {
     children: u32,
     gauge: Gauge,
     policy: HubPolicy,
+    followers: Option<Box<Followers>>,
 }
 
 /// What holds for the connections of one hub.
@@ -80,6 +83,7 @@ struct GroupEntry {
     members: Vec<Slot>,
     /// Users that were put into it.
     users: u32,
+    followers: Option<Box<Followers>>,
 }
 
 /// [`crate::engine::Options::user_groups_max`] is reached.
@@ -157,6 +161,7 @@ impl Index {
             (key, push(&mut self.users[key.0 as usize].members, slot))
         });
         connections[slot as usize].stage = Stage::Open(Places { hub, hub_position, user });
+        self.follower_opened(slot, hub);
         if let Some((user, _)) = user {
             let groups: Vec<GroupKey> =
                 self.users[user.0 as usize].groups.iter().map(|(group, _)| *group).collect();
@@ -171,6 +176,9 @@ impl Index {
         let places = connections[slot as usize].places()?;
         self.leave_all(connections, slot);
         let hub = &mut self.hubs[places.hub.0 as usize];
+        if let Some(followers) = &mut hub.followers {
+            followers.left(slot);
+        }
         hub.gauge.dec();
         if let Some(moved) = swap_remove(&mut hub.members, places.hub_position)
             && let Stage::Open(other) = &mut connections[moved as usize].stage
@@ -359,6 +367,7 @@ impl Index {
         let position = push(&mut self.groups[group.0 as usize].members, slot);
         connection.rare.get_or_insert_default().groups.push((group, position));
         self.note(connections, slot, group, true);
+        self.follower_joined(slot, group);
     }
 
     fn leave_key(&mut self, connections: &mut Connections, slot: Slot, group: GroupKey) {
@@ -372,6 +381,9 @@ impl Index {
             *other = position;
         }
         self.note(connections, slot, group, false);
+        if let Some(followers) = &mut self.groups[group.0 as usize].followers {
+            followers.left(slot);
+        }
         self.tidy_group(group);
     }
 
@@ -417,7 +429,8 @@ impl Index {
         let labels = HubLabels { instance: hub.instance().to_string(), hub: hub.name().to_owned() };
         let gauge = self.metrics.connections.get_or_create_owned(&labels);
         let policy = HubPolicy::of_hub(&self.options, hub);
-        let entry = HubEntry { hub: hub.clone(), members: Vec::new(), children: 0, gauge, policy };
+        let entry =
+            HubEntry { hub: hub.clone(), members: Vec::new(), children: 0, gauge, policy, followers: None };
         let key = HubKey(number(self.hubs.insert(entry)));
         self.hub_keys.insert(hub.clone(), key);
         key
@@ -438,7 +451,7 @@ impl Index {
         if let Some(key) = self.group_key(Some(hub), name) {
             return key;
         }
-        let entry = GroupEntry { hub, name: name.clone(), members: Vec::new(), users: 0 };
+        let entry = GroupEntry { hub, name: name.clone(), members: Vec::new(), users: 0, followers: None };
         let key = GroupKey(number(self.groups.insert(entry)));
         self.group_keys.insert((hub, name.clone()), key);
         self.hubs[hub.0 as usize].children += 1;

@@ -226,9 +226,10 @@ impl Shard {
     /// The one place where a connection stops being one of the hub's: takes it out, counts why, tells the upstream.
     fn leave_index(&mut self, slot: Slot, reason: EndReason, error: Option<&str>) {
         let (client, hub) = self.known_as(slot);
-        let mut server = match &self.connections[slot as usize].stage {
-            Stage::Opening(opening) => opening.admission.server.clone(),
-            Stage::Handshaking(_) | Stage::Open(_) | Stage::Closing { .. } => None,
+        let (mut server, guard) = match &mut self.connections[slot as usize].stage {
+            Stage::Opening(opening) => (opening.admission.server.clone(), opening.admission.guard.take()),
+            Stage::Handshaking(handshaking) => (None, handshaking.admission.guard.take()),
+            Stage::Open(_) | Stage::Closing { .. } => (None, None),
         };
         let was_open = self.connections[slot as usize].places().is_some();
         self.index.close(&mut self.connections, slot);
@@ -238,6 +239,9 @@ impl Shard {
         let id = connection.id;
         // From now on the client's secret leads nowhere, so that it begins anew; but one that sends requests takes its last messages.
         let keeps_secret = matches!(connection.road, Road::Outlet(_));
+        if guard.is_some() {
+            connection.extra_or_new().guard = guard;
+        }
         let mut hears = true;
         if let Some(extra) = connection.extra_mut() {
             if !keeps_secret {

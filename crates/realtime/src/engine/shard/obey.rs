@@ -11,7 +11,8 @@ use super::index::TooManyGroups;
 use super::{Inbox, Shard};
 use crate::engine::command::{Changed, Command, Subject};
 use crate::engine::{
-    ConnectionId, EndReason, GroupName, Hub, Lifetime, Membership, Reattached, Received, Target, UserId,
+    Begun, CaughtUp, ConnectionId, EndReason, GroupName, Hub, Lifetime, Membership, Reattached, Received,
+    Target, UserId,
 };
 
 impl Shard {
@@ -101,7 +102,33 @@ impl Shard {
                 let _ = answer.send(self.execute(&hub, &which, &actions));
             }
             Command::Tap(sink) => self.add_tap(*sink),
+            Command::Follow { .. } | Command::CatchUp { .. } | Command::Unfollow { .. } => {
+                self.follow(command);
+            }
             Command::Drain { cut_after } => self.drain(now + cut_after),
+        }
+    }
+
+    /// What followers of kept messages ask for.
+    fn follow(&mut self, command: Command) {
+        match command {
+            Command::Follow { connection, group, may_join, begun } => {
+                let slot = self.index.slot(connection);
+                let follow = |slot| self.index.follow(&mut self.connections, slot, group.as_ref(), may_join);
+                let _ = begun.send(slot.map_or(Begun::NoConnection, follow));
+            }
+            Command::CatchUp { connection, group, next, caught_up } => {
+                let slot = self.index.slot(connection);
+                let catch_up = |slot| self.index.catch_up(&self.connections, slot, group.as_ref(), next);
+                let _ = caught_up.send(slot.map_or(CaughtUp::Gone, catch_up));
+            }
+            Command::Unfollow { connection, group, done } => {
+                if let Some(slot) = self.index.slot(connection) {
+                    self.index.unfollow(&self.connections, slot, group.as_ref());
+                }
+                let _ = done.send(());
+            }
+            other => unreachable!("{other:?} is no wish of a follower"),
         }
     }
 

@@ -7,8 +7,8 @@ use super::connection::Slot;
 use super::encode::Encoded;
 use super::flush::Appended;
 use super::index::HubPolicy;
-use crate::engine::SlowConsumer;
 use crate::engine::command::Work;
+use crate::engine::{Kept, OutgoingMessage, SlowConsumer};
 
 impl Shard {
     /// Appends one message to what waits for each receiver. Cheap for each: the writes come at the end of the turn.
@@ -16,6 +16,7 @@ impl Shard {
         let mut one = [0];
         let receivers = self.index.receivers(&self.connections, &work.hub, &work.target, &mut one);
         let Some(&first) = receivers.first() else { return };
+        let places = self.connections[first as usize].places().expect("members of a hub have places");
         // Moved out of the index while receivers are written to; nothing but this turn's end changes it.
         let mut receivers = receivers.to_vec();
         if !work.excluded.is_empty() {
@@ -30,10 +31,19 @@ impl Shard {
             };
             receivers.retain(|slot| !is_excluded(slot));
         }
-        let places = self.connections[first as usize].places().expect("members of a hub have places");
+        let followers = match work.kept {
+            Some(kept) => self.index.pass_kept(&work.hub, &work.target, kept, &mut receivers),
+            None => Vec::new(),
+        };
         let policy = self.index.policy(places.hub);
         let keyed = policy.slow_consumer == SlowConsumer::LatestByKey;
         let count = self.hand_to(&receivers, &mut Encoded::new(&work.message, keyed), policy);
+        if let (Some(kept), false) = (work.kept, followers.is_empty()) {
+            // Where to go on: behind this message.
+            let next = Kept { offset: kept.offset + 1, ..kept };
+            let position = OutgoingMessage::position(&work.target, next);
+            self.hand_to(&followers, &mut Encoded::new(&position, keyed), policy);
+        }
         self.show_sent(&work, count);
         if let Some(span) = &work.span {
             span.add_receivers(count);

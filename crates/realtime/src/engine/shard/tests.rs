@@ -169,7 +169,15 @@ fn admission(user: Option<&str>) -> Admission {
 }
 
 fn work(target: Target, message: OutgoingMessage) -> Work {
-    Work { hub: hub(), target, excluded: Vec::new(), excluded_users: Vec::new(), message, span: None }
+    Work {
+        hub: hub(),
+        target,
+        excluded: Vec::new(),
+        excluded_users: Vec::new(),
+        message,
+        kept: None,
+        span: None,
+    }
 }
 
 fn hub() -> Hub {

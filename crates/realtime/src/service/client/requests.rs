@@ -2,7 +2,7 @@
 //! those of ASP.NET Core's `HttpConnectionDispatcher` (reference, 1.3). Each request is authenticated anew.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use signalr_protocol::Transport;
 
 use super::{Caller, Newcomer, in_use, newcomer, remember, unknown_id};
-use crate::engine::{ConnectionId, EngineHandle, HttpTransport, Link, Outlet, Received, Taken, Turn};
+use crate::engine::{ConnectionId, EngineHandle, HttpTransport, Hub, Link, Outlet, Received, Taken, Turn};
 use crate::error::Refusal;
 use crate::service::{Shared, read_body};
 use crate::store::sessions::{Kind, Session};
@@ -111,10 +111,17 @@ fn session(shared: &Shared, caller: &Caller<'_>) -> Result<Option<(ConnectionId,
         ));
     };
     match shared.sessions.get(secret, &caller.hub, caller.claims.user_id()) {
+        None if is_used(shared, secret, &caller.hub) => Err(on_a_websocket()),
         None => Ok(None),
         Some(Session { connection, kind: Kind::Http(outlet), .. }) => Ok(Some((connection, outlet))),
         Some(Session { kind: Kind::WebSocket { .. }, .. }) => Err(on_a_websocket()),
     }
+}
+
+/// Whether a WebSocket was opened with this secret a moment ago. Later it is not known any more: a WebSocket needs no secret.
+fn is_used(shared: &Shared, secret: &str, hub: &Hub) -> bool {
+    let mut negotiations = shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner);
+    negotiations.is_used(secret, hub, Instant::now())
 }
 
 /// Begins a connection on the id that was negotiated.
@@ -232,8 +239,8 @@ impl Drop for Events {
 fn as_events(messages: &[Bytes]) -> Bytes {
     let mut events = BytesMut::new();
     for message in messages {
-        for line in message.split(|byte| *byte == b'\n') {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // A stream of events ends a line at each of these; within a hub message they are white space between tokens.
+        for line in message.split(|byte| matches!(byte, b'\n' | b'\r')) {
             events.put_slice(b"data: ");
             events.put_slice(line);
             events.put_slice(b"\r\n");
@@ -250,7 +257,9 @@ mod tests {
     #[test]
     fn a_message_is_an_event_however_many_lines_it_has() {
         let messages = [Bytes::from_static(b"{}\x1e"), Bytes::from_static(b"{\"a\":[\n1,\r\n2]}\x1e")];
-        let expected = b"data: {}\x1e\r\n\r\ndata: {\"a\":[\r\ndata: 1,\r\ndata: 2]}\x1e\r\n\r\n";
+        let expected = b"data: {}\x1e\r\n\r\ndata: {\"a\":[\r\ndata: 1,\r\ndata: \r\ndata: 2]}\x1e\r\n\r\n";
         assert_eq!(as_events(&messages), &expected[..]);
+        let old = [Bytes::from_static(b"[1,\r2]\x1e")];
+        assert_eq!(as_events(&old), &b"data: [1,\r\ndata: 2]\x1e\r\n\r\n"[..]);
     }
 }

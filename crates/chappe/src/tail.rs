@@ -1,0 +1,190 @@
+//! `chappe tail`: the live trace of a running process, as lines for people or as JSON.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Empty};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+
+use crate::cli::TailArgs;
+
+/// Longest line that is taken from the process; a longer one is not one of its.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Prints until the process ends, or until whoever looks has seen enough.
+pub(crate) fn run(arguments: &TailArgs) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(follow(arguments))
+}
+
+async fn follow(arguments: &TailArgs) -> anyhow::Result<()> {
+    let metrics = egress::Metrics::register(&mut Registry::default());
+    let options = egress::Options { native_roots: false, ..egress::Options::default() };
+    let client = egress::Client::new(&options, &metrics)?;
+    let url = address(arguments);
+    let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
+    let request = Request::builder().uri(&url).body(body).with_context(|| format!("{url} is no address"))?;
+    let response = client.send(request).await.with_context(|| {
+        format!(
+            "no process answers at {}; start one with `chappe start`, or name its gateway with --url",
+            arguments.url
+        )
+    })?;
+    let status = response.status();
+    let mut body = response.into_body();
+    if !status.is_success() {
+        let refusal = tokio::time::timeout(Duration::from_secs(5), body.collect()).await;
+        let text =
+            refusal.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        bail!("{url} was answered {status}: {}", String::from_utf8_lossy(&text).trim());
+    }
+    let mut rest = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|cause| anyhow::anyhow!("the process has ended: {cause}"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        rest.extend_from_slice(&data);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            if !print(&line, arguments.json)? {
+                return Ok(());
+            }
+        }
+        if rest.len() > LINE_BYTES_MAX {
+            bail!("{url} does not answer with a trace");
+        }
+    }
+    Ok(())
+}
+
+fn address(arguments: &TailArgs) -> String {
+    let mut url = format!("{}/chappe/api/realtime/tail", arguments.url.trim_end_matches('/'));
+    let wanted = [
+        ("hub", &arguments.hub),
+        ("user", &arguments.user),
+        ("group", &arguments.group),
+        ("connection", &arguments.connection),
+    ];
+    let mut separator = '?';
+    for (name, value) in wanted {
+        if let Some(value) = value {
+            url.push(separator);
+            url.push_str(name);
+            url.push('=');
+            url.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+            separator = '&';
+        }
+    }
+    url
+}
+
+/// Prints one line; says whether anybody still reads.
+fn print(line: &[u8], as_json: bool) -> anyhow::Result<bool> {
+    let text = if as_json {
+        String::from_utf8_lossy(line).trim_end().to_owned()
+    } else {
+        let event: Value =
+            serde_json::from_slice(line).context("the process does not answer with a trace")?;
+        match describe(&event) {
+            Some(text) => text,
+            None => return Ok(true),
+        }
+    };
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => Ok(true),
+        // As `head` does when it has enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// One event for people; `None` for what only says that the process is there.
+fn describe(event: &Value) -> Option<String> {
+    let text = |name: &str| event[name].as_str().unwrap_or_default();
+    let what = match text("event") {
+        "alive" => return None,
+        "watching" => return Some("watching; what happens from now on is shown".to_owned()),
+        "missed" => {
+            return Some(format!("{} events were left out, because they came too fast", event["count"]));
+        }
+        "end" => return Some(format!("the trace ends: {}", text("reason"))),
+        "connected" => format!("connected, {} over {}", text("protocol"), text("transport")),
+        "disconnected" => match event["error"].as_str() {
+            Some(error) => format!("ended: {} ({error})", text("reason")),
+            None => format!("ended: {}", text("reason")),
+        },
+        "suspended" => "lost its socket, and may come back".to_owned(),
+        "resumed" => "came back on a new socket".to_owned(),
+        "joined" => format!("joined {}", text("group")),
+        "left" => format!("left {}", text("group")),
+        "sent" => {
+            let method =
+                event["method"].as_str().map_or_else(|| "a message".to_owned(), |name| format!("{name}()"));
+            format!("{method} to {}, {} receivers", text("to"), event["receivers"])
+        }
+        "received" => {
+            let method = event["method"]
+                .as_str()
+                .map_or_else(|| format!("type {}", event["type"]), |name| format!("{name}()"));
+            format!("called {method}, {} bytes", event["bytes"])
+        }
+        other => other.to_owned(),
+    };
+    let at = event["at"].as_u64().unwrap_or_default();
+    let (seconds, ms) = (at / 1000, at % 1000);
+    let time = format!("{:02}:{:02}:{:02}.{ms:03}Z", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let mut line = format!("{time}  {}", text("hub"));
+    for name in ["connectionId", "userId"] {
+        if let Some(value) = event[name].as_str() {
+            line.push_str("  ");
+            line.push_str(value);
+        }
+    }
+    Some(format!("{line}  {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn events_are_lines_for_people() {
+        let check = |event: Value, expected: &str| assert_eq!(describe(&event).as_deref(), Some(expected));
+        let at = 1_700_000_000_123_u64;
+        check(
+            json!({ "event": "connected", "at": at, "hub": "chat", "connectionId": "C", "userId": "ada", "protocol": "json", "transport": "WebSockets" }),
+            "22:13:20.123Z  chat  C  ada  connected, json over WebSockets",
+        );
+        check(
+            json!({ "event": "disconnected", "at": at, "hub": "chat", "connectionId": "C", "reason": "Closed", "error": "enough" }),
+            "22:13:20.123Z  chat  C  ended: Closed (enough)",
+        );
+        check(
+            json!({ "event": "sent", "at": at, "hub": "chat", "to": "group g", "method": "news", "receivers": 3 }),
+            "22:13:20.123Z  chat  news() to group g, 3 receivers",
+        );
+        check(json!({ "event": "missed", "count": 7 }), "7 events were left out, because they came too fast");
+        assert_eq!(describe(&json!({ "event": "alive" })), None);
+    }
+
+    #[test]
+    fn the_address_says_what_is_wanted() {
+        let arguments = TailArgs {
+            hub: Some("chat".to_owned()),
+            user: None,
+            group: Some("a&b".to_owned()),
+            connection: None,
+            url: "http://localhost:8080/".to_owned(),
+            json: false,
+        };
+        let expected = "http://localhost:8080/chappe/api/realtime/tail?hub=chat&group=a%26b";
+        assert_eq!(address(&arguments), expected);
+    }
+}

@@ -1,0 +1,73 @@
+//! [`Keeper`]: who writes messages down before they are sent, so that a client that comes back can ask for what it missed; and how
+//! such a client is brought up to date without a gap and without a message twice.
+
+use std::fmt::Debug;
+
+use super::{Hub, Publish, PublishError, Target};
+
+/// Takes the messages that are kept, keeps them, and hands them to
+/// [`EngineHandle::publish_kept`](super::EngineHandle::publish_kept) in the order of their positions.
+#[async_trait::async_trait]
+pub trait Keeper: Debug + Send + Sync + 'static {
+    /// Whether messages to that target are kept.
+    fn keeps(&self, hub: &Hub, target: &Target) -> bool;
+
+    /// Keeps a message and sends it.
+    async fn publish(&self, publish: Publish) -> Result<(), PublishError>;
+
+    /// As [`Keeper::publish`], for callers that cannot wait: the message is taken when it is on its way to be kept.
+    fn try_publish(&self, publish: Publish) -> Result<(), PublishError>;
+}
+
+/// Where a kept message stands among those to the same hub or group; as a position that clients know, the next one wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The life of the log.
+    pub epoch: u64,
+    /// The number of the message in it.
+    pub offset: u64,
+}
+
+impl std::fmt::Display for Kept {
+    /// The form in which clients keep it and show it again: the epoch in hexadecimal digits, and the number.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:x}-{}", self.epoch, self.offset)
+    }
+}
+
+impl Kept {
+    /// Reads the form that clients show.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (epoch, offset) = text.split_once('-')?;
+        Some(Self { epoch: u64::from_str_radix(epoch, 16).ok()?, offset: offset.parse().ok()? })
+    }
+}
+
+/// How a connection begins to follow what is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begun {
+    /// There is no such connection in the hub.
+    #[default]
+    NoConnection,
+    /// It is no member of the group, and may not become one by itself.
+    NoMember,
+    /// It is in as many groups as it may be.
+    TooManyGroups,
+    /// It follows. It has had everything from this number on, so it misses what is before.
+    Since(u64),
+    /// Messages are withheld from it until [`EngineHandle::catch_up`](super::EngineHandle::catch_up) has been told that it has
+    /// everything before them.
+    Withheld,
+}
+
+/// Whether a connection has caught up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CaughtUp {
+    /// It is gone.
+    #[default]
+    Gone,
+    /// It has; from now on it gets messages as they come.
+    Live,
+    /// Messages up to this number were withheld meanwhile.
+    Behind(u64),
+}

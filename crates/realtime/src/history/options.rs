@@ -1,0 +1,79 @@
+//! Which messages are kept, and for how long.
+
+use std::num::{NonZeroU32, NonZeroU64};
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{GroupName, Hub};
+
+/// Which messages are kept, and for how long. The first rule that covers a message counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The hub, in lower case, or `*` for every hub. Since 0.1.0.
+    pub hub: String,
+    /// The group, or `*` for every group. Default: absent, which means messages to the whole hub. Since 0.1.0.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Messages that are kept at most. Default: 100. Since 0.1.0.
+    #[serde(default = "messages")]
+    pub messages: NonZeroU32,
+    /// How long a message is kept at most, in seconds. Default: 300. Since 0.1.0.
+    #[serde(default = "seconds")]
+    pub seconds: NonZeroU64,
+}
+
+fn messages() -> NonZeroU32 {
+    NonZeroU32::new(100).expect("not zero")
+}
+
+fn seconds() -> NonZeroU64 {
+    NonZeroU64::new(300).expect("not zero")
+}
+
+/// Why the history could not be read at the start.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The list of what is kept.
+    #[error("read the list of kept messages")]
+    Registry(#[from] state::RegistryError),
+    /// A log.
+    #[error("read kept messages")]
+    Journal(#[from] state::ReadError),
+}
+
+impl Rule {
+    pub(super) fn covers(&self, hub: &Hub, group: Option<&GroupName>) -> bool {
+        let hub_fits = self.hub == "*" || self.hub.eq_ignore_ascii_case(hub.name());
+        let group_fits = match (&self.group, group) {
+            (None, None) => true,
+            (Some(pattern), Some(group)) => pattern == "*" || pattern == group.as_str(),
+            _ => false,
+        };
+        hub_fits && group_fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_cover_what_they_name() {
+        let hub = |name: &str| Hub::new(state::Instance::new("test").unwrap(), name);
+        let rule = |text: &str| serde_json::from_str::<Rule>(text).unwrap();
+        let check = |text: &str, name: &str, group: Option<&str>, expected: bool| {
+            let group = group.map(GroupName::new);
+            assert_eq!(rule(text).covers(&hub(name), group.as_ref()), expected, "{text} {name} {group:?}");
+        };
+        check(r#"{"hub":"chat"}"#, "chat", None, true);
+        check(r#"{"hub":"chat"}"#, "chat", Some("g"), false);
+        check(r#"{"hub":"Chat","group":"*"}"#, "chat", Some("g"), true);
+        check(r#"{"hub":"*","group":"g"}"#, "any", Some("g"), true);
+        check(r#"{"hub":"*","group":"g"}"#, "any", Some("G"), false);
+        check(r#"{"hub":"*","group":"g"}"#, "any", None, false);
+        assert!(serde_json::from_str::<Rule>(r#"{"hub":"chat","messages":0}"#).is_err());
+        let defaults = rule(r#"{"hub":"chat"}"#);
+        assert_eq!((defaults.messages.get(), defaults.seconds.get()), (100, 300));
+    }
+}

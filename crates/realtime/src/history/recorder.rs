@@ -1,0 +1,249 @@
+//! [`Recorder`]: the task that keeps messages and sends them on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use prometheus_client::metrics::counter::Counter;
+use serde::{Deserialize, Serialize};
+use state::{Durability, Expect, Instance, Journal, Key, Name, Offset, Position, Record, Registry};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use super::options::HistoryError;
+use super::streams::{Streams, Trim};
+use super::{Rule, journal_name, kept_group};
+use crate::engine::{EngineHandle, Kept, Publish, PublishError};
+
+/// Messages that share one flush at most.
+const BATCH_MAX: usize = 256;
+
+/// How often old messages are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Keys of the list of logs.
+const LIST: &str = "realtime/history/";
+const PAGE: usize = 256;
+
+/// When a message was kept, in milliseconds since the Unix epoch.
+pub(super) const AT: &str = "at";
+
+/// A message to be kept and sent.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) publish: Publish,
+    /// Which rule covers it.
+    pub(super) rule: usize,
+    /// Who waits for it.
+    pub(super) done: Option<oneshot::Sender<Result<(), PublishError>>>,
+    /// Its room among what waits.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+pub(super) struct Recorder {
+    engine: EngineHandle,
+    instance: Instance,
+    journal: Arc<dyn Journal>,
+    registry: Arc<dyn Registry>,
+    rules: Arc<[Rule]>,
+    streams: Streams,
+    kept: Counter,
+    failures: Counter,
+}
+
+/// What the list says of a log, so that it is found and trimmed after a restart.
+#[derive(Serialize, Deserialize)]
+struct Listed {
+    journal: String,
+    messages_max: u64,
+    lifetime_s: u64,
+}
+
+/// What became of a batch for one log: where its first message stands.
+type Appended = Result<Position, PublishError>;
+
+impl Recorder {
+    pub(super) fn new(
+        engine: EngineHandle,
+        instance: Instance,
+        journal: Arc<dyn Journal>,
+        registry: Arc<dyn Registry>,
+        rules: Arc<[Rule]>,
+        metrics: &mut prometheus_client::registry::Registry,
+    ) -> Self {
+        let (kept, failures) = (Counter::default(), Counter::default());
+        metrics.register("realtime_history_kept", "Messages that were kept", kept.clone());
+        let help = "Messages that could not be kept, and were not sent";
+        metrics.register("realtime_history_failures", help, failures.clone());
+        Self { engine, instance, journal, registry, rules, streams: Streams::default(), kept, failures }
+    }
+
+    /// Learns which logs there are from before. Their messages count as kept since now: nobody noted each one's time.
+    pub(super) async fn load(mut self) -> Result<Self, HistoryError> {
+        let mut after = None;
+        loop {
+            let page = self.registry.list(&self.instance, LIST, after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(self) };
+            after = Some(last.key.clone());
+            for entry in &page {
+                let Ok(listed) = serde_json::from_slice::<Listed>(&entry.value) else { continue };
+                let Ok(name) = Name::new(&listed.journal) else { continue };
+                let info = self.journal.info(&self.instance, &name).await?;
+                let lifetime = Duration::from_secs(listed.lifetime_s);
+                let (first, next) = (info.first.0, info.next.0);
+                self.streams.add(&name, first, next, listed.messages_max, lifetime, SystemTime::now());
+            }
+        }
+    }
+
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, mut stop: oneshot::Receiver<()>) {
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut is_stopping = false;
+        loop {
+            tokio::select! {
+                count = jobs.recv_many(&mut batch, BATCH_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.keep(std::mem::take(&mut batch)).await;
+                }
+                _ = sweep.tick() => {
+                    for trim in self.streams.too_old(SystemTime::now()) {
+                        self.trim(&trim).await;
+                    }
+                }
+                // Whoever still publishes is told that it is over, and what waits is kept and sent.
+                _ = &mut stop, if !is_stopping => {
+                    is_stopping = true;
+                    jobs.close();
+                }
+            }
+        }
+    }
+
+    /// Keeps a batch, and sends it in the order in which it came.
+    async fn keep(&mut self, jobs: Vec<Job>) {
+        let at = SystemTime::now();
+        let mut names: Vec<Name> = Vec::new();
+        let mut batches: HashMap<Name, (usize, Vec<Record>)> = HashMap::new();
+        for job in &jobs {
+            let group = kept_group(&job.publish.target).flatten();
+            let name = journal_name(&job.publish.hub, group);
+            let (_, records) = batches.entry(name.clone()).or_insert_with(|| (job.rule, Vec::new()));
+            records.push(record(&job.publish, at));
+            names.push(name);
+        }
+        let appended = batches.into_iter().map(|(name, (rule, records))| self.append(name, rule, records));
+        let mut appended: HashMap<Name, Appended> = join_all(appended).await.into_iter().collect();
+        for (name, outcome) in &appended {
+            if let Ok(position) = outcome {
+                let count = names.iter().filter(|other| *other == name).count() as u64;
+                self.note(name, &jobs, &names, position.offset.0, count, at);
+            }
+        }
+        for (job, name) in jobs.into_iter().zip(&names) {
+            let result = match appended.get_mut(name) {
+                Some(Ok(position)) => {
+                    let kept = Kept { epoch: position.epoch.0, offset: position.offset.0 };
+                    position.offset.0 += 1;
+                    self.kept.inc();
+                    self.engine.publish_kept(job.publish, kept).await.map_err(Into::into)
+                }
+                Some(Err(PublishError::NotKept(why))) => {
+                    self.failures.inc();
+                    Err(PublishError::NotKept(Arc::clone(why)))
+                }
+                _ => Err(PublishError::Stopped),
+            };
+            drop(job.room);
+            if let Some(done) = job.done {
+                // Whoever waited may have gone away.
+                let _ = done.send(result);
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        for name in names {
+            if seen.insert(name.clone())
+                && let Some(trim) = self.streams.too_many(&name)
+            {
+                self.trim(&trim).await;
+            }
+        }
+    }
+
+    /// Appends to one log; puts it on the list first, so that it is never forgotten.
+    async fn append(&self, name: Name, rule: usize, records: Vec<Record>) -> (Name, Appended) {
+        let not_kept = |error: String| {
+            tracing::error!(journal = %name, error, "messages could not be kept");
+            PublishError::NotKept(error.into())
+        };
+        if !self.streams.contains(&name)
+            && let Err(error) = self.list(&name, &self.rules[rule]).await
+        {
+            let error = not_kept(error.to_string());
+            return (name, Err(error));
+        }
+        match self.journal.append(&self.instance, &name, records).await {
+            Ok(position) => (name, Ok(position)),
+            Err(error) => {
+                let error = not_kept(error.to_string());
+                (name, Err(error))
+            }
+        }
+    }
+
+    async fn list(&self, name: &Name, rule: &Rule) -> Result<(), state::RegistryError> {
+        let listed = Listed {
+            journal: name.as_str().to_owned(),
+            messages_max: rule.messages.get().into(),
+            lifetime_s: rule.seconds.get(),
+        };
+        let value = Bytes::from(serde_json::to_vec(&listed).expect("text and numbers are JSON"));
+        self.registry
+            .put(&self.instance, &key(name), value, Expect::Anything, Durability::Durable, None)
+            .await?;
+        Ok(())
+    }
+
+    fn note(&mut self, name: &Name, jobs: &[Job], names: &[Name], first: u64, count: u64, at: SystemTime) {
+        let job = names.iter().position(|other| other == name).map(|index| &jobs[index]);
+        let Some(rule) = job.map(|job| &self.rules[job.rule]) else { return };
+        let lifetime = Duration::from_secs(rule.seconds.get());
+        self.streams.add(name, first, first + count, rule.messages.get().into(), lifetime, at);
+    }
+
+    async fn trim(&self, trim: &Trim) {
+        let trimmed = async {
+            let info =
+                self.journal.info(&self.instance, &trim.name).await.map_err(|error| error.to_string())?;
+            let below = Position { epoch: info.epoch, offset: Offset(trim.below) };
+            self.journal.trim(&self.instance, &trim.name, below).await.map_err(|error| error.to_string())?;
+            if trim.is_empty {
+                let key = key(&trim.name);
+                self.registry
+                    .delete(&self.instance, &key, Expect::Anything)
+                    .await
+                    .map_err(|error| error.to_string())?;
+            }
+            Ok::<(), String>(())
+        };
+        if let Err(error) = trimmed.await {
+            // It takes room until the next time; nothing wrong is handed out, for readers look at the rule as well.
+            tracing::warn!(journal = %trim.name, error, "old messages could not be forgotten");
+        }
+    }
+}
+
+fn key(name: &Name) -> Key {
+    Key::new(format!("{LIST}{}", name.as_str())).expect("a journal's name is part of a key")
+}
+
+fn record(publish: &Publish, at: SystemTime) -> Record {
+    let mut record = publish.message.to_record().unwrap_or_else(|| Record::new(Bytes::new()));
+    let at_ms = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    record.headers.push((AT.to_owned(), at_ms.to_string().into()));
+    record
+}

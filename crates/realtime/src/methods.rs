@@ -1,0 +1,215 @@
+//! The hub methods that this process answers itself, for clients that want no backend: joining and sending to groups by the roles of
+//! their tokens, and following what a hub or a group keeps.
+//!
+//! They begin with `chappe.`; every SignalR client can call them. docs/realtime-methods.md tells their arguments and results.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use signalr_protocol::{
+    Completion, CompletionResult, HubMessage, HubProtocol, Invocation, json_to_msgpack, msgpack_to_json,
+    parse,
+};
+use state::{Instance, Journal};
+
+use crate::engine::{
+    ClientInvocation, EngineHandle, GroupError, GroupName, Membership, OutgoingMessage, Publish, Roles,
+    Target,
+};
+use crate::from_protocol;
+use crate::history::{Replay, Rule};
+use crate::upstream::Methods;
+
+/// Answers the methods. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct OwnMethods {
+    pub(crate) engine: EngineHandle,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) instance: Instance,
+    pub(crate) rules: Arc<[Rule]>,
+}
+
+/// What a method answers: a result, or the text of an error.
+type Answer = Result<Value, String>;
+
+/// One call, read.
+struct Call<'a> {
+    invocation: &'a ClientInvocation,
+    arguments: Vec<Value>,
+}
+
+#[async_trait::async_trait]
+impl Methods for OwnMethods {
+    async fn call(&self, method: &str, invocation: ClientInvocation) -> Option<Bytes> {
+        self.answer(method, &invocation).await
+    }
+}
+
+impl OwnMethods {
+    /// Answers one call: a framed completion in the client's protocol, if it waits for one.
+    async fn answer(&self, method: &str, invocation: &ClientInvocation) -> Option<Bytes> {
+        let protocol = invocation.client.protocol;
+        let answer = match (invocation.message_type, arguments(invocation)) {
+            (1, Ok(arguments)) => self.carry_out(method, &Call { invocation, arguments }).await,
+            (1 | 4, Err(why)) => Err(why),
+            (4, Ok(_)) => Err(format!("{method} answers once: call it with invoke, not as a stream")),
+            // Items and ends of streams that nobody asked for.
+            _ => return None,
+        };
+        completion(protocol, invocation.invocation_id.as_deref()?, answer)
+    }
+
+    async fn carry_out(&self, method: &str, call: &Call<'_>) -> Answer {
+        match method {
+            "chappe.joinGroup" => self.change(call, Membership::Join).await,
+            "chappe.leaveGroup" => self.change(call, Membership::Leave).await,
+            "chappe.sendToGroup" => self.send(call).await,
+            "chappe.follow" => self.follow(call).await,
+            "chappe.unfollow" => self.unfollow(call).await,
+            _ => Err(format!(
+                "{method} is no method of this service; there are chappe.joinGroup, chappe.leaveGroup, chappe.sendToGroup, chappe.follow and chappe.unfollow"
+            )),
+        }
+    }
+
+    async fn change(&self, call: &Call<'_>, membership: Membership) -> Answer {
+        let group = call.group(0)?.ok_or("the first argument must be the name of a group")?;
+        if !call.roles().is_some_and(|roles| roles.may_join(group.as_str())) {
+            return Err(denied("joinLeaveGroup", &group));
+        }
+        let client = &call.invocation.client;
+        match self.engine.change_connection(&client.hub, client.id, &group, membership).await {
+            Ok(_) => Ok(Value::Null),
+            Err(GroupError::TooMany) => Err(GroupError::TooMany.to_string()),
+            Err(GroupError::Stopped) => Err(STOPPING.to_owned()),
+        }
+    }
+
+    async fn send(&self, call: &Call<'_>) -> Answer {
+        let group = call.group(0)?.ok_or("the first argument must be the name of a group")?;
+        if !call.roles().is_some_and(|roles| roles.may_send(group.as_str())) {
+            return Err(denied("sendToGroup", &group));
+        }
+        let target = call.text(1).ok_or("the second argument must be the method of the clients to call")?;
+        let arguments = Value::from(call.arguments.get(2..).unwrap_or_default()).to_string();
+        let message = OutgoingMessage::invocation(target, &arguments).map_err(|error| error.to_string())?;
+        let publish = Publish {
+            hub: call.invocation.client.hub.clone(),
+            target: Target::Group(group),
+            excluded: Vec::new(),
+            excluded_users: Vec::new(),
+            message,
+            trace: None,
+        };
+        self.engine.publish(publish).await.map_err(|error| error.to_string())?;
+        Ok(Value::Null)
+    }
+
+    async fn follow(&self, call: &Call<'_>) -> Answer {
+        let group = call.group(0)?;
+        let position = match call.arguments.get(1) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(position)) => Some(position.as_str()),
+            Some(_) => return Err("the second argument must be a position or null".to_owned()),
+        };
+        let may_join = match (&group, call.roles()) {
+            (Some(group), Some(roles)) => roles.may_join(group.as_str()),
+            _ => false,
+        };
+        let client = &call.invocation.client;
+        let replay = Replay {
+            engine: &self.engine,
+            journal: &*self.journal,
+            instance: &self.instance,
+            rules: &self.rules,
+            hub: &client.hub,
+            connection: client.id,
+        };
+        let followed = replay.follow(group.as_ref(), position, may_join).await;
+        let followed = followed.map_err(|error| error.to_string())?;
+        Ok(json!({
+            "position": followed.position.to_string(),
+            "gap": followed.has_gap,
+            "messages": followed.messages,
+        }))
+    }
+
+    async fn unfollow(&self, call: &Call<'_>) -> Answer {
+        let group = call.group(0)?;
+        let client = &call.invocation.client;
+        self.engine.unfollow(client.id, group.as_ref()).await.map_err(|_| STOPPING.to_owned())?;
+        Ok(Value::Null)
+    }
+}
+
+const STOPPING: &str = "the service is shutting down";
+
+fn denied(what: &str, group: &GroupName) -> String {
+    format!(
+        "the client's token has no role that lets it do so: give it the role chappe.{what}.{group}, or chappe.{what} for every group"
+    )
+}
+
+impl Call<'_> {
+    fn roles(&self) -> Option<&Roles> {
+        self.invocation.roles.as_ref()
+    }
+
+    fn text(&self, index: usize) -> Option<&str> {
+        self.arguments.get(index).and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// The group that an argument names; `None` for null or nothing.
+    fn group(&self, index: usize) -> Result<Option<GroupName>, String> {
+        match self.arguments.get(index) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(name)) => {
+                from_protocol::group(name).map(Some).map_err(|refusal| refusal.message)
+            }
+            Some(_) => Err("a group is named by a string".to_owned()),
+        }
+    }
+}
+
+fn arguments(invocation: &ClientInvocation) -> Result<Vec<Value>, String> {
+    let protocol = invocation.client.protocol;
+    let message = parse(protocol, &invocation.payload).map_err(|error| error.to_string())?;
+    let (HubMessage::Invocation(Invocation { arguments, .. })
+    | HubMessage::StreamInvocation(Invocation { arguments, .. })) = message
+    else {
+        return Ok(Vec::new());
+    };
+    let unreadable = |error: &dyn std::error::Error| format!("the arguments cannot be read: {error}");
+    let json = match protocol {
+        HubProtocol::Json => arguments.into_owned(),
+        HubProtocol::MessagePack | HubProtocol::BlazorPack => {
+            let mut json = Vec::new();
+            msgpack_to_json(&arguments, &mut json).map_err(|error| unreadable(&error))?;
+            json
+        }
+    };
+    serde_json::from_slice(&json).map_err(|error| unreadable(&error))
+}
+
+fn completion(protocol: HubProtocol, invocation_id: &str, answer: Answer) -> Option<Bytes> {
+    let result = match answer {
+        Err(error) => CompletionResult::Error(error.into()),
+        Ok(Value::Null) => CompletionResult::Void,
+        Ok(value) => {
+            let json = value.to_string().into_bytes();
+            CompletionResult::Value(match protocol {
+                HubProtocol::Json => json.into(),
+                HubProtocol::MessagePack | HubProtocol::BlazorPack => {
+                    let mut packed = Vec::new();
+                    json_to_msgpack(&json, &mut packed).ok()?;
+                    packed.into()
+                }
+            })
+        }
+    };
+    let completion = Completion { headers: Vec::new(), invocation_id: invocation_id.into(), result };
+    let mut framed = Vec::new();
+    HubMessage::Completion(completion).encode(protocol, &mut framed);
+    Some(framed.into())
+}

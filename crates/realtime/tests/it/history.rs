@@ -1,0 +1,256 @@
+//! Methods that the service answers itself: groups by the roles of a token, and what a client missed.
+
+use std::path::Path;
+
+use realtime::engine::{GroupName, Target};
+use realtime::{HistoryRule, Message, Options};
+use serde_json::{Value, json};
+use signalr_protocol::HubProtocol;
+use testkit::HubClient;
+
+use crate::fixture::{Fixture, Listening, client_token, options};
+
+fn rule(text: &str) -> HistoryRule {
+    serde_json::from_str(text).unwrap()
+}
+
+/// Keeps three messages to the hub, and five of every group.
+fn keeping() -> Options {
+    let rules = [r#"{"hub":"chat","messages":3}"#, r#"{"hub":"chat","group":"*","messages":5}"#];
+    Options { history: rules.map(rule).into(), ..options() }
+}
+
+async fn client(listening: &Listening, roles: &[&str]) -> HubClient {
+    let claims: Vec<(&str, &str)> = roles.iter().map(|role| ("role", *role)).collect();
+    let token = client_token("chat", &claims);
+    let path = format!("/client/?hub=chat&access_token={token}");
+    HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.unwrap()
+}
+
+/// What a client got: its calls in short, and the answer to its own call with the id "1".
+struct Heard {
+    calls: Vec<String>,
+    answer: Value,
+}
+
+async fn until_answer(client: &mut HubClient) -> Heard {
+    let mut calls = Vec::new();
+    loop {
+        let message = client.next_json().await.unwrap();
+        match message["type"].as_u64() {
+            Some(3) => return Heard { calls, answer: message },
+            _ if message["target"] == "chappe.position" => {}
+            _ => calls.push(short(&message)),
+        }
+    }
+}
+
+fn short(message: &Value) -> String {
+    let arguments: Vec<String> =
+        message["arguments"].as_array().unwrap().iter().map(ToString::to_string).collect();
+    format!("{}({})", message["target"].as_str().unwrap(), arguments.join(","))
+}
+
+async fn invoke(client: &mut HubClient, method: &str, arguments: Value) -> Heard {
+    let call = json!({ "type": 1, "invocationId": "1", "target": method, "arguments": arguments });
+    client.send(format!("{call}\u{1e}").as_bytes()).await.unwrap();
+    until_answer(client).await
+}
+
+async fn send(fixture: &Fixture, to: Target, number: u32) {
+    let arguments = format!("[{number}]");
+    let message =
+        Message { hub: "chat", to, excluded: Vec::new(), target: "m", arguments: &arguments, trace: None };
+    fixture.handle.send(message).await.unwrap();
+}
+
+fn group(name: &str) -> Target {
+    Target::Group(GroupName::new(name))
+}
+
+#[tokio::test]
+async fn a_token_lets_its_client_join_and_send_and_nothing_else() {
+    let listening = Fixture::start(options()).await.listen();
+    let mut ada = client(&listening, &["chappe.joinLeaveGroup.a", "webpubsub.sendToGroup"]).await;
+    let mut ben = client(&listening, &["chappe.joinLeaveGroup", "chappe.sendToGroup.b"]).await;
+    let error = async |client: &mut HubClient, method: &str, arguments| {
+        invoke(client, method, arguments).await.answer["error"].as_str().unwrap().to_owned()
+    };
+    assert!(invoke(&mut ada, "chappe.joinGroup", json!(["a"])).await.answer.get("error").is_none());
+    assert!(error(&mut ada, "chappe.joinGroup", json!(["b"])).await.contains("role chappe.joinLeaveGroup.b"));
+    assert!(invoke(&mut ben, "chappe.joinGroup", json!(["b"])).await.answer.get("error").is_none());
+    assert!(
+        error(&mut ben, "chappe.sendToGroup", json!(["a", "m", 1]))
+            .await
+            .contains("role chappe.sendToGroup.a")
+    );
+    assert!(error(&mut ben, "chappe.sendToGroup", json!(["b"])).await.contains("second argument"));
+    assert!(error(&mut ben, "chappe.joinGroup", json!([7])).await.contains("named by a string"));
+    assert!(error(&mut ben, "chappe.joinGroup", json!([])).await.contains("first argument"));
+    assert!(error(&mut ben, "chappe.fly", json!([])).await.contains("no method of this service"));
+    invoke(&mut ada, "chappe.sendToGroup", json!(["b", "m", 1, "x"])).await;
+    assert_eq!(ben.arguments_of("m").await.unwrap(), json!([1, "x"]));
+    let heard = invoke(&mut ben, "chappe.sendToGroup", json!(["b", "m"])).await;
+    let heard =
+        if heard.calls.is_empty() { short(&ben.next_json().await.unwrap()) } else { heard.calls.join(" ") };
+    assert_eq!(heard, "m()", "whoever sends to its own group hears itself");
+    let mut none = client(&listening, &["admin"]).await;
+    assert!(error(&mut none, "chappe.joinGroup", json!(["a"])).await.contains("has no role"));
+    assert!(error(&mut none, "chappe.follow", json!(["a"])).await.contains("are not kept"));
+    listening.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_gets_what_it_missed_in_order() {
+    let listening = Fixture::start(keeping()).await.listen();
+    let roles = ["chappe.joinLeaveGroup.g"];
+    let mut first = client(&listening, &roles).await;
+    let followed = invoke(&mut first, "chappe.follow", json!(["g"])).await.answer;
+    let start = followed["result"]["position"].as_str().unwrap().to_owned();
+    assert_eq!(followed["result"], json!({ "position": start, "gap": false, "messages": 0 }));
+    send(&listening.fixture, group("g"), 1).await;
+    assert_eq!(short(&first.next_json().await.unwrap()), "m(1)");
+    let position = first.next_json().await.unwrap();
+    assert_eq!((&position["target"], &position["arguments"][0]), (&json!("chappe.position"), &json!("g")));
+    let position = position["arguments"][1].as_str().unwrap().to_owned();
+    drop(first);
+    for number in 2..=4 {
+        send(&listening.fixture, group("g"), number).await;
+    }
+    let mut second = client(&listening, &roles).await;
+    let heard = invoke(&mut second, "chappe.follow", json!(["g", position])).await;
+    assert_eq!(heard.calls, ["m(2)", "m(3)", "m(4)"]);
+    assert_eq!(heard.answer["result"]["messages"], 3);
+    assert_eq!(heard.answer["result"]["gap"], false);
+    send(&listening.fixture, group("g"), 5).await;
+    assert_eq!(second.arguments_of("m").await.unwrap(), json!([5]));
+    // Five are kept, so the first one is gone for whoever asks from the start, and that is said.
+    for number in 6..=8 {
+        send(&listening.fixture, group("g"), number).await;
+    }
+    let mut third = client(&listening, &roles).await;
+    let heard = invoke(&mut third, "chappe.follow", json!(["g", start])).await;
+    assert_eq!(heard.calls, ["m(4)", "m(5)", "m(6)", "m(7)", "m(8)"]);
+    assert_eq!(heard.answer["result"]["gap"], true);
+    let mut other = client(&listening, &[]).await;
+    let refused = |heard: &Heard| heard.answer["error"].as_str().unwrap().to_owned();
+    assert!(refused(&invoke(&mut other, "chappe.follow", json!(["g"])).await).contains("no member"));
+    assert!(
+        refused(&invoke(&mut other, "chappe.follow", json!([null, "x"])).await).contains("a position is")
+    );
+    listening.stop().await;
+}
+
+#[tokio::test]
+async fn a_hub_keeps_its_messages_too_and_nothing_comes_twice() {
+    let listening = Fixture::start(keeping()).await.listen();
+    send(&listening.fixture, Target::All, 1).await;
+    let mut client = client(&listening, &[]).await;
+    let here = invoke(&mut client, "chappe.follow", json!([null])).await.answer["result"]["position"].clone();
+    let epoch = here.as_str().unwrap().split('-').next().unwrap().to_owned();
+    assert!(invoke(&mut client, "chappe.unfollow", json!([null])).await.calls.is_empty());
+    send(&listening.fixture, Target::All, 2).await;
+    assert_eq!(short(&client.next_json().await.unwrap()), "m(2)");
+    // It has had the second one, so that only the first is missing.
+    let heard = invoke(&mut client, "chappe.follow", json!([null, format!("{epoch}-0")])).await;
+    assert_eq!(
+        (heard.calls, heard.answer["result"]["messages"].as_u64()),
+        (vec!["m(1)".to_owned()], Some(1))
+    );
+    send(&listening.fixture, Target::All, 3).await;
+    assert_eq!(short(&client.next_json().await.unwrap()), "m(3)");
+    assert_eq!(short(&client.next_json().await.unwrap()), format!("chappe.position(null,\"{epoch}-3\")"));
+    listening.stop().await;
+}
+
+#[tokio::test]
+async fn a_position_of_a_log_that_is_lost_gives_what_there_is_and_says_so() {
+    let listening = Fixture::start(keeping()).await.listen();
+    send(&listening.fixture, Target::All, 1).await;
+    for position in ["0-0", "0-17"] {
+        let mut client = client(&listening, &[]).await;
+        let heard = invoke(&mut client, "chappe.follow", json!([null, position])).await;
+        assert_eq!((heard.calls, &heard.answer["result"]["gap"]), (vec!["m(1)".to_owned()], &json!(true)));
+    }
+    listening.stop().await;
+}
+
+async fn start_again(folder: &Path) -> Listening {
+    Fixture::start_in(keeping(), folder).await.listen()
+}
+
+#[tokio::test]
+async fn what_was_kept_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let listening = start_again(folder.path()).await;
+    let mut before = client(&listening, &[]).await;
+    let position =
+        invoke(&mut before, "chappe.follow", json!([null])).await.answer["result"]["position"].clone();
+    for number in 1..=2 {
+        send(&listening.fixture, Target::All, number).await;
+    }
+    listening.stop().await;
+    let listening = start_again(folder.path()).await;
+    send(&listening.fixture, Target::All, 3).await;
+    let mut after = client(&listening, &[]).await;
+    let heard = invoke(&mut after, "chappe.follow", json!([null, position])).await;
+    assert_eq!(heard.calls, ["m(1)", "m(2)", "m(3)"]);
+    assert_eq!(heard.answer["result"]["gap"], false);
+    listening.stop().await;
+}
+
+/// While one follows, others publish as fast as they can: what is replayed and what is live must meet without a seam.
+#[tokio::test(flavor = "multi_thread")]
+async fn catching_up_and_new_messages_meet_without_a_seam() {
+    let rules = vec![rule(r#"{"hub":"chat","group":"g","messages":100000}"#)];
+    let listening = Fixture::start(Options { history: rules, ..options() }).await.listen();
+    const COUNT: u32 = 3000;
+    let handle = listening.fixture.handle.clone();
+    let publisher = tokio::spawn(async move {
+        for number in 0..COUNT {
+            let arguments = format!("[{number}]");
+            let message = Message {
+                hub: "chat",
+                to: group("g"),
+                excluded: Vec::new(),
+                target: "m",
+                arguments: &arguments,
+                trace: None,
+            };
+            handle.send(message).await.unwrap();
+        }
+    });
+    let mut next = 0;
+    let mut position: Option<String> = None;
+    while next < COUNT {
+        let mut client = client(&listening, &["chappe.joinLeaveGroup.g"]).await;
+        let is_first = position.is_none();
+        let from = position.clone().map_or(json!("0-0"), Value::from);
+        let call =
+            json!({ "type": 1, "invocationId": "1", "target": "chappe.follow", "arguments": ["g", from] });
+        client.send(format!("{call}\u{1e}").as_bytes()).await.unwrap();
+        // Goes away in the middle, at another place each time.
+        for _ in 0..700 {
+            if next == COUNT {
+                break;
+            }
+            let message = client.next_json().await.unwrap();
+            match message["target"].as_str() {
+                Some("m") => {
+                    assert_eq!(message["arguments"][0], next);
+                    next += 1;
+                }
+                Some("chappe.position") => position = message["arguments"][1].as_str().map(str::to_owned),
+                _ => {
+                    assert_eq!(message["result"]["gap"], is_first, "{message}");
+                    position = message["result"]["position"].as_str().map(str::to_owned);
+                }
+            }
+        }
+        // It asks from where it was told that it is; the message behind comes again.
+        let told = position.as_deref().and_then(|position| position.split('-').nth(1)?.parse().ok());
+        next = told.unwrap_or(0).min(next);
+    }
+    publisher.await.unwrap();
+    listening.stop().await;
+}
