@@ -149,6 +149,7 @@ impl Config {
         self.data_dir.iter_mut().for_each(resolve);
         self.tls.certificate_file.iter_mut().for_each(resolve);
         self.tls.key_file.iter_mut().for_each(resolve);
+        self.realtime.upstream.templates_file.iter_mut().for_each(resolve);
         self.gateway.routes.iter_mut().filter_map(|route| route.directory.as_mut()).for_each(resolve);
     }
 

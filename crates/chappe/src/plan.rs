@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::SharedArgs;
 use crate::config::{self, Config, ConfigError, Listen, ListenSection};
 use crate::demo;
+use crate::telemetry::with_causes;
 
 /// The services that routes may lead to.
 const SERVICES: [&str; 4] = ["chappe", "documents", "functions", "realtime"];
@@ -19,6 +20,9 @@ pub(crate) enum PlanError {
     /// A route leads nowhere.
     #[error("[[gateway.routes]]: {0}")]
     Routes(#[from] gateway::ConfigError),
+    /// The realtime service cannot run as it is configured.
+    #[error("[realtime]: {}", with_causes(.0))]
+    Realtime(realtime::StartError),
     /// The app cannot be read.
     #[error(transparent)]
     App(#[from] functions::app::LoadAppError),
@@ -73,6 +77,8 @@ impl Plan {
         }
         let mut config = config::load(file.as_deref(), &environment, &flags)?;
         config.gateway.targets(&SERVICES)?;
+        take_identity(&mut config.realtime.upstream, &environment);
+        config.realtime.check().map_err(PlanError::Realtime)?;
         if config.tls.certificate_file.is_some() != config.tls.key_file.is_some() {
             return Err(PlanError::HalfCertificate);
         }
@@ -91,5 +97,13 @@ impl Plan {
             named.or_else(|| config.data_dir.clone()).unwrap_or_else(|| app.join(".chappe"))
         });
         Ok(Self { app, config, data_dir, json: shared.json, demo, environment })
+    }
+}
+
+/// The identity of the machine, where the configuration names no other: App Service tells by two variables where its tokens are.
+fn take_identity(upstream: &mut realtime::upstream::Options, environment: &BTreeMap<String, String>) {
+    if upstream.identity_endpoint.is_none() && upstream.identity_header.is_none() {
+        upstream.identity_endpoint = environment.get("IDENTITY_ENDPOINT").cloned();
+        upstream.identity_header = environment.get("IDENTITY_HEADER").cloned();
     }
 }

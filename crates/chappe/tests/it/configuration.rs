@@ -54,6 +54,20 @@ fn a_route_to_nowhere_is_refused() {
 }
 
 #[test]
+fn an_upstream_that_cannot_work_is_refused() {
+    let template = "realtime.upstream.templates=[{url_template=\"http://h/{user}\"}]";
+    let arguments = ["check", "--no-functions", "--set", template];
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    check(folder.path(), &arguments, 64, &["[realtime]", "upstream template 1", "{user}", "{hub}"]);
+    // A file is looked for beside the one that names it.
+    let folder = folder_with("chappe.toml", "[realtime.upstream]\ntemplates_file = \"settings.json\"\n");
+    check(folder.path(), &["check", "--no-functions"], 64, &["settings.json", "No such file"]);
+    let settings = r#"{"UpstreamSettings":{"Templates":[{"UrlTemplate":"http://localhost:7071/x"}]}}"#;
+    std::fs::write(folder.path().join("settings.json"), settings).expect("a file can be written");
+    check(folder.path(), &["check", "--no-functions"], 0, &[]);
+}
+
+#[test]
 fn data_of_a_running_process_is_not_opened_twice() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");
