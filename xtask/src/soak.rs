@@ -14,7 +14,9 @@ const FUZZ: Duration = Duration::from_secs(3600);
 
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    for (package, filter) in [("state-embedded", "crash"), ("documents", "crash")] {
+    for (package, filter) in
+        [("state-embedded", "crash"), ("documents", "crash"), ("chappe", "connection_events")]
+    {
         step::step(&format!("soak {package}"), || {
             let mut command = Command::new(&cargo);
             command.args(["test", "--release", "--package", package, "--", "--nocapture", filter]);

@@ -3,6 +3,7 @@
 //! `/healthz` and `/readyz` answer anybody. Everything else answers only this machine (it tells what runs here, and can end
 //! a worker), or whoever reaches the admin port, where one was opened.
 
+mod dead_letters;
 mod guard;
 
 use std::convert::Infallible;
@@ -92,6 +93,9 @@ impl State {
             (&Method::GET, "/metrics") => self.metrics(),
             (&Method::GET, "/chappe/api/info") => json_answer(&self.info().await),
             (&Method::GET, "/chappe/api/logs") => json_answer(&self.logs(request.uri.query())),
+            (&Method::GET, "/chappe/api/realtime/dead-letters") => {
+                dead_letters::answer(&self.facts.realtime, request.uri.query()).await
+            }
             (&Method::POST, "/chappe/api/workers/kill") => json_answer(&self.kill_workers()),
             (&Method::GET, _) if path.starts_with("/chappe/api/traces/") => self.trace(path),
             _ => Refusal::NoSuchPath.respond(),

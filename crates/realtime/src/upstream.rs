@@ -28,7 +28,7 @@ mod webhook;
 pub use file::ParseFileError;
 pub use identity::IdentityError;
 pub use load::LoadError;
-pub use methods::{Methods, PREFIX};
+pub use methods::{Methods, is_own};
 pub use options::{Auth, Options, TemplateOptions};
 pub use template::TemplateError;
 

@@ -12,6 +12,8 @@ pub(super) enum Refusal {
     ForeignPage,
     NoSuchPath,
     NoTraceId,
+    NoSuchPlace,
+    UnreadableLetters,
 }
 
 /// In the extensions of a request that came in on the admin port: whoever opened that port decided who reaches it.
@@ -69,6 +71,16 @@ impl Refusal {
                 StatusCode::BAD_REQUEST,
                 "admin-no-trace-id",
                 "A trace id is 32 lower-case hexadecimal digits.",
+            ),
+            Self::NoSuchPlace => (
+                StatusCode::BAD_REQUEST,
+                "admin-no-such-place",
+                "`after` is the `next` of the page before; leave it out to begin with the oldest.",
+            ),
+            Self::UnreadableLetters => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "admin-unreadable-letters",
+                "The dead letters cannot be read; the log says why.",
             ),
         }
     }

@@ -3,6 +3,7 @@
 mod account;
 mod apps;
 mod configuration;
+mod connection_events;
 mod data;
 mod exposure;
 mod hostile;

@@ -101,8 +101,8 @@ impl Dispatcher {
         &self.0.dead_letters
     }
 
-    /// Begins to carry out what comes, and what earlier processes still owe. `methods` answers what begins with
-    /// [`methods::PREFIX`].
+    /// Begins to carry out what comes, and what earlier processes still owe. `methods` answers what
+    /// [`methods::is_own`].
     ///
     /// # Errors
     ///
@@ -182,7 +182,7 @@ impl Shared {
 
     /// Whether this process answers the method itself.
     pub(crate) fn is_local(&self, method: &str) -> bool {
-        self.methods.get().is_some() && method.starts_with(methods::PREFIX)
+        self.methods.get().is_some() && methods::is_own(method)
     }
 
     pub(crate) fn refuse(&self, cause: &'static str) {
