@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 /// A section of `chappe.toml`, and the type whose fields are its keys.
-const SECTIONS: [(&str, &str, &str); 17] = [
+const SECTIONS: [(&str, &str, &str); 20] = [
     ("", "crates/chappe/src/config.rs", "Config"),
     ("listen", "crates/chappe/src/config.rs", "ListenSection"),
     ("tls", "crates/chappe/src/config.rs", "TlsSection"),
@@ -14,6 +14,9 @@ const SECTIONS: [(&str, &str, &str); 17] = [
     ("gateway.routes", "crates/gateway/src/route.rs", "Route"),
     ("realtime", "crates/realtime/src/options.rs", "Options"),
     ("realtime.engine", "crates/realtime/src/engine/options.rs", "Options"),
+    ("realtime.upstream", "crates/realtime/src/upstream/options.rs", "Options"),
+    ("realtime.upstream.templates", "crates/realtime/src/upstream/options.rs", "TemplateOptions"),
+    ("realtime.events", "crates/realtime/src/events/options.rs", "Options"),
     ("documents", "crates/documents/src/options.rs", "Options"),
     ("functions", "crates/functions/src/options.rs", "Options"),
     ("functions.workers", "crates/functions/src/worker/spec.rs", "PoolOptions"),
