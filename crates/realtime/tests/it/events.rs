@@ -11,7 +11,7 @@ use testkit::HubClient;
 
 use crate::fixture::{Fixture, Listening, client_token};
 use crate::upstream::{connect, say, with_template};
-use crate::webhook::Webhook;
+use crate::webhook::{Door, Webhook};
 
 fn events_options(webhook: &Webhook) -> Options {
     let mut options = with_template(webhook, "*");
@@ -89,16 +89,14 @@ async fn an_event_is_told_again_until_the_upstream_is_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_is_down_and_comes_back_hears_what_it_missed() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    let mut options = events_options(&Webhook::start());
-    options.upstream.templates[0].url_template = format!("http://{address}/");
+    let (door, mut webhook) = (Door::closed(), Webhook::start());
+    let mut options = events_options(&webhook);
+    options.upstream.templates[0].url_template = format!("http://{}/", door.authority());
     options.events.attempts_max = 1_000_000.try_into().unwrap();
     let listening = Fixture::start(options).await.listen();
     let ada = connect(&listening, HubProtocol::Json, &[]).await;
     leave(ada).await;
-    let mut webhook = Webhook::start_at(&address);
+    door.open(&webhook);
     assert_eq!(webhook.take(200, "").await, r#"connected {"type":10}"#);
     assert_eq!(webhook.take(200, "").await, r#"disconnected {"type":11}"#);
     listening.stop().await;

@@ -1,10 +1,11 @@
 //! Calls of clients that go to an upstream over HTTP, and what comes back, with an upstream that the test answers by hand.
 
+mod answers;
+
 use base64::Engine as _;
 use expect_test::{Expect, expect};
-use http::HeaderMap;
 use realtime::Options;
-use realtime::upstream::{Auth, TemplateOptions};
+use realtime::upstream::TemplateOptions;
 use ring::hmac;
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
@@ -31,11 +32,11 @@ pub(crate) fn with_template(webhook: &Webhook, category_pattern: &str) -> Option
 }
 
 impl Stage {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
-    async fn with(change: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
         let webhook = Webhook::start();
         let mut options = with_template(&webhook, "messages");
         change(&mut options);
@@ -43,11 +44,11 @@ impl Stage {
         Self { listening, webhook }
     }
 
-    async fn client(&self, protocol: HubProtocol, claims: &[(&str, &str)]) -> HubClient {
+    pub(crate) async fn client(&self, protocol: HubProtocol, claims: &[(&str, &str)]) -> HubClient {
         connect(&self.listening, protocol, claims).await
     }
 
-    async fn ada(&self) -> HubClient {
+    pub(crate) async fn ada(&self) -> HubClient {
         self.client(HubProtocol::Json, &[("nameid", "ada")]).await
     }
 }
@@ -68,16 +69,16 @@ pub(crate) async fn say(client: &mut HubClient, message: &Value) {
     client.send(format!("{message}\u{1e}").as_bytes()).await.unwrap();
 }
 
-fn call(id: u32, target: &str) -> Value {
+pub(crate) fn call(id: u32, target: &str) -> Value {
     json!({ "type": 1, "invocationId": id.to_string(), "target": target, "arguments": [id] })
 }
 
-fn completion(id: u32) -> String {
+pub(crate) fn completion(id: u32) -> String {
     format!("{{\"type\":3,\"invocationId\":\"{id}\",\"result\":{id}}}\u{1e}")
 }
 
 /// The next message of a client that speaks JSON.
-async fn check(client: &mut HubClient, expected: Expect) {
+pub(crate) async fn check(client: &mut HubClient, expected: Expect) {
     expected.assert_eq(&client.next_json().await.unwrap().to_string());
 }
 
@@ -167,124 +168,6 @@ async fn calls_of_one_client_go_one_after_the_other_and_those_of_others_beside_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_become_completions() {
-    let mut stage = Stage::with(|options| {
-        options.upstream.answer_bytes_max = 1000.try_into().unwrap();
-    })
-    .await;
-    let mut ada = stage.ada().await;
-    let large = format!("{{\"type\":3,\"invocationId\":\"1\",\"result\":\"{}\"}}\u{1e}", "x".repeat(1000));
-    for (status, body, expected) in [
-        (200, String::new(), expect![[r#"{"type":3,"invocationId":"1"}"#]]),
-        (204, String::new(), expect![[r#"{"type":3,"invocationId":"1"}"#]]),
-        (
-            404,
-            String::new(),
-            expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, status code 404"}"#]],
-        ),
-        (
-            500,
-            completion(1),
-            expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, status code 500"}"#]],
-        ),
-        (
-            200,
-            large,
-            expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, response too large."}"#]],
-        ),
-        (
-            200,
-            "{}".to_owned(),
-            expect![[
-                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's answer is not a whole hub message framed as json"}"#
-            ]],
-        ),
-        (
-            200,
-            "\u{7}....".to_owned(),
-            expect![[
-                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's answer is not a whole hub message framed as json"}"#
-            ]],
-        ),
-        (
-            200,
-            completion(2),
-            expect![[
-                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's answer is no completion of this invocation"}"#
-            ]],
-        ),
-    ] {
-        say(&mut ada, &call(1, "ask")).await;
-        stage.webhook.take(status, body).await;
-        check(&mut ada, expected).await;
-    }
-    // Who wants no answer gets none, whatever it is.
-    for (status, body) in [(200, completion(1)), (500, String::new()), (200, "nonsense".to_owned())] {
-        say(&mut ada, &json!({ "type": 1, "target": "tell", "arguments": [] })).await;
-        stage.webhook.take(status, body).await;
-    }
-    say(&mut ada, &call(1, "ask")).await;
-    stage.webhook.take(200, completion(1)).await;
-    check(&mut ada, expect![[r#"{"type":3,"invocationId":"1","result":1}"#]]).await;
-    drop(ada);
-    stage.listening.stop().await;
-}
-
-/// An address of this machine where nobody listens.
-fn nobody() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_that_cannot_be_reached_is_told_in_detail_only_to_those_who_ask() {
-    let authority = nobody();
-    let stage = Stage::with(|options| {
-        options.upstream.templates[0].url_template = format!("http://{authority}/");
-    })
-    .await;
-    let mut ada = stage.ada().await;
-    say(&mut ada, &call(1, "ask")).await;
-    check(
-        &mut ada,
-        expect![[
-            r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream cannot be reached"}"#
-        ]],
-    )
-    .await;
-    let mut bob = stage.client(HubProtocol::Json, &[("asrs.s.derror", "True")]).await;
-    say(&mut bob, &call(1, "ask")).await;
-    let error = bob.next_json().await.unwrap()["error"].as_str().unwrap().to_owned();
-    let expected = format!("Invocation failed, error: reach the upstream: connect to {authority}");
-    assert!(error.starts_with(&expected), "{error}");
-    drop((ada, bob));
-    stage.listening.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slow_upstream_is_given_up() {
-    let mut stage = Stage::with(|options| {
-        options.upstream.request_timeout_ms = 100.try_into().unwrap();
-    })
-    .await;
-    let mut ada = stage.ada().await;
-    say(&mut ada, &call(1, "slow")).await;
-    let slow = stage.webhook.next().await;
-    check(
-        &mut ada,
-        expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream did not answer in time"}"#]],
-    )
-    .await;
-    slow.answer(200, completion(1));
-    // Its connection serves on.
-    say(&mut ada, &call(2, "quick")).await;
-    stage.webhook.take(200, completion(2)).await;
-    check(&mut ada, expect![[r#"{"type":3,"invocationId":"2","result":2}"#]]).await;
-    drop(ada);
-    stage.listening.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_no_template_matches_says_what_to_do() {
     let stage = Stage::with(|options| options.upstream.templates[0].event_pattern = "send".to_owned()).await;
     let mut ada = stage.ada().await;
@@ -359,81 +242,6 @@ async fn no_more_requests_are_under_way_than_may() {
     assert_eq!(ada.next_json().await.unwrap()["result"], 1);
     assert_eq!(bob.next_json().await.unwrap()["result"], 2);
     drop((ada, bob));
-    stage.listening.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn streams_go_both_ways() {
-    let mut stage = Stage::start().await;
-    let mut ada = stage.ada().await;
-    let stream =
-        json!({ "type": 4, "invocationId": "1", "target": "count", "arguments": [], "streamIds": ["up"] });
-    say(&mut ada, &stream).await;
-    let received = stage.webhook.next().await;
-    assert_eq!(received.shown(), format!("count {stream}"));
-    // Items may come with the answer; the others, and the end, come over REST.
-    received.answer(200, "{\"type\":2,\"invocationId\":\"1\",\"item\":1}\u{1e}");
-    check(&mut ada, expect![[r#"{"type":2,"invocationId":"1","item":1}"#]]).await;
-    for message in [
-        json!({ "type": 2, "invocationId": "up", "item": { "a": 1 } }),
-        json!({ "type": 3, "invocationId": "up" }),
-        json!({ "type": 5, "invocationId": "1" }),
-    ] {
-        say(&mut ada, &message).await;
-        let received = stage.webhook.next().await;
-        assert_eq!(received.path, "/chat/messages/count?code=k");
-        assert_eq!(received.shown(), format!("count {message}"));
-        received.answer(200, "");
-    }
-    // What belongs to no stream any more goes nowhere.
-    for message in
-        [json!({ "type": 5, "invocationId": "1" }), json!({ "type": 2, "invocationId": "up", "item": 1 })]
-    {
-        say(&mut ada, &message).await;
-    }
-    say(&mut ada, &json!({ "type": 4, "invocationId": "2", "target": "fail", "arguments": [] })).await;
-    assert!(stage.webhook.take(500, "").await.starts_with("fail "));
-    check(
-        &mut ada,
-        expect![[r#"{"type":3,"invocationId":"2","error":"Invocation failed, status code 500"}"#]],
-    )
-    .await;
-    drop(ada);
-    stage.listening.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_managed_identity_shows_itself_with_a_token_that_is_kept() {
-    let mut identity = Webhook::start();
-    let endpoint = format!("http://{}/msi/token", identity.authority);
-    let mut stage = Stage::with(|options| {
-        options.upstream.identity_endpoint = Some(endpoint);
-        options.upstream.identity_header = Some("secret".to_owned());
-        let template = &mut options.upstream.templates[0];
-        (template.auth, template.auth_resource) = (Auth::ManagedIdentity, Some("api://app".to_owned()));
-    })
-    .await;
-    let mut ada = stage.ada().await;
-    say(&mut ada, &call(1, "ask")).await;
-    let asked = identity.next().await;
-    assert_eq!(asked.path, "/msi/token?resource=api%3A%2F%2Fapp&api-version=2019-08-01");
-    assert_eq!(asked.header("x-identity-header"), "secret");
-    asked.answer(400, "no identity");
-    let error = "Invocation failed, the upstream cannot be reached";
-    assert_eq!(ada.next_json().await.unwrap()["error"], error);
-    say(&mut ada, &call(2, "ask")).await;
-    identity.take(200, r#"{"access_token":"t0ken","expires_on":"99999999999","resource":"api://app"}"#).await;
-    for id in [2, 3] {
-        let received = stage.webhook.next().await;
-        assert_eq!(received.header("authorization"), "Bearer t0ken");
-        received.answer_with(200, HeaderMap::new(), completion(id));
-        assert_eq!(ada.next_json().await.unwrap()["result"], id);
-        if id == 2 {
-            say(&mut ada, &call(3, "ask")).await;
-        }
-    }
-    assert!(identity.is_quiet());
-    drop(ada);
     stage.listening.stop().await;
 }
 

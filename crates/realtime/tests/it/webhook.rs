@@ -5,6 +5,8 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -25,13 +27,35 @@ pub(crate) struct Received {
     answer: Answer,
 }
 
-impl Webhook {
-    pub(crate) fn start() -> Self {
-        Self::start_at("127.0.0.1:0")
+/// A port of loopback that refuses connections, and is nobody else's, until it is opened.
+pub(crate) struct Door(TcpSocket);
+
+impl Door {
+    pub(crate) fn closed() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).expect("a free port");
+        Self(socket)
     }
 
-    pub(crate) fn start_at(address: &str) -> Self {
-        let listener = edge::Listener::bind("webhook", address.parse().unwrap()).expect("a free port");
+    pub(crate) fn authority(&self) -> String {
+        self.0.local_addr().unwrap().to_string()
+    }
+
+    /// From now on it leads to a webhook.
+    pub(crate) fn open(self, webhook: &Webhook) {
+        let (listener, target) = (self.0.listen(16).unwrap(), webhook.authority.clone());
+        tokio::spawn(async move {
+            while let Ok((mut outside, _)) = listener.accept().await {
+                let mut inside = TcpStream::connect(&target).await.expect("the webhook listens");
+                tokio::spawn(async move { copy_bidirectional(&mut outside, &mut inside).await });
+            }
+        });
+    }
+}
+
+impl Webhook {
+    pub(crate) fn start() -> Self {
+        let listener = edge::Listener::bind("webhook", "127.0.0.1:0".parse().unwrap()).expect("a free port");
         let authority = listener.local_addr().to_string();
         let (send, requests) = mpsc::unbounded_channel();
         let service = tower::service_fn(move |request: Request<edge::Body>| {

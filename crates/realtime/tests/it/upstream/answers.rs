@@ -1,0 +1,222 @@
+//! What comes of an upstream's answer, or of none; streams; who shows itself with a token.
+
+use expect_test::expect;
+use http::HeaderMap;
+use realtime::upstream::Auth;
+use serde_json::json;
+use signalr_protocol::HubProtocol;
+use testkit::Http;
+
+use super::{Stage, call, check, completion, say};
+use crate::fixture::token;
+use crate::webhook::{Door, Webhook};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_become_completions() {
+    let mut stage = Stage::with(|options| {
+        options.upstream.answer_bytes_max = 1000.try_into().unwrap();
+    })
+    .await;
+    let mut ada = stage.ada().await;
+    let large = format!("{{\"type\":3,\"invocationId\":\"1\",\"result\":\"{}\"}}\u{1e}", "x".repeat(1000));
+    for (status, body, expected) in [
+        (200, String::new(), expect![[r#"{"type":3,"invocationId":"1"}"#]]),
+        (204, String::new(), expect![[r#"{"type":3,"invocationId":"1"}"#]]),
+        (
+            404,
+            String::new(),
+            expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, status code 404"}"#]],
+        ),
+        (
+            500,
+            completion(1),
+            expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, status code 500"}"#]],
+        ),
+        (
+            200,
+            large,
+            expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, response too large."}"#]],
+        ),
+        (
+            200,
+            "{}".to_owned(),
+            expect![[
+                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's answer is not a whole hub message framed as json"}"#
+            ]],
+        ),
+        (
+            200,
+            "\u{7}....".to_owned(),
+            expect![[
+                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's answer is not a whole hub message framed as json"}"#
+            ]],
+        ),
+        (
+            200,
+            completion(2),
+            expect![[
+                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's answer is no completion of this invocation"}"#
+            ]],
+        ),
+    ] {
+        say(&mut ada, &call(1, "ask")).await;
+        stage.webhook.take(status, body).await;
+        check(&mut ada, expected).await;
+    }
+    // Who wants no answer gets none, whatever it is.
+    for (status, body) in [(200, completion(1)), (500, String::new()), (200, "nonsense".to_owned())] {
+        say(&mut ada, &json!({ "type": 1, "target": "tell", "arguments": [] })).await;
+        stage.webhook.take(status, body).await;
+    }
+    say(&mut ada, &call(1, "ask")).await;
+    stage.webhook.take(200, completion(1)).await;
+    check(&mut ada, expect![[r#"{"type":3,"invocationId":"1","result":1}"#]]).await;
+    drop(ada);
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_cannot_be_reached_is_told_in_detail_only_to_those_who_ask() {
+    let door = Door::closed();
+    let authority = door.authority();
+    let stage = Stage::with(|options| {
+        options.upstream.templates[0].url_template = format!("http://{authority}/");
+    })
+    .await;
+    let mut ada = stage.ada().await;
+    say(&mut ada, &call(1, "ask")).await;
+    check(
+        &mut ada,
+        expect![[
+            r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream cannot be reached"}"#
+        ]],
+    )
+    .await;
+    let mut bob = stage.client(HubProtocol::Json, &[("asrs.s.derror", "True")]).await;
+    say(&mut bob, &call(1, "ask")).await;
+    let error = bob.next_json().await.unwrap()["error"].as_str().unwrap().to_owned();
+    let expected = format!("Invocation failed, error: reach the upstream: connect to {authority}");
+    assert!(error.starts_with(&expected), "{error}");
+    drop((ada, bob));
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_upstream_is_given_up() {
+    let mut stage = Stage::with(|options| {
+        options.upstream.request_timeout_ms = 100.try_into().unwrap();
+    })
+    .await;
+    let mut ada = stage.ada().await;
+    say(&mut ada, &call(1, "slow")).await;
+    let slow = stage.webhook.next().await;
+    check(
+        &mut ada,
+        expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream did not answer in time"}"#]],
+    )
+    .await;
+    slow.answer(200, completion(1));
+    // Its connection serves on.
+    say(&mut ada, &call(2, "quick")).await;
+    stage.webhook.take(200, completion(2)).await;
+    check(&mut ada, expect![[r#"{"type":3,"invocationId":"2","result":2}"#]]).await;
+    drop(ada);
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_go_both_ways() {
+    let mut stage = Stage::start().await;
+    let mut ada = stage.ada().await;
+    let stream =
+        json!({ "type": 4, "invocationId": "1", "target": "count", "arguments": [], "streamIds": ["up"] });
+    say(&mut ada, &stream).await;
+    let received = stage.webhook.next().await;
+    assert_eq!(received.shown(), format!("count {stream}"));
+    // Items may come with the answer; the others, and the end, come over REST.
+    received.answer(200, "{\"type\":2,\"invocationId\":\"1\",\"item\":1}\u{1e}");
+    check(&mut ada, expect![[r#"{"type":2,"invocationId":"1","item":1}"#]]).await;
+    for message in [
+        json!({ "type": 2, "invocationId": "up", "item": { "a": 1 } }),
+        json!({ "type": 3, "invocationId": "up" }),
+        json!({ "type": 5, "invocationId": "1" }),
+    ] {
+        say(&mut ada, &message).await;
+        let received = stage.webhook.next().await;
+        assert_eq!(received.path, "/chat/messages/count?code=k");
+        assert_eq!(received.shown(), format!("count {message}"));
+        received.answer(200, "");
+    }
+    // What belongs to no stream any more goes nowhere.
+    for message in
+        [json!({ "type": 5, "invocationId": "1" }), json!({ "type": 2, "invocationId": "up", "item": 1 })]
+    {
+        say(&mut ada, &message).await;
+    }
+    say(&mut ada, &json!({ "type": 4, "invocationId": "2", "target": "fail", "arguments": [] })).await;
+    assert!(stage.webhook.take(500, "").await.starts_with("fail "));
+    check(
+        &mut ada,
+        expect![[r#"{"type":3,"invocationId":"2","error":"Invocation failed, status code 500"}"#]],
+    )
+    .await;
+    drop(ada);
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_answers_a_stream_later_over_rest() {
+    let mut stage = Stage::start().await;
+    let mut ada = stage.ada().await;
+    say(&mut ada, &json!({ "type": 4, "invocationId": "1", "target": "count", "arguments": [] })).await;
+    let received = stage.webhook.next().await;
+    let id = received.header("x-asrs-connection-id");
+    received.answer(204, "");
+    let stream = format!("/api/hubs/chat/connections/{id}/streams/1");
+    for (operation, body) in [(":send", "{\"n\":1}"), (":complete", "")] {
+        let path = format!("{stream}/{operation}?api-version=2024-12-01");
+        let authorization = format!("Bearer {}", token(&format!("http://service{path}"), &[]));
+        let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+        let answer = Http::new(&stage.listening.authority).send("POST", &path, &headers, body).await.unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    }
+    check(&mut ada, expect![[r#"{"type":2,"invocationId":"1","item":{"n":1}}"#]]).await;
+    check(&mut ada, expect![[r#"{"type":3,"invocationId":"1"}"#]]).await;
+    drop(ada);
+    stage.listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_managed_identity_shows_itself_with_a_token_that_is_kept() {
+    let mut identity = Webhook::start();
+    let endpoint = format!("http://{}/msi/token", identity.authority);
+    let mut stage = Stage::with(|options| {
+        options.upstream.identity_endpoint = Some(endpoint);
+        options.upstream.identity_header = Some("secret".to_owned());
+        let template = &mut options.upstream.templates[0];
+        (template.auth, template.auth_resource) = (Auth::ManagedIdentity, Some("api://app".to_owned()));
+    })
+    .await;
+    let mut ada = stage.ada().await;
+    say(&mut ada, &call(1, "ask")).await;
+    let asked = identity.next().await;
+    assert_eq!(asked.path, "/msi/token?resource=api%3A%2F%2Fapp&api-version=2019-08-01");
+    assert_eq!(asked.header("x-identity-header"), "secret");
+    asked.answer(400, "no identity");
+    let error = "Invocation failed, the upstream cannot be reached";
+    assert_eq!(ada.next_json().await.unwrap()["error"], error);
+    say(&mut ada, &call(2, "ask")).await;
+    identity.take(200, r#"{"access_token":"t0ken","expires_on":"99999999999","resource":"api://app"}"#).await;
+    for id in [2, 3] {
+        let received = stage.webhook.next().await;
+        assert_eq!(received.header("authorization"), "Bearer t0ken");
+        received.answer_with(200, HeaderMap::new(), completion(id));
+        assert_eq!(ada.next_json().await.unwrap()["result"], id);
+        if id == 2 {
+            say(&mut ada, &call(3, "ask")).await;
+        }
+    }
+    assert!(identity.is_quiet());
+    drop(ada);
+    stage.listening.stop().await;
+}
