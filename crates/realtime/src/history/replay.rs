@@ -113,6 +113,11 @@ impl Replay<'_> {
                 match self.journal.read(self.instance, &name, from, READ_MESSAGES, READ_BYTES).await {
                     Ok(entries) if entries.is_empty() => break,
                     Ok(entries) => {
+                        // Nobody reads for a client that is gone.
+                        let is_there = self.engine.connection_exists(self.hub, self.connection).await;
+                        if !is_there.map_err(|_| NotFollowed::Gone)? {
+                            return Err(NotFollowed::Gone);
+                        }
                         for entry in entries.into_iter().take_while(|entry| entry.offset.0 < end) {
                             next = entry.offset.0 + 1;
                             if self.send(rule, entry, &mut has_gap).await? {
