@@ -1,5 +1,9 @@
 //! The REST interface, as far as it needs no connected client.
 
+mod execute;
+mod invoke;
+mod world;
+
 use expect_test::{Expect, expect};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use identity::Principal;
