@@ -2,6 +2,7 @@
 
 mod execute;
 mod invoke;
+mod streams;
 mod world;
 
 use expect_test::{Expect, expect};

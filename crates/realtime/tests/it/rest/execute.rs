@@ -87,9 +87,14 @@ async fn nothing_is_carried_out_unless_all_can_be() {
     check("", json!({ "type": "CloseConnection" }), expect![[r#"
         InvalidBody
         {"code":"InvalidBody","message":"the body is no array of commands: invalid type: map, expected a sequence at line 1 column 0"}"#]]).await;
-    check("", vec![send("x"); 101].into(), expect![[r#"
+    check(
+        "",
+        vec![send("x"); 101].into(),
+        expect![[r#"
         InvalidBody
-        {"code":"InvalidBody","message":"there are 101 commands, more than the 100 allowed"}"#]]).await;
+        {"code":"InvalidBody","message":"there are 101 commands, more than the 100 allowed"}"#]],
+    )
+    .await;
     world.mark().await;
     assert_eq!(ada.until_mark().await, "");
     drop(ada);

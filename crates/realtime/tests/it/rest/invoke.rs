@@ -53,7 +53,8 @@ async fn a_clients_result_is_the_answer_in_json() {
     expect!["200 {}"].assert_eq(&shown(&answer));
     let failed = CompletionResult::Error("I have no name".into());
     let answer = invoke(&world, &mut ada, HubProtocol::Json, &[], failed).await;
-    expect![[r#"400 {"code":"ClientInvocationFailed","message":"I have no name","target":"connectionId"}"#]].assert_eq(&shown(&answer));
+    expect![[r#"400 {"code":"ClientInvocationFailed","message":"I have no name","target":"connectionId"}"#]]
+        .assert_eq(&shown(&answer));
     let mut bob = world.connect(Some("bob"), HubProtocol::MessagePack).await;
     // {"ok": true, "bin": bytes}
     let value = CompletionResult::Value(b"\x82\xa2ok\xc3\xa3bin\xc4\x02\x01\x02".as_slice().into());
