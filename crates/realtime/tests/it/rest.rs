@@ -2,7 +2,9 @@
 
 mod execute;
 mod invoke;
+mod presence;
 mod streams;
+mod watch;
 mod world;
 
 use expect_test::{Expect, expect};
