@@ -2,6 +2,7 @@
 
 mod execute;
 mod invoke;
+mod memberships;
 mod presence;
 mod streams;
 mod watch;
