@@ -2,6 +2,8 @@
 
 mod execute;
 mod invoke;
+mod keys;
+mod login;
 mod memberships;
 mod presence;
 mod streams;
