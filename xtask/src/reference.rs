@@ -6,13 +6,15 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 /// A section of `chappe.toml`, and the type whose fields are its keys.
-const SECTIONS: [(&str, &str, &str); 20] = [
+const SECTIONS: [(&str, &str, &str); 22] = [
     ("", "crates/chappe/src/config.rs", "Config"),
     ("listen", "crates/chappe/src/config.rs", "ListenSection"),
     ("tls", "crates/chappe/src/config.rs", "TlsSection"),
     ("gateway", "crates/gateway/src/options.rs", "Options"),
     ("gateway.routes", "crates/gateway/src/route.rs", "Route"),
     ("realtime", "crates/realtime/src/options.rs", "Options"),
+    ("realtime.dynamic_keys", "crates/realtime/src/options/login.rs", "DynamicKeyOptions"),
+    ("realtime.openid", "crates/realtime/src/options/login.rs", "OpenIdOptions"),
     ("realtime.engine", "crates/realtime/src/engine/options.rs", "Options"),
     ("realtime.upstream", "crates/realtime/src/upstream/options.rs", "Options"),
     ("realtime.upstream.templates", "crates/realtime/src/upstream/options.rs", "TemplateOptions"),

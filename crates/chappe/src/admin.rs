@@ -78,7 +78,8 @@ impl Service {
 }
 
 impl State {
-    async fn answer(&self, request: &http::request::Parts) -> Response<Body> {
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let (request, body) = request.into_parts();
         let path = request.uri.path();
         match path {
             "/healthz" => return text(StatusCode::OK, "ok\n"),
@@ -86,7 +87,7 @@ impl State {
             "/readyz" => return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             _ => {}
         }
-        if let Err(refusal) = guard::admit(request) {
+        if let Err(refusal) = guard::admit(&request) {
             return refusal.respond();
         }
         match (&request.method, path) {
@@ -97,6 +98,9 @@ impl State {
                 dead_letters::answer(&self.facts.realtime, request.uri.query()).await
             }
             (&Method::POST, "/chappe/api/workers/kill") => json_answer(&self.kill_workers()),
+            (&Method::POST, "/chappe/api/realtime/keys") => {
+                self.facts.realtime.answer_key_rotation(Request::from_parts(request, body)).await
+            }
             (&Method::GET, _) if path.starts_with("/chappe/api/traces/") => self.trace(path),
             _ => Refusal::NoSuchPath.respond(),
         }
@@ -167,8 +171,7 @@ impl tower::Service<Request<Body>> for Service {
 
     fn call(&mut self, request: Request<Body>) -> Answer {
         let state = Arc::clone(&self.state);
-        let (head, _) = request.into_parts();
-        Box::pin(async move { Ok(state.answer(&head).await) })
+        Box::pin(async move { Ok(state.answer(request).await) })
     }
 }
 

@@ -31,6 +31,9 @@ pub enum MessageError {
     Arguments,
 }
 
+/// A body is one value.
+const TRAILING: ParseError = ParseError::MessagePack("bytes follow the value");
+
 /// Reads the map; gives the framed message of each protocol that we can read, in the order of the map. Others are skipped.
 pub fn parse_payloads(body: &[u8]) -> Result<Vec<(HubProtocol, &[u8])>, PayloadsError> {
     let mut reader = Reader::new(body);
@@ -48,6 +51,9 @@ pub fn parse_payloads(body: &[u8]) -> Result<Vec<(HubProtocol, &[u8])>, Payloads
             Ok(Some((_, used))) if used == message.len() => payloads.push((protocol, message)),
             _ => return Err(PayloadsError::Message(protocol.name())),
         }
+    }
+    if !reader.is_empty() {
+        return Err(PayloadsError::Map(TRAILING));
     }
     if payloads.is_empty() { Err(PayloadsError::Empty) } else { Ok(payloads) }
 }
@@ -81,6 +87,9 @@ pub fn parse_message(body: &[u8]) -> Result<Invocation<'_>, MessageError> {
             }
         }
         _ => return Err(MessageError::Shape(ParseError::MessagePack("a map or an array is expected"))),
+    }
+    if !reader.is_empty() {
+        return Err(MessageError::Shape(TRAILING));
     }
     match Reader::new(arguments).token() {
         Ok(Token::Array(_)) => {}

@@ -238,6 +238,7 @@ async fn change_group(realtime: &realtime::Handle, hub: &str, change: &Change) -
     let removes_all = change.action == Action::RemoveAll;
     let user = change.user.as_deref().map(UserId::new);
     let connection = change.connection.as_deref().map(ConnectionId::parse);
+    let kept = |error: realtime::MembershipError| unavailable(Box::new(error));
     let stopped = |error: realtime::engine::Stopped| unavailable(Box::new(error));
     // A connection that is gone, or never was one of ours, has no groups to change.
     match (connection, user, group) {
@@ -246,7 +247,7 @@ async fn change_group(realtime: &realtime::Handle, hub: &str, change: &Change) -
             engine.leave_all_groups(&hub, connection).await.map(drop).map_err(stopped)
         }
         (None, Some(user), _) if removes_all => {
-            engine.user_leaves_all_groups(&hub, &user).await.map_err(stopped)
+            realtime.user_leaves_all_groups(&hub, &user).await.map_err(kept)
         }
         (Some(Ok(connection)), _, Some(group)) => {
             engine.change_connection(&hub, connection, &group, membership).await.map(drop).map_err(|error| {
@@ -256,10 +257,12 @@ async fn change_group(realtime: &realtime::Handle, hub: &str, change: &Change) -
                 }
             })
         }
-        (None, Some(user), Some(group)) => engine
-            .change_user(&hub, &user, &group, membership, Lifetime::Always)
-            .await
-            .map_err(|error| unavailable(Box::new(error))),
+        (None, Some(user), Some(group)) if change.action == Action::Add => {
+            realtime.user_joins_group(&hub, &user, &group, Lifetime::Always).await.map_err(kept)
+        }
+        (None, Some(user), Some(group)) => {
+            realtime.user_leaves_group(&hub, &user, &group).await.map_err(kept)
+        }
         (None, None, _) => Err(BindingError::Value(item::NO_MEMBER.to_owned())),
         (_, _, None) => Err(BindingError::Value(item::NO_GROUP.to_owned())),
     }

@@ -59,3 +59,34 @@ async fn a_broadcast_over_rest_reaches_clients_of_the_gateway() {
     assert_eq!(bob.next_json().await.expect("a message")["target"], "all");
     assert_eq!(alice.next_json().await.expect("a message")["target"], "all");
 }
+
+#[tokio::test]
+async fn account_keys_change_through_the_admin_api_while_a_client_stays() {
+    const KEYS: &str = "/chappe/api/realtime/keys";
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let arguments = ["start", "--no-functions", "--ephemeral"];
+    let process = Process::start(BINARY, folder.path(), &arguments).await.expect("it starts");
+    let mut ada = connect(&process, "chat", Some("ada"), HubProtocol::Json).await;
+    let gateway = process.http("gateway");
+    let rotate = async |token: String, host: &'static str| {
+        let authorization = format!("Bearer {token}");
+        let headers = [("authorization", authorization.as_str()), ("host", host)];
+        gateway.send("POST", KEYS, &headers, r#"{"renew":["primary"]}"#).await.expect("it answers")
+    };
+    let good = || token(&format!("http://localhost{KEYS}"), None);
+    // Neither without a key's signature, nor under the name of another machine.
+    assert_eq!(rotate("x".to_owned(), "localhost").await.status, 401);
+    assert_eq!(rotate(good(), "chappe.example").await.status, 403);
+    let keys = rotate(good(), "localhost").await.json().expect("both keys");
+    let primary = AccessKey::new(keys["primary"].as_str().expect("a key")).expect("it is not empty");
+    let path = "/api/v1/hubs/chat";
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let audience = format!("http://localhost{path}");
+    let token = identity::sign(&Claims::new(), &audience, now, now + 600, &primary, Algorithm::Hs256);
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let body = json!({ "target": "still", "arguments": [] }).to_string();
+    let answer = process.http("realtime").send("POST", path, &headers, body).await.expect("it answers");
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert_eq!(ada.arguments_of("still").await.expect("a message"), json!([]));
+}

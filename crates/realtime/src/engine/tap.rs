@@ -110,6 +110,11 @@ impl Tap {
         self.sights.recv().await
     }
 
+    /// How many sights wait to be read.
+    pub fn waiting(&self) -> usize {
+        self.sights.len()
+    }
+
     /// How many sights were left out since the last time this was asked, because nobody read.
     pub fn take_missed(&self) -> u64 {
         self.missed.swap(0, Ordering::AcqRel)

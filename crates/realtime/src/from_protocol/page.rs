@@ -9,9 +9,14 @@ use crate::error::Refusal;
 /// Most entries in one answer (the vendor's description of the list of a group's members).
 const PAGE_SIZE_MAX: usize = 200;
 
-const SIZE: &str = "maxpagesize";
-const TOP: &str = "top";
-const TOKEN: &str = "continuationToken";
+/// The names of the query, as the vendor's description has them.
+const NAMES: Names = Names { size: "maxpagesize", top: "top", token: "continuationToken" };
+
+struct Names {
+    size: &'static str,
+    top: &'static str,
+    token: &'static str,
+}
 
 /// Which part of a list is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,9 +39,10 @@ impl Page {
             })
         };
         Ok(Self {
-            size: number(SIZE, "a whole number from 1 to 200", 1..=PAGE_SIZE_MAX)?.unwrap_or(PAGE_SIZE_MAX),
-            top: number(TOP, "a whole number, 0 or more", 0..=i32::MAX as usize)?,
-            after: query.get(TOKEN).filter(|token| !token.is_empty()).map(str::to_owned),
+            size: number(NAMES.size, "a whole number from 1 to 200", 1..=PAGE_SIZE_MAX)?
+                .unwrap_or(PAGE_SIZE_MAX),
+            top: number(NAMES.top, "a whole number, 0 or more", 0..=i32::MAX as usize)?,
+            after: query.get(NAMES.token).filter(|token| !token.is_empty()).map(str::to_owned),
         })
     }
 
@@ -60,7 +66,7 @@ impl Page {
         link.push('?');
         let replaced = |pair: &str| {
             let name = super::decode(pair.split('=').next().unwrap_or(pair));
-            [TOP, TOKEN].iter().any(|other| other.eq_ignore_ascii_case(&name))
+            [NAMES.top, NAMES.token].iter().any(|other| other.eq_ignore_ascii_case(&name))
         };
         let kept =
             request.query().unwrap_or("").split('&').filter(|pair| !pair.is_empty() && !replaced(pair));
@@ -69,9 +75,9 @@ impl Page {
             link.push('&');
         }
         if let Some(top) = self.top {
-            link.push_str(&format!("{TOP}={}&", top - self.entries()));
+            link.push_str(&format!("{}={}&", NAMES.top, top - self.entries()));
         }
-        link.push_str(TOKEN);
+        link.push_str(NAMES.token);
         link.push('=');
         link.extend(utf8_percent_encode(last, UNESCAPED));
         link

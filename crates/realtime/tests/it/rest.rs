@@ -1,5 +1,15 @@
 //! The REST interface, as far as it needs no connected client.
 
+mod execute;
+mod invoke;
+mod keys;
+mod login;
+mod memberships;
+mod presence;
+mod streams;
+mod watch;
+mod world;
+
 use expect_test::{Expect, expect};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use identity::Principal;

@@ -22,6 +22,8 @@ struct Bench {
     address: SocketAddr,
     /// What the client heard so far; the client is asked by a marker that comes behind everything else.
     client: Mutex<(HubClient, Vec<u64>)>,
+    /// Dropping it closes the state.
+    _store: state_embedded::Store,
     /// Dropping it ends the listener.
     _stop: watch::Sender<bool>,
 }
@@ -52,7 +54,7 @@ impl Bench {
         let access = realtime.client_access(HUB, Some("ada"), &Claims::new(), TOKEN_LIFETIME, &base);
         let access = access.expect("the hub has a good name");
         let client = connect(&access.url, &access.access_token).await;
-        Self { realtime, address, client: Mutex::new((client, Vec::new())), _stop: stop }
+        Self { realtime, address, client: Mutex::new((client, Vec::new())), _store: store, _stop: stop }
     }
 
     fn here(&self) -> Arc<Here> {
@@ -218,4 +220,80 @@ async fn a_missing_setting_is_named() {
         error.contains("AzureSignalRConnectionString") && error.contains("local.settings.json"),
         "{error}"
     );
+}
+
+/// Settings by their names.
+struct Named(Vec<(&'static str, String)>);
+
+impl AppSettings for Named {
+    fn setting(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone())
+    }
+
+    fn host_id(&self) -> &str {
+        "tests"
+    }
+}
+
+/// Sends through the output of `settings`, if it can be made.
+async fn write(
+    bench: &Bench,
+    settings: &dyn AppSettings,
+    here: Arc<Here>,
+    item: Json,
+) -> Result<(), BindingError> {
+    let sink = bench.signalr(here).sink(&spec("signalR", Direction::Out), settings).await?;
+    let (properties, data) = (properties(), Map::new());
+    let trace = TraceContext::root();
+    let call = Call { invocation_id: "i", properties: &properties, binding_data: &data, origin: None, trace };
+    sink.write(&call, vec![Value::Json(item.to_string())]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_string_that_logs_in_and_names_this_process_needs_no_login() {
+    let bench = Bench::start().await;
+    let endpoint = format!("http://localhost:{}", bench.address.port());
+    let strings = [
+        format!("Endpoint={endpoint};AuthType=azure;Version=1.0;"),
+        format!("Endpoint={endpoint};AuthType=azure.msi;ClientId=00000000-0000-0000-0000-000000000000;"),
+        format!("Endpoint={endpoint};AuthType=azure.app;ClientId=a;TenantId=b;ClientSecret=c;"),
+        format!("Endpoint=http://localhost;Port={};AuthType=aad;", bench.address.port()),
+    ];
+    let mut settings: Vec<Named> =
+        strings.into_iter().map(|string| Named(vec![(DEFAULT_SETTING, string)])).collect();
+    settings.push(Named(vec![("AzureSignalRConnectionString__serviceUri", endpoint)]));
+    let nowhere = || Arc::new(Here::new(crate::ports::Addresses::default(), None));
+    let count = settings.len();
+    for (number, settings) in settings.iter().enumerate() {
+        let item = json!({ "target": "number", "userId": "ada", "arguments": [number] });
+        write(&bench, settings, bench.here(), item.clone()).await.expect("the service is in this process");
+        let refused = write(&bench, settings, nowhere(), item).await.expect_err("nobody logs in");
+        assert!(refused.to_string().contains("AccessKey"), "{refused}");
+    }
+    let (client, _) = &mut *bench.client.lock().await;
+    for number in 0..count {
+        assert_eq!(client.arguments_of("number").await.expect("a message"), json!([number]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_that_a_function_puts_into_a_group_stays_there() {
+    let bench = Bench::start().await;
+    let (settings, here) = (bench.settings(), || bench.here());
+    let join = json!({ "userId": "bob", "groupName": "g", "action": "add" });
+    write(&bench, &settings, here(), join).await.expect("there is room");
+    // He connects later, and is in the group nevertheless.
+    let base = format!("http://{}", bench.address);
+    let access = bench.realtime.client_access(HUB, Some("bob"), &Claims::new(), TOKEN_LIFETIME, &base);
+    let access = access.expect("the hub has a good name");
+    let mut bob = connect(&access.url, &access.access_token).await;
+    let to_group = json!({ "target": "news", "groupName": "g", "arguments": [1] });
+    write(&bench, &settings, here(), to_group.clone()).await.expect("it is sent");
+    assert_eq!(bob.arguments_of("news").await.expect("a message"), json!([1]));
+    let leave = json!({ "userId": "bob", "groupName": "g", "action": "remove" });
+    write(&bench, &settings, here(), leave).await.expect("it is kept");
+    write(&bench, &settings, here(), to_group).await.expect("it is sent");
+    let to_all = json!({ "target": "end", "arguments": [] });
+    write(&bench, &settings, here(), to_all).await.expect("it is sent");
+    assert_eq!(bob.next_json().await.expect("a message")["target"], "end");
 }

@@ -59,7 +59,7 @@ impl Call<'_> {
         // A time that no clock reaches is none.
         let left = self.expires_at.map(|end| Duration::from_secs(end.saturating_sub(unix_now())));
         let until = left.and_then(|left| Instant::now().checked_add(left));
-        let watch = Watch { tap, form, until, begun: false, _permit: permit };
+        let watch = Watch { tap, form, until, begun: false, missed: None, _permit: permit };
         let body = Watching { next: Some(Box::pin(watch.part())) };
         let kind = match form {
             Form::Lines => "application/x-ndjson",
@@ -75,6 +75,8 @@ struct Watch {
     form: Form,
     until: Option<Instant>,
     begun: bool,
+    /// Events that were left out, and how many others are to be written before that is said.
+    missed: Option<(u64, usize)>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -93,22 +95,30 @@ impl Watch {
                 None => std::future::pending().await,
             }
         };
-        let (mut said, goes_on) = tokio::select! {
+        let (said, goes_on) = tokio::select! {
             sight = self.tap.next() => match sight {
-                Some(sight) => (self.written(&shown(&sight)), true),
+                Some(sight) => (self.seen(&sight), true),
                 None => (self.written(&json!({ "event": "end", "reason": "Stopping" })), false),
             },
             () = ended => (self.written(&json!({ "event": "end", "reason": "TokenExpired" })), false),
             () = tokio::time::sleep(ALIVE) => (self.written(&json!({ "event": "alive" })), true),
         };
-        let missed = self.tap.take_missed();
-        if missed > 0 {
-            // Said as soon as it is known; which events those were, between the last one and this, nobody can say.
-            let mut both = self.written(&json!({ "event": "missed", "count": missed })).to_vec();
-            both.extend_from_slice(&said);
-            said = both.into();
-        }
         (said, goes_on.then_some(self))
+    }
+
+    /// An event, and behind it what was left out, if the place for that is here. Events are left out while others wait: those happened
+    /// before, and are written before. Whoever asks for the lists again when it is told has not older events to come.
+    fn seen(&mut self, sight: &Sight) -> Bytes {
+        let said = self.written(&shown(sight));
+        self.missed = match self.missed.take() {
+            Some((missed, before)) => Some((missed, before.saturating_sub(1))),
+            None => Some(self.tap.take_missed())
+                .filter(|missed| *missed > 0)
+                .map(|missed| (missed, self.tap.waiting())),
+        };
+        let Some((missed, _)) = self.missed.take_if(|(_, before)| *before == 0) else { return said };
+        let told = self.written(&json!({ "event": "missed", "count": missed }));
+        [said, told].concat().into()
     }
 
     fn written(&self, event: &Value) -> Bytes {

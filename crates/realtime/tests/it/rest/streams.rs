@@ -1,0 +1,185 @@
+//! Items of streams that clients asked for, and messages that the sender has framed itself.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+use signalr_protocol::HubProtocol::{Json, MessagePack};
+
+use super::world::World;
+
+const OCTETS: [(&str, &str); 1] = [("content-type", "application/octet-stream")];
+const MSGPACK: [(&str, &str); 1] = [("content-type", "application/x-msgpack")];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_get_items_and_end_with_or_without_a_reason() {
+    let world = World::start().await;
+    let mut ada = world.connect(Some("ada"), Json).await;
+    let mut bob = world.connect(Some("bob"), MessagePack).await;
+    for id in [&ada.id, &bob.id] {
+        let stream = format!("POST connections/{id}/streams/s%2F1");
+        world.expect(202, &format!("{stream}/:send"), json!({ "price": 41 })).await;
+        world.expect(202, &format!("{stream}/:send?completed=True"), json!(42)).await;
+        world.expect(202, &format!("{stream}/:complete"), Value::Null).await;
+        // The vendor's description says `reason`; its SDK sends `error`.
+        world.expect(202, &format!("{stream}/:complete?reason=closed"), Value::Null).await;
+        world.expect(202, &format!("{stream}/:complete?error=closed"), Value::Null).await;
+    }
+    world.mark().await;
+    expect![[r#"
+        {"type":2,"invocationId":"s/1","item":{"price":41}}
+        {"type":2,"invocationId":"s/1","item":42}
+        {"type":3,"invocationId":"s/1"}
+        {"type":3,"invocationId":"s/1"}
+        {"type":3,"invocationId":"s/1","error":"closed"}
+        {"type":3,"invocationId":"s/1","error":"closed"}"#]]
+    .assert_eq(&ada.until_mark().await);
+    for expected in [
+        "940280a3732f3181a5707269636529",
+        "940280a3732f312a",
+        "940380a3732f3102",
+        "940380a3732f3102",
+        "950380a3732f3101a6636c6f736564",
+        "950380a3732f3101a6636c6f736564",
+    ] {
+        assert_eq!(bob.next_hex().await, expected);
+    }
+    drop((ada, bob));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn items_come_in_every_form_and_wrong_ones_are_refused() {
+    let world = World::start().await;
+    let mut ada = world.connect(Some("ada"), Json).await;
+    let mut bob = world.connect(Some("bob"), MessagePack).await;
+    for id in [&ada.id, &bob.id] {
+        let line = format!("POST connections/{id}/streams/s/:send");
+        let sent = world.call_with(&line, &MSGPACK, b"\x92\x01\xc0".as_slice()).await;
+        assert_eq!(sent.status, 202, "{}", sent.text());
+        // Framed for one protocol only; the other one is made from it.
+        let framed = b"\x81\xabmessagepack\xc4\x07\x06\x94\x02\x80\xa1s\x05";
+        let sent = world.call_with(&line, &OCTETS, framed.as_slice()).await;
+        assert_eq!(sent.status, 202, "{}", sent.text());
+        let other = b"\x81\xabmessagepack\xc4\x07\x06\x94\x02\x80\xa1x\x05";
+        let sent = world.call_with(&line, &OCTETS, other.as_slice()).await;
+        assert_eq!((sent.status.as_u16(), sent.text().contains("of another stream")), (400, true));
+    }
+    let line = format!("POST connections/{}/streams", ada.id);
+    let check = async |line: String, body: &'static str, expected: &str| {
+        let answer = world.call_with(&line, &[("content-type", "application/json")], body).await;
+        let code = answer.headers["x-ms-error-code"].to_str().unwrap();
+        assert_eq!((answer.status.as_u16(), code), (400, expected), "{}", answer.text());
+    };
+    check(format!("{line}/s/:send"), "{", "InvalidBody").await;
+    check(format!("{line}/s/:send"), "1e999", "InvalidBody").await;
+    check(format!("{line}/s/:send"), "", "InvalidBody").await;
+    check(format!("{line}/s/:send?completed=yes"), "1", "InvalidCompleted").await;
+    check(format!("{line}/%20/:send"), "1", "InvalidStreamId").await;
+    check(format!("{line}/{}/:complete", "x".repeat(101)), "", "InvalidStreamId").await;
+    // Whoever is not there gets nothing, and that is no fault.
+    world.expect(202, "POST connections/none/streams/s/:send", json!(1)).await;
+    world.expect(202, "POST connections/none/streams/s/:complete", Value::Null).await;
+    world.mark().await;
+    expect![[r#"
+        {"type":2,"invocationId":"s","item":[1,null]}
+        {"type":2,"invocationId":"s","item":5}"#]]
+    .assert_eq(&ada.until_mark().await);
+    assert_eq!(bob.next_hex().await, "940280a1739201c0");
+    assert_eq!(bob.next_hex().await, "940280a17305");
+    drop((ada, bob));
+    world.stop().await;
+}
+
+fn raw(json: Option<&str>, messagepack: Option<&[u8]>) -> Value {
+    let mut raw = json!({});
+    if let Some(json) = json {
+        raw["json"] = STANDARD.encode(format!("{json}\u{1e}")).into();
+    }
+    if let Some(messagepack) = messagepack {
+        raw["messagepack"] = STANDARD.encode(messagepack).into();
+    }
+    raw
+}
+
+/// `{"type":1,"target":"t","arguments":[]}` in MessagePack, framed.
+const MESSAGE: &[u8] = b"\x07\x95\x01\x80\xc0\xa1t\x90";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_bytes_reach_each_client_in_its_protocol() {
+    let world = World::start().await;
+    let mut ada = world.connect(Some("ada"), Json).await;
+    let mut bob = world.connect(Some("bob"), MessagePack).await;
+    let json = r#"{"type":1,"target":"j","arguments":[]}"#;
+    let both = raw(Some(json), Some(b"\x07\x95\x01\x80\xc0\xa1m\x90"));
+    world.expect(202, "POST :send", json!({ "rawBytes": both, "rawOnly": true })).await;
+    // What is missing is made: from target and arguments, or from what is there.
+    let message = json!({ "target": "told", "arguments": [1], "rawBytes": raw(Some(json), None) });
+    world.expect(202, "POST :send", message).await;
+    let message = json!({ "target": "not told", "RawBytes": raw(None, Some(b"\x07\x95\x01\x80\xc0\xa1m\x90")), "rawOnly": true });
+    world.expect(202, "POST users/ada/:send", message).await;
+    let none = json!({ "target": "plain", "arguments": [], "rawBytes": {}, "rawOnly": false });
+    world.expect(202, "POST :send", none).await;
+    world.mark().await;
+    expect![[r#"
+        {"type":1,"target":"j","arguments":[]}
+        {"type":1,"target":"j","arguments":[]}
+        {"type":1,"target":"m","arguments":[]}
+        {"type":1,"target":"plain","arguments":[]}"#]]
+    .assert_eq(&ada.until_mark().await);
+    for expected in ["950180c0a16d90", "960180c0a4746f6c64910190", "960180c0a5706c61696e9090"] {
+        assert_eq!(bob.next_hex().await, expected);
+    }
+    drop((ada, bob));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messagepack_bodies_are_messages_too_and_wrong_ones_are_refused() {
+    let world = World::start().await;
+    let mut ada = world.connect(Some("ada"), Json).await;
+    let target_and_arguments = b"\x82\xa6Target\xa1t\xa9arguments\x91\xc3";
+    for body in
+        [target_and_arguments.as_slice(), &[b"\x81\xabmessagepack\xc4\x08".as_slice(), MESSAGE].concat()]
+    {
+        let sent = world.call_with("POST :send", &MSGPACK, body.to_vec()).await;
+        assert_eq!(sent.status, 202, "{}", sent.text());
+    }
+    let refused = async |body: Value, expected: Expect| {
+        let answer = world.expect(400, "POST :send", body).await;
+        expected.assert_eq(answer.json().unwrap()["message"].as_str().unwrap());
+    };
+    refused(
+        json!({ "rawBytes": { "json": "%" }, "rawOnly": true }),
+        expect!["rawBytes of 'json' is not base64"],
+    )
+    .await;
+    refused(
+        json!({ "rawBytes": { "smoke": "AA==" }, "rawOnly": true }),
+        expect!["the body holds no message for 'json' or 'messagepack'"],
+    )
+    .await;
+    refused(
+        json!({ "rawBytes": raw(Some(r#"{"type":6}"#), None), "rawOnly": true }),
+        expect!["the 'json' message is not an invocation without an id"],
+    )
+    .await;
+    refused(
+        json!({ "rawBytes": raw(Some(r#"{"type":1,"target":"t","arguments":[]}"#), None) }),
+        expect!["the message has no target"],
+    )
+    .await;
+    refused(json!({ "rawBytes": "AA==", "target": "t" }), expect![[r#"the body is not {"target": ..., "arguments": [...]}: rawBytes: invalid type: string "AA==", expected an object"#]]).await;
+    refused(json!({ "rawOnly": "yes", "target": "t" }), expect![[r#"the body is not {"target": ..., "arguments": [...]}: rawOnly: invalid type: string "yes", expected a boolean"#]]).await;
+    for body in [b"\x81\xa6target\xc0".as_slice(), b"\x93\x01\x02\x03", b"", b"\x81\xa6target\xa1t\xff"] {
+        let answer = world.call_with("POST :send", &MSGPACK, body).await;
+        assert_eq!(answer.status, 400, "{body:?}: {}", answer.text());
+    }
+    world.mark().await;
+    expect![[r#"
+        {"type":1,"target":"t","arguments":[true]}
+        {"type":1,"target":"t","arguments":[]}"#]]
+    .assert_eq(&ada.until_mark().await);
+    drop(ada);
+    world.stop().await;
+}
