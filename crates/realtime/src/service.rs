@@ -5,6 +5,8 @@ mod body;
 mod client;
 mod login;
 mod rest;
+mod server;
+mod upgrade;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,6 +27,7 @@ use crate::engine::{EngineHandle, EngineJoin, NodeId, Upstream};
 use crate::error::Refusal;
 use crate::events::{self, ConnectionListener};
 use crate::metrics::RequestMetrics;
+use crate::servers::{self, Servers};
 use crate::store::Negotiations;
 use crate::store::keys::Keys;
 use crate::store::sessions::Sessions;
@@ -36,7 +39,7 @@ pub(crate) use body::read_body;
 use login::Logins;
 pub(crate) use rest::answer_key_rotation;
 
-/// Answers the requests of clients (`/client/`) and of apps (`/api/`). Cheap to clone.
+/// Answers the requests of clients (`/client/`), of app servers (`/server/`) and of apps (`/api/`). Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service(Arc<Shared>);
 
@@ -64,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) dispatcher: Dispatcher,
+    pub(crate) servers: Servers,
     /// One task for each client between the answer 101 and its shard. `None` once the drain has begun, so that no task can
     /// start that nobody awaits.
     pub(crate) upgrades: Mutex<Option<JoinSet<()>>>,
@@ -122,6 +126,13 @@ pub async fn start(
     user_groups.restore(SystemTime::now()).await.map_err(StartError::UserGroups)?;
     let logins = options.openid.clone().map(|openid| Logins::new(openid, egress));
     let watchers = Arc::new(Semaphore::new(options.watchers_max.min(Semaphore::MAX_PERMITS)));
+    let settings = servers::Settings {
+        options: options.servers.clone(),
+        mode: options.mode,
+        instance: format!("{}-{}", options.instance, node.0),
+        capacity: options.engine.connections_max,
+    };
+    let servers = Servers::new(settings, engine.clone(), registry);
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);
     let negotiations = Negotiations::new(lifetime, options.negotiations_max);
     let shared = Arc::new(Shared {
@@ -136,6 +147,7 @@ pub async fn start(
         watchers,
         upstream,
         dispatcher,
+        servers,
         upgrades: Mutex::new(Some(JoinSet::new())),
         upgrades_under_way,
         requests,
@@ -189,6 +201,8 @@ async fn answer(shared: &Arc<Shared>, request: Request<Body>) -> Response<Body> 
     let path = request.uri().path();
     let (operation, response) = if path == "/client" || path.starts_with("/client/") {
         client::answer(shared, request).await
+    } else if path == "/server" || path.starts_with("/server/") {
+        server::answer(shared, request).await
     } else if path == "/api" || path.starts_with("/api/") {
         rest::answer(shared, request).await
     } else {
@@ -198,17 +212,12 @@ async fn answer(shared: &Arc<Shared>, request: Request<Body>) -> Response<Body> 
     response
 }
 
-/// Says what is here, for paths that belong to neither face.
+/// Says what is here, for paths that belong to no face.
 fn elsewhere(path: &str) -> Refusal {
-    if path == "/server" || path.starts_with("/server/") {
-        // An app server in Default mode connects here; only the Serverless mode is there.
-        return Refusal::not_found(
-            "app servers cannot connect yet: this service works in Serverless mode, over /api and functions",
-        );
-    }
-    Refusal::not_found(
-        "nothing is here; clients connect at /client/?hub=<hub>, apps send at /api/v1/hubs/<hub>",
-    )
+    let path: String = path.chars().take(256).collect();
+    Refusal::not_found(format!(
+        "nothing is at '{path}'; clients connect at /client/?hub=<hub>, app servers at /server/?hub=<hub>, apps send at /api/v1/hubs/<hub>"
+    ))
 }
 
 impl Join {
@@ -226,5 +235,7 @@ impl Join {
         self.engine.drain(cut_after).await;
         // Behind the engine, which has said of every client that it is gone.
         self.upstreams.drain(cut_after).await;
+        // Last, so that app servers hear of each client's end.
+        self.shared.servers.drain(cut_after).await;
     }
 }
