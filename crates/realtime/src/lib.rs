@@ -13,6 +13,7 @@ pub mod events;
 mod filter;
 mod from_protocol;
 mod handle;
+mod login;
 mod metrics;
 mod options;
 pub mod servers;

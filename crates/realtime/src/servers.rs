@@ -30,19 +30,22 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use identity::Rules;
 use prometheus_client::registry::Registry as Metrics;
 use signalr_protocol::service::{AckStatus, Extensions, Message, ServerConnectionType};
 use tokio::task::JoinSet;
 use websocket::CloseCode;
 
 use crate::engine::{AppServer, ConnectionId, EngineHandle, Hub, ServerClose};
+use crate::login::Logins;
 use crate::options::Mode;
+use crate::store::keys::Keys;
+use crate::store::user_groups::UserGroups;
 use client::{Client, Remains};
 use hello::Hello;
 use invocations::{Invocations, Pending};
 use link::Link;
 use metrics::ServerMetrics;
-use order::Order;
 use registry::Registry;
 
 pub(crate) use link::Visitor;
@@ -66,7 +69,8 @@ struct Shared {
     capacity: u32,
     /// Largest message of a server to one client, in bytes.
     client_message_bytes_max: usize,
-    engine: EngineHandle,
+    powers: Powers,
+    token_rules: Rules,
     /// Shards spawn tasks here.
     runtime: tokio::runtime::Handle,
     registry: Mutex<Registry<Arc<Link>>>,
@@ -93,6 +97,17 @@ pub(crate) struct Settings {
     pub(crate) mode: Mode,
     pub(crate) instance: String,
     pub(crate) capacity: u32,
+    /// What login tokens of app servers must comply with.
+    pub(crate) token_rules: Rules,
+}
+
+/// Through whom [`Servers`] do what app servers want.
+#[derive(Debug)]
+pub(crate) struct Powers {
+    pub(crate) engine: EngineHandle,
+    pub(crate) user_groups: Arc<UserGroups>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) logins: Option<Arc<Logins>>,
 }
 
 /// As many server connections are open as may.
@@ -106,15 +121,16 @@ pub(crate) enum NotTaken {
 
 impl Servers {
     /// Begins without any server. Call it within a runtime.
-    pub(crate) fn new(settings: Settings, engine: EngineHandle, metrics: &mut Metrics) -> Self {
-        let Settings { options, mode, instance, capacity } = settings;
+    pub(crate) fn new(settings: Settings, powers: Powers, metrics: &mut Metrics) -> Self {
+        let Settings { options, mode, instance, capacity, token_rules } = settings;
         let invocations = Invocations::new(options.invocation_timeout(), options.invocations_max);
         let servers = Self(Arc::new(Shared {
             mode,
             instance: instance.into(),
             capacity,
             client_message_bytes_max: options.message_bytes_max as usize,
-            engine,
+            powers,
+            token_rules,
             runtime: tokio::runtime::Handle::current(),
             registry: Mutex::new(Registry::new(mode)),
             clients: Mutex::default(),
@@ -198,7 +214,7 @@ impl Servers {
     }
 
     fn engine(&self) -> &EngineHandle {
-        &self.0.engine
+        &self.0.powers.engine
     }
 
     fn metrics(&self) -> &ServerMetrics {
@@ -231,7 +247,7 @@ impl Servers {
         let clients = lock(&self.0.registry).remove(&link.hub, link.id);
         self.0.metrics.connections.dec();
         for client in link.outbox.release() {
-            self.0.engine.resume(client).await;
+            self.engine().resume(client).await;
         }
         if !clients.is_empty() {
             tracing::info!(hub = %link.hub, server = %link.server, clients = clients.len(), "clients have lost their app server");
@@ -309,14 +325,14 @@ impl Servers {
     /// Ends a client on behalf of its server. Says whether it was there.
     async fn end_client(&self, client: &Client, id: ConnectionId, close: ServerClose) -> bool {
         // The engine does not tell the one who ends it.
-        let ended = self.0.engine.end_client(id, close).await.unwrap_or(false);
+        let ended = self.engine().end_client(id, close).await.unwrap_or(false);
         self.forget(client, id);
         ended
     }
 
     /// As [`Servers::end_client`], from a shard's thread, for a client that no server has.
     fn end_soon(&self, id: ConnectionId, close: ServerClose) {
-        let engine = self.0.engine.clone();
+        let engine = self.engine().clone();
         self.errand(async move {
             // An engine that has ended has no clients.
             let _ = engine.end_client(id, close).await;
@@ -351,28 +367,6 @@ impl Servers {
             for pending in expired {
                 self.fail(&pending, "the client did not answer in time");
             }
-        }
-    }
-}
-
-impl Order {
-    /// The number under which an answer is awaited.
-    fn ack(&self) -> Option<i32> {
-        match self {
-            Self::Close { ack, .. } | Self::Change { ack, .. } => *ack,
-            Self::Check { ack, .. }
-            | Self::ListMembers { ack, .. }
-            | Self::Refresh { ack, .. }
-            | Self::Claims { ack, .. } => Some(*ack),
-            Self::Wrong(wrong) => wrong.ack,
-            Self::Send(_)
-            | Self::Data { .. }
-            | Self::Invoke { .. }
-            | Self::Complete { .. }
-            | Self::AccessKey
-            | Self::Ping(_)
-            | Self::PauseAck(_)
-            | Self::Nothing => None,
         }
     }
 }

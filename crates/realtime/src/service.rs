@@ -3,7 +3,6 @@
 mod access;
 mod body;
 mod client;
-mod login;
 mod rest;
 mod server;
 mod upgrade;
@@ -26,7 +25,9 @@ use trace::Tracer;
 use crate::engine::{EngineHandle, EngineJoin, NodeId, Upstream};
 use crate::error::Refusal;
 use crate::events::{self, ConnectionListener};
+use crate::login::Logins;
 use crate::metrics::RequestMetrics;
+use crate::options::APP_TOKEN_BYTES_MAX;
 use crate::servers::{self, Servers};
 use crate::store::Negotiations;
 use crate::store::keys::Keys;
@@ -36,7 +37,6 @@ use crate::upstream::{self, Dispatcher};
 use crate::{Body, Handle, Options, StartError, engine, to_protocol};
 pub(crate) use access::unix_now;
 pub(crate) use body::read_body;
-use login::Logins;
 pub(crate) use rest::answer_key_rotation;
 
 /// Answers the requests of clients (`/client/`), of app servers (`/server/`) and of apps (`/api/`). Cheap to clone.
@@ -58,11 +58,11 @@ pub(crate) struct Shared {
     pub(crate) instance: Instance,
     pub(crate) keys: Arc<Keys>,
     /// Who proves itself with a login provider's token, where one is configured.
-    pub(crate) logins: Option<Logins>,
+    pub(crate) logins: Option<Arc<Logins>>,
     pub(crate) engine: EngineHandle,
     pub(crate) negotiations: Mutex<Negotiations>,
     pub(crate) sessions: Sessions,
-    pub(crate) user_groups: UserGroups,
+    pub(crate) user_groups: Arc<UserGroups>,
     /// How many may watch at the same time.
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) upstream: Arc<dyn Upstream>,
@@ -122,17 +122,26 @@ pub async fn start(
         .map_err(StartError::Engine)?;
     let upstreams = dispatcher.run(Arc::new(engine.clone()), None).await.map_err(StartError::Records)?;
     // Before the first client is let in, so that none misses its groups.
-    let user_groups = UserGroups::new(records, instance.clone(), engine.clone());
+    let user_groups = Arc::new(UserGroups::new(records, instance.clone(), engine.clone()));
     user_groups.restore(SystemTime::now()).await.map_err(StartError::UserGroups)?;
-    let logins = options.openid.clone().map(|openid| Logins::new(openid, egress));
+    let logins = options.openid.clone().map(|openid| Arc::new(Logins::new(openid, egress)));
     let watchers = Arc::new(Semaphore::new(options.watchers_max.min(Semaphore::MAX_PERMITS)));
     let settings = servers::Settings {
         options: options.servers.clone(),
         mode: options.mode,
         instance: format!("{}-{}", options.instance, node.0),
         capacity: options.engine.connections_max,
+        token_rules: access::rules(&options, APP_TOKEN_BYTES_MAX),
     };
-    let servers = Servers::new(settings, engine.clone(), registry);
+    let (user_groups_too, keys_too, logins_too) =
+        (Arc::clone(&user_groups), Arc::clone(&keys), logins.clone());
+    let powers = servers::Powers {
+        engine: engine.clone(),
+        user_groups: user_groups_too,
+        keys: keys_too,
+        logins: logins_too,
+    };
+    let servers = Servers::new(settings, powers, registry);
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);
     let negotiations = Negotiations::new(lifetime, options.negotiations_max);
     let shared = Arc::new(Shared {

@@ -194,11 +194,12 @@ impl Client {
         true
     }
 
-    /// The client has new facts. Says who it was before.
-    pub(super) fn refresh(&self, facts: Arc<Facts>) {
-        if let Some(known) = &mut self.state().known {
-            known.facts = Some(facts);
-        }
+    /// The client has new facts. Says whether its claims are others than before.
+    pub(super) fn refresh(&self, facts: &Arc<Facts>) -> bool {
+        let mut state = self.state();
+        let Some(known) = &mut state.known else { return false };
+        let old = known.facts.replace(Arc::clone(facts));
+        old.is_none_or(|old| old.claims != facts.claims)
     }
 
     /// The client is no longer there.

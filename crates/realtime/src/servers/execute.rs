@@ -1,13 +1,15 @@
 //! Carries out what app servers want, one order after the other for each server connection.
 
 mod calls;
+mod filtered;
+mod keys;
 mod logins;
 mod pings;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use signalr_protocol::service::{AckStatus, Extensions, GroupMembers, Message};
+use signalr_protocol::service::{AckStatus, GroupMembers};
 use tracing::debug;
 
 use super::client::{Client, Deferral, Whole};
@@ -18,9 +20,11 @@ use super::order::{
 };
 use super::{Servers, to_protocol};
 use crate::engine::{
-    ConnectionId, GroupError, GroupName, Lifetime, Membership, OutgoingMessage, Publish, PublishError, Scope,
-    ServerClose, Stopped, Target, UserGroupError,
+    Action, Candidate, ConnectionId, GroupError, GroupName, Lifetime, Membership, OutgoingMessage, Predicate,
+    Publish, PublishError, Scope, ServerClose, Stopped, Target,
 };
+use crate::error::Refusal;
+use crate::store::user_groups::MembershipError;
 
 /// Members of a group in one answer, at most; as in the REST operation.
 const PAGE_MAX: u32 = 200;
@@ -113,8 +117,8 @@ impl Servers {
                 self.claims(link, &token, ack);
                 Ok(())
             }
-            Order::AccessKey => {
-                refuse_access_key(link);
+            Order::AccessKey { token } => {
+                self.hand_out_key(link, token.as_deref()).await;
                 Ok(())
             }
             Order::Ping(ping) => self.ping(link, ping).await,
@@ -173,8 +177,19 @@ impl Servers {
     }
 
     async fn send(&self, link: &Link, send: Send) -> Result<(), Stopped> {
-        let Send { targets, excluded, excluded_users, message } = send;
+        let Send { targets, excluded, excluded_users, filter, message } = send;
         for target in targets {
+            if let Some(filter) = &filter {
+                let chosen = filtered::Chosen {
+                    target,
+                    excluded: excluded.clone(),
+                    excluded_users: excluded_users.clone(),
+                    filter: Arc::clone(filter),
+                };
+                let which = Predicate::new(move |candidate: &Candidate<'_>| chosen.has(candidate));
+                self.engine().execute(&link.hub, which, vec![Action::Send(message.clone())]).await?;
+                continue;
+            }
             let mut publish = publish(link, target, message.clone());
             publish.excluded.clone_from(&excluded);
             publish.excluded_users.clone_from(&excluded_users);
@@ -238,7 +253,7 @@ impl Servers {
         membership: Membership,
         stay: Stay,
     ) -> Result<Outcome, Stopped> {
-        let (engine, hub) = (self.engine(), &link.hub);
+        let (engine, user_groups, hub) = (self.engine(), &self.0.powers.user_groups, &link.hub);
         match (member, group) {
             (Member::Connection(id), Some(group)) => {
                 Ok(match engine.change_connection(hub, id, &group, membership).await {
@@ -252,22 +267,16 @@ impl Servers {
                 engine.leave_all_groups(hub, id).await?;
                 Ok(Outcome::Ok)
             }
-            (Member::User(user), Some(group)) => {
+            (Member::User(user), Some(group)) if membership == Membership::Join => {
                 let lifetime = match stay {
                     Stay::Present => Lifetime::Present,
                     Stay::For(time) => Lifetime::For(time),
                     Stay::Always => Lifetime::Always,
                 };
-                Ok(match engine.change_user(hub, &user, &group, membership, lifetime).await {
-                    Ok(()) => Outcome::Ok,
-                    Err(UserGroupError::Stopped) => return Err(Stopped),
-                    Err(error @ UserGroupError::Full) => Outcome::Failed(error.to_string()),
-                })
+                changed(user_groups.join(hub, &user, &group, lifetime).await)
             }
-            (Member::User(user), None) => {
-                engine.user_leaves_all_groups(hub, &user).await?;
-                Ok(Outcome::Ok)
-            }
+            (Member::User(user), Some(group)) => changed(user_groups.leave(hub, &user, &group).await),
+            (Member::User(user), None) => changed(user_groups.leave_all(hub, &user).await),
         }
     }
 
@@ -325,6 +334,14 @@ impl Servers {
     }
 }
 
+fn changed(change: Result<(), MembershipError>) -> Result<Outcome, Stopped> {
+    match change {
+        Ok(()) => Ok(Outcome::Ok),
+        Err(MembershipError::Stopped(stopped)) => Err(stopped),
+        Err(error) => Ok(Outcome::Failed(Refusal::from(error).message)),
+    }
+}
+
 fn publish(link: &Link, target: Target, message: OutgoingMessage) -> Publish {
     Publish {
         hub: link.hub.clone(),
@@ -355,17 +372,4 @@ fn tell(link: &Link, wrong: &Wrong) {
         Some(ack) => link.outbox.push(&to_protocol::ack(*ack, AckStatus::NotFound, text, None)),
         None => link.outbox.push(&to_protocol::event(*object, id, *kind, text)),
     }
-}
-
-/// The service has no dealings with the login providers whose tokens these requests carry.
-fn refuse_access_key(link: &Link) {
-    link.outbox.push(&Message::AccessKeyResponse {
-        kid: None,
-        access_key: None,
-        error_type: Some("NotSupported"),
-        error_message: Some(
-            "this service checks no tokens of login providers; connect with an AccessKey in the connection string",
-        ),
-        extensions: Extensions::default(),
-    });
 }

@@ -1,16 +1,18 @@
 //! From service messages to [`Order`]: what an app server wants, in our words, with names checked. Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use signalr_protocol::HubProtocol;
-use signalr_protocol::service::{self, ConnectionKind, Extensions, FlowOperation, Message, payload_for};
+use signalr_protocol::service::{self, ConnectionKind, FlowOperation, Message, payload_for};
 
 use super::order::{
     ByProtocol, EVENT_CONNECTION, EVENT_GROUP, EVENT_INVALID, EVENT_SERVER_CONNECTION, Member, Order, Ping,
     Send, Shutdown, Stay, Subject, Wrong,
 };
 use crate::engine::{ConnectionId, GroupName, Membership, OutgoingMessage, Target, UserId};
+use crate::filter::Filter;
 use crate::from_protocol::group;
 
 /// Reads an order out of a message.
@@ -52,7 +54,7 @@ fn read(message: Message<'_>) -> Result<Order, Wrong> {
         Message::ClientInvocation { .. }
         | Message::ClientCompletion { .. }
         | Message::ErrorCompletion { .. } => invocation(message),
-        Message::AccessKeyRequest { .. } => Ok(Order::AccessKey),
+        Message::AccessKeyRequest { token, .. } => Ok(Order::AccessKey { token: token.map(Into::into) }),
         Message::RefreshAuth { connection_token, claims, expire_time, ack_id, .. } => Ok(Order::Refresh {
             token: connection_token.into(),
             claims: claims.into_iter().map(|(kind, value)| (kind.into(), value.into())).collect(),
@@ -139,10 +141,10 @@ fn send(message: Message<'_>) -> Result<Order, Wrong> {
         }
         _ => unreachable!("only messages with payloads come here"),
     };
-    unfiltered(&extensions)?;
+    let filter = extensions.filter.map(filter).transpose()?;
     let ByProtocol { json, messagepack, blazorpack } = by_protocol(&payloads);
     let message = OutgoingMessage::ready(json, messagepack, blazorpack);
-    Ok(Order::Send(Send { targets, excluded, excluded_users, message }))
+    Ok(Order::Send(Send { targets, excluded, excluded_users, filter, message }))
 }
 
 /// The receivers whose names can be ones. Only where none can, that is wrong: the others are not to miss their message.
@@ -321,16 +323,13 @@ fn named(name: &str, ack: Option<i32>) -> Result<GroupName, Wrong> {
     })
 }
 
-/// A filter that was not heeded would send to clients that must not get the message.
-fn unfiltered(extensions: &Extensions<'_>) -> Result<(), Wrong> {
-    let Some(filter) = extensions.filter else { return Ok(()) };
-    Err(Wrong {
+fn filter(text: &str) -> Result<Arc<Filter>, Wrong> {
+    Filter::parse(text).map(Arc::new).map_err(|error| Wrong {
         ack: None,
         object: EVENT_SERVER_CONNECTION,
-        id: shortened(filter),
+        id: shortened(text),
         kind: EVENT_INVALID,
-        text: "a message with a filter was not sent: filters are heeded by the REST operation :execute"
-            .into(),
+        text: format!("a message was sent to nobody: {error}").into(),
     })
 }
 

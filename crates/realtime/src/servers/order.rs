@@ -7,6 +7,7 @@ use bytes::Bytes;
 use signalr_protocol::service::UnixTime;
 
 use crate::engine::{ConnectionId, GroupName, Membership, OutgoingMessage, Target, UserId};
+use crate::filter::Filter;
 
 /// The status ids of [`Message::ServiceEvent`]: what an event is about, and what is the matter.
 pub(crate) const EVENT_CONNECTION: i32 = 1;
@@ -73,7 +74,10 @@ pub(crate) enum Order {
         token: Box<str>,
         ack: i32,
     },
-    AccessKey,
+    /// A key to sign tokens with, for one who has logged in.
+    AccessKey {
+        token: Option<Box<str>>,
+    },
     Ping(Ping),
     /// The server holds back what it has for a client.
     PauseAck(ConnectionId),
@@ -83,12 +87,36 @@ pub(crate) enum Order {
     Nothing,
 }
 
+impl Order {
+    /// The number under which an answer is awaited.
+    pub(crate) fn ack(&self) -> Option<i32> {
+        match self {
+            Self::Close { ack, .. } | Self::Change { ack, .. } => *ack,
+            Self::Check { ack, .. }
+            | Self::ListMembers { ack, .. }
+            | Self::Refresh { ack, .. }
+            | Self::Claims { ack, .. } => Some(*ack),
+            Self::Wrong(wrong) => wrong.ack,
+            Self::Send(_)
+            | Self::Data { .. }
+            | Self::Invoke { .. }
+            | Self::Complete { .. }
+            | Self::AccessKey { .. }
+            | Self::Ping(_)
+            | Self::PauseAck(_)
+            | Self::Nothing => None,
+        }
+    }
+}
+
 /// A message for clients.
 #[derive(Debug, Clone)]
 pub(crate) struct Send {
     pub(crate) targets: Vec<Target>,
     pub(crate) excluded: Vec<ConnectionId>,
     pub(crate) excluded_users: Vec<UserId>,
+    /// Of those, only the ones that it chooses.
+    pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) message: OutgoingMessage,
 }
 

@@ -8,12 +8,12 @@ use http::{Request, Uri};
 use identity::{Audience, Claims, KeySet, Principal, Resource, Rules, Verified, openid, verify};
 
 use super::Shared;
-use super::login::Purpose;
 use crate::Body;
 use crate::engine::Hub;
 use crate::error::Refusal;
 use crate::from_protocol::{Query, bearer};
-use crate::options::{APP_TOKEN_BYTES_MAX, CLIENT_TOKEN_BYTES_MAX};
+use crate::login::Purpose;
+use crate::options::{APP_TOKEN_BYTES_MAX, CLIENT_TOKEN_BYTES_MAX, Options};
 
 /// Checks that the request comes from a client of `hub`, and says what its token says.
 pub(super) fn client(
@@ -78,7 +78,7 @@ async fn prove(
     purpose: Purpose,
 ) -> Result<(Claims, u64), Refusal> {
     if let Some(logins) = &shared.logins {
-        let rules = rules(shared, APP_TOKEN_BYTES_MAX);
+        let rules = rules(&shared.options, APP_TOKEN_BYTES_MAX);
         if openid::is_public_key_token(token, &rules) {
             return logins.verify(token, purpose, unix_now(), &rules).await;
         }
@@ -102,12 +102,13 @@ fn check(
 ) -> Result<Verified, Refusal> {
     let host = uri.authority().map(http::uri::Authority::as_str);
     let audience = Audience { resource, host: host.filter(|_| shared.options.audience_host_strict) };
-    let rules = rules(shared, token_bytes_max);
+    let rules = rules(&shared.options, token_bytes_max);
     Ok(verify(token, keys, &audience, unix_now(), &rules)?)
 }
 
-fn rules(shared: &Shared, token_bytes_max: usize) -> Rules {
-    let leeway = Duration::from_secs(shared.options.token_leeway_s);
+/// What tokens must comply with.
+pub(super) fn rules(options: &Options, token_bytes_max: usize) -> Rules {
+    let leeway = Duration::from_secs(options.token_leeway_s);
     Rules { token_bytes_max, leeway, ..Rules::default() }
 }
 

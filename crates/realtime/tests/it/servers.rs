@@ -3,7 +3,9 @@
 mod calls;
 mod clients;
 mod ends;
+mod groups;
 mod hostile;
+mod keys;
 mod logins;
 mod pressure;
 mod sending;

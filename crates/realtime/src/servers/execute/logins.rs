@@ -53,14 +53,23 @@ impl Servers {
             }
         }
         if let Some(facts) = facts {
-            let changed = known.facts.as_deref().is_none_or(|old| old.claims != facts.claims);
-            client.refresh(Arc::clone(&facts));
-            if changed {
-                tell_owner(&client, id, &facts);
-            }
+            renew(&client, id, facts);
         }
         answer(link, Some(ack), Outcome::Ok);
         Ok(())
+    }
+
+    /// Whether an app server answers for this client.
+    pub(crate) fn answers_for(&self, id: ConnectionId) -> bool {
+        lock(&self.0.clients).by_id.contains_key(&id)
+    }
+
+    /// A client has shown a new token by itself.
+    pub(crate) fn refreshed(&self, id: ConnectionId, facts: Arc<Facts>) {
+        let client = lock(&self.0.clients).by_id.get(&id).cloned();
+        if let Some(client) = client {
+            renew(&client, id, facts);
+        }
     }
 
     pub(super) fn claims(&self, link: &Link, token: &str, ack: i32) {
@@ -80,6 +89,13 @@ fn renewed(known: &ClientConnection, claims: &[(Box<str>, Box<str>)]) -> (Option
     let query = known.facts.as_ref().map(|facts| facts.query.clone()).unwrap_or_default();
     let text = serde_json::Value::Object(claims.to_json()).to_string();
     (claims.user_id().map(str::to_owned), Facts { claims: text.into(), query })
+}
+
+/// Keeps a client's new facts, and tells its server where its claims are others than before.
+fn renew(client: &Client, id: ConnectionId, facts: Arc<Facts>) {
+    if client.refresh(&facts) {
+        tell_owner(client, id, &facts);
+    }
 }
 
 /// Tells the client's own server, which need not be the one that was asked to log it in.

@@ -1,5 +1,5 @@
 use expect_test::{Expect, expect};
-use signalr_protocol::service::{Payloads, UnixTime};
+use signalr_protocol::service::{Extensions, Payloads, UnixTime};
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn messages_for_clients_name_their_receivers() {
     check(
         multi(vec![ADA, "nobody", BOB]),
         &expect![[
-            r#"Send(Send { targets: [Connection((AAAAAAAAAAAAAAAAAAAAAAAAAAA)), Connection((AAAAAAAAAAAAAAAAAAAAAAAAAAE))], excluded: [], excluded_users: [], message: OutgoingMessage(Ready { json: Some(b'{}\x1e'), messagepack: None, blazorpack: Some(b'\x02\x91\x06') }) })"#
+            r#"Send(Send { targets: [Connection((AAAAAAAAAAAAAAAAAAAAAAAAAAA)), Connection((AAAAAAAAAAAAAAAAAAAAAAAAAAE))], excluded: [], excluded_users: [], filter: None, message: OutgoingMessage(Ready { json: Some(b'{}\x1e'), messagepack: None, blazorpack: Some(b'\x02\x91\x06') }) })"#
         ]],
     );
     check(
@@ -44,29 +44,35 @@ fn messages_for_clients_name_their_receivers() {
     };
     check(
         group,
-        &expect![[
-            r#"Send(Send { targets: [Group(GroupName('red'))], excluded: [(AAAAAAAAAAAAAAAAAAAAAAAAAAA)], excluded_users: [UserId('bob')], message: OutgoingMessage(Ready { json: None, messagepack: None, blazorpack: None }) })"#
-        ]],
+        &expect![
+            "Send(Send { targets: [Group(GroupName('red'))], excluded: [(AAAAAAAAAAAAAAAAAAAAAAAAAAA)], excluded_users: [UserId('bob')], filter: None, message: OutgoingMessage(Ready { json: None, messagepack: None, blazorpack: None }) })"
+        ],
     );
     let several =
         Message::MultiGroupBroadcastData { groups: vec![" ", "red"], payloads: vec![], extensions: x() };
     check(
         several,
-        &expect![[
-            r#"Send(Send { targets: [Group(GroupName('red'))], excluded: [], excluded_users: [], message: OutgoingMessage(Ready { json: None, messagepack: None, blazorpack: None }) })"#
-        ]],
+        &expect![
+            "Send(Send { targets: [Group(GroupName('red'))], excluded: [], excluded_users: [], filter: None, message: OutgoingMessage(Ready { json: None, messagepack: None, blazorpack: None }) })"
+        ],
     );
 }
 
 #[test]
-fn a_filter_that_is_not_heeded_sends_to_nobody() {
-    let extensions = Extensions { filter: Some("userId eq 'ada'"), ..x() };
+fn a_filter_that_cannot_be_read_sends_to_nobody() {
+    let broadcast = |filter| Message::BroadcastData {
+        excluded: vec![],
+        payloads: payloads(),
+        extensions: Extensions { filter: Some(filter), ..x() },
+    };
     check(
-        Message::BroadcastData { excluded: vec![], payloads: payloads(), extensions },
-        &expect![[
-            r#"Wrong(Wrong { ack: None, object: 4, id: 'userId eq 'ada'', kind: 1, text: 'a message with a filter was not sent: filters are heeded by the REST operation :execute' })"#
-        ]],
+        broadcast("userId eq 7"),
+        &expect![
+            "Wrong(Wrong { ack: None, object: 4, id: 'userId eq 7', kind: 1, text: 'a message was sent to nobody: the filter at character 1: 'userId eq 7' compares a text with a number' })"
+        ],
     );
+    let Order::Send(send) = order(broadcast("userId eq 'ada'")) else { panic!("it can be read") };
+    assert_eq!(*send.filter.unwrap(), Filter::parse("userId eq 'ada'").unwrap());
 }
 
 #[test]

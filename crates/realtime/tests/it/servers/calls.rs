@@ -134,7 +134,7 @@ async fn a_result_finds_its_way_between_two_servers() {
 async fn callers_learn_that_there_will_be_no_result() {
     let listening = listen(default_mode()).await;
     let mut owner = server(&listening, "owner").await;
-    let (ada, id) = json_client(&listening, &mut owner, &[]).await;
+    let (mut ada, id) = json_client(&listening, &mut owner, &[]).await;
     let mut caller = server(&listening, "caller").await;
     invoke(&mut caller, "refused", &id).await;
     let refused = Message::ErrorCompletion {
@@ -147,6 +147,10 @@ async fn callers_learn_that_there_will_be_no_result() {
     owner.send(&refused).await.unwrap();
     assert_eq!(outcome(&mut caller, "refused").await, "error: it will not");
     invoke(&mut caller, "gone", &id).await;
+    // It has the call before it goes.
+    for call in ["refused", "gone"] {
+        assert_eq!(ada.next_json().await.unwrap()["invocationId"], call);
+    }
     drop(ada);
     assert_eq!(outcome(&mut caller, "gone").await, "error: the client disconnected before it answered");
     invoke(&mut caller, "nobody", &id).await;

@@ -2,16 +2,17 @@
 
 use expect_test::expect;
 use realtime::{Mode, Options};
-use serde_json::json;
+use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{DataMessageType, Message, ServerConnectionType};
-use testkit::{AppServer, HubClient, Introduction};
+use testkit::{AppServer, Http, HubClient, Introduction};
 use websocket::Opcode;
 
 use super::{
     client, client_path, close_of, default_mode, introduction, json_client, listen, negotiate, say, server,
     until_negotiate,
 };
+use crate::fixture::client_token;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_and_calls_are_piped_both_ways() {
@@ -300,4 +301,39 @@ async fn a_serverless_service_takes_only_servers_that_carry_no_clients() {
     assert_eq!(negotiate(&listening, &[]).await.0, 200);
     drop(weak);
     listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_long_polling_is_answered_by_its_server() {
+    let listening = listen(Options { poll_interval_ms: 50, ..default_mode() }).await;
+    let hub = tokio::spawn(server(&listening, "one").await.serve());
+    let claims = [("sub", "ada")];
+    let (_, answer) = negotiate(&listening, &claims).await;
+    let path = format!("/client/?hub=chat&id={}", answer["connectionToken"].as_str().unwrap());
+    let authorization = format!("Bearer {}", client_token("chat", &claims));
+    let http = Http::new(&listening.authority);
+    let send = async |method, body: String| {
+        let answer = http.send(method, &path, &[("authorization", &authorization)], body).await.unwrap();
+        assert!(answer.status.is_success(), "{}", answer.text());
+        answer.text()
+    };
+    // What polls bring until a text is among it.
+    let until = async |text: &str| {
+        let mut got = String::new();
+        while !got.contains(text) {
+            got += &send("GET", String::new()).await;
+        }
+        got
+    };
+    send("GET", String::new()).await;
+    send("POST", "{\"protocol\":\"json\",\"version\":1}\u{1e}".to_owned()).await;
+    assert_eq!(until("{}\u{1e}").await, "{}\u{1e}");
+    let call = json!({ "type": 1, "invocationId": "1", "target": "Echo", "arguments": ["hello"] });
+    send("POST", format!("{call}\u{1e}")).await;
+    let completion = until("\"invocationId\"").await;
+    let completion: Value = serde_json::from_str(completion.trim_end_matches('\u{1e}')).unwrap();
+    assert_eq!(completion, json!({ "type": 3, "invocationId": "1", "result": "hello" }));
+    send("DELETE", String::new()).await;
+    listening.stop().await;
+    hub.await.unwrap().unwrap();
 }

@@ -1,13 +1,11 @@
-//! Clients that log in again, as app servers tell it, and keys.
+//! Clients that log in again, as app servers tell it.
 
-use realtime::{Mode, Options};
-use serde_json::json;
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{AckStatus, Message, UnixTime, parse_claims_payload};
-use testkit::{AppServer, HubClient};
+use testkit::{AppServer, Http, HubClient};
 
 use super::{client_path, close_of, default_mode, listen, negotiate, server, x};
-use crate::fixture::{Listening, now};
+use crate::fixture::{Listening, client_token, now};
 
 /// A client that negotiated, so that its app knows its token: itself, its id, the token.
 async fn logged_in(
@@ -97,17 +95,26 @@ async fn a_client_that_logs_in_again_lives_on_until_its_new_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_for_login_tokens_are_refused_in_words() {
-    let listening = listen(Options { mode: Mode::Default, ..default_mode() }).await;
-    let mut one = server(&listening, "one").await;
-    one.send(&Message::AccessKeyRequest { token: Some("a.b.c"), kid: None, extensions: x() }).await.unwrap();
-    let answer = one.until(|message| match message {
-        Message::AccessKeyResponse { access_key, error_type, error_message, .. } => {
-            Some(json!([access_key, error_type, error_message]))
+async fn a_server_is_told_when_its_client_shows_a_new_token_by_itself() {
+    let listening = listen(default_mode()).await;
+    let mut owner = server(&listening, "owner").await;
+    let end = (now() + 3600).to_string();
+    let expiring = [("asrs.s.coae", "True"), ("asrs.s.aeo", end.as_str())];
+    let (_ada, id, token) = logged_in(&listening, &mut owner, &expiring).await;
+    let renewed = client_token("chat", &[&[("sub", "ada"), ("role", "writer")], &expiring[..]].concat());
+    let path = format!("/client/refresh?hub=chat&id={token}");
+    let authorization = format!("Bearer {renewed}");
+    let http = Http::new(&listening.authority);
+    let answer = http.send("POST", &path, &[("authorization", &authorization)], "").await.unwrap();
+    assert_eq!(answer.status.as_u16(), 200, "{}", answer.text());
+    let told = owner.until(|message| match message {
+        Message::UpdateConnectionClaims { connection_id, claims, .. } => {
+            let role = claims.iter().find(|(kind, _)| *kind == "role")?;
+            Some(((*connection_id).to_owned(), role.1.to_owned()))
         }
         _ => None,
     });
-    let text = "this service checks no tokens of login providers; connect with an AccessKey in the connection string";
-    assert_eq!(answer.await.unwrap(), json!([null, "NotSupported", text]));
+    assert_eq!(told.await.unwrap(), (id.clone(), "writer".to_owned()));
+    assert!(claims(&mut owner, &token).await.contains(&"role=writer".to_owned()));
     listening.stop().await;
 }

@@ -3,7 +3,7 @@
 use realtime::{Mode, Options};
 use serde_json::json;
 use signalr_protocol::HubProtocol;
-use signalr_protocol::service::{AckStatus, GroupMembers, Message, ServerConnectionType};
+use signalr_protocol::service::{AckStatus, Extensions, Message, ServerConnectionType};
 use testkit::{AppServer, HubClient, Introduction};
 
 use super::{
@@ -79,139 +79,49 @@ async fn messages_find_all_users_groups_and_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memberships_change_and_are_asked_about() {
+async fn a_message_with_a_filter_reaches_only_those_whom_it_chooses() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
-    let (_ada, id) = json_client(&listening, &mut server, &[("sub", "ada")]).await;
-    let gone = "AAAAAAAAAAAAAAAAAAAAAAAAAAA";
-    let in_group = |user_id: &'static str| {
-        move |ack_id| Message::CheckUserInGroupWithAck { user_id, group_name: "red", ack_id, extensions: x() }
-    };
-    let red = |ack_id| Message::CheckGroupExistenceWithAck { group_name: "red", ack_id, extensions: x() };
-    assert_eq!(server.ask(red).await.unwrap().0, NOT_FOUND);
-    server
-        .send(&Message::JoinGroup { connection_id: &id, group_name: "red", extensions: x() })
-        .await
-        .unwrap();
-    assert_eq!(server.ask(red).await.unwrap().0, OK);
-    assert_eq!(server.ask(in_group("ada")).await.unwrap().0, OK);
-    assert_eq!(
-        server.ask(in_group("bob")).await.unwrap(),
-        (NOT_FOUND, "the user is not in the group".into())
-    );
-    let leave =
-        |ack_id| Message::LeaveGroupWithAck { connection_id: &id, group_name: None, ack_id, extensions: x() };
-    assert_eq!(server.ask(leave).await.unwrap().0, OK);
-    assert_eq!(server.ask(red).await.unwrap().0, NOT_FOUND);
-    for connection_id in [gone, "nobody"] {
-        let join =
-            |ack_id| Message::JoinGroupWithAck { connection_id, group_name: "red", ack_id, extensions: x() };
-        assert_eq!(server.ask(join).await.unwrap().0, NOT_FOUND);
-        let check =
-            |ack_id| Message::CheckConnectionExistenceWithAck { connection_id, ack_id, extensions: x() };
-        assert_eq!(server.ask(check).await.unwrap().0, NOT_FOUND);
-    }
-    let here =
-        |ack_id| Message::CheckConnectionExistenceWithAck { connection_id: &id, ack_id, extensions: x() };
-    assert_eq!(server.ask(here).await.unwrap().0, OK);
-    for (user_id, expected) in [("ada", OK), ("bob", NOT_FOUND)] {
-        let check = |ack_id| Message::CheckUserExistenceWithAck { user_id, ack_id, extensions: x() };
-        assert_eq!(server.ask(check).await.unwrap().0, expected);
-    }
-    listening.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn users_keep_their_groups_until_they_are_taken_out() {
-    let listening = listen(default_mode()).await;
-    let mut server = server(&listening, "one").await;
-    let join = |group_name: &'static str| {
-        move |ack_id| Message::UserJoinGroupWithAck { user_id: "ada", group_name, ack_id, extensions: x() }
-    };
-    for group in ["red", "blue"] {
-        assert_eq!(server.ask(join(group)).await.unwrap().0, OK);
-    }
-    server
-        .send(&Message::UserLeaveGroup { user_id: "ada", group_name: Some("blue"), extensions: x() })
-        .await
-        .unwrap();
-    // A later connection of the user is in the group that is left.
     let (mut ada, _) = json_client(&listening, &mut server, &[("sub", "ada")]).await;
-    for (number, group_name) in [(1, "blue"), (2, "red")] {
-        let sent = news(number);
-        let message = Message::MultiGroupBroadcastData {
-            groups: vec![group_name],
-            payloads: payloads(&sent),
-            extensions: x(),
-        };
-        server.send(&message).await.unwrap();
-    }
-    assert_eq!(heard(&mut ada).await, json!([2]));
-    let leave =
-        |ack_id| Message::UserLeaveGroupWithAck { user_id: "ada", group_name: None, ack_id, extensions: x() };
-    assert_eq!(server.ask(leave).await.unwrap().0, OK);
-    let red = |ack_id| Message::CheckUserInGroupWithAck {
-        user_id: "ada",
+    let (mut bob, bob_id) = json_client(&listening, &mut server, &[("sub", "bob")]).await;
+    let join = |ack_id| Message::JoinGroupWithAck {
+        connection_id: &bob_id,
         group_name: "red",
         ack_id,
         extensions: x(),
     };
-    assert_eq!(server.ask(red).await.unwrap().0, NOT_FOUND);
-    listening.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn members_of_a_group_are_listed_page_by_page() {
-    let listening = listen(default_mode()).await;
-    let mut server = server(&listening, "one").await;
-    let (mut clients, mut ids) = (Vec::new(), Vec::new());
-    for user in ["ada", "bob", "eve"] {
-        let (client, id) = json_client(&listening, &mut server, &[("sub", user)]).await;
-        let join = |ack_id| Message::JoinGroupWithAck {
-            connection_id: &id,
-            group_name: "red",
-            ack_id,
-            extensions: x(),
-        };
-        assert_eq!(server.ask(join).await.unwrap().0, OK);
-        clients.push(client);
-        ids.push((id.clone(), user.to_owned()));
-    }
-    let (mut found, mut token) = (Vec::new(), None::<String>);
-    loop {
-        let asked = token.clone();
-        let query = |ack_id| Message::GroupMemberQuery {
-            extensions: x(),
-            group_name: "red",
-            ack_id,
-            top: None,
-            continuation_token: asked.as_deref(),
-            max_page_size: Some(2),
-        };
-        let (status, _, payload) = server.ask_for(query).await.unwrap();
-        assert_eq!(status, OK);
-        let payload = payload.unwrap();
-        let page = GroupMembers::parse(&payload).unwrap();
-        assert!(page.members.len() <= 2);
-        found.extend(page.members.iter().map(|(id, user)| ((*id).to_owned(), user.unwrap().to_owned())));
-        token = page.continuation_token.map(str::to_owned);
-        if token.is_none() {
-            break;
-        }
-    }
-    found.sort();
-    ids.sort();
-    assert_eq!(found, ids);
-    let broken = |ack_id| Message::GroupMemberQuery {
-        extensions: x(),
-        group_name: "red",
-        ack_id,
-        top: Some(1),
-        continuation_token: Some("x"),
-        max_page_size: None,
+    assert_eq!(server.ask(join).await.unwrap().0, OK);
+    let sent: Vec<_> = (1..=4).map(news).collect();
+    let filtered = |filter| Extensions { filter: Some(filter), ..x() };
+    let broadcast = |number: usize, extensions| Message::BroadcastData {
+        excluded: vec![],
+        payloads: payloads(&sent[number - 1]),
+        extensions,
     };
-    let text = "the continuation token is none that this service gave";
-    assert_eq!(server.ask(broken).await.unwrap(), (AckStatus::InternalServerError, text.to_owned()));
+    server.send(&broadcast(1, filtered("userId eq 'ada'"))).await.unwrap();
+    let to_group = Message::GroupBroadcastData {
+        group_name: "red",
+        excluded: vec![],
+        payloads: payloads(&sent[1]),
+        extensions: filtered("startswith(userId, 'b')"),
+        excluded_users: vec![],
+        caller_user_id: None,
+    };
+    server.send(&to_group).await.unwrap();
+    // One that makes no sense must not become a message to all.
+    server.send(&broadcast(3, filtered("userId eq"))).await.unwrap();
+    let told = server.until(|message| match message {
+        Message::ServiceEvent { id: Some(id), message: Some(text), .. } => Some(format!("{id}: {text}")),
+        _ => None,
+    });
+    let told = told.await.unwrap();
+    assert!(told.starts_with("userId eq: a message was sent to nobody: the filter at character"), "{told}");
+    server.send(&broadcast(4, x())).await.unwrap();
+    assert_eq!(heard(&mut ada).await, json!([1]));
+    assert_eq!(heard(&mut bob).await, json!([2]));
+    for client in [&mut ada, &mut bob] {
+        assert_eq!(heard(client).await, json!([4]));
+    }
     listening.stop().await;
 }
 
