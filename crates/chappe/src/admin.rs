@@ -5,6 +5,7 @@
 
 mod dead_letters;
 mod guard;
+mod tail;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -96,6 +97,9 @@ impl State {
             (&Method::GET, "/chappe/api/logs") => json_answer(&self.logs(request.uri.query())),
             (&Method::GET, "/chappe/api/realtime/dead-letters") => {
                 dead_letters::answer(&self.facts.realtime, request.uri.query()).await
+            }
+            (&Method::GET, "/chappe/api/realtime/tail") => {
+                tail::answer(&self.facts.realtime, request.uri.query()).await
             }
             (&Method::POST, "/chappe/api/workers/kill") => json_answer(&self.kill_workers()),
             (&Method::POST, "/chappe/api/realtime/keys") => {

@@ -4,7 +4,7 @@
 //! hands each request to one `tower::Service`. Requests leave here with an absolute URI (the origin by which the client
 //! reached us), with [`Peer`] in their extensions and, where the client asks to switch protocols, with [`Upgrade`].
 //! A service that answers 101 takes the connection over as a [`Socket`]: non-blocking, outside the async runtime,
-//! ready for a poll of its own.
+//! ready for a poll of its own; or as a [`Duplex`], which stays in the runtime.
 //!
 //! Not its concern: paths, hosts, callers, bodies, WebSocket frames. It knows no product.
 //! Know these first: [`Listener`], [`Upgrade`], [`Socket`]. Start reading at `listener.rs`, then `connection.rs`.
@@ -13,6 +13,7 @@ mod activity;
 mod authority;
 mod bind;
 mod connection;
+mod duplex;
 mod front;
 mod listener;
 mod metrics;
@@ -30,6 +31,7 @@ use std::net::SocketAddr;
 
 pub use authority::{AuthorityError, DevAuthority};
 pub use bind::BindError;
+pub use duplex::Duplex;
 pub use listener::{Drained, Listener};
 pub use metrics::Metrics;
 pub use options::Options;

@@ -1,16 +1,16 @@
-//! [`Upgrade`]: a client's wish to switch protocols, and the way from HTTP to a [`Socket`].
+//! [`Upgrade`]: a client's wish to switch protocols, and the way from HTTP to a [`Socket`] or a [`Duplex`].
 
 use std::io;
 
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 
-use crate::Socket;
 use crate::transport::{Stream, Transport};
+use crate::{Duplex, Socket};
 
 /// The client asks to switch protocols; in the extensions of its request.
 ///
-/// Take it out, spawn or keep a future of [`Upgrade::into_socket`], and answer 101: the future is ready once that answer is sent.
+/// Take it out, spawn or keep a future of [`Upgrade::into_socket`] or [`Upgrade::into_duplex`], and answer 101: the future is ready once that answer is sent.
 /// Whoever answers anything else, or drops it, leaves the connection to HTTP.
 #[derive(Clone, Debug)]
 pub struct Upgrade {
@@ -43,10 +43,8 @@ impl Upgrade {
     ///
     /// If the connection ended, or was answered in another way.
     pub async fn into_socket(self) -> Result<Socket, UpgradeError> {
-        let upgraded = self.upgraded.await.map_err(UpgradeError::NotSwitched)?;
-        let parts = upgraded.downcast::<TokioIo<Transport>>().map_err(|_other| UpgradeError::Foreign)?;
-        let (stream, unread) = parts.io.into_inner().into_parts();
-        let leftover = joined(parts.read_buf, unread);
+        let tls_bytes_max = self.tls_bytes_max;
+        let (stream, leftover) = self.switched().await?;
         match stream {
             Stream::Plain(stream) => {
                 Ok(Socket::plain(stream.into_std().map_err(UpgradeError::Socket)?, leftover))
@@ -54,9 +52,26 @@ impl Upgrade {
             Stream::Tls(stream) => {
                 let (stream, session) = stream.into_inner();
                 let stream = stream.into_std().map_err(UpgradeError::Socket)?;
-                Ok(Socket::tls(stream, session, self.tls_bytes_max, leftover))
+                Ok(Socket::tls(stream, session, tls_bytes_max, leftover))
             }
         }
+    }
+
+    /// As [`Upgrade::into_socket`], but the connection stays with the async runtime.
+    ///
+    /// # Errors
+    ///
+    /// If the connection ended, or was answered in another way.
+    pub async fn into_duplex(self) -> Result<Duplex, UpgradeError> {
+        let (stream, leftover) = self.switched().await?;
+        Ok(Duplex::new(stream, leftover))
+    }
+
+    async fn switched(self) -> Result<(Stream, Bytes), UpgradeError> {
+        let upgraded = self.upgraded.await.map_err(UpgradeError::NotSwitched)?;
+        let parts = upgraded.downcast::<TokioIo<Transport>>().map_err(|_other| UpgradeError::Foreign)?;
+        let (stream, unread) = parts.io.into_inner().into_parts();
+        Ok((stream, joined(parts.read_buf, unread)))
     }
 }
 

@@ -25,6 +25,11 @@ pub enum Resource<'a> {
         /// The hub with its application prefix; case does not matter.
         hub: &'a str,
     },
+    /// An app server's connection: `{endpoint}/server/?hub={hub}`.
+    Server {
+        /// The hub with its application prefix; case does not matter.
+        hub: &'a str,
+    },
     /// One REST request: its URL, with or without query.
     Rest {
         /// The path of the request as it stands in its URI.
@@ -43,18 +48,20 @@ impl Audience<'_> {
         }
         let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
         match self.resource {
-            Resource::Client { hub } => {
-                let mut hubs =
-                    query.split('&').filter_map(|pair| pair.split_once('=')).filter_map(|(name, value)| {
-                        name.eq_ignore_ascii_case("hub").then_some(decoded(value)).flatten()
-                    });
-                let fits = hubs.next().is_some_and(|named| named.eq_ignore_ascii_case(hub));
-                // Two hubs in one token: nobody could say which one it is for.
-                fits && hubs.next().is_none() && ends_with(path, "/client")
-            }
+            Resource::Client { hub } => ends_with(path, "/client") && names_only(query, hub),
+            Resource::Server { hub } => ends_with(path, "/server") && names_only(query, hub),
             Resource::Rest { path: wanted } => ends_with(path, wanted),
         }
     }
+}
+
+/// Whether a query names this hub and no other. Two hubs in one token: nobody could say which one it is for.
+fn names_only(query: &str, hub: &str) -> bool {
+    let mut hubs = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .filter_map(|(name, value)| name.eq_ignore_ascii_case("hub").then_some(decoded(value)).flatten());
+    hubs.next().is_some_and(|named| named.eq_ignore_ascii_case(hub)) && hubs.next().is_none()
 }
 
 /// Whether the decoded `path` ends with the decoded `wanted`, which begins with a slash. A slash at the end does not matter.
@@ -91,6 +98,20 @@ mod tests {
         check("http://localhost/server/?hub=chat", "chat", false);
         check("http://localhost/api/v1/hubs/chat", "chat", false);
         check("chat", "chat", false);
+    }
+
+    #[test]
+    fn a_server_token_opens_no_client_connection_and_no_other_hub() {
+        let check = |aud: &str, hub: &str, expected: bool| {
+            let audience = Audience { resource: Resource::Server { hub }, host: None };
+            assert_eq!(audience.matches(aud), expected, "{aud} for {hub}");
+        };
+        check("http://localhost/server/?hub=chat", "chat", true);
+        check("https://other:444/mount/server?hub=App_Chat", "app_chat", true);
+        check("http://localhost/server/?hub=chat", "other", false);
+        check("http://localhost/client/?hub=chat", "chat", false);
+        check("http://localhost/server/?hub=chat&hub=other", "chat", false);
+        check("http://localhost/server/", "chat", false);
     }
 
     #[test]

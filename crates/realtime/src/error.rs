@@ -77,6 +77,17 @@ pub enum SendError {
     Publish(#[from] PublishError),
 }
 
+/// Why nobody can be shown what happens.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// Too many look already.
+    #[error("as many watch as may: {0} (realtime.watchers_max)")]
+    TooMany(usize),
+    /// The service is shutting down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
 /// Why a client cannot be given access.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientAccessError {

@@ -10,8 +10,8 @@ use identity::{Algorithm, Claims};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use trace::TraceContext;
 
-use crate::engine::{ConnectionId, EngineHandle, Hub, Publish, Target};
-use crate::error::{ClientAccessError, InvalidHub, SendError};
+use crate::engine::{ConnectionId, EngineHandle, Filter, Hub, Publish, Target};
+use crate::error::{ClientAccessError, InvalidHub, SendError, TraceError};
 use crate::events::{DeadLetterPage, DeadLettersError};
 use crate::from_protocol;
 use crate::options::CLIENT_TOKEN_BYTES_MAX;
@@ -90,6 +90,16 @@ impl Handle {
     /// The sockets: groups, users, presence, closing, counts.
     pub fn engine(&self) -> &EngineHandle {
         &self.shared.engine
+    }
+
+    /// The live trace: everything that `filter` lets pass, from now on, as the body of an answer with one JSON object a line. It says
+    /// what was left out where its reader is too slow.
+    ///
+    /// # Errors
+    ///
+    /// If too many watch already, or the service is shutting down.
+    pub async fn trace(&self, filter: Filter) -> Result<crate::Body, TraceError> {
+        crate::service::trace(&self.shared, filter).await
     }
 
     /// Lets one client into a hub for `lifetime`: an address below `base_url` (scheme and host by which clients reach this service,

@@ -4,8 +4,8 @@
 //! Not its concern: listeners and TLS (`edge`), routes in front of it (`gateway`), functions that answer what clients call.
 //!
 //! Know these first: [`Service`] (HTTP), [`Handle`] (in process), [`engine`] (the sockets), [`upstream`] (who answers what clients
-//! call), [`events`] (who hears that they come and go). Start reading at `service.rs`, then
-//! `service/client.rs` for the way of a client and `service/rest.rs` for that of a message.
+//! call), [`servers`] (app servers, who may do so instead), [`events`] (who hears that they come and go). Start reading at `service.rs`,
+//! then `service/client.rs` for the way of a client, `service/rest.rs` for that of a message, and `servers.rs` for app servers.
 
 pub mod engine;
 mod error;
@@ -14,18 +14,20 @@ mod filter;
 mod from_protocol;
 mod handle;
 mod history;
+mod login;
 mod methods;
 mod metrics;
 mod options;
+pub mod servers;
 mod service;
 mod store;
 mod to_protocol;
 pub mod upstream;
 
-pub use error::{ClientAccessError, InvalidHub, SendError, StartError};
+pub use error::{ClientAccessError, InvalidHub, SendError, StartError, TraceError};
 pub use handle::{ClientAccess, Handle, Message};
 pub use history::{HistoryError, Rule as HistoryRule};
-pub use options::{DynamicKeyOptions, OpenIdOptions, Options};
+pub use options::{DynamicKeyOptions, Mode, OpenIdOptions, Options};
 pub use service::{Dependencies, Join, Service, start};
 pub use store::keys::{AccountKeys, KeyChange, KeyError, KeyRotation};
 pub use store::user_groups::{MembershipError, RestoreError};

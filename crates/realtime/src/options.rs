@@ -8,7 +8,7 @@ use state::Instance;
 
 use crate::StartError;
 use crate::history::Rule as HistoryRule;
-use crate::{engine, events, upstream};
+use crate::{engine, events, servers, upstream};
 pub use login::{DynamicKeyOptions, OpenIdOptions};
 
 /// What the realtime service accepts and how long it waits. Unknown keys are refused.
@@ -49,12 +49,29 @@ pub struct Options {
     pub openid: Option<OpenIdOptions>,
     /// Which hubs and groups keep their last messages for clients that come back. Default: none. Since 0.1.0.
     pub history: Vec<HistoryRule>,
+    /// Who answers what clients say. Default: `classic`. Since 0.1.0.
+    pub mode: Mode,
+    /// Bounds and timers of app servers' connections.
+    pub servers: servers::Options,
     /// Shards, buffers and timers of connections.
     pub engine: engine::Options,
     /// Who answers what clients call, and hears that they come and go.
     pub upstream: upstream::Options,
     /// How connection events are delivered.
     pub events: events::Options,
+}
+
+/// Who answers what clients say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// An app server. Where none is connected for a hub, its clients are turned away.
+    Default,
+    /// The upstream. App servers that want to carry clients are refused.
+    Serverless,
+    /// An app server where one is connected for the hub, the upstream where none is.
+    #[default]
+    Classic,
 }
 
 /// Longest client token, in characters; the SDKs refuse to make a longer one.
@@ -81,6 +98,8 @@ impl Default for Options {
             dynamic_keys: DynamicKeyOptions::default(),
             openid: None,
             history: Vec::new(),
+            mode: Mode::default(),
+            servers: servers::Options::default(),
             engine: engine::Options::default(),
             upstream: upstream::Options::default(),
             events: events::Options::default(),
@@ -94,6 +113,8 @@ impl std::fmt::Debug for Options {
         f.debug_struct("Options")
             .field("instance", &self.instance)
             .field("development_keys", &self.development_keys)
+            .field("mode", &self.mode)
+            .field("servers", &self.servers)
             .field("engine", &self.engine)
             .field("upstream", &self.upstream)
             .field("events", &self.events)

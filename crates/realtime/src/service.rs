@@ -3,8 +3,9 @@
 mod access;
 mod body;
 mod client;
-mod login;
 mod rest;
+mod server;
+mod upgrade;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,8 +26,11 @@ use crate::engine::{EngineHandle, EngineJoin, NodeId, Upstream};
 use crate::error::Refusal;
 use crate::events::{self, ConnectionListener};
 use crate::history::Rule as HistoryRule;
+use crate::login::Logins;
 use crate::methods::OwnMethods;
 use crate::metrics::RequestMetrics;
+use crate::options::APP_TOKEN_BYTES_MAX;
+use crate::servers::{self, Servers};
 use crate::store::Negotiations;
 use crate::store::keys::Keys;
 use crate::store::sessions::Sessions;
@@ -35,10 +39,10 @@ use crate::upstream::{self, Dispatcher};
 use crate::{Body, Handle, Options, StartError, engine, history, to_protocol};
 pub(crate) use access::unix_now;
 pub(crate) use body::read_body;
-use login::Logins;
 pub(crate) use rest::answer_key_rotation;
+pub(crate) use rest::watch::trace;
 
-/// Answers the requests of clients (`/client/`) and of apps (`/api/`). Cheap to clone.
+/// Answers the requests of clients (`/client/`), of app servers (`/server/`) and of apps (`/api/`). Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service(Arc<Shared>);
 
@@ -58,15 +62,16 @@ pub(crate) struct Shared {
     pub(crate) instance: Instance,
     pub(crate) keys: Arc<Keys>,
     /// Who proves itself with a login provider's token, where one is configured.
-    pub(crate) logins: Option<Logins>,
+    pub(crate) logins: Option<Arc<Logins>>,
     pub(crate) engine: EngineHandle,
     pub(crate) negotiations: Mutex<Negotiations>,
     pub(crate) sessions: Sessions,
-    pub(crate) user_groups: UserGroups,
+    pub(crate) user_groups: Arc<UserGroups>,
     /// How many may watch at the same time.
     pub(crate) watchers: Arc<Semaphore>,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) dispatcher: Dispatcher,
+    pub(crate) servers: Servers,
     /// One task for each client between the answer 101 and its shard. `None` once the drain has begun, so that no task can
     /// start that nobody awaits.
     pub(crate) upgrades: Mutex<Option<JoinSet<()>>>,
@@ -121,8 +126,9 @@ pub async fn start(
         .map_err(StartError::Engine)?;
     // Before the first client is let in, so that none misses its groups.
     let user_groups = UserGroups::new(Arc::clone(&records), instance.clone(), engine.clone());
+    let user_groups = Arc::new(user_groups);
     user_groups.restore(SystemTime::now()).await.map_err(StartError::UserGroups)?;
-    let logins = options.openid.clone().map(|openid| Logins::new(openid, egress));
+    let logins = options.openid.clone().map(|openid| Arc::new(Logins::new(openid, egress)));
     let watchers = Arc::new(Semaphore::new(options.watchers_max.min(Semaphore::MAX_PERMITS)));
     let rules: Arc<[HistoryRule]> = options.history.clone().into();
     let methods = OwnMethods {
@@ -136,6 +142,13 @@ pub async fn start(
         .map_err(StartError::History)?;
     let upstreams = dispatcher.run(Arc::new(engine.clone()), Some(Arc::new(methods))).await;
     let upstreams = upstreams.map_err(StartError::Records)?;
+    let powers = servers::Powers {
+        engine: engine.clone(),
+        user_groups: Arc::clone(&user_groups),
+        keys: Arc::clone(&keys),
+        logins: logins.clone(),
+    };
+    let servers = app_servers(&options, node, powers, registry);
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);
     let negotiations = Negotiations::new(lifetime, options.negotiations_max);
     let shared = Arc::new(Shared {
@@ -150,12 +163,25 @@ pub async fn start(
         watchers,
         upstream,
         dispatcher,
+        servers,
         upgrades: Mutex::new(Some(JoinSet::new())),
         upgrades_under_way,
         requests,
     });
     let handle = Handle::new(Arc::clone(&shared));
     Ok((Service(Arc::clone(&shared)), handle, Join { shared, engine: engine_join, upstreams, history }))
+}
+
+/// Where app servers connect.
+fn app_servers(options: &Options, node: NodeId, powers: servers::Powers, registry: &mut Registry) -> Servers {
+    let settings = servers::Settings {
+        options: options.servers.clone(),
+        mode: options.mode,
+        instance: format!("{}-{}", options.instance, node.0),
+        capacity: options.engine.connections_max,
+        token_rules: access::rules(options, APP_TOKEN_BYTES_MAX),
+    };
+    Servers::new(settings, powers, registry)
 }
 
 /// What answers clients' calls and tells of their connections; it runs once the engine does.
@@ -203,6 +229,8 @@ async fn answer(shared: &Arc<Shared>, request: Request<Body>) -> Response<Body> 
     let path = request.uri().path();
     let (operation, response) = if path == "/client" || path.starts_with("/client/") {
         client::answer(shared, request).await
+    } else if path == "/server" || path.starts_with("/server/") {
+        server::answer(shared, request).await
     } else if path == "/api" || path.starts_with("/api/") {
         rest::answer(shared, request).await
     } else {
@@ -212,17 +240,12 @@ async fn answer(shared: &Arc<Shared>, request: Request<Body>) -> Response<Body> 
     response
 }
 
-/// Says what is here, for paths that belong to neither face.
+/// Says what is here, for paths that belong to no face.
 fn elsewhere(path: &str) -> Refusal {
-    if path == "/server" || path.starts_with("/server/") {
-        // An app server in Default mode connects here; only the Serverless mode is there.
-        return Refusal::not_found(
-            "app servers cannot connect yet: this service works in Serverless mode, over /api and functions",
-        );
-    }
-    Refusal::not_found(
-        "nothing is here; clients connect at /client/?hub=<hub>, apps send at /api/v1/hubs/<hub>",
-    )
+    let path: String = path.chars().take(256).collect();
+    Refusal::not_found(format!(
+        "nothing is at '{path}'; clients connect at /client/?hub=<hub>, app servers at /server/?hub=<hub>, apps send at /api/v1/hubs/<hub>"
+    ))
 }
 
 impl Join {
@@ -243,5 +266,7 @@ impl Join {
         self.engine.drain(cut_after).await;
         // Behind the engine, which has said of every client that it is gone.
         self.upstreams.drain(cut_after).await;
+        // Last, so that app servers hear of each client's end.
+        self.shared.servers.drain(cut_after).await;
     }
 }

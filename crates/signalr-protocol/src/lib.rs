@@ -1,5 +1,6 @@
 //! The SignalR hub protocol in the words of its specification: framing, handshake, the nine hub messages in JSON and
-//! MessagePack, the negotiate answer, and the multi-protocol payload of the service's REST interface.
+//! MessagePack, the negotiate answer, and the multi-protocol payload of the service's REST interface. [`service`] is the other
+//! protocol, between app servers and the service.
 //!
 //! Not its concern: sockets, WebSocket frames, clocks, who receives what. It reads bytes and writes bytes.
 //!
@@ -13,6 +14,7 @@ mod message;
 mod msgpack;
 mod negotiate;
 mod payloads;
+pub mod service;
 mod transcode;
 
 pub use framing::{FrameStart, finish_frame};

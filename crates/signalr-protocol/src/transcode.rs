@@ -283,7 +283,7 @@ fn write_scalar(token: &Token<'_>, out: &mut Vec<u8>) {
 }
 
 /// The timestamp extension of MessagePack: seconds since the Unix epoch, and nanoseconds.
-fn timestamp(bytes: &[u8]) -> Option<(i64, u32)> {
+pub(crate) fn timestamp(bytes: &[u8]) -> Option<(i64, u32)> {
     let (seconds, nanoseconds) = match bytes.len() {
         4 => (u32::from_be_bytes(bytes.try_into().ok()?).into(), 0),
         8 => {

@@ -1,16 +1,18 @@
-//! What only tests need: an HTTP client, a scripted SignalR client, one that breaks every rule, a login provider, and the binary as a
-//! process.
+//! What only tests need: an HTTP client, a scripted SignalR client, one that breaks every rule, a login provider, a scripted app server,
+//! and the binary as a process.
 //!
 //! Not its concern: being fast or complete. A dev-dependency only (invariant 10).
 //!
-//! Know these first: [`Http`], [`HubClient`], [`RawSocket`], [`LoginProvider`], [`Process`].
+//! Know these first: [`Http`], [`HubClient`], [`RawSocket`], [`AppServer`], [`LoginProvider`], [`Process`].
 
+mod app_server;
 mod http_client;
 mod hub_client;
 mod login_provider;
 mod process;
 mod raw_socket;
 
+pub use app_server::{AppServer, Introduction};
 pub use http_client::{Answer, Http};
 pub use hub_client::HubClient;
 pub use login_provider::LoginProvider;

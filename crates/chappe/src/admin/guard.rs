@@ -14,6 +14,9 @@ pub(super) enum Refusal {
     NoTraceId,
     NoSuchPlace,
     UnreadableLetters,
+    NoSuchFilter,
+    TooManyWatch,
+    Draining,
 }
 
 /// In the extensions of a request that came in on the admin port: whoever opened that port decided who reaches it.
@@ -81,6 +84,21 @@ impl Refusal {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "admin-unreadable-letters",
                 "The dead letters cannot be read; the log says why.",
+            ),
+            Self::NoSuchFilter => (
+                StatusCode::BAD_REQUEST,
+                "admin-no-such-filter",
+                "`hub` is no hub name, or `connection` is no connection id.",
+            ),
+            Self::TooManyWatch => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "admin-too-many-watch",
+                "As many watch as may; end one of them, or raise realtime.watchers_max.",
+            ),
+            Self::Draining => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "admin-draining",
+                "The process is ending; ask the one that comes after it.",
             ),
         }
     }

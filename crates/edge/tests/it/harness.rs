@@ -75,8 +75,8 @@ impl Server {
     }
 }
 
-/// `/echo` answers the body, `/upgrade` hands the connection over, `/wait` waits, `/panic` panics, `/refuse` reads no body,
-/// `/large` answers more than all buffers hold, all else answers what it sees.
+/// `/echo` answers the body, `/upgrade` hands the connection over, `/duplex` sends what comes back after an upgrade, `/wait` waits,
+/// `/panic` panics, `/refuse` reads no body, `/large` answers more than all buffers hold, all else answers what it sees.
 async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
     match request.uri().path() {
         "/upgrade" => {
@@ -86,6 +86,19 @@ async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<B
             tokio::spawn(async move {
                 let socket = upgrade.into_socket().await.expect("the connection switches protocols");
                 shared.sockets.send(socket).expect("the test is waiting");
+            });
+            let mut response = text(StatusCode::SWITCHING_PROTOCOLS, "");
+            response.headers_mut().insert("connection", "upgrade".parse().expect("a field value"));
+            response.headers_mut().insert("upgrade", "test".parse().expect("a field value"));
+            Ok(response)
+        }
+        "/duplex" => {
+            let upgrade = request.extensions_mut().remove::<Upgrade>().expect("the client asks for it");
+            tokio::spawn(async move {
+                let duplex = upgrade.into_duplex().await.expect("the connection switches protocols");
+                let (mut read, mut write) = tokio::io::split(duplex);
+                tokio::io::copy(&mut read, &mut write).await.expect("everything comes back");
+                write.shutdown().await.expect("the end comes back");
             });
             let mut response = text(StatusCode::SWITCHING_PROTOCOLS, "");
             response.headers_mut().insert("connection", "upgrade".parse().expect("a field value"));

@@ -133,6 +133,54 @@ async fn encrypted_bytes_behind_the_request_arrive_first() {
     assert_eq!(socket.try_read(&mut [0; 8]).expect("the client has closed"), 0);
 }
 
+/// Sends bytes with the request and after the answer, and expects all of them back, and then the end.
+fn check_echo(stream: &mut impl Stream) {
+    let request = REQUEST.replace("/upgrade", "/duplex");
+    stream.write_all(format!("{request}early").as_bytes()).expect("the request goes out");
+    stream.flush().expect("the request goes out");
+    let head = read_head(stream);
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    let late = vec![b'x'; 300_000];
+    stream.write_all(&late).expect("bytes go out");
+    let mut echoed = vec![0; 5 + late.len()];
+    stream.read_exact(&mut echoed).expect("everything comes back");
+    assert!(echoed.starts_with(b"early") && echoed.ends_with(&late));
+    stream.end();
+    assert_eq!(stream.read(&mut [0; 8]).expect("the end comes back"), 0);
+}
+
+trait Stream: Read + Write {
+    fn end(&mut self);
+}
+
+impl Stream for TcpStream {
+    fn end(&mut self) {
+        self.shutdown(std::net::Shutdown::Write).expect("our side ends");
+    }
+}
+
+impl Stream for rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    fn end(&mut self) {
+        self.conn.send_close_notify();
+        self.flush().expect("the end goes out");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplex_stays_in_the_runtime_plain_and_encrypted() {
+    let server = Server::start();
+    let address = server.address;
+    let plain = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).expect("the listener accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        check_echo(&mut stream);
+    });
+    plain.await.expect("the client is content");
+    let TlsClient { server: _server, mut stream, _dir } = tls_client(Options::default());
+    let encrypted = tokio::task::spawn_blocking(move || check_echo(&mut stream));
+    encrypted.await.expect("the client is content");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn unsent_ciphertext_is_bounded_and_flushed_later() {
     let bytes_max = 32 * 1024;

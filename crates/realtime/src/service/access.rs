@@ -8,12 +8,12 @@ use http::{Request, Uri};
 use identity::{Audience, Claims, KeySet, Principal, Resource, Rules, Verified, openid, verify};
 
 use super::Shared;
-use super::login::Purpose;
 use crate::Body;
 use crate::engine::Hub;
 use crate::error::Refusal;
 use crate::from_protocol::{Query, bearer};
-use crate::options::{APP_TOKEN_BYTES_MAX, CLIENT_TOKEN_BYTES_MAX};
+use crate::login::Purpose;
+use crate::options::{APP_TOKEN_BYTES_MAX, CLIENT_TOKEN_BYTES_MAX, Options};
 
 /// Checks that the request comes from a client of `hub`, and says what its token says.
 pub(super) fn client(
@@ -40,6 +40,21 @@ pub(super) fn client(
     Ok(check(shared, &keys, request.uri(), token, resource, CLIENT_TOKEN_BYTES_MAX)?.claims)
 }
 
+/// Checks that the request comes from an app server of `hub`, and says what its token says.
+pub(super) async fn server(shared: &Shared, head: &Parts, hub: &Hub) -> Result<Claims, Refusal> {
+    match head.extensions.get::<Principal>() {
+        Some(Principal::AccessKey(claims)) => return Ok(claims.as_ref().clone()),
+        Some(Principal::InProcess { .. }) => return Ok(Claims::new()),
+        _ => {}
+    }
+    let token = bearer(&head.headers).ok_or_else(|| {
+        let message = "an access token is required, as 'Authorization: Bearer <token>', signed with an access key for the address /server/?hub=<hub>";
+        Refusal::unauthorized("MissingToken", message)
+    })?;
+    let resource = Resource::Server { hub: hub.name() };
+    Ok(prove(shared, &head.uri, token, resource, Purpose::Serve).await?.0)
+}
+
 /// Checks that the request comes from an app: somebody who holds an account key or a dynamic one, or who logged in and may do what
 /// it wants. Says when its token ends; callers that this process vouches for have none.
 pub(super) async fn app(shared: &Shared, head: &Parts, purpose: Purpose) -> Result<Option<u64>, Refusal> {
@@ -50,20 +65,31 @@ pub(super) async fn app(shared: &Shared, head: &Parts, purpose: Purpose) -> Resu
         let message = "an access token is required, as 'Authorization: Bearer <token>', signed with an access key for the address of the request";
         Refusal::unauthorized("MissingToken", message)
     })?;
+    let resource = Resource::Rest { path: head.uri.path() };
+    Ok(Some(prove(shared, &head.uri, token, resource, purpose).await?.1))
+}
+
+/// Checks the token of an app: what it says, and when it ends.
+async fn prove(
+    shared: &Shared,
+    uri: &Uri,
+    token: &str,
+    resource: Resource<'_>,
+    purpose: Purpose,
+) -> Result<(Claims, u64), Refusal> {
     if let Some(logins) = &shared.logins {
-        let rules = rules(shared, APP_TOKEN_BYTES_MAX);
+        let rules = rules(&shared.options, APP_TOKEN_BYTES_MAX);
         if openid::is_public_key_token(token, &rules) {
-            let (_, expires_at) = logins.verify(token, purpose, unix_now(), &rules).await?;
-            return Ok(Some(expires_at));
+            return logins.verify(token, purpose, unix_now(), &rules).await;
         }
     }
-    let resource = Resource::Rest { path: head.uri.path() };
     let mut keys = shared.keys.current();
     if matches!(purpose, Purpose::Serve | Purpose::Own) {
         // A dynamic key ends by itself. Whoever only holds one must not be able to get the next, or the account's.
         Arc::make_mut(&mut keys).dynamic.clear();
     }
-    Ok(Some(check(shared, &keys, &head.uri, token, resource, APP_TOKEN_BYTES_MAX)?.expires_at))
+    let Verified { claims, expires_at } = check(shared, &keys, uri, token, resource, APP_TOKEN_BYTES_MAX)?;
+    Ok((claims, expires_at))
 }
 
 fn check(
@@ -76,12 +102,13 @@ fn check(
 ) -> Result<Verified, Refusal> {
     let host = uri.authority().map(http::uri::Authority::as_str);
     let audience = Audience { resource, host: host.filter(|_| shared.options.audience_host_strict) };
-    let rules = rules(shared, token_bytes_max);
+    let rules = rules(&shared.options, token_bytes_max);
     Ok(verify(token, keys, &audience, unix_now(), &rules)?)
 }
 
-fn rules(shared: &Shared, token_bytes_max: usize) -> Rules {
-    let leeway = Duration::from_secs(shared.options.token_leeway_s);
+/// What tokens must comply with.
+pub(super) fn rules(options: &Options, token_bytes_max: usize) -> Rules {
+    let leeway = Duration::from_secs(options.token_leeway_s);
     Rules { token_bytes_max, leeway, ..Rules::default() }
 }
 

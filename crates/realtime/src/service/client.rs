@@ -13,7 +13,7 @@ use http::{Method, Request, Response, StatusCode};
 use identity::Claims;
 use signalr_protocol::{NegotiateAnswer, Transport, negotiate_version};
 
-use super::{Shared, access};
+use super::{Shared, access, server};
 use crate::engine::{Admission, ConnectionId, Facts, Guard, Hub, Roles, UserId};
 use crate::error::Refusal;
 use crate::from_protocol::{Query, hub_of_client, refuse_compressed};
@@ -65,6 +65,8 @@ struct Caller<'a> {
     query: &'a Query<'a>,
     hub: Hub,
     claims: Claims,
+    /// What of its request an app server would be told.
+    headers: Vec<(Box<str>, Box<str>)>,
 }
 
 /// Which transport a request to the endpoint itself belongs to.
@@ -103,7 +105,7 @@ async fn route(
 fn caller<'a>(shared: &Shared, request: &Request<Body>, query: &'a Query<'a>) -> Result<Caller<'a>, Refusal> {
     let hub = hub_of_client(query, &shared.instance)?;
     let claims = access::client(shared, request, query, &hub)?;
-    Ok(Caller { query, hub, claims })
+    Ok(Caller { query, hub, claims, headers: server::passed_on(request) })
 }
 
 fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>, Refusal> {
@@ -114,6 +116,7 @@ fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>,
     let query = Query::parse(request.uri().query());
     let Caller { hub, claims, .. } = caller(shared, request, &query)?;
     refuse_newcomers(shared, &hub)?;
+    let is_served = server::is_served(shared, &hub, &claims)?;
     let version = match negotiate_version(query.get("negotiateVersion"), 0) {
         Ok(version) => version,
         // By the protocol this is an answer with status 200, so that the client shows the text and stops.
@@ -121,7 +124,9 @@ fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>,
     };
     let asks_for_state =
         query.get("useStatefulReconnect").is_some_and(|asked| asked.eq_ignore_ascii_case("true"));
-    let stateful = version > 0 && asks_for_state && shared.options.engine.stateful_reconnect;
+    let may_keep_state = !is_served || shared.servers.all_stateful(&hub);
+    let stateful =
+        version > 0 && asks_for_state && may_keep_state && shared.options.engine.stateful_reconnect;
     let issued = shared.engine.issue();
     let (id, token) = (issued.connection.to_string(), issued.token.to_string());
     let user_id = claims.user_id().map(Into::into);
@@ -171,12 +176,13 @@ struct Newcomer {
 
 /// Lets a client in on the id that it negotiated, or on a new one where it skipped negotiation.
 fn newcomer(shared: &Shared, caller: Caller<'_>, transport: Transport) -> Result<Newcomer, Refusal> {
-    let Caller { query, hub, claims } = caller;
+    let Caller { query, hub, claims, headers } = caller;
     if !is_allowed(&claims, transport) {
         let message = format!("the transport {} is not allowed by this client's token", transport.name());
         return Err(Refusal::new(StatusCode::NOT_FOUND, "TransportDisabled", message));
     }
     refuse_newcomers(shared, &hub)?;
+    let is_served = server::is_served(shared, &hub, &claims)?;
     let (connection, secret, stateful) = match query.get("id") {
         None => (shared.engine.issue().connection, None, false),
         Some(secret) => {
@@ -185,6 +191,13 @@ fn newcomer(shared: &Shared, caller: Caller<'_>, transport: Transport) -> Result
         }
     };
     let mut admission = admission(shared, hub, connection, &claims, query);
+    if is_served {
+        let hub = admission.hub.clone();
+        let token = secret.as_deref();
+        admission.server = Some(server::for_client(shared, hub, &claims, headers, token));
+        // A server wants to know who its clients are.
+        admission.facts.get_or_insert_with(|| Arc::new(facts(&claims, query)));
+    }
     admission.stateful = stateful && transport == Transport::WebSockets;
     Ok(Newcomer { secret, admission })
 }

@@ -5,7 +5,7 @@ mod groups;
 mod keys;
 mod presence;
 mod send;
-mod watch;
+pub(crate) mod watch;
 
 pub(crate) use keys::answer_key_rotation;
 
@@ -14,11 +14,11 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 
-use super::login::Purpose;
 use super::{Shared, access, read_body};
 use crate::engine::{ConnectionId, Hub, Target, UserId};
 use crate::error::Refusal;
 use crate::from_protocol::{Api, Operation, Query, Routed, To, group, hub_of_rest, refuse_compressed, route};
+use crate::login::Purpose;
 use crate::{Body, to_protocol};
 
 /// Answers any request below `/api`, with the label for metrics.

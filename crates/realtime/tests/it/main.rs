@@ -10,6 +10,7 @@ mod hostile;
 mod negotiate;
 mod requests;
 mod rest;
+mod servers;
 mod service;
 mod upstream;
 mod webhook;

@@ -2,17 +2,16 @@
 
 use std::sync::{Arc, PoisonError};
 
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response};
 use signalr_protocol::Transport;
-use websocket::accept_upgrade;
 
 use super::{Caller, Newcomer, in_use, newcomer, remember};
+use crate::Body;
 use crate::engine::{Admission, ConnectionId, Link, Reattached};
 use crate::error::Refusal;
 use crate::service::Shared;
+use crate::service::upgrade::Switch;
 use crate::store::sessions::{Kind, Session};
-use crate::{Body, to_protocol};
 
 /// What a socket is for.
 enum Purpose {
@@ -25,25 +24,10 @@ pub(super) fn websocket(
     request: &mut Request<Body>,
     caller: Caller<'_>,
 ) -> Result<Response<Body>, Refusal> {
-    let accept = accept_upgrade(request).map_err(|refused| {
-        let refusal = Refusal::new(refused.status(), "WebSocketHandshake", refused.to_string());
-        match refused.header() {
-            Some((name, value)) => refusal.with(name, HeaderValue::from_static(value)),
-            None => refusal,
-        }
-    })?;
-    let upgrade = request.extensions_mut().remove::<edge::Upgrade>().ok_or_else(|| {
-        let message = "this listener cannot hand WebSockets over";
-        Refusal::new(StatusCode::NOT_IMPLEMENTED, "UpgradeUnavailable", message)
-    })?;
+    let switch = Switch::of(request)?;
     let purpose = purpose(shared, caller)?;
+    let (upgrade, response) = switch.into_parts();
     hand_over(shared, upgrade, purpose)?;
-    let mut response = to_protocol::empty(StatusCode::SWITCHING_PROTOCOLS);
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let accept = HeaderValue::from_str(&accept).expect("base64 is a header value");
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     Ok(response)
 }
 

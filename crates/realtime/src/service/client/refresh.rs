@@ -53,7 +53,8 @@ pub(super) fn read(
     let Some(session) = shared.sessions.get(secret, &caller.hub, caller.claims.user_id()) else {
         return Ok(Err(not_found()));
     };
-    let keeps_facts = shared.upstream.keeps_facts(&caller.hub);
+    let keeps_facts =
+        shared.upstream.keeps_facts(&caller.hub) || shared.servers.answers_for(session.connection);
     Ok(Ok(Refresh {
         connection: session.connection,
         lifetime_s: lifetime_s(&caller.claims),
@@ -66,8 +67,11 @@ pub(super) fn read(
 pub(super) async fn carry_out(shared: &Shared, refresh: Refresh) -> Result<Response<Body>, Refusal> {
     let Refresh { connection, lifetime_s, facts, roles } = refresh;
     let expires_at = lifetime_s.map(|seconds| SystemTime::now() + Duration::from_secs(seconds));
-    if !shared.engine.refresh(connection, expires_at, facts, roles).await? {
+    if !shared.engine.refresh(connection, expires_at, facts.clone(), roles).await? {
         return Ok(not_found());
+    }
+    if let Some(facts) = facts {
+        shared.servers.refreshed(connection, facts);
     }
     let mut body = json!({ "connectionId": connection.to_string(), "refreshedAt": unix_now() });
     if let Some(seconds) = lifetime_s {

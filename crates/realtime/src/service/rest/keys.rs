@@ -9,10 +9,10 @@ use identity::{AccessKey, Claims};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::login::Purpose;
 use super::super::{Shared, access, read_body, unix_now};
 use super::Call;
 use crate::error::{ClientAccessError, Refusal};
+use crate::login::Purpose;
 use crate::store::keys::{KeyChange, KeyError, KeyRotation};
 use crate::{Body, Handle, to_protocol};
 

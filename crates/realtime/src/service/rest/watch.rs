@@ -16,9 +16,10 @@ use tokio::time::Instant;
 
 use super::super::unix_now;
 use super::Call;
-use crate::engine::{ConnectionId, Filter, Sight, SightEvent, Tap, UserId};
-use crate::error::Refusal;
+use crate::engine::{ConnectionId, Filter, Sight, SightEvent, Tap, Target, UserId};
+use crate::error::{Refusal, TraceError};
 use crate::from_protocol::group;
+use crate::service::Shared;
 use crate::{Body, BoxError, to_protocol};
 
 /// How often something is said where nothing happens, so that whoever stands between does not take the answer for dead, and a
@@ -59,14 +60,26 @@ impl Call<'_> {
         // A time that no clock reaches is none.
         let left = self.expires_at.map(|end| Duration::from_secs(end.saturating_sub(unix_now())));
         let until = left.and_then(|left| Instant::now().checked_add(left));
-        let watch = Watch { tap, form, until, begun: false, missed: None, _permit: permit };
-        let body = Watching { next: Some(Box::pin(watch.part())) };
+        let body = watching(tap, form, until, permit);
         let kind = match form {
             Form::Lines => "application/x-ndjson",
             Form::Events => "text/event-stream",
         };
-        Ok(to_protocol::stream(kind, body.boxed_unsync()))
+        Ok(to_protocol::stream(kind, body))
     }
+}
+
+/// Everything that a filter lets pass, as lines of JSON: for [`crate::Handle::trace`].
+pub(crate) async fn trace(shared: &Shared, filter: Filter) -> Result<Body, TraceError> {
+    let permit = Arc::clone(&shared.watchers).try_acquire_owned();
+    let permit = permit.map_err(|_| TraceError::TooMany(shared.options.watchers_max))?;
+    let tap = shared.engine.tap(filter).await?;
+    Ok(watching(tap, Form::Lines, None, permit))
+}
+
+fn watching(tap: Tap, form: Form, until: Option<Instant>, permit: OwnedSemaphorePermit) -> Body {
+    let watch = Watch { tap, form, until, begun: false, missed: None, _permit: permit };
+    Watching { next: Some(Box::pin(watch.part())) }.boxed_unsync()
 }
 
 /// One watcher.
@@ -138,14 +151,18 @@ fn shown(sight: &Sight) -> Value {
         SightEvent::Attached(true) => json!({ "event": "resumed" }),
         SightEvent::Attached(false) => json!({ "event": "suspended" }),
         SightEvent::Ended { reason, error } => {
-            json!({ "event": "disconnected", "reason": format!("{reason:?}"), "error": error })
+            json!({ "event": "disconnected", "reason": reason.name(), "error": error })
         }
         SightEvent::Joined(group) => json!({ "event": "joined", "group": group.as_str() }),
         SightEvent::Left(group) => json!({ "event": "left", "group": group.as_str() }),
-        SightEvent::Sent { .. } | SightEvent::Received { .. } => {
-            unreachable!("the filter asks for presence only")
+        SightEvent::Sent { to, method, receivers } => {
+            json!({ "event": "sent", "to": receiver(to), "method": method, "receivers": receivers })
+        }
+        SightEvent::Received { message_type, method, bytes } => {
+            json!({ "event": "received", "type": message_type, "method": method, "bytes": bytes })
         }
     };
+    shown["hub"] = sight.hub.name().into();
     let at = sight.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     shown["at"] = json!(u64::try_from(at).unwrap_or(u64::MAX));
     if let Some(connection) = sight.connection {
@@ -155,6 +172,16 @@ fn shown(sight: &Sight) -> Value {
         shown["userId"] = user.as_str().into();
     }
     shown
+}
+
+/// Who was meant, for people.
+fn receiver(to: &Target) -> String {
+    match to {
+        Target::All => "everybody".to_owned(),
+        Target::Group(group) => format!("group {group}"),
+        Target::User(user) => format!("user {user}"),
+        Target::Connection(connection) => format!("connection {connection}"),
+    }
 }
 
 type Part = Pin<Box<dyn Future<Output = (Bytes, Option<Watch>)> + Send>>;

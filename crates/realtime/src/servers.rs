@@ -1,0 +1,376 @@
+//! App servers: in Default mode they answer what clients say. Each keeps a few connections open for a hub, and many clients share each. A
+//! connection of type Weak carries no clients and only sends: the persistent transport of management SDKs, in every mode.
+//!
+//! Three threads of work meet here. A shard gives what a client says to its [`Client`], which puts it into the [`Outbox`](outbox::Outbox) of the
+//! server connection that the client belongs to. The reading task of a server connection turns messages into [`Order`](order::Order)s and
+//! carries them out against the engine, in their order. Whoever comes or goes is entered in the [`Registry`](registry::Registry).
+//!
+//! Locks, from the outside in, where one is taken while another is held: `registry`, `clients`, a client's state, an outbox. The
+//! others are never held together with any.
+//!
+//! Start reading at `client.rs` and `execute.rs`.
+
+mod client;
+mod execute;
+mod from_protocol;
+mod hello;
+mod invocations;
+mod link;
+mod metrics;
+mod migrate;
+mod options;
+mod order;
+mod outbox;
+mod registry;
+mod to_protocol;
+mod wire;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use identity::Rules;
+use prometheus_client::registry::Registry as Metrics;
+use signalr_protocol::service::{AckStatus, Extensions, Message, ServerConnectionType};
+use tokio::task::JoinSet;
+use websocket::CloseCode;
+
+use crate::engine::{AppServer, ConnectionId, EngineHandle, Hub, ServerClose};
+use crate::login::Logins;
+use crate::options::Mode;
+use crate::store::keys::Keys;
+use crate::store::user_groups::UserGroups;
+use client::{Client, Remains};
+use hello::Hello;
+use invocations::{Invocations, Pending};
+use link::Link;
+use metrics::ServerMetrics;
+use registry::Registry;
+
+pub(crate) use link::Visitor;
+pub use options::Options;
+pub(crate) use registry::{Answerer, Sticky};
+
+/// How often calls are looked through for those that have waited for too long.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// The app servers of a service; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Servers(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    mode: Mode,
+    /// The name of this process among those that serve the same hubs, as servers are told it.
+    instance: Box<str>,
+    /// Clients that the service holds at most.
+    capacity: u32,
+    /// Largest message of a server to one client, in bytes.
+    client_message_bytes_max: usize,
+    powers: Powers,
+    token_rules: Rules,
+    /// Shards spawn tasks here.
+    runtime: tokio::runtime::Handle,
+    registry: Mutex<Registry<Arc<Link>>>,
+    clients: Mutex<Clients>,
+    invocations: Mutex<Invocations>,
+    /// A task for each server connection. `None` once the drain has begun.
+    links: Mutex<Option<JoinSet<()>>>,
+    /// Short tasks that a shard cannot wait for, and the housekeeping. `None` once the drain has ended.
+    errands: Mutex<Option<JoinSet<()>>>,
+    metrics: ServerMetrics,
+}
+
+/// The clients of app servers.
+#[derive(Debug, Default)]
+struct Clients {
+    by_id: HashMap<ConnectionId, Arc<Client>>,
+    by_token: HashMap<Box<str>, ConnectionId>,
+}
+
+/// What [`Servers`] are made from.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) options: Options,
+    pub(crate) mode: Mode,
+    pub(crate) instance: String,
+    pub(crate) capacity: u32,
+    /// What login tokens of app servers must comply with.
+    pub(crate) token_rules: Rules,
+}
+
+/// Through whom [`Servers`] do what app servers want.
+#[derive(Debug)]
+pub(crate) struct Powers {
+    pub(crate) engine: EngineHandle,
+    pub(crate) user_groups: Arc<UserGroups>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) logins: Option<Arc<Logins>>,
+}
+
+/// As many server connections are open as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotTaken {
+    #[error("the service holds as many server connections as it may: {0}; raise servers.connections_max")]
+    Full(usize),
+    #[error("the service is shutting down")]
+    Stopping,
+}
+
+impl Servers {
+    /// Begins without any server. Call it within a runtime.
+    pub(crate) fn new(settings: Settings, powers: Powers, metrics: &mut Metrics) -> Self {
+        let Settings { options, mode, instance, capacity, token_rules } = settings;
+        let invocations = Invocations::new(options.invocation_timeout(), options.invocations_max);
+        let servers = Self(Arc::new(Shared {
+            mode,
+            instance: instance.into(),
+            capacity,
+            client_message_bytes_max: options.message_bytes_max as usize,
+            powers,
+            token_rules,
+            runtime: tokio::runtime::Handle::current(),
+            registry: Mutex::new(Registry::new(mode)),
+            clients: Mutex::default(),
+            invocations: Mutex::new(invocations),
+            links: Mutex::new(Some(JoinSet::new())),
+            errands: Mutex::new(Some(JoinSet::new())),
+            metrics: ServerMetrics::register(metrics),
+            options,
+        }));
+        servers.errand(servers.clone().keep_house());
+        servers
+    }
+
+    /// Who answers a client of the hub that comes now.
+    pub(crate) fn answerer(&self, hub: &Hub, sticky: Option<&Sticky>) -> Answerer {
+        lock(&self.0.registry).answerer(hub, sticky)
+    }
+
+    /// Whether every server of the hub lets its clients reconnect statefully.
+    pub(crate) fn all_stateful(&self, hub: &Hub) -> bool {
+        lock(&self.0.registry).all_stateful(hub)
+    }
+
+    /// The app server for a client that is about to connect: which one is decided when it has shaken hands.
+    pub(crate) fn for_client(
+        &self,
+        hub: Hub,
+        sticky: Option<Sticky>,
+        headers: Vec<(Box<str>, Box<str>)>,
+        token: Option<Box<str>>,
+    ) -> Arc<dyn AppServer> {
+        Client::new(self.clone(), hub, sticky, headers, token)
+    }
+
+    /// Takes a server connection whose upgrade was answered 101, in a task of its own.
+    pub(crate) fn welcome(&self, upgrade: edge::Upgrade, visitor: Visitor) -> Result<(), NotTaken> {
+        let mut links = lock(&self.0.links);
+        let links = links.as_mut().ok_or(NotTaken::Stopping)?;
+        while links.try_join_next().is_some() {}
+        let most = self.0.options.connections_max;
+        if links.len() >= most {
+            return Err(NotTaken::Full(most));
+        }
+        let servers = self.clone();
+        links.spawn(async move {
+            match upgrade.into_duplex().await {
+                Ok(stream) => link::run(servers, stream, visitor).await,
+                Err(error) => tracing::debug!(%error, "an app server left before its WebSocket opened"),
+            }
+        });
+        Ok(())
+    }
+
+    /// Ends all server connections: tells each that this instance goes, writes what waits, and cuts those that have not ended after
+    /// `cut_after`. The clients have gone before.
+    pub(crate) async fn drain(&self, cut_after: Duration) {
+        let links = lock(&self.0.links).take();
+        for link in lock(&self.0.registry).links() {
+            let messages = vec!["offline", self.instance()];
+            link.outbox.push(&Message::Ping { messages });
+            link.end(CloseCode::GOING_AWAY, "the service is shutting down");
+        }
+        if let Some(mut links) = links {
+            let all_ended = async { while links.join_next().await.is_some() {} };
+            if tokio::time::timeout(cut_after, all_ended).await.is_err() {
+                links.shutdown().await;
+            }
+        }
+        let errands = lock(&self.0.errands).take();
+        if let Some(mut errands) = errands {
+            errands.shutdown().await;
+        }
+    }
+
+    fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    fn instance(&self) -> &str {
+        &self.0.instance
+    }
+
+    fn engine(&self) -> &EngineHandle {
+        &self.0.powers.engine
+    }
+
+    fn metrics(&self) -> &ServerMetrics {
+        &self.0.metrics
+    }
+
+    fn carries_clients(&self) -> bool {
+        self.0.mode != Mode::Serverless
+    }
+
+    /// A connection has shaken hands. `None` while the service drains.
+    fn join(&self, visitor: Visitor, hello: &Hello) -> Option<Arc<Link>> {
+        let purpose = match hello.connection_type {
+            ServerConnectionType::Weak => registry::Purpose::Sending,
+            _ => registry::Purpose::Clients { stateful: hello.stateful },
+        };
+        if lock(&self.0.links).is_none() {
+            return None;
+        }
+        let (hub, server) = (visitor.hub.clone(), Arc::clone(&visitor.server));
+        let pending_bytes_max = self.0.options.pending_bytes_max;
+        let make = |id| Arc::new(Link::new(id, visitor, hello, pending_bytes_max));
+        let link = lock(&self.0.registry).add(&hub, server, purpose, make);
+        self.0.metrics.connections.inc();
+        Some(link)
+    }
+
+    /// A connection has ended: its clients go elsewhere, or are told to come again.
+    async fn part(&self, link: &Arc<Link>) {
+        let clients = lock(&self.0.registry).remove(&link.hub, link.id);
+        self.0.metrics.connections.dec();
+        for client in link.outbox.release() {
+            self.engine().resume(client).await;
+        }
+        if !clients.is_empty() {
+            tracing::info!(hub = %link.hub, server = %link.server, clients = clients.len(), "clients have lost their app server");
+        }
+        for id in clients {
+            self.lost(link, id).await;
+        }
+    }
+
+    /// Gives a client that has shaken hands to a server connection.
+    fn admit(&self, client: &Arc<Client>, id: ConnectionId) -> Option<Arc<Link>> {
+        let (_, link) = lock(&self.0.registry).assign(&client.hub, id, client.sticky.as_ref(), None)?;
+        let mut clients = lock(&self.0.clients);
+        clients.by_id.insert(id, Arc::clone(client));
+        if let Some(token) = &client.token {
+            clients.by_token.insert(token.clone(), id);
+        }
+        Some(link)
+    }
+
+    /// Forgets a client that is gone. Says which server connection it belonged to.
+    fn forget(&self, client: &Client, id: ConnectionId) -> Option<Arc<Link>> {
+        let Remains { owner, deferred } = client.end();
+        for (link, order) in deferred {
+            // Whoever waits for an answer gets one.
+            if let Some(ack_id) = order.ack() {
+                let text = "the connection ended before its handshake was answered";
+                link.outbox.push(&to_protocol::ack(ack_id, AckStatus::NotFound, text, None));
+            }
+        }
+        if let Some(owner) = &owner {
+            lock(&self.0.registry).release(&client.hub, id, owner.id);
+        }
+        {
+            let mut clients = lock(&self.0.clients);
+            clients.by_id.remove(&id);
+            if let Some(token) = &client.token {
+                clients.by_token.remove(token);
+            }
+        }
+        let without_result = lock(&self.0.invocations).client_gone(id);
+        for pending in without_result {
+            self.fail(&pending, "the client disconnected before it answered");
+        }
+        owner
+    }
+
+    /// Tells a caller that there will be no result.
+    fn fail(&self, pending: &Pending, why: &str) {
+        if let Some(caller) = self.caller(pending) {
+            let client = pending.client.to_string();
+            caller.outbox.push(&Message::ErrorCompletion {
+                invocation_id: &pending.invocation,
+                connection_id: &client,
+                caller_server_id: &pending.caller_server,
+                error: Some(why),
+                extensions: Extensions::default(),
+            });
+        }
+    }
+
+    /// The connection over which a caller is told: the one that it asked on, or another one of its process.
+    fn caller(&self, pending: &Pending) -> Option<Arc<Link>> {
+        let registry = lock(&self.0.registry);
+        let link = registry.link(&pending.hub, pending.caller);
+        link.or_else(|| registry.link_of_server(&pending.hub, &pending.caller_server))
+    }
+
+    /// A client of the hub, if it is one of an app server.
+    fn client(&self, hub: &Hub, id: ConnectionId) -> Option<Arc<Client>> {
+        let client = lock(&self.0.clients).by_id.get(&id).cloned();
+        client.filter(|client| client.hub == *hub)
+    }
+
+    /// Ends a client on behalf of its server. Says whether it was there.
+    async fn end_client(&self, client: &Client, id: ConnectionId, close: ServerClose) -> bool {
+        // The engine does not tell the one who ends it.
+        let ended = self.engine().end_client(id, close).await.unwrap_or(false);
+        self.forget(client, id);
+        ended
+    }
+
+    /// As [`Servers::end_client`], from a shard's thread, for a client that no server has.
+    fn end_soon(&self, id: ConnectionId, close: ServerClose) {
+        let engine = self.engine().clone();
+        self.errand(async move {
+            // An engine that has ended has no clients.
+            let _ = engine.end_client(id, close).await;
+        });
+    }
+
+    /// Asks a server that is far behind for another connection.
+    fn ask_for_another(&self, link: &Link) {
+        if link.may_hint(Instant::now()) {
+            link.outbox.push(&Message::Ping { messages: vec!["target", self.instance()] });
+        }
+    }
+
+    fn errand(&self, errand: impl Future<Output = ()> + Send + 'static) {
+        let mut errands = lock(&self.0.errands);
+        if let Some(errands) = errands.as_mut() {
+            while errands.try_join_next().is_some() {}
+            errands.spawn_on(errand, &self.0.runtime);
+        }
+    }
+
+    async fn keep_house(self) {
+        let often = HOUSEKEEPING.min(self.0.options.invocation_timeout()).max(Duration::from_millis(1));
+        let mut ticks = tokio::time::interval(often);
+        loop {
+            ticks.tick().await;
+            let (expired, waiting) = {
+                let mut invocations = lock(&self.0.invocations);
+                (invocations.expire(Instant::now()), invocations.len())
+            };
+            self.0.metrics.invocations.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+            for pending in expired {
+                self.fail(&pending, "the client did not answer in time");
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,394 @@
+//! [`Client`]: a client whose calls an app server answers. It stands between a shard and the server connection that the client belongs
+//! to at the moment.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::Bytes;
+use signalr_protocol::{FramingError, HubProtocol, MessageKind, RECORD_SEPARATOR, next_message, peek};
+use tokio::sync::oneshot;
+
+use super::link::Link;
+use super::order::Order;
+use super::outbox::Fill;
+use super::registry::Sticky;
+use super::{Servers, to_protocol};
+use crate::engine::{AppServer, ClientConnection, ConnectionId, Facts, Hub, Room, ServerClose};
+
+/// Orders about a client that may wait until its handshake is answered.
+const DEFERRED_MAX: usize = 64;
+
+/// A Close message is short; longer messages are not looked at.
+const CLOSE_BYTES_MAX: usize = 4096;
+
+/// A client in Default mode.
+#[derive(Debug)]
+pub(crate) struct Client {
+    me: Weak<Client>,
+    servers: Servers,
+    pub(super) hub: Hub,
+    /// The server that its token asks for.
+    pub(super) sticky: Option<Sticky>,
+    /// Headers of its request that its server is told.
+    headers: Box<[(Box<str>, Box<str>)]>,
+    /// By what its own app knows it, where it negotiated.
+    pub(super) token: Option<Box<str>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Known once its handshake was read.
+    known: Option<ClientConnection>,
+    owner: Option<Arc<Link>>,
+    /// Its handshake was passed on.
+    introduced: bool,
+    /// Its server has answered the handshake.
+    answered: bool,
+    /// The answer has reached it, so that it is a member of its hub.
+    joined: bool,
+    /// Its server has sent it a Close message.
+    said_close: bool,
+    /// The beginning of a message from its server whose end is not there yet.
+    partial: Vec<u8>,
+    /// What servers want of it before it is a member of its hub.
+    deferred: Vec<(Arc<Link>, Order)>,
+    /// Told when its server holds back what it has for the client.
+    pause_acknowledged: Option<oneshot::Sender<()>>,
+}
+
+/// What a server's bytes are for its client.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Whole {
+    /// The answer to the handshake.
+    pub(crate) answer: Option<Bytes>,
+    /// Whole messages, and how many.
+    pub(crate) messages: Option<(Bytes, u32)>,
+}
+
+/// Whether an order about a client can be carried out.
+#[derive(Debug)]
+pub(crate) enum Deferral {
+    Now(Order),
+    /// It will be when the handshake is answered.
+    Later,
+    /// Too many wait already.
+    TooMany(Order),
+}
+
+/// What is left of a client that is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
+    pub(crate) owner: Option<Arc<Link>>,
+    pub(crate) deferred: Vec<(Arc<Link>, Order)>,
+}
+
+impl Client {
+    pub(super) fn new(
+        servers: Servers,
+        hub: Hub,
+        sticky: Option<Sticky>,
+        headers: Vec<(Box<str>, Box<str>)>,
+        token: Option<Box<str>>,
+    ) -> Arc<Self> {
+        let state = Mutex::new(State::default());
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            servers,
+            hub,
+            sticky,
+            headers: headers.into(),
+            token,
+            state,
+        })
+    }
+
+    /// Who it is, once its handshake was read.
+    pub(super) fn known(&self) -> Option<ClientConnection> {
+        self.state().known.clone()
+    }
+
+    /// The server connection that it belongs to.
+    pub(super) fn owner(&self) -> Option<Arc<Link>> {
+        self.state().owner.clone()
+    }
+
+    /// Whether its server has said Close to it already.
+    pub(super) fn said_close(&self) -> bool {
+        self.state().said_close
+    }
+
+    /// Takes in bytes of its server, and gives those that are whole messages: a client reads each WebSocket message by itself. Nothing
+    /// of a server that it does not belong to.
+    pub(super) fn take_in(
+        &self,
+        link: &Link,
+        payload: &[u8],
+        bytes_max: usize,
+    ) -> Result<Whole, FramingError> {
+        let mut state = self.state();
+        let Some(protocol) = state.known.as_ref().map(|known| known.protocol) else {
+            return Ok(Whole::default());
+        };
+        // The other connections of its server's process count as that one.
+        if state.owner.as_ref().is_none_or(|owner| owner.server != link.server) {
+            return Ok(Whole::default());
+        }
+        state.whole(protocol, payload, bytes_max)
+    }
+
+    /// Keeps an order until the handshake is answered: a server may send it over another way, which overtakes the answer.
+    pub(super) fn defer(&self, link: &Arc<Link>, order: Order) -> Deferral {
+        let mut state = self.state();
+        if state.joined || state.known.is_none() {
+            return Deferral::Now(order);
+        }
+        if state.deferred.len() >= DEFERRED_MAX {
+            return Deferral::TooMany(order);
+        }
+        state.deferred.push((Arc::clone(link), order));
+        Deferral::Later
+    }
+
+    /// The client is a member of its hub now. Gives what waited for that.
+    pub(super) fn join(&self) -> Vec<(Arc<Link>, Order)> {
+        let mut state = self.state();
+        state.joined = true;
+        std::mem::take(&mut state.deferred)
+    }
+
+    /// Told when [`Client::pause_acknowledged`] is called.
+    pub(super) fn await_pause(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.state().pause_acknowledged = Some(sender);
+        receiver
+    }
+
+    /// Its server holds back what it has for the client.
+    pub(super) fn pause_acknowledged(&self) {
+        if let Some(sender) = self.state().pause_acknowledged.take() {
+            // Whoever waited may have waited for long enough.
+            let _ = sender.send(());
+        }
+    }
+
+    /// Gives the client to another server. What it sends from now on goes there. Says whether it was moved: not if it has ended or
+    /// belongs to another one by now.
+    pub(super) fn move_to(&self, from: &Link, to: &Arc<Link>, instance: &str) -> bool {
+        let mut state = self.state();
+        let State { known: Some(known), owner: Some(owner), .. } = &mut *state else { return false };
+        if owner.id != from.id {
+            return false;
+        }
+        let (id, protocol) = (known.id, known.protocol);
+        let facts = known.facts.clone().unwrap_or_default();
+        *owner = Arc::clone(to);
+        // The old server must not get anything behind this, nor the new one anything before it: both happens while nobody else can
+        // put anything of this client anywhere.
+        from.outbox.push_from(id, |out| to_protocol::close(id, None, Some(&to.server), out));
+        let record = to_protocol::handshake_record(protocol);
+        to.outbox.push_from(id, |out| {
+            to_protocol::open(id, protocol, &facts, &self.headers, instance, Some(&from.server), out);
+            to_protocol::data(id, &record, true, to.modern, out);
+        });
+        state.partial = Vec::new();
+        true
+    }
+
+    /// The client has new facts. Says whether its claims are others than before.
+    pub(super) fn refresh(&self, facts: &Arc<Facts>) -> bool {
+        let mut state = self.state();
+        let Some(known) = &mut state.known else { return false };
+        let old = known.facts.replace(Arc::clone(facts));
+        old.is_none_or(|old| old.claims != facts.claims)
+    }
+
+    /// The client is no longer there.
+    pub(super) fn end(&self) -> Remains {
+        let mut state = self.state();
+        state.known = None;
+        state.pause_acknowledged = None;
+        Remains { owner: state.owner.take(), deferred: std::mem::take(&mut state.deferred) }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn whole(
+        &mut self,
+        protocol: HubProtocol,
+        payload: &[u8],
+        bytes_max: usize,
+    ) -> Result<Whole, FramingError> {
+        let ends_record = memchr(payload).is_some();
+        self.partial.extend_from_slice(payload);
+        let is_text = !self.answered || protocol == HubProtocol::Json;
+        if is_text && !ends_record {
+            // Not looked at again from the beginning with each piece that comes.
+            let too_large = self.partial.len() > bytes_max;
+            return if too_large { Err(FramingError::TooLarge { bytes_max }) } else { Ok(Whole::default()) };
+        }
+        let mut end = 0;
+        let answer = if self.answered {
+            None
+        } else {
+            // The answer is always JSON, whatever the protocol that follows.
+            let Some((_, used)) = next_message(HubProtocol::Json, &self.partial, bytes_max)? else {
+                return Ok(Whole::default());
+            };
+            self.answered = true;
+            end = used;
+            Some(used)
+        };
+        let (begin, mut count) = (end, 0);
+        while let Some((message, used)) = next_message(protocol, &self.partial[end..], bytes_max)? {
+            self.said_close |= is_close(protocol, message);
+            end += used;
+            count += 1;
+        }
+        if end == 0 {
+            return Ok(Whole::default());
+        }
+        let rest = self.partial.split_off(end);
+        let taken = Bytes::from(std::mem::replace(&mut self.partial, rest));
+        Ok(Whole {
+            answer: answer.map(|used| taken.slice(..used)),
+            messages: (count > 0).then(|| (taken.slice(begin..), count)),
+        })
+    }
+}
+
+fn memchr(payload: &[u8]) -> Option<usize> {
+    payload.iter().position(|byte| *byte == RECORD_SEPARATOR)
+}
+
+/// Whether a message is a Close. Only what may be one is read.
+fn is_close(protocol: HubProtocol, message: &[u8]) -> bool {
+    let may_be = match protocol {
+        HubProtocol::Json => message.len() <= CLOSE_BYTES_MAX && message.contains(&b'7'),
+        HubProtocol::MessagePack | HubProtocol::BlazorPack => message.get(1) == Some(&7),
+    };
+    may_be && peek(protocol, message).is_ok_and(|peek| peek.kind == MessageKind::Close)
+}
+
+impl AppServer for Client {
+    fn open(&self, connection: &ClientConnection) {
+        let Some(me) = self.me.upgrade() else { return };
+        let id = connection.id;
+        let Some(link) = self.servers.admit(&me, id) else {
+            let close = ServerClose {
+                error: Some("No server available".into()),
+                allow_reconnect: true,
+                say_close: true,
+            };
+            return self.servers.end_soon(id, close);
+        };
+        let facts = connection.facts.clone().unwrap_or_default();
+        let mut state = self.state();
+        state.known = Some(connection.clone());
+        state.owner = Some(Arc::clone(&link));
+        let instance = self.servers.instance();
+        link.outbox.push_from(id, |out| {
+            to_protocol::open(id, connection.protocol, &facts, &self.headers, instance, None, out);
+        });
+    }
+
+    fn data(&self, connection: ConnectionId, payload: Bytes) -> Room {
+        let mut state = self.state();
+        let is_handshake = !std::mem::replace(&mut state.introduced, true);
+        let Some(owner) = &state.owner else { return Room::Free };
+        let fill = owner.outbox.push_from(connection, |out| {
+            to_protocol::data(connection, &payload, is_handshake, owner.modern, out);
+        });
+        self.servers.metrics().client_bytes(payload.len());
+        match fill {
+            Fill::Free => Room::Free,
+            Fill::Full => {
+                self.servers.ask_for_another(owner);
+                Room::Full
+            }
+        }
+    }
+
+    fn closed(&self, connection: ConnectionId, error: Option<&str>) {
+        let owner = self.servers.forget(self, connection);
+        if let Some(owner) = owner {
+            owner.outbox.push_from(connection, |out| to_protocol::close(connection, error, None, out));
+        }
+    }
+
+    fn reconnected(&self, connection: ConnectionId) {
+        if let Some(owner) = self.owner() {
+            owner.outbox.push_from(connection, |out| to_protocol::reconnected(connection, out));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answer to the handshake, and whole messages with their number, that one piece completes.
+    type Completed<'a> = (Option<&'a [u8]>, Option<(&'a [u8], u32)>);
+
+    fn check(protocol: HubProtocol, pieces: &[&[u8]], expected: &[Completed<'_>]) {
+        let mut state = State::default();
+        for (piece, (answer, messages)) in pieces.iter().zip(expected) {
+            let whole = state.whole(protocol, piece, 100).unwrap();
+            assert_eq!(whole.answer.as_deref(), *answer, "{piece:?}");
+            let shown = whole.messages.as_ref().map(|(bytes, count)| (&**bytes, *count));
+            assert_eq!(shown, *messages, "{piece:?}");
+        }
+        assert_eq!(pieces.len(), expected.len());
+    }
+
+    #[test]
+    fn a_client_gets_whole_messages_however_its_server_cuts_them() {
+        check(
+            HubProtocol::Json,
+            &[b"{", b"}\x1e", b"{\"a\":1}\x1e{\"b\"", b":2", b"}\x1e"],
+            &[
+                (None, None),
+                (Some(b"{}\x1e"), None),
+                (None, Some((b"{\"a\":1}\x1e", 1))),
+                (None, None),
+                (None, Some((b"{\"b\":2}\x1e", 1))),
+            ],
+        );
+        check(
+            HubProtocol::MessagePack,
+            &[b"{}\x1e\x02\x91\x06\x02", b"\x91", b"\x06\x02\x91\x06"],
+            &[
+                (Some(b"{}\x1e"), Some((b"\x02\x91\x06", 1))),
+                (None, None),
+                (None, Some((b"\x02\x91\x06\x02\x91\x06", 2))),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_message_without_end_is_refused() {
+        let mut state = State { answered: true, ..State::default() };
+        assert!(state.whole(HubProtocol::Json, &[b'x'; 100], 100).is_ok());
+        assert_eq!(state.whole(HubProtocol::Json, b"x", 100), Err(FramingError::TooLarge { bytes_max: 100 }));
+        let mut state = State { answered: true, ..State::default() };
+        assert!(state.whole(HubProtocol::MessagePack, b"\xff\xff\xff\xff\xff", 100).is_err());
+    }
+
+    #[test]
+    fn a_close_message_is_noticed_in_any_protocol() {
+        let check = |protocol, message: &[u8], expected| {
+            let mut state = State { answered: true, ..State::default() };
+            state.whole(protocol, message, 1000).unwrap();
+            assert_eq!(state.said_close, expected, "{message:?}");
+        };
+        check(HubProtocol::Json, b"{\"error\":\"x\",\"type\": 7}\x1e", true);
+        check(HubProtocol::Json, b"{\"type\":1,\"target\":\"7\",\"arguments\":[]}\x1e", false);
+        check(HubProtocol::Json, b"{\"type\":1,\"target\":\"x\",\"arguments\":[]}\x1e{\"type\":7}\x1e", true);
+        check(HubProtocol::MessagePack, b"\x04\x93\x07\xc0\xc3", true);
+        check(HubProtocol::BlazorPack, b"\x03\x92\x07\xc0", true);
+        check(HubProtocol::BlazorPack, b"\x02\x91\x06", false);
+    }
+}

@@ -1,0 +1,196 @@
+use expect_test::{Expect, expect};
+use signalr_protocol::service::{Extensions, Payloads, UnixTime};
+
+use super::*;
+
+const ADA: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const BOB: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAE";
+
+fn x() -> Extensions<'static> {
+    Extensions::default()
+}
+
+fn payloads() -> Payloads<'static> {
+    vec![("JSON", b"{}\x1e"), ("messagepack", b""), ("blazorpack", b"\x02\x91\x06"), ("other", b"x")]
+}
+
+fn check(message: Message<'_>, expected: &Expect) {
+    expected.assert_eq(&format!("{:?}", order(message)).replace("ConnectionId", "").replace('"', "'"));
+}
+
+#[test]
+fn messages_for_clients_name_their_receivers() {
+    let multi =
+        |connections| Message::MultiConnectionData { connections, payloads: payloads(), extensions: x() };
+    check(
+        multi(vec![ADA, "nobody", BOB]),
+        &expect![[
+            r#"Send(Send { targets: [Connection((AAAAAAAAAAAAAAAAAAAAAAAAAAA)), Connection((AAAAAAAAAAAAAAAAAAAAAAAAAAE))], excluded: [], excluded_users: [], filter: None, message: OutgoingMessage(Ready { json: Some(b'{}\x1e'), messagepack: None, blazorpack: Some(b'\x02\x91\x06') }) })"#
+        ]],
+    );
+    check(
+        multi(vec!["nobody"]),
+        &expect![[
+            r#"Wrong(Wrong { ack: None, object: 1, id: 'nobody', kind: 1, text: 'a connection id has 27 characters of URL-safe base64' })"#
+        ]],
+    );
+    let group = Message::GroupBroadcastData {
+        group_name: "red",
+        excluded: vec![ADA, "nobody"],
+        payloads: vec![],
+        extensions: x(),
+        excluded_users: vec!["bob"],
+        caller_user_id: None,
+    };
+    check(
+        group,
+        &expect![
+            "Send(Send { targets: [Group(GroupName('red'))], excluded: [(AAAAAAAAAAAAAAAAAAAAAAAAAAA)], excluded_users: [UserId('bob')], filter: None, message: OutgoingMessage(Ready { json: None, messagepack: None, blazorpack: None }) })"
+        ],
+    );
+    let several =
+        Message::MultiGroupBroadcastData { groups: vec![" ", "red"], payloads: vec![], extensions: x() };
+    check(
+        several,
+        &expect![
+            "Send(Send { targets: [Group(GroupName('red'))], excluded: [], excluded_users: [], filter: None, message: OutgoingMessage(Ready { json: None, messagepack: None, blazorpack: None }) })"
+        ],
+    );
+}
+
+#[test]
+fn a_filter_that_cannot_be_read_sends_to_nobody() {
+    let broadcast = |filter| Message::BroadcastData {
+        excluded: vec![],
+        payloads: payloads(),
+        extensions: Extensions { filter: Some(filter), ..x() },
+    };
+    check(
+        broadcast("userId eq 7"),
+        &expect![
+            "Wrong(Wrong { ack: None, object: 4, id: 'userId eq 7', kind: 1, text: 'a message was sent to nobody: the filter at character 1: 'userId eq 7' compares a text with a number' })"
+        ],
+    );
+    let Order::Send(send) = order(broadcast("userId eq 'ada'")) else { panic!("it can be read") };
+    assert_eq!(*send.filter.unwrap(), Filter::parse("userId eq 'ada'").unwrap());
+}
+
+#[test]
+fn memberships_last_as_long_as_they_are_to() {
+    let join = |ttl| Message::UserJoinGroupWithAck {
+        user_id: "ada",
+        group_name: "red",
+        ack_id: 3,
+        extensions: Extensions { ttl, ..x() },
+    };
+    let expected = |stay: &str| {
+        format!(
+            "Change {{ member: User(UserId('ada')), group: Some(GroupName('red')), membership: Join, stay: {stay}, ack: Some(3) }}"
+        )
+    };
+    for (ttl, stay) in [(None, "Always"), (Some(0), "Present"), (Some(-5), "Present"), (Some(60), "For(60s)")]
+    {
+        let shown = format!("{:?}", order(join(ttl))).replace('"', "'");
+        assert_eq!(shown, expected(stay));
+    }
+    check(
+        Message::UserLeaveGroup { user_id: "ada", group_name: None, extensions: x() },
+        &expect![
+            "Change { member: User(UserId('ada')), group: None, membership: Leave, stay: Always, ack: None }"
+        ],
+    );
+    check(
+        Message::JoinGroupWithAck { connection_id: "nobody", group_name: "red", ack_id: 4, extensions: x() },
+        &expect![
+            "Wrong(Wrong { ack: Some(4), object: 1, id: 'nobody', kind: 1, text: 'a connection id has 27 characters of URL-safe base64' })"
+        ],
+    );
+    check(
+        Message::JoinGroupWithAck { connection_id: ADA, group_name: " ", ack_id: 5, extensions: x() },
+        &expect![
+            "Wrong(Wrong { ack: Some(5), object: 3, id: ' ', kind: 1, text: 'a group name has 1 to 1024 characters and is not only white space' })"
+        ],
+    );
+}
+
+#[test]
+fn reasons_that_are_empty_are_none() {
+    let close = |error_message| Message::CloseConnection {
+        connection_id: ADA,
+        error_message,
+        headers: vec![],
+        extensions: x(),
+    };
+    check(
+        close(Some("")),
+        &expect![
+            "Close { whom: Connection((AAAAAAAAAAAAAAAAAAAAAAAAAAA)), excluded: [], reason: None, ack: None }"
+        ],
+    );
+    check(
+        close(Some("over")),
+        &expect![
+            "Close { whom: Connection((AAAAAAAAAAAAAAAAAAAAAAAAAAA)), excluded: [], reason: Some('over'), ack: None }"
+        ],
+    );
+    check(
+        Message::CloseGroupConnectionsWithAck {
+            group_name: "red",
+            reason: None,
+            ack_id: 9,
+            excluded: vec![BOB],
+            extensions: x(),
+        },
+        &expect![
+            "Close { whom: Group(GroupName('red')), excluded: [(AAAAAAAAAAAAAAAAAAAAAAAAAAE)], reason: None, ack: Some(9) }"
+        ],
+    );
+}
+
+#[test]
+fn pings_ask_by_their_keys() {
+    let check = |messages: &[&str], expected: Ping| match order(Message::Ping { messages: messages.to_vec() })
+    {
+        Order::Ping(ping) => assert_eq!(ping, expected, "{messages:?}"),
+        other => panic!("{other:?}"),
+    };
+    check(&[], Ping::Alive);
+    check(&["#clientInHub", "3", "#client", "4"], Ping::Alive);
+    check(&["status", ""], Ping::Status);
+    check(&["status", "1"], Ping::Status);
+    check(&["servers", ""], Ping::Servers);
+    check(&["echo", "7"], Ping::Echo("7".into()));
+    check(&["shutdown", "fin:0"], Ping::Shutdown(Shutdown::Drop));
+    check(&["shutdown", "fin:1"], Ping::Shutdown(Shutdown::Migrate));
+    check(&["offline", "fin:2"], Ping::Shutdown(Shutdown::Wait));
+    check(&["shutdown", "finack"], Ping::Alive);
+}
+
+#[test]
+fn what_the_service_says_itself_is_nothing_from_a_server() {
+    let event = Message::ServiceEvent { object: 1, id: None, kind: 1, message: None, extensions: x() };
+    for message in [Message::Unknown(99), event, Message::ServiceError { error_message: None }] {
+        assert!(matches!(order(message), Order::Nothing));
+    }
+}
+
+#[test]
+fn a_time_that_stays_is_none() {
+    let refresh = |seconds| Message::RefreshAuth {
+        connection_token: "secret",
+        claims: vec![("role", "a")],
+        expire_time: Some(UnixTime { seconds, nanoseconds: 0 }),
+        ack_id: 1,
+        extensions: x(),
+    };
+    check(
+        refresh(5),
+        &expect![
+            "Refresh { token: 'secret', claims: [('role', 'a')], expires_at: Some(UnixTime { seconds: 5, nanoseconds: 0 }), ack: 1 }"
+        ],
+    );
+    check(
+        refresh(253_402_300_799),
+        &expect!["Refresh { token: 'secret', claims: [('role', 'a')], expires_at: None, ack: 1 }"],
+    );
+}

@@ -1,0 +1,193 @@
+use expect_test::{Expect, expect};
+use state::Instance;
+
+use super::*;
+
+fn hub(name: &str) -> Hub {
+    Hub::new(Instance::new("default").unwrap(), name)
+}
+
+fn client(number: u8) -> ConnectionId {
+    let mut text = "AAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned();
+    text.replace_range(20..21, &char::from(b'A' + number).to_string());
+    ConnectionId::parse(&text).unwrap()
+}
+
+/// Runs a script and shows what each line gives. Lines: `add link server [weak|stateful]`, `gone link`, `leave link`, `client n [server
+/// [required]]`, `move n not-server`, `release n link`, `who [server [required]]`, `servers`, `stateful`.
+fn check(mode: Mode, script: &str, expected: &Expect) {
+    let (mut registry, hub) = (Registry::new(mode), hub("chat"));
+    let mut ids: HashMap<String, LinkId> = HashMap::new();
+    let mut shown = String::new();
+    for line in script.split('/').map(str::trim) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let sticky = |at: usize| {
+            words.get(at).map(|server| Sticky {
+                server: (*server).into(),
+                required: words.get(at + 1) == Some(&"required"),
+            })
+        };
+        let number = || client(words[1].parse().unwrap());
+        let given = |found: Option<(LinkId, String)>| found.map_or("nobody".to_owned(), |(_, link)| link);
+        let numbers = |clients: Vec<ConnectionId>| {
+            let number = |one| (0..26).find(|number| client(*number) == one).unwrap().to_string();
+            clients.into_iter().map(number).collect::<Vec<_>>().join(",")
+        };
+        let result = match words[0] {
+            "add" => {
+                let purpose = match words.get(3) {
+                    Some(&"weak") => Purpose::Sending,
+                    more => Purpose::Clients { stateful: more == Some(&"stateful") },
+                };
+                let name = words[1].to_owned();
+                registry.add(&hub, words[2].into(), purpose, |id| {
+                    ids.insert(name.clone(), id);
+                    name
+                });
+                continue;
+            }
+            "gone" => numbers(registry.remove(&hub, ids[words[1]])),
+            "leave" => numbers(registry.leave(&hub, ids[words[1]])),
+            "client" => given(registry.assign(&hub, number(), sticky(2).as_ref(), None)),
+            "move" => given(registry.assign(&hub, number(), None, Some(words[2]))),
+            "release" => {
+                registry.release(&hub, number(), ids[words[2]]);
+                continue;
+            }
+            "who" => format!("{:?}", registry.answerer(&hub, sticky(1).as_ref())),
+            "stateful" => registry.all_stateful(&hub).to_string(),
+            "servers" => registry.servers(&hub).join(";"),
+            other => panic!("unknown word {other}"),
+        };
+        shown += &format!("{line}: {result}\n");
+    }
+    expected.assert_eq(&shown);
+}
+
+#[test]
+fn clients_go_where_the_fewest_are() {
+    check(
+        Mode::Default,
+        "add a1 A / add a2 A / add b1 B / client 1 / client 2 / client 3 / client 4 / release 2 a2 / client 5 / servers",
+        &expect![[r#"
+            client 1: a1
+            client 2: a2
+            client 3: b1
+            client 4: a1
+            client 5: a2
+            servers: A;B
+        "#]],
+    );
+}
+
+#[test]
+fn a_sticky_client_goes_to_its_server_if_it_can() {
+    check(
+        Mode::Default,
+        "add a1 A / add b1 B / add b2 B / client 1 B / client 2 B required / client 3 B / client 4 C / client 5 C required / client 6 b1",
+        &expect![[r#"
+            client 1 B: b1
+            client 2 B required: b2
+            client 3 B: b1
+            client 4 C: a1
+            client 5 C required: nobody
+            client 6 b1: a1
+        "#]],
+    );
+}
+
+#[test]
+fn who_leaves_gets_no_new_clients_and_says_which_it_had() {
+    check(
+        Mode::Default,
+        "add a1 A / add b1 B / client 1 / client 2 / client 3 / leave a1 / client 4 / move 1 A / release 1 a1 / gone a1 / gone a1 / gone b1 / client 5",
+        &expect![[r#"
+            client 1: a1
+            client 2: b1
+            client 3: a1
+            leave a1: 1,3
+            client 4: b1
+            move 1 A: b1
+            gone a1: 3
+            gone a1: 
+            gone b1: 1,2,4
+            client 5: nobody
+        "#]],
+    );
+}
+
+#[test]
+fn the_mode_says_who_answers() {
+    let script = "who / add w W weak / who / add a A / who / who X required / leave a / who / gone a / who";
+    check(
+        Mode::Default,
+        script,
+        &expect![[r#"
+            who: Nobody
+            who: Nobody
+            who: Servers
+            who X required: Nobody
+            leave a: 
+            who: Nobody
+            gone a: 
+            who: Nobody
+        "#]],
+    );
+    check(
+        Mode::Classic,
+        script,
+        &expect![[r#"
+            who: Upstream
+            who: Upstream
+            who: Servers
+            who X required: Nobody
+            leave a: 
+            who: Nobody
+            gone a: 
+            who: Upstream
+        "#]],
+    );
+    check(
+        Mode::Serverless,
+        script,
+        &expect![[r#"
+            who: Upstream
+            who: Upstream
+            who: Upstream
+            who X required: Upstream
+            leave a: 
+            who: Upstream
+            gone a: 
+            who: Upstream
+        "#]],
+    );
+}
+
+#[test]
+fn state_is_promised_where_every_server_keeps_it() {
+    check(
+        Mode::Default,
+        "stateful / add w W weak / add a A stateful / stateful / add b B / stateful",
+        &expect![[r#"
+            stateful: true
+            stateful: true
+            stateful: false
+        "#]],
+    );
+}
+
+#[test]
+fn hubs_share_nothing() {
+    let mut registry = Registry::new(Mode::Default);
+    let mut ids = Vec::new();
+    registry.add(&hub("chat"), "A".into(), Purpose::Clients { stateful: false }, |id| {
+        ids.push(id);
+        "a"
+    });
+    let id = ids[0];
+    assert_eq!(registry.assign(&hub("other"), client(1), None, None), None);
+    assert_eq!(registry.remove(&hub("other"), id), vec![]);
+    assert_eq!(registry.len(), 1);
+    assert_eq!(registry.link_of_server(&hub("chat"), "A"), Some("a"));
+    assert_eq!(registry.link_of_server(&hub("other"), "A"), None);
+}

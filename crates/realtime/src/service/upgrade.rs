@@ -1,0 +1,43 @@
+//! From a request to a WebSocket: the checks, and the answer 101.
+
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use websocket::accept_upgrade;
+
+use crate::error::Refusal;
+use crate::{Body, to_protocol};
+
+/// A request that may become a WebSocket.
+pub(super) struct Switch {
+    pub(super) upgrade: edge::Upgrade,
+    accept: String,
+}
+
+impl Switch {
+    /// Checks the request (RFC 6455, 4.2.1), and takes its connection out of it.
+    pub(super) fn of(request: &mut Request<Body>) -> Result<Self, Refusal> {
+        let accept = accept_upgrade(request).map_err(|refused| {
+            let refusal = Refusal::new(refused.status(), "WebSocketHandshake", refused.to_string());
+            match refused.header() {
+                Some((name, value)) => refusal.with(name, HeaderValue::from_static(value)),
+                None => refusal,
+            }
+        })?;
+        let upgrade = request.extensions_mut().remove::<edge::Upgrade>().ok_or_else(|| {
+            let message = "this listener cannot hand WebSockets over";
+            Refusal::new(StatusCode::NOT_IMPLEMENTED, "UpgradeUnavailable", message)
+        })?;
+        Ok(Self { upgrade, accept })
+    }
+
+    /// The connection, and the answer after which it is one of WebSockets.
+    pub(super) fn into_parts(self) -> (edge::Upgrade, Response<Body>) {
+        let mut response = to_protocol::empty(StatusCode::SWITCHING_PROTOCOLS);
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let accept = HeaderValue::from_str(&self.accept).expect("base64 is a header value");
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        (self.upgrade, response)
+    }
+}

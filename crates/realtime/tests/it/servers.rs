@@ -1,0 +1,119 @@
+//! Default mode over a real listener: scripted app servers on one side, scripted clients on the other.
+
+mod calls;
+mod clients;
+mod ends;
+mod groups;
+mod hostile;
+mod keys;
+mod logins;
+mod pressure;
+mod sending;
+
+use anyhow::Context;
+use realtime::{Mode, Options, servers};
+use serde_json::Value;
+use signalr_protocol::HubProtocol;
+use signalr_protocol::service::Extensions;
+use testkit::{AppServer, Http, HubClient, Introduction};
+
+use crate::fixture::{Fixture, Listening, client_token, options, token};
+
+/// A service in Default mode whose timers are short enough to be waited for.
+fn default_mode() -> Options {
+    let servers =
+        servers::Options { pause_timeout_ms: 500, close_timeout_ms: 200, ..servers::Options::default() };
+    let mut options = Options { mode: Mode::Default, servers, ..options() };
+    options.engine.close_timeout_ms = 200;
+    options
+}
+
+async fn listen(options: Options) -> Listening {
+    Fixture::start(options).await.listen()
+}
+
+fn introduction(server: &str) -> Introduction {
+    Introduction::new("chat", server, token("http://localhost/server/?hub=chat", &[]))
+}
+
+async fn server(listening: &Listening, name: &str) -> AppServer {
+    AppServer::connect(&listening.authority, &introduction(name)).await.unwrap()
+}
+
+/// Where a client with these claims connects without negotiation.
+fn client_path(claims: &[(&str, &str)]) -> String {
+    format!("/client/?hub=chat&access_token={}", client_token("chat", claims))
+}
+
+/// A client of an app server, which answers its handshake, and its connection id.
+async fn client(
+    listening: &Listening,
+    server: &mut AppServer,
+    claims: &[(&str, &str)],
+    protocol: HubProtocol,
+) -> (HubClient, String) {
+    let path = client_path(claims);
+    let (client, id) =
+        tokio::join!(HubClient::connect(&listening.authority, &path, protocol), server.accept());
+    (client.unwrap(), id.unwrap())
+}
+
+async fn json_client(
+    listening: &Listening,
+    server: &mut AppServer,
+    claims: &[(&str, &str)],
+) -> (HubClient, String) {
+    client(listening, server, claims, HubProtocol::Json).await
+}
+
+/// Negotiates: the status, and the answer or its text.
+async fn negotiate(listening: &Listening, claims: &[(&str, &str)]) -> (u16, Value) {
+    let authorization = format!("Bearer {}", client_token("chat", claims));
+    let http = Http::new(&listening.authority);
+    let path = "/client/negotiate?hub=chat&negotiateVersion=1&useStatefulReconnect=true";
+    let answer = http.send("POST", path, &[("authorization", &authorization)], "").await.unwrap();
+    (answer.status.as_u16(), answer.json().unwrap_or_else(|_| answer.text().into()))
+}
+
+/// Negotiates until the answer has this status: the service notices a change of servers in a moment.
+async fn until_negotiate(listening: &Listening, status: u16) {
+    let asking = async { while negotiate(listening, &[]).await.0 != status {} };
+    tokio::time::timeout(testkit::PATIENCE, asking).await.expect("the status comes");
+}
+
+/// Sends a hub message, given as JSON, from a client of JSON.
+async fn say(client: &mut HubClient, message: &Value) {
+    client.send(format!("{message}\u{1e}").as_bytes()).await.unwrap();
+}
+
+/// What ends a client: its Close message. `None` if the connection ended without one.
+async fn close_of(client: &mut HubClient) -> Option<Value> {
+    while let Some(message) = client.next().await.unwrap() {
+        let message: Value = serde_json::from_slice(&message).unwrap();
+        if message["type"] == 7 {
+            return Some(message);
+        }
+    }
+    None
+}
+
+/// A call of `news` with one number, in both encodings, framed.
+fn news(number: u8) -> Vec<(&'static str, Vec<u8>)> {
+    let json = format!("{{\"type\":1,\"target\":\"news\",\"arguments\":[{number}]}}\u{1e}");
+    assert!(number < 128, "one byte in MessagePack");
+    let messagepack = vec![0x0c, 0x96, 0x01, 0x80, 0xc0, 0xa4, b'n', b'e', b'w', b's', 0x91, number, 0x90];
+    vec![("json", json.into_bytes()), ("messagepack", messagepack)]
+}
+
+fn payloads<'a>(owned: &'a [(&'static str, Vec<u8>)]) -> Vec<(&'a str, &'a [u8])> {
+    owned.iter().map(|(name, payload)| (*name, payload.as_slice())).collect()
+}
+
+fn x() -> Extensions<'static> {
+    Extensions::default()
+}
+
+/// The arguments of the next `news` of a client of JSON.
+async fn heard(client: &mut HubClient) -> Value {
+    client.arguments_of("news").await.context("no news").unwrap()
+}

@@ -1,0 +1,239 @@
+//! App servers that call their clients and wait for the results.
+
+use realtime::{Mode, Options, servers};
+use serde_json::json;
+use signalr_protocol::HubProtocol;
+use signalr_protocol::service::{Message, ServerConnectionType};
+use testkit::{AppServer, HubClient, Introduction};
+
+use super::{client, client_path, default_mode, introduction, json_client, listen, say, server, x};
+
+/// A call of `answer` with an invocation id, in both encodings, framed.
+fn call(invocation: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let message =
+        json!({ "type": 1, "invocationId": invocation, "target": "answer", "arguments": [1] }).to_string();
+    vec![("json", (message + "\u{1e}").into_bytes())]
+}
+
+async fn invoke(server: &mut AppServer, invocation: &str, client: &str) {
+    let (name, sent) = (server.name().to_owned(), call(invocation));
+    let message = Message::ClientInvocation {
+        invocation_id: invocation,
+        connection_id: client,
+        caller_server_id: &name,
+        payloads: super::payloads(&sent),
+        extensions: x(),
+    };
+    server.send(&message).await.unwrap();
+}
+
+/// What a caller is told: the result and its protocol, or the error.
+async fn outcome(server: &mut AppServer, invocation: &str) -> String {
+    server
+        .until(|message| match message {
+            Message::ClientCompletion { invocation_id, protocol, payload, .. }
+                if *invocation_id == invocation =>
+            {
+                Some(format!("{}: {}", protocol.unwrap(), String::from_utf8_lossy(payload)))
+            }
+            Message::ErrorCompletion { invocation_id, error, .. } if *invocation_id == invocation => {
+                Some(format!("error: {}", error.unwrap()))
+            }
+            _ => None,
+        })
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_gets_the_result_of_its_own_client() {
+    let listening = listen(default_mode()).await;
+    let hub = tokio::spawn(server(&listening, "one").await.serve());
+    for protocol in [HubProtocol::Json, HubProtocol::MessagePack] {
+        let mut ada = HubClient::connect(&listening.authority, &client_path(&[]), protocol).await.unwrap();
+        if protocol == HubProtocol::Json {
+            say(&mut ada, &json!({ "type": 1, "invocationId": "1", "target": "Ask", "arguments": ["?"] }))
+                .await;
+            let asked = ada.next_json().await.unwrap();
+            assert_eq!((&asked["target"], &asked["arguments"]), (&json!("answer"), &json!(["?"])));
+            say(&mut ada, &json!({ "type": 3, "invocationId": asked["invocationId"], "result": 42 })).await;
+            assert_eq!(ada.next_json().await.unwrap()["result"], 42);
+        } else {
+            ada.send(b"\x0c\x96\x01\x80\xa11\xa3Ask\x91\x07\x90").await.unwrap();
+            let asked = ada.next().await.unwrap().unwrap();
+            // [1, {}, invocation, "answer", [7], []]: the invocation goes back as it came.
+            let invocation = &asked[3..asked.len() - 10];
+            assert!(asked.ends_with(b"\xa6answer\x91\x07\x90"), "{asked:?}");
+            let mut completion = vec![0x95, 0x03, 0x80];
+            completion.extend_from_slice(invocation);
+            completion.extend_from_slice(b"\x03\x2a");
+            let mut framed = vec![u8::try_from(completion.len()).unwrap()];
+            framed.append(&mut completion);
+            ada.send(&framed).await.unwrap();
+            assert_eq!(ada.next().await.unwrap().unwrap(), b"\x95\x03\x80\xa11\x03\x2a");
+        }
+    }
+    listening.stop().await;
+    hub.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_finds_its_way_between_two_servers() {
+    let listening = listen(default_mode()).await;
+    let mut owner = server(&listening, "owner").await;
+    let (mut ada, id) = json_client(&listening, &mut owner, &[]).await;
+    let mut caller = server(&listening, "caller").await;
+    let mut bystander = server(&listening, "bystander").await;
+    invoke(&mut caller, "i-1", &id).await;
+    // The owner learns of the call before the client can answer, the caller where its client is.
+    let announced = owner.until(|message| match message {
+        Message::ClientInvocation { invocation_id, connection_id, caller_server_id, .. } => {
+            Some(format!("{invocation_id} {connection_id} {caller_server_id}"))
+        }
+        _ => None,
+    });
+    assert_eq!(announced.await.unwrap(), format!("i-1 {id} caller"));
+    let mapped = caller.until(|message| match message {
+        Message::ServiceMapping { invocation_id, instance_id, .. } => {
+            Some(format!("{invocation_id} {instance_id}"))
+        }
+        _ => None,
+    });
+    assert_eq!(mapped.await.unwrap(), "i-1 default-0");
+    assert_eq!(ada.next_json().await.unwrap()["target"], "answer");
+    say(&mut ada, &json!({ "type": 3, "invocationId": "i-1", "result": "yes" })).await;
+    let (_, completion) = owner.call().await.unwrap();
+    let payload = format!("{completion}\u{1e}");
+    let result = |callee| Message::ClientCompletion {
+        invocation_id: "i-1",
+        connection_id: &id,
+        caller_server_id: callee,
+        protocol: Some("json"),
+        payload: payload.as_bytes(),
+        extensions: x(),
+    };
+    // A server that has nothing to do with the client decides nothing.
+    let forged = Message::ErrorCompletion {
+        invocation_id: "i-1",
+        connection_id: &id,
+        caller_server_id: "bystander",
+        error: Some("forged"),
+        extensions: x(),
+    };
+    bystander.send(&forged).await.unwrap();
+    bystander
+        .ask(|ack_id| Message::CheckUserExistenceWithAck { user_id: "x", ack_id, extensions: x() })
+        .await
+        .unwrap();
+    owner.send(&result("owner")).await.unwrap();
+    assert_eq!(outcome(&mut caller, "i-1").await, format!("json: {payload}"));
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_learn_that_there_will_be_no_result() {
+    let listening = listen(default_mode()).await;
+    let mut owner = server(&listening, "owner").await;
+    let (mut ada, id) = json_client(&listening, &mut owner, &[]).await;
+    let mut caller = server(&listening, "caller").await;
+    invoke(&mut caller, "refused", &id).await;
+    let refused = Message::ErrorCompletion {
+        invocation_id: "refused",
+        connection_id: &id,
+        caller_server_id: "owner",
+        error: Some("it will not"),
+        extensions: x(),
+    };
+    owner.send(&refused).await.unwrap();
+    assert_eq!(outcome(&mut caller, "refused").await, "error: it will not");
+    invoke(&mut caller, "gone", &id).await;
+    // It has the call before it goes.
+    for call in ["refused", "gone"] {
+        assert_eq!(ada.next_json().await.unwrap()["invocationId"], call);
+    }
+    drop(ada);
+    assert_eq!(outcome(&mut caller, "gone").await, "error: the client disconnected before it answered");
+    invoke(&mut caller, "nobody", &id).await;
+    assert_eq!(outcome(&mut caller, "nobody").await, "error: the connection does not exist");
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_waits_for_its_time_and_no_longer() {
+    let servers = servers::Options { invocation_timeout_ms: 300, ..default_mode().servers };
+    let listening = listen(Options { servers, ..default_mode() }).await;
+    let mut owner = server(&listening, "owner").await;
+    let (_ada, id) = json_client(&listening, &mut owner, &[]).await;
+    let mut caller = server(&listening, "caller").await;
+    invoke(&mut caller, "late", &id).await;
+    assert_eq!(outcome(&mut caller, "late").await, "error: the client did not answer in time");
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_wait_are_bounded() {
+    let servers = servers::Options { invocations_max: 1, ..default_mode().servers };
+    let listening = listen(Options { servers, ..default_mode() }).await;
+    let mut owner = server(&listening, "owner").await;
+    let (_ada, id) = json_client(&listening, &mut owner, &[]).await;
+    invoke(&mut owner, "1", &id).await;
+    invoke(&mut owner, "2", &id).await;
+    let why = "error: as many calls of clients wait for their results as may; try again in a moment";
+    assert_eq!(outcome(&mut owner, "2").await, why);
+    let ended = Message::ClientCompletion {
+        invocation_id: "1",
+        connection_id: &id,
+        caller_server_id: "owner",
+        protocol: None,
+        payload: b"",
+        extensions: x(),
+    };
+    owner.send(&ended).await.unwrap();
+    invoke(&mut owner, "3", &id).await;
+    invoke(&mut owner, "3", &id).await;
+    assert!(outcome(&mut owner, "3").await.starts_with("error: as many calls"));
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_persistent_transport_calls_clients_of_serverless_mode() {
+    let listening = listen(Options { mode: Mode::Serverless, ..default_mode() }).await;
+    let weak = Introduction { connection_type: ServerConnectionType::Weak, ..introduction("sdk") };
+    let mut sdk = AppServer::connect(&listening.authority, &weak).await.unwrap();
+    let exists = |id: String| {
+        move |ack_id| {
+            let id: &'static str = Box::leak(id.into_boxed_str());
+            Message::CheckConnectionExistenceWithAck { connection_id: id, ack_id, extensions: x() }
+        }
+    };
+    let (_, answer) = super::negotiate(&listening, &[]).await;
+    let (id, secret) =
+        (answer["connectionId"].as_str().unwrap(), answer["connectionToken"].as_str().unwrap());
+    let path = client_path(&[]) + "&id=" + secret;
+    let mut ada = HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.unwrap();
+    sdk.ask(exists(id.to_owned())).await.unwrap();
+    invoke(&mut sdk, "i-1", id).await;
+    assert_eq!(ada.next_json().await.unwrap()["invocationId"], "i-1");
+    say(&mut ada, &json!({ "type": 3, "invocationId": "i-1", "result": { "a": 1 } })).await;
+    let expected = "json: {\"type\":3,\"invocationId\":\"i-1\",\"result\":{\"a\":1}}\u{1e}";
+    assert_eq!(outcome(&mut sdk, "i-1").await, expected);
+    invoke(&mut sdk, "i-2", id).await;
+    assert_eq!(ada.next_json().await.unwrap()["invocationId"], "i-2");
+    say(&mut ada, &json!({ "type": 3, "invocationId": "i-2", "error": "no" })).await;
+    let expected = "json: {\"type\":3,\"invocationId\":\"i-2\",\"error\":\"no\"}\u{1e}";
+    assert_eq!(outcome(&mut sdk, "i-2").await, expected);
+    drop(ada);
+    invoke(&mut sdk, "i-3", "AAAAAAAAAAAAAAAAAAAAAAAAAAA").await;
+    assert_eq!(outcome(&mut sdk, "i-3").await, "error: the connection does not exist");
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_in_one_protocol_is_translated_for_a_client_of_another() {
+    let listening = listen(default_mode()).await;
+    let mut owner = server(&listening, "owner").await;
+    let (mut ada, id) = client(&listening, &mut owner, &[], HubProtocol::MessagePack).await;
+    invoke(&mut owner, "i", &id).await;
+    assert_eq!(ada.next().await.unwrap().unwrap(), b"\x96\x01\x80\xa1i\xa6answer\x91\x01\x90");
+    listening.stop().await;
+}

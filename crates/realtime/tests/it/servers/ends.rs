@@ -1,0 +1,307 @@
+//! How server connections and their clients end, and move.
+
+use std::collections::BTreeSet;
+
+use realtime::engine::Target;
+use serde_json::json;
+use signalr_protocol::service::{ConnectionKind, FlowOperation, Message, ping_value};
+use testkit::{AppServer, HubClient, Introduction};
+
+use super::{
+    client_path, close_of, default_mode, heard, introduction, json_client, listen, negotiate, news, payloads,
+    say, server, x,
+};
+
+/// The value of a ping that has this key.
+async fn pinged(server: &mut AppServer, key: &str) -> String {
+    server
+        .until(|message| match message {
+            Message::Ping { messages } => ping_value(messages, key).map(str::to_owned),
+            _ => None,
+        })
+        .await
+        .unwrap()
+}
+
+async fn ping(server: &mut AppServer, messages: &[&str]) {
+    server.send(&Message::Ping { messages: messages.to_vec() }).await.unwrap();
+}
+
+/// A client that has moved: the headers that name the other server, and the record by which it is introduced.
+async fn moved_in(server: &mut AppServer) -> (String, Option<String>, Vec<u8>) {
+    let (id, from) = server
+        .until(|message| match message {
+            Message::OpenConnection(open) => {
+                let from = open.headers.iter().find(|(name, _)| *name == "Asrs-Migrate-From");
+                Some((open.connection_id.to_owned(), from.map(|(_, values)| values[0].to_owned())))
+            }
+            _ => None,
+        })
+        .await
+        .unwrap();
+    let (introduced, record) = server.introduced().await.unwrap();
+    assert_eq!(introduced, id);
+    (id, from, record)
+}
+
+/// Where a client goes, by the words of its old server.
+async fn moved_out(server: &mut AppServer) -> (String, Option<String>) {
+    server
+        .until(|message| match message {
+            Message::CloseConnection { connection_id, headers, .. } => {
+                let to = headers.iter().find(|(name, _)| *name == "Asrs-Migrate-To");
+                Some(((*connection_id).to_owned(), to.map(|(_, values)| values[0].to_owned())))
+            }
+            _ => None,
+        })
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_a_lost_server_are_told_to_come_again_and_others_are_not() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, _) = json_client(&listening, &mut one, &[]).await;
+    let mut two = server(&listening, "two").await;
+    let (mut bob, _) = json_client(&listening, &mut two, &[]).await;
+    one.die();
+    let close = json!({ "type": 7, "error": "ServerOffline", "allowReconnect": true });
+    assert_eq!(close_of(&mut ada).await, Some(close));
+    let sent = news(1);
+    let broadcast = Message::BroadcastData { excluded: vec![], payloads: payloads(&sent), extensions: x() };
+    two.send(&broadcast).await.unwrap();
+    assert_eq!(heard(&mut bob).await, json!([1]));
+    // It comes again, to the server that is left.
+    json_client(&listening, &mut two, &[]).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_move_when_their_server_shuts_down_and_notice_nothing() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, id) = json_client(&listening, &mut one, &[("sub", "ada")]).await;
+    let mut two = server(&listening, "two").await;
+    ping(&mut one, &["shutdown", "fin:1"]).await;
+    assert_eq!(pinged(&mut one, "shutdown").await, "finack");
+    let paused = one.until(|message| match message {
+        Message::ConnectionFlowControl { connection_id, connection_type, operation, .. } => {
+            Some(((*connection_id).to_owned(), *connection_type, *operation))
+        }
+        _ => None,
+    });
+    assert_eq!(paused.await.unwrap(), (id.clone(), ConnectionKind::Client, FlowOperation::Pause));
+    // What the old server had still to say, and then that it holds back.
+    one.data(&id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[\"old\"]}\x1e").await.unwrap();
+    let held = Message::ConnectionFlowControl {
+        connection_id: &id,
+        connection_type: ConnectionKind::Client,
+        operation: FlowOperation::PauseAck,
+        extensions: x(),
+    };
+    one.send(&held).await.unwrap();
+    assert_eq!(moved_out(&mut one).await, (id.clone(), Some("two".to_owned())));
+    let (moved, from, record) = moved_in(&mut two).await;
+    assert_eq!((moved.as_str(), from.as_deref()), (id.as_str(), Some("one")));
+    assert_eq!(record, b"{\"protocol\":\"json\",\"version\":1}\x1e");
+    // The old server's word counts no more.
+    one.data(&id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[\"too late\"]}\x1e").await.unwrap();
+    one.ask(|ack_id| Message::CheckUserExistenceWithAck { user_id: "ada", ack_id, extensions: x() })
+        .await
+        .unwrap();
+    say(&mut ada, &json!({ "type": 1, "invocationId": "1", "target": "Echo", "arguments": [5] })).await;
+    let (caller, call) = two.call().await.unwrap();
+    assert_eq!((caller.as_str(), &call["arguments"]), (id.as_str(), &json!([5])));
+    two.complete(&id, "1", &json!(5)).await.unwrap();
+    assert_eq!(heard(&mut ada).await, json!(["old"]));
+    assert_eq!(ada.next_json().await.unwrap()["result"], 5);
+    // The end of the old server is nothing to it any more, and new clients go elsewhere.
+    one.die();
+    json_client(&listening, &mut two, &[]).await;
+    two.data(&id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[\"new\"]}\x1e").await.unwrap();
+    assert_eq!(heard(&mut ada).await, json!(["new"]));
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_move_and_no_call_is_lost() {
+    let listening = listen(default_mode()).await;
+    // An SDK from before flow control: it does not answer, and is not asked.
+    let old = Introduction { allow_stateful_reconnects: None, ..introduction("one") };
+    let mut one = AppServer::connect(&listening.authority, &old).await.unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(json_client(&listening, &mut one, &[]).await.0);
+    }
+    let two = tokio::spawn(server(&listening, "two").await.serve());
+    let three = tokio::spawn(server(&listening, "three").await.serve());
+    ping(&mut one, &["shutdown", "fin:1"]).await;
+    let mut to = BTreeSet::new();
+    for _ in 0..40 {
+        to.insert(moved_out(&mut one).await.1.unwrap());
+    }
+    assert_eq!(to, BTreeSet::from(["two".to_owned(), "three".to_owned()]));
+    for (number, client) in clients.iter_mut().enumerate() {
+        let call = json!({ "type": 1, "invocationId": "1", "target": "Echo", "arguments": [number] });
+        say(client, &call).await;
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.next_json().await.unwrap()["result"], number);
+    }
+    drop(clients);
+    listening.stop().await;
+    two.await.unwrap().unwrap();
+    three.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_cannot_move_stay_until_their_server_ends() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let required = [("asrs.s.sn", "one"), ("asrs.s.ssticky", "Required")];
+    let (mut ada, id) = json_client(&listening, &mut one, &required).await;
+    let two = server(&listening, "two").await;
+    ping(&mut one, &["shutdown", "fin:1"]).await;
+    let resumed = one.until(|message| match message {
+        Message::ConnectionFlowControl { operation: FlowOperation::Resume, connection_id, .. } => {
+            Some((*connection_id).to_owned())
+        }
+        _ => None,
+    });
+    assert_eq!(resumed.await.unwrap(), id);
+    one.data(&id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[\"still here\"]}\x1e").await.unwrap();
+    assert_eq!(heard(&mut ada).await, json!(["still here"]));
+    one.die();
+    assert_eq!(close_of(&mut ada).await.unwrap()["allowReconnect"], true);
+    drop(two);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_shuts_down_may_drop_its_clients_or_wait_for_them() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
+    ping(&mut one, &["shutdown", "fin:2"]).await;
+    assert_eq!(pinged(&mut one, "shutdown").await, "finack");
+    assert_eq!(negotiate(&listening, &[]).await.0, 500, "no new clients");
+    one.data(&id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[1]}\x1e").await.unwrap();
+    assert_eq!(heard(&mut ada).await, json!([1]));
+    ping(&mut one, &["shutdown", "fin:0"]).await;
+    assert_eq!(pinged(&mut one, "shutdown").await, "finack");
+    assert_eq!(close_of(&mut ada).await, Some(json!({ "type": 7, "allowReconnect": true })));
+    assert_eq!(moved_out(&mut one).await, (id, None));
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_move_from_a_lost_server_that_allowed_it() {
+    let listening = listen(default_mode()).await;
+    let any = Introduction { migration_level: 2, ..introduction("one") };
+    let mut one = AppServer::connect(&listening.authority, &any).await.unwrap();
+    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
+    let mut two = server(&listening, "two").await;
+    one.die();
+    assert_eq!(moved_in(&mut two).await.0, id);
+    two.data(&id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[2]}\x1e").await.unwrap();
+    assert_eq!(heard(&mut ada).await, json!([2]));
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pings_are_answered_by_their_keys() {
+    let mut options = default_mode();
+    options.servers.keep_alive_ms = 50;
+    options.engine.connections_max = 77;
+    let listening = listen(options).await;
+    let mut one = server(&listening, "one").await;
+    // By itself, so that the SDK sees that the service lives.
+    let empty = one.until(|message| match message {
+        Message::Ping { messages } => Some(messages.is_empty()),
+        _ => None,
+    });
+    assert!(empty.await.unwrap());
+    ping(&mut one, &["echo", "12"]).await;
+    assert_eq!(pinged(&mut one, "echo").await, "12");
+    ping(&mut one, &["status", ""]).await;
+    assert_eq!(pinged(&mut one, "status").await, "0");
+    let (_ada, _) = json_client(&listening, &mut one, &[]).await;
+    let _two = server(&listening, "two").await;
+    ping(&mut one, &["status", "1"]).await;
+    let status = one.until(|message| match message {
+        Message::Ping { messages } if ping_value(messages, "status").is_some() => {
+            Some(messages.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>().join(" "))
+        }
+        _ => None,
+    });
+    assert_eq!(status.await.unwrap(), "status 1 clientcount 1 servercount 2 capacity 77");
+    ping(&mut one, &["servers", ""]).await;
+    let servers = pinged(&mut one, "servers").await;
+    let (ticks, names) = servers.split_once(':').unwrap();
+    assert!(ticks.parse::<u64>().unwrap() > 638_000_000_000_000_000, "{ticks}");
+    assert_eq!(names, "one;two");
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_hear_of_the_end_of_the_service_and_of_each_client_before() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
+    let ending = tokio::spawn(async move { listening.stop().await });
+    let close = close_of(&mut ada).await.unwrap();
+    assert_eq!(close["allowReconnect"], true);
+    drop(ada);
+    assert_eq!(moved_out(&mut one).await, (id, None));
+    assert_eq!(pinged(&mut one, "offline").await, "default-0");
+    assert_eq!(one.closed().await.unwrap(), Some((1001, "the service is shutting down".to_owned())));
+    drop(one);
+    ending.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stateful_client_that_comes_back_is_its_servers_affair() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let (_, answer) = negotiate(&listening, &[]).await;
+    let path = client_path(&[]) + "&id=" + answer["connectionToken"].as_str().unwrap();
+    let record = b"{\"protocol\":\"json\",\"version\":2}\x1e";
+    let mut first =
+        HubClient::upgrade(&listening.authority, &path, signalr_protocol::HubProtocol::Json).await.unwrap();
+    first.send_frame(websocket::Opcode::Text, record).await.unwrap();
+    let id = one.accept().await.unwrap();
+    assert_eq!(first.next_json().await.unwrap(), json!({}), "it is let in");
+    drop(first);
+    let mut again =
+        HubClient::upgrade(&listening.authority, &path, signalr_protocol::HubProtocol::Json).await.unwrap();
+    let back = one.until(|message| match message {
+        Message::ConnectionReconnect { connection_id, .. } => Some((*connection_id).to_owned()),
+        _ => None,
+    });
+    assert_eq!(back.await.unwrap(), id);
+    // Sequence and Ack go between the two ends.
+    one.data(&id, b"{\"type\":9,\"sequenceId\":1}\x1e").await.unwrap();
+    assert_eq!(again.next_json().await.unwrap(), json!({ "type": 9, "sequenceId": 1 }));
+    say(&mut again, &json!({ "type": 9, "sequenceId": 4 })).await;
+    assert_eq!(one.call().await.unwrap(), (id, json!({ "type": 9, "sequenceId": 4 })));
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rest_and_app_servers_reach_the_same_clients() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, _) = json_client(&listening, &mut one, &[]).await;
+    let message = realtime::Message {
+        hub: "chat",
+        to: Target::All,
+        excluded: Vec::new(),
+        target: "news",
+        arguments: "[8]",
+        trace: None,
+    };
+    listening.fixture.handle.send(message).await.unwrap();
+    assert_eq!(heard(&mut ada).await, json!([8]));
+    listening.stop().await;
+}

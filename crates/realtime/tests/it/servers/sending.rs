@@ -1,0 +1,282 @@
+//! What app servers send to many, and whom they ask about.
+
+use realtime::{Mode, Options};
+use serde_json::json;
+use signalr_protocol::HubProtocol;
+use signalr_protocol::service::{AckStatus, Extensions, Message, ServerConnectionType};
+use testkit::{AppServer, HubClient, Introduction};
+
+use super::{
+    client, client_path, close_of, default_mode, heard, introduction, json_client, listen, news, payloads,
+    say, server, x,
+};
+
+const OK: AckStatus = AckStatus::Ok;
+const NOT_FOUND: AckStatus = AckStatus::NotFound;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_find_all_users_groups_and_connections() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, ada_id) = json_client(&listening, &mut one, &[("sub", "ada")]).await;
+    let mut two = server(&listening, "two").await;
+    let (mut bob, bob_id) = client(&listening, &mut two, &[("sub", "bob")], HubProtocol::MessagePack).await;
+    // From the server that has neither; each client sees exactly its own messages, in order.
+    let mut three = server(&listening, "three").await;
+    let join = |ack_id| Message::JoinGroupWithAck {
+        connection_id: &bob_id,
+        group_name: "red",
+        ack_id,
+        extensions: x(),
+    };
+    assert_eq!(three.ask(join).await.unwrap().0, OK);
+    let sent: Vec<_> = (1..=9).map(news).collect();
+    let payloads = |number: usize| payloads(&sent[number - 1]);
+    let messages = [
+        Message::BroadcastData { excluded: vec![], payloads: payloads(1), extensions: x() },
+        Message::BroadcastData { excluded: vec![&bob_id, "nobody"], payloads: payloads(2), extensions: x() },
+        Message::UserData { user_id: "ada", payloads: payloads(3), extensions: x() },
+        Message::MultiUserData { users: vec!["bob", "nobody"], payloads: payloads(4), extensions: x() },
+        Message::GroupBroadcastData {
+            group_name: "red",
+            excluded: vec![],
+            payloads: payloads(5),
+            extensions: x(),
+            excluded_users: vec!["ada"],
+            caller_user_id: Some("ada"),
+        },
+        Message::GroupBroadcastData {
+            group_name: "red",
+            excluded: vec![],
+            payloads: payloads(6),
+            extensions: x(),
+            excluded_users: vec!["bob"],
+            caller_user_id: None,
+        },
+        Message::MultiGroupBroadcastData {
+            groups: vec!["blue", "red"],
+            payloads: payloads(7),
+            extensions: x(),
+        },
+        Message::MultiConnectionData {
+            connections: vec![&ada_id, "nobody"],
+            payloads: payloads(8),
+            extensions: x(),
+        },
+        Message::BroadcastData { excluded: vec![], payloads: payloads(9), extensions: x() },
+    ];
+    for message in &messages {
+        three.send(message).await.unwrap();
+    }
+    for number in [1, 2, 3, 8, 9] {
+        assert_eq!(heard(&mut ada).await, json!([number]));
+    }
+    for number in [1, 4, 5, 7, 9] {
+        let message = bob.next().await.unwrap().unwrap();
+        assert_eq!(message, [b"\x96\x01\x80\xc0\xa4news\x91", &[number][..], b"\x90"].concat());
+    }
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_a_filter_reaches_only_those_whom_it_chooses() {
+    let listening = listen(default_mode()).await;
+    let mut server = server(&listening, "one").await;
+    let (mut ada, _) = json_client(&listening, &mut server, &[("sub", "ada")]).await;
+    let (mut bob, bob_id) = json_client(&listening, &mut server, &[("sub", "bob")]).await;
+    let join = |ack_id| Message::JoinGroupWithAck {
+        connection_id: &bob_id,
+        group_name: "red",
+        ack_id,
+        extensions: x(),
+    };
+    assert_eq!(server.ask(join).await.unwrap().0, OK);
+    let sent: Vec<_> = (1..=4).map(news).collect();
+    let filtered = |filter| Extensions { filter: Some(filter), ..x() };
+    let broadcast = |number: usize, extensions| Message::BroadcastData {
+        excluded: vec![],
+        payloads: payloads(&sent[number - 1]),
+        extensions,
+    };
+    server.send(&broadcast(1, filtered("userId eq 'ada'"))).await.unwrap();
+    let to_group = Message::GroupBroadcastData {
+        group_name: "red",
+        excluded: vec![],
+        payloads: payloads(&sent[1]),
+        extensions: filtered("startswith(userId, 'b')"),
+        excluded_users: vec![],
+        caller_user_id: None,
+    };
+    server.send(&to_group).await.unwrap();
+    // One that makes no sense must not become a message to all.
+    server.send(&broadcast(3, filtered("userId eq"))).await.unwrap();
+    let told = server.until(|message| match message {
+        Message::ServiceEvent { id: Some(id), message: Some(text), .. } => Some(format!("{id}: {text}")),
+        _ => None,
+    });
+    let told = told.await.unwrap();
+    assert!(told.starts_with("userId eq: a message was sent to nobody: the filter at character"), "{told}");
+    server.send(&broadcast(4, x())).await.unwrap();
+    assert_eq!(heard(&mut ada).await, json!([1]));
+    assert_eq!(heard(&mut bob).await, json!([2]));
+    for client in [&mut ada, &mut bob] {
+        assert_eq!(heard(client).await, json!([4]));
+    }
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_close_clients_one_by_one_and_many_at_once() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, ada_id) = json_client(&listening, &mut one, &[("sub", "ada")]).await;
+    let (mut bob, bob_id) = json_client(&listening, &mut one, &[("sub", "bob")]).await;
+    let (mut eve, _) = json_client(&listening, &mut one, &[("sub", "eve")]).await;
+    let mut two = server(&listening, "two").await;
+    let close = |reason| Message::CloseConnection {
+        connection_id: &ada_id,
+        error_message: Some(reason),
+        headers: vec![],
+        extensions: x(),
+    };
+    two.send(&close("enough")).await.unwrap();
+    assert_eq!(close_of(&mut ada).await, Some(json!({ "type": 7, "error": "enough" })));
+    // The server that it belonged to is told.
+    let told = one.until(|message| match message {
+        Message::CloseConnection { connection_id, .. } => Some((*connection_id).to_owned()),
+        _ => None,
+    });
+    assert_eq!(told.await.unwrap(), ada_id);
+    let close = |ack_id| Message::CloseConnectionWithAck {
+        connection_id: &ada_id,
+        reason: None,
+        ack_id,
+        extensions: x(),
+    };
+    assert_eq!(two.ask(close).await.unwrap().0, NOT_FOUND);
+    let close = |ack_id| Message::CloseConnectionsWithAck {
+        reason: Some("all out"),
+        ack_id,
+        excluded: vec![&bob_id],
+        extensions: x(),
+    };
+    assert_eq!(two.ask(close).await.unwrap().0, OK);
+    assert_eq!(close_of(&mut eve).await, Some(json!({ "type": 7, "error": "all out" })));
+    let close = |ack_id| Message::CloseUserConnectionsWithAck {
+        user_id: "bob",
+        reason: None,
+        ack_id,
+        excluded: vec![],
+        extensions: x(),
+    };
+    assert_eq!(two.ask(close).await.unwrap().0, OK);
+    assert_eq!(close_of(&mut bob).await, Some(json!({ "type": 7 })));
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_its_server_closes_hears_it_once() {
+    let listening = listen(default_mode()).await;
+    let hub = tokio::spawn(server(&listening, "one").await.serve());
+    let mut ada =
+        HubClient::connect(&listening.authority, &client_path(&[]), HubProtocol::Json).await.unwrap();
+    say(&mut ada, &json!({ "type": 1, "target": "Abort", "arguments": [] })).await;
+    assert_eq!(ada.next_json().await.unwrap(), json!({ "type": 7 }));
+    assert_eq!(ada.next().await.unwrap(), None);
+    listening.stop().await;
+    hub.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_overtakes_the_answer_to_a_handshake_waits_for_it() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let path = client_path(&[]);
+    let connecting = HubClient::connect(&listening.authority, &path, HubProtocol::Json);
+    let introduced = async {
+        let (id, _) = one.introduced().await.unwrap();
+        // By the server's own connection, and by another one of its process.
+        let mut other = server(&listening, "one").await;
+        let (first, second) = (news(1), news(2));
+        let direct = Message::MultiConnectionData {
+            connections: vec![&id],
+            payloads: payloads(&first),
+            extensions: x(),
+        };
+        other.send(&direct).await.unwrap();
+        let join =
+            Message::JoinGroupWithAck { connection_id: &id, group_name: "red", ack_id: 77, extensions: x() };
+        one.send(&join).await.unwrap();
+        let check =
+            |ack_id| Message::CheckGroupExistenceWithAck { group_name: "red", ack_id, extensions: x() };
+        assert_eq!(one.ask(check).await.unwrap().0, NOT_FOUND);
+        assert_eq!(other.ask(check).await.unwrap().0, NOT_FOUND);
+        one.data(&id, b"{}\x1e").await.unwrap();
+        let joined = one.until(|message| match message {
+            Message::Ack { ack_id: 77, status, .. } => Some(*status),
+            _ => None,
+        });
+        assert_eq!(joined.await.unwrap(), OK);
+        let to_group = Message::MultiGroupBroadcastData {
+            groups: vec!["red"],
+            payloads: payloads(&second),
+            extensions: x(),
+        };
+        other.send(&to_group).await.unwrap();
+        other
+    };
+    let (ada, _other) = tokio::join!(connecting, introduced);
+    let mut ada = ada.unwrap();
+    assert_eq!(heard(&mut ada).await, json!([1]));
+    assert_eq!(heard(&mut ada).await, json!([2]));
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_before_its_handshake_is_answered_leaves_nobody_waiting() {
+    let listening = listen(default_mode()).await;
+    let mut server = server(&listening, "one").await;
+    let mut ada =
+        HubClient::upgrade(&listening.authority, &client_path(&[]), HubProtocol::Json).await.unwrap();
+    ada.send_frame(websocket::Opcode::Text, b"{\"protocol\":\"json\",\"version\":1}\x1e").await.unwrap();
+    let (id, _) = server.introduced().await.unwrap();
+    let join =
+        Message::JoinGroupWithAck { connection_id: &id, group_name: "red", ack_id: 5, extensions: x() };
+    server.send(&join).await.unwrap();
+    drop(ada);
+    let answer = server.until(|message| match message {
+        Message::Ack { ack_id: 5, status, .. } => Some(*status),
+        _ => None,
+    });
+    assert_eq!(answer.await.unwrap(), NOT_FOUND);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_persistent_transport_sends_and_asks_in_serverless_mode() {
+    let listening = listen(Options { mode: Mode::Serverless, ..default_mode() }).await;
+    let weak = Introduction { connection_type: ServerConnectionType::Weak, ..introduction("sdk") };
+    let mut sdk = AppServer::connect(&listening.authority, &weak).await.unwrap();
+    let path = client_path(&[("sub", "ada")]);
+    let mut ada = HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.unwrap();
+    let join =
+        |ack_id| Message::UserJoinGroupWithAck { user_id: "ada", group_name: "red", ack_id, extensions: x() };
+    assert_eq!(sdk.ask(join).await.unwrap().0, OK);
+    let sent = news(3);
+    let message =
+        Message::MultiGroupBroadcastData { groups: vec!["red"], payloads: payloads(&sent), extensions: x() };
+    sdk.send(&message).await.unwrap();
+    assert_eq!(heard(&mut ada).await, json!([3]));
+    let check = |ack_id| Message::CheckUserExistenceWithAck { user_id: "ada", ack_id, extensions: x() };
+    assert_eq!(sdk.ask(check).await.unwrap().0, OK);
+    let close = |ack_id| Message::CloseUserConnectionsWithAck {
+        user_id: "ada",
+        reason: Some("bye"),
+        ack_id,
+        excluded: vec![],
+        extensions: x(),
+    };
+    assert_eq!(sdk.ask(close).await.unwrap().0, OK);
+    assert_eq!(close_of(&mut ada).await, Some(json!({ "type": 7, "error": "bye" })));
+    listening.stop().await;
+}

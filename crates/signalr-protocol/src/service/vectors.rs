@@ -1,0 +1,173 @@
+//! Every vector of `tests/service/vectors.json`, both ways. A vector is `name`, `message` (readable), `hex` (a whole frame, its length in
+//! front), `source` (`hand`, or `recorded` from a real app server or service), `decodeOnly` where its writer used other forms of numbers or
+//! other fields than we do, and a `note`. To add recorded traffic, append entries: nothing else changes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{FRAMING, Message, parse};
+use crate::next_message;
+
+/// The types that have a meaning.
+const KNOWN: std::ops::RangeInclusive<u64> = 1..=43;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Vector {
+    name: String,
+    message: Value,
+    hex: String,
+    source: Source,
+    #[serde(default)]
+    decode_only: bool,
+    #[serde(default, rename = "note")]
+    _note: Option<String>,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Source {
+    Hand,
+    Recorded,
+}
+
+fn vectors() -> Vec<Vector> {
+    serde_json::from_str(include_str!("../../tests/service/vectors.json")).unwrap()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    hex.as_bytes().chunks(2).map(byte).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+#[test]
+fn every_vector_is_read_and_written() {
+    for Vector { name, message: expected, hex: frame, decode_only, .. } in vectors() {
+        let frame = bytes(&frame);
+        let (payload, used) = next_message(FRAMING, &frame, frame.len()).unwrap().unwrap();
+        assert_eq!(used, frame.len(), "{name}: the frame has the length that it says");
+        let message = parse(payload).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(show(&message), readable("", expected), "{name}");
+        let mut written = Vec::new();
+        message.encode(&mut written);
+        if let Message::Unknown(_) = message {
+            assert!(written.is_empty(), "{name}");
+            continue;
+        }
+        if !decode_only {
+            assert_eq!(hex(&written), hex(&frame), "{name}");
+        }
+        let (payload, _) = next_message(FRAMING, &written, written.len()).unwrap().unwrap();
+        assert_eq!(parse(payload).unwrap(), message, "{name}");
+    }
+}
+
+#[test]
+fn no_known_type_is_without_a_vector() {
+    let (mut covered, mut recorded) = (BTreeSet::new(), BTreeSet::new());
+    let mut names = BTreeSet::new();
+    for vector in vectors() {
+        let frame = bytes(&vector.hex);
+        let (payload, _) = next_message(FRAMING, &frame, frame.len()).unwrap().unwrap();
+        let kind = parse(payload).unwrap().kind();
+        covered.insert(kind);
+        if vector.source == Source::Recorded {
+            recorded.insert(kind);
+        }
+        assert!(names.insert(vector.name.clone()), "'{}' stands there twice", vector.name);
+    }
+    let without = |set: &BTreeSet<u64>| KNOWN.filter(|kind| !set.contains(kind)).collect::<Vec<_>>();
+    println!("types without a recorded vector: {:?}", without(&recorded));
+    assert_eq!(without(&covered), Vec::<u64>::new(), "types without any vector");
+}
+
+/// Each byte of each vector, changed in four ways, and each vector cut off at each place.
+#[test]
+fn damaged_vectors_are_messages_or_errors() {
+    let (mut messages, mut errors) = (0, 0);
+    let mut check = |payload: &[u8]| match parse(payload) {
+        Err(_) => errors += 1,
+        Ok(Message::Unknown(_)) => {}
+        Ok(message) => {
+            messages += 1;
+            let mut written = Vec::new();
+            message.encode(&mut written);
+            let (again, _) = next_message(FRAMING, &written, written.len()).unwrap().unwrap();
+            assert_eq!(parse(again).unwrap(), message);
+        }
+    };
+    for vector in vectors() {
+        let frame = bytes(&vector.hex);
+        let (payload, _) = next_message(FRAMING, &frame, frame.len()).unwrap().unwrap();
+        for at in 0..payload.len() {
+            check(&payload[..at]);
+            for change in [0x01, 0x20, 0x80, 0xff] {
+                let mut damaged = payload.to_vec();
+                damaged[at] ^= change;
+                check(&damaged);
+            }
+        }
+    }
+    // Both must be there in numbers, or the damage proves nothing.
+    assert!(messages > 1_000 && errors > 1_000, "{messages} messages, {errors} errors");
+}
+
+fn show(message: &Message<'_>) -> Value {
+    if let Message::Unknown(number) = message {
+        return serde_json::json!({ "type": "Unknown", "number": number });
+    }
+    readable("", serde_json::to_value(message).unwrap())
+}
+
+/// Bytes as hexadecimal digits, pairs as objects, and nothing that is nil, false or empty.
+fn readable(key: &str, value: Value) -> Value {
+    match value {
+        Value::Object(fields) => Value::Object(
+            fields
+                .into_iter()
+                .map(|(name, value)| {
+                    let value = readable(&name, value);
+                    (name, value)
+                })
+                .filter(|(name, value)| !is_nothing(value) && value != "Unknown" || name == "type")
+                .collect(),
+        ),
+        Value::Array(items) if key == "payload" => Value::String(hex(&numbers(&items))),
+        Value::Array(pairs) if key == "payloads" || key == "headers" => {
+            let pair = |pair: Value| {
+                let Value::Array(pair) = pair else { panic!("a pair is a list of two") };
+                let value = if key == "payloads" {
+                    Value::String(hex(&numbers(pair[1].as_array().unwrap())))
+                } else {
+                    pair[1].clone()
+                };
+                (pair[0].as_str().unwrap().to_owned(), value)
+            };
+            Value::Object(pairs.into_iter().map(pair).collect())
+        }
+        other => other,
+    }
+}
+
+fn numbers(items: &[Value]) -> Vec<u8> {
+    items.iter().map(|item| u8::try_from(item.as_u64().unwrap()).unwrap()).collect()
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
