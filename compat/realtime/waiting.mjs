@@ -30,8 +30,9 @@ export class Growing {
     return this.until(() => this.all.find(matches), what);
   }
 
-  /** Waits until `look` finds something; it looks whenever the list grows. */
+  /** Waits until `look` finds something; it looks whenever the list grows. `what` names it in an error, or is asked for words. */
   async until(look, what = 'the items') {
+    const name = () => (typeof what === 'function' ? what() : what);
     const found = look();
     if (found) return found;
     let check;
@@ -43,7 +44,7 @@ export class Growing {
       this.#waiting.add(check);
     });
     try {
-      return await within(PATIENCE_MS, waited, () => `${what} did not arrive; ${this.all.length} others did`);
+      return await within(PATIENCE_MS, waited, () => `${name()} did not arrive; ${this.all.length} others did`);
     } finally {
       this.#waiting.delete(check);
     }
