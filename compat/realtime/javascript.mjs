@@ -37,6 +37,7 @@ class Client {
     this.#signalR = signalR;
     this.#connection = connection;
     this.messages = new Messages(connection, 'news');
+    this.positions = new Messages(connection, 'chappe.position');
     connection.on('double', (number) => number * 2);
     connection.on('throw', (text) => { throw new Error(text); });
     connection.on('silent', () => {});
