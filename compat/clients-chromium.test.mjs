@@ -57,6 +57,7 @@ for (const [age, { via, can }] of Object.entries(AGES)) {
     test(`${age}, ${transport}, ${protocol}: the app hears who comes and goes`, { skip }, plays('lives'));
     test(`${age}, ${transport}, ${protocol}: a closed connection says why`, { skip }, plays('ends'));
     if (age === 'old') continue; // It knows neither streams that go up nor questions of the server.
+    test(`${age}, ${transport}, ${protocol}: streams go up, beside arguments and with errors`, { skip }, plays('uploads'));
     test(`${age}, ${transport}, ${protocol}: the client answers the server`, { skip }, plays('results'));
   }
 }

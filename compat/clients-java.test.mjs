@@ -42,6 +42,7 @@ for (const transport of ['WebSockets', 'LongPolling']) {
   test(`${transport}: calls are answered, with a value, without one, with an error`, { skip }, plays('calls'));
   test(`${transport}: what is sent without a question arrives`, { skip }, plays('sends'));
   test(`${transport}: streams come down, end, break and are cancelled`, { skip }, plays('streams'));
+  if (ordered) test(`${transport}: streams go up, beside arguments and with errors`, { skip }, plays('uploads'));
   test(`${transport}: the client answers the server`, { skip }, plays('results'));
   test(`${transport}: everybody, a user, a group, a connection`, { skip }, plays('receivers'));
   test(`${transport}: large messages and many, in order`, { skip }, plays('bursts'));

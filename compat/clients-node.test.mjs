@@ -25,6 +25,7 @@ for (const { transport, protocol } of COMBINATIONS) {
   test(`${transport}, ${protocol}: what is sent without a question arrives in order`, plays('sends'));
   if (protocol === 'messagepack') test(`${transport}, ${protocol}: bytes stay bytes`, plays('bytes'));
   test(`${transport}, ${protocol}: streams come down, end, break and are cancelled`, plays('streams'));
+  test(`${transport}, ${protocol}: streams go up, beside arguments and with errors`, plays('uploads'));
   test(`${transport}, ${protocol}: the client answers the server`, plays('results'));
   test(`${transport}, ${protocol}: everybody, a user, a group, a connection`, plays('receivers'));
   test(`${transport}, ${protocol}: large messages and many, in order`, plays('bursts'));

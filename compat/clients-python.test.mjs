@@ -36,6 +36,7 @@ for (const [protocol, via] of [['json', 'service'], ['messagepack', 'app']]) {
   test(`${protocol}: calls are answered, with a value, without one, with an error`, plays('calls'));
   test(`${protocol}: what is sent without a question arrives in order`, plays('sends'));
   test(`${protocol}: streams come down, end and break`, plays('streams'));
+  test(`${protocol}: streams go up`, plays('uploads'));
   test(`${protocol}: the client answers the server`, plays('results'));
   test(`${protocol}: everybody, a user, a group, a connection`, plays('receivers'));
   test(`${protocol}: large messages and many, in order`, plays('bursts'));
