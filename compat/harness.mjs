@@ -14,6 +14,10 @@ import { fileURLToPath } from 'node:url';
 import * as signalR from '@microsoft/signalr';
 import { MessagePackHubProtocol } from '@microsoft/signalr-protocol-msgpack';
 
+import { within } from './realtime/waiting.mjs';
+
+export { Messages, eventually, happens } from './realtime/waiting.mjs';
+
 const here = path.dirname(fileURLToPath(import.meta.url));
 const binary = process.env.CHAPPE_BIN ?? path.join(here, '../target/debug/chappe');
 
@@ -26,7 +30,6 @@ export const COSMOS_KEY =
   'C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==';
 
 const READY_MS = 30_000;
-const PATIENCE_MS = 30_000;
 const LOG_LINES_MAX = 40;
 
 /** A running process of the binary, with a data folder that outlives it. */
@@ -148,80 +151,10 @@ export function client(url, { accessToken, protocol = 'json', retry = true, tran
   return builder.build();
 }
 
-/** Collects the messages of a target, and waits for some of them. */
-export class Messages {
-  all = [];
-  #waiting = new Set();
-
-  constructor(connection, target) {
-    connection.on(target, (...message) => {
-      this.all.push(message);
-      for (const check of this.#waiting) check();
-    });
-  }
-
-  /** The first message, also an earlier one, for which `matches` holds. */
-  async find(matches, what = 'the message') {
-    return this.until(() => this.all.find((message) => matches(...message)), what);
-  }
-
-  /** Waits until `look` finds something; it looks at each message. */
-  async until(look, what = 'the messages') {
-    const found = look();
-    if (found) return found;
-    let check;
-    const waited = new Promise((resolve) => {
-      check = () => {
-        const now = look();
-        if (now) resolve(now);
-      };
-      this.#waiting.add(check);
-    });
-    try {
-      return await within(PATIENCE_MS, waited, () => `${what} did not arrive; ${this.all.length} others did`);
-    } finally {
-      this.#waiting.delete(check);
-    }
-  }
-}
-
-/** The next time that something happens to a connection, such as `onreconnected`. */
-export function happens(connection, event) {
-  return within(PATIENCE_MS, new Promise((resolve) => connection[event](resolve)), () => `no ${event}`);
-}
-
-/** Asks again and again until the answer is not undefined. */
-export async function eventually(ask, what) {
-  const end = Date.now() + PATIENCE_MS;
-  let last;
-  while (Date.now() < end) {
-    try {
-      const answer = await ask();
-      if (answer !== undefined) return answer;
-    } catch (error) {
-      last = error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error(`${what} did not happen in time`, { cause: last });
-}
-
 export async function getJson(url) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`GET ${url} was answered with ${response.status}: ${await response.text()}`);
   return response.json();
-}
-
-async function within(ms, promise, what) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(what())), ms);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 function parse(line) {

@@ -10,12 +10,8 @@ import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
 
 import { Chappe, EXAMPLE, eventually, getJson } from './harness.mjs';
+import { CHROMIUM, FLAGS } from './realtime/chromium.mjs';
 
-const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
-const FLAGS = [
-  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-  '--disable-background-networking', '--disable-component-update', '--disable-sync',
-];
 const PATIENCE_MS = 30_000;
 const missing = existsSync(CHROMIUM) ? false : `not run: there is no Chromium at ${CHROMIUM}`;
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { HttpTransportType, HubConnectionBuilder, LogLevel } from '@microsoft/signalr';
+import { HttpTransportType } from '@microsoft/signalr';
 
 import { Chappe, Messages, client, eventually, happens, token } from './harness.mjs';
 
@@ -233,34 +233,11 @@ test('a login that ends closes the connection with leave to come back', async ()
   await connection.stop();
 });
 
-test('a client that asks for stateful reconnect gets an ordinary connection', async () => {
-  const connection = new HubConnectionBuilder()
-    .withUrl(clientUrl(), { accessTokenFactory: () => access({ user: 'stateful' }) })
-    .withStatefulReconnect()
-    .configureLogging(LogLevel.None)
-    .build();
-  const messages = new Messages(connection, 'news');
-  await connection.start();
-  await accepted('POST', `/api/v1/hubs/${HUB}/users/stateful`, news('all the same'));
-  await messages.find((text) => text === 'all the same');
-  await connection.stop();
-});
-
 test('a client that sends more than it may is told and closed', async () => {
   const { connection } = await join({ retry: false });
   const closed = happens(connection, 'onclose');
   await connection.send('anything', 'x'.repeat(1024 * 1024 + 1));
   assert.match(String(await closed), /1048576|too large|larger/i);
-});
-
-test('a client that asks for a transport that is not there is told which is', async () => {
-  for (const transport of [HttpTransportType.ServerSentEvents, HttpTransportType.LongPolling]) {
-    const connection = new HubConnectionBuilder()
-      .withUrl(clientUrl(), { transport, accessTokenFactory: () => access() })
-      .configureLogging(LogLevel.None)
-      .build();
-    await assert.rejects(connection.start(), /disabled by the client|not supported by the server/i);
-  }
 });
 
 test('refused: a wrong key, an expired token, another hub, no token', async () => {

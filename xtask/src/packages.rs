@@ -1,4 +1,4 @@
-//! What the tests with real clients need: packages of npm and Python, and a browser.
+//! What the tests with real clients need: packages of npm, Python and Maven, and a browser.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,19 +14,31 @@ pub(crate) const FOLDERS: [&str; 4] =
 /// Where the Python packages of the tests go; tests put it on `PYTHONPATH`.
 pub(crate) const PYTHON_FOLDER: &str = "target/python";
 
+/// The files that say which Python packages the tests use.
+const PYTHON_REQUIREMENTS: [&str; 2] =
+    ["compat/telemetry/requirements.txt", "compat/realtime/python/requirements.txt"];
+
+/// Where the jars of the tests go, with the file that says which they are.
+const JAVA_FOLDER: &str = "target/java";
+const JAVA_PROJECT: &str = "compat/realtime/java/pom.xml";
+
 /// Sees to everything.
 pub(crate) fn install(root: &Path) -> anyhow::Result<()> {
     install_npm(root)?;
     install_python(root)?;
+    install_java(root)?;
     install_browser()
 }
 
 /// Installs exactly what the requirements say into a folder of our own: no environment, and nothing of the system's, changes.
 fn install_python(root: &Path) -> anyhow::Result<()> {
-    let requirements = root.join("compat/telemetry/requirements.txt");
+    let requirements = PYTHON_REQUIREMENTS.map(|file| root.join(file));
     let folder = root.join(PYTHON_FOLDER);
     let noted = folder.join("installed.txt");
-    let wanted = std::fs::read_to_string(&requirements).context("read the requirements")?;
+    let mut wanted = String::new();
+    for file in &requirements {
+        wanted += &std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    }
     if std::fs::read_to_string(&noted).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
@@ -41,15 +53,13 @@ fn install_python(root: &Path) -> anyhow::Result<()> {
             "--disable-pip-version-check",
             "--root-user-action=ignore",
         ]);
-        python.arg("--upgrade").arg("--target").arg(&folder).arg("-r").arg(&requirements);
+        python.arg("--upgrade").arg("--target").arg(&folder);
+        for file in &requirements {
+            python.arg("-r").arg(file);
+        }
         python
     };
-    let probe = Command::new("python3")
-        .args(["-m", "pip", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if !probe.is_ok_and(|status| status.success()) {
+    if !answers("python3", &["-m", "pip", "--version"]) {
         apt(&["python3-pip"])
             .context("Python has no pip, and it could not be installed: apt-get install python3-pip")?;
     }
@@ -66,6 +76,45 @@ pub(crate) fn cpp_compiler() -> anyhow::Result<()> {
     }
     println!("installing g++ (Debian's package) for the fuzz targets");
     apt(&["g++"]).context("there is no C++ compiler, and it could not be installed: apt-get install g++")
+}
+
+/// Copies the jars that the project file names into a folder of our own.
+fn install_java(root: &Path) -> anyhow::Result<()> {
+    let project = root.join(JAVA_PROJECT);
+    let folder = root.join(JAVA_FOLDER);
+    let noted = folder.join("installed.xml");
+    let wanted = std::fs::read_to_string(&project).with_context(|| format!("read {}", project.display()))?;
+    let has_java = || answers("java", &["-version"]) && answers("mvn", &["-version"]);
+    if has_java() && std::fs::read_to_string(&noted).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    println!("installing the Java packages of the tests");
+    if !has_java()
+        && let Err(cause) = apt(&["default-jdk-headless", "maven"])
+    {
+        // As with the browser: the tests say that they did not run.
+        println!(
+            "Java could not be installed ({cause:#}); the tests of its client will say that they did not run"
+        );
+        return Ok(());
+    }
+    // An older version of a jar beside a newer one would be a matter of luck on the class path.
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    let mut maven = Command::new("mvn");
+    maven
+        .args(["--quiet", "--batch-mode", "--no-transfer-progress", "-Dstyle.color=never", "--file"])
+        .arg(&project);
+    maven.arg("dependency:copy-dependencies").arg(format!("-DoutputDirectory={}", folder.display()));
+    step::run(&mut maven)?;
+    Ok(std::fs::write(noted, wanted)?)
+}
+
+/// Whether a program is there and runs with these arguments.
+fn answers(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// Installs packages of Debian, quietly.

@@ -1,0 +1,65 @@
+// The browser builds of `@microsoft/signalr` and of the old `@aspnet/signalr` 1.0 in Chromium: every transport with every hub
+// protocol, from a page of another origin. The new one is led to the service by an app's negotiate function.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+
+import { chromium } from 'playwright-core';
+
+import { CHROMIUM, FLAGS } from './realtime/chromium.mjs';
+import { Stage } from './realtime/stage.mjs';
+import { COMBINATIONS } from './realtime/table.mjs';
+
+const skip = existsSync(CHROMIUM) ? false : `not run: there is no Chromium at ${CHROMIUM}`;
+const AGES = {
+  new: { via: 'app', can: { failUploads: true, uploadAnswers: true, closeReason: true, ordered: true } },
+  old: { via: 'service', can: { closeReason: true, ordered: true } },
+};
+
+let stage;
+let browser;
+const pages = {};
+
+before(async () => {
+  if (skip) return;
+  stage = await Stage.start();
+  browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  for (const age of Object.keys(AGES)) {
+    const page = await (await browser.newContext()).newPage();
+    await page.exposeFunction('call', (name, args) => stage.call(name, ...args));
+    await page.goto(`${stage.upstream.url}/${age}`);
+    await page.waitForFunction(() => window.run);
+    pages[age] = page;
+  }
+});
+
+after(async () => {
+  await browser?.close();
+  await stage?.stop();
+});
+
+for (const [age, { via, can }] of Object.entries(AGES)) {
+  for (const { transport, protocol } of COMBINATIONS) {
+    const plays = (scenario) => () => {
+      // The old MessagePack protocol has no word for the end of a stream that nobody wants any more.
+      const cancel = age === 'new' || protocol === 'json';
+      const setting = { hub: stage.hub(scenario), transport, protocol, via, can: { ...can, cancel } };
+      return pages[age].evaluate(([name, given]) => window.run(name, given), [scenario, setting]);
+    };
+
+    test(`${age}, ${transport}, ${protocol}: calls are answered, with a value, without one, with an error`, { skip }, plays('calls'));
+    test(`${age}, ${transport}, ${protocol}: what is sent without a question arrives in order`, { skip }, plays('sends'));
+    if (protocol === 'messagepack') test(`${age}, ${transport}, ${protocol}: bytes stay bytes`, { skip }, plays('bytes'));
+    test(`${age}, ${transport}, ${protocol}: streams come down, end, break and are cancelled`, { skip }, plays('streams'));
+    test(`${age}, ${transport}, ${protocol}: everybody, a user, a group, a connection`, { skip }, plays('receivers'));
+    test(`${age}, ${transport}, ${protocol}: large messages and many, in order`, { skip }, plays('bursts'));
+    test(`${age}, ${transport}, ${protocol}: the app hears who comes and goes`, { skip }, plays('lives'));
+    test(`${age}, ${transport}, ${protocol}: a closed connection says why`, { skip }, plays('ends'));
+    if (age === 'old') continue; // It knows neither streams that go up nor questions of the server.
+    test(`${age}, ${transport}, ${protocol}: streams go up, beside arguments and with errors`, { skip }, plays('uploads'));
+    test(`${age}, ${transport}, ${protocol}: the client answers the server`, { skip }, plays('results'));
+  }
+}
+
+test('nothing reached the app that the rules of upstreams do not allow', { skip }, () => assert.deepEqual(stage.upstream.faults, []));

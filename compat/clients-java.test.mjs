@@ -1,0 +1,65 @@
+// `com.microsoft.signalr`, the Java client: WebSockets and long polling, JSON. It has no Server-Sent Events, and its MessagePack
+// package is not to be had from Maven Central.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { Agent } from './realtime/agent.mjs';
+import { play, scenarios } from './realtime/scenarios.mjs';
+import { Stage } from './realtime/stage.mjs';
+
+const LIBRARIES = fileURLToPath(new URL('../target/java/*', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('./realtime/java/Client.java', import.meta.url));
+const skip = spawnSync('java', ['-version']).status === 0 ? false : 'not run: there is no Java';
+
+let stage;
+let agent;
+
+before(async () => {
+  if (skip) return;
+  // The virtual machine compiles the program itself, and is better off without a second compiler that warms up.
+  agent = new Agent('java', ['-XX:TieredStopAtLevel=1', '-Xshare:auto', '-cp', LIBRARIES, PROGRAM]);
+  stage = await Stage.start();
+});
+
+after(async () => {
+  agent?.stop();
+  await stage?.stop();
+});
+
+const can = { cancel: true, failUploads: true, closeReason: true, uploadAnswers: true };
+
+for (const transport of ['WebSockets', 'LongPolling']) {
+  // Over long polling this client sends without waiting for its earlier requests, so its messages may overtake each other.
+  const ordered = transport === 'WebSockets';
+  const via = ordered ? 'service' : 'app';
+  const plays = (scenario) => () => play(scenarios[scenario], {
+    connect: agent.connect, call: stage.call, hub: stage.hub(scenario), transport, protocol: 'json', via, can: { ...can, ordered },
+  });
+
+  test(`${transport}: calls are answered, with a value, without one, with an error`, { skip }, plays('calls'));
+  test(`${transport}: what is sent without a question arrives`, { skip }, plays('sends'));
+  test(`${transport}: streams come down, end, break and are cancelled`, { skip }, plays('streams'));
+  if (ordered) test(`${transport}: streams go up, beside arguments and with errors`, { skip }, plays('uploads'));
+  test(`${transport}: the client answers the server`, { skip }, plays('results'));
+  test(`${transport}: everybody, a user, a group, a connection`, { skip }, plays('receivers'));
+  test(`${transport}: large messages and many, in order`, { skip }, plays('bursts'));
+  test(`${transport}: the app hears who comes and goes`, { skip }, plays('lives'));
+  test(`${transport}: a closed connection says why`, { skip }, plays('ends'));
+}
+
+test('after kill -9 it says that its connection is closed, and starts again', { skip }, async () => {
+  const hub = stage.hub('killed');
+  const start = () => agent.connect({ ...stage.on_address({ hub, user: 'ada' }), transport: 'WebSockets', protocol: 'json' });
+  const client = await start();
+  await stage.chappe.kill();
+  await client.closed();
+  await stage.chappe.run();
+  const again = await start();
+  assert.equal(await again.invoke('add', 1, 2), 3);
+  await again.stop();
+});
+
+test('nothing reached the app that the rules of upstreams do not allow', { skip }, () => assert.deepEqual(stage.upstream.faults, []));

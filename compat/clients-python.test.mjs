@@ -1,0 +1,59 @@
+// `pysignalr`, the Python client: WebSockets, with JSON and with MessagePack. It has no other transport.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { Agent } from './realtime/agent.mjs';
+import { play, scenarios } from './realtime/scenarios.mjs';
+import { Stage } from './realtime/stage.mjs';
+
+const PACKAGES = fileURLToPath(new URL('../target/python', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('./realtime/python/client.py', import.meta.url));
+
+let stage;
+let agent;
+
+before(async () => {
+  agent = new Agent('python3', [PROGRAM], { env: { ...process.env, PYTHONPATH: PACKAGES } });
+  stage = await Stage.start();
+});
+
+after(async () => {
+  agent?.stop();
+  await stage?.stop();
+});
+
+// It cannot cancel a stream, and it does not ask for an answer to what it uploads.
+const can = { closeReason: true, ordered: true };
+
+// By an app's negotiate function it is led straight to a WebSocket; by itself it negotiates with the service, in version 0.
+for (const [protocol, via] of [['json', 'service'], ['messagepack', 'app']]) {
+  const plays = (scenario) => () => play(scenarios[scenario], {
+    connect: agent.connect, call: stage.call, hub: stage.hub(scenario), transport: 'WebSockets', protocol, via, can,
+  });
+
+  test(`${protocol}: calls are answered, with a value, without one, with an error`, plays('calls'));
+  test(`${protocol}: what is sent without a question arrives in order`, plays('sends'));
+  test(`${protocol}: streams come down, end and break`, plays('streams'));
+  test(`${protocol}: streams go up`, plays('uploads'));
+  test(`${protocol}: the client answers the server`, plays('results'));
+  test(`${protocol}: everybody, a user, a group, a connection`, plays('receivers'));
+  test(`${protocol}: large messages and many, in order`, plays('bursts'));
+  test(`${protocol}: the app hears who comes and goes`, plays('lives'));
+  test(`${protocol}: a closed connection says why`, plays('ends'));
+}
+
+test('after kill -9 and a new start it comes back by itself', async () => {
+  const hub = stage.hub('killed');
+  const client = await agent.connect({ ...stage.on_address({ via: 'app', hub, user: 'ada' }), transport: 'WebSockets', protocol: 'messagepack' });
+  await stage.chappe.kill();
+  await stage.chappe.run();
+  await client.life.find(({ what }) => what === 'reconnected', 'the new connection');
+  const { status } = await stage.on_rest('POST', `/api/v1/hubs/${hub}/users/ada`, { target: 'news', arguments: ['said', 'again'] });
+  assert.equal(status, 202);
+  await client.messages.find((_, text) => text === 'again');
+  await client.stop();
+});
+
+test('nothing reached the app that the rules of upstreams do not allow', () => assert.deepEqual(stage.upstream.faults, []));

@@ -1,0 +1,45 @@
+// Hub messages as an upstream reads and writes them: without framing in the request, framed in the answer.
+
+import { decode, encode } from '@msgpack/msgpack';
+
+const RECORD_SEPARATOR = '\x1e';
+const TYPES = { 'application/json': 'json', 'application/x-msgpack': 'messagepack' };
+
+/** The protocol that a request's content type names, or undefined. */
+export function protocolOf(contentType) {
+  return TYPES[contentType?.split(';')[0].trim().toLowerCase()];
+}
+
+/** One hub message, unframed, as an object with the names of the JSON protocol. */
+export function read(protocol, bytes) {
+  if (protocol === 'json') {
+    if (bytes.includes(RECORD_SEPARATOR)) throw new Error('the record separator is part of the framing, not of the message');
+    return JSON.parse(bytes);
+  }
+  const [type, , invocationId, ...rest] = decode(bytes);
+  const message = { type, ...(invocationId === null ? {} : { invocationId }) };
+  if (type === 1 || type === 4) {
+    const [target, args, streamIds] = rest;
+    return { ...message, target, arguments: args, streamIds };
+  }
+  if (type === 2) return { ...message, item: rest[0] };
+  if (type === 3) return { ...message, ...(rest[0] === 1 ? { error: rest[1] } : { result: rest[1] }) };
+  return message;
+}
+
+/** A completion with a result, with an error, or with neither, framed for a client. */
+export function completion(protocol, invocationId, { result, error }) {
+  if (protocol === 'json') return Buffer.from(JSON.stringify({ type: 3, invocationId, result, error }) + RECORD_SEPARATOR);
+  const kind = error !== undefined ? [1, error] : result === undefined ? [2] : [3, result];
+  const bytes = encode([3, {}, invocationId, ...kind]);
+  return Buffer.concat([lengthPrefix(bytes.length), bytes]);
+}
+
+/** The length in front of a MessagePack message: seven bits a byte, the lowest first. */
+function lengthPrefix(length) {
+  const bytes = [];
+  for (let rest = length; ; rest >>>= 7) {
+    if (rest < 0x80) return Buffer.from([...bytes, rest]);
+    bytes.push((rest & 0x7f) | 0x80);
+  }
+}

@@ -1,0 +1,119 @@
+// A TCP proxy whose connections a test can cut while they are in use.
+
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { Transform } from 'node:stream';
+
+export class Proxy {
+  #server;
+  /** The connections that are open: the client's socket and the one to the service. */
+  #pairs = new Set();
+  #lagMs;
+  /** How many connections were made through it. */
+  connections = 0;
+  /** Whether new connections are cut at once. */
+  refuses = false;
+
+  /** Starts a proxy to the port of `url`. What the service sends is passed on in one piece every `lagMs`, where that is given, as
+   *  a slow network does. */
+  static async start(url, { lagMs = 0 } = {}) {
+    const proxy = new Proxy();
+    proxy.#lagMs = lagMs;
+    proxy.#server = createServer((client) => proxy.#join(client, Number(new URL(url).port)));
+    proxy.#server.listen(0, '127.0.0.1');
+    await once(proxy.#server, 'listening');
+    proxy.url = `http://127.0.0.1:${proxy.#server.address().port}`;
+    return proxy;
+  }
+
+  /** How many WebSockets are open. What a client keeps for its next request is none of them. */
+  get webSockets() {
+    return [...this.#pairs].filter(({ upgrades }) => upgrades).length;
+  }
+
+  /** Cuts every connection, as a network that goes away does: both sides see a reset. */
+  cut() {
+    for (const { client, service } of this.#pairs) {
+      client.resetAndDestroy();
+      service.resetAndDestroy();
+    }
+  }
+
+  /** Cuts the clients' side only: the service still believes in its connections, and hears nothing more of them. */
+  cutClients() {
+    for (const pair of this.#pairs) {
+      const { client, service } = pair;
+      pair.held = true;
+      service.unpipe();
+      client.unpipe();
+      service.resume();
+      client.resetAndDestroy();
+    }
+  }
+
+  async stop() {
+    this.#server.close();
+    for (const { client, service } of this.#pairs) {
+      client.destroy();
+      service.destroy();
+    }
+    await once(this.#server, 'close');
+  }
+
+  #join(client, port) {
+    // What is cut fails on both sides; that is the point, and each end of the tunnel tells its own peer.
+    client.on('error', () => {});
+    if (this.refuses) return void client.resetAndDestroy();
+    this.connections += 1;
+    const service = connect({ host: 'localhost', port });
+    const pair = { client, service, held: false, upgrades: false };
+    this.#pairs.add(pair);
+    client.on('data', (head) => { pair.upgrades ||= /^GET .*\r\nupgrade: websocket\r\n/is.test(head.toString('latin1')); });
+    client.pipe(service);
+    if (this.#lagMs > 0) service.pipe(new Lag(this.#lagMs)).pipe(client);
+    else service.pipe(client);
+    service.on('error', () => {});
+    client.on('close', () => {
+      if (!pair.held) service.destroy();
+    });
+    service.on('close', () => {
+      client.destroy();
+      this.#pairs.delete(pair);
+    });
+  }
+}
+
+/** Gathers what passes, and lets it go in one piece every so often. */
+class Lag extends Transform {
+  #ms;
+  #gathered = [];
+  #timer;
+
+  constructor(ms) {
+    super();
+    this.#ms = ms;
+  }
+
+  _transform(chunk, _, done) {
+    this.#gathered.push(chunk);
+    this.#timer ??= setTimeout(() => this.#release(), this.#ms);
+    done();
+  }
+
+  _flush(done) {
+    this.#release();
+    done();
+  }
+
+  _destroy(error, done) {
+    clearTimeout(this.#timer);
+    done(error);
+  }
+
+  #release() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#gathered.length > 0) this.push(Buffer.concat(this.#gathered));
+    this.#gathered = [];
+  }
+}

@@ -1,0 +1,86 @@
+// Waiting for things to happen. Runs in Node.js and in a page alike.
+
+export const PATIENCE_MS = 30_000;
+
+/** The promise's value, or an error that says what was late. */
+export async function within(ms, promise, what) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(what())), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A list that grows, and what waits for it to hold something. */
+export class Growing {
+  all = [];
+  #waiting = new Set();
+
+  push(item) {
+    this.all.push(item);
+    for (const check of this.#waiting) check();
+  }
+
+  /** The first item, also an earlier one, for which `matches` holds. */
+  find(matches, what) {
+    return this.until(() => this.all.find(matches), what);
+  }
+
+  /** Waits until `look` finds something; it looks whenever the list grows. `what` names it in an error, or is asked for words. */
+  async until(look, what = 'the items') {
+    const name = () => (typeof what === 'function' ? what() : what);
+    const found = look();
+    if (found) return found;
+    let check;
+    const waited = new Promise((resolve) => {
+      check = () => {
+        const now = look();
+        if (now) resolve(now);
+      };
+      this.#waiting.add(check);
+    });
+    try {
+      return await within(PATIENCE_MS, waited, () => `${name()} did not arrive; ${this.all.length} others did`);
+    } finally {
+      this.#waiting.delete(check);
+    }
+  }
+}
+
+/** The messages of a target that reach a connection: each is the list of its arguments. */
+export class Messages extends Growing {
+  constructor(connection, target) {
+    super();
+    connection?.on(target, (...message) => this.push(message));
+  }
+
+  /** The first message, also an earlier one, for which `matches` holds. */
+  find(matches, what = 'the message') {
+    return this.until(() => this.all.find((message) => matches(...message)), what);
+  }
+}
+
+/** The next time that something happens to a connection, such as `onreconnected`. */
+export function happens(connection, event) {
+  return within(PATIENCE_MS, new Promise((resolve) => connection[event](resolve)), () => `no ${event}`);
+}
+
+/** Asks again and again until the answer is not undefined. */
+export async function eventually(ask, what) {
+  const end = Date.now() + PATIENCE_MS;
+  let last;
+  while (Date.now() < end) {
+    try {
+      const answer = await ask();
+      if (answer !== undefined) return answer;
+    } catch (error) {
+      last = error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error(`${what} did not happen in time`, { cause: last });
+}
