@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -16,10 +15,10 @@ use crate::options::OpenIdOptions;
 const KEY_SET_BYTES_MAX: u64 = 256 * 1024;
 
 /// Keys that could not be read again for so many times their refresh count no more: the provider may have withdrawn them.
-const STALE_FACTOR: u32 = 24;
+const STALE_FACTOR: u64 = 24;
 
-/// Keys are not read more often than this, whatever tokens name: otherwise anybody could make us ask the provider.
-const PAUSE: Duration = Duration::from_secs(30);
+/// Keys are not read more often than in so many seconds, whatever tokens name: otherwise anybody could make us ask the provider.
+const PAUSE_S: u64 = 30;
 
 /// What a caller wants to do, as far as roles tell callers apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +39,13 @@ pub(crate) struct Logins {
     egress: egress::Client,
     keys: RwLock<Option<Keys>>,
     /// Whoever reads the keys holds this; when that was last tried.
-    reading: tokio::sync::Mutex<Option<Instant>>,
+    reading: tokio::sync::Mutex<Option<UnixSeconds>>,
 }
 
 #[derive(Clone)]
 struct Keys {
     set: Arc<JsonWebKeySet>,
-    read_at: Instant,
+    read_at: UnixSeconds,
 }
 
 /// Why the provider's keys could not be read.
@@ -77,7 +76,7 @@ impl Logins {
         now: UnixSeconds,
         rules: &Rules,
     ) -> Result<(Claims, UnixSeconds), Refusal> {
-        let mut keys = self.keys(None).await?;
+        let mut keys = self.keys(None, now).await?;
         let verified = loop {
             let provider = Provider {
                 issuer: &self.options.issuer,
@@ -87,7 +86,7 @@ impl Logins {
             match openid::verify(token, provider, now, rules) {
                 Err(error @ TokenError::UnknownKey(_)) => {
                     // The provider may have a new key since.
-                    let newer = self.keys(Some(keys.read_at)).await?;
+                    let newer = self.keys(Some(keys.read_at), now).await?;
                     if newer.read_at == keys.read_at {
                         return Err(error.into());
                     }
@@ -125,25 +124,30 @@ impl Logins {
     }
 
     /// The provider's keys: those at hand while they are fresh, and not those of `stale`.
-    async fn keys(&self, stale: Option<Instant>) -> Result<Keys, Refusal> {
-        let fresh = Duration::from_secs(self.options.refresh_s.get());
-        let usable = |keys: &Keys| keys.read_at.elapsed() < fresh && Some(keys.read_at) != stale;
-        if let Some(keys) = self.at_hand().filter(usable) {
+    async fn keys(&self, stale: Option<UnixSeconds>, now: UnixSeconds) -> Result<Keys, Refusal> {
+        let fresh_s = self.options.refresh_s.get();
+        let usable = |keys: &Keys| now.saturating_sub(keys.read_at) < fresh_s && Some(keys.read_at) != stale;
+        if let Some(keys) = self.at_hand(now).filter(usable) {
             return Ok(keys);
         }
-        let mut tried = self.reading.lock().await;
+        let mut tried = match (self.reading.try_lock(), self.at_hand(now)) {
+            (Ok(tried), _) => tried,
+            // Somebody reads them, and a provider may take long: what is due to be read again is good until then.
+            (Err(_), Some(keys)) => return Ok(keys),
+            (Err(_), None) => self.reading.lock().await,
+        };
         // Somebody else may have read them meanwhile, or tried a moment ago.
-        let at_hand = self.at_hand();
+        let at_hand = self.at_hand(now);
         if let Some(keys) = at_hand.clone().filter(usable) {
             return Ok(keys);
         }
-        if tried.is_some_and(|tried| tried.elapsed() < PAUSE) {
+        if tried.is_some_and(|tried| now.saturating_sub(tried) < PAUSE_S) {
             return at_hand.ok_or_else(unavailable);
         }
-        *tried = Some(Instant::now());
+        *tried = Some(now);
         match self.read().await {
             Ok(set) => {
-                let keys = Keys { set: Arc::new(set), read_at: Instant::now() };
+                let keys = Keys { set: Arc::new(set), read_at: now };
                 *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(keys.clone());
                 Ok(keys)
             }
@@ -159,10 +163,10 @@ impl Logins {
         }
     }
 
-    fn at_hand(&self) -> Option<Keys> {
+    fn at_hand(&self, now: UnixSeconds) -> Option<Keys> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let longest = Duration::from_secs(self.options.refresh_s.get()).saturating_mul(STALE_FACTOR);
-        keys.filter(|keys| keys.read_at.elapsed() < longest)
+        let longest_s = self.options.refresh_s.get().saturating_mul(STALE_FACTOR);
+        keys.filter(|keys| now.saturating_sub(keys.read_at) < longest_s)
     }
 
     async fn read(&self) -> Result<JsonWebKeySet, KeysError> {
@@ -210,3 +214,6 @@ impl std::fmt::Debug for Logins {
         f.debug_struct("Logins").field("issuer", &self.options.issuer).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,7 +191,7 @@ async fn roles_say_what_an_app_may_do() {
 }
 
 #[tokio::test]
-async fn keys_of_the_provider_are_read_from_its_address_and_again_when_they_change() {
+async fn keys_of_the_provider_are_read_from_its_address_and_kept() {
     let provider = LoginProvider::new(ISSUER);
     let answers = testkit_keys(&provider).await;
     let openid = OpenIdOptions {
