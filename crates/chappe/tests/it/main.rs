@@ -11,3 +11,4 @@ mod life;
 mod realtime;
 mod refusals;
 mod sockets;
+mod tail;

@@ -7,9 +7,6 @@ use state::Record;
 
 use super::{Kept, Target};
 
-/// The client's method by which followers learn where they are.
-pub(crate) const POSITION_METHOD: &str = "chappe.position";
-
 /// A hub message on its way to clients. A shard encodes it at most once for each protocol that a receiver speaks.
 #[derive(Clone, Debug)]
 pub struct OutgoingMessage(pub(crate) Content);
@@ -130,14 +127,14 @@ impl OutgoingMessage {
         }
     }
 
-    /// Tells a follower from where it would have to go on.
+    /// Tells a follower, by its method `chappe.position`, from where it would have to go on.
     pub(crate) fn position(target: &Target, next: Kept) -> Self {
         let group = match target {
             Target::Group(group) => Value::from(group.as_str()),
             Target::All | Target::User(_) | Target::Connection(_) => Value::Null,
         };
         let arguments = serde_json::json!([group, next.to_string()]).to_string();
-        let target = POSITION_METHOD.into();
+        let target = "chappe.position".into();
         Self(Content::Invocation { invocation_id: None, target, arguments: arguments.into() })
     }
 

@@ -27,7 +27,7 @@ const LIST: &str = "realtime/history/";
 const PAGE: usize = 256;
 
 /// When a message was kept, in milliseconds since the Unix epoch.
-pub(super) const AT: &str = "at";
+pub(super) const AT: &str = "at-ms";
 
 /// A message to be kept and sent.
 #[derive(Debug)]

@@ -1,0 +1,63 @@
+//! `chappe tail`: the live trace of a running process.
+
+use std::process::Stdio;
+
+use signalr_protocol::HubProtocol;
+use testkit::Process;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::realtime::connect;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
+
+async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
+    let line =
+        timeout(testkit::PATIENCE, lines.next_line()).await.expect("a line comes").expect("it is text");
+    line.expect("the trace goes on")
+}
+
+#[tokio::test]
+async fn what_happens_is_printed_while_it_happens() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let arguments = ["start", "--no-functions", "--ephemeral"];
+    let process = Process::start(BINARY, folder.path(), &arguments).await.expect("it starts");
+    let url = format!("http://{}", process.http("gateway").authority());
+    let mut tail = Command::new(BINARY);
+    tail.args(["tail", "--hub", "chat", "--url", &url]).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut tail = tail.spawn().expect("it starts");
+    let mut lines = BufReader::new(tail.stdout.take().expect("a pipe")).lines();
+    assert!(line(&mut lines).await.starts_with("watching"));
+    drop(connect(&process, "other", Some("eve"), HubProtocol::Json).await);
+    let mut ada = connect(&process, "chat", Some("ada"), HubProtocol::MessagePack).await;
+    let connected = line(&mut lines).await;
+    assert!(connected.contains("chat") && connected.contains("ada"), "{connected}");
+    assert!(connected.ends_with("connected, messagepack over WebSockets"), "{connected}");
+    ada.send(b"\x0a\x96\x01\x80\xa11\xa3say\x90\x90").await.expect("it sends");
+    let called = line(&mut lines).await;
+    assert!(called.ends_with("called say(), 10 bytes"), "{called}");
+    ada.next().await.expect("an answer");
+    let sent = loop {
+        let next = line(&mut lines).await;
+        if next.contains("receivers") {
+            break next;
+        }
+    };
+    assert!(sent.contains("to connection "), "{sent}");
+    drop(ada);
+    let ended = line(&mut lines).await;
+    assert!(ended.ends_with("ended: ConnectionLost"), "{ended}");
+}
+
+#[tokio::test]
+async fn a_process_that_is_not_there_is_said_with_what_to_do() {
+    // A port that was free a moment ago, and that nobody listens on.
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port();
+    let mut tail = Command::new(BINARY);
+    tail.args(["tail", "--url", &format!("http://127.0.0.1:{port}")]);
+    let output = timeout(testkit::PATIENCE, tail.output()).await.expect("it ends").expect("it starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && errors.contains("start one with `chappe start`"), "{errors}");
+}
