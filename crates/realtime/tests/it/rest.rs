@@ -203,7 +203,7 @@ async fn bad_requests_say_what_is_wrong() {
     check(&fixture, "GET /elsewhere", "", &expect![[r#"
         404
         x-ms-error-code: NotFound
-        {"code":"NotFound","message":"nothing is here; clients connect at /client/?hub=<hub>, apps send at /api/v1/hubs/<hub>"}"#]]).await;
+        {"code":"NotFound","message":"nothing is at '/elsewhere'; clients connect at /client/?hub=<hub>, app servers at /server/?hub=<hub>, apps send at /api/v1/hubs/<hub>"}"#]]).await;
 }
 
 #[tokio::test]

@@ -85,18 +85,18 @@ async fn joins_and_leaves_are_seen_as_they_happen() {
     let mut of_bob = Watcher::start(&world, "user=bob", "*/*").await;
     let mut of_group = Watcher::start(&world, "group=g", "*/*").await;
     let ada = world.connect(Some("ada"), Json).await;
-    let joined = json!({ "event": "connected", "protocol": "json", "transport": "WebSockets", "connectionId": ada.id, "userId": "ada" });
+    let joined = json!({ "event": "connected", "hub": "chat", "protocol": "json", "transport": "WebSockets", "connectionId": ada.id, "userId": "ada" });
     assert_eq!(all.event().await, joined);
     let mut of_ada = Watcher::start(&world, &format!("connection={}", ada.id), "*/*").await;
     let bob = world.connect(Some("bob"), Json).await;
-    let joined = json!({ "event": "connected", "protocol": "json", "transport": "WebSockets", "connectionId": bob.id, "userId": "bob" });
+    let joined = json!({ "event": "connected", "hub": "chat", "protocol": "json", "transport": "WebSockets", "connectionId": bob.id, "userId": "bob" });
     assert_eq!(all.event().await, joined);
     assert_eq!(of_bob.event().await, joined);
     let (group, other) = ("PUT groups/g/connections/", "PUT groups/other/connections/");
     for line in [format!("{other}{}", ada.id), format!("{group}{}", ada.id), format!("{group}{}", bob.id)] {
         world.expect(200, &line, Value::Null).await;
     }
-    let member = |event: &str, group: &str, id: &str, user: &str| json!({ "event": event, "group": group, "connectionId": id, "userId": user });
+    let member = |event: &str, group: &str, id: &str, user: &str| json!({ "event": event, "hub": "chat", "group": group, "connectionId": id, "userId": user });
     assert_eq!(all.event().await, member("joined", "other", &ada.id, "ada"));
     // The two are on different shards perhaps, and seen in any order.
     let mut both = [all.event().await, all.event().await];
