@@ -189,11 +189,8 @@ impl Shared {
         self.metrics.refused_calls.get_or_create(&CauseLabels { cause }).inc();
     }
 
-    /// Why a call cannot go anywhere, if so.
+    /// Why a call cannot go to any upstream, if so.
     fn refusal(&self, hub: &Hub, method: &str) -> Option<Refusal> {
-        if self.is_local(method) {
-            return None;
-        }
         if method.len() > METHOD_BYTES_MAX {
             self.refuse("method_too_long");
             return Some(Refusal(format!(
@@ -240,14 +237,15 @@ impl Upstream for Dispatcher {
                 "the service is shutting down; connect again and repeat the call".to_owned(),
             ));
         }
-        if shared.sender.rules.is_empty() && shared.methods.get().is_none() {
-            shared.refuse("no_template");
-            return NoUpstream.invoke(invocation);
-        }
-        if let Some(method) = &invocation.target
-            && let Some(refusal) = shared.refusal(&invocation.client.hub, method)
-        {
-            return Err(refusal);
+        // What has no method belongs to a stream, whose method the owner knows.
+        if let Some(method) = invocation.target.as_deref().filter(|method| !shared.is_local(method)) {
+            if shared.sender.rules.is_empty() {
+                shared.refuse("no_template");
+                return NoUpstream.invoke(invocation);
+            }
+            if let Some(refusal) = shared.refusal(&invocation.client.hub, method) {
+                return Err(refusal);
+            }
         }
         let Some(load) = shared.inbox.room_for(invocation.payload.len()) else {
             shared.refuse("queue_full");

@@ -268,7 +268,7 @@ async fn methods_of_this_process_are_answered_in_order_with_their_streams() {
     check(
         process.call(&client, r#"{"type":1,"invocationId":"3","target":"send","arguments":[]}"#),
         expect![[
-            r#"Err("no upstream is configured for method 'send' of hub other; add a template that matches it to realtime.upstream.templates")"#
+            r#"Err("no upstream is configured for hub other: clients of this hub can receive messages, but nobody answers their calls")"#
         ]],
     );
     process.stop().await;
