@@ -11,6 +11,8 @@ mod process;
 mod raw;
 pub(crate) mod server;
 
+pub(crate) use process::allow_files;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

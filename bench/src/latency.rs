@@ -4,7 +4,7 @@
 //! the client (p50, p99), and the process's resident memory without its workers. The yardstick of the same run is a bare
 //! durable write: the same number of bytes, written and flushed to a file in the same folder between two edits.
 
-mod peer;
+pub(crate) mod peer;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;

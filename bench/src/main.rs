@@ -3,6 +3,7 @@
 //! Absolute numbers belong to one machine and one moment; ratios carry over. Each bench prints a table and, when asked, writes
 //! what it measured as JSON.
 
+mod connections;
 mod fanout;
 mod journal;
 mod latency;
@@ -19,6 +20,10 @@ enum Command {
     Journal(journal::Args),
     /// Time from an accepted write to the message in a client
     Latency(latency::Args),
+    /// Many connections held by one process while messages flow, through kills, until all have left
+    Connections(connections::Args),
+    #[command(hide = true)]
+    ConnectionsGenerator(connections::generator::Args),
     #[command(hide = true)]
     FanoutServer(fanout::server::Args),
     #[command(hide = true)]
@@ -30,6 +35,8 @@ fn main() -> anyhow::Result<()> {
         Command::Fanout(args) => fanout::run(&args),
         Command::Journal(args) => journal::run(&args),
         Command::Latency(args) => latency::run(&args),
+        Command::Connections(args) => connections::run(&args),
+        Command::ConnectionsGenerator(args) => connections::generator::run(&args),
         Command::FanoutServer(args) => fanout::server::run(&args),
         Command::FanoutGenerator(args) => fanout::generator::run(&args),
     }

@@ -41,6 +41,8 @@ fn translatable(protocol: HubProtocol, payload: &[u8]) {
                 return;
             }
         }
+        // What Blazor says is never translated.
+        HubProtocol::BlazorPack => return,
         HubProtocol::MessagePack => {
             if call.encode_json_from_msgpack(&mut out).is_err() {
                 assert!(out.is_empty(), "a refused message leaves nothing behind");
@@ -50,7 +52,7 @@ fn translatable(protocol: HubProtocol, payload: &[u8]) {
     }
     let other = match protocol {
         HubProtocol::Json => HubProtocol::MessagePack,
-        HubProtocol::MessagePack => HubProtocol::Json,
+        HubProtocol::MessagePack | HubProtocol::BlazorPack => HubProtocol::Json,
     };
     let (payload, used) = next_message(other, &out, out.len()).expect("framed").expect("whole");
     assert_eq!(used, out.len());

@@ -3,6 +3,7 @@
 use signalr_protocol::{HubMessage, HubProtocol, MessageKind, next_message, parse, peek};
 
 use crate::memory::peak_bytes;
+use crate::plain_messagepack::value_bytes;
 
 /// Most memory that reading may take for each byte of payload: a header of two empty texts is two bytes on the wire, two borrowed
 /// texts in memory, and a vector that grows takes twice what it needs, beside the one that it leaves.
@@ -26,6 +27,9 @@ pub fn check(protocol: HubProtocol, payload: &[u8]) {
             return;
         }
     };
+    if protocol != HubProtocol::Json {
+        assert_eq!(value_bytes(payload), Some(payload.len()), "it is one whole value");
+    }
     let peeked = peeked.expect("what can be read can be peeked into");
     let (kind, id, target) = facts(&message);
     assert_eq!(peeked.kind, kind);

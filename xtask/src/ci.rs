@@ -36,6 +36,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
         ("fuzz", Box::new(|| fuzz::run(root, FUZZ))),
         ("packages of the real clients", Box::new(|| packages::install(root))),
         ("real clients", Box::new(|| real_clients(root))),
+        ("many connections", Box::new(|| connections(root))),
     ];
     for (name, work) in steps {
         if only.is_none_or(|only| name.contains(only)) {
@@ -74,6 +75,15 @@ fn real_clients(root: &Path) -> anyhow::Result<()> {
     node.env("CHAPPE_BIN", root.join("target/debug/chappe"))
         .env("PYTHONPATH", root.join(packages::PYTHON_FOLDER));
     step::run(&mut node)
+}
+
+/// The load test with a small count, on the binary that the other tests used.
+fn connections(root: &Path) -> anyhow::Result<()> {
+    step::cargo(root, &["build", "--package", "chappe", "--package", "bench", "--locked"])?;
+    let mut bench = Command::new(root.join("target/debug/bench"));
+    bench.args(["connections", "--binary"]).arg(root.join("target/debug/chappe"));
+    bench.args(["--connections", "400", "--flow-s", "3", "--every-ms", "200", "--kills", "1"]);
+    step::run(bench.current_dir(root))
 }
 
 /// The test files of `compat/`. Named one by one, because some of its folders hold tests that another test starts.

@@ -9,6 +9,12 @@ use crate::{fuzz, step};
 /// Times that a process under load is killed, in each crash test.
 const KILLS: &str = "200";
 
+/// Connections that one process holds while messages flow; a process may have 20,000 descriptors in most places.
+const CONNECTIONS: &str = "15000";
+
+/// Half-open connections at a time.
+const FLOOD: &str = "8000";
+
 /// How long all fuzz targets run together.
 const FUZZ: Duration = Duration::from_secs(3600);
 
@@ -24,6 +30,17 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
         })?;
     }
     step::step("soak fuzz", || fuzz::run(root, FUZZ))?;
+    step::step("soak floods", || {
+        let mut command = Command::new(&cargo);
+        command.args(["test", "--package", "chappe", "--test", "it", "--", "--nocapture", "hostile::floods"]);
+        step::run(command.env("CHAPPE_SOAK_FLOOD", FLOOD).current_dir(root))
+    })?;
+    step::step("soak realtime", || {
+        step::cargo(root, &["build", "--release", "--package", "chappe", "--package", "bench"])?;
+        let mut bench = Command::new(root.join("target/release/bench"));
+        bench.args(["connections", "--connections", CONNECTIONS, "--flow-s", "60", "--kills", "5"]);
+        step::run(bench.args(["--waves", "3"]).current_dir(root))
+    })?;
     step::step("soak main job", || {
         crate::packages::install_npm(root)?;
         step::cargo(root, &["build", "--release", "--package", "chappe"])?;

@@ -13,7 +13,7 @@ pub(super) fn pin(core: usize) -> anyhow::Result<()> {
 }
 
 /// Allows as many open files as the system lets us, and says whether that is enough.
-pub(super) fn allow_files(needed: u64) -> anyhow::Result<()> {
+pub(crate) fn allow_files(needed: u64) -> anyhow::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let allowed = limit.maximum.unwrap_or(u64::MAX);
     if allowed < needed {

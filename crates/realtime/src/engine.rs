@@ -33,6 +33,9 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use trace::Tracer;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use {message::Content, shard::Encoded};
+
 pub use admission::{Admission, Facts, Guard, Roles};
 pub use command::{Lifetime, Membership, Publish, Reattached, Received, ServerClose, Target};
 pub use end::EndReason;

@@ -12,6 +12,9 @@ mod error;
 pub mod events;
 mod filter;
 mod from_protocol;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod history;
 mod login;

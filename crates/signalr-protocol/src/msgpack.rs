@@ -21,6 +21,13 @@ const COMPLETION_VALUE: u64 = 3;
 const INFALLIBLE: &str = "a vector takes every byte";
 
 pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
+    // Elements that are stepped over must be there all the same, and nothing behind them: clients that get such a message as it is
+    // close their connection.
+    let mut whole = Reader::new(payload);
+    whole.raw()?;
+    if !whole.is_empty() {
+        return Err(ParseError::MessagePack("bytes follow the message"));
+    }
     let mut reader = Reader::new(payload);
     let elements = Elements::begin(&mut reader)?;
     let kind = MessageKind::from(reader.unsigned()?);

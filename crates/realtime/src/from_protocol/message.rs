@@ -215,18 +215,23 @@ impl Payload {
     /// which is proved possible here: a shard could not refuse it any more.
     fn framed(payloads: Vec<(HubProtocol, Bytes)>) -> Result<Self, String> {
         let (mut json, mut messagepack, mut blazorpack) = (None, None, None);
-        let alone = payloads.len() == 1;
         for (protocol, framed) in payloads {
-            let invocation = checked(protocol, &framed)?;
-            if alone {
-                translatable(protocol, &invocation).map_err(|error| error.to_string())?;
-            }
+            checked(protocol, &framed)?;
             match protocol {
                 HubProtocol::Json => json = Some(framed),
                 HubProtocol::MessagePack => messagepack = Some(framed),
                 HubProtocol::BlazorPack => blazorpack = Some(framed),
             }
         }
+        // Whatever else there is: where one of the two is missing, it is made from the other.
+        match (&json, &messagepack) {
+            (Some(json), None) => translatable(HubProtocol::Json, &checked(HubProtocol::Json, json)?),
+            (None, Some(messagepack)) => {
+                translatable(HubProtocol::MessagePack, &checked(HubProtocol::MessagePack, messagepack)?)
+            }
+            _ => Ok(()),
+        }
+        .map_err(|error| error.to_string())?;
         if json.is_none() && messagepack.is_none() && blazorpack.is_none() {
             return Err("the body holds no message for 'json' or 'messagepack'".to_owned());
         }

@@ -222,6 +222,15 @@ fn payloads_by_protocol_pass_unchanged_and_the_missing_one_can_be_made() {
         b"\x81\xabmessagepack\xc4\x0b\x0a\x95\x01\x80\xc0\xa1t\x91\x81\x90\x01",
         &expect!["400 a key of a map is neither text nor a number"],
     );
+    // A form for Blazor, or the same one twice, makes no difference to clients of the other protocol.
+    check_message(
+        octets,
+        b"\x82\xa4json\xc4\x2f{\"type\":1,\"target\":\"t\",\"arguments\":[\"\\ud800\"]}\x1e\xaablazorpack\xc4\x08\x07\x95\x01\x80\xc0\xa1t\x90",
+        &expect!["400 the value is not JSON"],
+    );
+    let number = b"{\"type\":1,\"target\":\"t\",\"arguments\":[1e999]}\x1e";
+    let twice = [b"\x82\xa4json\xc4\x2c", &number[..], b"\xa4JSON\xc4\x2c", number].concat();
+    check_message(octets, twice.leak(), &expect!["400 the value is not JSON"]);
     check_message(
         octets,
         b"{}",

@@ -1,6 +1,7 @@
 //! Clients that break rules on purpose: each is told what it did and goes, and the service goes on for everybody else.
 
 mod frames;
+mod limits;
 mod requests;
 mod smuggling;
 mod tokens;

@@ -229,6 +229,14 @@ fn messagepack_messages_may_be_longer_but_not_shorter() {
         b"\x95\x01\x80\xc0\xa5t",
         &expect!["error: the message is not a MessagePack hub message: it ends in the middle of a value"],
     );
+    check_msgpack(
+        b"\x92\x06",
+        &expect!["error: the message is not a MessagePack hub message: it ends in the middle of a value"],
+    );
+    check_msgpack(
+        b"\x91\x06\x06",
+        &expect!["error: the message is not a MessagePack hub message: bytes follow the message"],
+    );
     check_msgpack(b"\x90", &expect!["error: the message lacks 'type'"]);
     check_msgpack(
         b"",

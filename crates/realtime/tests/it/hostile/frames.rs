@@ -111,8 +111,12 @@ async fn legal_games_with_fragments_change_nothing() {
     let listening = Fixture::start(small()).await.listen();
     let mut socket = connected(&listening, JSON).await;
     let call = "{\"type\":1,\"invocationId\":\"\u{e9}\",\"target\":\"x\",\"arguments\":[]}\u{1e}";
-    let why = "no upstream is configured for hub chat: clients of this hub can receive messages, but nobody answers their calls";
-    let refused = format!("text {{\"type\":3,\"invocationId\":\"\u{e9}\",\"error\":\"{why}\"}}\u{1e}");
+    // Nobody answers calls here; what counts is that the call arrived whole.
+    let answered = |heard: &str| {
+        let answer =
+            "text {\"type\":3,\"invocationId\":\"\u{e9}\",\"error\":\"no upstream is configured for ";
+        assert!(heard.starts_with(answer), "{heard}");
+    };
     // Ten thousand fragments without a byte, with pings between, and the message one byte at a time behind them.
     let mut bytes = frame(0x01, b"");
     for number in 0..10_000 {
@@ -126,9 +130,10 @@ async fn legal_games_with_fragments_change_nothing() {
     }
     bytes.extend(frame(0x80, b""));
     socket.send(&bytes).await.unwrap();
-    for expected in ["pong still here", "pong still here", &refused] {
+    for expected in ["pong still here", "pong still here"] {
         assert_eq!(socket.heard().await.unwrap(), expected);
     }
+    answered(&socket.heard().await.unwrap());
     // Byte by byte over the network, two messages in one frame, one message over two frames.
     for byte in text(call) {
         socket.send(&[byte]).await.unwrap();
@@ -137,7 +142,7 @@ async fn legal_games_with_fragments_change_nothing() {
     let (front, back) = call.split_at(20);
     socket.send(&[text(front), text(back)].concat()).await.unwrap();
     for _ in 0..4 {
-        assert_eq!(socket.heard().await.unwrap(), refused);
+        answered(&socket.heard().await.unwrap());
     }
     still_serves(&listening).await;
     drop(socket);

@@ -1,0 +1,160 @@
+//! Doors for the fuzz targets, which stand outside of the workspace, to what is private here and reads what strangers wrote. No
+//! interface: it is there with the feature `fuzzing` only, and changes with what it shows.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use signalr_protocol::HubProtocol;
+use state::Instance;
+
+use crate::engine::{Action, Content, Encoded, OutgoingMessage};
+use crate::error::Refusal;
+use crate::filter::{Filter, Seen};
+use crate::from_protocol::{
+    Operation, Page, Payload, Query, To, commands, group, hub_of_client, hub_of_rest, route, stream_id,
+    stream_item,
+};
+use crate::to_protocol;
+use crate::upstream::{Awaited, to_client};
+
+/// The longest id under which a result is awaited is like this one.
+const INVOCATION_ID: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// A message that was accepted, as the frames that clients of each protocol would get.
+#[derive(Debug)]
+pub struct Accepted {
+    /// In JSON.
+    pub json: Option<Bytes>,
+    /// In MessagePack.
+    pub messagepack: Option<Bytes>,
+    /// In the variant of Blazor.
+    pub blazorpack: Option<Bytes>,
+    /// Whether the sender gave the form for Blazor and no other, so that others cannot be told.
+    pub only_blazorpack: bool,
+}
+
+/// An answer that is no success.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its code.
+    pub code: &'static str,
+    /// What the caller is told.
+    pub message: String,
+}
+
+/// Reads a REST request up to where the engine would be asked, and gives the messages that it would send.
+///
+/// # Errors
+///
+/// If the request is refused.
+pub fn rest(method: &Method, uri: &Uri, content_type: &[u8], body: &[u8]) -> Result<Vec<Accepted>, Refused> {
+    read_rest(method, uri, content_type, &Bytes::copy_from_slice(body)).map_err(|refusal| {
+        let (status, code, message) = (refusal.status, refusal.code, refusal.message.clone());
+        // Rendering it must not fail either.
+        drop(to_protocol::error_detail(refusal));
+        Refused { status, code, message }
+    })
+}
+
+fn read_rest(
+    method: &Method,
+    uri: &Uri,
+    content_type: &[u8],
+    body: &Bytes,
+) -> Result<Vec<Accepted>, Refusal> {
+    let instance = Instance::new("fuzz").expect("the name is valid");
+    let routed = route(method, uri.path())?;
+    let query = Query::parse(uri.query());
+    hub_of_rest(&routed.hub, &query, &instance)?;
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_bytes(content_type) {
+        headers.insert(CONTENT_TYPE, value);
+    }
+    Ok(match routed.operation {
+        Operation::Send(to) => {
+            check_target(&to)?;
+            vec![accepted(&Payload::read(&headers, body)?.message()?)]
+        }
+        Operation::Invoke { .. } => {
+            let message = Payload::read(&headers, body)?.call(INVOCATION_ID)?;
+            vec![accepted(&message)]
+        }
+        Operation::StreamItem { stream, .. } => {
+            vec![accepted(&stream_item(stream_id(&stream)?, &headers, body)?)]
+        }
+        Operation::Execute => {
+            let sends = |action| match action {
+                Action::Send(message) => Some(accepted(&message)),
+                Action::Join(_) | Action::Leave(_) | Action::Close(_) => None,
+            };
+            commands(body)?.into_iter().filter_map(sends).collect()
+        }
+        Operation::ListConnections(to) => {
+            check_target(&to)?;
+            check_page(&query, uri)?;
+            Vec::new()
+        }
+        Operation::ListUsers | Operation::ListGroups => {
+            check_page(&query, uri)?;
+            Vec::new()
+        }
+        _ => Vec::new(),
+    })
+}
+
+fn check_target(to: &To) -> Result<(), Refusal> {
+    if let To::Group(name) = to {
+        group(name)?;
+    }
+    Ok(())
+}
+
+/// The address of the next page must be one, and lead to the entry after the last.
+fn check_page(query: &Query<'_>, uri: &Uri) -> Result<(), Refusal> {
+    let page = Page::read(query)?;
+    let last = "last & greatest/\u{e9}";
+    let next: Uri = page.next_link(uri, last).parse().expect("the address of the next page is one");
+    assert_eq!(next.path(), uri.path());
+    let next = Page::read(&Query::parse(next.query()))?;
+    assert_eq!(next.after.as_deref(), Some(last));
+    Ok(())
+}
+
+fn accepted(message: &OutgoingMessage) -> Accepted {
+    let mut encoded = Encoded::new(message, true);
+    let mut bytes = |protocol| encoded.step(protocol).map(|step| step.frame().bytes().clone());
+    Accepted {
+        json: bytes(HubProtocol::Json),
+        messagepack: bytes(HubProtocol::MessagePack),
+        blazorpack: bytes(HubProtocol::BlazorPack),
+        only_blazorpack: matches!(&message.0, Content::Ready { json: None, messagepack: None, .. }),
+    }
+}
+
+/// Reads the query of a client; gives the hub's name, or what the client is told.
+pub fn client_query(query: &str) -> Result<String, String> {
+    let instance = Instance::new("fuzz").expect("the name is valid");
+    let query = Query::parse(Some(query));
+    let hub = hub_of_client(&query, &instance).map_err(|refusal| refusal.message)?;
+    // What is kept of a query says the same as before.
+    let kept = query.without(&["access_token", "id", "_"]);
+    let again = Query::parse(Some(&kept));
+    assert_eq!(again.get("hub"), query.get("hub"));
+    assert_eq!(again.without(&[]), kept);
+    Ok(hub.name().to_owned())
+}
+
+/// Reads a filter and asks it about a connection; gives what it says, or what the caller is told.
+pub fn filter(text: &str, connection: &str, user: Option<&str>, groups: &[&str]) -> Result<bool, String> {
+    let filter = Filter::parse(text).map_err(|error| error.to_string())?;
+    Ok(filter.matches(Seen { connection, user, groups }))
+}
+
+/// What becomes of an upstream's answer for a client that waits for a completion, or for a stream.
+pub fn upstream_answer(protocol: HubProtocol, is_stream: bool, body: &[u8]) -> Result<Option<Bytes>, String> {
+    let awaited = if is_stream { Awaited::Stream("1".into()) } else { Awaited::Completion("1".into()) };
+    let answer = to_client(protocol, &awaited, StatusCode::OK, &Bytes::copy_from_slice(body));
+    answer.map_err(|error| error.to_string())
+}
