@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::realtime::connect;
+use crate::realtime::{connect, token};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 
@@ -34,17 +34,17 @@ async fn what_happens_is_printed_while_it_happens() {
     let connected = line(&mut lines).await;
     assert!(connected.contains("chat") && connected.contains("ada"), "{connected}");
     assert!(connected.ends_with("connected, messagepack over WebSockets"), "{connected}");
-    ada.send(b"\x0a\x96\x01\x80\xa11\xa3say\x90\x90").await.expect("it sends");
+    ada.send(b"\x0b\x96\x01\x80\xa11\xa3say\x90\x90").await.expect("it sends");
     let called = line(&mut lines).await;
-    assert!(called.ends_with("called say(), 10 bytes"), "{called}");
-    ada.next().await.expect("an answer");
-    let sent = loop {
-        let next = line(&mut lines).await;
-        if next.contains("receivers") {
-            break next;
-        }
-    };
-    assert!(sent.contains("to connection "), "{sent}");
+    assert!(called.ends_with("called say(), 11 bytes"), "{called}");
+    let path = "/api/v1/hubs/chat/users/ada";
+    let authorization = format!("Bearer {}", token(&format!("http://localhost{path}"), None));
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let body = r#"{"target":"news","arguments":[1]}"#;
+    let answer = process.http("realtime").send("POST", path, &headers, body).await.expect("it answers");
+    assert_eq!(answer.status, 202);
+    let sent = line(&mut lines).await;
+    assert!(sent.ends_with("news() to user ada, 1 receivers"), "{sent}");
     drop(ada);
     let ended = line(&mut lines).await;
     assert!(ended.ends_with("ended: ConnectionLost"), "{ended}");
