@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 /// A section of `chappe.toml`, and the type whose fields are its keys.
-const SECTIONS: [(&str, &str, &str); 22] = [
+const SECTIONS: [(&str, &str, &str); 23] = [
     ("", "crates/chappe/src/config.rs", "Config"),
     ("listen", "crates/chappe/src/config.rs", "ListenSection"),
     ("tls", "crates/chappe/src/config.rs", "TlsSection"),
@@ -16,6 +16,7 @@ const SECTIONS: [(&str, &str, &str); 22] = [
     ("realtime.dynamic_keys", "crates/realtime/src/options/login.rs", "DynamicKeyOptions"),
     ("realtime.openid", "crates/realtime/src/options/login.rs", "OpenIdOptions"),
     ("realtime.engine", "crates/realtime/src/engine/options.rs", "Options"),
+    ("realtime.servers", "crates/realtime/src/servers/options.rs", "Options"),
     ("realtime.upstream", "crates/realtime/src/upstream/options.rs", "Options"),
     ("realtime.upstream.templates", "crates/realtime/src/upstream/options.rs", "TemplateOptions"),
     ("realtime.events", "crates/realtime/src/events/options.rs", "Options"),

@@ -49,7 +49,9 @@ pub struct Options {
     pub openid: Option<OpenIdOptions>,
     /// Which hubs and groups keep their last messages for clients that come back. Default: none. Since 0.1.0.
     pub history: Vec<HistoryRule>,
-    /// Who answers what clients say. Default: `classic`. Since 0.1.0.
+    /// Who answers what clients say: app servers (`default`; where none is connected for a hub, its clients are turned away), upstreams
+    /// (`serverless`; app servers are refused), or app servers for the hubs that have one and upstreams for the others (`classic`).
+    /// Default: `classic`. Since 0.1.0.
     pub mode: Mode,
     /// Bounds and timers of app servers' connections.
     pub servers: servers::Options,

@@ -155,10 +155,6 @@ async fn refused_addresses_say_what_is_there() {
         clients negotiate at /client/negotiate and connect at /client/"#]],
     )
     .await;
-    check(&fixture, "GET /server/?hub=chat", &good, &expect![[r#"
-        404
-        x-ms-error-code: NotFound
-        {"code":"NotFound","message":"app servers cannot connect yet: this service works in Serverless mode, over /api and functions"}"#]]).await;
 }
 
 #[tokio::test]

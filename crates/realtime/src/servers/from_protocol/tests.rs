@@ -156,6 +156,7 @@ fn pings_ask_by_their_keys() {
     };
     check(&[], Ping::Alive);
     check(&["#clientInHub", "3", "#client", "4"], Ping::Alive);
+    check(&["d-m", "1"], Ping::Alive);
     check(&["status", ""], Ping::Status);
     check(&["status", "1"], Ping::Status);
     check(&["servers", ""], Ping::Servers);

@@ -171,6 +171,27 @@ async fn servers_close_clients_one_by_one_and_many_at_once() {
     };
     assert_eq!(two.ask(close).await.unwrap().0, OK);
     assert_eq!(close_of(&mut bob).await, Some(json!({ "type": 7 })));
+    let of_two = |user| [("sub", user), ("asrs.s.sn", "two"), ("asrs.s.ssticky", "Required")];
+    let (mut max, max_id) = json_client(&listening, &mut two, &of_two("max")).await;
+    let (mut kim, kim_id) = json_client(&listening, &mut two, &of_two("kim")).await;
+    for connection_id in [&max_id, &kim_id] {
+        let join =
+            |ack_id| Message::JoinGroupWithAck { connection_id, group_name: "red", ack_id, extensions: x() };
+        assert_eq!(two.ask(join).await.unwrap().0, OK);
+    }
+    let close = |ack_id| Message::CloseGroupConnectionsWithAck {
+        group_name: "red",
+        reason: Some("red is over"),
+        ack_id,
+        excluded: vec![&kim_id],
+        extensions: x(),
+    };
+    assert_eq!(two.ask(close).await.unwrap().0, OK);
+    assert_eq!(close_of(&mut max).await, Some(json!({ "type": 7, "error": "red is over" })));
+    let sent = news(1);
+    let to_kim = Message::UserData { user_id: "kim", payloads: payloads(&sent), extensions: x() };
+    two.send(&to_kim).await.unwrap();
+    assert_eq!(heard(&mut kim).await, json!([1]));
     listening.stop().await;
 }
 
