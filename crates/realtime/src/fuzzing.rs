@@ -18,7 +18,7 @@ use crate::to_protocol;
 use crate::upstream::{Awaited, to_client};
 
 /// The longest id under which a result is awaited is like this one.
-const INVOCATION_ID: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const INVOCATION_ID: &str = "invocation-1";
 
 /// A message that was accepted, as the frames that clients of each protocol would get.
 #[derive(Debug)]

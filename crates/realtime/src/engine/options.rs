@@ -19,12 +19,13 @@ pub struct Options {
     pub hub_connections_max: Option<NonZeroU32>,
     /// Groups that one connection may be in; joining a further one is refused. Default: 1000. Since 0.1.0.
     pub connection_groups_max: NonZeroU32,
-    /// Hub messages that one connection may send in a second, and at once; one that sends more is closed. Default: absent, which
+    /// Messages, pings of every kind among them, that one connection may send in a second, and at once; one that sends more is
+    /// closed. Default: absent, which
     /// means any number. Since 0.1.0.
     pub connection_messages_per_second: Option<u32>,
     /// Bytes that one connection may send in a second, and at once; one that sends more is closed. Default: absent. Since 0.1.0.
     pub connection_bytes_per_second: Option<u32>,
-    /// Hub messages that all connections of a user together may send in a second; the one that sends more is closed.
+    /// Messages that all connections of a user together may send in a second; the one that sends more is closed.
     /// Default: absent. Since 0.1.0.
     pub user_messages_per_second: Option<u32>,
     /// Bytes that all connections of a user together may send in a second; the one that sends more is closed. Default: absent.

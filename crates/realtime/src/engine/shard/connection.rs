@@ -197,6 +197,11 @@ impl Connection {
         matches!(&self.road, Road::Outlet(outlet) if outlet.transport() == HttpTransport::LongPolling)
     }
 
+    /// Whether only text can be sent.
+    pub(crate) fn is_text_only(&self) -> bool {
+        matches!(&self.road, Road::Outlet(outlet) if outlet.transport() == HttpTransport::ServerSentEvents)
+    }
+
     pub(crate) fn transport(&self) -> &'static str {
         match &self.road {
             Road::Socket(_) | Road::Detached { .. } => "WebSockets",

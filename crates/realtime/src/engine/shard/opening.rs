@@ -1,13 +1,14 @@
 //! How connections begin: admitted, their handshake read, somebody asked about it, answered, and let in.
 
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use mio::event::Source;
 use mio::{Interest, Token};
 use signalr_protocol::{
-    HANDSHAKE_ACCEPTED, HandshakeError, HandshakeRequest, HubProtocol, RECORD_SEPARATOR, handshake_refused,
+    HANDSHAKE_ACCEPTED, HandshakeError, HandshakeRequest, HubProtocol, RECORD_SEPARATOR, TransferFormat,
+    handshake_refused,
 };
 use websocket::{CloseCode, Decoder, Opcode, Role, frame};
 
@@ -94,12 +95,22 @@ impl Shard {
             return;
         };
         let is_serverless = handshaking.admission.server.is_none();
+        let is_text_only = self.connections[slot as usize].is_text_only();
         match HandshakeRequest::parse(&record) {
             Err(error) => self.refuse_handshake(slot, &error.to_string()),
             // Only an app server can answer what a Blazor client says.
             Ok(HandshakeRequest { protocol: protocol @ HubProtocol::BlazorPack, .. }) if is_serverless => {
                 let refused = HandshakeError::Protocol(protocol.name().to_owned());
                 self.refuse_handshake(slot, &refused.to_string());
+            }
+            Ok(HandshakeRequest { protocol, .. })
+                if is_text_only && protocol.transfer_format() == TransferFormat::Binary =>
+            {
+                let name = protocol.name();
+                let why = format!(
+                    "the hub protocol '{name}' is binary, and Server-Sent Events carry text only; use another transport, or 'json'"
+                );
+                self.refuse_handshake(slot, &why);
             }
             Ok(request) => self.ask_about(slot, request, record, &payload[end + 1..]),
         }
@@ -228,8 +239,18 @@ impl Shard {
             let bucket = self.settings.user_buckets.get(&hub, user, self.user_rates, now);
             connection.extra_or_new().user_bucket = Some(bucket);
         }
+        // The next look is at the end of the time for the handshake, which may be too late for what else is watched.
+        let mut look_at = None;
         if self.settings.options.limits_idle_time() {
             connection.extra_or_new().spoke = self.now;
+            let idle = self.index.policy_of(&hub).idle_timeout_ms;
+            look_at = idle.map(|idle| self.deadlines.ticks(Duration::from_millis(idle.get())));
+        }
+        if connection.is_kept_alive_by_transport() {
+            look_at = Some(look_at.unwrap_or(u32::MAX).min(self.times.disconnect));
+        }
+        if let Some(at) = look_at.map(|ticks| self.now.plus(ticks).plus(1)).filter(|at| *at < looked_at) {
+            self.deadlines.add(at, Due { slot, generation: connection.generation });
         }
         if connection.is_stateful {
             self.look_soon(slot);

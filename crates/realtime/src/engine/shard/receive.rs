@@ -96,6 +96,11 @@ impl Shard {
             return Flow::Continue;
         }
         connection.heard = self.now;
+        let is_open = connection.places().is_some();
+        if is_open && self.is_too_much(slot, 0, length) {
+            return Flow::Continue;
+        }
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return Flow::Stop };
         // Taken out while events borrow from it: what they lead to needs the shard.
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new(Role::Server, 0));
         let flow = self.decode(slot, &mut decoder, &mut buffer[..length]);
@@ -119,6 +124,7 @@ impl Shard {
             match decoded.event {
                 None => return Flow::Continue,
                 Some(Event::Message(_, payload)) => self.on_message(slot, payload),
+                Some(Event::Ping(_)) if self.is_too_much(slot, 1, 0) => {}
                 Some(Event::Ping(payload)) => {
                     let pong = Frame::control(frame(Opcode::Pong, payload));
                     self.append_or_end(slot, &mut Step::new(pong));
@@ -158,7 +164,9 @@ impl Shard {
             return;
         }
         self.metrics.turn.received_bytes += payload.len() as u64;
-        self.on_message(slot, &payload);
+        if !self.is_too_much(slot, 0, payload.len()) {
+            self.on_message(slot, &payload);
+        }
         // Whoever asked may have gone away; the bytes are taken all the same.
         let _ = done.send(Received::Taken);
     }
@@ -196,11 +204,7 @@ impl Shard {
 
     /// Hub messages, in whatever pieces.
     pub(super) fn on_hub_bytes(&mut self, slot: Slot, input: &[u8]) {
-        let result = match self.take_from_rates(slot, 0, input.len()) {
-            Err(exceeded) => Err(exceeded.into()),
-            Ok(()) if self.pass_on(slot, input) => Ok(()),
-            Ok(()) => self.split(slot, input),
-        };
+        let result = if self.pass_on(slot, input) { Ok(()) } else { self.split(slot, input) };
         if let Err(error) = result {
             self.close(slot, error.reason(), Some(&error.to_string()), false);
         }
@@ -259,6 +263,13 @@ impl Shard {
         }
     }
 
+    /// Counts what came against what may come in a second, and ends a connection from which too much came.
+    fn is_too_much(&mut self, slot: Slot, messages: u32, bytes: usize) -> bool {
+        let Err(exceeded) = self.take_from_rates(slot, messages, bytes) else { return false };
+        self.close(slot, EndReason::RateLimited, Some(&exceeded.to_string()), false);
+        true
+    }
+
     /// Counts what came against what may come in a second.
     fn take_from_rates(&mut self, slot: Slot, messages: u32, bytes: usize) -> Result<(), Exceeded> {
         if self.connection_rates.is_unlimited() && self.user_rates.is_unlimited() {
@@ -286,7 +297,9 @@ impl Shard {
         }
         let Some(connection) = self.connections.get_mut(slot as usize) else { return Ok(()) };
         self.metrics.turn.received_messages += 1;
-        let peek = peek(connection.protocol, payload)?;
+        let protocol = connection.protocol;
+        self.take_from_rates(slot, 1, 0)?;
+        let peek = peek(protocol, payload)?;
         let message_type = match peek.kind {
             MessageKind::Invocation => 1,
             MessageKind::StreamItem => 2,
@@ -300,7 +313,7 @@ impl Shard {
             }
             MessageKind::Ping => {
                 // Only who has begun to ping can be missed when it stops; old clients never do.
-                connection.pings = true;
+                self.connections[slot as usize].pings = true;
                 return Ok(());
             }
             // They belong to later versions of the protocol.
@@ -309,7 +322,6 @@ impl Shard {
         if self.count_arrival(slot, payload.len()) == Arrival::Skip {
             return Ok(());
         }
-        self.take_from_rates(slot, 1, 0)?;
         if let Some(extra) = self.connections[slot as usize].extra_mut() {
             extra.spoke = self.now;
         }

@@ -17,6 +17,11 @@ impl Index {
         self.hubs[key.0 as usize].policy
     }
 
+    /// What holds for a hub that may not have any connection yet.
+    pub(crate) fn policy_of(&self, hub: &Hub) -> HubPolicy {
+        self.hub_keys.get(hub).map_or_else(|| HubPolicy::of_hub(&self.options, hub), |key| self.policy(*key))
+    }
+
     pub(crate) fn group(&self, key: GroupKey) -> &GroupName {
         &self.groups[key.0 as usize].name
     }

@@ -59,6 +59,8 @@ fn a_client_of_requests_gets_payloads_without_frames() {
     }
     assert_eq!((outlet.try_take(turn), world.shard.index.count()), (None, 1));
     outlet.finish(world.now);
+    world.pass(Duration::from_secs(14));
+    assert_eq!(world.shard.index.count(), 1);
     for _ in 0..9 {
         world.pass(Duration::from_secs(2));
     }
@@ -87,6 +89,18 @@ fn a_client_of_events_is_pinged_and_takes_its_last_message() {
         world.pass(Duration::from_secs(2));
     }
     assert!(world.shard.connections.is_empty());
+}
+
+#[test]
+fn events_carry_text_only() {
+    let mut world = World::new(Options::default());
+    let (id, outlet) = world.outlet(HttpTransport::ServerSentEvents);
+    let turn = outlet.begin();
+    world.receive(id, "{\"protocol\":\"messagepack\",\"version\":1}\u{1e}");
+    assert!(
+        texts(outlet.try_take(turn))[0].starts_with("{\"error\":\"the hub protocol 'messagepack' is binary")
+    );
+    assert_eq!(world.ends(EndReason::HandshakeRefused), 1);
 }
 
 #[test]
