@@ -39,10 +39,18 @@ pub(crate) fn run(root: &Path, total: Duration) -> anyhow::Result<()> {
     let binaries = build(root)?;
     let targets = targets(root)?;
     let each_s = (total.as_secs() / targets.len() as u64).max(1);
+    let time = format!("-max_total_time={each_s}");
+    println!("{} targets, {each_s} s each", targets.len());
+    // One finding does not hide those of the targets behind it.
+    let mut findings = Vec::new();
     for target in targets {
-        println!("fuzzing {target} for {each_s} s");
-        let time = format!("-max_total_time={each_s}");
-        run_target(root, &binaries, &target, &[&time])?;
+        if let Err(error) = run_target(root, &binaries, &target, &[&time]) {
+            println!("{target}: failed");
+            findings.push(format!("{error:#}"));
+        }
+    }
+    if !findings.is_empty() {
+        bail!("{}", findings.join("\n\n"));
     }
     Ok(())
 }

@@ -17,9 +17,6 @@ use crate::from_protocol::{
 use crate::to_protocol;
 use crate::upstream::{Awaited, to_client};
 
-/// The longest id under which a result is awaited is like this one.
-const INVOCATION_ID: &str = "invocation-1";
-
 /// A message that was accepted, as the frames that clients of each protocol would get.
 #[derive(Debug)]
 pub struct Accepted {
@@ -78,7 +75,8 @@ fn read_rest(
             vec![accepted(&Payload::read(&headers, body)?.message()?)]
         }
         Operation::Invoke { .. } => {
-            let message = Payload::read(&headers, body)?.call(INVOCATION_ID)?;
+            // As long as the ids under which results are awaited.
+            let message = Payload::read(&headers, body)?.call(&"A".repeat(44))?;
             vec![accepted(&message)]
         }
         Operation::StreamItem { stream, .. } => {

@@ -2,6 +2,7 @@
 
 mod frames;
 mod limits;
+mod methods;
 mod requests;
 mod smuggling;
 mod tokens;

@@ -1,0 +1,112 @@
+//! The methods that this process answers, called by clients that may not, or with nonsense: each call is answered with an error, and
+//! the client stays.
+
+use signalr_protocol::HubProtocol;
+use testkit::RawSocket;
+
+use super::{connected, frame, still_serves};
+use crate::fixture::{Fixture, Listening, client_token, options};
+
+/// Calls a method; answers what the client hears.
+async fn call(socket: &mut RawSocket, method: &str, arguments: &str) -> String {
+    let message = format!(
+        "{{\"type\":1,\"invocationId\":\"7\",\"target\":\"{method}\",\"arguments\":{arguments}}}\u{1e}"
+    );
+    socket.send(&frame(0x81, message.as_bytes())).await.unwrap();
+    socket.heard().await.unwrap()
+}
+
+async fn with_roles(listening: &Listening, roles: &[&str]) -> RawSocket {
+    let claims: Vec<(&str, &str)> = roles.iter().map(|role| ("role", *role)).collect();
+    let path = format!("/client/?hub=chat&access_token={}", client_token("chat", &claims));
+    let (mut socket, head) = RawSocket::upgrade(&listening.authority, &path, "").await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    socket.send(&frame(0x81, b"{\"protocol\":\"json\",\"version\":1}\x1e")).await.unwrap();
+    assert_eq!(socket.heard().await.unwrap(), "text {}\u{1e}");
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_role_can_do_nothing() {
+    let listening = Fixture::start(options()).await.listen();
+    // Roles that look like the right ones, and are not.
+    let almost = [
+        "chappe",
+        "chappe.",
+        "chappe.joinLeaveGroup.other",
+        "chappe.joinLeaveGroup.g ",
+        "Chappe.JoinLeaveGroup.g",
+        "chappe.sendToGroup.g.h",
+        "*",
+    ];
+    for roles in [&[][..], &almost] {
+        let mut socket = with_roles(&listening, roles).await;
+        for (method, arguments) in [
+            ("chappe.joinGroup", r#"["g"]"#),
+            ("chappe.leaveGroup", r#"["g"]"#),
+            ("chappe.sendToGroup", r#"["g","hi",1]"#),
+        ] {
+            let heard = call(&mut socket, method, arguments).await;
+            assert!(
+                heard.contains("\"invocationId\":\"7\",\"error\":\"the client's token has no role"),
+                "{heard}"
+            );
+        }
+    }
+    still_serves(&listening).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_is_answered_with_an_error() {
+    let listening = Fixture::start(options()).await.listen();
+    let mut socket = with_roles(&listening, &["chappe.joinLeaveGroup", "chappe.sendToGroup"]).await;
+    let long = format!("[\"{}\"]", "g".repeat(1_025));
+    let deep = format!("[{}{}]", "[".repeat(100), "]".repeat(100));
+    let beyond = "9".repeat(400);
+    for (method, arguments) in [
+        ("chappe.", "[]"),
+        ("chappe.nothing", "[]"),
+        ("chappe.JOINGROUP", r#"["g"]"#),
+        ("chappe.joinGroup", "[]"),
+        ("chappe.joinGroup", "[null]"),
+        ("chappe.joinGroup", "[1]"),
+        ("chappe.joinGroup", r#"[["g"]]"#),
+        ("chappe.joinGroup", r#"[""]"#),
+        ("chappe.joinGroup", r#"["  "]"#),
+        ("chappe.joinGroup", &long),
+        ("chappe.joinGroup", &deep),
+        ("chappe.joinGroup", &format!("[{beyond}]")),
+        ("chappe.joinGroup", r#"["\ud800"]"#),
+        ("chappe.sendToGroup", r#"["g"]"#),
+        ("chappe.sendToGroup", r#"["g",""]"#),
+        ("chappe.sendToGroup", r#"["g",1]"#),
+        ("chappe.sendToGroup", r#"[null,"x"]"#),
+        ("chappe.follow", "[1]"),
+        ("chappe.follow", r#"[null,1]"#),
+        ("chappe.follow", r#"[null,"x"]"#),
+        ("chappe.follow", r#"[null,"18446744073709551616-1"]"#),
+        ("chappe.follow", r#"["not-kept",null]"#),
+        ("chappe.unfollow", r#"[{}]"#),
+    ] {
+        let heard = call(&mut socket, method, arguments).await;
+        assert!(
+            heard.starts_with("text {\"type\":3,\"invocationId\":\"7\",\"error\":\""),
+            "{method} {arguments}: {heard}"
+        );
+        assert!(heard.len() < 1_000, "{heard}");
+    }
+    // Calls that nobody waits for, and streams, of the same methods.
+    let quiet = "{\"type\":1,\"target\":\"chappe.joinGroup\",\"arguments\":[1]}\u{1e}";
+    let stream =
+        "{\"type\":4,\"invocationId\":\"8\",\"target\":\"chappe.joinGroup\",\"arguments\":[\"g\"]}\u{1e}";
+    socket.send(&frame(0x81, [quiet, stream].concat().as_bytes())).await.unwrap();
+    let heard = socket.heard().await.unwrap();
+    assert!(heard.starts_with("text {\"type\":3,\"invocationId\":\"8\",\"error\":\""), "{heard}");
+    assert!(
+        call(&mut socket, "chappe.joinGroup", r#"["g"]"#).await.ends_with("\"invocationId\":\"7\"}\u{1e}")
+    );
+    still_serves(&listening).await;
+    drop(connected(&listening, HubProtocol::Json).await);
+    listening.stop().await;
+}
