@@ -7,12 +7,14 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
-const PAGES = [
-  'docs/compatibility.md',
-  'docs/compatibility/app-servers.md',
-  'docs/compatibility/documents.md',
-  'docs/compatibility/functions.md',
-];
+/** The pages, and the least number of proofs that a reading of each finds: a reader that finds none would find nothing wrong. */
+const PAGES = {
+  'docs/compatibility.md': 80,
+  'docs/compatibility/app-servers.md': 60,
+  'docs/compatibility/documents.md': 80,
+  'docs/compatibility/functions.md': 80,
+  'docs/compatibility/upstreams.md': 25,
+};
 
 const read = (file) => (existsSync(path.join(root, file)) ? readFileSync(path.join(root, file), 'utf8') : '');
 
@@ -55,7 +57,7 @@ function missing(at, names) {
   return [];
 }
 
-for (const page of PAGES) {
+for (const [page, least] of Object.entries(PAGES)) {
   test(`every test that ${page} names exists`, () => {
     const rows = read(page).split('\n').filter((line) => line.startsWith('| '));
     const wrong = [];
@@ -69,6 +71,6 @@ for (const page of PAGES) {
       }
     }
     assert.deepEqual(wrong, []);
-    assert.ok(named > 60, `only ${named} proofs were found`);
+    assert.ok(named > least, `only ${named} proofs were found`);
   });
 }
