@@ -26,7 +26,7 @@ pub trait AppServer: Debug + Send + Sync + 'static {
     fn reconnected(&self, connection: ConnectionId);
 }
 
-/// Whether an app server can take more.
+/// Whether whoever answers for a client can take more of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
     /// Go on.

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use signalr_protocol::HubProtocol;
 
-use super::{ConnectionId, EndReason, Facts, Hub, Roles, UserId};
+use super::{ConnectionId, EndReason, Facts, Hub, Roles, Room, UserId};
 
 /// Takes what clients invoke. It is called on a shard's thread: it must hand the work on and return at once, never block.
 ///
 /// An answer goes back through [`EngineHandle`](super::EngineHandle), to the connection that asked. Clients of an app server
 /// ([`AppServer`](super::AppServer)) are its own affair; nothing of them comes here.
 pub trait Upstream: std::fmt::Debug + Send + Sync + 'static {
-    /// A client calls a method of its hub. On refusal the engine answers with the reason if an answer is expected.
+    /// A client calls a method of its hub. On refusal the engine answers with the reason if an answer is expected. On
+    /// [`Room::Full`] the call is taken, but nothing more is read of this client until
+    /// [`EngineHandle::resume`](super::EngineHandle::resume); what one read brought along may still follow.
     ///
     /// # Errors
     ///
     /// If the call is not taken.
-    fn invoke(&self, invocation: ClientInvocation) -> Result<(), Refusal>;
+    fn invoke(&self, invocation: ClientInvocation) -> Result<Room, Refusal>;
 
     /// Whether what clients of a hub bring along ([`Facts`]) is to be kept for as long as they are connected.
     fn keeps_facts(&self, _hub: &Hub) -> bool {
@@ -86,7 +88,7 @@ pub struct Refusal(pub String);
 pub struct NoUpstream;
 
 impl Upstream for NoUpstream {
-    fn invoke(&self, invocation: ClientInvocation) -> Result<(), Refusal> {
+    fn invoke(&self, invocation: ClientInvocation) -> Result<Room, Refusal> {
         let hub = &invocation.client.hub;
         Err(Refusal(format!(
             "no upstream is configured for hub {hub}: clients of this hub can receive messages, but nobody answers their calls"

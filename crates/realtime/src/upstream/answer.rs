@@ -13,6 +13,10 @@ pub(crate) enum Awaited {
     Nothing,
     /// The completion of an invocation.
     Completion(Box<str>),
+    /// The completion of an invocation that uploads streams: now, or with what follows in them.
+    Upload(Box<str>),
+    /// The completion of the invocation whose upload this is a part of; at the last part it must come.
+    Part { invocation_id: Box<str>, is_last: bool },
     /// The items of a stream and its end, which may also come over REST later.
     Stream(Box<str>),
 }
@@ -46,11 +50,20 @@ pub(crate) fn to_client(
     let is_empty = status == StatusCode::NO_CONTENT || body.is_empty();
     match awaited {
         Awaited::Nothing => Ok(None),
+        // The upstream waits for what is uploaded.
+        Awaited::Upload(_) if status == StatusCode::ACCEPTED => Ok(None),
         _ if !is_good => Err(AnswerError::Status(status)),
-        Awaited::Completion(id) if is_empty => Ok(Some(completion(protocol, id, CompletionResult::Void))),
+        Awaited::Part { is_last: false, .. } if is_empty => Ok(None),
+        Awaited::Completion(id) | Awaited::Upload(id) | Awaited::Part { invocation_id: id, .. }
+            if is_empty =>
+        {
+            Ok(Some(completion(protocol, id, CompletionResult::Void)))
+        }
         // The stream goes on over REST.
         Awaited::Stream(_) if is_empty => Ok(None),
-        Awaited::Completion(id) => check_completion(protocol, id, body).map(|()| Some(body.clone())),
+        Awaited::Completion(id) | Awaited::Upload(id) | Awaited::Part { invocation_id: id, .. } => {
+            check_completion(protocol, id, body).map(|()| Some(body.clone()))
+        }
         Awaited::Stream(id) => check_stream(protocol, id, body).map(|()| Some(body.clone())),
     }
 }
@@ -59,9 +72,10 @@ pub(crate) fn to_client(
 pub(crate) fn error_for(protocol: HubProtocol, awaited: &Awaited, error: &str) -> Option<Bytes> {
     match awaited {
         Awaited::Nothing => None,
-        Awaited::Completion(id) | Awaited::Stream(id) => {
-            Some(completion(protocol, id, CompletionResult::Error(error.into())))
-        }
+        Awaited::Completion(id)
+        | Awaited::Upload(id)
+        | Awaited::Part { invocation_id: id, .. }
+        | Awaited::Stream(id) => Some(completion(protocol, id, CompletionResult::Error(error.into()))),
     }
 }
 

@@ -20,7 +20,7 @@ use super::template::Category;
 use super::webhook::Webhook;
 use crate::engine::{
     ClientConnection, ClientInvocation, ConnectionId, EndReason, EngineHandle, Hub, NoUpstream, Opening,
-    OutgoingMessage, Publish, Refusal, Target, Upstream,
+    OutgoingMessage, Publish, Refusal, Room, Target, Upstream,
 };
 use crate::events::{self, ConnectionListener, DeadLetters, EventKind, Records};
 
@@ -70,6 +70,9 @@ pub(crate) trait Clients: Send + Sync + 'static {
     /// Sends framed hub messages to one client; a client that is gone gets nothing.
     async fn reply(&self, client: &ClientConnection, framed: Bytes);
 
+    /// Reads a client again whose calls were too many.
+    async fn resume(&self, connection: ConnectionId);
+
     /// Lets a client in that waits for the answer to its handshake, or refuses it with a text.
     async fn opened(&self, connection: ConnectionId, result: Result<(), String>);
 }
@@ -80,8 +83,7 @@ impl Dispatcher {
         let sender = Arc::new(sender);
         // The first one, so that its events and the calls share a lane.
         listeners.insert(0, Arc::new(Webhook(Arc::clone(&sender))));
-        let (calls_max, bytes_max) = (options.queued_max.get(), options.queued_bytes_max.get());
-        let inbox = Inbox::new(calls_max, bytes_max, metrics.clone());
+        let inbox = Inbox::new(&options, metrics.clone());
         let methods = OnceLock::new();
         Self(Arc::new(Shared {
             inbox,
@@ -174,8 +176,6 @@ impl Shared {
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             in_flight_max: self.options.in_flight_max.get(),
-            calls_max: self.options.connection_queued_max.get(),
-            bytes_max: self.options.connection_queued_bytes_max.get(),
             wait_max: Duration::from_millis(self.options.wait_timeout_ms.get()),
         }
     }
@@ -224,13 +224,17 @@ impl Clients for EngineHandle {
         let _ = self.publish(publish).await;
     }
 
+    async fn resume(&self, connection: ConnectionId) {
+        Self::resume(self, connection).await;
+    }
+
     async fn opened(&self, connection: ConnectionId, result: Result<(), String>) {
         Self::opened(self, connection, result).await;
     }
 }
 
 impl Upstream for Dispatcher {
-    fn invoke(&self, invocation: ClientInvocation) -> Result<(), Refusal> {
+    fn invoke(&self, invocation: ClientInvocation) -> Result<Room, Refusal> {
         let shared = &self.0;
         if shared.inbox.is_closed() {
             return Err(Refusal(
@@ -247,12 +251,13 @@ impl Upstream for Dispatcher {
                 return Err(refusal);
             }
         }
-        let Some(load) = shared.inbox.room_for(invocation.payload.len()) else {
+        let found = shared.inbox.room_for(invocation.client.id, invocation.payload.len());
+        let Some((load, room)) = found else {
             shared.refuse("queue_full");
             return Err(Refusal("too many calls wait for upstreams; try again later".to_owned()));
         };
         shared.inbox.push(Input::Call(Box::new(invocation), load));
-        Ok(())
+        Ok(room)
     }
 
     fn keeps_facts(&self, hub: &Hub) -> bool {

@@ -1,14 +1,16 @@
-//! [`Inbox`]: what the shards' threads hand over. They never wait: a call that finds no room is given back, and what must not be
-//! lost, that connections come and go, is bounded by the connections themselves.
+//! [`Inbox`]: what the shards' threads hand over. They never wait: what must not be lost, that connections come and go, is bounded
+//! by the connections themselves; a call beyond what may wait everywhere is given back, and a client that calls faster than it
+//! is answered is not read from until less of it waits.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::metrics::Metrics;
-use crate::engine::{ClientConnection, ClientInvocation, EndReason};
+use super::options::Options;
+use crate::engine::{ClientConnection, ClientInvocation, ConnectionId, EndReason, Room};
 
 /// What happened, in the order in which it did.
 #[derive(Debug)]
@@ -16,86 +18,158 @@ pub(crate) enum Input {
     Opening(ClientConnection),
     Connected(ClientConnection),
     Call(Box<ClientInvocation>, Load),
-    Disconnected { client: ClientConnection, reason: EndReason, error: Option<Box<str>> },
+    /// A client that was not read from may be read from again.
+    Resume(ConnectionId),
+    Disconnected {
+        client: ClientConnection,
+        reason: EndReason,
+        error: Option<Box<str>>,
+    },
 }
 
 /// Where inputs wait for their owner.
 #[derive(Debug)]
-pub(crate) struct Inbox {
+pub(crate) struct Inbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     inputs: Mutex<VecDeque<Input>>,
     arrived: Notify,
     is_closed: AtomicBool,
-    load: Arc<Bounds>,
-}
-
-/// How many calls wait or are under way, everywhere.
-#[derive(Debug)]
-struct Bounds {
+    /// How many calls wait or are under way, everywhere.
     calls: AtomicUsize,
     bytes: AtomicUsize,
+    /// And of each connection that has any.
+    accounts: Mutex<HashMap<ConnectionId, Account>>,
+    limits: Limits,
+    metrics: Metrics,
+}
+
+/// What bounds the calls that wait or are under way.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
     calls_max: usize,
     bytes_max: usize,
-    metrics: Metrics,
+    connection_calls_max: usize,
+    connection_bytes_max: usize,
+}
+
+/// The calls of one connection that wait or are under way.
+#[derive(Debug, Default)]
+struct Account {
+    calls: usize,
+    bytes: usize,
+    /// Whether its client is not read from.
+    is_paused: bool,
 }
 
 /// The room that one call takes up until it is done with.
 #[derive(Debug)]
 pub(crate) struct Load {
-    bounds: Arc<Bounds>,
+    inbox: Arc<Inner>,
+    connection: ConnectionId,
     bytes: usize,
 }
 
 impl Inbox {
-    pub(crate) fn new(calls_max: usize, bytes_max: usize, metrics: Metrics) -> Self {
-        let (calls, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let load = Arc::new(Bounds { calls, bytes, calls_max, bytes_max, metrics });
-        let (inputs, is_closed) = (Mutex::default(), AtomicBool::new(false));
-        Self { inputs, arrived: Notify::new(), is_closed, load }
+    pub(crate) fn new(options: &Options, metrics: Metrics) -> Self {
+        let limits = Limits {
+            calls_max: options.queued_max.get(),
+            bytes_max: options.queued_bytes_max.get(),
+            connection_calls_max: options.connection_queued_max.get(),
+            connection_bytes_max: options.connection_queued_bytes_max.get(),
+        };
+        Self(Arc::new(Inner {
+            inputs: Mutex::default(),
+            arrived: Notify::new(),
+            is_closed: AtomicBool::new(false),
+            calls: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            accounts: Mutex::default(),
+            limits,
+            metrics,
+        }))
     }
 
-    /// Room for one more call; `None` where there is none.
-    pub(crate) fn room_for(&self, bytes: usize) -> Option<Load> {
-        let bounds = &self.load;
+    /// Room for one more call, and whether its client may go on; `None` where there is none.
+    pub(crate) fn room_for(&self, connection: ConnectionId, bytes: usize) -> Option<(Load, Room)> {
+        let inner = &self.0;
         let add = |count: &AtomicUsize, more: usize, most: usize| {
             count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
                 now.checked_add(more).filter(|sum| *sum <= most)
             })
         };
-        add(&bounds.calls, 1, bounds.calls_max).ok()?;
-        if add(&bounds.bytes, bytes, bounds.bytes_max).is_err() {
-            bounds.calls.fetch_sub(1, Ordering::AcqRel);
+        add(&inner.calls, 1, inner.limits.calls_max).ok()?;
+        if add(&inner.bytes, bytes, inner.limits.bytes_max).is_err() {
+            inner.calls.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
-        bounds.show();
-        Some(Load { bounds: Arc::clone(bounds), bytes })
+        inner.show();
+        let room = inner.enter(connection, bytes);
+        Some((Load { inbox: Arc::clone(inner), connection, bytes }, room))
     }
 
     pub(crate) fn push(&self, input: Input) {
-        self.inputs.lock().unwrap_or_else(PoisonError::into_inner).push_back(input);
-        self.arrived.notify_one();
+        self.0.push(input);
     }
 
     /// Everything that has come since the last time.
     pub(crate) fn take(&self) -> VecDeque<Input> {
-        std::mem::take(&mut *self.inputs.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.inputs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until something may have come. Cancel-safe.
     pub(crate) async fn arrived(&self) {
-        self.arrived.notified().await;
+        self.0.arrived.notified().await;
     }
 
     /// From here on calls are refused.
     pub(crate) fn close(&self) {
-        self.is_closed.store(true, Ordering::Release);
+        self.0.is_closed.store(true, Ordering::Release);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Acquire)
+        self.0.is_closed.load(Ordering::Acquire)
     }
 }
 
-impl Bounds {
+impl Inner {
+    fn push(&self, input: Input) {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner).push_back(input);
+        self.arrived.notify_one();
+    }
+
+    /// Counts a call of a connection in.
+    fn enter(&self, connection: ConnectionId, bytes: usize) -> Room {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let account = accounts.entry(connection).or_default();
+        account.calls += 1;
+        account.bytes += bytes;
+        let Limits { connection_calls_max, connection_bytes_max, .. } = self.limits;
+        if account.calls >= connection_calls_max || account.bytes >= connection_bytes_max {
+            account.is_paused = true;
+            return Room::Full;
+        }
+        Room::Free
+    }
+
+    /// Counts a call of a connection out; says whether its client is to be read from again.
+    fn leave(&self, connection: ConnectionId, bytes: usize) -> bool {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(account) = accounts.get_mut(&connection) else { return false };
+        account.calls -= 1;
+        account.bytes -= bytes;
+        let Limits { connection_calls_max, connection_bytes_max, .. } = self.limits;
+        // Half of it, so that a client is not stopped and started for each of its calls.
+        let has_room = account.calls <= connection_calls_max / 2 && account.bytes <= connection_bytes_max / 2;
+        let resumes = account.is_paused && has_room;
+        account.is_paused &= !resumes;
+        if account.calls == 0 {
+            accounts.remove(&connection);
+        }
+        resumes
+    }
+
     fn show(&self) {
         let number = |count: &AtomicUsize| i64::try_from(count.load(Ordering::Acquire)).unwrap_or(i64::MAX);
         self.metrics.queued_calls.set(number(&self.calls));
@@ -103,16 +177,14 @@ impl Bounds {
     }
 }
 
-impl Load {
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
 impl Drop for Load {
     fn drop(&mut self) {
-        self.bounds.calls.fetch_sub(1, Ordering::AcqRel);
-        self.bounds.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.bounds.show();
+        let inbox = &self.inbox;
+        inbox.calls.fetch_sub(1, Ordering::AcqRel);
+        inbox.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        inbox.show();
+        if inbox.leave(self.connection, self.bytes) {
+            inbox.push(Input::Resume(self.connection));
+        }
     }
 }

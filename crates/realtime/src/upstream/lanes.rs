@@ -21,9 +21,6 @@ pub(crate) struct LaneKey {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) in_flight_max: usize,
-    /// Calls of one connection that wait, and bytes of them; one is always taken.
-    pub(crate) calls_max: usize,
-    pub(crate) bytes_max: usize,
     /// How long a call may wait.
     pub(crate) wait_max: Duration,
 }
@@ -32,7 +29,6 @@ pub(crate) struct Limits {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Waiting<C> {
     pub(crate) call: C,
-    pub(crate) bytes: usize,
     /// Whether it is answered in this process.
     pub(crate) is_local: bool,
 }
@@ -88,7 +84,6 @@ pub(crate) struct Lanes<E, C> {
 struct Lane<E, C> {
     connected: Option<Pending<E>>,
     calls: VecDeque<(Instant, Waiting<C>)>,
-    bytes: usize,
     disconnected: Option<Pending<E>>,
     stand: Stand,
 }
@@ -158,18 +153,11 @@ impl<E: Clone, C> Lanes<E, C> {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Takes a call in, or gives it back because the connection has too many.
-    pub(crate) fn call(&mut self, key: LaneKey, waiting: Waiting<C>, now: Instant) -> Result<(), C> {
-        let limits = self.limits;
+    /// Takes a call in.
+    pub(crate) fn call(&mut self, key: LaneKey, waiting: Waiting<C>, now: Instant) {
         let lane = self.lanes.entry(key).or_default();
-        let is_full = lane.calls.len() >= limits.calls_max || lane.bytes + waiting.bytes > limits.bytes_max;
-        if is_full && !lane.calls.is_empty() {
-            return Err(waiting.call);
-        }
-        lane.bytes += waiting.bytes;
-        lane.calls.push_back((now + limits.wait_max, waiting));
+        lane.calls.push_back((now + self.limits.wait_max, waiting));
         self.place(key, now);
-        Ok(())
     }
 
     /// Takes an event in.
@@ -198,7 +186,6 @@ impl<E: Clone, C> Lanes<E, C> {
             let lane = self.lanes.get_mut(&key).expect("a lane that is ready is there");
             lane.stand = Stand::Nowhere;
             if let Some((_, waiting)) = lane.calls.pop_front_if(|(deadline, _)| *deadline <= now) {
-                lane.bytes -= waiting.bytes;
                 self.place(key, now);
                 return Some(Step::Expired(waiting.call));
             }
@@ -333,7 +320,6 @@ impl<E: Clone, C> Lane<E, C> {
             }
         }
         if let Some((_, waiting)) = self.calls.pop_front() {
-            self.bytes -= waiting.bytes;
             return Some((Running::Call, Job::Call(waiting.call)));
         }
         let disconnected = self.disconnected.as_ref().filter(|disconnected| disconnected.due <= now)?;
@@ -353,7 +339,7 @@ impl<E: Clone> Pending<E> {
 
 impl<E, C> Default for Lane<E, C> {
     fn default() -> Self {
-        Self { connected: None, calls: VecDeque::new(), bytes: 0, disconnected: None, stand: Stand::Nowhere }
+        Self { connected: None, calls: VecDeque::new(), disconnected: None, stand: Stand::Nowhere }
     }
 }
 

@@ -35,9 +35,10 @@ pub struct Options {
     pub queued_max: NonZeroUsize,
     /// Bytes of such calls, over all connections. Default: 67108864. Since 0.1.0.
     pub queued_bytes_max: NonZeroUsize,
-    /// Calls of one connection that may wait behind the one that is under way. Default: 64. Since 0.1.0.
+    /// Calls of one connection that may wait or be under way: its client is not read from until there are half as many.
+    /// Default: 64. Since 0.1.0.
     pub connection_queued_max: NonZeroUsize,
-    /// Bytes of such calls of one connection; one call may always wait. Default: 2097152. Since 0.1.0.
+    /// Bytes of such calls of one connection. Default: 2097152. Since 0.1.0.
     pub connection_queued_bytes_max: NonZeroUsize,
     /// Streams of one connection whose method is remembered, so that what follows in them finds its upstream; beyond it the
     /// oldest is forgotten. Default: 100. Since 0.1.0.

@@ -18,7 +18,7 @@ use super::dispatcher::{Clients, Shared};
 use super::inbox::{Input, Load};
 use super::lanes::{Job, LaneKey, Lanes, Step, Waiting};
 use super::metrics::EventLabels;
-use super::streams::{Streams, opened_by};
+use super::streams::{Part, Streams, Upload, opened_by};
 use crate::engine::{ClientInvocation, ConnectionId};
 use crate::events::{ConnectionEvent, Place, Retries, Retry, Undelivered};
 
@@ -66,8 +66,27 @@ pub(crate) struct Call {
     /// The method that it calls, or that its stream belongs to.
     method: Box<str>,
     awaited: Awaited,
+    /// For a call that uploads, and what follows in its streams: whether it is answered.
+    upload: Option<Arc<Upload>>,
     is_local: bool,
     load: Load,
+}
+
+impl Call {
+    /// What its client waits for now: what an upload belongs to may be answered already.
+    fn still_awaited(&self) -> Awaited {
+        match &self.upload {
+            Some(upload) if upload.is_answered() => Awaited::Nothing,
+            _ => self.awaited.clone(),
+        }
+    }
+
+    /// Its client has its answer.
+    fn is_answered(&self) {
+        if let Some(upload) = &self.upload {
+            upload.answered();
+        }
+    }
 }
 
 impl Owner {
@@ -130,62 +149,69 @@ impl Owner {
             Input::Opening(client) => self.on_opening(client),
             Input::Connected(client) => self.on_connected(client),
             Input::Call(invocation, load) => self.on_call(*invocation, load),
+            Input::Resume(connection) => {
+                let clients = Arc::clone(&self.clients);
+                self.jobs.spawn(async move {
+                    clients.resume(connection).await;
+                    Done::Nothing
+                });
+            }
             Input::Disconnected { client, reason, error } => self.on_disconnected(client, reason, error),
         }
     }
 
     fn on_call(&mut self, invocation: ClientInvocation, load: Load) {
-        let Some(method) = self.method_of(&invocation) else {
+        let Some((part, awaited)) = self.place_of(&invocation) else {
             // Its stream has ended, or never was; nobody waits for an answer.
             return self.shared.refuse("unknown_stream");
         };
+        let Part { target: method, upload, .. } = part;
+        let key = LaneKey { connection: invocation.client.id, listener: 0 };
+        let is_local = self.shared.is_local(&method);
+        let call = Box::new(Call { invocation, method, awaited, upload, is_local, load });
+        self.lanes.call(key, Waiting { call, is_local }, Instant::now());
+    }
+
+    /// What a message is part of, and what its client waits for; keeps the table of streams.
+    fn place_of(&mut self, invocation: &ClientInvocation) -> Option<(Part, Awaited)> {
+        let connection = invocation.client.id;
+        let Some(target) = &invocation.target else {
+            let streams = self.streams.get_mut(&connection)?;
+            let is_end = matches!(invocation.message_type, COMPLETION | CANCEL_INVOCATION);
+            let part = streams.part(invocation.invocation_id.as_deref()?, is_end)?;
+            if streams.is_empty() {
+                self.streams.remove(&connection);
+            }
+            let is_last = is_end && part.is_last;
+            let awaited = part.upload.as_ref().map_or(Awaited::Nothing, |upload| Awaited::Part {
+                invocation_id: upload.invocation_id.clone(),
+                is_last,
+            });
+            return Some((part, awaited));
+        };
+        let opened = opened_by(invocation.client.protocol, &invocation.payload);
+        let uploads = invocation.message_type == INVOCATION && !opened.uploads.is_empty();
+        let upload = invocation.invocation_id.clone().filter(|_| uploads);
+        let upload = upload.map(|id| Arc::new(Upload::new(id)));
         let awaited = match (invocation.message_type, &invocation.invocation_id) {
+            (INVOCATION, Some(id)) if upload.is_some() => Awaited::Upload(id.clone()),
             (INVOCATION, Some(id)) => Awaited::Completion(id.clone()),
             (STREAM_INVOCATION, Some(id)) => Awaited::Stream(id.clone()),
             _ => Awaited::Nothing,
         };
-        let key = LaneKey { connection: invocation.client.id, listener: 0 };
-        let (bytes, is_local) = (load.bytes(), self.shared.is_local(&method));
-        let call = Box::new(Call { invocation, method, awaited, is_local, load });
-        if let Err(call) = self.lanes.call(key, Waiting { call, bytes, is_local }, Instant::now()) {
-            self.shared.refuse("connection_queue_full");
-            self.refuse(
-                *call,
-                "too many calls of this connection wait for the upstream; wait for answers before the next",
-            );
+        let streams_max = self.shared.options.connection_streams_max.get() as usize;
+        let all = opened.uploads.into_iter().map(|id| (id, upload.as_ref()));
+        for (id, upload) in all.chain(opened.answer.map(|id| (id, None))) {
+            self.streams.entry(connection).or_default().open(id, target, upload, streams_max);
         }
-    }
-
-    /// The method that a message belongs to; keeps the table of streams.
-    fn method_of(&mut self, invocation: &ClientInvocation) -> Option<Box<str>> {
-        let connection = invocation.client.id;
-        if let Some(method) = &invocation.target {
-            let opened = opened_by(invocation.client.protocol, &invocation.payload);
-            if !opened.is_empty() {
-                let streams_max = self.shared.options.connection_streams_max.get() as usize;
-                let streams = self.streams.entry(connection).or_default();
-                for id in opened {
-                    streams.open(id, method, streams_max);
-                }
-            }
-            return Some(method.clone());
-        }
-        let id = invocation.invocation_id.as_deref()?;
-        let streams = self.streams.get_mut(&connection)?;
-        let method = streams.target(id)?.into();
-        if matches!(invocation.message_type, COMPLETION | CANCEL_INVOCATION) {
-            streams.close(id);
-            if streams.is_empty() {
-                self.streams.remove(&connection);
-            }
-        }
-        Some(method)
+        Some((Part { target: target.clone(), upload, is_last: false }, awaited))
     }
 
     /// Answers a call that is not carried out.
     fn refuse(&mut self, call: Call, why: &str) {
-        let client = call.invocation.client;
-        if let Some(framed) = error_for(client.protocol, &call.awaited, why) {
+        let client = call.invocation.client.clone();
+        if let Some(framed) = error_for(client.protocol, &call.still_awaited(), why) {
+            call.is_answered();
             let clients = Arc::clone(&self.clients);
             self.jobs.spawn(async move {
                 clients.reply(&client, framed).await;

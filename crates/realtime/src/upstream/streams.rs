@@ -1,10 +1,12 @@
 //! [`Streams`]: which method the streams of one connection belong to, so that an item, an end or a cancel finds the upstream
-//! that was called. Pure.
+//! that was called, and its answer the call that waits for it. Pure.
 //!
 //! Only what passes here is known: a stream that the app ends over REST is forgotten when the table is full, or with its
 //! connection.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use signalr_protocol::{HubMessage, HubProtocol, parse};
 
@@ -16,20 +18,62 @@ pub(crate) struct Streams(VecDeque<Stream>);
 struct Stream {
     id: Box<str>,
     target: Box<str>,
+    /// For an upload: the call that it belongs to, where that waits for an answer.
+    upload: Option<Arc<Upload>>,
 }
 
-/// The streams that an invocation opens: its own answer where it is of type 4, and those that it uploads. What cannot be read
-/// opens none; the upstream will say what it thinks of it.
-pub(crate) fn opened_by(protocol: HubProtocol, payload: &[u8]) -> Vec<Box<str>> {
+/// A call that uploads streams, and waits for its answer. Its calls are carried out one by one.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) invocation_id: Box<str>,
+    is_answered: AtomicBool,
+}
+
+/// What a message that belongs to a stream is part of.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) target: Box<str>,
+    pub(crate) upload: Option<Arc<Upload>>,
+    /// Whether nothing more of the upload follows.
+    pub(crate) is_last: bool,
+}
+
+/// The streams that an invocation opens.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Opened {
+    /// Those that it uploads.
+    pub(crate) uploads: Vec<Box<str>>,
+    /// Its own answer, where it is of type 4.
+    pub(crate) answer: Option<Box<str>>,
+}
+
+/// Reads which streams an invocation opens. What cannot be read opens none; the upstream will say what it thinks of it.
+pub(crate) fn opened_by(protocol: HubProtocol, payload: &[u8]) -> Opened {
     let owned = |ids: Vec<std::borrow::Cow<'_, str>>| ids.into_iter().map(|id| id.as_ref().into()).collect();
     match parse(protocol, payload) {
-        Ok(HubMessage::Invocation(invocation)) => owned(invocation.stream_ids),
-        Ok(HubMessage::StreamInvocation(invocation)) => {
-            let mut ids: Vec<Box<str>> = owned(invocation.stream_ids);
-            ids.extend(invocation.invocation_id.map(|id| id.as_ref().into()));
-            ids
+        Ok(HubMessage::Invocation(invocation)) => {
+            Opened { uploads: owned(invocation.stream_ids), answer: None }
         }
-        _ => Vec::new(),
+        Ok(HubMessage::StreamInvocation(invocation)) => Opened {
+            uploads: owned(invocation.stream_ids),
+            answer: invocation.invocation_id.map(|id| id.as_ref().into()),
+        },
+        _ => Opened::default(),
+    }
+}
+
+impl Upload {
+    pub(crate) fn new(invocation_id: Box<str>) -> Self {
+        Self { invocation_id, is_answered: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.is_answered.load(Ordering::Acquire)
+    }
+
+    /// From here on nobody waits any more.
+    pub(crate) fn answered(&self) {
+        self.is_answered.store(true, Ordering::Release);
     }
 }
 
@@ -39,22 +83,33 @@ impl Streams {
     }
 
     /// Remembers a stream, and forgets the oldest one where there would be more than `streams_max`.
-    pub(crate) fn open(&mut self, id: Box<str>, target: &str, streams_max: usize) {
-        self.close(&id);
+    pub(crate) fn open(
+        &mut self,
+        id: Box<str>,
+        target: &str,
+        upload: Option<&Arc<Upload>>,
+        streams_max: usize,
+    ) {
+        self.0.retain(|stream| stream.id != id);
         if self.0.len() >= streams_max {
             self.0.pop_front();
         }
-        self.0.push_back(Stream { id, target: target.into() });
+        self.0.push_back(Stream { id, target: target.into(), upload: upload.cloned() });
     }
 
-    /// The method that a stream belongs to.
-    pub(crate) fn target(&self, id: &str) -> Option<&str> {
-        self.0.iter().find(|stream| stream.id.as_ref() == id).map(|stream| stream.target.as_ref())
-    }
-
-    /// Forgets a stream that has ended.
-    pub(crate) fn close(&mut self, id: &str) {
-        self.0.retain(|stream| stream.id.as_ref() != id);
+    /// What a message of a stream is part of; `is_end` where it ends its stream, which is then forgotten.
+    pub(crate) fn part(&mut self, id: &str, is_end: bool) -> Option<Part> {
+        let at = self.0.iter().position(|stream| stream.id.as_ref() == id)?;
+        let Stream { target, upload, .. } = &self.0[at];
+        let (target, upload) = (target.clone(), upload.clone());
+        if is_end {
+            self.0.remove(at);
+        }
+        let goes_on = |one: &Arc<Upload>| {
+            self.0.iter().any(|stream| stream.upload.as_ref().is_some_and(|other| Arc::ptr_eq(one, other)))
+        };
+        let is_last = !upload.as_ref().is_some_and(goes_on);
+        Some(Part { target, upload, is_last })
     }
 }
 
@@ -64,41 +119,56 @@ mod tests {
 
     #[test]
     fn invocations_open_their_uploads_and_stream_invocations_themselves_too() {
-        let check = |protocol, payload: &[u8], expected: &[&str]| {
-            let ids = opened_by(protocol, payload);
-            assert_eq!(ids.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), expected);
+        let check = |protocol, payload: &[u8], uploads: &[&str], answer: Option<&str>| {
+            let opened = opened_by(protocol, payload);
+            let found: Vec<&str> = opened.uploads.iter().map(AsRef::as_ref).collect();
+            assert_eq!((found.as_slice(), opened.answer.as_deref()), (uploads, answer));
         };
         let json = HubProtocol::Json;
-        check(json, br#"{"type":1,"target":"t","arguments":[]}"#, &[]);
-        check(
-            json,
-            br#"{"type":1,"invocationId":"1","target":"t","arguments":[],"streamIds":["2","3"]}"#,
-            &["2", "3"],
-        );
-        check(
-            json,
-            br#"{"type":4,"invocationId":"4","target":"t","arguments":[],"streamIds":["5"]}"#,
-            &["5", "4"],
-        );
-        check(json, br#"{"type":5,"invocationId":"4"}"#, &[]);
-        check(json, b"nonsense", &[]);
+        let upload = br#"{"type":1,"invocationId":"1","target":"t","arguments":[],"streamIds":["2","3"]}"#;
+        check(json, br#"{"type":1,"target":"t","arguments":[]}"#, &[], None);
+        check(json, upload, &["2", "3"], None);
+        let both = br#"{"type":4,"invocationId":"4","target":"t","arguments":[],"streamIds":["5"]}"#;
+        check(json, both, &["5"], Some("4"));
+        check(json, br#"{"type":5,"invocationId":"4"}"#, &[], None);
+        check(json, b"nonsense", &[], None);
         // [4, {}, "4", "t", [], ["5"]]
-        check(HubProtocol::MessagePack, b"\x96\x04\x80\xa14\xa1t\x90\x91\xa15", &["5", "4"]);
+        check(HubProtocol::MessagePack, b"\x96\x04\x80\xa14\xa1t\x90\x91\xa15", &["5"], Some("4"));
+    }
+
+    fn target(streams: &mut Streams, id: &str) -> Option<String> {
+        streams.part(id, false).map(|part| part.target.into())
     }
 
     #[test]
     fn the_oldest_stream_is_forgotten_when_there_are_too_many() {
         let mut streams = Streams::default();
         for id in ["1", "2", "1", "3"] {
-            streams.open(id.into(), &format!("method {id}"), 2);
+            streams.open(id.into(), &format!("method {id}"), None, 2);
         }
-        assert_eq!(
-            [streams.target("1"), streams.target("2"), streams.target("3")],
-            [Some("method 1"), None, Some("method 3")]
-        );
-        streams.close("1");
-        assert_eq!(streams.target("1"), None);
-        streams.close("3");
+        let found = ["1", "2", "3"].map(|id| target(&mut streams, id));
+        assert_eq!(found, [Some("method 1".to_owned()), None, Some("method 3".to_owned())]);
+        assert!(streams.part("1", true).is_some());
+        assert_eq!(target(&mut streams, "1"), None);
+        assert!(streams.part("3", true).is_some());
         assert!(streams.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_the_last_upload_of_a_call_is_known() {
+        let mut streams = Streams::default();
+        let [one, other] = ["7", "8"].map(|id| Arc::new(Upload::new(id.into())));
+        streams.open("a".into(), "t", Some(&one), 9);
+        streams.open("b".into(), "t", Some(&one), 9);
+        streams.open("c".into(), "t", Some(&other), 9);
+        let mut part = |id: &str, is_end| {
+            let part = streams.part(id, is_end).unwrap();
+            (part.upload.unwrap().invocation_id.to_string(), part.is_last)
+        };
+        assert_eq!(part("a", false), ("7".to_owned(), false));
+        assert_eq!(part("a", true), ("7".to_owned(), false));
+        assert_eq!(part("b", false), ("7".to_owned(), false));
+        assert_eq!(part("b", true), ("7".to_owned(), true));
+        assert_eq!(part("c", true), ("8".to_owned(), true));
     }
 }

@@ -401,14 +401,17 @@ impl Shard {
             payload: Bytes::copy_from_slice(payload),
         };
         let is_answered = matches!(message_type, 1 | 4);
-        if let Err(refusal) = self.settings.upstream.invoke(invocation)
-            && is_answered
-            && let Some(id) = invocation_id
-        {
-            let message = OutgoingMessage::completion_error(&id, &refusal.0);
-            let protocol = self.connections[slot as usize].protocol;
-            if let Some(step) = Encoded::new(&message, false).step(protocol) {
-                self.append_or_end(slot, step);
+        match self.settings.upstream.invoke(invocation) {
+            Ok(Room::Free) => {}
+            Ok(Room::Full) => self.connections[slot as usize].extra_or_new().paused = true,
+            Err(refusal) => {
+                if let Some(id) = invocation_id.filter(|_| is_answered) {
+                    let message = OutgoingMessage::completion_error(&id, &refusal.0);
+                    let protocol = self.connections[slot as usize].protocol;
+                    if let Some(step) = Encoded::new(&message, false).step(protocol) {
+                        self.append_or_end(slot, step);
+                    }
+                }
             }
         }
     }

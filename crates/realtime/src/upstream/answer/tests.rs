@@ -47,6 +47,30 @@ fn nothing_said_is_a_completion_without_a_result() {
 }
 
 #[test]
+fn a_call_that_uploads_is_answered_at_once_or_with_what_it_uploads() {
+    let [upload, part, last] = [
+        Awaited::Upload("1".into()),
+        Awaited::Part { invocation_id: "1".into(), is_last: false },
+        Awaited::Part { invocation_id: "1".into(), is_last: true },
+    ];
+    let done = b"{\"type\":3,\"invocationId\":\"1\",\"result\":6}\x1e";
+    let shown = r#"{"type":3,"invocationId":"1","result":6}|"#;
+    let void = r#"{"type":3,"invocationId":"1"}|"#;
+    check(JSON, &upload, 202, b"", "nothing");
+    check(JSON, &upload, 204, b"", void);
+    check(JSON, &part, 204, b"", "nothing");
+    check(JSON, &last, 204, b"", void);
+    for awaited in [&upload, &part, &last] {
+        check(JSON, awaited, 200, done, shown);
+        check(JSON, awaited, 500, b"", "Invocation failed, status code 500");
+    }
+    for awaited in [&part, &last] {
+        check(JSON, awaited, 202, b"", "Invocation failed, status code 202");
+    }
+    check(JSON, &Awaited::Completion("1".into()), 202, b"", "Invocation failed, status code 202");
+}
+
+#[test]
 fn other_statuses_are_errors_with_the_emulators_text() {
     let awaited = Awaited::Completion("1".into());
     for status in [201, 302, 401, 404, 500, 503] {

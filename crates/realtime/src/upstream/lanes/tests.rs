@@ -22,8 +22,7 @@ fn failed(retry: Retry) -> Result<(), Undelivered> {
 
 impl Script {
     fn new(in_flight_max: usize) -> Self {
-        let limits =
-            Limits { in_flight_max, calls_max: 3, bytes_max: 100, wait_max: Duration::from_secs(10) };
+        let limits = Limits { in_flight_max, wait_max: Duration::from_secs(10) };
         let options = Options {
             attempts_max: 3.try_into().unwrap(),
             backoff_first_ms: 4000.try_into().unwrap(),
@@ -39,12 +38,8 @@ impl Script {
     }
 
     fn call(&mut self, lane: u8, call: &'static str) {
-        self.waiting(lane, Waiting { call, bytes: 10, is_local: call.starts_with("local") }).unwrap();
-    }
-
-    fn waiting(&mut self, lane: u8, waiting: Waiting<&'static str>) -> Result<(), &'static str> {
         let now = self.now();
-        self.lanes.call(key(lane), waiting, now)
+        self.lanes.call(key(lane), Waiting { call, is_local: call.starts_with("local") }, now);
     }
 
     fn event(&mut self, lane: u8, kind: EventKind, event: &'static str) {
@@ -218,23 +213,6 @@ fn a_call_waits_only_so_long() {
     script.seconds = 30;
     script.done(0);
     assert_eq!(script.steps(), "expired b");
-}
-
-#[test]
-fn a_connection_may_have_so_many_calls_and_bytes_waiting() {
-    let waiting = |call, bytes| Waiting { call, bytes, is_local: false };
-    let mut script = Script::new(1);
-    script.call(9, "other");
-    assert_eq!(script.steps(), "other");
-    assert_eq!(script.waiting(0, waiting("large", 1000)), Ok(()));
-    assert_eq!(script.waiting(0, waiting("small", 1)), Err("small"));
-    for call in ["1", "2", "3"] {
-        assert_eq!(script.waiting(1, waiting(call, 1)), Ok(()));
-    }
-    assert_eq!(script.waiting(1, waiting("4", 1)), Err("4"));
-    script.done(9);
-    assert_eq!(script.steps(), "large");
-    assert_eq!(script.waiting(0, waiting("small", 1)), Ok(()));
 }
 
 #[test]

@@ -64,20 +64,21 @@ pub(super) async fn bury(
 }
 
 pub(super) async fn call(shared: Arc<Shared>, clients: Arc<dyn Clients>, key: LaneKey, call: Call) -> Done {
-    let Call { invocation, method, awaited, is_local, load } = call;
-    let client = invocation.client.clone();
-    let reply = if is_local {
+    let client = call.invocation.client.clone();
+    let reply = if call.is_local {
         shared.metrics.answered_here.inc();
         let methods = shared.methods.get().expect("a call is local only where there are methods");
-        methods.call(&method, invocation).await
+        methods.call(&call.method, call.invocation.clone()).await
     } else {
-        let content = Content::message(client.protocol, invocation.payload);
-        let answer = shared.sender.send(&client, Category::Messages, &method, content).await;
+        // What came before it on this connection has been answered, or never will be.
+        let awaited = call.still_awaited();
+        let content = Content::message(client.protocol, call.invocation.payload.clone());
+        let answer = shared.sender.send(&client, Category::Messages, &call.method, content).await;
         let reply: Result<Option<Bytes>, String> = match answer {
             Ok(answer) => to_client(client.protocol, &awaited, answer.status, &answer.body)
                 .map_err(|error| error.to_string()),
             Err(failure) => {
-                tracing::debug!(connection = %client.id, method, error = %Chain(&failure), "an upstream could not be asked");
+                tracing::debug!(connection = %client.id, method = call.method, error = %Chain(&failure), "an upstream could not be asked");
                 let token = client.facts.as_ref().map(|facts| claims::parse(&facts.claims));
                 Err(failure.for_client(token.is_some_and(|token| claims::asks_for_details(&token))))
             }
@@ -85,9 +86,10 @@ pub(super) async fn call(shared: Arc<Shared>, clients: Arc<dyn Clients>, key: La
         reply.unwrap_or_else(|error| error_for(client.protocol, &awaited, &error))
     };
     if let Some(framed) = reply {
+        call.is_answered();
         clients.reply(&client, framed).await;
     }
-    drop(load);
+    drop(call.load);
     Done::Finished(key, Ok(()))
 }
 

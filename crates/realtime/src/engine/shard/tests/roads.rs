@@ -123,9 +123,9 @@ struct Waiting {
 }
 
 impl Upstream for Waiting {
-    fn invoke(&self, invocation: ClientInvocation) -> Result<(), Refusal> {
+    fn invoke(&self, invocation: ClientInvocation) -> Result<Room, Refusal> {
         self.heard.lock().unwrap().push(format!("invoke {}", invocation.target.unwrap()));
-        Ok(())
+        Ok(Room::Free)
     }
 
     fn opening(&self, _: &ClientConnection) -> Opening {

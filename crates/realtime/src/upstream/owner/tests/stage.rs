@@ -72,6 +72,10 @@ impl Clients for Told {
         self.0.send(String::from_utf8_lossy(&framed).replace('\u{1e}', "")).unwrap();
     }
 
+    async fn resume(&self, connection: ConnectionId) {
+        self.0.send(format!("resume {connection}")).unwrap();
+    }
+
     async fn opened(&self, _: ConnectionId, result: Result<(), String>) {
         self.0.send(format!("opened {result:?}")).unwrap();
     }
@@ -276,7 +280,7 @@ impl Process {
             target: text("target"),
             payload: Bytes::copy_from_slice(message.as_bytes()),
         };
-        self.dispatcher.invoke(invocation).map_err(|refusal| refusal.0)
+        self.dispatcher.invoke(invocation).map(drop).map_err(|refusal| refusal.0)
     }
 
     pub(super) async fn dead_letters(&self) -> String {
