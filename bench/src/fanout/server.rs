@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use prometheus_client::registry::Registry;
 use realtime::engine::{
     self, Admission, ClientConnection, ClientInvocation, ConnectionId, EngineHandle, GroupName, Hub, Link,
-    Membership, NodeId, Options, OutgoingMessage, Publish, Refusal, Target, Upstream,
+    Membership, NodeId, Options, OutgoingMessage, Publish, Refusal, Room, Target, Upstream,
 };
 use tokio::runtime::Runtime;
 use trace::Tracer;
@@ -111,7 +111,7 @@ struct Server<'a> {
 struct Connected(Mutex<Vec<ConnectionId>>);
 
 impl Upstream for Connected {
-    fn invoke(&self, _invocation: ClientInvocation) -> Result<(), Refusal> {
+    fn invoke(&self, _invocation: ClientInvocation) -> Result<Room, Refusal> {
         Err(Refusal("the bench answers no calls".to_owned()))
     }
 

@@ -8,10 +8,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::assemble::{self, House};
+use crate::demo;
 use crate::plan::Plan;
 use crate::ready::{self, Ready};
+use crate::signals::Signals;
 use crate::telemetry::{self, Exporter, LogStream};
-use crate::{demo, signals};
 
 /// How long invocations and connections may take to end once the process was asked to.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -52,11 +53,13 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
         }));
     }
     house.ready.store(true, Ordering::Release);
+    // Before anybody is told that we are ready, and may ask us to end.
+    let mut signals = Signals::watch();
     announce(&plan, &house.ready_line, pretty);
     let base = house.ready_line.functions_url();
     let listing = tokio::spawn(list_functions(house.functions.clone(), base, pretty && !plan.json));
 
-    signals::asked_to_end().await;
+    signals.asked_to_end().await;
     tracing::info!("asked to end: draining for at most {} s; ask again to end at once", DRAIN.as_secs());
     listing.abort();
     house.ready.store(false, Ordering::Release);
@@ -82,7 +85,7 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     };
     tokio::select! {
         () = drain => tracing::info!("drained"),
-        () = signals::asked_to_end() => tracing::warn!("asked again: ending at once"),
+        () = signals.asked_to_end() => tracing::warn!("asked again: ending at once"),
     }
     Ok(())
 }
