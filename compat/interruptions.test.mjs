@@ -25,7 +25,7 @@ let browser;
 let page;
 
 before(async () => {
-  stage = await Stage.start({ settings: ['realtime.engine.disconnect_timeout_ms=4000', 'realtime.engine.handshake_timeout_ms=5000', 'realtime.token_leeway_s=0'] });
+  stage = await Stage.start({ settings: ['realtime.engine.disconnect_timeout_ms=4000', 'realtime.token_leeway_s=0'] });
   if (noBrowser) return;
   browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
   page = await (await browser.newContext()).newPage();
