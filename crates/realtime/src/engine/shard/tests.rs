@@ -19,6 +19,7 @@ use crate::engine::{
 };
 use crate::metrics::EndLabels;
 
+mod followers;
 mod limits;
 mod roads;
 mod stateful;

@@ -15,6 +15,9 @@ pub(crate) struct Followers {
     since: HashMap<Slot, u64>,
     /// Members from whom messages are withheld, and the newest one withheld.
     withheld: HashMap<Slot, Option<u64>>,
+    /// Members who got messages from the log that have not come by yet, and which message is the first that they lack: a message
+    /// can be read from the log before it is handed to the shards.
+    ahead: HashMap<Slot, u64>,
     /// Members who are told the position of each message.
     follows: Vec<Slot>,
 }
@@ -36,6 +39,7 @@ impl Followers {
     pub(super) fn left(&mut self, slot: Slot) {
         self.since.remove(&slot);
         self.withheld.remove(&slot);
+        self.ahead.remove(&slot);
         self.follows.retain(|other| *other != slot);
     }
 }
@@ -63,7 +67,14 @@ impl Index {
         for newest in followers.withheld.values_mut() {
             *newest = Some(kept.offset);
         }
-        followers.follows.clone()
+        let mut told = followers.follows.clone();
+        if !followers.ahead.is_empty() {
+            let lacks = |slot: &Slot| followers.ahead.get(slot).is_none_or(|next| kept.offset >= *next);
+            receivers.retain(lacks);
+            told.retain(lacks);
+            followers.ahead.retain(|_, next| kept.offset + 1 < *next);
+        }
+        told
     }
 
     /// A connection wants to follow a group, or the hub itself.
@@ -127,6 +138,9 @@ impl Index {
             Some(_) => {
                 followers.withheld.remove(&slot);
                 followers.since.insert(slot, next);
+                if followers.last.is_none_or(|last| last + 1 < next) {
+                    followers.ahead.insert(slot, next);
+                }
                 if !followers.follows.contains(&slot) {
                     followers.follows.push(slot);
                 }

@@ -1,0 +1,77 @@
+//! Who follows kept messages gets each of them once, however the log and the shards take turns.
+
+use super::*;
+use crate::engine::{Begun, CaughtUp, GroupName, Kept};
+
+impl World {
+    fn publish_kept(&mut self, offset: u64) {
+        let message = OutgoingMessage::invocation("m", &format!("[{offset}]")).unwrap();
+        let kept = Some(Kept { epoch: 10, offset });
+        let work = Work { kept, ..work(Target::Group(GroupName::new("g")), message) };
+        self.command(Command::Publish(Arc::new(work)));
+    }
+
+    fn follow(&mut self, client: &Client) -> Begun {
+        let (begun, mut answer) = oneshot::channel();
+        let group = Some(GroupName::new("g"));
+        self.command(Command::Follow { connection: client.id, group, may_join: true, begun });
+        answer.try_recv().unwrap()
+    }
+
+    fn catch_up(&mut self, client: &Client, next: u64) -> CaughtUp {
+        let (caught_up, mut answer) = oneshot::channel();
+        let group = Some(GroupName::new("g"));
+        self.command(Command::CatchUp { connection: client.id, group, next, caught_up });
+        answer.try_recv().unwrap()
+    }
+}
+
+/// Calls until the end mark, in short: `m[1]` and `chappe.position["g","a-2"]`.
+fn heard(world: &mut World, client: &mut Client) -> Vec<String> {
+    let mark = OutgoingMessage::invocation("mark", "[]").unwrap();
+    world.command(Command::Publish(Arc::new(work(Target::Connection(client.id), mark))));
+    let mut all = Vec::new();
+    loop {
+        let message = client.receive();
+        let call: serde_json::Value = serde_json::from_str(message.trim_end_matches('\u{1e}')).unwrap();
+        if call["target"] == "mark" {
+            return all;
+        }
+        all.push(format!("{}{}", call["target"].as_str().unwrap(), call["arguments"]));
+    }
+}
+
+fn told(next: u64) -> String {
+    format!("chappe.position[\"g\",\"a-{next}\"]")
+}
+
+#[test]
+fn a_message_that_the_log_showed_first_does_not_come_again() {
+    let mut world = World::new(Options::default());
+    let mut client = world.join_hub();
+    assert_eq!(world.follow(&client), Begun::Withheld);
+    // It read 0 to 2 from the log; the shard has not seen one of them yet.
+    assert_eq!(world.catch_up(&client, 3), CaughtUp::Live);
+    for offset in 0..=4 {
+        world.publish_kept(offset);
+    }
+    assert_eq!(heard(&mut world, &mut client), ["m[3]".to_owned(), told(4), "m[4]".to_owned(), told(5)]);
+}
+
+#[test]
+fn what_comes_by_meanwhile_is_read_from_the_log_and_not_sent_twice() {
+    let mut world = World::new(Options::default());
+    let (mut client, mut member) = (world.join_hub(), world.join_hub());
+    assert_eq!(world.follow(&member), Begun::Withheld);
+    assert_eq!(world.catch_up(&member, 0), CaughtUp::Live);
+    world.publish_kept(0);
+    assert_eq!(world.follow(&client), Begun::Withheld);
+    world.publish_kept(1);
+    assert_eq!(world.catch_up(&client, 1), CaughtUp::Behind(1));
+    assert_eq!(world.catch_up(&client, 2), CaughtUp::Live);
+    world.publish_kept(2);
+    assert_eq!(heard(&mut world, &mut client), ["m[2]".to_owned(), told(3)]);
+    assert_eq!(heard(&mut world, &mut member).len(), 6);
+    // Something reached it since, so that what it asks for again is before that.
+    assert_eq!(world.follow(&client), Begun::Since(2));
+}
