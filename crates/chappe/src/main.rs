@@ -26,6 +26,12 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 use crate::plan::Plan;
 
+/// Gives memory back when thousands of clients have left. glibc keeps every page that has one small piece still in use, which after a
+/// busy hour is all of them; the numbers are in docs/dependencies.md.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The configuration is wrong (`EX_USAGE` of sysexits.h): restarting does not help.
 const EXIT_CONFIGURATION: u8 = 64;
 
