@@ -1,9 +1,9 @@
 //! App servers: in Default mode they answer what clients say. Each keeps a few connections open for a hub, and many clients share each. A
 //! connection of type Weak carries no clients and only sends: the persistent transport of management SDKs, in every mode.
 //!
-//! Three threads of work meet here. A shard gives what a client says to its [`Client`], which puts it into the [`Outbox`](outbox::Outbox) of the
-//! server connection that the client belongs to. The reading task of a server connection turns messages into [`Order`](order::Order)s and
-//! carries them out against the engine, in their order. Whoever comes or goes is entered in the [`Registry`](registry::Registry).
+//! Three threads of work meet here. A shard gives what a client says to its `Client`, which puts it into the `Outbox` of the
+//! server connection that the client belongs to. The reading task of a server connection turns messages into `Order`s and
+//! carries them out against the engine, in their order. Whoever comes or goes is entered in the `Registry`.
 //!
 //! Locks, from the outside in, where one is taken while another is held: `registry`, `clients`, a client's state, an outbox. The
 //! others are never held together with any.

@@ -9,7 +9,7 @@ use signalr_protocol::service::UnixTime;
 use crate::engine::{ConnectionId, GroupName, Membership, OutgoingMessage, Target, UserId};
 use crate::filter::Filter;
 
-/// The status ids of [`Message::ServiceEvent`]: what an event is about, and what is the matter.
+/// The status ids of [`ServiceEvent`](signalr_protocol::service::Message::ServiceEvent): what an event is about, and what is the matter.
 pub(crate) const EVENT_CONNECTION: i32 = 1;
 pub(crate) const EVENT_GROUP: i32 = 3;
 pub(crate) const EVENT_SERVER_CONNECTION: i32 = 4;
