@@ -13,7 +13,8 @@ const REFUSAL_BYTES_MAX: usize = 512;
 
 fuzz_target!(|record: &[u8]| {
     let (parsed, peak) = peak_bytes(|| HandshakeRequest::parse(record));
-    assert!(peak <= 4 * record.len() + 1024, "{peak} bytes for a record of {}", record.len());
+    // What is wrong with it may be quoted, with six characters for one.
+    assert!(peak <= 16 * record.len() + 1024, "{peak} bytes for a record of {}", record.len());
     let value = serde_json::from_slice::<Value>(record).ok();
     match parsed {
         Ok(request) => {
