@@ -222,9 +222,9 @@ impl<'a> Fields<'a> {
     pub(super) fn time(&mut self, field: &'static str) -> Result<Option<UnixTime>, ParseError> {
         match self.next(field)? {
             Token::Nil => Ok(None),
-            Token::Unsigned(ticks) => i64::try_from(ticks)
-                .map(|ticks| Some(UnixTime::from_ticks(ticks)))
-                .map_err(|_| ParseError::Field { field, why: "it is later than any date" }),
+            Token::Unsigned(ticks) => UnixTime::from_ticks(ticks)
+                .map(Some)
+                .ok_or(ParseError::Field { field, why: "it is later than any date" }),
             Token::Extension(-1, bytes) => timestamp(bytes)
                 .map(|(seconds, nanoseconds)| Some(UnixTime { seconds, nanoseconds }))
                 .ok_or(ParseError::Field { field, why: "it is no date between the years 1 and 9999" }),

@@ -358,13 +358,14 @@ impl UnixTime {
     /// Seconds from 1 January 0001, where .NET counts from, to the Unix epoch.
     const DOT_NET_EPOCH: i64 = 62_135_596_800;
 
-    /// From .NET ticks: 100 nanoseconds each.
-    pub(super) fn from_ticks(ticks: i64) -> Self {
-        let nanoseconds = u32::try_from(ticks.rem_euclid(10_000_000) * 100);
-        Self {
-            seconds: ticks.div_euclid(10_000_000) - Self::DOT_NET_EPOCH,
-            nanoseconds: nanoseconds.expect("a remainder below ten million times a hundred fits"),
-        }
+    /// The last tick of the year 9999: `DateTime.MaxValue`.
+    const TICKS_MAX: u64 = 3_155_378_975_999_999_999;
+
+    /// From .NET ticks: 100 nanoseconds each. `None` for what is later than any .NET date.
+    pub(super) fn from_ticks(ticks: u64) -> Option<Self> {
+        let ticks = i64::try_from(ticks).ok().filter(|_| ticks <= Self::TICKS_MAX)?;
+        let nanoseconds = u32::try_from(ticks % 10_000_000 * 100).ok()?;
+        Some(Self { seconds: ticks / 10_000_000 - Self::DOT_NET_EPOCH, nanoseconds })
     }
 
     /// Whether it is the last second that a .NET date can be, by which the SDK says that a time stays as it is.

@@ -169,3 +169,22 @@ proptest! {
         check_round_trip(&payload);
     }
 }
+
+#[test]
+fn ticks_are_read_up_to_the_last_of_the_year_9999() {
+    /// `DateTime.MaxValue.Ticks`.
+    const LAST: u64 = 3_155_378_975_999_999_999;
+    let with_ticks = |ticks: u64| {
+        let mut message = b"\x96\x29\xa6secret\x80\xcf".to_vec();
+        message.extend_from_slice(&ticks.to_be_bytes());
+        message.extend_from_slice(b"\x01\x80");
+        message
+    };
+    let last = with_ticks(LAST);
+    let Message::RefreshAuth { .. } = parse(&last).unwrap() else { panic!("type 41") };
+    let mut written = Vec::new();
+    parse(&last).unwrap().encode(&mut written);
+    let (again, _) = next_message(FRAMING, &written, written.len()).unwrap().unwrap();
+    assert_eq!(parse(again).unwrap(), parse(&last).unwrap());
+    assert!(parse(&with_ticks(LAST + 1)).unwrap_err().to_string().contains("later than any date"));
+}
