@@ -12,7 +12,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{Request, Response};
 use prometheus_client::metrics::gauge::Gauge;
@@ -42,6 +42,9 @@ pub(crate) use body::read_body;
 pub(crate) use rest::answer_key_rotation;
 pub(crate) use rest::watch::trace;
 
+/// Shortest time between two looks at negotiations whose client never came.
+const SWEEP_EVERY_MIN: Duration = Duration::from_secs(1);
+
 /// Answers the requests of clients (`/client/`), of app servers (`/server/`) and of apps (`/api/`). Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service(Arc<Shared>);
@@ -53,6 +56,7 @@ pub struct Join {
     engine: EngineJoin,
     upstreams: upstream::Running,
     history: Option<history::Join>,
+    sweeper: tokio::task::JoinHandle<()>,
 }
 
 /// What all clones share.
@@ -169,7 +173,17 @@ pub async fn start(
         requests,
     });
     let handle = Handle::new(Arc::clone(&shared));
-    Ok((Service(Arc::clone(&shared)), handle, Join { shared, engine: engine_join, upstreams, history }))
+    let sweeper = tokio::spawn(sweep(Arc::clone(&shared), lifetime));
+    let join = Join { shared: Arc::clone(&shared), engine: engine_join, upstreams, history, sweeper };
+    Ok((Service(shared), handle, join))
+}
+
+/// Forgets clients that negotiated and never came, also when nobody comes after them. Ends with [`Join::drain`].
+async fn sweep(shared: Arc<Shared>, lifetime: Duration) {
+    loop {
+        tokio::time::sleep(lifetime.max(SWEEP_EVERY_MIN)).await;
+        shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner).sweep(Instant::now());
+    }
 }
 
 /// Where app servers connect.
@@ -252,6 +266,9 @@ impl Join {
     /// Ends the service: turns new clients away, waits for those under way, tells every client to connect again, and cuts those
     /// that have not gone after `cut_after`. Returns when every task and thread has ended.
     pub async fn drain(self, cut_after: Duration) {
+        self.sweeper.abort();
+        // It sleeps, or holds a lock for a moment: its end is near in any case.
+        let _ = self.sweeper.await;
         let upgrades = self.shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut upgrades = upgrades.expect("only this takes them, and it ends with self");
         // A client that never reads its 101 would keep its task for ever.

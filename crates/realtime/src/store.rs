@@ -14,6 +14,13 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{ConnectionId, Hub};
 
+/// Whether a table holds so little of what it once held that it is worth making it smaller.
+pub(crate) fn is_loose(length: usize, capacity: usize) -> bool {
+    /// A table below this size is not worth a look.
+    const CAPACITY_MIN: usize = 1024;
+    capacity > CAPACITY_MIN && length < capacity / 4
+}
+
 /// What was agreed on with a client.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Negotiated {
@@ -95,6 +102,15 @@ impl Negotiations {
         self.entries.remove(secret);
     }
 
+    /// Forgets those whose time is over; otherwise it is only done when the next client comes.
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        self.forget_old(now);
+        if is_loose(self.entries.len(), self.entries.capacity()) {
+            self.entries.shrink_to(2 * self.entries.len());
+            self.by_age.shrink_to(2 * self.by_age.len());
+        }
+    }
+
     fn forget_old(&mut self, now: Instant) {
         while let Some((_, secret)) = self.by_age.pop_front_if(|(end, _)| *end <= now) {
             self.entries.remove(&secret);
@@ -142,5 +158,20 @@ mod tests {
         negotiations.insert("c", negotiated(), at(15)).unwrap();
         assert_eq!(negotiations.take("b", &hub("chat"), Some("ada"), at(24)), Taken::Fresh(negotiated()));
         assert_eq!(negotiations.take("b", &hub("chat"), Some("ada"), at(25)), Taken::Unknown);
+    }
+
+    #[test]
+    fn memory_is_given_back_when_many_were_forgotten() {
+        let (mut negotiations, start) = (Negotiations::new(Duration::from_secs(15), 100_000), Instant::now());
+        for number in 0..50_000 {
+            negotiations.insert(&number.to_string(), negotiated(), start).unwrap();
+        }
+        let later = start + Duration::from_secs(10);
+        negotiations.insert("late", negotiated(), later).unwrap();
+        negotiations.sweep(later);
+        assert!(negotiations.entries.capacity() >= 50_000, "they are still there");
+        negotiations.sweep(start + Duration::from_secs(15));
+        assert!(negotiations.entries.capacity() < 100 && negotiations.by_age.capacity() < 100);
+        assert_eq!(negotiations.take("late", &hub("chat"), Some("ada"), later), Taken::Fresh(negotiated()));
     }
 }

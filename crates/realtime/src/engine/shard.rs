@@ -21,6 +21,7 @@ mod publish;
 mod receive;
 mod resume;
 mod serve;
+mod shrink;
 mod sight;
 mod stateful;
 

@@ -66,6 +66,16 @@ impl Deadlines {
         self.done = self.done.max(now);
     }
 
+    /// Gives back memory that a busier time took. Where nobody is left to look after, every entry is for somebody who has gone.
+    pub(crate) fn shrink(&mut self, nobody_is_left: bool) {
+        for bucket in &mut self.buckets {
+            if nobody_is_left {
+                bucket.clear();
+            }
+            bucket.shrink_to_fit();
+        }
+    }
+
     /// When the next tick begins.
     pub(crate) fn next_tick(&self) -> Instant {
         self.start + self.tick * self.done.0.saturating_add(1)

@@ -3,6 +3,7 @@
 
 mod find;
 mod follow;
+mod shrink;
 
 use std::collections::{BinaryHeap, HashMap};
 use std::num::NonZeroU64;

@@ -28,6 +28,7 @@ impl Shard {
         }
         self.look_at_stateful();
         self.index.expire(&mut self.connections, self.now);
+        self.shrink_tables();
     }
 
     /// Does what is due for one connection; says when to look again.

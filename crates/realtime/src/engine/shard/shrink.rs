@@ -1,0 +1,24 @@
+//! Memory goes back when most clients have left: tables keep the size of their busiest hour otherwise.
+
+use super::Shard;
+use crate::store::is_loose;
+
+impl Shard {
+    /// Makes tables smaller that hold little of what they once held. Cheap where there is nothing to do.
+    pub(super) fn shrink_tables(&mut self) {
+        if !is_loose(self.connections.len(), self.connections.capacity()) && !self.index.is_loose() {
+            return;
+        }
+        // Places are numbers that others know, so that only those behind the last one in use can go.
+        let before = self.connections.capacity();
+        self.connections.shrink_to_fit();
+        if self.connections.capacity() == before && !self.index.is_loose() {
+            return;
+        }
+        self.index.shrink();
+        self.deadlines.shrink(self.connections.is_empty());
+        self.dirty.shrink_to_fit();
+        self.unread.shrink_to_fit();
+        self.soon.shrink_to_fit();
+    }
+}
