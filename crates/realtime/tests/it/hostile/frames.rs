@@ -3,8 +3,8 @@
 use realtime::{Options, engine};
 use signalr_protocol::HubProtocol;
 
-use super::{connected, frame, opened, still_serves};
-use crate::fixture::{Fixture, options};
+use super::{connected, frame, opened, options, still_serves};
+use crate::fixture::Fixture;
 
 const JSON: HubProtocol = HubProtocol::Json;
 const MESSAGEPACK: HubProtocol = HubProtocol::MessagePack;

@@ -9,8 +9,8 @@ use signalr_protocol::HubProtocol;
 use testkit::{Http, PATIENCE, RawSocket};
 use tokio::time::timeout;
 
-use super::{connected, frame, still_serves};
-use crate::fixture::{Fixture, Listening, client_token, options, token};
+use super::{connected, frame, options, still_serves};
+use crate::fixture::{Fixture, Listening, client_token, token};
 
 const CALL: &str = "{\"type\":1,\"target\":\"x\",\"arguments\":[]}\u{1e}";
 

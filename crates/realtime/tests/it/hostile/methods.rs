@@ -4,8 +4,8 @@
 use signalr_protocol::HubProtocol;
 use testkit::RawSocket;
 
-use super::{connected, frame, still_serves};
-use crate::fixture::{Fixture, Listening, client_token, options};
+use super::{connected, frame, options, still_serves};
+use crate::fixture::{Fixture, Listening, client_token};
 
 /// Calls a method; answers what the client hears.
 async fn call(socket: &mut RawSocket, method: &str, arguments: &str) -> String {

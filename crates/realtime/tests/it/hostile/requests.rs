@@ -5,8 +5,8 @@ use std::time::Duration;
 use realtime::Options;
 use testkit::{Http, RawSocket};
 
-use super::still_serves;
-use crate::fixture::{Fixture, Listening, client_token, options, token};
+use super::{options, still_serves};
+use crate::fixture::{Fixture, Listening, client_token, token};
 
 /// Negotiates with a query; answers status and text, without what is secret.
 async fn negotiated(listening: &Listening, query: &str, token: &str) -> String {

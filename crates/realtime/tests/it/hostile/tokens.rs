@@ -6,8 +6,8 @@ use identity::{AccessKey, Algorithm, Claims};
 use ring::hmac;
 use testkit::{Http, RawSocket};
 
-use super::still_serves;
-use crate::fixture::{Fixture, KEY, Listening, client_token, now, options, token};
+use super::{options, still_serves};
+use crate::fixture::{Fixture, KEY, Listening, client_token, now, token};
 
 const AUDIENCE: &str = "http://localhost/client/?hub=chat";
 

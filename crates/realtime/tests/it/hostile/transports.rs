@@ -8,8 +8,8 @@ use testkit::{Answer, Http, PATIENCE, RawSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{frame, opened, still_serves};
-use crate::fixture::{Fixture, Listening, client_token, options, token};
+use super::{frame, opened, options, still_serves};
+use crate::fixture::{Fixture, Listening, client_token, token};
 
 const HANDSHAKE: &str = "{\"protocol\":\"json\",\"version\":1}\u{1e}";
 
