@@ -30,11 +30,7 @@ fuzz_target!(|data: &[u8]| {
         Ok(messages) => messages.iter().for_each(all_can_be_told),
         Err(refused) => {
             assert!(refused.status.is_client_error() && !refused.code.is_empty(), "{refused:?}");
-            assert!(
-                refused.message.len() <= 2048 + body.len() / 4,
-                "{} bytes of text",
-                refused.message.len()
-            );
+            assert!(refused.message.len() <= 1_100, "{} bytes of text", refused.message.len());
         }
     }
 });

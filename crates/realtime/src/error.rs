@@ -122,9 +122,18 @@ pub(crate) struct Refusal {
     pub(crate) header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
+/// Longest text of a refusal.
+const MESSAGE_BYTES_MAX: usize = 1_024;
+
 impl Refusal {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), target: None, details: Vec::new(), header: None }
+        let mut message = message.into();
+        // What is wrong is often quoted, and may be as long as a body, with six characters for one.
+        if message.len() > MESSAGE_BYTES_MAX {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+            message.push('\u{2026}');
+        }
+        Self { status, code, message, target: None, details: Vec::new(), header: None }
     }
 
     /// Names the part of the request that it is about.
