@@ -37,7 +37,11 @@ enum Command {
     /// Write docs/configuration.md from the comments of the options
     Reference,
     /// Crash and load tests at full count
-    Soak,
+    Soak {
+        /// Only the steps whose name contains this text
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Fuzzing: every target for some seconds in all, or one target for ever or over named inputs
     Fuzz {
         /// Seconds in all, where no target is named
@@ -73,7 +77,7 @@ fn run() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(&root),
         Command::Deny => deny::run(&root),
         Command::Reference => reference::run(&root, false),
-        Command::Soak => soak::run(&root),
+        Command::Soak { only } => soak::run(&root, only.as_deref()),
         Command::Fuzz { seconds, target } => match target.split_first() {
             None => fuzz::run(&root, std::time::Duration::from_secs(seconds)),
             Some((target, arguments)) => fuzz::run_one(&root, target, arguments),

@@ -18,36 +18,55 @@ const FLOOD: &str = "8000";
 /// How long all fuzz targets run together.
 const FUZZ: Duration = Duration::from_secs(3600);
 
-pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    for (package, filter) in
-        [("state-embedded", "crash"), ("documents", "crash"), ("chappe", "connection_events")]
-    {
-        step::step(&format!("soak {package}"), || {
-            let mut command = Command::new(&cargo);
-            command.args(["test", "--release", "--package", package, "--", "--nocapture", filter]);
-            step::run(command.env("CHAPPE_SOAK_KILLS", KILLS).current_dir(root))
-        })?;
+type Step<'a> = (&'a str, Box<dyn FnOnce() -> anyhow::Result<()> + 'a>);
+
+/// Runs all of them, or those whose name contains a text.
+pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
+    let steps: Vec<Step<'_>> = vec![
+        ("soak state-embedded", Box::new(|| crashes(root, "state-embedded", "crash"))),
+        ("soak documents", Box::new(|| crashes(root, "documents", "crash"))),
+        ("soak connection events", Box::new(|| crashes(root, "chappe", "connection_events"))),
+        ("soak fuzz", Box::new(|| fuzz::run(root, FUZZ))),
+        ("soak floods", Box::new(|| floods(root))),
+        ("soak realtime", Box::new(|| connections(root))),
+        ("soak main job", Box::new(|| main_job(root))),
+    ];
+    for (name, work) in steps {
+        if only.is_none_or(|only| name.contains(only)) {
+            step::step(name, work)?;
+        }
     }
-    step::step("soak fuzz", || fuzz::run(root, FUZZ))?;
-    step::step("soak floods", || {
-        let mut command = Command::new(&cargo);
-        command.args(["test", "--package", "chappe", "--test", "it", "--", "--nocapture", "hostile::floods"]);
-        step::run(command.env("CHAPPE_SOAK_FLOOD", FLOOD).current_dir(root))
-    })?;
-    step::step("soak realtime", || {
-        step::cargo(root, &["build", "--release", "--package", "chappe", "--package", "bench"])?;
-        let mut bench = Command::new(root.join("target/release/bench"));
-        bench.args(["connections", "--connections", CONNECTIONS, "--flow-s", "60", "--kills", "5"]);
-        step::run(bench.args(["--waves", "3"]).current_dir(root))
-    })?;
-    step::step("soak main job", || {
-        crate::packages::install_npm(root)?;
-        step::cargo(root, &["build", "--release", "--package", "chappe"])?;
-        let mut node = Command::new("node");
-        node.args(["--test", "--test-name-pattern=kill", "main-job.test.mjs"])
-            .current_dir(root.join("compat"));
-        node.env("CHAPPE_BIN", root.join("target/release/chappe")).env("CHAPPE_SOAK_KILLS", "50");
-        step::run(&mut node)
-    })
+    Ok(())
+}
+
+fn crashes(root: &Path, package: &str, filter: &str) -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.args(["test", "--release", "--package", package, "--", "--nocapture", filter]);
+    step::run(command.env("CHAPPE_SOAK_KILLS", KILLS).current_dir(root))
+}
+
+fn floods(root: &Path) -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.args(["test", "--package", "chappe", "--test", "it", "--", "--nocapture", "hostile::floods"]);
+    step::run(command.env("CHAPPE_SOAK_FLOOD", FLOOD).current_dir(root))
+}
+
+fn connections(root: &Path) -> anyhow::Result<()> {
+    step::cargo(root, &["build", "--release", "--package", "chappe", "--package", "bench"])?;
+    let mut bench = Command::new(root.join("target/release/bench"));
+    bench.args(["connections", "--connections", CONNECTIONS, "--flow-s", "60", "--kills", "5"]);
+    step::run(bench.args(["--waves", "3"]).current_dir(root))
+}
+
+fn main_job(root: &Path) -> anyhow::Result<()> {
+    crate::packages::install_npm(root)?;
+    step::cargo(root, &["build", "--release", "--package", "chappe"])?;
+    let mut node = Command::new("node");
+    node.args(["--test", "--test-name-pattern=kill", "main-job.test.mjs"]).current_dir(root.join("compat"));
+    node.env("CHAPPE_BIN", root.join("target/release/chappe")).env("CHAPPE_SOAK_KILLS", "50");
+    step::run(&mut node)
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
 }
