@@ -183,6 +183,34 @@ async fn a_connection_keeps_its_transport_and_has_one_reader() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_are_text_and_messagepack_is_none() {
+    let listening = Fixture::start(options()).await.listen();
+    for protocol in ["messagepack", "blazorpack"] {
+        let rogue = Rogue::negotiate(&listening, &[]).await;
+        let mut events = rogue.streaming(&listening).await;
+        let record = format!("{{\"protocol\":\"{protocol}\",\"version\":1}}\u{1e}");
+        assert_eq!(rogue.send("POST", &[], record).await.status, 200);
+        let text = events.text_until("\u{1e}").await.unwrap();
+        assert!(text.contains("data: {\"error\":\"") && text.contains(protocol), "{text}");
+    }
+    count_is(&listening, 0).await;
+    still_serves(&listening).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_waits_for_the_poll_that_comes_later() {
+    let listening = Fixture::start(options()).await.listen();
+    let rogue = Rogue::negotiate(&listening, &[]).await;
+    rogue.check("GET", "", &expect!["200"]).await;
+    rogue.check("POST", "nonsense\u{1e}", &expect!["200"]).await;
+    let told = rogue.send("GET", &[], "").await.text();
+    assert!(told.starts_with("{\"error\":\"the first message must be a handshake"), "{told}");
+    assert_eq!(rogue.send("GET", &[], "").await.status, 204);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_socket_takes_no_requests() {
     let listening = Fixture::start(options()).await.listen();
     let rogue = Rogue::negotiate(&listening, &[]).await;
