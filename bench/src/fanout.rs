@@ -19,7 +19,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+
+use crate::report::{Better, Goal, Section, Spread};
 
 /// Frames of one burst: one message at a time, and enough that coalescing shows.
 const BURSTS: [u32; 2] = [1, 16];
@@ -212,78 +213,62 @@ fn answer<T: serde::de::DeserializeOwned>(answers: &mut BufReader<ChildStdout>) 
 }
 
 fn report(args: &Args, series: &[Series], idle_bytes: &[f64], disturbed: usize) -> anyhow::Result<()> {
-    println!(
-        "{} clients in one group, frames of {FRAME_BYTES} bytes, {} rounds of {} ms; {disturbed} disturbed samples left out\n",
-        args.connections, args.rounds, args.sample_ms
-    );
-    println!("burst  server   us/message           to raw               sends/message  p50 ms  p99 ms");
-    for own in series {
-        let over = |value: fn(&Sample) -> f64| Spread::of(own.samples.iter().flatten().map(value));
-        println!(
-            "{:>5}  {:<7}  {:<19}  {:<19}  {:>13.3}  {:>6.2}  {:>6.2}",
-            own.burst,
-            format!("{:?}", own.kind).to_lowercase(),
-            over(cost_us).show(3),
-            ratios(own, series).show(2),
-            over(sends).median,
-            over(|sample| sample.latency_p50_ns as f64 / 1e6).median,
-            over(|sample| sample.latency_p99_ns as f64 / 1e6).median,
-        );
-    }
-    println!(
-        "\nmemory of an idle client: raw {:.0} bytes, chappe {:.0} bytes\n",
-        idle_bytes[0], idle_bytes[1]
-    );
-    let find = |burst: u32| {
-        let own = series.iter().find(|own| own.kind == Kind::Chappe && own.burst == burst);
-        own.expect("every burst is measured")
-    };
-    let coalesced = Spread::of(find(16).samples.iter().flatten().map(sends));
-    let goals = [
-        Goal { what: "cost to raw at burst 1", measured: ratios(find(1), series).median, most: RATIO_MAX },
-        Goal {
-            what: "sends per message at burst 16",
-            measured: coalesced.median,
-            most: SENDS_PER_MESSAGE_MAX,
-        },
-        Goal { what: "bytes of an idle client", measured: idle_bytes[1], most: IDLE_BYTES_MAX },
-    ];
-    for goal in &goals {
-        let verdict = if goal.is_met() { "met" } else { "MISSED" };
-        println!("{}: {:.3}, goal at most {}: {verdict}", goal.what, goal.measured, goal.most);
-    }
+    let section = section(args, series, idle_bytes, disturbed)?;
+    println!("{}", section.show());
     if let Some(path) = &args.json {
-        let all = json!({
-            "connections": args.connections,
-            "frame_bytes": FRAME_BYTES,
-            "disturbed": disturbed,
-            "idle_bytes": {"raw": idle_bytes[0], "chappe": idle_bytes[1]},
-            "goals": goals,
-            "series": series,
-        });
-        let text = serde_json::to_vec_pretty(&all)?;
+        let text = serde_json::to_vec_pretty(&section.to_json())?;
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
     }
-    let missed: Vec<&str> = goals.iter().filter(|goal| !goal.is_met()).map(|goal| goal.what).collect();
+    let missed: Vec<&str> =
+        section.goals.iter().filter(|goal| !goal.is_met()).map(|goal| goal.what.as_str()).collect();
     if args.check && !missed.is_empty() {
         bail!("missed: {}", missed.join(", "));
     }
     Ok(())
 }
 
-/// Something promised.
-#[derive(Serialize)]
-struct Goal {
-    what: &'static str,
-    measured: f64,
-    most: f64,
-}
-
-impl Goal {
-    /// What could not be measured, because every sample was disturbed, is not a number and not met.
-    fn is_met(&self) -> bool {
-        self.measured <= self.most
-    }
+fn section(args: &Args, series: &[Series], idle_bytes: &[f64], disturbed: usize) -> anyhow::Result<Section> {
+    let head = ["burst", "server", "us a message", "to raw", "sends a message", "p50 ms", "p99 ms"];
+    let rows = series.iter().map(|own| {
+        let over = |value: fn(&Sample) -> f64| Spread::of(own.samples.iter().flatten().map(value));
+        vec![
+            own.burst.to_string(),
+            format!("{:?}", own.kind).to_lowercase(),
+            over(cost_us).show(3),
+            ratios(own, series).show(2),
+            format!("{:.3}", over(sends).median),
+            format!("{:.2}", over(|sample| sample.latency_p50_ns as f64 / 1e6).median),
+            format!("{:.2}", over(|sample| sample.latency_p99_ns as f64 / 1e6).median),
+        ]
+    });
+    let find = |burst: u32| {
+        let own = series.iter().find(|own| own.kind == Kind::Chappe && own.burst == burst);
+        own.expect("every burst is measured")
+    };
+    let coalesced = Spread::of(find(16).samples.iter().flatten().map(sends)).median;
+    let goal = |what: &str, measured, must| Goal {
+        what: what.to_owned(),
+        measured,
+        must,
+        aim: None,
+        better: Better::Less,
+    };
+    Ok(Section {
+        title: "Broadcast to one group".to_owned(),
+        note: format!(
+            "{} clients in one group, frames of {FRAME_BYTES} bytes, {} rounds of {} ms; {disturbed} disturbed samples left out. \
+             An idle client takes {:.0} bytes of the bare loop, {:.0} of Chappe.",
+            args.connections, args.rounds, args.sample_ms, idle_bytes[0], idle_bytes[1]
+        ),
+        head: head.map(str::to_owned).to_vec(),
+        rows: rows.collect(),
+        goals: vec![
+            goal("cost to raw at burst 1", ratios(find(1), series).median, RATIO_MAX),
+            goal("sends per message at burst 16", coalesced, SENDS_PER_MESSAGE_MAX),
+            goal("bytes of an idle client", idle_bytes[1], IDLE_BYTES_MAX),
+        ],
+        samples: serde_json::to_value(series)?,
+    })
 }
 
 /// The cost of each sample as a multiple of the yardstick's in the same round.
@@ -301,24 +286,4 @@ fn sends(sample: &Sample) -> f64 {
 /// Server time for each delivered message, in microseconds.
 fn cost_us(sample: &Sample) -> f64 {
     sample.server_cpu_ns as f64 / 1e3 / sample.messages as f64
-}
-
-/// The middle of some values, and how far they reach.
-struct Spread {
-    median: f64,
-    lowest: f64,
-    highest: f64,
-}
-
-impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_by(f64::total_cmp);
-        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-        Self { median: at(values.len() / 2), lowest: at(0), highest: at(values.len().saturating_sub(1)) }
-    }
-
-    fn show(&self, digits: usize) -> String {
-        format!("{:.digits$} ({:.digits$}-{:.digits$})", self.median, self.lowest, self.highest)
-    }
 }

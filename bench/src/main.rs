@@ -7,6 +7,7 @@ mod connections;
 mod fanout;
 mod journal;
 mod latency;
+mod report;
 
 use clap::Parser;
 

@@ -1,0 +1,115 @@
+//! What a bench tells: tables, the goals they are held to, and all of it as JSON.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// One table, and what it promises.
+#[derive(Debug, Default)]
+pub(crate) struct Section {
+    pub(crate) title: String,
+    /// What stands under the title: how it was measured.
+    pub(crate) note: String,
+    pub(crate) head: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+    pub(crate) goals: Vec<Goal>,
+    /// Every sample, for the JSON file.
+    pub(crate) samples: Value,
+}
+
+/// Something promised.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Goal {
+    pub(crate) what: String,
+    /// Not a number where every sample was disturbed; then nothing is met.
+    pub(crate) measured: f64,
+    pub(crate) must: f64,
+    pub(crate) aim: Option<f64>,
+    pub(crate) better: Better,
+}
+
+/// Which way is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Better {
+    Less,
+    More,
+}
+
+/// The middle of some values, and how far they reach.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) lowest: f64,
+    pub(crate) highest: f64,
+}
+
+impl Section {
+    /// A table in Markdown, with its goals below.
+    pub(crate) fn show(&self) -> String {
+        let mut text = format!("### {}\n\n{}\n\n", self.title, self.note);
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        text += &line(&self.head);
+        text += &format!("|{}\n", "---|".repeat(self.head.len()));
+        for row in &self.rows {
+            text += &line(row);
+        }
+        text.push('\n');
+        for goal in &self.goals {
+            let _ = writeln!(text, "- {}", goal.show());
+        }
+        text
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "title": self.title,
+            "note": self.note,
+            "head": self.head,
+            "rows": self.rows,
+            "goals": self.goals,
+            "samples": self.samples,
+        })
+    }
+}
+
+impl Goal {
+    pub(crate) fn is_met(&self) -> bool {
+        self.reaches(self.must)
+    }
+
+    fn reaches(&self, bound: f64) -> bool {
+        match self.better {
+            Better::Less => self.measured <= bound,
+            Better::More => self.measured >= bound,
+        }
+    }
+
+    fn show(&self) -> String {
+        let than = if self.better == Better::Less { "at most" } else { "at least" };
+        let verdict = match self.aim {
+            _ if !self.is_met() => "MISSED",
+            Some(aim) if !self.reaches(aim) => "met, the aim is not",
+            _ => "met",
+        };
+        let aim = self.aim.map_or_else(String::new, |aim| format!(", aim {aim}"));
+        format!("{}: {:.2}, {than} {}{aim}: {verdict}", self.what, self.measured, self.must)
+    }
+}
+
+impl Spread {
+    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        Self { median: at(values.len() / 2), lowest: at(0), highest: at(values.len().saturating_sub(1)) }
+    }
+
+    pub(crate) fn show(&self, digits: usize) -> String {
+        if self.median.is_nan() {
+            return "–".to_owned();
+        }
+        format!("{:.digits$} ({:.digits$}-{:.digits$})", self.median, self.lowest, self.highest)
+    }
+}
