@@ -7,6 +7,7 @@
 //! Start reading at [`run`]; `server.rs` and `raw.rs` are what is measured, `generator.rs` measures.
 
 pub(crate) mod generator;
+pub(crate) mod peers;
 mod process;
 mod raw;
 pub(crate) mod server;

@@ -23,12 +23,16 @@ enum Command {
     Latency(latency::Args),
     /// Many connections held by one process while messages flow, through kills, until all have left
     Connections(connections::Args),
+    /// Shows that the servers of others' which the fan-out is compared with deliver what they should
+    Peers(fanout::peers::proof::Args),
     #[command(hide = true)]
     ConnectionsGenerator(connections::generator::Args),
     #[command(hide = true)]
     FanoutServer(fanout::server::Args),
     #[command(hide = true)]
     FanoutGenerator(fanout::generator::Args),
+    #[command(hide = true)]
+    PeerProcess(fanout::peers::process::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -37,8 +41,10 @@ fn main() -> anyhow::Result<()> {
         Command::Journal(args) => journal::run(&args),
         Command::Latency(args) => latency::run(&args),
         Command::Connections(args) => connections::run(&args),
+        Command::Peers(args) => fanout::peers::proof::run(&args),
         Command::ConnectionsGenerator(args) => connections::generator::run(&args),
         Command::FanoutServer(args) => fanout::server::run(&args),
         Command::FanoutGenerator(args) => fanout::generator::run(&args),
+        Command::PeerProcess(args) => fanout::peers::process::run(&args),
     }
 }
