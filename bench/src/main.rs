@@ -32,8 +32,14 @@ enum Command {
     #[command(hide = true)]
     FanoutGenerator(fanout::generator::Args),
     #[command(hide = true)]
+    FanoutApp,
+    #[command(hide = true)]
     PeerProcess(fanout::peers::process::Args),
 }
+
+/// The binary's own, so that what is measured here is what it does.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
@@ -45,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Command::ConnectionsGenerator(args) => connections::generator::run(&args),
         Command::FanoutServer(args) => fanout::server::run(&args),
         Command::FanoutGenerator(args) => fanout::generator::run(&args),
+        Command::FanoutApp => fanout::app::run(),
         Command::PeerProcess(args) => fanout::peers::process::run(&args),
     }
 }

@@ -113,3 +113,25 @@ impl Spread {
         format!("{:.digits$} ({:.digits$}-{:.digits$})", self.median, self.lowest, self.highest)
     }
 }
+
+/// On which machine, when, and by which command.
+pub(crate) fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        line.trim_start_matches([' ', '\t', ':']).trim().to_owned()
+    };
+    let processor = field(&read("/proc/cpuinfo"), "model name");
+    let kilobytes: u64 =
+        field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let date = jiff::Zoned::now().date();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!(
+        "{date}, {processor}, {cores} processors, {} GiB, Linux {}: `cargo xtask bench {}`",
+        kilobytes >> 20,
+        kernel.trim(),
+        arguments.join(" ")
+    )
+}

@@ -26,8 +26,7 @@ use std::ops::RangeInclusive;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-/// Stands once in each message and nowhere else in a frame, so that messages can be counted without reading frames.
-pub(crate) const MARK: u8 = b'#';
+pub(crate) use super::task::MARK;
 
 /// The group that everybody is in.
 const GROUP: &str = "everybody";

@@ -1,16 +1,18 @@
 //! The yardstick: one thread, one poll, a prepared buffer, one send for each socket and burst. Nothing that serves clients
 //! can do less, short of sending fewer times.
 
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use super::FRAME_BYTES;
-use super::process::{anonymous_bytes, cpu_ns};
+use super::process::cpu_ns;
 use super::server::{Question, REQUEST_BYTES, answer};
+use super::task::MARK;
 
 const LISTENER: Token = Token(usize::MAX);
 const UPGRADED: &[u8] =
@@ -25,6 +27,8 @@ pub(super) fn run(listener: std::net::TcpListener, control: std::net::TcpStream)
         listener: TcpListener::from_std(listener),
         control: TcpStream::from_std(control),
         clients: Vec::new(),
+        unwritten: HashMap::new(),
+        frame_bytes: 0,
         writes: 0,
     };
     let registry = loop_.poll.registry();
@@ -42,17 +46,28 @@ pub(super) fn run(listener: std::net::TcpListener, control: std::net::TcpStream)
                         return Ok(());
                     }
                 }
-                Token(client) => loop_.greet(client)?,
+                Token(client) => {
+                    if event.is_writable() {
+                        loop_.go_on(client)?;
+                    }
+                    loop_.greet(client)?;
+                }
             }
         }
     }
 }
+
+/// Buffers that wait, and how much of the first was taken.
+type Unwritten = (VecDeque<Arc<[u8]>>, usize);
 
 struct Loop {
     poll: Poll,
     listener: TcpListener,
     control: TcpStream,
     clients: Vec<TcpStream>,
+    /// What full sockets did not take.
+    unwritten: HashMap<usize, Unwritten>,
+    frame_bytes: usize,
     writes: u64,
 }
 
@@ -65,7 +80,8 @@ impl Loop {
                 Err(error) => return Err(error.into()),
             };
             client.set_nodelay(true)?;
-            self.poll.registry().register(&mut client, Token(self.clients.len()), Interest::READABLE)?;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut client, Token(self.clients.len()), interest)?;
             self.clients.push(client);
         }
     }
@@ -99,22 +115,61 @@ impl Loop {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) => return Err(error.into()),
             }
-            match Question::parse(request).context("an unknown request")? {
+            match Question::parse(request)? {
                 Question::Publish(burst) => self.publish(burst)?,
+                Question::FrameBytes(bytes) => self.frame_bytes = bytes as usize,
+                // It is the same work for a bare loop, whichever names the receivers have.
+                Question::Shape(_) => {}
                 Question::Join => answer(&mut self.control, [self.clients.len() as u64, 0])?,
                 Question::Counts => answer(&mut self.control, [cpu_ns(), self.writes])?,
-                Question::Memory => answer(&mut self.control, [anonymous_bytes()?, 0])?,
             }
         }
     }
 
     fn publish(&mut self, burst: u32) -> anyhow::Result<()> {
-        let frame = websocket::frame(websocket::Opcode::Text, &[b'x'; FRAME_BYTES - 4]);
+        let head = if self.frame_bytes < 128 { 2 } else { 4 };
+        let mut payload = vec![b'x'; self.frame_bytes - head];
+        payload[0] = MARK;
+        let frame = websocket::frame(websocket::Opcode::Text, &payload);
         let buffer = frame.repeat(burst as usize);
-        for client in &mut self.clients {
-            self.writes += 1;
-            if client.write(&buffer)? != buffer.len() {
-                bail!("a client's socket is full: the generator does not keep up");
+        for client in 0..self.clients.len() {
+            if let Some((waiting, _)) = self.unwritten.get_mut(&client) {
+                waiting.push_back(buffer.as_slice().into());
+                continue;
+            }
+            let written = self.write(client, &buffer)?;
+            if written < buffer.len() {
+                let waiting = VecDeque::from([Arc::from(buffer.as_slice())]);
+                self.unwritten.insert(client, (waiting, written));
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, client: usize, bytes: &[u8]) -> anyhow::Result<usize> {
+        self.writes += 1;
+        match self.clients[client].write(bytes) {
+            Ok(written) => Ok(written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes what a socket that was full takes now.
+    fn go_on(&mut self, client: usize) -> anyhow::Result<()> {
+        while let Some((mut waiting, taken)) = self.unwritten.remove(&client) {
+            let buffer = Arc::clone(&waiting[0]);
+            let written = self.write(client, &buffer[taken..])?;
+            let is_whole = taken + written == buffer.len();
+            if is_whole {
+                waiting.pop_front();
+            }
+            if !waiting.is_empty() {
+                let taken = if is_whole { 0 } else { taken + written };
+                self.unwritten.insert(client, (waiting, taken));
+            }
+            if !is_whole {
+                break;
             }
         }
         Ok(())

@@ -1,66 +1,88 @@
 //! The measured server, and how the generator talks to it: by five-byte requests on a control connection of its own.
 
-use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use edge::{Body, Upgrade};
-use http::{Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
+use identity::DEVELOPMENT_SIGNALR_KEY;
 use prometheus_client::registry::Registry;
 use realtime::engine::{
-    self, Admission, ClientConnection, ClientInvocation, ConnectionId, EngineHandle, GroupName, Hub, Link,
-    Membership, NodeId, Options, OutgoingMessage, Publish, Refusal, Room, Target, Upstream,
+    self, ConnectionId, EngineHandle, GroupName, Hub, Membership, NodeId, OutgoingMessage, Publish,
+    PublishError, Scope, SlowConsumer, Target,
 };
+use realtime::upstream::TemplateOptions;
+use realtime::{Dependencies, Mode, Options};
+use state_embedded::Store;
 use tokio::runtime::Runtime;
 use trace::Tracer;
 
-use super::process::{allow_files, anonymous_bytes, cpu_ns, pin};
-use super::{FRAME_BYTES, Kind, raw};
+use super::process::{allow_files, cpu_ns, pin};
+use super::raw;
+use super::task::{Shape, group, text};
 
 /// Flags of the hidden command `fanout-server`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bare loop, instead of the service
     #[arg(long)]
-    kind: Kind,
+    raw: bool,
+    /// TLS, with a certificate of an authority whose file is in the first line of the output
+    #[arg(long)]
+    tls: bool,
+    /// Who is told what clients call, as an authority
+    #[arg(long)]
+    upstream: Option<String>,
+    /// Clients that do not read lose messages, and are not cut
+    #[arg(long)]
+    keep_slow: bool,
 }
 
 pub(super) const REQUEST_BYTES: usize = 5;
 
+/// The hub of all clients.
+pub(super) const HUB: &str = "bench";
+
 /// What the generator may ask.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Question {
-    /// Publish so many messages to the group; not answered, for the clients see them.
+    /// Publish so many messages to everybody, in the present shape; not answered, for the clients see them.
     Publish(u32),
-    /// Put every client into the group; answered with their number.
+    /// From now on, frames have so many bytes.
+    FrameBytes(u32),
+    /// From now on, publishes have this [`Shape`].
+    Shape(u32),
+    /// Put every client into its groups; answered with their number.
     Join,
     /// Answered with processor time in nanoseconds and writes to clients so far.
     Counts,
-    /// Answered with anonymous memory in bytes.
-    Memory,
 }
 
 impl Question {
-    pub(super) fn to_bytes(&self) -> [u8; REQUEST_BYTES] {
+    pub(super) fn to_bytes(self) -> [u8; REQUEST_BYTES] {
         let (letter, number) = match self {
-            Self::Publish(burst) => (b'P', *burst),
+            Self::Publish(burst) => (b'P', burst),
+            Self::FrameBytes(bytes) => (b'F', bytes),
+            Self::Shape(shape) => (b'S', shape),
             Self::Join => (b'J', 0),
             Self::Counts => (b'C', 0),
-            Self::Memory => (b'M', 0),
         };
         let [a, b, c, d] = number.to_le_bytes();
         [letter, a, b, c, d]
     }
 
-    pub(super) fn parse([letter, a, b, c, d]: [u8; REQUEST_BYTES]) -> Option<Self> {
-        match letter {
-            b'P' => Some(Self::Publish(u32::from_le_bytes([a, b, c, d]))),
-            b'J' => Some(Self::Join),
-            b'C' => Some(Self::Counts),
-            b'M' => Some(Self::Memory),
-            _ => None,
-        }
+    pub(super) fn parse([letter, a, b, c, d]: [u8; REQUEST_BYTES]) -> anyhow::Result<Self> {
+        let number = u32::from_le_bytes([a, b, c, d]);
+        Ok(match letter {
+            b'P' => Self::Publish(number),
+            b'F' => Self::FrameBytes(number),
+            b'S' => Self::Shape(number),
+            b'J' => Self::Join,
+            b'C' => Self::Counts,
+            other => bail!("an unknown request: {other}"),
+        })
     }
 }
 
@@ -75,20 +97,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     pin(0)?;
     allow_files(20_000)?;
     let control = TcpListener::bind("127.0.0.1:0")?;
-    match args.kind {
-        Kind::Raw => {
-            let listener = TcpListener::bind("127.0.0.1:0")?;
-            println!("{} {}", listener.local_addr()?, control.local_addr()?);
-            raw::run(listener, accept_control(&control)?)
-        }
-        Kind::Chappe => {
-            // The async runtime only shakes hands; one thread of it is enough.
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-            let server = Server::start(&runtime, &control)?;
-            server.obey(accept_control(&control)?)
-        }
+    if args.raw {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        println!("{} {}", listener.local_addr()?, control.local_addr()?);
+        return raw::run(listener, accept_control(&control)?);
     }
+    // One shard and one thread for requests, as on a machine of two processors.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let server = Server::start(&runtime, &control, args)?;
+    server.obey(accept_control(&control)?)
 }
 
 fn accept_control(listener: &TcpListener) -> anyhow::Result<TcpStream> {
@@ -97,103 +114,148 @@ fn accept_control(listener: &TcpListener) -> anyhow::Result<TcpStream> {
     Ok(control)
 }
 
+/// The service as the binary starts it, but for timers that would fall into samples.
+fn options(args: &Args) -> Options {
+    let hour_ms = 3_600_000;
+    let mut engine = engine::Options {
+        shards: NonZeroU16::new(1),
+        // Clients of the bench are silent by design, and pings of one server must not fall into the samples of another.
+        keep_alive_ms: hour_ms,
+        client_timeout_ms: 2 * hour_ms,
+        disconnect_timeout_ms: hour_ms,
+        ..engine::Options::default()
+    };
+    if args.keep_slow {
+        engine.slow_consumer = SlowConsumer::DropOldest;
+    }
+    let mut options = Options {
+        primary_key: Some(DEVELOPMENT_SIGNALR_KEY.to_owned()),
+        development_keys: true,
+        mode: Mode::Serverless,
+        poll_interval_ms: hour_ms,
+        engine,
+        ..Options::default()
+    };
+    options.upstream.templates.extend(args.upstream.as_ref().map(|authority| TemplateOptions {
+        url_template: format!("http://{authority}/{{event}}"),
+        category_pattern: "messages".to_owned(),
+        ..TemplateOptions::default()
+    }));
+    options
+}
+
 struct Server<'a> {
     runtime: &'a Runtime,
     engine: EngineHandle,
-    join: engine::EngineJoin,
+    hub: Hub,
+    join: realtime::Join,
+    store: Store,
     registry: Registry,
-    connected: Arc<Connected>,
-    group: GroupName,
-}
-
-/// Notes who has done the handshake, so that all can be put into the group.
-#[derive(Default, Debug)]
-struct Connected(Mutex<Vec<ConnectionId>>);
-
-impl Upstream for Connected {
-    fn invoke(&self, _invocation: ClientInvocation) -> Result<Room, Refusal> {
-        Err(Refusal("the bench answers no calls".to_owned()))
-    }
-
-    fn connected(&self, connection: &ClientConnection) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(connection.id);
-    }
+    shape: Shape,
+    /// By shape, whom a burst goes to.
+    targets: [Vec<Target>; Shape::ALL.len()],
+    arguments: String,
+    _folder: tempfile::TempDir,
 }
 
 impl<'a> Server<'a> {
-    fn start(runtime: &'a Runtime, control: &TcpListener) -> anyhow::Result<Self> {
-        let connected = Arc::new(Connected::default());
+    fn start(runtime: &'a Runtime, control: &TcpListener, args: &Args) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
         let mut registry = Registry::default();
-        // Clients of the bench are silent by design, and pings of the one server must not fall into the samples of the other.
-        let hour_ms = 3_600_000;
-        let options = Options {
-            shards: std::num::NonZeroU16::new(1),
-            keep_alive_ms: hour_ms,
-            client_timeout_ms: 2 * hour_ms,
-            ..Options::default()
+        let store = Store::open(folder.path(), &state_embedded::Options::default())?;
+        let egress =
+            egress::Client::new(&egress::Options::default(), &egress::Metrics::register(&mut registry))?;
+        let dependencies = Dependencies {
+            node: NodeId(0),
+            tracer: Tracer::new(16),
+            journal: store.journal(),
+            registry: store.registry(),
+            egress,
+            listeners: Vec::new(),
         };
-        let upstream = Arc::clone(&connected) as Arc<dyn Upstream>;
-        let (engine, join) = engine::start(&options, NodeId(0), Tracer::new(16), &mut registry, upstream)?;
-        let listener = {
+        let started = realtime::start(options(args), dependencies, &mut registry);
+        let (service, handle, join) = runtime.block_on(started)?;
+        let (listener, certificate) = {
             let _inside = runtime.enter();
-            edge::Listener::bind("bench", ([127, 0, 0, 1], 0).into())?
+            listener(args.tls, folder.path())?
         };
-        println!("{} {}", listener.local_addr(), control.local_addr()?);
-        let service = {
-            let engine = engine.clone();
-            tower::service_fn(move |request| upgrade(engine.clone(), request))
-        };
+        let certificate = certificate.map_or_else(String::new, |path| path.display().to_string());
+        println!("{} {} {certificate}", listener.local_addr(), control.local_addr()?);
         // Ends with the process: the sockets that matter have left it.
         runtime.spawn(listener.serve(service, std::future::pending::<()>()));
-        let group = GroupName::new("everybody");
-        Ok(Self { runtime, engine, join, registry, connected, group })
+        let hub = handle.hub(HUB)?;
+        let engine = handle.engine().clone();
+        let (shape, targets, arguments) = (Shape::One, Default::default(), String::new());
+        Ok(Self { runtime, engine, hub, join, store, registry, shape, targets, arguments, _folder: folder })
     }
 
-    fn obey(self, mut control: TcpStream) -> anyhow::Result<()> {
+    fn obey(mut self, mut control: TcpStream) -> anyhow::Result<()> {
         let mut request = [0; REQUEST_BYTES];
         while control.read_exact(&mut request).is_ok() {
-            match Question::parse(request).context("an unknown request")? {
+            match Question::parse(request)? {
                 Question::Publish(burst) => self.publish(burst)?,
+                Question::FrameBytes(bytes) => self.arguments = format!("[\"{}\"]", text(bytes as usize)),
+                Question::Shape(shape) => self.shape = Shape::from_number(shape).context("a known shape")?,
                 Question::Join => answer(&mut control, [self.join_all()?, 0])?,
                 Question::Counts => answer(&mut control, [cpu_ns(), self.writes()?])?,
-                Question::Memory => answer(&mut control, [anonymous_bytes()?, 0])?,
             }
         }
-        self.runtime.block_on(self.join.drain(std::time::Duration::ZERO));
+        self.runtime.block_on(async {
+            self.join.drain(Duration::ZERO).await;
+            self.store.close().await;
+        });
         Ok(())
     }
 
     fn publish(&self, burst: u32) -> anyhow::Result<()> {
-        // What stands around the text, with the separator, in a frame with a head of four bytes.
-        let around = b"{\"type\":1,\"target\":\"m\",\"arguments\":[\"\"]}\x1e".len();
-        let text = "x".repeat(FRAME_BYTES - 4 - around);
         for _ in 0..burst {
-            let publish = Publish {
-                hub: hub(),
-                target: Target::Group(self.group.clone()),
-                excluded: Vec::new(),
-                excluded_users: Vec::new(),
-                message: OutgoingMessage::invocation("m", &format!("[\"{text}\"]"))?,
-                trace: None,
-            };
-            self.engine.try_publish(publish)?;
+            for target in &self.targets[self.shape.to_number() as usize] {
+                let publish = || -> anyhow::Result<Publish> {
+                    Ok(Publish {
+                        hub: self.hub.clone(),
+                        target: target.clone(),
+                        excluded: Vec::new(),
+                        excluded_users: Vec::new(),
+                        message: OutgoingMessage::invocation("m", &self.arguments)?,
+                        trace: None,
+                    })
+                };
+                match self.engine.try_publish(publish()?) {
+                    Err(PublishError::Busy) => self.runtime.block_on(self.engine.publish(publish()?))?,
+                    published => published?,
+                }
+            }
         }
         Ok(())
     }
 
-    fn join_all(&self) -> anyhow::Result<u64> {
-        let all = std::mem::take(&mut *self.connected.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let hub = hub();
-        self.runtime.block_on(async {
-            for connection in &all {
-                let joined =
-                    self.engine.change_connection(&hub, *connection, &self.group, Membership::Join).await?;
-                if !joined {
-                    bail!("a client has gone");
-                }
+    /// Everybody comes into one group of all, one of fifty and one of ten.
+    fn join_all(&mut self) -> anyhow::Result<u64> {
+        let listed = self.engine.list_members(&self.hub, &Scope::Hub, None, usize::MAX);
+        let members = self.runtime.block_on(listed)?;
+        let all: Vec<ConnectionId> = members.into_iter().map(|member| member.connection).collect();
+        let mut targets: [Vec<Target>; Shape::ALL.len()] = Default::default();
+        for (shape, size) in [(Shape::One, all.len().max(1)), (Shape::Fifties, 50), (Shape::Tens, 10)] {
+            for (number, members) in all.chunks(size).enumerate() {
+                let group = GroupName::new(&group(shape, number));
+                targets[shape.to_number() as usize].push(Target::Group(group.clone()));
+                self.runtime.block_on(self.join_group(&group, members))?;
             }
-            Ok(self.engine.connection_count(Some(&hub)).await?)
-        })
+        }
+        targets[Shape::Single.to_number() as usize] = all.iter().copied().map(Target::Connection).collect();
+        self.targets = targets;
+        Ok(all.len() as u64)
+    }
+
+    async fn join_group(&self, group: &GroupName, members: &[ConnectionId]) -> anyhow::Result<()> {
+        for connection in members {
+            let joined =
+                self.engine.change_connection(&self.hub, *connection, group, Membership::Join).await?;
+            if !joined {
+                bail!("a client has gone");
+            }
+        }
+        Ok(())
     }
 
     /// Writes so far, from the engine's own metric.
@@ -206,35 +268,13 @@ impl<'a> Server<'a> {
     }
 }
 
-fn hub() -> Hub {
-    Hub::new(state::Instance::new("bench").expect("the name is valid"), "bench")
-}
-
-async fn upgrade(engine: EngineHandle, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
-    let mut response = Response::new(
-        http_body_util::Empty::new().map_err(|never: Infallible| match never {}).boxed_unsync(),
-    );
-    let upgrade = request.extensions_mut().remove::<Upgrade>();
-    let (Ok(accept), Some(upgrade)) = (websocket::accept_upgrade(&request), upgrade) else {
-        *response.status_mut() = StatusCode::BAD_REQUEST;
-        return Ok(response);
-    };
-    tokio::spawn(async move {
-        let admission = Admission::new(hub(), engine.issue().connection, None);
-        match upgrade.into_socket().await {
-            Ok(socket) => {
-                if let Err(error) = engine.attach(Link::Socket(socket), admission).await {
-                    eprintln!("attach: {error}");
-                }
-            }
-            Err(error) => eprintln!("upgrade: {error}"),
-        }
-    });
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
-    let accept = accept.parse().expect("base64 is a header value");
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    Ok(response)
+/// A listener on a free port, and where the certificate of its authority lies.
+fn listener(tls: bool, folder: &std::path::Path) -> anyhow::Result<(edge::Listener, Option<PathBuf>)> {
+    let listener = edge::Listener::bind("bench", ([127, 0, 0, 1], 0).into())?;
+    if !tls {
+        return Ok((listener, None));
+    }
+    let authority = edge::DevAuthority::load_or_create(&folder.join("tls"))?;
+    let certificate = authority.certificate_path().to_owned();
+    Ok((listener.with_tls(authority.tls_config()?), Some(certificate)))
 }

@@ -30,6 +30,18 @@ impl Http {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> anyhow::Result<(u16, Vec<u8>)> {
+        self.ask(method, path, headers, body)?;
+        self.answer()
+    }
+
+    /// Sends a request, whose [`Http::answer`] is read later.
+    pub(crate) fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> anyhow::Result<()> {
         let mut head =
             format!("{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n", self.host, body.len());
         for (name, value) in headers {
@@ -37,7 +49,11 @@ impl Http {
         }
         head += "\r\n";
         let message = [head.as_bytes(), body].concat();
-        self.stream.get_mut().write_all(&message)?;
+        Ok(self.stream.get_mut().write_all(&message)?)
+    }
+
+    /// Reads the answer to the oldest request.
+    pub(crate) fn answer(&mut self) -> anyhow::Result<(u16, Vec<u8>)> {
         let (status, headers) = read_head(&mut self.stream)?;
         let header =
             |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());

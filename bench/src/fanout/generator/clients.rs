@@ -1,0 +1,195 @@
+//! Clients that only listen, by WebSockets or streams of events: most are read now and then, a few are watched.
+
+use std::os::fd::AsRawFd;
+use std::time::Instant;
+
+use anyhow::bail;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use signalr_protocol::HubProtocol;
+
+use super::open::{Opener, RECEIVE_BUFFER_BYTES};
+use super::stream::{RECORD_EXTRA_BYTES, Stream, Unit};
+use super::{Args, Latencies, Load, PATIENCE, Publisher, Transport, since_ns};
+use crate::fanout::peers::Peer;
+use crate::fanout::task::{Task, messagepack_bytes};
+
+/// One client in so many is a probe.
+const PROBE_EVERY: u32 = 80;
+
+/// What may gather in a client before its turn to be read comes; turns come once in ten bursts, or more often where bursts are
+/// large.
+const GATHERED_BYTES: usize = 128 * 1024;
+const SWEEPS_MAX: usize = 10;
+
+/// Messages that one record of TLS may hold in any table.
+const MESSAGES_A_RECORD: u64 = 16;
+
+struct Client {
+    stream: Stream,
+    protocol: HubProtocol,
+}
+
+pub(super) struct Clients<'a> {
+    args: &'a Args,
+    opener: Opener<'a>,
+    unit: Unit,
+    bulk: Vec<Client>,
+    probes: Vec<Client>,
+    poll: Poll,
+    events: Events,
+    buffer: Vec<u8>,
+    next_swept: usize,
+    /// What came to the bulk since the last settlement.
+    counted: u64,
+    /// The present size of a frame, for clients that speak JSON.
+    frame_bytes: usize,
+}
+
+impl<'a> Clients<'a> {
+    pub(super) fn new(args: &'a Args) -> anyhow::Result<Self> {
+        let is_exact = args.transport == Transport::WebSockets && args.peer != Some(Peer::Centrifugo);
+        Ok(Self {
+            args,
+            opener: Opener::new(args)?,
+            unit: if is_exact { Unit::Bytes } else { Unit::Marks },
+            bulk: Vec::new(),
+            probes: Vec::new(),
+            poll: Poll::new()?,
+            events: Events::with_capacity(256),
+            buffer: vec![0; RECEIVE_BUFFER_BYTES],
+            next_swept: 0,
+            counted: 0,
+            frame_bytes: 0,
+        })
+    }
+
+    /// What one message counts for a client of a protocol.
+    fn size(&self, protocol: HubProtocol) -> u64 {
+        match (self.unit, protocol) {
+            (Unit::Marks, _) => 1,
+            (Unit::Bytes, HubProtocol::Json) => self.frame_bytes as u64,
+            (Unit::Bytes, _) => messagepack_bytes(self.frame_bytes) as u64,
+        }
+    }
+
+    /// Reads the next few of the bulk.
+    fn sweep(&mut self, count: usize) -> anyhow::Result<()> {
+        for _ in 0..count {
+            self.next_swept = (self.next_swept + 1) % self.bulk.len();
+            let stream = &mut self.bulk[self.next_swept].stream;
+            self.counted += match self.unit {
+                Unit::Bytes => stream.discard_all(&mut self.buffer)?,
+                Unit::Marks => stream.read_all(&mut self.buffer, Unit::Marks)?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Waits until the probes have all of a burst.
+    fn await_probes(&mut self, task: &Task, asked: Instant, latencies: &mut Latencies) -> anyhow::Result<()> {
+        let expected = |probe: &Client| u64::from(task.burst) * self.size(probe.protocol);
+        let mut missing: Vec<u64> = self.probes.iter().map(expected).collect();
+        let mut waiting = self.probes.len();
+        while waiting > 0 {
+            self.poll.poll(&mut self.events, Some(PATIENCE))?;
+            if self.events.is_empty() {
+                bail!("{waiting} clients did not get {} messages within {PATIENCE:?}", task.burst);
+            }
+            for event in &self.events {
+                let probe = event.token().0;
+                let length = self.probes[probe].stream.read_all(&mut self.buffer, self.unit)?;
+                if length > missing[probe] {
+                    bail!("a client got more than was published");
+                }
+                if length > 0 && length == missing[probe] {
+                    waiting -= 1;
+                    latencies.probes.push(since_ns(asked));
+                }
+                missing[probe] -= length;
+            }
+        }
+        latencies.last.push(since_ns(asked));
+        Ok(())
+    }
+
+    /// What must have come to the bulk, but for what TLS adds.
+    fn expected(&self, each: u64) -> u64 {
+        self.bulk.iter().map(|client| each * self.size(client.protocol)).sum()
+    }
+
+    /// Whether so much beside the messages themselves is what TLS adds to each record: no more records than messages, and no less
+    /// than one for the largest burst.
+    fn is_of_tls(&self, extra: u64, each: u64) -> bool {
+        let records = extra / RECORD_EXTRA_BYTES;
+        let messages = each * self.bulk.len() as u64;
+        extra.is_multiple_of(RECORD_EXTRA_BYTES)
+            && (messages / MESSAGES_A_RECORD..=messages).contains(&records)
+    }
+}
+
+impl Load for Clients<'_> {
+    fn connect(&mut self, number: u32) -> anyhow::Result<()> {
+        let protocol =
+            if self.args.mixed && number % 2 == 1 { HubProtocol::MessagePack } else { HubProtocol::Json };
+        let stream = match self.args.transport {
+            Transport::ServerSentEvents => self.opener.events(number)?,
+            _ => self.opener.websocket(number, protocol)?,
+        };
+        stream.socket().set_nonblocking(true)?;
+        // The first and the last are probes: between them lies a whole broadcast. With two protocols, they are of both.
+        let last = self.args.connections - 1;
+        let is_second = self.args.mixed && number % PROBE_EVERY == 1;
+        if number.is_multiple_of(PROBE_EVERY) || is_second || number == last {
+            let token = Token(self.probes.len());
+            let descriptor = stream.socket().as_raw_fd();
+            self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
+            self.probes.push(Client { stream, protocol });
+        } else {
+            rustix::net::sockopt::set_socket_recv_buffer_size(stream.socket(), RECEIVE_BUFFER_BYTES)?;
+            self.bulk.push(Client { stream, protocol });
+        }
+        Ok(())
+    }
+
+    fn burst(
+        &mut self,
+        publisher: &mut Publisher,
+        task: &Task,
+        latencies: &mut Latencies,
+    ) -> anyhow::Result<()> {
+        self.frame_bytes = task.frame_bytes;
+        let asked = Instant::now();
+        publisher.publish(task)?;
+        let sweeps = GATHERED_BYTES / (task.burst as usize * task.frame_bytes);
+        self.sweep(self.bulk.len() / sweeps.clamp(1, SWEEPS_MAX))?;
+        self.await_probes(task, asked, latencies)?;
+        publisher.finish()
+    }
+
+    fn settle(&mut self, each: u64) -> anyhow::Result<()> {
+        let expected = self.expected(each);
+        let began = Instant::now();
+        loop {
+            self.sweep(self.bulk.len())?;
+            let extra = self.counted.checked_sub(expected);
+            let is_all = match (extra, self.args.authority.is_some()) {
+                (Some(extra), true) => self.is_of_tls(extra, each),
+                (Some(extra), false) => extra == 0,
+                (None, _) => false,
+            };
+            if is_all {
+                self.counted = 0;
+                return Ok(());
+            }
+            let is_too_much = extra.is_some() && self.args.authority.is_none();
+            if is_too_much || began.elapsed() > PATIENCE {
+                bail!("{} bytes or messages came where {expected} were published", self.counted);
+            }
+        }
+    }
+
+    fn count(&self) -> u64 {
+        (self.bulk.len() + self.probes.len()) as u64
+    }
+}

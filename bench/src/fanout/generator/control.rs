@@ -1,0 +1,99 @@
+//! What the generator asks of the server beside what clients ask: to publish, and what it has used.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use anyhow::{Context, bail};
+
+use super::Args;
+use crate::fanout::peers::PeerControl;
+use crate::fanout::process::cpu_ns_of;
+use crate::fanout::server::Question;
+use crate::fanout::task::{Shape, Task};
+
+/// The way to the server's own process.
+pub(super) struct Control {
+    process: u32,
+    wire: Wire,
+}
+
+enum Wire {
+    Ours(TcpStream),
+    Peer(PeerControl),
+}
+
+/// What a server has used so far.
+pub(super) struct Counts {
+    pub(super) cpu_ns: u64,
+    writes: Option<u64>,
+}
+
+impl Counts {
+    pub(super) fn writes_since(&self, before: &Self) -> Option<u64> {
+        Some(self.writes? - before.writes?)
+    }
+}
+
+impl Control {
+    pub(super) fn connect(args: &Args) -> anyhow::Result<Self> {
+        let wire = match args.peer {
+            Some(peer) => Wire::Peer(PeerControl::open(peer, args.control, args.frame_bytes)?),
+            None => {
+                let control = TcpStream::connect(args.control)?;
+                control.set_nodelay(true)?;
+                Wire::Ours(control)
+            }
+        };
+        Ok(Self { process: args.process, wire })
+    }
+
+    /// Makes all clients members; there must be so many.
+    pub(super) fn join(&mut self, expected: u64) -> anyhow::Result<()> {
+        let joined = match &mut self.wire {
+            Wire::Ours(_) => self.ask(Question::Join)?[0],
+            Wire::Peer(peer) => peer.joined()?,
+        };
+        if joined != expected {
+            bail!("the server counts {joined} clients of {expected}");
+        }
+        Ok(())
+    }
+
+    pub(super) fn prepare(&mut self, task: &Task) -> anyhow::Result<()> {
+        match &mut self.wire {
+            Wire::Ours(stream) => {
+                stream.write_all(&Question::FrameBytes(u32::try_from(task.frame_bytes)?).to_bytes())?;
+                Ok(stream.write_all(&Question::Shape(task.shape.to_number()).to_bytes())?)
+            }
+            Wire::Peer(_) if task.shape == Shape::One => Ok(()),
+            Wire::Peer(_) => bail!("peers have one group"),
+        }
+    }
+
+    pub(super) fn publish(&mut self, burst: u32) -> anyhow::Result<()> {
+        match &mut self.wire {
+            Wire::Ours(stream) => Ok(stream.write_all(&Question::Publish(burst).to_bytes())?),
+            Wire::Peer(peer) => peer.publish(burst),
+        }
+    }
+
+    pub(super) fn counts(&mut self) -> anyhow::Result<Counts> {
+        match &self.wire {
+            Wire::Ours(_) => {
+                let [cpu_ns, writes] = self.ask(Question::Counts)?;
+                Ok(Counts { cpu_ns, writes: Some(writes) })
+            }
+            Wire::Peer(_) => Ok(Counts { cpu_ns: cpu_ns_of(self.process)?, writes: None }),
+        }
+    }
+
+    fn ask(&mut self, question: Question) -> anyhow::Result<[u64; 2]> {
+        let Wire::Ours(stream) = &mut self.wire else { bail!("a peer is asked in its own way") };
+        stream.write_all(&question.to_bytes())?;
+        let mut bytes = [0; 16];
+        stream.read_exact(&mut bytes).context("the server has gone")?;
+        let (first, second) = bytes.split_at(8);
+        let number = |half: &[u8]| u64::from_le_bytes(half.try_into().expect("half of sixteen is eight"));
+        Ok([number(first), number(second)])
+    }
+}

@@ -1,0 +1,114 @@
+//! [`Publisher`]: the roads by which a burst is published.
+
+use std::io::Write;
+
+use anyhow::{Context, bail};
+use signalr_protocol::HubProtocol;
+use websocket::Opcode;
+
+use super::Args;
+use super::control::Control;
+use super::open::{Opener, token};
+use super::stream::Stream;
+use crate::fanout::server::HUB;
+use crate::fanout::task::{Road, Shape, Task, group, text};
+use crate::latency::peer::Http;
+
+/// Connections to the REST API; on each, one request is under way at a time.
+const SENDERS: usize = 32;
+
+/// Publishes by the road that a task asks for.
+pub(super) struct Publisher {
+    pub(super) control: Control,
+    address: String,
+    callers: Vec<Stream>,
+    senders: Vec<Http>,
+    /// Senders whose answer has not been read.
+    under_way: usize,
+    authorization: String,
+    body: Vec<u8>,
+    call: Vec<u8>,
+}
+
+/// Where messages to everybody are sent.
+pub(crate) fn path() -> String {
+    format!("/api/v1/hubs/{HUB}/groups/{}", group(Shape::One, 0))
+}
+
+/// Who may send there.
+pub(crate) fn authorization(path: &str) -> anyhow::Result<String> {
+    Ok(format!("Bearer {}", token(&format!("http://localhost{path}"), &[])?))
+}
+
+impl Publisher {
+    pub(super) fn new(control: Control, args: &Args) -> anyhow::Result<Self> {
+        let opener = Opener::new(args)?;
+        // Behind the numbers of those that listen.
+        let numbers = args.connections + 1..args.connections + 1 + args.callers;
+        let callers = numbers.map(|number| opener.websocket(number, HubProtocol::Json));
+        Ok(Self {
+            control,
+            address: args.address.to_string(),
+            callers: callers.collect::<Result<_, _>>()?,
+            senders: Vec::new(),
+            under_way: 0,
+            authorization: authorization(&path())?,
+            body: Vec::new(),
+            call: Vec::new(),
+        })
+    }
+
+    /// Makes ready what a task sends again and again.
+    pub(super) fn prepare(&mut self, task: &Task) -> anyhow::Result<()> {
+        let text = text(task.frame_bytes);
+        match task.road {
+            Road::Direct => {}
+            Road::Rest => {
+                self.body = format!("{{\"target\":\"m\",\"arguments\":[\"{text}\"]}}").into_bytes();
+                while self.senders.len() < SENDERS {
+                    self.senders.push(Http::connect(&self.address)?);
+                }
+            }
+            Road::Upstream => {
+                let call = format!("{{\"type\":1,\"target\":\"m\",\"arguments\":[\"{text}\"]}}\u{1e}");
+                self.call = websocket::masked_frame(Opcode::Text, call.as_bytes(), [9, 8, 7, 6]);
+            }
+        }
+        self.control.prepare(task)
+    }
+
+    /// Has a burst published; waits for nothing.
+    pub(super) fn publish(&mut self, task: &Task) -> anyhow::Result<()> {
+        match task.road {
+            Road::Direct => self.control.publish(task.burst),
+            Road::Rest => {
+                let path = path();
+                let headers = [("authorization", self.authorization.as_str())];
+                let senders = self.senders.get_mut(..task.burst as usize);
+                for sender in senders.context("as many senders as a burst has messages")? {
+                    sender.ask("POST", &path, &headers, &self.body)?;
+                    self.under_way += 1;
+                }
+                Ok(())
+            }
+            Road::Upstream => {
+                let callers = self.callers.get_mut(..task.burst as usize);
+                for caller in callers.context("as many callers as a burst has messages")? {
+                    caller.write_all(&self.call)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the answers to what was published.
+    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
+        for sender in &mut self.senders[..std::mem::take(&mut self.under_way)] {
+            let (status, body) = sender.answer()?;
+            if status != 202 {
+                bail!("a message was answered {status}: {}", String::from_utf8_lossy(&body));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! A server and its generator, each a process with a processor of its own.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use super::generator::Transport;
+use super::peers::{self, Peer, RunningPeer};
+use super::task::{Ready, Sample, Task};
+
+/// A server that held less of its core was disturbed by something else.
+const SERVER_SHARE_MIN: f64 = 0.88;
+
+/// A generator that used more of its core may have kept the server waiting.
+const GENERATOR_SHARE_MAX: f64 = 0.95;
+
+/// How often a disturbed sample is taken again before it is left out.
+const ATTEMPTS_MAX: usize = 4;
+
+/// A server to measure, and how clients are connected to it.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) server: Server,
+    pub(super) connections: u32,
+    pub(super) transport: Transport,
+    pub(super) mixed: bool,
+    pub(super) tls: bool,
+    pub(super) rogue: bool,
+    /// An app behind an upstream, and clients that call its methods.
+    pub(super) app: bool,
+    /// Another build of this program whose server it is; absent for this one.
+    pub(super) program: Option<PathBuf>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    /// The yardstick: a bare loop that sends a prepared buffer to each socket.
+    Raw,
+    /// A real listener and the real service.
+    Chappe,
+    /// Somebody else's.
+    Peer(Peer),
+}
+
+pub(super) struct Pair {
+    pub(super) ready: Ready,
+    name: String,
+    server: Process,
+    generator: Child,
+    app: Option<Child>,
+    commands: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+/// The server's process.
+enum Process {
+    Ours(Child),
+    /// It ends itself when it is dropped.
+    Peer(RunningPeer),
+}
+
+/// Clients that call methods; as many as a burst has messages.
+const CALLERS: u32 = 16;
+
+impl Setup {
+    /// Plain WebSockets with JSON.
+    pub(super) fn new(server: Server, connections: u32) -> Self {
+        let transport = Transport::WebSockets;
+        Self {
+            server,
+            connections,
+            transport,
+            mixed: false,
+            tls: false,
+            rogue: false,
+            app: false,
+            program: None,
+        }
+    }
+}
+
+impl Pair {
+    /// Starts both. The sizes of a peer's frames are set when it starts.
+    pub(super) fn start(name: &str, setup: &Setup, frame_bytes: usize) -> anyhow::Result<Self> {
+        let program = std::env::current_exe()?;
+        let mut app = setup.app.then(|| start(Command::new(&program).arg("fanout-app"))).transpose()?;
+        let upstream = app.as_mut().map(first_line).transpose()?;
+        let mut authority = None;
+        let (server, address, control) = match setup.server {
+            Server::Peer(peer) => {
+                let running = peers::prepare(peer)?.start(frame_bytes)?;
+                let (address, control) = (running.address.to_string(), running.control.to_string());
+                (Process::Peer(running), address, control)
+            }
+            Server::Raw | Server::Chappe => {
+                let mut command = Command::new(setup.program.as_ref().unwrap_or(&program));
+                command.arg("fanout-server");
+                command.args((setup.server == Server::Raw).then_some("--raw"));
+                command.args(setup.tls.then_some("--tls"));
+                command.args(upstream.iter().flat_map(|upstream| ["--upstream", upstream]));
+                command.args(setup.rogue.then_some("--keep-slow"));
+                let mut server = start(&mut command)?;
+                let line = first_line(&mut server)?;
+                let mut words = line.split(' ').map(str::to_owned);
+                let (address, control) = (words.next(), words.next());
+                authority = words.next().filter(|path| !path.is_empty());
+                (Process::Ours(server), address.context("an address")?, control.context("a control address")?)
+            }
+        };
+        if let Some(app) = &mut app {
+            writeln!(app.stdin.as_mut().context("the input is piped")?, "{address}")?;
+        }
+        let mut command = Command::new(&program);
+        command.args(["fanout-generator", "--address", &address, "--control", &control]);
+        command.args(["--connections", &setup.connections.to_string()]);
+        let process = match &server {
+            Process::Ours(child) | Process::Peer(RunningPeer { child, .. }) => child.id(),
+        };
+        command.args(["--process", &process.to_string()]);
+        let transport = clap::ValueEnum::to_possible_value(&setup.transport).context("a name")?;
+        command.args(["--transport", transport.get_name()]);
+        if let Server::Peer(peer) = setup.server {
+            let peer = clap::ValueEnum::to_possible_value(&peer).context("a name")?;
+            command.args(["--peer", peer.get_name(), "--frame-bytes", &frame_bytes.to_string()]);
+        }
+        command.args(setup.mixed.then_some("--mixed"));
+        command.args(setup.rogue.then_some("--rogue"));
+        command.args(authority.iter().flat_map(|authority| ["--authority", authority]));
+        if setup.app {
+            command.args(["--callers", &CALLERS.to_string()]);
+        }
+        let mut generator = start(&mut command)?;
+        let commands = generator.stdin.take();
+        let mut answers = BufReader::new(generator.stdout.take().context("the output is piped")?);
+        let ready = answer(&mut answers).with_context(|| format!("connect the clients of {name}"))?;
+        Ok(Self { ready, name: name.to_owned(), server, generator, app, commands, answers })
+    }
+
+    /// Measures, again if something disturbed it. Counts what was disturbed.
+    pub(super) fn sample(&mut self, task: &Task, disturbed: &mut usize) -> anyhow::Result<Option<Sample>> {
+        for _ in 0..ATTEMPTS_MAX {
+            let commands = self.commands.as_mut().context("the pair runs")?;
+            writeln!(commands, "{}", serde_json::to_string(task)?)?;
+            let sample: Sample =
+                answer(&mut self.answers).with_context(|| format!("{}, {task:?}", self.name))?;
+            let share = |cpu_ns: u64| cpu_ns as f64 / sample.wall_ns as f64;
+            let (server, generator) = (share(sample.server_cpu_ns), share(sample.generator_cpu_ns));
+            if server >= SERVER_SHARE_MIN && generator <= GENERATOR_SHARE_MAX {
+                return Ok(Some(sample));
+            }
+            let (name, burst, shape) = (&self.name, task.burst, task.shape.name());
+            eprintln!(
+                "disturbed: {name}, {burst} at once, {shape}: the server held {server:.2} of its core, the generator {generator:.2}"
+            );
+            *disturbed += 1;
+        }
+        Ok(None)
+    }
+
+    /// Ends both; ours must end well.
+    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+        // The generator and the app end with their input, our server with its control connection.
+        drop(self.commands.take());
+        let status = self.generator.wait()?;
+        if !status.success() {
+            bail!("the generator of {} ended with {status}", self.name);
+        }
+        if let Process::Ours(server) = &mut self.server {
+            let status = server.wait()?;
+            if !status.success() {
+                bail!("the server of {} ended with {status}", self.name);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        let server = match &mut self.server {
+            Process::Ours(child) => Some(child),
+            Process::Peer(_) => None,
+        };
+        for child in [Some(&mut self.generator), server, self.app.as_mut()].into_iter().flatten() {
+            // One that has ended is only collected.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn start(command: &mut Command) -> anyhow::Result<Child> {
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    child.with_context(|| format!("start {command:?}"))
+}
+
+fn first_line(child: &mut Child) -> anyhow::Result<String> {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().context("the output is piped")?).read_line(&mut line)?;
+    let line = line.trim_end_matches('\n');
+    if line.is_empty() {
+        bail!("a process of the bench did not start; what it said is above");
+    }
+    Ok(line.to_owned())
+}
+
+fn answer<T: serde::de::DeserializeOwned>(answers: &mut BufReader<ChildStdout>) -> anyhow::Result<T> {
+    let mut line = String::new();
+    answers.read_line(&mut line)?;
+    serde_json::from_str(&line).context("the generator ended; what it said is above")
+}

@@ -1,0 +1,247 @@
+//! Which tables there are: who is measured, at which levels, and what is promised.
+
+use std::path::Path;
+
+use super::generator::Transport;
+use super::measured::Measured;
+use super::pair::{Server, Setup};
+use super::peers::Peer;
+use super::task::{Road, Sample, Shape, Task};
+use crate::report::{Better, Goal};
+
+/// Messages that are published at once.
+const BURSTS: [u32; 3] = [1, 4, 16];
+
+/// The size of a small message's frame, head included, in bytes; the goals are for this one.
+const FRAME_BYTES: usize = 130;
+
+const PEERS: [Peer; 5] = [Peer::Ws, Peer::SocketIo, Peer::Centrifugo, Peer::Gws, Peer::Bun];
+
+/// One table of the benchmark.
+pub(super) struct Table {
+    /// By which it can be asked for.
+    pub(super) key: &'static str,
+    pub(super) title: String,
+    pub(super) note: &'static str,
+    /// The first is the yardstick.
+    pub(super) contenders: Vec<Contender>,
+    pub(super) tasks: Vec<Task>,
+    pub(super) goals: fn(&Measured) -> Vec<Goal>,
+}
+
+/// Somebody who is measured.
+#[derive(Clone, Debug)]
+pub(super) struct Contender {
+    pub(super) name: String,
+    pub(super) setup: Setup,
+}
+
+impl Table {
+    /// Adds another build's server for each of ours, and leaves out those of others.
+    pub(super) fn add_beside(&mut self, program: &Path) {
+        self.contenders.retain(|contender| !contender.is_foreign());
+        let ours = self.contenders.iter().filter(|contender| contender.setup.server == Server::Chappe);
+        let other = |contender: &Contender| Contender {
+            name: format!("{}, other build", contender.name),
+            setup: Setup { program: Some(program.to_owned()), ..contender.setup.clone() },
+        };
+        let others: Vec<Contender> = ours.map(other).collect();
+        self.contenders.extend(others);
+    }
+}
+
+impl Contender {
+    /// Whether we can do without it.
+    pub(super) fn is_foreign(&self) -> bool {
+        matches!(self.setup.server, Server::Peer(_))
+    }
+
+    /// What it does for a task: the bare loop knows one road.
+    pub(super) fn own_task(&self, task: &Task) -> Task {
+        let road = if self.setup.server == Server::Raw { Road::Direct } else { task.road };
+        Task { road, ..*task }
+    }
+}
+
+/// All tables, for so many connections and samples so long.
+pub(super) fn tables(connections: u32, sample_ms: u64) -> Vec<Table> {
+    let task =
+        |burst, frame_bytes| Task { burst, frame_bytes, shape: Shape::One, road: Road::Direct, sample_ms };
+    let bursts = |frame_bytes| BURSTS.map(|burst| task(burst, frame_bytes)).to_vec();
+    let small = bursts(FRAME_BYTES);
+    let (few, many) = (connections / 5, connections * 9 / 5);
+    let plain = |key, title, connections, frame_bytes| {
+        table(key, title, "One publish reaches every client.", pair(connections), bursts(frame_bytes))
+    };
+    let mut tables = vec![
+        Table {
+            contenders: with_peers(connections),
+            goals: broadcast_goals,
+            ..plain("broadcast", format!("Broadcast to one group of {connections}"), connections, FRAME_BYTES)
+        },
+        plain("fewer", format!("Broadcast to one group of {few}"), few, FRAME_BYTES),
+        plain("more", format!("Broadcast to one group of {many}"), many, FRAME_BYTES),
+        plain("1k", format!("Frames of 1 KiB to {connections}"), connections, 1024),
+        plain("16k", format!("Frames of 16 KiB to {few}"), few, 16 * 1024),
+        shapes(connections, &small),
+        roads(connections, &small),
+    ];
+    tables.extend(variants(connections, few, &small));
+    tables.push(Table {
+        goals: rogue_goals,
+        ..table(
+            "rogue",
+            format!("One client that never reads, beside {connections} others"),
+            "Its socket is full from the start, and its messages are dropped, the oldest first; what the others get is measured.",
+            beside(connections, "with the one", |setup| setup.rogue = true),
+            vec![task(1, FRAME_BYTES)],
+        )
+    });
+    tables
+}
+
+fn shapes(connections: u32, bursts: &[Task]) -> Table {
+    let tasks = Shape::ALL.iter().flat_map(|shape| bursts.iter().map(|task| Task { shape: *shape, ..*task }));
+    let title = format!("Many groups, and single connections, {connections} in all");
+    let note = "Each client gets each burst, by one publish or by many.";
+    Table { goals: shape_goals, ..table("shapes", title, note, pair(connections), tasks.collect()) }
+}
+
+fn roads(connections: u32, bursts: &[Task]) -> Table {
+    let roads = [Road::Direct, Road::Rest, Road::Upstream];
+    let tasks = roads.iter().flat_map(|road| bursts.iter().map(|task| Task { road: *road, ..*task }));
+    let setup = Setup { app: true, ..Setup::new(Server::Chappe, connections) };
+    table(
+        "roads",
+        format!("Roads to one group of {connections}"),
+        "In process; by REST, each request of a burst on a keep-alive connection of its own; by a hub message of a client that \
+         goes to an upstream, which sends by REST. The bare loop is called in process.",
+        vec![raw(connections), chappe("Chappe", setup)],
+        tasks.collect(),
+    )
+}
+
+/// Other protocols, transports and TLS.
+fn variants(connections: u32, few: u32, bursts: &[Task]) -> [Table; 4] {
+    [
+        table(
+            "protocols",
+            format!("JSON and MessagePack half and half, {connections} clients"),
+            "The bare loop sends one buffer to all. A frame of MessagePack is a little smaller.",
+            beside(connections, "JSON and MessagePack", |setup| setup.mixed = true),
+            bursts.to_vec(),
+        ),
+        table(
+            "events",
+            format!("Server-Sent Events, {connections} clients"),
+            "A WebSocket's frame has 130 bytes; a stream of events has the same message with its own framing.",
+            beside(connections, "Server-Sent Events", |setup| setup.transport = Transport::ServerSentEvents),
+            bursts.to_vec(),
+        ),
+        table(
+            "polls",
+            format!("Long polling, {few} clients"),
+            "Each client asks again as soon as it is answered, and each request is authenticated anew.",
+            beside(few, "long polling", |setup| setup.transport = Transport::LongPolling),
+            bursts.to_vec(),
+        ),
+        table(
+            "tls",
+            format!("TLS 1.3, {connections} clients"),
+            "The bare loop has no TLS.",
+            beside(connections, "TLS", |setup| setup.tls = true),
+            bursts.to_vec(),
+        ),
+    ]
+}
+
+fn table(
+    key: &'static str,
+    title: String,
+    note: &'static str,
+    contenders: Vec<Contender>,
+    tasks: Vec<Task>,
+) -> Table {
+    Table { key, title, note, contenders, tasks, goals: |_| Vec::new() }
+}
+
+fn raw(connections: u32) -> Contender {
+    Contender { name: "raw".to_owned(), setup: Setup::new(Server::Raw, connections) }
+}
+
+fn chappe(name: &str, setup: Setup) -> Contender {
+    Contender { name: name.to_owned(), setup }
+}
+
+fn pair(connections: u32) -> Vec<Contender> {
+    vec![raw(connections), chappe("Chappe", Setup::new(Server::Chappe, connections))]
+}
+
+/// Ours as it is, and ours with something changed.
+fn beside(connections: u32, name: &str, change: impl FnOnce(&mut Setup)) -> Vec<Contender> {
+    let mut changed = Setup::new(Server::Chappe, connections);
+    change(&mut changed);
+    let mut contenders = pair(connections);
+    contenders.push(chappe(&format!("Chappe, {name}"), changed));
+    contenders
+}
+
+fn with_peers(connections: u32) -> Vec<Contender> {
+    let mut contenders = pair(connections);
+    let setup = |peer| Setup::new(Server::Peer(peer), connections);
+    contenders.extend(PEERS.map(|peer| Contender { name: peer.name().to_owned(), setup: setup(peer) }));
+    contenders
+}
+
+fn broadcast_goals(measured: &Measured) -> Vec<Goal> {
+    let at = |burst| move |task: &Task| task.burst == burst;
+    let cost = |name, other, burst| measured.ratio(name, other, at(burst), Sample::cost_us);
+    let mut goals = vec![
+        less("broadcast, one at a time, to raw", cost("Chappe", "raw", 1), 1.2, Some(1.05)),
+        less(
+            "broadcast, 16 at once, to raw with 16 frames a write",
+            cost("Chappe", "raw", 16),
+            1.6,
+            Some(1.25),
+        ),
+        less(
+            "time to the last receiver, to raw",
+            measured.ratio("Chappe", "raw", at(1), |sample| sample.last_p50_ns as f64),
+            1.15,
+            Some(1.05),
+        ),
+    ];
+    for (peer, burst, must, aim) in [
+        (Peer::Ws, 1, 1.4, 1.6),
+        (Peer::Ws, 16, 10.0, 18.0),
+        (Peer::Centrifugo, 1, 1.0, 2.0),
+        (Peer::Centrifugo, 16, 1.0, 4.0),
+    ] {
+        // One that is not here cannot be compared with.
+        if measured.has(peer.name()) {
+            let what = format!("{}, {burst} at once, of Chappe's cost", peer.name());
+            goals.push(more(&what, cost(peer.name(), "Chappe", burst), must, Some(aim)));
+        }
+    }
+    goals
+}
+
+fn shape_goals(measured: &Measured) -> Vec<Goal> {
+    let own = |shape| move |task: &Task| task.burst == 1 && task.shape == shape;
+    let ratio = measured.ratio_of_tasks("Chappe", own(Shape::Tens), own(Shape::One), Sample::cost_us);
+    vec![less("groups of 10, to one group, for each message", ratio, 1.3, Some(1.1))]
+}
+
+fn rogue_goals(measured: &Measured) -> Vec<Goal> {
+    let p99 = |sample: &Sample| sample.probe_p99_ns as f64;
+    let ratio = measured.ratio("Chappe, with the one", "Chappe", |_| true, p99);
+    vec![less("p99 of the others, to without", ratio, 1.1, None)]
+}
+
+pub(super) fn less(what: &str, measured: f64, must: f64, aim: Option<f64>) -> Goal {
+    Goal { what: what.to_owned(), measured, must, aim, better: Better::Less }
+}
+
+pub(super) fn more(what: &str, measured: f64, must: f64, aim: Option<f64>) -> Goal {
+    Goal { what: what.to_owned(), measured, must, aim, better: Better::More }
+}

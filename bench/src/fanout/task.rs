@@ -1,0 +1,167 @@
+//! What the driver asks of a generator, and what it is told: one line of JSON each.
+
+use serde::{Deserialize, Serialize};
+
+/// One sample to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Task {
+    /// Messages that are published at once to each receiver.
+    pub(crate) burst: u32,
+    /// Size of a frame as it is sent to a client that speaks JSON over WebSockets, head included.
+    pub(crate) frame_bytes: usize,
+    pub(crate) shape: Shape,
+    pub(crate) road: Road,
+    /// How long to go on, in milliseconds.
+    pub(crate) sample_ms: u64,
+}
+
+/// Whom one burst goes to. Every client gets every burst, in one publish or in many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Shape {
+    /// One publish to a group that everybody is in.
+    One,
+    /// One publish to each group of fifty.
+    Fifties,
+    /// One publish to each group of ten.
+    Tens,
+    /// One publish to each connection.
+    Single,
+}
+
+/// How a publish reaches the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Road {
+    /// By a call in the server's own process.
+    Direct,
+    /// By a request to the REST API, each on a keep-alive connection of its own.
+    Rest,
+    /// By a hub message that goes to an upstream, which sends by REST.
+    Upstream,
+}
+
+/// One measured stretch of bursts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    /// Messages that arrived, in all clients together. None was missing, or there would be no sample.
+    pub(crate) messages: u64,
+    pub(crate) wall_ns: u64,
+    pub(crate) server_cpu_ns: u64,
+    pub(crate) generator_cpu_ns: u64,
+    /// Writes to sockets that the server made; absent for servers that do not count them.
+    pub(crate) writes: Option<u64>,
+    /// From the command to publish until the burst is in a probing client, in nanoseconds.
+    pub(crate) probe_p50_ns: u64,
+    pub(crate) probe_p99_ns: u64,
+    /// The same until it is in the last of them.
+    pub(crate) last_p50_ns: u64,
+    pub(crate) last_p99_ns: u64,
+}
+
+/// What the generator says once all clients are connected.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    /// Anonymous memory of the server for each idle client, in bytes.
+    pub(crate) idle_bytes: f64,
+}
+
+impl Shape {
+    pub(super) const ALL: [Self; 4] = [Self::One, Self::Fifties, Self::Tens, Self::Single];
+
+    pub(super) fn to_number(self) -> u32 {
+        Self::ALL.iter().position(|shape| *shape == self).map_or(0, |at| at as u32)
+    }
+
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(number as usize).copied()
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::One => "one group",
+            Self::Fifties => "groups of 50",
+            Self::Tens => "groups of 10",
+            Self::Single => "one connection at a time",
+        }
+    }
+}
+
+impl Sample {
+    /// Server time for each delivered message, in microseconds.
+    pub(crate) fn cost_us(&self) -> f64 {
+        self.server_cpu_ns as f64 / 1e3 / self.messages as f64
+    }
+
+    pub(crate) fn sends(&self) -> f64 {
+        self.writes.map_or(f64::NAN, |writes| writes as f64 / self.messages as f64)
+    }
+
+    pub(crate) fn messages_per_second(&self) -> f64 {
+        self.messages as f64 * 1e9 / self.wall_ns as f64
+    }
+}
+
+/// The name of one of the groups of a shape.
+pub(super) fn group(shape: Shape, number: usize) -> String {
+    format!("{}-{number}", shape.to_number())
+}
+
+/// What stands around the text of a message in its frame: the head of the frame, and the hub message.
+pub(super) fn text_bytes(frame_bytes: usize) -> usize {
+    let around = b"{\"type\":1,\"target\":\"m\",\"arguments\":[\"\"]}\x1e".len();
+    let head = match frame_bytes {
+        0..=127 => 2,
+        128..=65_539 => 4,
+        _ => 10,
+    };
+    frame_bytes.saturating_sub(head + around)
+}
+
+/// The text of a message: of the right size, with one mark in it by which messages are counted where bytes cannot be.
+pub(super) fn text(frame_bytes: usize) -> String {
+    let mut text = "x".repeat(text_bytes(frame_bytes).saturating_sub(1));
+    text.push(char::from(MARK));
+    text
+}
+
+/// The size of a frame with the same message for a client that speaks MessagePack: head, length, and an array of type, headers, no
+/// id, target, arguments and streams.
+pub(super) fn messagepack_bytes(frame_bytes: usize) -> usize {
+    let text = text_bytes(frame_bytes);
+    let text_head = match text {
+        0..=31 => 1,
+        32..=255 => 2,
+        256..=65_535 => 3,
+        _ => 5,
+    };
+    let message = 4 + 2 + 1 + text_head + text + 1;
+    let length = match message {
+        0..=127 => 1,
+        128..=16_383 => 2,
+        _ => 3,
+    };
+    let head = match length + message {
+        0..=125 => 2,
+        126..=65_535 => 4,
+        _ => 10,
+    };
+    head + length + message
+}
+
+/// Stands once in each message, and nowhere else in what a server sends.
+pub(crate) const MARK: u8 = b'#';
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_fills_its_frame() {
+        for frame_bytes in [130, 1024, 16 * 1024] {
+            let message =
+                format!("{{\"type\":1,\"target\":\"m\",\"arguments\":[\"{}\"]}}\u{1e}", text(frame_bytes));
+            let frame = websocket::frame(websocket::Opcode::Text, message.as_bytes());
+            assert_eq!(frame.len(), frame_bytes);
+            assert_eq!(memchr::memchr_iter(MARK, &frame).count(), 1);
+        }
+    }
+}
