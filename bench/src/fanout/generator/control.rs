@@ -65,7 +65,7 @@ impl Control {
                 stream.write_all(&Question::FrameBytes(u32::try_from(task.frame_bytes)?).to_bytes())?;
                 Ok(stream.write_all(&Question::Shape(task.shape.to_number()).to_bytes())?)
             }
-            Wire::Peer(_) if task.shape == Shape::One => Ok(()),
+            Wire::Peer(peer) if task.shape == Shape::One => peer.renew(),
             Wire::Peer(_) => bail!("peers have one group"),
         }
     }

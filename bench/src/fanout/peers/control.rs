@@ -23,9 +23,7 @@ pub(crate) enum PeerControl {
 impl PeerControl {
     /// Connects; the frames are as long as those the peer was started for.
     pub(crate) fn open(peer: Peer, control: SocketAddr, frame_bytes: usize) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(control)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let stream = connect(control)?;
         if peer == Peer::Centrifugo {
             return Ok(Self::Centrifugo(Api::new(stream, control, peer.text(frame_bytes)?)));
         }
@@ -38,6 +36,14 @@ impl PeerControl {
             Self::Program(stream) => Ok(stream.write_all(&Question::Publish(burst).to_bytes())?),
             Self::Centrifugo(api) => api.publish(burst),
         }
+    }
+
+    /// Makes ready for a sample: Centrifugo closes a connection over which nothing was asked for a while.
+    pub(crate) fn renew(&mut self) -> anyhow::Result<()> {
+        let Self::Centrifugo(api) = self else { return Ok(()) };
+        api.settle()?;
+        api.stream = BufReader::new(connect(api.host)?);
+        Ok(())
     }
 
     /// Clients that are in the group.
@@ -54,6 +60,13 @@ impl PeerControl {
             Self::Centrifugo(api) => api.joined(),
         }
     }
+}
+
+fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 /// The HTTP API of Centrifugo, on one connection.
