@@ -8,7 +8,6 @@ use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 use websocket::{CloseCode, Decoded, Decoder, Event, Opcode, Role, masked_frame};
 
-use super::connection::Connection;
 use super::*;
 use crate::engine::command::Subject;
 use crate::engine::handle::Alarm;
@@ -20,6 +19,7 @@ use crate::engine::{
 use crate::metrics::EndLabels;
 
 mod followers;
+mod gate;
 mod limits;
 mod roads;
 mod stateful;
@@ -392,9 +392,4 @@ fn a_users_membership_ends_with_its_lifetime() {
     assert!(in_group(&world));
     world.pass(Duration::from_secs(2));
     assert!(!in_group(&world) && !world.shard.exists(&hub(), &Subject::Group(group.clone())));
-}
-
-#[test]
-fn an_idle_connection_is_small() {
-    assert!(size_of::<Connection>() <= 192, "{}", size_of::<Connection>());
 }

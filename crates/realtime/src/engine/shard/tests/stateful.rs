@@ -16,7 +16,7 @@ impl World {
         client
     }
 
-    fn first_word(&mut self, client: &mut Client) {
+    pub(super) fn first_word(&mut self, client: &mut Client) {
         client.send(PING);
         let slot = self.slot(client);
         self.turn_until(|shard| shard.connections[slot as usize].pings);

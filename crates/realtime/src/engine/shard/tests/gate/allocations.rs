@@ -1,0 +1,169 @@
+//! Allocations of a publish: on the thread that publishes, and on the shard's.
+//!
+//! However many receive it, a message is read, queued, encoded and joined once. So the counts must not know how many receivers
+//! there are, and what waits together costs two more, whatever waits. They are exact, for the pinned compiler and a debug build: a bound with
+//! room in it would let somebody lose what another one gained.
+//!
+//! A list that grows counts as an allocation. So much is published beforehand that queues and lists have their size: what is
+//! counted is the daily business.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use trace::Tracer;
+
+use super::*;
+use crate::engine::handle::{ShardSender, Shared};
+use crate::engine::{EngineHandle, Publish};
+use crate::from_protocol::Payload;
+
+/// To make a message of a method and arguments: a copy of each.
+const MESSAGE: u64 = 2;
+
+/// To make one of the body of a request: its fields, and the copies.
+const BODY: u64 = 7;
+
+/// To queue a message: what the shards share, and the list of their places in the queues.
+const QUEUE: u64 = 2;
+
+/// To hand a message to its receivers in one protocol: the list of them, the frame in a buffer that grows, the frame's owner,
+/// and what waits then.
+const JSON_FRAME: u64 = 8;
+
+/// What the other protocol costs besides, where both are spoken.
+const MESSAGE_PACK_FRAME: u64 = 7;
+
+/// To join what waits into one buffer, for each protocol: the list of frames, and the buffer.
+const JOIN: u64 = 2;
+
+/// Where the receivers of one message have different messages waiting: what waits then for each further kind of them, and the
+/// first time the map of kinds.
+const OTHER_RUN: u64 = 2;
+
+const CLIENTS: usize = 1000;
+
+/// Messages that wait together.
+const BURSTS: [u64; 3] = [1, 4, 16];
+
+/// Frames of about 130 bytes, as in the benchmark.
+const FILLER_BYTES: usize = 85;
+
+/// Where the counting happens.
+struct Stage {
+    world: World,
+    handle: EngineHandle,
+    clients: Vec<Client>,
+    targets: Vec<Target>,
+}
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    allocation_counter::measure(work).count_total
+}
+
+/// What publishing to all these targets costs: where it is published, and on the shard until it is written.
+fn count(world: &mut World, handle: &EngineHandle, targets: &[&Target]) -> (u64, u64) {
+    // Whoever publishes has these already.
+    let (hub, arguments) = (hub(), arguments());
+    let publish = |target: &Target| {
+        let message = OutgoingMessage::invocation("m", &arguments).unwrap();
+        let (hub, target) = (hub.clone(), target.clone());
+        Publish { hub, target, excluded: Vec::new(), excluded_users: Vec::new(), message, trace: None }
+    };
+    let published = allocations(|| {
+        for target in targets {
+            handle.try_publish(publish(target)).unwrap();
+        }
+    });
+    (published, allocations(|| world.settle()))
+}
+
+fn arguments() -> String {
+    format!("[\"{}\"]", "x".repeat(FILLER_BYTES))
+}
+
+/// A handle of the shard that is driven by hand.
+fn handle(world: &World) -> EngineHandle {
+    let settings = &world.shard.settings;
+    let alarm = Arc::clone(&world.inbox.alarm);
+    EngineHandle::new(Shared {
+        node: NodeId(0),
+        connections_max: settings.options.connections_max,
+        connections: Arc::clone(&settings.connections),
+        hub_counts: Arc::clone(&settings.hub_counts),
+        outlet_bytes: world.metrics.outlet_bytes.clone(),
+        next_shard: 0.into(),
+        shards: vec![ShardSender { commands: world.commands.clone(), alarm }],
+        tracer: Tracer::new(1),
+        keeper: OnceLock::new(),
+    })
+}
+
+/// A world with groups of the first so many of its clients, its handle, and those groups.
+fn world(sizes: &[usize], protocol: impl Fn(usize) -> &'static str) -> Stage {
+    edge::raise_open_files().expect("the system lets us have as many files as it allows");
+    let mut world = World::new(Options::default());
+    let clients = world.crowd(CLIENTS, protocol);
+    let groups = sizes.iter().map(|size| {
+        let group = group(&size.to_string());
+        for client in &clients[..*size] {
+            world.put_into(client, &group);
+        }
+        Target::Group(group)
+    });
+    let targets = groups.collect();
+    let handle = handle(&world);
+    // The queue is a chain of blocks for 32 commands each, which go round once there are enough of them.
+    for _ in 0..8 {
+        count(&mut world, &handle, &[&Target::All; 16]);
+    }
+    Stage { world, handle, clients, targets }
+}
+
+#[test]
+fn a_publish_costs_the_same_for_any_number_of_receivers() {
+    let Stage { mut world, handle, clients, mut targets } = world(&[1, 100, CLIENTS], |_| JSON);
+    targets.extend([Target::All, Target::Connection(clients[0].id)]);
+    for target in &targets {
+        for burst in BURSTS {
+            let counted = count(&mut world, &handle, &vec![target; burst as usize]);
+            let join = if burst > 1 { JOIN } else { 0 };
+            let expected = (burst * (MESSAGE + QUEUE), burst * JSON_FRAME + join);
+            assert_eq!(counted, expected, "{burst} at once to {target:?}");
+        }
+    }
+}
+
+#[test]
+fn a_second_protocol_costs_a_frame_and_nothing_for_each_receiver() {
+    let protocol = |number: usize| if number.is_multiple_of(2) { JSON } else { MESSAGE_PACK };
+    let Stage { mut world, handle, clients: _clients, targets } = world(&[2, 100, CLIENTS], protocol);
+    for target in &targets {
+        for burst in BURSTS {
+            let counted = count(&mut world, &handle, &vec![target; burst as usize]);
+            let join = if burst > 1 { 2 * JOIN } else { 0 };
+            let expected = (burst * (MESSAGE + QUEUE), burst * (JSON_FRAME + MESSAGE_PACK_FRAME) + join);
+            assert_eq!(counted, expected, "{burst} at once to {target:?}");
+        }
+    }
+}
+
+/// Those that got only the second message have another run than those that got both, and each run is joined once.
+#[test]
+fn receivers_with_different_messages_cost_what_differs() {
+    let Stage { mut world, handle, clients: _clients, targets } = world(&[1, 2, 100, CLIENTS], |_| JSON);
+    for pair in targets.windows(2) {
+        let (_, shard) = count(&mut world, &handle, &[&pair[0], &pair[1]]);
+        assert_eq!(shard, 2 * JSON_FRAME + JOIN + OTHER_RUN, "to {pair:?}");
+    }
+}
+
+#[test]
+fn a_body_is_read_with_few_allocations() {
+    let body = Bytes::from(format!("{{\"target\":\"m\",\"arguments\":{}}}", arguments()));
+    let headers = HeaderMap::new();
+    let mut message = None;
+    let read = allocations(|| message = Payload::read(&headers, &body).and_then(Payload::message).ok());
+    assert!(message.is_some(), "the body is read");
+    assert_eq!(read, BODY);
+}

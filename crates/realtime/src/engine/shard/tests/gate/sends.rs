@@ -1,0 +1,165 @@
+//! Sends for each delivered message: one for each client that something waits for, whatever waits.
+//!
+//! A send costs about the same from 130 bytes to 16 KiB, and nothing in user space comes near what fewer of them save
+//! (docs/performance.md). So the counts are exact: a send more is a mistake, not a matter of taste.
+
+use super::*;
+
+/// Clients in each of these worlds; an even number, so that halves are equal.
+const CLIENTS: usize = 50;
+
+/// Messages that wait together: one at a time, and enough that coalescing shows.
+const BURSTS: [usize; 3] = [1, 4, 16];
+
+/// What a shard did.
+#[derive(Debug, PartialEq, Eq)]
+struct Counted {
+    /// Writes to sockets.
+    sends: usize,
+    /// Messages that came out of the clients' ends of them.
+    delivered: usize,
+}
+
+/// Publishes the numbers from 0, one to each target, before the shard's next turn. `gets` says which of them a client must get; they
+/// have to come whole, in order, and alone.
+fn count(
+    world: &mut World,
+    clients: &mut [Client],
+    targets: &[(Target, Vec<ConnectionId>)],
+    gets: impl Fn(usize) -> Vec<usize>,
+) -> Counted {
+    let before = world.shard.metrics.turn;
+    for (number, (target, excluded)) in targets.iter().enumerate() {
+        let message = OutgoingMessage::invocation("m", &format!("[{number}]")).unwrap();
+        let mut work = work(target.clone(), message);
+        work.excluded = excluded.clone();
+        work.excluded.sort_unstable();
+        world.commands.try_send(Command::Publish(Arc::new(work))).unwrap();
+    }
+    world.settle();
+    let mut delivered = 0;
+    for (at, client) in clients.iter_mut().enumerate() {
+        let expected = gets(at);
+        let slot = world.slot(client);
+        let protocol = world.shard.connections[slot as usize].protocol.name();
+        let messages = client.messages(expected.len());
+        assert_eq!(
+            messages,
+            expected.iter().map(|number| call(protocol, *number)).collect::<Vec<_>>(),
+            "client {at}"
+        );
+        client.stream.set_nonblocking(true).unwrap();
+        assert_eq!(
+            client.stream.peek(&mut [0]).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock,
+            "client {at}"
+        );
+        client.stream.set_nonblocking(false).unwrap();
+        delivered += messages.len();
+    }
+    let turn = world.shard.metrics.turn;
+    assert_eq!(turn.frames - before.frames, delivered as u64, "the metrics tell the truth");
+    Counted { sends: (turn.writes - before.writes) as usize, delivered }
+}
+
+/// The call `m(number)` as a client of a protocol gets it.
+fn call(protocol: &str, number: usize) -> Vec<u8> {
+    match protocol {
+        JSON => format!("{{\"type\":1,\"target\":\"m\",\"arguments\":[{number}]}}\u{1e}").into_bytes(),
+        MESSAGE_PACK => vec![0x09, 0x96, 0x01, 0x80, 0xc0, 0xa1, b'm', 0x91, number as u8, 0x90],
+        other => panic!("no client of the gate speaks {other}"),
+    }
+}
+
+fn mixed(number: usize) -> &'static str {
+    if number.is_multiple_of(2) { JSON } else { MESSAGE_PACK }
+}
+
+fn to(target: &Target, burst: usize) -> Vec<(Target, Vec<ConnectionId>)> {
+    vec![(target.clone(), Vec::new()); burst]
+}
+
+#[test]
+fn a_burst_costs_one_send_for_each_client_of_either_protocol() {
+    let mut world = World::new(Options::default());
+    let mut clients = world.crowd(CLIENTS, mixed);
+    let all = group("all");
+    for client in &clients {
+        world.put_into(client, &all);
+    }
+    for target in [Target::All, Target::Group(all)] {
+        for burst in BURSTS {
+            let counted = count(&mut world, &mut clients, &to(&target, burst), |_| (0..burst).collect());
+            assert_eq!(counted, Counted { sends: CLIENTS, delivered: CLIENTS * burst }, "{burst} at once");
+        }
+    }
+}
+
+/// Chunks give reads their turn; they must not tear apart what waits.
+#[test]
+fn a_burst_that_is_written_in_chunks_costs_no_more() {
+    let mut world = World::new(Options { flush_chunk: 8, ..Options::default() });
+    let mut clients = world.crowd(CLIENTS, mixed);
+    for burst in BURSTS {
+        let counted = count(&mut world, &mut clients, &to(&Target::All, burst), |_| (0..burst).collect());
+        assert_eq!(counted, Counted { sends: CLIENTS, delivered: CLIENTS * burst }, "{burst} at once");
+    }
+}
+
+#[test]
+fn a_message_to_each_of_many_groups_costs_its_members_one_send() {
+    let mut world = World::new(Options::default());
+    let mut clients = world.crowd(CLIENTS, mixed);
+    let groups: Vec<GroupName> = (0..10).map(|number| group(&format!("g{number}"))).collect();
+    for (at, client) in clients.iter().enumerate() {
+        world.put_into(client, &groups[at / 5]);
+    }
+    let targets: Vec<_> = groups.iter().map(|group| (Target::Group(group.clone()), Vec::new())).collect();
+    let counted = count(&mut world, &mut clients, &targets, |at| vec![at / 5]);
+    assert_eq!(counted, Counted { sends: CLIENTS, delivered: CLIENTS });
+}
+
+#[test]
+fn a_client_that_different_groups_and_exclusions_reach_has_one_send_too() {
+    let mut world = World::new(Options::default());
+    let mut clients = world.crowd(CLIENTS, mixed);
+    let (first, second) = (group("first"), group("second"));
+    for (at, client) in clients.iter().enumerate() {
+        if at < 30 {
+            world.put_into(client, &first);
+        }
+        if at >= 20 {
+            world.put_into(client, &second);
+        }
+    }
+    let odd: Vec<ConnectionId> = clients.iter().skip(1).step_by(2).map(|client| client.id).collect();
+    let targets = [
+        (Target::Group(first), Vec::new()),
+        (Target::Group(second.clone()), Vec::new()),
+        (Target::All, odd),
+        (Target::Group(second), Vec::new()),
+    ];
+    let gets = |at: usize| {
+        let whether = [at < 30, at >= 20, at.is_multiple_of(2), at >= 20];
+        (0..4).filter(|number| whether[*number]).collect()
+    };
+    let counted = count(&mut world, &mut clients, &targets, gets);
+    assert_eq!(counted, Counted { sends: CLIENTS, delivered: 30 + 30 + 25 + 30 });
+}
+
+/// Their messages are kept besides, which must not lead to writing them apart.
+#[test]
+fn clients_that_can_resume_cost_no_more() {
+    let mut world = World::new(Options::default());
+    let mut clients: Vec<Client> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = world.join_with(Admission { stateful: true, ..admission(None) }, JSON, 2);
+            world.first_word(&mut client);
+            client
+        })
+        .collect();
+    for burst in BURSTS {
+        let counted = count(&mut world, &mut clients, &to(&Target::All, burst), |_| (0..burst).collect());
+        assert_eq!(counted, Counted { sends: CLIENTS, delivered: CLIENTS * burst }, "{burst} at once");
+    }
+}
