@@ -46,6 +46,8 @@ pub(crate) struct Connection {
     pub(crate) pings: bool,
     /// Whether what is sent is numbered and kept; here, because every publish asks.
     pub(crate) is_stateful: bool,
+    /// Whether its client is not read from; here, because nearly every client waits for leave to come in.
+    pub(crate) is_paused: bool,
 }
 
 /// By what the client is reached now.
@@ -128,9 +130,7 @@ pub(crate) struct Extra {
     pub(crate) user_bucket: Option<Shared>,
     /// Calls of its methods whose results are awaited.
     pub(crate) calls: HashMap<Box<str>, oneshot::Sender<Result<ClientResult, InvokeError>>>,
-    /// Its client is not read from.
-    pub(crate) paused: bool,
-    /// What its client sent over HTTP meanwhile.
+    /// What its client sent over HTTP while it is not read from.
     pub(crate) held: VecDeque<(Bytes, oneshot::Sender<Received>)>,
     pub(crate) guard: Option<Guard>,
 }
@@ -182,10 +182,6 @@ impl Connection {
 
     pub(crate) fn stateful_mut(&mut self) -> Option<&mut Stateful> {
         self.extra_mut()?.stateful.as_deref_mut()
-    }
-
-    pub(crate) fn is_paused(&self) -> bool {
-        self.extra().is_some_and(|extra| extra.paused)
     }
 
     pub(crate) fn expires(&self) -> Option<Tick> {

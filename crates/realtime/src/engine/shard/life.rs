@@ -115,7 +115,7 @@ impl Shard {
             return Some(next.min(self.now.plus(times.disconnect.max(1))));
         }
         let silent_until = connection.heard.plus(times.client_timeout);
-        let is_missed = connection.pings && !connection.is_paused();
+        let is_missed = connection.pings && !connection.is_paused;
         if self.now > silent_until && is_missed {
             self.lose_client(slot, EndReason::ClientTimeout);
             return self.connections.contains(slot as usize).then(|| self.now.plus(times.disconnect));

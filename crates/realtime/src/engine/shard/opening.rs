@@ -60,6 +60,7 @@ impl Shard {
             dirty: false,
             pings: false,
             is_stateful: false,
+            is_paused: false,
         });
         self.index.admit(id, slot);
         self.deadlines.add(deadline, Due { slot, generation: self.generation });
@@ -145,7 +146,7 @@ impl Shard {
         match self.settings.upstream.opening(&client) {
             engine::Opening::Go => self.answer_handshake(slot, Bytes::from_static(HANDSHAKE_ACCEPTED)),
             // Until then nothing is read, so that nothing has to be kept.
-            engine::Opening::Wait => self.connections[slot as usize].extra_or_new().paused = true,
+            engine::Opening::Wait => self.connections[slot as usize].is_paused = true,
         }
     }
 

@@ -73,7 +73,7 @@ impl Shard {
 
     fn read_once(&mut self, slot: Slot, buffer: &mut [u8]) -> Flow {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return Flow::Stop };
-        if !connection.is_closing() && connection.is_paused() {
+        if !connection.is_closing() && connection.is_paused {
             // Whoever lets it go on reads again.
             return Flow::Stop;
         }
@@ -154,7 +154,7 @@ impl Shard {
             return;
         }
         connection.heard = self.now;
-        if connection.is_paused() {
+        if connection.is_paused {
             let held = &mut connection.extra_or_new().held;
             if held.len() < HELD_MAX {
                 held.push_back((payload, done));
@@ -174,12 +174,11 @@ impl Shard {
     /// Reads a client again.
     pub(super) fn resume(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
-        if !connection.is_paused() {
+        if !connection.is_paused {
             return;
         }
-        let extra = connection.extra_or_new();
-        extra.paused = false;
-        let held = std::mem::take(&mut extra.held);
+        connection.is_paused = false;
+        let held = connection.extra_mut().map(|extra| std::mem::take(&mut extra.held)).unwrap_or_default();
         connection.heard = self.now;
         for (payload, done) in held {
             if self.connections.contains(slot as usize) {
@@ -220,7 +219,7 @@ impl Shard {
         let Some(server) = server else { return false };
         self.metrics.turn.received_messages += 1;
         if server.data(connection.id, Bytes::copy_from_slice(input)) == Room::Full {
-            connection.extra_or_new().paused = true;
+            connection.is_paused = true;
         }
         if let Some(extra) = connection.extra_mut() {
             extra.spoke = self.now;
@@ -403,7 +402,7 @@ impl Shard {
         let is_answered = matches!(message_type, 1 | 4);
         match self.settings.upstream.invoke(invocation) {
             Ok(Room::Free) => {}
-            Ok(Room::Full) => self.connections[slot as usize].extra_or_new().paused = true,
+            Ok(Room::Full) => self.connections[slot as usize].is_paused = true,
             Err(refusal) => {
                 if let Some(id) = invocation_id.filter(|_| is_answered) {
                     let message = OutgoingMessage::completion_error(&id, &refusal.0);

@@ -41,7 +41,7 @@ impl Shard {
                 if reads {
                     self.resume(slot);
                 } else {
-                    self.connections[slot as usize].extra_or_new().paused = true;
+                    self.connections[slot as usize].is_paused = true;
                 }
             }
             other => unreachable!("{other:?} is no wish of an app server"),
