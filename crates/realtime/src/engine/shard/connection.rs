@@ -109,7 +109,7 @@ pub(crate) struct Rare {
     /// Its groups, and where it stands among their members.
     pub(crate) groups: Vec<(GroupKey, u32)>,
     /// The beginning of a hub message that came in pieces.
-    pub(crate) partial: Option<Splitter>,
+    pub(crate) partial: Option<Box<Splitter>>,
     pub(crate) facts: Option<Arc<Facts>>,
     pub(crate) extra: Option<Box<Extra>>,
 }

@@ -366,7 +366,11 @@ impl Index {
             return;
         }
         let position = push(&mut self.groups[group.0 as usize].members, slot);
-        connection.rare.get_or_insert_default().groups.push((group, position));
+        let groups = &mut connection.rare.get_or_insert_default().groups;
+        if groups.capacity() == 0 {
+            groups.reserve_exact(1);
+        }
+        groups.push((group, position));
         self.note(connections, slot, group, true);
         self.follower_joined(slot, group);
     }
@@ -488,8 +492,11 @@ impl Index {
     }
 }
 
-/// Appends a member; says where it stands.
+/// Appends a member; says where it stands. Most users have one connection, and would otherwise get room for four.
 fn push(members: &mut Vec<Slot>, slot: Slot) -> u32 {
+    if members.capacity() == 0 {
+        members.reserve_exact(1);
+    }
     members.push(slot);
     number(members.len() - 1)
 }

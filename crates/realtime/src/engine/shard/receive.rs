@@ -241,7 +241,7 @@ impl Shard {
             match next_message(protocol, input, bytes_max)? {
                 None if input.is_empty() => return Ok(()),
                 None => {
-                    let mut splitter = Splitter::new(protocol, bytes_max);
+                    let mut splitter = Box::new(Splitter::new(protocol, bytes_max));
                     let result = splitter.feed(input, |_| Ok(()));
                     self.keep_partial(slot, splitter);
                     return result;
@@ -254,7 +254,7 @@ impl Shard {
         }
     }
 
-    fn keep_partial(&mut self, slot: Slot, splitter: Splitter) {
+    fn keep_partial(&mut self, slot: Slot, splitter: Box<Splitter>) {
         if splitter.partial_bytes() > 0
             && let Some(connection) = self.connections.get_mut(slot as usize)
         {
