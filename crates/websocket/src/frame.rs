@@ -103,6 +103,13 @@ impl FrameBuilder {
         Self(vec![0; FrameHeader::BYTES_MAX])
     }
 
+    /// Begins a frame for a payload of about so many bytes: a longer one fits too, and costs a copy.
+    pub fn with_capacity(payload_bytes: usize) -> Self {
+        let mut bytes = Vec::with_capacity(FrameHeader::BYTES_MAX + payload_bytes);
+        bytes.resize(FrameHeader::BYTES_MAX, 0);
+        Self(bytes)
+    }
+
     /// Where to append the payload. What already stands there is to be left alone.
     pub fn payload(&mut self) -> &mut Vec<u8> {
         &mut self.0

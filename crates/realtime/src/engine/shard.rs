@@ -102,6 +102,8 @@ pub(crate) struct Shard {
     /// What holds before a connection is in a hub.
     default_policy: HubPolicy,
     read_buffer: Box<[u8]>,
+    /// Receivers of the message that is being published; lent out, so that a publish need not ask for room.
+    receivers: Vec<Slot>,
     metrics: ShardMetrics,
     pending_bytes: u64,
     generation: u32,
@@ -181,6 +183,7 @@ impl Shard {
             unread: Vec::new(),
             read_buffer: vec![0; (options.read_buffer_bytes as usize).max(1024)].into(),
             metrics: settings.metrics.shard(number),
+            receivers: Vec::new(),
             pending_bytes: 0,
             generation: 0,
             draining: None,

@@ -18,7 +18,9 @@ impl Shard {
         let Some(&first) = receivers.first() else { return };
         let places = self.connections[first as usize].places().expect("members of a hub have places");
         // Moved out of the index while receivers are written to; nothing but this turn's end changes it.
-        let mut receivers = receivers.to_vec();
+        let mut lent = std::mem::take(&mut self.receivers);
+        lent.extend_from_slice(receivers);
+        let mut receivers = lent;
         if !work.excluded.is_empty() {
             receivers
                 .retain(|slot| work.excluded.binary_search(&self.connections[*slot as usize].id).is_err());
@@ -44,6 +46,8 @@ impl Shard {
             let position = OutgoingMessage::position(&work.target, next);
             self.hand_to(&followers, &mut Encoded::new(&position, keyed), policy);
         }
+        receivers.clear();
+        self.receivers = receivers;
         self.show_sent(&work, count);
         if let Some(span) = &work.span {
             span.add_receivers(count);

@@ -19,6 +19,7 @@ impl Shard {
         self.deadlines.shrink(self.connections.is_empty());
         self.dirty.shrink_to_fit();
         self.unread.shrink_to_fit();
+        self.receivers = Vec::new();
         self.soon.shrink_to_fit();
     }
 }

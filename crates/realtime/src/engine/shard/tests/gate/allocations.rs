@@ -27,12 +27,11 @@ const BODY: u64 = 7;
 /// To queue a message: what the shards share, and the list of their places in the queues.
 const QUEUE: u64 = 2;
 
-/// To hand a message to its receivers in one protocol: the list of them, the frame in a buffer that grows, the frame's owner,
-/// and what waits then.
-const JSON_FRAME: u64 = 8;
+/// To hand a message to its receivers in one protocol: the frame, its owner (by which it is shared), and what waits then.
+const JSON_FRAME: u64 = 3;
 
 /// What the other protocol costs besides, where both are spoken.
-const MESSAGE_PACK_FRAME: u64 = 7;
+const MESSAGE_PACK_FRAME: u64 = 3;
 
 /// To join what waits into one buffer, for each protocol: the list of frames, and the buffer.
 const JOIN: u64 = 2;
