@@ -13,7 +13,7 @@ mod measured;
 mod pair;
 pub(crate) mod peers;
 mod plan;
-mod process;
+pub(crate) mod process;
 mod raw;
 pub(crate) mod server;
 mod task;

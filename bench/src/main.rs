@@ -8,6 +8,7 @@ mod fanout;
 mod journal;
 mod latency;
 mod report;
+mod rest;
 
 use clap::Parser;
 
@@ -17,6 +18,8 @@ use clap::Parser;
 enum Command {
     /// Server work for each message delivered to many clients, beside a bare send loop
     Fanout(fanout::Args),
+    /// Sends by REST, beside the same HTTP stack with nothing behind it
+    Rest(rest::Args),
     /// Durable appends, beside bare writes and flushes
     Journal(journal::Args),
     /// Time from an accepted write to the message in a client
@@ -27,6 +30,10 @@ enum Command {
     Peers(fanout::peers::proof::Args),
     #[command(hide = true)]
     ConnectionsGenerator(connections::generator::Args),
+    #[command(hide = true)]
+    RestServer(rest::server::Args),
+    #[command(hide = true)]
+    RestGenerator(rest::generator::Args),
     #[command(hide = true)]
     FanoutServer(fanout::server::Args),
     #[command(hide = true)]
@@ -44,11 +51,14 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Fanout(args) => fanout::run(&args),
+        Command::Rest(args) => rest::run(&args),
         Command::Journal(args) => journal::run(&args),
         Command::Latency(args) => latency::run(&args),
         Command::Connections(args) => connections::run(&args),
         Command::Peers(args) => fanout::peers::proof::run(&args),
         Command::ConnectionsGenerator(args) => connections::generator::run(&args),
+        Command::RestServer(args) => rest::server::run(&args),
+        Command::RestGenerator(args) => rest::generator::run(&args),
         Command::FanoutServer(args) => fanout::server::run(&args),
         Command::FanoutGenerator(args) => fanout::generator::run(&args),
         Command::FanoutApp => fanout::app::run(),

@@ -21,9 +21,11 @@ use super::process::{allow_files, anonymous_bytes, cpu_ns, pin};
 use super::task::{Ready, Sample, Task};
 use clients::Clients;
 use control::Control;
+pub(crate) use open::shake_hands;
 use polls::Polls;
 use roads::Publisher;
 pub(super) use roads::{authorization, path};
+pub(crate) use stream::discard_all;
 
 /// Flags of the hidden command `fanout-generator`.
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Keeps this process, and threads that it starts from now on, on one processor.
-pub(super) fn pin(core: usize) -> anyhow::Result<()> {
+pub(crate) fn pin(core: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     sched_setaffinity(None, &set).with_context(|| format!("stay on processor {core}"))
@@ -24,7 +24,7 @@ pub(crate) fn allow_files(needed: u64) -> anyhow::Result<()> {
 }
 
 /// Processor time of this process so far, user and system, in nanoseconds.
-pub(super) fn cpu_ns() -> u64 {
+pub(crate) fn cpu_ns() -> u64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }

@@ -9,7 +9,7 @@ use mio::{Events, Interest, Poll, Token};
 use signalr_protocol::HubProtocol;
 
 use super::open::{Opener, RECEIVE_BUFFER_BYTES};
-use super::stream::{RECORD_EXTRA_BYTES, Stream, Unit};
+use super::stream::{RECORD_EXTRA_BYTES, Stream, Unit, discard_all};
 use super::{Args, Latencies, Load, PATIENCE, Publisher, Transport, since_ns};
 use crate::fanout::peers::Peer;
 use crate::fanout::task::{Task, messagepack_bytes};
@@ -79,7 +79,7 @@ impl<'a> Clients<'a> {
             self.next_swept = (self.next_swept + 1) % self.bulk.len();
             let stream = &mut self.bulk[self.next_swept].stream;
             self.counted += match self.unit {
-                Unit::Bytes => stream.discard_all(&mut self.buffer)?,
+                Unit::Bytes => discard_all(stream.socket(), &mut self.buffer)?,
                 Unit::Marks => stream.read_all(&mut self.buffer, Unit::Marks)?,
             };
         }

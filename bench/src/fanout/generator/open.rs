@@ -1,7 +1,7 @@
 //! How a client comes to be connected: by the handshake of a WebSocket, or by negotiation and a stream of events.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, bail};
 use identity::{AccessKey, Algorithm, Claims, DEVELOPMENT_SIGNALR_KEY};
@@ -60,32 +60,9 @@ impl<'a> Opener<'a> {
             Some(config) => secure(socket, config)?,
             None => Stream::Plain(socket),
         };
-        self.shake_hands(&mut stream, number, protocol)?;
+        let path = format!("/client/?hub={HUB}&access_token={}", client_token(number)?);
+        shake_hands(&mut stream, self.args.address, &path, protocol)?;
         Ok(stream)
-    }
-
-    /// Opens the WebSocket, and begins the hub protocol on it.
-    fn shake_hands(&self, stream: &mut Stream, number: u32, protocol: HubProtocol) -> anyhow::Result<()> {
-        // In one piece, for the yardstick reads no further than it must.
-        let request = format!(
-            "GET /client/?hub={HUB}&access_token={} HTTP/1.1\r\nhost: {}\r\nconnection: Upgrade\r\n\
-             upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            client_token(number)?,
-            self.args.address
-        );
-        stream.write_all(request.as_bytes())?;
-        let head = read_head(stream)?;
-        if !head.starts_with("HTTP/1.1 101") {
-            bail!("the server does not open a WebSocket: {head}");
-        }
-        let record = format!("{{\"protocol\":\"{}\",\"version\":1}}\u{1e}", protocol.name());
-        stream.write_all(&websocket::masked_frame(Opcode::Text, record.as_bytes(), [1, 2, 3, 4]))?;
-        let mut accepted = [0; 5];
-        stream.read_exact(&mut accepted)?;
-        if accepted[2..] != *signalr_protocol::HANDSHAKE_ACCEPTED {
-            bail!("the server refuses the handshake");
-        }
-        Ok(())
     }
 
     /// A stream of events on which the hub protocol has begun. Only the record of the handshake is read of it.
@@ -108,6 +85,33 @@ impl<'a> Opener<'a> {
         }
         Ok(Stream::Plain(stream))
     }
+}
+
+/// Opens a WebSocket, and begins the hub protocol on it. Not a byte is read beyond that.
+pub(crate) fn shake_hands(
+    stream: &mut (impl Read + Write),
+    address: SocketAddr,
+    path: &str,
+    protocol: HubProtocol,
+) -> anyhow::Result<()> {
+    // In one piece, for the yardstick reads no further than it must.
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let head = read_head(stream)?;
+    if !head.starts_with("HTTP/1.1 101") {
+        bail!("the server does not open a WebSocket: {head}");
+    }
+    let record = format!("{{\"protocol\":\"{}\",\"version\":1}}\u{1e}", protocol.name());
+    stream.write_all(&websocket::masked_frame(Opcode::Text, record.as_bytes(), [1, 2, 3, 4]))?;
+    let mut accepted = [0; 5];
+    stream.read_exact(&mut accepted)?;
+    if accepted[2..] != *signalr_protocol::HANDSHAKE_ACCEPTED {
+        bail!("the server refuses the handshake");
+    }
+    Ok(())
 }
 
 /// A client that has negotiated, for the transports that need it.

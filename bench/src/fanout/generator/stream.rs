@@ -59,25 +59,6 @@ impl Stream {
             }
         }
     }
-
-    /// Throws away what is there, and says how many bytes it was; of TLS, as they are on the wire. The kernel copies nothing
-    /// (`MSG_TRUNC` of tcp(7)).
-    pub(super) fn discard_all(&self, buffer: &mut [u8]) -> anyhow::Result<u64> {
-        let mut count = 0;
-        loop {
-            match rustix::net::recv(self.socket(), &mut *buffer, RecvFlags::TRUNC) {
-                Ok((_, 0)) => bail!("the server closed a connection"),
-                Ok((_, length)) => {
-                    count += length as u64;
-                    if length < buffer.len() {
-                        return Ok(count);
-                    }
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(count),
-                Err(error) => return Err(error).context("read what was published"),
-            }
-        }
-    }
 }
 
 impl Read for Stream {
@@ -101,6 +82,25 @@ impl Write for Stream {
         match self {
             Self::Plain(stream) => stream.flush(),
             Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// Throws away what is there, and says how many bytes it was; of TLS, as they are on the wire. The kernel copies nothing
+/// (`MSG_TRUNC` of tcp(7)).
+pub(crate) fn discard_all(socket: &TcpStream, buffer: &mut [u8]) -> anyhow::Result<u64> {
+    let mut count = 0;
+    loop {
+        match rustix::net::recv(socket, &mut *buffer, RecvFlags::TRUNC) {
+            Ok((_, 0)) => bail!("the server closed a connection"),
+            Ok((_, length)) => {
+                count += length as u64;
+                if length < buffer.len() {
+                    return Ok(count);
+                }
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(count),
+            Err(error) => return Err(error).context("read what was published"),
         }
     }
 }

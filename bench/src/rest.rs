@@ -1,0 +1,313 @@
+//! Sends by REST: how many requests a second, beside the same HTTP stack with next to nothing behind it.
+//!
+//! One server process on core 0 and one generator process on core 1 for each kind of server; only one pair works at a time, and
+//! the kinds take turns within each round. The yardstick (`bare.rs`) shares listener, HTTP and runtime with the service, so the ratio
+//! is what is left for routing, verifying a token, reading a message, and the way through a shard. Each request carries a token made
+//! for its address, and there are as many addresses as clients; nothing in the service remembers tokens, so each is verified anew.
+//!
+//! Start reading at [`section`]; `server.rs` and `bare.rs` are what is measured, `generator.rs` and `clients.rs` measure.
+
+mod bare;
+mod clients;
+pub(crate) mod generator;
+pub(crate) mod server;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use identity::{AccessKey, Algorithm, Claims};
+use serde::{Deserialize, Serialize};
+
+use crate::report::{Better, Goal, Section, Spread};
+
+const HUB: &str = "bench";
+const GROUP: &str = "everybody";
+const KEY: &str = "a-key-of-about-the-length-that-the-service-has";
+
+/// Size of a frame, head included, in bytes.
+const FRAME_BYTES: usize = 130;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server that held less of its core was disturbed by something else.
+const SERVER_SHARE_MIN: f64 = 0.88;
+
+/// A generator that used more of its core may have kept the server waiting.
+const GENERATOR_SHARE_MAX: f64 = 0.95;
+
+/// How often a disturbed sample is taken again before it is left out.
+const ATTEMPTS_MAX: usize = 4;
+
+/// Requests a second to one connection, as a share of the yardstick's.
+const SHARE_MIN: f64 = 0.7;
+const SHARE_AIM: f64 = 0.85;
+
+/// Flags of `bench rest`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Connected clients, all in one group
+    #[arg(long, default_value_t = 5000)]
+    pub(crate) connections: u32,
+    /// Rounds; each measures every kind of server and send
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Length of one sample in milliseconds
+    #[arg(long, default_value_t = 2000)]
+    pub(crate) sample_ms: u64,
+    /// Fail when a goal is missed
+    #[arg(long)]
+    check: bool,
+    /// Also write the result as JSON to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    /// The yardstick: the same HTTP stack; verifies nothing, and writes a prepared frame.
+    Bare,
+    /// The realtime service.
+    Chappe,
+}
+
+/// Who gets the message of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum To {
+    Connection,
+    /// All clients.
+    Group,
+}
+
+const KINDS: [Kind; 2] = [Kind::Bare, Kind::Chappe];
+const TARGETS: [To; 2] = [To::Connection, To::Group];
+
+/// One measured stretch of requests, as the generator reports it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Sample {
+    requests: u64,
+    /// Messages that arrived, each at the client that it was sent to.
+    messages: u64,
+    wall_ns: u64,
+    server_cpu_ns: u64,
+    generator_cpu_ns: u64,
+    /// From the request to its answer.
+    latency_p50_ns: u64,
+    latency_p99_ns: u64,
+}
+
+/// A server and its generator.
+struct Pair {
+    kind: Kind,
+    server: Child,
+    generator: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+/// Samples of one kind and target, round by round; `None` where every attempt was disturbed.
+#[derive(Serialize)]
+struct Series {
+    kind: Kind,
+    to: To,
+    samples: Vec<Option<Sample>>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let section = section(args)?;
+    println!("{}", section.show());
+    if let Some(path) = &args.json {
+        let text = serde_json::to_vec_pretty(&section.to_json())?;
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    let missed: Vec<&str> =
+        section.goals.iter().filter(|goal| !goal.is_met()).map(|goal| goal.what.as_str()).collect();
+    if args.check && !missed.is_empty() {
+        bail!("missed: {}", missed.join(", "));
+    }
+    Ok(())
+}
+
+/// Measures, and says what came of it.
+pub(crate) fn section(args: &Args) -> anyhow::Result<Section> {
+    if std::thread::available_parallelism()?.get() < 2 {
+        bail!("not run: server and generator need a processor each, and there is only one");
+    }
+    let mut pairs = [Pair::start(Kind::Bare, args)?, Pair::start(Kind::Chappe, args)?];
+    let mut all: Vec<Series> = Vec::new();
+    for to in TARGETS {
+        all.extend(KINDS.map(|kind| Series { kind, to, samples: Vec::new() }));
+    }
+    let mut disturbed = 0;
+    for round in 0..args.rounds {
+        for to in TARGETS {
+            // Who goes first changes, so that a drift of the machine does not always favour the same one.
+            for turn in 0..pairs.len() {
+                let pair = &mut pairs[(turn + round) % KINDS.len()];
+                let sample = pair.sample(to, args.sample_ms, &mut disturbed)?;
+                let own = all.iter_mut().find(|own| own.kind == pair.kind && own.to == to);
+                own.expect("there is a series for each").samples.push(sample);
+            }
+        }
+        eprintln!("round {} of {}", round + 1, args.rounds);
+    }
+    for pair in pairs {
+        pair.stop()?;
+    }
+    report(args, &all, disturbed)
+}
+
+impl Pair {
+    fn start(kind: Kind, args: &Args) -> anyhow::Result<Self> {
+        let program = std::env::current_exe()?;
+        let name = clap::ValueEnum::to_possible_value(&kind).expect("every kind has a name");
+        let of_both = ["--kind", name.get_name(), "--connections", &args.connections.to_string()];
+        let mut server = Command::new(&program)
+            .arg("rest-server")
+            .args(of_both)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start the server")?;
+        let mut addresses = String::new();
+        BufReader::new(server.stdout.take().expect("the output is piped")).read_line(&mut addresses)?;
+        let addresses: Vec<&str> = addresses.split_whitespace().collect();
+        let [http, clients, control] = addresses[..] else { bail!("the server did not start") };
+        let mut generator = Command::new(&program)
+            .arg("rest-generator")
+            .args(of_both)
+            .args(["--http", http, "--clients", clients, "--control", control])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start the generator")?;
+        let commands = generator.stdin.take().expect("the input is piped");
+        let mut answers = BufReader::new(generator.stdout.take().expect("the output is piped"));
+        let mut ready = String::new();
+        answers.read_line(&mut ready)?;
+        if ready.trim() != "ready" {
+            bail!("the clients were not connected");
+        }
+        Ok(Self { kind, server, generator, commands, answers })
+    }
+
+    /// Measures, again if something disturbed it.
+    fn sample(&mut self, to: To, sample_ms: u64, disturbed: &mut usize) -> anyhow::Result<Option<Sample>> {
+        let name = clap::ValueEnum::to_possible_value(&to).expect("every target has a name");
+        for _ in 0..ATTEMPTS_MAX {
+            writeln!(self.commands, "{} {sample_ms}", name.get_name())?;
+            let mut line = String::new();
+            self.answers.read_line(&mut line)?;
+            let sample: Sample =
+                serde_json::from_str(&line).context("the generator ended; what it said is above")?;
+            let share = |cpu_ns: u64| cpu_ns as f64 / sample.wall_ns as f64;
+            let (server, generator) = (share(sample.server_cpu_ns), share(sample.generator_cpu_ns));
+            if server >= SERVER_SHARE_MIN && generator <= GENERATOR_SHARE_MAX {
+                return Ok(Some(sample));
+            }
+            let kind = self.kind;
+            // Processor time says something even then, though not what counts.
+            eprintln!(
+                "disturbed at {kind:?} to {to:?}: the server held {server:.2} of its core, the generator {generator:.2}; {:.1} us a request",
+                cost_us(&sample)
+            );
+            *disturbed += 1;
+        }
+        Ok(None)
+    }
+
+    fn stop(mut self) -> anyhow::Result<()> {
+        // The generator ends with its input, the server with its control connection.
+        drop(self.commands);
+        for (child, name) in [(&mut self.generator, "generator"), (&mut self.server, "server")] {
+            let status = child.wait()?;
+            if !status.success() {
+                bail!("the {name} ended with {status}");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn report(args: &Args, all: &[Series], disturbed: usize) -> anyhow::Result<Section> {
+    let head = [
+        "to",
+        "server",
+        "requests/s",
+        "to bare",
+        "messages/s",
+        "us a request",
+        "to bare",
+        "p50 ms",
+        "p99 ms",
+    ];
+    let rows = all.iter().map(|own| {
+        let over = |value: fn(&Sample) -> f64| Spread::of(own.samples.iter().flatten().map(value));
+        vec![
+            format!("{:?}", own.to).to_lowercase(),
+            format!("{:?}", own.kind).to_lowercase(),
+            over(requests_per_s).show(0),
+            ratios(own, all, requests_per_s).show(2),
+            format!("{:.0}", over(|sample| sample.messages as f64 * 1e9 / sample.wall_ns as f64).median),
+            over(cost_us).show(1),
+            ratios(own, all, cost_us).show(2),
+            format!("{:.2}", over(|sample| sample.latency_p50_ns as f64 / 1e6).median),
+            format!("{:.2}", over(|sample| sample.latency_p99_ns as f64 / 1e6).median),
+        ]
+    });
+    let single = all.iter().find(|own| own.kind == Kind::Chappe && own.to == To::Connection);
+    let single = single.expect("every target is measured");
+    Ok(Section {
+        title: "Sends by REST".to_owned(),
+        note: format!(
+            "{} clients in one group, {} rounds of {} ms, frames of {FRAME_BYTES} bytes; `POST /api/hubs/{HUB}/connections/<id>/:send` and \
+             `/groups/<name>/:send` on 32 keep-alive connections, not pipelined. Bare is the same HTTP stack without token, JSON and shard; \
+             to a group it makes one write for each client, and never joins frames. Processor time is the server's. \
+             {disturbed} disturbed samples left out.",
+            args.connections, args.rounds, args.sample_ms
+        ),
+        head: head.map(str::to_owned).to_vec(),
+        rows: rows.collect(),
+        goals: vec![Goal {
+            what: "REST sends to one connection, requests/s to bare".to_owned(),
+            measured: ratios(single, all, requests_per_s).median,
+            must: SHARE_MIN,
+            aim: Some(SHARE_AIM),
+            better: Better::More,
+        }],
+        samples: serde_json::to_value(all)?,
+    })
+}
+
+/// What a sample is, as a multiple of the yardstick's in the same round.
+fn ratios(own: &Series, all: &[Series], value: fn(&Sample) -> f64) -> Spread {
+    let bare = all.iter().find(|other| other.kind == Kind::Bare && other.to == own.to);
+    let bare = bare.expect("the yardstick is measured for every target");
+    let both = own.samples.iter().zip(&bare.samples);
+    Spread::of(both.filter_map(|(own, bare)| Some(value(own.as_ref()?) / value(bare.as_ref()?))))
+}
+
+fn requests_per_s(sample: &Sample) -> f64 {
+    sample.requests as f64 * 1e9 / sample.wall_ns as f64
+}
+
+/// Server time for each request, in microseconds.
+fn cost_us(sample: &Sample) -> f64 {
+    sample.server_cpu_ns as f64 / 1e3 / sample.requests as f64
+}
+
+/// The header of a request by an app, with a token made for its address as the SDKs make it.
+fn authorization(path: &str) -> String {
+    let key = AccessKey::new(KEY).expect("the constant is not empty");
+    let (now, audience) = (unix_now(), format!("http://localhost{path}"));
+    format!("Bearer {}", identity::sign(&Claims::new(), &audience, now, now + 3600, &key, Algorithm::Hs256))
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,105 @@
+//! The measured server: either the service as it runs in production, or the yardstick of `bare.rs`.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use anyhow::Context;
+use prometheus_client::registry::Registry;
+use realtime::engine::{self, NodeId};
+use realtime::{Dependencies, Mode, Options};
+use trace::Tracer;
+
+use super::{KEY, Kind, bare};
+use crate::fanout::process::{allow_files, cpu_ns, pin};
+
+/// Flags of the hidden command `rest-server`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[arg(long)]
+    kind: Kind,
+    #[arg(long)]
+    connections: u32,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    pin(0)?;
+    allow_files(20_000)?;
+    let control = TcpListener::bind("127.0.0.1:0")?;
+    // As in production, with one worker for the one core.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    match args.kind {
+        Kind::Bare => {
+            let (http, clients) = bare::start(&runtime, args.connections)?;
+            tell(http, clients, &control)?;
+            obey(&control)
+        }
+        Kind::Chappe => {
+            let folder = tempfile::tempdir()?;
+            let store = state_embedded::Store::open(folder.path(), &state_embedded::Options::default())?;
+            let (http, join) = runtime.block_on(start(&store))?;
+            tell(http, http, &control)?;
+            obey(&control)?;
+            runtime.block_on(async {
+                join.drain(Duration::ZERO).await;
+                store.close().await;
+            });
+            Ok(())
+        }
+    }
+}
+
+/// The service of `chappe`, with the store that a process has.
+async fn start(store: &state_embedded::Store) -> anyhow::Result<(SocketAddr, realtime::Join)> {
+    let mut registry = Registry::default();
+    // Clients of the bench are silent by design, and pings must not fall into the samples.
+    let hour_ms = 3_600_000;
+    let engine = engine::Options {
+        shards: NonZeroU16::new(1),
+        keep_alive_ms: hour_ms,
+        client_timeout_ms: 2 * hour_ms,
+        ..engine::Options::default()
+    };
+    let options =
+        Options { primary_key: Some(KEY.to_owned()), mode: Mode::Serverless, engine, ..Options::default() };
+    let egress = egress::Client::new(&egress::Options::default(), &egress::Metrics::register(&mut registry))?;
+    let dependencies = Dependencies {
+        node: NodeId(0),
+        tracer: Tracer::new(1000),
+        journal: store.journal(),
+        registry: store.registry(),
+        egress,
+        listeners: Vec::new(),
+    };
+    let (service, _handle, join) = realtime::start(options, dependencies, &mut registry).await?;
+    let listener = edge::Listener::bind("bench", ([127, 0, 0, 1], 0).into())?;
+    let address = listener.local_addr();
+    // Ends with the process.
+    tokio::spawn(listener.serve(service, std::future::pending::<()>()));
+    Ok((address, join))
+}
+
+/// Says where requests, clients and the control connection are awaited.
+fn tell(http: SocketAddr, clients: SocketAddr, control: &TcpListener) -> anyhow::Result<()> {
+    println!("{http} {clients} {}", control.local_addr()?);
+    Ok(())
+}
+
+/// Answers each byte with the processor time so far, until the generator leaves.
+fn obey(control: &TcpListener) -> anyhow::Result<()> {
+    let (mut control, _from) = control.accept()?;
+    control.set_nodelay(true)?;
+    while control.read_exact(&mut [0]).is_ok() {
+        control.write_all(&cpu_ns().to_le_bytes())?;
+    }
+    Ok(())
+}
+
+/// The generator's side of [`obey`].
+pub(super) fn ask_cpu_ns(control: &mut TcpStream) -> anyhow::Result<u64> {
+    control.write_all(&[0])?;
+    let mut bytes = [0; 8];
+    control.read_exact(&mut bytes).context("the server has gone")?;
+    Ok(u64::from_le_bytes(bytes))
+}
