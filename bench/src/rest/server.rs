@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     pin(0)?;
-    allow_files(20_000)?;
+    allow_files(u64::from(args.connections) + 200)?;
     let control = TcpListener::bind("127.0.0.1:0")?;
     // As in production, with one worker for the one core.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
