@@ -1,21 +1,23 @@
 //! [`EngineHandle`]: how the rest of the process talks to the shards. [`EngineJoin`]: how it ends them.
 //!
-//! Here: admission, publishing, groups, closing. `client.rs` has what concerns one client whose app server or upstream answers,
-//! `lists.rs` who is there.
+//! Here: admission, publishing, groups, closing. `way.rs` has the way into a shard, `client.rs` what concerns one client whose app
+//! server or upstream answers, `lists.rs` who is there.
 
 mod client;
 mod lists;
+mod way;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use mio::Waker;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use trace::Tracer;
 
+use self::way::reserve;
+pub(crate) use self::way::{Alarm, ShardSender};
 use super::command::{Changed, Command, Work};
 use super::id::ShardId;
 use super::span::SendSpan;
@@ -134,20 +136,6 @@ pub(crate) struct Shared {
     pub(crate) keeper: OnceLock<Arc<dyn Keeper>>,
 }
 
-/// The way into one shard.
-#[derive(Debug)]
-pub(crate) struct ShardSender {
-    pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) alarm: Arc<Alarm>,
-}
-
-/// Wakes a shard at most once for all commands that it has not looked at yet.
-#[derive(Debug)]
-pub(crate) struct Alarm {
-    pub(crate) waker: Waker,
-    pub(crate) rung: std::sync::atomic::AtomicBool,
-}
-
 /// How many connections each hub has, where that is limited.
 #[derive(Debug)]
 pub(crate) struct HubCounts {
@@ -208,24 +196,6 @@ impl HubCounts {
                 counts.remove(hub);
             }
         }
-    }
-}
-
-impl Alarm {
-    fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel)
-            && let Err(error) = self.waker.wake()
-        {
-            tracing::error!(%error, "a shard cannot be woken");
-        }
-    }
-}
-
-impl ShardSender {
-    async fn send(&self, command: Command) -> Result<(), Stopped> {
-        self.commands.send(command).await.map_err(|_| Stopped)?;
-        self.alarm.ring();
-        Ok(())
     }
 }
 
@@ -291,12 +261,14 @@ impl EngineHandle {
                 TrySendError::Closed(()) => PublishError::Stopped,
             })?);
         }
-        self.hand_out(publish, None, shards, permits);
+        self.hand_out(publish, None, permits);
+        shards.iter().for_each(ShardSender::ring);
         Ok(())
     }
 
     /// Sends a message; waits while a shard's queue is full. Same order as [`EngineHandle::try_publish`]. If the future is
-    /// dropped before it ends, nobody gets the message.
+    /// dropped before it ends, nobody gets the message. Shards are woken once the tasks that are ready now have run, so that
+    /// many that publish at the same time wake them once; see [`EngineHandle::try_publish`] for callers that are alone.
     pub async fn publish(&self, publish: Publish) -> Result<(), PublishError> {
         match self.keeper(&publish) {
             Some(keeper) => keeper.publish(publish).await,
@@ -325,29 +297,20 @@ impl EngineHandle {
 
     async fn send(&self, publish: Publish, kept: Option<Kept>) -> Result<(), Stopped> {
         let shards = self.shards_of(&publish.target);
-        let mut permits = Vec::with_capacity(shards.len());
-        for shard in shards {
-            permits.push(shard.commands.reserve().await.map_err(|_| Stopped)?);
-        }
-        self.hand_out(publish, kept, shards, permits);
+        let permits = reserve(shards).await?;
+        self.hand_out(publish, kept, permits);
+        shards.iter().for_each(ShardSender::ring_soon);
         Ok(())
     }
 
-    fn hand_out(
-        &self,
-        publish: Publish,
-        kept: Option<Kept>,
-        shards: &[ShardSender],
-        permits: Vec<mpsc::Permit<'_, Command>>,
-    ) {
+    fn hand_out(&self, publish: Publish, kept: Option<Kept>, permits: Vec<mpsc::Permit<'_, Command>>) {
         let Publish { hub, target, mut excluded, excluded_users, message, trace } = publish;
         // Shards search in it for each receiver.
         excluded.sort_unstable();
         let span = trace.map(|parent| SendSpan::start(&self.0.tracer, parent));
         let work = Arc::new(Work { hub, target, excluded, excluded_users, message, kept, span });
-        for (permit, shard) in permits.into_iter().zip(shards) {
+        for permit in permits {
             permit.send(Command::Publish(Arc::clone(&work)));
-            shard.alarm.ring();
         }
     }
 

@@ -76,5 +76,5 @@ fn start_shard(shard: u16, options: &Options, settings: &Settings) -> io::Result
         Shard::new(shard, poll, settings, std::time::Instant::now()).run(inbox);
         drop(done);
     })?;
-    Ok((ShardSender { commands, alarm }, ShardThread { ended, thread }))
+    Ok((ShardSender::new(commands, alarm), ShardThread { ended, thread }))
 }

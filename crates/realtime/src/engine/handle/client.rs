@@ -43,7 +43,7 @@ impl EngineHandle {
         let Some(shard) = self.shard_of(connection) else { return };
         let (found, _nobody_waits) = oneshot::channel();
         if shard.commands.try_send(Command::Leave { connection, goodbye: false, found }).is_ok() {
-            shard.alarm.ring();
+            shard.ring();
         }
     }
 

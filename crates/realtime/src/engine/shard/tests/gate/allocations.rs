@@ -92,7 +92,7 @@ fn handle(world: &World) -> EngineHandle {
         hub_counts: Arc::clone(&settings.hub_counts),
         outlet_bytes: world.metrics.outlet_bytes.clone(),
         next_shard: 0.into(),
-        shards: vec![ShardSender { commands: world.commands.clone(), alarm }],
+        shards: vec![ShardSender::new(world.commands.clone(), alarm)],
         tracer: Tracer::new(1),
         keeper: OnceLock::new(),
     })
