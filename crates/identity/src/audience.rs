@@ -6,6 +6,8 @@
 //! token for clients opens no REST operation, whatever host it names; a token from another service fails at its signature, because
 //! two services do not share a key.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 /// What a token must have been made for.
@@ -66,17 +68,19 @@ fn names_only(query: &str, hub: &str) -> bool {
 
 /// Whether the decoded `path` ends with the decoded `wanted`, which begins with a slash. A slash at the end does not matter.
 fn ends_with(path: &str, wanted: &str) -> bool {
-    let (Some(path), Some(wanted)) = (segments(path), segments(wanted)) else { return false };
-    !wanted.is_empty() && path.ends_with(&wanted)
+    let mut path = segments(path);
+    let mut wanted = segments(wanted);
+    let ends = wanted.all(|wanted| wanted.is_some() && path.next() == Some(wanted));
+    ends && path.all(|before| before.is_some())
 }
 
-/// The segments, decoded one by one, so that an encoded slash does not become a separator.
-fn segments(path: &str) -> Option<Vec<String>> {
-    path.trim_matches('/').split('/').map(decoded).collect()
+/// The segments from the last to the first, decoded one by one, so that an encoded slash does not become a separator.
+fn segments(path: &str) -> impl Iterator<Item = Option<Cow<'_, str>>> {
+    path.trim_matches('/').rsplit('/').map(decoded)
 }
 
-fn decoded(text: &str) -> Option<String> {
-    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(text).decode_utf8().ok()
 }
 
 #[cfg(test)]
@@ -129,6 +133,9 @@ mod tests {
         check("http://a/api/v1/hubs/chat%2Fusers", "/api/v1/hubs/chat/users", false);
         check("http://a/xapi/v1/hubs/chat", "/api/v1/hubs/chat", false);
         check("http://a/", "/", true);
+        check("http://a/x", "/", false);
+        check("http://a/%ff/api/v1/hubs/chat", "/api/v1/hubs/chat", false);
+        check("http://a/api/v1/hubs/%ff", "/api/v1/hubs/%ff", false);
     }
 
     #[test]

@@ -98,16 +98,16 @@ impl Claims {
     }
 
     /// Reads the payload of a token. Where a claim stands there twice, the last one counts, as in most readers of JSON.
-    pub(crate) fn from_json(object: &Map<String, Value>) -> Self {
-        let text = |value: &Value| match value {
-            Value::String(text) => text.clone(),
+    pub(crate) fn from_json(object: Map<String, Value>) -> Self {
+        let text = |value: Value| match value {
+            Value::String(text) => text,
             other => other.to_string(),
         };
-        let values = |value: &Value| match value {
-            Value::Array(several) => several.iter().map(text).collect(),
+        let values = |value: Value| match value {
+            Value::Array(several) => several.into_iter().map(text).collect(),
             single => vec![text(single)],
         };
-        Self { entries: object.iter().map(|(kind, value)| (kind.clone(), values(value))).collect() }
+        Self { entries: object.into_iter().map(|(kind, value)| (kind, values(value))).collect() }
     }
 
     /// Writes the payload of a token: one value as text, several as an array.

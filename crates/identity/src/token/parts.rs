@@ -61,7 +61,7 @@ impl<'a> Parts<'a> {
         {
             return Err(TokenError::NotYetValid { not_before, in_s: not_before - now });
         }
-        Ok(Verified { claims: Claims::from_json(&payload), expires_at })
+        Ok(Verified { claims: Claims::from_json(payload), expires_at })
     }
 }
 

@@ -3,6 +3,8 @@
 //! The emulator takes each form of a path under both prefixes, and apps rely on it, so one table serves both; only the status of a
 //! success differs (see [`Api`]).
 
+use std::borrow::Cow;
+
 use http::Method;
 use percent_encoding::percent_decode_str;
 
@@ -97,19 +99,17 @@ pub(crate) struct Routed {
 
 /// Finds the operation, or why there is none: no such address, or another method.
 pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Refusal> {
-    let segments: Option<Vec<String>> = path
-        .trim_matches('/')
-        .split('/')
-        .map(|segment| percent_decode_str(segment).decode_utf8().ok().map(Into::into))
-        .collect();
+    let segments = path.trim_matches('/').split('/');
+    let segments: Option<Vec<Cow<'_, str>>> =
+        segments.map(|segment| percent_decode_str(segment).decode_utf8().ok()).collect();
     let segments = segments.unwrap_or_default();
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
     let (api, rest) = match segments.as_slice() {
         ["api", "v1", rest @ ..] => (Api::V1, rest),
         ["api", rest @ ..] => (Api::Dated, rest),
         _ => return Err(unknown(path)),
     };
-    let (hub, table) = match rest {
+    let (hub, mut table) = match rest {
         ["health"] => ("", vec![(Method::GET, Operation::Health)]),
         ["auth", name] if name.eq_ignore_ascii_case("accessKey") => {
             ("", vec![(Method::GET, Operation::AccessKey)])
@@ -123,15 +123,16 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Refusal> {
     // An existence check is GET in one SDK and HEAD in another. What never ends has no head.
     let endless = table.iter().any(|(_, operation)| *operation == Operation::Watch);
     let wanted = if *method == Method::HEAD && !endless { &Method::GET } else { method };
-    let found = table.iter().find(|(other, _)| other == wanted);
-    let Some((_, operation)) = found else {
+    let found = table.iter().position(|(other, _)| other == wanted);
+    let Some(found) = found else {
         let mut allow: Vec<&str> = table.iter().map(|(method, _)| method.as_str()).collect();
         if allow.contains(&"GET") && !endless {
             allow.push("HEAD");
         }
         return Err(Refusal::method(&allow.join(", ")));
     };
-    Ok(Routed { api, hub: hub.to_owned(), operation: operation.clone() })
+    let (_, operation) = table.swap_remove(found);
+    Ok(Routed { api, hub: hub.to_owned(), operation })
 }
 
 fn unknown(path: &str) -> Refusal {
