@@ -18,7 +18,7 @@ mod raw;
 pub(crate) mod server;
 mod task;
 
-pub(crate) use process::allow_files;
+pub(crate) use process::{allow_files, anonymous_bytes, cpu_ns, pin};
 
 use std::path::PathBuf;
 

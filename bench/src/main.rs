@@ -3,14 +3,21 @@
 //! Absolute numbers belong to one machine and one moment; ratios carry over. Each bench prints a table and, when asked, writes
 //! what it measured as JSON.
 
+mod connect;
 mod connections;
 mod fanout;
+mod idle;
 mod journal;
 mod latency;
 mod report;
 mod rest;
 
 use clap::Parser;
+
+/// The binary's allocator, so that what is measured here is what users get.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Measures Chappe against yardsticks of the same run
 #[derive(Debug, Parser)]
@@ -28,8 +35,16 @@ enum Command {
     Connections(connections::Args),
     /// Shows that the servers of others' which the fan-out is compared with deliver what they should
     Peers(fanout::peers::proof::Args),
+    /// Server work for each client that negotiates, connects and joins a group, beside the bare HTTP and WebSocket stack
+    Connect(connect::Args),
+    /// Memory of a connection that does nothing
+    Idle(idle::Args),
     #[command(hide = true)]
     ConnectionsGenerator(connections::generator::Args),
+    #[command(hide = true)]
+    ConnectServer(connect::server::Args),
+    #[command(hide = true)]
+    ConnectGenerator(connect::generator::Args),
     #[command(hide = true)]
     RestServer(rest::server::Args),
     #[command(hide = true)]
@@ -44,10 +59,6 @@ enum Command {
     PeerProcess(fanout::peers::process::Args),
 }
 
-/// The binary's own, so that what is measured here is what it does.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Fanout(args) => fanout::run(&args),
@@ -59,6 +70,10 @@ fn main() -> anyhow::Result<()> {
         Command::ConnectionsGenerator(args) => connections::generator::run(&args),
         Command::RestServer(args) => rest::server::run(&args),
         Command::RestGenerator(args) => rest::generator::run(&args),
+        Command::Connect(args) => connect::run(&args),
+        Command::Idle(args) => idle::run(&args),
+        Command::ConnectServer(args) => connect::server::run(&args),
+        Command::ConnectGenerator(args) => connect::generator::run(&args),
         Command::FanoutServer(args) => fanout::server::run(&args),
         Command::FanoutGenerator(args) => fanout::generator::run(&args),
         Command::FanoutApp => fanout::app::run(),

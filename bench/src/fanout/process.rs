@@ -30,7 +30,7 @@ pub(crate) fn cpu_ns() -> u64 {
 }
 
 /// Anonymous memory of a process: what it allocated and touched.
-pub(super) fn anonymous_bytes(process: u32) -> anyhow::Result<u64> {
+pub(crate) fn anonymous_bytes(process: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{process}/smaps_rollup");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let line =
