@@ -97,17 +97,20 @@ impl Claims {
         }
     }
 
-    /// Reads the payload of a token. Where a claim stands there twice, the last one counts, as in most readers of JSON.
-    pub(crate) fn from_json(object: Map<String, Value>) -> Self {
-        let text = |value: Value| match value {
+    /// Takes in a claim as a token has it. Where a claim stands there twice, the last one counts, as in most readers of JSON.
+    pub(crate) fn read(&mut self, kind: String, value: Value) {
+        let text = |value| match value {
             Value::String(text) => text,
             other => other.to_string(),
         };
-        let values = |value: Value| match value {
+        let values = match value {
             Value::Array(several) => several.into_iter().map(text).collect(),
             single => vec![text(single)],
         };
-        Self { entries: object.into_iter().map(|(kind, value)| (kind, values(value))).collect() }
+        match self.entries.iter_mut().find(|(other, _)| *other == kind) {
+            Some((_, earlier)) => *earlier = values,
+            None => self.entries.push((kind, values)),
+        }
     }
 
     /// Writes the payload of a token: one value as text, several as an array.
