@@ -129,6 +129,10 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// Percent-decodes a part of a query, where a plus is a space, as ASP.NET Core reads it. What is not UTF-8 becomes replacement
 /// characters, which no name matches.
 fn decode(text: &str) -> Cow<'_, str> {
+    // Most parts, and the longest of them, which are tokens, have nothing to decode.
+    if memchr::memchr2(b'%', b'+', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
     if text.contains('+') {
         let spaced = text.replace('+', " ");
         return Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned());

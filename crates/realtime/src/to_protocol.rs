@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE, VARY,
 };
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
@@ -95,10 +95,10 @@ pub(crate) fn preflight() -> Response<Body> {
 
 /// Lets a page of any origin read the answer. Credentials are named because the browser clients ask for them; what opens a hub is
 /// the token, which no browser sends by itself, so that any origin is as harmless as none (reference, 1.3).
-pub(crate) fn allow_origin(request: &HeaderMap, response: &mut Response<Body>) {
-    let Some(origin) = request.get(ORIGIN) else { return };
+pub(crate) fn allow_origin(origin: Option<HeaderValue>, response: &mut Response<Body>) {
+    let Some(origin) = origin else { return };
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     headers.append(VARY, HeaderValue::from_static("Origin"));
 }

@@ -8,11 +8,12 @@ mod requests;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use http::header::{ACCEPT, UPGRADE};
+use http::header::{ACCEPT, ORIGIN, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use identity::Claims;
 use signalr_protocol::{NegotiateAnswer, Transport, negotiate_version};
 
+use super::server::PassedOn;
 use super::{Shared, access, server};
 use crate::engine::{Admission, ConnectionId, Facts, Guard, Hub, Roles, UserId};
 use crate::error::Refusal;
@@ -36,7 +37,7 @@ pub(super) async fn answer(
     shared: &Arc<Shared>,
     mut request: Request<Body>,
 ) -> (&'static str, Response<Body>) {
-    let headers = request.headers().clone();
+    let origin = request.headers().get(ORIGIN).cloned();
     let path = request.uri().path().trim_end_matches('/').to_owned();
     let (operation, answered) = if *request.method() == Method::OPTIONS {
         ("preflight", Ok(to_protocol::preflight()))
@@ -56,7 +57,7 @@ pub(super) async fn answer(
         ("unknown", Err(Refusal::not_found(message)))
     };
     let mut response = answered.unwrap_or_else(to_protocol::error_text);
-    to_protocol::allow_origin(&headers, &mut response);
+    to_protocol::allow_origin(origin, &mut response);
     (operation, response)
 }
 
@@ -66,7 +67,7 @@ struct Caller<'a> {
     hub: Hub,
     claims: Claims,
     /// What of its request an app server would be told.
-    headers: Vec<(Box<str>, Box<str>)>,
+    passed_on: PassedOn,
 }
 
 /// Which transport a request to the endpoint itself belongs to.
@@ -105,7 +106,7 @@ async fn route(
 fn caller<'a>(shared: &Shared, request: &Request<Body>, query: &'a Query<'a>) -> Result<Caller<'a>, Refusal> {
     let hub = hub_of_client(query, &shared.instance)?;
     let claims = access::client(shared, request, query, &hub)?;
-    Ok(Caller { query, hub, claims, headers: server::passed_on(request) })
+    Ok(Caller { query, hub, claims, passed_on: PassedOn::of(request) })
 }
 
 fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>, Refusal> {
@@ -176,7 +177,7 @@ struct Newcomer {
 
 /// Lets a client in on the id that it negotiated, or on a new one where it skipped negotiation.
 fn newcomer(shared: &Shared, caller: Caller<'_>, transport: Transport) -> Result<Newcomer, Refusal> {
-    let Caller { query, hub, claims, headers } = caller;
+    let Caller { query, hub, claims, passed_on } = caller;
     if !is_allowed(&claims, transport) {
         let message = format!("the transport {} is not allowed by this client's token", transport.name());
         return Err(Refusal::new(StatusCode::NOT_FOUND, "TransportDisabled", message));
@@ -194,7 +195,7 @@ fn newcomer(shared: &Shared, caller: Caller<'_>, transport: Transport) -> Result
     if is_served {
         let hub = admission.hub.clone();
         let token = secret.as_deref();
-        admission.server = Some(server::for_client(shared, hub, &claims, headers, token));
+        admission.server = Some(server::for_client(shared, hub, &claims, &passed_on, token));
         // A server wants to know who its clients are.
         admission.facts.get_or_insert_with(|| Arc::new(facts(&claims, query)));
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::header::{ACCEPT_LANGUAGE, ORIGIN, USER_AGENT};
-use http::{HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use identity::Claims;
 
 use super::upgrade::Switch;
@@ -21,8 +21,10 @@ const NAME_CHARS_MAX: usize = 256;
 const SERVER_ID: HeaderName = HeaderName::from_static("x-asrs-server-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// What of a client's request its app server is told, beside the client's address.
-const PASSED_ON: [HeaderName; 3] = [USER_AGENT, ORIGIN, ACCEPT_LANGUAGE];
+const PASSED_ON_COUNT: usize = 4;
+
+/// Headers of a client's request that its app server is told.
+const PASSED_ON: [HeaderName; PASSED_ON_COUNT] = [USER_AGENT, ORIGIN, ACCEPT_LANGUAGE, FORWARDED_FOR];
 
 /// Answers any request below `/server`, with the label for metrics.
 pub(super) async fn answer(shared: &Shared, request: Request<Body>) -> (&'static str, Response<Body>) {
@@ -99,19 +101,31 @@ pub(super) fn is_served(shared: &Shared, hub: &Hub, claims: &Claims) -> Result<b
     }
 }
 
-/// The headers of a client's request that its app server is told.
-pub(super) fn passed_on(request: &Request<Body>) -> Vec<(Box<str>, Box<str>)> {
-    let header = |name: &HeaderName| {
-        let value = request.headers().get(name)?.to_str().ok()?;
-        Some((name.as_str().into(), value.into()))
-    };
-    let mut headers: Vec<(Box<str>, Box<str>)> = PASSED_ON.iter().filter_map(header).collect();
-    let peer = || {
-        let peer = request.extensions().get::<edge::Peer>()?;
-        Some((FORWARDED_FOR.as_str().into(), peer.remote.ip().to_string().into()))
-    };
-    headers.extend(header(&FORWARDED_FOR).or_else(peer));
-    headers
+/// What of a client's request its app server is told. Most clients have none, so nothing is copied before one is.
+pub(super) struct PassedOn {
+    headers: [Option<HeaderValue>; PASSED_ON_COUNT],
+    peer: Option<edge::Peer>,
+}
+
+impl PassedOn {
+    pub(super) fn of(request: &Request<Body>) -> Self {
+        let headers = PASSED_ON.each_ref().map(|name| request.headers().get(name).cloned());
+        Self { headers, peer: request.extensions().get::<edge::Peer>().copied() }
+    }
+
+    /// As headers. Where no proxy says where the client is, its address is our own peer's.
+    fn headers(&self) -> Vec<(Box<str>, Box<str>)> {
+        let texts = PASSED_ON.into_iter().zip(&self.headers).filter_map(|(name, value)| {
+            let value = value.as_ref()?.to_str().ok()?;
+            Some((name.as_str().into(), value.into()))
+        });
+        let mut headers: Vec<(Box<str>, Box<str>)> = texts.collect();
+        let is_forwarded = headers.iter().any(|(name, _)| **name == *FORWARDED_FOR.as_str());
+        if let (false, Some(peer)) = (is_forwarded, self.peer) {
+            headers.push((FORWARDED_FOR.as_str().into(), peer.remote.ip().to_string().into()));
+        }
+        headers
+    }
 }
 
 /// Makes the one who answers for a client that is about to connect.
@@ -119,10 +133,10 @@ pub(super) fn for_client(
     shared: &Shared,
     hub: Hub,
     claims: &Claims,
-    headers: Vec<(Box<str>, Box<str>)>,
+    passed_on: &PassedOn,
     token: Option<&str>,
 ) -> Arc<dyn crate::engine::AppServer> {
-    shared.servers.for_client(hub, sticky(claims), headers, token.map(Into::into))
+    shared.servers.for_client(hub, sticky(claims), passed_on.headers(), token.map(Into::into))
 }
 
 #[cfg(test)]
