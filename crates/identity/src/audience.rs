@@ -80,6 +80,10 @@ fn ends_with(path: &str, wanted: &str) -> bool {
 }
 
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    // Nearly always there is nothing to decode, and no need to look for it twice.
+    if !text.as_bytes().contains(&b'%') {
+        return Some(Cow::Borrowed(text));
+    }
     percent_decode_str(text).decode_utf8().ok()
 }
 

@@ -99,11 +99,15 @@ pub(crate) struct Routed {
 
 /// Finds the operation, or why there is none: no such address, or another method.
 pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Refusal> {
-    let segments = path.trim_matches('/').split('/');
-    let segments: Option<Vec<Cow<'_, str>>> =
-        segments.map(|segment| percent_decode_str(segment).decode_utf8().ok()).collect();
-    let segments = segments.unwrap_or_default();
-    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    let raw = path.trim_matches('/').split('/');
+    let decoded: Vec<Cow<'_, str>>;
+    let segments: Vec<&str> = if memchr::memchr(b'%', path.as_bytes()).is_none() {
+        raw.collect()
+    } else {
+        let all: Option<Vec<_>> = raw.map(|segment| percent_decode_str(segment).decode_utf8().ok()).collect();
+        decoded = all.unwrap_or_default();
+        decoded.iter().map(AsRef::as_ref).collect()
+    };
     let (api, rest) = match segments.as_slice() {
         ["api", "v1", rest @ ..] => (Api::V1, rest),
         ["api", rest @ ..] => (Api::Dated, rest),

@@ -22,7 +22,8 @@ pub(crate) async fn read_body(mut body: Body, bytes_max: usize) -> Result<Bytes,
     if body.size_hint().lower() > patience_bytes as u64 {
         return Err(too_large());
     }
-    let (mut whole, mut read_bytes) = (BytesMut::new(), 0);
+    // Most bodies come in one piece, which need not be copied.
+    let (mut first, mut whole, mut read_bytes) = (None, BytesMut::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             tracing::debug!(%error, "the body of a request broke off");
@@ -33,9 +34,17 @@ pub(crate) async fn read_body(mut body: Body, bytes_max: usize) -> Result<Bytes,
         if read_bytes > patience_bytes {
             break;
         }
-        if read_bytes <= bytes_max {
-            whole.extend_from_slice(&data);
+        if read_bytes > bytes_max {
+            continue;
         }
+        if read_bytes == data.len() {
+            first = Some(data);
+            continue;
+        }
+        if let Some(first) = first.take() {
+            whole.extend_from_slice(&first);
+        }
+        whole.extend_from_slice(&data);
     }
-    if read_bytes > bytes_max { Err(too_large()) } else { Ok(whole.freeze()) }
+    if read_bytes > bytes_max { Err(too_large()) } else { Ok(first.unwrap_or_else(|| whole.freeze())) }
 }
