@@ -232,7 +232,12 @@ impl<'a> Server<'a> {
     /// Everybody comes into one group of all, one of fifty and one of ten.
     fn join_all(&mut self) -> anyhow::Result<u64> {
         let listed = self.engine.list_members(&self.hub, &Scope::Hub, None, usize::MAX);
-        let members = self.runtime.block_on(listed)?;
+        let mut members = self.runtime.block_on(listed)?;
+        // As they came, like the clients of every other server here: their ids are in no order.
+        members.sort_by_cached_key(|member| {
+            let name = member.user.as_ref().map_or("", |user| user.as_str());
+            (name.len(), name.to_owned())
+        });
         let all: Vec<ConnectionId> = members.into_iter().map(|member| member.connection).collect();
         let mut targets: [Vec<Target>; Shape::ALL.len()] = Default::default();
         for (shape, size) in [(Shape::One, all.len().max(1)), (Shape::Fifties, 50), (Shape::Tens, 10)] {
