@@ -134,7 +134,7 @@ fn sample(pair: &mut Pair, kind: Kind, args: &Args, disturbed: &mut usize) -> an
         }
         let generator = share(sample.generator_cpu_ns);
         eprintln!(
-            "disturbed at {kind:?}: the server held {server:.2} of its core, the generator {generator:.2}"
+            "disturbed at {kind:?}: the server held {server:.2} of its core, the generator {generator:.2} of its own"
         );
         *disturbed += 1;
     }

@@ -55,6 +55,9 @@ struct Generator {
     /// Clients that wait for a connection of the app.
     waiting: VecDeque<usize>,
     joined: usize,
+    /// Whether a client that is there closes the connection on which it negotiated, as browsers do some time later. Those that come
+    /// then take the memory over; were all closed together at the end, it would be counted for those who stay.
+    hangs_up: bool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -70,6 +73,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         apps: Vec::new(),
         waiting: VecDeque::new(),
         joined: 0,
+        hangs_up: false,
     };
     generator.open_apps()?;
     for line in io::stdin().lock().lines() {
@@ -80,8 +84,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         match command {
             "sample" => println!("{}", serde_json::to_string(&generator.sample(number()?)?)?),
             "hold" => {
+                generator.hangs_up = true;
                 generator.connect(number()?)?;
-                generator.hang_up_negotiations()?;
                 println!("{}", generator.clients.len());
             }
             "memory" => println!("{}", generator.control.ask(Question::Memory)?[0]),
@@ -129,13 +133,18 @@ impl Generator {
         let mut next = all - count as usize;
         self.joined = next;
         let mut events = Events::with_capacity(256);
+        let mut last = Instant::now();
         while self.joined < all {
             while next < all && next - self.joined < self.under_way {
                 self.start(next)?;
                 next += 1;
             }
-            self.poll.poll(&mut events, Some(PATIENCE))?;
-            if events.is_empty() {
+            // Without sleep: whoever sends to a process that sleeps pays for waking it, which no network card does, and the slower
+            // server would pay more often.
+            self.poll.poll(&mut events, Some(Duration::ZERO))?;
+            if !events.is_empty() {
+                last = Instant::now();
+            } else if last.elapsed() > PATIENCE {
                 bail!("{} of {all} clients are there, and nothing happens any more", self.joined);
             }
             for event in &events {
@@ -192,7 +201,10 @@ impl Generator {
             }
         }
         app.answer.clear();
-        app.client = None;
+        let client = app.client.take();
+        if let Some(client) = client.filter(|_| self.hangs_up) {
+            self.clients[client].negotiating.take().map_or(Ok(()), Stream::cut)?;
+        }
         self.joined += 1;
         self.ask(number)
     }
@@ -205,19 +217,12 @@ impl Generator {
         app.stream.say(self.clients[index].join().as_bytes())
     }
 
-    /// Closes the connections on which clients negotiated, as browsers do in the end.
-    fn hang_up_negotiations(&mut self) -> anyhow::Result<()> {
-        for client in &mut self.clients {
-            client.negotiating.take().map_or(Ok(()), Stream::cut)?;
-        }
-        Ok(())
-    }
-
     /// Lets all clients go, and waits until the server has.
     fn leave(&mut self) -> anyhow::Result<()> {
-        self.hang_up_negotiations()?;
         for client in &mut self.clients {
-            client.socket.take().map_or(Ok(()), Stream::cut)?;
+            for stream in [client.negotiating.take(), client.socket.take()].into_iter().flatten() {
+                stream.cut()?;
+            }
         }
         self.clients.clear();
         let began = Instant::now();
