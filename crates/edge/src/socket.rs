@@ -22,8 +22,8 @@ use self::tls::TlsStream;
 #[derive(Debug)]
 pub struct Socket {
     stream: Stream,
-    /// What HTTP had already read behind the request; served first.
-    leftover: Bytes,
+    /// What HTTP had already read behind the request, if anything; served first. Boxed, as it is gone after the first read.
+    leftover: Option<Box<Bytes>>,
 }
 
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Socket {
 
     /// `stream` must be non-blocking.
     pub(crate) fn plain(stream: std::net::TcpStream, leftover: Bytes) -> Self {
-        Self { stream: Stream::Plain(mio::net::TcpStream::from_std(stream)), leftover }
+        Self { stream: Stream::Plain(mio::net::TcpStream::from_std(stream)), leftover: kept(leftover) }
     }
 
     /// `stream` must be non-blocking, and the handshake done.
@@ -57,7 +57,8 @@ impl Socket {
         leftover: Bytes,
     ) -> Self {
         let stream = mio::net::TcpStream::from_std(stream);
-        Self { stream: Stream::Tls(Box::new(TlsStream::new(stream, session, bytes_max))), leftover }
+        let stream = TlsStream::new(stream, session, bytes_max);
+        Self { stream: Stream::Tls(Box::new(stream)), leftover: kept(leftover) }
     }
 
     /// Reads what is there. `Ok(0)` (for a buffer that is not empty) means that the peer has closed its side.
@@ -66,12 +67,12 @@ impl Socket {
     ///
     /// `WouldBlock` when there is nothing to read now; anything else is the end of the connection.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if !self.leftover.is_empty() {
-            let length = self.leftover.len().min(buffer.len());
-            self.leftover.copy_to_slice(&mut buffer[..length]);
-            if self.leftover.is_empty() {
+        if let Some(leftover) = &mut self.leftover {
+            let length = leftover.len().min(buffer.len());
+            leftover.copy_to_slice(&mut buffer[..length]);
+            if leftover.is_empty() {
                 // Lets go of HTTP's read buffer.
-                self.leftover = Bytes::new();
+                self.leftover = None;
             }
             return Ok(length);
         }
@@ -108,7 +109,7 @@ impl Socket {
 
     /// Whether [`Socket::try_read`] has bytes to give for which no readiness event will come.
     pub fn has_leftover(&self) -> bool {
-        !self.leftover.is_empty()
+        self.leftover.is_some()
             || match &self.stream {
                 Stream::Plain(_) => false,
                 Stream::Tls(stream) => stream.has_plaintext(),
@@ -185,6 +186,10 @@ impl Source for Socket {
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.source().deregister(registry)
     }
+}
+
+fn kept(leftover: Bytes) -> Option<Box<Bytes>> {
+    (!leftover.is_empty()).then(|| Box::new(leftover))
 }
 
 /// Repeats a call that a signal interrupted.
