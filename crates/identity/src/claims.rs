@@ -18,7 +18,14 @@ const USER_ID_TYPES: [&str; 4] =
 /// writes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claims {
-    entries: Vec<(String, Vec<String>)>,
+    entries: Vec<(String, Values)>,
+}
+
+/// The values of a claim. Nearly every one has a single value, which needs no list.
+#[derive(Debug, Clone)]
+enum Values {
+    One([String; 1]),
+    Several(Vec<String>),
 }
 
 /// What the SDKs tell the service about a client, in claims that begin with `asrs.s.`.
@@ -49,7 +56,7 @@ impl Claims {
         let (kind, value) = (kind.into(), value.into());
         match self.entries.iter_mut().find(|(other, _)| *other == kind) {
             Some((_, values)) => values.push(value),
-            None => self.entries.push((kind, vec![value])),
+            None => self.entries.push((kind, Values::One([value]))),
         }
     }
 
@@ -70,7 +77,7 @@ impl Claims {
 
     /// All values of a type.
     pub fn values(&self, kind: &str) -> &[String] {
-        self.entries.iter().find(|(other, _)| other == kind).map_or(&[], |(_, values)| values)
+        self.entries.iter().find(|(other, _)| other == kind).map_or(&[], |(_, values)| values.as_slice())
     }
 
     /// All types with their values, in order.
@@ -104,8 +111,8 @@ impl Claims {
             other => other.to_string(),
         };
         let values = match value {
-            Value::Array(several) => several.into_iter().map(text).collect(),
-            single => vec![text(single)],
+            Value::Array(several) => Values::Several(several.into_iter().map(text).collect()),
+            single => Values::One([text(single)]),
         };
         match self.entries.iter_mut().find(|(other, _)| *other == kind) {
             Some((_, earlier)) => *earlier = values,
@@ -122,6 +129,31 @@ impl Claims {
         self.iter().map(|(kind, values)| (kind.to_owned(), value(values))).collect()
     }
 }
+
+impl Values {
+    fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(single) => single,
+            Self::Several(several) => several,
+        }
+    }
+
+    fn push(&mut self, value: String) {
+        match self {
+            Self::One([first]) => *self = Self::Several(vec![std::mem::take(first), value]),
+            Self::Several(several) => several.push(value),
+        }
+    }
+}
+
+/// A single value is the same whether it stood in a list or not.
+impl PartialEq for Values {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Values {}
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Claims {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {

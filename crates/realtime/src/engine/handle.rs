@@ -19,7 +19,7 @@ use trace::Tracer;
 use self::way::reserve;
 pub(crate) use self::way::{Alarm, ShardSender};
 use super::command::{Changed, Command, Work};
-use super::id::ShardId;
+use super::id::{self, ShardId};
 use super::span::SendSpan;
 use super::{
     Admission, ConnectionId, ConnectionToken, GroupName, Hub, Keeper, Kept, Lifetime, Link, Membership,
@@ -208,10 +208,8 @@ impl EngineHandle {
     pub fn issue(&self) -> Issued {
         let count = u16::try_from(self.0.shards.len()).expect("options count shards in 16 bits");
         let shard = ShardId(self.0.next_shard.fetch_add(1, Ordering::Relaxed) % count);
-        Issued {
-            connection: ConnectionId::draw(self.0.node, shard),
-            token: ConnectionToken::draw(self.0.node, shard),
-        }
+        let (connection, token) = id::draw_both(self.0.node, shard);
+        Issued { connection, token }
     }
 
     /// Whether a socket offered now would be refused for want of a place, so that its client can be told in HTTP.

@@ -44,9 +44,19 @@ struct Address {
     random: [u8; 16],
 }
 
+/// A name and a secret for the same connection, drawn apart but at once: each draw is a call of the operating system.
+pub(crate) fn draw_both(node: NodeId, shard: ShardId) -> (ConnectionId, ConnectionToken) {
+    let mut random = [[0; 16]; 2];
+    let filled = SystemRandom::new().fill(random.as_flattened_mut());
+    filled.expect("the operating system gives random bytes");
+    let [id, token] = random.map(|random| Address { node: node.0, shard: shard.0, random });
+    (ConnectionId(id), ConnectionToken(token))
+}
+
 impl ConnectionId {
+    #[cfg(test)]
     pub(crate) fn draw(node: NodeId, shard: ShardId) -> Self {
-        Self(Address::draw(node.0, shard.0))
+        draw_both(node, shard).0
     }
 
     /// Reads the text form.
@@ -65,10 +75,6 @@ impl ConnectionId {
 }
 
 impl ConnectionToken {
-    pub(crate) fn draw(node: NodeId, shard: ShardId) -> Self {
-        Self(Address::draw(node.0, shard.0))
-    }
-
     /// Reads the text form.
     pub fn parse(text: &str) -> Result<Self, MalformedId> {
         Address::parse(text).map(Self)
@@ -82,13 +88,6 @@ impl ConnectionToken {
 
 impl Address {
     const BYTES: usize = 20;
-
-    fn draw(node: u16, shard: u16) -> Self {
-        let mut random = [0; 16];
-        let filled = SystemRandom::new().fill(&mut random);
-        filled.expect("the operating system gives random bytes");
-        Self { node, shard, random }
-    }
 
     fn parse(text: &str) -> Result<Self, MalformedId> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| MalformedId)?;
@@ -167,8 +166,9 @@ mod tests {
 
     #[test]
     fn tokens_differ_and_do_not_show_themselves_to_logs() {
-        let token = ConnectionToken::draw(NodeId(0), ShardId(0));
-        assert_ne!(token.to_string(), ConnectionToken::draw(NodeId(0), ShardId(0)).to_string());
+        let (id, token) = draw_both(NodeId(0), ShardId(0));
+        assert_ne!(token.to_string(), draw_both(NodeId(0), ShardId(0)).1.to_string());
+        assert_ne!(token.to_string(), id.to_string());
         assert_eq!(format!("{token:?}"), "ConnectionToken(..)");
     }
 }
