@@ -7,6 +7,8 @@
 //! ready for a poll of its own; or as a [`Duplex`], which stays in the runtime.
 //!
 //! Not its concern: paths, hosts, callers, bodies, WebSocket frames. It knows no product.
+//! Whoever writes to many sockets at once does so by [`Sends`].
+//!
 //! Know these first: [`Listener`], [`Upgrade`], [`Socket`]. Start reading at `listener.rs`, then `connection.rs`.
 
 mod activity;
@@ -21,6 +23,7 @@ mod options;
 mod origin;
 mod pace;
 mod platform;
+mod sends;
 mod socket;
 mod streams;
 mod tls;
@@ -35,6 +38,7 @@ pub use duplex::Duplex;
 pub use listener::{Drained, Listener};
 pub use metrics::Metrics;
 pub use options::Options;
+pub use sends::Sends;
 pub use socket::Socket;
 pub use tls::{TlsConfig, TlsConfigError};
 pub use upgrade::{Upgrade, UpgradeError};

@@ -1,11 +1,12 @@
 //! The write phase. All writing to sockets happens here, so that it can be exchanged as a whole.
 
 use std::io;
+use std::rc::Rc;
 
 use super::Shard;
 use super::connection::{Connection, Road, Slot, Stage};
 use super::index::HubPolicy;
-use super::pending::{Backlog, Frame, Step};
+use super::pending::{Backlog, Frame, Run, Step};
 use crate::engine::{EndReason, SlowConsumer};
 
 /// Runs up to this size are joined into one buffer; beyond it, copying costs more than the slices do.
@@ -113,16 +114,47 @@ impl Shard {
 
     /// Writes to the connections that wait, at most one chunk of them. Says whether any are left.
     pub(super) fn flush_chunk(&mut self) -> bool {
+        let mut batch = std::mem::take(&mut self.batch);
         for _ in 0..self.settings.options.flush_chunk.max(1) {
             let Some(slot) = self.dirty.pop_front() else { break };
             self.flushed += 1;
-            self.flush(slot);
+            match self.take_for_batch(slot) {
+                Some(run) => batch.push((slot, run)),
+                None => self.flush(slot),
+            }
         }
+        self.send_batch(&mut batch);
+        self.batch = batch;
         while self.traced.front().is_some_and(|(mark, _)| *mark <= self.flushed) {
             // Ends the span of a publish whose receivers have all been written to.
             self.traced.pop_front();
         }
         !self.dirty.is_empty()
+    }
+
+    /// What waits for a connection, if it goes out by one write as it is.
+    fn take_for_batch(&mut self, slot: Slot) -> Option<Rc<Run>> {
+        let connection = self.connections.get_mut(slot as usize)?;
+        let Road::Socket(socket) = &connection.road else { return None };
+        let run = connection.run.take_if(|run| edge::Sends::takes(socket) && !is_long(run))?;
+        connection.dirty = false;
+        debug_assert!(connection.backlog.is_none(), "a connection has a run or a backlog");
+        Some(run)
+    }
+
+    /// One write for each connection, in as few system calls as the kernel allows.
+    fn send_batch(&mut self, batch: &mut Vec<(Slot, Rc<Run>)>) {
+        let connections = &self.connections;
+        let sends = batch.iter().map(|(slot, run)| match &connections[*slot as usize].road {
+            Road::Socket(socket) => (socket, run.joined().as_ref()),
+            Road::Outlet(_) | Road::Detached { .. } => unreachable!("only sockets are taken for a batch"),
+        });
+        self.sends.send_all(sends, &mut self.results);
+        let mut results = std::mem::take(&mut self.results);
+        for ((slot, run), result) in batch.drain(..).zip(results.drain(..)) {
+            self.written(slot, &run, result);
+        }
+        self.results = results;
     }
 
     /// One write for all that waits for one connection.
@@ -146,15 +178,22 @@ impl Shard {
             }
             Road::Detached { .. } => return,
         };
-        if run.bytes() > JOINED_BYTES_MAX && run.frames() > 1 {
+        if is_long(&run) {
             self.pending_bytes += run.bytes() as u64;
             connection.backlog = Some(Box::new(Backlog::rest_of(&run, 0)));
             self.write_backlog(slot);
             return;
         }
+        let result = socket.try_write(run.joined());
+        self.written(slot, &run, result);
+    }
+
+    /// Takes note of what became of a write; what was not taken waits until the socket is writable.
+    fn written(&mut self, slot: Slot, run: &Run, result: io::Result<usize>) {
+        let connection = &mut self.connections[slot as usize];
         let turn = &mut self.metrics.turn;
         turn.writes += 1;
-        let written = match socket.try_write(run.joined()) {
+        let written = match result {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => return self.lose_socket(slot),
@@ -164,7 +203,7 @@ impl Shard {
         if written < run.bytes() {
             turn.blocked_writes += 1;
             self.pending_bytes += (run.bytes() - written) as u64;
-            connection.backlog = Some(Box::new(Backlog::rest_of(&run, written)));
+            connection.backlog = Some(Box::new(Backlog::rest_of(run, written)));
             return;
         }
         turn.frames += u64::from(run.frames());
@@ -245,6 +284,11 @@ impl Shard {
             *pending_bytes -= backlog.bytes() as u64;
         }
     }
+}
+
+/// Whether a run is written in slices, as it is, rather than joined.
+fn is_long(run: &Run) -> bool {
+    run.bytes() > JOINED_BYTES_MAX && run.frames() > 1
 }
 
 /// Leaves out of a backlog what the hub's policy lets go for a new frame: how many bytes, and how many calls.
