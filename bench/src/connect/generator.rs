@@ -75,7 +75,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         joined: 0,
         hangs_up: false,
     };
-    generator.open_apps()?;
     for line in io::stdin().lock().lines() {
         let line = line?;
         let mut words = line.split(' ');
@@ -86,6 +85,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             "hold" => {
                 generator.hangs_up = true;
                 generator.connect(number()?)?;
+                // The server would close them in the time that follows.
+                generator.apps.clear();
                 println!("{}", generator.clients.len());
             }
             "memory" => println!("{}", generator.control.ask(Question::Memory)?[0]),
@@ -127,6 +128,9 @@ impl Generator {
 
     /// Connects so many clients more, each up to its group.
     fn connect(&mut self, count: u32) -> anyhow::Result<()> {
+        if self.apps.is_empty() {
+            self.open_apps()?;
+        }
         let first = u32::try_from(self.clients.len())?;
         self.clients.extend((first..first + count).map(Client::new));
         let all = self.clients.len();
