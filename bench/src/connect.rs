@@ -32,6 +32,9 @@ const SERVER_SHARE_MIN: f64 = 0.88;
 /// How often a disturbed sample is taken again before it is left out.
 const ATTEMPTS_MAX: usize = 6;
 
+/// Clients under way at a time, unless it is said otherwise.
+pub(crate) const UNDER_WAY: usize = 32;
+
 const RATIO_MUST: f64 = 1.5;
 const RATIO_AIM: f64 = 1.2;
 
@@ -45,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
     /// Clients under way at a time
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = UNDER_WAY)]
     pub(crate) under_way: usize,
     /// Take disturbed samples too: rough figures of a busy machine
     #[arg(long)]

@@ -26,6 +26,7 @@ use anyhow::{Context, bail};
 use serde_json::json;
 
 use crate::report::{Section, machine};
+use crate::{connect, idle, rest};
 use measured::Measured;
 
 /// Flags of `bench fanout`.
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     /// Length of one sample in milliseconds
     #[arg(long, default_value_t = 2000)]
     sample_ms: u64,
+    /// How often a disturbed sample is taken before it is left out
+    #[arg(long, default_value_t = 4)]
+    tries: usize,
     /// Another build of this program, whose server takes its turn beside ours, so that a change can be judged
     #[arg(long)]
     beside: Option<PathBuf>,
@@ -62,16 +66,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(program) = &args.beside {
         tables.iter_mut().for_each(|table| table.add_beside(program));
     }
-    let keys: Vec<&str> = tables.iter().map(|table| table.key).collect();
+    let keys: Vec<&str> = tables.iter().map(|table| table.key).chain(OTHERS).collect();
     if let Some(unknown) = args.only.iter().find(|name| !keys.contains(&name.as_str())) {
         bail!("there is no table '{unknown}'; there are: {}", keys.join(", "));
     }
     println!("{}\n", machine());
+    let is_asked = |key: &str| args.only.is_empty() || args.only.iter().any(|name| name == key);
     let mut sections: Vec<Section> = Vec::new();
-    for table in
-        tables.iter().filter(|table| args.only.is_empty() || args.only.iter().any(|name| name == table.key))
-    {
-        let section = Measured::take(table, args.rounds)?.section(table, args.rounds);
+    for key in keys.into_iter().filter(|key| is_asked(key)) {
+        let section = match tables.iter().find(|table| table.key == key) {
+            Some(table) => Measured::take(table, args.rounds, args.tries)?.section(table, args.rounds),
+            None => other(key, args)?,
+        };
         println!("{}", section.show());
         sections.push(section);
     }
@@ -86,4 +92,31 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("missed: {}", missed.join("; "));
     }
     Ok(())
+}
+
+/// Tables with benches of their own, which belong to the goals of the fan-out.
+const OTHERS: [&str; 3] = ["rest", "connect", "idle"];
+
+fn other(key: &str, args: &Args) -> anyhow::Result<Section> {
+    let (connections, rounds) = (args.connections, args.rounds);
+    match key {
+        "rest" => {
+            let sample_ms = args.sample_ms;
+            rest::section(&rest::Args { connections, rounds, sample_ms, check: false, json: None })
+        }
+        "connect" => {
+            let connections = connections * 2 / 5;
+            let (under_way, rough) = (connect::UNDER_WAY, false);
+            connect::section(&connect::Args {
+                connections,
+                rounds,
+                under_way,
+                rough,
+                check: false,
+                json: None,
+            })
+        }
+        // Most of a round is waiting until memory is settled.
+        _ => idle::section(&idle::Args { connections, rounds: 1, check: false, json: None }),
+    }
 }

@@ -59,10 +59,10 @@ pub(crate) struct Args {
     pub(crate) sample_ms: u64,
     /// Fail when a goal is missed
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
     /// Also write the result as JSON to this file
     #[arg(long)]
-    json: Option<PathBuf>,
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// What is measured.

@@ -37,6 +37,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
         ("packages of the real clients", Box::new(|| packages::install(root))),
         ("real clients", Box::new(|| real_clients(root))),
         ("many connections", Box::new(|| connections(root))),
+        ("fan-out", Box::new(|| fan_out(root))),
     ];
     for (name, work) in steps {
         if only.is_none_or(|only| name.contains(only)) {
@@ -83,6 +84,15 @@ fn connections(root: &Path) -> anyhow::Result<()> {
     let mut bench = Command::new(root.join("target/debug/bench"));
     bench.args(["connections", "--binary"]).arg(root.join("target/debug/chappe"));
     bench.args(["--connections", "400", "--flow-s", "3", "--every-ms", "200", "--kills", "1"]);
+    step::run(bench.current_dir(root))
+}
+
+/// Every table of the fan-out that needs nothing installed, with small counts: what is counted is that each message arrives, not time.
+fn fan_out(root: &Path) -> anyhow::Result<()> {
+    step::cargo(root, &["build", "--package", "bench", "--locked"])?;
+    let mut bench = Command::new(root.join("target/debug/bench"));
+    bench.args(["fanout", "--connections", "200", "--rounds", "1", "--sample-ms", "50", "--tries", "1"]);
+    bench.args(["--only", "fewer,1k,shapes,roads,sends,protocols,events,polls,tls,rogue,rest"]);
     step::run(bench.current_dir(root))
 }
 

@@ -51,7 +51,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         target: Vec<String>,
     },
-    /// A benchmark: fanout, journal or latency
+    /// A benchmark: fanout, rest, connect, idle, connections, latency or journal; peers installs and proves the servers that fanout
+    /// compares with
     Bench {
         /// Which one, and its flags
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]

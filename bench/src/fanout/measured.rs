@@ -21,7 +21,7 @@ pub(super) struct Measured {
 
 impl Measured {
     /// Takes all samples of a table, the contenders in turn within each round. Who cannot start is named and left out.
-    pub(super) fn take(table: &Table, rounds: usize) -> anyhow::Result<Self> {
+    pub(super) fn take(table: &Table, rounds: usize, tries: usize) -> anyhow::Result<Self> {
         let frame_bytes = table.tasks.first().map_or(0, |task| task.frame_bytes);
         let (mut contenders, mut pairs) = (Vec::new(), Vec::new());
         for contender in &table.contenders {
@@ -50,7 +50,7 @@ impl Measured {
                 for turn in 0..count {
                     let at = (turn + round) % count;
                     let own = measured.contenders[at].own_task(&table.tasks[task]);
-                    let sample = pairs[at].sample(&own, &mut measured.disturbed[at])?;
+                    let sample = pairs[at].sample(&own, tries, &mut measured.disturbed[at])?;
                     measured.samples[at][task].push(sample);
                 }
             }

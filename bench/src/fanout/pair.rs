@@ -16,9 +16,6 @@ const SERVER_SHARE_MIN: f64 = 0.88;
 /// A generator that used more of its core may have kept the server waiting.
 const GENERATOR_SHARE_MAX: f64 = 0.95;
 
-/// How often a disturbed sample is taken again before it is left out.
-const ATTEMPTS_MAX: usize = 4;
-
 /// A server to measure, and how clients are connected to it.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
@@ -30,6 +27,8 @@ pub(super) struct Setup {
     pub(super) rogue: bool,
     /// An app behind an upstream, and clients that call its methods.
     pub(super) app: bool,
+    /// A system call for each send, without io_uring.
+    pub(super) single_sends: bool,
     /// Another build of this program whose server it is; absent for this one.
     pub(super) program: Option<PathBuf>,
 }
@@ -77,6 +76,7 @@ impl Setup {
             tls: false,
             rogue: false,
             app: false,
+            single_sends: false,
             program: None,
         }
     }
@@ -102,6 +102,7 @@ impl Pair {
                 command.args(setup.tls.then_some("--tls"));
                 command.args(upstream.iter().flat_map(|upstream| ["--upstream", upstream]));
                 command.args(setup.rogue.then_some("--keep-slow"));
+                command.args(setup.single_sends.then_some("--single-sends"));
                 let mut server = start(&mut command)?;
                 let line = first_line(&mut server)?;
                 let mut words = line.split(' ').map(str::to_owned);
@@ -140,8 +141,13 @@ impl Pair {
     }
 
     /// Measures, again if something disturbed it. Counts what was disturbed.
-    pub(super) fn sample(&mut self, task: &Task, disturbed: &mut usize) -> anyhow::Result<Option<Sample>> {
-        for _ in 0..ATTEMPTS_MAX {
+    pub(super) fn sample(
+        &mut self,
+        task: &Task,
+        tries: usize,
+        disturbed: &mut usize,
+    ) -> anyhow::Result<Option<Sample>> {
+        for _ in 0..tries {
             let commands = self.commands.as_mut().context("the pair runs")?;
             writeln!(commands, "{}", serde_json::to_string(task)?)?;
             let sample: Sample =

@@ -122,8 +122,16 @@ fn roads(connections: u32, bursts: &[Task]) -> Table {
 }
 
 /// Other protocols, transports and TLS.
-fn variants(connections: u32, few: u32, bursts: &[Task]) -> [Table; 4] {
+fn variants(connections: u32, few: u32, bursts: &[Task]) -> [Table; 5] {
     [
+        table(
+            "sends",
+            format!("io_uring, {connections} clients"),
+            "The bare loop makes a system call for each send. With io_uring a part of the work is done where no process is charged, \
+             so look at messages a second as well.",
+            beside(connections, "a call for each send", |setup| setup.single_sends = true),
+            bursts.to_vec(),
+        ),
         table(
             "protocols",
             format!("JSON and MessagePack half and half, {connections} clients"),

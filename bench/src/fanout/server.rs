@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Who is told what clients call, as an authority
     #[arg(long)]
     upstream: Option<String>,
+    /// A system call for each send, without io_uring
+    #[arg(long)]
+    single_sends: bool,
     /// Clients that do not read lose messages, and are not cut
     #[arg(long)]
     keep_slow: bool,
@@ -123,6 +126,7 @@ fn options(args: &Args) -> Options {
         keep_alive_ms: hour_ms,
         client_timeout_ms: 2 * hour_ms,
         disconnect_timeout_ms: hour_ms,
+        io_uring: !args.single_sends,
         ..engine::Options::default()
     };
     if args.keep_slow {
