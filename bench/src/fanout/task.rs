@@ -91,8 +91,10 @@ impl Sample {
         self.server_cpu_ns as f64 / 1e3 / self.messages as f64
     }
 
+    /// Sends for each message; not a number where they are not counted: answers to HTTP requests are written by HTTP.
     pub(crate) fn sends(&self) -> f64 {
-        self.writes.map_or(f64::NAN, |writes| writes as f64 / self.messages as f64)
+        let writes = self.writes.filter(|writes| *writes > 0);
+        writes.map_or(f64::NAN, |writes| writes as f64 / self.messages as f64)
     }
 
     pub(crate) fn messages_per_second(&self) -> f64 {
