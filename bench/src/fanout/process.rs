@@ -2,13 +2,15 @@
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Keeps this process, and threads that it starts from now on, on one processor.
+/// Keeps this process, and threads that it starts from now on, on one processor: the first that we may use, or the second.
 pub(crate) fn pin(core: usize) -> anyhow::Result<()> {
+    let allowed = sched_getaffinity(None).context("ask which processors there are")?;
+    let processor = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor)).nth(core);
     let mut set = CpuSet::new();
-    set.set(core);
+    set.set(processor.with_context(|| format!("there is no processor {core} for us"))?);
     sched_setaffinity(None, &set).with_context(|| format!("stay on processor {core}"))
 }
 
