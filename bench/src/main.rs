@@ -11,6 +11,7 @@ mod journal;
 mod latency;
 mod report;
 mod rest;
+mod service;
 
 use clap::Parser;
 

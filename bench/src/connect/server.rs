@@ -12,16 +12,16 @@ use anyhow::{Context, bail};
 use edge::{Body, DevAuthority, Listener};
 use http::{Request, Response};
 use prometheus_client::registry::Registry;
-use realtime::engine::{Hub, NodeId};
+use realtime::Mode;
+use realtime::engine::Hub;
 use realtime::events::{ConnectionEvent, ConnectionListener, EventKind, Undelivered};
 use realtime::upstream::TemplateOptions;
-use realtime::{Dependencies, Mode};
 use tokio::runtime::Runtime;
-use trace::Tracer;
 
 use super::bare::Bare;
 use super::{FILES, KEY, Kind};
 use crate::fanout::{allow_files, anonymous_bytes, cpu_ns, pin};
+use crate::service::dependencies;
 
 /// Flags of the hidden command `connect-server`.
 #[derive(Debug, clap::Args)]
@@ -206,16 +206,8 @@ async fn start_realtime(
     metrics: &mut Registry,
 ) -> anyhow::Result<(realtime::Service, realtime::Handle)> {
     let store = state_embedded::Store::open(folder, &state_embedded::Options::default())?;
-    let egress = egress::Client::new(&egress::Options::default(), &egress::Metrics::register(metrics))?;
     let listeners = told.into_iter().map(|told| Arc::new(told) as Arc<dyn ConnectionListener>).collect();
-    let dependencies = Dependencies {
-        node: NodeId(0),
-        tracer: Tracer::new(16),
-        journal: store.journal(),
-        registry: store.registry(),
-        egress,
-        listeners,
-    };
+    let dependencies = dependencies(&store, listeners, metrics)?;
     let mut options = realtime::Options {
         primary_key: Some(KEY.to_owned()),
         mode: Mode::Serverless,

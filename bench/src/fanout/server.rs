@@ -10,18 +10,18 @@ use anyhow::{Context, bail};
 use identity::DEVELOPMENT_SIGNALR_KEY;
 use prometheus_client::registry::Registry;
 use realtime::engine::{
-    self, ConnectionId, EngineHandle, GroupName, Hub, Membership, NodeId, OutgoingMessage, Publish,
-    PublishError, Scope, SlowConsumer, Target,
+    self, ConnectionId, EngineHandle, GroupName, Hub, Membership, OutgoingMessage, Publish, PublishError,
+    Scope, SlowConsumer, Target,
 };
 use realtime::upstream::TemplateOptions;
-use realtime::{Dependencies, Mode, Options};
+use realtime::{Mode, Options};
 use state_embedded::Store;
 use tokio::runtime::Runtime;
-use trace::Tracer;
 
 use super::process::{allow_files, cpu_ns, pin};
 use super::raw;
 use super::task::{Shape, group, text};
+use crate::service::dependencies;
 
 /// Flags of the hidden command `fanout-server`.
 #[derive(Debug, clap::Args)]
@@ -167,16 +167,7 @@ impl<'a> Server<'a> {
         let folder = tempfile::tempdir()?;
         let mut registry = Registry::default();
         let store = Store::open(folder.path(), &state_embedded::Options::default())?;
-        let egress =
-            egress::Client::new(&egress::Options::default(), &egress::Metrics::register(&mut registry))?;
-        let dependencies = Dependencies {
-            node: NodeId(0),
-            tracer: Tracer::new(16),
-            journal: store.journal(),
-            registry: store.registry(),
-            egress,
-            listeners: Vec::new(),
-        };
+        let dependencies = dependencies(&store, Vec::new(), &mut registry)?;
         let started = realtime::start(options(args), dependencies, &mut registry);
         let (service, handle, join) = runtime.block_on(started)?;
         let (listener, certificate) = {

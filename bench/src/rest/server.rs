@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use realtime::engine::{self, NodeId};
-use realtime::{Dependencies, Mode, Options};
-use trace::Tracer;
+use realtime::engine;
+use realtime::{Mode, Options};
 
 use super::{KEY, Kind, bare};
 use crate::fanout::process::{allow_files, cpu_ns, pin};
+use crate::service::dependencies;
 
 /// Flags of the hidden command `rest-server`.
 #[derive(Debug, clap::Args)]
@@ -63,15 +63,7 @@ async fn start(store: &state_embedded::Store) -> anyhow::Result<(SocketAddr, rea
     };
     let options =
         Options { primary_key: Some(KEY.to_owned()), mode: Mode::Serverless, engine, ..Options::default() };
-    let egress = egress::Client::new(&egress::Options::default(), &egress::Metrics::register(&mut registry))?;
-    let dependencies = Dependencies {
-        node: NodeId(0),
-        tracer: Tracer::new(1000),
-        journal: store.journal(),
-        registry: store.registry(),
-        egress,
-        listeners: Vec::new(),
-    };
+    let dependencies = dependencies(store, Vec::new(), &mut registry)?;
     let (service, _handle, join) = realtime::start(options, dependencies, &mut registry).await?;
     let listener = edge::Listener::bind("bench", ([127, 0, 0, 1], 0).into())?;
     let address = listener.local_addr();
