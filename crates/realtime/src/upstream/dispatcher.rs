@@ -177,6 +177,7 @@ impl Shared {
         Limits {
             in_flight_max: self.options.in_flight_max.get(),
             wait_max: Duration::from_millis(self.options.wait_timeout_ms.get()),
+            connected_wait_max: Duration::from_millis(self.options.connected_wait_timeout_ms.get()),
         }
     }
 

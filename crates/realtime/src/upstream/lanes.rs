@@ -1,8 +1,11 @@
 //! [`Lanes`]: in which order, and how many at a time, events and calls go to whom. Pure: time comes in, jobs go out.
 //!
-//! Each connection has a lane for each listener. A lane does one thing at a time: first `connected`, until it is settled, then
-//! calls in order, then `disconnected`. What is answered in this process does not wait for a `connected` that is being tried
-//! again. Lanes with something to do take turns, and no more jobs run at a time than may.
+//! Each connection has a lane for each listener, and a lane has two tracks, each of which does one thing at a time. One track
+//! delivers `connected`. The other one carries out calls in order, and then delivers `disconnected`. Calls wait until the first
+//! attempt to deliver `connected` has ended, and no longer than [`Limits::connected_wait_max`]: an upstream that fails there must
+//! not silence the client. Later attempts run beside the calls. `disconnected` waits until `connected` is settled. Calls that are
+//! answered in this process do not wait for `connected`. Tracks with something to do take turns, and no more jobs run at a time
+//! than may.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,12 +20,30 @@ pub(crate) struct LaneKey {
     pub(crate) listener: u8,
 }
 
+/// One of the two tracks of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Track {
+    /// Attempts to deliver `connected`.
+    Connected,
+    /// Calls, then `disconnected`.
+    Calls,
+}
+
+/// Where a job belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct JobKey {
+    pub(crate) lane: LaneKey,
+    pub(crate) track: Track,
+}
+
 /// What bounds the lanes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) in_flight_max: usize,
     /// How long a call may wait.
     pub(crate) wait_max: Duration,
+    /// How long calls wait for the first attempt to deliver `connected`, from its start.
+    pub(crate) connected_wait_max: Duration,
 }
 
 /// A call on its way.
@@ -37,7 +58,7 @@ pub(crate) struct Waiting<C> {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Step<E, C> {
     /// Carry out a job, and say with [`Lanes::finished`] what came of it.
-    Start(LaneKey, Job<E, C>),
+    Start(JobKey, Job<E, C>),
     /// A call waited for too long: answer it with an error.
     Expired(C),
 }
@@ -72,10 +93,10 @@ pub(crate) struct Lanes<E, C> {
     limits: Limits,
     retries: Retries,
     lanes: HashMap<LaneKey, Lane<E, C>>,
-    /// Lanes whose turn has come, in order.
-    ready: VecDeque<LaneKey>,
-    /// Lanes that wait for a time.
-    timers: BTreeSet<(Instant, LaneKey)>,
+    /// Tracks whose turn has come, in order.
+    ready: VecDeque<JobKey>,
+    /// Tracks that wait for a time.
+    timers: BTreeSet<(Instant, JobKey)>,
     in_flight: usize,
     events: usize,
 }
@@ -85,10 +106,15 @@ struct Lane<E, C> {
     connected: Option<Pending<E>>,
     calls: VecDeque<(Instant, Waiting<C>)>,
     disconnected: Option<Pending<E>>,
-    stand: Stand,
+    /// Until when calls wait for the first attempt to deliver `connected`; absent until that starts.
+    connected_wait_until: Option<Instant>,
+    /// Of the track [`Track::Connected`].
+    connected_stand: Stand,
+    /// Of the track [`Track::Calls`].
+    calls_stand: Stand,
 }
 
-/// Where a lane stands.
+/// Where a track stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stand {
     Nowhere,
@@ -157,7 +183,7 @@ impl<E: Clone, C> Lanes<E, C> {
     pub(crate) fn call(&mut self, key: LaneKey, waiting: Waiting<C>, now: Instant) {
         let lane = self.lanes.entry(key).or_default();
         lane.calls.push_back((now + self.limits.wait_max, waiting));
-        self.place(key, now);
+        self.place(JobKey { lane: key, track: Track::Calls }, now);
     }
 
     /// Takes an event in.
@@ -168,14 +194,15 @@ impl<E: Clone, C> Lanes<E, C> {
         // The engine tells of each once.
         debug_assert!(before.is_none(), "an event comes once");
         self.events += usize::from(before.is_none());
-        self.place(key, now);
+        self.place_both(key, now);
     }
 
     /// The next thing to do, if there is one now and a place for it.
     pub(crate) fn step(&mut self, now: Instant) -> Option<Step<E, C>> {
         while let Some((at, key)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, key));
-            self.lanes.get_mut(&key).expect("a lane that waits is there").stand = Stand::Nowhere;
+            *self.lanes.get_mut(&key.lane).expect("a lane that waits is there").stand(key.track) =
+                Stand::Nowhere;
             self.place(key, now);
         }
         loop {
@@ -183,15 +210,21 @@ impl<E: Clone, C> Lanes<E, C> {
                 return None;
             }
             let key = self.ready.pop_front()?;
-            let lane = self.lanes.get_mut(&key).expect("a lane that is ready is there");
-            lane.stand = Stand::Nowhere;
-            if let Some((_, waiting)) = lane.calls.pop_front_if(|(deadline, _)| *deadline <= now) {
+            let lane = self.lanes.get_mut(&key.lane).expect("a lane that is ready is there");
+            *lane.stand(key.track) = Stand::Nowhere;
+            if key.track == Track::Calls
+                && let Some((_, waiting)) = lane.calls.pop_front_if(|(deadline, _)| *deadline <= now)
+            {
                 self.place(key, now);
                 return Some(Step::Expired(waiting.call));
             }
-            if let Some((running, job)) = lane.take(now) {
-                lane.stand = Stand::Running(running);
+            if let Some((running, job)) = lane.take(key.track, now) {
+                *lane.stand(key.track) = Stand::Running(running);
                 self.in_flight += 1;
+                if key.track == Track::Connected {
+                    lane.connected_wait_until.get_or_insert(now + self.limits.connected_wait_max);
+                    self.place(JobKey { track: Track::Calls, ..key }, now);
+                }
                 return Some(Step::Start(key, job));
             }
             self.place(key, now);
@@ -201,15 +234,15 @@ impl<E: Clone, C> Lanes<E, C> {
     /// A job has ended. `chance` spreads what is tried again.
     pub(crate) fn finished(
         &mut self,
-        key: LaneKey,
+        key: JobKey,
         result: Result<(), Undelivered>,
         now: Instant,
         chance: u64,
     ) -> Option<Settled<E>> {
         self.in_flight -= 1;
-        let lane = self.lanes.get_mut(&key).expect("a lane that runs is there");
-        let Stand::Running(running) = std::mem::replace(&mut lane.stand, Stand::Nowhere) else {
-            unreachable!("only a lane that runs can finish");
+        let lane = self.lanes.get_mut(&key.lane).expect("a lane that runs is there");
+        let Stand::Running(running) = std::mem::replace(lane.stand(key.track), Stand::Nowhere) else {
+            unreachable!("only a track that runs can finish");
         };
         let settled = match running {
             Running::Call => None,
@@ -222,7 +255,7 @@ impl<E: Clone, C> Lanes<E, C> {
                 })
             }
         };
-        self.place(key, now);
+        self.place_both(key.lane, now);
         settled
     }
 
@@ -242,7 +275,7 @@ impl<E: Clone, C> Lanes<E, C> {
         };
         if is_given_up {
             if kind == EventKind::Connected {
-                // Calls wait behind it, and its connection may live for long.
+                // `disconnected` waits behind it.
                 return Some(Settlement::Lost);
             }
             pending.due = now + retries.backoff(u32::MAX, chance);
@@ -267,22 +300,34 @@ impl<E: Clone, C> Lanes<E, C> {
         if let Some(pending) = lane.event(kind) {
             pending.cause = Some(cause);
         }
+        self.place_both(key, now);
     }
 
-    /// Puts a lane where it belongs now: among those that are ready, among the timers, or away.
-    fn place(&mut self, key: LaneKey, now: Instant) {
-        let Some(lane) = self.lanes.get_mut(&key) else { return };
-        let next = match lane.stand {
+    fn place_both(&mut self, lane: LaneKey, now: Instant) {
+        for track in [Track::Connected, Track::Calls] {
+            self.place(JobKey { lane, track }, now);
+        }
+    }
+
+    /// Puts a track where it belongs now: among those that are ready, among the timers, or away. A lane without anything to do
+    /// is forgotten.
+    fn place(&mut self, key: JobKey, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(&key.lane) else { return };
+        let next = match *lane.stand(key.track) {
             Stand::Running(_) | Stand::Ready => return,
-            Stand::Nowhere | Stand::Timed(_) => lane.next(now),
+            Stand::Nowhere | Stand::Timed(_) => lane.next(key.track, now),
         };
-        if let Stand::Timed(at) = std::mem::replace(&mut lane.stand, next) {
+        if let Stand::Timed(at) = std::mem::replace(lane.stand(key.track), next) {
             self.timers.remove(&(at, key));
         }
         match next {
             Stand::Ready => self.ready.push_back(key),
             Stand::Timed(at) => drop(self.timers.insert((at, key))),
-            Stand::Nowhere | Stand::Running(_) => drop(self.lanes.remove(&key)),
+            Stand::Nowhere | Stand::Running(_) => {
+                if lane.is_empty() {
+                    self.lanes.remove(&key.lane);
+                }
+            }
         }
     }
 }
@@ -295,35 +340,54 @@ impl<E: Clone, C> Lane<E, C> {
         }
     }
 
-    /// Where it belongs while nothing of it runs.
-    fn next(&self, now: Instant) -> Stand {
-        let timed = |due: Instant| if due <= now { Stand::Ready } else { Stand::Timed(due) };
-        let front = self.calls.front();
-        match (&self.connected, front, &self.disconnected) {
-            (Some(connected), None, _) => timed(connected.due),
-            (Some(_), Some((_, waiting)), _) if waiting.is_local => Stand::Ready,
-            (Some(connected), Some((deadline, _)), _) => timed(connected.due.min(*deadline)),
-            (None, Some(_), _) => Stand::Ready,
-            (None, None, Some(disconnected)) => timed(disconnected.due),
-            (None, None, None) => Stand::Nowhere,
+    fn stand(&mut self, track: Track) -> &mut Stand {
+        match track {
+            Track::Connected => &mut self.connected_stand,
+            Track::Calls => &mut self.calls_stand,
         }
     }
 
-    /// Takes the next job out, if one is due.
-    fn take(&mut self, now: Instant) -> Option<(Running, Job<E, C>)> {
-        if let Some(connected) = &self.connected {
-            if connected.due <= now {
-                return Some((Running::Event(EventKind::Connected), connected.job()));
-            }
-            if self.calls.front().is_none_or(|(_, waiting)| !waiting.is_local) {
-                return None;
-            }
+    /// Whether nothing waits and nothing runs.
+    fn is_empty(&self) -> bool {
+        let is_idle = (self.connected_stand, self.calls_stand) == (Stand::Nowhere, Stand::Nowhere);
+        is_idle && self.connected.is_none() && self.calls.is_empty() && self.disconnected.is_none()
+    }
+
+    /// Whether calls wait for `connected`: its first attempt has not ended, and has not taken too long either.
+    fn holds_calls(&self, now: Instant) -> bool {
+        let is_first = |connected: &Pending<E>| connected.attempts == 0 && connected.cause.is_none();
+        self.connected.as_ref().is_some_and(is_first)
+            && self.connected_wait_until.is_none_or(|until| now < until)
+    }
+
+    /// Where a track belongs while nothing of it runs.
+    fn next(&self, track: Track, now: Instant) -> Stand {
+        let timed = |due: Instant| if due <= now { Stand::Ready } else { Stand::Timed(due) };
+        match track {
+            Track::Connected => self.connected.as_ref().map_or(Stand::Nowhere, |event| timed(event.due)),
+            Track::Calls => match (self.calls.front(), &self.disconnected) {
+                (Some((deadline, waiting)), _) if !waiting.is_local && self.holds_calls(now) => {
+                    timed(self.connected_wait_until.map_or(*deadline, |until| until.min(*deadline)))
+                }
+                (Some(_), _) => Stand::Ready,
+                (None, Some(disconnected)) if self.connected.is_none() => timed(disconnected.due),
+                (None, _) => Stand::Nowhere,
+            },
+        }
+    }
+
+    /// Takes the next job of a track out, if one is due.
+    fn take(&mut self, track: Track, now: Instant) -> Option<(Running, Job<E, C>)> {
+        if self.next(track, now) != Stand::Ready {
+            return None;
+        }
+        if track == Track::Connected {
+            return self.connected.as_ref().map(|event| (Running::Event(EventKind::Connected), event.job()));
         }
         if let Some((_, waiting)) = self.calls.pop_front() {
             return Some((Running::Call, Job::Call(waiting.call)));
         }
-        let disconnected = self.disconnected.as_ref().filter(|disconnected| disconnected.due <= now)?;
-        Some((Running::Event(EventKind::Disconnected), disconnected.job()))
+        self.disconnected.as_ref().map(|event| (Running::Event(EventKind::Disconnected), event.job()))
     }
 }
 
@@ -339,7 +403,14 @@ impl<E: Clone> Pending<E> {
 
 impl<E, C> Default for Lane<E, C> {
     fn default() -> Self {
-        Self { connected: None, calls: VecDeque::new(), disconnected: None, stand: Stand::Nowhere }
+        Self {
+            connected: None,
+            calls: VecDeque::new(),
+            disconnected: None,
+            connected_wait_until: None,
+            connected_stand: Stand::Nowhere,
+            calls_stand: Stand::Nowhere,
+        }
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Options {
     /// Longest time that a call waits behind others of its connection, or for a free place, in milliseconds; then it is answered
     /// with an error. Default: 100000. Since 0.1.0.
     pub wait_timeout_ms: NonZeroU64,
+    /// Longest time that the calls of a client wait for the upstream's first answer to its `connected`, in milliseconds, from
+    /// the start of that request; then they go to the upstream without it. Default: 30000. Since 0.1.0.
+    pub connected_wait_timeout_ms: NonZeroU64,
     /// Largest answer of an upstream, in bytes. Default: 16777216. Since 0.1.0.
     pub answer_bytes_max: NonZeroUsize,
     /// Requests under way at a time, over all connections. Default: 256. Since 0.1.0.
@@ -85,6 +88,7 @@ impl Default for Options {
             identity_header: None,
             request_timeout_ms: milliseconds(100_000),
             wait_timeout_ms: milliseconds(100_000),
+            connected_wait_timeout_ms: milliseconds(30_000),
             answer_bytes_max: count(16 * 1024 * 1024),
             in_flight_max: count(256),
             queued_max: count(16_384),

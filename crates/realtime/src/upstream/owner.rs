@@ -16,7 +16,7 @@ use self::standing::Standing;
 use super::answer::{Awaited, error_for};
 use super::dispatcher::{Clients, Shared};
 use super::inbox::{Input, Load};
-use super::lanes::{Job, LaneKey, Lanes, Step, Waiting};
+use super::lanes::{Job, JobKey, LaneKey, Lanes, Step, Waiting};
 use super::metrics::EventLabels;
 use super::streams::{Part, Streams, Upload, opened_by};
 use crate::engine::{ClientInvocation, ConnectionId};
@@ -45,8 +45,8 @@ pub(crate) struct Owner {
     load_again_at: Instant,
     trim_at: Instant,
     jobs: JoinSet<Done>,
-    /// Which lane a job belongs to, so that one that panics does not stop it.
-    running: HashMap<Id, LaneKey>,
+    /// Which track of a lane a job belongs to, so that one that panics does not stop it.
+    running: HashMap<Id, JobKey>,
     chance: u64,
     is_stopping: bool,
 }
@@ -247,7 +247,7 @@ impl Owner {
         self.shared.metrics.events_parked.set(number(self.parked.len() + self.loading));
     }
 
-    fn start(&mut self, key: LaneKey, job: Job<Arc<Occurrence>, Box<Call>>) {
+    fn start(&mut self, key: JobKey, job: Job<Arc<Occurrence>, Box<Call>>) {
         let shared = Arc::clone(&self.shared);
         let handle = match job {
             Job::Deliver(occurrence) => self.jobs.spawn(jobs::deliver(shared, key, occurrence)),
@@ -288,7 +288,7 @@ impl Owner {
         }
     }
 
-    fn on_finished(&mut self, key: LaneKey, result: Result<(), Undelivered>) {
+    fn on_finished(&mut self, key: JobKey, result: Result<(), Undelivered>) {
         if result.is_err() {
             self.shared.metrics.event_retries.inc();
         }
@@ -297,7 +297,7 @@ impl Owner {
         self.chance ^= self.chance >> 7;
         self.chance ^= self.chance << 17;
         let Some(settled) = self.lanes.finished(key, result, Instant::now(), self.chance) else { return };
-        let listener = self.shared.listeners[usize::from(key.listener)].name();
+        let listener = self.shared.listeners[usize::from(key.lane.listener)].name();
         let labels = EventLabels { listener, event: settled.kind.name(), outcome: settled.how.name() };
         self.shared.metrics.events.get_or_create(&labels).inc();
         if let Some(place) = settled.event.place {

@@ -10,7 +10,7 @@ use signalr_protocol::HubProtocol;
 use testkit::HubClient;
 
 use crate::fixture::{Fixture, Listening, client_token};
-use crate::upstream::{connect, say, with_template};
+use crate::upstream::{call, completion, connect, say, with_template};
 use crate::webhook::{Door, Webhook};
 
 fn events_options(webhook: &Webhook) -> Options {
@@ -69,9 +69,7 @@ async fn an_upstream_hears_of_a_client_before_between_and_after_its_calls() {
 async fn an_event_is_told_again_until_the_upstream_is_back() {
     let mut webhook = Webhook::start();
     let listening = Fixture::start(events_options(&webhook)).await.listen();
-    let mut ada = connect(&listening, HubProtocol::MessagePack, &[]).await;
-    // [1, {}, nil, "send", []]
-    ada.send(b"\x0a\x95\x01\x80\xc0\xa4send\x90").await.unwrap();
+    let ada = connect(&listening, HubProtocol::Json, &[]).await;
     for status in [500, 503, 429] {
         assert_eq!(webhook.take(status, "").await, r#"connected {"type":10}"#);
     }
@@ -79,12 +77,122 @@ async fn an_event_is_told_again_until_the_upstream_is_back() {
     let after: HeaderMap = [(http::header::RETRY_AFTER, HeaderValue::from_static("0"))].into_iter().collect();
     asked.answer_with(503, after, "");
     assert_eq!(webhook.take(200, "").await, r#"connected {"type":10}"#);
-    assert_eq!(webhook.take(200, "").await, "send 950180c0a473656e6490");
     drop(ada);
     assert!(webhook.take(500, "").await.starts_with("disconnected "));
     assert!(webhook.take(200, "").await.starts_with("disconnected "));
     dead_letters(&listening, expect![""]).await;
     listening.stop().await;
+}
+
+/// Connection events go to one webhook, and calls to another one, so that the test can wait for either.
+struct Apart {
+    events: Webhook,
+    calls: Webhook,
+    options: Options,
+}
+
+impl Apart {
+    fn new() -> Self {
+        let (events, calls) = (Webhook::start(), Webhook::start());
+        let mut options = events_options(&events);
+        options.upstream.templates[0].category_pattern = "connections".to_owned();
+        options.upstream.templates.extend(with_template(&calls, "messages").upstream.templates);
+        options.events.attempts_max = 1_000_000.try_into().unwrap();
+        Self { events, calls, options }
+    }
+}
+
+/// Calls, and sees that the call is answered.
+async fn ask(client: &mut HubClient, calls: &mut Webhook, id: u32) {
+    say(client, &call(id, "ask")).await;
+    assert!(calls.take(200, completion(id)).await.starts_with("ask "));
+    assert_eq!(client.next_json().await.unwrap()["result"], id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connected_that_fails_does_not_silence_its_client() {
+    for status in [500, 503, 429, 404] {
+        let Apart { mut events, mut calls, options } = Apart::new();
+        let listening = Fixture::start(options).await.listen();
+        let mut ada = connect(&listening, HubProtocol::Json, &[]).await;
+        say(&mut ada, &call(1, "ask")).await;
+        let first = events.next().await;
+        // The call waits for the first attempt, and for no other one.
+        assert!(calls.is_quiet());
+        first.answer(status, "");
+        assert!(calls.take(200, completion(1)).await.starts_with("ask "));
+        assert_eq!(ada.next_json().await.unwrap()["result"], 1);
+        if status != 404 {
+            // While a later attempt is under way, and after it has failed as well.
+            let second = events.next().await;
+            ask(&mut ada, &mut calls, 2).await;
+            second.answer(status, "");
+            ask(&mut ada, &mut calls, 3).await;
+            leave(ada).await;
+            assert_eq!(events.take(200, "").await, r#"connected {"type":10}"#);
+        } else {
+            leave(ada).await;
+        }
+        assert_eq!(events.take(200, "").await, r#"disconnected {"type":11}"#);
+        listening.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connected_that_nobody_takes_does_not_silence_its_client() {
+    let (door, Apart { mut events, mut calls, mut options }) = (Door::closed(), Apart::new());
+    options.upstream.templates[0].url_template = format!("http://{}/", door.authority());
+    let listening = Fixture::start(options).await.listen();
+    let mut ada = connect(&listening, HubProtocol::Json, &[]).await;
+    ask(&mut ada, &mut calls, 1).await;
+    leave(ada).await;
+    door.open(&events);
+    assert_eq!(events.take(200, "").await, r#"connected {"type":10}"#);
+    assert_eq!(events.take(200, "").await, r#"disconnected {"type":11}"#);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_to_an_upstream_that_is_down_fail_at_once_after_the_first_attempt_of_connected() {
+    let (door, webhook) = (Door::closed(), Webhook::start());
+    let mut options = events_options(&webhook);
+    options.upstream.templates[0].url_template = format!("http://{}/", door.authority());
+    options.events.attempts_max = 1_000_000.try_into().unwrap();
+    options.upstream.wait_timeout_ms = 1_000_000.try_into().unwrap();
+    options.upstream.connected_wait_timeout_ms = 1_000_000.try_into().unwrap();
+    let listening = Fixture::start(options).await.listen();
+    let mut ada = connect(&listening, HubProtocol::Json, &[]).await;
+    for id in 1..=3 {
+        say(&mut ada, &call(id, "ask")).await;
+        let error = &ada.next_json().await.unwrap()["error"];
+        assert_eq!(error, "Invocation failed, the upstream cannot be reached");
+    }
+    drop(ada);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connected_that_gets_no_answer_does_not_silence_its_client() {
+    // By the time that a request may take, and by the time that calls wait.
+    for (request_ms, connected_wait_ms) in [(100, 1_000_000), (1_000_000, 100)] {
+        let Apart { mut events, mut calls, mut options } = Apart::new();
+        options.upstream.request_timeout_ms = request_ms.try_into().unwrap();
+        options.upstream.connected_wait_timeout_ms = connected_wait_ms.try_into().unwrap();
+        options.upstream.wait_timeout_ms = 1_000_000.try_into().unwrap();
+        let listening = Fixture::start(options).await.listen();
+        let mut ada = connect(&listening, HubProtocol::Json, &[]).await;
+        let unanswered = events.next().await;
+        for id in 1..=3 {
+            // The webhook answers within the time of a request, or the call would fail.
+            say(&mut ada, &call(id, "ask")).await;
+            calls.take(200, completion(id)).await;
+            assert_eq!(ada.next_json().await.unwrap()["invocationId"], id.to_string());
+        }
+        unanswered.answer(200, "");
+        drop(ada);
+        while !events.take(200, "").await.starts_with("disconnected ") {}
+        listening.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,11 @@ fn failed(retry: Retry) -> Result<(), Undelivered> {
 
 impl Script {
     fn new(in_flight_max: usize) -> Self {
-        let limits = Limits { in_flight_max, wait_max: Duration::from_secs(10) };
+        let limits = Limits {
+            in_flight_max,
+            wait_max: Duration::from_secs(10),
+            connected_wait_max: Duration::from_secs(5),
+        };
         let options = Options {
             attempts_max: 3.try_into().unwrap(),
             backoff_first_ms: 4000.try_into().unwrap(),
@@ -64,14 +68,25 @@ impl Script {
         all.join(", ")
     }
 
-    fn finish(&mut self, lane: u8, result: Result<(), Undelivered>) -> String {
+    fn finish(&mut self, lane: u8, track: Track, result: Result<(), Undelivered>) -> String {
         let now = self.now();
-        let settled = self.lanes.finished(key(lane), result, now, 0);
+        let key = JobKey { lane: key(lane), track };
+        let settled = self.lanes.finished(key, result, now, 0);
         settled.map(|settled| format!("{} {:?}", settled.event, settled.how)).unwrap_or_default()
     }
 
+    /// An attempt to deliver `connected` has ended.
+    fn connected(&mut self, lane: u8, result: Result<(), Undelivered>) -> String {
+        self.finish(lane, Track::Connected, result)
+    }
+
+    /// A call, or an attempt to deliver `disconnected`, has ended.
     fn done(&mut self, lane: u8) -> String {
-        self.finish(lane, Ok(()))
+        self.finish(lane, Track::Calls, Ok(()))
+    }
+
+    fn failed(&mut self, lane: u8, retry: Retry) -> String {
+        self.finish(lane, Track::Calls, failed(retry))
     }
 }
 
@@ -83,7 +98,7 @@ fn a_connection_is_served_one_by_one_and_in_order() {
     script.call(0, "b");
     script.event(0, EventKind::Disconnected, "out");
     assert_eq!(script.steps(), "deliver in");
-    assert_eq!(script.done(0), "in Delivered");
+    assert_eq!(script.connected(0, Ok(())), "in Delivered");
     for expected in ["a", "b"] {
         assert_eq!(script.steps(), expected);
         assert_eq!(script.steps(), "");
@@ -111,33 +126,81 @@ fn connections_take_turns_and_no_more_run_than_may() {
 }
 
 #[test]
-fn a_connected_that_fails_is_tried_again_before_any_call_goes() {
+fn after_the_first_failed_attempt_calls_pass_and_the_later_ones_run_beside_them() {
+    let mut script = Script::new(10);
+    script.event(0, EventKind::Connected, "in");
+    for call in ["a", "b", "c"] {
+        script.call(0, call);
+    }
+    assert_eq!(script.steps(), "deliver in");
+    assert_eq!(script.connected(0, failed(Retry::Later)), "");
+    assert_eq!(script.steps(), "a");
+    assert_eq!(script.lanes.next_time(), Some(script.start + Duration::from_secs(2)));
+    script.seconds = 2;
+    // While a call is under way, and neither waits for the other.
+    assert_eq!(script.steps(), "deliver in");
+    script.done(0);
+    assert_eq!(script.steps(), "b");
+    assert_eq!(script.connected(0, Ok(())), "in Delivered");
+    script.done(0);
+    assert_eq!(script.steps(), "c");
+    script.done(0);
+    assert_eq!(script.lanes.lanes.len(), 0);
+}
+
+#[test]
+fn an_attempt_that_takes_too_long_does_not_hold_calls_either() {
+    let mut script = Script::new(1);
+    script.event(1, EventKind::Connected, "other in");
+    script.event(0, EventKind::Connected, "in");
+    script.call(0, "a");
+    assert_eq!(script.steps(), "deliver other in");
+    script.seconds = 4;
+    script.connected(1, Ok(()));
+    // The time counts from here.
+    assert_eq!(script.steps(), "deliver in");
+    script.lanes.limits.in_flight_max = 2;
+    script.seconds = 8;
+    assert_eq!(script.steps(), "");
+    assert_eq!(script.lanes.next_time(), Some(script.start + Duration::from_secs(9)));
+    script.seconds = 9;
+    assert_eq!(script.steps(), "a");
+    script.done(0);
+    assert_eq!(script.connected(0, Ok(())), "in Delivered");
+}
+
+#[test]
+fn a_disconnected_waits_until_the_connected_is_settled() {
     let mut script = Script::new(10);
     script.event(0, EventKind::Connected, "in");
     script.call(0, "a");
+    script.event(0, EventKind::Disconnected, "out");
     assert_eq!(script.steps(), "deliver in");
-    assert_eq!(script.finish(0, failed(Retry::Later)), "");
+    script.connected(0, failed(Retry::Later));
+    assert_eq!(script.steps(), "a");
+    script.done(0);
     assert_eq!(script.steps(), "");
-    assert_eq!(script.lanes.next_time(), Some(script.start + Duration::from_secs(2)));
     script.seconds = 2;
     assert_eq!(script.steps(), "deliver in");
-    assert_eq!(script.done(0), "in Delivered");
-    assert_eq!(script.steps(), "a");
+    assert_eq!(script.connected(0, Ok(())), "in Delivered");
+    assert_eq!(script.steps(), "deliver out");
+    assert_eq!(script.done(0), "out Delivered");
+    assert_eq!(script.lanes.lanes.len(), 0);
 }
 
 #[test]
 fn an_event_is_given_up_after_its_attempts_and_buried() {
     let mut script = Script::new(10);
     script.event(0, EventKind::Connected, "in");
-    script.call(0, "a");
+    script.event(0, EventKind::Disconnected, "out");
     for seconds in [0, 2, 6] {
         script.seconds = seconds;
         assert_eq!(script.steps(), "deliver in");
-        assert_eq!(script.finish(0, failed(Retry::Later)), "");
+        assert_eq!(script.connected(0, failed(Retry::Later)), "");
     }
     assert_eq!(script.steps(), "bury in after 3: down");
-    assert_eq!(script.done(0), "in Buried");
-    assert_eq!(script.steps(), "a");
+    assert_eq!(script.connected(0, Ok(())), "in Buried");
+    assert_eq!(script.steps(), "deliver out");
 }
 
 #[test]
@@ -145,25 +208,26 @@ fn a_refused_event_is_buried_at_once() {
     let mut script = Script::new(10);
     script.event(0, EventKind::Disconnected, "out");
     assert_eq!(script.steps(), "deliver out");
-    assert_eq!(script.finish(0, failed(Retry::Never)), "");
+    assert_eq!(script.failed(0, Retry::Never), "");
     assert_eq!(script.steps(), "bury out after 1: down");
     assert_eq!(script.done(0), "out Buried");
 }
 
 #[test]
-fn a_disconnected_is_never_lost_and_a_connected_never_blocks_for_ever() {
+fn a_disconnected_is_never_lost_and_a_connected_never_blocks_it_for_ever() {
     let mut script = Script::new(10);
     script.event(0, EventKind::Disconnected, "out");
     script.event(1, EventKind::Connected, "in");
+    script.event(1, EventKind::Disconnected, "out 1");
     assert_eq!(script.steps(), "deliver out, deliver in");
-    for lane in [0, 1] {
-        script.finish(lane, failed(Retry::Never));
-    }
+    script.failed(0, Retry::Never);
+    script.connected(1, failed(Retry::Never));
     assert_eq!(script.steps(), "bury out after 1: down, bury in after 1: down");
     // The disk is full.
-    assert_eq!(script.finish(1, failed(Retry::Later)), "in Lost");
+    assert_eq!(script.connected(1, failed(Retry::Later)), "in Lost");
+    assert_eq!(script.steps(), "deliver out 1");
     for _ in 0..10 {
-        assert_eq!(script.finish(0, failed(Retry::Later)), "");
+        assert_eq!(script.failed(0, Retry::Later), "");
         assert_eq!(script.steps(), "");
         script.seconds += 4;
         assert_eq!(script.steps(), "bury out after 1: down");
@@ -172,21 +236,17 @@ fn a_disconnected_is_never_lost_and_a_connected_never_blocks_for_ever() {
 }
 
 #[test]
-fn what_this_process_answers_does_not_wait_for_an_upstream_that_is_down() {
+fn what_this_process_answers_does_not_wait_for_connected() {
     let mut script = Script::new(10);
     script.event(0, EventKind::Connected, "in");
     for call in ["local 1", "a", "local 2"] {
         script.call(0, call);
     }
-    assert_eq!(script.steps(), "deliver in");
-    script.finish(0, failed(Retry::Later));
-    assert_eq!(script.steps(), "local 1");
+    assert_eq!(script.steps(), "deliver in, local 1");
     script.done(0);
-    // Behind a call that has to wait it waits as well, for the order of one connection holds.
+    // Behind a call that waits it waits as well: the calls of one connection keep their order.
     assert_eq!(script.steps(), "");
-    script.seconds = 2;
-    assert_eq!(script.steps(), "deliver in");
-    script.done(0);
+    script.connected(0, Ok(()));
     assert_eq!(script.steps(), "a");
     script.done(0);
     assert_eq!(script.steps(), "local 2");
@@ -195,24 +255,20 @@ fn what_this_process_answers_does_not_wait_for_an_upstream_that_is_down() {
 #[test]
 fn a_call_waits_only_so_long() {
     let mut script = Script::new(1);
-    script.event(0, EventKind::Connected, "in");
     script.call(0, "a");
-    assert_eq!(script.steps(), "deliver in");
-    script.finish(0, failed(Retry::After(Duration::from_secs(8))));
-    script.seconds = 8;
-    assert_eq!(script.steps(), "deliver in");
-    script.finish(0, failed(Retry::After(Duration::from_secs(8))));
-    assert_eq!(script.lanes.next_time(), Some(script.start + Duration::from_secs(10)));
-    script.seconds = 10;
-    assert_eq!(script.steps(), "expired a");
-    assert_eq!(script.lanes.next_time(), Some(script.start + Duration::from_secs(16)));
-    // Behind another of its own as well.
-    script.seconds = 16;
+    assert_eq!(script.steps(), "a");
+    script.seconds = 1;
     script.call(0, "b");
-    assert_eq!(script.steps(), "deliver in");
-    script.seconds = 30;
+    script.seconds = 2;
+    script.event(1, EventKind::Connected, "in");
+    script.call(1, "c");
+    // Nothing can be started, so that nothing is looked at.
+    script.seconds = 12;
+    assert_eq!(script.steps(), "");
     script.done(0);
-    assert_eq!(script.steps(), "expired b");
+    assert_eq!(script.steps(), "deliver in");
+    script.connected(1, Ok(()));
+    assert_eq!(script.steps(), "expired c, expired b");
 }
 
 #[test]
@@ -221,7 +277,7 @@ fn an_event_that_finds_no_room_is_buried_untried() {
     let now = script.now();
     script.lanes.give_up(key(0), EventKind::Connected, "in", "full".to_owned(), now);
     assert_eq!(script.steps(), "bury in after 0: full");
-    assert_eq!(script.done(0), "in Buried");
+    assert_eq!(script.connected(0, Ok(())), "in Buried");
 }
 
 #[test]

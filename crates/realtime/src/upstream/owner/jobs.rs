@@ -13,7 +13,7 @@ use crate::events::{ConnectionEvent, DeadLetter, LoadError, Place, Retry, Undeli
 use crate::upstream::answer::{error_for, to_client};
 use crate::upstream::claims;
 use crate::upstream::dispatcher::{Clients, Shared};
-use crate::upstream::lanes::LaneKey;
+use crate::upstream::lanes::JobKey;
 use crate::upstream::metrics::OperationLabels;
 use crate::upstream::request::Content;
 use crate::upstream::template::Category;
@@ -21,18 +21,18 @@ use crate::upstream::template::Category;
 /// What a task has to say when it ends.
 pub(super) enum Done {
     Nothing,
-    Finished(LaneKey, Result<(), Undelivered>),
+    Finished(JobKey, Result<(), Undelivered>),
     Recorded(ConnectionId, Result<(), RegistryError>),
     Ended(Arc<Occurrence>),
     Loaded(Place, Result<Option<ConnectionEvent>, LoadError>),
 }
 
-pub(super) async fn deliver(shared: Arc<Shared>, key: LaneKey, occurrence: Arc<Occurrence>) -> Done {
-    let listener = &shared.listeners[usize::from(key.listener)];
+pub(super) async fn deliver(shared: Arc<Shared>, key: JobKey, occurrence: Arc<Occurrence>) -> Done {
+    let listener = &shared.listeners[usize::from(key.lane.listener)];
     let result = listener.deliver(&occurrence.event).await;
     if let Err(undelivered) = &result {
         let (listener, connection, event) =
-            (listener.name(), key.connection, occurrence.event.what.kind().name());
+            (listener.name(), key.lane.connection, occurrence.event.what.kind().name());
         tracing::debug!(listener, %connection, event, %undelivered, "an event did not arrive");
     }
     Done::Finished(key, result)
@@ -40,16 +40,16 @@ pub(super) async fn deliver(shared: Arc<Shared>, key: LaneKey, occurrence: Arc<O
 
 pub(super) async fn bury(
     shared: Arc<Shared>,
-    key: LaneKey,
+    key: JobKey,
     occurrence: Arc<Occurrence>,
     attempts: u32,
     cause: String,
 ) -> Done {
-    let listener = shared.listeners[usize::from(key.listener)].name();
+    let listener = shared.listeners[usize::from(key.lane.listener)].name();
     let event = &occurrence.event;
     let letter = DeadLetter::new(listener, event, attempts, &cause, SystemTime::now());
     let result = shared.dead_letters.append(&letter).await;
-    let (connection, event) = (key.connection, event.what.kind().name());
+    let (connection, event) = (key.lane.connection, event.what.kind().name());
     match &result {
         Ok(()) => {
             tracing::warn!(listener, %connection, event, attempts, cause, "a connection event could not be delivered; it is among the dead letters");
@@ -63,7 +63,7 @@ pub(super) async fn bury(
     Done::Finished(key, result)
 }
 
-pub(super) async fn call(shared: Arc<Shared>, clients: Arc<dyn Clients>, key: LaneKey, call: Call) -> Done {
+pub(super) async fn call(shared: Arc<Shared>, clients: Arc<dyn Clients>, key: JobKey, call: Call) -> Done {
     let client = call.invocation.client.clone();
     let reply = if call.is_local {
         shared.metrics.answered_here.inc();
