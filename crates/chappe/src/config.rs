@@ -47,7 +47,8 @@ pub(crate) struct Config {
     pub(crate) telemetry: TelemetrySection,
 }
 
-/// Where each service listens: `host:port`, port 0 for any free one, or `off`.
+/// Where each service listens: `host:port`, port 0 for any free one, or `off`. A port that is configured here and taken ends the
+/// start; a default one moves to a free port while everything listens on loopback.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ListenSection {
@@ -107,10 +108,10 @@ pub(crate) enum LogFormat {
 impl Default for ListenSection {
     fn default() -> Self {
         Self {
-            gateway: Listen::localhost(8080),
-            functions: Listen::localhost(7071),
-            realtime: Listen::localhost(8888),
-            documents: Listen::localhost(8081),
+            gateway: Listen::default_port(8080),
+            functions: Listen::default_port(7071),
+            realtime: Listen::default_port(8888),
+            documents: Listen::default_port(8081),
             admin: Listen::Off,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cli::SharedArgs;
-use crate::config::{self, Config, ConfigError, Listen, ListenSection};
+use crate::config::{self, Config, ConfigError, Listen};
 use crate::demo;
 use crate::telemetry::with_causes;
 
@@ -87,7 +87,7 @@ impl Plan {
             let loaded = functions::app::App::load(&app, &environment)?;
             // As Core Tools do; what Chappe itself is told about its ports beats it.
             if let Some(port) = loaded.local.http_port
-                && config.listen.functions == ListenSection::default().functions
+                && config.listen.functions.is_default()
             {
                 config.listen.functions = Listen::localhost(port);
             }

@@ -1,9 +1,10 @@
-//! Taking the ports. One that is taken is never a reason not to start: the service says so and takes a free one, because it is
-//! still reached through the gateway and from inside the process.
+//! Binding the ports. A configured port that is taken ends the start: clients would talk to the program that has it. Only a
+//! default port, which nobody configured, moves to a free one, and only in development: the service is still reached through the
+//! gateway and from inside the process.
 
 use std::net::{IpAddr, SocketAddr};
 
-use edge::{BindError, Listener};
+use edge::{BindError, Listener, PortHolder};
 
 use crate::config::{Config, Listen, ListenSection};
 
@@ -26,17 +27,45 @@ pub(crate) struct Addresses {
     pub(crate) admin: Option<SocketAddr>,
 }
 
+/// Why a service has no port.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PortsError {
+    /// The port was configured, by whatever source.
+    #[error(
+        "{service} cannot have the address that is configured for it, {listen}; stop the program that has it, or set listen.{service} \
+         to another address"
+    )]
+    Configured {
+        service: &'static str,
+        listen: Listen,
+        #[source]
+        cause: BindError,
+    },
+    /// The default port is taken, and clients on other machines could not learn where the service is instead.
+    #[error(
+        "{service} cannot have its default address, {listen}, and ports move only while everything listens on loopback; set \
+         listen.{service} to a free address, or to off"
+    )]
+    Default {
+        service: &'static str,
+        listen: Listen,
+        #[source]
+        cause: BindError,
+    },
+}
+
 impl Ports {
-    /// Binds what the configuration names. Only a mistake that no other port would mend is an error.
-    pub(crate) fn bind(config: &Config) -> Result<Self, BindError> {
+    /// Binds what the configuration names.
+    pub(crate) fn bind(config: &Config) -> Result<Self, PortsError> {
+        let development = config.loopback_only();
         let ListenSection { gateway, functions, realtime, documents, admin } = &config.listen;
         let functions_wanted = if config.run_functions { functions } else { &Listen::Off };
         Ok(Self {
-            gateway: bind("gateway", gateway)?,
-            functions: bind("functions", functions_wanted)?,
-            realtime: bind("realtime", realtime)?,
-            documents: bind("documents", documents)?,
-            admin: bind("admin", admin)?,
+            gateway: bind("gateway", gateway, development)?,
+            functions: bind("functions", functions_wanted, development)?,
+            realtime: bind("realtime", realtime, development)?,
+            documents: bind("documents", documents, development)?,
+            admin: bind("admin", admin, development)?,
         })
     }
 
@@ -64,19 +93,42 @@ impl Addresses {
     }
 }
 
-fn bind(service: &'static str, listen: &Listen) -> Result<Option<Listener>, BindError> {
-    let Listen::On { host, port } = listen else { return Ok(None) };
-    match bind_port(service, host, *port) {
-        Ok(listener) => Ok(Some(listener)),
-        Err(taken @ (BindError::Taken { .. } | BindError::Forbidden { .. })) => {
-            let listener = bind_port(service, host, 0)?;
+fn bind(service: &'static str, listen: &Listen, development: bool) -> Result<Option<Listener>, PortsError> {
+    let Listen::On { host, port, is_default } = listen else { return Ok(None) };
+    let cause = match bind_port(service, host, *port) {
+        Ok(listener) => return Ok(Some(listener)),
+        Err(cause) => cause,
+    };
+    let listen = listen.clone();
+    if !is_default {
+        return Err(PortsError::Configured { service, listen, cause });
+    }
+    if !development {
+        return Err(PortsError::Default { service, listen, cause });
+    }
+    let why = match &cause {
+        BindError::Taken { holder, .. } => {
+            let holder = holder.as_ref().map_or_else(
+                || "another program, which this user cannot see".to_owned(),
+                PortHolder::to_string,
+            );
+            format!("is taken by {holder}")
+        }
+        BindError::Forbidden { .. } => "is forbidden by the operating system".to_owned(),
+        BindError::NoSuchAddress { .. } | BindError::Other { .. } => {
+            return Err(PortsError::Default { service, listen, cause });
+        }
+    };
+    match bind_port(service, host, 0) {
+        Ok(listener) => {
+            let port = listener.local_addr().port();
             tracing::warn!(
-                "{taken}. {service} listens on {} instead; to choose, set listen.{service}",
-                listener.local_addr()
+                "{listen} {why}: {service} listens on {host}:{port} instead, as that is only its default; set listen.{service} to \
+                 choose a port"
             );
             Ok(Some(listener))
         }
-        Err(other) => Err(other),
+        Err(cause) => Err(PortsError::Default { service, listen, cause }),
     }
 }
 
@@ -91,12 +143,34 @@ fn bind_port(service: &'static str, host: &str, port: u16) -> Result<Listener, B
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_taken_port_is_no_reason_not_to_start() {
+    /// A port that something else has, and what holds it.
+    fn taken_port() -> (std::net::TcpListener, u16) {
         let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be bound");
-        let taken = other.local_addr().expect("a bound listener has an address").port();
-        let listener = bind("gateway", &Listen::localhost(taken)).expect("another port is taken");
-        assert_ne!(listener.expect("it listens").local_addr().port(), taken);
+        let port = other.local_addr().expect("a bound listener has an address").port();
+        (other, port)
+    }
+
+    #[test]
+    fn a_default_port_that_is_taken_moves_in_development_only() {
+        let (_other, taken) = taken_port();
+        let listen = Listen::default_port(taken);
+        let listener = bind("gateway", &listen, true).expect("another port is taken").expect("it listens");
+        assert_ne!(listener.local_addr().port(), taken);
+        let error = bind("gateway", &listen, false).expect_err("other machines may connect");
+        assert!(matches!(error, PortsError::Default { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_configured_port_that_is_taken_is_an_error() {
+        let (_other, taken) = taken_port();
+        for development in [true, false] {
+            let error =
+                bind("gateway", &Listen::localhost(taken), development).expect_err("it is configured");
+            assert!(matches!(error, PortsError::Configured { .. }), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains("set listen.gateway to another address"), "{text}");
+            assert!(text.contains(&format!("localhost:{taken}")), "{text}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Type};
 
+use crate::holder::PortHolder;
 use crate::platform;
 
 /// Connections that the operating system holds for us until we accept them.
@@ -18,11 +19,14 @@ const PORT_ATTEMPTS_MAX: usize = 16;
 pub enum BindError {
     /// Another socket has the port.
     #[error(
-        "cannot listen on {address}: another program already listens there; stop it, or choose another port (0 takes any free one)"
+        "cannot listen on {address}: {} already listens there; stop it, or choose another port (0 takes any free one)",
+        holder_text(holder.as_ref())
     )]
     Taken {
         /// What was asked for.
         address: SocketAddr,
+        /// Who has it; `None` where that cannot be seen.
+        holder: Option<PortHolder>,
     },
     /// The operating system does not let us.
     #[error(
@@ -51,10 +55,20 @@ pub enum BindError {
     },
 }
 
+/// A process, or that it cannot be seen.
+fn holder_text(holder: Option<&PortHolder>) -> String {
+    holder
+        .map_or_else(|| "another program (which one, this user cannot see)".to_owned(), PortHolder::to_string)
+}
+
 /// Binds one address; port 0 takes any free one. `[::]` takes IPv4 as well.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     bind_socket(address).map_err(|cause| match cause.kind() {
-        io::ErrorKind::AddrInUse => BindError::Taken { address },
+        io::ErrorKind::AddrInUse => {
+            // Any free port was asked for: nobody in particular has it.
+            let holder = if address.port() == 0 { None } else { PortHolder::find(address.port()) };
+            BindError::Taken { address, holder }
+        }
         io::ErrorKind::PermissionDenied => BindError::Forbidden { address },
         io::ErrorKind::AddrNotAvailable => BindError::NoSuchAddress { address },
         _ => BindError::Other { address, cause },

@@ -18,6 +18,8 @@ pub(crate) enum Listen {
         host: String,
         /// The port; 0 takes any free one.
         port: u16,
+        /// Whether nobody configured it: only then may the service take another port where this one is taken.
+        is_default: bool,
     },
 }
 
@@ -27,8 +29,19 @@ pub(crate) enum Listen {
 pub(crate) struct InvalidListen(String);
 
 impl Listen {
+    /// A port of localhost, as somebody configured it.
     pub(crate) fn localhost(port: u16) -> Self {
-        Self::On { host: "localhost".to_owned(), port }
+        Self::On { host: "localhost".to_owned(), port, is_default: false }
+    }
+
+    /// A port of localhost that nobody configured.
+    pub(crate) fn default_port(port: u16) -> Self {
+        Self::On { host: "localhost".to_owned(), port, is_default: true }
+    }
+
+    /// Whether nobody configured it.
+    pub(crate) fn is_default(&self) -> bool {
+        matches!(self, Self::On { is_default: true, .. })
     }
 
     /// Whether only this machine can connect.
@@ -56,7 +69,7 @@ impl FromStr for Listen {
         if host != "localhost" && host.parse::<IpAddr>().is_err() {
             return Err(invalid());
         }
-        Ok(Self::On { host: host.to_owned(), port })
+        Ok(Self::On { host: host.to_owned(), port, is_default: false })
     }
 }
 
@@ -72,8 +85,8 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => f.write_str("off"),
-            Self::On { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::On { host, port } => write!(f, "{host}:{port}"),
+            Self::On { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::On { host, port, .. } => write!(f, "{host}:{port}"),
         }
     }
 }

@@ -46,29 +46,48 @@ async fn a_first_sigterm_drains_and_tells_clients_to_come_back() {
     assert!(log.contains("drained"), "{log}");
 }
 
+/// A configured port that something else has ends the start: clients would talk to that program.
 #[tokio::test]
-async fn taken_ports_are_said_and_others_are_used() {
+async fn a_configured_port_that_is_taken_ends_the_start() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be bound");
+    let taken = other.local_addr().expect("a bound listener has an address").port();
+    for service in ["gateway", "realtime", "documents", "admin"] {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let file = ["gateway", "realtime", "documents", "admin"].iter().fold(
+            "[listen]\n".to_owned(),
+            |file, name| {
+                let port = if *name == service { taken } else { 0 };
+                file + &format!("{name} = \"localhost:{port}\"\n")
+            },
+        );
+        std::fs::write(folder.path().join("chappe.toml"), file).expect("a file can be written");
+        let arguments = ["start", "--no-functions", "--ephemeral"];
+        let (code, text) = Process::fail(BINARY, folder.path(), &arguments).await.expect("it can be run");
+        assert_eq!(code, Some(1), "{text}");
+        let words = [
+            format!("{service} cannot have the address that is configured for it, localhost:{taken}"),
+            format!("set listen.{service} to another address"),
+            "already listens there".to_owned(),
+        ];
+        for words in &words {
+            assert!(text.contains(words), "should say {words:?}: {text}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(text.contains(&format!("process {} (", std::process::id())), "{text}");
+        }
+    }
+    // The variable and the flag are configuration as well.
+    let setting = format!("listen.gateway=localhost:{taken}");
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let others = ["gateway", "realtime", "documents"]
-        .map(|name| (name, std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be bound")));
-    let file = others.iter().fold("[listen]\n".to_owned(), |file, (name, other)| {
-        let taken = other.local_addr().expect("a bound listener has an address").port();
-        file + &format!("{name} = \"localhost:{taken}\"\n")
-    });
-    std::fs::write(folder.path().join("chappe.toml"), file).expect("a file can be written");
-    let arguments = ["start", "--no-functions", "--ephemeral"];
-    let process = Process::start_as_configured(BINARY, folder.path(), &arguments)
-        .await
-        .expect("it starts all the same");
-    assert_eq!(process.http("gateway").get("/healthz").await.expect("it answers").status, 200);
-    for (name, _) in &others {
-        assert!(process.http(name).get("/").await.is_ok(), "{name} answers, whatever it says");
-    }
-    let log = process.kill().await.expect("it can be killed");
-    assert_eq!(log.matches("already listens there").count(), others.len(), "{log}");
-    for (name, _) in &others {
-        assert!(log.contains(&format!("to choose, set listen.{name}")), "{log}");
-    }
+    let arguments = ["start", "--no-functions", "--ephemeral", "--set", &setting];
+    let (code, text) = Process::fail(BINARY, folder.path(), &arguments).await.expect("it can be run");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("gateway cannot have the address"), "{text}");
+    let variable = format!("CHAPPE_LISTEN__GATEWAY=localhost:{taken}");
+    let arguments = [variable.as_str(), BINARY, "start", "--no-functions", "--ephemeral"];
+    let (code, text) = Process::fail("env", folder.path(), &arguments).await.expect("it can be run");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("gateway cannot have the address"), "{text}");
 }
 
 #[tokio::test]

@@ -10,14 +10,27 @@ fn a_taken_port_is_told_from_others() {
     let address = first.local_addr();
     let error = Listener::bind("second", address).expect_err("the port is taken");
     assert!(matches!(error, BindError::Taken { .. }), "{error:?}");
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "cannot listen on {address}: another program already listens there; stop it, or choose another port (0 takes any free one)"
-        )
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("cannot listen on {address}: ")), "{text}");
+    assert!(
+        text.ends_with(" already listens there; stop it, or choose another port (0 takes any free one)"),
+        "{text}"
     );
     let error = Listener::bind_localhost("third", address.port()).expect_err("the port is taken");
     assert!(matches!(error, BindError::Taken { .. }), "{error:?}");
+}
+
+/// Only Linux tells, under `/proc`.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_process_that_has_the_port_is_named() {
+    let first = Listener::bind_localhost("first", 0).expect("a free port");
+    let error = Listener::bind_localhost("second", first.local_addr().port()).expect_err("the port is taken");
+    let BindError::Taken { holder: Some(holder), .. } = &error else { panic!("{error:?}") };
+    assert_eq!(holder.pid, std::process::id());
+    let program = std::env::args().next().expect("the test has a name");
+    assert!(holder.command.starts_with(&program.chars().take(90).collect::<String>()), "{holder}");
+    assert!(error.to_string().contains(&format!("process {} (", holder.pid)), "{error}");
 }
 
 #[test]

@@ -24,7 +24,8 @@ fn flags_beat_the_environment_and_that_beats_the_file() {
     assert_eq!(config.listen.gateway, Listen::localhost(1));
     assert_eq!(config.listen.functions, Listen::localhost(20));
     assert_eq!(config.listen.realtime, Listen::Off);
-    assert_eq!(config.listen.documents, Listen::localhost(8081));
+    assert_eq!(config.listen.documents, Listen::default_port(8081));
+    assert!(!config.listen.gateway.is_default(), "it was configured");
 }
 
 #[test]
