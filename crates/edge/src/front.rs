@@ -17,7 +17,7 @@ use tower::ServiceExt;
 use crate::activity::{Activity, Running};
 use crate::options::{Options, milliseconds};
 use crate::origin::{self, OriginError};
-use crate::pace::Pace;
+use crate::pace::{Pace, Rate};
 use crate::{Body, BoxError, Peer, Upgrade};
 
 /// The one meeting type, as a bound.
@@ -104,8 +104,11 @@ where
                 .insert(Upgrade::new(upgraded, self.options.upgraded_tls_bytes_max.get()));
         }
         request.extensions_mut().insert(self.peer);
-        let pace =
-            Pace::new(milliseconds(self.options.body_grace_ms), self.options.body_bytes_per_second_min);
+        let pace = Pace::new(Rate {
+            bytes_per_second_min: self.options.body_bytes_per_second_min,
+            window: milliseconds(self.options.body_window_ms),
+            grace: milliseconds(self.options.body_grace_ms),
+        });
         let activity = Arc::clone(&self.activity);
         let request = request.map(|body| RequestBody { body, activity, pace }.boxed_unsync());
         let answer = self.service.clone().oneshot(request);

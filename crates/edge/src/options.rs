@@ -23,10 +23,14 @@ pub struct Options {
     pub head_timeout_ms: NonZeroU64,
     /// Longest time that a connection may stay open without a request, in milliseconds. Default 120000.
     pub idle_timeout_ms: NonZeroU64,
-    /// Least rate at which a request body arrives, in bytes a second, over the time in which it is awaited; the body of a slower
-    /// peer breaks off. Default 240.
+    /// Least rate at which a request body arrives, in bytes a second, over the last `body_window_ms` in which it was awaited; the
+    /// body of a slower peer breaks off. Default 240.
     pub body_bytes_per_second_min: NonZeroU32,
-    /// Time by which a request body may be later than `body_bytes_per_second_min` allows, in milliseconds. Default 5000.
+    /// Time over which `body_bytes_per_second_min` is measured, in milliseconds, which is also the longest silence within a request
+    /// body. What arrived earlier does not count. Default 10000. Since 0.1.0.
+    pub body_window_ms: NonZeroU64,
+    /// Time by which the beginning of a request body may be later than `body_bytes_per_second_min` allows, in milliseconds.
+    /// Default 5000.
     pub body_grace_ms: NonZeroU64,
     /// Longest time that a peer may take nothing of what is sent to it, in milliseconds; then the connection is closed.
     /// Connections that were upgraded have limits of their own. Default 30000.
@@ -57,6 +61,7 @@ impl Default for Options {
             head_timeout_ms: NonZeroU64::new(15_000).expect("not zero"),
             idle_timeout_ms: NonZeroU64::new(120_000).expect("not zero"),
             body_bytes_per_second_min: NonZeroU32::new(240).expect("not zero"),
+            body_window_ms: NonZeroU64::new(10_000).expect("not zero"),
             body_grace_ms: NonZeroU64::new(5_000).expect("not zero"),
             write_timeout_ms: NonZeroU64::new(30_000).expect("not zero"),
             unread_timeout_ms: NonZeroU64::new(5_000).expect("not zero"),

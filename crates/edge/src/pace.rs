@@ -1,6 +1,8 @@
 //! [`Pace`]: whether a request body arrives fast enough. A head that trickles in is cut by a clock of its own; a body may be long,
-//! so it is the rate that counts, over the time in which we waited for the peer and not the other way round.
+//! so it is the rate that counts, over a sliding window of the time in which the peer is awaited. Time in which nobody asks for the
+//! next bytes is not the peer's.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::task::Context;
@@ -8,65 +10,274 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// The time that one body has taken so far.
+/// What a peer has to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate {
+    /// Least rate, in bytes a second.
+    pub(crate) bytes_per_second_min: NonZeroU32,
+    /// Time over which the rate is measured. What arrived before does not count.
+    pub(crate) window: Duration,
+    /// Time by which the peer may be late at the beginning.
+    pub(crate) grace: Duration,
+}
+
+/// Ends the wait for a body that arrives too slowly.
 pub(crate) struct Pace {
-    grace: Duration,
-    bytes_per_second_min: NonZeroU32,
-    received_bytes: u64,
-    waited: Duration,
-    waiting_since: Option<Instant>,
+    arrivals: Arrivals,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 /// The peer sends too slowly; the rest of its body is not awaited.
 #[derive(Debug, thiserror::Error)]
-#[error("the body arrives too slowly: after {waited_s} seconds of waiting there are {received_bytes} bytes")]
+#[error(
+    "the body arrives too slowly: after {waited_s} seconds of waiting there are {received_bytes} bytes, \
+     {recent_bytes} of them in the last {window_s} seconds"
+)]
 pub(crate) struct TooSlow {
     waited_s: u64,
     received_bytes: u64,
+    recent_bytes: u64,
+    window_s: u64,
 }
 
 impl Pace {
-    pub(crate) fn new(grace: Duration, bytes_per_second_min: NonZeroU32) -> Self {
-        Self {
-            grace,
-            bytes_per_second_min,
-            received_bytes: 0,
-            waited: Duration::ZERO,
-            waiting_since: None,
-            alarm: None,
-        }
+    pub(crate) fn new(rate: Rate) -> Self {
+        Self { arrivals: Arrivals::new(rate), alarm: None }
     }
 
     /// Somebody wants the next bytes and they are not there: says whether they are awaited, and wakes when they no longer are.
     pub(crate) fn wait(&mut self, context: &mut Context<'_>) -> Result<(), TooSlow> {
-        let rate = u64::from(self.bytes_per_second_min.get());
-        let allowed = self.grace + Duration::from_secs(self.received_bytes / rate);
-        let left = allowed.saturating_sub(self.waited);
-        let alarm = match (&mut self.alarm, self.waiting_since) {
-            (Some(alarm), Some(_)) => alarm,
-            (Some(alarm), None) => {
-                let now = Instant::now();
-                self.waiting_since = Some(now);
-                alarm.as_mut().reset(now + left);
-                alarm
-            }
-            (none, _) => {
-                self.waiting_since = Some(Instant::now());
-                none.insert(Box::pin(tokio::time::sleep(left)))
-            }
-        };
+        let end = self.arrivals.awaited(Instant::now());
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        if alarm.deadline() != end {
+            alarm.as_mut().reset(end);
+        }
         if alarm.as_mut().poll(context).is_pending() {
             return Ok(());
         }
-        Err(TooSlow { waited_s: allowed.as_secs(), received_bytes: self.received_bytes })
+        Err(self.arrivals.too_slow(end))
     }
 
     /// Bytes arrived.
     pub(crate) fn arrived(&mut self, bytes: usize) {
-        self.received_bytes += bytes as u64;
+        self.arrivals.arrived(Instant::now(), bytes as u64);
+    }
+}
+
+/// What arrived within the window. Times are those of a clock that runs only while the peer is awaited.
+///
+/// At each time `t` of that clock, the bytes of the last `window` must be at least
+/// `bytes_per_second_min` x (`t` - `grace`, but at most `window`).
+#[derive(Debug)]
+struct Arrivals {
+    rate: Rate,
+    /// All that ever arrived.
+    bytes: u64,
+    /// When bytes arrived and how many; at most one entry for each slice of the window, with the latest time in that slice.
+    recent: VecDeque<(Duration, u64)>,
+    /// The time of the clock when it last stood still.
+    waited: Duration,
+    /// Since when it runs.
+    waiting_since: Option<Instant>,
+}
+
+/// Parts of the window within which arrivals are not told apart, which bounds what is remembered. Bytes count for at most one such
+/// part too long.
+const SLICES: u32 = 64;
+
+impl Arrivals {
+    fn new(rate: Rate) -> Self {
+        // Slices have a length.
+        let rate = Rate { window: rate.window.max(Duration::from_millis(1)), ..rate };
+        Self { rate, bytes: 0, recent: VecDeque::new(), waited: Duration::ZERO, waiting_since: None }
+    }
+
+    /// The peer is awaited; gives until when.
+    fn awaited(&mut self, now: Instant) -> Instant {
+        let since = *self.waiting_since.get_or_insert(now);
+        since + self.end().saturating_sub(self.waited)
+    }
+
+    fn arrived(&mut self, now: Instant, bytes: u64) {
         if let Some(since) = self.waiting_since.take() {
-            self.waited += since.elapsed();
+            self.waited += now.saturating_duration_since(since);
+        }
+        self.bytes += bytes;
+        let (window, at) = (self.rate.window, self.waited);
+        while self.recent.front().is_some_and(|(earlier, _)| *earlier + window <= at) {
+            self.recent.pop_front();
+        }
+        if bytes == 0 {
+            return;
+        }
+        let slice = |time: Duration| time.as_nanos() / (window / SLICES).as_nanos();
+        match self.recent.back_mut() {
+            Some((latest, sum)) if slice(*latest) == slice(at) => (*latest, *sum) = (at, *sum + bytes),
+            _ => self.recent.push_back((at, bytes)),
+        }
+    }
+
+    fn too_slow(&self, at: Instant) -> TooSlow {
+        let waited = self.waited
+            + self.waiting_since.map_or(Duration::ZERO, |since| at.saturating_duration_since(since));
+        TooSlow {
+            waited_s: waited.as_secs(),
+            received_bytes: self.bytes,
+            recent_bytes: self.recent_bytes(waited),
+            window_s: self.rate.window.as_secs(),
+        }
+    }
+
+    /// The bytes that count at a time.
+    fn recent_bytes(&self, at: Duration) -> u64 {
+        let counts = |(arrived, _): &&(Duration, u64)| *arrived + self.rate.window > at;
+        self.recent.iter().filter(counts).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The time, not before `waited`, at which too little has arrived if nothing more arrives.
+    fn end(&self) -> Duration {
+        let now = self.waited;
+        let Rate { bytes_per_second_min, window, grace } = self.rate;
+        let mut counted = self.recent_bytes(now);
+        let mut from = now;
+        let lasts = |bytes: u64| {
+            let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(bytes_per_second_min.get());
+            Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        };
+        // The demand grows until a whole window is asked for; a window that is full is enough until bytes leave it.
+        for (arrived, bytes) in self.recent.iter().filter(|(arrived, _)| *arrived + window > now) {
+            let (lasting, leaves) = (lasts(counted), *arrived + window);
+            if lasting < window && grace + lasting < leaves {
+                return from.max(grace + lasting);
+            }
+            from = leaves;
+            counted -= bytes;
+        }
+        from.max(grace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rate(bytes_per_second_min: u32, window_ms: u64, grace_ms: u64) -> Rate {
+        Rate {
+            bytes_per_second_min: NonZeroU32::new(bytes_per_second_min).expect("not zero"),
+            window: Duration::from_millis(window_ms),
+            grace: Duration::from_millis(grace_ms),
+        }
+    }
+
+    /// Feeds pauses (milliseconds) in which the peer is awaited, each followed by bytes, and then silence; gives the time after
+    /// which the peer is cut.
+    fn cut_at(rate: Rate, pieces: impl IntoIterator<Item = (u64, u64)>) -> Duration {
+        let mut arrivals = Arrivals::new(rate);
+        let began = Instant::now();
+        let mut now = began;
+        for (pause_ms, bytes) in pieces {
+            let end = arrivals.awaited(now);
+            let next = now + Duration::from_millis(pause_ms);
+            if end < next {
+                return end - began;
+            }
+            now = next;
+            arrivals.arrived(now, bytes);
+        }
+        arrivals.awaited(now) - began
+    }
+
+    #[test]
+    fn silence_ends_a_body_however_much_came_before() {
+        let rate = rate(240, 10_000, 5_000);
+        assert_eq!(cut_at(rate, []), Duration::from_secs(5));
+        // 90 MB at once, and 15 MB over a minute.
+        assert_eq!(cut_at(rate, [(0, 90 << 20)]), Duration::from_secs(10));
+        let minute = std::iter::repeat_n((1_000, 250_000), 60);
+        assert_eq!(cut_at(rate, minute), Duration::from_secs(70));
+        // A few bytes last as long as they are worth.
+        assert_eq!(cut_at(rate, [(0, 240)]), Duration::from_secs(6));
+    }
+
+    #[test]
+    fn a_body_at_the_rate_is_taken_after_a_late_start() {
+        let pieces = std::iter::once((5_000, 240)).chain(std::iter::repeat_n((1_000, 240), 100));
+        assert!(cut_at(rate(240, 10_000, 5_000), pieces) > Duration::from_secs(105));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut arrivals = Arrivals::new(rate(240, 10_000, 5_000));
+        let mut now = Instant::now();
+        for _ in 0..100_000 {
+            arrivals.awaited(now);
+            now += Duration::from_millis(1);
+            arrivals.arrived(now, 1_000);
+        }
+        assert!(arrivals.recent.len() <= SLICES as usize + 1, "{}", arrivals.recent.len());
+    }
+
+    #[test]
+    fn time_in_which_nobody_reads_is_not_the_peers() {
+        let mut arrivals = Arrivals::new(rate(1_000, 10_000, 1_000));
+        let mut now = Instant::now();
+        arrivals.arrived(now, 100);
+        // The service does something else for an hour, such as waiting for room.
+        now += Duration::from_secs(3_600);
+        assert_eq!(arrivals.awaited(now) - now, Duration::from_millis(1_100));
+        now += Duration::from_millis(900);
+        arrivals.arrived(now, 100_000);
+        now += Duration::from_secs(3_600);
+        assert_eq!(arrivals.awaited(now) - now, Duration::from_secs(10));
+        assert_eq!(
+            arrivals.too_slow(now + Duration::from_secs(10)).to_string(),
+            "the body arrives too slowly: after 10 seconds of waiting there are 100100 bytes, \
+             0 of them in the last 10 seconds"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_pattern_below_the_rate_outlives_window_and_grace(
+            rate_min in 100_u32..100_000,
+            window_ms in 1_000_u64..20_000,
+            grace_ms in 0_u64..10_000,
+            head in 0_u64..1_000_000_000,
+            steps in prop::collection::vec((1_u64..125, 0.0_f64..0.85), 1..100),
+        ) {
+            let rate = rate(rate_min, window_ms, grace_ms);
+            // Any amount at once, and then less than the rate for ever. A piece pays for the pause before it, so that a window may
+            // hold one pause too much, which is at most an eighth of it: hence the 0.85.
+            let trickle = steps.iter().cycle().take(100_000).map(|(pause_ms, part)| {
+                (*pause_ms, ((u64::from(rate_min) * pause_ms) as f64 * part / 1_000.0) as u64)
+            });
+            let cut = cut_at(rate, std::iter::once((0, head)).chain(trickle));
+            let late = rate.window / SLICES + Duration::from_millis(125);
+            prop_assert!(cut <= rate.window + rate.grace + late, "{cut:?}");
+        }
+
+        #[test]
+        fn no_pattern_above_the_rate_is_cut(
+            rate_min in 100_u32..100_000,
+            window_ms in 1_000_u64..20_000,
+            grace_ms in 0_u64..10_000,
+            late in 0.0_f64..1.0,
+            steps in prop::collection::vec((1_u64..400, 1.0_f64..5.0), 1..300),
+        ) {
+            let rate = rate(rate_min, window_ms, grace_ms);
+            // Each piece pays in advance for the pause behind it, so that every window holds what is asked for.
+            let first = (grace_ms as f64 * late) as u64;
+            let paid = |pause_ms: u64, factor: f64| {
+                ((u64::from(rate_min) * pause_ms) as f64 * factor / 1_000.0).ceil() as u64 + 1
+            };
+            let mut pieces = vec![(first, paid(steps[0].0, steps[0].1))];
+            for pair in steps.windows(2) {
+                pieces.push((pair[0].0, paid(pair[1].0, pair[1].1)));
+            }
+            let lasted: u64 = pieces.iter().map(|(pause_ms, _)| pause_ms).sum();
+            prop_assert!(cut_at(rate, pieces) >= Duration::from_millis(lasted));
         }
     }
 }

@@ -237,6 +237,28 @@ async fn a_body_that_trickles_breaks_off() {
 }
 
 #[tokio::test]
+async fn a_body_that_falls_silent_after_a_fast_start_breaks_off() {
+    let options = Options {
+        body_window_ms: milliseconds(300),
+        body_grace_ms: milliseconds(100),
+        body_bytes_per_second_min: NonZeroU32::new(240).expect("not zero"),
+        ..Options::default()
+    };
+    let server = Server::start_with(options, |listener| listener);
+    let mut stream = TcpStream::connect(server.address).await.expect("connected");
+    let (mut reader, mut writer) = stream.split();
+    // Three of four megabytes; at the least rate, as many bytes would be worth hours.
+    let mut request = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n".to_vec();
+    request.resize(request.len() + 3_000_000, b'x');
+    writer.write_all(&request).await.expect("sent");
+    let mut answer = vec![0; 4096];
+    let length = timeout(PATIENCE, reader.read(&mut answer)).await.expect("in time").expect("an answer");
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("arrives too slowly"), "{answer}");
+    assert!(answer.contains("there are 3000000 bytes, 0 of them in the last"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_client_that_never_reads_its_answer_is_cut_off() {
     let options = Options { write_timeout_ms: milliseconds(200), ..Options::default() };
     let server = Server::start_with(options, |listener| listener);
