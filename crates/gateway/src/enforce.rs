@@ -16,7 +16,7 @@ use tower::util::BoxCloneSyncService;
 use crate::error::Refusal;
 use crate::matching::Table;
 use crate::metrics::{Metrics, RequestLabels};
-use crate::static_files::Directory;
+use crate::static_files::{Directories, Directory};
 use crate::{Body, ConfigError, Options, Target};
 
 /// A service in this process that routes may lead to.
@@ -58,10 +58,11 @@ impl Service {
         registry: &mut Registry,
     ) -> Result<Self, ConfigError> {
         let services: Vec<&str> = upstreams.keys().map(String::as_str).collect();
+        let directories = Directories::new();
         let rows = options.targets(&services)?.into_iter().map(|(path, target)| {
             let action = match target {
                 Target::Service(name) => Action::Forward(upstreams[&name].clone()),
-                Target::Directory(directory) => Action::ReadFile(Directory::new(directory)),
+                Target::Directory(directory) => Action::ReadFile(directories.at(directory)),
             };
             (path.clone(), Step { label: path, action })
         });

@@ -1,39 +1,59 @@
-//! Files of a folder, read only.
+//! Files of a folder, read only. Regular files alone: to open a named pipe or a device may wait for ever.
 
+mod files;
+
+use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, StreamBody};
-use tokio::io::AsyncReadExt;
 
+use self::files::{Content, Files, Identity};
 use crate::Body;
 use crate::error::Refusal;
 
-/// How much of a file is in memory at a time for each request, in bytes.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// All folders that requests may read below; they share one bound on open files. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Directories(Files);
 
 /// A folder that requests may read below.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     root: PathBuf,
+    files: Files,
+}
+
+impl Directories {
+    pub(crate) fn new() -> Self {
+        Self(Files::new())
+    }
+
+    pub(crate) fn at(&self, root: PathBuf) -> Directory {
+        Directory { root, files: self.0.clone() }
+    }
 }
 
 impl Directory {
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
-    }
-
     /// Answers with the file at `rest`, the part of the path below the route; a folder answers with its `index.html`.
     pub(crate) async fn respond(&self, method: &Method, headers: &HeaderMap, rest: &str) -> Response<Body> {
         if method != Method::GET && method != Method::HEAD {
             return Refusal::FileMethod.respond();
         }
         let Some(relative) = relative_path(rest) else { return Refusal::NoFile.respond() };
-        match self.open(&relative).await {
-            Ok(found) => found.respond(method, headers),
+        let root = self.root.clone();
+        let wanted = relative.clone();
+        match self.files.run(move || find(&root, &wanted)).await {
+            Ok((path, identity)) => {
+                let found = Found {
+                    etag: etag(identity.bytes, identity.modified.unwrap_or(UNIX_EPOCH)),
+                    content_type: content_type(&path),
+                    bytes: identity.bytes,
+                    content: self.files.content(path, identity),
+                };
+                found.respond(method, headers)
+            }
             Err(cause) if is_absent(&cause) => Refusal::NoFile.respond(),
             Err(cause) => {
                 tracing::warn!(file = %self.root.join(&relative).display(), %cause, "a file could not be read");
@@ -41,34 +61,28 @@ impl Directory {
             }
         }
     }
+}
 
-    async fn open(&self, relative: &Path) -> io::Result<Found> {
-        let root = tokio::fs::canonicalize(&self.root).await?;
-        let mut path = tokio::fs::canonicalize(root.join(relative)).await?;
-        if tokio::fs::metadata(&path).await?.is_dir() {
-            path = tokio::fs::canonicalize(path.join("index.html")).await?;
-        }
-        // A symbolic link may lead out of the folder; what it points at was not meant to be served.
-        if !path.starts_with(&root) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let file = tokio::fs::File::open(&path).await?;
-        let metadata = file.metadata().await?;
-        if !metadata.is_file() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
-        Ok(Found {
-            file,
-            bytes: metadata.len(),
-            etag: etag(metadata.len(), modified),
-            content_type: content_type(&path),
-        })
+/// Finds the regular file that a path below the folder means, without opening it.
+fn find(root: &Path, relative: &Path) -> io::Result<(PathBuf, Identity)> {
+    let root = fs::canonicalize(root)?;
+    let mut path = fs::canonicalize(root.join(relative))?;
+    let mut metadata = fs::metadata(&path)?;
+    if metadata.is_dir() {
+        path = fs::canonicalize(path.join("index.html"))?;
+        metadata = fs::metadata(&path)?;
     }
+    // A symbolic link may lead out of the folder; what it points at was not meant to be served.
+    if !path.starts_with(&root) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    // Nor are named pipes, devices and sockets, by whatever link.
+    let identity = Identity::of(&metadata).ok_or(io::ErrorKind::NotFound)?;
+    Ok((path, identity))
 }
 
 struct Found {
-    file: tokio::fs::File,
+    content: Content,
     bytes: u64,
     etag: String,
     content_type: HeaderValue,
@@ -87,7 +101,7 @@ impl Found {
         let content = if unchanged || method == Method::HEAD {
             Empty::new().map_err(|never| match never {}).boxed_unsync()
         } else {
-            stream(self.file, self.bytes)
+            stream(self.content)
         };
         let mut response = Response::new(content);
         let answer = response.headers_mut();
@@ -105,17 +119,17 @@ impl Found {
     }
 }
 
-/// The file's bytes, a chunk at a time, and never more than were announced.
-fn stream(file: tokio::fs::File, bytes: u64) -> Body {
-    let chunks = futures_util::stream::unfold((file.take(bytes), false), |(mut file, ended)| async move {
-        if ended {
-            return None;
-        }
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-        match (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).await {
-            Ok(0) => None,
-            Ok(_) => Some((Ok(http_body::Frame::data(Bytes::from(chunk))), (file, false))),
-            Err(cause) => Some((Err(cause.into()), (file, true))),
+/// The file's bytes, a chunk at a time, as the reader takes them; the file is opened for the first one.
+fn stream(content: Content) -> Body {
+    let chunks = futures_util::stream::unfold(Some(content), |content| async move {
+        let mut content = content?;
+        match content.next_chunk().await {
+            Ok(None) => None,
+            Ok(Some(chunk)) => Some((Ok(http_body::Frame::data(chunk)), Some(content))),
+            Err(cause) => {
+                tracing::warn!(%cause, "a file could not be sent to its end");
+                Some((Err(cause.into()), None))
+            }
         }
     });
     BodyExt::boxed_unsync(StreamBody::new(chunks))
@@ -154,3 +168,6 @@ fn content_type(path: &Path) -> HeaderValue {
     let value = if text { format!("{guess}; charset=utf-8") } else { guess.to_string() };
     HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
+
+#[cfg(test)]
+mod tests;
