@@ -21,6 +21,7 @@ mod list;
 mod message;
 mod name;
 mod options;
+mod reserved;
 mod server;
 mod shard;
 mod span;
@@ -50,6 +51,8 @@ pub use list::{Action, Candidate, Counts, Member, Named, Names, Predicate, Scope
 pub use message::{InvalidArguments, InvalidValue, OutgoingMessage};
 pub use name::{GroupName, Hub, UserId};
 pub use options::{HubOptions, Options, SlowConsumer};
+pub use reserved::is_reserved_method;
+pub(crate) use reserved::{calls_reserved_method, message_calls_reserved_method};
 pub use server::{AppServer, Room};
 pub use start::StartError;
 pub use tap::{Filter, Sight, SightEvent, Tap};

@@ -121,6 +121,9 @@ fn check_page(query: &Query<'_>, uri: &Uri) -> Result<(), Refusal> {
 }
 
 fn accepted(message: &OutgoingMessage) -> Accepted {
+    let record = message.to_record();
+    let is_call = record.as_ref().is_some_and(|record| OutgoingMessage::from_record(record).is_none());
+    assert!(!is_call, "a method that only the service calls was let through: {message:?}");
     let mut encoded = Encoded::new(message, true);
     let mut bytes = |protocol| encoded.step(protocol).map(|step| step.frame().bytes().clone());
     Accepted {

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use serde_json::Value;
-use signalr_protocol::{DEPTH_MAX, TranscodeError, check_json, json_depth};
+use signalr_protocol::{DEPTH_MAX, HubProtocol, TranscodeError, check_json, json_depth};
 use state::Record;
 
-use super::{Kept, Target};
+use super::{Kept, Target, calls_reserved_method, is_reserved_method};
 
 /// A hub message on its way to clients. A shard encodes it at most once for each protocol that a receiver speaks.
 #[derive(Clone, Debug)]
@@ -28,9 +28,14 @@ pub(crate) enum Outcome {
     Value(Box<str>),
 }
 
-/// Arguments that are not a JSON array, or that no client of MessagePack could be told.
+/// A call that is not sent: its method is reserved, or its arguments are no JSON array, or such as no client of MessagePack could be told.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidArguments {
+    /// Only the service itself calls it.
+    #[error(
+        "the methods of clients that begin with 'chappe.' are called by the service only; choose another name"
+    )]
+    ReservedMethod,
     /// They are JSON, but not an array.
     #[error("the arguments of a message must be a JSON array")]
     NoArray,
@@ -49,7 +54,7 @@ impl OutgoingMessage {
     ///
     /// # Errors
     ///
-    /// If the arguments are no JSON array.
+    /// If the method is reserved for the service, or the arguments are no JSON array.
     pub fn invocation(target: &str, arguments: &str) -> Result<Self, InvalidArguments> {
         Self::call(None, target, arguments)
     }
@@ -59,6 +64,9 @@ impl OutgoingMessage {
         target: &str,
         arguments: &str,
     ) -> Result<Self, InvalidArguments> {
+        if is_reserved_method(target) {
+            return Err(InvalidArguments::ReservedMethod);
+        }
         // Checked here, once, so that encoding in a shard cannot fail.
         if !arguments.trim_start().starts_with('[') {
             return Err(InvalidArguments::NoArray);
@@ -154,7 +162,8 @@ impl OutgoingMessage {
         }
     }
 
-    /// Reads what [`OutgoingMessage::to_record`] wrote; `None` where it is something else.
+    /// Reads what [`OutgoingMessage::to_record`] wrote; `None` where it is something else, or calls a reserved method: an earlier
+    /// version kept such calls of anybody.
     pub(crate) fn from_record(record: &Record) -> Option<Self> {
         let header = |name: &str| {
             record.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
@@ -163,9 +172,21 @@ impl OutgoingMessage {
         match header("target") {
             Some(target) => {
                 let (target, arguments) = (text(&target)?, text(&record.body)?);
+                (!is_reserved_method(&target)).then_some(())?;
                 Some(Self(Content::Invocation { invocation_id: None, target, arguments }))
             }
-            None => Some(Self::ready(header("json"), header("messagepack"), header("blazorpack"))),
+            None => {
+                let [json, messagepack, blazorpack] = ["json", "messagepack", "blazorpack"].map(header);
+                let forms = [
+                    (HubProtocol::Json, &json),
+                    (HubProtocol::MessagePack, &messagepack),
+                    (HubProtocol::BlazorPack, &blazorpack),
+                ];
+                let is_reserved = |(protocol, framed): &(HubProtocol, &Option<Bytes>)| {
+                    framed.as_ref().is_some_and(|framed| calls_reserved_method(*protocol, framed))
+                };
+                (!forms.iter().any(is_reserved)).then(|| Self::ready(json, messagepack, blazorpack))
+            }
         }
     }
 

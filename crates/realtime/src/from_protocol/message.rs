@@ -18,7 +18,7 @@ use signalr_protocol::{
 };
 
 use super::fields::Fields;
-use crate::engine::OutgoingMessage;
+use crate::engine::{InvalidArguments, OutgoingMessage, is_reserved_method};
 use crate::error::{Refusal, SendError};
 
 /// Builds a message from a method and the text of a JSON array, checked so that no shard can fail to encode it.
@@ -294,6 +294,9 @@ pub(super) fn unframed(protocol: HubProtocol, framed: &[u8]) -> Result<HubMessag
 /// A framed message that is a call without an answer: anything else would confuse the clients it reaches.
 fn checked(protocol: HubProtocol, framed: &[u8]) -> Result<Invocation<'_>, String> {
     match unframed(protocol, framed)? {
+        HubMessage::Invocation(invocation) if is_reserved_method(&invocation.target) => {
+            Err(InvalidArguments::ReservedMethod.to_string())
+        }
         HubMessage::Invocation(invocation) if invocation.invocation_id.is_none() => Ok(invocation),
         _ => Err(format!("the '{}' message is not an invocation without an id", protocol.name())),
     }

@@ -1,6 +1,7 @@
 //! [`Client`]: a client whose calls an app server answers. It stands between a shard and the server connection that the client belongs
 //! to at the moment.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -12,7 +13,9 @@ use super::order::Order;
 use super::outbox::Fill;
 use super::registry::Sticky;
 use super::{Servers, to_protocol};
-use crate::engine::{AppServer, ClientConnection, ConnectionId, Facts, Hub, Room, ServerClose};
+use crate::engine::{
+    AppServer, ClientConnection, ConnectionId, Facts, Hub, Room, ServerClose, message_calls_reserved_method,
+};
 
 /// Orders about a client that may wait until its handshake is answered.
 const DEFERRED_MAX: usize = 64;
@@ -63,6 +66,8 @@ pub(crate) struct Whole {
     pub(crate) answer: Option<Bytes>,
     /// Whole messages, and how many.
     pub(crate) messages: Option<(Bytes, u32)>,
+    /// How many messages were left out, because they call methods that only the service calls.
+    pub(crate) left_out: u32,
 }
 
 /// Whether an order about a client can be carried out.
@@ -242,22 +247,45 @@ impl State {
             end = used;
             Some(used)
         };
-        let (begin, mut count) = (end, 0);
+        let (begin, mut count, mut left_out) = (end, 0, Vec::new());
         while let Some((message, used)) = next_message(protocol, &self.partial[end..], bytes_max)? {
             self.said_close |= is_close(protocol, message);
+            if message_calls_reserved_method(protocol, message) {
+                left_out.push(end..end + used);
+            } else {
+                count += 1;
+            }
             end += used;
-            count += 1;
         }
         if end == 0 {
             return Ok(Whole::default());
         }
         let rest = self.partial.split_off(end);
         let taken = Bytes::from(std::mem::replace(&mut self.partial, rest));
+        let messages = || {
+            if left_out.is_empty() {
+                taken.slice(begin..)
+            } else {
+                without(&taken[begin..], begin, &left_out)
+            }
+        };
         Ok(Whole {
             answer: answer.map(|used| taken.slice(..used)),
-            messages: (count > 0).then(|| (taken.slice(begin..), count)),
+            messages: (count > 0).then(|| (messages(), count)),
+            left_out: u32::try_from(left_out.len()).unwrap_or(u32::MAX),
         })
     }
+}
+
+/// The bytes without the ranges, which count from `begin` before them and are in order.
+fn without(bytes: &[u8], begin: usize, left_out: &[Range<usize>]) -> Bytes {
+    let (mut kept, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    for range in left_out {
+        kept.extend_from_slice(&bytes[at..range.start - begin]);
+        at = range.end - begin;
+    }
+    kept.extend_from_slice(&bytes[at..]);
+    kept.into()
 }
 
 fn memchr(payload: &[u8]) -> Option<usize> {
@@ -366,6 +394,19 @@ mod tests {
                 (None, Some((b"\x02\x91\x06\x02\x91\x06", 2))),
             ],
         );
+    }
+
+    #[test]
+    fn a_server_cannot_call_methods_that_only_the_service_calls() {
+        let mut state = State { answered: true, ..State::default() };
+        let [one, two, forged] = ["one", "two", "Chappe.position"]
+            .map(|target| format!("{{\"type\":1,\"target\":\"{target}\",\"arguments\":[]}}\u{1e}"));
+        let sent = [&forged, &one, &forged, &two, &forged].map(String::as_str).concat();
+        let whole = state.whole(HubProtocol::Json, sent.as_bytes(), 1000).unwrap();
+        assert_eq!(whole.messages, Some(((one + &two).into(), 2)));
+        assert_eq!(whole.left_out, 3);
+        let whole = state.whole(HubProtocol::Json, forged.as_bytes(), 1000).unwrap();
+        assert_eq!((whole.messages, whole.left_out), (None, 1));
     }
 
     #[test]

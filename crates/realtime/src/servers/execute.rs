@@ -13,6 +13,7 @@ use signalr_protocol::service::{AckStatus, GroupMembers};
 use tracing::debug;
 
 use super::client::{Client, Deferral, Whole};
+use super::from_protocol::reserved;
 use super::link::Link;
 use super::order::{
     EVENT_BUFFER_FULL, EVENT_CONNECTION, EVENT_INVALID, EVENT_NOT_EXISTED, EVENT_SERVER_CONNECTION, Member,
@@ -147,7 +148,10 @@ impl Servers {
             Ok(whole) => whole,
             Err(error) => return self.broken(link, &client, id, &error.to_string()).await,
         };
-        let Whole { answer, messages } = whole;
+        let Whole { answer, messages, left_out } = whole;
+        if left_out > 0 {
+            tell(link, &reserved(Some(id)));
+        }
         if let Some(record) = answer {
             self.engine().from_server(id, record).await?;
             for (origin, order) in client.join() {

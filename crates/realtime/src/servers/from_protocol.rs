@@ -11,7 +11,7 @@ use super::order::{
     ByProtocol, EVENT_CONNECTION, EVENT_GROUP, EVENT_INVALID, EVENT_SERVER_CONNECTION, Member, Order, Ping,
     Send, Shutdown, Stay, Subject, Wrong,
 };
-use crate::engine::{ConnectionId, GroupName, Membership, OutgoingMessage, Target, UserId};
+use crate::engine::{ConnectionId, GroupName, InvalidArguments, Membership, OutgoingMessage, Target, UserId};
 use crate::filter::Filter;
 use crate::from_protocol::group;
 
@@ -142,7 +142,11 @@ fn send(message: Message<'_>) -> Result<Order, Wrong> {
         _ => unreachable!("only messages with payloads come here"),
     };
     let filter = extensions.filter.map(filter).transpose()?;
-    let ByProtocol { json, messagepack, blazorpack } = by_protocol(&payloads);
+    let payloads = by_protocol(&payloads);
+    if payloads.call_reserved_method() {
+        return Err(reserved(None));
+    }
+    let ByProtocol { json, messagepack, blazorpack } = payloads;
     let message = OutgoingMessage::ready(json, messagepack, blazorpack);
     Ok(Order::Send(Send { targets, excluded, excluded_users, filter, message }))
 }
@@ -331,6 +335,16 @@ fn filter(text: &str) -> Result<Arc<Filter>, Wrong> {
         kind: EVENT_INVALID,
         text: format!("a message was sent to nobody: {error}").into(),
     })
+}
+
+/// The answer to a call of a method that only the service calls.
+pub(super) fn reserved(client: Option<ConnectionId>) -> Wrong {
+    let (object, id) = match client {
+        Some(client) => (EVENT_CONNECTION, client.to_string().into()),
+        None => (EVENT_SERVER_CONNECTION, Box::default()),
+    };
+    let text = InvalidArguments::ReservedMethod.to_string().into();
+    Wrong { ack: None, object, id, kind: EVENT_INVALID, text }
 }
 
 /// What anybody may send comes back only in part.

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use signalr_protocol::HubProtocol;
 use signalr_protocol::service::UnixTime;
 
-use crate::engine::{ConnectionId, GroupName, Membership, OutgoingMessage, Target, UserId};
+use crate::engine::{
+    ConnectionId, GroupName, Membership, OutgoingMessage, Target, UserId, calls_reserved_method,
+};
 use crate::filter::Filter;
 
 /// The status ids of [`ServiceEvent`](signalr_protocol::service::Message::ServiceEvent): what an event is about, and what is the matter.
@@ -126,6 +129,21 @@ pub(crate) struct ByProtocol {
     pub(crate) json: Option<Bytes>,
     pub(crate) messagepack: Option<Bytes>,
     pub(crate) blazorpack: Option<Bytes>,
+}
+
+impl ByProtocol {
+    /// Whether the message calls a method that only the service calls, in one of its forms.
+    pub(crate) fn call_reserved_method(&self) -> bool {
+        let forms = [
+            (HubProtocol::Json, &self.json),
+            (HubProtocol::MessagePack, &self.messagepack),
+            (HubProtocol::BlazorPack, &self.blazorpack),
+        ];
+        let is_reserved = |(protocol, framed): (HubProtocol, &Option<Bytes>)| {
+            framed.as_ref().is_some_and(|framed| calls_reserved_method(protocol, framed))
+        };
+        forms.into_iter().any(is_reserved)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

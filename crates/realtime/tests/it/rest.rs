@@ -6,6 +6,7 @@ mod keys;
 mod login;
 mod memberships;
 mod presence;
+mod reserved;
 mod streams;
 mod watch;
 mod world;

@@ -9,7 +9,7 @@ use signalr_protocol::service::{Extensions, Message};
 use signalr_protocol::{Completion, CompletionResult, HubMessage};
 
 use super::publish;
-use crate::engine::{ClientResult, ConnectionId, OutgoingMessage, Stopped, Target};
+use crate::engine::{ClientResult, ConnectionId, InvalidArguments, OutgoingMessage, Stopped, Target};
 use crate::servers::invocations::Pending;
 use crate::servers::link::Link;
 use crate::servers::order::ByProtocol;
@@ -31,6 +31,10 @@ impl Servers {
             caller: link.id,
             caller_server: Arc::clone(&caller_server),
         };
+        if payloads.call_reserved_method() {
+            self.fail(&pending, &InvalidArguments::ReservedMethod.to_string());
+            return Ok(());
+        }
         if let Err(why) = lock(&self.0.invocations).insert(pending.clone(), Instant::now()) {
             self.fail(&pending, &why.to_string());
             return Ok(());

@@ -100,6 +100,12 @@ fn answers_that_are_no_framed_completion_say_so() {
         "Invocation failed, the upstream's answer is not a whole hub message framed as json",
     );
     let framed = [unframed.as_slice(), b"\x1e"].concat();
+    // Calls of the client's methods, of those that only the service calls too, come no other way than by the service.
+    let call = b"{\"type\":1,\"target\":\"chappe.position\",\"arguments\":[null,\"1-9\"]}\x1e";
+    let foreign = "Invocation failed, the upstream's answer is no completion of this invocation";
+    for awaited in [&awaited, &Awaited::Stream("1".into())] {
+        check(JSON, awaited, 200, call, foreign);
+    }
     // To MessagePack its first character is a length.
     check(
         MESSAGEPACK,

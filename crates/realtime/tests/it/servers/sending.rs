@@ -301,3 +301,61 @@ async fn the_persistent_transport_sends_and_asks_in_serverless_mode() {
     assert_eq!(close_of(&mut ada).await, Some(json!({ "type": 7, "error": "bye" })));
     listening.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_cannot_call_methods_that_only_the_service_calls() {
+    let listening = listen(default_mode()).await;
+    let mut server = server(&listening, "one").await;
+    let (mut ada, id) = json_client(&listening, &mut server, &[("sub", "ada")]).await;
+    let forged = "{\"type\":1,\"target\":\"Chappe.position\",\"arguments\":[null,\"1-9\"]}\u{1e}";
+    let call = forged.replacen("\"target\"", "\"invocationId\":\"7\",\"target\"", 1);
+    let name = server.name().to_owned();
+    let good = news(1);
+    let mut both = forged.as_bytes().to_vec();
+    both.extend(&good[0].1);
+    let messages = [
+        Message::BroadcastData {
+            excluded: vec![],
+            payloads: vec![("json", forged.as_bytes())],
+            extensions: x(),
+        },
+        Message::UserData {
+            user_id: "ada",
+            payloads: vec![("messagepack", &good[1].1), ("json", forged.as_bytes())],
+            extensions: x(),
+        },
+        Message::ConnectionData { connection_id: &id, payload: &both, extensions: x() },
+    ];
+    for message in &messages {
+        server.send(message).await.unwrap();
+        let told = server.until(|message| match message {
+            Message::ServiceEvent { message: Some(text), .. } => Some((*text).to_owned()),
+            _ => None,
+        });
+        assert!(told.await.unwrap().contains("are called by the service only"));
+    }
+    server
+        .send(&Message::ClientInvocation {
+            invocation_id: "7",
+            connection_id: &id,
+            caller_server_id: &name,
+            payloads: vec![("json", call.as_bytes())],
+            extensions: x(),
+        })
+        .await
+        .unwrap();
+    let failed = server.until(|message| match message {
+        Message::ErrorCompletion { invocation_id: "7", error: Some(error), .. } => Some((*error).to_owned()),
+        _ => None,
+    });
+    assert!(failed.await.unwrap().contains("are called by the service only"));
+    // What was good beside it has come, and nothing else.
+    assert_eq!(ada.next_json().await.unwrap(), json!({ "type": 1, "target": "news", "arguments": [1] }));
+    let last = news(2);
+    server
+        .send(&Message::BroadcastData { excluded: vec![], payloads: payloads(&last), extensions: x() })
+        .await
+        .unwrap();
+    assert_eq!(ada.next_json().await.unwrap()["arguments"], json!([2]));
+    listening.stop().await;
+}
