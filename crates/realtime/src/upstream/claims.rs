@@ -1,12 +1,16 @@
 //! The claims of a client in the headers of a request. Pure.
 //!
+//! Both headers list the claims in the order of the token, those that .NET knows by a long type (`claim_types.rs`) under that type;
+//! behind them follow the same claims under their names in the token, as the real service does. The emulator sends the first part
+//! only.
+//!
 //! `X-ASRS-User-Claims` is the classic form: `type: value` items with commas between (reference, 3.2). Nothing in it is escaped,
 //! so that in the original a value with a comma looks like further claims (a user who chooses its own name could write
 //! `x, role: admin`), and one outside ASCII makes the whole request fail. Here commas and control characters are
 //! percent-encoded, and what is not ASCII stays in UTF-8, as ASP.NET Core and the Functions host read it.
 //!
 //! `X-ASRS-User-Claims-Encoded` is exact: base64 (RFC 4648 section 4, padded) of a JSON array in UTF-8,
-//! `[{"type":"name","value":"Müller, Jürgen"}]`, one object for each value, in the order of the token. The name and "base64" are
+//! `[{"type":"name","value":"Müller, Jürgen"}]`, one object for each value. The name and "base64" are
 //! the vendor's proposal (azure-sdk-for-net, issue 27404); what is inside was never published, so that this form is ours.
 
 use std::borrow::Cow;
@@ -17,6 +21,8 @@ use http::HeaderValue;
 use percent_encoding::percent_encode_byte;
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::claim_types::long_type;
 
 /// One claim: a type and one value. Numbers, booleans and objects are kept as JSON writes them.
 #[derive(Debug, Serialize, PartialEq, Eq)]
@@ -31,21 +37,31 @@ pub(crate) fn parse(payload: &str) -> Map<String, Value> {
     serde_json::from_str(payload).unwrap_or_default()
 }
 
-/// The claims one by one; a type with several values gives several.
-pub(crate) fn each(claims: &Map<String, Value>) -> Vec<Claim<'_>> {
-    let mut all = Vec::new();
-    for (kind, value) in claims {
-        match value {
-            Value::Array(values) => all.extend(values.iter().map(|value| Claim { kind, value: text(value) })),
-            value => all.push(Claim { kind, value: text(value) }),
-        }
+/// The claims as an upstream is told of them: first all of them, by their long types where they have one; then those that have one
+/// again, by their names in the token. A type with several values gives several claims.
+pub(crate) fn listed(claims: &Map<String, Value>) -> Vec<Claim<'_>> {
+    let mut listed = Vec::new();
+    for (name, value) in claims {
+        push_values(&mut listed, long_type(name).unwrap_or(name), value);
     }
-    all
+    for (name, value) in claims.iter().filter(|(name, _)| long_type(name).is_some()) {
+        push_values(&mut listed, name, value);
+    }
+    listed
+}
+
+fn push_values<'a>(listed: &mut Vec<Claim<'a>>, kind: &'a str, value: &'a Value) {
+    match value {
+        Value::Array(values) => listed.extend(values.iter().map(|value| Claim { kind, value: text(value) })),
+        value => listed.push(Claim { kind, value: text(value) }),
+    }
 }
 
 fn text(value: &Value) -> Cow<'_, str> {
     match value {
         Value::String(text) => Cow::Borrowed(text),
+        // As .NET writes it.
+        Value::Null => Cow::Borrowed(""),
         other => Cow::Owned(other.to_string()),
     }
 }

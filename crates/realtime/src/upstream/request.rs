@@ -80,7 +80,8 @@ pub(crate) fn build(
     headers.insert(CATEGORY, HeaderValue::from_static(category.as_str()));
     headers.insert(EVENT, claims::header(event));
     headers.insert(SIGNATURE, signature.clone());
-    if let Some(user) = &client.user {
+    // An empty claim names nobody.
+    if let Some(user) = client.user.as_ref().filter(|user| !user.as_str().is_empty()) {
         headers.insert(USER_ID, claims::header(user.as_str()));
     }
     if let Some(facts) = &client.facts {
@@ -91,9 +92,9 @@ pub(crate) fn build(
 
 fn insert_facts(headers: &mut HeaderMap, token: &str, query: &str) {
     let token = claims::parse(token);
-    let each = claims::each(&token);
+    let listed = claims::listed(&token);
     for (name, value) in
-        [(USER_CLAIMS, claims::classic(&each)), (USER_CLAIMS_ENCODED, claims::encoded(&each))]
+        [(USER_CLAIMS, claims::classic(&listed)), (USER_CLAIMS_ENCODED, claims::encoded(&listed))]
     {
         if let Some(value) = value {
             headers.insert(name, value);

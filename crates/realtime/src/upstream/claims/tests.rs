@@ -3,7 +3,7 @@ use super::*;
 /// The two headers of a payload, the encoded one decoded.
 fn check(payload: &str, expected_classic: &str, expected_encoded: &str) {
     let claims = parse(payload);
-    let claims = each(&claims);
+    let claims = listed(&claims);
     let text = |value: Option<HeaderValue>| {
         value.map(|value| String::from_utf8(value.as_bytes().to_vec()).unwrap()).unwrap_or_default()
     };
@@ -15,11 +15,32 @@ fn check(payload: &str, expected_classic: &str, expected_encoded: &str) {
 #[test]
 fn each_value_is_an_item_of_the_classic_header_in_order() {
     check(
-        r#"{"nameid":"ada","role":["a","b"],"exp":12,"on":true,"address":{"city":"x"}}"#,
-        r#"nameid: ada, role: a, role: b, exp: 12, on: true, address: {"city":"x"}"#,
+        r#"{"id":"ada","group_ids":["a","b"],"exp":12,"on":true,"none":null,"place":{"city":"x"}}"#,
+        r#"id: ada, group_ids: a, group_ids: b, exp: 12, on: true, none: , place: {"city":"x"}"#,
         concat!(
-            r#"[{"type":"nameid","value":"ada"},{"type":"role","value":"a"},{"type":"role","value":"b"},"#,
-            r#"{"type":"exp","value":"12"},{"type":"on","value":"true"},{"type":"address","value":"{\"city\":\"x\"}"}]"#
+            r#"[{"type":"id","value":"ada"},{"type":"group_ids","value":"a"},{"type":"group_ids","value":"b"},"#,
+            r#"{"type":"exp","value":"12"},{"type":"on","value":"true"},{"type":"none","value":""},"#,
+            r#"{"type":"place","value":"{\"city\":\"x\"}"}]"#
+        ),
+    );
+}
+
+#[test]
+fn claims_that_dot_net_knows_come_by_their_long_types_and_then_by_their_own() {
+    check(
+        r#"{"sub":"ada","name":"Ada","role":["a","b"]}"#,
+        concat!(
+            "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier: ada, name: Ada, ",
+            "http://schemas.microsoft.com/ws/2008/06/identity/claims/role: a, ",
+            "http://schemas.microsoft.com/ws/2008/06/identity/claims/role: b, ",
+            "sub: ada, role: a, role: b"
+        ),
+        concat!(
+            r#"[{"type":"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier","value":"ada"},"#,
+            r#"{"type":"name","value":"Ada"},"#,
+            r#"{"type":"http://schemas.microsoft.com/ws/2008/06/identity/claims/role","value":"a"},"#,
+            r#"{"type":"http://schemas.microsoft.com/ws/2008/06/identity/claims/role","value":"b"},"#,
+            r#"{"type":"sub","value":"ada"},{"type":"role","value":"a"},{"type":"role","value":"b"}]"#
         ),
     );
 }

@@ -49,8 +49,8 @@ fn a_call_carries_all_that_is_known_of_the_client() {
             x-asrs-event: grüßen
             x-asrs-signature: sha256=00
             x-asrs-user-id: jürgen
-            x-asrs-user-claims: nameid: jürgen, name: Müller%2C Jürgen
-            x-asrs-user-claims-encoded: W3sidHlwZSI6Im5hbWVpZCIsInZhbHVlIjoiasO8cmdlbiJ9LHsidHlwZSI6Im5hbWUiLCJ2YWx1ZSI6Ik3DvGxsZXIsIErDvHJnZW4ifV0=
+            x-asrs-user-claims: http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier: jürgen, name: Müller%2C Jürgen, nameid: jürgen
+            x-asrs-user-claims-encoded: W3sidHlwZSI6Imh0dHA6Ly9zY2hlbWFzLnhtbHNvYXAub3JnL3dzLzIwMDUvMDUvaWRlbnRpdHkvY2xhaW1zL25hbWVpZGVudGlmaWVyIiwidmFsdWUiOiJqw7xyZ2VuIn0seyJ0eXBlIjoibmFtZSIsInZhbHVlIjoiTcO8bGxlciwgSsO8cmdlbiJ9LHsidHlwZSI6Im5hbWVpZCIsInZhbHVlIjoiasO8cmdlbiJ9XQ==
             x-asrs-client-query: ?hub=chat&x=a%2Cb
 
             {"type":1,"target":"gr\u00fc\u00dfen","arguments":[]}

@@ -1,0 +1,114 @@
+//! .NET's names for the claim types of a token. The SDKs write short names into a token, and expect the service to name the
+//! long ones where it tells about a client: `ClaimTypes.Role` is what an app looks up, not `role`. The real service names each
+//! such claim twice, first by its long type and then by the one in the token (azure-signalr, issues 429 and 1084). Pure.
+
+/// The long type for the name of a claim in a token; `None` where .NET has none, so that the name stays as it is.
+pub(crate) fn long_type(name: &str) -> Option<&'static str> {
+    let found = LONG_TYPES.binary_search_by_key(&name, |(short, _)| *short);
+    found.ok().map(|at| LONG_TYPES[at].1)
+}
+
+/// Names in a token and the long types to which `System.IdentityModel.Tokens.Jwt` 8.23.0 maps them by default. Sorted, so that
+/// they can be searched.
+#[rustfmt::skip]
+const LONG_TYPES: [(&str, &str); 73] = [
+    ("acr", "http://schemas.microsoft.com/claims/authnclassreference"),
+    ("actort", "http://schemas.xmlsoap.org/ws/2009/09/identity/claims/actor"),
+    ("adfs1email", "http://schemas.xmlsoap.org/claims/EmailAddress"),
+    ("adfs1upn", "http://schemas.xmlsoap.org/claims/UPN"),
+    ("amr", "http://schemas.microsoft.com/claims/authnmethodsreferences"),
+    ("authmethod", "http://schemas.microsoft.com/ws/2008/06/identity/claims/authenticationmethod"),
+    ("birthdate", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/dateofbirth"),
+    ("certapppolicy", "http://schemas.microsoft.com/2012/12/certificatecontext/extension/applicationpolicy"),
+    ("certauthoritykeyidentifier", "http://schemas.microsoft.com/2012/12/certificatecontext/extension/authoritykeyidentifier"),
+    ("certbasicconstraints", "http://schemas.microsoft.com/2012/12/certificatecontext/extension/basicconstraints"),
+    ("certeku", "http://schemas.microsoft.com/2012/12/certificatecontext/extension/eku"),
+    ("certissuer", "http://schemas.microsoft.com/2012/12/certificatecontext/field/issuer"),
+    ("certissuername", "http://schemas.microsoft.com/2012/12/certificatecontext/field/issuername"),
+    ("certkeyusage", "http://schemas.microsoft.com/2012/12/certificatecontext/extension/keyusage"),
+    ("certnotafter", "http://schemas.microsoft.com/2012/12/certificatecontext/field/notafter"),
+    ("certnotbefore", "http://schemas.microsoft.com/2012/12/certificatecontext/field/notbefore"),
+    ("certpolicy", "http://schemas.microsoft.com/2012/12/certificatecontext/extension/certificatepolicy"),
+    ("certpublickey", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/rsa"),
+    ("certrawdata", "http://schemas.microsoft.com/2012/12/certificatecontext/field/rawdata"),
+    ("certserialnumber", "http://schemas.microsoft.com/ws/2008/06/identity/claims/serialnumber"),
+    ("certsignaturealgorithm", "http://schemas.microsoft.com/2012/12/certificatecontext/field/signaturealgorithm"),
+    ("certsubject", "http://schemas.microsoft.com/2012/12/certificatecontext/field/subject"),
+    ("certsubjectaltname", "http://schemas.microsoft.com/2012/12/certificatecontext/extension/san"),
+    ("certsubjectkeyidentifier", "http://schemas.microsoft.com/2012/12/certificatecontext/extension/subjectkeyidentifier"),
+    ("certsubjectname", "http://schemas.microsoft.com/2012/12/certificatecontext/field/subjectname"),
+    ("certtemplateinformation", "http://schemas.microsoft.com/2012/12/certificatecontext/extension/certificatetemplateinformation"),
+    ("certtemplatename", "http://schemas.microsoft.com/2012/12/certificatecontext/extension/certificatetemplatename"),
+    ("certthumbprint", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/thumbprint"),
+    ("certx509version", "http://schemas.microsoft.com/2012/12/certificatecontext/field/x509version"),
+    ("clientapplication", "http://schemas.microsoft.com/2012/01/requestcontext/claims/x-ms-client-application"),
+    ("clientip", "http://schemas.microsoft.com/2012/01/requestcontext/claims/x-ms-client-ip"),
+    ("clientuseragent", "http://schemas.microsoft.com/2012/01/requestcontext/claims/x-ms-client-user-agent"),
+    ("commonname", "http://schemas.xmlsoap.org/claims/CommonName"),
+    ("denyonlyprimarygroupsid", "http://schemas.microsoft.com/ws/2008/06/identity/claims/denyonlyprimarygroupsid"),
+    ("denyonlyprimarysid", "http://schemas.microsoft.com/ws/2008/06/identity/claims/denyonlyprimarysid"),
+    ("denyonlysid", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/denyonlysid"),
+    ("devicedispname", "http://schemas.microsoft.com/2012/01/devicecontext/claims/displayname"),
+    ("deviceid", "http://schemas.microsoft.com/2012/01/devicecontext/claims/identifier"),
+    ("deviceismanaged", "http://schemas.microsoft.com/2012/01/devicecontext/claims/ismanaged"),
+    ("deviceostype", "http://schemas.microsoft.com/2012/01/devicecontext/claims/ostype"),
+    ("deviceosver", "http://schemas.microsoft.com/2012/01/devicecontext/claims/osversion"),
+    ("deviceowner", "http://schemas.microsoft.com/2012/01/devicecontext/claims/userowner"),
+    ("deviceregid", "http://schemas.microsoft.com/2012/01/devicecontext/claims/registrationid"),
+    ("email", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress"),
+    ("endpointpath", "http://schemas.microsoft.com/2012/01/requestcontext/claims/x-ms-endpoint-absolute-path"),
+    ("family_name", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/surname"),
+    ("forwardedclientip", "http://schemas.microsoft.com/2012/01/requestcontext/claims/x-ms-forwarded-client-ip"),
+    ("gender", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/gender"),
+    ("given_name", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/givenname"),
+    ("group", "http://schemas.xmlsoap.org/claims/Group"),
+    ("groupsid", "http://schemas.microsoft.com/ws/2008/06/identity/claims/groupsid"),
+    ("idp", "http://schemas.microsoft.com/identity/claims/identityprovider"),
+    ("insidecorporatenetwork", "http://schemas.microsoft.com/ws/2012/01/insidecorporatenetwork"),
+    ("isregistereduser", "http://schemas.microsoft.com/2012/01/devicecontext/claims/isregistereduser"),
+    ("nameid", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier"),
+    ("oid", "http://schemas.microsoft.com/identity/claims/objectidentifier"),
+    ("ppid", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/privatepersonalidentifier"),
+    ("primarygroupsid", "http://schemas.microsoft.com/ws/2008/06/identity/claims/primarygroupsid"),
+    ("primarysid", "http://schemas.microsoft.com/ws/2008/06/identity/claims/primarysid"),
+    ("proxy", "http://schemas.microsoft.com/2012/01/requestcontext/claims/x-ms-proxy"),
+    ("pwdchgurl", "http://schemas.microsoft.com/ws/2012/01/passwordchangeurl"),
+    ("pwdexpdays", "http://schemas.microsoft.com/ws/2012/01/passwordexpirationdays"),
+    ("pwdexptime", "http://schemas.microsoft.com/ws/2012/01/passwordexpirationtime"),
+    ("relyingpartytrustid", "http://schemas.microsoft.com/2012/01/requestcontext/claims/relyingpartytrustid"),
+    ("role", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"),
+    ("roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"),
+    ("scp", "http://schemas.microsoft.com/identity/claims/scope"),
+    ("sub", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier"),
+    ("tid", "http://schemas.microsoft.com/identity/claims/tenantid"),
+    ("unique_name", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name"),
+    ("upn", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn"),
+    ("website", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/webpage"),
+    ("winaccountname", "http://schemas.microsoft.com/ws/2008/06/identity/claims/windowsaccountname"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_and_known_ones_are_found() {
+        assert!(LONG_TYPES.is_sorted_by(|(one, _), (next, _)| one < next));
+        for (short, long) in LONG_TYPES {
+            assert_eq!(long_type(short), Some(long));
+        }
+        for (short, long) in [
+            ("role", Some("http://schemas.microsoft.com/ws/2008/06/identity/claims/role")),
+            ("roles", Some("http://schemas.microsoft.com/ws/2008/06/identity/claims/role")),
+            ("sub", Some("http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier")),
+            ("unique_name", Some("http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name")),
+            ("Role", None),
+            ("name", None),
+            ("exp", None),
+            ("asrs.s.uid", None),
+            ("", None),
+        ] {
+            assert_eq!(long_type(short), long, "{short}");
+        }
+    }
+}

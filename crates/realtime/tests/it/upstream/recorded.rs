@@ -1,0 +1,208 @@
+//! The requests that the SignalR emulator sent to its upstream, beside ours for the same clients. `recorded.jsonl` has one scenario a
+//! line: the requests of one connection, in order. It was recorded from the public emulator (March 2024) with a template like the
+//! one below; what changes with every run was left out. `docs/compatibility/upstreams.md` lists what differs, and so do [`CLAIMS`]
+//! and [`OTHERS`].
+
+mod clients;
+
+use std::collections::BTreeMap;
+
+use realtime::upstream::TemplateOptions;
+use serde::Deserialize;
+use serde_json::Value;
+
+use self::clients::{Input, play};
+use super::signature;
+use crate::fixture::{Fixture, KEY, options};
+use crate::webhook::{Received, Webhook};
+
+#[derive(Deserialize)]
+struct Scenario {
+    scenario: String,
+    requests: Vec<Recorded>,
+}
+
+/// What matters of one request.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub(super) struct Recorded {
+    target: String,
+    event: String,
+    #[serde(rename = "type")]
+    content_type: String,
+    #[serde(default)]
+    user: Option<String>,
+    /// Only where the scenario is about claims; `iat`, `nbf` and `exp` have the value `N`.
+    #[serde(default)]
+    claims: Option<String>,
+    query: String,
+    /// Text, or in hexadecimal digits where it is MessagePack.
+    body: String,
+}
+
+/// A request of ours.
+pub(super) struct Sent {
+    connection: String,
+    signature: String,
+    /// The names of its headers of the protocol, sorted.
+    names: Vec<String>,
+    /// As the emulator's are noted down.
+    request: Recorded,
+}
+
+impl Sent {
+    fn of(received: &Received) -> Self {
+        let header = |name| Some(received.header(name)).filter(|_| received.headers.contains_key(name));
+        let content_type = received.header("content-type");
+        let body = received.body.as_ref();
+        let body = match content_type.as_str() {
+            "application/json" => String::from_utf8(body.to_vec()).unwrap(),
+            _ => body.iter().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        let mut names: Vec<_> = received.headers.keys().map(|name| name.as_str().to_owned()).collect();
+        names.retain(|name| name.starts_with("x-asrs-") || name == "traceparent");
+        names.sort();
+        let request = Recorded {
+            target: received.path.clone(),
+            event: received.header("x-asrs-event"),
+            content_type,
+            user: header("x-asrs-user-id"),
+            claims: header("x-asrs-user-claims").map(|claims| without_times(&claims)),
+            query: received.header("x-asrs-client-query"),
+            body,
+        };
+        let (connection, signature) =
+            (received.header("x-asrs-connection-id"), received.header("x-asrs-signature"));
+        Self { connection, signature, names, request }
+    }
+}
+
+/// Replaces what changes with every run.
+fn without_times(claims: &str) -> String {
+    let item = |item: &str| match item.split_once(": ") {
+        Some((kind @ ("iat" | "nbf" | "exp"), _)) => format!("{kind}: N"),
+        _ => item.to_owned(),
+    };
+    claims.split(", ").map(item).collect::<Vec<_>>().join(", ")
+}
+
+/// What every claims header of the recordings begins with.
+const TIMES: &str = "aud: http://localhost:36000/client/?hub=chat, iat: N, nbf: N, exp: N, ";
+
+/// Where we deliberately send other claims: scenario, and what follows [`TIMES`]. Commas and control characters are
+/// percent-encoded, and so is what looks like the end of a type. Numbers stay as the token has them.
+const CLAIMS: [(&str, &str); 4] = [
+    (
+        "claims/comma",
+        "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier: a, name: Last%2C First, x: a: b%2C role: admin",
+    ),
+    (
+        "claims/space",
+        "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier:  a b , x:  lead, y: trail , z: , tab: a%09b",
+    ),
+    (
+        "claims/colon-type",
+        "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier: a, a:%20b: c, x%2Cy: z, : emptytype",
+    ),
+    (
+        "claims/types",
+        r#"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier: a, i: 5, f: 1.5, big: 12345678901234567890, neg: -1"#,
+    ),
+];
+
+/// Other deliberate differences: scenario, what the emulator has, and what we have.
+const OTHERS: [(&str, &str, &str); 3] = [
+    // The service's own order decides which claim names the user, not that of the token.
+    ("claims/sub-nameid", "s1", "n1"),
+    // Hub names have no case, and are lower-case everywhere.
+    ("hub/capitals", "/t/NewHub/", "/t/newhub/"),
+    // An app that closes a connection with a reason hears it again.
+    ("end/rest-reason", r#"{"type":11}"#, r#"{"error":"...","type":11}"#),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_those_of_the_emulator_but_for_the_listed_differences() {
+    let mut webhook = Webhook::start();
+    let mut options = options();
+    let url_template =
+        format!("http://{}/t/{{hub}}/{{category}}/{{event}}?code=a%20b&x=1", webhook.authority);
+    options.upstream.templates = vec![TemplateOptions { url_template, ..TemplateOptions::default() }];
+    let listening = Fixture::start(options).await.listen();
+    let mut played = 0;
+    for line in include_str!("recorded.jsonl").lines() {
+        let Scenario { scenario, requests } = serde_json::from_str(line).unwrap();
+        let Some(input) = Input::of(&scenario, &requests) else { continue };
+        played += 1;
+        let sent = play(&listening, &mut webhook, &input).await;
+        assert_eq!(sent.len(), requests.len(), "{scenario}");
+        for (sent, recorded) in sent.into_iter().zip(requests) {
+            compare(&scenario, sent, recorded);
+        }
+    }
+    assert_eq!(played, 88);
+    listening.stop().await;
+}
+
+fn compare(scenario: &str, sent: Sent, recorded: Recorded) {
+    // The emulator writes the same in capitals.
+    assert_eq!(sent.signature, signature(KEY, &sent.connection), "{scenario}");
+    let mut names = vec![
+        "traceparent",
+        "x-asrs-category",
+        "x-asrs-client-query",
+        "x-asrs-connection-id",
+        "x-asrs-event",
+        "x-asrs-hub",
+        "x-asrs-signature",
+        "x-asrs-user-claims",
+        // Ours alone.
+        "x-asrs-user-claims-encoded",
+    ];
+    names.extend(recorded.user.is_some().then_some("x-asrs-user-id"));
+    assert_eq!(sent.names, names, "{scenario}");
+    let sent = sent.request;
+    let claims = CLAIMS.iter().find(|(other, _)| *other == scenario);
+    let claims = claims.map(|(_, claims)| format!("{TIMES}{claims}")).or_else(|| recorded.claims.clone());
+    if let Some(claims) = claims {
+        // Behind what the emulator sends come the names in the token.
+        let ours = sent.claims.as_deref().unwrap_or_default();
+        let rest = ours.strip_prefix(&claims);
+        let rest = rest.unwrap_or_else(|| panic!("{scenario}: {ours} does not begin with {claims}"));
+        assert!(rest.is_empty() || rest.starts_with(", "), "{scenario}: {rest}");
+    }
+    let other = OTHERS.iter().find(|(other, ..)| *other == scenario);
+    let ours = |text: String| other.map_or(text.clone(), |(_, theirs, ours)| text.replace(theirs, ours));
+    assert_eq!(sent.target, ours(recorded.target), "{scenario}");
+    assert_eq!(sent.event, recorded.event, "{scenario}");
+    assert_eq!(sent.content_type, recorded.content_type, "{scenario}");
+    assert_eq!(sent.user, recorded.user.map(ours), "{scenario}");
+    assert_eq!(pairs(&sent.query), pairs(&recorded.query), "{scenario}");
+    // The emulator writes messages anew: what cannot be parsed here (1e400) is the same by its bytes.
+    if sent.body != recorded.body {
+        assert_eq!(parsed(&sent.body), ours(parsed(&recorded.body)), "{scenario}");
+    }
+}
+
+/// A query, decoded, without the token and the id, which we do not hand on.
+fn pairs(query: &str) -> Vec<(String, String)> {
+    let decode = |text: &str| {
+        percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8().unwrap().into_owned()
+    };
+    let pairs = query.trim_start_matches('?').split('&').map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(name), decode(value))
+    });
+    pairs.filter(|(name, _)| !["access_token", "id"].contains(&name.as_str())).collect()
+}
+
+/// A JSON object with its names in lower case and in order. What its error says differs.
+fn parsed(body: &str) -> String {
+    let Value::Object(object) = serde_json::from_str(body).unwrap() else { panic!("{body} is no object") };
+    let object: BTreeMap<String, Value> = object
+        .into_iter()
+        .map(|(name, value)| match name.to_lowercase().as_str() {
+            "error" => ("error".to_owned(), Value::from("...")),
+            name => (name.to_owned(), value),
+        })
+        .collect();
+    serde_json::to_string(&object).unwrap()
+}
