@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { get } from 'node:https';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -19,7 +20,7 @@ const SETTINGS = {
 };
 
 /** Runs `use` with an app whose only source file holds `source`. */
-async function withApp({ source, packages = true, settings, listen }, use) {
+async function withApp({ source, packages = true, settings, listen, flags }, use) {
   const app = await mkdtemp(path.join(tmpdir(), 'chappe-app-'));
   let chappe;
   try {
@@ -29,7 +30,7 @@ async function withApp({ source, packages = true, settings, listen }, use) {
     await writeFile(path.join(app, 'package.json'), '{ "name": "broken", "main": "src/*.js" }');
     await writeFile(path.join(app, 'src/functions.js'), source);
     if (packages) await symlink(path.join(EXAMPLE, 'node_modules'), path.join(app, 'node_modules'));
-    chappe = await Chappe.start({ app, settings, listen });
+    chappe = await Chappe.start({ app, settings, listen, flags });
     await use(chappe);
   } finally {
     await chappe?.stop();
@@ -157,6 +158,41 @@ test('beyond loopback functions ask for their keys', () => withApp({
   assert.equal(await status(`${functions}/api/locked`, { 'x-functions-key': masterKey }), 200);
   assert.equal(await status(`${functions}/admin/functions?code=${masterKey}`), 200);
 }));
+
+/** A port that is free now. */
+async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  const { port } = server.address();
+  await new Promise((resolve) => { server.close(resolve); });
+  return port;
+}
+
+test('flags of `func start` do what they do there', async () => {
+  const port = await freePort();
+  await withApp({
+    source: "const { app } = require('@azure/functions');\n"
+      + "app.http('one', { authLevel: 'anonymous', handler: () => ({ jsonBody: process.execArgv }) });\n"
+      + "app.http('two', { authLevel: 'function', handler: () => ({ body: 'two' }) });\n"
+      + "app.http('three', { authLevel: 'anonymous', handler: () => ({ body: 'three' }) });\n",
+    flags: ['--port', String(port), '--cors', 'https://a.example,https://b.example', '--cors-credentials', '--enableAuth', '--useHttps',
+      '--verbose', '--no-build', '--language-worker', '--', '--no-deprecation', '--functions', 'one', 'two'],
+  }, async (chappe) => {
+    const base = `http://localhost:${port}`;
+    assert.equal(chappe.urls.functions, base);
+    const one = await eventually(async () => {
+      const answer = await fetch(`${base}/api/one`, { headers: { origin: 'https://b.example' } });
+      return answer.status === 200 ? answer : undefined;
+    }, 'an answer');
+    assert.equal(one.headers.get('access-control-allow-origin'), 'https://b.example');
+    assert.equal(one.headers.get('access-control-allow-credentials'), 'true');
+    assert.ok((await one.json()).includes('--no-deprecation'), 'the runtime has its argument');
+    assert.equal((await fetch(`${base}/api/two`)).status, 401, 'keys are asked for');
+    assert.equal((await fetch(`${base}/api/three`)).status, 404, 'it is not among those to load');
+    await logged(chappe, new RegExp(`one: .* https://localhost:${port}/api/one`));
+    assert.match(chappe.log, /"level":"DEBUG"/);
+  });
+});
 
 /** The status of an answer over TLS, trusting this authority only. */
 const securely = (url, ca) => new Promise((resolve, reject) => {

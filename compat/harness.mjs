@@ -42,15 +42,15 @@ export class Chappe {
 
   /** Starts the binary with an app, or without functions where none is named; `settings` are further `--set`
    *  values, `env` is added to the environment, `listen` names other addresses
-   *  than free ports of localhost. */
-  static async start({ app, settings = [], env = {}, listen = {} } = {}) {
+   *  than free ports of localhost, `flags` are further arguments. */
+  static async start({ app, settings = [], env = {}, listen = {}, flags = [] } = {}) {
     const chappe = new Chappe();
     Object.assign(chappe.#listen, listen);
     chappe.#env = env;
     chappe.dataDir = await mkdtemp(path.join(tmpdir(), 'chappe-compat-'));
     chappe.#arguments = ['start', app ?? chappe.dataDir, '--json', '--data-dir', path.join(chappe.dataDir, 'data')];
     if (!app) chappe.#arguments.push('--no-functions');
-    chappe.#arguments.push(...settings.flatMap((setting) => ['--set', setting]));
+    chappe.#arguments.push(...settings.flatMap((setting) => ['--set', setting]), ...flags);
     await chappe.run();
     return chappe;
   }

@@ -90,6 +90,7 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
         public_url: config.public_url.clone(),
         data_dir: plan.data_dir.as_ref().map(|_| data_dir.clone()),
         authority,
+        shows_https: plan.shows_https,
     };
     let ready = Arc::new(AtomicBool::new(false));
     let facts = admin::Facts {

@@ -1,8 +1,14 @@
 //! The command line. What it says with `--help` is written here.
 
-use std::path::PathBuf;
+mod func;
+
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::config::web_address;
+
+pub(crate) use func::{FuncArgs, FuncFlagError, normalise};
 
 /// Realtime, functions and documents in the Azure style, in one process, with no account anywhere.
 #[derive(Debug, Parser)]
@@ -36,7 +42,7 @@ host.json, local.settings.json.
 A first SIGTERM or Ctrl-C drains: clients are told to reconnect, running invocations finish. \
 A second one ends at once.
 
-Exit codes: 0 ended as asked, 1 failed, 64 the configuration or the app is wrong.";
+Exit codes: 0 ended as asked, 1 failed, 64 the command line, the configuration or the app is wrong.";
 
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
@@ -45,6 +51,8 @@ pub(crate) struct StartArgs {
     pub(crate) app: PathBuf,
     #[command(flatten)]
     pub(crate) shared: SharedArgs,
+    #[command(flatten)]
+    pub(crate) func: FuncArgs,
 }
 
 #[derive(Debug, Args)]
@@ -63,6 +71,8 @@ pub(crate) struct CheckArgs {
     pub(crate) app: PathBuf,
     #[command(flatten)]
     pub(crate) shared: SharedArgs,
+    #[command(flatten)]
+    pub(crate) func: FuncArgs,
 }
 
 #[derive(Debug, Args)]
@@ -80,7 +90,7 @@ pub(crate) struct TailArgs {
     #[arg(long)]
     pub(crate) connection: Option<String>,
     /// The gateway of the process, or its admin port
-    #[arg(long, default_value = "http://localhost:8080")]
+    #[arg(long, default_value = "http://localhost:8080", value_parser = web_address::parse)]
     pub(crate) url: String,
     /// Print each event as a line of JSON
     #[arg(long)]
@@ -102,13 +112,30 @@ pub(crate) struct SharedArgs {
     /// Set one value, such as `listen.gateway=localhost:9000` or `telemetry.level=debug`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// The port of the gateway, in place of 8080
+    /// The port of the functions, in place of 7071
     #[arg(short, long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
+    /// The port of the gateway, in place of 8080
+    #[arg(long, value_name = "PORT")]
+    pub(crate) gateway_port: Option<u16>,
     /// Run no functions: only the realtime service, the document service and the gateway
     #[arg(long)]
     pub(crate) no_functions: bool,
     /// Print one line of JSON on standard output when everything listens; logs go to standard error
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl StartArgs {
+    /// The folder of the app.
+    pub(crate) fn app(&self) -> &Path {
+        self.func.script_root.as_deref().unwrap_or(&self.app)
+    }
+}
+
+impl CheckArgs {
+    /// The folder of the app.
+    pub(crate) fn app(&self) -> &Path {
+        self.func.script_root.as_deref().unwrap_or(&self.app)
+    }
 }

@@ -4,7 +4,7 @@
 mod layers;
 mod listen;
 mod nearest;
-mod web_address;
+pub(crate) mod web_address;
 
 use std::path::{Path, PathBuf};
 

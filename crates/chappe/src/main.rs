@@ -32,22 +32,25 @@ use crate::plan::Plan;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The configuration is wrong (`EX_USAGE` of sysexits.h): restarting does not help.
-const EXIT_CONFIGURATION: u8 = 64;
+/// The command line, the configuration or the app is wrong (`EX_USAGE` of sysexits.h): restarting does not help.
+const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse_from(cli::normalise(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let plan = match &cli.command {
-        Command::Start(start) => Plan::start(&start.app, &start.shared),
+        Command::Start(start) => Plan::start(start.app(), &start.shared, &start.func),
         Command::Demo(demo) => Plan::demo(&demo.folder, &demo.shared),
-        Command::Check(check) => Plan::start(&check.app, &check.shared),
+        Command::Check(check) => Plan::start(check.app(), &check.shared, &check.func),
         Command::Tail(tail) => return ended(tail::run(tail)),
     };
     let plan = match plan {
         Ok(plan) => plan,
         Err(error) => {
             complain(&error.into());
-            return ExitCode::from(EXIT_CONFIGURATION);
+            return ExitCode::from(EXIT_USAGE);
         }
     };
     if let Command::Check(_) = cli.command {
@@ -55,6 +58,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     ended(run::run(plan))
+}
+
+/// Help and version were asked for and go to standard output; anything else is a command line that cannot be read.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nobody reads the stream any more: the exit code still says it.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
 }
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::cli::SharedArgs;
+use crate::cli::{FuncArgs, FuncFlagError, SharedArgs};
 use crate::config::{self, Config, ConfigError, Listen};
 use crate::demo;
 use crate::telemetry::with_causes;
@@ -31,6 +31,9 @@ pub(crate) enum PlanError {
         "tls.certificate_file and tls.key_file belong together: name both, or neither for a development certificate"
     )]
     HalfCertificate,
+    /// A flag of `func start` that has no meaning here.
+    #[error(transparent)]
+    Flag(#[from] FuncFlagError),
     /// The demo's folder cannot be used.
     #[error(transparent)]
     Demo(#[from] demo::PrepareError),
@@ -47,31 +50,33 @@ pub(crate) struct Plan {
     pub(crate) json: bool,
     /// Whether the example is to be prepared first.
     pub(crate) demo: bool,
+    /// Whether addresses are shown with `https`.
+    pub(crate) shows_https: bool,
     /// The environment as it was at the start; the app's settings are laid over it.
     pub(crate) environment: BTreeMap<String, String>,
 }
 
 impl Plan {
-    pub(crate) fn start(app: &Path, shared: &SharedArgs) -> Result<Self, PlanError> {
-        Self::new(app, shared, false)
+    pub(crate) fn start(app: &Path, shared: &SharedArgs, func: &FuncArgs) -> Result<Self, PlanError> {
+        Self::new(app, shared, func, false)
     }
 
     /// As `start`, but the example is unpacked first where it is missing: its folder holds its configuration.
     pub(crate) fn demo(folder: &Path, shared: &SharedArgs) -> Result<Self, PlanError> {
         demo::unpack(folder)?;
-        Self::new(folder, shared, true)
+        Self::new(folder, shared, &FuncArgs::default(), true)
     }
 
-    fn new(app: &Path, shared: &SharedArgs, demo: bool) -> Result<Self, PlanError> {
+    fn new(app: &Path, shared: &SharedArgs, func: &FuncArgs, demo: bool) -> Result<Self, PlanError> {
         let app = std::path::absolute(app).unwrap_or_else(|_| app.to_owned());
         // Variables that are not text cannot be settings.
-        let environment: BTreeMap<String, String> = std::env::vars_os()
+        let mut environment: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let beside_the_app = app.join("chappe.toml");
         let file = shared.config.clone().or_else(|| beside_the_app.exists().then_some(beside_the_app));
         let mut flags = shared.set.clone();
-        flags.extend(shared.port.map(|port| format!("listen.gateway=localhost:{port}")));
+        flags.extend(shared.gateway_port.map(|port| format!("listen.gateway=localhost:{port}")));
         if shared.no_functions {
             flags.push("run_functions=false".to_owned());
         }
@@ -79,10 +84,10 @@ impl Plan {
         config.gateway.targets(&SERVICES)?;
         take_identity(&mut config.realtime.upstream, &environment);
         config.realtime.check().map_err(PlanError::Realtime)?;
-        if config.tls.certificate_file.is_some() != config.tls.key_file.is_some() {
-            return Err(PlanError::HalfCertificate);
-        }
         if config.run_functions {
+            if let Some(language) = func.language() {
+                environment.insert("FUNCTIONS_WORKER_RUNTIME".to_owned(), language.to_owned());
+            }
             // Read again when the host starts; here only so that nothing is left behind by an app that cannot run.
             let loaded = functions::app::App::load(&app, &environment)?;
             // As Core Tools do; what Chappe itself is told about its ports beats it.
@@ -91,12 +96,17 @@ impl Plan {
             {
                 config.listen.functions = Listen::localhost(port);
             }
+            func.settings(&loaded.language, &mut environment);
+        }
+        func.apply(&mut config, shared.port)?;
+        if config.tls.certificate_file.is_some() != config.tls.key_file.is_some() {
+            return Err(PlanError::HalfCertificate);
         }
         let data_dir = (!shared.ephemeral).then(|| {
             let named = shared.data_dir.clone().map(|path| std::path::absolute(&path).unwrap_or(path));
             named.or_else(|| config.data_dir.clone()).unwrap_or_else(|| app.join(".chappe"))
         });
-        Ok(Self { app, config, data_dir, json: shared.json, demo, environment })
+        Ok(Self { app, config, data_dir, json: shared.json, demo, shows_https: func.use_https, environment })
     }
 }
 

@@ -84,12 +84,17 @@ impl Ports {
 impl Addresses {
     /// `http://localhost:8080`, as a person types it.
     pub(crate) fn url(address: SocketAddr) -> String {
+        Self::url_with("http", address)
+    }
+
+    /// The same with another scheme: every port takes TLS as well as plain HTTP.
+    pub(crate) fn url_with(scheme: &str, address: SocketAddr) -> String {
         let host = match address.ip() {
             ip if ip.is_loopback() || ip.is_unspecified() => "localhost".to_owned(),
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => format!("[{ip}]"),
         };
-        format!("http://{host}:{}", address.port())
+        format!("{scheme}://{host}:{}", address.port())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is printed once everything listens: lines for people, or one line of JSON.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -15,24 +16,32 @@ pub(crate) struct Ready {
     pub(crate) data_dir: Option<PathBuf>,
     /// The development authority's certificate, where there is one.
     pub(crate) authority: Option<PathBuf>,
+    /// Whether people are shown addresses with `https`.
+    pub(crate) shows_https: bool,
 }
 
 impl Ready {
     /// The base address of functions with an HTTP trigger: their own port, or the gateway.
     pub(crate) fn functions_url(&self) -> String {
         let address = self.addresses.functions.or(self.addresses.gateway);
-        address.map(Addresses::url).unwrap_or_default()
+        address.map(|address| self.shown(address)).unwrap_or_default()
+    }
+
+    fn shown(&self, address: SocketAddr) -> String {
+        Addresses::url_with(if self.shows_https { "https" } else { "http" }, address)
     }
 
     /// The address that people open.
     pub(crate) fn gateway_url(&self) -> String {
         let public = self.public_url.clone();
-        public.or_else(|| self.addresses.gateway.map(Addresses::url)).unwrap_or_else(|| self.functions_url())
+        public
+            .or_else(|| self.addresses.gateway.map(|address| self.shown(address)))
+            .unwrap_or_else(|| self.functions_url())
     }
 
     /// The services with their addresses.
     pub(crate) fn urls(&self) -> serde_json::Value {
-        let url = |address: Option<std::net::SocketAddr>| address.map(Addresses::url);
+        let url = |address: Option<SocketAddr>| address.map(Addresses::url);
         json!({
             "gateway": self.public_url.clone().or_else(|| url(self.addresses.gateway)),
             "functions": url(self.addresses.functions),
@@ -68,7 +77,7 @@ impl Ready {
         let mut text = String::from("\n");
         for (name, address, what) in rows {
             if let Some(address) = address {
-                text += &format!("  {name:<10} {:<24} {what}\n", Addresses::url(address));
+                text += &format!("  {name:<10} {:<24} {what}\n", self.shown(address));
             }
         }
         match &self.data_dir {

@@ -2,6 +2,7 @@
 
 mod listing;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use http::Method;
@@ -111,6 +112,7 @@ impl Boot {
                 functions
             }
         };
+        let registered: Vec<String> = metadata.iter().map(|function| function.name.clone()).collect();
         let (declared, refused) = self.judge(metadata);
         errors.extend(refused);
         let mut functions = Vec::new();
@@ -137,12 +139,7 @@ impl Boot {
             self.invoker.logs.function(Level::Error, name, None, in_error(name, why));
         }
         if functions.is_empty() && errors.is_empty() {
-            let text = format!(
-                "No functions found in {}: the worker ran the app, but it registered none. Check that \"main\" in package.json \
-                 names the files that call app.http(...) and the like.",
-                self.app.dir.display()
-            );
-            self.invoker.logs.host(Level::Warn, text);
+            self.invoker.logs.host(Level::Warn, none_found(&self.app.dir, &registered));
         }
         functions.sort_by(|a, b| a.name().cmp(b.name()));
         Ok(RunningApp {
@@ -215,6 +212,22 @@ impl Boot {
         let found = find_connector(&self.connectors, &binding.spec.kind, direction);
         found.expect("a declaration is only valid if somebody serves each of its bindings")
     }
+}
+
+/// Why an app has no function to run.
+fn none_found(dir: &Path, registered: &[String]) -> String {
+    if registered.is_empty() {
+        return format!(
+            "No functions found in {}: the worker ran the app, but it registered none. Check that \"main\" in package.json \
+             names the files that call app.http(...) and the like.",
+            dir.display()
+        );
+    }
+    format!(
+        "None of the app's functions is to run: it has {}, and --functions, functions.functions or \"functions\" in host.json \
+         name others.",
+        registered.join(", ")
+    )
 }
 
 /// Who serves a type of binding.

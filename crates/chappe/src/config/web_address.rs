@@ -16,6 +16,11 @@ pub(super) fn or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opt
     if fits { Ok(Some(text)) } else { Err(D::Error::custom(complaint(&text))) }
 }
 
+/// The same for a flag.
+pub(crate) fn parse(text: &str) -> Result<String, String> {
+    if is_web_address(text) { Ok(text.to_owned()) } else { Err(complaint(text)) }
+}
+
 fn is_web_address(text: &str) -> bool {
     let Ok(address) = text.parse::<Uri>() else { return false };
     matches!(address.scheme_str(), Some("http" | "https"))

@@ -7,7 +7,7 @@ use testkit::Process;
 use crate::configuration::check;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
-const START: [&str; 4] = ["start", "--ephemeral", "--port", "0"];
+const START: [&str; 4] = ["start", "--ephemeral", "--gateway-port", "0"];
 
 fn app(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder can be made");

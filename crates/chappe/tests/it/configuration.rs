@@ -73,15 +73,53 @@ fn data_of_a_running_process_is_not_opened_twice() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");
     let arguments = ["start", "--no-functions", "--data-dir", "data"];
     let first = runtime.block_on(Process::start(BINARY, folder.path(), &arguments)).expect("it starts");
-    check(folder.path(), &[&arguments[..], &["--port", "0"]].concat(), 1, &["data"]);
+    check(folder.path(), &[&arguments[..], &["--gateway-port", "0"]].concat(), 1, &["data"]);
     drop(first);
+}
+
+#[test]
+fn a_command_line_that_cannot_be_read_ends_with_64() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let wrong = [
+        (&["start", "--prot", "1"][..], "'--prot'"),
+        (&["start", "--port", "x"], "invalid value 'x'"),
+        (&["strat"], "unrecognized subcommand"),
+        (&["start", "--timeout"], "a value is required"),
+        (&["tail", "--hub"], "a value is required"),
+        (&["tail", "--url", "nonsense"], "is not a web address"),
+        (&[], "Usage"),
+    ];
+    for (arguments, words) in wrong {
+        check(folder.path(), arguments, 64, &[words]);
+    }
+    check(folder.path(), &["--version"], 0, &["chappe"]);
+}
+
+/// A flag of `func start` that means nothing here is refused before anything starts, and the text says what does the same.
+#[test]
+fn a_flag_of_core_tools_without_a_meaning_names_what_does_the_same() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let arguments = ["start", "--no-functions", "--cert", "own.pfx", "--password", "x"];
+    check(
+        folder.path(),
+        &arguments,
+        64,
+        &["--password of Functions Core Tools", "openssl pkcs12", "tls.key_file"],
+    );
+    let arguments = ["start", "--no-functions", "--json-output-file", "x"];
+    check(folder.path(), &arguments, 64, &["--json-output-file", "telemetry.format=json"]);
 }
 
 #[test]
 fn help_reads_well() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     check(folder.path(), &["--help"], 0, &["start", "demo", "every connected client knows"]);
-    check(folder.path(), &["start", "--help"], 0, &["CHAPPE_SECTION__KEY", "Exit codes", "--data-dir"]);
+    check(
+        folder.path(),
+        &["start", "--help"],
+        0,
+        &["CHAPPE_SECTION__KEY", "Exit codes", "--data-dir", "--gateway-port", "--enableAuth"],
+    );
 }
 
 #[test]
@@ -102,7 +140,7 @@ fn values_that_cannot_be_meant_are_refused_with_their_place() {
         ("realtime.primary_key=", "the realtime service cannot start", "primary_key is empty"),
     ];
     for (setting, what, why) in services {
-        let arguments = ["start", "--no-functions", "--ephemeral", "--port", "0", "--set", setting];
+        let arguments = ["start", "--no-functions", "--ephemeral", "--gateway-port", "0", "--set", setting];
         check(folder.path(), &arguments, 1, &[what, why]);
     }
 }

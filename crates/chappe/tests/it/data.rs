@@ -70,7 +70,7 @@ fn a_newer_format_is_refused_with_what_to_do() {
     let text = std::fs::read_to_string(&format).expect("the format is a file");
     std::fs::write(&format, text.replacen("chappe-state 1", "chappe-state 2", 1)).expect("it can be written");
     let words = ["format 2", "start the version that wrote it"];
-    check(folder.path(), &[&ARGUMENTS[..], &["--port", "0"]].concat(), 1, &words);
+    check(folder.path(), &[&ARGUMENTS[..], &["--gateway-port", "0"]].concat(), 1, &words);
 }
 
 #[test]
