@@ -9,7 +9,6 @@ mod tail;
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
@@ -17,6 +16,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use supervision::{NotReady, Supervisor};
 use trace::{TraceId, Tracer};
 
 pub(crate) use guard::OwnPort;
@@ -66,7 +66,7 @@ impl tower::Service<Request<Body>> for Slot {
 /// What the API tells about, beside the metrics.
 pub(crate) struct Facts {
     pub(crate) ready_line: Value,
-    pub(crate) ready: Arc<AtomicBool>,
+    pub(crate) supervisor: Supervisor,
     pub(crate) tracer: Tracer,
     pub(crate) realtime: realtime::Handle,
     pub(crate) functions: Option<functions::Handle>,
@@ -84,8 +84,7 @@ impl State {
         let path = request.uri.path();
         match path {
             "/healthz" => return text(StatusCode::OK, "ok\n"),
-            "/readyz" if self.facts.ready.load(Ordering::Acquire) => return text(StatusCode::OK, "ready\n"),
-            "/readyz" => return text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            "/readyz" => return self.readiness(guard::admit(&request).is_ok()),
             _ => {}
         }
         if let Err(refusal) = guard::admit(&request) {
@@ -108,6 +107,20 @@ impl State {
             (&Method::GET, _) if path.starts_with("/chappe/api/traces/") => self.trace(path),
             _ => Refusal::NoSuchPath.respond(),
         }
+    }
+
+    /// Whether every part of the process is ready, and which are not. The reasons name files and settings, so that only those who
+    /// may ask for the rest of the API read them.
+    fn readiness(&self, with_reasons: bool) -> Response<Body> {
+        let not_ready = self.facts.supervisor.not_ready();
+        if not_ready.is_empty() {
+            return text(StatusCode::OK, "ready\n");
+        }
+        let mut page = "not ready\n".to_owned();
+        for NotReady { component, reason } in not_ready {
+            page += &if with_reasons { format!("{component}: {reason}\n") } else { format!("{component}\n") };
+        }
+        text(StatusCode::SERVICE_UNAVAILABLE, page)
     }
 
     fn metrics(&self) -> Response<Body> {

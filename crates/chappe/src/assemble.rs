@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use edge::{DevAuthority, Listener, TlsConfig};
@@ -12,6 +11,7 @@ use gateway::{Body, Route, Upstream};
 use http::Request;
 use prometheus_client::registry::Registry;
 use realtime::engine::NodeId;
+use supervision::{Component, Supervisor};
 use tower::ServiceExt;
 use trace::Tracer;
 
@@ -30,7 +30,9 @@ pub(crate) struct House {
     /// Listeners with the services behind them, not yet serving.
     pub(crate) served: Vec<(Listener, Upstream)>,
     pub(crate) ready_line: Ready,
-    pub(crate) ready: Arc<AtomicBool>,
+    pub(crate) supervisor: Supervisor,
+    /// Ready while the process serves, and is not asked to end.
+    pub(crate) process: Component,
     pub(crate) realtime: realtime::Join,
     pub(crate) documents: documents::Handle,
     pub(crate) functions: Option<functions::Handle>,
@@ -45,6 +47,8 @@ pub(crate) struct House {
 pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
     let config = &plan.config;
     let mut metrics = Registry::with_prefix("chappe");
+    let supervisor = Supervisor::new(&mut metrics);
+    let process = supervisor.component("process");
     let (data_dir, temporary) = data_folder(plan)?;
     let tracer = Tracer::new(config.telemetry.spans_max);
     let store = state_embedded::Store::open(data_dir.join("state"), &config.state)?;
@@ -61,17 +65,11 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
     let ports = Ports::bind(config)?;
     let addresses = ports.addresses();
     let (functions, functions_handle) = if config.run_functions {
-        let here = Arc::new(Here::new(addresses.clone(), config.public_url.as_deref()));
-        let cosmos = cosmos_connector(
-            Arc::clone(&here),
-            documents.clone(),
-            &documents_handle,
-            egress.clone(),
-            &host_name(&data_dir),
-        );
-        let signalr = SignalR { here, realtime: realtime_handle.clone(), egress: egress.clone() };
-        let connectors: Vec<Arc<dyn Connector>> = vec![Arc::new(signalr), Arc::new(cosmos)];
-        let (service, handle) = start_functions(plan, &data_dir, &store, connectors, &tracer, &mut metrics)?;
+        let here = Here::new(addresses.clone(), config.public_url.as_deref());
+        let connectors =
+            connectors(here, &realtime_handle, (&documents, &documents_handle), &egress, &data_dir);
+        let (service, handle) =
+            start_functions(plan, &data_dir, &store, connectors, &tracer, &supervisor, &mut metrics)?;
         tell_master_key(plan, &data_dir, &handle).await?;
         (Some(service), Some(handle))
     } else {
@@ -92,10 +90,9 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
         authority,
         shows_https: plan.shows_https,
     };
-    let ready = Arc::new(AtomicBool::new(false));
     let facts = admin::Facts {
         ready_line: ready_line.facts(),
-        ready: Arc::clone(&ready),
+        supervisor: supervisor.clone(),
         tracer: tracer.clone(),
         realtime: realtime_handle,
         functions: functions_handle.clone(),
@@ -105,7 +102,8 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
     Ok(House {
         served,
         ready_line,
-        ready,
+        supervisor,
+        process,
         realtime: realtime_join,
         documents: documents_handle,
         functions: functions_handle,
@@ -145,6 +143,26 @@ async fn start_realtime(
     realtime::start(options, dependencies, metrics).await.context("the realtime service cannot start")
 }
 
+/// Triggers and bindings by the services of this process, or over the network.
+fn connectors(
+    here: Here,
+    realtime: &realtime::Handle,
+    (documents, documents_handle): (&documents::Service, &documents::Handle),
+    egress: &egress::Client,
+    data_dir: &Path,
+) -> Vec<Arc<dyn Connector>> {
+    let here = Arc::new(here);
+    let cosmos = cosmos_connector(
+        Arc::clone(&here),
+        documents.clone(),
+        documents_handle,
+        egress.clone(),
+        &host_name(data_dir),
+    );
+    let signalr = SignalR { here, realtime: realtime.clone(), egress: egress.clone() };
+    vec![Arc::new(signalr), Arc::new(cosmos)]
+}
+
 /// The functions host with its connectors.
 fn start_functions(
     plan: &Plan,
@@ -152,6 +170,7 @@ fn start_functions(
     store: &state_embedded::Store,
     connectors: Vec<Arc<dyn Connector>>,
     tracer: &Tracer,
+    supervisor: &Supervisor,
     metrics: &mut Registry,
 ) -> anyhow::Result<(functions::Service, functions::Handle)> {
     let dependencies = functions::Dependencies {
@@ -161,6 +180,7 @@ fn start_functions(
         owner: format!("chappe-{}", uuid::Uuid::new_v4()),
         connectors,
         tracer: tracer.clone(),
+        supervisor: supervisor.clone(),
         workers: None,
     };
     Ok(functions::Service::start(functions_options(plan, data_dir), dependencies, metrics)?)

@@ -1,6 +1,5 @@
 //! The life of the process: start, serve, drain, end.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -52,7 +51,7 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
             let _ = stop.wait_for(|stop| *stop).await;
         }));
     }
-    house.ready.store(true, Ordering::Release);
+    house.process.set_ready();
     // Before anybody is told that we are ready, and may ask us to end.
     let mut signals = Signals::watch();
     announce(&plan, &house.ready_line, pretty);
@@ -62,7 +61,8 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     signals.asked_to_end().await;
     tracing::info!("asked to end: draining for at most {} s; ask again to end at once", DRAIN.as_secs());
     listing.abort();
-    house.ready.store(false, Ordering::Release);
+    house.process.set_not_ready("draining");
+    house.supervisor.stopping();
     let drain = async {
         // Clients are told to come back before the listeners close, so that no other order shows them a refused port first.
         house.realtime.drain(DRAIN).await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use state::{Lease, Registry};
+use supervision::Supervisor;
 use trace::Tracer;
 
 use crate::contract::Connector;
@@ -92,6 +93,8 @@ pub struct Dependencies {
     pub connectors: Vec<Arc<dyn Connector>>,
     /// Where spans go.
     pub tracer: Tracer,
+    /// Is told when a task of the host ends, and keeps whether the app is ready.
+    pub supervisor: Supervisor,
     /// Starts the app's workers; `None` = the pool of this crate.
     pub workers: Option<StartWorkers>,
 }

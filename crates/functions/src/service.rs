@@ -14,6 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use jiff::tz::TimeZone;
 use prometheus_client::registry::Registry;
 use state::Instance;
+use supervision::Supervisor;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -56,6 +57,7 @@ struct Triggers {
     instance: Instance,
     owner: String,
     stop: Stop,
+    supervisor: Supervisor,
 }
 
 impl Service {
@@ -115,6 +117,7 @@ impl Service {
             instance,
             owner: dependencies.owner,
             stop,
+            supervisor: dependencies.supervisor,
         };
         let task = tokio::spawn(async move {
             let follow_keys = async {
@@ -190,6 +193,7 @@ fn dispatch(
 /// Brings the app up and runs its triggers until the host stops.
 async fn run(boot: Boot, triggers: Triggers, phase: watch::Sender<Phase>) {
     let mut stop = triggers.stop.clone();
+    let readiness = triggers.supervisor.component("function app");
     let booted = tokio::select! {
         booted = boot.run() => booted,
         () = stop.stopped() => return,
@@ -199,12 +203,15 @@ async fn run(boot: Boot, triggers: Triggers, phase: watch::Sender<Phase>) {
         Err(error) => {
             let text = chain(&*error);
             boot.invoker.logs.host(Level::Error, format!("The function app did not start: {text}"));
+            readiness.set_not_ready(format!("it did not start: {text}"));
             phase.send_replace(Phase::Failed(text.into()));
             // Requests are told why until the host stops.
             stop.stopped().await;
             return;
         }
     };
+    // First, so that who waits for the phase finds the app ready.
+    readiness.set_ready();
     phase.send_replace(Phase::Running(Arc::clone(&running)));
     let mut tasks = JoinSet::new();
     triggers.spawn(&running, &mut tasks);

@@ -3,21 +3,25 @@
 use cargo_metadata::{DependencyKind, Metadata, Package};
 
 /// A crate and the crates of ours that it may depend on.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("edge", &[]),
     ("websocket", &[]),
     ("egress", &[]),
     ("trace", &[]),
+    ("supervision", &[]),
     ("identity", &[]),
     ("gateway", &["identity", "state", "egress", "trace"]),
     ("signalr-protocol", &[]),
     ("worker-protocol", &[]),
-    ("realtime", &["edge", "egress", "identity", "signalr-protocol", "state", "trace", "websocket"]),
-    ("functions", &["egress", "identity", "state", "trace", "worker-protocol"]),
-    ("documents", &["identity", "state", "trace"]),
-    ("connect-cosmosdb", &["egress", "functions", "identity", "trace"]),
+    (
+        "realtime",
+        &["edge", "egress", "identity", "signalr-protocol", "state", "supervision", "trace", "websocket"],
+    ),
+    ("functions", &["egress", "identity", "state", "supervision", "trace", "worker-protocol"]),
+    ("documents", &["identity", "state", "supervision", "trace"]),
+    ("connect-cosmosdb", &["egress", "functions", "identity", "supervision", "trace"]),
     ("state", &[]),
-    ("state-embedded", &["state"]),
+    ("state-embedded", &["state", "supervision"]),
     ("testkit", &["edge", "identity", "signalr-protocol", "state", "trace", "websocket", "worker-protocol"]),
 ];
 

@@ -56,6 +56,13 @@ async fn without_nodejs_the_other_services_run_and_the_log_says_what_to_install(
     let answer = process.http("functions").get("/api/x").await.expect("it answers");
     assert_ne!(answer.status, 200);
     assert_eq!(process.http("gateway").get("/healthz").await.expect("it answers").status, 200);
+    let ready = process.http("gateway").get("/readyz").await.expect("it answers");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("function app: it did not start"), "{}", ready.text());
+    let stranger = process.http("gateway").send("GET", "/readyz", &[("host", "chappe.example")], "").await;
+    let stranger = stranger.expect("it answers");
+    assert_eq!(stranger.status, 503);
+    assert_eq!(stranger.text(), "not ready\nfunction app\n", "reasons are not for strangers");
     let log = process.kill().await.expect("it can be killed");
     for words in ["cannot start 'node'", "not on the PATH", "https://nodejs.org"] {
         assert!(log.contains(words), "should say {words:?}: {log}");

@@ -55,6 +55,7 @@ async fn functions_in_error_do_not_stop_the_others() {
         	The 'unloadable' function is in error: SyntaxError: Unexpected token
     "#]]
     .assert_eq(&host.handle.startup_listing("http://localhost:7071/"));
+    assert_eq!(host.supervisor.not_ready(), [], "functions in error do not keep the app from being ready");
     assert_eq!(host.send("GET /api/good").await.status, 204);
     assert_eq!(host.send("GET /api/unknown").await.status, 404);
     assert!(host.log().contains("Error The 'refused' function is in error"), "{}", host.log());

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full};
 use prometheus_client::registry::Registry;
 use serde_json::Value as Json;
 use state_embedded::Store;
+use supervision::Supervisor;
 use tower::ServiceExt;
 use trace::Tracer;
 use worker_protocol::{
@@ -56,6 +57,7 @@ pub(crate) struct Host {
     pub(crate) service: Service,
     pub(crate) handle: Handle,
     pub(crate) tracer: Tracer,
+    pub(crate) supervisor: Supervisor,
     pub(crate) metrics: Registry,
     pub(crate) limits: Arc<Mutex<Vec<Option<Duration>>>>,
     /// The state must outlive the host.
@@ -147,6 +149,7 @@ impl Setup {
         self.settings.entry("AzureFunctionsWebHost__hostid".to_owned()).or_insert_with(|| "app".to_owned());
         self.options.app_dir = dir.path().to_owned();
         let tracer = Tracer::new(256);
+        let supervisor = Supervisor::default();
         let mut metrics = Registry::default();
         let limits = Arc::new(Mutex::new(Vec::new()));
         let (functions, scripts, seen) = (self.functions, self.scripts, Arc::clone(&limits));
@@ -157,13 +160,14 @@ impl Setup {
             owner: self.owner,
             connectors: self.connectors,
             tracer: tracer.clone(),
+            supervisor: supervisor.clone(),
             workers: Some(Box::new(move |observer| {
                 Ok(Arc::new(FakeWorkers { functions, scripts, observer, limits: seen }) as Arc<dyn Workers>)
             })),
         };
         let (service, handle) =
             Service::start(self.options, dependencies, &mut metrics).expect("the host starts");
-        Host { service, handle, tracer, metrics, limits, _store: self.store, _dir: dir }
+        Host { service, handle, tracer, supervisor, metrics, limits, _store: self.store, _dir: dir }
     }
 }
 

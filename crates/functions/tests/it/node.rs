@@ -9,6 +9,7 @@ use functions::{Dependencies, Error, Handle, Options, Service};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use state_embedded::Store;
+use supervision::Supervisor;
 use trace::Tracer;
 
 use crate::fake::PATIENCE;
@@ -24,6 +25,7 @@ fn start(app: &Path, store: &Store, environment: BTreeMap<String, String>) -> Re
         owner: "host-1".to_owned(),
         connectors: Vec::new(),
         tracer: Tracer::new(64),
+        supervisor: Supervisor::default(),
         workers: None,
     };
     Service::start(options, dependencies, &mut Registry::default()).map(|(_, handle)| handle)

@@ -1,0 +1,245 @@
+//! [`Supervisor`]: owns the list of what runs, and decides what follows when one of it ends.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::catch;
+use crate::component::{Component, Components, NotReady};
+use crate::metrics::{CauseLabel, ComponentLabels, EndLabels, Metrics};
+use crate::restart::Pauses;
+
+/// Knows every thread and task that is to run as long as the process. Cheap to clone; clones are one supervisor.
+#[derive(Clone, Debug, Default)]
+pub struct Supervisor {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    components: Components,
+    metrics: Metrics,
+    /// Whether ends are expected from now on.
+    stopping: AtomicBool,
+    failed: watch::Sender<Option<Failure>>,
+    #[cfg(feature = "testing")]
+    testing: crate::testing::Faults,
+}
+
+/// Why the process cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The thread or task that ended.
+    pub unit: String,
+    /// How it ended.
+    pub cause: String,
+}
+
+/// How a unit ended that was to go on.
+enum End {
+    Panicked(String),
+    Returned,
+}
+
+/// What a supervised thread or task knows about itself.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    name: Arc<str>,
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(dead_code, reason = "only tests ask the supervisor for faults")
+    )]
+    supervisor: Supervisor,
+}
+
+impl Supervisor {
+    /// A supervisor that counts in `registry`.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Metrics::register(registry);
+        let components = Components::new(metrics.clone());
+        let shared = Shared { components, metrics, ..Shared::default() };
+        #[cfg(feature = "testing")]
+        shared.testing.arm_from_environment();
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Adds a part of the process to the list of readiness. It counts as starting until it says otherwise. Names are unique.
+    pub fn component(&self, name: &str) -> Component {
+        self.shared.components.add(name)
+    }
+
+    /// The parts that are not ready; empty where the process is.
+    pub fn not_ready(&self) -> Vec<NotReady> {
+        let mut list = self.shared.components.not_ready();
+        let failed = self.shared.failed.borrow().clone();
+        list.extend(failed.map(|Failure { unit, cause }| NotReady { component: unit, reason: cause }));
+        list
+    }
+
+    /// From now on the end of a thread or task is what was asked for.
+    pub fn stopping(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+    }
+
+    /// Waits until the process cannot go on, and says why.
+    pub async fn failed(&self) -> Failure {
+        let mut failed = self.shared.failed.subscribe();
+        let failure = failed.wait_for(Option::is_some).await.map(|failure| failure.clone());
+        failure.ok().flatten().expect("the supervisor owns the sender, and waited for a failure")
+    }
+
+    /// Starts a thread without which the process cannot go on: its end before [`Supervisor::stopping`] is a [`Failure`].
+    ///
+    /// # Errors
+    ///
+    /// If the operating system gives no thread.
+    pub fn essential_thread(
+        &self,
+        builder: thread::Builder,
+        name: &str,
+        run: impl FnOnce(&Unit) + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let (supervisor, unit) = (self.clone(), self.unit(name));
+        builder.name(thread_name(name)).spawn(move || {
+            let end = match catch_unwind(AssertUnwindSafe(|| run(&unit))) {
+                Ok(()) => End::Returned,
+                Err(panic) => End::Panicked(catch::text(&*panic)),
+            };
+            supervisor.fail(&unit.name, &end);
+        })
+    }
+
+    /// Starts a thread that may be run again when it panics, because it holds nothing that would be lost. Its return is its
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system gives no thread.
+    pub fn restarting_thread(
+        &self,
+        builder: thread::Builder,
+        name: &str,
+        mut run: impl FnMut(&Unit) + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let (supervisor, unit) = (self.clone(), self.unit(name));
+        builder.name(thread_name(name)).spawn(move || {
+            let component = supervisor.component(&unit.name);
+            let mut pauses = Pauses::default();
+            loop {
+                component.set_ready();
+                let began = Instant::now();
+                let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(&unit))) else { return };
+                let pause = pauses.after(began.elapsed());
+                supervisor.restart(&component, &unit.name, &catch::text(&*panic));
+                thread::sleep(pause);
+            }
+        })
+    }
+
+    /// Runs a task without which the process cannot go on: its end before [`Supervisor::stopping`] is a [`Failure`]. Gives what
+    /// the task gave, `None` after a panic.
+    pub async fn essential<F: Future>(&self, name: &str, task: impl FnOnce(Unit) -> F) -> Option<F::Output> {
+        let unit = self.unit(name);
+        match catch::catch(task(unit)).await {
+            Ok(output) => {
+                self.fail(name, &End::Returned);
+                Some(output)
+            }
+            Err(panic) => {
+                self.fail(name, &End::Panicked(panic));
+                None
+            }
+        }
+    }
+
+    /// Runs a task that may be run again when it panics, because it holds nothing that would be lost. Its return is its end.
+    pub async fn restarting<F: Future>(&self, name: &str, mut task: impl FnMut(Unit) -> F) -> F::Output {
+        let unit = self.unit(name);
+        let component = self.component(name);
+        let mut pauses = Pauses::default();
+        loop {
+            component.set_ready();
+            let began = Instant::now();
+            match catch::catch(task(unit.clone())).await {
+                Ok(output) => return output,
+                Err(panic) => {
+                    let pause = pauses.after(began.elapsed());
+                    self.restart(&component, name, &panic);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    fn unit(&self, name: &str) -> Unit {
+        Unit { name: name.into(), supervisor: self.clone() }
+    }
+
+    fn fail(&self, name: &str, end: &End) {
+        let stopping = self.shared.stopping.load(Ordering::Acquire);
+        let cause = match end {
+            End::Returned if stopping => return,
+            End::Returned => {
+                self.count(name, CauseLabel::Return);
+                "it ended although nobody asked the process to end".to_owned()
+            }
+            End::Panicked(text) => {
+                self.count(name, CauseLabel::Panic);
+                format!("it panicked: {text}")
+            }
+        };
+        tracing::error!(
+            unit = name,
+            cause,
+            "a part ended without which the process cannot go on; this is a defect"
+        );
+        if !stopping {
+            self.shared.failed.send_if_modified(|failed| {
+                let first = failed.is_none();
+                failed.get_or_insert_with(|| Failure { unit: name.to_owned(), cause });
+                first
+            });
+        }
+    }
+
+    fn restart(&self, component: &Component, name: &str, panic: &str) {
+        self.count(name, CauseLabel::Panic);
+        let labels = ComponentLabels { component: name.to_owned() };
+        self.shared.metrics.restarted.get_or_create(&labels).inc();
+        component.set_not_ready(format!("it panicked and is being started again: {panic}"));
+        tracing::error!(unit = name, panic, "a part panicked and is started again; this is a defect");
+    }
+
+    fn count(&self, name: &str, cause: CauseLabel) {
+        self.shared.metrics.ended.get_or_create(&EndLabels { component: name.to_owned(), cause }).inc();
+    }
+
+    /// Makes the named unit panic at its next fault point. For tests.
+    #[cfg(feature = "testing")]
+    pub fn panic_next(&self, unit: &str) {
+        self.shared.testing.arm(unit);
+    }
+}
+
+impl Unit {
+    /// Where a test can make the unit panic; nothing in a build of the product.
+    #[inline]
+    pub fn fault_point(&self) {
+        #[cfg(feature = "testing")]
+        self.supervisor.shared.testing.strike(&self.name);
+    }
+}
+
+/// Linux shows 15 bytes of a thread's name: blanks would only take room.
+fn thread_name(name: &str) -> String {
+    name.replace(' ', "-")
+}
+
+#[cfg(test)]
+mod tests;
