@@ -87,6 +87,8 @@ pub(crate) enum Kind {
     Conflict,
     PreconditionFailed,
     TooLarge,
+    /// It took too long; may be tried again.
+    RequestTimeout,
     Gone,
     FailedDependency,
     TooManyRequests,
@@ -115,6 +117,7 @@ impl Kind {
             Self::Conflict => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Gone => StatusCode::GONE,
             Self::FailedDependency => StatusCode::FAILED_DEPENDENCY,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
@@ -133,6 +136,7 @@ impl Kind {
             Self::Conflict => "Conflict",
             Self::PreconditionFailed => "PreconditionFailed",
             Self::TooLarge => "RequestEntityTooLarge",
+            Self::RequestTimeout => "RequestTimeout",
             Self::Gone => "Gone",
             Self::FailedDependency => "FailedDependency",
             Self::TooManyRequests => "TooManyRequests",
@@ -171,6 +175,11 @@ impl Failure {
         Self::new(Kind::TooManyRequests, message).with_substatus(SUBSTATUS_REQUEST_RATE)
     }
 
+    /// Nobody waits for the answer any more; it is never seen.
+    pub(crate) fn caller_gone() -> Self {
+        Self::new(Kind::RequestTimeout, "The caller went away before the answer was ready.")
+    }
+
     /// The service is draining, or a thread of it is gone.
     pub(crate) fn closing() -> Self {
         Self::new(
@@ -193,6 +202,12 @@ impl From<rusqlite::Error> for Failure {
             return Self::new(
                 Kind::InsufficientStorage,
                 "The disk that holds the documents is full. Nothing of this request was stored. Make room and retry.",
+            );
+        }
+        if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) {
+            return Self::new(
+                Kind::RequestTimeout,
+                "The read took longer than it may (four times query_ms_max) and was ended. Ask for less, or retry when the machine has less to do.",
             );
         }
         tracing::error!(error = %cause, "the documents database failed");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -16,6 +16,23 @@ struct RequestLabels {
     status: u16,
 }
 
+/// Reads that share threads and a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Lane {
+    /// One item, or one row of a definition.
+    Point,
+    /// A page of a change feed.
+    Feed,
+    /// Queries, lists, and whatever goes over many items.
+    Scan,
+}
+
+/// The label of what is counted for each lane.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaneLabels {
+    lane: Lane,
+}
+
 /// The service's metrics; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
@@ -27,7 +44,10 @@ pub(crate) struct Metrics {
     refused_busy: Counter,
     database_bytes: Gauge,
     write_queue: Gauge,
-    read_queue: Gauge,
+    read_queue: Family<LaneLabels, Gauge>,
+    reads_abandoned: Family<LaneLabels, Counter>,
+    query_rows: Counter,
+    query_pages_cut: Counter,
 }
 
 impl Metrics {
@@ -41,7 +61,10 @@ impl Metrics {
             refused_busy: Counter::default(),
             database_bytes: Gauge::default(),
             write_queue: Gauge::default(),
-            read_queue: Gauge::default(),
+            read_queue: Family::default(),
+            reads_abandoned: Family::default(),
+            query_rows: Counter::default(),
+            query_pages_cut: Counter::default(),
         };
         registry.register("documents_requests", "Requests by operation and status", metrics.requests.clone());
         registry.register(
@@ -76,6 +99,21 @@ impl Metrics {
             metrics.read_queue.clone(),
         );
         registry.register(
+            "documents_reads_abandoned",
+            "Reads that ended early, or were not begun, because their caller had gone",
+            metrics.reads_abandoned.clone(),
+        );
+        registry.register(
+            "documents_query_rows",
+            "Rows that queries and lists looked at",
+            metrics.query_rows.clone(),
+        );
+        registry.register(
+            "documents_query_pages_cut",
+            "Pages of queries and lists that ended early because they had used up their budget",
+            metrics.query_pages_cut.clone(),
+        );
+        registry.register(
             "documents_database_bytes",
             "Size of the database file, without its log",
             metrics.database_bytes.clone(),
@@ -101,8 +139,20 @@ impl Metrics {
     }
 
     /// Reads that wait: shared by whoever sends and the readers.
-    pub(crate) fn read_queue(&self) -> &Gauge {
-        &self.read_queue
+    pub(crate) fn read_queue(&self, lane: Lane) -> Gauge {
+        self.read_queue.get_or_create(&LaneLabels { lane }).clone()
+    }
+
+    pub(crate) fn read_abandoned(&self, lane: Lane) {
+        self.reads_abandoned.get_or_create(&LaneLabels { lane }).inc();
+    }
+
+    pub(crate) fn query_rows(&self, rows: u64) {
+        self.query_rows.inc_by(rows);
+    }
+
+    pub(crate) fn query_page_cut(&self) {
+        self.query_pages_cut.inc();
     }
 
     pub(crate) fn feed_read(&self, items: usize) {
@@ -112,5 +162,16 @@ impl Metrics {
 
     pub(crate) fn database_bytes(&self, bytes: u64) {
         self.database_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}
+
+impl Lane {
+    /// The lane in the names of its threads.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Point => "point",
+            Self::Feed => "feed",
+            Self::Scan => "scan",
+        }
     }
 }

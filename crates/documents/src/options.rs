@@ -54,10 +54,24 @@ pub struct Options {
     pub write_queue_bytes_max: usize,
     /// Requests that the writer puts into one transaction at most. Default: 256. Since 0.1.0.
     pub write_group_requests_max: usize,
-    /// Requests that may wait for a reader; more are answered 429. Default: 1024. Since 0.1.0.
+    /// Items that one page of a query or list looks at; a page that comes to more ends with a continuation. Default: 500000.
+    /// Since 0.1.0.
+    pub query_rows_max: u64,
+    /// Steps that one page of a query may take: one for each evaluation of an expression and for 16 bytes of JSON. A page that
+    /// takes more ends with a continuation; an item that takes more on its own is refused with 400. Default: 50000000.
+    /// Since 0.1.0.
+    pub query_steps_max: u64,
+    /// Time after which a page of a query ends with a continuation, in milliseconds. Default: 5000. Since 0.1.0.
+    pub query_ms_max: u64,
+    /// Requests that may wait for a reader, for point reads, feeds and queries each; more are answered 429. Default: 1024.
+    /// Since 0.1.0.
     pub read_queue_requests_max: usize,
-    /// Threads that read. Default: 2. Since 0.1.0.
+    /// Threads for queries and lists. Default: 2. Since 0.1.0.
     pub reader_threads: usize,
+    /// Threads for reads of single items, which never wait for queries. Default: 2. Since 0.1.0.
+    pub point_reader_threads: usize,
+    /// Threads for change feeds, which never wait for queries. Default: 1. Since 0.1.0.
+    pub feed_reader_threads: usize,
     /// Time between two sweeps of expired items, in milliseconds. Expired items are invisible at once in any case.
     /// Default: 5000. Since 0.1.0.
     pub sweep_interval_ms: u64,
@@ -88,7 +102,12 @@ impl Default for Options {
             write_queue_bytes_max: 64 * MIB,
             write_group_requests_max: 256,
             read_queue_requests_max: 1024,
+            query_rows_max: 500_000,
+            query_steps_max: 50_000_000,
+            query_ms_max: 5000,
             reader_threads: 2,
+            point_reader_threads: 2,
+            feed_reader_threads: 1,
             sweep_interval_ms: 5000,
             sweep_items_max: 1000,
         }
@@ -98,7 +117,7 @@ impl Default for Options {
 impl Options {
     /// Checks what serde cannot.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let counts: [(&'static str, usize); 11] = [
+        let counts = [
             ("item_bytes_max", self.item_bytes_max),
             ("body_bytes_max", self.body_bytes_max),
             ("page_bytes_max", self.page_bytes_max),
@@ -110,8 +129,20 @@ impl Options {
             ("write_group_requests_max", self.write_group_requests_max),
             ("read_queue_requests_max", self.read_queue_requests_max),
             ("reader_threads", self.reader_threads),
+            ("point_reader_threads", self.point_reader_threads),
+            ("feed_reader_threads", self.feed_reader_threads),
         ];
         for (name, value) in counts {
+            if value == 0 {
+                return Err(Error::Option { name, why: "must be at least 1".to_owned() });
+            }
+        }
+        let budgets = [
+            ("query_rows_max", self.query_rows_max),
+            ("query_steps_max", self.query_steps_max),
+            ("query_ms_max", self.query_ms_max),
+        ];
+        for (name, value) in budgets {
             if value == 0 {
                 return Err(Error::Option { name, why: "must be at least 1".to_owned() });
             }

@@ -3,10 +3,15 @@
 use serde_json::{Map, Value};
 
 use crate::error::Failure;
-use crate::query::{self, Query};
+use crate::query::{self, Budget, Meter, Query};
 
 /// Most operations in one patch.
 const OPERATIONS_MAX: usize = 10;
+
+/// Longest condition, in bytes.
+const CONDITION_BYTES_MAX: usize = 64 * 1024;
+/// Steps of a condition beside those for reading its item: the writer, for which all writes wait, evaluates it.
+const CONDITION_STEPS_MAX: u64 = 200_000;
 
 /// A parsed patch.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +47,9 @@ enum Verb {
 impl Condition {
     /// Whether the item, system properties included, satisfies the condition.
     pub(crate) fn holds_for(&self, item: &Value, now_ts: i64) -> Result<bool, Failure> {
-        Ok(query::holds(&self.0, item, now_ts))
+        let meter = Meter::of_steps(Budget { rows: 1, steps: CONDITION_STEPS_MAX });
+        let holds = meter.next_row(0)? && query::holds(&self.0, item, now_ts, &meter);
+        Ok(meter.row_is_whole()? && holds)
     }
 }
 
@@ -60,6 +67,12 @@ impl Patch {
         }
         let condition = match body.get("condition") {
             None | Some(Value::Null) => None,
+            Some(Value::String(text)) if text.len() > CONDITION_BYTES_MAX => {
+                return Err(Failure::bad_request(format!(
+                    "The condition of a patch has {} bytes; at most {CONDITION_BYTES_MAX} are allowed.",
+                    text.len()
+                )));
+            }
             Some(Value::String(text)) => {
                 let query = query::parse(&format!("SELECT * {text}"), &Map::new())?;
                 Some(Condition(query))

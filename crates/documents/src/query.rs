@@ -7,6 +7,7 @@ mod ast;
 mod evaluate;
 mod functions;
 mod lex;
+mod meter;
 mod order;
 mod parse;
 mod run;
@@ -14,7 +15,9 @@ mod run;
 use serde_json::{Map, Value};
 
 pub(crate) use ast::{Query, Select};
-pub(crate) use run::{ListRows, Page, PageLimits, Rows, run};
+pub(crate) use meter::{Budget, Meter, Watch};
+pub(crate) use parse::{IN_ITEMS_MAX, LOGICAL_MAX};
+pub(crate) use run::{Ended, ListRows, Page, PageLimits, Rows, Take, run};
 
 use crate::error::{Failure, Kind};
 
@@ -36,9 +39,9 @@ pub(crate) fn parse(text: &str, parameters: &Parameters) -> Result<Query, SqlErr
     parse::parse(text, parameters)
 }
 
-/// Whether an item satisfies the query's WHERE.
-pub(crate) fn holds(query: &Query, item: &Value, now_ts: i64) -> bool {
-    let scope = evaluate::Scope { root: Some(item), aggregates: &[], now_ts };
+/// Whether an item satisfies the query's WHERE. Ask the meter afterwards whether the answer counts.
+pub(crate) fn holds(query: &Query, item: &Value, now_ts: i64, meter: &Meter<'_>) -> bool {
+    let scope = evaluate::Scope { root: Some(item), aggregates: &[], now_ts, meter };
     query.filter.as_ref().is_none_or(|filter| evaluate::is_true(filter, &scope))
 }
 

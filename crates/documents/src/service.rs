@@ -164,7 +164,7 @@ impl Service {
             },
             // The plan is asked for first: Python's request for one looks like a create otherwise.
             ("POST", Address::Items(owner)) if call.is_query_plan() => {
-                ("query_plan", self.query_plan(call, owner))
+                ("query_plan", self.query_plan(call, owner).await)
             }
             ("POST", Address::Items(owner)) if call.is_batch() => ("batch", self.batch(call, owner).await),
             ("POST", Address::Items(owner)) if call.is_query() => {

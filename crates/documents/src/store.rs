@@ -12,6 +12,7 @@
 //! 5. **Latest version.** The feed shows each item once, at its newest LSN. Deleted and expired items are not in it.
 //! 6. **Expiry is immediate.** No read shows an item at or after its expiry, whether it is swept or not.
 //! 7. **Nothing blocks the runtime.** One thread writes, a few read; their queues are bounded, and full ones refuse at once.
+//!    Point reads, change feeds and queries have threads of their own. A read whose caller has gone ends.
 //! 8. **Instance.** Every database belongs to an account; numbers of databases and containers are never used again.
 //! 9. **Format.** The file names its format; a newer one is refused.
 
@@ -34,13 +35,14 @@ use crate::catalog::Catalog;
 use crate::decide::{Conditions, Verb};
 use crate::error::Failure;
 use crate::handle::Hints;
-use crate::metrics::Metrics;
+use crate::metrics::{Lane, Metrics};
 use crate::patch::Patch;
 use crate::resource_id::{ContainerNumber, DatabaseNumber, ItemNumber};
 use crate::{Error, Options};
 
-use readers::Readers;
-pub(crate) use rows::{ItemsAfter, Scope};
+pub(crate) use readers::Caller;
+use readers::{Job, Readers};
+pub(crate) use rows::{ItemsAfter, Look, Scope};
 use writer::Writer;
 
 /// Room for the evaluator, which follows a query's tree: 64 brackets of chains of 100 operators. Untouched stack costs nothing.
@@ -200,18 +202,31 @@ impl Store {
         answered.await.unwrap_or_else(|_| Err(Failure::closing().into()))
     }
 
-    /// Reads on a reader thread, in one snapshot.
-    pub(crate) async fn read<T, F>(&self, read: F) -> Result<T, Failure>
+    /// Reads on a thread of the lane, in one snapshot. Dropping the future ends the read.
+    pub(crate) async fn read<T, F>(&self, lane: Lane, read: F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(&rusqlite::Connection) -> Result<T, Failure> + Send + 'static,
     {
+        self.read_for(lane, move |connection, _| read(connection)).await
+    }
+
+    /// The same for a read that looks now and then whether its caller still waits.
+    pub(crate) async fn read_for<T, F>(&self, lane: Lane, read: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Connection, &Caller) -> Result<T, Failure> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
-        self.shared.readers.send(Box::new(move |connection| {
-            let result = readers::in_snapshot(connection, read);
+        let caller = Caller::default();
+        let _waiting = caller.waiting();
+        let seen = caller.clone();
+        let read = Box::new(move |connection: &rusqlite::Connection| {
+            let result = readers::in_snapshot(connection, |connection| read(connection, &seen));
             // The request may have gone away meanwhile; then nobody wants the answer.
             let _ = answer.send(result);
-        }))?;
+        });
+        self.shared.readers.send(lane, Job { read, caller })?;
         answered.await.unwrap_or_else(|_| Err(Failure::closing()))
     }
 

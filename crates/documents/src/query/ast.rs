@@ -1,5 +1,7 @@
 //! The tree of a query. Parameters are already replaced by their values.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 /// One SELECT over one container.
@@ -35,6 +37,8 @@ pub(crate) struct SortKey {
 pub(crate) enum Expression {
     Undefined,
     Literal(Value),
+    /// The value of an `@name`, shared by all uses of the name: it may be as large as a request.
+    Parameter(Arc<Value>),
     /// The item.
     Root,
     Property(Box<Expression>, String),

@@ -7,9 +7,10 @@ use serde_json::{Map, Number, Value};
 
 use super::ast::{Expression, Operator};
 use super::functions;
+use super::meter::{Meter, weight};
 
 /// What an expression can see.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     /// The item; none after aggregation.
     pub(super) root: Option<&'a Value>,
@@ -17,6 +18,8 @@ pub(super) struct Scope<'a> {
     pub(super) aggregates: &'a [Option<Value>],
     /// Seconds since the Unix epoch.
     pub(super) now_ts: i64,
+    /// Pays for the evaluation. When it is spent everything is undefined, and the row does not count.
+    pub(super) meter: &'a Meter<'a>,
 }
 
 type Outcome<'a> = Option<Cow<'a, Value>>;
@@ -28,10 +31,14 @@ pub(super) fn is_true(condition: &Expression, scope: &Scope<'_>) -> bool {
 
 /// The value of an expression.
 pub(super) fn evaluate<'a>(expression: &'a Expression, scope: &Scope<'a>) -> Outcome<'a> {
+    if !scope.meter.step() {
+        return None;
+    }
     let own = |value: Value| Some(Cow::Owned(value));
     match expression {
         Expression::Undefined => None,
         Expression::Literal(value) => Some(Cow::Borrowed(value)),
+        Expression::Parameter(value) => Some(Cow::Borrowed(value.as_ref())),
         Expression::Root => scope.root.map(Cow::Borrowed),
         Expression::Property(of, name) => member(evaluate(of, scope)?, &Key::Name(name)),
         Expression::Index(of, by) => {
@@ -53,14 +60,14 @@ pub(super) fn evaluate<'a>(expression: &'a Expression, scope: &Scope<'a>) -> Out
             evaluate(if is_true(condition, scope) { one } else { other }, scope)
         }
         Expression::Array(elements) => {
-            let defined = elements.iter().filter_map(|element| evaluate(element, scope));
-            own(Value::Array(defined.map(Cow::into_owned).collect()))
+            let defined = elements.iter().filter_map(|element| owned(evaluate(element, scope)?, scope));
+            own(Value::Array(defined.collect()))
         }
         Expression::Object(properties) => own(Value::Object(object(properties, scope))),
         Expression::Call(function, arguments) => {
             let arguments: Vec<_> = arguments.iter().map(|argument| evaluate(argument, scope)).collect();
             let arguments: Vec<_> = arguments.iter().map(Option::as_deref).collect();
-            functions::call(*function, &arguments, scope.now_ts).map(Cow::Owned)
+            functions::call(*function, &arguments, scope.now_ts, scope.meter).map(Cow::Owned)
         }
         Expression::Aggregate(index) => scope.aggregates.get(*index)?.as_ref().map(Cow::Borrowed),
     }
@@ -68,10 +75,31 @@ pub(super) fn evaluate<'a>(expression: &'a Expression, scope: &Scope<'a>) -> Out
 
 /// An object of expressions; undefined ones are left out.
 pub(super) fn object(properties: &[(String, Expression)], scope: &Scope<'_>) -> Map<String, Value> {
-    let defined = properties.iter().filter_map(|(name, expression)| {
-        evaluate(expression, scope).map(|value| (name.clone(), value.into_owned()))
-    });
+    let defined = properties
+        .iter()
+        .filter_map(|(name, expression)| Some((name.clone(), owned(evaluate(expression, scope)?, scope)?)));
     defined.collect()
+}
+
+/// A value as part of a new one; none if the meter does not allow the copy.
+pub(super) fn owned(value: Cow<'_, Value>, scope: &Scope<'_>) -> Option<Value> {
+    match value {
+        Cow::Owned(value) => Some(value),
+        Cow::Borrowed(value) => scope.meter.build(weight(value)).then(|| value.clone()),
+    }
+}
+
+/// [`equal`], paid for.
+pub(super) fn equal_within(one: &Value, other: &Value, meter: &Meter<'_>) -> Option<bool> {
+    let bytes = match (one, other) {
+        (Value::String(one), Value::String(other)) if one.len() == other.len() => one.len(),
+        (Value::Array(one_elements), Value::Array(other)) if one_elements.len() == other.len() => weight(one),
+        (Value::Object(one_properties), Value::Object(other)) if one_properties.len() == other.len() => {
+            weight(one)
+        }
+        _ => 0,
+    };
+    if meter.handle(bytes) { equal(one, other) } else { None }
 }
 
 /// Deep equality, with numbers as doubles; undefined across types.
@@ -136,6 +164,9 @@ fn position(number: &Number) -> Option<usize> {
 
 /// The three-valued logic: undefined and everything that is no boolean is `None`.
 fn truth(condition: &Expression, scope: &Scope<'_>) -> Option<bool> {
+    if !scope.meter.step() {
+        return None;
+    }
     match condition {
         Expression::Not(of) => truth(of, scope).map(|value| !value),
         Expression::And(parts) => fold(parts, scope, false),
@@ -144,7 +175,8 @@ fn truth(condition: &Expression, scope: &Scope<'_>) -> Option<bool> {
             let of = evaluate(of, scope)?;
             let mut outcome = Some(false);
             for candidate in list {
-                match evaluate(candidate, scope).and_then(|candidate| equal(&of, &candidate)) {
+                let candidate = evaluate(candidate, scope);
+                match candidate.and_then(|candidate| equal_within(&of, &candidate, scope.meter)) {
                     Some(true) => return Some(true),
                     Some(false) => {}
                     None => outcome = None,
@@ -189,11 +221,17 @@ fn binary<'a>(
         return evaluate(one, scope).or_else(|| evaluate(other, scope));
     }
     let (one, other) = (evaluate(one, scope)?, evaluate(other, scope)?);
-    let ordered = |test: fn(Ordering) -> bool| ordering(Some(&one), Some(&other)).map(test).map(Value::Bool);
+    let ordered = |test: fn(Ordering) -> bool| {
+        let bytes = one.as_str().zip(other.as_str()).map_or(0, |(one, other)| one.len().min(other.len()));
+        if !scope.meter.handle(bytes) {
+            return None;
+        }
+        ordering(Some(&one), Some(&other)).map(test).map(Value::Bool)
+    };
     let computed = |compute: fn(f64, f64) -> f64| number(compute(one.as_f64()?, other.as_f64()?));
     let value = match operator {
-        Operator::Equal => equal(&one, &other).map(Value::Bool),
-        Operator::NotEqual => equal(&one, &other).map(|equal| Value::Bool(!equal)),
+        Operator::Equal => equal_within(&one, &other, scope.meter).map(Value::Bool),
+        Operator::NotEqual => equal_within(&one, &other, scope.meter).map(|equal| Value::Bool(!equal)),
         Operator::Less => ordered(Ordering::is_lt),
         Operator::LessOrEqual => ordered(Ordering::is_le),
         Operator::Greater => ordered(Ordering::is_gt),
@@ -203,7 +241,10 @@ fn binary<'a>(
         Operator::Multiply => computed(|one, other| one * other),
         Operator::Divide => computed(|one, other| one / other),
         Operator::Modulo => computed(|one, other| one % other),
-        Operator::Concatenate => Some(Value::from([one.as_str()?, other.as_str()?].concat())),
+        Operator::Concatenate => {
+            let (one, other) = (one.as_str()?, other.as_str()?);
+            scope.meter.build(one.len() + other.len()).then(|| Value::from([one, other].concat()))
+        }
         Operator::Coalesce => unreachable!("answered above, before both sides are asked for"),
     };
     value.map(Cow::Owned)

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::ast::{Aggregate, Function};
-use super::evaluate::equal;
+use super::evaluate::{equal, equal_within};
+use super::meter::{Meter, weight};
 
 /// Name, function, fewest and most arguments. Names are compared without regard to case.
 const FUNCTIONS: [(&str, Function, usize, usize); 19] = [
@@ -47,7 +48,17 @@ pub(super) fn aggregate(name: &str) -> Option<Aggregate> {
 }
 
 /// Calls a function; `None` is undefined, in arguments as in the answer.
-pub(super) fn call(function: Function, arguments: &[Option<&Value>], now_ts: i64) -> Option<Value> {
+pub(super) fn call(
+    function: Function,
+    arguments: &[Option<&Value>],
+    now_ts: i64,
+    meter: &Meter<'_>,
+) -> Option<Value> {
+    // Texts may be megabytes long, and a query may go over the same one thousands of times.
+    let text_bytes = arguments.iter().filter_map(|argument| (*argument)?.as_str()).map(str::len).sum();
+    if !meter.handle(text_bytes) {
+        return None;
+    }
     let first = arguments.first().copied().flatten();
     let truth = |value: bool| Some(Value::Bool(value));
     match function {
@@ -63,14 +74,21 @@ pub(super) fn call(function: Function, arguments: &[Option<&Value>], now_ts: i64
         Function::EndsWith => texts(arguments, |one, other| one.ends_with(other)),
         Function::Contains => texts(arguments, |one, other| one.contains(other)),
         Function::StringEquals => texts(arguments, |one, other| one == other),
-        Function::ArrayContains => array_contains(arguments),
+        Function::ArrayContains => array_contains(arguments, meter),
         Function::ArrayLength => Some(Value::from(first?.as_array()?.len())),
         Function::Length => Some(Value::from(first?.as_str()?.chars().count())),
-        Function::Lower => Some(Value::from(first?.as_str()?.to_lowercase())),
-        Function::Upper => Some(Value::from(first?.as_str()?.to_uppercase())),
+        Function::Lower => {
+            let text = first?.as_str()?;
+            meter.build(text_bytes).then(|| Value::from(text.to_lowercase()))
+        }
+        Function::Upper => {
+            let text = first?.as_str()?;
+            meter.build(text_bytes).then(|| Value::from(text.to_uppercase()))
+        }
         Function::Concat => {
             let parts: Option<Vec<&str>> = arguments.iter().map(|argument| (*argument)?.as_str()).collect();
-            Some(Value::from(parts?.concat()))
+            let parts = parts?;
+            meter.build(text_bytes).then(|| Value::from(parts.concat()))
         }
         Function::CurrentTimestamp => Some(Value::from(now_ts.saturating_mul(1000))),
     }
@@ -88,17 +106,20 @@ fn texts(arguments: &[Option<&Value>], test: impl Fn(&str, &str) -> bool) -> Opt
 }
 
 /// The third argument asks for a partial match: an object of the array that has at least the given properties.
-fn array_contains(arguments: &[Option<&Value>]) -> Option<Value> {
+fn array_contains(arguments: &[Option<&Value>], meter: &Meter<'_>) -> Option<Value> {
     let (array, wanted) = (arguments[0]?.as_array()?, arguments[1]?);
     let partial = match arguments.get(2) {
         None => false,
         Some(flag) => (*flag)?.as_bool()?,
     };
     let matches = |element: &Value| match (partial, element, wanted) {
-        (true, Value::Object(element), Value::Object(wanted)) => wanted
-            .iter()
-            .all(|(name, wanted)| element.get(name).is_some_and(|value| equal(value, wanted) == Some(true))),
-        _ => equal(element, wanted) == Some(true),
+        (true, Value::Object(properties), Value::Object(wanted)) => {
+            let same = |(name, wanted): (&String, &Value)| {
+                properties.get(name).is_some_and(|value| equal(value, wanted) == Some(true))
+            };
+            meter.handle(weight(element)) && wanted.iter().all(same)
+        }
+        _ => meter.step() && equal_within(element, wanted, meter) == Some(true),
     };
     Some(Value::Bool(array.iter().any(matches)))
 }

@@ -2,6 +2,9 @@
 
 mod expressions;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::ast::{Aggregate, Expression, Query, Select, SortKey};
@@ -12,6 +15,13 @@ use super::{Parameters, SqlError};
 const NESTING_MAX: usize = 64;
 /// Operators other than AND and OR, or steps of a path, one behind the other.
 const CHAIN_MAX: usize = 100;
+
+/// AND operators in one query, and OR operators as well. The account document tells clients.
+pub(crate) const LOGICAL_MAX: usize = 10_000;
+/// Values in the list of one IN: what the service documents.
+pub(crate) const IN_ITEMS_MAX: usize = 16_000;
+/// Operands in one query.
+const OPERANDS_MAX: usize = 100_000;
 
 /// Words that end an expression or an alias.
 const KEYWORDS: [&str; 27] = [
@@ -24,11 +34,14 @@ pub(super) fn parse(text: &str, parameters: &Parameters) -> Result<Query, SqlErr
     let mut parser = Parser {
         tokens: lex(text)?,
         at: 0,
-        parameters,
+        parameters: parameters.iter().map(|(name, value)| (name.as_str(), Arc::new(value.clone()))).collect(),
         names: Vec::new(),
         aggregates: Vec::new(),
         clause: Clause::Select,
         nesting: 0,
+        ands: 0,
+        ors: 0,
+        operands: 0,
     };
     parser.query()
 }
@@ -44,12 +57,15 @@ enum Clause {
 struct Parser<'a> {
     tokens: Vec<Token>,
     at: usize,
-    parameters: &'a Parameters,
+    parameters: HashMap<&'a str, Arc<Value>>,
     /// Uses of a name for the item, and where: FROM, which defines it, comes after SELECT.
     names: Vec<(String, Token, Clause)>,
     aggregates: Vec<(Aggregate, Expression)>,
     clause: Clause,
     nesting: usize,
+    ands: usize,
+    ors: usize,
+    operands: usize,
 }
 
 impl Parser<'_> {
@@ -100,13 +116,14 @@ impl Parser<'_> {
             return Ok(Select::Value(self.expression()?));
         }
         let mut list: Vec<(String, Expression)> = Vec::new();
+        let mut unnamed = 1;
         loop {
             let start = self.peek().clone();
             let expression = self.expression()?;
             let alias = self.alias()?;
-            let unnamed = list.iter().filter(|(name, _)| name.starts_with('$')).count() + 1;
             let name =
                 alias.or_else(|| own_name(&expression, &start)).unwrap_or_else(|| format!("${unnamed}"));
+            unnamed += usize::from(name.starts_with('$'));
             list.push((name, expression));
             if !self.take_symbol(",") {
                 return Ok(Select::List(list));
@@ -172,7 +189,7 @@ impl Parser<'_> {
         let token = self.peek().clone();
         let value = match &token.kind {
             Kind::Number(number) => Value::Number(number.clone()),
-            Kind::Parameter(name) => self.parameter(name, &token)?,
+            Kind::Parameter(name) => self.parameter(name, &token)?.as_ref().clone(),
             _ => return Err(self.unexpected()),
         };
         self.at += 1;
@@ -184,7 +201,7 @@ impl Parser<'_> {
         })
     }
 
-    fn parameter(&self, name: &str, token: &Token) -> Result<Value, SqlError> {
+    fn parameter(&self, name: &str, token: &Token) -> Result<Arc<Value>, SqlError> {
         self.parameters.get(name).cloned().ok_or_else(|| SqlError {
             code: "SC2010",
             message: format!("The query parameter '{name}' has no value in the request."),
@@ -252,6 +269,15 @@ impl Parser<'_> {
         SqlError { code, message, start: token.start, end: token.end }
     }
 
+    /// There are more of something than a query may have. The text is the service's; it gives no code, so that the code is ours.
+    fn too_many(&self, what: &str, most: usize) -> SqlError {
+        let token = self.peek();
+        let message = format!(
+            "The SQL query exceeded the maximum number of {what}. The allowed limit is {most}. Split the query, or pass the values as one array and use ARRAY_CONTAINS."
+        );
+        SqlError { code: "SC1101", message, start: token.start, end: token.end }
+    }
+
     /// The token at hand begins something that the dialect has and this service has not.
     fn unsupported(&self, what: &str) -> SqlError {
         let token = self.peek();
@@ -279,6 +305,7 @@ fn own_name(expression: &Expression, start: &Token) -> Option<String> {
         (Expression::Property(_, name), _) => Some(name.clone()),
         (Expression::Index(_, by), _) => match by.as_ref() {
             Expression::Literal(Value::String(name)) => Some(name.clone()),
+            Expression::Parameter(value) => value.as_str().map(str::to_owned),
             _ => None,
         },
         (Expression::Root, Kind::Word(word)) => Some(word.clone()),

@@ -2,33 +2,65 @@
 //!
 //! A page ends at a row, never inside one, and its continuation names that row: the row's number, and for ORDER BY the values it
 //! was sorted by. So rows that are added or removed between two pages move no other row across the cut.
+//!
+//! A page whose [`Meter`] is spent hands out what it has, which may be nothing, and its continuation says how far the scan came:
+//! with ORDER BY it carries the best rows so far, with aggregates the sums so far.
 
 use std::cmp::Ordering;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ast::{Aggregate, Query, Select};
-use super::evaluate::{Scope, evaluate, number, object};
+use super::ast::{Query, Select};
+use super::evaluate::{Scope, evaluate, object, owned};
+use super::meter::{Meter, weight};
 use super::order::compare;
 use crate::error::Failure;
 
-/// Longest continuation that names its row by its sort values; beyond it the rows handed out are counted instead.
-const CONTINUATION_BYTES_MAX: usize = 1024;
+mod best;
+mod resume;
+mod sum;
+
+use best::Best;
+use resume::{Resume, Scan};
+use sum::Sum;
+
+/// Most bytes of values that ORDER BY, or MIN and MAX, hold in memory.
+const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most rows of a page with ORDER BY whose scan takes several requests: the continuation carries a number for each.
+const SCAN_ROOM: usize = 100;
 
 /// Where rows come from.
 pub(crate) trait Rows {
-    /// Hands rows with numbers above `after` to `take`, in rising order, until it answers false.
+    /// Hands rows with numbers above `after` to `take`, in rising order, as long as it takes them and the meter allows.
     fn each(
         &self,
         after: u64,
-        take: &mut dyn FnMut(u64, Value) -> Result<bool, Failure>,
-    ) -> Result<(), Failure>;
+        meter: &Meter<'_>,
+        take: &mut dyn FnMut(u64, Value) -> Result<Take, Failure>,
+    ) -> Result<Ended, Failure>;
 
     /// One row by its number, if it is still there.
     fn one(&self, number: u64) -> Result<Option<Value>, Failure>;
+}
+
+/// What became of a row that was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// The next one, please.
+    More,
+    /// No more are needed.
+    Enough,
+    /// The meter was spent inside this row; it counts as not looked at.
+    Undone,
+}
+
+/// How a scan ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// There are no more rows, or no more are needed.
+    Complete,
+    /// The meter is spent; the last row that was looked at has this number.
+    Cut(u64),
 }
 
 /// Rows of a list in memory, numbered from 1.
@@ -50,35 +82,25 @@ pub(crate) struct Page {
     pub(crate) continuation: Option<String>,
 }
 
-/// Where the next page begins.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Resume {
-    /// Number of the last row handed out.
-    #[serde(rename = "n", default)]
-    number: u64,
-    /// What that row was sorted by: each value in an array, undefined as an empty one.
-    #[serde(rename = "k", default, skip_serializing_if = "Vec::is_empty")]
-    keys: Vec<Vec<Value>>,
-    /// Rows that still have to be passed over.
-    #[serde(rename = "s", default)]
-    skip: u64,
-    /// Rows handed out so far.
-    #[serde(rename = "t", default)]
-    taken: u64,
-}
-
 impl Rows for ListRows {
     fn each(
         &self,
         after: u64,
-        take: &mut dyn FnMut(u64, Value) -> Result<bool, Failure>,
-    ) -> Result<(), Failure> {
+        meter: &Meter<'_>,
+        take: &mut dyn FnMut(u64, Value) -> Result<Take, Failure>,
+    ) -> Result<Ended, Failure> {
+        let mut last = after;
         for (number, row) in (1..).zip(&self.0).skip_while(|(number, _)| *number <= after) {
-            if !take(number, row.clone())? {
-                break;
+            if !meter.next_row(weight(row))? {
+                return Ok(Ended::Cut(last));
+            }
+            match take(number, row.clone())? {
+                Take::More => last = number,
+                Take::Enough => break,
+                Take::Undone => return Ok(Ended::Cut(last)),
             }
         }
-        Ok(())
+        Ok(Ended::Complete)
     }
 
     fn one(&self, number: u64) -> Result<Option<Value>, Failure> {
@@ -94,16 +116,17 @@ pub(crate) fn run(
     limits: PageLimits,
     continuation: Option<&str>,
     now_ts: i64,
+    meter: &Meter<'_>,
 ) -> Result<Page, Failure> {
     let resume = match continuation {
-        None => Resume { skip: query.offset, ..Resume::default() },
-        Some(text) => Resume::decode(text).ok_or_else(|| {
+        None => Resume::first(query.offset),
+        Some(text) => Resume::decode(text, query.aggregates.len()).ok_or_else(|| {
             Failure::bad_request("The continuation is not one of this query. Start again without it.")
         })?,
     };
-    let run = Run { query, rows, limits, now_ts };
+    let run = Run { query, rows, limits, now_ts, meter };
     if !query.aggregates.is_empty() {
-        run.aggregated()
+        run.aggregated(resume)
     } else if query.order_by.is_empty() {
         run.streamed(resume)
     } else {
@@ -116,18 +139,19 @@ struct Run<'a> {
     rows: &'a dyn Rows,
     limits: PageLimits,
     now_ts: i64,
+    meter: &'a Meter<'a>,
 }
 
 /// A row's sort values and number.
 type Key = (Vec<Option<Value>>, u64);
 
 impl Run<'_> {
-    fn scope<'r>(&self, root: &'r Value) -> Scope<'r> {
-        Scope { root: Some(root), aggregates: &[], now_ts: self.now_ts }
+    fn scope<'r>(&'r self, root: &'r Value) -> Scope<'r> {
+        Scope { root: Some(root), aggregates: &[], now_ts: self.now_ts, meter: self.meter }
     }
 
     fn keeps(&self, row: &Value) -> bool {
-        super::holds(self.query, row, self.now_ts)
+        super::holds(self.query, row, self.now_ts, self.meter)
     }
 
     /// What the result shows of a row; none if it shows nothing.
@@ -156,37 +180,40 @@ impl Run<'_> {
         if room == 0 {
             return Ok(page);
         }
-        self.rows.each(resume.number, &mut |number, row| {
-            if !self.keeps(&row) {
-                return Ok(true);
+        let ended = self.rows.each(resume.number, self.meter, &mut |number, row| {
+            let text = if self.keeps(&row) { self.shown(&self.scope(&row)) } else { None };
+            if !self.meter.row_is_whole()? {
+                return Ok(Take::Undone);
             }
-            let Some(text) = self.shown(&self.scope(&row)) else { return Ok(true) };
+            let Some(text) = text else { return Ok(Take::More) };
             if resume.skip > 0 {
                 resume.skip -= 1;
                 resume.number = number;
-                return Ok(true);
+                return Ok(Take::More);
             }
             more =
                 page.rows.len() == room || (!page.rows.is_empty() && bytes + text.len() > self.limits.bytes);
             if more {
-                return Ok(false);
+                return Ok(Take::Enough);
             }
             bytes += text.len();
             page.rows.push(text);
             resume.number = number;
-            resume.taken += 1;
+            resume.taken = resume.taken.saturating_add(1);
             // The next matching row only tells whether there is another page; behind a limit there is none.
-            Ok(!self.is_complete(&resume))
+            Ok(if self.is_complete(&resume) { Take::Enough } else { Take::More })
         })?;
-        page.continuation = more.then(|| resume.encode());
+        if let Ended::Cut(last) = ended {
+            (more, resume.number) = (true, last);
+        }
+        page.continuation = if more { Some(resume.encode()?) } else { None };
         Ok(page)
     }
 
     fn sorted(&self, mut resume: Resume) -> Result<Page, Failure> {
-        let mut page = Page::default();
-        let room = self.room(&resume);
+        let room = self.room(&resume).min(if resume.scan.is_some() { SCAN_ROOM } else { usize::MAX });
         if room == 0 {
-            return Ok(page);
+            return Ok(Page::default());
         }
         let skip = usize::try_from(resume.skip).unwrap_or(usize::MAX);
         let keep = skip.saturating_add(room).saturating_add(1);
@@ -196,57 +223,105 @@ impl Run<'_> {
                 "ORDER BY with this OFFSET and page size needs {keep} rows in memory, and the limit is {most}. Page by continuation instead of OFFSET."
             )));
         }
-        let keys = self.smallest_keys(&resume, keep)?;
-        let mut bytes = 0;
-        let mut rest = keys.into_iter().skip(skip);
-        let mut more = false;
-        for (key, number) in rest.by_ref() {
-            let Some(row) = self.rows.one(number)? else { continue };
-            let Some(text) = self.shown(&self.scope(&row)) else { continue };
-            more =
-                page.rows.len() == room || (!page.rows.is_empty() && bytes + text.len() > self.limits.bytes);
-            if more {
+        let mut best = Best::new(self, keep);
+        let ended = self.scan(&mut resume, &mut best)?;
+        if let Ended::Cut(last) = ended {
+            best.keep = skip.saturating_add(room.min(SCAN_ROOM)).saturating_add(1);
+            best.trim()?;
+            resume.scan = Some(Scan::new(last, best.keys, best.bound)?);
+            return Ok(Page { rows: Vec::new(), continuation: Some(resume.encode()?) });
+        }
+        best.trim()?;
+        self.sorted_page(resume, best.keys, best.bound.as_ref(), room)
+    }
+
+    /// Looks at the rows that the scan has not come to yet, and again at the best ones that it has seen.
+    fn scan(&self, resume: &mut Resume, best: &mut Best<'_>) -> Result<Ended, Failure> {
+        let after = resume.sort_position();
+        let mut scanned = 0;
+        if let Some(scan) = resume.scan.take() {
+            // These were paid for by an earlier page; looking at them again must not keep this one from going on.
+            let again = Run { meter: &self.meter.of_found_rows(), ..*self };
+            for number in scan.numbers() {
+                let Some(row) = self.rows.one(number)? else { continue };
+                let allowed = again.meter.next_row(weight(&row))?;
+                let key = again.sort_key(number, &row, after.as_ref());
+                if !allowed || !again.meter.row_is_whole()? {
+                    return Err(Failure::bad_request(
+                        "ORDER BY over items of this size needs more than one request may take (query_steps_max). Ask for smaller pages, or filter the items.",
+                    ));
+                }
+                if let Some(key) = key {
+                    best.add(key)?;
+                }
+            }
+            best.bound = scan.bound();
+            scanned = scan.scanned;
+        }
+        self.rows.each(scanned, self.meter, &mut |number, row| {
+            let key = self.sort_key(number, &row, after.as_ref());
+            if !self.meter.row_is_whole()? {
+                return Ok(Take::Undone);
+            }
+            if let Some(key) = key {
+                best.add(key)?;
+            }
+            Ok(Take::More)
+        })
+    }
+
+    /// A row's key, if the result shows the row and it comes behind `after`.
+    fn sort_key(&self, number: u64, row: &Value, after: Option<&Key>) -> Option<Key> {
+        if !self.keeps(row) {
+            return None;
+        }
+        let scope = self.scope(row);
+        if matches!(self.query.select, Select::Value(_)) && self.shown(&scope).is_none() {
+            return None;
+        }
+        let by = self.query.order_by.iter();
+        let by = by.map(|key| evaluate(&key.by, &scope).and_then(|value| owned(value, &scope)));
+        let key = (by.collect(), number);
+        after.is_none_or(|after| self.in_order(&key, after).is_gt()).then_some(key)
+    }
+
+    /// The page of the rows that the scan found best. `bound`: rows behind it were dropped on the way.
+    fn sorted_page(
+        &self,
+        mut resume: Resume,
+        keys: Vec<Key>,
+        bound: Option<&Key>,
+        room: usize,
+    ) -> Result<Page, Failure> {
+        let mut page = Page::default();
+        let (mut bytes, mut more) = (0, bound.is_some());
+        let skip = usize::try_from(resume.skip).unwrap_or(usize::MAX);
+        // The scan was paid for; what is shown has a budget of its own, so that each page has a row.
+        let showing = Run { meter: &self.meter.of_found_rows(), ..*self };
+        for key in keys.into_iter().skip(skip) {
+            if page.rows.len() == room || bound.is_some_and(|bound| self.in_order(&key, bound).is_gt()) {
+                more = true;
+                break;
+            }
+            let Some(row) = self.rows.one(key.1)? else { continue };
+            let allowed = showing.meter.next_row(weight(&row))?;
+            let text = if allowed { showing.shown(&showing.scope(&row)) } else { None };
+            if !allowed || !showing.meter.row_is_whole()? {
+                more = true;
+                break;
+            }
+            let Some(text) = text else { continue };
+            if !page.rows.is_empty() && bytes + text.len() > self.limits.bytes {
+                more = true;
                 break;
             }
             bytes += text.len();
             page.rows.push(text);
-            resume.after_sorted(key, number);
+            resume.after_sorted(key);
         }
         more = more && !self.is_complete(&resume);
-        page.continuation = more.then(|| resume.encode_sorted(self.query.offset));
+        page.continuation = if more { Some(resume.encode_sorted(self.query.offset)?) } else { None };
         Ok(page)
-    }
-
-    /// The `keep` first keys behind `resume`, in order. Holds at most twice as many at a time.
-    fn smallest_keys(&self, resume: &Resume, keep: usize) -> Result<Vec<Key>, Failure> {
-        let after = resume.sort_position();
-        let mut keys: Vec<Key> = Vec::new();
-        self.rows.each(0, &mut |number, row| {
-            if !self.keeps(&row) {
-                return Ok(true);
-            }
-            let scope = self.scope(&row);
-            if matches!(self.query.select, Select::Value(_)) && self.shown(&scope).is_none() {
-                return Ok(true);
-            }
-            let by = self
-                .query
-                .order_by
-                .iter()
-                .map(|key| evaluate(&key.by, &scope).map(std::borrow::Cow::into_owned));
-            let key = (by.collect(), number);
-            if after.as_ref().is_none_or(|after| self.in_order(&key, after).is_gt()) {
-                keys.push(key);
-            }
-            if keys.len() >= keep.saturating_mul(2) {
-                keys.sort_unstable_by(|one, other| self.in_order(one, other));
-                keys.truncate(keep);
-            }
-            Ok(true)
-        })?;
-        keys.sort_unstable_by(|one, other| self.in_order(one, other));
-        keys.truncate(keep);
-        Ok(keys)
     }
 
     fn in_order(&self, one: &Key, other: &Key) -> Ordering {
@@ -260,94 +335,38 @@ impl Run<'_> {
         first_difference.unwrap_or_else(|| one.1.cmp(&other.1))
     }
 
-    fn aggregated(&self) -> Result<Page, Failure> {
-        let mut sums: Vec<Sum> = self.query.aggregates.iter().map(|_| Sum::default()).collect();
-        self.rows.each(0, &mut |_, row| {
-            if self.keeps(&row) {
-                let scope = self.scope(&row);
-                for (sum, (_, of)) in sums.iter_mut().zip(&self.query.aggregates) {
-                    sum.add(evaluate(of, &scope).as_deref());
-                }
+    fn aggregated(&self, mut resume: Resume) -> Result<Page, Failure> {
+        let mut sums = resume.sums();
+        sums.resize_with(self.query.aggregates.len(), Sum::default);
+        let ended = self.rows.each(resume.number, self.meter, &mut |_, row| {
+            let scope = self.scope(&row);
+            let of = if self.keeps(&row) { self.query.aggregates.as_slice() } else { &[] };
+            let values: Vec<_> = of.iter().map(|(_, of)| evaluate(of, &scope)).collect();
+            if !self.meter.row_is_whole()? {
+                return Ok(Take::Undone);
             }
-            Ok(true)
+            for ((sum, (aggregate, _)), value) in sums.iter_mut().zip(of).zip(&values) {
+                sum.add(*aggregate, value.as_deref());
+            }
+            if sums.iter().map(Sum::bytes).sum::<usize>() > HELD_BYTES_MAX {
+                return Err(Failure::bad_request(format!(
+                    "MIN and MAX of this query hold more than {HELD_BYTES_MAX} bytes in memory. Ask for fewer or smaller values."
+                )));
+            }
+            Ok(Take::More)
         })?;
+        if let Ended::Cut(last) = ended {
+            resume.number = last;
+            resume.keep_sums(&sums);
+            return Ok(Page { rows: Vec::new(), continuation: Some(resume.encode()?) });
+        }
         let pairs = sums.into_iter().zip(&self.query.aggregates);
         let aggregates: Vec<_> = pairs.map(|(sum, (aggregate, _))| sum.result(*aggregate)).collect();
-        let scope = Scope { root: None, aggregates: &aggregates, now_ts: self.now_ts };
+        let showing = self.meter.of_found_rows();
+        let scope = Scope { root: None, aggregates: &aggregates, now_ts: self.now_ts, meter: &showing };
         let wanted = self.query.offset == 0 && self.query.limit != Some(0);
         let row = if wanted { self.shown(&scope) } else { None };
+        showing.row_is_whole()?;
         Ok(Page { rows: row.into_iter().collect(), continuation: None })
-    }
-}
-
-/// What one aggregate has seen.
-#[derive(Default)]
-struct Sum {
-    count: u64,
-    total: f64,
-    /// Something defined that is not a number: SUM and AVG become undefined.
-    spoiled: bool,
-    smallest: Option<Value>,
-    largest: Option<Value>,
-}
-
-impl Sum {
-    fn add(&mut self, value: Option<&Value>) {
-        let Some(value) = value else { return };
-        self.count += 1;
-        match value.as_f64() {
-            Some(number) => self.total += number,
-            None => self.spoiled = true,
-        }
-        if self.smallest.is_none() || compare(Some(value), self.smallest.as_ref()).is_lt() {
-            self.smallest = Some(value.clone());
-        }
-        if compare(Some(value), self.largest.as_ref()).is_gt() {
-            self.largest = Some(value.clone());
-        }
-    }
-
-    fn result(self, aggregate: Aggregate) -> Option<Value> {
-        match aggregate {
-            Aggregate::Count => Some(Value::from(self.count)),
-            Aggregate::Sum if !self.spoiled => number(self.total),
-            // Counts stay far below the 2^53 from which on doubles skip whole numbers.
-            #[allow(clippy::cast_precision_loss)]
-            Aggregate::Average if !self.spoiled && self.count > 0 => number(self.total / self.count as f64),
-            Aggregate::Sum | Aggregate::Average => None,
-            Aggregate::Minimum => self.smallest,
-            Aggregate::Maximum => self.largest,
-        }
-    }
-}
-
-impl Resume {
-    fn decode(text: &str) -> Option<Self> {
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
-    }
-
-    fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).expect("numbers and JSON values print as JSON"))
-    }
-
-    fn after_sorted(&mut self, key: Vec<Option<Value>>, number: u64) {
-        self.number = number;
-        self.keys = key.into_iter().map(|value| value.into_iter().collect()).collect();
-        self.skip = 0;
-        self.taken += 1;
-    }
-
-    fn encode_sorted(&self, offset: u64) -> String {
-        let text = self.encode();
-        if text.len() <= CONTINUATION_BYTES_MAX {
-            return text;
-        }
-        Self { number: 0, keys: Vec::new(), skip: offset + self.taken, taken: self.taken }.encode()
-    }
-
-    /// The key of the last row handed out, if the continuation names it.
-    fn sort_position(&self) -> Option<Key> {
-        let key = |value: &Vec<Value>| value.first().cloned();
-        (!self.keys.is_empty()).then(|| (self.keys.iter().map(key).collect(), self.number))
     }
 }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::Service;
 use crate::from_protocol::Call;
+use crate::query::{IN_ITEMS_MAX, LOGICAL_MAX};
 use crate::to_protocol::Reply;
 
 impl Service {
@@ -17,8 +18,9 @@ impl Service {
         let engine = json!({
             "maxSqlQueryInputLength": options.query_bytes_max,
             "maxJoinsPerSqlQuery": 10,
-            "maxLogicalAndPerSqlQuery": 2000,
-            "maxLogicalOrPerSqlQuery": 2000,
+            "maxLogicalAndPerSqlQuery": LOGICAL_MAX,
+            "maxLogicalOrPerSqlQuery": LOGICAL_MAX,
+            "maxInExpressionItemsCount": IN_ITEMS_MAX,
             "sqlAllowLike": false,
             "sqlAllowGroupByClause": false,
             "enableSpatialIndexing": false,

@@ -9,6 +9,7 @@ use super::Service;
 use crate::catalog::{Container, Database, default_ttl, unique_keys};
 use crate::error::{Failure, Kind, sentence};
 use crate::from_protocol::{Address, Call};
+use crate::metrics::Lane;
 use crate::partition_key::Definition;
 use crate::query::{self, ListRows};
 use crate::resource_id::{check_id, database_rid};
@@ -94,10 +95,12 @@ impl Service {
     async fn read_container(&self, call: &Call, container: Arc<Container>) -> Result<Reply, Failure> {
         let number = container.number;
         let populate = call.flag("x-ms-documentdb-populatequotainfo");
+        // Usage goes over all items.
+        let lane = if populate { Lane::Scan } else { Lane::Point };
         let (lsn, usage) = self
             .inner
             .store
-            .read(move |connection| {
+            .read(lane, move |connection| {
                 let usage = if populate { Some(rows::usage(connection, number)?) } else { None };
                 Ok((rows::newest_lsn(connection, number)?, usage))
             })
@@ -181,15 +184,13 @@ impl Service {
         let now_ts = self.inner.clock.seconds();
         // On a reader thread: what a client's query costs, the runtime does not pay.
         let page = self
-            .inner
-            .store
-            .read(move |_| {
+            .query_page(move |_, meter| {
                 let (text, parameters) = body.map_or_else(
                     || ("SELECT * FROM c".to_owned(), Map::new()),
                     |body| (body.text, body.parameters),
                 );
                 let query = query::parse(&text, &parameters)?;
-                query::run(&query, &ListRows(all), limits, continuation.as_deref(), now_ts)
+                query::run(&query, &ListRows(all), limits, continuation.as_deref(), now_ts, meter)
             })
             .await?;
         Ok(page_reply(rid, key, &page))

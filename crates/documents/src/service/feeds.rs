@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
 use rusqlite::Connection;
@@ -14,9 +14,10 @@ use crate::catalog::Container;
 use crate::error::Failure;
 use crate::from_protocol::{Call, FeedStart, Owner};
 use crate::handle::FeedOrigins;
-use crate::query::{self, PageLimits, Rows, Select};
+use crate::metrics::Lane;
+use crate::query::{self, Budget, Ended, Meter, PageLimits, Rows, Select, Take, Watch};
 use crate::resource_id::ItemNumber;
-use crate::store::{Item, ItemsAfter, Scope, rows};
+use crate::store::{Caller, Item, ItemsAfter, Look, Scope, rows};
 use crate::to_protocol::{self, Reply};
 
 /// The items of a container as rows of a query.
@@ -34,18 +35,29 @@ struct FeedPage {
     /// LSN up to which the feed has been seen.
     position: u64,
     newest: u64,
+    /// The page ended before the feed did, and before it was full.
+    cut: bool,
 }
 
 impl Rows for ItemRows<'_> {
     fn each(
         &self,
         after: u64,
-        take: &mut dyn FnMut(u64, Value) -> Result<bool, Failure>,
-    ) -> Result<(), Failure> {
+        meter: &Meter<'_>,
+        take: &mut dyn FnMut(u64, Value) -> Result<Take, Failure>,
+    ) -> Result<Ended, Failure> {
+        let (mut last, mut ended) = (after, Ended::Complete);
         let after = ItemsAfter::Number(after);
-        rows::each_item(self.connection, self.container.number, self.scope, after, self.now_ts, |item| {
-            take(item.number.0, to_protocol::item_value(self.container, &item, false)?)
-        })
+        rows::each_row(self.connection, self.container.number, self.scope, after, self.now_ts, |look| {
+            let taken = if meter.next_row(look.bytes)? { self.hand_over(look, take)? } else { Take::Undone };
+            match taken {
+                Take::More => last = look.position,
+                Take::Enough => {}
+                Take::Undone => ended = Ended::Cut(last),
+            }
+            Ok(taken == Take::More)
+        })?;
+        Ok(ended)
     }
 
     fn one(&self, number: u64) -> Result<Option<Value>, Failure> {
@@ -55,7 +67,60 @@ impl Rows for ItemRows<'_> {
     }
 }
 
+impl ItemRows<'_> {
+    fn hand_over(
+        &self,
+        look: &Look<'_>,
+        take: &mut dyn FnMut(u64, Value) -> Result<Take, Failure>,
+    ) -> Result<Take, Failure> {
+        let Some(item) = look.item()? else { return Ok(Take::More) };
+        take(item.number.0, to_protocol::item_value(self.container, &item, false)?)
+    }
+}
+
+/// Ends a page at its time, and when its caller has gone.
+pub(super) struct PageTime<'a> {
+    caller: &'a Caller,
+    until: Instant,
+}
+
+impl<'a> PageTime<'a> {
+    pub(super) fn new(caller: &'a Caller, time: Duration) -> Self {
+        Self { caller, until: Instant::now() + time }
+    }
+
+    /// Carries out a page under a meter.
+    pub(super) fn metered<T>(&self, budget: Budget, page: impl FnOnce(&Meter<'_>) -> T) -> T {
+        let (time_is_up, caller_is_gone) = (|| Instant::now() >= self.until, || self.caller.is_gone());
+        let watch = Watch { time_is_up: &time_is_up, caller_is_gone: &caller_is_gone };
+        page(&Meter::new(budget, watch))
+    }
+}
+
 impl Service {
+    /// Runs a page of a query on a thread for such reads.
+    pub(super) async fn query_page<T, F>(&self, read: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &Meter<'_>) -> Result<T, Failure> + Send + 'static,
+    {
+        let options = &self.inner.options;
+        let budget = Budget { rows: options.query_rows_max, steps: options.query_steps_max };
+        let time = Duration::from_millis(options.query_ms_max);
+        let metrics = self.inner.metrics.clone();
+        let carry_out = move |connection: &Connection, caller: &Caller| {
+            PageTime::new(caller, time).metered(budget, |meter| {
+                let result = read(connection, meter);
+                metrics.query_rows(meter.rows());
+                if meter.was_cut() {
+                    metrics.query_page_cut();
+                }
+                result
+            })
+        };
+        self.inner.store.read_for(Lane::Scan, carry_out).await
+    }
+
     pub(super) async fn list_items(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
         self.items_by_query(call, owner, "SELECT * FROM c".to_owned(), query::Parameters::new()).await
     }
@@ -78,32 +143,34 @@ impl Service {
         let continuation = call.continuation().map(str::to_owned);
         let now_ts = self.inner.clock.seconds();
         let of = Arc::clone(&container);
-        let (page, lsn) = self
-            .inner
-            .store
-            .read(move |connection| {
-                let query = query::parse(&text, &parameters)?;
-                let rows = ItemRows { connection, container: &of, scope: &scope, now_ts };
-                let page = query::run(&query, &rows, limits, continuation.as_deref(), now_ts)?;
-                Ok((page, rows::newest_lsn(connection, of.number)?))
-            })
-            .await?;
+        let read = move |connection: &Connection, meter: &Meter<'_>| {
+            let query = query::parse(&text, &parameters)?;
+            let rows = ItemRows { connection, container: &of, scope: &scope, now_ts };
+            let page = query::run(&query, &rows, limits, continuation.as_deref(), now_ts, meter)?;
+            Ok((page, meter.rows(), rows::newest_lsn(connection, of.number)?))
+        };
+        let (page, looked_at, lsn) = self.query_page(read).await?;
         let mut reply = page_reply(&container.rid(), "Documents", &page).of_container(&container, lsn);
         if call.flag("x-ms-documentdb-populatequerymetrics") {
-            reply = reply.with("x-ms-documentdb-query-metrics", query_metrics(&page));
+            reply = reply.with("x-ms-documentdb-query-metrics", query_metrics(&page, looked_at));
         }
         Ok(reply)
     }
 
     /// A plan that lets the SDKs send the original text and hand its rows through. There is one range, so that the service
     /// itself does what SDKs otherwise do across ranges.
-    pub(super) fn query_plan(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+    pub(super) async fn query_plan(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
         self.container(call, owner)?;
         let body = call.query_body(&self.inner.options)?;
-        let query = query::parse(&body.text, &body.parameters).map_err(|mut error| {
-            error.message = format!("Gateway Failed to Retrieve Query Plan: {}", error.message);
-            error
-        })?;
+        // Reading a long query takes some milliseconds, which the runtime does not pay.
+        let read = move |_: &Connection| {
+            let query = query::parse(&body.text, &body.parameters).map_err(|mut error| {
+                error.message = format!("Gateway Failed to Retrieve Query Plan: {}", error.message);
+                error
+            })?;
+            Ok(matches!(query.select, Select::Value(_)))
+        };
+        let has_select_value = self.inner.store.read(Lane::Scan, read).await?;
         Ok(Reply::json(&json!({
             "partitionedQueryExecutionInfoVersion": 2,
             "queryInfo": {
@@ -112,7 +179,7 @@ impl Service {
                 "groupByExpressions": [], "groupByAliases": [],
                 "aggregates": [], "groupByAliasToAggregateType": {},
                 "rewrittenQuery": "",
-                "hasSelectValue": matches!(query.select, Select::Value(_)),
+                "hasSelectValue": has_select_value,
                 "dCountInfo": null, "hasNonStreamingOrderBy": false,
             },
             "queryRanges": [{"min": "", "max": "FF", "isMinInclusive": true, "isMaxInclusive": false}],
@@ -123,7 +190,11 @@ impl Service {
     pub(super) async fn ranges(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
         let container = self.container(call, owner)?;
         let number = container.number;
-        let lsn = self.inner.store.read(move |connection| rows::newest_lsn(connection, number)).await?;
+        let lsn = self
+            .inner
+            .store
+            .read(Lane::Point, move |connection| rows::newest_lsn(connection, number))
+            .await?;
         let etag = to_protocol::range_etag(&container);
         let known = call.conditions().if_none_match.is_some_and(|known| known == etag);
         let reply = if known {
@@ -144,30 +215,40 @@ impl Service {
         let limits = call.page_limits(&self.inner.options)?;
         let start = call.feed_start()?;
         let (number, now_ts) = (container.number, self.inner.clock.seconds());
-        let page = self
-            .inner
-            .store
-            .read(move |connection| {
-                let newest = rows::newest_lsn(connection, number)?;
-                let after = match start {
-                    FeedStart::Beginning => 0,
-                    FeedStart::Now => newest,
-                    FeedStart::After(lsn) => lsn,
-                    FeedStart::Time(ts) => rows::lsn_before_time(connection, number, ts)?,
-                };
-                let mut page = FeedPage { position: after, newest, ..FeedPage::default() };
+        let options = &self.inner.options;
+        let budget = Budget { rows: options.query_rows_max, steps: options.query_steps_max };
+        let time = Duration::from_millis(options.query_ms_max);
+        let read = move |connection: &Connection, caller: &Caller| {
+            let newest = rows::newest_lsn(connection, number)?;
+            let after = match start {
+                FeedStart::Beginning => 0,
+                FeedStart::Now => newest,
+                FeedStart::After(lsn) => lsn,
+                FeedStart::Time(ts) => rows::lsn_before_time(connection, number, ts)?,
+            };
+            let mut page = FeedPage { position: after, newest, ..FeedPage::default() };
+            PageTime::new(caller, time).metered(budget, |meter| {
                 let (mut bytes, mut full) = (0, false);
-                rows::each_item(connection, number, &scope, ItemsAfter::Lsn(after), now_ts, |item| {
-                    let flow = page.take(item, limits, &mut bytes);
-                    full = flow.is_break();
+                rows::each_row(connection, number, &scope, ItemsAfter::Lsn(after), now_ts, |look| {
+                    // What was written in one transaction is never split.
+                    let begins = look.position != page.position;
+                    if !meter.next_row(look.bytes)? && begins {
+                        page.cut = true;
+                        return Ok(false);
+                    }
+                    match look.item()? {
+                        Some(item) => full = page.take(item, limits, &mut bytes).is_break(),
+                        None => page.position = look.position,
+                    }
                     Ok(!full)
                 })?;
-                if page.items.is_empty() {
+                if page.items.is_empty() && !page.cut {
                     page.position = newest.max(after);
                 }
                 Ok(page)
             })
-            .await?;
+        };
+        let page = self.inner.store.read_for(Lane::Feed, read).await?;
         self.inner.metrics.feed_read(page.items.len());
         Ok(feed_reply(call, &container, &page))
     }
@@ -190,7 +271,8 @@ impl FeedPage {
 
 fn feed_reply(call: &Call, container: &Container, page: &FeedPage) -> Reply {
     let texts: Vec<String> = page.items.iter().map(|item| to_protocol::item(container, item, true)).collect();
-    let mut reply = if texts.is_empty() {
+    // 304 says that nothing is newer; a page that was cut says no such thing.
+    let mut reply = if texts.is_empty() && !page.cut {
         Reply::empty(StatusCode::NOT_MODIFIED)
     } else {
         Reply::new(StatusCode::OK, to_protocol::list(&container.rid(), "Documents", &texts))
@@ -224,10 +306,10 @@ fn scope_of(call: &Call, container: &Container) -> Result<Scope, Failure> {
     Ok(Scope::EffectiveRange(start, end))
 }
 
-fn query_metrics(page: &query::Page) -> String {
+fn query_metrics(page: &query::Page, looked_at: u64) -> String {
     let bytes: usize = page.rows.iter().map(String::len).sum();
     let count = page.rows.len();
     format!(
-        "totalExecutionTimeInMs=0.1;queryCompileTimeInMs=0.1;queryLogicalPlanBuildTimeInMs=0;queryPhysicalPlanBuildTimeInMs=0;queryOptimizationTimeInMs=0;VMExecutionTimeInMs=0.1;indexLookupTimeInMs=0;documentLoadTimeInMs=0;systemFunctionExecuteTimeInMs=0;userFunctionExecuteTimeInMs=0;retrievedDocumentCount={count};retrievedDocumentSize={bytes};outputDocumentCount={count};outputDocumentSize={bytes};writeOutputTimeInMs=0;indexUtilizationRatio=0"
+        "totalExecutionTimeInMs=0.1;queryCompileTimeInMs=0.1;queryLogicalPlanBuildTimeInMs=0;queryPhysicalPlanBuildTimeInMs=0;queryOptimizationTimeInMs=0;VMExecutionTimeInMs=0.1;indexLookupTimeInMs=0;documentLoadTimeInMs=0;systemFunctionExecuteTimeInMs=0;userFunctionExecuteTimeInMs=0;retrievedDocumentCount={looked_at};retrievedDocumentSize={bytes};outputDocumentCount={count};outputDocumentSize={bytes};writeOutputTimeInMs=0;indexUtilizationRatio=0"
     )
 }

@@ -11,6 +11,7 @@ use crate::catalog::Container;
 use crate::decide::{Conditions, Verb, item_etag};
 use crate::error::{Failure, Kind, SUBSTATUS_KEY_MISMATCH};
 use crate::from_protocol::{Call, Owner};
+use crate::metrics::Lane;
 use crate::partition_key::PartitionKey;
 use crate::patch::Patch;
 use crate::resource_id::{check_id, parse_item_rid};
@@ -44,7 +45,7 @@ impl Service {
         let (found, lsn) = self
             .inner
             .store
-            .read(move |connection| {
+            .read(Lane::Point, move |connection| {
                 let mut found = rows::item(connection, number, &key, &id, now_ts)?;
                 if let (None, Some(item)) = (&found, by_rid) {
                     found = rows::item_by_number(connection, number, item, now_ts)?;

@@ -1,53 +1,136 @@
-//! [`Readers`]: a few threads with a connection each, fed by one bounded queue.
+//! [`Readers`]: threads with a connection each, in lanes with a bounded queue each.
+//!
+//! A read waits only behind others of its lane: however long queries take, point reads and change feeds go on. A read whose
+//! caller has gone is not begun, and ends at the next row or, inside SQLite, after some thousand operations.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::schema;
 use crate::error::Failure;
-use crate::metrics::Metrics;
+use crate::metrics::{Lane, Metrics};
 use crate::{Error, Options};
 
-type Job = Box<dyn FnOnce(&Connection) + Send>;
+/// Operations of SQLite's machine between two looks at whether the read should end.
+const OPERATIONS_PER_LOOK: i32 = 10_000;
+/// A page ends by its own clock; only what SQLite does between two rows can go on for longer, and ends after this many times
+/// the time of a page.
+const TIMES_MAX: u32 = 4;
 
-/// The readers' queue and threads.
+/// Whether the caller of a read still waits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller(Arc<AtomicBool>);
+
+/// Held by the waiting caller; says so when it is dropped.
+pub(super) struct Waiting(Caller);
+
+/// One read, and the caller that waits for it.
+pub(super) struct Job {
+    pub(super) read: Box<dyn FnOnce(&Connection) + Send>,
+    pub(super) caller: Caller,
+}
+
+/// The lanes.
 #[derive(Debug)]
 pub(super) struct Readers {
+    points: Queue,
+    feeds: Queue,
+    scans: Queue,
+}
+
+/// One lane: its queue and threads.
+#[derive(Debug)]
+struct Queue {
+    lane: Lane,
     /// None once stopped.
-    queue: Mutex<Option<SyncSender<Job>>>,
+    jobs: Mutex<Option<SyncSender<Job>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     metrics: Metrics,
 }
 
-impl Readers {
-    pub(super) fn start(options: &Options, path: &Path, metrics: &Metrics) -> Result<Self, Error> {
-        let (queue, jobs) = sync_channel(options.read_queue_requests_max);
-        let jobs = Arc::new(Mutex::new(jobs));
-        let mut threads = Vec::new();
-        for number in 0..options.reader_threads {
-            let connection = schema::open_reader(path)?;
-            let jobs = Arc::clone(&jobs);
-            let metrics = metrics.clone();
-            let builder = thread::Builder::new()
-                .stack_size(super::STACK_BYTES)
-                .name(format!("documents-read-{number}"));
-            threads.push(builder.spawn(move || run(&connection, &jobs, &metrics)).map_err(Error::Thread)?);
-        }
-        Ok(Self { queue: Mutex::new(Some(queue)), threads: Mutex::new(threads), metrics: metrics.clone() })
+impl Caller {
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn send(&self, job: Job) -> Result<(), Failure> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let queue = queue.as_ref().ok_or_else(Failure::closing)?;
-        self.metrics.read_queue().inc();
-        match queue.try_send(job) {
+    pub(super) fn waiting(&self) -> Waiting {
+        Waiting(self.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Readers {
+    pub(super) fn start(options: &Options, path: &Path, metrics: &Metrics) -> Result<Self, Error> {
+        let queue = |lane, threads| Queue::start(lane, threads, options, path, metrics);
+        Ok(Self {
+            points: queue(Lane::Point, options.point_reader_threads)?,
+            feeds: queue(Lane::Feed, options.feed_reader_threads)?,
+            scans: queue(Lane::Scan, options.reader_threads)?,
+        })
+    }
+
+    pub(super) fn send(&self, lane: Lane, job: Job) -> Result<(), Failure> {
+        match lane {
+            Lane::Point => self.points.send(job),
+            Lane::Feed => self.feeds.send(job),
+            Lane::Scan => self.scans.send(job),
+        }
+    }
+
+    /// Lets the threads finish what is queued, and waits for them.
+    pub(super) fn stop(&self) {
+        for queue in [&self.points, &self.feeds, &self.scans] {
+            queue.stop();
+        }
+    }
+}
+
+impl Queue {
+    fn start(
+        lane: Lane,
+        threads: usize,
+        options: &Options,
+        path: &Path,
+        metrics: &Metrics,
+    ) -> Result<Self, Error> {
+        let (sender, jobs) = sync_channel(options.read_queue_requests_max);
+        let jobs = Arc::new(Mutex::new(jobs));
+        let time_max = Duration::from_millis(options.query_ms_max).saturating_mul(TIMES_MAX);
+        let mut handles = Vec::new();
+        for number in 0..threads {
+            let reader =
+                Reader { lane, connection: schema::open_reader(path)?, time_max, metrics: metrics.clone() };
+            reader.connection.set_prepared_statement_cache_capacity(32);
+            let jobs = Arc::clone(&jobs);
+            let builder = thread::Builder::new()
+                .stack_size(super::STACK_BYTES)
+                .name(format!("documents-{}-{number}", lane.name()));
+            handles.push(builder.spawn(move || reader.run(&jobs)).map_err(Error::Thread)?);
+        }
+        let (jobs, threads) = (Mutex::new(Some(sender)), Mutex::new(handles));
+        Ok(Self { lane, jobs, threads, metrics: metrics.clone() })
+    }
+
+    fn send(&self, job: Job) -> Result<(), Failure> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs = jobs.as_ref().ok_or_else(Failure::closing)?;
+        let waiting = self.metrics.read_queue(self.lane);
+        waiting.inc();
+        match jobs.try_send(job) {
             Ok(()) => Ok(()),
             Err(error) => {
-                self.metrics.read_queue().dec();
+                waiting.dec();
                 Err(match error {
                     TrySendError::Full(_) => Failure::busy(),
                     TrySendError::Disconnected(_) => Failure::closing(),
@@ -56,14 +139,51 @@ impl Readers {
         }
     }
 
-    /// Lets the threads finish what is queued, and waits for them.
-    pub(super) fn stop(&self) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+    fn stop(&self) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a documents reader panicked; this is a defect");
             }
+        }
+    }
+}
+
+/// What one thread works with.
+struct Reader {
+    lane: Lane,
+    connection: Connection,
+    time_max: Duration,
+    metrics: Metrics,
+}
+
+impl Reader {
+    fn run(mut self, jobs: &Mutex<Receiver<Job>>) {
+        loop {
+            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(Job { read, caller }) = job else { return };
+            self.metrics.read_queue(self.lane).dec();
+            if !caller.is_gone() {
+                self.carry_out(read, &caller);
+            }
+            if caller.is_gone() {
+                self.metrics.read_abandoned(self.lane);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, read: Box<dyn FnOnce(&Connection) + Send>, caller: &Caller) {
+        let (seen, until) = (caller.clone(), Instant::now() + self.time_max);
+        let interrupt = move || seen.is_gone() || Instant::now() >= until;
+        if let Err(error) = self.connection.progress_handler(OPERATIONS_PER_LOOK, Some(interrupt)) {
+            tracing::warn!(%error, "a long read cannot be ended early");
+        }
+        // A defect met by one request must not take the readers from all others; its answer channel just closes.
+        let connection = &self.connection;
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read(connection)));
+        if outcome.is_err() {
+            tracing::error!("a read of documents panicked; this is a defect");
         }
     }
 }
@@ -77,18 +197,4 @@ pub(super) fn in_snapshot<T>(
     let result = read(&transaction)?;
     transaction.commit()?;
     Ok(result)
-}
-
-fn run(connection: &Connection, jobs: &Mutex<Receiver<Job>>, metrics: &Metrics) {
-    connection.set_prepared_statement_cache_capacity(32);
-    loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
-        metrics.read_queue().dec();
-        // A defect met by one request must not take the readers from all others; its answer channel just closes.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(connection)));
-        if outcome.is_err() {
-            tracing::error!("a read of documents panicked; this is a defect");
-        }
-    }
 }

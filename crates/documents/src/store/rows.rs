@@ -1,6 +1,6 @@
 //! Reads of items, for the readers and, inside its transaction, for the writer.
 
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value as SqlValue};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 use trace::TraceContext;
 
@@ -35,14 +35,18 @@ pub(crate) enum ItemsAfter {
 }
 
 impl Scope {
-    /// Whether an item with this text of its key is in the scope, as far as SQL did not see to it.
+    /// Whether an item with this text of its key is in the scope.
     fn admits(&self, key: &str) -> bool {
-        let Self::EffectiveRange(start, end) = self else { return true };
-        // A stored key has the form of the header. Python's end of a prefix is the prefix and `FF`; texts compare.
-        PartitionKey::parse_header(key).is_ok_and(|key| {
-            let effective = effective_key(&key);
-            effective >= *start && effective < *end
-        })
+        match self {
+            Self::Container => true,
+            Self::Key(wanted) => key == wanted,
+            Self::KeyPrefix(prefix) => key.starts_with(prefix),
+            // A stored key has the form of the header. Python's end of a prefix is the prefix and `FF`; texts compare.
+            Self::EffectiveRange(start, end) => PartitionKey::parse_header(key).is_ok_and(|key| {
+                let effective = effective_key(&key);
+                effective >= *start && effective < *end
+            }),
+        }
     }
 
     /// The scope of a partition key header: a full key or a prefix of a hierarchical one.
@@ -96,45 +100,51 @@ pub(crate) fn item_by_number(
     Ok(statement.query_row(params![container.0, number, now_ts], item_of).optional()?)
 }
 
-/// Hands items in order to `take` until it answers false or there are no more.
-pub(crate) fn each_item(
+/// A stored row that a read came to.
+#[derive(Debug)]
+pub(crate) struct Look<'r> {
+    /// Number or LSN, as the read is ordered.
+    pub(crate) position: u64,
+    /// Bytes of the item's JSON; 0 where the item does not belong to what is read.
+    pub(crate) bytes: usize,
+    row: Option<&'r Row<'r>>,
+}
+
+impl Look<'_> {
+    /// The item, unless it has expired or lies outside of the scope.
+    pub(crate) fn item(&self) -> Result<Option<Item>, Failure> {
+        Ok(self.row.map(item_of).transpose()?)
+    }
+}
+
+/// Hands rows in order to `take` until it answers false or there are no more. Rows that do not belong to the read are handed
+/// over too, so that whoever counts the cost sees all of them.
+pub(crate) fn each_row(
     connection: &Connection,
     container: ContainerNumber,
     scope: &Scope,
     after: ItemsAfter,
     now_ts: i64,
-    mut take: impl FnMut(Item) -> Result<bool, Failure>,
+    mut take: impl FnMut(&Look<'_>) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
     let (column, after) = match after {
         ItemsAfter::Number(number) => ("number", number),
         ItemsAfter::Lsn(lsn) => ("lsn", lsn),
     };
     let after = i64::try_from(after).unwrap_or(i64::MAX);
-    let mut values = vec![SqlValue::from(container.0), SqlValue::from(after), SqlValue::from(now_ts)];
-    let filter = match scope {
-        Scope::Container | Scope::EffectiveRange(..) => "",
-        Scope::Key(key) => {
-            values.push(SqlValue::from(key.clone()));
-            "AND key = ?4"
-        }
-        Scope::KeyPrefix(prefix) => {
-            // The prefix ends with a comma; what follows it in order is the same text ending with the next character.
-            let end = format!("{}-", &prefix[..prefix.len() - 1]);
-            values.extend([SqlValue::from(prefix.clone()), SqlValue::from(end)]);
-            "AND key >= ?4 AND key < ?5"
-        }
-    };
     let sql = format!(
-        "SELECT {COLUMNS}, key FROM items WHERE container = ?1 AND {column} > ?2
-         AND (expires_at IS NULL OR expires_at > ?3) {filter} ORDER BY {column}, number"
+        "SELECT {COLUMNS}, {column}, key, expires_at FROM items
+         WHERE container = ?1 AND {column} > ?2 ORDER BY {column}, number"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
+    let mut rows = statement.query(params![container.0, after])?;
     while let Some(row) = rows.next()? {
-        if !scope.admits(row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?) {
-            continue;
-        }
-        if !take(item_of(row)?)? {
+        let position = unsigned(row.get(6)?);
+        let expiry: Option<i64> = row.get(8)?;
+        let key = row.get_ref(7)?.as_str().map_err(rusqlite::Error::from)?;
+        let belongs = expiry.is_none_or(|expiry| expiry > now_ts) && scope.admits(key);
+        let bytes = if belongs { row.get_ref(5)?.as_bytes().map_or(0, <[u8]>::len) } else { 0 };
+        if !take(&Look { position, bytes, row: belongs.then_some(row) })? {
             break;
         }
     }

@@ -1,5 +1,6 @@
 //! The service as its clients see it, through the tower service.
 
+mod budgets;
 mod client;
 mod crash;
 mod feed;

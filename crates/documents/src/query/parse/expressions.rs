@@ -6,7 +6,7 @@ use super::super::SqlError;
 use super::super::ast::{Expression, Operator};
 use super::super::functions;
 use super::super::lex::Kind;
-use super::{CHAIN_MAX, Clause, NESTING_MAX, Parser, is_keyword};
+use super::{CHAIN_MAX, Clause, IN_ITEMS_MAX, LOGICAL_MAX, NESTING_MAX, OPERANDS_MAX, Parser, is_keyword};
 
 /// What may stand between two operands, loosest first.
 #[derive(Clone, Copy)]
@@ -63,6 +63,10 @@ impl Parser<'_> {
         self.at += 1;
         Ok(match infix {
             Infix::Or => {
+                self.ors += 1;
+                if self.ors > LOGICAL_MAX {
+                    return Err(self.too_many("'OR' operators", LOGICAL_MAX));
+                }
                 let right = self.climb(strength + 1)?;
                 match left {
                     Expression::Or(mut parts) => {
@@ -73,6 +77,10 @@ impl Parser<'_> {
                 }
             }
             Infix::And => {
+                self.ands += 1;
+                if self.ands > LOGICAL_MAX {
+                    return Err(self.too_many("'AND' operators", LOGICAL_MAX));
+                }
                 let right = self.climb(strength + 1)?;
                 match left {
                     Expression::And(mut parts) => {
@@ -89,6 +97,9 @@ impl Parser<'_> {
             Infix::In => {
                 self.expect_symbol("(")?;
                 let list = self.list(")")?;
+                if list.len() > IN_ITEMS_MAX {
+                    return Err(self.too_many("values in an 'IN' list", IN_ITEMS_MAX));
+                }
                 Expression::In(Box::new(left), list)
             }
             Infix::Between => {
@@ -142,6 +153,10 @@ impl Parser<'_> {
     }
 
     fn unary(&mut self) -> Result<Expression, SqlError> {
+        self.operands += 1;
+        if self.operands > OPERANDS_MAX {
+            return Err(self.too_many("operands", OPERANDS_MAX));
+        }
         if self.take_word("NOT") {
             // NOT binds looser than comparisons: NOT a = b is NOT (a = b).
             let of = self.nested(|parser| parser.climb(COMPARISON))?;
@@ -200,7 +215,7 @@ impl Parser<'_> {
             Kind::Parameter(ref name) => {
                 let value = self.parameter(name, &token)?;
                 self.at += 1;
-                Ok(Expression::Literal(value))
+                Ok(Expression::Parameter(value))
             }
             Kind::Symbol("(") => {
                 self.at += 1;

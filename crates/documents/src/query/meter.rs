@@ -1,0 +1,189 @@
+//! [`Meter`]: what one page of a query costs, and when the page has to end.
+//!
+//! Cost is counted in steps: one for each evaluation of an expression, and one for every [`BYTES_PER_STEP`] bytes of JSON that
+//! are parsed, compared or copied. Steps do not depend on the machine, so a page ends at the same row everywhere, unless its
+//! time runs out first. A page always takes at least one row, so that every continuation makes progress.
+
+use std::cell::Cell;
+use std::mem::size_of;
+
+use serde_json::Value;
+
+use crate::error::Failure;
+
+/// Bytes that cost as much as the evaluation of an expression.
+const BYTES_PER_STEP: usize = 16;
+/// Steps between two looks at whether the caller still waits.
+const LOOK_EVERY: u64 = 4096;
+/// Most bytes of values that the expressions of one row may build. More than any page holds.
+const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What one page may cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// Rows that are looked at.
+    pub(crate) rows: u64,
+    pub(crate) steps: u64,
+}
+
+/// What the page is told from outside.
+#[derive(Clone, Copy)]
+pub(crate) struct Watch<'a> {
+    /// Whether the page's time is up. Asked between rows.
+    pub(crate) time_is_up: &'a dyn Fn() -> bool,
+    /// Whether the caller has gone. Asked within rows too.
+    pub(crate) caller_is_gone: &'a dyn Fn() -> bool,
+}
+
+/// Why the evaluation of a row was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Steps,
+    RowBytes,
+    CallerGone,
+}
+
+/// Counts the cost of one page.
+pub(crate) struct Meter<'a> {
+    budget: Budget,
+    watch: Option<Watch<'a>>,
+    rows: Cell<u64>,
+    steps: Cell<u64>,
+    looked_at: Cell<u64>,
+    row_bytes: Cell<usize>,
+    stop: Cell<Option<Stop>>,
+    cut: Cell<bool>,
+}
+
+impl<'a> Meter<'a> {
+    pub(crate) fn new(budget: Budget, watch: Watch<'a>) -> Self {
+        Self { watch: Some(watch), ..Self::of_steps(budget) }
+    }
+
+    /// A meter that only counts.
+    pub(crate) fn of_steps(budget: Budget) -> Self {
+        Self {
+            budget,
+            watch: None,
+            rows: Cell::default(),
+            steps: Cell::default(),
+            looked_at: Cell::default(),
+            row_bytes: Cell::default(),
+            stop: Cell::default(),
+            cut: Cell::default(),
+        }
+    }
+
+    /// A meter for the rows of the page itself, which were found already: they have as many steps again, and neither their
+    /// number nor their time ends the page.
+    pub(super) fn of_found_rows(&self) -> Self {
+        let watch = self.watch.map(|watch| Watch { time_is_up: &|| false, ..watch });
+        Self { watch, ..Self::of_steps(Budget { rows: u64::MAX, ..self.budget }) }
+    }
+
+    /// Rows that were looked at.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows.get()
+    }
+
+    /// Whether the page had to end before its rows did.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.cut.get()
+    }
+
+    /// Whether the page may look at one more row, of so many bytes of JSON. The first row is always allowed.
+    pub(crate) fn next_row(&self, bytes: usize) -> Result<bool, Failure> {
+        let gone = self.watch.is_some_and(|watch| (watch.caller_is_gone)());
+        if gone || self.stop.get() == Some(Stop::CallerGone) {
+            return Err(Failure::caller_gone());
+        }
+        let spent = self.rows.get() >= self.budget.rows || self.steps.get() >= self.budget.steps;
+        let late = || self.watch.is_some_and(|watch| (watch.time_is_up)());
+        if self.rows.get() > 0 && (spent || late()) {
+            self.cut.set(true);
+            return Ok(false);
+        }
+        self.rows.set(self.rows.get() + 1);
+        self.row_bytes.set(0);
+        self.stop.set(None);
+        self.steps.set(self.steps.get().saturating_add(steps_of(bytes)));
+        Ok(true)
+    }
+
+    /// Whether the row that was begun has been evaluated to its end. If not, the page ends before it; a row that is too much for
+    /// a whole page is an error, as the next page would not get further.
+    pub(crate) fn row_is_whole(&self) -> Result<bool, Failure> {
+        match self.stop.get() {
+            None => Ok(true),
+            Some(Stop::CallerGone) => Err(Failure::caller_gone()),
+            Some(Stop::RowBytes) => Err(Failure::bad_request(format!(
+                "The expressions of the query build more than {ROW_BYTES_MAX} bytes from one item. Select less of it."
+            ))),
+            Some(Stop::Steps) if self.rows.get() <= 1 => Err(Failure::bad_request(format!(
+                "The query takes more than {} steps for a single item, and no page may take more. Use fewer terms, or split the query. The limit is query_steps_max; conditions of patches have a lower one.",
+                self.budget.steps
+            ))),
+            Some(Stop::Steps) => {
+                self.cut.set(true);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Pays for one evaluation; false if the row has to end.
+    pub(super) fn step(&self) -> bool {
+        self.pay(1)
+    }
+
+    /// Pays for handling so many bytes; false if the row has to end.
+    pub(super) fn handle(&self, bytes: usize) -> bool {
+        bytes < BYTES_PER_STEP || self.pay(steps_of(bytes))
+    }
+
+    /// Pays for a new value of so many bytes; false if the row has to end, and the value must not be made.
+    pub(super) fn build(&self, bytes: usize) -> bool {
+        let built = self.row_bytes.get().saturating_add(bytes);
+        self.row_bytes.set(built);
+        if built > ROW_BYTES_MAX {
+            self.stop.set(Some(Stop::RowBytes));
+        }
+        self.handle(bytes) && self.stop.get().is_none()
+    }
+
+    fn pay(&self, steps: u64) -> bool {
+        if self.stop.get().is_some() {
+            return false;
+        }
+        let total = self.steps.get().saturating_add(steps);
+        self.steps.set(total);
+        if total > self.budget.steps {
+            self.stop.set(Some(Stop::Steps));
+            return false;
+        }
+        if total - self.looked_at.get() >= LOOK_EVERY {
+            self.looked_at.set(total);
+            if self.watch.is_some_and(|watch| (watch.caller_is_gone)()) {
+                self.stop.set(Some(Stop::CallerGone));
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// About how many bytes a value takes in memory.
+pub(super) fn weight(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            Value::Array(elements) => elements.iter().map(weight).sum(),
+            Value::Object(properties) => {
+                properties.iter().map(|(name, value)| name.len() + weight(value)).sum()
+            }
+        }
+}
+
+fn steps_of(bytes: usize) -> u64 {
+    (bytes / BYTES_PER_STEP) as u64
+}
