@@ -1,8 +1,10 @@
 //! Templates in the files that users of the original have: `settings.json` of the SignalR emulator
 //! (`UpstreamSettings.Templates`), and ARM templates (`properties.upstream.templates`, also inside `resources`). Pure.
 //!
-//! A foreign format: names in any case, as .NET's configuration reads them, and names that we do not know are reported and
-//! passed over.
+//! A foreign format: names in any case, comments and trailing commas, as .NET's configuration reads them, and names that we do
+//! not know are reported and passed over.
+
+mod relaxed;
 
 use serde_json::{Map, Value};
 
@@ -44,9 +46,7 @@ const RESOURCE_TYPE: &str = "Microsoft.SignalRService/signalR";
 
 /// Reads a file of either kind.
 pub(crate) fn parse(text: &str) -> Result<Parsed, ParseFileError> {
-    // Editors of Windows put a byte order mark in front.
-    let text = text.trim_start_matches('\u{feff}');
-    let root: Value = serde_json::from_str(text).map_err(ParseFileError::Json)?;
+    let root: Value = serde_json::from_str(&relaxed::to_json(text)).map_err(ParseFileError::Json)?;
     let templates = find_templates(&root).ok_or(ParseFileError::NoTemplates)?;
     let mut parsed = Parsed::default();
     for (index, value) in templates.iter().enumerate() {

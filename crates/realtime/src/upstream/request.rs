@@ -119,14 +119,20 @@ pub(crate) fn authorize(request: &mut Request<Bytes>, token: &str) {
 }
 
 /// `sha256=<hex>` of the connection id under each key, with commas between and no space: the Functions extension splits at the
-/// comma and compares what is left as it is, in any case of letters.
+/// comma and compares what is left as it is, in any case of letters. A key that was given twice signs once.
 pub(crate) fn signature(connection_id: &str, keys: &KeySet) -> HeaderValue {
-    let mut text = String::new();
+    let mut signing: Vec<&str> = Vec::new();
     for key in keys.iter() {
+        if !signing.contains(&key.expose()) {
+            signing.push(key.expose());
+        }
+    }
+    let mut text = String::new();
+    for key in signing {
         if !text.is_empty() {
             text.push(',');
         }
-        let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
         text.push_str("sha256=");
         for byte in hmac::sign(&key, connection_id.as_bytes()).as_ref() {
             text.push_str(&format!("{byte:02x}"));

@@ -40,6 +40,30 @@ fn the_emulators_settings_are_read() {
     assert_eq!(parse(text).unwrap(), expected);
 }
 
+/// As the emulator's own documentation shows it, with notes of its user.
+#[test]
+fn comments_and_trailing_commas_in_the_emulators_settings_are_read() {
+    let text = r#"{
+        // the app
+        "UpstreamSettings": {
+            "Templates": [
+                {
+                    "UrlTemplate": "http://localhost:7071/runtime/webhooks/signalr", // not https://
+                    /* "HubPattern": "chat",
+                       "EventPattern": "*", */
+                    "EventPattern": "a, /* b */",
+                },
+            ]
+        },
+    }"#;
+    let expected = TemplateOptions {
+        url_template: "http://localhost:7071/runtime/webhooks/signalr".to_owned(),
+        event_pattern: "a, /* b */".to_owned(),
+        ..TemplateOptions::default()
+    };
+    assert_eq!(parse(text).unwrap(), Parsed { templates: vec![expected], ignored: Vec::new() });
+}
+
 #[test]
 fn arm_templates_are_read_in_every_nesting() {
     let template = r#"{"urlTemplate":"http://a/","hubPattern":"chat","categoryPattern":"connections, messages",
@@ -60,6 +84,8 @@ fn arm_templates_are_read_in_every_nesting() {
 fn files_that_say_nothing_are_refused_with_what_they_lack() {
     let check = |text, expected: &str| assert!(shown(text).starts_with(expected), "{}", shown(text));
     check("{", "it is not JSON: EOF");
+    check("{ /* no end }", "it is not JSON: key must be a string at line 1 column 3");
+    check("{\"templates\":[,]}", "it is not JSON: expected value at line 1 column 15");
     check("{}", "it has no templates: neither UpstreamSettings.Templates");
     check(r#"{"UpstreamSettings":{"Templates":{}}}"#, "it has no templates");
     check(r#"{"templates":[1]}"#, "template 1: itself must be an object");

@@ -118,6 +118,12 @@ fn the_signature_is_one_for_each_key() {
         "sha256=d4aefb65547a00a9881fa8ac8bd03d0faf77af9da5205d45c6e57cbda4377760"
     );
     assert_eq!(signature("0f9c97a2f0bf4706afe87a14e0797b11", &keys), both);
+    // A key that stands there twice signs once.
+    let twice = KeySet {
+        others: vec![key("a5f2815d0d0c4b00bd27e832432f91ab"), keys.primary.clone()],
+        ..keys.clone()
+    };
+    assert_eq!(signature("0f9c97a2f0bf4706afe87a14e0797b11", &twice), both);
     let first = both.split(',').next().unwrap();
     assert_eq!(signature("0f9c97a2f0bf4706afe87a14e0797b11", &KeySet::single(keys.primary)), first);
 }
