@@ -1,8 +1,7 @@
 //! [`CosmosDb`]: makes the triggers and bindings of this crate.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use functions::contract::{
     AppSettings, BindingError, BindingSpec, Connector, Direction, Reader, Sink, Source,
@@ -16,6 +15,7 @@ use crate::keeper::Siblings;
 use crate::source::FeedSource;
 use crate::transport::Resolver;
 use crate::trigger::{Trigger, text, wrong};
+use crate::watched::Watched;
 
 /// The name of the setting that holds the connection string where a binding does not name one.
 const CONNECTION_DEFAULT: &str = "CosmosDB";
@@ -32,8 +32,7 @@ pub(crate) struct Shared {
     /// Differs with each start, so that leases of an earlier process are recognised.
     pub(crate) process: String,
     pub(crate) siblings: Siblings,
-    /// Functions whose container was missing when it was last looked for.
-    missing: Mutex<HashSet<String>>,
+    pub(crate) watched: Watched,
 }
 
 impl CosmosDb {
@@ -43,7 +42,7 @@ impl CosmosDb {
             options,
             process: uuid::Uuid::new_v4().simple().to_string(),
             siblings: Siblings::default(),
-            missing: Mutex::default(),
+            watched: Watched::default(),
         };
         Self { resolver, shared: Arc::new(shared) }
     }
@@ -125,17 +124,6 @@ impl Connector for CosmosDb {
     async fn sink(&self, spec: &BindingSpec, app: &dyn AppSettings) -> Result<Arc<dyn Sink>, BindingError> {
         let client = self.client(spec, app, &["connection", "connectionStringSetting"])?;
         Ok(Arc::new(DocumentSink::new(spec, client)?))
-    }
-}
-
-impl Shared {
-    /// Notes that a function's container is missing; whether that is news.
-    pub(crate) fn missing(&self, function: &str) -> bool {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(function.to_owned())
-    }
-
-    pub(crate) fn found(&self, function: &str) {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner).remove(function);
     }
 }
 

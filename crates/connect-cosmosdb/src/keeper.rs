@@ -32,6 +32,8 @@ pub(crate) struct Held {
     pub(crate) token: String,
     pub(crate) hashes: Option<Hashes>,
     pub(crate) continuation: Option<String>,
+    /// Whether the feed is read from its beginning while there is no continuation.
+    pub(crate) from_beginning: bool,
 }
 
 /// Why a checkpoint was not written.
@@ -302,6 +304,7 @@ impl Task {
                 token: tenure.lease.token().to_owned(),
                 hashes: tenure.lease.hashes(),
                 continuation: tenure.lease.continuation().map(str::to_owned),
+                from_beginning: tenure.lease.begins_at_start(),
             })
             .collect();
         self.held.send_if_modified(|current| {

@@ -10,6 +10,10 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::client::KeyRange;
 
+/// Property of a lease that says where its feed begins, and the only value that it has.
+const START: &str = "chappe.start";
+const BEGINNING: &str = "beginning";
+
 /// The name under which one source holds leases: `instance.process.number`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
@@ -60,17 +64,21 @@ impl Lease {
         Some(lease)
     }
 
-    /// The document of a lease that nobody holds yet.
+    /// The document of a lease that nobody holds yet. `from_beginning`: without a continuation, the feed is read from its
+    /// beginning, whatever the trigger says.
     pub(crate) fn new_document(
         prefix: &str,
         range: &KeyRange,
         continuation: Option<&str>,
+        from_beginning: bool,
         now: SystemTime,
     ) -> Map<String, Json> {
         let id = format!("{prefix}..{}", range.id);
         let bounds = json!({
             "min": range.min, "max": range.max, "isMinInclusive": true, "isMaxInclusive": false,
         });
+        // Hosts of the public SDK keep the properties of a lease as they are.
+        let properties = if from_beginning { json!({ START: BEGINNING }) } else { json!({}) };
         let document = json!({
             "id": id,
             // For lease containers that are partitioned by /partitionKey; harmless in others.
@@ -80,7 +88,7 @@ impl Lease {
             "FeedRange": { "Range": bounds },
             "Owner": null,
             "ContinuationToken": continuation,
-            "properties": {},
+            "properties": properties,
             "timestamp": timestamp(now),
             "Mode": "Incremental Feed",
         });
@@ -103,6 +111,12 @@ impl Lease {
 
     pub(crate) fn continuation(&self) -> Option<&str> {
         self.text("ContinuationToken").filter(|token| !token.is_empty())
+    }
+
+    /// Whether the feed is to be read from its beginning where there is no continuation yet.
+    pub(crate) fn begins_at_start(&self) -> bool {
+        let start = self.document.get("properties").and_then(|properties| properties.get(START));
+        start.and_then(Json::as_str) == Some(BEGINNING)
     }
 
     /// The hash range, if the lease is for one instead of for a whole partition (`version` 1).

@@ -23,6 +23,7 @@ mod query;
 mod source;
 mod transport;
 mod trigger;
+mod watched;
 
 pub use connector::CosmosDb;
 pub use options::Options;

@@ -18,6 +18,7 @@ use crate::error::RequestError;
 use crate::keeper::{CheckpointError, Held, Keeper, SourceNumber};
 use crate::lease::Owner;
 use crate::trigger::Trigger;
+use crate::watched::{LeaseUse, Listener};
 
 mod open;
 
@@ -33,6 +34,7 @@ pub(crate) struct FeedSource {
     returned: VecDeque<Batch>,
     /// Which held lease is read first at the next turn, so that a busy one does not starve the others.
     turn: usize,
+    _leases: LeaseUse,
 }
 
 /// What is known once both containers were found and leases were sought.
@@ -62,7 +64,29 @@ enum Reading {
 impl FeedSource {
     pub(crate) fn new(trigger: Trigger, monitored: Client, leases: Client, shared: Arc<Shared>) -> Self {
         let number = shared.siblings.born();
-        Self { trigger, monitored, leases, shared, number, opened: None, returned: VecDeque::new(), turn: 0 }
+        let names =
+            (leases.host(), &trigger.leases, &trigger.processor, monitored.host(), &trigger.monitored);
+        let (lease_use, other) = shared.watched.uses(format!("{names:?}"), &trigger.function);
+        if let Some(other) = other {
+            tracing::warn!(
+                "functions '{other}' and '{}' listen to the container {} with the same leases in {}: each change reaches \
+                 only one of them; give one of them a leaseContainerPrefix, or another leaseContainerName",
+                trigger.function,
+                trigger.monitored,
+                trigger.leases
+            );
+        }
+        Self {
+            trigger,
+            monitored,
+            leases,
+            shared,
+            number,
+            opened: None,
+            returned: VecDeque::new(),
+            turn: 0,
+            _leases: lease_use,
+        }
     }
 
     /// One turn over everything that is held.
@@ -106,6 +130,7 @@ impl FeedSource {
             }
             StatusCode::NOT_FOUND => {
                 self.opened = None;
+                self.shared.watched.missing(&self.listener());
                 return Err(self.missing());
             }
             _ => {
@@ -178,10 +203,19 @@ impl FeedSource {
             range_id,
             hashes: part.hashes.as_ref().map(|hashes| (hashes.min.as_str(), hashes.max.as_str())),
             continuation: part.continuation.as_deref(),
-            start: self.trigger.start,
+            start: self.start(part),
             items_max,
         };
         self.monitored.feed(&feed).await
+    }
+
+    /// Where the feed begins while there is no continuation. A container that was made while we listened has nothing from
+    /// before; a time that the app names counts all the same.
+    fn start(&self, part: &Held) -> FeedStart {
+        match self.trigger.start {
+            FeedStart::Now if part.from_beginning => FeedStart::Beginning,
+            start => start,
+        }
     }
 
     /// Waits for a hint, for a change of what is held, or for the next poll. The poll comes also where there are hints:
@@ -193,6 +227,11 @@ impl FeedSource {
             () = opened.keeper.changed() => {}
             () = tokio::time::sleep(self.trigger.poll_delay) => {}
         }
+    }
+
+    fn listener(&self) -> Listener {
+        let container = format!("{}/{}", self.monitored.host(), self.trigger.monitored);
+        Listener { function: self.trigger.function.clone(), container }
     }
 
     fn owner(&self) -> Owner {
@@ -240,7 +279,7 @@ impl Source for FeedSource {
         let mut items = 0;
         for part in held.iter() {
             // From now, nothing is waiting before the first look.
-            if part.continuation.is_none() && self.trigger.start == FeedStart::Now {
+            if part.continuation.is_none() && self.start(part) == FeedStart::Now {
                 continue;
             }
             let answer = self.request(part, 1).await?;

@@ -95,7 +95,8 @@ impl LeaseStore {
     ///
     /// Every step may be repeated and may run at two hosts at once: an item that exists is left as it is. So the `.lock`
     /// document, for which other hosts wait, need not be waited for here.
-    pub(crate) async fn initialise(&self) -> Result<(), RequestError> {
+    /// `from_beginning` stands in the leases, so that a crash before the first checkpoint does not change where the feed begins.
+    pub(crate) async fn initialise(&self, from_beginning: bool) -> Result<(), RequestError> {
         let info = format!("{}.info", self.prefix);
         let initialised = self.leases.read_item(&self.lease_container, &info, &key(&info)).await?.is_some();
         if initialised && !self.list().await?.is_empty() {
@@ -106,7 +107,7 @@ impl LeaseStore {
             self.create(json!({ "id": lock, "partitionKey": lock, "ttl": LOCK_TTL_SECONDS })).await?;
         let now = SystemTime::now();
         for range in self.monitored.key_ranges(&self.monitored_container).await? {
-            self.create(Lease::new_document(&self.prefix, &range, None, now).into()).await?;
+            self.create(Lease::new_document(&self.prefix, &range, None, from_beginning, now).into()).await?;
         }
         self.create(json!({ "id": info, "partitionKey": info })).await?;
         if let Some(etag) = locked {
@@ -158,7 +159,8 @@ impl LeaseStore {
             return Ok(false);
         }
         for range in children {
-            let document = Lease::new_document(&self.prefix, range, parent.continuation(), SystemTime::now());
+            let (continuation, start) = (parent.continuation(), parent.begins_at_start());
+            let document = Lease::new_document(&self.prefix, range, continuation, start, SystemTime::now());
             self.create(document.into()).await?;
         }
         let id = parent.id();

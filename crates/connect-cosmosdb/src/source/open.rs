@@ -24,6 +24,8 @@ impl FeedSource {
             hint.borrow_and_update();
         }
         let monitored = self.monitored_container(hint.clone()).await?;
+        let listener = self.listener();
+        let made_meanwhile = self.shared.watched.found(&listener, &monitored.rid);
         self.lease_container().await?;
         let store = LeaseStore {
             leases: self.leases.clone(),
@@ -40,9 +42,10 @@ impl FeedSource {
             owner: self.owner(),
             siblings: self.shared.siblings.clone(),
         };
-        store.initialise().await?;
+        store.initialise(made_meanwhile).await?;
         let ranges = self.monitored.key_ranges(&self.trigger.monitored).await?;
         let keeper = Keeper::start(store, self.trigger.intervals).await?;
+        self.shared.watched.has_leases(&listener);
         self.opened = Some(Opened { rid: monitored.rid, ranges, keeper, hint });
         Ok(())
     }
@@ -57,10 +60,9 @@ impl FeedSource {
         let give_up = tokio::time::Instant::now() + MISSING_AGAIN_AFTER;
         loop {
             if let Some(container) = self.monitored.container(name).await? {
-                self.shared.found(&self.trigger.function);
                 return Ok(container);
             }
-            let first_time = self.shared.missing(&self.trigger.function);
+            let first_time = self.shared.watched.missing(&self.listener());
             if first_time || tokio::time::Instant::now() >= give_up {
                 return Err(self.missing());
             }

@@ -1,11 +1,13 @@
 //! The same bindings over the document service of this workspace: in process, and as a remote account would be reached.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use connect_cosmosdb::{CosmosDb, Options, Transport};
-use functions::contract::{Batch, Call, Connector as _, Direction, Source, Value};
+use functions::contract::{Batch, BindingError, Call, Connector as _, Direction, Source, Value};
+use http_body_util::BodyExt as _;
 use identity::Principal;
 use identity::master_key::MasterKey;
 use serde_json::{Value as Json, json};
@@ -88,6 +90,15 @@ impl Process {
         reader.read(&call).await.unwrap()
     }
 
+    async fn drop_container(&self) {
+        let request = http::Request::delete("/dbs/my%20data/colls/cards%20%26%20more");
+        let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let mut request = request.body(body).unwrap();
+        request.extensions_mut().insert(Principal::InProcess { name: "test" });
+        let answer = tower::Service::call(&mut self.service.clone(), request).await.unwrap();
+        assert_eq!(answer.status(), 204);
+    }
+
     pub(crate) async fn drain(&self) {
         self.handle.drain().await;
     }
@@ -161,6 +172,61 @@ async fn the_whole_way_in_process() {
 #[tokio::test]
 async fn the_whole_way_as_a_remote_account() {
     whole_way(true).await;
+}
+
+/// The next batch, asked for again while the container is missing, as the host does.
+async fn next_again(source: &mut dyn Source) -> Batch {
+    let again = async {
+        loop {
+            match source.next().await {
+                Ok(batch) => return batch,
+                Err(BindingError::Absent(_)) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), again).await.expect("a batch comes")
+}
+
+/// A function that starts "from now" before its container is there; then the container is made, and made again.
+async fn made_meanwhile(remote: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), remote);
+    let mut source = process.trigger(json!({"startFromBeginning": false})).await;
+    assert!(source.next().await.is_err(), "the container is missing");
+    for round in 0..2 {
+        let mut missed: BTreeSet<String> = (0..20).map(|n| format!("{round}-{n}")).collect();
+        let write = async {
+            for id in missed.clone() {
+                process.write(json!({"id": id, "kind": "card"})).await;
+            }
+        };
+        let ((), first) = tokio::join!(write, next_again(source.as_mut()));
+        let mut batch = first;
+        loop {
+            for id in ids(&batch) {
+                assert!(missed.remove(&id), "{id} is of this container, and comes once");
+            }
+            source.complete(&batch).await.unwrap();
+            if missed.is_empty() {
+                break;
+            }
+            batch = next(source.as_mut()).await;
+        }
+        process.drop_container().await;
+    }
+    source.close().await;
+    process.drain().await;
+}
+
+#[tokio::test]
+async fn a_container_made_meanwhile_loses_nothing_in_process() {
+    made_meanwhile(false).await;
+}
+
+#[tokio::test]
+async fn a_container_made_meanwhile_loses_nothing_as_a_remote_account() {
+    made_meanwhile(true).await;
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ pub(crate) struct Account {
     pub(crate) requests: Vec<String>,
     /// So many requests are answered with 429 first.
     pub(crate) throttled: u32,
+    /// Reads of a feed from a time on.
+    pub(crate) dated_feeds: u32,
     /// Requests without a principal must be signed with this key.
     pub(crate) key: Option<MasterKey>,
 }
@@ -172,6 +174,7 @@ impl Account {
         let path = percent_encoding::percent_decode_str(head.uri.path()).decode_utf8().unwrap().into_owned();
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         let json: Json = serde_json::from_slice(body).unwrap_or(Json::Null);
+        self.dated_feeds += u32::from(head.headers.contains_key("if-modified-since"));
         match (&head.method, segments.as_slice()) {
             (&Method::POST, ["dbs"]) => {
                 let id = json["id"].as_str().unwrap().to_owned();

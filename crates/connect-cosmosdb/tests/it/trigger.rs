@@ -274,6 +274,64 @@ async fn a_container_that_is_made_anew_is_read_from_its_own_start() {
 }
 
 #[tokio::test]
+async fn a_container_made_while_the_function_listens_is_read_from_its_beginning() {
+    let fake = Fake::new();
+    let host = connector(&fake, "one");
+    // Without startFromBeginning. The host retries with the same source.
+    let mut source = open(&host, json!({"feedPollDelay": 20})).await;
+    assert!(matches!(source.next().await, Err(BindingError::Absent(_))));
+    fake.create_container("demo", "cards", "/id");
+    for id in ["first", "second"] {
+        fake.put("demo", "cards", json!({"id": id}));
+    }
+    let batch = next(source.as_mut()).await;
+    assert_eq!(ids(&batch), ["first", "second"]);
+    assert_eq!(source.lag().await.unwrap().items, 2);
+    // A crash before the first checkpoint changes nothing: the lease remembers where the feed begins.
+    assert_eq!(lease(&fake)["properties"], json!({"chappe.start": "beginning"}));
+    drop(source);
+    let mut source = open(&connector(&fake, "one"), json!({"feedPollDelay": 20})).await;
+    let batch = next(source.as_mut()).await;
+    assert_eq!(ids(&batch), ["first", "second"]);
+    source.complete(&batch).await.unwrap();
+    assert!(has_nothing(source.as_mut()).await);
+}
+
+#[tokio::test]
+async fn a_container_made_anew_under_a_running_function_is_read_from_its_beginning() {
+    let fake = account();
+    fake.put("demo", "cards", json!({"id": "old"}));
+    let mut source = open(&connector(&fake, "one"), json!({"feedPollDelay": 20})).await;
+    assert!(has_nothing(source.as_mut()).await, "what was there before does not count");
+    for round in 0..2 {
+        fake.drop_container("demo", "cards");
+        if round == 1 {
+            assert!(matches!(source.next().await, Err(BindingError::Absent(_))), "the gap was noticed");
+        }
+        fake.create_container("demo", "cards", "/id");
+        let id = format!("early {round}");
+        fake.put("demo", "cards", json!({"id": id}));
+        let batch = next(source.as_mut()).await;
+        assert_eq!(ids(&batch), [id]);
+        source.complete(&batch).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_start_time_counts_also_for_a_container_made_meanwhile() {
+    let fake = Fake::new();
+    let host = connector(&fake, "one");
+    let properties = json!({"feedPollDelay": 20, "startFromTime": "2020-01-01T00:00:00Z"});
+    let mut source = open(&host, properties).await;
+    assert!(matches!(source.next().await, Err(BindingError::Absent(_))));
+    fake.create_container("demo", "cards", "/id");
+    fake.put("demo", "cards", json!({"id": "a"}));
+    assert_eq!(ids(&next(source.as_mut()).await), ["a"]);
+    let dated = fake.with(|account| account.dated_feeds);
+    assert!(dated > 0, "the feed was asked for by time");
+}
+
+#[tokio::test]
 async fn the_parts_of_a_split_partition_continue_where_it_stood() {
     let fake = account();
     fake.put("demo", "cards", json!({"id": "a"}));
