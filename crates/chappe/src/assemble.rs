@@ -221,14 +221,32 @@ fn serve(
         (documents, "documents"),
         (admin, "chappe"),
     ];
+    let quotas = quotas(options, named.iter().filter(|(listener, _)| listener.is_some()).count());
     let served = named.into_iter().filter_map(|(listener, name)| {
         let service = upstreams.get(name)?.clone();
         let service =
             if name == "chappe" { Upstream::new(service.map_request(on_own_port)) } else { service };
-        let listener = listener?.with_options(options.clone()).with_metrics(metrics).with_tls(tls.clone());
+        let listener = listener?.with_options(options.clone()).with_quotas(&quotas);
+        let listener = listener.with_metrics(metrics).with_tls(tls.clone());
         Some((listener, service))
     });
     served.collect()
+}
+
+/// What all ports share. Everything that stays open has been opened by now.
+fn quotas(options: &edge::Options, ports: usize) -> edge::Quotas {
+    // Raised before; this only asks how far.
+    let files_max = edge::raise_open_files().ok().flatten();
+    let quotas = edge::Quotas::of_process(files_max, ports);
+    if let (Some(connections), Some(files_max)) = (quotas.connections_max(), files_max)
+        && connections < options.connections_max.get()
+    {
+        tracing::warn!(
+            "the process may open {files_max} files, which is enough for {connections} connections on all ports together; \
+             raise the limit of open files (ulimit -n) for more"
+        );
+    }
+    quotas
 }
 
 fn on_own_port(mut request: Request<Body>) -> Request<Body> {

@@ -8,14 +8,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What one connection is doing; shared by its transport, its front and its driver.
+/// What one connection is doing; shared by its transport, its front, its driver and the listener.
 #[derive(Debug)]
 pub(crate) struct Activity {
-    phase: Mutex<Phase>,
-    /// On HTTP/2 arriving bytes may be a ping, and say nothing about a head.
-    multiplexed: bool,
+    state: Mutex<State>,
     /// Whether the newest request was answered before its body was read to its end.
     unread: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// On HTTP/2 arriving bytes may be a ping, and say nothing about a head.
+    multiplexed: bool,
+    /// Whether the peer has sent anything.
+    spoke: bool,
+    /// Whether the peer has sent a whole request.
+    asked: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +35,8 @@ enum Phase {
     Idle(Instant),
     /// So many requests are running.
     Running(usize),
+    /// The listener needs its place: the connection is about to be closed.
+    Evicted,
 }
 
 /// When the driver has to act next, if nothing happens until then.
@@ -39,37 +50,74 @@ pub(crate) enum Deadline {
     None,
 }
 
+/// How a connection without a request has been silent. The least is the first to be closed when there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Silence {
+    kind: SilenceKind,
+    since: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum SilenceKind {
+    /// Not a byte was ever sent.
+    Unspoken,
+    /// Something was sent, but never a whole request.
+    Unasked,
+    /// Between two requests.
+    Idle,
+}
+
 /// A request that is running until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Running(Arc<Activity>);
 
 impl Activity {
-    /// An HTTP/1 connection, just accepted: its first head is expected.
-    pub(crate) fn one_by_one(accepted: Instant) -> Self {
-        Self { phase: Mutex::new(Phase::Head(accepted)), multiplexed: false, unread: AtomicBool::new(false) }
+    /// A connection, just accepted: its first head is expected.
+    pub(crate) fn accepted(at: Instant) -> Self {
+        let state = State { phase: Phase::Head(at), multiplexed: false, spoke: false, asked: false };
+        Self { state: Mutex::new(state), unread: AtomicBool::new(false) }
     }
 
-    /// An HTTP/2 connection.
-    pub(crate) fn multiplexed(accepted: Instant) -> Self {
-        Self { phase: Mutex::new(Phase::Idle(accepted)), multiplexed: true, unread: AtomicBool::new(false) }
+    /// The peer has sent its first byte.
+    pub(crate) fn spoke(&self) {
+        self.state().spoke = true;
+    }
+
+    /// The peer speaks HTTP/2.
+    pub(crate) fn is_multiplexed(&self) {
+        let mut state = self.state();
+        state.multiplexed = true;
+        if let Phase::Head(since) = state.phase {
+            state.phase = Phase::Idle(since);
+        }
     }
 
     /// Bytes arrived from the peer.
     pub(crate) fn bytes_arrived(&self) {
-        if self.multiplexed {
-            return;
-        }
-        let mut phase = self.phase();
-        if matches!(*phase, Phase::Idle(_)) {
-            *phase = Phase::Head(Instant::now());
+        let mut state = self.state();
+        if !state.multiplexed && matches!(state.phase, Phase::Idle(_)) {
+            state.phase = Phase::Head(Instant::now());
         }
     }
 
-    /// A head is complete.
-    pub(crate) fn request_began(self: &Arc<Self>) -> Running {
+    /// A head is complete. `None`: too late, the connection is about to be closed.
+    pub(crate) fn request_began(self: &Arc<Self>) -> Option<Running> {
         self.unread.store(false, Ordering::Release);
-        let mut phase = self.phase();
-        *phase = match *phase {
+        let mut state = self.state();
+        state.asked = true;
+        state.phase = match state.phase {
+            Phase::Evicted => return None,
+            Phase::Running(count) => Phase::Running(count + 1),
+            Phase::Head(_) | Phase::Idle(_) => Phase::Running(1),
+        };
+        Some(Running(Arc::clone(self)))
+    }
+
+    /// The running request is not over with its answer.
+    pub(crate) fn request_goes_on(self: &Arc<Self>) -> Running {
+        let mut state = self.state();
+        state.phase = match state.phase {
+            Phase::Evicted => Phase::Evicted,
             Phase::Running(count) => Phase::Running(count + 1),
             Phase::Head(_) | Phase::Idle(_) => Phase::Running(1),
         };
@@ -78,10 +126,7 @@ impl Activity {
 
     /// Nobody reads the rest of the running request's body.
     pub(crate) fn body_left_unread(&self) {
-        // An HTTP/2 stream is ended by itself, and its connection goes on.
-        if !self.multiplexed {
-            self.unread.store(true, Ordering::Release);
-        }
+        self.unread.store(true, Ordering::Release);
     }
 
     /// Whether the peer may still be sending a body that nobody reads.
@@ -90,22 +135,50 @@ impl Activity {
     }
 
     pub(crate) fn deadline(&self, head_timeout: Duration, idle_timeout: Duration) -> Deadline {
-        match *self.phase() {
+        match self.state().phase {
             Phase::Head(since) => Deadline::Head(since + head_timeout),
             Phase::Idle(since) => Deadline::Idle(since + idle_timeout),
-            Phase::Running(_) => Deadline::None,
+            Phase::Running(_) | Phase::Evicted => Deadline::None,
         }
     }
 
-    fn phase(&self) -> MutexGuard<'_, Phase> {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How the connection is silent; `None` while a request runs.
+    pub(crate) fn silence(&self) -> Option<Silence> {
+        Silence::of(&self.state())
+    }
+
+    /// Takes the connection's place if it is still as silent as it was. No request begins on it afterwards.
+    pub(crate) fn evict(&self, silence: Silence) -> bool {
+        let mut state = self.state();
+        let same = Silence::of(&state) == Some(silence);
+        if same {
+            state.phase = Phase::Evicted;
+        }
+        same
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Silence {
+    fn of(state: &State) -> Option<Self> {
+        let (Phase::Head(since) | Phase::Idle(since)) = state.phase else { return None };
+        let kind = match (state.spoke, state.asked) {
+            (false, _) => SilenceKind::Unspoken,
+            (true, false) => SilenceKind::Unasked,
+            (true, true) => SilenceKind::Idle,
+        };
+        Some(Self { kind, since })
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut phase = self.0.phase();
-        *phase = match *phase {
+        let mut state = self.0.state();
+        state.phase = match state.phase {
+            Phase::Evicted => Phase::Evicted,
             Phase::Running(count) if count > 1 => Phase::Running(count - 1),
             Phase::Running(_) | Phase::Head(_) | Phase::Idle(_) => Phase::Idle(Instant::now()),
         };

@@ -1,6 +1,7 @@
 //! The life of one connection: recognise it, secure it, serve it, end it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -14,14 +15,16 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
-use crate::Peer;
 use crate::activity::{Activity, Deadline};
-use crate::front::{Front, Serve};
+use crate::descriptors::Descriptor;
+use crate::front::{Front, Protocol, Serve};
 use crate::metrics::ListenerMetrics;
 use crate::options::{Options, milliseconds};
 use crate::streams::Streams;
 use crate::tls::TlsConfig;
 use crate::transport::{Stream, Transport};
+use crate::unread::Unread;
+use crate::{Peer, Quotas};
 
 /// The first byte of a TLS record that carries a handshake (RFC 8446 section 5.1). No HTTP method begins with it.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -32,12 +35,17 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How many fields hyper takes in an HTTP/1 head unless told otherwise.
 const HTTP1_FIELDS_DEFAULT: usize = 100;
 
+/// Most bytes of one answer that wait in h2 for the socket; what waits for the reader's window is less than one piece of
+/// `answer.rs`.
+const HTTP2_BUFFER_BYTES: usize = 16 * 1024;
+
 /// What all connections of a listener share.
 pub(crate) struct Shared<S> {
     pub(crate) service: S,
     pub(crate) options: Arc<Options>,
     pub(crate) tls: Option<TlsConfig>,
-    pub(crate) metrics: ListenerMetrics,
+    pub(crate) metrics: Arc<ListenerMetrics>,
+    pub(crate) quotas: Quotas,
     /// True from the moment when the listener drains.
     pub(crate) draining: watch::Receiver<bool>,
 }
@@ -48,10 +56,29 @@ impl<S: Clone> Clone for Shared<S> {
             service: self.service.clone(),
             options: Arc::clone(&self.options),
             tls: self.tls.clone(),
-            metrics: self.metrics.clone(),
+            metrics: Arc::clone(&self.metrics),
+            quotas: self.quotas.clone(),
             draining: self.draining.clone(),
         }
     }
+}
+
+/// A connection that was accepted, and has a place.
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) remote: SocketAddr,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) descriptor: Option<Descriptor>,
+}
+
+/// A connection of which it is known what its client speaks.
+struct Recognised {
+    stream: Stream,
+    /// What was read to find out.
+    ahead: Bytes,
+    peer: Peer,
+    activity: Arc<Activity>,
+    descriptor: Option<Descriptor>,
 }
 
 /// Why a connection ended before its time. Peers' doing, so it is logged for debugging only.
@@ -79,12 +106,12 @@ enum Version {
 }
 
 /// Serves one accepted connection until it ends or is handed over.
-pub(crate) async fn serve<S>(stream: TcpStream, remote: std::net::SocketAddr, shared: Shared<S>)
+pub(crate) async fn serve<S>(accepted: Accepted, shared: Shared<S>)
 where
     S: Serve,
 {
-    let metrics = shared.metrics.clone();
-    match serve_fallible(stream, remote, shared).await {
+    let (metrics, remote) = (Arc::clone(&shared.metrics), accepted.remote);
+    match serve_fallible(accepted, shared).await {
         Ok(()) => {}
         Err(error @ ServeError::TlsUnexpected) => {
             if metrics.tls_failures.inc() == 0 {
@@ -101,32 +128,29 @@ where
     }
 }
 
-async fn serve_fallible<S>(
-    stream: TcpStream,
-    remote: std::net::SocketAddr,
-    mut shared: Shared<S>,
-) -> Result<(), ServeError>
+async fn serve_fallible<S>(accepted: Accepted, mut shared: Shared<S>) -> Result<(), ServeError>
 where
     S: Serve,
 {
+    let Accepted { stream, remote, activity, descriptor } = accepted;
     stream.set_nodelay(true)?;
-    let accepted = Instant::now();
     let local = stream.local_addr()?;
     let recognised = {
         let tls = shared.tls.clone();
         let options = Arc::clone(&shared.options);
         let draining = &mut shared.draining;
         tokio::select! {
-            recognised = recognise(stream, tls.as_ref(), &options) => recognised?,
+            recognised = recognise(stream, tls.as_ref(), &options, &activity) => recognised?,
             // Nothing was asked yet, so nothing is lost.
             _ = draining.wait_for(|draining| *draining) => return Ok(()),
         }
     };
     let Some((stream, ahead, version)) = recognised else { return Ok(()) };
     let peer = Peer { remote, local, tls: matches!(stream, Stream::Tls(_)) };
+    let recognised = Recognised { stream, ahead, peer, activity, descriptor };
     match version {
-        Version::One => serve_http1(stream, ahead, peer, accepted, shared).await,
-        Version::Two => serve_http2(stream, ahead, peer, accepted, shared).await,
+        Version::One => serve_http1(recognised, shared).await,
+        Version::Two => serve_http2(recognised, shared).await,
     }
 }
 
@@ -135,6 +159,7 @@ async fn recognise(
     stream: TcpStream,
     tls: Option<&TlsConfig>,
     options: &Options,
+    activity: &Activity,
 ) -> Result<Option<(Stream, Bytes, Version)>, ServeError> {
     let head_deadline = tokio::time::Instant::now() + milliseconds(options.head_timeout_ms);
     let mut first = [0];
@@ -144,6 +169,7 @@ async fn recognise(
     if length == 0 {
         return Ok(None);
     }
+    activity.spoke();
     if first[0] == TLS_HANDSHAKE {
         let acceptor = tls.ok_or(ServeError::TlsUnexpected)?.acceptor();
         let limit = milliseconds(options.tls_handshake_timeout_ms);
@@ -179,21 +205,14 @@ async fn read_preface(stream: &mut TcpStream) -> io::Result<(Bytes, Version)> {
     Ok((Bytes::copy_from_slice(&buffer), Version::Two))
 }
 
-async fn serve_http1<S>(
-    stream: Stream,
-    ahead: Bytes,
-    peer: Peer,
-    accepted: Instant,
-    shared: Shared<S>,
-) -> Result<(), ServeError>
+async fn serve_http1<S>(recognised: Recognised, shared: Shared<S>) -> Result<(), ServeError>
 where
     S: Serve,
 {
-    let activity = Arc::new(Activity::one_by_one(accepted));
-    let options = Arc::clone(&shared.options);
-    let transport = TokioIo::new(Transport::new(stream, ahead, Arc::clone(&activity), &options));
-    let draining = shared.draining.clone();
-    let front = front(shared, peer, &activity, true);
+    let activity = Arc::clone(&recognised.activity);
+    let (options, draining) = (Arc::clone(&shared.options), shared.draining.clone());
+    let unread = Arc::new(Unread::new(milliseconds(options.unread_timeout_ms)));
+    let (transport, front) = parts(recognised, shared, Protocol::One(Arc::clone(&unread)));
     let mut builder = http1::Builder::new();
     // We keep our own clocks; see `activity.rs`.
     builder.header_read_timeout(None).max_buf_size(options.head_bytes_max());
@@ -202,44 +221,46 @@ where
         builder.max_headers(options.head_fields_max.get());
     }
     let connection = builder.serve_connection(transport, front).with_upgrades();
-    drive(connection, http1::UpgradeableConnection::graceful_shutdown, &activity, &options, draining).await
+    let close = http1::UpgradeableConnection::graceful_shutdown;
+    drive(connection, close, &activity, Some(&unread), &options, draining).await
 }
 
-async fn serve_http2<S>(
-    stream: Stream,
-    ahead: Bytes,
-    peer: Peer,
-    accepted: Instant,
-    shared: Shared<S>,
-) -> Result<(), ServeError>
+async fn serve_http2<S>(recognised: Recognised, shared: Shared<S>) -> Result<(), ServeError>
 where
     S: Serve,
 {
-    let activity = Arc::new(Activity::multiplexed(accepted));
-    let options = Arc::clone(&shared.options);
-    let transport = TokioIo::new(Transport::new(stream, ahead, Arc::clone(&activity), &options));
-    let draining = shared.draining.clone();
-    let front = front(shared, peer, &activity, false);
+    let activity = Arc::clone(&recognised.activity);
+    activity.is_multiplexed();
+    let (options, draining) = (Arc::clone(&shared.options), shared.draining.clone());
+    let streams = Streams::new(milliseconds(options.write_timeout_ms), Arc::clone(&shared.metrics));
+    let (transport, front) = parts(recognised, shared, Protocol::Two(streams.clone()));
     let ping_interval = milliseconds(options.http2_ping_interval_ms);
-    let connection = http2::Builder::new(Streams::default())
+    let connection = http2::Builder::new(streams)
         .timer(TokioTimer::new())
         .max_concurrent_streams(options.http2_streams_max.get())
         .max_header_list_size(u32::try_from(options.head_bytes_max()).unwrap_or(u32::MAX))
+        .max_send_buf_size(HTTP2_BUFFER_BYTES)
         .keep_alive_interval(ping_interval)
         .keep_alive_timeout(ping_interval)
         .serve_connection(transport, front);
-    drive(connection, http2::Connection::graceful_shutdown, &activity, &options, draining).await
+    drive(connection, http2::Connection::graceful_shutdown, &activity, None, &options, draining).await
 }
 
-fn front<S>(shared: Shared<S>, peer: Peer, activity: &Arc<Activity>, upgradable: bool) -> Front<S> {
-    Front {
+fn parts<S>(recognised: Recognised, shared: Shared<S>, protocol: Protocol) -> (TokioIo<Transport>, Front<S>) {
+    let Recognised { stream, ahead, peer, activity, descriptor } = recognised;
+    let metrics = Arc::clone(&shared.metrics);
+    let transport =
+        Transport::new(stream, ahead, Arc::clone(&activity), &shared.options, metrics, descriptor);
+    let front = Front {
         service: shared.service,
         peer,
-        activity: Arc::clone(activity),
-        requests: shared.metrics.requests,
-        upgradable,
+        activity,
+        client: Arc::new(shared.quotas.client(peer.remote.ip())),
+        protocol,
+        metrics: shared.metrics,
         options: shared.options,
-    }
+    };
+    (TokioIo::new(transport), front)
 }
 
 /// Polls a connection, and closes it when it is idle for too long, when its head is late, or when the listener drains.
@@ -247,6 +268,7 @@ async fn drive<C>(
     connection: C,
     close: impl Fn(Pin<&mut C>),
     activity: &Activity,
+    unread: Option<&Unread>,
     options: &Options,
     mut draining: watch::Receiver<bool>,
 ) -> Result<(), ServeError>
@@ -272,6 +294,10 @@ where
             }
             if let Poll::Ready(result) = connection.as_mut().poll(context) {
                 return Poll::Ready(result.map_err(ServeError::from));
+            }
+            if let Some(unread) = unread {
+                // What it takes from hyper wakes this task again, and hyper reads on.
+                let _ = unread.poll_rest(context, activity);
             }
             let deadline = activity.deadline(head_timeout, idle_timeout);
             match deadline {

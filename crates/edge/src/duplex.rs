@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::descriptors::Descriptor;
 use crate::transport::Stream;
 
 /// An upgraded connection, plain or TLS, for peers of which there are few: each is read and written by tasks of the runtime.
@@ -16,11 +17,13 @@ pub struct Duplex {
     stream: Stream,
     /// What HTTP had already read behind the request; served first.
     leftover: Bytes,
+    /// Given back after the stream is closed: fields are dropped in order.
+    _descriptor: Option<Descriptor>,
 }
 
 impl Duplex {
-    pub(crate) fn new(stream: Stream, leftover: Bytes) -> Self {
-        Self { stream, leftover }
+    pub(crate) fn new(stream: Stream, leftover: Bytes, descriptor: Option<Descriptor>) -> Self {
+        Self { stream, leftover, _descriptor: descriptor }
     }
 }
 

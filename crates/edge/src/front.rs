@@ -6,18 +6,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use prometheus_client::metrics::counter::Counter;
 use tower::ServiceExt;
 
-use crate::activity::{Activity, Running};
+use crate::activity::Activity;
+use crate::answer::{Answer, Reader};
+use crate::metrics::{ListenerMetrics, RequestRefused};
 use crate::options::{Options, milliseconds};
 use crate::origin::{self, OriginError};
 use crate::pace::{Pace, Rate};
+use crate::quotas::Client;
+use crate::streams::Streams;
+use crate::unread::Unread;
 use crate::{Body, BoxError, Peer, Upgrade};
 
 /// The one meeting type, as a bound.
@@ -42,45 +45,137 @@ pub(crate) struct Front<S> {
     pub(crate) service: S,
     pub(crate) peer: Peer,
     pub(crate) activity: Arc<Activity>,
-    pub(crate) requests: Counter,
-    /// Whether this connection can be taken over; HTTP/2 streams cannot.
-    pub(crate) upgradable: bool,
+    pub(crate) client: Arc<Client>,
+    pub(crate) protocol: Protocol,
+    pub(crate) metrics: Arc<ListenerMetrics>,
     pub(crate) options: Arc<Options>,
 }
 
-/// A response body that keeps its request running until it is sent or dropped.
-pub(crate) struct RunningBody {
-    body: Body,
-    _running: Running,
+/// What the connection speaks, with what only that has.
+pub(crate) enum Protocol {
+    /// HTTP/1.1: one request at a time, whose body may be left unread; the connection can be taken over.
+    One(Arc<Unread>),
+    /// HTTP/2: streams.
+    Two(Streams),
 }
 
-/// A request body that notes when it was given up before its end, and gives a peer up that sends too slowly.
+/// A request body that gives a peer up that sends too slowly, and notes when it was given up before its end.
 struct RequestBody {
-    body: Incoming,
-    activity: Arc<Activity>,
+    /// `None` once it was read to its end: a chunked one does not know.
+    body: Option<Incoming>,
+    /// The client waits to be asked for it (`Expect: 100-continue`), and was not yet.
+    unasked: bool,
     pace: Pace,
+    /// On HTTP/1.1; an HTTP/2 stream is ended by itself, and its connection goes on.
+    unread: Option<(Arc<Unread>, Arc<Activity>)>,
 }
 
 impl<S> hyper::service::Service<Request<Incoming>> for Front<S>
 where
     S: Serve,
 {
-    type Response = Response<RunningBody>;
+    type Response = Response<Answer>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let running = self.activity.request_began();
-        self.requests.inc();
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let Some(running) = self.activity.request_began() else {
+            // Its task is about to be dropped. A client takes it for a connection that was idle for too long.
+            return Box::pin(std::future::pending());
+        };
+        self.metrics.requests.inc();
+        let (clock, slot) = match &self.protocol {
+            Protocol::One(_) => (None, None),
+            Protocol::Two(streams) => (Some(streams.clock_of_next()), self.client.stream(&self.options)),
+        };
+        let crowded = clock.is_some() && slot.is_none();
+        let reader = Reader {
+            clock,
+            client: Arc::clone(&self.client),
+            options: Arc::clone(&self.options),
+            metrics: Arc::clone(&self.metrics),
+            running,
+            slot,
+        };
+        let unread = match &self.protocol {
+            Protocol::One(unread) => Some((Arc::clone(unread), Arc::clone(&self.activity))),
+            Protocol::Two(_) => None,
+        };
         let head_bytes = head_bytes(&request);
+        let mut request = self.with_paced_body(request, unread.clone());
+        let refusal = if crowded {
+            Some(self.refuse(RequestRefused::Streams))
+        } else {
+            self.make_absolute(&mut request, head_bytes)
+        };
+        if let Some(refusal) = refusal {
+            // The body goes first, as it does where a service answers.
+            drop(request);
+            return Box::pin(finish(std::future::ready(Ok(refusal)), reader, unread));
+        }
+        let answer = self.service.clone().oneshot(request);
+        Box::pin(finish(answer, reader, unread))
+    }
+}
+
+/// Makes an answer of what a service answered. On HTTP/1.1 it says so when it is the last one of its connection.
+async fn finish<A>(
+    answer: A,
+    reader: Reader,
+    unread: Option<(Arc<Unread>, Arc<Activity>)>,
+) -> Result<Response<Answer>, Infallible>
+where
+    A: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    let mut answer = answer.await?;
+    if let Some((unread, activity)) = unread
+        && answer.status() != StatusCode::SWITCHING_PROTOCOLS
+        && unread.ends_connection(&activity).await
+    {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(answer.map(|body| Answer::new(body, reader)))
+}
+
+impl<S> Front<S> {
+    fn with_paced_body(
+        &self,
+        request: Request<Incoming>,
+        unread: Option<(Arc<Unread>, Arc<Activity>)>,
+    ) -> Request<Body> {
+        let pace = Pace::new(Rate {
+            bytes_per_second_min: self.options.body_bytes_per_second_min,
+            window: milliseconds(self.options.body_window_ms),
+            grace: milliseconds(self.options.body_grace_ms),
+        });
+        let unasked = request.headers().contains_key(header::EXPECT);
+        if let Some((unread, _)) = &unread {
+            unread.held(request.body(), unasked);
+        }
+        let mut upgraded = None;
+        let mut request = request;
+        if matches!(self.protocol, Protocol::One(_)) && request.headers().contains_key(header::UPGRADE) {
+            upgraded = Some(hyper::upgrade::on(&mut request));
+        }
+        let mut request =
+            request.map(|body| RequestBody { body: Some(body), unasked, pace, unread }.boxed_unsync());
+        if let Some(upgraded) = upgraded {
+            request
+                .extensions_mut()
+                .insert(Upgrade::new(upgraded, self.options.upgraded_tls_bytes_max.get()));
+        }
+        request.extensions_mut().insert(self.peer);
+        request
+    }
+
+    /// Makes the address of a request absolute; the answer where no service may see it.
+    fn make_absolute(&self, request: &mut Request<Body>, head_bytes: usize) -> Option<Response<Body>> {
         let head_bytes_max = self.options.head_bytes_max();
         if head_bytes > head_bytes_max {
             let text = format!(
                 "The request head has {head_bytes} bytes, and at most {head_bytes_max} are taken. Send fewer or shorter fields.\n"
             );
-            let response = plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text);
-            let response = response.map(|body| RunningBody { body, _running: running });
-            return Box::pin(std::future::ready(Ok(response)));
+            return Some(plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
         }
         let absolute = origin::absolute(
             request.method(),
@@ -92,31 +187,24 @@ where
         );
         match absolute {
             Ok(uri) => *request.uri_mut() = uri,
-            Err(error) => {
-                let response = refusal(&error).map(|body| RunningBody { body, _running: running });
-                return Box::pin(std::future::ready(Ok(response)));
+            Err(error) => return Some(refusal(&error)),
+        }
+        (!self.client.may_ask(&self.options)).then(|| self.refuse(RequestRefused::Unsent))
+    }
+
+    fn refuse(&self, reason: RequestRefused) -> Response<Body> {
+        self.metrics.request_refused(reason);
+        let text = match reason {
+            RequestRefused::Streams => {
+                "Too many HTTP/2 requests of your address run at a time. Wait for some of them to end.\n"
             }
-        }
-        if self.upgradable && request.headers().contains_key(header::UPGRADE) {
-            let upgraded = hyper::upgrade::on(&mut request);
-            request
-                .extensions_mut()
-                .insert(Upgrade::new(upgraded, self.options.upgraded_tls_bytes_max.get()));
-        }
-        request.extensions_mut().insert(self.peer);
-        let pace = Pace::new(Rate {
-            bytes_per_second_min: self.options.body_bytes_per_second_min,
-            window: milliseconds(self.options.body_window_ms),
-            grace: milliseconds(self.options.body_grace_ms),
-        });
-        let activity = Arc::clone(&self.activity);
-        let request = request.map(|body| RequestBody { body, activity, pace }.boxed_unsync());
-        let answer = self.service.clone().oneshot(request);
-        Box::pin(
-            answer.map(|answer| {
-                answer.map(|answer| answer.map(|body| RunningBody { body, _running: running }))
-            }),
-        )
+            RequestRefused::Unsent => {
+                "Too many answers wait for the clients of your address to read them. Read those first.\n"
+            }
+        };
+        let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        response
     }
 }
 
@@ -156,11 +244,22 @@ impl http_body::Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.body).poll_frame(context) {
-            Poll::Ready(frame) => {
-                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-                this.pace.arrived(data.map_or(0, Bytes::len));
-                Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        this.unasked = false;
+        match Pin::new(&mut *body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.pace.arrived(frame.data_ref().map_or(0, Bytes::len));
+                if let Some((unread, _)) = &this.unread {
+                    unread.held(body, false);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(end) => {
+                this.body = None;
+                if let Some((unread, _)) = &this.unread {
+                    unread.ended();
+                }
+                Poll::Ready(end.map(|frame| frame.map_err(BoxError::from)))
             }
             Poll::Pending => match this.pace.wait(context) {
                 Ok(()) => Poll::Pending,
@@ -170,38 +269,18 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if !http_body::Body::is_end_stream(&self.body) {
-            self.activity.body_left_unread();
+        if let (Some(body), Some((unread, activity))) = (self.body.take(), &self.unread) {
+            unread.left(body, self.unasked, activity);
         }
-    }
-}
-
-impl http_body::Body for RunningBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

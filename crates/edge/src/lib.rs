@@ -9,12 +9,17 @@
 //! Not its concern: paths, hosts, callers, bodies, WebSocket frames. It knows no product.
 //! Whoever writes to many sockets at once does so by [`Sends`].
 //!
+//! What the clients of one address or port may hold of what all ports share, [`Quotas`] bounds.
+//!
 //! Know these first: [`Listener`], [`Upgrade`], [`Socket`]. Start reading at `listener.rs`, then `connection.rs`.
 
 mod activity;
+mod answer;
 mod authority;
 mod bind;
 mod connection;
+mod connections;
+mod descriptors;
 mod duplex;
 mod front;
 mod holder;
@@ -24,11 +29,13 @@ mod options;
 mod origin;
 mod pace;
 mod platform;
+mod quotas;
 mod sends;
 mod socket;
 mod streams;
 mod tls;
 mod transport;
+mod unread;
 mod upgrade;
 
 use std::net::SocketAddr;
@@ -40,6 +47,7 @@ pub use holder::PortHolder;
 pub use listener::{Drained, Listener};
 pub use metrics::Metrics;
 pub use options::Options;
+pub use quotas::Quotas;
 pub use sends::Sends;
 pub use socket::Socket;
 pub use tls::{TlsConfig, TlsConfigError};

@@ -5,21 +5,23 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
 
-use crate::Body;
+use crate::activity::Activity;
 use crate::bind::{self, BindError};
-use crate::connection::{self, Shared};
+use crate::connection::{self, Accepted, Shared};
+use crate::connections::Connections;
+use crate::descriptors::Descriptors;
 use crate::front::Serve;
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::options::{Options, milliseconds};
 use crate::platform;
 use crate::tls::TlsConfig;
+use crate::{Body, Quotas};
 
 /// How long accepting rests when the operating system has no room for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -33,6 +35,7 @@ pub struct Listener {
     sockets: Vec<std::net::TcpListener>,
     options: Options,
     metrics: Metrics,
+    quotas: Quotas,
     tls: Option<TlsConfig>,
 }
 
@@ -65,7 +68,14 @@ impl Listener {
     }
 
     fn from_sockets(name: String, sockets: Vec<std::net::TcpListener>) -> Self {
-        Self { name, sockets, options: Options::default(), metrics: Metrics::default(), tls: None }
+        Self {
+            name,
+            sockets,
+            options: Options::default(),
+            metrics: Metrics::default(),
+            quotas: Quotas::default(),
+            tls: None,
+        }
     }
 
     /// Sets the limits.
@@ -79,6 +89,13 @@ impl Listener {
     #[must_use]
     pub fn with_metrics(mut self, metrics: &Metrics) -> Self {
         self.metrics = metrics.clone();
+        self
+    }
+
+    /// Shares `quotas` with the other listeners of the process.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: &Quotas) -> Self {
+        self.quotas = quotas.clone();
         self
     }
 
@@ -126,52 +143,15 @@ impl Listener {
             options: Arc::clone(&options),
             tls: self.tls,
             metrics: metrics.clone(),
+            quotas: self.quotas.clone(),
             draining,
         };
-        let mut connections = Connections { tasks: JoinSet::new(), metrics };
+        let mut connections = Connections::new(self.quotas.descriptors().map(Descriptors::port), metrics);
         accept_until(shutdown, sockets, &shared, &mut connections).await;
         // Fails only if no connection is left to hear it.
         let _ = drain.send(true);
         drop(shared);
         Ok(connections.drain(milliseconds(options.drain_timeout_ms)).await)
-    }
-}
-
-/// The tasks of all open connections.
-struct Connections {
-    tasks: JoinSet<()>,
-    metrics: ListenerMetrics,
-}
-
-impl Connections {
-    fn ended(&self, ended: Result<(), JoinError>) {
-        self.metrics.open.dec();
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            tracing::error!(listener = %self.metrics.name, %error, "a connection panicked");
-        }
-    }
-
-    async fn drain(mut self, limit: Duration) -> Drained {
-        let mut finished = 0;
-        let all_ended = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                self.ended(ended);
-                finished += 1;
-            }
-        };
-        // Late means that some are left, which the next lines see.
-        let _ = tokio::time::timeout(limit, all_ended).await;
-        let cut = self.tasks.len();
-        self.tasks.abort_all();
-        while let Some(ended) = self.tasks.join_next().await {
-            self.ended(ended);
-        }
-        if cut > 0 {
-            tracing::warn!(listener = %self.metrics.name, finished, cut, "requests did not finish in time and were cut");
-        }
-        Drained { finished, cut }
     }
 }
 
@@ -189,26 +169,21 @@ async fn accept_until<S, F>(
         let (stream, remote) = tokio::select! {
             biased;
             () = &mut shutdown => return,
-            Some(ended) = connections.tasks.join_next() => {
-                connections.ended(ended);
-                continue;
-            }
+            Some(()) = connections.next_end() => continue,
             accepted = accept(&sockets, &shared.metrics) => accepted,
         };
-        if connections.tasks.len() >= shared.options.connections_max.get() {
-            if shared.metrics.refused.inc() == 0 {
-                tracing::warn!(
-                    listener = %shared.metrics.name,
-                    connections_max = shared.options.connections_max,
-                    "too many connections; further ones are closed (said once, counted in edge_connections_refused)"
-                );
+        let place = match connections.place(remote.ip(), &shared.options).await {
+            Ok(place) => place,
+            Err(reason) => {
+                shared.metrics.refused(reason);
+                drop(stream);
+                continue;
             }
-            drop(stream);
-            continue;
-        }
-        shared.metrics.accepted.inc();
-        shared.metrics.open.inc();
-        connections.tasks.spawn(connection::serve(stream, remote, shared.clone()));
+        };
+        let activity = Arc::new(Activity::accepted(Instant::now()));
+        let accepted =
+            Accepted { stream, remote, activity: Arc::clone(&activity), descriptor: place.descriptor };
+        connections.spawn(remote.ip(), activity, connection::serve(accepted, shared.clone()));
     }
 }
 

@@ -1,6 +1,8 @@
 //! [`Metrics`]: what listeners count, by the listener's name.
 
-use prometheus_client::encoding::EncodeLabelSet;
+use std::sync::Arc;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,7 +13,10 @@ use prometheus_client::registry::Registry;
 pub struct Metrics {
     open: Family<Labels, Gauge>,
     accepted: Family<Labels, Counter>,
-    refused: Family<Labels, Counter>,
+    refused: Family<RefusedLabels, Counter>,
+    evicted: Family<Labels, Counter>,
+    requests_refused: Family<RequestRefusedLabels, Counter>,
+    answers_cut: Family<CutLabels, Counter>,
     accept_failures: Family<Labels, Counter>,
     tls_failures: Family<Labels, Counter>,
     requests: Family<Labels, Counter>,
@@ -22,13 +27,65 @@ struct Labels {
     listener: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RefusedLabels {
+    listener: String,
+    reason: Refused,
+}
+
+/// Why a connection was closed at once.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+pub(crate) enum Refused {
+    /// `connections_max`, and a request runs on each.
+    Connections,
+    /// `connections_per_address_max`, and a request runs on each.
+    Address,
+    /// The process may open no more files for this port, and a request runs on each connection.
+    Descriptors,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestRefusedLabels {
+    listener: String,
+    reason: RequestRefused,
+}
+
+/// Why a request was answered 503 before a service saw it.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+pub(crate) enum RequestRefused {
+    /// `http2_streams_per_address_max`.
+    Streams,
+    /// `unsent_bytes_max` or `unsent_bytes_per_address_max`.
+    Unsent,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CutLabels {
+    listener: String,
+    reason: Cut,
+}
+
+/// Why an answer was not sent to its end.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+pub(crate) enum Cut {
+    /// The reader of an HTTP/2 stream took nothing for `write_timeout_ms`.
+    Stalled,
+    /// The peer took less than `write_bytes_per_second_min`, or nothing for `write_timeout_ms`.
+    Slow,
+    /// `unsent_bytes_max` or `unsent_bytes_per_address_max`.
+    Unsent,
+}
+
 /// The counters of one listener.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct ListenerMetrics {
     pub(crate) name: String,
     pub(crate) open: Gauge,
     pub(crate) accepted: Counter,
-    pub(crate) refused: Counter,
+    refused: Family<RefusedLabels, Counter>,
+    evicted: Counter,
+    requests_refused: Family<RequestRefusedLabels, Counter>,
+    answers_cut: Family<CutLabels, Counter>,
     pub(crate) accept_failures: Counter,
     pub(crate) tls_failures: Counter,
     pub(crate) requests: Counter,
@@ -42,8 +99,23 @@ impl Metrics {
         registry.register("edge_connections_accepted", "Connections accepted", metrics.accepted.clone());
         registry.register(
             "edge_connections_refused",
-            "Connections closed at once because too many were open",
+            "Connections closed at once because a request ran on each of as many as there may be",
             metrics.refused.clone(),
+        );
+        registry.register(
+            "edge_connections_evicted",
+            "Silent connections closed because a newcomer needed their place",
+            metrics.evicted.clone(),
+        );
+        registry.register(
+            "edge_requests_refused",
+            "Requests answered 503 because of what else their client's address holds",
+            metrics.requests_refused.clone(),
+        );
+        registry.register(
+            "edge_answers_cut",
+            "Answers not sent to their end because of how their client reads",
+            metrics.answers_cut.clone(),
         );
         registry.register(
             "edge_accept_failures",
@@ -55,16 +127,70 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn of(&self, name: &str) -> ListenerMetrics {
+    pub(crate) fn of(&self, name: &str) -> Arc<ListenerMetrics> {
         let labels = Labels { listener: name.to_owned() };
-        ListenerMetrics {
+        Arc::new(ListenerMetrics {
             name: name.to_owned(),
             open: self.open.get_or_create_owned(&labels),
             accepted: self.accepted.get_or_create_owned(&labels),
-            refused: self.refused.get_or_create_owned(&labels),
+            refused: self.refused.clone(),
+            evicted: self.evicted.get_or_create_owned(&labels),
+            requests_refused: self.requests_refused.clone(),
+            answers_cut: self.answers_cut.clone(),
             accept_failures: self.accept_failures.get_or_create_owned(&labels),
             tls_failures: self.tls_failures.get_or_create_owned(&labels),
             requests: self.requests.get_or_create_owned(&labels),
+        })
+    }
+}
+
+impl ListenerMetrics {
+    /// A connection was closed at once. Logged the first time for each reason.
+    pub(crate) fn refused(&self, reason: Refused) {
+        let labels = RefusedLabels { listener: self.name.clone(), reason };
+        if self.refused.get_or_create(&labels).inc() == 0 {
+            let why = match reason {
+                Refused::Connections => "connections_max is reached",
+                Refused::Address => "connections_per_address_max is reached",
+                Refused::Descriptors => {
+                    "the process may open no more files for this port; raise the limit of open files"
+                }
+            };
+            tracing::warn!(
+                listener = %self.name,
+                "{why}, and a request runs on each connection: further ones are closed (said once, counted in edge_connections_refused)"
+            );
         }
+    }
+
+    /// A silent connection was closed for a newcomer. Logged the first time.
+    pub(crate) fn evicted(&self) {
+        if self.evicted.inc() == 0 {
+            tracing::warn!(
+                listener = %self.name,
+                "as many connections as there may be: the most silent ones are closed for newcomers (said once, counted in edge_connections_evicted)"
+            );
+        }
+    }
+
+    /// A request was answered 503. Logged the first time for each reason.
+    pub(crate) fn request_refused(&self, reason: RequestRefused) {
+        let labels = RequestRefusedLabels { listener: self.name.clone(), reason };
+        if self.requests_refused.get_or_create(&labels).inc() == 0 {
+            let option = match reason {
+                RequestRefused::Streams => "http2_streams_per_address_max",
+                RequestRefused::Unsent => "unsent_bytes_per_address_max",
+            };
+            tracing::warn!(
+                listener = %self.name,
+                "the requests of one address exceed {option}: further ones are answered 503 (said once, counted in edge_requests_refused)"
+            );
+        }
+    }
+
+    /// An answer was not sent to its end.
+    pub(crate) fn answer_cut(&self, reason: Cut) {
+        let labels = CutLabels { listener: self.name.clone(), reason };
+        self.answers_cut.get_or_create(&labels).inc();
     }
 }

@@ -9,9 +9,14 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Most open HTTP connections; further ones are closed at once. Connections that were upgraded do not count.
-    /// Default 10000.
+    /// Most open HTTP connections. Beyond it, a newcomer takes the place of the connection that has been silent for longest:
+    /// first of those that never sent a byte, then of those that never sent a whole request, then of those between two requests.
+    /// Where a request runs on each, the newcomer is closed at once. Connections that were upgraded do not count. Default 10000.
     pub connections_max: NonZeroUsize,
+    /// Most open HTTP connections of one address, counted as for `connections_max`; an IPv6 network of 64 bits is one address.
+    /// Beyond it, a newcomer takes the place of a silent one of the same address. Behind a proxy all connections have the
+    /// proxy's address: set it to `connections_max` there. Default 4000. Since 0.1.0.
+    pub connections_per_address_max: NonZeroUsize,
     /// Largest request head, in bytes, request line and fields together; beyond it 431. At least 8192.
     /// Default 32768.
     #[serde(deserialize_with = "head_bytes")]
@@ -32,9 +37,20 @@ pub struct Options {
     /// Time by which the beginning of a request body may be later than `body_bytes_per_second_min` allows, in milliseconds.
     /// Default 5000.
     pub body_grace_ms: NonZeroU64,
-    /// Longest time that a peer may take nothing of what is sent to it, in milliseconds; then the connection is closed.
-    /// Connections that were upgraded have limits of their own. Default 30000.
+    /// Longest time that a peer may take nothing of what is sent to it, in milliseconds; then the connection is closed, or on
+    /// HTTP/2 the stream is reset whose answer is not taken. Time in which there is nothing to send does not count, so an event
+    /// stream or a long poll may be silent. Connections that were upgraded have limits of their own. Default 30000.
     pub write_timeout_ms: NonZeroU64,
+    /// Least rate at which a peer takes what is sent to it, in bytes a second, over the last `write_timeout_ms` in which it was
+    /// awaited; the connection of a slower peer is closed. Default 240. Since 0.1.0.
+    pub write_bytes_per_second_min: NonZeroU32,
+    /// Most bytes of answers that may wait in memory for the clients of all ports to read them. Beyond it, addresses that hold
+    /// more than their part get no further answers: 503 where none was begun, otherwise the answer breaks off. Default 268435456.
+    /// Since 0.1.0.
+    pub unsent_bytes_max: NonZeroUsize,
+    /// The same for the clients of one address together. An answer that is the only one may be larger. Default 67108864.
+    /// Since 0.1.0.
+    pub unsent_bytes_per_address_max: NonZeroUsize,
     /// Longest time that the rest of a request body is thrown away once the request was answered without it, in milliseconds.
     /// Until then the connection is not closed, so that a client that is still sending can read the answer. Default 5000.
     pub unread_timeout_ms: NonZeroU64,
@@ -45,6 +61,9 @@ pub struct Options {
     pub drain_timeout_ms: NonZeroU64,
     /// Most requests at a time on one HTTP/2 connection. Default 200.
     pub http2_streams_max: NonZeroU32,
+    /// Most HTTP/2 requests at a time on all connections of one address; beyond it 503. Behind a proxy that speaks HTTP/2 to this
+    /// port, all requests have the proxy's address. Default 2000. Since 0.1.0.
+    pub http2_streams_per_address_max: NonZeroU32,
     /// Time between pings to a silent HTTP/2 peer, in milliseconds; a peer that does not answer in the same time is cut off.
     /// Default 30000.
     pub http2_ping_interval_ms: NonZeroU64,
@@ -56,6 +75,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             connections_max: NonZeroUsize::new(10_000).expect("not zero"),
+            connections_per_address_max: NonZeroUsize::new(4_000).expect("not zero"),
             head_bytes_max: 32 * 1024,
             head_fields_max: NonZeroUsize::new(100).expect("not zero"),
             head_timeout_ms: NonZeroU64::new(15_000).expect("not zero"),
@@ -64,10 +84,14 @@ impl Default for Options {
             body_window_ms: NonZeroU64::new(10_000).expect("not zero"),
             body_grace_ms: NonZeroU64::new(5_000).expect("not zero"),
             write_timeout_ms: NonZeroU64::new(30_000).expect("not zero"),
+            write_bytes_per_second_min: NonZeroU32::new(240).expect("not zero"),
+            unsent_bytes_max: NonZeroUsize::new(256 * 1024 * 1024).expect("not zero"),
+            unsent_bytes_per_address_max: NonZeroUsize::new(64 * 1024 * 1024).expect("not zero"),
             unread_timeout_ms: NonZeroU64::new(5_000).expect("not zero"),
             tls_handshake_timeout_ms: NonZeroU64::new(10_000).expect("not zero"),
             drain_timeout_ms: NonZeroU64::new(10_000).expect("not zero"),
             http2_streams_max: NonZeroU32::new(200).expect("not zero"),
+            http2_streams_per_address_max: NonZeroU32::new(2_000).expect("not zero"),
             http2_ping_interval_ms: NonZeroU64::new(30_000).expect("not zero"),
             upgraded_tls_bytes_max: NonZeroUsize::new(64 * 1024).expect("not zero"),
         }

@@ -22,6 +22,7 @@ pub(crate) struct Rate {
 }
 
 /// Ends the wait for a body that arrives too slowly.
+#[derive(Debug)]
 pub(crate) struct Pace {
     arrivals: Arrivals,
     alarm: Option<Pin<Box<Sleep>>>,

@@ -41,6 +41,24 @@ pub(crate) fn raise_open_files() -> io::Result<Option<u64>> {
     Ok(None)
 }
 
+/// How many files the process has open, as far as the system tells.
+pub(crate) fn open_files() -> usize {
+    // Linux and macOS have this folder; the listing itself is one of its entries.
+    std::fs::read_dir("/dev/fd").map_or(0, Iterator::count)
+}
+
+/// Bounds what the kernel holds of a connection's bytes before they are sent, where it can: it would otherwise hold megabytes for a
+/// peer that does not read, and say nothing of the progress of one that reads slowly.
+#[cfg(target_os = "linux")]
+pub(crate) fn limit_unsent(stream: &tokio::net::TcpStream, bytes: u32) {
+    // Refused by no kernel that has the option; without it, only memory is lost.
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes);
+}
+
+/// Other systems are left to their defaults.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn limit_unsent(_stream: &tokio::net::TcpStream, _bytes: u32) {}
+
 /// Creates a file that only its owner may read; an existing one is an error.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();

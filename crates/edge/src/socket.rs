@@ -15,6 +15,7 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 
 use self::tls::TlsStream;
+use crate::descriptors::Descriptor;
 
 /// An upgraded connection, plain or TLS.
 ///
@@ -24,6 +25,8 @@ pub struct Socket {
     stream: Stream,
     /// What HTTP had already read behind the request, if anything; served first. Boxed, as it is gone after the first read.
     leftover: Option<Box<Bytes>>,
+    /// Given back after the stream is closed: fields are dropped in order.
+    descriptor: Option<Descriptor>,
 }
 
 #[derive(Debug)]
@@ -46,7 +49,8 @@ impl Socket {
 
     /// `stream` must be non-blocking.
     pub(crate) fn plain(stream: std::net::TcpStream, leftover: Bytes) -> Self {
-        Self { stream: Stream::Plain(mio::net::TcpStream::from_std(stream)), leftover: kept(leftover) }
+        let stream = Stream::Plain(mio::net::TcpStream::from_std(stream));
+        Self { stream, leftover: kept(leftover), descriptor: None }
     }
 
     /// `stream` must be non-blocking, and the handshake done.
@@ -58,7 +62,13 @@ impl Socket {
     ) -> Self {
         let stream = mio::net::TcpStream::from_std(stream);
         let stream = TlsStream::new(stream, session, bytes_max);
-        Self { stream: Stream::Tls(Box::new(stream)), leftover: kept(leftover) }
+        Self { stream: Stream::Tls(Box::new(stream)), leftover: kept(leftover), descriptor: None }
+    }
+
+    /// Keeps the connection's place among the descriptors of its port until it is closed.
+    pub(crate) fn with_descriptor(mut self, descriptor: Option<Descriptor>) -> Self {
+        self.descriptor = descriptor;
+        self
     }
 
     /// Reads what is there. `Ok(0)` (for a buffer that is not empty) means that the peer has closed its side.

@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 
+use crate::descriptors::Descriptor;
 use crate::transport::{Stream, Transport};
 use crate::{Duplex, Socket};
 
@@ -44,17 +45,18 @@ impl Upgrade {
     /// If the connection ended, or was answered in another way.
     pub async fn into_socket(self) -> Result<Socket, UpgradeError> {
         let tls_bytes_max = self.tls_bytes_max;
-        let (stream, leftover) = self.switched().await?;
-        match stream {
+        let (stream, leftover, descriptor) = self.switched().await?;
+        let socket = match stream {
             Stream::Plain(stream) => {
-                Ok(Socket::plain(stream.into_std().map_err(UpgradeError::Socket)?, leftover))
+                Socket::plain(stream.into_std().map_err(UpgradeError::Socket)?, leftover)
             }
             Stream::Tls(stream) => {
                 let (stream, session) = stream.into_inner();
                 let stream = stream.into_std().map_err(UpgradeError::Socket)?;
-                Ok(Socket::tls(stream, session, tls_bytes_max, leftover))
+                Socket::tls(stream, session, tls_bytes_max, leftover)
             }
-        }
+        };
+        Ok(socket.with_descriptor(descriptor))
     }
 
     /// As [`Upgrade::into_socket`], but the connection stays with the async runtime.
@@ -63,15 +65,15 @@ impl Upgrade {
     ///
     /// If the connection ended, or was answered in another way.
     pub async fn into_duplex(self) -> Result<Duplex, UpgradeError> {
-        let (stream, leftover) = self.switched().await?;
-        Ok(Duplex::new(stream, leftover))
+        let (stream, leftover, descriptor) = self.switched().await?;
+        Ok(Duplex::new(stream, leftover, descriptor))
     }
 
-    async fn switched(self) -> Result<(Stream, Bytes), UpgradeError> {
+    async fn switched(self) -> Result<(Stream, Bytes, Option<Descriptor>), UpgradeError> {
         let upgraded = self.upgraded.await.map_err(UpgradeError::NotSwitched)?;
         let parts = upgraded.downcast::<TokioIo<Transport>>().map_err(|_other| UpgradeError::Foreign)?;
-        let (stream, unread) = parts.io.into_inner().into_parts();
-        Ok((stream, joined(parts.read_buf, unread)))
+        let (stream, unread, descriptor) = parts.io.into_inner().into_parts();
+        Ok((stream, joined(parts.read_buf, unread), descriptor))
     }
 }
 

@@ -1,15 +1,16 @@
-//! What only tests need: an HTTP client, a scripted SignalR client, one that breaks every rule, a login provider, a scripted app server,
+//! What only tests need: an HTTP client, a scripted SignalR client, ones that break every rule, a login provider, a scripted app server,
 //! and the binary as a process.
 //!
 //! Not its concern: being fast or complete. A dev-dependency only (invariant 10).
 //!
-//! Know these first: [`Http`], [`HubClient`], [`RawSocket`], [`AppServer`], [`LoginProvider`], [`Process`].
+//! Know these first: [`Http`], [`HubClient`], [`RawSocket`], [`RawHttp2`], [`AppServer`], [`LoginProvider`], [`Process`].
 
 mod app_server;
 mod http_client;
 mod hub_client;
 mod login_provider;
 mod process;
+mod raw_http2;
 mod raw_socket;
 
 pub use app_server::{AppServer, Introduction};
@@ -17,6 +18,7 @@ pub use http_client::{Answer, Http};
 pub use hub_client::HubClient;
 pub use login_provider::LoginProvider;
 pub use process::Process;
+pub use raw_http2::{Heard, RawHttp2};
 pub use raw_socket::RawSocket;
 
 use std::time::Duration;

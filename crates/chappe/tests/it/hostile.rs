@@ -4,6 +4,7 @@
 mod floods;
 mod noise;
 mod patience;
+mod readers;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -76,7 +76,8 @@ impl Server {
 }
 
 /// `/echo` answers the body, `/upgrade` hands the connection over, `/duplex` sends what comes back after an upgrade, `/wait` waits,
-/// `/panic` panics, `/refuse` reads no body, `/large` answers more than all buffers hold, all else answers what it sees.
+/// `/panic` panics, `/refuse` and `/ignore` read no body, `/events` sends one event at once and one when it is released, `/medium` answers 300,000
+/// bytes, `/large` answers more than all buffers hold, all else answers what it sees.
 async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
     match request.uri().path() {
         "/upgrade" => {
@@ -120,7 +121,10 @@ async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<B
             tokio::task::yield_now().await;
             Ok(text(StatusCode::OK, "waited"))
         }
+        "/events" => Ok(events(shared)),
+        "/ignore" => Ok(text(StatusCode::OK, "ignored")),
         "/refuse" => Ok(text(StatusCode::PAYLOAD_TOO_LARGE, "too large")),
+        "/medium" => Ok(text(StatusCode::OK, &"a".repeat(300_000))),
         "/large" => Ok(text(StatusCode::OK, &"a".repeat(LARGE_BYTES))),
         "/panic" => panic!("as the test asked"),
         _ => {
@@ -130,6 +134,27 @@ async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<B
             Ok(text(StatusCode::OK, &seen))
         }
     }
+}
+
+/// One event at once, and one when it is released.
+fn events(shared: Shared) -> Response<Body> {
+    let events = futures_util::stream::unfold(0, move |number| {
+        let shared = shared.clone();
+        async move {
+            match number {
+                0 => {}
+                1 => {
+                    let released = shared.release.notified();
+                    shared.waiting.send(()).expect("the test is waiting");
+                    released.await;
+                }
+                _ => return None,
+            }
+            let event = Bytes::from(format!("event {number}\n"));
+            Some((Ok(http_body::Frame::data(event)), number + 1))
+        }
+    });
+    Response::new(BodyExt::boxed_unsync(http_body_util::StreamBody::new(events)))
 }
 
 fn text(status: StatusCode, text: &str) -> Response<Body> {
@@ -178,4 +203,11 @@ pub(crate) fn tls_client(trusted: &Path, protocols: &[&[u8]]) -> ClientConfig {
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     config
+}
+
+/// What was counted, as Prometheus reads it.
+pub(crate) fn encoded(registry: &prometheus_client::registry::Registry) -> String {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).expect("a String takes all text");
+    text
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{LARGE_BYTES, PATIENCE, Server, raw};
+use crate::harness::{LARGE_BYTES, PATIENCE, Server, encoded, raw};
 
 fn milliseconds(value: u64) -> NonZeroU64 {
     NonZeroU64::new(value).expect("not zero")
@@ -138,12 +138,11 @@ async fn beyond_the_most_connections_further_ones_are_closed() {
     let drained = server.stop().await.expect("joined").expect("served");
     assert_eq!(drained.cut, 0);
 
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes all text");
+    let text = encoded(&registry);
     for line in [
         "edge_connections_open{listener=\"test\"} 0",
         "edge_connections_accepted_total{listener=\"test\"} 1",
-        "edge_connections_refused_total{listener=\"test\"} 1",
+        "edge_connections_refused_total{listener=\"test\",reason=\"Connections\"} 1",
         "edge_requests_total{listener=\"test\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

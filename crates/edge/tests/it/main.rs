@@ -5,4 +5,7 @@ mod drain;
 mod harness;
 mod http;
 mod limits;
+mod readers;
+mod silent;
+mod unread;
 mod upgrade;

@@ -114,25 +114,31 @@ async fn a_process_out_of_descriptors_keeps_those_it_has() {
     let mut witness = Witness::connect(&process).await;
     let realtime = process.http("realtime");
     let mut sockets = Vec::new();
-    // The kernel accepts on its own, up to the backlog; the process can take about 150 of them.
+    // More than the process may open files.
     for _ in 0..300 {
         sockets.push(RawSocket::connect(realtime.authority()).await.expect("the kernel accepts"));
     }
     let before = process.cpu_ticks();
     let mut sent = sockets.pop().expect("there are many");
     sent.send(b"GET /client/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.expect("it is taken");
-    // It waits for those before it to end, and then has its answer: nothing was lost, and nothing stopped accepting.
+    // It takes the place of one that says nothing, and so has its answer: nothing was lost, and nothing stopped accepting.
     let answer = timeout(PATIENCE, sent.text_to_end()).await.expect("in time").expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     if let (Some(before), Some(after)) = (before, process.cpu_ticks()) {
         assert!(after - before < 150, "{} hundredths of a second for doing nothing", after - before);
     }
-    drop(sockets);
+    // While the silent ones are there, newcomers are served on each port, and so is who was there before.
     let mut newcomer = Witness::connect(&process).await;
     newcomer.is_served(&process).await;
+    for name in ["gateway", "documents"] {
+        assert!(process.http(name).get("/healthz").await.is_ok(), "{name} answers, whatever it says");
+    }
     witness.is_served(&process).await;
+    drop(sockets);
     let log = process.kill().await.expect("it can be killed");
-    assert!(log.contains("cannot accept"), "{log}");
+    assert!(log.contains("the process may open 200 files, which is enough for"), "{log}");
+    assert!(log.contains("the most silent ones are closed for newcomers"), "{log}");
+    assert!(!log.contains("cannot accept"), "descriptors were left over: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,193 @@
+//! [`Answer`]: the body of a response on its way to hyper, in pieces, so that it is known whether its reader takes them.
+//!
+//! HTTP/1.1 has one answer a connection, and the socket says whether it is read (`transport.rs`). On HTTP/2 a stream can
+//! stand still while the socket is fine: its reader grants no window. Each stream has a [`Clock`] then, and is reset when its
+//! reader has taken nothing for too long (`streams.rs`).
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::time::Instant;
+
+use crate::activity::Running;
+use crate::metrics::{Cut, ListenerMetrics};
+use crate::options::Options;
+use crate::quotas::{Client, StreamSlot, Unsent};
+use crate::{Body, BoxError};
+
+/// The largest piece on HTTP/1.1, in bytes.
+const HTTP1_PIECE_BYTES: usize = 64 * 1024;
+
+/// Larger frames are copied piece by piece, so that their memory is free once hyper has the last one, and not only once the socket
+/// has it.
+const SHARED_FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// The largest piece on HTTP/2, in bytes: the largest frame that every peer takes (RFC 9113 section 4.2).
+const HTTP2_PIECE_BYTES_MAX: usize = 16 * 1024;
+
+/// The smallest, for readers of whom many share a slow connection: each has to take one piece within the write timeout.
+const HTTP2_PIECE_BYTES_MIN: usize = 1024;
+
+/// A reader who takes a piece within this time is given larger ones.
+const FAST: Duration = Duration::from_millis(250);
+
+/// A reader who takes longer than this is given smaller ones.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// The body of one response.
+pub(crate) struct Answer {
+    body: Body,
+    /// What is left of the frame that the service gave last.
+    rest: Bytes,
+    /// Whether that frame goes out in several pieces.
+    divided: bool,
+    /// Whether those pieces are copies.
+    copied: bool,
+    /// That frame, counted while any of it is left.
+    held: Option<Unsent>,
+    piece_bytes: usize,
+    clock: Option<Arc<Clock>>,
+    client: Arc<Client>,
+    options: Arc<Options>,
+    metrics: Arc<ListenerMetrics>,
+    _running: Running,
+    _slot: Option<StreamSlot>,
+}
+
+/// Who takes an answer, and what is counted until it is taken.
+pub(crate) struct Reader {
+    /// The clock of an HTTP/2 stream.
+    pub(crate) clock: Option<Arc<Clock>>,
+    pub(crate) client: Arc<Client>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) metrics: Arc<ListenerMetrics>,
+    pub(crate) running: Running,
+    pub(crate) slot: Option<StreamSlot>,
+}
+
+/// Since when the reader of a stream is awaited.
+#[derive(Debug, Default)]
+pub(crate) struct Clock(Mutex<Option<Instant>>);
+
+impl Clock {
+    /// Since when the reader has taken nothing of what there is for it; `None` while it is us who owe.
+    pub(crate) fn waiting_since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handed_out(&self, now: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// How long the reader took for the last piece.
+    fn taken(&self, now: Instant) -> Option<Duration> {
+        let since = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(now.saturating_duration_since(since))
+    }
+}
+
+impl Answer {
+    pub(crate) fn new(body: Body, reader: Reader) -> Self {
+        let Reader { clock, client, options, metrics, running, slot } = reader;
+        Self {
+            body,
+            rest: Bytes::new(),
+            divided: false,
+            copied: false,
+            held: None,
+            piece_bytes: if clock.is_some() { HTTP2_PIECE_BYTES_MIN } else { HTTP1_PIECE_BYTES },
+            clock,
+            client,
+            options,
+            metrics,
+            _running: running,
+            _slot: slot,
+        }
+    }
+
+    /// Notes that hyper wants more, which it does once its reader has taken what it had.
+    fn note_progress(&mut self) {
+        let Some(took) = self.clock.as_ref().and_then(|clock| clock.taken(Instant::now())) else { return };
+        if took < FAST {
+            self.piece_bytes = (self.piece_bytes * 2).min(HTTP2_PIECE_BYTES_MAX);
+        } else if took > SLOW {
+            self.piece_bytes = (self.piece_bytes / 2).max(HTTP2_PIECE_BYTES_MIN);
+        }
+    }
+
+    /// Takes a frame of the service to be sent.
+    fn begin(&mut self, data: Bytes) -> Result<(), BoxError> {
+        let small = if self.clock.is_some() { HTTP2_PIECE_BYTES_MIN } else { HTTP1_PIECE_BYTES };
+        self.divided = data.len() > small;
+        self.copied = data.len() > SHARED_FRAME_BYTES_MAX;
+        if self.divided {
+            let held = self.client.hold(data.len(), &self.options);
+            self.held = Some(held.inspect_err(|_| self.metrics.answer_cut(Cut::Unsent))?);
+        }
+        self.rest = data;
+        Ok(())
+    }
+
+    fn next_piece(&mut self) -> Bytes {
+        if let Some(clock) = &self.clock {
+            clock.handed_out(Instant::now());
+        }
+        if !self.divided {
+            return std::mem::take(&mut self.rest);
+        }
+        let mut length = self.rest.len().min(self.piece_bytes);
+        if self.clock.is_some() && length == self.rest.len() && length > 1 {
+            // hyper gives a piece to h2 as soon as the window has room for one byte, and forgets the stream with the last piece: h2
+            // would keep it for ever. A last piece of one byte leaves only when all before it has been granted.
+            length -= 1;
+        }
+        let piece = self.rest.split_to(length);
+        if self.copied { Bytes::copy_from_slice(&piece) } else { piece }
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        this.note_progress();
+        while this.rest.is_empty() {
+            this.held = None;
+            let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                end => return Poll::Ready(end),
+            };
+            match frame.into_data() {
+                Ok(data) => this.begin(data)?,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(this.next_piece()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        match hint.upper() {
+            Some(upper) => {
+                hint.set_upper(upper + rest);
+                hint.set_lower(hint.lower() + rest);
+            }
+            None => hint.set_lower(hint.lower() + rest),
+        }
+        hint
+    }
+}

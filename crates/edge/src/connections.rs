@@ -1,0 +1,183 @@
+//! [`Connections`]: all open connections of a listener, with a bound for all and for each address, and the end of the most silent
+//! one where a newcomer needs its place.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+
+use crate::activity::{Activity, Silence};
+use crate::descriptors::{Descriptor, Port};
+use crate::listener::Drained;
+use crate::metrics::{ListenerMetrics, Refused};
+use crate::options::Options;
+use crate::quotas;
+
+/// How many silent connections one look at all of them finds, so that a flood of newcomers does not mean a look for each.
+const CANDIDATES_MAX: usize = 64;
+
+/// How long a newcomer waits for the place of a connection that was told to end.
+const EVICTION_WAIT: Duration = Duration::from_millis(500);
+
+/// The tasks of all open connections. The accepting task owns it.
+pub(crate) struct Connections {
+    tasks: JoinSet<()>,
+    entries: HashMap<Id, Entry>,
+    by_address: HashMap<IpAddr, usize>,
+    /// Silent connections, the first to close first; of one address, or of all.
+    candidates: (Option<IpAddr>, VecDeque<(Id, Silence)>),
+    descriptors: Option<Port>,
+    metrics: Arc<ListenerMetrics>,
+}
+
+struct Entry {
+    address: IpAddr,
+    activity: Arc<Activity>,
+    task: AbortHandle,
+}
+
+/// A place for a newcomer.
+pub(crate) struct Place {
+    /// `None` where nothing bounds descriptors.
+    pub(crate) descriptor: Option<Descriptor>,
+}
+
+impl Connections {
+    pub(crate) fn new(descriptors: Option<Port>, metrics: Arc<ListenerMetrics>) -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            entries: HashMap::new(),
+            by_address: HashMap::new(),
+            candidates: (None, VecDeque::new()),
+            descriptors,
+            metrics,
+        }
+    }
+
+    /// Waits for the next connection to end. `None` where none is open.
+    pub(crate) async fn next_end(&mut self) -> Option<()> {
+        let ended = self.tasks.join_next_with_id().await?;
+        self.ended(ended);
+        Some(())
+    }
+
+    /// A place for a newcomer, if need be that of the most silent connection: of the same address where that has too many, else of
+    /// any. Says why there is none.
+    pub(crate) async fn place(&mut self, address: IpAddr, options: &Options) -> Result<Place, Refused> {
+        let address = quotas::counted(address);
+        let of_address = |this: &Self| this.by_address.get(&address).copied().unwrap_or(0);
+        while of_address(self) >= options.connections_per_address_max.get() {
+            self.evict(Some(address)).await.ok_or(Refused::Address)?;
+        }
+        while self.tasks.len() >= options.connections_max.get() {
+            self.evict(None).await.ok_or(Refused::Connections)?;
+        }
+        loop {
+            let Some(port) = &self.descriptors else { return Ok(Place { descriptor: None }) };
+            if let Some(descriptor) = port.take() {
+                return Ok(Place { descriptor: Some(descriptor) });
+            }
+            self.evict(None).await.ok_or(Refused::Descriptors)?;
+        }
+    }
+
+    /// Runs a connection.
+    pub(crate) fn spawn(
+        &mut self,
+        address: IpAddr,
+        activity: Arc<Activity>,
+        connection: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.metrics.accepted.inc();
+        self.metrics.open.inc();
+        let address = quotas::counted(address);
+        *self.by_address.entry(address).or_default() += 1;
+        let task = self.tasks.spawn(connection);
+        self.entries.insert(task.id(), Entry { address, activity, task });
+    }
+
+    /// Ends the most silent connection and waits until it has ended. `None`: none is silent.
+    async fn evict(&mut self, address: Option<IpAddr>) -> Option<()> {
+        if self.candidates.0 != address {
+            self.candidates = (address, VecDeque::new());
+        }
+        let evicted = match self.evict_candidate() {
+            Some(evicted) => evicted,
+            None => {
+                self.find_candidates(address);
+                self.evict_candidate()?
+            }
+        };
+        self.metrics.evicted();
+        // It ends as soon as its task is dropped, which a busy processor may delay.
+        let gone = async { while self.entries.contains_key(&evicted) && self.next_end().await.is_some() {} };
+        tokio::time::timeout(EVICTION_WAIT, gone).await.ok()
+    }
+
+    fn evict_candidate(&mut self) -> Option<Id> {
+        while let Some((id, silence)) = self.candidates.1.pop_front() {
+            // It may have ended or asked something in the meantime.
+            if let Some(entry) = self.entries.get(&id)
+                && entry.activity.evict(silence)
+            {
+                entry.task.abort();
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    fn find_candidates(&mut self, address: Option<IpAddr>) {
+        let wanted = |entry: &Entry| address.is_none_or(|address| entry.address == address);
+        let entries = self.entries.iter().filter(|(_, entry)| wanted(entry));
+        let mut silent: Vec<(Id, Silence)> =
+            entries.filter_map(|(id, entry)| Some((*id, entry.activity.silence()?))).collect();
+        if silent.len() > CANDIDATES_MAX {
+            silent.select_nth_unstable_by_key(CANDIDATES_MAX, |(_, silence)| *silence);
+            silent.truncate(CANDIDATES_MAX);
+        }
+        silent.sort_unstable_by_key(|(_, silence)| *silence);
+        self.candidates = (address, silent.into());
+    }
+
+    fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        self.metrics.open.dec();
+        let id = match ended {
+            Ok((id, ())) => id,
+            Err(error) => {
+                if error.is_panic() {
+                    tracing::error!(listener = %self.metrics.name, %error, "a connection panicked");
+                }
+                error.id()
+            }
+        };
+        let Some(entry) = self.entries.remove(&id) else { return };
+        if let Some(count) = self.by_address.get_mut(&entry.address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&entry.address);
+            }
+        }
+    }
+
+    /// Waits until all have ended, and cuts those that have not in time.
+    pub(crate) async fn drain(mut self, limit: Duration) -> Drained {
+        let mut finished = 0;
+        let all_ended = async {
+            while self.next_end().await.is_some() {
+                finished += 1;
+            }
+        };
+        // Late means that some are left, which the next lines see.
+        let _ = tokio::time::timeout(limit, all_ended).await;
+        let cut = self.tasks.len();
+        self.tasks.abort_all();
+        while self.next_end().await.is_some() {}
+        if cut > 0 {
+            tracing::warn!(listener = %self.metrics.name, finished, cut, "requests did not finish in time and were cut");
+        }
+        Drained { finished, cut }
+    }
+}

@@ -1,0 +1,148 @@
+//! Answers that are given before the request's body was read: the connection can be used again, or its client is told.
+
+use edge::Options;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::harness::{PATIENCE, Server};
+
+/// A connection on which answers are read one by one, as their length says.
+struct Client(TcpStream);
+
+impl Client {
+    async fn connect(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.address).await.expect("connected");
+        stream.set_nodelay(true).expect("set");
+        Self(stream)
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        timeout(PATIENCE, self.0.write_all(bytes)).await.expect("in time").expect("sent");
+    }
+
+    /// The head of the next answer, in small letters; its body is read.
+    async fn answer(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(timeout(PATIENCE, self.0.read_u8()).await.expect("in time").expect("an answer"));
+        }
+        let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
+        let (_, length) = head.split_once("content-length: ").expect("a length");
+        let length = length.split_once('\r').expect("a line").0.parse().expect("a number");
+        let mut body = vec![0; length];
+        timeout(PATIENCE, self.0.read_exact(&mut body)).await.expect("in time").expect("a body");
+        head
+    }
+
+    /// A request on this connection is answered: it was not closed.
+    async fn is_usable(&mut self) {
+        self.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let head = self.answer().await;
+        assert!(head.starts_with("http/1.1 200 "), "{head}");
+    }
+
+    async fn is_closed(&mut self) {
+        let mut rest = [0];
+        let read = timeout(PATIENCE, self.0.read(&mut rest)).await.expect("in time");
+        assert_eq!(read.expect("no reset"), 0);
+    }
+}
+
+fn head(path: &str, field: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_connection_can_be_used_again_after_a_body_that_nobody_read() {
+    let server = Server::start();
+    let mut client = Client::connect(&server).await;
+    // Refused, and accepted; smaller than any buffer, as Node.js sends it, and as large as it may be; of known length and not.
+    for path in ["/refuse", "/ignore"] {
+        for length in [1, 3_000, 70_000, 256 * 1024] {
+            let body = "x".repeat(length);
+            for separately in [false, true] {
+                let known = (head(path, &format!("Content-Length: {length}")), body.clone());
+                let chunked =
+                    (head(path, "Transfer-Encoding: chunked"), format!("{length:x}\r\n{body}\r\n0\r\n\r\n"));
+                for (head, body) in [known, chunked] {
+                    if separately {
+                        client.send(head.as_bytes()).await;
+                        client.send(body.as_bytes()).await;
+                    } else {
+                        client.send((head + &body).as_bytes()).await;
+                    }
+                    let answer = client.answer().await;
+                    assert!(!answer.contains("connection: close"), "{path} {length}: {answer}");
+                    client.is_usable().await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_still_on_its_way_is_awaited() {
+    let server = Server::start();
+    let mut client = Client::connect(&server).await;
+    for path in ["/refuse", "/ignore"] {
+        client.send(head(path, "Content-Length: 10000").as_bytes()).await;
+        client.send(&[b'x'; 5_000]).await;
+        // Answered while the other half is missing.
+        let answer = client.answer().await;
+        assert!(!answer.contains("connection: close"), "{answer}");
+        client.send(&[b'x'; 5_000]).await;
+        client.is_usable().await;
+    }
+}
+
+#[tokio::test]
+async fn where_the_rest_is_not_read_the_answer_says_so() {
+    let server = Server::start();
+    let long = (256 * 1024 + 1).to_string();
+    let cases = [
+        // Too long to read; of unknown length, and not there; not even asked for.
+        ("/refuse", format!("Content-Length: {long}")),
+        ("/ignore", format!("Content-Length: {long}")),
+        ("/ignore", "Transfer-Encoding: chunked".to_owned()),
+        ("/ignore", "Expect: 100-continue\r\nContent-Length: 10".to_owned()),
+        // Nor where no service saw the request.
+        ("/", format!("Host: other\r\nContent-Length: {long}")),
+    ];
+    for (path, field) in cases {
+        let mut client = Client::connect(&server).await;
+        client.send(head(path, &field).as_bytes()).await;
+        let answer = client.answer().await;
+        assert!(answer.contains("connection: close"), "{field}: {answer}");
+        client.is_closed().await;
+    }
+}
+
+#[tokio::test]
+async fn an_unread_rest_that_does_not_come_ends_the_connection() {
+    let options = Options {
+        unread_timeout_ms: std::num::NonZeroU64::new(200).expect("not zero"),
+        ..Options::default()
+    };
+    let server = Server::start_with(options, |listener| listener);
+    let mut client = Client::connect(&server).await;
+    client.send(head("/ignore", "Content-Length: 10").as_bytes()).await;
+    client.answer().await;
+    client.is_closed().await;
+}
+
+#[tokio::test]
+async fn a_body_that_was_read_leaves_the_connection_as_it_was() {
+    let server = Server::start();
+    let mut client = Client::connect(&server).await;
+    for request in [
+        head("/echo", "Content-Length: 2") + "hi",
+        head("/echo", "Transfer-Encoding: chunked") + "2\r\nhi\r\n0\r\n\r\n",
+        head("/echo", "Content-Length: 0"),
+    ] {
+        client.send(request.as_bytes()).await;
+        let answer = client.answer().await;
+        assert!(answer.starts_with("http/1.1 200 ") && !answer.contains("connection: close"), "{answer}");
+    }
+    client.is_usable().await;
+}
