@@ -19,7 +19,7 @@ const SETTINGS = {
   },
 };
 
-/** Runs `use` with an app whose only source file holds `source`. */
+/** Runs `use` with an app whose only source file holds `source`, and with its folder. */
 async function withApp({ source, packages = true, settings, listen, flags }, use) {
   const app = await mkdtemp(path.join(tmpdir(), 'chappe-app-'));
   let chappe;
@@ -31,7 +31,7 @@ async function withApp({ source, packages = true, settings, listen, flags }, use
     await writeFile(path.join(app, 'src/functions.js'), source);
     if (packages) await symlink(path.join(EXAMPLE, 'node_modules'), path.join(app, 'node_modules'));
     chappe = await Chappe.start({ app, settings, listen, flags });
-    await use(chappe);
+    await use(chappe, app);
   } finally {
     await chappe?.stop();
     await rm(app, { recursive: true, force: true });
@@ -45,6 +45,35 @@ test('an app without its packages is told to install them', () => (
     await logged(chappe, /'@azure\/functions' is not installed. Run 'npm install/);
     assert.equal((await fetch(`${chappe.urls.gateway}/healthz`)).status, 200);
     assert.equal(chappe.log.split('is not installed').length, 2, `said once:\n${chappe.log}`);
+  })
+));
+
+test('an app without its packages starts once they are installed, without a restart', () => (
+  withApp({
+    source: "require('@azure/functions').app.http('hello', { handler: () => ({ body: 'hello' }) });", packages: false,
+  }, async (chappe, app) => {
+    await logged(chappe, /'@azure\/functions' is not installed/);
+    const { functions, gateway } = chappe.urls;
+    const ready = async () => {
+      const answer = await fetch(`${gateway}/readyz`);
+      return [answer.status, await answer.text()];
+    };
+    const [status, reason] = await ready();
+    assert.equal(status, 503);
+    assert.match(reason, /function app: .*'@azure\/functions' is not installed/);
+    const page = await fetch(functions);
+    assert.equal(page.status, 503);
+    assert.match(await page.text(), /is not running[^]*'@azure\/functions' is not installed/);
+    assert.equal((await fetch(`${functions}/api/hello`)).status, 503);
+
+    await symlink(path.join(EXAMPLE, 'node_modules'), path.join(app, 'node_modules'));
+    const hello = await eventually(async () => {
+      const answer = await fetch(`${functions}/api/hello`);
+      return answer.status === 200 ? answer.text() : undefined;
+    }, 'an answer of the function');
+    assert.equal(hello, 'hello');
+    assert.deepEqual(await ready(), [200, 'ready\n']);
+    assert.match(await (await fetch(functions)).text(), /up and running/);
   })
 ));
 

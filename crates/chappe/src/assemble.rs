@@ -335,6 +335,7 @@ fn functions_options(plan: &Plan, data_dir: &Path) -> functions::Options {
     let mut options = plan.config.functions.clone();
     options.app_dir = plan.app.clone();
     options.cache_dir = Some(data_dir.join("workers"));
+    options.ignored_dirs = vec![data_dir.to_owned()];
     // Core Tools ask for no keys on a developer's machine; anywhere else a function without its key is an open door.
     options.enable_auth |= !plan.config.loopback_only();
     options

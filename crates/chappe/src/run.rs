@@ -56,7 +56,8 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     let mut signals = Signals::watch();
     announce(&plan, &house.ready_line, pretty);
     let base = house.ready_line.functions_url();
-    let listing = tokio::spawn(list_functions(house.functions.clone(), base, pretty && !plan.json));
+    let open = plan.demo.then(|| house.ready_line.gateway_url());
+    let listing = tokio::spawn(list_functions(house.functions.clone(), base, open, pretty && !plan.json));
 
     signals.asked_to_end().await;
     tracing::info!("asked to end: draining for at most {} s; ask again to end at once", DRAIN.as_secs());
@@ -101,26 +102,31 @@ fn announce(plan: &Plan, ready: &Ready, pretty: bool) {
     } else {
         tracing::info!(urls = %ready.urls(), "listening");
     }
-    if plan.demo {
-        ready::print(&format!("  Open {}\n", ready.gateway_url()));
-    }
 }
 
-/// Says which functions there are, once the worker has told.
-async fn list_functions(functions: Option<functions::Handle>, base: String, as_text: bool) {
+/// Says which functions there are, once the worker has told; and what to open, where that is the app's page. An app that fails at first
+/// has said so in the log, and is listed when it runs.
+async fn list_functions(
+    functions: Option<functions::Handle>,
+    base: String,
+    open: Option<String>,
+    as_text: bool,
+) {
     let Some(functions) = functions else { return };
-    match functions.ready().await {
-        Ok(()) if as_text => ready::print(&functions.startup_listing(&base)),
-        Ok(()) => {
-            // A record for each line that says something.
-            for line in
-                functions.startup_listing(&base).lines().map(str::trim).filter(|line| !line.is_empty())
-            {
-                tracing::info!(target: "functions", "{line}");
-            }
-        }
-        // The host has logged why. The other services are worth keeping.
-        Err(_) => {}
+    if !functions.started().await {
+        return;
+    }
+    let mut text = functions.startup_listing(&base);
+    if let Some(url) = open {
+        text += &format!("\n  Open {url}\n");
+    }
+    if as_text {
+        ready::print(&text);
+        return;
+    }
+    // A record for each line that says something.
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        tracing::info!(target: "functions", "{line}");
     }
 }
 

@@ -6,6 +6,7 @@ mod function_json;
 mod host_json;
 mod local_settings;
 mod settings;
+mod snapshot;
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ pub use settings::Settings;
 pub(crate) use function_json::index_folder;
 pub(crate) use host_json::RetryJson;
 pub(crate) use settings::parse_timespan;
+pub(crate) use snapshot::Snapshot;
 
 use std::collections::BTreeMap;
 

@@ -2,6 +2,7 @@
 
 mod listing;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub(crate) struct RunningApp {
 /// What starting an app needs.
 pub(crate) struct Boot {
     pub(crate) app: App,
+    /// The process's environment, for reading the app again.
+    pub(crate) environment: BTreeMap<String, String>,
     pub(crate) only: Vec<String>,
     pub(crate) connectors: Vec<Arc<dyn Connector>>,
     pub(crate) zone: TimeZone,

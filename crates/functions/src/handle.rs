@@ -69,6 +69,12 @@ impl Handle {
         }
     }
 
+    /// Waits until the functions can be called, however often the app fails before. `false` if the host is stopped first.
+    pub async fn started(&self) -> bool {
+        let mut phase = self.shared.phase.clone();
+        phase.wait_for(|phase| matches!(phase, Phase::Running(_))).await.is_ok()
+    }
+
     /// Whether the functions can be called now.
     pub fn is_ready(&self) -> bool {
         self.running().is_some()

@@ -81,7 +81,7 @@ impl Dispatch {
         strip_vouching(&mut parts.headers);
         let path = parts.uri.path();
         if path == "/" && parts.method == Method::GET && !self.has_root_route() {
-            return home::page(self.app.settings.is_on("AzureWebJobsDisableHomepage"));
+            return self.home().await;
         }
         if path == "/admin" || path.starts_with("/admin/") {
             return self.admin(&parts, body).await;
@@ -118,6 +118,17 @@ impl Dispatch {
             None => None,
         };
         self.call(&running, function, occasion, &parts).await
+    }
+
+    /// The page at `/`, which tools poll until it is there.
+    async fn home(&self) -> Response<Body> {
+        match self.running().await {
+            Ok(_) => home::page(self.app.settings.is_on("AzureWebJobsDisableHomepage")),
+            Err(why) => {
+                self.rejected(Rejected::NotReady);
+                home::not_running(&why)
+            }
+        }
     }
 
     /// Calls the function in a task of its own: a client that goes away does not stop it half-way.
@@ -229,7 +240,13 @@ impl Dispatch {
         match tokio::time::timeout(self.start_wait, decided).await {
             Ok(Ok(phase)) => match &*phase {
                 Phase::Running(running) => Ok(Arc::clone(running)),
-                Phase::Failed(why) => Err(format!("The function app did not start: {why}\n")),
+                // Paths and stacks are for those who develop the app, not for whoever reaches an exposed port.
+                Phase::Failed(_) if self.is_auth_enforced => {
+                    Err("The function app did not start; the log of the host says why.\n".to_owned())
+                }
+                Phase::Failed(why) => Err(format!(
+                    "The function app did not start: {why}\nIt is started again when a file of the app changes.\n"
+                )),
                 Phase::Starting => Err("The function app is starting.\n".to_owned()),
             },
             Ok(Err(_)) => Err("The function app has been stopped.\n".to_owned()),

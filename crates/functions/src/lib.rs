@@ -29,6 +29,7 @@ mod retry;
 mod route;
 mod schedule;
 mod service;
+mod startup;
 mod stop;
 #[cfg(feature = "suite")]
 pub mod suite;

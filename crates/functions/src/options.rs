@@ -35,6 +35,14 @@ pub struct Options {
     pub requests_max: usize,
     /// How long a request waits for the app to start, in milliseconds; then 503. Default 60000. Since 0.1.0.
     pub start_wait_ms: u64,
+    /// How often the files of an app that did not start are looked at, in milliseconds; it is tried again when they changed.
+    /// Default 500. Since 0.1.0.
+    pub watch_interval_ms: u64,
+    /// Pause until an app that did not start is tried again without a change, in milliseconds; doubles. Default 5000.
+    /// Since 0.1.0.
+    pub start_retry_ms_min: u64,
+    /// Longest such pause, in milliseconds. Default 60000. Since 0.1.0.
+    pub start_retry_ms_max: u64,
     /// Log lines kept in memory. Default 2000. Since 0.1.0.
     pub log_lines_max: usize,
     /// Longest log line, in bytes; the rest is cut. Default 65536. Since 0.1.0.
@@ -51,6 +59,9 @@ pub struct Options {
     /// the user's cache folder. Default `None`.
     #[serde(skip)]
     pub cache_dir: Option<PathBuf>,
+    /// Folders whose files are not the app's, wherever they are; set by the program around. Default: none.
+    #[serde(skip)]
+    pub ignored_dirs: Vec<PathBuf>,
     /// Worker processes and how they are replaced; the setting `FUNCTIONS_WORKER_PROCESS_COUNT` overrides their number.
     /// Since 0.1.0.
     pub workers: crate::worker::PoolOptions,
@@ -67,6 +78,9 @@ impl Default for Options {
             body_bytes_max: 104_857_600,
             requests_max: 10_000,
             start_wait_ms: 60_000,
+            watch_interval_ms: 500,
+            start_retry_ms_min: 5_000,
+            start_retry_ms_max: 60_000,
             log_lines_max: 2_000,
             log_text_bytes_max: 64 * 1024,
             source_retry_ms_min: 100,
@@ -74,6 +88,7 @@ impl Default for Options {
             lag_interval_ms: 10_000,
             timer_lease_ms: 60_000,
             cache_dir: None,
+            ignored_dirs: Vec::new(),
             workers: crate::worker::PoolOptions::default(),
         }
     }
@@ -105,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_the_program_around_decides_is_no_key() {
-        for key in ["app_dir", "cache_dir"] {
+        for key in ["app_dir", "cache_dir", "ignored_dirs"] {
             let text = format!(r#"{{"{key}": null}}"#);
             let error = serde_json::from_str::<Options>(&text).expect_err("not a key").to_string();
             assert!(error.contains(&format!("unknown field `{key}`")), "{error}");

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::boot::{Boot, Phase, RunningApp, find_connector};
 use crate::contract::{AppSettings, Connector, Direction};
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::function::Trigger;
 use crate::handle::Handle;
 use crate::http::{CorsPolicy, Dispatch};
@@ -31,6 +31,7 @@ use crate::listen::Listener;
 use crate::log::{Level, Logs};
 use crate::metrics::Metrics;
 use crate::options::{Dependencies, Options};
+use crate::startup;
 use crate::stop::Stop;
 use crate::timer::Timer;
 use crate::workers::start_pool;
@@ -48,16 +49,16 @@ pub struct Service {
 }
 
 /// What the triggers that are no HTTP requests need.
-struct Triggers {
-    options: Options,
-    app: App,
+pub(crate) struct Triggers {
+    pub(crate) options: Options,
+    pub(crate) app: App,
     connectors: Vec<Arc<dyn Connector>>,
     registry: Arc<dyn state::Registry>,
     lease: Arc<dyn state::Lease>,
     instance: Instance,
     owner: String,
-    stop: Stop,
-    supervisor: Supervisor,
+    pub(crate) stop: Stop,
+    pub(crate) supervisor: Supervisor,
 }
 
 impl Service {
@@ -103,6 +104,7 @@ impl Service {
         let follow_keys = options.enable_auth.then(|| keys.follow(stop.clone()));
         let boot = Boot {
             app: app.clone(),
+            environment: dependencies.environment,
             only: options.functions.clone(),
             connectors: dependencies.connectors.clone(),
             zone,
@@ -125,7 +127,7 @@ impl Service {
                     follow_keys.await;
                 }
             };
-            tokio::join!(run(boot, triggers, phase_tx), follow_keys);
+            tokio::join!(startup::run(boot, triggers, phase_tx), follow_keys);
         });
         let handle = Handle::new(app, invoker, known_keys, phase, stop_tx, task);
         Ok((Self { dispatch: Arc::new(dispatch) }, handle))
@@ -190,42 +192,9 @@ fn dispatch(
     })
 }
 
-/// Brings the app up and runs its triggers until the host stops.
-async fn run(boot: Boot, triggers: Triggers, phase: watch::Sender<Phase>) {
-    let mut stop = triggers.stop.clone();
-    let readiness = triggers.supervisor.component("function app");
-    let booted = tokio::select! {
-        booted = boot.run() => booted,
-        () = stop.stopped() => return,
-    };
-    let running = match booted {
-        Ok(running) => Arc::new(running),
-        Err(error) => {
-            let text = chain(&*error);
-            boot.invoker.logs.host(Level::Error, format!("The function app did not start: {text}"));
-            readiness.set_not_ready(format!("it did not start: {text}"));
-            phase.send_replace(Phase::Failed(text.into()));
-            // Requests are told why until the host stops.
-            stop.stopped().await;
-            return;
-        }
-    };
-    // First, so that who waits for the phase finds the app ready.
-    readiness.set_ready();
-    phase.send_replace(Phase::Running(Arc::clone(&running)));
-    let mut tasks = JoinSet::new();
-    triggers.spawn(&running, &mut tasks);
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a trigger's task ended abnormally; its function is no longer started");
-        }
-    }
-    // The phase must stay readable until the host stops, even for an app without such triggers.
-    stop.stopped().await;
-}
-
 impl Triggers {
-    fn spawn(&self, running: &RunningApp, tasks: &mut JoinSet<()>) {
+    /// Starts a task for each function with such a trigger.
+    pub(crate) fn spawn(&self, running: &RunningApp, tasks: &mut JoinSet<()>) {
         for function in running.functions.iter().filter(|function| !function.declaration.is_disabled) {
             match &function.declaration.trigger {
                 Trigger::Http(_) | Trigger::Manual => {}
@@ -263,7 +232,7 @@ impl Triggers {
 }
 
 /// Schedules follow `WEBSITE_TIME_ZONE` or `TZ`, else UTC, as in the real host; not the machine's own zone.
-fn time_zone(app: &App) -> Result<TimeZone, Error> {
+pub(crate) fn time_zone(app: &App) -> Result<TimeZone, Error> {
     for name in ["WEBSITE_TIME_ZONE", "TZ"] {
         if let Some(zone) = app.settings.get(name) {
             let zone = zone.trim_start_matches(':');

@@ -1,6 +1,6 @@
 //! [`Workers`]: what dispatching needs of the processes that run functions. The worker pool provides it; tests script it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,13 @@ pub trait Workers: Send + Sync + 'static {
         limit: Option<Duration>,
     ) -> Result<InvocationResponse, InvokeError>;
 
+    /// Ends the processes and starts anew, with the app as it is now: [`Workers::index`] and [`Workers::load`] wait again.
+    ///
+    /// # Errors
+    ///
+    /// If there is no worker for the app; the processes then stay as they are.
+    fn restart(&self, app: &App) -> Result<(), Error>;
+
     /// Ids of the living processes.
     fn pids(&self) -> Vec<u32>;
 
@@ -40,17 +47,23 @@ pub trait Workers: Send + Sync + 'static {
     async fn drain(&self, grace: Duration);
 }
 
+/// The pool of this crate, for one app.
+struct AppPool {
+    pool: Pool,
+    cache_dir: Option<PathBuf>,
+}
+
 /// Starts the workers of an app and tells the observer what they say.
 pub type StartWorkers = Box<dyn FnOnce(Arc<dyn Observer>) -> Result<Arc<dyn Workers>, StartError> + Send>;
 
 #[async_trait::async_trait]
-impl Workers for Pool {
+impl Workers for AppPool {
     async fn index(&self) -> Result<Indexing, Arc<StartError>> {
-        Self::index(self).await
+        self.pool.index().await
     }
 
     async fn load(&self, functions: Vec<FunctionMetadata>) -> Result<Vec<LoadResponse>, Arc<StartError>> {
-        Self::load(self, functions).await
+        self.pool.load(functions).await
     }
 
     async fn invoke(
@@ -58,19 +71,24 @@ impl Workers for Pool {
         request: InvocationRequest,
         limit: Option<Duration>,
     ) -> Result<InvocationResponse, InvokeError> {
-        Self::invoke(self, request, limit).await
+        self.pool.invoke(request, limit).await
+    }
+
+    fn restart(&self, app: &App) -> Result<(), Error> {
+        self.pool.restart(spec(app, self.cache_dir.as_deref())?);
+        Ok(())
     }
 
     fn pids(&self) -> Vec<u32> {
-        self.workers().into_iter().map(|worker| worker.pid).collect()
+        self.pool.workers().into_iter().map(|worker| worker.pid).collect()
     }
 
     fn kill(&self, pid: u32) -> bool {
-        Self::kill(self, pid)
+        self.pool.kill(pid)
     }
 
     async fn drain(&self, grace: Duration) {
-        Self::drain(self, grace).await;
+        self.pool.drain(grace).await;
     }
 }
 
@@ -81,11 +99,17 @@ pub(crate) fn start_pool(
     observer: Arc<dyn Observer>,
     registry: &mut Registry,
 ) -> Result<Arc<dyn Workers>, Error> {
-    let environment = app.settings.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let cache_dir = options.cache_dir.clone().unwrap_or_else(|| user_cache_dir(app));
-    let spec = WorkerSpec::resolve(&app.language, &app.dir, environment, &cache_dir, HOST_VERSION)?;
+    let spec = spec(app, options.cache_dir.as_deref())?;
     let pool = PoolOptions { processes: process_count(options, app)?, ..options.workers };
-    Ok(Arc::new(Pool::start(spec, pool, observer, registry)))
+    let pool = Pool::start(spec, pool, observer, registry);
+    Ok(Arc::new(AppPool { pool, cache_dir: options.cache_dir.clone() }))
+}
+
+/// Which worker runs the app, and how it is started.
+fn spec(app: &App, cache_dir: Option<&Path>) -> Result<WorkerSpec, StartError> {
+    let environment = app.settings.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let cache_dir = cache_dir.map_or_else(|| user_cache_dir(app), Path::to_owned);
+    WorkerSpec::resolve(&app.language, &app.dir, environment, &cache_dir, HOST_VERSION)
 }
 
 /// How many processes the app's setting asks for, or else our option. A number out of range is an error, as with the real

@@ -15,3 +15,13 @@ pub(super) fn page(is_disabled: bool) -> Response<Body> {
     }
     respond(StatusCode::OK, Some("text/html; charset=utf-8"), bytes::Bytes::from_static(PAGE.as_bytes()))
 }
+
+/// 503 with a page that says why the app does not run.
+pub(super) fn not_running(why: &str) -> Response<Body> {
+    let why = why.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Chappe</title></head>\n<body>\n\
+         <h1>Your function app is not running</h1>\n<pre>{why}</pre>\n</body>\n</html>\n"
+    );
+    respond(StatusCode::SERVICE_UNAVAILABLE, Some("text/html; charset=utf-8"), page.into())
+}

@@ -1,7 +1,8 @@
 //! The workers of one app: started, loaded with its functions, taken in turn, and replaced when they die.
 //!
 //! Each process has a slot, and each slot a task that keeps it filled. The first slot goes ahead: what its first worker
-//! says about the app is what the pool says, and only then do the others start.
+//! says about the app is what the pool says, and only then do the others start. A pool that failed, or whose app has changed, can be
+//! restarted: a new generation of workers then begins in the same way.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,7 +48,9 @@ const SENDS_MAX: u32 = 5;
 type Answer<T> = watch::Sender<Option<Result<T, Arc<StartError>>>>;
 
 struct Shared {
-    spec: Arc<WorkerSpec>,
+    spec: Mutex<Arc<WorkerSpec>>,
+    /// How often the pool was restarted. Each slot works for one generation at a time.
+    generation: watch::Sender<u64>,
     options: PoolOptions,
     observer: Arc<dyn Observer>,
     metrics: Metrics,
@@ -76,7 +79,8 @@ impl Pool {
         registry: &mut Registry,
     ) -> Self {
         let shared = Arc::new(Shared {
-            spec: Arc::new(spec),
+            spec: Mutex::new(Arc::new(spec)),
+            generation: watch::Sender::new(0),
             options,
             observer,
             metrics: Metrics::register(registry),
@@ -97,7 +101,20 @@ impl Pool {
         Self { shared, tasks: Arc::new(Mutex::new(tasks)) }
     }
 
-    /// What the app's functions are. Waits for the first worker; an error is final, and the pool has no workers then.
+    /// Ends all workers and starts anew with `spec`, as a new pool would: [`Pool::index`] and [`Pool::load`] wait for the first worker
+    /// again. The number of processes stays. For an app that did not start and was mended; invocations under way are lost.
+    pub fn restart(&self, spec: WorkerSpec) {
+        let shared = &self.shared;
+        *shared.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec);
+        shared.set_reason("the app is being started again");
+        // Before the answers are taken back: whoever still speaks for the old generation then has no say (see `Slot::is_current`).
+        shared.generation.send_modify(|generation| *generation += 1);
+        shared.functions.send_replace(None);
+        shared.indexing.send_replace(None);
+        shared.loaded.send_replace(None);
+    }
+
+    /// What the app's functions are. Waits for the first worker; after an error the pool has no workers until it is restarted.
     pub async fn index(&self) -> Result<Indexing, Arc<StartError>> {
         wait_for(&self.shared.indexing).await
     }
@@ -219,7 +236,10 @@ impl Pool {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("spec", &self.spec).field("ready", &self.ready).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("spec", &self.spec())
+            .field("ready", &self.ready)
+            .finish_non_exhaustive()
     }
 }
 
@@ -237,7 +257,7 @@ impl Shared {
             tokio::select! {
                 _ = draining.wait_for(Option::is_some) => return Err(InvokeError::Draining),
                 _ = ready.wait_for(|workers| !workers.is_empty()) => {}
-                // There never was a worker, and there will be none.
+                // There never was a worker, and there will be none before a restart.
                 Ok(_) = loaded.wait_for(|loaded| matches!(loaded, Some(Err(_)))) => return Err(self.no_worker()),
                 () = &mut deadline => return Err(self.no_worker()),
             }
@@ -245,6 +265,10 @@ impl Shared {
                 return Ok(worker);
             }
         }
+    }
+
+    fn spec(&self) -> Arc<WorkerSpec> {
+        Arc::clone(&self.spec.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn no_worker(&self) -> InvokeError {
@@ -306,14 +330,44 @@ struct Slot {
     is_first: bool,
 }
 
+/// Why a slot's work for a generation is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// The pool ends.
+    Draining,
+    /// A later generation has begun.
+    Restarted,
+}
+
 impl Slot {
-    /// Keeps the place filled until the pool ends.
+    /// Keeps the place filled, for one generation after the other, until the pool ends.
     async fn keep(self) {
+        loop {
+            let generation = *self.shared.generation.borrow();
+            if self.keep_generation(generation).await == Over::Draining {
+                self.fail(generation, &Arc::new(StartError::Draining));
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is no more work for a generation. Cancel-safe.
+    async fn over(&self, generation: u64) -> Over {
         let mut draining = self.shared.is_draining.subscribe();
-        let ends = async move {
-            let _ = draining.wait_for(Option::is_some).await;
-        };
-        tokio::pin!(ends);
+        let mut generations = self.shared.generation.subscribe();
+        tokio::select! {
+            _ = draining.wait_for(Option::is_some) => Over::Draining,
+            _ = generations.wait_for(|current| *current != generation) => Over::Restarted,
+        }
+    }
+
+    fn is_current(&self, generation: u64) -> bool {
+        *self.shared.generation.borrow() == generation
+    }
+
+    async fn keep_generation(&self, generation: u64) -> Over {
+        let over = self.over(generation);
+        tokio::pin!(over);
         let went_ahead = async {
             if !self.is_first {
                 let mut loaded = self.shared.loaded.subscribe();
@@ -321,23 +375,23 @@ impl Slot {
             }
         };
         tokio::select! {
-            () = &mut ends => return,
+            over = &mut over => return over,
             () = went_ahead => {}
         }
         let (mut failures, mut is_restart) = (0_u32, false);
         loop {
             let filled = tokio::select! {
-                () = &mut ends => {
-                    self.fail(&Arc::new(StartError::Draining));
-                    return;
-                }
-                filled = self.fill(is_restart) => filled,
+                over = &mut over => return over,
+                filled = self.fill(generation, is_restart) => filled,
             };
             match filled {
                 Ok(worker) => {
                     let lived_from = Instant::now();
                     tokio::select! {
-                        () = &mut ends => return self.end(&worker).await,
+                        over = &mut over => {
+                            self.end(&worker).await;
+                            return over;
+                        }
                         () = worker.ended() => {
                             self.shared.forget(&worker);
                             self.shared.set_reason("the last one ended, and another one is being started");
@@ -353,8 +407,8 @@ impl Slot {
                     failures += 1;
                     self.shared.metrics.start_failures.inc();
                     let error = Arc::new(error);
-                    if self.fail(&error) {
-                        return;
+                    if self.fail(generation, &error) {
+                        return over.await;
                     }
                     let (reason, retry_in) = (chain(&*error), self.pause(failures));
                     self.shared.observer.event(&WorkerEvent::StartFailed { reason, failures, retry_in });
@@ -363,22 +417,22 @@ impl Slot {
             is_restart = true;
             let pause = self.pause(failures);
             tokio::select! {
-                () = &mut ends => return,
+                over = &mut over => return over,
                 () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
     /// Starts a worker and makes it ready.
-    async fn fill(&self, is_restart: bool) -> Result<Arc<Worker>, StartError> {
+    async fn fill(&self, generation: u64, is_restart: bool) -> Result<Arc<Worker>, StartError> {
         let shared = &self.shared;
         let bytes_max = shared.options.frame_bytes_max;
-        let worker = Worker::start(Arc::clone(&shared.spec), bytes_max, Arc::clone(&shared.observer)).await?;
+        let worker = Worker::start(shared.spec(), bytes_max, Arc::clone(&shared.observer)).await?;
         // A worker of our own kind knows its functions only after it was asked; so ask each, not just the first.
         let indexing = worker.index().await?;
         if self.is_first && !is_restart {
             shared.capabilities.send_replace(worker.capabilities().clone());
-            shared.indexing.send_replace(Some(Ok(indexing)));
+            self.tell(generation, &shared.indexing, Ok(indexing));
         }
         let mut chosen = shared.functions.subscribe();
         let chosen = chosen.wait_for(Option::is_some).await.expect("the pool owns the sender").clone();
@@ -392,40 +446,39 @@ impl Slot {
         let (pid, took) = (worker.pid(), worker.started_at().elapsed());
         shared.observer.event(&WorkerEvent::Started { pid, took, is_restart });
         if self.is_first && !is_restart {
-            shared.loaded.send_replace(Some(Ok(loaded)));
+            self.tell(generation, &shared.loaded, Ok(loaded));
         }
         Ok(worker)
     }
 
     async fn end(&self, worker: &Arc<Worker>) {
-        let grace = (*self.shared.is_draining.borrow()).unwrap_or_default();
-        worker.stop(grace.min(self.shared.spec.timeouts.shutdown)).await;
+        let grace = *self.shared.is_draining.borrow();
+        let shutdown = self.shared.spec().timeouts.shutdown;
+        worker.stop(grace.map_or(shutdown, |grace| grace.min(shutdown))).await;
         self.shared.forget(worker);
     }
 
-    /// Records a failed start. Gives whether the pool ends with it, because nothing was ever ready.
-    fn fail(&self, error: &Arc<StartError>) -> bool {
+    /// Records a failed start. Gives whether nothing more is tried in this generation, because nothing was ever ready.
+    fn fail(&self, generation: u64, error: &Arc<StartError>) -> bool {
         let text = chain(&**error);
         self.shared.set_reason(&text);
         if !self.is_first {
             return false;
         }
-        let mut is_final = false;
-        self.shared.indexing.send_if_modified(|indexing| {
-            let is_open = indexing.is_none();
+        self.tell(generation, &self.shared.indexing, Err(Arc::clone(error)));
+        self.tell(generation, &self.shared.loaded, Err(Arc::clone(error)))
+    }
+
+    /// Gives an answer for everybody who waits for it, unless there is one already or a later generation has begun. Gives whether
+    /// it counted.
+    fn tell<T>(&self, generation: u64, answer: &Answer<T>, result: Result<T, Arc<StartError>>) -> bool {
+        answer.send_if_modified(|answer| {
+            let is_open = answer.is_none() && self.is_current(generation);
             if is_open {
-                *indexing = Some(Err(Arc::clone(error)));
+                *answer = Some(result);
             }
             is_open
-        });
-        self.shared.loaded.send_if_modified(|loaded| {
-            is_final = loaded.is_none();
-            if is_final {
-                *loaded = Some(Err(Arc::clone(error)));
-            }
-            is_final
-        });
-        is_final
+        })
     }
 
     fn pause(&self, failures: u32) -> Duration {

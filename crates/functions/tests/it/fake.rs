@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use functions::app::App;
 use functions::contract::Connector;
 use functions::worker::{Indexing, InvokeError, Observer, StartError};
-use functions::{Body, Dependencies, Handle, Options, Service, Workers};
+use functions::{Body, Dependencies, Error, Handle, Options, Service, Workers};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use prometheus_client::registry::Registry;
@@ -203,6 +204,10 @@ impl Workers for FakeWorkers {
             response.invocation_id = id;
         }
         answer
+    }
+
+    fn restart(&self, _: &App) -> Result<(), Error> {
+        Ok(())
     }
 
     fn pids(&self) -> Vec<u32> {

@@ -8,5 +8,6 @@ mod function_rpc;
 mod http;
 mod keys;
 mod node;
+mod startup;
 mod timers;
 mod worker;
