@@ -1,6 +1,7 @@
 //! Building the house: each room gets what it needs from the others, and a listener in front.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -311,6 +312,9 @@ fn data_folder(plan: &Plan) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir
     }
 }
 
+/// How old the date of a signature may be where strangers may have seen it, in seconds: as the public document service.
+const SIGNATURE_AGE_MAX_S: NonZeroU64 = NonZeroU64::new(15 * 60).expect("not zero");
+
 /// The services' own options, with what the whole house decides: folders, keys, addresses.
 fn service_options(plan: &Plan, data_dir: &Path) -> anyhow::Result<(realtime::Options, documents::Options)> {
     let config = &plan.config;
@@ -318,6 +322,9 @@ fn service_options(plan: &Plan, data_dir: &Path) -> anyhow::Result<(realtime::Op
     let development = config.loopback_only();
     realtime.development_keys = development;
     documents.development_key = development;
+    if !development {
+        documents.signature_age_max_s.get_or_insert(SIGNATURE_AGE_MAX_S);
+    }
     documents.data_dir = data_dir.join("documents");
     if !development && (realtime.primary_key.is_none() || documents.primary_key.is_none()) {
         let made = keys::load_or_make(data_dir)?;

@@ -82,6 +82,8 @@ pub(crate) struct Failure {
 pub(crate) enum Kind {
     BadRequest,
     Unauthorized,
+    /// The signature is right, and its date is not accepted.
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     Conflict,
@@ -112,6 +114,7 @@ impl Kind {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
@@ -131,6 +134,7 @@ impl Kind {
         match self {
             Self::BadRequest => "BadRequest",
             Self::Unauthorized => "Unauthorized",
+            Self::Forbidden => "Forbidden",
             Self::NotFound => "NotFound",
             Self::MethodNotAllowed => "MethodNotAllowed",
             Self::Conflict => "Conflict",

@@ -1,5 +1,6 @@
 //! [`Options`]: what can be set.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,10 @@ pub struct Options {
     /// loopback only. Default: false.
     #[serde(skip)]
     pub development_key: bool,
+    /// How old the date of a signature may be, in seconds; one that is more than five minutes ahead is then refused too. Default:
+    /// 900, as the public service, where anything of the process listens beyond loopback; otherwise none, so that any date is
+    /// accepted that can be read. Since 0.1.0.
+    pub signature_age_max_s: Option<NonZeroU64>,
     /// Address to hand out in the account document, such as `https://documents.example.com/`. Default: none, which
     /// hands out the address that the request came to. Since 0.1.0.
     pub public_url: Option<String>,
@@ -89,6 +94,7 @@ impl Default for Options {
             primary_key: None,
             secondary_key: None,
             development_key: false,
+            signature_age_max_s: None,
             public_url: None,
             database_bytes_max: None,
             item_bytes_max: 2 * MIB,

@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use identity::master_key::{MasterKey, SignedParts, verify};
+use identity::master_key::{DateRule, MasterKey, SignatureError, SignedParts, verify};
 use prometheus_client::registry::Registry;
 use trace::Tracer;
 
@@ -121,8 +121,18 @@ impl Service {
             ms_date: text("x-ms-date").unwrap_or_default(),
             date: text("date").unwrap_or_default(),
         };
-        verify(&self.inner.keys, text("authorization"), &parts)
-            .map_err(|error| Failure::new(Kind::Unauthorized, sentence(&error.to_string())))
+        let now = u64::try_from(self.inner.clock.seconds()).unwrap_or_default();
+        let dates = match self.inner.options.signature_age_max_s {
+            None => DateRule::Any,
+            Some(age_max_s) => DateRule::Fresh { now, age_max_s: age_max_s.get() },
+        };
+        verify(&self.inner.keys, text("authorization"), &parts, dates).map_err(|error| {
+            let kind = match error {
+                SignatureError::DateOutside { .. } => Kind::Forbidden,
+                _ => Kind::Unauthorized,
+            };
+            Failure::new(kind, sentence(&error.to_string()))
+        })
     }
 
     async fn read_body(&self, mut body: Body) -> Result<Bytes, Failure> {

@@ -1,8 +1,7 @@
 //! Master-key signatures of the Cosmos DB dialect: making and checking the `authorization` header of a request.
 //!
-//! Not its concern: HTTP, clocks, which resources exist. Dates are signed but not compared with a clock: the 15-minute window
-//! of the public service only hurts on a machine whose clock is wrong, and a signature opens nothing that a replay on the same
-//! link would not.
+//! Not its concern: HTTP, clocks, which resources exist. A signature with a date that cannot be read is refused; how old the date
+//! may be is the caller's to say ([`DateRule`]), who knows whether a stranger could have seen the signature.
 //!
 //! Know these first: [`MasterKey`], [`sign`], [`verify`].
 
@@ -13,6 +12,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use ring::hmac;
+
+use crate::UnixSeconds;
+
+/// How far the date of a signature may be ahead of our clock, in seconds, where its age is limited: clocks differ.
+const AHEAD_MAX_S: u64 = 5 * 60;
 
 /// The key that the public emulator documents. Whoever accepts it must accept it on loopback only.
 pub const DEVELOPMENT_MASTER_KEY: &str =
@@ -58,6 +62,20 @@ pub struct SignedParts<'a> {
     pub date: &'a str,
 }
 
+/// Which dates of a signature are accepted, where they can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DateRule {
+    /// All: for a service that nobody beyond this machine can reach.
+    Any,
+    /// Those that are at most so old, and at most five minutes ahead.
+    Fresh {
+        /// The time.
+        now: UnixSeconds,
+        /// How old a date may be, in seconds; the public service takes 15 minutes.
+        age_max_s: u64,
+    },
+}
+
 /// Why an `authorization` value was not accepted. The texts are fit for the caller's eyes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
@@ -80,6 +98,24 @@ pub enum SignatureError {
         "the request has neither an x-ms-date nor a date header, and one of them is part of the signature"
     )]
     DateMissing,
+    /// The date is none that can be read.
+    #[error(
+        "the date header has an invalid format; x-ms-date must be like `Fri, 20 Nov 2026 21:36:21 GMT` (RFC 1123)"
+    )]
+    DateMalformed,
+    /// The date is too old, or too far ahead.
+    #[error(
+        "the authorization token is not valid at the current time (token start time: {}, token expiry time: {}, current server time: {}); compare the clocks of both machines, and sign each request anew",
+        rfc1123(*signed_at), rfc1123(signed_at.saturating_add(*age_max_s)), rfc1123(*now)
+    )]
+    DateOutside {
+        /// The date of the signature.
+        signed_at: UnixSeconds,
+        /// How old it may be, in seconds.
+        age_max_s: u64,
+        /// Our time.
+        now: UnixSeconds,
+    },
     /// The signature belongs to another key or another request.
     #[error(
         "the signature does not match; check the account key, and that path and date reached us unchanged"
@@ -124,20 +160,44 @@ pub fn sign(key: &MasterKey, parts: &SignedParts<'_>) -> String {
 /// Checks the `authorization` value of a request against every key; comparing takes the same time whatever differs.
 ///
 /// The link may be signed by names, as its path has it or decoded, or by resource id (the last one alone, lower-cased).
+///
+/// # Errors
+///
+/// If the value is missing or malformed, its date is none or not accepted, or no key made it. Only who has a key is told that
+/// a date is not accepted.
 pub fn verify(
     keys: &[MasterKey],
     authorization: Option<&str>,
     parts: &SignedParts<'_>,
+    dates: DateRule,
 ) -> Result<(), SignatureError> {
     let signature = signature_of(authorization.ok_or(SignatureError::Missing)?)?;
-    if parts.ms_date.is_empty() && parts.date.is_empty() {
+    let date = if parts.ms_date.is_empty() { parts.date } else { parts.ms_date };
+    if date.is_empty() {
         return Err(SignatureError::DateMissing);
     }
+    let signed_at = parse_date(date).ok_or(SignatureError::DateMalformed)?;
+    check_signature(keys, &signature, parts)?;
+    match dates {
+        DateRule::Fresh { now, age_max_s }
+            if signed_at.saturating_add(age_max_s) < now || signed_at > now.saturating_add(AHEAD_MAX_S) =>
+        {
+            Err(SignatureError::DateOutside { signed_at, age_max_s, now })
+        }
+        DateRule::Fresh { .. } | DateRule::Any => Ok(()),
+    }
+}
+
+fn check_signature(
+    keys: &[MasterKey],
+    signature: &[u8],
+    parts: &SignedParts<'_>,
+) -> Result<(), SignatureError> {
     let segments = segments(parts.path);
     let resource = resource(&segments);
     let matches = |link: &str| {
         let message = message(parts, resource.kind, link);
-        keys.iter().any(|key| hmac::verify(&key.0, message.as_bytes(), &signature).is_ok())
+        keys.iter().any(|key| hmac::verify(&key.0, message.as_bytes(), signature).is_ok())
     };
     let link = resource.link.join("/");
     let by_name = decoded(&link);
@@ -150,6 +210,19 @@ pub fn verify(
         return Ok(());
     }
     Err(SignatureError::Mismatch)
+}
+
+/// Reads a date of RFC 1123, in any case of letters, as .NET does. Dates before 1970 are none.
+fn parse_date(text: &str) -> Option<UnixSeconds> {
+    let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    u64::try_from(parsed.as_second()).ok()
+}
+
+fn rfc1123(time: UnixSeconds) -> String {
+    let second = i64::try_from(time).unwrap_or(i64::MAX);
+    let timestamp = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX);
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    printer.timestamp_to_rfc9110_string(&timestamp).unwrap_or_else(|_| time.to_string())
 }
 
 /// Cuts the signature out of `type=master&ver=1.0&sig=<base64>`, percent-encoded or not.
@@ -218,94 +291,4 @@ fn decoded(text: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DATE: &str = "Fri, 20 Nov 2026 21:36:21 GMT";
-
-    fn key() -> MasterKey {
-        MasterKey::parse(DEVELOPMENT_MASTER_KEY).expect("the development key is base64")
-    }
-
-    fn parts<'a>(verb: &'a str, path: &'a str) -> SignedParts<'a> {
-        SignedParts { verb, path, ms_date: DATE, date: "" }
-    }
-
-    fn check(verb: &str, path: &str, signature: &str) {
-        let plain = format!("type=master&ver=1.0&sig={signature}");
-        assert_eq!(verify(&[key()], Some(&plain), &parts(verb, path)), Ok(()), "plain {path}");
-        let encoded = utf8_percent_encode(&plain, NON_ALPHANUMERIC).to_string();
-        assert_eq!(verify(&[key()], Some(&encoded), &parts(verb, path)), Ok(()), "encoded {path}");
-    }
-
-    #[test]
-    fn known_signatures_are_accepted_encoded_or_not() {
-        check("GET", "/", "6u7SGqQjbKxkiEmq/4WSVem8UkSSAmXRk0EPGWvTeVQ=");
-        check("POST", "/dbs/db%201/colls/c1/docs/", "OxYKkMjmQUQg31QD5doVxRDsjlz7LtrMEcnnklLuX3A=");
-        check(
-            "GET",
-            "/dbs/AQAAAQ==/colls/AQAAAYAAAAE=/pkranges",
-            "4Y/rUbuz0hKAXQxyxznQTb8NkTFJvwaZ+shRWI6qww0=",
-        );
-    }
-
-    #[test]
-    fn what_is_signed_here_is_accepted_here() {
-        for (verb, path) in [
-            ("GET", "/"),
-            ("POST", "/dbs"),
-            ("PUT", "/dbs/d/colls/c/docs/a%20b"),
-            ("POST", "/dbs/d/colls/c/operations/partitionkeydelete"),
-        ] {
-            let parts = parts(verb, path);
-            assert_eq!(verify(&[key()], Some(&sign(&key(), &parts)), &parts), Ok(()), "{verb} {path}");
-        }
-    }
-
-    #[test]
-    fn a_date_header_stands_in_for_a_missing_ms_date() {
-        let parts = SignedParts { verb: "GET", path: "/dbs", ms_date: "", date: DATE };
-        assert_eq!(verify(&[key()], Some(&sign(&key(), &parts)), &parts), Ok(()));
-        let none = SignedParts { date: "", ..parts };
-        assert_eq!(verify(&[key()], Some(&sign(&key(), &parts)), &none), Err(SignatureError::DateMissing));
-    }
-
-    #[test]
-    fn other_requests_keys_and_kinds_are_refused() {
-        let signed = sign(&key(), &parts("GET", "/dbs/d/colls/c"));
-        let refused = |authorization: Option<&str>, verb, path| {
-            verify(&[key()], authorization, &parts(verb, path)).expect_err("must be refused")
-        };
-        assert_eq!(refused(Some(&signed), "DELETE", "/dbs/d/colls/c"), SignatureError::Mismatch);
-        assert_eq!(refused(Some(&signed), "GET", "/dbs/d/colls/C"), SignatureError::Mismatch);
-        assert_eq!(refused(None, "GET", "/"), SignatureError::Missing);
-        assert_eq!(refused(Some("Bearer x"), "GET", "/"), SignatureError::Malformed);
-        assert_eq!(refused(Some("type=master&ver=1.0&sig=%%%"), "GET", "/"), SignatureError::Malformed);
-        assert_eq!(
-            refused(Some("type=aad&ver=1.0&sig=e.y.J"), "GET", "/"),
-            SignatureError::EntraNotSupported
-        );
-        let token = "type=resource&ver=1&sig=a;b;c";
-        assert_eq!(refused(Some(token), "GET", "/"), SignatureError::ResourceTokenNotSupported);
-        let other = MasterKey::parse("b3RoZXI=").expect("base64");
-        let parts = parts("GET", "/dbs/d/colls/c");
-        assert_eq!(verify(&[other], Some(&signed), &parts), Err(SignatureError::Mismatch));
-    }
-
-    #[test]
-    fn a_signature_by_id_opens_no_link_by_names() {
-        // Signed for the item whose id (not name) is `x`: link `x` alone.
-        let message = format!("get\ndocs\nx\n{}\n\n", DATE.to_lowercase());
-        let signature = STANDARD.encode(hmac::sign(&key().0, message.as_bytes()));
-        let header = format!("type=master&ver=1.0&sig={signature}");
-        let parts = parts("GET", "/dbs/names/colls/names/docs/x");
-        assert_eq!(verify(&[key()], Some(&header), &parts), Err(SignatureError::Mismatch));
-    }
-
-    #[test]
-    fn a_key_never_shows_itself() {
-        assert_eq!(format!("{:?}", key()), "MasterKey(…)");
-        assert!(MasterKey::parse("").is_err());
-        assert!(MasterKey::parse("not base64!").is_err());
-    }
-}
+mod tests;

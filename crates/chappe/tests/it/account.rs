@@ -1,16 +1,17 @@
-//! A client of the document service that signs its requests as SDKs do. The date is part of the signature, not checked.
+//! A client of the document service that signs its requests as SDKs do, at a date long ago unless it is told another one.
 
 use identity::DEVELOPMENT_COSMOS_KEY;
 use identity::master_key::{MasterKey, SignedParts, sign};
 use testkit::{Answer, Http, Process};
 
-pub(crate) const DATE: &str = "tue, 01 nov 2026 08:00:00 gmt";
+pub(crate) const DATE: &str = "sun, 01 nov 2026 08:00:00 gmt";
 /// Path of the items of the container that [`Account::container`] makes.
 pub(crate) const ITEMS: &str = "/dbs/d/colls/c/docs";
 
 pub(crate) struct Account {
     http: Http,
     key: MasterKey,
+    date: String,
 }
 
 impl Account {
@@ -20,11 +21,20 @@ impl Account {
     }
 
     pub(crate) fn with_key(process: &Process, key: &str) -> Self {
-        Self { http: process.http("documents"), key: MasterKey::parse(key).expect("a key in base64") }
+        Self {
+            http: process.http("documents"),
+            key: MasterKey::parse(key).expect("a key in base64"),
+            date: DATE.to_owned(),
+        }
+    }
+
+    /// The same, signing at another date.
+    pub(crate) fn at(self, date: &str) -> Self {
+        Self { date: date.to_owned(), ..self }
     }
 
     pub(crate) fn authorization(&self, verb: &str, path: &str) -> String {
-        sign(&self.key, &SignedParts { verb, path, ms_date: DATE, date: "" })
+        sign(&self.key, &SignedParts { verb, path, ms_date: &self.date, date: "" })
     }
 
     pub(crate) async fn send(
@@ -36,7 +46,7 @@ impl Account {
     ) -> anyhow::Result<Answer> {
         let authorization = self.authorization(verb, path);
         let partition = partition.map(|value| format!("[\"{value}\"]"));
-        let mut headers = vec![("authorization", authorization.as_str()), ("x-ms-date", DATE)];
+        let mut headers = vec![("authorization", authorization.as_str()), ("x-ms-date", self.date.as_str())];
         headers.extend(partition.as_deref().map(|value| ("x-ms-documentdb-partitionkey", value)));
         self.http.send(verb, path, &headers, body.into()).await
     }

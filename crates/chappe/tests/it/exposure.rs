@@ -38,8 +38,16 @@ async fn beyond_loopback_public_keys_are_refused_and_own_ones_are_made() {
     let keys: serde_json::Value = std::fs::read(&file)
         .map(|bytes| serde_json::from_slice(&bytes).expect("keys are JSON"))
         .expect("keys were made");
-    let made = Account::with_key(&process, keys["documents"].as_str().expect("a key"));
-    assert_eq!(made.send("GET", "/dbs", None, "").await.expect("it answers").status, 200);
+    let made = || Account::with_key(&process, keys["documents"].as_str().expect("a key"));
+    // A signature that was seen long ago opens nothing any more.
+    let old = made().send("GET", "/dbs", None, "").await.expect("it answers");
+    assert_eq!(old.status, 403, "{}", old.text());
+    let text = old.text();
+    assert!(text.contains("token start time: Sun, 01 Nov 2026 08:00:00 GMT"), "{text}");
+    let now = old.headers["date"].to_str().expect("a date");
+    assert_eq!(made().at(now).send("GET", "/dbs", None, "").await.expect("it answers").status, 200);
+    let malformed = made().at("yesterday").send("GET", "/dbs", None, "").await.expect("it answers");
+    assert_eq!(malformed.status, 401, "{}", malformed.text());
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

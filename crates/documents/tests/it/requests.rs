@@ -39,6 +39,25 @@ async fn callers_from_outside_must_sign() {
 }
 
 #[tokio::test]
+async fn the_date_of_a_signature_has_an_age_where_one_is_set_and_is_a_date_always() {
+    let key = MasterKey::parse(identity::DEVELOPMENT_COSMOS_KEY).expect("a good key");
+    let send = async |client: &Client, date: &str| {
+        let signed = sign(&key, &SignedParts { verb: "get", path: "/", ms_date: date, date: "" });
+        let line = format!("GET / authorization: {signed}; x-ms-date: {date}");
+        let answer = client.send_request(request(&line, "")).await;
+        (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let limited = Client::with(|options| options.signature_age_max_s = Some(900.try_into().unwrap()));
+    assert_eq!(send(&limited, "Sun, 01 Nov 2020 08:00:00 GMT").await, (403, "Forbidden".to_owned()));
+    assert_eq!(send(&limited, "Sat, 01 Nov 2070 08:00:00 GMT").await, (403, "Forbidden".to_owned()));
+    let unlimited = Client::new();
+    assert_eq!(send(&unlimited, "Sun, 01 Nov 2020 08:00:00 GMT").await, (200, String::new()));
+    for client in [&limited, &unlimited] {
+        assert_eq!(send(client, "once").await, (401, "Unauthorized".to_owned()));
+    }
+}
+
+#[tokio::test]
 async fn the_account_names_the_address_it_was_reached_by() {
     let client = Client::new();
     let account = client.send("GET /", "").await.json();
