@@ -2,7 +2,7 @@
 //! the same requests to the bare HTTP and WebSocket stack.
 //!
 //! As in `fanout`, each kind of server has a process on core 0 and its generator one on core 1, and the kinds take turns within
-//! each round. The metric is the server's processor time for each client, all threads together.
+//! each round. The metric is the time in which the server's processor was busy, for each client.
 //!
 //! Start reading at [`run`]; `server.rs` and `bare.rs` are what is measured, `generator.rs` and `client.rs` measure.
 
@@ -18,6 +18,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use self::pair::{Pair, Setup};
+use crate::core_time::CoreTime;
 use crate::report::{Better, Goal, Section, Spread};
 
 /// Signs the clients' tokens.
@@ -25,9 +26,6 @@ const KEY: &str = "a-key-of-the-bench-with-as-many-characters-as-such-keys-have"
 
 /// Open files that a server and a generator may have: two for each client of a sample, and those of the process.
 const FILES: u64 = 12_000;
-
-/// A server that held less of its core was disturbed by something else, or waited for its clients.
-const SERVER_SHARE_MIN: f64 = 0.88;
 
 /// How often a disturbed sample is taken again before it is left out.
 const ATTEMPTS_MAX: usize = 6;
@@ -79,9 +77,8 @@ const KINDS: [Kind; 3] = [Kind::Bare, Kind::Chappe, Kind::Listener];
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Sample {
     clients: u32,
-    wall_ns: u64,
-    server_cpu_ns: u64,
-    generator_cpu_ns: u64,
+    /// What the server's processor did.
+    core: CoreTime,
 }
 
 /// Samples of one kind, round by round; `None` where every attempt was disturbed.
@@ -129,16 +126,10 @@ pub(crate) fn section(args: &Args) -> anyhow::Result<Section> {
 fn sample(pair: &mut Pair, kind: Kind, args: &Args, disturbed: &mut usize) -> anyhow::Result<Option<Sample>> {
     for _ in 0..ATTEMPTS_MAX {
         let sample: Sample = pair.ask(&format!("sample {}", args.connections))?;
-        let share = |cpu_ns: u64| cpu_ns as f64 / sample.wall_ns as f64;
-        let server = share(sample.server_cpu_ns);
-        // Where each client waits for the disk, the server does so too.
-        if server >= SERVER_SHARE_MIN || kind == Kind::Listener || args.rough {
+        if !sample.core.is_disturbed() || args.rough {
             return Ok(Some(sample));
         }
-        let generator = share(sample.generator_cpu_ns);
-        eprintln!(
-            "disturbed at {kind:?}: the server held {server:.2} of its core, the generator {generator:.2} of its own"
-        );
+        eprintln!("disturbed at {kind:?}: {}", sample.core.disturbance());
         *disturbed += 1;
     }
     Ok(None)
@@ -157,14 +148,14 @@ fn table(args: &Args, series: &[Series], disturbed: usize) -> anyhow::Result<Sec
             name.to_owned(),
             over(cost_us).show(1),
             ratios(own, series).show(2),
-            over(|sample| f64::from(sample.clients) * 1e9 / sample.wall_ns as f64).show(0),
+            over(|sample| f64::from(sample.clients) * 1e9 / sample.core.wall_ns as f64).show(0),
         ]
     });
     let find = |kind| series.iter().find(|own| own.kind == kind).expect("every kind is measured");
     Ok(Section {
         title: "A client connects".to_owned(),
         note: format!(
-            "Server CPU for one client: negotiate on a TCP connection of its own that stays open, as a browser does it, then the WebSocket \
+            "Time of the server's processor for one client: negotiate on a TCP connection of its own that stays open, as a browser does it, then the WebSocket \
              on another, the handshake, and a REST request of an app that puts it into a group of 50; tokens of 300 bytes are verified \
              three times. {} clients a sample, {} under way at a time, {} rounds; {disturbed} disturbed samples left out. Closing is not \
              part of it.",
@@ -190,9 +181,9 @@ fn ratios(own: &Series, series: &[Series]) -> Spread {
     Spread::of(both.filter_map(|(own, bare)| Some(cost_us(own.as_ref()?) / cost_us(bare.as_ref()?))))
 }
 
-/// Server time for each client, in microseconds.
+/// Time of the server's processor for each client, in microseconds.
 fn cost_us(sample: &Sample) -> f64 {
-    sample.server_cpu_ns as f64 / 1e3 / f64::from(sample.clients)
+    sample.core.busy_ns as f64 / 1e3 / f64::from(sample.clients)
 }
 
 /// Prints a section, and fails when a goal was missed and that is asked for.

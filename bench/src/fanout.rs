@@ -1,8 +1,8 @@
 //! Fan-out: what a delivered message costs the server, beside a bare loop that sends the same bytes and beside servers of others'.
 //!
 //! One server process on core 0 and one generator process on core 1 for each contender; only one pair works at a time, and
-//! they take turns within each round. The metric is the server's processor time for each message that the
-//! generator counted as received; its ratio to the bare loop of the same round carries over to other machines.
+//! they take turns within each round. The metric is the time in which core 0 was not idle for each message that the
+//! generator counted as received (`core_time.rs`); its ratio to the bare loop of the same round carries over to other machines.
 //!
 //! Start reading at [`run`]; `plan.rs` says what is measured and promised, `server.rs`, `raw.rs` and `peers.rs` are what is measured,
 //! `generator.rs` measures, `measured.rs` tells.
@@ -18,7 +18,7 @@ mod raw;
 pub(crate) mod server;
 mod task;
 
-pub(crate) use process::{allow_files, anonymous_bytes, cpu_ns, pin};
+pub(crate) use process::{allow_files, anonymous_bytes, pin};
 
 use std::path::PathBuf;
 

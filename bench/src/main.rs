@@ -5,6 +5,7 @@
 
 mod connect;
 mod connections;
+mod core_time;
 mod fanout;
 mod idle;
 mod journal;

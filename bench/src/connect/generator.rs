@@ -12,7 +12,8 @@ use mio::{Events, Interest, Poll, Token};
 use super::client::{Client, Next, Road, Stream, answered};
 use super::server::{Control, Question};
 use super::{FILES, Sample};
-use crate::fanout::{allow_files, cpu_ns, pin};
+use crate::core_time::{CoreClock, processor};
+use crate::fanout::{allow_files, pin};
 
 /// Flags of the hidden command `connect-generator`.
 #[derive(Debug, clap::Args)]
@@ -45,6 +46,7 @@ struct App {
 }
 
 struct Generator {
+    clock: CoreClock,
     road: Road,
     control: Control,
     poll: Poll,
@@ -61,9 +63,11 @@ struct Generator {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let clock = CoreClock::new(processor(0)?)?;
     pin(1)?;
     allow_files(FILES)?;
     let mut generator = Generator {
+        clock,
         road: Road::new(args.address, args.authority.as_deref())?,
         control: Control::connect(args.control)?,
         poll: Poll::new()?,
@@ -108,22 +112,15 @@ impl Generator {
 
     /// Lets clients in, measures what that costs the server, and lets them go again.
     fn sample(&mut self, count: u32) -> anyhow::Result<Sample> {
-        let cpu_before = self.control.ask(Question::Cpu)?[0];
-        let (own_before, began) = (cpu_ns(), Instant::now());
+        self.clock.start()?;
         self.connect(count)?;
-        let (wall, own_after) = (began.elapsed(), cpu_ns());
-        let cpu_after = self.control.ask(Question::Cpu)?[0];
+        let core = self.clock.stop()?;
         let [held, _] = self.control.ask(Question::Held)?;
         if held != u64::from(count) {
             bail!("the server holds {held} clients of {count}");
         }
         self.leave()?;
-        Ok(Sample {
-            clients: count,
-            wall_ns: u64::try_from(wall.as_nanos())?,
-            server_cpu_ns: cpu_after - cpu_before,
-            generator_cpu_ns: own_after - own_before,
-        })
+        Ok(Sample { clients: count, core })
     }
 
     /// Connects so many clients more, each up to its group.

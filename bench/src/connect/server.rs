@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use super::bare::Bare;
 use super::{FILES, KEY, Kind};
-use crate::fanout::{allow_files, anonymous_bytes, cpu_ns, pin};
+use crate::fanout::{allow_files, anonymous_bytes, pin};
 use crate::service::dependencies;
 
 /// Flags of the hidden command `connect-server`.
@@ -39,8 +39,6 @@ pub(crate) struct Args {
 /// What may be asked.
 #[derive(Clone, Copy)]
 pub(super) enum Question {
-    /// Processor time in nanoseconds, and nothing.
-    Cpu = b'C' as isize,
     /// Anonymous memory in bytes, and nothing.
     Memory = b'M' as isize,
     /// WebSockets that are held, and HTTP connections that are open.
@@ -157,7 +155,6 @@ impl<'a> Server<'a> {
         let mut question = [0];
         while control.read_exact(&mut question).is_ok() {
             let numbers = match question[0] {
-                b'C' => [cpu_ns(), 0],
                 b'M' => [anonymous_bytes(std::process::id())?, 0],
                 b'H' => [self.held()?, self.open()?],
                 b'T' => [0, 1].map(|index| self.told.0[index].load(Ordering::Acquire)),

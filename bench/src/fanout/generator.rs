@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use super::peers::Peer;
 use super::process::{allow_files, anonymous_bytes, cpu_ns, pin};
 use super::task::{Ready, Sample, Task};
+use crate::core_time::{CoreClock, processor};
 use clients::Clients;
 use control::Control;
 pub(crate) use open::shake_hands;
@@ -88,8 +89,17 @@ trait Load {
     /// Connects one more client.
     fn connect(&mut self, number: u32) -> anyhow::Result<()>;
 
-    /// Has a burst published, and waits until those that are watched have all of it.
+    /// Has a burst published. Then waits until those that are watched have so many bursts that fewer than [`Task::in_flight`] are
+    /// under way.
     fn burst(
+        &mut self,
+        publisher: &mut Publisher,
+        task: &Task,
+        latencies: &mut Latencies,
+    ) -> anyhow::Result<()>;
+
+    /// Waits until those that are watched have all that was published.
+    fn finish(
         &mut self,
         publisher: &mut Publisher,
         task: &Task,
@@ -103,6 +113,7 @@ trait Load {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let mut clock = CoreClock::new(processor(0)?)?;
     pin(1)?;
     allow_files(u64::from(args.connections) + 200)?;
     let mut control = Control::connect(args)?;
@@ -131,39 +142,54 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(&Ready { idle_bytes })?);
     for line in io::stdin().lock().lines() {
         let task: Task = serde_json::from_str(&line?)?;
-        let sample = sample(load.as_mut(), &mut publisher, &task)?;
+        let sample = sample(load.as_mut(), &mut publisher, &mut clock, &task)?;
         println!("{}", serde_json::to_string(&sample)?);
     }
     Ok(())
 }
 
-fn sample(load: &mut dyn Load, publisher: &mut Publisher, task: &Task) -> anyhow::Result<Sample> {
+/// Most bytes that a client is sent in a sample during which it is not read: less than its socket takes.
+const UNREAD_BYTES_MAX: u64 = 16 * 1024;
+
+fn sample(
+    load: &mut dyn Load,
+    publisher: &mut Publisher,
+    clock: &mut CoreClock,
+    task: &Task,
+) -> anyhow::Result<Sample> {
     publisher.prepare(task)?;
     // What happens once, such as growing a buffer, belongs to no sample.
     for _ in 0..3 {
         load.burst(publisher, task, &mut Latencies::default())?;
     }
+    load.finish(publisher, task, &mut Latencies::default())?;
     load.settle(3 * u64::from(task.burst))?;
     let mut latencies = Latencies::default();
-    let before = publisher.control.counts()?;
+    let writes_before = publisher.control.writes()?;
+    let bursts_max = match task.reads_after {
+        true => UNREAD_BYTES_MAX / (u64::from(task.burst) * task.frame_bytes as u64),
+        false => u64::MAX,
+    };
+    clock.start()?;
     let (own_before, began) = (cpu_ns(), Instant::now());
     let mut bursts = 0u64;
-    while began.elapsed() < Duration::from_millis(task.sample_ms) {
+    while began.elapsed() < Duration::from_millis(task.sample_ms) && bursts < bursts_max {
         load.burst(publisher, task, &mut latencies)?;
         bursts += 1;
     }
-    let (wall, own_after) = (began.elapsed(), cpu_ns());
-    let after = publisher.control.counts()?;
+    load.finish(publisher, task, &mut latencies)?;
+    let core = clock.stop()?;
+    let own_after = cpu_ns();
+    let writes_after = publisher.control.writes()?;
     let each = bursts * u64::from(task.burst);
     load.settle(each)?;
     let [probe_p50_ns, probe_p99_ns] = percentiles(&mut latencies.probes);
     let [last_p50_ns, last_p99_ns] = percentiles(&mut latencies.last);
     Ok(Sample {
         messages: each * load.count(),
-        wall_ns: u64::try_from(wall.as_nanos())?,
-        server_cpu_ns: after.cpu_ns - before.cpu_ns,
+        core,
         generator_cpu_ns: own_after - own_before,
-        writes: after.writes_since(&before),
+        writes: writes_after.zip(writes_before).map(|(after, before)| after - before),
         probe_p50_ns,
         probe_p99_ns,
         last_p50_ns,

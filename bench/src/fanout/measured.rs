@@ -99,12 +99,14 @@ impl Measured {
     pub(super) fn section(&self, table: &Table, rounds: usize) -> Section {
         let head = [
             "at once",
+            "under way",
             "frame",
             "to",
             "road",
             "server",
             "us a message",
             "to raw",
+            "core busy",
             "messages/s",
             "sends a message",
             "last, p50 ms",
@@ -119,7 +121,7 @@ impl Measured {
             }
         }
         let mut head = head.map(str::to_owned).to_vec();
-        let same = take_same(&mut head, &mut rows, &["frame", "to", "road"]);
+        let same = take_same(&mut head, &mut rows, &["under way", "frame", "to", "road"]);
         let sample_ms = self.tasks.first().map_or(0, |task| task.sample_ms);
         Section {
             title: table.title.clone(),
@@ -147,16 +149,18 @@ impl Measured {
         };
         vec![
             what.burst.to_string(),
+            what.in_flight.to_string(),
             what.frame_bytes.to_string(),
             what.shape.name().to_owned(),
             road.to_owned(),
             self.contenders[contender].name.clone(),
             over(Sample::cost_us).show(3),
             ratios(samples, &self.samples[0][task], Sample::cost_us).show(2),
-            format!("{:.0}", over(Sample::messages_per_second).median),
-            if sends.is_nan() { "–".to_owned() } else { format!("{sends:.3}") },
-            format!("{:.2}", over(|sample| sample.last_p50_ns as f64 / 1e6).median),
-            format!("{:.2}", over(|sample| sample.last_p99_ns as f64 / 1e6).median),
+            shown(100.0 * over(|sample| sample.core.busy_share()).median, 0) + " %",
+            shown(over(Sample::messages_per_second).median, 0),
+            shown(sends, 3),
+            shown(over(|sample| sample.last_p50_ns as f64 / 1e6).median, 2),
+            shown(over(|sample| sample.last_p99_ns as f64 / 1e6).median, 2),
             format!("{:.0}", self.idle_bytes[contender]),
             self.disturbed[contender].to_string(),
         ]
@@ -175,6 +179,11 @@ impl Measured {
         };
         (0..self.contenders.len()).map(of).collect()
     }
+}
+
+/// A value, or a dash where there is none.
+fn shown(value: f64, digits: usize) -> String {
+    if value.is_nan() { "–".to_owned() } else { format!("{value:.digits$}") }
 }
 
 /// Takes columns out of a table in which all rows say the same, and says what that is.

@@ -10,12 +10,6 @@ use super::generator::Transport;
 use super::peers::{self, Peer, RunningPeer};
 use super::task::{Ready, Sample, Task};
 
-/// A server that held less of its core was disturbed by something else.
-const SERVER_SHARE_MIN: f64 = 0.88;
-
-/// A generator that used more of its core may have kept the server waiting.
-const GENERATOR_SHARE_MAX: f64 = 0.95;
-
 /// A server to measure, and how clients are connected to it.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
@@ -29,6 +23,8 @@ pub(super) struct Setup {
     pub(super) app: bool,
     /// A system call for each send, without io_uring.
     pub(super) single_sends: bool,
+    /// Shards of our server; each has a processor, and more than one share the second with the generator.
+    pub(super) shards: u16,
     /// Another build of this program whose server it is; absent for this one.
     pub(super) program: Option<PathBuf>,
 }
@@ -77,6 +73,7 @@ impl Setup {
             rogue: false,
             app: false,
             single_sends: false,
+            shards: 1,
             program: None,
         }
     }
@@ -103,6 +100,7 @@ impl Pair {
                 command.args(upstream.iter().flat_map(|upstream| ["--upstream", upstream]));
                 command.args(setup.rogue.then_some("--keep-slow"));
                 command.args(setup.single_sends.then_some("--single-sends"));
+                command.args(["--shards", &setup.shards.to_string()]);
                 let mut server = start(&mut command)?;
                 let line = first_line(&mut server)?;
                 let mut words = line.split(' ').map(str::to_owned);
@@ -152,15 +150,11 @@ impl Pair {
             writeln!(commands, "{}", serde_json::to_string(task)?)?;
             let sample: Sample =
                 answer(&mut self.answers).with_context(|| format!("{}, {task:?}", self.name))?;
-            let share = |cpu_ns: u64| cpu_ns as f64 / sample.wall_ns as f64;
-            let (server, generator) = (share(sample.server_cpu_ns), share(sample.generator_cpu_ns));
-            if server >= SERVER_SHARE_MIN && generator <= GENERATOR_SHARE_MAX {
+            if !sample.core.is_disturbed() {
                 return Ok(Some(sample));
             }
             let (name, burst, shape) = (&self.name, task.burst, task.shape.name());
-            eprintln!(
-                "disturbed: {name}, {burst} at once, {shape}: the server held {server:.2} of its core, the generator {generator:.2}"
-            );
+            eprintln!("disturbed: {name}, {burst} at once, {shape}: {}", sample.core.disturbance());
             *disturbed += 1;
         }
         Ok(None)

@@ -2,16 +2,16 @@
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Keeps this process, and threads that it starts from now on, on one processor: the first that we may use, or the second.
-pub(crate) fn pin(core: usize) -> anyhow::Result<()> {
-    let allowed = sched_getaffinity(None).context("ask which processors there are")?;
-    let processor = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor)).nth(core);
+use crate::core_time::processor;
+
+/// Keeps this process, and threads that it starts from now on, on one processor: the first that it may use, or the second.
+pub(crate) fn pin(position: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
-    set.set(processor.with_context(|| format!("there is no processor {core} for us"))?);
-    sched_setaffinity(None, &set).with_context(|| format!("stay on processor {core}"))
+    set.set(processor(position)?);
+    sched_setaffinity(None, &set).with_context(|| format!("stay on processor {position}"))
 }
 
 /// Allows as many open files as the system lets us, and says whether that is enough.
@@ -39,15 +39,4 @@ pub(crate) fn anonymous_bytes(process: u32) -> anyhow::Result<u64> {
         text.lines().find_map(|line| line.strip_prefix("Anonymous:")).context("find anonymous memory")?;
     let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kilobytes * 1024)
-}
-
-/// Processor time of another process so far, user and system, in nanoseconds; exact to a hundredth of a second (proc(5)).
-pub(super) fn cpu_ns_of(process: u32) -> anyhow::Result<u64> {
-    const TICK_NS: u64 = 10_000_000;
-    let path = format!("/proc/{process}/stat");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    // The name, in parentheses, may hold anything; utime and stime are the 12th and 13th field behind it.
-    let (_, fields) = text.rsplit_once(')').context("a name in parentheses")?;
-    let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
-    Ok(ticks.sum::<Result<u64, _>>()? * TICK_NS)
 }

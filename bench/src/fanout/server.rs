@@ -18,7 +18,7 @@ use realtime::{Mode, Options};
 use state_embedded::Store;
 use tokio::runtime::Runtime;
 
-use super::process::{allow_files, cpu_ns, pin};
+use super::process::{allow_files, pin};
 use super::raw;
 use super::task::{Shape, group, text};
 use crate::service::dependencies;
@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// A system call for each send, without io_uring
     #[arg(long)]
     single_sends: bool,
+    /// Shards, each with a processor to itself
+    #[arg(long, default_value_t = NonZeroU16::MIN)]
+    shards: NonZeroU16,
     /// Clients that do not read lose messages, and are not cut
     #[arg(long)]
     keep_slow: bool,
@@ -59,8 +62,8 @@ pub(super) enum Question {
     Shape(u32),
     /// Put every client into its groups; answered with their number.
     Join,
-    /// Answered with processor time in nanoseconds and writes to clients so far.
-    Counts,
+    /// Answered with writes to clients so far.
+    Writes,
 }
 
 impl Question {
@@ -70,7 +73,7 @@ impl Question {
             Self::FrameBytes(bytes) => (b'F', bytes),
             Self::Shape(shape) => (b'S', shape),
             Self::Join => (b'J', 0),
-            Self::Counts => (b'C', 0),
+            Self::Writes => (b'W', 0),
         };
         let [a, b, c, d] = number.to_le_bytes();
         [letter, a, b, c, d]
@@ -83,7 +86,7 @@ impl Question {
             b'F' => Self::FrameBytes(number),
             b'S' => Self::Shape(number),
             b'J' => Self::Join,
-            b'C' => Self::Counts,
+            b'W' => Self::Writes,
             other => bail!("an unknown request: {other}"),
         })
     }
@@ -97,7 +100,9 @@ pub(super) fn answer(control: &mut impl Write, numbers: [u64; 2]) -> std::io::Re
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    pin(0)?;
+    if args.shards == NonZeroU16::MIN {
+        pin(0)?;
+    }
     allow_files(20_000)?;
     let control = TcpListener::bind("127.0.0.1:0")?;
     if args.raw {
@@ -121,7 +126,7 @@ fn accept_control(listener: &TcpListener) -> anyhow::Result<TcpStream> {
 fn options(args: &Args) -> Options {
     let hour_ms = 3_600_000;
     let mut engine = engine::Options {
-        shards: NonZeroU16::new(1),
+        shards: Some(args.shards),
         // Clients of the bench are silent by design, and pings of one server must not fall into the samples of another.
         keep_alive_ms: hour_ms,
         client_timeout_ms: 2 * hour_ms,
@@ -192,7 +197,7 @@ impl<'a> Server<'a> {
                 Question::FrameBytes(bytes) => self.arguments = format!("[\"{}\"]", text(bytes as usize)),
                 Question::Shape(shape) => self.shape = Shape::from_number(shape).context("a known shape")?,
                 Question::Join => answer(&mut control, [self.join_all()?, 0])?,
-                Question::Counts => answer(&mut control, [cpu_ns(), self.writes()?])?,
+                Question::Writes => answer(&mut control, [self.writes()?, 0])?,
             }
         }
         self.runtime.block_on(async {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::core_time::CoreTime;
+
 /// One sample to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Task {
@@ -11,6 +13,10 @@ pub(crate) struct Task {
     pub(crate) frame_bytes: usize,
     pub(crate) shape: Shape,
     pub(crate) road: Road,
+    /// Bursts that are published before the first of them has arrived everywhere: 1 measures latency, more saturate the server.
+    pub(crate) in_flight: u32,
+    /// Clients are read only after the sample, so that the generator leaves the processors to the server.
+    pub(crate) reads_after: bool,
     /// How long to go on, in milliseconds.
     pub(crate) sample_ms: u64,
 }
@@ -44,8 +50,9 @@ pub(crate) enum Road {
 pub(crate) struct Sample {
     /// Messages that arrived, in all clients together. None was missing, or there would be no sample.
     pub(crate) messages: u64,
-    pub(crate) wall_ns: u64,
-    pub(crate) server_cpu_ns: u64,
+    /// What the server's processor did.
+    pub(crate) core: CoreTime,
+    /// Processor time of the generator, on a processor of its own.
     pub(crate) generator_cpu_ns: u64,
     /// Writes to sockets that the server made; absent for servers that do not count them.
     pub(crate) writes: Option<u64>,
@@ -86,9 +93,9 @@ impl Shape {
 }
 
 impl Sample {
-    /// Server time for each delivered message, in microseconds.
+    /// Time of the server's processor for each delivered message, in microseconds.
     pub(crate) fn cost_us(&self) -> f64 {
-        self.server_cpu_ns as f64 / 1e3 / self.messages as f64
+        self.core.busy_ns as f64 / 1e3 / self.messages as f64
     }
 
     /// Sends for each message; not a number where they are not counted: answers to HTTP requests are written by HTTP.
@@ -98,7 +105,7 @@ impl Sample {
     }
 
     pub(crate) fn messages_per_second(&self) -> f64 {
-        self.messages as f64 * 1e9 / self.wall_ns as f64
+        self.messages as f64 * 1e9 / self.core.wall_ns as f64
     }
 }
 

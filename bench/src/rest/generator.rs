@@ -11,9 +11,9 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::clients::Clients;
-use super::server::ask_cpu_ns;
 use super::{FRAME_BYTES, GROUP, HUB, Kind, PATIENCE, Sample, To, authorization};
-use crate::fanout::process::{allow_files, cpu_ns, pin};
+use crate::core_time::{CoreClock, processor};
+use crate::fanout::process::{allow_files, pin};
 
 /// Flags of the hidden command `rest-generator`.
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,9 @@ const CALLERS: usize = 32;
 const MESSAGES_UNREAD: usize = 64;
 
 struct Generator {
-    control: TcpStream,
+    clock: CoreClock,
+    /// The server ends when this is closed.
+    _control: TcpStream,
     clients: Clients,
     callers: Vec<Caller>,
     poll: Poll,
@@ -55,10 +57,10 @@ struct Caller {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let clock = CoreClock::new(processor(0)?)?;
     pin(1)?;
     allow_files(u64::from(args.connections) + 100)?;
     let control = TcpStream::connect(args.control)?;
-    control.set_nodelay(true)?;
     let clients = Clients::connect(args.kind, args.http, args.clients, args.connections)?;
     let poll = Poll::new()?;
     let callers = callers(args.http, &poll)?;
@@ -66,7 +68,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let to_connection = to_connection.collect();
     let to_group = request(args.http, &format!("groups/{GROUP}"));
     let mut generator = Generator {
-        control,
+        clock,
+        _control: control,
         clients,
         callers,
         poll,
@@ -121,15 +124,13 @@ impl Generator {
         self.send(to, length / 10)?;
         self.clients.settle()?;
         self.latencies_ns.clear();
-        let cpu_before = ask_cpu_ns(&mut self.control)?;
-        let (own_before, began) = (cpu_ns(), Instant::now());
+        self.clock.start()?;
         self.send(to, length)?;
         if to == To::Group {
             // Most of the work comes after the answer.
             self.clients.settle()?;
         }
-        let (wall, own_after) = (began.elapsed(), cpu_ns());
-        let cpu_after = ask_cpu_ns(&mut self.control)?;
+        let core = self.clock.stop()?;
         self.clients.settle()?;
         self.latencies_ns.sort_unstable();
         let requests = self.latencies_ns.len();
@@ -138,9 +139,7 @@ impl Generator {
         Ok(Sample {
             requests: requests as u64,
             messages: (requests * receivers) as u64,
-            wall_ns: u64::try_from(wall.as_nanos())?,
-            server_cpu_ns: cpu_after - cpu_before,
-            generator_cpu_ns: own_after - own_before,
+            core,
             latency_p50_ns: at(0.5),
             latency_p99_ns: at(0.99),
         })

@@ -11,7 +11,7 @@ use realtime::engine;
 use realtime::{Mode, Options};
 
 use super::{KEY, Kind, bare};
-use crate::fanout::process::{allow_files, cpu_ns, pin};
+use crate::fanout::process::{allow_files, pin};
 use crate::service::dependencies;
 
 /// Flags of the hidden command `rest-server`.
@@ -33,14 +33,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Kind::Bare => {
             let (http, clients) = bare::start(&runtime, args.connections)?;
             tell(http, clients, &control)?;
-            obey(&control)
+            await_generator(&control)
         }
         Kind::Chappe => {
             let folder = tempfile::tempdir()?;
             let store = state_embedded::Store::open(folder.path(), &state_embedded::Options::default())?;
             let (http, join) = runtime.block_on(start(&store))?;
             tell(http, http, &control)?;
-            obey(&control)?;
+            await_generator(&control)?;
             runtime.block_on(async {
                 join.drain(Duration::ZERO).await;
                 store.close().await;
@@ -78,20 +78,9 @@ fn tell(http: SocketAddr, clients: SocketAddr, control: &TcpListener) -> anyhow:
     Ok(())
 }
 
-/// Answers each byte with the processor time so far, until the generator leaves.
-fn obey(control: &TcpListener) -> anyhow::Result<()> {
+/// Returns when the generator has closed its control connection.
+fn await_generator(control: &TcpListener) -> anyhow::Result<()> {
     let (mut control, _from) = control.accept()?;
-    control.set_nodelay(true)?;
-    while control.read_exact(&mut [0]).is_ok() {
-        control.write_all(&cpu_ns().to_le_bytes())?;
-    }
+    control.read_to_end(&mut Vec::new())?;
     Ok(())
-}
-
-/// The generator's side of [`obey`].
-pub(super) fn ask_cpu_ns(control: &mut TcpStream) -> anyhow::Result<u64> {
-    control.write_all(&[0])?;
-    let mut bytes = [0; 8];
-    control.read_exact(&mut bytes).context("the server has gone")?;
-    Ok(u64::from_le_bytes(bytes))
 }

@@ -1,9 +1,10 @@
 //! Clients that only listen, by WebSockets or streams of events: most are read now and then, a few are watched.
 
+use std::collections::VecDeque;
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use signalr_protocol::HubProtocol;
@@ -28,6 +29,8 @@ const MESSAGES_A_RECORD: u64 = 16;
 struct Client {
     stream: Stream,
     protocol: HubProtocol,
+    /// What came since the last settlement; counted for probes only.
+    received: u64,
 }
 
 pub(super) struct Clients<'a> {
@@ -44,6 +47,10 @@ pub(super) struct Clients<'a> {
     counted: u64,
     /// The present size of a frame, for clients that speak JSON.
     frame_bytes: usize,
+    /// Bursts that have arrived in every probe since the last settlement.
+    arrived: u64,
+    /// When the bursts that are under way were asked for, the oldest first.
+    under_way: VecDeque<Instant>,
 }
 
 impl<'a> Clients<'a> {
@@ -61,6 +68,8 @@ impl<'a> Clients<'a> {
             next_swept: 0,
             counted: 0,
             frame_bytes: 0,
+            arrived: 0,
+            under_way: VecDeque::new(),
         })
     }
 
@@ -86,27 +95,31 @@ impl<'a> Clients<'a> {
         Ok(())
     }
 
-    /// Waits until the probes have all of a burst.
-    fn await_probes(&mut self, task: &Task, asked: Instant, latencies: &mut Latencies) -> anyhow::Result<()> {
-        let expected = |probe: &Client| u64::from(task.burst) * self.size(probe.protocol);
-        let mut missing: Vec<u64> = self.probes.iter().map(expected).collect();
-        let mut waiting = self.probes.len();
+    /// Waits until the probes have all of the oldest burst that is under way.
+    fn await_probes(&mut self, task: &Task, latencies: &mut Latencies) -> anyhow::Result<()> {
+        let published = (self.arrived + self.under_way.len() as u64) * u64::from(task.burst);
+        let asked = self.under_way.pop_front().context("a burst is under way")?;
+        self.arrived += 1;
+        let expected = self.arrived * u64::from(task.burst);
+        let is_waiting = |probe: &&Client| probe.received < expected * self.size(probe.protocol);
+        let mut waiting = self.probes.iter().filter(is_waiting).count();
         while waiting > 0 {
             self.poll.poll(&mut self.events, Some(PATIENCE))?;
             if self.events.is_empty() {
                 bail!("{waiting} clients did not get {} messages within {PATIENCE:?}", task.burst);
             }
             for event in &self.events {
-                let probe = event.token().0;
-                let length = self.probes[probe].stream.read_all(&mut self.buffer, self.unit)?;
-                if length > missing[probe] {
+                let size = self.size(self.probes[event.token().0].protocol);
+                let probe = &mut self.probes[event.token().0];
+                let before = probe.received;
+                probe.received += probe.stream.read_all(&mut self.buffer, self.unit)?;
+                if probe.received > published * size {
                     bail!("a client got more than was published");
                 }
-                if length > 0 && length == missing[probe] {
+                if before < expected * size && probe.received >= expected * size {
                     waiting -= 1;
                     latencies.probes.push(since_ns(asked));
                 }
-                missing[probe] -= length;
             }
         }
         latencies.last.push(since_ns(asked));
@@ -144,10 +157,10 @@ impl Load for Clients<'_> {
             let token = Token(self.probes.len());
             let descriptor = stream.socket().as_raw_fd();
             self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE)?;
-            self.probes.push(Client { stream, protocol });
+            self.probes.push(Client { stream, protocol, received: 0 });
         } else {
             rustix::net::sockopt::set_socket_recv_buffer_size(stream.socket(), RECEIVE_BUFFER_BYTES)?;
-            self.bulk.push(Client { stream, protocol });
+            self.bulk.push(Client { stream, protocol, received: 0 });
         }
         Ok(())
     }
@@ -159,11 +172,27 @@ impl Load for Clients<'_> {
         latencies: &mut Latencies,
     ) -> anyhow::Result<()> {
         self.frame_bytes = task.frame_bytes;
-        let asked = Instant::now();
+        self.under_way.push_back(Instant::now());
         publisher.publish(task)?;
-        let sweeps = GATHERED_BYTES / (task.burst as usize * task.frame_bytes);
-        self.sweep(self.bulk.len() / sweeps.clamp(1, SWEEPS_MAX))?;
-        self.await_probes(task, asked, latencies)?;
+        if !task.reads_after {
+            let sweeps = GATHERED_BYTES / (task.burst as usize * task.frame_bytes);
+            self.sweep(self.bulk.len() / sweeps.clamp(1, SWEEPS_MAX))?;
+        }
+        while self.under_way.len() >= task.in_flight as usize {
+            self.await_probes(task, latencies)?;
+        }
+        publisher.finish()
+    }
+
+    fn finish(
+        &mut self,
+        publisher: &mut Publisher,
+        task: &Task,
+        latencies: &mut Latencies,
+    ) -> anyhow::Result<()> {
+        while !self.under_way.is_empty() {
+            self.await_probes(task, latencies)?;
+        }
         publisher.finish()
     }
 
@@ -180,6 +209,8 @@ impl Load for Clients<'_> {
             };
             if is_all {
                 self.counted = 0;
+                self.arrived = 0;
+                self.probes.iter_mut().for_each(|probe| probe.received = 0);
                 return Ok(());
             }
             let is_too_much = extra.is_some() && self.args.authority.is_none();

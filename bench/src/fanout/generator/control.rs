@@ -7,31 +7,17 @@ use anyhow::{Context, bail};
 
 use super::Args;
 use crate::fanout::peers::PeerControl;
-use crate::fanout::process::cpu_ns_of;
 use crate::fanout::server::Question;
 use crate::fanout::task::{Shape, Task};
 
 /// The way to the server's own process.
 pub(super) struct Control {
-    process: u32,
     wire: Wire,
 }
 
 enum Wire {
     Ours(TcpStream),
     Peer(PeerControl),
-}
-
-/// What a server has used so far.
-pub(super) struct Counts {
-    pub(super) cpu_ns: u64,
-    writes: Option<u64>,
-}
-
-impl Counts {
-    pub(super) fn writes_since(&self, before: &Self) -> Option<u64> {
-        Some(self.writes? - before.writes?)
-    }
 }
 
 impl Control {
@@ -44,7 +30,7 @@ impl Control {
                 Wire::Ours(control)
             }
         };
-        Ok(Self { process: args.process, wire })
+        Ok(Self { wire })
     }
 
     /// Makes all clients members; there must be so many.
@@ -77,13 +63,11 @@ impl Control {
         }
     }
 
-    pub(super) fn counts(&mut self) -> anyhow::Result<Counts> {
+    /// Writes to clients so far; absent for servers that do not count them.
+    pub(super) fn writes(&mut self) -> anyhow::Result<Option<u64>> {
         match &self.wire {
-            Wire::Ours(_) => {
-                let [cpu_ns, writes] = self.ask(Question::Counts)?;
-                Ok(Counts { cpu_ns, writes: Some(writes) })
-            }
-            Wire::Peer(_) => Ok(Counts { cpu_ns: cpu_ns_of(self.process)?, writes: None }),
+            Wire::Ours(_) => Ok(Some(self.ask(Question::Writes)?[0])),
+            Wire::Peer(_) => Ok(None),
         }
     }
 

@@ -101,6 +101,9 @@ impl Load for Polls<'_> {
         task: &Task,
         latencies: &mut Latencies,
     ) -> anyhow::Result<()> {
+        if task.in_flight > 1 || task.reads_after {
+            bail!("clients of long polling are measured with one burst under way");
+        }
         let asked = Instant::now();
         publisher.publish(task)?;
         for client in &mut self.clients {
@@ -125,6 +128,16 @@ impl Load for Polls<'_> {
         }
         latencies.last.push(since_ns(asked));
         publisher.finish()
+    }
+
+    fn finish(
+        &mut self,
+        _publisher: &mut Publisher,
+        _task: &Task,
+        _latencies: &mut Latencies,
+    ) -> anyhow::Result<()> {
+        // `burst` has waited for everything.
+        Ok(())
     }
 
     fn settle(&mut self, each: u64) -> anyhow::Result<()> {
