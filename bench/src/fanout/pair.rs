@@ -21,8 +21,6 @@ pub(super) struct Setup {
     pub(super) rogue: bool,
     /// An app behind an upstream, and clients that call its methods.
     pub(super) app: bool,
-    /// A system call for each send, without io_uring.
-    pub(super) single_sends: bool,
     /// Shards of our server; each has a processor, and more than one share the second with the generator.
     pub(super) shards: u16,
     /// Another build of this program whose server it is; absent for this one.
@@ -72,7 +70,6 @@ impl Setup {
             tls: false,
             rogue: false,
             app: false,
-            single_sends: false,
             shards: 1,
             program: None,
         }
@@ -99,7 +96,6 @@ impl Pair {
                 command.args(setup.tls.then_some("--tls"));
                 command.args(upstream.iter().flat_map(|upstream| ["--upstream", upstream]));
                 command.args(setup.rogue.then_some("--keep-slow"));
-                command.args(setup.single_sends.then_some("--single-sends"));
                 command.args(["--shards", &setup.shards.to_string()]);
                 let mut server = start(&mut command)?;
                 let line = first_line(&mut server)?;

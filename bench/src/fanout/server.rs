@@ -35,9 +35,6 @@ pub(crate) struct Args {
     /// Who is told what clients call, as an authority
     #[arg(long)]
     upstream: Option<String>,
-    /// A system call for each send, without io_uring
-    #[arg(long)]
-    single_sends: bool,
     /// Shards, each with a processor to itself
     #[arg(long, default_value_t = NonZeroU16::MIN)]
     shards: NonZeroU16,
@@ -131,7 +128,6 @@ fn options(args: &Args) -> Options {
         keep_alive_ms: hour_ms,
         client_timeout_ms: 2 * hour_ms,
         disconnect_timeout_ms: hour_ms,
-        io_uring: !args.single_sends,
         ..engine::Options::default()
     };
     if args.keep_slow {

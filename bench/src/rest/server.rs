@@ -1,11 +1,10 @@
 //! The measured server: either the service as it runs in production, or the yardstick of `bare.rs`.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use anyhow::Context;
 use prometheus_client::registry::Registry;
 use realtime::engine;
 use realtime::{Mode, Options};

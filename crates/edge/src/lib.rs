@@ -7,7 +7,6 @@
 //! ready for a poll of its own; or as a [`Duplex`], which stays in the runtime.
 //!
 //! Not its concern: paths, hosts, callers, bodies, WebSocket frames. It knows no product.
-//! Whoever writes to many sockets at once does so by [`Sends`].
 //!
 //! What the clients of one address or port may hold of what all ports share, [`Quotas`] bounds.
 //!
@@ -30,7 +29,6 @@ mod origin;
 mod pace;
 mod platform;
 mod quotas;
-mod sends;
 mod socket;
 mod streams;
 mod tls;
@@ -48,7 +46,6 @@ pub use listener::{Drained, Listener};
 pub use metrics::Metrics;
 pub use options::Options;
 pub use quotas::Quotas;
-pub use sends::Sends;
 pub use socket::Socket;
 pub use tls::{TlsConfig, TlsConfigError};
 pub use upgrade::{Upgrade, UpgradeError};

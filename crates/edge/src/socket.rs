@@ -117,14 +117,6 @@ impl Socket {
         }
     }
 
-    /// The stream itself, where bytes go to it as they are.
-    pub(crate) fn as_plain(&self) -> Option<&mio::net::TcpStream> {
-        match &self.stream {
-            Stream::Plain(stream) => Some(stream),
-            Stream::Tls(_) => None,
-        }
-    }
-
     /// Whether [`Socket::try_read`] has bytes to give for which no readiness event will come.
     pub fn has_leftover(&self) -> bool {
         self.leftover.is_some()

@@ -63,9 +63,6 @@ pub struct Options {
     pub close_timeout_ms: u64,
     /// Connections written to before a shard looks at its reads and commands again. Default: 1024. Since 0.1.0.
     pub flush_chunk: u32,
-    /// Whether many connections are written to by one call of io_uring, where the kernel has it and lets us; else each write is a
-    /// system call. Default: true. Since 0.1.0.
-    pub io_uring: bool,
     /// Size of the read buffer that all connections of a shard share, in bytes. Default: 65536. Since 0.1.0.
     pub read_buffer_bytes: u32,
     /// Commands that may wait for a shard; publishers wait, or are told, when it is full. Default: 1024. Since 0.1.0.
@@ -128,7 +125,6 @@ impl Default for Options {
             disconnect_timeout_ms: 15_000,
             close_timeout_ms: 5_000,
             flush_chunk: 1024,
-            io_uring: true,
             read_buffer_bytes: 64 * 1024,
             commands_max: 1024,
             user_groups_max: 1_000_000,

@@ -27,7 +27,6 @@ mod stateful;
 
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
@@ -41,7 +40,6 @@ use self::deadlines::{Deadlines, Tick};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::encode::Encoded;
 use self::index::{Connections, HubPolicy, Index};
-use self::pending::Run;
 pub(crate) use self::pending::{Backlog, Piece};
 use super::command::{Command, Work};
 use super::handle::{Alarm, HubCounts};
@@ -90,10 +88,6 @@ pub(crate) struct Shard {
     now: Tick,
     /// Connections to write to, in order.
     dirty: VecDeque<Slot>,
-    /// By which many are written to at once, and the lists that are used for it again and again.
-    sends: edge::Sends,
-    batch: Vec<(Slot, Rc<Run>)>,
-    results: Vec<io::Result<usize>>,
     /// How many ever came onto that list and went off it: by these a publish knows when it has been written.
     dirtied: u64,
     flushed: u64,
@@ -183,9 +177,6 @@ impl Shard {
             times,
             now: Tick(0),
             dirty: VecDeque::new(),
-            sends: edge::Sends::new(options.io_uring),
-            batch: Vec::new(),
-            results: Vec::new(),
             dirtied: 0,
             flushed: 0,
             traced: VecDeque::new(),

@@ -1,7 +1,6 @@
 //! The write phase. All writing to sockets happens here, so that it can be exchanged as a whole.
 
 use std::io;
-use std::rc::Rc;
 
 use super::Shard;
 use super::connection::{Connection, Road, Slot, Stage};
@@ -114,47 +113,16 @@ impl Shard {
 
     /// Writes to the connections that wait, at most one chunk of them. Says whether any are left.
     pub(super) fn flush_chunk(&mut self) -> bool {
-        let mut batch = std::mem::take(&mut self.batch);
         for _ in 0..self.settings.options.flush_chunk.max(1) {
             let Some(slot) = self.dirty.pop_front() else { break };
             self.flushed += 1;
-            match self.take_for_batch(slot) {
-                Some(run) => batch.push((slot, run)),
-                None => self.flush(slot),
-            }
+            self.flush(slot);
         }
-        self.send_batch(&mut batch);
-        self.batch = batch;
         while self.traced.front().is_some_and(|(mark, _)| *mark <= self.flushed) {
             // Ends the span of a publish whose receivers have all been written to.
             self.traced.pop_front();
         }
         !self.dirty.is_empty()
-    }
-
-    /// What waits for a connection, if it goes out by one write as it is.
-    fn take_for_batch(&mut self, slot: Slot) -> Option<Rc<Run>> {
-        let connection = self.connections.get_mut(slot as usize)?;
-        let Road::Socket(socket) = &connection.road else { return None };
-        let run = connection.run.take_if(|run| edge::Sends::takes(socket) && !is_long(run))?;
-        connection.dirty = false;
-        debug_assert!(connection.backlog.is_none(), "a connection has a run or a backlog");
-        Some(run)
-    }
-
-    /// One write for each connection, in as few system calls as the kernel allows.
-    fn send_batch(&mut self, batch: &mut Vec<(Slot, Rc<Run>)>) {
-        let connections = &self.connections;
-        let sends = batch.iter().map(|(slot, run)| match &connections[*slot as usize].road {
-            Road::Socket(socket) => (socket, run.joined().as_ref()),
-            Road::Outlet(_) | Road::Detached { .. } => unreachable!("only sockets are taken for a batch"),
-        });
-        self.sends.send_all(sends, &mut self.results);
-        let mut results = std::mem::take(&mut self.results);
-        for ((slot, run), result) in batch.drain(..).zip(results.drain(..)) {
-            self.written(slot, &run, result);
-        }
-        self.results = results;
     }
 
     /// One write for all that waits for one connection.
