@@ -18,9 +18,11 @@ pub(crate) const PYTHON_FOLDER: &str = "target/python";
 const PYTHON_REQUIREMENTS: [&str; 2] =
     ["compat/telemetry/requirements.txt", "compat/realtime/python/requirements.txt"];
 
-/// Where the jars of the tests go, with the file that says which they are.
-const JAVA_FOLDER: &str = "target/java";
-const JAVA_PROJECT: &str = "compat/realtime/java/pom.xml";
+/// Where the jars of the tests go, each with the file that says which they are. Apart, as one class path holds one version of a jar.
+const JAVA: [(&str, &str); 2] = [
+    ("target/java", "compat/realtime/java/pom.xml"),
+    ("target/java-documents", "compat/documents/java/pom.xml"),
+];
 
 /// Sees to everything.
 pub(crate) fn install(root: &Path) -> anyhow::Result<()> {
@@ -78,34 +80,40 @@ pub(crate) fn cpp_compiler() -> anyhow::Result<()> {
     apt(&["g++"]).context("there is no C++ compiler, and it could not be installed: apt-get install g++")
 }
 
-/// Copies the jars that the project file names into a folder of our own.
+/// Copies the jars that the project files name into folders of our own.
 fn install_java(root: &Path) -> anyhow::Result<()> {
-    let project = root.join(JAVA_PROJECT);
-    let folder = root.join(JAVA_FOLDER);
-    let noted = folder.join("installed.xml");
-    let wanted = std::fs::read_to_string(&project).with_context(|| format!("read {}", project.display()))?;
     let has_java = || answers("java", &["-version"]) && answers("mvn", &["-version"]);
-    if has_java() && std::fs::read_to_string(&noted).is_ok_and(|installed| installed == wanted) {
+    if !has_java() {
+        println!("installing Java (Debian's packages) for the tests of its clients");
+        if let Err(cause) = apt(&["default-jdk-headless", "maven"]) {
+            // As with the browser: the tests say that they did not run.
+            println!(
+                "Java could not be installed ({cause:#}); the tests of its clients will say that they did not run"
+            );
+            return Ok(());
+        }
+    }
+    for (folder, project) in JAVA {
+        install_jars(&root.join(folder), &root.join(project))?;
+    }
+    Ok(())
+}
+
+fn install_jars(folder: &Path, project: &Path) -> anyhow::Result<()> {
+    let noted = folder.join("installed.xml");
+    let wanted = std::fs::read_to_string(project).with_context(|| format!("read {}", project.display()))?;
+    if std::fs::read_to_string(&noted).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    println!("installing the Java packages of the tests");
-    if !has_java()
-        && let Err(cause) = apt(&["default-jdk-headless", "maven"])
-    {
-        // As with the browser: the tests say that they did not run.
-        println!(
-            "Java could not be installed ({cause:#}); the tests of its client will say that they did not run"
-        );
-        return Ok(());
-    }
+    println!("installing the Java packages of {}", project.display());
     // An older version of a jar beside a newer one would be a matter of luck on the class path.
     if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
+        std::fs::remove_dir_all(folder)?;
     }
     let mut maven = Command::new("mvn");
     maven
         .args(["--quiet", "--batch-mode", "--no-transfer-progress", "-Dstyle.color=never", "--file"])
-        .arg(&project);
+        .arg(project);
     maven.arg("dependency:copy-dependencies").arg(format!("-DoutputDirectory={}", folder.display()));
     step::run(&mut maven)?;
     Ok(std::fs::write(noted, wanted)?)

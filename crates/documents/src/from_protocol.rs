@@ -245,6 +245,17 @@ impl Call {
         }
     }
 
+    /// Whether the change feed is to tell an item and what is known of its change apart.
+    pub(crate) fn separates_metadata(&self) -> Result<bool, Failure> {
+        match self.header("x-ms-cosmos-changefeed-wire-format-version") {
+            None => Ok(false),
+            Some("2021-09-15") => Ok(true),
+            Some(other) => Err(Failure::not_supported(&format!(
+                "The version {other:?} of the change feed's format (x-ms-cosmos-changefeed-wire-format-version)"
+            ))),
+        }
+    }
+
     /// Where the change feed is read from. An etag wins over a date: Python keeps sending the date it began with.
     pub(crate) fn feed_start(&self) -> Result<FeedStart, Failure> {
         match (self.header("if-none-match"), self.header("if-modified-since")) {

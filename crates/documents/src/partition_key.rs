@@ -93,6 +93,20 @@ impl Definition {
     }
 }
 
+/// The version of a definition: 1 or 2, as a number or, as Java writes it, as the text `V1` or `V2`.
+pub(crate) fn version(value: &Value) -> Result<u64, KeyError> {
+    let number = match value {
+        Value::String(text) => match text.to_ascii_uppercase().as_str() {
+            "V1" | "1" => Some(1),
+            "V2" | "2" => Some(2),
+            _ => None,
+        },
+        Value::Null => Some(1),
+        value => value.as_u64().filter(|version| (1..=2).contains(version)),
+    };
+    number.ok_or(KeyError::Definition("partitionKey.version must be 1 or 2"))
+}
+
 impl PartitionKey {
     /// Reads the header `x-ms-documentdb-partitionkey`. It may be a prefix: see [`PartitionKey::full`].
     pub(crate) fn parse_header(header: &str) -> Result<Self, KeyError> {
@@ -219,6 +233,18 @@ mod tests {
         check(&["/a/b"], &json!({"a": 1}), "[{}]");
         check(&["/\"a b\""], &json!({"a b": "x"}), r#"["x"]"#);
         check(&["/t", "/u"], &json!({"t": "a"}), r#"["a",{}]"#);
+    }
+
+    #[test]
+    fn versions_may_be_numbers_or_texts() {
+        for (value, expected) in
+            [(json!(1), 1), (json!(2), 2), (json!("V2"), 2), (json!("v1"), 1), (json!(null), 1)]
+        {
+            assert_eq!(version(&value), Ok(expected), "{value}");
+        }
+        for wrong in [json!(0), json!(3), json!("V3"), json!(2.5), json!([])] {
+            assert!(version(&wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -50,14 +50,22 @@ impl Reply {
         self
     }
 
-    /// The headers of everything below a container.
+    /// The headers of everything below a container, which is the owner that the content paths name.
     pub(crate) fn of_container(self, container: &Container, lsn: u64) -> Self {
-        let encoded = |name: &str| utf8_percent_encode(name, PATH_SEGMENT).to_string();
-        let names = format!("dbs/{}/colls/{}", encoded(&container.database_id), encoded(&container.id));
-        self.with("x-ms-session-token", format!("0:-1#{lsn}"))
-            .with("lsn", lsn.to_string())
-            .with("x-ms-alt-content-path", names)
-            .with("x-ms-content-path", container.rid())
+        let names = format!("{}/colls/{}", database_path(container), segment(&container.id));
+        self.at(lsn).with("x-ms-alt-content-path", names).with("x-ms-content-path", container.rid())
+    }
+
+    /// The headers of a container itself. Its owner is the database: Java makes the container's link of the owner's path and the
+    /// container's id, and reads the feed by that link.
+    pub(crate) fn of_database(self, container: &Container, lsn: u64) -> Self {
+        self.at(lsn)
+            .with("x-ms-alt-content-path", database_path(container))
+            .with("x-ms-content-path", database_rid(container.database))
+    }
+
+    fn at(self, lsn: u64) -> Self {
+        self.with("x-ms-session-token", format!("0:-1#{lsn}")).with("lsn", lsn.to_string())
     }
 
     /// The finished response.
@@ -191,12 +199,31 @@ pub(crate) fn item(container: &Container, item: &Item, in_feed: bool) -> String 
     )
 }
 
+/// A change of the feed in the format that tells the item and what is known of the change apart.
+pub(crate) fn change(container: &Container, changed: &Item) -> String {
+    format!(
+        "{{\"current\":{},\"metadata\":{{\"lsn\":{},\"crts\":{}}}}}",
+        item(container, changed, false),
+        changed.lsn,
+        changed.ts
+    )
+}
+
 /// The same as JSON.
 pub(crate) fn item_value(container: &Container, stored: &Item, in_feed: bool) -> Result<Value, Failure> {
     serde_json::from_str(&item(container, stored, in_feed)).map_err(|error| {
         tracing::error!(%error, "a stored item is no JSON object; the database is damaged");
         Failure::new(Kind::Unavailable, "A stored item cannot be read. The log says more.")
     })
+}
+
+/// `dbs/<database>` by name, percent-encoded.
+fn database_path(container: &Container) -> String {
+    format!("dbs/{}", segment(&container.database_id))
+}
+
+fn segment(name: &str) -> String {
+    utf8_percent_encode(name, PATH_SEGMENT).to_string()
 }
 
 fn merge(into: &mut Map<String, Value>, system: Value) {

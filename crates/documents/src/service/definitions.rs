@@ -10,7 +10,7 @@ use crate::catalog::{Container, Database, default_ttl, unique_keys};
 use crate::error::{Failure, Kind, sentence};
 use crate::from_protocol::{Address, Call};
 use crate::metrics::Lane;
-use crate::partition_key::Definition;
+use crate::partition_key::{self, Definition};
 use crate::query::{self, ListRows};
 use crate::resource_id::{check_id, database_rid};
 use crate::store::{Change, rows};
@@ -105,7 +105,7 @@ impl Service {
                 Ok((rows::newest_lsn(connection, number)?, usage))
             })
             .await?;
-        let mut reply = container_reply(StatusCode::OK, &container).of_container(&container, lsn);
+        let mut reply = container_reply(StatusCode::OK, &container).of_database(&container, lsn);
         if let Some((items, bytes)) = usage {
             let kib = bytes / 1024;
             reply = reply
@@ -135,7 +135,7 @@ impl Service {
             // Somebody deleted it between its commit and this line.
             Failure::owner_missing("The container")
         })?;
-        Ok(container_reply(StatusCode::CREATED, container).of_container(container, 0))
+        Ok(container_reply(StatusCode::CREATED, container).of_database(container, 0))
     }
 
     async fn replace_container(&self, call: &Call, container: &Container) -> Result<Reply, Failure> {
@@ -163,7 +163,13 @@ impl Service {
         let snapshot = self.inner.store.catalog().now();
         let replaced =
             snapshot.by_number(container.number).ok_or_else(|| Failure::owner_missing("The container"))?;
-        Ok(container_reply(StatusCode::OK, replaced))
+        let number = container.number;
+        let lsn = self
+            .inner
+            .store
+            .read(Lane::Point, move |connection| rows::newest_lsn(connection, number))
+            .await?;
+        Ok(container_reply(StatusCode::OK, replaced).of_database(replaced, lsn))
     }
 
     pub(super) async fn define(&self, change: Change) -> Result<(), Failure> {
@@ -230,7 +236,8 @@ fn filled_in(mut given: Map<String, Value>) -> Result<Map<String, Value>, Failur
     unique_keys(&given).map_err(wrong)?;
     if let Some(Value::Object(key)) = given.get_mut("partitionKey") {
         key.entry("kind").or_insert_with(|| json!("Hash"));
-        key.entry("version").or_insert_with(|| json!(1));
+        let version = key.entry("version").or_insert_with(|| json!(1));
+        *version = json!(partition_key::version(version)?);
     }
     let defaults = json!({
         "indexingPolicy": {

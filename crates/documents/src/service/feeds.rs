@@ -15,6 +15,7 @@ use crate::error::Failure;
 use crate::from_protocol::{Call, FeedStart, Owner};
 use crate::handle::FeedOrigins;
 use crate::metrics::Lane;
+use crate::partition_key;
 use crate::query::{self, Budget, Ended, Meter, PageLimits, Rows, Select, Take, Watch};
 use crate::resource_id::ItemNumber;
 use crate::store::{Caller, Item, ItemsAfter, Look, Scope, rows};
@@ -214,6 +215,7 @@ impl Service {
         let scope = scope_of(call, &container)?;
         let limits = call.page_limits(&self.inner.options)?;
         let start = call.feed_start()?;
+        let separate = call.separates_metadata()?;
         let (number, now_ts) = (container.number, self.inner.clock.seconds());
         let options = &self.inner.options;
         let budget = Budget { rows: options.query_rows_max, steps: options.query_steps_max };
@@ -250,7 +252,7 @@ impl Service {
         };
         let page = self.inner.store.read_for(Lane::Feed, read).await?;
         self.inner.metrics.feed_read(page.items.len());
-        Ok(feed_reply(call, &container, &page))
+        Ok(feed_reply(call, &container, &page, separate))
     }
 }
 
@@ -269,8 +271,12 @@ impl FeedPage {
     }
 }
 
-fn feed_reply(call: &Call, container: &Container, page: &FeedPage) -> Reply {
-    let texts: Vec<String> = page.items.iter().map(|item| to_protocol::item(container, item, true)).collect();
+fn feed_reply(call: &Call, container: &Container, page: &FeedPage, separate: bool) -> Reply {
+    let text = |item: &Item| match separate {
+        true => to_protocol::change(container, item),
+        false => to_protocol::item(container, item, true),
+    };
+    let texts: Vec<String> = page.items.iter().map(text).collect();
     // 304 says that nothing is newer; a page that was cut says no such thing.
     let mut reply = if texts.is_empty() && !page.cut {
         Reply::empty(StatusCode::NOT_MODIFIED)
@@ -298,7 +304,7 @@ fn scope_of(call: &Call, container: &Container) -> Result<Scope, Failure> {
     }
     let Some((start, end)) = call.effective_range() else { return Ok(Scope::Container) };
     let version = container.definition.get("partitionKey").and_then(|key| key.get("version"));
-    if version.and_then(Value::as_u64) != Some(2) {
+    if version.and_then(|version| partition_key::version(version).ok()) != Some(2) {
         let what =
             "A feed range (x-ms-start-epk, x-ms-end-epk) of a container whose partitionKey.version is not 2";
         return Err(Failure::not_supported(what));

@@ -62,6 +62,24 @@ async fn the_feed_begins_where_it_is_asked_to() {
 }
 
 #[tokio::test]
+async fn a_feed_may_tell_the_item_and_its_change_apart() {
+    let client = Client::with_container(CONTAINER).await;
+    put(&client, "a").await;
+    put(&client, "b").await;
+    let format = "; x-ms-cosmos-changefeed-wire-format-version: 2021-09-15";
+    let answer = feed(&client, format).await;
+    let item = client.send(&format!("GET {DOCS}/b x-ms-documentdb-partitionkey: [\"x\"]"), "").await.json();
+    assert_eq!(
+        answer.rows()[1],
+        serde_json::json!({"current": item, "metadata": {"lsn": 2, "crts": crate::client::START}})
+    );
+    assert_eq!((answer.rows().len(), answer.header("etag")), (2, "\"2\""));
+    assert_eq!(feed(&client, &format!("{format}; if-none-match: \"2\"")).await.status, 304);
+    let unknown = feed(&client, "; x-ms-cosmos-changefeed-wire-format-version: 1999-01-01").await;
+    assert!(unknown.status == 400 && unknown.error().contains("1999-01-01"), "{}", unknown.body);
+}
+
+#[tokio::test]
 async fn a_range_of_effective_keys_cuts_the_feed() {
     let definition = r#"{"id":"c","partitionKey":{"paths":["/pk"],"version":2}}"#;
     let client = Client::with_container(definition).await;

@@ -125,6 +125,28 @@ async fn a_container_made_again_is_another_one() {
 }
 
 #[tokio::test]
+async fn a_container_names_its_database_as_its_owner() {
+    let client = Client::new();
+    assert_eq!(client.send("POST /dbs", r#"{"id":"my d"}"#).await.status, 201);
+    let definition = r#"{"id":"c","partitionKey":{"paths":["/pk"],"version":"V2"}}"#;
+    let made = client.send("POST /dbs/my%20d/colls", definition).await;
+    let read = client.send("GET /dbs/my%20d/colls/c", "").await;
+    let replaced = client.send("PUT /dbs/my%20d/colls/c", definition).await;
+    for answer in [&made, &read, &replaced] {
+        assert!(answer.status < 300, "{}", answer.body);
+        assert_eq!(answer.header("x-ms-alt-content-path"), "dbs/my%20d");
+        assert_eq!(answer.header("x-ms-content-path"), "AQAAAQ==");
+        assert_eq!(answer.header("x-ms-session-token"), "0:-1#0");
+        // Java writes the version as a text.
+        assert_eq!(answer.json()["partitionKey"]["version"], 2);
+    }
+    let ranges = client.send("GET /dbs/my%20d/colls/c/pkranges", "").await;
+    assert_eq!(ranges.header("x-ms-alt-content-path"), "dbs/my%20d/colls/c");
+    let wrong = r#"{"id":"w","partitionKey":{"paths":["/pk"],"version":"V9"}}"#;
+    assert!(status(&client, "POST /dbs/my%20d/colls", wrong).await.starts_with("400"));
+}
+
+#[tokio::test]
 async fn offers_can_be_read_and_replaced() {
     let client = Client::new();
     client.send("POST /dbs", r#"{"id":"d"}"#).await;
