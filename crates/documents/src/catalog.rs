@@ -17,6 +17,8 @@ pub(crate) struct Database {
     pub(crate) id: String,
     /// Seconds since the Unix epoch of the last change.
     pub(crate) ts: i64,
+    /// The offer's `content`, if the database asked for throughput.
+    pub(crate) offer: Option<Value>,
 }
 
 /// A container, as its last committed change left it.

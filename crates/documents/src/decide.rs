@@ -70,15 +70,20 @@ pub(crate) fn item_etag(container: ContainerNumber, lsn: u64) -> String {
 
 /// The item's own `ttl` where the container honours it: none, -1 for never, or seconds.
 pub(crate) fn item_ttl(item: &Map<String, Value>) -> Result<Option<i64>, Failure> {
-    match item.get("ttl") {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_i64() {
-            Some(ttl) if ttl == -1 || (1..=i64::from(i32::MAX)).contains(&ttl) => Ok(Some(ttl)),
-            _ => Err(Failure::bad_request(
-                "The item's ttl must be -1 or a whole number of seconds from 1 to 2147483647.",
-            )),
-        },
+    let Some(value) = item.get("ttl") else { return Ok(None) };
+    match value.as_i64() {
+        Some(ttl) if ttl == -1 || (1..=i64::from(i32::MAX)).contains(&ttl) => Ok(Some(ttl)),
+        // The service's own text: people search for it.
+        _ => Err(Failure::bad_request(format!(
+            "The input ttl '{:.64}' is invalid. Ensure to provide a nonzero positive integer less than or equal to '2147483647', or '-1' which means never expire.",
+            value.to_string()
+        ))),
     }
+}
+
+/// Refuses a `ttl` that is null, also where the container has no time to live: leave the property out instead.
+pub(crate) fn check_ttl(item: &Map<String, Value>) -> Result<(), Failure> {
+    if item.get("ttl").is_some_and(Value::is_null) { item_ttl(item).map(drop) } else { Ok(()) }
 }
 
 /// When an item that was written at `ts` expires, in seconds since the Unix epoch. Without a default on the container

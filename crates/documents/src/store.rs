@@ -69,6 +69,11 @@ pub(crate) struct Item {
 pub(crate) enum Change {
     CreateDatabase {
         id: String,
+        offer: Option<Value>,
+    },
+    ReplaceDatabaseOffer {
+        database: DatabaseNumber,
+        offer: Value,
     },
     DeleteDatabase {
         database: DatabaseNumber,
@@ -107,7 +112,10 @@ pub(crate) struct ItemOperation {
     pub(crate) verb: Verb,
     /// The partition key's text.
     pub(crate) key: String,
+    /// Which item; for create and upsert, the id of the document.
     pub(crate) id: String,
+    /// The item's number if `id` is a resource id of this container: it counts where no item has that id.
+    pub(crate) number: Option<ItemNumber>,
     pub(crate) conditions: Conditions,
     /// The new item, without system properties: for create, upsert and replace.
     pub(crate) document: Option<Map<String, Value>>,
@@ -169,6 +177,7 @@ impl Store {
         let lock = schema::lock_folder(&options.data_dir)?;
         let path = options.data_dir.join("documents.sqlite");
         let connection = schema::open(&path, options.database_bytes_max)?;
+        apply::complete_tables(&connection).map_err(|cause| Error::Database { path: path.clone(), cause })?;
         let catalog = Catalog::default();
         catalog.replace(apply::load_catalog(&connection, &options.account)?);
         let hints = Hints::default();

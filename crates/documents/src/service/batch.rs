@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::Service;
-use super::items::{Write, document_write};
+use super::items::{Write, document_write, item_number};
 use crate::catalog::Container;
 use crate::decide::{Conditions, Verb, item_etag};
 use crate::error::{Failure, Kind};
@@ -35,6 +35,8 @@ impl Service {
         let Value::Array(given) = call.json()? else {
             return Err(Failure::bad_request("The body of a batch must be an array of operations."));
         };
+        // Every operation is on this one key, so a key that cannot be one is an error of the whole batch.
+        let key = key.full(&container.partition_key)?;
         if given.is_empty() || given.len() > OPERATIONS_MAX {
             return Err(Failure::bad_request(format!("A batch has 1 to {OPERATIONS_MAX} operations.")));
         }
@@ -46,9 +48,13 @@ impl Service {
         for (index, operation) in given.into_iter().enumerate() {
             match write_of(&container, operation, &key) {
                 Ok(write) => operations.push(write.with_span(&span)),
+                // What cannot be an operation at all is no batch: the whole of it is refused.
                 Err(failure) => {
                     span.fail(failure.message.as_str());
-                    return Ok(failed(&Refusal { operation: index, failure }, count));
+                    return Err(Failure {
+                        message: format!("Operation {index} of the batch: {}", failure.message),
+                        ..failure
+                    });
                 }
             }
         }
@@ -101,17 +107,17 @@ fn write_of(container: &Container, operation: Value, key: &PartitionKey) -> Resu
     let id = text(&operation, "id");
     if matches!(verb, Verb::Create | Verb::Upsert | Verb::Replace) {
         let document = without_system_properties(body.unwrap_or(Value::Null))?;
-        let write = document_write(container, verb, document, Some(key.clone()), conditions)?;
-        if verb == Verb::Replace && id.is_some_and(|id| id != write.id) {
-            return Err(Failure::bad_request("The id in the body is not that of the operation."));
+        let mut write = document_write(container, verb, document, Some(key.clone()), conditions)?;
+        if let (Verb::Replace, Some(id)) = (verb, id) {
+            (write.number, write.id) = (item_number(container, &id), id);
         }
         return Ok(write);
     }
     let id = id.ok_or_else(|| Failure::bad_request("The operation needs an id."))?;
-    let key = key.clone().full(&container.partition_key)?.to_text();
     let patch =
         if verb == Verb::Patch { Some(Patch::from_json(&body.unwrap_or(Value::Null))?) } else { None };
-    Ok(Write { verb, key, id, conditions, document: None, patch })
+    let number = item_number(container, &id);
+    Ok(Write { verb, key: key.to_text(), id, number, conditions, document: None, patch })
 }
 
 fn succeeded(container: &Container, outcomes: &[ItemOutcome]) -> Reply {

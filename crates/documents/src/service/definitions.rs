@@ -52,7 +52,8 @@ impl Service {
 
     async fn create_database(&self, call: &Call) -> Result<Reply, Failure> {
         let id = id_of(&call.object()?)?;
-        self.define(Change::CreateDatabase { id: id.clone() }).await?;
+        let offer = offer_of(call)?;
+        self.define(Change::CreateDatabase { id: id.clone(), offer }).await?;
         let database = self.database(&id)?;
         let mut reply = Reply::json(&to_protocol::database(&database));
         reply.status = StatusCode::CREATED;
@@ -239,13 +240,9 @@ fn filled_in(mut given: Map<String, Value>) -> Result<Map<String, Value>, Failur
         let version = key.entry("version").or_insert_with(|| json!(1));
         *version = json!(partition_key::version(version)?);
     }
+    let policy = given.remove("indexingPolicy").filter(|policy| !policy.is_null());
+    given.insert("indexingPolicy".to_owned(), indexing_policy(policy)?);
     let defaults = json!({
-        "indexingPolicy": {
-            "indexingMode": "consistent",
-            "automatic": true,
-            "includedPaths": [{"path": "/*"}],
-            "excludedPaths": [{"path": "/\"_etag\"/?"}],
-        },
         "conflictResolutionPolicy": {
             "mode": "LastWriterWins",
             "conflictResolutionPath": "/_ts",
@@ -257,6 +254,35 @@ fn filled_in(mut given: Map<String, Value>) -> Result<Map<String, Value>, Failur
         given.entry(name.as_str()).or_insert_with(|| value.clone());
     }
     Ok(given)
+}
+
+/// The indexing policy as the service completes it. The path of the etag is always left out of the index.
+fn indexing_policy(given: Option<Value>) -> Result<Value, Failure> {
+    const ETAG: &str = "/\"_etag\"/?";
+    let wrong =
+        || Failure::bad_request("The indexingPolicy of a container must be an object of arrays of paths.");
+    let given = given.unwrap_or_else(|| json!({}));
+    let Value::Object(mut policy) = given else { return Err(wrong()) };
+    let mode = policy.entry("indexingMode").or_insert_with(|| json!("consistent"));
+    let indexes = !mode.as_str().is_some_and(|mode| mode.eq_ignore_ascii_case("none"));
+    policy.entry("automatic").or_insert_with(|| json!(indexes));
+    let everything = if indexes { json!([{"path": "/*"}]) } else { json!([]) };
+    let names_etag = |path: &Value| path.get("path").and_then(Value::as_str) == Some(ETAG);
+    let included = policy.entry("includedPaths").or_insert(Value::Null);
+    // Where paths are left out but none is named, everything else is in.
+    if included.is_null() || (indexes && included.as_array().is_some_and(Vec::is_empty)) {
+        *included = everything;
+    }
+    let included_etag = included.as_array().ok_or_else(wrong)?.iter().any(names_etag);
+    let excluded = policy.entry("excludedPaths").or_insert(Value::Null);
+    if excluded.is_null() {
+        *excluded = json!([]);
+    }
+    let excluded = excluded.as_array_mut().ok_or_else(wrong)?;
+    if indexes && !included_etag && !excluded.iter().any(names_etag) {
+        excluded.push(json!({"path": ETAG}));
+    }
+    Ok(Value::Object(policy))
 }
 
 /// The throughput that the request asks for. It limits nothing here; it is kept because clients read it back.

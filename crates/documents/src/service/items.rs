@@ -8,13 +8,13 @@ use trace::Span;
 
 use super::Service;
 use crate::catalog::Container;
-use crate::decide::{Conditions, Verb, item_etag};
+use crate::decide::{Conditions, Verb, check_ttl, item_etag};
 use crate::error::{Failure, Kind, SUBSTATUS_KEY_MISMATCH};
 use crate::from_protocol::{Call, Owner};
 use crate::metrics::Lane;
 use crate::partition_key::PartitionKey;
 use crate::patch::Patch;
-use crate::resource_id::{check_id, parse_item_rid};
+use crate::resource_id::{ItemNumber, check_id, parse_item_rid};
 use crate::store::{Change, Changed, ItemOperation, ItemOutcome, rows};
 use crate::to_protocol::{self, Reply};
 
@@ -23,6 +23,8 @@ pub(super) struct Write {
     pub(super) verb: Verb,
     pub(super) key: String,
     pub(super) id: String,
+    /// The item's number, if `id` may be its resource id.
+    pub(super) number: Option<ItemNumber>,
     pub(super) conditions: Conditions,
     pub(super) document: Option<Map<String, Value>>,
     pub(super) patch: Option<Patch>,
@@ -30,8 +32,8 @@ pub(super) struct Write {
 
 impl Write {
     pub(super) fn with_span(self, span: &Span) -> ItemOperation {
-        let Self { verb, key, id, conditions, document, patch } = self;
-        ItemOperation { verb, key, id, conditions, document, patch, trace: span.context() }
+        let Self { verb, key, id, number, conditions, document, patch } = self;
+        ItemOperation { verb, key, id, number, conditions, document, patch, trace: span.context() }
     }
 }
 
@@ -40,16 +42,12 @@ impl Service {
         let container = self.container(call, owner)?;
         let key = key_of_header(call, &container)?;
         let (number, now_ts) = (container.number, self.inner.clock.seconds());
-        let by_rid = parse_item_rid(id, container.database, number);
-        let id = id.to_owned();
+        let (id, by_rid) = (id.to_owned(), item_number(&container, id));
         let (found, lsn) = self
             .inner
             .store
             .read(Lane::Point, move |connection| {
-                let mut found = rows::item(connection, number, &key, &id, now_ts)?;
-                if let (None, Some(item)) = (&found, by_rid) {
-                    found = rows::item_by_number(connection, number, item, now_ts)?;
-                }
+                let found = rows::item_at(connection, number, &key, &id, by_rid, now_ts)?;
                 Ok((found, rows::newest_lsn(connection, number)?))
             })
             .await?;
@@ -104,6 +102,7 @@ impl Service {
                     verb: if patches { Verb::Patch } else { Verb::Delete },
                     key: key_of_header(call, &container)?,
                     id: id.to_owned(),
+                    number: item_number(&container, id),
                     conditions: call.conditions(),
                     document: None,
                     patch: if patches { Some(Patch::from_json(&call.json()?)?) } else { None },
@@ -138,11 +137,10 @@ impl Service {
             None => Verb::Create,
         };
         let header = call.partition_key()?;
-        let write = document_write(container, verb, document, header, call.conditions())?;
-        if id.is_some_and(|id| id != write.id) {
-            return Err(Failure::bad_request(
-                "The id in the body is not the one in the path. An item's id cannot be changed.",
-            ));
+        let mut write = document_write(container, verb, document, header, call.conditions())?;
+        if let Some(id) = id {
+            // The id in the body may be another one: then the item gets it.
+            (write.id, write.number) = (id.to_owned(), item_number(container, id));
         }
         Ok(write)
     }
@@ -183,7 +181,13 @@ pub(super) fn document_write(
             return Err(Failure::bad_request(message).with_substatus(SUBSTATUS_KEY_MISMATCH));
         }
     }
-    Ok(Write { verb, key, id, conditions, document: Some(document), patch: None })
+    check_ttl(&document)?;
+    Ok(Write { verb, key, id, number: None, conditions, document: Some(document), patch: None })
+}
+
+/// The item's number, if the text is a resource id of this container.
+pub(super) fn item_number(container: &Container, id: &str) -> Option<ItemNumber> {
+    parse_item_rid(id, container.database, container.number)
 }
 
 fn key_of_header(call: &Call, container: &Container) -> Result<String, Failure> {

@@ -1,4 +1,4 @@
-//! Offers: the throughput of containers. It limits nothing here; SDKs read it, and break on an empty list.
+//! Offers: the throughput of containers and databases. It limits nothing here; SDKs read it, and break on an empty list.
 
 use std::sync::Arc;
 
@@ -8,62 +8,103 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Service;
-use crate::catalog::Container;
+use crate::catalog::{Container, Database, Snapshot};
 use crate::error::{Failure, Kind};
 use crate::from_protocol::{Address, Call};
+use crate::resource_id::database_rid;
 use crate::store::Change;
 use crate::to_protocol::Reply;
 
 /// Throughput of a container that asked for none, in request units a second.
 const DEFAULT_THROUGHPUT: u64 = 400;
 
+/// What an offer is for. Each container has one; a database has one if it was made with throughput.
+enum Offered<'a> {
+    Container(&'a Arc<Container>),
+    Database(&'a Arc<Database>, &'a Value),
+}
+
 impl Service {
     pub(super) async fn offers(&self, call: &Call) -> Result<Reply, Failure> {
         match (&call.method, &call.address) {
-            (&Method::GET, Address::Offer(rid)) => Ok(Reply::json(&offer(&*self.offered(rid)?))),
+            (&Method::GET, Address::Offer(rid)) => {
+                let snapshot = self.inner.store.catalog().now();
+                Ok(Reply::json(&find(&snapshot, rid)?.to_json()))
+            }
             (&Method::PUT, Address::Offer(rid)) => {
-                let container = self.offered(rid)?.number;
                 let body = call.object()?;
                 let content = body.get("content").filter(|content| content.is_object());
                 let content =
                     content.ok_or_else(|| Failure::bad_request("The offer needs a content object."))?;
-                self.define(Change::ReplaceOffer { container, offer: content.clone() }).await?;
-                Ok(Reply::json(&offer(&*self.offered(rid)?)))
+                let change = find(&self.inner.store.catalog().now(), rid)?.replacement(content.clone());
+                self.define(change).await?;
+                let snapshot = self.inner.store.catalog().now();
+                Ok(Reply::json(&find(&snapshot, rid)?.to_json()))
             }
             (&Method::GET | &Method::POST, Address::Offers) => {
                 let snapshot = self.inner.store.catalog().now();
-                let all = snapshot.containers().map(|container| offer(container)).collect();
+                let all = offered(&snapshot).map(|offered| offered.to_json()).collect();
                 self.list_or_query(call, "", "Offers", all).await
             }
             _ => Err(Failure::new(Kind::MethodNotAllowed, "An offer can be read, queried and replaced.")),
         }
     }
+}
 
-    fn offered(&self, rid: &str) -> Result<Arc<Container>, Failure> {
-        let snapshot = self.inner.store.catalog().now();
-        let found = snapshot.containers().find(|container| offer_rid(container) == rid).cloned();
-        found.ok_or_else(|| Failure::not_found("The offer"))
+fn find<'a>(snapshot: &'a Snapshot, rid: &str) -> Result<Offered<'a>, Failure> {
+    offered(snapshot).find(|offered| offered.rid() == rid).ok_or_else(|| Failure::not_found("The offer"))
+}
+
+fn offered(snapshot: &Snapshot) -> impl Iterator<Item = Offered<'_>> {
+    let of_database = |database| {
+        let Database { offer, .. } = Arc::as_ref(database);
+        offer.as_ref().map(|offer| Offered::Database(database, offer))
+    };
+    snapshot.containers().map(Offered::Container).chain(snapshot.databases().filter_map(of_database))
+}
+
+impl Offered<'_> {
+    /// Four characters without padding, from the number. The top bit tells databases from containers.
+    fn rid(&self) -> String {
+        let number = match self {
+            Self::Container(container) => container.number.0,
+            Self::Database(database, _) => 0x80_0000 | database.number.0,
+        };
+        STANDARD.encode(&number.to_be_bytes()[1..]).replace('/', "-")
     }
-}
 
-/// Four characters without padding, from the container's number.
-fn offer_rid(container: &Container) -> String {
-    STANDARD.encode(&container.number.0.to_be_bytes()[1..]).replace('/', "-")
-}
+    /// The change that gives the offer this content.
+    fn replacement(&self, offer: Value) -> Change {
+        match self {
+            Self::Container(container) => Change::ReplaceOffer { container: container.number, offer },
+            Self::Database(database, _) => Change::ReplaceDatabaseOffer { database: database.number, offer },
+        }
+    }
 
-fn offer(container: &Container) -> Value {
-    let rid = offer_rid(container);
-    let content = container.offer.clone().unwrap_or_else(|| json!({"offerThroughput": DEFAULT_THROUGHPUT}));
-    json!({
-        "id": rid,
-        "_rid": rid,
-        "_self": format!("offers/{rid}/"),
-        "_etag": format!("\"{:08x}-0000-0004-0000-000000000000\"", container.number.0),
-        "_ts": container.ts,
-        "resource": container.self_link(),
-        "offerResourceId": container.rid(),
-        "offerVersion": "V2",
-        "offerType": "Invalid",
-        "content": content,
-    })
+    fn to_json(&self) -> Value {
+        let rid = self.rid();
+        let (kind, number, ts, resource, resource_rid, content) = match self {
+            Self::Container(container) => {
+                let default = || json!({"offerThroughput": DEFAULT_THROUGHPUT});
+                let content = container.offer.clone().unwrap_or_else(default);
+                (4, container.number.0, container.ts, container.self_link(), container.rid(), content)
+            }
+            Self::Database(database, content) => {
+                let rid = database_rid(database.number);
+                (5, database.number.0, database.ts, format!("dbs/{rid}/"), rid, Value::clone(content))
+            }
+        };
+        json!({
+            "id": rid,
+            "_rid": rid,
+            "_self": format!("offers/{rid}/"),
+            "_etag": format!("\"{number:08x}-0000-000{kind}-0000-000000000000\""),
+            "_ts": ts,
+            "resource": resource,
+            "offerResourceId": resource_rid,
+            "offerVersion": "V2",
+            "offerType": "Invalid",
+            "content": content,
+        })
+    }
 }

@@ -18,6 +18,16 @@ pub(super) struct Now {
     pub(super) ns: u64,
 }
 
+/// Makes the tables that came later. A version that does not know them leaves them alone, so they are no new format.
+pub(super) fn complete_tables(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS database_offers (
+            database INTEGER PRIMARY KEY REFERENCES databases (number),
+            offer TEXT NOT NULL
+        ) STRICT;",
+    )
+}
+
 /// Carries out one change; also says which container it moved to which LSN.
 pub(super) fn apply(
     connection: &Connection,
@@ -28,11 +38,19 @@ pub(super) fn apply(
 ) -> Result<(Changed, Option<(String, u64)>), Refusal> {
     let definition = |()| (Changed::Definition, None);
     match change {
-        Change::CreateDatabase { id } => Ok(create_database(connection, account, &id, now).map(definition)?),
+        Change::CreateDatabase { id, offer } => {
+            Ok(create_database(connection, account, &id, offer.as_ref(), now).map(definition)?)
+        }
+        Change::ReplaceDatabaseOffer { database, offer } => {
+            let sql = "UPDATE database_offers SET offer = ?2 WHERE database = ?1";
+            let changed = connection.execute(sql, params![database.0, offer.to_string()])?;
+            Ok(exists(changed, "The database of the offer").map(definition)?)
+        }
         Change::DeleteDatabase { database } => {
             for container in catalog.containers_of(database) {
                 delete_container(connection, container.number)?;
             }
+            connection.execute("DELETE FROM database_offers WHERE database = ?1", [database.0])?;
             let deleted = connection.execute("DELETE FROM databases WHERE number = ?1", [database.0])?;
             Ok(exists(deleted, "The database").map(definition)?)
         }
@@ -68,12 +86,16 @@ pub(super) fn apply(
 pub(super) fn load_catalog(connection: &Connection, account: &str) -> Result<Snapshot, Error> {
     let damaged = |error: rusqlite::Error| Error::Damaged(error.to_string());
     let databases = {
-        let sql = "SELECT number, id, ts FROM databases WHERE account = ?1";
+        let sql = "SELECT d.number, d.id, d.ts, o.offer FROM databases d
+            LEFT JOIN database_offers o ON o.database = d.number WHERE d.account = ?1";
         let mut statement = connection.prepare_cached(sql).map_err(damaged)?;
         let rows = statement.query_map([account], |row| {
-            Ok(Database { number: DatabaseNumber(row.get(0)?), id: row.get(1)?, ts: row.get(2)? })
+            let offer: Option<String> = row.get(3)?;
+            let number = DatabaseNumber(row.get(0)?);
+            Ok((Database { number, id: row.get(1)?, ts: row.get(2)?, offer: None }, offer))
         });
-        rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(damaged)?
+        let found = rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(damaged)?;
+        found.into_iter().map(with_offer).collect::<Result<Vec<_>, _>>()?
     };
     let sql = "SELECT c.number, c.database, d.id, c.id, c.version, c.ts, c.definition, c.offer
         FROM containers c JOIN databases d ON d.number = c.database WHERE d.account = ?1";
@@ -91,6 +113,12 @@ pub(super) fn sweep(connection: &Connection, ts: i64, items_max: usize) -> rusql
     let sql = "DELETE FROM items WHERE rowid IN
         (SELECT rowid FROM items WHERE expires_at IS NOT NULL AND expires_at <= ?1 LIMIT ?2)";
     connection.prepare_cached(sql)?.execute(params![ts, i64::try_from(items_max).unwrap_or(i64::MAX)])
+}
+
+fn with_offer((database, offer): (Database, Option<String>)) -> Result<Database, Error> {
+    let offer = offer.map(|text| serde_json::from_str(&text)).transpose();
+    let offer = offer.map_err(|error| Error::Damaged(format!("the offer of a database: {error}")))?;
+    Ok(Database { offer, ..database })
 }
 
 fn container_of(row: &Row<'_>) -> Result<Container, Error> {
@@ -116,10 +144,21 @@ fn container_of(row: &Row<'_>) -> Result<Container, Error> {
     })
 }
 
-fn create_database(connection: &Connection, account: &str, id: &str, now: Now) -> Result<(), Failure> {
+fn create_database(
+    connection: &Connection,
+    account: &str,
+    id: &str,
+    offer: Option<&Value>,
+    now: Now,
+) -> Result<(), Failure> {
     let sql = "INSERT INTO databases (account, id, ts) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
     let made = connection.execute(sql, params![account, id, now.ts])?;
-    unless_taken(made, &format!("A database with id {id:?} exists already."))
+    unless_taken(made, &format!("A database with id {id:?} exists already."))?;
+    if let Some(offer) = offer {
+        let sql = "INSERT INTO database_offers (database, offer) VALUES (?1, ?2)";
+        connection.execute(sql, params![connection.last_insert_rowid(), offer.to_string()])?;
+    }
+    Ok(())
 }
 
 fn create_container(

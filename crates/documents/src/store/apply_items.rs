@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::apply::Now;
 use super::{Changed, Item, ItemOperation, ItemOutcome, Refusal, rows};
 use crate::catalog::Container;
-use crate::decide::{Effect, Verb, decide, expires_at, item_etag, item_ttl, unique_keys_collide};
+use crate::decide::{Effect, Verb, check_ttl, decide, expires_at, item_etag, item_ttl, unique_keys_collide};
 use crate::error::{Failure, Kind};
 use crate::resource_id::ItemNumber;
 
@@ -53,7 +53,8 @@ fn apply_one(
     position: &mut Position,
     now: Now,
 ) -> Result<ItemOutcome, Failure> {
-    let existing = rows::any_item(connection, container.number, &operation.key, &operation.id)?;
+    let (key, id) = (&operation.key, &operation.id);
+    let existing = rows::any_item_at(connection, container.number, key, id, operation.number)?;
     let existing = match existing {
         // Not swept yet, but gone for everybody: its place is free.
         Some((item, expiry)) if expiry.is_some_and(|expiry| expiry <= now.ts) => {
@@ -103,19 +104,23 @@ fn write(
         item_ttl(&document).unwrap_or(None)
     };
     let expiry = expires_at(container.default_ttl, ttl, now.ts);
+    let id = document.get("id").and_then(Value::as_str).expect("documents with an id come here").to_owned();
+    if existing.is_some() && id != operation.id {
+        make_room(connection, container, &operation.key, &id, number, now)?;
+    }
     if !container.unique_keys.is_empty() {
-        check_unique(connection, container, &operation, &document, now)?;
+        check_unique(connection, container, &operation.key, number, &document, now)?;
     }
     let body = serde_json::to_string(&document).expect("JSON values print as JSON");
     let sql = "INSERT INTO items (container, number, key, id, lsn, ts, ttl, expires_at, traceparent, accepted_ns, body)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-        ON CONFLICT (container, number) DO UPDATE SET lsn = ?5, ts = ?6, ttl = ?7, expires_at = ?8,
+        ON CONFLICT (container, number) DO UPDATE SET id = ?4, lsn = ?5, ts = ?6, ttl = ?7, expires_at = ?8,
             traceparent = ?9, accepted_ns = ?10, body = ?11";
     connection.prepare_cached(sql)?.execute(params![
         container.number.0,
         signed(number.0),
         operation.key,
-        operation.id,
+        id,
         signed(lsn),
         now.ts,
         ttl,
@@ -147,27 +152,54 @@ fn new_document(
             return Err(Failure::new(Kind::PreconditionFailed, message));
         }
     }
+    let (id, ttl) = (document.get("id").cloned().unwrap_or_default(), document.get("ttl").cloned());
     let patched = patch.apply(document)?;
+    if patched.get("ttl") != ttl.as_ref() {
+        check_ttl(&patched)?;
+    }
     let key = container.partition_key.extract(&patched)?;
-    let same_id = patched.get("id").and_then(Value::as_str) == Some(operation.id.as_str());
+    let same_id = patched.get("id") == Some(&id);
     if key.to_text() != operation.key || !same_id {
         return Err(Failure::bad_request("A patch must not change the id or the partition key of an item."));
     }
     Ok(patched)
 }
 
-/// Looks through the partition for an item with the same unique values.
+/// Sees to it that an item may have this id: a replace may give it another one.
+fn make_room(
+    connection: &Connection,
+    container: &Container,
+    key: &str,
+    id: &str,
+    number: ItemNumber,
+    now: Now,
+) -> Result<(), Failure> {
+    match rows::any_item(connection, container.number, key, id)? {
+        Some((other, expiry)) if other.number != number => {
+            if expiry.is_some_and(|expiry| expiry <= now.ts) {
+                return delete(connection, container, other.number);
+            }
+            let message =
+                "Another item with the new id and this partition key exists already. Choose another id.";
+            Err(Failure::new(Kind::Conflict, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Looks through the partition for another item with the same unique values.
 fn check_unique(
     connection: &Connection,
     container: &Container,
-    operation: &ItemOperation,
+    key: &str,
+    number: ItemNumber,
     document: &Map<String, Value>,
     now: Now,
 ) -> Result<(), Failure> {
-    let sql = "SELECT body FROM items WHERE container = ?1 AND key = ?2 AND id <> ?3
+    let sql = "SELECT body FROM items WHERE container = ?1 AND key = ?2 AND number <> ?3
         AND (expires_at IS NULL OR expires_at > ?4)";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut found = statement.query(params![container.number.0, operation.key, operation.id, now.ts])?;
+    let mut found = statement.query(params![container.number.0, key, signed(number.0), now.ts])?;
     while let Some(row) = found.next()? {
         let other = rows::parse_body(&row.get::<_, String>(0)?)?;
         if unique_keys_collide(container, document, &other) {

@@ -73,15 +73,35 @@ pub(super) fn any_item(
     Ok(found.optional()?)
 }
 
-/// An item by its key and id, unless it has expired.
-pub(crate) fn item(
+/// An item by its key and id or, where there is none, by its key and number, whether expired or not, and when it expires.
+pub(super) fn any_item_at(
     connection: &Connection,
     container: ContainerNumber,
     key: &str,
     id: &str,
+    number: Option<ItemNumber>,
+) -> Result<Option<(Item, Option<i64>)>, Failure> {
+    let by_id = any_item(connection, container, key, id)?;
+    let (None, Some(number)) = (&by_id, number) else { return Ok(by_id) };
+    let sql =
+        format!("SELECT {COLUMNS}, expires_at FROM items WHERE container = ?1 AND number = ?2 AND key = ?3");
+    let number = i64::try_from(number.0).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found =
+        statement.query_row(params![container.0, number, key], |row| Ok((item_of(row)?, row.get(6)?)));
+    Ok(found.optional()?)
+}
+
+/// The same, unless it has expired.
+pub(crate) fn item_at(
+    connection: &Connection,
+    container: ContainerNumber,
+    key: &str,
+    id: &str,
+    number: Option<ItemNumber>,
     now_ts: i64,
 ) -> Result<Option<Item>, Failure> {
-    let found = any_item(connection, container, key, id)?;
+    let found = any_item_at(connection, container, key, id, number)?;
     Ok(found.filter(|(_, expiry)| expiry.is_none_or(|expiry| expiry > now_ts)).map(|(item, _)| item))
 }
 

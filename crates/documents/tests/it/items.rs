@@ -40,7 +40,7 @@ async fn the_life_of_an_item() {
             (r#"POST DOCS/ x-ms-documentdb-is-upsert: True | {"id":"1","pk":"x","n":2}"#, "200"),
             (r#"POST DOCS x-ms-documentdb-is-upsert: true | {"id":"2","pk":"x"}"#, "201"),
             (r#"PUT DOCS/1 x-ms-documentdb-partitionkey: ["x"] | {"id":"1","pk":"x","n":3}"#, "200"),
-            (r#"PUT DOCS/1 x-ms-documentdb-partitionkey: ["x"] | {"id":"2","pk":"x"}"#, "400"),
+            (r#"PUT DOCS/1 x-ms-documentdb-partitionkey: ["x"] | {"id":"2","pk":"x"}"#, "409"),
             (r#"PUT DOCS/1 x-ms-documentdb-partitionkey: ["x"] | {"id":"1","pk":"y"}"#, "400 1001"),
             (r#"PUT DOCS/9 x-ms-documentdb-partitionkey: ["x"] | {"id":"9","pk":"x"}"#, "404"),
             (r#"GET DOCS/1 x-ms-documentdb-partitionkey: ["y"]"#, "404"),

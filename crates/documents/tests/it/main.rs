@@ -7,4 +7,5 @@ mod feed;
 mod items;
 mod queries;
 mod requests;
+mod validation;
 mod writer;
