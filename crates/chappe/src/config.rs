@@ -6,6 +6,7 @@ mod listen;
 mod nearest;
 pub(crate) mod web_address;
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -25,6 +26,10 @@ pub(crate) struct Config {
     pub(crate) public_url: Option<String>,
     /// Whether the functions of the app run at all. Default: true. Since 0.1.0.
     pub(crate) run_functions: bool,
+    /// Longest time that connections of clients and invocations may take to end once the process was asked to, in milliseconds.
+    /// Requests that still run then have `edge.drain_timeout_ms`, and 5 seconds are added for what is stored; when all that is over
+    /// the process ends, whatever blocks it, with status 1. Default: 20000. Since 0.1.0.
+    pub(crate) drain_timeout_ms: NonZeroU64,
     /// Where each service listens.
     pub(crate) listen: ListenSection,
     /// Connections and requests, as `edge` takes them.
@@ -123,6 +128,7 @@ impl Default for Config {
             data_dir: None,
             public_url: None,
             run_functions: true,
+            drain_timeout_ms: NonZeroU64::new(20_000).expect("not zero"),
             listen: ListenSection::default(),
             edge: edge::Options::default(),
             tls: TlsSection::default(),

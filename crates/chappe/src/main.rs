@@ -8,6 +8,7 @@ mod assemble;
 mod cli;
 mod config;
 mod demo;
+mod drain;
 mod keys;
 mod plan;
 mod ports;
@@ -71,7 +72,10 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&error);
+            // It was logged where it happened, as all that happens to a running process.
+            if !error.is::<drain::Overdue>() {
+                complain(&error);
+            }
             ExitCode::FAILURE
         }
     }

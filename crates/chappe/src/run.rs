@@ -1,6 +1,6 @@
 //! The life of the process: start, serve, drain, end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::sync::watch;
@@ -8,13 +8,17 @@ use tokio::task::JoinSet;
 
 use crate::assemble::{self, House};
 use crate::demo;
+use crate::drain::Limit;
 use crate::plan::Plan;
 use crate::ready::{self, Ready};
 use crate::signals::Signals;
 use crate::telemetry::{self, Exporter, LogStream};
 
-/// How long invocations and connections may take to end once the process was asked to.
-const DRAIN: Duration = Duration::from_secs(20);
+/// What is added to the configured times for what is stored, and for the last spans.
+const STORE_DRAIN: Duration = Duration::from_secs(5);
+
+/// What invocations have even where the realtime service took all the time.
+const FUNCTIONS_DRAIN_MIN: Duration = Duration::from_secs(1);
 
 /// Runs until asked to end.
 pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
@@ -52,40 +56,64 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
         }));
     }
     house.process.set_ready();
+    let clients_limit = Duration::from_millis(plan.config.drain_timeout_ms.get());
+    let requests_limit = Duration::from_millis(plan.config.edge.drain_timeout_ms.get());
+    let limit = Limit::new(clients_limit + requests_limit + STORE_DRAIN);
     // Before anybody is told that we are ready, and may ask us to end.
     let mut signals = Signals::watch();
+    limit.guard()?;
     announce(&plan, &house.ready_line, pretty);
     let base = house.ready_line.functions_url();
     let open = plan.demo.then(|| house.ready_line.gateway_url());
     let listing = tokio::spawn(list_functions(house.functions.clone(), base, open, pretty && !plan.json));
 
     signals.asked_to_end().await;
-    tracing::info!("asked to end: draining for at most {} s; ask again to end at once", DRAIN.as_secs());
+    tracing::info!(
+        "asked to end: draining for at most {} s; ask again to end at once",
+        limit.total().as_secs()
+    );
     listing.abort();
     house.process.set_not_ready("draining");
     house.supervisor.stopping();
     let drain = async {
+        let began = Instant::now();
         // Clients are told to come back before the listeners close, so that no other order shows them a refused port first.
-        house.realtime.drain(DRAIN).await;
-        if let Some(functions) = &house.functions {
-            functions.drain(DRAIN).await;
+        limit.step("the realtime service");
+        // Its parts take the limit for each of them.
+        if tokio::time::timeout(clients_limit, house.realtime.drain(clients_limit)).await.is_err() {
+            tracing::warn!(
+                "the realtime service did not drain in time: what it still had to tell is cut off"
+            );
         }
+        if let Some(functions) = &house.functions {
+            limit.step("the functions host");
+            functions.drain(clients_limit.saturating_sub(began.elapsed()).max(FUNCTIONS_DRAIN_MIN)).await;
+        }
+        limit.step("requests that run");
         // Nobody listens any more only if every listener has ended already.
         let _ = stopping.send(true);
         while listeners.join_next().await.is_some() {}
+        limit.step("the document store");
         house.documents.drain().await;
+        limit.step("the journal and the registry");
         house.store.close().await;
         // Only now: an ephemeral process keeps its data until nobody writes any more.
         drop(house.temporary);
         if let Some(exporter) = exporter {
+            limit.step("the export of spans");
             // Fails only if the exporter has ended already; a panic of it was logged where it happened.
             let _ = exported.send(true);
             let _ = exporter.await;
         }
+        limit.step("requests that we make");
         house.egress.close().await;
     };
     tokio::select! {
         () = drain => tracing::info!("drained"),
+        overdue = limit.reached() => {
+            tracing::error!("{overdue}");
+            return Err(overdue.into());
+        }
         () = signals.asked_to_end() => tracing::warn!("asked again: ending at once"),
     }
     Ok(())

@@ -5,6 +5,7 @@ mod apps;
 mod configuration;
 mod connection_events;
 mod data;
+mod drain;
 mod exposure;
 mod hostile;
 mod life;

@@ -1,0 +1,107 @@
+//! The end of the process within its limit, whatever blocks.
+//!
+//! Services drain as tasks of the runtime, and the limit is kept there as long as the runtime runs. What blocks its threads blocks
+//! the limit as well: a log that nobody reads is enough. So a thread of its own, with a clock and signals of its own, ends the
+//! process where the runtime does not.
+
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::signals::Signals;
+
+/// How much longer than the runtime the thread waits, so that the runtime can end in better order.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long the last line may take to be logged.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What the process waits for, and for how long at most.
+#[derive(Clone, Debug)]
+pub(crate) struct Limit {
+    total: Duration,
+    step: Arc<Mutex<&'static str>>,
+}
+
+/// The process was not drained in time.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "not drained within {limit_s} s: still waiting for {step}. What was running there is cut off; raise drain_timeout_ms if it needs \
+     longer"
+)]
+pub(crate) struct Overdue {
+    limit_s: u64,
+    step: &'static str,
+}
+
+impl Limit {
+    pub(crate) fn new(total: Duration) -> Self {
+        Self { total, step: Arc::new(Mutex::new("the services")) }
+    }
+
+    /// All time that draining may take.
+    pub(crate) fn total(&self) -> Duration {
+        self.total
+    }
+
+    /// Notes what is waited for from now on, for the message.
+    pub(crate) fn step(&self, step: &'static str) {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    }
+
+    /// Waits until the limit is reached.
+    pub(crate) async fn reached(&self) -> Overdue {
+        tokio::time::sleep(self.total).await;
+        self.overdue()
+    }
+
+    /// Starts the thread that ends the process when it was asked to end and has not done so in time. It lives as long as the
+    /// process. Returns when it watches.
+    pub(crate) fn guard(&self) -> anyhow::Result<()> {
+        let limit = self.clone();
+        let (watching, watched) = mpsc::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("start the runtime of the drain limit")?;
+        let thread = std::thread::Builder::new().name("drain-limit".to_owned());
+        thread
+            .spawn(move || {
+                runtime.block_on(async {
+                    let mut signals = Signals::watch();
+                    // Fails only if nobody waits any more.
+                    let _ = watching.send(());
+                    limit.passed_by(&mut signals).await;
+                });
+                limit.end_process();
+            })
+            .context("start the thread of the drain limit")?;
+        watched.recv().context("the thread of the drain limit ended")
+    }
+
+    /// Waits until the runtime should have ended the process.
+    async fn passed_by(&self, signals: &mut Signals) {
+        signals.asked_to_end().await;
+        tokio::select! {
+            () = tokio::time::sleep(self.total + GRACE) => {}
+            () = signals.asked_to_end() => tokio::time::sleep(GRACE).await,
+        }
+    }
+
+    #[expect(clippy::exit, reason = "the runtime, from which main returns, is blocked")]
+    fn end_process(&self) -> ! {
+        let overdue = self.overdue();
+        let (said, heard) = mpsc::channel();
+        // On a thread of its own: what blocks may be the log.
+        std::thread::spawn(move || {
+            tracing::error!("{overdue}");
+            let _ = said.send(());
+        });
+        let _ = heard.recv_timeout(LAST_WORDS);
+        std::process::exit(1)
+    }
+
+    fn overdue(&self) -> Overdue {
+        let step = *self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        Overdue { limit_s: self.total.as_secs(), step }
+    }
+}
