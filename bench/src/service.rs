@@ -25,6 +25,7 @@ pub(crate) fn dependencies(
         journal: store.journal(),
         registry: store.registry(),
         egress,
+        bodies: body::Budget::default(),
         listeners,
     })
 }

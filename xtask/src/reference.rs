@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 /// A section of `chappe.toml`, and the type whose fields are its keys.
-const SECTIONS: [(&str, &str, &str); 23] = [
+const SECTIONS: [(&str, &str, &str); 24] = [
     ("", "crates/chappe/src/config.rs", "Config"),
     ("listen", "crates/chappe/src/config.rs", "ListenSection"),
     ("tls", "crates/chappe/src/config.rs", "TlsSection"),
@@ -24,6 +24,7 @@ const SECTIONS: [(&str, &str, &str); 23] = [
     ("functions", "crates/functions/src/options.rs", "Options"),
     ("functions.workers", "crates/functions/src/worker/spec.rs", "PoolOptions"),
     ("edge", "crates/edge/src/options.rs", "Options"),
+    ("bodies", "crates/body/src/options.rs", "Options"),
     ("egress", "crates/egress/src/options.rs", "Options"),
     ("egress.addresses", "crates/egress/src/policy.rs", "AddressPolicy"),
     ("state.journal", "crates/state-embedded/src/options.rs", "JournalOptions"),

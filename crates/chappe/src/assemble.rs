@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use body::Budget;
 use edge::{DevAuthority, Listener, TlsConfig};
 use functions::contract::Connector;
 use gateway::{Body, Route, Upstream};
@@ -54,23 +55,23 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
     let tracer = Tracer::new(config.telemetry.spans_max);
     let store = state_embedded::Store::open(data_dir.join("state"), &config.state)?;
     store.register_metrics(&mut metrics);
-    let egress = egress::Client::new(&config.egress, &egress::Metrics::register(&mut metrics))?;
+    let bodies = Budget::new(config.bodies.clone(), &data_dir, body::Metrics::register(&mut metrics));
+    let egress = egress::Client::new(&config.egress, &egress::Metrics::register(&mut metrics))?
+        .with_bodies(bodies.clone());
 
     let (realtime_options, documents_options) = service_options(plan, &data_dir)?;
     let (realtime, realtime_handle, realtime_join) =
-        start_realtime(realtime_options, &store, &egress, &tracer, &mut metrics).await?;
-    let (documents, documents_handle) =
-        documents::Service::open(documents_options, tracer.clone(), &mut metrics)
-            .context("the document service cannot start")?;
+        start_realtime(realtime_options, &store, &egress, &bodies, &tracer, &mut metrics).await?;
+    let (documents, documents_handle) = open_documents(documents_options, &bodies, &tracer, &mut metrics)?;
 
     let ports = Ports::bind(config)?;
     let addresses = ports.addresses();
     let (functions, functions_handle) = if config.run_functions {
         let here = Here::new(addresses.clone(), config.public_url.as_deref());
-        let connectors =
-            connectors(here, &realtime_handle, (&documents, &documents_handle), &egress, &data_dir);
-        let (service, handle) =
-            start_functions(plan, &data_dir, &store, connectors, &tracer, &supervisor, &mut metrics)?;
+        let documents = (&documents, &documents_handle);
+        let connectors = connectors(here, &realtime_handle, documents, (&egress, &bodies), &data_dir);
+        let shared = (&bodies, &tracer, &supervisor);
+        let (service, handle) = start_functions(plan, &data_dir, &store, connectors, shared, &mut metrics)?;
         tell_master_key(plan, &data_dir, &handle).await?;
         (Some(service), Some(handle))
     } else {
@@ -125,11 +126,24 @@ async fn tell_master_key(plan: &Plan, data_dir: &Path, functions: &functions::Ha
     Ok(())
 }
 
+/// The document service with its database in the data folder.
+fn open_documents(
+    options: documents::Options,
+    bodies: &Budget,
+    tracer: &Tracer,
+    metrics: &mut Registry,
+) -> anyhow::Result<(documents::Service, documents::Handle)> {
+    let opened = documents::Service::open(options, tracer.clone(), metrics);
+    let (service, handle) = opened.context("the document service cannot start")?;
+    Ok((service.with_bodies(bodies.clone()), handle))
+}
+
 /// The realtime service on the process's own state.
 async fn start_realtime(
     options: realtime::Options,
     store: &state_embedded::Store,
     egress: &egress::Client,
+    bodies: &Budget,
     tracer: &Tracer,
     metrics: &mut Registry,
 ) -> anyhow::Result<(realtime::Service, realtime::Handle, realtime::Join)> {
@@ -139,6 +153,7 @@ async fn start_realtime(
         journal: store.journal(),
         registry: store.registry(),
         egress: egress.clone(),
+        bodies: bodies.clone(),
         listeners: Vec::new(),
     };
     realtime::start(options, dependencies, metrics).await.context("the realtime service cannot start")
@@ -149,7 +164,7 @@ fn connectors(
     here: Here,
     realtime: &realtime::Handle,
     (documents, documents_handle): (&documents::Service, &documents::Handle),
-    egress: &egress::Client,
+    (egress, bodies): (&egress::Client, &Budget),
     data_dir: &Path,
 ) -> Vec<Arc<dyn Connector>> {
     let here = Arc::new(here);
@@ -158,6 +173,7 @@ fn connectors(
         documents.clone(),
         documents_handle,
         egress.clone(),
+        bodies,
         &host_name(data_dir),
     );
     let signalr = SignalR { here, realtime: realtime.clone(), egress: egress.clone() };
@@ -170,8 +186,7 @@ fn start_functions(
     data_dir: &Path,
     store: &state_embedded::Store,
     connectors: Vec<Arc<dyn Connector>>,
-    tracer: &Tracer,
-    supervisor: &Supervisor,
+    (bodies, tracer, supervisor): (&Budget, &Tracer, &Supervisor),
     metrics: &mut Registry,
 ) -> anyhow::Result<(functions::Service, functions::Handle)> {
     let dependencies = functions::Dependencies {
@@ -180,6 +195,7 @@ fn start_functions(
         lease: store.lease(),
         owner: format!("chappe-{}", uuid::Uuid::new_v4()),
         connectors,
+        bodies: bodies.clone(),
         tracer: tracer.clone(),
         supervisor: supervisor.clone(),
         workers: None,

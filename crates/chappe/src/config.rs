@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) documents: documents::Options,
     /// The functions host. Keys are asked for as soon as any service listens beyond this machine.
     pub(crate) functions: functions::Options,
+    /// Bodies of requests and answers that the process holds at a time.
+    pub(crate) bodies: body::Options,
     /// Requests that we make.
     pub(crate) egress: egress::Options,
     /// Files of the journal and the registry.
@@ -136,6 +138,7 @@ impl Default for Config {
             realtime: realtime::Options::default(),
             documents: documents::Options::default(),
             functions: functions::Options::default(),
+            bodies: body::Options::default(),
             egress: egress::Options::default(),
             state: state_embedded::Options::default(),
             telemetry: TelemetrySection::default(),

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use body::{Budget, ReadError};
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -33,6 +34,7 @@ pub(crate) struct Client {
     /// Scheme and authority; requests carry absolute addresses, as all services of this process expect.
     endpoint: Uri,
     response_bytes_max: usize,
+    bodies: Budget,
     throttled_retries_max: u32,
     throttled_wait_max: Duration,
 }
@@ -63,11 +65,12 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    pub(crate) fn new(transport: Transport, endpoint: &Uri, options: &Options) -> Self {
+    pub(crate) fn new(transport: Transport, endpoint: &Uri, options: &Options, bodies: Budget) -> Self {
         Self {
             transport,
             endpoint: endpoint.clone(),
             response_bytes_max: options.response_bytes_max,
+            bodies,
             throttled_retries_max: options.throttled_retries_max,
             throttled_wait_max: Duration::from_millis(options.throttled_wait_ms_max),
         }
@@ -111,9 +114,20 @@ impl Client {
             .await
             .map_err(|cause| RequestError::Unreachable { endpoint: self.endpoint.to_string(), cause })?;
         let (head, body) = response.into_parts();
-        let collected = read_whole(body, self.response_bytes_max).await;
-        let body = collected.map_err(|cause| RequestError::Unreadable { what: what.clone(), cause })?;
+        let body = self.read(body).await;
+        let body = body.map_err(|cause| RequestError::Unreadable { what: what.clone(), cause })?;
         Ok(Answer { status: head.status, headers: head.headers, extensions: head.extensions, body, what })
+    }
+
+    /// Reads an answer of at most `response_bytes_max`.
+    async fn read(&self, mut body: Body) -> Result<Bytes, BoxError> {
+        match self.bodies.read(&mut body, self.response_bytes_max).await {
+            Ok(held) => Ok(held.into_bytes()),
+            Err(ReadError::TooLarge { bytes_max }) => {
+                Err(format!("it is larger than {bytes_max} bytes (response_bytes_max)").into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn request(&self, outgoing: &Outgoing) -> Request<Body> {
@@ -237,19 +251,6 @@ fn encode(segment: &str) -> String {
 
 fn header_value(text: &str) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// Reads a body of at most `bytes_max`.
-async fn read_whole(mut body: Body, bytes_max: usize) -> Result<Bytes, BoxError> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if whole.len() + data.len() > bytes_max {
-            return Err(format!("it is larger than {bytes_max} bytes (response_bytes_max)").into());
-        }
-        whole.extend_from_slice(&data);
-    }
-    Ok(whole.freeze())
 }
 
 fn body_of(bytes: Bytes) -> Body {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use body::Budget;
 use functions::contract::{
     AppSettings, BindingError, BindingSpec, Connector, Direction, Reader, Sink, Source,
 };
@@ -29,6 +30,8 @@ pub struct CosmosDb {
 /// What all bindings of one process share.
 pub(crate) struct Shared {
     pub(crate) options: Options,
+    /// The room that answers share with other bodies of the process.
+    bodies: Budget,
     /// Differs with each start, so that leases of an earlier process are recognised.
     pub(crate) process: String,
     pub(crate) siblings: Siblings,
@@ -36,10 +39,11 @@ pub(crate) struct Shared {
 }
 
 impl CosmosDb {
-    /// A connector that reaches accounts as `resolver` says.
-    pub fn new(resolver: Resolver, options: Options) -> Self {
+    /// A connector that reaches accounts as `resolver` says, and reads their answers within the room of `bodies`.
+    pub fn new(resolver: Resolver, options: Options, bodies: Budget) -> Self {
         let shared = Shared {
             options,
+            bodies,
             process: uuid::Uuid::new_v4().simple().to_string(),
             siblings: Siblings::default(),
             watched: Watched::default(),
@@ -82,7 +86,7 @@ impl CosmosDb {
                 &format!("names the setting '{setting}': its AccountEndpoint is no address: {error}"),
             )
         })?;
-        Ok(Client::new(transport, &endpoint, &self.shared.options))
+        Ok(Client::new(transport, &endpoint, &self.shared.options, self.shared.bodies.clone()))
     }
 }
 

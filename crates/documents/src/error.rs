@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use body::ReadError;
 use http::StatusCode;
 
 use crate::partition_key::KeyError;
@@ -75,6 +76,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// A ready inner message, for errors whose shape the dialect prescribes (SQL).
     pub(crate) errors_json: Option<String>,
+    /// The header `x-ms-retry-after-ms`, by which SDKs wait before they try again.
+    pub(crate) retry_after_ms: Option<u64>,
 }
 
 /// What kind of refusal. SDKs decide by these whether they try again.
@@ -108,6 +111,9 @@ pub(crate) const SUBSTATUS_OWNER_MISSING: u32 = 1003;
 pub(crate) const SUBSTATUS_STALE_CONTAINER: u32 = 1024;
 /// Too many requests at once.
 pub(crate) const SUBSTATUS_REQUEST_RATE: u32 = 3200;
+
+/// A queue is shorter in a moment.
+const QUEUE_RETRY_AFTER_MS: u64 = 50;
 
 impl Kind {
     pub(crate) fn status(self) -> StatusCode {
@@ -152,7 +158,7 @@ impl Kind {
 
 impl Failure {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, substatus: 0, message: message.into(), errors_json: None }
+        Self { kind, substatus: 0, message: message.into(), errors_json: None, retry_after_ms: None }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -176,7 +182,13 @@ impl Failure {
     /// The write or read queue is full.
     pub(crate) fn busy() -> Self {
         let message = "The service has more requests waiting than it may hold. Retry after the time in x-ms-retry-after-ms.";
-        Self::new(Kind::TooManyRequests, message).with_substatus(SUBSTATUS_REQUEST_RATE)
+        Self::too_many_requests(message, QUEUE_RETRY_AFTER_MS)
+    }
+
+    /// SDKs try again after the time, by themselves and a limited number of times; a 503 they would pass on.
+    fn too_many_requests(message: impl Into<String>, retry_after_ms: u64) -> Self {
+        let failure = Self::new(Kind::TooManyRequests, message).with_substatus(SUBSTATUS_REQUEST_RATE);
+        Self { retry_after_ms: Some(retry_after_ms), ..failure }
     }
 
     /// Nobody waits for the answer any more; it is never seen.
@@ -195,6 +207,23 @@ impl Failure {
     pub(crate) fn with_substatus(mut self, substatus: u32) -> Self {
         self.substatus = substatus;
         self
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(cause: ReadError) -> Self {
+        match &cause {
+            ReadError::TooLarge { bytes_max } => {
+                Self::new(Kind::TooLarge, format!("The request body has more than {bytes_max} bytes."))
+            }
+            ReadError::Broken(why) => Self::bad_request(format!("The request body broke off: {why}.")),
+            _ => {
+                let retry_after = cause.retry_after().unwrap_or_default();
+                let message = "The service holds as many bytes of request bodies as it may (bodies.memory_bytes_max), and there was \
+                    no room for this one. Nothing was done. Retry after the time in x-ms-retry-after-ms.";
+                Self::too_many_requests(message, u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX))
+            }
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) use meter::{Budget, Meter, Watch};
 pub(crate) use parse::{IN_ITEMS_MAX, LOGICAL_MAX};
 pub(crate) use run::{Ended, ListRows, Page, PageLimits, Rows, Take, run};
 
-use crate::error::{Failure, Kind};
+use crate::error::Failure;
 
 /// Values of `@name`.
 pub(crate) type Parameters = Map<String, Value>;
@@ -53,11 +53,6 @@ impl From<SqlError> for Failure {
             "code": error.code,
             "message": error.message,
         }]});
-        Self {
-            kind: Kind::BadRequest,
-            substatus: 0,
-            message: error.message,
-            errors_json: Some(shape.to_string()),
-        }
+        Self { errors_json: Some(shape.to_string()), ..Self::bad_request(error.message) }
     }
 }

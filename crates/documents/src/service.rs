@@ -13,10 +13,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use body::Budget;
+use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body::Body as _;
-use http_body_util::BodyExt;
 use identity::master_key::{DateRule, MasterKey, SignatureError, SignedParts, verify};
 use prometheus_client::registry::Registry;
 use trace::Tracer;
@@ -33,6 +32,8 @@ use crate::{Body, Error, Handle, Options};
 #[derive(Clone, Debug)]
 pub struct Service {
     inner: Arc<Inner>,
+    /// The room that request bodies share with those of other services.
+    bodies: Budget,
 }
 
 #[derive(Debug)]
@@ -64,7 +65,13 @@ impl Service {
         let store = Store::open(&options, clock.clone(), &metrics)?;
         let handle = Handle { store: store.clone() };
         let inner = Inner { options, keys, store, clock, tracer, metrics };
-        Ok((Self { inner: Arc::new(inner) }, handle))
+        Ok((Self { inner: Arc::new(inner), bodies: Budget::default() }, handle))
+    }
+
+    /// Reads request bodies within the room of the whole process. Without it the service has room of its own.
+    #[must_use]
+    pub fn with_bodies(self, bodies: Budget) -> Self {
+        Self { bodies, ..self }
     }
 
     /// Answers a request, whatever it is.
@@ -136,24 +143,8 @@ impl Service {
     }
 
     async fn read_body(&self, mut body: Body) -> Result<Bytes, Failure> {
-        let most = self.inner.options.body_bytes_max;
-        let too_large =
-            || Failure::new(Kind::TooLarge, format!("The request body has more than {most} bytes."));
-        // A declared length that is too large is refused before anything is read.
-        if body.size_hint().lower() > most as u64 {
-            return Err(too_large());
-        }
-        let mut collected = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame
-                .map_err(|error| Failure::bad_request(format!("The request body broke off: {error}.")))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if collected.len() + data.len() > most {
-                return Err(too_large());
-            }
-            collected.extend_from_slice(&data);
-        }
-        Ok(collected.freeze())
+        let read = self.bodies.read(&mut body, self.inner.options.body_bytes_max).await;
+        Ok(read?.into_bytes())
     }
 
     /// Finds who carries the call out, and under which name it is counted.

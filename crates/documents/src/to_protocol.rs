@@ -99,8 +99,9 @@ pub(crate) fn refused(failure: &Failure, activity: &str) -> Reply {
     if failure.substatus != 0 {
         reply = reply.with("x-ms-substatus", failure.substatus.to_string());
     }
-    if failure.kind == Kind::TooManyRequests {
-        reply = reply.with("x-ms-retry-after-ms", "50");
+    if let Some(retry_after_ms) = failure.retry_after_ms {
+        reply = reply.with("x-ms-retry-after-ms", retry_after_ms.to_string());
+        reply = reply.with("retry-after", retry_after_ms.div_ceil(1000).to_string());
     }
     reply
 }

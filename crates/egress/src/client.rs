@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use body::{Budget, ReadError};
 use bytes::Bytes;
 use http::{Request, Response, Version, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioTimer;
@@ -27,6 +28,8 @@ use crate::{Body, BoxError};
 pub struct Client {
     pool: legacy::Client<Connector, Body>,
     shared: Arc<Shared>,
+    /// The room that answers share with other bodies of the process.
+    bodies: Budget,
 }
 
 #[derive(Debug)]
@@ -74,7 +77,13 @@ impl Client {
             request_timeout: milliseconds(options.request_timeout_ms),
             response_bytes_max: options.response_bytes_max.get(),
         };
-        Ok(Self { pool, shared: Arc::new(shared) })
+        Ok(Self { pool, shared: Arc::new(shared), bodies: Budget::default() })
+    }
+
+    /// Reads whole answers ([`Client::call`]) within the room of the whole process. Without it a client has room of its own.
+    #[must_use]
+    pub fn with_bodies(self, bodies: Budget) -> Self {
+        Self { bodies, ..self }
     }
 
     /// Sends a request with an absolute URI, and answers as soon as the head of the answer is there; its body streams.
@@ -149,17 +158,14 @@ impl Client {
         self.pool.request(request).await.map_err(from_pool)
     }
 
-    async fn collect(&self, body: Incoming) -> Result<Bytes, SendError> {
-        let bytes_max = self.shared.response_bytes_max;
-        let collected = Limited::new(body, bytes_max).collect().await;
-        let collected = collected.map_err(|cause| {
-            if cause.is::<LengthLimitError>() {
-                SendError::BodyTooLarge { bytes_max }
-            } else {
-                SendError::Protocol { cause: cause.into() }
-            }
+    async fn collect(&self, mut body: Incoming) -> Result<Bytes, SendError> {
+        let read = self.bodies.read(&mut body, self.shared.response_bytes_max).await;
+        let held = read.map_err(|error| match error {
+            ReadError::TooLarge { bytes_max } => SendError::BodyTooLarge { bytes_max },
+            ReadError::Broken(cause) => SendError::Protocol { cause: cause.into() },
+            error => SendError::NoRoom { cause: Arc::new(error) },
         })?;
-        Ok(collected.to_bytes())
+        Ok(held.into_bytes())
     }
 }
 

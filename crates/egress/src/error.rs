@@ -82,6 +82,13 @@ pub enum SendError {
         /// The limit.
         bytes_max: usize,
     },
+    /// There was no room for the body of the answer. The request was carried out.
+    #[error("read the answer")]
+    NoRoom {
+        /// What is full.
+        #[source]
+        cause: Arc<body::ReadError>,
+    },
     /// The connection was lost, or the other side does not keep to HTTP. The request may have been carried out.
     #[error("exchange a request and its answer")]
     Protocol {
@@ -102,7 +109,10 @@ impl SendError {
             | Self::ConnectTimeout { .. }
             | Self::Proxy { .. }
             | Self::Tls { .. } => true,
-            Self::Timeout { .. } | Self::BodyTooLarge { .. } | Self::Protocol { .. } => false,
+            Self::Timeout { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::NoRoom { .. }
+            | Self::Protocol { .. } => false,
         }
     }
 
@@ -118,6 +128,7 @@ impl SendError {
             Self::Tls { .. } => "tls",
             Self::Timeout { .. } => "timeout",
             Self::BodyTooLarge { .. } => "body_too_large",
+            Self::NoRoom { .. } => "no_room",
             Self::Protocol { .. } => "protocol",
         }
     }

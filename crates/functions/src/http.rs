@@ -9,10 +9,10 @@ mod response;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use body::{Budget, Held, ReadError};
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body::Body as _;
 use http_body_util::{BodyExt, Full};
 use tokio::sync::Semaphore;
 use trace::TraceContext;
@@ -51,6 +51,8 @@ pub(crate) struct Dispatch {
     pub(crate) logs: Logs,
     pub(crate) metrics: Metrics,
     pub(crate) started: std::time::Instant,
+    /// The room for bodies of requests.
+    pub(crate) bodies: Budget,
 }
 
 impl Dispatch {
@@ -211,26 +213,30 @@ impl Dispatch {
     }
 
     async fn read_body(&self, mut body: Body) -> Result<Bytes, Response<Body>> {
-        // A declared length that is too large is refused before anything is read.
-        if body.size_hint().lower() > self.body_bytes_max as u64 {
-            self.rejected(Rejected::BodyTooLarge);
-            return Err(empty(StatusCode::PAYLOAD_TOO_LARGE));
-        }
-        let mut read = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            // The client broke off or broke the framing; nobody is likely to see this answer.
-            let frame = frame.map_err(|_| empty(StatusCode::BAD_REQUEST))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if read.len() + data.len() > self.body_bytes_max {
+        let read = self.bodies.read(&mut body, self.body_bytes_max).await;
+        read.map(Held::into_bytes).map_err(|error| self.unread(&error))
+    }
+
+    /// The answer to a request whose body was not read.
+    fn unread(&self, error: &ReadError) -> Response<Body> {
+        match error {
+            ReadError::TooLarge { .. } => {
                 self.rejected(Rejected::BodyTooLarge);
-                return Err(empty(StatusCode::PAYLOAD_TOO_LARGE));
+                empty(StatusCode::PAYLOAD_TOO_LARGE)
             }
-            if read.is_empty() && body.is_end_stream() {
-                return Ok(data);
+            // The client broke off or broke the framing; nobody is likely to see this answer.
+            ReadError::Broken(_) => empty(StatusCode::BAD_REQUEST),
+            error => {
+                self.rejected(Rejected::NoRoomForBody);
+                tracing::warn!(error = crate::error::chain(error), "the body of a request was refused");
+                let seconds = error.retry_after().unwrap_or_default().as_secs();
+                let why =
+                    format!("The request was not taken: {error}. Send it again in {seconds} seconds.\n");
+                let mut response = text(StatusCode::SERVICE_UNAVAILABLE, &why);
+                response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
+                response
             }
-            read.extend_from_slice(&data);
         }
-        Ok(read.freeze())
     }
 
     /// Waits for the app to start; the error is for the client.

@@ -79,6 +79,7 @@ pub(crate) struct RejectedLabel {
 pub(crate) enum Rejected {
     Outstanding,
     BodyTooLarge,
+    NoRoomForBody,
     Unauthorized,
     NotReady,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use body::Budget;
 use serde::Deserialize;
 use state::{Lease, Registry};
 use supervision::Supervisor;
@@ -106,6 +107,8 @@ pub struct Dependencies {
     pub owner: String,
     /// Triggers and bindings beyond HTTP and timers.
     pub connectors: Vec<Arc<dyn Connector>>,
+    /// The room that request bodies share with those of other services.
+    pub bodies: Budget,
     /// Where spans go.
     pub tracer: Tracer,
     /// Is told when a task of the host ends, and keeps whether the app is ready.

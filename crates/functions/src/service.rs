@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use body::Budget;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -69,7 +70,6 @@ impl Service {
         dependencies: Dependencies,
         registry: &mut Registry,
     ) -> Result<(Self, Handle), Error> {
-        let started = Instant::now();
         let app = App::load(&options.app_dir, &dependencies.environment)?;
         let zone = time_zone(&app)?;
         let metrics = Metrics::register(registry);
@@ -98,7 +98,8 @@ impl Service {
         let keys = Keys::new(Arc::clone(&dependencies.registry), instance.clone());
         let (phase_tx, phase) = watch::channel(Phase::Starting);
         let (stop_tx, stop) = Stop::channel();
-        let dispatch = dispatch(&options, &app, phase.clone(), keys.clone(), logs.clone(), metrics, started)?;
+        let bodies = dependencies.bodies;
+        let dispatch = dispatch(&options, &app, phase.clone(), keys.clone(), logs.clone(), metrics, bodies)?;
         // Where nobody is asked for a key, none is checked.
         let known_keys = keys.clone();
         let follow_keys = options.enable_auth.then(|| keys.follow(stop.clone()));
@@ -157,7 +158,7 @@ fn dispatch(
     keys: Keys,
     logs: Logs,
     metrics: Metrics,
-    started: Instant,
+    bodies: Budget,
 ) -> Result<Dispatch, Error> {
     let http = &app.host.http;
     let outstanding =
@@ -188,7 +189,8 @@ fn dispatch(
         custom_headers: http.custom_headers.iter().map(header).collect::<Result<_, _>>()?,
         logs,
         metrics,
-        started,
+        started: Instant::now(),
+        bodies,
     })
 }
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
+use ::body::Budget;
 use http::{Request, Response};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -82,6 +83,7 @@ pub(crate) struct Shared {
     /// Answered 101 and not yet with the engine.
     pub(crate) upgrades_under_way: Gauge,
     pub(crate) requests: RequestMetrics,
+    pub(crate) bodies: Budget,
 }
 
 /// What the service needs from outside.
@@ -96,6 +98,8 @@ pub struct Dependencies {
     pub registry: Arc<dyn state::Registry>,
     /// By which upstreams are called.
     pub egress: egress::Client,
+    /// The room that request bodies share with those of other services.
+    pub bodies: Budget,
     /// Who hears that clients come and go, beside the upstreams.
     pub listeners: Vec<Arc<dyn ConnectionListener>>,
 }
@@ -115,6 +119,7 @@ pub async fn start(
     let (node, tracer, egress) =
         (dependencies.node, dependencies.tracer.clone(), dependencies.egress.clone());
     let (records, journal) = (Arc::clone(&dependencies.registry), Arc::clone(&dependencies.journal));
+    let bodies = dependencies.bodies.clone();
     let keys = Keys::open(&options, Arc::clone(&records), instance.clone(), unix_now()).await?;
     let keys = Arc::new(keys);
     let dispatcher = dispatcher(&options, &instance, &keys, dependencies, registry)?;
@@ -171,6 +176,7 @@ pub async fn start(
         upgrades: Mutex::new(Some(JoinSet::new())),
         upgrades_under_way,
         requests,
+        bodies,
     });
     let handle = Handle::new(Arc::clone(&shared));
     let sweeper = tokio::spawn(sweep(Arc::clone(&shared), lifetime));
@@ -206,7 +212,7 @@ fn dispatcher(
     dependencies: Dependencies,
     registry: &mut Registry,
 ) -> Result<Dispatcher, StartError> {
-    let Dependencies { node, tracer, journal, registry: keys_of_state, egress, listeners } = dependencies;
+    let Dependencies { node, tracer, journal, registry: keys_of_state, egress, listeners, .. } = dependencies;
     let rules = upstream::load(&options.upstream)?;
     let metrics = upstream::Metrics::register(registry);
     let keys = Arc::clone(keys);

@@ -3,10 +3,11 @@
 use cargo_metadata::{DependencyKind, Metadata, Package};
 
 /// A crate and the crates of ours that it may depend on.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("edge", &[]),
+    ("body", &[]),
     ("websocket", &[]),
-    ("egress", &[]),
+    ("egress", &["body"]),
     ("trace", &[]),
     ("supervision", &[]),
     ("identity", &[]),
@@ -15,11 +16,21 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("worker-protocol", &[]),
     (
         "realtime",
-        &["edge", "egress", "identity", "signalr-protocol", "state", "supervision", "trace", "websocket"],
+        &[
+            "body",
+            "edge",
+            "egress",
+            "identity",
+            "signalr-protocol",
+            "state",
+            "supervision",
+            "trace",
+            "websocket",
+        ],
     ),
-    ("functions", &["egress", "identity", "state", "supervision", "trace", "worker-protocol"]),
-    ("documents", &["identity", "state", "supervision", "trace"]),
-    ("connect-cosmosdb", &["egress", "functions", "identity", "supervision", "trace"]),
+    ("functions", &["body", "egress", "identity", "state", "supervision", "trace", "worker-protocol"]),
+    ("documents", &["body", "identity", "state", "supervision", "trace"]),
+    ("connect-cosmosdb", &["body", "egress", "functions", "identity", "supervision", "trace"]),
     ("state", &[]),
     ("state-embedded", &["state", "supervision"]),
     ("testkit", &["edge", "identity", "signalr-protocol", "state", "trace", "websocket", "worker-protocol"]),

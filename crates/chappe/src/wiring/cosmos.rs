@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use body::Budget;
 use connect_cosmosdb::{CosmosDb, Hints, Origins, Resolver, Transport};
 use identity::master_key::MasterKey;
 use identity::{CosmosConnectionString, Principal};
@@ -15,6 +16,7 @@ pub(crate) fn cosmos_connector(
     documents: documents::Service,
     handle: &documents::Handle,
     egress: egress::Client,
+    bodies: &Budget,
     host: &str,
 ) -> CosmosDb {
     let hints = handle.hints();
@@ -35,5 +37,5 @@ pub(crate) fn cosmos_connector(
     });
     let options =
         connect_cosmosdb::Options { instance: host.to_owned(), ..connect_cosmosdb::Options::default() };
-    CosmosDb::new(resolver, options)
+    CosmosDb::new(resolver, options, bodies.clone())
 }

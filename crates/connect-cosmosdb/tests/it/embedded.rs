@@ -53,7 +53,12 @@ impl Process {
                 })))
         };
         let options = Options { instance: "host".to_owned(), ..Options::default() };
-        Self { service, handle, connector: CosmosDb::new(Arc::new(resolver), options), tracer }
+        Self {
+            service,
+            handle,
+            connector: CosmosDb::new(Arc::new(resolver), options, body::Budget::default()),
+            tracer,
+        }
     }
 
     /// Writes as a function's output does; the trace it was written under.

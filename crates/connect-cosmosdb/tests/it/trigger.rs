@@ -43,7 +43,8 @@ pub(crate) fn connector(fake: &Fake, instance: &str) -> CosmosDb {
             }));
         Ok(transport)
     });
-    CosmosDb::new(resolver, Options { instance: instance.to_owned(), ..Options::default() })
+    let options = Options { instance: instance.to_owned(), ..Options::default() };
+    CosmosDb::new(resolver, options, body::Budget::default())
 }
 
 pub(crate) fn spec(kind: &str, direction: Direction, properties: Json) -> BindingSpec {

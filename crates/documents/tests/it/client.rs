@@ -88,6 +88,11 @@ impl Client {
         Self { service, handle, tracer, registry, now, _folder: Some(folder) }
     }
 
+    /// Gives the service room for bodies that the test has too.
+    pub(crate) fn with_bodies(self, bodies: body::Budget) -> Self {
+        Self { service: self.service.clone().with_bodies(bodies), ..self }
+    }
+
     /// A client of a service that is there already.
     pub(crate) fn on(opened: (Service, Handle)) -> Self {
         Self {

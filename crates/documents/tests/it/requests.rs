@@ -1,6 +1,8 @@
 //! Everything around items: credentials, definitions, offers, bad input.
 
-use http_body_util::BodyExt;
+use body::{Budget, Held};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use identity::master_key::{MasterKey, SignedParts, sign};
 
 use crate::client::{Client, request};
@@ -227,8 +229,8 @@ async fn what_is_not_offered_is_named() {
     let atomic = format!("{BATCH}; x-ms-cosmos-batch-atomic: true");
     // .NET's format begins with a byte that no text begins with.
     let mut binary = request(&atomic, "");
-    let bytes = bytes::Bytes::from_static(b"\x81\xf0\xd8");
-    *binary.body_mut() = http_body_util::Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
+    let bytes = Bytes::from_static(b"\x81\xf0\xd8");
+    *binary.body_mut() = Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
     binary.extensions_mut().insert(identity::Principal::InProcess { name: "test" });
     let answer = client.send_request(binary).await;
     assert!(answer.status == 400 && answer.error().contains("HybridRow"), "{}", answer.body);
@@ -295,4 +297,29 @@ async fn both_keys_of_the_account_sign() {
         let line = format!("GET / authorization: {signed}; x-ms-date: {DATE}");
         assert_eq!(client.send_request(request(&line, "")).await.status, expected);
     }
+}
+
+/// Room for bodies that is all taken, as long as the second value lives.
+async fn without_room() -> (Budget, Vec<Held>) {
+    let options = body::Options { memory_bytes_max: 1024 * 1024, wait_ms: 20, ..body::Options::default() };
+    let bodies = Budget::new(options, &std::env::temp_dir(), body::Metrics::default());
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut taken = Full::new(Bytes::from(vec![0; body::SMALL_BYTES]));
+        held.push(bodies.read(&mut taken, body::SMALL_BYTES).await.expect("there is room"));
+    }
+    (bodies, held)
+}
+
+#[tokio::test]
+async fn a_body_without_room_is_throttled() {
+    let (bodies, held) = without_room().await;
+    let client = Client::new().with_bodies(bodies);
+    let refused = client.send("POST /dbs", r#"{"id":"d"}"#).await;
+    // SDKs wait so long and try again.
+    assert_eq!((refused.status, refused.header("x-ms-substatus")), (429, "3200"));
+    assert_eq!((refused.header("x-ms-retry-after-ms"), refused.header("retry-after")), ("5000", "5"));
+    assert!(refused.error().contains("no room for this one. Nothing was done."), "{}", refused.error());
+    drop(held);
+    assert_eq!(client.send("POST /dbs", r#"{"id":"d"}"#).await.status, 201);
 }

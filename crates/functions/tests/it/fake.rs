@@ -45,6 +45,7 @@ pub(crate) struct Setup {
     pub(crate) settings: BTreeMap<String, String>,
     pub(crate) options: Options,
     pub(crate) connectors: Vec<Arc<dyn Connector>>,
+    bodies: body::Budget,
     functions: Vec<FunctionMetadata>,
     scripts: HashMap<FunctionId, Script>,
     pub(crate) store: Arc<Store>,
@@ -81,6 +82,7 @@ impl Default for Setup {
             settings: BTreeMap::from([("FUNCTIONS_WORKER_RUNTIME".to_owned(), "node".to_owned())]),
             options: Options::default(),
             connectors: Vec::new(),
+            bodies: body::Budget::default(),
             functions: Vec::new(),
             scripts: HashMap::new(),
             store: Arc::new(store),
@@ -130,6 +132,12 @@ impl Setup {
         self
     }
 
+    /// Room for bodies that the test has too.
+    pub(crate) fn bodies(mut self, bodies: body::Budget) -> Self {
+        self.bodies = bodies;
+        self
+    }
+
     pub(crate) fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
         self.connectors.push(connector);
         self
@@ -160,6 +168,7 @@ impl Setup {
             lease: self.store.lease(),
             owner: self.owner,
             connectors: self.connectors,
+            bodies: self.bodies,
             tracer: tracer.clone(),
             supervisor: supervisor.clone(),
             workers: Some(Box::new(move |observer| {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use body::{Budget, Held};
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::json;
 use tokio::sync::Notify;
 use worker_protocol::{InvocationRequest, RpcHttp, RpcHttpCookie, SameSite, TypedData};
@@ -347,6 +348,45 @@ async fn limits_answer_413_and_429() {
     };
     let (first, second) = tokio::join!(first, second);
     assert_eq!((first.status, second), (204, 429));
+}
+
+/// Room for bodies that is all taken, as long as the second value lives.
+async fn without_room() -> (Budget, Vec<Held>) {
+    let options = body::Options { memory_bytes_max: 1024 * 1024, wait_ms: 20, ..body::Options::default() };
+    let bodies = Budget::new(options, &std::env::temp_dir(), body::Metrics::default());
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut taken = Full::new(Bytes::from(vec![0; body::SMALL_BYTES]));
+        held.push(bodies.read(&mut taken, body::SMALL_BYTES).await.expect("there is room"));
+    }
+    (bodies, held)
+}
+
+#[tokio::test]
+async fn a_body_without_room_is_refused_and_may_come_again() {
+    let (bodies, held) = without_room().await;
+    let host = Setup::default()
+        .bodies(bodies)
+        .function("f", &[trigger(&[], "f"), result()], |_| async { returned(TypedData::Null) })
+        .start()
+        .await;
+    for path in ["POST /api/f\n\n1234", "POST /admin/functions/f\n\n{}"] {
+        let refused = host.send(path).await;
+        assert_eq!(
+            (refused.status, refused.headers["retry-after"].to_str().ok()),
+            (503, Some("5")),
+            "{path}"
+        );
+        assert!(
+            refused.body.starts_with("The request was not taken: no room for the body"),
+            "{}",
+            refused.body
+        );
+    }
+    // Requests without a body need no room.
+    assert_eq!(host.send("GET /api/f").await.status, 204);
+    drop(held);
+    assert_eq!(host.send("POST /api/f\n\n1234").await.status, 204);
 }
 
 /// A body that comes in these pieces and does not say how long it is, as `Transfer-Encoding: chunked` gives it.

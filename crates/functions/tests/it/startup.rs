@@ -57,6 +57,7 @@ impl Host {
             lease: store.lease(),
             owner: "host-1".to_owned(),
             connectors: Vec::new(),
+            bodies: body::Budget::default(),
             tracer: Tracer::new(64),
             supervisor: supervisor.clone(),
             workers: None,

@@ -69,7 +69,7 @@ async fn carry_out(
     let call = Call { shared, api, hub, query: &query, head: &head, expires_at };
     match operation {
         Operation::Send(to) => {
-            let body = read_body(body, shared.options.body_bytes_max).await?;
+            let body = read_body(shared, body, shared.options.body_bytes_max).await?;
             Ok(to_protocol::empty(call.send(to, &body).await?))
         }
         // In a box of its own: a send needs no room for what the others keep while they wait.
@@ -101,12 +101,13 @@ impl Call<'_> {
         let bytes_max = self.shared.options.body_bytes_max;
         let status = match operation {
             Operation::StreamItem { connection, stream } => {
-                self.stream_item(&connection, &stream, &read_body(body, bytes_max).await?).await?
+                self.stream_item(&connection, &stream, &*read_body(self.shared, body, bytes_max).await?)
+                    .await?
             }
             Operation::StreamEnd { connection, stream } => self.stream_end(&connection, &stream).await?,
-            Operation::Execute => self.execute(&read_body(body, bytes_max).await?).await?,
+            Operation::Execute => self.execute(&*read_body(self.shared, body, bytes_max).await?).await?,
             Operation::Invoke { connection } => {
-                return self.invoke(&connection, &read_body(body, bytes_max).await?).await;
+                return self.invoke(&connection, &*read_body(self.shared, body, bytes_max).await?).await;
             }
             Operation::Close(to) => self.close(to).await?,
             Operation::Exists(to) => self.exists(&to).await?,

@@ -42,6 +42,11 @@ impl Fixture {
 
     /// A service whose state lies in a folder that outlives it.
     pub(crate) async fn start_in(options: Options, folder: &Path) -> Self {
+        Self::start_with(options, folder, body::Budget::default()).await
+    }
+
+    /// The same, with room for bodies that the test has too.
+    pub(crate) async fn start_with(options: Options, folder: &Path, bodies: body::Budget) -> Self {
         let (tracer, mut registry) = (Tracer::new(100), Registry::default());
         let store =
             state_embedded::Store::open(folder, &state_embedded::Options::default()).expect("a store");
@@ -53,6 +58,7 @@ impl Fixture {
             journal: store.journal(),
             registry: store.registry(),
             egress: egress.expect("the options are good"),
+            bodies,
             listeners: Vec::new(),
         };
         let started = realtime::start(options, dependencies, &mut registry).await;

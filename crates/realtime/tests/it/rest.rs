@@ -11,8 +11,11 @@ mod streams;
 mod watch;
 mod world;
 
+use ::body::{Budget, Held, SMALL_BYTES};
+use bytes::Bytes;
 use expect_test::{Expect, expect};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http_body_util::Full;
 use identity::Principal;
 use realtime::Options;
 
@@ -159,6 +162,36 @@ async fn users_are_in_groups_whether_connected_or_not() {
         400
         x-ms-error-code: InvalidGroup
         {"code":"InvalidGroup","message":"a group name has 1 to 1024 characters and is not only white space"}"#]]).await;
+}
+
+/// Room for bodies that is all taken, as long as the second value lives.
+async fn without_room() -> (Budget, Vec<Held>) {
+    let options =
+        ::body::Options { memory_bytes_max: 1024 * 1024, wait_ms: 20, ..::body::Options::default() };
+    let bodies = Budget::new(options, &std::env::temp_dir(), ::body::Metrics::default());
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut taken = Full::new(Bytes::from(vec![0; SMALL_BYTES]));
+        held.push(bodies.read(&mut taken, SMALL_BYTES).await.expect("there is room"));
+    }
+    (bodies, held)
+}
+
+#[tokio::test]
+async fn a_body_without_room_is_refused_and_may_come_again() {
+    let (bodies, held) = without_room().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let fixture = Fixture::start_with(options(), folder.path(), bodies).await;
+    check(&fixture, "POST /api/v1/hubs/chat", MESSAGE, &expect![[r#"
+        503
+        x-ms-error-code: NoRoomForBody
+        {"code":"NoRoomForBody","message":"no room for the body within 0.02 seconds: other bodies hold the memory that bodies may take"}"#]]).await;
+    let token = token("http://localhost/api/v1/hubs/chat", &[]);
+    let again = request("POST /api/v1/hubs/chat").header(AUTHORIZATION, format!("Bearer {token}"));
+    let refused = fixture.send(again.body(body(MESSAGE.to_owned())).unwrap()).await;
+    assert_eq!(refused.headers()["retry-after"], "5");
+    drop(held);
+    check(&fixture, "POST /api/v1/hubs/chat", MESSAGE, &expect!["202"]).await;
 }
 
 #[tokio::test]

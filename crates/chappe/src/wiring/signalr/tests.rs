@@ -42,6 +42,7 @@ impl Bench {
             journal: store.journal(),
             registry: store.registry(),
             egress,
+            bodies: body::Budget::default(),
             listeners: Vec::new(),
         };
         let started = realtime::start(options, dependencies, &mut registry).await;

@@ -77,11 +77,11 @@ pub(super) async fn send(
     let (connection, _) = session(shared, caller)?.ok_or_else(|| unknown_id(shared))?;
     // Whatever the hub's framing adds to a message of the largest size.
     let bytes_max = shared.options.engine.message_bytes_max as usize + 8;
-    let payload = read_body(body, bytes_max).await?;
+    let payload = read_body(shared, body, bytes_max).await?;
     if payload.is_empty() {
         return Ok(plain(StatusCode::OK));
     }
-    match shared.engine.receive(connection, payload).await? {
+    match shared.engine.receive(connection, payload.clone()).await? {
         Received::Taken => Ok(plain(StatusCode::OK)),
         Received::Gone => Err(unknown_id(shared)),
         Received::Busy => {

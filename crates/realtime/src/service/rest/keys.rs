@@ -85,7 +85,7 @@ pub(crate) async fn answer_key_rotation(shared: &Arc<Shared>, request: Request<B
 
 async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
     access::app(shared, head, Purpose::Own).await?;
-    let body = read_body(body, shared.options.body_bytes_max).await?;
+    let body = read_body(shared, body, shared.options.body_bytes_max).await?;
     let rotate: Rotate = serde_json::from_slice(&body)
         .map_err(|error| Refusal::bad_request("InvalidBody", format!("the body: {error}")))?;
     let change = |which: Which, given: Option<&String>| match given {

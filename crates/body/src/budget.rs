@@ -1,0 +1,167 @@
+//! [`Budget`]: the room that all bodies share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::ReadError;
+use crate::metrics::{Metrics, PoolLabel};
+use crate::options::Options;
+
+/// The room for all bodies of a process; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) folder: PathBuf,
+    pub(crate) metrics: Metrics,
+    pub(crate) small: Pool,
+    pub(crate) large: Pool,
+    pub(crate) disk: Pool,
+}
+
+/// Room of one kind, given out in order of arrival.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    name: &'static str,
+    permits: Arc<Semaphore>,
+    units_max: u32,
+    wait: Duration,
+    waiting_count: AtomicUsize,
+    waiting: Gauge,
+    held: Gauge,
+}
+
+/// Room that is held until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    permit: OwnedSemaphorePermit,
+    held: Gauge,
+}
+
+/// What one permit stands for. A permit a byte would not count far enough.
+const UNIT_BYTES: u64 = 1024;
+
+impl Budget {
+    /// Room as the options say. Bodies that do not stay in memory go to files without a name in `folder`, which disappear with
+    /// the process, however it ends.
+    pub fn new(options: Options, folder: &Path, metrics: Metrics) -> Self {
+        let pool = |label, name, bytes: u64| {
+            let label = PoolLabel { pool: label };
+            // More units than a u32 counts are 4 TiB.
+            let units_max = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
+            Pool {
+                name,
+                permits: Arc::new(Semaphore::new(units_max as usize)),
+                units_max,
+                wait: Duration::from_millis(options.wait_ms),
+                waiting_count: AtomicUsize::new(0),
+                waiting: metrics.waiting.get_or_create_owned(&label),
+                held: metrics.held_bytes.get_or_create_owned(&label),
+            }
+        };
+        let small = pool("small", "memory", options.small_pool_bytes() as u64);
+        let large = pool("large", "memory", options.body_bytes_max() as u64);
+        let disk = pool("disk", "disk space", options.disk_bytes_max);
+        let folder = folder.to_owned();
+        Self { shared: Arc::new(Shared { options, folder, metrics, small, large, disk }) }
+    }
+}
+
+impl Default for Budget {
+    /// Room by default options, with files in the system's temporary folder; for tests and tools.
+    fn default() -> Self {
+        Self::new(Options::default(), &std::env::temp_dir(), Metrics::default())
+    }
+}
+
+impl Pool {
+    /// Waits for room, in order of arrival and for a bounded time.
+    pub(crate) async fn take(&self, bytes: u64) -> Result<Room, ReadError> {
+        let units = units(bytes).min(self.units_max);
+        let permits = Arc::clone(&self.permits);
+        // While somebody waits there are no free permits, so that this does not overtake.
+        let permit = match permits.try_acquire_many_owned(units) {
+            Ok(permit) => permit,
+            Err(_) => self.wait(units).await?,
+        };
+        self.held.inc_by(held_bytes(&permit));
+        Ok(Room { permit, held: self.held.clone() })
+    }
+
+    async fn wait(&self, units: u32) -> Result<OwnedSemaphorePermit, ReadError> {
+        let _waiting = Waiting::new(self);
+        let acquire = Arc::clone(&self.permits).acquire_many_owned(units);
+        match tokio::time::timeout(self.wait, acquire).await {
+            Ok(permit) => Ok(permit.expect("these semaphores are never closed")),
+            Err(_) => Err(ReadError::NoRoom { pool: self.name, waited: self.wait }),
+        }
+    }
+
+    /// Whether somebody waits for room in it.
+    pub(crate) fn is_contended(&self) -> bool {
+        self.waiting_count.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// Counts one who waits.
+struct Waiting<'a>(&'a Pool);
+
+impl<'a> Waiting<'a> {
+    fn new(pool: &'a Pool) -> Self {
+        pool.waiting_count.fetch_add(1, Ordering::Relaxed);
+        pool.waiting.inc();
+        Self(pool)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting_count.fetch_sub(1, Ordering::Relaxed);
+        self.0.waiting.dec();
+    }
+}
+
+impl Room {
+    /// How much it is.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.permit.num_permits() as u64 * UNIT_BYTES
+    }
+
+    /// Gives back what is more than these bytes.
+    pub(crate) fn shrink(&mut self, bytes: u64) {
+        let excess = self.permit.num_permits().saturating_sub(units(bytes) as usize);
+        if let Some(given_back) = self.permit.split(excess) {
+            self.held.dec_by(held_bytes(&given_back));
+        }
+    }
+
+    /// Adds more room of the same pool.
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        if let Some(permit) = other.permit.split(other.permit.num_permits()) {
+            self.permit.merge(permit);
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.held.dec_by(held_bytes(&self.permit));
+    }
+}
+
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+}
+
+fn held_bytes(permit: &OwnedSemaphorePermit) -> i64 {
+    i64::try_from(permit.num_permits() as u64 * UNIT_BYTES).unwrap_or(i64::MAX)
+}
