@@ -6,7 +6,9 @@
 use chappe_fuzz::memory::peak_bytes;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use signalr_protocol::{HandshakeRequest, NegotiateAnswer, handshake_refused, negotiate_version};
+use signalr_protocol::{
+    HANDSHAKE_VERSION_MAX, HandshakeRequest, NegotiateAnswer, handshake_refused, negotiate_version,
+};
 
 /// Longest text that a refusal may have, in bytes: the sender chooses a part of it.
 const REFUSAL_BYTES_MAX: usize = 512;
@@ -15,14 +17,15 @@ fuzz_target!(|record: &[u8]| {
     let (parsed, peak) = peak_bytes(|| HandshakeRequest::parse(record));
     // What is wrong with it may be quoted, with six characters for one.
     assert!(peak <= 16 * record.len() + 1024, "{peak} bytes for a record of {}", record.len());
+    // Where the record has what serde_json does not read, such as halves of surrogate pairs, there is nothing to compare with.
     let value = serde_json::from_slice::<Value>(record).ok();
     match parsed {
         Ok(request) => {
-            let value = value.expect("what is accepted is JSON");
+            let Some(value) = value else { return };
             let name = value["protocol"].as_str().expect("it names a protocol");
             assert!(name.eq_ignore_ascii_case(request.protocol.name()));
-            assert_eq!(value["version"].as_u64(), Some(u64::from(request.version)));
-            assert!((1..=2).contains(&request.version));
+            assert_eq!(value["version"].as_i64(), Some(i64::from(request.version)));
+            assert!(request.version <= HANDSHAKE_VERSION_MAX);
         }
         Err(error) => {
             let refusal = handshake_refused(&error.to_string());

@@ -38,7 +38,7 @@ use trace::Tracer;
 pub(crate) use {message::Content, shard::Encoded};
 
 pub use admission::{Admission, Facts, Guard, Roles};
-pub use command::{Lifetime, Membership, Publish, Reattached, Received, ServerClose, Target};
+pub use command::{Closing, Lifetime, Membership, Publish, Reattached, Received, ServerClose, Target};
 pub use end::EndReason;
 pub use handle::{
     AttachError, EngineHandle, EngineJoin, GroupError, Issued, PublishError, Stopped, UserGroupError,

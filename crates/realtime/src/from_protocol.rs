@@ -1,7 +1,7 @@
 //! From requests in the service's dialect to our words: queries, hub names, tokens' places, bodies. Pure.
 
 mod commands;
-mod fields;
+pub(crate) mod fields;
 mod message;
 mod page;
 mod route;
@@ -68,6 +68,16 @@ impl<'a> Query<'a> {
             query.extend(utf8_percent_encode(value, UNESCAPED));
         }
         query
+    }
+
+    /// The token of a client. The last one counts: an app's own address may have one too, and the client appends its own.
+    pub(crate) fn access_token(&self) -> Option<&str> {
+        self.all("access_token").last().filter(|token| !token.is_empty())
+    }
+
+    /// The id that a client negotiated; the last one, as for [`Query::access_token`]. An empty one is none.
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.all("id").last().filter(|id| !id.is_empty())
     }
 
     /// The first value of a name.

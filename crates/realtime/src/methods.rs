@@ -3,13 +3,14 @@
 //!
 //! They begin with `chappe.`; every SignalR client can call them. docs/realtime-methods.md tells their arguments and results.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 use signalr_protocol::{
-    Completion, CompletionResult, HubMessage, HubProtocol, Invocation, json_to_msgpack, msgpack_to_json,
-    parse,
+    Completion, CompletionResult, HubMessage, HubProtocol, Invocation, check_json, json_to_msgpack,
+    msgpack_to_json, parse,
 };
 use state::{Instance, Journal};
 
@@ -18,6 +19,7 @@ use crate::engine::{
     Target,
 };
 use crate::from_protocol;
+use crate::from_protocol::fields::{elements, string};
 use crate::history::{Replay, Rule};
 use crate::upstream::Methods;
 
@@ -36,7 +38,8 @@ type Answer = Result<Value, String>;
 /// One call, read.
 struct Call<'a> {
     invocation: &'a ClientInvocation,
-    arguments: Vec<Value>,
+    /// Each as it is written in JSON.
+    arguments: Vec<Box<str>>,
 }
 
 #[async_trait::async_trait]
@@ -92,8 +95,8 @@ impl OwnMethods {
             return Err(denied("sendToGroup", &group));
         }
         let target = call.text(1).ok_or("the second argument must be the method of the clients to call")?;
-        let arguments = Value::from(call.arguments.get(2..).unwrap_or_default()).to_string();
-        let message = OutgoingMessage::invocation(target, &arguments).map_err(|error| error.to_string())?;
+        let arguments = format!("[{}]", call.arguments.get(2..).unwrap_or_default().join(","));
+        let message = OutgoingMessage::invocation(&target, &arguments).map_err(|error| error.to_string())?;
         let publish = Publish {
             hub: call.invocation.client.hub.clone(),
             target: Target::Group(group),
@@ -108,10 +111,9 @@ impl OwnMethods {
 
     async fn follow(&self, call: &Call<'_>) -> Answer {
         let group = call.group(0)?;
-        let position = match call.arguments.get(1) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(position)) => Some(position.as_str()),
-            Some(_) => return Err("the second argument must be a position or null".to_owned()),
+        let position = match call.argument(1) {
+            None => None,
+            Some(position) => Some(string(position).ok_or("the second argument must be a position or null")?),
         };
         let may_join = match (&group, call.roles()) {
             (Some(group), Some(roles)) => roles.may_join(group.as_str()),
@@ -126,7 +128,7 @@ impl OwnMethods {
             hub: &client.hub,
             connection: client.id,
         };
-        let followed = replay.follow(group.as_ref(), position, may_join).await;
+        let followed = replay.follow(group.as_ref(), position.as_deref(), may_join).await;
         let followed = followed.map_err(|error| error.to_string())?;
         Ok(json!({
             "position": followed.position.to_string(),
@@ -156,23 +158,24 @@ impl Call<'_> {
         self.invocation.roles.as_ref()
     }
 
-    fn text(&self, index: usize) -> Option<&str> {
-        self.arguments.get(index).and_then(Value::as_str).filter(|text| !text.is_empty())
+    /// An argument; `None` for null or nothing.
+    fn argument(&self, index: usize) -> Option<&str> {
+        self.arguments.get(index).map(AsRef::as_ref).filter(|argument| *argument != "null")
+    }
+
+    fn text(&self, index: usize) -> Option<Cow<'_, str>> {
+        self.argument(index).and_then(string).filter(|text| !text.is_empty())
     }
 
     /// The group that an argument names; `None` for null or nothing.
     fn group(&self, index: usize) -> Result<Option<GroupName>, String> {
-        match self.arguments.get(index) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(name)) => {
-                from_protocol::group(name).map(Some).map_err(|refusal| refusal.message)
-            }
-            Some(_) => Err("a group is named by a string".to_owned()),
-        }
+        let Some(argument) = self.argument(index) else { return Ok(None) };
+        let name = string(argument).ok_or("a group is named by a string")?;
+        from_protocol::group(&name).map(Some).map_err(|refusal| refusal.message)
     }
 }
 
-fn arguments(invocation: &ClientInvocation) -> Result<Vec<Value>, String> {
+fn arguments(invocation: &ClientInvocation) -> Result<Vec<Box<str>>, String> {
     let protocol = invocation.client.protocol;
     let message = parse(protocol, &invocation.payload).map_err(|error| error.to_string())?;
     let (HubMessage::Invocation(Invocation { arguments, .. })
@@ -189,7 +192,10 @@ fn arguments(invocation: &ClientInvocation) -> Result<Vec<Value>, String> {
             json
         }
     };
-    serde_json::from_slice(&json).map_err(|error| unreadable(&error))
+    check_json(&json).map_err(|error| unreadable(&error))?;
+    let json = std::str::from_utf8(&json).map_err(|error| unreadable(&error))?;
+    let elements = elements(json).map_err(|error| unreadable(&error))?;
+    Ok(elements.into_iter().map(Into::into).collect())
 }
 
 fn completion(protocol: HubProtocol, invocation_id: &str, answer: Answer) -> Option<Bytes> {

@@ -1,22 +1,22 @@
 //! The handshake: one JSON record from the client, one back. Both end with 0x1E, whatever protocol is agreed on.
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-
-use crate::json::from_object;
-use crate::{HubProtocol, RECORD_SEPARATOR};
+use crate::json::{members, text};
+use crate::{HubProtocol, ParseError, RECORD_SEPARATOR};
 
 /// The answer to a handshake that was understood.
 pub const HANDSHAKE_ACCEPTED: &[u8] = b"{}\x1e";
+
+/// The newest version of the hub protocol. It differs from 1 only by the messages of stateful reconnect, which a client sends only where
+/// negotiate offered it.
+pub const HANDSHAKE_VERSION_MAX: i32 = 2;
 
 /// What a client asks for in its first record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandshakeRequest {
     /// The encoding of everything that follows.
     pub protocol: HubProtocol,
-    /// The version of the hub protocol: 1, or 2 where the client can reconnect statefully.
-    pub version: u32,
+    /// The version of the hub protocol that the client asks for: at most [`HANDSHAKE_VERSION_MAX`].
+    pub version: i32,
 }
 
 /// Why a handshake is refused. The text is what [`handshake_refused`] sends to the client.
@@ -24,35 +24,42 @@ pub struct HandshakeRequest {
 pub enum HandshakeError {
     /// The record is not a handshake request.
     #[error("the first message must be a handshake such as {{\"protocol\":\"json\",\"version\":1}}")]
-    Malformed(#[source] serde_json::Error),
+    Malformed(#[source] ParseError),
     /// The protocol is none that we speak.
     #[error("the hub protocol '{0}' is not supported; use 'json' or 'messagepack'")]
     Protocol(String),
     /// The version is none that we speak.
-    #[error("version {0} of the hub protocol is not supported; use version 1")]
-    Version(u32),
+    #[error("version {0} of the hub protocol is not supported; use version 1 or 2")]
+    Version(i32),
 }
 
 impl HandshakeRequest {
     /// Reads the payload of the first record, without its separator. BlazorPack is read like the others: whether anybody is there to
-    /// speak it is for the caller to say, by [`HandshakeError::Protocol`]. Version 2 differs from 1 only by the messages of stateful
-    /// reconnect, which a client sends only where negotiate offered it, so both are accepted.
+    /// speak it is for the caller to say, by [`HandshakeError::Protocol`]. As in ASP.NET Core 8 and later, every version up to the newest is
+    /// accepted, 0 too, which `signalrcore` sends.
     pub fn parse(record: &[u8]) -> Result<Self, HandshakeError> {
-        #[derive(Deserialize)]
-        struct Wire<'a> {
-            #[serde(borrow)]
-            protocol: Cow<'a, str>,
-            version: u32,
-        }
-        let wire: Wire<'_> = from_object(record).map_err(HandshakeError::Malformed)?;
-        let Some(protocol) = HubProtocol::from_name(&wire.protocol) else {
+        let (mut protocol, mut version) = (None, None);
+        members(record, |name, value| match name {
+            "protocol" => protocol = Some(value),
+            "version" => version = Some(value),
+            _ => {}
+        })
+        .map_err(HandshakeError::Malformed)?;
+        let protocol =
+            text("protocol", protocol).and_then(|name| name.ok_or(ParseError::Missing("protocol")));
+        let name = protocol.map_err(HandshakeError::Malformed)?;
+        let version = version.ok_or(ParseError::Missing("version")).and_then(|version| {
+            version.parse::<i32>().map_err(|_| ParseError::Type { name: "version", expected: "Number" })
+        });
+        let version = version.map_err(HandshakeError::Malformed)?;
+        let Some(protocol) = HubProtocol::from_name(&name) else {
             // Only the beginning of a name that anybody may send comes back to them.
-            return Err(HandshakeError::Protocol(wire.protocol.chars().take(64).collect()));
+            return Err(HandshakeError::Protocol(name.chars().take(64).collect()));
         };
-        if !(1..=2).contains(&wire.version) {
-            return Err(HandshakeError::Version(wire.version));
+        if version > HANDSHAKE_VERSION_MAX {
+            return Err(HandshakeError::Version(version));
         }
-        Ok(Self { protocol, version: wire.version })
+        Ok(Self { protocol, version })
     }
 }
 
@@ -80,6 +87,8 @@ mod tests {
         check(r#"{"protocol":"json","version":1}"#, "json 1");
         check(r#"{"version":1,"protocol":"messagepack","extra":[1]}"#, "messagepack 1");
         check(r#"{"protocol":"json","version":2}"#, "json 2");
+        check(r#"{"protocol":"json","version":0}"#, "json 0");
+        check(r#"{"protocol":"json","version":-1}"#, "json -1");
         check(r#"{"protocol":"blazorpack","version":1}"#, "blazorpack 1");
     }
 
@@ -91,10 +100,10 @@ mod tests {
         );
         check(
             r#"{"protocol":"json","version":7}"#,
-            "version 7 of the hub protocol is not supported; use version 1",
+            "version 7 of the hub protocol is not supported; use version 1 or 2",
         );
         let malformed = "the first message must be a handshake such as {\"protocol\":\"json\",\"version\":1}";
-        for record in [r#"{"type":6}"#, "", "[]", r#"["json",1]"#, r#"{"protocol":"json","version":-1}"#] {
+        for record in [r#"{"type":6}"#, "", "[]", r#"["json",1]"#, r#"{"protocol":"json","version":"1"}"#] {
             check(record, malformed);
         }
         assert_eq!(handshake_refused("a \"b\""), b"{\"error\":\"a \\\"b\\\"\"}\x1e");

@@ -1,65 +1,39 @@
-//! Hub messages as JSON. Property order is free, unknown properties are ignored ("JSON Hub Protocol Encoding").
+//! Hub messages as JSON. Property order is free, unknown properties are ignored, and of two with one name the last counts ("JSON Hub
+//! Protocol Encoding"). What is wrong with a message is said in the words of ASP.NET Core.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::io::Write;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+pub(crate) mod reader;
 
 use crate::framing::{finish_frame, write_frame_start};
 use crate::message::{
     CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, Invocation, MessageKind,
-    ParseError, Peek, Sequenced, StreamItem,
+    ParseError, Sequenced, StreamItem,
 };
 use crate::{HubProtocol, TranscodeError, transcode};
+use reader::{JsonError, JsonReader, JsonToken};
 
-/// Every property of every message; which of them must be there depends on the type.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Wire<'a> {
-    r#type: Option<u64>,
-    #[serde(borrow, default)]
-    headers: WireHeaders<'a>,
-    #[serde(borrow)]
-    invocation_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    target: Option<Text<'a>>,
-    #[serde(borrow)]
-    arguments: Option<&'a RawValue>,
-    #[serde(borrow)]
-    stream_ids: Option<Vec<Text<'a>>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    item: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    result: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<Text<'a>>,
-    allow_reconnect: Option<bool>,
-    sequence_id: Option<u64>,
-}
-
-/// The properties that routing needs. serde steps over the others without keeping them.
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WirePeek<'a> {
-    r#type: Option<u64>,
-    #[serde(borrow)]
-    invocation_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    target: Option<Text<'a>>,
-}
-
-/// A string that borrows where it can: serde's own `Option<Cow<str>>` never does.
-struct Text<'a>(Cow<'a, str>);
-
-/// Headers in their order.
+/// Every property of every message, as it is written; which of them must be there, and what they must be, depends on the type.
 #[derive(Default)]
-struct WireHeaders<'a>(Headers<'a>);
+struct Wire<'a> {
+    kind: Option<&'a str>,
+    headers: Option<&'a str>,
+    invocation_id: Option<&'a str>,
+    target: Option<&'a str>,
+    arguments: Option<&'a str>,
+    stream_ids: Option<&'a str>,
+    item: Option<&'a str>,
+    result: Option<&'a str>,
+    error: Option<&'a str>,
+    allow_reconnect: Option<&'a str>,
+    sequence_id: Option<&'a str>,
+}
 
 pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
-    let wire: Wire<'_> = from_object(payload).map_err(ParseError::Json)?;
-    let number = wire.r#type.ok_or(ParseError::Missing("type"))?;
+    let wire = Wire::read(payload)?;
+    let number = wire.kind.ok_or(ParseError::Missing("type"))?;
+    let number = number.parse::<u64>().map_err(|_| ParseError::Type { name: "type", expected: "Number" })?;
     Ok(match MessageKind::from(number) {
         MessageKind::Invocation => HubMessage::Invocation(wire.invocation()?),
         MessageKind::StreamInvocation => {
@@ -70,8 +44,8 @@ pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
             HubMessage::StreamInvocation(invocation)
         }
         MessageKind::StreamItem => {
-            let item = raw(wire.item.ok_or(ParseError::Missing("item"))?);
             let (headers, invocation_id) = wire.id()?;
+            let item = wire.item.ok_or(ParseError::Missing("item"))?.as_bytes().into();
             HubMessage::StreamItem(StreamItem { headers, invocation_id, item })
         }
         MessageKind::Completion => HubMessage::Completion(wire.completion()?),
@@ -81,8 +55,8 @@ pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
         }
         MessageKind::Ping => HubMessage::Ping,
         MessageKind::Close => HubMessage::Close(Close {
-            error: wire.error.map(|text| text.0),
-            allow_reconnect: wire.allow_reconnect.unwrap_or(false),
+            error: text("error", wire.error)?,
+            allow_reconnect: wire.allow_reconnect == Some("true"),
         }),
         MessageKind::Ack => HubMessage::Ack(wire.sequenced()?),
         MessageKind::Sequence => HubMessage::Sequence(wire.sequenced()?),
@@ -90,65 +64,141 @@ pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
     })
 }
 
-pub(crate) fn peek(payload: &[u8]) -> Result<Peek<'_>, ParseError> {
-    let wire: WirePeek<'_> = from_object(payload).map_err(ParseError::Json)?;
-    Ok(Peek {
-        kind: wire.r#type.ok_or(ParseError::Missing("type"))?.into(),
-        invocation_id: wire.invocation_id.map(|text| text.0),
-        target: wire.target.map(|text| text.0),
-    })
-}
-
 /// The first element of an array.
 pub(crate) fn first_element(array: &[u8]) -> Option<&[u8]> {
-    let elements: Vec<&RawValue> = serde_json::from_slice(array).ok()?;
-    Some(elements.first()?.get().as_bytes())
+    let mut reader = JsonReader::new(std::str::from_utf8(array).ok()?);
+    let is_array = reader.token().ok()? == JsonToken::Array;
+    (is_array && reader.element(true).ok()?).then_some(())?;
+    reader.raw().ok().map(str::as_bytes)
 }
 
-/// Reads an object. What serde derives would take an array as well, by position: a message to some readers and none to others.
-/// And what it steps over it does not check for UTF-8, which whoever gets the message next relies on.
-pub(crate) fn from_object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_json::Error> {
-    let begin = json.iter().find(|byte| !byte.is_ascii_whitespace());
-    if begin != Some(&b'{') {
-        return Err(serde::de::Error::custom("an object is expected"));
+/// Reads an object and nothing behind it: calls `each` with the name and the value, as it is written, of each member.
+pub(crate) fn members<'a>(json: &'a [u8], mut each: impl FnMut(&str, &'a str)) -> Result<(), ParseError> {
+    let text = std::str::from_utf8(json).map_err(|_| JsonError::NOT_UTF8)?;
+    let mut reader = JsonReader::new(text);
+    let found = match reader.token()? {
+        JsonToken::Object => None,
+        JsonToken::Array => Some("Array"),
+        JsonToken::Null => Some("Null"),
+        JsonToken::Bool(true) => Some("True"),
+        JsonToken::Bool(false) => Some("False"),
+        JsonToken::Number(_) => Some("Number"),
+        JsonToken::Text(_) => Some("String"),
+    };
+    if let Some(found) = found {
+        return Err(ParseError::NoObject(found));
     }
-    let text = std::str::from_utf8(json).map_err(|_| serde::de::Error::custom("the text is not UTF-8"))?;
-    serde_json::from_str(text)
+    let mut is_first = true;
+    while let Some(name) = reader.member(std::mem::take(&mut is_first))? {
+        let value = reader.raw()?;
+        each(&name.lossy(), value);
+    }
+    Ok(reader.end()?)
+}
+
+/// A string, or nothing: absent and null alike.
+pub(crate) fn text<'a>(
+    name: &'static str,
+    value: Option<&'a str>,
+) -> Result<Option<Cow<'a, str>>, ParseError> {
+    let Some(value) = value else { return Ok(None) };
+    match JsonReader::new(value).token()? {
+        JsonToken::Text(text) => Ok(Some(text.lossy())),
+        JsonToken::Null => Ok(None),
+        _ => Err(ParseError::Type { name, expected: "String" }),
+    }
 }
 
 impl<'a> Wire<'a> {
-    fn invocation(self) -> Result<Invocation<'a>, ParseError> {
+    fn read(payload: &'a [u8]) -> Result<Self, ParseError> {
+        let mut wire = Self::default();
+        members(payload, |name, value| {
+            let place = match name {
+                "type" => &mut wire.kind,
+                "headers" => &mut wire.headers,
+                "invocationId" => &mut wire.invocation_id,
+                "target" => &mut wire.target,
+                "arguments" => &mut wire.arguments,
+                "streamIds" => &mut wire.stream_ids,
+                "item" => &mut wire.item,
+                "result" => &mut wire.result,
+                "error" => &mut wire.error,
+                "allowReconnect" => &mut wire.allow_reconnect,
+                "sequenceId" => &mut wire.sequence_id,
+                _ => return,
+            };
+            *place = Some(value);
+        })?;
+        Ok(wire)
+    }
+
+    fn invocation(&self) -> Result<Invocation<'a>, ParseError> {
+        let target = text("target", self.target)?.filter(|target| !target.is_empty());
+        let target = target.ok_or(ParseError::Missing("target"))?;
         let arguments = self.arguments.ok_or(ParseError::Missing("arguments"))?;
-        if !arguments.get().starts_with('[') {
-            return Err(ParseError::Missing("arguments"));
+        if !arguments.starts_with('[') {
+            return Err(ParseError::Type { name: "arguments", expected: "Array" });
         }
         Ok(Invocation {
-            headers: self.headers.0,
-            invocation_id: self.invocation_id.map(|text| text.0),
-            target: self.target.ok_or(ParseError::Missing("target"))?.0,
-            arguments: raw(arguments),
-            stream_ids: self.stream_ids.unwrap_or_default().into_iter().map(|text| text.0).collect(),
+            headers: self.headers()?,
+            // An empty one asks for no completion, as none does.
+            invocation_id: text("invocationId", self.invocation_id)?.filter(|id| !id.is_empty()),
+            target,
+            arguments: arguments.as_bytes().into(),
+            stream_ids: self.stream_ids()?,
         })
     }
 
-    fn completion(self) -> Result<Completion<'a>, ParseError> {
-        let result = match (self.result, self.error) {
+    fn completion(&self) -> Result<Completion<'a>, ParseError> {
+        let (headers, invocation_id) = self.id()?;
+        let result = match (self.result, text("error", self.error)?) {
             (Some(_), Some(_)) => return Err(ParseError::ResultAndError),
-            (Some(result), None) => CompletionResult::Value(raw(result)),
-            (None, Some(error)) => CompletionResult::Error(error.0),
+            (Some(result), None) => CompletionResult::Value(result.as_bytes().into()),
+            (None, Some(error)) => CompletionResult::Error(error),
             (None, None) => CompletionResult::Void,
         };
-        let invocation_id = self.invocation_id.ok_or(ParseError::Missing("invocationId"))?.0;
-        Ok(Completion { headers: self.headers.0, invocation_id, result })
+        Ok(Completion { headers, invocation_id, result })
     }
 
-    fn id(self) -> Result<(Headers<'a>, Cow<'a, str>), ParseError> {
-        let invocation_id = self.invocation_id.ok_or(ParseError::Missing("invocationId"))?.0;
-        Ok((self.headers.0, invocation_id))
+    fn id(&self) -> Result<(Headers<'a>, Cow<'a, str>), ParseError> {
+        let id = text("invocationId", self.invocation_id)?.filter(|id| !id.is_empty());
+        Ok((self.headers()?, id.ok_or(ParseError::Missing("invocationId"))?))
+    }
+
+    fn headers(&self) -> Result<Headers<'a>, ParseError> {
+        let (mut headers, mut is_text) = (Vec::new(), true);
+        let Some(object) = self.headers.filter(|headers| *headers != "null") else { return Ok(headers) };
+        if !object.starts_with('{') {
+            return Err(ParseError::Type { name: "headers", expected: "Object" });
+        }
+        members(object.as_bytes(), |name, value| match text("headers", Some(value)) {
+            Ok(Some(value)) => headers.push((Cow::Owned(name.to_owned()), value)),
+            Ok(None) | Err(_) => is_text = false,
+        })?;
+        if is_text { Ok(headers) } else { Err(ParseError::Header) }
+    }
+
+    fn stream_ids(&self) -> Result<Vec<Cow<'a, str>>, ParseError> {
+        let mut ids = Vec::new();
+        let Some(array) = self.stream_ids.filter(|ids| *ids != "null") else { return Ok(ids) };
+        let mut reader = JsonReader::new(array);
+        if reader.token()? != JsonToken::Array {
+            return Err(ParseError::Type { name: "streamIds", expected: "Array" });
+        }
+        while reader.element(ids.is_empty())? {
+            let JsonToken::Text(id) = reader.token()? else {
+                return Err(ParseError::Type { name: "streamIds", expected: "Array of String" });
+            };
+            ids.push(id.lossy());
+        }
+        Ok(ids)
     }
 
     fn sequenced(&self) -> Result<Sequenced, ParseError> {
-        let sequence_id = self.sequence_id.ok_or(ParseError::Missing("sequenceId"))?;
+        let number = self.sequence_id.ok_or(ParseError::Missing("sequenceId"))?;
+        let sequence_id = number.parse();
+        let sequence_id =
+            sequence_id.map_err(|_| ParseError::Type { name: "sequenceId", expected: "Number" })?;
         Ok(Sequenced { sequence_id })
     }
 }
@@ -279,55 +329,4 @@ fn property(name: &str, value: &str, out: &mut Vec<u8>) {
 
 fn string(value: &str, out: &mut Vec<u8>) {
     serde_json::to_writer(out, value).expect("a string is always JSON and a vector takes every byte");
-}
-
-fn raw(value: &RawValue) -> Cow<'_, [u8]> {
-    Cow::Borrowed(value.get().as_bytes())
-}
-
-/// Tells `"result": null` (a value) from no result at all.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for WireHeaders<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct HeadersVisitor;
-        impl<'de> Visitor<'de> for HeadersVisitor {
-            type Value = WireHeaders<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of strings")
-            }
-            fn visit_unit<E>(self) -> Result<WireHeaders<'de>, E> {
-                Ok(WireHeaders::default())
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WireHeaders<'de>, A::Error> {
-                let mut headers = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Text<'de>, Text<'de>>()? {
-                    headers.push((name.0, value.0));
-                }
-                Ok(WireHeaders(headers))
-            }
-        }
-        deserializer.deserialize_any(HeadersVisitor)
-    }
 }

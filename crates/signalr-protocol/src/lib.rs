@@ -19,7 +19,10 @@ mod transcode;
 
 pub use framing::{FrameStart, finish_frame};
 pub use framing::{FramingError, RECORD_SEPARATOR, Splitter, next_message, write_frame_start};
-pub use handshake::{HANDSHAKE_ACCEPTED, HandshakeError, HandshakeRequest, handshake_refused};
+pub use handshake::{
+    HANDSHAKE_ACCEPTED, HANDSHAKE_VERSION_MAX, HandshakeError, HandshakeRequest, handshake_refused,
+};
+pub use json::reader::{JsonError, JsonReader, JsonText, JsonToken};
 pub use message::{
     CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, HubProtocol, Invocation,
     MessageKind, ParseError, Peek, Sequenced, StreamItem, TransferFormat, parse, peek,
@@ -28,4 +31,4 @@ pub use negotiate::{
     NEGOTIATE_VERSION_MAX, NegotiateAnswer, NegotiateError, Redirect, Transport, negotiate_version,
 };
 pub use payloads::{MessageError, PayloadsError, parse_message, parse_payloads};
-pub use transcode::{DEPTH_MAX, TranscodeError, check_json, json_depth, json_to_msgpack, msgpack_to_json};
+pub use transcode::{DEPTH_MAX, TranscodeError, check_json, json_to_msgpack, msgpack_to_json};

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::json::reader::JsonError;
 use crate::{TranscodeError, json, msgpack};
 
 /// The encoding of hub messages on one connection.
@@ -165,20 +166,43 @@ pub struct Peek<'a> {
     pub target: Option<Cow<'a, str>>,
 }
 
-/// Why a payload is not a hub message. The connection is to be closed with this text.
+/// Why a payload is not a hub message. The connection is to be closed with this text, which is that of ASP.NET Core where it has one.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
-    /// It is not JSON, or a known property has the wrong type.
-    #[error("the message is not a JSON hub message")]
-    Json(#[source] serde_json::Error),
+    /// It is not JSON.
+    #[error("Error reading JSON.")]
+    Json(#[from] JsonError),
+    /// It is JSON, but no object.
+    #[error("Unexpected JSON Token Type '{0}'. Expected a JSON Object.")]
+    NoObject(&'static str),
+    /// A property is something else than it must be.
+    #[error("Expected '{name}' to be of type {expected}.")]
+    Type {
+        /// The property.
+        name: &'static str,
+        /// What it must be, in the words of ASP.NET Core.
+        expected: &'static str,
+    },
+    /// A header is no text.
+    #[error("Expected each header to be of type String.")]
+    Header,
     /// It is not MessagePack, or not in the places where a hub message has its parts.
     #[error("the message is not a MessagePack hub message: {0}")]
     MessagePack(&'static str),
+    /// A part in MessagePack cannot be read as what it must be.
+    #[error("Reading {0} failed.")]
+    Reading(&'static str),
+    /// A part in MessagePack is there and says nothing.
+    #[error("Null or empty {0}.")]
+    Empty(&'static str),
+    /// A completion in MessagePack says neither that it failed nor that it has a result or none.
+    #[error("Invalid invocation result kind.")]
+    ResultKind,
     /// A required part is missing.
-    #[error("the message lacks '{0}'")]
+    #[error("Missing required property '{0}'.")]
     Missing(&'static str),
     /// A completion has a result and an error at once.
-    #[error("a completion has both a result and an error")]
+    #[error("The 'error' and 'result' properties are mutually exclusive.")]
     ResultAndError,
 }
 
@@ -233,11 +257,38 @@ pub fn parse(protocol: HubProtocol, payload: &[u8]) -> Result<HubMessage<'_>, Pa
     }
 }
 
-/// Reads what a router needs of one payload, and builds nothing else.
+/// Reads one payload whole, and gives what a router needs of it.
+///
+/// # Errors
+///
+/// If it is not a hub message: nothing that [`parse`] would refuse is to be handed on.
 pub fn peek(protocol: HubProtocol, payload: &[u8]) -> Result<Peek<'_>, ParseError> {
-    match protocol {
-        HubProtocol::Json => json::peek(payload),
-        HubProtocol::MessagePack | HubProtocol::BlazorPack => msgpack::peek(payload),
+    parse(protocol, payload).map(HubMessage::into_peek)
+}
+
+impl<'a> HubMessage<'a> {
+    fn into_peek(self) -> Peek<'a> {
+        let peek = |kind, invocation_id, target| Peek { kind, invocation_id, target };
+        match self {
+            Self::Invocation(Invocation { invocation_id, target, .. }) => {
+                peek(MessageKind::Invocation, invocation_id, Some(target))
+            }
+            Self::StreamInvocation(Invocation { invocation_id, target, .. }) => {
+                peek(MessageKind::StreamInvocation, invocation_id, Some(target))
+            }
+            Self::StreamItem(item) => peek(MessageKind::StreamItem, Some(item.invocation_id), None),
+            Self::Completion(completion) => {
+                peek(MessageKind::Completion, Some(completion.invocation_id), None)
+            }
+            Self::CancelInvocation(cancel) => {
+                peek(MessageKind::CancelInvocation, Some(cancel.invocation_id), None)
+            }
+            Self::Ping => peek(MessageKind::Ping, None, None),
+            Self::Close(_) => peek(MessageKind::Close, None, None),
+            Self::Ack(_) => peek(MessageKind::Ack, None, None),
+            Self::Sequence(_) => peek(MessageKind::Sequence, None, None),
+            Self::Unknown(number) => peek(MessageKind::Unknown(number), None, None),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Hub messages as MessagePack: an array whose first element is the type. Elements beyond the known ones are ignored, so that
 //! a newer peer may append some ("MessagePack Hub Protocol Encoding").
 
+use std::borrow::Cow;
+
 use rmp::encode;
 
 pub(crate) mod reader;
@@ -8,7 +10,7 @@ pub(crate) mod reader;
 use crate::framing::{finish_frame, write_frame_start};
 use crate::message::{
     CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, Invocation, MessageKind,
-    ParseError, Peek, Sequenced, StreamItem,
+    ParseError, Sequenced, StreamItem,
 };
 use crate::{HubProtocol, TranscodeError, transcode};
 use reader::{Reader, Token};
@@ -32,11 +34,13 @@ pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
     let elements = Elements::begin(&mut reader)?;
     let kind = MessageKind::from(reader.unsigned()?);
     Ok(match kind {
-        MessageKind::Invocation => HubMessage::Invocation(invocation(&mut reader, elements)?),
+        MessageKind::Invocation => {
+            HubMessage::Invocation(invocation(&mut reader, elements, "target for Invocation message")?)
+        }
         MessageKind::StreamInvocation => {
-            let invocation = invocation(&mut reader, elements)?;
+            let invocation = invocation(&mut reader, elements, "target for StreamInvocation message")?;
             if invocation.invocation_id.is_none() {
-                return Err(ParseError::Missing("invocationId"));
+                return Err(ParseError::Empty("invocation ID for StreamInvocation message"));
             }
             HubMessage::StreamInvocation(invocation)
         }
@@ -44,7 +48,7 @@ pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
             elements.at_least(4, "item")?;
             HubMessage::StreamItem(StreamItem {
                 headers: headers(&mut reader)?,
-                invocation_id: reader.string()?,
+                invocation_id: id(&mut reader, "invocation ID for StreamItem message")?,
                 item: reader.raw()?.into(),
             })
         }
@@ -52,7 +56,8 @@ pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
         MessageKind::CancelInvocation => {
             elements.at_least(3, "invocationId")?;
             let headers = headers(&mut reader)?;
-            HubMessage::CancelInvocation(CancelInvocation { headers, invocation_id: reader.string()? })
+            let invocation_id = id(&mut reader, "invocation ID for CancelInvocation message")?;
+            HubMessage::CancelInvocation(CancelInvocation { headers, invocation_id })
         }
         MessageKind::Ping => HubMessage::Ping,
         MessageKind::Close => {
@@ -72,31 +77,6 @@ pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
         }
         MessageKind::Unknown(number) => HubMessage::Unknown(number),
     })
-}
-
-pub(crate) fn peek(payload: &[u8]) -> Result<Peek<'_>, ParseError> {
-    let mut reader = Reader::new(payload);
-    let elements = Elements::begin(&mut reader)?;
-    let kind = MessageKind::from(reader.unsigned()?);
-    let (mut invocation_id, mut target) = (None, None);
-    let has_id = matches!(
-        kind,
-        MessageKind::Invocation
-            | MessageKind::StreamInvocation
-            | MessageKind::StreamItem
-            | MessageKind::Completion
-            | MessageKind::CancelInvocation
-    );
-    if has_id {
-        elements.at_least(3, "invocationId")?;
-        reader.raw()?;
-        invocation_id = reader.optional_string()?;
-    }
-    if matches!(kind, MessageKind::Invocation | MessageKind::StreamInvocation) {
-        elements.at_least(4, "target")?;
-        target = Some(reader.string()?);
-    }
-    Ok(Peek { kind, invocation_id, target })
 }
 
 /// The first element of an array.
@@ -121,54 +101,72 @@ impl Elements {
     }
 }
 
-fn invocation<'a>(reader: &mut Reader<'a>, elements: Elements) -> Result<Invocation<'a>, ParseError> {
+fn invocation<'a>(
+    reader: &mut Reader<'a>,
+    elements: Elements,
+    target: &'static str,
+) -> Result<Invocation<'a>, ParseError> {
     elements.at_least(5, "arguments")?;
-    let mut invocation = Invocation {
-        headers: headers(reader)?,
-        invocation_id: reader.optional_string()?,
-        target: reader.string()?,
-        ..Invocation::default()
-    };
+    let headers = headers(reader)?;
+    // An empty one asks for no completion, as none does.
+    let invocation_id = optional_text(reader, "'invocationId' as String")?.filter(|id| !id.is_empty());
+    let target = optional_text(reader, "'target' as String")?
+        .filter(|text| !text.is_empty())
+        .ok_or(ParseError::Empty(target))?;
     let arguments = reader.raw()?;
-    Reader::new(arguments).array()?;
-    invocation.arguments = arguments.into();
+    Reader::new(arguments).array().map_err(|_| ParseError::Reading("array length for 'arguments'"))?;
+    let mut stream_ids = Vec::new();
     if elements.0 > 5 {
         match reader.token()? {
             Token::Array(count) => {
                 for _ in 0..count {
-                    invocation.stream_ids.push(reader.string()?);
+                    stream_ids.push(id(reader, "value in streamIds received")?);
                 }
             }
             Token::Nil => {}
-            _ => return Err(ParseError::MessagePack("the stream ids are not an array")),
+            _ => return Err(ParseError::Reading("array length for 'streamIds'")),
         }
     }
-    Ok(invocation)
+    Ok(Invocation { headers, invocation_id, target, arguments: arguments.into(), stream_ids })
 }
 
 fn completion<'a>(reader: &mut Reader<'a>, elements: Elements) -> Result<Completion<'a>, ParseError> {
     elements.at_least(4, "result")?;
-    let (headers, invocation_id) = (headers(reader)?, reader.string()?);
-    let result = match reader.unsigned()? {
+    let headers = headers(reader)?;
+    let invocation_id = id(reader, "invocation ID for Completion message")?;
+    let result = match reader.unsigned().map_err(|_| ParseError::Reading("'resultKind' as Int32"))? {
         COMPLETION_VOID => CompletionResult::Void,
         COMPLETION_ERROR => {
             elements.at_least(5, "error")?;
-            CompletionResult::Error(reader.string()?)
+            CompletionResult::Error(optional_text(reader, "'error' as String")?.unwrap_or_default())
         }
         COMPLETION_VALUE => {
             elements.at_least(5, "result")?;
             CompletionResult::Value(reader.raw()?.into())
         }
-        _ => return Err(ParseError::MessagePack("the kind of a completion is not 1, 2 or 3")),
+        _ => return Err(ParseError::ResultKind),
     };
     Ok(Completion { headers, invocation_id, result })
+}
+
+/// An id that must be there and not be empty.
+fn id<'a>(reader: &mut Reader<'a>, what: &'static str) -> Result<Cow<'a, str>, ParseError> {
+    let id = optional_text(reader, "'invocationId' as String")?.filter(|id| !id.is_empty());
+    id.ok_or(ParseError::Empty(what))
+}
+
+fn optional_text<'a>(
+    reader: &mut Reader<'a>,
+    what: &'static str,
+) -> Result<Option<Cow<'a, str>>, ParseError> {
+    reader.optional_string().map_err(|_| ParseError::Reading(what))
 }
 
 fn headers<'a>(reader: &mut Reader<'a>) -> Result<Headers<'a>, ParseError> {
     let count = match reader.token()? {
         Token::Map(count) => count,
         Token::Nil => 0,
-        _ => return Err(ParseError::MessagePack("the headers are not a map")),
+        _ => return Err(ParseError::Reading("map length for 'headers'")),
     };
     let mut headers = Vec::new();
     for _ in 0..count {

@@ -3,18 +3,17 @@
 //! Whole numbers stay whole over all of i64 and u64. What JSON cannot say is written as JSON clients expect it: binary as base64,
 //! timestamps as RFC 3339 text, not-a-number and infinities as null.
 
-use std::fmt;
 use std::io::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rmp::encode;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+use crate::json::reader::{JsonError, JsonReader, JsonText, JsonToken, write_text as write_json_text};
 use crate::message::ParseError;
 use crate::msgpack::reader::{Reader, Token};
 
-/// How deep values may nest; deeper ones are refused in both directions. serde_json stops at the same depth.
+/// How deep values may nest; deeper ones are refused in both directions.
 pub const DEPTH_MAX: usize = 127;
 
 const INFALLIBLE: &str = "a vector takes every byte";
@@ -22,9 +21,9 @@ const INFALLIBLE: &str = "a vector takes every byte";
 /// Why a value cannot be translated.
 #[derive(Debug, thiserror::Error)]
 pub enum TranscodeError {
-    /// The source is not JSON, or nests deeper than [`DEPTH_MAX`].
+    /// The source is not JSON.
     #[error("the value is not JSON")]
-    Json(#[source] serde_json::Error),
+    Json(#[source] JsonError),
     /// The source is not MessagePack.
     #[error("the value is not MessagePack")]
     MessagePack(#[source] ParseError),
@@ -39,11 +38,12 @@ pub enum TranscodeError {
     Key,
 }
 
-/// Appends the MessagePack form of one JSON value, in one pass. On an error `out` may hold a part of it.
+/// Appends the MessagePack form of one JSON value, in one pass. Halves of surrogate pairs become the three bytes that JavaScript's
+/// encoders write for them, numbers beyond every floating point number infinity, as in JavaScript. On an error `out` may hold a part of it.
 pub fn json_to_msgpack(json: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    ToMessagePack(out).deserialize(&mut deserializer).map_err(TranscodeError::Json)?;
-    deserializer.end().map_err(|_| TranscodeError::Trailing)
+    let mut reader = JsonReader::new(text(json)?);
+    write_msgpack(&mut reader, out, 0)?;
+    reader.end().map_err(|_| TranscodeError::Trailing)
 }
 
 /// Appends the JSON form of one MessagePack value, in one pass. On an error `out` may hold a part of it.
@@ -53,159 +53,71 @@ pub fn msgpack_to_json(msgpack: &[u8], out: &mut Vec<u8>) -> Result<(), Transcod
     if reader.is_empty() { Ok(()) } else { Err(TranscodeError::Trailing) }
 }
 
-/// Checks that a text is one JSON value that [`json_to_msgpack`] takes. Looking for brackets does not do: a number beyond all
-/// floating point numbers and half of a surrogate pair are JSON by its grammar, and no MessagePack.
+/// Checks that a text is one JSON value that [`json_to_msgpack`] takes: JSON by its grammar, and not too deep.
 pub fn check_json(json: &[u8]) -> Result<(), TranscodeError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    Check.deserialize(&mut deserializer).map_err(TranscodeError::Json)?;
-    deserializer.end().map_err(|_| TranscodeError::Trailing)
+    let mut reader = JsonReader::new(text(json)?);
+    reader.raw().map_err(TranscodeError::Json)?;
+    reader.end().map_err(|_| TranscodeError::Trailing)?;
+    if reader.deepest() > DEPTH_MAX { Err(TranscodeError::Depth) } else { Ok(()) }
 }
 
-/// How deep the arrays and objects of a JSON text nest. The text must be JSON; then [`json_to_msgpack`] takes it if this is at
-/// most [`DEPTH_MAX`].
-pub fn json_depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_text, mut escaped) = (0usize, 0, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => in_text = !in_text,
-            b'[' | b'{' if !in_text => {
-                depth += 1;
-                deepest = deepest.max(depth);
+fn text(json: &[u8]) -> Result<&str, TranscodeError> {
+    std::str::from_utf8(json).map_err(|_| TranscodeError::Json(JsonError::NOT_UTF8))
+}
+
+fn write_msgpack(reader: &mut JsonReader<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), TranscodeError> {
+    match reader.token().map_err(TranscodeError::Json)? {
+        JsonToken::Null => encode::write_nil(out).expect(INFALLIBLE),
+        JsonToken::Bool(value) => encode::write_bool(out, value).expect(INFALLIBLE),
+        JsonToken::Number(number) => write_number(number, out),
+        JsonToken::Text(text) => write_text(text, out),
+        JsonToken::Array | JsonToken::Object if depth == DEPTH_MAX => return Err(TranscodeError::Depth),
+        JsonToken::Array => {
+            let (at, mut count) = (out.len(), 0);
+            out.push(0);
+            while reader.element(count == 0).map_err(TranscodeError::Json)? {
+                write_msgpack(reader, out, depth + 1)?;
+                count += 1;
             }
-            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
-            _ => {}
+            write_head(out, at, count, [0x90, 0xdc, 0xdd]);
+        }
+        JsonToken::Object => {
+            let (at, mut count) = (out.len(), 0);
+            out.push(0);
+            while let Some(name) = reader.member(count == 0).map_err(TranscodeError::Json)? {
+                write_text(name, out);
+                write_msgpack(reader, out, depth + 1)?;
+                count += 1;
+            }
+            write_head(out, at, count, [0x80, 0xde, 0xdf]);
         }
     }
-    deepest
+    Ok(())
 }
 
-/// Writes what serde_json reads.
-struct ToMessagePack<'o>(&'o mut Vec<u8>);
-
-impl<'de> DeserializeSeed<'de> for ToMessagePack<'_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ToMessagePack<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        encode::write_nil(self.0).expect(INFALLIBLE);
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        encode::write_bool(self.0, value).expect(INFALLIBLE);
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        encode::write_uint(self.0, value).expect(INFALLIBLE);
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        encode::write_sint(self.0, value).expect(INFALLIBLE);
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        encode::write_f64(self.0, value).expect(INFALLIBLE);
-        Ok(())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        encode::write_str(self.0, value).expect(INFALLIBLE);
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
-        let at = self.0.len();
-        self.0.push(0);
-        let mut count = 0;
-        while sequence.next_element_seed(ToMessagePack(self.0))?.is_some() {
-            count += 1;
-        }
-        write_head(self.0, at, count, [0x90, 0xdc, 0xdd]).ok_or_else(|| A::Error::custom("too many elements"))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let at = self.0.len();
-        self.0.push(0);
-        let mut count = 0;
-        while map.next_key_seed(ToMessagePack(self.0))?.is_some() {
-            map.next_value_seed(ToMessagePack(self.0))?;
-            count += 1;
-        }
-        write_head(self.0, at, count, [0x80, 0xde, 0xdf])
-            .ok_or_else(|| A::Error::custom("too many properties"))
+/// Whole numbers stay whole where 64 bits hold them; all others are floating point numbers, rounded as everywhere.
+fn write_number(number: &str, out: &mut Vec<u8>) {
+    if let Ok(whole) = number.parse::<u64>() {
+        encode::write_uint(out, whole).expect(INFALLIBLE);
+    } else if let (Ok(whole), true) = (number.parse::<i64>(), number != "-0") {
+        encode::write_sint(out, whole).expect(INFALLIBLE);
+    } else {
+        // JSON's grammar of numbers is a part of Rust's; what is too large for any is infinite.
+        let number = number.parse().unwrap_or(f64::NAN);
+        encode::write_f64(out, number).expect(INFALLIBLE);
     }
 }
 
-/// Reads all that [`ToMessagePack`] reads, and writes nothing.
-struct Check;
-
-impl<'de> DeserializeSeed<'de> for Check {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Check {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
-        while sequence.next_element_seed(Check)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_entry_seed(Check, Check)?.is_some() {}
-        Ok(())
-    }
+fn write_text(text: JsonText<'_>, out: &mut Vec<u8>) {
+    let bytes = text.bytes();
+    let length = u32::try_from(bytes.len()).expect("a message is shorter than 4 GiB");
+    encode::write_str_len(out, length).expect(INFALLIBLE);
+    out.extend_from_slice(&bytes);
 }
 
 /// Puts the head of a container, whose elements are already written, in the place of the byte at `at`. JSON does not say how many
 /// there will be; a head for more than 15 moves them by two or four bytes.
-fn write_head(out: &mut Vec<u8>, at: usize, count: usize, [fix, head16, head32]: [u8; 3]) -> Option<()> {
+fn write_head(out: &mut Vec<u8>, at: usize, count: u32, [fix, head16, head32]: [u8; 3]) {
     if let (Ok(count), true) = (u8::try_from(count), count < 16) {
         out[at] = fix | count;
     } else if let Ok(count) = u16::try_from(count) {
@@ -213,9 +125,8 @@ fn write_head(out: &mut Vec<u8>, at: usize, count: usize, [fix, head16, head32]:
         out.splice(at + 1..at + 1, count.to_be_bytes());
     } else {
         out[at] = head32;
-        out.splice(at + 1..at + 1, u32::try_from(count).ok()?.to_be_bytes());
+        out.splice(at + 1..at + 1, count.to_be_bytes());
     }
-    Some(())
 }
 
 fn write_json(reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), TranscodeError> {
@@ -271,7 +182,10 @@ fn write_scalar(token: &Token<'_>, out: &mut Vec<u8>) {
         // serde_json writes the shortest text that reads back as the same number, and null for what is no number.
         Token::F32(number) => serde_json::to_writer(out, number).map_err(Into::into),
         Token::F64(number) => serde_json::to_writer(out, number).map_err(Into::into),
-        Token::Text(text) => serde_json::to_writer(out, text).map_err(Into::into),
+        Token::Text(text) => {
+            write_json_text(text, out);
+            Ok(())
+        }
         Token::Extension(-1, bytes) if timestamp(bytes).is_some() => {
             let (seconds, nanoseconds) = timestamp(bytes).expect("the guard has just read it");
             write_timestamp(seconds, nanoseconds, out)

@@ -67,6 +67,15 @@ pub enum Lifetime {
     Always,
 }
 
+/// What clients are told whose connections an app closes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closing {
+    /// Why; their clients see it as an error.
+    pub reason: Option<Box<str>>,
+    /// Whether a client with automatic reconnect may come back.
+    pub allow_reconnect: bool,
+}
+
 /// How an app server ends a client's connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerClose {
@@ -177,7 +186,7 @@ pub(crate) enum Command {
         hub: Hub,
         target: Target,
         excluded: Arc<[ConnectionId]>,
-        reason: Option<Box<str>>,
+        closing: Closing,
         closed: oneshot::Sender<u32>,
     },
     Invoke(Box<Invoke>),

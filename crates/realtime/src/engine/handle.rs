@@ -22,8 +22,8 @@ use super::command::{Changed, Command, Work};
 use super::id::{self, ShardId};
 use super::span::SendSpan;
 use super::{
-    Admission, ConnectionId, ConnectionToken, GroupName, Hub, Keeper, Kept, Lifetime, Link, Membership,
-    NodeId, Options, Publish, Target, UserId,
+    Admission, Closing, ConnectionId, ConnectionToken, GroupName, Hub, Keeper, Kept, Lifetime, Link,
+    Membership, NodeId, Options, Publish, Target, UserId,
 };
 
 /// Talks to the shards; cheap to clone.
@@ -363,20 +363,20 @@ impl EngineHandle {
         self.ask_all(ask).await.map(|_| ())
     }
 
-    /// Closes connections, with a reason that their clients see as an error. Says how many there were.
+    /// Closes connections. Says how many there were.
     pub async fn close(
         &self,
         hub: &Hub,
         target: &Target,
         excluded: &[ConnectionId],
-        reason: Option<&str>,
+        closing: &Closing,
     ) -> Result<u32, Stopped> {
         let excluded: Arc<[ConnectionId]> = excluded.into();
         let ask = |closed| Command::Close {
             hub: hub.clone(),
             target: target.clone(),
             excluded: Arc::clone(&excluded),
-            reason: reason.map(Into::into),
+            closing: closing.clone(),
             closed,
         };
         if let Target::Connection(connection) = target {

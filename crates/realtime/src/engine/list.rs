@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{ConnectionId, GroupName, OutgoingMessage, UserId};
+use super::{Closing, ConnectionId, GroupName, OutgoingMessage, UserId};
 
 /// Whose connections a list has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ pub enum Action {
     Join(GroupName),
     /// They leave a group.
     Leave(GroupName),
-    /// They are closed, with a reason that their clients see as an error.
-    Close(Option<Box<str>>),
+    /// They are closed.
+    Close(Closing),
 }
 
 impl Predicate {

@@ -1,12 +1,11 @@
 //! The body of `:execute`: commands for the connections that a filter chooses.
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
-use super::fields::Fields;
+use super::fields::{Fields, FieldsError, elements, json_text};
 use super::group;
 use super::message::{Payload, invalid};
-use crate::engine::Action;
+use crate::engine::{Action, Closing};
 use crate::error::Refusal;
 
 /// Most commands in one request.
@@ -14,8 +13,8 @@ const COMMANDS_MAX: usize = 100;
 
 /// Reads all commands, or says of each that is wrong what is wrong with it: none is carried out unless all can be.
 pub(crate) fn commands(body: &Bytes) -> Result<Vec<Action>, Refusal> {
-    let commands: Vec<&RawValue> = serde_json::from_slice(body)
-        .map_err(|error| invalid(format!("the body is no array of commands: {error}")))?;
+    let commands = json_text(body).and_then(elements);
+    let commands = commands.map_err(|error| invalid(format!("the body is no array of commands: {error}")))?;
     if commands.len() > COMMANDS_MAX {
         let message = format!("there are {} commands, more than the {COMMANDS_MAX} allowed", commands.len());
         return Err(invalid(message));
@@ -35,24 +34,25 @@ pub(crate) fn commands(body: &Bytes) -> Result<Vec<Action>, Refusal> {
     Err(Refusal::bad_request("InvalidCommands", message).about("commands").because(refused))
 }
 
-fn action(command: &RawValue, index: usize) -> Result<Action, Refusal> {
+fn action(command: &str, index: usize) -> Result<Action, Refusal> {
     let here = format!("commands[{index}]");
-    let malformed = |error: serde_json::Error| invalid(format!("it is no command: {error}"));
+    let malformed = |error: FieldsError| invalid(format!("it is no command: {error}"));
     let read = || -> Result<Action, Refusal> {
-        let fields: Fields<'_> = serde_json::from_str(command.get()).map_err(malformed)?;
-        let kind: String = fields.read("type").map_err(malformed)?.unwrap_or_default();
-        let text = |name: &str| fields.read::<String>(name).map_err(malformed);
+        let fields = Fields::parse(command).map_err(malformed)?;
+        let kind = fields.string("type").map_err(malformed)?.unwrap_or_default();
+        let text = |name| fields.string(name).map_err(malformed);
         match kind.to_ascii_lowercase().as_str() {
             "sendmessage" => {
-                let message: Option<&RawValue> = fields.read("message").map_err(malformed)?;
-                let message = message.ok_or_else(|| invalid("SendMessage needs a message"))?;
+                let message = fields.raw("message").ok_or_else(|| invalid("SendMessage needs a message"))?;
                 let payload = Payload::from_json_value(message).map_err(|error| invalid(error.to_string()));
                 Ok(Action::Send(payload?.message()?))
             }
             "joingroup" => Ok(Action::Join(group(&text("group")?.unwrap_or_default())?)),
             "leavegroup" => Ok(Action::Leave(group(&text("group")?.unwrap_or_default())?)),
             "closeconnection" => {
-                Ok(Action::Close(text("reason")?.filter(|reason| !reason.is_empty()).map(Into::into)))
+                let reason = text("reason")?.filter(|reason| !reason.is_empty());
+                let allow_reconnect = fields.boolean("allowReconnect").map_err(malformed)?.unwrap_or(true);
+                Ok(Action::Close(Closing { reason: reason.as_deref().map(Into::into), allow_reconnect }))
             }
             _ => Err(invalid("its type is none of SendMessage, JoinGroup, LeaveGroup and CloseConnection")),
         }

@@ -1,62 +1,94 @@
-//! JSON objects whose names are compared without case, as .NET's readers do: one SDK writes `Target`, another `target`.
+//! JSON objects whose names are compared without case, as .NET's readers do: one SDK writes `Target`, another `target`. Values stay as
+//! they are written: what only passes through need not mean anything here.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use signalr_protocol::{JsonError, JsonReader, JsonToken};
 
 /// The properties of an object, with their values unread. Of two with one name the last counts.
-pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+/// A name and a text.
+pub(super) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// Why a body, or a part of it, is not what it must be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FieldsError {
+    #[error("it is not UTF-8")]
+    NotUtf8,
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    #[error("{0} is expected")]
+    Other(&'static str),
+    #[error("{name} must be {expected}")]
+    Field { name: &'static str, expected: &'static str },
+}
+
+/// The text of a JSON body. A byte order mark in front of it, as some writers of files and some SDKs put there, does not belong to it.
+pub(super) fn json_text(body: &[u8]) -> Result<&str, FieldsError> {
+    let text = std::str::from_utf8(body).map_err(|_| FieldsError::NotUtf8)?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// The elements of an array, as they are written.
+pub(crate) fn elements(json: &str) -> Result<Vec<&str>, FieldsError> {
+    let mut reader = JsonReader::new(json);
+    if reader.token()? != JsonToken::Array {
+        return Err(FieldsError::Other("an array"));
+    }
+    let mut elements = Vec::new();
+    while reader.element(elements.is_empty())? {
+        elements.push(reader.raw()?);
+    }
+    reader.end()?;
+    Ok(elements)
+}
+
+/// The string that a JSON value is; `None` for any other value.
+pub(crate) fn string(value: &str) -> Option<Cow<'_, str>> {
+    match JsonReader::new(value).token() {
+        Ok(JsonToken::Text(text)) => Some(text.lossy()),
+        _ => None,
+    }
+}
 
 impl<'a> Fields<'a> {
-    /// The value of a property, absent and null alike.
-    pub(super) fn read<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<T>, serde_json::Error> {
-        match self.raw(name) {
-            Some(value) => serde_json::from_str(value.get()).map_err(|error| within(name, &error)),
-            None => Ok(None),
+    pub(super) fn parse(json: &'a str) -> Result<Self, FieldsError> {
+        let mut reader = JsonReader::new(json);
+        if reader.token()? != JsonToken::Object {
+            return Err(FieldsError::Other("an object"));
         }
+        let mut fields = Vec::new();
+        while let Some(name) = reader.member(fields.is_empty())? {
+            fields.push((name.lossy(), reader.raw()?));
+        }
+        reader.end()?;
+        Ok(Self(fields))
+    }
+
+    /// The value of a property as it is written, absent and null alike.
+    pub(super) fn raw(&self, name: &str) -> Option<&'a str> {
+        let found = self.0.iter().rev().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| *value).filter(|value| *value != "null")
+    }
+
+    pub(super) fn string(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, FieldsError> {
+        let read = |value| string(value).ok_or(FieldsError::Field { name, expected: "a string" });
+        self.raw(name).map(read).transpose()
+    }
+
+    pub(super) fn boolean(&self, name: &'static str) -> Result<Option<bool>, FieldsError> {
+        let read =
+            |value: &str| value.parse().map_err(|_| FieldsError::Field { name, expected: "true or false" });
+        self.raw(name).map(read).transpose()
     }
 
     /// The properties of a property, each a text.
-    pub(super) fn read_map(&self, name: &str) -> Result<Option<Vec<(String, String)>>, serde_json::Error> {
-        let Some(fields) = self.read::<Fields<'_>>(name)? else { return Ok(None) };
-        let text = |(name, value): &(Cow<'_, str>, &RawValue)| {
-            let value = serde_json::from_str(value.get()).map_err(|error| within(name, &error))?;
-            Ok((name.clone().into_owned(), value))
-        };
-        fields.0.iter().map(text).collect::<Result<_, _>>().map(Some)
-    }
-
-    fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        let found = self.0.iter().rev().find(|(other, _)| other.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| *value)
-    }
-}
-
-/// Says of which property an error is. The place that the error names is one within that property, and would mislead.
-fn within(name: &str, error: &serde_json::Error) -> serde_json::Error {
-    let text = error.to_string();
-    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
-    serde::de::Error::custom(format_args!("{name}: {what}"))
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor;
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-                    fields.push((Cow::Owned(name), value));
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(FieldsVisitor)
+    pub(super) fn strings(&self, name: &'static str) -> Result<Option<Vec<Pair<'a>>>, FieldsError> {
+        let wrong = || FieldsError::Field { name, expected: "an object of strings" };
+        let Some(value) = self.raw(name) else { return Ok(None) };
+        let fields = Fields::parse(value).map_err(|_| wrong())?;
+        let read = |(name, value): (Cow<'a, str>, &'a str)| Ok((name, string(value).ok_or_else(wrong)?));
+        fields.0.into_iter().map(read).collect::<Result<_, _>>().map(Some)
     }
 }

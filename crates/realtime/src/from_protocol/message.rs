@@ -11,13 +11,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use serde_json::value::RawValue;
 use signalr_protocol::{
-    DEPTH_MAX, HubMessage, HubProtocol, Invocation, TranscodeError, check_json, json_depth, next_message,
-    parse, parse_message, parse_payloads,
+    HubMessage, HubProtocol, Invocation, TranscodeError, check_json, next_message, parse, parse_message,
+    parse_payloads,
 };
 
-use super::fields::Fields;
+use super::fields::{Fields, FieldsError, Pair, json_text};
 use crate::engine::{InvalidArguments, OutgoingMessage, is_reserved_method};
 use crate::error::{Refusal, SendError};
 
@@ -130,24 +129,20 @@ impl Payload {
     }
 
     fn from_json(body: &[u8]) -> Result<Self, Refusal> {
-        let fields = serde_json::from_slice(body).map_err(PayloadError::Json);
-        let payload = fields.and_then(|fields| Self::from_fields(&fields));
+        let payload = json_text(body).map_err(PayloadError::Shape).and_then(Self::from_json_value);
         payload.map_err(|error| match error {
-            PayloadError::Json(error) => invalid(format!("the body is not {SHAPE}: {error}")),
+            PayloadError::Shape(error) => invalid(format!("the body is not {SHAPE}: {error}")),
             PayloadError::Message(message) => invalid(message),
         })
     }
 
     /// Reads the JSON form where it stands in something larger.
-    pub(super) fn from_json_value(value: &RawValue) -> Result<Self, PayloadError> {
-        Self::from_fields(&serde_json::from_str(value.get())?)
-    }
-
-    fn from_fields(fields: &Fields<'_>) -> Result<Self, PayloadError> {
-        let target = fields.read::<String>("target")?.unwrap_or_default();
-        let arguments = fields.read::<&RawValue>("arguments")?.map_or("[]", RawValue::get);
-        let raw = fields.read_map("rawBytes")?.filter(|raw| !raw.is_empty());
-        let raw_only = fields.read::<bool>("rawOnly")?.unwrap_or(false);
+    pub(super) fn from_json_value(json: &str) -> Result<Self, PayloadError> {
+        let fields = Fields::parse(json)?;
+        let target = fields.string("target")?.unwrap_or_default().into_owned();
+        let arguments = fields.raw("arguments").unwrap_or("[]");
+        let raw = fields.strings("rawBytes")?.filter(|raw| !raw.is_empty());
+        let raw_only = fields.boolean("rawOnly")?.unwrap_or(false);
         let Some(raw) = raw else { return Ok(Self::Call { target, arguments: arguments.into() }) };
         let framed = Self::from_raw_bytes(raw).map_err(PayloadError::Message)?;
         if raw_only {
@@ -157,11 +152,12 @@ impl Payload {
         }
     }
 
-    fn from_raw_bytes(raw: Vec<(String, String)>) -> Result<Self, String> {
+    fn from_raw_bytes(raw: Vec<Pair<'_>>) -> Result<Self, String> {
         let mut payloads = Vec::new();
         for (name, text) in raw {
             let Some(protocol) = HubProtocol::from_name(&name) else { continue };
-            let framed = STANDARD.decode(text).map_err(|_| format!("rawBytes of '{name}' is not base64"))?;
+            let framed =
+                STANDARD.decode(&*text).map_err(|_| format!("rawBytes of '{name}' is not base64"))?;
             payloads.push((protocol, Bytes::from(framed)));
         }
         Self::framed(payloads)
@@ -242,20 +238,20 @@ impl Payload {
 /// Why a JSON value is no call of a client's method.
 #[derive(Debug)]
 pub(super) enum PayloadError {
-    Json(serde_json::Error),
+    Shape(FieldsError),
     Message(String),
 }
 
-impl From<serde_json::Error> for PayloadError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Json(error)
+impl From<FieldsError> for PayloadError {
+    fn from(error: FieldsError) -> Self {
+        Self::Shape(error)
     }
 }
 
 impl std::fmt::Display for PayloadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Json(error) => write!(f, "it is not {SHAPE}: {error}"),
+            Self::Shape(error) => write!(f, "it is not {SHAPE}: {error}"),
             Self::Message(message) => f.write_str(message),
         }
     }
@@ -272,7 +268,6 @@ pub(super) fn slices(body: &Bytes, payloads: &[(HubProtocol, &[u8])]) -> Vec<(Hu
 
 fn translatable(from: HubProtocol, invocation: &Invocation<'_>) -> Result<(), TranscodeError> {
     match from {
-        HubProtocol::Json if json_depth(&invocation.arguments) > DEPTH_MAX => Err(TranscodeError::Depth),
         HubProtocol::Json => check_json(&invocation.arguments),
         // What Blazor says is never translated.
         HubProtocol::BlazorPack => Ok(()),

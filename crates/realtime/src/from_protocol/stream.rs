@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use signalr_protocol::{
-    DEPTH_MAX, HubMessage, HubProtocol, StreamItem, TranscodeError, json_depth, json_to_msgpack,
-    msgpack_to_json, parse_payloads,
+    HubMessage, HubProtocol, StreamItem, json_to_msgpack, msgpack_to_json, parse_payloads,
 };
 
+use super::fields::json_text;
 use super::message::{Form, invalid, slices, unframed};
 use crate::engine::OutgoingMessage;
 use crate::error::Refusal;
@@ -34,7 +34,7 @@ pub(crate) fn stream_item(
     let refused = |error: &dyn std::fmt::Display| invalid(format!("the item: {error}"));
     match Form::of(headers)? {
         Form::Json => {
-            let item = std::str::from_utf8(body).map_err(|_| invalid("the item is not UTF-8"))?;
+            let item = json_text(body).map_err(|error| refused(&error))?;
             OutgoingMessage::stream_item(stream, item).map_err(|error| refused(&error))
         }
         Form::MessagePack => {
@@ -83,7 +83,6 @@ fn translated(to: HubProtocol, stream: &str, item: &[u8]) -> Result<Option<Bytes
     let mut other = Vec::new();
     let translated = match to {
         HubProtocol::Json => msgpack_to_json(item, &mut other),
-        _ if json_depth(item) > DEPTH_MAX => Err(TranscodeError::Depth),
         _ => json_to_msgpack(item, &mut other),
     };
     translated.map_err(|error| error.to_string())?;

@@ -21,8 +21,8 @@ use super::order::{
 };
 use super::{Servers, to_protocol};
 use crate::engine::{
-    Action, Candidate, ConnectionId, GroupError, GroupName, Lifetime, Membership, OutgoingMessage, Predicate,
-    Publish, PublishError, Scope, ServerClose, Stopped, Target,
+    Action, Candidate, Closing, ConnectionId, GroupError, GroupName, Lifetime, Membership, OutgoingMessage,
+    Predicate, Publish, PublishError, Scope, ServerClose, Stopped, Target,
 };
 use crate::error::Refusal;
 use crate::store::user_groups::MembershipError;
@@ -253,7 +253,8 @@ impl Servers {
             return Ok(if found { Outcome::Ok } else { Outcome::NotFound("the connection does not exist") });
         }
         let is_one = matches!(whom, Target::Connection(_));
-        let closed = self.engine().close(&link.hub, &whom, excluded, reason).await?;
+        let closing = Closing { reason: reason.map(Into::into), allow_reconnect: false };
+        let closed = self.engine().close(&link.hub, &whom, excluded, &closing).await?;
         Ok(if is_one && closed == 0 {
             Outcome::NotFound("the connection does not exist")
         } else {

@@ -30,7 +30,7 @@ pub(super) fn client(
         _ => {}
     }
     // Browsers cannot set headers on a WebSocket, so the token may stand in the query; a header wins (reference, 1.1).
-    let token = bearer(request.headers()).or_else(|| query.get("access_token")).ok_or_else(|| {
+    let token = bearer(request.headers()).or_else(|| query.access_token()).ok_or_else(|| {
         let message =
             "an access token is required, as 'Authorization: Bearer <token>' or as access_token in the query";
         Refusal::unauthorized("MissingToken", message)

@@ -184,7 +184,7 @@ fn newcomer(shared: &Shared, caller: Caller<'_>, transport: Transport) -> Result
     }
     refuse_newcomers(shared, &hub)?;
     let is_served = server::is_served(shared, &hub, &claims)?;
-    let (connection, secret, stateful) = match query.get("id") {
+    let (connection, secret, stateful) = match query.id() {
         None => (shared.engine.issue().connection, None, false),
         Some(secret) => {
             let negotiated = take(shared, secret, &hub, claims.user_id())?;

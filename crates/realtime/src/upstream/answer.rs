@@ -47,6 +47,7 @@ pub(crate) fn to_client(
     body: &Bytes,
 ) -> Result<Option<Bytes>, AnswerError> {
     let is_good = matches!(status, StatusCode::OK | StatusCode::NO_CONTENT);
+    let body = &without_mark(protocol, body);
     let is_empty = status == StatusCode::NO_CONTENT || body.is_empty();
     match awaited {
         Awaited::Nothing => Ok(None),
@@ -65,6 +66,16 @@ pub(crate) fn to_client(
             check_completion(protocol, id, body).map(|()| Some(body.clone()))
         }
         Awaited::Stream(id) => check_stream(protocol, id, body).map(|()| Some(body.clone())),
+    }
+}
+
+/// A byte order mark, which some writers put in front of JSON, is no part of it, and clients would not read the message behind it.
+fn without_mark(protocol: HubProtocol, body: &Bytes) -> Bytes {
+    let mark = "\u{feff}".as_bytes();
+    if protocol == HubProtocol::Json && body.starts_with(mark) {
+        body.slice(mark.len()..)
+    } else {
+        body.clone()
     }
 }
 

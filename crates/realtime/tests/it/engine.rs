@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use realtime::engine::{
-    self, Admission, AttachError, ConnectionId, EngineHandle, EngineJoin, GroupName, Hub, Lifetime, Link,
-    Membership, NoUpstream, NodeId, Options, OutgoingMessage, Publish, Target, UserId,
+    self, Admission, AttachError, Closing, ConnectionId, EngineHandle, EngineJoin, GroupName, Hub, Lifetime,
+    Link, Membership, NoUpstream, NodeId, Options, OutgoingMessage, Publish, Target, UserId,
 };
 use signalr_protocol::{HubMessage, HubProtocol, next_message, parse};
 use trace::{TraceContext, Tracer};
@@ -284,7 +284,8 @@ async fn what_breaks_the_rules_closes_the_connection_with_the_reason() {
     assert_eq!(unmasked.receive(), "close 1002 a client's frame is not masked");
     let mut malformed = world.client(None, "json").await;
     malformed.send("{]\u{1e}");
-    assert!(malformed.receive().starts_with("{\"type\":7,\"error\":\"the message is not a JSON hub message"));
+    let close = "{\"type\":7,\"error\":\"Error reading JSON.\",\"allowReconnect\":true}\u{1e}";
+    assert_eq!(malformed.receive(), close);
     assert_eq!(malformed.receive(), "close 1000 ");
     let mut polite = world.client(None, "json").await;
     polite.send_bytes(Opcode::Ping, b"there?");
@@ -318,9 +319,10 @@ async fn existence_counts_and_closing() {
     assert!(!engine.change_connection(&chat, absent, &group, Membership::Join).await.unwrap());
     assert!(!engine.group_exists(&chat, &group).await.unwrap());
 
-    let closed = engine.close(&chat, &Target::All, &[bob.id], Some("enough")).await.unwrap();
+    let enough = Closing { reason: Some("enough".into()), allow_reconnect: true };
+    let closed = engine.close(&chat, &Target::All, &[bob.id], &enough).await.unwrap();
     assert_eq!(closed, 1);
-    assert_eq!(ada.receive(), "{\"type\":7,\"error\":\"enough\"}\u{1e}");
+    assert_eq!(ada.receive(), "{\"type\":7,\"error\":\"enough\",\"allowReconnect\":true}\u{1e}");
     assert_eq!(engine.connection_count(None).await.unwrap(), 1);
     world.check(&mut [&mut bob], &[""]).await;
     assert!(world.metrics().contains("realtime_connections{instance=\"test\",hub=\"chat\"} 1"));

@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 use http::StatusCode;
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http_body_util::BodyExt;
-use realtime::engine::Target;
+use realtime::engine::{Closing, Target};
 use realtime::{Body, Message, Options};
 use serde_json::Value;
 
@@ -127,7 +127,20 @@ async fn a_close_reaches_a_client_that_polls_later() {
     client.check("POST", HANDSHAKE, &expect!["200"]).await;
     assert_eq!(client.shown("GET", "").await, "200\n{}\u{1e}");
     let hub = fixture.handle.hub("chat").unwrap();
-    assert_eq!(fixture.handle.engine().close(&hub, &Target::All, &[], Some("enough")).await.unwrap(), 1);
+    assert_eq!(
+        fixture
+            .handle
+            .engine()
+            .close(
+                &hub,
+                &Target::All,
+                &[],
+                &Closing { reason: Some("enough".into()), allow_reconnect: false }
+            )
+            .await
+            .unwrap(),
+        1
+    );
     assert_eq!(client.polls_until("enough").await, "{\"type\":7,\"error\":\"enough\"}\u{1e}");
     client.check("GET", "", &expect!["204"]).await;
 }
@@ -201,7 +214,7 @@ async fn each_request_needs_the_clients_own_token_and_id() {
     let too_much = "x".repeat(1024 * 1024 + 9);
     assert!(client.shown("POST", &too_much).await.starts_with("413\n"));
     client.id.clear();
-    assert!(client.shown("POST", HANDSHAKE).await.starts_with("404\n"));
+    assert!(client.shown("POST", HANDSHAKE).await.starts_with("400\nConnection ID required"));
     let without = request("POST /client/?hub=chat").header(AUTHORIZATION, format!("Bearer {}", client.token));
     let without = fixture.shown(without.body(body(HANDSHAKE)).unwrap()).await;
     assert!(without.starts_with("400\nConnection ID required"), "{without}");

@@ -1,6 +1,8 @@
 //! The REST interface, as far as it needs no connected client.
 
+mod closing;
 mod execute;
+mod foreign_text;
 mod invoke;
 mod keys;
 mod login;
@@ -200,7 +202,7 @@ async fn bad_requests_say_what_is_wrong() {
     check(&fixture, "POST /api/v1/hubs/chat", "{", &expect![[r#"
         400
         x-ms-error-code: InvalidBody
-        {"code":"InvalidBody","message":"the body is not {\"target\": ..., \"arguments\": [...]}: EOF while parsing an object at line 1 column 1"}"#]]).await;
+        {"code":"InvalidBody","message":"the body is not {\"target\": ..., \"arguments\": [...]}: a comma or the end of the object is expected at byte 1"}"#]]).await;
     check(
         &fixture,
         "POST /api/v1/hubs/chat",

@@ -110,7 +110,7 @@ async fn presence_is_told_and_connections_are_closed_with_a_reason() {
     assert_eq!(engine.connection_count(None).await.unwrap(), 1);
     let close = format!("DELETE {connection}?reason=tidy%20up");
     assert_eq!(rest(&listening, &close, Value::Null, &[]).await, 202);
-    check(&mut ada, &expect![[r#"{"type":7,"error":"tidy up"}"#]]).await;
+    check(&mut ada, &expect![[r#"{"type":7,"error":"tidy up","allowReconnect":true}"#]]).await;
     assert_eq!(ada.hub.next().await.unwrap(), None);
     drop(ada);
     listening.stop().await;

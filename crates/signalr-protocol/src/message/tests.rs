@@ -177,25 +177,28 @@ fn json_properties_come_in_any_order_and_unknown_ones_are_ignored() {
 
 #[test]
 fn broken_json_messages_say_what_is_wrong() {
-    check_json("{}", &expect!["error: the message lacks 'type'"]);
-    check_json("[1]", &expect!["error: the message is not a JSON hub message"]);
+    check_json("{}", &expect!["error: Missing required property 'type'."]);
+    check_json("[1]", &expect!["error: Unexpected JSON Token Type 'Array'. Expected a JSON Object."]);
     // By position it would be a ping.
     check_json(
         "[6,{},null,null,null,[],null,null,null,false,null]",
-        &expect!["error: the message is not a JSON hub message"],
+        &expect!["error: Unexpected JSON Token Type 'Array'. Expected a JSON Object."],
     );
-    check_json(r#"{"type":"1"}"#, &expect!["error: the message is not a JSON hub message"]);
-    check_json(r#"{"type":1,"arguments":[]}"#, &expect!["error: the message lacks 'target'"]);
-    check_json(r#"{"type":1,"target":"x","arguments":{}}"#, &expect!["error: the message lacks 'arguments'"]);
+    check_json(r#"{"type":"1"}"#, &expect!["error: Expected 'type' to be of type Number."]);
+    check_json(r#"{"type":1,"arguments":[]}"#, &expect!["error: Missing required property 'target'."]);
+    check_json(
+        r#"{"type":1,"target":"x","arguments":{}}"#,
+        &expect!["error: Expected 'arguments' to be of type Array."],
+    );
     check_json(
         r#"{"type":4,"target":"x","arguments":[]}"#,
-        &expect!["error: the message lacks 'invocationId'"],
+        &expect!["error: Missing required property 'invocationId'."],
     );
     check_json(
         r#"{"type":3,"invocationId":"1","result":1,"error":"e"}"#,
-        &expect!["error: a completion has both a result and an error"],
+        &expect!["error: The 'error' and 'result' properties are mutually exclusive."],
     );
-    check_json(r#"{"type":8}"#, &expect!["error: the message lacks 'sequenceId'"]);
+    check_json(r#"{"type":8}"#, &expect!["error: Missing required property 'sequenceId'."]);
 }
 
 #[test]
@@ -214,17 +217,12 @@ fn messagepack_messages_may_be_longer_but_not_shorter() {
     );
     check_msgpack(b"\x92\x07\xc0", &expect!["Close(Close { error: None, allow_reconnect: false })"]);
     check_msgpack(b"\x92\x0a\xc0", &expect!["Unknown(10)"]);
-    check_msgpack(b"\x94\x01\x80\xc0\xa1t", &expect!["error: the message lacks 'arguments'"]);
+    check_msgpack(b"\x94\x01\x80\xc0\xa1t", &expect!["error: Missing required property 'arguments'."]);
     check_msgpack(
         b"\x95\x01\x80\xc0\xa1t\x80",
-        &expect!["error: the message is not a MessagePack hub message: an array is expected"],
+        &expect!["error: Reading array length for 'arguments' failed."],
     );
-    check_msgpack(
-        b"\x94\x03\x80\xa1i\x09",
-        &expect![
-            "error: the message is not a MessagePack hub message: the kind of a completion is not 1, 2 or 3"
-        ],
-    );
+    check_msgpack(b"\x94\x03\x80\xa1i\x09", &expect!["error: Invalid invocation result kind."]);
     check_msgpack(
         b"\x95\x01\x80\xc0\xa5t",
         &expect!["error: the message is not a MessagePack hub message: it ends in the middle of a value"],
@@ -237,11 +235,120 @@ fn messagepack_messages_may_be_longer_but_not_shorter() {
         b"\x91\x06\x06",
         &expect!["error: the message is not a MessagePack hub message: bytes follow the message"],
     );
-    check_msgpack(b"\x90", &expect!["error: the message lacks 'type'"]);
+    check_msgpack(b"\x90", &expect!["error: Missing required property 'type'."]);
     check_msgpack(
         b"",
         &expect!["error: the message is not a MessagePack hub message: it ends in the middle of a value"],
     );
+}
+
+/// What is refused by [`parse`] is refused by [`peek`], which decides what is handed on.
+fn check_malformed(protocol: HubProtocol, payload: &[u8], expected: &str) {
+    let shown = String::from_utf8_lossy(payload);
+    assert_eq!(parse(protocol, payload).unwrap_err().to_string(), expected, "{shown}");
+    assert_eq!(peek(protocol, payload).unwrap_err().to_string(), expected, "{shown}");
+}
+
+#[test]
+fn malformed_calls_in_json_are_refused_in_the_words_of_asp_net_core() {
+    for (payload, expected) in [
+        (r#"{"type":1,"arguments":[]}"#, "Missing required property 'target'."),
+        (r#"{"type":1,"target":null,"arguments":[]}"#, "Missing required property 'target'."),
+        (r#"{"type":1,"target":"","arguments":[]}"#, "Missing required property 'target'."),
+        (r#"{"type":1,"target":7,"arguments":[]}"#, "Expected 'target' to be of type String."),
+        (r#"{"type":1,"target":"m"}"#, "Missing required property 'arguments'."),
+        (r#"{"type":1,"target":"m","arguments":null}"#, "Expected 'arguments' to be of type Array."),
+        (r#"{"type":1,"target":"m","arguments":{}}"#, "Expected 'arguments' to be of type Array."),
+        (r#"{"type":1,"target":"m","arguments":"x"}"#, "Expected 'arguments' to be of type Array."),
+        (
+            r#"{"type":1,"target":"m","arguments":[],"invocationId":7}"#,
+            "Expected 'invocationId' to be of type String.",
+        ),
+        (
+            r#"{"type":1,"target":"m","arguments":[],"streamIds":"1"}"#,
+            "Expected 'streamIds' to be of type Array.",
+        ),
+        (
+            r#"{"type":1,"target":"m","arguments":[],"streamIds":[1]}"#,
+            "Expected 'streamIds' to be of type Array of String.",
+        ),
+        (
+            r#"{"type":1,"target":"m","arguments":[],"headers":[]}"#,
+            "Expected 'headers' to be of type Object.",
+        ),
+        (
+            r#"{"type":1,"target":"m","arguments":[],"headers":{"a":1}}"#,
+            "Expected each header to be of type String.",
+        ),
+        (r#"{"type":4,"target":"m","arguments":[]}"#, "Missing required property 'invocationId'."),
+        (
+            r#"{"type":4,"target":"m","arguments":[],"invocationId":""}"#,
+            "Missing required property 'invocationId'.",
+        ),
+        (r#"{"type":4,"invocationId":"1","arguments":[]}"#, "Missing required property 'target'."),
+        (r#"{"type":2,"item":1}"#, "Missing required property 'invocationId'."),
+        (r#"{"type":2,"invocationId":"1"}"#, "Missing required property 'item'."),
+        (r#"{"type":3,"result":1}"#, "Missing required property 'invocationId'."),
+        (r#"{"type":3,"invocationId":null}"#, "Missing required property 'invocationId'."),
+        (r#"{"type":5}"#, "Missing required property 'invocationId'."),
+        (r#"{"target":"m","arguments":[]}"#, "Missing required property 'type'."),
+        (r#"{"type":null}"#, "Expected 'type' to be of type Number."),
+        (r#"{"type":1.5}"#, "Expected 'type' to be of type Number."),
+        ("null", "Unexpected JSON Token Type 'Null'. Expected a JSON Object."),
+        (r#""x""#, "Unexpected JSON Token Type 'String'. Expected a JSON Object."),
+        ("", "Error reading JSON."),
+        (r#"{"type":1,"target":"m","arguments":[}"#, "Error reading JSON."),
+        (r#"{"type":6} {"#, "Error reading JSON."),
+    ] {
+        check_malformed(HubProtocol::Json, payload.as_bytes(), expected);
+    }
+}
+
+#[test]
+fn malformed_calls_in_messagepack_are_refused_in_the_words_of_asp_net_core() {
+    for (payload, expected) in [
+        (&b"\x95\x01\x80\xc0\xc0\x90"[..], "Null or empty target for Invocation message."),
+        (b"\x95\x01\x80\xc0\xa0\x90", "Null or empty target for Invocation message."),
+        (b"\x95\x01\x80\xc0\x07\x90", "Reading 'target' as String failed."),
+        (b"\x95\x01\x80\x07\xa1m\x90", "Reading 'invocationId' as String failed."),
+        (b"\x95\x01\x90\xc0\xa1m\x90", "Reading map length for 'headers' failed."),
+        (b"\x95\x01\x80\xc0\xa1m\xc0", "Reading array length for 'arguments' failed."),
+        (b"\x96\x01\x80\xc0\xa1m\x90\x07", "Reading array length for 'streamIds' failed."),
+        (b"\x96\x01\x80\xc0\xa1m\x90\x91\xc0", "Null or empty value in streamIds received."),
+        (b"\x95\x04\x80\xc0\xa1m\x90", "Null or empty invocation ID for StreamInvocation message."),
+        (b"\x95\x04\x80\xa11\xc0\x90", "Null or empty target for StreamInvocation message."),
+        (b"\x94\x02\x80\xc0\x01", "Null or empty invocation ID for StreamItem message."),
+        (b"\x94\x03\x80\xc0\x02", "Null or empty invocation ID for Completion message."),
+        (b"\x94\x03\x80\xa11\xc0", "Reading 'resultKind' as Int32 failed."),
+        (b"\x93\x05\x80\xa0", "Null or empty invocation ID for CancelInvocation message."),
+    ] {
+        check_malformed(HubProtocol::MessagePack, payload, expected);
+    }
+}
+
+#[test]
+fn an_empty_invocation_id_asks_for_no_completion() {
+    let json = br#"{"type":1,"invocationId":"","target":"m","arguments":[]}"#;
+    for (protocol, payload) in
+        [(HubProtocol::Json, &json[..]), (HubProtocol::MessagePack, b"\x95\x01\x80\xa0\xa1m\x90")]
+    {
+        assert_eq!(peek(protocol, payload).unwrap().invocation_id, None);
+    }
+}
+
+#[test]
+fn halves_of_surrogate_pairs_are_replaced_in_names_only() {
+    let json = br#"{"type":1,"invocationId":"1","target":"m\ud83d","arguments":["\ud83d"]}"#;
+    let msgpack = b"\x95\x01\x80\xa11\xa4m\xed\xa0\xbd\x91\xa3\xed\xa0\xbd";
+    for (protocol, payload, arguments) in [
+        (HubProtocol::Json, &json[..], &br#"["\ud83d"]"#[..]),
+        (HubProtocol::MessagePack, msgpack, b"\x91\xa3\xed\xa0\xbd"),
+    ] {
+        let HubMessage::Invocation(invocation) = parse(protocol, payload).unwrap() else {
+            panic!("{protocol:?}")
+        };
+        assert_eq!((&*invocation.target, &*invocation.arguments), ("m\u{fffd}", arguments));
+    }
 }
 
 #[test]
@@ -254,13 +361,17 @@ fn peek_sees_what_routing_needs() {
     );
     check_peek(json, br#"{"type":6}"#, &expect!["Ping None None"]);
     check_peek(json, br#"{"type":99}"#, &expect!["Unknown(99) None None"]);
-    check_peek(json, br#"[1,"1","t"]"#, &expect!["error: the message is not a JSON hub message"]);
+    check_peek(
+        json,
+        br#"[1,"1","t"]"#,
+        &expect!["error: Unexpected JSON Token Type 'Array'. Expected a JSON Object."],
+    );
     check_peek(
         json,
         b"{\"type\":1,\"target\":\"t\",\"arguments\":[\"\xff\"]}",
-        &expect!["error: the message is not a JSON hub message"],
+        &expect!["error: Error reading JSON."],
     );
-    check_peek(json, b"{", &expect!["error: the message is not a JSON hub message"]);
+    check_peek(json, b"{", &expect!["error: Error reading JSON."]);
     let msgpack = HubProtocol::MessagePack;
     check_peek(
         msgpack,
@@ -269,7 +380,7 @@ fn peek_sees_what_routing_needs() {
     );
     check_peek(msgpack, b"\x94\x03\x80\xa11\x02", &expect![[r#"Completion Some("1") None"#]]);
     check_peek(msgpack, b"\x91\x06", &expect!["Ping None None"]);
-    check_peek(msgpack, b"\x92\x01\x80", &expect!["error: the message lacks 'invocationId'"]);
+    check_peek(msgpack, b"\x92\x01\x80", &expect!["error: Missing required property 'arguments'."]);
 }
 
 proptest! {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use rmp::Marker;
 
+use crate::json::reader::lossy;
 use crate::message::ParseError;
 
 /// What is left to read.
@@ -22,7 +23,9 @@ pub(crate) enum Token<'a> {
     Signed(i64),
     F32(f32),
     F64(f64),
-    Text(&'a str),
+    /// A string. It should be UTF-8, but JavaScript's encoders write halves of surrogate pairs as well, and what only passes through
+    /// stays as it is.
+    Text(&'a [u8]),
     Binary(&'a [u8]),
     /// So many values follow.
     Array(u32),
@@ -119,23 +122,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string.
+    /// A string; what is not UTF-8 in it becomes U+FFFD.
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, ParseError> {
         self.optional_string()?.ok_or(ParseError::MessagePack("a string is expected"))
     }
 
-    /// A string or nil.
+    /// A string, as [`Reader::string`], or nil.
     pub(crate) fn optional_string(&mut self) -> Result<Option<Cow<'a, str>>, ParseError> {
         match self.token()? {
-            Token::Text(text) => Ok(Some(Cow::Borrowed(text))),
+            Token::Text(text) => Ok(Some(lossy(text))),
             Token::Nil => Ok(None),
             _ => Err(ParseError::MessagePack("a string is expected")),
         }
     }
 
     fn text(&mut self, length: u32) -> Result<Token<'a>, ParseError> {
-        let text = std::str::from_utf8(self.bytes(length)?);
-        text.map(Token::Text).map_err(|_| ParseError::MessagePack("a string is not UTF-8"))
+        self.bytes(length).map(Token::Text)
     }
 
     fn extension(&mut self, length: u32) -> Result<Token<'a>, ParseError> {

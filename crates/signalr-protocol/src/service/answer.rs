@@ -45,7 +45,7 @@ impl<'a> GroupMembers<'a> {
         let mut members = Vec::new();
         for _ in 0..count {
             let Token::Array(2) = reader.token().ok()? else { return None };
-            let Token::Text(connection) = reader.token().ok()? else { return None };
+            let connection = read_optional(&mut reader)??;
             members.push((connection, read_optional(&mut reader)?));
         }
         Some(Self { members, continuation_token: read_optional(&mut reader)? })
@@ -82,10 +82,7 @@ pub fn parse_claims_payload(payload: &[u8]) -> Option<Claims<'_>> {
     };
     let mut claims = Vec::new();
     for _ in 0..count {
-        let (Token::Text(kind), Token::Text(value)) = (reader.token().ok()?, reader.token().ok()?) else {
-            return None;
-        };
-        claims.push((kind, value));
+        claims.push((read_optional(&mut reader)??, read_optional(&mut reader)??));
     }
     Some(claims)
 }
@@ -100,7 +97,7 @@ fn optional_text(text: Option<&str>, out: &mut Vec<u8>) {
 fn read_optional<'a>(reader: &mut Reader<'a>) -> Option<Option<&'a str>> {
     match reader.token().ok()? {
         Token::Nil => Some(None),
-        Token::Text(text) => Some(Some(text)),
+        Token::Text(text) => std::str::from_utf8(text).ok().map(Some),
         _ => None,
     }
 }

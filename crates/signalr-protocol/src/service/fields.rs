@@ -235,7 +235,9 @@ impl<'a> Fields<'a> {
 
 fn text<'a>(field: &'static str, token: &Token<'a>) -> Result<&'a str, ParseError> {
     match token {
-        Token::Text(text) => Ok(text),
+        Token::Text(text) => {
+            std::str::from_utf8(text).map_err(|_| ParseError::Field { field, why: "a string is not UTF-8" })
+        }
         _ => Err(ParseError::Field { field, why: "a text is expected" }),
     }
 }
@@ -268,8 +270,6 @@ fn number(field: &'static str, token: &Token<'_>) -> Result<i32, ParseError> {
 fn why(error: &crate::ParseError) -> &'static str {
     match error {
         crate::ParseError::MessagePack(why) => why,
-        crate::ParseError::Json(_) | crate::ParseError::Missing(_) | crate::ParseError::ResultAndError => {
-            unreachable!("the reader of MessagePack speaks of MessagePack only")
-        }
+        _ => unreachable!("the reader of MessagePack speaks of MessagePack only"),
     }
 }

@@ -32,7 +32,7 @@ fn json_becomes_the_shortest_messagepack() {
     check_to_msgpack(r#"{"b":"ü","a":{}}"#, &expect!["82 a1 62 a2 c3 bc a1 61 80"]);
     check_to_msgpack("[1", &expect!["error: the value is not JSON"]);
     check_to_msgpack("1 2", &expect!["error: bytes follow the value"]);
-    check_to_msgpack(&"[".repeat(200), &expect!["error: the value is not JSON"]);
+    check_to_msgpack(&"[".repeat(200), &expect!["error: the value nests deeper than 127 levels"]);
 }
 
 #[test]
@@ -83,54 +83,227 @@ fn what_is_checked_is_what_can_be_translated() {
         assert_eq!(json_to_msgpack(json.as_bytes(), &mut Vec::new()).is_ok(), fits, "{json}");
     };
     check(r#"[null,true,-1,18446744073709551616,1.5,"\ud83d\ude00",{"a":[]}]"#, true);
-    // JSON by its grammar: a router that only steps over values lets them pass.
-    for json in ["[1e999]", r#"["\ud800"]"#, r#"{"\udc00":1}"#, "[1] [2]", "[1,]"] {
+    for json in ["[1e999]", r#"["\ud800"]"#, r#"{"\udc00":1}"#, "-1.0e-99999999999999999999"] {
+        check(json, true);
+    }
+    for json in ["[1] [2]", "[1,]", "\u{feff}1", "[\"\\x\"]", ""] {
         check(json, false);
     }
-    check(&format!("{}{}", "[".repeat(DEPTH_MAX + 1), "]".repeat(DEPTH_MAX + 1)), false);
+    assert!(check_json(b"\"\xff\"").is_err());
 }
 
 #[test]
-fn the_depth_that_is_counted_is_the_depth_that_is_refused() {
+fn halves_of_surrogate_pairs_and_numbers_without_bound_pass_both_ways() {
+    check_to_msgpack(r#""a\ud83d""#, &expect!["a4 61 ed a0 bd"]);
+    check_to_msgpack(
+        r#"{"\ude00\ud83d\ude00":1e400}"#,
+        &expect!["81 a7 ed b8 80 f0 9f 98 80 cb 7f f0 00 00 00 00 00 00"],
+    );
+    check_to_msgpack("-0", &expect!["cb 80 00 00 00 00 00 00 00"]);
+    check_to_msgpack("123456789.01234567890123456789e-10", &expect!["cb 3f 89 48 b0 f9 05 91 e6"]);
+    check_to_json(b"\xa4a\xed\xa0\xbd", &expect![[r#""a\ud83d""#]]);
+    check_to_json(
+        b"\x81\xa3\xed\xb8\x80\xcb\x7f\xf0\x00\x00\x00\x00\x00\x00",
+        &expect![[r#"{"\ude00":null}"#]],
+    );
+    check_to_json(b"\xa2\xffa", &expect![[r#""�a""#]]);
+}
+
+#[test]
+fn the_depth_that_is_checked_is_the_depth_that_is_refused() {
     for (depth, fits) in [(DEPTH_MAX, true), (DEPTH_MAX + 1, false)] {
         let json = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert_eq!(json_depth(json.as_bytes()), depth);
+        assert_eq!(check_json(json.as_bytes()).is_ok(), fits);
         assert_eq!(json_to_msgpack(json.as_bytes(), &mut Vec::new()).is_ok(), fits);
         let mut msgpack = vec![0x91; depth - 1];
         msgpack.push(0x90);
         assert_eq!(msgpack_to_json(&msgpack, &mut Vec::new()).is_ok(), fits);
     }
-    assert_eq!(json_depth(br#"{"a":"[\"[","b":[{}]}"#), 3);
 }
 
-/// Fractions are eighths: serde_json reads long ones to the last bit only with a feature that slows all reading down.
-fn any_json() -> impl Strategy<Value = serde_json::Value> {
-    use serde_json::Value;
+/// A value as JavaScript has it after `JSON.parse`: strings of 16-bit units, numbers of 64 bits.
+#[derive(Debug, Clone, PartialEq)]
+enum Value {
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(Vec<u16>),
+    Array(Vec<Value>),
+    Object(Vec<(Vec<u16>, Value)>),
+}
+
+/// JSON texts in all the ways in which JSON can be written, each with what it means.
+fn any_json() -> impl Strategy<Value = (String, Value)> {
+    let number = "-?(0|[1-9][0-9]{0,25})(\\.[0-9]{1,25})?([eE][+-]?[0-9]{1,22})?".prop_map(|text: String| {
+        let number: f64 = text.parse().unwrap();
+        // What comes back from MessagePack is null, as from `JSON.stringify`.
+        let value = if number.is_finite() { Value::Number(number) } else { Value::Null };
+        (text, value)
+    });
     let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<u64>().prop_map(Value::from),
-        any::<i32>().prop_map(|eighths| Value::from(f64::from(eighths) / 8.0)),
-        any::<String>().prop_map(Value::from),
+        Just(("null".to_owned(), Value::Null)),
+        any::<bool>().prop_map(|truth| (truth.to_string(), Value::Bool(truth))),
+        number,
+        any::<i64>()
+            .prop_map(|number| (number.to_string(), Value::Number(number.to_string().parse().unwrap()))),
+        any_text().prop_map(|(text, units)| (text, Value::Text(units))),
     ];
     leaf.prop_recursive(4, 64, 20, |inner| {
+        let space = "[ \t\r\n]{0,2}";
+        let element = (space, inner.clone(), space)
+            .prop_map(|(before, (text, value), behind)| (before + &text + &behind, value));
+        let member = (space, any_text(), space, inner, space)
+            .prop_map(|(a, name, b, value, c)| (a + &name.0 + &b + ":" + &c + &value.0, (name.1, value.1)));
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..20).prop_map(Value::from),
-            prop::collection::vec((any::<String>(), inner), 0..20)
-                .prop_map(|entries| Value::Object(entries.into_iter().collect())),
+            prop::collection::vec(element, 0..20).prop_map(|elements| {
+                let (texts, values): (Vec<_>, Vec<_>) = elements.into_iter().unzip();
+                (format!("[{}]", texts.join(",")), Value::Array(values))
+            }),
+            prop::collection::vec(member, 0..20).prop_map(|members| {
+                let (texts, values): (Vec<_>, Vec<_>) = members.into_iter().unzip();
+                (format!("{{{}}}", texts.join(",")), Value::Object(values))
+            }),
         ]
     })
 }
 
+/// A string, written with escapes where they must be and where they need not, halves of pairs among them, and its units.
+fn any_text() -> impl Strategy<Value = (String, Vec<u16>)> {
+    let escaped = any::<u16>().prop_map(|unit| (format!("\\u{unit:04x}"), vec![unit]));
+    let half = (0xd7ff_u16..=0xe000).prop_map(|unit| (format!("\\u{unit:04X}"), vec![unit]));
+    let short = prop::sample::select(vec![
+        ('b', 8),
+        ('f', 12),
+        ('n', 10),
+        ('r', 13),
+        ('t', 9),
+        ('/', 47),
+        ('"', 34),
+        ('\\', 92),
+    ])
+    .prop_map(|(letter, unit)| (format!("\\{letter}"), vec![unit]));
+    let plain = any::<char>()
+        .prop_filter("must be escaped", |character| !matches!(character, '"' | '\\' | '\0'..' '))
+        .prop_map(|character| (character.to_string(), character.encode_utf16(&mut [0; 2]).to_vec()));
+    let part = prop_oneof![escaped, half, short, plain.clone(), plain];
+    prop::collection::vec(part, 0..20).prop_map(|parts| {
+        let (texts, units): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        (format!("\"{}\"", texts.concat()), units.concat())
+    })
+}
+
+/// Reads JSON the plain way. What is wrong panics.
+fn read(json: &[u8], at: &mut usize) -> Value {
+    let next = |at: &mut usize| {
+        *at += 1;
+        json[*at - 1]
+    };
+    match next(at) {
+        b'n' => {
+            *at += 3;
+            Value::Null
+        }
+        b't' => {
+            *at += 3;
+            Value::Bool(true)
+        }
+        b'f' => {
+            *at += 4;
+            Value::Bool(false)
+        }
+        b'"' => Value::Text(read_text(json, at)),
+        b'[' => {
+            let mut elements = Vec::new();
+            while json[*at] != b']' {
+                elements.push(read(json, at));
+                *at += usize::from(json[*at] == b',');
+            }
+            *at += 1;
+            Value::Array(elements)
+        }
+        b'{' => {
+            let mut members = Vec::new();
+            while json[*at] != b'}' {
+                assert_eq!(next(at), b'"');
+                let name = read_text(json, at);
+                assert_eq!(next(at), b':');
+                members.push((name, read(json, at)));
+                *at += usize::from(json[*at] == b',');
+            }
+            *at += 1;
+            Value::Object(members)
+        }
+        _ => {
+            let begin = *at - 1;
+            while json.get(*at).is_some_and(|byte| !b",]}".contains(byte)) {
+                *at += 1;
+            }
+            Value::Number(std::str::from_utf8(&json[begin..*at]).unwrap().parse().unwrap())
+        }
+    }
+}
+
+fn read_text(json: &[u8], at: &mut usize) -> Vec<u16> {
+    let mut units = Vec::new();
+    loop {
+        match json[*at] {
+            b'"' => {
+                *at += 1;
+                return units;
+            }
+            b'\\' => {
+                let escape = json[*at + 1];
+                *at += 2;
+                if escape == b'u' {
+                    let digits = std::str::from_utf8(&json[*at..*at + 4]).unwrap();
+                    units.push(u16::from_str_radix(digits, 16).unwrap());
+                    *at += 4;
+                } else {
+                    let letters = b"bfnrt";
+                    let letter = letters.iter().position(|letter| *letter == escape);
+                    units.push(letter.map_or(escape.into(), |index| [8, 12, 10, 13, 9][index]));
+                }
+            }
+            _ => {
+                let rest = std::str::from_utf8(&json[*at..]).unwrap();
+                let character = rest.chars().next().unwrap();
+                units.extend_from_slice(character.encode_utf16(&mut [0; 2]));
+                *at += character.len_utf8();
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
-    fn json_survives_the_round_trip(value in any_json()) {
+    fn all_json_is_accepted_and_survives_the_round_trip((text, value) in any_json()) {
+        prop_assert!(check_json(text.as_bytes()).is_ok());
         let (mut msgpack, mut json) = (Vec::new(), Vec::new());
-        json_to_msgpack(value.to_string().as_bytes(), &mut msgpack).unwrap();
+        json_to_msgpack(text.as_bytes(), &mut msgpack).unwrap();
         msgpack_to_json(&msgpack, &mut json).unwrap();
-        let back: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let mut at = 0;
+        let back = read(&json, &mut at);
+        prop_assert_eq!(at, json.len());
         prop_assert_eq!(back, value);
+    }
+
+    #[test]
+    fn all_json_passes_in_a_message_unchanged((text, _) in any_json()) {
+        let message = format!("{{ \"arguments\" :[ {text} ] ,\"target\":\"m\",\"type\":1}}");
+        let parsed = crate::parse(crate::HubProtocol::Json, message.as_bytes()).unwrap();
+        let crate::HubMessage::Invocation(invocation) = parsed else { panic!("{message}") };
+        let arguments = std::str::from_utf8(&invocation.arguments).unwrap();
+        prop_assert_eq!(arguments, format!("[ {text} ]"));
+    }
+
+    #[test]
+    fn what_serde_reads_is_accepted(text in "[\\[\\]{}:,\"\\\\ue0-9.+-]{0,12}") {
+        if serde_json::from_str::<serde_json::Value>(&text).is_ok() {
+            prop_assert!(check_json(text.as_bytes()).is_ok());
+        } else {
+            let is_more = text.contains("\\u") || text.contains('e');
+            prop_assert!(is_more || check_json(text.as_bytes()).is_err());
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     /// Tells this connection from others that had its slot.
     pub(crate) generation: u32,
-    /// When something was last written.
+    /// When a hub message was last written. A pong does not count: a SignalR client waits for hub messages.
     pub(crate) sent: Tick,
     /// When something last came, or, once closing, when that began.
     pub(crate) heard: Tick,

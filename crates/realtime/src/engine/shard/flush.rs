@@ -134,7 +134,9 @@ impl Shard {
         let socket = match &mut connection.road {
             Road::Socket(socket) => socket,
             Road::Outlet(outlet) => {
-                connection.sent = self.now;
+                if run.is_heard() {
+                    connection.sent = self.now;
+                }
                 self.metrics.turn.frames += u64::from(run.frames());
                 for piece in run.list().iter().filter_map(Frame::payload) {
                     outlet.push(piece);
@@ -167,7 +169,9 @@ impl Shard {
             Err(_) => return self.lose_socket(slot),
         };
         turn.sent_bytes += written as u64;
-        connection.sent = self.now;
+        if run.is_heard() {
+            connection.sent = self.now;
+        }
         if written < run.bytes() {
             turn.blocked_writes += 1;
             self.pending_bytes += (run.bytes() - written) as u64;
@@ -202,12 +206,15 @@ impl Shard {
         let turn = &mut self.metrics.turn;
         while !backlog.is_empty() {
             turn.writes += 1;
+            let is_heard = backlog.is_heard();
             match socket.try_write_vectored(&backlog.slices()) {
                 Ok(written) => {
                     turn.sent_bytes += written as u64;
                     turn.frames += backlog.advance(written);
                     self.pending_bytes -= written as u64;
-                    connection.sent = self.now;
+                    if is_heard {
+                        connection.sent = self.now;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     turn.blocked_writes += 1;

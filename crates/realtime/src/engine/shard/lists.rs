@@ -6,7 +6,7 @@ use super::Shard;
 use super::connection::{GroupKey, Slot};
 use super::encode::Encoded;
 use crate::engine::{
-    Action, Candidate, ConnectionId, Counts, EndReason, Hub, Member, Named, Names, Predicate, Scope,
+    Action, Candidate, Closing, ConnectionId, Counts, EndReason, Hub, Member, Named, Names, Predicate, Scope,
     SlowConsumer, Target,
 };
 
@@ -107,9 +107,9 @@ impl Shard {
                     self.index.leave(&mut self.connections, slot, group);
                 }
             }
-            Action::Close(reason) => {
+            Action::Close(Closing { reason, allow_reconnect }) => {
                 for &slot in chosen {
-                    self.close(slot, EndReason::Closed, reason.as_deref(), false);
+                    self.close(slot, EndReason::Closed, reason.as_deref(), *allow_reconnect);
                 }
             }
         }

@@ -11,8 +11,8 @@ use super::index::TooManyGroups;
 use super::{Inbox, Shard};
 use crate::engine::command::{Changed, Command, Subject};
 use crate::engine::{
-    Begun, CaughtUp, ConnectionId, EndReason, GroupName, Hub, Lifetime, Membership, Reattached, Received,
-    Target, UserId,
+    Begun, CaughtUp, Closing, ConnectionId, EndReason, GroupName, Hub, Lifetime, Membership, Reattached,
+    Received, Target, UserId,
 };
 
 impl Shard {
@@ -84,8 +84,8 @@ impl Shard {
                 self.index.user_leaves(&mut self.connections, &hub, &user, None);
                 let _ = done.send(());
             }
-            Command::Close { hub, target, excluded, reason, closed } => {
-                let _ = closed.send(self.close_all(&hub, &target, &excluded, reason.as_deref()));
+            Command::Close { hub, target, excluded, closing, closed } => {
+                let _ = closed.send(self.close_all(&hub, &target, &excluded, &closing));
             }
             Command::Invoke(invoke) => self.invoke(*invoke),
             Command::Forget { connection, invocation_id } => self.forget_call(connection, &invocation_id),
@@ -199,19 +199,13 @@ impl Shard {
         self.index.user_joins(connections, hub, user, group, expires).is_ok()
     }
 
-    fn close_all(
-        &mut self,
-        hub: &Hub,
-        target: &Target,
-        excluded: &[ConnectionId],
-        reason: Option<&str>,
-    ) -> u32 {
+    fn close_all(&mut self, hub: &Hub, target: &Target, excluded: &[ConnectionId], closing: &Closing) -> u32 {
         let mut one = [0];
         let slots = self.index.receivers(&self.connections, hub, target, &mut one).to_vec();
         let mut count = 0;
         for slot in slots {
             if !excluded.contains(&self.connections[slot as usize].id) {
-                self.close(slot, EndReason::Closed, reason, false);
+                self.close(slot, EndReason::Closed, closing.reason.as_deref(), closing.allow_reconnect);
                 count += 1;
             }
         }

@@ -38,6 +38,8 @@ pub(crate) struct Run {
     frame: Frame,
     bytes: usize,
     frames: u32,
+    /// Whether a hub message is among them.
+    is_heard: bool,
     joined: OnceCell<Bytes>,
 }
 
@@ -135,6 +137,11 @@ impl Run {
         self.frames
     }
 
+    /// Whether a hub message is among the frames: only such ones tell a client that its service is there.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.is_heard
+    }
+
     /// All frames in one buffer, built when it is first asked for.
     pub(crate) fn joined(&self) -> &Bytes {
         self.joined.get_or_init(|| {
@@ -200,6 +207,7 @@ impl Step {
             frame: self.frame.clone(),
             bytes: before.map_or(0, |run| run.bytes) + self.frame.len(),
             frames: before.map_or(0, |run| run.frames) + 1,
+            is_heard: self.frame.class != Class::Control || before.is_some_and(|run| run.is_heard),
             joined: OnceCell::new(),
         });
         if let Some((last, after)) = self.last.replace((before.cloned(), Rc::clone(&after))) {
@@ -280,6 +288,11 @@ impl Backlog {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
+    }
+
+    /// Whether a hub message is among what waits, or a part of one.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.pieces.iter().any(|piece| piece.class != Class::Control)
     }
 
     /// What to write next.

@@ -205,7 +205,9 @@ impl Shard {
     pub(super) fn on_hub_bytes(&mut self, slot: Slot, input: &[u8]) {
         let result = if self.pass_on(slot, input) { Ok(()) } else { self.split(slot, input) };
         if let Err(error) = result {
-            self.close(slot, error.reason(), Some(&error.to_string()), false);
+            // As ASP.NET Core says it: a message that nobody can read need not end the client's work.
+            let allow_reconnect = error.reason() == EndReason::MalformedMessage;
+            self.close(slot, error.reason(), Some(&error.to_string()), allow_reconnect);
         }
     }
 

@@ -149,6 +149,7 @@ impl Client {
                     Some(Event::Close(close)) => {
                         Some(format!("close {}", close.code.map_or(0, CloseCode::number)))
                     }
+                    Some(Event::Pong(_)) => Some("pong".to_owned()),
                     Some(other) => panic!("unexpected {other:?}"),
                 });
                 input = &mut input[consumed..];
@@ -212,6 +213,21 @@ fn a_quiet_connection_is_pinged_and_a_busy_one_is_not() {
         let expected = format!("{{\"type\":1,\"target\":\"m\",\"arguments\":[{second}]}}\u{1e}");
         assert_eq!(busy.receive(), expected);
     }
+}
+
+#[test]
+fn answers_to_the_pings_of_a_websocket_count_as_nothing_sent() {
+    let mut world = World::new(Options::default());
+    let mut client = world.join_hub();
+    let slot = world.slot(&client);
+    for _ in 0..4 {
+        world.pass(Duration::from_secs(5));
+        client.stream.write_all(&masked_frame(Opcode::Ping, b"", [7, 7, 7, 7])).unwrap();
+        let now = world.shard.now;
+        world.turn_until(|shard| shard.connections[slot as usize].heard == now);
+    }
+    let heard: Vec<String> = (0..5).map(|_| client.receive()).collect();
+    assert_eq!(heard, ["pong", "pong", "pong", "{\"type\":6}\u{1e}", "pong"]);
 }
 
 #[test]

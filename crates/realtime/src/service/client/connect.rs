@@ -34,7 +34,7 @@ pub(super) fn websocket(
 fn purpose(shared: &Shared, caller: Caller<'_>) -> Result<Purpose, Refusal> {
     let session = caller
         .query
-        .get("id")
+        .id()
         .and_then(|secret| shared.sessions.get(secret, &caller.hub, caller.claims.user_id()));
     match session.map(|session| (session.connection, session.kind)) {
         Some((connection, Kind::WebSocket { stateful: true })) => Ok(Purpose::GoOn(connection)),

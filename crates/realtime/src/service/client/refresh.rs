@@ -39,7 +39,7 @@ pub(super) fn read(
         return Err(Refusal::method("POST, OPTIONS"));
     }
     let query = Query::parse(request.uri().query());
-    let Some(secret) = query.get("id") else {
+    let Some(secret) = query.id() else {
         let why = "the query lacks id=<connectionToken>";
         return Ok(Err(refused(StatusCode::BAD_REQUEST, "missing_connection_token", why)));
     };

@@ -104,7 +104,7 @@ pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Respo
 
 /// The client's session, if it has begun one; refused where its transport is another or it names no id.
 fn session(shared: &Shared, caller: &Caller<'_>) -> Result<Option<(ConnectionId, Arc<Outlet>)>, Refusal> {
-    let Some(secret) = caller.query.get("id") else {
+    let Some(secret) = caller.query.id() else {
         return Err(Refusal::bad_request(
             "MissingConnectionId",
             "Connection ID required; negotiate at /client/negotiate, or connect over WebSockets",

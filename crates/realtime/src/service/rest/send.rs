@@ -10,7 +10,7 @@ use trace::TraceContext;
 
 use super::{Call, target};
 use crate::engine::{
-    Candidate, ClientResult, ConnectionId, InvokeError, OutgoingMessage, Predicate, Publish, Target,
+    Candidate, ClientResult, Closing, ConnectionId, InvokeError, OutgoingMessage, Predicate, Publish, Target,
 };
 use crate::error::Refusal;
 use crate::filter::{Filter, Seen};
@@ -38,12 +38,9 @@ impl Call<'_> {
     ) -> Result<StatusCode, Refusal> {
         let stream = stream_id(stream)?;
         let item = stream_item(stream, &self.head.headers, body)?;
-        let completed = match self.text("completed") {
-            None => false,
-            Some(text) => text.to_ascii_lowercase().parse().map_err(|_| {
-                Refusal::bad_request("InvalidCompleted", "completed is true or false").about("completed")
-            })?,
-        };
+        let completed = self.text("completed").map_or(Ok(false), truth).map_err(|()| {
+            Refusal::bad_request("InvalidCompleted", "completed is true or false").about("completed")
+        })?;
         if let Ok(id) = ConnectionId::parse(connection) {
             self.publish(Target::Connection(id), item).await?;
             if completed {
@@ -128,11 +125,21 @@ impl Call<'_> {
             (To::Connection(_), Api::Dated) => StatusCode::OK,
             _ => StatusCode::NO_CONTENT,
         };
+        let allow_reconnect = self.text("allowReconnect").map_or(Ok(true), truth).map_err(|()| {
+            let message = "allowReconnect is true or false";
+            Refusal::bad_request("InvalidAllowReconnect", message).about("allowReconnect")
+        })?;
+        let closing = Closing { reason: self.text("reason").map(Into::into), allow_reconnect };
         if let Some(target) = target(to)? {
-            self.shared.engine.close(&self.hub, &target, &self.excluded(), self.text("reason")).await?;
+            self.shared.engine.close(&self.hub, &target, &self.excluded(), &closing).await?;
         }
         Ok(status)
     }
+}
+
+/// A flag of a query.
+fn truth(text: &str) -> Result<bool, ()> {
+    text.to_ascii_lowercase().parse().map_err(|_| ())
 }
 
 fn end_of(stream: &str, reason: Option<&str>) -> OutgoingMessage {

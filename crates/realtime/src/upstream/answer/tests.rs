@@ -71,6 +71,15 @@ fn a_call_that_uploads_is_answered_at_once_or_with_what_it_uploads() {
 }
 
 #[test]
+fn answers_carry_any_json_and_lose_their_byte_order_mark() {
+    let awaited = Awaited::Completion("1".into());
+    let shown = r#"{"type":3,"invocationId":"1","result":["\ud83d",1e400]}|"#;
+    let answer = shown.replace('|', "\u{1e}");
+    check(JSON, &awaited, 200, answer.as_bytes(), shown);
+    check(JSON, &awaited, 200, format!("\u{feff}{answer}").as_bytes(), shown);
+}
+
+#[test]
 fn other_statuses_are_errors_with_the_emulators_text() {
     let awaited = Awaited::Completion("1".into());
     for status in [201, 302, 401, 404, 500, 503] {
@@ -140,7 +149,7 @@ fn answers_that_are_no_framed_completion_say_so() {
         &awaited,
         200,
         b"{}\x1e",
-        "Invocation failed, the upstream's answer is not a hub message in json: the message lacks 'type'",
+        "Invocation failed, the upstream's answer is not a hub message in json: Missing required property 'type'.",
     );
     check(
         JSON,

@@ -188,7 +188,7 @@ async fn handshakes_that_are_none_are_refused_in_words() {
         (long.as_bytes(), "the handshake is longer than any handshake is".to_owned()),
         (
             b"{\"protocol\":\"json\",\"version\":3}\x1e",
-            "version 3 of the hub protocol is not supported; use version 1".to_owned(),
+            "version 3 of the hub protocol is not supported; use version 1 or 2".to_owned(),
         ),
         (
             name.as_bytes(),
@@ -214,19 +214,31 @@ async fn handshakes_that_are_none_are_refused_in_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unreadable_hub_messages_close_with_the_reason() {
     let listening = Fixture::start(small()).await.listen();
-    let json = "the message is not a JSON hub message";
+    let (json, number) = ("Error reading JSON.", "Expected 'type' to be of type Number.");
     let deep = format!("{{\"type\":1,\"target\":\"x\",\"arguments\":{}\u{1e}", "[".repeat(5_000));
     let large = [text(&"x".repeat(15_000)), text(&"x".repeat(15_000))].concat();
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (text("\u{1e}"), json),
         (text("nonsense\u{1e}"), json),
-        (text("[6]\u{1e}"), json),
+        (text("[6]\u{1e}"), "Unexpected JSON Token Type 'Array'. Expected a JSON Object."),
         (text("{\"type\":1}}\u{1e}"), json),
-        (text("{\"type\":6,\"type\":1}\u{1e}"), json),
-        (text("{\"type\":-1}\u{1e}"), json),
-        (text("{\"type\":\"1\"}\u{1e}"), json),
-        (text("{\"type\":1,\"target\":[]}\u{1e}"), json),
-        (text("{}\u{1e}"), "the message lacks 'type'"),
+        // Of two with one name the last counts, as in most readers.
+        (text("{\"type\":6,\"type\":1}\u{1e}"), "Missing required property 'target'."),
+        (text("{\"type\":-1}\u{1e}"), number),
+        (text("{\"type\":\"1\"}\u{1e}"), number),
+        (text("{\"type\":1,\"target\":[]}\u{1e}"), "Expected 'target' to be of type String."),
+        (text("{\"type\":1,\"target\":null,\"arguments\":[]}\u{1e}"), "Missing required property 'target'."),
+        (text("{\"type\":1,\"target\":\"m\"}\u{1e}"), "Missing required property 'arguments'."),
+        (
+            text("{\"type\":1,\"target\":\"m\",\"arguments\":{}}\u{1e}"),
+            "Expected 'arguments' to be of type Array.",
+        ),
+        (
+            text("{\"type\":4,\"target\":\"m\",\"arguments\":[]}\u{1e}"),
+            "Missing required property 'invocationId'.",
+        ),
+        (text("{\"type\":3,\"result\":1}\u{1e}"), "Missing required property 'invocationId'."),
+        (text("{}\u{1e}"), "Missing required property 'type'."),
         (text(&deep), json),
         // Text that is none, in frames that need be none.
         (frame(0x82, b"{\"type\":1,\"target\":\"x\",\"arguments\":[\"\xff\"]}\x1e"), json),
@@ -235,9 +247,16 @@ async fn unreadable_hub_messages_close_with_the_reason() {
     for (bytes, expected) in &cases {
         let mut socket = connected(&listening, JSON).await;
         socket.send(bytes).await.unwrap();
-        let close = format!("text {{\"type\":7,\"error\":\"{expected}\"}}\u{1e}");
+        let close = format!("text {{\"type\":7,\"error\":\"{expected}\",\"allowReconnect\":true}}\u{1e}");
         assert_eq!(socket.heard_to_close().await.unwrap(), [close.as_str(), "close 1000 "]);
     }
+    still_serves(&listening).await;
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_hub_messages_in_messagepack_close_with_the_reason() {
+    let listening = Fixture::start(small()).await.listen();
     let shape = "the message is not a MessagePack hub message: ";
     let cases: Vec<(&[u8], String)> = vec![
         (b"\x00", format!("{shape}it ends in the middle of a value")),
@@ -246,8 +265,15 @@ async fn unreadable_hub_messages_close_with_the_reason() {
         (b"\x02\x91\xc0", format!("{shape}a whole number is expected")),
         (b"\x07\x96\x01\xdf\xff\xff\xff\xff", format!("{shape}it ends in the middle of a value")),
         (b"\x09\x96\x01\x80\xdb\xff\xff\xff\xff\x61", format!("{shape}it ends in the middle of a value")),
-        (b"\x06\x95\x01\x80\xa2\xff\xfe", format!("{shape}a string is not UTF-8")),
-        (b"\x01\x90", "the message lacks 'type'".to_owned()),
+        (b"\x06\x95\x01\x80\xa2\xff\xfe", format!("{shape}it ends in the middle of a value")),
+        (b"\x07\x95\x01\x80\xc0\xa1m\xc0", "Reading array length for 'arguments' failed.".to_owned()),
+        (b"\x06\x95\x01\x80\xc0\xa0\x90", "Null or empty target for Invocation message.".to_owned()),
+        (
+            b"\x07\x95\x04\x80\xc0\xa1m\x90",
+            "Null or empty invocation ID for StreamInvocation message.".to_owned(),
+        ),
+        (b"\x05\x94\x03\x80\xc0\x02", "Null or empty invocation ID for Completion message.".to_owned()),
+        (b"\x01\x90", "Missing required property 'type'.".to_owned()),
         (b"\xff\xff\xff\xff\x07", "a message of more than 20000 bytes is not allowed".to_owned()),
         (
             b"\xff\xff\xff\xff\xff",
@@ -260,7 +286,7 @@ async fn unreadable_hub_messages_close_with_the_reason() {
         let heard = socket.heard_to_close().await.unwrap();
         let close = signalr_protocol::HubMessage::Close(signalr_protocol::Close {
             error: Some(expected.as_str().into()),
-            allow_reconnect: false,
+            allow_reconnect: true,
         });
         let mut framed = Vec::new();
         close.encode(MESSAGEPACK, &mut framed);

@@ -102,7 +102,7 @@ async fn requests_that_belong_to_no_connection_are_refused() {
         ("POST", "/client/?hub=chat", 400, missing),
         ("GET", "/client/?hub=chat", 400, missing),
         ("DELETE", "/client/?hub=chat", 400, missing),
-        ("POST", "/client/?hub=chat&id=", 404, unknown),
+        ("POST", "/client/?hub=chat&id=", 400, missing),
         ("POST", "/client/?hub=chat&id=none", 404, unknown),
         ("POST", "/client/?hub=chat&id=%00%ff", 404, unknown),
         ("GET", "/client/?hub=chat&id=none", 404, unknown),
@@ -254,7 +254,10 @@ async fn bodies_have_the_limits_of_frames() {
     rogue.check("POST", &"x".repeat(9_000), &expect!["200"]).await;
     rogue.check("POST", &"x".repeat(9_000), &expect!["200"]).await;
     let text = rogue.send("GET", &[], "").await.text();
-    assert_eq!(text, "{\"type\":7,\"error\":\"a message of more than 10000 bytes is not allowed\"}\u{1e}");
+    assert_eq!(
+        text,
+        "{\"type\":7,\"error\":\"a message of more than 10000 bytes is not allowed\",\"allowReconnect\":true}\u{1e}"
+    );
     let rogue = Rogue::polling(&listening).await;
     for encoding in ["gzip", "br"] {
         let answer = rogue.send("POST", &[("content-encoding", encoding)], "\u{1f}").await;
@@ -268,18 +271,16 @@ async fn bodies_have_the_limits_of_frames() {
 async fn unreadable_messages_close_with_the_reason_over_requests_too() {
     let listening = Fixture::start(options()).await.listen();
     for (bytes, expected) in [
-        (&b"nonsense\x1e"[..], "the message is not a JSON hub message"),
-        (b"[6]\x1e", "the message is not a JSON hub message"),
-        (
-            b"{\"type\":1,\"target\":\"x\",\"arguments\":[\"\xff\"]}\x1e",
-            "the message is not a JSON hub message",
-        ),
-        (b"{}\x1e", "the message lacks 'type'"),
+        (&b"nonsense\x1e"[..], "Error reading JSON."),
+        (b"[6]\x1e", "Unexpected JSON Token Type 'Array'. Expected a JSON Object."),
+        (b"{\"type\":1,\"target\":\"x\",\"arguments\":[\"\xff\"]}\x1e", "Error reading JSON."),
+        (b"{}\x1e", "Missing required property 'type'."),
     ] {
         let rogue = Rogue::polling(&listening).await;
         assert_eq!(rogue.send("POST", &[], bytes).await.status, 200);
         let poll = rogue.send("GET", &[], "").await;
-        assert_eq!(poll.text(), format!("{{\"type\":7,\"error\":\"{expected}\"}}\u{1e}"));
+        let close = format!("{{\"type\":7,\"error\":\"{expected}\",\"allowReconnect\":true}}\u{1e}");
+        assert_eq!(poll.text(), close);
         assert!([204, 404].contains(&rogue.send("GET", &[], "").await.status.as_u16()), "it has ended");
     }
     // And before the handshake.

@@ -222,7 +222,10 @@ fn lists_are_in_order_and_in_pages() {
     let join = crate::engine::Action::Join(GroupName::new("g"));
     assert_eq!(world.shard.execute(&hub(), &which, &[join]), 2);
     let in_group = Predicate::new(|candidate| candidate.groups.contains(&"g"));
-    let close = crate::engine::Action::Close(Some("enough".into()));
+    let close = crate::engine::Action::Close(crate::engine::Closing {
+        reason: Some("enough".into()),
+        allow_reconnect: false,
+    });
     assert_eq!(world.shard.execute(&hub(), &in_group, &[close]), 2);
     assert_eq!(world.shard.index.count(), 2);
 }

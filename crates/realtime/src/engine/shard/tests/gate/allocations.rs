@@ -22,7 +22,7 @@ use crate::from_protocol::Payload;
 const MESSAGE: u64 = 2;
 
 /// To make one of the body of a request: its fields, and the copies.
-const BODY: u64 = 7;
+const BODY: u64 = 5;
 
 /// To queue a message: what the shards share, and the list of their places in the queues.
 const QUEUE: u64 = 2;
