@@ -9,6 +9,9 @@ use crate::{fuzz, step};
 /// Times that a process under load is killed, in each crash test.
 const KILLS: &str = "200";
 
+/// Faults of each kind in the files of a killed process.
+const DAMAGE: &str = "2000";
+
 /// Connections that one process holds while messages flow; a process may have 20,000 descriptors in most places.
 const CONNECTIONS: &str = "15000";
 
@@ -24,6 +27,7 @@ type Step<'a> = (&'a str, Box<dyn FnOnce() -> anyhow::Result<()> + 'a>);
 pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
     let steps: Vec<Step<'_>> = vec![
         ("soak state-embedded", Box::new(|| crashes(root, "state-embedded", "crash"))),
+        ("soak damage", Box::new(|| damage(root))),
         ("soak documents", Box::new(|| crashes(root, "documents", "crash"))),
         ("soak connection events", Box::new(|| crashes(root, "chappe", "connection_events"))),
         ("soak fuzz", Box::new(|| fuzz::run(root, FUZZ))),
@@ -43,6 +47,12 @@ fn crashes(root: &Path, package: &str, filter: &str) -> anyhow::Result<()> {
     let mut command = cargo();
     command.args(["test", "--release", "--package", package, "--", "--nocapture", filter]);
     step::run(command.env("CHAPPE_SOAK_KILLS", KILLS).current_dir(root))
+}
+
+fn damage(root: &Path) -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.args(["test", "--release", "--package", "checked-files", "--", "--nocapture", "damage"]);
+    step::run(command.env("CHAPPE_SOAK_DAMAGE", DAMAGE).current_dir(root))
 }
 
 fn floods(root: &Path) -> anyhow::Result<()> {

@@ -38,18 +38,9 @@ pub enum Error {
         #[source]
         cause: rusqlite::Error,
     },
-    /// Written by a newer version of this program.
-    #[error(
-        "the documents database {path} has format {found}, and this version reads formats up to {known}; start the newer version that wrote it"
-    )]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        found: i64,
-        /// The newest format that we know.
-        known: i64,
-    },
+    /// It is damaged, not the one that was there, or of a newer version.
+    #[error(transparent)]
+    File(#[from] checked_files::OpenError),
     /// A row cannot be understood: the file was changed by somebody else.
     #[error("the documents database is damaged: {0}")]
     Damaged(String),
@@ -99,6 +90,8 @@ pub(crate) enum Kind {
     TooManyRequests,
     /// Our fault; may be tried again.
     Unavailable,
+    /// The database file is damaged: reads of what is sound are answered, and nothing is written.
+    Damaged,
     /// The disk is full. Trying again does not help before somebody makes room.
     InsufficientStorage,
 }
@@ -130,7 +123,7 @@ impl Kind {
             Self::Gone => StatusCode::GONE,
             Self::FailedDependency => StatusCode::FAILED_DEPENDENCY,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::Damaged => StatusCode::SERVICE_UNAVAILABLE,
             Self::InsufficientStorage => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
@@ -151,6 +144,7 @@ impl Kind {
             Self::FailedDependency => "FailedDependency",
             Self::TooManyRequests => "TooManyRequests",
             Self::Unavailable => "ServiceUnavailable",
+            Self::Damaged => "DataDamaged",
             Self::InsufficientStorage => "InsufficientStorage",
         }
     }
@@ -204,6 +198,18 @@ impl Failure {
         )
     }
 
+    /// What was asked for is not as it was written.
+    pub(crate) fn damaged() -> Self {
+        let message = "The database file is damaged where this request reads. What is sound is still answered; writes are refused. The operator must run `chappe check --data` and restore a backup.";
+        Self::new(Kind::Damaged, message)
+    }
+
+    /// Nothing is written because damage was found.
+    pub(crate) fn read_only() -> Self {
+        let message = "The database file is damaged or incomplete, so nothing is written any more; nothing of this request was stored. The log and /readyz say what is wrong. The operator must run `chappe check --data` and restore a backup.";
+        Self::new(Kind::Damaged, message)
+    }
+
     pub(crate) fn with_substatus(mut self, substatus: u32) -> Self {
         self.substatus = substatus;
         self
@@ -244,6 +250,9 @@ impl From<rusqlite::Error> for Failure {
             );
         }
         tracing::error!(error = %cause, "the documents database failed");
+        if checked_files::is_damage(&cause) {
+            return Self::damaged();
+        }
         Self::new(
             Kind::Unavailable,
             "The documents database could not carry out the request. Nothing of it was stored. The log says why; retry.",

@@ -55,6 +55,21 @@ impl Handle {
         self.store.hints().subscribe(&format!("dbs/{database}/colls/{container}"))
     }
 
+    /// Why nothing is written any more, for an operator: the database file is damaged or incomplete. None while all is well.
+    pub fn damage(&self) -> Option<String> {
+        self.store.health().damage().map(ToString::to_string)
+    }
+
+    /// Tells a listener once nothing is written any more, and why; at once where it is so already.
+    pub fn when_damaged(&self, listener: impl Fn(String) + Send + Sync + 'static) {
+        self.store.health().when_damaged(move |damage| listener(damage.to_string()));
+    }
+
+    /// The id of the store, drawn when it was made, in hexadecimal digits.
+    pub fn store_id(&self) -> String {
+        self.store.id().to_string()
+    }
+
     /// Takes no more requests, finishes those that were taken, and ends the service's threads. Call it after the
     /// listeners are drained. May be called more than once.
     pub async fn drain(&self) {

@@ -29,6 +29,15 @@ pub use options::Options;
 pub use service::Service;
 pub use store::Clock;
 
+/// Reads everything in a documents folder that no process has open, and says what is damaged; nothing if it is sound.
+///
+/// # Errors
+///
+/// If the folder is in use, or its file cannot be read at all.
+pub fn verify(folder: &std::path::Path) -> Result<Vec<String>, Error> {
+    store::verify(folder)
+}
+
 /// Bodies of requests and answers; the same foreign type in every service, so that they compose.
 pub type Body =
     http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, Box<dyn std::error::Error + Send + Sync>>;

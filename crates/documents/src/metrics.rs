@@ -43,6 +43,7 @@ pub(crate) struct Metrics {
     feed_items: Counter,
     refused_busy: Counter,
     database_bytes: Gauge,
+    read_only: Gauge,
     write_queue: Gauge,
     read_queue: Family<LaneLabels, Gauge>,
     reads_abandoned: Family<LaneLabels, Counter>,
@@ -60,6 +61,7 @@ impl Metrics {
             feed_items: Counter::default(),
             refused_busy: Counter::default(),
             database_bytes: Gauge::default(),
+            read_only: Gauge::default(),
             write_queue: Gauge::default(),
             read_queue: Family::default(),
             reads_abandoned: Family::default(),
@@ -118,7 +120,17 @@ impl Metrics {
             "Size of the database file, without its log",
             metrics.database_bytes.clone(),
         );
+        registry.register(
+            "documents_read_only",
+            "1 once the database file is damaged or incomplete, so that nothing is written",
+            metrics.read_only.clone(),
+        );
         metrics
+    }
+
+    /// Nothing is written any more.
+    pub(crate) fn read_only(&self) {
+        self.read_only.set(1);
     }
 
     pub(crate) fn request(&self, operation: &'static str, status: u16) {

@@ -14,6 +14,9 @@ pub struct Options {
     /// Folder that holds the database; made if it is missing. Set by the program around. Default: `data/documents`.
     #[serde(skip)]
     pub data_dir: PathBuf,
+    /// Whether to go on where acknowledged data is known to be lost. Set by the program around. Default: false.
+    #[serde(skip)]
+    pub accept_loss: bool,
     /// Name of the account, its `id`. Not `localhost`: JavaScript clients then ignore the address list. Default:
     /// `chappe`. Since 0.1.0.
     pub account: String,
@@ -89,6 +92,7 @@ impl Default for Options {
         const MIB: usize = 1024 * 1024;
         Self {
             data_dir: PathBuf::from("data/documents"),
+            accept_loss: false,
             account: "chappe".to_owned(),
             region: "Local".to_owned(),
             primary_key: None,

@@ -15,6 +15,8 @@
 //!    Point reads, change feeds and queries have threads of their own. A read whose caller has gone ends.
 //! 8. **Instance.** Every database belongs to an account; numbers of databases and containers are never used again.
 //! 9. **Format.** The file names its format; a newer one is refused.
+//! 10. **Damage shows.** What is not as it was written is never answered, and ends writing; a file that lost acknowledged
+//!    commits at its end is opened read-only. `checked-files` does both.
 
 mod apply;
 mod apply_items;
@@ -24,16 +26,18 @@ mod schema;
 mod writer;
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use checked_files::{Damage, Health, StoreId};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use trace::TraceContext;
 
 use crate::catalog::Catalog;
 use crate::decide::{Conditions, Verb};
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::handle::Hints;
 use crate::metrics::{Lane, Metrics};
 use crate::patch::Patch;
@@ -43,6 +47,7 @@ use crate::{Error, Options};
 pub(crate) use readers::Caller;
 use readers::{Job, Readers};
 pub(crate) use rows::{ItemsAfter, Look, Scope};
+pub(crate) use schema::verify;
 use writer::Writer;
 
 /// Room for the evaluator, which follows a query's tree: 64 brackets of chains of 100 operators. Untouched stack costs nothing.
@@ -167,6 +172,9 @@ struct Shared {
     hints: Hints,
     writer: Writer,
     readers: Readers,
+    health: Health,
+    id: StoreId,
+    path: PathBuf,
     /// Held for as long as the store is open, so that no second process writes the folder.
     _lock: File,
 }
@@ -175,25 +183,32 @@ impl Store {
     /// Opens or makes the store in the options' folder, and starts its threads.
     pub(crate) fn open(options: &Options, clock: Clock, metrics: &Metrics) -> Result<Self, Error> {
         let lock = schema::lock_folder(&options.data_dir)?;
-        let path = options.data_dir.join("documents.sqlite");
-        let connection = schema::open(&path, options.database_bytes_max)?;
-        apply::complete_tables(&connection).map_err(|cause| Error::Database { path: path.clone(), cause })?;
+        let path = options.data_dir.join(schema::FILE);
+        let database = schema::open(options, &path)?;
+        let health = database.health.clone();
+        let id = database.id();
+        let gauge = metrics.clone();
+        health.when_damaged(move |_| gauge.read_only());
+        if health.damage().is_none() {
+            apply::complete_tables(&database.connection)
+                .map_err(|cause| Error::Database { path: path.clone(), cause })?;
+        }
         let catalog = Catalog::default();
-        catalog.replace(apply::load_catalog(&connection, &options.account)?);
+        catalog.replace(apply::load_catalog(&database.connection, &options.account)?);
         let hints = Hints::default();
-        let readers = Readers::start(options, &path, metrics)?;
+        let readers = Readers::start(options, &path, &health, metrics)?;
         let context = writer::Context {
-            connection,
+            database,
             account: options.account.clone(),
             catalog: catalog.clone(),
             hints: hints.clone(),
             clock,
             metrics: metrics.clone(),
-            path,
             full_disk_told: None,
         };
         let writer = Writer::start(options, context)?;
-        Ok(Self { shared: Arc::new(Shared { catalog, hints, writer, readers, _lock: lock }) })
+        let shared = Shared { catalog, hints, writer, readers, health, id, path, _lock: lock };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     pub(crate) fn catalog(&self) -> &Catalog {
@@ -206,9 +221,16 @@ impl Store {
 
     /// Carries out a change. Dropping the future does not take it back.
     pub(crate) async fn change(&self, change: Change, bytes: usize) -> Result<Changed, Refusal> {
+        if self.shared.health.damage().is_some() {
+            return Err(Failure::read_only().into());
+        }
         let (answer, answered) = oneshot::channel();
         self.shared.writer.send(change, bytes, answer)?;
-        answered.await.unwrap_or_else(|_| Err(Failure::closing().into()))
+        let changed = answered.await.unwrap_or_else(|_| Err(Failure::closing().into()));
+        if let Err(refusal) = &changed {
+            self.note_damage(&refusal.failure);
+        }
+        changed
     }
 
     /// Reads on a thread of the lane, in one snapshot. Dropping the future ends the read.
@@ -236,7 +258,29 @@ impl Store {
             let _ = answer.send(result);
         });
         self.shared.readers.send(lane, Job { read, caller })?;
-        answered.await.unwrap_or_else(|_| Err(Failure::closing()))
+        let read = answered.await.unwrap_or_else(|_| Err(Failure::closing()));
+        if let Err(failure) = &read {
+            self.note_damage(failure);
+        }
+        read
+    }
+
+    /// Damage that one request meets ends writing for all: nobody knows what else is damaged.
+    fn note_damage(&self, failure: &Failure) {
+        if failure.kind == Kind::Damaged && self.shared.health.damage().is_none() {
+            let what = "a request met a part that is not as it was written".to_owned();
+            self.shared.health.set_damaged(Damage::File { file: self.shared.path.clone(), what });
+        }
+    }
+
+    /// Whether the file may be written.
+    pub(crate) fn health(&self) -> &Health {
+        &self.shared.health
+    }
+
+    /// The store's id, drawn when it was made.
+    pub(crate) fn id(&self) -> StoreId {
+        self.shared.id
     }
 
     /// Ends the threads after they have done what they took.

@@ -3,7 +3,7 @@
 use cargo_metadata::{DependencyKind, Metadata, Package};
 
 /// A crate and the crates of ours that it may depend on.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("edge", &[]),
     ("body", &[]),
     ("websocket", &[]),
@@ -29,10 +29,11 @@ const ALLOWED: [(&str, &[&str]); 17] = [
         ],
     ),
     ("functions", &["body", "egress", "identity", "state", "supervision", "trace", "worker-protocol"]),
-    ("documents", &["body", "identity", "state", "supervision", "trace"]),
+    ("documents", &["body", "checked-files", "identity", "state", "supervision", "trace"]),
     ("connect-cosmosdb", &["body", "egress", "functions", "identity", "supervision", "trace"]),
     ("state", &[]),
-    ("state-embedded", &["state", "supervision"]),
+    ("state-embedded", &["checked-files", "state", "supervision"]),
+    ("checked-files", &[]),
     ("testkit", &["edge", "identity", "signalr-protocol", "state", "trace", "websocket", "worker-protocol"]),
 ];
 

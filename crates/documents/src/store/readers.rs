@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use checked_files::Health;
 use rusqlite::Connection;
 
 use super::schema;
@@ -71,8 +72,13 @@ impl Drop for Waiting {
 }
 
 impl Readers {
-    pub(super) fn start(options: &Options, path: &Path, metrics: &Metrics) -> Result<Self, Error> {
-        let queue = |lane, threads| Queue::start(lane, threads, options, path, metrics);
+    pub(super) fn start(
+        options: &Options,
+        path: &Path,
+        health: &Health,
+        metrics: &Metrics,
+    ) -> Result<Self, Error> {
+        let queue = |lane, threads| Queue::start(lane, threads, options, (path, health), metrics);
         Ok(Self {
             points: queue(Lane::Point, options.point_reader_threads)?,
             feeds: queue(Lane::Feed, options.feed_reader_threads)?,
@@ -101,7 +107,7 @@ impl Queue {
         lane: Lane,
         threads: usize,
         options: &Options,
-        path: &Path,
+        (path, health): (&Path, &Health),
         metrics: &Metrics,
     ) -> Result<Self, Error> {
         let (sender, jobs) = sync_channel(options.read_queue_requests_max);
@@ -109,9 +115,12 @@ impl Queue {
         let time_max = Duration::from_millis(options.query_ms_max).saturating_mul(TIMES_MAX);
         let mut handles = Vec::new();
         for number in 0..threads {
-            let reader =
-                Reader { lane, connection: schema::open_reader(path)?, time_max, metrics: metrics.clone() };
-            reader.connection.set_prepared_statement_cache_capacity(32);
+            let reader = Reader {
+                lane,
+                connection: schema::open_reader(path, health)?,
+                time_max,
+                metrics: metrics.clone(),
+            };
             let jobs = Arc::clone(&jobs);
             let builder = thread::Builder::new()
                 .stack_size(super::STACK_BYTES)

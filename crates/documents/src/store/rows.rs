@@ -6,7 +6,7 @@ use trace::TraceContext;
 
 use super::Item;
 use crate::effective_key::effective_key;
-use crate::error::{Failure, Kind};
+use crate::error::Failure;
 use crate::partition_key::{Definition, PartitionKey};
 use crate::resource_id::{ContainerNumber, ItemNumber};
 
@@ -201,7 +201,7 @@ pub(crate) fn usage(connection: &Connection, container: ContainerNumber) -> Resu
 pub(crate) fn parse_body(body: &str) -> Result<Map<String, Value>, Failure> {
     serde_json::from_str(body).map_err(|error| {
         tracing::error!(%error, "a stored item is no JSON object; the database is damaged");
-        Failure::new(Kind::Unavailable, "A stored item cannot be read. The log says more.")
+        Failure::damaged()
     })
 }
 

@@ -3,12 +3,20 @@
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use checked_files::{AtLoss, Database, Health, Layout};
+use rusqlite::Connection;
 
-use crate::Error;
+use crate::{Error, Options};
 
 /// The newest on-disk format that we read and write. Raise it with every change that an older version would get wrong.
-const FORMAT: i64 = 1;
+/// 2: pages have checksums.
+const FORMAT: u32 = 2;
+
+/// The name of the part in a data folder, for `--accept-loss`.
+const PART: &str = "documents";
+
+/// The database file in the options' folder.
+pub(super) const FILE: &str = "documents.sqlite";
 
 /// `body` stands last, so that what comes before it is read without touching the pages of a large item.
 /// `items_by_lsn` is the change feed; it is not unique, because the operations of a batch share one LSN.
@@ -64,42 +72,32 @@ pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
     }
 }
 
-/// Opens the file for writing; makes the tables if it is new.
-pub(super) fn open(path: &Path, bytes_max: Option<u64>) -> Result<Connection, Error> {
-    let failed = |cause| Error::Database { path: path.to_owned(), cause };
-    let mut connection = Connection::open(path).map_err(failed)?;
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-    if found > FORMAT {
-        return Err(Error::Format { path: path.to_owned(), found, known: FORMAT });
-    }
-    // FULL syncs the log at every commit: without it, a commit that was acknowledged could be lost with the power.
-    connection
-        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;")
-        .map_err(failed)?;
-    connection.set_prepared_statement_cache_capacity(32);
-    if found == 0 {
-        let transaction = connection.transaction().map_err(failed)?;
-        transaction.execute_batch(TABLES).map_err(failed)?;
-        transaction.pragma_update(None, "user_version", FORMAT).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
-    }
-    if let Some(bytes_max) = bytes_max {
+/// Opens the file for writing; makes it where there is nothing.
+pub(super) fn open(options: &Options, path: &Path) -> Result<Database, Error> {
+    let layout = Layout { part: PART, path, format: FORMAT, tables: TABLES, cache_kib: 8192 };
+    let at_loss = if options.accept_loss { AtLoss::Accept } else { AtLoss::Refuse };
+    let database = Database::open(&layout, at_loss)?;
+    if let Some(bytes_max) = options.database_bytes_max {
+        let failed = |cause| Error::Database { path: path.to_owned(), cause };
+        let connection = &database.connection;
         let page_bytes: u32 =
             connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
         let pages = i64::try_from(bytes_max / u64::from(page_bytes.max(1))).unwrap_or(i64::MAX);
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).map_err(failed)?;
     }
-    Ok(connection)
+    Ok(database)
+}
+
+/// Reads everything in a folder that no process has open, and says what is wrong; nothing if it is sound.
+pub(crate) fn verify(folder: &Path) -> Result<Vec<String>, Error> {
+    let _lock = lock_folder(folder)?;
+    let path = folder.join(FILE);
+    let layout = Layout { part: PART, path: &path, format: FORMAT, tables: TABLES, cache_kib: 8192 };
+    Ok(checked_files::verify(&layout)?)
 }
 
 /// Opens the file for reading, beside the writer.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
-    let failed = |cause| Error::Database { path: path.to_owned(), cause };
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    connection
-        .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;")
-        .map_err(failed)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(failed)?;
-    Ok(connection)
+pub(super) fn open_reader(path: &Path, health: &Health) -> Result<Connection, Error> {
+    checked_files::open_reader(path, 4096, health)
+        .map_err(|cause| Error::Database { path: path.to_owned(), cause })
 }

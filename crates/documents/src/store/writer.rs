@@ -1,13 +1,13 @@
 //! [`Writer`]: the one thread that writes, and its group commit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, TransactionBehavior};
+use checked_files::Database;
+use rusqlite::TransactionBehavior;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{Change, Changed, Clock, Refusal, apply};
@@ -28,13 +28,12 @@ struct Job {
 
 /// What the writer thread works with.
 pub(super) struct Context {
-    pub(super) connection: Connection,
+    pub(super) database: Database,
     pub(super) account: String,
     pub(super) catalog: Catalog,
     pub(super) hints: Hints,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
-    pub(super) path: PathBuf,
     /// When the log was last told that the disk is full.
     pub(super) full_disk_told: Option<Instant>,
 }
@@ -176,7 +175,7 @@ fn commit_group(context: &mut Context, group: Vec<Job>) {
     };
     context.metrics.committed(results.len(), began.elapsed());
     if definitions_change {
-        match apply::load_catalog(&context.connection, &context.account) {
+        match apply::load_catalog(&context.database.connection, &context.account) {
             Ok(snapshot) => context.catalog.replace(snapshot),
             Err(error) => tracing::error!(%error, "read databases and containers again"),
         }
@@ -201,7 +200,7 @@ fn tell_of_a_full_disk(context: &mut Context, applied: &Result<Vec<Result<Applie
     if met && context.full_disk_told.is_none_or(|told| told.elapsed() >= FULL_DISK_EVERY) {
         context.full_disk_told = Some(Instant::now());
         tracing::error!(
-            file = %context.path.display(),
+            file = %context.database.path().display(),
             "the disk that holds the documents is full; writes are refused with 507 until there is room (said once a minute)"
         );
     }
@@ -214,9 +213,13 @@ fn apply_group(
     context: &mut Context,
     changes: Vec<Change>,
 ) -> Result<Vec<Result<Applied, Refusal>>, Failure> {
+    if context.database.health.damage().is_some() {
+        return Err(Failure::read_only());
+    }
     let catalog = context.catalog.now();
     let now = apply::Now { ts: context.clock.seconds(), ns: context.clock.nanoseconds() };
-    let mut transaction = context.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut transaction =
+        context.database.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut results = Vec::with_capacity(changes.len());
     for change in changes {
         let savepoint = transaction.savepoint()?;
@@ -232,18 +235,23 @@ fn apply_group(
         }
         results.push(result);
     }
+    let sequence = Database::count_commit(&transaction)?;
     transaction.commit()?;
+    context.database.acknowledge(sequence);
     Ok(results)
 }
 
 /// Removes expired items, a bounded number at a time.
 fn sweep(context: &Context, items_max: usize) {
-    match apply::sweep(&context.connection, context.clock.seconds(), items_max) {
+    if context.database.health.damage().is_some() {
+        return;
+    }
+    match apply::sweep(&context.database.connection, context.clock.seconds(), items_max) {
         Ok(0) => {}
         Ok(removed) => tracing::debug!(removed, "removed expired items"),
         Err(error) => tracing::warn!(%error, "remove expired items; trying again later"),
     }
-    if let Ok(file) = std::fs::metadata(&context.path) {
+    if let Ok(file) = std::fs::metadata(context.database.path()) {
         context.metrics.database_bytes(file.len());
     }
 }

@@ -3,6 +3,7 @@
 mod budgets;
 mod client;
 mod crash;
+mod damage;
 mod feed;
 mod items;
 mod queries;

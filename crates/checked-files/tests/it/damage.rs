@@ -1,0 +1,252 @@
+//! Trials: one fault in one file of a killed process. Nothing is changed or lost without a word. `CHAPPE_SOAK_DAMAGE` says how
+//! many trials of each kind there are (30 by default), `CHAPPE_SEED` repeats them.
+
+use std::path::{Path, PathBuf};
+
+use checked_files::{OpenError, open_reader};
+use tempfile::TempDir;
+
+use crate::table::{self, file};
+
+/// Rows that were acknowledged: the first half is in the database file, the second in the write-ahead log.
+const ROWS: i64 = 300;
+
+/// What became of a trial.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    /// Everything is there, as it was written.
+    Whole,
+    /// It was not opened.
+    Refused,
+    /// It is read-only from the start.
+    ReadOnly,
+    /// A read was refused, and after that every write.
+    ReadRefused,
+}
+
+/// Repeatable chance: xorshift.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let seed = std::env::var("CHAPPE_SEED").ok().and_then(|text| text.parse().ok());
+        let seed: u64 = seed.unwrap_or_else(|| now.subsec_nanos().into());
+        println!("CHAPPE_SEED={seed}");
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+fn trials() -> usize {
+    std::env::var("CHAPPE_SOAK_DAMAGE").map_or(30, |text| text.parse().expect("a number"))
+}
+
+/// The files of a process that was killed after [`ROWS`] acknowledgements.
+fn killed() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut database = table::open(folder.path()).expect("the database opens");
+    for number in 0..ROWS {
+        table::put(&mut database, number).expect("the row is stored");
+        if number == ROWS / 2 {
+            let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+            database.connection.query_row(sql, [], |_| Ok(())).expect("the log can be emptied");
+        }
+    }
+    let image = tempfile::tempdir().expect("a temporary folder");
+    table::image(folder.path(), image.path());
+    assert_eq!(judge(image.path()), Seen::Whole, "without a fault everything is there");
+    let image = tempfile::tempdir().expect("a temporary folder");
+    table::image(folder.path(), image.path());
+    image
+}
+
+/// Opens, reads everything, and tries to write after a refused read.
+fn judge(folder: &Path) -> Seen {
+    let mut database = match table::open(folder) {
+        Ok(database) => database,
+        Err(error @ OpenError::Database { .. }) => panic!("not told as damage: {error:?}"),
+        Err(_) => return Seen::Refused,
+    };
+    if database.health.damage().is_some() {
+        assert!(table::put(&mut database, 1000).is_err(), "a read-only database took a write");
+        return Seen::ReadOnly;
+    }
+    let reader = open_reader(database.path(), 256, &database.health).expect("a reader opens");
+    match table::read(&reader, ROWS) {
+        Ok(ROWS) => Seen::Whole,
+        Ok(found) => panic!("{} rows were lost silently", ROWS - found),
+        Err(error) => {
+            assert!(database.health.note(database.path(), &error), "not told as damage: {error}");
+            Seen::ReadRefused
+        }
+    }
+}
+
+/// A fresh image for each fault.
+fn trial(killed: &TempDir, fault: impl FnOnce(&Path)) -> Seen {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    table::image(killed.path(), folder.path());
+    fault(folder.path());
+    judge(folder.path())
+}
+
+fn log(folder: &Path) -> PathBuf {
+    folder.join("rows.sqlite-wal")
+}
+
+fn mark(folder: &Path) -> PathBuf {
+    folder.join("rows.mark")
+}
+
+fn flip(path: &Path, chance: &mut Chance) {
+    let mut bytes = std::fs::read(path).expect("the file can be read");
+    let at = chance.below(bytes.len() as u64);
+    bytes[usize::try_from(at).expect("an index")] ^= 1 << chance.below(8);
+    std::fs::write(path, bytes).expect("the file can be written");
+}
+
+fn cut(path: &Path, chance: &mut Chance) {
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("the file opens");
+    let bytes = file.metadata().expect("it has a length").len();
+    file.set_len(chance.below(bytes)).expect("the file can be cut");
+}
+
+#[test]
+fn a_flipped_bit_in_the_database_file_changes_and_loses_nothing_silently() {
+    let (killed, mut chance) = (killed(), Chance::new());
+    let seen: Vec<_> =
+        (0..trials()).map(|_| trial(&killed, |folder| flip(&file(folder), &mut chance))).collect();
+    // Pages that the log replaces, and those that are free, may be damaged without harm.
+    assert!(seen.iter().any(|seen| *seen != Seen::Whole), "{seen:?}");
+}
+
+#[test]
+fn a_flipped_bit_in_the_log_changes_and_loses_nothing_silently() {
+    let (killed, mut chance) = (killed(), Chance::new());
+    let seen: Vec<_> =
+        (0..trials()).map(|_| trial(&killed, |folder| flip(&log(folder), &mut chance))).collect();
+    assert!(seen.contains(&Seen::ReadOnly), "{seen:?}");
+}
+
+#[test]
+fn a_cut_file_is_refused_or_read_only() {
+    let (killed, mut chance) = (killed(), Chance::new());
+    for _ in 0..trials() {
+        let seen = trial(&killed, |folder| cut(&log(folder), &mut chance));
+        assert!(matches!(seen, Seen::ReadOnly | Seen::Refused), "{seen:?}");
+        let seen = trial(&killed, |folder| cut(&file(folder), &mut chance));
+        // What the log holds of it is still whole.
+        assert!(matches!(seen, Seen::ReadRefused | Seen::Refused | Seen::Whole), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_missing_or_empty_file_is_never_made_anew() {
+    let killed = killed();
+    for lost in [file, log, mark] {
+        for empty in [false, true] {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            table::image(killed.path(), folder.path());
+            let path = lost(folder.path());
+            if empty {
+                std::fs::write(&path, []).expect("the file can be emptied");
+            } else {
+                std::fs::remove_file(&path).expect("the file is there");
+            }
+            let rest = |path: PathBuf| std::fs::read(path).ok();
+            let before = (rest(file(folder.path())), rest(log(folder.path())));
+            match table::open(folder.path()) {
+                Ok(database) => {
+                    let damage = database.health.damage().expect("a loss is told").to_string();
+                    assert!(path == log(folder.path()) && damage.contains("--accept-loss=rows"), "{damage}");
+                }
+                Err(error) => {
+                    assert!(error.to_string().contains("--accept-loss=rows"), "{error}");
+                    assert_eq!(
+                        before,
+                        (rest(file(folder.path())), rest(log(folder.path()))),
+                        "files were changed"
+                    );
+                }
+            }
+            let mut database = table::open_accepting(folder.path()).expect("the loss is accepted");
+            let left = table::read(&database.connection, ROWS).expect("what is left can be read");
+            assert!(left < ROWS || path == mark(folder.path()), "{left}");
+            table::put(&mut database, 1000).expect("it can be written again");
+        }
+    }
+}
+
+/// Damage that comes while the process runs: pages of the log and of the file are compared whenever they are read.
+#[test]
+fn damage_under_an_open_database_is_noticed_and_not_carried_on() {
+    let mut chance = Chance::new();
+    for (of_log, place) in [(true, log as fn(&Path) -> PathBuf), (false, file)] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut database = table::open(folder.path()).expect("the database opens");
+        for number in 0..ROWS {
+            table::put(&mut database, number).expect("the row is stored");
+        }
+        if !of_log {
+            let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+            database.connection.query_row(sql, [], |_| Ok(())).expect("the log can be emptied");
+        }
+        let reader = open_reader(database.path(), 256, &database.health).expect("a reader opens");
+        let path = place(folder.path());
+        let mut bytes = std::fs::read(&path).expect("the file can be read");
+        // Every page of it, so that whatever is read is damaged.
+        let first = if of_log { 32 + 24 } else { 4096 };
+        let step = if of_log { 24 + 4096 } else { 4096 };
+        for at in (first..bytes.len()).step_by(step) {
+            bytes[at + usize::try_from(chance.below(4000)).expect("small")] ^= 8;
+        }
+        std::fs::write(&path, bytes).expect("the file can be written");
+        let read = table::read(&reader, ROWS).expect_err("every page is damaged");
+        assert!(database.health.note(database.path(), &read), "{read}");
+        assert!(matches!(database.health.damage(), Some(checked_files::Damage::File { .. })));
+        if of_log {
+            let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let moved = database.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+            assert!(moved.is_err(), "damaged frames were moved into the database file");
+        }
+    }
+}
+
+/// A transaction larger than the cache writes frames of the log twice, which must not look like damage.
+#[test]
+fn a_transaction_larger_than_the_cache_reads_its_own_pages() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let database = table::open(folder.path()).expect("the database opens");
+    let connection = &database.connection;
+    connection.execute_batch("PRAGMA cache_size = 10; BEGIN IMMEDIATE").expect("it begins");
+    for number in 0..3000 {
+        let sql = "INSERT INTO rows VALUES (?1, ?2, ?3)";
+        let values = rusqlite::params![format!("id{}", number * 7919 % 3000), number, "x".repeat(300)];
+        connection.execute(sql, values).expect("the row is stored");
+        if number % 10 == 0 {
+            let sql = "SELECT count(*) FROM rows WHERE body LIKE 'x%'";
+            let count: i64 =
+                connection.query_row(sql, [], |row| row.get(0)).expect("its own pages can be read");
+            assert_eq!(count, number + 1);
+        }
+        if number == 1000 || number == 2000 {
+            connection.execute_batch("COMMIT; BEGIN IMMEDIATE").expect("it goes on");
+        }
+        if number == 2500 {
+            connection.execute_batch("SAVEPOINT s").expect("it begins");
+            connection.execute("DELETE FROM rows", []).expect("they go");
+            connection.execute_batch("ROLLBACK TO s; RELEASE s").expect("they come back");
+        }
+    }
+    connection.execute_batch("COMMIT").expect("it ends");
+    let check: String =
+        connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it can be checked");
+    assert_eq!(check, "ok");
+}
