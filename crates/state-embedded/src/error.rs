@@ -83,9 +83,9 @@ pub enum OpenError {
     },
     /// Records that were durable once are damaged or missing.
     #[error(
-        "the journal file {} is damaged at byte {position} ({what}); restore it from a backup, or move the folder \
-         {} away to go on with empty journals",
-        file.display(), file.parent().unwrap_or(Path::new("journal")).display()
+        "the journal file {} is damaged at byte {position} ({what}); nothing was changed: restore a backup, or go on with \
+         empty journals with --accept-loss=journal",
+        file.display()
     )]
     Corrupt {
         /// The damaged file.
@@ -95,9 +95,48 @@ pub enum OpenError {
         /// What was found there.
         what: &'static str,
     },
+    /// Acknowledged records are missing at the end of the journal.
+    #[error(
+        "the journal in {} lost its end (it ends at group {found}, and group {acknowledged} was acknowledged): its files are \
+         damaged, cut or missing; nothing was changed: restore a backup, or go on without the missing records with \
+         --accept-loss=journal",
+        directory.display()
+    )]
+    LostTail {
+        /// The journal's folder.
+        directory: PathBuf,
+        /// The last group of records that is there.
+        found: u64,
+        /// The last group that was acknowledged.
+        acknowledged: u64,
+    },
+    /// Files of two data directories were mixed.
+    #[error(
+        "the file {} belongs to another data directory; put back the files that belong together, or restore a backup",
+        file.display()
+    )]
+    AnotherStore {
+        /// The file that belongs elsewhere.
+        file: PathBuf,
+    },
+    /// A part that an older version always made is missing.
+    #[error(
+        "{} is missing from a data directory that was used before; nothing was changed: restore a backup, or go on without \
+         what it held with --accept-loss={part}",
+        file.display()
+    )]
+    Missing {
+        /// What is missing.
+        file: PathBuf,
+        /// The name of the part.
+        part: &'static str,
+    },
+    /// A part is damaged, not the one that was there, or of a later version.
+    #[error(transparent)]
+    Part(checked_files::OpenError),
     /// The registry's database cannot be used.
     #[error(
-        "cannot open the registry's database {}; restore it from a backup, or move it away to begin with an empty registry",
+        "cannot open the registry's database {}; remove the cause, or restore a backup",
         file.display()
     )]
     Database {
@@ -130,6 +169,16 @@ impl OpenError {
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { directory, cause },
             _ if platform::is_no_space(&cause) => Self::NoSpace { directory, cause },
             _ => Self::Io { directory, cause },
+        }
+    }
+
+    /// The same for a database whose file was looked at first.
+    pub(crate) fn from_checked(file: &Path, cause: checked_files::OpenError) -> Self {
+        use checked_files::OpenError::{Database, Io};
+        match cause {
+            Database { cause, .. } => Self::from_database(file, cause),
+            Io(file, cause) => Self::from_io(file.parent().unwrap_or(&file), cause),
+            cause => Self::Part(cause),
         }
     }
 

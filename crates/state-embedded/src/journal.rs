@@ -10,25 +10,26 @@ mod frame;
 mod index;
 mod reader;
 mod recover;
+mod recovery;
 mod scan;
 mod segment;
 mod writer;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
+use checked_files::Health;
 use state::{AppendError, Entry, Instance, JournalInfo, Name, Position, ReadError, Record, TrimError};
 use tokio::sync::oneshot;
 
 use self::index::{Home, Kept, Shared};
 use self::reader::{Read, Reader};
+pub(crate) use self::recovery::{Before, Recovery};
 use self::writer::{Command, Writer};
 use crate::error::{OpenError, StoreClosed};
 use crate::metrics::Metrics;
 use crate::options::JournalOptions;
-use crate::platform;
 use crate::queue::Queue;
 
 /// A handle to the log's threads; clones share them.
@@ -40,6 +41,7 @@ pub(crate) struct Journal {
     next_reader: Arc<AtomicUsize>,
     shared: Arc<Shared>,
     append_bytes_max: usize,
+    health: Health,
     metrics: Metrics,
 }
 
@@ -47,21 +49,21 @@ pub(crate) struct Journal {
 pub(crate) struct Threads(Vec<JoinHandle<()>>);
 
 impl Journal {
-    /// Opens the log in `directory`, making it where it is missing, and starts the threads. `store` is the store's own
-    /// number; records of another store are not taken for its own.
+    /// Opens a log that was read, and starts the threads. `generation` is the store's, see `index.rs`.
     pub(crate) fn open(
-        directory: &Path,
-        store: u32,
+        mut recovery: Recovery,
+        generation: u64,
         options: &JournalOptions,
         metrics: Metrics,
     ) -> Result<(Self, Threads), OpenError> {
-        let failed = |cause| OpenError::from_io(directory, cause);
-        std::fs::create_dir_all(directory).map_err(failed)?;
-        if let Some(parent) = directory.parent() {
-            platform::sync_directory(parent).map_err(failed)?;
+        let mark = recovery.take_mark()?;
+        let Recovery { directory, store, recovered, .. } = recovery;
+        let failed = |cause| OpenError::from_io(&directory, cause);
+        for number in &recovered.unused {
+            segment::remove(&directory, *number);
         }
-        let recovered = recover::recover(directory, store)?;
-        let spare = segment::Spare::open(directory).map_err(failed)?;
+        let spare = segment::Spare::open(&directory).map_err(failed)?;
+        let health = Health::default();
         let shared = Arc::new(Shared::default());
         let readers = options.reader_threads.max(1);
         let reads_max = options.reads_max.div_ceil(readers);
@@ -71,11 +73,23 @@ impl Journal {
             next_reader: Arc::default(),
             shared: shared.clone(),
             append_bytes_max: options.append_bytes_max.max(Record::BYTES_MAX),
+            health: health.clone(),
             metrics: metrics.clone(),
         };
         let gap = u64::from(uuid::Uuid::new_v4().as_fields().0);
-        let directory = directory.to_owned();
-        let writer = Writer::new(directory, store, options.clone(), shared, spare, recovered, gap, metrics);
+        let writer = Writer::new(
+            directory.clone(),
+            store,
+            options.clone(),
+            shared,
+            spare,
+            recovered,
+            mark,
+            health,
+            generation,
+            gap,
+            metrics,
+        );
         let threads = journal.start(store, writer).map_err(failed)?;
         Ok((journal, threads))
     }
@@ -85,11 +99,17 @@ impl Journal {
         let writes = self.writes.clone();
         let mut threads = vec![thread("journal-writer").spawn(move || writer.run(&writes))?];
         for number in 0..self.reads.len() {
-            let reader = Reader { store, shared: self.shared.clone(), metrics: self.metrics.clone() };
+            let (shared, health) = (self.shared.clone(), self.health.clone());
+            let reader = Reader { store, shared, health, metrics: self.metrics.clone() };
             let reads = self.reads.clone();
             threads.push(thread("journal-reader").spawn(move || reader.run(&reads[number]))?);
         }
         Ok(Threads(threads))
+    }
+
+    /// Whether it may be written.
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Refuses further calls; what was taken before is still carried out.

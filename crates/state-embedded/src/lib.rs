@@ -20,5 +20,5 @@ mod relay;
 mod store;
 
 pub use error::OpenError;
-pub use options::{Clock, JournalOptions, Options, RegistryOptions, RelayOptions};
-pub use store::Store;
+pub use options::{AcceptLoss, Clock, JournalOptions, Options, RegistryOptions, RelayOptions};
+pub use store::{Parts, Store, verify};

@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     pub(crate) lease_acquisitions: Counter,
     pub(crate) relay_published: Counter,
     pub(crate) relay_dropped: Counter,
+    /// Parts that are read-only because of damage.
+    pub(crate) read_only: Gauge,
 }
 
 impl Metrics {
@@ -49,6 +51,7 @@ impl Metrics {
             lease_acquisitions: Counter::default(),
             relay_published: Counter::default(),
             relay_dropped: Counter::default(),
+            read_only: Gauge::default(),
         }
     }
 
@@ -69,6 +72,11 @@ impl Metrics {
         let mut add = |name: &str, help: &str, metric: &Gauge| registry.register(name, help, metric.clone());
         add("state_journal_queue", "Appends taken or waiting, not yet acknowledged", &self.journal_queue);
         add("state_journal_segments", "Segment files of the journal", &self.journal_segments);
+        add(
+            "state_read_only",
+            "Parts of the store that are damaged or incomplete, so that nothing is written to them",
+            &self.read_only,
+        );
         add(
             "state_registry_queue",
             "Writes of registry and leases not yet acknowledged",

@@ -18,6 +18,18 @@ pub struct Options {
     pub registry: RegistryOptions,
     /// Settings of the relay.
     pub relay: RelayOptions,
+    /// Which parts may go on although acknowledged data is known to be lost. Set by the program around. Default: none.
+    #[serde(skip)]
+    pub accept_loss: AcceptLoss,
+}
+
+/// Which parts of a store may go on although acknowledged data is known to be lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AcceptLoss {
+    /// The journals.
+    pub journal: bool,
+    /// The registry and the leases.
+    pub registry: bool,
 }
 
 /// Settings of the journal.

@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use checked_files::{AtLoss, Database, Health, StoreId};
 use state::{Durability, Expect, Instance, Key, KeyEntry, RegistryError, Version, Watch};
 use tokio::sync::oneshot;
 
@@ -38,6 +39,8 @@ pub(crate) struct Registry {
     shared: Arc<Shared>,
     options: RegistryOptions,
     metrics: Metrics,
+    health: Health,
+    id: StoreId,
 }
 
 /// The threads, for whoever closes the store.
@@ -82,11 +85,15 @@ impl Registry {
         options: &RegistryOptions,
         clock: Clock,
         metrics: Metrics,
+        at_loss: AtLoss,
     ) -> Result<(Self, Threads), OpenError> {
-        let database = |cause| OpenError::from_database(file, cause);
-        let connection = tables::open(file).map_err(database)?;
-        let counters = tables::counters(&connection).map_err(database)?;
-        let read_connection = tables::open_for_reading(file).map_err(database)?;
+        let failed = |cause| OpenError::from_database(file, cause);
+        let database = Database::open(&tables::layout(file), at_loss)
+            .map_err(|cause| OpenError::from_checked(file, cause))?;
+        let health = database.health.clone();
+        let id = database.id();
+        let counters = tables::counters(&database.connection).map_err(failed)?;
+        let read_connection = tables::open_for_reading(file, &health).map_err(failed)?;
         let session = Session { keys: BTreeMap::new(), applied: Version(counters.version_limit) };
         let shared = Arc::new(Shared { session: RwLock::new(session), watchers: Mutex::default(), clock });
         let registry = Self {
@@ -95,9 +102,11 @@ impl Registry {
             shared: shared.clone(),
             options: options.clone(),
             metrics: metrics.clone(),
+            health: health.clone(),
+            id,
         };
-        let writer = writer::Writer::new(connection, counters, shared.clone(), metrics);
-        let reader = reader::Reader::new(read_connection, shared);
+        let reader = reader::Reader::new(read_connection, file.to_owned(), health, shared.clone());
+        let writer = writer::Writer::new(database, counters, shared, metrics);
         let (writes, reads) = (registry.writes.clone(), registry.reads.clone());
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
@@ -110,6 +119,16 @@ impl Registry {
             spawn("registry-reader", Box::new(move || reader.run(&reads)))?,
         ];
         Ok((registry, Threads(threads)))
+    }
+
+    /// Whether it may be written.
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// The id of the database, drawn when it was made.
+    pub(crate) fn id(&self) -> StoreId {
+        self.id
     }
 
     /// Refuses further calls and ends the watches; what was taken before is still carried out.
@@ -158,6 +177,11 @@ impl Registry {
         let (instance, prefix, after) = (instance.clone(), prefix.to_owned(), after.cloned());
         self.read(|reply| Read::Page { instance, prefix, after, keys_max, bytes_max, reply }).await
     }
+}
+
+/// Reads everything in a database that no process has open, and says what is wrong; nothing if it is sound.
+pub(crate) fn verify(file: &Path) -> Result<Vec<String>, OpenError> {
+    checked_files::verify(&tables::layout(file)).map_err(|cause| OpenError::from_checked(file, cause))
 }
 
 impl Threads {

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! lock               held while the store is open; tells who holds it
-//! format             version of the on-disk format, and the store's own number
+//! format             version of the on-disk format, the store's own number, and its generation
 //! journal/           the segment log, see `journal.rs`
+//! journal.mark       up to where its records were acknowledged
 //! registry.sqlite    keys and leases, see `registry.rs`
+//! registry.mark      up to where its commits were acknowledged
 //! ```
 
 mod format;
@@ -14,13 +16,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
+use checked_files::AtLoss;
 use tempfile::TempDir;
 
+use self::format::Format;
 use crate::error::OpenError;
 use crate::journal::{self, Journal};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
-use crate::options::{Clock, Options};
+use crate::options::{AcceptLoss, Clock, Options};
 use crate::platform;
 use crate::registry::{self, Registry};
 use crate::relay::Relay;
@@ -28,6 +32,8 @@ use crate::relay::Relay;
 /// An open data directory. Give it away by the contracts' handles; close it when they are no longer used.
 pub struct Store {
     directory: PathBuf,
+    /// The store's own number.
+    number: u32,
     journal: Journal,
     registry: Registry,
     lease: Arc<Lease>,
@@ -35,6 +41,15 @@ pub struct Store {
     metrics: Metrics,
     /// Taken by the first close.
     open: Mutex<Option<Open>>,
+}
+
+/// The ids of the parts of a store; another store has others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// The journals.
+    pub journal: String,
+    /// The registry and the leases.
+    pub registry: String,
 }
 
 /// What ends with the store, in this order.
@@ -79,12 +94,27 @@ impl Store {
     ) -> Result<Self, OpenError> {
         make_directory(directory)?;
         let lock = lock::Lock::take(directory)?;
-        let format = format::check_or_write(directory)?;
+        let mut format = Format::read_or_make(directory)?;
+        let (database, log) = (directory.join("registry.sqlite"), directory.join("journal"));
+        refuse_missing_parts(&format, &database, &log, options.accept_loss)?;
         let metrics = Metrics::new();
+        let before = journal::Before {
+            store: format.store,
+            has_no_mark: format.is_new || format.version < 2,
+            at_loss: at_loss(options.accept_loss.journal),
+        };
+        let recovery = journal::Recovery::read(&log, before)?;
+        let at_loss = at_loss(options.accept_loss.registry);
         let (registry, registry_threads) =
-            Registry::open(&directory.join("registry.sqlite"), &options.registry, clock, metrics.clone())?;
-        let opened =
-            Journal::open(&directory.join("journal"), format.store, &options.journal, metrics.clone());
+            Registry::open(&database, &options.registry, clock, metrics.clone(), at_loss)?;
+        let found = format;
+        format.version = format::VERSION;
+        format.is_new = false;
+        // Durable before anybody is told a position.
+        format.generation += u64::from(recovery.needs_new_epochs);
+        let is_written = if format == found { Ok(()) } else { format.write(directory) };
+        let opened = is_written
+            .and_then(|()| Journal::open(recovery, format.generation, &options.journal, metrics.clone()));
         let (journal, journal_threads) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -93,8 +123,15 @@ impl Store {
                 return Err(error);
             }
         };
+        for health in [journal.health(), registry.health()] {
+            let gauge = metrics.read_only.clone();
+            health.when_damaged(move |_| {
+                gauge.inc();
+            });
+        }
         Ok(Self {
             directory: directory.to_owned(),
+            number: format.store,
             journal,
             lease: Arc::new(Lease(registry.clone())),
             registry,
@@ -132,6 +169,20 @@ impl Store {
     /// Where the files are.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Tells a listener once a part of the store is read-only, and why; at once where it is so already.
+    pub fn when_damaged(&self, listener: impl Fn(String) + Send + Sync + 'static) {
+        let listener = Arc::new(listener);
+        for health in [self.journal.health(), self.registry.health()] {
+            let listener = Arc::clone(&listener);
+            health.when_damaged(move |damage| listener(damage.to_string()));
+        }
+    }
+
+    /// The ids that were drawn when the store's parts were made, in hexadecimal digits.
+    pub fn parts(&self) -> Parts {
+        Parts { journal: format!("{:08x}", self.number), registry: self.registry.id().to_string() }
     }
 
     /// Adds the store's counters, whose names begin with `state_`, to a metrics registry.
@@ -178,6 +229,50 @@ impl Drop for Store {
             open.end();
         }
     }
+}
+
+/// Reads everything in a data directory that no process has open, and says what is damaged; nothing if all is sound. Changes
+/// nothing.
+///
+/// # Errors
+///
+/// If it is in use, or a part cannot be read at all.
+pub fn verify(directory: &Path) -> Result<Vec<String>, OpenError> {
+    let _lock = lock::Lock::take(directory)?;
+    let format = Format::read(directory)?;
+    let (database, log) = (directory.join("registry.sqlite"), directory.join("journal"));
+    refuse_missing_parts(&format, &database, &log, AcceptLoss::default())?;
+    let has_no_mark = format.is_new || format.version < 2;
+    let before = journal::Before { store: format.store, has_no_mark, at_loss: AtLoss::Refuse };
+    // What is wrong with one part does not keep the other from being looked at.
+    let log = journal::Recovery::read(&log, before).map(|recovery| recovery.verify());
+    let parts = [log, registry::verify(&database)];
+    Ok(parts.into_iter().flat_map(|part| part.unwrap_or_else(|error| vec![error.to_string()])).collect())
+}
+
+/// Version 1 kept no marks; but it made both parts whenever it started.
+fn refuse_missing_parts(
+    format: &Format,
+    database: &Path,
+    log: &Path,
+    accepted: AcceptLoss,
+) -> Result<(), OpenError> {
+    if format.version >= 2 {
+        return Ok(());
+    }
+    for (file, part, is_accepted) in
+        [(log, "journal", accepted.journal), (database, "registry", accepted.registry)]
+    {
+        let is_there = file.try_exists().map_err(|cause| OpenError::from_io(file, cause))?;
+        if !is_there && !is_accepted {
+            return Err(OpenError::Missing { file: file.to_owned(), part });
+        }
+    }
+    Ok(())
+}
+
+const fn at_loss(is_accepted: bool) -> AtLoss {
+    if is_accepted { AtLoss::Accept } else { AtLoss::Refuse }
 }
 
 fn make_directory(directory: &Path) -> Result<(), OpenError> {

@@ -47,9 +47,18 @@ impl Fixture {
 
     /// The same, with room for bodies that the test has too.
     pub(crate) async fn start_with(options: Options, folder: &Path, bodies: body::Budget) -> Self {
+        Self::start_on(options, &state_embedded::Options::default(), folder, bodies).await
+    }
+
+    /// The same, with options of the store.
+    pub(crate) async fn start_on(
+        options: Options,
+        store_options: &state_embedded::Options,
+        folder: &Path,
+        bodies: body::Budget,
+    ) -> Self {
         let (tracer, mut registry) = (Tracer::new(100), Registry::default());
-        let store =
-            state_embedded::Store::open(folder, &state_embedded::Options::default()).expect("a store");
+        let store = state_embedded::Store::open(folder, store_options).expect("a store");
         let egress =
             egress::Client::new(&egress::Options::default(), &egress::Metrics::register(&mut registry));
         let dependencies = Dependencies {

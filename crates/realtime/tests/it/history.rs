@@ -200,6 +200,44 @@ async fn what_was_kept_is_there_after_a_restart() {
 }
 
 /// While one follows, others publish as fast as they can: what is replayed and what is live must meet without a seam.
+/// 120 messages, of which a damaged log keeps 97, and 60 new ones: position 120 is in the log again, and means another message.
+#[tokio::test]
+async fn positions_of_a_log_that_lost_its_end_are_told_of_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let many = || Options { history: vec![rule(r#"{"hub":"chat","messages":1000}"#)], ..options() };
+    let log = folder.path().join("journal/0000000000000001.log");
+    let listening = Fixture::start_in(many(), folder.path()).await.listen();
+    let mut before = client(&listening, &[]).await;
+    let position =
+        invoke(&mut before, "chappe.follow", json!([null])).await.answer["result"]["position"].clone();
+    let epoch = position.as_str().unwrap().split_once('-').unwrap().0.to_owned();
+    let mut log_of_97 = Vec::new();
+    for number in 1..=120 {
+        send(&listening.fixture, Target::All, number).await;
+        if number == 97 {
+            log_of_97 = std::fs::read(&log).unwrap();
+        }
+    }
+    listening.stop().await;
+    std::fs::write(&log, log_of_97).unwrap();
+    let state = state_embedded::Options::default();
+    let refused = state_embedded::Store::open(folder.path(), &state).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("--accept-loss=journal"), "{refused}");
+    let accept_loss = state_embedded::AcceptLoss { journal: true, registry: false };
+    let accepting = state_embedded::Options { accept_loss, ..state };
+    let listening =
+        Fixture::start_on(many(), &accepting, folder.path(), body::Budget::default()).await.listen();
+    for number in 1..=60 {
+        send(&listening.fixture, Target::All, 1000 + number).await;
+    }
+    let mut after = client(&listening, &[]).await;
+    let heard = invoke(&mut after, "chappe.follow", json!([null, format!("{epoch}-120")])).await;
+    assert_eq!(heard.answer["result"]["gap"], true);
+    let kept = (1..=97).chain(1001..=1060).map(|number| format!("m({number})"));
+    assert_eq!(heard.calls, kept.collect::<Vec<_>>(), "what there is comes, once and in order");
+    listening.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn catching_up_and_new_messages_meet_without_a_seam() {
     let rules = vec![rule(r#"{"hub":"chat","group":"g","messages":100000}"#)];

@@ -59,12 +59,21 @@ pub(super) fn note(runs: &mut Vec<(u64, u64, Run)>, journal: u64, epoch: u64, ru
     }
 }
 
+/// The epoch that callers know. All epochs of a store change together with its generation: when acknowledged records may be
+/// missing at the end of the log, positions that were given out before mean other records than those that follow now.
+fn epoch_of(stored: Epoch, generation: u64) -> Epoch {
+    Epoch(stored.0 ^ generation.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
 /// A journal that exists, with its durable records.
 pub(super) struct Kept {
     pub(super) home: Home,
     /// The journal's number in the log.
     pub(super) id: u64,
+    /// As callers know it.
     pub(super) epoch: Epoch,
+    /// As the log's frames have it: the one of the journal's making.
+    pub(super) stored_epoch: Epoch,
     extent: Mutex<Extent>,
     /// Says that the extent changed, or that the log closed.
     changed: watch::Sender<()>,
@@ -105,8 +114,9 @@ impl Extent {
 }
 
 impl Kept {
-    pub(super) fn new(home: Home, id: u64, epoch: Epoch, extent: Extent) -> Self {
-        Self { home, id, epoch, extent: Mutex::new(extent), changed: watch::Sender::new(()) }
+    pub(super) fn new(home: Home, id: u64, stored_epoch: Epoch, generation: u64, extent: Extent) -> Self {
+        let epoch = epoch_of(stored_epoch, generation);
+        Self { home, id, epoch, stored_epoch, extent: Mutex::new(extent), changed: watch::Sender::new(()) }
     }
 
     pub(super) fn extent(&self) -> MutexGuard<'_, Extent> {

@@ -1,9 +1,12 @@
 //! The reading threads: fetch runs from the segment files, check every frame, and cut out what was asked for.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use state::{Entry, Offset, Position, ReadError};
+use checked_files::{Damage, Health};
+use state::{Entry, Epoch, Offset, Position, ReadError};
 use tokio::sync::oneshot;
 
 use super::frame::{self, HEAD_BYTES, Kind};
@@ -27,7 +30,12 @@ pub(super) struct Read {
 pub(super) struct Reader {
     pub(super) store: u32,
     pub(super) shared: Arc<Shared>,
+    pub(super) health: Health,
     pub(super) metrics: Metrics,
+}
+
+fn segment_file(segment: u64) -> PathBuf {
+    PathBuf::from(format!("journal/{segment:016x}.log"))
 }
 
 /// Durable bytes that are not what was written.
@@ -66,6 +74,10 @@ impl Reader {
                 Err(cause) => {
                     // The records may have been trimmed away, and their file with them, since the look above.
                     kept.look(&kept.extent(), read.from)?;
+                    if let Some(damaged) = cause.downcast_ref::<Damaged>() {
+                        let file = segment_file(damaged.segment);
+                        self.health.set_damaged(Damage::File { file, what: damaged.to_string() });
+                    }
                     tracing::error!(%cause, instance = %kept.home.0, journal = %kept.home.1, "a journal cannot be read");
                     return Err(ReadError::Backend { journal: kept.home.1.clone(), cause });
                 }
@@ -96,7 +108,8 @@ impl Reader {
             let found = found.ok_or_else(|| damaged(offset, at))?;
             let head = found.head;
             let is_it = head.kind == Kind::Record
-                && (head.journal, head.epoch, head.offset) == (read.kept.id, read.kept.epoch.0, offset);
+                && (head.journal, head.epoch, head.offset)
+                    == (read.kept.id, read.kept.stored_epoch.0, offset);
             let record = frame::record(frame.slice(HEAD_BYTES..HEAD_BYTES + found.payload_bytes));
             let record = record.filter(|_| is_it).ok_or_else(|| damaged(offset, at))?;
             at += found.frame_bytes();
@@ -112,6 +125,30 @@ impl Reader {
         }
         Ok(true)
     }
+}
+
+/// The first record of a run that cannot be read, if there is one.
+pub(super) fn damaged(file: &File, run: &Run, journal: u64, epoch: Epoch, store: u32) -> Option<String> {
+    let at_start =
+        |at: usize| Damaged { offset: run.first, segment: run.segment, position: run.position + at as u64 };
+    let mut buffer = vec![0; usize::try_from(run.bytes).ok()?];
+    let filled = match platform::read_at(file, &mut buffer, run.position) {
+        Ok(filled) => filled,
+        Err(error) => return Some(format!("{}: {error}", at_start(0))),
+    };
+    buffer.truncate(filled);
+    let mut at = 0;
+    for offset in run.first..run.next() {
+        let frame = &buffer[at.min(buffer.len())..];
+        let found = frame::head(frame).filter(|found| frame::is_sound(found, frame, store));
+        let found = found.filter(|found| {
+            let head = found.head;
+            head.kind == Kind::Record && (head.journal, head.epoch, head.offset) == (journal, epoch.0, offset)
+        });
+        let Some(found) = found else { return Some(Damaged { offset, ..at_start(at) }.to_string()) };
+        at += found.frame_bytes();
+    }
+    None
 }
 
 /// The runs from the one with the first wanted record to the one that fills the answer; `None` where there is nothing to

@@ -27,6 +27,10 @@ pub(super) struct Recovered {
     pub(super) active: Option<Active>,
     /// The last group that is there.
     pub(super) last_group: u64,
+    /// A group was begun after it, and is not whole.
+    pub(super) is_torn: bool,
+    /// Segments that were begun and hold nothing; they can be removed once it is known that nothing is missing.
+    pub(super) unused: Vec<u64>,
 }
 
 /// The segment that is written to.
@@ -56,6 +60,7 @@ struct Contents {
     last_group: u64,
     end: u64,
     is_sealed: bool,
+    is_torn: bool,
 }
 
 #[derive(Clone)]
@@ -98,8 +103,10 @@ pub(super) fn recover(directory: &Path, store: u32) -> Result<Recovered, OpenErr
         segments.insert(*number, (file, bytes));
     }
     let mut runs: BTreeMap<u64, Vec<(u64, Run)>> = BTreeMap::new();
-    let Some(last) = last(directory, store, &mut numbers, &mut segments)? else {
-        return Ok(Recovered { journals: Vec::new(), segments, active: None, last_group: 0 });
+    let mut unused = Vec::new();
+    let Some(last) = last(directory, store, &mut numbers, &mut segments, &mut unused)? else {
+        let journals = Vec::new();
+        return Ok(Recovered { journals, segments, active: None, last_group: 0, is_torn: false, unused });
     };
     let active = numbers.pop().expect("the last segment has a number");
     for number in numbers {
@@ -132,15 +139,18 @@ pub(super) fn recover(directory: &Path, store: u32) -> Result<Recovered, OpenErr
             runs: last.runs,
         }),
         last_group: last.last_group,
+        is_torn: last.is_torn,
+        unused,
     })
 }
 
-/// The contents of the last segment that was begun; one whose first group was never durable is removed.
+/// The contents of the last segment that was begun; one whose first group was never durable is put on the list of unused ones.
 fn last(
     directory: &Path,
     store: u32,
     numbers: &mut Vec<u64>,
     segments: &mut BTreeMap<u64, (File, u64)>,
+    unused: &mut Vec<u64>,
 ) -> Result<Option<Contents>, OpenError> {
     while let Some(number) = numbers.last().copied() {
         let path = segment::path(directory, number);
@@ -166,7 +176,7 @@ fn last(
         }
         numbers.pop();
         segments.remove(&number);
-        segment::remove(directory, number);
+        unused.push(number);
     }
     Ok(None)
 }
@@ -198,8 +208,14 @@ fn older(
 
 /// Reads whole groups from a segment's begin, up to its seal or to what is no group.
 fn read(file: &File, number: u64, store: u32) -> Result<Contents, Failure> {
-    let mut contents =
-        Contents { journals: BTreeMap::new(), runs: Vec::new(), last_group: 0, end: 0, is_sealed: false };
+    let mut contents = Contents {
+        journals: BTreeMap::new(),
+        runs: Vec::new(),
+        last_group: 0,
+        end: 0,
+        is_sealed: false,
+        is_torn: false,
+    };
     let mut scan = Scan::new(file, store);
     while !contents.is_sealed {
         let Some((effects, group, end)) = read_group(&mut scan, number, &contents)? else { break };
@@ -208,6 +224,9 @@ fn read(file: &File, number: u64, store: u32) -> Result<Contents, Failure> {
         }
         contents.last_group = group;
         contents.end = end;
+    }
+    if !contents.is_sealed && contents.end > 0 {
+        contents.is_torn = scan.begins_group(contents.end, contents.last_group)?;
     }
     Ok(contents)
 }

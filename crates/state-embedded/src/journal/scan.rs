@@ -54,6 +54,12 @@ impl<'a> Scan<'a> {
         Ok(Some(frame_of(&found, bytes)))
     }
 
+    /// Whether a group that would follow `group` begins at `position`, whole or not.
+    pub(super) fn begins_group(&mut self, position: u64, group: u64) -> io::Result<bool> {
+        let found = frame::head(self.at(position, HEAD_BYTES)?);
+        Ok(found.is_some_and(|found| found.head.before == group && found.head.group > group))
+    }
+
     /// Whether a frame from `position` on proves that a group after `group` had been durable: then what cannot be read
     /// before it is no torn tail.
     pub(super) fn proves_damage(&mut self, position: u64, group: u64) -> io::Result<bool> {

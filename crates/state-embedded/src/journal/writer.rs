@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BufMut;
+use checked_files::{Damage, Health, Mark};
 use state::{AppendError, Epoch, JournalInfo, Offset, Position, Record, TrimError};
 use tokio::sync::oneshot;
 
@@ -79,6 +80,11 @@ pub(super) struct Writer {
     /// The group that is being made, and where its last frame begins.
     buffer: Vec<u8>,
     last_frame: usize,
+    /// Up to which group writes were acknowledged.
+    mark: Mark,
+    health: Health,
+    /// Which epochs callers know, see `index.rs`.
+    generation: u64,
     metrics: Metrics,
 }
 
@@ -123,6 +129,9 @@ impl Writer {
         shared: Arc<Shared>,
         spare: Spare,
         recovered: Recovered,
+        mark: Mark,
+        health: Health,
+        generation: u64,
         group_gap: u64,
         metrics: Metrics,
     ) -> Self {
@@ -130,7 +139,13 @@ impl Writer {
         let live_of = |number: &u64| live.get(number).copied().unwrap_or(0);
         let next_journal = recovered.journals.iter().map(|journal| journal.id + 1).max().unwrap_or(1);
         for journal in recovered.journals {
-            shared.insert(Arc::new(Kept::new(journal.home, journal.id, journal.epoch, journal.extent)));
+            shared.insert(Arc::new(Kept::new(
+                journal.home,
+                journal.id,
+                journal.epoch,
+                generation,
+                journal.extent,
+            )));
         }
         let mut sealed = BTreeMap::new();
         let mut active = None;
@@ -169,6 +184,9 @@ impl Writer {
             callers: 1,
             buffer: Vec::new(),
             last_frame: 0,
+            mark,
+            health,
+            generation,
             metrics,
         };
         writer.drop_empty_segments();
@@ -215,7 +233,7 @@ impl Writer {
     }
 
     fn carry_out(&mut self, commands: Vec<Command>) {
-        if self.has_failed {
+        if self.has_failed || self.health.damage().is_some() {
             for command in commands {
                 command.refuse(&Failure::Closed);
             }
@@ -354,7 +372,7 @@ impl Writer {
 
     fn put_journal(&mut self, kept: &Kept, first: u64, next: u64) {
         let (instance, name) = &kept.home;
-        self.put(self.head(Kind::Journal, kept.id, kept.epoch.0, first), |payload| {
+        self.put(self.head(Kind::Journal, kept.id, kept.stored_epoch.0, first), |payload| {
             frame::put_journal(payload, next, instance, name);
         });
     }
@@ -367,7 +385,7 @@ impl Writer {
                 let first = staged.change(&kept).next;
                 let at = position + self.buffer.len() as u64;
                 for (record, offset) in records.iter().zip(first..) {
-                    let head = self.head(Kind::Record, kept.id, kept.epoch.0, offset);
+                    let head = self.head(Kind::Record, kept.id, kept.stored_epoch.0, offset);
                     self.put(head, |payload| frame::put_record(payload, record));
                 }
                 let number = self.active.as_ref().expect("a group has a segment").number;
@@ -385,7 +403,7 @@ impl Writer {
                 let first = below.min(change.next);
                 if first > change.first {
                     change.first = first;
-                    self.put(self.head(Kind::Trim, kept.id, kept.epoch.0, first), |_| {});
+                    self.put(self.head(Kind::Trim, kept.id, kept.stored_epoch.0, first), |_| {});
                 }
                 Outcome::Trim(kept.home.clone(), reply)
             }
@@ -401,7 +419,13 @@ impl Writer {
         }
         let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
         // Numbers are not given out again, also where the group fails: gaps do no harm.
-        let kept = Arc::new(Kept::new(home.clone(), self.next_journal, Epoch(high ^ low), Extent::default()));
+        let kept = Arc::new(Kept::new(
+            home.clone(),
+            self.next_journal,
+            Epoch(high ^ low),
+            self.generation,
+            Extent::default(),
+        ));
         self.next_journal += 1;
         self.put_journal(&kept, 0, 0);
         staged.made.push(kept.clone());
@@ -426,6 +450,12 @@ impl Writer {
         let is_half_full = active.position >= active.bytes / 2;
         self.before = self.group;
         self.group += 1;
+        if let Err(error) = self.mark.write(self.before) {
+            // What was written is durable; but a later loss of it could not be seen.
+            self.has_failed = true;
+            let file = self.directory.with_extension("mark");
+            self.health.set_damaged(Damage::Mark { file, what: error.to_string() });
+        }
         let took = began.elapsed();
         self.flush_mean = if self.flush_mean.is_zero() { took } else { (self.flush_mean * 7 + took) / 8 };
         self.metrics.journal_flushes.inc();
@@ -452,7 +482,7 @@ impl Writer {
             let mut extent = change.kept.extent();
             for run in change.runs {
                 active.live_runs += u64::from(extent.extend(run));
-                note(&mut active.runs, change.kept.id, change.kept.epoch.0, run);
+                note(&mut active.runs, change.kept.id, change.kept.stored_epoch.0, run);
             }
             let dead = extent.trim(change.first);
             drop(extent);

@@ -1,7 +1,9 @@
 //! The reading thread: looks into the database and the session keys at one moment.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use checked_files::Health;
 use rusqlite::Connection;
 use state::{Instance, Key, KeyEntry, RegistryError, Version};
 use tokio::sync::oneshot;
@@ -35,12 +37,14 @@ pub(super) struct Page {
 
 pub(super) struct Reader {
     connection: Connection,
+    file: PathBuf,
+    health: Health,
     shared: Arc<Shared>,
 }
 
 impl Reader {
-    pub(super) fn new(connection: Connection, shared: Arc<Shared>) -> Self {
-        Self { connection, shared }
+    pub(super) fn new(connection: Connection, file: PathBuf, health: Health, shared: Arc<Shared>) -> Self {
+        Self { connection, file, health, shared }
     }
 
     /// Runs until the queue is closed and empty.
@@ -57,13 +61,19 @@ impl Reader {
     fn answer(&self, read: Read) {
         match read {
             Read::Get { home, reply } => {
-                drop(reply.send(self.get(home).map_err(|error| RegistryError::Backend(error.into()))));
+                drop(reply.send(self.get(home).map_err(|error| self.failed(error))));
             }
             Read::Page { instance, prefix, after, keys_max, bytes_max, reply } => {
                 let page = self.page(&instance, &prefix, after.as_ref(), keys_max, bytes_max);
-                drop(reply.send(page.map_err(|error| RegistryError::Backend(error.into()))));
+                drop(reply.send(page.map_err(|error| self.failed(error))));
             }
         }
+    }
+
+    /// Damage that one read meets ends writing: nobody knows what else is damaged.
+    fn failed(&self, error: rusqlite::Error) -> RegistryError {
+        self.health.note(&self.file, &error);
+        RegistryError::Backend(error.into())
     }
 
     fn get(&self, home: (Instance, Key)) -> rusqlite::Result<Option<KeyEntry>> {

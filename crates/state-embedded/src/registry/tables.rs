@@ -4,13 +4,19 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use checked_files::{Health, Layout};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use state::{Instance, Key, Name, Version};
 
 use super::Stored;
 
-/// Version of the tables, kept in the database itself.
-const SCHEMA: u32 = 1;
+/// Format of the file, kept in the database itself. 2: pages have checksums.
+const FORMAT: u32 = 2;
+
+/// The name of the part in a data folder, for `--accept-loss`.
+const PART: &str = "registry";
+
+const CACHE_KIB: u32 = 2048;
 
 const TABLES: &str = "
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -33,7 +39,6 @@ const TABLES: &str = "
         PRIMARY KEY (instance, name)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX leases_by_expiry ON leases (expires_at);
-    PRAGMA user_version = 1;
 ";
 
 /// The numbers that must not go back.
@@ -44,37 +49,14 @@ pub(super) struct Counters {
     pub(super) fence: u64,
 }
 
-/// Opens the database for writing, making its tables where it is new.
-pub(super) fn open(file: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(file)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    // FULL: an acknowledged write survives the loss of power, not only of the process.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "cache_size", -2048)?;
-    connection.set_prepared_statement_cache_capacity(32);
-    let schema: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if schema == 0 {
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} COMMIT;"))?;
-    }
-    if schema > SCHEMA {
-        // A newer schema comes with a newer on-disk format, which the store refuses; so this file is from another place.
-        let what = format!(
-            "the registry has schema {schema}, and this version knows {SCHEMA}: use the version that wrote it"
-        );
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_SCHEMA);
-        return Err(rusqlite::Error::SqliteFailure(code, Some(what)));
-    }
-    Ok(connection)
+/// What the registry expects of its file.
+pub(super) fn layout(file: &Path) -> Layout<'_> {
+    Layout { part: PART, path: file, format: FORMAT, tables: TABLES, cache_kib: CACHE_KIB }
 }
 
 /// Opens the database for reading beside the writer.
-pub(super) fn open_for_reading(file: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(file, flags)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.pragma_update(None, "cache_size", -2048)?;
-    Ok(connection)
+pub(super) fn open_for_reading(file: &Path, health: &Health) -> rusqlite::Result<Connection> {
+    checked_files::open_reader(file, CACHE_KIB, health)
 }
 
 pub(super) fn counters(connection: &Connection) -> rusqlite::Result<Counters> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use rusqlite::Connection;
+use checked_files::Database;
 use state::{Durability, Expect, Grant, Instance, Key, KeyChange, LeaseError, Name, RegistryError, Version};
 use tokio::sync::oneshot;
 
@@ -79,7 +79,7 @@ enum Outcome {
 struct BatchFailed(Arc<dyn std::error::Error + Send + Sync>);
 
 pub(super) struct Writer {
-    connection: Connection,
+    database: Database,
     counters: tables::Counters,
     next_version: u64,
     shared: Arc<Shared>,
@@ -118,14 +118,14 @@ struct Found {
 
 impl Writer {
     pub(super) fn new(
-        connection: Connection,
+        database: Database,
         counters: tables::Counters,
         shared: Arc<Shared>,
         metrics: Metrics,
     ) -> Self {
         let next_version = counters.version_limit + 1;
         Self {
-            connection,
+            database,
             counters,
             next_version,
             shared,
@@ -163,13 +163,19 @@ impl Writer {
         let mut batch = Batch::default();
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut failed = self.has_failed.then(|| BatchFailed(Arc::new(WriteFailedBefore)));
+        if let Some(damage) = self.database.health.damage() {
+            failed = Some(BatchFailed(Arc::new(damage.clone())));
+        }
         for command in commands.drain(..) {
             if failed.is_some() {
                 outcomes.push(command.undecided());
                 continue;
             }
             let (outcome, failure) = self.decide(command, &mut batch);
-            failed = failure.map(|error| BatchFailed(Arc::new(error)));
+            failed = failure.map(|error| {
+                self.note_damage(&error);
+                BatchFailed(Arc::new(error))
+            });
             outcomes.push(outcome);
         }
         let failed = match failed {
@@ -186,7 +192,7 @@ impl Writer {
 
     /// Removes what has expired.
     fn sweep(&mut self) {
-        if self.has_failed {
+        if self.has_failed || self.database.health.damage().is_some() {
             return;
         }
         let mut batch = Batch::default();
@@ -194,6 +200,7 @@ impl Writer {
             // The batch's own failure is remembered by it; the next sweep tries again.
             Ok(()) => drop(self.commit(batch)),
             Err(error) => {
+                self.note_damage(&error);
                 tracing::warn!(%error, "expired keys could not be removed; they stay invisible");
                 self.roll_back(&batch);
             }
@@ -202,7 +209,7 @@ impl Writer {
 
     fn expire(&mut self, batch: &mut Batch) -> rusqlite::Result<()> {
         let now = (self.shared.clock)();
-        let mut homes = tables::expired(&self.connection, now, SWEEP_KEYS_MAX)?;
+        let mut homes = tables::expired(&self.database.connection, now, SWEEP_KEYS_MAX)?;
         while homes.len() < 2 * SWEEP_KEYS_MAX
             && let Some((at, _, _)) = self.session_expiry.first()
             && *at <= now
@@ -220,9 +227,9 @@ impl Writer {
             batch.expired += 1;
             self.remove(home, &found, batch)?;
         }
-        self.has_expiring = tables::has_expiring(&self.connection)?;
+        self.has_expiring = tables::has_expiring(&self.database.connection)?;
         if self.has_expiring {
-            let removed = tables::delete_expired_leases(&self.connection, now, SWEEP_KEYS_MAX);
+            let removed = tables::delete_expired_leases(&self.database.connection, now, SWEEP_KEYS_MAX);
             // Outside of a transaction this commits by itself, which is all the same for leases nobody holds.
             removed.map(drop)?;
         }
@@ -281,7 +288,7 @@ impl Writer {
         match durability {
             Durability::Durable => {
                 self.begin(batch)?;
-                tables::put(&self.connection, &home, &stored)?;
+                tables::put(&self.database.connection, &home, &stored)?;
                 self.has_expiring |= expires_at.is_some();
                 if found.in_session {
                     batch.staged.insert(home.clone(), None);
@@ -291,7 +298,7 @@ impl Writer {
                 if found.in_database {
                     // Or the durable value would be back after a restart.
                     self.begin(batch)?;
-                    tables::delete(&self.connection, &home)?;
+                    tables::delete(&self.database.connection, &home)?;
                 }
                 if let Some(at) = expires_at {
                     self.session_expiry.insert((at, home.0.clone(), home.1.clone()));
@@ -326,7 +333,7 @@ impl Writer {
         let version = self.draw_version(batch)?;
         if found.in_database {
             self.begin(batch)?;
-            tables::delete(&self.connection, &home)?;
+            tables::delete(&self.database.connection, &home)?;
         }
         if found.in_session {
             batch.staged.insert(home.clone(), None);
@@ -343,7 +350,7 @@ impl Writer {
         ttl: Duration,
         batch: &mut Batch,
     ) -> rusqlite::Result<Result<Grant, LeaseError>> {
-        let present = tables::lease(&self.connection, home)?;
+        let present = tables::lease(&self.database.connection, home)?;
         let fence = batch.fence.unwrap_or(self.counters.fence) + 1;
         let row = match lease::acquire(&home.1, present, owner, now, ttl, fence) {
             Ok(row) => row,
@@ -351,11 +358,11 @@ impl Writer {
         };
         self.begin(batch)?;
         if row.fence == fence {
-            tables::set_counter(&self.connection, "fence", fence)?;
+            tables::set_counter(&self.database.connection, "fence", fence)?;
             batch.fence = Some(fence);
             batch.acquisitions += 1;
         }
-        tables::put_lease(&self.connection, home, &row)?;
+        tables::put_lease(&self.database.connection, home, &row)?;
         self.has_expiring = true;
         Ok(Ok(lease::grant(&home.1, row)))
     }
@@ -368,21 +375,21 @@ impl Writer {
         ttl: Duration,
         batch: &mut Batch,
     ) -> rusqlite::Result<Result<Grant, LeaseError>> {
-        let present = tables::lease(&self.connection, home)?;
+        let present = tables::lease(&self.database.connection, home)?;
         let row = match lease::renew(present, grant, now, ttl) {
             Ok(row) => row,
             Err(lost) => return Ok(Err(lost)),
         };
         self.begin(batch)?;
-        tables::put_lease(&self.connection, home, &row)?;
+        tables::put_lease(&self.database.connection, home, &row)?;
         Ok(Ok(lease::grant(&home.1, row)))
     }
 
     fn release(&self, home: &(Instance, Name), grant: &Grant, batch: &mut Batch) -> rusqlite::Result<()> {
-        let present = tables::lease(&self.connection, home)?;
+        let present = tables::lease(&self.database.connection, home)?;
         if present.is_some_and(|row| row.fence == grant.fence.0) {
             self.begin(batch)?;
-            tables::delete_lease(&self.connection, home)?;
+            tables::delete_lease(&self.database.connection, home)?;
         }
         Ok(())
     }
@@ -390,7 +397,7 @@ impl Writer {
     /// Opens the batch's transaction if there is none.
     fn begin(&self, batch: &mut Batch) -> rusqlite::Result<()> {
         if !batch.is_durable {
-            self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            self.database.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
             batch.is_durable = true;
         }
         Ok(())
@@ -400,7 +407,7 @@ impl Writer {
         if self.next_version >= batch.version_limit.unwrap_or(self.counters.version_limit) {
             let limit = self.next_version + VERSIONS_RESERVED;
             self.begin(batch)?;
-            tables::set_counter(&self.connection, "version_limit", limit)?;
+            tables::set_counter(&self.database.connection, "version_limit", limit)?;
             batch.version_limit = Some(limit);
         }
         let version = Version(self.next_version);
@@ -422,7 +429,7 @@ impl Writer {
         if let Some(version) = in_session {
             return Ok(Found { version, in_database: false, in_session: true });
         }
-        let in_database = tables::find(&self.connection, home)?;
+        let in_database = tables::find(&self.database.connection, home)?;
         Ok(Found {
             version: in_database.and_then(|(version, at)| expiring(version, at)),
             in_database: in_database.is_some(),
@@ -436,14 +443,21 @@ impl Writer {
             let mut session = self.shared.session.write().expect("no thread panics with the session's lock");
             if batch.is_durable {
                 let began = Instant::now();
-                let committed =
-                    self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
-                if let Err(error) = committed {
-                    drop(session);
-                    self.has_failed |= leaves_doubt(&error);
-                    self.roll_back(&batch);
-                    tracing::error!(%error, "a transaction of the registry could not be committed");
-                    return Err(BatchFailed(Arc::new(error)));
+                let connection = &self.database.connection;
+                let committed = Database::count_commit(connection).and_then(|sequence| {
+                    connection.prepare_cached("COMMIT")?.execute([])?;
+                    Ok(sequence)
+                });
+                match committed {
+                    Ok(sequence) => self.database.acknowledge(sequence),
+                    Err(error) => {
+                        drop(session);
+                        self.note_damage(&error);
+                        self.has_failed |= leaves_doubt(&error);
+                        self.roll_back(&batch);
+                        tracing::error!(%error, "a transaction of the registry could not be committed");
+                        return Err(BatchFailed(Arc::new(error)));
+                    }
                 }
                 self.metrics.registry_commits.inc();
                 self.metrics.registry_commit_seconds.observe(began.elapsed().as_secs_f64());
@@ -466,11 +480,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Damage that one write meets ends writing: nobody knows what else is damaged.
+    fn note_damage(&self, error: &rusqlite::Error) {
+        self.database.health.note(self.database.path(), error);
+    }
+
     fn roll_back(&self, batch: &Batch) {
         // SQLite may have rolled back by itself already; then there is nothing left to do.
         if batch.is_durable
-            && !self.connection.is_autocommit()
-            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+            && !self.database.connection.is_autocommit()
+            && let Err(error) = self.database.connection.execute_batch("ROLLBACK")
         {
             tracing::error!(%error, "a transaction of the registry could not be rolled back");
         }

@@ -1,11 +1,14 @@
-//! The `format` file: which version of the on-disk format a directory has, and the store's own number.
+//! The `format` file: which version of the on-disk format a directory has, the store's own number, and its generation.
 //!
 //! ```text
-//! chappe-state 1
+//! chappe-state 2
 //! store 8f14e45f
+//! generation 0
 //! ```
 //!
-//! The first line stays as it is in every later version, so that an older program can tell that it must not go on.
+//! The first line stays as it is in every later version, so that an older program can tell that it must not go on. While a new
+//! store is made, a fourth line says `new`: until it is gone, parts may be missing. Version 1 had neither marks, checksums in the
+//! registry, nor a generation.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,32 +18,70 @@ use crate::error::OpenError;
 use crate::platform;
 
 /// The on-disk format that this version writes, and the newest that it reads.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// What the file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Format {
+    /// Version of the on-disk format.
+    pub(super) version: u32,
     /// Drawn when the store was made; its records carry it, so that another store's records are never taken for its own.
     pub(super) store: u32,
+    /// Raised whenever acknowledged records may have been lost: it changes the epochs of all journals.
+    pub(super) generation: u64,
+    /// Whether the store was never open yet.
+    pub(super) is_new: bool,
 }
 
-/// Reads the directory's format, or writes it where the directory is new.
-pub(super) fn check_or_write(directory: &Path) -> Result<Format, OpenError> {
-    let failed = |cause| OpenError::from_io(directory, cause);
-    match std::fs::read_to_string(directory.join("format")) {
-        Ok(text) => parse(&text, directory),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if has_strangers(directory).map_err(failed)? {
-                return Err(OpenError::NotOurs { directory: directory.to_owned() });
+impl Format {
+    /// Reads the directory's format.
+    pub(super) fn read(directory: &Path) -> Result<Self, OpenError> {
+        match std::fs::read_to_string(directory.join("format")) {
+            Ok(text) => parse(&text, directory),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                Err(OpenError::NotOurs { directory: directory.to_owned() })
             }
-            let format = Format { store: uuid::Uuid::new_v4().as_fields().0 };
-            write(directory, format).map_err(failed)?;
-            Ok(format)
+            Err(cause) => Err(OpenError::from_io(directory, cause)),
         }
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err(OpenError::NotOurs { directory: directory.to_owned() })
+    }
+
+    /// Reads the directory's format, or writes it where the directory is new.
+    pub(super) fn read_or_make(directory: &Path) -> Result<Self, OpenError> {
+        let failed = |cause| OpenError::from_io(directory, cause);
+        match std::fs::read_to_string(directory.join("format")) {
+            Ok(text) => parse(&text, directory),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if has_strangers(directory).map_err(failed)? {
+                    return Err(OpenError::NotOurs { directory: directory.to_owned() });
+                }
+                let store = uuid::Uuid::new_v4().as_fields().0;
+                let format = Self { version: VERSION, store, generation: 0, is_new: true };
+                format.write(directory)?;
+                Ok(format)
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(OpenError::NotOurs { directory: directory.to_owned() })
+            }
+            Err(error) => Err(failed(error)),
         }
-        Err(error) => Err(failed(error)),
+    }
+
+    /// Writes it durably, beside its place first, so that there is never half a file.
+    pub(super) fn write(&self, directory: &Path) -> Result<(), OpenError> {
+        let write = || {
+            let beside = directory.join("format.new");
+            let mut file = File::create(&beside)?;
+            writeln!(file, "chappe-state {}", self.version)?;
+            writeln!(file, "store {:08x}", self.store)?;
+            writeln!(file, "generation {}", self.generation)?;
+            if self.is_new {
+                writeln!(file, "new")?;
+            }
+            file.sync_all()?;
+            std::fs::rename(&beside, directory.join("format"))?;
+            platform::sync_directory(directory)
+        };
+        write().map_err(|cause| OpenError::from_io(directory, cause))
     }
 }
 
@@ -48,23 +89,19 @@ fn parse(text: &str, directory: &Path) -> Result<Format, OpenError> {
     let not_ours = || OpenError::NotOurs { directory: directory.to_owned() };
     let mut lines = text.lines();
     let version = lines.next().and_then(|line| line.strip_prefix("chappe-state ")).ok_or_else(not_ours)?;
-    let found: u32 = version.parse().map_err(|_| not_ours())?;
-    if found > VERSION {
-        return Err(OpenError::NewerFormat { directory: directory.to_owned(), found, known: VERSION });
+    let version: u32 = version.parse().map_err(|_| not_ours())?;
+    if version > VERSION {
+        let directory = directory.to_owned();
+        return Err(OpenError::NewerFormat { directory, found: version, known: VERSION });
     }
     let store = lines.next().and_then(|line| line.strip_prefix("store ")).ok_or_else(not_ours)?;
-    Ok(Format { store: u32::from_str_radix(store, 16).map_err(|_| not_ours())? })
-}
-
-/// Writes beside and renames, so that there is never half a file.
-fn write(directory: &Path, format: Format) -> io::Result<()> {
-    let beside = directory.join("format.new");
-    let mut file = File::create(&beside)?;
-    writeln!(file, "chappe-state {VERSION}")?;
-    writeln!(file, "store {:08x}", format.store)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, directory.join("format"))?;
-    platform::sync_directory(directory)
+    let store = u32::from_str_radix(store, 16).map_err(|_| not_ours())?;
+    if version < 2 {
+        return Ok(Format { version, store, generation: 0, is_new: false });
+    }
+    let generation = lines.next().and_then(|line| line.strip_prefix("generation ")).ok_or_else(not_ours)?;
+    let generation = generation.parse().map_err(|_| not_ours())?;
+    Ok(Format { version, store, generation, is_new: lines.next() == Some("new") })
 }
 
 /// Whether there is anything in it but what an interrupted first start leaves.

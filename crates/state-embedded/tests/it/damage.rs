@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use state::{Instance, Journal, Name, Offset, Position, ReadError, Record};
-use state_embedded::{JournalOptions, OpenError, Options, Store};
+use state_embedded::{AcceptLoss, JournalOptions, OpenError, Options, Store};
 use tempfile::TempDir;
 
 use crate::chance::Chance;
@@ -58,6 +58,58 @@ impl Written {
         Store::open(self.directory.path(), &options(self.segment_bytes))
     }
 
+    /// Goes on with what is left of the journal.
+    fn open_accepting(&self) -> Store {
+        let accept_loss = AcceptLoss { journal: true, registry: false };
+        let options = Options { accept_loss, ..options(self.segment_bytes) };
+        Store::open(self.directory.path(), &options).expect("the loss is accepted")
+    }
+
+    fn mark(&self) -> PathBuf {
+        self.directory.path().join("journal.mark")
+    }
+
+    /// The files of the store, with their content.
+    fn files(&self) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+        let list = |folder: &Path| {
+            let entries = std::fs::read_dir(folder).expect("the directory can be read");
+            entries.map(|entry| entry.expect("the directory can be read").path()).collect::<Vec<_>>()
+        };
+        let all = list(self.directory.path()).into_iter().chain(list(&self.directory.path().join("journal")));
+        let kept = all.filter(|path| {
+            path.is_file() && !path.ends_with("lock") && !path.ends_with("registry.sqlite-shm")
+        });
+        kept.map(|path| (path.clone(), std::fs::read(&path).expect("the file can be read"))).collect()
+    }
+
+    /// Restores the files as they were.
+    fn put_back(&self, files: std::collections::BTreeMap<PathBuf, Vec<u8>>) {
+        files.into_iter().for_each(|(path, bytes)| put(&path, &bytes));
+    }
+
+    /// The loss of the end is refused without a change, and can be accepted; the number of appends that are left. Then all is
+    /// as it was before.
+    async fn appends_left_of_a_cut_log(&self, path: &Path, cut: &[u8]) -> usize {
+        let before = self.files();
+        put(path, cut);
+        let refused = self.open().map(drop);
+        assert!(
+            matches!(refused, Err(OpenError::LostTail { .. } | OpenError::Corrupt { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(std::fs::read(path).expect("the segment can be read"), cut, "the log was changed");
+        let store = self.open_accepting();
+        let info = info(&store).await;
+        assert_ne!(info.epoch, self.start.epoch, "a log that lost its end has new epochs");
+        let left = read_all(&store.journal(), Position { epoch: info.epoch, ..self.start }).await;
+        store.close().await;
+        self.put_back(before);
+        let left = left.expect("what is left can be read");
+        assert_eq!(left.len() % 3, 0, "an append is there entirely or not at all");
+        assert!(left.iter().zip((0..APPENDS).flat_map(bodies)).all(|(found, expected)| *found == expected));
+        left.len() / 3
+    }
+
     fn segments(&self) -> Vec<PathBuf> {
         let mut paths: Vec<_> = std::fs::read_dir(self.directory.path().join("journal"))
             .expect("the directory can be read")
@@ -89,6 +141,11 @@ impl Written {
     }
 }
 
+async fn info(store: &Store) -> state::JournalInfo {
+    let (instance, name) = names();
+    store.journal().info(&instance, &name).await.expect("info works")
+}
+
 async fn read_all(journal: &Arc<dyn Journal>, start: Position) -> Result<Vec<Record>, ReadError> {
     let (instance, name) = names();
     let mut records = Vec::new();
@@ -113,41 +170,126 @@ fn put(path: &Path, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_truncated_log_is_a_prefix() {
+async fn a_truncated_log_is_refused_and_a_prefix_once_the_loss_is_accepted() {
     let written = write(1 << 20).await;
     let (path, bytes, end) = written.last_segment();
     let mut chance = Chance::new();
     for _ in 0..25 {
         let cut = chance.below(end);
-        put(&path, &bytes[..cut]);
-        let left = written.appends_left().await.expect("a torn tail is cut off");
+        let left = written.appends_left_of_a_cut_log(&path, &bytes[..cut]).await;
         assert!(left < APPENDS, "cut at {cut} of {end}");
-        put(&path, &bytes);
     }
     assert_eq!(written.appends_left().await.expect("the log is whole again"), APPENDS);
 }
 
 #[tokio::test]
-async fn zeros_in_place_of_the_end_are_a_torn_tail() {
+async fn zeros_in_place_of_the_end_are_a_lost_end() {
     let written = write(1 << 20).await;
     let (path, bytes, end) = written.last_segment();
     let mut chance = Chance::new();
     for _ in 0..25 {
         let mut torn = bytes.clone();
         torn[chance.below(end)..].fill(0);
-        put(&path, &torn);
-        assert!(written.appends_left().await.expect("a torn tail is cut off") < APPENDS);
-        put(&path, &bytes);
+        assert!(written.appends_left_of_a_cut_log(&path, &torn).await < APPENDS);
     }
 }
 
-/// A flipped bit shortens the log by its last group at most; earlier ones were durable, and that is noticed.
 #[tokio::test]
-async fn a_flipped_bit_is_reported_where_later_groups_were_durable() {
+async fn a_missing_journal_is_refused_and_never_made_anew() {
+    let written = write(64 << 10).await;
+    std::fs::remove_dir_all(written.directory.path().join("journal")).expect("it is there");
+    let refused = written.open().map(drop).expect_err("the journal is missing");
+    assert!(matches!(refused, OpenError::LostTail { .. }), "{refused}");
+    assert!(refused.to_string().contains("--accept-loss=journal"), "{refused}");
+    written.open_accepting().close().await;
+    assert_eq!(written.appends_left().await.expect("a new journal"), 0);
+}
+
+#[tokio::test]
+async fn a_missing_mark_is_refused() {
+    let written = write(1 << 20).await;
+    std::fs::remove_file(written.mark()).expect("the mark is there");
+    let refused = written.open().map(drop);
+    assert!(matches!(refused, Err(OpenError::Part(_))), "{refused:?}");
+    written.open_accepting().close().await;
+}
+
+#[tokio::test]
+async fn a_store_of_format_1_gets_marks_unless_a_part_is_missing() {
+    for missing in [None, Some("journal"), Some("registry.sqlite")] {
+        let written = write(1 << 20).await;
+        let format = written.directory.path().join("format");
+        let text = std::fs::read_to_string(&format).expect("the file is there");
+        let store = text.lines().nth(1).expect("it names the store");
+        put(&format, format!("chappe-state 1\n{store}\n").as_bytes());
+        std::fs::remove_file(written.mark()).expect("the mark is there");
+        if let Some(part) = missing {
+            let path = written.directory.path().join(part);
+            let moved = written.directory.path().join("elsewhere");
+            std::fs::rename(path, moved).expect("the part is there");
+            let refused = written.open().map(drop);
+            assert!(matches!(refused, Err(OpenError::Missing { .. })), "{refused:?}");
+            continue;
+        }
+        assert_eq!(written.appends_left().await.expect("the log is taken over"), APPENDS);
+        assert!(written.mark().exists());
+    }
+}
+
+/// The mark of an earlier moment and a log of which the last group is torn, as after a loss of power or a kill.
+async fn torn(mark_is_exact: bool) -> (Written, state::Epoch) {
+    let written = write(1 << 20).await;
+    let store = written.open().expect("the store opens");
+    let (instance, name) = names();
+    let mut mark = std::fs::read(written.mark()).expect("the mark is there");
+    for _ in 0..2 {
+        if mark_is_exact {
+            mark = std::fs::read(written.mark()).expect("the mark is there");
+        }
+        store.journal().append(&instance, &name, bodies(1)).await.expect("append works");
+    }
+    store.close().await;
+    put(&written.mark(), &mark);
+    let (path, mut bytes, end) = written.last_segment();
+    bytes[end - 64..end].fill(0);
+    put(&path, &bytes);
+    let epoch = written.start.epoch;
+    (written, epoch)
+}
+
+/// What was never acknowledged was never told to anybody: positions stay good.
+#[tokio::test]
+async fn a_torn_group_that_was_not_acknowledged_keeps_the_epoch() {
+    let (written, epoch) = torn(true).await;
+    let store = written.open().expect("a torn tail is cut off");
+    assert_eq!(info(&store).await.epoch, epoch);
+    store.close().await;
+}
+
+/// Nothing proves that nobody was told of the torn group: positions of before must not be taken for those that follow.
+#[tokio::test]
+async fn a_torn_group_behind_an_older_mark_begins_new_epochs() {
+    let (written, epoch) = torn(false).await;
+    let store = written.open().expect("a torn tail is cut off");
+    let info_now = info(&store).await;
+    assert_ne!(info_now.epoch, epoch);
+    let (instance, name) = names();
+    let old = Position { epoch, offset: Offset(info_now.next.0 + 1) };
+    store.journal().append(&instance, &name, bodies(2)).await.expect("append works");
+    let read = store.journal().read(&instance, &name, old, 10, usize::MAX).await;
+    assert!(matches!(read, Err(ReadError::EpochChanged(_))), "{read:?}");
+    store.close().await;
+    let store = written.open().expect("the store opens");
+    assert_eq!(info(&store).await.epoch, info_now.epoch, "and the new epoch stays");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_flipped_bit_is_reported() {
     let written = write(1 << 20).await;
     let (path, bytes, end) = written.last_segment();
     let mut chance = Chance::new();
-    let (mut reported, mut cut) = (0, 0);
+    let (mut reported, mut lost_end) = (0, 0);
     for _ in 0..60 {
         let at = chance.below(end);
         let mut flipped = bytes.clone();
@@ -158,17 +300,15 @@ async fn a_flipped_bit_is_reported_where_later_groups_were_durable() {
                 assert!(position <= at as u64 && file == path, "found at {position}, was at {at}");
                 reported += 1;
             }
+            // In the last group.
+            Err(OpenError::LostTail { .. }) => lost_end += 1,
             Err(other) => panic!("unexpected: {other}"),
             // Padding between frames carries nothing.
-            Ok(APPENDS) => {}
-            Ok(left) => {
-                assert_eq!(left, APPENDS - 1, "flipped at {at} of {end}");
-                cut += 1;
-            }
+            Ok(left) => assert_eq!(left, APPENDS, "flipped at {at} of {end}"),
         }
         put(&path, &bytes);
     }
-    assert!(reported > cut, "{reported} reported, {cut} cut");
+    assert!(reported > lost_end, "{reported} in the middle, {lost_end} at the end");
 }
 
 /// A group of which only the later blocks reached the device leaves sound frames behind the torn ones. They must not
@@ -183,9 +323,8 @@ async fn frames_behind_a_torn_one_stay_dead() {
     let mut torn = bytes.clone();
     torn[first_of_last..first_of_last + 8].fill(0);
     put(&path, &torn);
-    assert_eq!(written.appends_left().await.expect("a torn tail is cut off"), APPENDS - 1);
     // The same record in the torn one's place: what follows it in the file is now exactly what followed it before.
-    let store = written.open().expect("the store opens");
+    let store = written.open_accepting();
     let (instance, name) = names();
     let first = bodies(APPENDS - 1).swap_remove(0);
     let next = store.journal().append(&instance, &name, vec![first]).await.expect("append works");

@@ -1,0 +1,142 @@
+//! [`Recovery`]: the log as an opening finds it, compared with the mark of what was acknowledged. Changes nothing but, where
+//! somebody accepts a loss, the name of a folder that cannot be read.
+
+use std::path::{Path, PathBuf};
+
+use checked_files::{AtLoss, Mark, MarkError, StoreId};
+
+use super::reader;
+use super::recover::{self, Recovered};
+use crate::error::OpenError;
+use crate::platform;
+
+/// The name of the part in a data folder, for `--accept-loss`.
+const PART: &str = "journal";
+
+/// What is known before the log is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before {
+    /// The store's own number.
+    pub(crate) store: u32,
+    /// Whether the log is new or of a version that made no marks.
+    pub(crate) has_no_mark: bool,
+    /// What to do where acknowledged records are missing.
+    pub(crate) at_loss: AtLoss,
+}
+
+/// A log that was read and can be opened.
+pub(crate) struct Recovery {
+    pub(super) directory: PathBuf,
+    pub(super) store: u32,
+    pub(super) recovered: Recovered,
+    /// None where it is to be made anew.
+    pub(super) mark: Option<Mark>,
+    /// Whether records may be missing that somebody knows of: positions that were given out must not be believed any more.
+    pub(crate) needs_new_epochs: bool,
+}
+
+impl Recovery {
+    /// Reads the log in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// If it is damaged, or something shows that acknowledged records are missing.
+    pub(crate) fn read(directory: &Path, before: Before) -> Result<Self, OpenError> {
+        let is_accepted = before.at_loss == AtLoss::Accept;
+        let failed = |cause| OpenError::from_io(directory, cause);
+        if !directory.try_exists().map_err(failed)? {
+            let marked = Mark::open(&mark_path(directory)).ok().filter(|mark| mark.sequence() > 0);
+            if let Some(mark) = marked.filter(|_| !is_accepted) {
+                let (directory, acknowledged) = (directory.to_owned(), mark.sequence());
+                return Err(OpenError::LostTail { directory, found: 0, acknowledged });
+            }
+            std::fs::create_dir_all(directory).map_err(failed)?;
+            if let Some(parent) = directory.parent() {
+                platform::sync_directory(parent).map_err(failed)?;
+            }
+        }
+        let (recovered, was_set_aside) = match recover::recover(directory, before.store) {
+            Err(error @ OpenError::Corrupt { .. }) if is_accepted => {
+                tracing::warn!("accepted: {error}");
+                set_aside(directory)?;
+                (recover::recover(directory, before.store)?, true)
+            }
+            recovered => (recovered?, false),
+        };
+        let (mark, is_lost) = match Mark::open(&mark_path(directory)) {
+            Ok(mark) if mark.store() != store_id(before.store) && !is_accepted => {
+                return Err(OpenError::AnotherStore { file: mark_path(directory) });
+            }
+            Ok(mark) if mark.store() == store_id(before.store) && mark.sequence() <= recovered.last_group => {
+                // Behind the mark only where the power went: then a group that is not whole may have been acknowledged.
+                let is_lost = recovered.is_torn && mark.sequence() < recovered.last_group;
+                (Some(mark), is_lost)
+            }
+            Ok(_) if is_accepted => (None, true),
+            Ok(mark) => {
+                return Err(OpenError::LostTail {
+                    directory: directory.to_owned(),
+                    found: recovered.last_group,
+                    acknowledged: mark.sequence(),
+                });
+            }
+            Err(MarkError::Missing(_)) if before.has_no_mark => (None, recovered.is_torn),
+            Err(MarkError::Missing(_) | MarkError::Damaged(_)) if is_accepted => (None, true),
+            Err(cause) => {
+                let (file, part) = (directory.to_owned(), PART);
+                return Err(OpenError::Part(checked_files::OpenError::NoMark { file, part, cause }));
+            }
+        };
+        let needs_new_epochs = is_lost || was_set_aside;
+        Ok(Self { directory: directory.to_owned(), store: before.store, recovered, mark, needs_new_epochs })
+    }
+
+    /// Reads every record, and says which cannot be read; nothing if all can.
+    pub(crate) fn verify(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        for journal in &self.recovered.journals {
+            for run in &journal.extent.runs {
+                let Some((file, _)) = self.recovered.segments.get(&run.segment) else { continue };
+                let damaged = reader::damaged(file, run, journal.id, journal.epoch, self.store);
+                complaints.extend(damaged.map(|damaged| {
+                    let (instance, name) = &journal.home;
+                    format!("{}: journal {name} of {instance}: {damaged}", self.directory.display())
+                }));
+            }
+        }
+        complaints
+    }
+
+    /// The mark; made where there is none that counts.
+    pub(super) fn take_mark(&mut self) -> Result<Mark, OpenError> {
+        if let Some(mark) = self.mark.take() {
+            return Ok(mark);
+        }
+        let path = mark_path(&self.directory);
+        let made = Mark::create(&path, store_id(self.store), self.recovered.last_group);
+        made.map_err(|cause| match cause {
+            MarkError::Io(file, cause) => OpenError::from_io(&file, cause),
+            cause => OpenError::Part(cause.into()),
+        })
+    }
+}
+
+fn mark_path(directory: &Path) -> PathBuf {
+    directory.with_extension("mark")
+}
+
+fn store_id(store: u32) -> StoreId {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&store.to_le_bytes());
+    StoreId(id)
+}
+
+/// Gives a log that cannot be read another name, and makes an empty folder in its place.
+fn set_aside(directory: &Path) -> Result<(), OpenError> {
+    let failed = |cause| OpenError::from_io(directory, cause);
+    let name = |number: u32| directory.with_extension(format!("lost-{number}"));
+    let aside = (1..).map(name).find(|path| !path.exists()).expect("there are more numbers than folders");
+    std::fs::rename(directory, &aside).map_err(failed)?;
+    tracing::warn!(folder = %aside.display(), "kept what is left of a damaged journal");
+    std::fs::create_dir(directory).map_err(failed)
+}
