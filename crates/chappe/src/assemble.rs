@@ -18,11 +18,13 @@ use tower::ServiceExt;
 use trace::Tracer;
 
 use crate::config::TlsSection;
+use crate::data_folder::ephemeral::Ephemeral;
+use crate::data_folder::{DataFolder, Part};
 use crate::plan::Plan;
 use crate::ports::Ports;
 use crate::ready::Ready;
 use crate::wiring::{Here, SignalR, cosmos_connector};
-use crate::{admin, keys, private};
+use crate::{admin, keys};
 
 /// This process among those of a cluster: a single node is a cluster of one.
 const NODE: NodeId = NodeId(0);
@@ -42,7 +44,7 @@ pub(crate) struct House {
     pub(crate) tracer: Tracer,
     pub(crate) egress: egress::Client,
     /// The folder of an ephemeral process; removed when this is dropped.
-    pub(crate) temporary: Option<tempfile::TempDir>,
+    pub(crate) temporary: Option<Ephemeral>,
 }
 
 /// Opens what is kept on disk, starts the services, and binds the ports. Nothing is accepted yet.
@@ -51,18 +53,21 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
     let mut metrics = Registry::with_prefix("chappe");
     let supervisor = Supervisor::new(&mut metrics);
     let process = supervisor.component("process");
-    let (data_dir, temporary) = data_folder(plan)?;
+    let mut data = Data::open(plan)?;
+    let data_dir = data.path.clone();
     let tracer = Tracer::new(config.telemetry.spans_max);
-    let store = state_embedded::Store::open(data_dir.join("state"), &config.state)?;
+    let store = state_embedded::Store::open(data_dir.join("state"), &state_options(&config.state, &data))?;
     store.register_metrics(&mut metrics);
     let bodies = Budget::new(config.bodies.clone(), &data_dir, body::Metrics::register(&mut metrics));
     let egress = egress::Client::new(&config.egress, &egress::Metrics::register(&mut metrics))?
         .with_bodies(bodies.clone());
 
-    let (realtime_options, documents_options) = service_options(plan, &data_dir)?;
+    let (realtime_options, documents_options) = service_options(plan, &data)?;
     let (realtime, realtime_handle, realtime_join) =
         start_realtime(realtime_options, &store, &egress, &bodies, &tracer, &mut metrics).await?;
     let (documents, documents_handle) = open_documents(documents_options, &bodies, &tracer, &mut metrics)?;
+    data.note(&store, &documents_handle)?;
+    watch_damage(&supervisor, &store, &documents_handle);
 
     let ports = Ports::bind(config)?;
     let addresses = ports.addresses();
@@ -112,7 +117,7 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
         store,
         tracer,
         egress,
-        temporary,
+        temporary: data.temporary,
     })
 }
 
@@ -303,28 +308,51 @@ fn with_default_routes(
     gateway::Options { routes }
 }
 
-/// The folder for data, made where it is missing; a temporary one for an ephemeral process.
-fn data_folder(plan: &Plan) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir>)> {
-    match &plan.data_dir {
-        Some(folder) => {
-            private::make_folder(folder).with_context(|| {
-                format!("cannot make the data folder {}; name another one with --data-dir", folder.display())
-            })?;
-            let ignore = folder.join(".gitignore");
-            if !ignore.exists() {
-                // Data beside an app must not end in its repository. A folder that cannot be written is found out below.
-                let _ = std::fs::write(ignore, "*\n");
-            }
-            Ok((folder.clone(), None))
-        }
-        None => {
-            let temporary = tempfile::Builder::new()
-                .prefix("chappe-")
-                .tempdir()
-                .context("cannot make a temporary folder; set TMPDIR, or name a folder with --data-dir")?;
-            private::close(temporary.path()).context("keep the temporary folder from others")?;
-            Ok((temporary.path().to_owned(), Some(temporary)))
-        }
+/// Lets readiness say when something can only be read any more.
+fn watch_damage(supervisor: &Supervisor, store: &state_embedded::Store, documents: &documents::Handle) {
+    let (of_store, of_documents) =
+        (supervisor.component("state files"), supervisor.component("documents files"));
+    for component in [&of_store, &of_documents] {
+        component.set_ready();
+    }
+    store.when_damaged(move |why| of_store.set_not_ready(why));
+    documents.when_damaged(move |why| of_documents.set_not_ready(why));
+}
+
+/// Where data is kept.
+struct Data {
+    path: PathBuf,
+    /// None for an ephemeral process.
+    folder: Option<DataFolder>,
+    temporary: Option<Ephemeral>,
+}
+
+impl Data {
+    /// The configured folder, made where it is missing; a temporary one for an ephemeral process.
+    fn open(plan: &Plan) -> anyhow::Result<Self> {
+        let Some(path) = &plan.data_dir else {
+            let temporary = Ephemeral::make()?;
+            return Ok(Self { path: temporary.path().to_owned(), folder: None, temporary: Some(temporary) });
+        };
+        let folder = DataFolder::open(path, &plan.accept_loss)?;
+        Ok(Self { path: path.clone(), folder: Some(folder), temporary: None })
+    }
+
+    fn accepts(&self, part: Part) -> bool {
+        self.folder.as_ref().is_some_and(|folder| folder.accepts(part))
+    }
+
+    /// Sees to it that the parts that were opened are those of this folder, and notes new ones.
+    fn note(&mut self, store: &state_embedded::Store, documents: &documents::Handle) -> anyhow::Result<()> {
+        let Some(folder) = &mut self.folder else { return Ok(()) };
+        let parts = store.parts();
+        let mut parts = vec![
+            (Part::Journal, parts.journal),
+            (Part::Registry, parts.registry),
+            (Part::Documents, documents.store_id()),
+        ];
+        parts.extend(folder.keys());
+        Ok(folder.note(&parts)?)
     }
 }
 
@@ -332,7 +360,8 @@ fn data_folder(plan: &Plan) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir
 const SIGNATURE_AGE_MAX_S: NonZeroU64 = NonZeroU64::new(15 * 60).expect("not zero");
 
 /// The services' own options, with what the whole house decides: folders, keys, addresses.
-fn service_options(plan: &Plan, data_dir: &Path) -> anyhow::Result<(realtime::Options, documents::Options)> {
+fn service_options(plan: &Plan, data: &Data) -> anyhow::Result<(realtime::Options, documents::Options)> {
+    let data_dir = &data.path;
     let config = &plan.config;
     let (mut realtime, mut documents) = (config.realtime.clone(), config.documents.clone());
     let development = config.loopback_only();
@@ -342,6 +371,7 @@ fn service_options(plan: &Plan, data_dir: &Path) -> anyhow::Result<(realtime::Op
         documents.signature_age_max_s.get_or_insert(SIGNATURE_AGE_MAX_S);
     }
     documents.data_dir = data_dir.join("documents");
+    documents.accept_loss = data.accepts(Part::Documents);
     if !development && (realtime.primary_key.is_none() || documents.primary_key.is_none()) {
         let made = keys::load_or_make(data_dir)?;
         tracing::info!(
@@ -352,6 +382,14 @@ fn service_options(plan: &Plan, data_dir: &Path) -> anyhow::Result<(realtime::Op
         documents.primary_key.get_or_insert(made.documents);
     }
     Ok((realtime, documents))
+}
+
+fn state_options(configured: &state_embedded::Options, data: &Data) -> state_embedded::Options {
+    let accept_loss = state_embedded::AcceptLoss {
+        journal: data.accepts(Part::Journal),
+        registry: data.accepts(Part::Registry),
+    };
+    state_embedded::Options { accept_loss, ..configured.clone() }
 }
 
 fn functions_options(plan: &Plan, data_dir: &Path) -> functions::Options {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::web_address;
+use crate::data_folder::Part;
 
 pub(crate) use func::{FuncArgs, FuncFlagError, normalise};
 
@@ -69,6 +70,14 @@ pub(crate) struct CheckArgs {
     /// The folder of the function app
     #[arg(default_value = ".")]
     pub(crate) app: PathBuf,
+    /// Read the whole data folder instead, and say what is damaged or missing: the one that `start` would use, or DIR. No process
+    /// may have it open
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    #[expect(
+        clippy::option_option,
+        reason = "clap tells by it: not given, given without a value, given with one"
+    )]
+    pub(crate) data: Option<Option<PathBuf>>,
     #[command(flatten)]
     pub(crate) shared: SharedArgs,
     #[command(flatten)]
@@ -109,6 +118,10 @@ pub(crate) struct SharedArgs {
     /// Keep data in a temporary folder that is removed at the end
     #[arg(long, conflicts_with = "data_dir")]
     pub(crate) ephemeral: bool,
+    /// Go on although data of this part of the data folder is lost: journal, registry, documents or keys; may be repeated. What is
+    /// left of a damaged file is kept beside it
+    #[arg(long, value_name = "PART", conflicts_with = "ephemeral")]
+    pub(crate) accept_loss: Vec<Part>,
     /// Set one value, such as `listen.gateway=localhost:9000` or `telemetry.level=debug`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,

@@ -30,7 +30,7 @@ pub(crate) enum KeysError {
     },
     /// The file is not ours.
     #[error(
-        "{file} does not hold keys: {what}. Remove it to have new ones made; connection strings in use change with them"
+        "{file} does not hold keys: {what}. Restore it from a backup; or remove it and start with --accept-loss=keys to have new ones made: connection strings in use change with them"
     )]
     Content { file: String, what: String },
 }
@@ -53,6 +53,17 @@ pub(crate) fn load_or_make(folder: &Path) -> Result<MadeKeys, KeysError> {
     let text = serde_json::to_string_pretty(&keys).expect("keys are text");
     write(folder, "keys.json", &text)?;
     Ok(keys)
+}
+
+/// What tells the made keys of one folder from those of another; none where no keys were made.
+pub(crate) fn digest(folder: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(folder.join("keys.json")).ok()?;
+    let keys: MadeKeys = serde_json::from_str(&text).ok()?;
+    let digest = ring::digest::digest(
+        &ring::digest::SHA256,
+        format!("{}\n{}", keys.realtime, keys.documents).as_bytes(),
+    );
+    Some(digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Writes the app's master key where the owner of the machine finds it. Answers the file.

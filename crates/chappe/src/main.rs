@@ -7,6 +7,7 @@ mod admin;
 mod assemble;
 mod cli;
 mod config;
+mod data_folder;
 mod demo;
 mod drain;
 mod keys;
@@ -20,6 +21,7 @@ mod tail;
 mod telemetry;
 mod wiring;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -44,7 +46,13 @@ fn main() -> ExitCode {
     let plan = match &cli.command {
         Command::Start(start) => Plan::start(start.app(), &start.shared, &start.func),
         Command::Demo(demo) => Plan::demo(&demo.folder, &demo.shared),
-        Command::Check(check) => Plan::start(check.app(), &check.shared, &check.func),
+        Command::Check(check) => {
+            // A folder that is named needs neither an app nor a configuration: those may be what was lost.
+            if let Some(Some(folder)) = &check.data {
+                return check_data(folder);
+            }
+            Plan::start(check.app(), &check.shared, &check.func)
+        }
         Command::Tail(tail) => return ended(tail::run(tail)),
     };
     let plan = match plan {
@@ -54,7 +62,10 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    if let Command::Check(_) = cli.command {
+    if let Command::Check(check) = &cli.command {
+        if check.data.is_some() {
+            return plan.data_dir.as_deref().map_or(ExitCode::SUCCESS, check_data);
+        }
         println!("The configuration and the app can be read.");
         return ExitCode::SUCCESS;
     }
@@ -66,6 +77,25 @@ fn usage(error: &clap::Error) -> ExitCode {
     // Nobody reads the stream any more: the exit code still says it.
     let _ = error.print();
     if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Reads a data folder, and says what is damaged.
+fn check_data(folder: &Path) -> ExitCode {
+    let complaints = match data_folder::check::check(folder) {
+        Ok(complaints) => complaints,
+        Err(error) => return ended(Err(error.into())),
+    };
+    if complaints.is_empty() {
+        println!("The data folder {} is complete, and everything in it can be read.", folder.display());
+        return ExitCode::SUCCESS;
+    }
+    for complaint in complaints {
+        eprintln!("error: {complaint}");
+    }
+    eprintln!(
+        "Restore a backup of the folder (docs/backup.md). Without one, `chappe start --accept-loss=PART` goes on with what is left."
+    );
+    ExitCode::FAILURE
 }
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {

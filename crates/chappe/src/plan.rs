@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{FuncArgs, FuncFlagError, SharedArgs};
 use crate::config::{self, Config, ConfigError, Listen};
+use crate::data_folder::Part;
 use crate::demo;
 use crate::telemetry::with_causes;
 
@@ -46,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     /// Where data is kept; none for a temporary folder.
     pub(crate) data_dir: Option<PathBuf>,
+    /// Parts of the data folder of which a loss is accepted.
+    pub(crate) accept_loss: Vec<Part>,
     /// Whether the ready line is JSON.
     pub(crate) json: bool,
     /// Whether the example is to be prepared first.
@@ -106,7 +109,8 @@ impl Plan {
             let named = shared.data_dir.clone().map(|path| std::path::absolute(&path).unwrap_or(path));
             named.or_else(|| config.data_dir.clone()).unwrap_or_else(|| app.join(".chappe"))
         });
-        Ok(Self { app, config, data_dir, json: shared.json, demo, shows_https: func.use_https, environment })
+        let (accept_loss, shows_https) = (shared.accept_loss.clone(), func.use_https);
+        Ok(Self { app, config, data_dir, accept_loss, json: shared.json, demo, shows_https, environment })
     }
 }
 

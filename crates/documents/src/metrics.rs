@@ -115,17 +115,21 @@ impl Metrics {
             "Pages of queries and lists that ended early because they had used up their budget",
             metrics.query_pages_cut.clone(),
         );
+        metrics.register_file(registry);
+        metrics
+    }
+
+    fn register_file(&self, registry: &mut Registry) {
         registry.register(
             "documents_database_bytes",
             "Size of the database file, without its log",
-            metrics.database_bytes.clone(),
+            self.database_bytes.clone(),
         );
         registry.register(
             "documents_read_only",
             "1 once the database file is damaged or incomplete, so that nothing is written",
-            metrics.read_only.clone(),
+            self.read_only.clone(),
         );
-        metrics
     }
 
     /// Nothing is written any more.

@@ -16,7 +16,7 @@
 //! 8. **Instance.** Every database belongs to an account; numbers of databases and containers are never used again.
 //! 9. **Format.** The file names its format; a newer one is refused.
 //! 10. **Damage shows.** What is not as it was written is never answered, and ends writing; a file that lost acknowledged
-//!    commits at its end is opened read-only. `checked-files` does both.
+//!     commits at its end is opened read-only. `checked-files` does both.
 
 mod apply;
 mod apply_items;

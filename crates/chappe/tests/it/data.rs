@@ -68,9 +68,70 @@ fn a_newer_format_is_refused_with_what_to_do() {
     drop(runtime.block_on(first.kill()).expect("it can be killed"));
     let format = folder.path().join("data/state/format");
     let text = std::fs::read_to_string(&format).expect("the format is a file");
-    std::fs::write(&format, text.replacen("chappe-state 1", "chappe-state 2", 1)).expect("it can be written");
-    let words = ["format 2", "start the version that wrote it"];
+    std::fs::write(&format, text.replacen("chappe-state 2", "chappe-state 3", 1)).expect("it can be written");
+    let words = ["format 3", "start the version that wrote it"];
     check(folder.path(), &[&ARGUMENTS[..], &["--gateway-port", "0"]].concat(), 1, &words);
+}
+
+/// A process that stored three items and was killed.
+async fn killed(folder: &Path) {
+    let process = Process::start(BINARY, folder, &ARGUMENTS).await.expect("it starts");
+    let account = Account::of(&process);
+    account.container().await;
+    for id in ["0", "1", "2"] {
+        assert_eq!(account.put(id, 2000).await.expect("it answers").status, 201);
+    }
+    process.kill().await.expect("it can be killed");
+}
+
+#[tokio::test]
+async fn a_used_data_folder_that_lacks_a_file_is_refused_and_the_loss_can_be_accepted() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    killed(folder.path()).await;
+    let documents = folder.path().join("data/documents");
+    let log = documents.join("documents.sqlite-wal");
+    let before = std::fs::read(&log).expect("a killed process leaves a log");
+    std::fs::remove_file(documents.join("documents.sqlite")).expect("it is there");
+    let words = ["lacks a part", "databases, containers and items", "--accept-loss=documents"];
+    let (code, text) = Process::fail(BINARY, folder.path(), &ARGUMENTS).await.expect("it ends");
+    assert!(code == Some(1) && words.iter().all(|word| text.contains(word)), "{text}");
+    assert_eq!(std::fs::read(&log).expect("it is there"), before, "the log was changed");
+    let (code, text) =
+        Process::fail(BINARY, folder.path(), &["check", "--data=data"]).await.expect("it ends");
+    assert!(code == Some(1) && text.contains("documents.sqlite is missing"), "{text}");
+    let accepting = [&ARGUMENTS[..], &["--accept-loss", "documents"]].concat();
+    let process = Process::start(BINARY, folder.path(), &accepting).await.expect("it starts");
+    let account = Account::of(&process);
+    account.container().await;
+    assert!(!account.has("0").await);
+    process.kill().await.expect("it can be killed");
+    let process = Process::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts as always");
+    process.kill().await.expect("it can be killed");
+}
+
+#[tokio::test]
+async fn a_log_that_lost_its_end_makes_the_documents_read_only() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    killed(folder.path()).await;
+    let (code, text) =
+        Process::fail(BINARY, folder.path(), &["check", "--data=data"]).await.expect("it ends");
+    assert!(code == Some(0) && text.contains("is complete"), "{text}");
+    let log = folder.path().join("data/documents/documents.sqlite-wal");
+    let bytes = std::fs::read(&log).expect("a killed process leaves a log");
+    std::fs::write(&log, &bytes[..bytes.len() - 5000]).expect("it can be cut");
+    let (code, text) =
+        Process::fail(BINARY, folder.path(), &["check", "--data=data"]).await.expect("it ends");
+    assert!(code == Some(1) && text.contains("acknowledged commits"), "{text}");
+    let process = Process::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
+    let account = Account::of(&process);
+    assert!(account.has("0").await, "what is left can be read");
+    let refused = account.put("3", 10).await.expect("it answers");
+    assert!(refused.status == 503 && refused.text().contains("DataDamaged"), "{}", refused.text());
+    let ready = process.http("gateway").get("/readyz").await.expect("it answers");
+    assert!(ready.status == 503 && ready.text().contains("lost"), "{}", ready.text());
+    let metrics = process.http("gateway").get("/metrics").await.expect("it answers").text();
+    assert!(metrics.contains("chappe_documents_read_only 1"), "{metrics}");
+    process.kill().await.expect("it can be killed");
 }
 
 #[test]
@@ -159,4 +220,26 @@ async fn an_ephemeral_process_leaves_nothing_behind() {
         assert_eq!(left(temporary.path()), 0, "{log}");
         assert_eq!(left(folder.path()), 0, "{log}");
     }
+}
+
+#[tokio::test]
+async fn the_folder_of_a_killed_ephemeral_process_is_removed_by_the_next_start() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let temporary = tempfile::tempdir().expect("a folder can be made");
+    let variable = format!("TMPDIR={}", temporary.path().display());
+    let arguments = [variable.as_str(), BINARY, "start", "--no-functions", "--ephemeral"];
+    let left = || std::fs::read_dir(temporary.path()).expect("it can be read").count();
+    let living = Process::start("env", folder.path(), &arguments).await.expect("it starts");
+    let killed = Process::start("env", folder.path(), &arguments).await.expect("it starts");
+    killed.kill().await.expect("it can be killed");
+    assert_eq!(left(), 2);
+    let next = Process::start("env", folder.path(), &arguments).await.expect("it starts");
+    assert_eq!(left(), 2, "that of the killed one is gone, that of the living one is there");
+    Account::of(&living).container().await;
+    for process in [living, next] {
+        process.terminate().await.expect("it can be asked to end");
+        let (code, log) = process.wait().await.expect("it ends");
+        assert_eq!(code, Some(0), "{log}");
+    }
+    assert_eq!(left(), 0);
 }

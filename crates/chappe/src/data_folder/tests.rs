@@ -1,0 +1,99 @@
+use super::*;
+
+const IDS: [(Part, &str); 3] = [(Part::Journal, "1"), (Part::Registry, "2"), (Part::Documents, "3")];
+
+fn ids() -> Vec<(Part, String)> {
+    IDS.map(|(part, id)| (part, id.to_owned())).to_vec()
+}
+
+fn used() -> tempfile::TempDir {
+    let parent = tempfile::tempdir().expect("a folder can be made");
+    let mut folder = DataFolder::open(&parent.path().join("data"), &[]).expect("a new folder is taken");
+    make_parts(&parent.path().join("data"));
+    folder.note(&ids()).expect("the parts are noted");
+    parent
+}
+
+fn make_parts(folder: &Path) {
+    for witness in [Part::Journal, Part::Registry, Part::Documents].iter().flat_map(|part| part.witnesses()) {
+        let path = folder.join(witness);
+        std::fs::create_dir_all(path.parent().expect("a witness has a folder"))
+            .expect("a folder can be made");
+        std::fs::write(path, "").expect("a file can be written");
+    }
+}
+
+#[test]
+fn a_used_folder_that_lacks_a_part_is_refused_until_the_loss_is_accepted() {
+    for (part, missing) in [
+        (Part::Journal, "state/journal"),
+        (Part::Registry, "state/registry.sqlite"),
+        (Part::Documents, "documents"),
+    ] {
+        let parent = used();
+        let path = parent.path().join("data");
+        DataFolder::open(&path, &[]).expect("nothing is missing");
+        std::fs::rename(path.join(missing), parent.path().join("elsewhere")).expect("it can be moved");
+        let error = DataFolder::open(&path, &[]).err().expect("a part is missing").to_string();
+        assert!(error.contains(&format!("--accept-loss={part}")) && error.contains(part.holds()), "{error}");
+        let others: Vec<Part> = Part::ALL.into_iter().filter(|other| *other != part).collect();
+        assert!(DataFolder::open(&path, &others).is_err(), "another loss was accepted");
+        DataFolder::open(&path, &[part]).expect("the loss is accepted");
+    }
+}
+
+#[test]
+fn an_interrupted_first_start_is_no_loss() {
+    let parent = tempfile::tempdir().expect("a folder can be made");
+    let path = parent.path().join("data");
+    DataFolder::open(&path, &[]).expect("a new folder is taken");
+    std::fs::create_dir_all(path.join("state")).expect("a folder can be made");
+    DataFolder::open(&path, &[]).expect("the first start was interrupted");
+}
+
+#[test]
+fn a_folder_of_before_gets_a_manifest_unless_a_part_is_missing() {
+    let parent = tempfile::tempdir().expect("a folder can be made");
+    let path = parent.path().join("data");
+    make_parts(&path);
+    let mut folder = DataFolder::open(&path, &[]).expect("all parts are there");
+    folder.note(&ids()).expect("the parts are noted");
+    std::fs::remove_file(path.join("manifest.json")).expect("it is there");
+    std::fs::remove_dir_all(path.join("documents")).expect("it is there");
+    let error = DataFolder::open(&path, &[]).err().expect("a part is missing");
+    assert!(matches!(error, DataFolderError::Missing { part: Part::Documents, .. }), "{error}");
+}
+
+#[test]
+fn a_part_of_another_folder_is_refused() {
+    let parent = used();
+    let path = parent.path().join("data");
+    let other = [(Part::Documents, "9".to_owned())];
+    let mut folder = DataFolder::open(&path, &[]).expect("nothing is missing");
+    assert!(matches!(folder.note(&other), Err(DataFolderError::Another { part: Part::Documents, .. })));
+    let mut folder = DataFolder::open(&path, &[Part::Documents]).expect("nothing is missing");
+    folder.note(&other).expect("it is accepted");
+    DataFolder::open(&path, &[]).expect("nothing is missing").note(&other).expect("it is the known one now");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_others_can_read_is_closed_or_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
+    let open_to_all = |path: &Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("the mode can be set");
+    };
+    let parent = used();
+    let path = parent.path().join("data");
+    open_to_all(&path);
+    DataFolder::open(&path, &[]).expect("a folder of ours is closed");
+    assert_eq!(mode(&path), 0o700);
+    // What is in it is somebody else's: closing it might take it away from them.
+    let foreign = tempfile::tempdir().expect("a folder can be made");
+    std::fs::write(foreign.path().join("letter"), "dear").expect("a file can be written");
+    open_to_all(foreign.path());
+    let error = DataFolder::open(foreign.path(), &[]).err().expect("it is not ours").to_string();
+    assert!(error.contains("chmod 700"), "{error}");
+    assert_eq!(mode(foreign.path()), 0o755);
+}
