@@ -87,7 +87,7 @@ impl Limit {
         }
     }
 
-    #[expect(clippy::exit, reason = "the runtime, from which main returns, is blocked")]
+    /// Ends the process from here: the runtime, from which `main` returns, is blocked.
     fn end_process(&self) -> ! {
         let overdue = self.overdue();
         let (said, heard) = mpsc::channel();
