@@ -122,9 +122,9 @@ impl Answer {
     /// Takes a frame of the service to be sent.
     fn begin(&mut self, data: Bytes) -> Result<(), BoxError> {
         let small = if self.clock.is_some() { HTTP2_PIECE_BYTES_MIN } else { HTTP1_PIECE_BYTES };
-        self.divided = data.len() > small;
+        self.divided = self.clock.is_some() || data.len() > small;
         self.copied = data.len() > SHARED_FRAME_BYTES_MAX;
-        if self.divided {
+        if data.len() > small {
             let held = self.client.hold(data.len(), &self.options);
             self.held = Some(held.inspect_err(|_| self.metrics.answer_cut(Cut::Unsent))?);
         }
@@ -191,3 +191,6 @@ impl http_body::Body for Answer {
         hint
     }
 }
+
+#[cfg(test)]
+mod tests;

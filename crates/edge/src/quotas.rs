@@ -89,6 +89,12 @@ impl Quotas {
         self.0.descriptors.as_ref().map(Descriptors::connections_max)
     }
 
+    /// Bytes of all answers that wait for their readers.
+    #[cfg(test)]
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.0.unsent_bytes.load(Ordering::Relaxed)
+    }
+
     /// The descriptors of the process; `None` where nothing bounds them.
     pub(crate) fn descriptors(&self) -> Option<&Descriptors> {
         self.0.descriptors.as_ref()

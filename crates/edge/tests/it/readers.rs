@@ -57,9 +57,9 @@ async fn http2_streams_whose_window_stays_shut_are_reset() {
 async fn http2_streams_that_are_read_byte_by_byte_are_reset() {
     let (server, _registry) = server(Options { write_timeout_ms: milliseconds(500), ..Options::default() });
     // hyper hands a piece to h2 as soon as one byte of it may leave: so also with a first byte that is granted at once.
-    for window in [0, 1] {
+    for (path, window) in [("/medium", 0), ("/medium", 1), ("/", 0), ("/", 1)] {
         let mut client = connect(&server, window).await;
-        let stream = client.get("/medium").await.expect("sent");
+        let stream = client.get(path).await.expect("sent");
         let mut ticks = interval(Duration::from_millis(50));
         let began = Instant::now();
         loop {
@@ -188,11 +188,8 @@ async fn the_http2_requests_of_an_address_are_bounded_over_all_its_connections()
     server.release.notify_waiters();
     while !running.is_empty() {
         match first.heard().await.expect("an answer") {
-            Heard::Data(id, text, true) => {
-                assert_eq!(text, b"waited");
-                running.retain(|stream| *stream != id);
-            }
-            Heard::Head(_, false) => {}
+            Heard::Data(id, _, true) => running.retain(|stream| *stream != id),
+            Heard::Head(_, false) | Heard::Data(_, _, false) => {}
             other => panic!("{other:?}"),
         }
     }

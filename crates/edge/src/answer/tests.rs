@@ -1,0 +1,111 @@
+//! Whatever a service gives and however its reader takes it: all bytes arrive, in pieces, and nothing stays counted.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use http_body_util::{BodyExt, StreamBody};
+use proptest::prelude::*;
+
+use super::*;
+use crate::activity::Activity;
+use crate::metrics::Metrics;
+use crate::quotas::Quotas;
+
+fn answer(frames: &[usize], clock: Option<Arc<Clock>>, quotas: &Quotas) -> Answer {
+    let mut next = 0u8;
+    let frames: Vec<_> = frames
+        .iter()
+        .map(|length| {
+            let mut byte = || {
+                next = next.wrapping_add(1);
+                next
+            };
+            Ok(Frame::data((0..*length).map(|_| byte()).collect::<Bytes>()))
+        })
+        .collect();
+    let body = BodyExt::boxed_unsync(StreamBody::new(futures_util::stream::iter(frames)));
+    let activity = Arc::new(Activity::accepted(std::time::Instant::now()));
+    let reader = Reader {
+        clock,
+        client: Arc::new(quotas.client([192, 0, 2, 1].into())),
+        options: Arc::new(Options::default()),
+        metrics: Metrics::default().of("test"),
+        running: activity.request_began().expect("nobody needs its place"),
+        slot: None,
+    };
+    Answer::new(body, reader)
+}
+
+/// Takes everything, pausing before each piece as `pauses` says.
+async fn taken(mut answer: Answer, pauses: &[u64]) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    for number in 0.. {
+        let pause = pauses.get(number % pauses.len().max(1)).copied().unwrap_or(0);
+        tokio::time::advance(Duration::from_millis(pause)).await;
+        let Some(frame) = answer.frame().now_or_never().expect("all frames are there") else { break };
+        pieces.push(frame.expect("no error").into_data().expect("data"));
+    }
+    pieces
+}
+
+fn in_paused_time<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(future)
+}
+
+proptest! {
+    #[test]
+    fn all_bytes_arrive_in_pieces(
+        frames in proptest::collection::vec(0usize..200_000, 0..6),
+        pauses in proptest::collection::vec(0u64..5_000, 0..8),
+        http2 in any::<bool>(),
+    ) {
+        let quotas = Quotas::default();
+        let clock = http2.then(Arc::<Clock>::default);
+        let pieces = in_paused_time(taken(answer(&frames, clock, &quotas), &pauses));
+        let most = if http2 { HTTP2_PIECE_BYTES_MAX } else { HTTP1_PIECE_BYTES };
+        prop_assert!(pieces.iter().all(|piece| (1..=most).contains(&piece.len())));
+        let all = pieces.iter().fold(BytesMut::new(), |mut all, piece| {
+            all.extend_from_slice(piece);
+            all
+        });
+        prop_assert_eq!(all.len(), frames.iter().sum::<usize>());
+        prop_assert!(all.iter().enumerate().all(|(at, byte)| *byte == (at as u8).wrapping_add(1)));
+        if http2 && !pieces.is_empty() {
+            // What hyper lets go of with the last piece is never more than the reader has granted.
+            prop_assert_eq!(pieces.last().map(Bytes::len), Some(1));
+        }
+        prop_assert_eq!(quotas.unsent_bytes(), 0);
+    }
+}
+
+#[test]
+fn a_slow_reader_is_given_small_pieces_and_a_fast_one_large_ones() {
+    let largest = |pauses: &[u64]| {
+        let answer = answer(&[200_000], Some(Arc::default()), &Quotas::default());
+        in_paused_time(taken(answer, pauses)).iter().map(Bytes::len).max()
+    };
+    assert_eq!(largest(&[0]), Some(HTTP2_PIECE_BYTES_MAX));
+    assert_eq!(largest(&[3_000]), Some(HTTP2_PIECE_BYTES_MIN));
+}
+
+#[test]
+fn the_clock_runs_while_the_reader_is_awaited_only() {
+    in_paused_time(async {
+        let clock = Arc::<Clock>::default();
+        let quotas = Quotas::default();
+        let mut answer = answer(&[2_000], Some(Arc::clone(&clock)), &quotas);
+        assert_eq!(clock.waiting_since(), None);
+        for _ in 0..3 {
+            let piece =
+                answer.frame().now_or_never().expect("it is there").expect("no end").expect("no error");
+            assert!(piece.is_data());
+            assert_eq!(clock.waiting_since(), Some(Instant::now()));
+            assert_eq!(quotas.unsent_bytes(), 2_000);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert!(answer.frame().now_or_never().expect("the end is there").is_none());
+        assert_eq!((clock.waiting_since(), quotas.unsent_bytes()), (None, 0));
+    });
+}
