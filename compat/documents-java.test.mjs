@@ -65,7 +65,7 @@ for (const transport of ['plain', 'TLS']) {
     test('the life of an item', () => passed('the life of an item'));
     test('batches and patches', () => passed('batches and patches'));
     test('queries, pages and many reads', () => passed('queries, pages and many reads'));
-    test('the throughput of a container', () => passed('the throughput of a container'));
+    test('the throughput of containers and databases', () => passed('the throughput of containers and databases'));
     test('the change feed by pull', () => passed('the change feed by pull'));
     test('the change feed processor, handleChanges', () => passed('the change feed processor, handleChanges'));
     test('the change feed processor, handleLatestVersionChanges', () => passed('the change feed processor, handleLatestVersionChanges'));

@@ -94,6 +94,10 @@ function suite(name, endpoint) {
       assert.equal(ranges.length, 1);
       const { resource: offer } = await container.readOffer();
       assert.equal(offer.content.offerThroughput, 400);
+      const offered = await client.databases.create({ id: `${databaseId}-offered`, throughput: 1000 });
+      const { resource: databaseOffer } = await offered.database.readOffer();
+      assert.equal(databaseOffer.content.offerThroughput, 1000);
+      await offered.database.delete();
       await container.delete();
       await assert.rejects(container.read(), refusedWith(404));
     });
@@ -121,6 +125,12 @@ function suite(name, endpoint) {
       assert.equal((await items.upsert({ id: "up", pk: "x", n: 1 })).statusCode, 200);
       const generated = await items.create({ pk: "x" });
       assert.match(generated.resource.id, /^[0-9a-f-]{36}$/);
+
+      const { resource: renamed } = await one.replace({ id: "renamed", pk: "x" });
+      assert.equal(renamed._rid, created.resource._rid);
+      assert.equal((await one.read()).statusCode, 404);
+      await one.container.item("renamed", "x").replace({ id: "a b'é", pk: "x" });
+      await assert.rejects(items.create({ id: "ttl", pk: "x", ttl: null }), refusedWith(400));
 
       assert.equal((await one.delete()).statusCode, 204);
       const gone = await one.read();

@@ -15,8 +15,11 @@ pub(crate) const FOLDERS: [&str; 4] =
 pub(crate) const PYTHON_FOLDER: &str = "target/python";
 
 /// The files that say which Python packages the tests use.
-const PYTHON_REQUIREMENTS: [&str; 2] =
-    ["compat/telemetry/requirements.txt", "compat/realtime/python/requirements.txt"];
+const PYTHON_REQUIREMENTS: [&str; 3] = [
+    "compat/telemetry/requirements.txt",
+    "compat/realtime/python/requirements.txt",
+    "compat/documents/python/requirements.txt",
+];
 
 /// Where the jars of the tests go, each with the file that says which they are. Apart, as one class path holds one version of a jar.
 const JAVA: [(&str, &str); 2] = [

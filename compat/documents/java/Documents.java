@@ -61,7 +61,7 @@ public final class Documents {
         check("the life of an item", documents::lifeOfAnItem);
         check("batches and patches", documents::batchesAndPatches);
         check("queries, pages and many reads", documents::queries);
-        check("the throughput of a container", documents::throughput);
+        check("the throughput of containers and databases", () -> documents.throughput(client));
         check("the change feed by pull", documents::pulledFeed);
         check("the change feed processor, handleChanges", documents::changes);
         check("the change feed processor, handleLatestVersionChanges", documents::latestVersionChanges);
@@ -173,11 +173,16 @@ public final class Documents {
         equal(container.readMany(some, ObjectNode.class).block(PATIENCE).getResults().size(), 5);
     }
 
-    private void throughput() {
+    private void throughput(CosmosAsyncClient client) {
         CosmosAsyncContainer container = container("throughput", "/pk");
         equal(container.readThroughput().block(PATIENCE).getProperties().getManualThroughput(), 400);
         container.replaceThroughput(ThroughputProperties.createManualThroughput(800)).block(PATIENCE);
         equal(container.readThroughput().block(PATIENCE).getProperties().getManualThroughput(), 800);
+        String name = "java-offered-" + UUID.randomUUID();
+        client.createDatabase(name, ThroughputProperties.createManualThroughput(1000)).block(PATIENCE);
+        CosmosAsyncDatabase offered = client.getDatabase(name);
+        equal(offered.readThroughput().block(PATIENCE).getProperties().getManualThroughput(), 1000);
+        offered.delete().block(PATIENCE);
     }
 
     private void pulledFeed() {

@@ -1,0 +1,53 @@
+// `azure-cosmos`, the Python SDK of Cosmos DB, against the built binary: plain and over TLS on one port. The program
+// documents/python/documents.py makes all checks in one run and prints a line for each.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { COSMOS_KEY, Chappe } from './harness.mjs';
+
+const LIBRARIES = fileURLToPath(new URL('../target/python', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('./documents/python/documents.py', import.meta.url));
+
+let chappe;
+
+before(async () => { chappe = await Chappe.start(); });
+after(() => chappe?.stop());
+
+/** What went wrong with each check of a run, by its name. */
+async function run(url, more) {
+  const env = { ...process.env, PYTHONPATH: LIBRARIES, ...more };
+  const child = spawn('python3', [PROGRAM, url, COSMOS_KEY], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const texts = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr']) child[name].on('data', (chunk) => { texts[name] += chunk; });
+  await once(child, 'close');
+  const lines = texts.stdout.split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
+  const results = new Map(lines.map(({ check, error }) => [check, error]));
+  return (check) => {
+    assert.ok(results.has(check), `the check was not made\n${texts.stderr.slice(-3000)}\n${chappe.log}`);
+    assert.equal(results.get(check), undefined);
+  };
+}
+
+for (const transport of ['plain', 'TLS']) {
+  describe(transport, () => {
+    let passed;
+
+    before(async () => {
+      const url = chappe.urls.documents;
+      passed = transport === 'TLS'
+        ? await run(url.replace(/^http:/, 'https:'), { REQUESTS_CA_BUNDLE: chappe.facts.certificateAuthority })
+        : await run(url, {});
+    });
+
+    test('the life of an item', () => passed('the life of an item'));
+    test('items by their resource ids', () => passed('items by their resource ids'));
+    test('batches', () => passed('batches'));
+    test('queries, pages and many reads', () => passed('queries, pages and many reads'));
+    test('the throughput of containers and databases', () => passed('the throughput of containers and databases'));
+    test('the change feed', () => passed('the change feed'));
+  });
+}
