@@ -12,6 +12,9 @@ mod decide;
 mod effective_key;
 mod error;
 mod from_protocol;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod metrics;
 mod options;

@@ -255,7 +255,7 @@ impl Store {
         let read = Box::new(move |connection: &rusqlite::Connection| {
             let result = readers::in_snapshot(connection, |connection| read(connection, &seen));
             // The request may have gone away meanwhile; then nobody wants the answer.
-            let _ = answer.send(result);
+            answer.send(result).is_ok()
         });
         self.shared.readers.send(lane, Job { read, caller })?;
         let read = answered.await.unwrap_or_else(|_| Err(Failure::closing()));

@@ -86,6 +86,12 @@ impl<'a> Meter<'a> {
         self.rows.get()
     }
 
+    /// Steps that were taken.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
     /// Whether the page had to end before its rows did.
     pub(crate) fn was_cut(&self) -> bool {
         self.cut.get()
@@ -186,4 +192,58 @@ pub(super) fn weight(value: &Value) -> usize {
 
 fn steps_of(bytes: usize) -> u64 {
     (bytes / BYTES_PER_STEP) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: Budget = Budget { rows: 3, steps: 1000 };
+
+    fn meter<'a>(time_is_up: &'a dyn Fn() -> bool, caller_is_gone: &'a dyn Fn() -> bool) -> Meter<'a> {
+        Meter::new(BUDGET, Watch { time_is_up, caller_is_gone })
+    }
+
+    #[test]
+    fn a_page_ends_when_its_time_is_up_but_takes_one_row() {
+        let meter = meter(&|| true, &|| false);
+        assert_eq!(meter.next_row(0), Ok(true));
+        assert!(meter.step());
+        assert_eq!(meter.row_is_whole(), Ok(true));
+        assert_eq!((meter.next_row(0), meter.was_cut(), meter.rows()), (Ok(false), true, 1));
+    }
+
+    #[test]
+    fn a_page_ends_at_its_number_of_rows_and_at_its_steps() {
+        let rows = meter(&|| false, &|| false);
+        let taken = (0..9).take_while(|_| rows.next_row(0) == Ok(true)).count();
+        assert_eq!((taken, rows.was_cut()), (3, true));
+        let steps = meter(&|| false, &|| false);
+        assert_eq!(steps.next_row(16 * 900), Ok(true));
+        assert_eq!((steps.row_is_whole(), steps.next_row(16 * 200)), (Ok(true), Ok(true)));
+        assert!(!steps.step(), "the second row is too much for what is left");
+        assert_eq!((steps.row_is_whole(), steps.was_cut()), (Ok(false), true));
+        let large = meter(&|| false, &|| false);
+        assert_eq!(large.next_row(16 * 1001), Ok(true));
+        assert!(!large.step());
+        assert!(large.row_is_whole().is_err(), "the next page would get no further");
+    }
+
+    #[test]
+    fn a_row_ends_when_its_caller_has_gone_and_when_it_builds_too_much() {
+        let gone = Cell::new(false);
+        let is_gone = || gone.get();
+        let watch = Watch { time_is_up: &|| false, caller_is_gone: &is_gone };
+        let meter = Meter::new(Budget { rows: 9, steps: 1_000_000_000 }, watch);
+        assert_eq!(meter.next_row(0), Ok(true));
+        gone.set(true);
+        assert!(!(0..=LOOK_EVERY).all(|_| meter.step()));
+        assert!(meter.row_is_whole().is_err());
+        gone.set(false);
+        assert!(meter.next_row(0).is_err(), "it is not begun again");
+        let meter = Meter::new(Budget { rows: 9, steps: 1_000_000_000 }, watch);
+        assert_eq!(meter.next_row(0), Ok(true));
+        assert!(meter.build(ROW_BYTES_MAX) && !meter.build(1));
+        assert!(meter.row_is_whole().is_err());
+    }
 }

@@ -189,9 +189,10 @@ impl Service {
         let continuation = call.continuation().map(str::to_owned);
         let body = if call.is_query() { Some(call.query_body(&self.inner.options)?) } else { None };
         let now_ts = self.inner.clock.seconds();
-        // On a reader thread: what a client's query costs, the runtime does not pay.
+        // On a reader thread: what a client's query costs, the runtime does not pay. A plain list waits for no query.
+        let lane = if body.is_some() { Lane::Scan } else { Lane::Point };
         let page = self
-            .query_page(move |_, meter| {
+            .query_page(lane, move |_, meter| {
                 let (text, parameters) = body.map_or_else(
                     || ("SELECT * FROM c".to_owned(), Map::new()),
                     |body| (body.text, body.parameters),

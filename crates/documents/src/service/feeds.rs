@@ -99,8 +99,8 @@ impl<'a> PageTime<'a> {
 }
 
 impl Service {
-    /// Runs a page of a query on a thread for such reads.
-    pub(super) async fn query_page<T, F>(&self, read: F) -> Result<T, Failure>
+    /// Runs a page of a query on a thread of the lane.
+    pub(super) async fn query_page<T, F>(&self, lane: Lane, read: F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(&Connection, &Meter<'_>) -> Result<T, Failure> + Send + 'static,
@@ -119,7 +119,7 @@ impl Service {
                 result
             })
         };
-        self.inner.store.read_for(Lane::Scan, carry_out).await
+        self.inner.store.read_for(lane, carry_out).await
     }
 
     pub(super) async fn list_items(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
@@ -150,7 +150,7 @@ impl Service {
             let page = query::run(&query, &rows, limits, continuation.as_deref(), now_ts, meter)?;
             Ok((page, meter.rows(), rows::newest_lsn(connection, of.number)?))
         };
-        let (page, looked_at, lsn) = self.query_page(read).await?;
+        let (page, looked_at, lsn) = self.query_page(Lane::Scan, read).await?;
         let mut reply = page_reply(&container.rid(), "Documents", &page).of_container(&container, lsn);
         if call.flag("x-ms-documentdb-populatequerymetrics") {
             reply = reply.with("x-ms-documentdb-query-metrics", query_metrics(&page, looked_at));

@@ -31,9 +31,12 @@ pub(crate) struct Caller(Arc<AtomicBool>);
 /// Held by the waiting caller; says so when it is dropped.
 pub(super) struct Waiting(Caller);
 
+/// Reads and answers; whether the caller took the answer.
+type Read = Box<dyn FnOnce(&Connection) -> bool + Send>;
+
 /// One read, and the caller that waits for it.
 pub(super) struct Job {
-    pub(super) read: Box<dyn FnOnce(&Connection) + Send>,
+    pub(super) read: Read,
     pub(super) caller: Caller,
 }
 
@@ -173,16 +176,14 @@ impl Reader {
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(Job { read, caller }) = job else { return };
             self.metrics.read_queue(self.lane).dec();
-            if !caller.is_gone() {
-                self.carry_out(read, &caller);
-            }
-            if caller.is_gone() {
+            let taken = !caller.is_gone() && self.carry_out(read, &caller);
+            if !taken {
                 self.metrics.read_abandoned(self.lane);
             }
         }
     }
 
-    fn carry_out(&mut self, read: Box<dyn FnOnce(&Connection) + Send>, caller: &Caller) {
+    fn carry_out(&mut self, read: Read, caller: &Caller) -> bool {
         let (seen, until) = (caller.clone(), Instant::now() + self.time_max);
         let interrupt = move || seen.is_gone() || Instant::now() >= until;
         if let Err(error) = self.connection.progress_handler(OPERATIONS_PER_LOOK, Some(interrupt)) {
@@ -191,9 +192,10 @@ impl Reader {
         // A defect met by one request must not take the readers from all others; its answer channel just closes.
         let connection = &self.connection;
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read(connection)));
-        if outcome.is_err() {
+        outcome.unwrap_or_else(|_| {
             tracing::error!("a read of documents panicked; this is a defect");
-        }
+            true
+        })
     }
 }
 

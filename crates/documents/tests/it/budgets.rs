@@ -256,6 +256,7 @@ async fn queries_whose_callers_have_gone_end() {
     let rows = metric(&client, "documents_query_rows_total") - before;
     assert!(rows < LARGE.0 as u64, "the queries went on to look at {rows} rows");
     assert_eq!(metric(&client, "documents_read_queue_requests{lane=\"Scan\"}"), 0);
+    assert_eq!(metric(&client, "documents_reads_abandoned_total{lane=\"Point\"}"), 0);
     assert_eq!(client.query("SELECT VALUE COUNT(1) FROM c").await, LARGE.0.to_string());
 }
 

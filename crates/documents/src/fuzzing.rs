@@ -1,0 +1,63 @@
+//! What the fuzz targets, which stand outside of the workspace, need of the private parts that read what strangers wrote. No
+//! interface: it is there with the feature `fuzzing` only, and changes with what it shows.
+
+use serde_json::Value;
+
+use crate::query::{self, Budget, ListRows, Meter, PageLimits, Parameters};
+
+/// What one page of a query may be and cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rows in a page.
+    pub items: usize,
+    /// Rows that a page looks at.
+    pub rows: u64,
+    /// Steps that a page takes.
+    pub steps: u64,
+}
+
+/// A whole result.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Its rows, as JSON.
+    pub rows: Vec<String>,
+    /// Number of its pages.
+    pub pages: usize,
+    /// The most rows that a page looked at.
+    pub rows_most: u64,
+    /// The most steps that a page took to find its rows.
+    pub steps_most: u64,
+    /// The most bytes in a continuation.
+    pub continuation_bytes_most: usize,
+}
+
+/// Runs a query over rows in memory, page after page, up to a number of pages.
+///
+/// # Errors
+///
+/// What the caller would be told, if the query is refused; none if there are more pages.
+pub fn query(
+    text: &str,
+    rows: &[Value],
+    limits: Limits,
+    pages_max: usize,
+) -> Result<Outcome, Option<String>> {
+    let query = query::parse(text, &Parameters::new()).map_err(|error| Some(error.message))?;
+    let rows = ListRows(rows.to_vec());
+    let page_limits = PageLimits { items: limits.items, bytes: usize::MAX, sort_rows: usize::MAX };
+    let mut outcome = Outcome::default();
+    let mut continuation: Option<String> = None;
+    for pages in 1..=pages_max {
+        let meter = Meter::of_steps(Budget { rows: limits.rows, steps: limits.steps });
+        let page = query::run(&query, &rows, page_limits, continuation.as_deref(), 1, &meter);
+        outcome.rows_most = outcome.rows_most.max(meter.rows());
+        outcome.steps_most = outcome.steps_most.max(meter.steps());
+        let page = page.map_err(|failure| Some(failure.message))?;
+        outcome.pages = pages;
+        outcome.rows.extend(page.rows);
+        continuation = page.continuation;
+        let Some(token) = &continuation else { return Ok(outcome) };
+        outcome.continuation_bytes_most = outcome.continuation_bytes_most.max(token.len());
+    }
+    Err(None)
+}
