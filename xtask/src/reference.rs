@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 /// A section of `chappe.toml`, and the type whose fields are its keys.
-const SECTIONS: [(&str, &str, &str); 24] = [
+const SECTIONS: [(&str, &str, &str); 25] = [
     ("", "crates/chappe/src/config.rs", "Config"),
     ("listen", "crates/chappe/src/config.rs", "ListenSection"),
+    ("guard", "crates/chappe/src/config/guard.rs", "GuardSection"),
     ("tls", "crates/chappe/src/config.rs", "TlsSection"),
     ("gateway", "crates/gateway/src/options.rs", "Options"),
     ("gateway.routes", "crates/gateway/src/route.rs", "Route"),

@@ -20,6 +20,7 @@ use trace::Tracer;
 use crate::config::TlsSection;
 use crate::data_folder::ephemeral::Ephemeral;
 use crate::data_folder::{DataFolder, Part};
+use crate::guard::{self, Guard};
 use crate::plan::Plan;
 use crate::ports::Ports;
 use crate::ready::Ready;
@@ -85,11 +86,8 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
 
     let (tls, authority) = tls(&config.tls, &data_dir)?;
     let edge_metrics = edge::Metrics::register(&mut metrics);
-    let mut upstreams = BTreeMap::from([
-        ("realtime".to_owned(), Upstream::new(realtime)),
-        ("documents".to_owned(), Upstream::new(documents)),
-    ]);
-    upstreams.extend(functions.map(|service| ("functions".to_owned(), Upstream::new(service))));
+    let guard = Guard::new(config, &mut metrics);
+    let mut upstreams = guarded(&guard, realtime, documents, functions);
     let ready_line = Ready {
         addresses,
         public_url: config.public_url.clone(),
@@ -104,8 +102,8 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
         realtime: realtime_handle,
         functions: functions_handle.clone(),
     };
-    front(&config.gateway, &mut upstreams, facts, metrics)?;
-    let served = serve(ports, &upstreams, &config.edge, &edge_metrics, &tls);
+    front(&config.gateway, &guard, &mut upstreams, facts, metrics)?;
+    let served = serve(ports, &guard, &upstreams, &config.edge, &edge_metrics, &tls);
     Ok(House {
         served,
         ready_line,
@@ -121,12 +119,37 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
     })
 }
 
+/// The services by the names that routes call them by, each with its guard before it.
+fn guarded(
+    guard: &Guard,
+    realtime: realtime::Service,
+    documents: documents::Service,
+    functions: Option<functions::Service>,
+) -> BTreeMap<String, Upstream> {
+    let mut upstreams = BTreeMap::from([
+        ("realtime".to_owned(), guard.service(&guard::REALTIME, Upstream::new(realtime))),
+        ("documents".to_owned(), guard.service(&guard::DOCUMENTS, Upstream::new(documents))),
+    ]);
+    upstreams.extend(
+        functions.map(|service| {
+            ("functions".to_owned(), guard.service(&guard::FUNCTIONS, Upstream::new(service)))
+        }),
+    );
+    upstreams
+}
+
 /// Where function keys are asked for, somebody must be able to learn the first one: the owner of the machine.
 async fn tell_master_key(plan: &Plan, data_dir: &Path, functions: &functions::Handle) -> anyhow::Result<()> {
     if !functions_options(plan, data_dir).enable_auth {
         return Ok(());
     }
     let file = keys::tell_master_key(data_dir, &functions.master_key().await?)?;
+    if !plan.config.loopback_only() && functions.has_void_keys().await? {
+        tracing::warn!(
+            "function, host and master keys of this app that were made in development mode open nothing here; callers need new ones: read them at /admin/host/keys and /admin/functions/<name>/keys with the master key in {}",
+            file.display()
+        );
+    }
     tracing::info!("function keys are asked for; the master key is in {}", file.display());
     Ok(())
 }
@@ -214,12 +237,13 @@ fn start_functions(
 /// in the table is a slot that is filled last.
 fn front(
     options: &gateway::Options,
+    guard: &Guard,
     upstreams: &mut BTreeMap<String, Upstream>,
     facts: admin::Facts,
     mut metrics: Registry,
 ) -> anyhow::Result<()> {
     let slot = admin::Slot::default();
-    upstreams.insert("chappe".to_owned(), Upstream::new(slot.clone()));
+    upstreams.insert("chappe".to_owned(), guard.service(&guard::CHAPPE, Upstream::new(slot.clone())));
     let options = with_default_routes(options, upstreams);
     let gateway = gateway::Service::new(&options, upstreams, &mut metrics)?;
     slot.fill(admin::Service::new(facts, metrics));
@@ -230,6 +254,7 @@ fn front(
 /// Each listener with its service.
 fn serve(
     ports: Ports,
+    guard: &Guard,
     upstreams: &BTreeMap<String, Upstream>,
     options: &edge::Options,
     metrics: &edge::Metrics,
@@ -248,6 +273,7 @@ fn serve(
         let service = upstreams.get(name)?.clone();
         let service =
             if name == "chappe" { Upstream::new(service.map_request(on_own_port)) } else { service };
+        let service = guard.listener(service);
         let listener = listener?.with_options(options.clone()).with_quotas(&quotas);
         let listener = listener.with_metrics(metrics).with_tls(tls.clone());
         Some((listener, service))
@@ -397,6 +423,7 @@ fn functions_options(plan: &Plan, data_dir: &Path) -> functions::Options {
     options.app_dir = plan.app.clone();
     options.cache_dir = Some(data_dir.join("workers"));
     options.ignored_dirs = vec![data_dir.to_owned()];
+    options.development = plan.config.loopback_only();
     // Core Tools ask for no keys on a developer's machine; anywhere else a function without its key is an open door.
     options.enable_auth |= !plan.config.loopback_only();
     options

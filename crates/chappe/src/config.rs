@@ -1,6 +1,7 @@
 //! Configuration: defaults, then `chappe.toml`, then `CHAPPE_SECTION__KEY`, then flags. All of it is read and checked before
 //! the first port opens.
 
+mod guard;
 mod layers;
 mod listen;
 mod nearest;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub(crate) use guard::{GuardSection, HostName, Network, Secret};
 pub(crate) use layers::{ConfigError, load};
 pub(crate) use listen::Listen;
 
@@ -32,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) drain_timeout_ms: NonZeroU64,
     /// Where each service listens.
     pub(crate) listen: ListenSection,
+    /// By which names this process may be called, and which proxy may say who a caller is.
+    pub(crate) guard: GuardSection,
     /// Connections and requests, as `edge` takes them.
     pub(crate) edge: edge::Options,
     /// TLS on the same ports.
@@ -112,6 +116,21 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+impl ListenSection {
+    /// Every listener with its name.
+    pub(crate) fn all(&self) -> [(&'static str, &Listen); 5] {
+        // Taken apart whole, so that a new listener cannot be forgotten.
+        let Self { gateway, functions, realtime, documents, admin } = self;
+        [
+            ("gateway", gateway),
+            ("functions", functions),
+            ("realtime", realtime),
+            ("documents", documents),
+            ("admin", admin),
+        ]
+    }
+}
+
 impl Default for ListenSection {
     fn default() -> Self {
         Self {
@@ -132,6 +151,7 @@ impl Default for Config {
             run_functions: true,
             drain_timeout_ms: NonZeroU64::new(20_000).expect("not zero"),
             listen: ListenSection::default(),
+            guard: GuardSection::default(),
             edge: edge::Options::default(),
             tls: TlsSection::default(),
             gateway: gateway::Options::default(),
@@ -163,11 +183,8 @@ impl Config {
         self.gateway.routes.iter_mut().filter_map(|route| route.directory.as_mut()).for_each(resolve);
     }
 
-    /// Whether every service can be reached from this machine only.
+    /// Whether everything that listens can be reached from this machine only. This is development mode: keys are public.
     pub(crate) fn loopback_only(&self) -> bool {
-        let listen = &self.listen;
-        [&listen.gateway, &listen.functions, &listen.realtime, &listen.documents]
-            .iter()
-            .all(|one| one.is_loopback())
+        self.listen.all().iter().all(|(_, listen)| listen.is_loopback())
     }
 }

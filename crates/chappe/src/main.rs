@@ -10,6 +10,7 @@ mod config;
 mod data_folder;
 mod demo;
 mod drain;
+mod guard;
 mod keys;
 mod plan;
 mod ports;

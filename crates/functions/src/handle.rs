@@ -53,6 +53,16 @@ impl Handle {
         host.map(|host| host.master_key).map_err(|error| Error::Keys(crate::error::chain(&error)))
     }
 
+    /// Whether keys of the app are kept that open nothing here, because they were made in development mode (or before the modes were
+    /// told apart).
+    ///
+    /// # Errors
+    ///
+    /// If the keys cannot be read.
+    pub async fn has_void_keys(&self) -> Result<bool, Error> {
+        self.shared.keys.are_some_void().await.map_err(|error| Error::Keys(crate::error::chain(&error)))
+    }
+
     /// What the app's files and settings say.
     pub fn app(&self) -> &App {
         &self.shared.app

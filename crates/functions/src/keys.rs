@@ -1,6 +1,9 @@
 //! Keys of the app: who may call functions and who may administer. Drawn on first use and kept in the `Registry`.
 //!
 //! A function accepts its own keys, the host's function keys and the master key; administration only the master key.
+//! Keys that were made in development mode, where nobody is asked for a key and any local program may make one, are a set of their
+//! own: outside of it they open nothing.
+//!
 //! Where keys are checked, they come from a cache that [`Keys::follow`] keeps; where they are shown or changed, they are read.
 
 mod cache;
@@ -24,6 +27,8 @@ use crate::stop::Stop;
 pub(crate) struct Keys {
     registry: Arc<dyn Registry>,
     instance: Instance,
+    /// What the paths of the keys that count here begin with.
+    prefix: &'static str,
     cache: Arc<Cache>,
 }
 
@@ -92,20 +97,45 @@ trait Ring: Serialize + DeserializeOwned + Send + Sync {
     fn apply(&mut self, scope: KeyScope<'_>, change: &Change) -> bool;
 }
 
-const HOST_PATH: &str = "keys/host";
+/// What all paths of keys begin with, whatever their mode. Before there were modes, keys stood right below it.
+const ALL: &str = "keys/";
 
-/// What all paths of keys begin with.
-const PREFIX: &str = "keys/";
+/// Keys that were made while only this machine could connect.
+const DEVELOPMENT: &str = "keys/development/";
+
+/// Keys that were made outside of development mode.
+const EXPOSED: &str = "keys/exposed/";
 
 /// Pause before the keys are watched again after a watch ended.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Keys that are read at a time where only their paths matter.
+const VOID_PAGE_KEYS: usize = 100;
 
 /// Tries of a compare-and-set before giving up.
 const TRIES_MAX: usize = 16;
 
 impl Keys {
-    pub(crate) fn new(registry: Arc<dyn Registry>, instance: Instance) -> Self {
-        Self { registry, instance, cache: Arc::default() }
+    pub(crate) fn new(registry: Arc<dyn Registry>, instance: Instance, development: bool) -> Self {
+        let prefix = if development { DEVELOPMENT } else { EXPOSED };
+        let cache = Arc::new(Cache::new(format!("{prefix}host")));
+        Self { registry, instance, prefix, cache }
+    }
+
+    /// Whether keys are kept that open nothing here, because they were made in development mode or by a version that did not tell
+    /// the modes apart.
+    pub(crate) async fn are_some_void(&self) -> Result<bool, RegistryError> {
+        let mut after = None;
+        loop {
+            let page = self.registry.list(&self.instance, ALL, after.as_ref(), VOID_PAGE_KEYS).await?;
+            if page.iter().any(|entry| !entry.key.as_str().starts_with(self.prefix)) {
+                return Ok(true);
+            }
+            match page.last() {
+                Some(last) if page.len() == VOID_PAGE_KEYS => after = Some(last.key.clone()),
+                _ => return Ok(false),
+            }
+        }
     }
 
     /// Keeps the cache until the host stops. Without it, or while the registry cannot be watched, each check reads the keys.
@@ -128,7 +158,7 @@ impl Keys {
     }
 
     async fn follow_one_watch(&self) -> Result<(), RegistryError> {
-        let mut watch = self.registry.watch(&self.instance, PREFIX).await?;
+        let mut watch = self.registry.watch(&self.instance, self.prefix).await?;
         while let Some(change) = watch.next().await {
             self.cache.take(change);
         }
@@ -150,7 +180,7 @@ impl Keys {
         if level == AuthLevel::Admin {
             return Ok(false);
         }
-        let own = match self.cache.function(&function_path(function)) {
+        let own = match self.cache.function(&self.function_path(function)) {
             Some(own) => own,
             None => Arc::new(self.function(function).await?),
         };
@@ -172,12 +202,12 @@ impl Keys {
 
     /// The host's keys.
     pub(crate) async fn host(&self) -> Result<HostKeys, ReadKeysError> {
-        Ok(self.update(HOST_PATH, None).await?.0)
+        Ok(self.update(&self.host_path(), None).await?.0)
     }
 
     /// A function's keys.
     pub(crate) async fn function(&self, function: &str) -> Result<FunctionKeys, ReadKeysError> {
-        Ok(self.update(&function_path(function), None).await?.0)
+        Ok(self.update(&self.function_path(function), None).await?.0)
     }
 
     /// Sets a key, to a new random value unless one is given; gives the value.
@@ -196,7 +226,7 @@ impl Keys {
     pub(crate) async fn set_master(&self, value: Option<String>) -> Result<NamedKey, ReadKeysError> {
         let key = NamedKey { name: "_master".to_owned(), value: value.unwrap_or_else(draw_key) };
         let change = (KeyScope::HostFunctions, Change::Master(key.value.clone()));
-        self.update::<HostKeys>(HOST_PATH, Some(&change)).await?;
+        self.update::<HostKeys>(&self.host_path(), Some(&change)).await?;
         Ok(key)
     }
 
@@ -209,10 +239,10 @@ impl Keys {
         let change = (scope, change.clone());
         match scope {
             KeyScope::HostFunctions | KeyScope::System => {
-                Ok(self.update::<HostKeys>(HOST_PATH, Some(&change)).await?.1)
+                Ok(self.update::<HostKeys>(&self.host_path(), Some(&change)).await?.1)
             }
             KeyScope::Function(function) => {
-                Ok(self.update::<FunctionKeys>(&function_path(function), Some(&change)).await?.1)
+                Ok(self.update::<FunctionKeys>(&self.function_path(function), Some(&change)).await?.1)
             }
         }
     }
@@ -254,6 +284,14 @@ impl Keys {
             }
         }
         Err(ReadKeysError::Contended)
+    }
+
+    fn host_path(&self) -> String {
+        format!("{}host", self.prefix)
+    }
+
+    fn function_path(&self, function: &str) -> String {
+        format!("{}functions/{}", self.prefix, function.to_ascii_lowercase())
     }
 }
 
@@ -299,10 +337,6 @@ fn apply(keys: &mut Vec<NamedKey>, change: &Change) -> bool {
         }
         Change::Master(_) => false,
     }
-}
-
-fn function_path(function: &str) -> String {
-    format!("keys/functions/{}", function.to_ascii_lowercase())
 }
 
 /// 40 random bytes, as the real host draws them.

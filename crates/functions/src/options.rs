@@ -22,6 +22,10 @@ pub struct Options {
     pub app_dir: PathBuf,
     /// Which functions to run, by name; empty = all that `host.json` allows. Default empty. Since 0.1.0.
     pub functions: Vec<String>,
+    /// Whether only this machine can connect; set by the program around. Keys that are made meanwhile open nothing later, when
+    /// others can connect too. Default false.
+    #[serde(skip)]
+    pub development: bool,
     /// Whether keys are enforced; off, everybody may call everything, as with Core Tools. Default false. Since 0.1.0.
     pub enable_auth: bool,
     /// Origins that browsers may call from, or `*`; empty = what `local.settings.json` says. Default empty. Since 0.1.0.
@@ -73,6 +77,7 @@ impl Default for Options {
         Self {
             app_dir: PathBuf::from("."),
             functions: Vec::new(),
+            development: false,
             enable_auth: false,
             cors_origins: Vec::new(),
             cors_credentials: None,
@@ -123,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_the_program_around_decides_is_no_key() {
-        for key in ["app_dir", "cache_dir", "ignored_dirs"] {
+        for key in ["app_dir", "cache_dir", "ignored_dirs", "development"] {
             let text = format!(r#"{{"{key}": null}}"#);
             let error = serde_json::from_str::<Options>(&text).expect_err("not a key").to_string();
             assert!(error.contains(&format!("unknown field `{key}`")), "{error}");

@@ -95,7 +95,7 @@ impl Service {
         };
         let instance = Instance::new(&format!("functions-{}", app.settings.host_id()))
             .map_err(|error| Error::Setting(format!("the host id cannot be used: {error}")))?;
-        let keys = Keys::new(Arc::clone(&dependencies.registry), instance.clone());
+        let keys = Keys::new(Arc::clone(&dependencies.registry), instance.clone(), options.development);
         let (phase_tx, phase) = watch::channel(Phase::Starting);
         let (stop_tx, stop) = Stop::channel();
         let bodies = dependencies.bodies;

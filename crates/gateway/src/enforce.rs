@@ -1,5 +1,4 @@
-//! What happens to a live request: headers that only we may set are taken off, the route is matched once, and the
-//! request goes to its target.
+//! What happens to a live request: the route is matched once, and the request goes to its target.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -8,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::{Request, Response};
 use prometheus_client::registry::Registry;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
@@ -76,8 +75,7 @@ impl Compiled {
     ///
     /// Not an `async fn`: a service's future that is made inside an `async` block loses its `'static` body type, and with
     /// it `Send` (rust-lang/rust#110338).
-    fn enforce(self: Arc<Self>, mut request: Request<Body>) -> Answer {
-        strip_platform_headers(request.headers_mut());
+    fn enforce(self: Arc<Self>, request: Request<Body>) -> Answer {
         let path = request.uri().path().to_owned();
         let Some(matched) = self.table.find(&path) else {
             let response = Refusal::NoRoute.respond();
@@ -117,18 +115,6 @@ impl tower::Service<Request<Body>> for Service {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         Arc::clone(&self.compiled).enforce(request)
-    }
-}
-
-/// Removes the headers by which the platform vouches for a caller: whoever could send them from outside could be
-/// anybody. App Service does the same at its front end.
-fn strip_platform_headers(headers: &mut HeaderMap) {
-    let vouching = |name: &HeaderName| {
-        name.as_str().starts_with("x-ms-client-principal") || name.as_str().starts_with("x-ms-token-")
-    };
-    let forged: Vec<HeaderName> = headers.keys().filter(|name| vouching(name)).cloned().collect();
-    for name in forged {
-        headers.remove(name);
     }
 }
 

@@ -32,8 +32,11 @@ const TABLES: [Table; 3] = [
 const AREAS_WITHOUT_CODES: [&str; 3] = ["edge", "functions", "start"];
 
 /// Areas whose codes have a page each, and where their codes stand: as `"area-what-happened"`.
-const AREAS_WITH_PAGES: [(&str, &str); 2] =
-    [("gateway", "crates/gateway/src"), ("admin", "crates/chappe/src/admin")];
+const AREAS_WITH_PAGES: [(&str, &str); 3] = [
+    ("gateway", "crates/gateway/src"),
+    ("admin", "crates/chappe/src/admin"),
+    ("guard", "crates/chappe/src/guard"),
+];
 
 pub(super) fn check(root: &Path, files: &[PathBuf], complaints: &mut Vec<String>) -> anyhow::Result<()> {
     let folder = root.join("docs/errors");

@@ -62,6 +62,8 @@ async fn beyond_loopback_public_keys_are_refused_and_own_ones_are_made() {
     let gateway = process.http("gateway");
     let named = gateway.send("GET", "/chappe/api/info", &[("host", "chappe.example")], "").await;
     assert_eq!(named.expect("it answers").status, 403);
+    let ready = gateway.send("GET", "/readyz", &[("host", "chappe.example")], "").await;
+    assert_eq!(ready.expect("it answers").status, 200, "probes come by any name");
     let Some(outer) = outer_address() else { return };
     let port = gateway.authority().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let from_outside = Http::new(&format!("http://{}", SocketAddr::new(outer, port)));

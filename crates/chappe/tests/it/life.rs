@@ -27,7 +27,7 @@ async fn health_readiness_and_metrics_answer_on_the_gateway() {
     let elsewhere =
         gateway.send("GET", "/metrics", &[("host", "evil.example")], "").await.expect("it answers");
     assert_eq!(elsewhere.status, 403);
-    assert!(elsewhere.text().contains("admin-not-this-machine"));
+    assert!(elsewhere.text().contains("guard-host-not-allowed"));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod connection_events;
 mod data;
 mod drain;
 mod exposure;
+mod guard;
 mod hostile;
 mod life;
 mod realtime;

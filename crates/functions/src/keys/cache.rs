@@ -9,11 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::de::DeserializeOwned;
 use state::{KeyChange, KeyEntry, Version};
 
-use super::{FunctionKeys, HOST_PATH, HostKeys};
+use super::{FunctionKeys, HostKeys};
 
 /// What is known of the keys of one app.
-#[derive(Debug, Default)]
-pub(super) struct Cache(Mutex<Known>);
+#[derive(Debug)]
+pub(super) struct Cache {
+    host_path: String,
+    known: Mutex<Known>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -25,11 +28,15 @@ struct Known {
 }
 
 impl Cache {
+    pub(super) fn new(host_path: String) -> Self {
+        Self { host_path, known: Mutex::default() }
+    }
+
     /// The host's keys, if they are known.
     pub(super) fn host(&self) -> Option<Arc<HostKeys>> {
         let known = self.lock();
         let (version, keys) = known.host.as_ref()?;
-        known.is_current(HOST_PATH, *version).then(|| Arc::clone(keys))
+        known.is_current(&self.host_path, *version).then(|| Arc::clone(keys))
     }
 
     /// A function's keys, if they are known.
@@ -43,7 +50,7 @@ impl Cache {
     pub(super) fn take(&self, change: KeyChange) {
         let mut known = self.lock();
         match change {
-            KeyChange::Set(entry) if entry.key.as_str() == HOST_PATH => known.host = parse(&entry),
+            KeyChange::Set(entry) if entry.key.as_str() == self.host_path => known.host = parse(&entry),
             KeyChange::Set(entry) => {
                 let path = entry.key.as_str().to_owned();
                 match parse(&entry) {
@@ -51,7 +58,7 @@ impl Cache {
                     None => known.functions.remove(&path),
                 };
             }
-            KeyChange::Removed(key, _) if key.as_str() == HOST_PATH => known.host = None,
+            KeyChange::Removed(key, _) if key.as_str() == self.host_path => known.host = None,
             KeyChange::Removed(key, _) => {
                 known.functions.remove(key.as_str());
             }
@@ -72,7 +79,7 @@ impl Cache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,8 +117,8 @@ mod tests {
 
     #[test]
     fn only_what_is_current_is_known() {
-        let cache = Cache::default();
-        let path = "keys/functions/f";
+        let cache = Cache::new("keys/exposed/host".to_owned());
+        let path = "keys/exposed/functions/f";
         let known = || cache.function(path).map(|keys| keys.keys[0].value.clone());
         let (first, second) = (FunctionKeys::draw(), FunctionKeys::draw());
         let value = |keys: &FunctionKeys| Some(keys.keys[0].value.clone());
@@ -131,7 +138,7 @@ mod tests {
         cache.take(KeyChange::Removed(Key::new(path).expect("a valid key"), Version(6)));
         assert_eq!(known(), None);
         cache.take(set(path, 7, &first));
-        cache.take(set(HOST_PATH, 8, &HostKeys::draw()));
+        cache.take(set("keys/exposed/host", 8, &HostKeys::draw()));
         assert!(cache.host().is_some());
         cache.take(KeyChange::Reset);
         assert!(cache.host().is_none() && known().is_none());

@@ -83,7 +83,7 @@ async fn a_check_reads_nothing_and_yet_sees_every_change() {
     let (setup, counting) = setup();
     let host = setup.start().await;
     let instance = Instance::new("functions-app").expect("a valid name");
-    let own = Key::new("keys/functions/f").expect("a valid key");
+    let own = Key::new("keys/exposed/functions/f").expect("a valid key");
     let put = async |value: &str| {
         let keys = json!({"keys": [{"name": "default", "value": value}]}).to_string();
         let (expect, durability) = (Expect::Anything, Durability::Durable);

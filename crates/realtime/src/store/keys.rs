@@ -104,6 +104,9 @@ struct AccountRecord {
     secondary: Option<String>,
     /// The hash of the configured keys that these replaced.
     configured: String,
+    /// Whether they were set in development mode, where everybody has a key with which to set them.
+    #[serde(default = "in_development")]
+    development: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,6 +115,14 @@ struct DynamicRecord {
     key: String,
     issued_at: UnixSeconds,
     expires_at: UnixSeconds,
+    /// Whether it was handed out in development mode, where everybody has a key with which to ask for one.
+    #[serde(default = "in_development")]
+    development: bool,
+}
+
+/// Of a record that does not say its mode.
+fn in_development() -> bool {
+    true
 }
 
 impl Keys {
@@ -129,22 +140,26 @@ impl Keys {
         let mut keys = configured.clone();
         if let Some(entry) = registry.get(&instance, &account).await.map_err(stored)? {
             let record: AccountRecord = read(&entry)?;
-            let public = [Some(&record.primary), record.secondary.as_ref()];
-            let public = public.into_iter().flatten().any(|key| *key == DEVELOPMENT_SIGNALR_KEY);
-            if record.configured == hash && (options.development_keys || !public) {
+            let is_void = record.development && !options.development_keys;
+            if record.configured == hash && !is_void {
                 let key = |text: String| {
                     AccessKey::new(text).map_err(|_| StartError::KeyRecord(ACCOUNT.to_owned()))
                 };
                 let secondary = record.secondary.map(key).transpose()?;
                 keys = key_set(key(record.primary)?, secondary, options.development_keys);
             } else {
-                tracing::info!(
-                    "keys are configured otherwise than before; the account keys that were set while running are dropped"
+                let why = if is_void {
+                    "they were set in development mode"
+                } else {
+                    "keys are configured otherwise than before"
+                };
+                tracing::warn!(
+                    "the account keys that were set while running are dropped, because {why}; set new ones at /chappe/api/realtime/keys"
                 );
                 registry.delete(&instance, &account, Expect::Anything).await.map_err(stored)?;
             }
         }
-        let issued = dynamic_keys(&*registry, &instance, now).await?;
+        let issued = dynamic_keys(&*registry, &instance, options.development_keys, now).await?;
         keys.dynamic = issued.iter().map(|issued| issued.key.clone()).collect();
         Ok(Self {
             registry,
@@ -174,6 +189,7 @@ impl Keys {
             primary: primary.expose().to_owned(),
             secondary: secondary.as_ref().map(|key| key.expose().to_owned()),
             configured: self.configured.clone(),
+            development: self.development,
         };
         self.put(&Key::new(ACCOUNT).expect("the constant is a key"), &record, None).await?;
         let mut keys = key_set(primary.clone(), secondary.clone(), self.development);
@@ -200,6 +216,7 @@ impl Keys {
             key: key.key.expose().to_owned(),
             issued_at: now,
             expires_at: key.expires_at,
+            development: self.development,
         };
         let name = Key::new(format!("{DYNAMIC}{}", key.id)).expect("an id is short and plain");
         self.put(&name, &record, Some(Duration::from_secs(lifetime_s))).await?;
@@ -248,6 +265,7 @@ impl Keys {
 async fn dynamic_keys(
     registry: &dyn Registry,
     instance: &Instance,
+    development: bool,
     now: UnixSeconds,
 ) -> Result<Vec<Issued>, StartError> {
     let found = registry.list(instance, DYNAMIC, None, DynamicKeyOptions::LIVE_MAX).await;
@@ -258,7 +276,11 @@ async fn dynamic_keys(
         let unreadable = || StartError::KeyRecord(entry.key.to_string());
         let id = entry.key.as_str().strip_prefix(DYNAMIC).ok_or_else(unreadable)?;
         let key = AccessKey::new(record.key).map_err(|_| unreadable())?;
-        if record.expires_at > now {
+        if record.development && !development {
+            // App servers ask for a new one as soon as theirs is refused.
+            let removed = registry.delete(instance, &entry.key, Expect::Anything).await;
+            removed.map_err(|error| StartError::Keys(KeyError::Store(error)))?;
+        } else if record.expires_at > now {
             let key = DynamicKey { id: id.into(), key, expires_at: record.expires_at };
             issued.push(Issued { at: record.issued_at, key });
         }

@@ -83,8 +83,11 @@ async fn connections_that_never_say_anything_are_closed() {
     let mut witness = Witness::connect(&process).await;
     let realtime = process.http("realtime");
     // Nothing, half a request, half a TLS handshake.
-    let said =
-        [&b""[..], b"POST /client/negotiate?hub=chat HTTP/1.1\r\nhost: x\r\nx-", b"\x16\x03\x01\x02\x00\x01"];
+    let said = [
+        &b""[..],
+        b"POST /client/negotiate?hub=chat HTTP/1.1\r\nhost: localhost\r\nx-",
+        b"\x16\x03\x01\x02\x00\x01",
+    ];
     let mut sockets = Vec::new();
     for number in 0..flood() {
         let mut socket = RawSocket::connect(realtime.authority()).await.expect("it is accepted");
@@ -120,7 +123,9 @@ async fn a_process_out_of_descriptors_keeps_those_it_has() {
     }
     let before = process.cpu_ticks();
     let mut sent = sockets.pop().expect("there are many");
-    sent.send(b"GET /client/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.expect("it is taken");
+    sent.send(b"GET /client/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await
+        .expect("it is taken");
     // It takes the place of one that says nothing, and so has its answer: nothing was lost, and nothing stopped accepting.
     let answer = timeout(PATIENCE, sent.text_to_end()).await.expect("in time").expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");

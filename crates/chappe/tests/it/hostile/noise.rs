@@ -34,7 +34,7 @@ async fn noise_at_every_door_stops_nobody() {
         for start in [
             &b""[..],
             b"GET / HTTP/1.1\r\n",
-            b"POST /api/v1/hubs/x HTTP/1.1\r\nhost: x\r\n",
+            b"POST /api/v1/hubs/x HTTP/1.1\r\nhost: localhost\r\n",
             b"\x16\x03\x01",
             preface,
         ] {

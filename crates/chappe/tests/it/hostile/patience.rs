@@ -39,13 +39,15 @@ async fn requests_that_trickle_are_cut_off() {
     for authority in [realtime.authority(), gateway.authority()] {
         // A head whose fields never end: no answer, for there was no question.
         let mut head = RawSocket::connect(authority).await.expect("it is accepted");
-        head.send(b"POST /client/negotiate?hub=chat HTTP/1.1\r\nhost: x\r\n").await.expect("it is taken");
+        head.send(b"POST /client/negotiate?hub=chat HTTP/1.1\r\nhost: localhost\r\n")
+            .await
+            .expect("it is taken");
         assert_eq!(trickle(&mut head, b"a: b\r\n").await, "");
         // The body of a negotiate request is not awaited at all.
         let negotiate = token("http://localhost/client/?hub=chat", None);
         let mut body = RawSocket::connect(authority).await.expect("it is accepted");
         let request = format!(
-            "POST /client/negotiate?hub=chat HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {negotiate}\r\n\
+            "POST /client/negotiate?hub=chat HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {negotiate}\r\n\
              content-length: 100000\r\n\r\n"
         );
         body.send(request.as_bytes()).await.expect("it is taken");
@@ -53,7 +55,7 @@ async fn requests_that_trickle_are_cut_off() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
     // Nor is that of a request whose token does not open the door.
-    let refused = "POST /api/v1/hubs/chat HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n";
+    let refused = "POST /api/v1/hubs/chat HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n";
     let mut socket = RawSocket::connect(realtime.authority()).await.expect("it is accepted");
     socket.send(refused.as_bytes()).await.expect("it is taken");
     let answer = trickle(&mut socket, b"x").await;
@@ -62,7 +64,7 @@ async fn requests_that_trickle_are_cut_off() {
     let app = token("http://localhost/api/v1/hubs/chat", None);
     for length in ["content-length: 100000", "transfer-encoding: chunked"] {
         let request = format!(
-            "POST /api/v1/hubs/chat HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {app}\r\n\
+            "POST /api/v1/hubs/chat HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {app}\r\n\
              content-type: application/json\r\n{length}\r\n\r\n"
         );
         let mut socket = RawSocket::connect(realtime.authority()).await.expect("it is accepted");

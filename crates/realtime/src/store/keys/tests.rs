@@ -102,6 +102,29 @@ async fn public_keys_are_set_only_where_they_are_accepted() {
 }
 
 #[tokio::test]
+async fn keys_that_were_made_in_development_mode_open_nothing_outside_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let development = Options { development_keys: true, ..options() };
+    let keys = open(&store, &development, NOW).await;
+    let planted = KeyRotation { primary: KeyChange::Set(key("planted")), secondary: KeyChange::Renew };
+    let renewed = keys.rotate(planted).await.unwrap().secondary.unwrap();
+    let dynamic = keys.hand_out(NOW).await.unwrap();
+    let again = open(&store, &development, NOW).await;
+    assert!(opens(&again, &key("planted")) && opens_dynamic(&again, &dynamic, NOW), "they outlive a restart");
+    let exposed = open(&store, &options(), NOW).await;
+    assert!(opens(&exposed, &key("one")) && opens(&exposed, &key("two")));
+    assert!(!opens(&exposed, &key("planted")) && !opens(&exposed, &renewed));
+    assert!(!opens_dynamic(&exposed, &dynamic, NOW));
+    assert_ne!(exposed.hand_out(NOW).await.unwrap(), dynamic);
+    // They are gone for good, while what is made outside of development mode counts within it too.
+    let own = KeyRotation { primary: KeyChange::Set(key("own")), secondary: KeyChange::Keep };
+    exposed.rotate(own).await.unwrap();
+    let development = open(&store, &development, NOW).await;
+    assert!(opens(&development, &key("own")) && !opens(&development, &key("planted")));
+}
+
+#[tokio::test]
 async fn dynamic_keys_overlap_end_and_outlive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let store_1 = store(&folder);

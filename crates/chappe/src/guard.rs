@@ -1,0 +1,145 @@
+//! What every listener asks before a service sees the request: by which name was this process called, from which page, and who
+//! says who the caller is.
+//!
+//! Not its concern: keys and tokens, which each service checks itself. The guard protects what keys cannot: in development mode the
+//! keys are public, so that any web page that a developer opens could use them, through the developer's own browser.
+//!
+//! - `rules.rs`: each service's paths, and whom they are for. Data.
+//! - `policy.rs`: which names and pages are admitted. Pure.
+//! - `headers.rs`: the headers by which a platform vouches for a caller, and who may send them. Pure.
+//!
+//! Know these first: [`Guard`], [`Audience`](rules::Audience).
+
+mod headers;
+mod policy;
+mod refusal;
+mod rules;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use gateway::{Body, Upstream};
+use http::{Request, Response};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use tower::Service;
+
+use crate::config::Config;
+use headers::TrustedProxies;
+use policy::Policy;
+pub(crate) use rules::{CHAPPE, DOCUMENTS, FUNCTIONS, REALTIME, Rules};
+
+/// Makes the guards of listeners and services. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Guard(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    policy: Policy,
+    proxies: TrustedProxies,
+    refused: Family<Labels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    reason: Reason,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Reason {
+    Host,
+    ForeignPage,
+}
+
+impl Guard {
+    pub(crate) fn new(config: &Config, metrics: &mut Registry) -> Self {
+        let refused = Family::default();
+        metrics.register("guard_refused", "Requests that no service saw, by reason", refused.clone());
+        Self(Arc::new(Shared {
+            policy: Policy::new(config.loopback_only(), config.public_url.as_deref(), &config.guard.hosts),
+            proxies: TrustedProxies::new(&config.guard),
+            refused,
+        }))
+    }
+
+    /// Guards everything that comes in on one listener: the name by which this process is called, and headers that only a trusted
+    /// proxy may send.
+    pub(crate) fn listener(&self, service: Upstream) -> Upstream {
+        Upstream::new(Guarded { guard: self.clone(), place: Place::Listener, service })
+    }
+
+    /// Guards a service by whom its paths are for, on its own port and behind the gateway alike.
+    pub(crate) fn service(&self, rules: &'static Rules, service: Upstream) -> Upstream {
+        Upstream::new(Guarded { guard: self.clone(), place: Place::Service(rules), service })
+    }
+
+    /// The answer to a request that no service is to see.
+    fn refusal(&self, place: Place, request: &mut Request<Body>) -> Option<Response<Body>> {
+        let shared = &self.0;
+        match place {
+            Place::Listener => {
+                let peer = request.extensions().get::<edge::Peer>().map(|peer| peer.remote.ip());
+                shared.proxies.strip(peer, request.headers_mut());
+                if !shared.policy.admits_host(request.uri()) {
+                    self.refused(Reason::Host, request);
+                    return Some(refusal::host(request.uri().host().unwrap_or_default()));
+                }
+            }
+            Place::Service(rules) => {
+                let audience = rules.audience(request.uri().path());
+                if !shared.policy.admits_page(audience, request.method(), request.uri(), request.headers()) {
+                    self.refused(Reason::ForeignPage, request);
+                    return Some(refusal::foreign_page(request.headers()));
+                }
+            }
+        }
+        None
+    }
+
+    fn refused(&self, reason: Reason, request: &Request<Body>) {
+        if self.0.refused.get_or_create(&Labels { reason }).inc() == 0 {
+            tracing::warn!(
+                ?reason,
+                host = request.uri().host(),
+                origin = ?request.headers().get(http::header::ORIGIN),
+                path = request.uri().path(),
+                "a request was refused that may come from a foreign web page (said once, counted in guard_refused); docs/guard.md says which are"
+            );
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Listener,
+    Service(&'static Rules),
+}
+
+/// A service with the guard before it.
+#[derive(Clone, Debug)]
+struct Guarded {
+    guard: Guard,
+    place: Place,
+    service: Upstream,
+}
+
+impl Service<Request<Body>> for Guarded {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = <Upstream as Service<Request<Body>>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        match self.guard.refusal(self.place, &mut request) {
+            None => self.service.call(request),
+            Some(refusal) => Box::pin(std::future::ready(Ok(refusal))),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The headers by which a platform vouches for a caller, and who may send them. Pure.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::{GuardSection, Network, Secret};
+
+/// Beginnings of the headers that an app trusts because App Service removes them from outside and sets them itself: who logged in,
+/// and the tokens of that login.
+const PREFIXES: [&str; 2] = ["x-ms-client-principal", "x-ms-token-"];
+
+/// Further ones: the client's certificate, and what TLS the front end saw.
+const NAMES: [&str; 2] = ["x-arr-clientcert", "x-arr-ssl"];
+
+/// In which a trusted proxy shows its secret. No service ever sees it.
+const SECRET: &str = "x-chappe-proxy-secret";
+
+/// Who may vouch for callers.
+#[derive(Debug)]
+pub(super) struct TrustedProxies {
+    networks: Vec<Network>,
+    secret: Option<Secret>,
+}
+
+impl TrustedProxies {
+    pub(super) fn new(section: &GuardSection) -> Self {
+        Self { networks: section.trusted_proxies.clone(), secret: section.trusted_proxy_secret.clone() }
+    }
+
+    /// Removes what the sender may not say: from a trusted proxy only the spellings that are not the plain one, because a runtime
+    /// that folds names would let them replace it.
+    pub(super) fn strip(&self, peer: Option<IpAddr>, headers: &mut HeaderMap) {
+        if !headers.keys().any(|name| concerns_us(name.as_str())) {
+            return;
+        }
+        let trusted = self.trusts(peer, headers);
+        let removed: Vec<HeaderName> = headers
+            .keys()
+            .filter(|name| {
+                let name = name.as_str();
+                let plain = !name.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric());
+                is(name, SECRET) || (vouches(name) && !(trusted && plain))
+            })
+            .cloned()
+            .collect();
+        for name in removed {
+            headers.remove(name);
+        }
+    }
+
+    fn trusts(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
+        if self.networks.is_empty() && self.secret.is_none() {
+            return false;
+        }
+        let by_address = self.networks.is_empty()
+            || peer.is_some_and(|peer| self.networks.iter().any(|network| network.contains(peer)));
+        let by_secret = self.secret.as_ref().is_none_or(|secret| {
+            let mut shown = headers.get_all(SECRET).iter().map(HeaderValue::as_bytes);
+            let first = shown.next();
+            first.is_some_and(|first| is_equal(first, secret.expose().as_bytes())) && shown.next().is_none()
+        });
+        by_address && by_secret
+    }
+}
+
+fn concerns_us(name: &str) -> bool {
+    vouches(name) || is(name, SECRET)
+}
+
+/// Whether a runtime that reads `-`, `_`, `.` and other marks alike could read the name as one by which the platform vouches.
+fn vouches(name: &str) -> bool {
+    PREFIXES.iter().any(|prefix| begins(name, prefix)) || NAMES.iter().any(|known| is(name, known))
+}
+
+fn is(name: &str, known: &str) -> bool {
+    name.len() == known.len() && begins(name, known)
+}
+
+fn begins(name: &str, prefix: &str) -> bool {
+    name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(|(byte, known)| folded(byte) == known)
+}
+
+/// A letter in lower case, a digit, or a hyphen for everything else.
+fn folded(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+}
+
+/// Compares digests, so that the time taken says nothing about how much of the secret was right.
+fn is_equal(shown: &[u8], secret: &[u8]) -> bool {
+    let digest = |bytes: &[u8]| ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest(shown).as_ref() == digest(secret).as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const VOUCHING: [&str; 7] = [
+        "x-ms-client-principal",
+        "x-ms-client-principal-id",
+        "x-ms-client-principal-name",
+        "x-ms-client-principal-idp",
+        "x-ms-token-aad-access-token",
+        "x-arr-clientcert",
+        "x-arr-ssl",
+    ];
+    const GOOD_SECRET: &str = "a secret that is long enough";
+
+    fn proxies(networks: &[&str], secret: Option<&str>) -> TrustedProxies {
+        let network = |text: &&str| Network::try_from((*text).to_owned()).expect("a network");
+        TrustedProxies {
+            networks: networks.iter().map(network).collect(),
+            secret: secret.map(|secret| Secret::try_from(secret.to_owned()).expect("a secret")),
+        }
+    }
+
+    /// What is left of the headers, by name.
+    fn left(proxies: &TrustedProxies, peer: &str, sent: &[(&str, &str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in sent {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+            headers.append(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        proxies.strip(Some(peer.parse().expect("an address")), &mut headers);
+        let mut names: Vec<String> = headers.keys().map(|name| name.as_str().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    proptest! {
+        #[test]
+        fn every_spelling_that_folds_to_a_vouching_header_is_removed(
+            which in prop::sample::select(&VOUCHING[..]),
+            marks in prop::collection::vec(prop::sample::select(&b"-_.!#$%&'*+^`|~"[..]), 8),
+            upper in prop::collection::vec(any::<bool>(), 40),
+        ) {
+            let mut marks = marks.into_iter().cycle();
+            let spelling: Vec<u8> = which
+                .bytes()
+                .zip(upper.into_iter().cycle())
+                .map(|(byte, upper)| match byte {
+                    b'-' => marks.next().expect("a cycle has no end"),
+                    letter if upper => letter.to_ascii_uppercase(),
+                    letter => letter,
+                })
+                .collect();
+            let spelling = String::from_utf8(spelling).expect("it is ASCII");
+            let found = left(&proxies(&[], None), "192.0.2.1", &[(&spelling, "root"), ("accept", "*/*")]);
+            prop_assert_eq!(&found, &["accept"]);
+            // A trusted proxy sends the plain spelling, and no other in its shade.
+            let trusted = proxies(&["192.0.2.0/24"], None);
+            let found = left(&trusted, "192.0.2.1", &[(&spelling, "root"), (which, "ada")]);
+            prop_assert_eq!(&found, &[which]);
+        }
+
+        #[test]
+        fn other_headers_stay(name in "[a-w][a-z0-9_.-]{0,30}") {
+            prop_assert_eq!(left(&proxies(&[], None), "192.0.2.1", &[(&name, "x")]), [name]);
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_known_by_its_address_its_secret_or_both() {
+        let sent = [("x-ms-client-principal-id", "ada")];
+        let with = |secret: &'static str| [sent[0], (SECRET, secret)];
+        let stays = |proxies: &TrustedProxies, peer: &str, sent: &[(&str, &str)]| {
+            let names = left(proxies, peer, sent);
+            assert!(!names.contains(&SECRET.to_owned()), "no service sees the secret");
+            names == ["x-ms-client-principal-id"]
+        };
+        let by_address = proxies(&["10.0.0.0/8"], None);
+        assert!(stays(&by_address, "10.1.2.3", &sent) && !stays(&by_address, "192.0.2.1", &sent));
+        let by_secret = proxies(&[], Some(GOOD_SECRET));
+        assert!(stays(&by_secret, "192.0.2.1", &with(GOOD_SECRET)));
+        assert!(!stays(&by_secret, "192.0.2.1", &with("another that is long enough")));
+        assert!(!stays(&by_secret, "192.0.2.1", &sent));
+        let twice = [sent[0], (SECRET, GOOD_SECRET), (SECRET, "x")];
+        assert!(!stays(&by_secret, "192.0.2.1", &twice), "two secrets are none");
+        let by_both = proxies(&["10.0.0.0/8"], Some(GOOD_SECRET));
+        assert!(stays(&by_both, "10.1.2.3", &with(GOOD_SECRET)));
+        assert!(!stays(&by_both, "192.0.2.1", &with(GOOD_SECRET)) && !stays(&by_both, "10.1.2.3", &sent));
+        assert!(!stays(&proxies(&[], None), "127.0.0.1", &sent), "nobody is trusted unless configured");
+    }
+}

@@ -1,0 +1,238 @@
+//! Which names and pages are admitted. Pure.
+
+use std::net::IpAddr;
+
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+
+use super::rules::Audience;
+use crate::config::HostName;
+
+/// Names that containers have for the machine that they run on (Docker Desktop, Podman). No public name server answers for them.
+const HOST_OF_CONTAINERS: [&str; 3] =
+    ["host.docker.internal", "gateway.docker.internal", "host.containers.internal"];
+
+/// What is admitted.
+#[derive(Debug)]
+pub(super) struct Policy {
+    /// Whether everything listens on loopback: then keys are public, and the name and the page are all there is to go by.
+    development: bool,
+    /// Whether unknown names are refused.
+    checks_names: bool,
+    /// Configured names, in lower case.
+    names: Vec<String>,
+    /// The authority under which clients reach the process through a proxy.
+    public: Option<Authority>,
+}
+
+impl Policy {
+    pub(super) fn new(development: bool, public_url: Option<&str>, hosts: &[HostName]) -> Self {
+        let public = public_url.and_then(|url| url.parse::<Uri>().ok()?.into_parts().authority);
+        Self {
+            development,
+            checks_names: development || !hosts.is_empty(),
+            names: hosts.iter().map(|host| host.as_str().to_owned()).collect(),
+            public,
+        }
+    }
+
+    /// Whether this process may be called by the name in the address. A page from elsewhere can reach a listener on loopback under a
+    /// name of its own, for which its name server then answers 127.0.0.1 (DNS rebinding); the name gives it away. An address as a
+    /// name has no name server.
+    pub(super) fn admits_host(&self, target: &Uri) -> bool {
+        !self.checks_names || target.host().is_some_and(|host| self.is_known(host) || is_address(host))
+    }
+
+    /// Whether a page, if one asks, may ask for a path of this audience.
+    pub(super) fn admits_page(
+        &self,
+        audience: Audience,
+        method: &Method,
+        target: &Uri,
+        headers: &HeaderMap,
+    ) -> bool {
+        let is_checked = match audience {
+            Audience::Anyone | Audience::Browser => false,
+            Audience::App | Audience::Person => self.development,
+            Audience::Operator => true,
+        };
+        if !is_checked {
+            return true;
+        }
+        let mut origins = headers.get_all(header::ORIGIN).iter().peekable();
+        if origins.peek().is_some() {
+            return origins.all(|origin| self.admits_origin(audience, origin, target));
+        }
+        // Browsers name no origin with a GET that no script sees the answer of, but say how far away the page is.
+        match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+            None | Some(b"same-origin" | b"none") => true,
+            Some(b"same-site") if audience == Audience::App => true,
+            Some(_) => is_navigation(method, headers),
+        }
+    }
+
+    fn admits_origin(&self, audience: Audience, origin: &HeaderValue, target: &Uri) -> bool {
+        let Some(origin) = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok()) else {
+            return false;
+        };
+        let Some(authority) = origin.authority() else { return false };
+        Some(authority) == target.authority()
+            || Some(authority) == self.public.as_ref()
+            || (audience == Audience::App
+                && (self.is_known(authority.host()) || is_loopback(authority.host())))
+    }
+
+    /// Whether a name is one of this machine, or was configured.
+    fn is_known(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.');
+        let is = |name: &str| name.eq_ignore_ascii_case(host);
+        let below_localhost = host.len() > ".localhost".len()
+            && host
+                .get(host.len() - ".localhost".len()..)
+                .is_some_and(|end| end.eq_ignore_ascii_case(".localhost"));
+        is("localhost")
+            || below_localhost
+            || HOST_OF_CONTAINERS.into_iter().any(is)
+            || self.public.as_ref().is_some_and(|public| is(public.host()))
+            || self.names.iter().any(|name| is(name))
+    }
+}
+
+/// A link that was followed, or an address that was typed, in a window of its own: the page that it stood on sees nothing of the
+/// answer.
+fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
+    let says = |name: &str, value: &str| headers.get(name).is_some_and(|found| found == value);
+    method.is_safe() && says("sec-fetch-mode", "navigate") && says("sec-fetch-dest", "document")
+}
+
+fn address(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+fn is_address(host: &str) -> bool {
+    address(host).is_some()
+}
+
+fn is_loopback(host: &str) -> bool {
+    address(host).is_some_and(|address| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(development: bool) -> Policy {
+        let hosts = [HostName::try_from("dev.example.test".to_owned()).expect("a name")];
+        let hosts: &[HostName] = if development { &hosts } else { &[] };
+        Policy::new(development, Some("https://live.example.org"), hosts)
+    }
+
+    fn host(policy: &Policy, host: &str) -> bool {
+        policy.admits_host(&format!("http://{host}/x").parse().expect("an address"))
+    }
+
+    fn page(audience: Audience, method: &Method, headers: &[(&'static str, &'static str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        let target = "http://localhost:8080/x".parse().expect("an address");
+        policy(true).admits_page(audience, method, &target, &map)
+    }
+
+    #[test]
+    fn names_of_this_machine_and_configured_ones_are_admitted() {
+        let policy = policy(true);
+        for name in [
+            "localhost",
+            "LOCALHOST.:8080",
+            "app.localhost:3000",
+            "127.0.0.1:7071",
+            "127.9.9.9",
+            "[::1]:8888",
+            "10.0.2.2:8081",
+            "host.docker.internal:8081",
+            "dev.example.test:8080",
+            "live.example.org",
+        ] {
+            assert!(host(&policy, name), "{name}");
+        }
+        for name in
+            ["evil.example", "localhost.evil.example", "notlocalhost", ".localhost", "127.0.0.1.evil.example"]
+        {
+            assert!(!host(&policy, name), "{name}");
+        }
+    }
+
+    #[test]
+    fn outside_development_names_are_checked_where_some_are_configured() {
+        assert!(host(&policy(false), "anything.example"));
+        let hosts = [HostName::try_from("a.example".to_owned()).expect("a name")];
+        let configured = Policy::new(false, None, &hosts);
+        assert!(
+            host(&configured, "a.example")
+                && host(&configured, "10.1.2.3")
+                && !host(&configured, "b.example")
+        );
+    }
+
+    #[test]
+    fn pages_from_elsewhere_reach_browser_paths_only() {
+        let evil = [("origin", "https://evil.example")];
+        for (audience, admitted) in [
+            (Audience::Anyone, true),
+            (Audience::Browser, true),
+            (Audience::App, false),
+            (Audience::Person, false),
+            (Audience::Operator, false),
+        ] {
+            for method in [Method::GET, Method::POST, Method::DELETE, Method::OPTIONS] {
+                assert_eq!(page(audience, &method, &evil), admitted, "{audience:?} {method}");
+                assert_eq!(page(audience, &method, &[("origin", "null")]), admitted, "{audience:?} {method}");
+                let no_origin = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")];
+                assert_eq!(page(audience, &method, &no_origin), admitted, "{audience:?} {method}");
+            }
+        }
+    }
+
+    #[test]
+    fn pages_on_this_machine_reach_what_apps_reach() {
+        for origin in
+            ["http://localhost:3000", "http://127.0.0.1:5173", "http://[::1]:1", "https://dev.example.test"]
+        {
+            assert!(page(Audience::App, &Method::POST, &[("origin", origin)]), "{origin}");
+            assert!(!page(Audience::Person, &Method::POST, &[("origin", origin)]), "{origin}");
+        }
+        for origin in ["http://localhost:8080", "https://live.example.org"] {
+            assert!(page(Audience::Person, &Method::POST, &[("origin", origin)]), "{origin}");
+        }
+        assert!(!page(Audience::Person, &Method::GET, &[("sec-fetch-site", "same-site")]));
+        let two = [("origin", "http://localhost:8080"), ("origin", "https://evil.example")];
+        assert!(!page(Audience::App, &Method::POST, &two), "every origin that is named must be admitted");
+    }
+
+    #[test]
+    fn programs_and_followed_links_are_no_foreign_pages() {
+        assert!(page(Audience::Operator, &Method::POST, &[]));
+        assert!(page(Audience::Operator, &Method::GET, &[("sec-fetch-site", "none")]));
+        let link = [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        assert!(page(Audience::Operator, &Method::GET, &link));
+        assert!(!page(Audience::Operator, &Method::POST, &link), "a form that is sent");
+        let frame =
+            [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
+        assert!(!page(Audience::Operator, &Method::GET, &frame));
+    }
+
+    #[test]
+    fn outside_development_keys_protect_what_apps_call() {
+        let mut headers = HeaderMap::new();
+        headers.insert("origin", HeaderValue::from_static("https://portal.example"));
+        let target = "https://live.example.org/x".parse().expect("an address");
+        let admits = |audience| policy(false).admits_page(audience, &Method::POST, &target, &headers);
+        assert!(admits(Audience::App) && admits(Audience::Person) && !admits(Audience::Operator));
+    }
+}
