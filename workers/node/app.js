@@ -60,6 +60,12 @@ function missingPackage(error) {
     return match[1].startsWith('@') ? parts.slice(0, 2).join('/') : parts[0];
 }
 
+/** The frames of a stack that are the app's: those of Node.js' loader and of this worker say nothing to its author. */
+function ownStack(error) {
+    const lines = String(error.stack ?? '').split('\n');
+    return lines.filter((line) => !line.includes('node:internal/') && !line.includes(__dirname + path.sep)).join('\n').trimEnd();
+}
+
 /** An error of an entry point, with what happened first and what to do at its end. */
 function explain(thrown, file, directory) {
     const error = toError(thrown);
@@ -78,7 +84,9 @@ function explain(thrown, file, directory) {
     }
     const explained = new Error(message);
     explained.name = error.name;
-    explained.stack = error.stack;
+    // Where a package is missing, the message says all there is to do.
+    explained.stack = missing ? message : ownStack(error);
+    explained.cause = missing ? undefined : error.cause;
     explained.isAzureFunctionsSystemError = error.isAzureFunctionsSystemError;
     return explained;
 }

@@ -17,6 +17,7 @@ use supervision::{Component, Supervisor};
 use tower::ServiceExt;
 use trace::Tracer;
 
+use crate::check::missing_folder;
 use crate::config::TlsSection;
 use crate::data_folder::ephemeral::Ephemeral;
 use crate::data_folder::{DataFolder, Part};
@@ -70,7 +71,7 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
     data.note(&store, &documents_handle)?;
     watch_damage(&supervisor, &store, &documents_handle);
 
-    let ports = Ports::bind(config)?;
+    let ports = if plan.only_checks { Ports::default() } else { Ports::bind(config)? };
     let addresses = ports.addresses();
     let (functions, functions_handle) = if config.run_functions {
         let here = Here::new(addresses.clone(), config.public_url.as_deref());
@@ -325,6 +326,11 @@ fn with_default_routes(
             "this route leads nowhere: the service does not run"
         );
     }
+    for route in &routes {
+        if let Some(folder) = route.directory.as_ref().filter(|folder| !folder.is_dir()) {
+            tracing::warn!("{}", missing_folder(&route.path, folder));
+        }
+    }
     for (path, service) in defaults {
         let taken = routes.iter().any(|route| route.path.trim_end_matches('/') == path);
         if !taken && upstreams.contains_key(service) {
@@ -424,6 +430,7 @@ fn functions_options(plan: &Plan, data_dir: &Path) -> functions::Options {
     options.cache_dir = Some(data_dir.join("workers"));
     options.ignored_dirs = vec![data_dir.to_owned()];
     options.development = plan.config.loopback_only();
+    options.runs_triggers = !plan.only_checks;
     // Core Tools ask for no keys on a developer's machine; anywhere else a function without its key is an open door.
     options.enable_auth |= !plan.config.loopback_only();
     options

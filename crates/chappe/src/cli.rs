@@ -29,7 +29,7 @@ pub(crate) enum Command {
     Start(StartArgs),
     /// Run the example `live-documents`: open the line it prints, and edit
     Demo(DemoArgs),
-    /// Read the configuration and the app as `start` would, say what is wrong with them, and end
+    /// Load the configuration and the app as `start` would, say what is wrong with them, and end; nothing listens, no function runs
     Check(CheckArgs),
     /// Print what happens in the realtime service of a running process: connections, groups, messages, and why connections end
     Tail(TailArgs),

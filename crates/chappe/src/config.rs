@@ -4,7 +4,6 @@
 mod guard;
 mod layers;
 mod listen;
-mod nearest;
 pub(crate) mod web_address;
 
 use std::num::NonZeroU64;

@@ -5,6 +5,7 @@
 
 mod admin;
 mod assemble;
+mod check;
 mod cli;
 mod config;
 mod data_folder;
@@ -52,7 +53,8 @@ fn main() -> ExitCode {
             if let Some(Some(folder)) = &check.data {
                 return check_data(folder);
             }
-            Plan::start(check.app(), &check.shared, &check.func)
+            let plan = if check.data.is_some() { Plan::start } else { Plan::check };
+            plan(check.app(), &check.shared, &check.func)
         }
         Command::Tail(tail) => return ended(tail::run(tail)),
     };
@@ -67,10 +69,29 @@ fn main() -> ExitCode {
         if check.data.is_some() {
             return plan.data_dir.as_deref().map_or(ExitCode::SUCCESS, check_data);
         }
-        println!("The configuration and the app can be read.");
-        return ExitCode::SUCCESS;
+        return checked(check::run(plan));
     }
     ended(run::run(plan))
+}
+
+/// Prints what a check found: each problem as an error of its own.
+fn checked(findings: anyhow::Result<check::Findings>) -> ExitCode {
+    let findings = match findings {
+        Ok(findings) => findings,
+        Err(error) => return ended(Err(error)),
+    };
+    if findings.problems.is_empty() {
+        let functions = match findings.functions.len() {
+            0 => String::new(),
+            _ => format!(" Functions: {}.", findings.functions.join(", ")),
+        };
+        println!("The configuration and the app are in order.{functions}");
+        return ExitCode::SUCCESS;
+    }
+    for problem in &findings.problems {
+        eprintln!("error: {problem}");
+    }
+    ExitCode::from(EXIT_USAGE)
 }
 
 /// Help and version were asked for and go to standard output; anything else is a command line that cannot be read.

@@ -53,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) json: bool,
     /// Whether the example is to be prepared first.
     pub(crate) demo: bool,
+    /// Whether nothing is to run: no port is bound, no trigger started, and data is kept in a temporary folder.
+    pub(crate) only_checks: bool,
     /// Whether addresses are shown with `https`.
     pub(crate) shows_https: bool,
     /// The environment as it was at the start; the app's settings are laid over it.
@@ -62,6 +64,12 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn start(app: &Path, shared: &SharedArgs, func: &FuncArgs) -> Result<Self, PlanError> {
         Self::new(app, shared, func, false)
+    }
+
+    /// As `start`, for finding what is wrong with it.
+    pub(crate) fn check(app: &Path, shared: &SharedArgs, func: &FuncArgs) -> Result<Self, PlanError> {
+        let plan = Self::start(app, shared, func)?;
+        Ok(Self { only_checks: true, data_dir: None, ..plan })
     }
 
     /// As `start`, but the example is unpacked first where it is missing: its folder holds its configuration.
@@ -109,8 +117,17 @@ impl Plan {
             let named = shared.data_dir.clone().map(|path| std::path::absolute(&path).unwrap_or(path));
             named.or_else(|| config.data_dir.clone()).unwrap_or_else(|| app.join(".chappe"))
         });
-        let (accept_loss, shows_https) = (shared.accept_loss.clone(), func.use_https);
-        Ok(Self { app, config, data_dir, accept_loss, json: shared.json, demo, shows_https, environment })
+        Ok(Self {
+            app,
+            config,
+            data_dir,
+            accept_loss: shared.accept_loss.clone(),
+            json: shared.json,
+            demo,
+            only_checks: false,
+            shows_https: func.use_https,
+            environment,
+        })
     }
 }
 

@@ -8,7 +8,8 @@ use edge::{BindError, Listener, PortHolder};
 
 use crate::config::{Config, Listen, ListenSection};
 
-/// The listeners of the process, bound and not yet served.
+/// The listeners of the process, bound and not yet served. By default none.
+#[derive(Default)]
 pub(crate) struct Ports {
     pub(crate) gateway: Option<Listener>,
     pub(crate) functions: Option<Listener>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use body::Budget;
 use functions::contract::{
-    AppSettings, BindingError, BindingSpec, Connector, Direction, Reader, Sink, Source,
+    AppSettings, BindingError, BindingSpec, ConnectionSetting, Connector, Direction, Reader, Sink, Source,
 };
 use identity::CosmosConnectionString;
 
@@ -18,6 +18,13 @@ use crate::transport::Resolver;
 use crate::trigger::{Trigger, text, wrong};
 use crate::watched::Watched;
 
+/// The properties of a binding that name its connection: now, and before version 4 of the extension.
+const CONNECTION: [&str; 2] = ["connection", "connectionStringSetting"];
+/// The same for the leases of a trigger.
+const LEASE_CONNECTION: [&str; 2] = ["leaseConnection", "leaseConnectionStringSetting"];
+/// The emulator's address with its public key, which Microsoft documents: the embedded document service on a developer's machine.
+const CONNECTION_EXAMPLE: &str = "AccountEndpoint=http://localhost:8081/;\
+    AccountKey=C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==;";
 /// The name of the setting that holds the connection string where a binding does not name one.
 const CONNECTION_DEFAULT: &str = "CosmosDB";
 
@@ -96,17 +103,25 @@ impl Connector for CosmosDb {
         &[("cosmosDBTrigger", Direction::In), ("cosmosDB", Direction::In), ("cosmosDB", Direction::Out)]
     }
 
+    fn connections(&self, spec: &BindingSpec) -> Vec<ConnectionSetting> {
+        let setting =
+            |name: &str| ConnectionSetting { name: name.to_owned(), example: CONNECTION_EXAMPLE.to_owned() };
+        let mut settings = vec![setting(text(spec, &CONNECTION).unwrap_or(CONNECTION_DEFAULT))];
+        if spec.is_trigger() {
+            settings.extend(text(spec, &LEASE_CONNECTION).map(setting));
+        }
+        settings
+    }
+
     async fn source(
         &self,
         spec: &BindingSpec,
         app: &dyn AppSettings,
     ) -> Result<Box<dyn Source>, BindingError> {
         let trigger = Trigger::parse(spec)?;
-        let connection = ["connection", "connectionStringSetting"];
-        let monitored = self.client(spec, app, &connection)?;
-        let lease_connection = ["leaseConnection", "leaseConnectionStringSetting"];
-        let leases = match text(spec, &lease_connection) {
-            Some(_) => self.client(spec, app, &lease_connection)?,
+        let monitored = self.client(spec, app, &CONNECTION)?;
+        let leases = match text(spec, &LEASE_CONNECTION) {
+            Some(_) => self.client(spec, app, &LEASE_CONNECTION)?,
             None => monitored.clone(),
         };
         if trigger.monitored == trigger.leases && monitored.same_account(&leases) {
@@ -121,12 +136,12 @@ impl Connector for CosmosDb {
         spec: &BindingSpec,
         app: &dyn AppSettings,
     ) -> Result<Arc<dyn Reader>, BindingError> {
-        let client = self.client(spec, app, &["connection", "connectionStringSetting"])?;
+        let client = self.client(spec, app, &CONNECTION)?;
         Ok(Arc::new(DocumentReader::new(spec, client, self.shared.options.query_rows_max)?))
     }
 
     async fn sink(&self, spec: &BindingSpec, app: &dyn AppSettings) -> Result<Arc<dyn Sink>, BindingError> {
-        let client = self.client(spec, app, &["connection", "connectionStringSetting"])?;
+        let client = self.client(spec, app, &CONNECTION)?;
         Ok(Arc::new(DocumentSink::new(spec, client)?))
     }
 }

@@ -5,6 +5,8 @@
 mod function_json;
 mod host_json;
 mod local_settings;
+mod packages;
+mod setting_use;
 mod settings;
 mod snapshot;
 
@@ -12,10 +14,13 @@ use std::path::{Path, PathBuf};
 
 pub use host_json::{HostJson, HttpSection};
 pub use local_settings::LocalSettings;
+pub use packages::missing_packages;
+pub use setting_use::SettingUse;
 pub use settings::Settings;
 
 pub(crate) use function_json::index_folder;
 pub(crate) use host_json::RetryJson;
+pub(crate) use setting_use::settings_used;
 pub(crate) use settings::parse_timespan;
 pub(crate) use snapshot::Snapshot;
 

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 use worker_protocol::{FunctionMetadata, TypedData};
 
-use crate::app::{App, index_folder};
+use crate::app::{App, SettingUse, index_folder, settings_used};
 use crate::contract::{Connector, Direction};
 use crate::error::chain;
 use crate::function::{Binding, Declaration, Kind, Rules, Trigger, declare};
@@ -39,6 +39,8 @@ pub(crate) struct RunningApp {
     pub(crate) functions: Vec<Arc<Function>>,
     /// Functions in error, with the reason.
     pub(crate) errors: Vec<(String, String)>,
+    /// The settings that the bindings of all functions name.
+    pub(crate) settings_used: Vec<SettingUse>,
     pub(crate) routes: RouteTable<Arc<Function>>,
     pub(crate) invoker: Invoker,
     pub(crate) language: String,
@@ -53,6 +55,8 @@ pub(crate) struct Boot {
     pub(crate) connectors: Vec<Arc<dyn Connector>>,
     pub(crate) zone: TimeZone,
     pub(crate) invoker: Invoker,
+    /// Whether sources are opened and closed again, where nothing else would open them: in a check.
+    pub(crate) tries_sources: bool,
 }
 
 impl RunningApp {
@@ -116,6 +120,12 @@ impl Boot {
             }
         };
         let registered: Vec<String> = metadata.iter().map(|function| function.name.clone()).collect();
+        let settings_used = self.settings_used(&metadata);
+        for missing in settings_used.iter().filter(|setting| !setting.is_set) {
+            // Once for all functions that need it; each of them says only that it is in error.
+            self.invoker.logs.host(Level::Error, missing.to_string());
+        }
+        let (metadata, lacking) = without_settings(metadata, &settings_used);
         let (declared, refused) = self.judge(metadata);
         errors.extend(refused);
         let mut functions = Vec::new();
@@ -141,6 +151,7 @@ impl Boot {
         for (name, why) in &errors {
             self.invoker.logs.function(Level::Error, name, None, in_error(name, why));
         }
+        errors.extend(lacking);
         if functions.is_empty() && errors.is_empty() {
             self.invoker.logs.host(Level::Warn, none_found(&self.app.dir, &registered));
         }
@@ -149,8 +160,18 @@ impl Boot {
             routes: routes(&functions),
             functions,
             errors,
+            settings_used,
             invoker: self.invoker.clone(),
             language: self.app.language.clone(),
+        })
+    }
+
+    fn settings_used(&self, metadata: &[FunctionMetadata]) -> Vec<SettingUse> {
+        let wanted: Vec<FunctionMetadata> =
+            metadata.iter().filter(|function| self.is_wanted(&function.name)).cloned().collect();
+        settings_used(&wanted, &self.app.settings, &self.app.local, |spec| {
+            let connector = find_connector(&self.connectors, &spec.kind, spec.direction);
+            connector.map(|connector| connector.connections(spec)).unwrap_or_default()
         })
     }
 
@@ -196,6 +217,12 @@ impl Boot {
     }
 
     async fn bind(&self, declaration: Declaration) -> Result<Function, String> {
+        if self.tries_sources && matches!(declaration.trigger, Trigger::Source) {
+            let binding = &declaration.trigger_spec;
+            let source =
+                self.connector(binding, Direction::In).source(&binding.spec, &self.app.settings).await;
+            source.map_err(|error| unusable(binding, &error))?.close().await;
+        }
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         for binding in declaration.inputs.clone() {
             let reader =
@@ -215,6 +242,29 @@ impl Boot {
         let found = find_connector(&self.connectors, &binding.spec.kind, direction);
         found.expect("a declaration is only valid if somebody serves each of its bindings")
     }
+}
+
+/// Parts the functions that lack a setting, with the reason, from the others.
+fn without_settings(
+    metadata: Vec<FunctionMetadata>,
+    settings: &[SettingUse],
+) -> (Vec<FunctionMetadata>, Vec<(String, String)>) {
+    let (mut whole, mut lacking) = (Vec::new(), Vec::new());
+    for function in metadata {
+        let missing: Vec<String> = settings
+            .iter()
+            .filter(|setting| !setting.is_set && setting.functions.contains(&function.name))
+            .map(|setting| format!("{:?}", setting.name))
+            .collect();
+        match missing.as_slice() {
+            [] => whole.push(function),
+            [one] => lacking.push((function.name, format!("the setting {one} is missing"))),
+            several => {
+                lacking.push((function.name, format!("the settings {} are missing", several.join(", "))))
+            }
+        }
+    }
+    (whole, lacking)
 }
 
 /// Why an app has no function to run.

@@ -84,6 +84,12 @@ pub trait AppSettings: Send + Sync {
         prefixed.or_else(|| self.setting(name)).or_else(|| self.setting(&format!("ConnectionStrings:{name}")))
     }
 
+    /// Whether a binding's `connection` stands for anything: a value as in [`AppSettings::connection`], or parts of it such as
+    /// `<name>__serviceUri`.
+    fn has_connection(&self, name: &str) -> bool {
+        self.connection(name).is_some()
+    }
+
     /// Identity of the app that survives restarts; part of the names of leases and checkpoints.
     fn host_id(&self) -> &str;
 }
@@ -200,11 +206,27 @@ pub trait Sink: Send + Sync {
     async fn write(&self, call: &Call<'_>, items: Vec<Value>) -> Result<(), BindingError>;
 }
 
+/// An app setting from which a binding's connection is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionSetting {
+    /// Its name, as the binding gives it.
+    pub name: String,
+    /// A value that works on a developer's machine, for whoever has none.
+    pub example: String,
+}
+
 /// Makes the sources, readers and sinks of one outside system.
 #[async_trait::async_trait]
 pub trait Connector: Send + Sync {
     /// The binding types that this connector serves, with their directions, such as `("cosmosDBTrigger", In)`.
     fn kinds(&self) -> &'static [(&'static str, Direction)];
+
+    /// The settings from which a binding's connection is read, set or not, so that a missing one can be named before anything is
+    /// opened. Default: none.
+    fn connections(&self, spec: &BindingSpec) -> Vec<ConnectionSetting> {
+        let _ = spec;
+        Vec::new()
+    }
 
     /// Opens a trigger.
     async fn source(

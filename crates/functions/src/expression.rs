@@ -88,6 +88,20 @@ pub(crate) fn resolve_settings(text: &str, settings: &dyn AppSettings) -> Result
     Ok(out)
 }
 
+/// The names that [`resolve_settings`] would replace, in order.
+pub(crate) fn named_settings(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some((_, from)) = rest.split_once('%') {
+        let Some((name, after)) = from.split_once('%') else { break };
+        if !name.is_empty() {
+            names.push(name);
+        }
+        rest = after;
+    }
+    names
+}
+
 impl Template {
     /// Compiles text. `{{` and `}}` stand for single braces.
     pub(crate) fn compile(text: &str) -> Result<Self, CompileTemplateError> {

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
-use crate::app::App;
+use crate::app::{App, SettingUse};
 use crate::boot::{FunctionInfo, Phase, RunningApp, manual_occasion, startup_listing};
 use crate::error::{Error, InvokeFunctionError};
 use crate::invoke::Invoker;
@@ -93,6 +93,11 @@ impl Handle {
     /// All functions, those in error included, by name; empty until the app has started.
     pub fn functions(&self) -> Vec<FunctionInfo> {
         self.running().map(|running| running.infos()).unwrap_or_default()
+    }
+
+    /// The settings that the bindings of the app's functions name, set or missing; empty until the app has started.
+    pub fn settings_used(&self) -> Vec<SettingUse> {
+        self.running().map(|running| running.settings_used.clone()).unwrap_or_default()
     }
 
     /// The list that users expect to see when the app has started. `base` is the address that clients use, such as

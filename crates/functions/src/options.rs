@@ -67,6 +67,10 @@ pub struct Options {
     /// Folders whose files are not the app's, wherever they are; set by the program around. Default: none.
     #[serde(skip)]
     pub ignored_dirs: Vec<PathBuf>,
+    /// Whether triggers are started once the app has loaded; off where an app is only checked. Set by the program around. Default
+    /// true.
+    #[serde(skip)]
+    pub runs_triggers: bool,
     /// Worker processes and how they are replaced; the setting `FUNCTIONS_WORKER_PROCESS_COUNT` overrides their number.
     /// Since 0.1.0.
     pub workers: crate::worker::PoolOptions,
@@ -95,6 +99,7 @@ impl Default for Options {
             timer_lease_ms: 60_000,
             cache_dir: None,
             ignored_dirs: Vec::new(),
+            runs_triggers: true,
             workers: crate::worker::PoolOptions::default(),
         }
     }
@@ -128,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_the_program_around_decides_is_no_key() {
-        for key in ["app_dir", "cache_dir", "ignored_dirs", "development"] {
+        for key in ["app_dir", "cache_dir", "ignored_dirs", "development", "runs_triggers"] {
             let text = format!(r#"{{"{key}": null}}"#);
             let error = serde_json::from_str::<Options>(&text).expect_err("not a key").to_string();
             assert!(error.contains(&format!("unknown field `{key}`")), "{error}");

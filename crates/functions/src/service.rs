@@ -110,6 +110,7 @@ impl Service {
             connectors: dependencies.connectors.clone(),
             zone,
             invoker: invoker.clone(),
+            tries_sources: !options.runs_triggers,
         };
         let triggers = Triggers {
             options,

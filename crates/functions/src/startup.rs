@@ -64,7 +64,9 @@ pub(crate) async fn run(mut boot: Boot, mut triggers: Triggers, phase: watch::Se
         () = stop.stopped() => return,
     };
     phase.send_replace(Phase::Running(Arc::clone(&running)));
-    run_triggers(&triggers, &running).await;
+    if triggers.options.runs_triggers {
+        run_triggers(&triggers, &running).await;
+    }
     // The phase must stay readable until the host stops, even for an app without such triggers.
     stop.stopped().await;
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use functions::nearest;
 use toml::{Table, Value};
 
 use super::Config;
-use super::nearest::nearest;
 
 /// What is wrong with the configuration, and where.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use functions::contract::{
-    AppSettings, BindingError, BindingSpec, Call, Connector, Direction, Reader, Sink, Value, find_property,
+    AppSettings, BindingError, BindingSpec, Call, ConnectionSetting, Connector, Direction, Reader, Sink,
+    Value, find_property,
 };
 use identity::{Claims, SignalRConnectionString};
 use realtime::engine::{ConnectionId, GroupError, GroupName, Lifetime, Membership, Target, UserId};
@@ -40,15 +41,12 @@ enum Service {
 
 impl SignalR {
     fn service(&self, spec: &BindingSpec, app: &dyn AppSettings) -> Result<Service, BindingError> {
-        let setting = spec
-            .text("connectionStringSetting")
-            .or_else(|| spec.text("connection"))
-            .unwrap_or(DEFAULT_SETTING);
+        let setting = setting_of(spec);
         let text = app.connection(setting).or_else(|| by_identity(setting, app)).ok_or_else(|| {
             BindingError::Declaration(format!(
                 "the setting {setting:?} is missing: it holds the SignalR connection string. Put it into local.settings.json \
-                 under Values; to use the service in this process: \
-                 Endpoint=http://localhost;Port=8888;AccessKey=…;Version=1.0;"
+                 under Values; to use the service in this process: {}",
+                connection_example()
             ))
         })?;
         let wrong = |why: String| BindingError::Declaration(format!("the setting {setting:?}: {why}"));
@@ -64,6 +62,19 @@ impl SignalR {
         let key = connection.access_key().map_err(|error| wrong(error.to_string()))?.clone();
         Ok(Service::Remote(Arc::new(Remote::new(connection, key, self.egress.clone()))))
     }
+}
+
+/// The setting that holds a binding's connection string.
+fn setting_of(spec: &BindingSpec) -> &str {
+    spec.text("connectionStringSetting").or_else(|| spec.text("connection")).unwrap_or(DEFAULT_SETTING)
+}
+
+/// The emulator's connection string with its public key: the embedded service on a developer's machine.
+fn connection_example() -> String {
+    format!(
+        "Endpoint=http://localhost;Port=8888;AccessKey={};Version=1.0;",
+        identity::DEVELOPMENT_SIGNALR_KEY
+    )
 }
 
 /// The connection string that the settings of an identity-based connection stand for: `<setting>__serviceUri` and its siblings, as the
@@ -91,6 +102,10 @@ fn by_identity(setting: &str, app: &dyn AppSettings) -> Option<String> {
 impl Connector for SignalR {
     fn kinds(&self) -> &'static [(&'static str, Direction)] {
         &[("signalRConnectionInfo", Direction::In), ("signalR", Direction::Out)]
+    }
+
+    fn connections(&self, spec: &BindingSpec) -> Vec<ConnectionSetting> {
+        vec![ConnectionSetting { name: setting_of(spec).to_owned(), example: connection_example() }]
     }
 
     async fn reader(

@@ -75,6 +75,12 @@ impl AppSettings for Settings {
         self.get(name).map(str::to_owned)
     }
 
+    fn has_connection(&self, name: &str) -> bool {
+        let parts = [format!("{name}__"), format!("{name}:")];
+        self.connection(name).is_some()
+            || self.iter().any(|(other, _)| parts.iter().any(|part| other.starts_with(part.as_str())))
+    }
+
     fn host_id(&self) -> &str {
         &self.host_id
     }

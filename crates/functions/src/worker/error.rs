@@ -91,7 +91,7 @@ pub enum StartError {
         last_lines: String,
     },
     /// The worker says that it cannot; the message is its own, such as a syntax error of the app.
-    #[error("{}", result.message())]
+    #[error("{}", with_stack(result))]
     Refused {
         /// What it was to do.
         step: &'static str,
@@ -109,6 +109,26 @@ pub enum StartError {
     /// The pool was told to end meanwhile.
     #[error("the workers are being stopped")]
     Draining,
+}
+
+/// Most lines of a stack that are shown.
+const STACK_LINES_MAX: usize = 20;
+
+/// What the worker said, with the stack of an exception that the app threw.
+fn with_stack(result: &StatusResult) -> String {
+    let message = result.message();
+    // The stack of an error of the platform leads into the worker, and says nothing to the app's author.
+    let thrown = result.exception.as_ref().filter(|exception| exception.is_user_exception);
+    let stack = thrown.map_or("", |exception| exception.stack_trace.trim());
+    if stack.is_empty() || message.contains(stack) {
+        return message.to_owned();
+    }
+    let mut text = message.to_owned();
+    for line in stack.lines().take(STACK_LINES_MAX) {
+        text.push('\n');
+        text.push_str(line);
+    }
+    text
 }
 
 /// Why an invocation has no answer. An invocation that the function itself failed is no such error: see

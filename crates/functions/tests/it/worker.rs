@@ -386,12 +386,20 @@ async fn what_is_wrong_with_an_app_is_said_with_a_remedy() {
     check(&[("package.json", r#"{"main": "index.js"}"#)], expect![[r#""main" of APP/package.json is "index.js", but there is no such file. Correct it, or build the app if that file is made by a build"#]]).await;
     check(
         &[main, ("src/a.js", "let x = ;")],
-        expect!["Cannot load src/a.js: syntax error at APP/src/a.js:1: Unexpected token ';'"],
+        expect![[r#"
+            Cannot load src/a.js: syntax error at APP/src/a.js:1: Unexpected token ';'
+            APP/src/a.js:1
+            let x = ;
+                    ^
+
+            SyntaxError: Unexpected token ';'"#]],
     )
     .await;
     check(
         &[("package.json", r#"{"main": "a.mjs"}"#), ("a.mjs", "\nlet x = ;")],
-        expect!["Cannot load a.mjs: syntax error at APP/a.mjs:2: Unexpected token ';'"],
+        expect![[r#"
+            Cannot load a.mjs: syntax error at APP/a.mjs:2: Unexpected token ';'
+            SyntaxError: Unexpected token ';'"#]],
     )
     .await;
     check(&[main, ("src/a.js", "require('@azure/functions')")], expect!["Cannot load src/a.js: the package '@azure/functions' is not installed. Run 'npm install @azure/functions' in APP"]).await;
@@ -403,8 +411,14 @@ async fn what_is_wrong_with_an_app_is_said_with_a_remedy() {
         expect!["Cannot load a.mjs: the package 'left' is not installed. Run 'npm install' in APP"],
     )
     .await;
-    check(&[main, ("src/a.js", "throw new TypeError('at load')")], expect!["Cannot load src/a.js: at load"])
-        .await;
+    check(
+        &[main, ("src/a.js", "throw new TypeError('at load')")],
+        expect![[r#"
+        Cannot load src/a.js: at load
+        TypeError: at load
+            at Object.<anonymous> (APP/src/a.js:1:7)"#]],
+    )
+    .await;
     check(&[main, ("src/a.js", "")], expect![[r#"no function is registered. src/a.js was loaded, but did not call app.http(...), app.timer(...) or the like; register functions there, or correct "main" in package.json"#]]).await;
     check(&[main, ("src/a.js", ""), ("f/function.json", "{}")], expect!["APP describes its functions by function.json files (programming model 3), which this worker cannot run yet. Move to @azure/functions 4 (app.http(...)), or set languageWorkers__node__workerDirectory to the folder of the official worker"]).await;
 }

@@ -1,7 +1,7 @@
-//! The known name that a misspelt one was probably meant to be.
+//! The known name that a misspelt one was probably meant to be: keys of the configuration and names of settings alike.
 
 /// The candidate with the fewest edits, if it is near enough to be a guess worth making.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(2);
     let scored = candidates.into_iter().map(|candidate| (edits(word, candidate), candidate));
     scored

@@ -1,0 +1,117 @@
+//! `chappe check` finds what keeps `start` from working. The apps need no packages: they register functions with the platform's own
+//! module.
+
+use std::path::Path;
+
+use crate::configuration::check;
+
+/// An app in a folder of its own, with these files.
+fn app(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let always = [
+        ("host.json", r#"{"version": "2.0"}"#),
+        ("package.json", r#"{"main": "app.js"}"#),
+        (
+            "local.settings.json",
+            r#"{"Values": {"FUNCTIONS_WORKER_RUNTIME": "node", "CosmosDbConnection": "x"}}"#,
+        ),
+    ];
+    for (name, content) in always.iter().chain(files) {
+        write(folder.path(), name, content);
+    }
+    folder
+}
+
+fn write(folder: &Path, name: &str, content: &str) {
+    std::fs::write(folder.join(name), content).expect("a file can be written");
+}
+
+const MODEL: &str = "
+const core = require('@azure/functions-core');
+core.setProgrammingModel({ name: 'stand-in', version: '1', getInvocationModel: () => ({}) });
+";
+
+const FUNCTIONS: &str = "
+const output = { type: 'cosmosDB', direction: 'out', connection: 'CosmosDBConnection', databaseName: '%Db%', containerName: 'c' };
+const trigger = { ...output, type: 'cosmosDBTrigger', direction: 'in' };
+core.registerFunction({ name: 'changed', bindings: { item: trigger, $return: { type: 'signalR', direction: 'out', hubName: 'h' } } }, () => {});
+core.registerFunction({ name: 'nightly', bindings: {
+    timer: { type: 'timerTrigger', direction: 'in', schedule: '0 0 0 * * *' }, item: output } }, () => {});
+core.registerFunction({ name: 'wrong', bindings: { timer: { type: 'timerTrigger', direction: 'in', schedule: 'often' } } }, () => {});
+";
+
+#[test]
+fn a_missing_setting_is_said_once_with_the_nearest_name_and_its_line() {
+    let app = app(&[("app.js", &format!("{MODEL}{FUNCTIONS}"))]);
+    let words = [
+        "the setting \"CosmosDBConnection\" is missing: the functions changed, nightly need it",
+        "did you mean \"CosmosDbConnection\", which exists?",
+        "\"CosmosDBConnection\": \"AccountEndpoint=http://localhost:8081/;AccountKey=C2y6",
+        "\"Db\": \"database\",",
+        "\"AzureSignalRConnectionString\": \"Endpoint=http://localhost;Port=8888;AccessKey=ABCD",
+        "the function 'wrong' is in error: the schedule",
+    ];
+    check(app.path(), &["check"], 64, &words);
+    let line = r#"{"Values": {"FUNCTIONS_WORKER_RUNTIME": "node", "Db": "d",
+        "CosmosDBConnection": "nonsense", "AzureSignalRConnectionString": "nonsense",}}"#;
+    write(app.path(), "local.settings.json", line);
+    // Also the connection of a trigger, which only a listener would open.
+    check(
+        app.path(),
+        &["check"],
+        64,
+        &["the function 'changed' is in error", "the function 'nightly' is in error"],
+    );
+    let left = std::fs::read_dir(app.path()).expect("it can be read").count();
+    assert_eq!(left, 4, "nothing is left in the app's folder");
+}
+
+#[test]
+fn code_that_does_not_load_is_shown_with_its_place() {
+    let broken = app(&[("app.js", "const broken = {;")]);
+    check(
+        broken.path(),
+        &["check"],
+        64,
+        &["syntax error at", "app.js:1: Unexpected token", "const broken = {;"],
+    );
+    let throws =
+        app(&[("app.js", "function setUp() {\n  throw new TypeError('no database');\n}\nsetUp();\n")]);
+    let words =
+        ["Cannot load app.js: no database", "TypeError: no database", "at setUp", "app.js:2:9", "app.js:4:1"];
+    check(throws.path(), &["check"], 64, &words);
+    let nothing = app(&[("app.js", "")]);
+    check(nothing.path(), &["check"], 64, &["no function is registered"]);
+}
+
+#[test]
+fn packages_and_languages_that_are_not_there_are_named() {
+    let package = r#"{"main": "app.js", "dependencies": {"left-pad": "1", "@scope/thing": "1"}}"#;
+    let packages = app(&[("app.js", "require('left-pad');"), ("package.json", package)]);
+    check(packages.path(), &["check"], 64, &["not installed: left-pad, @scope/thing; run `npm install`"]);
+    let language = app(&[("local.settings.json", r#"{"Values": {"FUNCTIONS_WORKER_RUNTIME": "python"}}"#)]);
+    check(language.path(), &["check"], 64, &["no worker for language 'python'"]);
+}
+
+#[test]
+fn files_and_folders_that_the_configuration_names_are_looked_for() {
+    let configuration = "[tls]\ncertificate_file = \"own.pem\"\nkey_file = \"own.key\"\n[egress]\nextra_root_files = [\"roots.pem\"]\n\
+                         [[gateway.routes]]\npath = \"/\"\ndirectory = \"public\"\n";
+    let app = app(&[("app.js", MODEL), ("chappe.toml", configuration)]);
+    let words = [
+        "[tls]: read certificates",
+        "own.pem",
+        "roots.pem",
+        "leads to the folder",
+        "public, which does not exist",
+    ];
+    check(app.path(), &["check"], 64, &words);
+}
+
+#[test]
+fn what_is_in_order_is_said_to_be_so() {
+    let function = "core.registerFunction({ name: 'nightly', bindings: {
+        timer: { type: 'timerTrigger', direction: 'in', schedule: '0 0 0 * * *' } } }, () => {});";
+    let app = app(&[("app.js", &format!("{MODEL}{function}"))]);
+    check(app.path(), &["check"], 0, &["are in order", "Functions: nightly."]);
+}

@@ -1,0 +1,217 @@
+//! Which app settings the functions of an app name, and which of them are missing.
+
+use std::fmt;
+
+use serde_json::{Map, Value as Json};
+use worker_protocol::{BindingInfo, FunctionMetadata};
+
+use super::{LocalSettings, Settings};
+use crate::contract::{AppSettings, BindingSpec, ConnectionSetting, Direction};
+use crate::expression::named_settings;
+use crate::nearest::nearest;
+
+/// A setting that bindings name: as their connection, or as `%NAME%`.
+///
+/// Its text says that it is missing, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingUse {
+    /// Its name.
+    pub name: String,
+    /// The functions whose bindings name it, in the app's order.
+    pub functions: Vec<String>,
+    /// Whether it has a value.
+    pub is_set: bool,
+    /// The existing setting that was probably meant, where it is missing.
+    pub nearest: Option<String>,
+    /// A value that would work.
+    pub example: String,
+}
+
+impl SettingUse {
+    /// The complete line for `Values` in `local.settings.json`. The comma at its end does no harm behind the last one: these files
+    /// are read leniently.
+    pub fn line(&self) -> String {
+        format!("{}: {},", Json::from(self.name.as_str()), Json::from(self.example.as_str()))
+    }
+}
+
+impl fmt::Display for SettingUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (noun, verb) =
+            if self.functions.len() == 1 { ("function", "needs") } else { ("functions", "need") };
+        write!(
+            f,
+            "the setting {:?} is missing: the {noun} {} {verb} it",
+            self.name,
+            self.functions.join(", ")
+        )?;
+        if let Some(nearest) = &self.nearest {
+            write!(f, "; did you mean {nearest:?}, which exists?")?;
+        }
+        write!(
+            f,
+            "\nAdd this line to \"Values\" in local.settings.json, or set it in the environment:\n    {}",
+            self.line()
+        )
+    }
+}
+
+/// Finds every setting that the bindings of `functions` name, each once, in the order in which they are met. `connections` tells
+/// which settings the connection of a binding is read from.
+pub(crate) fn settings_used(
+    functions: &[FunctionMetadata],
+    settings: &Settings,
+    local: &LocalSettings,
+    connections: impl Fn(&BindingSpec) -> Vec<ConnectionSetting>,
+) -> Vec<SettingUse> {
+    let mut uses: Vec<SettingUse> = Vec::new();
+    let mut add = |function: &str, name: &str, is_set: bool, example: String| match uses
+        .iter_mut()
+        .find(|known| known.name == name)
+    {
+        Some(known) if known.functions.iter().any(|other| other == function) => {}
+        Some(known) => known.functions.push(function.to_owned()),
+        None => {
+            let nearest =
+                if is_set { None } else { nearest(name, candidates(settings, local)).map(str::to_owned) };
+            uses.push(SettingUse {
+                name: name.to_owned(),
+                functions: vec![function.to_owned()],
+                is_set,
+                nearest,
+                example,
+            });
+        }
+    };
+    for function in functions {
+        for raw in &function.raw_bindings {
+            let Ok(Json::Object(properties)) = serde_json::from_str(raw) else { continue };
+            for (property, name) in names_in(&properties) {
+                add(&function.name, &name, settings.get(&name).is_some(), example_of(&property).to_owned());
+            }
+            for ConnectionSetting { name, example } in
+                spec(&function.name, raw, properties).iter().flat_map(&connections)
+            {
+                // Its own name is resolved first, and was looked for above.
+                if named_settings(&name).is_empty() {
+                    add(&function.name, &name, settings.has_connection(&name), example);
+                }
+            }
+        }
+    }
+    uses
+}
+
+fn spec(function: &str, raw: &str, properties: Map<String, Json>) -> Option<BindingSpec> {
+    let (name, info) = BindingInfo::parse(raw)?;
+    let direction = match info.direction {
+        worker_protocol::Direction::In => Direction::In,
+        worker_protocol::Direction::Out => Direction::Out,
+        worker_protocol::Direction::InOut => return None,
+    };
+    Some(BindingSpec { function: function.to_owned(), name, kind: info.kind, direction, properties })
+}
+
+/// Each `%NAME%` with the property that has it, however deep.
+fn names_in(properties: &Map<String, Json>) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut waiting: Vec<(&str, &Json)> =
+        properties.iter().rev().map(|(property, value)| (property.as_str(), value)).collect();
+    while let Some((property, value)) = waiting.pop() {
+        match value {
+            Json::String(text) => {
+                found.extend(
+                    named_settings(text).into_iter().map(|name| (property.to_owned(), name.to_owned())),
+                );
+            }
+            Json::Array(items) => waiting.extend(items.iter().rev().map(|item| (property, item))),
+            Json::Object(inner) => {
+                waiting.extend(inner.iter().rev().map(|(property, value)| (property.as_str(), value)));
+            }
+            Json::Null | Json::Bool(_) | Json::Number(_) => {}
+        }
+    }
+    found
+}
+
+/// What stands in for a value that only the author knows.
+fn example_of(property: &str) -> &'static str {
+    match property.to_ascii_lowercase().as_str() {
+        "schedule" => "0 */5 * * * *",
+        "databasename" => "database",
+        "containername" | "collectionname" => "items",
+        "leasecontainername" | "leasecollectionname" => "leases",
+        "hubname" => "hub",
+        _ => "value",
+    }
+}
+
+/// The names among which a misspelt one is looked for: those of the file; where there is no file, those of the environment.
+fn candidates<'a>(settings: &'a Settings, local: &'a LocalSettings) -> Vec<&'a str> {
+    let named: Vec<&str> =
+        local.values.iter().chain(&local.connection_strings).map(|(name, _)| name.as_str()).collect();
+    if named.is_empty() { settings.iter().map(|(name, _)| name).collect() } else { named }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function(name: &str, bindings: &[Json]) -> FunctionMetadata {
+        FunctionMetadata {
+            name: name.to_owned(),
+            raw_bindings: bindings.iter().map(Json::to_string).collect(),
+            ..FunctionMetadata::default()
+        }
+    }
+
+    fn connection(spec: &BindingSpec) -> Vec<ConnectionSetting> {
+        let named = spec.text("connection").map(str::to_owned);
+        named.map(|name| ConnectionSetting { name, example: "Endpoint=x;".to_owned() }).into_iter().collect()
+    }
+
+    #[test]
+    fn each_missing_setting_is_named_once_with_its_line() {
+        let local = LocalSettings {
+            values: vec![
+                ("CosmosDbConnection".to_owned(), "x".to_owned()),
+                ("Hub".to_owned(), "chat".to_owned()),
+            ],
+            ..LocalSettings::default()
+        };
+        let settings =
+            Settings::from_pairs("app", [("CosmosDbConnection", "x"), ("Hub", "chat"), ("Bus__uri", "x")]);
+        let feed = serde_json::json!({"type": "feedTrigger", "name": "a", "direction": "in", "connection": "CosmosDBConnection"});
+        let out = serde_json::json!({"type": "feed", "name": "b", "direction": "out", "connection": "CosmosDBConnection",
+            "hubName": "%Hub%"});
+        let timer =
+            serde_json::json!({"type": "timerTrigger", "name": "t", "direction": "in", "schedule": "%Cron%"});
+        let bus = serde_json::json!({"type": "feed", "name": "c", "direction": "out", "connection": "Bus"});
+        let functions = [
+            function("one", &[feed.clone(), out]),
+            function("two", &[feed, bus]),
+            function("three", &[timer]),
+        ];
+        let uses = settings_used(&functions, &settings, &local, connection);
+        let names: Vec<(&str, bool)> = uses.iter().map(|one| (one.name.as_str(), one.is_set)).collect();
+        assert_eq!(names, [("CosmosDBConnection", false), ("Hub", true), ("Bus", true), ("Cron", false)]);
+        assert_eq!(
+            uses[0].to_string(),
+            "the setting \"CosmosDBConnection\" is missing: the functions one, two need it; did you mean \"CosmosDbConnection\", \
+             which exists?\nAdd this line to \"Values\" in local.settings.json, or set it in the environment:\n    \
+             \"CosmosDBConnection\": \"Endpoint=x;\","
+        );
+        assert_eq!(uses[3].line(), "\"Cron\": \"0 */5 * * * *\",");
+        assert_eq!(uses[3].nearest, None);
+    }
+
+    #[test]
+    fn bindings_that_make_no_sense_are_left_to_their_judge() {
+        let mut broken = function("f", &[serde_json::json!([1])]);
+        broken.raw_bindings.push("{".to_owned());
+        assert_eq!(
+            settings_used(&[broken], &Settings::from_pairs("app", []), &LocalSettings::default(), connection),
+            []
+        );
+    }
+}
