@@ -234,6 +234,7 @@ test('every port speaks TLS and plain HTTP, under every name of this machine', (
   const ca = await readFile(chappe.facts.certificateAuthority);
   for (const service of ['gateway', 'functions', 'realtime', 'documents']) {
     const plain = chappe.urls[service];
+    assert.equal(chappe.facts.httpsUrls[service], plain.replace('http:', 'https:'));
     const { status } = await fetch(plain);
     for (const host of ['localhost', '127.0.0.1', '[::1]']) {
       const secure = plain.replace('http:', 'https:').replace('localhost', host);

@@ -83,13 +83,8 @@ impl Ports {
 }
 
 impl Addresses {
-    /// `http://localhost:8080`, as a person types it.
-    pub(crate) fn url(address: SocketAddr) -> String {
-        Self::url_with("http", address)
-    }
-
-    /// The same with another scheme: every port takes TLS as well as plain HTTP.
-    pub(crate) fn url_with(scheme: &str, address: SocketAddr) -> String {
+    /// `http://localhost:8080`, as a person types it, or the same with another scheme: every port takes TLS as well as plain HTTP.
+    pub(crate) fn url(scheme: &str, address: SocketAddr) -> String {
         let host = match address.ip() {
             ip if ip.is_loopback() || ip.is_unspecified() => "localhost".to_owned(),
             IpAddr::V4(ip) => ip.to_string(),
@@ -181,7 +176,7 @@ mod tests {
 
     #[test]
     fn urls_are_what_a_person_types() {
-        let url = |text: &str| Addresses::url(text.parse().expect("an address"));
+        let url = |text: &str| Addresses::url("http", text.parse().expect("an address"));
         assert_eq!(url("127.0.0.1:8080"), "http://localhost:8080");
         assert_eq!(url("0.0.0.0:80"), "http://localhost:80");
         assert_eq!(url("192.168.1.2:80"), "http://192.168.1.2:80");

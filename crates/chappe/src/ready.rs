@@ -28,7 +28,7 @@ impl Ready {
     }
 
     fn shown(&self, address: SocketAddr) -> String {
-        Addresses::url_with(if self.shows_https { "https" } else { "http" }, address)
+        Addresses::url(if self.shows_https { "https" } else { "http" }, address)
     }
 
     /// The address that people open.
@@ -41,7 +41,12 @@ impl Ready {
 
     /// The services with their addresses.
     pub(crate) fn urls(&self) -> serde_json::Value {
-        let url = |address: Option<SocketAddr>| address.map(Addresses::url);
+        self.urls_with("http")
+    }
+
+    /// The services with their addresses of one scheme. A public address is what it is: a proxy has it.
+    fn urls_with(&self, scheme: &str) -> serde_json::Value {
+        let url = |address: Option<SocketAddr>| address.map(|address| Addresses::url(scheme, address));
         json!({
             "gateway": self.public_url.clone().or_else(|| url(self.addresses.gateway)),
             "functions": url(self.addresses.functions),
@@ -58,6 +63,7 @@ impl Ready {
         json!({
             "ready": true,
             "urls": self.urls(),
+            "httpsUrls": self.urls_with("https"),
             "pid": std::process::id(),
             "command": command_line(),
             "version": env!("CARGO_PKG_VERSION"),
