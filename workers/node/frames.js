@@ -9,11 +9,17 @@ const LENGTH_BYTES = 4;
 // Texts of at least this size travel in the body, where nothing is escaped.
 const BODY_TEXT_BYTES_MIN = 256;
 
-/** Cuts a stream into frames. Chunks are joined once a frame is complete, so that large ones are copied once. */
+// A frame of at least this size gets a buffer of its own as soon as its length is known. Joining its chunks at the end would hold
+// all of it twice.
+const LARGE_FRAME_BYTES = 1 << 20;
+
+/** Cuts a stream into frames. Chunks are joined once a frame is complete, so that they are copied once. */
 class Decoder {
     #chunks = [];
     #bytes = 0;
     #bytesMax;
+    #large = undefined;
+    #largeBytes = 0;
 
     constructor(bytesMax) {
         this.#bytesMax = bytesMax;
@@ -21,6 +27,8 @@ class Decoder {
 
     /** Takes a chunk and gives each frame that became complete to `each(head, body)`. */
     push(chunk, each) {
+        if (this.#large) chunk = this.#fill(chunk, each);
+        if (chunk.length === 0) return;
         this.#chunks.push(chunk);
         this.#bytes += chunk.length;
         for (;;) {
@@ -31,15 +39,43 @@ class Decoder {
                 throw new Error(`frame of ${frameBytes} bytes; at most ${this.#bytesMax} are allowed`);
             }
             const end = LENGTH_BYTES + frameBytes;
-            if (this.#bytes < end) return;
+            if (this.#bytes < end) {
+                if (end >= LARGE_FRAME_BYTES) this.#begin(end);
+                return;
+            }
             const all = this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks);
             const rest = all.subarray(end);
             this.#chunks = rest.length > 0 ? [rest] : [];
             this.#bytes = rest.length;
-            const headEnd = 2 * LENGTH_BYTES + all.readUInt32BE(LENGTH_BYTES);
-            if (headEnd > end) throw new Error(`a head that ends at ${headEnd} in a frame that ends at ${end}`);
-            each(JSON.parse(all.toString('utf8', 2 * LENGTH_BYTES, headEnd)), all.subarray(headEnd, end));
+            this.#give(all, end, each);
         }
+    }
+
+    /** Begins a large frame with what is there of it. */
+    #begin(end) {
+        this.#large = Buffer.allocUnsafeSlow(end);
+        this.#largeBytes = 0;
+        for (const chunk of this.#chunks) this.#largeBytes += chunk.copy(this.#large, this.#largeBytes);
+        this.#chunks = [];
+        this.#bytes = 0;
+    }
+
+    /** Adds a chunk to the large frame and gives back what is left of the chunk. */
+    #fill(chunk, each) {
+        const copied = chunk.copy(this.#large, this.#largeBytes);
+        this.#largeBytes += copied;
+        if (this.#largeBytes === this.#large.length) {
+            const all = this.#large;
+            this.#large = undefined;
+            this.#give(all, all.length, each);
+        }
+        return chunk.subarray(copied);
+    }
+
+    #give(all, end, each) {
+        const headEnd = 2 * LENGTH_BYTES + all.readUInt32BE(LENGTH_BYTES);
+        if (headEnd > end) throw new Error(`a head that ends at ${headEnd} in a frame that ends at ${end}`);
+        each(JSON.parse(all.toString('utf8', 2 * LENGTH_BYTES, headEnd)), all.subarray(headEnd, end));
     }
 }
 

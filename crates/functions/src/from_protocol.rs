@@ -9,7 +9,8 @@ use crate::contract::Value;
 /// nothing is none.
 pub(crate) fn items(data: TypedData) -> Vec<Value> {
     match data {
-        TypedData::Null => Vec::new(),
+        // Workers send nothing that is stored.
+        TypedData::Null | TypedData::Stored(_) => Vec::new(),
         TypedData::Json(json) => match split_array(&json) {
             Some(items) => items,
             None if json.trim() == "null" => Vec::new(),

@@ -1,6 +1,7 @@
 //! HTTP requests: which function they reach, whether they may, and how requests and responses look to the worker.
 
 mod admin;
+mod body;
 mod cors;
 mod home;
 mod request;
@@ -9,14 +10,16 @@ mod response;
 use std::sync::Arc;
 use std::time::Duration;
 
-use body::{Budget, Held, ReadError};
+use ::body::Budget;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trace::TraceContext;
 
+pub(crate) use body::PERMIT_BYTES;
+use body::Received;
 pub(crate) use cors::CorsPolicy;
 
 use crate::app::App;
@@ -53,6 +56,9 @@ pub(crate) struct Dispatch {
     pub(crate) started: std::time::Instant,
     /// The room for bodies of requests.
     pub(crate) bodies: Budget,
+    /// Bodies from files that workers may have at a time, [`PERMIT_BYTES`] a permit.
+    pub(crate) worker_bodies: Arc<Semaphore>,
+    pub(crate) worker_bodies_permits: usize,
 }
 
 impl Dispatch {
@@ -108,17 +114,19 @@ impl Dispatch {
             self.rejected(Rejected::Outstanding);
             return empty(StatusCode::TOO_MANY_REQUESTS);
         };
-        let body = match self.read_body(body).await {
-            Ok(body) => body,
+        let needs_properties = needs_body_data(&function);
+        let received = match self.receive(body, needs_properties).await {
+            Ok(received) => received,
             Err(refusal) => return refusal,
         };
-        let typed = routed.template.typed(&routed.values);
-        let occasion = occasion(&parts, body, &routed.values.texts, typed, &function);
         let _concurrent = match &self.concurrent {
             Some(limit) => limit.acquire().await.ok(),
             None => None,
         };
-        self.call(&running, function, occasion, &parts).await
+        let typed = routed.template.typed(&routed.values);
+        let turn = self.turn(&received.data).await;
+        let occasion = occasion(&parts, received, &routed.values.texts, typed, needs_properties);
+        self.call(&running, function, occasion, turn, &parts).await
     }
 
     /// The page at `/`, which tools poll until it is there.
@@ -138,6 +146,7 @@ impl Dispatch {
         running: &RunningApp,
         function: Arc<Function>,
         occasion: Occasion,
+        turn: Option<OwnedSemaphorePermit>,
         parts: &Parts,
     ) -> Response<Body> {
         let invoker = running.invoker.clone();
@@ -145,7 +154,7 @@ impl Dispatch {
         let held = invoker.running.hold();
         let call = tokio::spawn(async move {
             let result = invoker.invoke(&function, occasion).await;
-            drop(held);
+            drop((held, turn));
             result
         });
         match call.await {
@@ -211,33 +220,6 @@ impl Dispatch {
         }
     }
 
-    async fn read_body(&self, mut body: Body) -> Result<Bytes, Response<Body>> {
-        let read = self.bodies.read(&mut body, self.body_bytes_max).await;
-        read.map(Held::into_bytes).map_err(|error| self.unread(&error))
-    }
-
-    /// The answer to a request whose body was not read.
-    fn unread(&self, error: &ReadError) -> Response<Body> {
-        match error {
-            ReadError::TooLarge { .. } => {
-                self.rejected(Rejected::BodyTooLarge);
-                empty(StatusCode::PAYLOAD_TOO_LARGE)
-            }
-            // The client broke off or broke the framing; nobody is likely to see this answer.
-            ReadError::Broken(_) => empty(StatusCode::BAD_REQUEST),
-            error => {
-                self.rejected(Rejected::NoRoomForBody);
-                tracing::warn!(error = crate::error::chain(error), "the body of a request was refused");
-                let seconds = error.retry_after().unwrap_or_default().as_secs();
-                let why =
-                    format!("The request was not taken: {error}. Send it again in {seconds} seconds.\n");
-                let mut response = text(StatusCode::SERVICE_UNAVAILABLE, &why);
-                response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
-                response
-            }
-        }
-    }
-
     /// Waits for the app to start; the error is for the client.
     async fn running(&self) -> Result<Arc<RunningApp>, String> {
         let mut phase = self.phase.clone();
@@ -270,21 +252,25 @@ impl Dispatch {
     }
 }
 
+/// Whether a binding has expressions, which may name properties of the body.
+fn needs_body_data(function: &Function) -> bool {
+    function.inputs.iter().any(|(binding, _)| binding.properties.needs_data())
+        || function.outputs.iter().any(|(binding, _)| binding.properties.needs_data())
+}
+
 fn occasion(
     parts: &Parts,
-    body: Bytes,
+    received: Received,
     route_values: &[(String, String)],
     typed: serde_json::Map<String, serde_json::Value>,
-    function: &Function,
+    needs_properties: bool,
 ) -> Occasion {
-    let needs_body_data = function.inputs.iter().any(|(binding, _)| binding.properties.needs_data())
-        || function.outputs.iter().any(|(binding, _)| binding.properties.needs_data());
     let url = request::absolute_url(parts);
     let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let (metadata, binding_data) = request::binding_data(parts, &body, typed, needs_body_data);
+    let (metadata, binding_data) = request::binding_data(parts, &received.shown, typed, needs_properties);
     Occasion {
         origin: request::origin(&url),
-        data: request::to_worker(parts, &url, body, route_values).into(),
+        data: request::to_worker(parts, &url, received.data, route_values).into(),
         metadata,
         binding_data,
         reason: "This function was programmatically called via the host APIs.".to_owned(),

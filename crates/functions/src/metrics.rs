@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     pub(crate) worker_starts: Family<WorkerLabel, Counter>,
     pub(crate) http_responses: Family<StatusLabel, Counter>,
     pub(crate) http_rejected: Family<RejectedLabel, Counter>,
+    pub(crate) worker_bodies_waiting: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -97,6 +98,7 @@ impl Metrics {
             worker_starts: Family::default(),
             http_responses: Family::default(),
             http_rejected: Family::default(),
+            worker_bodies_waiting: Gauge::default(),
         };
         let m = &metrics;
         registry.register("functions_invocations", "Finished invocations", m.invocations.clone());
@@ -120,6 +122,11 @@ impl Metrics {
             "functions_http_rejected",
             "HTTP requests that did not reach a function",
             m.http_rejected.clone(),
+        );
+        registry.register(
+            "functions_worker_bodies_waiting",
+            "Requests with a body in a file that wait for their turn with the workers",
+            m.worker_bodies_waiting.clone(),
         );
         metrics
     }

@@ -35,6 +35,9 @@ pub struct Options {
     /// Largest request body, in bytes; the setting `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` overrides it. Default 104857600.
     /// Since 0.1.0.
     pub body_bytes_max: usize,
+    /// Bytes of request bodies from files (`bodies.spill_bytes_min`) that the app's workers may have at a time, as they hold each in
+    /// memory; further requests wait, and a single larger one goes alone. Default 268435456. Since 0.1.0.
+    pub worker_bodies_bytes_max: usize,
     /// HTTP requests under way or waiting, above which others are answered 429; `host.json` may set less. Default 10000.
     /// Since 0.1.0.
     pub requests_max: usize,
@@ -86,6 +89,7 @@ impl Default for Options {
             cors_origins: Vec::new(),
             cors_credentials: None,
             body_bytes_max: 104_857_600,
+            worker_bodies_bytes_max: 256 * 1024 * 1024,
             requests_max: 10_000,
             start_wait_ms: 60_000,
             watch_interval_ms: 500,

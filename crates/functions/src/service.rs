@@ -25,7 +25,7 @@ use crate::contract::{AppSettings, Connector, Direction};
 use crate::error::Error;
 use crate::function::Trigger;
 use crate::handle::Handle;
-use crate::http::{CorsPolicy, Dispatch};
+use crate::http::{CorsPolicy, Dispatch, PERMIT_BYTES};
 use crate::invoke::{Invoker, Running, WorkerLog};
 use crate::keys::Keys;
 use crate::listen::Listener;
@@ -162,6 +162,8 @@ fn dispatch(
     bodies: Budget,
 ) -> Result<Dispatch, Error> {
     let http = &app.host.http;
+    let worker_bodies_permits =
+        (options.worker_bodies_bytes_max / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
     let outstanding =
         http.outstanding_requests_max.map_or(options.requests_max, |max| max.min(options.requests_max));
     let origins =
@@ -192,6 +194,8 @@ fn dispatch(
         metrics,
         started: Instant::now(),
         bodies,
+        worker_bodies: Arc::new(Semaphore::new(worker_bodies_permits)),
+        worker_bodies_permits,
     })
 }
 

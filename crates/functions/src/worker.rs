@@ -35,9 +35,11 @@ mod pool;
 mod process;
 mod running;
 mod spec;
+mod stored;
 
 pub use error::{InvokeError, StartError};
 pub use observe::{Observer, WorkerEvent, WorkerLine};
 pub use pool::{Pool, WorkerInfo};
 pub use running::{Indexing, Worker};
 pub use spec::{PoolOptions, Road, Timeouts, WorkerSpec};
+pub(crate) use stored::stored;

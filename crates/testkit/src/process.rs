@@ -82,6 +82,14 @@ impl Process {
         Some(kilobytes * 1024)
     }
 
+    /// Most memory that it ever had in use at a time, in bytes, with what it has mapped. `None` where the system does not tell.
+    pub fn peak_resident_bytes(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.id()?)).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+        Some(kilobytes * 1024)
+    }
+
     /// Processor time so far, user and system, in clock ticks of a hundredth of a second. `None` where the system does not tell.
     pub fn cpu_ticks(&self) -> Option<u64> {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", self.id()?)).ok()?;

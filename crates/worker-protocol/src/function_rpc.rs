@@ -8,6 +8,7 @@
 //! id of its own first message.
 
 mod from_protocol;
+mod gap;
 pub mod messages;
 mod to_protocol;
 
@@ -15,6 +16,7 @@ mod to_protocol;
 mod tests;
 
 pub use from_protocol::{decode_host, decode_worker};
+pub use gap::Gap;
 pub use messages::StreamingMessage;
 pub use to_protocol::{encode_host, encode_worker};
 

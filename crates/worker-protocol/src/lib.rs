@@ -21,6 +21,7 @@ mod log;
 mod message;
 mod metadata;
 mod status;
+mod stored;
 mod typed_data;
 
 pub use http::{RpcClaim, RpcClaimsIdentity, RpcHttp, RpcHttpCookie, SameSite};
@@ -33,4 +34,5 @@ pub use message::{
 };
 pub use metadata::{BindingInfo, DataType, Direction, FunctionMetadata, RetryOptions, RetryStrategy};
 pub use status::{Capabilities, RpcException, Status, StatusResult};
+pub use stored::{Piece, ReadStored, Stored};
 pub use typed_data::{ModelBindingData, TypedData};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::RpcHttp;
+use crate::{RpcHttp, Stored};
 
 /// A value of a binding, a trigger's metadata or a result.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,6 +18,8 @@ pub enum TypedData {
     Bytes(Bytes),
     /// Bytes that the function declared as a stream.
     Stream(Bytes),
+    /// Bytes that are not in memory; only towards workers, where they are [`TypedData::Bytes`].
+    Stored(Stored),
     /// An HTTP request or response.
     Http(Box<RpcHttp>),
     /// A whole number.

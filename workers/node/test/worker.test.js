@@ -25,6 +25,27 @@ function start(code) {
     return Host.start(makeApp({ 'package.json': '{"main": "app.js"}', 'app.js': MODEL + code }));
 }
 
+test('large frames are whole between small ones, however the stream is cut', () => {
+    const frame = (bytes) => {
+        const body = new Body();
+        return Buffer.concat(encode({ message: encodeValue({ bytes: Buffer.alloc(bytes, bytes % 251) }, body) }, body, 4 << 20));
+    };
+    const sizes = [10, 3_000_000, 0, (1 << 20) + 1, 1_000_000, 2_000_000];
+    const stream = Buffer.concat(sizes.map(frame));
+    for (const size of [65_536, 1_000_003, stream.length]) {
+        const seen = [];
+        const decoder = new Decoder(4 << 20);
+        for (let at = 0; at < stream.length; at += size) {
+            decoder.push(stream.subarray(at, at + size), ({ message }, rest) => {
+                const { bytes } = decodeValue(message, rest);
+                assert.ok(bytes.every((byte) => byte === bytes.length % 251));
+                seen.push(bytes.length);
+            });
+        }
+        assert.deepEqual(seen, sizes);
+    }
+});
+
 test('frames are the same however the stream is cut', () => {
     const body = new Body();
     const values = [{ bytes: Buffer.alloc(300, 1) }, { json: 'x'.repeat(400) }, { int: '9007199254740993' }, { double: Infinity }, { collectionString: { string: ['', 'ü'.repeat(300)] } }];

@@ -2,6 +2,7 @@
 
 mod account;
 mod apps;
+mod bodies;
 mod check;
 mod configuration;
 mod connection_events;

@@ -13,12 +13,17 @@ use worker_protocol::{RpcHttp, TypedData};
 use super::PublicOrigin;
 
 /// The request as the worker sees it. Names of headers are lower-case, several values are joined by commas.
-pub(super) fn to_worker(parts: &Parts, url: &str, body: Bytes, route_values: &[(String, String)]) -> RpcHttp {
+pub(super) fn to_worker(
+    parts: &Parts,
+    url: &str,
+    body: TypedData,
+    route_values: &[(String, String)],
+) -> RpcHttp {
     RpcHttp {
         method: parts.method.as_str().to_owned(),
         url: url.to_owned(),
         headers: headers(parts),
-        body: if body.is_empty() { TypedData::Null } else { TypedData::Bytes(body) },
+        body,
         params: route_values.iter().cloned().collect(),
         query: query_pairs(parts.uri.query().unwrap_or_default()).into_iter().collect(),
         ..RpcHttp::default()
@@ -52,7 +57,7 @@ pub(super) fn origin(url: &str) -> Option<Uri> {
 
 /// Largest body whose properties every worker gets as trigger metadata too. The real host knows no such limit, but a large
 /// body would travel twice for something that hardly any function looks at.
-const METADATA_BODY_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const METADATA_BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// What the worker gets as trigger metadata, and what expressions are resolved from: the properties of a JSON body, values of
 /// the query (but not `code`, which is a key) and of the route, `Headers` and `Query`; the later ones win.
@@ -121,7 +126,7 @@ impl Gathered {
 
 /// The top-level properties of a JSON object, whatever the media type says, in the forms that the real host gives them
 /// (webjobs-sdk-extensions, `HttpTriggerBinding`): plain values as text, `True` and `False` with capitals, objects and arrays
-/// as JSON; `null` is left out.
+/// as JSON; `null` is left out. So are values that are larger than such a body may be.
 fn body_properties(body: &[u8]) -> Vec<(String, TypedData)> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Vec::new();
@@ -131,6 +136,7 @@ fn body_properties(body: &[u8]) -> Vec<(String, TypedData)> {
         return Vec::new();
     };
     let form = |raw: &RawValue| match raw.get() {
+        text if text.len() > METADATA_BODY_BYTES_MAX => None,
         "null" => None,
         "true" => Some(TypedData::String("True".to_owned())),
         "false" => Some(TypedData::String("False".to_owned())),

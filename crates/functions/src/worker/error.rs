@@ -162,6 +162,13 @@ pub enum InvokeError {
         /// The limit.
         bytes_max: usize,
     },
+    /// The body of the request cannot be read from the file in which it waits.
+    #[error("read the body of the request from its file")]
+    Unreadable {
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
     /// The pool was told to end.
     #[error("the workers are being stopped")]
     Draining,

@@ -12,10 +12,11 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
-use worker_protocol::WorkerMessage;
 use worker_protocol::frames::{DecodeError, Decoder, Hello, decode_worker};
+use worker_protocol::{Piece, Stored, WorkerMessage};
 
 use super::link::{Link, Outgoing, QUEUE_MESSAGES};
+use super::stored::read_piece;
 
 /// Where one worker connects.
 #[derive(Debug)]
@@ -199,17 +200,34 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Small pieces are gathered, large ones written as they are.
     async fn take(&mut self, frame: Outgoing) -> io::Result<()> {
         for piece in frame.pieces {
-            if self.batch.len() + piece.len() > BATCH_BYTES {
+            let bytes = piece.bytes();
+            if self.batch.len() + bytes > BATCH_BYTES {
                 self.write_batch().await?;
             }
-            if piece.len() > BATCH_BYTES {
-                self.to.write_all(&piece).await?;
-            } else {
-                self.batch.extend_from_slice(&piece);
+            match piece {
+                Piece::Bytes(piece) if bytes > BATCH_BYTES => self.to.write_all(&piece).await?,
+                Piece::Bytes(piece) => self.batch.extend_from_slice(&piece),
+                Piece::Stored(stored) => {
+                    self.write_batch().await?;
+                    self.write_stored(&stored).await?;
+                }
             }
-            self.bytes_taken += piece.len() as u64;
+            self.bytes_taken += bytes as u64;
         }
         self.asked.extend(frame.arrived.map(|arrived| (self.bytes_taken, arrived)));
+        Ok(())
+    }
+
+    /// One part of it is in memory at a time. If it cannot be read, the frame has no end, and the connection is closed.
+    async fn write_stored(&mut self, stored: &Stored) -> io::Result<()> {
+        let mut at = 0;
+        while at < stored.bytes() {
+            let read = read_piece(stored, at).await.inspect_err(|error| {
+                tracing::error!(%error, "the body of a request cannot be read from its file");
+            })?;
+            self.to.write_all(&read).await?;
+            at += read.len();
+        }
         Ok(())
     }
 
@@ -240,7 +258,8 @@ mod tests {
 
     fn frame(bytes: usize) -> (Outgoing, oneshot::Receiver<()>) {
         let (arrived, told) = oneshot::channel();
-        let pieces = vec![Bytes::from(vec![1; 3]), Bytes::from(vec![2; bytes - 3])];
+        let pieces = [Bytes::from(vec![1; 3]), Bytes::from(vec![2; bytes - 3])];
+        let pieces = pieces.into_iter().map(Piece::Bytes).collect();
         (Outgoing { pieces, arrived: Some(arrived) }, told)
     }
 

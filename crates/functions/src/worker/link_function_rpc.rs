@@ -22,10 +22,13 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
-use worker_protocol::WorkerMessage;
-use worker_protocol::function_rpc::{EVENT_STREAM_PATH, MESSAGE_BYTES_MAX, StreamingMessage, decode_worker};
+use worker_protocol::function_rpc::{
+    EVENT_STREAM_PATH, Gap, MESSAGE_BYTES_MAX, StreamingMessage, decode_worker,
+};
+use worker_protocol::{Piece, WorkerMessage};
 
 use super::link::{Link, Outgoing, QUEUE_MESSAGES};
+use super::stored::read_piece;
 
 /// Where one worker connects.
 #[derive(Debug)]
@@ -173,8 +176,8 @@ fn trailers(status: &'static str) -> Frame<Bytes> {
 
 /// Everything that is to be written, and the trailers when nothing more will come.
 fn respond(to_write: mpsc::Receiver<Outgoing>) -> Body {
-    let frames = stream::unfold(Some((to_write, VecDeque::new())), async |state| {
-        let (mut to_write, mut pieces) = state?;
+    let frames = stream::unfold(Some((to_write, VecDeque::new(), 0)), async |state| {
+        let (mut to_write, mut pieces, mut at) = state?;
         if pieces.is_empty() {
             match to_write.recv().await {
                 Some(next) => {
@@ -185,8 +188,25 @@ fn respond(to_write: mpsc::Receiver<Outgoing>) -> Body {
                 None => return Some((Ok(trailers("0")), None)),
             }
         }
-        let piece = pieces.pop_front().unwrap_or_default();
-        Some((Ok(Frame::data(piece)), Some((to_write, pieces))))
+        let data = match pieces.pop_front() {
+            Some(Piece::Bytes(bytes)) => bytes,
+            Some(Piece::Stored(stored)) => {
+                // One part of it is in memory at a time.
+                let Ok(read) = read_piece(&stored, at).await else {
+                    tracing::error!("the body of a request cannot be read from its file");
+                    return Some((Ok(trailers("13")), None));
+                };
+                at += read.len();
+                if at < stored.bytes() {
+                    pieces.push_front(Piece::Stored(stored));
+                } else {
+                    at = 0;
+                }
+                read
+            }
+            None => Bytes::new(),
+        };
+        Some((Ok(Frame::data(data)), Some((to_write, pieces, at))))
     });
     StreamBody::new(frames).boxed_unsync()
 }
@@ -253,12 +273,23 @@ fn next_message(buffer: &mut BytesMut) -> Result<Option<StreamingMessage>, &'sta
 }
 
 /// Makes the pieces of a message.
-pub(super) fn encode(message: &StreamingMessage) -> Result<Vec<Bytes>, usize> {
-    let length = message.encoded_len();
-    let prefix = u32::try_from(length).ok().filter(|_| length <= MESSAGE_BYTES_MAX).ok_or(length)?;
-    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
-    bytes.put_u8(0);
-    bytes.put_u32(prefix);
+pub(super) fn encode(message: &StreamingMessage, gap: Option<&Gap>) -> Result<Vec<Piece>, usize> {
+    let encoded_bytes = message.encoded_len();
+    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + encoded_bytes);
+    bytes.put_bytes(0, PREFIX_BYTES);
     message.encode(&mut bytes).expect("a growing buffer has room");
-    Ok(vec![bytes.freeze()])
+    let Some(gap) = gap else {
+        bytes[1..PREFIX_BYTES].copy_from_slice(&prefix(encoded_bytes)?.to_be_bytes());
+        return Ok(vec![bytes.freeze().into()]);
+    };
+    let mut first = bytes.split_to(PREFIX_BYTES);
+    let (mut pieces, length) = gap.fill(&bytes.freeze());
+    first[1..].copy_from_slice(&prefix(length)?.to_be_bytes());
+    pieces.insert(0, first.freeze().into());
+    Ok(pieces)
+}
+
+/// The length of a message as its prefix has it; too large a one is the error.
+fn prefix(length: usize) -> Result<u32, usize> {
+    u32::try_from(length).ok().filter(|_| length <= MESSAGE_BYTES_MAX).ok_or(length)
 }

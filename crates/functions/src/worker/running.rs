@@ -12,14 +12,15 @@ use tokio::time::timeout;
 use worker_protocol::{
     Capabilities, FunctionId, FunctionMetadata, HostMessage, InitRequest, InitResponse, InvocationId,
     InvocationRequest, InvocationResponse, LoadRequest, LoadResponse, MetadataResponse, StatusResult,
-    WorkerMessage, WorkerMetadata,
+    TypedData, WorkerMessage, WorkerMetadata,
 };
 
 use super::error::{InvokeError, StartError};
 use super::link::{Link, Listener, Outgoing, encode};
 use super::observe::Observer;
 use super::process::Process;
-use super::spec::WorkerSpec;
+use super::spec::{Road, WorkerSpec};
+use super::stored::is_text;
 
 /// A worker that is ready for questions. Dropping it kills its process.
 #[derive(Debug)]
@@ -170,11 +171,13 @@ impl Worker {
         request: InvocationRequest,
     ) -> Result<InvocationResponse, WorkerInvokeError> {
         let id = request.invocation_id.clone();
+        let is_text = self.needs_text() && is_text_stored(&request).await?;
         let pieces = encode(
             self.spec.road,
             HostMessage::Invoke(request.clone()),
             &self.capabilities,
             self.frame_bytes_max,
+            is_text,
         )
         .map_err(|too_large| {
             let (bytes, bytes_max) = (too_large.bytes, too_large.bytes_max);
@@ -195,16 +198,22 @@ impl Worker {
             self.lock().invocations.remove(&call.id);
             return Err(WorkerInvokeError::NotSent(Box::new(request)));
         }
+        // The writer may be at this request when the connection ends; it learns of the end too.
+        if told.await.is_err() {
+            call.is_open = false;
+            self.lock().invocations.remove(&call.id);
+            return Err(WorkerInvokeError::NotSent(Box::new(request)));
+        }
+        // The worker has it. While the function runs, the host need not hold its data too.
+        drop(request);
         let response = answer.await;
         call.is_open = false;
-        if let Ok(response) = response {
-            return Ok(response);
-        }
-        // The connection ended. The writer may still be at this request; it learns of the end too.
-        match told.await {
-            Ok(()) => Err(WorkerInvokeError::Failed(InvokeError::WorkerGone { pid: self.pid() })),
-            Err(_) => Err(WorkerInvokeError::NotSent(Box::new(request))),
-        }
+        response.map_err(|_| WorkerInvokeError::Failed(InvokeError::WorkerGone { pid: self.pid() }))
+    }
+
+    /// Whether the worker gets the bodies of HTTP requests as text where they are text.
+    fn needs_text(&self) -> bool {
+        self.spec.road == Road::FunctionRpc && !self.capabilities.has(Capabilities::RAW_HTTP_BODY_BYTES)
     }
 
     /// Waits until it is gone.
@@ -289,7 +298,7 @@ impl Worker {
     }
 
     async fn tell(&self, message: HostMessage) -> Result<(), StartError> {
-        let frame = encode(self.spec.road, message, &self.capabilities, self.frame_bytes_max);
+        let frame = encode(self.spec.road, message, &self.capabilities, self.frame_bytes_max, false);
         let pieces = frame.map_err(|too_large| StartError::Protocol {
             language: self.spec.language.clone(),
             problem: format!("a message of {} bytes; at most {} fit", too_large.bytes, too_large.bytes_max),
@@ -343,11 +352,24 @@ impl Drop for Call<'_> {
             return;
         }
         let message = HostMessage::Cancel { invocation_id: self.id.clone() };
-        if let Ok(pieces) = encode(worker.spec.road, message, &worker.capabilities, worker.frame_bytes_max) {
+        let encoded = encode(worker.spec.road, message, &worker.capabilities, worker.frame_bytes_max, false);
+        if let Ok(pieces) = encoded {
             // A hint: where the queue is full, the function simply runs to its end.
             let _ = worker.outgoing.try_send(Outgoing::unasked(pieces));
         }
     }
+}
+
+/// Whether the body of a request that is stored is text; `false` if none is.
+async fn is_text_stored(request: &InvocationRequest) -> Result<bool, WorkerInvokeError> {
+    for parameter in &request.input_data {
+        let TypedData::Http(http) = &parameter.data else { continue };
+        let TypedData::Stored(stored) = &http.body else { continue };
+        return is_text(stored)
+            .await
+            .map_err(|cause| WorkerInvokeError::Failed(InvokeError::Unreadable { cause }));
+    }
+    Ok(false)
 }
 
 fn close(waiting: &Mutex<Waiting>) {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use functions::worker::{InvokeError, PoolOptions, WorkerSpec};
-use worker_protocol::{RpcHttp, Status, TypedData};
+use worker_protocol::{ReadStored, RpcHttp, Status, Stored, TypedData};
 
 use super::worker::{Running, request, start_spec};
 
@@ -51,6 +52,15 @@ async fn values_of_any_size_travel_and_records_come_before_the_answer() {
 }
 
 #[tokio::test]
+async fn stored_bytes_reach_the_worker_in_pieces() {
+    let running = start().await;
+    let content: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
+    let answer = running.pool.invoke(request("echo", elsewhere(content.clone())), None).await;
+    assert_eq!(answer.expect("answered").return_value, Some(TypedData::Bytes(content.into())));
+    running.pool.drain(std::time::Duration::from_secs(2)).await;
+}
+
+#[tokio::test]
 async fn many_invocations_at_once_find_their_answers() {
     let running = start().await;
     let calls = (0..500).map(|number: i32| {
@@ -87,24 +97,45 @@ async fn an_http_request_has_the_fields_that_the_worker_understands() {
     running.pool.drain(std::time::Duration::from_secs(2)).await;
 }
 
+/// Bytes that are read when they are sent, as if from a file.
+#[derive(Debug)]
+pub(crate) struct Elsewhere(pub(crate) Bytes);
+
+impl ReadStored for Elsewhere {
+    fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read_at(&self, at: usize, bytes_max: usize) -> std::io::Result<Bytes> {
+        Ok(self.0.slice(at..self.0.len().min(at + bytes_max)))
+    }
+}
+
+pub(crate) fn elsewhere(bytes: impl Into<Bytes>) -> TypedData {
+    TypedData::Stored(Stored::new(Arc::new(Elsewhere(bytes.into()))))
+}
+
 /// Sends an HTTP request to a worker with these capabilities; gives the fields that it saw and the kind of the body.
 async fn check_http(capabilities: &str, content_type: &str, body: &'static [u8], expected: (&str, &str)) {
     let running = start_with(capabilities).await;
-    let http = RpcHttp {
-        method: "POST".into(),
-        url: "http://localhost/api/http".into(),
-        headers: BTreeMap::from([
-            ("content-type".into(), content_type.into()),
-            ("x-empty".into(), "".into()),
-        ]),
-        body: TypedData::Bytes(Bytes::from_static(body)),
-        ..RpcHttp::default()
-    };
-    let answer = running.pool.invoke(request("http", http.into()), None).await.expect("answered");
-    let Some(TypedData::Http(answer)) = answer.return_value else { panic!("HTTP") };
-    let seen = (answer.headers["x-fields"].as_str(), answer.headers["x-body-kind"].as_str());
-    assert_eq!(seen, expected, "{capabilities}, {content_type}");
-    assert_eq!(answer.body, TypedData::Bytes(Bytes::from_static(body)));
+    // From memory and from a file there is no difference.
+    for sent in [TypedData::Bytes(Bytes::from_static(body)), elsewhere(Bytes::from_static(body))] {
+        let http = RpcHttp {
+            method: "POST".into(),
+            url: "http://localhost/api/http".into(),
+            headers: BTreeMap::from([
+                ("content-type".into(), content_type.into()),
+                ("x-empty".into(), "".into()),
+            ]),
+            body: sent,
+            ..RpcHttp::default()
+        };
+        let answer = running.pool.invoke(request("http", http.into()), None).await.expect("answered");
+        let Some(TypedData::Http(answer)) = answer.return_value else { panic!("HTTP") };
+        let seen = (answer.headers["x-fields"].as_str(), answer.headers["x-body-kind"].as_str());
+        assert_eq!(seen, expected, "{capabilities}, {content_type}");
+        assert_eq!(answer.body, TypedData::Bytes(Bytes::from_static(body)));
+    }
     running.pool.drain(std::time::Duration::from_secs(2)).await;
 }
 

@@ -349,6 +349,95 @@ async fn without_room() -> (Budget, Vec<Held>) {
     (bodies, held)
 }
 
+/// The request of a call, and its body as the worker gets it.
+fn http_of(request: &InvocationRequest) -> (&RpcHttp, Bytes) {
+    let TypedData::Http(http) = &request.input_data[0].data else { panic!("HTTP") };
+    let body = match &http.body {
+        TypedData::Bytes(bytes) => bytes.clone(),
+        TypedData::Stored(stored) => stored.read_at(0, stored.bytes()).expect("it can be read"),
+        other => panic!("a body of another kind: {other:?}"),
+    };
+    (http, body)
+}
+
+#[tokio::test]
+async fn a_large_body_reaches_the_worker_from_a_file() {
+    let host = Setup::default()
+        .function("f", &[trigger(&["post"], "f"), result()], |request| async move {
+            let (http, body) = http_of(&request);
+            let is_stored = matches!(http.body, TypedData::Stored(_));
+            let names: Vec<&str> = request.trigger_metadata.keys().map(String::as_str).collect();
+            let sum: u64 = body.iter().map(|byte| u64::from(*byte)).sum();
+            returned(TypedData::String(format!("{is_stored} {} {sum} {names:?}", body.len())))
+        })
+        .start()
+        .await;
+    let send = async |bytes: usize, is_chunked: bool| {
+        // JSON, so that properties would be found.
+        let mut content = br#"{"name":"x","rest":""#.to_vec();
+        content.resize(bytes - 2, b'y');
+        content.extend_from_slice(b"\"}");
+        let sum: u64 = content.iter().map(|byte| u64::from(*byte)).sum();
+        let body = if is_chunked {
+            let frames: Vec<_> =
+                content.chunks(300_000).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
+            StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
+        } else {
+            Full::new(Bytes::from(content)).map_err(|never| match never {}).boxed_unsync()
+        };
+        let request = http::Request::post("http://app.test/api/f").body(body).expect("a request");
+        (host.request(request).await.body, sum)
+    };
+    for is_chunked in [false, true] {
+        let (seen, sum) = send(1024 * 1024, is_chunked).await;
+        assert_eq!(seen, format!("false 1048576 {sum} [\"Headers\", \"Query\", \"name\", \"rest\"]"));
+        let (seen, sum) = send(3 * 1024 * 1024, is_chunked).await;
+        assert_eq!(seen, format!("true 3145728 {sum} [\"Headers\", \"Query\"]"));
+    }
+}
+
+#[tokio::test]
+async fn workers_have_so_many_bytes_of_large_bodies_at_a_time() {
+    let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (entered_in, release_in) = (Arc::clone(&entered), Arc::clone(&release));
+    let host = Setup::default()
+        .options(|options| options.worker_bodies_bytes_max = 3 * 1024 * 1024)
+        .function("f", &[trigger(&["post"], "f"), result()], move |request| {
+            let (entered, release) = (Arc::clone(&entered_in), Arc::clone(&release_in));
+            async move {
+                let (_, body) = http_of(&request);
+                entered.notify_one();
+                if body.len() > 10 {
+                    release.notified().await;
+                }
+                returned(TypedData::Null)
+            }
+        })
+        .start()
+        .await;
+    let send = |bytes: usize| {
+        let body = Full::new(Bytes::from(vec![b'x'; bytes])).map_err(|never| match never {}).boxed_unsync();
+        host.request(http::Request::post("http://app.test/api/f").body(body).expect("a request"))
+    };
+    let waits = |count: u32| host.metrics().contains(&format!("functions_worker_bodies_waiting {count}\n"));
+    let steps = async {
+        entered.notified().await;
+        while !waits(1) {
+            tokio::task::yield_now().await;
+        }
+        // Small ones pass meanwhile.
+        assert_eq!(send(4).await.status, 204);
+        entered.notified().await;
+        release.notify_one();
+        entered.notified().await;
+        assert!(waits(0));
+        release.notify_one();
+    };
+    let all = async { tokio::join!(send(2_000_000), send(4_000_000), steps) };
+    let (first, second, ()) = tokio::time::timeout(crate::fake::PATIENCE, all).await.expect("in time");
+    assert_eq!((first.status, second.status), (204, 204));
+}
+
 #[tokio::test]
 async fn a_body_without_room_is_refused_and_may_come_again() {
     let (bodies, held) = without_room().await;

@@ -14,6 +14,8 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use worker_protocol::{InvocationRequest, InvocationResponse, ParameterBinding, RpcLog, Status, TypedData};
 
+use crate::function_rpc::elsewhere;
+
 /// Everything that a pool tells, as text.
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -195,6 +197,29 @@ async fn values_travel_whole_and_records_come_before_the_answer() {
     }
     let lines = running.drain().await;
     assert_eq!(lines.last().map(String::as_str), Some("exited, exit status: 0, asked: true"));
+}
+
+#[tokio::test]
+async fn stored_bytes_reach_the_worker_in_pieces_between_others() {
+    let running = start_loaded(&[], PoolOptions::default()).await;
+    let content: Bytes = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect::<Vec<_>>().into();
+    let calls = [
+        (elsewhere(content.clone()), TypedData::Bytes(content.clone())),
+        (TypedData::String("small".into()), TypedData::String("small".into())),
+        (elsewhere(content.slice(..10)), TypedData::Bytes(content.slice(..10))),
+        (elsewhere(content.clone()), TypedData::Bytes(content)),
+    ];
+    let calls = calls.into_iter().map(|(sent, expected)| {
+        let pool = running.pool.clone();
+        tokio::spawn(async move {
+            let answer = pool.invoke(request("echo", sent), None).await.expect("answered");
+            assert!(answer.return_value == Some(expected));
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.expect("it came whole");
+    }
+    running.drain().await;
 }
 
 #[tokio::test]

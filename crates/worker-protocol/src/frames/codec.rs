@@ -3,18 +3,19 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::VERSION;
+use crate::Piece;
 
 /// A frame to be sent: its pieces, in order, so that bodies need not be copied.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The pieces; the first holds both lengths and the JSON.
-    pub chunks: Vec<Bytes>,
+    pub chunks: Vec<Piece>,
 }
 
 impl Frame {
     /// Size of the whole frame in bytes.
     pub fn bytes(&self) -> usize {
-        self.chunks.iter().map(Bytes::len).sum()
+        self.chunks.iter().map(Piece::bytes).sum()
     }
 }
 
@@ -148,16 +149,17 @@ fn read_length(buffer: &[u8]) -> Option<usize> {
 /// The pieces of a body while a message is made.
 #[derive(Debug, Default)]
 pub(super) struct Body {
-    chunks: Vec<Bytes>,
+    chunks: Vec<Piece>,
     bytes: usize,
 }
 
 impl Body {
     /// Adds bytes and says where they are.
-    pub(super) fn push(&mut self, chunk: Bytes) -> (usize, usize) {
-        let place = (self.bytes, chunk.len());
-        self.bytes += chunk.len();
-        if !chunk.is_empty() {
+    pub(super) fn push(&mut self, chunk: impl Into<Piece>) -> (usize, usize) {
+        let chunk = chunk.into();
+        let place = (self.bytes, chunk.bytes());
+        self.bytes += chunk.bytes();
+        if chunk.bytes() > 0 {
             self.chunks.push(chunk);
         }
         place
@@ -183,7 +185,7 @@ impl Body {
         first[..LENGTH_BYTES].copy_from_slice(&frame_length.to_be_bytes());
         first[LENGTH_BYTES..2 * LENGTH_BYTES].copy_from_slice(&head_length.to_be_bytes());
         let mut chunks = self.chunks;
-        chunks.insert(0, Bytes::from(first));
+        chunks.insert(0, Bytes::from(first).into());
         Ok(Frame { chunks })
     }
 }

@@ -6,14 +6,21 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    HostMessage, InvocationRequest, InvocationResponse, LogLevel, ParameterBinding, RpcHttp, RpcLog,
+    HostMessage, InvocationRequest, InvocationResponse, LogLevel, ParameterBinding, Piece, RpcHttp, RpcLog,
     StatusResult, TypedData, WorkerMessage,
 };
 
 const BYTES_MAX: usize = 1 << 20;
 
 fn joined(frame: &Frame) -> Vec<u8> {
-    frame.chunks.concat()
+    frame.chunks.iter().flat_map(content).collect()
+}
+
+fn content(piece: &Piece) -> Bytes {
+    match piece {
+        Piece::Bytes(bytes) => bytes.clone(),
+        Piece::Stored(stored) => stored.read_at(0, stored.bytes()).expect("it is in memory"),
+    }
 }
 
 fn cut(bytes: &[u8], piece_bytes: usize) -> Vec<RawFrame> {
@@ -44,6 +51,19 @@ fn request(data: TypedData) -> HostMessage {
         input_data: vec![ParameterBinding { name: "req".into(), data }],
         ..InvocationRequest::default()
     })
+}
+
+#[test]
+fn stored_bytes_are_a_piece_of_their_own_and_bytes_on_the_wire() {
+    let body = |body| TypedData::from(RpcHttp { method: "POST".into(), body, ..RpcHttp::default() });
+    let content = Bytes::from(vec![7; 1000]);
+    let stored = crate::stored::in_memory(content.clone());
+    let frame = encode_host(request(body(TypedData::Stored(stored.clone()))), BYTES_MAX).expect("small");
+    assert_eq!(frame.chunks[1], Piece::Stored(stored));
+    let bytes = joined(&frame);
+    assert_eq!(frame.bytes(), bytes.len());
+    let frames = cut(&bytes, 100);
+    assert_eq!(decode_host(&frames[0]).expect("readable"), request(body(TypedData::Bytes(content))));
 }
 
 #[test]

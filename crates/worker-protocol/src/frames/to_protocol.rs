@@ -12,7 +12,7 @@ use super::messages::{
 };
 use crate::{
     FunctionMetadata, HostMessage, InvocationRequest, InvocationResponse, ModelBindingData, ParameterBinding,
-    RpcHttp, RpcLog, StatusResult, TypedData, WorkerMessage,
+    Piece, RpcHttp, RpcLog, StatusResult, TypedData, WorkerMessage,
 };
 
 /// Texts of at least this size travel in the body, where nothing is escaped.
@@ -147,6 +147,7 @@ fn value(data: TypedData, body: &mut Body) -> Option<Value> {
         TypedData::String(value) => Value::String(text(value, body)),
         TypedData::Json(value) => Value::Json(text(value, body)),
         TypedData::Bytes(value) => Value::Bytes(body.push(value)),
+        TypedData::Stored(value) => Value::Bytes(body.push(Piece::Stored(value))),
         TypedData::Stream(value) => Value::Stream(body.push(value)),
         TypedData::Http(value) => Value::Http(Box::new(http(*value, body))),
         TypedData::Int(value) => Value::Int(int(value)),

@@ -16,7 +16,8 @@ use crate::{
     StatusResult, TypedData, WorkerMessage, WorkerMetadata,
 };
 
-/// Makes the message of a host. What the worker can do decides about the form of HTTP requests and of collections.
+/// Makes the message of a host. What the worker can do decides about the form of HTTP requests and of collections. Stored bytes
+/// must have been taken out by [`super::Gap::take`].
 pub fn encode_host(message: HostMessage, worker: &Capabilities, request_id: String) -> StreamingMessage {
     let content = match message {
         HostMessage::Init(init) => Content::WorkerInitRequest(wire::WorkerInitRequest {
@@ -253,6 +254,7 @@ fn typed_data(data: TypedData, worker: &Capabilities) -> wire::TypedData {
         TypedData::Json(value) => TypedDataKind::Json(value),
         TypedData::Bytes(value) => TypedDataKind::Bytes(value),
         TypedData::Stream(value) => TypedDataKind::Stream(value),
+        TypedData::Stored(_) => unreachable!("a gap is left for stored bytes before a message is made"),
         TypedData::Http(value) => TypedDataKind::Http(Box::new(http(*value, worker))),
         TypedData::Int(value) => TypedDataKind::Int(value),
         TypedData::Double(value) => TypedDataKind::Double(value),

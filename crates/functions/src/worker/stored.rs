@@ -1,0 +1,89 @@
+//! Bodies from files on their way to a worker.
+
+use std::io;
+use std::sync::Arc;
+
+use body::Spilled;
+use bytes::Bytes;
+use worker_protocol::{ReadStored, Stored};
+
+/// How much of a stored body is in memory at a time while it is sent.
+pub(super) const PIECE_BYTES: usize = 256 * 1024;
+
+#[derive(Debug)]
+struct InFile(Spilled);
+
+impl ReadStored for InFile {
+    fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
+    fn read_at(&self, at: usize, bytes_max: usize) -> io::Result<Bytes> {
+        self.0.read_at(at, bytes_max)
+    }
+}
+
+/// A body in a file as a value of the protocol.
+pub(crate) fn stored(spilled: Spilled) -> Stored {
+    Stored::new(Arc::new(InFile(spilled)))
+}
+
+/// Reads the next piece, on a thread that may block.
+pub(super) async fn read_piece(stored: &Stored, at: usize) -> io::Result<Bytes> {
+    let stored = stored.clone();
+    let read = tokio::task::spawn_blocking(move || stored.read_at(at, PIECE_BYTES)).await;
+    read.map_err(io::Error::other)?
+}
+
+/// Whether it is UTF-8 as a whole.
+pub(super) async fn is_text(stored: &Stored) -> io::Result<bool> {
+    // A character may be cut by the end of a piece.
+    let (mut at, mut begun) = (0, Vec::new());
+    while at < stored.bytes() {
+        let piece = read_piece(stored, at).await?;
+        at += piece.len();
+        begun.extend_from_slice(&piece);
+        match std::str::from_utf8(&begun) {
+            Ok(_) => begun.clear(),
+            Err(error) if error.error_len().is_none() => {
+                begun.drain(..error.valid_up_to());
+            }
+            Err(_) => return Ok(false),
+        }
+    }
+    Ok(begun.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct InMemory(Bytes);
+
+    impl ReadStored for InMemory {
+        fn bytes(&self) -> usize {
+            self.0.len()
+        }
+
+        fn read_at(&self, at: usize, bytes_max: usize) -> io::Result<Bytes> {
+            Ok(self.0.slice(at..self.0.len().min(at + bytes_max)))
+        }
+    }
+
+    #[tokio::test]
+    async fn text_is_recognised_across_pieces() {
+        let check =
+            async |bytes: Vec<u8>| is_text(&Stored::new(Arc::new(InMemory(bytes.into())))).await.unwrap();
+        // The end of a piece is in each of the four bytes of a character.
+        for before in 0..4 {
+            let text = format!("{}{}", "x".repeat(before), "\u{1f600}".repeat(PIECE_BYTES / 2));
+            assert!(check(text.clone().into_bytes()).await);
+            let mut cut = text.into_bytes();
+            cut.pop();
+            assert!(!check(cut).await, "the last character is not whole");
+        }
+        assert!(!check(vec![0xff; 10]).await);
+        assert!(check(Vec::new()).await);
+    }
+}
