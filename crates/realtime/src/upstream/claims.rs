@@ -7,7 +7,8 @@
 //! `X-ASRS-User-Claims` is the classic form: `type: value` items with commas between (reference, 3.2). Nothing in it is escaped,
 //! so that in the original a value with a comma looks like further claims (a user who chooses its own name could write
 //! `x, role: admin`), and one outside ASCII makes the whole request fail. Here commas and control characters are
-//! percent-encoded, and what is not ASCII stays in UTF-8, as ASP.NET Core and the Functions host read it.
+//! percent-encoded, and what is not ASCII stays in UTF-8, as ASP.NET Core and the Functions host read it. The encoding can be read back,
+//! see [`header`].
 //!
 //! `X-ASRS-User-Claims-Encoded` is exact: base64 (RFC 4648 section 4, padded) of a JSON array in UTF-8,
 //! `[{"type":"name","value":"Müller, Jürgen"}]`, one object for each value. The name and "base64" are
@@ -78,7 +79,7 @@ pub(crate) fn classic(claims: &[Claim<'_>]) -> Option<HeaderValue> {
         text.push_str(": ");
         push_part(&mut text, value, false);
     }
-    if text.is_empty() { None } else { Some(header(&text)) }
+    if text.is_empty() { None } else { Some(verbatim(&text)) }
 }
 
 /// The value of `X-ASRS-User-Claims-Encoded`; `None` without claims.
@@ -99,29 +100,46 @@ pub(crate) fn asks_for_details(claims: &Map<String, Value>) -> bool {
     }
 }
 
-/// A text as a header. Control characters, which no header may hold, are percent-encoded.
+/// A text as a header that can be read back: control characters, and a space at either end, are percent-encoded, and so is a `%`
+/// before two hexadecimal digits. Whoever replaces each `%` with two hexadecimal digits by its character has the text, so that no
+/// two texts have one header. Most texts stay as they are.
 pub(crate) fn header(text: &str) -> HeaderValue {
     let mut escaped = String::with_capacity(text.len());
     push_escaped(&mut escaped, text, |byte| byte.is_ascii_control());
     HeaderValue::from_bytes(escaped.as_bytes()).expect("no control character is left")
 }
 
-/// Appends a part of an item: as it is, unless it holds something that would break the item. Then that is escaped, and `%` too,
-/// so that the part can be read back.
+/// A text that is encoded already, or is a secret of somebody else's making: as it is, but for control characters, which no header
+/// may hold.
+pub(crate) fn verbatim(text: &str) -> HeaderValue {
+    let is_plain = !text.bytes().any(|byte| byte.is_ascii_control());
+    if is_plain {
+        HeaderValue::from_bytes(text.as_bytes()).expect("it has no control character")
+    } else {
+        header(text)
+    }
+}
+
+/// Appends a part of an item: as [`header`] has it, unless it holds something that would break the item. Then that is escaped, and
+/// each `%` too.
 fn push_part(text: &mut String, part: &str, is_type: bool) {
     let ends_type = is_type && part.contains(": ");
-    if !ends_type && !part.bytes().any(|byte| byte == b',' || byte.is_ascii_control()) {
-        return text.push_str(part);
-    }
-    push_escaped(text, part, |byte| {
-        matches!(byte, b',' | b'%') || byte.is_ascii_control() || (ends_type && byte == b' ')
-    });
+    let breaks = |byte: u8| byte == b',' || byte.is_ascii_control() || (ends_type && byte == b' ');
+    let is_escaped = part.bytes().any(breaks);
+    push_escaped(text, part, |byte| breaks(byte) || (is_escaped && byte == b'%'));
 }
 
 fn push_escaped(text: &mut String, part: &str, is_escaped: impl Fn(u8) -> bool) {
-    for character in part.chars() {
+    let bytes = part.as_bytes();
+    let is_ambiguous = |at: usize| {
+        let digits = bytes.get(at + 1..at + 3);
+        bytes[at] == b'%' && digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    // Spaces at the ends are no part of a header's value for whoever reads it.
+    let is_end = |at: usize| bytes[at] == b' ' && (at == 0 || at + 1 == bytes.len());
+    for (at, character) in part.char_indices() {
         match u8::try_from(character) {
-            Ok(byte) if byte.is_ascii() && is_escaped(byte) => {
+            Ok(byte) if byte.is_ascii() && (is_escaped(byte) || is_ambiguous(at) || is_end(at)) => {
                 text.push_str(percent_encode_byte(byte));
             }
             _ => text.push(character),

@@ -102,7 +102,7 @@ pub(crate) fn is_configured(options: &Options) -> Result<bool, IdentityError> {
 impl Identity {
     /// Gives tokens from what [`is_configured`].
     pub(crate) fn new(options: &Options, egress: egress::Client) -> Self {
-        let mut secret = claims::header(options.identity_header.as_deref().unwrap_or_default());
+        let mut secret = claims::verbatim(options.identity_header.as_deref().unwrap_or_default());
         secret.set_sensitive(true);
         let endpoint = options.identity_endpoint.clone().unwrap_or_default();
         Self { endpoint, secret, egress, tokens: Mutex::default() }

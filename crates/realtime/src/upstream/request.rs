@@ -102,7 +102,7 @@ fn insert_facts(headers: &mut HeaderMap, token: &str, query: &str) {
     }
     let query = query.trim_start_matches('?');
     if !query.is_empty() {
-        headers.insert(CLIENT_QUERY, claims::header(&format!("?{query}")));
+        headers.insert(CLIENT_QUERY, claims::verbatim(&format!("?{query}")));
     }
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn trace(request: &mut Request<Bytes>, traceparent: &str) {
 
 /// Adds a bearer token. It is marked as a secret, so that no log shows it.
 pub(crate) fn authorize(request: &mut Request<Bytes>, token: &str) {
-    let mut value = claims::header(&format!("Bearer {token}"));
+    let mut value = claims::verbatim(&format!("Bearer {token}"));
     value.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, value);
 }

@@ -93,3 +93,43 @@ fn details_are_asked_for_by_a_claim() {
         assert_eq!(asks_for_details(&parse(payload)), expected, "{payload}");
     }
 }
+
+/// Reads back what [`header`] wrote, as the documentation of upstreams says.
+fn decode(header: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut at = 0;
+    while at < header.len() {
+        let digits = header.get(at + 1..at + 3).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        let digits =
+            digits.filter(|_| header[at] == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        text.push(byte.unwrap_or(header[at]));
+        at += if byte.is_some() { 3 } else { 1 };
+    }
+    text
+}
+
+#[test]
+fn most_texts_are_themselves_in_a_header() {
+    for text in ["ada", "100%", "a b", "Jürgen", "50% off", "a+b@c.example"] {
+        assert_eq!(header(text).as_bytes(), text.as_bytes());
+    }
+    for (text, expected) in [("a\n", "a%0A"), ("a%0A", "a%250A"), (" a ", "%20a%20"), ("%\t", "%%09")] {
+        assert_eq!(header(text).as_bytes(), expected.as_bytes());
+    }
+    assert_eq!(verbatim("?a=%20b").as_bytes(), b"?a=%20b");
+}
+
+proptest::proptest! {
+    /// Two users never look alike to an upstream.
+    #[test]
+    fn a_text_in_a_header_can_be_read_back(text in "[%0-9a-fA-F \\x00-\\x1f\\x7fxü,:]{0,12}") {
+        let header = header(&text);
+        proptest::prop_assert_eq!(decode(header.as_bytes()), text.as_bytes());
+        // What a reader of the header sees, who takes spaces off.
+        proptest::prop_assert_eq!(header.as_bytes().trim_ascii(), header.as_bytes());
+        let mut part = String::new();
+        push_part(&mut part, &text, false);
+        proptest::prop_assert_eq!(decode(part.as_bytes()), text.as_bytes());
+    }
+}
