@@ -201,7 +201,8 @@ impl Dispatch {
             }
             Err(error) => {
                 tracing::error!(error = crate::error::chain(&error), "keys cannot be read");
-                Some(empty(StatusCode::INTERNAL_SERVER_ERROR))
+                let why = "The keys of this app cannot be read at the moment, so that no caller can be let in. The log says why.\n";
+                Some(text(StatusCode::SERVICE_UNAVAILABLE, why))
             }
         }
     }

@@ -237,8 +237,14 @@ fn answer(result: Result<(StatusCode, Json), ReadKeysError>) -> Response<Body> {
     match result {
         Ok((status, json)) => respond_json(status, &json),
         Err(error) => {
-            tracing::error!(error = crate::error::chain(&error), "keys cannot be read or written");
-            empty(StatusCode::INTERNAL_SERVER_ERROR)
+            let why = crate::error::chain(&error);
+            tracing::error!(error = why, "keys cannot be read or written");
+            let status = match error {
+                // The disk, the file, or too many at once: none of it is the caller's, and it may be over in a moment.
+                ReadKeysError::Registry(_) | ReadKeysError::Contended => StatusCode::SERVICE_UNAVAILABLE,
+                ReadKeysError::Malformed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            text(status, &format!("The keys cannot be read or stored, and nothing was changed: {why}\n"))
         }
     }
 }

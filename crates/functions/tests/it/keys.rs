@@ -1,7 +1,7 @@
 //! How keys are checked without being read for each request.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +15,8 @@ use crate::fake::{Host, PATIENCE, Setup, returned};
 struct Counting {
     inner: Arc<dyn Registry>,
     reads: AtomicUsize,
+    /// Whether writes fail, as on a full disk.
+    is_full: AtomicBool,
 }
 
 #[async_trait::async_trait]
@@ -33,6 +35,9 @@ impl Registry for Counting {
         durability: Durability,
         ttl: Option<Duration>,
     ) -> Result<Version, RegistryError> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(RegistryError::Backend("database or disk is full".into()));
+        }
         self.inner.put(instance, key, value, expect, durability, ttl).await
     }
 
@@ -62,7 +67,8 @@ fn setup() -> (Setup, Arc<Counting>) {
         &[trigger, json!({"type": "http", "name": "$return", "direction": "out"})],
         |_| async { returned(TypedData::Null) },
     );
-    let counting = Arc::new(Counting { inner: setup.store.registry(), reads: AtomicUsize::new(0) });
+    let (reads, is_full) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let counting = Arc::new(Counting { inner: setup.store.registry(), reads, is_full });
     setup.registry = Some(Arc::clone(&counting) as Arc<dyn Registry>);
     (setup, counting)
 }
@@ -115,4 +121,23 @@ async fn a_check_reads_nothing_and_yet_sees_every_change() {
     counting.inner.delete(&instance, &own, Expect::Anything).await.expect("removed");
     until(&host, "second", 401).await;
     host.handle.drain(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_stored_is_answered_with_the_reason() {
+    let (setup, registry) = setup();
+    let host = setup.options(|options| options.enable_auth = false).start().await;
+    let address = "/admin/functions/f/keys/mine";
+    assert_eq!(host.send(&format!("POST {address}")).await.status, 201);
+    registry.is_full.store(true, Ordering::Relaxed);
+    for address in
+        [address, "/admin/host/keys/mine", "/admin/host/systemkeys/mine", "/admin/host/systemkeys/_master"]
+    {
+        let answer = host.send(&format!("POST {address}")).await;
+        assert_eq!(answer.status, 503, "{address}");
+        let text = answer.text();
+        assert!(text.contains("nothing was changed") && text.contains("disk is full"), "{address}: {text}");
+    }
+    registry.is_full.store(false, Ordering::Relaxed);
+    assert_eq!(host.send(&format!("POST {address}")).await.status, 200);
 }
