@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::error::OpenError;
 
@@ -12,6 +13,21 @@ const OWNER_BYTES_MAX: u64 = 100;
 /// Held while it lives; the system takes it back when the process ends in whatever way.
 pub(super) struct Lock {
     _file: File,
+}
+
+/// How long a lock that is held is tried for: a process that was just started by a holder has its files for a moment.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            tried => return tried,
+        }
+    }
 }
 
 impl Lock {
@@ -24,7 +40,7 @@ impl Lock {
             .write(true)
             .open(directory.join("lock"))
             .map_err(failed)?;
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut owner = String::new();
