@@ -25,6 +25,12 @@ struct State {
     spoke: bool,
     /// Whether the peer has sent a whole request.
     asked: bool,
+    /// Whether it was found that the peer has sent nothing yet. Until then it may have, and it is us who have not looked.
+    listening: bool,
+    /// A TLS handshake is under way, for which the peer may have to wait for us.
+    securing: bool,
+    /// Since when the peer, of which no request has come, could have sent one.
+    since: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +54,14 @@ pub(crate) enum Deadline {
     Idle(Instant),
     /// Requests are running: none.
     None,
+}
+
+/// How long a connection may be silent before a newcomer can take its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grace {
+    pub(crate) silent: Duration,
+    /// During a TLS handshake.
+    pub(crate) handshake: Duration,
 }
 
 /// How a connection without a request has been silent. The least is the first to be closed when there is no room.
@@ -74,13 +88,40 @@ pub(crate) struct Running(Arc<Activity>);
 impl Activity {
     /// A connection, just accepted: its first head is expected.
     pub(crate) fn accepted(at: Instant) -> Self {
-        let state = State { phase: Phase::Head(at), multiplexed: false, spoke: false, asked: false };
+        let state = State {
+            phase: Phase::Head(at),
+            multiplexed: false,
+            spoke: false,
+            asked: false,
+            listening: false,
+            securing: false,
+            since: at,
+        };
         Self { state: Mutex::new(state), unread: AtomicBool::new(false) }
+    }
+
+    /// The peer has sent nothing yet.
+    pub(crate) fn listens(&self) {
+        self.state().listening = true;
     }
 
     /// The peer has sent its first byte.
     pub(crate) fn spoke(&self) {
-        self.state().spoke = true;
+        let mut state = self.state();
+        state.spoke = true;
+        state.since = Instant::now();
+    }
+
+    /// A TLS handshake begins.
+    pub(crate) fn secures(&self) {
+        self.state().securing = true;
+    }
+
+    /// The TLS handshake is over.
+    pub(crate) fn is_secure(&self) {
+        let mut state = self.state();
+        state.securing = false;
+        state.since = Instant::now();
     }
 
     /// The peer speaks HTTP/2.
@@ -142,9 +183,12 @@ impl Activity {
         }
     }
 
-    /// How the connection is silent; `None` while a request runs.
-    pub(crate) fn silence(&self) -> Option<Silence> {
-        Silence::of(&self.state())
+    /// How the connection has been silent for longer than it may be; `None` while a request runs.
+    pub(crate) fn silence(&self, now: Instant, grace: Grace) -> Option<Silence> {
+        let state = self.state();
+        let silence = Silence::of(&state)?;
+        let grace = if state.securing { grace.handshake } else { grace.silent };
+        (now.saturating_duration_since(silence.since) >= grace).then_some(silence)
     }
 
     /// Takes the connection's place if it is still as silent as it was. No request begins on it afterwards.
@@ -165,10 +209,11 @@ impl Activity {
 impl Silence {
     fn of(state: &State) -> Option<Self> {
         let (Phase::Head(since) | Phase::Idle(since)) = state.phase else { return None };
-        let kind = match (state.spoke, state.asked) {
-            (false, _) => SilenceKind::Unspoken,
-            (true, false) => SilenceKind::Unasked,
-            (true, true) => SilenceKind::Idle,
+        let (kind, since) = match (state.spoke, state.asked) {
+            (false, _) if !state.listening => return None,
+            (false, _) => (SilenceKind::Unspoken, state.since),
+            (true, false) => (SilenceKind::Unasked, state.since),
+            (true, true) => (SilenceKind::Idle, since),
         };
         Some(Self { kind, since })
     }
@@ -182,5 +227,67 @@ impl Drop for Running {
             Phase::Running(count) if count > 1 => Phase::Running(count - 1),
             Phase::Running(_) | Phase::Head(_) | Phase::Idle(_) => Phase::Idle(Instant::now()),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Grace = Grace { silent: Duration::from_millis(250), handshake: Duration::from_secs(5) };
+
+    fn after(milliseconds: u64) -> Instant {
+        Instant::now() + Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn a_connection_that_was_not_looked_at_is_not_silent() {
+        let activity = Activity::accepted(Instant::now());
+        assert_eq!(activity.silence(after(60_000), GRACE), None, "its bytes may be waiting for us");
+        activity.listens();
+        assert_eq!(activity.silence(after(200), GRACE), None, "it has only come");
+        assert!(activity.silence(after(300), GRACE).is_some());
+    }
+
+    #[test]
+    fn a_handshake_has_more_time_and_a_head_begins_anew_after_it() {
+        let activity = Activity::accepted(Instant::now());
+        activity.spoke();
+        activity.secures();
+        assert_eq!(activity.silence(after(4_000), GRACE), None);
+        assert!(activity.silence(after(6_000), GRACE).is_some());
+        activity.is_secure();
+        assert_eq!(activity.silence(after(100), GRACE), None);
+        assert!(activity.silence(after(400), GRACE).is_some());
+    }
+
+    #[test]
+    fn those_worth_least_go_first() {
+        let now = Instant::now();
+        let [idle, unasked, unspoken] = [(); 3].map(|()| Arc::new(Activity::accepted(now)));
+        for activity in [&idle, &unasked, &unspoken] {
+            activity.listens();
+        }
+        idle.spoke();
+        drop(idle.request_began());
+        unasked.spoke();
+        let silence = |activity: &Activity| activity.silence(after(1_000), GRACE).expect("it is silent");
+        assert!(silence(&unspoken) < silence(&unasked) && silence(&unasked) < silence(&idle));
+    }
+
+    #[test]
+    fn no_request_begins_on_a_connection_that_was_evicted_and_none_is_evicted_that_began_one() {
+        let activity = Arc::new(Activity::accepted(Instant::now()));
+        activity.listens();
+        let silence = activity.silence(after(1_000), GRACE).expect("it is silent");
+        activity.spoke();
+        assert!(!activity.evict(silence), "it is not as silent as it was");
+        let silence = activity.silence(after(1_000), GRACE).expect("it is silent");
+        let running = activity.request_began().expect("it may");
+        assert!(!activity.evict(silence) && activity.silence(after(1_000), GRACE).is_none());
+        drop(running);
+        let silence = activity.silence(after(1_000), GRACE).expect("it is silent");
+        assert!(activity.evict(silence) && !activity.evict(silence));
+        assert!(activity.request_began().is_none());
     }
 }

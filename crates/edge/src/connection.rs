@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout_at;
@@ -163,9 +163,15 @@ async fn recognise(
 ) -> Result<Option<(Stream, Bytes, Version)>, ServeError> {
     let head_deadline = tokio::time::Instant::now() + milliseconds(options.head_timeout_ms);
     let mut first = [0];
-    let length = timeout_at(head_deadline, stream.peek(&mut first))
-        .await
-        .map_err(|_late| ServeError::HeadTimeout)??;
+    let mut buffer = ReadBuf::new(&mut first);
+    let peeked = std::future::poll_fn(|context| {
+        let peeked = stream.poll_peek(context, &mut buffer);
+        if peeked.is_pending() {
+            activity.listens();
+        }
+        peeked
+    });
+    let length = timeout_at(head_deadline, peeked).await.map_err(|_late| ServeError::HeadTimeout)??;
     if length == 0 {
         return Ok(None);
     }
@@ -173,10 +179,12 @@ async fn recognise(
     if first[0] == TLS_HANDSHAKE {
         let acceptor = tls.ok_or(ServeError::TlsUnexpected)?.acceptor();
         let limit = milliseconds(options.tls_handshake_timeout_ms);
+        activity.secures();
         let stream = tokio::time::timeout(limit, acceptor.accept(stream))
             .await
             .map_err(|_late| ServeError::HandshakeTimeout)?
             .map_err(ServeError::Handshake)?;
+        activity.is_secure();
         let version =
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Version::Two } else { Version::One };
         return Ok(Some((Stream::Tls(Box::new(stream)), Bytes::new(), version)));

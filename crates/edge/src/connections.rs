@@ -4,19 +4,22 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use crate::activity::{Activity, Silence};
+use crate::activity::{Activity, Grace, Silence};
 use crate::descriptors::{Descriptor, Port};
 use crate::listener::Drained;
 use crate::metrics::{ListenerMetrics, Refused};
-use crate::options::Options;
+use crate::options::{Options, milliseconds};
 use crate::quotas;
 
 /// How many silent connections one look at all of them finds, so that a flood of newcomers does not mean a look for each.
 const CANDIDATES_MAX: usize = 64;
+
+/// How long nobody is looked for after a look at all of them found none.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a newcomer waits for the place of a connection that was told to end.
 const EVICTION_WAIT: Duration = Duration::from_millis(500);
@@ -28,6 +31,8 @@ pub(crate) struct Connections {
     by_address: HashMap<IpAddr, usize>,
     /// Silent connections, the first to close first; of one address, or of all.
     candidates: (Option<IpAddr>, VecDeque<(Id, Silence)>),
+    /// When a look at all of them last found none, and of which address.
+    found_none: Option<(Option<IpAddr>, Instant)>,
     descriptors: Option<Port>,
     metrics: Arc<ListenerMetrics>,
 }
@@ -51,6 +56,7 @@ impl Connections {
             entries: HashMap::new(),
             by_address: HashMap::new(),
             candidates: (None, VecDeque::new()),
+            found_none: None,
             descriptors,
             metrics,
         }
@@ -69,17 +75,17 @@ impl Connections {
         let address = quotas::counted(address);
         let of_address = |this: &Self| this.by_address.get(&address).copied().unwrap_or(0);
         while of_address(self) >= options.connections_per_address_max.get() {
-            self.evict(Some(address)).await.ok_or(Refused::Address)?;
+            self.evict(Some(address), options).await.ok_or(Refused::Address)?;
         }
         while self.tasks.len() >= options.connections_max.get() {
-            self.evict(None).await.ok_or(Refused::Connections)?;
+            self.evict(None, options).await.ok_or(Refused::Connections)?;
         }
         loop {
             let Some(port) = &self.descriptors else { return Ok(Place { descriptor: None }) };
             if let Some(descriptor) = port.take() {
                 return Ok(Place { descriptor: Some(descriptor) });
             }
-            self.evict(None).await.ok_or(Refused::Descriptors)?;
+            self.evict(None, options).await.ok_or(Refused::Descriptors)?;
         }
     }
 
@@ -98,15 +104,15 @@ impl Connections {
         self.entries.insert(task.id(), Entry { address, activity, task });
     }
 
-    /// Ends the most silent connection and waits until it has ended. `None`: none is silent.
-    async fn evict(&mut self, address: Option<IpAddr>) -> Option<()> {
+    /// Ends the most silent connection and waits until it has ended. `None`: none is silent for long enough.
+    async fn evict(&mut self, address: Option<IpAddr>, options: &Options) -> Option<()> {
         if self.candidates.0 != address {
             self.candidates = (address, VecDeque::new());
         }
         let evicted = match self.evict_candidate() {
             Some(evicted) => evicted,
             None => {
-                self.find_candidates(address);
+                self.find_candidates(address, options);
                 self.evict_candidate()?
             }
         };
@@ -129,16 +135,25 @@ impl Connections {
         None
     }
 
-    fn find_candidates(&mut self, address: Option<IpAddr>) {
+    fn find_candidates(&mut self, address: Option<IpAddr>, options: &Options) {
+        let now = Instant::now();
+        if self.found_none.is_some_and(|(of, at)| of == address && now < at + LOOK_PAUSE) {
+            return;
+        }
+        let grace = Grace {
+            silent: milliseconds(options.silent_after_ms),
+            handshake: milliseconds(options.tls_handshake_timeout_ms) / 2,
+        };
         let wanted = |entry: &Entry| address.is_none_or(|address| entry.address == address);
         let entries = self.entries.iter().filter(|(_, entry)| wanted(entry));
         let mut silent: Vec<(Id, Silence)> =
-            entries.filter_map(|(id, entry)| Some((*id, entry.activity.silence()?))).collect();
+            entries.filter_map(|(id, entry)| Some((*id, entry.activity.silence(now, grace)?))).collect();
         if silent.len() > CANDIDATES_MAX {
             silent.select_nth_unstable_by_key(CANDIDATES_MAX, |(_, silence)| *silence);
             silent.truncate(CANDIDATES_MAX);
         }
         silent.sort_unstable_by_key(|(_, silence)| *silence);
+        self.found_none = silent.is_empty().then_some((address, now));
         self.candidates = (address, silent.into());
     }
 

@@ -36,11 +36,11 @@ struct RefusedLabels {
 /// Why a connection was closed at once.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 pub(crate) enum Refused {
-    /// `connections_max`, and a request runs on each.
+    /// `connections_max`, and none is silent.
     Connections,
-    /// `connections_per_address_max`, and a request runs on each.
+    /// `connections_per_address_max`, and none is silent.
     Address,
-    /// The process may open no more files for this port, and a request runs on each connection.
+    /// The process may open no more files for this port, and no connection is silent.
     Descriptors,
 }
 
@@ -99,7 +99,7 @@ impl Metrics {
         registry.register("edge_connections_accepted", "Connections accepted", metrics.accepted.clone());
         registry.register(
             "edge_connections_refused",
-            "Connections closed at once because a request ran on each of as many as there may be",
+            "Connections closed at once because there are as many as there may be, and none is silent",
             metrics.refused.clone(),
         );
         registry.register(
@@ -158,7 +158,7 @@ impl ListenerMetrics {
             };
             tracing::warn!(
                 listener = %self.name,
-                "{why}, and a request runs on each connection: further ones are closed (said once, counted in edge_connections_refused)"
+                "{why}, and no connection is silent: further ones are closed (said once, counted in edge_connections_refused)"
             );
         }
     }

@@ -11,12 +11,16 @@ use serde::Deserialize;
 pub struct Options {
     /// Most open HTTP connections. Beyond it, a newcomer takes the place of the connection that has been silent for longest:
     /// first of those that never sent a byte, then of those that never sent a whole request, then of those between two requests.
-    /// Where a request runs on each, the newcomer is closed at once. Connections that were upgraded do not count. Default 10000.
+    /// Where a request runs on each, the newcomer is closed at once; so it is where none is silent. Connections that were upgraded do not count. Default 10000.
     pub connections_max: NonZeroUsize,
     /// Most open HTTP connections of one address, counted as for `connections_max`; an IPv6 network of 64 bits is one address.
     /// Beyond it, a newcomer takes the place of a silent one of the same address. Behind a proxy all connections have the
     /// proxy's address: set it to `connections_max` there. Default 4000. Since 0.1.0.
     pub connections_per_address_max: NonZeroUsize,
+    /// How long a connection is silent before a newcomer can take its place, in milliseconds; in a TLS handshake it is half of
+    /// `tls_handshake_timeout_ms`. Where none has been silent for so long, the newcomer is closed at once. Default 50.
+    /// Since 0.1.0.
+    pub silent_after_ms: NonZeroU64,
     /// Largest request head, in bytes, request line and fields together; beyond it 431. At least 8192.
     /// Default 32768.
     #[serde(deserialize_with = "head_bytes")]
@@ -76,6 +80,7 @@ impl Default for Options {
         Self {
             connections_max: NonZeroUsize::new(10_000).expect("not zero"),
             connections_per_address_max: NonZeroUsize::new(4_000).expect("not zero"),
+            silent_after_ms: NonZeroU64::new(50).expect("not zero"),
             head_bytes_max: 32 * 1024,
             head_fields_max: NonZeroUsize::new(100).expect("not zero"),
             head_timeout_ms: NonZeroU64::new(15_000).expect("not zero"),
