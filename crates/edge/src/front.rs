@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -108,7 +108,8 @@ where
         } else {
             self.make_absolute(&mut request, head_bytes)
         };
-        if let Some(refusal) = refusal {
+        if let Some(mut refusal) = refusal {
+            let_page_read(request.headers(), &mut refusal);
             // The body goes first, as it does where a service answers.
             drop(request);
             return Box::pin(finish(std::future::ready(Ok(refusal)), reader, unread));
@@ -216,6 +217,16 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
     let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
     let fields = request.headers().iter();
     line + fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum::<usize>()
+}
+
+/// Lets the page that asked read why it was refused: otherwise its browser shows it nothing (Fetch standard, CORS protocol). The text
+/// tells no secret.
+fn let_page_read(request: &HeaderMap, refusal: &mut Response<Body>) {
+    let Some(origin) = request.get(header::ORIGIN) else { return };
+    let headers = refusal.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
 }
 
 fn refusal(error: &OriginError) -> Response<Body> {

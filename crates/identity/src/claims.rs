@@ -85,9 +85,14 @@ impl Claims {
         self.entries.iter().map(|(kind, values)| (kind.as_str(), values.as_slice()))
     }
 
-    /// Who the bearer is, if the token says so.
+    /// Who the bearer is, if the token says so. Claims that say nothing hide no others, but for an empty `asrs.s.uid`: there the app says
+    /// that its client is nobody, as the emulator reads it.
     pub fn user_id(&self) -> Option<&str> {
-        USER_ID_TYPES.iter().find_map(|kind| self.get(kind))
+        if self.get("asrs.s.uid") == Some("") {
+            return None;
+        }
+        let mut ids = USER_ID_TYPES.iter().flat_map(|kind| self.values(kind)).filter(|id| !id.is_empty());
+        ids.next().map(String::as_str)
     }
 
     /// What the SDKs tell the service about a client. Values outside their range count as absent.
@@ -95,7 +100,7 @@ impl Claims {
         let number = |kind: &str| self.get(kind).and_then(|value| value.parse::<u64>().ok());
         let flag = |kind: &str| self.get(kind).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         SystemClaims {
-            user_id: self.get("asrs.s.uid"),
+            user_id: self.get("asrs.s.uid").filter(|id| !id.is_empty()),
             close_on_auth_expiration: flag("asrs.s.coae"),
             auth_expires_on_unix_s: number("asrs.s.aeo"),
             handshake_timeout_s: number("asrs.s.cht").filter(|seconds| (1..=30).contains(seconds)),
@@ -104,14 +109,20 @@ impl Claims {
         }
     }
 
-    /// Takes in a claim as a token has it. Where a claim stands there twice, the last one counts, as in most readers of JSON.
+    /// Takes in a claim as a token has it; null is none. Where a claim stands there twice, the last one counts, as in most readers of JSON.
     pub(crate) fn read(&mut self, kind: String, value: Value) {
         let text = |value| match value {
             Value::String(text) => text,
             other => other.to_string(),
         };
         let values = match value {
-            Value::Array(several) => Values::Several(several.into_iter().map(text).collect()),
+            Value::Null => {
+                self.entries.retain(|(other, _)| *other != kind);
+                return;
+            }
+            Value::Array(several) => {
+                Values::Several(several.into_iter().filter(|value| !value.is_null()).map(text).collect())
+            }
             single => Values::One([text(single)]),
         };
         match self.entries.iter_mut().find(|(other, _)| *other == kind) {
@@ -178,6 +189,26 @@ mod tests {
         check(&[("sub", "s")], Some("s"));
         check(&[("sub", "s"), ("nameid", "n")], Some("n"));
         check(&[("sub", "s"), ("nameid", "n"), ("asrs.s.uid", "u")], Some("u"));
+        check(&[("sub", "s"), ("nameid", "")], Some("s"));
+        check(&[("sub", "s"), ("asrs.s.uid", "")], None);
+    }
+
+    #[test]
+    fn claims_that_are_null_count_as_absent() {
+        let mut claims = Claims::new();
+        for (kind, value) in [
+            ("asrs.s.uid", Value::Null),
+            ("nameid", Value::from("n")),
+            ("role", serde_json::json!([null, "a", null])),
+            ("name", Value::from("x")),
+            ("name", Value::Null),
+            ("sub", serde_json::json!([null])),
+        ] {
+            claims.read(kind.to_owned(), value);
+        }
+        assert_eq!(claims.user_id(), Some("n"));
+        assert_eq!((claims.get("asrs.s.uid"), claims.get("name")), (None, None));
+        assert_eq!((claims.values("role"), claims.get("sub")), (&["a".to_owned()][..], None));
     }
 
     #[test]

@@ -15,7 +15,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use ::body::Budget;
-use http::{Request, Response};
+use http::header::ORIGIN;
+use http::{Method, Request, Response};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use state::{Instance, Journal};
@@ -246,19 +247,33 @@ impl tower::Service<Request<Body>> for Service {
 }
 
 async fn answer(shared: &Arc<Shared>, request: Request<Body>) -> Response<Body> {
+    let origin = request.headers().get(ORIGIN).cloned();
     let path = request.uri().path();
+    if origin.is_some() && *request.method() == Method::OPTIONS {
+        let mut response = to_protocol::preflight(request.headers());
+        to_protocol::allow_origin(origin, &mut response);
+        shared.requests.record("preflight", response.status());
+        return response;
+    }
     // Sends are most of what is asked; the others have boxes of their own, so that a send is not moved about with their room.
-    let (operation, response) = if path == "/client" || path.starts_with("/client/") {
+    let (operation, mut response) = if is_below(path, "/client") {
         Box::pin(client::answer(shared, request)).await
-    } else if path == "/server" || path.starts_with("/server/") {
+    } else if is_below(path, "/server") {
         Box::pin(server::answer(shared, request)).await
-    } else if path == "/api" || path.starts_with("/api/") {
+    } else if is_below(path, "/api") {
         rest::answer(shared, request).await
     } else {
         ("unknown", to_protocol::error_detail(elsewhere(path)))
     };
+    to_protocol::allow_origin(origin, &mut response);
     shared.requests.record(operation, response.status());
     response
+}
+
+/// Whether a path is `place` or below it. As in ASP.NET Core, case does not matter.
+fn is_below(path: &str, place: &str) -> bool {
+    path.as_bytes().get(..place.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(place.as_bytes()))
+        && matches!(path.as_bytes().get(place.len()), None | Some(b'/'))
 }
 
 /// Says what is here, for paths that belong to no face.

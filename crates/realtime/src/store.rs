@@ -29,6 +29,8 @@ pub(crate) struct Negotiated {
     pub(crate) user_id: Option<Box<str>>,
     /// Whether the client was promised that it may replace a lost WebSocket.
     pub(crate) stateful: bool,
+    /// What the client has sent by requests before it chose a transport.
+    pub(crate) early: Vec<u8>,
 }
 
 /// The waiting negotiations of one service.
@@ -56,6 +58,20 @@ pub(crate) enum Taken {
     /// It was never given out, or its time is over, or it belongs to somebody else.
     Unknown,
 }
+
+/// What became of bytes that came before their client chose a transport.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Early {
+    /// They are kept for when it does.
+    Kept,
+    /// They are more than are kept.
+    TooMuch,
+    /// There is no such negotiation, or its client has connected.
+    Unknown,
+}
+
+/// Most bytes that are kept for a client that has not chosen a transport: as many as a handshake may have.
+pub(crate) const EARLY_BYTES_MAX: usize = 4_096;
 
 /// As many negotiations wait as may.
 #[derive(Debug, PartialEq)]
@@ -88,7 +104,31 @@ impl Negotiations {
         if std::mem::replace(&mut entry.used, true) {
             return Taken::Used;
         }
-        Taken::Fresh(entry.negotiated.clone())
+        let early = std::mem::take(&mut entry.negotiated.early);
+        Taken::Fresh(Negotiated { early, ..entry.negotiated.clone() })
+    }
+
+    /// Keeps what a client sends before it has chosen a transport: with requests the handshake may come first.
+    pub(crate) fn keep_early(
+        &mut self,
+        secret: &str,
+        hub: &Hub,
+        user_id: Option<&str>,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Early {
+        self.forget_old(now);
+        let Some(Entry { negotiated, used: false }) = self.entries.get_mut(secret) else {
+            return Early::Unknown;
+        };
+        if negotiated.hub != *hub || negotiated.user_id.as_deref() != user_id {
+            return Early::Unknown;
+        }
+        if negotiated.early.len() + bytes.len() > EARLY_BYTES_MAX {
+            return Early::TooMuch;
+        }
+        negotiated.early.extend_from_slice(bytes);
+        Early::Kept
     }
 
     /// Whether a client has connected with this secret, in the time in which that is remembered.
@@ -130,7 +170,23 @@ mod tests {
 
     fn negotiated() -> Negotiated {
         let connection = ConnectionId::parse(&"A".repeat(27)).unwrap();
-        Negotiated { connection, hub: hub("chat"), user_id: Some("ada".into()), stateful: false }
+        let user_id = Some("ada".into());
+        Negotiated { connection, hub: hub("chat"), user_id, stateful: false, early: Vec::new() }
+    }
+
+    #[test]
+    fn what_comes_before_the_transport_is_kept_for_its_client_and_bounded() {
+        let (mut negotiations, now) = (Negotiations::new(Duration::from_secs(15), 10), Instant::now());
+        negotiations.insert("s", negotiated(), now).unwrap();
+        let mut keep =
+            |user, bytes: &[u8]| negotiations.keep_early("s", &hub("chat"), Some(user), bytes, now);
+        assert_eq!(keep("ben", b"x"), Early::Unknown);
+        assert_eq!((keep("ada", b"a"), keep("ada", b"b")), (Early::Kept, Early::Kept));
+        assert_eq!(keep("ada", &[0; EARLY_BYTES_MAX]), Early::TooMuch);
+        let Taken::Fresh(taken) = negotiations.take("s", &hub("chat"), Some("ada"), now) else { panic!() };
+        assert_eq!(taken.early, b"ab");
+        assert_eq!(negotiations.keep_early("s", &hub("chat"), Some("ada"), b"c", now), Early::Unknown);
+        assert_eq!(negotiations.keep_early("t", &hub("chat"), Some("ada"), b"c", now), Early::Unknown);
     }
 
     #[test]

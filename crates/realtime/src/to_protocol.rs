@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, CONTENT_TYPE, VARY,
 };
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
@@ -17,12 +18,6 @@ const MS_ERROR_CODE: &str = "x-ms-error-code";
 
 /// Where the management SDK reads the protocol of a client's result.
 const CLIENT_PROTOCOL: &str = "x-protocol";
-
-/// What a browser may send along to negotiate and connect.
-const CORS_HEADERS: HeaderValue =
-    HeaderValue::from_static("X-Requested-With, X-SignalR-User-Agent, authorization, content-type");
-
-const CORS_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
 
 /// A success without a body.
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
@@ -83,12 +78,20 @@ pub(crate) fn error_text(refusal: Refusal) -> Response<Body> {
     with_headers(respond(refusal.status, Some("text/plain; charset=utf-8"), body.into()), refusal)
 }
 
-/// The answer to a preflight request.
-pub(crate) fn preflight() -> Response<Body> {
+/// The answer to a preflight request: whatever header and method a page asks for is allowed, as the emulator does. Apps give headers of
+/// their own to their clients, and tracers add some.
+pub(crate) fn preflight(request: &HeaderMap) -> Response<Body> {
     let mut response = empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, CORS_HEADERS);
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, CORS_METHODS);
+    for (asked, answered) in [
+        (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
+        (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
+    ] {
+        for value in request.get_all(&asked) {
+            headers.append(answered.clone(), value.clone());
+        }
+        headers.append(VARY, asked.into());
+    }
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
 }

@@ -62,22 +62,13 @@ struct State {
     takers: u32,
     /// Since when none has.
     idle_since: Instant,
-    /// Something was put in, ever.
-    has_begun: bool,
     ended: bool,
 }
 
 impl Outlet {
     /// An outlet for a client that has just come.
     pub(crate) fn new(transport: HttpTransport, now: Instant, bytes: Gauge) -> Arc<Self> {
-        let state = State {
-            backlog: Backlog::default(),
-            turn: 0,
-            takers: 0,
-            idle_since: now,
-            has_begun: false,
-            ended: false,
-        };
+        let state = State { backlog: Backlog::default(), turn: 0, takers: 0, idle_since: now, ended: false };
         Arc::new(Self { transport, state: Mutex::new(state), changed: Notify::new(), bytes })
     }
 
@@ -136,11 +127,6 @@ impl Outlet {
         state.ended.then_some(Taken::Ended)
     }
 
-    /// Whether the answer to the handshake has come, or anything else.
-    pub fn has_begun(&self) -> bool {
-        self.lock().has_begun
-    }
-
     /// Whether the connection has ended.
     pub fn has_ended(&self) -> bool {
         self.lock().ended
@@ -154,7 +140,6 @@ impl Outlet {
     /// Puts messages in, with what `put` does to those that wait already.
     pub(super) fn put<T>(&self, put: impl FnOnce(&mut Backlog) -> T) -> T {
         let mut state = self.lock();
-        state.has_begun = true;
         let before = state.backlog.bytes();
         let result = put(&mut state.backlog);
         self.count(before, state.backlog.bytes());

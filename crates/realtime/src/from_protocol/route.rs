@@ -105,20 +105,26 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Refusal> {
         raw.collect()
     } else {
         let all: Option<Vec<_>> = raw.map(|segment| percent_decode_str(segment).decode_utf8().ok()).collect();
-        decoded = all.unwrap_or_default();
+        decoded = all.ok_or_else(|| {
+            let message = "a part of the path is not UTF-8 when it is decoded; encode names as UTF-8, then by percent signs";
+            Refusal::bad_request("InvalidPath", message)
+        })?;
         decoded.iter().map(AsRef::as_ref).collect()
     };
+    let is = |segment: &str, word: &str| segment.eq_ignore_ascii_case(word);
     let (api, rest) = match segments.as_slice() {
-        ["api", "v1", rest @ ..] => (Api::V1, rest),
-        ["api", rest @ ..] => (Api::Dated, rest),
+        [api, v1, rest @ ..] if is(api, "api") && is(v1, "v1") => (Api::V1, rest),
+        [api, rest @ ..] if is(api, "api") => (Api::Dated, rest),
         _ => return Err(unknown(path)),
     };
     let (hub, mut table) = match rest {
-        ["health"] => ("", vec![(Method::GET, Operation::Health)]),
-        ["auth", name] if name.eq_ignore_ascii_case("accessKey") => {
+        [health] if is(health, "health") => ("", vec![(Method::GET, Operation::Health)]),
+        [auth, name] if is(auth, "auth") && is(name, "accessKey") => {
             ("", vec![(Method::GET, Operation::AccessKey)])
         }
-        ["hubs", hub, rest @ ..] if rest.iter().all(|segment| !segment.is_empty()) => (*hub, table(rest)),
+        [hubs, hub, rest @ ..] if is(hubs, "hubs") && rest.iter().all(|segment| !segment.is_empty()) => {
+            (*hub, table(&with_plain_words(rest)))
+        }
         _ => return Err(unknown(path)),
     };
     if table.is_empty() {
@@ -144,6 +150,31 @@ fn unknown(path: &str) -> Refusal {
     Refusal::not_found(format!(
         "no operation is at '{path}'; operations are below /api/v1/hubs/<hub> and /api/hubs/<hub>"
     ))
+}
+
+/// The words of paths below a hub; names stand between them, at every second place.
+const WORDS: [&str; 12] = [
+    ":send",
+    ":closeConnections",
+    ":execute",
+    ":generateToken",
+    ":count",
+    ":watch",
+    ":invoke",
+    ":complete",
+    "connections",
+    "users",
+    "groups",
+    "streams",
+];
+
+/// The segments with their words as the table has them: as in ASP.NET Core, case does not matter in them. In names it does.
+fn with_plain_words<'a>(segments: &[&'a str]) -> Vec<&'a str> {
+    let plain = |(place, segment): (usize, &&'a str)| {
+        let word = WORDS.iter().find(|word| place % 2 == 0 && word.eq_ignore_ascii_case(segment));
+        *word.unwrap_or(segment)
+    };
+    segments.iter().enumerate().map(plain).collect()
 }
 
 /// What a path below a hub can be asked for.

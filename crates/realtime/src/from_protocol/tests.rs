@@ -87,9 +87,25 @@ fn other_addresses_and_methods_are_told_apart() {
         &expect!["405 this address takes POST, GET, HEAD only [POST, GET, HEAD]"],
     );
     check_route("GET /api/v1/hubs/chat", &expect!["405 this address takes POST only [POST]"]);
-    for path in ["/api", "/api/v1/hubs", "/api/v1/hubs/chat//x", "/api/v1/hubs/chat/users/%ff"] {
+    for path in ["/api", "/api/v1/hubs", "/api/v1/hubs/chat//x"] {
         assert_eq!(route(&Method::POST, path).unwrap_err().status, 404, "{path}");
     }
+}
+
+#[test]
+fn a_path_that_is_not_utf8_has_an_error_of_its_own() {
+    let refusal = route(&Method::POST, "/api/v1/hubs/chat/users/%ff").unwrap_err();
+    assert_eq!((refusal.status.as_u16(), refusal.code), (400, "InvalidPath"));
+}
+
+#[test]
+fn words_of_paths_are_matched_without_case_and_names_with_it() {
+    check_route("POST /API/V1/Hubs/Chat/Groups/Groups/:SEND", &expect![[r#"V1 Chat Send(Group("Groups"))"#]]);
+    check_route(
+        "POST /Api/hubs/chat/CONNECTIONS/Users/Streams/:send/:Complete",
+        &expect![[r#"Dated chat StreamEnd { connection: "Users", stream: ":send" }"#]],
+    );
+    check_route("GET /api/V1/HEALTH", &expect!["V1  Health"]);
 }
 
 #[test]

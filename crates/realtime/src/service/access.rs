@@ -77,8 +77,11 @@ async fn prove(
     resource: Resource<'_>,
     purpose: Purpose,
 ) -> Result<(Claims, u64), Refusal> {
+    // The token repeats the address that it is for, which may be long by itself: what it says beside that is bounded.
+    let address_bytes = uri.path_and_query().map_or(0, |address| address.as_str().len());
+    let bytes_max = APP_TOKEN_BYTES_MAX + 4 * address_bytes.div_ceil(3);
     if let Some(logins) = &shared.logins {
-        let rules = rules(&shared.options, APP_TOKEN_BYTES_MAX);
+        let rules = rules(&shared.options, bytes_max);
         if openid::is_public_key_token(token, &rules) {
             // In a box of its own: hardly any request needs room for what a login keeps while it waits.
             return Box::pin(logins.verify(token, purpose, unix_now(), &rules)).await;
@@ -89,7 +92,7 @@ async fn prove(
         // A dynamic key ends by itself. Whoever only holds one must not be able to get the next, or the account's.
         Arc::make_mut(&mut keys).dynamic.clear();
     }
-    let Verified { claims, expires_at } = check(shared, &keys, uri, token, resource, APP_TOKEN_BYTES_MAX)?;
+    let Verified { claims, expires_at } = check(shared, &keys, uri, token, resource, bytes_max)?;
     Ok((claims, expires_at))
 }
 

@@ -8,7 +8,7 @@ mod requests;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use http::header::{ACCEPT, ORIGIN, UPGRADE};
+use http::header::{ACCEPT, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use identity::Claims;
 use signalr_protocol::{NegotiateAnswer, Transport, negotiate_version};
@@ -37,11 +37,9 @@ pub(super) async fn answer(
     shared: &Arc<Shared>,
     mut request: Request<Body>,
 ) -> (&'static str, Response<Body>) {
-    let origin = request.headers().get(ORIGIN).cloned();
-    let path = request.uri().path().trim_end_matches('/').to_owned();
-    let (operation, answered) = if *request.method() == Method::OPTIONS {
-        ("preflight", Ok(to_protocol::preflight()))
-    } else if path == "/client/negotiate" {
+    let path = request.uri().path().trim_end_matches('/').to_ascii_lowercase();
+    let is_get = *request.method() == Method::GET;
+    let (operation, answered) = if path == "/client/negotiate" {
         ("negotiate", negotiate(shared, &request))
     } else if path == "/client/refresh" {
         let refreshed = match refresh::read(shared, &request) {
@@ -56,8 +54,12 @@ pub(super) async fn answer(
         let message = "clients negotiate at /client/negotiate and connect at /client/";
         ("unknown", Err(Refusal::not_found(message)))
     };
+    let is_refused = answered.is_err();
     let mut response = answered.unwrap_or_else(to_protocol::error_text);
-    to_protocol::allow_origin(origin, &mut response);
+    if is_get && is_refused {
+        // A poll comes again to the same address.
+        requests::never_cached(&mut response);
+    }
     (operation, response)
 }
 
@@ -86,7 +88,7 @@ async fn route(
         accept.is_some_and(|accept| accept.contains("text/event-stream"))
     };
     match *request.method() {
-        Method::GET if request.headers().contains_key(UPGRADE) => {
+        Method::GET if asks_for_websocket(request) => {
             ("connect", connect::websocket(shared, request, caller))
         }
         Method::GET if accepts_events(request) => ("events", requests::events(shared, caller).await),
@@ -101,6 +103,15 @@ async fn route(
         Method::DELETE => ("delete", requests::delete(shared, &caller).await),
         _ => ("unknown", Err(Refusal::method("GET, POST, DELETE, OPTIONS"))),
     }
+}
+
+/// Whether a request wants a WebSocket. One that offers another protocol, as clients of HTTP/2 do, is like any other.
+fn asks_for_websocket(request: &Request<Body>) -> bool {
+    let mut upgrades = request.headers().get_all(UPGRADE).into_iter().filter_map(|value| value.to_str().ok());
+    let is_websocket = |protocol: &str| {
+        protocol.trim().split('/').next().is_some_and(|name| name.eq_ignore_ascii_case("websocket"))
+    };
+    upgrades.any(|value| value.split(',').any(is_websocket))
 }
 
 fn caller<'a>(shared: &Shared, request: &Request<Body>, query: &'a Query<'a>) -> Result<Caller<'a>, Refusal> {
@@ -131,7 +142,7 @@ fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>,
     let issued = shared.engine.issue();
     let (id, token) = (issued.connection.to_string(), issued.token.to_string());
     let user_id = claims.user_id().map(Into::into);
-    let negotiated = Negotiated { connection: issued.connection, hub, user_id, stateful };
+    let negotiated = Negotiated { connection: issued.connection, hub, user_id, stateful, early: Vec::new() };
     // Version 0 knows one id, which is secret and public at once.
     let secret = if version == 0 { &id } else { &token };
     let mut negotiations = shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner);
@@ -173,6 +184,8 @@ struct Newcomer {
     /// What the client will come with again, where it negotiated.
     secret: Option<String>,
     admission: Admission,
+    /// What it has sent already, by requests.
+    early: Vec<u8>,
 }
 
 /// Lets a client in on the id that it negotiated, or on a new one where it skipped negotiation.
@@ -184,11 +197,12 @@ fn newcomer(shared: &Shared, caller: Caller<'_>, transport: Transport) -> Result
     }
     refuse_newcomers(shared, &hub)?;
     let is_served = server::is_served(shared, &hub, &claims)?;
-    let (connection, secret, stateful) = match query.id() {
-        None => (shared.engine.issue().connection, None, false),
+    let (connection, secret, stateful, early) = match query.id() {
+        None => (shared.engine.issue().connection, None, false, Vec::new()),
         Some(secret) => {
-            let negotiated = take(shared, secret, &hub, claims.user_id())?;
-            (negotiated.connection, Some(secret.to_owned()), negotiated.stateful)
+            let Negotiated { connection, stateful, early, .. } =
+                take(shared, secret, &hub, claims.user_id())?;
+            (connection, Some(secret.to_owned()), stateful, early)
         }
     };
     let mut admission = admission(shared, hub, connection, &claims, query);
@@ -200,7 +214,7 @@ fn newcomer(shared: &Shared, caller: Caller<'_>, transport: Transport) -> Result
         admission.facts.get_or_insert_with(|| Arc::new(facts(&claims, query)));
     }
     admission.stateful = stateful && transport == Transport::WebSockets;
-    Ok(Newcomer { secret, admission })
+    Ok(Newcomer { secret, admission, early })
 }
 
 fn take(shared: &Shared, secret: &str, hub: &Hub, user_id: Option<&str>) -> Result<Negotiated, Refusal> {
@@ -208,7 +222,7 @@ fn take(shared: &Shared, secret: &str, hub: &Hub, user_id: Option<&str>) -> Resu
     match negotiations.take(secret, hub, user_id, Instant::now()) {
         Taken::Fresh(negotiated) => Ok(negotiated),
         Taken::Used => Err(in_use()),
-        Taken::Unknown => Err(unknown_id(shared)),
+        Taken::Unknown => Err(unknown_id()),
     }
 }
 
@@ -254,11 +268,9 @@ fn in_use() -> Refusal {
     Refusal::new(StatusCode::CONFLICT, "ConnectionInUse", message)
 }
 
-fn unknown_id(shared: &Shared) -> Refusal {
-    let seconds = shared.options.negotiation_lifetime_ms.div_ceil(1_000);
-    Refusal::not_found(format!(
-        "no connection has this id, or it has ended; a client connects within {seconds} seconds of negotiating, with the same user and hub"
-    ))
+/// In the words of ASP.NET Core, which clients compare. docs/errors says more.
+fn unknown_id() -> Refusal {
+    Refusal::not_found("No Connection with that ID")
 }
 
 fn refuse_while_stopping(shared: &Shared) -> Result<(), Refusal> {

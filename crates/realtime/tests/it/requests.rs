@@ -96,7 +96,51 @@ async fn long_polling_goes_from_poll_to_poll() {
     client.polls_until("\"invocationId\":\"7\",\"error\":\"no upstream").await;
     client.check("DELETE", "", &expect!["202"]).await;
     let gone = client.shown("GET", "").await;
-    assert!(gone.starts_with("404\nno connection has this id"), "{gone}");
+    assert_eq!(gone, "404\nNo Connection with that ID");
+}
+
+#[tokio::test]
+async fn the_handshake_may_come_before_the_first_get() {
+    let fixture = Fixture::start(Options { poll_interval_ms: 20, ..options() }).await;
+    // In pieces, too.
+    let polling = Client::negotiate(&fixture, &[]).await;
+    let (one, two) = HANDSHAKE.split_at(10);
+    polling.check("POST", one, &expect!["200"]).await;
+    polling.check("POST", two, &expect!["200"]).await;
+    polling.check("GET", "", &expect!["200"]).await;
+    assert_eq!(polling.polls_until("{}\u{1e}").await, "{}\u{1e}");
+    let streaming = Client::negotiate(&fixture, &[]).await;
+    streaming.check("POST", HANDSHAKE, &expect!["200"]).await;
+    let mut events = streaming.send("GET", "text/event-stream", "").await.into_body();
+    event(&mut events).await;
+    assert_eq!(event(&mut events).await.as_deref(), Some("data: {}\u{1e}\r\n\r\n"));
+    let greedy = Client::negotiate(&fixture, &[]).await;
+    let refused = greedy.shown("POST", &"x".repeat(4_097)).await;
+    assert!(refused.starts_with("429\n"), "{refused}");
+    let unknown = Client { id: "unknown".into(), ..greedy };
+    assert_eq!(unknown.shown("POST", HANDSHAKE).await, "404\nNo Connection with that ID");
+}
+
+#[tokio::test]
+async fn a_poll_before_the_handshake_is_answered_after_the_interval() {
+    let fixture = Fixture::start(Options { poll_interval_ms: 20, ..options() }).await;
+    let client = Client::negotiate(&fixture, &[]).await;
+    client.check("GET", "", &expect!["200"]).await;
+    client.check("GET", "", &expect!["200"]).await;
+    client.check("POST", HANDSHAKE, &expect!["200"]).await;
+    assert_eq!(client.polls_until("{}\u{1e}").await, "{}\u{1e}");
+}
+
+#[tokio::test]
+async fn a_poll_that_offers_http2_is_a_poll() {
+    let fixture = Fixture::start(options()).await;
+    let client = Client::negotiate(&fixture, &[]).await;
+    let line = format!("GET /client/?hub=chat&id={}", client.id);
+    let request = request(&line)
+        .header(AUTHORIZATION, format!("Bearer {}", client.token))
+        .header("upgrade", "h2c")
+        .header("connection", "Upgrade, HTTP2-Settings");
+    assert_eq!(fixture.shown(request.body(body("")).unwrap()).await, "200");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod foreign_text;
 mod invoke;
 mod keys;
 mod login;
+mod long_names;
 mod memberships;
 mod presence;
 mod reserved;

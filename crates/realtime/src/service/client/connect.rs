@@ -43,7 +43,11 @@ fn purpose(shared: &Shared, caller: Caller<'_>) -> Result<Purpose, Refusal> {
         None => {
             let hub = caller.hub.clone();
             let user_id = caller.claims.user_id().map(Into::into);
-            let Newcomer { secret, mut admission } = newcomer(shared, caller, Transport::WebSockets)?;
+            let newcomer = newcomer(shared, caller, Transport::WebSockets)?;
+            let Newcomer { secret, mut admission, early } = newcomer;
+            if !early.is_empty() {
+                return Err(super::requests::other_transport());
+            }
             // Any other WebSocket never comes again, and its secret need not be remembered.
             let comes_again = admission.stateful || admission.expires_at.is_some();
             if let (Some(secret), true) = (secret, comes_again) {

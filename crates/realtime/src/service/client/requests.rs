@@ -2,7 +2,7 @@
 //! those of ASP.NET Core's `HttpConnectionDispatcher` (reference, 1.3). Each request is authenticated anew.
 
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,18 +18,17 @@ use crate::engine::{ConnectionId, EngineHandle, HttpTransport, Hub, Link, Outlet
 use crate::error::Refusal;
 use crate::service::{Shared, read_body};
 use crate::store::sessions::{Kind, Session};
+use crate::store::{EARLY_BYTES_MAX, Early, Negotiations};
 use crate::{Body, BoxError, to_protocol};
-
-/// How long the poll that waits for the answer to the handshake may last: longer than a handshake may, shorter than clients wait.
-const HANDSHAKE_POLL: Duration = Duration::from_secs(60);
 
 /// A GET that is answered with an endless stream of events.
 pub(super) async fn events(shared: &Arc<Shared>, caller: Caller<'_>) -> Result<Response<Body>, Refusal> {
-    if let Some((_, outlet)) = session(shared, &caller)? {
-        return Err(match outlet.transport() {
-            HttpTransport::ServerSentEvents => in_use(),
-            HttpTransport::LongPolling => other_transport(),
-        });
+    match session(shared, &caller)? {
+        Found::Http(_, outlet) if outlet.transport() == HttpTransport::ServerSentEvents => {
+            return Err(in_use());
+        }
+        Found::Http(..) | Found::WebSocket => return Err(other_transport()),
+        Found::Nothing => {}
     }
     let (connection, outlet) = begin(shared, caller, HttpTransport::ServerSentEvents).await?;
     let turn = outlet.begin();
@@ -48,17 +47,16 @@ pub(super) async fn events(shared: &Arc<Shared>, caller: Caller<'_>) -> Result<R
 pub(super) async fn poll(shared: &Arc<Shared>, caller: Caller<'_>) -> Result<Response<Body>, Refusal> {
     let interval = caller.claims.system().poll_interval_s.map(Duration::from_secs);
     let interval = interval.unwrap_or(Duration::from_millis(shared.options.poll_interval_ms));
-    let Some((_, outlet)) = session(shared, &caller)? else {
-        let (_, outlet) = begin(shared, caller, HttpTransport::LongPolling).await?;
-        // Answered at once: it tells the client that the connection is there.
-        outlet.finish(Instant::now());
-        return Ok(polled(StatusCode::OK, Vec::new()));
+    let outlet = match session(shared, &caller)? {
+        Found::Http(_, outlet) if outlet.transport() == HttpTransport::LongPolling => outlet,
+        Found::Http(..) | Found::WebSocket => return Err(other_transport()),
+        Found::Nothing => {
+            let (_, outlet) = begin(shared, caller, HttpTransport::LongPolling).await?;
+            // Answered at once: it tells the client that the connection is there.
+            outlet.finish(Instant::now());
+            return Ok(polled(StatusCode::OK, Vec::new()));
+        }
     };
-    if outlet.transport() != HttpTransport::LongPolling {
-        return Err(other_transport());
-    }
-    // Clients of MessagePack take an empty answer for a broken one to their handshake. If none comes in time, the connection ends.
-    let interval = if outlet.has_begun() { interval } else { interval.max(HANDSHAKE_POLL) };
     let polling = Polling { turn: outlet.begin(), outlet: &outlet };
     let taken = tokio::time::timeout(interval, outlet.take(polling.turn)).await;
     Ok(match taken {
@@ -74,16 +72,21 @@ pub(super) async fn send(
     caller: &Caller<'_>,
     body: Body,
 ) -> Result<Response<Body>, Refusal> {
-    let (connection, _) = session(shared, caller)?.ok_or_else(|| unknown_id(shared))?;
+    let found = session(shared, caller)?;
+    if matches!(found, Found::WebSocket) {
+        let message = "POST requests are not allowed for WebSocket connections.";
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "WrongTransport", message));
+    }
     // Whatever the hub's framing adds to a message of the largest size.
     let bytes_max = shared.options.engine.message_bytes_max as usize + 8;
     let payload = read_body(shared, body, bytes_max).await?;
+    let Found::Http(connection, _) = found else { return keep_early(shared, caller, &payload) };
     if payload.is_empty() {
         return Ok(plain(StatusCode::OK));
     }
     match shared.engine.receive(connection, payload.clone()).await? {
         Received::Taken => Ok(plain(StatusCode::OK)),
-        Received::Gone => Err(unknown_id(shared)),
+        Received::Gone => Err(unknown_id()),
         Received::Busy => {
             let message = "too many requests of this connection wait for its app server; send again when they are answered";
             Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message))
@@ -91,37 +94,64 @@ pub(super) async fn send(
     }
 }
 
-/// A DELETE: the goodbye of a long-polling client.
-pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Response<Body>, Refusal> {
-    let (connection, outlet) = session(shared, caller)?.ok_or_else(|| unknown_id(shared))?;
-    if outlet.transport() != HttpTransport::LongPolling {
-        let message = "a stream of events is ended by closing it, not by DELETE";
-        return Err(Refusal::bad_request("WrongTransport", message));
+/// What a client sends before its first GET, as with requests the handshake may come first: it waits for the connection to begin.
+fn keep_early(shared: &Shared, caller: &Caller<'_>, payload: &[u8]) -> Result<Response<Body>, Refusal> {
+    let secret = caller.query.id().ok_or_else(unknown_id)?;
+    let user_id = caller.claims.user_id();
+    match negotiations(shared).keep_early(secret, &caller.hub, user_id, payload, Instant::now()) {
+        Early::Kept => Ok(plain(StatusCode::OK)),
+        Early::Unknown => Err(unknown_id()),
+        Early::TooMuch => {
+            let message = format!(
+                "before a client has connected, it may send {EARLY_BYTES_MAX} bytes; connect by a GET first"
+            );
+            Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message))
+        }
     }
-    shared.engine.leave(connection, true).await?;
-    Ok(plain(StatusCode::ACCEPTED))
 }
 
-/// The client's session, if it has begun one; refused where its transport is another or it names no id.
-fn session(shared: &Shared, caller: &Caller<'_>) -> Result<Option<(ConnectionId, Arc<Outlet>)>, Refusal> {
-    let Some(secret) = caller.query.id() else {
-        return Err(Refusal::bad_request(
-            "MissingConnectionId",
-            "Connection ID required; negotiate at /client/negotiate, or connect over WebSockets",
-        ));
-    };
-    match shared.sessions.get(secret, &caller.hub, caller.claims.user_id()) {
-        None if is_used(shared, secret, &caller.hub) => Err(on_a_websocket()),
-        None => Ok(None),
-        Some(Session { connection, kind: Kind::Http(outlet), .. }) => Ok(Some((connection, outlet))),
-        Some(Session { kind: Kind::WebSocket { .. }, .. }) => Err(on_a_websocket()),
+/// A DELETE: the goodbye of a long-polling client.
+pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Response<Body>, Refusal> {
+    match session(shared, caller)? {
+        Found::Http(connection, outlet) if outlet.transport() == HttpTransport::LongPolling => {
+            shared.engine.leave(connection, true).await?;
+            Ok(plain(StatusCode::ACCEPTED))
+        }
+        Found::Http(..) | Found::WebSocket => {
+            let message = "Cannot terminate this connection using the DELETE verb.";
+            Err(Refusal::bad_request("WrongTransport", message))
+        }
+        Found::Nothing => Err(unknown_id()),
     }
+}
+
+/// What an id leads to.
+enum Found {
+    Http(ConnectionId, Arc<Outlet>),
+    WebSocket,
+    /// No connection that has begun.
+    Nothing,
+}
+
+/// The client's session, if it has begun one; refused where it names no id, in the words of ASP.NET Core, which clients compare.
+fn session(shared: &Shared, caller: &Caller<'_>) -> Result<Found, Refusal> {
+    let missing = || Refusal::bad_request("MissingConnectionId", "Connection ID required");
+    let secret = caller.query.id().ok_or_else(missing)?;
+    Ok(match shared.sessions.get(secret, &caller.hub, caller.claims.user_id()) {
+        None if is_used(shared, secret, &caller.hub) => Found::WebSocket,
+        None => Found::Nothing,
+        Some(Session { connection, kind: Kind::Http(outlet), .. }) => Found::Http(connection, outlet),
+        Some(Session { kind: Kind::WebSocket { .. }, .. }) => Found::WebSocket,
+    })
+}
+
+fn negotiations(shared: &Shared) -> MutexGuard<'_, Negotiations> {
+    shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a WebSocket was opened with this secret a moment ago. Later it is not known any more: a WebSocket needs no secret.
 fn is_used(shared: &Shared, secret: &str, hub: &Hub) -> bool {
-    let mut negotiations = shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner);
-    negotiations.is_used(secret, hub, Instant::now())
+    negotiations(shared).is_used(secret, hub, Instant::now())
 }
 
 /// Begins a connection on the id that was negotiated.
@@ -136,18 +166,16 @@ async fn begin(
         HttpTransport::ServerSentEvents => Transport::ServerSentEvents,
         HttpTransport::LongPolling => Transport::LongPolling,
     };
-    let Newcomer { secret, mut admission } = newcomer(shared, caller, name)?;
+    let Newcomer { secret, mut admission, early } = newcomer(shared, caller, name)?;
     let secret = secret.expect("a session was looked for by this id before");
     let (connection, outlet) = (admission.connection, shared.engine.outlet(transport));
     let kind = Kind::Http(Arc::clone(&outlet));
     admission.guard = Some(remember(shared, &secret, Session { connection, hub, user_id, kind }));
     shared.engine.attach(Link::Outlet(Arc::clone(&outlet)), admission).await?;
+    if !early.is_empty() {
+        shared.engine.receive(connection, early.into()).await?;
+    }
     Ok((connection, outlet))
-}
-
-fn on_a_websocket() -> Refusal {
-    let message = "this connection is a WebSocket: what belongs to it travels on the WebSocket";
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "WrongTransport", message)
 }
 
 pub(super) fn other_transport() -> Refusal {
@@ -173,7 +201,7 @@ fn plain(status: StatusCode) -> Response<Body> {
     response
 }
 
-fn never_cached(response: &mut Response<Body>) {
+pub(super) fn never_cached(response: &mut Response<Body>) {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
