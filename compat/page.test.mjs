@@ -75,6 +75,23 @@ async function nowhere(text) {
 
 const card = (page, index, text) => pane(page, index).locator('.card').filter({ hasText: text });
 
+test('the first thing to do is said, and done steps are ticked off', { skip: missing }, async () => {
+  const fresh = await open();
+  const current = () => fresh.locator('#steps [aria-current="step"]').textContent();
+  assert.match(await current(), /Click a card and change its text/);
+  assert.equal(await fresh.locator('#hops .what').count(), 5, 'the hops are explained before there are any');
+  await pane(fresh, 0).locator('.card-text').first().click();
+  const edited = pane(fresh, 0).locator('.card').first();
+  // The field stands in the place of the text, not below it.
+  await edited.locator('textarea').waitFor();
+  assert.equal(await edited.locator('.card-text').isVisible(), false, 'the text is shown once');
+  await fresh.keyboard.type('Step by step');
+  await fresh.keyboard.press('Enter');
+  await says(fresh, '#steps [aria-current="step"]', /Try to lose a change/);
+  await everywhere('Step by step');
+  await fresh.context().close();
+});
+
 test('two windows with four connections follow each other', { skip: missing }, async () => {
   const [one, two] = windows;
   await says(one, '#connections', /^4$/);
@@ -112,7 +129,16 @@ test('the way of a change is drawn hop by hop', { skip: missing }, async () => {
   await one.keyboard.press('Enter');
   await says(one, '#way-note', /Look at my way.* took [\d.]+ m?s from write to screen/);
   const hops = await one.locator('.hop .name').allTextContents();
-  assert.deepEqual(hops, ['write', 'feed', 'function', 'send', 'screen']);
+  assert.deepEqual(hops, ['write', 'feed', 'function', 'send', 'screen', 'whole']);
+  // They stand behind each other and fill the whole.
+  const bars = await one.locator('.hop .bar').evaluateAll((all) => all.map((bar) => ({
+    from: parseFloat(bar.style.getPropertyValue('--from')), width: parseFloat(bar.style.getPropertyValue('--width')),
+  })));
+  bars.forEach(({ from }, index) => {
+    const before = bars.slice(0, index).reduce((sum, bar) => sum + bar.width, 0);
+    assert.ok(Math.abs(from - before) < 0.01, `bar ${index} begins where the one before it ends: ${JSON.stringify(bars)}`);
+  });
+  assert.ok(Math.abs(bars.reduce((sum, { width }) => sum + width, 0) - 100) < 0.01, JSON.stringify(bars));
   await says(one, '#latency', /^[\d.]+ m?s$/);
 });
 
@@ -129,7 +155,7 @@ test('the lines for a terminal name this very process', { skip: missing }, async
 test('the function throws and its worker is killed; the feed goes on', { skip: missing }, async () => {
   const [one] = windows;
   await one.click('#throw');
-  await says(one, '#finding', /The function threw\. .* arrived/);
+  await says(one, '#finding', /The function threw “Error: card mischief told me to throw”\. .* arrived/);
   await everywhere('The function failed before this, and the feed went on');
   await says(one, '#log', /told me to throw/);
   await one.click('#kill-worker');
@@ -170,6 +196,12 @@ test('the page fits narrow screens and dark rooms', { skip: missing }, async (co
     await one.setViewportSize({ width, height });
     const beyond = await one.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
     assert.ok(beyond <= 0, `${name}: nothing sticks out sideways`);
+    const least = name === 'narrow' ? 44 : 32;
+    const small = await one.locator('button:visible, input:visible').evaluateAll((all, side) => all
+      .map((each) => [each.className || each.id, each.getBoundingClientRect()])
+      .filter(([, { width, height }]) => width < side || height < side)
+      .map(([what, { width, height }]) => `${what} ${width} x ${height}`), least);
+    assert.deepEqual(small, [], `${name}: everything can be pressed`);
     await one.screenshot({ path: path.join(folder, `${name}.png`), fullPage: true });
   }
   context.diagnostic(`screenshots are in ${folder}`);

@@ -58,9 +58,13 @@ pub(crate) struct StartArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// The folder of the example; where it is missing, the example that the binary carries is unpacked there
-    #[arg(long, default_value = "examples/live-documents", value_name = "DIR")]
-    pub(crate) folder: PathBuf,
+    /// The folder of the example; where it is missing, the example that the binary carries is unpacked there. Without this flag it is
+    /// `examples/live-documents`, and before anything is written there you are asked
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Write the example into the current folder without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) shared: SharedArgs,
 }

@@ -19,6 +19,12 @@ pub(crate) enum PrepareError {
         folder.display()
     )]
     NotTheExample { folder: PathBuf },
+    /// Nobody said that the example may be written here.
+    #[error(
+        "the example is not in {} yet, and nothing is written there unasked; say --yes to have it written, or name a folder with --folder",
+        folder.display()
+    )]
+    NotAsked { folder: PathBuf },
     /// The example could not be written.
     #[error("cannot write the example to {}; name another folder with --folder", folder.display())]
     Unpack {
@@ -40,14 +46,30 @@ pub(crate) enum PrepareError {
     Npm { folder: PathBuf },
 }
 
+/// Where the example is in a checkout, and where it is put elsewhere unless a folder is named.
+pub(crate) const FOLDER: &str = "examples/live-documents";
+
+/// Whether the example may be written into a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consent {
+    /// By a flag.
+    Given,
+    /// To be asked for at the terminal; without one, it is refused.
+    Ask,
+}
+
 /// Writes the example into `folder`, unless an app stands there already.
-pub(crate) fn unpack(folder: &Path) -> Result<(), PrepareError> {
+pub(crate) fn unpack(folder: &Path, consent: Consent) -> Result<(), PrepareError> {
     if folder.join("host.json").exists() {
         return Ok(());
     }
     let empty = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
     if !empty {
         return Err(PrepareError::NotTheExample { folder: folder.to_owned() });
+    }
+    if consent == Consent::Ask && !asked(folder) {
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        return Err(PrepareError::NotAsked { folder });
     }
     let write = || {
         for (name, content) in files::FILES {
@@ -60,6 +82,20 @@ pub(crate) fn unpack(folder: &Path) -> Result<(), PrepareError> {
         Ok(())
     };
     write().map_err(|cause| PrepareError::Unpack { folder: folder.to_owned(), cause })
+}
+
+/// Asks at the terminal. Whoever is not there, or says anything but yes, has not agreed.
+fn asked(folder: &Path) -> bool {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return false;
+    }
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    eprint!("Write the example, and its packages and data, into {}? [y/N] ", folder.display());
+    // Without the question nobody could answer it.
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer).is_ok();
+    read && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 /// Installs the example's packages, where they are not there yet.

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     };
     let plan = match &cli.command {
         Command::Start(start) => Plan::start(start.app(), &start.shared, &start.func),
-        Command::Demo(demo) => Plan::demo(&demo.folder, &demo.shared),
+        Command::Demo(demo) => Plan::demo(demo.folder.as_deref(), demo.yes, &demo.shared),
         Command::Check(check) => {
             // A folder that is named needs neither an app nor a configuration: those may be what was lost.
             if let Some(Some(folder)) = &check.data {

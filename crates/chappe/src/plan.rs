@@ -73,8 +73,10 @@ impl Plan {
     }
 
     /// As `start`, but the example is unpacked first where it is missing: its folder holds its configuration.
-    pub(crate) fn demo(folder: &Path, shared: &SharedArgs) -> Result<Self, PlanError> {
-        demo::unpack(folder)?;
+    pub(crate) fn demo(folder: Option<&Path>, yes: bool, shared: &SharedArgs) -> Result<Self, PlanError> {
+        let consent = if yes || folder.is_some() { demo::Consent::Given } else { demo::Consent::Ask };
+        let folder = folder.unwrap_or(Path::new(demo::FOLDER));
+        demo::unpack(folder, consent)?;
         Self::new(folder, shared, &FuncArgs::default(), true)
     }
 

@@ -3,6 +3,7 @@
 import * as api from './api.js';
 import * as experiments from './experiments.js';
 import * as ledger from './ledger.js';
+import * as steps from './steps.js';
 import * as terminal from './terminal.js';
 import * as way from './way.js';
 import { Pane } from './pane.js';
@@ -40,6 +41,7 @@ async function change(act) {
   try {
     const { card } = await act();
     ledger.accepted(card);
+    steps.done(1);
     return true;
   } catch (error) {
     say(`Not accepted: ${reason(error)}. Nothing was changed.`, 'bad');

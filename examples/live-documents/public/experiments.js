@@ -1,6 +1,7 @@
 // The buttons that try to lose a change, and the function log that shows what happened.
 
 import * as api from './api.js';
+import * as steps from './steps.js';
 import { ms } from './way.js';
 
 const LINES_MAX = 200;
@@ -46,6 +47,7 @@ async function readOnce() {
     lastLine = Math.max(lastLine, line.n);
     const item = document.createElement('li');
     item.dataset.level = line.level.toLowerCase();
+    item.dataset.number = line.n;
     const who = document.createElement('b');
     who.textContent = line.function ? `${line.function}  ` : '';
     item.append(who, line.text);
@@ -63,16 +65,22 @@ export function forgetLog() {
 
 async function makeItThrow() {
   tell('Writing a card that says “throw”…');
-  const failures = log.querySelectorAll('[data-level="error"]').length;
+  await readLog();
+  const before = lastLine;
   await put(mischief('throw'));
-  const failed = await until(async () => {
+  const thrown = await until(async () => {
     await readLog();
-    const errors = log.querySelectorAll('[data-level="error"]');
-    return errors.length > failures ? errors[failures] : null;
+    return thrownSince(before);
   });
-  const said = failed ? `The log says: “${failed.textContent.trim().split('\n')[0]}”.` : 'Its log line has not come yet.';
+  const said = thrown ? `The function threw “${thrown}”.` : 'The function threw; its log line has not come yet.';
   const { took } = await roundTrip('The function failed before this, and the feed went on');
-  tell(`The function threw. ${said} The feed went on: the next change arrived ${ms(took)} after it was sent.`);
+  tell(`${said} Its stack is in the log below. The feed went on: the next change arrived ${ms(took)} after it was sent.`);
+}
+
+/** What the function threw, from the lines of the log behind a number. */
+function thrownSince(number) {
+  const lines = [...log.querySelectorAll('[data-level="error"]')].filter((item) => Number(item.dataset.number) > number);
+  return lines.map((item) => /\b\w*Error: [^\n]*/.exec(item.textContent)?.[0]).find(Boolean);
 }
 
 async function killWorker() {
@@ -157,6 +165,7 @@ function button(id, act) {
     control.setAttribute('aria-disabled', 'true');
     try {
       await act();
+      steps.done(3);
     } catch (error) {
       tell(`That did not work out: ${error.message}.`);
     } finally {

@@ -1,6 +1,9 @@
 // The way of a change, from the trace that the process carried through: write, feed, function, send, screen.
+// Spans overlap (a feed is read while the write ends). Each hop is shown from the end of the one before it, so that the hops stand
+// behind each other and add up to the whole.
 
 import * as api from './api.js';
+import * as steps from './steps.js';
 
 const HOPS = [
   ['write', (span) => span.name === 'documents.write'],
@@ -33,40 +36,45 @@ export async function show(traceparent, seenAt, card) {
 
 function hopsOf(spans, seenAt) {
   const found = HOPS.map(([name, matches]) => ({ name, span: spans.findLast(matches) })).filter(({ span }) => span);
-  const hops = found.map(({ name, span }) => ({
-    name,
-    from: milliseconds(span.startUnixNs),
-    to: milliseconds(span.endUnixNs),
-    failed: Boolean(span.error),
+  const ends = found.map(({ name, span }) => ({
+    name, from: milliseconds(span.startUnixNs), to: milliseconds(span.endUnixNs), failed: Boolean(span.error),
   }));
-  const send = hops.find(({ name }) => name === 'send');
-  if (send) hops.push({ name: 'screen', from: Math.min(send.to, seenAt), to: seenAt, failed: false });
-  return hops;
+  if (!ends.some(({ name }) => name === 'send')) return [];
+  ends.push({ name: 'screen', from: seenAt, to: seenAt, failed: false });
+  let at = ends[0].from;
+  return ends.map(({ name, to, failed }, index) => {
+    // A function ends after what it sends has left: its own share ends where the sending begins.
+    const end = name === 'function' ? Math.min(to, ends[index + 1].from) : to;
+    const from = at;
+    at = Math.max(from, Math.min(end, Math.max(seenAt, from)));
+    return { name, from, to: at, failed };
+  });
 }
 
 function draw(hops, card, spans) {
   const began = hops[0].from;
   const ended = hops.at(-1).to;
-  const length = Math.max(...hops.map(({ to }) => to)) - began || 1;
-  const list = document.getElementById('hops');
-  list.replaceChildren(...hops.map((hop) => row(hop, began, length)));
-  list.hidden = false;
+  const length = ended - began || 1;
+  const whole = { name: 'whole', from: began, to: ended, failed: false };
+  document.getElementById('hops').replaceChildren(...[...hops, whole].map((hop) => row(hop, began, length)));
   document.getElementById('way-note').textContent =
     `“${shorten(card.text ?? card.id)}” took ${ms(ended - began)} from write to screen.${before(spans, began)}`;
   document.getElementById('latency').textContent = ms(ended - began);
   remember(ended - began);
+  steps.done(2);
 }
 
 function row(hop, began, length) {
   const item = document.createElement('li');
-  item.className = 'hop';
+  item.className = hop.name === 'whole' ? 'hop whole' : 'hop';
   item.dataset.hop = hop.name;
   item.dataset.failed = String(hop.failed);
   const track = element('span', 'track');
   const bar = element('span', 'bar');
   bar.style.setProperty('--from', `${((hop.from - began) / length) * 100}%`);
   bar.style.setProperty('--width', `${((hop.to - hop.from) / length) * 100}%`);
-  track.append(bar);
+  // The whole needs no bar: it is as wide as all of them.
+  if (hop.name !== 'whole') track.append(bar);
   item.append(element('span', 'name', hop.name), track, element('span', 'time', ms(hop.to - hop.from)));
   return item;
 }

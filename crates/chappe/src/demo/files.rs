@@ -26,6 +26,7 @@ example! {
     "public/ledger.js",
     "public/mark.svg",
     "public/pane.js",
+    "public/steps.js",
     "public/style.css",
     "public/terminal.js",
     "public/way.js",

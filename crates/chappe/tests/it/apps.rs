@@ -76,6 +76,27 @@ fn the_demo_refuses_a_folder_with_something_else() {
     assert_eq!(left, 1, "nothing was added to it");
 }
 
+/// Nobody is at the terminal of a test.
+#[test]
+fn the_demo_writes_nothing_into_the_current_folder_unasked() {
+    let folder = app(&[]);
+    let words = ["examples/live-documents", "--yes", "--folder"];
+    check(folder.path(), &["demo", "--ephemeral"], 64, &words);
+    let left = std::fs::read_dir(folder.path()).expect("it can be read").count();
+    assert_eq!(left, 0, "nothing was written");
+}
+
+#[tokio::test]
+async fn the_demo_writes_the_example_when_told_so() {
+    let folder = app(&[]);
+    let path = format!("PATH={}", folder.path().display());
+    let arguments = [path.as_str(), BINARY, "demo", "--yes", "--ephemeral"];
+    let (code, text) = Process::fail("env", folder.path(), &arguments).await.expect("it can be run");
+    // Without npm it goes no further.
+    assert_eq!(code, Some(1), "{text}");
+    assert!(folder.path().join("examples/live-documents/host.json").exists(), "{text}");
+}
+
 #[tokio::test]
 async fn the_demo_without_npm_says_what_to_install() {
     let folder = app(&[]);
