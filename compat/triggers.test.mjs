@@ -53,11 +53,11 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** The ids that a function has logged, in order. */
+/** The ids that a function has logged, each once: what was handed out before a checkpoint may come again. */
 async function seen(name) {
   const lines = await chappe.functionLog();
   const texts = lines.filter((line) => line.function === name).map((line) => line.text.match(/^seen (.*)$/)?.[1]);
-  return texts.filter((id) => id !== undefined);
+  return [...new Set(texts.filter((id) => id !== undefined))];
 }
 
 /** Makes the container and writes 20 items one after another. */
