@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 /// A section of `chappe.toml`, and the type whose fields are its keys.
-const SECTIONS: [(&str, &str, &str); 25] = [
+const SECTIONS: [(&str, &str, &str); 28] = [
     ("", "crates/chappe/src/config.rs", "Config"),
     ("listen", "crates/chappe/src/config.rs", "ListenSection"),
     ("guard", "crates/chappe/src/config/guard.rs", "GuardSection"),
@@ -16,7 +16,9 @@ const SECTIONS: [(&str, &str, &str); 25] = [
     ("realtime", "crates/realtime/src/options.rs", "Options"),
     ("realtime.dynamic_keys", "crates/realtime/src/options/login.rs", "DynamicKeyOptions"),
     ("realtime.openid", "crates/realtime/src/options/login.rs", "OpenIdOptions"),
+    ("realtime.history", "crates/realtime/src/history/options.rs", "Rule"),
     ("realtime.engine", "crates/realtime/src/engine/options.rs", "Options"),
+    ("realtime.engine.hubs.NAME", "crates/realtime/src/engine/options.rs", "HubOptions"),
     ("realtime.servers", "crates/realtime/src/servers/options.rs", "Options"),
     ("realtime.upstream", "crates/realtime/src/upstream/options.rs", "Options"),
     ("realtime.upstream.templates", "crates/realtime/src/upstream/options.rs", "TemplateOptions"),
@@ -28,11 +30,52 @@ const SECTIONS: [(&str, &str, &str); 25] = [
     ("bodies", "crates/body/src/options.rs", "Options"),
     ("egress", "crates/egress/src/options.rs", "Options"),
     ("egress.addresses", "crates/egress/src/policy.rs", "AddressPolicy"),
+    ("egress.proxy.urls", "crates/egress/src/proxy.rs", "ProxyUrls"),
     ("state.journal", "crates/state-embedded/src/options.rs", "JournalOptions"),
     ("state.registry", "crates/state-embedded/src/options.rs", "RegistryOptions"),
     ("state.relay", "crates/state-embedded/src/options.rs", "RelayOptions"),
     ("telemetry", "crates/chappe/src/config.rs", "TelemetrySection"),
 ];
+
+/// Sections that may stand more than once.
+const LISTS: [&str; 3] = ["gateway.routes", "realtime.history", "realtime.upstream.templates"];
+
+/// Types with a fixed set of values; their variants are the values.
+const ENUMS: [(&str, &str); 6] = [
+    ("Mode", "crates/realtime/src/options.rs"),
+    ("SlowConsumer", "crates/realtime/src/engine/options.rs"),
+    ("Auth", "crates/realtime/src/upstream/options.rs"),
+    ("HttpVersion", "crates/egress/src/options.rs"),
+    ("Base", "crates/egress/src/policy.rs"),
+    ("LogFormat", "crates/chappe/src/config.rs"),
+];
+
+/// Types that are plain values, or whose values the comments of their keys tell.
+const PLAIN: [&str; 20] = [
+    "String",
+    "PathBuf",
+    "bool",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "usize",
+    "f64",
+    "NonZeroU16",
+    "NonZeroU32",
+    "NonZeroU64",
+    "NonZeroUsize",
+    "Listen",
+    "Cidr",
+    "HostName",
+    "Network",
+    "Secret",
+    "ProxyChoice",
+    "BTreeMap",
+];
+
+/// Where the routes are that every gateway has, and the constant that holds them.
+const DEFAULT_ROUTES: (&str, &str) = ("crates/chappe/src/assemble.rs", "DEFAULT_ROUTES");
 
 /// Where the page is.
 const PAGE: &str = "docs/configuration.md";
@@ -60,17 +103,79 @@ fn sections(root: &Path) -> anyhow::Result<String> {
     for (section, file, name) in SECTIONS {
         let source = std::fs::read_to_string(root.join(file)).with_context(|| format!("read {file}"))?;
         let keys = keys(&source, name).with_context(|| format!("{file} has no struct {name}"))?;
-        let title = if section.is_empty() { "Top level".to_owned() } else { format!("`[{section}]`") };
+        let title = match section {
+            "" => "Top level".to_owned(),
+            list if LISTS.contains(&list) => format!("`[[{list}]]`"),
+            one => format!("`[{one}]`"),
+        };
         write!(page, "\n## {title}\n\n| key | meaning |\n|---|---|\n")?;
-        for (key, meaning) in keys {
-            writeln!(page, "| `{key}` | {meaning} |")?;
+        for key in keys {
+            let values =
+                values(root, section, &key).with_context(|| format!("{name}.{} in {file}", key.name))?;
+            writeln!(page, "| `{}` | {}{values} |", key.name, key.meaning)?;
+        }
+        if section == "gateway.routes" {
+            page += &default_routes(root)?;
         }
     }
     Ok(page)
 }
 
+/// The allowed values of a key, where its type has a fixed set of them. A type that is neither plain, nor such a set, nor a section
+/// of this page is an error: its keys would be missing here.
+fn values(root: &Path, section: &str, key: &Key) -> anyhow::Result<String> {
+    let mut kind = key.kind.as_str();
+    for wrapper in ["Option<", "Vec<"] {
+        kind = kind.strip_prefix(wrapper).map_or(kind, |inner| inner.trim_end_matches('>'));
+    }
+    let name = kind.split('<').next().unwrap_or(kind);
+    let name = name.rsplit("::").next().unwrap_or(name);
+    if let Some((_, file)) = ENUMS.iter().find(|(known, _)| *known == name) {
+        let source = std::fs::read_to_string(root.join(file)).with_context(|| format!("read {file}"))?;
+        let variants = variants(&source, name).with_context(|| format!("{file} has no enum {name}"))?;
+        let list: Vec<String> = variants
+            .iter()
+            .map(|(value, meaning)| format!("`{value}`: {}", meaning.trim_end_matches('.')))
+            .collect();
+        return Ok(format!(" Values: {}.", list.join("; ")));
+    }
+    let path = if section.is_empty() { key.name.clone() } else { format!("{section}.{}", key.name) };
+    let has_section =
+        SECTIONS.iter().any(|(known, ..)| *known == path || known.starts_with(&format!("{path}.")));
+    if PLAIN.contains(&name) || has_section {
+        return Ok(String::new());
+    }
+    bail!("the type {name} is not known to xtask/src/reference.rs: add it to SECTIONS, ENUMS or PLAIN")
+}
+
+/// The routes that a gateway has without being told, from the constant in the source.
+fn default_routes(root: &Path) -> anyhow::Result<String> {
+    let (file, name) = DEFAULT_ROUTES;
+    let source = std::fs::read_to_string(root.join(file)).with_context(|| format!("read {file}"))?;
+    let start = source.find(&format!("const {name}")).with_context(|| format!("{file} has no {name}"))?;
+    let list = source[start..].split("];").next().unwrap_or_default();
+    let mut page =
+        "\nThese routes are there unless one of yours takes the same path, and the service runs:\n\n\
+                    | path | service |\n|---|---|\n"
+            .to_owned();
+    let quoted: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    for pair in quoted.chunks_exact(2) {
+        writeln!(page, "| `{}` | `{}` |", pair[0], pair[1])?;
+    }
+    Ok(page)
+}
+
+/// A key of a section.
+#[derive(Debug, PartialEq, Eq)]
+struct Key {
+    name: String,
+    meaning: String,
+    /// The type of its field, as it is written.
+    kind: String,
+}
+
 /// The fields of a struct with their doc comments; those that serde skips are no keys.
-fn keys(source: &str, name: &str) -> Option<Vec<(String, String)>> {
+fn keys(source: &str, name: &str) -> Option<Vec<Key>> {
     let start = source.find(&format!("struct {name} {{"))?;
     let mut keys = Vec::new();
     let (mut comment, mut skipped) = (String::new(), false);
@@ -82,15 +187,67 @@ fn keys(source: &str, name: &str) -> Option<Vec<(String, String)>> {
             comment = format!("{comment} {}", text.trim());
         } else if line.starts_with("#[serde(skip") && !line.contains("skip_serializing_if") {
             skipped = true;
-        } else if let Some((before, _)) = line.split_once(": ").filter(|_| line.starts_with("pub")) {
-            let key = before.rsplit(' ').next().unwrap_or(before);
+        } else if let Some((before, kind)) = line.split_once(": ").filter(|_| line.starts_with("pub")) {
+            let name = before.rsplit(' ').next().unwrap_or(before).to_owned();
             if !skipped {
-                keys.push((key.to_owned(), comment.trim().replace('|', "\\|")));
+                let kind = kind.trim_end_matches(',').to_owned();
+                keys.push(Key { name, meaning: for_users(&comment), kind });
             }
             (comment, skipped) = (String::new(), false);
         }
     }
     None
+}
+
+/// The variants of an enum as serde spells them, with their doc comments.
+fn variants(source: &str, name: &str) -> Option<Vec<(String, String)>> {
+    let start = source.find(&format!("enum {name} {{"))?;
+    let attributes = source[..start].rsplit("\n\n").next().unwrap_or_default();
+    let style =
+        attributes.split("rename_all = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("");
+    let (mut found, mut comment) = (Vec::new(), String::new());
+    for line in source[start..].lines().skip(1).map(str::trim) {
+        if line == "}" {
+            return Some(found);
+        }
+        if let Some(text) = line.strip_prefix("///") {
+            comment = format!("{comment} {}", text.trim());
+        } else if line.starts_with(|first: char| first.is_ascii_uppercase()) {
+            let variant = line.split(|c: char| !c.is_alphanumeric()).next().unwrap_or(line);
+            found.push((spelt(variant, style), for_users(&std::mem::take(&mut comment))));
+        }
+    }
+    None
+}
+
+/// A variant's name in one of serde's styles.
+fn spelt(variant: &str, style: &str) -> String {
+    let separator = match style {
+        "snake_case" => "_",
+        "kebab-case" => "-",
+        _ => "",
+    };
+    let mut spelt = String::new();
+    for (index, letter) in variant.chars().enumerate() {
+        if index > 0 && letter.is_ascii_uppercase() {
+            spelt += separator;
+        }
+        spelt.push(if style.is_empty() { letter } else { letter.to_ascii_lowercase() });
+    }
+    spelt
+}
+
+/// A doc comment as a cell of a table for users: links to our source are only their last name.
+fn for_users(comment: &str) -> String {
+    let mut text = String::new();
+    let mut rest = comment.trim();
+    while let Some((before, from)) = rest.split_once("[`") {
+        let Some((path, after)) = from.split_once("`]") else { break };
+        let name = path.rsplit("::").next().unwrap_or(path);
+        text += &format!("{before}`{name}`");
+        rest = after;
+    }
+    (text + rest).replace('|', "\\|")
 }
 
 #[cfg(test)]
@@ -102,8 +259,27 @@ mod tests {
         let source = "/// X.\npub struct Options {\n    /// How many. Default 3.\n    /// Since 0.1.0.\n    pub count: usize,\n    \
                       /// Set by the binary.\n    #[serde(skip)]\n    pub folder: PathBuf,\n    pub(crate) bare: bool,\n}\n";
         let found = keys(source, "Options").expect("the struct is there");
-        let expected = [("count", "How many. Default 3. Since 0.1.0."), ("bare", "")];
-        assert_eq!(found, expected.map(|(key, meaning)| (key.to_owned(), meaning.to_owned())));
+        let found: Vec<_> =
+            found.iter().map(|key| (key.name.as_str(), key.meaning.as_str(), key.kind.as_str())).collect();
+        assert_eq!(found, [("count", "How many. Default 3. Since 0.1.0.", "usize"), ("bare", "", "bool")]);
         assert_eq!(keys(source, "Other"), None);
+    }
+
+    #[test]
+    fn values_are_variants_as_serde_spells_them() {
+        let source = "/// X.\n#[serde(rename_all = \"kebab-case\")]\npub enum Base {\n    /// All.\n    #[default]\n    AllowAll,\n    \
+                      /// None of\n    /// them.\n    Urls(Urls),\n}\n";
+        let found = variants(source, "Base").expect("the enum is there");
+        let expected = [("allow-all", "All."), ("urls", "None of them.")];
+        assert_eq!(found, expected.map(|(value, meaning)| (value.to_owned(), meaning.to_owned())));
+    }
+
+    #[test]
+    fn links_into_the_source_are_names() {
+        assert_eq!(
+            for_users("Until [`crate::Client::send`] or [`call`] ends | or"),
+            "Until `send` or `call` ends \\| or"
+        );
+        assert_eq!(for_users("[`open"), "[`open");
     }
 }

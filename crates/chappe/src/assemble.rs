@@ -303,20 +303,22 @@ fn on_own_port(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
+/// The routes that every gateway has unless one of them is configured otherwise: path and service. docs/configuration.md is made from it.
+const DEFAULT_ROUTES: [(&str, &str); 7] = [
+    ("/api", "functions"),
+    ("/runtime", "functions"),
+    ("/client", "realtime"),
+    ("/chappe", "chappe"),
+    ("/healthz", "chappe"),
+    ("/readyz", "chappe"),
+    ("/metrics", "chappe"),
+];
+
 /// The configured routes, and those that every gateway has unless one of them takes the same path.
 fn with_default_routes(
     configured: &gateway::Options,
     upstreams: &BTreeMap<String, Upstream>,
 ) -> gateway::Options {
-    let defaults = [
-        ("/api", "functions"),
-        ("/runtime", "functions"),
-        ("/client", "realtime"),
-        ("/chappe", "chappe"),
-        ("/healthz", "chappe"),
-        ("/readyz", "chappe"),
-        ("/metrics", "chappe"),
-    ];
     let runs = |route: &Route| route.service.as_ref().is_none_or(|service| upstreams.contains_key(service));
     let (mut routes, idle): (Vec<Route>, Vec<Route>) = configured.routes.iter().cloned().partition(runs);
     for route in idle {
@@ -331,7 +333,7 @@ fn with_default_routes(
             tracing::warn!("{}", missing_folder(&route.path, folder));
         }
     }
-    for (path, service) in defaults {
+    for (path, service) in DEFAULT_ROUTES {
         let taken = routes.iter().any(|route| route.path.trim_end_matches('/') == path);
         if !taken && upstreams.contains_key(service) {
             routes.push(Route::to_service(path, service));

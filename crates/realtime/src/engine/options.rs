@@ -40,8 +40,7 @@ pub struct Options {
     pub slow_consumer: SlowConsumer,
     /// Largest message a client may send, in bytes, whether in one frame or many. Default: 1048576. Since 0.1.0.
     pub message_bytes_max: u32,
-    /// Time a client has for the handshake record, in milliseconds; an [`crate::engine::Admission`] may say otherwise.
-    /// Default: 15000. Since 0.1.0.
+    /// Time a client has for the handshake record, in milliseconds. Default: 15000. Since 0.1.0.
     pub handshake_timeout_ms: u64,
     /// A ping is sent where nothing was sent for this long, in milliseconds. Default: 15000. Since 0.1.0.
     pub keep_alive_ms: u64,
