@@ -32,6 +32,20 @@ pub(crate) enum PlanError {
         "tls.certificate_file and tls.key_file belong together: name both, or neither for a development certificate"
     )]
     HalfCertificate,
+    /// A body that one option allows could never be read, because another one leaves no room for it.
+    #[error(
+        "{key} is {bytes}, but bodies.{room} leaves room for bodies of at most {bytes_max}: lower the one, or raise the other"
+    )]
+    NoRoomForBody {
+        /// The option that allows it.
+        key: &'static str,
+        /// Its value.
+        bytes: usize,
+        /// The option of the room.
+        room: &'static str,
+        /// The largest body that finds room.
+        bytes_max: usize,
+    },
     /// A flag of `func start` that has no meaning here.
     #[error(transparent)]
     Flag(#[from] FuncFlagError),
@@ -115,6 +129,7 @@ impl Plan {
         if config.tls.certificate_file.is_some() != config.tls.key_file.is_some() {
             return Err(PlanError::HalfCertificate);
         }
+        check_bodies(&config)?;
         let data_dir = (!shared.ephemeral).then(|| {
             let named = shared.data_dir.clone().map(|path| std::path::absolute(&path).unwrap_or(path));
             named.or_else(|| config.data_dir.clone()).unwrap_or_else(|| app.join(".chappe"))
@@ -139,4 +154,25 @@ fn take_identity(upstream: &mut realtime::upstream::Options, environment: &BTree
         upstream.identity_endpoint = environment.get("IDENTITY_ENDPOINT").cloned();
         upstream.identity_header = environment.get("IDENTITY_HEADER").cloned();
     }
+}
+
+/// Whether there is room for the largest body of each kind.
+fn check_bodies(config: &Config) -> Result<(), PlanError> {
+    let memory = ("memory_bytes_max", config.bodies.body_bytes_max());
+    let disk = ("disk_bytes_max", usize::try_from(config.bodies.disk_bytes_max).unwrap_or(usize::MAX));
+    let upstream = &config.realtime.upstream;
+    let kinds = [
+        ("documents.body_bytes_max", config.documents.body_bytes_max, memory),
+        ("realtime.body_bytes_max", config.realtime.body_bytes_max, memory),
+        ("realtime.engine.message_bytes_max", config.realtime.engine.message_bytes_max as usize, memory),
+        ("realtime.upstream.answer_bytes_max", upstream.answer_bytes_max.get(), memory),
+        ("egress.response_bytes_max", config.egress.response_bytes_max.get(), memory),
+        ("functions.body_bytes_max", config.functions.body_bytes_max, disk),
+    ];
+    for (key, bytes, (room, bytes_max)) in kinds {
+        if bytes > bytes_max {
+            return Err(PlanError::NoRoomForBody { key, bytes, room, bytes_max });
+        }
+    }
+    Ok(())
 }

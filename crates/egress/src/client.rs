@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use body::{Budget, ReadError};
+use body::{Budget, Held, ReadError};
 use bytes::Bytes;
 use http::{Request, Response, Version, header};
 use http_body_util::{BodyExt, Full};
@@ -114,6 +114,15 @@ impl Client {
             Ok(Response::from_parts(head, body))
         };
         self.within(after, whole).await
+    }
+
+    /// Reads the body of an answer of at most `bytes_max` bytes, within the room of [`Client::with_bodies`].
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadError`].
+    pub async fn read(&self, body: &mut Body, bytes_max: usize) -> Result<Held, ReadError> {
+        self.bodies.read(body, bytes_max).await
     }
 
     /// Closes every connection and waits until it is gone; for the end of the process. Requests that are running fail, so that

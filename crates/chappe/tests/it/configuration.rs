@@ -111,6 +111,16 @@ fn a_flag_of_core_tools_without_a_meaning_names_what_does_the_same() {
 }
 
 #[test]
+fn a_body_that_could_never_be_read_is_a_wrong_configuration() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let memory = ["check", "--no-functions", "--set", "documents.body_bytes_max=200000000"];
+    let text = ["documents.body_bytes_max is 200000000", "bodies.memory_bytes_max", "at most 117440512"];
+    check(folder.path(), &memory, 64, &text);
+    let disk = ["check", "--no-functions", "--set", "bodies.disk_bytes_max=1000000"];
+    check(folder.path(), &disk, 64, &["functions.body_bytes_max is 104857600", "bodies.disk_bytes_max"]);
+}
+
+#[test]
 fn help_reads_well() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     check(folder.path(), &["--help"], 0, &["start", "demo", "every connected client knows"]);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use body::ReadError;
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Full};
 use identity::KeySet;
@@ -56,6 +57,8 @@ pub(crate) enum SendFailure {
     TooLarge(usize),
     #[error("the upstream's answer broke off")]
     Broken(#[source] BoxError),
+    #[error("read the upstream's answer")]
+    NoRoom(#[source] ReadError),
 }
 
 impl SendFailure {
@@ -69,6 +72,7 @@ impl SendFailure {
             Self::Timeout(_) => "timeout",
             Self::TooLarge(_) => "too_large",
             Self::Broken(_) => "broken",
+            Self::NoRoom(_) => "no_room",
         }
     }
 
@@ -77,7 +81,9 @@ impl SendFailure {
         match self {
             Self::NoTemplate | Self::Address(_) => true,
             Self::Unreachable(cause) => matches!(cause, egress::SendError::Address { .. }),
-            Self::Token(_) | Self::Timeout(_) | Self::TooLarge(_) | Self::Broken(_) => false,
+            Self::Token(_) | Self::Timeout(_) | Self::TooLarge(_) | Self::Broken(_) | Self::NoRoom(_) => {
+                false
+            }
         }
     }
 
@@ -200,15 +206,12 @@ impl Sender {
 
     /// All of an answer, if it is not too large.
     async fn read(&self, mut body: egress::Body) -> Result<Bytes, SendFailure> {
-        let mut read = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(SendFailure::Broken)?;
-            let Ok(data) = frame.into_data() else { continue };
-            if read.len() + data.len() > self.answer_bytes_max {
-                return Err(SendFailure::TooLarge(self.answer_bytes_max));
-            }
-            read.extend_from_slice(&data);
+        match self.egress.read(&mut body, self.answer_bytes_max).await {
+            // Parts of it may wait for their client for long, within the bounds of its connection.
+            Ok(held) => Ok(Bytes::clone(&held)),
+            Err(ReadError::TooLarge { bytes_max }) => Err(SendFailure::TooLarge(bytes_max)),
+            Err(ReadError::Broken(cause)) => Err(SendFailure::Broken(cause)),
+            Err(error) => Err(SendFailure::NoRoom(error)),
         }
-        Ok(read.freeze())
     }
 }
