@@ -94,7 +94,9 @@ export class Hub {
       }
       return this.#call('POST', `${path}/:complete?${STREAMS}`);
     };
-    write().catch((error) => this.#complain(error.message));
+    // The client may cancel, or leave, before this side hears of it.
+    const isOver = ({ message }) => /Error\.(Stream|Connection)\.NotExisted/.test(message);
+    write().catch((error) => isOver(error) || this.#complain(error.message));
     return {};
   }
 }

@@ -37,11 +37,14 @@ use trace::Tracer;
 #[cfg(feature = "fuzzing")]
 pub(crate) use {message::Content, shard::Encoded};
 
-pub use admission::{Admission, Facts, Guard, Roles};
-pub use command::{Closing, Lifetime, Membership, Publish, Reattached, Received, ServerClose, Target};
+pub use admission::{Admission, Arrival, Facts, Guard, Roles};
+pub use command::{
+    Closing, Lifetime, Membership, Publish, Reattached, Received, ServerClose, StreamState, Target,
+};
 pub use end::EndReason;
 pub use handle::{
-    AttachError, EngineHandle, EngineJoin, GroupError, Issued, PublishError, Stopped, UserGroupError,
+    AttachError, EngineHandle, EngineJoin, GroupError, Issued, PublishError, Stopped, StreamOf,
+    UserGroupError,
 };
 pub use id::{ConnectionId, ConnectionToken, MalformedId, NodeId};
 pub use invoke::{ClientResult, InvokeError};

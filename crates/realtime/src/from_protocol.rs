@@ -22,7 +22,7 @@ pub(crate) use commands::commands;
 pub(crate) use message::{Payload, invocation, refuse_compressed};
 pub(crate) use page::Page;
 pub(crate) use route::{Api, Operation, Routed, To, route};
-pub(crate) use stream::{stream_id, stream_item};
+pub(crate) use stream::{stream_id, stream_items};
 
 /// What a query may hold unescaped (RFC 3986, unreserved).
 const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

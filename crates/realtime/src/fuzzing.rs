@@ -12,10 +12,10 @@ use crate::error::Refusal;
 use crate::filter::{Filter, Seen};
 use crate::from_protocol::{
     Operation, Page, Payload, Query, To, commands, group, hub_of_client, hub_of_rest, route, stream_id,
-    stream_item,
+    stream_items,
 };
 use crate::to_protocol;
-use crate::upstream::{Awaited, to_client};
+use crate::upstream::{Awaited, StreamReader, to_client};
 
 /// A message that was accepted, as the frames that clients of each protocol would get.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ fn read_rest(
             vec![accepted(&message)]
         }
         Operation::StreamItem { stream, .. } => {
-            vec![accepted(&stream_item(stream_id(&stream)?, &headers, body)?)]
+            stream_items(stream_id(&stream)?, &headers, body)?.iter().map(accepted).collect()
         }
         Operation::Execute => {
             let sends = |action| match action {
@@ -153,9 +153,29 @@ pub fn filter(text: &str, connection: &str, user: Option<&str>, groups: &[&str])
     Ok(filter.matches(Seen { connection, user, groups }))
 }
 
+/// What a client gets of an answer to a stream, and how that ends.
+fn read_stream<'a>(
+    protocol: HubProtocol,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> (Vec<Bytes>, Result<(), String>) {
+    let (mut reader, mut messages) = (StreamReader::new(protocol, "1".into(), 1 << 20), Vec::new());
+    for piece in pieces {
+        let (completed, result) = reader.feed(piece);
+        messages.extend(completed.messages);
+        if let Err(error) = result {
+            return (messages, Err(error.to_string()));
+        }
+    }
+    (messages, reader.finish().map_err(|error| error.to_string()))
+}
+
 /// What becomes of an upstream's answer for a client that waits for a completion, or for a stream.
 pub fn upstream_answer(protocol: HubProtocol, is_stream: bool, body: &[u8]) -> Result<Option<Bytes>, String> {
     let awaited = if is_stream { Awaited::Stream("1".into()) } else { Awaited::Completion("1".into()) };
+    if is_stream {
+        // In whatever pieces an answer to a stream comes, the client gets the same.
+        assert_eq!(read_stream(protocol, body.chunks(7)), read_stream(protocol, [body].into_iter()));
+    }
     let answer = to_client(protocol, &awaited, StatusCode::OK, &Bytes::copy_from_slice(body));
     answer.map_err(|error| error.to_string())
 }

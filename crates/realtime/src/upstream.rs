@@ -33,7 +33,7 @@ pub use options::{Auth, Options, TemplateOptions};
 pub use template::TemplateError;
 
 #[cfg(feature = "fuzzing")]
-pub(crate) use answer::{Awaited, to_client};
+pub(crate) use answer::{Awaited, StreamReader, to_client};
 pub(crate) use dispatcher::{Dispatcher, Parts, Running};
 pub(crate) use load::load;
 pub(crate) use metrics::Metrics;

@@ -1,8 +1,11 @@
 //! [`Admission`]: with what a client enters the engine, and what is kept of it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use signalr_protocol::Transport;
 
 use super::{AppServer, ConnectionId, Hub, UserId};
 
@@ -38,6 +41,17 @@ pub struct Facts {
     pub claims: Box<str>,
     /// The query of its address, without its token and its id.
     pub query: Box<str>,
+    /// How it came, where that is known.
+    pub arrival: Option<Arrival>,
+}
+
+/// How a client reached the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// By which transport.
+    pub transport: Transport,
+    /// The address of the other end of its connection: its own, or that of a proxy between.
+    pub address: Option<IpAddr>,
 }
 
 /// What a client may do to groups by itself, from the `role` claims of its token. Nothing unless it is said.

@@ -190,6 +190,7 @@ pub(crate) enum Command {
         closed: oneshot::Sender<u32>,
     },
     Invoke(Box<Invoke>),
+    Stream(Box<StreamPart>),
     /// Nobody waits for this client result any more.
     Forget {
         connection: ConnectionId,
@@ -292,6 +293,34 @@ pub(crate) enum Subject {
     User(UserId),
     Group(GroupName),
     UserInGroup(UserId, GroupName),
+}
+
+/// Items of a stream that a client asked for, its end, or both; without messages a question.
+#[derive(Debug)]
+pub(crate) struct StreamPart {
+    pub(crate) hub: Hub,
+    pub(crate) connection: ConnectionId,
+    /// The invocation id by which the client asked.
+    pub(crate) stream: Box<str>,
+    pub(crate) messages: Vec<Work>,
+    /// Whether the stream ends with them.
+    pub(crate) is_end: bool,
+    pub(crate) answer: oneshot::Sender<StreamState>,
+}
+
+/// What became of a part of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StreamState {
+    /// There is no such connection in the hub.
+    #[default]
+    NoConnection,
+    /// The client did not ask for this stream, has cancelled it, or it has ended. Nothing was sent.
+    NotOpen,
+    /// It goes to the client.
+    Sent {
+        /// Whether so much waits for the client that the sender should wait too.
+        is_behind: bool,
+    },
 }
 
 /// One publish, shared by the shards that carry it out. Its span ends when the last of them lets go.

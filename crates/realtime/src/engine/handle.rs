@@ -1,10 +1,11 @@
 //! [`EngineHandle`]: how the rest of the process talks to the shards. [`EngineJoin`]: how it ends them.
 //!
 //! Here: admission, publishing, groups, closing. `way.rs` has the way into a shard, `client.rs` what concerns one client whose app
-//! server or upstream answers, `lists.rs` who is there.
+//! server or upstream answers, `streams.rs` what is sent in streams, `lists.rs` who is there.
 
 mod client;
 mod lists;
+mod streams;
 mod way;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use trace::Tracer;
 
+pub use self::streams::StreamOf;
 use self::way::reserve;
 pub(crate) use self::way::{Alarm, ShardSender};
 use super::command::{Changed, Command, Work};

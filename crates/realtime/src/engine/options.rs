@@ -19,6 +19,8 @@ pub struct Options {
     pub hub_connections_max: Option<NonZeroU32>,
     /// Groups that one connection may be in; joining a further one is refused. Default: 1000. Since 0.1.0.
     pub connection_groups_max: NonZeroU32,
+    /// Streams that one client has asked for and that have not ended; a further one is refused. Default: 1000. Since 0.1.0.
+    pub connection_streams_max: NonZeroU32,
     /// Messages, pings of every kind among them, that one connection may send in a second, and at once; one that sends more is
     /// closed. Default: absent, which
     /// means any number. Since 0.1.0.
@@ -107,6 +109,7 @@ impl Default for Options {
             connections_max: 100_000,
             hub_connections_max: None,
             connection_groups_max: NonZeroU32::new(1000).expect("not zero"),
+            connection_streams_max: NonZeroU32::new(1000).expect("not zero"),
             connection_messages_per_second: None,
             connection_bytes_per_second: None,
             user_messages_per_second: None,

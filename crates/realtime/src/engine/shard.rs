@@ -4,7 +4,7 @@
 //! happens here, on this thread; the ways in are the closed list [`Command`] and the sockets themselves.
 //!
 //! Start reading at [`Shard::turn`]. `receive.rs` is the way in, `publish.rs` and `flush.rs` the way out, `pending.rs` what waits
-//! between them, `obey.rs` and `serve.rs` what others ask for, `index.rs` who receives what, `opening.rs` and `life.rs` how connections
+//! between them, `obey.rs` and `serve.rs` what others ask for, `index.rs` who receives what, `streams.rs` what is sent in streams, `opening.rs` and `life.rs` how connections
 //! begin, are looked after and end, `resume.rs` how they survive their sockets, `sight.rs` what is shown to whoever looks.
 
 mod connection;
@@ -24,6 +24,7 @@ mod serve;
 mod shrink;
 mod sight;
 mod stateful;
+mod streams;
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,15 +1,16 @@
 //! [`Record`]: what is kept on disk of a connection that somebody wants to hear the end of. Pure.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use signalr_protocol::HubProtocol;
+use signalr_protocol::{HubProtocol, Transport};
 use state::Instance;
 
 use super::listener::{ConnectionEvent, Happened, NODE_LOST};
-use crate::engine::{ClientConnection, ConnectionId, Facts, Hub, NodeId, UserId};
+use crate::engine::{Arrival, ClientConnection, ConnectionId, Facts, Hub, NodeId, UserId};
 
 /// The form of records; a newer one is left alone.
 const VERSION: u32 = 1;
@@ -42,6 +43,10 @@ pub(crate) struct Record<'a> {
     claims: Option<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     query: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    transport: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     ended: Option<Ended<'a>>,
 }
@@ -95,6 +100,7 @@ impl<'a> Record<'a> {
     /// A connection that is opening.
     pub(crate) fn open(client: &'a ClientConnection) -> Self {
         let facts = client.facts.as_deref();
+        let arrival = facts.and_then(|facts| facts.arrival);
         Self {
             version: VERSION,
             hub: client.hub.name().into(),
@@ -102,6 +108,8 @@ impl<'a> Record<'a> {
             protocol: client.protocol.name().into(),
             claims: facts.map(|facts| facts.claims.as_ref().into()),
             query: facts.map(|facts| facts.query.as_ref().into()),
+            transport: arrival.map(|arrival| arrival.transport.name().into()),
+            address: arrival.and_then(|arrival| arrival.address),
             ended: None,
         }
     }
@@ -146,8 +154,10 @@ impl<'a> Record<'a> {
     ) -> Result<ConnectionEvent, UnreadableRecord> {
         let protocol = HubProtocol::from_name(&self.protocol)
             .ok_or_else(|| UnreadableRecord::Protocol(self.protocol.into_owned()))?;
+        let transport = self.transport.and_then(|name| transport(&name));
+        let arrival = transport.map(|transport| Arrival { transport, address: self.address });
         let facts = self.claims.zip(self.query).map(|(claims, query)| {
-            Arc::new(Facts { claims: claims.as_ref().into(), query: query.as_ref().into() })
+            Arc::new(Facts { claims: claims.as_ref().into(), query: query.as_ref().into(), arrival })
         });
         let client = ClientConnection {
             id: connection,
@@ -172,6 +182,12 @@ impl<'a> Record<'a> {
     }
 }
 
+fn transport(name: &str) -> Option<Transport> {
+    [Transport::WebSockets, Transport::ServerSentEvents, Transport::LongPolling]
+        .into_iter()
+        .find(|transport| transport.name() == name)
+}
+
 /// Milliseconds since 1970.
 pub(crate) fn unix_ms(at: SystemTime) -> u64 {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -183,7 +199,9 @@ mod tests {
     use super::*;
 
     fn client() -> ClientConnection {
-        let facts = Facts { claims: r#"{"sub":"ada \u00fc"}"#.into(), query: "hub=chat&x=1".into() };
+        let address = Some("2001:db8::7".parse().unwrap());
+        let arrival = Some(Arrival { transport: Transport::LongPolling, address });
+        let facts = Facts { claims: r#"{"sub":"ada \u00fc"}"#.into(), query: "hub=chat&x=1".into(), arrival };
         ClientConnection {
             id: ConnectionId::parse(&"A".repeat(27)).unwrap(),
             hub: Hub::new(Instance::new("test").unwrap(), "chat"),

@@ -1,7 +1,8 @@
-//! One item of a stream that a client asked for, in the forms of its body.
+//! Items of a stream that a client asked for, in the forms of a body.
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use signalr_protocol::{
     HubMessage, HubProtocol, StreamItem, json_to_msgpack, msgpack_to_json, parse_payloads,
 };
@@ -24,15 +25,18 @@ pub(crate) fn stream_id(name: &str) -> Result<&str, Refusal> {
     Ok(name)
 }
 
-/// Reads an item of `stream` by the content type of its body: a JSON value, a MessagePack value, or framed stream items by
-/// protocol.
-pub(crate) fn stream_item(
+/// Reads the items of `stream` by the content type of the body: a JSON value, JSON values in lines, a MessagePack value, or a framed
+/// stream item by protocol. There is at least one.
+pub(crate) fn stream_items(
     stream: &str,
     headers: &HeaderMap,
     body: &Bytes,
-) -> Result<OutgoingMessage, Refusal> {
+) -> Result<Vec<OutgoingMessage>, Refusal> {
     let refused = |error: &dyn std::fmt::Display| invalid(format!("the item: {error}"));
-    match Form::of(headers)? {
+    if is_lines(headers) {
+        return lines(stream, body);
+    }
+    let item = match Form::of(headers)? {
         Form::Json => {
             let item = json_text(body).map_err(|error| refused(&error))?;
             OutgoingMessage::stream_item(stream, item).map_err(|error| refused(&error))
@@ -48,10 +52,32 @@ pub(crate) fn stream_item(
             let payloads = parse_payloads(body).map_err(|error| invalid(error.to_string()))?;
             by_protocol(stream, slices(body, &payloads)).map_err(invalid)
         }
-    }
+    };
+    Ok(vec![item?])
 }
 
-/// Items that the sender framed; the encoding that is missing is made from the other.
+/// Whether the body is JSON values in lines.
+fn is_lines(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    ["application/x-ndjson", "application/jsonl"].iter().any(|lines| kind.eq_ignore_ascii_case(lines))
+}
+
+/// JSON values, one a line; empty lines do not count.
+fn lines(stream: &str, body: &Bytes) -> Result<Vec<OutgoingMessage>, Refusal> {
+    let text = std::str::from_utf8(body).map_err(|_| invalid("the items are not UTF-8"))?;
+    let mut items = Vec::new();
+    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let item = OutgoingMessage::stream_item(stream, line);
+        items.push(item.map_err(|error| invalid(format!("the item in line {}: {error}", at + 1)))?);
+    }
+    if items.is_empty() {
+        return Err(invalid("the body has no items; send one JSON value a line"));
+    }
+    Ok(items)
+}
+
+/// One item that the sender framed; the encoding that is missing is made from the other.
 fn by_protocol(stream: &str, payloads: Vec<(HubProtocol, Bytes)>) -> Result<OutgoingMessage, String> {
     let (mut json, mut messagepack, mut blazorpack) = (None, None, None);
     for (protocol, framed) in payloads {

@@ -186,6 +186,7 @@ mod tests {
         let facts = Facts {
             claims: r#"{"sub":"ada","role":["a","b"],"exp":12,"asrs.s.dc":"True"}"#.into(),
             query: "hub=chat&x=%20".into(),
+            arrival: None,
         };
         let mut out = Vec::new();
         let headers = [("User-Agent".into(), "test".into())];

@@ -15,7 +15,7 @@ use signalr_protocol::{NegotiateAnswer, Transport, negotiate_version};
 
 use super::server::PassedOn;
 use super::{Shared, access, server};
-use crate::engine::{Admission, ConnectionId, Facts, Guard, Hub, Roles, UserId};
+use crate::engine::{Admission, Arrival, ConnectionId, Facts, Guard, Hub, Roles, UserId};
 use crate::error::Refusal;
 use crate::from_protocol::{Query, hub_of_client, refuse_compressed};
 use crate::store::sessions::Session;
@@ -205,13 +205,14 @@ fn newcomer(shared: &Shared, caller: Caller<'_>, transport: Transport) -> Result
             (connection, Some(secret.to_owned()), stateful, early)
         }
     };
-    let mut admission = admission(shared, hub, connection, &claims, query);
+    let arrival = Some(Arrival { transport, address: passed_on.address() });
+    let mut admission = admission(shared, hub, connection, &claims, query, arrival);
     if is_served {
         let hub = admission.hub.clone();
         let token = secret.as_deref();
         admission.server = Some(server::for_client(shared, hub, &claims, &passed_on, token));
         // A server wants to know who its clients are.
-        admission.facts.get_or_insert_with(|| Arc::new(facts(&claims, query)));
+        admission.facts.get_or_insert_with(|| Arc::new(facts(&claims, query, arrival)));
     }
     admission.stateful = stateful && transport == Transport::WebSockets;
     Ok(Newcomer { secret, admission, early })
@@ -240,6 +241,7 @@ fn admission(
     connection: ConnectionId,
     claims: &Claims,
     query: &Query<'_>,
+    arrival: Option<Arrival>,
 ) -> Admission {
     let system = claims.system();
     let mut admission = Admission::new(hub, connection, claims.user_id().map(UserId::new));
@@ -249,7 +251,7 @@ fn admission(
         expires_on.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
     admission.roles = roles(claims);
     if shared.upstream.keeps_facts(&admission.hub) {
-        admission.facts = Some(Arc::new(facts(claims, query)));
+        admission.facts = Some(Arc::new(facts(claims, query, arrival)));
     }
     admission
 }
@@ -258,9 +260,9 @@ fn roles(claims: &Claims) -> Option<Roles> {
     Roles::from_claims(ROLE_TYPES.iter().flat_map(|kind| claims.values(kind)).map(String::as_str))
 }
 
-fn facts(claims: &Claims, query: &Query<'_>) -> Facts {
+fn facts(claims: &Claims, query: &Query<'_>, arrival: Option<Arrival>) -> Facts {
     let claims = serde_json::Value::Object(claims.to_json()).to_string();
-    Facts { claims: claims.into(), query: query.without(&OWN_QUERY).into() }
+    Facts { claims: claims.into(), query: query.without(&OWN_QUERY).into(), arrival }
 }
 
 fn in_use() -> Refusal {

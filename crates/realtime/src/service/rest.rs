@@ -101,7 +101,7 @@ impl Call<'_> {
         let bytes_max = self.shared.options.body_bytes_max;
         let status = match operation {
             Operation::StreamItem { connection, stream } => {
-                self.stream_item(&connection, &stream, &*read_body(self.shared, body, bytes_max).await?)
+                self.stream_items(&connection, &stream, &*read_body(self.shared, body, bytes_max).await?)
                     .await?
             }
             Operation::StreamEnd { connection, stream } => self.stream_end(&connection, &stream).await?,

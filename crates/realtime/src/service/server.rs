@@ -1,6 +1,7 @@
 //! The way of an app server: `GET /server/?hub=…&cid=…`, a WebSocket with a token for this hub, and over to [`crate::servers`]. And
 //! which clients go to app servers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{ACCEPT_LANGUAGE, ORIGIN, USER_AGENT};
@@ -111,6 +112,11 @@ impl PassedOn {
     pub(super) fn of(request: &Request<Body>) -> Self {
         let headers = PASSED_ON.each_ref().map(|name| request.headers().get(name).cloned());
         Self { headers, peer: request.extensions().get::<edge::Peer>().copied() }
+    }
+
+    /// The address of the other end of the client's connection.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.peer.map(|peer| peer.remote.ip().to_canonical())
     }
 
     /// As headers. Where no proxy says where the client is, its address is our own peer's.

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http::StatusCode;
 use signalr_protocol::{
-    Completion, CompletionResult, FramingError, HubMessage, HubProtocol, ParseError, next_message, parse,
+    Completion, CompletionResult, FramingError, HubMessage, HubProtocol, ParseError, Splitter, finish_frame,
+    next_message, parse, write_frame_start,
 };
 
 /// What a client waits for.
@@ -29,6 +30,8 @@ pub(crate) enum AnswerError {
     Status(StatusCode),
     #[error("Invocation failed, the upstream's answer is not framed as {protocol}: {cause}")]
     Framing { protocol: &'static str, cause: FramingError },
+    #[error("Invocation failed, the upstream's answer has a part that is not framed, or too large: {0}")]
+    Part(#[from] FramingError),
     #[error("Invocation failed, the upstream's answer is not a whole hub message framed as {protocol}")]
     NotWhole { protocol: &'static str },
     #[error("Invocation failed, the upstream's answer is not a hub message in {protocol}: {cause}")]
@@ -71,12 +74,23 @@ pub(crate) fn to_client(
 
 /// A byte order mark, which some writers put in front of JSON, is no part of it, and clients would not read the message behind it.
 fn without_mark(protocol: HubProtocol, body: &Bytes) -> Bytes {
+    body.slice_ref(unmarked(protocol, body))
+}
+
+fn unmarked(protocol: HubProtocol, text: &[u8]) -> &[u8] {
     let mark = "\u{feff}".as_bytes();
-    if protocol == HubProtocol::Json && body.starts_with(mark) {
-        body.slice(mark.len()..)
-    } else {
-        body.clone()
+    text.strip_prefix(mark).filter(|_| protocol == HubProtocol::Json).unwrap_or(text)
+}
+
+/// Whether framed messages, such as a method of this process answers, end a stream.
+pub(crate) fn ends_stream(protocol: HubProtocol, id: &str, mut framed: &[u8]) -> bool {
+    while let Ok(Some((payload, used))) = next_message(protocol, framed, usize::MAX) {
+        if matches!(check_part(protocol, id, payload), Ok(true)) {
+            return true;
+        }
+        framed = &framed[used..];
     }
+    false
 }
 
 /// A completion that says what went wrong; `None` where nobody waits for one.
@@ -118,18 +132,86 @@ fn check_completion(protocol: HubProtocol, id: &str, body: &[u8]) -> Result<(), 
     }
 }
 
-/// Items of the stream in any number, then perhaps its end.
-fn check_stream(protocol: HubProtocol, id: &str, mut body: &[u8]) -> Result<(), AnswerError> {
-    while !body.is_empty() {
-        let (message, used) = first(protocol, body)?;
-        body = &body[used..];
-        match message {
-            HubMessage::StreamItem(item) if item.invocation_id == id => {}
-            HubMessage::Completion(completion) if completion.invocation_id == id && body.is_empty() => {}
-            _ => return Err(AnswerError::Foreign),
+/// Reads the answer to a stream as it comes, in whatever pieces: items of the stream in any number, then perhaps its end.
+#[derive(Debug)]
+pub(crate) struct StreamReader {
+    protocol: HubProtocol,
+    id: Box<str>,
+    splitter: Splitter,
+    has_begun: bool,
+    has_ended: bool,
+}
+
+/// What a piece of an answer completed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Completed {
+    /// Whole messages for the client, one after the other, framed.
+    pub(crate) messages: Vec<Bytes>,
+    /// Whether the last one ends the stream.
+    pub(crate) is_end: bool,
+}
+
+impl StreamReader {
+    /// A reader for the stream of an invocation, whose messages have at most `bytes_max` bytes.
+    pub(crate) fn new(protocol: HubProtocol, id: Box<str>, bytes_max: usize) -> Self {
+        Self {
+            protocol,
+            id,
+            splitter: Splitter::new(protocol, bytes_max),
+            has_begun: false,
+            has_ended: false,
         }
     }
-    Ok(())
+
+    /// Takes the next piece. What it completed before something that is wrong is there as well.
+    pub(crate) fn feed(&mut self, piece: &[u8]) -> (Completed, Result<(), AnswerError>) {
+        let (mut completed, protocol) = (Completed::default(), self.protocol);
+        let (id, has_begun, has_ended) = (&self.id, &mut self.has_begun, &mut self.has_ended);
+        let result = self.splitter.feed(piece, |payload| {
+            let is_first = !std::mem::replace(has_begun, true);
+            let payload = if is_first { unmarked(protocol, payload) } else { payload };
+            let is_end = check_part(protocol, id, payload)?;
+            if *has_ended {
+                return Err(AnswerError::Foreign);
+            }
+            *has_ended = is_end;
+            completed.is_end = is_end;
+            let mut framed = Vec::with_capacity(payload.len() + 5);
+            let start = write_frame_start(protocol, &mut framed);
+            framed.extend_from_slice(payload);
+            finish_frame(&start, &mut framed);
+            completed.messages.push(framed.into());
+            Ok(())
+        });
+        (completed, result)
+    }
+
+    /// The answer is over.
+    pub(crate) fn finish(&self) -> Result<(), AnswerError> {
+        if self.splitter.partial_bytes() > 0 {
+            return Err(AnswerError::NotWhole { protocol: self.protocol.name() });
+        }
+        Ok(())
+    }
+}
+
+/// Whether a message ends the stream of an invocation, of which it must be a part.
+fn check_part(protocol: HubProtocol, id: &str, payload: &[u8]) -> Result<bool, AnswerError> {
+    let name = protocol.name();
+    let message = parse(protocol, payload).map_err(|cause| AnswerError::Message { protocol: name, cause })?;
+    match message {
+        HubMessage::StreamItem(item) if item.invocation_id == id => Ok(false),
+        HubMessage::Completion(completion) if completion.invocation_id == id => Ok(true),
+        _ => Err(AnswerError::Foreign),
+    }
+}
+
+/// All of an answer to a stream that came at once.
+fn check_stream(protocol: HubProtocol, id: &str, body: &[u8]) -> Result<(), AnswerError> {
+    // The body's size is bounded where it was read.
+    let mut reader = StreamReader::new(protocol, id.into(), usize::MAX);
+    reader.feed(body).1?;
+    reader.finish()
 }
 
 fn first(protocol: HubProtocol, body: &[u8]) -> Result<(HubMessage<'_>, usize), AnswerError> {

@@ -20,7 +20,7 @@ use super::template::Category;
 use super::webhook::Webhook;
 use crate::engine::{
     ClientConnection, ClientInvocation, ConnectionId, EndReason, EngineHandle, Hub, NoUpstream, Opening,
-    OutgoingMessage, Publish, Refusal, Room, Target, Upstream,
+    OutgoingMessage, Publish, Refusal, Room, StreamOf, StreamState, Target, Upstream,
 };
 use crate::events::{self, ConnectionListener, DeadLetters, EventKind, Records};
 
@@ -69,6 +69,17 @@ pub(crate) struct Parts {
 pub(crate) trait Clients: Send + Sync + 'static {
     /// Sends framed hub messages to one client; a client that is gone gets nothing.
     async fn reply(&self, client: &ClientConnection, framed: Bytes);
+
+    /// Sends framed messages of a stream that a client asked for, of which the last one may end it. Waits while the client takes less
+    /// than it is sent, but no longer than `patience`. Says whether the stream can go on.
+    async fn send_in_stream(
+        &self,
+        client: &ClientConnection,
+        stream: &str,
+        framed: Vec<Bytes>,
+        is_end: bool,
+        patience: Duration,
+    ) -> bool;
 
     /// Reads a client again whose calls were too many.
     async fn resume(&self, connection: ConnectionId);
@@ -223,6 +234,20 @@ impl Clients for EngineHandle {
         };
         // Where the engine has ended there is no client any more.
         let _ = self.publish(publish).await;
+    }
+
+    async fn send_in_stream(
+        &self,
+        client: &ClientConnection,
+        stream: &str,
+        framed: Vec<Bytes>,
+        is_end: bool,
+        patience: Duration,
+    ) -> bool {
+        let of = StreamOf { hub: &client.hub, connection: client.id, stream };
+        let messages = framed.into_iter().map(|framed| OutgoingMessage::raw(framed, 1)).collect();
+        let state = Self::send_in_stream(self, of, messages, is_end, None, patience).await;
+        matches!(state, Ok(StreamState::Sent { .. })) && !is_end
     }
 
     async fn resume(&self, connection: ConnectionId) {

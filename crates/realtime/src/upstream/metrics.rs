@@ -13,6 +13,7 @@ pub(crate) struct Metrics {
     pub(crate) requests: Family<RequestLabels, Counter>,
     pub(crate) request_seconds: Histogram,
     pub(crate) in_flight: Gauge,
+    pub(crate) streamed_answers: Gauge,
     pub(crate) queued_calls: Gauge,
     pub(crate) queued_bytes: Gauge,
     pub(crate) refused_calls: Family<CauseLabels, Counter>,
@@ -55,6 +56,7 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 9)),
             in_flight: Gauge::default(),
+            streamed_answers: Gauge::default(),
             queued_calls: Gauge::default(),
             queued_bytes: Gauge::default(),
             refused_calls: Family::default(),
@@ -69,6 +71,11 @@ impl Metrics {
         add.one("upstream_requests", "Requests to upstreams, by category and outcome", &metrics.requests);
         add.one("upstream_request_seconds", "Time of a request to an upstream", &metrics.request_seconds);
         add.one("upstream_in_flight", "Calls and events that are being carried out", &metrics.in_flight);
+        add.one(
+            "upstream_streamed_answers",
+            "Answers to streams that are being forwarded",
+            &metrics.streamed_answers,
+        );
         add.one(
             "upstream_queued_calls",
             "Calls of clients that wait or are under way",

@@ -21,7 +21,8 @@ pub struct Options {
     pub identity_endpoint: Option<String>,
     /// The secret that the identity endpoint asks for. Default: the variable `IDENTITY_HEADER`. Since 0.1.0.
     pub identity_header: Option<String>,
-    /// Longest time for one request, answer included, in milliseconds. Default: 100000, as the emulator. Since 0.1.0.
+    /// Longest time for one request, answer included, in milliseconds. Of an answer to a stream, longest time until it begins, and
+    /// between two parts of it. Default: 100000, as the emulator. Since 0.1.0.
     pub request_timeout_ms: NonZeroU64,
     /// Longest time that a call waits behind others of its connection, or for a free place, in milliseconds; then it is answered
     /// with an error. Default: 100000. Since 0.1.0.
@@ -29,8 +30,11 @@ pub struct Options {
     /// Longest time that the calls of a client wait for the upstream's first answer to its `connected`, in milliseconds, from
     /// the start of that request; then they go to the upstream without it. Default: 30000. Since 0.1.0.
     pub connected_wait_timeout_ms: NonZeroU64,
-    /// Largest answer of an upstream, in bytes. Default: 16777216. Since 0.1.0.
+    /// Largest answer of an upstream, in bytes; of an answer to a stream, largest message. Default: 16777216. Since 0.1.0.
     pub answer_bytes_max: NonZeroUsize,
+    /// Answers to streams that are being forwarded at a time, over all connections; a further stream ends with an error. They count
+    /// beside `in_flight_max`. Default: 1024. Since 0.1.0.
+    pub streamed_answers_max: NonZeroUsize,
     /// Requests under way at a time, over all connections. Default: 256. Since 0.1.0.
     pub in_flight_max: NonZeroUsize,
     /// Calls that may wait or be under way, over all connections; further ones are answered with an error. Default: 16384.
@@ -90,6 +94,7 @@ impl Default for Options {
             wait_timeout_ms: milliseconds(100_000),
             connected_wait_timeout_ms: milliseconds(30_000),
             answer_bytes_max: count(16 * 1024 * 1024),
+            streamed_answers_max: count(1024),
             in_flight_max: count(256),
             queued_max: count(16_384),
             queued_bytes_max: count(64 * 1024 * 1024),

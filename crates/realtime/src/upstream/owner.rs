@@ -1,6 +1,7 @@
 //! [`Owner`]: the task that owns the lanes, the records and the streams of all connections. What it does not decide stands in
 //! `lanes.rs`; what takes time runs in jobs, which it awaits.
 
+mod answers;
 mod jobs;
 mod standing;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 
+use self::answers::Answers;
 use self::jobs::Done;
 use self::standing::Standing;
 use super::answer::{Awaited, error_for};
@@ -37,6 +39,7 @@ pub(crate) struct Owner {
     lanes: Lanes<Arc<Occurrence>, Box<Call>>,
     streams: HashMap<ConnectionId, Streams>,
     standings: HashMap<ConnectionId, Standing>,
+    answers: Answers,
     /// How many listeners are still to hear of an end.
     owed: HashMap<Place, usize>,
     /// Ends that wait on disk, and how many of them are being read.
@@ -65,6 +68,8 @@ pub(crate) struct Call {
     invocation: ClientInvocation,
     /// The method that it calls, or that its stream belongs to.
     method: Box<str>,
+    /// The invocation id of the call that it is, or that its stream belongs to.
+    call_id: Option<Box<str>>,
     awaited: Awaited,
     /// For a call that uploads, and what follows in its streams: whether it is answered.
     upload: Option<Arc<Upload>>,
@@ -101,6 +106,7 @@ impl Owner {
             lanes,
             streams: HashMap::new(),
             standings: HashMap::new(),
+            answers: Answers::default(),
             owed: HashMap::new(),
             parked: left_over.into(),
             loading: 0,
@@ -128,7 +134,11 @@ impl Owner {
                 () = shared.inbox.arrived() => {}
                 Some(done) = self.jobs.join_next_with_id() => self.on_joined(done),
                 () = tokio::time::sleep_until(next_time.into()) => {}
-                _ = &mut stop, if !self.is_stopping => self.is_stopping = true,
+                _ = &mut stop, if !self.is_stopping => {
+                    self.is_stopping = true;
+                    // Their clients are gone.
+                    self.answers.cancel_all();
+                }
             }
             // What has ended meanwhile as well, before anything is counted again.
             while let Some(done) = self.jobs.try_join_next_with_id() {
@@ -165,10 +175,10 @@ impl Owner {
             // Its stream has ended, or never was; nobody waits for an answer.
             return self.shared.refuse("unknown_stream");
         };
-        let Part { target: method, upload, .. } = part;
+        let Part { target: method, call: call_id, upload, .. } = part;
         let key = LaneKey { connection: invocation.client.id, listener: 0 };
         let is_local = self.shared.is_local(&method);
-        let call = Box::new(Call { invocation, method, awaited, upload, is_local, load });
+        let call = Box::new(Call { invocation, method, call_id, awaited, upload, is_local, load });
         self.lanes.call(key, Waiting { call, is_local }, Instant::now());
     }
 
@@ -178,6 +188,11 @@ impl Owner {
         let Some(target) = &invocation.target else {
             let streams = self.streams.get_mut(&connection)?;
             let is_end = matches!(invocation.message_type, COMPLETION | CANCEL_INVOCATION);
+            if invocation.message_type == CANCEL_INVOCATION
+                && let Some(id) = &invocation.invocation_id
+            {
+                self.answers.cancel(connection, id);
+            }
             let part = streams.part(invocation.invocation_id.as_deref()?, is_end)?;
             if streams.is_empty() {
                 self.streams.remove(&connection);
@@ -200,21 +215,24 @@ impl Owner {
             _ => Awaited::Nothing,
         };
         let streams_max = self.shared.options.connection_streams_max.get() as usize;
+        let call = invocation.invocation_id.as_deref();
         let all = opened.uploads.into_iter().map(|id| (id, upload.as_ref()));
         for (id, upload) in all.chain(opened.answer.map(|id| (id, None))) {
-            self.streams.entry(connection).or_default().open(id, target, upload, streams_max);
+            self.streams.entry(connection).or_default().open(id, target, call, upload, streams_max);
         }
-        Some((Part { target: target.clone(), upload, is_last: false }, awaited))
+        let call = invocation.invocation_id.clone();
+        Some((Part { target: target.clone(), call, upload, is_last: false }, awaited))
     }
 
     /// Answers a call that is not carried out.
     fn refuse(&mut self, call: Call, why: &str) {
         let client = call.invocation.client.clone();
-        if let Some(framed) = error_for(client.protocol, &call.still_awaited(), why) {
+        let awaited = call.still_awaited();
+        if let Some(framed) = error_for(client.protocol, &awaited, why) {
             call.is_answered();
             let clients = Arc::clone(&self.clients);
             self.jobs.spawn(async move {
-                clients.reply(&client, framed).await;
+                jobs::reply(&*clients, &client, &awaited, framed).await;
                 Done::Nothing
             });
         }
@@ -241,7 +259,6 @@ impl Owner {
                 }
             }
         }
-        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.shared.metrics.in_flight.set(number(self.lanes.in_flight()));
         self.shared.metrics.events_pending.set(number(self.lanes.events()));
         self.shared.metrics.events_parked.set(number(self.parked.len() + self.loading));
@@ -282,6 +299,12 @@ impl Owner {
         match done {
             Done::Nothing => {}
             Done::Finished(key, result) => self.on_finished(key, result),
+            Done::Streams(key, answer) => {
+                // What the client calls next need not wait for the end of this.
+                self.on_finished(key, Ok(()));
+                self.stream(answer);
+            }
+            Done::Streamed(connection, id) => self.on_streamed(connection, &id),
             Done::Recorded(connection, result) => self.on_recorded(connection, result),
             Done::Ended(occurrence) => self.on_ended(occurrence),
             Done::Loaded(place, result) => self.on_loaded(place, result),
@@ -317,6 +340,11 @@ impl Owner {
     fn now() -> SystemTime {
         SystemTime::now()
     }
+}
+
+/// A count for a gauge.
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use signalr_protocol::{HubProtocol, TransferFormat};
 
 use super::claims;
 use super::template::Category;
-use crate::engine::ClientConnection;
+use crate::engine::{Arrival, ClientConnection};
 
 const CONNECTION_ID: HeaderName = HeaderName::from_static("x-asrs-connection-id");
 const HUB: HeaderName = HeaderName::from_static("x-asrs-hub");
@@ -20,6 +20,11 @@ const USER_CLAIMS: HeaderName = HeaderName::from_static("x-asrs-user-claims");
 const USER_CLAIMS_ENCODED: HeaderName = HeaderName::from_static("x-asrs-user-claims-encoded");
 const CLIENT_QUERY: HeaderName = HeaderName::from_static("x-asrs-client-query");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-asrs-signature");
+/// Ours: what an upstream needs to know that keeps nothing of its own between two events.
+const INVOCATION_ID: HeaderName = HeaderName::from_static("x-chappe-invocation-id");
+const HUB_PROTOCOL: HeaderName = HeaderName::from_static("x-chappe-hub-protocol");
+const TRANSPORT: HeaderName = HeaderName::from_static("x-chappe-transport");
+const CLIENT_ADDRESS: HeaderName = HeaderName::from_static("x-chappe-client-address");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The content types of bodies; the Functions extension takes these two and no others.
@@ -34,12 +39,14 @@ const CONNECTED: &[u8] = br#"{"type":10}"#;
 pub(crate) struct Content {
     content_type: HeaderValue,
     body: Bytes,
+    /// The call that the message is, or belongs to.
+    call: Option<HeaderValue>,
 }
 
 impl Content {
     /// That a client has connected.
     pub(crate) fn connected() -> Self {
-        Self { content_type: JSON, body: Bytes::from_static(CONNECTED) }
+        Self { content_type: JSON, body: Bytes::from_static(CONNECTED), call: None }
     }
 
     /// That a client has gone; with what went wrong, if anything did.
@@ -48,16 +55,17 @@ impl Content {
             Some(error) => serde_json::json!({ "type": 11, "error": error }).to_string().into(),
             None => Bytes::from_static(br#"{"type":11}"#),
         };
-        Self { content_type: JSON, body }
+        Self { content_type: JSON, body, call: None }
     }
 
-    /// A hub message of a client as it came, without its framing.
-    pub(crate) fn message(protocol: HubProtocol, payload: Bytes) -> Self {
+    /// A hub message of a client as it came, without its framing. `call` is the invocation id of the call that it is, or that the
+    /// stream belongs to of which it is a part.
+    pub(crate) fn message(protocol: HubProtocol, payload: Bytes, call: Option<&str>) -> Self {
         let content_type = match protocol.transfer_format() {
             TransferFormat::Text => JSON,
             TransferFormat::Binary => MESSAGEPACK,
         };
-        Self { content_type, body: payload }
+        Self { content_type, body: payload, call: call.map(claims::header) }
     }
 }
 
@@ -84,8 +92,18 @@ pub(crate) fn build(
     if let Some(user) = client.user.as_ref().filter(|user| !user.as_str().is_empty()) {
         headers.insert(USER_ID, claims::header(user.as_str()));
     }
+    if let Some(call) = content.call {
+        headers.insert(INVOCATION_ID, call);
+    }
+    headers.insert(HUB_PROTOCOL, HeaderValue::from_static(client.protocol.name()));
     if let Some(facts) = &client.facts {
         insert_facts(headers, &facts.claims, &facts.query);
+        if let Some(Arrival { transport, address }) = facts.arrival {
+            headers.insert(TRANSPORT, HeaderValue::from_static(transport.name()));
+            if let Some(address) = address {
+                headers.insert(CLIENT_ADDRESS, claims::header(&address.to_string()));
+            }
+        }
     }
     request
 }

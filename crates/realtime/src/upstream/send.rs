@@ -40,6 +40,12 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
+/// An answer that has begun.
+pub(crate) struct Begun {
+    pub(crate) status: StatusCode,
+    pub(crate) body: egress::Body,
+}
+
 /// Why an upstream said nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendFailure {
@@ -141,7 +147,7 @@ impl Sender {
         }
     }
 
-    /// Sends an event to the upstream of the first template that matches.
+    /// Sends an event to the upstream of the first template that matches, and reads the whole answer, within the time of a request.
     pub(crate) async fn send(
         &self,
         client: &ClientConnection,
@@ -149,21 +155,66 @@ impl Sender {
         event: &str,
         content: Content,
     ) -> Result<Answer, SendFailure> {
-        let began = Instant::now();
+        let (began, mut span) = self.start(client, category, event);
+        let traceparent = span.context().to_traceparent();
+        let whole = async {
+            let answer = self.exchange(client, category, event, content, &traceparent).await?;
+            let (head, body) = answer.into_parts();
+            let body = self.read(body).await?;
+            Ok(Answer { status: head.status, headers: head.headers, body })
+        };
+        let result = self.in_time(whole).await;
+        let status = result.as_ref().map(|answer| answer.status);
+        self.count(category, began, &mut span, status);
+        result
+    }
+
+    /// Sends an event to the upstream of the first template that matches, and gives its answer as soon as that begins. What follows
+    /// is the caller's to bound.
+    pub(crate) async fn begin(
+        &self,
+        client: &ClientConnection,
+        category: Category,
+        event: &str,
+        content: Content,
+    ) -> Result<Begun, SendFailure> {
+        let (began, mut span) = self.start(client, category, event);
+        let traceparent = span.context().to_traceparent();
+        let result = self.in_time(self.exchange(client, category, event, content, &traceparent)).await;
+        let status = result.as_ref().map(http::Response::status);
+        self.count(category, began, &mut span, status);
+        result.map(|answer| Begun { status: answer.status(), body: answer.into_body() })
+    }
+
+    /// Begins the span of a request.
+    fn start(&self, client: &ClientConnection, category: Category, event: &str) -> (Instant, trace::Span) {
         let mut span = self.tracer.start("upstream", None);
         span.set("hub", client.hub.name());
         span.set("category", category.as_str());
         span.set("event", event);
-        let traceparent = span.context().to_traceparent();
-        let exchange = self.exchange(client, category, event, content, &traceparent);
-        let result = match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(result) => result,
-            Err(_late) => Err(SendFailure::Timeout(self.timeout)),
-        };
-        let outcome = match &result {
-            Ok(answer) => {
-                span.set("status", answer.status.as_str());
-                if answer.status.is_success() { "answered" } else { "status" }
+        (Instant::now(), span)
+    }
+
+    async fn in_time<A>(
+        &self,
+        exchange: impl Future<Output = Result<A, SendFailure>>,
+    ) -> Result<A, SendFailure> {
+        let late = |_late| Err(SendFailure::Timeout(self.timeout));
+        tokio::time::timeout(self.timeout, exchange).await.unwrap_or_else(late)
+    }
+
+    /// Counts what came of a request.
+    fn count(
+        &self,
+        category: Category,
+        began: Instant,
+        span: &mut trace::Span,
+        status: Result<StatusCode, &SendFailure>,
+    ) {
+        let outcome = match status {
+            Ok(status) => {
+                span.set("status", status.as_str());
+                if status.is_success() { "answered" } else { "status" }
             }
             Err(failure) => {
                 span.fail(Chain(failure).to_string());
@@ -172,7 +223,6 @@ impl Sender {
         };
         self.metrics.requests.get_or_create(&RequestLabels { category: category.as_str(), outcome }).inc();
         self.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
-        result
     }
 
     async fn exchange(
@@ -182,7 +232,7 @@ impl Sender {
         event: &str,
         content: Content,
         traceparent: &str,
-    ) -> Result<Answer, SendFailure> {
+    ) -> Result<http::Response<egress::Body>, SendFailure> {
         let hub = client.hub.name();
         let template = self.rules.find(hub, category, event).ok_or(SendFailure::NoTemplate)?;
         let address = template.address(hub, category, event)?;
@@ -195,13 +245,10 @@ impl Sender {
         // Ours bounds all of it; this one only goes as far as the head.
         request.extensions_mut().insert(egress::RequestTimeout(self.timeout));
         let request = request.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
-        let answer = self.egress.send(request).await.map_err(|cause| match cause {
+        self.egress.send(request).await.map_err(|cause| match cause {
             egress::SendError::Timeout { after } => SendFailure::Timeout(after),
             other => SendFailure::Unreachable(other),
-        })?;
-        let (head, body) = answer.into_parts();
-        let body = self.read(body).await?;
-        Ok(Answer { status: head.status, headers: head.headers, body })
+        })
     }
 
     /// All of an answer, if it is not too large.

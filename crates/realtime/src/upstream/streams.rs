@@ -18,6 +18,8 @@ pub(crate) struct Streams(VecDeque<Stream>);
 struct Stream {
     id: Box<str>,
     target: Box<str>,
+    /// The invocation id of the call that opened it, if that has one.
+    call: Option<Box<str>>,
     /// For an upload: the call that it belongs to, where that waits for an answer.
     upload: Option<Arc<Upload>>,
 }
@@ -33,6 +35,8 @@ pub(crate) struct Upload {
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) target: Box<str>,
+    /// The invocation id of the call that opened the stream, if that has one.
+    pub(crate) call: Option<Box<str>>,
     pub(crate) upload: Option<Arc<Upload>>,
     /// Whether nothing more of the upload follows.
     pub(crate) is_last: bool,
@@ -87,6 +91,7 @@ impl Streams {
         &mut self,
         id: Box<str>,
         target: &str,
+        call: Option<&str>,
         upload: Option<&Arc<Upload>>,
         streams_max: usize,
     ) {
@@ -94,14 +99,15 @@ impl Streams {
         if self.0.len() >= streams_max {
             self.0.pop_front();
         }
-        self.0.push_back(Stream { id, target: target.into(), upload: upload.cloned() });
+        let call = call.map(Into::into);
+        self.0.push_back(Stream { id, target: target.into(), call, upload: upload.cloned() });
     }
 
     /// What a message of a stream is part of; `is_end` where it ends its stream, which is then forgotten.
     pub(crate) fn part(&mut self, id: &str, is_end: bool) -> Option<Part> {
         let at = self.0.iter().position(|stream| stream.id.as_ref() == id)?;
-        let Stream { target, upload, .. } = &self.0[at];
-        let (target, upload) = (target.clone(), upload.clone());
+        let Stream { target, call, upload, .. } = &self.0[at];
+        let (target, call, upload) = (target.clone(), call.clone(), upload.clone());
         if is_end {
             self.0.remove(at);
         }
@@ -109,7 +115,7 @@ impl Streams {
             self.0.iter().any(|stream| stream.upload.as_ref().is_some_and(|other| Arc::ptr_eq(one, other)))
         };
         let is_last = !upload.as_ref().is_some_and(goes_on);
-        Some(Part { target, upload, is_last })
+        Some(Part { target, call, upload, is_last })
     }
 }
 
@@ -144,7 +150,7 @@ mod tests {
     fn the_oldest_stream_is_forgotten_when_there_are_too_many() {
         let mut streams = Streams::default();
         for id in ["1", "2", "1", "3"] {
-            streams.open(id.into(), &format!("method {id}"), None, 2);
+            streams.open(id.into(), &format!("method {id}"), Some("7"), None, 2);
         }
         let found = ["1", "2", "3"].map(|id| target(&mut streams, id));
         assert_eq!(found, [Some("method 1".to_owned()), None, Some("method 3".to_owned())]);
@@ -158,9 +164,9 @@ mod tests {
     fn the_end_of_the_last_upload_of_a_call_is_known() {
         let mut streams = Streams::default();
         let [one, other] = ["7", "8"].map(|id| Arc::new(Upload::new(id.into())));
-        streams.open("a".into(), "t", Some(&one), 9);
-        streams.open("b".into(), "t", Some(&one), 9);
-        streams.open("c".into(), "t", Some(&other), 9);
+        streams.open("a".into(), "t", Some("7"), Some(&one), 9);
+        streams.open("b".into(), "t", Some("7"), Some(&one), 9);
+        streams.open("c".into(), "t", Some("8"), Some(&other), 9);
         let mut part = |id: &str, is_end| {
             let part = streams.part(id, is_end).unwrap();
             (part.upload.unwrap().invocation_id.to_string(), part.is_last)

@@ -323,6 +323,8 @@ fn after_a_crash_the_ends_of_open_connections_are_told_late() {
         );
         assert_eq!(late.header("x-asrs-connection-id"), id);
         assert_eq!(late.header("x-asrs-user-id"), "ada");
+        assert_eq!(late.header("x-chappe-transport"), "WebSockets");
+        assert_eq!(late.header("x-chappe-client-address"), "127.0.0.1");
         assert!(late.header("x-asrs-user-claims").contains("nameid: ada"));
         late.answer(200, "");
         fixture.join.drain(Duration::from_secs(10)).await;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod recorded;
+mod streamed;
 
 use base64::Engine as _;
 use expect_test::{Expect, expect};
@@ -108,6 +109,10 @@ async fn a_call_reaches_the_upstream_with_all_its_headers() {
         ("x-asrs-category", "messages"),
         ("x-asrs-user-id", "jürgen"),
         ("x-asrs-client-query", "?hub=chat&color=a%20b"),
+        ("x-chappe-invocation-id", "1"),
+        ("x-chappe-hub-protocol", "json"),
+        ("x-chappe-transport", "WebSockets"),
+        ("x-chappe-client-address", "127.0.0.1"),
     ] {
         assert_eq!(received.header(name), expected);
     }
@@ -259,7 +264,9 @@ async fn a_call_that_uploads_may_be_answered_when_everything_is_there() {
     stage.webhook.take(202, "").await;
     stage.webhook.take(204, "").await;
     stage.webhook.take(204, "").await;
-    stage.webhook.take(200, completion(1)).await;
+    let last = stage.webhook.next().await;
+    assert_eq!(last.header("x-chappe-invocation-id"), "1");
+    last.answer(200, completion(1));
     check(&mut ada, expect![[r#"{"type":3,"invocationId":"1","result":1}"#]]).await;
     // An upstream that has nothing to say at the end has no result.
     stage.webhook.take(202, "").await;

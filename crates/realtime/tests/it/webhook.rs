@@ -1,16 +1,19 @@
 //! An upstream that a test answers by hand: each request waits until the test says what comes of it.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Frame;
 use http_body_util::{BodyExt, Full};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-type Answer = oneshot::Sender<(StatusCode, HeaderMap, Bytes)>;
+type Answer = oneshot::Sender<(StatusCode, HeaderMap, edge::Body)>;
 
 /// A webhook on a free port of loopback.
 pub(crate) struct Webhook {
@@ -25,6 +28,45 @@ pub(crate) struct Received {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     answer: Answer,
+}
+
+/// The parts of an answer that has begun. Dropped, it ends.
+pub(crate) struct Parts(mpsc::Sender<Result<Bytes, edge::BoxError>>);
+
+impl Parts {
+    pub(crate) async fn send(&self, part: impl Into<Bytes>) {
+        self.try_send(part).await.expect("the answer is read");
+    }
+
+    /// As `send`, where the answer may not be read any more.
+    pub(crate) async fn try_send(&self, part: impl Into<Bytes>) -> Result<(), ()> {
+        let sent = timeout(testkit::PATIENCE, self.0.send(Ok(part.into()))).await;
+        sent.expect("somebody reads, or nobody will").map_err(drop)
+    }
+
+    /// Breaks the answer off.
+    pub(crate) async fn break_off(self) {
+        let _ = self.0.send(Err("broken off".into())).await;
+    }
+
+    /// Waits until nobody reads it any more.
+    pub(crate) async fn given_up(&self) {
+        timeout(testkit::PATIENCE, self.0.closed()).await.expect("the answer is given up");
+    }
+}
+
+struct PartsBody(mpsc::Receiver<Result<Bytes, edge::BoxError>>);
+
+impl http_body::Body for PartsBody {
+    type Data = Bytes;
+    type Error = edge::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, edge::BoxError>>> {
+        self.0.poll_recv(context).map(|part| part.map(|part| part.map(Frame::data)))
+    }
 }
 
 /// A port of loopback that refuses connections, and is nobody else's, until it is opened.
@@ -97,8 +139,16 @@ impl Received {
 
     pub(crate) fn answer_with(self, status: u16, headers: HeaderMap, body: impl Into<Bytes>) {
         let status = StatusCode::from_u16(status).unwrap();
+        let body = Full::new(body.into()).map_err(|never| match never {}).boxed_unsync();
         // Whoever asked may have given up.
-        let _ = self.answer.send((status, headers, body.into()));
+        let _ = self.answer.send((status, headers, body));
+    }
+
+    /// Begins an answer with status 200, whose parts follow.
+    pub(crate) fn answer_in_parts(self) -> Parts {
+        let (send, parts) = mpsc::channel(1);
+        let _ = self.answer.send((StatusCode::OK, HeaderMap::new(), PartsBody(parts).boxed_unsync()));
+        Parts(send)
     }
 
     pub(crate) fn header(&self, name: &str) -> String {
@@ -127,9 +177,10 @@ async fn receive(
     let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let sent = requests.send(Received { path, headers: head.headers, body, answer });
     let answered = if sent.is_ok() { answered.await.ok() } else { None };
+    let nothing = || Full::default().map_err(|never| match never {}).boxed_unsync();
     let (status, headers, body) =
-        answered.unwrap_or((StatusCode::INTERNAL_SERVER_ERROR, HeaderMap::new(), Bytes::new()));
-    let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+        answered.unwrap_or_else(|| (StatusCode::INTERNAL_SERVER_ERROR, HeaderMap::new(), nothing()));
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response

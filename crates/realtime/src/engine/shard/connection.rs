@@ -1,6 +1,6 @@
 //! [`Connection`]: what a shard knows of one client. Kept small: there may be a hundred thousand that do nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -130,6 +130,8 @@ pub(crate) struct Extra {
     pub(crate) user_bucket: Option<Shared>,
     /// Calls of its methods whose results are awaited.
     pub(crate) calls: HashMap<Box<str>, oneshot::Sender<Result<ClientResult, InvokeError>>>,
+    /// Streams that its client asked for and that have not ended, by their invocation ids.
+    pub(crate) open_streams: HashSet<Box<str>>,
     /// What its client sent over HTTP while it is not read from.
     pub(crate) held: VecDeque<(Bytes, oneshot::Sender<Received>)>,
     pub(crate) guard: Option<Guard>,

@@ -90,7 +90,7 @@ impl Shard {
     }
 
     /// What holds for the connection's hub.
-    fn policy(&self, slot: Slot) -> HubPolicy {
+    pub(super) fn policy(&self, slot: Slot) -> HubPolicy {
         let places = self.connections[slot as usize].places();
         places.map_or(self.default_policy, |places| self.index.policy(places.hub))
     }

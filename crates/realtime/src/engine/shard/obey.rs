@@ -88,6 +88,7 @@ impl Shard {
                 let _ = closed.send(self.close_all(&hub, &target, &excluded, &closing));
             }
             Command::Invoke(invoke) => self.invoke(*invoke),
+            Command::Stream(part) => self.stream_part(*part),
             Command::Forget { connection, invocation_id } => self.forget_call(connection, &invocation_id),
             Command::Refresh { connection, refresh, found } => {
                 let slot = self.index.slot(connection);

@@ -402,9 +402,18 @@ impl Shard {
             payload: Bytes::copy_from_slice(payload),
         };
         let is_answered = matches!(message_type, 1 | 4);
-        match self.settings.upstream.invoke(invocation) {
-            Ok(Room::Free) => {}
-            Ok(Room::Full) => self.connections[slot as usize].is_paused = true,
+        let id = invocation_id.as_deref();
+        let taken = match self.check_stream(slot, message_type, id) {
+            Ok(()) => self.settings.upstream.invoke(invocation),
+            Err(refusal) => Err(refusal),
+        };
+        match taken {
+            Ok(room) => {
+                self.note_stream(slot, message_type, id);
+                if room == Room::Full {
+                    self.connections[slot as usize].is_paused = true;
+                }
+            }
             Err(refusal) => {
                 if let Some(id) = invocation_id.filter(|_| is_answered) {
                     let message = OutgoingMessage::completion_error(&id, &refusal.0);

@@ -12,7 +12,7 @@ use super::connection::{Slot, Stage};
 use super::encode::Encoded;
 use super::pending::{Class, Frame, Step};
 use crate::engine::command::{Command, Invoke, Refresh};
-use crate::engine::{AppServer, ClientResult, ConnectionId, EndReason, InvokeError, ServerClose};
+use crate::engine::{AppServer, ClientResult, ConnectionId, EndReason, Facts, InvokeError, ServerClose};
 
 type Answer = oneshot::Sender<Result<ClientResult, InvokeError>>;
 
@@ -142,8 +142,14 @@ impl Shard {
         if roles.is_some() || connection.extra().is_some_and(|extra| extra.roles.is_some()) {
             connection.extra_or_new().roles = roles;
         }
-        if facts.is_some() {
-            connection.rare.get_or_insert_default().facts = facts;
+        if let Some(mut facts) = facts {
+            let rare = connection.rare.get_or_insert_default();
+            // A new token says nothing about how the client came.
+            let arrival = rare.facts.as_ref().and_then(|facts| facts.arrival);
+            if facts.arrival != arrival {
+                facts = Arc::new(Facts { arrival, ..Facts::clone(&facts) });
+            }
+            rare.facts = Some(facts);
         }
         true
     }

@@ -25,7 +25,7 @@ fn letter(cause: &str, given_up_at: u64) -> DeadLetter {
         hub: Hub::new(Instance::new("test").unwrap(), "chat"),
         user: Some(UserId::new("ada")),
         protocol: HubProtocol::Json,
-        facts: Some(Arc::new(Facts { claims: "{}".into(), query: "hub=chat".into() })),
+        facts: Some(Arc::new(Facts { claims: "{}".into(), query: "hub=chat".into(), arrival: None })),
     };
     let what = Happened::Disconnected { reason: "ClientClosed".into(), error: None };
     let event = ConnectionEvent { client, what, at: at(7) };

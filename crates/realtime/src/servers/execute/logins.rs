@@ -87,8 +87,9 @@ impl Servers {
 fn renewed(known: &ClientConnection, claims: &[(Box<str>, Box<str>)]) -> (Option<String>, Facts) {
     let claims: Claims = claims.iter().map(|(kind, value)| (&**kind, &**value)).collect();
     let query = known.facts.as_ref().map(|facts| facts.query.clone()).unwrap_or_default();
+    let arrival = known.facts.as_ref().and_then(|facts| facts.arrival);
     let text = serde_json::Value::Object(claims.to_json()).to_string();
-    (claims.user_id().map(str::to_owned), Facts { claims: text.into(), query })
+    (claims.user_id().map(str::to_owned), Facts { claims: text.into(), query, arrival })
 }
 
 /// Keeps a client's new facts, and tells its server where its claims are others than before.

@@ -58,7 +58,7 @@ pub(super) fn read(
     Ok(Ok(Refresh {
         connection: session.connection,
         lifetime_s: lifetime_s(&caller.claims),
-        facts: keeps_facts.then(|| facts(&caller.claims, &query).into()),
+        facts: keeps_facts.then(|| facts(&caller.claims, &query, None).into()),
         roles: roles(&caller.claims),
     }))
 }

@@ -1,6 +1,6 @@
 //! Messages to clients, calls of their methods, and the end of their connections.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::ACCEPT;
@@ -10,14 +10,22 @@ use trace::TraceContext;
 
 use super::{Call, target};
 use crate::engine::{
-    Candidate, ClientResult, Closing, ConnectionId, InvokeError, OutgoingMessage, Predicate, Publish, Target,
+    Candidate, ClientResult, Closing, ConnectionId, InvokeError, OutgoingMessage, Predicate, Publish,
+    StreamOf, StreamState, Target,
 };
 use crate::error::Refusal;
 use crate::filter::{Filter, Seen};
-use crate::from_protocol::{Api, Payload, To, commands, stream_id, stream_item};
+use crate::from_protocol::{Api, Payload, To, commands, stream_id, stream_items};
 use crate::{Body, to_protocol};
 
 const CONNECTION_ABSENT: &str = "Error.Connection.NotExisted";
+const STREAM_ABSENT: &str = "Error.Stream.NotExisted";
+
+/// Bytes of items that go to a client at once.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// How long one request waits for a client that takes less than it is sent.
+const STREAM_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Call<'_> {
     pub(super) async fn send(&self, to: To, body: &Bytes) -> Result<StatusCode, Refusal> {
@@ -29,25 +37,20 @@ impl Call<'_> {
         Ok(StatusCode::ACCEPTED)
     }
 
-    /// One item of a stream that a client asked for; with `completed=true` the last one.
-    pub(super) async fn stream_item(
+    /// Items of a stream that a client asked for; with `completed=true` the last ones.
+    pub(super) async fn stream_items(
         &self,
         connection: &str,
         stream: &str,
         body: &Bytes,
     ) -> Result<StatusCode, Refusal> {
         let stream = stream_id(stream)?;
-        let item = stream_item(stream, &self.head.headers, body)?;
+        let items = stream_items(stream, &self.head.headers, body)?;
         let completed = self.text("completed").map_or(Ok(false), truth).map_err(|()| {
             Refusal::bad_request("InvalidCompleted", "completed is true or false").about("completed")
         })?;
-        if let Ok(id) = ConnectionId::parse(connection) {
-            self.publish(Target::Connection(id), item).await?;
-            if completed {
-                self.publish(Target::Connection(id), end_of(stream, None)).await?;
-            }
-        }
-        Ok(StatusCode::ACCEPTED)
+        let end = completed.then(|| end_of(stream, None));
+        self.send_in_stream(connection, stream, items, end).await
     }
 
     /// The end of a stream that a client asked for; with a reason it is an error.
@@ -55,21 +58,56 @@ impl Call<'_> {
         let stream = stream_id(stream)?;
         // The vendor's description says `reason`, and its SDK sends `error`.
         let reason = self.text("reason").or_else(|| self.text("error"));
-        if let Ok(id) = ConnectionId::parse(connection) {
-            self.publish(Target::Connection(id), end_of(stream, reason)).await?;
+        self.send_in_stream(connection, stream, Vec::new(), Some(end_of(stream, reason))).await
+    }
+
+    /// Sends items in pieces, so that a client that reads slowly is waited for, and not given up.
+    async fn send_in_stream(
+        &self,
+        connection: &str,
+        stream: &str,
+        items: Vec<OutgoingMessage>,
+        end: Option<OutgoingMessage>,
+    ) -> Result<StatusCode, Refusal> {
+        let no_connection =
+            || Refusal::absent(CONNECTION_ABSENT, "the connection does not exist, or has ended");
+        let connection = ConnectionId::parse(connection).map_err(|_| no_connection())?;
+        let of = StreamOf { hub: &self.hub, connection, stream };
+        let (count, mut sent) = (items.len(), 0);
+        let deadline = Instant::now() + STREAM_PATIENCE;
+        for piece in pieces(items, end) {
+            let length = piece.messages.len();
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let engine = &self.shared.engine;
+            let state = engine.send_in_stream(of, piece.messages, piece.is_end, self.trace(), patience);
+            match state.await? {
+                StreamState::Sent { .. } => sent += length,
+                StreamState::NoConnection => return Err(no_connection()),
+                StreamState::NotOpen => {
+                    let message = format!(
+                        "the connection has no open stream '{stream}': its client did not ask for it, has cancelled it, or it has ended; {sent} of {count} items were sent"
+                    );
+                    return Err(Refusal::absent(STREAM_ABSENT, message));
+                }
+            }
         }
         Ok(StatusCode::ACCEPTED)
     }
 
-    async fn publish(&self, target: Target, message: OutgoingMessage) -> Result<(), Refusal> {
+    /// The trace that the caller's request belongs to.
+    fn trace(&self) -> Option<TraceContext> {
         let traceparent = self.head.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        traceparent.and_then(TraceContext::parse)
+    }
+
+    async fn publish(&self, target: Target, message: OutgoingMessage) -> Result<(), Refusal> {
         let publish = Publish {
             hub: self.hub.clone(),
             target,
             excluded: self.excluded(),
             excluded_users: Vec::new(),
             message,
-            trace: traceparent.and_then(TraceContext::parse),
+            trace: self.trace(),
         };
         Ok(self.shared.engine.publish(publish).await?)
     }
@@ -140,6 +178,30 @@ impl Call<'_> {
 /// A flag of a query.
 fn truth(text: &str) -> Result<bool, ()> {
     text.to_ascii_lowercase().parse().map_err(|_| ())
+}
+
+/// A part of what a request sends in a stream.
+struct Piece {
+    messages: Vec<OutgoingMessage>,
+    is_end: bool,
+}
+
+/// Cuts items into pieces of [`PIECE_BYTES`]; the last one takes the end along.
+fn pieces(items: Vec<OutgoingMessage>, end: Option<OutgoingMessage>) -> Vec<Piece> {
+    let (mut pieces, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for item in items {
+        if bytes > 0 && bytes + item.bytes() > PIECE_BYTES {
+            pieces.push(Piece { messages: std::mem::take(&mut messages), is_end: false });
+            bytes = 0;
+        }
+        // What a frame adds to an item.
+        bytes += item.bytes() + 50;
+        messages.push(item);
+    }
+    let is_end = end.is_some();
+    messages.extend(end);
+    pieces.push(Piece { messages, is_end });
+    pieces
 }
 
 fn end_of(stream: &str, reason: Option<&str>) -> OutgoingMessage {

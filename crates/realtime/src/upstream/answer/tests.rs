@@ -196,3 +196,50 @@ fn errors_are_completions_in_the_clients_protocol() {
     assert_eq!(error(JSON), r#"{"type":3,"invocationId":"1","error":"no"}|"#);
     assert_eq!(error(MESSAGEPACK), "09950380a13101a26e6f");
 }
+
+/// Feeds an answer in pieces of so many bytes; shows what the client gets, and the error.
+fn streamed(protocol: HubProtocol, body: &[u8], bytes: usize) -> (String, Option<String>) {
+    let (mut reader, mut got) = (StreamReader::new(protocol, "1".into(), 100), String::new());
+    for piece in body.chunks(bytes) {
+        let (completed, result) = reader.feed(piece);
+        for message in completed.messages {
+            got.push_str(&format!("{message:?} "));
+        }
+        if completed.is_end {
+            got.push_str("end");
+        }
+        if let Err(error) = result {
+            return (got, Some(error.to_string()));
+        }
+    }
+    (got, reader.finish().err().map(|error| error.to_string()))
+}
+
+#[test]
+fn a_streamed_answer_is_the_same_in_whatever_pieces_it_comes() {
+    let json = HubProtocol::Json;
+    let item = "{\"type\":2,\"invocationId\":\"1\",\"item\":1}\u{1e}";
+    let end = "{\"type\":3,\"invocationId\":\"1\"}\u{1e}";
+    for (protocol, body, is_good) in [
+        (json, String::new().into_bytes(), true),
+        (json, format!("{item}{item}").into_bytes(), true),
+        (json, format!("{item}{end}").into_bytes(), true),
+        // Behind the end, of another stream, in the middle, no message, too large.
+        (json, format!("{item}{end}{item}").into_bytes(), false),
+        (json, item.replace("\"1\"", "\"2\"").into_bytes(), false),
+        (json, format!("{item}{{").into_bytes(), false),
+        (json, format!("{item}x\u{1e}").into_bytes(), false),
+        (json, format!("{item}{}", "x".repeat(200)).into_bytes(), false),
+        // [2, {}, "1", 1], [3, {}, "1", 2]
+        (HubProtocol::MessagePack, b"\x06\x94\x02\x80\xa11\x01\x06\x94\x03\x80\xa11\x02".to_vec(), true),
+        (HubProtocol::MessagePack, b"\x06\x94\x02\x80\xa11\x01\x06\x94".to_vec(), false),
+    ] {
+        let whole = streamed(protocol, &body, usize::MAX);
+        assert_eq!(whole.1.is_none(), is_good, "{whole:?}");
+        for bytes in [1, 2, 7, 50] {
+            assert_eq!(streamed(protocol, &body, bytes), whole);
+        }
+    }
+    let (got, _) = streamed(json, format!("{item}{end}").as_bytes(), 7);
+    assert!(got.ends_with("end"), "{got}");
+}

@@ -1,27 +1,34 @@
 //! What takes time: requests, records, dead letters. Each is a task that the owner awaits.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::StatusCode;
 use state::RegistryError;
 
+use super::answers::StreamedAnswer;
 use super::{Call, Occurrence};
 use crate::engine::{ClientConnection, ConnectionId};
 use crate::error::Chain;
 use crate::events::{ConnectionEvent, DeadLetter, LoadError, Place, Retry, Undelivered};
-use crate::upstream::answer::{error_for, to_client};
+use crate::upstream::answer::{Awaited, ends_stream, error_for, to_client};
 use crate::upstream::claims;
 use crate::upstream::dispatcher::{Clients, Shared};
 use crate::upstream::lanes::JobKey;
 use crate::upstream::metrics::OperationLabels;
 use crate::upstream::request::Content;
+use crate::upstream::send::Begun;
 use crate::upstream::template::Category;
 
 /// What a task has to say when it ends.
 pub(super) enum Done {
     Nothing,
     Finished(JobKey, Result<(), Undelivered>),
+    /// The answer to a stream has begun; its call is done.
+    Streams(JobKey, StreamedAnswer),
+    /// An answer to a stream is not forwarded any more.
+    Streamed(ConnectionId, Box<str>),
     Recorded(ConnectionId, Result<(), RegistryError>),
     Ended(Arc<Occurrence>),
     Loaded(Place, Result<Option<ConnectionEvent>, LoadError>),
@@ -72,11 +79,28 @@ pub(super) async fn call(shared: Arc<Shared>, clients: Arc<dyn Clients>, key: Jo
     } else {
         // What came before it on this connection has been answered, or never will be.
         let awaited = call.still_awaited();
-        let content = Content::message(client.protocol, call.invocation.payload.clone());
-        let answer = shared.sender.send(&client, Category::Messages, &call.method, content).await;
+        let content =
+            Content::message(client.protocol, call.invocation.payload.clone(), call.call_id.as_deref());
+        let answer = match awaited {
+            Awaited::Stream(_) => {
+                let begun = shared.sender.begin(&client, Category::Messages, &call.method, content).await;
+                match (begun, &awaited) {
+                    (Ok(Begun { status: StatusCode::OK, body }), Awaited::Stream(id)) => {
+                        let answer = StreamedAnswer { client, id: id.clone(), body };
+                        return Done::Streams(key, answer);
+                    }
+                    (begun, _) => begun.map(|begun| (begun.status, Bytes::new())),
+                }
+            }
+            _ => {
+                let answer = shared.sender.send(&client, Category::Messages, &call.method, content).await;
+                answer.map(|answer| (answer.status, answer.body))
+            }
+        };
         let reply: Result<Option<Bytes>, String> = match answer {
-            Ok(answer) => to_client(client.protocol, &awaited, answer.status, &answer.body)
-                .map_err(|error| error.to_string()),
+            Ok((status, body)) => {
+                to_client(client.protocol, &awaited, status, &body).map_err(|error| error.to_string())
+            }
             Err(failure) => {
                 tracing::debug!(connection = %client.id, method = call.method, error = %Chain(&failure), "an upstream could not be asked");
                 let token = client.facts.as_ref().map(|facts| claims::parse(&facts.claims));
@@ -87,10 +111,27 @@ pub(super) async fn call(shared: Arc<Shared>, clients: Arc<dyn Clients>, key: Jo
     };
     if let Some(framed) = reply {
         call.is_answered();
-        clients.reply(&client, framed).await;
+        self::reply(&*clients, &client, &call.awaited, framed).await;
     }
     drop(call.load);
     Done::Finished(key, Ok(()))
+}
+
+/// Answers a client. What belongs to a stream goes by way of the table of streams, which learns of its end.
+pub(super) async fn reply(
+    clients: &dyn Clients,
+    client: &ClientConnection,
+    awaited: &Awaited,
+    framed: Bytes,
+) {
+    match awaited {
+        Awaited::Stream(id) => {
+            let is_end = ends_stream(client.protocol, id, &framed);
+            // Where it is not open any more, nobody waits for this.
+            let _ = clients.send_in_stream(client, id, vec![framed], is_end, Duration::ZERO).await;
+        }
+        _ => clients.reply(client, framed).await,
+    }
 }
 
 pub(super) async fn record(shared: Arc<Shared>, client: ClientConnection) -> Done {

@@ -86,6 +86,7 @@ impl Owner {
         error: Option<Box<str>>,
     ) {
         self.streams.remove(&client.id);
+        self.answers.cancel_those_of(client.id);
         match self.standings.remove(&client.id) {
             // Nobody wants to hear of it, or it was refused.
             None => {}

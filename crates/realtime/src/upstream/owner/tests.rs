@@ -259,7 +259,7 @@ async fn methods_of_this_process_are_answered_in_order_with_their_streams() {
         "type 1 of chappe.a, id 1",
         "type 2 of chappe.a, id s",
         "type 3 of chappe.a, id s",
-        "type 4 of chappe.b, id 2",
+        "stream 2: type 4 of chappe.b, id 2",
         "type 5 of chappe.b, id 2",
         "type 1 of chappe.c, id ",
     ] {

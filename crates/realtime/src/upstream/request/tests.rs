@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use identity::AccessKey;
+use signalr_protocol::Transport;
 use state::Instance;
 
 use super::*;
@@ -13,8 +14,14 @@ fn client(user: Option<&str>, facts: Option<(&str, &str)>) -> ClientConnection {
         hub: Hub::new(Instance::new("test").unwrap(), "chat"),
         user: user.map(UserId::new),
         protocol: HubProtocol::Json,
-        facts: facts.map(|(claims, query)| Arc::new(Facts { claims: claims.into(), query: query.into() })),
+        facts: facts.map(|(claims, query)| {
+            Arc::new(Facts { claims: claims.into(), query: query.into(), arrival: Some(arrival()) })
+        }),
     }
+}
+
+fn arrival() -> Arrival {
+    Arrival { transport: Transport::LongPolling, address: Some("2001:db8::7".parse().unwrap()) }
 }
 
 fn check(client: &ClientConnection, category: Category, event: &str, content: Content, expected: Expect) {
@@ -34,7 +41,7 @@ fn a_call_carries_all_that_is_known_of_the_client() {
     let claims = r#"{"nameid":"jürgen","name":"Müller, Jürgen"}"#;
     let client = client(Some("jürgen"), Some((claims, "hub=chat&x=a%2Cb")));
     let payload = Bytes::from_static(br#"{"type":1,"target":"gr\u00fc\u00dfen","arguments":[]}"#);
-    let content = Content::message(HubProtocol::Json, payload);
+    let content = Content::message(HubProtocol::Json, payload, Some("7"));
     check(
         &client,
         Category::Messages,
@@ -49,9 +56,13 @@ fn a_call_carries_all_that_is_known_of_the_client() {
             x-asrs-event: grüßen
             x-asrs-signature: sha256=00
             x-asrs-user-id: jürgen
+            x-chappe-invocation-id: 7
+            x-chappe-hub-protocol: json
             x-asrs-user-claims: http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier: jürgen, name: Müller%2C Jürgen, nameid: jürgen
             x-asrs-user-claims-encoded: W3sidHlwZSI6Imh0dHA6Ly9zY2hlbWFzLnhtbHNvYXAub3JnL3dzLzIwMDUvMDUvaWRlbnRpdHkvY2xhaW1zL25hbWVpZGVudGlmaWVyIiwidmFsdWUiOiJqw7xyZ2VuIn0seyJ0eXBlIjoibmFtZSIsInZhbHVlIjoiTcO8bGxlciwgSsO8cmdlbiJ9LHsidHlwZSI6Im5hbWVpZCIsInZhbHVlIjoiasO8cmdlbiJ9XQ==
             x-asrs-client-query: ?hub=chat&x=a%2Cb
+            x-chappe-transport: LongPolling
+            x-chappe-client-address: 2001:db8::7
 
             {"type":1,"target":"gr\u00fc\u00dfen","arguments":[]}
         "#]],
@@ -81,6 +92,7 @@ fn connection_events_are_json_whatever_the_client_speaks() {
             x-asrs-category: connections
             x-asrs-event: connected
             x-asrs-signature: sha256=00
+            x-chappe-hub-protocol: json
 
             {"type":10}
         "#]],
@@ -90,7 +102,7 @@ fn connection_events_are_json_whatever_the_client_speaks() {
 #[test]
 fn messages_are_named_by_the_clients_protocol() {
     for (protocol, expected) in [(HubProtocol::Json, JSON), (HubProtocol::MessagePack, MESSAGEPACK)] {
-        assert_eq!(Content::message(protocol, Bytes::new()).content_type, expected);
+        assert_eq!(Content::message(protocol, Bytes::new(), None).content_type, expected);
     }
 }
 

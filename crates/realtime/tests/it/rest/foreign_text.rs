@@ -6,6 +6,7 @@ use signalr_protocol::{HubMessage, parse};
 
 use super::world::{Client, World};
 use crate::fixture::client_token;
+use crate::webhook::Webhook;
 
 /// An emoji cut in the middle, a number beyond every floating point number, and one with more digits than any has.
 const ARGUMENTS: &str = r#"["\ud83d \uD83D\ude00",1e400,-0.10000000000000000000000000000000000000001E-0000000000000000000000000000001]"#;
@@ -78,9 +79,12 @@ async fn sends_carry_any_json_unchanged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_and_results_carry_any_json_unchanged() {
-    let world = World::start().await;
+    let mut webhook = Webhook::start();
+    let world = World::with_upstream(&webhook).await;
     let mut ada = world.connect(Some("ada"), Json).await;
     let mut bob = world.connect(Some("bob"), MessagePack).await;
+    ada.open(&mut webhook, "s", Json).await;
+    bob.open(&mut webhook, "s", MessagePack).await;
     let json = [("content-type", "application/json")];
     for id in [&ada.id, &bob.id] {
         let line = format!("POST connections/{id}/streams/s/:send");

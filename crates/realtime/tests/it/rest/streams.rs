@@ -7,40 +7,46 @@ use serde_json::{Value, json};
 use signalr_protocol::HubProtocol::{Json, MessagePack};
 
 use super::world::World;
+use crate::fixture::Fixture;
+use crate::webhook::Webhook;
 
 const OCTETS: [(&str, &str); 1] = [("content-type", "application/octet-stream")];
 const MSGPACK: [(&str, &str); 1] = [("content-type", "application/x-msgpack")];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_get_items_and_end_with_or_without_a_reason() {
-    let world = World::start().await;
+    let mut webhook = Webhook::start();
+    let world = World::with_upstream(&webhook).await;
     let mut ada = world.connect(Some("ada"), Json).await;
     let mut bob = world.connect(Some("bob"), MessagePack).await;
-    for id in [&ada.id, &bob.id] {
-        let stream = format!("POST connections/{id}/streams/s%2F1");
-        world.expect(202, &format!("{stream}/:send"), json!({ "price": 41 })).await;
-        world.expect(202, &format!("{stream}/:send?completed=True"), json!(42)).await;
-        world.expect(202, &format!("{stream}/:complete"), Value::Null).await;
+    for (client, protocol) in [(&mut ada, Json), (&mut bob, MessagePack)] {
+        for id in ["s/1", "s/2", "s/3", "s/4"] {
+            client.open(&mut webhook, id, protocol).await;
+        }
+        let stream = format!("POST connections/{}/streams", client.id);
+        world.expect(202, &format!("{stream}/s%2F1/:send"), json!({ "price": 41 })).await;
+        world.expect(202, &format!("{stream}/s%2F1/:send?completed=True"), json!(42)).await;
+        world.expect(202, &format!("{stream}/s%2F2/:complete"), Value::Null).await;
         // The vendor's description says `reason`; its SDK sends `error`.
-        world.expect(202, &format!("{stream}/:complete?reason=closed"), Value::Null).await;
-        world.expect(202, &format!("{stream}/:complete?error=closed"), Value::Null).await;
+        world.expect(202, &format!("{stream}/s%2F3/:complete?reason=closed"), Value::Null).await;
+        world.expect(202, &format!("{stream}/s%2F4/:complete?error=closed"), Value::Null).await;
     }
     world.mark().await;
     expect![[r#"
         {"type":2,"invocationId":"s/1","item":{"price":41}}
         {"type":2,"invocationId":"s/1","item":42}
         {"type":3,"invocationId":"s/1"}
-        {"type":3,"invocationId":"s/1"}
-        {"type":3,"invocationId":"s/1","error":"closed"}
-        {"type":3,"invocationId":"s/1","error":"closed"}"#]]
+        {"type":3,"invocationId":"s/2"}
+        {"type":3,"invocationId":"s/3","error":"closed"}
+        {"type":3,"invocationId":"s/4","error":"closed"}"#]]
     .assert_eq(&ada.until_mark().await);
     for expected in [
         "940280a3732f3181a5707269636529",
         "940280a3732f312a",
         "940380a3732f3102",
-        "940380a3732f3102",
-        "950380a3732f3101a6636c6f736564",
-        "950380a3732f3101a6636c6f736564",
+        "940380a3732f3202",
+        "950380a3732f3301a6636c6f736564",
+        "950380a3732f3401a6636c6f736564",
     ] {
         assert_eq!(bob.next_hex().await, expected);
     }
@@ -49,10 +55,155 @@ async fn streams_get_items_and_end_with_or_without_a_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn items_come_in_every_form_and_wrong_ones_are_refused() {
-    let world = World::start().await;
+async fn streams_that_are_not_open_are_404_with_a_code() {
+    let mut webhook = Webhook::start();
+    let world = World::with_upstream(&webhook).await;
+    let mut ada = world.connect(Some("ada"), Json).await;
+    let check = async |id: &str, stream: &str, code: &str| {
+        for operation in [":send", ":send?completed=true", ":complete"] {
+            let line = format!("POST connections/{id}/streams/{stream}/{operation}");
+            let answer = world.expect(404, &line, json!(1)).await;
+            assert_eq!(answer.headers["x-ms-error-code"], code, "{line}");
+            assert_eq!(answer.json().unwrap()["code"], code, "{line}");
+        }
+    };
+    let id = ada.id.clone();
+    let (no_stream, no_connection) = ("Error.Stream.NotExisted", "Error.Connection.NotExisted");
+    check(&id, "unknown", no_stream).await;
+    // A call is no stream.
+    ada.hub.send(b"{\"type\":1,\"invocationId\":\"c\",\"target\":\"t\",\"arguments\":[]}\x1e").await.unwrap();
+    webhook.take(204, "").await;
+    check(&id, "c", no_stream).await;
+    // Ended over REST, with an item or without.
+    for (stream, operation) in [("a", ":complete"), ("b", ":send?completed=true")] {
+        ada.open(&mut webhook, stream, Json).await;
+        world.expect(202, &format!("POST connections/{id}/streams/{stream}/{operation}"), json!(1)).await;
+        check(&id, stream, no_stream).await;
+    }
+    // Ended by the answer of the upstream, whether that is good or not.
+    for (stream, status, body) in [("d", 200, "{\"type\":3,\"invocationId\":\"d\"}\u{1e}"), ("e", 500, "")] {
+        let message = json!({ "type": 4, "invocationId": stream, "target": "t", "arguments": [] });
+        ada.hub.send(format!("{message}\u{1e}").as_bytes()).await.unwrap();
+        webhook.take(status, body).await;
+        while ada.hub.next_json().await.unwrap()["invocationId"] != stream {}
+        check(&id, stream, no_stream).await;
+    }
+    // Cancelled by its client.
+    ada.open(&mut webhook, "f", Json).await;
+    ada.hub.send(b"{\"type\":5,\"invocationId\":\"f\"}\x1e").await.unwrap();
+    webhook.take(204, "").await;
+    check(&id, "f", no_stream).await;
+    // Of nobody, or of somebody who has left.
+    check("none", "a", no_connection).await;
+    ada.open(&mut webhook, "g", Json).await;
+    world.expect(200, &format!("DELETE connections/{id}"), Value::Null).await;
+    while ada.hub.next().await.unwrap().is_some() {}
+    check(&id, "g", no_connection).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_carries_several_items() {
+    const LINES: [(&str, &str); 1] = [("content-type", "application/x-ndjson; charset=utf-8")];
+    let mut webhook = Webhook::start();
+    let world = World::with_upstream(&webhook).await;
     let mut ada = world.connect(Some("ada"), Json).await;
     let mut bob = world.connect(Some("bob"), MessagePack).await;
+    ada.open(&mut webhook, "s", Json).await;
+    bob.open(&mut webhook, "s", MessagePack).await;
+    for id in [&ada.id, &bob.id] {
+        let line = format!("POST connections/{id}/streams/s/:send");
+        let sent = world.call_with(&line, &LINES, "1\n{\"a\": 2}\r\n\n\"three\"").await;
+        assert_eq!(sent.status, 202, "{}", sent.text());
+        // All or none of a request.
+        for (body, expected) in [
+            (b"1\n{\n3".as_slice(), "the item in line 2"),
+            (b" \n\n".as_slice(), "the body has no items"),
+            (b"\xff".as_slice(), "the items are not UTF-8"),
+        ] {
+            let refused = world.call_with(&line, &LINES, body).await;
+            assert_eq!(refused.status, 400, "{}", refused.text());
+            assert!(refused.text().contains(expected), "{}", refused.text());
+        }
+        let last = world.call_with(&format!("{line}?completed=true"), &LINES, "6\n7\n").await;
+        assert_eq!(last.status, 202, "{}", last.text());
+    }
+    world.mark().await;
+    expect![[r#"
+        {"type":2,"invocationId":"s","item":1}
+        {"type":2,"invocationId":"s","item":{"a": 2}}
+        {"type":2,"invocationId":"s","item":"three"}
+        {"type":2,"invocationId":"s","item":6}
+        {"type":2,"invocationId":"s","item":7}
+        {"type":3,"invocationId":"s"}"#]]
+    .assert_eq(&ada.until_mark().await);
+    for item in ["01", "81a16102", "a57468726565", "06", "07"] {
+        assert_eq!(bob.next_hex().await, format!("940280a173{item}"));
+    }
+    assert_eq!(bob.next_hex().await, "940380a17302");
+    drop((ada, bob));
+    world.stop().await;
+}
+
+/// 100,000 items, more bytes than may wait for a client at once. How long it takes is measured with the built binary.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_items_arrive_in_order() {
+    const COUNT: usize = 100_000;
+    const A_REQUEST: usize = 5_000;
+    let mut webhook = Webhook::start();
+    let world = World::with_upstream(&webhook).await;
+    let mut ada = world.connect(Some("ada"), Json).await;
+    ada.open(&mut webhook, "s", Json).await;
+    let line = format!("POST connections/{}/streams/s/:send", ada.id);
+    let sending = async {
+        for first in (0..COUNT).step_by(A_REQUEST) {
+            let lines: String = (first..first + A_REQUEST).map(|number| format!("{number}\n")).collect();
+            let sent = world.call_with(&line, &[("content-type", "application/jsonl")], lines).await;
+            assert_eq!(sent.status, 202, "{}", sent.text());
+        }
+    };
+    let receiving = async {
+        for number in 0..COUNT {
+            assert_eq!(ada.hub.next_json().await.unwrap()["item"], number);
+        }
+    };
+    tokio::join!(sending, receiving);
+    drop(ada);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_so_many_open_streams_and_no_more() {
+    let mut webhook = Webhook::start();
+    let mut options = crate::upstream::with_template(&webhook, "messages");
+    options.engine.connection_streams_max = 2.try_into().unwrap();
+    let world = World { listening: Fixture::start(options).await.listen() };
+    let mut ada = world.connect(Some("ada"), Json).await;
+    for id in ["a", "b"] {
+        ada.open(&mut webhook, id, Json).await;
+    }
+    let third = b"{\"type\":4,\"invocationId\":\"c\",\"target\":\"t\",\"arguments\":[]}\x1e";
+    ada.hub.send(third).await.unwrap();
+    let error = &ada.hub.next_json().await.unwrap()["error"];
+    assert_eq!(
+        error,
+        "the connection has 2 open streams, as many as it may; cancel one, or wait until one ends"
+    );
+    world.expect(202, &format!("POST connections/{}/streams/a/:complete", ada.id), Value::Null).await;
+    assert_eq!(ada.hub.next_json().await.unwrap()["invocationId"], "a");
+    ada.open(&mut webhook, "c", Json).await;
+    drop(ada);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn items_come_in_every_form_and_wrong_ones_are_refused() {
+    let mut webhook = Webhook::start();
+    let world = World::with_upstream(&webhook).await;
+    let mut ada = world.connect(Some("ada"), Json).await;
+    let mut bob = world.connect(Some("bob"), MessagePack).await;
+    ada.open(&mut webhook, "s", Json).await;
+    bob.open(&mut webhook, "s", MessagePack).await;
     for id in [&ada.id, &bob.id] {
         let line = format!("POST connections/{id}/streams/s/:send");
         let sent = world.call_with(&line, &MSGPACK, b"\x92\x01\xc0".as_slice()).await;
@@ -77,9 +228,6 @@ async fn items_come_in_every_form_and_wrong_ones_are_refused() {
     check(format!("{line}/s/:send?completed=yes"), "1", "InvalidCompleted").await;
     check(format!("{line}/%20/:send"), "1", "InvalidStreamId").await;
     check(format!("{line}/{}/:complete", "x".repeat(101)), "", "InvalidStreamId").await;
-    // Whoever is not there gets nothing, and that is no fault.
-    world.expect(202, "POST connections/none/streams/s/:send", json!(1)).await;
-    world.expect(202, "POST connections/none/streams/s/:complete", Value::Null).await;
     world.mark().await;
     expect![[r#"
         {"type":2,"invocationId":"s","item":[1,null]}

@@ -6,6 +6,7 @@ use signalr_protocol::HubProtocol;
 use testkit::{Answer, Http, HubClient};
 
 use crate::fixture::{Fixture, Listening, client_token, options, token};
+use crate::webhook::Webhook;
 
 pub(super) struct World {
     pub(super) listening: Listening,
@@ -20,6 +21,12 @@ pub(super) struct Client {
 impl World {
     pub(super) async fn start() -> Self {
         Self { listening: Fixture::start(options()).await.listen() }
+    }
+
+    /// With an upstream for what clients call.
+    pub(super) async fn with_upstream(webhook: &Webhook) -> Self {
+        let options = crate::upstream::with_template(webhook, "messages");
+        Self { listening: Fixture::start(options).await.listen() }
     }
 
     pub(super) async fn connect(&self, user: Option<&str>, protocol: HubProtocol) -> Client {
@@ -94,6 +101,27 @@ impl Client {
                 return heard.join("\n");
             }
         }
+    }
+
+    /// Asks for a stream, which the upstream will answer over REST. The protocol must be JSON or MessagePack.
+    pub(super) async fn open(&mut self, webhook: &mut Webhook, id: &str, protocol: HubProtocol) {
+        let message = match protocol {
+            HubProtocol::Json => {
+                let message = json!({ "type": 4, "invocationId": id, "target": "t", "arguments": [] });
+                format!("{message}\u{1e}").into_bytes()
+            }
+            _ => {
+                // [4, {}, id, "t", [], []]
+                let length = u8::try_from(id.len()).unwrap();
+                let mut message = vec![8 + length, 0x96, 4, 0x80, 0xa0 | length];
+                message.extend(id.as_bytes());
+                message.extend(b"\xa1t\x90\x90");
+                message[0] = u8::try_from(message.len() - 1).unwrap();
+                message
+            }
+        };
+        self.hub.send(&message).await.unwrap();
+        webhook.take(204, "").await;
     }
 
     /// The next message in hexadecimal digits.

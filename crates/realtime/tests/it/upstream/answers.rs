@@ -144,6 +144,9 @@ async fn streams_go_both_ways() {
         say(&mut ada, &message).await;
         let received = stage.webhook.next().await;
         assert_eq!(received.path, "/chat/messages/count?code=k");
+        // An upstream that keeps nothing knows which call this belongs to, and how its client is to be answered.
+        assert_eq!(received.header("x-chappe-invocation-id"), "1");
+        assert_eq!(received.header("x-chappe-hub-protocol"), "json");
         assert_eq!(received.shown(), format!("count {message}"));
         received.answer(200, "");
     }

@@ -72,6 +72,22 @@ impl Clients for Told {
         self.0.send(String::from_utf8_lossy(&framed).replace('\u{1e}', "")).unwrap();
     }
 
+    async fn send_in_stream(
+        &self,
+        _: &ClientConnection,
+        stream: &str,
+        framed: Vec<Bytes>,
+        is_end: bool,
+        _: Duration,
+    ) -> bool {
+        for framed in framed {
+            let shown = String::from_utf8_lossy(&framed).replace('\u{1e}', "");
+            let end = if is_end { ", its end" } else { "" };
+            self.0.send(format!("stream {stream}: {shown}{end}")).unwrap();
+        }
+        !is_end
+    }
+
     async fn resume(&self, connection: ConnectionId) {
         self.0.send(format!("resume {connection}")).unwrap();
     }
