@@ -377,6 +377,11 @@ async fn expressions_reach_headers_query_route_and_body_of_a_request() {
     let request = format!("POST /api/f/7?q=1&headers=forged\nx-user: bob\n\n{body}");
     assert_eq!(host.send(&request).await.status, 204);
     assert_eq!(feed.written()[0].0["to"], "bob 1 1 7 one 3 True");
+    // A body that waits in a file is looked into too.
+    let large = body.replacen('{', &format!("{{\"rest\": \"{}\", ", "y".repeat(2 * 1024 * 1024)), 1);
+    let request = format!("POST /api/f/7?q=1\nx-user: bob\n\n{large}");
+    assert_eq!(host.send(&request).await.status, 204);
+    assert_eq!(feed.written()[1].0["to"], "bob 1 1 7 one 3 True");
     // A header that is not there is named in the log.
     assert_eq!(host.send("POST /api/f/7?q=1\n\n{}").await.status, 500);
     assert!(host.log().contains("no value for {headers.X-User}"), "{}", host.log());
