@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::io::Write;
 
 pub(crate) mod reader;
+pub(crate) mod text;
 
 use crate::framing::{finish_frame, write_frame_start};
 use crate::message::{

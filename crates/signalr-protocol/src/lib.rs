@@ -22,7 +22,8 @@ pub use framing::{FramingError, RECORD_SEPARATOR, Splitter, next_message, write_
 pub use handshake::{
     HANDSHAKE_ACCEPTED, HANDSHAKE_VERSION_MAX, HandshakeError, HandshakeRequest, handshake_refused,
 };
-pub use json::reader::{JsonError, JsonReader, JsonText, JsonToken};
+pub use json::reader::{JsonError, JsonReader, JsonToken};
+pub use json::text::JsonText;
 pub use message::{
     CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, HubProtocol, Invocation,
     MessageKind, ParseError, Peek, Sequenced, StreamItem, TransferFormat, parse, peek,

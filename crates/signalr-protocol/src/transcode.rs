@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rmp::encode;
 
-use crate::json::reader::{JsonError, JsonReader, JsonText, JsonToken, write_text as write_json_text};
+use crate::json::reader::{JsonError, JsonReader, JsonToken};
+use crate::json::text::{JsonText, write_text as write_json_text};
 use crate::message::ParseError;
 use crate::msgpack::reader::{Reader, Token};
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rmp::Marker;
 
-use crate::json::reader::lossy;
+use crate::json::text::lossy;
 use crate::message::ParseError;
 
 /// What is left to read.
