@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Load the configuration and the app as `start` would, say what is wrong with them, and end; nothing listens, no function runs
     Check(CheckArgs),
+    /// Copy the data folder, also while a process works with it; the copy can be put in its place
+    Backup(BackupArgs),
     /// Print what happens in the realtime service of a running process: connections, groups, messages, and why connections end
     Tail(TailArgs),
 }
@@ -86,6 +88,15 @@ pub(crate) struct CheckArgs {
     pub(crate) shared: SharedArgs,
     #[command(flatten)]
     pub(crate) func: FuncArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The folder to make; it must not exist
+    pub(crate) to: PathBuf,
+    /// The data folder
+    #[arg(long, default_value = ".chappe", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The data folder: private to its owner, and complete. A folder that was used before and lacks a part is refused, never made
 //! anew.
 
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod ephemeral;
 mod manifest;

@@ -56,6 +56,16 @@ fn main() -> ExitCode {
             let plan = if check.data.is_some() { Plan::start } else { Plan::check };
             plan(check.app(), &check.shared, &check.func)
         }
+        Command::Backup(backup) => {
+            let made = data_folder::backup::backup(&backup.data_dir, &backup.to);
+            if made.is_ok() {
+                println!(
+                    "The copy in {} is complete, and everything in it can be read.",
+                    backup.to.display()
+                );
+            }
+            return ended(made);
+        }
         Command::Tail(tail) => return ended(tail::run(tail)),
     };
     let plan = match plan {

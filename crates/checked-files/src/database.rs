@@ -215,24 +215,39 @@ fn damaged_pages(path: &Path) -> Result<Vec<String>, OpenError> {
     )])
 }
 
-/// Copies an open database, as it is at one moment, to a new file with its own mark.
+/// Copies a database, as it is at one moment, to a new file with its own mark. A process may have it open: SQLite's locks keep
+/// reader and writer apart.
 ///
 /// # Errors
 ///
-/// If the file is there already, there is no room, or the database is damaged.
-pub fn copy(connection: &Connection, to: &Path) -> Result<(), OpenError> {
-    let failed = |cause| OpenError::from_sqlite(to, "", cause);
+/// If it is missing or damaged, if it lost acknowledged commits, or if the copy cannot be written.
+pub fn backup(layout: &Layout<'_>, to: &Path) -> Result<(), OpenError> {
+    let failed = |cause| OpenError::from_sqlite(layout.path, layout.part, cause);
+    vfs::register().map_err(failed)?;
+    if !matches!(find(layout, AtLoss::Refuse)?, Found::Checked) {
+        let what = "it has no checksums yet: start this version with it once";
+        return Err(OpenError::Io(layout.path.to_owned(), std::io::Error::other(what)));
+    }
+    // Read first: what was acknowledged by now must be in the copy.
+    let acknowledged = Mark::open(&mark_path(layout.path))?.sequence();
+    let connection = connect(layout.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+    check_format(&connection, layout)?;
     let target = to.to_str().ok_or_else(|| {
-        let what = "the name of the backup is not UTF-8";
+        let what = "the name of the copy is not UTF-8";
         OpenError::Io(to.to_owned(), std::io::Error::other(what))
     })?;
     connection.execute("VACUUM INTO ?1", [target]).map_err(failed)?;
     let copied = connect(to, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
-    let (id, sequence) = identity(&copied).map_err(failed)?;
+    let (id, found) = identity(&copied).map_err(failed)?;
     drop(copied);
+    if found < acknowledged {
+        let file = layout.path.to_owned();
+        return Err(OpenError::LostEnd(Damage::LostEnd { file, found, acknowledged, part: layout.part }));
+    }
     sync(to)?;
-    Mark::create(&mark_path(to), id, sequence)?;
-    Ok(())
+    Mark::create(&mark_path(to), id, found)?;
+    sync_folder(to)
 }
 
 enum Found {

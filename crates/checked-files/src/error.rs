@@ -48,6 +48,9 @@ pub enum OpenError {
         #[source]
         cause: MarkError,
     },
+    /// Acknowledged commits are missing at its end, so that it is not copied.
+    #[error(transparent)]
+    LostEnd(crate::Damage),
     /// The file cannot be read at all.
     #[error(
         "the file {} is damaged and cannot be opened; nothing was changed: restore a backup, or move the file and those whose \

@@ -15,7 +15,7 @@ mod mark;
 mod page;
 mod vfs;
 
-pub use database::{AtLoss, Database, Layout, StoreId, copy, open_reader, verify};
+pub use database::{AtLoss, Database, Layout, StoreId, backup, open_reader, verify};
 pub use error::OpenError;
 pub use health::{Damage, Health, is_damage};
 pub use mark::{Mark, MarkError};

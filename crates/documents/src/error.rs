@@ -198,6 +198,12 @@ impl Failure {
         )
     }
 
+    /// There is no room for what was to be written.
+    pub(crate) fn disk_full() -> Self {
+        let message = "The disk that holds the documents is full. Nothing of this request was stored. Make room and retry; deleting works.";
+        Self::new(Kind::InsufficientStorage, message)
+    }
+
     /// What was asked for is not as it was written.
     pub(crate) fn damaged() -> Self {
         let message = "The database file is damaged where this request reads. What is sound is still answered; writes are refused. The operator must run `chappe check --data` and restore a backup.";
@@ -238,10 +244,7 @@ impl From<rusqlite::Error> for Failure {
     fn from(cause: rusqlite::Error) -> Self {
         if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
             // The writer logs it, once in a while: a line for each write would fill the disk that holds the log.
-            return Self::new(
-                Kind::InsufficientStorage,
-                "The disk that holds the documents is full. Nothing of this request was stored. Make room and retry.",
-            );
+            return Self::disk_full();
         }
         if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) {
             return Self::new(

@@ -41,6 +41,15 @@ pub fn verify(folder: &std::path::Path) -> Result<Vec<String>, Error> {
     store::verify(folder)
 }
 
+/// Copies a documents folder, as it is at one moment, to a new one. A process may have it open.
+///
+/// # Errors
+///
+/// If it is damaged or incomplete, or the copy cannot be written.
+pub fn backup(folder: &std::path::Path, to: &std::path::Path) -> Result<(), Error> {
+    store::backup(folder, to)
+}
+
 /// Bodies of requests and answers; the same foreign type in every service, so that they compose.
 pub type Body =
     http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, Box<dyn std::error::Error + Send + Sync>>;

@@ -41,6 +41,9 @@ pub struct Options {
     /// Largest size of the database file, in bytes; writes beyond it are answered 507, as on a full disk. Default: none,
     /// which leaves the limit to the disk. Since 0.1.0.
     pub database_bytes_max: Option<u64>,
+    /// Room on the disk that is kept so that deleting works when the disk is full, in bytes; 0 keeps none. Default: 8 MiB.
+    /// Since 0.1.0.
+    pub reserve_bytes: u64,
     /// Largest item, in bytes of JSON text. Default: 2 MiB. Since 0.1.0.
     pub item_bytes_max: usize,
     /// Largest request body, in bytes. Default: 4 MiB. Since 0.1.0.
@@ -101,6 +104,7 @@ impl Default for Options {
             signature_age_max_s: None,
             public_url: None,
             database_bytes_max: None,
+            reserve_bytes: 8 << 20,
             item_bytes_max: 2 * MIB,
             body_bytes_max: 4 * MIB,
             page_bytes_max: 4 * MIB,

@@ -21,6 +21,7 @@
 mod apply;
 mod apply_items;
 mod readers;
+mod reserve;
 pub(crate) mod rows;
 mod schema;
 mod writer;
@@ -46,8 +47,9 @@ use crate::{Error, Options};
 
 pub(crate) use readers::Caller;
 use readers::{Job, Readers};
+use reserve::Reserve;
 pub(crate) use rows::{ItemsAfter, Look, Scope};
-pub(crate) use schema::verify;
+pub(crate) use schema::{backup, verify};
 use writer::Writer;
 
 /// Room for the evaluator, which follows a query's tree: 64 brackets of chains of 100 operators. Untouched stack costs nothing.
@@ -70,7 +72,7 @@ pub(crate) struct Item {
 }
 
 /// A change to the store.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Change {
     CreateDatabase {
         id: String,
@@ -112,7 +114,7 @@ pub(crate) enum Change {
 }
 
 /// One operation on an item.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ItemOperation {
     pub(crate) verb: Verb,
     /// The partition key's text.
@@ -204,6 +206,7 @@ impl Store {
             hints: hints.clone(),
             clock,
             metrics: metrics.clone(),
+            reserve: Reserve::new(options.data_dir.join("documents.reserve"), options.reserve_bytes),
             full_disk_told: None,
         };
         let writer = Writer::start(options, context)?;

@@ -6,6 +6,7 @@
 //! Know these first: [`Journal`] (the handle), `writer.rs` (the one who writes), `index.rs` (what is known in memory),
 //! `recover.rs` (opening). Start reading at `writer.rs`.
 
+mod backup;
 mod frame;
 mod index;
 mod reader;
@@ -23,6 +24,7 @@ use checked_files::Health;
 use state::{AppendError, Entry, Instance, JournalInfo, Name, Position, ReadError, Record, TrimError};
 use tokio::sync::oneshot;
 
+pub(crate) use self::backup::backup;
 use self::index::{Home, Kept, Shared};
 use self::reader::{Read, Reader};
 pub(crate) use self::recovery::{Before, Recovery};

@@ -21,4 +21,4 @@ mod store;
 
 pub use error::OpenError;
 pub use options::{AcceptLoss, Clock, JournalOptions, Options, RegistryOptions, RelayOptions};
-pub use store::{Parts, Store, verify};
+pub use store::{Parts, Store, backup, verify};

@@ -179,6 +179,11 @@ impl Registry {
     }
 }
 
+/// Copies a database to a new file; a process may have it open.
+pub(crate) fn backup(file: &Path, to: &Path) -> Result<(), OpenError> {
+    checked_files::backup(&tables::layout(file), to).map_err(|cause| OpenError::from_checked(file, cause))
+}
+
 /// Reads everything in a database that no process has open, and says what is wrong; nothing if it is sound.
 pub(crate) fn verify(file: &Path) -> Result<Vec<String>, OpenError> {
     checked_files::verify(&tables::layout(file)).map_err(|cause| OpenError::from_checked(file, cause))

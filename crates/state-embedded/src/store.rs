@@ -112,6 +112,11 @@ impl Store {
         format.is_new = false;
         // Durable before anybody is told a position.
         format.generation += u64::from(recovery.needs_new_epochs);
+        if format.is_copy {
+            // Drawn and not counted: a backup may be put back more than once, and each time other records follow.
+            let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+            (format.generation, format.is_copy) = (high ^ low, false);
+        }
         let is_written = if format == found { Ok(()) } else { format.write(directory) };
         let opened = is_written
             .and_then(|()| Journal::open(recovery, format.generation, &options.journal, metrics.clone()));
@@ -248,6 +253,19 @@ pub fn verify(directory: &Path) -> Result<Vec<String>, OpenError> {
     let log = journal::Recovery::read(&log, before).map(|recovery| recovery.verify());
     let parts = [log, registry::verify(&database)];
     Ok(parts.into_iter().flat_map(|part| part.unwrap_or_else(|error| vec![error.to_string()])).collect())
+}
+
+/// Copies a data directory to a new one, as it is at one moment for each part. A process may have it open.
+///
+/// # Errors
+///
+/// If it is damaged or incomplete, or the copy cannot be written.
+pub fn backup(directory: &Path, to: &Path) -> Result<(), OpenError> {
+    let format = Format::read(directory)?;
+    make_directory(to)?;
+    registry::backup(&directory.join("registry.sqlite"), &to.join("registry.sqlite"))?;
+    journal::backup(&directory.join("journal"), &to.join("journal"), format.store)?;
+    Format { is_copy: true, ..format }.write(to)
 }
 
 /// Version 1 kept no marks; but it made both parts whenever it started.

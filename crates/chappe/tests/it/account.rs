@@ -69,6 +69,10 @@ impl Account {
         self.send("POST", ITEMS, Some(id), item).await
     }
 
+    pub(crate) async fn delete(&self, id: &str) -> anyhow::Result<Answer> {
+        self.send("DELETE", &format!("{ITEMS}/{id}"), Some(id), "").await
+    }
+
     pub(crate) async fn has(&self, id: &str) -> bool {
         let answer = self.send("GET", &format!("{ITEMS}/{id}"), Some(id), "").await;
         answer.expect("it answers").status == 200

@@ -177,6 +177,14 @@ async fn a_full_disk_refuses_writes_and_recovers_when_there_is_room() {
     for id in 0..stored {
         assert!(account.has(&id.to_string()).await, "{id} is readable on a full disk");
     }
+    // Deleting works without any room, and what it frees can be used.
+    for id in ["0", "1", "2"] {
+        let deleted = account.delete(id).await.expect("it answers");
+        assert_eq!(deleted.status, 204, "{}", deleted.text());
+    }
+    let answer = account.put("freed", 500_000).await.expect("it answers");
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert!(account.has("freed").await && account.has("3").await && !account.has("0").await);
     let id = process.id().expect("it runs").to_string();
     let data = folder.path().join("data");
     let data = data.to_str().expect("the path is text");
@@ -184,7 +192,7 @@ async fn a_full_disk_refuses_writes_and_recovers_when_there_is_room() {
     assert!(mounts("nsenter", &grow), "the disk grows");
     let answer = account.put("with room", 500_000).await.expect("it answers");
     assert_eq!(answer.status, 201, "{}", answer.text());
-    assert!(account.has("0").await);
+    assert!(account.has("3").await);
     let log = process.kill().await.expect("it can be killed");
     let told = log.matches("the disk that holds the documents is full").count();
     assert_eq!(told, 1, "the log is not flooded: {log}");
@@ -242,4 +250,54 @@ async fn the_folder_of_a_killed_ephemeral_process_is_removed_by_the_next_start()
         assert_eq!(code, Some(0), "{log}");
     }
     assert_eq!(left(), 0);
+}
+
+/// Writers go on while the copy is made; what they were told before it began is in it.
+#[tokio::test]
+async fn a_backup_of_a_running_process_holds_what_was_acknowledged_before_and_can_be_restored() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let process = Process::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
+    let account = Account::of(&process);
+    account.container().await;
+    let mut acknowledged = Vec::new();
+    for number in 0..60 {
+        let id = format!("before-{number}");
+        assert_eq!(account.put(&id, 3000).await.expect("it answers").status, 201);
+        acknowledged.push(id);
+    }
+    let is_copied = tokio::sync::watch::channel(false);
+    let write = async {
+        for number in 0.. {
+            if *is_copied.1.borrow() {
+                return number;
+            }
+            assert_eq!(account.put(&format!("while-{number}"), 3000).await.expect("it answers").status, 201);
+        }
+        0
+    };
+    let copy = async {
+        let arguments = ["backup", "copy", "--data-dir", "data"];
+        let copied = Process::fail(BINARY, folder.path(), &arguments).await.expect("it ends");
+        // The writer holds the other end.
+        let _ = is_copied.0.send(true);
+        copied
+    };
+    let (written, (code, text)) = tokio::join!(write, copy);
+    assert!(code == Some(0) && text.contains("is complete"), "{text}");
+    assert!(written > 0, "something was written meanwhile");
+    let again = Process::fail(BINARY, folder.path(), &["backup", "copy", "--data-dir", "data"])
+        .await
+        .expect("it ends");
+    assert!(again.0 == Some(1) && again.1.contains("exists"), "{}", again.1);
+    process.kill().await.expect("it can be killed");
+    let database = folder.path().join("data/documents/documents.sqlite");
+    let bytes = std::fs::read(&database).expect("it can be read");
+    std::fs::write(&database, &bytes[..bytes.len() / 2]).expect("it can be cut");
+    std::fs::rename(folder.path().join("data"), folder.path().join("damaged")).expect("it can be moved");
+    std::fs::rename(folder.path().join("copy"), folder.path().join("data")).expect("it can be moved");
+    let process = Process::start(BINARY, folder.path(), &ARGUMENTS).await.expect("the copy starts");
+    let account = Account::of(&process);
+    assert_eq!(lost(&account, &acknowledged).await, None);
+    assert_eq!(account.put("after", 10).await.expect("it answers").status, 201);
+    process.kill().await.expect("it can be killed");
 }

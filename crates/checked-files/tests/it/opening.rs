@@ -1,6 +1,6 @@
 //! Opening files: new ones, those of the older format, those of another store, copies.
 
-use checked_files::{OpenError, copy, verify};
+use checked_files::{OpenError, backup, verify};
 use rusqlite::Connection;
 
 use crate::table::{self, file, layout};
@@ -74,7 +74,7 @@ fn a_copy_made_between_writes_is_a_database_of_its_own() {
     for number in 0..50 {
         table::put(&mut database, number).expect("the row is stored");
     }
-    copy(&database.connection, &file(to.path())).expect("it can be copied");
+    backup(&layout(&file(folder.path())), &file(to.path())).expect("it can be copied");
     table::put(&mut database, 50).expect("the row is stored");
     assert_eq!(verify(&layout(&file(to.path()))).expect("it can be read"), Vec::<String>::new());
     let mut copied = table::open(to.path()).expect("the copy opens");

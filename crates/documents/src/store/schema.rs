@@ -96,6 +96,14 @@ pub(crate) fn verify(folder: &Path) -> Result<Vec<String>, Error> {
     Ok(checked_files::verify(&layout)?)
 }
 
+/// Copies the store, as it is at one moment, into a new folder. A process may have it open.
+pub(crate) fn backup(folder: &Path, to: &Path) -> Result<(), Error> {
+    fs::create_dir_all(to).map_err(|cause| Error::Folder { path: to.to_owned(), cause })?;
+    let path = folder.join(FILE);
+    let layout = Layout { part: PART, path: &path, format: FORMAT, tables: TABLES, cache_kib: 8192 };
+    Ok(checked_files::backup(&layout, &to.join(FILE))?)
+}
+
 /// Opens the file for reading, beside the writer.
 pub(super) fn open_reader(path: &Path, health: &Health) -> Result<Connection, Error> {
     checked_files::open_reader(path, 4096, health)

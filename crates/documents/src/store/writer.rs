@@ -10,8 +10,10 @@ use checked_files::Database;
 use rusqlite::TransactionBehavior;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::reserve::Reserve;
 use super::{Change, Changed, Clock, Refusal, apply};
 use crate::catalog::Catalog;
+use crate::decide::Verb;
 use crate::error::{Failure, Kind};
 use crate::handle::Hints;
 use crate::metrics::Metrics;
@@ -34,12 +36,20 @@ pub(super) struct Context {
     pub(super) hints: Hints,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
+    /// Room for deletes on a full disk.
+    pub(super) reserve: Reserve,
     /// When the log was last told that the disk is full.
     pub(super) full_disk_told: Option<Instant>,
 }
 
 /// How often the log says that the disk is full, while it is.
 const FULL_DISK_EVERY: Duration = Duration::from_secs(60);
+
+/// Free pages beyond the bytes of a group that must be there while the reserve is away.
+const LOW_MARGIN_BYTES: u64 = 256 * 1024;
+
+/// Bytes of a page of the file.
+const PAGE_BYTES: u64 = 4096;
 
 /// The writer's queue and thread.
 #[derive(Debug)]
@@ -145,6 +155,17 @@ impl Change {
     fn is_of_items(&self) -> bool {
         matches!(self, Self::Items { .. } | Self::DeletePartition { .. })
     }
+
+    /// Whether it only takes away.
+    fn frees_room(&self) -> bool {
+        match self {
+            Self::DeleteDatabase { .. } | Self::DeleteContainer { .. } | Self::DeletePartition { .. } => true,
+            Self::Items { operations, .. } => {
+                operations.iter().all(|operation| operation.verb == Verb::Delete)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Carries out the jobs in one transaction, and answers them when it is on disk.
@@ -154,14 +175,8 @@ fn commit_group(context: &mut Context, group: Vec<Job>) {
     let definitions_change = group.iter().any(|job| !job.change.is_of_items());
     let (changes, answers): (Vec<_>, Vec<_>) =
         group.into_iter().map(|job| (job.change, (job.answer, job._bytes))).unzip();
-    // A defect met by one group rolls that group back, and must not end the writer for everybody.
-    let applied = catch_unwind(AssertUnwindSafe(|| apply_group(context, changes))).unwrap_or_else(|_| {
-        tracing::error!("a write of documents panicked; nothing of its group was stored; this is a defect");
-        Err(Failure::new(
-            Kind::Unavailable,
-            "The write met a defect of the service and was not stored. The log says more.",
-        ))
-    });
+    let bytes = answers.iter().map(|(_, bytes)| bytes.num_permits()).sum();
+    let applied = apply_on_any_disk(context, changes, bytes);
     tell_of_a_full_disk(context, &applied);
     let results = match applied {
         Ok(results) => results,
@@ -204,6 +219,75 @@ fn tell_of_a_full_disk(context: &mut Context, applied: &Result<Vec<Result<Applie
             "the disk that holds the documents is full; writes are refused with 507 until there is room (said once a minute)"
         );
     }
+}
+
+/// Applies a group. Where the disk is full, what frees room is applied alone, with the room that was kept for it.
+fn apply_on_any_disk(
+    context: &mut Context,
+    changes: Vec<Change>,
+    bytes: usize,
+) -> Result<Vec<Result<Applied, Refusal>>, Failure> {
+    let freeing: Vec<_> = changes.iter().map(|change| change.frees_room().then(|| change.clone())).collect();
+    context.reserve.restore();
+    let was_low = context.reserve.is_low();
+    let mut has_room = !was_low || has_free_pages(context, bytes);
+    if !has_room {
+        context.reserve.restore_now();
+        has_room = !context.reserve.is_low();
+    }
+    let mut applied = if has_room { apply_caught(context, changes) } else { Err(Failure::disk_full()) };
+    let is_full = applied.as_ref().is_err_and(|failure| failure.kind == Kind::InsufficientStorage);
+    if is_full && freeing.iter().any(Option::is_some) && (context.reserve.release() || was_low) {
+        let is_freeing: Vec<bool> = freeing.iter().map(Option::is_some).collect();
+        applied = apply_caught(context, freeing.into_iter().flatten().collect()).map(|freed| {
+            let mut freed = freed.into_iter();
+            let refused = || Err(Failure::disk_full().into());
+            is_freeing
+                .into_iter()
+                .map(|is| if is { freed.next() } else { None }.unwrap_or_else(refused))
+                .collect()
+        });
+    }
+    if context.reserve.is_low() {
+        give_back_the_log(&context.database.connection);
+    }
+    applied
+}
+
+/// Whether the file has free pages for as many bytes, so that it need not grow.
+fn has_free_pages(context: &Context, bytes: usize) -> bool {
+    let connection = &context.database.connection;
+    let free = connection.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
+    // Pages of items are not full to the last byte, and indexes grow too.
+    let wanted = 2 * bytes as u64 + LOW_MARGIN_BYTES;
+    free.is_ok_and(|pages| u64::try_from(pages).unwrap_or(0) * PAGE_BYTES >= wanted)
+}
+
+/// Moves the write-ahead log into the file and cuts it, without waiting long for readers.
+fn give_back_the_log(connection: &rusqlite::Connection) {
+    let cut = || {
+        connection.busy_timeout(Duration::from_millis(50))?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    };
+    if let Err(error) = cut() {
+        tracing::debug!(%error, "the write-ahead log keeps its room for now");
+    }
+    // A connection that is open takes any timeout.
+    let _ = connection.busy_timeout(Duration::from_secs(5));
+}
+
+/// A defect met by one group rolls that group back, and must not end the writer for everybody.
+fn apply_caught(
+    context: &mut Context,
+    changes: Vec<Change>,
+) -> Result<Vec<Result<Applied, Refusal>>, Failure> {
+    catch_unwind(AssertUnwindSafe(|| apply_group(context, changes))).unwrap_or_else(|_| {
+        tracing::error!("a write of documents panicked; nothing of its group was stored; this is a defect");
+        Err(Failure::new(
+            Kind::Unavailable,
+            "The write met a defect of the service and was not stored. The log says more.",
+        ))
+    })
 }
 
 /// What a change gave, and which container it moved to which LSN.

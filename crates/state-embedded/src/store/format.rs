@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The first line stays as it is in every later version, so that an older program can tell that it must not go on. While a new
-//! store is made, a fourth line says `new`: until it is gone, parts may be missing. Version 1 had neither marks, checksums in the
+//! store is made, a fourth line says `new`: until it is gone, parts may be missing. A backup has the line `copy`, and draws another generation when it is
+//! opened first. Version 1 had neither marks, checksums in the
 //! registry, nor a generation.
 
 use std::fs::File;
@@ -31,6 +32,8 @@ pub(super) struct Format {
     pub(super) generation: u64,
     /// Whether the store was never open yet.
     pub(super) is_new: bool,
+    /// Whether it is a copy that was never open yet: its journals are older than what clients know.
+    pub(super) is_copy: bool,
 }
 
 impl Format {
@@ -55,7 +58,7 @@ impl Format {
                     return Err(OpenError::NotOurs { directory: directory.to_owned() });
                 }
                 let store = uuid::Uuid::new_v4().as_fields().0;
-                let format = Self { version: VERSION, store, generation: 0, is_new: true };
+                let format = Self { version: VERSION, store, generation: 0, is_new: true, is_copy: false };
                 format.write(directory)?;
                 Ok(format)
             }
@@ -76,6 +79,8 @@ impl Format {
             writeln!(file, "generation {}", self.generation)?;
             if self.is_new {
                 writeln!(file, "new")?;
+            } else if self.is_copy {
+                writeln!(file, "copy")?;
             }
             file.sync_all()?;
             std::fs::rename(&beside, directory.join("format"))?;
@@ -97,11 +102,12 @@ fn parse(text: &str, directory: &Path) -> Result<Format, OpenError> {
     let store = lines.next().and_then(|line| line.strip_prefix("store ")).ok_or_else(not_ours)?;
     let store = u32::from_str_radix(store, 16).map_err(|_| not_ours())?;
     if version < 2 {
-        return Ok(Format { version, store, generation: 0, is_new: false });
+        return Ok(Format { version, store, generation: 0, is_new: false, is_copy: false });
     }
     let generation = lines.next().and_then(|line| line.strip_prefix("generation ")).ok_or_else(not_ours)?;
     let generation = generation.parse().map_err(|_| not_ours())?;
-    Ok(Format { version, store, generation, is_new: lines.next() == Some("new") })
+    let state = lines.next();
+    Ok(Format { version, store, generation, is_new: state == Some("new"), is_copy: state == Some("copy") })
 }
 
 /// Whether there is anything in it but what an interrupted first start leaves.

@@ -399,3 +399,28 @@ async fn a_lost_segment_is_noticed() {
     let opened = written.open().map(drop);
     assert!(matches!(opened, Err(OpenError::Corrupt { .. })), "{opened:?}");
 }
+
+/// A copy is a journal of an earlier moment: positions that were given out after it must not be taken for those that follow.
+#[tokio::test]
+async fn a_copy_has_the_records_and_new_epochs_each_time_it_is_opened_first() {
+    let written = write(64 << 10).await;
+    let store = written.open().expect("the store opens");
+    let mut epochs = vec![written.start.epoch];
+    for _ in 0..2 {
+        let to = tempfile::tempdir().expect("a temporary directory can be made");
+        let copy = to.path().join("state");
+        state_embedded::backup(written.directory.path(), &copy).expect("an open store can be copied");
+        let copied = Store::open(&copy, &options(64 << 10)).expect("the copy opens");
+        let epoch = info(&copied).await.epoch;
+        let records =
+            read_all(&copied.journal(), Position { epoch, ..written.start }).await.expect("read works");
+        assert!(records.into_iter().eq((0..APPENDS).flat_map(bodies)));
+        copied.close().await;
+        let copied = Store::open(&copy, &options(64 << 10)).expect("the copy opens again");
+        assert_eq!(info(&copied).await.epoch, epoch);
+        copied.close().await;
+        assert!(!epochs.contains(&epoch), "epochs of before come again");
+        epochs.push(epoch);
+    }
+    store.close().await;
+}
