@@ -89,7 +89,8 @@ async fn unfinished_uploads_cost_little_and_end() {
     let mut unfinished = Vec::new();
     for _ in 0..8 {
         let mut socket = RawSocket::connect(http.authority()).await.expect("it is accepted");
-        let head = format!("POST /api/upload HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 90 * MIB);
+        let head =
+            format!("POST /api/upload HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", 90 * MIB);
         socket.send(head.as_bytes()).await.expect("it is taken");
         socket.send(&vec![b'x'; 15 * MIB]).await.expect("it is taken");
         unfinished.push(socket);
