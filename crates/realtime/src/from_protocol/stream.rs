@@ -65,7 +65,7 @@ fn is_lines(headers: &HeaderMap) -> bool {
 
 /// JSON values, one a line; empty lines do not count.
 fn lines(stream: &str, body: &Bytes) -> Result<Vec<OutgoingMessage>, Refusal> {
-    let text = std::str::from_utf8(body).map_err(|_| invalid("the items are not UTF-8"))?;
+    let text = json_text(body).map_err(|_| invalid("the items are not UTF-8"))?;
     let mut items = Vec::new();
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let item = OutgoingMessage::stream_item(stream, line);

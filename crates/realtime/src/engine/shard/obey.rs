@@ -87,9 +87,7 @@ impl Shard {
             Command::Close { hub, target, excluded, closing, closed } => {
                 let _ = closed.send(self.close_all(&hub, &target, &excluded, &closing));
             }
-            Command::Invoke(invoke) => self.invoke(*invoke),
-            Command::Stream(part) => self.stream_part(*part),
-            Command::Forget { connection, invocation_id } => self.forget_call(connection, &invocation_id),
+            Command::Invoke(_) | Command::Forget { .. } | Command::Stream(_) => self.tell_client(command),
             Command::Refresh { connection, refresh, found } => {
                 let slot = self.index.slot(connection);
                 let _ = found.send(slot.is_some_and(|slot| self.refresh(slot, *refresh)));
@@ -107,6 +105,16 @@ impl Shard {
                 self.follow(command);
             }
             Command::Drain { cut_after } => self.drain(now + cut_after),
+        }
+    }
+
+    /// Calls of one client's methods, and what is sent in its streams.
+    fn tell_client(&mut self, command: Command) {
+        match command {
+            Command::Invoke(invoke) => self.invoke(*invoke),
+            Command::Forget { connection, invocation_id } => self.forget_call(connection, &invocation_id),
+            Command::Stream(part) => self.stream_part(*part),
+            other => unreachable!("{other:?} is not for one client"),
         }
     }
 

@@ -113,7 +113,7 @@ async fn one_request_carries_several_items() {
     bob.open(&mut webhook, "s", MessagePack).await;
     for id in [&ada.id, &bob.id] {
         let line = format!("POST connections/{id}/streams/s/:send");
-        let sent = world.call_with(&line, &LINES, "1\n{\"a\": 2}\r\n\n\"three\"").await;
+        let sent = world.call_with(&line, &LINES, "\u{feff}1\n{\"a\": 2}\r\n\n\"three\"").await;
         assert_eq!(sent.status, 202, "{}", sent.text());
         // All or none of a request.
         for (body, expected) in [
