@@ -95,6 +95,7 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
         data_dir: plan.data_dir.as_ref().map(|_| data_dir.clone()),
         authority,
         shows_https: plan.shows_https,
+        gateway_serves: gateway_serves(&config.gateway, functions_handle.is_some()),
     };
     let facts = admin::Facts {
         ready_line: ready_line.facts(),
@@ -301,6 +302,15 @@ fn quotas(options: &edge::Options, ports: usize) -> edge::Quotas {
 fn on_own_port(mut request: Request<Body>) -> Request<Body> {
     request.extensions_mut().insert(admin::OwnPort);
     request
+}
+
+/// What people find at the gateway: files where a route leads to a folder that is there, and the services that run.
+fn gateway_serves(configured: &gateway::Options, runs_functions: bool) -> String {
+    let files =
+        configured.routes.iter().any(|route| route.directory.as_ref().is_some_and(|folder| folder.is_dir()));
+    let parts = [(files, "files"), (runs_functions, "/api"), (true, "/client")];
+    let parts: Vec<&str> = parts.iter().filter(|(is_there, _)| *is_there).map(|(_, part)| *part).collect();
+    parts.join(", ")
 }
 
 /// The routes that every gateway has unless one of them is configured otherwise: path and service. docs/configuration.md is made from it.

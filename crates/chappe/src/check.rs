@@ -114,7 +114,7 @@ async fn app(plan: &Plan, functions: &functions::Handle, findings: &mut Findings
     }
     let settings = functions.settings_used();
     let missing: Vec<_> = settings.iter().filter(|setting| !setting.is_set).collect();
-    findings.problems.extend(missing.iter().map(|setting| setting.to_string()));
+    findings.problems.extend(missing.iter().map(ToString::to_string));
     for function in functions.functions() {
         let lacks_setting = missing.iter().any(|setting| setting.functions.contains(&function.name));
         match function.state {

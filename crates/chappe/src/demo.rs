@@ -99,8 +99,8 @@ fn asked(folder: &Path) -> bool {
 }
 
 /// Installs the example's packages, where they are not there yet.
-pub(crate) async fn install_packages(folder: &Path) -> Result<(), PrepareError> {
-    if packages_are_current(folder) { Ok(()) } else { install(folder).await }
+pub(crate) async fn install_packages(folder: &Path, pretty: bool) -> Result<(), PrepareError> {
+    if packages_are_current(folder) { Ok(()) } else { install(folder, pretty).await }
 }
 
 /// npm notes what it installed in a file of its own; while that is no older than the lock file, nothing is missing.
@@ -112,19 +112,23 @@ fn packages_are_current(folder: &Path) -> bool {
     }
 }
 
-async fn install(folder: &Path) -> Result<(), PrepareError> {
+async fn install(folder: &Path, pretty: bool) -> Result<(), PrepareError> {
     let mut npm = Command::new("npm");
     npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error", "--progress=false"]);
     npm.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
     let mut child = npm.spawn().map_err(|_| PrepareError::NoNode { program: "npm" })?;
     let started = Instant::now();
     let terminal = std::io::stderr().is_terminal();
-    eprint!("Installing the packages of the example (only once) ");
+    if pretty {
+        eprint!("Installing the packages of the example (only once) ");
+    } else {
+        tracing::info!("installing the packages of the example (only once)");
+    }
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let status = loop {
         tokio::select! {
             status = child.wait() => break status,
-            _ = tick.tick() => {
+            _ = tick.tick(), if pretty => {
                 eprint!(".");
                 // A dot that stays in a buffer is silence, and silence is read as a hang.
                 let _ = std::io::stderr().flush();
@@ -133,12 +137,18 @@ async fn install(folder: &Path) -> Result<(), PrepareError> {
     };
     let seconds = started.elapsed().as_secs_f64();
     match status {
+        Ok(status) if status.success() && !pretty => {
+            tracing::info!(seconds, "the packages of the example are installed");
+            Ok(())
+        }
         Ok(status) if status.success() => {
             eprintln!(" done in {seconds:.1} s{}", if terminal { "\n" } else { "" });
             Ok(())
         }
         _ => {
-            eprintln!();
+            if pretty {
+                eprintln!();
+            }
             Err(PrepareError::Npm { folder: folder.to_owned() })
         }
     }

@@ -135,7 +135,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // It was logged where it happened, as all that happens to a running process.
-            if !error.is::<drain::Overdue>() {
+            if !error.is::<drain::Overdue>() && !error.is::<run::Logged>() {
                 complain(&error);
             }
             ExitCode::FAILURE

@@ -18,6 +18,8 @@ pub(crate) struct Ready {
     pub(crate) authority: Option<PathBuf>,
     /// Whether people are shown addresses with `https`.
     pub(crate) shows_https: bool,
+    /// What the gateway leads to, such as `files, /api, /client`.
+    pub(crate) gateway_serves: String,
 }
 
 impl Ready {
@@ -75,15 +77,18 @@ impl Ready {
     /// The lines that a person reads.
     pub(crate) fn text(&self) -> String {
         let rows = [
-            ("Gateway", self.addresses.gateway, "files, /api, /client"),
+            ("Gateway", self.addresses.gateway, self.gateway_serves.as_str()),
             ("Functions", self.addresses.functions, "as Functions Core Tools"),
-            ("Realtime", self.addresses.realtime, "AzureSignalRConnectionString"),
-            ("Documents", self.addresses.documents, "CosmosDBConnection; any Cosmos DB SDK"),
+            ("Realtime", self.addresses.realtime, "SignalR clients and the REST interface"),
+            ("Documents", self.addresses.documents, "any Cosmos DB SDK"),
+            ("Admin", self.addresses.admin, "health, metrics"),
         ];
         let mut text = String::from("\n");
         for (name, address, what) in rows {
             if let Some(address) = address {
-                text += &format!("  {name:<10} {:<24} {what}\n", self.shown(address));
+                let reach =
+                    if address.ip().is_unspecified() { "; on every address of this machine" } else { "" };
+                text += &format!("  {name:<10} {:<24} {what}{reach}\n", self.shown(address));
             }
         }
         match &self.data_dir {
@@ -92,6 +97,24 @@ impl Ready {
         }
         text
     }
+}
+
+/// The settings that the app's functions use, for people: with their names, and never with their values.
+pub(crate) fn settings_text(settings: &[functions::SettingUse]) -> Option<String> {
+    let names = |is_set: bool| -> Vec<&str> {
+        settings
+            .iter()
+            .filter(|setting| setting.is_set == is_set)
+            .map(|setting| setting.name.as_str())
+            .collect()
+    };
+    let mut text = String::new();
+    for (title, names) in [("Settings in use", names(true)), ("Settings that are missing", names(false))] {
+        if !names.is_empty() {
+            text += &format!("\n{title}: {}\n", names.join(", "));
+        }
+    }
+    (!text.is_empty()).then_some(text)
 }
 
 /// The command that starts this process again.
@@ -105,4 +128,54 @@ pub(crate) fn print(text: &str) {
     let mut output = std::io::stdout().lock();
     // A closed standard output is no reason to stop serving.
     let _ = writeln!(output, "{text}").and_then(|()| output.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_banner_shows_what_is_there_and_nothing_else() {
+        let address = |text: &str| Some(text.parse().expect("an address"));
+        let addresses = Addresses {
+            gateway: address("0.0.0.0:80"),
+            realtime: address("127.0.0.1:8888"),
+            ..Addresses::default()
+        };
+        let ready = Ready {
+            addresses,
+            public_url: None,
+            data_dir: None,
+            authority: None,
+            shows_https: false,
+            gateway_serves: "/client".to_owned(),
+        };
+        let text = ready.text();
+        assert!(
+            text.contains("http://localhost:80")
+                && text.contains("/client; on every address of this machine"),
+            "{text}"
+        );
+        assert!(
+            text.contains("http://localhost:8888")
+                && !text.contains("Functions")
+                && !text.contains("Documents"),
+            "{text}"
+        );
+        assert!(!text.contains("files") && !text.contains("ConnectionString"), "{text}");
+    }
+
+    #[test]
+    fn settings_are_shown_by_name() {
+        let setting = |name: &str, is_set| functions::SettingUse {
+            name: name.to_owned(),
+            functions: Vec::new(),
+            is_set,
+            nearest: None,
+            example: String::new(),
+        };
+        let text = settings_text(&[setting("Db", true), setting("Hub", false), setting("Cron", true)]);
+        assert_eq!(text.as_deref(), Some("\nSettings in use: Db, Cron\n\nSettings that are missing: Hub\n"));
+        assert_eq!(settings_text(&[]), None);
+    }
 }

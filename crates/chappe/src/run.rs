@@ -32,14 +32,26 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let ended = runtime.block_on(async {
         if plan.demo {
-            demo::install_packages(&plan.app).await?;
+            demo::install_packages(&plan.app, pretty).await?;
         }
         serve(plan, pretty).await
     });
     // Whoever asked twice does not want to wait for work that blocks.
     runtime.shutdown_background();
-    ended
+    match ended {
+        // Among lines of JSON on the same stream, the error is one of them.
+        Err(error) if !pretty && stream == LogStream::Stderr && !error.is::<crate::drain::Overdue>() => {
+            tracing::error!(causes = ?error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>(), "{error}");
+            Err(Logged.into())
+        }
+        ended => ended,
+    }
 }
+
+/// The error was logged; nothing is left to say.
+#[derive(Debug, thiserror::Error)]
+#[error("the log has the error")]
+pub(crate) struct Logged;
 
 async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     let house = assemble::assemble(&plan).await?;
@@ -145,6 +157,7 @@ async fn list_functions(
         return;
     }
     let mut text = functions.startup_listing(&base);
+    text += &ready::settings_text(&functions.settings_used()).unwrap_or_default();
     if let Some(url) = open {
         text += &format!("\n  Open {url}\n");
     }

@@ -1,5 +1,6 @@
 //! Logs and traces of the process: set up once, before anything else happens.
 
+mod json;
 mod logs;
 mod otlp;
 
@@ -44,8 +45,8 @@ pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> bo
         let layer = tracing_subscriber::fmt::layer().with_ansi(colour);
         registry.with(layer.event_format(logs::ToolsFormat).with_writer(stream)).init();
     } else {
-        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
-        registry.with(layer.with_span_list(false).with_writer(stream)).init();
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false);
+        registry.with(layer.event_format(json::JsonFormat).with_writer(stream)).init();
     }
     if let Some(complaint) = complaint {
         tracing::warn!("{complaint}");

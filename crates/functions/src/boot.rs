@@ -260,7 +260,7 @@ fn without_settings(
             [] => whole.push(function),
             [one] => lacking.push((function.name, format!("the setting {one} is missing"))),
             several => {
-                lacking.push((function.name, format!("the settings {} are missing", several.join(", "))))
+                lacking.push((function.name, format!("the settings {} are missing", several.join(", "))));
             }
         }
     }

@@ -1,0 +1,136 @@
+//! Log lines as JSON: one object a line. A field that holds JSON becomes an object or a list in the line, not text with escaped
+//! quotes; the message stays text whatever it is, so that a collector finds one type there.
+
+use std::fmt::{self, Write as _};
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::logs::timestamp;
+
+/// The JSON format.
+pub(super) struct JsonFormat;
+
+impl<S, N> FormatEvent<S, N> for JsonFormat
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let metadata = event.metadata();
+        let mut line = Line(Map::new());
+        line.0.insert("timestamp".to_owned(), timestamp(SystemTime::now()).into());
+        line.0.insert("level".to_owned(), metadata.level().as_str().into());
+        event.record(&mut line);
+        line.0.insert("target".to_owned(), metadata.target().into());
+        writeln!(writer, "{}", Value::Object(line.0))
+    }
+}
+
+struct Line(Map<String, Value>);
+
+impl Line {
+    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn put_text(&mut self, field: &Field, text: &str) {
+        let nested = if field.name() == "message" { None } else { nested(text) };
+        self.put(field, nested.unwrap_or_else(|| text.into()));
+    }
+}
+
+/// The object or list that a text is, if it is one.
+fn nested(text: &str) -> Option<Value> {
+    if !text.starts_with(['{', '[']) {
+        return None;
+    }
+    serde_json::from_str::<Value>(text).ok().filter(|value| value.is_object() || value.is_array())
+}
+
+impl Visit for Line {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put_text(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = String::new();
+        write!(text, "{value:?}").expect("writing to a string cannot fail");
+        self.put_text(field, &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("one thread").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn fields_that_hold_json_are_nested_and_messages_stay_text() {
+        let written = Written::default();
+        let writer = written.clone();
+        let layer =
+            tracing_subscriber::fmt::layer().event_format(JsonFormat).with_writer(move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let urls = serde_json::json!({"gateway": "http://localhost:8080", "admin": null});
+            tracing::info!(urls = %urls, count = 3, ok = true, half = "{\"a\":", list = "[1,2]", "listening");
+            tracing::warn!("{}", urls);
+        });
+        let text = String::from_utf8(written.0.lock().expect("one thread").clone()).expect("text");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(lines[0]["urls"]["gateway"], "http://localhost:8080");
+        assert_eq!(lines[0]["list"], serde_json::json!([1, 2]));
+        assert_eq!((&lines[0]["count"], &lines[0]["ok"]), (&Value::from(3), &Value::from(true)));
+        assert_eq!(lines[0]["half"], "{\"a\":");
+        assert_eq!(
+            (&lines[0]["message"], &lines[0]["level"]),
+            (&Value::from("listening"), &Value::from("INFO"))
+        );
+        assert!(lines[1]["message"].is_string(), "{}", lines[1]);
+        assert_eq!(lines.len(), 2);
+    }
+}
