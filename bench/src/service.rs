@@ -7,6 +7,7 @@ use realtime::Dependencies;
 use realtime::engine::NodeId;
 use realtime::events::ConnectionListener;
 use state_embedded::Store;
+use supervision::Supervisor;
 use trace::Tracer;
 
 /// Spans that are remembered. The benches send no trace context, so there are none.
@@ -26,6 +27,7 @@ pub(crate) fn dependencies(
         registry: store.registry(),
         egress,
         bodies: body::Budget::default(),
+        supervisor: Supervisor::default(),
         listeners,
     })
 }

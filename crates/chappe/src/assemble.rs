@@ -34,7 +34,7 @@ const NODE: NodeId = NodeId(0);
 /// Everything that runs, and what is needed to end it.
 pub(crate) struct House {
     /// Listeners with the services behind them, not yet serving.
-    pub(crate) served: Vec<(Listener, Upstream)>,
+    pub(crate) served: Vec<(&'static str, Listener, Upstream)>,
     pub(crate) ready_line: Ready,
     pub(crate) supervisor: Supervisor,
     /// Ready while the process serves, and is not asked to end.
@@ -58,16 +58,17 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
     let mut data = Data::open(plan)?;
     let data_dir = data.path.clone();
     let tracer = Tracer::new(config.telemetry.spans_max);
-    let store = state_embedded::Store::open(data_dir.join("state"), &state_options(&config.state, &data))?;
-    store.register_metrics(&mut metrics);
+    let store = open_state(&config.state, &data, &supervisor, &mut metrics)?;
     let bodies = Budget::new(config.bodies.clone(), &data_dir, body::Metrics::register(&mut metrics));
     let egress = egress::Client::new(&config.egress, &egress::Metrics::register(&mut metrics))?
         .with_bodies(bodies.clone());
 
     let (realtime_options, documents_options) = service_options(plan, &data)?;
     let (realtime, realtime_handle, realtime_join) =
-        start_realtime(realtime_options, &store, &egress, &bodies, &tracer, &mut metrics).await?;
-    let (documents, documents_handle) = open_documents(documents_options, &bodies, &tracer, &mut metrics)?;
+        start_realtime(realtime_options, &store, &egress, &bodies, &tracer, &supervisor, &mut metrics)
+            .await?;
+    let (documents, documents_handle) =
+        open_documents(documents_options, &bodies, &tracer, &supervisor, &mut metrics)?;
     data.note(&store, &documents_handle)?;
     watch_damage(&supervisor, &store, &documents_handle);
 
@@ -121,6 +122,19 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
     })
 }
 
+/// Journal, registry, leases and relay in the data folder.
+fn open_state(
+    options: &state_embedded::Options,
+    data: &Data,
+    supervisor: &Supervisor,
+    metrics: &mut Registry,
+) -> anyhow::Result<state_embedded::Store> {
+    let (folder, options) = (data.path.join("state"), state_options(options, data));
+    let store = state_embedded::Store::open_supervised(folder, &options, supervisor)?;
+    store.register_metrics(metrics);
+    Ok(store)
+}
+
 /// The services by the names that routes call them by, each with its guard before it.
 fn guarded(
     guard: &Guard,
@@ -161,9 +175,10 @@ fn open_documents(
     options: documents::Options,
     bodies: &Budget,
     tracer: &Tracer,
+    supervisor: &Supervisor,
     metrics: &mut Registry,
 ) -> anyhow::Result<(documents::Service, documents::Handle)> {
-    let opened = documents::Service::open(options, tracer.clone(), metrics);
+    let opened = documents::Service::open_supervised(options, tracer.clone(), supervisor, metrics);
     let (service, handle) = opened.context("the document service cannot start")?;
     Ok((service.with_bodies(bodies.clone()), handle))
 }
@@ -175,6 +190,7 @@ async fn start_realtime(
     egress: &egress::Client,
     bodies: &Budget,
     tracer: &Tracer,
+    supervisor: &Supervisor,
     metrics: &mut Registry,
 ) -> anyhow::Result<(realtime::Service, realtime::Handle, realtime::Join)> {
     let dependencies = realtime::Dependencies {
@@ -184,6 +200,7 @@ async fn start_realtime(
         registry: store.registry(),
         egress: egress.clone(),
         bodies: bodies.clone(),
+        supervisor: supervisor.clone(),
         listeners: Vec::new(),
     };
     realtime::start(options, dependencies, metrics).await.context("the realtime service cannot start")
@@ -261,7 +278,7 @@ fn serve(
     options: &edge::Options,
     metrics: &edge::Metrics,
     tls: &TlsConfig,
-) -> Vec<(Listener, Upstream)> {
+) -> Vec<(&'static str, Listener, Upstream)> {
     let Ports { gateway, functions, realtime, documents, admin } = ports;
     let named = [
         (gateway, "gateway"),
@@ -278,7 +295,7 @@ fn serve(
         let service = guard.listener(service);
         let listener = listener?.with_options(options.clone()).with_quotas(&quotas);
         let listener = listener.with_metrics(metrics).with_tls(tls.clone());
-        Some((listener, service))
+        Some((name, listener, service))
     });
     served.collect()
 }

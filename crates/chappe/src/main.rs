@@ -40,6 +40,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// The command line, the configuration or the app is wrong (`EX_USAGE` of sysexits.h): restarting does not help.
 const EXIT_USAGE: u8 = 64;
 
+/// A part of the process has ended without which it cannot go on (`EX_SOFTWARE` of sysexits.h): restarting helps.
+const EXIT_FAILED_PART: u8 = 70;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(cli::normalise(std::env::args_os())) {
         Ok(cli) => cli,
@@ -133,6 +136,8 @@ fn check_data(folder: &Path) -> ExitCode {
 fn ended(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // It was logged where it happened.
+        Err(error) if error.is::<supervision::Failure>() => ExitCode::from(EXIT_FAILED_PART),
         Err(error) => {
             // It was logged where it happened, as all that happens to a running process.
             if !error.is::<drain::Overdue>() && !error.is::<run::Logged>() {

@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use edge::Listener;
+use gateway::Upstream;
+use supervision::{Failure, Supervisor, Unit};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::assemble::{self, House};
 use crate::demo;
@@ -20,7 +23,10 @@ const STORE_DRAIN: Duration = Duration::from_secs(5);
 /// What invocations have even where the realtime service took all the time.
 const FUNCTIONS_DRAIN_MIN: Duration = Duration::from_secs(1);
 
-/// Runs until asked to end.
+/// How long what still works may take to end where a part has failed: whatever starts the process again waits for it.
+const FAILED_DRAIN: Duration = Duration::from_secs(3);
+
+/// Runs until asked to end, or until a part ends without which it cannot go on.
 pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
     let stream = if plan.json { LogStream::Stderr } else { LogStream::Stdout };
     let pretty = telemetry::start_logging(&plan.config.telemetry, stream);
@@ -58,15 +64,8 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     let (stopping, stop) = watch::channel(false);
     // Told to stop on its own, last of all: the spans of what drains are to leave as well.
     let (exported, export_stop) = watch::channel(false);
-    let exporter = exporter(&plan, &house).map(|exporter| tokio::spawn(exporter.run(export_stop)));
-    let mut listeners = JoinSet::new();
-    for (listener, service) in house.served {
-        let mut stop = stop.clone();
-        listeners.spawn(listener.serve(service, async move {
-            // A dropped sender means that the process is ending as well.
-            let _ = stop.wait_for(|stop| *stop).await;
-        }));
-    }
+    let exporter = exporter(&plan, &house).map(|exporter| export(&house.supervisor, exporter, export_stop));
+    let mut listeners = listen(house.served, &stop, &house.supervisor);
     house.process.set_ready();
     let clients_limit = Duration::from_millis(plan.config.drain_timeout_ms.get());
     let requests_limit = Duration::from_millis(plan.config.edge.drain_timeout_ms.get());
@@ -79,13 +78,11 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     let open = plan.demo.then(|| house.ready_line.gateway_url());
     let listing = tokio::spawn(list_functions(house.functions.clone(), base, open, pretty && !plan.json));
 
-    signals.asked_to_end().await;
-    tracing::info!(
-        "asked to end: draining for at most {} s; ask again to end at once",
-        limit.total().as_secs()
-    );
+    let failure = end_is_due(&mut signals, &house.supervisor, &limit).await;
     listing.abort();
-    house.process.set_not_ready("draining");
+    if failure.is_none() {
+        house.process.set_not_ready("draining");
+    }
     house.supervisor.stopping();
     let drain = async {
         let began = Instant::now();
@@ -122,13 +119,67 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     };
     tokio::select! {
         () = drain => tracing::info!("drained"),
+        () = tokio::time::sleep(FAILED_DRAIN), if failure.is_some() => {}
         overdue = limit.reached() => {
             tracing::error!("{overdue}");
             return Err(overdue.into());
         }
         () = signals.asked_to_end() => tracing::warn!("asked again: ending at once"),
     }
-    Ok(())
+    failure.map_or(Ok(()), |failure| Err(failure.into()))
+}
+
+/// Serves each listener in a task of its own, until it is told to stop.
+fn listen(
+    served: Vec<(&'static str, Listener, Upstream)>,
+    stop: &watch::Receiver<bool>,
+    supervisor: &Supervisor,
+) -> JoinSet<()> {
+    let mut listeners = JoinSet::new();
+    for (name, listener, service) in served {
+        let (mut stop, supervisor) = (stop.clone(), supervisor.clone());
+        listeners.spawn(async move {
+            let serve = |unit: Unit| async move {
+                unit.fault_point();
+                // A dropped sender means that the process is ending as well.
+                let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
+                if let Err(cause) = listener.serve(service, stopped).await {
+                    tracing::error!(listener = name, %cause, "a listener cannot serve");
+                }
+            };
+            // What it gives is that it ended, of which the supervisor has been told.
+            let _ = supervisor.essential(&format!("listener of {name}"), serve).await;
+        });
+    }
+    listeners
+}
+
+/// Exports spans until it is told to stop.
+fn export(supervisor: &Supervisor, exporter: Exporter, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+    let supervisor = supervisor.clone();
+    let run = move |unit: Unit| {
+        let run = exporter.clone().run(stop.clone());
+        async move {
+            unit.fault_point();
+            run.await;
+        }
+    };
+    tokio::spawn(async move { supervisor.restarting("export of spans", run).await })
+}
+
+/// Waits until somebody asks the process to end, or until it cannot go on.
+async fn end_is_due(signals: &mut Signals, supervisor: &Supervisor, limit: &Limit) -> Option<Failure> {
+    tokio::select! {
+        () = signals.asked_to_end() => {
+            let limit_s = limit.total().as_secs();
+            tracing::info!("asked to end: draining for at most {limit_s} s; ask again to end at once");
+            None
+        }
+        failure = supervisor.failed() => {
+            tracing::error!("{failure}");
+            Some(failure)
+        }
+    }
 }
 
 /// Says where everything is: to a machine that waits for it, to a person, or to the log.

@@ -90,12 +90,16 @@ impl Keeper {
         self.held.borrow_and_update().clone()
     }
 
-    /// Waits until what may be read is different.
+    /// Waits until what may be read is different, or until nobody keeps it any more.
     pub(crate) async fn changed(&mut self) {
-        if self.held.changed().await.is_err() {
-            // The task is gone, which only close() does: there is nothing to wait for.
-            std::future::pending::<()>().await;
-        }
+        // An error means that the task is gone, which `has_ended` tells.
+        let _ = self.held.changed().await;
+    }
+
+    /// Whether the task that renews the leases is gone although nobody closed it: then they are lost, and the source must be opened
+    /// again.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.held.has_changed().is_err()
     }
 
     /// Records how far the source came. Once this returns `Ok`, no host starts before that point.

@@ -254,6 +254,10 @@ impl Source for FeedSource {
                 return Ok(batch);
             }
             self.wait().await;
+            if self.opened.as_ref().is_some_and(|opened| opened.keeper.has_ended()) {
+                let what = "keep the leases: the task that renews them met a defect, which the log tells";
+                return Err(BindingError::System { what: what.to_owned(), retryable: true, cause: None });
+            }
         }
     }
 

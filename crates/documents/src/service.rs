@@ -18,6 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use identity::master_key::{DateRule, MasterKey, SignatureError, SignedParts, verify};
 use prometheus_client::registry::Registry;
+use supervision::Supervisor;
 use trace::Tracer;
 
 use crate::catalog::Container;
@@ -52,6 +53,16 @@ impl Service {
         Self::open_with_clock(options, tracer, registry, Clock::system())
     }
 
+    /// The same; the supervisor is told when one of the service's threads ends.
+    pub fn open_supervised(
+        options: Options,
+        tracer: Tracer,
+        supervisor: &Supervisor,
+        registry: &mut Registry,
+    ) -> Result<(Self, Handle), Error> {
+        Self::open_in(options, tracer, registry, Clock::system(), supervisor)
+    }
+
     /// The same, with a clock of one's own.
     pub fn open_with_clock(
         options: Options,
@@ -59,10 +70,20 @@ impl Service {
         registry: &mut Registry,
         clock: Clock,
     ) -> Result<(Self, Handle), Error> {
+        Self::open_in(options, tracer, registry, clock, &Supervisor::default())
+    }
+
+    fn open_in(
+        options: Options,
+        tracer: Tracer,
+        registry: &mut Registry,
+        clock: Clock,
+        supervisor: &Supervisor,
+    ) -> Result<(Self, Handle), Error> {
         options.check()?;
         let keys = keys(&options)?;
         let metrics = Metrics::new(registry);
-        let store = Store::open(&options, clock.clone(), &metrics)?;
+        let store = Store::open(&options, clock.clone(), supervisor, &metrics)?;
         let handle = Handle { store: store.clone() };
         let inner = Inner { options, keys, store, clock, tracer, metrics };
         Ok((Self { inner: Arc::new(inner), bodies: Budget::default() }, handle))

@@ -33,6 +33,7 @@ use std::time::SystemTime;
 
 use checked_files::{Damage, Health, StoreId};
 use serde_json::{Map, Value};
+use supervision::Supervisor;
 use tokio::sync::oneshot;
 use trace::TraceContext;
 
@@ -183,7 +184,12 @@ struct Shared {
 
 impl Store {
     /// Opens or makes the store in the options' folder, and starts its threads.
-    pub(crate) fn open(options: &Options, clock: Clock, metrics: &Metrics) -> Result<Self, Error> {
+    pub(crate) fn open(
+        options: &Options,
+        clock: Clock,
+        supervisor: &Supervisor,
+        metrics: &Metrics,
+    ) -> Result<Self, Error> {
         let lock = schema::lock_folder(&options.data_dir)?;
         let path = options.data_dir.join(schema::FILE);
         let database = schema::open(options, &path)?;
@@ -198,7 +204,7 @@ impl Store {
         let catalog = Catalog::default();
         catalog.replace(apply::load_catalog(&database.connection, &options.account)?);
         let hints = Hints::default();
-        let readers = Readers::start(options, &path, &health, metrics)?;
+        let readers = Readers::start(options, &path, &health, supervisor, metrics)?;
         let context = writer::Context {
             database,
             account: options.account.clone(),
@@ -209,7 +215,7 @@ impl Store {
             reserve: Reserve::new(options.data_dir.join("documents.reserve"), options.reserve_bytes),
             full_disk_told: None,
         };
-        let writer = Writer::start(options, context)?;
+        let writer = Writer::start(options, context, supervisor)?;
         let shared = Shared { catalog, hints, writer, readers, health, id, path, _lock: lock };
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -42,7 +42,7 @@ enum Ended {
 
 impl Listener {
     /// Runs until `stop`.
-    pub(crate) async fn run(self, mut stop: Stop) {
+    pub(crate) async fn run(&self, mut stop: Stop) {
         let name = self.function.name().to_owned();
         let mut pause = self.retry_min;
         let mut reported: Option<BindingError> = None;

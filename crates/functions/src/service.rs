@@ -15,7 +15,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use jiff::tz::TimeZone;
 use prometheus_client::registry::Registry;
 use state::Instance;
-use supervision::Supervisor;
+use supervision::{Supervisor, Unit};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -102,7 +102,8 @@ impl Service {
         let dispatch = dispatch(&options, &app, phase.clone(), keys.clone(), logs.clone(), metrics, bodies)?;
         // Where nobody is asked for a key, none is checked.
         let known_keys = keys.clone();
-        let follow_keys = options.enable_auth.then(|| keys.follow(stop.clone()));
+        let supervisor = dependencies.supervisor.clone();
+        let follow_keys = options.enable_auth.then(|| follow(supervisor.clone(), keys, stop.clone()));
         let boot = Boot {
             app: app.clone(),
             environment: dependencies.environment,
@@ -129,7 +130,11 @@ impl Service {
                     follow_keys.await;
                 }
             };
-            tokio::join!(startup::run(boot, triggers, phase_tx), follow_keys);
+            let startup = supervisor.essential("functions host", |unit| async move {
+                unit.fault_point();
+                startup::run(boot, triggers, phase_tx).await;
+            });
+            tokio::join!(startup, follow_keys);
         });
         let handle = Handle::new(app, invoker, known_keys, phase, stop_tx, task);
         Ok((Self { dispatch: Arc::new(dispatch) }, handle))
@@ -150,6 +155,18 @@ impl tower::Service<Request<Body>> for Service {
         let dispatch = Arc::clone(&self.dispatch);
         Box::pin(async move { Ok(dispatch.handle(request).await) })
     }
+}
+
+/// Keeps the cache of keys until the host stops.
+async fn follow(supervisor: Supervisor, keys: Keys, stop: Stop) {
+    let task = |unit: Unit| {
+        let (keys, stop) = (keys.clone(), stop.clone());
+        async move {
+            unit.fault_point();
+            keys.follow(stop).await;
+        }
+    };
+    supervisor.restarting("functions keys", task).await;
 }
 
 fn dispatch(
@@ -216,7 +233,11 @@ impl Triggers {
                         owner: self.owner.clone(),
                         lease_ttl: Duration::from_millis(self.options.timer_lease_ms.max(300)),
                     };
-                    tasks.spawn(timer.run(self.stop.clone()));
+                    let timer = Arc::new(timer);
+                    self.supervise(function.name(), tasks, move |stop| {
+                        let timer = Arc::clone(&timer);
+                        async move { timer.run(stop).await }
+                    });
                 }
                 Trigger::Source => {
                     let kind = &function.declaration.trigger_spec.spec.kind;
@@ -231,10 +252,39 @@ impl Triggers {
                         retry_max: Duration::from_millis(self.options.source_retry_ms_max.max(1)),
                         lag_every: Duration::from_millis(self.options.lag_interval_ms.max(10)),
                     };
-                    tasks.spawn(listener.run(self.stop.clone()));
+                    let listener = Arc::new(listener);
+                    self.supervise(function.name(), tasks, move |stop| {
+                        let listener = Arc::clone(&listener);
+                        async move { listener.run(stop).await }
+                    });
                 }
             }
         }
+    }
+}
+
+impl Triggers {
+    /// Runs a trigger's task, again if it panics: what it had in hand was not completed, and comes again.
+    fn supervise<F>(
+        &self,
+        function: &str,
+        tasks: &mut JoinSet<()>,
+        run: impl Fn(Stop) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (supervisor, stop) = (self.supervisor.clone(), self.stop.clone());
+        let name = format!("trigger of {function}");
+        tasks.spawn(async move {
+            let task = |unit: Unit| {
+                let run = run(stop.clone());
+                async move {
+                    unit.fault_point();
+                    run.await;
+                }
+            };
+            supervisor.restarting(&name, task).await;
+        });
     }
 }
 

@@ -38,7 +38,7 @@ const LEASE_POLL_MAX: Duration = Duration::from_secs(1);
 
 impl Timer {
     /// Runs until `stop`.
-    pub(crate) async fn run(self, mut stop: Stop) {
+    pub(crate) async fn run(&self, mut stop: Stop) {
         let name = Name::new(&format!("{}.Listener", self.function.name().to_ascii_lowercase()))
             .expect("a function's name is short and has no control characters");
         loop {

@@ -32,6 +32,7 @@ mod upstream;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
+use supervision::Supervisor;
 use trace::Tracer;
 
 #[cfg(feature = "fuzzing")]
@@ -71,8 +72,9 @@ pub fn start(
     options: &Options,
     node: NodeId,
     tracer: Tracer,
+    supervisor: &Supervisor,
     registry: &mut Registry,
     upstream: Arc<dyn Upstream>,
 ) -> Result<(EngineHandle, EngineJoin), StartError> {
-    start::start(options, node, tracer, registry, &upstream)
+    start::start(options, node, tracer, supervisor, registry, &upstream)
 }

@@ -18,6 +18,7 @@ mod streams;
 use std::sync::Arc;
 
 use state::{Instance, Journal, Name};
+use supervision::Supervisor;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -61,6 +62,7 @@ pub(crate) async fn start(
     journal: Arc<dyn Journal>,
     registry: Arc<dyn state::Registry>,
     engine: &EngineHandle,
+    supervisor: &Supervisor,
     metrics: &mut prometheus_client::registry::Registry,
 ) -> Result<Option<Join>, HistoryError> {
     if rules.is_empty() {
@@ -72,7 +74,11 @@ pub(crate) async fn start(
         Recorder::new(engine.clone(), instance.clone(), journal, registry, Arc::clone(&rules), metrics);
     let recorder = recorder.load().await?;
     let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(recorder.run(queue, stopped));
+    let supervisor = supervisor.clone();
+    let task = tokio::spawn(async move {
+        // What it gives is that it ended, of which the supervisor has been told.
+        let _ = supervisor.essential("history", |unit| recorder.run(queue, stopped, unit)).await;
+    });
     engine.keep_with(Arc::new(History { rules, jobs, room, instance }));
     Ok(Some(Join { stop, recorder: task }))
 }

@@ -20,6 +20,7 @@ use http::{Method, Request, Response};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use state::{Instance, Journal};
+use supervision::{Supervisor, Unit};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use trace::Tracer;
@@ -101,6 +102,8 @@ pub struct Dependencies {
     pub egress: egress::Client,
     /// The room that request bodies share with those of other services.
     pub bodies: Budget,
+    /// Is told when a thread or task of the service ends.
+    pub supervisor: Supervisor,
     /// Who hears that clients come and go, beside the upstreams.
     pub listeners: Vec<Arc<dyn ConnectionListener>>,
 }
@@ -119,12 +122,12 @@ pub async fn start(
     options.check()?;
     let (node, tracer, egress) =
         (dependencies.node, dependencies.tracer.clone(), dependencies.egress.clone());
+    let supervisor = dependencies.supervisor.clone();
     let (records, journal) = (Arc::clone(&dependencies.registry), Arc::clone(&dependencies.journal));
     let bodies = dependencies.bodies.clone();
     let keys = Keys::open(&options, Arc::clone(&records), instance.clone(), unix_now()).await?;
     let keys = Arc::new(keys);
     let dispatcher = dispatcher(&options, &instance, &keys, dependencies, registry)?;
-    let requests = RequestMetrics::register(registry);
     let upgrades_under_way = Gauge::default();
     registry.register(
         "realtime_upgrades_under_way",
@@ -132,8 +135,9 @@ pub async fn start(
         upgrades_under_way.clone(),
     );
     let upstream: Arc<dyn Upstream> = Arc::new(dispatcher.clone());
-    let (engine, engine_join) = engine::start(&options.engine, node, tracer, registry, Arc::clone(&upstream))
-        .map_err(StartError::Engine)?;
+    let (engine, engine_join) =
+        engine::start(&options.engine, node, tracer, &supervisor, registry, Arc::clone(&upstream))
+            .map_err(StartError::Engine)?;
     // Before the first client is let in, so that none misses its groups.
     let user_groups = UserGroups::new(Arc::clone(&records), instance.clone(), engine.clone());
     let user_groups = Arc::new(user_groups);
@@ -147,10 +151,10 @@ pub async fn start(
         instance: instance.clone(),
         rules: Arc::clone(&rules),
     };
-    let history = history::start(rules, instance.clone(), journal, records, &engine, registry)
+    let history = history::start(rules, instance.clone(), journal, records, &engine, &supervisor, registry)
         .await
         .map_err(StartError::History)?;
-    let upstreams = dispatcher.run(Arc::new(engine.clone()), Some(Arc::new(methods))).await;
+    let upstreams = dispatcher.run(Arc::new(engine.clone()), Some(Arc::new(methods)), &supervisor).await;
     let upstreams = upstreams.map_err(StartError::Records)?;
     let powers = servers::Powers {
         engine: engine.clone(),
@@ -176,21 +180,28 @@ pub async fn start(
         servers,
         upgrades: Mutex::new(Some(JoinSet::new())),
         upgrades_under_way,
-        requests,
+        requests: RequestMetrics::register(registry),
         bodies,
     });
     let handle = Handle::new(Arc::clone(&shared));
-    let sweeper = tokio::spawn(sweep(Arc::clone(&shared), lifetime));
+    let sweeper = tokio::spawn(sweep(supervisor, Arc::clone(&shared), lifetime));
     let join = Join { shared: Arc::clone(&shared), engine: engine_join, upstreams, history, sweeper };
     Ok((Service(shared), handle, join))
 }
 
 /// Forgets clients that negotiated and never came, also when nobody comes after them. Ends with [`Join::drain`].
-async fn sweep(shared: Arc<Shared>, lifetime: Duration) {
-    loop {
-        tokio::time::sleep(lifetime.max(SWEEP_EVERY_MIN)).await;
-        shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner).sweep(Instant::now());
-    }
+async fn sweep(supervisor: Supervisor, shared: Arc<Shared>, lifetime: Duration) {
+    let sweep = |unit: Unit| {
+        let shared = Arc::clone(&shared);
+        async move {
+            loop {
+                unit.fault_point();
+                tokio::time::sleep(lifetime.max(SWEEP_EVERY_MIN)).await;
+                shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner).sweep(Instant::now());
+            }
+        }
+    };
+    supervisor.restarting("negotiations", sweep).await;
 }
 
 /// Where app servers connect.

@@ -18,10 +18,11 @@ mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use checked_files::Health;
 use state::{AppendError, Entry, Instance, JournalInfo, Name, Position, ReadError, Record, TrimError};
+use supervision::{Supervisor, Unit};
 use tokio::sync::oneshot;
 
 pub(crate) use self::backup::backup;
@@ -57,6 +58,7 @@ impl Journal {
         generation: u64,
         options: &JournalOptions,
         metrics: Metrics,
+        supervisor: &Supervisor,
     ) -> Result<(Self, Threads), OpenError> {
         let mark = recovery.take_mark()?;
         let Recovery { directory, store, recovered, .. } = recovery;
@@ -64,7 +66,7 @@ impl Journal {
         for number in &recovered.unused {
             segment::remove(&directory, *number);
         }
-        let spare = segment::Spare::open(&directory).map_err(failed)?;
+        let spare = segment::Spare::open(&directory, supervisor).map_err(failed)?;
         let health = Health::default();
         let shared = Arc::new(Shared::default());
         let readers = options.reader_threads.max(1);
@@ -92,19 +94,21 @@ impl Journal {
             gap,
             metrics,
         );
-        let threads = journal.start(store, writer).map_err(failed)?;
+        let threads = journal.start(store, writer, supervisor).map_err(failed)?;
         Ok((journal, threads))
     }
 
-    fn start(&self, store: u32, writer: Writer) -> std::io::Result<Threads> {
-        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    fn start(&self, store: u32, writer: Writer, supervisor: &Supervisor) -> std::io::Result<Threads> {
         let writes = self.writes.clone();
-        let mut threads = vec![thread("journal-writer").spawn(move || writer.run(&writes))?];
+        let run_writer = move |unit: &Unit| writer.run(&writes, unit);
+        let mut threads = vec![supervisor.essential_thread(Builder::new(), "journal writer", run_writer)?];
         for number in 0..self.reads.len() {
             let (shared, health) = (self.shared.clone(), self.health.clone());
             let reader = Reader { store, shared, health, metrics: self.metrics.clone() };
             let reads = self.reads.clone();
-            threads.push(thread("journal-reader").spawn(move || reader.run(&reads[number]))?);
+            let run_reader = move |unit: &Unit| reader.run(&reads[number], unit);
+            let name = format!("journal reader {number}");
+            threads.push(supervisor.restarting_thread(Builder::new(), &name, run_reader)?);
         }
         Ok(Threads(threads))
     }

@@ -14,12 +14,13 @@ mod writer;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock, Weak};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use checked_files::{AtLoss, Database, Health, StoreId};
 use state::{Durability, Expect, Instance, Key, KeyEntry, RegistryError, Version, Watch};
+use supervision::{Supervisor, Unit};
 use tokio::sync::oneshot;
 
 use self::reader::{Page, Read};
@@ -86,6 +87,7 @@ impl Registry {
         clock: Clock,
         metrics: Metrics,
         at_loss: AtLoss,
+        supervisor: &Supervisor,
     ) -> Result<(Self, Threads), OpenError> {
         let failed = |cause| OpenError::from_database(file, cause);
         let database = Database::open(&tables::layout(file), at_loss)
@@ -108,15 +110,12 @@ impl Registry {
         let reader = reader::Reader::new(read_connection, file.to_owned(), health, shared.clone());
         let writer = writer::Writer::new(database, counters, shared, metrics);
         let (writes, reads) = (registry.writes.clone(), registry.reads.clone());
-        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(run)
-                .map_err(|cause| OpenError::Io { directory: file.parent().unwrap_or(file).to_owned(), cause })
-        };
+        let failed = |cause| OpenError::Io { directory: file.parent().unwrap_or(file).to_owned(), cause };
+        let run_writer = move |unit: &Unit| writer.run(&writes, unit);
+        let run_reader = move |unit: &Unit| reader.run(&reads, unit);
         let threads = vec![
-            spawn("registry-writer", Box::new(move || writer.run(&writes)))?,
-            spawn("registry-reader", Box::new(move || reader.run(&reads)))?,
+            supervisor.essential_thread(Builder::new(), "registry writer", run_writer).map_err(failed)?,
+            supervisor.restarting_thread(Builder::new(), "registry reader", run_reader).map_err(failed)?,
         ];
         Ok((registry, Threads(threads)))
     }

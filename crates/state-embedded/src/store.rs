@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use checked_files::AtLoss;
+use supervision::Supervisor;
 use tempfile::TempDir;
 
 use self::format::Format;
@@ -69,13 +70,22 @@ impl Store {
         Self::open_with_clock(directory, options, Arc::new(SystemTime::now))
     }
 
+    /// Like [`Store::open`]; the supervisor is told when one of the store's threads ends.
+    pub fn open_supervised(
+        directory: impl AsRef<Path>,
+        options: &Options,
+        supervisor: &Supervisor,
+    ) -> Result<Self, OpenError> {
+        Self::open_in(directory.as_ref(), None, options, Arc::new(SystemTime::now), supervisor)
+    }
+
     /// Like [`Store::open`], with the clock by which keys and leases expire.
     pub fn open_with_clock(
         directory: impl AsRef<Path>,
         options: &Options,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        Self::open_in(directory.as_ref(), None, options, clock)
+        Self::open_in(directory.as_ref(), None, options, clock, &Supervisor::default())
     }
 
     /// Opens an empty store in a temporary directory that goes with it.
@@ -83,7 +93,7 @@ impl Store {
         let temporary = tempfile::Builder::new().prefix("chappe-").tempdir();
         let temporary = temporary.map_err(|cause| OpenError::from_io(&std::env::temp_dir(), cause))?;
         let directory = temporary.path().join("state");
-        Self::open_in(&directory, Some(temporary), options, Arc::new(SystemTime::now))
+        Self::open_in(&directory, Some(temporary), options, Arc::new(SystemTime::now), &Supervisor::default())
     }
 
     fn open_in(
@@ -91,6 +101,7 @@ impl Store {
         temporary: Option<TempDir>,
         options: &Options,
         clock: Clock,
+        supervisor: &Supervisor,
     ) -> Result<Self, OpenError> {
         make_directory(directory)?;
         let lock = lock::Lock::take(directory)?;
@@ -106,7 +117,7 @@ impl Store {
         let recovery = journal::Recovery::read(&log, before)?;
         let at_loss = at_loss(options.accept_loss.registry);
         let (registry, registry_threads) =
-            Registry::open(&database, &options.registry, clock, metrics.clone(), at_loss)?;
+            Registry::open(&database, &options.registry, clock, metrics.clone(), at_loss, supervisor)?;
         let found = format;
         format.version = format::VERSION;
         format.is_new = false;
@@ -118,8 +129,9 @@ impl Store {
             (format.generation, format.is_copy) = (high ^ low, false);
         }
         let is_written = if format == found { Ok(()) } else { format.write(directory) };
-        let opened = is_written
-            .and_then(|()| Journal::open(recovery, format.generation, &options.journal, metrics.clone()));
+        let opened = is_written.and_then(|()| {
+            Journal::open(recovery, format.generation, &options.journal, metrics.clone(), supervisor)
+        });
         let (journal, journal_threads) = match opened {
             Ok(opened) => opened,
             Err(error) => {

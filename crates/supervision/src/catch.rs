@@ -6,8 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
-/// What the future gave, or the text of its panic. The future is never polled again after a panic.
-pub(crate) async fn catch<F: Future>(future: F) -> Result<F::Output, String> {
+/// What the future gave, or the text of its panic. The future is never polled again after a panic. For owners that have to clean up
+/// behind a task of theirs.
+pub async fn catch<F: Future>(future: F) -> Result<F::Output, String> {
     let mut future = pin!(future);
     poll_fn(|context| {
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));

@@ -18,5 +18,6 @@ mod supervisor;
 #[cfg(feature = "testing")]
 mod testing;
 
+pub use catch::catch;
 pub use component::{Component, NotReady};
 pub use supervisor::{Failure, Supervisor, Unit};

@@ -1,5 +1,6 @@
 //! [`Supervisor`]: owns the list of what runs, and decides what follows when one of it ends.
 
+use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use crate::catch;
+use crate::catch::{self, catch};
 use crate::component::{Component, Components, NotReady};
 use crate::metrics::{CauseLabel, ComponentLabels, EndLabels, Metrics};
 use crate::restart::Pauses;
@@ -41,6 +42,18 @@ pub struct Failure {
     pub cause: String,
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { unit, cause } = self;
+        write!(
+            f,
+            "the part '{unit}' has ended: {cause}. The process cannot go on without it and ends, so that whatever supervises it starts it again; this is a defect, please report it with the log"
+        )
+    }
+}
+
+impl std::error::Error for Failure {}
+
 /// How a unit ended that was to go on.
 enum End {
     Panicked(String),
@@ -51,6 +64,8 @@ enum End {
 #[derive(Clone, Debug)]
 pub struct Unit {
     name: Arc<str>,
+    /// Whether its owner asked it to end.
+    is_released: Arc<AtomicBool>,
     #[cfg_attr(
         not(feature = "testing"),
         expect(dead_code, reason = "only tests ask the supervisor for faults")
@@ -108,6 +123,7 @@ impl Supervisor {
         let (supervisor, unit) = (self.clone(), self.unit(name));
         builder.name(thread_name(name)).spawn(move || {
             let end = match catch_unwind(AssertUnwindSafe(|| run(&unit))) {
+                Ok(()) if unit.is_released.load(Ordering::Acquire) => return,
                 Ok(()) => End::Returned,
                 Err(panic) => End::Panicked(catch::text(&*panic)),
             };
@@ -146,7 +162,7 @@ impl Supervisor {
     /// the task gave, `None` after a panic.
     pub async fn essential<F: Future>(&self, name: &str, task: impl FnOnce(Unit) -> F) -> Option<F::Output> {
         let unit = self.unit(name);
-        match catch::catch(task(unit)).await {
+        match catch(task(unit)).await {
             Ok(output) => {
                 self.fail(name, &End::Returned);
                 Some(output)
@@ -166,7 +182,7 @@ impl Supervisor {
         loop {
             component.set_ready();
             let began = Instant::now();
-            match catch::catch(task(unit.clone())).await {
+            match catch(task(unit.clone())).await {
                 Ok(output) => return output,
                 Err(panic) => {
                     let pause = pauses.after(began.elapsed());
@@ -178,7 +194,7 @@ impl Supervisor {
     }
 
     fn unit(&self, name: &str) -> Unit {
-        Unit { name: name.into(), supervisor: self.clone() }
+        Unit { name: name.into(), is_released: Arc::default(), supervisor: self.clone() }
     }
 
     fn fail(&self, name: &str, end: &End) {
@@ -228,6 +244,11 @@ impl Supervisor {
 }
 
 impl Unit {
+    /// Says that the owner of this thread asked it to end: its return is no failure then.
+    pub fn release(&self) {
+        self.is_released.store(true, Ordering::Release);
+    }
+
     /// Where a test can make the unit panic; nothing in a build of the product.
     #[inline]
     pub fn fault_point(&self) {

@@ -30,7 +30,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ),
     ("functions", &["body", "egress", "identity", "state", "supervision", "trace", "worker-protocol"]),
     ("documents", &["body", "checked-files", "identity", "state", "supervision", "trace"]),
-    ("connect-cosmosdb", &["body", "egress", "functions", "identity", "supervision", "trace"]),
+    ("connect-cosmosdb", &["body", "egress", "functions", "identity", "trace"]),
     ("state", &[]),
     ("state-embedded", &["checked-files", "state", "supervision"]),
     ("checked-files", &[]),

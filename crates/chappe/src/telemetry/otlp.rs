@@ -19,6 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const BACK_OFF: Duration = Duration::from_secs(10);
 
 /// Sends what a [`Tracer`] recorded to a collector until it is told to stop.
+#[derive(Clone)]
 pub(crate) struct Exporter {
     tracer: Tracer,
     client: egress::Client,

@@ -15,4 +15,5 @@ mod life;
 mod realtime;
 mod refusals;
 mod sockets;
+mod supervision;
 mod tail;

@@ -17,6 +17,7 @@ use super::schema;
 use crate::error::Failure;
 use crate::metrics::{Lane, Metrics};
 use crate::{Error, Options};
+use supervision::{Supervisor, Unit};
 
 /// Operations of SQLite's machine between two looks at whether the read should end.
 const OPERATIONS_PER_LOOK: i32 = 10_000;
@@ -79,9 +80,10 @@ impl Readers {
         options: &Options,
         path: &Path,
         health: &Health,
+        supervisor: &Supervisor,
         metrics: &Metrics,
     ) -> Result<Self, Error> {
-        let queue = |lane, threads| Queue::start(lane, threads, options, (path, health), metrics);
+        let queue = |lane, threads| Queue::start(lane, threads, options, (path, health), supervisor, metrics);
         Ok(Self {
             points: queue(Lane::Point, options.point_reader_threads)?,
             feeds: queue(Lane::Feed, options.feed_reader_threads)?,
@@ -111,6 +113,7 @@ impl Queue {
         threads: usize,
         options: &Options,
         (path, health): (&Path, &Health),
+        supervisor: &Supervisor,
         metrics: &Metrics,
     ) -> Result<Self, Error> {
         let (sender, jobs) = sync_channel(options.read_queue_requests_max);
@@ -118,17 +121,17 @@ impl Queue {
         let time_max = Duration::from_millis(options.query_ms_max).saturating_mul(TIMES_MAX);
         let mut handles = Vec::new();
         for number in 0..threads {
-            let reader = Reader {
+            let mut reader = Reader {
                 lane,
                 connection: schema::open_reader(path, health)?,
                 time_max,
                 metrics: metrics.clone(),
             };
             let jobs = Arc::clone(&jobs);
-            let builder = thread::Builder::new()
-                .stack_size(super::STACK_BYTES)
-                .name(format!("documents-{}-{number}", lane.name()));
-            handles.push(builder.spawn(move || reader.run(&jobs)).map_err(Error::Thread)?);
+            let builder = thread::Builder::new().stack_size(super::STACK_BYTES);
+            let name = format!("documents {} reader {number}", lane.name());
+            let run = move |unit: &Unit| reader.run(&jobs, unit);
+            handles.push(supervisor.restarting_thread(builder, &name, run).map_err(Error::Thread)?);
         }
         let (jobs, threads) = (Mutex::new(Some(sender)), Mutex::new(handles));
         Ok(Self { lane, jobs, threads, metrics: metrics.clone() })
@@ -171,11 +174,12 @@ struct Reader {
 }
 
 impl Reader {
-    fn run(mut self, jobs: &Mutex<Receiver<Job>>) {
+    fn run(&mut self, jobs: &Mutex<Receiver<Job>>, unit: &Unit) {
         loop {
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(Job { read, caller }) = job else { return };
             self.metrics.read_queue(self.lane).dec();
+            unit.fault_point();
             let taken = !caller.is_gone() && self.carry_out(read, &caller);
             if !taken {
                 self.metrics.read_abandoned(self.lane);

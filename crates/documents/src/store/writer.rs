@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use checked_files::Database;
 use rusqlite::TransactionBehavior;
+use supervision::{Supervisor, Unit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::reserve::Reserve;
@@ -68,7 +69,7 @@ struct Limits {
 }
 
 impl Writer {
-    pub(super) fn start(options: &Options, context: Context) -> Result<Self, Error> {
+    pub(super) fn start(options: &Options, context: Context, supervisor: &Supervisor) -> Result<Self, Error> {
         let (queue, jobs) = sync_channel(options.write_queue_requests_max);
         let limits = Limits {
             group_max: options.write_group_requests_max,
@@ -76,9 +77,9 @@ impl Writer {
             sweep_items_max: options.sweep_items_max,
         };
         let metrics = context.metrics.clone();
-        let builder =
-            thread::Builder::new().stack_size(super::STACK_BYTES).name("documents-write".to_owned());
-        let thread = builder.spawn(move || run(context, &jobs, &limits)).map_err(Error::Thread)?;
+        let builder = thread::Builder::new().stack_size(super::STACK_BYTES);
+        let run = move |unit: &Unit| run(context, &jobs, &limits, unit);
+        let thread = supervisor.essential_thread(builder, "documents writer", run).map_err(Error::Thread)?;
         let bytes = options.write_queue_bytes_max.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         Ok(Self {
             queue: Mutex::new(Some(queue)),
@@ -117,7 +118,7 @@ impl Writer {
     }
 }
 
-fn run(mut context: Context, jobs: &Receiver<Job>, limits: &Limits) {
+fn run(mut context: Context, jobs: &Receiver<Job>, limits: &Limits, unit: &Unit) {
     let mut sweep_due = Instant::now() + limits.sweep_interval;
     let mut held_back = None;
     loop {
@@ -127,6 +128,7 @@ fn run(mut context: Context, jobs: &Receiver<Job>, limits: &Limits) {
         };
         match first {
             Ok(first) => {
+                unit.fault_point();
                 let mut group = vec![first];
                 // A change of a definition stands alone, so that items after it are judged by the new one.
                 while group.len() < limits.group_max && group[0].change.is_of_items() {

@@ -341,7 +341,17 @@ enum Over {
 
 impl Slot {
     /// Keeps the place filled, for one generation after the other, until the pool ends.
+    /// Whatever happens on the way: a worker that was ready stays so, and one that is gone is forgotten by the first invocation that it
+    /// does not take.
     async fn keep(self) {
+        while let Err(panic) = supervision::catch(self.keep_filled()).await {
+            tracing::error!(panic, "the task that keeps a worker running panicked; this is a defect");
+            self.shared.set_reason("the task that keeps it running met a defect, and is started again");
+            tokio::time::sleep(self.pause(1)).await;
+        }
+    }
+
+    async fn keep_filled(&self) {
         loop {
             let generation = *self.shared.generation.borrow();
             if self.keep_generation(generation).await == Over::Draining {

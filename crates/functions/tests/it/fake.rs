@@ -52,6 +52,7 @@ pub(crate) struct Setup {
     /// What the host gets in place of the store's own registry.
     pub(crate) registry: Option<Arc<dyn state::Registry>>,
     pub(crate) owner: String,
+    pub(crate) supervisor: Supervisor,
 }
 
 /// A running host.
@@ -88,6 +89,7 @@ impl Default for Setup {
             store: Arc::new(store),
             registry: None,
             owner: "host-1".to_owned(),
+            supervisor: Supervisor::default(),
         }
     }
 }
@@ -158,7 +160,7 @@ impl Setup {
         self.settings.entry("AzureFunctionsWebHost__hostid".to_owned()).or_insert_with(|| "app".to_owned());
         self.options.app_dir = dir.path().to_owned();
         let tracer = Tracer::new(256);
-        let supervisor = Supervisor::default();
+        let supervisor = self.supervisor;
         let mut metrics = Registry::default();
         let limits = Arc::new(Mutex::new(Vec::new()));
         let (functions, scripts, seen) = (self.functions, self.scripts, Arc::clone(&limits));

@@ -51,6 +51,21 @@ async fn a_timer_fires_again_and_again() {
 }
 
 #[tokio::test]
+async fn a_trigger_whose_task_panics_is_started_again() {
+    let (mut setup, mut fired) = ticking("00:00:00.02", json!({}));
+    let mut metrics = prometheus_client::registry::Registry::default();
+    setup.supervisor = supervision::Supervisor::new(&mut metrics);
+    setup.supervisor.panic_next("trigger of tick");
+    let host = setup.start().await;
+    next(&mut fired).await;
+    let mut page = String::new();
+    prometheus_client::encoding::text::encode(&mut page, &metrics).expect("metrics can be written");
+    assert!(page.contains("supervision_restarted_total{component=\"trigger of tick\"} 1"), "{page}");
+    assert_eq!(host.supervisor.not_ready(), []);
+    host.handle.drain(PATIENCE).await;
+}
+
+#[tokio::test]
 async fn a_missed_run_is_made_up_for_after_a_restart() {
     let (setup, mut fired) = ticking("0 0 0 1 1 *", json!({}));
     let store = Arc::clone(&setup.store);

@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 use slab::Slab;
+use supervision::Unit;
 use tokio::sync::mpsc;
 
 use self::connection::Slot;
@@ -193,7 +194,7 @@ impl Shard {
     }
 
     /// The thread's life: until the engine is drained.
-    pub(crate) fn run(mut self, mut inbox: Inbox) {
+    pub(crate) fn run(mut self, mut inbox: Inbox, unit: &Unit) {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut left = Left::Nothing;
         while !self.has_ended(Instant::now()) {
@@ -207,6 +208,7 @@ impl Shard {
                     break;
                 }
             }
+            unit.fault_point();
             let began = Instant::now();
             left = self.turn(&events, &mut inbox, began);
             self.metrics.end_turn(began.elapsed(), self.pending_bytes);

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use mio::{Poll, Waker};
 use prometheus_client::registry::Registry;
+use supervision::Supervisor;
 use tokio::sync::{mpsc, oneshot};
 use trace::Tracer;
 
@@ -27,6 +28,7 @@ pub(super) fn start(
     options: &Options,
     node: NodeId,
     tracer: Tracer,
+    supervisor: &Supervisor,
     registry: &mut Registry,
     upstream: &Arc<dyn Upstream>,
 ) -> Result<(EngineHandle, EngineJoin), StartError> {
@@ -44,8 +46,8 @@ pub(super) fn start(
     let mut shards = Vec::new();
     let mut threads = Vec::new();
     for shard in 0..options.shard_count() {
-        let (sender, thread) =
-            start_shard(shard, options, &settings).map_err(|cause| StartError { shard, cause })?;
+        let (sender, thread) = start_shard(shard, options, &settings, supervisor)
+            .map_err(|cause| StartError { shard, cause })?;
         shards.push(sender);
         threads.push(thread);
     }
@@ -63,7 +65,12 @@ pub(super) fn start(
     Ok((handle.clone(), EngineJoin::new(handle, threads)))
 }
 
-fn start_shard(shard: u16, options: &Options, settings: &Settings) -> io::Result<(ShardSender, ShardThread)> {
+fn start_shard(
+    shard: u16,
+    options: &Options,
+    settings: &Settings,
+    supervisor: &Supervisor,
+) -> io::Result<(ShardSender, ShardThread)> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKER_TOKEN)?;
     let alarm = Arc::new(Alarm { waker, rung: AtomicBool::new(false) });
@@ -71,9 +78,10 @@ fn start_shard(shard: u16, options: &Options, settings: &Settings) -> io::Result
     let (done, ended) = oneshot::channel();
     let inbox = Inbox { commands: queue, alarm: Arc::clone(&alarm) };
     let settings = settings.clone();
-    let thread = std::thread::Builder::new().name(format!("shard-{shard}")).spawn(move || {
+    let name = format!("shard {shard}");
+    let thread = supervisor.essential_thread(std::thread::Builder::new(), &name, move |unit| {
         // The shard is made here because its connections share references that stay on one thread.
-        Shard::new(shard, poll, settings, std::time::Instant::now()).run(inbox);
+        Shard::new(shard, poll, settings, std::time::Instant::now()).run(inbox, unit);
         drop(done);
     })?;
     Ok((ShardSender::new(commands, alarm), ShardThread { ended, thread }))

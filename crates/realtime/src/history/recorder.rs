@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use prometheus_client::metrics::counter::Counter;
 use serde::{Deserialize, Serialize};
 use state::{Durability, Expect, Instance, Journal, Key, Name, Offset, Position, Record, Registry};
+use supervision::Unit;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::options::HistoryError;
@@ -97,12 +98,18 @@ impl Recorder {
         }
     }
 
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, mut stop: oneshot::Receiver<()>) {
+    pub(super) async fn run(
+        mut self,
+        mut jobs: mpsc::Receiver<Job>,
+        mut stop: oneshot::Receiver<()>,
+        unit: Unit,
+    ) {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut is_stopping = false;
         loop {
+            unit.fault_point();
             tokio::select! {
                 count = jobs.recv_many(&mut batch, BATCH_MAX) => {
                     if count == 0 {

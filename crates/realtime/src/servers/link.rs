@@ -111,7 +111,11 @@ pub(crate) async fn run(servers: Servers, stream: Stream, visitor: Visitor) {
         connection_id: Some(&connection),
     });
     tracing::info!(hub = %link.hub, server = %link.server, %connection, kind = ?hello.connection_type, "an app server has connected");
-    let why = live(&servers, &link, wire, write, orders).await;
+    // Whatever happens to it, nobody is sent to a link that is gone.
+    let why = supervision::catch(live(&servers, &link, wire, write, orders)).await.unwrap_or_else(|panic| {
+        tracing::error!(hub = %link.hub, server = %link.server, panic, "an app server's connection panicked; this is a defect");
+        "a defect of the service".to_owned()
+    });
     tracing::info!(hub = %link.hub, server = %link.server, %connection, why, "an app server's connection has ended");
     servers.part(&link).await;
 }

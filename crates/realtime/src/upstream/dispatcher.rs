@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use state::RegistryError;
+use supervision::Supervisor;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -124,6 +125,7 @@ impl Dispatcher {
         &self,
         clients: Arc<dyn Clients>,
         methods: Option<Arc<dyn Methods>>,
+        supervisor: &Supervisor,
     ) -> Result<Running, RegistryError> {
         if let Some(methods) = methods {
             // It runs once.
@@ -132,7 +134,11 @@ impl Dispatcher {
         let left_over = self.0.records.left_over(self.0.event_options.parked_max.get()).await?;
         let (stop, stopped) = oneshot::channel();
         let owner = Owner::new(Arc::clone(&self.0), clients, left_over);
-        let owner = tokio::spawn(owner.run(stopped));
+        let supervisor = supervisor.clone();
+        let owner = tokio::spawn(async move {
+            // What it gives is that it ended, of which the supervisor has been told.
+            let _ = supervisor.essential("upstreams", |unit| owner.run(stopped, unit)).await;
+        });
         Ok(Running { dispatcher: self.clone(), stop, owner })
     }
 }

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use supervision::Unit;
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -120,8 +121,9 @@ impl Owner {
     }
 
     /// Runs until it is told to stop, and then until nothing is left that could be done at once.
-    pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+    pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>, unit: Unit) {
         loop {
+            unit.fault_point();
             for input in self.shared.inbox.take() {
                 self.take(input);
             }

@@ -14,6 +14,7 @@ use realtime::engine::{
     Link, Membership, NoUpstream, NodeId, Options, OutgoingMessage, Publish, Target, UserId,
 };
 use signalr_protocol::{HubMessage, HubProtocol, next_message, parse};
+use supervision::Supervisor;
 use trace::{TraceContext, Tracer};
 use websocket::{Decoded, Decoder, Event, MessageKind, Opcode, Role, masked_frame};
 
@@ -39,8 +40,15 @@ impl World {
     fn with(options: &Options) -> Self {
         let (tracer, mut registry) = (Tracer::new(100), Registry::default());
         let upstream = Arc::new(NoUpstream);
-        let (engine, join) =
-            engine::start(options, NodeId(3), tracer.clone(), &mut registry, upstream).unwrap();
+        let (engine, join) = engine::start(
+            options,
+            NodeId(3),
+            tracer.clone(),
+            &Supervisor::default(),
+            &mut registry,
+            upstream,
+        )
+        .unwrap();
         Self { engine, join, tracer, registry }
     }
 

@@ -68,6 +68,7 @@ impl Fixture {
             registry: store.registry(),
             egress: egress.expect("the options are good"),
             bodies,
+            supervisor: supervision::Supervisor::default(),
             listeners: Vec::new(),
         };
         let started = realtime::start(options, dependencies, &mut registry).await;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use checked_files::{Damage, Health};
 use state::{Entry, Epoch, Offset, Position, ReadError};
+use supervision::Unit;
 use tokio::sync::oneshot;
 
 use super::frame::{self, HEAD_BYTES, Kind};
@@ -49,9 +50,10 @@ struct Damaged {
 
 impl Reader {
     /// Runs until the queue is closed and empty.
-    pub(super) fn run(self, queue: &Queue<Read>) {
+    pub(super) fn run(&self, queue: &Queue<Read>, unit: &Unit) {
         let mut reads = Vec::new();
         while queue.take(&mut reads, None) == Taken::Items {
+            unit.fault_point();
             for read in reads.drain(..) {
                 self.metrics.journal_reads.inc();
                 let entries = self.read(&read);

@@ -15,6 +15,7 @@ use bytes::{Buf, BufMut};
 
 use super::index::Run;
 use crate::platform;
+use supervision::{Supervisor, Unit};
 
 /// Zeros are written in pieces of this size, so that they do not fill the device's queue.
 const ZEROS_BYTES: usize = 256 << 10;
@@ -150,7 +151,7 @@ enum SpareState {
 
 impl Spare {
     /// Starts the thread, taking over what an earlier life left ready.
-    pub(super) fn open(directory: &Path) -> io::Result<Self> {
+    pub(super) fn open(directory: &Path, supervisor: &Supervisor) -> io::Result<Self> {
         let found = OpenOptions::new().read(true).write(true).open(spare_path(directory));
         let state = match found {
             Ok(file) => {
@@ -164,10 +165,12 @@ impl Spare {
             state: Mutex::new(state),
             changed: Condvar::new(),
         });
-        let thread = std::thread::Builder::new().name("journal-spare".to_owned()).spawn({
+        let run = {
             let shared = shared.clone();
-            move || shared.run()
-        })?;
+            move |unit: &Unit| shared.run(unit)
+        };
+        // The writer may wait for the segment that it makes.
+        let thread = supervisor.essential_thread(std::thread::Builder::new(), "journal segments", run)?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -233,11 +236,12 @@ impl SpareShared {
         self.state.lock().expect("no thread panics with the spare's lock")
     }
 
-    fn run(&self) {
+    fn run(&self, unit: &Unit) {
+        unit.fault_point();
         let mut state = self.lock();
         loop {
             match *state {
-                SpareState::Closed => return,
+                SpareState::Closed => return unit.release(),
                 SpareState::Wanted(bytes) => {
                     *state = SpareState::Making;
                     drop(state);

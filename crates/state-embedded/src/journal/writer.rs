@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::BufMut;
 use checked_files::{Damage, Health, Mark};
 use state::{AppendError, Epoch, JournalInfo, Offset, Position, Record, TrimError};
+use supervision::Unit;
 use tokio::sync::oneshot;
 
 use super::frame::{self, Head, Kind};
@@ -194,9 +195,10 @@ impl Writer {
     }
 
     /// Runs until the queue is closed and empty.
-    pub(super) fn run(mut self, queue: &Queue<Command>) {
+    pub(super) fn run(mut self, queue: &Queue<Command>, unit: &Unit) {
         let mut commands = Vec::new();
         while queue.take(&mut commands, None) == Taken::Items {
+            unit.fault_point();
             self.gather(queue, &mut commands);
             while !commands.is_empty() {
                 let group = self.cut_group(&mut commands);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use checked_files::Health;
 use rusqlite::Connection;
 use state::{Instance, Key, KeyEntry, RegistryError, Version};
+use supervision::Unit;
 use tokio::sync::oneshot;
 
 use super::{Session, Shared, tables};
@@ -48,9 +49,10 @@ impl Reader {
     }
 
     /// Runs until the queue is closed and empty.
-    pub(super) fn run(self, queue: &Queue<Read>) {
+    pub(super) fn run(&self, queue: &Queue<Read>, unit: &Unit) {
         let mut reads = Vec::new();
         while queue.take(&mut reads, None) == Taken::Items {
+            unit.fault_point();
             for read in reads.drain(..) {
                 self.answer(read);
             }

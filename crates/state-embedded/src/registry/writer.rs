@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use checked_files::Database;
 use state::{Durability, Expect, Grant, Instance, Key, KeyChange, LeaseError, Name, RegistryError, Version};
+use supervision::Unit;
 use tokio::sync::oneshot;
 
 use super::{Shared, Stored, tables};
@@ -137,7 +138,7 @@ impl Writer {
     }
 
     /// Runs until the queue is closed and empty.
-    pub(super) fn run(mut self, queue: &Queue<Command>) {
+    pub(super) fn run(mut self, queue: &Queue<Command>, unit: &Unit) {
         let mut commands = Vec::new();
         let mut swept = Instant::now();
         loop {
@@ -146,6 +147,7 @@ impl Writer {
             if taken == Taken::Closed {
                 break;
             }
+            unit.fault_point();
             self.carry_out(&mut commands);
             if expires && swept.elapsed() >= SWEEP_EVERY {
                 self.sweep();

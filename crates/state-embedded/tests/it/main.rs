@@ -7,3 +7,4 @@ mod damage;
 mod full_disk;
 mod opening;
 mod suites;
+mod supervision;

@@ -43,6 +43,7 @@ impl Bench {
             registry: store.registry(),
             egress,
             bodies: body::Budget::default(),
+            supervisor: supervision::Supervisor::default(),
             listeners: Vec::new(),
         };
         let started = realtime::start(options, dependencies, &mut registry).await;

@@ -244,7 +244,10 @@ impl Setup {
             event_options: self.events.clone(),
             metrics,
         });
-        let running = dispatcher.run(Arc::new(Told(tell)), Some(Arc::new(Echo))).await.unwrap();
+        let running = dispatcher
+            .run(Arc::new(Told(tell)), Some(Arc::new(Echo)), &supervision::Supervisor::default())
+            .await
+            .unwrap();
         Process { dispatcher, running, store, disk, listeners, heard, told }
     }
 }
