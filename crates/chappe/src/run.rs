@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::assemble::{self, House};
 use crate::demo;
-use crate::drain::Limit;
+use crate::drain::{Limit, Overdue};
 use crate::plan::Plan;
 use crate::ready::{self, Ready};
 use crate::signals::Signals;
@@ -45,8 +45,10 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
     // Whoever asked twice does not want to wait for work that blocks.
     runtime.shutdown_background();
     match ended {
+        // These were logged where they happened, and have meanings of their own for the exit code.
+        Err(error) if error.is::<Overdue>() || error.is::<Failure>() => Err(error),
         // Among lines of JSON on the same stream, the error is one of them.
-        Err(error) if !pretty && stream == LogStream::Stderr && !error.is::<crate::drain::Overdue>() => {
+        Err(error) if !pretty && stream == LogStream::Stderr => {
             tracing::error!(causes = ?error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>(), "{error}");
             Err(Logged.into())
         }

@@ -30,7 +30,7 @@ async fn messages_that_are_none_are_400_with_the_place() {
     let deep = format!(r#"{{"target":"x","arguments":{}{}}}"#, "[".repeat(5000), "]".repeat(5000));
     let wrong = [
         (HUB, r#"{"target":"#, "at byte 10"),
-        (HUB, "[1]", "expected an object"),
+        (HUB, "[1]", "an object is expected"),
         (HUB, r#"{"arguments":[]}"#, "no target"),
         (HUB, r#"{"target":"x","arguments":1}"#, "must be a JSON array"),
         (HUB, deep.as_str(), "nests deeper"),

@@ -110,7 +110,7 @@ fn without_times(claims: &str) -> String {
 /// What every claims header of the recordings begins with.
 const TIMES: &str = "aud: http://localhost:36000/client/?hub=chat, iat: N, nbf: N, exp: N, ";
 
-/// Where we deliberately send other claims: scenario, and what follows [`TIMES`]. Commas and control characters are
+/// Where we deliberately send other claims: scenario, and what follows [`TIMES`]. Commas, control characters and spaces at the ends are
 /// percent-encoded, and so is what looks like the end of a type. Numbers stay as the token has them.
 const CLAIMS: [(&str, &str); 4] = [
     (
@@ -119,7 +119,7 @@ const CLAIMS: [(&str, &str); 4] = [
     ),
     (
         "claims/space",
-        "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier:  a b , x:  lead, y: trail , z: , tab: a%09b",
+        "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier: %20a b%20, x: %20lead, y: trail%20, z: , tab: a%09b",
     ),
     (
         "claims/colon-type",
