@@ -7,6 +7,10 @@
 //! what comes from all publishers: what waits while one group is being flushed makes up the next, so that the flush costs each
 //! message little, and messages reach the shards in the order of their positions.
 //!
+//! Each hub and each group has a log of its own. Whoever may name groups could make as many as it likes, so their number is
+//! bounded: a new one takes the place of one that holds nothing any more, and where there is none, the group's messages are sent
+//! and not kept.
+//!
 //! Know these first: [`Rule`] (what is kept), [`History`] (the [`Keeper`]). Start reading at `recorder.rs`; `replay.rs` brings a
 //! client up to date.
 
@@ -25,7 +29,9 @@ use tokio::task::JoinHandle;
 pub use options::{HistoryError, Rule};
 pub(crate) use replay::Replay;
 
-use self::recorder::{Job, Recorder};
+use self::recorder::{Job, OpenError, Opening, Recorder};
+use self::streams::InUse;
+use crate::Options;
 use crate::engine::{EngineHandle, GroupName, Hub, Keeper, Publish, PublishError, Target};
 
 /// Messages that wait to be kept.
@@ -40,8 +46,36 @@ const PERMIT_BYTES: usize = 1024;
 pub(crate) struct History {
     rules: Arc<[Rule]>,
     jobs: mpsc::Sender<Job>,
+    openings: mpsc::Sender<Opening>,
     room: Arc<Semaphore>,
     instance: Instance,
+}
+
+/// Clients that wait for a log that they want to follow.
+const OPENINGS_MAX: usize = 256;
+
+/// What the task works with.
+pub(crate) struct Parts {
+    rules: Arc<[Rule]>,
+    /// Logs of groups that there may be.
+    groups_max: usize,
+    instance: Instance,
+    journal: Arc<dyn Journal>,
+    registry: Arc<dyn state::Registry>,
+    engine: EngineHandle,
+}
+
+impl Parts {
+    pub(crate) fn new(
+        options: &Options,
+        instance: Instance,
+        journal: Arc<dyn Journal>,
+        registry: Arc<dyn state::Registry>,
+        engine: EngineHandle,
+    ) -> Self {
+        let (rules, groups_max) = (options.history.clone().into(), options.history_groups_max);
+        Self { rules, groups_max, instance, journal, registry, engine }
+    }
 }
 
 /// Owns the task that keeps messages.
@@ -57,30 +91,27 @@ pub(crate) struct Join {
 ///
 /// If what was kept before cannot be read.
 pub(crate) async fn start(
-    rules: Arc<[Rule]>,
-    instance: Instance,
-    journal: Arc<dyn Journal>,
-    registry: Arc<dyn state::Registry>,
-    engine: &EngineHandle,
+    parts: Parts,
     supervisor: &Supervisor,
     metrics: &mut prometheus_client::registry::Registry,
-) -> Result<Option<Join>, HistoryError> {
-    if rules.is_empty() {
+) -> Result<Option<(Arc<History>, Join)>, HistoryError> {
+    if parts.rules.is_empty() {
         return Ok(None);
     }
+    let (rules, instance, engine) = (Arc::clone(&parts.rules), parts.instance.clone(), parts.engine.clone());
     let (jobs, queue) = mpsc::channel(JOBS_MAX);
+    let (openings, opened) = mpsc::channel(OPENINGS_MAX);
     let room = Arc::new(Semaphore::new(BYTES_MAX / PERMIT_BYTES));
-    let recorder =
-        Recorder::new(engine.clone(), instance.clone(), journal, registry, Arc::clone(&rules), metrics);
-    let recorder = recorder.load().await?;
+    let recorder = Recorder::new(parts, metrics).load().await?;
     let (stop, stopped) = oneshot::channel();
     let supervisor = supervisor.clone();
     let task = tokio::spawn(async move {
         // What it gives is that it ended, of which the supervisor has been told.
-        let _ = supervisor.essential("history", |unit| recorder.run(queue, stopped, unit)).await;
+        let _ = supervisor.essential("history", |unit| recorder.run(queue, opened, stopped, unit)).await;
     });
-    engine.keep_with(Arc::new(History { rules, jobs, room, instance }));
-    Ok(Some(Join { stop, recorder: task }))
+    let history = Arc::new(History { rules, jobs, openings, room, instance });
+    engine.keep_with(Arc::clone(&history) as Arc<dyn Keeper>);
+    Ok(Some((history, Join { stop, recorder: task })))
 }
 
 impl Join {
@@ -117,13 +148,32 @@ fn journal_name(hub: &Hub, group: Option<&GroupName>) -> Name {
     Name::new(&name).expect("a hub's name and digits are the name of a journal")
 }
 
+/// Whether a journal is that of a group.
+fn is_of_group(name: &Name) -> bool {
+    let digits = name.as_str().strip_prefix("history/").and_then(|name| name.rsplit_once('/'));
+    digits
+        .is_some_and(|(_, digits)| digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 impl History {
-    fn rule(&self, hub: &Hub, target: &Target) -> Option<usize> {
+    /// The rule by which messages to a group, or to the whole hub, are kept.
+    fn rule_of(&self, hub: &Hub, group: Option<&GroupName>) -> Option<usize> {
         if hub.instance() != &self.instance {
             return None;
         }
-        let group = kept_group(target)?;
         self.rules.iter().position(|rule| rule.covers(hub, group))
+    }
+
+    /// Makes sure that there is a log, for as long as the answer is held.
+    async fn open(&self, name: &Name, rule: usize) -> Result<InUse, OpenError> {
+        let (reply, opened) = oneshot::channel();
+        let opening = Opening { name: name.clone(), rule, reply };
+        self.openings.send(opening).await.map_err(|_| OpenError::Stopped)?;
+        opened.await.map_err(|_| OpenError::Stopped)?
+    }
+
+    fn rule(&self, hub: &Hub, target: &Target) -> Option<usize> {
+        self.rule_of(hub, kept_group(target)?)
     }
 
     fn job(&self, publish: Publish, done: Option<oneshot::Sender<Result<(), PublishError>>>) -> Option<Job> {

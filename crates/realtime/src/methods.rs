@@ -20,7 +20,7 @@ use crate::engine::{
 };
 use crate::from_protocol;
 use crate::from_protocol::fields::{elements, string};
-use crate::history::{Replay, Rule};
+use crate::history::{History, Replay};
 use crate::upstream::Methods;
 
 /// Answers the methods. Cheap to clone.
@@ -29,7 +29,8 @@ pub(crate) struct OwnMethods {
     pub(crate) engine: EngineHandle,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) instance: Instance,
-    pub(crate) rules: Arc<[Rule]>,
+    /// None where nothing is kept.
+    pub(crate) history: Option<Arc<History>>,
 }
 
 /// What a method answers: a result, or the text of an error.
@@ -124,7 +125,7 @@ impl OwnMethods {
             engine: &self.engine,
             journal: &*self.journal,
             instance: &self.instance,
-            rules: &self.rules,
+            history: self.history.as_deref(),
             hub: &client.hub,
             connection: client.id,
         };

@@ -49,6 +49,9 @@ pub struct Options {
     pub openid: Option<OpenIdOptions>,
     /// Which hubs and groups keep their last messages for clients that come back. Default: none. Since 0.1.0.
     pub history: Vec<HistoryRule>,
+    /// Groups that keep messages at one time. A further group takes the place of one whose messages have all expired; where there is
+    /// none, its messages are sent and not kept. Default: 10000. Since 0.1.0.
+    pub history_groups_max: usize,
     /// Who answers what clients say: app servers (`default`; where none is connected for a hub, its clients are turned away), upstreams
     /// (`serverless`; app servers are refused), or app servers for the hubs that have one and upstreams for the others (`classic`).
     /// Default: `classic`. Since 0.1.0.
@@ -100,6 +103,7 @@ impl Default for Options {
             dynamic_keys: DynamicKeyOptions::default(),
             openid: None,
             history: Vec::new(),
+            history_groups_max: 10_000,
             mode: Mode::default(),
             servers: servers::Options::default(),
             engine: engine::Options::default(),

@@ -28,7 +28,6 @@ use trace::Tracer;
 use crate::engine::{EngineHandle, EngineJoin, NodeId, Upstream};
 use crate::error::Refusal;
 use crate::events::{self, ConnectionListener};
-use crate::history::Rule as HistoryRule;
 use crate::login::Logins;
 use crate::methods::OwnMethods;
 use crate::metrics::RequestMetrics;
@@ -144,16 +143,12 @@ pub async fn start(
     user_groups.restore(SystemTime::now()).await.map_err(StartError::UserGroups)?;
     let logins = options.openid.clone().map(|openid| Arc::new(Logins::new(openid, egress)));
     let watchers = Arc::new(Semaphore::new(options.watchers_max.min(Semaphore::MAX_PERMITS)));
-    let rules: Arc<[HistoryRule]> = options.history.clone().into();
-    let methods = OwnMethods {
-        engine: engine.clone(),
-        journal: Arc::clone(&journal),
-        instance: instance.clone(),
-        rules: Arc::clone(&rules),
-    };
-    let history = history::start(rules, instance.clone(), journal, records, &engine, &supervisor, registry)
-        .await
-        .map_err(StartError::History)?;
+    let parts =
+        history::Parts::new(&options, instance.clone(), Arc::clone(&journal), records, engine.clone());
+    let history = history::start(parts, &supervisor, registry).await.map_err(StartError::History)?;
+    let (keeping, history) = history.unzip();
+    let methods =
+        OwnMethods { engine: engine.clone(), journal, instance: instance.clone(), history: keeping };
     let upstreams = dispatcher.run(Arc::new(engine.clone()), Some(Arc::new(methods)), &supervisor).await;
     let upstreams = upstreams.map_err(StartError::Records)?;
     let powers = servers::Powers {

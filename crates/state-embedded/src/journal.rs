@@ -21,7 +21,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use checked_files::Health;
-use state::{AppendError, Entry, Instance, JournalInfo, Name, Position, ReadError, Record, TrimError};
+use state::{
+    AppendError, Entry, Instance, JournalInfo, Name, Position, ReadError, Record, RemoveError, TrimError,
+};
 use supervision::{Supervisor, Unit};
 use tokio::sync::oneshot;
 
@@ -153,8 +155,7 @@ impl Journal {
             cause,
         };
         let made = self.command(256, |reply| Command::Make { home: home.clone(), reply }).await;
-        made.map_err(|closed| failed(closed.into()))?.map_err(|error| failed(error.into()))?;
-        self.shared.find(&home).ok_or_else(|| failed(StoreClosed.into()))
+        made.map_err(|closed| failed(closed.into()))?.map_err(|error| failed(error.into()))
     }
 }
 
@@ -224,9 +225,15 @@ impl state::Journal for Journal {
     }
 
     async fn wait(&self, instance: &Instance, name: &Name, from: Position) -> Result<(), ReadError> {
-        let kept = self.find_or_make((instance.clone(), name.clone())).await?;
+        let home = (instance.clone(), name.clone());
+        let mut kept = self.find_or_make(home.clone()).await?;
         let mut changed = kept.subscribe();
         loop {
+            if kept.is_removed() {
+                // Waiting for one that was made again is an error, which says where that one begins.
+                kept = self.find_or_make(home.clone()).await?;
+                changed = kept.subscribe();
+            }
             let is_there = kept.look(&kept.extent(), from)?;
             if is_there {
                 return Ok(());
@@ -255,5 +262,12 @@ impl state::Journal for Journal {
         self.command(256, |reply| Command::Trim { kept, below, reply })
             .await
             .map_err(|closed| failed(closed.into()))?
+    }
+
+    async fn remove(&self, instance: &Instance, name: &Name) -> Result<(), RemoveError> {
+        let home = (instance.clone(), name.clone());
+        self.command(256, |reply| Command::Remove { home, reply })
+            .await
+            .map_err(|closed| RemoveError { journal: name.clone(), cause: closed.into() })?
     }
 }

@@ -15,6 +15,9 @@
 //!    first one kept answers [`ReadError::Trimmed`] with the first position that is left.
 //! 7. **Bounded.** A record has at most [`Record::BYTES_MAX`] bytes of body and headers together; reads return at most
 //!    what was asked for, and at least one record where there is one.
+//! 8. **Removed is forgotten.** After [`Journal::remove`] returned `Ok`, the journal and its records do not come back, also
+//!    not after a crash, and other journals keep theirs. A journal that is made again under the name starts at offset 0 with
+//!    another epoch, so that positions of before answer [`ReadError::EpochChanged`].
 
 use bytes::Bytes;
 
@@ -161,6 +164,17 @@ pub struct TrimError {
     pub cause: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// Why a removal did not happen, or may not have happened; it can be tried again.
+#[derive(Debug, thiserror::Error)]
+#[error("remove journal {journal}")]
+pub struct RemoveError {
+    /// The journal.
+    pub journal: Name,
+    /// What the backend met.
+    #[source]
+    pub cause: Box<dyn std::error::Error + Send + Sync>,
+}
+
 /// An ordered, durable log for each name. See the module's guarantees.
 ///
 /// A journal comes into being with its first append or `info`.
@@ -192,4 +206,9 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Forgets records below `below`.
     async fn trim(&self, instance: &Instance, name: &Name, below: Position) -> Result<(), TrimError>;
+
+    /// Removes the journal with all its records and gives back what it takes of memory and storage. Does nothing where there
+    /// is no such journal. An append under way at the same time comes before, and is removed too, or after, and makes the
+    /// journal again.
+    async fn remove(&self, instance: &Instance, name: &Name) -> Result<(), RemoveError>;
 }

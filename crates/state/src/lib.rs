@@ -20,7 +20,8 @@ pub mod suite;
 
 pub use instance::{Instance, InvalidName, Name};
 pub use journal::{
-    AppendError, Entry, Epoch, Headers, Journal, JournalInfo, Offset, Position, ReadError, Record, TrimError,
+    AppendError, Entry, Epoch, Headers, Journal, JournalInfo, Offset, Position, ReadError, Record,
+    RemoveError, TrimError,
 };
 pub use lease::{Fence, Grant, Lease, LeaseError};
 pub use registry::{Durability, Expect, Key, KeyChange, KeyEntry, Registry, RegistryError, Version, Watch};

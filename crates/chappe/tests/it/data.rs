@@ -68,8 +68,8 @@ fn a_newer_format_is_refused_with_what_to_do() {
     drop(runtime.block_on(first.kill()).expect("it can be killed"));
     let format = folder.path().join("data/state/format");
     let text = std::fs::read_to_string(&format).expect("the format is a file");
-    std::fs::write(&format, text.replacen("chappe-state 2", "chappe-state 3", 1)).expect("it can be written");
-    let words = ["format 3", "start the version that wrote it"];
+    std::fs::write(&format, text.replacen("chappe-state 3", "chappe-state 4", 1)).expect("it can be written");
+    let words = ["format 4", "start the version that wrote it"];
     check(folder.path(), &[&ARGUMENTS[..], &["--gateway-port", "0"]].concat(), 1, &words);
 }
 

@@ -240,6 +240,8 @@ pub(crate) enum Command {
         connection: ConnectionId,
         group: Option<GroupName>,
         may_join: bool,
+        /// The life of the log.
+        epoch: u64,
         begun: oneshot::Sender<Begun>,
     },
     CatchUp {
@@ -293,6 +295,7 @@ pub(crate) enum Subject {
     User(UserId),
     Group(GroupName),
     UserInGroup(UserId, GroupName),
+    ConnectionInGroup(ConnectionId, GroupName),
 }
 
 /// Items of a stream that a client asked for, its end, or both; without messages a question.

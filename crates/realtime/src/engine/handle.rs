@@ -285,6 +285,15 @@ impl EngineHandle {
         self.send(publish, Some(kept)).await
     }
 
+    /// Sends a message that the [`Keeper`] took and cannot keep.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn publish_unkept(&self, publish: Publish) -> Result<(), Stopped> {
+        self.send(publish, None).await
+    }
+
     /// From now on, messages that `keeper` keeps go through it. Only the first one counts.
     pub fn keep_with(&self, keeper: Arc<dyn Keeper>) {
         // There is one start, and it sets one keeper.

@@ -1,20 +1,26 @@
-//! [`Recorder`]: the task that keeps messages and sends them on.
+//! [`Recorder`]: the task that keeps messages and sends them on. `places.rs` bounds the number of logs.
 
-use std::collections::HashMap;
+mod places;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use serde::{Deserialize, Serialize};
-use state::{Durability, Expect, Instance, Journal, Key, Name, Offset, Position, Record, Registry};
+use state::{
+    Durability, Expect, Instance, Journal, Key, Name, Offset, Position, Record, Registry, RegistryError,
+};
 use supervision::Unit;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+pub(super) use self::places::{OpenError, Opening};
 use super::options::HistoryError;
-use super::streams::{Streams, Trim};
-use super::{Rule, journal_name, kept_group};
+use super::streams::{Limits, Streams, Trim};
+use super::{Parts, Rule, is_of_group, journal_name, kept_group};
 use crate::engine::{EngineHandle, Kept, Publish, PublishError};
 
 /// Messages that share one flush at most.
@@ -49,8 +55,11 @@ pub(super) struct Recorder {
     registry: Arc<dyn Registry>,
     rules: Arc<[Rule]>,
     streams: Streams,
+    has_warned: bool,
     kept: Counter,
     failures: Counter,
+    groups: Gauge,
+    refusals: Counter,
 }
 
 /// What the list says of a log, so that it is found and trimmed after a restart.
@@ -65,19 +74,31 @@ struct Listed {
 type Appended = Result<Position, PublishError>;
 
 impl Recorder {
-    pub(super) fn new(
-        engine: EngineHandle,
-        instance: Instance,
-        journal: Arc<dyn Journal>,
-        registry: Arc<dyn Registry>,
-        rules: Arc<[Rule]>,
-        metrics: &mut prometheus_client::registry::Registry,
-    ) -> Self {
+    pub(super) fn new(parts: Parts, metrics: &mut prometheus_client::registry::Registry) -> Self {
+        let Parts { rules, groups_max, instance, journal, registry, engine } = parts;
         let (kept, failures) = (Counter::default(), Counter::default());
+        let (groups, refusals) = (Gauge::default(), Counter::default());
         metrics.register("realtime_history_kept", "Messages that were kept", kept.clone());
         let help = "Messages that could not be kept, and were not sent";
         metrics.register("realtime_history_failures", help, failures.clone());
-        Self { engine, instance, journal, registry, rules, streams: Streams::default(), kept, failures }
+        metrics.register("realtime_history_groups", "Groups that have a log", groups.clone());
+        let help =
+            "Messages that were not kept and clients that could not follow, because of history_groups_max";
+        metrics.register("realtime_history_group_refusals", help, refusals.clone());
+        let (streams, has_warned) = (Streams::new(groups_max), false);
+        Self {
+            engine,
+            instance,
+            journal,
+            registry,
+            rules,
+            streams,
+            has_warned,
+            kept,
+            failures,
+            groups,
+            refusals,
+        }
     }
 
     /// Learns which logs there are from before. Their messages count as kept since now: nobody noted each one's time.
@@ -85,15 +106,21 @@ impl Recorder {
         let mut after = None;
         loop {
             let page = self.registry.list(&self.instance, LIST, after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(self) };
+            let Some(last) = page.last() else {
+                self.count_groups();
+                return Ok(self);
+            };
             after = Some(last.key.clone());
             for entry in &page {
                 let Ok(listed) = serde_json::from_slice::<Listed>(&entry.value) else { continue };
                 let Ok(name) = Name::new(&listed.journal) else { continue };
                 let info = self.journal.info(&self.instance, &name).await?;
-                let lifetime = Duration::from_secs(listed.lifetime_s);
-                let (first, next) = (info.first.0, info.next.0);
-                self.streams.add(&name, first, next, listed.messages_max, lifetime, SystemTime::now());
+                let limits = Limits {
+                    is_group: is_of_group(&name),
+                    messages_max: listed.messages_max,
+                    lifetime: Duration::from_secs(listed.lifetime_s),
+                };
+                self.streams.load(&name, limits, info.first.0, info.next.0, SystemTime::now());
             }
         }
     }
@@ -101,6 +128,7 @@ impl Recorder {
     pub(super) async fn run(
         mut self,
         mut jobs: mpsc::Receiver<Job>,
+        mut openings: mpsc::Receiver<Opening>,
         mut stop: oneshot::Receiver<()>,
         unit: Unit,
     ) {
@@ -116,6 +144,11 @@ impl Recorder {
                         return;
                     }
                     self.keep(std::mem::take(&mut batch)).await;
+                }
+                Some(opening) = openings.recv() => {
+                    let opened = self.open(&opening.name, opening.rule).await;
+                    // Whoever asked may have gone away.
+                    let _ = opening.reply.send(opened);
                 }
                 _ = sweep.tick() => {
                     for trim in self.streams.too_old(SystemTime::now()) {
@@ -143,12 +176,15 @@ impl Recorder {
             records.push(record(&job.publish, at));
             names.push(name);
         }
+        let (_in_use, refused) = self.admit(&names, &batches).await;
+        batches.retain(|name, _| !refused.contains(name));
         let appended = batches.into_iter().map(|(name, (rule, records))| self.append(name, rule, records));
         let mut appended: HashMap<Name, Appended> = join_all(appended).await.into_iter().collect();
         for (name, outcome) in &appended {
             if let Ok(position) = outcome {
                 let count = names.iter().filter(|other| *other == name).count() as u64;
-                self.note(name, &jobs, &names, position.offset.0, count, at);
+                self.streams.set_listed(name);
+                self.streams.add(name, position.offset.0 + count, at);
             }
         }
         for (job, name) in jobs.into_iter().zip(&names) {
@@ -163,6 +199,10 @@ impl Recorder {
                     self.failures.inc();
                     Err(PublishError::NotKept(Arc::clone(why)))
                 }
+                None if refused.contains(name) => {
+                    self.refusals.inc();
+                    self.engine.publish_unkept(job.publish).await.map_err(Into::into)
+                }
                 _ => Err(PublishError::Stopped),
             };
             drop(job.room);
@@ -171,7 +211,7 @@ impl Recorder {
                 let _ = done.send(result);
             }
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for name in names {
             if seen.insert(name.clone())
                 && let Some(trim) = self.streams.too_many(&name)
@@ -187,8 +227,8 @@ impl Recorder {
             tracing::error!(journal = %name, error, "messages could not be kept");
             PublishError::NotKept(error.into())
         };
-        if !self.streams.contains(&name)
-            && let Err(error) = self.list(&name, &self.rules[rule]).await
+        if !self.streams.is_listed(&name)
+            && let Err(error) = self.list(&name, self.limits(&name, rule)).await
         {
             let error = not_kept(error.to_string());
             return (name, Err(error));
@@ -202,11 +242,11 @@ impl Recorder {
         }
     }
 
-    async fn list(&self, name: &Name, rule: &Rule) -> Result<(), state::RegistryError> {
+    async fn list(&self, name: &Name, limits: Limits) -> Result<(), RegistryError> {
         let listed = Listed {
             journal: name.as_str().to_owned(),
-            messages_max: rule.messages.get().into(),
-            lifetime_s: rule.seconds.get(),
+            messages_max: limits.messages_max,
+            lifetime_s: limits.lifetime.as_secs(),
         };
         let value = Bytes::from(serde_json::to_vec(&listed).expect("text and numbers are JSON"));
         self.registry
@@ -215,26 +255,12 @@ impl Recorder {
         Ok(())
     }
 
-    fn note(&mut self, name: &Name, jobs: &[Job], names: &[Name], first: u64, count: u64, at: SystemTime) {
-        let job = names.iter().position(|other| other == name).map(|index| &jobs[index]);
-        let Some(rule) = job.map(|job| &self.rules[job.rule]) else { return };
-        let lifetime = Duration::from_secs(rule.seconds.get());
-        self.streams.add(name, first, first + count, rule.messages.get().into(), lifetime, at);
-    }
-
     async fn trim(&self, trim: &Trim) {
         let trimmed = async {
             let info =
                 self.journal.info(&self.instance, &trim.name).await.map_err(|error| error.to_string())?;
             let below = Position { epoch: info.epoch, offset: Offset(trim.below) };
             self.journal.trim(&self.instance, &trim.name, below).await.map_err(|error| error.to_string())?;
-            if trim.is_empty {
-                let key = key(&trim.name);
-                self.registry
-                    .delete(&self.instance, &key, Expect::Anything)
-                    .await
-                    .map_err(|error| error.to_string())?;
-            }
             Ok::<(), String>(())
         };
         if let Err(error) = trimmed.await {

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use state::{Entry, Epoch, Instance, Journal, Offset, Position, ReadError};
+use state::{Entry, Epoch, Instance, Journal, JournalInfo, Name, Offset, Position, ReadError};
 
-use super::recorder::AT;
-use super::{Rule, journal_name};
+use super::recorder::{AT, OpenError};
+use super::{History, Rule, journal_name};
 use crate::engine::{
     Begun, CaughtUp, ConnectionId, EngineHandle, GroupName, Hub, Kept, OutgoingMessage, Publish, Target,
 };
@@ -37,6 +37,14 @@ pub(crate) enum NotFollowed {
         "messages to this hub or group are not kept; a rule under [[realtime.history]] in the configuration keeps them"
     )]
     NotKept,
+    /// No place for the group's log.
+    #[error(
+        "messages to this group are not kept now: as many groups as realtime.history_groups_max allows keep theirs; follow again later"
+    )]
+    TooManyLogs,
+    /// The log could not be made.
+    #[error("messages to this hub or group cannot be kept now; follow again later")]
+    Open(#[source] OpenError),
     /// The position is none.
     #[error("a position is what chappe.follow or chappe.position said, such as \"5f3a-17\"")]
     Position,
@@ -64,7 +72,8 @@ pub(crate) struct Replay<'a> {
     pub(crate) engine: &'a EngineHandle,
     pub(crate) journal: &'a dyn Journal,
     pub(crate) instance: &'a Instance,
-    pub(crate) rules: &'a [Rule],
+    /// None where nothing is kept.
+    pub(crate) history: Option<&'a History>,
     pub(crate) hub: &'a Hub,
     pub(crate) connection: ConnectionId,
 }
@@ -77,9 +86,26 @@ impl Replay<'_> {
         position: Option<&str>,
         may_join: bool,
     ) -> Result<Followed, NotFollowed> {
-        let rule = self.rules.iter().find(|rule| rule.covers(self.hub, group)).ok_or(NotFollowed::NotKept)?;
+        let history = self.history.ok_or(NotFollowed::NotKept)?;
+        let rule = history.rule_of(self.hub, group).ok_or(NotFollowed::NotKept)?;
         let wanted = position.map(|text| Kept::parse(text).ok_or(NotFollowed::Position)).transpose()?;
-        let begun = self.engine.follow(self.connection, group, may_join).await;
+        if let (Some(group), false) = (group, may_join) {
+            // Only those who may follow the group let a log be made for it.
+            let is_member = self.engine.connection_in_group(self.hub, self.connection, group).await;
+            if !is_member.map_err(|_| NotFollowed::Gone)? {
+                return Err(NotFollowed::NoMember);
+            }
+        }
+        let name = journal_name(self.hub, group);
+        // Held until the end: a log that was made anew meanwhile would count from 0 again.
+        let _in_use = history.open(&name, rule).await.map_err(|error| match error {
+            OpenError::Full => NotFollowed::TooManyLogs,
+            OpenError::Stopped => NotFollowed::Gone,
+            error => NotFollowed::Open(error),
+        })?;
+        let rule = &history.rules[rule];
+        let info = self.journal.info(self.instance, &name).await.map_err(NotFollowed::Read)?;
+        let begun = self.engine.follow(self.connection, group, may_join, info.epoch.0).await;
         let before = match begun.map_err(|_| NotFollowed::Gone)? {
             Begun::NoConnection => return Err(NotFollowed::Gone),
             Begun::NoMember => return Err(NotFollowed::NoMember),
@@ -87,7 +113,7 @@ impl Replay<'_> {
             Begun::Since(since) => Some(since),
             Begun::Withheld => None,
         };
-        let followed = self.bring(rule, group, wanted, before).await;
+        let followed = self.bring(rule, group, (&name, info), wanted, before).await;
         if followed.is_err() {
             // Nothing may stay withheld from a client that was told that it does not follow.
             let _ = self.engine.unfollow(self.connection, group).await;
@@ -99,18 +125,17 @@ impl Replay<'_> {
         &self,
         rule: &Rule,
         group: Option<&GroupName>,
+        (name, info): (&Name, JournalInfo),
         wanted: Option<Kept>,
         before: Option<u64>,
     ) -> Result<Followed, NotFollowed> {
-        let name = journal_name(self.hub, group);
-        let info = self.journal.info(self.instance, &name).await.map_err(NotFollowed::Read)?;
         let (mut next, mut has_gap) = self.begin(rule, info, wanted);
         let mut messages = 0;
         for _ in 0..ROUNDS_MAX {
             let end = before.unwrap_or(u64::MAX);
             while next < end {
                 let from = Position { epoch: info.epoch, offset: Offset(next) };
-                match self.journal.read(self.instance, &name, from, READ_MESSAGES, READ_BYTES).await {
+                match self.journal.read(self.instance, name, from, READ_MESSAGES, READ_BYTES).await {
                     Ok(entries) if entries.is_empty() => break,
                     Ok(entries) => {
                         // Nobody reads for a client that is gone.
@@ -146,7 +171,7 @@ impl Replay<'_> {
     }
 
     /// Where to begin, and whether something is missing before.
-    fn begin(&self, rule: &Rule, info: state::JournalInfo, wanted: Option<Kept>) -> (u64, bool) {
+    fn begin(&self, rule: &Rule, info: JournalInfo, wanted: Option<Kept>) -> (u64, bool) {
         let (first, end) = (info.first.0, info.next.0);
         // Some more than the rule says may still be there.
         let first = first.max(end.saturating_sub(rule.messages.get().into()));

@@ -1,13 +1,41 @@
-//! [`Streams`]: what is known of each log, and how much of it is to go. Pure: the time comes in.
+//! [`Streams`]: what is known of each log, how much of it is to go, and whether there is room for another one. Pure: the time
+//! comes in.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use state::Name;
 
-/// The logs that hold something.
-#[derive(Debug, Default)]
-pub(super) struct Streams(HashMap<Name, Stream>);
+/// The logs that there are. Those of groups are bounded.
+#[derive(Debug)]
+pub(super) struct Streams {
+    streams: HashMap<Name, Stream>,
+    /// Logs of groups that hold nothing, by when they became so.
+    empty: BTreeMap<u64, Name>,
+    emptied: u64,
+    groups: usize,
+    groups_max: usize,
+}
+
+/// What belongs to a log for as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Whether it counts against the bound.
+    pub(super) is_group: bool,
+    pub(super) messages_max: u64,
+    pub(super) lifetime: Duration,
+}
+
+/// A log is not removed while one of these is held.
+#[derive(Clone, Debug)]
+pub(crate) struct InUse {
+    _users: Arc<()>,
+}
+
+/// As many logs of groups as there may be hold messages or are in use.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
 
 #[derive(Debug)]
 struct Stream {
@@ -16,8 +44,12 @@ struct Stream {
     next: u64,
     /// Until when messages below a number were kept, oldest first.
     marks: VecDeque<(SystemTime, u64)>,
-    messages_max: u64,
-    lifetime: Duration,
+    limits: Limits,
+    /// Whether the durable list of logs has it with these limits.
+    is_listed: bool,
+    /// Its place among the empty ones.
+    empty_since: Option<u64>,
+    users: Arc<()>,
 }
 
 /// A log of which something is to go.
@@ -26,36 +58,110 @@ pub(super) struct Trim {
     pub(super) name: Name,
     /// What is below this number goes.
     pub(super) below: u64,
-    /// Whether nothing is left then.
-    pub(super) is_empty: bool,
+}
+
+impl Stream {
+    fn in_use(&self) -> InUse {
+        InUse { _users: Arc::clone(&self.users) }
+    }
 }
 
 impl Streams {
     /// How finely time is noted for each log.
     const MARK_EVERY: Duration = Duration::from_secs(1);
 
-    pub(super) fn contains(&self, name: &Name) -> bool {
-        self.0.contains_key(name)
+    pub(super) fn new(groups_max: usize) -> Self {
+        let (streams, empty) = (HashMap::new(), BTreeMap::new());
+        Self { streams, empty, emptied: 0, groups: 0, groups_max }
+    }
+
+    /// Logs of groups.
+    pub(super) const fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// A log from before, with its messages kept since `now`.
+    pub(super) fn load(&mut self, name: &Name, limits: Limits, first: u64, next: u64, now: SystemTime) {
+        self.insert(name, limits, first, true);
+        if next > first {
+            self.add(name, next, now);
+        }
+    }
+
+    /// Uses a log that there is, with these limits from now on.
+    pub(super) fn find(&mut self, name: &Name, limits: Limits) -> Option<InUse> {
+        let stream = self.streams.get_mut(name)?;
+        stream.is_listed &= stream.limits == limits;
+        stream.limits = limits;
+        Some(stream.in_use())
+    }
+
+    /// Makes place for a new log and uses it. Answers the empty logs that are to be removed for it, the one that has been empty
+    /// for the longest time first.
+    pub(super) fn admit(&mut self, name: &Name, limits: Limits) -> Result<(InUse, Vec<Name>), Full> {
+        let mut removed = Vec::new();
+        if limits.is_group && self.groups >= self.groups_max {
+            let excess = self.groups - self.groups_max + 1;
+            let is_unused = |name: &&Name| Arc::strong_count(&self.streams[*name].users) == 1;
+            removed = self.empty.values().filter(is_unused).take(excess).cloned().collect();
+            if removed.len() < excess {
+                return Err(Full);
+            }
+            removed.iter().for_each(|name| self.remove(name));
+        }
+        Ok((self.insert(name, limits, 0, false), removed))
+    }
+
+    /// A log that was to be removed is still there.
+    pub(super) fn put_back(&mut self, name: &Name, limits: Limits) {
+        if !self.streams.contains_key(name) {
+            self.insert(name, limits, 0, false);
+        }
+    }
+
+    fn insert(&mut self, name: &Name, limits: Limits, first: u64, is_listed: bool) -> InUse {
+        let users = Arc::default();
+        let (next, marks) = (first, VecDeque::new());
+        let stream = Stream { first, next, marks, limits, is_listed, empty_since: None, users };
+        let in_use = stream.in_use();
+        self.groups += usize::from(limits.is_group);
+        self.streams.insert(name.clone(), stream);
+        self.note_empty(name);
+        in_use
+    }
+
+    fn remove(&mut self, name: &Name) {
+        let Some(stream) = self.streams.remove(name) else { return };
+        self.groups -= usize::from(stream.limits.is_group);
+        if let Some(since) = stream.empty_since {
+            self.empty.remove(&since);
+        }
+    }
+
+    fn note_empty(&mut self, name: &Name) {
+        let Some(stream) = self.streams.get_mut(name).filter(|stream| stream.limits.is_group) else { return };
+        stream.empty_since = Some(self.emptied);
+        self.empty.insert(self.emptied, name.clone());
+        self.emptied += 1;
+    }
+
+    pub(super) fn is_listed(&self, name: &Name) -> bool {
+        self.streams.get(name).is_some_and(|stream| stream.is_listed)
+    }
+
+    pub(super) fn set_listed(&mut self, name: &Name) {
+        if let Some(stream) = self.streams.get_mut(name) {
+            stream.is_listed = true;
+        }
     }
 
     /// Messages up to `next` are there since `now`.
-    pub(super) fn add(
-        &mut self,
-        name: &Name,
-        first: u64,
-        next: u64,
-        messages_max: u64,
-        lifetime: Duration,
-        now: SystemTime,
-    ) {
-        let stream = self.0.entry(name.clone()).or_insert_with(|| Stream {
-            first,
-            next,
-            marks: VecDeque::new(),
-            messages_max,
-            lifetime,
-        });
+    pub(super) fn add(&mut self, name: &Name, next: u64, now: SystemTime) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
         stream.next = next;
+        if let Some(since) = stream.empty_since.take() {
+            self.empty.remove(&since);
+        }
         match stream.marks.back_mut() {
             Some((at, below)) if now.duration_since(*at).unwrap_or_default() < Self::MARK_EVERY => {
                 *below = next;
@@ -66,20 +172,23 @@ impl Streams {
 
     /// What is to go because there is more than may be. A quarter more is left, so that not every message costs a trim.
     pub(super) fn too_many(&mut self, name: &Name) -> Option<Trim> {
-        let stream = self.0.get_mut(name)?;
+        let stream = self.streams.get_mut(name)?;
         let kept = stream.next - stream.first;
-        if kept <= stream.messages_max + stream.messages_max / 4 {
+        let messages_max = stream.limits.messages_max;
+        if kept <= messages_max + messages_max / 4 {
             return None;
         }
-        stream.first = stream.next - stream.messages_max;
-        Some(Trim { name: name.clone(), below: stream.first, is_empty: false })
+        stream.first = stream.next - messages_max;
+        Some(Trim { name: name.clone(), below: stream.first })
     }
 
-    /// What is to go because its time is over. Logs that hold nothing any more are forgotten.
+    /// What is to go because its time is over. A log that holds nothing stays until another one needs its place, so that clients
+    /// that missed nothing are not told of a gap.
     pub(super) fn too_old(&mut self, now: SystemTime) -> Vec<Trim> {
         let mut trims = Vec::new();
-        self.0.retain(|name, stream| {
-            let lifetime = stream.lifetime;
+        let mut emptied = Vec::new();
+        for (name, stream) in &mut self.streams {
+            let lifetime = stream.limits.lifetime;
             let mut below = stream.first;
             let is_over = |at: SystemTime| now.duration_since(at).unwrap_or_default() > lifetime;
             while let Some((_, up_to)) = stream.marks.pop_front_if(|(at, _)| is_over(*at)) {
@@ -87,10 +196,13 @@ impl Streams {
             }
             if below > stream.first {
                 stream.first = below;
-                trims.push(Trim { name: name.clone(), below, is_empty: below == stream.next });
+                trims.push(Trim { name: name.clone(), below });
+                if below == stream.next {
+                    emptied.push(name.clone());
+                }
             }
-            stream.first < stream.next
-        });
+        }
+        emptied.iter().for_each(|name| self.note_empty(name));
         trims
     }
 }
@@ -99,22 +211,70 @@ impl Streams {
 mod tests {
     use super::*;
 
+    const LIMITS: Limits = Limits { is_group: true, messages_max: 8, lifetime: Duration::from_secs(60) };
+
+    fn name(text: &str) -> Name {
+        Name::new(&format!("history/chat/{text}")).unwrap()
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
     #[test]
     fn what_is_too_much_and_what_is_too_old_goes() {
-        let name = Name::new("history/chat").unwrap();
-        let (mut streams, start) = (Streams::default(), SystemTime::UNIX_EPOCH);
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let add = |streams: &mut Streams, next, seconds| {
-            streams.add(&name, 0, next, 8, Duration::from_secs(60), at(seconds));
-        };
-        add(&mut streams, 10, 0);
+        let name = name("a");
+        let mut streams = Streams::new(1);
+        streams.admit(&name, LIMITS).unwrap();
+        let trim = |below| Trim { name: name.clone(), below };
+        streams.add(&name, 10, at(0));
         assert_eq!(streams.too_many(&name), None, "a quarter more is left");
-        add(&mut streams, 11, 30);
-        assert_eq!(streams.too_many(&name), Some(Trim { name: name.clone(), below: 3, is_empty: false }));
+        streams.add(&name, 11, at(30));
+        assert_eq!(streams.too_many(&name), Some(trim(3)));
         assert_eq!(streams.too_old(at(60)), []);
-        assert_eq!(streams.too_old(at(61)), [Trim { name: name.clone(), below: 10, is_empty: false }]);
-        assert!(streams.contains(&name));
-        assert_eq!(streams.too_old(at(91)), [Trim { name: name.clone(), below: 11, is_empty: true }]);
-        assert!(!streams.contains(&name));
+        assert_eq!(streams.too_old(at(61)), [trim(10)]);
+        assert!(streams.empty.is_empty());
+        assert_eq!(streams.too_old(at(91)), [trim(11)]);
+        assert_eq!((streams.groups(), streams.empty.len()), (1, 1), "it stays until its place is needed");
+    }
+
+    #[test]
+    fn a_new_log_takes_the_place_of_the_one_that_was_empty_first() {
+        let mut streams = Streams::new(2);
+        let admit = |streams: &mut Streams, text: &str| {
+            streams.admit(&name(text), LIMITS).map(|(in_use, removed)| (drop(in_use), removed).1)
+        };
+        for (text, seconds) in [("a", 10), ("b", 0)] {
+            assert_eq!(admit(&mut streams, text), Ok(vec![]));
+            streams.add(&name(text), 1, at(seconds));
+        }
+        assert_eq!(admit(&mut streams, "c"), Err(Full));
+        streams.too_old(at(61));
+        streams.too_old(at(71));
+        assert_eq!(admit(&mut streams, "c"), Ok(vec![name("b")]));
+        streams.add(&name("c"), 1, at(71));
+        assert_eq!((admit(&mut streams, "d"), streams.groups()), (Ok(vec![name("a")]), 2));
+        let hub = Limits { is_group: false, ..LIMITS };
+        assert_eq!(streams.admit(&name("hub"), hub).unwrap().1, [], "logs of hubs do not count");
+    }
+
+    #[test]
+    fn a_log_in_use_keeps_its_place() {
+        let mut streams = Streams::new(1);
+        let (in_use, _) = streams.admit(&name("a"), LIMITS).unwrap();
+        assert_eq!(streams.admit(&name("b"), LIMITS).unwrap_err(), Full);
+        drop(in_use);
+        assert_eq!(streams.admit(&name("b"), LIMITS).unwrap().1, [name("a")]);
+    }
+
+    #[test]
+    fn a_smaller_bound_than_before_is_reached_as_logs_become_empty() {
+        let mut streams = Streams::new(2);
+        for text in ["a", "b", "c", "d"] {
+            streams.load(&name(text), LIMITS, 4, if text == "d" { 5 } else { 4 }, at(0));
+        }
+        assert_eq!(streams.groups(), 4);
+        assert_eq!(streams.admit(&name("e"), LIMITS).unwrap().1, ["a", "b", "c"].map(name));
+        assert_eq!(streams.groups(), 2);
     }
 }

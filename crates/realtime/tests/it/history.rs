@@ -295,3 +295,114 @@ async fn catching_up_and_new_messages_meet_without_a_seam() {
     publisher.await.unwrap();
     listening.stop().await;
 }
+
+/// Keeps messages of two groups at most, and each for long.
+fn keeping_two() -> Options {
+    let rules = [r#"{"hub":"chat"}"#, r#"{"hub":"chat","group":"*","seconds":86400}"#];
+    Options { history: rules.map(rule).into(), history_groups_max: 2, ..options() }
+}
+
+/// A figure of the exposition.
+fn figure(fixture: &Fixture, name: &str) -> u64 {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &fixture.registry).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+}
+
+async fn position(client: &mut HubClient, group: Value) -> Value {
+    let heard = invoke(client, "chappe.follow", json!([group])).await;
+    heard.answer["result"]["position"].clone()
+}
+
+#[tokio::test]
+async fn groups_beyond_the_bound_get_their_messages_unkept_and_no_log_with_messages_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let listening = Fixture::start_in(keeping_two(), folder.path()).await.listen();
+    let mut client = client(&listening, &["chappe.joinLeaveGroup"]).await;
+    let first = position(&mut client, json!("a")).await;
+    let second = position(&mut client, json!("b")).await;
+    send(&listening.fixture, group("b"), 1).await;
+    assert_eq!(short(&client.next_json().await.unwrap()), "m(1)");
+    assert_eq!(client.next_json().await.unwrap()["target"], "chappe.position");
+    // The log of "a" never held a message, so that another group takes its place.
+    send(&listening.fixture, group("c"), 2).await;
+    assert_eq!(figure(&listening.fixture, "realtime_history_groups"), 2);
+    // Now both hold messages.
+    invoke(&mut client, "chappe.joinGroup", json!(["d"])).await;
+    for number in 3..=4 {
+        send(&listening.fixture, group("d"), number).await;
+        assert_eq!(
+            short(&client.next_json().await.unwrap()),
+            format!("m({number})"),
+            "sent, without position"
+        );
+    }
+    for refused in [json!(["d"]), json!(["a", first])] {
+        let heard = invoke(&mut client, "chappe.follow", refused).await;
+        let error = heard.answer["error"].as_str().unwrap();
+        assert!(
+            error.contains("are not kept now") && error.contains("realtime.history_groups_max"),
+            "{error}"
+        );
+    }
+    assert_eq!(figure(&listening.fixture, "realtime_history_group_refusals_total"), 4);
+    assert_eq!(figure(&listening.fixture, "realtime_history_groups"), 2);
+    send(&listening.fixture, Target::All, 5).await;
+    assert_eq!(short(&client.next_json().await.unwrap()), "m(5)");
+    let hub = position(&mut client, Value::Null).await;
+    assert!(hub.as_str().unwrap().ends_with("-1"), "a hub's log does not count: {hub}");
+    listening.stop().await;
+    let listening = Fixture::start_in(keeping_two(), folder.path()).await.listen();
+    assert_eq!(figure(&listening.fixture, "realtime_history_groups"), 2);
+    let mut client = self::client(&listening, &["chappe.joinLeaveGroup"]).await;
+    let heard = invoke(&mut client, "chappe.follow", json!(["b", second])).await;
+    assert_eq!((heard.calls, &heard.answer["result"]["gap"]), (vec!["m(1)".to_owned()], &json!(false)));
+    let heard = invoke(&mut client, "chappe.follow", json!(["c", "0-0"])).await;
+    assert_eq!(heard.calls, ["m(2)"]);
+    let heard = invoke(&mut client, "chappe.follow", json!(["e"])).await;
+    assert!(heard.answer["error"].as_str().unwrap().contains("are not kept now"));
+    listening.stop().await;
+}
+
+#[tokio::test]
+async fn a_group_whose_log_was_removed_begins_anew_and_says_so() {
+    let one = Options { history_groups_max: 1, ..keeping_two() };
+    let listening = Fixture::start(one).await.listen();
+    let mut follower = client(&listening, &["chappe.joinLeaveGroup"]).await;
+    let before = position(&mut follower, json!("a")).await;
+    let mut other = client(&listening, &["chappe.joinLeaveGroup"]).await;
+    position(&mut other, json!("b")).await;
+    // It followed before, and goes on in the new log.
+    send(&listening.fixture, group("a"), 1).await;
+    assert_eq!(short(&follower.next_json().await.unwrap()), "m(1)");
+    let told = follower.next_json().await.unwrap()["arguments"][1].clone();
+    assert!(told.as_str().unwrap().ends_with("-1"), "{told}");
+    let heard = invoke(&mut follower, "chappe.follow", json!(["a", told])).await;
+    assert_eq!((heard.calls.len(), &heard.answer["result"]["gap"]), (0, &json!(false)));
+    send(&listening.fixture, group("a"), 2).await;
+    assert_eq!(short(&follower.next_json().await.unwrap()), "m(2)");
+    // A position in the log that was removed may have missed something.
+    let mut late = client(&listening, &["chappe.joinLeaveGroup"]).await;
+    let heard = invoke(&mut late, "chappe.follow", json!(["a", before])).await;
+    assert_eq!(heard.calls, ["m(1)", "m(2)"]);
+    assert_eq!(heard.answer["result"]["gap"], true);
+    let mut stranger = client(&listening, &[]).await;
+    let heard = invoke(&mut stranger, "chappe.follow", json!(["c"])).await;
+    assert!(heard.answer["error"].as_str().unwrap().contains("no member"), "it makes no log");
+    listening.stop().await;
+}
+
+#[tokio::test]
+async fn many_groups_at_one_time_stay_within_the_bound() {
+    let listening = Fixture::start(keeping_two()).await.listen();
+    let sending = (0..300).map(|number| {
+        let fixture = &listening.fixture;
+        async move { send(fixture, group(&format!("g{number}")), number).await }
+    });
+    futures_util::future::join_all(sending).await;
+    assert_eq!(figure(&listening.fixture, "realtime_history_groups"), 2);
+    assert_eq!(figure(&listening.fixture, "realtime_history_kept_total"), 2);
+    assert_eq!(figure(&listening.fixture, "realtime_history_group_refusals_total"), 298);
+    listening.stop().await;
+}

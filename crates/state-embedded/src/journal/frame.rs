@@ -48,6 +48,8 @@ pub(super) enum Kind {
     Trim = 4,
     /// The segment ends here; the log goes on in the next one.
     Seal = 5,
+    /// The journal and all its records are removed.
+    Remove = 6,
 }
 
 /// A frame's head, without what is computed.
@@ -137,6 +139,7 @@ pub(super) fn head(bytes: &[u8]) -> Option<Found> {
         3 => Kind::Record,
         4 => Kind::Trim,
         5 => Kind::Seal,
+        6 => Kind::Remove,
         _ => return None,
     };
     let is_last = bytes.get_u8() & LAST != 0;

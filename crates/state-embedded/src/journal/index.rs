@@ -53,7 +53,8 @@ impl Run {
 
 /// Adds a run to a segment's list of journal number, epoch and run.
 pub(super) fn note(runs: &mut Vec<(u64, u64, Run)>, journal: u64, epoch: u64, run: Run) {
-    let last = runs.last_mut().filter(|(id, _, _)| *id == journal);
+    // After a removal and a restart, a number may be given out again, with another epoch.
+    let last = runs.last_mut().filter(|(id, other, _)| (*id, *other) == (journal, epoch));
     if !last.is_some_and(|(_, _, last)| last.absorb(&run)) {
         runs.push((journal, epoch, run));
     }
@@ -77,6 +78,7 @@ pub(super) struct Kept {
     extent: Mutex<Extent>,
     /// Says that the extent changed, or that the log closed.
     changed: watch::Sender<()>,
+    is_removed: AtomicBool,
 }
 
 /// Which records of a journal there are, and where.
@@ -116,7 +118,8 @@ impl Extent {
 impl Kept {
     pub(super) fn new(home: Home, id: u64, stored_epoch: Epoch, generation: u64, extent: Extent) -> Self {
         let epoch = epoch_of(stored_epoch, generation);
-        Self { home, id, epoch, stored_epoch, extent: Mutex::new(extent), changed: watch::Sender::new(()) }
+        let (extent, changed) = (Mutex::new(extent), watch::Sender::new(()));
+        Self { home, id, epoch, stored_epoch, extent, changed, is_removed: AtomicBool::new(false) }
     }
 
     pub(super) fn extent(&self) -> MutexGuard<'_, Extent> {
@@ -125,6 +128,11 @@ impl Kept {
 
     pub(super) fn announce(&self) {
         self.changed.send_replace(());
+    }
+
+    /// Whether the journal was removed, so that nothing will be appended to it any more.
+    pub(super) fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Acquire)
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<()> {
@@ -169,6 +177,20 @@ impl Shared {
     pub(super) fn insert(&self, kept: Arc<Kept>) {
         let mut journals = self.journals.write().expect("no thread panics with the journals' lock");
         journals.insert(kept.home.clone(), kept);
+    }
+
+    /// Takes a removed journal away, and answers its runs. Those who wait for it are woken.
+    pub(super) fn remove(&self, kept: &Kept) -> Vec<Run> {
+        let mut journals = self.journals.write().expect("no thread panics with the journals' lock");
+        // The name may belong to a journal that was made after it.
+        if journals.get(&kept.home).is_some_and(|now| now.id == kept.id) {
+            journals.remove(&kept.home);
+        }
+        drop(journals);
+        let dead = kept.extent().trim(u64::MAX);
+        kept.is_removed.store(true, Ordering::Release);
+        kept.announce();
+        dead
     }
 
     /// All journals, by number.

@@ -237,6 +237,7 @@ enum Effect {
     Journal(u64, Known),
     Record { journal: u64, epoch: u64, offset: u64, bytes: u64 },
     Trim { journal: u64, first: u64 },
+    Remove { journal: u64, epoch: u64 },
     Seal,
 }
 
@@ -293,6 +294,7 @@ fn effect(frame: &Frame<'_>) -> Option<Effect> {
             }
         }
         Kind::Trim => Effect::Trim { journal: head.journal, first: head.offset },
+        Kind::Remove => Effect::Remove { journal: head.journal, epoch: head.epoch },
         Kind::Seal => Effect::Seal,
     })
 }
@@ -321,6 +323,12 @@ impl Contents {
                     return damage("a trim of an unknown journal");
                 };
                 known.first = known.first.max(first);
+            }
+            Effect::Remove { journal, epoch } => {
+                // Its runs stay on the list, and belong to no journal any more.
+                if self.journals.remove(&journal).is_none_or(|known| known.epoch != epoch) {
+                    return damage("a removal of an unknown journal");
+                }
             }
             Effect::Seal => self.is_sealed = true,
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BufMut;
 use checked_files::{Damage, Health, Mark};
-use state::{AppendError, Epoch, JournalInfo, Offset, Position, Record, TrimError};
+use state::{AppendError, Epoch, Offset, Position, Record, RemoveError, TrimError};
 use supervision::Unit;
 use tokio::sync::oneshot;
 
@@ -41,16 +41,19 @@ pub(super) enum Command {
         reply: oneshot::Sender<Result<Position, AppendError>>,
     },
     /// Makes the journal where there is none.
-    Make { home: Home, reply: oneshot::Sender<Result<JournalInfo, AppendError>> },
+    Make { home: Home, reply: oneshot::Sender<Result<Arc<Kept>, AppendError>> },
     /// Forgets records below a position.
     Trim { kept: Arc<Kept>, below: u64, reply: oneshot::Sender<Result<(), TrimError>> },
+    /// Removes the journal where there is one.
+    Remove { home: Home, reply: oneshot::Sender<Result<(), RemoveError>> },
 }
 
 /// A command that is in the group, not yet told to its caller because it is not yet durable.
 enum Outcome {
     Append(Home, oneshot::Sender<Result<Position, AppendError>>, Position),
-    Make(Home, oneshot::Sender<Result<JournalInfo, AppendError>>, Arc<Kept>),
+    Make(Home, oneshot::Sender<Result<Arc<Kept>, AppendError>>, Arc<Kept>),
     Trim(Home, oneshot::Sender<Result<(), TrimError>>),
+    Remove(Home, oneshot::Sender<Result<(), RemoveError>>),
 }
 
 /// Why a group was not written.
@@ -109,6 +112,7 @@ struct Sealed {
 #[derive(Default)]
 struct Staged {
     made: Vec<Arc<Kept>>,
+    removed: Vec<Arc<Kept>>,
     changed: BTreeMap<u64, Change>,
     appends: u64,
 }
@@ -401,6 +405,10 @@ impl Writer {
                 Outcome::Make(home, reply, kept)
             }
             Command::Trim { kept, below, reply } => {
+                if self.find(&kept.home, staged).is_none_or(|now| now.id != kept.id) {
+                    // It was removed meanwhile, and its records with it.
+                    return Outcome::Trim(kept.home.clone(), reply);
+                }
                 let change = staged.change(&kept);
                 let first = below.min(change.next);
                 if first > change.first {
@@ -409,15 +417,26 @@ impl Writer {
                 }
                 Outcome::Trim(kept.home.clone(), reply)
             }
+            Command::Remove { home, reply } => {
+                if let Some(kept) = self.find(&home, staged) {
+                    self.put(self.head(Kind::Remove, kept.id, kept.stored_epoch.0, 0), |_| {});
+                    staged.removed.push(kept);
+                }
+                Outcome::Remove(home, reply)
+            }
         }
     }
 
+    /// The journal of that name that there is once the group is durable as far as it is made.
+    fn find(&self, home: &Home, staged: &Staged) -> Option<Arc<Kept>> {
+        let is_there = |kept: &Arc<Kept>| staged.removed.iter().all(|removed| removed.id != kept.id);
+        let made = staged.made.iter().find(|kept| kept.home == *home && is_there(kept));
+        made.cloned().or_else(|| self.shared.find(home).filter(is_there))
+    }
+
     fn find_or_make(&mut self, home: &Home, staged: &mut Staged) -> Arc<Kept> {
-        if let Some(kept) = self.shared.find(home) {
+        if let Some(kept) = self.find(home, staged) {
             return kept;
-        }
-        if let Some(kept) = staged.made.iter().find(|kept| kept.home == *home) {
-            return kept.clone();
         }
         let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
         // Numbers are not given out again, also where the group fails: gaps do no harm.
@@ -488,16 +507,28 @@ impl Writer {
             }
             let dead = extent.trim(change.first);
             drop(extent);
-            for run in dead {
-                if run.segment == active.number {
-                    active.live_runs -= 1;
-                } else if let Some(sealed) = self.sealed.get_mut(&run.segment) {
-                    sealed.live_runs -= 1;
-                }
-            }
+            self.release(&dead);
             change.kept.announce();
         }
+        for kept in staged.removed {
+            let dead = self.shared.remove(&kept);
+            self.release(&dead);
+        }
         self.drop_empty_segments();
+    }
+
+    /// Counts runs of which no record is wanted any more.
+    fn release(&mut self, dead: &[Run]) {
+        for run in dead {
+            match &mut self.active {
+                Some(active) if active.number == run.segment => active.live_runs -= 1,
+                _ => {
+                    if let Some(sealed) = self.sealed.get_mut(&run.segment) {
+                        sealed.live_runs -= 1;
+                    }
+                }
+            }
+        }
     }
 
     /// Removes full segments of which nothing is wanted any more, or keeps one as the next spare.
@@ -558,7 +589,7 @@ impl Command {
         match self {
             Self::Append { home, bytes, .. } => journal(home) + bytes,
             Self::Make { home, .. } => journal(home),
-            Self::Trim { .. } => frame::frame_bytes(0),
+            Self::Trim { .. } | Self::Remove { .. } => frame::frame_bytes(0),
         }
     }
 
@@ -568,6 +599,7 @@ impl Command {
             Self::Append { home, reply, .. } => drop(reply.send(Err(failure.of_append(home)))),
             Self::Make { home, reply } => drop(reply.send(Err(failure.of_append(home)))),
             Self::Trim { kept, reply, .. } => drop(reply.send(Err(failure.of_trim(kept.home.clone())))),
+            Self::Remove { home, reply } => drop(reply.send(Err(failure.of_remove(home)))),
         }
     }
 }
@@ -580,13 +612,13 @@ impl Outcome {
                 drop(reply.send(failed.map_or(Ok(position), |failure| Err(failure.of_append(home)))));
             }
             Self::Make(home, reply, kept) => {
-                drop(
-                    reply
-                        .send(failed.map_or_else(|| Ok(kept.info()), |failure| Err(failure.of_append(home)))),
-                );
+                drop(reply.send(failed.map_or_else(|| Ok(kept), |failure| Err(failure.of_append(home)))));
             }
             Self::Trim(home, reply) => {
                 drop(reply.send(failed.map_or(Ok(()), |failure| Err(failure.of_trim(home)))));
+            }
+            Self::Remove(home, reply) => {
+                drop(reply.send(failed.map_or(Ok(()), |failure| Err(failure.of_remove(home)))));
             }
         }
     }
@@ -602,10 +634,17 @@ impl Failure {
     }
 
     fn of_trim(&self, (_, journal): Home) -> TrimError {
-        let cause: Box<dyn std::error::Error + Send + Sync> = match self {
+        TrimError { journal, cause: self.cause() }
+    }
+
+    fn of_remove(&self, (_, journal): Home) -> RemoveError {
+        RemoveError { journal, cause: self.cause() }
+    }
+
+    fn cause(&self) -> Box<dyn std::error::Error + Send + Sync> {
+        match self {
             Self::NoSpace(cause) | Self::Unknown(cause) => Box::new(cause.clone()),
             Self::Closed => Box::new(WriteFailedBefore),
-        };
-        TrimError { journal, cause }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The `format` file: which version of the on-disk format a directory has, the store's own number, and its generation.
 //!
 //! ```text
-//! chappe-state 2
+//! chappe-state 3
 //! store 8f14e45f
 //! generation 0
 //! ```
@@ -9,7 +9,7 @@
 //! The first line stays as it is in every later version, so that an older program can tell that it must not go on. While a new
 //! store is made, a fourth line says `new`: until it is gone, parts may be missing. A backup has the line `copy`, and draws another generation when it is
 //! opened first. Version 1 had neither marks, checksums in the
-//! registry, nor a generation.
+//! registry, nor a generation; version 2 removed no journals.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ use crate::error::OpenError;
 use crate::platform;
 
 /// The on-disk format that this version writes, and the newest that it reads.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// What the file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

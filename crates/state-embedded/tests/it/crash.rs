@@ -4,7 +4,7 @@
 //! random number of them the child is killed, and the parent opens the directory and compares. The same directory goes
 //! through all the kills. `CHAPPE_SOAK_KILLS` sets their number.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,6 +14,9 @@ use state::{Durability, Expect, Instance, Key, Name, Offset, Position, Record};
 use state_embedded::{JournalOptions, Options, Store};
 
 use crate::chance::Chance;
+
+/// Journals that are made and removed all the time.
+const REMOVED: usize = 2;
 
 /// Tells the child where to write.
 const DIRECTORY: &str = "CHAPPE_CRASH_DIRECTORY";
@@ -38,6 +41,10 @@ fn instance() -> Instance {
 
 fn journal_name(journal: usize) -> Name {
     Name::new(&format!("journal {journal}")).expect("valid")
+}
+
+fn removed_name(journal: usize) -> Name {
+    Name::new(&format!("removed {journal}")).expect("valid")
 }
 
 /// The records of the append with this seed; each says which part of how many it is.
@@ -90,6 +97,21 @@ async fn write_for_ever(directory: &Path) {
             }
         });
     }
+    for task in 0..REMOVED {
+        let journal = store.journal();
+        tasks.spawn(async move {
+            let name = removed_name(task);
+            let mut chance = Chance::from_seed(run * 31 + task as u64);
+            loop {
+                let seed = chance.number() >> 16;
+                let position = journal.append(&instance(), &name, records(seed)).await.expect("append works");
+                tell(&format!("made {task} {} {seed}", position.epoch.0));
+                tell(&format!("removing {task}"));
+                journal.remove(&instance(), &name).await.expect("remove works");
+                tell(&format!("removed {task}"));
+            }
+        });
+    }
     for task in 0..2 {
         let (registry, instance) = (store.registry(), instance());
         tasks.spawn(async move {
@@ -120,6 +142,16 @@ struct Acknowledged {
     epochs: HashMap<usize, u64>,
     trimmed_below: [u64; JOURNALS],
     puts: HashMap<String, (u64, u64)>,
+    lives: [Lives; REMOVED],
+}
+
+/// What was acknowledged of a journal that is made and removed all the time.
+#[derive(Default)]
+struct Lives {
+    /// The present one, if one is known: its epoch, the seed of its append, and whether it may be removed already.
+    now: Option<(u64, u64, bool)>,
+    /// Epochs of those that were removed.
+    over: HashSet<u64>,
 }
 
 impl Acknowledged {
@@ -142,6 +174,19 @@ impl Acknowledged {
                 let before = self.puts.insert(words[1].to_owned(), (number(2), number(3)));
                 assert!(before.is_none_or(|(_, version)| version < number(3)), "versions rise");
             }
+            "made" => {
+                let lives = &mut self.lives[usize::try_from(number(1)).expect("a small number")];
+                assert!(!lives.over.contains(&number(2)), "an epoch came again");
+                lives.now = Some((number(2), number(3), false));
+            }
+            "removing" | "removed" => {
+                let lives = &mut self.lives[usize::try_from(number(1)).expect("a small number")];
+                if words[0] == "removing" {
+                    lives.now = lives.now.map(|(epoch, seed, _)| (epoch, seed, true));
+                } else {
+                    lives.over.extend(lives.now.take().map(|(epoch, ..)| epoch));
+                }
+            }
             // Only the child's own panic would say anything else.
             _ => panic!("the child says: {line}"),
         }
@@ -151,6 +196,7 @@ impl Acknowledged {
         for journal in 0..JOURNALS {
             self.compare_journal(store, journal).await;
         }
+        self.compare_lives(store).await;
         for (task, (count, version)) in &mut self.puts {
             let key = Key::new(format!("counter {task}")).expect("valid");
             let found = store.registry().get(&instance(), &key).await.expect("get works");
@@ -161,6 +207,33 @@ impl Acknowledged {
             assert!(is_it || is_next, "counter {task} is {found:?} after {count} was acknowledged");
             // It is the child's next begin, also where it was never told.
             (*count, *version) = (number(&found.value), found.version.0);
+        }
+    }
+
+    /// What was removed does not come back, and what was made and not removed is there.
+    async fn compare_lives(&mut self, store: &Store) {
+        for (task, lives) in self.lives.iter_mut().enumerate() {
+            let (journal, name) = (store.journal(), removed_name(task));
+            let info = journal.info(&instance(), &name).await.expect("info works");
+            assert!(!lives.over.contains(&info.epoch.0), "a removed journal came back");
+            let from = Position { epoch: info.epoch, offset: info.first };
+            let entries = journal.read(&instance(), &name, from, 100, 1 << 20).await.expect("read works");
+            match lives.now.take() {
+                Some((epoch, seed, may_be_removed)) => {
+                    let is_there = info.epoch.0 == epoch;
+                    assert!(is_there || may_be_removed, "an acknowledged append is lost");
+                    let found: Vec<_> = entries.into_iter().map(|entry| entry.record).collect();
+                    assert!(!is_there || found == records(seed), "its records are as they were written");
+                    if !is_there {
+                        lives.over.insert(epoch);
+                    }
+                }
+                // An append may have been on its way; then it is there whole.
+                None => assert_eq!(entries.len() as u64, info.next.0 - info.first.0),
+            }
+            // The next child begins with none.
+            journal.remove(&instance(), &name).await.expect("remove works");
+            lives.over.insert(info.epoch.0);
         }
     }
 

@@ -30,10 +30,10 @@ fn a_newer_format_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     drop(Store::open(directory.path(), &options()).expect("an empty directory is taken"));
     let format = directory.path().join("format");
-    let newer = "chappe-state 3\nsomething this version does not know\n";
+    let newer = "chappe-state 4\nsomething this version does not know\n";
     std::fs::write(&format, newer).expect("the file can be written");
     let error = refused(&directory);
-    assert!(matches!(error, OpenError::NewerFormat { found: 3, known: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerFormat { found: 4, known: 3, .. }), "{error}");
     assert_eq!(std::fs::read_to_string(&format).expect("the file is there"), newer);
 }
 

@@ -38,6 +38,11 @@ macro_rules! journal_suite {
                 g7_record_at_the_limit_fits_and_above_is_refused,
                 g7_reads_keep_to_what_was_asked,
                 g7_reading_beyond_the_end_is_an_error,
+                g8_a_removed_journal_is_gone_and_begins_anew,
+                g8_a_removal_survives_a_restart,
+                g8_removing_what_is_not_there_does_nothing,
+                g8_removals_and_appends_at_the_same_time_leave_one_or_the_other,
+                g8_wait_reports_a_removal,
                 instances_and_names_are_isolated,
                 headers_keep_names_values_and_order,
                 odd_names_are_kept_apart,
@@ -363,6 +368,119 @@ pub async fn g7_reading_beyond_the_end_is_an_error(backend: impl Backend) {
     let beyond = journal.read(&i, &n, at(start, 2), 1, 1).await;
     let Err(ReadError::BeyondEnd(end)) = beyond else { panic!("expected BeyondEnd, got {beyond:?}") };
     assert_eq!(end, at(start, 1));
+}
+
+/// Guarantee 8.
+pub async fn g8_a_removed_journal_is_gone_and_begins_anew(backend: impl Backend) {
+    let (i, n, other, journal) = (instance("a"), name("orders"), name("bills"), backend.journal());
+    let old = append(&journal, &i, &n, &["one", "two"]).await;
+    let kept = append(&journal, &i, &other, &["kept"]).await;
+    append(&journal, &instance("b"), &n, &["kept too"]).await;
+    journal.remove(&i, &n).await.expect("remove works");
+    let read = journal.read(&i, &n, old, 10, 1 << 20).await;
+    let Err(ReadError::EpochChanged(now)) = read else { panic!("expected EpochChanged, got {read:?}") };
+    assert_eq!(now.offset, Offset(0), "nothing is left");
+    let new = append(&journal, &i, &n, &["three"]).await;
+    assert_eq!(new, now, "the error tells where to start again");
+    assert_ne!(new.epoch, old.epoch);
+    assert_eq!(texts(&read_all(&journal, &i, &n, new).await), ["three"]);
+    assert_eq!(texts(&read_all(&journal, &i, &other, kept).await), ["kept"]);
+    assert_eq!(journal.info(&instance("b"), &n).await.expect("info works").next, Offset(1));
+    let trimmed = journal.trim(&i, &n, old).await;
+    assert!(trimmed.is_err(), "a trim by a position of before has no effect: {trimmed:?}");
+}
+
+/// Guarantee 8: neither the journal comes back, nor does another one lose something, whatever was made after the removal.
+pub async fn g8_a_removal_survives_a_restart(mut backend: impl Backend) {
+    let (i, gone, again, kept) = (instance("a"), name("gone"), name("again"), name("kept"));
+    let body = "x".repeat(4000);
+    let mut expected = Vec::new();
+    let mut old = Vec::new();
+    for round in 0..20 {
+        let journal = backend.journal();
+        append(&journal, &i, &kept, &[&round.to_string()]).await;
+        expected.push(round.to_string());
+        for n in [&gone, &again] {
+            old.push(append(&journal, &i, n, &[&body, &body]).await.epoch);
+            journal.remove(&i, n).await.expect("remove works");
+        }
+        append(&journal, &i, &again, &["new"]).await;
+        if round % 5 == 4 {
+            backend.reopen().await;
+        }
+    }
+    let journal = backend.journal();
+    let start = at(append(&journal, &i, &kept, &[]).await, 0);
+    assert_eq!(texts(&read_all(&journal, &i, &kept, start).await), expected);
+    let info = journal.info(&i, &again).await.expect("info works");
+    let from = Position { epoch: info.epoch, offset: info.first };
+    assert_eq!(texts(&read_all(&journal, &i, &again, from).await), ["new"]);
+    let info = journal.info(&i, &gone).await.expect("info works");
+    assert_eq!((info.first, info.next), (Offset(0), Offset(0)));
+    assert!(!old.contains(&info.epoch), "an epoch of before does not come again");
+}
+
+/// Guarantee 8.
+pub async fn g8_removing_what_is_not_there_does_nothing(mut backend: impl Backend) {
+    let (i, n) = (instance("a"), name("orders"));
+    backend.journal().remove(&i, &n).await.expect("there is nothing to remove");
+    let start = append(&backend.journal(), &i, &n, &["one"]).await;
+    for _ in 0..2 {
+        backend.journal().remove(&i, &n).await.expect("remove works");
+    }
+    backend.reopen().await;
+    backend.journal().remove(&i, &n).await.expect("there is nothing to remove");
+    assert_ne!(append(&backend.journal(), &i, &n, &["two"]).await.epoch, start.epoch);
+}
+
+/// Guarantees 2, 3 and 8: each append is there whole or was removed, in an order that there is.
+pub async fn g8_removals_and_appends_at_the_same_time_leave_one_or_the_other(mut backend: impl Backend) {
+    let (i, n) = (instance("a"), name("orders"));
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..4 {
+        let (i, n, journal) = (i.clone(), n.clone(), backend.journal());
+        tasks.spawn(async move {
+            let mut positions = Vec::new();
+            for round in 0..50 {
+                let text = format!("{task}/{round}");
+                let position = append(&journal, &i, &n, &[&text, &text]).await;
+                positions.push((position.epoch.0, position.offset.0, text));
+                if round % 5 == task {
+                    journal.remove(&i, &n).await.expect("remove works");
+                }
+                // A trim that meets a removal has nothing to do.
+                drop(journal.trim(&i, &n, position).await);
+            }
+            positions
+        });
+    }
+    let mut positions: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+    positions.sort();
+    let apart = |pair: &[(u64, u64, String)]| pair[0].0 != pair[1].0 || pair[0].1 + 2 == pair[1].1;
+    assert!(positions.windows(2).all(apart), "offsets rise within an epoch: {positions:?}");
+    assert!(
+        positions.chunk_by(|one, next| one.0 == next.0).all(|life| life[0].1 == 0),
+        "each life starts at 0: {positions:?}"
+    );
+    backend.reopen().await;
+    let info = backend.journal().info(&i, &n).await.expect("info works");
+    let from = Position { epoch: info.epoch, offset: info.first };
+    for entry in read_all(&backend.journal(), &i, &n, from).await {
+        let text = String::from_utf8_lossy(&entry.record.body).into_owned();
+        let (epoch, offset) = (info.epoch.0, entry.offset.0 - entry.offset.0 % 2);
+        assert!(positions.contains(&(epoch, offset, text)), "{entry:?} is what was acknowledged");
+    }
+}
+
+/// Guarantee 8, seen by a waiting reader.
+pub async fn g8_wait_reports_a_removal(backend: impl Backend) {
+    let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
+    let end = at(append(&journal, &i, &n, &["one"]).await, 1);
+    let mut waiting = journal.wait(&i, &n, end);
+    not_yet("waiting for the second record", &mut waiting).await;
+    journal.remove(&i, &n).await.expect("remove works");
+    let changed = soon("an answer", waiting).await;
+    assert!(matches!(changed, Err(ReadError::EpochChanged(_))), "{changed:?}");
 }
 
 /// See [`Instance`].

@@ -183,7 +183,8 @@ impl EngineHandle {
         self.ask_owner(connection, |found| Command::Refresh { connection, refresh, found }).await
     }
 
-    /// Lets a connection follow what is kept of a group, or of its hub, and become a member of the group if it `may_join`.
+    /// Lets a connection follow what is kept of a group, or of its hub, and become a member of the group if it `may_join`. `epoch`
+    /// is the present life of the log, which must not end before the connection has caught up.
     ///
     /// # Errors
     ///
@@ -193,9 +194,11 @@ impl EngineHandle {
         connection: ConnectionId,
         group: Option<&GroupName>,
         may_join: bool,
+        epoch: u64,
     ) -> Result<Begun, Stopped> {
         let group = group.cloned();
-        self.ask_owner(connection, |begun| Command::Follow { connection, group, may_join, begun }).await
+        let ask = |begun| Command::Follow { connection, group, may_join, epoch, begun };
+        self.ask_owner(connection, ask).await
     }
 
     /// Says that a connection has everything below the number `next`.

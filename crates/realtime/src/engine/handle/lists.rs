@@ -33,6 +33,17 @@ impl EngineHandle {
         self.exists(hub, &Subject::UserInGroup(user.clone(), group.clone())).await
     }
 
+    /// Whether the connection is a member of the group.
+    pub async fn connection_in_group(
+        &self,
+        hub: &Hub,
+        connection: ConnectionId,
+        group: &GroupName,
+    ) -> Result<bool, Stopped> {
+        let (hub, subject) = (hub.clone(), Subject::ConnectionInGroup(connection, group.clone()));
+        self.ask_owner(connection, |answer| Command::Exists { hub, subject, answer }).await
+    }
+
     /// Number of connections that did their handshake, in one hub or in all.
     pub async fn connection_count(&self, hub: Option<&Hub>) -> Result<u64, Stopped> {
         let counts = self.ask_all(|answer| Command::Count { hub: hub.cloned(), answer }).await?;

@@ -121,9 +121,10 @@ impl Shard {
     /// What followers of kept messages ask for.
     fn follow(&mut self, command: Command) {
         match command {
-            Command::Follow { connection, group, may_join, begun } => {
+            Command::Follow { connection, group, may_join, epoch, begun } => {
                 let slot = self.index.slot(connection);
-                let follow = |slot| self.index.follow(&mut self.connections, slot, group.as_ref(), may_join);
+                let follow =
+                    |slot| self.index.follow(&mut self.connections, slot, group.as_ref(), may_join, epoch);
                 let _ = begun.send(slot.map_or(Begun::NoConnection, follow));
             }
             Command::CatchUp { connection, group, next, caught_up } => {
@@ -232,6 +233,9 @@ impl Shard {
             Subject::Group(group) => has_receivers(Target::Group(group.clone())),
             Subject::UserInGroup(user, group) => {
                 self.index.user_in_group(&self.connections, hub, user, group)
+            }
+            Subject::ConnectionInGroup(id, group) => {
+                self.index.slot(*id).is_some_and(|slot| self.index.is_member(&self.connections, slot, group))
             }
         }
     }

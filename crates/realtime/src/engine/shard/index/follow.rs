@@ -9,6 +9,8 @@ use crate::engine::{Begun, CaughtUp, GroupName, Hub, Kept, Target};
 /// The members of a hub or group whose messages are kept, as far as that matters.
 #[derive(Debug, Default)]
 pub(crate) struct Followers {
+    /// The life of the log to which the numbers below belong.
+    epoch: Option<u64>,
     /// The newest message that came by.
     last: Option<u64>,
     /// From which message on each member has had everything.
@@ -36,6 +38,16 @@ impl Followers {
         }
     }
 
+    /// Numbers of an earlier life of the log mean nothing in this one. Its messages have all come by: a log is removed by the task
+    /// that hands them to the shards, and not before everybody who is being brought up to date is done.
+    fn in_log(&mut self, epoch: u64) {
+        if self.epoch != Some(epoch) {
+            (self.epoch, self.last) = (Some(epoch), None);
+            self.since.clear();
+            self.ahead.clear();
+        }
+    }
+
     pub(super) fn left(&mut self, slot: Slot) {
         self.since.remove(&slot);
         self.withheld.remove(&slot);
@@ -54,12 +66,14 @@ impl Index {
         receivers: &mut Vec<Slot>,
     ) -> Vec<Slot> {
         let Some(of) = self.of(hub, target) else { return Vec::new() };
+        let is_begun = |followers: &mut Followers| followers.epoch == Some(kept.epoch);
         let members: Vec<Slot> = match of {
-            _ if self.followers(of).is_some() => Vec::new(),
+            _ if self.followers(of).is_some_and(is_begun) => Vec::new(),
             Of::Hub(key) => self.hubs[key.0 as usize].members.clone(),
             Of::Group(key) => self.groups[key.0 as usize].members.clone(),
         };
         let followers = self.followers_or_new(of);
+        followers.in_log(kept.epoch);
         // Those who were here before the first one have everything from it on.
         followers.since.extend(members.into_iter().map(|slot| (slot, kept.offset)));
         followers.last = Some(kept.offset);
@@ -84,28 +98,26 @@ impl Index {
         slot: Slot,
         group: Option<&GroupName>,
         may_join: bool,
+        epoch: u64,
     ) -> Begun {
         let Some(places) = connections[slot as usize].places() else { return Begun::NoConnection };
         let of = match group {
             None => Of::Hub(places.hub),
             Some(name) => {
-                let key = self.group_key(Some(places.hub), name);
-                let is_member =
-                    |key| connections[slot as usize].groups().iter().any(|(joined, _)| *joined == key);
-                match key.filter(|key| is_member(*key)) {
-                    Some(key) => Of::Group(key),
-                    None if may_join => {
-                        if let Err(TooManyGroups) = self.join(connections, slot, name) {
-                            return Begun::TooManyGroups;
-                        }
-                        let key = self.group_key(Some(places.hub), name);
-                        Of::Group(key.expect("a group with a member exists"))
+                if !self.is_member(connections, slot, name) {
+                    if !may_join {
+                        return Begun::NoMember;
                     }
-                    None => return Begun::NoMember,
+                    if let Err(TooManyGroups) = self.join(connections, slot, name) {
+                        return Begun::TooManyGroups;
+                    }
                 }
+                let key = self.group_key(Some(places.hub), name);
+                Of::Group(key.expect("a group with a member exists"))
             }
         };
         let followers = self.followers_or_new(of);
+        followers.in_log(epoch);
         let next = followers.last.map(|last| last + 1);
         match followers.since.get(&slot).copied() {
             // Something reached it already; whatever it missed comes after that.
@@ -120,6 +132,13 @@ impl Index {
                 Begun::Withheld
             }
         }
+    }
+
+    /// Whether a connection is a member of a group of its hub.
+    pub(crate) fn is_member(&self, connections: &Connections, slot: Slot, group: &GroupName) -> bool {
+        let Some(connection) = connections.get(slot as usize) else { return false };
+        let key = connection.places().and_then(|places| self.group_key(Some(places.hub), group));
+        key.is_some_and(|key| connection.groups().iter().any(|(joined, _)| *joined == key))
     }
 
     /// A connection has had everything below `next`.

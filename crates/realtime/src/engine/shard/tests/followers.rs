@@ -5,16 +5,24 @@ use crate::engine::{Begun, CaughtUp, GroupName, Kept};
 
 impl World {
     fn publish_kept(&mut self, offset: u64) {
+        self.publish_kept_in(10, offset);
+    }
+
+    fn publish_kept_in(&mut self, epoch: u64, offset: u64) {
         let message = OutgoingMessage::invocation("m", &format!("[{offset}]")).unwrap();
-        let kept = Some(Kept { epoch: 10, offset });
+        let kept = Some(Kept { epoch, offset });
         let work = Work { kept, ..work(Target::Group(GroupName::new("g")), message) };
         self.command(Command::Publish(Arc::new(work)));
     }
 
     fn follow(&mut self, client: &Client) -> Begun {
+        self.follow_in(10, client)
+    }
+
+    fn follow_in(&mut self, epoch: u64, client: &Client) -> Begun {
         let (begun, mut answer) = oneshot::channel();
         let group = Some(GroupName::new("g"));
-        self.command(Command::Follow { connection: client.id, group, may_join: true, begun });
+        self.command(Command::Follow { connection: client.id, group, may_join: true, epoch, begun });
         answer.try_recv().unwrap()
     }
 
@@ -74,4 +82,42 @@ fn what_comes_by_meanwhile_is_read_from_the_log_and_not_sent_twice() {
     assert_eq!(heard(&mut world, &mut member).len(), 6);
     // Something reached it since, so that what it asks for again is before that.
     assert_eq!(world.follow(&client), Begun::Since(2));
+}
+
+#[test]
+fn numbers_of_a_removed_log_do_not_count_in_the_next_one() {
+    let mut world = World::new(Options::default());
+    let (mut client, mut member) = (world.join_hub(), world.join_hub());
+    for follower in [&client, &member] {
+        assert_eq!(world.follow(follower), Begun::Withheld);
+        assert_eq!(world.catch_up(follower, 0), CaughtUp::Live);
+    }
+    for offset in 0..=9 {
+        world.publish_kept(offset);
+    }
+    assert_eq!(heard(&mut world, &mut client).len(), 20);
+    assert_eq!(heard(&mut world, &mut member).len(), 20);
+    // The log was removed and made anew; it holds two messages, one of which has not come by yet.
+    world.publish_kept_in(11, 0);
+    assert_eq!(world.follow_in(11, &client), Begun::Since(0), "it has had everything of this one");
+    let late = world.join_hub();
+    assert_eq!(world.follow_in(11, &late), Begun::Withheld);
+    assert_eq!(world.catch_up(&late, 2), CaughtUp::Live);
+    world.publish_kept_in(11, 1);
+    world.publish_kept_in(11, 2);
+    let told = |next: u64| format!("chappe.position[\"g\",\"b-{next}\"]");
+    let all = [0, 1, 2].map(|offset| [format!("m[{offset}]"), told(offset + 1)]).concat();
+    assert_eq!(heard(&mut world, &mut client), all);
+    assert_eq!(heard(&mut world, &mut member), all);
+    let mut late = late;
+    assert_eq!(heard(&mut world, &mut late), ["m[2]".to_owned(), told(3)]);
+    // One that asks before anything of the next life came by: what was read from it does not come again.
+    assert_eq!(world.follow_in(12, &client), Begun::Withheld);
+    assert_eq!(world.catch_up(&client, 1), CaughtUp::Live);
+    world.publish_kept_in(12, 0);
+    world.publish_kept_in(12, 1);
+    assert_eq!(
+        heard(&mut world, &mut client),
+        ["m[1]".to_owned(), "chappe.position[\"g\",\"c-2\"]".to_owned()]
+    );
 }
