@@ -9,8 +9,8 @@ pub(crate) mod text;
 
 use crate::framing::{finish_frame, write_frame_start};
 use crate::message::{
-    CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, Invocation, MessageKind,
-    ParseError, Sequenced, StreamItem,
+    CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, Invocation, Keep,
+    MessageKind, ParseError, Sequenced, StreamItem,
 };
 use crate::{HubProtocol, TranscodeError, transcode};
 use reader::{JsonError, JsonReader, JsonToken};
@@ -29,10 +29,11 @@ struct Wire<'a> {
     error: Option<&'a str>,
     allow_reconnect: Option<&'a str>,
     sequence_id: Option<&'a str>,
+    keep: Keep,
 }
 
-pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
-    let wire = Wire::read(payload)?;
+pub(crate) fn parse(payload: &[u8], keep: Keep) -> Result<HubMessage<'_>, ParseError> {
+    let wire = Wire { keep, ..Wire::read(payload)? };
     let number = wire.kind.ok_or(ParseError::Missing("type"))?;
     let number = number.parse::<u64>().map_err(|_| ParseError::Type { name: "type", expected: "Number" })?;
     Ok(match MessageKind::from(number) {
@@ -173,7 +174,8 @@ impl<'a> Wire<'a> {
             return Err(ParseError::Type { name: "headers", expected: "Object" });
         }
         members(object.as_bytes(), |name, value| match text("headers", Some(value)) {
-            Ok(Some(value)) => headers.push((Cow::Owned(name.to_owned()), value)),
+            Ok(Some(value)) if self.keep == Keep::All => headers.push((Cow::Owned(name.to_owned()), value)),
+            Ok(Some(_)) => {}
             Ok(None) | Err(_) => is_text = false,
         })?;
         if is_text { Ok(headers) } else { Err(ParseError::Header) }
@@ -186,11 +188,14 @@ impl<'a> Wire<'a> {
         if reader.token()? != JsonToken::Array {
             return Err(ParseError::Type { name: "streamIds", expected: "Array" });
         }
-        while reader.element(ids.is_empty())? {
+        let mut is_first = true;
+        while reader.element(std::mem::take(&mut is_first))? {
             let JsonToken::Text(id) = reader.token()? else {
                 return Err(ParseError::Type { name: "streamIds", expected: "Array of String" });
             };
-            ids.push(id.lossy());
+            if self.keep == Keep::All {
+                ids.push(id.lossy());
+            }
         }
         Ok(ids)
     }

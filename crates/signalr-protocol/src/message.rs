@@ -251,9 +251,22 @@ impl From<u64> for MessageKind {
 
 /// Reads one payload, as [`crate::next_message`] or [`crate::Splitter`] gives it.
 pub fn parse(protocol: HubProtocol, payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
+    read(protocol, payload, Keep::All)
+}
+
+/// What of a message is kept while it is read. Everything is checked in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Keep {
+    #[default]
+    All,
+    /// All but lists: what a router needs takes no memory for each header and stream.
+    WithoutLists,
+}
+
+fn read(protocol: HubProtocol, payload: &[u8], keep: Keep) -> Result<HubMessage<'_>, ParseError> {
     match protocol {
-        HubProtocol::Json => json::parse(payload),
-        HubProtocol::MessagePack | HubProtocol::BlazorPack => msgpack::parse(payload),
+        HubProtocol::Json => json::parse(payload, keep),
+        HubProtocol::MessagePack | HubProtocol::BlazorPack => msgpack::parse(payload, keep),
     }
 }
 
@@ -263,7 +276,7 @@ pub fn parse(protocol: HubProtocol, payload: &[u8]) -> Result<HubMessage<'_>, Pa
 ///
 /// If it is not a hub message: nothing that [`parse`] would refuse is to be handed on.
 pub fn peek(protocol: HubProtocol, payload: &[u8]) -> Result<Peek<'_>, ParseError> {
-    parse(protocol, payload).map(HubMessage::into_peek)
+    read(protocol, payload, Keep::WithoutLists).map(HubMessage::into_peek)
 }
 
 impl<'a> HubMessage<'a> {

@@ -9,8 +9,8 @@ pub(crate) mod reader;
 
 use crate::framing::{finish_frame, write_frame_start};
 use crate::message::{
-    CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, Invocation, MessageKind,
-    ParseError, Sequenced, StreamItem,
+    CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, Invocation, Keep,
+    MessageKind, ParseError, Sequenced, StreamItem,
 };
 use crate::{HubProtocol, TranscodeError, transcode};
 use reader::{Reader, Token};
@@ -22,7 +22,7 @@ const COMPLETION_VALUE: u64 = 3;
 
 const INFALLIBLE: &str = "a vector takes every byte";
 
-pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
+pub(crate) fn parse(payload: &[u8], keep: Keep) -> Result<HubMessage<'_>, ParseError> {
     // Elements that are stepped over must be there all the same, and nothing behind them: clients that get such a message as it is
     // close their connection.
     let mut whole = Reader::new(payload);
@@ -35,10 +35,10 @@ pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
     let kind = MessageKind::from(reader.unsigned()?);
     Ok(match kind {
         MessageKind::Invocation => {
-            HubMessage::Invocation(invocation(&mut reader, elements, "target for Invocation message")?)
+            HubMessage::Invocation(invocation(&mut reader, elements, "target for Invocation message", keep)?)
         }
         MessageKind::StreamInvocation => {
-            let invocation = invocation(&mut reader, elements, "target for StreamInvocation message")?;
+            let invocation = invocation(&mut reader, elements, "target for StreamInvocation message", keep)?;
             if invocation.invocation_id.is_none() {
                 return Err(ParseError::Empty("invocation ID for StreamInvocation message"));
             }
@@ -47,15 +47,15 @@ pub(crate) fn parse(payload: &[u8]) -> Result<HubMessage<'_>, ParseError> {
         MessageKind::StreamItem => {
             elements.at_least(4, "item")?;
             HubMessage::StreamItem(StreamItem {
-                headers: headers(&mut reader)?,
+                headers: headers(&mut reader, keep)?,
                 invocation_id: id(&mut reader, "invocation ID for StreamItem message")?,
                 item: reader.raw()?.into(),
             })
         }
-        MessageKind::Completion => HubMessage::Completion(completion(&mut reader, elements)?),
+        MessageKind::Completion => HubMessage::Completion(completion(&mut reader, elements, keep)?),
         MessageKind::CancelInvocation => {
             elements.at_least(3, "invocationId")?;
-            let headers = headers(&mut reader)?;
+            let headers = headers(&mut reader, keep)?;
             let invocation_id = id(&mut reader, "invocation ID for CancelInvocation message")?;
             HubMessage::CancelInvocation(CancelInvocation { headers, invocation_id })
         }
@@ -105,9 +105,10 @@ fn invocation<'a>(
     reader: &mut Reader<'a>,
     elements: Elements,
     target: &'static str,
+    keep: Keep,
 ) -> Result<Invocation<'a>, ParseError> {
     elements.at_least(5, "arguments")?;
-    let headers = headers(reader)?;
+    let headers = headers(reader, keep)?;
     // An empty one asks for no completion, as none does.
     let invocation_id = optional_text(reader, "'invocationId' as String")?.filter(|id| !id.is_empty());
     let target = optional_text(reader, "'target' as String")?
@@ -120,7 +121,10 @@ fn invocation<'a>(
         match reader.token()? {
             Token::Array(count) => {
                 for _ in 0..count {
-                    stream_ids.push(id(reader, "value in streamIds received")?);
+                    let id = id(reader, "value in streamIds received")?;
+                    if keep == Keep::All {
+                        stream_ids.push(id);
+                    }
                 }
             }
             Token::Nil => {}
@@ -130,9 +134,13 @@ fn invocation<'a>(
     Ok(Invocation { headers, invocation_id, target, arguments: arguments.into(), stream_ids })
 }
 
-fn completion<'a>(reader: &mut Reader<'a>, elements: Elements) -> Result<Completion<'a>, ParseError> {
+fn completion<'a>(
+    reader: &mut Reader<'a>,
+    elements: Elements,
+    keep: Keep,
+) -> Result<Completion<'a>, ParseError> {
     elements.at_least(4, "result")?;
-    let headers = headers(reader)?;
+    let headers = headers(reader, keep)?;
     let invocation_id = id(reader, "invocation ID for Completion message")?;
     let result = match reader.unsigned().map_err(|_| ParseError::Reading("'resultKind' as Int32"))? {
         COMPLETION_VOID => CompletionResult::Void,
@@ -162,7 +170,7 @@ fn optional_text<'a>(
     reader.optional_string().map_err(|_| ParseError::Reading(what))
 }
 
-fn headers<'a>(reader: &mut Reader<'a>) -> Result<Headers<'a>, ParseError> {
+fn headers<'a>(reader: &mut Reader<'a>, keep: Keep) -> Result<Headers<'a>, ParseError> {
     let count = match reader.token()? {
         Token::Map(count) => count,
         Token::Nil => 0,
@@ -170,7 +178,10 @@ fn headers<'a>(reader: &mut Reader<'a>) -> Result<Headers<'a>, ParseError> {
     };
     let mut headers = Vec::new();
     for _ in 0..count {
-        headers.push((reader.string()?, reader.string()?));
+        let header = (reader.string()?, reader.string()?);
+        if keep == Keep::All {
+            headers.push(header);
+        }
     }
     Ok(headers)
 }
