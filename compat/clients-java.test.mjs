@@ -29,14 +29,17 @@ after(async () => {
   await stage?.stop();
 });
 
-const can = { cancel: true, failUploads: true, closeReason: true, uploadAnswers: true };
+const can = { cancel: true, failUploads: true, uploadAnswers: true };
 
 for (const transport of ['WebSockets', 'LongPolling']) {
   // Over long polling this client sends without waiting for its earlier requests, so its messages may overtake each other.
   const ordered = transport === 'WebSockets';
   const via = ordered ? 'service' : 'app';
+  // It also hands what a poll brought to another thread and polls again at once: the 204 that follows may end it before it has
+  // read the Close, and then it knows no reason.
+  const closeReason = ordered;
   const plays = (scenario) => () => play(scenarios[scenario], {
-    connect: agent.connect, call: stage.call, hub: stage.hub(scenario), transport, protocol: 'json', via, can: { ...can, ordered },
+    connect: agent.connect, call: stage.call, hub: stage.hub(scenario), transport, protocol: 'json', via, can: { ...can, ordered, closeReason },
   });
 
   test(`${transport}: calls are answered, with a value, without one, with an error`, { skip }, plays('calls'));
