@@ -37,7 +37,7 @@ for (const transport of ['WebSockets', 'LongPolling']) {
   const via = ordered ? 'service' : 'app';
   // It also hands what a poll brought to another thread and polls again at once: the 204 that follows may end it before it has
   // read the Close, and then it knows no reason.
-  const closeReason = ordered;
+  const closeReason = ordered || 'unless overtaken';
   const plays = (scenario) => () => play(scenarios[scenario], {
     connect: agent.connect, call: stage.call, hub: stage.hub(scenario), transport, protocol: 'json', via, can: { ...can, ordered, closeReason },
   });
