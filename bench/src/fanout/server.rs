@@ -271,7 +271,10 @@ impl<'a> Server<'a> {
 
 /// A listener on a free port, and where the certificate of its authority lies.
 fn listener(tls: bool, folder: &std::path::Path) -> anyhow::Result<(edge::Listener, Option<PathBuf>)> {
-    let listener = edge::Listener::bind("bench", ([127, 0, 0, 1], 0).into())?;
+    // All clients of a stream of events have one address here, and its default bound is below their number.
+    let defaults = edge::Options::default();
+    let options = edge::Options { connections_per_address_max: defaults.connections_max, ..defaults };
+    let listener = edge::Listener::bind("bench", ([127, 0, 0, 1], 0).into())?.with_options(options);
     if !tls {
         return Ok((listener, None));
     }
