@@ -1,7 +1,12 @@
 //! [`Decoder`]: bytes in, messages out. It keeps memory only while a frame or a message is incomplete.
 
+mod part;
+
 use crate::mask::apply_mask;
 use crate::{Close, CloseCode, Opcode};
+
+use part::Utf8;
+pub use part::{DecodedPart, Part};
 
 /// Which side of the connection we are; it decides who masks (section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +104,12 @@ struct Partial {
     frame: Option<(Header, u64)>,
     /// Payload of the control frame that is arriving.
     control: Vec<u8>,
-    /// The fragments so far of the message that is arriving.
+    /// The fragments so far of the message that is arriving, where it is collected.
     message: Vec<u8>,
+    /// Bytes of it that were given out as parts.
+    given_out: u64,
+    /// The character that the last part ended in.
+    utf8: Utf8,
     /// Set from the first to the last fragment.
     fragmented: Option<MessageKind>,
     /// Which buffer the caller was lent by the last step, and has done with by now.
@@ -260,7 +269,7 @@ impl Decoder {
         if fragmented != (header.opcode == Opcode::Continuation) {
             return Err(Violation::Fragment);
         }
-        let before = partial.map_or(0, |partial| partial.message.len() as u64);
+        let before = partial.map_or(0, |partial| partial.given_out + partial.message.len() as u64);
         if before.saturating_add(header.length) > u64::from(self.message_bytes_max) {
             return Err(Violation::TooBig { bytes_max: self.message_bytes_max });
         }

@@ -12,6 +12,6 @@ mod mask;
 mod upgrade;
 
 pub use close::{Close, CloseCode};
-pub use decode::{Decoded, Decoder, Event, MessageKind, Role, Violation};
+pub use decode::{Decoded, DecodedPart, Decoder, Event, MessageKind, Part, Role, Violation};
 pub use frame::{FrameBuilder, FrameHeader, Opcode, close_frame, frame, masked_frame};
 pub use upgrade::{UpgradeRefused, accept_key, accept_upgrade};
