@@ -37,7 +37,7 @@ pub fn next_message(
             _ => Err(FramingError::TooLarge { bytes_max }),
         },
         HubProtocol::MessagePack | HubProtocol::BlazorPack => {
-            let Some((length, prefix)) = read_prefix(input)? else { return Ok(None) };
+            let Some((length, prefix)) = length_prefix(input)? else { return Ok(None) };
             if length > bytes_max {
                 return Err(FramingError::TooLarge { bytes_max });
             }
@@ -105,7 +105,7 @@ impl Splitter {
             HubProtocol::MessagePack | HubProtocol::BlazorPack => {
                 let mut taken = 0;
                 let (length, prefix) = loop {
-                    if let Some(found) = read_prefix(&self.partial)? {
+                    if let Some(found) = length_prefix(&self.partial)? {
                         break found;
                     }
                     let Some(byte) = input.get(taken) else { return Ok(None) };
@@ -170,8 +170,12 @@ pub fn finish_frame(start: &FrameStart, out: &mut Vec<u8>) {
     }
 }
 
-/// Reads a length prefix: the length, and how many bytes the prefix takes. `None` when it is not complete.
-fn read_prefix(input: &[u8]) -> Result<Option<(usize, usize)>, FramingError> {
+/// Reads the length in front of a MessagePack message: the length, and how many bytes the prefix takes. `None` when it is not complete.
+///
+/// # Errors
+///
+/// If it is no VarInt of at most 0x7fffffff.
+pub fn length_prefix(input: &[u8]) -> Result<Option<(usize, usize)>, FramingError> {
     let mut length = 0usize;
     for (index, byte) in input.iter().take(PREFIX_BYTES_MAX).enumerate() {
         // The fifth byte holds the three highest bits of 0x7fffffff and ends the prefix.

@@ -13,12 +13,13 @@ mod json;
 mod message;
 mod msgpack;
 mod negotiate;
+mod numbered;
 mod payloads;
 pub mod service;
 mod transcode;
 
 pub use framing::{FrameStart, finish_frame};
-pub use framing::{FramingError, RECORD_SEPARATOR, Splitter, next_message, write_frame_start};
+pub use framing::{FramingError, RECORD_SEPARATOR, Splitter, length_prefix, next_message, write_frame_start};
 pub use handshake::{
     HANDSHAKE_ACCEPTED, HANDSHAKE_VERSION_MAX, HandshakeError, HandshakeRequest, handshake_refused,
 };
@@ -31,5 +32,6 @@ pub use message::{
 pub use negotiate::{
     NEGOTIATE_VERSION_MAX, NegotiateAnswer, NegotiateError, Redirect, Transport, negotiate_version,
 };
+pub use numbered::{begins_numbered, count_numbered, is_numbered};
 pub use payloads::{MessageError, PayloadsError, parse_message, parse_payloads};
 pub use transcode::{DEPTH_MAX, TranscodeError, check_json, json_to_msgpack, msgpack_to_json};
