@@ -27,11 +27,37 @@ export function read(protocol, bytes) {
   return message;
 }
 
+/** A call of a client's method, framed for it. */
+export function invocation(protocol, target, args) {
+  if (protocol === 'json') return Buffer.from(JSON.stringify({ type: 1, target, arguments: args }) + RECORD_SEPARATOR);
+  return framed(encode([1, {}, null, target, args, []]));
+}
+
 /** A completion with a result, with an error, or with neither, framed for a client. */
 export function completion(protocol, invocationId, { result, error }) {
   if (protocol === 'json') return Buffer.from(JSON.stringify({ type: 3, invocationId, result, error }) + RECORD_SEPARATOR);
   const kind = error !== undefined ? [1, error] : result === undefined ? [2] : [3, result];
-  const bytes = encode([3, {}, invocationId, ...kind]);
+  return framed(encode([3, {}, invocationId, ...kind]));
+}
+
+/** The first whole message, unframed, and how many bytes it takes with its framing; undefined where none is whole yet. */
+export function next(protocol, bytes) {
+  if (protocol === 'json') {
+    const end = bytes.indexOf(RECORD_SEPARATOR);
+    return end < 0 ? undefined : { message: bytes.subarray(0, end), used: end + 1 };
+  }
+  let length = 0;
+  for (let at = 0; at < Math.min(5, bytes.length); at += 1) {
+    length |= (bytes[at] & 0x7f) << (7 * at);
+    if (bytes[at] >= 0x80) continue;
+    const used = at + 1 + length;
+    return bytes.length < used ? undefined : { message: bytes.subarray(at + 1, used), used };
+  }
+  return undefined;
+}
+
+/** Bytes of MessagePack behind their length. */
+export function framed(bytes) {
   return Buffer.concat([lengthPrefix(bytes.length), bytes]);
 }
 

@@ -316,6 +316,11 @@ impl Servers {
         link.or_else(|| registry.link_of_server(&pending.hub, &pending.caller_server))
     }
 
+    /// Whether a client has an app server that takes its messages in pieces.
+    pub(crate) fn takes_pieces(&self, hub: &Hub, id: ConnectionId) -> bool {
+        self.client(hub, id).is_some_and(|client| AppServer::takes_pieces(&*client))
+    }
+
     /// A client of the hub, if it is one of an app server.
     fn client(&self, hub: &Hub, id: ConnectionId) -> Option<Arc<Client>> {
         let client = lock(&self.0.clients).by_id.get(&id).cloned();

@@ -40,7 +40,7 @@ use crate::store::user_groups::UserGroups;
 use crate::upstream::{self, Dispatcher};
 use crate::{Body, Handle, Options, StartError, engine, history, to_protocol};
 pub(crate) use access::unix_now;
-pub(crate) use body::read_body;
+pub(crate) use body::{discard, read_body, refused_body};
 pub(crate) use rest::answer_key_rotation;
 pub(crate) use rest::watch::trace;
 

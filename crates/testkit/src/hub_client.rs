@@ -24,8 +24,22 @@ pub struct HubClient {
 impl HubClient {
     /// Upgrades at `path` (with its query) on `authority`, and shakes hands.
     pub async fn connect(authority: &str, path: &str, protocol: HubProtocol) -> anyhow::Result<Self> {
+        Self::connect_as(authority, path, protocol, 1).await
+    }
+
+    /// As [`HubClient::connect`], with a version of the protocol: 2 is that of clients that reconnect statefully.
+    ///
+    /// # Errors
+    ///
+    /// If the upgrade or the handshake is refused.
+    pub async fn connect_as(
+        authority: &str,
+        path: &str,
+        protocol: HubProtocol,
+        version: u32,
+    ) -> anyhow::Result<Self> {
         let mut client = Self::upgrade(authority, path, protocol).await?;
-        let handshake = format!("{{\"protocol\":\"{}\",\"version\":1}}\u{1e}", protocol.name());
+        let handshake = format!("{{\"protocol\":\"{}\",\"version\":{version}}}\u{1e}", protocol.name());
         client.send_frame(Opcode::Text, handshake.as_bytes()).await?;
         // The answer is always JSON, whatever the protocol that follows.
         let answer = client.next_payload().await?.context("the connection closed instead of a handshake")?;
@@ -65,6 +79,15 @@ impl HubClient {
     /// Sends one WebSocket frame.
     pub async fn send_frame(&mut self, opcode: Opcode, payload: &[u8]) -> anyhow::Result<()> {
         Ok(self.stream.write_all(&masked_frame(opcode, payload, [1, 2, 3, 4])).await?)
+    }
+
+    /// Sends bytes as they are, such as a part of a frame.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is lost.
+    pub async fn send_raw(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        Ok(self.stream.write_all(bytes).await?)
     }
 
     /// The next hub message without its framing; pings are skipped. `None` when the connection closed.

@@ -119,10 +119,11 @@ pub(crate) enum Command {
         socket: Box<edge::Socket>,
         done: oneshot::Sender<Reattached>,
     },
-    /// Bytes from a client that sends by HTTP requests.
+    /// Bytes from a client that sends by HTTP requests; `is_end` where the request ends with them.
     Receive {
         connection: ConnectionId,
         payload: Bytes,
+        is_end: bool,
         done: oneshot::Sender<Received>,
     },
     /// The client of an HTTP transport has gone (`false`) or said goodbye (`true`).

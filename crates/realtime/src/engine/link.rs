@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::shard::{Backlog, Piece};
 
@@ -36,6 +36,8 @@ pub struct Outlet {
     changed: Notify,
     /// Bytes that wait in all outlets.
     bytes: Gauge,
+    /// Held by requests that send: many whole ones share it, one that is handed on in pieces has it alone.
+    sending: RwLock<()>,
 }
 
 /// What a request for messages gets.
@@ -69,12 +71,23 @@ impl Outlet {
     /// An outlet for a client that has just come.
     pub(crate) fn new(transport: HttpTransport, now: Instant, bytes: Gauge) -> Arc<Self> {
         let state = State { backlog: Backlog::default(), turn: 0, takers: 0, idle_since: now, ended: false };
-        Arc::new(Self { transport, state: Mutex::new(state), changed: Notify::new(), bytes })
+        let (state, sending) = (Mutex::new(state), RwLock::default());
+        Arc::new(Self { transport, state, changed: Notify::new(), bytes, sending })
     }
 
     /// Which transport it serves.
     pub fn transport(&self) -> HttpTransport {
         self.transport
+    }
+
+    /// Waits until no request of the client is handed on in pieces: for one that is handed on whole.
+    pub(crate) async fn sends_whole(&self) -> RwLockReadGuard<'_, ()> {
+        self.sending.read().await
+    }
+
+    /// Waits until no other request of the client is handed on: for one that is handed on in pieces, between which nothing may come.
+    pub(crate) async fn sends_alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.sending.write().await
     }
 
     /// Takes the place of whoever waited for messages before.

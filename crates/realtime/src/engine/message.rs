@@ -13,11 +13,29 @@ pub struct OutgoingMessage(pub(crate) Content);
 
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
-    Invocation { invocation_id: Option<Box<str>>, target: Box<str>, arguments: Box<str> },
-    StreamItem { invocation_id: Box<str>, item: Box<str> },
-    Completion { invocation_id: Box<str>, outcome: Outcome },
-    Ready { json: Option<Bytes>, messagepack: Option<Bytes>, blazorpack: Option<Bytes> },
-    Raw { framed: Bytes, messages: u32 },
+    Invocation {
+        invocation_id: Option<Box<str>>,
+        target: Box<str>,
+        arguments: Box<str>,
+    },
+    StreamItem {
+        invocation_id: Box<str>,
+        item: Box<str>,
+    },
+    Completion {
+        invocation_id: Box<str>,
+        outcome: Outcome,
+    },
+    Ready {
+        json: Option<Bytes>,
+        messagepack: Option<Bytes>,
+        blazorpack: Option<Bytes>,
+    },
+    /// `messages` counts those that stateful reconnect numbers.
+    Raw {
+        framed: Bytes,
+        messages: u32,
+    },
 }
 
 /// How an invocation of a client ended.
@@ -87,9 +105,10 @@ impl OutgoingMessage {
         Self(Content::Ready { json, messagepack, blazorpack })
     }
 
-    /// `messages` whole hub messages for one client, framed in the client's own protocol; they are passed on as they are.
-    pub fn raw(framed: Bytes, messages: u32) -> Self {
-        Self(Content::Raw { framed, messages })
+    /// Whole hub messages for one client, framed in the client's own protocol; they are passed on as they are. `numbered` of them are
+    /// such as stateful reconnect numbers (types 1 to 5).
+    pub fn raw(framed: Bytes, numbered: u32) -> Self {
+        Self(Content::Raw { framed, messages: numbered })
     }
 
     /// Answers a client's invocation with an error.

@@ -42,6 +42,10 @@ pub struct Options {
     pub slow_consumer: SlowConsumer,
     /// Largest message a client may send, in bytes, whether in one frame or many. Default: 1048576. Since 0.1.0.
     pub message_bytes_max: u32,
+    /// Largest message a client may send to an app server that takes messages in pieces, in bytes. It is forwarded as it arrives, and the
+    /// app's own `MaximumReceiveMessageSize` (32 KiB unless set) ends the connection of a client that sends more than that. Servers whose
+    /// SDK is too old for pieces get messages of at most `message_bytes_max`. Default: 67108864. Since 0.1.0.
+    pub forwarded_message_bytes_max: u32,
     /// Time a client has for the handshake record, in milliseconds. Default: 15000. Since 0.1.0.
     pub handshake_timeout_ms: u64,
     /// A ping is sent where nothing was sent for this long, in milliseconds. Default: 15000. Since 0.1.0.
@@ -118,6 +122,7 @@ impl Default for Options {
             pending_bytes_max: 1024 * 1024,
             slow_consumer: SlowConsumer::Disconnect,
             message_bytes_max: 1024 * 1024,
+            forwarded_message_bytes_max: 64 * 1024 * 1024,
             handshake_timeout_ms: 15_000,
             keep_alive_ms: 15_000,
             client_timeout_ms: 30_000,

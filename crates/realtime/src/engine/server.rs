@@ -15,14 +15,19 @@ pub trait AppServer: Debug + Send + Sync + 'static {
     /// A client has come and said in its handshake what it speaks. The handshake record itself follows as data.
     fn open(&self, client: &ClientConnection);
 
-    /// Bytes of a client, as they came. They are always taken.
-    fn data(&self, connection: ConnectionId, payload: Bytes) -> Room;
+    /// Whether it takes a long message in pieces, so that none needs to be collected before it is handed on.
+    fn takes_pieces(&self) -> bool;
+
+    /// Bytes of a client, as they came. They are always taken. `is_partial` where a message does not end with them, which is only so
+    /// where [`AppServer::takes_pieces`].
+    fn data(&self, connection: ConnectionId, payload: Bytes, is_partial: bool) -> Room;
 
     /// The client is gone, and why if that was a mistake. Called once for each client that was opened here and not bound to
     /// another server since.
     fn closed(&self, connection: ConnectionId, error: Option<&str>);
 
-    /// A new socket has taken the place of the client's lost one.
+    /// A new socket has taken the place of the client's lost one: the rest of a message that has begun will not come, but that
+    /// message anew.
     fn reconnected(&self, connection: ConnectionId);
 }
 

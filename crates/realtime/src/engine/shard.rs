@@ -5,18 +5,20 @@
 //!
 //! Start reading at [`Shard::turn`]. `receive.rs` is the way in, `publish.rs` and `flush.rs` the way out, `pending.rs` what waits
 //! between them, `obey.rs` and `serve.rs` what others ask for, `index.rs` who receives what, `streams.rs` what is sent in streams, `opening.rs` and `life.rs` how connections
-//! begin, are looked after and end, `resume.rs` how they survive their sockets, `sight.rs` what is shown to whoever looks.
+//! begin, are looked after and end, `resume.rs` how they survive their sockets, `forward.rs` what goes on to app servers, `sight.rs` what is shown to whoever looks.
 
 mod connection;
 mod deadlines;
 mod encode;
 mod flush;
+mod forward;
 mod index;
 mod life;
 mod lists;
 mod obey;
 mod opening;
 mod pending;
+mod pieces;
 mod publish;
 mod receive;
 mod resume;

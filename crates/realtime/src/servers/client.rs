@@ -2,10 +2,13 @@
 //! to at the moment.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
-use signalr_protocol::{FramingError, HubProtocol, MessageKind, RECORD_SEPARATOR, next_message, peek};
+use signalr_protocol::{
+    FramingError, HubProtocol, MessageKind, RECORD_SEPARATOR, is_numbered, next_message, peek,
+};
 use tokio::sync::oneshot;
 
 use super::link::Link;
@@ -35,6 +38,8 @@ pub(crate) struct Client {
     headers: Box<[(Box<str>, Box<str>)]>,
     /// By what its own app knows it, where it negotiated.
     pub(super) token: Option<Box<str>>,
+    /// Its server takes messages in pieces. Beside the state, for it is asked for at each read.
+    takes_pieces: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -45,6 +50,8 @@ struct State {
     owner: Option<Arc<Link>>,
     /// Its handshake was passed on.
     introduced: bool,
+    /// Its server has the beginning of a message whose end has not come yet.
+    in_message: bool,
     /// Its server has answered the handshake.
     answered: bool,
     /// The answer has reached it, so that it is a member of its hub.
@@ -64,7 +71,7 @@ struct State {
 pub(crate) struct Whole {
     /// The answer to the handshake.
     pub(crate) answer: Option<Bytes>,
-    /// Whole messages, and how many.
+    /// Whole messages, and how many of them stateful reconnect numbers.
     pub(crate) messages: Option<(Bytes, u32)>,
     /// How many messages were left out, because they call methods that only the service calls.
     pub(crate) left_out: u32,
@@ -103,6 +110,7 @@ impl Client {
             sticky,
             headers: headers.into(),
             token,
+            takes_pieces: AtomicBool::new(false),
             state,
         })
     }
@@ -177,13 +185,16 @@ impl Client {
     }
 
     /// Gives the client to another server. What it sends from now on goes there. Says whether it was moved: not if it has ended or
-    /// belongs to another one by now.
+    /// belongs to another one by now, nor in the middle of a message that one server would get the beginning of and another the end.
     pub(super) fn move_to(&self, from: &Link, to: &Arc<Link>, instance: &str) -> bool {
         let mut state = self.state();
-        let State { known: Some(known), owner: Some(owner), .. } = &mut *state else { return false };
+        let State { known: Some(known), owner: Some(owner), in_message: false, .. } = &mut *state else {
+            return false;
+        };
         if owner.id != from.id {
             return false;
         }
+        self.takes_pieces.store(to.modern, Ordering::Release);
         let (id, protocol) = (known.id, known.protocol);
         let facts = known.facts.clone().unwrap_or_default();
         *owner = Arc::clone(to);
@@ -193,7 +204,8 @@ impl Client {
         let record = to_protocol::handshake_record(protocol);
         to.outbox.push_from(id, |out| {
             to_protocol::open(id, protocol, &facts, &self.headers, instance, Some(&from.server), out);
-            to_protocol::data(id, &record, true, to.modern, out);
+            let what = to_protocol::Data { is_handshake: true, is_partial: false, modern: to.modern };
+            to_protocol::data(id, &record, what, out);
         });
         state.partial = Vec::new();
         true
@@ -247,13 +259,14 @@ impl State {
             end = used;
             Some(used)
         };
-        let (begin, mut count, mut left_out) = (end, 0, Vec::new());
+        let (begin, mut numbered, mut has_messages, mut left_out) = (end, 0, false, Vec::new());
         while let Some((message, used)) = next_message(protocol, &self.partial[end..], bytes_max)? {
             self.said_close |= is_close(protocol, message);
             if message_calls_reserved_method(protocol, message) {
                 left_out.push(end..end + used);
             } else {
-                count += 1;
+                has_messages = true;
+                numbered += u32::from(is_numbered(protocol, message));
             }
             end += used;
         }
@@ -271,7 +284,7 @@ impl State {
         };
         Ok(Whole {
             answer: answer.map(|used| taken.slice(..used)),
-            messages: (count > 0).then(|| (messages(), count)),
+            messages: has_messages.then(|| (messages(), numbered)),
             left_out: u32::try_from(left_out.len()).unwrap_or(u32::MAX),
         })
     }
@@ -317,18 +330,25 @@ impl AppServer for Client {
         let mut state = self.state();
         state.known = Some(connection.clone());
         state.owner = Some(Arc::clone(&link));
+        self.takes_pieces.store(link.modern, Ordering::Release);
         let instance = self.servers.instance();
         link.outbox.push_from(id, |out| {
             to_protocol::open(id, connection.protocol, &facts, &self.headers, instance, None, out);
         });
     }
 
-    fn data(&self, connection: ConnectionId, payload: Bytes) -> Room {
+    fn takes_pieces(&self) -> bool {
+        self.takes_pieces.load(Ordering::Acquire)
+    }
+
+    fn data(&self, connection: ConnectionId, payload: Bytes, is_partial: bool) -> Room {
         let mut state = self.state();
         let is_handshake = !std::mem::replace(&mut state.introduced, true);
+        state.in_message = is_partial;
         let Some(owner) = &state.owner else { return Room::Free };
         let fill = owner.outbox.push_from(connection, |out| {
-            to_protocol::data(connection, &payload, is_handshake, owner.modern, out);
+            let what = to_protocol::Data { is_handshake, is_partial, modern: owner.modern };
+            to_protocol::data(connection, &payload, what, out);
         });
         self.servers.metrics().client_bytes(payload.len());
         match fill {
@@ -348,7 +368,9 @@ impl AppServer for Client {
     }
 
     fn reconnected(&self, connection: ConnectionId) {
-        if let Some(owner) = self.owner() {
+        let mut state = self.state();
+        state.in_message = false;
+        if let Some(owner) = &state.owner {
             owner.outbox.push_from(connection, |out| to_protocol::reconnected(connection, out));
         }
     }
@@ -358,7 +380,7 @@ impl AppServer for Client {
 mod tests {
     use super::*;
 
-    /// The answer to the handshake, and whole messages with their number, that one piece completes.
+    /// The answer to the handshake, and whole messages with the number of those that are numbered, that one piece completes.
     type Completed<'a> = (Option<&'a [u8]>, Option<(&'a [u8], u32)>);
 
     fn check(protocol: HubProtocol, pieces: &[&[u8]], expected: &[Completed<'_>]) {
@@ -376,22 +398,22 @@ mod tests {
     fn a_client_gets_whole_messages_however_its_server_cuts_them() {
         check(
             HubProtocol::Json,
-            &[b"{", b"}\x1e", b"{\"a\":1}\x1e{\"b\"", b":2", b"}\x1e"],
+            &[b"{", b"}\x1e", b"{\"a\":1}\x1e{\"type\":2", b",\"invocationId\":\"1\",\"item\":1", b"}\x1e"],
             &[
                 (None, None),
                 (Some(b"{}\x1e"), None),
-                (None, Some((b"{\"a\":1}\x1e", 1))),
+                (None, Some((b"{\"a\":1}\x1e", 0))),
                 (None, None),
-                (None, Some((b"{\"b\":2}\x1e", 1))),
+                (None, Some((b"{\"type\":2,\"invocationId\":\"1\",\"item\":1}\x1e", 1))),
             ],
         );
         check(
             HubProtocol::MessagePack,
-            &[b"{}\x1e\x02\x91\x06\x02", b"\x91", b"\x06\x02\x91\x06"],
+            &[b"{}\x1e\x02\x91\x06\x02", b"\x91", b"\x05\x02\x91\x06"],
             &[
-                (Some(b"{}\x1e"), Some((b"\x02\x91\x06", 1))),
+                (Some(b"{}\x1e"), Some((b"\x02\x91\x06", 0))),
                 (None, None),
-                (None, Some((b"\x02\x91\x06\x02\x91\x06", 2))),
+                (None, Some((b"\x02\x91\x05\x02\x91\x06", 1))),
             ],
         );
     }

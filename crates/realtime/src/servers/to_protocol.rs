@@ -56,14 +56,19 @@ pub(crate) fn open(
     message.encode(out);
 }
 
-/// What a client sent. `modern` servers learn that it is a handshake, and get long messages in pieces.
-pub(crate) fn data(
-    client: ConnectionId,
-    payload: &[u8],
-    is_handshake: bool,
-    modern: bool,
-    out: &mut Vec<u8>,
-) {
+/// What is to be said with the bytes of a client.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Data {
+    pub(crate) is_handshake: bool,
+    /// The message that they end with goes on.
+    pub(crate) is_partial: bool,
+    /// The server learns what a handshake is, and gets long messages in pieces.
+    pub(crate) modern: bool,
+}
+
+/// What a client sent.
+pub(crate) fn data(client: ConnectionId, payload: &[u8], what: Data, out: &mut Vec<u8>) {
+    let Data { is_handshake, is_partial, modern } = what;
     let client = client.to_string();
     let mut rest = payload;
     loop {
@@ -71,8 +76,8 @@ pub(crate) fn data(
         let (piece, more) = rest.split_at(end);
         let data_message_type =
             if is_handshake && modern { DataMessageType::Handshake } else { DataMessageType::Unknown };
-        let extensions =
-            Extensions { data_message_type, is_partial: !more.is_empty(), ..Extensions::default() };
+        let is_partial = !more.is_empty() || (is_partial && modern);
+        let extensions = Extensions { data_message_type, is_partial, ..Extensions::default() };
         Message::ConnectionData { connection_id: &client, payload: piece, extensions }.encode(out);
         if more.is_empty() {
             return;
@@ -214,7 +219,7 @@ mod tests {
         let payload = vec![7; 2 * PIECE_BYTES + 1];
         let check = |modern, expected: &[(usize, bool)]| {
             let mut out = Vec::new();
-            data(client(), &payload, false, modern, &mut out);
+            data(client(), &payload, Data { is_handshake: false, is_partial: false, modern }, &mut out);
             let pieces: Vec<_> = messages(&out)
                 .iter()
                 .map(|message| match message {
@@ -229,15 +234,19 @@ mod tests {
         check(true, &[(PIECE_BYTES, true), (PIECE_BYTES, true), (1, false)]);
         check(false, &[(payload.len(), false)]);
         let mut out = Vec::new();
-        data(client(), b"", false, true, &mut out);
+        data(client(), b"", Data { is_handshake: false, is_partial: false, modern: true }, &mut out);
         assert_eq!(messages(&out).len(), 1);
+        let mut out = Vec::new();
+        data(client(), b"a", Data { is_handshake: false, is_partial: true, modern: true }, &mut out);
+        let Message::ConnectionData { extensions, .. } = &messages(&out)[0] else { panic!("{out:?}") };
+        assert!(extensions.is_partial, "its end is still to come");
     }
 
     #[test]
     fn old_servers_are_told_nothing_that_they_cannot_step_over() {
         let kind = |modern| {
             let mut out = Vec::new();
-            data(client(), b"{}", true, modern, &mut out);
+            data(client(), b"{}", Data { is_handshake: true, is_partial: false, modern }, &mut out);
             let messages = messages(&out);
             let Message::ConnectionData { extensions, .. } = &messages[0] else { panic!("{messages:?}") };
             extensions.data_message_type

@@ -23,10 +23,11 @@ pub(crate) async fn read_body(shared: &Shared, mut body: Body, bytes_max: usize)
     if matches!(read, Err(ReadError::TooLarge { .. })) && !is_hopeless {
         discard(body, patience_bytes).await;
     }
-    read.map_err(refusal)
+    read.map_err(refused_body)
 }
 
-async fn discard(mut body: Body, bytes_max: u64) {
+/// Reads on up to so many bytes of a body that is refused.
+pub(crate) async fn discard(mut body: Body, bytes_max: u64) {
     let mut discarded_bytes = 0;
     while let Some(Ok(frame)) = body.frame().await {
         discarded_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -36,7 +37,8 @@ async fn discard(mut body: Body, bytes_max: u64) {
     }
 }
 
-fn refusal(error: ReadError) -> Refusal {
+/// The answer to a request whose body was not read whole.
+pub(crate) fn refused_body(error: ReadError) -> Refusal {
     match &error {
         ReadError::TooLarge { .. } => {
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", error.to_string())

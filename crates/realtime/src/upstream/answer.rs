@@ -104,16 +104,6 @@ pub(crate) fn error_for(protocol: HubProtocol, awaited: &Awaited, error: &str) -
     }
 }
 
-/// How many messages there are in what goes to a client.
-pub(crate) fn count(protocol: HubProtocol, mut framed: &[u8]) -> u32 {
-    let mut count = 0;
-    while let Ok(Some((_, used))) = next_message(protocol, framed, usize::MAX) {
-        framed = &framed[used..];
-        count += 1;
-    }
-    count
-}
-
 fn completion(protocol: HubProtocol, id: &str, result: CompletionResult<'_>) -> Bytes {
     let mut framed = Vec::new();
     let completion = Completion { headers: Vec::new(), invocation_id: id.into(), result };

@@ -7,8 +7,10 @@ mod groups;
 mod hostile;
 mod keys;
 mod logins;
+mod pieces;
 mod pressure;
 mod sending;
+mod stateful;
 
 use anyhow::Context;
 use realtime::{Mode, Options, servers};

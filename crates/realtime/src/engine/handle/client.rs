@@ -26,7 +26,22 @@ impl EngineHandle {
     ///
     /// If the engine has ended.
     pub async fn receive(&self, connection: ConnectionId, payload: Bytes) -> Result<Received, Stopped> {
-        self.ask_owner(connection, |done| Command::Receive { connection, payload, done }).await
+        self.receive_part(connection, payload, true).await
+    }
+
+    /// As [`EngineHandle::receive`], with a part of what one request has; the last one says that it `is_end`. For clients whose app
+    /// server takes messages in pieces; no two requests of a client may be taken in at once.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn receive_part(
+        &self,
+        connection: ConnectionId,
+        payload: Bytes,
+        is_end: bool,
+    ) -> Result<Received, Stopped> {
+        self.ask_owner(connection, |done| Command::Receive { connection, payload, is_end, done }).await
     }
 
     /// Ends a connection whose client has said goodbye, or whose requests have ended. Says whether it was there.

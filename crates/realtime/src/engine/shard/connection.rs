@@ -133,8 +133,17 @@ pub(crate) struct Extra {
     /// Streams that its client asked for and that have not ended, by their invocation ids.
     pub(crate) open_streams: HashSet<Box<str>>,
     /// What its client sent over HTTP while it is not read from.
-    pub(crate) held: VecDeque<(Bytes, oneshot::Sender<Received>)>,
+    pub(crate) held: VecDeque<Posted>,
     pub(crate) guard: Option<Guard>,
+}
+
+/// Bytes that a client sent in a request.
+#[derive(Debug)]
+pub(crate) struct Posted {
+    pub(crate) payload: Bytes,
+    /// Whether the request ends with them.
+    pub(crate) is_end: bool,
+    pub(crate) done: oneshot::Sender<Received>,
 }
 
 /// Number of a hub in its shard.

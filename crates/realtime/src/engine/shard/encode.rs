@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hasher};
 use bytes::Bytes;
 use signalr_protocol::{
     Close, Completion, CompletionResult, HubMessage, HubProtocol, Invocation, StreamItem, TranscodeError,
-    json_to_msgpack, next_message, parse,
+    count_numbered, json_to_msgpack, next_message, parse,
 };
 use websocket::{FrameBuilder, Opcode};
 
@@ -128,7 +128,7 @@ fn encode(content: &Content, protocol: HubProtocol, keyed: bool) -> Option<Frame
                 out.extend_from_slice(message);
                 readable(protocol, message)
             })?;
-            Some(Frame::new(bytes, Class::Kept, *messages))
+            Some(Frame::new(bytes, Class::Kept, *messages).in_order())
         }
     }
 }
@@ -158,7 +158,7 @@ fn ready(
     let bytes = framed(protocol, bytes_about, |out| match own {
         Some(message) => {
             out.extend_from_slice(message);
-            messages = count(protocol, message);
+            messages = count_numbered(protocol, message);
             readable(protocol, message)
         }
         None => {
@@ -187,15 +187,6 @@ fn one_invocation(protocol: HubProtocol, framed: &[u8]) -> Option<Invocation<'_>
 /// A text frame that is not UTF-8 would make the client close the connection.
 fn readable(protocol: HubProtocol, message: &[u8]) -> Option<()> {
     (protocol != HubProtocol::Json || std::str::from_utf8(message).is_ok()).then_some(())
-}
-
-fn count(protocol: HubProtocol, mut framed: &[u8]) -> u32 {
-    let mut messages = 0;
-    while let Ok(Some((_, used))) = next_message(protocol, framed, framed.len()) {
-        messages += 1;
-        framed = &framed[used..];
-    }
-    messages
 }
 
 /// Only an invocation is translated: it is the one message that is sent to many.

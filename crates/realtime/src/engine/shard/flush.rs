@@ -32,7 +32,8 @@ impl Shard {
         let connection = &mut self.connections[slot as usize];
         let is_detached = matches!(connection.road, Road::Detached { .. });
         let is_counted = step.frame().counted() > 0;
-        let is_held = connection.stateful_mut().is_some_and(|stateful| stateful.is_held()) && is_counted;
+        let waits_for_word = is_counted || step.frame().keeps_order();
+        let is_held = connection.stateful_mut().is_some_and(|stateful| stateful.is_held()) && waits_for_word;
         // A stateful connection is never sent less than everything: its messages are counted.
         let policy = HubPolicy { slow_consumer: SlowConsumer::Disconnect, ..policy };
         let appended = if is_held { Appended::Waits } else { self.append_by(slot, step, policy) };

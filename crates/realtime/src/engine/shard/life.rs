@@ -199,6 +199,11 @@ impl Shard {
         if self.connections.get(slot as usize).is_none_or(Connection::is_closing) {
             return;
         }
+        // What its app server said before must come before the goodbye.
+        self.release_held(slot);
+        if self.connections.get(slot as usize).is_none_or(Connection::is_closing) {
+            return;
+        }
         self.leave_index(slot, reason, error);
         if matches!(self.connections[slot as usize].road, Road::Detached { .. }) {
             return self.remove(slot);

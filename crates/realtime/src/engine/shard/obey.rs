@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::mpsc::error::TryRecvError;
 use websocket::CloseCode;
 
-use super::connection::{Slot, Stage};
+use super::connection::{Posted, Slot, Stage};
 use super::index::TooManyGroups;
 use super::{Inbox, Shard};
 use crate::engine::command::{Changed, Command, Subject};
@@ -43,8 +43,8 @@ impl Shard {
                 let slot = self.index.slot(connection);
                 let _ = done.send(slot.map_or(Reattached::Gone, |slot| self.reattach(slot, *socket)));
             }
-            Command::Receive { connection, payload, done } => match self.index.slot(connection) {
-                Some(slot) => self.receive(slot, payload, done),
+            Command::Receive { connection, payload, is_end, done } => match self.index.slot(connection) {
+                Some(slot) => self.receive(slot, Posted { payload, is_end, done }),
                 None => drop(done.send(Received::Gone)),
             },
             Command::Leave { connection, goodbye, found } => {

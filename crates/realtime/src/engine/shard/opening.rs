@@ -129,18 +129,20 @@ impl Shard {
         // Negotiate offered it, and a client that took the offer says so by the version.
         admission.stateful &= request.version >= 2;
         let client = client_of(&admission, request.protocol);
-        let server = admission.server.clone();
+        let (server, is_stateful) = (admission.server.clone(), admission.stateful);
         let opening = Opening { admission, deadline, rest: rest.to_vec() };
         connection.stage = Stage::Opening(Box::new(opening));
         if let Some(server) = server {
             server.open(&client);
             record.push(RECORD_SEPARATOR);
-            record.extend_from_slice(rest);
-            if let Stage::Opening(opening) = &mut self.connections[slot as usize].stage {
-                opening.rest = Vec::new();
+            if !is_stateful {
+                record.extend_from_slice(rest);
+                if let Stage::Opening(opening) = &mut self.connections[slot as usize].stage {
+                    opening.rest = Vec::new();
+                }
             }
             // Full or not: nothing more may come before the answer.
-            server.data(client.id, record.into());
+            server.data(client.id, record.into(), false);
             return;
         }
         match self.settings.upstream.opening(&client) {
@@ -192,12 +194,17 @@ impl Shard {
         let Some(client) = self.client(slot) else { return };
         let connection = &self.connections[slot as usize];
         let transport = connection.transport();
-        if connection.server().is_none() {
+        let is_served = connection.server().is_some();
+        if !is_served {
             self.settings.upstream.connected(&client);
         }
         self.show(&client, || SightEvent::Connected { protocol, transport });
         if !rest.is_empty() {
-            self.on_hub_bytes(slot, &rest);
+            self.on_hub_bytes(slot, &rest, true);
+            if is_served {
+                // It was read no more until here.
+                self.resume(slot);
+            }
         }
     }
 
@@ -223,8 +230,7 @@ impl Shard {
             connection.extra_or_new().roles = roles;
         }
         if stateful {
-            let is_passed_on = server.is_some();
-            connection.extra_or_new().stateful = Some(Box::new(Stateful::new(is_passed_on)));
+            connection.extra_or_new().stateful = Some(Box::new(Stateful::new()));
             connection.is_stateful = true;
         }
         if server.is_some() {

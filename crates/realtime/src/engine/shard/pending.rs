@@ -17,6 +17,8 @@ pub(crate) struct Frame {
     class: Class,
     /// How many messages it holds that stateful reconnect counts.
     counted: u32,
+    /// It comes from whoever answers for the client, and must not overtake what that sent before.
+    keeps_order: bool,
 }
 
 /// What may happen to a frame that waits for a client that does not read.
@@ -76,7 +78,12 @@ impl Frame {
             127 => 10,
             _ => 2,
         };
-        Self { bytes, head_bytes, class, counted }
+        Self { bytes, head_bytes, class, counted, keeps_order: false }
+    }
+
+    /// The same, where it must not overtake messages that wait for a stateful client's first word.
+    pub(crate) fn in_order(self) -> Self {
+        Self { keeps_order: true, ..self }
     }
 
     /// A control frame of the WebSocket.
@@ -99,6 +106,10 @@ impl Frame {
 
     pub(crate) fn counted(&self) -> u32 {
         self.counted
+    }
+
+    pub(crate) fn keeps_order(&self) -> bool {
+        self.keeps_order
     }
 
     pub(crate) fn class(&self) -> Class {

@@ -8,11 +8,10 @@ use signalr_protocol::{
     Completion, CompletionResult, FramingError, HubMessage, MessageKind, ParseError, Peek, Splitter,
     next_message, parse, peek,
 };
-use tokio::sync::oneshot;
-use websocket::{Close, CloseCode, Decoder, Event, Opcode, Role, frame};
+use websocket::{Close, CloseCode, DecodedPart, Decoder, Opcode, Part, Role, frame};
 
 use super::Shard;
-use super::connection::{Road, Slot, Stage};
+use super::connection::{Posted, Road, Slot, Stage};
 use super::encode::Encoded;
 use super::pending::{Frame, Step};
 use super::stateful::{Arrival, SequenceGap};
@@ -34,7 +33,7 @@ enum Flow {
 
 /// Why a hub message ends the connection; the text goes into its Close message.
 #[derive(Debug, thiserror::Error)]
-enum Unreadable {
+pub(super) enum Unreadable {
     #[error(transparent)]
     Framing(#[from] FramingError),
     #[error(transparent)]
@@ -112,7 +111,15 @@ impl Shard {
 
     fn decode(&mut self, slot: Slot, decoder: &mut Decoder, mut input: &mut [u8]) -> Flow {
         loop {
-            let decoded = match decoder.decode(input) {
+            let options = &self.settings.options;
+            let decoded = if self.takes_pieces(slot) {
+                decoder.set_message_bytes_max(options.forwarded_message_bytes_max);
+                decoder.decode_part(input)
+            } else {
+                decoder.set_message_bytes_max(options.message_bytes_max);
+                decoder.decode(input).map(DecodedPart::from)
+            };
+            let decoded = match decoded {
                 Ok(decoded) => decoded,
                 Err(violation) => {
                     let code = violation.close_code();
@@ -121,16 +128,16 @@ impl Shard {
                 }
             };
             let consumed = decoded.consumed;
-            match decoded.event {
+            match decoded.part {
                 None => return Flow::Continue,
-                Some(Event::Message(_, payload)) => self.on_message(slot, payload),
-                Some(Event::Ping(_)) if self.is_too_much(slot, 1, 0) => {}
-                Some(Event::Ping(payload)) => {
+                Some(Part::Data { payload, is_end, .. }) => self.on_message(slot, payload, is_end),
+                Some(Part::Ping(_)) if self.is_too_much(slot, 1, 0) => {}
+                Some(Part::Ping(payload)) => {
                     let pong = Frame::control(frame(Opcode::Pong, payload));
                     self.append_or_end(slot, &mut Step::new(pong));
                 }
-                Some(Event::Pong(_)) => {}
-                Some(Event::Close(Close { code, .. })) => {
+                Some(Part::Pong(_)) => {}
+                Some(Part::Close(Close { code, .. })) => {
                     // Echoes the code (RFC 6455, 5.5.1).
                     let code = code.unwrap_or(CloseCode::NORMAL);
                     self.say_goodbye(slot, EndReason::ClientClosed, None, code, "");
@@ -147,8 +154,9 @@ impl Shard {
     }
 
     /// Bytes that a client of an HTTP transport sent in a request.
-    pub(super) fn receive(&mut self, slot: Slot, payload: Bytes, done: oneshot::Sender<Received>) {
+    pub(super) fn receive(&mut self, slot: Slot, posted: Posted) {
         let connection = &mut self.connections[slot as usize];
+        let Posted { payload, is_end, done } = posted;
         if connection.is_closing() {
             let _ = done.send(Received::Gone);
             return;
@@ -157,7 +165,7 @@ impl Shard {
         if connection.is_paused {
             let held = &mut connection.extra_or_new().held;
             if held.len() < HELD_MAX {
-                held.push_back((payload, done));
+                held.push_back(Posted { payload, is_end, done });
             } else {
                 let _ = done.send(Received::Busy);
             }
@@ -165,7 +173,7 @@ impl Shard {
         }
         self.metrics.turn.received_bytes += payload.len() as u64;
         if !self.is_too_much(slot, 0, payload.len()) {
-            self.on_message(slot, &payload);
+            self.on_message(slot, &payload, is_end);
         }
         // Whoever asked may have gone away; the bytes are taken all the same.
         let _ = done.send(Received::Taken);
@@ -180,15 +188,16 @@ impl Shard {
         connection.is_paused = false;
         let held = connection.extra_mut().map(|extra| std::mem::take(&mut extra.held)).unwrap_or_default();
         connection.heard = self.now;
-        for (payload, done) in held {
+        for posted in held {
             if self.connections.contains(slot as usize) {
-                self.receive(slot, payload, done);
+                self.receive(slot, posted);
             }
         }
         self.unread.push(slot);
     }
 
-    fn on_message(&mut self, slot: Slot, payload: &[u8]) {
+    /// A message of the transport, or a part of one.
+    fn on_message(&mut self, slot: Slot, payload: &[u8], is_end: bool) {
         let connection = &mut self.connections[slot as usize];
         match &mut connection.stage {
             Stage::Handshaking(_) => self.on_handshake_bytes(slot, payload),
@@ -196,37 +205,25 @@ impl Shard {
             Stage::Opening(opening) if opening.admission.server.is_none() => {
                 opening.rest.extend_from_slice(payload);
             }
-            Stage::Opening(_) | Stage::Open(_) => self.on_hub_bytes(slot, payload),
+            // Nothing is numbered before the answer; what one read brought waits for it.
+            Stage::Opening(opening) if opening.admission.stateful => {
+                opening.rest.extend_from_slice(payload);
+                connection.is_paused = true;
+            }
+            Stage::Opening(_) | Stage::Open(_) => self.on_hub_bytes(slot, payload, is_end),
             Stage::Closing { .. } => {}
         }
     }
 
     /// Hub messages, in whatever pieces.
-    pub(super) fn on_hub_bytes(&mut self, slot: Slot, input: &[u8]) {
-        let result = if self.pass_on(slot, input) { Ok(()) } else { self.split(slot, input) };
+    pub(super) fn on_hub_bytes(&mut self, slot: Slot, input: &[u8], is_end: bool) {
+        let is_served = self.server_of(slot).is_some();
+        let result = if is_served { self.forward(slot, input, is_end) } else { self.split(slot, input) };
         if let Err(error) = result {
             // As ASP.NET Core says it: a message that nobody can read need not end the client's work.
             let allow_reconnect = error.reason() == EndReason::MalformedMessage;
             self.close(slot, error.reason(), Some(&error.to_string()), allow_reconnect);
         }
-    }
-
-    /// Gives bytes to the connection's app server, if it has one.
-    fn pass_on(&mut self, slot: Slot, input: &[u8]) -> bool {
-        let connection = &mut self.connections[slot as usize];
-        let server = match &connection.stage {
-            Stage::Opening(opening) => opening.admission.server.clone(),
-            _ => connection.server().cloned(),
-        };
-        let Some(server) = server else { return false };
-        self.metrics.turn.received_messages += 1;
-        if server.data(connection.id, Bytes::copy_from_slice(input)) == Room::Full {
-            connection.is_paused = true;
-        }
-        if let Some(extra) = connection.extra_mut() {
-            extra.spoke = self.now;
-        }
-        true
     }
 
     fn split(&mut self, slot: Slot, mut input: &[u8]) -> Result<(), Unreadable> {
@@ -334,14 +331,12 @@ impl Shard {
     }
 
     /// Numbers a message of a stateful client.
-    fn count_arrival(&mut self, slot: Slot, bytes: usize) -> Arrival {
-        let connection = &mut self.connections[slot as usize];
+    pub(super) fn count_arrival(&mut self, slot: Slot, bytes: usize) -> Arrival {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return Arrival::Skip };
         if !connection.is_stateful {
             return Arrival::New;
         }
-        let Some(stateful) = connection.stateful_mut().filter(|stateful| !stateful.is_passed_on) else {
-            return Arrival::New;
-        };
+        let Some(stateful) = connection.stateful_mut() else { return Arrival::New };
         let arrival = stateful.arrived(bytes);
         if stateful.is_ack_urgent() {
             self.acknowledge(slot);
@@ -352,7 +347,7 @@ impl Shard {
     }
 
     /// What a stateful client says about the numbers of messages.
-    fn on_sequence(&mut self, slot: Slot, payload: &[u8]) -> Result<(), Unreadable> {
+    pub(super) fn on_sequence(&mut self, slot: Slot, payload: &[u8]) -> Result<(), Unreadable> {
         let connection = &mut self.connections[slot as usize];
         let message = parse(connection.protocol, payload)?;
         // From any other client they mean nothing.

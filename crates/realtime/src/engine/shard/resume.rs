@@ -24,7 +24,6 @@ impl Shard {
         else {
             return Reattached::Gone;
         };
-        let is_passed_on = stateful.is_passed_on;
         let (sequence_id, again) = stateful.resume(now);
         Self::forget_pending(&mut self.pending_bytes, connection);
         connection.run = None;
@@ -35,22 +34,16 @@ impl Shard {
         if let Some(rare) = &mut connection.rare {
             rare.partial = None;
         }
-        let mut first = None;
-        if is_passed_on {
-            if let Some(server) = connection.server().map(Arc::clone) {
-                server.reconnected(self.connections[slot as usize].id);
-            }
-        } else {
-            let sequence = hub_frame(&HubMessage::Sequence(Sequenced { sequence_id }), protocol);
-            // Nothing may come before it on the new socket.
-            first = Some((sequence.piece(), again));
+        if let Some(server) = connection.server().map(Arc::clone) {
+            // Before anything that comes by the new socket: it has the beginning of a message whose end will not come.
+            server.reconnected(self.connections[slot as usize].id);
         }
         if let Some(client) = self.client(slot) {
             self.show(&client, || SightEvent::Attached(true));
         }
-        if let Some((sequence, again)) = first {
-            self.send_kept(slot, Some(sequence), again);
-        }
+        // Nothing may come before it on the new socket.
+        let sequence = hub_frame(&HubMessage::Sequence(Sequenced { sequence_id }), protocol);
+        self.send_kept(slot, Some(sequence.piece()), again);
         self.watch_socket(slot);
         Reattached::Taken
     }

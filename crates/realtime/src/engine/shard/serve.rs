@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use signalr_protocol::count_numbered;
 use tokio::sync::oneshot;
 use websocket::{CloseCode, Opcode};
 
@@ -63,8 +64,9 @@ impl Shard {
             }
             Stage::Open(_) if connection.server().is_some() => {
                 let opcode = super::encode::opcode(connection.protocol);
-                let frame = Frame::new(websocket::frame(opcode, &payload), Class::Kept, 1);
-                self.append_or_end(slot, &mut Step::new(frame));
+                let numbered = count_numbered(connection.protocol, &payload);
+                let frame = Frame::new(websocket::frame(opcode, &payload), Class::Kept, numbered);
+                self.append_or_end(slot, &mut Step::new(frame.in_order()));
                 true
             }
             _ => false,

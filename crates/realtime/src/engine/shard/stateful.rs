@@ -10,13 +10,12 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::deadlines::Tick;
+use super::forward::Forwarding;
 use super::pending::Frame;
 
 /// The state of one connection.
 #[derive(Debug)]
 pub(crate) struct Stateful {
-    /// An app server at the other end does all this itself; only the socket is changed here.
-    pub(crate) is_passed_on: bool,
     /// Frames that the client has not acknowledged, with the number of the first message in each.
     kept: VecDeque<(u64, Bytes)>,
     kept_bytes: usize,
@@ -38,6 +37,8 @@ pub(crate) struct Stateful {
     is_held: bool,
     /// Bytes that came since the last acknowledgement.
     unacknowledged_bytes: usize,
+    /// Where the client has an app server: what it is in the middle of.
+    pub(crate) forwarding: Option<Box<Forwarding>>,
 }
 
 /// So many bytes are acknowledged without waiting for more: a client may keep only few, and stops sending when it has no room.
@@ -61,9 +62,8 @@ pub(crate) struct SequenceGap {
 }
 
 impl Stateful {
-    pub(crate) fn new(is_passed_on: bool) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            is_passed_on,
             kept: VecDeque::new(),
             kept_bytes: 0,
             next: 1,
@@ -73,14 +73,16 @@ impl Stateful {
             acknowledged: 0,
             is_ack_due: false,
             waits_since: None,
-            is_held: !is_passed_on,
+            is_held: true,
             unacknowledged_bytes: 0,
+            forwarding: None,
         }
     }
 
     /// Numbers what is being sent, and keeps it.
     pub(crate) fn keep(&mut self, frame: &Frame, bytes_max: usize) {
-        if self.is_passed_on || frame.counted() == 0 {
+        // What is not counted is kept only for as long as it must not overtake what is held.
+        if frame.counted() == 0 && !(self.is_held && frame.keeps_order()) {
             return;
         }
         let number = self.next;
@@ -129,6 +131,11 @@ impl Stateful {
         }
         self.received = number;
         Arrival::New
+    }
+
+    /// Whether the next message of types 1 to 5 is one that has not come before.
+    pub(crate) fn is_next_new(&self) -> bool {
+        self.waits_since.is_none() && self.expected > self.received
     }
 
     /// Whether messages that are not counted may be listened to: not between two sockets.
@@ -188,6 +195,8 @@ impl Stateful {
     pub(crate) fn resume(&mut self, now: Tick) -> (u64, Vec<Bytes>) {
         self.waits_since = Some(now);
         self.is_held = false;
+        // What is in the middle comes again from its beginning.
+        self.forwarding = None;
         let from = self.kept.front().map_or(self.next, |(number, _)| *number);
         (from, self.kept.iter().map(|(_, bytes)| bytes.clone()).collect())
     }
@@ -209,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_is_not_acknowledged_is_sent_again() {
-        let mut stateful = Stateful::new(false);
+        let mut stateful = Stateful::new();
         assert_eq!(again(&mut stateful), (1, String::new()));
         for (text, counted) in [("a", 1), ("p", 0), ("bc", 2), ("d", 1)] {
             stateful.keep(&frame(text, counted), 1000);
@@ -226,16 +235,28 @@ mod tests {
 
     #[test]
     fn what_comes_before_the_clients_first_word_is_held() {
-        let mut stateful = Stateful::new(false);
+        let mut stateful = Stateful::new();
         stateful.keep(&frame("a", 1), 1000);
         assert!(stateful.is_held());
         assert_eq!((stateful.release().len(), stateful.is_held(), stateful.release().len()), (1, false, 0));
-        assert!(!Stateful::new(true).is_held(), "an app server sees to it itself");
+    }
+
+    #[test]
+    fn what_must_not_overtake_held_messages_is_held_with_them() {
+        let mut stateful = Stateful::new();
+        stateful.keep(&frame("a", 1), 1000);
+        stateful.keep(&frame("p", 0), 1000);
+        stateful.keep(&frame("close", 0).in_order(), 1000);
+        assert_eq!(stateful.release().len(), 2);
+        stateful.keep(&frame("close", 0).in_order(), 1000);
+        assert_eq!(again(&mut stateful), (1, "aclose".to_owned()));
+        stateful.acknowledge(1);
+        assert_eq!(again(&mut stateful), (2, String::new()));
     }
 
     #[test]
     fn repeated_messages_are_skipped_and_gaps_are_noticed() {
-        let mut stateful = Stateful::new(false);
+        let mut stateful = Stateful::new();
         assert_eq!([stateful.arrived(1), stateful.arrived(1)], [Arrival::New; 2]);
         assert_eq!((stateful.take_ack(), stateful.take_ack()), (Some(2), None));
         stateful.resume(Tick(0));
@@ -252,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_client_that_acknowledges_nothing_cannot_be_resumed() {
-        let mut stateful = Stateful::new(false);
+        let mut stateful = Stateful::new();
         for _ in 0..10 {
             stateful.keep(&frame("12345678", 1), 100);
         }

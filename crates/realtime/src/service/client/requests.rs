@@ -1,6 +1,8 @@
 //! Server-Sent Events and long polling: messages in answers to GET, sent with POST, long polling ended with DELETE. The statuses are
 //! those of ASP.NET Core's `HttpConnectionDispatcher` (reference, 1.3). Each request is authenticated anew.
 
+mod pieces;
+
 use std::pin::Pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, PRAGMA};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use signalr_protocol::Transport;
 
@@ -20,6 +22,9 @@ use crate::service::{Shared, read_body};
 use crate::store::sessions::{Kind, Session};
 use crate::store::{EARLY_BYTES_MAX, Early, Negotiations};
 use crate::{Body, BoxError, to_protocol};
+
+/// What a framing adds to one message at most, in bytes.
+const FRAMING_BYTES: usize = 8;
 
 /// A GET that is answered with an endless stream of events.
 pub(super) async fn events(shared: &Arc<Shared>, caller: Caller<'_>) -> Result<Response<Body>, Refusal> {
@@ -78,13 +83,27 @@ pub(super) async fn send(
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "WrongTransport", message));
     }
     // Whatever the hub's framing adds to a message of the largest size.
-    let bytes_max = shared.options.engine.message_bytes_max as usize + 8;
+    let bytes_max = shared.options.engine.message_bytes_max as usize + FRAMING_BYTES;
+    let Found::Http(connection, outlet) = found else {
+        let payload = read_body(shared, body, bytes_max).await?;
+        return keep_early(shared, caller, &payload);
+    };
+    if body.size_hint().upper().is_none_or(|bytes| bytes > bytes_max as u64)
+        && shared.servers.takes_pieces(&caller.hub, connection)
+    {
+        return pieces::send(shared, connection, &outlet, body).await;
+    }
+    let _turn = outlet.sends_whole().await;
     let payload = read_body(shared, body, bytes_max).await?;
-    let Found::Http(connection, _) = found else { return keep_early(shared, caller, &payload) };
     if payload.is_empty() {
         return Ok(plain(StatusCode::OK));
     }
-    match shared.engine.receive(connection, payload.clone()).await? {
+    taken(shared.engine.receive(connection, payload.clone()).await?)
+}
+
+/// The answer to a POST.
+fn taken(received: Received) -> Result<Response<Body>, Refusal> {
+    match received {
         Received::Taken => Ok(plain(StatusCode::OK)),
         Received::Gone => Err(unknown_id()),
         Received::Busy => {

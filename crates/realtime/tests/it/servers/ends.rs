@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use realtime::engine::Target;
 use serde_json::json;
 use signalr_protocol::service::{ConnectionKind, FlowOperation, Message, ping_value};
-use testkit::{AppServer, HubClient, Introduction};
+use testkit::{AppServer, Introduction};
 
 use super::{
-    client_path, close_of, default_mode, heard, introduction, json_client, listen, negotiate, news, payloads,
-    say, server, x,
+    close_of, default_mode, heard, introduction, json_client, listen, negotiate, news, payloads, say, server,
+    x,
 };
 
 /// The value of a ping that has this key.
@@ -258,34 +258,6 @@ async fn servers_hear_of_the_end_of_the_service_and_of_each_client_before() {
     assert_eq!(one.closed().await.unwrap(), Some((1001, "the service is shutting down".to_owned())));
     drop(one);
     ending.await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stateful_client_that_comes_back_is_its_servers_affair() {
-    let listening = listen(default_mode()).await;
-    let mut one = server(&listening, "one").await;
-    let (_, answer) = negotiate(&listening, &[]).await;
-    let path = client_path(&[]) + "&id=" + answer["connectionToken"].as_str().unwrap();
-    let record = b"{\"protocol\":\"json\",\"version\":2}\x1e";
-    let mut first =
-        HubClient::upgrade(&listening.authority, &path, signalr_protocol::HubProtocol::Json).await.unwrap();
-    first.send_frame(websocket::Opcode::Text, record).await.unwrap();
-    let id = one.accept().await.unwrap();
-    assert_eq!(first.next_json().await.unwrap(), json!({}), "it is let in");
-    drop(first);
-    let mut again =
-        HubClient::upgrade(&listening.authority, &path, signalr_protocol::HubProtocol::Json).await.unwrap();
-    let back = one.until(|message| match message {
-        Message::ConnectionReconnect { connection_id, .. } => Some((*connection_id).to_owned()),
-        _ => None,
-    });
-    assert_eq!(back.await.unwrap(), id);
-    // Sequence and Ack go between the two ends.
-    one.data(&id, b"{\"type\":9,\"sequenceId\":1}\x1e").await.unwrap();
-    assert_eq!(again.next_json().await.unwrap(), json!({ "type": 9, "sequenceId": 1 }));
-    say(&mut again, &json!({ "type": 9, "sequenceId": 4 })).await;
-    assert_eq!(one.call().await.unwrap(), (id, json!({ "type": 9, "sequenceId": 4 })));
-    listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ impl World {
     fn receive(&mut self, connection: ConnectionId, text: &str) -> Option<Received> {
         let (done, mut answer) = oneshot::channel();
         let payload = Bytes::copy_from_slice(text.as_bytes());
-        self.command(Command::Receive { connection, payload, done });
+        self.command(Command::Receive { connection, payload, is_end: true, done });
         answer.try_recv().ok()
     }
 }
@@ -202,7 +202,11 @@ impl AppServer for Scribe {
         self.hear(format!("open {}", client.protocol.name()));
     }
 
-    fn data(&self, _: ConnectionId, payload: Bytes) -> Room {
+    fn takes_pieces(&self) -> bool {
+        false
+    }
+
+    fn data(&self, _: ConnectionId, payload: Bytes, _: bool) -> Room {
         self.hear(String::from_utf8_lossy(&payload).into_owned());
         if self.full.load(Ordering::Acquire) { Room::Full } else { Room::Free }
     }

@@ -1,0 +1,111 @@
+// Default mode with the JavaScript client: what the service does for app servers whose SDK leaves it to the service.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import * as signalR from '@microsoft/signalr';
+import { MessagePackHubProtocol } from '@microsoft/signalr-protocol-msgpack';
+
+import { Chappe, token } from './harness.mjs';
+import { AppServer } from './realtime/app-server.mjs';
+import { clients } from './realtime/javascript.mjs';
+import { Proxy } from './realtime/proxy.mjs';
+import { COMBINATIONS } from './realtime/table.mjs';
+
+const connect = clients({ signalR, MessagePackHubProtocol });
+const CUTS = 10;
+const NUMBERS = 500;
+
+let chappe;
+let hubs = 0;
+
+before(async () => {
+  chappe = await Chappe.start({ settings: ['realtime.mode=default'] });
+});
+
+after(() => chappe?.stop());
+
+/** An app server with a hub of its own, a client that goes through a proxy, and both ends of the client's connection. */
+async function meet(context, { methods, ...options }) {
+  hubs += 1;
+  const hub = `hub${hubs}`;
+  const server = await AppServer.connect({ url: chappe.urls.realtime, hub, methods });
+  context.after(() => server.stop());
+  const proxy = await Proxy.start(chappe.urls.realtime);
+  context.after(() => proxy.stop());
+  const url = `${proxy.url}/client/?hub=${hub}`;
+  const client = await connect({ url, accessToken: token({ audience: url, claims: { nameid: 'ada' } }), ...options });
+  context.after(() => client.stop());
+  const [at] = server.clients.values();
+  return { server, proxy, client, at };
+}
+
+const numbers = [...Array(NUMBERS).keys()];
+
+for (const protocol of ['json', 'messagepack']) {
+  test(`${protocol}: a stateful client of an app server loses and doubles nothing while its line is cut again and again`, async (context) => {
+    const runs = new Map();
+    const methods = {
+      note: () => {},
+      once: (_, number) => {
+        runs.set(number, (runs.get(number) ?? 0) + 1);
+        return number * 2;
+      },
+    };
+    const { server, proxy, client, at } = await meet(context, { methods, transport: 'WebSockets', protocol, stateful: true, retry: true });
+    const { id } = client;
+    const [batch, sends, calls] = [NUMBERS / CUTS / 2, [], []];
+    let number = 0;
+    const both = () => {
+      for (const last = number + batch; number < last; number += 1) {
+        server.call(at, 'news', 'number', number);
+        sends.push(client.send('note', number));
+      }
+    };
+    for (let cut = 0; cut < CUTS; cut += 1) {
+      both();
+      calls.push(client.invoke('once', cut));
+      // By now some of it is on its way, and none of it is acknowledged.
+      await new Promise(setImmediate);
+      proxy.cut();
+      both();
+      // The next cut is one of the new socket.
+      const last = number - 1;
+      await client.messages.find((_, value) => value === last, `number ${last} at the client, cut ${cut}`);
+      await server.received.find(({ message }) => message.target === 'note' && message.arguments[0] === last, `number ${last} at the server`);
+    }
+    await Promise.all(sends);
+    assert.deepEqual(await Promise.all(calls), [...Array(CUTS).keys()].map((one) => one * 2));
+    assert.deepEqual(client.messages.all.map(([, value]) => value), numbers, 'what the client heard');
+    const notes = server.received.all.filter(({ message }) => message.target === 'note');
+    assert.deepEqual(notes.map(({ message }) => message.arguments[0]), numbers, 'what the server heard');
+    assert.deepEqual([...runs], [...Array(CUTS).keys()].map((one) => [one, 1]), 'each call ran once');
+    assert.deepEqual(server.received.all.filter(({ message }) => message.type > 7), [], 'Ack and Sequence stay with the service');
+    assert.ok(proxy.connections > CUTS, `${proxy.connections} connections were made`);
+    assert.deepEqual([client.life.all, client.id, server.clients.size], [[], id, 1], 'nobody noticed');
+  });
+
+  test(`${protocol}: a long message of a stateful client that is cut in its middle arrives once and whole`, async (context) => {
+    const runs = [];
+    const methods = { measure: (_, text) => runs.push(text.length) && text.length };
+    const { server, proxy, client } = await meet(context, { methods, transport: 'WebSockets', protocol, stateful: true, retry: true });
+    const text = 'x'.repeat(4_000_000);
+    const measured = client.invoke('measure', text);
+    await server.pieces.until(() => server.pieces.all.length > 3, 'the first pieces');
+    proxy.cut();
+    assert.equal(await measured, text.length);
+    assert.deepEqual([runs, client.life.all], [[text.length], []]);
+  });
+}
+
+for (const { transport, protocol } of COMBINATIONS) {
+  test(`${transport}, ${protocol}: a message beyond 1 MiB reaches an app server in pieces`, async (context) => {
+    const methods = { measure: (_, text) => text.length };
+    const { server, client } = await meet(context, { methods, transport, protocol });
+    const text = 'é'.repeat(2_000_000);
+    assert.equal(await client.invoke('measure', text), text.length);
+    assert.ok(server.pieces.all.length > 10, `${server.pieces.all.length} pieces`);
+    assert.ok(server.pieces.all.every(({ bytes }) => bytes <= 64 * 1024));
+    assert.equal(await client.invoke('measure', 'short'), 5);
+  });
+}

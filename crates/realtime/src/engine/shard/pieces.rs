@@ -1,0 +1,278 @@
+//! [`Pieces`]: cuts what a stateful client sends to an app server into its hub messages, and gives long ones out as they arrive. Pure.
+
+use signalr_protocol::{
+    FramingError, HubProtocol, RECORD_SEPARATOR, begins_numbered, length_prefix, next_message,
+};
+
+/// A message up to this size, in bytes with its framing, is collected before it is given out: its type must be known, which may
+/// stand at its end, and all messages that are not numbered are shorter.
+const COLLECTED_BYTES_MAX: usize = 4096;
+
+/// Cuts a stream that arrives in arbitrary pieces.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    protocol: HubProtocol,
+    bytes_max: usize,
+    /// The beginning of a message that is collected.
+    collected: Vec<u8>,
+    long: Option<Long>,
+}
+
+/// A long message under way.
+#[derive(Debug)]
+struct Long {
+    /// How many bytes are missing, where the framing says so.
+    left: Option<usize>,
+    bytes: usize,
+}
+
+/// What the stream holds next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Cut<'a> {
+    /// A whole message.
+    Whole {
+        framed: &'a [u8],
+        payload: &'a [u8],
+    },
+    /// The beginning of a long one, and whether it is one that is numbered.
+    Begin {
+        bytes: &'a [u8],
+        is_numbered: bool,
+    },
+    Middle(&'a [u8]),
+    /// Its end, and how many bytes it has in all.
+    End {
+        bytes: &'a [u8],
+        all: usize,
+    },
+}
+
+impl Pieces {
+    /// For messages of at most `bytes_max` bytes, framing included.
+    pub(crate) fn new(protocol: HubProtocol, bytes_max: usize) -> Self {
+        Self { protocol, bytes_max, collected: Vec::new(), long: None }
+    }
+
+    /// Whether the beginning of a long message was given out, and its end was not.
+    pub(crate) fn is_within_long(&self) -> bool {
+        self.long.is_some()
+    }
+
+    /// Takes the next bytes of the stream and calls `each` with everything that they hold, in order.
+    ///
+    /// # Errors
+    ///
+    /// If the stream cannot be cut, or `each` fails; the connection is to be closed then.
+    pub(crate) fn feed<E: From<FramingError>>(
+        &mut self,
+        mut input: &[u8],
+        mut each: impl FnMut(Cut<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while !input.is_empty() {
+            let used = if self.long.is_some() {
+                self.go_on(input, &mut each)?
+            } else if self.collected.is_empty() {
+                self.begin(input, &mut each)?
+            } else {
+                self.collect(input, &mut each)?
+            };
+            input = &input[used..];
+        }
+        Ok(())
+    }
+
+    /// At the beginning of a message. Says how many bytes were used.
+    fn begin<E: From<FramingError>>(
+        &mut self,
+        input: &[u8],
+        each: &mut impl FnMut(Cut<'_>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        if let Some((payload, used)) = next_message(self.protocol, input, self.bytes_max)? {
+            each(Cut::Whole { framed: &input[..used], payload })?;
+            return Ok(used);
+        }
+        if input.len() > COLLECTED_BYTES_MAX {
+            self.begin_long(input, each)?;
+        } else {
+            self.collected.extend_from_slice(input);
+        }
+        Ok(input.len())
+    }
+
+    /// Adds to what is collected, up to the end of the message or to what is collected at most.
+    fn collect<E: From<FramingError>>(
+        &mut self,
+        input: &[u8],
+        each: &mut impl FnMut(Cut<'_>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let room = COLLECTED_BYTES_MAX + 1 - self.collected.len();
+        let (missing, ends) = match self.protocol {
+            HubProtocol::Json => match input.iter().position(|byte| *byte == RECORD_SEPARATOR) {
+                Some(at) => (at + 1, true),
+                None => (input.len(), false),
+            },
+            HubProtocol::MessagePack | HubProtocol::BlazorPack => match length_prefix(&self.collected)? {
+                Some((length, _)) if length > self.bytes_max => {
+                    return Err(FramingError::TooLarge { bytes_max: self.bytes_max }.into());
+                }
+                Some((length, prefix)) => (prefix + length - self.collected.len(), true),
+                None => (1, false),
+            },
+        };
+        let used = missing.min(input.len()).min(room);
+        self.collected.extend_from_slice(&input[..used]);
+        // A prefix that is complete may be that of an empty message.
+        if (ends && used == missing) || matches!(length_of(self.protocol, &self.collected)?, Some(0)) {
+            let framed = std::mem::take(&mut self.collected);
+            if let Some((payload, _)) = next_message(self.protocol, &framed, self.bytes_max)? {
+                each(Cut::Whole { framed: &framed, payload })?;
+            }
+        } else if self.collected.len() > COLLECTED_BYTES_MAX {
+            let beginning = std::mem::take(&mut self.collected);
+            self.begin_long(&beginning, each)?;
+        }
+        Ok(used)
+    }
+
+    fn begin_long<E: From<FramingError>>(
+        &mut self,
+        bytes: &[u8],
+        each: &mut impl FnMut(Cut<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (left, prefix) = match self.protocol {
+            HubProtocol::Json => (None, 0),
+            HubProtocol::MessagePack | HubProtocol::BlazorPack => match length_prefix(bytes)? {
+                Some((length, prefix)) => (Some(prefix + length - bytes.len()), prefix),
+                None => (None, 0),
+            },
+        };
+        let is_numbered = begins_numbered(self.protocol, &bytes[prefix..]);
+        self.long = Some(Long { left, bytes: bytes.len() });
+        each(Cut::Begin { bytes, is_numbered })
+    }
+
+    /// In the middle of a long message.
+    fn go_on<E: From<FramingError>>(
+        &mut self,
+        input: &[u8],
+        each: &mut impl FnMut(Cut<'_>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let Some(long) = &mut self.long else { return Ok(0) };
+        let (used, is_end) = match &mut long.left {
+            Some(left) => {
+                let used = (*left).min(input.len());
+                *left -= used;
+                (used, *left == 0)
+            }
+            None => match input.iter().position(|byte| *byte == RECORD_SEPARATOR) {
+                Some(at) => (at + 1, true),
+                None => (input.len(), false),
+            },
+        };
+        long.bytes += used;
+        let (bytes, all) = (&input[..used], long.bytes);
+        if all > self.bytes_max {
+            return Err(FramingError::TooLarge { bytes_max: self.bytes_max }.into());
+        }
+        if is_end {
+            self.long = None;
+            each(Cut::End { bytes, all })?;
+        } else {
+            each(Cut::Middle(bytes))?;
+        }
+        Ok(used)
+    }
+}
+
+/// The length that a prefix says; `None` where there is none, or not all of it.
+fn length_of(protocol: HubProtocol, framed: &[u8]) -> Result<Option<usize>, FramingError> {
+    match protocol {
+        HubProtocol::Json => Ok(None),
+        HubProtocol::MessagePack | HubProtocol::BlazorPack => {
+            Ok(length_prefix(framed)?.map(|(length, _)| length))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes out when the stream comes in pieces of one size: messages whole, long ones joined, with how many parts they had.
+    fn run(
+        protocol: HubProtocol,
+        stream: &[u8],
+        piece_bytes: usize,
+    ) -> Result<Vec<(Vec<u8>, usize, bool)>, FramingError> {
+        let mut pieces = Pieces::new(protocol, 100_000);
+        let (mut all, mut long) = (Vec::new(), (Vec::new(), 0, false));
+        for piece in stream.chunks(piece_bytes) {
+            pieces.feed::<FramingError>(piece, |cut| {
+                match cut {
+                    Cut::Whole { framed, .. } => all.push((framed.to_vec(), 1, false)),
+                    Cut::Begin { bytes, is_numbered } => long = (bytes.to_vec(), 1, is_numbered),
+                    Cut::Middle(bytes) => {
+                        long.0.extend_from_slice(bytes);
+                        long.1 += 1;
+                    }
+                    Cut::End { bytes, all: length } => {
+                        long.0.extend_from_slice(bytes);
+                        long.1 += 1;
+                        assert_eq!(long.0.len(), length);
+                        all.push(std::mem::take(&mut long));
+                    }
+                }
+                Ok(())
+            })?;
+            assert!(pieces.collected.len() <= COLLECTED_BYTES_MAX);
+        }
+        assert!(!pieces.is_within_long() && pieces.collected.is_empty());
+        Ok(all)
+    }
+
+    fn framed(protocol: HubProtocol, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let start = signalr_protocol::write_frame_start(protocol, &mut out);
+        out.extend_from_slice(payload);
+        signalr_protocol::finish_frame(&start, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_stream_is_cut_into_the_same_messages_in_whatever_pieces_it_comes() {
+        for protocol in [HubProtocol::Json, HubProtocol::MessagePack, HubProtocol::BlazorPack] {
+            let messages: Vec<Vec<u8>> = [0, 1, 100, 127, 128, 4090, 4094, 4095, 4096, 4097, 5000, 70_000]
+                .map(|bytes| framed(protocol, &vec![b'x'; bytes]))
+                .to_vec();
+            for piece_bytes in [1, 2, 3, 1000, 4096, 4097, 65_536, 1 << 20] {
+                let got = run(protocol, &messages.concat(), piece_bytes).unwrap();
+                let got: Vec<_> = got.into_iter().map(|(bytes, ..)| bytes).collect();
+                assert_eq!(got, messages, "{protocol:?} {piece_bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_given_out_as_it_arrives_and_a_short_one_whole() {
+        let text =
+            [&b"{\"type\":1,\"arguments\":[\""[..], &[b'x'; 50_000], b"\"]}\x1e{\"type\":6}\x1e"].concat();
+        let got = run(HubProtocol::Json, &text, 10_000).unwrap();
+        assert_eq!(got.iter().map(|(_, parts, _)| *parts).collect::<Vec<_>>(), [6, 1]);
+        assert!(got[0].2, "it is numbered");
+        let close =
+            framed(HubProtocol::MessagePack, &[&[0x92, 7, 0xda, 0x20, 0][..], &[b'x'; 8192]].concat());
+        let got = run(HubProtocol::MessagePack, &close, 5000).unwrap();
+        assert_eq!((got[0].1, got[0].2), (2, false), "a Close is not numbered, however long");
+    }
+
+    #[test]
+    fn a_message_beyond_the_bound_is_refused_as_soon_as_that_shows() {
+        let refused = Err(FramingError::TooLarge { bytes_max: 100_000 });
+        assert_eq!(run(HubProtocol::Json, &[b'x'; 100_001], 10_000), refused);
+        let mut prefix = framed(HubProtocol::MessagePack, &[0; 100_001]);
+        prefix.truncate(10);
+        for piece_bytes in [1, 10] {
+            assert_eq!(run(HubProtocol::MessagePack, &prefix, piece_bytes), refused);
+        }
+    }
+}

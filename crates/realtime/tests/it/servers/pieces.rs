@@ -1,0 +1,165 @@
+//! Messages of clients that are longer than what the service collects.
+
+use realtime::Options;
+use serde_json::json;
+use signalr_protocol::service::Message;
+use testkit::{AppServer, Http, Introduction, RawSocket};
+
+use super::{default_mode, introduction, json_client, listen, negotiate, say, server};
+use crate::fixture::client_token;
+
+/// Takes a message of a client in its pieces: its bytes, and how many pieces it had.
+async fn take(one: &mut AppServer) -> (Vec<u8>, usize) {
+    let (mut all, mut pieces) = (Vec::new(), 0);
+    loop {
+        let (bytes, is_partial) = one
+            .until(|message| match message {
+                Message::ConnectionData { payload, extensions, .. } => {
+                    Some((payload.to_vec(), extensions.is_partial))
+                }
+                _ => None,
+            })
+            .await
+            .unwrap();
+        assert!(bytes.len() <= 64 * 1024, "{}", bytes.len());
+        all.extend(bytes);
+        pieces += 1;
+        if !is_partial {
+            return (all, pieces);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_many_mebibytes_is_forwarded_as_it_arrives() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, _) = json_client(&listening, &mut one, &[]).await;
+    let message = json!({ "type": 1, "target": "take", "arguments": ["é".repeat(5_000_000)] });
+    let text = format!("{message}\u{1e}");
+    let (sent, (got, pieces)) = tokio::join!(ada.send(text.as_bytes()), take(&mut one));
+    sent.unwrap();
+    assert!(got == text.as_bytes() && pieces > 100, "{} bytes in {pieces} pieces", got.len());
+    say(&mut ada, &json!({ "type": 6 })).await;
+    assert_eq!(take(&mut one).await, (b"{\"type\":6}\x1e".to_vec(), 1));
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_beyond_the_bound_ends_its_client_with_1009() {
+    let mut options = default_mode();
+    options.engine.forwarded_message_bytes_max = 3_000_000;
+    let listening = listen(options).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
+    let text = "x".repeat(3_000_001);
+    // The service may have hung up before all of it is sent.
+    let _ = ada.send(text.as_bytes()).await;
+    let closed = one.until(|message| match message {
+        Message::CloseConnection { connection_id, error_message, .. } => {
+            Some(((*connection_id).to_owned(), error_message.map(str::to_owned)))
+        }
+        _ => None,
+    });
+    let why = "a message is larger than the allowed 3000000 bytes";
+    assert_eq!(closed.await.unwrap(), (id, Some(why.to_owned())));
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_knows_no_pieces_gets_messages_whole_up_to_the_smaller_bound() {
+    let listening = listen(default_mode()).await;
+    let old = Introduction { allow_stateful_reconnects: None, ..introduction("one") };
+    let mut one = AppServer::connect(&listening.authority, &old).await.unwrap();
+    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
+    let message = json!({ "type": 1, "target": "take", "arguments": ["x".repeat(1_000_000)] });
+    say(&mut ada, &message).await;
+    assert_eq!(one.call().await.unwrap(), (id, message));
+    let _ = ada.send(&[b'x'; 1024 * 1024 + 1]).await;
+    let closed = one.until(|message| match message {
+        Message::CloseConnection { error_message, .. } => error_message.map(str::to_owned),
+        _ => None,
+    });
+    assert_eq!(closed.await.unwrap(), "a message is larger than the allowed 1048576 bytes");
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_in_the_middle_of_a_message_stays_with_its_server() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
+    let _two = server(&listening, "two").await;
+    // The head of a long frame, and less than all of it.
+    let frame = websocket::masked_frame(websocket::Opcode::Text, &[b'x'; 200_000], [0; 4]);
+    ada.send_raw(&frame[..100_000]).await.unwrap();
+    let mut begun = 0;
+    while begun < 90_000 {
+        begun += one
+            .until(|message| match message {
+                Message::ConnectionData { payload, .. } => Some(payload.len()),
+                _ => None,
+            })
+            .await
+            .unwrap();
+    }
+    one.send(&Message::Ping { messages: vec!["shutdown", "fin:1"] }).await.unwrap();
+    // It cannot be moved now: the server is told to go on with it, and gets the rest.
+    let resumed = one.until(|message| match message {
+        Message::ConnectionFlowControl { connection_id, operation, .. }
+            if *operation == signalr_protocol::service::FlowOperation::Resume =>
+        {
+            Some((*connection_id).to_owned())
+        }
+        _ => None,
+    });
+    assert_eq!(resumed.await.unwrap(), id);
+    ada.send_raw(&frame[100_000..]).await.unwrap();
+    let (rest, _) = take(&mut one).await;
+    assert_eq!(begun + rest.len(), 200_000);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_request_is_forwarded_in_pieces_and_one_that_breaks_off_ends_its_client() {
+    let mut options = Options { poll_interval_ms: 50, ..default_mode() };
+    options.engine.forwarded_message_bytes_max = 4_000_000;
+    let listening = listen(options).await;
+    let mut one = server(&listening, "one").await;
+    let claims = [("sub", "ada")];
+    let (_, answer) = negotiate(&listening, &claims).await;
+    let path = format!("/client/?hub=chat&id={}", answer["connectionToken"].as_str().unwrap());
+    let authorization = format!("Bearer {}", client_token("chat", &claims));
+    let http = Http::new(&listening.authority);
+    let send = async |method, body: Vec<u8>| {
+        http.send(method, &path, &[("authorization", &authorization)], body).await.unwrap().status.as_u16()
+    };
+    assert_eq!(send("GET", Vec::new()).await, 200);
+    assert_eq!(send("POST", b"{\"protocol\":\"json\",\"version\":1}\x1e".to_vec()).await, 200);
+    let id = one.accept().await.unwrap();
+    let text =
+        format!("{}\u{1e}", json!({ "type": 1, "target": "take", "arguments": ["x".repeat(3_000_000)] }));
+    let (status, (got, pieces)) = tokio::join!(send("POST", text.clone().into_bytes()), take(&mut one));
+    assert_eq!((status, got == text.as_bytes(), pieces > 40), (200, true, true));
+    assert_eq!(send("POST", vec![b'x'; 5_000_000]).await, 413);
+    // A body that ends before its length.
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: {authorization}\r\ncontent-length: 3000000\r\n\r\n"
+    );
+    let mut raw = RawSocket::connect(&listening.authority).await.unwrap();
+    raw.send(head.as_bytes()).await.unwrap();
+    raw.send(&[b'x'; 200_000]).await.unwrap();
+    let begun = one.until(|message| match message {
+        Message::ConnectionData { extensions, .. } => extensions.is_partial.then_some(()),
+        _ => None,
+    });
+    begun.await.unwrap();
+    drop(raw);
+    let closed = one.until(|message| match message {
+        Message::CloseConnection { connection_id, .. } => Some((*connection_id).to_owned()),
+        _ => None,
+    });
+    assert_eq!(closed.await.unwrap(), id);
+    assert_eq!(send("POST", b"{\"type\":6}\x1e".to_vec()).await, 404);
+    listening.stop().await;
+}

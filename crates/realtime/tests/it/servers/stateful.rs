@@ -1,0 +1,199 @@
+//! Clients that reconnect statefully: the service numbers, keeps, acknowledges and leaves out, and the app server hears of nothing but
+//! the new socket.
+
+use serde_json::{Value, json};
+use signalr_protocol::HubProtocol;
+use signalr_protocol::service::Message;
+use testkit::{AppServer, HubClient};
+
+use super::{client_path, default_mode, listen, negotiate, say, server};
+use crate::fixture::Listening;
+
+/// Where a client connects that was promised to reconnect statefully.
+async fn promised(listening: &Listening) -> String {
+    let (_, answer) = negotiate(listening, &[]).await;
+    client_path(&[]) + "&id=" + answer["connectionToken"].as_str().unwrap()
+}
+
+async fn upgrade(listening: &Listening, path: &str, protocol: HubProtocol) -> HubClient {
+    HubClient::upgrade(&listening.authority, path, protocol).await.unwrap()
+}
+
+/// A stateful client whose app server has answered its handshake, and its connection id.
+async fn connect(
+    listening: &Listening,
+    one: &mut AppServer,
+    path: &str,
+    protocol: HubProtocol,
+) -> (HubClient, String) {
+    let (client, id) =
+        tokio::join!(HubClient::connect_as(&listening.authority, path, protocol, 2), one.accept());
+    (client.unwrap(), id.unwrap())
+}
+
+async fn reconnected(one: &mut AppServer) -> String {
+    let back = one.until(|message| match message {
+        Message::ConnectionReconnect { connection_id, .. } => Some((*connection_id).to_owned()),
+        _ => None,
+    });
+    back.await.unwrap()
+}
+
+fn note(number: u32) -> Value {
+    json!({ "type": 1, "target": "note", "arguments": [number] })
+}
+
+/// The next message that is not an acknowledgement.
+async fn next(client: &mut HubClient) -> Value {
+    loop {
+        let message = client.next_json().await.unwrap();
+        if message["type"] != 8 {
+            return message;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_both_sides_come_once_and_in_order_over_a_lost_socket() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let path = promised(&listening).await;
+    let (mut ada, id) = connect(&listening, &mut one, &path, HubProtocol::Json).await;
+    say(&mut ada, &note(1)).await;
+    say(&mut ada, &note(2)).await;
+    for number in [1, 2] {
+        assert_eq!(one.call().await.unwrap(), (id.clone(), note(number)));
+        one.tell(&id, &note(10 + number)).await.unwrap();
+        assert_eq!(next(&mut ada).await, note(10 + number));
+    }
+    say(&mut ada, &json!({ "type": 8, "sequenceId": 1 })).await;
+    drop(ada);
+    // One for a client that is away or still there, as the service may not have noticed yet.
+    one.tell(&id, &note(13)).await.unwrap();
+    let mut ada = upgrade(&listening, &path, HubProtocol::Json).await;
+    assert_eq!(reconnected(&mut one).await, id);
+    let sequence = next(&mut ada).await;
+    assert_eq!(sequence["type"], 9);
+    // The acknowledgement may have been lost with the socket.
+    let first = sequence["sequenceId"].as_u64().unwrap();
+    assert!([1, 2].contains(&first), "{first}");
+    for number in first..=3 {
+        assert_eq!(next(&mut ada).await, note(10 + u32::try_from(number).unwrap()));
+    }
+    // It repeats the second message, whose acknowledgement it has not seen.
+    say(&mut ada, &json!({ "type": 9, "sequenceId": 2 })).await;
+    for number in [2, 3] {
+        say(&mut ada, &note(number)).await;
+    }
+    say(&mut ada, &json!({ "type": 6 })).await;
+    assert_eq!(one.call().await.unwrap(), (id.clone(), note(3)), "nothing comes twice, and no Sequence");
+    one.tell(&id, &note(14)).await.unwrap();
+    assert_eq!(next(&mut ada).await, note(14));
+    let ack = loop {
+        let message = ada.next_json().await.unwrap();
+        if message["type"] == 8 {
+            break message;
+        }
+    };
+    assert_eq!(ack["sequenceId"], 3);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blazorpack_is_numbered_by_the_type_in_front() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let path = promised(&listening).await;
+    let (mut ada, id) = connect(&listening, &mut one, &path, HubProtocol::BlazorPack).await;
+    // Several messages in one piece, and one in two: [1, ...], a ping, [1, ...] in halves.
+    let calls: [&[u8]; 2] = [b"\x04\x93\x01\xc0\x01", b"\x04\x93\x01\xc0\x02"];
+    ada.send(&[calls[0], b"\x02\x91\x06", &calls[1][..2]].concat()).await.unwrap();
+    ada.send(&calls[1][2..]).await.unwrap();
+    let mut got = Vec::new();
+    while got.len() < 13 {
+        got.extend(one.introduced().await.unwrap().1);
+    }
+    assert_eq!(got, [calls[0], b"\x02\x91\x06", calls[1]].concat());
+    one.data(&id, b"\x04\x93\x01\xc0\x07\x02\x91\x06").await.unwrap();
+    drop(ada);
+    let mut ada = upgrade(&listening, &path, HubProtocol::BlazorPack).await;
+    assert_eq!(reconnected(&mut one).await, id);
+    assert_eq!(ada.next().await.unwrap().unwrap(), b"\x92\x09\x01");
+    assert_eq!(ada.next().await.unwrap().unwrap(), b"\x93\x01\xc0\x07");
+    // It begins again with its second message, which came before, and has a third one.
+    ada.send(b"\x03\x92\x09\x02").await.unwrap();
+    ada.send(&[calls[1], b"\x04\x93\x01\xc0\x03"].concat()).await.unwrap();
+    assert_eq!(one.introduced().await.unwrap().1, b"\x04\x93\x01\xc0\x03");
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_message_that_was_cut_comes_again_from_its_beginning() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let path = promised(&listening).await;
+    let (mut ada, id) = connect(&listening, &mut one, &path, HubProtocol::Json).await;
+    let text =
+        format!("{}\u{1e}", json!({ "type": 1, "target": "take", "arguments": ["x".repeat(300_000)] }));
+    let (half, short) = (&text.as_bytes()[..150_000], format!("{}\u{1e}", note(1)));
+    // A short one in front of it, in the same piece, is not part of what is cut.
+    ada.send(&[short.as_bytes(), half].concat()).await.unwrap();
+    let (mut whole, mut begun) = (Vec::new(), 0);
+    while begun < half.len() {
+        let (bytes, is_partial) = piece(&mut one).await;
+        if is_partial {
+            begun += bytes.len();
+        } else {
+            whole.extend(bytes);
+        }
+    }
+    assert_eq!((whole, begun), (short.into_bytes(), half.len()));
+    drop(ada);
+    let mut ada = upgrade(&listening, &path, HubProtocol::Json).await;
+    assert_eq!(reconnected(&mut one).await, id);
+    say(&mut ada, &json!({ "type": 9, "sequenceId": 2 })).await;
+    ada.send(text.as_bytes()).await.unwrap();
+    let mut got = Vec::new();
+    loop {
+        let (bytes, is_partial) = piece(&mut one).await;
+        got.extend(bytes);
+        if !is_partial {
+            break;
+        }
+    }
+    assert_eq!(got.len(), text.len());
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_says_before_it_closes_a_client_comes_before_the_close() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let path = promised(&listening).await;
+    // It has said nothing yet, so that what is numbered waits for it.
+    let (mut ada, id) = connect(&listening, &mut one, &path, HubProtocol::Json).await;
+    one.tell(&id, &note(1)).await.unwrap();
+    one.tell(&id, &json!({ "type": 7, "error": "enough" })).await.unwrap();
+    one.send(&Message::CloseConnection {
+        connection_id: &id,
+        error_message: Some(""),
+        headers: Vec::new(),
+        extensions: super::x(),
+    })
+    .await
+    .unwrap();
+    assert_eq!(next(&mut ada).await, note(1));
+    assert_eq!(next(&mut ada).await["error"], "enough");
+    listening.stop().await;
+}
+
+/// The next bytes of a client, and whether more of the same message follows.
+async fn piece(one: &mut AppServer) -> (Vec<u8>, bool) {
+    let found = one.until(|message| match message {
+        Message::ConnectionData { payload, extensions, .. } => {
+            Some((payload.to_vec(), extensions.is_partial))
+        }
+        _ => None,
+    });
+    found.await.unwrap()
+}
