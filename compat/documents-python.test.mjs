@@ -47,6 +47,7 @@ for (const transport of ['plain', 'TLS']) {
     test('items by their resource ids', () => passed('items by their resource ids'));
     test('batches', () => passed('batches'));
     test('queries, pages and many reads', () => passed('queries, pages and many reads'));
+    test('values of different types are unequal', () => passed('values of different types are unequal'));
     test('the throughput of containers and databases', () => passed('the throughput of containers and databases'));
     test('the change feed', () => passed('the change feed'));
   });

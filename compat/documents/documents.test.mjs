@@ -240,6 +240,25 @@ function suite(name, endpoint) {
       await assert.rejects(items.query("SELECT * FRM c").fetchAll(), refusedWith(400));
     });
 
+    test("values of different types are unequal", async () => {
+      const { items } = await newContainer();
+      for (const [id, v] of Object.entries({ a: null, b: 1, c: "1", d: [1], e: { x: 1 }, f: undefined })) {
+        await items.create({ id, pk: "x", v });
+      }
+      const find = async (condition, v) => {
+        const query = { query: `SELECT VALUE c.id FROM c WHERE ${condition}`, parameters: [{ name: "@v", value: v }] };
+        return (await items.query(query).fetchAll()).resources.join(" ");
+      };
+      assert.equal(await find("c.v != @v", null), "b c d e");
+      assert.equal(await find("c.v = @v", null), "a");
+      assert.equal(await find("NOT (c.v = @v)", 1), "a c d e");
+      assert.equal(await find("c.v != @v", [1]), "a b c e");
+      assert.equal(await find("c.v NOT IN (@v, '1')", 1), "a d e");
+      assert.equal(await find("c.v[0] != @v", "1"), "d");
+      assert.equal(await find("c.v > @v", 0), "b");
+      assert.equal(await find("NOT (c.v > @v)", 5), "b");
+    });
+
     test("the change feed", async () => {
       const { items } = await newContainer();
       const feed = (changeFeedStartFrom) =>
@@ -247,6 +266,7 @@ function suite(name, endpoint) {
       await items.create({ id: "before", pk: "x" });
       const first = await feed(ChangeFeedStartFrom.Now()).readNext();
       assert.equal(first.statusCode, 304);
+      assert.equal(first.headers["x-ms-item-count"], "0");
       for (const id of ["a", "b", "a", "c"]) {
         await items.upsert({ id, pk: "x" });
       }

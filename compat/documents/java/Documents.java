@@ -59,6 +59,8 @@ public final class Documents {
         check("the life of an item", documents::lifeOfAnItem);
         check("batches and patches", documents::batchesAndPatches);
         check("queries, pages and many reads", documents::queries);
+        check("values of different types are unequal", documents::unequalTypes);
+        check("direct mode is refused with a way out", () -> documents.directMode(arguments[0], arguments[1]));
         check("the throughput of containers and databases", () -> documents.throughput(client));
         check("the change feed by pull", documents::pulledFeed);
         check("the change feed processor, handleChanges", documents::changes);
@@ -169,6 +171,37 @@ public final class Documents {
         equal(pages.map(page -> page.getResults().size()).collectList().block(PATIENCE), List.of(10, 10, 5));
         equal(container.queryItems("SELECT VALUE COUNT(1) FROM c", Integer.class).collectList().block(PATIENCE), List.of(25));
         equal(container.readMany(some, ObjectNode.class).block(PATIENCE).getResults().size(), 5);
+    }
+
+    private void unequalTypes() {
+        CosmosAsyncContainer container = container("types", "/pk");
+        container.createItem(JSON.createObjectNode().put("id", "a").put("pk", "x").putNull("v")).block(PATIENCE);
+        container.createItem(JSON.createObjectNode().put("id", "b").put("pk", "x").put("v", 1)).block(PATIENCE);
+        container.createItem(JSON.createObjectNode().put("id", "c").put("pk", "x").put("v", "1")).block(PATIENCE);
+        container.createItem(JSON.createObjectNode().put("id", "d").put("pk", "x")).block(PATIENCE);
+        for (var pair : List.of(
+            List.of("c.v != null", "b c"), List.of("c.v != 1", "a c"), List.of("NOT (c.v = '1')", "a b"),
+            List.of("c.v NOT IN (1, null)", "c"), List.of("c.v < 2", "b"))) {
+            var ids = container.queryItems("SELECT VALUE c.id FROM c WHERE " + pair.get(0), String.class);
+            equal(String.join(" ", ids.collectList().block(PATIENCE)), pair.get(1));
+        }
+    }
+
+    /** A client in direct mode, which is Java's and .NET's default, asks where the data is before it reads an item. */
+    private void directMode(String endpoint, String key) throws Exception {
+        container("direct", "/pk");
+        try (CosmosAsyncClient client =
+                new CosmosClientBuilder().endpoint(endpoint).key(key).directMode().buildAsyncClient()) {
+            CosmosAsyncContainer container = client.getDatabase(database.getId()).getContainer("direct");
+            container.createItem(item("1", "x", 1)).block(PATIENCE);
+        } catch (CosmosException cause) {
+            equal(cause.getStatusCode(), 400);
+            if (!cause.getMessage().contains("no direct mode")) {
+                throw cause;
+            }
+            return;
+        }
+        throw new AssertionError("an item was written in direct mode");
     }
 
     private void throughput(CosmosAsyncClient client) {

@@ -80,6 +80,23 @@ def queries(database):
     assert len(list(container.read_items(some))) == 3
 
 
+def unequal_types(database):
+    container = database.create_container("types", PartitionKey("/pk"))
+    for id, v in {"a": None, "b": 1, "c": "1", "d": [1], "e": {"x": 1}}.items():
+        container.create_item({"id": id, "pk": "x", "v": v})
+    container.create_item({"id": "f", "pk": "x"})
+
+    def find(condition, v):
+        query = f"SELECT VALUE c.id FROM c WHERE {condition}"
+        rows = container.query_items(query, parameters=[{"name": "@v", "value": v}], enable_cross_partition_query=True)
+        return " ".join(rows)
+
+    assert find("c.v != @v", None) == "b c d e"
+    assert find("NOT (c.v = @v)", 1) == "a c d e"
+    assert find("c.v NOT IN (@v, '1')", 1) == "a d e"
+    assert find("c.v > @v", 0) == "b"
+
+
 def offers(database, client):
     container = database.create_container("offers", PartitionKey("/pk"))
     assert container.get_throughput().offer_throughput == 400
@@ -118,6 +135,7 @@ def main(endpoint, key):
         "items by their resource ids": lambda: resource_ids(database),
         "batches": lambda: batches(database),
         "queries, pages and many reads": lambda: queries(database),
+        "values of different types are unequal": lambda: unequal_types(database),
         "the throughput of containers and databases": lambda: offers(database, client),
         "the change feed": lambda: feed(database),
     }

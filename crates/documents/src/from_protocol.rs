@@ -132,13 +132,13 @@ pub(crate) struct QueryBody {
 }
 
 impl Call {
-    pub(crate) fn new(head: request::Parts, body: Bytes, activity: String) -> Self {
+    pub(crate) fn new(head: request::Parts, address: Address, body: Bytes, activity: String) -> Self {
         let scheme = head.uri.scheme_str().unwrap_or("http");
         let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         let authority =
             head.uri.authority().map(http::uri::Authority::as_str).or(host).unwrap_or("localhost");
         Self {
-            address: Address::parse(head.uri.path()),
+            address,
             origin: format!("{scheme}://{authority}/"),
             in_process: is_vouched_for(&head.extensions),
             method: head.method,

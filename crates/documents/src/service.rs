@@ -29,6 +29,10 @@ use crate::store::{Clock, Store};
 use crate::to_protocol::{self, Reply};
 use crate::{Body, Error, Handle, Options};
 
+/// What a client in direct mode is told: it asks for the addresses of the machines that hold its data, and there are none.
+const NO_DIRECT_MODE: &str = "This service has no direct mode: set ConnectionMode.Gateway in .NET \
+    (CosmosClientOptions.ConnectionMode), or call gatewayMode() on Java's CosmosClientBuilder.";
+
 /// The document service. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service {
@@ -122,6 +126,12 @@ impl Service {
         body: Body,
         activity: &str,
     ) -> (&'static str, Result<Reply, Failure>) {
+        let address = Address::parse(head.uri.path());
+        // Before the signature is checked: a client in direct mode signs this request for the resource that it looks for, and
+        // would be told of a wrong key.
+        if address == Address::DirectAddresses {
+            return ("direct", Err(Failure::bad_request(NO_DIRECT_MODE)));
+        }
         // Nobody's body is read before it is known that they may send one.
         if let Err(failure) = self.authenticate(&head) {
             return ("refused", Err(failure));
@@ -130,7 +140,7 @@ impl Service {
             Ok(body) => body,
             Err(failure) => return ("refused", Err(failure)),
         };
-        let call = Call::new(head, body, activity.to_owned());
+        let call = Call::new(head, address, body, activity.to_owned());
         if let Err(failure) = call.check_headers() {
             return ("refused", Err(failure));
         }
@@ -235,9 +245,6 @@ impl Service {
             }
             Address::Users(..) => Err(Failure::not_supported("Managing users and permissions")),
             Address::ClientKeys => Err(Failure::not_found("The client encryption key")),
-            Address::DirectAddresses => Err(Failure::bad_request(
-                "This service has no direct mode. Set the client to gateway mode: ConnectionMode.Gateway in .NET, gatewayMode() in Java.",
-            )),
             Address::Unknown => Err(Failure::not_found("A resource at this path")),
             _ => {
                 let message = format!("{} is not possible on this resource.", call.method);

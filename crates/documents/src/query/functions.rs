@@ -115,7 +115,7 @@ fn array_contains(arguments: &[Option<&Value>], meter: &Meter<'_>) -> Option<Val
     let matches = |element: &Value| match (partial, element, wanted) {
         (true, Value::Object(properties), Value::Object(wanted)) => {
             let same = |(name, wanted): (&String, &Value)| {
-                properties.get(name).is_some_and(|value| equal(value, wanted) == Some(true))
+                properties.get(name).is_some_and(|value| equal(value, wanted))
             };
             meter.handle(weight(element)) && wanted.iter().all(same)
         }

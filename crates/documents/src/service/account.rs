@@ -9,7 +9,8 @@ use crate::to_protocol::Reply;
 
 impl Service {
     /// SDKs move all their traffic to the address in this document, so it is the one that the client reached us by (or the
-    /// public one), never the one that we are bound to.
+    /// public one), never the one that we are bound to. Unlike the real service's it names no `addresses`, of which direct mode
+    /// is made.
     pub(super) fn account(&self, call: &Call) -> Reply {
         let options = &self.inner.options;
         let endpoint = options.public_url.as_deref().unwrap_or(&call.origin);
@@ -30,7 +31,6 @@ impl Service {
             "id": options.account,
             "_rid": options.account,
             "media": "//media/",
-            "addresses": "//addresses/",
             "_dbs": "//dbs/",
             "writableLocations": location,
             "readableLocations": location,

@@ -199,7 +199,7 @@ impl Service {
         let etag = to_protocol::range_etag(&container);
         let known = call.conditions().if_none_match.is_some_and(|known| known == etag);
         let reply = if known {
-            Reply::empty(StatusCode::NOT_MODIFIED)
+            Reply::empty(StatusCode::NOT_MODIFIED).with("x-ms-item-count", "0")
         } else {
             let rows = [to_protocol::range(&container, lsn).to_string()];
             Reply::new(StatusCode::OK, to_protocol::list(&container.rid(), "PartitionKeyRanges", &rows))
@@ -282,8 +282,9 @@ fn feed_reply(call: &Call, container: &Container, page: &FeedPage, separate: boo
         Reply::empty(StatusCode::NOT_MODIFIED)
     } else {
         Reply::new(StatusCode::OK, to_protocol::list(&container.rid(), "Documents", &texts))
-            .with("x-ms-item-count", texts.len().to_string())
     };
+    // On 304 too: .NET's iterator parses the count of every answer and throws where there is none.
+    reply = reply.with("x-ms-item-count", texts.len().to_string());
     if call.in_process {
         reply.origins = Some(origins(&page.items));
     }

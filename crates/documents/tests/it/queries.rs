@@ -27,17 +27,18 @@ async fn conditions_follow_the_three_valued_logic() {
     for (condition, ids) in [
         ("c.n = 3", "1"),
         ("c.n = 3.0", "1"),
-        ("c.n != 3", "2"),
+        ("c.n != 3", "2 3 5"),
         ("c.n = null", "3"),
         ("c.n > 0", "1 2"),
         ("c.n >= 1 AND c.n <= 3", "1 2"),
-        ("NOT c.n = 3", "2"),
-        ("NOT (c.n = 3)", "2"),
+        ("NOT c.n = 3", "2 3 5"),
+        ("NOT (c.n = 3)", "2 3 5"),
         ("c.n = 3 OR c.missing = 1", "1"),
         ("NOT (c.n = 3 OR c.missing = 1)", ""),
         ("c.missing = 1 AND false", ""),
         ("NOT (c.missing = 1 AND false)", "1 2 3 4 5"),
         ("c.n IN (1, 3, '2')", "1 2 5"),
+        ("c.n NOT IN (1, 3)", "3 5"),
         ("c.id NOT IN ('1', '2', '3')", "4 5"),
         ("c.n BETWEEN 1 AND 2", "2"),
         ("c.n NOT BETWEEN 1 AND 2", "1"),
@@ -63,6 +64,86 @@ async fn conditions_follow_the_three_valued_logic() {
         let found = client.query(&format!("SELECT VALUE c.id FROM c WHERE {condition}")).await;
         assert_eq!(found.replace('"', "").replace('\n', " "), ids, "{condition}");
     }
+}
+
+/// The values of `v` by id: 0 has none, then null, true, 1, "1", [1], {"a":1}.
+async fn with_values_of_every_type() -> Client {
+    let client = Client::with_container(CONTAINER).await;
+    let values = ["null", "true", "1", r#""1""#, "[1]", r#"{"a":1}"#];
+    let bodies = values.iter().zip(1..).map(|(value, id)| format!(r#"{{"id":"{id}","pk":"x","v":{value}}}"#));
+    for body in std::iter::once(r#"{"id":"0","pk":"x"}"#.to_owned()).chain(bodies) {
+        assert_eq!(client.send(&format!("POST {DOCS}"), &body).await.status, 201);
+    }
+    client
+}
+
+#[tokio::test]
+async fn values_of_different_types_are_unequal_and_have_no_order() {
+    let client = with_values_of_every_type().await;
+    for (condition, ids) in [
+        // LINQ's `x.V != null`.
+        ("c.v != null", "2 3 4 5 6"),
+        ("c.v <> null", "2 3 4 5 6"),
+        ("NOT (c.v = null)", "2 3 4 5 6"),
+        ("c.v = null", "1"),
+        ("null != c.v", "2 3 4 5 6"),
+        ("c.v = 1", "3"),
+        ("c.v != 1", "1 2 4 5 6"),
+        ("c.v != '1'", "1 2 3 5 6"),
+        ("c.v != true", "1 3 4 5 6"),
+        ("c.v = [1]", "5"),
+        ("c.v != [1]", "1 2 3 4 6"),
+        ("c.v != ['1']", "1 2 3 4 5 6"),
+        ("c.v = {'a': 1}", "6"),
+        ("c.v != {'a': 1}", "1 2 3 4 5"),
+        ("c.v != {'a': null}", "1 2 3 4 5 6"),
+        // An element or property that is not there is undefined.
+        ("c.v[0] = 1", "5"),
+        ("c.v[0] != '1'", "5"),
+        ("c.v[1] != null", ""),
+        ("c.v.a != null", "6"),
+        ("c['v']['a'] != 'x'", "6"),
+        // Undefined on either side leaves it undefined, and so does NOT.
+        ("c.v = undefined", ""),
+        ("c.v != undefined", ""),
+        ("NOT (c.v != undefined)", ""),
+        ("c.none != null", ""),
+        ("NOT (c.none = null)", ""),
+        ("c.v IN (1, '1', null)", "1 3 4"),
+        ("c.v NOT IN (1, '1', null)", "2 5 6"),
+        ("NOT (c.v IN (1, [1]))", "1 2 4 6"),
+        ("c.v IN (1, c.none)", "3"),
+        ("c.v NOT IN (1, c.none)", ""),
+        ("ARRAY_CONTAINS([1, null], c.v)", "1 3"),
+        ("NOT ARRAY_CONTAINS([1, null], c.v)", "2 4 5 6"),
+        // An order exists within booleans, numbers and strings only.
+        ("c.v > 0", "3"),
+        ("NOT (c.v > 0)", ""),
+        ("c.v <= '1'", "4"),
+        ("c.v >= null", ""),
+        ("NOT (c.v < [2])", ""),
+        ("c.v BETWEEN 0 AND 2", "3"),
+        ("c.v NOT BETWEEN 5 AND 6", "3"),
+        ("c.v NOT BETWEEN 5 AND 'z'", "3"),
+        ("c.v != 1 AND c.v != '1'", "1 2 5 6"),
+        ("c.v != null OR c.none = 1", "2 3 4 5 6"),
+    ] {
+        let found = client.query(&format!("SELECT VALUE c.id FROM c WHERE {condition}")).await;
+        assert_eq!(found.replace('"', "").replace('\n', " "), ids, "{condition}");
+    }
+    let shown = client.query("SELECT c.id, c.v = '1' AS e, c.v != '1' AS u, c.v < '2' AS l FROM c").await;
+    assert_eq!(
+        shown.lines().collect::<Vec<_>>(),
+        [
+            r#"{"id":"0"}"#,
+            r#"{"id":"1","e":false,"u":true}"#,
+            r#"{"id":"2","e":false,"u":true}"#,
+            r#"{"id":"3","e":false,"u":true}"#,
+            r#"{"id":"4","e":true,"u":false,"l":true}"#,
+            r#"{"id":"5","e":false,"u":true}"#,
+            r#"{"id":"6","e":false,"u":true}"#,
+        ]
+    );
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ async fn the_account_names_the_address_it_was_reached_by() {
     assert_eq!(account["writableLocations"][0]["databaseAccountEndpoint"], "http://localhost:8081/");
     assert_ne!(account["id"], "localhost");
     assert!(account["queryEngineConfiguration"].is_string());
+    assert_eq!(account["addresses"], serde_json::Value::Null, "there is no direct mode");
     let public = Client::with(|options| options.public_url = Some("https://docs.example/".to_owned()));
     let account = public.send("GET /", "").await.json();
     assert_eq!(account["readableLocations"][0]["databaseAccountEndpoint"], "https://docs.example/");
@@ -239,12 +240,29 @@ async fn what_is_not_offered_is_named() {
         ("POST /dbs/d/users", r#"{"id":"u"}"#, 400, "users"),
         ("POST /dbs/d/colls/c/udfs", r#"{"id":"f","body":"x"}"#, 400, "JavaScript"),
         ("GET /dbs/d/clientencryptionkeys/k", "", 404, "encryption key"),
-        ("GET /addresses", "", 400, "gateway mode"),
     ] {
         let answer = client.send(line, body).await;
         assert_eq!(answer.status, status, "{line} {}", answer.body);
         assert!(answer.error().contains(word), "{line} {}", answer.body);
     }
+}
+
+#[tokio::test]
+async fn a_client_in_direct_mode_is_told_of_gateway_mode_whatever_it_signs() {
+    let client = Client::with_container(CONTAINER).await;
+    // As .NET asks, which signs for the item that it is after.
+    let question = "/addresses/?$resolveFor=dbs%2fd%2fcolls%2fc%2fdocs&$filter=protocol%20eq%20rntbd&$partitionKeyRangeIds=0";
+    for line in [
+        format!("GET {question}"),
+        format!("GET /{question} authorization: type%3dmaster%26ver%3d1.0%26sig%3dAAAA; x-ms-date: {DATE}"),
+        "GET /addresses authorization: nonsense; x-ms-consistency-level: Strong".to_owned(),
+    ] {
+        let answer = client.send_request(request(&line, "")).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("BadRequest")), "{line}");
+        assert!(answer.error().contains("no direct mode: set ConnectionMode.Gateway"), "{}", answer.body);
+    }
+    let elsewhere = client.send_request(request("GET /dbs/d/colls/c/docs/addresses", "")).await;
+    assert_eq!(elsewhere.status, 401, "an item of that name is asked for with a signature");
 }
 
 #[tokio::test]
