@@ -26,7 +26,7 @@ use crate::plan::Plan;
 use crate::ports::Ports;
 use crate::ready::Ready;
 use crate::wiring::{Here, SignalR, cosmos_connector};
-use crate::{admin, keys};
+use crate::{admin, keys, trust};
 
 /// This process among those of a cluster: a single node is a cluster of one.
 const NODE: NodeId = NodeId(0);
@@ -475,7 +475,7 @@ fn tls(section: &TlsSection, data_dir: &Path) -> anyhow::Result<(TlsConfig, Opti
     match (&section.certificate_file, &section.key_file) {
         (Some(certificate), Some(key)) => Ok((TlsConfig::from_pem_files(certificate, key)?, None)),
         (None, None) => {
-            let authority = DevAuthority::load_or_create(&data_dir.join("tls"))?;
+            let authority = DevAuthority::load_or_create(&data_dir.join(trust::FOLDER))?;
             Ok((authority.tls_config()?, Some(authority.certificate_path().to_owned())))
         }
         _ => anyhow::bail!("the plan lets no half of a certificate pass"),

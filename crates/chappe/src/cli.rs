@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Copy the data folder, also while a process works with it; the copy can be put in its place
     Backup(BackupArgs),
+    /// Print where the certificate of the development authority is, and how .NET, Node.js, Python, Java and browsers trust it
+    Trust(TrustArgs),
     /// Print what happens in the realtime service of a running process: connections, groups, messages, and why connections end
     Tail(TailArgs),
 }
@@ -97,6 +99,22 @@ pub(crate) struct BackupArgs {
     /// The data folder
     #[arg(long, default_value = ".chappe", value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// The folder of the function app
+    #[arg(default_value = ".")]
+    pub(crate) app: PathBuf,
+    /// The configuration file; without it, chappe.toml in the app's folder is read if it is there
+    #[arg(long, value_name = "FILE", env = "CHAPPE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data folder; `.chappe` in the app's folder by default. It is made where it is missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print the path and nothing else, as in NODE_EXTRA_CA_CERTS="$(chappe trust --path)"
+    #[arg(long)]
+    pub(crate) path: bool,
 }
 
 #[derive(Debug, Args)]

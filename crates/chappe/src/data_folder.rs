@@ -70,15 +70,7 @@ impl DataFolder {
     ///
     /// As [`DataFolderError`] says. Nothing in the folder is changed then.
     pub(crate) fn open(path: &Path, accepted: &[Part]) -> Result<Self, DataFolderError> {
-        private::make_folder(path).map_err(|error| match error {
-            private::FolderError::Io(folder, cause) => DataFolderError::Make(folder, cause),
-            open @ private::FolderError::Open { .. } => open.into(),
-        })?;
-        let ignore = path.join(".gitignore");
-        if !ignore.exists() {
-            // Data beside an app must not end in its repository. A folder that cannot be written is found out below.
-            let _ = std::fs::write(ignore, "*\n");
-        }
+        make(path)?;
         let manifest = Manifest::read_or_make(path)?;
         let folder = Self { path: path.to_owned(), manifest, accepted: accepted.to_vec() };
         folder.refuse_missing_parts()?;
@@ -128,6 +120,24 @@ impl DataFolder {
     pub(crate) fn keys(&self) -> Option<(Part, String)> {
         Some((Part::Keys, keys::digest(&self.path)?))
     }
+}
+
+/// Makes the folder where it is missing, and keeps it from others: from other users, and from the app's repository.
+///
+/// # Errors
+///
+/// If it cannot be made, or others can read it.
+pub(crate) fn make(path: &Path) -> Result<(), DataFolderError> {
+    private::make_folder(path).map_err(|error| match error {
+        private::FolderError::Io(folder, cause) => DataFolderError::Make(folder, cause),
+        open @ private::FolderError::Open { .. } => open.into(),
+    })?;
+    let ignore = path.join(".gitignore");
+    if !ignore.exists() {
+        // Data beside an app must not end in its repository. A folder that cannot be written is found out by the caller.
+        let _ = std::fs::write(ignore, "*\n");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod run;
 mod signals;
 mod tail;
 mod telemetry;
+mod trust;
 mod wiring;
 
 use std::path::Path;
@@ -68,6 +69,15 @@ fn main() -> ExitCode {
                 );
             }
             return ended(made);
+        }
+        Command::Trust(trust) => {
+            return match trust::run(trust) {
+                Err(error) if error.is::<trust::TrustError>() => {
+                    complain(&error);
+                    ExitCode::from(EXIT_USAGE)
+                }
+                result => ended(result),
+            };
         }
         Command::Tail(tail) => return ended(tail::run(tail)),
     };

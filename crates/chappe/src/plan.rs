@@ -95,19 +95,13 @@ impl Plan {
     }
 
     fn new(app: &Path, shared: &SharedArgs, func: &FuncArgs, demo: bool) -> Result<Self, PlanError> {
-        let app = std::path::absolute(app).unwrap_or_else(|_| app.to_owned());
-        // Variables that are not text cannot be settings.
-        let mut environment: BTreeMap<String, String> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        let beside_the_app = app.join("chappe.toml");
-        let file = shared.config.clone().or_else(|| beside_the_app.exists().then_some(beside_the_app));
+        let app = absolute(app);
         let mut flags = shared.set.clone();
         flags.extend(shared.gateway_port.map(|port| format!("listen.gateway=localhost:{port}")));
         if shared.no_functions {
             flags.push("run_functions=false".to_owned());
         }
-        let mut config = config::load(file.as_deref(), &environment, &flags)?;
+        let (mut config, mut environment) = configuration(&app, shared.config.as_deref(), &flags)?;
         config.gateway.targets(&SERVICES)?;
         take_identity(&mut config.realtime.upstream, &environment);
         config.realtime.check().map_err(PlanError::Realtime)?;
@@ -130,10 +124,8 @@ impl Plan {
             return Err(PlanError::HalfCertificate);
         }
         check_bodies(&config)?;
-        let data_dir = (!shared.ephemeral).then(|| {
-            let named = shared.data_dir.clone().map(|path| std::path::absolute(&path).unwrap_or(path));
-            named.or_else(|| config.data_dir.clone()).unwrap_or_else(|| app.join(".chappe"))
-        });
+        let data_dir = (!shared.ephemeral)
+            .then(|| data_dir(&app, shared.data_dir.as_deref(), config.data_dir.as_deref()));
         Ok(Self {
             app,
             config,
@@ -146,6 +138,36 @@ impl Plan {
             environment,
         })
     }
+}
+
+/// The configuration of an app, and the environment, of which it is a part. `flags` are `key=value`.
+///
+/// # Errors
+///
+/// If the configuration cannot be read, or is wrong.
+pub(crate) fn configuration(
+    app: &Path,
+    file: Option<&Path>,
+    flags: &[String],
+) -> Result<(Config, BTreeMap<String, String>), ConfigError> {
+    // Variables that are not text cannot be settings.
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let beside_the_app = absolute(app).join("chappe.toml");
+    let file = file.map(Path::to_owned).or_else(|| beside_the_app.exists().then_some(beside_the_app));
+    let config = config::load(file.as_deref(), &environment, flags)?;
+    Ok((config, environment))
+}
+
+/// Where the data of an app is kept: what the command line names, or the configuration, or `.chappe` in the app's folder.
+pub(crate) fn data_dir(app: &Path, named: Option<&Path>, configured: Option<&Path>) -> PathBuf {
+    let named = named.map(absolute).or_else(|| configured.map(Path::to_owned));
+    named.unwrap_or_else(|| absolute(app).join(".chappe"))
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The identity of the machine, where the configuration names no other: App Service tells by two variables where its tokens are.

@@ -95,6 +95,12 @@ impl Ready {
             Some(path) => text += &format!("  {:<10} {}\n", "Data", path.display()),
             None => text += &format!("  {:<10} in a temporary folder, removed at the end\n", "Data"),
         }
+        if self.authority.is_some() && self.data_dir.is_some() {
+            text += &format!(
+                "  {:<10} every port takes https too; `chappe trust` says how clients trust it\n",
+                "TLS"
+            );
+        }
         text
     }
 }

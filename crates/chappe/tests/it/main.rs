@@ -17,3 +17,4 @@ mod refusals;
 mod sockets;
 mod supervision;
 mod tail;
+mod trust;
