@@ -64,4 +64,21 @@ for (const [age, { via, can }] of Object.entries(AGES)) {
   }
 }
 
+// Without the fields of CORS the page would be told of a network error, and nothing else.
+for (const [version, scheme] of [['HTTP-1', 'http'], ['HTTP-2', 'https']]) {
+  test(`a page of another origin reads why its request head was refused, over ${version}`, { skip }, async (context) => {
+    const other = await browser.newContext({ ignoreHTTPSErrors: true });
+    context.after(() => other.close());
+    const page = await other.newPage();
+    await page.goto(`${stage.upstream.url}/new`);
+    const service = stage.chappe.urls.realtime.replace(/^http:/, `${scheme}:`);
+    const refused = await page.evaluate(async (url) => {
+      const answer = await fetch(url);
+      return { status: answer.status, text: await answer.text() };
+    }, `${service}/client/?hub=chat&filler=${'a'.repeat(60_000)}`);
+    assert.equal(refused.status, 431);
+    assert.match(refused.text, /^The request head has .* bytes/);
+  });
+}
+
 test('nothing reached the app that the rules of upstreams do not allow', { skip }, () => assert.deepEqual(stage.upstream.faults, []));

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::head::TooLarge;
+
 /// What one connection is doing; shared by its transport, its front, its driver and the listener.
 #[derive(Debug)]
 pub(crate) struct Activity {
@@ -31,6 +33,8 @@ struct State {
     securing: bool,
     /// Since when the peer, of which no request has come, could have sent one.
     since: Instant,
+    /// What is wrong with the head that is about to be a request.
+    too_large: Option<TooLarge>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +100,7 @@ impl Activity {
             listening: false,
             securing: false,
             since: at,
+            too_large: None,
         };
         Self { state: Mutex::new(state), unread: AtomicBool::new(false) }
     }
@@ -133,12 +138,23 @@ impl Activity {
         }
     }
 
-    /// Bytes arrived from the peer.
-    pub(crate) fn bytes_arrived(&self) {
+    /// Bytes arrived from the peer. Whether they belong to a head of HTTP/1.1.
+    pub(crate) fn bytes_arrived(&self) -> bool {
         let mut state = self.state();
         if !state.multiplexed && matches!(state.phase, Phase::Idle(_)) {
             state.phase = Phase::Head(Instant::now());
         }
+        matches!(state.phase, Phase::Head(_))
+    }
+
+    /// The head that becomes the next request exceeds a limit.
+    pub(crate) fn head_is_too_large(&self, found: TooLarge) {
+        self.state().too_large = Some(found);
+    }
+
+    /// What is wrong with the head of the request that has just begun.
+    pub(crate) fn take_too_large(&self) -> Option<TooLarge> {
+        self.state().too_large.take()
     }
 
     /// A head is complete. `None`: too late, the connection is about to be closed.

@@ -18,6 +18,7 @@ use tokio::time::timeout_at;
 use crate::activity::{Activity, Deadline};
 use crate::descriptors::Descriptor;
 use crate::front::{Front, Protocol, Serve};
+use crate::head::{Head, LINE_GRACE_BYTES};
 use crate::metrics::ListenerMetrics;
 use crate::options::{Options, milliseconds};
 use crate::streams::Streams;
@@ -34,6 +35,14 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How many fields hyper takes in an HTTP/1 head unless told otherwise.
 const HTTP1_FIELDS_DEFAULT: usize = 100;
+
+/// What hyper's read buffer has beyond the largest head, so that it never refuses one by itself: what `head.rs` lets pass beyond the
+/// limit, and the end that it puts there.
+const HTTP1_HEAD_SLACK_BYTES: usize = 2 * LINE_GRACE_BYTES;
+
+/// Up to this multiple of the largest head h2 hands out HTTP/2 requests for the front to refuse, with a text and what a browser asks
+/// for; beyond it h2 answers 431 by itself. A connection may hold as much of one head that is arriving.
+const HTTP2_HEADS: u32 = 4;
 
 /// Most bytes of one answer that wait in h2 for the socket; what waits for the reader's window is less than one piece of
 /// `answer.rs`.
@@ -223,7 +232,7 @@ where
     let (transport, front) = parts(recognised, shared, Protocol::One(Arc::clone(&unread)));
     let mut builder = http1::Builder::new();
     // We keep our own clocks; see `activity.rs`.
-    builder.header_read_timeout(None).max_buf_size(options.head_bytes_max());
+    builder.header_read_timeout(None).max_buf_size(options.head_bytes_max() + HTTP1_HEAD_SLACK_BYTES);
     if options.head_fields_max.get() != HTTP1_FIELDS_DEFAULT {
         // Only when it has to be: hyper then allocates for each request.
         builder.max_headers(options.head_fields_max.get());
@@ -246,7 +255,7 @@ where
     let connection = http2::Builder::new(streams)
         .timer(TokioTimer::new())
         .max_concurrent_streams(options.http2_streams_max.get())
-        .max_header_list_size(u32::try_from(options.head_bytes_max()).unwrap_or(u32::MAX))
+        .max_header_list_size(http2_heads_bytes(&options))
         .max_send_buf_size(HTTP2_BUFFER_BYTES)
         .keep_alive_interval(ping_interval)
         .keep_alive_timeout(ping_interval)
@@ -254,11 +263,21 @@ where
     drive(connection, http2::Connection::graceful_shutdown, &activity, None, &options, draining).await
 }
 
+fn http2_heads_bytes(options: &Options) -> u32 {
+    u32::try_from(options.head_bytes_max()).unwrap_or(u32::MAX).saturating_mul(HTTP2_HEADS)
+}
+
 fn parts<S>(recognised: Recognised, shared: Shared<S>, protocol: Protocol) -> (TokioIo<Transport>, Front<S>) {
     let Recognised { stream, ahead, peer, activity, descriptor } = recognised;
     let metrics = Arc::clone(&shared.metrics);
+    let head = match &protocol {
+        Protocol::One(_) => {
+            Some(Head::new(shared.options.head_bytes_max(), shared.options.head_fields_max.get()))
+        }
+        Protocol::Two(_) => None,
+    };
     let transport =
-        Transport::new(stream, ahead, Arc::clone(&activity), &shared.options, metrics, descriptor);
+        Transport::new(stream, ahead, head, Arc::clone(&activity), &shared.options, metrics, descriptor);
     let front = Front {
         service: shared.service,
         peer,

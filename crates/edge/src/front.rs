@@ -14,6 +14,7 @@ use tower::ServiceExt;
 
 use crate::activity::Activity;
 use crate::answer::{Answer, Reader};
+use crate::head::{Excess, TooLarge};
 use crate::metrics::{ListenerMetrics, RequestRefused};
 use crate::options::{Options, milliseconds};
 use crate::origin::{self, OriginError};
@@ -101,10 +102,17 @@ where
             Protocol::One(unread) => Some((Arc::clone(unread), Arc::clone(&self.activity))),
             Protocol::Two(_) => None,
         };
+        if let Some(found) = self.activity.take_too_large() {
+            // hyper has only a part of the head, and none of what follows it: there is no other request on this connection.
+            let refusal = self.refuse_head(request.headers(), found);
+            drop(request);
+            self.activity.body_left_unread();
+            return Box::pin(finish(std::future::ready(Ok(refusal)), reader, None));
+        }
         let head_bytes = head_bytes(&request);
         let mut request = self.with_paced_body(request, unread.clone());
         let refusal = if crowded {
-            Some(self.refuse(RequestRefused::Streams))
+            Some(self.refuse(RequestRefused::Streams, TOO_MANY_STREAMS))
         } else {
             self.make_absolute(&mut request, head_bytes)
         };
@@ -173,6 +181,7 @@ impl<S> Front<S> {
     fn make_absolute(&self, request: &mut Request<Body>, head_bytes: usize) -> Option<Response<Body>> {
         let head_bytes_max = self.options.head_bytes_max();
         if head_bytes > head_bytes_max {
+            self.metrics.request_refused(RequestRefused::Head);
             let text = format!(
                 "The request head has {head_bytes} bytes, and at most {head_bytes_max} are taken. Send fewer or shorter fields.\n"
             );
@@ -190,24 +199,44 @@ impl<S> Front<S> {
             Ok(uri) => *request.uri_mut() = uri,
             Err(error) => return Some(refusal(&error)),
         }
-        (!self.client.may_ask(&self.options)).then(|| self.refuse(RequestRefused::Unsent))
+        (!self.client.may_ask(&self.options)).then(|| self.refuse(RequestRefused::Unsent, TOO_MUCH_UNSENT))
     }
 
-    fn refuse(&self, reason: RequestRefused) -> Response<Body> {
+    fn refuse(&self, reason: RequestRefused, text: &str) -> Response<Body> {
         self.metrics.request_refused(reason);
-        let text = match reason {
-            RequestRefused::Streams => {
-                "Too many HTTP/2 requests of your address run at a time. Wait for some of them to end.\n"
-            }
-            RequestRefused::Unsent => {
-                "Too many answers wait for the clients of your address to read them. Read those first.\n"
-            }
-        };
         let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         response
     }
+
+    /// The answer to a head of which hyper has only the beginning.
+    fn refuse_head(&self, seen: &HeaderMap, found: TooLarge) -> Response<Body> {
+        self.metrics.request_refused(RequestRefused::Head);
+        let options = &self.options;
+        let text = match found.excess {
+            Excess::Bytes => format!(
+                "The request head has more than {} bytes. Send fewer or shorter fields.\n",
+                options.head_bytes_max()
+            ),
+            Excess::Fields => {
+                format!("The request head has more than {} fields. Send fewer.\n", options.head_fields_max)
+            }
+        };
+        let mut refusal = plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text);
+        if let Some(origin) = seen.get(header::ORIGIN).cloned().or(found.origin) {
+            let_origin_read(origin, &mut refusal);
+        }
+        refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        refusal
+    }
 }
+
+/// What a client is told that has too many HTTP/2 requests.
+const TOO_MANY_STREAMS: &str =
+    "Too many HTTP/2 requests of your address run at a time. Wait for some of them to end.\n";
+/// What a client is told that reads too little of what it asked for.
+const TOO_MUCH_UNSENT: &str =
+    "Too many answers wait for the clients of your address to read them. Read those first.\n";
 
 /// The size of a head as HTTP/1.1 writes it. hyper's own limit is that of its read buffer, which one last read may exceed.
 fn head_bytes(request: &Request<Incoming>) -> usize {
@@ -222,9 +251,14 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
 /// Lets the page that asked read why it was refused: otherwise its browser shows it nothing (Fetch standard, CORS protocol). The text
 /// tells no secret.
 fn let_page_read(request: &HeaderMap, refusal: &mut Response<Body>) {
-    let Some(origin) = request.get(header::ORIGIN) else { return };
+    if let Some(origin) = request.get(header::ORIGIN) {
+        let_origin_read(origin.clone(), refusal);
+    }
+}
+
+fn let_origin_read(origin: HeaderValue, refusal: &mut Response<Body>) {
     let headers = refusal.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
 }

@@ -21,6 +21,7 @@ mod connections;
 mod descriptors;
 mod duplex;
 mod front;
+mod head;
 mod holder;
 mod listener;
 mod metrics;

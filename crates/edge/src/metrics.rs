@@ -50,12 +50,14 @@ struct RequestRefusedLabels {
     reason: RequestRefused,
 }
 
-/// Why a request was answered 503 before a service saw it.
+/// Why a request was refused before a service saw it.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 pub(crate) enum RequestRefused {
-    /// `http2_streams_per_address_max`.
+    /// `head_bytes_max` or `head_fields_max`: 431.
+    Head,
+    /// `http2_streams_per_address_max`: 503.
     Streams,
-    /// `unsent_bytes_max` or `unsent_bytes_per_address_max`.
+    /// `unsent_bytes_max` or `unsent_bytes_per_address_max`: 503.
     Unsent,
 }
 
@@ -109,7 +111,7 @@ impl Metrics {
         );
         registry.register(
             "edge_requests_refused",
-            "Requests answered 503 because of what else their client's address holds",
+            "Requests refused before a service saw them: 431 for a large head, otherwise 503 for what else their client's address holds",
             metrics.requests_refused.clone(),
         );
         registry.register(
@@ -173,18 +175,22 @@ impl ListenerMetrics {
         }
     }
 
-    /// A request was answered 503. Logged the first time for each reason.
+    /// A request was refused. Logged the first time for each reason.
     pub(crate) fn request_refused(&self, reason: RequestRefused) {
         let labels = RequestRefusedLabels { listener: self.name.clone(), reason };
         if self.requests_refused.get_or_create(&labels).inc() == 0 {
-            let option = match reason {
-                RequestRefused::Streams => "http2_streams_per_address_max",
-                RequestRefused::Unsent => "unsent_bytes_per_address_max",
+            let what = match reason {
+                RequestRefused::Head => {
+                    "a request head exceeds head_bytes_max or head_fields_max: such requests are answered 431"
+                }
+                RequestRefused::Streams => {
+                    "the requests of one address exceed http2_streams_per_address_max: further ones are answered 503"
+                }
+                RequestRefused::Unsent => {
+                    "the requests of one address exceed unsent_bytes_per_address_max: further ones are answered 503"
+                }
             };
-            tracing::warn!(
-                listener = %self.name,
-                "the requests of one address exceed {option}: further ones are answered 503 (said once, counted in edge_requests_refused)"
-            );
+            tracing::warn!(listener = %self.name, "{what} (said once, counted in edge_requests_refused)");
         }
     }
 

@@ -21,8 +21,8 @@ pub struct Options {
     /// `tls_handshake_timeout_ms`. Where none has been silent for so long, the newcomer is closed at once. Default 50.
     /// Since 0.1.0.
     pub silent_after_ms: NonZeroU64,
-    /// Largest request head, in bytes, request line and fields together; beyond it 431. At least 8192.
-    /// Default 32768.
+    /// Largest request head, in bytes, request line and fields together; beyond it 431, which pages of other origins can read.
+    /// At least 8192. Default 32768.
     #[serde(deserialize_with = "head_bytes")]
     pub head_bytes_max: u32,
     /// Most fields in an HTTP/1 request head; beyond it 431. Default 100.

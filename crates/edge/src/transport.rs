@@ -14,6 +14,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::activity::Activity;
 use crate::descriptors::Descriptor;
+use crate::head::{Head, TooLarge};
 use crate::metrics::{Cut, ListenerMetrics};
 use crate::options::{Options, milliseconds};
 use crate::pace::{Pace, Rate};
@@ -66,8 +67,11 @@ impl Written for () {
 #[derive(Debug)]
 pub(crate) struct Transport {
     stream: Stream,
-    /// Read while the protocol was being recognised; served first.
+    /// What hyper gets before anything else of the stream: what was read while the protocol was being recognised, or the end of a
+    /// head whose rest was dropped.
     ahead: Bytes,
+    /// On HTTP/1.1, the head that is arriving.
+    head: Option<Head>,
     activity: Arc<Activity>,
     unread_timeout: Duration,
     write_rate: Rate,
@@ -84,11 +88,16 @@ impl Transport {
     pub(crate) fn new(
         stream: Stream,
         ahead: Bytes,
+        mut head: Option<Head>,
         activity: Arc<Activity>,
         options: &Options,
         metrics: Arc<ListenerMetrics>,
         descriptor: Option<Descriptor>,
     ) -> Self {
+        if let Some(head) = &mut head {
+            // A few bytes, which no limit refuses.
+            head.pass(&ahead);
+        }
         platform::limit_unsent(stream.tcp(), KERNEL_UNSENT_BYTES);
         let write_timeout = milliseconds(options.write_timeout_ms);
         let write_rate = Rate {
@@ -99,6 +108,7 @@ impl Transport {
         Self {
             stream,
             ahead,
+            head,
             activity,
             unread_timeout: milliseconds(options.unread_timeout_ms),
             write_rate,
@@ -170,6 +180,66 @@ impl Transport {
     }
 }
 
+impl Transport {
+    fn is_skipping(&self) -> bool {
+        self.head.as_ref().is_some_and(Head::is_skipping)
+    }
+
+    /// Hands out what comes before the stream.
+    fn take_ahead(&mut self, buffer: &mut ReadBuf<'_>) {
+        let length = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead[..length]);
+        self.ahead.advance(length);
+    }
+
+    fn poll_stream(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+
+    /// Notes what arrived, and takes back what belongs to a head that is too large.
+    fn note_arrived(&mut self, before: usize, buffer: &mut ReadBuf<'_>) {
+        let in_head = self.activity.bytes_arrived();
+        let Some(head) = &mut self.head else { return };
+        if !in_head {
+            head.is_over();
+            return;
+        }
+        let arrived = &buffer.filled()[before..];
+        let passed = head.pass(arrived);
+        if passed < arrived.len() {
+            let ended = head.skip(&arrived[passed..]);
+            buffer.set_filled(before + passed);
+            self.end_head(ended);
+        }
+    }
+
+    /// Gives hyper the end of a head whose rest was dropped.
+    fn end_head(&mut self, ended: Option<(TooLarge, &'static [u8])>) {
+        if let Some((found, ending)) = ended {
+            self.activity.head_is_too_large(found);
+            self.ahead = Bytes::from_static(ending);
+        }
+    }
+
+    /// Reads and drops the rest of a head that is too large. Ready when it is over, or the peer has left.
+    fn skip_head(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0; 8 * 1024];
+        while self.is_skipping() {
+            let mut dropped = ReadBuf::new(&mut scratch);
+            ready!(self.poll_stream(context, &mut dropped))?;
+            if dropped.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let ended = self.head.as_mut().and_then(|head| head.skip(dropped.filled()));
+            self.end_head(ended);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl AsyncRead for Transport {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -177,21 +247,20 @@ impl AsyncRead for Transport {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.ahead.is_empty() {
-            let length = this.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&this.ahead[..length]);
-            this.ahead.advance(length);
-            return Poll::Ready(Ok(()));
-        }
         let before = buffer.filled().len();
-        let result = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        };
-        if buffer.filled().len() > before {
-            this.activity.bytes_arrived();
+        if this.ahead.is_empty() && !this.is_skipping() {
+            ready!(this.poll_stream(context, buffer))?;
+            if buffer.filled().len() > before {
+                this.note_arrived(before, buffer);
+            }
         }
-        result
+        if buffer.filled().len() == before && this.is_skipping() {
+            ready!(this.skip_head(context))?;
+        }
+        if buffer.filled().len() == before {
+            this.take_ahead(buffer);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{LARGE_BYTES, PATIENCE, Server, encoded, raw};
+use crate::harness::{LARGE_BYTES, PATIENCE, Server, encoded, raw, tls_connect};
 
 fn milliseconds(value: u64) -> NonZeroU64 {
     NonZeroU64::new(value).expect("not zero")
@@ -41,12 +41,137 @@ async fn a_head_that_is_too_large_is_431() {
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
 
+/// The text and the fields by which a browser lets the page read it.
+fn assert_readable(answer: &str, text: &str) {
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    let fields = answer.to_ascii_lowercase();
+    for field in [
+        "access-control-allow-origin: https://page.example\r\n",
+        "access-control-allow-credentials: true\r\n",
+        "vary: origin\r\n",
+        "connection: close\r\n",
+    ] {
+        assert!(fields.contains(field), "{field} is not in {answer}");
+    }
+    assert!(answer.ends_with(text), "{answer}");
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_reads_why_its_head_was_refused() {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let server = Server::start_with(Options::default(), |listener| listener.with_metrics(&metrics));
+    let origin = "Origin: https://page.example\r\n";
+    let long = |bytes: usize| "a".repeat(bytes);
+    let bytes = "has more than 32768 bytes. Send fewer or shorter fields.\n";
+    let heads = [
+        // Little and much beyond the limit, in one field and in many, before the origin and behind it.
+        (format!("GET / HTTP/1.1\r\nHost: x\r\n{origin}A: {}\r\n\r\n", long(40_000)), bytes),
+        (format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n{origin}\r\n", long(300_000)), bytes),
+        (format!("GET / HTTP/1.1\r\nHost: x\r\n{origin}A: {}\r\n\r\n", long(3_000_000)), bytes),
+        (format!("GET /?{} HTTP/1.1\r\nHost: x\r\n{origin}\r\n", long(100_000)), bytes),
+        (
+            format!(
+                "GET / HTTP/1.1\r\nHost: x\r\n{}{origin}\r\n",
+                format!("A: {}\r\n", long(4_000)).repeat(20)
+            ),
+            bytes,
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nHost: x\r\n{}{origin}\r\n", "A: b\r\n".repeat(120)),
+            "has more than 100 fields. Send fewer.\n",
+        ),
+        // A body behind it is not taken for a request.
+        (
+            format!(
+                "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 27\r\n{origin}A: {}\r\n\r\nGET /panic HTTP/1.1\r\nHost:x\r\n\r\n",
+                long(40_000)
+            ),
+            bytes,
+        ),
+    ];
+    for (head, text) in &heads {
+        assert_readable(&raw(server.address, head.as_bytes()).await, text);
+    }
+    // The second request of a connection, sent at once with the first and after its answer.
+    let (ok, head) =
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", heads[0].0.replace("Host: x", "Connection: close"));
+    let answers = raw(server.address, format!("{ok}{head}").as_bytes()).await;
+    let (first, second) = answers.split_once("tls=false").expect("two answers");
+    assert!(first.starts_with("HTTP/1.1 200 ") && second.starts_with("HTTP/1.1 431 "), "{answers}");
+    let mut stream = TcpStream::connect(server.address).await.expect("connected");
+    stream.write_all(ok.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"tls=false") {
+        answer.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
+    }
+    stream.write_all(heads[1].0.as_bytes()).await.expect("sent");
+    assert_readable(&ended(&mut stream).await, bytes);
+    let refused = "edge_requests_refused_total{listener=\"test\",reason=\"Head\"} 9";
+    let text = encoded(&registry);
+    assert!(text.lines().any(|found| found == refused), "{text}");
+}
+
+#[tokio::test]
+async fn a_large_head_in_pieces_and_over_tls_is_refused_alike() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = edge::DevAuthority::load_or_create(folder.path()).expect("an authority");
+    let tls = authority.tls_config().expect("a certificate");
+    let server = Server::start_with(Options::default(), |listener| listener.with_tls(tls));
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\nOrigin: https://page.example\r\n\r\n",
+        "a".repeat(100_000)
+    );
+    let bytes = "has more than 32768 bytes. Send fewer or shorter fields.\n";
+    let mut plain = TcpStream::connect(server.address).await.expect("connected");
+    plain.set_nodelay(true).expect("set");
+    for piece in head.as_bytes().chunks(1_499) {
+        plain.write_all(piece).await.expect("sent");
+    }
+    assert_readable(&ended(&mut plain).await, bytes);
+    let mut secure = tls_connect(server.address, authority.certificate_path(), &[b"http/1.1"]).await;
+    secure.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    timeout(PATIENCE, secure.read_to_end(&mut answer)).await.expect("in time").expect("the end");
+    assert_readable(&String::from_utf8(answer).expect("text"), bytes);
+}
+
+#[tokio::test]
+async fn a_page_reads_why_its_http2_head_was_refused_and_the_connection_goes_on() {
+    let server = Server::start();
+    let stream = TcpStream::connect(server.address).await.expect("connected");
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    for (filler, status) in [(40_000, 431), (10, 200), (100_000, 431)] {
+        let request = http::Request::get("http://x.test/")
+            .header("origin", "https://page.example")
+            .header("a", "a".repeat(filler))
+            .body(Empty::<Bytes>::new())
+            .expect("a request");
+        let answer =
+            timeout(PATIENCE, sender.send_request(request)).await.expect("in time").expect("an answer");
+        let (head, body) = answer.into_parts();
+        assert_eq!(head.status.as_u16(), status);
+        let text = body.collect().await.expect("a body").to_bytes();
+        if status == 431 {
+            assert_eq!(head.headers["access-control-allow-origin"], "https://page.example");
+            assert_eq!(head.headers["access-control-allow-credentials"], "true");
+            assert!(text.starts_with(b"The request head has "), "{text:?}");
+        }
+    }
+    connection.abort();
+}
+
 #[tokio::test]
 async fn a_head_that_does_not_arrive_ends_the_connection() {
     let options = Options { head_timeout_ms: milliseconds(100), ..Options::default() };
     let server = Server::start_with(options, |listener| listener);
-    // Nothing at all; a part of a head; a part of the HTTP/2 preface.
-    for sent in ["", "GET / HTTP/1.1\r\nHo", "PRI * HT"] {
+    // Nothing at all; a part of a head; a part of the HTTP/2 preface; a part of a head that is too large already.
+    let large = format!("GET / HTTP/1.1\r\nA: {}", "a".repeat(60_000));
+    for sent in ["", "GET / HTTP/1.1\r\nHo", "PRI * HT", &large] {
         let mut stream = TcpStream::connect(server.address).await.expect("connected");
         stream.write_all(sent.as_bytes()).await.expect("sent");
         assert_eq!(ended(&mut stream).await, "", "{sent}");

@@ -190,3 +190,45 @@ async fn a_flood_of_pings_ends_the_one_who_never_reads() {
     }
     witness.is_served(&process).await;
 }
+
+/// Connections that send a head without an end.
+const ENDLESS: usize = 400;
+
+/// What each may cost, in bytes: the beginning of a head that is kept, twice as its buffer grows, and its task in a debug build.
+const ENDLESS_BYTES_MAX: u64 = 128 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_without_an_end_cost_no_more_than_their_beginning() {
+    edge::raise_open_files().expect("more files may be open");
+    let folder = tempdir().expect("a folder can be made");
+    let process = start(folder.path(), &[]).await;
+    let mut witness = Witness::connect(&process).await;
+    witness.is_served(&process).await;
+    let realtime = process.http("realtime");
+    let before = process.anonymous_bytes();
+    let mut sockets = Vec::new();
+    for _ in 0..ENDLESS {
+        sockets.push(RawSocket::connect(realtime.authority()).await.expect("it is accepted"));
+    }
+    // Less than is read and dropped before the answer, so that all of them stay; 160 MB in all.
+    let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx-long: {}", "a".repeat(400_000));
+    for socket in &mut sockets {
+        socket.send(head.as_bytes()).await.expect("it is taken");
+    }
+    witness.is_served(&process).await;
+    match (before, process.anonymous_bytes()) {
+        (Some(before), Some(after)) => {
+            let each = after.saturating_sub(before) / ENDLESS as u64;
+            assert!(each <= ENDLESS_BYTES_MAX, "{each} bytes for each connection");
+        }
+        _ => println!("memory not checked: this system does not tell"),
+    }
+    // Each of them is answered at its end.
+    for mut socket in sockets {
+        socket.send(b"\r\norigin: http://page.example\r\n\r\n").await.expect("it is taken");
+        let answer = socket.text_to_end().await.expect("it ends").to_ascii_lowercase();
+        assert!(answer.starts_with("http/1.1 431 "), "{answer}");
+        assert!(answer.contains("access-control-allow-origin: http://page.example"), "{answer}");
+    }
+    witness.is_served(&process).await;
+}

@@ -1,0 +1,231 @@
+//! [`Head`]: follows the bytes of the request heads on an HTTP/1.1 connection, and gives one that is too large an end. Pure.
+//!
+//! hyper answers a head that exceeds its buffer by itself: without a text, and without the fields by which a browser lets a page of
+//! another origin read the answer. So hyper never sees such a head whole. The rest is read and dropped in the room of a line's
+//! beginning, hyper is given an end in its place, and the front refuses the request that hyper makes of it.
+
+use http::HeaderValue;
+
+/// By how many bytes a head may exceed its limit so that the line under way ends: a short line is never cut in two. An `Origin` field
+/// is shorter, so either hyper sees all of it or [`Head::skip`] does.
+pub(crate) const LINE_GRACE_BYTES: usize = 1024;
+
+/// The longest request line. hyper answers a target above 65,534 bytes by itself, as it answers a large head.
+const REQUEST_LINE_BYTES_MAX: usize = 60 * 1024;
+
+/// How much of the rest of a head is read and dropped, as a multiple of the limit. What comes behind it is dropped once the
+/// answer is sent, like the rest of a body.
+const SKIPPED_HEADS_MAX: usize = 16;
+
+/// Which limit a head exceeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Excess {
+    /// More bytes than there may be.
+    Bytes,
+    /// More fields than there may be.
+    Fields,
+}
+
+/// A head that exceeds a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge {
+    pub(crate) excess: Excess,
+    /// The `Origin` field, where it is in the part that hyper did not see.
+    pub(crate) origin: Option<HeaderValue>,
+}
+
+/// The heads of one connection, one after another.
+#[derive(Debug)]
+pub(crate) struct Head {
+    bytes_max: usize,
+    fields_max: usize,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// No head is arriving.
+    Between,
+    /// hyper gets what arrives.
+    Passing(Passing),
+    /// A head exceeds a limit: its rest is dropped.
+    Skipping(Skipping),
+}
+
+/// What of a head has passed.
+#[derive(Debug, Default)]
+struct Passing {
+    bytes: usize,
+    /// Whole lines, the request line included.
+    lines: usize,
+    /// Of the line under way.
+    line_bytes: usize,
+    /// Whether the line under way has nothing but its end so far.
+    is_blank: bool,
+    /// Whether the line under way has a colon.
+    has_colon: bool,
+}
+
+#[derive(Debug)]
+struct Skipping {
+    bytes_left: usize,
+    /// The beginning of the line under way; none while the line is one that hyper has the beginning of.
+    line: Option<Vec<u8>>,
+    ending: &'static [u8],
+    found: TooLarge,
+}
+
+enum Pass {
+    All,
+    /// The head has ended.
+    Ended,
+    /// Only so many bytes, and the head is given this end.
+    Cut(usize, Excess, &'static [u8]),
+}
+
+impl Head {
+    /// `bytes_max` counts the request line and all fields with their line ends.
+    pub(crate) fn new(bytes_max: usize, fields_max: usize) -> Self {
+        Self { bytes_max, fields_max, state: State::Between }
+    }
+
+    /// What arrives is no head.
+    pub(crate) fn is_over(&mut self) {
+        self.state = State::Between;
+    }
+
+    /// Notes bytes of a head, and gives how many of them hyper may have. If these are not all, the others are for [`Head::skip`].
+    pub(crate) fn pass(&mut self, bytes: &[u8]) -> usize {
+        if let State::Between = self.state {
+            self.state = State::Passing(Passing { is_blank: true, ..Passing::default() });
+        }
+        let State::Passing(passing) = &mut self.state else { return 0 };
+        match passing.pass(bytes, self.bytes_max, self.fields_max) {
+            Pass::All => bytes.len(),
+            Pass::Ended => {
+                self.state = State::Between;
+                bytes.len()
+            }
+            Pass::Cut(length, excess, ending) => {
+                let in_line = ending.len() > CLEAN_END.len();
+                self.state = State::Skipping(Skipping {
+                    bytes_left: self.bytes_max.saturating_mul(SKIPPED_HEADS_MAX),
+                    line: (!in_line).then(Vec::new),
+                    ending,
+                    found: TooLarge { excess, origin: None },
+                });
+                length
+            }
+        }
+    }
+
+    /// Whether the rest of a head is being dropped.
+    pub(crate) fn is_skipping(&self) -> bool {
+        matches!(self.state, State::Skipping(_))
+    }
+
+    /// Drops bytes of a head that is too large. At its end, or when enough was dropped: what is wrong with it, and what hyper is to see in
+    /// place of the rest.
+    pub(crate) fn skip(&mut self, bytes: &[u8]) -> Option<(TooLarge, &'static [u8])> {
+        let State::Skipping(skipping) = &mut self.state else { return None };
+        if !skipping.skip(bytes) {
+            return None;
+        }
+        let ended = (skipping.found.clone(), skipping.ending);
+        self.state = State::Between;
+        Some(ended)
+    }
+}
+
+/// The end of a head whose last line is whole.
+const CLEAN_END: &[u8] = b"\r\n";
+
+impl Passing {
+    fn pass(&mut self, bytes: &[u8], bytes_max: usize, fields_max: usize) -> Pass {
+        let mut passed = 0;
+        while let Some(first) = bytes.get(passed) {
+            let ends_head = matches!(first, b'\r' | b'\n');
+            if self.line_bytes == 0 && self.lines > 0 && !ends_head {
+                // The request line is no field.
+                if self.lines > fields_max {
+                    return Pass::Cut(passed, Excess::Fields, CLEAN_END);
+                }
+                if self.bytes >= bytes_max {
+                    return Pass::Cut(passed, Excess::Bytes, CLEAN_END);
+                }
+            }
+            let rest = &bytes[passed..];
+            let end = rest.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+            let line = &rest[..end.unwrap_or(rest.len())];
+            let most = if self.lines == 0 { bytes_max.min(REQUEST_LINE_BYTES_MAX) } else { bytes_max };
+            let room = (most + LINE_GRACE_BYTES).saturating_sub(self.bytes);
+            // A line end is not cut in two either: hyper refuses a lone CR by itself.
+            if line.len() > room && line != b"\n" {
+                let room = room - usize::from(line[..room].ends_with(b"\r"));
+                self.has_colon |= line[..room].contains(&b':');
+                return Pass::Cut(passed + room, Excess::Bytes, self.end_in_line());
+            }
+            self.bytes += line.len();
+            passed += line.len();
+            self.is_blank &= line.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+            if end.is_none() {
+                self.line_bytes += line.len();
+                self.has_colon |= line.contains(&b':');
+                break;
+            }
+            if self.is_blank && self.lines > 0 {
+                return Pass::Ended;
+            }
+            // Blank lines before the request line mean nothing (RFC 9112 section 2.2).
+            self.lines += usize::from(!self.is_blank);
+            (self.line_bytes, self.is_blank, self.has_colon) = (0, true, false);
+        }
+        Pass::All
+    }
+
+    /// What makes a whole head of one that is cut within a line.
+    fn end_in_line(&self) -> &'static [u8] {
+        match (self.lines, self.has_colon) {
+            (0, _) => b" HTTP/1.1\r\n\r\n",
+            (_, false) => b":\r\n\r\n",
+            (_, true) => b"\r\n\r\n",
+        }
+    }
+}
+
+impl Skipping {
+    /// Whether this is the end.
+    fn skip(&mut self, bytes: &[u8]) -> bool {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if let Some(line) = &mut self.line {
+                let room = LINE_GRACE_BYTES.saturating_sub(line.len());
+                line.extend_from_slice(&piece[..piece.len().min(room)]);
+            }
+            if piece.ends_with(b"\n") {
+                let line = self.line.replace(Vec::new());
+                if line.is_some_and(|line| self.is_end(&line)) {
+                    return true;
+                }
+            }
+        }
+        self.bytes_left = self.bytes_left.saturating_sub(bytes.len());
+        self.bytes_left == 0
+    }
+
+    /// Reads the beginning of a whole line.
+    fn is_end(&mut self, line: &[u8]) -> bool {
+        const ORIGIN: &[u8] = b"origin:";
+        if matches!(line, b"\r\n" | b"\n") {
+            return true;
+        }
+        if line.len() < LINE_GRACE_BYTES
+            && line.get(..ORIGIN.len()).is_some_and(|name| name.eq_ignore_ascii_case(ORIGIN))
+        {
+            self.found.origin = HeaderValue::from_bytes(line[ORIGIN.len()..].trim_ascii()).ok();
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests;
