@@ -14,6 +14,7 @@ mod client;
 mod execute;
 mod from_protocol;
 mod hello;
+mod inflow;
 mod invocations;
 mod link;
 mod metrics;
@@ -23,6 +24,7 @@ mod order;
 mod outbox;
 mod registry;
 mod to_protocol;
+mod too_long;
 mod wire;
 
 use std::collections::HashMap;

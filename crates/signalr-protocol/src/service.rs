@@ -9,6 +9,7 @@
 //! Know these first: [`Message`], [`parse`], [`Message::encode`], [`Extensions`].
 
 mod answer;
+mod beginning;
 mod fields;
 mod message;
 mod numbers;
@@ -19,6 +20,7 @@ mod writer;
 use crate::HubProtocol;
 
 pub use answer::{GroupMembers, claims_payload, parse_claims_payload};
+pub use beginning::{Beginning, beginning};
 pub use message::{
     AckStatus, Claims, ConnectionKind, DataMessageType, Extensions, FlowOperation, HandshakeRequest, Headers,
     Message, OpenConnection, Payloads, ServerConnectionType, UnixTime,

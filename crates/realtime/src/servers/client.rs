@@ -149,6 +149,14 @@ impl Client {
         state.whole(protocol, payload, bytes_max)
     }
 
+    /// Its protocol, and whether what its server sent so far ends with a message. `None` for a server that it does not belong to.
+    pub(super) fn position(&self, link: &Link) -> Option<(HubProtocol, bool)> {
+        let state = self.state();
+        let is_own = state.owner.as_ref().is_some_and(|owner| owner.server == link.server);
+        let protocol = state.known.as_ref().filter(|_| is_own)?.protocol;
+        Some((protocol, state.answered && state.partial.is_empty()))
+    }
+
     /// Keeps an order until the handshake is answered: a server may send it over another way, which overtakes the answer.
     pub(super) fn defer(&self, link: &Arc<Link>, order: Order) -> Deferral {
         let mut state = self.state();

@@ -129,6 +129,7 @@ impl Servers {
                 }
                 Ok(())
             }
+            Order::TooLong(refused) => self.refuse(link, refused).await,
             Order::Wrong(wrong) => {
                 tell(link, &wrong);
                 Ok(())
@@ -166,7 +167,13 @@ impl Servers {
     }
 
     /// What a server sent for a client cannot be given to it.
-    async fn broken(&self, link: &Link, client: &Client, id: ConnectionId, why: &str) -> Result<(), Stopped> {
+    pub(super) async fn broken(
+        &self,
+        link: &Link,
+        client: &Client,
+        id: ConnectionId,
+        why: &str,
+    ) -> Result<(), Stopped> {
         let text = format!("the messages for the client cannot be told apart: {why}");
         let name = id.to_string();
         link.outbox.push(&to_protocol::event(EVENT_CONNECTION, &name, EVENT_INVALID, &text));
@@ -203,7 +210,7 @@ impl Servers {
     }
 
     /// Publishes; a server that has to wait for it is told that it sends too fast.
-    async fn publish(&self, link: &Link, publish: Publish) -> Result<(), Stopped> {
+    pub(super) async fn publish(&self, link: &Link, publish: Publish) -> Result<(), Stopped> {
         match self.engine().try_publish(publish.clone()) {
             Ok(()) => Ok(()),
             Err(PublishError::Stopped) => Err(Stopped),
@@ -359,7 +366,7 @@ fn changed(change: Result<(), MembershipError>) -> Result<Outcome, Stopped> {
     }
 }
 
-fn publish(link: &Link, target: Target, message: OutgoingMessage) -> Publish {
+pub(super) fn publish(link: &Link, target: Target, message: OutgoingMessage) -> Publish {
     Publish {
         hub: link.hub.clone(),
         target,

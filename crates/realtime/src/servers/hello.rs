@@ -4,6 +4,9 @@ use signalr_protocol::service::{self, Message, ServerConnectionType};
 
 use super::from_protocol::shortened;
 
+/// Why a connection is refused that begins with something else.
+pub(crate) const NO_HANDSHAKE: &str = "the first message of a server connection is a HandshakeRequest";
+
 /// What a connection's first message says, or why the connection is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
@@ -19,7 +22,7 @@ pub(crate) struct Hello {
 /// Reads the handshake.
 pub(crate) fn hello(message: &Message<'_>, instance: &str, clients_allowed: bool) -> Result<Hello, String> {
     let Message::HandshakeRequest(request) = message else {
-        return Err("the first message of a server connection is a HandshakeRequest".to_owned());
+        return Err(NO_HANDSHAKE.to_owned());
     };
     let version = request.version;
     if version != service::VERSION {

@@ -12,7 +12,7 @@ use websocket::{CloseCode, close_frame};
 
 use super::Servers;
 use super::from_protocol::order;
-use super::hello::{Hello, hello};
+use super::hello::{Hello, NO_HANDSHAKE, hello};
 use super::order::Order;
 use super::outbox::{Batch, Outbox};
 use super::registry::LinkId;
@@ -133,9 +133,12 @@ async fn greet(
         let mut greeting = None;
         while greeting.is_none() {
             // The time for all of it is bounded below.
-            let read = wire.read(Duration::MAX, &outbox, |message| match &greeting {
-                None => greeting = Some(hello(&message, servers.instance(), servers.carries_clients())),
-                Some(_) => orders.push(order(message)),
+            let read = wire.read(Duration::MAX, &outbox, |message| match (&greeting, message) {
+                (None, Ok(message)) => {
+                    greeting = Some(hello(&message, servers.instance(), servers.carries_clients()));
+                }
+                (None, Err(_)) => greeting = Some(Err(NO_HANDSHAKE.to_owned())),
+                (Some(_), message) => orders.push(message.map_or_else(Order::TooLong, order)),
             });
             read.await.map_err(|ended| ended.to_string())?;
         }
@@ -220,7 +223,7 @@ async fn read_all(
         let mut count = 0;
         let read = wire.read(silence, &link.outbox, |message| {
             count += 1;
-            orders.push(order(message));
+            orders.push(message.map_or_else(Order::TooLong, order));
         });
         if let Err(ended) = read.await {
             // What came in front of the end counts.

@@ -11,6 +11,7 @@ pub(crate) struct ServerMetrics {
     pub(crate) invocations: Gauge,
     pub(crate) migrations: Counter,
     received_messages: Counter,
+    refused_messages: Counter,
     sent_bytes: Counter,
     client_bytes: Counter,
 }
@@ -26,6 +27,8 @@ impl ServerMetrics {
         registry.register("realtime_client_migrations", help, metrics.migrations.clone());
         let help = "Service messages from app servers";
         registry.register("realtime_server_received_messages", help, metrics.received_messages.clone());
+        let help = "Service messages from app servers that are longer than may be";
+        registry.register("realtime_server_refused_messages", help, metrics.refused_messages.clone());
         let help = "Bytes written to app servers";
         registry.register("realtime_server_sent_bytes", help, metrics.sent_bytes.clone());
         let help = "Bytes of clients passed on to app servers";
@@ -35,6 +38,10 @@ impl ServerMetrics {
 
     pub(crate) fn received(&self, messages: u64) {
         self.received_messages.inc_by(messages);
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refused_messages.inc();
     }
 
     pub(crate) fn sent(&self, bytes: usize) {

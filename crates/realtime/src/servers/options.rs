@@ -20,7 +20,8 @@ pub struct Options {
     pub timeout_ms: u64,
     /// Time an app server has to answer a close, in milliseconds, before its connection is cut. Default: 5000. Since 0.1.0.
     pub close_timeout_ms: u64,
-    /// Largest message from an app server, in bytes. Default: 16777216. Since 0.1.0.
+    /// Largest message from an app server, in bytes. A longer one is refused: whoever waits for an answer gets an error, and the server an
+    /// event; the connection and its clients live on. Default: 16777216. Since 0.1.0.
     pub message_bytes_max: u32,
     /// Bytes that may wait for one app server before its clients are no longer read. Default: 4194304. Since 0.1.0.
     pub pending_bytes_max: usize,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::UnixTime;
 
+use super::too_long::TooLong;
 use crate::engine::{
     ConnectionId, GroupName, Membership, OutgoingMessage, Target, UserId, calls_reserved_method,
 };
@@ -84,6 +85,8 @@ pub(crate) enum Order {
     Ping(Ping),
     /// The server holds back what it has for a client.
     PauseAck(ConnectionId),
+    /// It is longer than may be.
+    TooLong(TooLong),
     /// It cannot be done as it stands; the server is told by an ack or an event.
     Wrong(Wrong),
     /// Nothing is to be done: a type of a later version, or one that only the service sends.
@@ -107,6 +110,7 @@ impl Order {
             | Self::AccessKey { .. }
             | Self::Ping(_)
             | Self::PauseAck(_)
+            | Self::TooLong(_)
             | Self::Nothing => None,
         }
     }

@@ -4,19 +4,18 @@
 use std::io;
 use std::time::Duration;
 
-use signalr_protocol::service::{self, FRAMING, Message};
-use signalr_protocol::{FramingError, Splitter};
+use signalr_protocol::FramingError;
+use signalr_protocol::service::{self, Message};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
-use websocket::{CloseCode, Decoder, Event, FrameHeader, MessageKind, Opcode, Role, Violation, frame};
+use websocket::{CloseCode, Decoder, FrameHeader, MessageKind, Opcode, Part, Role, Violation, frame};
 
+use super::inflow::{Incoming, Inflow};
 use super::outbox::Outbox;
+use super::too_long::TooLong;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 * 1024;
-
-/// What may have gathered in front of a message of the largest size, in bytes: as much as the SDK's pipe takes.
-const GATHERED_BYTES: u32 = 64 * 1024;
 
 /// Bytes in one frame: the other end sees progress while a long batch is written.
 const FRAME_BYTES: usize = 256 * 1024;
@@ -54,8 +53,7 @@ impl Ended {
             Self::Closed | Self::Lost(_) => CloseCode::NORMAL,
             Self::Silent(_) => CloseCode::POLICY_VIOLATION,
             Self::Frame(violation) => violation.close_code(),
-            Self::Framing(FramingError::TooLarge { .. }) => CloseCode::TOO_BIG,
-            Self::Text | Self::Framing(FramingError::Prefix) | Self::Message(_) => CloseCode::PROTOCOL_ERROR,
+            Self::Text | Self::Framing(_) | Self::Message(_) => CloseCode::PROTOCOL_ERROR,
         }
     }
 
@@ -74,7 +72,8 @@ fn humanly(duration: Duration) -> String {
 pub(crate) struct Wire<R> {
     read: R,
     decoder: Decoder,
-    splitter: Splitter,
+    inflow: Inflow,
+    message_bytes_max: u32,
     buffer: Box<[u8]>,
 }
 
@@ -82,19 +81,22 @@ impl<R: AsyncRead + Unpin> Wire<R> {
     pub(crate) fn new(read: R, message_bytes_max: u32) -> Self {
         Self {
             read,
-            // A WebSocket message may hold several service messages, which need not end with it: the SDK sends what has gathered meanwhile.
-            decoder: Decoder::new(Role::Server, message_bytes_max.saturating_add(GATHERED_BYTES)),
-            splitter: Splitter::new(FRAMING, message_bytes_max as usize),
+            // A WebSocket message may hold several service messages, which need not end with it: the SDK sends what has gathered
+            // meanwhile. It is taken as it comes, so that its own size does not matter.
+            decoder: Decoder::new(Role::Server, u32::MAX),
+            inflow: Inflow::new(message_bytes_max as usize),
+            message_bytes_max,
             buffer: vec![0; READ_BYTES].into(),
         }
     }
 
-    /// Waits for bytes, at most for `silence`, and calls `each` with every message that they complete.
+    /// Waits for bytes, at most for `silence`, and calls `each` with every message that they complete, or with what is known of one that
+    /// is too long to be taken.
     pub(crate) async fn read(
         &mut self,
         silence: Duration,
         outbox: &Outbox,
-        mut each: impl FnMut(Message<'_>),
+        mut each: impl FnMut(Result<Message<'_>, TooLong>),
     ) -> Result<(), Ended> {
         let length = match timeout(silence, self.read.read(&mut self.buffer)).await {
             Err(_) => return Err(Ended::Silent(silence)),
@@ -104,20 +106,26 @@ impl<R: AsyncRead + Unpin> Wire<R> {
         };
         let mut input = &mut self.buffer[..length];
         loop {
-            let decoded = self.decoder.decode(input)?;
+            let decoded = self.decoder.decode_part(input)?;
             let consumed = decoded.consumed;
-            match decoded.event {
+            match decoded.part {
                 None => return Ok(()),
-                Some(Event::Message(MessageKind::Text, _)) => return Err(Ended::Text),
-                Some(Event::Message(MessageKind::Binary, payload)) => {
-                    self.splitter.feed(payload, |payload| {
-                        each(service::parse(payload)?);
+                Some(Part::Data { kind: MessageKind::Text, .. }) => return Err(Ended::Text),
+                Some(Part::Data { kind: MessageKind::Binary, payload, .. }) => {
+                    let bytes_max = self.message_bytes_max;
+                    self.inflow.feed(payload, |incoming| {
+                        each(match incoming {
+                            Incoming::Whole(payload) => Ok(service::parse(payload)?),
+                            Incoming::TooLong { beginning, bytes } => {
+                                Err(TooLong::new(beginning, bytes, bytes_max))
+                            }
+                        });
                         Ok::<(), Ended>(())
                     })?;
                 }
-                Some(Event::Ping(payload)) => outbox.pong(frame(Opcode::Pong, payload)),
-                Some(Event::Pong(_)) => {}
-                Some(Event::Close(_)) => return Err(Ended::Closed),
+                Some(Part::Ping(payload)) => outbox.pong(frame(Opcode::Pong, payload)),
+                Some(Part::Pong(_)) => {}
+                Some(Part::Close(_)) => return Err(Ended::Closed),
             }
             input = &mut input[consumed..];
         }

@@ -11,6 +11,7 @@ mod pieces;
 mod pressure;
 mod sending;
 mod stateful;
+mod too_long;
 
 use anyhow::Context;
 use realtime::{Mode, Options, servers};

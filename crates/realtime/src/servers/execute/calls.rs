@@ -117,7 +117,7 @@ impl Servers {
     }
 
     /// A result has come from the server that the client belongs to.
-    pub(super) fn complete(
+    pub(in crate::servers) fn complete(
         &self,
         link: &Link,
         invocation: &str,
