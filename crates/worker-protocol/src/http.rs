@@ -70,7 +70,7 @@ pub struct RpcHttpCookie {
     /// Path that must be requested.
     pub path: Option<String>,
     /// When it ends. In our frames: milliseconds since 1970, as a number.
-    #[serde(with = "expires_ms")]
+    #[serde(with = "expires_ms", rename = "expiresMs", alias = "expires")]
     pub expires: Option<SystemTime>,
     /// Whether it needs an encrypted request.
     pub secure: Option<bool>,

@@ -163,6 +163,14 @@ fn malformed_frames_are_errors_and_reserve_nothing() {
     ));
 }
 
+#[test]
+fn a_cookie_of_our_worker_keeps_its_end() {
+    let json = r#"{"name":"a","value":"b","expiresMs":1700000000000,"sameSite":"lax"}"#;
+    let cookie: crate::RpcHttpCookie = serde_json::from_str(json).expect("a cookie");
+    let end = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    assert_eq!((cookie.expires, cookie.same_site), (Some(end), crate::SameSite::Lax));
+}
+
 proptest! {
     #[test]
     fn however_a_stream_is_split_the_frames_are_the_same(
