@@ -18,6 +18,7 @@ use crate::function::{Binding, Declaration, Kind, Rules, Trigger, declare};
 use crate::invoke::{Function, Invoker, Occasion};
 use crate::log::Level;
 use crate::route::RouteTable;
+use crate::timer::{self, TimerMemory};
 use crate::worker::{Indexing, StartError};
 pub(crate) use listing::startup_listing;
 pub use listing::{FunctionInfo, FunctionState};
@@ -43,6 +44,8 @@ pub(crate) struct RunningApp {
     pub(crate) settings_used: Vec<SettingUse>,
     pub(crate) routes: RouteTable<Arc<Function>>,
     pub(crate) invoker: Invoker,
+    /// The runs of its timers.
+    pub(crate) timers: TimerMemory,
     pub(crate) language: String,
 }
 
@@ -55,6 +58,7 @@ pub(crate) struct Boot {
     pub(crate) connectors: Vec<Arc<dyn Connector>>,
     pub(crate) zone: TimeZone,
     pub(crate) invoker: Invoker,
+    pub(crate) timers: TimerMemory,
     /// Whether sources are opened and closed again, where nothing else would open them: in a check.
     pub(crate) tries_sources: bool,
 }
@@ -66,9 +70,9 @@ impl RunningApp {
     }
 
     /// Starts a function with a value in place of its trigger's; nobody waits for it but drain.
-    pub(crate) fn start_manually(&self, function: &Arc<Function>, input: &Json) {
+    pub(crate) async fn start_manually(&self, function: &Arc<Function>, input: &Json) {
         let (invoker, function) = (self.invoker.clone(), Arc::clone(function));
-        let occasion = manual_occasion(&function, input);
+        let occasion = self.manual_occasion(&function, input).await;
         let held = invoker.running.hold();
         tokio::spawn(async move {
             // The log has what became of it.
@@ -76,28 +80,22 @@ impl RunningApp {
             drop(held);
         });
     }
-}
 
-/// What a function gets that is started by its name.
-pub(crate) fn manual_occasion(function: &Function, input: &Json) -> Occasion {
-    let data = match (&function.declaration.trigger, input) {
-        (Trigger::Timer(_), _) => {
-            let timer = serde_json::json!({
-                "Schedule": { "AdjustForDST": true }, "ScheduleStatus": null, "IsPastDue": false
-            });
-            TypedData::Json(timer.to_string())
+    /// What a function gets that is started by its name.
+    pub(crate) async fn manual_occasion(&self, function: &Function, input: &Json) -> Occasion {
+        const REASON: &str = "This function was programmatically called via the host APIs.";
+        if let Trigger::Timer(trigger) = &function.declaration.trigger {
+            let occasion = timer::manual_occasion(function.name(), trigger, &self.timers).await;
+            return Occasion { reason: REASON.to_owned(), ..occasion };
         }
-        (_, Json::Null) => TypedData::Null,
-        (_, Json::String(text)) => TypedData::String(text.clone()),
-        (_, other) => TypedData::Json(other.to_string()),
-    };
-    let text = input.as_str().map_or_else(|| input.to_string(), str::to_owned);
-    let binding_data = serde_json::from_str(&text).unwrap_or_default();
-    Occasion {
-        data,
-        binding_data,
-        reason: "This function was programmatically called via the host APIs.".to_owned(),
-        ..Occasion::default()
+        let data = match input {
+            Json::Null => TypedData::Null,
+            Json::String(text) => TypedData::String(text.clone()),
+            other => TypedData::Json(other.to_string()),
+        };
+        let text = input.as_str().map_or_else(|| input.to_string(), str::to_owned);
+        let binding_data = serde_json::from_str(&text).unwrap_or_default();
+        Occasion { data, binding_data, reason: REASON.to_owned(), ..Occasion::default() }
     }
 }
 
@@ -128,6 +126,8 @@ impl Boot {
         let (metadata, lacking) = without_settings(metadata, &settings_used);
         let (declared, refused) = self.judge(metadata);
         errors.extend(refused);
+        let (declared, conflicting) = without_conflicts(declared);
+        errors.extend(conflicting);
         let mut functions = Vec::new();
         for declaration in declared {
             let name = declaration.metadata.name.clone();
@@ -155,15 +155,37 @@ impl Boot {
         if functions.is_empty() && errors.is_empty() {
             self.invoker.logs.host(Level::Warn, none_found(&self.app.dir, &registered));
         }
-        functions.sort_by(|a, b| a.name().cmp(b.name()));
+        functions.sort_by_key(|function| order(function.name()));
+        let routes = routes(&functions);
+        self.warn_of_retries(&functions);
+        for (first, hidden) in routes.hidden() {
+            self.invoker.logs.function(Level::Warn, hidden.name(), None, hidden_by(hidden, first));
+        }
         Ok(RunningApp {
-            routes: routes(&functions),
+            routes,
             functions,
             errors,
             settings_used,
             invoker: self.invoker.clone(),
+            timers: self.timers.clone(),
             language: self.app.language.clone(),
         })
+    }
+
+    /// Callers of HTTP functions do not expect to wait for retries, and other hosts may not retry these.
+    fn warn_of_retries(&self, functions: &[Arc<Function>]) {
+        let retried = functions.iter().filter(|function| {
+            matches!(function.declaration.trigger, Trigger::Http(_)) && function.declaration.retry.is_some()
+        });
+        let names: Vec<&str> = retried.map(|function| function.name()).collect();
+        if !names.is_empty() {
+            let text = format!(
+                "The retry policy also repeats functions that are called by HTTP: {}. A caller waits until the last try has \
+                 ended; the vendor announced to end such retries (https://aka.ms/func-retry-policies).",
+                names.join(", ")
+            );
+            self.invoker.logs.host(Level::Warn, text);
+        }
     }
 
     fn settings_used(&self, metadata: &[FunctionMetadata]) -> Vec<SettingUse> {
@@ -267,6 +289,57 @@ fn without_settings(
     (whole, lacking)
 }
 
+/// The order of functions: by name, without case. Between two whose routes match, the first has the request.
+fn order(name: &str) -> String {
+    name.to_ascii_uppercase()
+}
+
+/// Parts the functions whose route and a method of theirs belong to another function, which comes first by name, from the others. A
+/// disabled function takes no route away.
+fn without_conflicts(mut declared: Vec<Declaration>) -> (Vec<Declaration>, Vec<(String, String)>) {
+    declared.sort_by_key(|declaration| order(&declaration.metadata.name));
+    let (mut kept, mut errors): (Vec<Declaration>, Vec<(String, String)>) = (Vec::new(), Vec::new());
+    for declaration in declared {
+        match kept.iter().find(|earlier| conflicts(earlier, &declaration)) {
+            Some(earlier) => {
+                let name = &earlier.metadata.name;
+                let why =
+                    format!("The route specified conflicts with the route defined by function '{name}'.");
+                errors.push((declaration.metadata.name, why));
+            }
+            None => kept.push(declaration),
+        }
+    }
+    (kept, errors)
+}
+
+fn conflicts(earlier: &Declaration, later: &Declaration) -> bool {
+    let (Trigger::Http(a), Trigger::Http(b)) = (&earlier.trigger, &later.trigger) else { return false };
+    let is_enabled = !earlier.is_disabled && !later.is_disabled;
+    let is_same_route = a.template.source().eq_ignore_ascii_case(b.template.source());
+    let shares_a_method = a.methods.is_empty()
+        || b.methods.is_empty()
+        || a.methods.iter().any(|method| b.methods.contains(method));
+    is_enabled && is_same_route && shares_a_method
+}
+
+/// What the author of a function is told whose requests another function has.
+fn hidden_by(hidden: &Function, first: &Function) -> String {
+    let route = |function: &Function| match &function.declaration.trigger {
+        Trigger::Http(http) => http.template.source().to_owned(),
+        Trigger::Timer(_) | Trigger::Manual | Trigger::Source => String::new(),
+    };
+    format!(
+        "Requests that match the routes of both '{}' ({}) and '{}' ({}) go to '{}': the first by name has them, however general \
+         its route. Rename one of the two, or narrow its route with a constraint.",
+        first.name(),
+        route(first),
+        hidden.name(),
+        route(hidden),
+        first.name()
+    )
+}
+
 /// Why an app has no function to run.
 fn none_found(dir: &Path, registered: &[String]) -> String {
     if registered.is_empty() {
@@ -298,8 +371,11 @@ fn unusable(binding: &Binding, error: &crate::contract::BindingError) -> String 
     format!("the binding '{}' cannot be used: {}", binding.spec.name, chain(error))
 }
 
+/// Routes in the order in which they are tried; those of disabled functions last.
 fn routes(functions: &[Arc<Function>]) -> RouteTable<Arc<Function>> {
-    RouteTable::new(functions.iter().filter_map(|function| match &function.declaration.trigger {
+    let mut ordered: Vec<&Arc<Function>> = functions.iter().collect();
+    ordered.sort_by_key(|function| function.declaration.is_disabled);
+    RouteTable::new(ordered.into_iter().filter_map(|function| match &function.declaration.trigger {
         Trigger::Http(http) => {
             let methods: Vec<Method> = http.methods.clone();
             Some((http.template.clone(), methods, Arc::clone(function)))

@@ -171,8 +171,11 @@ impl Binding {
             }
         };
         check_kind(&name, &info.kind, direction, rules)?;
-        let resolved = resolve_all(properties, rules.settings)
+        let (as_written, named): (Map<String, Json>, Map<String, Json>) =
+            properties.into_iter().partition(|(property, _)| is_as_written(&info.kind, property));
+        let mut resolved = resolve_all(named, rules.settings)
             .map_err(|problem| format!("the binding '{name}' cannot be used: {problem}"))?;
+        resolved.extend(as_written);
         // A trigger's properties (routes, schedules) are no templates.
         let is_trigger = direction == Direction::In && info.kind.to_ascii_lowercase().ends_with("trigger");
         let properties = if is_trigger {
@@ -301,6 +304,11 @@ fn direction_word(direction: Direction) -> &'static str {
         Direction::In => "in",
         Direction::Out => "out",
     }
+}
+
+/// Whether `%NAME%` in a property of a binding stands for itself: in a route, as in the real host.
+pub(crate) fn is_as_written(kind: &str, property: &str) -> bool {
+    kind.eq_ignore_ascii_case("httpTrigger") && property.eq_ignore_ascii_case("route")
 }
 
 fn resolve_all(properties: Map<String, Json>, settings: &Settings) -> Result<Map<String, Json>, String> {

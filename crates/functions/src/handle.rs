@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use crate::app::{App, SettingUse};
-use crate::boot::{FunctionInfo, Phase, RunningApp, manual_occasion, startup_listing};
+use crate::boot::{FunctionInfo, Phase, RunningApp, startup_listing};
 use crate::error::{Error, InvokeFunctionError};
 use crate::invoke::Invoker;
 use crate::keys::Keys;
@@ -120,7 +120,7 @@ impl Handle {
         };
         let invoker = running.invoker.clone();
         let held = invoker.running.hold();
-        let occasion = manual_occasion(&function, input);
+        let occasion = running.manual_occasion(&function, input).await;
         let call = tokio::spawn(async move {
             let result = invoker.invoke(&function, occasion).await;
             drop(held);

@@ -4,6 +4,8 @@ mod admin;
 mod body;
 mod cors;
 mod home;
+mod names;
+mod path;
 mod request;
 mod response;
 
@@ -26,10 +28,11 @@ use crate::app::App;
 use crate::boot::{Phase, RunningApp};
 use crate::function::{AuthLevel, HttpTrigger, Trigger};
 use crate::invoke::{Function, InvocationError, Occasion};
-use crate::keys::Keys;
+use crate::keys::{KeyLevel, Keys, KnownKey};
 use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, Rejected, RejectedLabel, StatusLabel};
 use crate::service::Body;
+use crate::stop::Stop;
 use crate::worker::InvokeError;
 
 /// Overrides the origin by which a client is taken to have reached us; put into a request's extensions by a gateway
@@ -59,6 +62,8 @@ pub(crate) struct Dispatch {
     /// Bodies from files that workers may have at a time, [`PERMIT_BYTES`] a permit.
     pub(crate) worker_bodies: Arc<Semaphore>,
     pub(crate) worker_bodies_permits: usize,
+    /// Ends the pauses between retries.
+    pub(crate) stop: Stop,
 }
 
 impl Dispatch {
@@ -76,8 +81,11 @@ impl Dispatch {
         if let Some(origin) = &origin {
             self.cors.allow(origin, response.headers_mut());
         }
-        for (name, value) in &self.custom_headers {
-            response.headers_mut().insert(name.clone(), value.clone());
+        // What refuses for want of room says only that.
+        if response.status() != StatusCode::TOO_MANY_REQUESTS {
+            for (name, value) in &self.custom_headers {
+                response.headers_mut().entry(name.clone()).or_insert_with(|| value.clone());
+            }
         }
         let status = StatusLabel { status: response.status().as_u16() };
         self.metrics.http_responses.get_or_create(&status).inc();
@@ -86,12 +94,20 @@ impl Dispatch {
 
     async fn route(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let path = parts.uri.path();
-        if path == "/" && parts.method == Method::GET && !self.has_root_route() {
-            return self.home().await;
+        let Some(path) = path::read(parts.uri.path()).map(std::borrow::Cow::into_owned) else {
+            return malformed();
+        };
+        if parts.headers.values().any(|value| std::str::from_utf8(value.as_bytes()).is_err()) {
+            return malformed();
         }
-        if path == "/admin" || path.starts_with("/admin/") {
-            return self.admin(&parts, body).await;
+        if let Some(target) = admin::Target::parse(&path) {
+            return self.admin(target, &parts, &path, body).await;
+        }
+        if is_webhook(&path) {
+            return self.webhook(&parts).await;
+        }
+        if path == "/" && !self.has_root_route(&parts.method) {
+            return self.home().await;
         }
         let running = match self.running().await {
             Ok(running) => running,
@@ -100,19 +116,20 @@ impl Dispatch {
                 return text(StatusCode::SERVICE_UNAVAILABLE, &why);
             }
         };
-        let Some(routed) = running.routes.find(&parts.method, parts.uri.path()) else {
+        let Some(routed) = running.routes.find(&parts.method, &path) else {
             return empty(StatusCode::NOT_FOUND);
         };
         let function = Arc::clone(routed.target);
         let Trigger::Http(trigger) = &function.declaration.trigger else {
             return empty(StatusCode::NOT_FOUND);
         };
-        if let Some(refusal) = self.refuse(&parts, &function, trigger).await {
-            return refusal;
-        }
+        let key = match self.admit(&parts, &function, trigger).await {
+            Ok(key) => key,
+            Err(refusal) => return refusal,
+        };
         let Ok(_outstanding) = self.outstanding.try_acquire() else {
             self.rejected(Rejected::Outstanding);
-            return empty(StatusCode::TOO_MANY_REQUESTS);
+            return too_many();
         };
         let needs_properties = needs_body_data(&function);
         let received = match self.receive(body, needs_properties).await {
@@ -125,8 +142,14 @@ impl Dispatch {
         };
         let typed = routed.template.typed(&routed.values);
         let turn = self.turn(&received.data).await;
-        let occasion = occasion(&parts, received, &routed.values.texts, typed, needs_properties);
+        let called = Called { parts: &parts, path: &path, route_values: &routed.values.texts, typed, key };
+        let occasion = occasion(called, received, needs_properties);
         self.call(&running, function, occasion, turn, &parts).await
+    }
+
+    /// Webhooks of extensions ask for their key; no extension has one yet.
+    async fn webhook(&self, parts: &Parts) -> Response<Body> {
+        self.refuse_unless_admin(parts).await.unwrap_or_else(|| empty(StatusCode::NOT_FOUND))
     }
 
     /// The page at `/`, which tools poll until it is there.
@@ -152,8 +175,9 @@ impl Dispatch {
         let invoker = running.invoker.clone();
         let name = function.name().to_owned();
         let held = invoker.running.hold();
+        let mut stop = self.stop.clone();
         let call = tokio::spawn(async move {
-            let result = invoker.invoke(&function, occasion).await;
+            let result = invoker.invoke_with_retry(&function, occasion, &mut stop).await;
             drop((held, turn));
             result
         });
@@ -179,46 +203,71 @@ impl Dispatch {
         }
     }
 
-    async fn refuse(
+    /// Whether the caller may call the function: the key that it showed, or the refusal.
+    async fn admit(
         &self,
         parts: &Parts,
         function: &Function,
         trigger: &HttpTrigger,
-    ) -> Option<Response<Body>> {
-        let presented = presented_key(parts);
-        if function.declaration.is_disabled && !self.is_admin(presented.as_deref()).await {
-            return Some(empty(StatusCode::NOT_FOUND));
+    ) -> Result<Option<KnownKey>, Response<Body>> {
+        if !self.is_auth_enforced {
+            return Ok(None);
         }
-        if !self.is_auth_enforced || trigger.auth_level == AuthLevel::Anonymous {
-            return None;
+        let level = trigger.auth_level;
+        let key = match self.shown_key(parts, Some(function.name())).await {
+            // Whoever needs no key is let in while the keys cannot be read.
+            Err(_) if level == AuthLevel::Anonymous && !function.declaration.is_disabled => None,
+            shown => shown?,
+        };
+        if function.declaration.is_disabled && !key.as_ref().is_some_and(|key| key.level == KeyLevel::Admin) {
+            return Err(empty(StatusCode::NOT_FOUND));
         }
-        let allowed = self.keys.allows(presented.as_deref(), trigger.auth_level, function.name()).await;
-        match allowed {
-            Ok(true) => None,
-            Ok(false) => {
-                self.rejected(Rejected::Unauthorized);
-                Some(empty(StatusCode::UNAUTHORIZED))
-            }
-            Err(error) => {
-                tracing::error!(error = crate::error::chain(&error), "keys cannot be read");
-                let why = "The keys of this app cannot be read at the moment, so that no caller can be let in. The log says why.\n";
-                Some(text(StatusCode::SERVICE_UNAVAILABLE, why))
-            }
+        if level == AuthLevel::Anonymous || key.as_ref().is_some_and(|key| key.opens(level)) {
+            return Ok(key);
         }
+        self.rejected(Rejected::Unauthorized);
+        Err(empty(StatusCode::UNAUTHORIZED))
     }
 
-    /// Whether the caller may administer: with the master key where keys are enforced, everybody otherwise.
-    async fn is_admin(&self, presented: Option<&str>) -> bool {
+    /// Refuses whoever does not show the master key, where keys are enforced: 403 for a key of the host that opens less, 401 for
+    /// everything else.
+    async fn refuse_unless_admin(&self, parts: &Parts) -> Option<Response<Body>> {
         if !self.is_auth_enforced {
-            return true;
+            return None;
         }
-        match self.keys.is_master(presented).await {
-            Ok(is_master) => is_master,
-            Err(error) => {
-                tracing::error!(error = crate::error::chain(&error), "keys cannot be read");
-                false
-            }
+        let key = match self.shown_key(parts, None).await {
+            Ok(key) => key,
+            Err(refusal) => return Some(refusal),
+        };
+        if key.as_ref().is_some_and(|key| key.level == KeyLevel::Admin) {
+            return None;
         }
+        self.rejected(Rejected::Unauthorized);
+        if key.is_some() {
+            return Some(empty(StatusCode::FORBIDDEN));
+        }
+        let mut response = empty(StatusCode::UNAUTHORIZED);
+        let authorization = parts.headers.get(http::header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let has_token = authorization.is_some_and(|value| {
+            value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
+        });
+        let challenge = if has_token { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        Some(response)
+    }
+
+    /// The key that a caller shows, if it is one of the host's or of this function's.
+    async fn shown_key(
+        &self,
+        parts: &Parts,
+        function: Option<&str>,
+    ) -> Result<Option<KnownKey>, Response<Body>> {
+        let Some(presented) = presented_key(parts) else { return Ok(None) };
+        self.keys.identify(&presented, function).await.map_err(|error| {
+            tracing::error!(error = crate::error::chain(&error), "keys cannot be read");
+            let why = "The keys of this app cannot be read at the moment, so that no caller can be let in. The log says why.\n";
+            text(StatusCode::SERVICE_UNAVAILABLE, why)
+        })
     }
 
     /// Waits for the app to start; the error is for the client.
@@ -243,9 +292,9 @@ impl Dispatch {
     }
 
     /// An app whose route prefix is empty may serve `/` itself.
-    fn has_root_route(&self) -> bool {
+    fn has_root_route(&self, method: &Method) -> bool {
         let Phase::Running(running) = &*self.phase.borrow() else { return false };
-        running.routes.find(&Method::GET, "/").is_some_and(|routed| !routed.target.declaration.is_disabled)
+        running.routes.find(method, "/").is_some_and(|routed| !routed.target.declaration.is_disabled)
     }
 
     fn rejected(&self, reason: Rejected) {
@@ -259,19 +308,27 @@ fn needs_body_data(function: &Function) -> bool {
         || function.outputs.iter().any(|(binding, _)| binding.properties.needs_data())
 }
 
-fn occasion(
-    parts: &Parts,
-    received: Received,
-    route_values: &[(String, String)],
+/// A request to a function, beside its body.
+struct Called<'a> {
+    parts: &'a Parts,
+    /// The path as [`path::read`] gives it.
+    path: &'a str,
+    route_values: &'a [(String, String)],
+    /// Route values in the types of their constraints, for expressions.
     typed: serde_json::Map<String, serde_json::Value>,
-    needs_properties: bool,
-) -> Occasion {
-    let url = request::absolute_url(parts);
+    /// The key that the caller showed.
+    key: Option<KnownKey>,
+}
+
+fn occasion(called: Called<'_>, received: Received, needs_properties: bool) -> Occasion {
+    let Called { parts, path, route_values, typed, key } = called;
+    let url = request::function_url(parts, path);
     let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let (metadata, binding_data) = request::binding_data(parts, &received.shown, typed, needs_properties);
+    let (metadata, binding_data) =
+        request::binding_data(parts, &received.shown, route_values, typed, needs_properties);
     Occasion {
         origin: request::origin(&url),
-        data: request::to_worker(parts, &url, received.data, route_values).into(),
+        data: request::to_worker(parts, url, received.data, route_values, key.as_ref()).into(),
         metadata,
         binding_data,
         reason: "This function was programmatically called via the host APIs.".to_owned(),
@@ -291,6 +348,26 @@ fn presented_key(parts: &Parts) -> Option<String> {
 
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     respond(status, None, Bytes::new())
+}
+
+/// Whether a path is for a webhook of an extension, which comes before every function.
+fn is_webhook(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    path.strip_prefix("/runtime/webhooks/").is_some_and(|extension| !extension.is_empty())
+}
+
+/// The answer to a request that breaks HTTP in a way that hyper lets pass. The connection ends, as with the original.
+fn malformed() -> Response<Body> {
+    let mut response = empty(StatusCode::BAD_REQUEST);
+    response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The answer to a request beyond the limits. The header tells a scaling platform that more instances would help.
+fn too_many() -> Response<Body> {
+    let mut response = empty(StatusCode::TOO_MANY_REQUESTS);
+    response.headers_mut().insert("x-function-scaleout", HeaderValue::from_static("1"));
+    response
 }
 
 fn text(status: StatusCode, text: &str) -> Response<Body> {

@@ -53,6 +53,8 @@ pub(crate) struct Occasion {
     pub(crate) parent: Option<TraceContext>,
     /// Further spans that led here.
     pub(crate) links: Vec<TraceContext>,
+    /// Further facts for the log, behind the `Executing` line.
+    pub(crate) details: Option<String>,
     /// Which retry this is.
     pub(crate) retry: Option<RetryContext>,
 }
@@ -159,12 +161,21 @@ impl Invoker {
         function: &Function,
         occasion: Occasion,
     ) -> Result<Returned, InvocationError> {
+        self.attempt(function, occasion, &uuid::Uuid::new_v4().to_string()).await
+    }
+
+    /// One try of an invocation with this id.
+    async fn attempt(
+        &self,
+        function: &Function,
+        occasion: Occasion,
+        id: &str,
+    ) -> Result<Returned, InvocationError> {
         let name = function.name();
-        let id = uuid::Uuid::new_v4().to_string();
-        let _running = self.running.enter(&id, name);
+        let _running = self.running.enter(id, name);
         let mut span = self.tracer.start("function", occasion.parent);
         span.set("function", name);
-        span.set("invocation", id.as_str());
+        span.set("invocation", id);
         for link in &occasion.links {
             span.link(*link);
         }
@@ -173,10 +184,13 @@ impl Invoker {
         self.logs.function(
             Level::Info,
             name,
-            Some(&id),
+            Some(id),
             format!("Executing 'Functions.{name}' (Reason='{reason}', Id={id})"),
         );
-        let result = self.run(function, occasion, &id, span.context()).await;
+        if let Some(details) = &occasion.details {
+            self.logs.function(Level::Info, name, Some(id), format!("Trigger Details: {details}"));
+        }
+        let result = self.run(function, occasion, id, span.context()).await;
         let took = started.elapsed();
         let (word, outcome) = match &result {
             Ok(_) => ("Succeeded", Outcome::Succeeded),
@@ -186,7 +200,7 @@ impl Invoker {
         self.logs.function(
             level,
             name,
-            Some(&id),
+            Some(id),
             format!("Executed 'Functions.{name}' ({word}, Id={id}, Duration={}ms)", took.as_millis()),
         );
         if let Err(error) = &result {
@@ -195,7 +209,7 @@ impl Invoker {
             self.logs.function(
                 Level::Error,
                 name,
-                Some(&id),
+                Some(id),
                 format!("Exception while executing function: Functions.{name}. {chain}"),
             );
         }

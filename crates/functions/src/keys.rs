@@ -54,6 +54,37 @@ pub(crate) struct FunctionKeys {
     pub(crate) keys: Vec<NamedKey>,
 }
 
+/// What a key opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyLevel {
+    /// One function.
+    Function,
+    /// All functions.
+    HostFunction,
+    /// Webhooks of extensions.
+    System,
+    /// Everything.
+    Admin,
+}
+
+/// A key that a caller showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KnownKey {
+    pub(crate) level: KeyLevel,
+    pub(crate) name: String,
+}
+
+impl KnownKey {
+    /// Whether who shows it may call a function of this level.
+    pub(crate) fn opens(&self, level: AuthLevel) -> bool {
+        match (level, self.level) {
+            (AuthLevel::Anonymous, _) | (_, KeyLevel::Admin) => true,
+            (AuthLevel::Function, level) => level != KeyLevel::System,
+            (AuthLevel::Admin, _) => false,
+        }
+    }
+}
+
 /// Whose keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyScope<'a> {
@@ -165,32 +196,32 @@ impl Keys {
         Ok(())
     }
 
-    /// Whether a caller that shows `presented` may call a function of this level.
-    pub(crate) async fn allows(
+    /// Which key a caller shows: one of the host, or of the function that is called. `None` where it is no key of these.
+    pub(crate) async fn identify(
         &self,
-        presented: Option<&str>,
-        level: AuthLevel,
-        function: &str,
-    ) -> Result<bool, ReadKeysError> {
-        let Some(presented) = presented else { return Ok(level == AuthLevel::Anonymous) };
+        presented: &str,
+        function: Option<&str>,
+    ) -> Result<Option<KnownKey>, ReadKeysError> {
         let host = self.known_host().await?;
+        let known = |level, name: &str| Some(KnownKey { level, name: name.to_owned() });
+        let find = |keys: &[NamedKey]| {
+            keys.iter().find(|key| is_equal(presented, &key.value)).map(|key| key.name.clone())
+        };
         if is_equal(presented, &host.master_key) {
-            return Ok(true);
+            return Ok(known(KeyLevel::Admin, "master"));
         }
-        if level == AuthLevel::Admin {
-            return Ok(false);
+        if let Some(name) = find(&host.function_keys) {
+            return Ok(known(KeyLevel::HostFunction, &name));
         }
+        if let Some(name) = find(&host.system_keys) {
+            return Ok(known(KeyLevel::System, &name));
+        }
+        let Some(function) = function else { return Ok(None) };
         let own = match self.cache.function(&self.function_path(function)) {
             Some(own) => own,
             None => Arc::new(self.function(function).await?),
         };
-        Ok(host.function_keys.iter().chain(&own.keys).any(|key| is_equal(presented, &key.value)))
-    }
-
-    /// Whether this is the master key.
-    pub(crate) async fn is_master(&self, presented: Option<&str>) -> Result<bool, ReadKeysError> {
-        let Some(presented) = presented else { return Ok(false) };
-        Ok(is_equal(presented, &self.known_host().await?.master_key))
+        Ok(find(&own.keys).and_then(|name| known(KeyLevel::Function, &name)))
     }
 
     async fn known_host(&self) -> Result<Arc<HostKeys>, ReadKeysError> {
@@ -327,8 +358,10 @@ fn apply(keys: &mut Vec<NamedKey>, change: &Change) -> bool {
     let count = keys.len();
     match change {
         Change::Set(key) => {
-            keys.retain(|existing| !existing.name.eq_ignore_ascii_case(&key.name));
-            keys.push(key.clone());
+            match keys.iter_mut().find(|existing| existing.name.eq_ignore_ascii_case(&key.name)) {
+                Some(existing) => existing.value.clone_from(&key.value),
+                None => keys.push(key.clone()),
+            }
             true
         }
         Change::Remove(name) => {

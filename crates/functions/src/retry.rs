@@ -113,6 +113,17 @@ impl Retry {
     }
 }
 
+/// A time span as .NET writes it: `[d.]hh:mm:ss[.fffffff]`.
+pub(crate) fn span_text(span: Duration) -> String {
+    const DAY_S: u64 = 24 * 60 * 60;
+    let seconds = span.as_secs();
+    let (days, rest) = (seconds / DAY_S, seconds % DAY_S);
+    let days = if days > 0 { format!("{days}.") } else { String::new() };
+    let ticks = span.subsec_nanos() / 100;
+    let fraction = if ticks > 0 { format!(".{ticks:07}") } else { String::new() };
+    format!("{days}{:02}:{:02}:{:02}{fraction}", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
 fn count_max(count: i64) -> Result<Option<u32>, String> {
     match count {
         -1 => Ok(None),
@@ -150,6 +161,18 @@ mod tests {
         assert_eq!(seconds(&retry, 5), [Some(3), Some(6), Some(12), Some(20), Some(20)]);
         assert_eq!(retry.delay_before(u32::MAX), Some(Duration::from_secs(20)));
         assert_eq!(Retry::from_protocol(&retry.to_protocol()), Ok(retry));
+    }
+
+    #[test]
+    fn spans_are_written_as_by_dotnet() {
+        for (ms, expected) in [
+            (1_000, "00:00:01"),
+            (1_500, "00:00:01.5000000"),
+            (1, "00:00:00.0010000"),
+            (90_061_000, "1.01:01:01"),
+        ] {
+            assert_eq!(span_text(Duration::from_millis(ms)), expected);
+        }
     }
 
     #[test]

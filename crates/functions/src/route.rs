@@ -1,13 +1,11 @@
 //! HTTP routes: templates in the syntax of ASP.NET, and a table that finds the function for a request. Pure.
 //!
 //! `{x}` `{x?}` `{x=default}` `{*rest}` `{x:constraint(arguments):…}`, several parts in a segment (`{name}.{ext}`). Literals
-//! are matched without regard to case. A literal beats a constrained parameter, which beats a plain one, which beats a
-//! catch-all.
+//! are matched without regard to case. Between routes that match, their order in the table decides, as in the original.
 
 mod constraint;
 mod table;
 
-use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value as Json};
 
 use constraint::Constraint;
@@ -93,30 +91,52 @@ impl Template {
         &self.source
     }
 
-    /// Matches the segments of a path, already split at `/` and not yet decoded.
-    pub(crate) fn matches(&self, path: &[&str]) -> Option<RouteValues> {
+    /// Matches a path that is decoded already, but for `%2F`. One slash at its end does not count; a catch-all keeps it.
+    pub(crate) fn matches(&self, path: &str) -> Option<RouteValues> {
         let mut values = RouteValues::default();
-        for (index, segment) in self.segments.iter().enumerate() {
+        let mut rest = path.strip_prefix('/').unwrap_or(path);
+        for segment in &self.segments {
+            if rest.is_empty() {
+                segment.take_absent(&mut values)?;
+                continue;
+            }
+            let (text, after) = rest.split_once('/').unwrap_or((rest, ""));
+            if text.is_empty() {
+                return None;
+            }
             if let [Part::Parameter(parameter)] = segment.parts.as_slice()
                 && parameter.catch_all
             {
-                let rest = path.get(index..).unwrap_or_default().join("/");
-                return parameter.take(&decode(&rest), &mut values).then_some(values);
+                return parameter.take(rest, &mut values).then_some(values);
             }
-            match path.get(index) {
-                Some(text) if !text.is_empty() => {
-                    if !match_parts(&segment.parts, &decode(text), &mut values) {
-                        return None;
-                    }
-                }
-                _ => segment.take_absent(&mut values)?,
+            if !match_parts(&segment.parts, text, &mut values) {
+                return None;
             }
+            rest = after;
         }
-        (path.len() <= self.segments.len()).then_some(values)
+        rest.is_empty().then_some(values)
     }
 
-    /// What decides between templates that both match: per segment 1 literal, 2 several parts or constrained, 3 plain,
-    /// 4 constrained catch-all, 5 catch-all (the "inbound precedence" of ASP.NET routing).
+    /// Whether a path may match both templates. Says yes where constraints might rule it out.
+    fn overlaps(&self, other: &Self) -> bool {
+        for at in 0..self.segments.len().max(other.segments.len()) {
+            match (self.segments.get(at), other.segments.get(at)) {
+                (Some(a), Some(b)) if a.is_catch_all() || b.is_catch_all() => return true,
+                (Some(a), Some(b)) if a.meets(b) => {}
+                (Some(_), Some(_)) => return false,
+                (Some(only), None) | (None, Some(only)) => {
+                    if only.take_absent(&mut RouteValues::default()).is_none() {
+                        return false;
+                    }
+                }
+                (None, None) => return true,
+            }
+        }
+        true
+    }
+
+    /// How general a template is: per segment 1 literal, 2 several parts or constrained, 3 plain, 4 constrained catch-all,
+    /// 5 catch-all (the "inbound precedence" of ASP.NET routing). It decides nothing here, but authors expect it to.
     fn precedence(&self) -> Vec<u8> {
         self.segments.iter().map(Segment::precedence).collect()
     }
@@ -177,6 +197,21 @@ impl Segment {
         })
     }
 
+    fn is_catch_all(&self) -> bool {
+        self.parameters().any(|parameter| parameter.catch_all)
+    }
+
+    /// Whether a text may match both segments.
+    fn meets(&self, other: &Self) -> bool {
+        match (self.parts.as_slice(), other.parts.as_slice()) {
+            ([Part::Literal(a)], [Part::Literal(b)]) => a.to_lowercase() == b.to_lowercase(),
+            ([Part::Literal(text)], parts) | (parts, [Part::Literal(text)]) => {
+                match_parts(parts, text, &mut RouteValues::default())
+            }
+            _ => true,
+        }
+    }
+
     fn precedence(&self) -> u8 {
         match self.parts.as_slice() {
             [Part::Literal(_)] => 1,
@@ -190,11 +225,15 @@ impl Segment {
         }
     }
 
-    /// A path that ends before this segment still matches if the segment may be left out.
+    /// A path that ends before this segment still matches if the segment may be left out. A constraint of a catch-all that has no
+    /// value does not hold.
     fn take_absent(&self, values: &mut RouteValues) -> Option<()> {
         let [Part::Parameter(parameter)] = self.parts.as_slice() else { return None };
         match &parameter.default {
             Some(default) => parameter.take(default, values).then_some(()),
+            None if parameter.catch_all => {
+                (parameter.optional || parameter.constraints.is_empty()).then_some(())
+            }
             None => parameter.optional.then_some(()),
         }
     }
@@ -230,14 +269,8 @@ impl Parameter {
         Ok(Self { name: name.to_owned(), constraints, default, optional, catch_all: stars > 0 })
     }
 
-    /// Takes a value if the constraints allow it. An empty catch-all has no value (and so no constraint applies).
+    /// Takes a value if the constraints allow it.
     fn take(&self, text: &str, values: &mut RouteValues) -> bool {
-        if text.is_empty() && self.catch_all {
-            if let Some(default) = &self.default {
-                values.texts.push((self.name.clone(), default.clone()));
-            }
-            return true;
-        }
         let allowed = self.constraints.iter().all(|constraint| constraint.allows(text));
         if allowed {
             values.texts.push((self.name.clone(), text.to_owned()));
@@ -246,7 +279,7 @@ impl Parameter {
     }
 }
 
-/// Matches the parts of one segment against its decoded text: the last parameter that can, takes as little as possible.
+/// Matches the parts of one segment against its text: the last parameter that can, takes as little as possible.
 fn match_parts(parts: &[Part], text: &str, values: &mut RouteValues) -> bool {
     match parts {
         [] => text.is_empty(),
@@ -266,20 +299,17 @@ fn match_parts(parts: &[Part], text: &str, values: &mut RouteValues) -> bool {
                 }
                 values.texts.truncate(mark);
             }
-            // `{name}.{ext?}` also matches without the dot.
+            // `{name}.{ext?}` also matches without the dot, but not with nothing behind it.
             if let [Part::Literal(dot), Part::Parameter(last)] = rest
                 && last.optional
                 && dot == "."
+                && !text.ends_with('.')
             {
                 return parameter.take(text, values);
             }
             false
         }
     }
-}
-
-fn decode(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// Splits at slashes that are not inside braces: a regular expression may hold some.

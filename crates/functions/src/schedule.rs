@@ -98,6 +98,11 @@ impl Schedule {
         }
     }
 
+    /// Whether it names times of the clock, which change with it, and not spans.
+    pub(crate) fn follows_clock_changes(&self) -> bool {
+        matches!(self.kind, Kind::Cron(_))
+    }
+
     /// Whether runs may lie closer together than this.
     pub(crate) fn is_faster_than(&self, span: Duration, now: SystemTime) -> bool {
         let mut at = now;

@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::options::{Dependencies, Options};
 use crate::startup;
 use crate::stop::Stop;
-use crate::timer::Timer;
+use crate::timer::{Timer, TimerMemory};
 use crate::workers::start_pool;
 
 /// Bodies of requests and responses.
@@ -54,7 +54,6 @@ pub(crate) struct Triggers {
     pub(crate) options: Options,
     pub(crate) app: App,
     connectors: Vec<Arc<dyn Connector>>,
-    registry: Arc<dyn state::Registry>,
     lease: Arc<dyn state::Lease>,
     instance: Instance,
     owner: String,
@@ -73,11 +72,7 @@ impl Service {
         let app = App::load(&options.app_dir, &dependencies.environment)?;
         let zone = time_zone(&app)?;
         let metrics = Metrics::register(registry);
-        let logs = Logs::new(options.log_lines_max, options.log_text_bytes_max);
-        logs.set_levels(app.host.log_levels.clone());
-        for notice in &app.notices {
-            logs.host(Level::Warn, notice.clone());
-        }
+        let logs = logs(&options, &app);
         let running = Running::new(metrics.in_flight.clone());
         let observer =
             Arc::new(WorkerLog { logs: logs.clone(), running: running.clone(), metrics: metrics.clone() });
@@ -90,7 +85,7 @@ impl Service {
             running,
             logs: logs.clone(),
             tracer: dependencies.tracer,
-            metrics: metrics.clone(),
+            metrics,
             limit: app.host.function_timeout,
         };
         let instance = Instance::new(&format!("functions-{}", app.settings.host_id()))
@@ -99,7 +94,7 @@ impl Service {
         let (phase_tx, phase) = watch::channel(Phase::Starting);
         let (stop_tx, stop) = Stop::channel();
         let bodies = dependencies.bodies;
-        let dispatch = dispatch(&options, &app, phase.clone(), keys.clone(), logs.clone(), metrics, bodies)?;
+        let dispatch = dispatch(&options, &app, phase.clone(), keys.clone(), &invoker, bodies, stop.clone())?;
         // Where nobody is asked for a key, none is checked.
         let known_keys = keys.clone();
         let supervisor = dependencies.supervisor.clone();
@@ -111,34 +106,53 @@ impl Service {
             connectors: dependencies.connectors.clone(),
             zone,
             invoker: invoker.clone(),
+            timers: TimerMemory { registry: dependencies.registry, instance: instance.clone(), logs },
             tries_sources: !options.runs_triggers,
         };
         let triggers = Triggers {
             options,
             app: app.clone(),
             connectors: dependencies.connectors,
-            registry: dependencies.registry,
             lease: dependencies.lease,
             instance,
             owner: dependencies.owner,
             stop,
             supervisor: dependencies.supervisor,
         };
-        let task = tokio::spawn(async move {
-            let follow_keys = async {
-                if let Some(follow_keys) = follow_keys {
-                    follow_keys.await;
-                }
-            };
-            let startup = supervisor.essential("functions host", |unit| async move {
-                unit.fault_point();
-                startup::run(boot, triggers, phase_tx).await;
-            });
-            tokio::join!(startup, follow_keys);
-        });
+        let task = tokio::spawn(run(supervisor, boot, triggers, phase_tx, follow_keys));
         let handle = Handle::new(app, invoker, known_keys, phase, stop_tx, task);
         Ok((Self { dispatch: Arc::new(dispatch) }, handle))
     }
+}
+
+/// The log of an app, with what was noticed while its files were read.
+fn logs(options: &Options, app: &App) -> Logs {
+    let logs = Logs::new(options.log_lines_max, options.log_text_bytes_max);
+    logs.set_levels(app.host.log_levels.clone());
+    for notice in &app.notices {
+        logs.host(Level::Warn, notice.clone());
+    }
+    logs
+}
+
+/// Runs the app and the cache of keys until the host stops.
+async fn run(
+    supervisor: Supervisor,
+    boot: Boot,
+    triggers: Triggers,
+    phase: watch::Sender<Phase>,
+    follow_keys: Option<impl Future<Output = ()>>,
+) {
+    let follow_keys = async {
+        if let Some(follow_keys) = follow_keys {
+            follow_keys.await;
+        }
+    };
+    let startup = supervisor.essential("functions host", |unit| async move {
+        unit.fault_point();
+        startup::run(boot, triggers, phase).await;
+    });
+    tokio::join!(startup, follow_keys);
 }
 
 impl tower::Service<Request<Body>> for Service {
@@ -174,9 +188,9 @@ fn dispatch(
     app: &App,
     phase: watch::Receiver<Phase>,
     keys: Keys,
-    logs: Logs,
-    metrics: Metrics,
+    invoker: &Invoker,
     bodies: Budget,
+    stop: Stop,
 ) -> Result<Dispatch, Error> {
     let http = &app.host.http;
     let worker_bodies_permits =
@@ -207,12 +221,13 @@ fn dispatch(
             .concurrent_requests_max
             .map(|max| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)))),
         custom_headers: http.custom_headers.iter().map(header).collect::<Result<_, _>>()?,
-        logs,
-        metrics,
+        logs: invoker.logs.clone(),
+        metrics: invoker.metrics.clone(),
         started: Instant::now(),
         bodies,
         worker_bodies: Arc::new(Semaphore::new(worker_bodies_permits)),
         worker_bodies_permits,
+        stop,
     })
 }
 
@@ -227,7 +242,7 @@ impl Triggers {
                         function: Arc::clone(function),
                         trigger: trigger.clone(),
                         invoker: running.invoker.clone(),
-                        registry: Arc::clone(&self.registry),
+                        memory: running.timers.clone(),
                         lease: Arc::clone(&self.lease),
                         instance: self.instance.clone(),
                         owner: self.owner.clone(),

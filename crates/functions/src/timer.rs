@@ -2,12 +2,13 @@
 //! makes up for a run that was missed.
 
 mod decide;
+mod memory;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value as Json, json};
-use state::{Durability, Expect, Grant, Instance, Key, Lease, LeaseError, Name, Registry};
+use serde_json::{Value as Json, json};
+use state::{Grant, Instance, Lease, LeaseError, Name};
 use tokio::sync::watch;
 use worker_protocol::TypedData;
 
@@ -16,14 +17,15 @@ use crate::function::TimerTrigger;
 use crate::invoke::{Function, Invoker, Occasion};
 use crate::log::Level;
 use crate::stop::Stop;
-use decide::{Start, TimerStatus};
+use decide::{Start, TimerStatus, time_text};
+pub(crate) use memory::TimerMemory;
 
 /// Runs one timer.
 pub(crate) struct Timer {
     pub(crate) function: Arc<Function>,
     pub(crate) trigger: TimerTrigger,
     pub(crate) invoker: Invoker,
-    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) memory: TimerMemory,
     pub(crate) lease: Arc<dyn Lease>,
     pub(crate) instance: Instance,
     /// Who we are among the hosts of this app.
@@ -71,25 +73,22 @@ impl Timer {
         let lost = self.keep(&current);
         tokio::pin!(lost);
         let mut is_lost = false;
-        let mut status = self.load().await;
         let now = SystemTime::now();
-        let use_monitor = self.uses_monitor(now);
-        let known = status.as_ref().filter(|_| use_monitor);
-        let mut due = match decide::at_start(&self.trigger.schedule, known, now, self.trigger.run_on_startup)
-        {
-            Start::PastDue => Some((now, true)),
-            Start::Now => Some((now, false)),
-            Start::Wait => None,
-        };
-        if due.is_none() && use_monitor && status.is_none() {
-            status = Some(TimerStatus::first(&self.trigger.schedule, now));
-            self.store(status.as_ref()).await;
+        let use_monitor = uses_monitor(&self.trigger, now);
+        let mut status = if use_monitor { self.memory.load(self.function.name()).await } else { None };
+        let start =
+            decide::at_start(&self.trigger.schedule, status.as_ref(), now, self.trigger.run_on_startup);
+        if use_monitor && status.is_none() {
+            let first = TimerStatus::first(&self.trigger.schedule, now);
+            self.memory.store(self.function.name(), &first).await;
+            status = Some(first);
         }
+        let mut due = (start != Start::Wait).then_some((now, start));
         let is_stopped = loop {
-            let (at, is_past_due) = match due.take() {
+            let (at, why) = match due.take() {
                 Some(due) => due,
                 None => match self.trigger.schedule.next_after(SystemTime::now()) {
-                    Some(next) => (next, false),
+                    Some(next) => (next, Start::Wait),
                     None => {
                         self.warn("The schedule has no further time; the timer will not run.".to_owned());
                         stop.stopped().await;
@@ -102,7 +101,8 @@ impl Timer {
                 () = &mut lost => break false,
                 () = stop.stopped() => break true,
             }
-            let occasion = self.occasion(status.as_ref().filter(|_| use_monitor), is_past_due);
+            let began = SystemTime::now();
+            let occasion = occasion(&self.trigger, status.as_ref(), began, why);
             {
                 // What began is let end, also when the lease is lost meanwhile.
                 let run = self.invoker.invoke_with_retry(&self.function, occasion, stop);
@@ -117,9 +117,14 @@ impl Timer {
             if is_lost {
                 break stop.is_stopped();
             }
-            status = Some(TimerStatus::after_run(&self.trigger.schedule, at, SystemTime::now()));
+            let ended = SystemTime::now();
             if use_monitor {
-                self.store(status.as_ref()).await;
+                let ran = TimerStatus::after_run(&self.trigger.schedule, at, ended);
+                self.memory.store(self.function.name(), &ran).await;
+                status = Some(ran);
+            }
+            if decide::is_overrun(&self.trigger.schedule, began, ended) {
+                due = Some((ended, Start::Wait));
             }
         };
         let grant = grant_now.borrow().clone();
@@ -156,56 +161,48 @@ impl Timer {
         }
     }
 
-    /// `useMonitor` is on unless the schedule is faster than a minute; then remembering each run costs more than it helps.
-    fn uses_monitor(&self, now: SystemTime) -> bool {
-        let is_fast = self.trigger.schedule.is_faster_than(Duration::from_secs(60), now);
-        self.trigger.use_monitor.unwrap_or(true) && !is_fast
-    }
-
-    fn occasion(&self, status: Option<&TimerStatus>, is_past_due: bool) -> Occasion {
-        let status = status.map_or(Json::Null, TimerStatus::to_json);
-        let data = json!({
-            "Schedule": { "AdjustForDST": true },
-            "ScheduleStatus": status,
-            "IsPastDue": is_past_due,
-        });
-        let now =
-            jiff::Timestamp::try_from(SystemTime::now()).map(|now| format!("{now:.7}")).unwrap_or_default();
-        Occasion {
-            data: TypedData::Json(data.to_string()),
-            binding_data: Map::new(),
-            reason: format!("Timer fired at {now}"),
-            ..Occasion::default()
-        }
-    }
-
-    async fn load(&self) -> Option<TimerStatus> {
-        match self.registry.get(&self.instance, &self.key()).await {
-            Ok(entry) => entry.and_then(|entry| TimerStatus::parse(&entry.value)),
-            Err(error) => {
-                self.warn(format!("The timer's last run cannot be read: {}", chain(&error)));
-                None
-            }
-        }
-    }
-
-    async fn store(&self, status: Option<&TimerStatus>) {
-        let Some(status) = status else { return };
-        let value = status.to_json().to_string().into();
-        let key = self.key();
-        let put = self.registry.put(&self.instance, &key, value, Expect::Anything, Durability::Durable, None);
-        if let Err(error) = put.await {
-            self.warn(format!("The timer's run cannot be remembered: {}", chain(&error)));
-        }
-    }
-
-    fn key(&self) -> Key {
-        Key::new(format!("timers/{}/status", self.function.name().to_ascii_lowercase()))
-            .expect("a function's name is short and has no control characters")
-    }
-
     fn warn(&self, text: String) {
         self.invoker.logs.function(Level::Warn, self.function.name(), None, text);
+    }
+}
+
+/// What a timer gets that is started by its name.
+pub(crate) async fn manual_occasion(
+    function: &str,
+    trigger: &TimerTrigger,
+    memory: &TimerMemory,
+) -> Occasion {
+    let now = SystemTime::now();
+    let status = if uses_monitor(trigger, now) { memory.load(function).await } else { None };
+    occasion(trigger, status.as_ref(), now, Start::Wait)
+}
+
+/// `useMonitor` is on unless the schedule is faster than a minute; then remembering each run costs more than it helps.
+fn uses_monitor(trigger: &TimerTrigger, now: SystemTime) -> bool {
+    let is_fast = trigger.schedule.is_faster_than(Duration::from_secs(60), now);
+    trigger.use_monitor.unwrap_or(true) && !is_fast
+}
+
+fn occasion(trigger: &TimerTrigger, status: Option<&TimerStatus>, now: SystemTime, why: Start) -> Occasion {
+    let data = json!({
+        "Schedule": { "AdjustForDST": trigger.schedule.follows_clock_changes() },
+        "ScheduleStatus": status.map_or(Json::Null, TimerStatus::shown),
+        "IsPastDue": matches!(why, Start::PastDue(_)),
+    });
+    let timestamp = jiff::Timestamp::try_from(now).unwrap_or_default();
+    let fired = timestamp.strftime("%m/%d/%Y %H:%M:%S").to_string();
+    Occasion {
+        data: TypedData::Json(data.to_string()),
+        metadata: [("TimerTrigger".to_owned(), TypedData::String(fired))].into(),
+        reason: format!("Timer fired at {}", timestamp.strftime("%Y-%m-%dT%H:%M:%S%.7f+00:00")),
+        details: match why {
+            Start::PastDue(due) => {
+                Some(format!("UnscheduledInvocationReason: IsPastDue, OriginalSchedule: {}", time_text(due)))
+            }
+            Start::Now => Some("UnscheduledInvocationReason: RunOnStartup".to_owned()),
+            Start::Wait => None,
+        },
+        ..Occasion::default()
     }
 }
 

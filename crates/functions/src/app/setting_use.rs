@@ -6,8 +6,9 @@ use serde_json::{Map, Value as Json};
 use worker_protocol::{BindingInfo, FunctionMetadata};
 
 use super::{LocalSettings, Settings};
-use crate::contract::{AppSettings, BindingSpec, ConnectionSetting, Direction};
+use crate::contract::{AppSettings, BindingSpec, ConnectionSetting, Direction, find_property};
 use crate::expression::named_settings;
+use crate::function::is_as_written;
 use crate::nearest::nearest;
 
 /// A setting that bindings name: as their connection, or as `%NAME%`.
@@ -86,7 +87,9 @@ pub(crate) fn settings_used(
     for function in functions {
         for raw in &function.raw_bindings {
             let Ok(Json::Object(properties)) = serde_json::from_str(raw) else { continue };
-            for (property, name) in names_in(&properties) {
+            let kind = find_property(&properties, "type").and_then(Json::as_str).unwrap_or_default();
+            let named = names_in(&properties).into_iter();
+            for (property, name) in named.filter(|(property, _)| !is_as_written(kind, property)) {
                 add(&function.name, &name, settings.get(&name).is_some(), example_of(&property).to_owned());
             }
             for ConnectionSetting { name, example } in

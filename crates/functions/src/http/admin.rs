@@ -1,211 +1,221 @@
 //! `/admin`: state of the host, functions, keys. Needs the master key where keys are enforced.
 
+mod keys;
+
 use std::sync::Arc;
 
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value as Json, json};
 
 use super::{Dispatch, empty, json as respond_json, request, text};
 use crate::boot::{Phase, RunningApp};
 use crate::function::Trigger;
 use crate::invoke::Function;
-use crate::keys::{KeyScope, NamedKey, ReadKeysError};
 use crate::service::Body;
 
 /// What an administrator asks for, read from the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Target {
+pub(super) enum Target {
     Ping,
     Status,
+    Config,
+    Processes,
+    DrainStatus,
+    /// What a platform asks to see that the host answers.
+    Health,
+    InstanceInfo,
     Functions,
     Function(String),
     FunctionStatus(String),
     MasterKey,
     /// Keys of the host or of a function; all of them or one by its name.
     Keys(Keyed, Option<String>),
-    Unknown,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Keyed {
+pub(super) enum Keyed {
     HostFunctions,
     System,
     Function(String),
 }
 
 impl Target {
-    fn parse(path: &str) -> Self {
-        let segments: Vec<&str> = path.trim_matches('/').split('/').skip(1).collect();
-        let owned = |text: &&str| (*text).to_owned();
-        match segments.as_slice() {
-            ["host", "ping"] => Self::Ping,
-            ["host", "status"] => Self::Status,
-            ["host", "keys" | "systemkeys", "_master"] => Self::MasterKey,
-            ["host", "keys" | "functionkeys", name @ ..] if name.len() < 2 => {
-                Self::Keys(Keyed::HostFunctions, name.first().map(owned))
+    /// Reads a path; `None` where there is nothing to administer, so that it may be a function's.
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        let words: Vec<String> = segments.iter().map(|segment| segment.to_ascii_lowercase()).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        // Names keep the case in which they were asked for.
+        let name = |at: usize| segments.get(at).map(|name| (*name).to_owned());
+        let function = || name(2).unwrap_or_default();
+        Some(match words.as_slice() {
+            ["admin", "host", "ping"] => Self::Ping,
+            ["admin", "host", "status"] => Self::Status,
+            ["admin", "host", "config"] => Self::Config,
+            ["admin", "host", "processes"] => Self::Processes,
+            ["admin", "host", "drain", "status"] => Self::DrainStatus,
+            ["admin", "warmup"] | ["admin", "instance", "http-health"] => Self::Health,
+            ["admin", "instance", "info"] => Self::InstanceInfo,
+            ["admin", "host", "systemkeys", "_master"] => Self::MasterKey,
+            // The master key is none of the host's keys for functions.
+            ["admin", "host", "keys" | "functionkeys", "_master"] => return None,
+            ["admin", "host", "keys" | "functionkeys"] | ["admin", "host", "keys" | "functionkeys", _] => {
+                Self::Keys(Keyed::HostFunctions, name(3))
             }
-            ["host", "systemkeys", name @ ..] if name.len() < 2 => {
-                Self::Keys(Keyed::System, name.first().map(owned))
+            ["admin", "host", "systemkeys"] | ["admin", "host", "systemkeys", _] => {
+                Self::Keys(Keyed::System, name(3))
             }
-            ["functions"] => Self::Functions,
-            ["functions", function] => Self::Function(owned(function)),
-            ["functions", function, "status"] => Self::FunctionStatus(owned(function)),
-            ["functions", function, "keys", name @ ..] if name.len() < 2 => {
-                Self::Keys(Keyed::Function(owned(function)), name.first().map(owned))
+            ["admin", "functions"] => Self::Functions,
+            ["admin", "functions", _] => Self::Function(function()),
+            ["admin", "functions", _, "status"] => Self::FunctionStatus(function()),
+            ["admin", "functions", _, "keys"] | ["admin", "functions", _, "keys", _] => {
+                Self::Keys(Keyed::Function(function()), name(4))
             }
-            _ => Self::Unknown,
-        }
+            _ => return None,
+        })
     }
 }
 
 impl Dispatch {
-    pub(super) async fn admin(&self, parts: &Parts, body: Body) -> Response<Body> {
-        let target = Target::parse(parts.uri.path());
+    /// `path` is the one that the target was read from.
+    pub(super) async fn admin(
+        &self,
+        target: Target,
+        parts: &Parts,
+        path: &str,
+        body: Body,
+    ) -> Response<Body> {
         let method = &parts.method;
         if target == Target::Ping && (method == Method::GET || method == Method::POST) {
-            return empty(StatusCode::OK);
+            return ping();
         }
-        let presented = super::presented_key(parts);
-        if !self.is_admin(presented.as_deref()).await {
-            self.rejected(crate::metrics::Rejected::Unauthorized);
-            return empty(StatusCode::UNAUTHORIZED);
+        if let Some(refusal) = self.refuse_unless_admin(parts).await {
+            return refusal;
         }
+        let href = format!("{}{}", base(parts), super::path::write(path.trim_matches('/')));
         match target {
             Target::Status if method == Method::GET => respond_json(StatusCode::OK, &self.status()),
-            Target::Functions if method == Method::GET => match self.running().await {
-                Ok(running) => respond_json(StatusCode::OK, &describe_all(&running, parts)),
-                Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
+            Target::Config if method == Method::GET => self.config(),
+            Target::Processes if method == Method::GET => self.processes().await,
+            Target::DrainStatus if method == Method::GET => self.drain_status().await,
+            Target::Health if method == Method::GET => empty(StatusCode::OK),
+            Target::InstanceInfo if method == Method::GET => respond_json(
+                StatusCode::OK,
+                &json!({ "FUNCTIONS_EXTENSION_VERSION": crate::service::HOST_VERSION }),
+            ),
+            Target::Functions | Target::Function(_) | Target::FunctionStatus(_) => {
+                self.functions(&target, parts, body).await
+            }
+            Target::MasterKey => self.master_key(parts, &href, body).await,
+            Target::Keys(Keyed::Function(function), name) => {
+                self.keys_of_function(parts, &href, &function, name, body).await
+            }
+            Target::Keys(Keyed::HostFunctions, name) => self.host_keys(parts, &href, name, body).await,
+            Target::Keys(Keyed::System, name) => self.system_keys(parts, &href, name, body).await,
+            _ => empty(StatusCode::NOT_FOUND),
+        }
+    }
+
+    async fn functions(&self, target: &Target, parts: &Parts, body: Body) -> Response<Body> {
+        let running = match self.running().await {
+            Ok(running) => running,
+            Err(why) => return text(StatusCode::SERVICE_UNAVAILABLE, &why),
+        };
+        match (target, parts.method.as_str()) {
+            (Target::Functions, "GET") => respond_json(StatusCode::OK, &describe_all(&running, parts)),
+            (Target::Function(name), "GET") => match running.find(name) {
+                Some(function) => respond_json(StatusCode::OK, &describe(&function, &running, parts)),
+                None => empty(StatusCode::NOT_FOUND),
             },
-            Target::Function(name) | Target::FunctionStatus(name) if method == Method::GET => {
-                let is_status = parts.uri.path().trim_end_matches('/').ends_with("/status");
-                match self.running().await {
-                    Ok(running) => match running.find(&name) {
-                        Some(_) if is_status => respond_json(StatusCode::OK, &json!({})),
-                        Some(function) => respond_json(StatusCode::OK, &describe(&function, &running, parts)),
-                        None => empty(StatusCode::NOT_FOUND),
-                    },
-                    Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
+            (Target::Function(name), "POST") => self.start_function(&running, name, parts, body).await,
+            (Target::FunctionStatus(name), "GET") => {
+                let error = running.errors.iter().find(|(failed, _)| failed.eq_ignore_ascii_case(name));
+                match (running.find(name), error) {
+                    (Some(_), _) => respond_json(StatusCode::OK, &json!({})),
+                    (None, Some((_, why))) => respond_json(StatusCode::OK, &json!({ "errors": [why] })),
+                    (None, None) => empty(StatusCode::NOT_FOUND),
                 }
             }
-            Target::Function(name) if method == Method::POST => self.start_function(&name, body).await,
-            Target::MasterKey => self.master_key(method, body).await,
-            Target::Keys(Keyed::Function(function), name) => match self.running().await {
-                Ok(running) => match running.find(&function) {
-                    Some(function) => {
-                        self.keys(method, KeyScope::Function(function.name()), name, body).await
-                    }
-                    None => empty(StatusCode::NOT_FOUND),
-                },
-                Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
-            },
-            Target::Keys(Keyed::HostFunctions, name) => {
-                self.keys(method, KeyScope::HostFunctions, name, body).await
-            }
-            Target::Keys(Keyed::System, name) => self.keys(method, KeyScope::System, name, body).await,
             _ => empty(StatusCode::NOT_FOUND),
         }
     }
 
     /// Starts a function that is not called by HTTP, and does not wait for it.
-    async fn start_function(&self, name: &str, body: Body) -> Response<Body> {
-        let running = match self.running().await {
-            Ok(running) => running,
-            Err(why) => return text(StatusCode::SERVICE_UNAVAILABLE, &why),
-        };
-        let Some(function) = running.find(name) else { return empty(StatusCode::NOT_FOUND) };
+    async fn start_function(
+        &self,
+        running: &RunningApp,
+        name: &str,
+        parts: &Parts,
+        body: Body,
+    ) -> Response<Body> {
+        if !is_json(parts) {
+            return empty(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        }
         let input = match self.read_body(body).await {
             Ok(input) => input,
             Err(refusal) => return refusal,
         };
         let input = match serde_json::from_slice::<Json>(&input) {
-            Ok(json) => json.get("input").cloned().unwrap_or(Json::Null),
-            Err(_) if input.is_empty() => Json::Null,
+            Ok(Json::Object(object)) => object.get("input").cloned().unwrap_or(Json::Null),
+            Ok(_) => {
+                return text(
+                    StatusCode::BAD_REQUEST,
+                    "The body must be a JSON object such as {\"input\": \"...\"}.\n",
+                );
+            }
             Err(error) => {
                 let problem = format!("The body must be JSON such as {{\"input\": \"...\"}}: {error}\n");
                 return text(StatusCode::BAD_REQUEST, &problem);
             }
         };
-        running.start_manually(&function, &input);
+        let Some(function) = running.find(name) else { return empty(StatusCode::NOT_FOUND) };
+        running.start_manually(&function, &input).await;
         empty(StatusCode::ACCEPTED)
     }
 
-    async fn master_key(&self, method: &Method, body: Body) -> Response<Body> {
-        let key = match *method {
-            Method::GET => {
-                let keys = self.keys.host().await;
-                keys.map(|keys| NamedKey { name: "_master".to_owned(), value: keys.master_key })
-            }
-            Method::POST | Method::PUT => match self.key_value(body).await {
-                Ok(value) => self.keys.set_master(value).await,
-                Err(refusal) => return refusal,
+    /// The settings of `host.json` that have an effect here, as they are in effect.
+    fn config(&self) -> Response<Body> {
+        let http = &self.app.host.http;
+        let limit = |limit: Option<usize>| limit.map_or_else(|| json!(-1), |limit| json!(limit));
+        let config = json!({
+            "extensions": {
+                "http": {
+                    "maxConcurrentRequests": limit(http.concurrent_requests_max),
+                    "maxOutstandingRequests": limit(http.outstanding_requests_max),
+                    "routePrefix": http.route_prefix,
+                },
             },
-            _ => return empty(StatusCode::METHOD_NOT_ALLOWED),
-        };
-        answer(key.map(|key| (StatusCode::OK, key_json(&key))))
+        });
+        let pretty = serde_json::to_string_pretty(&config).unwrap_or_default();
+        text(StatusCode::OK, &pretty)
     }
 
-    async fn keys(
-        &self,
-        method: &Method,
-        scope: KeyScope<'_>,
-        name: Option<String>,
-        body: Body,
-    ) -> Response<Body> {
-        let listed = match scope {
-            KeyScope::HostFunctions => self.keys.host().await.map(|keys| keys.function_keys),
-            KeyScope::System => self.keys.host().await.map(|keys| keys.system_keys),
-            KeyScope::Function(name) => self.keys.function(name).await.map(|keys| keys.keys),
+    /// This process and the app's workers.
+    async fn processes(&self) -> Response<Body> {
+        let running = match self.running().await {
+            Ok(running) => running,
+            Err(why) => return text(StatusCode::SERVICE_UNAVAILABLE, &why),
         };
-        let listed = match listed {
-            Ok(listed) => listed,
-            Err(error) => return answer(Err(error)),
-        };
-        match (method, name.as_deref()) {
-            (&Method::GET, None) => {
-                let keys: Vec<Json> = listed.iter().map(key_json).collect();
-                respond_json(StatusCode::OK, &json!({ "keys": keys, "links": [] }))
-            }
-            (&Method::GET, Some(name)) => match listed.iter().find(|key| key.name.eq_ignore_ascii_case(name))
-            {
-                Some(key) => respond_json(StatusCode::OK, &key_json(key)),
-                None => empty(StatusCode::NOT_FOUND),
-            },
-            (&Method::POST | &Method::PUT, Some(name)) => {
-                let exists = listed.iter().any(|key| key.name.eq_ignore_ascii_case(name));
-                let value = match self.key_value(body).await {
-                    Ok(value) => value,
-                    Err(refusal) => return refusal,
-                };
-                let status = if exists { StatusCode::OK } else { StatusCode::CREATED };
-                answer(self.keys.set(scope, name, value).await.map(|key| (status, key_json(&key))))
-            }
-            (&Method::DELETE, Some(name)) => match self.keys.remove(scope, name).await {
-                Ok(true) => empty(StatusCode::NO_CONTENT),
-                Ok(false) => empty(StatusCode::NOT_FOUND),
-                Err(error) => answer(Err(error)),
-            },
-            _ => empty(StatusCode::NOT_FOUND),
-        }
+        let process = |id: u32, name: &str| json!({ "processId": id, "processName": name, "debugEngine": name, "isEligibleForOpenInBrowser": false });
+        let workers = running.invoker.workers.pids();
+        let workers = workers.into_iter().map(|pid| process(pid, &running.language));
+        let all: Vec<Json> = std::iter::once(process(std::process::id(), "chappe")).chain(workers).collect();
+        respond_json(StatusCode::OK, &json!({ "processes": all }))
     }
 
-    /// The value in `{"name": .., "value": ..}`; no body asks for a random one.
-    async fn key_value(&self, body: Body) -> Result<Option<String>, Response<Body>> {
-        let body = self.read_body(body).await?;
-        if body.is_empty() {
-            return Ok(None);
-        }
-        match serde_json::from_slice::<Json>(&body) {
-            Ok(json) => {
-                Ok(json.get("value").and_then(Json::as_str).filter(|v| !v.is_empty()).map(str::to_owned))
-            }
-            Err(error) => Err(text(
-                StatusCode::BAD_REQUEST,
-                &format!(
-                    "The body must be JSON such as {{\"name\": \"mine\", \"value\": \"...\"}}: {error}\n"
-                ),
-            )),
-        }
+    /// A host that drains takes no requests, so that who can ask this sees a host that does not.
+    async fn drain_status(&self) -> Response<Body> {
+        let running = match self.running().await {
+            Ok(running) => running,
+            Err(why) => return text(StatusCode::SERVICE_UNAVAILABLE, &why),
+        };
+        let outstanding = running.invoker.running.count();
+        let status =
+            json!({ "state": "Disabled", "outstandingInvocations": outstanding, "outstandingRetries": 0 });
+        respond_json(StatusCode::OK, &status)
     }
 
     fn status(&self) -> Json {
@@ -218,7 +228,7 @@ impl Dispatch {
             Phase::Failed(why) => ("Error", vec![why.to_string()]),
         };
         let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        json!({
+        let mut status = json!({
             "id": crate::contract::AppSettings::host_id(&self.app.settings),
             "state": state,
             "version": crate::service::HOST_VERSION,
@@ -227,30 +237,35 @@ impl Dispatch {
             "instanceId": "",
             "computerName": "",
             "processUptime": uptime_ms,
-            "errors": errors,
-            "functionAppContentEditingState": "NotAllowed",
-        })
-    }
-}
-
-fn answer(result: Result<(StatusCode, Json), ReadKeysError>) -> Response<Body> {
-    match result {
-        Ok((status, json)) => respond_json(status, &json),
-        Err(error) => {
-            let why = crate::error::chain(&error);
-            tracing::error!(error = why, "keys cannot be read or written");
-            let status = match error {
-                // The disk, the file, or too many at once: none of it is the caller's, and it may be over in a moment.
-                ReadKeysError::Registry(_) | ReadKeysError::Contended => StatusCode::SERVICE_UNAVAILABLE,
-                ReadKeysError::Malformed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            text(status, &format!("The keys cannot be read or stored, and nothing was changed: {why}\n"))
+            "functionAppContentEditingState": "Unknown",
+        });
+        if !errors.is_empty() {
+            status["errors"] = json!(errors);
         }
+        status
     }
 }
 
-fn key_json(key: &NamedKey) -> Json {
-    json!({ "name": key.name, "value": key.value })
+/// Says that the host is there; nobody may keep the answer.
+fn ping() -> Response<Body> {
+    let mut response = empty(StatusCode::OK);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store,no-cache"));
+    response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// Whether the request says that its body is JSON.
+fn is_json(parts: &Parts) -> bool {
+    let media_type =
+        parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
+}
+
+/// Scheme, host and the first slash, as the client addressed us.
+fn base(parts: &Parts) -> String {
+    let url = request::absolute_url(parts);
+    request::origin(&url).map(|origin| origin.to_string()).unwrap_or_default()
 }
 
 fn describe_all(running: &RunningApp, parts: &Parts) -> Json {
@@ -260,8 +275,7 @@ fn describe_all(running: &RunningApp, parts: &Parts) -> Json {
 fn describe(function: &Arc<Function>, running: &RunningApp, parts: &Parts) -> Json {
     let declaration = &function.declaration;
     let name = function.name();
-    let url = request::absolute_url(parts);
-    let base = request::origin(&url).map(|origin| origin.to_string()).unwrap_or_default();
+    let base = base(parts);
     let bindings: Vec<Json> =
         declaration.metadata.raw_bindings.iter().filter_map(|raw| serde_json::from_str(raw).ok()).collect();
     let invoke_url = match &declaration.trigger {
@@ -285,9 +299,9 @@ fn describe(function: &Arc<Function>, running: &RunningApp, parts: &Parts) -> Js
             "bindings": bindings,
         },
         "files": null,
-        "test_data": null,
+        "test_data": "",
         "isDisabled": declaration.is_disabled,
-        "isDirect": matches!(declaration.trigger, Trigger::Http(_)),
+        "isDirect": false,
         "isProxy": false,
     })
 }

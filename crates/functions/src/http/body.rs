@@ -8,7 +8,7 @@ use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use worker_protocol::TypedData;
 
-use super::request::METADATA_BODY_BYTES_MAX;
+use super::request::{METADATA_BODY_BYTES_MAX, may_have_properties};
 use super::{Dispatch, empty, text};
 use crate::metrics::Rejected;
 use crate::service::Body;
@@ -58,7 +58,7 @@ impl Dispatch {
             let read = tokio::task::spawn_blocking(move || spilled.read_at(0, FIRST_BYTES)).await;
             read.map_err(std::io::Error::other).and_then(|read| read).map_err(ReadError::File)?
         };
-        if first.trim_ascii_start().first() != Some(&b'{') {
+        if !may_have_properties(&first) {
             return Ok(Bytes::new());
         }
         self.bodies.load(spilled).await

@@ -18,24 +18,26 @@ impl CorsPolicy {
     /// A policy from origins such as `https://example.org`, or `*`. No origins: no CORS at all.
     pub(crate) fn new(origins: &[String], credentials: bool) -> Self {
         let is_any = origins.iter().any(|origin| origin == "*");
-        let origins =
-            origins.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect();
+        let origins = origins.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect();
         // Browsers refuse credentials together with `*`; the specification forbids to answer so.
         Self { origins, is_any, credentials: credentials && !is_any }
     }
 
-    /// The headers of the answer to a preflight request from an allowed origin. A preflight from elsewhere is an ordinary
-    /// OPTIONS request.
+    /// The headers of the answer to a preflight request. One from an origin that is not listed has an answer without them: it is no
+    /// request to the app, and its browser must not send one. Without any listed origin a preflight is an ordinary OPTIONS request.
     pub(crate) fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<HeaderMap> {
         let origin = headers.get(ORIGIN)?;
         let wanted = headers.get(ACCESS_CONTROL_REQUEST_METHOD)?;
-        if method != Method::OPTIONS || !self.allows(origin) {
+        if method != Method::OPTIONS || (!self.is_any && self.origins.is_empty()) {
             return None;
         }
         let mut answer = HeaderMap::new();
+        if !self.allows(origin) {
+            return Some(answer);
+        }
         answer.insert(ACCESS_CONTROL_ALLOW_METHODS, wanted.clone());
         if let Some(names) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-            answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+            answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, without_blanks(names));
         }
         Some(answer)
     }
@@ -57,7 +59,14 @@ impl CorsPolicy {
     }
 
     fn allows(&self, origin: &HeaderValue) -> bool {
-        let Ok(origin) = origin.to_str() else { return false };
-        self.is_any || self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+        // Browsers write origins in one form, in lower case.
+        let is_listed = |allowed: &String| allowed.as_bytes() == origin.as_bytes();
+        self.is_any || self.origins.iter().any(is_listed)
     }
+}
+
+/// A list of names with nothing but commas between them.
+fn without_blanks(names: &HeaderValue) -> HeaderValue {
+    let bytes: Vec<u8> = names.as_bytes().iter().copied().filter(|byte| *byte != b' ').collect();
+    HeaderValue::from_bytes(&bytes).unwrap_or_else(|_| names.clone())
 }

@@ -1,4 +1,4 @@
-//! What `GET /` shows: tools poll it to see whether the host is up.
+//! What `/` shows: tools poll it to see whether the host is up.
 
 use http::{Response, StatusCode};
 
@@ -13,7 +13,7 @@ pub(super) fn page(is_disabled: bool) -> Response<Body> {
     if is_disabled {
         return empty(StatusCode::NO_CONTENT);
     }
-    respond(StatusCode::OK, Some("text/html; charset=utf-8"), bytes::Bytes::from_static(PAGE.as_bytes()))
+    respond(StatusCode::OK, Some("text/html"), bytes::Bytes::from_static(PAGE.as_bytes()))
 }
 
 /// 503 with a page that says why the app does not run.

@@ -1,5 +1,6 @@
 //! An HTTP request in the words of the worker, and what expressions see of it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
@@ -8,31 +9,94 @@ use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
-use worker_protocol::{RpcHttp, TypedData};
+use worker_protocol::{RpcClaim, RpcClaimsIdentity, RpcHttp, TypedData};
 
 use super::PublicOrigin;
+use super::names;
+use crate::keys::{KeyLevel, KnownKey};
+
+/// The type of the claim that holds a caller's name, where nothing else is said (.NET's `ClaimsIdentity`).
+const NAME_CLAIM: &str = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name";
+/// Likewise for roles.
+const ROLE_CLAIM: &str = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role";
+/// What the types of the claims of a key begin with.
+const KEY_CLAIM: &str = "http://schemas.microsoft.com/2017/07/functions/claims/";
 
 /// The request as the worker sees it. Names of headers are lower-case, several values are joined by commas.
 pub(super) fn to_worker(
     parts: &Parts,
-    url: &str,
+    url: String,
     body: TypedData,
     route_values: &[(String, String)],
+    key: Option<&KnownKey>,
 ) -> RpcHttp {
     RpcHttp {
         method: parts.method.as_str().to_owned(),
-        url: url.to_owned(),
+        url,
         headers: headers(parts),
         body,
         params: route_values.iter().cloned().collect(),
-        query: query_pairs(parts.uri.query().unwrap_or_default()).into_iter().collect(),
+        query: joined_query(parts.uri.query().unwrap_or_default()),
+        identities: vec![identity(key)],
         ..RpcHttp::default()
     }
 }
 
+/// Who calls, as far as the host knows: the key that was shown, or nobody.
+fn identity(key: Option<&KnownKey>) -> RpcClaimsIdentity {
+    let claim =
+        |kind: &str, value: &str| RpcClaim { kind: format!("{KEY_CLAIM}{kind}"), value: value.to_owned() };
+    let claims = key.map_or_else(Vec::new, |key| {
+        let level = match key.level {
+            KeyLevel::Function | KeyLevel::HostFunction => "Function",
+            KeyLevel::System => "System",
+            KeyLevel::Admin => "Admin",
+        };
+        vec![claim("authlevel", level), claim("invoke", "true"), claim("keyid", &key.name)]
+    });
+    RpcClaimsIdentity {
+        authentication_type: key.map(|_| "WebJobsAuthLevel".to_owned()),
+        name_claim_type: Some(NAME_CLAIM.to_owned()),
+        role_claim_type: Some(ROLE_CLAIM.to_owned()),
+        claims,
+    }
+}
+
+/// The query by name, without case: values of one name are joined by commas, under the name as it was written last.
+fn joined_query(query: &str) -> BTreeMap<String, String> {
+    let mut joined: HashMap<String, (String, String)> = HashMap::new();
+    for (name, value) in query_pairs(query) {
+        match joined.entry(name.to_ascii_lowercase()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert((name, value));
+            }
+            Entry::Occupied(mut occupied) => {
+                let (written, values) = occupied.get_mut();
+                *written = name;
+                values.push(',');
+                values.push_str(&value);
+            }
+        }
+    }
+    joined.into_values().collect()
+}
+
+/// The address of a request to a function; its path has been read already.
+pub(super) fn function_url(parts: &Parts, path: &str) -> String {
+    let mut path_and_query = super::path::write(path);
+    if let Some(query) = parts.uri.query() {
+        path_and_query.push('?');
+        path_and_query.push_str(query);
+    }
+    address(parts, &path_and_query)
+}
+
 /// `scheme://host[:port]/path?query` as the client addressed us.
 pub(super) fn absolute_url(parts: &Parts) -> String {
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    address(parts, parts.uri.path_and_query().map_or("/", |path| path.as_str()))
+}
+
+fn address(parts: &Parts, path: &str) -> String {
     let public = parts.extensions.get::<PublicOrigin>().map(|origin| &origin.0);
     let base = public.unwrap_or(&parts.uri);
     match (base.scheme_str(), base.authority()) {
@@ -60,14 +124,16 @@ pub(super) fn origin(url: &str) -> Option<Uri> {
 pub(super) const METADATA_BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// What the worker gets as trigger metadata, and what expressions are resolved from: the properties of a JSON body, values of
-/// the query (but not `code`, which is a key) and of the route, `Headers` and `Query`; the later ones win.
+/// the query (but not `code`, which is a key) and of the route, `Headers` and `Query`; the later ones win. Workers get values of the
+/// route as text, expressions in the types of their constraints.
 ///
 /// In the real host a body or a query with a property `headers` takes the place of the headers. Here it does not: apps write
 /// `{headers.x-ms-client-principal-id}` and trust it.
 pub(super) fn binding_data(
     parts: &Parts,
     body: &Bytes,
-    typed: Map<String, Json>,
+    route_values: &[(String, String)],
+    mut typed: Map<String, Json>,
     needs_body: bool,
 ) -> (BTreeMap<String, TypedData>, Map<String, Json>) {
     let mut gathered = Gathered::default();
@@ -88,16 +154,18 @@ pub(super) fn binding_data(
             gathered.put(name.clone(), TypedData::String(value.clone()), Json::String(value.clone()));
         }
     }
-    for (name, value) in typed {
-        let sent = match &value {
-            Json::String(text) => TypedData::String(text.clone()),
-            other => TypedData::Json(other.to_string()),
-        };
-        gathered.put(name, sent, value);
+    for (name, text) in route_values {
+        let value = typed.remove(name).unwrap_or_default();
+        gathered.put(name.clone(), TypedData::String(text.clone()), value);
     }
-    let headers =
-        Json::Object(headers(parts).into_iter().map(|(name, value)| (name, Json::String(value))).collect());
-    let query = Json::Object(query.into_iter().map(|(name, value)| (name, Json::String(value))).collect());
+    let headers = headers(parts).into_iter();
+    let headers = headers.map(|(name, value)| (names::written(&name), Json::String(value)));
+    let headers = Json::Object(headers.collect());
+    // The last value of each name, without case.
+    let last: BTreeMap<String, (String, String)> =
+        query.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), (name, value))).collect();
+    let query = last.into_values().map(|(name, value)| (name, Json::String(value))).collect();
+    let query = Json::Object(query);
     gathered.put("Headers".to_owned(), TypedData::Json(headers.to_string()), headers);
     gathered.put("Query".to_owned(), TypedData::Json(query.to_string()), query);
     (gathered.metadata, gathered.data)
@@ -124,13 +192,24 @@ impl Gathered {
     }
 }
 
+/// Whether a body begins as a JSON object does.
+pub(super) fn may_have_properties(body: &[u8]) -> bool {
+    without_mark(body).trim_ascii_start().first() == Some(&b'{')
+}
+
+/// The body without a byte order mark.
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
 /// The top-level properties of a JSON object, whatever the media type says, in the forms that the real host gives them
-/// (webjobs-sdk-extensions, `HttpTriggerBinding`): plain values as text, `True` and `False` with capitals, objects and arrays
-/// as JSON; `null` is left out. So are values that are larger than such a body may be.
+/// (webjobs-sdk-extensions, `HttpTriggerBinding`): plain values as text (fractions in the shortest form of their value, `True` and
+/// `False` with capitals), objects and arrays as JSON; `null` is left out. So are values that are larger than such a body may be.
 fn body_properties(body: &[u8]) -> Vec<(String, TypedData)> {
-    if body.trim_ascii_start().first() != Some(&b'{') {
+    if !may_have_properties(body) {
         return Vec::new();
     }
+    let body = without_mark(body);
     // A body that is no JSON is nobody's fault: it may be anything.
     let Ok(properties) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(body) else {
         return Vec::new();
@@ -142,9 +221,17 @@ fn body_properties(body: &[u8]) -> Vec<(String, TypedData)> {
         "false" => Some(TypedData::String("False".to_owned())),
         text if text.starts_with(['{', '[']) => Some(TypedData::Json(text.to_owned())),
         text if text.starts_with('"') => serde_json::from_str(text).ok().map(TypedData::String),
-        number => Some(TypedData::String(number.to_owned())),
+        number => Some(TypedData::String(plain_number(number))),
     };
     properties.into_iter().filter_map(|(name, raw)| Some((name, form(raw)?))).collect()
+}
+
+/// A number of JSON as .NET writes its value, where that is without an exponent.
+fn plain_number(text: &str) -> String {
+    const PLAIN: std::ops::Range<f64> = 1e-5..1e15;
+    let is_fraction = text.contains(['.', 'e', 'E']);
+    let value = text.parse::<f64>().ok().filter(|value| is_fraction && PLAIN.contains(&value.abs()));
+    value.map_or_else(|| text.to_owned(), |value| value.to_string())
 }
 
 fn headers(parts: &Parts) -> BTreeMap<String, String> {
@@ -163,9 +250,12 @@ fn headers(parts: &Parts) -> BTreeMap<String, String> {
     headers
 }
 
-/// Names and values of a query, decoded; `+` is a blank.
+/// Names and values of a query, decoded; `+` is a blank, and escapes that are not UTF-8 stay as they are.
 pub(super) fn query_pairs(query: &str) -> Vec<(String, String)> {
-    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+    let decode = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_decode_str(&text).decode_utf8().map_or_else(|_| text.clone(), std::borrow::Cow::into_owned)
+    };
     query
         .split('&')
         .filter(|pair| !pair.is_empty())

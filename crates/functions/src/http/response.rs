@@ -1,7 +1,7 @@
 //! What a function gave, as an HTTP response.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value as Json};
@@ -11,7 +11,7 @@ use super::{empty, full};
 use crate::contract::find_property;
 use crate::service::Body;
 
-/// What stands unescaped in a cookie's name and value: the unreserved characters of RFC 3986.
+/// What stands unescaped in a cookie's value: the unreserved characters of RFC 3986.
 const COOKIE_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -83,7 +83,13 @@ fn respond(http: RpcHttp, request: &HeaderMap) -> Result<Response<Body>, String>
         let name =
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("'{name}' is no header name"))?;
         // The length and the framing are ours: a wrong one from the function would break the connection.
-        if name == CONTENT_LENGTH || name == TRANSFER_ENCODING || name == http::header::CONNECTION {
+        let closes = name == CONNECTION && value.trim().eq_ignore_ascii_case("close");
+        if name == CONTENT_LENGTH || name == TRANSFER_ENCODING || (name == CONNECTION && !closes) {
+            continue;
+        }
+        // No media type is not a media type.
+        if name == CONTENT_TYPE && value.is_empty() {
+            headers.remove(CONTENT_TYPE);
             continue;
         }
         let value = HeaderValue::from_bytes(value.as_bytes())
@@ -91,8 +97,9 @@ fn respond(http: RpcHttp, request: &HeaderMap) -> Result<Response<Body>, String>
         headers.insert(name, value);
     }
     for cookie in &http.cookies {
-        let value = HeaderValue::try_from(set_cookie(cookie))
-            .map_err(|_| format!("the cookie '{}' has characters that no header may have", cookie.name))?;
+        let value = set_cookie(cookie).and_then(|text| HeaderValue::try_from(text).ok());
+        let value =
+            value.ok_or_else(|| format!("the cookie '{}' has characters that none may have", cookie.name))?;
         headers.append(SET_COOKIE, value);
     }
     Ok(response)
@@ -108,7 +115,8 @@ fn content(body: TypedData, wants_json: bool) -> (Bytes, Option<&'static str>) {
             Ok(text) if !wants_json => (text.into(), Some(TEXT)),
             _ => (json.into(), Some(JSON)),
         },
-        TypedData::Bytes(bytes) | TypedData::Stream(bytes) => (bytes, Some("application/octet-stream")),
+        // What bytes are, only the function knows.
+        TypedData::Bytes(bytes) | TypedData::Stream(bytes) => (bytes, None),
         TypedData::Int(number) => (number.to_string().into(), Some(TEXT)),
         TypedData::Double(number) => (number.to_string().into(), Some(TEXT)),
         other => {
@@ -125,33 +133,33 @@ fn accepts_json(request: &HeaderMap) -> bool {
     first.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// RFC 6265, section 4.1.1.
-fn set_cookie(cookie: &RpcHttpCookie) -> String {
-    let escape = |text: &str| utf8_percent_encode(text, COOKIE_ESCAPED).to_string();
-    let mut text = format!("{}={}", escape(&cookie.name), escape(&cookie.value));
-    if let Some(domain) = &cookie.domain {
-        text.push_str(&format!("; Domain={domain}"));
-    }
-    if let Some(path) = &cookie.path {
-        text.push_str(&format!("; Path={path}"));
-    }
+/// RFC 6265, section 4.1.1; the attributes in the order and case of the original, which gives each cookie a path. `None` where the name
+/// is no token.
+fn set_cookie(cookie: &RpcHttpCookie) -> Option<String> {
+    // A cookie's name is a token, as a header's is.
+    HeaderName::from_bytes(cookie.name.as_bytes()).ok()?;
+    let mut text = format!("{}={}", cookie.name, utf8_percent_encode(&cookie.value, COOKIE_ESCAPED));
     if let Some(expires) = cookie.expires.and_then(|expires| jiff::Timestamp::try_from(expires).ok()) {
-        text.push_str(&expires.strftime("; Expires=%a, %d %b %Y %H:%M:%S GMT").to_string());
+        text.push_str(&expires.strftime("; expires=%a, %d %b %Y %H:%M:%S GMT").to_string());
     }
     if let Some(max_age) = cookie.max_age {
-        text.push_str(&format!("; Max-Age={max_age:.0}"));
+        text.push_str(&format!("; max-age={:.0}", max_age.trunc()));
     }
+    if let Some(domain) = &cookie.domain {
+        text.push_str(&format!("; domain={domain}"));
+    }
+    text.push_str(&format!("; path={}", cookie.path.as_deref().unwrap_or("/")));
     if cookie.secure == Some(true) {
-        text.push_str("; Secure");
-    }
-    if cookie.http_only == Some(true) {
-        text.push_str("; HttpOnly");
+        text.push_str("; secure");
     }
     match cookie.same_site {
         SameSite::Unset => {}
-        SameSite::Lax => text.push_str("; SameSite=Lax"),
-        SameSite::Strict => text.push_str("; SameSite=Strict"),
-        SameSite::None => text.push_str("; SameSite=None"),
+        SameSite::Lax => text.push_str("; samesite=lax"),
+        SameSite::Strict => text.push_str("; samesite=strict"),
+        SameSite::None => text.push_str("; samesite=none"),
     }
-    text
+    if cookie.http_only == Some(true) {
+        text.push_str("; httponly");
+    }
+    Some(text)
 }

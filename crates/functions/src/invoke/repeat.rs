@@ -1,12 +1,11 @@
-//! Invocations with a retry policy: a failed one is repeated, each time with a new id, as the policy says.
-
-use std::time::SystemTime;
+//! Invocations with a retry policy: a failed one is repeated, under the same id, as the policy says.
 
 use worker_protocol::{RetryContext, RpcException};
 
 use super::{Function, InvocationError, Invoker, Occasion, Returned};
 use crate::log::Level;
 use crate::metrics::FunctionLabel;
+use crate::retry::span_text;
 use crate::stop::Stop;
 
 impl Invoker {
@@ -22,34 +21,36 @@ impl Invoker {
             return self.invoke(function, occasion).await;
         };
         let name = function.name();
-        let mut attempt = occasion.clone();
+        let id = uuid::Uuid::new_v4().to_string();
+        let max = policy.retries_max_i32();
+        // The first try has a context too: functions compare its count with its maximum.
+        let mut context = RetryContext { retry_count: 0, max_retry_count: max, exception: None };
         for retry in 1_u32.. {
-            let error = match self.invoke(function, attempt).await {
+            let attempt = Occasion { retry: Some(context), ..occasion.clone() };
+            let error = match self.attempt(function, attempt, &id).await {
                 Err(error) if !error.is_interrupted() => error,
                 ended => return ended,
             };
             let Some(delay) = policy.delay_before(retry) else {
-                let max = policy.retries_max_i32();
-                let text = format!("Max retries of {max} for function {name} has been reached");
-                self.logs.function(Level::Error, name, None, text);
+                let text = format!("Function execution failed after '{}' retries.", retry - 1);
+                self.logs.function(Level::Error, name, Some(&id), text);
                 return Err(error);
             };
-            let next = jiff::Timestamp::try_from(SystemTime::now() + delay)
-                .map_or_else(|_| "later".to_owned(), |next| format!("{next:.3}"));
-            let text =
-                format!("Waiting for `{delay:?}` before retrying function execution. Next attempt: '{next}'");
-            self.logs.function(Level::Info, name, None, text);
+            let text = format!(
+                "Waiting for `{}` before retrying function execution. Next attempt: '{retry}'. Max retry count: '{max}'.",
+                span_text(delay)
+            );
+            self.logs.function(Level::Debug, name, Some(&id), text);
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = stop.stopped() => return Err(error),
             }
             self.metrics.retries.get_or_create(&FunctionLabel { function: name.to_owned() }).inc();
-            attempt = occasion.clone();
-            attempt.retry = Some(RetryContext {
+            context = RetryContext {
                 retry_count: i32::try_from(retry).unwrap_or(i32::MAX),
-                max_retry_count: policy.retries_max_i32(),
+                max_retry_count: max,
                 exception: exception(&error),
-            });
+            };
         }
         unreachable!("a count of retries does not reach the end of u32 at human delays")
     }

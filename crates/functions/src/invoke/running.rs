@@ -58,6 +58,11 @@ impl Running {
         self.shared.functions.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
+    /// How many invocations are under way.
+    pub(crate) fn count(&self) -> usize {
+        self.shared.functions.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Waits until nothing is under way.
     pub(crate) async fn idle(&self) {
         let mut count = self.shared.count.subscribe();

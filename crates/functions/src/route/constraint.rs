@@ -1,6 +1,6 @@
 //! Constraints of route parameters: what a value must look like.
 
-use regex::{Regex, RegexBuilder};
+use fancy_regex::{Regex, RegexBuilder};
 use serde_json::Value as Json;
 
 /// One constraint.
@@ -17,7 +17,7 @@ pub(super) enum Constraint {
     Required,
     File,
     NonFile,
-    /// Shortest and longest, in characters.
+    /// Shortest and longest, in UTF-16 units, as .NET counts.
     Length(usize, usize),
     /// Smallest and largest.
     Range(i64, i64),
@@ -26,6 +26,9 @@ pub(super) enum Constraint {
 
 /// Larger compiled expressions are refused: a route is not the place for them.
 const REGEX_BYTES_MAX: usize = 1 << 20;
+
+/// Steps that a match with look-around or back-references may take; then the value does not match.
+const REGEX_STEPS_MAX: usize = 100_000;
 
 impl Constraint {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
@@ -87,29 +90,31 @@ impl Constraint {
 
     pub(super) fn allows(&self, text: &str) -> bool {
         match self {
-            Self::Int => text.parse::<i32>().is_ok(),
-            Self::Long => text.parse::<i64>().is_ok(),
-            Self::Bool => text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false"),
+            Self::Int => integer(text).is_some_and(|number| i32::try_from(number).is_ok()),
+            Self::Long => integer(text).is_some(),
+            Self::Bool => boolean(text).is_some(),
             Self::Datetime => is_datetime(text),
-            Self::Decimal => is_decimal(text),
-            Self::Double => text.parse::<f64>().is_ok(),
-            Self::Guid => uuid::Uuid::try_parse(text.trim_matches(['(', ')'])).is_ok(),
+            Self::Decimal => number(text, NumberForm::Decimal).is_some(),
+            Self::Double => number(text, NumberForm::Float).is_some(),
+            Self::Guid => is_guid(text),
             Self::Alpha => text.bytes().all(|byte| byte.is_ascii_alphabetic()),
             Self::Required => !text.is_empty(),
             Self::File => is_file(text),
             Self::NonFile => !is_file(text),
-            Self::Length(min, max) => (*min..=*max).contains(&text.chars().count()),
-            Self::Range(min, max) => text.parse::<i64>().is_ok_and(|number| (*min..=*max).contains(&number)),
-            Self::Regex(regex) => regex.is_match(text),
+            Self::Length(min, max) => (*min..=*max).contains(&text.encode_utf16().count()),
+            Self::Range(min, max) => integer(text).is_some_and(|number| (*min..=*max).contains(&number)),
+            // An expression that takes too many steps decides nothing in favour of the value.
+            Self::Regex(regex) => regex.is_match(text).unwrap_or_default(),
         }
     }
 
     /// The value in the constraint's own type, for binding data.
     pub(super) fn typed(&self, text: &str) -> Option<Json> {
         match self {
-            Self::Int | Self::Long | Self::Range(..) => text.parse::<i64>().ok().map(Json::from),
-            Self::Bool => Some(Json::Bool(text.eq_ignore_ascii_case("true"))),
-            Self::Double | Self::Decimal => text.parse::<f64>().ok().map(Json::from),
+            Self::Int | Self::Long | Self::Range(..) => integer(text).map(Json::from),
+            Self::Bool => boolean(text).map(Json::from),
+            Self::Double => number(text, NumberForm::Float).map(Json::from),
+            Self::Decimal => number(text, NumberForm::Decimal).map(Json::from),
             _ => None,
         }
     }
@@ -117,28 +122,103 @@ impl Constraint {
 
 /// ASP.NET matches without regard to case, anywhere in the value unless anchored.
 fn regex(pattern: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(pattern).case_insensitive(true).size_limit(REGEX_BYTES_MAX).build();
-    built.map_err(|error| {
-        format!("the regular expression '{pattern}' cannot be used (look-around and back-references are not supported): {error}")
-    })
+    let built = RegexBuilder::new(&format!("(?i){pattern}"))
+        .backtrack_limit(REGEX_STEPS_MAX)
+        .delegate_size_limit(REGEX_BYTES_MAX)
+        .build();
+    built.map_err(|error| format!("the regular expression '{pattern}' cannot be used: {error}"))
 }
 
-fn is_decimal(text: &str) -> bool {
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+/// The white space that .NET's parsers of numbers pass over.
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r'])
+}
+
+/// `NumberStyles.Integer`.
+fn integer(text: &str) -> Option<i64> {
+    trim(text).parse().ok()
+}
+
+/// `Boolean.TryParse`.
+fn boolean(text: &str) -> Option<bool> {
+    match text.trim() {
+        text if text.eq_ignore_ascii_case("true") => Some(true),
+        text if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+/// What .NET's parsers of fractions take, in the invariant culture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NumberForm {
+    /// `NumberStyles.Number`: a sign before or behind, no exponent.
+    Decimal,
+    /// `NumberStyles.Float` with thousands: a sign before, an exponent, and the numbers that are none.
+    Float,
+}
+
+fn number(text: &str, form: NumberForm) -> Option<f64> {
+    let text = trim(text);
+    let text = match (form, text.strip_suffix('-')) {
+        (NumberForm::Decimal, Some(digits)) if !digits.starts_with(['-', '+']) => format!("-{digits}"),
+        _ => text.to_owned(),
+    };
+    let (sign, digits) = match text.as_bytes().first() {
+        Some(b'-') => (-1.0, &text[1..]),
+        Some(b'+') => (1.0, &text[1..]),
+        _ => (1.0, text.as_str()),
+    };
+    if form == NumberForm::Float {
+        if digits.eq_ignore_ascii_case("infinity") {
+            return Some(sign * f64::INFINITY);
+        }
+        if digits.eq_ignore_ascii_case("nan") {
+            return Some(f64::NAN);
+        }
+    }
+    let (whole, rest) = digits.split_at(digits.find(['.', 'e', 'E']).unwrap_or(digits.len()));
     let whole = whole.replace(',', "");
-    !(whole.is_empty() && fraction.is_empty()) && all_digits(&whole) && all_digits(fraction)
+    let is_plain = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'))
+    };
+    let has_digit = whole.bytes().chain(rest.bytes()).any(|byte| byte.is_ascii_digit());
+    if !whole.bytes().all(|byte| byte.is_ascii_digit()) || !is_plain(rest) || !has_digit {
+        return None;
+    }
+    if form == NumberForm::Decimal && rest.contains(['e', 'E']) {
+        return None;
+    }
+    format!("{whole}{rest}").parse::<f64>().ok().map(|number| sign * number)
 }
 
-/// .NET's parser takes many forms; the ones that are written in URLs are ISO dates and the invariant `MM/dd/yyyy`.
+/// `Guid.TryParse`: 32 digits, with or without hyphens, the latter also in braces or parentheses.
+fn is_guid(text: &str) -> bool {
+    let text = text.trim();
+    let inner = match (text.as_bytes().first(), text.as_bytes().last()) {
+        (Some(b'{'), Some(b'}')) | (Some(b'('), Some(b')')) => &text[1..text.len() - 1],
+        _ => return matches!(text.len(), 32 | 36) && uuid::Uuid::try_parse(text).is_ok(),
+    };
+    inner.len() == 36 && uuid::Uuid::try_parse(inner).is_ok()
+}
+
+/// .NET's parser takes many forms; the ones that are written in URLs are ISO dates, the invariant `MM/dd/yyyy`, and a time alone, which
+/// stands for today.
 fn is_datetime(text: &str) -> bool {
-    text.parse::<jiff::civil::DateTime>().is_ok()
-        || text.parse::<jiff::Timestamp>().is_ok()
-        || ["%m/%d/%Y", "%m/%d/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %I:%M%p"].iter().any(|format| {
-            jiff::civil::DateTime::strptime(format, text).is_ok()
-                || jiff::civil::Date::strptime(format, text).is_ok()
-        })
+    const DATES: [&str; 2] = ["%m/%d/%Y", "%Y-%m-%d"];
+    const TIMES: [&str; 4] = ["%H:%M", "%H:%M:%S", "%I:%M%p", "%I:%M:%S%p"];
+    let text = text.trim();
+    if text.parse::<jiff::civil::DateTime>().is_ok() || text.parse::<jiff::Timestamp>().is_ok() {
+        return true;
+    }
+    let is_date = |text: &str| DATES.iter().any(|format| jiff::civil::Date::strptime(format, text).is_ok());
+    // `7:32 pm` and `7:32pm` are one.
+    let is_time = |text: &str| {
+        let text = text.replace(' ', "").to_ascii_uppercase();
+        TIMES.iter().any(|format| jiff::civil::Time::strptime(format, &text).is_ok())
+    };
+    is_date(text)
+        || is_time(text)
+        || text.split_once(' ').is_some_and(|(date, time)| is_date(date) && is_time(time))
 }
 
 /// A value whose last segment has a dot that is not its last character.

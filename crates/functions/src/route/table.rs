@@ -30,25 +30,48 @@ pub(crate) struct Routed<'a, T> {
 }
 
 impl<T> RouteTable<T> {
-    /// A table of these routes. Equal precedence keeps the given order.
+    /// A table of these routes, which are tried in the given order.
     pub(crate) fn new(routes: impl IntoIterator<Item = (Template, Vec<Method>, T)>) -> Self {
-        let mut entries: Vec<Entry<T>> = routes
-            .into_iter()
-            .map(|(template, methods, target)| Entry { template, methods, target })
-            .collect();
-        entries.sort_by_cached_key(|entry| entry.template.precedence());
-        Self { entries }
+        let entries =
+            routes.into_iter().map(|(template, methods, target)| Entry { template, methods, target });
+        Self { entries: entries.collect() }
     }
 
-    /// Finds the route for a request. `path` begins with `/` and is not yet percent-decoded. A route that matches but does
+    /// Finds the route for a request. `path` begins with `/` and is decoded but for `%2F`. A route that matches but does
     /// not allow the method is passed over: the host answers 404 then, not 405.
     pub(crate) fn find(&self, method: &Method, path: &str) -> Option<Routed<'_, T>> {
-        let trimmed = path.trim_matches('/');
-        let segments: Vec<&str> = if trimmed.is_empty() { Vec::new() } else { trimmed.split('/').collect() };
         self.entries.iter().find_map(|entry| {
-            let allowed = entry.methods.is_empty() || entry.methods.contains(method);
-            let values = allowed.then(|| entry.template.matches(&segments)).flatten()?;
+            let values = entry.allows(method).then(|| entry.template.matches(path)).flatten()?;
             Some(Routed { target: &entry.target, template: &entry.template, values })
         })
+    }
+
+    /// Routes that are less general than an earlier one which takes requests of theirs: the earlier, then the later. In the routing
+    /// of ASP.NET the later one would come first, so that authors may expect it.
+    pub(crate) fn hidden(&self) -> Vec<(&T, &T)> {
+        let mut hidden = Vec::new();
+        for (at, later) in self.entries.iter().enumerate() {
+            let earlier = self.entries[..at].iter().filter(|earlier| {
+                earlier.shares_a_method(later)
+                    && later.template.precedence() < earlier.template.precedence()
+                    && earlier.template.overlaps(&later.template)
+            });
+            hidden.extend(earlier.map(|earlier| (&earlier.target, &later.target)));
+        }
+        hidden
+    }
+}
+
+impl<T> Entry<T> {
+    /// Names of methods are compared without case, as the original does.
+    fn allows(&self, method: &Method) -> bool {
+        let is_same = |allowed: &Method| allowed.as_str().eq_ignore_ascii_case(method.as_str());
+        self.methods.is_empty() || self.methods.iter().any(is_same)
+    }
+
+    fn shares_a_method(&self, other: &Self) -> bool {
+        self.methods.is_empty()
+            || other.methods.is_empty()
+            || self.methods.iter().any(|method| other.methods.contains(method))
     }
 }

@@ -32,21 +32,52 @@ fn check(routes: &str, request: &str, expected: Expect) {
 }
 
 #[test]
-fn precedence() {
+fn the_first_route_that_matches_is_taken() {
     let routes = "
-        {*rest}
-        items/{name}
-        items/{id:int}
+        items/{name:alpha}
+        items/{any}
         items/new
         items/{name}/{sub}
+        {*rest}
     ";
-    check(routes, "GET /items/new", expect!["items/new {}"]);
-    check(routes, "GET /ITEMS/New/", expect!["items/new {}"]);
-    check(routes, "GET /items/7", expect![[r#"items/{id:int} {"id":7}"#]]);
-    check(routes, "GET /items/seven", expect![[r#"items/{name} {"name":"seven"}"#]]);
+    check(routes, "GET /items/new", expect![[r#"items/{name:alpha} {"name":"new"}"#]]);
+    check(routes, "GET /ITEMS/7/", expect![[r#"items/{any} {"any":"7"}"#]]);
     check(routes, "GET /items/a/b", expect![[r#"items/{name}/{sub} {"name":"a","sub":"b"}"#]]);
-    check(routes, "GET /items/a/b/c%20d", expect![[r#"{*rest} {"rest":"items/a/b/c d"}"#]]);
+    check(routes, "GET /items/a/b/c d/", expect![[r#"{*rest} {"rest":"items/a/b/c d/"}"#]]);
+    check(routes, "GET /items/a%2Fb", expect![[r#"items/{any} {"any":"a%2Fb"}"#]]);
     check(routes, "GET /", expect!["{*rest} {}"]);
+}
+
+#[test]
+fn a_slash_at_the_end_counts_only_for_a_catch_all() {
+    check("a/b", "GET /a/b/", expect!["a/b {}"]);
+    check("a/b", "GET /a/b//", expect!["not found"]);
+    check("a/b", "GET //a/b", expect!["not found"]);
+    check("a/{b?}", "GET /a//", expect!["not found"]);
+    check("a/{*rest}", "GET /a/", expect!["a/{*rest} {}"]);
+    check("a/{*rest}", "GET /a//", expect!["not found"]);
+    check("a/{*rest}", "GET /a/b//", expect![[r#"a/{*rest} {"rest":"b//"}"#]]);
+    check("a/{*rest:regex(^b)}", "GET /a", expect!["not found"]);
+    check("a/{*rest=z}", "GET /a", expect![[r#"a/{*rest=z} {"rest":"z"}"#]]);
+}
+
+#[test]
+fn a_less_general_route_behind_another_is_hidden() {
+    let table = |routes: &[&str]| {
+        let routes: Vec<_> = routes
+            .iter()
+            .map(|route| (Template::parse(route).expect("valid"), Vec::new(), (*route).to_owned()))
+            .collect();
+        let table = RouteTable::new(routes);
+        let pairs: Vec<String> =
+            table.hidden().iter().map(|(first, hidden)| format!("{hidden} behind {first}")).collect();
+        pairs.join(", ")
+    };
+    assert_eq!(table(&["a/{x}", "a/new", "b/{x}"]), "a/new behind a/{x}");
+    assert_eq!(table(&["a/new", "a/{x}"]), "");
+    assert_eq!(table(&["a/{x:int}", "a/new", "a/7"]), "a/7 behind a/{x:int}");
+    assert_eq!(table(&["a/{*x}", "a/b/c", "c"]), "a/b/c behind a/{*x}");
+    assert_eq!(table(&["a/{x}/{y?}", "a/b", "a/b/c/d"]), "a/b behind a/{x}/{y?}");
 }
 
 #[test]
@@ -67,7 +98,8 @@ fn optional_default_and_compound() {
     check("f/{name}.{ext}", "GET /f/a.b.c", expect![[r#"f/{name}.{ext} {"name":"a.b","ext":"c"}"#]]);
     check("f/{name}.{ext?}", "GET /f/a", expect![[r#"f/{name}.{ext?} {"name":"a"}"#]]);
     check("v{n:int}-{m}", "GET /v2-x", expect![[r#"v{n:int}-{m} {"n":2,"m":"x"}"#]]);
-    check("a/{x}", "GET /a/%E2%82%AC", expect![[r#"a/{x} {"x":"€"}"#]]);
+    check("f/{name}.{ext?}", "GET /f/a.", expect!["not found"]);
+    check("a/{x}", "GET /a/€", expect![[r#"a/{x} {"x":"€"}"#]]);
 }
 
 #[test]
@@ -90,11 +122,25 @@ fn constraints() {
         ("range(1,3)", "2", "4"),
         ("regex(^\\\\d{{2}}$)", "12", "123"),
         ("int:min(3)", "3", "2"),
+        ("int", " +5 ", "5.0"),
+        ("bool", " true", "yes"),
+        ("guid", "{0f8fad5b-d9cb-469f-a165-70867728950e}", "{0f8fad5bd9cb469fa16570867728950e}"),
+        ("guid", "0f8fad5bd9cb469fa16570867728950e", "urn:uuid:0f8fad5b-d9cb-469f-a165-70867728950e"),
+        ("datetime", "2016-12-31 7:32pm", "31-12-2016"),
+        ("datetime", "10:00", "x"),
+        ("decimal", "-1,000.01", "1e5"),
+        ("decimal", " 5-", "-5-"),
+        ("double", "-1,001.01e8", "1e8e"),
+        ("double", "NaN", "inf"),
+        ("float", "1e400", "0x1"),
+        ("length(3)", "\u{1f600}a", "\u{1f600}"),
+        ("regex(^(?!admin)[a-z]+$)", "user", "administrator"),
+        ("regex(^(?=.*7)(?<!x)...$)", "a7b", "abc"),
     ] {
         let constraint = constraint.replace("\\\\", "\\");
         let template = Template::parse(&format!("{{x:{constraint}}}")).expect("valid");
-        assert!(template.matches(&[good]).is_some(), "{constraint} {good}");
-        assert!(template.matches(&[bad]).is_none(), "{constraint} {bad}");
+        assert!(template.matches(&format!("/{good}")).is_some(), "{constraint} {good}");
+        assert!(template.matches(&format!("/{bad}")).is_none(), "{constraint} {bad}");
     }
 }
 

@@ -21,8 +21,8 @@ pub(super) struct TimerStatus {
 /// What to do when a timer starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
-    /// A run was missed: make up for it at once.
-    PastDue,
+    /// A run was missed, at this time: make up for it at once.
+    PastDue(SystemTime),
     /// Run at once, because the app wants it at start-up.
     Now,
     /// Wait for the next time.
@@ -36,10 +36,16 @@ pub(super) fn at_start(
     now: SystemTime,
     run_on_startup: bool,
 ) -> Start {
-    if status.is_some_and(|status| due(schedule, status).is_some_and(|due| due < now)) {
-        return Start::PastDue;
+    let due = status.and_then(|status| due(schedule, status));
+    if let Some(due) = due.filter(|due| *due < now) {
+        return Start::PastDue(due);
     }
     if run_on_startup { Start::Now } else { Start::Wait }
+}
+
+/// Whether a run lasted beyond the next time, which then comes at once.
+pub(super) fn is_overrun(schedule: &Schedule, began: SystemTime, ended: SystemTime) -> bool {
+    schedule.next_after(began).is_some_and(|next| next <= ended)
 }
 
 /// When the timer was due next. If the schedule has changed since, the time that the new one gives from the last update on
@@ -73,6 +79,17 @@ impl TimerStatus {
         })
     }
 
+    /// As functions see it; a timer that never ran has .NET's default date in place of times that are not known.
+    pub(super) fn shown(&self) -> Json {
+        const NEVER: &str = "0001-01-01T00:00:00+00:00";
+        let text = |time: Option<SystemTime>| time.map_or_else(|| NEVER.to_owned(), time_text);
+        json!({
+            "Last": text(self.last),
+            "Next": text(self.next),
+            "LastUpdated": text(self.last.map(|_| self.last_updated)),
+        })
+    }
+
     /// Reads what [`TimerStatus::to_json`] wrote; anything else counts as no status.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let json: Json = serde_json::from_slice(bytes).ok()?;
@@ -82,6 +99,13 @@ impl TimerStatus {
         };
         Some(Self { last: time("Last"), next: time("Next"), last_updated: time("LastUpdated")? })
     }
+}
+
+/// A time as .NET writes it in JSON: to 100 ns, without zeros at the end, in UTC.
+pub(super) fn time_text(time: SystemTime) -> String {
+    let time = Timestamp::try_from(time).unwrap_or_default();
+    let text = time.strftime("%Y-%m-%dT%H:%M:%S%.7f").to_string();
+    format!("{}+00:00", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 #[cfg(test)]
@@ -103,7 +127,7 @@ mod tests {
         let ran = TimerStatus::after_run(&hourly(), at("2026-01-01T10:00:00Z"), at("2026-01-01T10:00:02Z"));
         let start = |now| at_start(&hourly(), Some(&ran), at(now), false);
         assert_eq!(start("2026-01-01T10:59:59Z"), Start::Wait);
-        assert_eq!(start("2026-01-01T11:00:01Z"), Start::PastDue);
+        assert_eq!(start("2026-01-01T11:00:01Z"), Start::PastDue(at("2026-01-01T11:00:00Z")));
         let made_up =
             TimerStatus::after_run(&hourly(), at("2026-01-01T13:20:00Z"), at("2026-01-01T13:20:01Z"));
         assert_eq!(at_start(&hourly(), Some(&made_up), at("2026-01-01T13:30:00Z"), false), Start::Wait);
@@ -113,7 +137,8 @@ mod tests {
     fn a_timer_that_never_ran_is_due_from_its_first_start_on() {
         let first = TimerStatus::first(&hourly(), at("2026-01-01T10:30:00Z"));
         assert_eq!(at_start(&hourly(), Some(&first), at("2026-01-01T10:59:00Z"), false), Start::Wait);
-        assert_eq!(at_start(&hourly(), Some(&first), at("2026-01-01T11:00:01Z"), false), Start::PastDue);
+        let due = Start::PastDue(at("2026-01-01T11:00:00Z"));
+        assert_eq!(at_start(&hourly(), Some(&first), at("2026-01-01T11:00:01Z"), false), due);
         assert_eq!(at_start(&hourly(), None, at("2026-01-01T11:00:01Z"), false), Start::Wait);
         assert_eq!(at_start(&hourly(), None, at("2026-01-01T11:00:01Z"), true), Start::Now);
     }
@@ -124,6 +149,30 @@ mod tests {
         let mut ran = TimerStatus::after_run(&yearly, at("2026-01-01T00:00:00Z"), at("2026-01-01T00:00:01Z"));
         ran.last_updated = at("2026-06-01T10:30:00Z");
         assert_eq!(at_start(&hourly(), Some(&ran), at("2026-06-01T10:40:00Z"), false), Start::Wait);
+    }
+
+    #[test]
+    fn a_run_that_lasts_beyond_the_next_time_is_an_overrun() {
+        let overran = |began, ended| is_overrun(&hourly(), at(began), at(ended));
+        assert!(!overran("2026-01-01T10:00:00.001Z", "2026-01-01T10:59:59Z"));
+        assert!(overran("2026-01-01T10:00:00.001Z", "2026-01-01T11:00:00Z"));
+    }
+
+    #[test]
+    fn functions_see_times_as_dotnet_writes_them() {
+        let first = TimerStatus::first(&hourly(), at("2026-01-01T10:30:00Z")).shown();
+        let never = "0001-01-01T00:00:00+00:00";
+        let next = "2026-01-01T11:00:00+00:00";
+        assert_eq!(first, json!({"Last": never, "Next": next, "LastUpdated": never}));
+        let ran = TimerStatus::after_run(
+            &hourly(),
+            at("2026-01-01T10:00:00.5Z"),
+            at("2026-01-01T10:00:02.123456789Z"),
+        );
+        let expected = json!({
+            "Last": "2026-01-01T10:00:00.5+00:00", "Next": next, "LastUpdated": "2026-01-01T10:00:02.1234567+00:00"
+        });
+        assert_eq!(ran.shown(), expected);
     }
 
     #[test]

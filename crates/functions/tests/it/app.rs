@@ -135,7 +135,7 @@ async fn parts_of_the_admin_api_that_are_not_there_are_404() {
         "DELETE /admin/functions/f",
         "POST /admin/host/drain",
         "POST /admin/host/restart",
-        "GET /admin/host/config",
+        "POST /admin/host/config",
         "GET /admin/vfs/",
         "POST /admin/warmup",
         "POST /runtime/webhooks/signalr",

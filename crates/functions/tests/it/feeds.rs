@@ -170,10 +170,14 @@ async fn a_retry_policy_repeats_the_batch_and_says_so() {
     feed.push(&json!(1), None);
     feed.completed(1).await;
     let why = Some("again".to_owned());
-    assert_eq!(*contexts.lock().expect("no panic"), [None, Some((1, 2, why.clone())), Some((2, 2, why))]);
+    let expected = [Some((0, 2, None)), Some((1, 2, why.clone())), Some((2, 2, why))];
+    assert_eq!(*contexts.lock().expect("no panic"), expected);
     let log = host.log();
-    assert!(log.contains("Waiting for `1ms` before retrying function execution. Next attempt: '"), "{log}");
-    assert!(log.contains("Max retries of 2 for function f has been reached"), "{log}");
+    assert!(log.contains("Error Function execution failed after '2' retries."), "{log}");
+    assert_eq!(log.matches("Executing 'Functions.f'").count(), 3, "{log}");
+    let ids: std::collections::BTreeSet<_> =
+        host.handle.logs().tail(0).into_iter().filter_map(|line| line.invocation_id).collect();
+    assert_eq!(ids.len(), 1, "a retry keeps the id");
 }
 
 #[tokio::test]
@@ -351,7 +355,7 @@ async fn a_query_finds_route_query_and_body_in_the_binding_data() {
     let seen =
         host.send("POST /api/f/7?who=ann&id=lost&code=secret\n\n{\"who\":\"lost\",\"size\":3}").await.body;
     expect![[
-        r#"{"size":"3","who":"ann","id":7,"Headers":{},"Query":{"who":"ann","id":"lost","code":"secret"}}"#
+        r#"{"size":"3","who":"ann","id":7,"Headers":{},"Query":{"code":"secret","id":"lost","who":"ann"}}"#
     ]]
     .assert_eq(&seen);
 }

@@ -61,13 +61,13 @@ async fn the_worker_sees_the_request_as_the_client_made_it() {
         cookie: a=1
         x-one: 1,2
         params {"id": "7"}
-        query {"a": "2", "b": "x y!", "code": "secret"}
+        query {"a": "1,2", "b": "x y!", "code": "secret"}
         body Bytes(b"{\"k\":1}")
-        Headers = Json("{\"cookie\":\"a=1\",\"x-one\":\"1,2\"}")
+        Headers = Json("{\"Cookie\":\"a=1\",\"x-one\":\"1,2\"}")
         Query = Json("{\"a\":\"2\",\"b\":\"x y!\",\"code\":\"secret\"}")
         a = String("2")
         b = String("x y!")
-        id = Json("7")
+        id = String("7")
         k = String("1")"#]]
     .assert_eq(&seen.body);
     assert_eq!(host.send("GET /api/items/7").await.status, 404);
@@ -92,7 +92,7 @@ async fn properties_of_a_json_body_are_trigger_metadata() {
         id = String("7")
         list = Json("[1, {}]")
         nested = Json("{\"a\": 1}")
-        number = String("1.50")
+        number = String("1.5")
         on = String("True")
         text = String("ab")"#]]
     .assert_eq(&metadata(body).await);
@@ -124,11 +124,11 @@ async fn both_forms_of_a_response_are_understood() {
         http.into(),
         "GET /api/f",
         expect![[r#"
-        201
-        content-type: text/x-own
-        set-cookie: a=1%202; Path=/; Max-Age=60; HttpOnly; SameSite=Lax
+            201
+            content-type: text/x-own
+            set-cookie: a=1%202; max-age=60; path=/; samesite=lax; httponly
 
-        made"#]],
+            made"#]],
     )
     .await;
 }
@@ -171,10 +171,9 @@ async fn values_that_are_no_response_become_its_body() {
         TypedData::Bytes("b".into()),
         "GET /api/f",
         expect![[r#"
-        200
-        content-type: application/octet-stream
+            200
 
-        b"#]],
+            b"#]],
     )
     .await;
     check(TypedData::Null, "GET /api/f", expect!["204"]).await;
@@ -270,7 +269,9 @@ async fn keys_are_asked_for_where_they_are_enforced() {
     assert_eq!(status(&format!("GET /api/root?code={own}")).await, 401);
     // The header counts before the query.
     assert_eq!(status(&format!("GET /api/f?code={own}\nx-functions-key: wrong")).await, 401);
-    let put = format!("PUT /admin/host/keys/ci?code={master}\n\n{{\"name\":\"ci\",\"value\":\"own-value\"}}");
+    let put = format!(
+        "PUT /admin/host/keys/ci?code={master}\ncontent-type: application/json\n\n{{\"name\":\"ci\",\"value\":\"own-value\"}}"
+    );
     assert_eq!(status(&put).await, 201);
     assert_eq!(status("GET /api/other?code=own-value").await, 204);
     assert_eq!(status(&format!("DELETE /admin/host/keys/ci?code={master}")).await, 204);
@@ -304,7 +305,9 @@ async fn cors_lets_listed_origins_in() {
         access-control-allow-credentials: true"#]]
     .assert_eq(&host.send("GET /api/f\norigin: https://page.test").await.text());
     assert_eq!(host.send("GET /api/f\norigin: https://evil.test").await.text(), "204");
-    assert_eq!(host.send(&preflight.replace("page", "evil")).await.status, 404);
+    // Nor does the function hear of a preflight from elsewhere.
+    assert_eq!(host.send(&preflight.replace("page", "evil")).await.text(), "204");
+    assert_eq!(host.send(&preflight.replace("https://page", "https://Page")).await.text(), "204");
 }
 
 #[tokio::test]
@@ -329,12 +332,12 @@ async fn limits_answer_413_and_429() {
     let first = host.send("POST /api/f\n\n1234");
     let second = async {
         entered.notified().await;
-        let refused = host.send("GET /api/f").await.status;
+        let refused = host.send("GET /api/f").await;
         gate.notify_one();
         refused
     };
     let (first, second) = tokio::join!(first, second);
-    assert_eq!((first.status, second), (204, 429));
+    assert_eq!((first.status, second.text().as_str()), (204, "429\nx-function-scaleout: 1"));
 }
 
 /// Room for bodies that is all taken, as long as the second value lives.
@@ -446,7 +449,7 @@ async fn a_body_without_room_is_refused_and_may_come_again() {
         .function("f", &[trigger(&[], "f"), result()], |_| async { returned(TypedData::Null) })
         .start()
         .await;
-    for path in ["POST /api/f\n\n1234", "POST /admin/functions/f\n\n{}"] {
+    for path in ["POST /api/f\n\n1234", "POST /admin/functions/f\ncontent-type: application/json\n\n{}"] {
         let refused = host.send(path).await;
         assert_eq!(
             (refused.status, refused.headers["retry-after"].to_str().ok()),
@@ -513,9 +516,17 @@ async fn the_host_answers_for_itself() {
         serde_json::from_str(&host.send("GET /admin/functions").await.body).expect("JSON");
     assert_eq!(functions[0]["invoke_url_template"], "http://app.test:7071/api/f/{id}");
     assert_eq!(functions[1]["name"], "tick");
-    assert_eq!(host.send("POST /admin/functions/TICK\n\n{\"input\":\"\"}").await.status, 202);
+    assert_eq!(
+        host.send("POST /admin/functions/TICK\ncontent-type: application/json\n\n{\"input\":\"\"}")
+            .await
+            .status,
+        202
+    );
     tokio::time::timeout(crate::fake::PATIENCE, ran.notified()).await.expect("the function runs");
-    assert_eq!(host.send("POST /admin/functions/nope\n\n{}").await.status, 404);
+    assert_eq!(
+        host.send("POST /admin/functions/nope\ncontent-type: application/json\n\n{}").await.status,
+        404
+    );
     expect![[r#"
 
         Functions:

@@ -6,6 +6,7 @@ mod feed;
 mod feeds;
 mod function_rpc;
 mod http;
+mod http_details;
 mod keys;
 mod node;
 mod startup;

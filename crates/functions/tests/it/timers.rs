@@ -43,7 +43,7 @@ async fn a_timer_fires_again_and_again() {
         // A schedule faster than a minute is not remembered.
         assert_eq!(
             seen,
-            json!({"Schedule": {"AdjustForDST": true}, "ScheduleStatus": null, "IsPastDue": false})
+            json!({"Schedule": {"AdjustForDST": false}, "ScheduleStatus": null, "IsPastDue": false})
         );
     }
     host.handle.drain(PATIENCE).await;
@@ -78,7 +78,7 @@ async fn a_missed_run_is_made_up_for_after_a_restart() {
     let host = setup.start().await;
     let seen = next(&mut fired).await;
     assert_eq!(seen["IsPastDue"], true);
-    assert_eq!(seen["ScheduleStatus"]["Last"], "2020-01-01T00:00:00.0000000Z");
+    assert_eq!(seen["ScheduleStatus"]["Last"], "2020-01-01T00:00:00+00:00");
     host.handle.drain(PATIENCE).await;
     let stored = registry.get(&instance, &key).await.expect("readable").expect("there");
     let stored: Json = serde_json::from_slice(&stored.value).expect("JSON");
@@ -135,4 +135,38 @@ async fn runs_of_one_timer_never_overlap() {
         assert_eq!(count, Some(1));
     }
     host.handle.drain(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn a_timer_at_start_up_and_by_name_has_its_status() {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let binding = timer("0 0 0 1 1 *", json!({"runOnStartup": true}));
+    let host = Setup::default()
+        .function("tick", &[binding], move |request| {
+            let TypedData::Json(data) = &request.input_data[0].data else { panic!("JSON") };
+            let data: Json = serde_json::from_str(data).expect("JSON");
+            let _ = sender.send(json!([data, format!("{:?}", request.trigger_metadata["TimerTrigger"])]));
+            async { returned(TypedData::Null) }
+        })
+        .start()
+        .await;
+    let first = next(&mut receiver).await;
+    assert_eq!(first[0]["Schedule"]["AdjustForDST"], true);
+    assert_eq!(first[0]["ScheduleStatus"]["Last"], "0001-01-01T00:00:00+00:00");
+    assert_eq!(first[0]["ScheduleStatus"]["LastUpdated"], "0001-01-01T00:00:00+00:00");
+    let fired = first[1].as_str().expect("text");
+    assert!(fired.starts_with("String(\"") && fired.matches(['/', ':']).count() == 4, "{fired}");
+    assert!(
+        host.log().contains("Info Trigger Details: UnscheduledInvocationReason: RunOnStartup"),
+        "{}",
+        host.log()
+    );
+    // The run that was let end is remembered before the triggers stop.
+    let by_name = async { host.handle.invoke("tick", &Json::Null).await.expect("it runs") };
+    host.handle.drain(PATIENCE).await;
+    by_name.await;
+    let second = next(&mut receiver).await;
+    assert_eq!(second[0]["IsPastDue"], false);
+    let last = second[0]["ScheduleStatus"]["Last"].as_str().expect("text");
+    assert!(last > "2025" && last.ends_with("+00:00"), "{last}");
 }

@@ -1,0 +1,176 @@
+//! `/admin/…/keys`: the keys of the host and of functions are read, set and removed.
+
+use http::header::LOCATION;
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
+use serde_json::{Value as Json, json};
+
+use super::super::{Dispatch, empty, json as respond_json, text};
+use super::is_json;
+use crate::keys::{KeyScope, NamedKey, ReadKeysError};
+use crate::service::Body;
+
+impl Dispatch {
+    pub(super) async fn master_key(&self, parts: &Parts, href: &str, body: Body) -> Response<Body> {
+        let key = match parts.method {
+            Method::GET => {
+                let keys = self.keys.host().await;
+                keys.map(|keys| NamedKey { name: "_master".to_owned(), value: keys.master_key })
+            }
+            Method::POST | Method::PUT => match self.key_value(parts, body).await {
+                Ok(value) => self.keys.set_master(value).await,
+                Err(refusal) => return refusal,
+            },
+            Method::DELETE => return text(StatusCode::BAD_REQUEST, "Cannot delete System Key."),
+            _ => return empty(StatusCode::NOT_FOUND),
+        };
+        answer(key.map(|key| (StatusCode::OK, one_key(&key, href))))
+    }
+
+    pub(super) async fn keys_of_function(
+        &self,
+        parts: &Parts,
+        href: &str,
+        function: &str,
+        name: Option<String>,
+        body: Body,
+    ) -> Response<Body> {
+        match self.running().await {
+            Ok(running) => match running.find(function) {
+                Some(function) => {
+                    self.keys(parts, href, KeyScope::Function(function.name()), name, body).await
+                }
+                None => empty(StatusCode::NOT_FOUND),
+            },
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
+        }
+    }
+
+    pub(super) async fn host_keys(
+        &self,
+        parts: &Parts,
+        href: &str,
+        name: Option<String>,
+        body: Body,
+    ) -> Response<Body> {
+        self.keys(parts, href, KeyScope::HostFunctions, name, body).await
+    }
+
+    pub(super) async fn system_keys(
+        &self,
+        parts: &Parts,
+        href: &str,
+        name: Option<String>,
+        body: Body,
+    ) -> Response<Body> {
+        self.keys(parts, href, KeyScope::System, name, body).await
+    }
+
+    async fn keys(
+        &self,
+        parts: &Parts,
+        href: &str,
+        scope: KeyScope<'_>,
+        name: Option<String>,
+        body: Body,
+    ) -> Response<Body> {
+        let listed = match scope {
+            KeyScope::HostFunctions => self.keys.host().await.map(|keys| keys.function_keys),
+            KeyScope::System => self.keys.host().await.map(|keys| keys.system_keys),
+            KeyScope::Function(name) => self.keys.function(name).await.map(|keys| keys.keys),
+        };
+        let listed = match listed {
+            Ok(listed) => listed,
+            Err(error) => return answer(Err(error)),
+        };
+        match (&parts.method, name.as_deref()) {
+            (&Method::GET, None) => {
+                let keys: Vec<Json> = listed.iter().map(key_json).collect();
+                respond_json(StatusCode::OK, &json!({ "keys": keys, "links": links(href) }))
+            }
+            (&Method::GET, Some(name)) => match listed.iter().find(|key| key.name.eq_ignore_ascii_case(name))
+            {
+                Some(key) => respond_json(StatusCode::OK, &one_key(key, href)),
+                None => empty(StatusCode::NOT_FOUND),
+            },
+            (&Method::POST | &Method::PUT, Some(name)) => {
+                let exists = listed.iter().any(|key| key.name.eq_ignore_ascii_case(name));
+                let value = match self.key_value(parts, body).await {
+                    Ok(value) => value,
+                    Err(refusal) => return refusal,
+                };
+                let status = if exists { StatusCode::OK } else { StatusCode::CREATED };
+                let set = self.keys.set(scope, name, value).await;
+                let mut response = answer(set.map(|key| (status, one_key(&key, href))));
+                if response.status() == StatusCode::CREATED
+                    && let Ok(location) = HeaderValue::try_from(href)
+                {
+                    response.headers_mut().insert(LOCATION, location);
+                }
+                response
+            }
+            (&Method::DELETE, Some(name)) => match self.keys.remove(scope, name).await {
+                Ok(true) => empty(StatusCode::NO_CONTENT),
+                Ok(false) => empty(StatusCode::NOT_FOUND),
+                Err(error) => answer(Err(error)),
+            },
+            _ => empty(StatusCode::NOT_FOUND),
+        }
+    }
+
+    /// The value in `{"name": .., "value": ..}`. PUT must have one; POST without one asks for a random value.
+    async fn key_value(&self, parts: &Parts, body: Body) -> Result<Option<String>, Response<Body>> {
+        let must_have_one = parts.method == Method::PUT;
+        if must_have_one && !is_json(parts) {
+            return Err(empty(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        }
+        let body = self.read_body(body).await?;
+        if body.is_empty() && !must_have_one {
+            return Ok(None);
+        }
+        let value = match serde_json::from_slice::<Json>(&body) {
+            Ok(json) => {
+                json.get("value").and_then(Json::as_str).filter(|value| !value.is_empty()).map(str::to_owned)
+            }
+            Err(error) => {
+                let why = format!(
+                    "The body must be JSON such as {{\"name\": \"mine\", \"value\": \"...\"}}: {error}\n"
+                );
+                return Err(text(StatusCode::BAD_REQUEST, &why));
+            }
+        };
+        if must_have_one && value.is_none() {
+            return Err(text(StatusCode::BAD_REQUEST, "Invalid key value"));
+        }
+        Ok(value)
+    }
+}
+
+fn answer(result: Result<(StatusCode, Json), ReadKeysError>) -> Response<Body> {
+    match result {
+        Ok((status, json)) => respond_json(status, &json),
+        Err(error) => {
+            let why = crate::error::chain(&error);
+            tracing::error!(error = why, "keys cannot be read or written");
+            let status = match error {
+                // The disk, the file, or too many at once: none of it is the caller's, and it may be over in a moment.
+                ReadKeysError::Registry(_) | ReadKeysError::Contended => StatusCode::SERVICE_UNAVAILABLE,
+                ReadKeysError::Malformed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            text(status, &format!("The keys cannot be read or stored, and nothing was changed: {why}\n"))
+        }
+    }
+}
+
+fn key_json(key: &NamedKey) -> Json {
+    json!({ "name": key.name, "value": key.value })
+}
+
+/// A key that was asked for by its own address.
+fn one_key(key: &NamedKey, href: &str) -> Json {
+    json!({ "name": key.name, "value": key.value, "links": links(href) })
+}
+
+fn links(href: &str) -> Json {
+    json!([{ "rel": "self", "href": href }])
+}

@@ -1,0 +1,94 @@
+//! The names of headers as the original writes them in trigger metadata: those that its server knows in their usual form, whatever
+//! a client wrote. Others stand as hyper gives them, in lower case: it does not keep how a client wrote them. Pure.
+
+/// Known names that are not made by capital letters at the beginning and after each hyphen.
+const IRREGULAR: [(&str, &str); 9] = [
+    ("content-md5", "Content-MD5"),
+    ("dnt", "DNT"),
+    ("etag", "ETag"),
+    ("te", "TE"),
+    ("traceparent", "traceparent"),
+    ("tracestate", "tracestate"),
+    ("baggage", "baggage"),
+    ("request-id", "Request-Id"),
+    ("www-authenticate", "WWW-Authenticate"),
+];
+
+/// Known names in lower case, sorted.
+const REGULAR: [&str; 41] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "access-control-request-headers",
+    "access-control-request-method",
+    "allow",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-location",
+    "content-range",
+    "content-type",
+    "cookie",
+    "correlation-context",
+    "date",
+    "expect",
+    "expires",
+    "from",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "last-modified",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "referer",
+    "transfer-encoding",
+    "upgrade",
+    "upgrade-insecure-requests",
+    "user-agent",
+];
+
+/// The name as trigger metadata has it; `lower` is in lower case.
+pub(super) fn written(lower: &str) -> String {
+    if let Some((_, written)) = IRREGULAR.iter().find(|(known, _)| *known == lower) {
+        return (*written).to_owned();
+    }
+    if REGULAR.binary_search(&lower).is_err() {
+        return lower.to_owned();
+    }
+    let parts = lower.split('-').map(|part| {
+        let (first, rest) = part.split_at(1);
+        first.to_ascii_uppercase() + rest
+    });
+    parts.collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_names_have_their_usual_form() {
+        assert!(REGULAR.is_sorted(), "a binary search needs it");
+        for (lower, expected) in [
+            ("content-type", "Content-Type"),
+            ("te", "TE"),
+            ("traceparent", "traceparent"),
+            ("user-agent", "User-Agent"),
+            ("x-own", "x-own"),
+        ] {
+            assert_eq!(written(lower), expected);
+        }
+    }
+}
