@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::{deny, fuzz, packages, reference, step, tidy};
+use crate::{compat, deny, fuzz, packages, reference, step, tidy};
 
 type Step<'a> = (&'a str, Box<dyn FnOnce() -> anyhow::Result<()> + 'a>);
 
@@ -36,6 +36,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
         ("fuzz", Box::new(|| fuzz::run(root, FUZZ))),
         ("packages of the real clients", Box::new(|| packages::install(root))),
         ("real clients", Box::new(|| real_clients(root))),
+        ("recordings of the functions host", Box::new(|| compat::functions_host_if_recorded(root))),
         ("many connections", Box::new(|| connections(root))),
         ("fan-out", Box::new(|| fan_out(root))),
     ];

@@ -2,6 +2,7 @@
 //! (`bench`). Whoever can run the same commands as CI needs no second round.
 
 mod ci;
+mod compat;
 mod deny;
 mod fuzz;
 mod packages;
@@ -51,6 +52,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         target: Vec<String>,
     },
+    /// Recordings of other implementations, replayed against the built binary: functions-host
+    Compat {
+        /// Which, and the flags of its replay, such as --case TEXT or --vectors FOLDER
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<String>,
+    },
     /// A benchmark: fanout, rest, connect, idle, connections, latency or journal; peers installs and proves the servers that fanout
     /// compares with
     Bench {
@@ -82,6 +89,10 @@ fn run() -> anyhow::Result<()> {
         Command::Fuzz { seconds, target } => match target.split_first() {
             None => fuzz::run(&root, std::time::Duration::from_secs(seconds)),
             Some((target, arguments)) => fuzz::run_one(&root, target, arguments),
+        },
+        Command::Compat { arguments } => match arguments.split_first() {
+            Some((name, flags)) if name == "functions-host" => compat::functions_host(&root, flags),
+            _ => anyhow::bail!("there is one replay: cargo xtask compat functions-host"),
         },
         Command::Bench { arguments } => {
             let mut line = vec!["run", "--release", "--quiet", "--package", "bench", "--"];

@@ -1,0 +1,142 @@
+// Replays the recordings of the vendor's functions host against the built binary, with the same apps. `cargo xtask compat
+// functions-host` starts it; README.md beside this file says what is compared.
+//
+//   node replay.mjs [--vectors FOLDER] [--app NAME] [--case TEXT] [--all]
+//
+// --app and --case choose cases, --all prints every difference and not only the first ones.
+
+import { existsSync, readFileSync } from 'node:fs';
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+import { Chappe } from '../harness.mjs';
+import { recordedOf, responseDifferences, sentDifferences, sentOf } from './compare.mjs';
+import { checkPage, judge, readExpectations } from './expected.mjs';
+import { send } from './raw.mjs';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const PRINTED_MAX = 60;
+
+/** The apps of the recordings, and what the recording set beside their files (README of the recordings, "Set-up"). */
+const APPS = {
+  http: { folder: 'http', env: { ROUTE_SETTING: 'fromsetting', 'AzureWebJobs.disabled1.Disabled': 'true' } },
+  root: { folder: 'root' },
+  'root+cors': { folder: 'root', set: ['functions.cors_origins=["https://ok.example"]', 'functions.cors_credentials=true'] },
+};
+
+/** The recorded requests come from a platform's front end, which names hosts and callers as it likes. */
+const BEHIND_A_FRONT_END = [
+  'functions.enable_auth=true',
+  'guard.trusted_proxies=["127.0.0.1", "::1"]',
+  'guard.hosts=["some.host", "example.com", "front.example", "skip.example", "other.example"]',
+];
+
+/** Key path and value, as the recording had them. */
+const KEYS = [
+  ['/admin/host/functionkeys/default', 'test-host-key'],
+  ['/admin/host/systemkeys/sys1', 'test-system-key'],
+  ['/admin/functions/a_function/keys/default', 'test-fn-key'],
+  ['/admin/functions/plain/keys/default', 'test-fn2-key'],
+  ['/admin/functions/a_default/keys/default', 'test-fn2-key'],
+];
+const MASTER_KEY = 'test-master-key';
+
+/** A copy of a recorded app with the library of its language, in a folder of its own. */
+async function copyApp(vectors, folder) {
+  const app = await mkdtemp(path.join(tmpdir(), 'functions-host-'));
+  await cp(path.join(vectors, 'apps', folder), app, { recursive: true, mode: 0 });
+  await symlink(path.join(here, '../functions-worker/node_modules'), path.join(app, 'node_modules'));
+  await writeFile(path.join(app, 'local.settings.json'), '{ "Values": { "FUNCTIONS_WORKER_RUNTIME": "node" } }');
+  return app;
+}
+
+async function setKeys(chappe, names) {
+  const { masterKey } = JSON.parse(await readFile(path.join(chappe.dataDir, 'data/function-keys.json'), 'utf8'));
+  const put = async (target, value, key) => {
+    const headers = { 'x-functions-key': key, 'content-type': 'application/json' };
+    const answer = await fetch(`${chappe.urls.functions}${target}`, { method: 'PUT', headers, body: JSON.stringify({ value }) });
+    if (!answer.ok) throw new Error(`PUT ${target} was answered with ${answer.status}`);
+  };
+  await put('/admin/host/systemkeys/_master', MASTER_KEY, masterKey);
+  for (const [target, value] of KEYS) {
+    const [, name] = target.match(/^\/admin\/functions\/(\w+)\//) ?? [];
+    if (!name || names.includes(name)) await put(target, value, MASTER_KEY);
+  }
+}
+
+/** The names of the app's functions, once it runs. */
+async function functionNames(chappe) {
+  const { masterKey } = JSON.parse(await readFile(path.join(chappe.dataDir, 'data/function-keys.json'), 'utf8'));
+  const answer = await fetch(`${chappe.urls.functions}/admin/functions`, { headers: { 'x-functions-key': masterKey } });
+  if (!answer.ok) throw new Error(`the app does not run: ${await answer.text()}\n${chappe.log}`);
+  return (await answer.json()).map(({ name }) => name);
+}
+
+/** Sends the cases of one app and gives each with its differences. */
+async function replayApp(vectors, name, cases) {
+  const { folder, env = {}, set = [] } = APPS[name];
+  const app = await copyApp(vectors, folder);
+  const record = path.join(app, '.record');
+  await writeFile(record, '');
+  const recorder = path.join(here, 'recorder.cjs');
+  let chappe;
+  try {
+    chappe = await Chappe.start({
+      app,
+      settings: [...BEHIND_A_FRONT_END, ...set],
+      env: { ...env, FUNCTIONS_HOST_RECORD: record, languageWorkers__node__arguments: `--require ${recorder}` },
+    });
+    await setKeys(chappe, await functionNames(chappe));
+    const port = Number(new URL(chappe.urls.functions).port);
+    const found = [];
+    let seen = 0;
+    for (const each of cases) {
+      const response = await send(port, each.request);
+      const lines = readFileSync(record, 'utf8').trimEnd().split('\n').filter(Boolean);
+      const sent = lines.slice(seen).map((line) => JSON.parse(line)).filter(({ inputs }) => inputs[0].data.http).map(sentOf);
+      seen = lines.length;
+      const differences = responseDifferences(each.response, response);
+      // Only the app `http` was recorded with what its worker was sent.
+      if (name === 'http') differences.push(...sentDifferences(each.worker && recordedOf(each.worker), sent.at(-1)));
+      found.push({ ...each, differences });
+    }
+    return found;
+  } finally {
+    await chappe?.stop();
+    await rm(app, { recursive: true, force: true });
+  }
+}
+
+async function main() {
+  const { values } = parseArgs({
+    options: { vectors: { type: 'string' }, app: { type: 'string' }, case: { type: 'string' }, all: { type: 'boolean' } },
+  });
+  const vectors = path.resolve(values.vectors ?? path.join(here, '../../../shared/vectors/functions-host'));
+  const file = path.join(vectors, 'http.jsonl');
+  if (!existsSync(file)) {
+    console.error(`error: there are no recordings of the functions host at ${vectors}; name their folder with --vectors FOLDER`);
+    return 1;
+  }
+  const all = readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+  const chosen = all.filter((each) => (!values.app || each.app === values.app) && (!values.case || each.case.includes(values.case)));
+  const results = [];
+  for (const name of Object.keys(APPS)) {
+    const cases = chosen.filter((each) => each.app === name);
+    if (cases.length > 0) results.push(...await replayApp(vectors, name, cases));
+  }
+  const expectations = readExpectations();
+  const isWhole = chosen.length === all.length;
+  const { lines, counts, isGood } = judge(results, expectations, { isWhole });
+  const shown = values.all ? lines : lines.slice(0, PRINTED_MAX);
+  for (const line of shown) console.log(line);
+  if (shown.length < lines.length) console.log(`... and ${lines.length - shown.length} more (--all shows them)`);
+  for (const line of counts) console.log(line);
+  const page = isWhole ? checkPage(expectations) : [];
+  for (const line of page) console.log(line);
+  return isGood && page.length === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();

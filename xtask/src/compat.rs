@@ -1,0 +1,31 @@
+//! `cargo xtask compat`: recordings of other implementations, replayed against the built binary.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::{packages, step};
+
+/// Where the recordings of the vendor's functions host lie, from the root of the repository: outside of it, as they are large.
+const FUNCTIONS_HOST_VECTORS: &str = "../shared/vectors/functions-host";
+
+/// Replays the recordings of the vendor's functions host. `arguments` are those of the replay: which cases, and where they are.
+///
+/// # Errors
+///
+/// If the recordings are missing, or if a case differs that is not in the list of deliberate differences.
+pub(crate) fn functions_host(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    packages::install_npm(root)?;
+    step::cargo(root, &["build", "--package", "chappe", "--locked"])?;
+    let mut node = Command::new("node");
+    node.arg(root.join("compat/functions-host/replay.mjs")).args(arguments);
+    step::run(node.env("CHAPPE_BIN", root.join("target/debug/chappe")).current_dir(root))
+}
+
+/// The same in CI, where the recordings may be missing: then it says so.
+pub(crate) fn functions_host_if_recorded(root: &Path) -> anyhow::Result<()> {
+    if !root.join(FUNCTIONS_HOST_VECTORS).is_dir() {
+        println!("not replayed: there are no recordings of the functions host at {FUNCTIONS_HOST_VECTORS}");
+        return Ok(());
+    }
+    functions_host(root, &[])
+}
