@@ -24,6 +24,7 @@ const PRINTED_MAX = 60;
 const APPS = {
   http: { folder: 'http', env: { ROUTE_SETTING: 'fromsetting', 'AzureWebJobs.disabled1.Disabled': 'true' } },
   root: { folder: 'root' },
+  csharp: { folder: 'csharp', isDotnet: true },
   'root+cors': { folder: 'root', set: ['functions.cors_origins=["https://ok.example"]', 'functions.cors_credentials=true'] },
 };
 
@@ -42,14 +43,22 @@ const KEYS = [
   ['/admin/functions/plain/keys/default', 'test-fn2-key'],
   ['/admin/functions/a_default/keys/default', 'test-fn2-key'],
 ];
+/** Apps whose requests go to a server of the worker's own, which the host cannot do yet. */
+const NOT_REPLAYED = ['csharp-aspnet'];
 const MASTER_KEY = 'test-master-key';
 
 /** A copy of a recorded app with the library of its language, in a folder of its own. */
-async function copyApp(vectors, folder) {
+async function copyApp(vectors, { folder, isDotnet }) {
   const app = await mkdtemp(path.join(tmpdir(), 'functions-host-'));
-  await cp(path.join(vectors, 'apps', folder), app, { recursive: true, mode: 0 });
-  await symlink(path.join(here, '../functions-worker/node_modules'), path.join(app, 'node_modules'));
-  await writeFile(path.join(app, 'local.settings.json'), '{ "Values": { "FUNCTIONS_WORKER_RUNTIME": "node" } }');
+  await cp(path.join(vectors, 'apps', folder), app, { recursive: true });
+  const language = isDotnet ? 'dotnet-isolated' : 'node';
+  await writeFile(path.join(app, 'local.settings.json'), JSON.stringify({ Values: { FUNCTIONS_WORKER_RUNTIME: language } }));
+  if (!isDotnet) {
+    await symlink(path.join(here, '../functions-worker/node_modules'), path.join(app, 'node_modules'));
+    return app;
+  }
+  const description = { language, defaultExecutablePath: 'node', defaultWorkerPath: path.join(here, 'csharp/worker.cjs'), workerIndexing: 'true' };
+  await writeFile(path.join(app, 'worker.config.json'), JSON.stringify({ description }));
   return app;
 }
 
@@ -77,17 +86,20 @@ async function functionNames(chappe) {
 
 /** Sends the cases of one app and gives each with its differences. */
 async function replayApp(vectors, name, cases) {
-  const { folder, env = {}, set = [] } = APPS[name];
-  const app = await copyApp(vectors, folder);
+  const { env = {}, set = [], isDotnet } = APPS[name];
+  const app = await copyApp(vectors, APPS[name]);
   const record = path.join(app, '.record');
   await writeFile(record, '');
-  const recorder = path.join(here, 'recorder.cjs');
+  const recorder = `--require ${path.join(here, 'recorder.cjs')}`;
+  const worker = isDotnet
+    ? { FUNCTIONS_HOST_CSHARP: path.join(vectors, '../csharp-worker') }
+    : { FUNCTIONS_HOST_RECORD: record, languageWorkers__node__arguments: recorder };
   let chappe;
   try {
     chappe = await Chappe.start({
       app,
       settings: [...BEHIND_A_FRONT_END, ...set],
-      env: { ...env, FUNCTIONS_HOST_RECORD: record, languageWorkers__node__arguments: `--require ${recorder}` },
+      env: { ...env, ...worker },
     });
     await setKeys(chappe, await functionNames(chappe));
     const port = Number(new URL(chappe.urls.functions).port);
@@ -127,6 +139,7 @@ async function main() {
     const cases = chosen.filter((each) => each.app === name);
     if (cases.length > 0) results.push(...await replayApp(vectors, name, cases));
   }
+  for (const each of chosen.filter(({ app }) => NOT_REPLAYED.includes(app))) results.push({ ...each, differences: ['not replayed'] });
   const expectations = readExpectations();
   const isWhole = chosen.length === all.length;
   const { lines, counts, isGood } = judge(results, expectations, { isWhole });
