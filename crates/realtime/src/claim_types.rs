@@ -1,9 +1,20 @@
 //! .NET's names for the claim types of a token. The SDKs write short names into a token, and expect the service to name the
 //! long ones where it tells about a client: `ClaimTypes.Role` is what an app looks up, not `role`. The real service names each
-//! such claim twice, first by its long type and then by the one in the token (azure-signalr, issues 429 and 1084). Pure.
+//! such claim twice, first by its long type and then by the one in the token (azure-signalr, issues 429 and 1084). Upstreams and
+//! app servers are told alike. Pure.
+
+/// The claims of a token as others are told them: first all of them in their order, by their long types where they have one; then
+/// those that have one again, by their names in the token. Others, `asrs.*` among them, come once and unchanged.
+pub(crate) fn with_long_types<'a, V, I>(claims: I) -> impl Iterator<Item = (&'a str, V)>
+where
+    I: Iterator<Item = (&'a str, V)> + Clone,
+{
+    let again = claims.clone().filter(|(name, _)| long_type(name).is_some());
+    claims.map(|(name, value)| (long_type(name).unwrap_or(name), value)).chain(again)
+}
 
 /// The long type for the name of a claim in a token; `None` where .NET has none, so that the name stays as it is.
-pub(crate) fn long_type(name: &str) -> Option<&'static str> {
+fn long_type(name: &str) -> Option<&'static str> {
     let found = LONG_TYPES.binary_search_by_key(&name, |(short, _)| *short);
     found.ok().map(|at| LONG_TYPES[at].1)
 }
@@ -110,5 +121,30 @@ mod tests {
         ] {
             assert_eq!(long_type(short), long, "{short}");
         }
+    }
+
+    #[test]
+    fn claims_with_a_long_type_come_by_it_and_behind_all_others_by_their_own_name() {
+        let token = [
+            ("sub", "ann"),
+            ("asrs.s.uid", "ann"),
+            ("role", "a"),
+            ("role", "b"),
+            ("exp", "12"),
+            ("city", "Ulm"),
+        ];
+        let told: Vec<_> = with_long_types(token.into_iter()).collect();
+        let expected = [
+            ("http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier", "ann"),
+            ("asrs.s.uid", "ann"),
+            ("http://schemas.microsoft.com/ws/2008/06/identity/claims/role", "a"),
+            ("http://schemas.microsoft.com/ws/2008/06/identity/claims/role", "b"),
+            ("exp", "12"),
+            ("city", "Ulm"),
+            ("sub", "ann"),
+            ("role", "a"),
+            ("role", "b"),
+        ];
+        assert_eq!(told, expected);
     }
 }

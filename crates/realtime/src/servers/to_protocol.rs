@@ -8,6 +8,7 @@ use signalr_protocol::service::{
     AckStatus, Claims, DataMessageType, Extensions, Headers, Message, OpenConnection,
 };
 
+use crate::claim_types::with_long_types;
 use crate::engine::{ConnectionId, Facts};
 
 /// .NET ticks (100 nanoseconds each) from 1 January 0001 to the Unix epoch.
@@ -48,7 +49,7 @@ pub(crate) fn open(
     all.extend(headers.iter().map(|(name, value)| (&**name, vec![&**value])));
     let message = Message::OpenConnection(OpenConnection {
         connection_id: &client,
-        claims: borrowed(&claims),
+        claims: told(&claims),
         headers: all,
         query_string: Some(if facts.query.is_empty() { "" } else { &query }),
         extensions: Extensions { protocol: Some(protocol.name()), ..Extensions::default() },
@@ -145,6 +146,8 @@ pub(crate) fn parse_claims(payload: &str) -> Vec<(String, String)> {
     let Ok(Value::Object(claims)) = serde_json::from_str(payload) else { return Vec::new() };
     let text = |value: Value| match value {
         Value::String(text) => text,
+        // As .NET writes it.
+        Value::Null => String::new(),
         other => other.to_string(),
     };
     let mut all = Vec::new();
@@ -159,9 +162,9 @@ pub(crate) fn parse_claims(payload: &str) -> Vec<(String, String)> {
     all
 }
 
-/// As messages have them.
-pub(crate) fn borrowed(claims: &[(String, String)]) -> Claims<'_> {
-    claims.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect()
+/// A client's claims as app servers are told them, in every message: `ClaimTypes.Role` is what a hub looks up, and a token has `role`.
+pub(crate) fn told(claims: &[(String, String)]) -> Claims<'_> {
+    with_long_types(claims.iter().map(|(kind, value)| (kind.as_str(), value.as_str()))).collect()
 }
 
 #[cfg(test)]
@@ -198,10 +201,17 @@ mod tests {
         open(client(), HubProtocol::Json, &facts, &headers, "node", Some("server-1"), &mut out);
         let opened = messages(&out);
         let [Message::OpenConnection(open)] = &opened[..] else { panic!("{opened:?}") };
-        assert_eq!(
-            open.claims,
-            [("sub", "ada"), ("role", "a"), ("role", "b"), ("exp", "12"), ("asrs.s.dc", "True")]
-        );
+        let expected = [
+            ("http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier", "ada"),
+            ("http://schemas.microsoft.com/ws/2008/06/identity/claims/role", "a"),
+            ("http://schemas.microsoft.com/ws/2008/06/identity/claims/role", "b"),
+            ("exp", "12"),
+            ("asrs.s.dc", "True"),
+            ("sub", "ada"),
+            ("role", "a"),
+            ("role", "b"),
+        ];
+        assert_eq!(open.claims, expected);
         assert_eq!(open.query_string, Some("?hub=chat&x=%20"));
         assert_eq!(open.extensions.protocol, Some("json"));
         let headers: Vec<_> = open.headers.iter().map(|(name, values)| (*name, values[0])).collect();

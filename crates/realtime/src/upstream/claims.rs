@@ -23,7 +23,7 @@ use percent_encoding::percent_encode_byte;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::claim_types::long_type;
+use crate::claim_types::with_long_types;
 
 /// One claim: a type and one value. Numbers, booleans and objects are kept as JSON writes them.
 #[derive(Debug, Serialize, PartialEq, Eq)]
@@ -38,15 +38,11 @@ pub(crate) fn parse(payload: &str) -> Map<String, Value> {
     serde_json::from_str(payload).unwrap_or_default()
 }
 
-/// The claims as an upstream is told of them: first all of them, by their long types where they have one; then those that have one
-/// again, by their names in the token. A type with several values gives several claims.
+/// The claims as an upstream is told of them, [`with_long_types`]. A type with several values gives several claims.
 pub(crate) fn listed(claims: &Map<String, Value>) -> Vec<Claim<'_>> {
     let mut listed = Vec::new();
-    for (name, value) in claims {
-        push_values(&mut listed, long_type(name).unwrap_or(name), value);
-    }
-    for (name, value) in claims.iter().filter(|(name, _)| long_type(name).is_some()) {
-        push_values(&mut listed, name, value);
+    for (kind, value) in with_long_types(claims.iter().map(|(name, value)| (name.as_str(), value))) {
+        push_values(&mut listed, kind, value);
     }
     listed
 }

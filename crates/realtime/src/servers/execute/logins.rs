@@ -78,7 +78,7 @@ impl Servers {
             return answer(link, Some(ack), Outcome::NotFound("no connection has this token"));
         };
         let claims = known.facts.map(|facts| to_protocol::parse_claims(&facts.claims)).unwrap_or_default();
-        let payload = claims_payload(&to_protocol::borrowed(&claims));
+        let payload = claims_payload(&to_protocol::told(&claims));
         link.outbox.push(&to_protocol::ack(ack, AckStatus::Ok, "", Some(&payload)));
     }
 }
@@ -105,7 +105,7 @@ fn tell_owner(client: &Client, id: ConnectionId, facts: &Facts) {
     let (id, claims) = (id.to_string(), to_protocol::parse_claims(&facts.claims));
     owner.outbox.push(&Message::UpdateConnectionClaims {
         connection_id: &id,
-        claims: to_protocol::borrowed(&claims),
+        claims: to_protocol::told(&claims),
         extensions: Extensions::default(),
     });
 }

@@ -61,7 +61,7 @@ async fn a_server_learns_who_its_client_is() {
         _ => None,
     });
     expect![[r#"
-        sub=ada role=reader asrs.s.dc=True aud=http://localhost/client/?hub=chat
+        http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier=ada http://schemas.microsoft.com/ws/2008/06/identity/claims/role=reader asrs.s.dc=True aud=http://localhost/client/?hub=chat sub=ada role=reader
         Asrs-Instance-Id: default-0
         Asrs-Is-Diagnostic-Client: true
         x-forwarded-for: 127.0.0.1
