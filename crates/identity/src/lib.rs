@@ -15,6 +15,7 @@ pub mod master_key;
 pub mod openid;
 mod principal;
 mod token;
+mod vouching;
 
 pub use access_key::{
     AccessKey, DEVELOPMENT_COSMOS_KEY, DEVELOPMENT_SIGNALR_KEY, DynamicKey, EmptyKey, KeySet,
@@ -27,3 +28,4 @@ pub use connection_string::{
 };
 pub use principal::{Client, Principal};
 pub use token::{Algorithm, Rules, TokenError, UnixSeconds, Verified, sign, sign_dynamic, verify};
+pub use vouching::{is_header_spelling, vouches_for_caller};

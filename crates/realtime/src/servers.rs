@@ -22,6 +22,7 @@ mod migrate;
 mod options;
 mod order;
 mod outbox;
+mod passed_on;
 mod registry;
 mod to_protocol;
 mod too_long;
@@ -29,9 +30,11 @@ mod wire;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use identity::Rules;
 use prometheus_client::registry::Registry as Metrics;
 use signalr_protocol::service::{AckStatus, Extensions, Message, ServerConnectionType};
@@ -52,6 +55,7 @@ use registry::Registry;
 
 pub(crate) use link::Visitor;
 pub use options::Options;
+pub(crate) use passed_on::{PassedOn, TooLarge};
 pub(crate) use registry::{Answerer, Sticky};
 
 /// How often calls are looked through for those that have waited for too long.
@@ -156,12 +160,17 @@ impl Servers {
         lock(&self.0.registry).all_stateful(hub)
     }
 
+    /// What of a client's connect request its app server is told; refused where that is too much.
+    pub(crate) fn passed_on(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<PassedOn, TooLarge> {
+        PassedOn::of(headers, peer, self.0.options.client_header_bounds())
+    }
+
     /// The app server for a client that is about to connect: which one is decided when it has shaken hands.
     pub(crate) fn for_client(
         &self,
         hub: Hub,
         sticky: Option<Sticky>,
-        headers: Vec<(Box<str>, Box<str>)>,
+        headers: PassedOn,
         token: Option<Box<str>>,
     ) -> Arc<dyn AppServer> {
         Client::new(self.clone(), hub, sticky, headers, token)

@@ -51,10 +51,21 @@ impl HubClient {
 
     /// Only the upgrade, for tests of the handshake itself.
     pub async fn upgrade(authority: &str, path: &str, protocol: HubProtocol) -> anyhow::Result<Self> {
+        Self::upgrade_with(authority, path, protocol, &[]).await
+    }
+
+    /// As [`HubClient::upgrade`], with further headers.
+    pub async fn upgrade_with(
+        authority: &str,
+        path: &str,
+        protocol: HubProtocol,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let mut stream = TcpStream::connect(authority).await?;
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
         let mut head = Vec::new();

@@ -3,15 +3,9 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use identity::{is_header_spelling as is, vouches_for_caller as vouches};
 
 use crate::config::{GuardSection, Network, Secret};
-
-/// Beginnings of the headers that an app trusts because App Service removes them from outside and sets them itself: who logged in,
-/// and the tokens of that login.
-const PREFIXES: [&str; 2] = ["x-ms-client-principal", "x-ms-token-"];
-
-/// Further ones: the client's certificate, and what TLS the front end saw.
-const NAMES: [&str; 2] = ["x-arr-clientcert", "x-arr-ssl"];
 
 /// In which a trusted proxy shows its secret. No service ever sees it.
 const SECRET: &str = "x-chappe-proxy-secret";
@@ -66,24 +60,6 @@ impl TrustedProxies {
 
 fn concerns_us(name: &str) -> bool {
     vouches(name) || is(name, SECRET)
-}
-
-/// Whether a runtime that reads `-`, `_`, `.` and other marks alike could read the name as one by which the platform vouches.
-fn vouches(name: &str) -> bool {
-    PREFIXES.iter().any(|prefix| begins(name, prefix)) || NAMES.iter().any(|known| is(name, known))
-}
-
-fn is(name: &str, known: &str) -> bool {
-    name.len() == known.len() && begins(name, known)
-}
-
-fn begins(name: &str, prefix: &str) -> bool {
-    name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(|(byte, known)| folded(byte) == known)
-}
-
-/// A letter in lower case, a digit, or a hyphen for everything else.
-fn folded(byte: u8) -> u8 {
-    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
 /// Compares digests, so that the time taken says nothing about how much of the secret was right.

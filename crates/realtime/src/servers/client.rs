@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::link::Link;
 use super::order::Order;
 use super::outbox::Fill;
+use super::passed_on::PassedOn;
 use super::registry::Sticky;
 use super::{Servers, to_protocol};
 use crate::engine::{
@@ -35,7 +36,7 @@ pub(crate) struct Client {
     /// The server that its token asks for.
     pub(super) sticky: Option<Sticky>,
     /// Headers of its request that its server is told.
-    headers: Box<[(Box<str>, Box<str>)]>,
+    headers: PassedOn,
     /// By what its own app knows it, where it negotiated.
     pub(super) token: Option<Box<str>>,
     /// Its server takes messages in pieces. Beside the state, for it is asked for at each read.
@@ -99,7 +100,7 @@ impl Client {
         servers: Servers,
         hub: Hub,
         sticky: Option<Sticky>,
-        headers: Vec<(Box<str>, Box<str>)>,
+        headers: PassedOn,
         token: Option<Box<str>>,
     ) -> Arc<Self> {
         let state = Mutex::new(State::default());
@@ -108,7 +109,7 @@ impl Client {
             servers,
             hub,
             sticky,
-            headers: headers.into(),
+            headers,
             token,
             takes_pieces: AtomicBool::new(false),
             state,

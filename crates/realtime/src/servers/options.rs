@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::passed_on::Bounds;
+
 /// Bounds and timers of server connections: those of app servers, and those of management SDKs with a persistent transport. Unknown keys are
 /// refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,12 @@ pub struct Options {
     /// How long an app server may take to hold back what it has for a client that moves to another one, in milliseconds. Default: 2000.
     /// Since 0.1.0.
     pub pause_timeout_ms: u64,
+    /// Headers of a client's connect request that its app server is told, at most; a client with more is refused (431). Default: 100.
+    /// Since 0.1.0.
+    pub client_headers_max: usize,
+    /// Bytes of these headers, names and values together; they are kept in memory for as long as the client is connected. Default: 16384.
+    /// Since 0.1.0.
+    pub client_header_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -47,6 +55,8 @@ impl Default for Options {
             invocations_max: 100_000,
             invocation_timeout_ms: 600_000,
             pause_timeout_ms: 2_000,
+            client_headers_max: 100,
+            client_header_bytes_max: 16 * 1024,
         }
     }
 }
@@ -75,5 +85,9 @@ impl Options {
 
     pub(crate) fn pause_timeout(&self) -> Duration {
         Duration::from_millis(self.pause_timeout_ms)
+    }
+
+    pub(crate) fn client_header_bounds(&self) -> Bounds {
+        Bounds { values_max: self.client_headers_max, bytes_max: self.client_header_bytes_max }
     }
 }

@@ -8,6 +8,7 @@ use signalr_protocol::service::{
     AckStatus, Claims, DataMessageType, Extensions, Headers, Message, OpenConnection,
 };
 
+use super::passed_on::PassedOn;
 use crate::claim_types::with_long_types;
 use crate::engine::{ConnectionId, Facts};
 
@@ -30,7 +31,7 @@ pub(crate) fn open(
     client: ConnectionId,
     protocol: HubProtocol,
     facts: &Facts,
-    headers: &[(Box<str>, Box<str>)],
+    headers: &PassedOn,
     instance: &str,
     from: Option<&str>,
     out: &mut Vec<u8>,
@@ -46,7 +47,7 @@ pub(crate) fn open(
     if let Some(from) = from {
         all.push((MIGRATE_FROM, vec![from]));
     }
-    all.extend(headers.iter().map(|(name, value)| (&**name, vec![&**value])));
+    all.extend(headers.list());
     let message = Message::OpenConnection(OpenConnection {
         connection_id: &client,
         claims: told(&claims),
@@ -197,7 +198,9 @@ mod tests {
             arrival: None,
         };
         let mut out = Vec::new();
-        let headers = [("User-Agent".into(), "test".into())];
+        let request = [(http::header::USER_AGENT, http::HeaderValue::from_static("test"))];
+        let bounds = crate::servers::Options::default().client_header_bounds();
+        let headers = PassedOn::of(&request.into_iter().collect(), None, bounds).unwrap();
         open(client(), HubProtocol::Json, &facts, &headers, "node", Some("server-1"), &mut out);
         let opened = messages(&out);
         let [Message::OpenConnection(open)] = &opened[..] else { panic!("{opened:?}") };
@@ -219,7 +222,7 @@ mod tests {
             ("Asrs-Instance-Id", "node"),
             ("Asrs-Is-Diagnostic-Client", "true"),
             ("Asrs-Migrate-From", "server-1"),
-            ("User-Agent", "test"),
+            ("user-agent", "test"),
         ];
         assert_eq!(headers, expected);
     }

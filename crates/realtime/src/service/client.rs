@@ -5,15 +5,15 @@ mod connect;
 mod refresh;
 mod requests;
 
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use http::header::{ACCEPT, UPGRADE};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use identity::Claims;
 use signalr_protocol::{NegotiateAnswer, Transport, negotiate_version};
 
-use super::server::PassedOn;
 use super::{Shared, access, server};
 use crate::engine::{Admission, Arrival, ConnectionId, Facts, Guard, Hub, Roles, UserId};
 use crate::error::Refusal;
@@ -68,8 +68,8 @@ struct Caller<'a> {
     query: &'a Query<'a>,
     hub: Hub,
     claims: Claims,
-    /// What of its request an app server would be told.
-    passed_on: PassedOn,
+    /// The address of the other end of its connection.
+    address: Option<IpAddr>,
 }
 
 /// Which transport a request to the endpoint itself belongs to.
@@ -91,8 +91,10 @@ async fn route(
         Method::GET if asks_for_websocket(request) => {
             ("connect", connect::websocket(shared, request, caller))
         }
-        Method::GET if accepts_events(request) => ("events", requests::events(shared, caller).await),
-        Method::GET => ("poll", requests::poll(shared, caller).await),
+        Method::GET if accepts_events(request) => {
+            ("events", requests::events(shared, caller, request.headers()).await)
+        }
+        Method::GET => ("poll", requests::poll(shared, caller, request.headers()).await),
         Method::POST => {
             if let Err(refusal) = refuse_compressed(request.headers()) {
                 return ("send", Err(refusal));
@@ -117,7 +119,8 @@ fn asks_for_websocket(request: &Request<Body>) -> bool {
 fn caller<'a>(shared: &Shared, request: &Request<Body>, query: &'a Query<'a>) -> Result<Caller<'a>, Refusal> {
     let hub = hub_of_client(query, &shared.instance)?;
     let claims = access::client(shared, request, query, &hub)?;
-    Ok(Caller { query, hub, claims, passed_on: PassedOn::of(request) })
+    let peer = request.extensions().get::<edge::Peer>();
+    Ok(Caller { query, hub, claims, address: peer.map(|peer| peer.remote.ip().to_canonical()) })
 }
 
 fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>, Refusal> {
@@ -126,9 +129,13 @@ fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>,
     }
     refuse_while_stopping(shared)?;
     let query = Query::parse(request.uri().query());
-    let Caller { hub, claims, .. } = caller(shared, request, &query)?;
+    let Caller { hub, claims, address, .. } = caller(shared, request, &query)?;
     refuse_newcomers(shared, &hub)?;
     let is_served = server::is_served(shared, &hub, &claims)?;
+    if is_served {
+        // A client that would be refused for its headers learns it here, where browsers show the reason.
+        server::passed_on(shared, request.headers(), address)?;
+    }
     let version = match negotiate_version(query.get("negotiateVersion"), 0) {
         Ok(version) => version,
         // By the protocol this is an answer with status 200, so that the client shows the text and stops.
@@ -189,14 +196,20 @@ struct Newcomer {
 }
 
 /// Lets a client in on the id that it negotiated, or on a new one where it skipped negotiation.
-fn newcomer(shared: &Shared, caller: Caller<'_>, transport: Transport) -> Result<Newcomer, Refusal> {
-    let Caller { query, hub, claims, passed_on } = caller;
+fn newcomer(
+    shared: &Shared,
+    caller: Caller<'_>,
+    headers: &HeaderMap,
+    transport: Transport,
+) -> Result<Newcomer, Refusal> {
+    let Caller { query, hub, claims, address } = caller;
     if !is_allowed(&claims, transport) {
         let message = format!("the transport {} is not allowed by this client's token", transport.name());
         return Err(Refusal::new(StatusCode::NOT_FOUND, "TransportDisabled", message));
     }
     refuse_newcomers(shared, &hub)?;
     let is_served = server::is_served(shared, &hub, &claims)?;
+    let passed_on = if is_served { Some(server::passed_on(shared, headers, address)?) } else { None };
     let (connection, secret, stateful, early) = match query.id() {
         None => (shared.engine.issue().connection, None, false, Vec::new()),
         Some(secret) => {
@@ -205,12 +218,12 @@ fn newcomer(shared: &Shared, caller: Caller<'_>, transport: Transport) -> Result
             (connection, Some(secret.to_owned()), stateful, early)
         }
     };
-    let arrival = Some(Arrival { transport, address: passed_on.address() });
+    let arrival = Some(Arrival { transport, address });
     let mut admission = admission(shared, hub, connection, &claims, query, arrival);
-    if is_served {
+    if let Some(passed_on) = passed_on {
         let hub = admission.hub.clone();
         let token = secret.as_deref();
-        admission.server = Some(server::for_client(shared, hub, &claims, &passed_on, token));
+        admission.server = Some(server::for_client(shared, hub, &claims, passed_on, token));
         // A server wants to know who its clients are.
         admission.facts.get_or_insert_with(|| Arc::new(facts(&claims, query, arrival)));
     }

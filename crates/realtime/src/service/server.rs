@@ -4,8 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{ACCEPT_LANGUAGE, ORIGIN, USER_AGENT};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use identity::Claims;
 
 use super::upgrade::Switch;
@@ -13,19 +12,13 @@ use super::{Shared, access};
 use crate::engine::Hub;
 use crate::error::Refusal;
 use crate::from_protocol::{Query, hub_of_client};
-use crate::servers::{Answerer, NotTaken, Sticky, Visitor};
+use crate::servers::{Answerer, NotTaken, PassedOn, Sticky, Visitor};
 use crate::{Body, to_protocol};
 
 /// Longest name of a server or of its connection, in characters.
 const NAME_CHARS_MAX: usize = 256;
 
 const SERVER_ID: HeaderName = HeaderName::from_static("x-asrs-server-id");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-const PASSED_ON_COUNT: usize = 4;
-
-/// Headers of a client's request that its app server is told.
-const PASSED_ON: [HeaderName; PASSED_ON_COUNT] = [USER_AGENT, ORIGIN, ACCEPT_LANGUAGE, FORWARDED_FOR];
 
 /// Answers any request below `/server`, with the label for metrics.
 pub(super) async fn answer(shared: &Shared, request: Request<Body>) -> (&'static str, Response<Body>) {
@@ -102,36 +95,20 @@ pub(super) fn is_served(shared: &Shared, hub: &Hub, claims: &Claims) -> Result<b
     }
 }
 
-/// What of a client's request its app server is told. Most clients have none, so nothing is copied before one is.
-pub(super) struct PassedOn {
-    headers: [Option<HeaderValue>; PASSED_ON_COUNT],
-    peer: Option<edge::Peer>,
-}
-
-impl PassedOn {
-    pub(super) fn of(request: &Request<Body>) -> Self {
-        let headers = PASSED_ON.each_ref().map(|name| request.headers().get(name).cloned());
-        Self { headers, peer: request.extensions().get::<edge::Peer>().copied() }
-    }
-
-    /// The address of the other end of the client's connection.
-    pub(super) fn address(&self) -> Option<IpAddr> {
-        self.peer.map(|peer| peer.remote.ip().to_canonical())
-    }
-
-    /// As headers. Where no proxy says where the client is, its address is our own peer's.
-    fn headers(&self) -> Vec<(Box<str>, Box<str>)> {
-        let texts = PASSED_ON.into_iter().zip(&self.headers).filter_map(|(name, value)| {
-            let value = value.as_ref()?.to_str().ok()?;
-            Some((name.as_str().into(), value.into()))
-        });
-        let mut headers: Vec<(Box<str>, Box<str>)> = texts.collect();
-        let is_forwarded = headers.iter().any(|(name, _)| **name == *FORWARDED_FOR.as_str());
-        if let (false, Some(peer)) = (is_forwarded, self.peer) {
-            headers.push((FORWARDED_FOR.as_str().into(), peer.remote.ip().to_string().into()));
-        }
-        headers
-    }
+/// What of a client's connect request its app server is told.
+///
+/// # Errors
+///
+/// If that is more than the options allow.
+pub(super) fn passed_on(
+    shared: &Shared,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+) -> Result<PassedOn, Refusal> {
+    shared.servers.passed_on(headers, peer).map_err(|error| {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Refusal::new(status, "TooManyHeaders", error.to_string())
+    })
 }
 
 /// Makes the one who answers for a client that is about to connect.
@@ -139,10 +116,10 @@ pub(super) fn for_client(
     shared: &Shared,
     hub: Hub,
     claims: &Claims,
-    passed_on: &PassedOn,
+    passed_on: PassedOn,
     token: Option<&str>,
 ) -> Arc<dyn crate::engine::AppServer> {
-    shared.servers.for_client(hub, sticky(claims), passed_on.headers(), token.map(Into::into))
+    shared.servers.for_client(hub, sticky(claims), passed_on, token.map(Into::into))
 }
 
 #[cfg(test)]

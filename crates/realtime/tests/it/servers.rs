@@ -4,6 +4,7 @@ mod calls;
 mod clients;
 mod ends;
 mod groups;
+mod headers;
 mod hostile;
 mod keys;
 mod logins;

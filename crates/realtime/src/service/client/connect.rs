@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use signalr_protocol::Transport;
 
 use super::{Caller, Newcomer, in_use, newcomer, remember};
@@ -25,13 +25,13 @@ pub(super) fn websocket(
     caller: Caller<'_>,
 ) -> Result<Response<Body>, Refusal> {
     let switch = Switch::of(request)?;
-    let purpose = purpose(shared, caller)?;
+    let purpose = purpose(shared, caller, request.headers())?;
     let (upgrade, response) = switch.into_parts();
     hand_over(shared, upgrade, purpose)?;
     Ok(response)
 }
 
-fn purpose(shared: &Shared, caller: Caller<'_>) -> Result<Purpose, Refusal> {
+fn purpose(shared: &Shared, caller: Caller<'_>, headers: &HeaderMap) -> Result<Purpose, Refusal> {
     let session = caller
         .query
         .id()
@@ -43,7 +43,7 @@ fn purpose(shared: &Shared, caller: Caller<'_>) -> Result<Purpose, Refusal> {
         None => {
             let hub = caller.hub.clone();
             let user_id = caller.claims.user_id().map(Into::into);
-            let newcomer = newcomer(shared, caller, Transport::WebSockets)?;
+            let newcomer = newcomer(shared, caller, headers, Transport::WebSockets)?;
             let Newcomer { secret, mut admission, early } = newcomer;
             if !early.is_empty() {
                 return Err(super::requests::other_transport());

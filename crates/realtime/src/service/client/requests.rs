@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, PRAGMA};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use signalr_protocol::Transport;
@@ -27,7 +27,11 @@ use crate::{Body, BoxError, to_protocol};
 const FRAMING_BYTES: usize = 8;
 
 /// A GET that is answered with an endless stream of events.
-pub(super) async fn events(shared: &Arc<Shared>, caller: Caller<'_>) -> Result<Response<Body>, Refusal> {
+pub(super) async fn events(
+    shared: &Arc<Shared>,
+    caller: Caller<'_>,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Refusal> {
     match session(shared, &caller)? {
         Found::Http(_, outlet) if outlet.transport() == HttpTransport::ServerSentEvents => {
             return Err(in_use());
@@ -35,7 +39,7 @@ pub(super) async fn events(shared: &Arc<Shared>, caller: Caller<'_>) -> Result<R
         Found::Http(..) | Found::WebSocket => return Err(other_transport()),
         Found::Nothing => {}
     }
-    let (connection, outlet) = begin(shared, caller, HttpTransport::ServerSentEvents).await?;
+    let (connection, outlet) = begin(shared, caller, headers, HttpTransport::ServerSentEvents).await?;
     let turn = outlet.begin();
     let engine = shared.engine.clone();
     let events = Events { engine, connection, outlet, turn, has_begun: false, next: None };
@@ -49,14 +53,18 @@ pub(super) async fn events(shared: &Arc<Shared>, caller: Caller<'_>) -> Result<R
 }
 
 /// A GET that is answered when there are messages.
-pub(super) async fn poll(shared: &Arc<Shared>, caller: Caller<'_>) -> Result<Response<Body>, Refusal> {
+pub(super) async fn poll(
+    shared: &Arc<Shared>,
+    caller: Caller<'_>,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Refusal> {
     let interval = caller.claims.system().poll_interval_s.map(Duration::from_secs);
     let interval = interval.unwrap_or(Duration::from_millis(shared.options.poll_interval_ms));
     let outlet = match session(shared, &caller)? {
         Found::Http(_, outlet) if outlet.transport() == HttpTransport::LongPolling => outlet,
         Found::Http(..) | Found::WebSocket => return Err(other_transport()),
         Found::Nothing => {
-            let (_, outlet) = begin(shared, caller, HttpTransport::LongPolling).await?;
+            let (_, outlet) = begin(shared, caller, headers, HttpTransport::LongPolling).await?;
             // Answered at once: it tells the client that the connection is there.
             outlet.finish(Instant::now());
             return Ok(polled(StatusCode::OK, Vec::new()));
@@ -177,6 +185,7 @@ fn is_used(shared: &Shared, secret: &str, hub: &Hub) -> bool {
 async fn begin(
     shared: &Shared,
     caller: Caller<'_>,
+    headers: &HeaderMap,
     transport: HttpTransport,
 ) -> Result<(ConnectionId, Arc<Outlet>), Refusal> {
     let hub = caller.hub.clone();
@@ -185,7 +194,7 @@ async fn begin(
         HttpTransport::ServerSentEvents => Transport::ServerSentEvents,
         HttpTransport::LongPolling => Transport::LongPolling,
     };
-    let Newcomer { secret, mut admission, early } = newcomer(shared, caller, name)?;
+    let Newcomer { secret, mut admission, early } = newcomer(shared, caller, headers, name)?;
     let secret = secret.expect("a session was looked for by this id before");
     let (connection, outlet) = (admission.connection, shared.engine.outlet(transport));
     let kind = Kind::Http(Arc::clone(&outlet));

@@ -1,0 +1,200 @@
+//! [`PassedOn`]: the headers of a client's connect request that its app server is told, where hubs read them as
+//! `HttpContext.Request.Headers`. Pure.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::header::CONNECTION;
+use signalr_protocol::service::Headers;
+
+/// Headers that are not for the app server: the client's secret for this service, and what concerns only the connection between the
+/// client and this service (RFC 9110, 7.6.1; RFC 9113, 8.2.2; RFC 6455, 4.1).
+const WITHHELD: [&str; 14] = [
+    "authorization",
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Beginnings of headers that only this service says: `Asrs-Migrate-From` and others to app servers, `X-ASRS-User-Id` and others to
+/// upstreams.
+const OWN_PREFIXES: [&str; 2] = ["asrs-", "x-asrs-"];
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Headers of one client's request: a line `name:value` for each value, names in lower case. One allocation, because every client of an app
+/// server keeps it for as long as it is connected.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct PassedOn(Box<str>);
+
+/// How much of a client's request is passed on, at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) values_max: usize,
+    /// Names and values together.
+    pub(crate) bytes_max: usize,
+}
+
+/// A client's request has more headers than are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TooLarge {
+    #[error("the request has more than {0} headers for the app server (servers.client_headers_max)")]
+    Values(usize),
+    #[error(
+        "the request has more than {0} bytes of headers for the app server (servers.client_header_bytes_max)"
+    )]
+    Bytes(usize),
+}
+
+impl PassedOn {
+    /// Takes what an app server is told. Where no proxy says where the client is, its address is `peer`, the other end of its
+    /// connection. A value that is not UTF-8 is left out: the service protocol has no form for it.
+    ///
+    /// # Errors
+    ///
+    /// If there is more than the bounds allow.
+    pub(crate) fn of(headers: &HeaderMap, peer: Option<IpAddr>, bounds: Bounds) -> Result<Self, TooLarge> {
+        let hop_by_hop = named_by_connection(headers);
+        let (mut lines, mut values, mut bytes) = (String::new(), 0, 0);
+        let mut push = |name: &str, value: &str| {
+            values += 1;
+            bytes += name.len() + value.len();
+            if values > bounds.values_max {
+                return Err(TooLarge::Values(bounds.values_max));
+            }
+            if bytes > bounds.bytes_max {
+                return Err(TooLarge::Bytes(bounds.bytes_max));
+            }
+            lines.extend([name, ":", value, "\n"]);
+            Ok(())
+        };
+        let mut is_forwarded = false;
+        for name in headers.keys().map(http::HeaderName::as_str) {
+            if is_withheld(name) || hop_by_hop.contains(name) {
+                continue;
+            }
+            let texts = headers.get_all(name).iter().map(|value| std::str::from_utf8(value.as_bytes()));
+            for value in texts.filter_map(Result::ok) {
+                is_forwarded |= name == FORWARDED_FOR;
+                push(name, value)?;
+            }
+        }
+        if let (false, Some(peer)) = (is_forwarded, peer) {
+            push(FORWARDED_FOR, &peer.to_string())?;
+        }
+        Ok(Self(lines.into()))
+    }
+
+    /// As messages have them: each name once, with all its values.
+    pub(crate) fn list(&self) -> Headers<'_> {
+        let mut all: Headers<'_> = Vec::new();
+        for (name, value) in self.0.split('\n').filter_map(|line| line.split_once(':')) {
+            match all.last_mut() {
+                Some((last, values)) if *last == name => values.push(value),
+                _ => all.push((name, vec![value])),
+            }
+        }
+        all
+    }
+}
+
+/// The names that the request itself says are only for this connection.
+fn named_by_connection(headers: &HeaderMap) -> HashSet<String> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect()
+}
+
+fn is_withheld(name: &str) -> bool {
+    WITHHELD.binary_search(&name).is_ok()
+        || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || identity::vouches_for_caller(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { values_max: 10, bytes_max: 200 };
+
+    fn headers(list: &[(&str, &[u8])]) -> HeaderMap {
+        let entry = |(name, value): &(&str, &[u8])| {
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value).unwrap())
+        };
+        list.iter().map(entry).collect()
+    }
+
+    /// The headers in the form `name: value, value`, sorted.
+    fn told(list: &[(&str, &[u8])], peer: Option<&str>) -> Vec<String> {
+        let peer = peer.map(|peer| peer.parse().unwrap());
+        let passed_on = PassedOn::of(&headers(list), peer, BOUNDS).unwrap();
+        let mut told: Vec<String> =
+            passed_on.list().iter().map(|(name, values)| format!("{name}: {}", values.join(", "))).collect();
+        told.sort();
+        told
+    }
+
+    #[test]
+    fn headers_are_passed_on_but_for_secrets_hop_by_hop_and_vouching_ones() {
+        let request: [(&str, &[u8]); 18] = [
+            ("Authorization", b"Bearer x"),
+            ("Connection", b"Upgrade, X-Mine"),
+            ("Connection", b"x-also-mine"),
+            ("Upgrade", b"websocket"),
+            ("Sec-WebSocket-Key", b"k"),
+            ("Proxy-Authorization", b"Basic x"),
+            ("Transfer-Encoding", b"chunked"),
+            ("TE", b"trailers"),
+            ("X-Mine", b"1"),
+            ("X-Also-Mine", b"1"),
+            ("X_MS_Client.Principal-Id", b"root"),
+            ("X-ARR-ClientCert", b"x"),
+            ("Asrs-Migrate-From", b"other"),
+            ("X-ASRS-User-Id", b"root"),
+            ("X-Tenant", b"a:b"),
+            ("X-Tenant", "Z\u{fc}rich".as_bytes()),
+            ("X-Latin-1", b"Z\xfcrich"),
+            ("Cookie", b""),
+        ];
+        assert_eq!(told(&request, None), ["cookie: ", "x-tenant: a:b, Z\u{fc}rich"]);
+        assert!(WITHHELD.is_sorted());
+    }
+
+    #[test]
+    fn the_address_of_the_peer_is_told_unless_a_proxy_tells_another() {
+        assert_eq!(told(&[], Some("::1")), ["x-forwarded-for: ::1"]);
+        let forwarded: (&str, &[u8]) = ("X-Forwarded-For", b"192.0.2.7");
+        assert_eq!(told(&[forwarded], Some("10.0.0.1")), ["x-forwarded-for: 192.0.2.7"]);
+        let withheld = [forwarded, ("Connection", b"X-Forwarded-For")];
+        assert_eq!(told(&withheld, Some("10.0.0.1")), ["x-forwarded-for: 10.0.0.1"]);
+    }
+
+    #[test]
+    fn more_headers_than_the_bounds_are_refused() {
+        let values = |count| {
+            let list = vec![("x", &b"1"[..]); count];
+            PassedOn::of(&headers(&list), None, BOUNDS).map(|passed_on| passed_on.list()[0].1.len())
+        };
+        assert_eq!(values(10), Ok(10));
+        assert_eq!(values(11), Err(TooLarge::Values(10)));
+        let bytes = |count| {
+            let value = vec![b'1'; count];
+            PassedOn::of(&headers(&[("x", &value)]), None, BOUNDS)
+                .map(|passed_on| passed_on.list()[0].1[0].len())
+        };
+        assert_eq!(bytes(199), Ok(199));
+        assert_eq!(bytes(200), Err(TooLarge::Bytes(200)));
+    }
+}
