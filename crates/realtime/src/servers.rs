@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use identity::Rules;
 use prometheus_client::registry::Registry as Metrics;
-use signalr_protocol::service::{AckStatus, Extensions, Message, ServerConnectionType};
+use signalr_protocol::service::{AckStatus, Message, ServerConnectionType};
 use tokio::task::JoinSet;
 use websocket::CloseCode;
 
@@ -283,11 +283,8 @@ impl Servers {
     fn forget(&self, client: &Client, id: ConnectionId) -> Option<Arc<Link>> {
         let Remains { owner, deferred } = client.end();
         for (link, order) in deferred {
-            // Whoever waits for an answer gets one.
-            if let Some(ack_id) = order.ack() {
-                let text = "the connection ended before its handshake was answered";
-                link.outbox.push(&to_protocol::ack(ack_id, AckStatus::NotFound, text, None));
-            }
+            let text = "the connection ended before its handshake was answered";
+            execute::decline(&link, &order, AckStatus::NotFound, text);
         }
         if let Some(owner) = &owner {
             lock(&self.0.registry).release(&client.hub, id, owner.id);
@@ -309,14 +306,8 @@ impl Servers {
     /// Tells a caller that there will be no result.
     fn fail(&self, pending: &Pending, why: &str) {
         if let Some(caller) = self.caller(pending) {
-            let client = pending.client.to_string();
-            caller.outbox.push(&Message::ErrorCompletion {
-                invocation_id: &pending.invocation,
-                connection_id: &client,
-                caller_server_id: &pending.caller_server,
-                error: Some(why),
-                extensions: Extensions::default(),
-            });
+            let (client, server) = (pending.client.to_string(), &pending.caller_server);
+            caller.outbox.push(&to_protocol::no_result(&pending.invocation, &client, server, why));
         }
     }
 

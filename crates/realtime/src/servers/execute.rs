@@ -72,9 +72,7 @@ impl Servers {
             Deferral::Later => None,
             Deferral::TooMany(order) => {
                 let why = "too many messages wait for the answer to the client's handshake";
-                if let Some(ack_id) = order.ack() {
-                    link.outbox.push(&to_protocol::ack(ack_id, AckStatus::InternalServerError, why, None));
-                }
+                decline(link, &order, AckStatus::InternalServerError, why);
                 let id = about.to_string();
                 link.outbox.push(&to_protocol::event(EVENT_CONNECTION, &id, EVENT_BUFFER_FULL, why));
                 None
@@ -106,6 +104,10 @@ impl Servers {
             }
             Order::Invoke { invocation, client, caller_server, payloads } => {
                 self.invoke(link, invocation, client, caller_server, payloads).await
+            }
+            Order::NotInvoked { invocation, connection, caller_server, why } => {
+                link.outbox.push(&to_protocol::no_result(&invocation, &connection, &caller_server, &why));
+                Ok(())
             }
             Order::Complete { invocation, client, protocol, result } => {
                 self.complete(link, &invocation, client, protocol.as_deref(), result);
@@ -385,6 +387,20 @@ fn answer(link: &Link, ack: Option<i32>, outcome: Outcome) {
         Outcome::Failed(why) => to_protocol::ack(ack, AckStatus::InternalServerError, why, None),
     };
     link.outbox.push(&message);
+}
+
+/// Answers an order that is not carried out, if its sender waits for an answer.
+pub(super) fn decline(link: &Link, order: &Order, status: AckStatus, why: &str) {
+    match order {
+        Order::Invoke { invocation, client, caller_server, .. } => {
+            link.outbox.push(&to_protocol::no_result(invocation, &client.to_string(), caller_server, why));
+        }
+        order => {
+            if let Some(ack_id) = order.ack() {
+                link.outbox.push(&to_protocol::ack(ack_id, status, why, None));
+            }
+        }
+    }
 }
 
 /// Says what is wrong with an order: to whoever waits for an answer there, otherwise as an event.

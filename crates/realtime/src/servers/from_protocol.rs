@@ -276,11 +276,19 @@ fn question(message: Message<'_>) -> Result<Order, Wrong> {
 fn invocation(message: Message<'_>) -> Result<Order, Wrong> {
     Ok(match message {
         Message::ClientInvocation { invocation_id, connection_id, caller_server_id, payloads, .. } => {
-            Order::Invoke {
-                invocation: invocation_id.into(),
-                client: connection(connection_id, None)?,
-                caller_server: caller_server_id.into(),
-                payloads: by_protocol(&payloads),
+            match ConnectionId::parse(connection_id) {
+                Ok(client) => Order::Invoke {
+                    invocation: invocation_id.into(),
+                    client,
+                    caller_server: caller_server_id.into(),
+                    payloads: by_protocol(&payloads),
+                },
+                Err(error) => Order::NotInvoked {
+                    invocation: invocation_id.into(),
+                    connection: connection_id.into(),
+                    caller_server: caller_server_id.into(),
+                    why: error.to_string().into(),
+                },
             }
         }
         Message::ClientCompletion { invocation_id, connection_id, protocol, payload, .. } => {

@@ -61,6 +61,14 @@ pub(crate) enum Order {
         caller_server: Arc<str>,
         payloads: ByProtocol,
     },
+    /// A call that cannot be made as it stands; the caller waits for its result.
+    NotInvoked {
+        invocation: Box<str>,
+        /// As the caller wrote it: its SDK compares it.
+        connection: Box<str>,
+        caller_server: Box<str>,
+        why: Box<str>,
+    },
     /// The result of a client, or why there is none, from the server that the client belongs to.
     Complete {
         invocation: Box<str>,
@@ -106,6 +114,7 @@ impl Order {
             Self::Send(_)
             | Self::Data { .. }
             | Self::Invoke { .. }
+            | Self::NotInvoked { .. }
             | Self::Complete { .. }
             | Self::AccessKey { .. }
             | Self::Ping(_)

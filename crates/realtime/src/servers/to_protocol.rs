@@ -123,6 +123,22 @@ pub(crate) fn ack<'a>(
     Message::Ack { ack_id, status, message: Some(message), extensions: Extensions::default(), payload }
 }
 
+/// Tells a caller that its call of a client has no result.
+pub(crate) fn no_result<'a>(
+    invocation: &'a str,
+    connection: &'a str,
+    caller_server: &'a str,
+    why: &'a str,
+) -> Message<'a> {
+    Message::ErrorCompletion {
+        invocation_id: invocation,
+        connection_id: connection,
+        caller_server_id: caller_server,
+        error: Some(why),
+        extensions: Extensions::default(),
+    }
+}
+
 /// Tells a server of something about an object.
 pub(crate) fn event<'a>(object: i32, id: &'a str, kind: i32, message: &'a str) -> Message<'a> {
     Message::ServiceEvent {

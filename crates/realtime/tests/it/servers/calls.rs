@@ -159,6 +159,47 @@ async fn callers_learn_that_there_will_be_no_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_an_id_that_no_connection_can_have_ends_at_once() {
+    let listening = listen(default_mode()).await;
+    let mut server = server(&listening, "one").await;
+    for id in ["no connection has this id 28", ""] {
+        invoke(&mut server, "i", id).await;
+        let told = server.until(|message| match message {
+            Message::ErrorCompletion { invocation_id, connection_id, caller_server_id, error, .. } => {
+                assert_eq!((*invocation_id, *caller_server_id), ("i", "one"));
+                Some(((*connection_id).to_owned(), error.unwrap().to_owned()))
+            }
+            Message::ServiceEvent { .. } => panic!("an event answers no call"),
+            _ => None,
+        });
+        let why = "a connection id has 27 characters of URL-safe base64";
+        assert_eq!(told.await.unwrap(), (id.to_owned(), why.to_owned()));
+    }
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waits_for_its_clients_handshake_ends_with_the_client_or_beyond_the_bound() {
+    let listening = listen(default_mode()).await;
+    let mut server = server(&listening, "one").await;
+    let mut ada =
+        HubClient::upgrade(&listening.authority, &client_path(&[]), HubProtocol::Json).await.unwrap();
+    ada.send(b"{\"protocol\":\"json\",\"version\":1}\x1e").await.unwrap();
+    let (id, _) = server.introduced().await.unwrap();
+    for number in 0..65 {
+        invoke(&mut server, &number.to_string(), &id).await;
+    }
+    let full = "error: too many messages wait for the answer to the client's handshake";
+    assert_eq!(outcome(&mut server, "64").await, full);
+    drop(ada);
+    for number in 0..64 {
+        let gone = "error: the connection ended before its handshake was answered";
+        assert_eq!(outcome(&mut server, &number.to_string()).await, gone);
+    }
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_waits_for_its_time_and_no_longer() {
     let servers = servers::Options { invocation_timeout_ms: 300, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
