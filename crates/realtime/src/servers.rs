@@ -11,6 +11,7 @@
 //! Start reading at `client.rs` and `execute.rs`.
 
 mod client;
+mod departed;
 mod execute;
 mod from_protocol;
 mod hello;
@@ -47,6 +48,7 @@ use crate::options::Mode;
 use crate::store::keys::Keys;
 use crate::store::user_groups::UserGroups;
 use client::{Client, Remains};
+use departed::Departed;
 use hello::Hello;
 use invocations::{Invocations, Pending};
 use link::Link;
@@ -94,6 +96,7 @@ struct Shared {
 struct Clients {
     by_id: HashMap<ConnectionId, Arc<Client>>,
     by_token: HashMap<Box<str>, ConnectionId>,
+    departed: Departed,
 }
 
 /// What [`Servers`] are made from.
@@ -292,6 +295,7 @@ impl Servers {
         {
             let mut clients = lock(&self.0.clients);
             clients.by_id.remove(&id);
+            clients.departed.insert(id, Instant::now());
             if let Some(token) = &client.token {
                 clients.by_token.remove(token);
             }
@@ -327,6 +331,11 @@ impl Servers {
     fn client(&self, hub: &Hub, id: ConnectionId) -> Option<Arc<Client>> {
         let client = lock(&self.0.clients).by_id.get(&id).cloned();
         client.filter(|client| client.hub == *hub)
+    }
+
+    /// Whether a client of an app server has ended a moment ago.
+    fn has_departed(&self, id: ConnectionId) -> bool {
+        lock(&self.0.clients).departed.contains(id, Instant::now())
     }
 
     /// Ends a client on behalf of its server. Says whether it was there.
@@ -370,6 +379,7 @@ impl Servers {
                 let mut invocations = lock(&self.0.invocations);
                 (invocations.expire(Instant::now()), invocations.len())
             };
+            lock(&self.0.clients).departed.forget_old(Instant::now());
             self.0.metrics.invocations.set(i64::try_from(waiting).unwrap_or(i64::MAX));
             for pending in expired {
                 self.fail(&pending, "the client did not answer in time");

@@ -143,7 +143,6 @@ impl Servers {
     /// Bytes of a server for one client, and, behind the answer to the handshake, what waited for it.
     async fn data(&self, link: &Arc<Link>, id: ConnectionId, payload: &[u8]) -> Result<(), Stopped> {
         let Some(client) = self.client(&link.hub, id) else {
-            // It may have left a moment ago; a server that writes to nobody for long is told.
             self.not_there(link, id);
             return Ok(());
         };
@@ -351,7 +350,12 @@ impl Servers {
         Ok(())
     }
 
+    /// A server has sent bytes for a client that is not there. That is an event only where the client did not end a moment ago: the SDK
+    /// answers a client's Close with another one, and a result may be under way.
     fn not_there(&self, link: &Link, id: ConnectionId) {
+        if self.has_departed(id) {
+            return;
+        }
         debug!(%id, server = %link.server, "an app server wrote to a client that is not there");
         if link.may_hint(Instant::now()) {
             let (id, text) = (id.to_string(), "the connection does not exist");

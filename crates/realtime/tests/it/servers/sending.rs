@@ -273,6 +273,52 @@ async fn a_client_that_goes_before_its_handshake_is_answered_leaves_nobody_waiti
     listening.stop().await;
 }
 
+/// Answers a client's end as the SDK does, with bytes behind it, and gives the events that follow before the answer to an echo.
+async fn events_after_bytes_for(server: &mut AppServer, id: &str) -> Vec<(i32, String)> {
+    server.data(id, b"{\"type\":3,\"invocationId\":\"1\"}\x1e").await.unwrap();
+    server.data(id, b"{\"type\":7}\x1e").await.unwrap();
+    server.send(&Message::Ping { messages: vec!["echo", "behind"] }).await.unwrap();
+    let mut events = Vec::new();
+    let behind = server.until(|message| match message {
+        Message::ServiceEvent { id, kind, .. } => {
+            events.push((*kind, id.unwrap().to_owned()));
+            None
+        }
+        Message::Ping { messages } => messages.contains(&"behind").then_some(()),
+        _ => None,
+    });
+    behind.await.unwrap();
+    events
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_for_a_client_that_has_just_ended_are_no_event_and_for_one_that_never_was_are() {
+    let listening = listen(default_mode()).await;
+    let mut server = server(&listening, "one").await;
+    let (mut ada, id) = json_client(&listening, &mut server, &[]).await;
+    say(&mut ada, &json!({ "type": 7 })).await;
+    drop(ada);
+    let closed = server.until(|message| match message {
+        Message::CloseConnection { connection_id, .. } => Some((*connection_id).to_owned()),
+        _ => None,
+    });
+    assert_eq!(closed.await.unwrap(), id);
+    assert_eq!(events_after_bytes_for(&mut server, &id).await, []);
+    let (mut bob, id) = json_client(&listening, &mut server, &[]).await;
+    let close = Message::CloseConnection {
+        connection_id: &id,
+        error_message: Some(""),
+        headers: vec![],
+        extensions: x(),
+    };
+    server.send(&close).await.unwrap();
+    assert!(close_of(&mut bob).await.is_some());
+    assert_eq!(events_after_bytes_for(&mut server, &id).await, []);
+    let nobody = "AAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    assert_eq!(events_after_bytes_for(&mut server, nobody).await, [(2, nobody.to_owned())]);
+    listening.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_persistent_transport_sends_and_asks_in_serverless_mode() {
     let listening = listen(Options { mode: Mode::Serverless, ..default_mode() }).await;
