@@ -4,6 +4,7 @@ mod backend;
 mod chance;
 mod crash;
 mod damage;
+mod formats;
 mod full_disk;
 mod opening;
 mod suites;
