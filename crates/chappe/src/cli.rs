@@ -47,7 +47,8 @@ host.json, local.settings.json.
 A first SIGTERM or Ctrl-C drains: clients are told to reconnect, running invocations finish. \
 A second one ends at once.
 
-Exit codes: 0 ended as asked, 1 failed, 64 the command line, the configuration or the app is wrong.";
+Exit codes: 0 ended as asked, 1 failed, 64 the command line, the configuration or the app is wrong, \
+70 a part of the running process has ended.";
 
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {

@@ -11,6 +11,7 @@ mod config;
 mod data_folder;
 mod demo;
 mod drain;
+mod exit;
 mod guard;
 mod keys;
 mod plan;
@@ -38,12 +39,6 @@ use crate::plan::Plan;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The command line, the configuration or the app is wrong (`EX_USAGE` of sysexits.h): restarting does not help.
-const EXIT_USAGE: u8 = 64;
-
-/// A part of the process has ended without which it cannot go on (`EX_SOFTWARE` of sysexits.h): restarting helps.
-const EXIT_FAILED_PART: u8 = 70;
-
 fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(cli::normalise(std::env::args_os())) {
         Ok(cli) => cli,
@@ -70,22 +65,14 @@ fn main() -> ExitCode {
             }
             return ended(made);
         }
-        Command::Trust(trust) => {
-            return match trust::run(trust) {
-                Err(error) if error.is::<trust::TrustError>() => {
-                    complain(&error);
-                    ExitCode::from(EXIT_USAGE)
-                }
-                result => ended(result),
-            };
-        }
+        Command::Trust(trust) => return ended(trust::run(trust)),
         Command::Tail(tail) => return ended(tail::run(tail)),
     };
     let plan = match plan {
         Ok(plan) => plan,
         Err(error) => {
             complain(&error.into());
-            return ExitCode::from(EXIT_USAGE);
+            return ExitCode::from(exit::USAGE);
         }
     };
     if let Command::Check(check) = &cli.command {
@@ -114,14 +101,14 @@ fn checked(findings: anyhow::Result<check::Findings>) -> ExitCode {
     for problem in &findings.problems {
         eprintln!("error: {problem}");
     }
-    ExitCode::from(EXIT_USAGE)
+    ExitCode::from(exit::USAGE)
 }
 
 /// Help and version were asked for and go to standard output; anything else is a command line that cannot be read.
 fn usage(error: &clap::Error) -> ExitCode {
     // Nobody reads the stream any more: the exit code still says it.
     let _ = error.print();
-    if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
+    if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
 }
 
 /// Reads a data folder, and says what is damaged.
@@ -144,18 +131,12 @@ fn check_data(folder: &Path) -> ExitCode {
 }
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        // It was logged where it happened.
-        Err(error) if error.is::<supervision::Failure>() => ExitCode::from(EXIT_FAILED_PART),
-        Err(error) => {
-            // It was logged where it happened, as all that happens to a running process.
-            if !error.is::<drain::Overdue>() && !error.is::<run::Logged>() {
-                complain(&error);
-            }
-            ExitCode::FAILURE
-        }
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    // These were logged where they happened, as all that happens to a running process.
+    if !(error.is::<supervision::Failure>() || error.is::<drain::Overdue>() || error.is::<run::Logged>()) {
+        complain(&error);
     }
+    ExitCode::from(exit::code(&error))
 }
 
 /// An error for people: what happened, then its causes, each on a line.

@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::assemble::{self, House};
 use crate::demo;
 use crate::drain::{Limit, Overdue};
+use crate::exit;
 use crate::plan::Plan;
 use crate::ready::{self, Ready};
 use crate::signals::Signals;
@@ -31,7 +32,7 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
     let stream = if plan.json { LogStream::Stderr } else { LogStream::Stdout };
     let pretty = telemetry::start_logging(&plan.config.telemetry, stream);
     match edge::raise_open_files() {
-        Ok(files) => tracing::debug!(?files, "as many files as the process may open"),
+        Ok(files) => tracing::debug!(files, "as many files as the process may open"),
         Err(cause) => tracing::warn!(%cause, "the bound on open files stays where the shell put it"),
     }
     let runtime =
@@ -50,7 +51,7 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
         // Among lines of JSON on the same stream, the error is one of them.
         Err(error) if !pretty && stream == LogStream::Stderr => {
             tracing::error!(causes = ?error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>(), "{error}");
-            Err(Logged.into())
+            Err(Logged { code: exit::code(&error) }.into())
         }
         ended => ended,
     }
@@ -59,7 +60,10 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
 /// The error was logged; nothing is left to say.
 #[derive(Debug, thiserror::Error)]
 #[error("the log has the error")]
-pub(crate) struct Logged;
+pub(crate) struct Logged {
+    /// The exit code of that error.
+    pub(crate) code: u8,
+}
 
 async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     let house = assemble::assemble(&plan).await?;

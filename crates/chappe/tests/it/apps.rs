@@ -38,7 +38,9 @@ fn a_language_that_cannot_be_run_is_named_with_those_that_can() {
     );
     let settings = "{\"Values\": {\"FUNCTIONS_WORKER_RUNTIME\": \"cobol\"}}";
     let unknown = app(&[("host.json", "{\"version\": \"2.0\"}"), ("local.settings.json", settings)]);
-    check(unknown.path(), &START, 1, &["no worker for language 'cobol'", "built in are node"]);
+    check(unknown.path(), &START, 64, &["no worker for language 'cobol'", "built in are node"]);
+    let json = [&START[..], &["--json"]].concat();
+    check(unknown.path(), &json, 64, &["no worker for language 'cobol'"]);
 }
 
 #[tokio::test]

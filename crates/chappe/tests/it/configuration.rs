@@ -151,6 +151,6 @@ fn values_that_cannot_be_meant_are_refused_with_their_place() {
     ];
     for (setting, what, why) in services {
         let arguments = ["start", "--no-functions", "--ephemeral", "--gateway-port", "0", "--set", setting];
-        check(folder.path(), &arguments, 1, &[what, why]);
+        check(folder.path(), &arguments, 64, &[what, why]);
     }
 }
