@@ -160,7 +160,7 @@ async fn tell_master_key(plan: &Plan, data_dir: &Path, functions: &functions::Ha
         return Ok(());
     }
     let file = keys::tell_master_key(data_dir, &functions.master_key().await?)?;
-    if !plan.config.loopback_only() && functions.has_void_keys().await? {
+    if !plan.config.is_development() && functions.has_void_keys().await? {
         tracing::warn!(
             "function, host and master keys of this app that were made in development mode open nothing here; callers need new ones: read them at /admin/host/keys and /admin/functions/<name>/keys with the master key in {}",
             file.display()
@@ -425,20 +425,19 @@ fn service_options(plan: &Plan, data: &Data) -> anyhow::Result<(realtime::Option
     let data_dir = &data.path;
     let config = &plan.config;
     let (mut realtime, mut documents) = (config.realtime.clone(), config.documents.clone());
-    let development = config.loopback_only();
+    let exposure = config.exposure();
+    let development = exposure.is_none();
     realtime.development_keys = development;
     documents.development_key = development;
-    if !development {
+    if let Some(exposure) = exposure {
+        tracing::info!("no development mode, because {exposure}: the emulators' public keys are refused");
         documents.signature_age_max_s.get_or_insert(SIGNATURE_AGE_MAX_S);
     }
     documents.data_dir = data_dir.join("documents");
     documents.accept_loss = data.accepts(Part::Documents);
     if !development && (realtime.primary_key.is_none() || documents.primary_key.is_none()) {
         let made = keys::load_or_make(data_dir)?;
-        tracing::info!(
-            "a service listens beyond this machine, so the emulators' public keys are refused; the keys in use are in {}",
-            data_dir.join("keys.json").display()
-        );
+        tracing::info!("the keys in use are in {}", data_dir.join("keys.json").display());
         realtime.primary_key.get_or_insert(made.realtime);
         documents.primary_key.get_or_insert(made.documents);
     }
@@ -458,10 +457,10 @@ fn functions_options(plan: &Plan, data_dir: &Path) -> functions::Options {
     options.app_dir = plan.app.clone();
     options.cache_dir = Some(data_dir.join("workers"));
     options.ignored_dirs = vec![data_dir.to_owned()];
-    options.development = plan.config.loopback_only();
+    options.development = plan.config.is_development();
     options.runs_triggers = !plan.only_checks;
     // Core Tools ask for no keys on a developer's machine; anywhere else a function without its key is an open door.
-    options.enable_auth |= !plan.config.loopback_only();
+    options.enable_auth |= !plan.config.is_development();
     options
 }
 

@@ -6,6 +6,7 @@ mod layers;
 mod listen;
 pub(crate) mod web_address;
 
+use std::fmt;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,9 @@ pub(crate) struct Config {
     /// Where data is kept; relative to the app's folder. Default: `.chappe`. Since 0.1.0.
     pub(crate) data_dir: Option<PathBuf>,
     /// The address under which clients reach the gateway, where a proxy stands in front of it, such as
-    /// `https://live.example.org`. Default: none; addresses are made from each request's own origin. Since 0.1.0.
+    /// `https://live.example.org`. Unless it is an address of this machine, it ends development mode: the emulators' public keys are
+    /// refused, because other machines can come through the proxy. Default: none; addresses are made from each request's own
+    /// origin. Since 0.1.0.
     #[serde(deserialize_with = "web_address::required")]
     pub(crate) public_url: Option<String>,
     /// Whether the functions of the app run at all. Default: true. Since 0.1.0.
@@ -45,7 +48,7 @@ pub(crate) struct Config {
     pub(crate) realtime: realtime::Options,
     /// The document service.
     pub(crate) documents: documents::Options,
-    /// The functions host. Keys are asked for as soon as any service listens beyond this machine.
+    /// The functions host. Keys are asked for as soon as any service listens beyond this machine, or `public_url` leads others here.
     pub(crate) functions: functions::Options,
     /// Bodies of requests and answers that the process holds at a time.
     pub(crate) bodies: body::Options,
@@ -58,7 +61,7 @@ pub(crate) struct Config {
 }
 
 /// Where each service listens: `host:port`, port 0 for any free one, or `off`. A port that is configured here and taken ends the
-/// start; a default one moves to a free port while everything listens on loopback.
+/// start; a default one moves to a free port in development mode.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ListenSection {
@@ -182,8 +185,78 @@ impl Config {
         self.gateway.routes.iter_mut().filter_map(|route| route.directory.as_mut()).for_each(resolve);
     }
 
-    /// Whether everything that listens can be reached from this machine only. This is development mode: keys are public.
-    pub(crate) fn loopback_only(&self) -> bool {
-        self.listen.all().iter().all(|(_, listen)| listen.is_loopback())
+    /// Whether only this machine is known to reach anything. This is development mode: keys are public.
+    pub(crate) fn is_development(&self) -> bool {
+        self.exposure().is_none()
+    }
+
+    /// By what other machines may reach the process: something that listens beyond loopback, or a proxy of which a public address
+    /// tells. A proxy on this machine connects over loopback like everybody else, so its clients could use public keys.
+    pub(crate) fn exposure(&self) -> Option<Exposure> {
+        let listens = self.listen.all().into_iter().find(|(_, listen)| !listen.is_loopback());
+        let listens = listens.map(|(service, listen)| Exposure::Listens(service, listen.clone()));
+        let addresses =
+            [("public_url", &self.public_url), ("documents.public_url", &self.documents.public_url)];
+        let public = addresses.into_iter().filter_map(|(key, url)| Some((key, url.as_ref()?)));
+        let mut public = public.filter(|(_, url)| !web_address::is_loopback(url));
+        listens.or_else(|| public.next().map(|(key, url)| Exposure::PublicAddress(key, url.clone())))
+    }
+}
+
+/// By what other machines may reach the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Exposure {
+    /// A service that listens beyond loopback.
+    Listens(&'static str, Listen),
+    /// An address for other machines, by the option that names it.
+    PublicAddress(&'static str, String),
+}
+
+impl fmt::Display for Exposure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listens(service, listen) => write!(f, "{service} listens on {listen}, beyond this machine"),
+            Self::PublicAddress(key, url) => {
+                write!(f, "{key} is {url}, so a proxy leads other machines here")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exposure(flags: &[&str]) -> Option<String> {
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let config = load(None, &std::collections::BTreeMap::new(), &flags).expect("it can be read");
+        assert_eq!(config.is_development(), config.exposure().is_none());
+        config.exposure().map(|exposure| exposure.to_string())
+    }
+
+    #[test]
+    fn development_mode_ends_where_other_machines_may_come() {
+        assert_eq!(exposure(&[]), None);
+        assert_eq!(
+            exposure(&["public_url=http://localhost:3000", "documents.public_url=https://[::1]:8081/"]),
+            None
+        );
+        for (flag, why) in [
+            ("listen.admin=0.0.0.0:9000", "admin listens on 0.0.0.0:9000, beyond this machine"),
+            (
+                "public_url=https://live.example.org",
+                "public_url is https://live.example.org, so a proxy leads other machines here",
+            ),
+            (
+                "documents.public_url=http://192.168.1.2:8081",
+                "documents.public_url is http://192.168.1.2:8081, so a proxy leads other machines here",
+            ),
+            (
+                "documents.public_url=nonsense",
+                "documents.public_url is nonsense, so a proxy leads other machines here",
+            ),
+        ] {
+            assert_eq!(exposure(&[flag]).as_deref(), Some(why));
+        }
     }
 }

@@ -60,7 +60,7 @@ impl Guard {
         let refused = Family::default();
         metrics.register("guard_refused", "Requests that no service saw, by reason", refused.clone());
         Self(Arc::new(Shared {
-            policy: Policy::new(config.loopback_only(), config.public_url.as_deref(), &config.guard.hosts),
+            policy: Policy::new(config.is_development(), config.public_url.as_deref(), &config.guard.hosts),
             proxies: TrustedProxies::new(&config.guard),
             refused,
         }))

@@ -44,8 +44,8 @@ pub(crate) enum PortsError {
     },
     /// The default port is taken, and clients on other machines could not learn where the service is instead.
     #[error(
-        "{service} cannot have its default address, {listen}, and ports move only while everything listens on loopback; set \
-         listen.{service} to a free address, or to off"
+        "{service} cannot have its default address, {listen}, and ports move only in development mode, while nothing but this machine \
+         connects; set listen.{service} to a free address, or to off"
     )]
     Default {
         service: &'static str,
@@ -58,7 +58,7 @@ pub(crate) enum PortsError {
 impl Ports {
     /// Binds what the configuration names.
     pub(crate) fn bind(config: &Config) -> Result<Self, PortsError> {
-        let development = config.loopback_only();
+        let development = config.is_development();
         let ListenSection { gateway, functions, realtime, documents, admin } = &config.listen;
         let functions_wanted = if config.run_functions { functions } else { &Listen::Off };
         Ok(Self {

@@ -22,7 +22,7 @@ pub struct Options {
     pub account: String,
     /// Name of the only region. Default: `Local`. Since 0.1.0.
     pub region: String,
-    /// Account key, base64. Without any key every request from outside is refused, unless all listeners are on loopback: then
+    /// Account key, base64. Without any key every request from outside is refused, unless only this machine can connect: then
     /// the key that the public emulator documents is accepted. Default: none. Since 0.1.0.
     pub primary_key: Option<String>,
     /// Second account key, base64, so that keys can be changed without a gap. Default: none. Since 0.1.0.
@@ -32,7 +32,7 @@ pub struct Options {
     #[serde(skip)]
     pub development_key: bool,
     /// How old the date of a signature may be, in seconds; one that is more than five minutes ahead is then refused too. Default:
-    /// 900, as the public service, where anything of the process listens beyond loopback; otherwise none, so that any date is
+    /// 900, as the public service, where other machines can connect to the process; otherwise none, so that any date is
     /// accepted that can be read. Since 0.1.0.
     pub signature_age_max_s: Option<NonZeroU64>,
     /// Address to hand out in the account document, such as `https://documents.example.com/`. Default: none, which

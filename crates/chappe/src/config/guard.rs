@@ -10,8 +10,10 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct GuardSection {
     /// Host names by which browsers and apps may call this process, beside `localhost`, addresses, the names that containers have
-    /// for their host, and the host of `public_url`. In development mode (everything listens on loopback) other names are refused;
-    /// otherwise only where this list is not empty. Without scheme and port, such as `dev.example.test`. Default: none. Since 0.1.0.
+    /// for their host, and the host of `public_url`. In development mode (only this machine can connect) other names are refused;
+    /// otherwise only where this list is not empty. Without scheme and port, such as `dev.example.test`. For names of this machine: a
+    /// name by which other machines come through a proxy belongs into `public_url`, which ends development mode. Default: none.
+    /// Since 0.1.0.
     pub(crate) hosts: Vec<HostName>,
     /// Addresses or networks of proxies that may send `x-ms-client-principal*`, `x-ms-token-*`, `x-arr-clientcert` and `x-arr-ssl`,
     /// such as `["10.0.0.0/8", "::1"]`. From everybody else these headers are removed. Default: none. Since 0.1.0.

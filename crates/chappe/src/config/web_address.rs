@@ -1,5 +1,7 @@
 //! Addresses that other programs are to use, checked before anything starts: one that is none would be handed out all the same.
 
+use std::net::IpAddr;
+
 use http::Uri;
 use serde::de::{Deserialize, Deserializer, Error};
 
@@ -21,6 +23,16 @@ pub(crate) fn parse(text: &str) -> Result<String, String> {
     if is_web_address(text) { Ok(text.to_owned()) } else { Err(complaint(text)) }
 }
 
+/// Whether an address leads to this machine whoever uses it. One that cannot be read does not.
+pub(super) fn is_loopback(text: &str) -> bool {
+    let Ok(address) = text.parse::<Uri>() else { return false };
+    let host = address.host().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || ip.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
 fn is_web_address(text: &str) -> bool {
     let Ok(address) = text.parse::<Uri>() else { return false };
     matches!(address.scheme_str(), Some("http" | "https"))
@@ -35,7 +47,33 @@ fn complaint(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::is_web_address;
+    use super::{is_loopback, is_web_address};
+
+    #[test]
+    fn only_addresses_of_this_machine_are_loopback() {
+        for text in [
+            "http://localhost:8080",
+            "https://LOCALHOST./",
+            "http://app.localhost",
+            "http://127.0.0.2:1/x",
+            "http://[::1]:8080",
+            "http://[::ffff:127.0.0.1]/",
+        ] {
+            assert!(is_loopback(text), "{text}");
+        }
+        for text in [
+            "https://live.example.org",
+            "http://localhost.example.org",
+            "http://notlocalhost",
+            "http://192.168.1.2:8080",
+            "http://0.0.0.0",
+            "http://[fe80::1]",
+            "localhost:8080/x",
+            "",
+        ] {
+            assert!(!is_loopback(text), "{text}");
+        }
+    }
 
     #[test]
     fn an_address_has_scheme_and_host() {

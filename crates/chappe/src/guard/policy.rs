@@ -15,7 +15,7 @@ const HOST_OF_CONTAINERS: [&str; 3] =
 /// What is admitted.
 #[derive(Debug)]
 pub(super) struct Policy {
-    /// Whether everything listens on loopback: then keys are public, and the name and the page are all there is to go by.
+    /// Whether only this machine can connect: then keys are public, and the name and the page are all there is to go by.
     development: bool,
     /// Whether unknown names are refused.
     checks_names: bool,

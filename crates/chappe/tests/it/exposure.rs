@@ -17,6 +17,38 @@ fn outer_address() -> Option<IpAddr> {
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
+/// What the emulators' public keys get: of the document service, and of the realtime service.
+async fn public_keys(process: &Process) -> (u16, u16) {
+    let documents = Account::of(process).send("GET", "/dbs", None, "").await.expect("it answers");
+    let authorization = format!("Bearer {}", token("http://localhost/api/v1/hubs/chat", None));
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let message = r#"{"target":"x","arguments":[]}"#;
+    let realtime = process.http("realtime").send("POST", "/api/v1/hubs/chat", &headers, message).await;
+    (documents.status.as_u16(), realtime.expect("it answers").status.as_u16())
+}
+
+#[tokio::test]
+async fn a_proxy_for_other_machines_ends_development_mode() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let start = async |setting: &str| {
+        let arguments = ["start", "--no-functions", "--data-dir", "data", "--set", setting];
+        Process::start(BINARY, folder.path(), &arguments).await.expect("it starts")
+    };
+    let local = start("public_url=http://localhost:3000").await;
+    assert_eq!(public_keys(&local).await, (200, 202));
+    local.kill().await.expect("it can be killed");
+
+    let proxied = start("public_url=https://live.example.org").await;
+    assert_eq!(public_keys(&proxied).await, (401, 401));
+    let keys = std::fs::read(folder.path().join("data/keys.json")).expect("keys were made");
+    let keys: serde_json::Value = serde_json::from_slice(&keys).expect("keys are JSON");
+    let own = Account::with_key(&proxied, keys["documents"].as_str().expect("a key"));
+    let answer = own.send("GET", "/dbs", None, "").await.expect("it answers");
+    assert_eq!(answer.status, 403, "signatures have an age now: {}", answer.text());
+    let log = proxied.kill().await.expect("it can be killed");
+    assert!(log.contains("no development mode, because public_url is https://live.example.org"), "{log}");
+}
+
 #[tokio::test]
 async fn beyond_loopback_public_keys_are_refused_and_own_ones_are_made() {
     let folder = tempfile::tempdir().expect("a folder can be made");
@@ -26,13 +58,7 @@ async fn beyond_loopback_public_keys_are_refused_and_own_ones_are_made() {
     arguments.extend(elsewhere.iter().flat_map(|setting| ["--set", setting.as_str()]));
     let process = Process::start_as_configured(BINARY, folder.path(), &arguments).await.expect("it starts");
 
-    let public = Account::of(&process).send("GET", "/dbs", None, "").await.expect("it answers");
-    assert_eq!(public.status, 401, "{}", public.text());
-    let authorization = format!("Bearer {}", token("http://localhost/api/v1/hubs/chat", None));
-    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
-    let message = r#"{"target":"x","arguments":[]}"#;
-    let answer = process.http("realtime").send("POST", "/api/v1/hubs/chat", &headers, message).await;
-    assert_eq!(answer.expect("it answers").status, 401);
+    assert_eq!(public_keys(&process).await, (401, 401));
 
     let file = folder.path().join("data/keys.json");
     let keys: serde_json::Value = std::fs::read(&file)

@@ -20,7 +20,7 @@ fn the_port_is_that_of_the_functions() {
     assert_eq!(config.listen.gateway, Config::default().listen.gateway);
     let config = configured(&["--port", "7100", "--address", "0.0.0.0"]).expect("known");
     assert_eq!(config.listen.functions.to_string(), "0.0.0.0:7100");
-    assert!(!config.loopback_only());
+    assert!(!config.is_development());
     let config = configured(&["--address", "::1"]).expect("known");
     assert_eq!(config.listen.functions.to_string(), "[::1]:7071");
     assert!(configured(&["--address", "example.org"]).expect_err("a name").contains("not an IP address"));
