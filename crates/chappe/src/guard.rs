@@ -55,6 +55,15 @@ enum Reason {
     ForeignPage,
 }
 
+impl Reason {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::ForeignPage => "foreign page",
+        }
+    }
+}
+
 impl Guard {
     pub(crate) fn new(config: &Config, metrics: &mut Registry) -> Self {
         let refused = Family::default();
@@ -102,10 +111,12 @@ impl Guard {
 
     fn refused(&self, reason: Reason, request: &Request<Body>) {
         if self.0.refused.get_or_create(&Labels { reason }).inc() == 0 {
+            let origin = request.headers().get(http::header::ORIGIN);
             tracing::warn!(
-                ?reason,
+                reason = reason.text(),
                 host = request.uri().host(),
-                origin = ?request.headers().get(http::header::ORIGIN),
+                // Left out where there is none.
+                origin = origin.map(|origin| String::from_utf8_lossy(origin.as_bytes())).as_deref(),
                 path = request.uri().path(),
                 "a request was refused that may come from a foreign web page (said once, counted in guard_refused); docs/guard.md says which are"
             );

@@ -345,3 +345,25 @@ async fn headers_that_vouch_for_a_caller_enter_from_a_trusted_proxy_only() {
         seen.text()
     );
 }
+
+#[tokio::test]
+async fn a_refused_request_is_logged_with_what_it_said_and_nothing_else() {
+    let app = app();
+    // By a name of its own and without an origin; then from a page.
+    let process = start(app.path(), &["telemetry.format=json"]).await;
+    let functions = process.http("functions");
+    is_refused(
+        &send(&functions, "GET", "/api/x", &[("host", "evil.example")]).await,
+        "guard-host-not-allowed",
+    );
+    is_refused(&send(&functions, "GET", "/admin/host/status", &[EVIL]).await, "guard-foreign-page");
+    let log = process.kill().await.expect("it can be killed");
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("a request was refused")).collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    for said in [r#""reason":"host""#, r#""host":"evil.example""#, r#""path":"/api/x""#] {
+        assert!(lines[0].contains(said), "{said} is not in {}", lines[0]);
+    }
+    assert!(!lines[0].contains("origin") && !lines[0].contains("None"), "{}", lines[0]);
+    let origin = format!(r#""origin":"{}""#, EVIL.1);
+    assert!(lines[1].contains(r#""reason":"foreign page""#) && lines[1].contains(&origin), "{}", lines[1]);
+}
