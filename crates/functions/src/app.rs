@@ -4,6 +4,7 @@
 
 mod function_json;
 mod host_json;
+mod language;
 mod local_settings;
 mod packages;
 mod setting_use;
@@ -75,13 +76,24 @@ pub enum LoadAppError {
     },
     /// Nothing says which language the app is written in.
     #[error(
-        "cannot tell which language the app in {} is written in: FUNCTIONS_WORKER_RUNTIME is not set and there is no \
-         package.json; set FUNCTIONS_WORKER_RUNTIME to \"node\" in local.settings.json (Values) or in the environment",
+        "cannot tell which language the app in {} is written in: FUNCTIONS_WORKER_RUNTIME is not set, and there is no \
+         worker.config.json, function_app.py, requirements.txt, package.json or pom.xml; set FUNCTIONS_WORKER_RUNTIME, for \
+         example to \"node\", in local.settings.json (Values) or in the environment",
         dir.display()
     )]
     NoLanguage {
         /// The app's folder.
         dir: PathBuf,
+    },
+    /// The folder holds the source of an app that must be built.
+    #[error("{} holds the source of an app ({project}), not the app: {advice}", dir.display())]
+    NotBuilt {
+        /// The folder.
+        dir: PathBuf,
+        /// The file of the project.
+        project: String,
+        /// What to do.
+        advice: String,
     },
 }
 
@@ -106,11 +118,7 @@ impl App {
         let host = HostJson::parse(&host_text, settings.iter())
             .map_err(|problem| LoadAppError::Malformed { path: host_path, problem })?;
         notices.extend(host.notices());
-        let language = match settings.get("FUNCTIONS_WORKER_RUNTIME") {
-            Some(language) => language.trim().to_ascii_lowercase(),
-            None if dir.join("package.json").is_file() => "node".to_owned(),
-            None => return Err(LoadAppError::NoLanguage { dir: dir.to_owned() }),
-        };
+        let language = language::find(dir, &settings, host.has_custom_handler())?;
         Ok(Self { dir: dir.to_owned(), host, local, settings, language, notices })
     }
 }

@@ -90,6 +90,11 @@ impl HostJson {
         })
     }
 
+    /// Whether a program of the app's own is to run the functions.
+    pub(super) fn has_custom_handler(&self) -> bool {
+        find_property(&self.all, "customHandler").is_some()
+    }
+
     /// Sentences for the user about what was found but has no effect here.
     pub(super) fn notices(&self) -> Vec<String> {
         let unknown: Vec<&str> = self
@@ -102,7 +107,7 @@ impl HostJson {
             tracing::debug!(keys = unknown.join(", "), "host.json has keys that have no effect here");
         }
         let mut notices = Vec::new();
-        if find_property(&self.all, "customHandler").is_some() {
+        if self.has_custom_handler() {
             notices.push(
                 "host.json has customHandler, which this version does not run; its functions need a language worker"
                     .to_owned(),

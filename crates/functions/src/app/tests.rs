@@ -80,7 +80,7 @@ fn what_is_wrong_with_an_app_is_explained() {
         &[],
         |_| "loaded".to_owned(),
         expect![
-            "cannot tell which language the app in DIR is written in: FUNCTIONS_WORKER_RUNTIME is not set and there is no package.json; set FUNCTIONS_WORKER_RUNTIME to \"node\" in local.settings.json (Values) or in the environment"
+            "cannot tell which language the app in DIR is written in: FUNCTIONS_WORKER_RUNTIME is not set, and there is no worker.config.json, function_app.py, requirements.txt, package.json or pom.xml; set FUNCTIONS_WORKER_RUNTIME, for example to \"node\", in local.settings.json (Values) or in the environment"
         ],
     );
 }

@@ -1,8 +1,12 @@
 //! `worker.config.json`: how a worker that is not ours is started.
 //!
-//! A foreign format, so it is read leniently. Its `profiles` are not looked at: they choose between variants that the real
-//! host needs in its cloud.
+//! A foreign format, so it is read leniently.
 
+mod command_line;
+mod profile;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +14,7 @@ use serde::Deserialize;
 
 use super::error::StartError;
 use super::spec::WorkerSpec;
+use command_line::split;
 
 /// The file, as far as it matters here.
 #[derive(Debug, Default, Deserialize)]
@@ -27,6 +32,7 @@ struct Description {
     worker_directory: Option<String>,
     default_runtime_version: String,
     arguments: Vec<String>,
+    worker_arguments: Vec<String>,
     worker_indexing: Flag,
 }
 
@@ -51,25 +57,35 @@ struct ProcessOptions {
 const FILE_NAME: &str = "worker.config.json";
 
 impl WorkerConfig {
-    pub(super) fn read(folder: &Path) -> Result<Self, StartError> {
+    /// Reads the file in a folder, with the first of its profiles whose conditions hold in this environment.
+    pub(super) fn read(folder: &Path, spec: &WorkerSpec) -> Result<Self, StartError> {
         let path = folder.join(FILE_NAME);
         let problem = |problem: String| StartError::Config { path: path.clone(), problem };
         let text = std::fs::read_to_string(&path).map_err(|error| {
             problem(format!("{error}; the worker directory must be the folder that holds this file"))
         })?;
         let text = text.trim_start_matches('\u{feff}');
-        serde_json::from_str(text).map_err(|error| problem(format!("not a worker configuration: {error}")))
+        let mut json: serde_json::Value =
+            serde_json::from_str(text).map_err(|error| problem(format!("not JSON: {error}")))?;
+        profile::apply(&mut json, &spec.env, &spec.host_version);
+        serde_json::from_value(json).map_err(|error| problem(format!("not a worker configuration: {error}")))
     }
 
     /// Fills in how to start the worker.
     pub(super) fn apply(self, folder: &Path, spec: &mut WorkerSpec) -> Result<(), StartError> {
         let description = self.description;
-        let resolved = |text: &str| expand(text, folder, &description.default_runtime_version, spec);
+        let variables = |text: &str| expand_variables(text, &description.default_runtime_version, &spec.env);
+        let resolved = |text: &str| expand_places(&variables(text), folder);
         let base = description
             .worker_directory
             .as_deref()
             .map(&resolved)
             .map_or_else(|| folder.to_path_buf(), |directory| folder.join(directory));
+        // Variables may hold several arguments, places are paths that may hold blanks. What is empty then is no argument.
+        let line = |arguments: &[String]| -> Vec<OsString> {
+            let arguments = split(&variables(&arguments.join(" "))).into_iter();
+            arguments.map(|argument| expand_places(&argument, folder).into()).collect()
+        };
         let command = resolved(&description.default_executable_path);
         let worker_path = resolved(&description.default_worker_path);
         if command.is_empty() {
@@ -79,14 +95,20 @@ impl WorkerConfig {
                     .to_owned(),
             });
         }
-        let mut arguments: Vec<_> = description.arguments.iter().map(|text| resolved(text).into()).collect();
         let is_file = |path: &str| base.join(path).is_file();
-        // A program that lies beside its configuration is named relative to it.
-        spec.command = if is_file(&command) { base.join(command) } else { PathBuf::from(command) };
+        let mut arguments = line(&description.arguments);
         arguments.append(&mut spec.arguments);
         if !worker_path.is_empty() {
             arguments.push(base.join(worker_path).into_os_string());
         }
+        arguments.extend(line(&description.worker_arguments));
+        // A program that lies beside its configuration is named relative to it.
+        let command = if is_file(&command) { base.join(command) } else { PathBuf::from(command) };
+        if !description.default_runtime_version.is_empty() {
+            let version = description.default_runtime_version;
+            spec.env.entry(RUNTIME_VERSION.to_owned()).or_insert(version);
+        }
+        spec.command = command;
         spec.arguments = arguments;
         spec.worker_dir = base;
         spec.indexes = match description.worker_indexing {
@@ -107,29 +129,38 @@ impl WorkerConfig {
     }
 }
 
-/// Replaces `{os}`, `{architecture}`, `{workerDirectoryPath}` and `%VARIABLE%`; what is not set becomes empty.
-fn expand(text: &str, folder: &Path, runtime_version: &str, spec: &WorkerSpec) -> String {
+/// The variable that says which version of the runtime is asked for.
+const RUNTIME_VERSION: &str = "FUNCTIONS_WORKER_RUNTIME_VERSION";
+
+/// Replaces `%VARIABLE%`; what is not set becomes empty.
+fn expand_variables(text: &str, runtime_version: &str, env: &BTreeMap<String, String>) -> String {
+    let mut expanded = String::new();
+    for (index, part) in text.split('%').enumerate() {
+        let is_name = index % 2 == 1;
+        match (is_name, env.get(part)) {
+            (false, _) => expanded.push_str(part),
+            (true, Some(value)) => expanded.push_str(value),
+            (true, None) if part == RUNTIME_VERSION => expanded.push_str(runtime_version),
+            (true, None) => {}
+        }
+    }
+    expanded
+}
+
+/// Replaces `{os}`, `{architecture}`, `{workerDirectoryPath}` and `{WorkerRoot}`, which the .NET SDK writes before a name.
+fn expand_places(text: &str, folder: &Path) -> String {
     let os = match std::env::consts::OS {
         "macos" => "OSX",
         "windows" => "WINDOWS",
         _ => "LINUX",
     };
     let architecture = if std::env::consts::ARCH == "aarch64" { "Arm64" } else { "X64" };
-    let text = text
-        .replace("{os}", os)
+    let folder = folder.display().to_string();
+    let root = format!("{}{}", folder.trim_end_matches(std::path::MAIN_SEPARATOR), std::path::MAIN_SEPARATOR);
+    text.replace("{os}", os)
         .replace("{architecture}", architecture)
-        .replace("{workerDirectoryPath}", &folder.display().to_string());
-    let mut expanded = String::new();
-    for (index, part) in text.split('%').enumerate() {
-        let is_name = index % 2 == 1;
-        match (is_name, spec.env.get(part)) {
-            (false, _) => expanded.push_str(part),
-            (true, Some(value)) => expanded.push_str(value),
-            (true, None) if part == "FUNCTIONS_WORKER_RUNTIME_VERSION" => expanded.push_str(runtime_version),
-            (true, None) => {}
-        }
-    }
-    expanded
+        .replace("{workerDirectoryPath}", &folder)
+        .replace("{WorkerRoot}", &root)
 }
 
 /// `hh:mm:ss`, with a fraction if need be.
@@ -148,8 +179,6 @@ fn parse_time_span(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::super::spec::Road;
     use super::*;
 
@@ -175,6 +204,113 @@ mod tests {
         assert!(worker.contains("/3.11/") && worker.ends_with("/worker.py"), "{worker}");
         assert!(spec.indexes);
         assert_eq!(spec.timeouts.initialization, Duration::from_millis(120_500));
+    }
+
+    /// What a configuration makes of a folder with a blank in its name and these variables.
+    fn resolved(language: &str, config: &str, env: &[(&str, &str)]) -> (WorkerSpec, tempfile::TempDir) {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let app = root.path().join("my app");
+        std::fs::create_dir(&app).expect("writable");
+        std::fs::write(app.join(FILE_NAME), config).expect("writable");
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let spec = WorkerSpec::resolve(language, &app, env, root.path(), "4.1037.0.0").expect("resolved");
+        (spec, root)
+    }
+
+    #[test]
+    fn arguments_are_read_like_a_command_line_around_paths_with_blanks() {
+        let config = r#"{"description": {"language": "java", "defaultExecutablePath": "java",
+            "arguments": ["-XX:+Tiered -noverify %JAVA_OPTS% %UNSET%", "\"-Da=b c\"", "-jar"], "defaultWorkerPath": "worker.jar",
+            "workerArguments": ["--root {WorkerRoot}x %UNSET%"]}}"#;
+        let (spec, root) = resolved("java", config, &[("JAVA_OPTS", "-Xmx1g -Dx=y")]);
+        let app = root.path().join("my app");
+        let worker = app.join("worker.jar").display().to_string();
+        let last = app.join("x").display().to_string();
+        let expected =
+            ["-XX:+Tiered", "-noverify", "-Xmx1g", "-Dx=y", "-Da=b c", "-jar", &worker, "--root", &last];
+        assert_eq!(spec.arguments, expected);
+        assert_eq!(spec.env["AzureWebJobsScriptRoot"], spec.app_dir.display().to_string());
+    }
+
+    #[test]
+    fn a_program_of_the_app_is_found_by_the_roots_placeholder() {
+        let config = r#"{"description": {"language": "dotnet-isolated", "defaultExecutablePath": "{WorkerRoot}My",
+            "defaultWorkerPath": "My.dll"}}"#;
+        let (spec, root) = resolved("dotnet-isolated", config, &[]);
+        assert_eq!(spec.command, root.path().join("my app/My"));
+        assert_eq!(spec.env["FUNCTIONS_WORKER_RUNTIME"], "dotnet-isolated");
+    }
+
+    #[test]
+    fn the_first_profile_that_holds_changes_the_description() {
+        let config = r#"{"description": {"language": "python", "defaultExecutablePath": "python3", "defaultWorkerPath": "old.py",
+                "defaultRuntimeVersion": "3.11"},
+            "profiles": [
+                {"profileName": "other", "conditions": [{"conditionType": "environment", "conditionName": "PLACE",
+                    "conditionExpression": "^cloud$"}], "description": {"defaultWorkerPath": "cloud.py"}},
+                {"profileName": "here", "conditions": [
+                    {"conditionType": "environment", "conditionName": "PLACE", "conditionExpression": "(?i)^HOME"},
+                    {"conditionType": "hostProperty", "conditionName": "hostVersion", "conditionExpression": "^4\\."}],
+                    "description": {"defaultWorkerPath": "new.py"}},
+                {"profileName": "later", "conditions": [], "description": {"defaultWorkerPath": "later.py"}}]}"#;
+        let worker = |place: &str| {
+            let (spec, _) = resolved("python", config, &[("PLACE", place)]);
+            assert_eq!(spec.env["FUNCTIONS_WORKER_RUNTIME_VERSION"], "3.11");
+            assert_eq!(spec.env["PYTHON_THREADPOOL_THREAD_COUNT"], "1000");
+            let worker = Path::new(spec.arguments.last().expect("the worker's file"));
+            worker.file_name().expect("a name").to_owned()
+        };
+        assert_eq!(worker("homely"), "new.py");
+        assert_eq!(worker("cloud"), "cloud.py");
+        assert_eq!(worker("elsewhere"), "later.py");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn python_is_that_of_the_apps_own_environment() {
+        let config = r#"{"description": {"language": "python", "defaultExecutablePath": "python", "defaultWorkerPath": "w.py"}}"#;
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let (app, other) = (root.path().join("app"), root.path().join("other"));
+        for folder in [app.join(".venv/bin"), other.join("bin"), root.path().join("bin")] {
+            std::fs::create_dir_all(&folder).expect("writable");
+        }
+        std::fs::write(app.join(FILE_NAME), config).expect("writable");
+        for file in [app.join(".venv/bin/python"), other.join("bin/python"), root.path().join("bin/python3")]
+        {
+            std::fs::write(file, "").expect("writable");
+        }
+        let command = |names: &[&str]| {
+            let values = BTreeMap::from([
+                ("VIRTUAL_ENV".to_owned(), other.display().to_string()),
+                ("PATH".to_owned(), root.path().join("bin").display().to_string()),
+                ("languageWorkers__python__defaultExecutablePath".to_owned(), "my-python".to_owned()),
+            ]);
+            let env = values.into_iter().filter(|(name, _)| names.contains(&name.as_str())).collect();
+            WorkerSpec::resolve("python", &app, env, root.path(), "4").expect("resolved").command
+        };
+        let all = ["VIRTUAL_ENV", "PATH", "languageWorkers__python__defaultExecutablePath"];
+        assert_eq!(command(&all), Path::new("my-python"));
+        assert!(command(&all[..2]).ends_with("app/.venv/bin/python"));
+        std::fs::remove_file(app.join(".venv/bin/python")).expect("writable");
+        assert_eq!(command(&all[..2]), other.join("bin/python"));
+        assert_eq!(command(&["PATH"]), Path::new("python3"));
+        assert_eq!(command(&[]), Path::new("python"));
+    }
+
+    #[test]
+    fn a_hyphen_in_the_name_of_a_setting_may_be_an_underscore() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let config = r#"{"description": {"defaultExecutablePath": "dotnet"}}"#;
+        std::fs::write(root.path().join(FILE_NAME), config).expect("writable");
+        for name in [
+            "languageWorkers__dotnet_isolated__workerDirectory",
+            "languageWorkers:dotnet-isolated:workerDirectory",
+        ] {
+            let env = BTreeMap::from([(name.to_owned(), root.path().display().to_string())]);
+            let app = root.path().join("app");
+            let spec = WorkerSpec::resolve("dotnet-isolated", &app, env, root.path(), "4").expect(name);
+            assert_eq!(spec.command, Path::new("dotnet"));
+        }
     }
 
     #[test]

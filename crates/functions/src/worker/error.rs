@@ -33,6 +33,17 @@ pub enum StartError {
         /// What to do.
         advice: String,
     },
+    /// The program may not be run, which the archive or the system that it came from has lost.
+    #[error(
+        "cannot start '{command}', which runs {language} functions: this user may not run it; make it executable: \
+         chmod +x '{command}'"
+    )]
+    NotExecutable {
+        /// The language.
+        language: String,
+        /// What we tried to start.
+        command: PathBuf,
+    },
     /// The runtime is too old for our worker.
     #[error("'{command}' is version {found}, but {language} functions need {needed} or newer; {advice}")]
     RuntimeTooOld {

@@ -432,6 +432,9 @@ fn explain_spawn(spec: &WorkerSpec, cause: io::Error) -> StartError {
             advice: spec.advice(),
         };
     }
+    if cause.kind() == io::ErrorKind::PermissionDenied && spec.command.is_file() {
+        return StartError::NotExecutable { language: spec.language.clone(), command: spec.command.clone() };
+    }
     StartError::Io {
         what: format!("start '{}' in {}", spec.command.display(), spec.app_dir.display()),
         cause,

@@ -81,8 +81,12 @@ impl WorkerSpec {
             host_version: host_version.to_owned(),
             timeouts: Timeouts::default(),
         };
+        spec.add_variables();
         match folder {
-            Some(folder) => WorkerConfig::read(&folder)?.apply(&folder, &mut spec)?,
+            Some(folder) => {
+                WorkerConfig::read(&folder, &spec)?.apply(&folder, &mut spec)?;
+                spec.find_python();
+            }
             None if language == "node" => spec.use_own_node_worker(cache_dir)?,
             None => {
                 return Err(StartError::UnknownLanguage { language: language.to_owned(), built_in: "node" });
@@ -92,6 +96,42 @@ impl WorkerSpec {
             spec.command = command;
         }
         Ok(spec)
+    }
+
+    /// What the real host and its tools set for workers and their libraries. Python's, for one, reads the app's folder from here.
+    fn add_variables(&mut self) {
+        let app_dir = self.app_dir.display().to_string();
+        let mut add = |name: &str, value: &str| {
+            self.env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        };
+        add("AzureWebJobsScriptRoot", &app_dir);
+        add("FUNCTIONS_WORKER_RUNTIME", &self.language);
+        match self.language.as_str() {
+            "python" => add("PYTHON_THREADPOOL_THREAD_COUNT", "1000"),
+            "powershell" => add("PSWorkerInProcConcurrencyUpperBound", "1000"),
+            _ => {}
+        }
+    }
+
+    /// Python's packages are those of a virtual environment: the app's own, or else the one that is active.
+    fn find_python(&mut self) {
+        let is_plain = ["python", "python3"].iter().any(|name| self.command == Path::new(name));
+        if self.language != "python" || !is_plain {
+            return;
+        }
+        let program = if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" };
+        let active = self.env.get("VIRTUAL_ENV").map(PathBuf::from);
+        let environments = [Some(self.app_dir.join(".venv")), active].into_iter().flatten();
+        let own = environments.map(|folder| folder.join(program)).find(|python| python.is_file());
+        let is_on_path = |name: &str| {
+            let path = self.env.get("PATH").map(OsString::from).unwrap_or_default();
+            std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+        };
+        match own {
+            Some(python) => self.command = python,
+            None if is_on_path("python3") => self.command = PathBuf::from("python3"),
+            None => {}
+        }
     }
 
     fn use_own_node_worker(&mut self, cache_dir: &Path) -> Result<(), StartError> {
@@ -119,11 +159,14 @@ impl WorkerSpec {
     }
 }
 
-/// A setting by its name, regardless of case, and of whether `__` or `:` separates its parts.
+/// A setting by its name, regardless of case, of whether `__` or `:` separates its parts, and of whether a hyphen in it is written as
+/// `_`, as shells want it.
 fn setting<'a>(env: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
     let exact = env.get(name);
     let found = exact.or_else(|| {
-        let same = |key: &str| key.len() <= name.len() && key.replace(':', "__").eq_ignore_ascii_case(name);
+        let plain = |name: &str| name.replace(':', "__").replace('-', "_");
+        let wanted = plain(name);
+        let same = |key: &str| key.len() <= wanted.len() && plain(key).eq_ignore_ascii_case(&wanted);
         env.iter().find(|(key, _)| same(key)).map(|(_, value)| value)
     });
     found.map(String::as_str).filter(|value| !value.is_empty())

@@ -231,7 +231,14 @@ async fn the_environment_is_the_given_one_without_its_traps() {
     };
     let found: BTreeMap<String, String> = serde_json::from_str(&json).expect("a map");
     let names: Vec<_> = found.keys().map(String::as_str).collect();
-    let expected = ["FUNCTIONS_APPLICATION_DIRECTORY", "FUNCTIONS_WORKER_DIRECTORY", "MINE", "PATH"];
+    let expected = [
+        "AzureWebJobsScriptRoot",
+        "FUNCTIONS_APPLICATION_DIRECTORY",
+        "FUNCTIONS_WORKER_DIRECTORY",
+        "FUNCTIONS_WORKER_RUNTIME",
+        "MINE",
+        "PATH",
+    ];
     assert_eq!(names, expected, "the token is not handed on, nor anything of ours");
     let printed = running.call("prints").await.expect("answered");
     assert_eq!(printed.result.status, Status::Success);
@@ -474,6 +481,18 @@ async fn what_is_wrong_with_the_runtime_is_said_with_a_remedy() {
         the node worker did not connect to the host within 300ms; raise the timeout or look at its output
         busy"#]]
     .assert_eq(&start_with_command("echo busy; sleep 100").await.to_string());
+
+    let cache = tempfile::tempdir().expect("a temporary folder");
+    let program = cache.path().join("program");
+    std::fs::write(&program, "").expect("writable");
+    let env = BTreeMap::from([(
+        "languageWorkers__node__defaultExecutablePath".to_owned(),
+        program.display().to_string(),
+    )]);
+    let spec = WorkerSpec::resolve("node", &stand_in(), env, cache.path(), "4.1").expect("our own worker");
+    let running = start_spec(spec, PoolOptions::default(), cache);
+    let error = running.pool.index().await.expect_err("not executable").to_string();
+    assert!(error.ends_with(&format!("make it executable: chmod +x '{}'", program.display())), "{error}");
 
     let cache = tempfile::tempdir().expect("a temporary folder");
     let env = BTreeMap::from([("PATH".to_owned(), "/nowhere".to_owned())]);
