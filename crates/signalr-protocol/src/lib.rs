@@ -33,5 +33,5 @@ pub use negotiate::{
     NEGOTIATE_VERSION_MAX, NegotiateAnswer, NegotiateError, Redirect, Transport, negotiate_version,
 };
 pub use numbered::{begins_numbered, count_numbered, is_numbered};
-pub use payloads::{MessageError, PayloadsError, parse_message, parse_payloads};
+pub use payloads::{MessageError, PayloadsError, parse_framed, parse_message, parse_payloads};
 pub use transcode::{DEPTH_MAX, TranscodeError, check_json, json_to_msgpack, msgpack_to_json};

@@ -35,7 +35,27 @@ pub enum MessageError {
 const TRAILING: ParseError = ParseError::MessagePack("bytes follow the value");
 
 /// Reads the map; gives the framed message of each protocol that we can read, in the order of the map. Others are skipped.
+///
+/// # Errors
+///
+/// If it is no such map, has none of our protocols, or has something else than one framed message for one of them.
 pub fn parse_payloads(body: &[u8]) -> Result<Vec<(HubProtocol, &[u8])>, PayloadsError> {
+    let payloads = parse_framed(body)?;
+    for (protocol, message) in &payloads {
+        match next_message(*protocol, message, message.len()) {
+            Ok(Some((_, used))) if used == message.len() => {}
+            _ => return Err(PayloadsError::Message(protocol.name())),
+        }
+    }
+    Ok(payloads)
+}
+
+/// As [`parse_payloads`], where each protocol may have several messages, one behind the other: their frames are for the caller to read.
+///
+/// # Errors
+///
+/// If it is no such map, or has none of our protocols.
+pub fn parse_framed(body: &[u8]) -> Result<Vec<(HubProtocol, &[u8])>, PayloadsError> {
     let mut reader = Reader::new(body);
     let Token::Map(count) = reader.token().map_err(PayloadsError::Map)? else {
         return Err(PayloadsError::Map(ParseError::MessagePack("a map is expected")));
@@ -46,10 +66,8 @@ pub fn parse_payloads(body: &[u8]) -> Result<Vec<(HubProtocol, &[u8])>, Payloads
         let Token::Binary(message) = reader.token().map_err(PayloadsError::Map)? else {
             return Err(PayloadsError::Map(ParseError::MessagePack("binary is expected")));
         };
-        let Some(protocol) = HubProtocol::from_name(&name) else { continue };
-        match next_message(protocol, message, message.len()) {
-            Ok(Some((_, used))) if used == message.len() => payloads.push((protocol, message)),
-            _ => return Err(PayloadsError::Message(protocol.name())),
+        if let Some(protocol) = HubProtocol::from_name(&name) {
+            payloads.push((protocol, message));
         }
     }
     if !reader.is_empty() {

@@ -276,7 +276,7 @@ fn translatable(from: HubProtocol, invocation: &Invocation<'_>) -> Result<(), Tr
 }
 
 /// The one message in `framed`.
-pub(super) fn unframed(protocol: HubProtocol, framed: &[u8]) -> Result<HubMessage<'_>, String> {
+fn unframed(protocol: HubProtocol, framed: &[u8]) -> Result<HubMessage<'_>, String> {
     let name = protocol.name();
     match next_message(protocol, framed, framed.len()) {
         Ok(Some((payload, used))) if used == framed.len() => {

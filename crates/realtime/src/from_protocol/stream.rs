@@ -4,11 +4,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use signalr_protocol::{
-    HubMessage, HubProtocol, StreamItem, json_to_msgpack, msgpack_to_json, parse_payloads,
+    HubMessage, HubProtocol, StreamItem, json_to_msgpack, msgpack_to_json, next_message, parse, parse_framed,
 };
 
 use super::fields::json_text;
-use super::message::{Form, invalid, slices, unframed};
+use super::message::{Form, invalid, slices};
 use crate::engine::OutgoingMessage;
 use crate::error::Refusal;
 
@@ -25,8 +25,8 @@ pub(crate) fn stream_id(name: &str) -> Result<&str, Refusal> {
     Ok(name)
 }
 
-/// Reads the items of `stream` by the content type of the body: a JSON value, JSON values in lines, a MessagePack value, or a framed
-/// stream item by protocol. There is at least one.
+/// Reads the items of `stream` by the content type of the body: a JSON value, JSON values in lines, a MessagePack value, or framed stream
+/// items by protocol. There is at least one.
 pub(crate) fn stream_items(
     stream: &str,
     headers: &HeaderMap,
@@ -36,24 +36,23 @@ pub(crate) fn stream_items(
     if is_lines(headers) {
         return lines(stream, body);
     }
-    let item = match Form::of(headers)? {
+    match Form::of(headers)? {
         Form::Json => {
             let item = json_text(body).map_err(|error| refused(&error))?;
-            OutgoingMessage::stream_item(stream, item).map_err(|error| refused(&error))
+            Ok(vec![OutgoingMessage::stream_item(stream, item).map_err(|error| refused(&error))?])
         }
         Form::MessagePack => {
             let mut json = Vec::new();
             msgpack_to_json(body, &mut json).map_err(|error| refused(&error))?;
             let items = [(HubProtocol::Json, json.as_slice()), (HubProtocol::MessagePack, body.as_ref())];
             let [json, messagepack] = items.map(|(protocol, item)| framed(protocol, stream, item));
-            Ok(OutgoingMessage::ready(Some(json), Some(messagepack), None))
+            Ok(vec![OutgoingMessage::ready(Some(json), Some(messagepack), None)])
         }
         Form::ByProtocol => {
-            let payloads = parse_payloads(body).map_err(|error| invalid(error.to_string()))?;
+            let payloads = parse_framed(body).map_err(|error| invalid(error.to_string()))?;
             by_protocol(stream, slices(body, &payloads)).map_err(invalid)
         }
-    };
-    Ok(vec![item?])
+    }
 }
 
 /// Whether the body is JSON values in lines.
@@ -77,18 +76,57 @@ fn lines(stream: &str, body: &Bytes) -> Result<Vec<OutgoingMessage>, Refusal> {
     Ok(items)
 }
 
-/// One item that the sender framed; the encoding that is missing is made from the other.
-fn by_protocol(stream: &str, payloads: Vec<(HubProtocol, Bytes)>) -> Result<OutgoingMessage, String> {
-    let (mut json, mut messagepack, mut blazorpack) = (None, None, None);
+/// Items that the sender framed, one or several for each protocol, as many for each; the encoding that is missing is made from the other.
+fn by_protocol(stream: &str, payloads: Vec<(HubProtocol, Bytes)>) -> Result<Vec<OutgoingMessage>, String> {
+    let mut all: Vec<(HubProtocol, Vec<Item>)> = Vec::new();
     for (protocol, framed) in payloads {
-        let item = item(protocol, &framed, stream)?;
+        let items = items(protocol, framed, stream)?;
+        if let Some((other, others)) = all.first()
+            && others.len() != items.len()
+        {
+            let (name, other) = (protocol.name(), other.name());
+            let (count, counted) = (items.len(), others.len());
+            return Err(format!("there are {counted} items in '{other}' and {count} in '{name}'"));
+        }
+        all.push((protocol, items));
+    }
+    let count = all.first().map_or(0, |(_, items)| items.len());
+    if count == 0 {
+        return Err("the body holds no stream item for 'json', 'messagepack' or 'blazorpack'".to_owned());
+    }
+    let mut messages = Vec::with_capacity(count);
+    let mut all: Vec<_> = all.into_iter().map(|(protocol, items)| (protocol, items.into_iter())).collect();
+    for _ in 0..count {
+        let next = |(protocol, items): &mut (HubProtocol, _)| (*protocol, next_of(items));
+        messages.push(message(stream, all.iter_mut().map(next))?);
+    }
+    Ok(messages)
+}
+
+fn next_of(items: &mut std::vec::IntoIter<Item>) -> Item {
+    items.next().expect("each protocol has as many items as the first")
+}
+
+/// A stream item as its sender framed it, and the value in it.
+struct Item {
+    framed: Bytes,
+    value: Vec<u8>,
+}
+
+/// One item in the encodings that its sender has given.
+fn message(
+    stream: &str,
+    encodings: impl Iterator<Item = (HubProtocol, Item)>,
+) -> Result<OutgoingMessage, String> {
+    let (mut json, mut messagepack, mut blazorpack) = (None, None, None);
+    for (protocol, Item { framed, value }) in encodings {
         match protocol {
             HubProtocol::Json => {
-                messagepack = messagepack.or(translated(HubProtocol::MessagePack, stream, &item)?);
+                messagepack = messagepack.or(translated(HubProtocol::MessagePack, stream, &value)?);
                 json = Some(framed);
             }
             HubProtocol::MessagePack => {
-                json = json.or(translated(HubProtocol::Json, stream, &item)?);
+                json = json.or(translated(HubProtocol::Json, stream, &value)?);
                 messagepack = Some(framed);
             }
             HubProtocol::BlazorPack => blazorpack = Some(framed),
@@ -97,12 +135,27 @@ fn by_protocol(stream: &str, payloads: Vec<(HubProtocol, Bytes)>) -> Result<Outg
     Ok(OutgoingMessage::ready(json, messagepack, blazorpack))
 }
 
-fn item(protocol: HubProtocol, framed: &[u8], stream: &str) -> Result<Vec<u8>, String> {
-    match unframed(protocol, framed)? {
-        HubMessage::StreamItem(item) if item.invocation_id == stream => Ok(item.item.into_owned()),
-        HubMessage::StreamItem(_) => Err(format!("the '{}' message is of another stream", protocol.name())),
-        _ => Err(format!("the '{}' message is no stream item", protocol.name())),
+/// The framed items of one protocol.
+fn items(protocol: HubProtocol, mut framed: Bytes, stream: &str) -> Result<Vec<Item>, String> {
+    let name = protocol.name();
+    let mut items = Vec::new();
+    while !framed.is_empty() {
+        let number = items.len() + 1;
+        let whole = next_message(protocol, &framed, framed.len());
+        let Ok(Some((payload, used))) = whole else {
+            return Err(format!("item {number} in '{name}' is not one framed hub message"));
+        };
+        let message = parse(protocol, payload).map_err(|error| format!("item {number} in '{name}': {error}"));
+        let value = match message? {
+            HubMessage::StreamItem(item) if item.invocation_id == stream => item.item.into_owned(),
+            HubMessage::StreamItem(_) => {
+                return Err(format!("item {number} in '{name}' is of another stream"));
+            }
+            _ => return Err(format!("message {number} in '{name}' is no stream item")),
+        };
+        items.push(Item { framed: framed.split_to(used), value });
     }
+    Ok(items)
 }
 
 fn translated(to: HubProtocol, stream: &str, item: &[u8]) -> Result<Option<Bytes>, String> {

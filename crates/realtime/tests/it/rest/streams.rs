@@ -239,6 +239,75 @@ async fn items_come_in_every_form_and_wrong_ones_are_refused() {
     world.stop().await;
 }
 
+/// A MessagePack map of protocol to framed messages.
+fn octets(payloads: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut body = vec![0x80 | u8::try_from(payloads.len()).unwrap()];
+    for (name, framed) in payloads {
+        body.push(0xa0 | u8::try_from(name.len()).unwrap());
+        body.extend(name.as_bytes());
+        body.extend([0xc4, u8::try_from(framed.len()).unwrap()]);
+        body.extend(*framed);
+    }
+    body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_carries_several_framed_items() {
+    let mut webhook = Webhook::start();
+    let world = World::with_upstream(&webhook).await;
+    let mut ada = world.connect(Some("ada"), Json).await;
+    let mut bob = world.connect(Some("bob"), MessagePack).await;
+    ada.open(&mut webhook, "s", Json).await;
+    bob.open(&mut webhook, "s", MessagePack).await;
+    let json = "{\"type\":2,\"invocationId\":\"s\",\"item\":1}\u{1e}{\"type\":2,\"invocationId\":\"s\",\"item\":\"two\"}\u{1e}";
+    let messagepack = b"\x06\x94\x02\x80\xa1s\x03\x06\x94\x02\x80\xa1s\x04".as_slice();
+    let of_another = b"\x06\x94\x02\x80\xa1s\x07\x06\x94\x02\x80\xa1x\x08".as_slice();
+    let unended = &json[..20];
+    for id in [&ada.id, &bob.id] {
+        let line = format!("POST connections/{id}/streams/s/:send");
+        let send = async |body: Vec<u8>| {
+            let answer = world.call_with(&line, &OCTETS, body).await;
+            (answer.status.as_u16(), answer.text())
+        };
+        // Framed for one protocol, whose items are made for the other too; then for both.
+        for payloads in [
+            &[("json", json.as_bytes())][..],
+            &[("messagepack", messagepack)],
+            &[("json", json.as_bytes()), ("messagepack", messagepack)],
+        ] {
+            assert_eq!(send(octets(payloads)).await, (202, String::new()));
+        }
+        // None is sent where one is wrong.
+        let refused = async |payloads: &[(&str, &[u8])], why: &str| {
+            let (status, text) = send(octets(payloads)).await;
+            assert!(status == 400 && text.contains(why), "{text}");
+        };
+        refused(&[("messagepack", of_another)], "item 2 in 'messagepack' is of another stream").await;
+        refused(&[("json", unended.as_bytes())], "item 1 in 'json' is not one framed hub message").await;
+        let uneven = [("json", json.as_bytes()), ("messagepack", &messagepack[..7])];
+        refused(&uneven, "there are 2 items in 'json' and 1 in 'messagepack'").await;
+        refused(&[("json", b"{\"type\":6}\x1e")], "message 1 in 'json' is no stream item").await;
+        refused(&[("json", b"")], "the body holds no stream item").await;
+        refused(&[], "the body holds no message").await;
+    }
+    world.mark().await;
+    expect![[r#"
+        {"type":2,"invocationId":"s","item":1}
+        {"type":2,"invocationId":"s","item":"two"}
+        {"type":2,"invocationId":"s","item":3}
+        {"type":2,"invocationId":"s","item":4}
+        {"type":2,"invocationId":"s","item":1}
+        {"type":2,"invocationId":"s","item":"two"}"#]]
+    .assert_eq(&ada.until_mark().await);
+    for expected in
+        ["940280a17301", "940280a173a374776f", "940280a17303", "940280a17304", "940280a17303", "940280a17304"]
+    {
+        assert_eq!(bob.next_hex().await, expected);
+    }
+    drop((ada, bob));
+    world.stop().await;
+}
+
 fn raw(json: Option<&str>, messagepack: Option<&[u8]>) -> Value {
     let mut raw = json!({});
     if let Some(json) = json {
