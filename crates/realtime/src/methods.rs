@@ -23,6 +23,10 @@ use crate::from_protocol::fields::{elements, string};
 use crate::history::{History, Replay};
 use crate::upstream::Methods;
 
+/// The methods. As in a hub of ASP.NET Core, case does not matter in what clients call.
+const NAMES: [&str; 5] =
+    ["chappe.joinGroup", "chappe.leaveGroup", "chappe.sendToGroup", "chappe.follow", "chappe.unfollow"];
+
 /// Answers the methods. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct OwnMethods {
@@ -65,15 +69,18 @@ impl OwnMethods {
     }
 
     async fn carry_out(&self, method: &str, call: &Call<'_>) -> Answer {
-        match method {
+        let name = NAMES.into_iter().find(|name| name.eq_ignore_ascii_case(method)).unwrap_or_default();
+        match name {
             "chappe.joinGroup" => self.change(call, Membership::Join).await,
             "chappe.leaveGroup" => self.change(call, Membership::Leave).await,
             "chappe.sendToGroup" => self.send(call).await,
             "chappe.follow" => self.follow(call).await,
             "chappe.unfollow" => self.unfollow(call).await,
-            _ => Err(format!(
-                "{method} is no method of this service; there are chappe.joinGroup, chappe.leaveGroup, chappe.sendToGroup, chappe.follow and chappe.unfollow"
-            )),
+            _ => {
+                let (last, others) = NAMES.split_last().expect("there are several");
+                let others = others.join(", ");
+                Err(format!("{method} is no method of this service; there are {others} and {last}"))
+            }
         }
     }
 

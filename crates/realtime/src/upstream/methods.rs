@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
-use crate::engine::ClientInvocation;
+use crate::engine::{ClientInvocation, is_reserved_method};
 
-/// Whether a method is one of those that no upstream is asked for, where this process answers any.
+/// Whether a method is one of those that no upstream is asked for, where this process answers any. Case does not count, as in the hubs of
+/// ASP.NET Core and in the names of clients' methods that are reserved.
 pub fn is_own(method: &str) -> bool {
-    method.starts_with("chappe.")
+    is_reserved_method(method)
 }
 
 /// Answers what clients call, in the order of their calls: of one connection one call at a time.

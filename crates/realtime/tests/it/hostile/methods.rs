@@ -67,7 +67,7 @@ async fn nonsense_is_answered_with_an_error() {
     for (method, arguments) in [
         ("chappe.", "[]"),
         ("chappe.nothing", "[]"),
-        ("chappe.JOINGROUP", r#"["g"]"#),
+        ("Chappe.Nothing", "[]"),
         ("chappe.joinGroup", "[]"),
         ("chappe.joinGroup", "[null]"),
         ("chappe.joinGroup", "[1]"),
@@ -107,5 +107,16 @@ async fn nonsense_is_answered_with_an_error() {
     );
     still_serves(&listening).await;
     drop(connected(&listening, HubProtocol::Json).await);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn methods_of_the_service_are_called_in_any_case() {
+    let listening = Fixture::start(options()).await.listen();
+    let mut socket = with_roles(&listening, &["chappe.joinLeaveGroup"]).await;
+    for method in ["chappe.joinGroup", "Chappe.JoinGroup", "CHAPPE.LEAVEGROUP"] {
+        let heard = call(&mut socket, method, r#"["g"]"#).await;
+        assert!(heard.ends_with("{\"type\":3,\"invocationId\":\"7\"}\u{1e}"), "{method}: {heard}");
+    }
     listening.stop().await;
 }
