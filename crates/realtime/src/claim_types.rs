@@ -3,6 +3,8 @@
 //! such claim twice, first by its long type and then by the one in the token (azure-signalr, issues 429 and 1084). Upstreams and
 //! app servers are told alike. Pure.
 
+use serde_json::Value;
+
 /// The claims of a token as others are told them: first all of them in their order, by their long types where they have one; then
 /// those that have one again, by their names in the token. Others, `asrs.*` among them, come once and unchanged.
 pub(crate) fn with_long_types<'a, V, I>(claims: I) -> impl Iterator<Item = (&'a str, V)>
@@ -14,9 +16,38 @@ where
 }
 
 /// The long type for the name of a claim in a token; `None` where .NET has none, so that the name stays as it is.
-fn long_type(name: &str) -> Option<&'static str> {
+pub(crate) fn long_type(name: &str) -> Option<&'static str> {
     let found = LONG_TYPES.binary_search_by_key(&name, |(short, _)| *short);
     found.ok().map(|at| LONG_TYPES[at].1)
+}
+
+/// The name that the SDKs write into a token for a long type; `None` where they write the type itself. Of two names of one type, such as
+/// `role` and `roles`, it is the one that they write.
+pub(crate) fn name_in_token(long: &str) -> Option<&'static str> {
+    let found = LONG_TYPES.iter().find(|(name, kind)| *kind == long && !["roles", "sub"].contains(name));
+    found.map(|(name, _)| *name)
+}
+
+/// Each claim of a token's payload, a JSON object, with one value. Numbers, booleans and objects are text as JSON writes them. What is no
+/// object has none.
+pub(crate) fn parse(payload: &str) -> Vec<(String, String)> {
+    let Ok(Value::Object(claims)) = serde_json::from_str(payload) else { return Vec::new() };
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        // As .NET writes it.
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let mut all = Vec::new();
+    for (kind, value) in claims {
+        match value {
+            Value::Array(values) => {
+                all.extend(values.into_iter().map(|value| (kind.clone(), text(value))));
+            }
+            value => all.push((kind, text(value))),
+        }
+    }
+    all
 }
 
 /// Names in a token and the long types to which `System.IdentityModel.Tokens.Jwt` 8.23.0 maps them by default. Sorted, so that
@@ -120,6 +151,20 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(long_type(short), long, "{short}");
+        }
+    }
+
+    #[test]
+    fn a_long_type_has_the_name_that_the_sdks_write() {
+        for (long, name) in [
+            ("http://schemas.microsoft.com/ws/2008/06/identity/claims/role", Some("role")),
+            ("http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier", Some("nameid")),
+            ("http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name", Some("unique_name")),
+            ("http://schemas.microsoft.com/claims/authnclassreference", Some("acr")),
+            ("http://schemas.xmlsoap.org/ws/2005/05/identity/claims/sid", None),
+            ("role", None),
+        ] {
+            assert_eq!(name_in_token(long), name, "{long}");
         }
     }
 

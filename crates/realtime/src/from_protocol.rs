@@ -1,5 +1,6 @@
 //! From requests in the service's dialect to our words: queries, hub names, tokens' places, bodies. Pure.
 
+mod authentication;
 mod commands;
 pub(crate) mod fields;
 mod message;
@@ -18,6 +19,7 @@ use crate::engine::Hub;
 use crate::error::Refusal;
 use crate::{InvalidHub, engine};
 
+pub(crate) use authentication::{RefreshAuth, connection_token};
 pub(crate) use commands::commands;
 pub(crate) use message::{Payload, invocation, refuse_compressed};
 pub(crate) use page::Page;

@@ -95,7 +95,6 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Clients {
     by_id: HashMap<ConnectionId, Arc<Client>>,
-    by_token: HashMap<Box<str>, ConnectionId>,
     departed: Departed,
 }
 
@@ -174,9 +173,8 @@ impl Servers {
         hub: Hub,
         sticky: Option<Sticky>,
         headers: PassedOn,
-        token: Option<Box<str>>,
     ) -> Arc<dyn AppServer> {
-        Client::new(self.clone(), hub, sticky, headers, token)
+        Client::new(self.clone(), hub, sticky, headers)
     }
 
     /// Takes a server connection whose upgrade was answered 101, in a task of its own.
@@ -274,11 +272,7 @@ impl Servers {
     /// Gives a client that has shaken hands to a server connection.
     fn admit(&self, client: &Arc<Client>, id: ConnectionId) -> Option<Arc<Link>> {
         let (_, link) = lock(&self.0.registry).assign(&client.hub, id, client.sticky.as_ref(), None)?;
-        let mut clients = lock(&self.0.clients);
-        clients.by_id.insert(id, Arc::clone(client));
-        if let Some(token) = &client.token {
-            clients.by_token.insert(token.clone(), id);
-        }
+        lock(&self.0.clients).by_id.insert(id, Arc::clone(client));
         Some(link)
     }
 
@@ -296,9 +290,6 @@ impl Servers {
             let mut clients = lock(&self.0.clients);
             clients.by_id.remove(&id);
             clients.departed.insert(id, Instant::now());
-            if let Some(token) = &client.token {
-                clients.by_token.remove(token);
-            }
         }
         let without_result = lock(&self.0.invocations).client_gone(id);
         for pending in without_result {

@@ -106,7 +106,9 @@ fn codes_behind(text: &str, markers: &[&str]) -> BTreeSet<String> {
             }
             let literal = rest.split('"').next().unwrap_or_default();
             let is_code = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'.' | b'_');
-            if !literal.is_empty() && literal.bytes().all(is_code) {
+            // The SDKs' types of claims look like codes.
+            let is_claim = literal.starts_with("asrs.");
+            if !literal.is_empty() && literal.bytes().all(is_code) && !is_claim {
                 codes.insert(literal.to_owned());
             }
         }
@@ -177,6 +179,7 @@ mod tests {
         assert_eq!(codes("Self { ..Refusal::new(status, code, message) }\nlet other = \"Other\";"), [""; 0]);
         assert_eq!(codes("Refusal::new(status, code, text);\nlet other = \"Other\";"), [""; 0]);
         assert_eq!(codes("let words: &str = \"two words\";"), [""; 0]);
+        assert_eq!(codes("const USER_ID: &str = \"asrs.s.uid\";"), [""; 0]);
     }
 
     #[test]

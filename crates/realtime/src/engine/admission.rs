@@ -22,7 +22,8 @@ pub struct Admission {
     pub handshake_timeout: Option<Duration>,
     /// When the connection is to be closed because its token ends; absent means never.
     pub expires_at: Option<SystemTime>,
-    /// What an upstream is told about the client; absent where nobody asks.
+    /// What an upstream or an app server is told about the client, and what a refresh of its authentication begins with; absent where
+    /// nobody asks.
     pub facts: Option<Arc<Facts>>,
     /// What the client may do without a backend.
     pub roles: Option<Roles>,

@@ -2,7 +2,7 @@
 //! everything a shard can be told.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -14,7 +14,8 @@ use super::keeper::{Begun, CaughtUp, Kept};
 use super::list::{Action, Counts, Member, Named, Names, Predicate, Scope};
 use super::span::SendSpan;
 use super::tap::Sink;
-use super::{AppServer, ConnectionId, Facts, GroupName, Hub, Link, OutgoingMessage, Roles, UserId};
+use super::{AppServer, ConnectionId, Facts, GroupName, Hub, Link, OutgoingMessage, UserId};
+use crate::authentication::{OtherUser, Refresh};
 
 /// A message and who gets it.
 #[derive(Clone, Debug)]
@@ -197,10 +198,18 @@ pub(crate) enum Command {
         connection: ConnectionId,
         invocation_id: Box<str>,
     },
+    /// What is known of a connection's client.
+    Facts {
+        hub: Hub,
+        connection: ConnectionId,
+        answer: oneshot::Sender<Option<Arc<Facts>>>,
+    },
+    /// The client of a connection has logged in again.
     Refresh {
+        hub: Hub,
         connection: ConnectionId,
         refresh: Box<Refresh>,
-        found: oneshot::Sender<bool>,
+        answer: oneshot::Sender<Option<Result<Arc<Facts>, OtherUser>>>,
     },
     Exists {
         hub: Hub,
@@ -269,14 +278,6 @@ pub(crate) struct Invoke {
     pub(crate) invocation_id: Box<str>,
     pub(crate) message: OutgoingMessage,
     pub(crate) answer: oneshot::Sender<Result<ClientResult, InvokeError>>,
-}
-
-/// What a new token changes about a connection that lives on.
-#[derive(Debug)]
-pub(crate) struct Refresh {
-    pub(crate) expires_at: Option<SystemTime>,
-    pub(crate) facts: Option<Arc<Facts>>,
-    pub(crate) roles: Option<Roles>,
 }
 
 /// What became of a connection's change of a group.

@@ -7,6 +7,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// Number of this process among those that serve the same hubs. A single node is node 0.
@@ -23,11 +24,9 @@ pub(crate) struct ShardId(pub(crate) u16);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(Address);
 
-/// The secret that a client shows as `id` when it connects after negotiate version 1. It is drawn apart from the
-/// [`ConnectionId`], so that knowing the public name of a connection gives no way into it; it carries the same node and
-/// shard, so that a client can be led to where its negotiation is remembered.
-///
-/// Which token stands for which connection is remembered by whoever answered negotiate, not by the engine.
+/// The secret that a client shows as `id` when it connects after negotiate version 1, and by which its app names the connection when
+/// the client has logged in again. The [`ConnectionId`] is made from it by a hash: whoever holds the token finds the connection without a
+/// table, and knowing the public name of a connection gives no way into it. It carries the same node and shard as the id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConnectionToken(Address);
 
@@ -44,13 +43,12 @@ struct Address {
     random: [u8; 16],
 }
 
-/// A name and a secret for the same connection, drawn apart but at once: each draw is a call of the operating system.
+/// A secret for a new connection, and the name that belongs to it.
 pub(crate) fn draw_both(node: NodeId, shard: ShardId) -> (ConnectionId, ConnectionToken) {
-    let mut random = [[0; 16]; 2];
-    let filled = SystemRandom::new().fill(random.as_flattened_mut());
-    filled.expect("the operating system gives random bytes");
-    let [id, token] = random.map(|random| Address { node: node.0, shard: shard.0, random });
-    (ConnectionId(id), ConnectionToken(token))
+    let mut random = [0; 16];
+    SystemRandom::new().fill(&mut random).expect("the operating system gives random bytes");
+    let token = ConnectionToken(Address { node: node.0, shard: shard.0, random });
+    (token.connection(), token)
 }
 
 impl ConnectionId {
@@ -84,6 +82,16 @@ impl ConnectionToken {
     pub fn node(self) -> NodeId {
         NodeId(self.0.node)
     }
+
+    /// The connection that the token is for, whether it lives or not.
+    pub fn connection(self) -> ConnectionId {
+        let mut hash = Context::new(&SHA256);
+        hash.update(b"connection id of a connection token\0");
+        hash.update(&self.0.bytes());
+        let mut random = [0; 16];
+        random.copy_from_slice(&hash.finish().as_ref()[..16]);
+        ConnectionId(Address { random, ..self.0 })
+    }
 }
 
 impl Address {
@@ -97,15 +105,19 @@ impl Address {
         let pair = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
         Ok(Self { node: pair(0), shard: pair(2), random })
     }
-}
 
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn bytes(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..2].copy_from_slice(&self.node.to_be_bytes());
         bytes[2..4].copy_from_slice(&self.shard.to_be_bytes());
         bytes[4..].copy_from_slice(&self.random);
-        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+        bytes
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.bytes()))
     }
 }
 
@@ -170,5 +182,14 @@ mod tests {
         assert_ne!(token.to_string(), draw_both(NodeId(0), ShardId(0)).1.to_string());
         assert_ne!(token.to_string(), id.to_string());
         assert_eq!(format!("{token:?}"), "ConnectionToken(..)");
+    }
+
+    #[test]
+    fn a_token_names_its_connection_and_an_id_names_none() {
+        let (id, token) = draw_both(NodeId(7), ShardId(300));
+        let shown = ConnectionToken::parse(&token.to_string()).unwrap();
+        assert_eq!(shown.connection(), id);
+        assert_eq!((id.node(), id.shard()), (NodeId(7), ShardId(300)));
+        assert_ne!(ConnectionToken::parse(&id.to_string()).unwrap().connection(), id);
     }
 }

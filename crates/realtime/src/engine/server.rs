@@ -1,10 +1,11 @@
 //! [`AppServer`]: who answers for a client in Default mode, as the engine sees it.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ClientConnection, ConnectionId};
+use super::{ClientConnection, ConnectionId, Facts};
 
 /// The app server that a client's bytes go to. It is called on a shard's thread: it must hand the work on and return at once,
 /// never block.
@@ -29,6 +30,9 @@ pub trait AppServer: Debug + Send + Sync + 'static {
     /// A new socket has taken the place of the client's lost one: the rest of a message that has begun will not come, but that
     /// message anew.
     fn reconnected(&self, connection: ConnectionId);
+
+    /// The client has logged in again. `claims_changed` says whether its claims are others than before.
+    fn refreshed(&self, connection: ConnectionId, facts: &Arc<Facts>, claims_changed: bool);
 }
 
 /// Whether whoever answers for a client can take more of it.

@@ -69,6 +69,10 @@ pub(crate) enum Operation {
     Invoke {
         connection: String,
     },
+    /// Refresh the authentication of the connection that the body names.
+    RefreshAuth,
+    /// The claims of the connection that the body names.
+    ConnectionClaims,
     StreamItem {
         connection: String,
         stream: String,
@@ -212,6 +216,15 @@ fn table(rest: &[&str]) -> Vec<(Method, Operation)> {
         ["users", user, "groups"] => {
             vec![(Method::DELETE, Operation::UserLeavesAll { user: user.to_owned() })]
         }
+        // Neither can be a connection's id.
+        ["connections", refresh] if refresh.eq_ignore_ascii_case(":refreshAuth") => {
+            post(Operation::RefreshAuth)
+        }
+        ["connections", claims] if claims.eq_ignore_ascii_case("claims") => {
+            // A version of the SDK asks by QUERY (RFC 10008), which is a GET with a body.
+            let query = Method::from_bytes(b"QUERY").expect("letters are a method");
+            vec![(Method::POST, Operation::ConnectionClaims), (query, Operation::ConnectionClaims)]
+        }
         ["connections", connection] => {
             let to = To::Connection(connection.to_owned());
             vec![
@@ -273,6 +286,8 @@ impl Operation {
             Self::Execute => "execute",
             Self::GenerateToken => "generate_token",
             Self::Invoke { .. } => "invoke",
+            Self::RefreshAuth => "refresh_auth",
+            Self::ConnectionClaims => "claims",
             Self::StreamItem { .. } | Self::StreamEnd { .. } => "stream",
             Self::ListConnections(_) | Self::ListUsers | Self::ListGroups => "list",
             Self::Count => "count",

@@ -37,8 +37,6 @@ pub(crate) struct Client {
     pub(super) sticky: Option<Sticky>,
     /// Headers of its request that its server is told.
     headers: PassedOn,
-    /// By what its own app knows it, where it negotiated.
-    pub(super) token: Option<Box<str>>,
     /// Its server takes messages in pieces. Beside the state, for it is asked for at each read.
     takes_pieces: AtomicBool,
     state: Mutex<State>,
@@ -96,13 +94,7 @@ pub(crate) struct Remains {
 }
 
 impl Client {
-    pub(super) fn new(
-        servers: Servers,
-        hub: Hub,
-        sticky: Option<Sticky>,
-        headers: PassedOn,
-        token: Option<Box<str>>,
-    ) -> Arc<Self> {
+    pub(super) fn new(servers: Servers, hub: Hub, sticky: Option<Sticky>, headers: PassedOn) -> Arc<Self> {
         let state = Mutex::new(State::default());
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
@@ -110,15 +102,9 @@ impl Client {
             hub,
             sticky,
             headers,
-            token,
             takes_pieces: AtomicBool::new(false),
             state,
         })
-    }
-
-    /// Who it is, once its handshake was read.
-    pub(super) fn known(&self) -> Option<ClientConnection> {
-        self.state().known.clone()
     }
 
     /// The server connection that it belongs to.
@@ -218,14 +204,6 @@ impl Client {
         });
         state.partial = Vec::new();
         true
-    }
-
-    /// The client has new facts. Says whether its claims are others than before.
-    pub(super) fn refresh(&self, facts: &Arc<Facts>) -> bool {
-        let mut state = self.state();
-        let Some(known) = &mut state.known else { return false };
-        let old = known.facts.replace(Arc::clone(facts));
-        old.is_none_or(|old| old.claims != facts.claims)
     }
 
     /// The client is no longer there.
@@ -373,6 +351,16 @@ impl AppServer for Client {
         let owner = self.servers.forget(self, connection);
         if let Some(owner) = owner {
             owner.outbox.push_from(connection, |out| to_protocol::close(connection, error, None, out));
+        }
+    }
+
+    fn refreshed(&self, connection: ConnectionId, facts: &Arc<Facts>, claims_changed: bool) {
+        let mut state = self.state();
+        let State { known: Some(known), owner: Some(owner), .. } = &mut *state else { return };
+        known.facts = Some(Arc::clone(facts));
+        // Its own server, which need not be the one that refreshed it. Servers of old SDKs know no such message.
+        if claims_changed && owner.modern {
+            owner.outbox.push_from(connection, |out| to_protocol::claims_changed(connection, facts, out));
         }
     }
 

@@ -114,12 +114,9 @@ impl Servers {
                 Ok(())
             }
             Order::Refresh { token, claims, expires_at, ack } => {
-                self.refresh(link, &token, &claims, expires_at, ack).await
+                self.refresh(link, &token, claims, expires_at, ack).await
             }
-            Order::Claims { token, ack } => {
-                self.claims(link, &token, ack);
-                Ok(())
-            }
+            Order::Claims { token, ack } => self.claims(link, &token, ack).await,
             Order::AccessKey { token } => {
                 self.hand_out_key(link, token.as_deref()).await;
                 Ok(())

@@ -2,14 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{
     AckStatus, Claims, DataMessageType, Extensions, Headers, Message, OpenConnection,
 };
 
 use super::passed_on::PassedOn;
-use crate::claim_types::with_long_types;
+use crate::claim_types::{self, with_long_types};
 use crate::engine::{ConnectionId, Facts};
 
 /// .NET ticks (100 nanoseconds each) from 1 January 0001 to the Unix epoch.
@@ -36,7 +35,7 @@ pub(crate) fn open(
     from: Option<&str>,
     out: &mut Vec<u8>,
 ) {
-    let (client, claims) = (client.to_string(), parse_claims(&facts.claims));
+    let (client, claims) = (client.to_string(), claim_types::parse(&facts.claims));
     let query = format!("?{}", facts.query);
     let is_diagnostic =
         claims.iter().any(|(kind, value)| kind == "asrs.s.dc" && value.eq_ignore_ascii_case("true"));
@@ -113,6 +112,17 @@ pub(crate) fn reconnected(client: ConnectionId, out: &mut Vec<u8>) {
     Message::ConnectionReconnect { connection_id: &client, extensions: Extensions::default() }.encode(out);
 }
 
+/// Says which claims a client has from now on.
+pub(crate) fn claims_changed(client: ConnectionId, facts: &Facts, out: &mut Vec<u8>) {
+    let (client, claims) = (client.to_string(), claim_types::parse(&facts.claims));
+    let message = Message::UpdateConnectionClaims {
+        connection_id: &client,
+        claims: told(&claims),
+        extensions: Extensions::default(),
+    };
+    message.encode(out);
+}
+
 /// Answers a message.
 pub(crate) fn ack<'a>(
     ack_id: i32,
@@ -156,27 +166,6 @@ pub(crate) fn servers<'a>(now: SystemTime, servers: impl IntoIterator<Item = &'a
     let ticks = DOT_NET_EPOCH_TICKS + since.as_nanos() / 100;
     let servers: Vec<&str> = servers.into_iter().collect();
     format!("{ticks}:{}", servers.join(";"))
-}
-
-/// The claims of a token's payload, each value by itself. What is no object has none.
-pub(crate) fn parse_claims(payload: &str) -> Vec<(String, String)> {
-    let Ok(Value::Object(claims)) = serde_json::from_str(payload) else { return Vec::new() };
-    let text = |value: Value| match value {
-        Value::String(text) => text,
-        // As .NET writes it.
-        Value::Null => String::new(),
-        other => other.to_string(),
-    };
-    let mut all = Vec::new();
-    for (kind, value) in claims {
-        match value {
-            Value::Array(values) => {
-                all.extend(values.into_iter().map(|value| (kind.clone(), text(value))));
-            }
-            value => all.push((kind, text(value))),
-        }
-    }
-    all
 }
 
 /// A client's claims as app servers are told them, in every message: `ClaimTypes.Role` is what a hub looks up, and a token has `role`.

@@ -7,15 +7,16 @@ mod requests;
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use identity::Claims;
 use signalr_protocol::{NegotiateAnswer, Transport, negotiate_version};
 
-use super::{Shared, access, server};
-use crate::engine::{Admission, Arrival, ConnectionId, Facts, Guard, Hub, Roles, UserId};
+use super::{Shared, access, server, unix_now};
+use crate::authentication;
+use crate::engine::{Admission, Arrival, ConnectionId, ConnectionToken, Facts, Guard, Hub, UserId};
 use crate::error::Refusal;
 use crate::from_protocol::{Query, hub_of_client, refuse_compressed};
 use crate::store::sessions::Session;
@@ -29,9 +30,6 @@ const TRANSPORTS: [Transport; 3] =
 /// Parts of a client's query that are for us and for nobody else.
 const OWN_QUERY: [&str; 3] = ["access_token", "id", "_"];
 
-/// Where .NET writes roles.
-const ROLE_TYPES: [&str; 2] = ["role", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"];
-
 /// Answers any request below `/client`, with the label for metrics.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
@@ -42,8 +40,9 @@ pub(super) async fn answer(
     let (operation, answered) = if path == "/client/negotiate" {
         ("negotiate", negotiate(shared, &request))
     } else if path == "/client/refresh" {
+        // Read apart: the request's body is for one thread, and must not be held while a shard is asked.
         let refreshed = match refresh::read(shared, &request) {
-            Ok(Ok(refresh)) => refresh::carry_out(shared, refresh).await,
+            Ok(Ok(asked)) => refresh::carry_out(shared, asked).await,
             Ok(Err(answer)) => Ok(answer),
             Err(refusal) => Err(refusal),
         };
@@ -166,7 +165,7 @@ fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>,
             connection_token: token,
             transports,
             stateful,
-            token_lifetime_s: refresh::lifetime_s(&claims),
+            token_lifetime_s: authentication::lifetime_s(&claims, unix_now()),
         },
     };
     Ok(to_protocol::json(answer.to_json()))
@@ -219,13 +218,17 @@ fn newcomer(
         }
     };
     let arrival = Some(Arrival { transport, address });
-    let mut admission = admission(shared, hub, connection, &claims, query, arrival);
+    let mut admission = admission(hub, connection, &claims);
+    // A server or an upstream wants to know who its clients are, and whoever knows a connection's token may refresh its authentication.
+    let has_token = secret.as_deref().is_some_and(|secret| {
+        ConnectionToken::parse(secret).is_ok_and(|token| token.connection() == connection)
+    });
+    if passed_on.is_some() || has_token || shared.upstream.keeps_facts(&admission.hub) {
+        admission.facts = Some(Arc::new(facts(&claims, query, arrival)));
+    }
     if let Some(passed_on) = passed_on {
         let hub = admission.hub.clone();
-        let token = secret.as_deref();
-        admission.server = Some(server::for_client(shared, hub, &claims, passed_on, token));
-        // A server wants to know who its clients are.
-        admission.facts.get_or_insert_with(|| Arc::new(facts(&claims, query, arrival)));
+        admission.server = Some(server::for_client(shared, hub, &claims, passed_on));
     }
     admission.stateful = stateful && transport == Transport::WebSockets;
     Ok(Newcomer { secret, admission, early })
@@ -248,33 +251,16 @@ fn remember(shared: &Shared, secret: &str, session: Session) -> Guard {
     guard
 }
 
-fn admission(
-    shared: &Shared,
-    hub: Hub,
-    connection: ConnectionId,
-    claims: &Claims,
-    query: &Query<'_>,
-    arrival: Option<Arrival>,
-) -> Admission {
-    let system = claims.system();
+fn admission(hub: Hub, connection: ConnectionId, claims: &Claims) -> Admission {
     let mut admission = Admission::new(hub, connection, claims.user_id().map(UserId::new));
-    admission.handshake_timeout = system.handshake_timeout_s.map(Duration::from_secs);
-    let expires_on = system.auth_expires_on_unix_s.filter(|_| system.close_on_auth_expiration);
-    admission.expires_at =
-        expires_on.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
-    admission.roles = roles(claims);
-    if shared.upstream.keeps_facts(&admission.hub) {
-        admission.facts = Some(Arc::new(facts(claims, query, arrival)));
-    }
+    admission.handshake_timeout = claims.system().handshake_timeout_s.map(Duration::from_secs);
+    admission.expires_at = authentication::ends_at(claims);
+    admission.roles = authentication::roles(claims);
     admission
 }
 
-fn roles(claims: &Claims) -> Option<Roles> {
-    Roles::from_claims(ROLE_TYPES.iter().flat_map(|kind| claims.values(kind)).map(String::as_str))
-}
-
 fn facts(claims: &Claims, query: &Query<'_>, arrival: Option<Arrival>) -> Facts {
-    let claims = serde_json::Value::Object(claims.to_json()).to_string();
+    let claims = authentication::payload(claims);
     Facts { claims: claims.into(), query: query.without(&OWN_QUERY).into(), arrival }
 }
 

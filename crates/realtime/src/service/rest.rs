@@ -1,6 +1,7 @@
 //! The REST interface for apps, both generations: who may call, which operation, and its answer. The operations are in the files
 //! below `rest/`, by what they are about.
 
+mod authentication;
 mod groups;
 mod keys;
 mod presence;
@@ -88,6 +89,7 @@ impl Operation {
             | Self::ListUsers
             | Self::ListGroups
             | Self::Count
+            | Self::ConnectionClaims
             | Self::Watch => Purpose::Read,
             Self::AccessKey => Purpose::Serve,
             _ => Purpose::Write,
@@ -108,6 +110,12 @@ impl Call<'_> {
             Operation::Execute => self.execute(&*read_body(self.shared, body, bytes_max).await?).await?,
             Operation::Invoke { connection } => {
                 return self.invoke(&connection, &*read_body(self.shared, body, bytes_max).await?).await;
+            }
+            Operation::RefreshAuth => {
+                return self.refresh_auth(&read_body(self.shared, body, bytes_max).await?).await;
+            }
+            Operation::ConnectionClaims => {
+                return self.connection_claims(&read_body(self.shared, body, bytes_max).await?).await;
             }
             Operation::Close(to) => self.close(to).await?,
             Operation::Exists(to) => self.exists(&to).await?,

@@ -117,9 +117,8 @@ pub(super) fn for_client(
     hub: Hub,
     claims: &Claims,
     passed_on: PassedOn,
-    token: Option<&str>,
 ) -> Arc<dyn crate::engine::AppServer> {
-    shared.servers.for_client(hub, sticky(claims), passed_on, token.map(Into::into))
+    shared.servers.for_client(hub, sticky(claims), passed_on)
 }
 
 #[cfg(test)]

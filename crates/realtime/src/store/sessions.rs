@@ -1,5 +1,5 @@
-//! Clients that come more than once with the same secret: each request of an HTTP transport, a new socket of a stateful connection, a
-//! new token of a connection that would end with its old one. Other WebSockets need no place here, and have none.
+//! Clients that come more than once with the same secret: each request of an HTTP transport, a new socket of a stateful connection. Other
+//! WebSockets need no place here, and have none. Each request may have a token of its own: it must be of the same user and hub.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,11 +19,8 @@ pub(crate) struct Session {
 /// How it is connected.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    /// A WebSocket; another one may take its place if `stateful`.
-    WebSocket {
-        /// Whether it was promised so.
-        stateful: bool,
-    },
+    /// A WebSocket whose place another one may take.
+    Stateful,
     /// Requests, with the messages for them.
     Http(Arc<Outlet>),
 }
@@ -78,7 +75,7 @@ mod tests {
         let hub = |name| Hub::new(state::Instance::new("test").unwrap(), name);
         let connection = ConnectionId::parse(&"A".repeat(27)).unwrap();
         let sessions = Sessions::default();
-        let kind = Kind::WebSocket { stateful: true };
+        let kind = Kind::Stateful;
         let guard =
             sessions.insert("s", Session { connection, hub: hub("chat"), user_id: Some("ada".into()), kind });
         assert!(sessions.get("s", &hub("chat"), Some("ada")).is_some());

@@ -9,6 +9,7 @@ mod fixture;
 mod history;
 mod hostile;
 mod negotiate;
+mod refresh;
 mod requests;
 mod rest;
 mod servers;

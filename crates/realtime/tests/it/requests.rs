@@ -295,10 +295,11 @@ async fn a_token_is_replaced_while_its_connection_lives() {
     let id = format!("&id={}", client.id);
     let answer = refresh(&id, &client.token).await;
     let answer: Value = serde_json::from_str(answer.strip_prefix("200\n").unwrap()).unwrap();
-    assert!(answer["connectionId"].is_string() && answer["refreshedAt"].is_u64());
-    assert!((95..=100).contains(&answer["tokenLifetimeSeconds"].as_u64().unwrap()), "{answer}");
+    // The token itself ends before the login does.
+    assert!((50..=60).contains(&answer["tokenLifetimeSeconds"].as_u64().unwrap()), "{answer}");
     let other = client_token("chat", &[("nameid", "ben")]);
-    assert!(refresh(&id, &other).await.starts_with("404\n{\"error\":\"connection_not_found\""));
+    assert!(refresh(&id, &other).await.starts_with("403\n{\"error\":\"permission_change_rejected\""));
+    assert!(refresh("&id=x", &client.token).await.starts_with("404\n{\"error\":\"connection_not_found\""));
     assert!(refresh("", &client.token).await.starts_with("400\n{\"error\":\"missing_connection_token\""));
     let foreign = token("http://localhost/client/?hub=other", &[]);
     assert!(refresh(&id, &foreign).await.contains("{\"error\":\"invalid_token\""));

@@ -7,7 +7,6 @@ mod groups;
 mod headers;
 mod hostile;
 mod keys;
-mod logins;
 mod pieces;
 mod pressure;
 mod sending;

@@ -52,7 +52,8 @@ impl<'a> GroupMembers<'a> {
     }
 }
 
-/// The payload of the ack that answers [`super::Message::GetConnectionClaims`]: a map, or nil where there are none.
+/// The payload of the acks that answer [`super::Message::RefreshAuth`] and [`super::Message::GetConnectionClaims`]: a map of types to
+/// values, in which a type may stand several times, or nil where there are none.
 ///
 /// # Panics
 ///

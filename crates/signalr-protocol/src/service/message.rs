@@ -95,7 +95,9 @@ pub enum AckStatus {
     Timeout,
     /// 4: the service failed.
     InternalServerError,
-    /// A number that is not known; newer SDKs know one for what is forbidden.
+    /// 5: it is not allowed.
+    Forbidden,
+    /// A number that is not known.
     Other(i32),
 }
 
@@ -337,9 +339,9 @@ pub enum Message<'a> {
         max_page_size: Option<i32>,
     },
     /// 41: a client has logged in again: its new end, and its new claims. No claims mean that they stay. No time, or the last one that a
-    /// .NET date can be, means that it stays.
+    /// .NET date can be, means that it stays. The ack carries all claims that the client has then, see [`super::claims_payload`].
     RefreshAuth {
-        /// The token of the connection, which only its client and its app know, or its id.
+        /// The token of the connection, which only its client and its app know.
         connection_token: &'a str,
         claims: Claims<'a>,
         expire_time: Option<UnixTime>,

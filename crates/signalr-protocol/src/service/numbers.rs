@@ -74,6 +74,7 @@ impl AckStatus {
             Self::NotFound => 2,
             Self::Timeout => 3,
             Self::InternalServerError => 4,
+            Self::Forbidden => 5,
             Self::Other(other) => other,
         }
     }
@@ -129,6 +130,7 @@ impl From<i32> for AckStatus {
             2 => Self::NotFound,
             3 => Self::Timeout,
             4 => Self::InternalServerError,
+            5 => Self::Forbidden,
             other => Self::Other(other),
         }
     }

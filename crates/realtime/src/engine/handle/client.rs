@@ -1,16 +1,17 @@
 //! What concerns one client: bytes over HTTP, new sockets, what its app server or upstream says, results of its methods.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{EngineHandle, Stopped};
-use crate::engine::command::{Command, Invoke, Refresh};
+use crate::authentication::{OtherUser, Refresh};
+use crate::engine::command::{Command, Invoke};
 use crate::engine::{
     AppServer, Begun, CaughtUp, ClientResult, ConnectionId, Facts, GroupName, HttpTransport, Hub,
-    InvalidArguments, InvokeError, OutgoingMessage, Outlet, Reattached, Received, Roles, ServerClose,
+    InvalidArguments, InvokeError, OutgoingMessage, Outlet, Reattached, Received, ServerClose,
 };
 
 impl EngineHandle {
@@ -182,20 +183,35 @@ impl EngineHandle {
         }
     }
 
-    /// Gives a connection that lives on the words of a new token. Says whether it is there.
+    /// What is known of the client of an open connection of `hub`; `None` where there is no such connection, or it was let in by a
+    /// caller that keeps nothing of its client.
     ///
     /// # Errors
     ///
     /// If the engine has ended.
-    pub async fn refresh(
+    pub(crate) async fn facts(
         &self,
+        hub: &Hub,
         connection: ConnectionId,
-        expires_at: Option<SystemTime>,
-        facts: Option<Arc<Facts>>,
-        roles: Option<Roles>,
-    ) -> Result<bool, Stopped> {
-        let refresh = Box::new(Refresh { expires_at, facts, roles });
-        self.ask_owner(connection, |found| Command::Refresh { connection, refresh, found }).await
+    ) -> Result<Option<Arc<Facts>>, Stopped> {
+        let hub = hub.clone();
+        self.ask_owner(connection, |answer| Command::Facts { hub, connection, answer }).await
+    }
+
+    /// Refreshes the authentication of an open connection of `hub`, and gives what is known of its client from then on; `None` as in
+    /// [`EngineHandle::facts`].
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub(crate) async fn refresh(
+        &self,
+        hub: &Hub,
+        connection: ConnectionId,
+        refresh: Refresh,
+    ) -> Result<Option<Result<Arc<Facts>, OtherUser>>, Stopped> {
+        let (hub, refresh) = (hub.clone(), Box::new(refresh));
+        self.ask_owner(connection, |answer| Command::Refresh { hub, connection, refresh, answer }).await
     }
 
     /// Lets a connection follow what is kept of a group, or of its hub, and become a member of the group if it `may_join`. `epoch`

@@ -88,10 +88,7 @@ impl Shard {
                 let _ = closed.send(self.close_all(&hub, &target, &excluded, &closing));
             }
             Command::Invoke(_) | Command::Forget { .. } | Command::Stream(_) => self.tell_client(command),
-            Command::Refresh { connection, refresh, found } => {
-                let slot = self.index.slot(connection);
-                let _ = found.send(slot.is_some_and(|slot| self.refresh(slot, *refresh)));
-            }
+            Command::Facts { .. } | Command::Refresh { .. } => self.obey_authentication(command),
             Command::Exists { .. }
             | Command::Count { .. }
             | Command::Members { .. }

@@ -10,10 +10,15 @@ use websocket::{CloseCode, Opcode};
 
 use super::Shard;
 use super::connection::{Slot, Stage};
+use super::deadlines::Due;
 use super::encode::Encoded;
 use super::pending::{Class, Frame, Step};
-use crate::engine::command::{Command, Invoke, Refresh};
-use crate::engine::{AppServer, ClientResult, ConnectionId, EndReason, Facts, InvokeError, ServerClose};
+use crate::authentication::{self, OtherUser, Refresh, Refreshed};
+use crate::engine::command::{Command, Invoke};
+use crate::engine::{
+    AppServer, ClientConnection, ClientResult, ConnectionId, EndReason, Facts, InvokeError, ServerClose,
+    UserId,
+};
 
 type Answer = oneshot::Sender<Result<ClientResult, InvokeError>>;
 
@@ -129,31 +134,51 @@ impl Shard {
         }
     }
 
-    /// A new token for a connection that lives on.
-    pub(super) fn refresh(&mut self, slot: Slot, refresh: Refresh) -> bool {
-        let Refresh { expires_at, facts, roles } = refresh;
-        let connection = &mut self.connections[slot as usize];
-        if connection.places().is_none() {
-            return false;
+    /// What is asked about who a client is.
+    pub(super) fn obey_authentication(&mut self, command: Command) {
+        match command {
+            Command::Facts { hub, connection, answer } => {
+                let slot = self.index.find(&self.connections, &hub, connection);
+                let _ = answer.send(slot.and_then(|slot| self.client(slot)?.facts));
+            }
+            Command::Refresh { hub, connection, refresh, answer } => {
+                let slot = self.index.find(&self.connections, &hub, connection);
+                let _ = answer.send(slot.and_then(|slot| self.refresh(slot, *refresh)));
+            }
+            other => unreachable!("{other:?} is not about who a client is"),
         }
+    }
+
+    /// Refreshes the authentication of an open connection; `None` where nothing is known of its client.
+    fn refresh(&mut self, slot: Slot, refresh: Refresh) -> Option<Result<Arc<Facts>, OtherUser>> {
+        let ClientConnection { id, user, facts, .. } = self.client(slot)?;
+        let user = user.as_ref().map(UserId::as_str);
+        let Refreshed { facts, ends_at, roles, is_changed } =
+            match authentication::refresh(facts.as_deref()?, user, refresh) {
+                Ok(refreshed) => refreshed,
+                Err(other) => return Some(Err(other)),
+            };
+        let facts = Arc::new(facts);
         let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
-        let expires = expires_at.map(|at| self.now.plus(self.deadlines.ticks(left(at))));
-        if expires.is_some() || connection.expires().is_some() {
-            connection.extra_or_new().expires = expires;
-        }
+        let expires = ends_at.map(|at| self.now.plus(self.deadlines.ticks(left(at))));
+        let connection = &mut self.connections[slot as usize];
+        connection.rare.get_or_insert_default().facts = Some(Arc::clone(&facts));
         if roles.is_some() || connection.extra().is_some_and(|extra| extra.roles.is_some()) {
             connection.extra_or_new().roles = roles;
         }
-        if let Some(mut facts) = facts {
-            let rare = connection.rare.get_or_insert_default();
-            // A new token says nothing about how the client came.
-            let arrival = rare.facts.as_ref().and_then(|facts| facts.arrival);
-            if facts.arrival != arrival {
-                facts = Arc::new(Facts { arrival, ..Facts::clone(&facts) });
-            }
-            rare.facts = Some(facts);
+        let earlier = connection.expires();
+        if expires != earlier {
+            connection.extra_or_new().expires = expires;
         }
-        true
+        if let Some(server) = connection.server() {
+            server.refreshed(id, &facts, is_changed);
+        }
+        // The next look at a connection is not far away, but may be behind an end that was moved forward.
+        let next_look = self.now.plus(self.times.keep_alive.max(1));
+        if let Some(expires) = expires.filter(|at| *at < earlier.unwrap_or(next_look).min(next_look)) {
+            self.deadlines.add(expires, Due { slot, generation: connection.generation });
+        }
+        Some(Ok(facts))
     }
 }
 

@@ -1,117 +1,66 @@
-//! Clients that have logged in again: what their app servers say about it, and ask.
+//! Clients that have logged in again: app servers refresh the authentication of a connection and ask for its claims. Any server connection
+//! of the hub may, and so may one that only sends: the persistent transport of the management SDK, for clients of upstreams.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use identity::Claims;
-use signalr_protocol::service::{AckStatus, Extensions, Message, UnixTime, claims_payload};
+use signalr_protocol::service::{AckStatus, Claims, UnixTime, claims_payload};
 
 use super::{Outcome, answer};
-use crate::engine::{ClientConnection, ConnectionId, Facts, Stopped};
-use crate::servers::client::Client;
+use crate::authentication::{self, NewClaims, OtherUser, Refresh};
+use crate::engine::{ConnectionId, ConnectionToken, Facts, Stopped};
 use crate::servers::link::Link;
-use crate::servers::{Servers, lock, to_protocol};
+use crate::servers::{Servers, to_protocol};
 
-/// The status by which newer SDKs understand that the user would change. Its number is not published; 5 follows those that are.
-const FORBIDDEN: AckStatus = AckStatus::Other(5);
+const NO_CONNECTION: &str = "no open connection of this hub has this token; connections without negotiation or of its version 0 have none";
 
 impl Servers {
-    /// A client by the token that its own app knows, or by its id.
-    fn by_token(&self, link: &Link, token: &str) -> Option<(ConnectionId, Arc<Client>)> {
-        let id = lock(&self.0.clients).by_token.get(token).copied();
-        let id = id.or_else(|| ConnectionId::parse(token).ok())?;
-        self.client(&link.hub, id).map(|client| (id, client))
-    }
-
     pub(super) async fn refresh(
         &self,
         link: &Link,
         token: &str,
-        claims: &[(Box<str>, Box<str>)],
+        claims: Vec<(Box<str>, Box<str>)>,
         expires_at: Option<UnixTime>,
         ack: i32,
     ) -> Result<(), Stopped> {
-        let known = self.by_token(link, token).and_then(|(id, client)| Some((id, client.known()?, client)));
-        let Some((id, known, client)) = known else {
-            answer(link, Some(ack), Outcome::NotFound("no connection has this token"));
+        let Some(connection) = connection(token) else {
+            answer(link, Some(ack), Outcome::NotFound(NO_CONNECTION));
             return Ok(());
         };
-        let facts = (!claims.is_empty()).then(|| renewed(&known, claims));
-        if let Some((user, _)) = &facts
-            && user.as_deref() != known.user.as_ref().map(crate::engine::UserId::as_str)
-        {
-            let text = "the new claims name another user";
-            link.outbox.push(&to_protocol::ack(ack, FORBIDDEN, text, None));
-            return Ok(());
-        }
-        let facts = facts.map(|(_, facts)| Arc::new(facts));
-        if let Some(expires_at) = expires_at {
-            let expires_at = system_time(expires_at);
-            if !self.engine().refresh(id, expires_at, facts.clone(), None).await? {
-                answer(link, Some(ack), Outcome::NotFound("the connection does not exist"));
-                return Ok(());
+        let claims = claims.into_iter().map(|(kind, value)| (kind.into_string(), value.into_string()));
+        let claims = if claims.len() == 0 { NewClaims::Keep } else { NewClaims::OfApp(claims.collect()) };
+        // A moment before 1970 has passed as well as any other.
+        let expires_on = expires_at.map(|at| u64::try_from(at.seconds).unwrap_or(0));
+        match self.engine().refresh(&link.hub, connection, Refresh { claims, expires_on }).await? {
+            None => answer(link, Some(ack), Outcome::NotFound(NO_CONNECTION)),
+            Some(Ok(facts)) => answer_claims(link, &facts, ack),
+            Some(Err(other @ OtherUser)) => {
+                link.outbox.push(&to_protocol::ack(ack, AckStatus::Forbidden, &other.to_string(), None));
             }
         }
-        if let Some(facts) = facts {
-            renew(&client, id, facts);
-        }
-        answer(link, Some(ack), Outcome::Ok);
         Ok(())
     }
 
-    /// Whether an app server answers for this client.
-    pub(crate) fn answers_for(&self, id: ConnectionId) -> bool {
-        lock(&self.0.clients).by_id.contains_key(&id)
-    }
-
-    /// A client has shown a new token by itself.
-    pub(crate) fn refreshed(&self, id: ConnectionId, facts: Arc<Facts>) {
-        let client = lock(&self.0.clients).by_id.get(&id).cloned();
-        if let Some(client) = client {
-            renew(&client, id, facts);
-        }
-    }
-
-    pub(super) fn claims(&self, link: &Link, token: &str, ack: i32) {
-        let known = self.by_token(link, token).and_then(|(_, client)| client.known());
-        let Some(known) = known else {
-            return answer(link, Some(ack), Outcome::NotFound("no connection has this token"));
+    pub(super) async fn claims(&self, link: &Link, token: &str, ack: i32) -> Result<(), Stopped> {
+        let facts = match connection(token) {
+            Some(connection) => self.engine().facts(&link.hub, connection).await?,
+            None => None,
         };
-        let claims = known.facts.map(|facts| to_protocol::parse_claims(&facts.claims)).unwrap_or_default();
-        let payload = claims_payload(&to_protocol::told(&claims));
-        link.outbox.push(&to_protocol::ack(ack, AckStatus::Ok, "", Some(&payload)));
+        match facts {
+            Some(facts) => answer_claims(link, &facts, ack),
+            None => answer(link, Some(ack), Outcome::NotFound(NO_CONNECTION)),
+        }
+        Ok(())
     }
 }
 
-/// The user that the new claims name, and the client's new facts.
-fn renewed(known: &ClientConnection, claims: &[(Box<str>, Box<str>)]) -> (Option<String>, Facts) {
-    let claims: Claims = claims.iter().map(|(kind, value)| (&**kind, &**value)).collect();
-    let query = known.facts.as_ref().map(|facts| facts.query.clone()).unwrap_or_default();
-    let arrival = known.facts.as_ref().and_then(|facts| facts.arrival);
-    let text = serde_json::Value::Object(claims.to_json()).to_string();
-    (claims.user_id().map(str::to_owned), Facts { claims: text.into(), query, arrival })
+/// The connection that a token is for.
+fn connection(token: &str) -> Option<ConnectionId> {
+    ConnectionToken::parse(token).ok().map(ConnectionToken::connection)
 }
 
-/// Keeps a client's new facts, and tells its server where its claims are others than before.
-fn renew(client: &Client, id: ConnectionId, facts: Arc<Facts>) {
-    if client.refresh(&facts) {
-        tell_owner(client, id, &facts);
-    }
-}
-
-/// Tells the client's own server, which need not be the one that was asked to log it in.
-fn tell_owner(client: &Client, id: ConnectionId, facts: &Facts) {
-    let Some(owner) = client.owner().filter(|owner| owner.modern) else { return };
-    let (id, claims) = (id.to_string(), to_protocol::parse_claims(&facts.claims));
-    owner.outbox.push(&Message::UpdateConnectionClaims {
-        connection_id: &id,
-        claims: to_protocol::told(&claims),
-        extensions: Extensions::default(),
-    });
-}
-
-/// A moment that has passed already counts as now.
-fn system_time(time: UnixTime) -> Option<SystemTime> {
-    let seconds = u64::try_from(time.seconds).unwrap_or(0);
-    UNIX_EPOCH.checked_add(Duration::new(seconds, time.nanoseconds))
+/// Answers with the claims of a connection, from which the SDK makes the client's next token.
+fn answer_claims(link: &Link, facts: &Arc<Facts>, ack: i32) {
+    let claims = authentication::told(&facts.claims);
+    let claims: Claims<'_> = claims.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect();
+    link.outbox.push(&to_protocol::ack(ack, AckStatus::Ok, "", Some(&claims_payload(&claims))));
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use http::{HeaderMap, Request, Response};
 use signalr_protocol::Transport;
 
-use super::{Caller, Newcomer, in_use, newcomer, remember};
+use super::{Caller, Newcomer, newcomer, remember};
 use crate::Body;
 use crate::engine::{Admission, ConnectionId, Link, Reattached};
 use crate::error::Refusal;
@@ -37,8 +37,7 @@ fn purpose(shared: &Shared, caller: Caller<'_>, headers: &HeaderMap) -> Result<P
         .id()
         .and_then(|secret| shared.sessions.get(secret, &caller.hub, caller.claims.user_id()));
     match session.map(|session| (session.connection, session.kind)) {
-        Some((connection, Kind::WebSocket { stateful: true })) => Ok(Purpose::GoOn(connection)),
-        Some((_, Kind::WebSocket { stateful: false })) => Err(in_use()),
+        Some((connection, Kind::Stateful)) => Ok(Purpose::GoOn(connection)),
         Some((_, Kind::Http(_))) => Err(super::requests::other_transport()),
         None => {
             let hub = caller.hub.clone();
@@ -49,10 +48,9 @@ fn purpose(shared: &Shared, caller: Caller<'_>, headers: &HeaderMap) -> Result<P
                 return Err(super::requests::other_transport());
             }
             // Any other WebSocket never comes again, and its secret need not be remembered.
-            let comes_again = admission.stateful || admission.expires_at.is_some();
-            if let (Some(secret), true) = (secret, comes_again) {
-                let kind = Kind::WebSocket { stateful: admission.stateful };
-                let session = Session { connection: admission.connection, hub, user_id, kind };
+            if let (Some(secret), true) = (secret, admission.stateful) {
+                let connection = admission.connection;
+                let session = Session { connection, hub, user_id, kind: Kind::Stateful };
                 admission.guard = Some(remember(shared, &secret, session));
             }
             Ok(Purpose::Begin(Box::new(admission)))

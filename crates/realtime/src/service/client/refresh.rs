@@ -1,88 +1,75 @@
-//! A new token for a connection that lives: `POST /client/refresh?hub=…&id=<connectionToken>`, as ASP.NET Core's prototype has it
-//! (reference, 1.8). The user must stay the same.
-
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+//! A client that refreshes its authentication at the service itself: `POST /client/refresh?hub=…&id=<connectionToken>` with a new token
+//! of this service. Clients that negotiated with their app refresh there, and the app tells us (`servers/execute/logins.rs`,
+//! `service/rest/authentication.rs`). Answers are in the words of ASP.NET Core, which clients compare (reference, 1.8).
 
 use http::{Method, Request, Response, StatusCode};
-use identity::Claims;
 use serde_json::json;
 
-use super::{caller, facts, roles};
-use crate::engine::{ConnectionId, Facts, Roles};
+use super::caller;
+use crate::authentication::{self, NewClaims, OtherUser, Refresh};
+use crate::engine::{ConnectionId, ConnectionToken, Hub};
 use crate::error::Refusal;
 use crate::from_protocol::Query;
 use crate::service::{Shared, unix_now};
 use crate::{Body, to_protocol};
 
-/// How long the token lasts, in seconds, where the connection ends with it.
-pub(super) fn lifetime_s(claims: &Claims) -> Option<u64> {
-    let system = claims.system();
-    let ends_at = system.auth_expires_on_unix_s.filter(|_| system.close_on_auth_expiration)?;
-    Some(ends_at.saturating_sub(unix_now()))
+/// Where the SDK of apps has the connection token; clients of ASP.NET Core have it in the query.
+const CONNECTION_TOKEN: &str = "x-signalr-connection-token";
+
+/// What is asked for.
+pub(super) struct Asked {
+    hub: Hub,
+    /// `None` for a token that is none of this service.
+    connection: Option<ConnectionId>,
+    claims: identity::Claims,
 }
 
-/// What a connection is to be told about its new token.
-pub(super) struct Refresh {
-    connection: ConnectionId,
-    lifetime_s: Option<u64>,
-    facts: Option<Arc<Facts>>,
-    roles: Option<Roles>,
-}
-
-/// Reads the request; the inner error is an answer in the words of the prototype.
+/// Reads the request; the inner error is an answer in the words of ASP.NET Core.
 pub(super) fn read(
     shared: &Shared,
     request: &Request<Body>,
-) -> Result<Result<Refresh, Response<Body>>, Refusal> {
+) -> Result<Result<Asked, Response<Body>>, Refusal> {
     if *request.method() != Method::POST {
         return Err(Refusal::method("POST, OPTIONS"));
     }
     let query = Query::parse(request.uri().query());
-    let Some(secret) = query.id() else {
+    let header = request.headers().get(CONNECTION_TOKEN).and_then(|value| value.to_str().ok());
+    let Some(token) = query.id().or(header).filter(|token| !token.is_empty()) else {
         let why = "the query lacks id=<connectionToken>";
         return Ok(Err(refused(StatusCode::BAD_REQUEST, "missing_connection_token", why)));
     };
-    let caller = match caller(shared, request, &query) {
-        Ok(caller) => caller,
+    let connection = ConnectionToken::parse(token).ok().map(ConnectionToken::connection);
+    match caller(shared, request, &query) {
+        Ok(caller) => Ok(Ok(Asked { hub: caller.hub, connection, claims: caller.claims })),
         Err(refusal) if refusal.status == StatusCode::UNAUTHORIZED => {
-            return Ok(Err(refused(refusal.status, "invalid_token", &refusal.message)));
+            Ok(Err(refused(refusal.status, "invalid_token", &refusal.message)))
         }
-        Err(refusal) => return Err(refusal),
-    };
-    let Some(session) = shared.sessions.get(secret, &caller.hub, caller.claims.user_id()) else {
-        return Ok(Err(not_found()));
-    };
-    let keeps_facts =
-        shared.upstream.keeps_facts(&caller.hub) || shared.servers.answers_for(session.connection);
-    Ok(Ok(Refresh {
-        connection: session.connection,
-        lifetime_s: lifetime_s(&caller.claims),
-        facts: keeps_facts.then(|| facts(&caller.claims, &query, None).into()),
-        roles: roles(&caller.claims),
-    }))
+        Err(refusal) => Err(refusal),
+    }
 }
 
-/// Gives the connection its new token.
-pub(super) async fn carry_out(shared: &Shared, refresh: Refresh) -> Result<Response<Body>, Refusal> {
-    let Refresh { connection, lifetime_s, facts, roles } = refresh;
-    let expires_at = lifetime_s.map(|seconds| SystemTime::now() + Duration::from_secs(seconds));
-    if !shared.engine.refresh(connection, expires_at, facts.clone(), roles).await? {
-        return Ok(not_found());
-    }
-    if let Some(facts) = facts {
-        shared.servers.refreshed(connection, facts);
-    }
-    let mut body = json!({ "connectionId": connection.to_string(), "refreshedAt": unix_now() });
-    if let Some(seconds) = lifetime_s {
-        body["tokenLifetimeSeconds"] = seconds.into();
-    }
-    Ok(to_protocol::json(body.to_string()))
-}
-
-fn not_found() -> Response<Body> {
-    let why = "no connection that ends with its token has this id and this user";
-    refused(StatusCode::NOT_FOUND, "connection_not_found", why)
+/// Gives the connection the claims and the end of the new token.
+pub(super) async fn carry_out(shared: &Shared, asked: Asked) -> Result<Response<Body>, Refusal> {
+    let Asked { hub, connection, claims } = asked;
+    let lifetime_s = authentication::lifetime_s(&claims, unix_now());
+    let refresh = Refresh { claims: NewClaims::OfToken(claims), expires_on: None };
+    let refreshed = match connection {
+        Some(connection) => shared.engine.refresh(&hub, connection, refresh).await?,
+        None => None,
+    };
+    Ok(match refreshed {
+        Some(Ok(_)) => {
+            let body = lifetime_s.map_or(json!({}), |seconds| json!({ "tokenLifetimeSeconds": seconds }));
+            to_protocol::json(body.to_string())
+        }
+        Some(Err(other @ OtherUser)) => {
+            refused(StatusCode::FORBIDDEN, "permission_change_rejected", &other.to_string())
+        }
+        None => {
+            let why = "no open connection of this hub has this token";
+            refused(StatusCode::NOT_FOUND, "connection_not_found", why)
+        }
+    })
 }
 
 fn refused(status: StatusCode, error: &str, why: &str) -> Response<Body> {

@@ -168,7 +168,7 @@ fn session(shared: &Shared, caller: &Caller<'_>) -> Result<Found, Refusal> {
         None if is_used(shared, secret, &caller.hub) => Found::WebSocket,
         None => Found::Nothing,
         Some(Session { connection, kind: Kind::Http(outlet), .. }) => Found::Http(connection, outlet),
-        Some(Session { kind: Kind::WebSocket { .. }, .. }) => Found::WebSocket,
+        Some(Session { kind: Kind::Stateful, .. }) => Found::WebSocket,
     })
 }
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::engine::{
-    AppServer, ClientConnection, ClientInvocation, HttpTransport, Opening, Outlet, Received, Refusal, Room,
-    ServerClose, Taken,
+    AppServer, ClientConnection, ClientInvocation, Facts, HttpTransport, Opening, Outlet, Received, Refusal,
+    Room, ServerClose, Taken,
 };
 
 impl World {
@@ -217,6 +217,10 @@ impl AppServer for Scribe {
 
     fn reconnected(&self, _: ConnectionId) {
         self.hear("reconnected".to_owned());
+    }
+
+    fn refreshed(&self, _: ConnectionId, facts: &Arc<Facts>, claims_changed: bool) {
+        self.hear(format!("refreshed {} {claims_changed}", facts.claims));
     }
 }
 

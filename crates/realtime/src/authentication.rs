@@ -1,0 +1,193 @@
+//! The authentication of a connection while it lives: which claims a client has after its app has refreshed them, whether they are of the
+//! same user, and when the connection ends (reference, 1.8). Pure; a shard applies it to what it knows of a connection.
+//!
+//! Claims are kept as a token has them, under the short names that the SDKs write, however an app names them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use identity::Claims;
+
+use crate::claim_types::{self, long_type, name_in_token, with_long_types};
+use crate::engine::{Facts, Roles};
+
+/// When the login of a client ends, in Unix seconds.
+const EXPIRES_ON: &str = "asrs.s.aeo";
+
+/// The user id that the app has chosen.
+const USER_ID: &str = "asrs.s.uid";
+
+/// Claims that are about a token and not about its bearer. A refresh does not change them, and nobody is told of them as claims of the
+/// connection: the next token has its own.
+const OF_THE_TOKEN: [&str; 4] = ["aud", "exp", "iat", "nbf"];
+
+/// Where .NET writes roles.
+const ROLE_TYPES: [&str; 2] = ["role", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"];
+
+/// Where .NET writes who the user is.
+const NAME_IDENTIFIERS: [&str; 3] =
+    ["nameid", "sub", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier"];
+
+/// A refresh of a connection's authentication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refresh {
+    pub(crate) claims: NewClaims,
+    /// When the new login ends, in Unix seconds; absent leaves what was known before.
+    pub(crate) expires_on: Option<u64>,
+}
+
+/// The claims of a refresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NewClaims {
+    /// They stay as they are.
+    Keep,
+    /// Those that the client's app gives take the place of all but the system claims.
+    OfApp(Vec<(String, String)>),
+    /// Those of a token that the client shows itself take the place of all.
+    OfToken(Claims),
+}
+
+/// The new claims belong to another user than the connection. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the new claims name another user than the one of the connection; a refresh cannot change the user")]
+pub(crate) struct OtherUser;
+
+/// What a connection has after a refresh.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Refreshed {
+    pub(crate) facts: Facts,
+    pub(crate) ends_at: Option<SystemTime>,
+    pub(crate) roles: Option<Roles>,
+    /// Whether its claims are others than before: when it ends does not count.
+    pub(crate) is_changed: bool,
+}
+
+/// Applies a refresh to a connection of `user` of whom `known` is known.
+///
+/// # Errors
+///
+/// If the user would be another one.
+pub(crate) fn refresh(known: &Facts, user: Option<&str>, refresh: Refresh) -> Result<Refreshed, OtherUser> {
+    let old: Claims = claim_types::parse(&known.claims).into_iter().collect();
+    let mut claims = match refresh.claims {
+        NewClaims::Keep => old.clone(),
+        NewClaims::OfToken(claims) if claims.user_id() != user => return Err(OtherUser),
+        NewClaims::OfToken(claims) => claims,
+        NewClaims::OfApp(given) => merged(&old, given, user)?,
+    };
+    if let Some(seconds) = refresh.expires_on {
+        claims = without(&claims, EXPIRES_ON);
+        claims.push(EXPIRES_ON, seconds.to_string());
+    }
+    Ok(Refreshed {
+        ends_at: ends_at(&claims),
+        roles: roles(&claims),
+        is_changed: comparable(&old) != comparable(&claims),
+        facts: Facts { claims: payload(&claims).into(), query: known.query.clone(), arrival: known.arrival },
+    })
+}
+
+/// The connection's system claims, and behind them the claims that its app gives now.
+fn merged(old: &Claims, given: Vec<(String, String)>, user: Option<&str>) -> Result<Claims, OtherUser> {
+    let given: Claims = given.into_iter().collect();
+    let is_other = match (given.get(USER_ID), given.user_id()) {
+        (Some(_), named) => named != user,
+        (None, None) => false,
+        // The app may have chosen a user id apart from the login's own identifier, which must be the same as before then.
+        (None, Some(named)) => {
+            let was_there = |kind: &str| old.values(kind).iter().any(|value| value == named);
+            Some(named) != user && !NAME_IDENTIFIERS.into_iter().any(was_there)
+        }
+    };
+    if is_other {
+        return Err(OtherUser);
+    }
+    let stays = |kind: &str| {
+        OF_THE_TOKEN.contains(&kind) || (kind.starts_with("asrs.s.") && given.get(kind).is_none())
+    };
+    let mut merged = Claims::new();
+    push_all(&mut merged, old.iter().filter(|(kind, _)| stays(kind)));
+    for (kind, values) in given.iter() {
+        for value in values {
+            match name_in_token(kind) {
+                Some(name) => merged.push(name, value),
+                None => merged.push_user(kind, value),
+            }
+        }
+    }
+    if merged.user_id() != user {
+        // Whatever the claims say: the user of a connection never changes.
+        merged = without(&merged, USER_ID);
+        merged.push(USER_ID, user.unwrap_or_default());
+    }
+    Ok(merged)
+}
+
+/// When a connection ends because its login does: at the moment that its app has given, or else with its token; never unless the app asks
+/// for it.
+pub(crate) fn ends_at(claims: &Claims) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_secs(ends_at_unix_s(claims)?))
+}
+
+fn ends_at_unix_s(claims: &Claims) -> Option<u64> {
+    let system = claims.system();
+    system.close_on_auth_expiration.then(|| system.auth_expires_on_unix_s.or_else(|| expiry(claims)))?
+}
+
+/// How long a client may wait until it shows a new token, in seconds; nothing for one whose connection does not end with its login.
+pub(crate) fn lifetime_s(claims: &Claims, now: u64) -> Option<u64> {
+    let ends_at = ends_at_unix_s(claims)?;
+    Some(expiry(claims).map_or(ends_at, |expiry| expiry.min(ends_at)).saturating_sub(now))
+}
+
+fn expiry(claims: &Claims) -> Option<u64> {
+    claims.get("exp")?.parse().ok()
+}
+
+/// What the roles of a token let its client do by itself.
+pub(crate) fn roles(claims: &Claims) -> Option<Roles> {
+    Roles::from_claims(ROLE_TYPES.iter().flat_map(|kind| claims.values(kind)).map(String::as_str))
+}
+
+/// The payload of a token that says this: a JSON object.
+pub(crate) fn payload(claims: &Claims) -> String {
+    serde_json::Value::Object(claims.to_json()).to_string()
+}
+
+/// All claims of a connection but those of its token itself, as its app is told them: a new token is made from them. `payload` is what is
+/// kept of its own.
+pub(crate) fn told(payload: &str) -> Vec<(String, String)> {
+    let mut claims = claim_types::parse(payload);
+    claims.retain(|(kind, _)| !OF_THE_TOKEN.contains(&kind.as_str()));
+    let claims = claims.iter().map(|(kind, value)| (kind.as_str(), value.as_str()));
+    with_long_types(claims).map(|(kind, value)| (kind.to_owned(), value.to_owned())).collect()
+}
+
+/// Claims in a form in which those that mean the same are equal: in no order, by their long types.
+fn comparable(claims: &Claims) -> Vec<(&str, &str)> {
+    let counts = |kind: &str| !OF_THE_TOKEN.contains(&kind) && kind != EXPIRES_ON;
+    let all = claims.iter().filter(|(kind, _)| counts(kind));
+    let mut all: Vec<_> = all
+        .flat_map(|(kind, values)| {
+            values.iter().map(move |value| (long_type(kind).unwrap_or(kind), value.as_str()))
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+fn without(claims: &Claims, kind: &str) -> Claims {
+    let mut rest = Claims::new();
+    push_all(&mut rest, claims.iter().filter(|(other, _)| *other != kind));
+    rest
+}
+
+fn push_all<'a>(to: &mut Claims, claims: impl Iterator<Item = (&'a str, &'a [String])>) {
+    for (kind, values) in claims {
+        for value in values {
+            to.push(kind, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

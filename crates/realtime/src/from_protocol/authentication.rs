@@ -1,0 +1,133 @@
+//! The bodies by which an app refreshes the authentication of a connection and asks for its claims (azure-signalr, issue 2281).
+
+use jiff::Timestamp;
+
+use super::fields::{Fields, FieldsError, elements, json_text};
+use super::message::invalid;
+use crate::authentication::{NewClaims, Refresh};
+use crate::error::Refusal;
+
+/// How .NET writes the last moment that it knows, which the SDK sends where a connection's end is to stay.
+const NO_TIME: &str = "9999-12-31T23:59:59";
+
+/// Which connection, and what is new.
+#[derive(Debug, PartialEq)]
+pub(crate) struct RefreshAuth {
+    pub(crate) token: String,
+    pub(crate) refresh: Refresh,
+}
+
+impl RefreshAuth {
+    /// Reads `{connectionToken, expireTime?, claims?: [{type, value}]}`. No time and no claims leave what was before.
+    pub(crate) fn read(body: &[u8]) -> Result<Self, Refusal> {
+        let fields = fields(body)?;
+        let token = token(&fields)?;
+        let expires_on = match fields.string("expireTime").map_err(malformed)? {
+            Some(time) if !time.starts_with(NO_TIME) => Some(unix_s(&time)?),
+            _ => None,
+        };
+        let claims = match fields.raw("claims") {
+            Some(claims) => claims_of(claims).map_err(malformed)?,
+            None => Vec::new(),
+        };
+        let claims = if claims.is_empty() { NewClaims::Keep } else { NewClaims::OfApp(claims) };
+        Ok(Self { token, refresh: Refresh { claims, expires_on } })
+    }
+}
+
+/// Reads `{connectionToken}`.
+pub(crate) fn connection_token(body: &[u8]) -> Result<String, Refusal> {
+    token(&fields(body)?)
+}
+
+fn fields(body: &[u8]) -> Result<Fields<'_>, Refusal> {
+    json_text(body).and_then(Fields::parse).map_err(malformed)
+}
+
+fn malformed(error: FieldsError) -> Refusal {
+    invalid(format!("the body is not {{\"connectionToken\": ...}}: {error}"))
+}
+
+fn token(fields: &Fields<'_>) -> Result<String, Refusal> {
+    let token = fields.string("connectionToken").map_err(malformed)?.filter(|token| !token.is_empty());
+    let missing = "the body lacks connectionToken, the connection's secret from negotiate version 1";
+    let refusal = || Refusal::bad_request("MissingConnectionToken", missing).about("connectionToken");
+    Ok(token.ok_or_else(refusal)?.into_owned())
+}
+
+/// A moment as RFC 3339 writes it; one before 1970 has passed like any other.
+fn unix_s(time: &str) -> Result<u64, Refusal> {
+    let time: Timestamp = time.parse().map_err(|_| {
+        let message = "expireTime is a moment with its offset, such as 2030-01-01T12:00:00Z, or null";
+        Refusal::bad_request("InvalidExpireTime", message).about("expireTime")
+    })?;
+    Ok(u64::try_from(time.as_second()).unwrap_or(0))
+}
+
+fn claims_of(json: &str) -> Result<Vec<(String, String)>, FieldsError> {
+    let wrong = || FieldsError::Field { name: "claims", expected: "an array of {type, value}, both strings" };
+    let read = |claim: &str| {
+        let fields = Fields::parse(claim).map_err(|_| wrong())?;
+        let text = |name| fields.string(name).map_err(|_| wrong())?.ok_or_else(wrong);
+        let (kind, value) = (text("type")?, text("value")?);
+        if kind.is_empty() { Err(wrong()) } else { Ok((kind.into_owned(), value.into_owned())) }
+    };
+    elements(json).map_err(|_| wrong())?.into_iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Result<RefreshAuth, String> {
+        RefreshAuth::read(body.as_bytes())
+            .map_err(|refusal| format!("{} {}: {}", refusal.status.as_u16(), refusal.code, refusal.message))
+    }
+
+    #[test]
+    fn what_is_absent_or_null_or_never_is_kept() {
+        let kept = RefreshAuth {
+            token: "t".to_owned(),
+            refresh: Refresh { claims: NewClaims::Keep, expires_on: None },
+        };
+        for body in [
+            r#"{"connectionToken":"t"}"#,
+            r#"{"ConnectionToken":"t","ExpireTime":null,"Claims":null}"#,
+            r#"{"connectionToken":"t","expireTime":"9999-12-31T23:59:59.9999999+00:00","claims":[]}"#,
+        ] {
+            assert_eq!(read(body).as_ref(), Ok(&kept), "{body}");
+        }
+    }
+
+    #[test]
+    fn times_and_claims_are_read_as_both_writers_of_dot_net_write_them() {
+        let body = r#"{"connectionToken":"t","expireTime":"2030-01-01T02:00:00.5+02:00",
+            "claims":[{"type":"role","value":"a"},{"Value":"b","Type":"role"}]}"#;
+        let claims = ["a", "b"].map(|value| ("role".to_owned(), value.to_owned())).to_vec();
+        let refresh = Refresh { claims: NewClaims::OfApp(claims), expires_on: Some(1_893_456_000) };
+        assert_eq!(read(body), Ok(RefreshAuth { token: "t".to_owned(), refresh }));
+        let early = read(r#"{"connectionToken":"t","expireTime":"1960-01-01T00:00:00Z"}"#).unwrap();
+        assert_eq!(early.refresh.expires_on, Some(0));
+    }
+
+    #[test]
+    fn bad_bodies_are_refused_by_code() {
+        for (body, code) in [
+            ("", "400 InvalidBody"),
+            ("[]", "400 InvalidBody"),
+            ("{}", "400 MissingConnectionToken"),
+            (r#"{"connectionToken":""}"#, "400 MissingConnectionToken"),
+            (r#"{"connectionToken":7}"#, "400 InvalidBody"),
+            (r#"{"connectionToken":"t","expireTime":"soon"}"#, "400 InvalidExpireTime"),
+            (r#"{"connectionToken":"t","expireTime":"2030-01-01T00:00:00"}"#, "400 InvalidExpireTime"),
+            (r#"{"connectionToken":"t","expireTime":12}"#, "400 InvalidBody"),
+            (r#"{"connectionToken":"t","claims":{"role":"a"}}"#, "400 InvalidBody"),
+            (r#"{"connectionToken":"t","claims":[{"type":"role"}]}"#, "400 InvalidBody"),
+            (r#"{"connectionToken":"t","claims":[{"type":"","value":""}]}"#, "400 InvalidBody"),
+            (r#"{"connectionToken":"t","claims":[{"type":"a","value":1}]}"#, "400 InvalidBody"),
+        ] {
+            let refused = read(body).unwrap_err();
+            assert!(refused.starts_with(code), "{body}: {refused}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Apps that refresh the authentication of a client's connection, and ask for its claims: the part of the service in the refresh of
+//! serverless clients (azure-signalr, issue 2281). A connection is named by its token, which stands in the body so that no log has it.
+
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::Call;
+use crate::authentication::{self, OtherUser};
+use crate::engine::{ConnectionId, ConnectionToken, Facts};
+use crate::error::Refusal;
+use crate::from_protocol::{RefreshAuth, connection_token};
+use crate::{Body, to_protocol};
+
+impl Call<'_> {
+    /// Answers with the claims that the connection has then, from which the app makes the client's next token.
+    pub(super) async fn refresh_auth(&self, body: &[u8]) -> Result<Response<Body>, Refusal> {
+        let RefreshAuth { token, refresh } = RefreshAuth::read(body)?;
+        let connection = connection(&token)?;
+        let refreshed = self.shared.engine.refresh(&self.hub, connection, refresh).await?;
+        match refreshed.ok_or_else(no_connection)? {
+            Ok(facts) => Ok(claims(&facts)),
+            Err(other @ OtherUser) => {
+                let message = other.to_string();
+                Err(Refusal::new(StatusCode::FORBIDDEN, "ConnectionUserMismatch", message).about("claims"))
+            }
+        }
+    }
+
+    /// All claims of a connection.
+    pub(super) async fn connection_claims(&self, body: &[u8]) -> Result<Response<Body>, Refusal> {
+        let connection = connection(&connection_token(body)?)?;
+        let facts = self.shared.engine.facts(&self.hub, connection).await?;
+        Ok(claims(&*facts.ok_or_else(no_connection)?))
+    }
+}
+
+fn connection(token: &str) -> Result<ConnectionId, Refusal> {
+    ConnectionToken::parse(token).map(ConnectionToken::connection).map_err(|_| no_connection())
+}
+
+fn no_connection() -> Refusal {
+    let message = "no open connection of this hub has this token; connections without negotiation or of its version 0 have none";
+    Refusal::absent("ConnectionNotFound", message).about("connectionToken")
+}
+
+/// `{claims: [{type, value}]}`
+fn claims(facts: &Facts) -> Response<Body> {
+    let claims: Vec<Value> = authentication::told(&facts.claims)
+        .into_iter()
+        .map(|(kind, value)| json!({ "type": kind, "value": value }))
+        .collect();
+    to_protocol::json(json!({ "claims": claims }).to_string())
+}
