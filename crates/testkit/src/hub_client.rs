@@ -41,12 +41,19 @@ impl HubClient {
         let mut client = Self::upgrade(authority, path, protocol).await?;
         let handshake = format!("{{\"protocol\":\"{}\",\"version\":{version}}}\u{1e}", protocol.name());
         client.send_frame(Opcode::Text, handshake.as_bytes()).await?;
-        // The answer is always JSON, whatever the protocol that follows.
-        let answer = client.next_payload().await?.context("the connection closed instead of a handshake")?;
+        let answer = client.handshake_answer().await?;
         if answer != b"{}\x1e" {
             bail!("the handshake was answered {}", String::from_utf8_lossy(&answer));
         }
         Ok(client)
+    }
+
+    /// The answer to a handshake that was sent, which is always JSON, whatever the protocol that follows.
+    pub async fn handshake_answer(&mut self) -> anyhow::Result<Vec<u8>> {
+        let answer = self.next_payload().await?.context("the connection closed instead of a handshake")?;
+        let end = answer.iter().position(|byte| *byte == 0x1e).map_or(answer.len(), |end| end + 1);
+        self.partial.extend_from_slice(&answer[end..]);
+        Ok(answer[..end].to_vec())
     }
 
     /// Only the upgrade, for tests of the handshake itself.
@@ -85,6 +92,11 @@ impl HubClient {
     pub async fn send(&mut self, framed: &[u8]) -> anyhow::Result<()> {
         let opcode = if self.protocol == HubProtocol::Json { Opcode::Text } else { Opcode::Binary };
         self.send_frame(opcode, framed).await
+    }
+
+    /// Says nothing more, as a client whose process has ended; what was sent to it can still be read.
+    pub async fn end_writing(&mut self) -> anyhow::Result<()> {
+        Ok(self.stream.shutdown().await?)
     }
 
     /// Sends one WebSocket frame.

@@ -9,6 +9,7 @@ mod hostile;
 mod keys;
 mod pieces;
 mod pressure;
+mod replay;
 mod sending;
 mod stateful;
 mod too_long;

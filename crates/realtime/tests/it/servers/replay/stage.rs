@@ -1,0 +1,357 @@
+//! [`Replay`]: plays a recording of app servers of the SDK. What they sent is sent again, byte for byte but for connection ids; what the
+//! recorded clients said is said by scripted clients; what the service then tells the app servers is compared by meaning.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+
+use signalr_protocol::HubProtocol;
+use signalr_protocol::service::{Extensions, Message, OpenConnection, parse};
+use testkit::{AppServer, HubClient, Introduction, PATIENCE};
+use tokio::time::timeout;
+use websocket::Opcode;
+
+use super::recording::{Step, is_close};
+use crate::fixture::{Listening, client_token, token};
+
+/// Claims that differ with every run.
+const OF_THIS_RUN: [&str; 3] = ["exp", "iat", "nbf"];
+
+/// A recording that is being played.
+pub(super) struct Replay {
+    authority: String,
+    hub: &'static str,
+    /// The names of the app servers, where the recording has them.
+    names: HashMap<u32, &'static str>,
+    servers: HashMap<u32, AppServer>,
+    /// What servers were told and no step has asked for.
+    unasked: HashMap<u32, Vec<Vec<u8>>>,
+    /// By recorded id.
+    clients: BTreeMap<String, Client>,
+    /// The server connection that has sent last.
+    speaker: Option<u32>,
+    acks: i32,
+}
+
+struct Client {
+    /// How many clients had connected before it.
+    number: usize,
+    user: String,
+    conn: u32,
+    live: String,
+    /// `None` when it has left.
+    hub: Option<HubClient>,
+    heard: Vec<Vec<u8>>,
+}
+
+impl Replay {
+    pub(super) fn new(listening: &Listening, hub: &'static str, names: &[(u32, &'static str)]) -> Self {
+        Self {
+            authority: listening.authority.clone(),
+            hub,
+            names: names.iter().copied().collect(),
+            servers: HashMap::new(),
+            unasked: HashMap::new(),
+            clients: BTreeMap::new(),
+            speaker: None,
+            acks: 1_000_000,
+        }
+    }
+
+    pub(super) async fn play(&mut self, steps: impl IntoIterator<Item = Step>) {
+        for step in steps {
+            match step {
+                Step::Server { conn, bytes } => self.server_says(conn, &bytes).await,
+                Step::Open { conn, message, handshake } => self.open(conn, &message, &handshake).await,
+                Step::Client { id, bytes } => self.client_says(&id, &bytes).await,
+                Step::Leave { id } => {
+                    self.settle(&id).await;
+                    self.client(&id).leave().await;
+                }
+                Step::Expect { conn, message } => self.expect(conn, &message).await,
+            }
+        }
+    }
+
+    /// Cuts a server off, and waits until its clients have heard of it.
+    pub(super) async fn kill(&mut self, conn: u32) {
+        self.servers.remove(&conn).expect("it is connected").die();
+        for client in self.clients.values_mut().filter(|client| client.conn == conn) {
+            client.hear_to_the_end().await;
+        }
+    }
+
+    /// Waits until the service has carried out whatever servers sent, and checks as [`Replay::check_nothing_else`] does.
+    pub(super) async fn end(&mut self) {
+        for conn in self.servers.keys().copied().collect::<Vec<_>>() {
+            self.echo(conn).await;
+        }
+        self.check_nothing_else();
+    }
+
+    /// Checks that servers were told nothing that was not expected.
+    pub(super) fn check_nothing_else(&self) {
+        let unasked = self.unasked.iter().flat_map(|(conn, messages)| {
+            messages.iter().map(move |message| format!("{conn}: {}", meaning(&parse(message).unwrap())))
+        });
+        assert_eq!(unasked.collect::<Vec<_>>(), Vec::<String>::new(), "told and not expected");
+    }
+
+    /// What each client heard until it left or was closed.
+    pub(super) async fn heard(self) -> String {
+        let mut clients: Vec<_> = self.clients.into_values().collect();
+        clients.sort_by_key(|client| client.number);
+        let mut text = String::new();
+        for client in &mut clients {
+            client.hear_to_the_end().await;
+            writeln!(text, "{}:", client.user).unwrap();
+            for message in &client.heard {
+                writeln!(text, "  {}", shown(message).replace(&client.live, "<id>")).unwrap();
+            }
+        }
+        text
+    }
+
+    async fn server_says(&mut self, conn: u32, bytes: &[u8]) {
+        if let Some(other) = self.speaker.replace(conn)
+            && other != conn
+            && self.servers.contains_key(&other)
+        {
+            // What two servers send is carried out in the recorded order.
+            self.echo(other).await;
+        }
+        let bytes = self.with_live_ids(bytes);
+        let server = match self.servers.entry(conn) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(new) => {
+                let name =
+                    self.names.get(&conn).copied().map_or_else(|| format!("server-{conn}"), str::to_owned);
+                let bearer = token(&format!("http://localhost/server/?hub={}", self.hub), &[]);
+                let introduction = Introduction::new(self.hub, &name, bearer);
+                new.insert(AppServer::upgrade(&self.authority, &introduction).await.unwrap())
+            }
+        };
+        server.send_frame(Opcode::Binary, &bytes).await.unwrap();
+    }
+
+    /// Connects as the recorded client did: the claims of its token, its query, its headers.
+    async fn open(&mut self, conn: u32, message: &[u8], handshake: &[u8]) {
+        let Message::OpenConnection(recorded) = parse(message).unwrap() else { panic!("not an opening") };
+        let own = |kind: &str| kind != "aud" && !OF_THIS_RUN.contains(&kind);
+        let claims: Vec<_> = recorded.claims.iter().copied().filter(|(kind, _)| own(kind)).collect();
+        let query = recorded.query_string.unwrap();
+        let path = format!("/client/{query}&access_token={}", client_token(self.hub, &claims));
+        let by_client = |name: &str| !name.starts_with("Asrs-") && name != "x-forwarded-for";
+        let headers: Vec<_> = recorded.headers.iter().filter(|(name, _)| by_client(name)).collect();
+        let headers: Vec<_> = headers.iter().map(|(name, values)| (*name, values[0])).collect();
+        let protocol = HubProtocol::from_name(recorded.extensions.protocol.unwrap()).unwrap();
+        let upgraded = HubClient::upgrade_with(&self.authority, &path, protocol, &headers);
+        let mut hub = upgraded.await.unwrap();
+        hub.send_frame(Opcode::Text, handshake).await.unwrap();
+        let told =
+            self.take(conn, "an opened connection", |message| matches!(message, Message::OpenConnection(_)));
+        let told = told.await;
+        let Message::OpenConnection(live) = parse(&told).unwrap() else { unreachable!("it was asked for") };
+        check_opened(&recorded, &live);
+        let user = claims.iter().find(|(kind, _)| *kind == "nameid").map_or("", |(_, user)| *user);
+        let client = Client {
+            number: self.clients.len(),
+            user: user.to_owned(),
+            conn,
+            live: live.connection_id.to_owned(),
+            hub: Some(hub),
+            heard: Vec::new(),
+        };
+        self.clients.insert(recorded.connection_id.to_owned(), client);
+    }
+
+    async fn client_says(&mut self, id: &str, bytes: &[u8]) {
+        let says_close = is_close(bytes);
+        if says_close {
+            self.settle(id).await;
+        }
+        let bytes = self.with_live_ids(bytes);
+        let client = self.client(id);
+        client.hub.as_mut().expect("it has not left").send(&bytes).await.unwrap();
+        if says_close {
+            client.leave().await;
+        }
+    }
+
+    /// Waits until whatever servers have sent has reached the client: the shard answers in order.
+    async fn settle(&mut self, id: &str) {
+        let live = self.client(id).live.clone();
+        for conn in self.servers.keys().copied().collect::<Vec<_>>() {
+            self.acks += 1;
+            let asked = self.acks;
+            let question = Message::CheckConnectionExistenceWithAck {
+                connection_id: &live,
+                ack_id: asked,
+                extensions: Extensions::default(),
+            };
+            self.servers.get_mut(&conn).expect("it is connected").send(&question).await.unwrap();
+            let is_answer =
+                |message: &Message<'_>| matches!(message, Message::Ack { ack_id, .. } if *ack_id == asked);
+            self.take(conn, "the answer that all is settled", is_answer).await;
+        }
+    }
+
+    /// Waits until the service has carried out whatever the server sent.
+    async fn echo(&mut self, conn: u32) {
+        let server = self.servers.get_mut(&conn).expect("it is connected");
+        server.send(&Message::Ping { messages: vec!["echo", "last"] }).await.unwrap();
+        let is_echo = |message: &Message<'_>| matches!(message, Message::Ping { messages } if messages.contains(&"last"));
+        self.take(conn, "the echo", is_echo).await;
+    }
+
+    async fn expect(&mut self, conn: u32, recorded: &[u8]) {
+        let mapped = self.with_live_ids(recorded);
+        let message = parse(&mapped).unwrap();
+        match &message {
+            // The recorded service said by an event what ends a call, which then waited for ever.
+            Message::ServiceEvent { id: Some(id), kind: 1, .. } => {
+                let ends = |told: &Message<'_>| matches!(told, Message::ErrorCompletion { connection_id, .. } if connection_id == id);
+                self.take(conn, "the end of a call", ends).await;
+            }
+            Message::OpenConnection(recorded) => {
+                let is_same = |told: &Message<'_>| matches!(told, Message::OpenConnection(open) if open.connection_id == recorded.connection_id);
+                let told = self.take(conn, "a client of another server", is_same).await;
+                let Message::OpenConnection(live) = parse(&told).unwrap() else { unreachable!("asked for") };
+                check_opened(recorded, &live);
+            }
+            message => {
+                let expected = meaning(message);
+                self.take(conn, &expected.clone(), move |told| meaning(told) == expected).await;
+            }
+        }
+    }
+
+    /// The first message of those not asked for, or of those that come, that is wanted.
+    async fn take(&mut self, conn: u32, what: &str, wanted: impl Fn(&Message<'_>) -> bool) -> Vec<u8> {
+        let unasked = self.unasked.entry(conn).or_default();
+        if let Some(at) = unasked.iter().position(|message| wanted(&parse(message).unwrap())) {
+            return unasked.remove(at);
+        }
+        let server = self.servers.get_mut(&conn).expect("it is connected");
+        let coming = async {
+            loop {
+                let payload = server.next().await.unwrap().expect("the connection is open");
+                let message = parse(&payload).unwrap();
+                if wanted(&message) {
+                    return payload;
+                }
+                if !matches!(&message, Message::Ping { messages } if messages.is_empty()) {
+                    unasked.push(payload);
+                }
+            }
+        };
+        let found = timeout(PATIENCE, coming).await;
+        found.unwrap_or_else(|_| {
+            let instead: Vec<_> = unasked.iter().map(|message| meaning(&parse(message).unwrap())).collect();
+            panic!("server connection {conn} is not told: {what}; instead: {instead:#?}")
+        })
+    }
+
+    fn client(&mut self, id: &str) -> &mut Client {
+        self.clients.get_mut(id).expect("the client has connected")
+    }
+
+    /// Recorded connection ids replaced by those of this run, which are as long.
+    fn with_live_ids(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        for (recorded, Client { live, .. }) in &self.clients {
+            let (recorded, live) = (recorded.as_bytes(), live.as_bytes());
+            assert_eq!(recorded.len(), live.len());
+            let mut at = 0;
+            while let Some(found) = bytes[at..].windows(recorded.len()).position(|part| part == recorded) {
+                at += found;
+                bytes[at..at + live.len()].copy_from_slice(live);
+            }
+        }
+        bytes
+    }
+}
+
+impl Client {
+    /// Ends its side of the connection without a word.
+    async fn leave(&mut self) {
+        self.hub.as_mut().expect("it has not left").end_writing().await.unwrap();
+        self.hear_to_the_end().await;
+    }
+
+    async fn hear_to_the_end(&mut self) {
+        let Some(mut hub) = self.hub.take() else { return };
+        assert_eq!(hub.handshake_answer().await.unwrap(), b"{}\x1e");
+        while let Some(message) = hub.next().await.unwrap() {
+            self.heard.push(message);
+        }
+    }
+}
+
+/// The client's claims, headers, query and protocol as they were recorded; beside them, what newer versions tell.
+fn check_opened(recorded: &OpenConnection<'_>, live: &OpenConnection<'_>) {
+    for claim in recorded.claims.iter().filter(|(kind, _)| !OF_THIS_RUN.contains(kind)) {
+        assert!(live.claims.contains(claim), "{claim:?} of {:?}", live.claims);
+    }
+    let user = recorded.claims.iter().find(|(kind, _)| *kind == "nameid").expect("the client has a user");
+    let long = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier";
+    assert!(live.claims.contains(&(long, user.1)), "{:?}", live.claims);
+    for header in &recorded.headers {
+        assert!(live.headers.contains(header), "{header:?} of {:?}", live.headers);
+    }
+    assert_eq!(live.query_string, recorded.query_string);
+    assert_eq!(live.extensions.protocol, recorded.extensions.protocol);
+}
+
+/// What a message says to the SDK, without the words of acks, instance names and counts of a run.
+fn meaning(message: &Message<'_>) -> String {
+    match message {
+        Message::HandshakeResponse { error_message, connection_id, .. } => {
+            assert!(connection_id.is_some(), "the connection has a name");
+            format!("handshake answered {:?}", error_message.unwrap_or_default())
+        }
+        Message::Ping { messages } if messages.first() == Some(&"status") => {
+            let keys: Vec<_> = messages.iter().step_by(2).collect();
+            format!("status {} of {keys:?}", messages[1])
+        }
+        Message::Ping { messages } => format!("ping {messages:?}"),
+        Message::ConnectionData { connection_id, payload, .. } => {
+            format!("{connection_id} says {}", payload.escape_ascii())
+        }
+        Message::CloseConnection { connection_id, error_message, headers, .. } => {
+            format!("{connection_id} is closed, {:?}, {headers:?}", error_message.unwrap_or_default())
+        }
+        Message::Ack { ack_id, status, payload, .. } => format!("ack {ack_id}: {status:?} {payload:?}"),
+        Message::ClientInvocation { invocation_id, connection_id, caller_server_id, .. } => {
+            format!("{caller_server_id} calls {connection_id}: {invocation_id}")
+        }
+        Message::ClientCompletion {
+            invocation_id,
+            connection_id,
+            caller_server_id,
+            protocol,
+            payload,
+            ..
+        } => {
+            let payload = payload.escape_ascii();
+            format!("{caller_server_id}: {connection_id} answers {invocation_id} in {protocol:?}: {payload}")
+        }
+        Message::ErrorCompletion { invocation_id, connection_id, caller_server_id, error, .. } => {
+            format!("{caller_server_id}: {connection_id} does not answer {invocation_id}: {error:?}")
+        }
+        Message::ServiceMapping { invocation_id, connection_id, instance_id, .. } => {
+            format!("{connection_id} of {invocation_id} is at {instance_id}")
+        }
+        Message::ConnectionFlowControl { connection_id, connection_type, operation, .. } => {
+            format!("{operation:?} of {connection_type:?} {connection_id}")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// A hub message of JSON as it is, one of MessagePack by its bytes.
+fn shown(message: &[u8]) -> String {
+    match std::str::from_utf8(message) {
+        Ok(text) if !text.contains(char::is_control) => text.to_owned(),
+        _ => message.escape_ascii().to_string(),
+    }
+}
