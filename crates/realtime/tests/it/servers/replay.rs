@@ -18,6 +18,7 @@ const DROP: &str = include_str!("replay/drop.jsonl");
 const GROUPS: &str = include_str!("replay/groups.jsonl");
 const MIGRATE: &str = include_str!("replay/migrate.jsonl");
 const RESULTS: &str = include_str!("replay/results.jsonl");
+const STATEFUL: &str = include_str!("replay/stateful.jsonl");
 const STREAMING: &str = include_str!("replay/streaming.jsonl");
 
 /// Plays a recording of one service process to its end: what its clients heard.
@@ -231,4 +232,60 @@ async fn a_draining_service_takes_leave_of_the_sdk_which_comes_again_to_the_next
     replay.play(next).await;
     replay.end().await;
     listening.stop().await;
+}
+
+/// The recorded service passed sequences, acknowledgements and repeated calls on to the app server, which knows nothing of them and ran a
+/// call twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_the_sdk_that_loses_its_socket_loses_no_message_and_its_call_runs_once() {
+    let completion = b"{\"type\":3,\"invocationId\":\"0\"";
+    let is_in = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|found| found == part);
+    let (mut calls, mut completions) = (0, 0);
+    let right = |step: &Step| match step {
+        Step::Expect { message, .. } if is_in(message, b"\"sequenceId\"") => false,
+        Step::Expect { message, .. } if is_in(message, b"\"invocationId\":\"0\"") => {
+            calls += 1;
+            calls == 1
+        }
+        Step::Server { bytes, .. } if is_in(bytes, completion) => {
+            completions += 1;
+            completions == 1
+        }
+        _ => true,
+    };
+    let mut all = steps(STATEFUL);
+    all.retain(right);
+    let end = all.iter().position(|step| matches!(step, Step::Leave { .. }));
+    all.truncate(end.expect("the client ends"));
+    assert_eq!((calls, completions), (2, 2));
+    let listening = listen(default_mode()).await;
+    let mut replay = Replay::new(&listening, "statefulhub", &[]);
+    replay.stateful = true;
+    replay.play(all).await;
+    replay.end().await;
+    let (heard, _) = tokio::join!(replay.heard(), listening.stop());
+    expect![[r#"
+        ann:
+          {"type":3,"invocationId":"0","result":"1"}
+          {"type":1,"target":"Number","arguments":[0]}
+          {"type":1,"target":"Number","arguments":[1]}
+          {"type":1,"target":"Number","arguments":[2]}
+          {"type":1,"target":"Number","arguments":[3]}
+          {"type":1,"target":"Number","arguments":[4]}
+          {"type":9,"sequenceId":1}
+          {"type":3,"invocationId":"0","result":"1"}
+          {"type":1,"target":"Number","arguments":[0]}
+          {"type":1,"target":"Number","arguments":[1]}
+          {"type":1,"target":"Number","arguments":[2]}
+          {"type":1,"target":"Number","arguments":[3]}
+          {"type":1,"target":"Number","arguments":[4]}
+          {"type":1,"target":"Number","arguments":[5]}
+          {"type":1,"target":"Number","arguments":[6]}
+          {"type":1,"target":"Number","arguments":[7]}
+          {"type":1,"target":"Number","arguments":[8]}
+          {"type":1,"target":"Number","arguments":[9]}
+          {"type":3,"invocationId":"1","result":"2"}
+          {"type":7,"allowReconnect":true}
+    "#]]
+    .assert_eq(&heard);
 }

@@ -26,6 +26,8 @@ pub(super) enum Step {
     Client { id: String, bytes: Vec<u8> },
     /// A client leaves without a word.
     Leave { id: String },
+    /// A client comes back on a new socket.
+    Return { id: String },
     /// An app server is told this.
     Expect { conn: u32, message: Vec<u8> },
 }
@@ -102,6 +104,10 @@ fn told(
             if headers.is_empty() && !leaving.contains(id) {
                 steps.push(Step::Leave { id: id.to_owned() });
             }
+            steps.push(expect);
+        }
+        Message::ConnectionReconnect { connection_id: id, .. } => {
+            steps.push(Step::Return { id: id.to_owned() });
             steps.push(expect);
         }
         // The recorded service was wrong here: a client's normal end is no event.

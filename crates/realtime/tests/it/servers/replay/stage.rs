@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{Extensions, Message, OpenConnection, parse};
-use testkit::{AppServer, HubClient, Introduction, PATIENCE};
+use testkit::{AppServer, Http, HubClient, Introduction, PATIENCE};
 use tokio::time::timeout;
 use websocket::Opcode;
 
@@ -27,6 +27,8 @@ pub(super) struct Replay {
     unasked: HashMap<u32, Vec<Vec<u8>>>,
     /// By recorded id.
     clients: BTreeMap<String, Client>,
+    /// Whether clients negotiate to reconnect statefully.
+    pub(super) stateful: bool,
     /// The server connection that has sent last.
     speaker: Option<u32>,
     acks: i32,
@@ -38,8 +40,12 @@ struct Client {
     user: String,
     conn: u32,
     live: String,
+    /// Where it connects, again too.
+    path: String,
+    protocol: HubProtocol,
     /// `None` when it has left.
     hub: Option<HubClient>,
+    was_answered: bool,
     heard: Vec<Vec<u8>>,
 }
 
@@ -52,6 +58,7 @@ impl Replay {
             servers: HashMap::new(),
             unasked: HashMap::new(),
             clients: BTreeMap::new(),
+            stateful: false,
             speaker: None,
             acks: 1_000_000,
         }
@@ -67,6 +74,7 @@ impl Replay {
                     self.settle(&id).await;
                     self.client(&id).leave().await;
                 }
+                Step::Return { id } => self.come_back(&id).await,
                 Step::Expect { conn, message } => self.expect(conn, &message).await,
             }
         }
@@ -139,7 +147,9 @@ impl Replay {
         let own = |kind: &str| kind != "aud" && !OF_THIS_RUN.contains(&kind);
         let claims: Vec<_> = recorded.claims.iter().copied().filter(|(kind, _)| own(kind)).collect();
         let query = recorded.query_string.unwrap();
-        let path = format!("/client/{query}&access_token={}", client_token(self.hub, &claims));
+        let bearer = client_token(self.hub, &claims);
+        let negotiated = if self.stateful { self.negotiate(query, &bearer).await } else { String::new() };
+        let path = format!("/client/{query}&access_token={bearer}{negotiated}");
         let by_client = |name: &str| !name.starts_with("Asrs-") && name != "x-forwarded-for";
         let headers: Vec<_> = recorded.headers.iter().filter(|(name, _)| by_client(name)).collect();
         let headers: Vec<_> = headers.iter().map(|(name, values)| (*name, values[0])).collect();
@@ -158,10 +168,34 @@ impl Replay {
             user: user.to_owned(),
             conn,
             live: live.connection_id.to_owned(),
+            path,
+            protocol,
             hub: Some(hub),
+            was_answered: false,
             heard: Vec::new(),
         };
         self.clients.insert(recorded.connection_id.to_owned(), client);
+    }
+
+    /// What a client that negotiates adds to its query.
+    async fn negotiate(&self, query: &str, bearer: &str) -> String {
+        let path = format!("/client/negotiate{query}&useStatefulReconnect=true");
+        let authorization = format!("Bearer {bearer}");
+        let http = Http::new(&self.authority);
+        let answer = http.send("POST", &path, &[("authorization", &authorization)], "").await.unwrap();
+        let answer = answer.json().unwrap();
+        assert_eq!(answer["useStatefulReconnect"], true);
+        format!("&id={}", answer["connectionToken"].as_str().unwrap())
+    }
+
+    /// Loses its socket, and goes on with a new one.
+    async fn come_back(&mut self, id: &str) {
+        self.settle(id).await;
+        let authority = self.authority.clone();
+        let client = self.client(id);
+        client.leave().await;
+        let upgraded = HubClient::upgrade(&authority, &client.path, client.protocol);
+        client.hub = Some(upgraded.await.unwrap());
     }
 
     async fn client_says(&mut self, id: &str, bytes: &[u8]) {
@@ -280,9 +314,14 @@ impl Client {
 
     async fn hear_to_the_end(&mut self) {
         let Some(mut hub) = self.hub.take() else { return };
-        assert_eq!(hub.handshake_answer().await.unwrap(), b"{}\x1e");
+        if !std::mem::replace(&mut self.was_answered, true) {
+            assert_eq!(hub.handshake_answer().await.unwrap(), b"{}\x1e");
+        }
         while let Some(message) = hub.next().await.unwrap() {
-            self.heard.push(message);
+            // Acknowledgements come by the clock.
+            if !message.starts_with(b"{\"type\":8,") {
+                self.heard.push(message);
+            }
         }
     }
 }
