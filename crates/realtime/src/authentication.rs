@@ -156,10 +156,18 @@ pub(crate) fn payload(claims: &Claims) -> String {
 /// All claims of a connection but those of its token itself, as its app is told them: a new token is made from them. `payload` is what is
 /// kept of its own.
 pub(crate) fn told(payload: &str) -> Vec<(String, String)> {
-    let mut claims = claim_types::parse(payload);
-    claims.retain(|(kind, _)| !OF_THE_TOKEN.contains(&kind.as_str()));
-    let claims = claims.iter().map(|(kind, value)| (kind.as_str(), value.as_str()));
-    with_long_types(claims).map(|(kind, value)| (kind.to_owned(), value.to_owned())).collect()
+    let mut kept = claim_types::parse(payload);
+    kept.retain(|(kind, _)| !OF_THE_TOKEN.contains(&kind.as_str()));
+    let listed = with_long_types(kept.iter().map(|(kind, value)| (kind.as_str(), value.as_str())));
+    let mut told: Vec<_> = listed.map(|(kind, value)| (kind.to_owned(), value.to_owned())).collect();
+    // A token may name its user twice, by `nameid` and by `sub`; both have one long type. The next one must be of the same user.
+    let next: Claims =
+        told.iter().map(|(kind, value)| (name_in_token(kind).unwrap_or(kind), value.as_str())).collect();
+    let kept: Claims = kept.into_iter().collect();
+    if next.user_id() != kept.user_id() {
+        told.push((USER_ID.to_owned(), kept.user_id().unwrap_or_default().to_owned()));
+    }
+    told
 }
 
 /// Claims in a form in which those that mean the same are equal: in no order, by their long types.

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 const ROLE: &str = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role";
@@ -135,4 +137,52 @@ fn an_app_is_told_all_claims_but_those_of_the_token_itself() {
         ("role", "b"),
     ];
     assert_eq!(told, expected);
+}
+
+/// Claims of few types and values, so that they often meet.
+fn some_claims() -> impl Strategy<Value = Vec<(String, String)>> {
+    let kind = prop::sample::select(vec![
+        "asrs.s.uid",
+        "asrs.s.coae",
+        "asrs.s.aeo",
+        "nameid",
+        "sub",
+        NAME_IDENTIFIER,
+        "role",
+        ROLE,
+        "aud",
+        "exp",
+        "city",
+    ]);
+    let value = prop::sample::select(vec!["", "ada", "bob", "true", "7"]);
+    prop::collection::vec((kind.prop_map(str::to_owned), value.prop_map(str::to_owned)), 0..8)
+}
+
+proptest! {
+    #[test]
+    fn no_refresh_changes_the_user_the_token_or_the_user_of_the_next_token(
+        old in some_claims(),
+        given in some_claims(),
+        expires_on in prop::option::of(0_u64..10),
+    ) {
+        let old: Claims = old.into_iter().collect();
+        let user = old.user_id();
+        let known = Facts { claims: payload(&old).into(), ..Facts::default() };
+        let asked = Refresh { claims: NewClaims::OfApp(given), expires_on };
+        if let Ok(refreshed) = refresh(&known, user, asked) {
+            let claims: Claims = claim_types::parse(&refreshed.facts.claims).into_iter().collect();
+            prop_assert_eq!(claims.user_id(), user);
+            prop_assert_eq!((claims.values("aud"), claims.values("exp")), (old.values("aud"), old.values("exp")));
+            let told = told(&refreshed.facts.claims);
+            // As the SDK makes it: by short names, and of claims that are equal then only one.
+            let mut next = Claims::new();
+            for (kind, value) in &told {
+                let kind = name_in_token(kind).unwrap_or(kind);
+                if !next.values(kind).contains(value) {
+                    next.push(kind, value);
+                }
+            }
+            prop_assert_eq!(next.user_id(), user);
+        }
+    }
 }
