@@ -43,47 +43,10 @@ async function meet(context, { methods, ...options }) {
 const numbers = [...Array(NUMBERS).keys()];
 
 for (const protocol of ['json', 'messagepack']) {
-  test(`${protocol}: a stateful client of an app server loses and doubles nothing while its line is cut again and again`, async (context) => {
-    const runs = new Map();
-    const methods = {
-      note: () => {},
-      once: (_, number) => {
-        runs.set(number, (runs.get(number) ?? 0) + 1);
-        return number * 2;
-      },
-    };
-    const { server, proxy, client, at } = await meet(context, { methods, transport: 'WebSockets', protocol, stateful: true, retry: true });
-    const { id } = client;
-    const [batch, sends, calls] = [NUMBERS / CUTS / 2, [], []];
-    let number = 0;
-    const both = () => {
-      for (const last = number + batch; number < last; number += 1) {
-        server.call(at, 'news', 'number', number);
-        sends.push(client.send('note', number));
-      }
-    };
-    for (let cut = 0; cut < CUTS; cut += 1) {
-      both();
-      calls.push(client.invoke('once', cut));
-      // By now some of it is on its way, and none of it is acknowledged.
-      await new Promise(setImmediate);
-      proxy.cut();
-      both();
-      // The next cut is one of the new socket.
-      const last = number - 1;
-      await client.messages.find((_, value) => value === last, `number ${last} at the client, cut ${cut}`);
-      await server.received.find(({ message }) => message.target === 'note' && message.arguments[0] === last, `number ${last} at the server`);
-    }
-    await Promise.all(sends);
-    assert.deepEqual(await Promise.all(calls), [...Array(CUTS).keys()].map((one) => one * 2));
-    assert.deepEqual(client.messages.all.map(([, value]) => value), numbers, 'what the client heard');
-    const notes = server.received.all.filter(({ message }) => message.target === 'note');
-    assert.deepEqual(notes.map(({ message }) => message.arguments[0]), numbers, 'what the server heard');
-    assert.deepEqual([...runs], [...Array(CUTS).keys()].map((one) => [one, 1]), 'each call ran once');
-    assert.deepEqual(server.received.all.filter(({ message }) => message.type > 7), [], 'Ack and Sequence stay with the service');
-    assert.ok(proxy.connections > CUTS, `${proxy.connections} connections were made`);
-    assert.deepEqual([client.life.all, client.id, server.clients.size], [[], id, 1], 'nobody noticed');
-  });
+  for (const [ends, cut] of [['both-ends', (proxy) => proxy.cut()], ['one-end', (proxy) => proxy.cutClients()]]) {
+    test(`${protocol}: a stateful client of an app server loses and doubles nothing while its line is cut again and again at ${ends}`,
+      (context) => cutAgainAndAgain(context, protocol, cut));
+  }
 
   test(`${protocol}: a long message of a stateful client that is cut in its middle arrives once and whole`, async (context) => {
     const runs = [];
@@ -96,6 +59,60 @@ for (const protocol of ['json', 'messagepack']) {
     assert.equal(await measured, text.length);
     assert.deepEqual([runs, client.life.all], [[text.length], []]);
   });
+
+  test(`${protocol}: a result beyond 16 MiB fails its call, and the server connection lives on`, async (context) => {
+    const methods = { much: (_, length) => 'y'.repeat(length) };
+    const { server, client, at } = await meet(context, { methods, transport: 'WebSockets', protocol });
+    const refused = await client.invoke('much', 17_000_000).then(() => undefined, (error) => error.message);
+    assert.match(refused, /of type 6 with 170000\d\d bytes was not taken: servers.message_bytes_max is 16777216/);
+    const { object, id, kind } = await server.events.find(({ text }) => text === refused, 'the event');
+    assert.deepEqual([object, id, kind], [1, at.id, 1]);
+    assert.equal(await client.invoke('much', 3), 'yyy');
+    assert.deepEqual(client.life.all, []);
+  });
+}
+
+/** Ten cuts while 500 numbers go each way, and a call before each of them. */
+async function cutAgainAndAgain(context, protocol, cutLine) {
+  const runs = new Map();
+  const methods = {
+    note: () => {},
+    once: (_, number) => {
+      runs.set(number, (runs.get(number) ?? 0) + 1);
+      return number * 2;
+    },
+  };
+  const { server, proxy, client, at } = await meet(context, { methods, transport: 'WebSockets', protocol, stateful: true, retry: true });
+  const { id } = client;
+  const [batch, sends, calls] = [NUMBERS / CUTS / 2, [], []];
+  let number = 0;
+  const both = () => {
+    for (const last = number + batch; number < last; number += 1) {
+      server.call(at, 'news', 'number', number);
+      sends.push(client.send('note', number));
+    }
+  };
+  for (let cut = 0; cut < CUTS; cut += 1) {
+    both();
+    calls.push(client.invoke('once', cut));
+    // By now some of it is on its way, and none of it is acknowledged.
+    await new Promise(setImmediate);
+    cutLine(proxy);
+    both();
+    // The next cut is one of the new socket.
+    const last = number - 1;
+    await client.messages.find((_, value) => value === last, `number ${last} at the client, cut ${cut}`);
+    await server.received.find(({ message }) => message.target === 'note' && message.arguments[0] === last, `number ${last} at the server`);
+  }
+  await Promise.all(sends);
+  assert.deepEqual(await Promise.all(calls), [...Array(CUTS).keys()].map((one) => one * 2));
+  assert.deepEqual(client.messages.all.map(([, value]) => value), numbers, 'what the client heard');
+  const notes = server.received.all.filter(({ message }) => message.target === 'note');
+  assert.deepEqual(notes.map(({ message }) => message.arguments[0]), numbers, 'what the server heard');
+  assert.deepEqual([...runs], [...Array(CUTS).keys()].map((one) => [one, 1]), 'each call ran once');
+  assert.deepEqual(server.received.all.filter(({ message }) => message.type > 7), [], 'Ack and Sequence stay with the service');
+  assert.ok(proxy.connections > CUTS, `${proxy.connections} connections were made`);
+  assert.deepEqual([client.life.all, client.id, server.clients.size], [[], id, 1], 'nobody noticed');
 }
 
 for (const { transport, protocol } of COMBINATIONS) {

@@ -19,6 +19,10 @@ pub trait AppServer: Debug + Send + Sync + 'static {
     /// Whether it takes a long message in pieces, so that none needs to be collected before it is handed on.
     fn takes_pieces(&self) -> bool;
 
+    /// Whether there is room for what a client sends, before it is read. On [`Room::Full`] the client is resumed as one whose bytes found no
+    /// room.
+    fn room(&self, connection: ConnectionId) -> Room;
+
     /// Bytes of a client, as they came. They are always taken. `is_partial` where a message does not end with them, which is only so
     /// where [`AppServer::takes_pieces`].
     fn data(&self, connection: ConnectionId, payload: Bytes, is_partial: bool) -> Room;

@@ -328,6 +328,15 @@ impl AppServer for Client {
         self.takes_pieces.load(Ordering::Acquire)
     }
 
+    fn room(&self, connection: ConnectionId) -> Room {
+        let state = self.state();
+        let Some(owner) = state.owner.as_ref().filter(|owner| owner.outbox.hold_back(connection)) else {
+            return Room::Free;
+        };
+        self.servers.ask_for_another(owner);
+        Room::Full
+    }
+
     fn data(&self, connection: ConnectionId, payload: Bytes, is_partial: bool) -> Room {
         let mut state = self.state();
         let is_handshake = !std::mem::replace(&mut state.introduced, true);

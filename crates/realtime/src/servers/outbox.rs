@@ -91,6 +91,16 @@ impl Outbox {
         if full { Fill::Full } else { Fill::Free }
     }
 
+    /// Holds a client back, before anything of it is read, where more than the bound waits. Says whether it is held.
+    pub(crate) fn hold_back(&self, client: ConnectionId) -> bool {
+        let mut inner = self.lock();
+        let is_full = !inner.closed && inner.waiting.len() + inner.in_flight > self.bytes_max;
+        if is_full {
+            inner.held.insert(client);
+        }
+        is_full
+    }
+
     /// Answers a WebSocket ping.
     pub(crate) fn pong(&self, frame: Bytes) {
         self.lock().pong = Some(frame);
@@ -191,6 +201,7 @@ mod tests {
         assert_eq!(outbox.push_from(client('A'), bytes(100)), Fill::Free);
         assert_eq!(outbox.push_from(client('A'), bytes(1)), Fill::Full);
         assert_eq!(outbox.push_from(client('B'), bytes(1)), Fill::Full);
+        assert!(outbox.hold_back(client('D')), "it need not bring anything to be held");
         assert_eq!(outbox.next().await.unwrap().messages.len(), 102);
         // What is being written still counts.
         assert_eq!(outbox.push_from(client('C'), bytes(51)), Fill::Full);
@@ -198,7 +209,8 @@ mod tests {
         assert_eq!(outbox.next().await.unwrap().messages.len(), 51);
         let mut resumed = outbox.written();
         resumed.sort_unstable();
-        assert_eq!(resumed, [client('A'), client('B'), client('C')]);
+        assert_eq!(resumed, [client('A'), client('B'), client('C'), client('D')]);
+        assert!(!outbox.hold_back(client('D')));
     }
 
     #[tokio::test]

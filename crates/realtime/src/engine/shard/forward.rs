@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use signalr_protocol::{MessageKind, is_numbered, peek};
+use signalr_protocol::{HubMessage, MessageKind, is_numbered, peek};
 
 use super::Shard;
 use super::connection::{Slot, Stage};
@@ -39,6 +39,18 @@ impl Shard {
     /// Whether a client's messages need not be collected.
     pub(super) fn takes_pieces(&self, slot: Slot) -> bool {
         self.server_of(slot).is_some_and(|server| server.takes_pieces())
+    }
+
+    /// Whether a client is not to be read because its app server is behind. Asked before each read: many clients that each bring one more
+    /// read are too much together.
+    pub(super) fn is_held_back(&mut self, slot: Slot) -> bool {
+        let Some(connection) = self.connections.get(slot as usize) else { return false };
+        let id = connection.id;
+        let is_full = self.server_of(slot).is_some_and(|server| server.room(id) == Room::Full);
+        if is_full {
+            self.connections[slot as usize].is_paused = true;
+        }
+        is_full
     }
 
     /// Bytes of a client that has an app server; `is_end` where a WebSocket message or a request ends with them.
@@ -136,6 +148,23 @@ impl Shard {
             stateful.forwarding = Some(forwarding);
         }
         result
+    }
+
+    /// Speaks for a client that is between two sockets: the hub in the app server knows nothing of that, and would give up a client that
+    /// does not ping. `is_new` where a socket was lost or has come, so that the rest of a message that has begun will not come.
+    pub(super) fn speak_for(&mut self, slot: Slot, is_new: bool) {
+        let Some(server) = self.server_of(slot).map(Arc::clone) else { return };
+        let connection = &mut self.connections[slot as usize];
+        let (id, protocol) = (connection.id, connection.protocol);
+        if is_new {
+            if let Some(stateful) = connection.stateful_mut() {
+                stateful.forwarding = None;
+            }
+            server.reconnected(id);
+        }
+        let mut ping = Vec::new();
+        HubMessage::Ping.encode(protocol, &mut ping);
+        server.data(id, ping.into(), false);
     }
 
     /// Takes in one whole message, and says whether it goes on to the app server.

@@ -96,6 +96,7 @@ impl Shard {
                 self.end(slot, EndReason::ConnectionLost);
                 return None;
             }
+            self.speak_for(slot, false);
             return Some(next.min(until));
         }
         // A client may have opened the new socket and forgotten it.

@@ -71,11 +71,12 @@ impl Shard {
     }
 
     fn read_once(&mut self, slot: Slot, buffer: &mut [u8]) -> Flow {
-        let Some(connection) = self.connections.get_mut(slot as usize) else { return Flow::Stop };
-        if !connection.is_closing() && connection.is_paused {
+        let Some(connection) = self.connections.get(slot as usize) else { return Flow::Stop };
+        if !connection.is_closing() && (connection.is_paused || self.is_held_back(slot)) {
             // Whoever lets it go on reads again.
             return Flow::Stop;
         }
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return Flow::Stop };
         let Road::Socket(socket) = &mut connection.road else { return Flow::Stop };
         let length = match socket.try_read(buffer) {
             Ok(0) => {
@@ -162,7 +163,8 @@ impl Shard {
             return;
         }
         connection.heard = self.now;
-        if connection.is_paused {
+        if connection.is_paused || self.is_held_back(slot) {
+            let connection = &mut self.connections[slot as usize];
             let held = &mut connection.extra_or_new().held;
             if held.len() < HELD_MAX {
                 held.push_back(Posted { payload, is_end, done });

@@ -1,7 +1,5 @@
 //! How stateful connections survive their sockets: `stateful.rs` counts, here it is done.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use signalr_protocol::{HubMessage, Sequenced};
 use websocket::{Decoder, Role};
@@ -34,10 +32,8 @@ impl Shard {
         if let Some(rare) = &mut connection.rare {
             rare.partial = None;
         }
-        if let Some(server) = connection.server().map(Arc::clone) {
-            // Before anything that comes by the new socket: it has the beginning of a message whose end will not come.
-            server.reconnected(self.connections[slot as usize].id);
-        }
+        // Before anything that comes by the new socket.
+        self.speak_for(slot, true);
         if let Some(client) = self.client(slot) {
             self.show(&client, || SightEvent::Attached(true));
         }
@@ -68,7 +64,8 @@ impl Shard {
         // Dropping the socket takes it out of the poll.
         connection.road = Road::Detached { until };
         let due = Due { slot, generation: connection.generation };
-        self.deadlines.add(until, due);
+        self.deadlines.add(until.min(self.now.plus(self.times.keep_alive)), due);
+        self.speak_for(slot, true);
         if let Some(client) = self.client(slot) {
             self.show(&client, || SightEvent::Attached(false));
         }

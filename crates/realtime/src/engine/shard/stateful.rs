@@ -195,8 +195,6 @@ impl Stateful {
     pub(crate) fn resume(&mut self, now: Tick) -> (u64, Vec<Bytes>) {
         self.waits_since = Some(now);
         self.is_held = false;
-        // What is in the middle comes again from its beginning.
-        self.forwarding = None;
         let from = self.kept.front().map_or(self.next, |(number, _)| *number);
         (from, self.kept.iter().map(|(_, bytes)| bytes.clone()).collect())
     }

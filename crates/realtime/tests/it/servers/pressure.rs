@@ -44,6 +44,46 @@ async fn a_server_that_reads_slowly_gets_everything_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_clients_that_send_much_do_not_cost_a_slow_server_its_connection() {
+    const CLIENTS: usize = 40;
+    const BYTES: usize = 1_000_000;
+    // Beyond four times as much the server is given up.
+    let servers = servers::Options { pending_bytes_max: 128 * 1024, ..default_mode().servers };
+    let listening = listen(Options { servers, ..default_mode() }).await;
+    let mut one = server(&listening, "one").await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(json_client(&listening, &mut one, &[]).await.0);
+    }
+    let filler = "x".repeat(BYTES);
+    let sending: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            let message = json!({ "type": 1, "target": "Take", "arguments": [filler] });
+            tokio::spawn(async move {
+                say(&mut client, &message).await;
+                client
+            })
+        })
+        .collect();
+    // It reads nothing before every client has sent what the way to the service takes.
+    let hinted = one.until(|message| match message {
+        Message::Ping { messages } => ping_value(messages, "target").map(str::to_owned),
+        _ => None,
+    });
+    hinted.await.unwrap();
+    let mut bytes = 0;
+    for _ in 0..CLIENTS {
+        bytes += one.call().await.unwrap().1["arguments"][0].as_str().unwrap().len();
+    }
+    assert_eq!(bytes, CLIENTS * BYTES);
+    for client in sending {
+        client.await.unwrap();
+    }
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_sends_faster_than_shards_take_loses_nothing() {
     const MESSAGES: u64 = 20_000;
     let mut options = default_mode();

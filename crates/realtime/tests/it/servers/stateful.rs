@@ -123,7 +123,7 @@ async fn blazorpack_is_numbered_by_the_type_in_front() {
     // It begins again with its second message, which came before, and has a third one.
     ada.send(b"\x03\x92\x09\x02").await.unwrap();
     ada.send(&[calls[1], b"\x04\x93\x01\xc0\x03"].concat()).await.unwrap();
-    assert_eq!(one.introduced().await.unwrap().1, b"\x04\x93\x01\xc0\x03");
+    assert_eq!(said(&mut one).await, b"\x04\x93\x01\xc0\x03");
     listening.stop().await;
 }
 
@@ -153,16 +153,42 @@ async fn a_long_message_that_was_cut_comes_again_from_its_beginning() {
     assert_eq!(reconnected(&mut one).await, id);
     say(&mut ada, &json!({ "type": 9, "sequenceId": 2 })).await;
     ada.send(text.as_bytes()).await.unwrap();
-    let mut got = Vec::new();
+    assert_eq!(said(&mut one).await.len(), text.len());
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_pings_for_a_client_that_is_between_two_sockets() {
+    let mut options = default_mode();
+    options.engine.keep_alive_ms = 300;
+    let listening = listen(options).await;
+    let mut one = server(&listening, "one").await;
+    let path = promised(&listening).await;
+    let (ada, id) = connect(&listening, &mut one, &path, HubProtocol::Json).await;
+    drop(ada);
+    // One at once, and more for as long as it is away.
+    for _ in 0..3 {
+        let (from, bytes) = one.introduced().await.unwrap();
+        assert_eq!((from, bytes.as_slice()), (id.clone(), PINGS[0]));
+    }
+    listening.stop().await;
+}
+
+/// Pings, framed.
+const PINGS: [&[u8]; 2] = [b"{\"type\":6}\x1e", b"\x02\x91\x06"];
+
+/// The next that a client says, other than pings, put together from its pieces.
+async fn said(one: &mut AppServer) -> Vec<u8> {
+    let mut all = Vec::new();
     loop {
-        let (bytes, is_partial) = piece(&mut one).await;
-        got.extend(bytes);
-        if !is_partial {
-            break;
+        let (bytes, is_partial) = piece(one).await;
+        if !PINGS.contains(&bytes.as_slice()) {
+            all.extend(bytes);
+            if !is_partial {
+                return all;
+            }
         }
     }
-    assert_eq!(got.len(), text.len());
-    listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -206,6 +206,10 @@ impl AppServer for Scribe {
         false
     }
 
+    fn room(&self, _: ConnectionId) -> Room {
+        Room::Free
+    }
+
     fn data(&self, _: ConnectionId, payload: Bytes, _: bool) -> Room {
         self.hear(String::from_utf8_lossy(&payload).into_owned());
         if self.full.load(Ordering::Acquire) { Room::Full } else { Room::Free }
