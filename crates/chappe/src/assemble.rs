@@ -146,11 +146,10 @@ fn guarded(
         ("realtime".to_owned(), guard.service(&guard::REALTIME, Upstream::new(realtime))),
         ("documents".to_owned(), guard.service(&guard::DOCUMENTS, Upstream::new(documents))),
     ]);
-    upstreams.extend(
-        functions.map(|service| {
-            ("functions".to_owned(), guard.service(&guard::FUNCTIONS, Upstream::new(service)))
-        }),
-    );
+    upstreams.extend(functions.map(|service| {
+        let service = Upstream::new(Upstream::new(service).map_request(with_client_address));
+        ("functions".to_owned(), guard.service(&guard::FUNCTIONS, service))
+    }));
     upstreams
 }
 
@@ -314,6 +313,15 @@ fn quotas(options: &edge::Options, ports: usize) -> edge::Quotas {
         );
     }
     quotas
+}
+
+/// Tells the functions host who calls; it knows nothing of connections.
+fn with_client_address(mut request: Request<Body>) -> Request<Body> {
+    if let Some(peer) = request.extensions().get::<edge::Peer>() {
+        let client = functions::ClientAddress(peer.remote.ip());
+        request.extensions_mut().insert(client);
+    }
+    request
 }
 
 fn on_own_port(mut request: Request<Body>) -> Request<Body> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::Method;
 use jiff::tz::TimeZone;
 use serde_json::Value as Json;
-use worker_protocol::{FunctionMetadata, TypedData};
+use worker_protocol::{Capabilities, FunctionMetadata, TypedData};
 
 use crate::app::{App, SettingUse, index_folder, settings_used};
 use crate::contract::{Connector, Direction};
@@ -47,6 +47,22 @@ pub(crate) struct RunningApp {
     /// The runs of its timers.
     pub(crate) timers: TimerMemory,
     pub(crate) language: String,
+    /// Whether the workers take HTTP requests themselves.
+    pub(crate) proxying: Option<Proxying>,
+}
+
+/// How workers take HTTP requests themselves (capability `HttpUri`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proxying {
+    /// Whether the invocation has to carry the values of the route as parameters of its request.
+    pub(crate) needs_route_values: bool,
+}
+
+impl Proxying {
+    fn of(capabilities: &Capabilities) -> Option<Self> {
+        let needs_route_values = capabilities.has(Capabilities::REQUIRES_ROUTE_PARAMETERS);
+        capabilities.has(Capabilities::HTTP_URI).then_some(Self { needs_route_values })
+    }
 }
 
 /// What starting an app needs.
@@ -169,6 +185,7 @@ impl Boot {
             invoker: self.invoker.clone(),
             timers: self.timers.clone(),
             language: self.app.language.clone(),
+            proxying: Proxying::of(&self.invoker.workers.capabilities()),
         })
     }
 

@@ -6,6 +6,7 @@ mod cors;
 mod home;
 mod names;
 mod path;
+mod proxy;
 mod request;
 mod response;
 
@@ -23,6 +24,7 @@ use trace::TraceContext;
 pub(crate) use body::PERMIT_BYTES;
 use body::Received;
 pub(crate) use cors::CorsPolicy;
+pub(crate) use proxy::client as proxy_client;
 
 use crate::app::App;
 use crate::boot::{Phase, RunningApp};
@@ -33,12 +35,17 @@ use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, Rejected, RejectedLabel, StatusLabel};
 use crate::service::Body;
 use crate::stop::Stop;
-use crate::worker::InvokeError;
+use crate::worker::{Cancellation, InvokeError};
 
 /// Overrides the origin by which a client is taken to have reached us; put into a request's extensions by a gateway
 /// with a public address.
 #[derive(Clone, Debug)]
 pub struct PublicOrigin(pub Uri);
+
+/// The address of the client, or of the last hop before us; put into a request's extensions by the program around. Workers that take
+/// HTTP requests themselves learn it by `X-Forwarded-For`.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub std::net::IpAddr);
 
 /// Dispatches requests. Shared by all clones of the service.
 pub(crate) struct Dispatch {
@@ -64,6 +71,8 @@ pub(crate) struct Dispatch {
     pub(crate) worker_bodies_permits: usize,
     /// Ends the pauses between retries.
     pub(crate) stop: Stop,
+    /// Hands requests to workers that take them themselves.
+    pub(crate) proxy: egress::Client,
 }
 
 impl Dispatch {
@@ -127,24 +136,34 @@ impl Dispatch {
             Ok(key) => key,
             Err(refusal) => return refusal,
         };
-        let Ok(_outstanding) = self.outstanding.try_acquire() else {
+        let Ok(outstanding) = Arc::clone(&self.outstanding).try_acquire_owned() else {
             self.rejected(Rejected::Outstanding);
             return too_many();
         };
+        if let Some(proxying) = running.proxying {
+            let permits = (outstanding, self.concurrent().await);
+            let typed = routed.template.typed(&routed.values);
+            let called =
+                Called { parts: &parts, path: &path, route_values: &routed.values.texts, typed, key };
+            return self.proxy(&running, proxying, function, called, body, permits).await;
+        }
         let needs_properties = needs_body_data(&function);
         let received = match self.receive(body, needs_properties).await {
             Ok(received) => received,
             Err(refusal) => return refusal,
         };
-        let _concurrent = match &self.concurrent {
-            Some(limit) => limit.acquire().await.ok(),
-            None => None,
-        };
+        let _concurrent = self.concurrent().await;
         let typed = routed.template.typed(&routed.values);
         let turn = self.turn(&received.data).await;
         let called = Called { parts: &parts, path: &path, route_values: &routed.values.texts, typed, key };
         let occasion = occasion(called, received, needs_properties);
         self.call(&running, function, occasion, turn, &parts).await
+    }
+
+    /// Waits until the function of one more request may run.
+    async fn concurrent(&self) -> Option<OwnedSemaphorePermit> {
+        let limit = self.concurrent.as_ref()?;
+        Arc::clone(limit).acquire_owned().await.ok()
     }
 
     /// Webhooks of extensions ask for their key; no extension has one yet.
@@ -163,12 +182,12 @@ impl Dispatch {
         }
     }
 
-    /// Calls the function in a task of its own: a client that goes away does not stop it half-way.
+    /// Calls the function in a task of its own: a client that goes away cancels it, but its end is awaited and recorded all the same.
     async fn call(
         &self,
         running: &RunningApp,
         function: Arc<Function>,
-        occasion: Occasion,
+        mut occasion: Occasion,
         turn: Option<OwnedSemaphorePermit>,
         parts: &Parts,
     ) -> Response<Body> {
@@ -176,6 +195,8 @@ impl Dispatch {
         let name = function.name().to_owned();
         let held = invoker.running.hold();
         let mut stop = self.stop.clone();
+        let (_canceller, cancellation) = Cancellation::channel();
+        occasion.terms.cancellation = cancellation;
         let call = tokio::spawn(async move {
             let result = invoker.invoke_with_retry(&function, occasion, &mut stop).await;
             drop((held, turn));
@@ -190,16 +211,8 @@ impl Dispatch {
                     empty(StatusCode::INTERNAL_SERVER_ERROR)
                 }
             },
-            Ok(Err(InvocationError::Worker { cause: InvokeError::TooLarge { .. } })) => {
-                empty(StatusCode::PAYLOAD_TOO_LARGE)
-            }
-            Ok(Err(
-                error @ InvocationError::Worker {
-                    cause: InvokeError::NoWorker { .. } | InvokeError::Draining,
-                },
-            )) => text(StatusCode::SERVICE_UNAVAILABLE, &error.chain()),
-            // Details are in the log only: the real host answers an unhandled exception with an empty body.
-            Ok(Err(_)) | Err(_) => empty(StatusCode::INTERNAL_SERVER_ERROR),
+            Ok(Err(error)) => failed(Some(&error)),
+            Err(_) => failed(None),
         }
     }
 
@@ -299,6 +312,20 @@ impl Dispatch {
 
     fn rejected(&self, reason: Rejected) {
         self.metrics.http_rejected.get_or_create(&RejectedLabel { reason }).inc();
+    }
+}
+
+/// The answer to a request whose invocation failed; without an error, its task did.
+fn failed(error: Option<&InvocationError>) -> Response<Body> {
+    match error {
+        Some(InvocationError::Worker { cause: InvokeError::TooLarge { .. } }) => {
+            empty(StatusCode::PAYLOAD_TOO_LARGE)
+        }
+        Some(
+            error @ InvocationError::Worker { cause: InvokeError::NoWorker { .. } | InvokeError::Draining },
+        ) => text(StatusCode::SERVICE_UNAVAILABLE, &error.chain()),
+        // Details are in the log only: the real host answers an unhandled exception with an empty body.
+        _ => empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::function::{Binding, Declaration};
 use crate::log::{Level, Logs};
 use crate::metrics::{FunctionLabel, InvocationLabels, Metrics, Outcome};
 use crate::to_protocol::typed_data;
-use crate::worker::InvokeError;
+use crate::worker::{InvokeError, Terms};
 use crate::workers::Workers;
 pub(crate) use observe::WorkerLog;
 pub(crate) use running::Running;
@@ -55,6 +55,8 @@ pub(crate) struct Occasion {
     pub(crate) links: Vec<TraceContext>,
     /// Further facts for the log, behind the `Executing` line.
     pub(crate) details: Option<String>,
+    /// Who may cancel it, and who wants to know which worker has it; its limit is the function's.
+    pub(crate) terms: Terms,
     /// Which retry this is.
     pub(crate) retry: Option<RetryContext>,
 }
@@ -165,7 +167,7 @@ impl Invoker {
     }
 
     /// One try of an invocation with this id.
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         function: &Function,
         occasion: Occasion,
@@ -255,7 +257,7 @@ impl Invoker {
             },
             retry_context: occasion.retry,
         };
-        let answer = self.workers.invoke(request, self.limit).await;
+        let answer = self.workers.invoke(request, Terms { limit: self.limit, ..occasion.terms }).await;
         let response = answer.map_err(|cause| InvocationError::Worker { cause })?;
         if !response.result.is_success() {
             return Err(InvocationError::Function { result: Box::new(response.result) });

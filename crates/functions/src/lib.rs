@@ -43,7 +43,7 @@ pub use app::SettingUse;
 pub use boot::{FunctionInfo, FunctionState};
 pub use error::{Error, InvokeFunctionError};
 pub use handle::Handle;
-pub use http::PublicOrigin;
+pub use http::{ClientAddress, PublicOrigin};
 pub use log::{Level, LogLine, Logs};
 pub use nearest::nearest;
 pub use options::{Dependencies, Options};

@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) source_errors: Family<FunctionLabel, Counter>,
     pub(crate) worker_starts: Family<WorkerLabel, Counter>,
     pub(crate) http_responses: Family<StatusLabel, Counter>,
+    pub(crate) http_proxied: Family<ProxiedLabel, Counter>,
     pub(crate) http_rejected: Family<RejectedLabel, Counter>,
     pub(crate) worker_bodies_waiting: Gauge,
 }
@@ -75,6 +76,24 @@ pub(crate) struct RejectedLabel {
     pub(crate) reason: Rejected,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct ProxiedLabel {
+    pub(crate) ended: ProxiedEnd,
+}
+
+/// How a request ended that was handed to a worker as it is.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+pub(crate) enum ProxiedEnd {
+    /// Its response went to the client whole.
+    Answered,
+    /// It failed before anything was sent.
+    Failed,
+    /// It failed in the middle of its response.
+    BrokenOff,
+    /// The client went away.
+    Abandoned,
+}
+
 /// Why a request did not reach a function.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 pub(crate) enum Rejected {
@@ -97,6 +116,7 @@ impl Metrics {
             source_errors: Family::default(),
             worker_starts: Family::default(),
             http_responses: Family::default(),
+            http_proxied: Family::default(),
             http_rejected: Family::default(),
             worker_bodies_waiting: Gauge::default(),
         };
@@ -118,6 +138,11 @@ impl Metrics {
         registry.register("functions_source_errors", "Failures of trigger sources", m.source_errors.clone());
         registry.register("functions_workers", "What happened to worker processes", m.worker_starts.clone());
         registry.register("functions_http_responses", "HTTP responses", m.http_responses.clone());
+        registry.register(
+            "functions_http_proxied",
+            "HTTP requests that were handed to a worker as they are, by how they ended",
+            m.http_proxied.clone(),
+        );
         registry.register(
             "functions_http_rejected",
             "HTTP requests that did not reach a function",

@@ -25,7 +25,7 @@ use crate::contract::{AppSettings, Connector, Direction};
 use crate::error::Error;
 use crate::function::Trigger;
 use crate::handle::Handle;
-use crate::http::{CorsPolicy, Dispatch, PERMIT_BYTES};
+use crate::http::{CorsPolicy, Dispatch, PERMIT_BYTES, proxy_client};
 use crate::invoke::{Invoker, Running, WorkerLog};
 use crate::keys::Keys;
 use crate::listen::Listener;
@@ -228,6 +228,7 @@ fn dispatch(
         worker_bodies: Arc::new(Semaphore::new(worker_bodies_permits)),
         worker_bodies_permits,
         stop,
+        proxy: proxy_client(),
     })
 }
 

@@ -17,7 +17,7 @@
 //! pool.load(Vec<FunctionMetadata>).await -> Result<Vec<LoadResponse>, StartError>
 //!                                                         kept, and repeated for each further or new worker
 //! pool.capabilities() -> Capabilities                     of the first worker
-//! pool.invoke(InvocationRequest, limit: Option<Duration>).await -> Result<InvocationResponse, InvokeError>
+//! pool.invoke(InvocationRequest, Terms).await -> Result<InvocationResponse, InvokeError>
 //! pool.workers() -> Vec<WorkerInfo { pid, .. }>           pool.kill(pid) -> bool; it is replaced
 //! pool.drain(grace).await                                 ends all processes and awaits all tasks
 //! ```
@@ -25,6 +25,7 @@
 mod config;
 mod embedded;
 mod error;
+mod http_address;
 mod link;
 mod link_frames;
 mod link_function_rpc;
@@ -36,6 +37,7 @@ mod process;
 mod running;
 mod spec;
 mod stored;
+mod terms;
 
 pub use error::{InvokeError, StartError};
 pub use observe::{Observer, WorkerEvent, WorkerLine};
@@ -43,3 +45,4 @@ pub use pool::{Pool, WorkerInfo};
 pub use running::{Indexing, Worker};
 pub use spec::{PoolOptions, Road, Timeouts, WorkerSpec};
 pub(crate) use stored::stored;
+pub use terms::{Cancellation, Canceller, Place, Placed, Terms};

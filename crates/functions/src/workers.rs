@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use worker_protocol::{FunctionMetadata, InvocationRequest, InvocationResponse, LoadResponse};
+use worker_protocol::{Capabilities, FunctionMetadata, InvocationRequest, InvocationResponse, LoadResponse};
 
 use crate::app::App;
 use crate::error::Error;
 use crate::options::Options;
 use crate::service::HOST_VERSION;
-use crate::worker::{Indexing, InvokeError, Observer, Pool, PoolOptions, StartError, WorkerSpec};
+use crate::worker::{Indexing, InvokeError, Observer, Pool, PoolOptions, StartError, Terms, WorkerSpec};
 
 /// The processes that run an app's functions.
 #[async_trait::async_trait]
@@ -22,12 +22,17 @@ pub trait Workers: Send + Sync + 'static {
     /// Loads functions into every worker, those that start later included. One response for each function.
     async fn load(&self, functions: Vec<FunctionMetadata>) -> Result<Vec<LoadResponse>, Arc<StartError>>;
 
-    /// Calls a function in one of the workers. `limit` ends the call, and with it the worker that does not answer.
+    /// What the workers can do. Only asked once [`Workers::load`] has returned.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    /// Calls a function in one of the workers. The limit of `terms` ends the call, and with it the worker that does not answer.
     /// Log records of the call reach the [`Observer`] before this returns.
     async fn invoke(
         &self,
         request: InvocationRequest,
-        limit: Option<Duration>,
+        terms: Terms,
     ) -> Result<InvocationResponse, InvokeError>;
 
     /// Ends the processes and starts anew, with the app as it is now: [`Workers::index`] and [`Workers::load`] wait again.
@@ -66,12 +71,16 @@ impl Workers for AppPool {
         self.pool.load(functions).await
     }
 
+    fn capabilities(&self) -> Capabilities {
+        self.pool.capabilities()
+    }
+
     async fn invoke(
         &self,
         request: InvocationRequest,
-        limit: Option<Duration>,
+        terms: Terms,
     ) -> Result<InvocationResponse, InvokeError> {
-        self.pool.invoke(request, limit).await
+        self.pool.invoke(request, terms).await
     }
 
     fn restart(&self, app: &App) -> Result<(), Error> {

@@ -102,6 +102,8 @@ impl Capabilities {
     pub const HANDLES_INVOCATION_CANCEL_MESSAGE: &'static str = "HandlesInvocationCancelMessage";
     /// Where the worker takes HTTP requests directly.
     pub const HTTP_URI: &'static str = "HttpUri";
+    /// With [`Capabilities::HTTP_URI`]: the invocation has the values of the route as the request's parameters.
+    pub const REQUIRES_ROUTE_PARAMETERS: &'static str = "RequiresRouteParameters";
 
     /// Whether it is on.
     pub fn has(&self, name: &str) -> bool {

@@ -183,4 +183,7 @@ pub enum InvokeError {
     /// The pool was told to end.
     #[error("the workers are being stopped")]
     Draining,
+    /// Nobody wanted the answer any more before a worker had the invocation; the function was not called.
+    #[error("the caller went away before the function was called")]
+    Cancelled,
 }

@@ -21,6 +21,7 @@ use super::metrics::Metrics;
 use super::observe::{Observer, WorkerEvent};
 use super::running::{Indexing, Worker, WorkerInvokeError};
 use super::spec::{PoolOptions, WorkerSpec};
+use super::terms::Terms;
 
 /// The workers of one app; cheap to clone. Dropping the last clone kills them.
 #[derive(Clone, Debug)]
@@ -147,22 +148,28 @@ impl Pool {
         }
     }
 
-    /// Calls a function on the next worker. Without a limit, it may take for ever. Dropping the future cancels the call.
+    /// Calls a function on the next worker. Without a limit, it may take for ever. Dropping the future cancels the call; its
+    /// [`super::Cancellation`] does so too, but what the worker then says is still awaited.
     ///
     /// A request that its worker certainly never had as a whole goes to the next one, a few times; one that a worker may
     /// have had does not, as the function may have run.
     pub async fn invoke(
         &self,
         request: InvocationRequest,
-        limit: Option<Duration>,
+        terms: Terms,
     ) -> Result<InvocationResponse, InvokeError> {
         let shared = &*self.shared;
         let _counted = Counted::new(shared);
         let _turn = shared.turns.acquire().await.map_err(|_| InvokeError::Draining)?;
-        let mut request = request;
+        let (mut request, mut terms) = (request, terms);
         for _ in 0..SENDS_MAX {
-            let worker = shared.next_worker().await?;
-            let call = worker.invoke(request);
+            let worker = tokio::select! {
+                biased;
+                () = terms.cancellation.cancelled() => return Err(InvokeError::Cancelled),
+                worker = shared.next_worker() => worker?,
+            };
+            let limit = terms.limit;
+            let call = worker.invoke(request, &mut terms);
             let answer = match limit {
                 None => call.await,
                 Some(limit) => match timeout(limit, call).await {
@@ -447,6 +454,7 @@ impl Slot {
         let mut chosen = shared.functions.subscribe();
         let chosen = chosen.wait_for(Option::is_some).await.expect("the pool owns the sender").clone();
         let loaded = worker.load(&chosen.expect("the wait was for a value")).await?;
+        worker.listens().await;
         let worker = Arc::new(worker);
         shared.ready.send_modify(|ready| ready.push(Arc::clone(&worker)));
         shared.count_ready();

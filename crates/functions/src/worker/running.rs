@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::Uri;
 use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -16,11 +17,13 @@ use worker_protocol::{
 };
 
 use super::error::{InvokeError, StartError};
+use super::http_address;
 use super::link::{Link, Listener, Outgoing, encode};
 use super::observe::Observer;
 use super::process::Process;
 use super::spec::{Road, WorkerSpec};
 use super::stored::is_text;
+use super::terms::Terms;
 
 /// A worker that is ready for questions. Dropping it kills its process.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub struct Worker {
     waiting: Arc<Mutex<Waiting>>,
     capabilities: Capabilities,
     metadata: WorkerMetadata,
+    /// Where it takes HTTP requests itself.
+    http_address: Option<Uri>,
     started_at: Instant,
     /// Its sender goes when the connection is closed and all that came by it is handled.
     closed: watch::Receiver<()>,
@@ -103,6 +108,7 @@ impl Worker {
             waiting,
             capabilities: Capabilities::default(),
             metadata: WorkerMetadata::default(),
+            http_address: None,
             started_at,
             closed,
             _tasks: tasks,
@@ -126,6 +132,11 @@ impl Worker {
         let answer = self.answer(step, self.spec.timeouts.initialization, answer).await?;
         check(step, answer.result)?;
         self.capabilities = answer.capabilities;
+        if let Some(text) = self.capabilities.value(Capabilities::HTTP_URI) {
+            let address = http_address::parse(text);
+            let broken = |problem| StartError::Protocol { language: self.spec.language.clone(), problem };
+            self.http_address = Some(address.map_err(broken)?);
+        }
         self.metadata = answer.worker_metadata;
         Ok(())
     }
@@ -165,10 +176,22 @@ impl Worker {
         Ok(responses)
     }
 
-    /// Calls a function. Dropping the future cancels the call where the worker can do that.
+    /// Waits until it listens where it announced to take HTTP requests, for a bounded time: it may bind its port only after its
+    /// functions are loaded.
+    pub(super) async fn listens(&self) {
+        let Some(address) = &self.http_address else { return };
+        if !http_address::listens(address).await {
+            let pid = self.pid();
+            tracing::warn!(%address, pid, "a worker announced that it takes HTTP requests at an address, but does not listen there");
+        }
+    }
+
+    /// Calls a function. Dropping the future cancels the call where the worker can do that, and so does the cancellation, after which
+    /// the answer is still awaited.
     pub(super) async fn invoke(
         &self,
         request: InvocationRequest,
+        terms: &mut Terms,
     ) -> Result<InvocationResponse, WorkerInvokeError> {
         let id = request.invocation_id.clone();
         let is_text = self.needs_text() && is_text_stored(&request).await?;
@@ -206,9 +229,33 @@ impl Worker {
         }
         // The worker has it. While the function runs, the host need not hold its data too.
         drop(request);
-        let response = answer.await;
+        if let (Some(placed), Some(address)) = (&terms.placed, &self.http_address) {
+            placed.tell(address.clone());
+        }
+        let mut answer = answer;
+        let response = tokio::select! {
+            biased;
+            response = &mut answer => response,
+            () = terms.cancellation.cancelled() => {
+                self.cancel(&call.id);
+                answer.await
+            }
+        };
         call.is_open = false;
         response.map_err(|_| WorkerInvokeError::Failed(InvokeError::WorkerGone { pid: self.pid() }))
+    }
+
+    /// Tells it that a call is no longer wanted, if it understands that.
+    fn cancel(&self, id: &InvocationId) {
+        if !self.capabilities.has(Capabilities::HANDLES_INVOCATION_CANCEL_MESSAGE) {
+            return;
+        }
+        let message = HostMessage::Cancel { invocation_id: id.clone() };
+        let encoded = encode(self.spec.road, message, &self.capabilities, self.frame_bytes_max, false);
+        if let Ok(pieces) = encoded {
+            // A hint: where the queue is full, the function simply runs to its end.
+            let _ = self.outgoing.try_send(Outgoing::unasked(pieces));
+        }
     }
 
     /// Whether the worker gets the bodies of HTTP requests as text where they are text.
@@ -348,15 +395,7 @@ impl Drop for Call<'_> {
         }
         let worker = self.worker;
         worker.lock().invocations.remove(&self.id);
-        if !worker.capabilities.has(Capabilities::HANDLES_INVOCATION_CANCEL_MESSAGE) {
-            return;
-        }
-        let message = HostMessage::Cancel { invocation_id: self.id.clone() };
-        let encoded = encode(worker.spec.road, message, &worker.capabilities, worker.frame_bytes_max, false);
-        if let Ok(pieces) = encoded {
-            // A hint: where the queue is full, the function simply runs to its end.
-            let _ = worker.outgoing.try_send(Outgoing::unasked(pieces));
-        }
+        worker.cancel(&self.id);
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use functions::app::App;
 use functions::contract::Connector;
-use functions::worker::{Indexing, InvokeError, Observer, StartError};
+use functions::worker::{Indexing, InvokeError, Observer, StartError, Terms};
 use functions::{Body, Dependencies, Error, Handle, Options, Service, Workers};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -200,8 +200,8 @@ impl Workers for FakeWorkers {
         Ok(functions.into_iter().map(loaded).collect())
     }
 
-    async fn invoke(&self, request: InvocationRequest, limit: Option<Duration>) -> Answer {
-        self.limits.lock().expect("no panic").push(limit);
+    async fn invoke(&self, request: InvocationRequest, terms: Terms) -> Answer {
+        self.limits.lock().expect("no panic").push(terms.limit);
         let id = request.invocation_id.clone();
         let script = Arc::clone(self.scripts.get(&request.function_id).expect("a known function"));
         self.observer.log(&RpcLog {

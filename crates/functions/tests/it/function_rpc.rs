@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use functions::worker::{InvokeError, PoolOptions, WorkerSpec};
+use functions::worker::{InvokeError, PoolOptions, Terms, WorkerSpec};
 use worker_protocol::{ReadStored, RpcHttp, Status, Stored, TypedData};
 
 use super::worker::{Running, request, start_spec};
@@ -38,7 +38,8 @@ async fn values_of_any_size_travel_and_records_come_before_the_answer() {
         TypedData::Bytes(Bytes::from(vec![3; 3 << 20])),
         TypedData::Bytes(Bytes::new()),
     ] {
-        let answer = running.pool.invoke(request("echo", value.clone()), None).await.expect("answered");
+        let answer =
+            running.pool.invoke(request("echo", value.clone()), Terms::default()).await.expect("answered");
         let own = format!("log {} ", answer.invocation_id);
         let lines = running.seen.lines();
         let records: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix(&own)).collect();
@@ -55,7 +56,7 @@ async fn values_of_any_size_travel_and_records_come_before_the_answer() {
 async fn stored_bytes_reach_the_worker_in_pieces() {
     let running = start().await;
     let content: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
-    let answer = running.pool.invoke(request("echo", elsewhere(content.clone())), None).await;
+    let answer = running.pool.invoke(request("echo", elsewhere(content.clone())), Terms::default()).await;
     assert_eq!(answer.expect("answered").return_value, Some(TypedData::Bytes(content.into())));
     running.pool.drain(std::time::Duration::from_secs(2)).await;
 }
@@ -67,7 +68,8 @@ async fn many_invocations_at_once_find_their_answers() {
         let pool = running.pool.clone();
         tokio::spawn(async move {
             let value = TypedData::String(number.to_string());
-            let answer = pool.invoke(request("echo", value.clone()), None).await.expect("answered");
+            let answer =
+                pool.invoke(request("echo", value.clone()), Terms::default()).await.expect("answered");
             assert_eq!(answer.return_value, Some(value));
         })
     });
@@ -88,7 +90,7 @@ async fn an_http_request_has_the_fields_that_the_worker_understands() {
         body: TypedData::Bytes(Bytes::from_static(b"\xff\0")),
         ..RpcHttp::default()
     };
-    let answer = running.pool.invoke(request("http", http.into()), None).await.expect("answered");
+    let answer = running.pool.invoke(request("http", http.into()), Terms::default()).await.expect("answered");
     let Some(TypedData::Http(answer)) = answer.return_value else { panic!("HTTP") };
     assert_eq!(answer.status_code, "201");
     // Method, url, headers, body, query, rawBody: no nullable maps, as the worker does not announce them.
@@ -130,7 +132,8 @@ async fn check_http(capabilities: &str, content_type: &str, body: &'static [u8],
             body: sent,
             ..RpcHttp::default()
         };
-        let answer = running.pool.invoke(request("http", http.into()), None).await.expect("answered");
+        let answer =
+            running.pool.invoke(request("http", http.into()), Terms::default()).await.expect("answered");
         let Some(TypedData::Http(answer)) = answer.return_value else { panic!("HTTP") };
         let seen = (answer.headers["x-fields"].as_str(), answer.headers["x-body-kind"].as_str());
         assert_eq!(seen, expected, "{capabilities}, {content_type}");
@@ -165,7 +168,11 @@ async fn collections_are_json_for_workers_that_do_not_know_them() {
     let (able, unable) = (start().await, start_with("RawHttpBodyBytes").await);
     for (value, json) in values {
         let echo = async |running: &Running| {
-            let answer = running.pool.invoke(request("echo", value.clone()), None).await.expect("answered");
+            let answer = running
+                .pool
+                .invoke(request("echo", value.clone()), Terms::default())
+                .await
+                .expect("answered");
             answer.return_value.expect("it returned")
         };
         assert_eq!(echo(&able).await, value);
@@ -181,7 +188,7 @@ async fn a_call_that_nobody_waits_for_is_cancelled_where_the_worker_can() {
         let running = start_with(capabilities).await;
         let waits = tokio::spawn({
             let pool = running.pool.clone();
-            async move { pool.invoke(request("waits", TypedData::Null), None).await }
+            async move { pool.invoke(request("waits", TypedData::Null), Terms::default()).await }
         });
         let told = running.seen.wait_for("log waits").await;
         let id = told.split(' ').nth(1).expect("an id").to_owned();
@@ -192,7 +199,8 @@ async fn a_call_that_nobody_waits_for_is_cancelled_where_the_worker_can() {
         }
         // Another worker would have ended with 5, had it been told.
         let value = TypedData::String("next".into());
-        let answer = running.pool.invoke(request("echo", value.clone()), None).await.expect("answered");
+        let answer =
+            running.pool.invoke(request("echo", value.clone()), Terms::default()).await.expect("answered");
         assert_eq!(answer.return_value, Some(value));
         running.pool.drain(std::time::Duration::from_secs(2)).await;
     }
@@ -208,7 +216,8 @@ async fn failures_and_deaths_are_told_apart() {
     running.seen.wait_for("exited, exit status: 9, asked: false").await;
     running.seen.wait_for("restarted").await;
     let value = TypedData::String("again".into());
-    let answer = running.pool.invoke(request("echo", value.clone()), None).await.expect("answered");
+    let answer =
+        running.pool.invoke(request("echo", value.clone()), Terms::default()).await.expect("answered");
     assert_eq!(answer.return_value, Some(value));
     running.pool.drain(std::time::Duration::from_secs(2)).await;
 }

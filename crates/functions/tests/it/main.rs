@@ -9,6 +9,7 @@ mod http;
 mod http_details;
 mod keys;
 mod node;
+mod proxy;
 mod startup;
 mod timers;
 mod worker;

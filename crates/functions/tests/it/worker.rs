@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 use functions::worker::{
-    Indexing, InvokeError, Observer, Pool, PoolOptions, StartError, WorkerEvent, WorkerLine, WorkerSpec,
+    Indexing, InvokeError, Observer, Pool, PoolOptions, StartError, Terms, WorkerEvent, WorkerLine,
+    WorkerSpec,
 };
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -133,7 +134,7 @@ impl Running {
     }
 
     pub(crate) async fn call(&self, function: &str) -> Result<InvocationResponse, InvokeError> {
-        self.pool.invoke(request(function, TypedData::Null), None).await
+        self.pool.invoke(request(function, TypedData::Null), Terms::default()).await
     }
 
     async fn drain(self) -> Vec<String> {
@@ -183,7 +184,8 @@ async fn values_travel_whole_and_records_come_before_the_answer() {
         TypedData::CollectionSint64(vec![1, i64::MIN]),
     ];
     for value in values {
-        let answer = running.pool.invoke(request("echo", value.clone()), None).await.expect("answered");
+        let answer =
+            running.pool.invoke(request("echo", value.clone()), Terms::default()).await.expect("answered");
         let id = answer.invocation_id.clone();
         let own = format!("log {id} ");
         let records: Vec<_> = running
@@ -212,7 +214,7 @@ async fn stored_bytes_reach_the_worker_in_pieces_between_others() {
     let calls = calls.into_iter().map(|(sent, expected)| {
         let pool = running.pool.clone();
         tokio::spawn(async move {
-            let answer = pool.invoke(request("echo", sent), None).await.expect("answered");
+            let answer = pool.invoke(request("echo", sent), Terms::default()).await.expect("answered");
             assert!(answer.return_value == Some(expected));
         })
     });
@@ -285,7 +287,7 @@ async fn a_kill_ends_the_worker_and_all_that_it_started() {
     let pid = running.pool.workers()[0].pid;
     let waits = tokio::spawn({
         let pool = running.pool.clone();
-        async move { pool.invoke(request("waits", TypedData::Null), None).await }
+        async move { pool.invoke(request("waits", TypedData::Null), Terms::default()).await }
     });
     // The call before it in the same worker was answered, so it has been sent once this one has.
     while running.pool.workers().first().is_none_or(|worker| worker.in_flight == 0) {
@@ -340,7 +342,7 @@ async fn only_what_a_dead_worker_cannot_have_run_goes_to_the_next() {
     freeze(pid).await;
     let call = |value: TypedData| {
         let pool = running.pool.clone();
-        tokio::spawn(async move { pool.invoke(request("echo", value), None).await })
+        tokio::spawn(async move { pool.invoke(request("echo", value), Terms::default()).await })
     };
     let in_flight = async |count: usize| {
         while running.pool.workers()[0].in_flight < count {
@@ -372,8 +374,8 @@ async fn only_what_a_dead_worker_cannot_have_run_goes_to_the_next() {
 async fn a_function_that_takes_too_long_costs_its_worker() {
     let running = start_loaded(&[], PoolOptions::default()).await;
     let pid = running.pool.workers()[0].pid;
-    let limit = Some(Duration::from_millis(200));
-    let error = running.pool.invoke(request("hangs", TypedData::Null), limit).await.expect_err("it hangs");
+    let terms = Terms { limit: Some(Duration::from_millis(200)), ..Terms::default() };
+    let error = running.pool.invoke(request("hangs", TypedData::Null), terms).await.expect_err("it hangs");
     assert_eq!(error.to_string(), "the function did not end within 200ms; its worker is being replaced");
     assert_ne!(whole(running.call("pid").await.expect("answered")), i64::from(pid));
     running.drain().await;

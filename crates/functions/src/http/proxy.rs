@@ -1,0 +1,217 @@
+//! HTTP proxying: a worker that announces the capability `HttpUri` gets the HTTP request itself, beside the invocation.
+//!
+//! Both halves carry the id of the invocation, and the worker joins them. Its response streams back, and the outcome needs both:
+//! the end of the HTTP response and the answer to the invocation, which come in either order. So the head of the response is held
+//! back until the first byte of its body, or until the invocation is answered: a failure before that is a 500, and a later one breaks
+//! the client's connection off. Nothing is held whole on either way.
+//!
+//! Which worker has an invocation is known only once it has it, so that the request goes out after the invocation; workers take the two
+//! in either order, and wait for the second one for 15 seconds.
+
+mod exchange;
+mod head;
+mod upload;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use egress::{AddressPolicy, Base, Client, HttpVersion, ProxyChoice, RequestTimeout, SendError};
+use http::{Response, StatusCode, Uri};
+use http_body::Body as _;
+use tokio::sync::OwnedSemaphorePermit;
+use trace::TraceContext;
+use worker_protocol::RpcHttp;
+
+use super::{Called, ClientAddress, Dispatch, empty, full, needs_body_data, request};
+use crate::boot::{Proxying, RunningApp};
+use crate::invoke::{Function, Occasion};
+use crate::metrics::Rejected;
+use crate::service::Body;
+use crate::worker::{Cancellation, Place, Placed, Terms};
+use exchange::{Exchange, Verdict};
+use head::Head;
+use upload::Upload;
+
+/// Pauses before a refused connection is tried again. Their sum is how long a worker may not listen at the address that it announced.
+const REFUSED_PAUSES_MS: [u64; 6] = [20, 50, 100, 150, 200, 250];
+
+/// How long a connection to a worker may take, in milliseconds.
+const CONNECT_TIMEOUT_MS: u64 = 1000;
+
+/// How long an unused connection to a worker is kept, in milliseconds: less than the 5 s after which Node.js closes it, as a request
+/// that meets the close would be lost.
+const IDLE_TIMEOUT_MS: u64 = 3000;
+
+/// Unused connections to one worker.
+const IDLE_CONNECTIONS_MAX: usize = 256;
+
+/// Time is limited by the invocation, not by the request that belongs to it.
+const NO_TIMEOUT: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// What a request holds until its response has ended.
+pub(super) type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
+/// Why a request did not reach its worker, or its response did not come back.
+#[derive(Debug, thiserror::Error)]
+enum ForwardError {
+    /// Nobody listens there.
+    #[error(
+        "the worker announced that it takes HTTP requests at {address}, but accepts no connection there; look at its own output, \
+         or restart it"
+    )]
+    Refused {
+        address: Uri,
+        #[source]
+        cause: SendError,
+    },
+    /// The connection broke.
+    #[error("the HTTP request was handed to the worker, but its response did not come")]
+    Broken {
+        #[source]
+        cause: SendError,
+    },
+    /// The connection broke after the head of the response.
+    #[error("the response of the worker broke off")]
+    Lost {
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The path of the request and the worker's address make no URI.
+    #[error("the path of the request cannot be sent to the worker")]
+    Unaddressable,
+}
+
+/// A client for the HTTP servers of workers: to this machine only, and never by a proxy.
+pub(crate) fn client() -> Client {
+    let here = |network: &str| network.parse().expect("a network");
+    let options = egress::Options {
+        connect_timeout_ms: CONNECT_TIMEOUT_MS.try_into().expect("not zero"),
+        pool_idle_timeout_ms: IDLE_TIMEOUT_MS.try_into().expect("not zero"),
+        pool_idle_per_host_max: IDLE_CONNECTIONS_MAX.try_into().expect("not zero"),
+        http_version: HttpVersion::Http1,
+        addresses: AddressPolicy {
+            base: Base::DenyAll,
+            allow: vec![here("127.0.0.0/8"), here("::1")],
+            deny: Vec::new(),
+        },
+        proxy: ProxyChoice::Off,
+        native_roots: false,
+        ..egress::Options::default()
+    };
+    // What is counted of proxied requests is `functions_http_proxied`; the counters of egress are for the world outside.
+    Client::new(&options, &egress::Metrics::default()).expect("no proxy and no certificates are named")
+}
+
+impl Dispatch {
+    /// Answers a request by handing it to the worker as it is.
+    pub(super) async fn proxy(
+        &self,
+        running: &RunningApp,
+        proxying: Proxying,
+        function: Arc<Function>,
+        called: Called<'_>,
+        body: Body,
+        permits: Permits,
+    ) -> Response<Body> {
+        let (body, shown) = match self.to_stream(&function, body).await {
+            Ok(read) => read,
+            Err(refusal) => return refusal,
+        };
+        let id = uuid::Uuid::new_v4().to_string();
+        let url = request::function_url(called.parts, called.path);
+        let Ok(uri) = url.parse::<Uri>() else { return super::malformed() };
+        let client = called.parts.extensions.get::<ClientAddress>().map(|client| client.0);
+        let head = Head::new(called.parts, &uri, client, &id);
+        let (canceller, cancellation) = Cancellation::channel();
+        let (placed, place) = Placed::channel();
+        let terms = Terms { limit: None, cancellation, placed: Some(placed) };
+        let occasion = occasion(&function, called, proxying, &url, &shown, terms);
+        let upload = Upload::new(body, self.body_bytes_max);
+        let name = function.name().to_owned();
+        let invoker = running.invoker.clone();
+        let held = invoker.running.hold();
+        let invocation = tokio::spawn(async move {
+            let result = invoker.attempt(&function, occasion, &id).await;
+            drop(held);
+            result
+        });
+        let exchange = Exchange {
+            function: name,
+            verdict: Verdict::Open(invocation),
+            canceller: Some(canceller),
+            upload: upload.clone(),
+            logs: self.logs.clone(),
+            ended: exchange::Ended::new(&self.metrics),
+            _permits: permits,
+        };
+        let client = self.proxy.clone();
+        exchange.answer(forward(client, head, upload, place)).await
+    }
+
+    /// The body to stream, and what bindings see of it: they need it whole, where they name its properties.
+    async fn to_stream(&self, function: &Function, body: Body) -> Result<(Body, Bytes), Response<Body>> {
+        if needs_body_data(function) {
+            let bytes = self.read_body(body).await?;
+            return Ok((full(bytes.clone()), bytes));
+        }
+        let bytes_max = u64::try_from(self.body_bytes_max).unwrap_or(u64::MAX);
+        if body.size_hint().lower() > bytes_max {
+            self.rejected(Rejected::BodyTooLarge);
+            return Err(empty(StatusCode::PAYLOAD_TOO_LARGE));
+        }
+        Ok((body, Bytes::new()))
+    }
+}
+
+/// What the worker learns by the invocation: nothing of the request itself, but values of the route, which some need there.
+fn occasion(
+    function: &Function,
+    called: Called<'_>,
+    proxying: Proxying,
+    url: &str,
+    shown: &Bytes,
+    terms: Terms,
+) -> Occasion {
+    let Called { parts, route_values, typed, .. } = called;
+    let (metadata, binding_data) =
+        request::binding_data(parts, shown, route_values, typed, needs_body_data(function));
+    let mut data = RpcHttp::default();
+    if proxying.needs_route_values {
+        data.params = route_values.iter().cloned().collect();
+    }
+    let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
+    Occasion {
+        origin: request::origin(url),
+        data: data.into(),
+        metadata,
+        binding_data,
+        reason: "This function was programmatically called via the host APIs.".to_owned(),
+        parent: traceparent.and_then(TraceContext::parse),
+        terms,
+        ..Occasion::default()
+    }
+}
+
+/// Hands the request to the worker that has the invocation, and gives the response as soon as its head is there.
+async fn forward(
+    client: Client,
+    head: Head,
+    upload: Upload,
+    mut place: Place,
+) -> Result<Response<Body>, ForwardError> {
+    let address = place.address().await;
+    let mut pauses = REFUSED_PAUSES_MS.into_iter();
+    loop {
+        let mut request = head.request(&address, upload.lend()).ok_or(ForwardError::Unaddressable)?;
+        request.extensions_mut().insert(RequestTimeout(NO_TIMEOUT));
+        match client.send(request).await {
+            Ok(response) => return Ok(response),
+            Err(cause @ (SendError::Connect { .. } | SendError::ConnectTimeout { .. })) => {
+                let Some(pause) = pauses.next() else { return Err(ForwardError::Refused { address, cause }) };
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+            Err(cause) => return Err(ForwardError::Broken { cause }),
+        }
+    }
+}
