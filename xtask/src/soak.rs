@@ -18,6 +18,10 @@ const CONNECTIONS: &str = "15000";
 /// Half-open connections at a time.
 const FLOOD: &str = "8000";
 
+/// Clients that call while their app server is replaced by another one, and how often it is.
+const MOVING_CLIENTS: &str = "200";
+const MOVES: &str = "50";
+
 /// How long all fuzz targets run together.
 const FUZZ: Duration = Duration::from_secs(3600);
 
@@ -33,6 +37,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
         ("soak fuzz", Box::new(|| fuzz::run(root, FUZZ))),
         ("soak floods", Box::new(|| floods(root))),
         ("soak realtime", Box::new(|| connections(root))),
+        ("soak migration", Box::new(|| migration(root))),
         ("soak main job", Box::new(|| main_job(root))),
     ];
     for (name, work) in steps {
@@ -59,6 +64,24 @@ fn floods(root: &Path) -> anyhow::Result<()> {
     let mut command = cargo();
     command.args(["test", "--package", "chappe", "--test", "it", "--", "--nocapture", "hostile::floods"]);
     step::run(command.env("CHAPPE_SOAK_FLOOD", FLOOD).current_dir(root))
+}
+
+/// Clients that call all the time while their app servers change.
+fn migration(root: &Path) -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--release",
+        "--package",
+        "realtime",
+        "--test",
+        "it",
+        "--",
+        "--nocapture",
+        "moving",
+    ]);
+    command.env("CHAPPE_SOAK_CLIENTS", MOVING_CLIENTS).env("CHAPPE_SOAK_MOVES", MOVES);
+    step::run(command.current_dir(root))
 }
 
 fn connections(root: &Path) -> anyhow::Result<()> {

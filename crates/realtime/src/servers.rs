@@ -13,6 +13,7 @@
 mod client;
 mod departed;
 mod execute;
+mod forwarding;
 mod from_protocol;
 mod hello;
 mod inflow;

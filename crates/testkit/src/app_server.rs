@@ -5,6 +5,7 @@
 //! ([`AppServer::serve`]).
 
 mod hub;
+mod sdk;
 mod translate;
 mod wire;
 
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 use websocket::{Opcode, masked_frame};
 
 use crate::PATIENCE;
+pub use sdk::Served;
 use translate::{from_array, hub_message};
 use wire::Wire;
 

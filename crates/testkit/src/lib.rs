@@ -13,7 +13,7 @@ mod process;
 mod raw_http2;
 mod raw_socket;
 
-pub use app_server::{AppServer, Introduction};
+pub use app_server::{AppServer, Introduction, Served};
 pub use http_client::{Answer, Http};
 pub use hub_client::HubClient;
 pub use login_provider::LoginProvider;

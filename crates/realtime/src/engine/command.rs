@@ -153,10 +153,9 @@ pub(crate) enum Command {
         server: Arc<dyn AppServer>,
         found: oneshot::Sender<bool>,
     },
-    /// Whether a client is read from.
-    Flow {
+    /// A client is read again.
+    Resume {
         connection: ConnectionId,
-        reads: bool,
     },
     Publish(Arc<Work>),
     ChangeConnection {

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
+use signalr_protocol::service::FlowOperation;
 use signalr_protocol::{
     FramingError, HubProtocol, MessageKind, RECORD_SEPARATOR, is_numbered, next_message, peek,
 };
 use tokio::sync::oneshot;
 
+use super::forwarding::Forwarding;
 use super::link::Link;
 use super::order::Order;
 use super::outbox::Fill;
@@ -49,8 +51,6 @@ struct State {
     owner: Option<Arc<Link>>,
     /// Its handshake was passed on.
     introduced: bool,
-    /// Its server has the beginning of a message whose end has not come yet.
-    in_message: bool,
     /// Its server has answered the handshake.
     answered: bool,
     /// The answer has reached it, so that it is a member of its hub.
@@ -59,6 +59,10 @@ struct State {
     said_close: bool,
     /// The beginning of a message from its server whose end is not there yet.
     partial: Vec<u8>,
+    /// The way of what it sends to its server.
+    forwarding: Forwarding,
+    /// Told when its server has answered all its calls, while new ones are held back.
+    drained: Option<oneshot::Sender<()>>,
     /// What servers want of it before it is a member of its hub.
     deferred: Vec<(Arc<Link>, Order)>,
     /// Told when its server holds back what it has for the client.
@@ -133,7 +137,9 @@ impl Client {
         if state.owner.as_ref().is_none_or(|owner| owner.server != link.server) {
             return Ok(Whole::default());
         }
-        state.whole(protocol, payload, bytes_max)
+        let whole = state.whole(protocol, payload, bytes_max);
+        state.tell_if_drained();
+        whole
     }
 
     /// Its protocol, and whether what its server sent so far ends with a message. `None` for a server that it does not belong to.
@@ -164,11 +170,56 @@ impl Client {
         std::mem::take(&mut state.deferred)
     }
 
-    /// Told when [`Client::pause_acknowledged`] is called.
-    pub(super) fn await_pause(&self) -> oneshot::Receiver<()> {
+    /// Holds new calls of the client back, and tells when its server has answered the others. `None` if the client does not belong to the
+    /// server connection.
+    pub(super) fn hold_calls(&self, from: &Link) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.state();
+        if !state.belongs_to(from) {
+            return None;
+        }
         let (sender, receiver) = oneshot::channel();
-        self.state().pause_acknowledged = Some(sender);
-        receiver
+        state.forwarding.drain_calls();
+        state.drained = Some(sender);
+        state.tell_if_drained();
+        Some(receiver)
+    }
+
+    /// Holds back everything that the client sends, and has its server hold back what it has for the client: tells when it does, at once
+    /// where it cannot. `None` if the client cannot move.
+    pub(super) fn pause(&self, from: &Link) -> Option<oneshot::Receiver<()>> {
+        let mut state = self.state();
+        let id = state.known.as_ref()?.id;
+        if !state.belongs_to(from) || !state.forwarding.can_move() {
+            return None;
+        }
+        // Nothing is forwarded behind the order to pause: the server would execute it and never answer.
+        state.forwarding.shut();
+        let (sender, receiver) = oneshot::channel();
+        if from.modern {
+            state.pause_acknowledged = Some(sender);
+            from.outbox.push_from(id, |out| to_protocol::flow(id, FlowOperation::Pause, out));
+        }
+        Some(receiver)
+    }
+
+    /// The client stays with its server, which gets what was held back.
+    pub(super) fn stay(&self, with: &Link, was_paused: bool) {
+        let mut state = self.state();
+        if !state.belongs_to(with) {
+            return;
+        }
+        let State { known: Some(known), forwarding, .. } = &mut *state else { return };
+        let id = known.id;
+        let (bytes, is_partial) = forwarding.stay(known.protocol);
+        with.outbox.push_from(id, |out| {
+            if !bytes.is_empty() {
+                let what = to_protocol::Data { is_handshake: false, is_partial, modern: with.modern };
+                to_protocol::data(id, &bytes, what, out);
+            }
+            if was_paused && with.modern {
+                to_protocol::flow(id, FlowOperation::Resume, out);
+            }
+        });
     }
 
     /// Its server holds back what it has for the client.
@@ -179,16 +230,16 @@ impl Client {
         }
     }
 
-    /// Gives the client to another server. What it sends from now on goes there. Says whether it was moved: not if it has ended or
-    /// belongs to another one by now, nor in the middle of a message that one server would get the beginning of and another the end.
-    pub(super) fn move_to(&self, from: &Link, to: &Arc<Link>, instance: &str) -> bool {
+    /// Gives the client to another server. What it sends from now on goes there, behind what was held back. Gives the invocation ids of
+    /// calls that the old server will not answer. `None` if the client was not moved: it has ended, or belongs to another one by now.
+    pub(super) fn move_to(&self, from: &Link, to: &Arc<Link>, instance: &str) -> Option<Vec<Box<str>>> {
         let mut state = self.state();
-        let State { known: Some(known), owner: Some(owner), in_message: false, .. } = &mut *state else {
-            return false;
-        };
-        if owner.id != from.id {
-            return false;
+        if !state.belongs_to(from) || !state.forwarding.can_move() {
+            return None;
         }
+        let State { known: Some(known), owner: Some(owner), forwarding, .. } = &mut *state else {
+            return None;
+        };
         self.takes_pieces.store(to.modern, Ordering::Release);
         let (id, protocol) = (known.id, known.protocol);
         let facts = known.facts.clone().unwrap_or_default();
@@ -197,13 +248,18 @@ impl Client {
         // put anything of this client anywhere.
         from.outbox.push_from(id, |out| to_protocol::close(id, None, Some(&to.server), out));
         let record = to_protocol::handshake_record(protocol);
+        let held = forwarding.move_on(protocol);
         to.outbox.push_from(id, |out| {
             to_protocol::open(id, protocol, &facts, &self.headers, instance, Some(&from.server), out);
             let what = to_protocol::Data { is_handshake: true, is_partial: false, modern: to.modern };
             to_protocol::data(id, &record, what, out);
+            if !held.bytes.is_empty() {
+                let what = to_protocol::Data { is_handshake: false, is_partial: held.is_partial, modern: to.modern };
+                to_protocol::data(id, &held.bytes, what, out);
+            }
         });
         state.partial = Vec::new();
-        true
+        Some(held.unanswered)
     }
 
     /// The client is no longer there.
@@ -211,6 +267,8 @@ impl Client {
         let mut state = self.state();
         state.known = None;
         state.pause_acknowledged = None;
+        state.drained = None;
+        state.forwarding = Forwarding::default();
         Remains { owner: state.owner.take(), deferred: std::mem::take(&mut state.deferred) }
     }
 
@@ -220,6 +278,18 @@ impl Client {
 }
 
 impl State {
+    fn belongs_to(&self, link: &Link) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.id == link.id)
+    }
+
+    fn tell_if_drained(&mut self) {
+        if self.drained.is_some() && self.forwarding.is_drained() {
+            let sender = self.drained.take().expect("it was just looked at");
+            // Whoever waited may have waited for long enough.
+            let _ = sender.send(());
+        }
+    }
+
     fn whole(
         &mut self,
         protocol: HubProtocol,
@@ -249,6 +319,7 @@ impl State {
         let (begin, mut numbered, mut has_messages, mut left_out) = (end, 0, false, Vec::new());
         while let Some((message, used)) = next_message(protocol, &self.partial[end..], bytes_max)? {
             self.said_close |= is_close(protocol, message);
+            self.forwarding.sent_by_server(protocol, message);
             if message_calls_reserved_method(protocol, message) {
                 left_out.push(end..end + used);
             } else {
@@ -340,20 +411,26 @@ impl AppServer for Client {
     fn data(&self, connection: ConnectionId, payload: Bytes, is_partial: bool) -> Room {
         let mut state = self.state();
         let is_handshake = !std::mem::replace(&mut state.introduced, true);
-        state.in_message = is_partial;
-        let Some(owner) = &state.owner else { return Room::Free };
-        let fill = owner.outbox.push_from(connection, |out| {
+        let State { owner: Some(owner), known, forwarding, .. } = &mut *state else { return Room::Free };
+        let protocol = known.as_ref().map_or(HubProtocol::Json, |known| known.protocol);
+        let mut fill = Fill::Free;
+        let mut forward = |bytes: &[u8], is_partial| {
             let what = to_protocol::Data { is_handshake, is_partial, modern: owner.modern };
-            to_protocol::data(connection, &payload, what, out);
-        });
+            fill = owner.outbox.push_from(connection, |out| to_protocol::data(connection, bytes, what, out));
+        };
+        let is_read_on = if is_handshake {
+            forward(&payload, is_partial);
+            forwarding.take_handshake(protocol, &payload);
+            true
+        } else {
+            forwarding.take(protocol, &payload, is_partial, forward)
+        };
         self.servers.metrics().client_bytes(payload.len());
-        match fill {
-            Fill::Free => Room::Free,
-            Fill::Full => {
-                self.servers.ask_for_another(owner);
-                Room::Full
-            }
+        if fill == Fill::Full {
+            self.servers.ask_for_another(owner);
         }
+        state.tell_if_drained();
+        if fill == Fill::Full || !is_read_on { Room::Full } else { Room::Free }
     }
 
     fn closed(&self, connection: ConnectionId, error: Option<&str>) {
@@ -375,7 +452,8 @@ impl AppServer for Client {
 
     fn reconnected(&self, connection: ConnectionId) {
         let mut state = self.state();
-        state.in_message = false;
+        state.forwarding.restart();
+        state.tell_if_drained();
         if let Some(owner) = &state.owner {
             owner.outbox.push_from(connection, |out| to_protocol::reconnected(connection, out));
         }

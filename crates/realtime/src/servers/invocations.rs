@@ -85,6 +85,15 @@ impl Invocations {
         Some(pending)
     }
 
+    /// The calls of a client that wait.
+    pub(crate) fn of_client(&self, client: ConnectionId) -> Vec<Pending> {
+        let invocations = self.of_clients.get(&client).into_iter().flatten();
+        invocations
+            .filter_map(|invocation| self.entries.get(invocation))
+            .map(|(pending, _)| pending.clone())
+            .collect()
+    }
+
     /// The client is gone: these will have no result.
     pub(crate) fn client_gone(&mut self, client: ConnectionId) -> Vec<Pending> {
         let invocations = self.of_clients.remove(&client).unwrap_or_default();

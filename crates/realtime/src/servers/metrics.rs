@@ -10,6 +10,7 @@ pub(crate) struct ServerMetrics {
     pub(crate) connections: Gauge,
     pub(crate) invocations: Gauge,
     pub(crate) migrations: Counter,
+    pub(crate) calls_lost: Counter,
     received_messages: Counter,
     refused_messages: Counter,
     sent_bytes: Counter,
@@ -25,6 +26,9 @@ impl ServerMetrics {
         registry.register("realtime_client_invocations_pending", help, metrics.invocations.clone());
         let help = "Clients that moved from one app server to another";
         registry.register("realtime_client_migrations", help, metrics.migrations.clone());
+        let help =
+            "Calls of clients that ended with an error because their app server went before it answered";
+        registry.register("realtime_client_calls_lost", help, metrics.calls_lost.clone());
         let help = "Service messages from app servers";
         registry.register("realtime_server_received_messages", help, metrics.received_messages.clone());
         let help = "Service messages from app servers that are longer than may be";

@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
-use signalr_protocol::service::{ConnectionKind, Extensions, FlowOperation, Message};
+use signalr_protocol::service::Message;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::Client;
 use super::link::Link;
 use super::order::Shutdown;
-use super::{Servers, lock};
-use crate::engine::{ConnectionId, ServerClose};
+use super::{Servers, lock, to_protocol};
+use crate::engine::{ConnectionId, Hub, OutgoingMessage, Publish, ServerClose, Target};
 
-/// Clients that move at once: each waits for its server to hold back what it has for it.
+/// Clients that are paused at once: each waits for its server to hold back what it has for it.
 const MOVING_MAX: usize = 128;
+
+/// What a client is told of a call that has no result.
+const CALL_LOST: &str = "The app server was shut down or lost before it answered this call, which it may have executed; call again if that does no harm.";
 
 impl Servers {
     /// A server shuts down: it gets no new clients on this connection, and those it has are treated as it wishes.
@@ -35,17 +40,13 @@ impl Servers {
     }
 
     async fn move_all(&self, link: &Arc<Link>, clients: Vec<ConnectionId>) {
+        let until = Instant::now() + self.options().move_timeout();
+        let turns = Arc::new(Semaphore::new(MOVING_MAX));
         let mut moving = JoinSet::new();
         for id in clients {
-            if moving.len() >= MOVING_MAX {
-                moving.join_next().await;
-            }
-            let (servers, link) = (self.clone(), Arc::clone(link));
-            moving.spawn(async move {
-                let Some(client) = servers.client(&link.hub, id) else { return };
-                // One that cannot move stays until its server closes the connection.
-                servers.migrate(&client, id, &link).await;
-            });
+            let Some(client) = self.client(&link.hub, id) else { continue };
+            let (servers, link, turns) = (self.clone(), Arc::clone(link), Arc::clone(&turns));
+            moving.spawn(async move { servers.migrate(&client, id, &link, until, &turns).await });
         }
         while moving.join_next().await.is_some() {}
     }
@@ -55,7 +56,7 @@ impl Servers {
         let client = self.client(&link.hub, id);
         if let Some(client) = &client
             && link.moves_on_loss
-            && self.hand_over(client, id, link)
+            && self.hand_over(client, id, link).await
         {
             return;
         }
@@ -73,30 +74,43 @@ impl Servers {
         if let Some(client) = self.client(&link.hub, id) {
             let close = ServerClose { error: None, allow_reconnect: true, say_close: true };
             self.end_client(&client, id, close).await;
-            link.outbox.push_from(id, |out| super::to_protocol::close(id, None, None, out));
+            link.outbox.push_from(id, |out| to_protocol::close(id, None, None, out));
         }
     }
 
-    /// Moves a client while its server is still there: first the client is read no more, and the server holds back what it has for it,
-    /// so that nothing is cut in two.
-    async fn migrate(&self, client: &Arc<Client>, id: ConnectionId, from: &Arc<Link>) {
-        self.engine().pause(id).await;
-        if from.modern {
-            let acknowledged = client.await_pause();
-            self.control_flow(from, id, FlowOperation::Pause);
-            let patience = self.options().pause_timeout();
+    /// Moves a client while its server is still there. What the server has not answered when it holds back what it has for the client is
+    /// lost (the SDK throws it away), so it is given until `until` to answer the client's calls, while new ones wait here. A client that
+    /// cannot move stays until its server closes the connection.
+    async fn migrate(
+        &self,
+        client: &Client,
+        id: ConnectionId,
+        from: &Arc<Link>,
+        until: Instant,
+        turns: &Semaphore,
+    ) {
+        let Some(drained) = client.hold_calls(from) else { return };
+        // What is not answered by then ends with an error.
+        let _ = timeout_at(until, drained).await;
+        let turn = turns.acquire().await;
+        let acknowledged = client.pause(from);
+        let was_paused = acknowledged.is_some();
+        let mut moved = false;
+        if let Some(acknowledged) = acknowledged {
             // A server that knows nothing of flow control does not answer.
-            let _ = tokio::time::timeout(patience, acknowledged).await;
+            let _ = timeout(self.options().pause_timeout(), acknowledged).await;
+            moved = self.hand_over(client, id, from).await;
         }
-        let moved = self.hand_over(client, id, from);
-        if !moved && from.modern {
-            self.control_flow(from, id, FlowOperation::Resume);
+        drop(turn);
+        if !moved {
+            client.stay(from, was_paused);
         }
+        // It may have sent more than is held back.
         self.engine().resume(id).await;
     }
 
     /// Gives a client to another server than that of `from`. Says whether there was one.
-    fn hand_over(&self, client: &Arc<Client>, id: ConnectionId, from: &Link) -> bool {
+    async fn hand_over(&self, client: &Client, id: ConnectionId, from: &Link) -> bool {
         // What a client has on a server that it requires is nowhere else.
         if client.sticky.as_ref().is_some_and(|sticky| sticky.required) {
             return false;
@@ -106,23 +120,40 @@ impl Servers {
         else {
             return false;
         };
-        let moved = client.move_to(from, &to, self.instance());
-        let left = if moved { from.id } else { to_id };
+        let unanswered = client.move_to(from, &to, self.instance());
+        let left = if unanswered.is_some() { from.id } else { to_id };
         lock(&self.0.registry).release(&client.hub, id, left);
-        if moved {
-            self.metrics().migrations.inc();
-            tracing::debug!(%id, from = %from.server, to = %to.server, "a client has moved to another app server");
-        }
-        moved
+        let Some(unanswered) = unanswered else { return false };
+        self.metrics().migrations.inc();
+        tracing::debug!(%id, from = %from.server, to = %to.server, unanswered = unanswered.len(), "a client has moved to another app server");
+        self.announce_calls(id, &to);
+        self.fail_calls(&client.hub, id, &unanswered).await;
+        true
     }
 
-    fn control_flow(&self, link: &Link, id: ConnectionId, operation: FlowOperation) {
-        let id = id.to_string();
-        link.outbox.push(&Message::ConnectionFlowControl {
-            connection_id: &id,
-            connection_type: ConnectionKind::Client,
-            operation,
-            extensions: Extensions::default(),
-        });
+    /// The client's new server gets the results of calls that other servers have made, and must know whose they are.
+    fn announce_calls(&self, id: ConnectionId, to: &Link) {
+        let pending = lock(&self.0.invocations).of_client(id);
+        for pending in pending.iter().filter(|pending| *pending.caller_server != *to.server) {
+            to.outbox.push(&to_protocol::invocation(pending, &id.to_string()));
+        }
+    }
+
+    /// Answers calls of a client whose server has gone before it answered them.
+    async fn fail_calls(&self, hub: &Hub, id: ConnectionId, calls: &[Box<str>]) {
+        for call in calls {
+            self.metrics().calls_lost.inc();
+            let publish = Publish {
+                hub: hub.clone(),
+                target: Target::Connection(id),
+                excluded: Vec::new(),
+                excluded_users: Vec::new(),
+                message: OutgoingMessage::completion_error(call, CALL_LOST),
+                trace: None,
+            };
+            if let Err(error) = self.engine().publish(publish).await {
+                tracing::debug!(%id, %error, "a client was not told that its call is lost");
+            }
+        }
     }
 }

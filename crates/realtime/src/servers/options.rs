@@ -40,6 +40,10 @@ pub struct Options {
     /// Bytes of these headers, names and values together; they are kept in memory for as long as the client is connected. Default: 16384.
     /// Since 0.1.0.
     pub client_header_bytes_max: usize,
+    /// How long an app server that shuts down may take to answer the calls that its clients have made, in milliseconds, before they move
+    /// to another one. Meanwhile their new calls are held back. A call, or a stream, that is not complete by then ends with an error.
+    /// Default: 10000. Since 0.1.0.
+    pub move_timeout_ms: u64,
 }
 
 impl Default for Options {
@@ -57,6 +61,7 @@ impl Default for Options {
             pause_timeout_ms: 2_000,
             client_headers_max: 100,
             client_header_bytes_max: 16 * 1024,
+            move_timeout_ms: 10_000,
         }
     }
 }
@@ -89,5 +94,9 @@ impl Options {
 
     pub(crate) fn client_header_bounds(&self) -> Bounds {
         Bounds { values_max: self.client_headers_max, bytes_max: self.client_header_bytes_max }
+    }
+
+    pub(crate) fn move_timeout(&self) -> Duration {
+        Duration::from_millis(self.move_timeout_ms)
     }
 }

@@ -4,11 +4,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{
-    AckStatus, Claims, DataMessageType, Extensions, Headers, Message, OpenConnection,
+    AckStatus, Claims, ConnectionKind, DataMessageType, Extensions, FlowOperation, Headers, Message,
+    OpenConnection,
 };
 
 use super::passed_on::PassedOn;
 use crate::claim_types::{self, with_long_types};
+use super::invocations::Pending;
 use crate::engine::{ConnectionId, Facts};
 
 /// .NET ticks (100 nanoseconds each) from 1 January 0001 to the Unix epoch.
@@ -106,6 +108,13 @@ pub(crate) fn close(client: ConnectionId, error: Option<&str>, to: Option<&str>,
     message.encode(out);
 }
 
+/// Has a server hold back what it has for a client, or go on.
+pub(crate) fn flow(client: ConnectionId, operation: FlowOperation, out: &mut Vec<u8>) {
+    let client = client.to_string();
+    let (connection_type, extensions) = (ConnectionKind::Client, Extensions::default());
+    Message::ConnectionFlowControl { connection_id: &client, connection_type, operation, extensions }.encode(out);
+}
+
 /// Says that a client has come back on a new socket.
 pub(crate) fn reconnected(client: ConnectionId, out: &mut Vec<u8>) {
     let client = client.to_string();
@@ -121,6 +130,17 @@ pub(crate) fn claims_changed(client: ConnectionId, facts: &Facts, out: &mut Vec<
         extensions: Extensions::default(),
     };
     message.encode(out);
+}
+
+/// Tells the server of a client whose result it will get.
+pub(crate) fn invocation<'a>(pending: &'a Pending, client: &'a str) -> Message<'a> {
+    Message::ClientInvocation {
+        invocation_id: &pending.invocation,
+        connection_id: client,
+        caller_server_id: &pending.caller_server,
+        payloads: Vec::new(),
+        extensions: Extensions::default(),
+    }
 }
 
 /// Answers a message.

@@ -7,6 +7,7 @@ mod groups;
 mod headers;
 mod hostile;
 mod keys;
+mod moving;
 mod pieces;
 mod pressure;
 mod replay;

@@ -39,7 +39,7 @@ impl AppServer {
     }
 
     /// Answers the handshake of a client that is new.
-    async fn introduce(&mut self, id: &str) -> anyhow::Result<()> {
+    pub(super) async fn introduce(&mut self, id: &str) -> anyhow::Result<()> {
         let Some(client) = self.clients.get_mut(id) else { return Ok(()) };
         let is_to_be_answered = client.is_introduced && !std::mem::replace(&mut client.has_moved, true);
         if is_to_be_answered {

@@ -119,20 +119,11 @@ impl EngineHandle {
         self.ask_owner(connection, |found| Command::Rebind { connection, server, found }).await
     }
 
-    /// Stops reading a client.
-    pub async fn pause(&self, connection: ConnectionId) {
-        self.flow(connection, false).await;
-    }
-
-    /// Reads a client again.
+    /// Reads a client again that was not read because its server took no more ([`Room::Full`](crate::engine::Room::Full)).
     pub async fn resume(&self, connection: ConnectionId) {
-        self.flow(connection, true).await;
-    }
-
-    async fn flow(&self, connection: ConnectionId, reads: bool) {
         if let Some(shard) = self.shard_of(connection) {
             // A shard that has ended reads nobody.
-            let _ = shard.send(Command::Flow { connection, reads }).await;
+            let _ = shard.send(Command::Resume { connection }).await;
         }
     }
 

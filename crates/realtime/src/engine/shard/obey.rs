@@ -63,7 +63,7 @@ impl Shard {
             Command::FromServer { .. }
             | Command::EndClient { .. }
             | Command::Rebind { .. }
-            | Command::Flow { .. } => {
+            | Command::Resume { .. } => {
                 self.obey_server(command);
             }
             Command::Publish(work) => self.publish(work),

@@ -42,12 +42,9 @@ impl Shard {
                 let rebound = slot.is_some_and(|slot| self.rebind(slot, server));
                 let _ = found.send(rebound);
             }
-            Command::Flow { connection, reads } => {
-                let Some(slot) = self.index.slot(connection) else { return };
-                if reads {
+            Command::Resume { connection } => {
+                if let Some(slot) = self.index.slot(connection) {
                     self.resume(slot);
-                } else {
-                    self.connections[slot as usize].is_paused = true;
                 }
             }
             other => unreachable!("{other:?} is no wish of an app server"),

@@ -13,7 +13,7 @@ use crate::engine::{ClientResult, ConnectionId, InvalidArguments, OutgoingMessag
 use crate::servers::invocations::Pending;
 use crate::servers::link::Link;
 use crate::servers::order::ByProtocol;
-use crate::servers::{Servers, lock};
+use crate::servers::{Servers, lock, to_protocol};
 
 impl Servers {
     pub(super) async fn invoke(
@@ -54,13 +54,7 @@ impl Servers {
 
     fn announce(&self, caller: &Link, owner: &Link, pending: &Pending) {
         let id = pending.client.to_string();
-        owner.outbox.push(&Message::ClientInvocation {
-            invocation_id: &pending.invocation,
-            connection_id: &id,
-            caller_server_id: &pending.caller_server,
-            payloads: Vec::new(),
-            extensions: Extensions::default(),
-        });
+        owner.outbox.push(&to_protocol::invocation(pending, &id));
         caller.outbox.push(&Message::ServiceMapping {
             invocation_id: &pending.invocation,
             connection_id: &id,

@@ -23,12 +23,12 @@ async fn pinged(server: &mut AppServer, key: &str) -> String {
         .unwrap()
 }
 
-async fn ping(server: &mut AppServer, messages: &[&str]) {
+pub(super) async fn ping(server: &mut AppServer, messages: &[&str]) {
     server.send(&Message::Ping { messages: messages.to_vec() }).await.unwrap();
 }
 
 /// A client that has moved: the headers that name the other server, and the record by which it is introduced.
-async fn moved_in(server: &mut AppServer) -> (String, Option<String>, Vec<u8>) {
+pub(super) async fn moved_in(server: &mut AppServer) -> (String, Option<String>, Vec<u8>) {
     let (id, from) = server
         .until(|message| match message {
             Message::OpenConnection(open) => {
@@ -125,7 +125,7 @@ async fn clients_move_when_their_server_shuts_down_and_notice_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_clients_move_and_no_call_is_lost() {
+async fn many_clients_move_and_their_next_calls_are_answered() {
     let listening = listen(default_mode()).await;
     // An SDK from before flow control: it does not answer, and is not asked.
     let old = Introduction { allow_stateful_reconnects: None, ..introduction("one") };

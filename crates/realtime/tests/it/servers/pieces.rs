@@ -84,17 +84,12 @@ async fn a_server_that_knows_no_pieces_gets_messages_whole_up_to_the_smaller_bou
     listening.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_in_the_middle_of_a_message_stays_with_its_server() {
-    let listening = listen(default_mode()).await;
-    let mut one = server(&listening, "one").await;
-    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
-    let _two = server(&listening, "two").await;
-    // The head of a long frame, and less than all of it.
-    let frame = websocket::masked_frame(websocket::Opcode::Text, &[b'x'; 200_000], [0; 4]);
-    ada.send_raw(&frame[..100_000]).await.unwrap();
+/// Sends the head of a frame and less than all of it, and waits until the server has that.
+async fn begin(ada: &mut HubClient, one: &mut AppServer, frame: &[u8]) -> usize {
+    let half = frame.len() / 2;
+    ada.send_raw(&frame[..half]).await.unwrap();
     let mut begun = 0;
-    while begun < 90_000 {
+    while begun < half - 20 {
         begun += one
             .until(|message| match message {
                 Message::ConnectionData { payload, .. } => Some(payload.len()),
@@ -103,20 +98,45 @@ async fn a_client_in_the_middle_of_a_message_stays_with_its_server() {
             .await
             .unwrap();
     }
+    begun
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_in_the_middle_of_a_message_moves_with_the_whole_message() {
+    let mut options = default_mode();
+    options.servers.move_timeout_ms = 50;
+    let listening = listen(options).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
+    let mut two = server(&listening, "two").await;
+    let message = format!("{{\"type\":1,\"target\":\"t\",\"arguments\":[\"{}\"]}}\u{1e}", "x".repeat(200_000));
+    let frame = websocket::masked_frame(websocket::Opcode::Text, message.as_bytes(), [0; 4]);
+    begin(&mut ada, &mut one, &frame).await;
     one.send(&Message::Ping { messages: vec!["shutdown", "fin:1"] }).await.unwrap();
-    // It cannot be moved now: the server is told to go on with it, and gets the rest.
-    let resumed = one.until(|message| match message {
-        Message::ConnectionFlowControl { connection_id, operation, .. }
-            if *operation == signalr_protocol::service::FlowOperation::Resume =>
-        {
-            Some((*connection_id).to_owned())
-        }
-        _ => None,
-    });
-    assert_eq!(resumed.await.unwrap(), id);
-    ada.send_raw(&frame[100_000..]).await.unwrap();
+    assert_eq!(two.introduced().await.unwrap().0, id);
+    ada.send_raw(&frame[frame.len() / 2..]).await.unwrap();
+    let (_, call) = two.call().await.unwrap();
+    assert_eq!(call["arguments"][0].as_str().unwrap().len(), 200_000);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_in_the_middle_of_a_message_too_long_to_keep_stays_with_its_server() {
+    const BYTES: usize = 3 << 20;
+    let mut options = default_mode();
+    options.servers.move_timeout_ms = 50;
+    let listening = listen(options).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
+    let mut two = server(&listening, "two").await;
+    let frame = websocket::masked_frame(websocket::Opcode::Text, &[b'x'; BYTES], [0; 4]);
+    let begun = begin(&mut ada, &mut one, &frame).await;
+    one.send(&Message::Ping { messages: vec!["shutdown", "fin:1"] }).await.unwrap();
+    let moved = tokio::time::timeout(Duration::from_millis(300), two.introduced()).await;
+    assert!(moved.is_err(), "{id} has moved");
+    ada.send_raw(&frame[frame.len() / 2..]).await.unwrap();
     let (rest, _) = take(&mut one).await;
-    assert_eq!(begun + rest.len(), 200_000);
+    assert_eq!(begun + rest.len(), BYTES);
     listening.stop().await;
 }
 

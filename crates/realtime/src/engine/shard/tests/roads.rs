@@ -258,7 +258,7 @@ fn an_app_server_answers_everything_of_its_clients() {
     let other: Arc<dyn AppServer> = Arc::clone(&next) as Arc<dyn AppServer>;
     world.command(Command::Rebind { connection: client.id, server: other, found });
     assert!(answer.try_recv().unwrap());
-    world.command(Command::Flow { connection: client.id, reads: true });
+    world.command(Command::Resume { connection: client.id });
     world.turn_until(|_| next.heard.lock().unwrap().len() == 1);
     assert!(from_server(&mut world, client.id, "back"));
     assert_eq!((client.receive(), next.take()), ("back".to_owned(), vec!["thing".to_owned()]));

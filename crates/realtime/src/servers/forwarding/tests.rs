@@ -1,0 +1,187 @@
+use super::*;
+
+const JSON: HubProtocol = HubProtocol::Json;
+
+fn call(id: &str) -> String {
+    format!("{{\"type\":1,\"invocationId\":\"{id}\",\"target\":\"Echo\",\"arguments\":[]}}\u{1e}")
+}
+
+fn item(id: &str, kind: u8) -> String {
+    format!("{{\"type\":{kind},\"invocationId\":\"{id}\"}}\u{1e}")
+}
+
+fn stream_item(id: &str) -> String {
+    format!("{{\"type\":2,\"invocationId\":\"{id}\",\"item\":1}}\u{1e}")
+}
+
+/// Takes bytes, and gives those that went to the server.
+fn sent(forwarding: &mut Forwarding, protocol: HubProtocol, bytes: &[u8]) -> Vec<u8> {
+    let mut passed = Vec::new();
+    forwarding.take(protocol, bytes, false, |bytes, _| passed.extend_from_slice(bytes));
+    passed
+}
+
+fn sent_text(forwarding: &mut Forwarding, text: &str) -> String {
+    String::from_utf8(sent(forwarding, JSON, text.as_bytes())).unwrap()
+}
+
+/// The server's completion of a call.
+fn completion(id: &str) -> String {
+    format!("{{\"type\":3,\"invocationId\":\"{id}\",\"result\":1}}")
+}
+
+#[test]
+fn new_calls_wait_while_old_ones_are_answered() {
+    let mut forwarding = Forwarding::default();
+    assert_eq!(sent_text(&mut forwarding, &call("1")), call("1"));
+    forwarding.drain_calls();
+    assert!(!forwarding.is_drained());
+    assert_eq!(sent_text(&mut forwarding, &call("2")), "");
+    forwarding.sent_by_server(JSON, completion("2").as_bytes());
+    assert!(!forwarding.is_drained(), "it is not that call");
+    forwarding.sent_by_server(JSON, completion("1").as_bytes());
+    assert!(forwarding.is_drained());
+    forwarding.shut();
+    let taken = forwarding.move_on(JSON);
+    assert_eq!(taken, Taken { bytes: call("2").into_bytes(), is_partial: false, unanswered: Vec::new() });
+    // The held call runs on the new server now.
+    assert!(!forwarding.is_drained());
+    assert_eq!(sent_text(&mut forwarding, &call("3")), call("3"));
+}
+
+#[test]
+fn uploads_results_and_cancellations_of_running_calls_go_on_while_new_calls_wait() {
+    let mut forwarding = Forwarding::default();
+    let upload =
+        "{\"type\":1,\"invocationId\":\"1\",\"target\":\"Sum\",\"arguments\":[],\"streamIds\":[\"s\"]}\u{1e}";
+    let later =
+        "{\"type\":1,\"invocationId\":\"2\",\"target\":\"Sum\",\"arguments\":[],\"streamIds\":[\"t\"]}\u{1e}";
+    sent_text(&mut forwarding, upload);
+    forwarding.drain_calls();
+    assert_eq!(sent_text(&mut forwarding, later), "");
+    for (message, passes) in [
+        (stream_item("s"), true),
+        (stream_item("t"), false),
+        (item("t", 3), false),
+        (item("s", 3), true),
+        (item("of-the-server", 3), true),
+        (item("2", 5), false),
+        (item("1", 5), true),
+        ("{\"type\":6}\u{1e}".to_owned(), true),
+    ] {
+        let expected = if passes { message.as_str() } else { "" };
+        assert_eq!(sent_text(&mut forwarding, &message), expected);
+    }
+    let held = [later.to_owned(), stream_item("t"), item("t", 3), item("2", 5)].concat();
+    let taken = forwarding.move_on(JSON);
+    assert_eq!(String::from_utf8(taken.bytes).unwrap(), held);
+    assert_eq!(taken.unanswered, ["1".into()], "nothing has answered it");
+}
+
+#[test]
+fn a_message_that_was_begun_goes_on_to_its_server_while_new_calls_wait() {
+    let mut forwarding = Forwarding::default();
+    let (first, second) = (call("1"), call("2"));
+    let (begin, end) = first.split_at(10);
+    assert_eq!(sent_text(&mut forwarding, begin), begin);
+    forwarding.drain_calls();
+    assert!(!forwarding.is_drained());
+    assert_eq!(sent_text(&mut forwarding, &(end.to_owned() + &second)), end);
+    forwarding.sent_by_server(JSON, completion("1").as_bytes());
+    assert!(forwarding.is_drained());
+    assert_eq!(forwarding.move_on(JSON).bytes, second.into_bytes());
+}
+
+#[test]
+fn a_message_that_was_begun_is_sent_whole_to_a_new_server_and_its_rest_to_the_old_one() {
+    let (first, second) = (call("1"), call("2"));
+    let (begin, end) = first.split_at(10);
+    let both = first.clone() + &second;
+    for (moves, expected) in [(true, both.as_str()), (false, &both[10..])] {
+        let mut forwarding = Forwarding::default();
+        sent_text(&mut forwarding, begin);
+        forwarding.drain_calls();
+        forwarding.shut();
+        assert_eq!(sent_text(&mut forwarding, &(end.to_owned() + &second)), "");
+        let bytes = if moves { forwarding.move_on(JSON).bytes } else { forwarding.stay(JSON).0 };
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+    }
+}
+
+#[test]
+fn messages_of_messagepack_are_told_apart_in_any_pieces() {
+    // [1, {}, "7", "Echo", [], []], then a completion of the server.
+    let call = b"\x0c\x96\x01\x80\xa17\xa4Echo\x90\x90";
+    for cut in 0..call.len() {
+        let mut forwarding = Forwarding::default();
+        let (begin, end) = call.split_at(cut);
+        assert_eq!(sent(&mut forwarding, HubProtocol::MessagePack, begin), begin);
+        assert_eq!(sent(&mut forwarding, HubProtocol::MessagePack, end), end);
+        forwarding.drain_calls();
+        assert!(!forwarding.is_drained(), "{cut}");
+        assert_eq!(sent(&mut forwarding, HubProtocol::MessagePack, call), b"");
+        forwarding.sent_by_server(HubProtocol::MessagePack, b"\x95\x03\x80\xa17\x03\x01");
+        assert!(forwarding.is_drained(), "{cut}");
+        assert_eq!(forwarding.move_on(HubProtocol::MessagePack).bytes, call);
+    }
+}
+
+#[test]
+fn a_client_in_the_middle_of_a_message_too_long_to_keep_cannot_move_until_its_end() {
+    let long = format!("{{\"type\":1,\"target\":\"t\",\"arguments\":[\"{}\"]}}\u{1e}", "x".repeat(3 << 20));
+    let mut packed = vec![0x80, 0x80, 0x80, 0x02];
+    packed.extend(std::iter::repeat_n(0xc0, 4 << 20));
+    let last = call("9");
+    for (protocol, message) in [(JSON, long.as_bytes()), (HubProtocol::MessagePack, &packed)] {
+        let mut forwarding = Forwarding::default();
+        let mut passed = 0;
+        for piece in message[..message.len() - 1].chunks(60_000) {
+            passed += sent(&mut forwarding, protocol, piece).len();
+        }
+        forwarding.drain_calls();
+        assert!(!forwarding.can_move() && !forwarding.is_drained());
+        passed += sent(&mut forwarding, protocol, &message[message.len() - 1..]).len();
+        assert_eq!(passed, message.len());
+        assert!(forwarding.can_move() && forwarding.is_drained());
+    }
+    let mut forwarding = Forwarding::default();
+    sent_text(&mut forwarding, &long);
+    sent_text(&mut forwarding, &last);
+    forwarding.drain_calls();
+    assert!(!forwarding.is_drained(), "the call behind it is noticed");
+}
+
+#[test]
+fn a_client_that_sends_much_while_it_is_held_back_is_read_no_more() {
+    let mut forwarding = Forwarding::default();
+    forwarding.drain_calls();
+    let call = call(&"7".repeat(1000));
+    let mut count = 0;
+    while forwarding.take(JSON, call.as_bytes(), false, |_, _| panic!("it is held back")) {
+        count += 1;
+    }
+    assert!((200..400).contains(&count), "{count}");
+}
+
+#[test]
+fn a_message_that_begins_anew_on_a_new_socket_is_not_taken_for_the_rest_of_the_old_one() {
+    let mut forwarding = Forwarding::default();
+    sent_text(&mut forwarding, &call("1")[..10]);
+    forwarding.restart();
+    assert!(forwarding.is_drained());
+    sent_text(&mut forwarding, &call("2"));
+    assert!(!forwarding.is_drained());
+    forwarding.sent_by_server(JSON, completion("2").as_bytes());
+    assert!(forwarding.is_drained());
+}
+
+#[test]
+fn a_piece_is_said_to_go_on_only_within_a_message() {
+    let mut forwarding = Forwarding::default();
+    let (message, mut flags) = (call("1"), Vec::new());
+    for (piece, is_partial) in [(&message[..5], true), (&message[5..], true), ("", false), (&message, false)] {
+        forwarding.take(JSON, piece.as_bytes(), is_partial, |bytes, goes_on| flags.push((bytes.len(), goes_on)));
+    }
+    let length = message.len();
+    assert_eq!(flags, [(5, true), (length - 5, false), (length, false)]);
+}
