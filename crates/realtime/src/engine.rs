@@ -57,7 +57,7 @@ pub use name::{GroupName, Hub, UserId};
 pub use options::{HubOptions, Options, SlowConsumer};
 pub use reserved::is_reserved_method;
 pub(crate) use reserved::{calls_reserved_method, message_calls_reserved_method};
-pub use server::{AppServer, Room};
+pub use server::{AppServer, Pace, Room};
 pub use start::StartError;
 pub use tap::{Filter, Sight, SightEvent, Tap};
 pub use upstream::{ClientConnection, ClientInvocation, NoUpstream, Opening, Refusal, Upstream};

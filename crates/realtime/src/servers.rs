@@ -285,6 +285,7 @@ impl Servers {
             execute::decline(&link, &order, AckStatus::NotFound, text);
         }
         if let Some(owner) = &owner {
+            owner.slow_down(id, false);
             lock(&self.0.registry).release(&client.hub, id, owner.id);
         }
         {

@@ -64,13 +64,22 @@ struct State {
     takers: u32,
     /// Since when none has.
     idle_since: Instant,
+    /// When messages were last taken, or put in where none waited.
+    taken_at: Instant,
     ended: bool,
 }
 
 impl Outlet {
     /// An outlet for a client that has just come.
     pub(crate) fn new(transport: HttpTransport, now: Instant, bytes: Gauge) -> Arc<Self> {
-        let state = State { backlog: Backlog::default(), turn: 0, takers: 0, idle_since: now, ended: false };
+        let state = State {
+            backlog: Backlog::default(),
+            turn: 0,
+            takers: 0,
+            idle_since: now,
+            taken_at: now,
+            ended: false,
+        };
         let (state, sending) = (Mutex::new(state), RwLock::default());
         Arc::new(Self { transport, state, changed: Notify::new(), bytes, sending })
     }
@@ -135,6 +144,7 @@ impl Outlet {
         }
         if !state.backlog.is_empty() {
             self.count(state.backlog.bytes(), 0);
+            state.taken_at = Instant::now();
             return Some(Taken::Messages(std::mem::take(&mut state.backlog).into_bytes()));
         }
         state.ended.then_some(Taken::Ended)
@@ -148,6 +158,16 @@ impl Outlet {
     /// Bytes that wait.
     pub(super) fn bytes(&self) -> usize {
         self.lock().backlog.bytes()
+    }
+
+    /// Bytes that count where the policy for slow clients is applied.
+    pub(super) fn policed_bytes(&self) -> usize {
+        self.lock().backlog.policed_bytes()
+    }
+
+    /// When messages were last taken.
+    pub(super) fn taken_at(&self) -> Instant {
+        self.lock().taken_at
     }
 
     /// Puts messages in, with what `put` does to those that wait already.

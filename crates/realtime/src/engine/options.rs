@@ -40,6 +40,16 @@ pub struct Options {
     pub pending_bytes_max: u32,
     /// What happens to a connection beyond `pending_bytes_max`. Default: `disconnect`. Since 0.1.0.
     pub slow_consumer: SlowConsumer,
+    /// Bytes that may wait for one connection of what its app server sends to it alone (items of streams, results, calls of its methods),
+    /// which do not count as `pending_bytes_max`. Beyond that one, its app server is asked to send more slowly; beyond this one, the
+    /// connection is closed. Default: 33554432. Since 0.1.0.
+    pub own_pending_bytes_max: u32,
+    /// Bytes that may wait for all connections together before one that gets more from its app server is closed. Default: 536870912. Since
+    /// 0.1.0.
+    pub own_pending_bytes_total: u64,
+    /// A connection whose app server was asked to send more slowly, and whose client reads nothing for this long, in milliseconds, is
+    /// closed. Default: 30000. Since 0.1.0.
+    pub own_stalled_timeout_ms: u64,
     /// Largest message a client may send, in bytes, whether in one frame or many. Default: 1048576. Since 0.1.0.
     pub message_bytes_max: u32,
     /// Largest message a client may send to an app server that takes messages in pieces, in bytes. It is forwarded as it arrives, and the
@@ -121,6 +131,9 @@ impl Default for Options {
             client_results_max: 100,
             pending_bytes_max: 1024 * 1024,
             slow_consumer: SlowConsumer::Disconnect,
+            own_pending_bytes_max: 32 * 1024 * 1024,
+            own_pending_bytes_total: 512 * 1024 * 1024,
+            own_stalled_timeout_ms: 30_000,
             message_bytes_max: 1024 * 1024,
             forwarded_message_bytes_max: 64 * 1024 * 1024,
             handshake_timeout_ms: 15_000,

@@ -31,12 +31,30 @@ pub trait AppServer: Debug + Send + Sync + 'static {
     /// another server since.
     fn closed(&self, connection: ConnectionId, error: Option<&str>);
 
+    /// The client takes what its server sends to it alone faster, or more slowly, than before.
+    fn pace(&self, connection: ConnectionId, pace: Pace);
+
+    /// The client is about to be ended because too much of what its server sent to it alone waits, or for too long.
+    fn overflowed(&self, connection: ConnectionId, why: &str);
+
     /// A new socket has taken the place of the client's lost one: the rest of a message that has begun will not come, but that
     /// message anew.
     fn reconnected(&self, connection: ConnectionId);
 
     /// The client has logged in again. `claims_changed` says whether its claims are others than before.
     fn refreshed(&self, connection: ConnectionId, facts: &Arc<Facts>, claims_changed: bool);
+}
+
+/// How fast the server of a client may send to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pace {
+    /// As fast as it can.
+    #[default]
+    Go,
+    /// A message now and then.
+    Slow,
+    /// Nothing, until the client has taken what waits.
+    Stop,
 }
 
 /// Whether whoever answers for a client can take more of it.

@@ -17,6 +17,7 @@ mod life;
 mod lists;
 mod obey;
 mod opening;
+mod own;
 mod pending;
 mod pieces;
 mod publish;
@@ -100,6 +101,8 @@ pub(crate) struct Shard {
     unread: Vec<Slot>,
     /// Stateful connections to be looked at a moment later, and when.
     soon: VecDeque<(Tick, Slot, u32)>,
+    /// Connections whose app server was told to send more slowly, with their generation.
+    slowed: Vec<(Slot, u32)>,
     taps: Vec<Sink>,
     connection_rates: Rates,
     user_rates: Rates,
@@ -123,6 +126,7 @@ struct Times {
     client_timeout: u32,
     close: u32,
     disconnect: u32,
+    own_stalled: u32,
     soon: u32,
 }
 
@@ -166,10 +170,12 @@ impl Shard {
             client_timeout: deadlines.ticks(client_timeout),
             close: deadlines.ticks(close),
             disconnect: deadlines.ticks(disconnect),
+            own_stalled: deadlines.ticks(time(options.own_stalled_timeout_ms)),
             soon: deadlines.ticks(SOON),
         };
         Self {
             soon: VecDeque::new(),
+            slowed: Vec::new(),
             taps: Vec::new(),
             connection_rates: Rates::of_connection(options),
             user_rates: Rates::of_user(options),

@@ -14,13 +14,14 @@ use tokio::sync::oneshot;
 
 use super::forwarding::Forwarding;
 use super::link::Link;
-use super::order::Order;
+use super::order::{EVENT_BUFFER_FULL, EVENT_CONNECTION, Order};
 use super::outbox::Fill;
 use super::passed_on::PassedOn;
 use super::registry::Sticky;
 use super::{Servers, to_protocol};
 use crate::engine::{
-    AppServer, ClientConnection, ConnectionId, Facts, Hub, Room, ServerClose, message_calls_reserved_method,
+    AppServer, ClientConnection, ConnectionId, Facts, Hub, Pace, Room, ServerClose,
+    message_calls_reserved_method,
 };
 
 /// Orders about a client that may wait until its handshake is answered.
@@ -67,6 +68,10 @@ struct State {
     deferred: Vec<(Arc<Link>, Order)>,
     /// Told when its server holds back what it has for the client.
     pause_acknowledged: Option<oneshot::Sender<()>>,
+    /// How fast its server may send to it.
+    pace: Pace,
+    /// Pauses that its server has not acknowledged.
+    pauses: u32,
 }
 
 /// What a server's bytes are for its client.
@@ -197,7 +202,11 @@ impl Client {
         let (sender, receiver) = oneshot::channel();
         if from.modern {
             state.pause_acknowledged = Some(sender);
-            from.outbox.push_from(id, |out| to_protocol::flow(id, FlowOperation::Pause, out));
+            if state.pace != Pace::Go {
+                // A pause during a pause is not acknowledged.
+                state.flow(id, from, FlowOperation::Resume);
+            }
+            state.flow(id, from, FlowOperation::Pause);
         }
         Some(receiver)
     }
@@ -211,20 +220,37 @@ impl Client {
         let State { known: Some(known), forwarding, .. } = &mut *state else { return };
         let id = known.id;
         let (bytes, is_partial) = forwarding.stay(known.protocol);
-        with.outbox.push_from(id, |out| {
-            if !bytes.is_empty() {
-                let what = to_protocol::Data { is_handshake: false, is_partial, modern: with.modern };
-                to_protocol::data(id, &bytes, what, out);
-            }
-            if was_paused && with.modern {
-                to_protocol::flow(id, FlowOperation::Resume, out);
-            }
-        });
+        if !bytes.is_empty() {
+            let what = to_protocol::Data { is_handshake: false, is_partial, modern: with.modern };
+            with.outbox.push_from(id, |out| to_protocol::data(id, &bytes, what, out));
+        }
+        if was_paused && with.modern && state.pace == Pace::Go {
+            state.flow(id, with, FlowOperation::Resume);
+        }
     }
 
-    /// Its server holds back what it has for the client.
-    pub(super) fn pause_acknowledged(&self) {
-        if let Some(sender) = self.state().pause_acknowledged.take() {
+    /// Lets its server send one message, and holds it back again.
+    pub(super) fn let_one_through(&self, from: &Link) {
+        let mut state = self.state();
+        let Some(id) = state.known.as_ref().map(|known| known.id) else { return };
+        if state.belongs_to(from) && state.pace == Pace::Slow && !state.forwarding.is_shut() {
+            state.flow(id, from, FlowOperation::Resume);
+            state.flow(id, from, FlowOperation::Pause);
+        }
+    }
+
+    /// The server holds back what it has for the client.
+    pub(super) fn pause_acknowledged(&self, by: &Link) {
+        let mut state = self.state();
+        if state.owner.as_ref().is_none_or(|owner| owner.server != by.server) {
+            return;
+        }
+        state.pauses = state.pauses.saturating_sub(1);
+        if state.pauses > 0 {
+            // That was an earlier pause.
+            return;
+        }
+        if let Some(sender) = state.pause_acknowledged.take() {
             // Whoever waited may have waited for long enough.
             let _ = sender.send(());
         }
@@ -254,11 +280,18 @@ impl Client {
             let what = to_protocol::Data { is_handshake: true, is_partial: false, modern: to.modern };
             to_protocol::data(id, &record, what, out);
             if !held.bytes.is_empty() {
-                let what = to_protocol::Data { is_handshake: false, is_partial: held.is_partial, modern: to.modern };
+                let what =
+                    to_protocol::Data { is_handshake: false, is_partial: held.is_partial, modern: to.modern };
                 to_protocol::data(id, &held.bytes, what, out);
             }
         });
         state.partial = Vec::new();
+        state.pauses = 0;
+        from.slow_down(id, false);
+        if state.pace != Pace::Go && to.modern {
+            state.flow(id, to, FlowOperation::Pause);
+            to.slow_down(id, state.pace == Pace::Slow);
+        }
         Some(held.unanswered)
     }
 
@@ -280,6 +313,14 @@ impl Client {
 impl State {
     fn belongs_to(&self, link: &Link) -> bool {
         self.owner.as_ref().is_some_and(|owner| owner.id == link.id)
+    }
+
+    /// Has a server hold back what it has for the client, or go on.
+    fn flow(&mut self, id: ConnectionId, server: &Link, operation: FlowOperation) {
+        if operation == FlowOperation::Pause {
+            self.pauses += 1;
+        }
+        server.outbox.push_from(id, |out| to_protocol::flow(id, operation, out));
     }
 
     fn tell_if_drained(&mut self) {
@@ -448,6 +489,29 @@ impl AppServer for Client {
         if claims_changed && owner.modern {
             owner.outbox.push_from(connection, |out| to_protocol::claims_changed(connection, facts, out));
         }
+    }
+
+    fn pace(&self, connection: ConnectionId, pace: Pace) {
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.pace, pace);
+        let Some(owner) = state.owner.clone().filter(|owner| owner.modern) else { return };
+        owner.slow_down(connection, pace == Pace::Slow);
+        if state.forwarding.is_shut() {
+            // It is paused already, to be moved.
+            return;
+        }
+        match (before, pace) {
+            (Pace::Go, Pace::Slow | Pace::Stop) => state.flow(connection, &owner, FlowOperation::Pause),
+            (Pace::Slow | Pace::Stop, Pace::Go) => state.flow(connection, &owner, FlowOperation::Resume),
+            _ => {}
+        }
+    }
+
+    fn overflowed(&self, connection: ConnectionId, why: &str) {
+        let Some(owner) = self.owner() else { return };
+        tracing::warn!(%connection, hub = %self.hub, server = %owner.server, why, "a client does not read what its app server sends");
+        let id = connection.to_string();
+        owner.outbox.push(&to_protocol::event(EVENT_CONNECTION, &id, EVENT_BUFFER_FULL, why));
     }
 
     fn reconnected(&self, connection: ConnectionId) {

@@ -124,7 +124,7 @@ impl Servers {
             Order::Ping(ping) => self.ping(link, ping).await,
             Order::PauseAck(id) => {
                 if let Some(client) = self.client(&link.hub, id) {
-                    client.pause_acknowledged();
+                    client.pause_acknowledged(link);
                 }
                 Ok(())
             }

@@ -100,7 +100,8 @@ impl Forwarding {
 
     /// Takes the handshake record and what follows it, which go to the server.
     pub(super) fn take_handshake(&mut self, protocol: HubProtocol, payload: &[u8]) {
-        let end = payload.iter().position(|byte| *byte == RECORD_SEPARATOR).map_or(payload.len(), |at| at + 1);
+        let end =
+            payload.iter().position(|byte| *byte == RECORD_SEPARATOR).map_or(payload.len(), |at| at + 1);
         self.follow(protocol, &payload[end..]);
     }
 
@@ -119,6 +120,11 @@ impl Forwarding {
     /// Holds everything back from now on.
     pub(super) fn shut(&mut self) {
         self.gate = Gate::Shut;
+    }
+
+    /// Whether everything is held back.
+    pub(super) fn is_shut(&self) -> bool {
+        self.gate == Gate::Shut
     }
 
     /// Whether all that the client sends can go to another server: not in the middle of a message whose beginning is kept nowhere.

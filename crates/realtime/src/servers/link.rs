@@ -1,6 +1,7 @@
 //! [`Link`]: one server connection, from its handshake to its end. Two tasks belong to it: one reads and carries out what it reads, one
 //! after the other, so that what a server sends takes effect in its order; the other writes what waits in the [`Outbox`].
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,10 +18,14 @@ use super::order::Order;
 use super::outbox::{Batch, Outbox};
 use super::registry::LinkId;
 use super::wire::{Ended, Wire, write_messages, write_within};
-use crate::engine::{Hub, Stopped};
+use crate::engine::{ConnectionId, Hub, Stopped};
 
 /// A server is told at most this often that it sends too fast, or asked for another connection.
 const HINT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// While a client is slow, its server may send one message this often. The SDK waits for the end of a pause for 500 ms at least; then it
+/// looks at what it holds only when the hub writes to the client again, so that the end of a stream would stay there.
+const LET_THROUGH_INTERVAL: Duration = Duration::from_millis(400);
 
 /// A server connection.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub(crate) struct Link {
     /// Its clients move to another server when it is lost without a word.
     pub(super) moves_on_loss: bool,
     pub(super) outbox: Outbox,
+    /// Clients for which its server sends only a message now and then.
+    slowed: Mutex<HashSet<ConnectionId>>,
     farewell: Mutex<Farewell>,
     hinted: Mutex<Option<Instant>>,
 }
@@ -68,6 +75,7 @@ impl Link {
             modern: hello.modern,
             moves_on_loss: hello.moves_on_loss,
             outbox: Outbox::new(pending_bytes_max),
+            slowed: Mutex::default(),
             farewell: Mutex::new(Farewell { code: CloseCode::NORMAL, reason: String::new() }),
             hinted: Mutex::new(None),
         }
@@ -78,6 +86,24 @@ impl Link {
         let farewell = Farewell { code, reason: reason.to_owned() };
         *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) = farewell;
         self.outbox.close();
+    }
+
+    /// Its server is to send only a message now and then for a client, or no longer.
+    pub(super) fn slow_down(&self, client: ConnectionId, slows: bool) {
+        let mut slowed = self.slowed.lock().unwrap_or_else(PoisonError::into_inner);
+        if slows {
+            slowed.insert(client);
+        } else {
+            slowed.remove(&client);
+        }
+    }
+
+    fn slowed(&self) -> Vec<ConnectionId> {
+        self.slowed.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn has_slowed(&self) -> bool {
+        !self.slowed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Whether a hint may be given now: they are kept rare.
@@ -245,11 +271,21 @@ async fn write_all(servers: Servers, link: Arc<Link>, mut write: WriteHalf<Strea
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick comes at once, and the answer to the handshake is on its way.
     pings.tick().await;
+    let mut turns = interval(LET_THROUGH_INTERVAL);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let result = loop {
         let batch = tokio::select! {
             batch = link.outbox.next() => batch,
             _ = pings.tick() => {
                 link.outbox.push(&Message::Ping { messages: Vec::new() });
+                continue;
+            }
+            _ = turns.tick(), if link.has_slowed() => {
+                for id in link.slowed() {
+                    if let Some(client) = servers.client(&link.hub, id) {
+                        client.let_one_through(&link);
+                    }
+                }
                 continue;
             }
         };

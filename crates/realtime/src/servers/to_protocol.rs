@@ -112,7 +112,8 @@ pub(crate) fn close(client: ConnectionId, error: Option<&str>, to: Option<&str>,
 pub(crate) fn flow(client: ConnectionId, operation: FlowOperation, out: &mut Vec<u8>) {
     let client = client.to_string();
     let (connection_type, extensions) = (ConnectionKind::Client, Extensions::default());
-    Message::ConnectionFlowControl { connection_id: &client, connection_type, operation, extensions }.encode(out);
+    Message::ConnectionFlowControl { connection_id: &client, connection_type, operation, extensions }
+        .encode(out);
 }
 
 /// Says that a client has come back on a new socket.

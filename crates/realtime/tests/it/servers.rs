@@ -12,6 +12,7 @@ mod pieces;
 mod pressure;
 mod replay;
 mod sending;
+mod slow_clients;
 mod stateful;
 mod too_long;
 

@@ -14,7 +14,7 @@ use super::pending::{Backlog, Run};
 use super::stateful::Stateful;
 use crate::engine::limits::{Bucket, Shared};
 use crate::engine::{
-    Admission, AppServer, ClientResult, ConnectionId, Facts, Guard, HttpTransport, InvokeError, Outlet,
+    Admission, AppServer, ClientResult, ConnectionId, Facts, Guard, HttpTransport, InvokeError, Outlet, Pace,
     Received, Roles,
 };
 
@@ -48,6 +48,8 @@ pub(crate) struct Connection {
     pub(crate) is_stateful: bool,
     /// Whether its client is not read from; here, because nearly every client waits for leave to come in.
     pub(crate) is_paused: bool,
+    /// How fast its app server may send to it.
+    pub(crate) pace: Pace,
 }
 
 /// By what the client is reached now.

@@ -22,6 +22,8 @@ pub(crate) struct Encoded<'a> {
     message: &'a OutgoingMessage,
     /// Whether it matters which call may replace which: only where the hub's slow clients get the latest by key.
     keyed: bool,
+    /// Whether it is for one client, from its own hub.
+    is_own: bool,
     /// By [`HubProtocol`].
     variants: [Variant; 3],
 }
@@ -35,7 +37,12 @@ enum Variant {
 
 impl<'a> Encoded<'a> {
     pub(crate) fn new(message: &'a OutgoingMessage, keyed: bool) -> Self {
-        Self { message, keyed, variants: [const { Variant::NotYet }; 3] }
+        Self { message, keyed, is_own: false, variants: [const { Variant::NotYet }; 3] }
+    }
+
+    /// A message for one client, from its own hub.
+    pub(crate) fn own(message: &'a OutgoingMessage) -> Self {
+        Self { is_own: true, ..Self::new(message, false) }
     }
 
     /// The step by which receivers of a protocol get the message; `None` where it cannot be said in that protocol.
@@ -47,6 +54,7 @@ impl<'a> Encoded<'a> {
         };
         if let Variant::NotYet = variant {
             *variant = match encode(&self.message.0, protocol, self.keyed) {
+                Some(frame) if self.is_own => Variant::Ready(Step::new(frame.own())),
                 Some(frame) => Variant::Ready(Step::new(frame)),
                 None => Variant::Impossible,
             };

@@ -54,7 +54,7 @@ impl Shard {
             let (freed, left_out) = make_room(backlog, step.frame(), policy);
             self.pending_bytes -= freed as u64;
             self.metrics.turn.left_out += left_out;
-            if backlog.bytes() + bytes > policy.pending_bytes_max {
+            if backlog.policed_bytes() + bytes > policy.pending_bytes_max {
                 return Appended::NoRoom;
             }
             backlog.push(step.frame().piece());
@@ -69,11 +69,11 @@ impl Shard {
                 }
             }
             Road::Outlet(outlet) => {
-                let taken = waiting + outlet.bytes();
+                let taken = waiting + outlet.policed_bytes();
                 if taken > 0 && taken + bytes > policy.pending_bytes_max {
                     let (_, left_out) = outlet.put(|backlog| make_room(backlog, step.frame(), policy));
                     self.metrics.turn.left_out += left_out;
-                    if waiting + outlet.bytes() + bytes > policy.pending_bytes_max {
+                    if waiting + outlet.policed_bytes() + bytes > policy.pending_bytes_max {
                         return Appended::NoRoom;
                     }
                 }
@@ -127,7 +127,7 @@ impl Shard {
     }
 
     /// One write for all that waits for one connection.
-    fn flush(&mut self, slot: Slot) {
+    pub(super) fn flush(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         connection.dirty = false;
         let Some(run) = connection.run.take() else { return };
@@ -220,7 +220,7 @@ impl Shard {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     turn.blocked_writes += 1;
                     connection.backlog = Some(backlog);
-                    return;
+                    return self.quicken(slot);
                 }
                 Err(_) => {
                     connection.backlog = Some(backlog);
@@ -229,8 +229,9 @@ impl Shard {
             }
         }
         if connection.is_closing() {
-            self.shut(slot);
+            return self.shut(slot);
         }
+        self.quicken(slot);
     }
 
     /// Our last byte is written: ends our side, and leaves the rest to the client or to the deadline.

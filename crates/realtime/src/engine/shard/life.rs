@@ -27,6 +27,7 @@ impl Shard {
             }
         }
         self.look_at_stateful();
+        self.look_at_slowed(now);
         self.index.expire(&mut self.connections, self.now);
         self.shrink_tables();
     }

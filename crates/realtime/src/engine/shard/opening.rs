@@ -20,7 +20,7 @@ use super::life::client_of;
 use super::pending::{Frame, Step};
 use super::stateful::Stateful;
 use crate::engine::limits::Bucket;
-use crate::engine::{self, Admission, EndReason, Link, SightEvent};
+use crate::engine::{self, Admission, EndReason, Link, Pace, SightEvent};
 
 /// Longest handshake record: it holds a name and a number.
 const HANDSHAKE_BYTES_MAX: usize = 4096;
@@ -61,6 +61,7 @@ impl Shard {
             pings: false,
             is_stateful: false,
             is_paused: false,
+            pace: Pace::Go,
         });
         self.index.admit(id, slot);
         self.deadlines.add(deadline, Due { slot, generation: self.generation });

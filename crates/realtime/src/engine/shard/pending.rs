@@ -19,6 +19,8 @@ pub(crate) struct Frame {
     counted: u32,
     /// It comes from whoever answers for the client, and must not overtake what that sent before.
     keeps_order: bool,
+    /// Whether it is for one client, from its own hub.
+    is_own: bool,
 }
 
 /// What may happen to a frame that waits for a client that does not read.
@@ -60,6 +62,10 @@ pub(crate) struct Step {
 pub(crate) struct Backlog {
     pieces: VecDeque<Piece>,
     bytes: usize,
+    /// Those among them that are from the client's own hub.
+    own_bytes: usize,
+    /// A part of the first piece is written.
+    is_begun: bool,
 }
 
 /// A part of a backlog: a frame, what is left of one, or many frames at once.
@@ -68,6 +74,7 @@ pub(crate) struct Piece {
     bytes: Bytes,
     frames: u32,
     class: Class,
+    is_own: bool,
 }
 
 impl Frame {
@@ -78,12 +85,17 @@ impl Frame {
             127 => 10,
             _ => 2,
         };
-        Self { bytes, head_bytes, class, counted, keeps_order: false }
+        Self { bytes, head_bytes, class, counted, keeps_order: false, is_own: false }
     }
 
     /// The same, where it must not overtake messages that wait for a stateful client's first word.
     pub(crate) fn in_order(self) -> Self {
         Self { keeps_order: true, ..self }
+    }
+
+    /// The frame as one that is for one client, from its own hub.
+    pub(crate) fn own(self) -> Self {
+        Self { is_own: true, ..self }
     }
 
     /// A control frame of the WebSocket.
@@ -118,20 +130,25 @@ impl Frame {
 
     /// The frame as it waits for a socket.
     pub(crate) fn piece(&self) -> Piece {
-        Piece { bytes: self.bytes.clone(), frames: 1, class: self.class }
+        Piece { bytes: self.bytes.clone(), frames: 1, class: self.class, is_own: self.is_own }
     }
 
     /// Its payload as it waits for a request; `None` where only WebSockets have it.
     pub(crate) fn payload(&self) -> Option<Piece> {
         let bytes = self.bytes.slice(usize::from(self.head_bytes)..);
-        (self.class != Class::Control).then_some(Piece { bytes, frames: 1, class: self.class })
+        (self.class != Class::Control).then_some(Piece {
+            bytes,
+            frames: 1,
+            class: self.class,
+            is_own: self.is_own,
+        })
     }
 }
 
 impl Piece {
     /// Bytes that must arrive.
     pub(crate) fn kept(bytes: Bytes) -> Self {
-        Self { bytes, frames: 1, class: Class::Kept }
+        Self { bytes, frames: 1, class: Class::Kept, is_own: false }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -245,6 +262,9 @@ impl Backlog {
 
     pub(crate) fn push(&mut self, piece: Piece) {
         self.bytes += piece.len();
+        if piece.is_own {
+            self.own_bytes += piece.len();
+        }
         self.pieces.push_back(piece);
     }
 
@@ -257,7 +277,7 @@ impl Backlog {
 
     /// Leaves out the oldest calls until `bytes` more fit into `bytes_max`, or none is left.
     pub(crate) fn drop_oldest(&mut self, bytes: usize, bytes_max: usize) -> (usize, u64) {
-        let mut missing = (self.bytes + bytes).saturating_sub(bytes_max);
+        let mut missing = (self.policed_bytes() + bytes).saturating_sub(bytes_max);
         let mut freed = (0, 0);
         while missing > 0 {
             let mut first = true;
@@ -276,7 +296,8 @@ impl Backlog {
         let (before, mut count) = (self.bytes, 0);
         let mut bytes = 0;
         self.pieces.retain(|piece| {
-            let stays = !chosen(piece.class);
+            // What a client's own hub sent is not what is left out for a broadcast.
+            let stays = piece.is_own || !chosen(piece.class);
             if stays {
                 bytes += piece.len();
             } else {
@@ -288,6 +309,15 @@ impl Backlog {
         (before - bytes, count)
     }
 
+    /// Leaves out everything but the rest of a frame that is written in part, which must be ended; says how many bytes that frees.
+    pub(crate) fn drop_unbegun(&mut self) -> usize {
+        let before = self.bytes;
+        self.pieces.truncate(usize::from(self.is_begun));
+        self.bytes = self.pieces.iter().map(Piece::len).sum();
+        self.own_bytes = self.pieces.iter().filter(|piece| piece.is_own).map(Piece::len).sum();
+        before - self.bytes
+    }
+
     /// Everything that waits, for somebody else to write.
     pub(crate) fn into_bytes(self) -> Vec<Bytes> {
         self.pieces.into_iter().map(|piece| piece.bytes).collect()
@@ -295,6 +325,11 @@ impl Backlog {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that count where the policy for slow clients is applied: not those of the client's own hub, which has a bound of its own.
+    pub(crate) fn policed_bytes(&self) -> usize {
+        self.bytes - self.own_bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -316,15 +351,21 @@ impl Backlog {
         self.bytes -= written;
         let mut frames = 0;
         while let Some(piece) = self.pieces.front_mut() {
+            let taken = written.min(piece.bytes.len());
+            if piece.is_own {
+                self.own_bytes -= taken;
+            }
             if piece.bytes.len() > written {
                 if written > 0 {
                     // A frame that was begun must be ended.
                     piece.bytes.advance(written);
                     piece.class = Class::Kept;
+                    self.is_begun = true;
                 }
                 break;
             }
             written -= piece.bytes.len();
+            self.is_begun = false;
             frames += u64::from(piece.frames);
             self.pieces.pop_front();
         }

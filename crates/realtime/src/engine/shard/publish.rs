@@ -39,7 +39,12 @@ impl Shard {
         };
         let policy = self.index.policy(places.hub);
         let keyed = policy.slow_consumer == SlowConsumer::LatestByKey;
-        let count = self.hand_to(&receivers, &mut Encoded::new(&work.message, keyed), policy);
+        let count = match receivers[..] {
+            [slot] if self.is_own(&work.target, slot) => {
+                self.hand_own(slot, &mut Encoded::own(&work.message), policy)
+            }
+            _ => self.hand_to(&receivers, &mut Encoded::new(&work.message, keyed), policy),
+        };
         if let (Some(kept), false) = (work.kept, followers.is_empty()) {
             // Where to go on: behind this message.
             let next = Kept { offset: kept.offset + 1, ..kept };

@@ -179,8 +179,10 @@ fn a_message_that_begins_anew_on_a_new_socket_is_not_taken_for_the_rest_of_the_o
 fn a_piece_is_said_to_go_on_only_within_a_message() {
     let mut forwarding = Forwarding::default();
     let (message, mut flags) = (call("1"), Vec::new());
-    for (piece, is_partial) in [(&message[..5], true), (&message[5..], true), ("", false), (&message, false)] {
-        forwarding.take(JSON, piece.as_bytes(), is_partial, |bytes, goes_on| flags.push((bytes.len(), goes_on)));
+    for (piece, is_partial) in [(&message[..5], true), (&message[5..], true), ("", false), (&message, false)]
+    {
+        forwarding
+            .take(JSON, piece.as_bytes(), is_partial, |bytes, goes_on| flags.push((bytes.len(), goes_on)));
     }
     let length = message.len();
     assert_eq!(flags, [(5, true), (length - 5, false), (length, false)]);

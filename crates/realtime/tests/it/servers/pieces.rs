@@ -1,9 +1,11 @@
 //! Messages of clients that are longer than what the service collects.
 
+use std::time::Duration;
+
 use realtime::Options;
 use serde_json::json;
 use signalr_protocol::service::Message;
-use testkit::{AppServer, Http, Introduction, RawSocket};
+use testkit::{AppServer, Http, HubClient, Introduction, RawSocket};
 
 use super::{default_mode, introduction, json_client, listen, negotiate, say, server};
 use crate::fixture::client_token;
@@ -109,7 +111,8 @@ async fn a_client_in_the_middle_of_a_message_moves_with_the_whole_message() {
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
     let mut two = server(&listening, "two").await;
-    let message = format!("{{\"type\":1,\"target\":\"t\",\"arguments\":[\"{}\"]}}\u{1e}", "x".repeat(200_000));
+    let message =
+        format!("{{\"type\":1,\"target\":\"t\",\"arguments\":[\"{}\"]}}\u{1e}", "x".repeat(200_000));
     let frame = websocket::masked_frame(websocket::Opcode::Text, message.as_bytes(), [0; 4]);
     begin(&mut ada, &mut one, &frame).await;
     one.send(&Message::Ping { messages: vec!["shutdown", "fin:1"] }).await.unwrap();

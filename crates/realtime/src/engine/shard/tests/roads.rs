@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::engine::{
-    AppServer, ClientConnection, ClientInvocation, Facts, HttpTransport, Opening, Outlet, Received, Refusal,
+    AppServer, ClientConnection, ClientInvocation, Facts, HttpTransport, Opening, Outlet, Pace, Received, Refusal,
     Room, ServerClose, Taken,
 };
 
@@ -217,6 +217,14 @@ impl AppServer for Scribe {
 
     fn closed(&self, _: ConnectionId, error: Option<&str>) {
         self.hear(format!("closed {error:?}"));
+    }
+
+    fn pace(&self, _: ConnectionId, pace: Pace) {
+        self.hear(format!("pace {pace:?}"));
+    }
+
+    fn overflowed(&self, _: ConnectionId, why: &str) {
+        self.hear(format!("overflowed {why}"));
     }
 
     fn reconnected(&self, _: ConnectionId) {

@@ -1,0 +1,178 @@
+//! Messages of a client's own hub to that client alone: the items of its streams, the results of its calls, and what is sent to its
+//! connection.
+//!
+//! A broadcast may be left out for a client that does not keep up, or end it, but its own messages are worth waiting for. So more of them
+//! may wait than of broadcasts, and its app server is slowed down meanwhile ([`Pace`]). The client is ended only where it takes nothing
+//! for a time, or where so much waits that the process cannot keep it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Shard;
+use super::connection::{Road, Slot};
+use super::encode::Encoded;
+use super::flush::Appended;
+use super::index::HubPolicy;
+use super::pending::Backlog;
+use crate::engine::{AppServer, EndReason, Pace, SlowConsumer, Target};
+
+/// Beyond this part of what may wait for a client, its server is stopped rather than slowed down.
+const STOP_DIVISOR: usize = 4;
+
+impl Shard {
+    /// Whether a publish is a message of a client's own hub.
+    pub(super) fn is_own(&self, target: &Target, receiver: Slot) -> bool {
+        matches!(target, Target::Connection(_)) && self.connections[receiver as usize].server().is_some()
+    }
+
+    /// Lets a message of its own hub wait for a client; says for how many clients it does.
+    pub(super) fn hand_own(&mut self, slot: Slot, encoded: &mut Encoded<'_>, policy: HubPolicy) -> u64 {
+        let Some(step) = encoded.step(self.connections[slot as usize].protocol) else {
+            self.metrics.turn.untranslatable += 1;
+            return 0;
+        };
+        let bytes = step.frame().len();
+        let run_bytes = self.connections[slot as usize].run.as_ref().map_or(0, |run| run.bytes());
+        if run_bytes > 0 && run_bytes + bytes > policy.pending_bytes_max {
+            self.flush(slot);
+        }
+        if !self.connections.contains(slot as usize) {
+            return 0;
+        }
+        if let Err(why) = self.has_room_for_own(slot, bytes) {
+            self.give_up(slot, &why);
+            return 0;
+        }
+        // How much may wait was decided above.
+        let own =
+            HubPolicy { pending_bytes_max: usize::MAX, slow_consumer: SlowConsumer::Disconnect, ..policy };
+        if self.append(slot, step, own) != Appended::Waits {
+            self.end(slot, EndReason::SlowConsumer);
+            return 0;
+        }
+        if matches!(self.connections[slot as usize].road, Road::Outlet(_)) {
+            // There it is told from broadcasts, which a run does not do.
+            self.flush(slot);
+        }
+        self.keep_pace(slot, policy);
+        1
+    }
+
+    fn has_room_for_own(&self, slot: Slot, bytes: usize) -> Result<(), String> {
+        let options = &self.settings.options;
+        let waiting = self.waiting_bytes(slot);
+        let most = options.own_pending_bytes_max as usize;
+        if waiting > 0 && waiting + bytes > most {
+            return Err(format!(
+                "more than {most} bytes wait for this client (engine.own_pending_bytes_max): its app server sends faster than it reads"
+            ));
+        }
+        let all = options.own_pending_bytes_total / u64::from(options.shard_count());
+        if waiting > 0 && self.pending_bytes + bytes as u64 > all {
+            return Err(format!(
+                "more than {} bytes wait for clients that do not read (engine.own_pending_bytes_total), for this one among them",
+                options.own_pending_bytes_total
+            ));
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait for a client, of whatever kind.
+    fn waiting_bytes(&self, slot: Slot) -> usize {
+        let connection = &self.connections[slot as usize];
+        match &connection.road {
+            Road::Outlet(outlet) => outlet.bytes(),
+            Road::Socket(_) | Road::Detached { .. } => {
+                connection.backlog.as_ref().map_or(0, |backlog| backlog.bytes())
+            }
+        }
+    }
+
+    /// Tells a client's server how fast the client takes its messages, where that has changed.
+    pub(super) fn keep_pace(&mut self, slot: Slot, policy: HubPolicy) {
+        let waiting = self.waiting_bytes(slot);
+        let connection = &mut self.connections[slot as usize];
+        let most = self.settings.options.own_pending_bytes_max as usize;
+        let pace = if waiting > (most / STOP_DIVISOR).max(policy.pending_bytes_max) {
+            Pace::Stop
+        } else if waiting > policy.pending_bytes_max {
+            connection.pace.max(Pace::Slow)
+        } else if waiting > policy.pending_bytes_max / 2 {
+            // Not at the bound itself, or each message would stop and go.
+            connection.pace
+        } else {
+            Pace::Go
+        };
+        if pace == connection.pace {
+            return;
+        }
+        if connection.pace == Pace::Go {
+            self.slowed.push((slot, connection.generation));
+        }
+        connection.pace = pace;
+        let (id, server) = (connection.id, connection.server().cloned());
+        if let Some(server) = server {
+            server.pace(id, pace);
+        }
+    }
+
+    /// As [`Shard::keep_pace`], when a slow client has taken something.
+    pub(super) fn quicken(&mut self, slot: Slot) {
+        if self.connections.get(slot as usize).is_some_and(|connection| connection.pace != Pace::Go) {
+            self.keep_pace(slot, self.policy(slot));
+        }
+    }
+
+    /// Looks at the clients whose servers were slowed down: those that have taken nothing for too long are given up.
+    pub(super) fn look_at_slowed(&mut self, now: Instant) {
+        if self.slowed.is_empty() {
+            return;
+        }
+        let mut slowed = std::mem::take(&mut self.slowed);
+        slowed.retain(|&(slot, generation)| {
+            let same = self.connections.get(slot as usize).is_some_and(|one| one.generation == generation);
+            if !same {
+                return false;
+            }
+            self.quicken(slot);
+            let connection = &self.connections[slot as usize];
+            if connection.pace == Pace::Go || connection.is_closing() {
+                return false;
+            }
+            let limit_ms = self.settings.options.own_stalled_timeout_ms;
+            let is_stalled = match &connection.road {
+                Road::Socket(_) => self.now > connection.sent.plus(self.times.own_stalled),
+                Road::Outlet(outlet) => {
+                    now.saturating_duration_since(outlet.taken_at()).as_millis() > u128::from(limit_ms)
+                }
+                Road::Detached { .. } => false,
+            };
+            if is_stalled {
+                let why = format!(
+                    "the client has read nothing for {limit_ms} ms (engine.own_stalled_timeout_ms), while messages of its app server wait"
+                );
+                self.give_up(slot, &why);
+            }
+            !is_stalled
+        });
+        self.slowed.append(&mut slowed);
+    }
+
+    /// Ends a client that does not take its own messages: it is told, if it reads again in time, and its server is.
+    fn give_up(&mut self, slot: Slot, why: &str) {
+        let connection = &mut self.connections[slot as usize];
+        let server: Option<Arc<dyn AppServer>> = connection.server().cloned();
+        let id = connection.id;
+        connection.run = None;
+        if let Some(backlog) = &mut connection.backlog {
+            self.pending_bytes -= backlog.drop_unbegun() as u64;
+        }
+        if let Road::Outlet(outlet) = &connection.road {
+            outlet.put(Backlog::drop_unbegun);
+        }
+        if let Some(server) = server {
+            server.overflowed(id, why);
+        }
+        self.close(slot, EndReason::SlowConsumer, Some(why), true);
+    }
+}
