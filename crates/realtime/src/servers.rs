@@ -270,11 +270,16 @@ impl Servers {
         }
     }
 
-    /// Gives a client that has shaken hands to a server connection.
-    fn admit(&self, client: &Arc<Client>, id: ConnectionId) -> Option<Arc<Link>> {
-        let (_, link) = lock(&self.0.registry).assign(&client.hub, id, client.sticky.as_ref(), None)?;
+    /// Gives a client that has shaken hands to a server connection, and calls `begin` with it. Says whether there was one. Nobody leaves the
+    /// registry meanwhile: a server that says that it shuts down gets its answer behind all its clients.
+    fn admit(&self, client: &Arc<Client>, id: ConnectionId, begin: impl FnOnce(&Arc<Link>)) -> bool {
+        let mut registry = lock(&self.0.registry);
+        let Some((_, link)) = registry.assign(&client.hub, id, client.sticky.as_ref(), None) else {
+            return false;
+        };
         lock(&self.0.clients).by_id.insert(id, Arc::clone(client));
-        Some(link)
+        begin(&link);
+        true
     }
 
     /// Forgets a client that is gone. Says which server connection it belonged to.

@@ -175,11 +175,11 @@ impl Client {
         std::mem::take(&mut state.deferred)
     }
 
-    /// Holds new calls of the client back, and tells when its server has answered the others. `None` if the client does not belong to the
-    /// server connection.
+    /// Holds new calls of the client back, and tells when its server has answered the others, and its handshake. `None` if the client does
+    /// not belong to the server connection, or is being moved already.
     pub(super) fn hold_calls(&self, from: &Link) -> Option<oneshot::Receiver<()>> {
         let mut state = self.state();
-        if !state.belongs_to(from) {
+        if !state.belongs_to(from) || !state.forwarding.is_open() {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
@@ -263,7 +263,7 @@ impl Client {
         if !state.belongs_to(from) || !state.forwarding.can_move() {
             return None;
         }
-        let State { known: Some(known), owner: Some(owner), forwarding, .. } = &mut *state else {
+        let State { known: Some(known), owner: Some(owner), answered, forwarding, .. } = &mut *state else {
             return None;
         };
         self.takes_pieces.store(to.modern, Ordering::Release);
@@ -275,8 +275,10 @@ impl Client {
         from.outbox.push_from(id, |out| to_protocol::close(id, None, Some(&to.server), out));
         let record = to_protocol::handshake_record(protocol);
         let held = forwarding.move_on(protocol);
+        // Where the old server has not answered the handshake, the new one does, as for a client that has just come.
+        let from_name = answered.then_some(&*from.server);
         to.outbox.push_from(id, |out| {
-            to_protocol::open(id, protocol, &facts, &self.headers, instance, Some(&from.server), out);
+            to_protocol::open(id, protocol, &facts, &self.headers, instance, from_name, out);
             let what = to_protocol::Data { is_handshake: true, is_partial: false, modern: to.modern };
             to_protocol::data(id, &record, what, out);
             if !held.bytes.is_empty() {
@@ -324,7 +326,7 @@ impl State {
     }
 
     fn tell_if_drained(&mut self) {
-        if self.drained.is_some() && self.forwarding.is_drained() {
+        if self.drained.is_some() && self.answered && self.forwarding.is_drained() {
             let sender = self.drained.take().expect("it was just looked at");
             // Whoever waited may have waited for long enough.
             let _ = sender.send(());
@@ -417,23 +419,25 @@ impl AppServer for Client {
     fn open(&self, connection: &ClientConnection) {
         let Some(me) = self.me.upgrade() else { return };
         let id = connection.id;
-        let Some(link) = self.servers.admit(&me, id) else {
+        let facts = connection.facts.clone().unwrap_or_default();
+        let is_admitted = self.servers.admit(&me, id, |link| {
+            let mut state = self.state();
+            state.known = Some(connection.clone());
+            state.owner = Some(Arc::clone(link));
+            self.takes_pieces.store(link.modern, Ordering::Release);
+            let instance = self.servers.instance();
+            link.outbox.push_from(id, |out| {
+                to_protocol::open(id, connection.protocol, &facts, &self.headers, instance, None, out);
+            });
+        });
+        if !is_admitted {
             let close = ServerClose {
                 error: Some("No server available".into()),
                 allow_reconnect: true,
                 say_close: true,
             };
-            return self.servers.end_soon(id, close);
-        };
-        let facts = connection.facts.clone().unwrap_or_default();
-        let mut state = self.state();
-        state.known = Some(connection.clone());
-        state.owner = Some(Arc::clone(&link));
-        self.takes_pieces.store(link.modern, Ordering::Release);
-        let instance = self.servers.instance();
-        link.outbox.push_from(id, |out| {
-            to_protocol::open(id, connection.protocol, &facts, &self.headers, instance, None, out);
-        });
+            self.servers.end_soon(id, close);
+        }
     }
 
     fn takes_pieces(&self) -> bool {

@@ -107,9 +107,7 @@ impl Forwarding {
 
     /// Holds new calls back from now on.
     pub(super) fn drain_calls(&mut self) {
-        if self.gate == Gate::Open {
-            self.gate = Gate::Draining;
-        }
+        self.gate = Gate::Draining;
     }
 
     /// Whether the server has answered every call, and has no message that it got only the beginning of.
@@ -120,6 +118,11 @@ impl Forwarding {
     /// Holds everything back from now on.
     pub(super) fn shut(&mut self) {
         self.gate = Gate::Shut;
+    }
+
+    /// Whether nothing is held back.
+    pub(super) fn is_open(&self) -> bool {
+        self.gate == Gate::Open
     }
 
     /// Whether everything is held back.

@@ -116,13 +116,17 @@ impl Servers {
             return false;
         }
         let sticky = client.sticky.as_ref();
-        let Some((to_id, to)) = lock(&self.0.registry).assign(&client.hub, id, sticky, Some(&from.server))
-        else {
-            return false;
+        let (to, unanswered) = {
+            // A server that shuts down now either gets no client, or has it when it is answered.
+            let mut registry = lock(&self.0.registry);
+            let Some((to_id, to)) = registry.assign(&client.hub, id, sticky, Some(&from.server)) else {
+                return false;
+            };
+            let unanswered = client.move_to(from, &to, self.instance());
+            let left = if unanswered.is_some() { from.id } else { to_id };
+            registry.release(&client.hub, id, left);
+            (to, unanswered)
         };
-        let unanswered = client.move_to(from, &to, self.instance());
-        let left = if unanswered.is_some() { from.id } else { to_id };
-        lock(&self.0.registry).release(&client.hub, id, left);
         let Some(unanswered) = unanswered else { return false };
         self.metrics().migrations.inc();
         tracing::debug!(%id, from = %from.server, to = %to.server, unanswered = unanswered.len(), "a client has moved to another app server");

@@ -8,9 +8,9 @@ use signalr_protocol::service::{
     OpenConnection,
 };
 
+use super::invocations::Pending;
 use super::passed_on::PassedOn;
 use crate::claim_types::{self, with_long_types};
-use super::invocations::Pending;
 use crate::engine::{ConnectionId, Facts};
 
 /// .NET ticks (100 nanoseconds each) from 1 January 0001 to the Unix epoch.

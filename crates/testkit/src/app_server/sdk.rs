@@ -21,7 +21,7 @@ pub struct Served {
 
 impl AppServer {
     /// Answers each call with its first argument, `delay` after it came. Once `leave` says so, it shuts down and lets its clients migrate
-    /// (`fin:1`), and ends when it has none: it acknowledges that a client is paused, executes the calls of that client that it has got,
+    /// (`fin:1`), and ends when that is answered and it has none: it acknowledges that a client is paused, executes the calls of that client that it has got,
     /// and never sends their answers.
     ///
     /// # Errors
@@ -33,13 +33,13 @@ impl AppServer {
         mut leave: watch::Receiver<bool>,
     ) -> anyhow::Result<Served> {
         let (mut served, mut due, mut paused) = (Served::default(), VecDeque::new(), HashSet::new());
-        let mut leaves = false;
-        while !(leaves && self.clients.is_empty() && due.is_empty()) {
+        let (mut leaves, mut is_answered) = (false, false);
+        while !(is_answered && self.clients.is_empty() && due.is_empty()) {
             let next_due = due.front().map_or_else(Instant::now, |(at, _, _)| *at);
             tokio::select! {
                 payload = self.next() => {
                     let Some(payload) = payload? else { break };
-                    self.take_as_sdk(&payload, &mut paused).await?;
+                    is_answered |= self.take_as_sdk(&payload, &mut paused).await?;
                     while let Some((client, message)) = self.whole_message()? {
                         if message["type"] == 1 {
                             due.push_back((Instant::now() + delay, client, message));
@@ -62,7 +62,8 @@ impl AppServer {
         Ok(served)
     }
 
-    async fn take_as_sdk(&mut self, payload: &[u8], paused: &mut HashSet<String>) -> anyhow::Result<()> {
+    /// Says whether the message is the answer to the shutdown.
+    async fn take_as_sdk(&mut self, payload: &[u8], paused: &mut HashSet<String>) -> anyhow::Result<bool> {
         let message = service::parse(payload)?;
         self.note(&message);
         match message {
@@ -83,9 +84,10 @@ impl AppServer {
             Message::ConnectionFlowControl { connection_id, operation: FlowOperation::Resume, .. } => {
                 paused.remove(connection_id);
             }
+            Message::Ping { messages } => return Ok(messages == ["shutdown", "finack"]),
             _ => {}
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Answers a call, if its client still gets answers.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::engine::{
-    AppServer, ClientConnection, ClientInvocation, Facts, HttpTransport, Opening, Outlet, Pace, Received, Refusal,
-    Room, ServerClose, Taken,
+    AppServer, ClientConnection, ClientInvocation, Facts, HttpTransport, Opening, Outlet, Pace, Received,
+    Refusal, Room, ServerClose, Taken,
 };
 
 impl World {
