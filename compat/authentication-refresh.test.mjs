@@ -12,7 +12,8 @@ import { after, before, test } from 'node:test';
 
 import * as signalR from '@microsoft/signalr';
 
-import { Chappe, token } from './harness.mjs';
+import { Chappe, eventually, token } from './harness.mjs';
+import { Proxy } from './realtime/proxy.mjs';
 
 /** How long a login lasts, for as long as a slow machine takes to connect. */
 const LIFETIME_S = 6;
@@ -32,6 +33,8 @@ const unixSeconds = () => Math.floor(Date.now() / 1000);
 let chappe;
 let app;
 let appUrl;
+/** Between the clients and the service. */
+let proxy;
 
 /** The app's server. */
 function serve() {
@@ -56,7 +59,7 @@ const audience = () => `${chappe.urls.realtime}/client/?hub=chat`;
 function negotiated([user, roles]) {
   const claims = { 'asrs.s.uid': user, role: roles, 'asrs.s.coae': 'true', 'asrs.s.aeo': String(unixSeconds() + LIFETIME_S) };
   const accessToken = token({ audience: audience(), lifetimeSeconds: LIFETIME_S, claims });
-  return { url: audience(), accessToken, tokenLifetimeSeconds: LIFETIME_S };
+  return { url: `${proxy.url}/client/?hub=chat`, accessToken, tokenLifetimeSeconds: LIFETIME_S };
 }
 
 /** Asks the service, and makes the client's next token of the claims in its answer. */
@@ -94,14 +97,14 @@ class Recorder extends signalR.DefaultHttpClient {
 class Refreshing {
   #recorder = new Recorder({ log() {} });
   #timer;
+  #stopped = false;
 
-  constructor(login, transport) {
+  constructor(login, transport, { stateful = false } = {}) {
     this.login = login;
     const options = { accessTokenFactory: () => this.login, httpClient: this.#recorder, transport };
-    this.connection = new signalR.HubConnectionBuilder()
-      .withUrl(`${appUrl}/chat`, options)
-      .configureLogging(signalR.LogLevel.None)
-      .build();
+    const builder = new signalR.HubConnectionBuilder().withUrl(`${appUrl}/chat`, options).configureLogging(signalR.LogLevel.None);
+    if (stateful) builder.withStatefulReconnect();
+    this.connection = builder.build();
     this.closed = new Promise((resolve) => this.connection.onclose((cause) => resolve(cause ?? new Error('closed'))));
   }
 
@@ -110,20 +113,26 @@ class Refreshing {
     const id = encodeURIComponent(this.#recorder.negotiated.connectionToken);
     const answer = await fetch(`${appUrl}/chat/refresh?id=${id}`, { method: 'POST', headers: { authorization: `Bearer ${this.login}` } });
     const body = await answer.json();
-    // What version 11 does inside: every request of the transport shows the new token from now on.
-    if (body.accessToken) this.connection.connection._httpClient._accessToken = body.accessToken;
+    // What version 11 does inside: every request and every new socket of the transport shows the new token from now on.
+    if (body.accessToken) {
+      const { connection } = this.connection;
+      connection._httpClient._accessToken = body.accessToken;
+      connection.transport._accessTokenFactory = () => body.accessToken;
+    }
     return [answer.status, body];
   }
 
-  /** Refreshes by itself until `stop`. */
+  /** Refreshes by itself until `stopTimer`. */
   refreshByTimer() {
     const next = () => {
-      this.#timer = setTimeout(() => this.refresh().then(next, () => {}), LIFETIME_S * 500);
+      if (!this.#stopped) this.#timer = setTimeout(() => this.refresh().then(next, () => {}), LIFETIME_S * 500);
     };
     next();
   }
 
+  /** No refresh begins from now on; one may be under way. */
   stopTimer() {
+    this.#stopped = true;
     clearTimeout(this.#timer);
   }
 }
@@ -158,7 +167,8 @@ const TRANSPORTS = ['WebSockets', 'ServerSentEvents', 'LongPolling'];
 const scenarios = new Map();
 
 before(async () => {
-  chappe = await Chappe.start();
+  chappe = await Chappe.start({ settings: ['realtime.token_leeway_s=0'] });
+  proxy = await Proxy.start(chappe.urls.realtime);
   app = serve().listen(0, '127.0.0.1');
   await once(app, 'listening');
   appUrl = `http://127.0.0.1:${app.address().port}`;
@@ -168,6 +178,7 @@ before(async () => {
 
 after(async () => {
   app?.close();
+  await proxy?.stop();
   await chappe?.stop();
 });
 
@@ -177,6 +188,22 @@ for (const name of TRANSPORTS) {
     if (failure) throw failure;
   });
 }
+
+test('a lost WebSocket comes back with the refreshed token', { timeout: 60_000 }, async () => {
+  const client = new Refreshing('ada-member', signalR.HttpTransportType.WebSockets, { stateful: true });
+  await client.connection.start();
+  const id = client.connection.connectionId;
+  const first = unixSeconds() + LIFETIME_S;
+  client.refreshByTimer();
+  await eventually(() => (unixSeconds() > first ? true : undefined), 'the end of the first token');
+  const before = proxy.connections;
+  proxy.cut();
+  await client.connection.invoke('chappe.joinGroup', 'g');
+  assert.ok(proxy.connections > before, 'it came back on a new socket');
+  assert.equal(client.connection.connectionId, id);
+  client.stopTimer();
+  await client.connection.stop();
+});
 
 test('a connection that is gone or unknown cannot be refreshed', async () => {
   const answer = await fetch(`${appUrl}/chat/refresh?id=nobody`, { method: 'POST', headers: { authorization: 'Bearer ada-reader' } });
