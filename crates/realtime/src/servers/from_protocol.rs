@@ -287,7 +287,7 @@ fn invocation(message: Message<'_>) -> Result<Order, Wrong> {
                     invocation: invocation_id.into(),
                     connection: connection_id.into(),
                     caller_server: caller_server_id.into(),
-                    why: error.to_string().into(),
+                    why: format!("no connection can have this id: {error}").into(),
                 },
             }
         }

@@ -172,7 +172,7 @@ async fn a_call_of_an_id_that_no_connection_can_have_ends_at_once() {
             Message::ServiceEvent { .. } => panic!("an event answers no call"),
             _ => None,
         });
-        let why = "a connection id has 27 characters of URL-safe base64";
+        let why = "no connection can have this id: a connection id has 27 characters of URL-safe base64";
         assert_eq!(told.await.unwrap(), (id.to_owned(), why.to_owned()));
     }
     listening.stop().await;
