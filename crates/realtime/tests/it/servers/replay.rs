@@ -3,6 +3,8 @@
 //! `migrate` and `pause-race`. The recorded service was an earlier version of this one; where it was wrong, `recording.rs`, `stage.rs` and the tests say
 //! what is right.
 
+mod meaning;
+mod pause_race;
 mod recording;
 mod stage;
 
@@ -286,6 +288,35 @@ async fn a_client_of_the_sdk_that_loses_its_socket_loses_no_message_and_its_call
           {"type":1,"target":"Number","arguments":[9]}
           {"type":3,"invocationId":"1","result":"2"}
           {"type":7,"allowReconnect":true}
+    "#]]
+    .assert_eq(&heard);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_behind_the_pause_goes_to_the_new_server_and_is_answered() {
+    let listening = listen(default_mode()).await;
+    let mut replay = Replay::new(&listening, "testhub", &pause_race::NAMES);
+    replay.play(pause_race::steps()).await;
+    replay.end().await;
+    let (heard, _) = tokio::join!(replay.heard(), listening.stop());
+    expect![[r#"
+        u2:
+          {"type":3,"invocationId":"0","result":"a"}
+          {"type":3,"invocationId":"1","result":"m13"}
+          {"type":3,"invocationId":"2","result":"m13"}
+          {"type":3,"invocationId":"3","result":"m13"}
+          {"type":3,"invocationId":"4","result":"m13"}
+          {"type":3,"invocationId":"5","result":"m13"}
+          {"type":3,"invocationId":"6","result":"m13"}
+          {"type":3,"invocationId":"7","result":"m13"}
+          {"type":3,"invocationId":"8","result":"m13"}
+          {"type":3,"invocationId":"9","result":"m13"}
+          {"type":3,"invocationId":"10","result":"m13"}
+          {"type":3,"invocationId":"11","result":"m13"}
+          {"type":3,"invocationId":"12","result":"m13"}
+          {"type":3,"invocationId":"13","result":"m13"}
+          {"type":3,"invocationId":"14","result":"m13"}
+          {"type":3,"invocationId":"108","result":"b"}
     "#]]
     .assert_eq(&heard);
 }

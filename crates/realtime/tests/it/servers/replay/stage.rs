@@ -4,17 +4,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
-use signalr_protocol::HubProtocol;
-use signalr_protocol::service::{Extensions, Message, OpenConnection, parse};
+use signalr_protocol::service::{Extensions, Message, parse};
+use signalr_protocol::{HubMessage, HubProtocol};
 use testkit::{AppServer, Http, HubClient, Introduction, PATIENCE};
 use tokio::time::timeout;
 use websocket::Opcode;
 
+use super::meaning::{OF_THIS_RUN, check_opened, meaning, shown};
 use super::recording::{Step, is_close};
 use crate::fixture::{Listening, client_token, token};
-
-/// Claims that differ with every run.
-const OF_THIS_RUN: [&str; 3] = ["exp", "iat", "nbf"];
 
 /// A recording that is being played.
 pub(super) struct Replay {
@@ -188,14 +186,22 @@ impl Replay {
         format!("&id={}", answer["connectionToken"].as_str().unwrap())
     }
 
-    /// Loses its socket, and goes on with a new one.
+    /// Loses its socket, and goes on with a new one. The server hears of both, each time with a ping: it knows of no time between sockets.
     async fn come_back(&mut self, id: &str) {
         self.settle(id).await;
-        let authority = self.authority.clone();
-        let client = self.client(id);
-        client.leave().await;
-        let upgraded = HubClient::upgrade(&authority, &client.path, client.protocol);
-        client.hub = Some(upgraded.await.unwrap());
+        let Client { conn, live, path, protocol, .. } = self.client(id);
+        let (conn, live, path, protocol) = (*conn, live.clone(), path.clone(), *protocol);
+        let mut ping = Vec::new();
+        HubMessage::Ping.encode(protocol, &mut ping);
+        let is_ping =
+            |told: &Message<'_>| matches!(told, Message::ConnectionData { payload, .. } if *payload == ping);
+        let is_lost = |told: &Message<'_>| matches!(told, Message::ConnectionReconnect { connection_id, .. } if *connection_id == live);
+        self.client(id).leave().await;
+        self.take(conn, "the loss of a socket", is_lost).await;
+        self.take(conn, "a ping behind the loss", is_ping).await;
+        let hub = HubClient::upgrade(&self.authority, &path, protocol).await.unwrap();
+        self.client(id).hub = Some(hub);
+        self.take(conn, "a ping behind the return", is_ping).await;
     }
 
     async fn client_says(&mut self, id: &str, bytes: &[u8]) {
@@ -323,74 +329,5 @@ impl Client {
                 self.heard.push(message);
             }
         }
-    }
-}
-
-/// The client's claims, headers, query and protocol as they were recorded; beside them, what newer versions tell.
-fn check_opened(recorded: &OpenConnection<'_>, live: &OpenConnection<'_>) {
-    for claim in recorded.claims.iter().filter(|(kind, _)| !OF_THIS_RUN.contains(kind)) {
-        assert!(live.claims.contains(claim), "{claim:?} of {:?}", live.claims);
-    }
-    let user = recorded.claims.iter().find(|(kind, _)| *kind == "nameid").expect("the client has a user");
-    let long = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier";
-    assert!(live.claims.contains(&(long, user.1)), "{:?}", live.claims);
-    for header in &recorded.headers {
-        assert!(live.headers.contains(header), "{header:?} of {:?}", live.headers);
-    }
-    assert_eq!(live.query_string, recorded.query_string);
-    assert_eq!(live.extensions.protocol, recorded.extensions.protocol);
-}
-
-/// What a message says to the SDK, without the words of acks, instance names and counts of a run.
-fn meaning(message: &Message<'_>) -> String {
-    match message {
-        Message::HandshakeResponse { error_message, connection_id, .. } => {
-            assert!(connection_id.is_some(), "the connection has a name");
-            format!("handshake answered {:?}", error_message.unwrap_or_default())
-        }
-        Message::Ping { messages } if messages.first() == Some(&"status") => {
-            let keys: Vec<_> = messages.iter().step_by(2).collect();
-            format!("status {} of {keys:?}", messages[1])
-        }
-        Message::Ping { messages } => format!("ping {messages:?}"),
-        Message::ConnectionData { connection_id, payload, .. } => {
-            format!("{connection_id} says {}", payload.escape_ascii())
-        }
-        Message::CloseConnection { connection_id, error_message, headers, .. } => {
-            format!("{connection_id} is closed, {:?}, {headers:?}", error_message.unwrap_or_default())
-        }
-        Message::Ack { ack_id, status, payload, .. } => format!("ack {ack_id}: {status:?} {payload:?}"),
-        Message::ClientInvocation { invocation_id, connection_id, caller_server_id, .. } => {
-            format!("{caller_server_id} calls {connection_id}: {invocation_id}")
-        }
-        Message::ClientCompletion {
-            invocation_id,
-            connection_id,
-            caller_server_id,
-            protocol,
-            payload,
-            ..
-        } => {
-            let payload = payload.escape_ascii();
-            format!("{caller_server_id}: {connection_id} answers {invocation_id} in {protocol:?}: {payload}")
-        }
-        Message::ErrorCompletion { invocation_id, connection_id, caller_server_id, error, .. } => {
-            format!("{caller_server_id}: {connection_id} does not answer {invocation_id}: {error:?}")
-        }
-        Message::ServiceMapping { invocation_id, connection_id, instance_id, .. } => {
-            format!("{connection_id} of {invocation_id} is at {instance_id}")
-        }
-        Message::ConnectionFlowControl { connection_id, connection_type, operation, .. } => {
-            format!("{operation:?} of {connection_type:?} {connection_id}")
-        }
-        other => format!("{other:?}"),
-    }
-}
-
-/// A hub message of JSON as it is, one of MessagePack by its bytes.
-fn shown(message: &[u8]) -> String {
-    match std::str::from_utf8(message) {
-        Ok(text) if !text.contains(char::is_control) => text.to_owned(),
-        _ => message.escape_ascii().to_string(),
     }
 }
