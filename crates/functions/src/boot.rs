@@ -1,5 +1,6 @@
 //! From a worker that has connected to functions that can be called: index, judge, bind, load.
 
+mod judge;
 mod listing;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::log::Level;
 use crate::route::RouteTable;
 use crate::timer::{self, TimerMemory};
 use crate::worker::{Indexing, StartError};
+use judge::{hidden_by, without_conflicts, without_settings};
 pub(crate) use listing::startup_listing;
 pub use listing::{FunctionInfo, FunctionState};
 
@@ -160,7 +162,8 @@ impl Boot {
                 let failed = functions.iter().position(|function| *function.id() == response.function_id);
                 if let Some(at) = failed {
                     let function = functions.remove(at);
-                    errors.push((function.name().to_owned(), response.result.message().to_owned()));
+                    let why = judge::not_loaded(&self.app.language, &response.result);
+                    errors.push((function.name().to_owned(), why));
                 }
             }
         }
@@ -283,78 +286,9 @@ impl Boot {
     }
 }
 
-/// Parts the functions that lack a setting, with the reason, from the others.
-fn without_settings(
-    metadata: Vec<FunctionMetadata>,
-    settings: &[SettingUse],
-) -> (Vec<FunctionMetadata>, Vec<(String, String)>) {
-    let (mut whole, mut lacking) = (Vec::new(), Vec::new());
-    for function in metadata {
-        let missing: Vec<String> = settings
-            .iter()
-            .filter(|setting| !setting.is_set && setting.functions.contains(&function.name))
-            .map(|setting| format!("{:?}", setting.name))
-            .collect();
-        match missing.as_slice() {
-            [] => whole.push(function),
-            [one] => lacking.push((function.name, format!("the setting {one} is missing"))),
-            several => {
-                lacking.push((function.name, format!("the settings {} are missing", several.join(", "))));
-            }
-        }
-    }
-    (whole, lacking)
-}
-
 /// The order of functions: by name, without case. Between two whose routes match, the first has the request.
 fn order(name: &str) -> String {
     name.to_ascii_uppercase()
-}
-
-/// Parts the functions whose route and a method of theirs belong to another function, which comes first by name, from the others. A
-/// disabled function takes no route away.
-fn without_conflicts(mut declared: Vec<Declaration>) -> (Vec<Declaration>, Vec<(String, String)>) {
-    declared.sort_by_key(|declaration| order(&declaration.metadata.name));
-    let (mut kept, mut errors): (Vec<Declaration>, Vec<(String, String)>) = (Vec::new(), Vec::new());
-    for declaration in declared {
-        match kept.iter().find(|earlier| conflicts(earlier, &declaration)) {
-            Some(earlier) => {
-                let name = &earlier.metadata.name;
-                let why =
-                    format!("The route specified conflicts with the route defined by function '{name}'.");
-                errors.push((declaration.metadata.name, why));
-            }
-            None => kept.push(declaration),
-        }
-    }
-    (kept, errors)
-}
-
-fn conflicts(earlier: &Declaration, later: &Declaration) -> bool {
-    let (Trigger::Http(a), Trigger::Http(b)) = (&earlier.trigger, &later.trigger) else { return false };
-    let is_enabled = !earlier.is_disabled && !later.is_disabled;
-    let is_same_route = a.template.source().eq_ignore_ascii_case(b.template.source());
-    let shares_a_method = a.methods.is_empty()
-        || b.methods.is_empty()
-        || a.methods.iter().any(|method| b.methods.contains(method));
-    is_enabled && is_same_route && shares_a_method
-}
-
-/// What the author of a function is told whose requests another function has.
-fn hidden_by(hidden: &Function, first: &Function) -> String {
-    let route = |function: &Function| match &function.declaration.trigger {
-        Trigger::Http(http) => http.template.source().to_owned(),
-        Trigger::Timer(_) | Trigger::Manual | Trigger::Source => String::new(),
-    };
-    format!(
-        "Requests that match the routes of both '{}' ({}) and '{}' ({}) go to '{}': the first by name has them, however general \
-         its route. Rename one of the two, or narrow its route with a constraint.",
-        first.name(),
-        route(first),
-        hidden.name(),
-        route(hidden),
-        first.name()
-    )
 }
 
 /// Why an app has no function to run.

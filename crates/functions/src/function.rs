@@ -232,11 +232,12 @@ impl HttpTrigger {
         let whole = [rules.route_prefix, &route];
         let whole: Vec<&str> = whole.into_iter().filter(|part| !part.is_empty()).collect();
         let template = Template::parse(&whole.join("/")).map_err(|error| error.to_string())?;
-        let first = template.source().split('/').next().unwrap_or_default();
+        // The real host judges the route without its prefix; without one, both are the same.
+        let first = route.split('/').next().unwrap_or_default();
         if ["admin", "runtime"].iter().any(|reserved| first.eq_ignore_ascii_case(reserved)) {
             return Err(format!(
-                "the route '{}' begins with a reserved word (admin, runtime)",
-                template.source()
+                "The specified route conflicts with one or more built in routes: '{route}' begins with a reserved word (admin, \
+                 runtime); choose another"
             ));
         }
         Ok(Self { auth_level, methods, template })

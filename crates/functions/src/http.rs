@@ -118,6 +118,9 @@ impl Dispatch {
         if path == "/" && !self.has_root_route(&parts.method) {
             return self.home().await;
         }
+        if !self.may_have_route(&path) {
+            return empty(StatusCode::NOT_FOUND);
+        }
         let running = match self.running().await {
             Ok(running) => running,
             Err(why) => {
@@ -310,6 +313,18 @@ impl Dispatch {
         running.routes.find(method, "/").is_some_and(|routed| !routed.target.declaration.is_disabled)
     }
 
+    /// Whether a path may be that of a function: below the app's prefix, where it has one. Nothing else waits for the app, nor is told
+    /// that it did not start.
+    fn may_have_route(&self, path: &str) -> bool {
+        let prefix = &self.app.host.http.route_prefix;
+        let head = path.strip_prefix('/').and_then(|path| path.get(..prefix.len()));
+        let is_below = head.is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+        // A prefix with parameters is for the routes to judge.
+        prefix.is_empty()
+            || prefix.contains('{')
+            || (is_below && matches!(path.as_bytes().get(prefix.len() + 1), None | Some(b'/')))
+    }
+
     fn rejected(&self, reason: Rejected) {
         self.metrics.http_rejected.get_or_create(&RejectedLabel { reason }).inc();
     }
@@ -350,7 +365,9 @@ struct Called<'a> {
 fn occasion(called: Called<'_>, received: Received, needs_properties: bool) -> Occasion {
     let Called { parts, path, route_values, typed, key } = called;
     let url = request::function_url(parts, path);
-    let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let parent = request::header_text(parts, "traceparent").and_then(|text| TraceContext::parse(&text));
+    // Without its parent the state says nothing (W3C Trace Context, section 3.3).
+    let trace_state = parent.and_then(|_| request::header_text(parts, "tracestate")).unwrap_or_default();
     let (metadata, binding_data) =
         request::binding_data(parts, &received.shown, route_values, typed, needs_properties);
     Occasion {
@@ -359,7 +376,9 @@ fn occasion(called: Called<'_>, received: Received, needs_properties: bool) -> O
         metadata,
         binding_data,
         reason: "This function was programmatically called via the host APIs.".to_owned(),
-        parent: traceparent.and_then(TraceContext::parse),
+        parent,
+        trace_state,
+        baggage: request::baggage(parts),
         ..Occasion::default()
     }
 }

@@ -51,6 +51,10 @@ pub(crate) struct Occasion {
     pub(crate) origin: Option<Uri>,
     /// The span that led here.
     pub(crate) parent: Option<TraceContext>,
+    /// What other tracing systems say of that span (W3C Trace Context, `tracestate`).
+    pub(crate) trace_state: String,
+    /// What the caller hands on by name (W3C Baggage).
+    pub(crate) baggage: BTreeMap<String, String>,
     /// Further spans that led here.
     pub(crate) links: Vec<TraceContext>,
     /// Further facts for the log, behind the `Executing` line.
@@ -145,14 +149,24 @@ impl InvocationError {
     }
 }
 
+/// What a worker said about a failure: type and source of the exception, its message and its stack.
 fn describe(result: &StatusResult) -> String {
-    let stack = result.exception.as_ref().map_or("", |exception| exception.stack_trace.as_str()).trim_end();
+    let Some(exception) = &result.exception else { return result.message().to_owned() };
     let message = result.message();
+    let stack = exception.stack_trace.trim_end();
     // Stacks of JavaScript begin with the message, those of others do not have it.
-    match stack {
+    let text = match stack {
         "" => message.to_owned(),
         stack if stack.contains(message) => stack.to_owned(),
         stack => format!("{message}\n{stack}"),
+    };
+    let first = text.lines().next().unwrap_or_default();
+    let kind = Some(exception.kind.as_str()).filter(|kind| !kind.is_empty() && !first.contains(kind));
+    match (kind, exception.source.as_str()) {
+        (None, "") => text,
+        (Some(kind), "") => format!("{kind}: {text}"),
+        (Some(kind), source) => format!("{kind} in {source}: {text}"),
+        (None, source) => format!("in {source}: {text}"),
     }
 }
 
@@ -253,6 +267,8 @@ impl Invoker {
             trigger_metadata: occasion.metadata,
             trace_context: worker_protocol::TraceContext {
                 trace_parent: trace.to_traceparent(),
+                trace_state: occasion.trace_state,
+                baggage: occasion.baggage,
                 ..worker_protocol::TraceContext::default()
             },
             retry_context: occasion.retry,
@@ -333,5 +349,34 @@ impl Scope<'_> {
             origin: self.origin,
             trace: self.trace,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use worker_protocol::RpcException;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_names_type_and_source_of_its_exception_once() {
+        let text = |kind: &str, source: &str, message: &str, stack: &str| {
+            let mut result = StatusResult::failure(message);
+            result.exception = Some(RpcException {
+                kind: kind.to_owned(),
+                source: source.to_owned(),
+                message: message.to_owned(),
+                stack_trace: stack.to_owned(),
+                ..RpcException::default()
+            });
+            describe(&result)
+        };
+        assert_eq!(
+            text("System.InvalidOperationException", "HttpApp", "on purpose", "   at HttpApp.Throw()"),
+            "System.InvalidOperationException in HttpApp: on purpose\n   at HttpApp.Throw()"
+        );
+        assert_eq!(text("ValueError", "", "ValueError: bad", "line 1"), "ValueError: bad\nline 1");
+        assert_eq!(text("TypeError", "", "bad", "TypeError: bad\n at f"), "TypeError: bad\n at f");
+        assert_eq!(describe(&StatusResult::failure("plain")), "plain");
     }
 }

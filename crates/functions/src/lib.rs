@@ -36,6 +36,7 @@ mod stop;
 pub mod suite;
 mod timer;
 mod to_protocol;
+mod windows_zones;
 pub mod worker;
 mod workers;
 

@@ -32,6 +32,9 @@ pub struct Options {
     pub cors_origins: Vec<String>,
     /// Whether such calls may carry credentials. Default: what `local.settings.json` says. Since 0.1.0.
     pub cors_credentials: Option<bool>,
+    /// Headers of responses that pages of such origins may read, beside the few that browsers always let them read. Default empty.
+    /// Since 0.1.0.
+    pub cors_exposed_headers: Vec<String>,
     /// Largest request body, in bytes; the setting `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` overrides it. Default 104857600.
     /// Since 0.1.0.
     pub body_bytes_max: usize,
@@ -88,6 +91,7 @@ impl Default for Options {
             enable_auth: false,
             cors_origins: Vec::new(),
             cors_credentials: None,
+            cors_exposed_headers: Vec::new(),
             body_bytes_max: 104_857_600,
             worker_bodies_bytes_max: 256 * 1024 * 1024,
             requests_max: 10_000,

@@ -31,6 +31,10 @@ pub(crate) enum Delay {
     },
 }
 
+/// A retry without a pause would only repeat what failed just now.
+const NO_DELAY: &str =
+    "the retry policy fixedDelay has no delayInterval; give the pause before each retry as \"hh:mm:ss\"";
+
 impl Retry {
     /// Reads a `retry` section. The error says what is wrong with it.
     pub(crate) fn parse(json: &RetryJson) -> Result<Self, String> {
@@ -50,7 +54,10 @@ impl Retry {
                 .to_owned()
         })?)?;
         let delay = match text("strategy").unwrap_or_default().to_ascii_lowercase().as_str() {
-            "fixeddelay" => Delay::Fixed(span("delayInterval", Duration::ZERO)?),
+            "fixeddelay" => {
+                text("delayInterval").ok_or(NO_DELAY)?;
+                Delay::Fixed(span("delayInterval", Duration::ZERO)?)
+            }
             "exponentialbackoff" => Delay::Exponential {
                 min: span("minimumInterval", Duration::from_secs(10))?,
                 max: span("maximumInterval", Duration::from_secs(15 * 60))?,
@@ -66,7 +73,7 @@ impl Retry {
     pub(crate) fn from_protocol(options: &RetryOptions) -> Result<Self, String> {
         let retries_max = count_max(i64::from(options.max_retry_count))?;
         let delay = match options.retry_strategy {
-            RetryStrategy::FixedDelay => Delay::Fixed(options.delay_interval.unwrap_or_default()),
+            RetryStrategy::FixedDelay => Delay::Fixed(options.delay_interval.ok_or(NO_DELAY)?),
             RetryStrategy::ExponentialBackoff => Delay::Exponential {
                 min: options.minimum_interval.unwrap_or(Duration::from_secs(10)),
                 max: options.maximum_interval.unwrap_or(Duration::from_secs(15 * 60)),
@@ -181,6 +188,7 @@ mod tests {
             (serde_json::json!({"strategy":"sometimes","maxRetryCount":1}), "sometimes"),
             (serde_json::json!({"strategy":"fixedDelay"}), "maxRetryCount"),
             (serde_json::json!({"strategy":"fixedDelay","maxRetryCount":1,"delayInterval":"5s"}), "5s"),
+            (serde_json::json!({"strategy":"fixedDelay","maxRetryCount":1}), "no delayInterval"),
         ] {
             let error = policy(json).expect_err("invalid");
             assert!(error.contains(word), "{error}");

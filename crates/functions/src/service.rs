@@ -35,6 +35,7 @@ use crate::options::{Dependencies, Options};
 use crate::startup;
 use crate::stop::Stop;
 use crate::timer::{Timer, TimerMemory};
+use crate::windows_zones;
 use crate::workers::start_pool;
 
 /// Bodies of requests and responses.
@@ -200,6 +201,13 @@ fn dispatch(
     let origins =
         if options.cors_origins.is_empty() { &app.local.cors_origins } else { &options.cors_origins };
     let credentials = options.cors_credentials.unwrap_or(app.local.cors_credentials);
+    let cors = CorsPolicy::new(origins, credentials).exposing(&options.cors_exposed_headers);
+    let cors = cors.ok_or_else(|| {
+        let names = options.cors_exposed_headers.join(", ");
+        Error::Setting(format!(
+            "functions.cors_exposed_headers has \"{names}\", of which one is no name of a header"
+        ))
+    })?;
     let header = |(name, value): &(String, String)| {
         let parsed = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
         parsed.ok_or_else(|| {
@@ -213,7 +221,7 @@ fn dispatch(
         phase,
         keys,
         is_auth_enforced: options.enable_auth,
-        cors: CorsPolicy::new(origins, credentials),
+        cors,
         body_bytes_max: body_bytes_max(options, app)?,
         start_wait: Duration::from_millis(options.start_wait_ms),
         outstanding: Arc::new(Semaphore::new(outstanding.min(Semaphore::MAX_PERMITS))),
@@ -309,9 +317,10 @@ pub(crate) fn time_zone(app: &App) -> Result<TimeZone, Error> {
     for name in ["WEBSITE_TIME_ZONE", "TZ"] {
         if let Some(zone) = app.settings.get(name) {
             let zone = zone.trim_start_matches(':');
-            return TimeZone::get(zone).map_err(|_| {
+            return TimeZone::get(windows_zones::iana(zone).unwrap_or(zone)).map_err(|_| {
                 Error::Setting(format!(
-                    "the setting {name} is \"{zone}\", which is no known time zone; use a name such as Europe/Paris"
+                    "the setting {name} is \"{zone}\", which is no known time zone; use a name such as Europe/Paris or \
+                     W. Europe Standard Time"
                 ))
             });
         }

@@ -54,9 +54,11 @@ impl Settings {
         Self { values: Arc::new(values), host_id: host_id.into() }
     }
 
-    /// A setting that is set and not empty.
+    /// A setting that is set and not empty. A hyphen in its name may be written as `_`, as shells want it.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
+        let plain = || name.contains('-').then(|| self.values.get(&name.replace('-', "_"))).flatten();
+        let value = self.values.get(name).or_else(plain);
+        value.map(String::as_str).filter(|value| !value.trim().is_empty())
     }
 
     /// A setting that switches something on: `1` or `true`.

@@ -171,6 +171,14 @@ fn functions_of_older_models_are_found_in_their_folders() {
 }
 
 #[test]
+fn a_hyphen_in_a_settings_name_may_be_an_underscore() {
+    let settings = Settings::from_pairs("app", [("my_conn", "plain"), ("a-b", "exact"), ("a_b", "other")]);
+    assert_eq!(settings.get("my-conn"), Some("plain"));
+    assert_eq!(settings.get("a-b"), Some("exact"));
+    assert_eq!(settings.get("my_con"), None);
+}
+
+#[test]
 fn time_spans() {
     let seconds = |text: &str| parse_timespan(text).map(|span| span.as_secs_f64());
     assert_eq!(seconds("00:05:00"), Some(300.0));

@@ -2,9 +2,10 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// Which origins may call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(crate) struct CorsPolicy {
     origins: Vec<String>,
     is_any: bool,
     credentials: bool,
+    /// Headers of responses that pages may read, joined by commas.
+    exposed: Option<HeaderValue>,
 }
 
 impl CorsPolicy {
@@ -20,7 +23,21 @@ impl CorsPolicy {
         let is_any = origins.iter().any(|origin| origin == "*");
         let origins = origins.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect();
         // Browsers refuse credentials together with `*`; the specification forbids to answer so.
-        Self { origins, is_any, credentials: credentials && !is_any }
+        Self { origins, is_any, credentials: credentials && !is_any, exposed: None }
+    }
+
+    /// Lets pages read these headers of responses, beside those that the Fetch standard lets them read. `None` if one of them is no
+    /// name of a header.
+    pub(crate) fn exposing(mut self, headers: &[String]) -> Option<Self> {
+        let names: Option<Vec<&str>> = headers
+            .iter()
+            .map(|name| (name == "*" || HeaderName::try_from(name).is_ok()).then_some(name.as_str()))
+            .collect();
+        let names = names?;
+        if !names.is_empty() {
+            self.exposed = Some(HeaderValue::try_from(names.join(",")).ok()?);
+        }
+        Some(self)
     }
 
     /// The headers of the answer to a preflight request. One from an origin that is not listed has an answer without them: it is no
@@ -46,6 +63,9 @@ impl CorsPolicy {
     pub(crate) fn allow(&self, origin: &HeaderValue, headers: &mut HeaderMap) {
         if !self.allows(origin) {
             return;
+        }
+        if let Some(exposed) = &self.exposed {
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
         }
         if self.is_any {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

@@ -234,6 +234,25 @@ fn plain_number(text: &str) -> String {
     value.map_or_else(|| text.to_owned(), |value| value.to_string())
 }
 
+/// The values of a header, joined by commas.
+pub(super) fn header_text(parts: &Parts, name: &str) -> Option<String> {
+    let values: Vec<&str> =
+        parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    (!values.is_empty()).then(|| values.join(","))
+}
+
+/// What the caller hands on by name (W3C Baggage, section 3.2), decoded and without the properties of its members.
+pub(super) fn baggage(parts: &Parts) -> BTreeMap<String, String> {
+    let text = header_text(parts, "baggage").unwrap_or_default();
+    let member = |member: &str| {
+        let (name, value) = member.split(';').next()?.split_once('=')?;
+        let (name, value) = (name.trim(), value.trim());
+        let value = percent_decode_str(value).decode_utf8().ok()?;
+        (!name.is_empty()).then(|| (name.to_owned(), value.into_owned()))
+    };
+    text.split(',').filter_map(member).collect()
+}
+
 fn headers(parts: &Parts) -> BTreeMap<String, String> {
     let mut headers = BTreeMap::new();
     for name in parts.headers.keys() {

@@ -52,7 +52,7 @@ async fn functions_in_error_do_not_stop_the_others() {
 
         	The 'unknown' function is in error: the binding 'b' has type 'blob' (out), which is not supported; known are httpTrigger (in), timerTrigger (in), manualTrigger (in), http (out), feedTrigger (in), feed (in), feed (out)
 
-        	The 'unloadable' function is in error: SyntaxError: Unexpected token
+        	The 'unloadable' function is in error: the node worker could not load it: SyntaxError: Unexpected token. Correct its code or its declaration, then start again
     "#]]
     .assert_eq(&host.handle.startup_listing("http://localhost:7071/"));
     assert_eq!(host.supervisor.not_ready(), [], "functions in error do not keep the app from being ready");

@@ -284,6 +284,7 @@ async fn cors_lets_listed_origins_in() {
         .options(|options| {
             options.cors_origins = vec!["https://page.test".to_owned()];
             options.cors_credentials = Some(true);
+            options.cors_exposed_headers = vec!["X-One".to_owned(), "etag".to_owned()];
         })
         .function("f", &[trigger(&["get"], "f"), result()], |_| async { returned(TypedData::Null) })
         .start()
@@ -294,12 +295,14 @@ async fn cors_lets_listed_origins_in() {
         204
         access-control-allow-methods: PUT
         access-control-allow-headers: x-one
+        access-control-expose-headers: X-One,etag
         access-control-allow-origin: https://page.test
         vary: Origin
         access-control-allow-credentials: true"#]]
     .assert_eq(&host.send(preflight).await.text());
     expect![[r#"
         204
+        access-control-expose-headers: X-One,etag
         access-control-allow-origin: https://page.test
         vary: Origin
         access-control-allow-credentials: true"#]]

@@ -359,3 +359,37 @@ async fn a_retry_policy_repeats_a_function_that_is_called_by_http() {
         "{log}"
     );
 }
+
+#[tokio::test]
+async fn trace_state_and_baggage_reach_the_worker() {
+    let host = Setup::default()
+        .function("f", &trigger("anonymous", &[], "f"), |request: InvocationRequest| async move {
+            let context = request.trace_context;
+            returned(TypedData::String(format!("{} {:?}", context.trace_state, context.baggage)))
+        })
+        .start()
+        .await;
+    let parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let seen = host
+        .send(&format!(
+            "GET /api/f\n{parent}\ntracestate: a=b\ntracestate: c=d\nbaggage: user=%C3%A4;p=1, x = y"
+        ))
+        .await;
+    assert_eq!(seen.body, "a=b,c=d {\"user\": \"ä\", \"x\": \"y\"}");
+    assert_eq!(host.send("GET /api/f\ntracestate: a=b").await.body, " {}", "no state without a parent");
+}
+
+#[tokio::test]
+async fn a_route_that_begins_as_the_hosts_own_do_is_an_error() {
+    let host = Setup::default()
+        .function("ar", &trigger("anonymous", &[], "Admin/x"), named("ar"))
+        .function("ok", &trigger("anonymous", &[], "administer"), named("ok"))
+        .start()
+        .await;
+    assert_eq!(host.send("GET /api/admin/x").await.status, 404);
+    assert_eq!(host.send("GET /api/administer").await.body, "ok");
+    let log = host.log();
+    let line =
+        "The 'ar' function is in error: The specified route conflicts with one or more built in routes";
+    assert!(log.contains(line), "{log}");
+}

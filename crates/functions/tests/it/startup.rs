@@ -195,4 +195,8 @@ async fn an_exposed_host_keeps_the_reason_to_its_log() {
         );
     }
     assert_eq!(host.logged("secret path"), 1);
+    // What no function of the app can have does not tell that it failed.
+    for path in ["/other", "/apix", "/favicon.ico"] {
+        assert_eq!(host.get(path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
 }
