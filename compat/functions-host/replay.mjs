@@ -16,6 +16,7 @@ import { Chappe } from '../harness.mjs';
 import { recordedOf, responseDifferences, sentDifferences, sentOf } from './compare.mjs';
 import { checkPage, judge, readExpectations } from './expected.mjs';
 import { send } from './raw.mjs';
+import { replayStartup } from './startup.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const PRINTED_MAX = 60;
@@ -133,15 +134,17 @@ async function main() {
     return 1;
   }
   const all = readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
-  const chosen = all.filter((each) => (!values.app || each.app === values.app) && (!values.case || each.case.includes(values.case)));
+  const isChosen = (each) => (!values.app || each.app === values.app) && (!values.case || each.case.includes(values.case));
+  const chosen = all.filter(isChosen);
   const results = [];
   for (const name of Object.keys(APPS)) {
     const cases = chosen.filter((each) => each.app === name);
     if (cases.length > 0) results.push(...await replayApp(vectors, name, cases));
   }
+  results.push(...await replayStartup(vectors, isChosen));
   for (const each of chosen.filter(({ app }) => NOT_REPLAYED.includes(app))) results.push({ ...each, differences: ['not replayed'] });
   const expectations = readExpectations();
-  const isWhole = chosen.length === all.length;
+  const isWhole = !values.app && !values.case;
   const { lines, counts, isGood } = judge(results, expectations, { isWhole });
   const shown = values.all ? lines : lines.slice(0, PRINTED_MAX);
   for (const line of shown) console.log(line);
