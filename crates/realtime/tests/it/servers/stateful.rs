@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
-use signalr_protocol::service::Message;
+use signalr_protocol::service::{ConnectionKind, FlowOperation, Message};
 use testkit::{AppServer, HubClient};
 
 use super::{client_path, default_mode, listen, negotiate, say, server};
@@ -189,6 +189,48 @@ async fn said(one: &mut AppServer) -> Vec<u8> {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_moves_to_another_server_between_two_sockets() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let path = promised(&listening).await;
+    let (mut ada, id) = connect(&listening, &mut one, &path, HubProtocol::Json).await;
+    say(&mut ada, &note(1)).await;
+    assert_eq!(one.call().await.unwrap(), (id.clone(), note(1)));
+    let mut two = server(&listening, "two").await;
+    drop(ada);
+    one.tell(&id, &note(11)).await.unwrap();
+    assert_eq!(reconnected(&mut one).await, id, "the service has noticed");
+    one.send(&Message::Ping { messages: vec!["shutdown", "fin:1"] }).await.unwrap();
+    // The server has nothing more for its client.
+    let paused = one.until(|message| match message {
+        Message::ConnectionFlowControl { operation: FlowOperation::Pause, .. } => Some(()),
+        _ => None,
+    });
+    paused.await.unwrap();
+    let ack = Message::ConnectionFlowControl {
+        connection_id: &id,
+        connection_type: ConnectionKind::Client,
+        operation: FlowOperation::PauseAck,
+        extensions: super::x(),
+    };
+    one.send(&ack).await.unwrap();
+    let (moved, record) = two.introduced().await.unwrap();
+    assert_eq!((moved, record.ends_with(b"\x1e")), (id.clone(), true));
+    two.tell(&id, &note(12)).await.unwrap();
+    let mut ada = upgrade(&listening, &path, HubProtocol::Json).await;
+    assert_eq!(next(&mut ada).await, json!({ "type": 9, "sequenceId": 1 }));
+    for number in [11, 12] {
+        assert_eq!(next(&mut ada).await, note(number));
+    }
+    say(&mut ada, &json!({ "type": 9, "sequenceId": 1 })).await;
+    for number in [1, 2] {
+        say(&mut ada, &note(number)).await;
+    }
+    assert_eq!(two.call().await.unwrap(), (id, note(2)), "the first one had reached the other server");
+    listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

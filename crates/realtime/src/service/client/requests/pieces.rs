@@ -3,18 +3,18 @@
 
 use ::body::ReadError;
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
-use super::{FRAMING_BYTES, plain, taken};
+use super::{FRAMING_BYTES, taken};
 use crate::Body;
 use crate::engine::{ConnectionId, EngineHandle, Outlet, Received};
 use crate::error::Refusal;
 use crate::service::{Shared, discard, refused_body};
 
 /// A connection whose app server has the beginning of a message. Whatever keeps the end from coming ends the connection: what the client
-/// sent next would be read as the rest.
+/// sent next would be read as the rest. When it is dropped, the request itself has gone.
 struct Unfinished<'a> {
     engine: &'a EngineHandle,
     connection: Option<ConnectionId>,
@@ -25,7 +25,7 @@ pub(super) async fn send(
     shared: &Shared,
     connection: ConnectionId,
     outlet: &Outlet,
-    mut body: Body,
+    body: Body,
 ) -> Result<Response<Body>, Refusal> {
     let bytes_max = shared.options.engine.forwarded_message_bytes_max as usize + FRAMING_BYTES;
     let patience_bytes = bytes_max.saturating_mul(2) as u64;
@@ -40,6 +40,23 @@ pub(super) async fn send(
     let _alone = outlet.sends_alone().await;
     let engine = &shared.engine;
     let mut unfinished = Unfinished { engine, connection: None };
+    let sent = hand_on(&mut unfinished, connection, body, bytes_max).await;
+    if !matches!(sent, Ok(Received::Taken))
+        && let Some(connection) = unfinished.connection.take()
+    {
+        engine.leave(connection, false).await?;
+    }
+    unfinished.connection = None;
+    taken(sent?)
+}
+
+async fn hand_on(
+    unfinished: &mut Unfinished<'_>,
+    connection: ConnectionId,
+    mut body: Body,
+    bytes_max: usize,
+) -> Result<Received, Refusal> {
+    let engine = unfinished.engine;
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|cause| refused_body(ReadError::Broken(cause)))?;
@@ -54,17 +71,13 @@ pub(super) async fn send(
         unfinished.connection = Some(connection);
         let received = engine.receive_part(connection, piece, false).await?;
         if received != Received::Taken {
-            return taken(received);
+            return Ok(received);
         }
     }
     if unfinished.connection.is_none() {
-        return Ok(plain(StatusCode::OK));
+        return Ok(Received::Taken);
     }
-    let received = engine.receive_part(connection, Bytes::new(), true).await?;
-    if received == Received::Taken {
-        unfinished.connection = None;
-    }
-    taken(received)
+    Ok(engine.receive_part(connection, Bytes::new(), true).await?)
 }
 
 impl Drop for Unfinished<'_> {
