@@ -26,7 +26,7 @@ before(async () => {
 after(() => chappe?.stop());
 
 /** An app server with a hub of its own, a client that goes through a proxy, and both ends of the client's connection. */
-async function meet(context, { methods, ...options }) {
+async function meet(context, { methods, claims, ...options }) {
   hubs += 1;
   const hub = `hub${hubs}`;
   const server = await AppServer.connect({ url: chappe.urls.realtime, hub, methods });
@@ -34,7 +34,7 @@ async function meet(context, { methods, ...options }) {
   const proxy = await Proxy.start(chappe.urls.realtime);
   context.after(() => proxy.stop());
   const url = `${proxy.url}/client/?hub=${hub}`;
-  const client = await connect({ url, accessToken: token({ audience: url, claims: { nameid: 'ada' } }), ...options });
+  const client = await connect({ url, accessToken: token({ audience: url, claims: { nameid: 'ada', ...claims } }), ...options });
   context.after(() => client.stop());
   const [at] = server.clients.values();
   return { server, proxy, client, at };
@@ -124,5 +124,28 @@ for (const { transport, protocol } of COMBINATIONS) {
     assert.ok(server.pieces.all.length > 10, `${server.pieces.all.length} pieces`);
     assert.ok(server.pieces.all.every(({ bytes }) => bytes <= 64 * 1024));
     assert.equal(await client.invoke('measure', 'short'), 5);
+  });
+}
+
+for (const transport of new Set(COMBINATIONS.map((one) => one.transport))) {
+  test(`${transport}: an app server hears claims by the types of .NET, the client's headers, and no event at its end`, async (context) => {
+    const claims = { unique_name: 'Ada', role: ['admin', 'author'], 'asrs.s.uid': 'ada' };
+    const headers = { 'X-Tenant': 'blue', Cookie: 'a=1; b=2', 'X-MS-CLIENT-PRINCIPAL-ID': 'root', 'Asrs-Migrate-From': 'nobody' };
+    const { server, client, at } = await meet(context, { methods: {}, claims, headers, transport });
+    assert.equal(at.claims['http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name'], 'Ada');
+    assert.equal(at.claims['http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier'], 'ada');
+    // The last of several with one name, as this reader of MessagePack keeps them.
+    assert.equal(at.claims['http://schemas.microsoft.com/ws/2008/06/identity/claims/role'], 'author');
+    assert.deepEqual([at.claims.role, at.claims.unique_name, at.claims['asrs.s.uid']], ['author', 'Ada', 'ada']);
+    assert.deepEqual([at.headers['x-tenant'], at.headers.cookie], [['blue'], ['a=1; b=2']]);
+    assert.match(at.headers['user-agent'][0], /SignalR/);
+    for (const name of ['authorization', 'connection', 'upgrade', 'x-ms-client-principal-id', 'asrs-migrate-from']) {
+      assert.equal(at.headers[name], undefined, name);
+    }
+    await client.stop();
+    await server.ends.find((id) => id === at.id, 'the end of the client');
+    server.send([3, 'echo', 'behind the end']);
+    await server.pings.find(([, value]) => value === 'behind the end', 'the answer to a ping');
+    assert.deepEqual(server.events.all, []);
   });
 }

@@ -16,6 +16,8 @@ const KEEP_ALIVE_MS = 5_000;
 const PROTOCOL = 3;
 const DATA_MESSAGE_TYPE = 5;
 const IS_PARTIAL = 6;
+/** A Close message, framed. */
+const CLOSE = { json: Buffer.from('{"type":7}\x1e'), messagepack: Buffer.from([4, 0x93, 7, 0xc0, 0xc2]) };
 
 export class AppServer {
   #socket;
@@ -29,6 +31,10 @@ export class AppServer {
   /** The pieces of messages that came, and what the service says in events: `{ client, bytes }` and `{ object, id, kind, text }`. */
   pieces = new Growing();
   events = new Growing();
+  /** The ids of clients that have ended. */
+  ends = new Growing();
+  /** The pings that came, by their keys and values. */
+  pings = new Growing();
 
   /**
    * Connects to the service at `url` for a hub. `methods` are called with a client and the arguments of its call; what they give back is
@@ -91,13 +97,23 @@ export class AppServer {
   #on([type, ...fields]) {
     const [id, ...rest] = fields;
     if (type === 2) this.answer(fields[0]);
+    else if (type === 3) this.pings.push(fields);
     else if (type === 4) {
-      const [,, , extensions] = rest;
-      this.clients.set(id, { id, protocol: extensions[PROTOCOL] ?? 'json', pieces: [], bytes: Buffer.alloc(0), isIntroduced: false });
-    } else if (type === 5) this.clients.delete(id);
+      const [claims, headers, , extensions] = rest;
+      const protocol = extensions[PROTOCOL] ?? 'json';
+      this.clients.set(id, { id, protocol, claims, headers, pieces: [], bytes: Buffer.alloc(0), isIntroduced: false });
+    } else if (type === 5) this.#onEnd(id);
     else if (type === 6) this.#onData(id, rest[0], rest[1]);
     else if (type === 22) this.events.push({ object: id, id: rest[0], kind: rest[1], text: rest[2] });
     else if (type === 38 && this.clients.has(id)) this.clients.get(id).pieces = [];
+  }
+
+  /** The SDK says Close to a client that has gone already. */
+  #onEnd(id) {
+    const client = this.clients.get(id);
+    this.clients.delete(id);
+    if (client) this.data(id, CLOSE[client.protocol], 4);
+    this.ends.push(id);
   }
 
   #onData(id, payload, extensions) {

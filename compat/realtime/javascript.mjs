@@ -14,10 +14,11 @@ export function clients({ signalR, MessagePackHubProtocol }) {
 }
 
 function build(signalR, MessagePackHubProtocol, options) {
-  const { url, accessToken, transport, protocol, retry = false, skipNegotiation = false, stateful } = options;
+  const { url, accessToken, transport, protocol, retry = false, skipNegotiation = false, stateful, headers } = options;
   const builder = new signalR.HubConnectionBuilder().withUrl(url, {
     transport: signalR.HttpTransportType[transport],
     skipNegotiation,
+    headers,
     accessTokenFactory: typeof accessToken === 'function' ? accessToken : () => accessToken,
   });
   builder.configureLogging(signalR.LogLevel.None);
