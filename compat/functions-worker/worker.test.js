@@ -198,20 +198,55 @@ test('a timer, and whole numbers of 64 bits', async () => {
 test('modules, several entry points and HTTP streams', async () => {
     const files = {
         'dist/a.mjs': `import { app } from '@azure/functions'; app.setup({ enableHttpStream: true });
-            app.http('a', { handler: async (request) => ({ status: 202, body: 'a ' + await request.text() + ' ' + request.params.p }) });`,
-        'dist/deep/b.cjs': `const { app } = require('@azure/functions'); app.http('b', { handler: () => { throw new Error('no'); } });`,
+            app.http('a', { handler: async (request) => ({
+                status: 202, body: 'a ' + await request.text() + ' ' + request.params.p + ' ' + request.url,
+                cookies: [{ name: 'c', value: '1' }, { name: 'd', value: '2' }],
+            }) });`,
+        'dist/deep/b.cjs': `const { app } = require('@azure/functions'); app.http('b', { handler: () => { throw new Error('no'); } });
+            app.http('c', { handler: (request, context) => {
+                context.signal.addEventListener('abort', () => context.log('context'));
+                request.signal.addEventListener('abort', () => context.log('request'));
+                return { body: (async function* () { for (;;) { yield 'x'.repeat(1000); await new Promise(setImmediate); } })() };
+            } });`,
     };
     const host = await Host.start(makeRealApp(files, { type: 'module', main: 'dist/{a.mjs,**/*.cjs}' }));
     const { functions } = await host.metadata();
-    assert.deepEqual(functions.map(({ name }) => name), ['a', 'b']);
-    assert.equal(host.init.capabilities.HttpUri, undefined);
-    const trigger = JSON.parse(functions[0].rawBindings[0]).name;
-    const request = Host.http('POST', 'http://localhost:7071/api/a?x=1', 'body');
-    const answer = await host.invoke('a', { [trigger]: request }, { triggerMetadata: { p: { string: 'P' } } });
-    assert.equal(answer.result.status, 'success', JSON.stringify(answer.result));
-    assert.equal(answer.returned.http.statusCode, '202');
-    assert.equal(String(answer.returned.http.body.bytes), 'a body P');
-    const failed = await host.invoke('b', { [JSON.parse(functions[1].rawBindings[0]).name]: Host.http('GET', 'http://localhost/api/b') });
-    assert.equal(failed.result.exception.message, 'no');
+    assert.deepEqual(functions.map(({ name }) => name), ['a', 'b', 'c']);
+    const address = new URL(host.init.capabilities.HttpUri);
+    // Nobody but this machine reaches the library's server, which asks for no keys.
+    assert.equal(address.hostname, 'localhost');
+    await assert.rejects(fetch(`http://127.0.0.2:${address.port}/`));
+    const trigger = (at) => JSON.parse(functions[at].rawBindings[0]).name;
+    // The two halves of a call: the invocation, and the request itself.
+    const call = (name, at, body) => {
+        const invocationId = `i-${Math.random()}`;
+        const headers = { 'x-ms-invocation-id': invocationId, 'x-forwarded-host': 'app.test', 'x-forwarded-proto': 'https' };
+        const cut = new AbortController();
+        const options = { method: 'POST', headers, body, duplex: 'half', signal: cut.signal };
+        const response = fetch(`http://127.0.0.1:${address.port}/api/${name}?x=1`, options);
+        response.catch(() => {});
+        const triggerMetadata = { p: { string: 'P' } };
+        const answer = host.invoke(name, { [trigger(at)]: { http: { headers: {}, params: {}, query: {} } } }, { invocationId, triggerMetadata });
+        return { invocationId, response, answer, cut };
+    };
+    const a = call('a', 0, 'body');
+    const response = await a.response;
+    assert.equal(response.status, 202);
+    assert.equal(await response.text(), 'a body P https://app.test/api/a?x=1');
+    assert.deepEqual(response.headers.getSetCookie(), ['c=1', 'd=2']);
+    const answer = await a.answer;
+    assert.deepEqual([answer.result.status, answer.returnValue], ['success', undefined], JSON.stringify(answer.result));
+    const b = call('b', 1, 'x');
+    assert.equal((await b.answer).result.exception.message, 'no');
+    b.cut.abort();
+    // A cancelled invocation hears it by its signals, and its endless response ends.
+    const c = call('c', 2, 'x');
+    const reader = (await c.response).body.getReader();
+    await reader.read();
+    host.send({ cancel: { invocationId: c.invocationId } });
+    await c.answer;
+    // The library warns of lines that come once the handler itself has returned.
+    const told = host.logsOf(c.invocationId).filter((line) => line.startsWith('information'));
+    assert.deepEqual(told, ['information: context', 'information: request']);
     await host.terminate();
 });

@@ -6,6 +6,7 @@
 const Module = require('node:module');
 const path = require('node:path');
 const { systemError } = require('./errors');
+const { HttpStreams } = require('./http-stream');
 
 const HOOKS = ['preInvocation', 'postInvocation', 'appStart', 'appTerminate', 'log'];
 
@@ -32,6 +33,7 @@ class AppState {
     model = undefined;
     functions = new Map();
     hooks = Object.fromEntries(HOOKS.map((name) => [name, []]));
+    httpStreams = new HttpStreams();
     appHookData = {};
     appOnlyHookData = {};
     hostVersion = undefined;

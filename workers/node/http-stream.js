@@ -1,50 +1,78 @@
 'use strict';
 
-// Apps that ask for HTTP streams (`app.setup({ enableHttpStream: true })`) start a server of their own, to which a host
-// forwards requests beside the invocation. This road has no such second way in, so the worker forwards them itself.
-// Bodies are whole on this way; they stream only where the host itself is the forwarder.
+// Apps that ask for HTTP streams (`app.setup({ enableHttpStream: true })`) let the library start an HTTP server, to which the host hands
+// each request itself beside the invocation. This file makes that server keep to this machine, and its responses to the pace of their
+// readers: the library writes as fast as the function gives.
 
-const http = require('node:http');
+const net = require('node:net');
 
-function findRequest(core) {
-    const binding = core.request.inputData.find(({ data }) => data.http);
-    return binding?.data.http;
+/** The responses that the library's server has yet to send, by invocation. */
+class HttpStreams {
+    #responses = new Map();
+
+    /** Runs `start`, in which the library starts its server, and gives what it gives. */
+    async watch(start) {
+        const { listen } = net.Server.prototype;
+        const streams = this;
+        net.Server.prototype.listen = function chappeListen(...args) {
+            // The library names neither a port nor an address, so that its server would answer the whole network, without keys.
+            if (typeof args[0] !== 'function' || args.length !== 1) return Reflect.apply(listen, this, args);
+            streams.#adopt(this);
+            return Reflect.apply(listen, this, [0, '127.0.0.1', args[0]]);
+        };
+        try {
+            return await start();
+        } finally {
+            net.Server.prototype.listen = listen;
+        }
+    }
+
+    #adopt(server) {
+        // How long a request may take is the host's to say.
+        server.requestTimeout = 0;
+        server.prependListener('request', (request, response) => {
+            const id = request.headers['x-ms-invocation-id'];
+            this.#responses.set(id, response);
+            response.once('close', () => this.#responses.delete(id));
+        });
+    }
+
+    /** The result of a function, whose body is read no faster than the client takes it, and not beyond `signal`. */
+    paced(invocationId, result, signal) {
+        const response = this.#responses.get(invocationId);
+        const body = result?.body;
+        if (!response || typeof body?.[Symbol.asyncIterator] !== 'function') return result;
+        const values = () => pace(body, response, signal);
+        // A response object of the library keeps its body to itself, and a plain one is made into such an object later.
+        if (typeof result.arrayBuffer === 'function') {
+            Object.defineProperty(result, 'body', { value: { values }, configurable: true });
+            return result;
+        }
+        return { ...result, body: values() };
+    }
 }
 
-/** Forwards the request of an HTTP invocation to the library's server; gives its answer in the core API's words. */
-async function proxyHttp(uri, core, running) {
-    const incoming = findRequest(core);
-    if (!incoming) return undefined;
-    const { pathname, search, host, protocol } = new URL(incoming.url);
-    const { hostname, port } = new URL(uri);
-    const abort = new AbortController();
-    // An invocation that fails before it takes the request leaves nobody to answer it.
-    running.catch(() => abort.abort());
-    const headers = {
-        ...incoming.headers,
-        'x-ms-invocation-id': core.invocationId,
-        'x-forwarded-host': incoming.headers['x-forwarded-host'] ?? host,
-        'x-forwarded-proto': incoming.headers['x-forwarded-proto'] ?? protocol.slice(0, -1),
-    };
-    delete headers['transfer-encoding'];
-    const sent = incoming.body.bytes ?? incoming.body.string ?? Buffer.alloc(0);
-    headers['content-length'] = String(Buffer.byteLength(sent));
-    const options = { hostname, port, method: incoming.method, path: pathname + search, headers, signal: abort.signal };
-    return new Promise((resolve, reject) => {
-        const request = http.request(options, (response) => {
-            const chunks = [];
-            response.on('data', (chunk) => chunks.push(chunk));
-            response.on('error', reject);
-            response.on('end', () => {
-                const { 'transfer-encoding': _, connection: __, ...kept } = response.headers;
-                const cookies = kept['set-cookie'];
-                if (cookies) kept['set-cookie'] = cookies.join(', ');
-                resolve({ statusCode: String(response.statusCode), headers: kept, body: { bytes: Buffer.concat(chunks) } });
-            });
-        });
-        request.on('error', reject);
-        request.end(sent);
+/** Gives what `source` gives, each piece once the one before is on its way. */
+async function* pace(source, response, signal) {
+    for await (const piece of source) {
+        if (response.destroyed || signal.aborted) return;
+        yield piece;
+        if (response.writableNeedDrain) await room(response);
+    }
+}
+
+/** Waits until a response takes more, or nobody reads it any longer. */
+function room(response) {
+    return new Promise((resolve) => {
+        const done = () => {
+            response.off('drain', done);
+            response.off('close', done);
+            resolve();
+        };
+        response.on('drain', done);
+        response.on('close', done);
+        if (response.destroyed) done();
     });
 }
 
-module.exports = { proxyHttp };
+module.exports = { HttpStreams };

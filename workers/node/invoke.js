@@ -2,7 +2,6 @@
 
 // One invocation: from the host's request, through the programming model and the app's hooks, to the answer.
 
-const { proxyHttp } = require('./http-stream');
 const { decodeValue, encodeValue } = require('./frames');
 const { systemError, toException } = require('./errors');
 
@@ -50,10 +49,18 @@ function readOnly(target, values) {
     return target;
 }
 
-async function runFunction(app, core, callback) {
+/** Adds the signal by which a function learns that its answer is no longer wanted, where the library has none of its own. */
+function addSignal(target, signal) {
+    if (target === null || typeof target !== 'object' || 'signal' in target) return;
+    Object.defineProperty(target, 'signal', { value: signal, enumerable: true, configurable: true });
+}
+
+async function runFunction(app, core, callback, signal) {
     const model = await app.model.getInvocationModel(core);
     const { context, inputs } = await model.getArguments();
     core.invocationContext = context;
+    addSignal(context, signal);
+    if (isHttp(core)) addSignal(inputs[0], signal);
     const hookData = {};
     const shared = { hookData: () => hookData, appHookData: () => app.appHookData, invocationContext: () => context };
 
@@ -74,23 +81,25 @@ async function runFunction(app, core, callback) {
     core.state = undefined;
 
     if (after.error !== null && after.error !== undefined) throw after.error;
-    return model.getResponse(context, after.result);
+    return model.getResponse(context, app.httpStreams.paced(core.invocationId, after.result, signal));
 }
 
-/** Runs it and gives the head of the answer; never throws. */
-async function invoke(app, request, requestBody, body, send) {
+function isHttp(core) {
+    return core.request.inputData.some(({ data }) => data.http);
+}
+
+/** Runs it and gives the head of the answer; never throws. `signal` aborts when the answer is no longer wanted. */
+async function invoke(app, request, requestBody, body, send, signal) {
     const { invocationId, functionId } = request;
     const outputData = [];
     try {
         const found = app.functions.get(functionId);
         if (!found) throw systemError(`The function '${functionId}' is not loaded.`);
         const core = new CoreContext(app, toCoreRequest(request, requestBody), found.metadata, send);
-        const running = runFunction(app, core, found.callback);
-        const [response, http] = await Promise.all([running, app.httpUri && proxyHttp(app.httpUri, core, running)]);
+        const response = await runFunction(app, core, found.callback, signal);
         for (const { name, data } of response.outputData ?? []) outputData.push({ name, data: encodeValue(data, body) });
         const answer = { invocationId, outputData, result: { status: 'success' } };
-        if (http) answer.returnValue = encodeValue({ http }, body);
-        else if (response.returnValue !== undefined) answer.returnValue = encodeValue(response.returnValue, body);
+        if (response.returnValue !== undefined) answer.returnValue = encodeValue(response.returnValue, body);
         return { invoked: answer };
     } catch (thrown) {
         return { invoked: { invocationId, result: { status: 'failure', exception: toException(thrown) } } };

@@ -29,6 +29,7 @@ const CAPABILITIES = {
     IgnoreEmptyValuedRpcHttpHeaders: 'true',
     WorkerStatus: 'true',
     HandlesWorkerTerminateMessage: 'true',
+    HandlesInvocationCancelMessage: 'true',
 };
 
 /** Takes a variable away from the environment: neither the app nor its child processes have any use for it. */
@@ -53,6 +54,8 @@ class Worker {
     #socket;
     #bytesMax;
     #invocations = new AsyncLocalStorage();
+    // Who aborts the invocations that are under way.
+    #cancels = new Map();
     #app = new AppState();
     #startError = undefined;
     #loaded = { packageJson: undefined };
@@ -133,6 +136,8 @@ class Worker {
                 return this.#load(message);
             case 'invoke':
                 return this.#invoke(message, body);
+            case 'cancel':
+                return this.#cancels.get(message.invocationId)?.abort(new Error('The invocation was cancelled.'));
             case 'status':
                 return this.#send({ status: {} });
             case 'terminate':
@@ -151,14 +156,12 @@ class Worker {
             this.#loaded = await loadApp(this.#app, this.#directory);
             const context = { hookData: this.#app.appOnlyHookData, appHookData: this.#app.appHookData, functionAppDirectory: this.#directory };
             await this.#app.runHooks('appStart', context);
-            capabilities = (await this.#app.model?.getCapabilities?.(capabilities)) ?? capabilities;
+            const { model, httpStreams } = this.#app;
+            capabilities = (await httpStreams.watch(() => model?.getCapabilities?.(capabilities))) ?? capabilities;
         } catch (thrown) {
             // The worker is fine, the app is not: that is told when the host asks for the app's functions.
             this.#startError = toException(thrown);
         }
-        // The host has no way to this address on our road; see http-stream.js.
-        this.#app.httpUri = capabilities.HttpUri;
-        delete capabilities.HttpUri;
         const model = this.#app.model;
         const workerMetadata = {
             runtimeName: 'node',
@@ -199,9 +202,12 @@ class Worker {
         const { invocationId, functionId } = request;
         const name = this.#app.functions.get(functionId)?.metadata.name ?? functionId;
         const current = { invocationId, source: `${name}.Invocation` };
+        const cancel = new AbortController();
+        this.#cancels.set(invocationId, cancel);
         this.#invocations.run(current, async () => {
             const body = new Body();
-            const answer = await invoke(this.#app, request, requestBody, body, (record) => this.#log(record));
+            const answer = await invoke(this.#app, request, requestBody, body, (record) => this.#log(record), cancel.signal);
+            this.#cancels.delete(invocationId);
             try {
                 this.#send(answer, body);
             } catch (error) {

@@ -22,6 +22,9 @@ const FLOOD: &str = "8000";
 const MOVING_CLIENTS: &str = "200";
 const MOVES: &str = "50";
 
+/// Bytes of one streamed request or response: 2 GB.
+const STREAM_BYTES: &str = "2147483648";
+
 /// How long all fuzz targets run together.
 const FUZZ: Duration = Duration::from_secs(3600);
 
@@ -39,6 +42,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
         ("soak realtime", Box::new(|| connections(root))),
         ("soak migration", Box::new(|| migration(root))),
         ("soak main job", Box::new(|| main_job(root))),
+        ("soak streams", Box::new(|| streams(root))),
     ];
     for (name, work) in steps {
         if only.is_none_or(|only| name.contains(only)) {
@@ -97,6 +101,15 @@ fn main_job(root: &Path) -> anyhow::Result<()> {
     let mut node = Command::new("node");
     node.args(["--test", "--test-name-pattern=kill", "main-job.test.mjs"]).current_dir(root.join("compat"));
     node.env("CHAPPE_BIN", root.join("target/release/chappe")).env("CHAPPE_SOAK_KILLS", "50");
+    step::run(&mut node)
+}
+
+fn streams(root: &Path) -> anyhow::Result<()> {
+    crate::packages::install_npm(root)?;
+    step::cargo(root, &["build", "--release", "--package", "chappe"])?;
+    let mut node = Command::new("node");
+    node.args(["--test", "streams.test.mjs"]).current_dir(root.join("compat"));
+    node.env("CHAPPE_BIN", root.join("target/release/chappe")).env("CHAPPE_STREAM_BYTES", STREAM_BYTES);
     step::run(&mut node)
 }
 
