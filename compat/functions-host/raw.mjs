@@ -15,16 +15,14 @@ function requestBytes({ method, target, headers, body }) {
   return Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), payload]);
 }
 
-/** The body of a chunked message, or undefined while it is not whole. */
+/** The chunks of a chunked message that are there, and whether they are all. */
 function unchunked(bytes) {
   const chunks = [];
   for (let at = 0; ;) {
     const end = bytes.indexOf('\r\n', at);
-    if (end < 0) return undefined;
-    const size = Number.parseInt(bytes.toString('latin1', at, end), 16);
-    if (Number.isNaN(size)) return undefined;
-    if (size === 0) return bytes.indexOf('\r\n\r\n', end) === end ? Buffer.concat(chunks) : undefined;
-    if (bytes.length < end + 4 + size) return undefined;
+    const size = end < 0 ? Number.NaN : Number.parseInt(bytes.toString('latin1', at, end), 16);
+    const isWhole = size === 0 && bytes.indexOf('\r\n\r\n', end) === end;
+    if (Number.isNaN(size) || size === 0 || bytes.length < end + 4 + size) return { body: Buffer.concat(chunks), isWhole };
     chunks.push(bytes.subarray(end + 2, end + 2 + size));
     at = end + 4 + size;
   }
@@ -48,9 +46,9 @@ export function parseResponse(bytes, method, isEnded) {
   const answer = (body) => ({ status, headers, body: textOf(body) });
   if (method === 'HEAD' || status === 204 || status === 304) return answer(Buffer.alloc(0));
   if (header('transfer-encoding') === 'chunked') {
-    const body = unchunked(rest);
-    if (body) return answer(body);
-    return isEnded ? { status, headers, body: `${textOf(rest)}<truncated>` } : undefined;
+    const { body, isWhole } = unchunked(rest);
+    if (isWhole) return answer(body);
+    return isEnded ? { status, headers, body: `${textOf(body)}<<truncated>>` } : undefined;
   }
   const length = header('content-length');
   if (length !== undefined) return rest.length >= Number(length) ? answer(rest.subarray(0, Number(length))) : isEnded ? MALFORMED : undefined;
