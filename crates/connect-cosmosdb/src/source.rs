@@ -247,6 +247,12 @@ impl FeedSource {
 impl Source for FeedSource {
     async fn next(&mut self) -> Result<Batch, BindingError> {
         loop {
+            // Before anything is handed out: nobody keeps the leases any more, so another host may read the same, and what this one
+            // reads could not be recorded and would come again for ever.
+            if self.opened.as_ref().is_some_and(|opened| opened.keeper.has_ended()) {
+                let what = "keep the leases: the task that renews them met a defect, which the log tells";
+                return Err(BindingError::System { what: what.to_owned(), retryable: true, cause: None });
+            }
             if let Some(batch) = self.returned.pop_front() {
                 return Ok(batch);
             }
@@ -254,10 +260,6 @@ impl Source for FeedSource {
                 return Ok(batch);
             }
             self.wait().await;
-            if self.opened.as_ref().is_some_and(|opened| opened.keeper.has_ended()) {
-                let what = "keep the leases: the task that renews them met a defect, which the log tells";
-                return Err(BindingError::System { what: what.to_owned(), retryable: true, cause: None });
-            }
         }
     }
 

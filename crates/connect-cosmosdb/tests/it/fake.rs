@@ -34,6 +34,8 @@ pub(crate) struct Account {
     number: u64,
     /// Requests, as `METHOD path`, in order.
     pub(crate) requests: Vec<String>,
+    /// The next request with this method panics.
+    pub(crate) panics_at: Option<Method>,
     /// So many requests are answered with 429 first.
     pub(crate) throttled: u32,
     /// Reads of a feed from a time on.
@@ -129,6 +131,9 @@ impl tower::Service<Request<Body>> for Fake {
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
+            let strikes =
+                fake.with(|account| account.panics_at.take_if(|method| *method == head.method).is_some());
+            assert!(!strikes, "a fault that a test ordered");
             let reply = fake.with(|account| account.answer(&head, &body));
             if head.method != Method::GET && reply.status.is_success() {
                 fake.hint.send_modify(|number| *number += 1);

@@ -7,6 +7,7 @@ use connect_cosmosdb::{CosmosDb, Options, Transport};
 use functions::contract::{
     AppSettings, Batch, BindingError, BindingSpec, Connector as _, Direction, Source, Value,
 };
+use http::Method;
 use identity::Principal;
 use serde_json::{Value as Json, json};
 
@@ -218,6 +219,38 @@ async fn a_lease_is_renewed_while_a_function_runs() {
     }
     source.complete(&batch).await.unwrap();
     assert_eq!(lease(&fake)["ContinuationToken"], "\"1\"");
+}
+
+#[tokio::test]
+async fn a_source_whose_lease_task_panics_fails_and_the_next_one_goes_on_where_it_stood() {
+    let fake = account();
+    fake.put("demo", "cards", json!({"id": "a"}));
+    let properties = json!({"startFromBeginning": true, "leaseRenewInterval": 10});
+    let host = connector(&fake, "one");
+    let mut source = open(&host, properties.clone()).await;
+    let first = next(source.as_mut()).await;
+    source.complete(&first).await.unwrap();
+    fake.put("demo", "cards", json!({"id": "b"}));
+    let second = next(source.as_mut()).await;
+    // The next renewal, which comes while the function runs.
+    fake.with(|account| account.panics_at = Some(Method::PUT));
+    while fake.with(|account| account.panics_at.is_some()) {
+        tokio::task::yield_now().await;
+    }
+    let refused = source.complete(&second).await.unwrap_err();
+    assert!(refused.to_string().contains("went to another host"), "{refused}");
+    let error =
+        tokio::time::timeout(Duration::from_secs(10), source.next()).await.expect("in time").unwrap_err();
+    assert!(matches!(error, BindingError::System { retryable: true, .. }), "{error}");
+    assert!(error.to_string().contains("the task that renews them met a defect"), "{error}");
+    // What the host does with such an error: it closes the source and opens it again. Nothing is lost, and nothing that was recorded
+    // comes again.
+    source.close().await;
+    let mut source = open(&host, properties).await;
+    let again = next(source.as_mut()).await;
+    assert_eq!(ids(&again), ["b"]);
+    source.complete(&again).await.unwrap();
+    assert_eq!(lease(&fake)["ContinuationToken"], "\"2\"");
 }
 
 #[tokio::test]
