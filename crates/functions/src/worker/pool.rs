@@ -455,14 +455,15 @@ impl Slot {
         let chosen = chosen.wait_for(Option::is_some).await.expect("the pool owns the sender").clone();
         let loaded = worker.load(&chosen.expect("the wait was for a value")).await?;
         worker.listens().await;
-        let worker = Arc::new(worker);
-        shared.ready.send_modify(|ready| ready.push(Arc::clone(&worker)));
-        shared.count_ready();
         if is_restart {
             shared.metrics.restarts.inc();
         }
         let (pid, took) = (worker.pid(), worker.started_at().elapsed());
+        // Told before it takes invocations: a panic of the observer then leaves no worker behind that no place knows.
         shared.observer.event(&WorkerEvent::Started { pid, took, is_restart });
+        let worker = Arc::new(worker);
+        shared.ready.send_modify(|ready| ready.push(Arc::clone(&worker)));
+        shared.count_ready();
         if self.is_first && !is_restart {
             self.tell(generation, &shared.loaded, Ok(loaded));
         }

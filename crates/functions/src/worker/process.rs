@@ -126,6 +126,11 @@ async fn supervise(
     let status = loop {
         tokio::select! {
             status = child.wait() => break status.ok(),
+            Some(Err(error)) = output.join_next() => {
+                // A process whose output nobody reads stands still, or dies of it some time later.
+                tracing::error!(pid = group.0, %error, "a task that reads a worker's output panicked; this is a defect");
+                platform::kill_group(group.0);
+            }
             Some(stop) = stops.recv() => match stop {
                 Stop::Expect => was_asked = true,
                 Stop::Terminate => {

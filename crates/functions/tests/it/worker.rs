@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -73,6 +74,42 @@ impl Observer for Seen {
     }
 }
 
+/// Panics once at what it is told of, and passes everything else on.
+struct Faulty {
+    seen: Arc<Seen>,
+    /// The beginning of the line at which it panics.
+    at: &'static str,
+    struck: AtomicBool,
+}
+
+impl Faulty {
+    fn strike(&self, what: &str) {
+        let strikes = what.starts_with(self.at) && !self.struck.swap(true, Ordering::Relaxed);
+        assert!(!strikes, "a fault that a test ordered at {what}");
+    }
+}
+
+impl Observer for Faulty {
+    fn log(&self, record: &RpcLog) {
+        self.strike(&format!("log {}", record.message));
+        self.seen.log(record);
+    }
+
+    fn line(&self, line: WorkerLine<'_>) {
+        self.strike("line");
+        self.seen.line(line);
+    }
+
+    fn event(&self, event: &WorkerEvent) {
+        self.strike(match event {
+            WorkerEvent::Started { .. } => "started",
+            WorkerEvent::Exited { .. } => "exited",
+            WorkerEvent::StartFailed { .. } => "start failed",
+        });
+        self.seen.event(event);
+    }
+}
+
 pub(crate) struct Running {
     pub(crate) pool: Pool,
     pub(crate) seen: Arc<Seen>,
@@ -98,14 +135,37 @@ fn start(app: &Path, env: &[(&str, &str)], options: PoolOptions) -> Running {
 }
 
 pub(crate) fn start_spec(spec: WorkerSpec, options: PoolOptions, cache: tempfile::TempDir) -> Running {
-    let (seen, mut registry) = (Arc::new(Seen::default()), Registry::default());
+    let seen = Arc::new(Seen::default());
     let observer: Arc<dyn Observer> = Arc::clone(&seen) as _;
+    start_observed(spec, options, cache, seen, observer)
+}
+
+fn start_observed(
+    spec: WorkerSpec,
+    options: PoolOptions,
+    cache: tempfile::TempDir,
+    seen: Arc<Seen>,
+    observer: Arc<dyn Observer>,
+) -> Running {
+    let mut registry = Registry::default();
     let pool = Pool::start(spec, options, observer, &mut registry);
     Running { pool, seen, registry, _cache: cache }
 }
 
 async fn start_loaded(env: &[(&str, &str)], options: PoolOptions) -> Running {
     let running = start(&stand_in(), env, options);
+    running.load().await;
+    running
+}
+
+/// A pool of one worker whose observer panics once.
+async fn start_faulty(at: &'static str) -> Running {
+    let cache = tempfile::tempdir().expect("a temporary folder");
+    let spec = WorkerSpec::resolve("node", &stand_in(), environment(&[]), cache.path(), "4.1");
+    let seen = Arc::new(Seen::default());
+    let observer = Arc::new(Faulty { seen: Arc::clone(&seen), at, struck: AtomicBool::new(false) });
+    let running =
+        start_observed(spec.expect("our own worker"), PoolOptions::default(), cache, seen, observer);
     running.load().await;
     running
 }
@@ -151,7 +211,7 @@ impl Running {
 
 pub(crate) fn request(function: &str, data: TypedData) -> InvocationRequest {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
     InvocationRequest {
         invocation_id: format!("{function}-{number}").into(),
         function_id: function.into(),
@@ -278,6 +338,52 @@ async fn a_worker_that_dies_is_named_and_replaced() {
     assert!(running.metric("functions_worker_invocations_lost_total 2"));
     assert!(running.metric("functions_workers_ready 1"));
     running.drain().await;
+}
+
+/// A call is answered, by a worker that was not there before.
+async fn another_worker_answers(running: &Running, before: u32) {
+    loop {
+        // A worker that is about to be missed may still be given a call, which then fails.
+        let answer = tokio::time::timeout(Duration::from_secs(20), running.call("pid")).await;
+        match answer.expect("it is answered or refused in time") {
+            Ok(answer) if whole(answer.clone()) != i64::from(before) => break,
+            Ok(_) | Err(InvokeError::WorkerGone { .. }) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(running.pool.workers().len(), 1, "its place is filled, once");
+}
+
+#[tokio::test]
+async fn a_panic_of_the_task_that_fills_a_place_leaves_the_place_filled() {
+    let running = start_faulty("started").await;
+    assert_eq!(running.pool.workers().len(), 1, "the one that was being started is gone");
+    let pid = running.pool.workers()[0].pid;
+    assert!(running.call("pid").await.is_ok());
+    assert!(running.pool.kill(pid));
+    running.seen.wait_for("exited").await;
+    assert!(running.call("pid").await.is_ok(), "the task that was run again fills the place again");
+    let pids: Vec<u32> = running.pool.workers().iter().map(|worker| worker.pid).collect();
+    running.drain().await;
+    for pid in pids {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        assert!(status.is_empty() || status.contains("State:\tZ"), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_a_task_of_a_workers_process_costs_that_worker_only() {
+    // The task that waits for the process's end; the ones that read what it prints and what it sends.
+    for (at, function) in [("exited", "exits"), ("line", "prints"), ("log first", "echo")] {
+        let running = start_faulty(at).await;
+        let before = running.pool.workers()[0].pid;
+        let call = tokio::time::timeout(Duration::from_secs(20), running.call(function)).await;
+        // Whether what was printed was read before the answer came is a race.
+        let answer = call.unwrap_or_else(|_| panic!("a call waits for ever after a panic at {at}"));
+        assert!(function == "prints" || answer.is_err(), "{at}");
+        another_worker_answers(&running, before).await;
+        running.drain().await;
+    }
 }
 
 #[tokio::test]
