@@ -1,13 +1,18 @@
 //! HTTP/1.1 and HTTP/2, plain and TLS, on one port; and what services see of it.
 
-use edge::{Body, DevAuthority, Listener};
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use edge::{Body, DevAuthority, Listener, Metrics, Options};
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prometheus_client::registry::Registry;
+use testkit::{Heard, RawHttp2};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::harness::{Server, raw, tls_connect};
+use crate::harness::{PATIENCE, Server, encoded, raw, tls_connect};
 
 fn get(uri: String) -> Request<Body> {
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
@@ -95,11 +100,51 @@ async fn tls_without_a_certificate_is_closed_and_plain_goes_on() {
 
 #[tokio::test]
 async fn a_service_that_panics_takes_down_its_own_connection_only() {
-    let server = Server::start();
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    // One place beside that of the other: who panics gives it back.
+    let options = Options { connections_max: NonZeroUsize::new(2).expect("not zero"), ..Options::default() };
+    let mut server = Server::start_with(options, |listener| listener.with_metrics(&metrics));
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    assert_eq!(raw(server.address, request("/panic").as_bytes()).await, "");
+    let other = request("/wait");
+    let address = server.address;
+    let other = tokio::spawn(async move { raw(address, other.as_bytes()).await });
+    timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("running");
+    for _ in 0..5 {
+        assert_eq!(raw(server.address, request("/panic").as_bytes()).await, "");
+    }
     let answer = raw(server.address, request("/").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    server.release.notify_waiters();
+    assert!(other.await.expect("it did not panic").ends_with("waited"));
+    let drained = server.stop().await.expect("joined").expect("served");
+    assert_eq!(drained.cut, 0);
+    let text = encoded(&registry);
+    assert!(text.lines().any(|line| line == "edge_connections_open{listener=\"test\"} 0"), "{text}");
+}
+
+#[tokio::test]
+async fn a_service_that_panics_takes_down_its_own_http2_stream_only() {
+    let options = Options {
+        http2_streams_max: NonZeroU32::new(2).expect("not zero"),
+        http2_streams_per_address_max: NonZeroU32::new(2).expect("not zero"),
+        ..Options::default()
+    };
+    let mut server = Server::start_with(options, |listener| listener);
+    let mut client = RawHttp2::connect(&server.address.to_string(), 65_535).await.expect("connected");
+    let waiting = client.get("/wait").await.expect("sent");
+    timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("running");
+    // More often than there are places for streams.
+    for _ in 0..5 {
+        let stream = client.get("/panic").await.expect("sent");
+        let heard = client.heard().await.expect("the connection goes on");
+        assert!(matches!(heard, Heard::Reset(id, _) if id == stream), "{heard:?}");
+    }
+    let stream = client.get("/").await.expect("sent");
+    assert!(client.text(stream).await.expect("an answer").starts_with("GET http://"));
+    server.release.notify_waiters();
+    assert_eq!(client.text(waiting).await.expect("an answer"), "waited");
+    drop(client);
     let drained = server.stop().await.expect("joined").expect("served");
     assert_eq!(drained.cut, 0);
 }
