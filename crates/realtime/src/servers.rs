@@ -40,6 +40,7 @@ use http::HeaderMap;
 use identity::Rules;
 use prometheus_client::registry::Registry as Metrics;
 use signalr_protocol::service::{AckStatus, Message, ServerConnectionType};
+use supervision::Unit;
 use tokio::task::JoinSet;
 use websocket::CloseCode;
 
@@ -117,6 +118,8 @@ pub(crate) struct Powers {
     pub(crate) user_groups: Arc<UserGroups>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) logins: Option<Arc<Logins>>,
+    /// What each server connection runs as.
+    pub(crate) link: Unit,
 }
 
 /// As many server connections are open as may.
@@ -216,6 +219,11 @@ impl Servers {
         if let Some(mut errands) = errands {
             errands.shutdown().await;
         }
+    }
+
+    /// Where a test can make a server connection panic.
+    fn fault_point(&self) {
+        self.0.powers.link.fault_point();
     }
 
     fn options(&self) -> &Options {

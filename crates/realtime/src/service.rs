@@ -156,6 +156,7 @@ pub async fn start(
         user_groups: Arc::clone(&user_groups),
         keys: Arc::clone(&keys),
         logins: logins.clone(),
+        link: supervisor.owned("app server link"),
     };
     let servers = app_servers(&options, node, powers, registry);
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);

@@ -193,6 +193,12 @@ impl Supervisor {
         }
     }
 
+    /// What a thread or task knows about itself that belongs to one request, connection or worker. Its owner sees its end, so nothing
+    /// follows from it here; it has a name so that tests can make it panic.
+    pub fn owned(&self, name: &str) -> Unit {
+        self.unit(name)
+    }
+
     fn unit(&self, name: &str) -> Unit {
         Unit { name: name.into(), is_released: Arc::default(), supervisor: self.clone() }
     }

@@ -239,6 +239,7 @@ async fn read_all(
 ) -> Ended {
     let silence = servers.options().timeout();
     loop {
+        servers.fault_point();
         for order in orders.drain(..) {
             if let Err(Stopped) = servers.execute(link, order).await {
                 return Ended::Closed;

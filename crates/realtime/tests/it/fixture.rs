@@ -24,6 +24,7 @@ pub(crate) struct Fixture {
     pub(crate) tracer: Tracer,
     pub(crate) registry: Registry,
     pub(crate) store: state_embedded::Store,
+    pub(crate) supervisor: supervision::Supervisor,
     folder: Option<tempfile::TempDir>,
 }
 
@@ -61,6 +62,7 @@ impl Fixture {
         let store = state_embedded::Store::open(folder, store_options).expect("a store");
         let egress =
             egress::Client::new(&egress::Options::default(), &egress::Metrics::register(&mut registry));
+        let supervisor = supervision::Supervisor::default();
         let dependencies = Dependencies {
             node: NodeId(0),
             tracer: tracer.clone(),
@@ -68,12 +70,12 @@ impl Fixture {
             registry: store.registry(),
             egress: egress.expect("the options are good"),
             bodies,
-            supervisor: supervision::Supervisor::default(),
+            supervisor: supervisor.clone(),
             listeners: Vec::new(),
         };
         let started = realtime::start(options, dependencies, &mut registry).await;
         let (service, handle, join) = started.expect("the options are good");
-        Self { service, handle, join, tracer, registry, store, folder: None }
+        Self { service, handle, join, tracer, registry, store, supervisor, folder: None }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Response<Body> {

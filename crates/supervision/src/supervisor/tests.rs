@@ -50,6 +50,16 @@ async fn a_panic_of_an_essential_task_is_a_failure() {
     assert_eq!(failure(&supervisor).await.unit, "task");
 }
 
+#[tokio::test]
+async fn a_panic_of_an_owned_task_is_its_owners_concern() {
+    let supervisor = Supervisor::default();
+    let unit = supervisor.owned("link");
+    supervisor.panic_next("link");
+    let ended = tokio::spawn(async move { unit.fault_point() }).await;
+    assert!(ended.is_err_and(|error| error.is_panic()));
+    assert_eq!(supervisor.not_ready(), []);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_restarting_task_runs_again_after_a_panic_and_is_ready_again() {
     let supervisor = Supervisor::default();

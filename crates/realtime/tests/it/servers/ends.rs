@@ -78,6 +78,34 @@ async fn clients_of_a_lost_server_are_told_to_come_again_and_others_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_connection_whose_task_panics_leaves_the_table_and_harms_nobody_else() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, _) = json_client(&listening, &mut one, &[]).await;
+    let mut two = server(&listening, "two").await;
+    let (mut bob, _) = json_client(&listening, &mut two, &[]).await;
+    listening.fixture.supervisor.panic_next("app server link");
+    ping(&mut one, &["servers", "fault"]).await;
+    // Its socket ends, and its clients are told to come again, as if the server had been lost.
+    while one.next().await.is_ok_and(|message| message.is_some()) {}
+    let close = json!({ "type": 7, "error": "ServerOffline", "allowReconnect": true });
+    assert_eq!(close_of(&mut ada).await, Some(close));
+    let sent = news(1);
+    let broadcast = Message::BroadcastData { excluded: vec![], payloads: payloads(&sent), extensions: x() };
+    two.send(&broadcast).await.unwrap();
+    assert_eq!(heard(&mut bob).await, json!([1]));
+    // Nobody is sent to the link that is gone, and its server may come again.
+    for _ in 0..3 {
+        json_client(&listening, &mut two, &[]).await;
+    }
+    let mut again = server(&listening, "one").await;
+    again.send(&broadcast).await.unwrap();
+    assert_eq!(heard(&mut bob).await, json!([1]));
+    assert_eq!(listening.fixture.supervisor.not_ready(), []);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_move_when_their_server_shuts_down_and_notice_nothing() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
