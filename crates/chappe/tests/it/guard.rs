@@ -33,7 +33,8 @@ core.registerFunction({ name: 'headers', bindings: { req, $return: res } },
     (data) => ({ json: JSON.stringify(data.http.headers) }));
 ";
 
-fn app() -> tempfile::TempDir {
+/// An app with one function, which needs no packages.
+pub(crate) fn app() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let files = [
         ("host.json", r#"{"version":"2.0"}"#),
