@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::header::{ACCEPT, UPGRADE};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::{ACCEPT, HOST, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use identity::Claims;
 use signalr_protocol::{NegotiateAnswer, Transport, negotiate_version};
 
@@ -82,6 +82,7 @@ async fn route(
         Ok(caller) => caller,
         Err(refusal) => return ("connect", Err(refusal)),
     };
+    name_host(request.headers_mut(), &uri);
     let accepts_events = |request: &Request<Body>| {
         let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
         accept.is_some_and(|accept| accept.contains("text/event-stream"))
@@ -103,6 +104,15 @@ async fn route(
         }
         Method::DELETE => ("delete", requests::delete(shared, &caller).await),
         _ => ("unknown", Err(Refusal::method("GET, POST, DELETE, OPTIONS"))),
+    }
+}
+
+/// HTTP/2 has no `Host`, which hubs read all the same (`HttpContext.Request.Host`).
+fn name_host(headers: &mut HeaderMap, uri: &Uri) {
+    if let Some(authority) = uri.authority().filter(|_| !headers.contains_key(HOST))
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        headers.insert(HOST, host);
     }
 }
 

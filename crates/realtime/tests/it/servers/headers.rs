@@ -6,7 +6,7 @@ use signalr_protocol::service::Message;
 use testkit::{AppServer, Http, HubClient};
 
 use super::{client_path, default_mode, listen, negotiate, server};
-use crate::fixture::{Listening, client_token};
+use crate::fixture::{Listening, body, client_token, request};
 
 const SENT: [(&str, &str); 8] = [
     ("user-agent", "test/1"),
@@ -94,5 +94,30 @@ async fn a_client_with_more_headers_than_are_passed_on_is_refused() {
     let refused = upgraded.await.err().unwrap().to_string();
     assert!(refused.contains("431"), "{refused}");
     assert_eq!(negotiate(&listening, &[]).await.0, 200);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_host_as_those_of_http_2_has_the_name_of_its_address() {
+    let listening = listen(default_mode()).await;
+    let mut server = server(&listening, "one").await;
+    let (_, answer) = negotiate(&listening, &[]).await;
+    let path = format!("/client/?hub=chat&id={}", answer["connectionToken"].as_str().unwrap());
+    let send = async |method: &str, payload: &'static str| {
+        let authorization = format!("Bearer {}", client_token("chat", &[]));
+        let request = request(&format!("{method} {path}")).header("authorization", authorization);
+        let answer = listening.fixture.send(request.body(body(payload)).unwrap()).await;
+        assert_eq!(answer.status().as_u16(), 200);
+    };
+    send("POST", "{\"protocol\":\"json\",\"version\":1}\u{1e}").await;
+    send("GET", "").await;
+    let host = server.until(|message| match message {
+        Message::OpenConnection(open) => {
+            let host = open.headers.iter().find(|(name, _)| *name == "host");
+            Some(host.map(|(_, values)| values.concat()))
+        }
+        _ => None,
+    });
+    assert_eq!(host.await.unwrap().as_deref(), Some("localhost:8888"));
     listening.stop().await;
 }
