@@ -69,7 +69,8 @@ pub struct Options {
     /// twice. Default: true. Since 0.1.0.
     pub stateful_reconnect: bool,
     /// Bytes of messages that are kept for a stateful client until it acknowledges them; a connection whose client lets more
-    /// than this gather cannot be resumed after the loss of its socket. Default: 1048576. Since 0.1.0.
+    /// than this gather cannot be resumed after the loss of its socket. Of what its app server sends to it alone, more than this slows
+    /// the server down, and `own_pending_bytes_max` is kept. Default: 1048576. Since 0.1.0.
     pub stateful_bytes_max: u32,
     /// How long a stateful connection lives without a socket, and a long-polling connection without a poll, in milliseconds.
     /// Default: 15000. Since 0.1.0.

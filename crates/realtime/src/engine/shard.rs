@@ -113,6 +113,8 @@ pub(crate) struct Shard {
     receivers: Vec<Slot>,
     metrics: ShardMetrics,
     pending_bytes: u64,
+    /// Bytes that are kept for stateful clients of what their own hubs sent to them alone, until they are acknowledged.
+    kept_own_bytes: u64,
     generation: u32,
     /// When to cut what is left, once the shard drains.
     draining: Option<Instant>,
@@ -195,6 +197,7 @@ impl Shard {
             metrics: settings.metrics.shard(number),
             receivers: Vec::new(),
             pending_bytes: 0,
+            kept_own_bytes: 0,
             generation: 0,
             draining: None,
             settings,

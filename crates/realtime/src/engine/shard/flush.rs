@@ -6,6 +6,7 @@ use super::Shard;
 use super::connection::{Connection, Road, Slot, Stage};
 use super::index::HubPolicy;
 use super::pending::{Backlog, Frame, Run, Step};
+use super::stateful::Bounds;
 use crate::engine::{EndReason, SlowConsumer};
 
 /// Runs up to this size are joined into one buffer; beyond it, copying costs more than the slices do.
@@ -28,7 +29,11 @@ impl Shard {
         if !self.connections[slot as usize].is_stateful {
             return self.append_by(slot, step, policy);
         }
-        let bytes_max = self.settings.options.stateful_bytes_max as usize;
+        let options = &self.settings.options;
+        let bounds = Bounds {
+            bytes_max: options.stateful_bytes_max as usize,
+            own_bytes_max: options.own_pending_bytes_max as usize,
+        };
         let connection = &mut self.connections[slot as usize];
         let is_detached = matches!(connection.road, Road::Detached { .. });
         let is_counted = step.frame().counted() > 0;
@@ -39,7 +44,9 @@ impl Shard {
         let appended = if is_held { Appended::Waits } else { self.append_by(slot, step, policy) };
         match self.connections[slot as usize].stateful_mut() {
             Some(stateful) if appended == Appended::Waits => {
-                stateful.keep(step.frame(), bytes_max);
+                let before = stateful.own_bytes() as u64;
+                stateful.keep(step.frame(), bounds);
+                self.kept_own_bytes = self.kept_own_bytes + stateful.own_bytes() as u64 - before;
                 // What can neither be sent nor kept has nowhere to go.
                 if (is_detached || is_held) && !stateful.can_resume() { Appended::NoRoom } else { appended }
             }

@@ -299,6 +299,8 @@ impl Shard {
     pub(super) fn remove(&mut self, slot: Slot) {
         if let Some(connection) = self.connections.try_remove(slot as usize) {
             Self::forget_pending(&mut self.pending_bytes, &connection);
+            let stateful = connection.extra().and_then(|extra| extra.stateful.as_ref());
+            self.kept_own_bytes -= stateful.map_or(0, |stateful| stateful.own_bytes() as u64);
             self.index.forget(connection.id);
             self.settings.connections.fetch_sub(1, Ordering::AcqRel);
             if let Road::Outlet(outlet) = &connection.road {

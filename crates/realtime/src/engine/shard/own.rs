@@ -68,7 +68,8 @@ impl Shard {
             ));
         }
         let all = options.own_pending_bytes_total / u64::from(options.shard_count());
-        if waiting > 0 && self.pending_bytes + bytes as u64 > all {
+        let in_all = self.pending_bytes + self.kept_own_bytes + bytes as u64;
+        if waiting.max(self.kept_bytes(slot)) > 0 && in_all > all {
             return Err(format!(
                 "more than {} bytes wait for clients that do not read (engine.own_pending_bytes_total), for this one among them",
                 options.own_pending_bytes_total
@@ -88,16 +89,27 @@ impl Shard {
         }
     }
 
+    /// Bytes of its own hub that a stateful client has not acknowledged, so that they are kept.
+    fn kept_bytes(&self, slot: Slot) -> usize {
+        let connection = &self.connections[slot as usize];
+        if !connection.is_stateful {
+            return 0;
+        }
+        let stateful = connection.extra().and_then(|extra| extra.stateful.as_ref());
+        stateful.map_or(0, |stateful| stateful.own_bytes())
+    }
+
     /// Tells a client's server how fast the client takes its messages, where that has changed.
     pub(super) fn keep_pace(&mut self, slot: Slot, policy: HubPolicy) {
-        let waiting = self.waiting_bytes(slot);
+        let (waiting, kept) = (self.waiting_bytes(slot), self.kept_bytes(slot));
         let connection = &mut self.connections[slot as usize];
         let most = self.settings.options.own_pending_bytes_max as usize;
-        let pace = if waiting > (most / STOP_DIVISOR).max(policy.pending_bytes_max) {
+        let kept_max = self.settings.options.stateful_bytes_max as usize;
+        let pace = if waiting.max(kept) > (most / STOP_DIVISOR).max(policy.pending_bytes_max) {
             Pace::Stop
-        } else if waiting > policy.pending_bytes_max {
+        } else if waiting > policy.pending_bytes_max || kept > kept_max {
             connection.pace.max(Pace::Slow)
-        } else if waiting > policy.pending_bytes_max / 2 {
+        } else if waiting > policy.pending_bytes_max / 2 || kept > kept_max / 2 {
             // Not at the bound itself, or each message would stop and go.
             connection.pace
         } else {

@@ -98,6 +98,10 @@ impl Frame {
         Self { is_own: true, ..self }
     }
 
+    pub(crate) fn is_own(&self) -> bool {
+        self.is_own
+    }
+
     /// A control frame of the WebSocket.
     pub(crate) fn control(bytes: Bytes) -> Self {
         Self::new(bytes, Class::Control, 0)

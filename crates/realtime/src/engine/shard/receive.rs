@@ -355,7 +355,13 @@ impl Shard {
         // From any other client they mean nothing.
         let Some(stateful) = connection.stateful_mut() else { return Ok(()) };
         match message {
-            HubMessage::Ack(ack) if stateful.is_listening() => stateful.acknowledge(ack.sequence_id),
+            HubMessage::Ack(ack) if stateful.is_listening() => {
+                let before = stateful.own_bytes() as u64;
+                stateful.acknowledge(ack.sequence_id);
+                self.kept_own_bytes -= before - stateful.own_bytes() as u64;
+                // Its server may have been slowed down for what is acknowledged now.
+                self.quicken(slot);
+            }
             HubMessage::Sequence(sequence) => stateful.sequence(sequence.sequence_id)?,
             _ => {}
         }

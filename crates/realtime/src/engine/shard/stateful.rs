@@ -16,9 +16,11 @@ use super::pending::Frame;
 /// The state of one connection.
 #[derive(Debug)]
 pub(crate) struct Stateful {
-    /// Frames that the client has not acknowledged, with the number of the first message in each.
-    kept: VecDeque<(u64, Bytes)>,
+    /// Frames that the client has not acknowledged.
+    kept: VecDeque<Kept>,
     kept_bytes: usize,
+    /// Those among them that are from the client's own hub.
+    own_bytes: usize,
     /// The number that the next message to the client gets.
     next: u64,
     /// More was to be kept than may be: the connection cannot be resumed.
@@ -39,6 +41,24 @@ pub(crate) struct Stateful {
     unacknowledged_bytes: usize,
     /// Where the client has an app server: what it is in the middle of.
     pub(crate) forwarding: Option<Box<Forwarding>>,
+}
+
+/// A frame that may have to be sent again.
+#[derive(Debug)]
+struct Kept {
+    /// The number of the first message in it.
+    number: u64,
+    bytes: Bytes,
+    is_own: bool,
+}
+
+/// How much may be kept for one client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Of what is sent to many.
+    pub(crate) bytes_max: usize,
+    /// Of what its own hub sends to it alone, which is slowed down before.
+    pub(crate) own_bytes_max: usize,
 }
 
 /// So many bytes are acknowledged without waiting for more: a client may keep only few, and stops sending when it has no room.
@@ -66,6 +86,7 @@ impl Stateful {
         Self {
             kept: VecDeque::new(),
             kept_bytes: 0,
+            own_bytes: 0,
             next: 1,
             overflowed: false,
             expected: 1,
@@ -80,7 +101,7 @@ impl Stateful {
     }
 
     /// Numbers what is being sent, and keeps it.
-    pub(crate) fn keep(&mut self, frame: &Frame, bytes_max: usize) {
+    pub(crate) fn keep(&mut self, frame: &Frame, bounds: Bounds) {
         // What is not counted is kept only for as long as it must not overtake what is held.
         if frame.counted() == 0 && !(self.is_held && frame.keeps_order()) {
             return;
@@ -91,12 +112,19 @@ impl Stateful {
             return;
         }
         self.kept_bytes += frame.len();
-        self.kept.push_back((number, frame.bytes().clone()));
-        if self.kept_bytes > bytes_max {
+        self.own_bytes += if frame.is_own() { frame.len() } else { 0 };
+        self.kept.push_back(Kept { number, bytes: frame.bytes().clone(), is_own: frame.is_own() });
+        if self.kept_bytes - self.own_bytes > bounds.bytes_max || self.own_bytes > bounds.own_bytes_max {
             self.overflowed = true;
             self.kept = VecDeque::new();
             self.kept_bytes = 0;
+            self.own_bytes = 0;
         }
+    }
+
+    /// Bytes that are kept of what the client's own hub sent to it alone.
+    pub(crate) fn own_bytes(&self) -> usize {
+        self.own_bytes
     }
 
     /// The client has everything up to this number.
@@ -106,12 +134,13 @@ impl Stateful {
             self.overflowed = false;
         }
         // A frame goes when its last message is known to have arrived: when the next frame begins beyond it.
-        while let Some((_, bytes)) = self.kept.front() {
-            let last = self.kept.get(1).map_or(self.next, |(number, _)| *number) - 1;
+        while let Some(kept) = self.kept.front() {
+            let last = self.kept.get(1).map_or(self.next, |kept| kept.number) - 1;
             if last > up_to {
                 break;
             }
-            self.kept_bytes -= bytes.len();
+            self.kept_bytes -= kept.bytes.len();
+            self.own_bytes -= if kept.is_own { kept.bytes.len() } else { 0 };
             self.kept.pop_front();
         }
     }
@@ -158,7 +187,7 @@ impl Stateful {
         if !std::mem::take(&mut self.is_held) {
             return Vec::new();
         }
-        self.kept.iter().map(|(_, bytes)| bytes.clone()).collect()
+        self.kept.iter().map(|kept| kept.bytes.clone()).collect()
     }
 
     /// Whether so much came that it is to be acknowledged at once.
@@ -195,8 +224,8 @@ impl Stateful {
     pub(crate) fn resume(&mut self, now: Tick) -> (u64, Vec<Bytes>) {
         self.waits_since = Some(now);
         self.is_held = false;
-        let from = self.kept.front().map_or(self.next, |(number, _)| *number);
-        (from, self.kept.iter().map(|(_, bytes)| bytes.clone()).collect())
+        let from = self.kept.front().map_or(self.next, |kept| kept.number);
+        (from, self.kept.iter().map(|kept| kept.bytes.clone()).collect())
     }
 }
 
@@ -204,6 +233,11 @@ impl Stateful {
 mod tests {
     use super::super::pending::Class;
     use super::*;
+
+    /// Room for so many bytes of either kind.
+    fn room(bytes: usize) -> Bounds {
+        Bounds { bytes_max: bytes, own_bytes_max: bytes }
+    }
 
     fn frame(text: &'static str, counted: u32) -> Frame {
         Frame::new(websocket::frame(websocket::Opcode::Text, text.as_bytes()), Class::Kept, counted)
@@ -219,7 +253,7 @@ mod tests {
         let mut stateful = Stateful::new();
         assert_eq!(again(&mut stateful), (1, String::new()));
         for (text, counted) in [("a", 1), ("p", 0), ("bc", 2), ("d", 1)] {
-            stateful.keep(&frame(text, counted), 1000);
+            stateful.keep(&frame(text, counted), room(1000));
         }
         assert_eq!(again(&mut stateful), (1, "abcd".to_owned()));
         stateful.acknowledge(2);
@@ -234,7 +268,7 @@ mod tests {
     #[test]
     fn what_comes_before_the_clients_first_word_is_held() {
         let mut stateful = Stateful::new();
-        stateful.keep(&frame("a", 1), 1000);
+        stateful.keep(&frame("a", 1), room(1000));
         assert!(stateful.is_held());
         assert_eq!((stateful.release().len(), stateful.is_held(), stateful.release().len()), (1, false, 0));
     }
@@ -242,11 +276,11 @@ mod tests {
     #[test]
     fn what_must_not_overtake_held_messages_is_held_with_them() {
         let mut stateful = Stateful::new();
-        stateful.keep(&frame("a", 1), 1000);
-        stateful.keep(&frame("p", 0), 1000);
-        stateful.keep(&frame("close", 0).in_order(), 1000);
+        stateful.keep(&frame("a", 1), room(1000));
+        stateful.keep(&frame("p", 0), room(1000));
+        stateful.keep(&frame("close", 0).in_order(), room(1000));
         assert_eq!(stateful.release().len(), 2);
-        stateful.keep(&frame("close", 0).in_order(), 1000);
+        stateful.keep(&frame("close", 0).in_order(), room(1000));
         assert_eq!(again(&mut stateful), (1, "aclose".to_owned()));
         stateful.acknowledge(1);
         assert_eq!(again(&mut stateful), (2, String::new()));
@@ -270,13 +304,32 @@ mod tests {
     }
 
     #[test]
+    fn what_its_own_hub_sends_to_a_client_has_a_bound_of_its_own() {
+        let bounds = Bounds { bytes_max: 10, own_bytes_max: 100 };
+        let mut stateful = Stateful::new();
+        for _ in 0..5 {
+            stateful.keep(&frame("12345678", 1).own(), bounds);
+        }
+        stateful.keep(&frame("12345678", 1), bounds);
+        assert_eq!((stateful.own_bytes(), stateful.can_resume()), (50, true));
+        stateful.acknowledge(3);
+        assert_eq!(stateful.own_bytes(), 20);
+        stateful.acknowledge(6);
+        assert_eq!((stateful.own_bytes(), stateful.kept_bytes), (0, 0));
+        for _ in 0..11 {
+            stateful.keep(&frame("12345678", 1).own(), bounds);
+        }
+        assert_eq!((stateful.own_bytes(), stateful.can_resume()), (0, false));
+    }
+
+    #[test]
     fn a_client_that_acknowledges_nothing_cannot_be_resumed() {
         let mut stateful = Stateful::new();
         for _ in 0..10 {
-            stateful.keep(&frame("12345678", 1), 100);
+            stateful.keep(&frame("12345678", 1), room(100));
         }
         assert!(stateful.can_resume());
-        stateful.keep(&frame("x", 1), 100);
+        stateful.keep(&frame("x", 1), room(100));
         assert!(!stateful.can_resume() && stateful.kept.is_empty());
         stateful.acknowledge(10);
         assert!(!stateful.can_resume());

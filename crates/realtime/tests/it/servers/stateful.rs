@@ -192,6 +192,46 @@ async fn said(one: &mut AppServer) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hub_faster_than_acknowledgements_is_slowed_down_and_nothing_is_lost() {
+    const COUNT: u32 = 30;
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let path = promised(&listening).await;
+    let (mut ada, id) = connect(&listening, &mut one, &path, HubProtocol::Json).await;
+    say(&mut ada, &json!({ "type": 6 })).await;
+    drop(ada);
+    assert_eq!(reconnected(&mut one).await, id, "the service has noticed");
+    // Three times as much as is kept of broadcasts, for a client that is away.
+    let filler = "x".repeat(100_000);
+    let long = |number: u32| json!({ "type": 1, "target": "news", "arguments": [number, filler] });
+    for number in 0..COUNT {
+        one.tell(&id, &long(number)).await.unwrap();
+    }
+    assert_eq!(flow(&mut one).await, FlowOperation::Pause);
+    let mut ada = upgrade(&listening, &path, HubProtocol::Json).await;
+    assert_eq!(next(&mut ada).await, json!({ "type": 9, "sequenceId": 1 }));
+    for number in 0..COUNT {
+        assert_eq!(next(&mut ada).await, long(number));
+    }
+    say(&mut ada, &json!({ "type": 9, "sequenceId": 1 })).await;
+    // It has read everything, and as long as it does not say so the server is not to go on.
+    say(&mut ada, &json!({ "type": 8, "sequenceId": COUNT })).await;
+    while flow(&mut one).await != FlowOperation::Resume {}
+    one.tell(&id, &note(1)).await.unwrap();
+    assert_eq!(next(&mut ada).await, note(1));
+    listening.stop().await;
+}
+
+/// What the service asks for next.
+async fn flow(one: &mut AppServer) -> FlowOperation {
+    let asked = one.until(|message| match message {
+        Message::ConnectionFlowControl { operation, .. } => Some(*operation),
+        _ => None,
+    });
+    asked.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_moves_to_another_server_between_two_sockets() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
