@@ -26,6 +26,7 @@ mod order;
 mod outbox;
 mod passed_on;
 mod registry;
+mod results;
 mod to_protocol;
 mod too_long;
 mod wire;
@@ -317,7 +318,8 @@ impl Servers {
     fn fail(&self, pending: &Pending, why: &str) {
         if let Some(caller) = self.caller(pending) {
             let (client, server) = (pending.client.to_string(), &pending.caller_server);
-            caller.outbox.push(&to_protocol::no_result(&pending.invocation, &client, server, why));
+            let message = to_protocol::no_result(&pending.invocation, &client, server, why);
+            caller.outbox.push_later(pending.not_before, |out| message.encode(out));
         }
     }
 

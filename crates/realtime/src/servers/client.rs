@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
 use signalr_protocol::service::FlowOperation;
@@ -13,11 +14,13 @@ use signalr_protocol::{
 use tokio::sync::oneshot;
 
 use super::forwarding::Forwarding;
+use super::invocations::Pending;
 use super::link::Link;
 use super::order::{EVENT_BUFFER_FULL, EVENT_CONNECTION, Order};
 use super::outbox::Fill;
 use super::passed_on::PassedOn;
 use super::registry::Sticky;
+use super::results::AwaitedResults;
 use super::{Servers, to_protocol};
 use crate::engine::{
     AppServer, ClientConnection, ConnectionId, Facts, Hub, Pace, Room, ServerClose,
@@ -68,6 +71,8 @@ struct State {
     deferred: Vec<(Arc<Link>, Order)>,
     /// Told when its server holds back what it has for the client.
     pause_acknowledged: Option<oneshot::Sender<()>>,
+    /// Its results that its server must not get yet.
+    results: AwaitedResults,
     /// How fast its server may send to it.
     pace: Pace,
     /// Pauses that its server has not acknowledged.
@@ -173,6 +178,11 @@ impl Client {
         let mut state = self.state();
         state.joined = true;
         std::mem::take(&mut state.deferred)
+    }
+
+    /// Its server has called one of its methods.
+    pub(super) fn expect_result(&self, pending: &Pending, now: Instant) {
+        self.state().results.expect(Arc::clone(&pending.invocation), pending.not_before, now);
     }
 
     /// Holds new calls of the client back, and tells when its server has answered the others, and its handshake. `None` if the client does
@@ -456,7 +466,9 @@ impl AppServer for Client {
     fn data(&self, connection: ConnectionId, payload: Bytes, is_partial: bool) -> Room {
         let mut state = self.state();
         let is_handshake = !std::mem::replace(&mut state.introduced, true);
-        let State { owner: Some(owner), known, forwarding, .. } = &mut *state else { return Room::Free };
+        let State { owner: Some(owner), known, forwarding, results, .. } = &mut *state else {
+            return Room::Free;
+        };
         let protocol = known.as_ref().map_or(HubProtocol::Json, |known| known.protocol);
         let mut fill = Fill::Free;
         let mut forward = |bytes: &[u8], is_partial| {
@@ -467,6 +479,22 @@ impl AppServer for Client {
             forward(&payload, is_partial);
             forwarding.take_handshake(protocol, &payload);
             true
+        } else if results.has_early() && forwarding.can_divide() {
+            let mut is_read_on = true;
+            for (range, not_before) in results.divide(protocol, &payload) {
+                let (is_last, part) = (range.end == payload.len(), &payload[range]);
+                match not_before {
+                    Some(not_before) => owner.outbox.push_later(not_before, |out| {
+                        let what =
+                            to_protocol::Data { is_handshake, is_partial: false, modern: owner.modern };
+                        to_protocol::data(connection, part, what, out);
+                    }),
+                    None => {
+                        is_read_on = forwarding.take(protocol, part, is_partial && is_last, &mut forward);
+                    }
+                }
+            }
+            is_read_on
         } else {
             forwarding.take(protocol, &payload, is_partial, forward)
         };

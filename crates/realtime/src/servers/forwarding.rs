@@ -125,6 +125,12 @@ impl Forwarding {
         self.gate == Gate::Open
     }
 
+    /// Whether messages that come now may be taken out and reach the server later than those behind them: not within a message, nor where
+    /// they may go to another server.
+    pub(super) fn can_divide(&self) -> bool {
+        self.gate != Gate::Shut && self.cutter.partial().is_empty() && !self.cutter.is_skipping()
+    }
+
     /// Whether everything is held back.
     pub(super) fn is_shut(&self) -> bool {
         self.gate == Gate::Shut

@@ -21,6 +21,8 @@ pub(crate) struct Pending {
     pub(crate) caller: LinkId,
     /// The process behind it; should the connection be gone, another one of it gets the result.
     pub(crate) caller_server: Arc<str>,
+    /// Before this, the caller does not know its own call yet.
+    pub(crate) not_before: Instant,
 }
 
 /// The calls that wait. Every one waits equally long, so the oldest ends first.
@@ -135,7 +137,14 @@ mod tests {
         Registry::new(Mode::Default).add(&hub, "A".into(), Purpose::Sending, |id| ids.push(id));
         let caller = ids[0];
         let client = ConnectionId::parse(&format!("AAAAAAAAAAAAAAAAAAAA{client}AAAAAA")).unwrap();
-        Pending { invocation: invocation.into(), hub, client, caller, caller_server: "A".into() }
+        Pending {
+            invocation: invocation.into(),
+            hub,
+            client,
+            caller,
+            caller_server: "A".into(),
+            not_before: Instant::now(),
+        }
     }
 
     fn names(pending: &[Pending]) -> String {

@@ -2,6 +2,7 @@
 //! after the other, so that what a server sends takes effect in its order; the other writes what waits in the [`Outbox`].
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use websocket::{CloseCode, close_frame};
 use super::Servers;
 use super::from_protocol::order;
 use super::hello::{Hello, NO_HANDSHAKE, hello};
+use super::options::Options;
 use super::order::Order;
 use super::outbox::{Batch, Outbox};
 use super::registry::LinkId;
@@ -22,6 +24,9 @@ use crate::engine::{ConnectionId, Hub, Stopped};
 
 /// A server is told at most this often that it sends too fast, or asked for another connection.
 const HINT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Calls on one server connection whose results wait longer: the code of a process that has just started is slow.
+const FIRST_CALLS: u32 = 32;
 
 /// While a client is slow, its server may send one message this often. The SDK waits for the end of a pause for 500 ms at least; then it
 /// looks at what it holds only when the hub writes to the client again, so that the end of a stream would stay there.
@@ -43,6 +48,8 @@ pub(crate) struct Link {
     pub(super) outbox: Outbox,
     /// Clients for which its server sends only a message now and then.
     slowed: Mutex<HashSet<ConnectionId>>,
+    /// Calls of clients that came on it.
+    calls: AtomicU32,
     farewell: Mutex<Farewell>,
     hinted: Mutex<Option<Instant>>,
 }
@@ -76,6 +83,7 @@ impl Link {
             moves_on_loss: hello.moves_on_loss,
             outbox: Outbox::new(pending_bytes_max),
             slowed: Mutex::default(),
+            calls: AtomicU32::new(0),
             farewell: Mutex::new(Farewell { code: CloseCode::NORMAL, reason: String::new() }),
             hinted: Mutex::new(None),
         }
@@ -96,6 +104,15 @@ impl Link {
         } else {
             slowed.remove(&client);
         }
+    }
+
+    /// Its server calls a method of a client: the time before which it must not get the result.
+    pub(super) fn result_not_before(&self, options: &Options, now: Instant) -> Instant {
+        let is_first = self.calls.load(Ordering::Relaxed) < FIRST_CALLS;
+        if is_first {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+        }
+        now + options.result_delay(is_first)
     }
 
     fn slowed(&self) -> Vec<ConnectionId> {

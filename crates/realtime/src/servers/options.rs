@@ -31,6 +31,13 @@ pub struct Options {
     pub invocations_max: usize,
     /// How long a call of a client may wait for its result, in milliseconds. Default: 600000. Since 0.1.0.
     pub invocation_timeout_ms: u64,
+    /// An app server that calls a method of a client gets the result no sooner than this after the call, in milliseconds: its SDK notes only
+    /// after it has sent the call that it waits for a result, and drops one that comes before. 0 passes results on at once. Default: 20.
+    /// Since 0.1.0.
+    pub result_delay_ms: u64,
+    /// As `result_delay_ms`, for the first 32 calls on each server connection, when the code of the process is not compiled yet. Default: 50.
+    /// Since 0.1.0.
+    pub first_result_delay_ms: u64,
     /// How long an app server may take to hold back what it has for a client that moves to another one, in milliseconds. Default: 2000.
     /// Since 0.1.0.
     pub pause_timeout_ms: u64,
@@ -58,6 +65,8 @@ impl Default for Options {
             pending_bytes_max: 4 * 1024 * 1024,
             invocations_max: 100_000,
             invocation_timeout_ms: 600_000,
+            result_delay_ms: 20,
+            first_result_delay_ms: 50,
             pause_timeout_ms: 2_000,
             client_headers_max: 100,
             client_header_bytes_max: 16 * 1024,
@@ -94,6 +103,10 @@ impl Options {
 
     pub(crate) fn client_header_bounds(&self) -> Bounds {
         Bounds { values_max: self.client_headers_max, bytes_max: self.client_header_bytes_max }
+    }
+
+    pub(crate) fn result_delay(&self, is_first: bool) -> Duration {
+        Duration::from_millis(if is_first { self.first_result_delay_ms } else { self.result_delay_ms })
     }
 
     pub(crate) fn move_timeout(&self) -> Duration {

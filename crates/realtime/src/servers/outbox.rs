@@ -4,12 +4,14 @@
 //! ([`Fill::Full`]) and is remembered, to be read again when the server has caught up. Answers to the server itself are held back by
 //! the one who reads from it ([`Outbox::room`]). A server that takes nothing although far more than the bound waits is given up.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use signalr_protocol::service::Message;
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 use crate::engine::ConnectionId;
 
@@ -42,6 +44,9 @@ struct Inner {
     waiting: Vec<u8>,
     /// Being written now.
     in_flight: usize,
+    /// Service messages that are not written before a time, the earliest first.
+    later: VecDeque<(Instant, Vec<u8>)>,
+    later_bytes: usize,
     /// The answer to the last WebSocket ping.
     pong: Option<Bytes>,
     /// Clients that are not read until there is room.
@@ -67,6 +72,29 @@ impl Outbox {
         self.add(|out| message.encode(out), None);
     }
 
+    /// Adds a message that cannot be held back, and is not written before `not_before`.
+    pub(crate) fn push_later(&self, not_before: Instant, encode: impl FnOnce(&mut Vec<u8>)) {
+        if not_before <= Instant::now() {
+            self.add(encode, None);
+            return;
+        }
+        let mut inner = self.lock();
+        if inner.closed {
+            return;
+        }
+        let mut message = Vec::new();
+        encode(&mut message);
+        inner.later_bytes += message.len();
+        // Nearly always the last place: most wait equally long.
+        let place = inner.later.partition_point(|(at, _)| *at <= not_before);
+        inner.later.insert(place, (not_before, message));
+        if inner.bytes() > self.bytes_max.saturating_mul(OVERFLOW_FACTOR) {
+            inner.close();
+        }
+        drop(inner);
+        self.filled.notify_one();
+    }
+
     /// Adds messages that a client caused.
     pub(crate) fn push_from(&self, client: ConnectionId, encode: impl FnOnce(&mut Vec<u8>)) -> Fill {
         self.add(encode, Some(client))
@@ -78,7 +106,7 @@ impl Outbox {
             return Fill::Free;
         }
         encode(&mut inner.waiting);
-        let bytes = inner.waiting.len() + inner.in_flight;
+        let bytes = inner.bytes();
         if bytes > self.bytes_max.saturating_mul(OVERFLOW_FACTOR) {
             inner.close();
         }
@@ -94,7 +122,7 @@ impl Outbox {
     /// Holds a client back, before anything of it is read, where more than the bound waits. Says whether it is held.
     pub(crate) fn hold_back(&self, client: ConnectionId) -> bool {
         let mut inner = self.lock();
-        let is_full = !inner.closed && inner.waiting.len() + inner.in_flight > self.bytes_max;
+        let is_full = !inner.closed && inner.bytes() > self.bytes_max;
         if is_full {
             inner.held.insert(client);
         }
@@ -120,7 +148,7 @@ impl Outbox {
             let emptied = self.emptied.notified();
             {
                 let inner = self.lock();
-                if inner.closed || inner.waiting.len() + inner.in_flight <= self.bytes_max {
+                if inner.closed || inner.bytes() <= self.bytes_max {
                     return;
                 }
             }
@@ -132,8 +160,9 @@ impl Outbox {
     pub(crate) async fn next(&self) -> Option<Batch> {
         loop {
             let filled = self.filled.notified();
-            {
+            let next = {
                 let mut inner = self.lock();
+                inner.ripen(Instant::now());
                 if inner.pong.is_some() || !inner.waiting.is_empty() {
                     let (pong, messages) = (inner.pong.take(), std::mem::take(&mut inner.waiting));
                     inner.in_flight = messages.len();
@@ -142,8 +171,13 @@ impl Outbox {
                 if inner.closed {
                     return None;
                 }
+                inner.later.front().map(|(at, _)| *at)
+            };
+            match next {
+                None => filled.await,
+                // Either is a reason to look again.
+                Some(at) => drop(timeout_at(at.into(), filled).await),
             }
-            filled.await;
         }
     }
 
@@ -176,6 +210,23 @@ impl Outbox {
 impl Inner {
     fn close(&mut self) {
         self.closed = true;
+        // Too early is better than never.
+        for (_, message) in self.later.drain(..) {
+            self.waiting.extend(message);
+        }
+        self.later_bytes = 0;
+    }
+
+    fn bytes(&self) -> usize {
+        self.waiting.len() + self.in_flight + self.later_bytes
+    }
+
+    /// Lets messages be written whose time has come.
+    fn ripen(&mut self, now: Instant) {
+        while let Some((_, message)) = self.later.pop_front_if(|(at, _)| *at <= now) {
+            self.later_bytes -= message.len();
+            self.waiting.extend(message);
+        }
     }
 
     fn release(&mut self) -> Vec<ConnectionId> {
@@ -185,6 +236,8 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn client(letter: char) -> ConnectionId {
@@ -223,6 +276,34 @@ mod tests {
         let expected = Batch { pong: Some(Bytes::from_static(b"pong")), messages: vec![2, 0x91, 3] };
         assert_eq!(outbox.next().await, Some(expected));
         assert_eq!(outbox.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_message_for_later_waits_for_its_time_and_what_comes_meanwhile_overtakes_it() {
+        let (outbox, start) = (Outbox::new(100), Instant::now());
+        let later = start + Duration::from_millis(60);
+        outbox.push_later(later, |out| out.push(b'2'));
+        outbox.push_later(start + Duration::from_millis(30), |out| out.push(b'1'));
+        outbox.push_later(start, |out| out.push(b'0'));
+        assert_eq!(outbox.next().await.unwrap().messages, b"0");
+        assert_eq!(outbox.next().await.unwrap().messages, b"1");
+        assert!(start.elapsed() >= Duration::from_millis(30));
+        assert_eq!(outbox.next().await.unwrap().messages, b"2");
+        assert!(start.elapsed() >= Duration::from_millis(60));
+        outbox.push_later(start + Duration::from_secs(3600), |out| out.push(b'3'));
+        outbox.close();
+        assert_eq!(outbox.next().await.unwrap().messages, b"3", "the end waits for nothing");
+        assert_eq!(outbox.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn messages_for_later_count_as_what_waits() {
+        let outbox = Outbox::new(100);
+        let later = Instant::now() + Duration::from_secs(3600);
+        outbox.push_later(later, bytes(101));
+        assert_eq!(outbox.push_from(client('A'), bytes(1)), Fill::Full);
+        outbox.push_later(later, bytes(300));
+        assert!(outbox.is_closed());
     }
 
     #[tokio::test]

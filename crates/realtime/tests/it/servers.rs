@@ -11,6 +11,7 @@ mod moving;
 mod pieces;
 mod pressure;
 mod replay;
+mod results;
 mod sending;
 mod slow_clients;
 mod stateful;

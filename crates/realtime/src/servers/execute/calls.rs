@@ -24,7 +24,9 @@ impl Servers {
         caller_server: Arc<str>,
         payloads: ByProtocol,
     ) -> Result<(), Stopped> {
+        let now = Instant::now();
         let pending = Pending {
+            not_before: link.result_not_before(self.options(), now),
             invocation: Arc::clone(&invocation),
             hub: link.hub.clone(),
             client: id,
@@ -35,17 +37,21 @@ impl Servers {
             self.fail(&pending, &InvalidArguments::ReservedMethod.to_string());
             return Ok(());
         }
-        if let Err(why) = lock(&self.0.invocations).insert(pending.clone(), Instant::now()) {
+        if let Err(why) = lock(&self.0.invocations).insert(pending.clone(), now) {
             self.fail(&pending, &why.to_string());
             return Ok(());
         }
         let ByProtocol { json, messagepack, blazorpack } = payloads;
         let message = OutgoingMessage::ready(json, messagepack, blazorpack);
-        let Some(owner) = self.client(&link.hub, id).and_then(|client| client.owner()) else {
+        let client = self.client(&link.hub, id);
+        let owner = client.as_ref().and_then(|client| client.owner());
+        let (Some(client), Some(owner)) = (client, owner) else {
             self.call_serverless(pending, message);
             return Ok(());
         };
-        if owner.server != link.server {
+        if owner.server == link.server {
+            client.expect_result(&pending, now);
+        } else {
             // The client's own server will get the result, and must know what it belongs to before it comes.
             self.announce(link, &owner, &pending);
         }
@@ -100,14 +106,15 @@ impl Servers {
     fn pass_result(&self, pending: &Pending, protocol: Option<&str>, payload: &[u8]) {
         let Some(caller) = self.caller(pending) else { return };
         let id = pending.client.to_string();
-        caller.outbox.push(&Message::ClientCompletion {
+        let completion = Message::ClientCompletion {
             invocation_id: &pending.invocation,
             connection_id: &id,
             caller_server_id: &pending.caller_server,
             protocol,
             payload,
             extensions: Extensions::default(),
-        });
+        };
+        caller.outbox.push_later(pending.not_before, |out| completion.encode(out));
     }
 
     /// A result has come from the server that the client belongs to.
