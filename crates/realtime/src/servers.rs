@@ -42,6 +42,7 @@ use identity::Rules;
 use prometheus_client::registry::Registry as Metrics;
 use signalr_protocol::service::{AckStatus, Message, ServerConnectionType};
 use supervision::Unit;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use websocket::CloseCode;
 
@@ -85,6 +86,8 @@ struct Shared {
     /// Shards spawn tasks here.
     runtime: tokio::runtime::Handle,
     registry: Mutex<Registry<Arc<Link>>>,
+    /// Rung when a server connection is there.
+    joined: Notify,
     clients: Mutex<Clients>,
     invocations: Mutex<Invocations>,
     /// A task for each server connection. `None` once the drain has begun.
@@ -146,6 +149,7 @@ impl Servers {
             token_rules,
             runtime: tokio::runtime::Handle::current(),
             registry: Mutex::new(Registry::new(mode)),
+            joined: Notify::new(),
             clients: Mutex::default(),
             invocations: Mutex::new(invocations),
             links: Mutex::new(Some(JoinSet::new())),
@@ -160,6 +164,29 @@ impl Servers {
     /// Who answers a client of the hub that comes now.
     pub(crate) fn answerer(&self, hub: &Hub, sticky: Option<&Sticky>) -> Answerer {
         lock(&self.0.registry).answerer(hub, sticky)
+    }
+
+    /// Whether a hub that is answered by the upstream may still get an app server: in Classic mode.
+    pub(crate) fn may_come(&self) -> bool {
+        self.0.mode == Mode::Classic
+    }
+
+    /// Waits until a hub in Classic mode has an app server, at most for `await_server_timeout_ms`: a client that negotiated with one must not
+    /// be taken for one without because the server's connection opens a moment later.
+    pub(crate) async fn await_server(&self, hub: &Hub, sticky: Option<&Sticky>) {
+        let until = tokio::time::Instant::now() + self.options().await_server_timeout();
+        loop {
+            let joined = self.0.joined.notified();
+            tokio::pin!(joined);
+            // Registered before looking, so that no server is missed that comes in between.
+            joined.as_mut().enable();
+            if !self.may_come() || self.answerer(hub, sticky) != Answerer::Upstream {
+                return;
+            }
+            if tokio::time::timeout_at(until, joined).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Whether every server of the hub lets its clients reconnect statefully.
@@ -261,6 +288,7 @@ impl Servers {
         let make = |id| Arc::new(Link::new(id, visitor, hello, pending_bytes_max));
         let link = lock(&self.0.registry).add(&hub, server, purpose, make);
         self.0.metrics.connections.inc();
+        self.0.joined.notify_waiters();
         Some(link)
     }
 

@@ -38,6 +38,9 @@ pub struct Options {
     /// As `result_delay_ms`, for the first 32 calls on each server connection, when the code of the process is not compiled yet. Default: 50.
     /// Since 0.1.0.
     pub first_result_delay_ms: u64,
+    /// In Classic mode, a client that negotiated with an app server waits for a server connection of its hub this long, in milliseconds, and is
+    /// then refused. Default: 5000. Since 0.1.0.
+    pub await_server_timeout_ms: u64,
     /// How long an app server may take to hold back what it has for a client that moves to another one, in milliseconds. Default: 2000.
     /// Since 0.1.0.
     pub pause_timeout_ms: u64,
@@ -65,6 +68,7 @@ impl Default for Options {
             pending_bytes_max: 4 * 1024 * 1024,
             invocations_max: 100_000,
             invocation_timeout_ms: 600_000,
+            await_server_timeout_ms: 5_000,
             result_delay_ms: 20,
             first_result_delay_ms: 50,
             pause_timeout_ms: 2_000,
@@ -107,6 +111,10 @@ impl Options {
 
     pub(crate) fn result_delay(&self, is_first: bool) -> Duration {
         Duration::from_millis(if is_first { self.first_result_delay_ms } else { self.result_delay_ms })
+    }
+
+    pub(crate) fn await_server_timeout(&self) -> Duration {
+        Duration::from_millis(self.await_server_timeout_ms)
     }
 
     pub(crate) fn move_timeout(&self) -> Duration {

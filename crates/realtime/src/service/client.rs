@@ -19,6 +19,7 @@ use crate::authentication;
 use crate::engine::{Admission, Arrival, ConnectionId, ConnectionToken, Facts, Guard, Hub, UserId};
 use crate::error::Refusal;
 use crate::from_protocol::{Query, hub_of_client, refuse_compressed};
+use crate::servers::Sticky;
 use crate::store::sessions::Session;
 use crate::store::{Full, Negotiated, Taken};
 use crate::{Body, to_protocol};
@@ -38,6 +39,9 @@ pub(super) async fn answer(
     let path = request.uri().path().trim_end_matches('/').to_ascii_lowercase();
     let is_get = *request.method() == Method::GET;
     let (operation, answered) = if path == "/client/negotiate" {
+        if let Some((hub, sticky)) = to_await(shared, &request) {
+            shared.servers.await_server(&hub, sticky.as_ref()).await;
+        }
         ("negotiate", negotiate(shared, &request))
     } else if path == "/client/refresh" {
         // Read apart: the request's body is for one thread, and must not be held while a shard is asked.
@@ -83,6 +87,9 @@ async fn route(
         Err(refusal) => return ("connect", Err(refusal)),
     };
     name_host(request.headers_mut(), &uri);
+    if *request.method() == Method::GET && server::is_of_app_server(&query) && begins(shared, &caller) {
+        shared.servers.await_server(&caller.hub, server::sticky(&caller.claims).as_ref()).await;
+    }
     let accepts_events = |request: &Request<Body>| {
         let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
         accept.is_some_and(|accept| accept.contains("text/event-stream"))
@@ -132,6 +139,23 @@ fn caller<'a>(shared: &Shared, request: &Request<Body>, query: &'a Query<'a>) ->
     Ok(Caller { query, hub, claims, address: peer.map(|peer| peer.remote.ip().to_canonical()) })
 }
 
+/// The hub of a client that negotiates, and the server that its token asks for, where it may have to wait for a server.
+fn to_await(shared: &Shared, request: &Request<Body>) -> Option<(Hub, Option<Sticky>)> {
+    let query = Query::parse(request.uri().query());
+    if !shared.servers.may_come() || !server::is_of_app_server(&query) {
+        return None;
+    }
+    // One that is refused is told so when it negotiates.
+    let Caller { hub, claims, .. } = caller(shared, request, &query).ok()?;
+    Some((hub, server::sticky(&claims)))
+}
+
+/// Whether a request begins a connection, and is not one more of a connection that is there.
+fn begins(shared: &Shared, caller: &Caller<'_>) -> bool {
+    let Caller { query, hub, claims, .. } = caller;
+    query.id().is_none_or(|secret| shared.sessions.get(secret, hub, claims.user_id()).is_none())
+}
+
 fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>, Refusal> {
     if *request.method() != Method::POST {
         return Err(Refusal::method("POST, OPTIONS"));
@@ -140,7 +164,7 @@ fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>,
     let query = Query::parse(request.uri().query());
     let Caller { hub, claims, address, .. } = caller(shared, request, &query)?;
     refuse_newcomers(shared, &hub)?;
-    let is_served = server::is_served(shared, &hub, &claims)?;
+    let is_served = server::is_served(shared, &hub, &claims, &query)?;
     if is_served {
         // A client that would be refused for its headers learns it here, where browsers show the reason.
         server::passed_on(shared, request.headers(), address)?;
@@ -217,7 +241,7 @@ fn newcomer(
         return Err(Refusal::new(StatusCode::NOT_FOUND, "TransportDisabled", message));
     }
     refuse_newcomers(shared, &hub)?;
-    let is_served = server::is_served(shared, &hub, &claims)?;
+    let is_served = server::is_served(shared, &hub, &claims, query)?;
     let passed_on = if is_served { Some(server::passed_on(shared, headers, address)?) } else { None };
     let (connection, secret, stateful, early) = match query.id() {
         None => (shared.engine.issue().connection, None, false, Vec::new()),

@@ -77,20 +77,35 @@ pub(super) fn sticky(claims: &Claims) -> Option<Sticky> {
     Some(Sticky { server: claims.get("asrs.s.sn")?.into(), required })
 }
 
+/// Whether a client negotiated with an app server: its SDK puts the path of its hub into the client's query. Management SDKs, whose clients
+/// have no app server, put none there.
+pub(super) fn is_of_app_server(query: &Query<'_>) -> bool {
+    query.get("asrs.op").is_some_and(|path| !path.is_empty())
+}
+
 /// Whether an app server will answer a client that comes now.
 ///
 /// # Errors
 ///
 /// If one should and none is there; the status is that of the service (reference, 4.6).
-pub(super) fn is_served(shared: &Shared, hub: &Hub, claims: &Claims) -> Result<bool, Refusal> {
+pub(super) fn is_served(
+    shared: &Shared,
+    hub: &Hub,
+    claims: &Claims,
+    query: &Query<'_>,
+) -> Result<bool, Refusal> {
+    let refusal = |message| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "NoAppServer", message);
     match shared.servers.answerer(hub, sticky(claims).as_ref()) {
         Answerer::Servers => Ok(true),
+        Answerer::Upstream if is_of_app_server(query) && shared.servers.may_come() => Err(refusal(format!(
+            "this client negotiated with an app server (asrs.op), and none is connected for hub {hub}; try again when it is"
+        ))),
         Answerer::Upstream => Ok(false),
         Answerer::Nobody => {
             let message = format!(
                 "no app server that may answer this client is connected for hub {hub}; start one, or set the service's mode to 'serverless'"
             );
-            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "NoAppServer", message))
+            Err(refusal(message))
         }
     }
 }

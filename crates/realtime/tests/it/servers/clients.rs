@@ -12,7 +12,7 @@ use super::{
     client, client_path, close_of, default_mode, introduction, json_client, listen, negotiate, say, server,
     until_negotiate,
 };
-use crate::fixture::client_token;
+use crate::fixture::{Listening, client_token};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_and_calls_are_piped_both_ways() {
@@ -289,6 +289,55 @@ async fn a_classic_hub_is_serverless_until_a_server_is_there() {
     let mut later = HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.unwrap();
     say(&mut later, &json!({ "type": 1, "invocationId": "1", "target": "Echo", "arguments": [1] })).await;
     assert!(later.next_json().await.unwrap()["error"].is_string());
+    listening.stop().await;
+}
+
+/// What a client in Classic mode asks that negotiated with an app server.
+async fn negotiate_at(listening: &Listening, query: &str) -> (u16, String) {
+    let authorization = format!("Bearer {}", client_token("chat", &[]));
+    let path = format!("/client/negotiate?hub=chat&negotiateVersion=1{query}");
+    let http = Http::new(&listening.authority);
+    let answer = http.send("POST", &path, &[("authorization", &authorization)], "").await.unwrap();
+    (answer.status.as_u16(), answer.text())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_an_app_server_in_classic_mode_waits_for_the_server() {
+    let mut options = Options { mode: Mode::Classic, ..default_mode() };
+    options.servers.await_server_timeout_ms = 20_000;
+    let listening = listen(options).await;
+    let path = client_path(&[]) + "&asrs.op=%2Fchat";
+    let negotiation = negotiate_at(&listening, "&asrs.op=%2Fchat");
+    let connection = HubClient::connect(&listening.authority, &path, HubProtocol::Json);
+    let server = async {
+        // Clients without an app server do not wait.
+        assert_eq!(negotiate_at(&listening, "").await.0, 200);
+        let mut one = server(&listening, "one").await;
+        let id = one.accept().await.unwrap();
+        (one, id)
+    };
+    let ((status, text), ada, (mut one, id)) = tokio::join!(negotiation, connection, server);
+    assert_eq!(status, 200, "{text}");
+    let mut ada = ada.unwrap();
+    say(&mut ada, &json!({ "type": 1, "invocationId": "1", "target": "Echo", "arguments": [1] })).await;
+    assert_eq!(one.call().await.unwrap().0, id);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_an_app_server_in_classic_mode_is_refused_where_no_server_comes() {
+    let mut options = Options { mode: Mode::Classic, ..default_mode() };
+    options.servers.await_server_timeout_ms = 50;
+    let listening = listen(options).await;
+    let (status, text) = negotiate_at(&listening, "&asrs.op=%2Fchat").await;
+    assert_eq!(status, 500);
+    assert!(
+        text.contains("negotiated with an app server (asrs.op), and none is connected for hub chat"),
+        "{text}"
+    );
+    let path = client_path(&[]) + "&asrs.op=%2Fchat";
+    let refused = HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.err().unwrap();
+    assert!(refused.to_string().contains("500"), "{refused}");
     listening.stop().await;
 }
 
