@@ -63,6 +63,7 @@ pub(crate) enum WorkerChange {
     Started,
     Restarted,
     Exited,
+    Overran,
     StartFailed,
 }
 

@@ -31,6 +31,7 @@ mod link_frames;
 mod link_function_rpc;
 mod metrics;
 mod observe;
+mod overdue;
 mod platform;
 mod pool;
 mod process;

@@ -68,6 +68,17 @@ impl Observer for WorkerLog {
                     (WorkerChange::Exited, Level::Error, text)
                 }
             }
+            WorkerEvent::Overran { pid, answers } => {
+                let rest = if *answers {
+                    "it ends once its other invocations have ended"
+                } else {
+                    "it does not answer either, and is killed"
+                };
+                let text = format!(
+                    "A function went on beyond functionTimeout after it was told to stop: worker process {pid} is replaced, and {rest}."
+                );
+                (WorkerChange::Overran, Level::Error, text)
+            }
             WorkerEvent::StartFailed { reason, failures, retry_in } => {
                 let text = format!(
                     "Worker process could not be started ({failures} in a row): {reason}. Next try in {retry_in:?}."

@@ -153,8 +153,10 @@ pub enum InvokeError {
         /// The process that died.
         pid: u32,
     },
-    /// The function did not answer in time. Its worker is being replaced, as nothing else ends a running function.
-    #[error("the function did not end within {limit:?}; its worker is being replaced")]
+    /// The function did not answer in time. It was told to stop; if it goes on, its worker is replaced.
+    #[error(
+        "the function did not end within {limit:?}; it was told to stop, and its worker is replaced if it goes on"
+    )]
     TimedOut {
         /// The limit.
         limit: Duration,

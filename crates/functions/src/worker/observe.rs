@@ -61,6 +61,13 @@ pub enum WorkerEvent {
         /// Whether we asked for it.
         was_asked: bool,
     },
+    /// A function went on although it was told to stop; the worker gets no new invocations, and another one is started.
+    Overran {
+        /// Its process.
+        pid: u32,
+        /// Whether it still answers: then its other invocations may end. Otherwise it is killed at once.
+        answers: bool,
+    },
     /// It could not be started; the next try comes after the delay.
     StartFailed {
         /// The error and its causes, as text.

@@ -168,17 +168,18 @@ impl Pool {
                 () = terms.cancellation.cancelled() => return Err(InvokeError::Cancelled),
                 worker = shared.next_worker() => worker?,
             };
-            let limit = terms.limit;
+            let (limit, id) = (terms.limit, request.invocation_id.clone());
             let call = worker.invoke(request, &mut terms);
+            tokio::pin!(call);
             let answer = match limit {
                 None => call.await,
-                Some(limit) => match timeout(limit, call).await {
+                Some(limit) => match timeout(limit, &mut call).await {
                     Ok(answer) => answer,
                     Err(_) => {
-                        // Nothing else ends a function that runs on. The real host restarts the worker too.
+                        // The caller has its answer on time. Dropping the call tells the function to stop, and the slot of the
+                        // worker gives it up where that does not help.
                         shared.metrics.invocations_timed_out.inc();
-                        shared.forget(&worker);
-                        worker.kill();
+                        worker.overrun(id, Duration::from_millis(shared.options.cancel_grace_ms));
                         return Err(InvokeError::TimedOut { limit });
                     }
                 },
@@ -292,7 +293,10 @@ impl Shared {
             return None;
         }
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        Some(Arc::clone(&ready[turn % ready.len()]))
+        let mut workers = (0..ready.len()).map(|at| &ready[(turn + at) % ready.len()]);
+        // One with a function that does not end may be stuck as a whole.
+        let worker = workers.find(|worker| !worker.is_overdue()).unwrap_or(&ready[turn % ready.len()]);
+        Some(Arc::clone(worker))
     }
 
     /// Takes a worker out of the turns.
@@ -331,7 +335,11 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// Most workers of one slot that end their invocations beside the one in their place. One more is killed at once.
+const LEAVING_MAX: usize = 3;
+
 /// One place for a worker.
+#[derive(Clone)]
 struct Slot {
     shared: Arc<Shared>,
     is_first: bool,
@@ -361,7 +369,11 @@ impl Slot {
     async fn keep_filled(&self) {
         loop {
             let generation = *self.shared.generation.borrow();
-            if self.keep_generation(generation).await == Over::Draining {
+            let mut leaving = JoinSet::new();
+            let over = self.keep_generation(generation, &mut leaving).await;
+            // They end for the same reason.
+            while leaving.join_next().await.is_some() {}
+            if over == Over::Draining {
                 self.fail(generation, &Arc::new(StartError::Draining));
                 return;
             }
@@ -382,7 +394,7 @@ impl Slot {
         *self.shared.generation.borrow() == generation
     }
 
-    async fn keep_generation(&self, generation: u64) -> Over {
+    async fn keep_generation(&self, generation: u64, leaving: &mut JoinSet<()>) -> Over {
         let over = self.over(generation);
         tokio::pin!(over);
         let went_ahead = async {
@@ -412,6 +424,11 @@ impl Slot {
                         () = worker.ended() => {
                             self.shared.forget(&worker);
                             self.shared.set_reason("the last one ended, and another one is being started");
+                        }
+                        answers = worker.overran() => {
+                            self.give_up(generation, worker, answers, leaving);
+                            (failures, is_restart) = (0, true);
+                            continue;
                         }
                     }
                     // The first restart comes at once, but one that dies again and again must not be restarted as fast as
@@ -468,6 +485,30 @@ impl Slot {
             self.tell(generation, &shared.loaded, Ok(loaded));
         }
         Ok(worker)
+    }
+
+    /// Takes a worker out of the turns whose function does not end, and ends it once its other invocations have ended.
+    fn give_up(&self, generation: u64, worker: Arc<Worker>, answers: bool, leaving: &mut JoinSet<()>) {
+        let shared = &self.shared;
+        shared.forget(&worker);
+        shared.set_reason("the last one had a function that did not end, and another one is being started");
+        shared.observer.event(&WorkerEvent::Overran { pid: worker.pid(), answers });
+        while leaving.try_join_next().is_some() {}
+        let may_leave = answers && leaving.len() < LEAVING_MAX;
+        let slot = self.clone();
+        leaving.spawn(async move {
+            if may_leave {
+                tokio::select! {
+                    () = worker.leave() => {}
+                    () = worker.ended() => {}
+                    _ = slot.over(generation) => {}
+                }
+                slot.end(&worker).await;
+            } else {
+                worker.kill();
+                worker.ended().await;
+            }
+        });
     }
 
     async fn end(&self, worker: &Arc<Worker>) {

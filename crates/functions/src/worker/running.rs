@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::Uri;
 use tokio::process::Command;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use worker_protocol::{
@@ -20,6 +20,7 @@ use super::error::{InvokeError, StartError};
 use super::http_address;
 use super::link::{Link, Listener, Outgoing, encode};
 use super::observe::Observer;
+use super::overdue::Overdue;
 use super::process::Process;
 use super::spec::{Road, WorkerSpec};
 use super::stored::is_text;
@@ -33,6 +34,9 @@ pub struct Worker {
     frame_bytes_max: usize,
     outgoing: mpsc::Sender<Outgoing>,
     waiting: Arc<Mutex<Waiting>>,
+    overdue: Arc<Overdue>,
+    /// Told at the end of each invocation while it is being given up.
+    left: Arc<Notify>,
     capabilities: Capabilities,
     metadata: WorkerMetadata,
     /// Where it takes HTTP requests itself.
@@ -99,13 +103,17 @@ impl Worker {
             accepted.map_err(io_error("take the worker's connection"))?;
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let (open, closed) = watch::channel(());
-        tasks.spawn(handle(incoming, Arc::clone(&waiting), observer, open));
+        let (overdue, left) = (Arc::new(Overdue::default()), Arc::new(Notify::new()));
+        let (at_end, of_end) = (Arc::clone(&overdue), Arc::clone(&left));
+        tasks.spawn(handle(incoming, Arc::clone(&waiting), (at_end, of_end), observer, open));
         let mut worker = Self {
             process,
             spec,
             frame_bytes_max,
             outgoing,
             waiting,
+            overdue,
+            left,
             capabilities: Capabilities::default(),
             metadata: WorkerMetadata::default(),
             http_address: None,
@@ -263,6 +271,46 @@ impl Worker {
         self.spec.road == Road::FunctionRpc && !self.capabilities.has(Capabilities::RAW_HTTP_BODY_BYTES)
     }
 
+    /// Notes that an invocation ran into its limit and is about to be cancelled, and asks the worker whether it is still there.
+    pub(super) fn overrun(&self, id: InvocationId, grace: Duration) {
+        self.overdue.add(id, tokio::time::Instant::now() + grace);
+        if !self.capabilities.has(Capabilities::WORKER_STATUS) {
+            return;
+        }
+        let encoded =
+            encode(self.spec.road, HostMessage::Status, &self.capabilities, self.frame_bytes_max, false);
+        if let Ok(pieces) = encoded {
+            // A queue that is full, as nobody reads at the other end, says enough.
+            let _ = self.outgoing.try_send(Outgoing::unasked(pieces));
+        }
+    }
+
+    /// Whether it has invocations that ran into their limit.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.overdue.are_some()
+    }
+
+    /// Waits until an invocation goes on although it was told to stop, and its grace is over; gives whether the worker still answers.
+    /// One that cannot be asked is taken to.
+    pub(super) async fn overran(&self) -> bool {
+        self.overdue.elapsed().await;
+        !self.capabilities.has(Capabilities::WORKER_STATUS) || self.overdue.answers()
+    }
+
+    /// Takes no more invocations, and waits until those that it has have ended.
+    pub(super) async fn leave(&self) {
+        self.lock().is_closed = true;
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
     /// Waits until it is gone.
     pub(super) async fn ended(&self) {
         let mut closed = self.closed.clone();
@@ -395,6 +443,7 @@ impl Drop for Call<'_> {
         }
         let worker = self.worker;
         worker.lock().invocations.remove(&self.id);
+        worker.left.notify_waiters();
         worker.cancel(&self.id);
     }
 }
@@ -422,6 +471,7 @@ fn close(waiting: &Mutex<Waiting>) {
 async fn handle(
     mut incoming: mpsc::Receiver<WorkerMessage>,
     waiting: Arc<Mutex<Waiting>>,
+    (overdue, left): (Arc<Overdue>, Arc<Notify>),
     observer: Arc<dyn Observer>,
     _open: watch::Sender<()>,
 ) {
@@ -437,9 +487,17 @@ async fn handle(
             WorkerMessage::Init(answer) => give(waiting.init.take(), answer),
             WorkerMessage::Metadata(answer) => give(waiting.metadata.take(), answer),
             WorkerMessage::Load(answer) => give(waiting.loads.remove(&answer.function_id), answer),
-            WorkerMessage::Invoked(answer) => give(waiting.invocations.remove(&answer.invocation_id), answer),
+            WorkerMessage::Invoked(answer) => {
+                overdue.ended(&answer.invocation_id);
+                give(waiting.invocations.remove(&answer.invocation_id), answer);
+                // Whoever gives the worker up waits for the last one.
+                if waiting.is_closed {
+                    left.notify_waiters();
+                }
+            }
+            WorkerMessage::Status => overdue.answered(),
             WorkerMessage::Unused(name) => tracing::debug!(name, "a worker's message is not used"),
-            WorkerMessage::Start { .. } | WorkerMessage::Status | WorkerMessage::Log(_) => {}
+            WorkerMessage::Start { .. } | WorkerMessage::Log(_) => {}
         }
     }
     close(&waiting);

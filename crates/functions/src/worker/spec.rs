@@ -210,6 +210,9 @@ pub struct PoolOptions {
     pub restart_delay_ms_max: u64,
     /// How long an invocation waits for a worker while none is ready, in milliseconds. Default 30000. Since 0.1.0.
     pub ready_wait_ms: u64,
+    /// How long a function that ran into `functionTimeout` may go on after it was told to stop, in milliseconds. If it still runs then,
+    /// its worker is replaced: it gets no new invocations, and ends once its other ones have ended. Default 5000. Since 0.1.0.
+    pub cancel_grace_ms: u64,
     /// How many invocations may be under way or waiting. More wait for their turn. Default 10000. Since 0.1.0.
     pub invocations_max: usize,
     /// Largest message to or from a worker on our own road, in bytes. Default 268435456. Since 0.1.0.
@@ -228,6 +231,7 @@ impl Default for PoolOptions {
             restart_delay_ms_min: 250,
             restart_delay_ms_max: 10_000,
             ready_wait_ms: 30_000,
+            cancel_grace_ms: 5_000,
             invocations_max: 10_000,
             frame_bytes_max: 256 * 1024 * 1024,
         }

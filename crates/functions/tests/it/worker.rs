@@ -69,6 +69,7 @@ impl Observer for Seen {
                 let status = status.map(|status| status.to_string()).unwrap_or_default();
                 format!("exited, {status}, asked: {was_asked}")
             }
+            WorkerEvent::Overran { pid, answers } => format!("overran {pid}, answers: {answers}"),
             WorkerEvent::StartFailed { reason, .. } => format!("start failed: {reason}"),
         });
     }
@@ -104,6 +105,7 @@ impl Observer for Faulty {
         self.strike(match event {
             WorkerEvent::Started { .. } => "started",
             WorkerEvent::Exited { .. } => "exited",
+            WorkerEvent::Overran { .. } => "overran",
             WorkerEvent::StartFailed { .. } => "start failed",
         });
         self.seen.event(event);
@@ -476,14 +478,59 @@ async fn only_what_a_dead_worker_cannot_have_run_goes_to_the_next() {
     running.drain().await;
 }
 
+/// A short limit for each invocation, and a short grace for those that go on.
+fn limited() -> (PoolOptions, Terms) {
+    let options = PoolOptions { cancel_grace_ms: 200, ..PoolOptions::default() };
+    (options, Terms { limit: Some(Duration::from_millis(200)), ..Terms::default() })
+}
+
 #[tokio::test]
-async fn a_function_that_takes_too_long_costs_its_worker() {
-    let running = start_loaded(&[], PoolOptions::default()).await;
+async fn a_worker_that_no_longer_answers_is_killed_after_the_grace() {
+    let (options, terms) = limited();
+    let running = start_loaded(&[], options).await;
     let pid = running.pool.workers()[0].pid;
-    let terms = Terms { limit: Some(Duration::from_millis(200)), ..Terms::default() };
     let error = running.pool.invoke(request("hangs", TypedData::Null), terms).await.expect_err("it hangs");
-    assert_eq!(error.to_string(), "the function did not end within 200ms; its worker is being replaced");
+    let expected = "the function did not end within 200ms; it was told to stop, and its worker is replaced if it goes on";
+    assert_eq!(error.to_string(), expected);
+    running.seen.wait_for(&format!("overran {pid}, answers: false")).await;
+    running.seen.wait_for("exited, signal: 9 (SIGKILL)").await;
+    running.seen.wait_for("restarted").await;
     assert_ne!(whole(running.call("pid").await.expect("answered")), i64::from(pid));
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_function_that_stops_when_it_is_told_to_keeps_its_worker() {
+    let (options, terms) = limited();
+    let running = start_loaded(&[], options).await;
+    let pid = running.pool.workers()[0].pid;
+    for _ in 0..2 {
+        let error = running.pool.invoke(request("stops", TypedData::Null), terms.clone()).await;
+        assert!(matches!(error.expect_err("too late"), InvokeError::TimedOut { .. }));
+    }
+    running.seen.wait_for("line it stops").await;
+    // Longer than the grace: had it gone on, its worker would be another one by now.
+    let terms = Terms { limit: Some(Duration::from_secs(20)), ..Terms::default() };
+    let later = running.pool.invoke(request("later", TypedData::Null), terms).await.expect("answered");
+    assert_eq!(whole(later), i64::from(pid));
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn other_invocations_of_a_worker_that_is_given_up_end_there_and_new_ones_go_elsewhere() {
+    let (options, terms) = limited();
+    let running = start_loaded(&[], options).await;
+    let pid = running.pool.workers()[0].pid;
+    let later = tokio::spawn({
+        let pool = running.pool.clone();
+        async move { pool.invoke(request("later", TypedData::Null), Terms::default()).await }
+    });
+    let error = running.pool.invoke(request("waits", TypedData::Null), terms).await;
+    assert!(matches!(error.expect_err("it never ends"), InvokeError::TimedOut { .. }));
+    running.seen.wait_for(&format!("overran {pid}, answers: true")).await;
+    assert_ne!(whole(running.call("pid").await.expect("answered")), i64::from(pid));
+    assert_eq!(whole(later.await.expect("no panic").expect("answered")), i64::from(pid));
+    running.seen.wait_for("exited, exit status: 0, asked: true").await;
     running.drain().await;
 }
 

@@ -34,6 +34,10 @@ register('crashes', () => new Promise(() => setImmediate(() => { throw new Error
 register('exits', () => process.exit(7));
 register('hangs', () => { for (;;); });
 register('waits', () => new Promise(() => {}));
+register('stops', (data, context) => new Promise((resolve) => {
+    context.signal.addEventListener('abort', () => process.stdout.write('it stops\n', () => resolve(null)));
+}));
+register('later', () => new Promise((resolve) => setTimeout(() => resolve({ int: process.pid }), 1500)));
 register('starts', () => {
     const child = spawn('sleep', ['1000'], { stdio: 'inherit' });
     return { int: child.pid };
