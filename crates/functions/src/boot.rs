@@ -19,6 +19,7 @@ use crate::function::{Binding, Declaration, Kind, Rules, Trigger, declare};
 use crate::invoke::{Function, Invoker, Occasion};
 use crate::log::Level;
 use crate::route::RouteTable;
+use crate::stop::Stop;
 use crate::timer::{self, TimerMemory};
 use crate::worker::{Indexing, StartError};
 use judge::{hidden_by, without_conflicts, without_settings};
@@ -48,6 +49,8 @@ pub(crate) struct RunningApp {
     pub(crate) invoker: Invoker,
     /// The runs of its timers.
     pub(crate) timers: TimerMemory,
+    /// Ends the pauses between retries.
+    pub(crate) stop: Stop,
     pub(crate) language: String,
     /// Whether the workers take HTTP requests themselves.
     pub(crate) proxying: Option<Proxying>,
@@ -77,6 +80,7 @@ pub(crate) struct Boot {
     pub(crate) zone: TimeZone,
     pub(crate) invoker: Invoker,
     pub(crate) timers: TimerMemory,
+    pub(crate) stop: Stop,
     /// Whether sources are opened and closed again, where nothing else would open them: in a check.
     pub(crate) tries_sources: bool,
 }
@@ -92,9 +96,10 @@ impl RunningApp {
         let (invoker, function) = (self.invoker.clone(), Arc::clone(function));
         let occasion = self.manual_occasion(&function, input).await;
         let held = invoker.running.hold();
+        let mut stop = self.stop.clone();
         tokio::spawn(async move {
             // The log has what became of it.
-            let _ = invoker.invoke(&function, occasion).await;
+            let _ = invoker.invoke_with_retry(&function, occasion, &mut stop).await;
             drop(held);
         });
     }
@@ -103,7 +108,14 @@ impl RunningApp {
     pub(crate) async fn manual_occasion(&self, function: &Function, input: &Json) -> Occasion {
         const REASON: &str = "This function was programmatically called via the host APIs.";
         if let Trigger::Timer(trigger) = &function.declaration.trigger {
-            let occasion = timer::manual_occasion(function.name(), trigger, &self.timers).await;
+            let mut occasion = timer::manual_occasion(function.name(), trigger, &self.timers).await;
+            let trigger_name = function.declaration.trigger_spec.spec.name.clone();
+            let text = match input {
+                Json::Null => None,
+                Json::String(text) => Some(text.clone()),
+                other => Some(other.to_string()),
+            };
+            occasion.metadata.extend(text.map(|text| (trigger_name, TypedData::String(text))));
             return Occasion { reason: REASON.to_owned(), ..occasion };
         }
         let data = match input {
@@ -187,6 +199,7 @@ impl Boot {
             settings_used,
             invoker: self.invoker.clone(),
             timers: self.timers.clone(),
+            stop: self.stop.clone(),
             language: self.app.language.clone(),
             proxying: Proxying::of(&self.invoker.workers.capabilities()),
         })

@@ -121,8 +121,9 @@ impl Handle {
         let invoker = running.invoker.clone();
         let held = invoker.running.hold();
         let occasion = running.manual_occasion(&function, input).await;
+        let mut stop = running.stop.clone();
         let call = tokio::spawn(async move {
-            let result = invoker.invoke(&function, occasion).await;
+            let result = invoker.invoke_with_retry(&function, occasion, &mut stop).await;
             drop(held);
             result
         });

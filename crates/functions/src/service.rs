@@ -107,6 +107,7 @@ impl Service {
             connectors: dependencies.connectors.clone(),
             zone,
             invoker: invoker.clone(),
+            stop: stop.clone(),
             timers: TimerMemory { registry: dependencies.registry, instance: instance.clone(), logs },
             tries_sources: !options.runs_triggers,
         };

@@ -145,7 +145,10 @@ async fn a_timer_at_start_up_and_by_name_has_its_status() {
         .function("tick", &[binding], move |request| {
             let TypedData::Json(data) = &request.input_data[0].data else { panic!("JSON") };
             let data: Json = serde_json::from_str(data).expect("JSON");
-            let _ = sender.send(json!([data, format!("{:?}", request.trigger_metadata["TimerTrigger"])]));
+            let metadata = request.trigger_metadata;
+            let (fired, input) =
+                (format!("{:?}", metadata["TimerTrigger"]), format!("{:?}", metadata.get("t")));
+            let _ = sender.send(json!([data, fired, input]));
             async { returned(TypedData::Null) }
         })
         .start()
@@ -162,10 +165,11 @@ async fn a_timer_at_start_up_and_by_name_has_its_status() {
         host.log()
     );
     // The run that was let end is remembered before the triggers stop.
-    let by_name = async { host.handle.invoke("tick", &Json::Null).await.expect("it runs") };
+    let by_name = async { host.handle.invoke("tick", &json!("x")).await.expect("it runs") };
     host.handle.drain(PATIENCE).await;
     by_name.await;
     let second = next(&mut receiver).await;
+    assert_eq!((&first[2], &second[2]), (&json!("None"), &json!("Some(String(\"x\"))")));
     assert_eq!(second[0]["IsPastDue"], false);
     let last = second[0]["ScheduleStatus"]["Last"].as_str().expect("text");
     assert!(last > "2025" && last.ends_with("+00:00"), "{last}");
