@@ -15,6 +15,9 @@ const ANY_WORD = '[^"]*';
 /** What is left out of a long text. */
 const CUT = /^<\d+ chars>$/;
 
+/** The time that trigger metadata of a timer has, which is that of the recording. */
+export const FIRED = /^\d\d\/\d\d\/\d{4} \d\d:\d\d:\d\d$/;
+
 const quoted = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 
 /** Whether a text is what a recorded text with fixed words stands for. */
@@ -102,7 +105,7 @@ function identity({ authenticationType, nameClaimType, roleClaimType, claims }) 
   };
 }
 
-function metadataOf(metadata) {
+export function metadataOf(metadata) {
   const value = ({ string, json }) => (string === undefined ? { json: parsed(json) } : { string });
   return Object.fromEntries(Object.entries(metadata).map(([name, each]) => [name, value(each)]));
 }

@@ -21,9 +21,10 @@ Module._load = function loadAndWatch(request, parent, isMain) {
   return { ...loaded, Decoder };
 };
 
-function record({ inputData, triggerMetadata, retryContext }, body, decode) {
+function record({ functionId, inputData, triggerMetadata, retryContext }, body, decode) {
   const metadata = Object.entries(triggerMetadata).map(([name, value]) => [name, decode(value, body)]);
   const line = {
+    function: functionId,
     inputs: inputData.map(({ name, data }) => ({ name, data: decode(data, body) })),
     metadata: Object.fromEntries(metadata),
     retry: retryContext ?? null,

@@ -17,6 +17,7 @@ import { recordedOf, responseDifferences, sentDifferences, sentOf } from './comp
 import { checkPage, judge, readExpectations } from './expected.mjs';
 import { send } from './raw.mjs';
 import { replayStartup } from './startup.mjs';
+import { replayTimers } from './timers.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const PRINTED_MAX = 60;
@@ -84,32 +85,38 @@ async function functionNames(chappe) {
   return (await answer.json()).map(({ name }) => name);
 }
 
-/** Sends the cases of one app and gives each with its differences. */
-async function replayApp(vectors, name, cases) {
-  const { env = {}, set = [], dotnet } = APPS[name];
-  const app = await copyApp(vectors, APPS[name]);
+/** A copy of an app, with what its worker needs; a Node.js one writes down what it is sent, and `lines` are those so far. */
+async function recordedApp(vectors, facts) {
+  const app = await copyApp(vectors, facts);
   const record = path.join(app, '.record');
   await writeFile(record, '');
-  const recorder = `--require ${path.join(here, 'recorder.cjs')}`;
-  const worker = dotnet
+  const environment = facts.dotnet
     ? { FUNCTIONS_HOST_CSHARP: path.join(vectors, '../csharp-worker') }
-    : { FUNCTIONS_HOST_RECORD: record, languageWorkers__node__arguments: recorder };
+    : { FUNCTIONS_HOST_RECORD: record, languageWorkers__node__arguments: `--require ${path.join(here, 'recorder.cjs')}` };
+  return {
+    app,
+    environment,
+    lines: () => readFileSync(record, 'utf8').trimEnd().split('\n').filter(Boolean).map((line) => JSON.parse(line)),
+    remove: () => rm(app, { recursive: true, force: true }),
+  };
+}
+
+/** Sends the cases of one app and gives each with its differences. */
+async function replayApp(vectors, name, cases) {
+  const { env = {}, set = [] } = APPS[name];
+  const { app, environment, lines, remove } = await recordedApp(vectors, APPS[name]);
   let chappe;
   try {
-    chappe = await Chappe.start({
-      app,
-      settings: [...BEHIND_A_FRONT_END, ...set],
-      env: { ...env, ...worker },
-    });
+    chappe = await Chappe.start({ app, settings: [...BEHIND_A_FRONT_END, ...set], env: { ...env, ...environment } });
     await setKeys(chappe, await functionNames(chappe));
     const port = Number(new URL(chappe.urls.functions).port);
     const found = [];
     let seen = 0;
     for (const each of cases) {
       const response = await send(port, each.request);
-      const lines = readFileSync(record, 'utf8').trimEnd().split('\n').filter(Boolean);
-      const sent = lines.slice(seen).map((line) => JSON.parse(line)).filter(({ inputs }) => inputs[0].data.http).map(sentOf);
-      seen = lines.length;
+      const all = lines();
+      const sent = all.slice(seen).filter(({ inputs }) => inputs[0].data.http).map(sentOf);
+      seen = all.length;
       const differences = responseDifferences(each.response, response);
       // Only the app `http` was recorded with what its worker was sent.
       if (name === 'http') differences.push(...sentDifferences(each.worker && recordedOf(each.worker), sent.at(-1)));
@@ -118,7 +125,7 @@ async function replayApp(vectors, name, cases) {
     return found;
   } finally {
     await chappe?.stop();
-    await rm(app, { recursive: true, force: true });
+    await remove();
   }
 }
 
@@ -141,6 +148,7 @@ async function main() {
     if (cases.length > 0) results.push(...await replayApp(vectors, name, cases));
   }
   results.push(...await replayStartup(vectors, isChosen));
+  results.push(...await replayTimers(vectors, (folder) => recordedApp(vectors, { folder }), isChosen));
   const expectations = readExpectations();
   const isWhole = !values.app && !values.case;
   const { lines, counts, isGood } = judge(results, expectations, { isWhole });
