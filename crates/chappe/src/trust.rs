@@ -1,7 +1,7 @@
 //! `chappe trust`: where the certificate of the development authority is, and how clients are told to trust it. The same commands
 //! stand in `docs/trust.md`; a test compares the two.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use edge::DevAuthority;
@@ -20,16 +20,22 @@ pub(crate) enum TrustError {
     /// The configuration cannot be read.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The folder of the app does not exist, so that its name is most likely misspelt.
+    #[error("the folder {} does not exist; name the app's folder, or the data folder with --data-dir", .0.display())]
+    NoFolder(PathBuf),
     /// The process shows a certificate of the operator's.
     #[error(
         "clients see the certificate in {} (tls.certificate_file), which no development authority signed; clients must trust whoever issued it",
         .0.display()
     )]
-    OwnCertificate(std::path::PathBuf),
+    OwnCertificate(PathBuf),
 }
 
 /// Prints the path of the authority's certificate, and how to trust it. The authority is made where it is missing, as `start` does.
 pub(crate) fn run(arguments: &TrustArgs) -> anyhow::Result<()> {
+    if arguments.data_dir.is_none() && !arguments.app.is_dir() {
+        return Err(TrustError::NoFolder(arguments.app.clone()).into());
+    }
     let (config, _) = plan::configuration(&arguments.app, arguments.config.as_deref(), &[])
         .map_err(|error| TrustError::Plan(error.into()))?;
     if let Some(certificate) = config.tls.certificate_file {
@@ -61,7 +67,7 @@ Every port of `chappe start` takes TLS too. Its certificate is signed by this de
 
   AUTHORITY
 
-`start` made it on this machine, once for this data folder. It can sign for localhost, loopback addresses and this machine's name only.
+It was made on this machine, once for this data folder. It can sign for localhost, loopback addresses and this machine's name only.
 Trust it in one of these ways, then use https addresses. SSL_CERT_FILE and REQUESTS_CA_BUNDLE name one file in place of the usual one:
 where a program calls hosts of the Internet too, name a file that holds both, or trust the authority for the whole machine.
 

@@ -86,6 +86,12 @@ fn trust_says_so_where_there_is_nothing_to_trust_or_nowhere_to_keep_it() {
     assert!(text.contains("own.pem (tls.certificate_file)"), "{text}");
     assert!(!folder.path().join(".chappe").exists(), "nothing is made");
 
+    let misspelt = trust(folder.path(), &["my-ap"]);
+    let text = String::from_utf8_lossy(&misspelt.stderr).into_owned();
+    assert_eq!(misspelt.status.code(), Some(64), "{text}");
+    assert!(text.contains("the folder my-ap does not exist"), "{text}");
+    assert!(!folder.path().join("my-ap").exists(), "nothing is made");
+
     std::fs::write(folder.path().join("chappe.toml"), "data_dir = 7\n").expect("a file can be written");
     assert_eq!(trust(folder.path(), &[]).status.code(), Some(64));
 
