@@ -37,6 +37,45 @@ fn run(role: Role, bytes_max: u32, pieces: impl IntoIterator<Item = Vec<u8>>) ->
     log
 }
 
+/// As [`run`], with the parts of each message put together.
+fn run_parts(role: Role, bytes_max: u32, pieces: impl IntoIterator<Item = Vec<u8>>) -> Vec<String> {
+    let mut decoder = Decoder::new(role, bytes_max);
+    let (mut log, mut message) = (Vec::new(), Vec::new());
+    for mut piece in pieces {
+        let mut rest = &mut piece[..];
+        loop {
+            let offered = rest.len();
+            let (consumed, part) = match decoder.decode_part(rest) {
+                Err(violation) => {
+                    log.push(format!("{} {violation}", violation.close_code().number()));
+                    return log;
+                }
+                Ok(DecodedPart { consumed, part: None }) => {
+                    assert_eq!(consumed, offered, "without a part all input is used");
+                    break;
+                }
+                Ok(DecodedPart { consumed, part: Some(part) }) => (consumed, part),
+            };
+            match part {
+                Part::Data { kind, payload, is_end } => {
+                    message.extend_from_slice(payload);
+                    if is_end {
+                        log.push(show(&Event::Message(kind, &std::mem::take(&mut message))));
+                    }
+                }
+                Part::Ping(payload) => log.push(show(&Event::Ping(payload))),
+                Part::Pong(payload) => log.push(show(&Event::Pong(payload))),
+                Part::Close(close) => log.push(show(&Event::Close(close))),
+            }
+            rest = &mut rest[consumed..];
+        }
+    }
+    if !decoder.is_idle() {
+        log.push("(incomplete)".to_owned());
+    }
+    log
+}
+
 fn show(event: &Event<'_>) -> String {
     let text = |payload: &[u8]| String::from_utf8_lossy(payload).into_owned();
     match event {
@@ -158,11 +197,14 @@ proptest! {
         cuts.extend([0, stream.len()]);
         cuts.sort_unstable();
         let pieces = cuts.windows(2).map(|pair| stream[pair[0]..pair[1]].to_vec());
+        let pieces: Vec<Vec<u8>> = pieces.collect();
+        prop_assert_eq!(run_parts(Role::Server, 10_000, pieces.clone()), whole.clone());
         prop_assert_eq!(run(Role::Server, 10_000, pieces), whole);
     }
 
     #[test]
     fn no_input_makes_it_panic(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..20)) {
+        run_parts(Role::Server, 1000, pieces.clone());
         run(Role::Server, 1000, pieces);
     }
 }
