@@ -7,8 +7,8 @@
 //! wire formats of workers (`worker-protocol` has them).
 //!
 //! Know these first: [`Service::start`], [`Handle`], [`contract::Source`], [`worker::Pool`].
-//! Start reading at `service.rs`; the way of one invocation is `invoke.rs`, that of an HTTP request `http.rs`, that of a
-//! change feed `listen.rs`.
+//! Start reading at `service.rs`; the way of one invocation is `invoke.rs`, that of an HTTP request `http.rs` (and
+//! `http/proxy.rs`, where the worker takes it itself), that of a change feed `listen.rs`.
 
 pub mod app;
 mod boot;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use functions::app::App;
 use functions::contract::Connector;
-use functions::worker::{Indexing, InvokeError, Observer, StartError, Terms};
+use functions::worker::{Cancellation, Indexing, InvokeError, Observer, StartError, Terms};
 use functions::{Body, Dependencies, Error, Handle, Options, Service, Workers};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -37,6 +37,8 @@ pub(crate) struct FakeWorkers {
     observer: Arc<dyn Observer>,
     /// Limits that the host passed along.
     pub(crate) limits: Arc<Mutex<Vec<Option<Duration>>>>,
+    /// Who may cancel each call.
+    pub(crate) cancellations: Arc<Mutex<Vec<Cancellation>>>,
 }
 
 /// Describes an app and what is around it.
@@ -63,6 +65,7 @@ pub(crate) struct Host {
     pub(crate) supervisor: Supervisor,
     pub(crate) metrics: Registry,
     pub(crate) limits: Arc<Mutex<Vec<Option<Duration>>>>,
+    pub(crate) cancellations: Arc<Mutex<Vec<Cancellation>>>,
     /// The state must outlive the host.
     _store: Arc<Store>,
     _dir: tempfile::TempDir,
@@ -162,8 +165,9 @@ impl Setup {
         let tracer = Tracer::new(256);
         let supervisor = self.supervisor;
         let mut metrics = Registry::default();
-        let limits = Arc::new(Mutex::new(Vec::new()));
-        let (functions, scripts, seen) = (self.functions, self.scripts, Arc::clone(&limits));
+        let (limits, cancellations) = (Arc::default(), Arc::default());
+        let (functions, scripts) = (self.functions, self.scripts);
+        let (seen, cancels) = (Arc::clone(&limits), Arc::clone(&cancellations));
         let dependencies = Dependencies {
             environment: self.settings,
             registry: self.registry.unwrap_or_else(|| self.store.registry()),
@@ -174,12 +178,24 @@ impl Setup {
             tracer: tracer.clone(),
             supervisor: supervisor.clone(),
             workers: Some(Box::new(move |observer| {
-                Ok(Arc::new(FakeWorkers { functions, scripts, observer, limits: seen }) as Arc<dyn Workers>)
+                let cancellations = cancels;
+                let fake = FakeWorkers { functions, scripts, observer, limits: seen, cancellations };
+                Ok(Arc::new(fake) as Arc<dyn Workers>)
             })),
         };
         let (service, handle) =
             Service::start(self.options, dependencies, &mut metrics).expect("the host starts");
-        Host { service, handle, tracer, supervisor, metrics, limits, _store: self.store, _dir: dir }
+        Host {
+            service,
+            handle,
+            tracer,
+            supervisor,
+            metrics,
+            limits,
+            cancellations,
+            _store: self.store,
+            _dir: dir,
+        }
     }
 }
 
@@ -202,6 +218,7 @@ impl Workers for FakeWorkers {
 
     async fn invoke(&self, request: InvocationRequest, terms: Terms) -> Answer {
         self.limits.lock().expect("no panic").push(terms.limit);
+        self.cancellations.lock().expect("no panic").push(terms.cancellation);
         let id = request.invocation_id.clone();
         let script = Arc::clone(self.scripts.get(&request.function_id).expect("a known function"));
         self.observer.log(&RpcLog {

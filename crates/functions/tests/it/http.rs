@@ -561,3 +561,34 @@ async fn the_callers_trace_goes_on_in_the_worker() {
     assert_eq!(span.parent, trace::SpanId::parse("b7ad6b7169203331"));
     assert_eq!(*host.limits.lock().expect("no panic"), [Some(std::time::Duration::from_secs(7))]);
 }
+
+#[tokio::test]
+async fn a_client_that_goes_away_cancels_its_invocation_whose_end_is_recorded_all_the_same() {
+    let ends = std::sync::Arc::new(tokio::sync::Notify::new());
+    let end = std::sync::Arc::clone(&ends);
+    let host = Setup::default()
+        .function("f", &[trigger(&[], "f"), result()], move |_| {
+            let end = std::sync::Arc::clone(&end);
+            async move {
+                end.notified().await;
+                returned(TypedData::Null)
+            }
+        })
+        .start()
+        .await;
+    let mut log = host.handle.logs().subscribe();
+    tokio::select! {
+        seen = host.send("GET /api/f") => panic!("it answered {}", seen.status),
+        line = log.recv() => assert!(line.expect("a line").text.starts_with("Executing 'Functions.f'")),
+    }
+    let given = host.cancellations.lock().expect("no panic").pop();
+    given.expect("it was called").cancelled().await;
+    ends.notify_one();
+    let executed = async {
+        while !log.recv().await.expect("a line").text.starts_with("Executed 'Functions.f' (Succeeded") {}
+    };
+    tokio::time::timeout(crate::fake::PATIENCE, executed).await.expect("in time");
+    // A call that is answered is not cancelled before its answer.
+    ends.notify_one();
+    assert_eq!(host.send("GET /api/f").await.status, 204);
+}

@@ -26,6 +26,8 @@ use crate::feed::Feed;
 /// How long an answer may take where something of it never comes. The real wait is far shorter, but machines are slow at times.
 const SOON: Duration = Duration::from_secs(4);
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A running host with a worker that takes HTTP requests itself.
 struct Host {
     service: Service,
@@ -323,6 +325,27 @@ async fn an_early_answer_to_an_unfinished_upload_comes_at_once() {
     assert_eq!(text, "too much");
     // Nobody wants the rest of the upload.
     upload.closed().await;
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_breaks_off_its_upload_breaks_it_off_for_the_function_too() {
+    let host = Host::start(&[]).await;
+    let (frames, receiver) = mpsc::channel::<Result<Frame<Bytes>, BoxError>>(1);
+    let body = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
+    let body = StreamBody::new(body).boxed_unsync();
+    frames.send(Ok(Frame::data(Bytes::from_static(b"first")))).await.expect("wanted");
+    let breaks = async {
+        host.logged("receives ").await;
+        frames.send(Err("the client went away".into())).await.expect("wanted");
+    };
+    let (response, ()) = tokio::join!(host.begin("POST", "up", &[], body), breaks);
+    assert_eq!(response.status(), 400);
+    assert!(host.logged("aborted ").await.ends_with(" after 5"));
+    host.logged("Executed 'Functions.up' (Failed").await;
+    assert_eq!(host.ended("Failed"), 1);
+    // It cost nobody else anything.
+    assert_eq!(host.get("missing").await.body, "no such card");
     host.end().await;
 }
 

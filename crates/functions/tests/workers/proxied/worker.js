@@ -38,9 +38,16 @@ const FUNCTIONS = {
     up: ['up', async ({ id, request, response }) => {
         const hash = crypto.createHash('sha256');
         let bytes = 0;
-        for await (const chunk of request) {
-            hash.update(chunk);
-            bytes += chunk.length;
+        try {
+            for await (const chunk of request) {
+                if (bytes === 0) console.log(`receives ${id}`);
+                hash.update(chunk);
+                bytes += chunk.length;
+            }
+        } catch {
+            console.log(`aborted ${id} after ${bytes}`);
+            fail(id);
+            return;
         }
         response.end(`${bytes} ${hash.digest('hex')}`);
         succeed(id);
@@ -187,7 +194,10 @@ run(async (content, body) => {
             const id = String(body[2][0]);
             console.log(`cancelled ${id}`);
             joined.get(id)?.free?.();
-            if (joined.get(id)?.name === 'hangs') fail(id);
+            const call = joined.get(id);
+            // Who waits for its request is freed, as is a function that listens.
+            if (call?.name && !call.request) send(5, message([1, id], [3, CANCELLED]));
+            if (call?.name === 'hangs') fail(id);
             break;
         }
         case 14:
