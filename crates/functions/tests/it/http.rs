@@ -564,11 +564,11 @@ async fn the_callers_trace_goes_on_in_the_worker() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_cancels_its_invocation_whose_end_is_recorded_all_the_same() {
-    let ends = std::sync::Arc::new(tokio::sync::Notify::new());
-    let end = std::sync::Arc::clone(&ends);
+    let ends = Arc::new(Notify::new());
+    let end = Arc::clone(&ends);
     let host = Setup::default()
         .function("f", &[trigger(&[], "f"), result()], move |_| {
-            let end = std::sync::Arc::clone(&end);
+            let end = Arc::clone(&end);
             async move {
                 end.notified().await;
                 returned(TypedData::Null)
