@@ -111,7 +111,8 @@ function join(id, more) {
     const call = { ...joined.get(id), ...more, id };
     joined.set(id, call);
     if (!call.request || !call.name) return;
-    FUNCTIONS[call.name][1](call);
+    // A request that breaks off is an exception in the function, as in .NET, and not the end of the process.
+    Promise.resolve(FUNCTIONS[call.name][1](call)).catch(() => fail(id));
 }
 
 const server = http.createServer((request, response) => {
