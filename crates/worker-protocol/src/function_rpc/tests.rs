@@ -177,5 +177,8 @@ fn empty_headers_are_left_out_for_workers_that_say_so() {
         http.headers.keys().cloned().collect::<Vec<_>>()
     };
     assert_eq!(sent(&[]), ["empty", "h"]);
-    assert_eq!(sent(&[(Capabilities::IGNORE_EMPTY_VALUED_RPC_HTTP_HEADERS, "true")]), ["h"]);
+    let ignores = (Capabilities::IGNORE_EMPTY_VALUED_RPC_HTTP_HEADERS, "true");
+    assert_eq!(sent(&[ignores]), ["h"]);
+    let nullable = (Capabilities::USE_NULLABLE_VALUE_DICTIONARY_FOR_HTTP, "true");
+    assert_eq!(sent(&[ignores, nullable]), ["empty", "h"], "as the real host does for Node.js");
 }

@@ -315,7 +315,9 @@ fn model(model: ModelBindingData) -> wire::ModelBindingData {
 /// workers that do not say that they need only `body` may look.
 fn http(http: RpcHttp, worker: &Capabilities) -> wire::RpcHttp {
     let is_request = !http.method.is_empty();
-    let skips_empty = worker.has(Capabilities::IGNORE_EMPTY_VALUED_RPC_HTTP_HEADERS);
+    let is_nullable = worker.has(Capabilities::USE_NULLABLE_VALUE_DICTIONARY_FOR_HTTP);
+    // Node.js announces both, and gets empty values where they can be told from none, as from the real host.
+    let skips_empty = worker.has(Capabilities::IGNORE_EMPTY_VALUED_RPC_HTTP_HEADERS) && !is_nullable;
     let mut headers = http.headers;
     headers.retain(|_, value| !(is_request && skips_empty && value.is_empty()));
     let is_text = is_request && !worker.has(Capabilities::RAW_HTTP_BODY_BYTES);
@@ -334,7 +336,7 @@ fn http(http: RpcHttp, worker: &Capabilities) -> wire::RpcHttp {
         cookies: http.cookies.into_iter().map(cookie).collect(),
         ..wire::RpcHttp::default()
     };
-    if is_request && worker.has(Capabilities::USE_NULLABLE_VALUE_DICTIONARY_FOR_HTTP) {
+    if is_request && is_nullable {
         message.nullable_headers = nullable(headers);
         message.nullable_params = nullable(http.params);
         message.nullable_query = nullable(http.query);
