@@ -4,7 +4,7 @@
 //! while a head that trickles in is an attack. So we note the phase ourselves: the transport says when bytes arrive, the front
 //! when a request begins and ends.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,11 @@ pub(crate) struct Activity {
     state: Mutex<State>,
     /// Whether the newest request was answered before its body was read to its end.
     unread: AtomicBool,
+    /// The number of the newest request whose body a service has and has not read to its end, or 0: what arrives is no head then, also
+    /// where the request was answered already.
+    body_of: AtomicU64,
+    /// Requests with bodies so far.
+    bodies: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -102,7 +107,12 @@ impl Activity {
             since: at,
             too_large: None,
         };
-        Self { state: Mutex::new(state), unread: AtomicBool::new(false) }
+        Self {
+            state: Mutex::new(state),
+            unread: AtomicBool::new(false),
+            body_of: AtomicU64::new(0),
+            bodies: AtomicU64::new(0),
+        }
     }
 
     /// The peer has sent nothing yet.
@@ -140,6 +150,9 @@ impl Activity {
 
     /// Bytes arrived from the peer. Whether they belong to a head of HTTP/1.1.
     pub(crate) fn bytes_arrived(&self) -> bool {
+        if self.body_of.load(Ordering::Acquire) != 0 {
+            return false;
+        }
         let mut state = self.state();
         if !state.multiplexed && matches!(state.phase, Phase::Idle(_)) {
             state.phase = Phase::Head(Instant::now());
@@ -160,6 +173,7 @@ impl Activity {
     /// A head is complete. `None`: too late, the connection is about to be closed.
     pub(crate) fn request_began(self: &Arc<Self>) -> Option<Running> {
         self.unread.store(false, Ordering::Release);
+        self.body_of.store(0, Ordering::Release);
         let mut state = self.state();
         state.asked = true;
         state.phase = match state.phase {
@@ -179,6 +193,18 @@ impl Activity {
             Phase::Head(_) | Phase::Idle(_) => Phase::Running(1),
         };
         Running(Arc::clone(self))
+    }
+
+    /// A service has the running request's body, which gets a number.
+    pub(crate) fn body_began(&self) -> u64 {
+        let number = self.bodies.fetch_add(1, Ordering::Relaxed) + 1;
+        self.body_of.store(number, Ordering::Release);
+        number
+    }
+
+    /// The service has read the body of that number to its end, or given it up. It may have kept it until another one came.
+    pub(crate) fn body_ended(&self, number: u64) {
+        let _ = self.body_of.compare_exchange(number, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// Nobody reads the rest of the running request's body.

@@ -67,6 +67,8 @@ struct RequestBody {
     /// The client waits to be asked for it (`Expect: 100-continue`), and was not yet.
     unasked: bool,
     pace: Pace,
+    /// Its number among the bodies of its connection.
+    number: u64,
     /// On HTTP/1.1; an HTTP/2 stream is ended by itself, and its connection goes on.
     unread: Option<(Arc<Unread>, Arc<Activity>)>,
 }
@@ -161,13 +163,17 @@ impl<S> Front<S> {
         if let Some((unread, _)) = &unread {
             unread.held(request.body(), unasked);
         }
+        let number = match &unread {
+            Some((_, activity)) if !http_body::Body::is_end_stream(request.body()) => activity.body_began(),
+            _ => 0,
+        };
         let mut upgraded = None;
         let mut request = request;
         if matches!(self.protocol, Protocol::One(_)) && request.headers().contains_key(header::UPGRADE) {
             upgraded = Some(hyper::upgrade::on(&mut request));
         }
-        let mut request =
-            request.map(|body| RequestBody { body: Some(body), unasked, pace, unread }.boxed_unsync());
+        let mut request = request
+            .map(|body| RequestBody { body: Some(body), unasked, pace, number, unread }.boxed_unsync());
         if let Some(upgraded) = upgraded {
             request
                 .extensions_mut()
@@ -291,18 +297,28 @@ impl http_body::Body for RequestBody {
         let this = self.get_mut();
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         this.unasked = false;
-        match Pin::new(&mut *body).poll_frame(context) {
+        // hyper says so itself only once it has looked for the next request, if the answer went out before.
+        let polled = if http_body::Body::is_end_stream(body) {
+            Poll::Ready(None)
+        } else {
+            Pin::new(&mut *body).poll_frame(context)
+        };
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.pace.arrived(frame.data_ref().map_or(0, Bytes::len));
-                if let Some((unread, _)) = &this.unread {
+                if let Some((unread, activity)) = &this.unread {
                     unread.held(body, false);
+                    if http_body::Body::is_end_stream(body) {
+                        activity.body_ended(this.number);
+                    }
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(end) => {
                 this.body = None;
-                if let Some((unread, _)) = &this.unread {
+                if let Some((unread, activity)) = &this.unread {
                     unread.ended();
+                    activity.body_ended(this.number);
                 }
                 Poll::Ready(end.map(|frame| frame.map_err(BoxError::from)))
             }
@@ -326,6 +342,7 @@ impl Drop for RequestBody {
     fn drop(&mut self) {
         if let (Some(body), Some((unread, activity))) = (self.body.take(), &self.unread) {
             unread.left(body, self.unasked, activity);
+            activity.body_ended(self.number);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use edge::{Body, Drained, Listener, Options, Peer, Socket, Upgrade};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Collected, Full};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -36,6 +36,8 @@ pub(crate) struct Server {
     pub(crate) release: Arc<Notify>,
     /// Told when a `/wait` is running.
     pub(crate) waiting: mpsc::UnboundedReceiver<()>,
+    /// Bodies of `/later`, once they are read.
+    pub(crate) bodies: mpsc::UnboundedReceiver<Result<Bytes, String>>,
     shutdown: oneshot::Sender<()>,
     served: JoinHandle<std::io::Result<Drained>>,
 }
@@ -45,6 +47,7 @@ struct Shared {
     sockets: mpsc::UnboundedSender<Socket>,
     release: Arc<Notify>,
     waiting: mpsc::UnboundedSender<()>,
+    bodies: mpsc::UnboundedSender<Result<Bytes, String>>,
 }
 
 impl Server {
@@ -58,14 +61,20 @@ impl Server {
         let address = listener.local_addr();
         let (sockets_in, sockets) = mpsc::unbounded_channel();
         let (waiting_in, waiting) = mpsc::unbounded_channel();
+        let (bodies_in, bodies) = mpsc::unbounded_channel();
         let (shutdown, shut) = oneshot::channel();
         let release = Arc::new(Notify::new());
-        let shared = Shared { sockets: sockets_in, release: Arc::clone(&release), waiting: waiting_in };
+        let shared = Shared {
+            sockets: sockets_in,
+            release: Arc::clone(&release),
+            waiting: waiting_in,
+            bodies: bodies_in,
+        };
         let service = tower::service_fn(move |request| answer(shared.clone(), request));
         let served = tokio::spawn(listener.serve(service, async {
             let _ = shut.await;
         }));
-        Self { address, sockets, release, waiting, shutdown, served }
+        Self { address, sockets, release, waiting, bodies, shutdown, served }
     }
 
     /// Asks for shutdown; the task ends when the listener has drained.
@@ -76,7 +85,7 @@ impl Server {
 }
 
 /// `/echo` answers the body, `/upgrade` hands the connection over, `/duplex` sends what comes back after an upgrade, `/wait` waits,
-/// `/panic` panics, `/refuse` and `/ignore` read no body, `/events` sends one event at once and one when it is released, `/medium` answers 300,000
+/// `/later` answers at once and reads the body then, `/panic` panics, `/refuse` and `/ignore` read no body, `/events` sends one event at once and one when it is released, `/medium` answers 300,000
 /// bytes, `/large` answers more than all buffers hold, all else answers what it sees.
 async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
     match request.uri().path() {
@@ -113,6 +122,13 @@ async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<B
             }
             Err(error) => Ok(text(StatusCode::BAD_REQUEST, &error.to_string())),
         },
+        "/later" => {
+            tokio::spawn(async move {
+                let body = request.into_body().collect().await.map(Collected::to_bytes);
+                shared.bodies.send(body.map_err(|error| error.to_string())).expect("the test is waiting");
+            });
+            Ok(text(StatusCode::ACCEPTED, "later"))
+        }
         "/wait" => {
             let released = shared.release.notified();
             shared.waiting.send(()).expect("the test is waiting");

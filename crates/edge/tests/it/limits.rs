@@ -113,6 +113,32 @@ async fn a_page_of_another_origin_reads_why_its_head_was_refused() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_read_after_its_answer_is_no_head() {
+    let options = Options { head_timeout_ms: milliseconds(200), ..Options::default() };
+    let mut server = Server::start_with(options, |listener| listener);
+    let mut stream = TcpStream::connect(server.address).await.expect("connected");
+    stream.set_nodelay(true).expect("set");
+    // Larger than any head, and longer under way than one may be; and the next request comes right behind it.
+    let lines = ["x".repeat(100_000), "y: z\r\n\r\n".repeat(10_000)].concat();
+    let head = format!("POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", lines.len());
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"later") {
+        answer.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 202 "));
+    for piece in lines.as_bytes().chunks(lines.len() / 10) {
+        stream.write_all(piece).await.expect("sent");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let body = timeout(PATIENCE, server.bodies.recv()).await.expect("in time").expect("it is read");
+    assert_eq!(body.as_deref(), Ok(lines.as_bytes()));
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("sent");
+    let next = ended(&mut stream).await;
+    assert!(next.starts_with("HTTP/1.1 200 "), "{next}");
+}
+
+#[tokio::test]
 async fn a_large_head_in_pieces_and_over_tls_is_refused_alike() {
     let folder = tempfile::tempdir().expect("a folder");
     let authority = edge::DevAuthority::load_or_create(folder.path()).expect("an authority");
