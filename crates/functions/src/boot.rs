@@ -91,6 +91,19 @@ impl RunningApp {
         self.functions.iter().find(|function| function.name().eq_ignore_ascii_case(name)).cloned()
     }
 
+    /// Why a function cannot be started with a value in place of its trigger's; `None` if it can.
+    pub(crate) fn only_by_http(&self, function: &Function) -> Option<String> {
+        let waits_for_request =
+            self.proxying.is_some() && matches!(function.declaration.trigger, Trigger::Http(_));
+        waits_for_request.then(|| {
+            format!(
+                "Functions.{} can only be called by HTTP: its worker takes the request itself (HttpUri), and an invocation without one \
+                 would wait for it for ever. Send a request to its route.",
+                function.name()
+            )
+        })
+    }
+
     /// Starts a function with a value in place of its trigger's; nobody waits for it but drain.
     pub(crate) async fn start_manually(&self, function: &Arc<Function>, input: &Json) {
         let (invoker, function) = (self.invoker.clone(), Arc::clone(function));

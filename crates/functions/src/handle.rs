@@ -118,6 +118,9 @@ impl Handle {
                 None => InvokeFunctionError::Unknown { name: name.to_owned() },
             });
         };
+        if let Some(why) = running.only_by_http(&function) {
+            return Err(InvokeFunctionError::Unavailable(why));
+        }
         let invoker = running.invoker.clone();
         let held = invoker.running.hold();
         let occasion = running.manual_occasion(&function, input).await;

@@ -172,6 +172,9 @@ impl Dispatch {
             }
         };
         let Some(function) = running.find(name) else { return empty(StatusCode::NOT_FOUND) };
+        if let Some(why) = running.only_by_http(&function) {
+            return text(StatusCode::BAD_REQUEST, &format!("{why}\n"));
+        }
         running.start_manually(&function, &input).await;
         empty(StatusCode::ACCEPTED)
     }

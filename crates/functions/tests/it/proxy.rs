@@ -29,9 +29,9 @@ const SOON: Duration = Duration::from_secs(4);
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A running host with a worker that takes HTTP requests itself.
-struct Host {
+pub(crate) struct Host {
     service: Service,
-    handle: Handle,
+    pub(crate) handle: Handle,
     feed: Feed,
     metrics: Registry,
     _store: Store,
@@ -40,14 +40,19 @@ struct Host {
 
 impl Host {
     async fn start(settings: &[(&str, &str)]) -> Self {
+        Self::with_worker("proxied", settings).await
+    }
+
+    /// A host with one of the workers in `tests/workers`.
+    pub(crate) async fn with_worker(name: &str, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(dir.path().join("host.json"), r#"{"version":"2.0"}"#).expect("host.json is written");
-        let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workers/proxied");
+        let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workers").join(name);
         let mut environment = BTreeMap::from([
             ("PATH".to_owned(), std::env::var("PATH").expect("a PATH")),
-            ("FUNCTIONS_WORKER_RUNTIME".to_owned(), "proxied".to_owned()),
+            ("FUNCTIONS_WORKER_RUNTIME".to_owned(), name.to_owned()),
             (
-                "languageWorkers__proxied__workerDirectory".to_owned(),
+                format!("languageWorkers__{name}__workerDirectory"),
                 worker.to_str().expect("a plain path").to_owned(),
             ),
         ]);
@@ -77,7 +82,13 @@ impl Host {
     }
 
     /// Sends a request and gives the head of its response.
-    async fn begin(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Response<Body> {
+    pub(crate) async fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body,
+    ) -> Response<Body> {
         let mut request = Request::builder().method(method).uri(format!("http://app.test:7071/api/{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -118,12 +129,12 @@ impl Host {
         }
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.handle.logs().tail(0).into_iter().map(|line| line.text).collect()
     }
 
     /// Waits for a line of the log that begins so, and gives the rest of it.
-    async fn logged(&self, beginning: &str) -> String {
+    pub(crate) async fn logged(&self, beginning: &str) -> String {
         let mut live = self.handle.logs().subscribe();
         let wait = async {
             loop {
@@ -149,7 +160,7 @@ impl Host {
             .map_or(0, |count| count.parse().expect("a number"))
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.handle.drain(Duration::from_secs(5)).await;
     }
 }
@@ -346,6 +357,19 @@ async fn a_client_that_breaks_off_its_upload_breaks_it_off_for_the_function_too(
     assert_eq!(host.ended("Failed"), 1);
     // It cost nobody else anything.
     assert_eq!(host.get("missing").await.body, "no such card");
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_waits_for_its_request_is_not_started_by_name() {
+    let host = Host::start(&[]).await;
+    let error = host.handle.invoke("missing", &Json::Null).await.expect_err("it would wait for ever");
+    assert!(error.to_string().contains("can only be called by HTTP"), "{error}");
+    let request = Request::post("http://app.test:7071/admin/functions/missing")
+        .header("content-type", "application/json");
+    let request = request.body(body_of(b"{\"input\": \"x\"}")).expect("a request");
+    let response = host.service.clone().oneshot(request).await.expect("infallible");
+    assert_eq!(response.status(), 400);
     host.end().await;
 }
 
