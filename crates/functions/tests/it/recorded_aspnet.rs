@@ -76,7 +76,8 @@ async fn seen(host: &Host, call: &Json) -> Outcome {
 async fn each_recorded_call_of_an_asp_net_core_app_has_its_outcome() {
     let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workers/recorded/aspnet.jsonl");
     let recording = std::fs::read_to_string(recording).expect("the recording is there");
-    let host = Host::with_worker("recorded", &[]).await;
+    // The app has a timer too, of whose runs there is no recording.
+    let host = Host::with_worker("recorded", &[("AzureWebJobs.Tick.Disabled", "1")]).await;
     let infos = host.handle.functions();
     let mut served = 0;
     for line in recording.lines() {
@@ -89,7 +90,10 @@ async fn each_recorded_call_of_an_asp_net_core_app_has_its_outcome() {
             assert_eq!(name, "Two", "{:?}", info.state);
             continue;
         }
-        assert_eq!(seen(&host, call).await, expected(call), "{name}");
+        let (seen, expected) = (seen(&host, call).await, expected(call));
+        // The recorded failure came with the first bytes, and may be known before any of them went to the client.
+        let is_early = !expected.3 && seen == (500, Vec::new(), Vec::new(), true);
+        assert!(is_early || seen == expected, "{name}: {seen:?}, not {expected:?}: {:#?}", host.lines());
         served += 1;
     }
     assert_eq!(served, 18);
