@@ -148,10 +148,17 @@ test('a broken function hurts nobody else', () => withApp({
   assert.ok((await batches('begins')).length >= 2);
 }));
 
-test('a first SIGTERM lets a slow function finish', () => withApp({ source: FUNCTIONS }, async (chappe) => {
+test('a first SIGTERM closes the port of the functions and lets a slow function finish', () => withApp({ source: FUNCTIONS }, async (chappe) => {
   const answer = fetch(`${chappe.urls.functions}/api/slow`);
   await logged(chappe, /slow begins/);
   const code = chappe.drain();
+  await logged(chappe, /ask again to end at once/);
+  // The port is closed while the call still runs.
+  const refused = await eventually(async () => {
+    const { cause } = await fetch(`${chappe.urls.functions}/api/slow`).then(() => ({}), (error) => error);
+    return cause?.code === 'ECONNREFUSED' || cause?.errors?.every((each) => each.code === 'ECONNREFUSED') || undefined;
+  }, 'a refused connection');
+  assert.ok(refused);
   const response = await answer;
   assert.deepEqual([response.status, await response.text()], [200, 'done']);
   assert.equal(await code, 0);

@@ -18,7 +18,7 @@ use tower::ServiceExt;
 use trace::Tracer;
 
 use crate::check::missing_folder;
-use crate::config::TlsSection;
+use crate::config::{Config, TlsSection};
 use crate::data_folder::ephemeral::Ephemeral;
 use crate::data_folder::{DataFolder, Part};
 use crate::guard::{self, Guard};
@@ -106,7 +106,7 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
         functions: functions_handle.clone(),
     };
     front(&config.gateway, &guard, &mut upstreams, facts, metrics)?;
-    let served = serve(ports, &guard, &upstreams, &config.edge, &edge_metrics, &tls);
+    let served = serve(ports, &guard, &upstreams, config, &edge_metrics, &tls);
     Ok(House {
         served,
         ready_line,
@@ -274,7 +274,7 @@ fn serve(
     ports: Ports,
     guard: &Guard,
     upstreams: &BTreeMap<String, Upstream>,
-    options: &edge::Options,
+    config: &Config,
     metrics: &edge::Metrics,
     tls: &TlsConfig,
 ) -> Vec<(&'static str, Listener, Upstream)> {
@@ -286,13 +286,20 @@ fn serve(
         (documents, "documents"),
         (admin, "chappe"),
     ];
+    let options = &config.edge;
     let quotas = quotas(options, named.iter().filter(|(listener, _)| listener.is_some()).count());
     let served = named.into_iter().filter_map(|(listener, name)| {
         let service = upstreams.get(name)?.clone();
         let service =
             if name == "chappe" { Upstream::new(service.map_request(on_own_port)) } else { service };
         let service = guard.listener(service);
-        let listener = listener?.with_options(options.clone()).with_quotas(&quotas);
+        let mut options = options.clone();
+        if name == "functions" {
+            // It stops listening when the drain begins, and its calls have as long as they have behind the gateway.
+            let limit = config.drain_timeout_ms.saturating_add(options.drain_timeout_ms.get());
+            options.drain_timeout_ms = limit;
+        }
+        let listener = listener?.with_options(options).with_quotas(&quotas);
         let listener = listener.with_metrics(metrics).with_tls(tls.clone());
         Some((name, listener, service))
     });

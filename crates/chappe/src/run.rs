@@ -68,10 +68,11 @@ pub(crate) struct Logged {
 async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     let house = assemble::assemble(&plan).await?;
     let (stopping, stop) = watch::channel(false);
+    let (functions_stopping, functions_stop) = watch::channel(false);
     // Told to stop on its own, last of all: the spans of what drains are to leave as well.
     let (exported, export_stop) = watch::channel(false);
     let exporter = exporter(&plan, &house).map(|exporter| export(&house.supervisor, exporter, export_stop));
-    let mut listeners = listen(house.served, &stop, &house.supervisor);
+    let mut listeners = listen(house.served, &stop, &functions_stop, &house.supervisor);
     house.process.set_ready();
     let clients_limit = Duration::from_millis(plan.config.drain_timeout_ms.get());
     let requests_limit = Duration::from_millis(plan.config.edge.drain_timeout_ms.get());
@@ -92,6 +93,8 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     house.supervisor.stopping();
     let drain = async {
         let began = Instant::now();
+        // Callers of functions are to go to another process at once, as with the vendor's host; calls that run are let end.
+        let _ = functions_stopping.send(true);
         // Clients are told to come back before the listeners close, so that no other order shows them a refused port first.
         limit.step("the realtime service");
         // Its parts take the limit for each of them.
@@ -135,14 +138,16 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-/// Serves each listener in a task of its own, until it is told to stop.
+/// Serves each listener in a task of its own, until it is told to stop; that of the functions is told by `functions_stop`.
 fn listen(
     served: Vec<(&'static str, Listener, Upstream)>,
     stop: &watch::Receiver<bool>,
+    functions_stop: &watch::Receiver<bool>,
     supervisor: &Supervisor,
 ) -> JoinSet<()> {
     let mut listeners = JoinSet::new();
     for (name, listener, service) in served {
+        let stop = if name == "functions" { functions_stop } else { stop };
         let (mut stop, supervisor) = (stop.clone(), supervisor.clone());
         listeners.spawn(async move {
             let serve = |unit: Unit| async move {
