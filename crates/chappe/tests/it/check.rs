@@ -94,6 +94,43 @@ fn packages_and_languages_that_are_not_there_are_named() {
 }
 
 #[test]
+fn a_folder_of_source_a_language_that_nothing_tells_and_a_program_that_may_not_run_are_named() {
+    let settings = ("local.settings.json", "{}");
+    let own = app(&[settings]);
+    std::fs::remove_file(own.path().join("package.json")).expect("it is there");
+    check(own.path(), &["check"], 64, &["cannot tell which language", "worker.config.json, function_app.py"]);
+    write(own.path(), "Api.csproj", "");
+    check(
+        own.path(),
+        &["check"],
+        64,
+        &["holds the source of an app (Api.csproj)", "run `dotnet build Api.csproj` there"],
+    );
+    write(own.path(), "pom.xml", "");
+    std::fs::remove_file(own.path().join("Api.csproj")).expect("it is there");
+    check(
+        own.path(),
+        &["check"],
+        64,
+        &["run `mvn package` there", "chappe start target/azure-functions/<name>"],
+    );
+    write(
+        own.path(),
+        "worker.config.json",
+        r#"{"description": {"language": "dotnet-isolated", "defaultExecutablePath": "Api"}}"#,
+    );
+    write(own.path(), "Api", "");
+    check(
+        own.path(),
+        &["check"],
+        64,
+        &["which runs dotnet-isolated functions: this user may not run it", "chmod +x"],
+    );
+    write(own.path(), "worker.config.json", "{}");
+    check(own.path(), &["check"], 64, &["description.language is missing"]);
+}
+
+#[test]
 fn files_and_folders_that_the_configuration_names_are_looked_for() {
     let configuration = "[tls]\ncertificate_file = \"own.pem\"\nkey_file = \"own.key\"\n[egress]\nextra_root_files = [\"roots.pem\"]\n\
                          [[gateway.routes]]\npath = \"/\"\ndirectory = \"public\"\n";
