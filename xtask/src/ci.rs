@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use crate::{compat, deny, fuzz, packages, reference, step, tidy};
 
-type Step<'a> = (&'a str, Box<dyn FnOnce() -> anyhow::Result<()> + 'a>);
-
 /// How long all fuzz targets run together, beside going over their corpus.
 const FUZZ: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
     let cargo = |arguments: &'static [&'static str]| move || step::cargo(root, arguments);
-    let steps: Vec<Step<'_>> = vec![
+    let steps: Vec<step::Step<'_>> = vec![
         ("format", Box::new(cargo(&["fmt", "--all", "--check"]))),
         ("tidy", Box::new(|| tidy::run(root))),
         ("deny", Box::new(|| deny::run(root))),
@@ -40,11 +38,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
         ("many connections", Box::new(|| connections(root))),
         ("fan-out", Box::new(|| fan_out(root))),
     ];
-    for (name, work) in steps {
-        if only.is_none_or(|only| name.contains(only)) {
-            step::step(name, work)?;
-        }
-    }
+    step::run_steps(steps, only)?;
     println!("all steps passed");
     Ok(())
 }

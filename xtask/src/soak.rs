@@ -28,11 +28,9 @@ const STREAM_BYTES: &str = "2147483648";
 /// How long all fuzz targets run together.
 const FUZZ: Duration = Duration::from_secs(3600);
 
-type Step<'a> = (&'a str, Box<dyn FnOnce() -> anyhow::Result<()> + 'a>);
-
 /// Runs all of them, or those whose name contains a text.
 pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
-    let steps: Vec<Step<'_>> = vec![
+    let steps: Vec<step::Step<'_>> = vec![
         ("soak state-embedded", Box::new(|| crashes(root, "state-embedded", "crash"))),
         ("soak damage", Box::new(|| damage(root))),
         ("soak documents", Box::new(|| crashes(root, "documents", "crash"))),
@@ -44,12 +42,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
         ("soak main job", Box::new(|| main_job(root))),
         ("soak streams", Box::new(|| streams(root))),
     ];
-    for (name, work) in steps {
-        if only.is_none_or(|only| name.contains(only)) {
-            step::step(name, work)?;
-        }
-    }
-    Ok(())
+    step::run_steps(steps, only)
 }
 
 fn crashes(root: &Path, package: &str, filter: &str) -> anyhow::Result<()> {
