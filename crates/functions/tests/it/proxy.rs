@@ -361,6 +361,42 @@ async fn a_client_that_breaks_off_its_upload_breaks_it_off_for_the_function_too(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bindings_see_the_body_of_a_request_that_goes_to_the_worker_itself() {
+    let host = Host::start(&[("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", "1000")]).await;
+    let body = br#"{"card": {"owner": "Ann"}}"#;
+    let seen = host.send("POST", "bound", &[], body).await;
+    assert_eq!((seen.status, seen.body.as_bytes()), (200, body.as_slice()));
+    let [(properties, value)] = &host.feed.written()[..] else { panic!("one item") };
+    assert_eq!((properties["into"].as_str(), value), (Some("Ann"), &Value::Text("stored".to_owned())));
+    assert_eq!(host.send("POST", "bound", &[], &[b' '; 1001]).await.status, 413);
+    // What cannot be resolved fails the invocation, and the worker's own response does not count.
+    assert_eq!(host.send("POST", "bound", &[], b"{}").await.status, 500);
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_goes_to_the_worker_that_has_its_invocation() {
+    let host = Host::start(&[("FUNCTIONS_WORKER_PROCESS_COUNT", "3")]).await;
+    let all = async {
+        while host.handle.worker_pids().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("three workers start");
+    let calls = (0..60).map(|at| {
+        let path = format!("echo/cats/{at}");
+        let host = &host;
+        async move { (host.get(&path).await, at) }
+    });
+    for (seen, at) in futures_util::future::join_all(calls).await {
+        let json: Json = serde_json::from_str(&seen.body).expect("JSON");
+        assert_eq!((seen.status, text(&json, "/metadata/id")), (201, at.to_string()));
+        assert_eq!(text(&json, "/url"), format!("/api/echo/cats/{at}"));
+    }
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_function_that_waits_for_its_request_is_not_started_by_name() {
     let host = Host::start(&[]).await;
     let error = host.handle.invoke("missing", &Json::Null).await.expect_err("it would wait for ever");

@@ -60,6 +60,13 @@ const FUNCTIONS = {
         response.end();
         succeed(id);
     }],
+    // Its output names a property of the request's body.
+    bound: ['bound', async ({ id, request, response }) => {
+        const chunks = [];
+        for await (const chunk of request) chunks.push(chunk);
+        response.end(Buffer.concat(chunks));
+        succeed(id, [2, message([1, 'item'], [2, message([1, 'stored'])])]);
+    }],
     duplex: ['duplex', async ({ id, request, response }) => {
         for await (const chunk of request) response.write(chunk);
         response.end();
@@ -156,6 +163,7 @@ function functions() {
         const trigger = { name: 'req', type: 'httpTrigger', direction: 'In', authLevel: 'Anonymous', route };
         const bindings = [trigger, { name: '$return', type: 'http', direction: 'Out' }];
         if (name === 'echo') bindings.push({ name: 'item', type: 'feed', direction: 'Out' });
+        if (name === 'bound') bindings.push({ name: 'item', type: 'feed', direction: 'Out', into: '{card.owner}' });
         return [1, message([4, name], [13, name], [2, 'App.dll'], ...bindings.map((binding) => [10, JSON.stringify(binding)]))];
     });
 }
