@@ -160,8 +160,12 @@ impl Pool {
     ) -> Result<InvocationResponse, InvokeError> {
         let shared = &*self.shared;
         let _counted = Counted::new(shared);
-        let _turn = shared.turns.acquire().await.map_err(|_| InvokeError::Draining)?;
         let (mut request, mut terms) = (request, terms);
+        let _turn = tokio::select! {
+            biased;
+            () = terms.cancellation.cancelled() => return Err(InvokeError::Cancelled),
+            turn = shared.turns.acquire() => turn.map_err(|_| InvokeError::Draining)?,
+        };
         for _ in 0..SENDS_MAX {
             let worker = tokio::select! {
                 biased;

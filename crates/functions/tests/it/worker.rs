@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 use functions::worker::{
-    Indexing, InvokeError, Observer, Pool, PoolOptions, StartError, Terms, WorkerEvent, WorkerLine,
-    WorkerSpec,
+    Cancellation, Indexing, InvokeError, Observer, Pool, PoolOptions, StartError, Terms, WorkerEvent,
+    WorkerLine, WorkerSpec,
 };
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -475,6 +475,25 @@ async fn only_what_a_dead_worker_cannot_have_run_goes_to_the_next() {
     assert_eq!(returned(behind), TypedData::Int(3));
     assert!(running.metric("functions_worker_invocations_resent_total 2"));
     assert!(running.metric("functions_worker_invocations_lost_total 1"));
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_invocation_is_told_to_its_function_or_never_reaches_it() {
+    let running = start_loaded(&[], PoolOptions::default()).await;
+    let (canceller, cancellation) = Cancellation::channel();
+    let terms = Terms { cancellation, ..Terms::default() };
+    let call = tokio::spawn({
+        let (pool, terms) = (running.pool.clone(), terms.clone());
+        async move { pool.invoke(request("stops", TypedData::Null), terms).await }
+    });
+    running.seen.wait_for("line it waits").await;
+    canceller.cancel();
+    // What the function then says is its answer.
+    assert!(call.await.expect("no panic").expect("answered").result.is_success());
+    let error =
+        running.pool.invoke(request("echo", TypedData::Null), terms).await.expect_err("nobody wants it");
+    assert_eq!(error.to_string(), "the caller went away before the function was called");
     running.drain().await;
 }
 

@@ -35,6 +35,7 @@ register('exits', () => process.exit(7));
 register('hangs', () => { for (;;); });
 register('waits', () => new Promise(() => {}));
 register('stops', (data, context) => new Promise((resolve) => {
+    process.stdout.write('it waits\n');
     context.signal.addEventListener('abort', () => process.stdout.write('it stops\n', () => resolve(null)));
 }));
 register('later', () => new Promise((resolve) => setTimeout(() => resolve({ int: process.pid }), 1500)));
