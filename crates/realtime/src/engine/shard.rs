@@ -42,7 +42,6 @@ use tokio::sync::mpsc;
 
 use self::connection::Slot;
 use self::deadlines::{Deadlines, Tick};
-#[cfg(feature = "fuzzing")]
 pub(crate) use self::encode::Encoded;
 use self::index::{Connections, HubPolicy, Index};
 pub(crate) use self::pending::{Backlog, Piece};

@@ -126,6 +126,11 @@ impl Client {
         self.state().owner.clone()
     }
 
+    /// The hub protocol that it speaks; `None` before its handshake and after its end.
+    pub(super) fn protocol(&self) -> Option<HubProtocol> {
+        self.state().known.as_ref().map(|known| known.protocol)
+    }
+
     /// Whether its server has said Close to it already.
     pub(super) fn said_close(&self) -> bool {
         self.state().said_close

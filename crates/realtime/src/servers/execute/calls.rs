@@ -9,7 +9,9 @@ use signalr_protocol::service::{Extensions, Message};
 use signalr_protocol::{Completion, CompletionResult, HubMessage};
 
 use super::publish;
-use crate::engine::{ClientResult, ConnectionId, InvalidArguments, OutgoingMessage, Stopped, Target};
+use crate::engine::{
+    ClientResult, ConnectionId, InvalidArguments, InvokeError, OutgoingMessage, Stopped, Target,
+};
 use crate::servers::invocations::Pending;
 use crate::servers::link::Link;
 use crate::servers::order::ByProtocol;
@@ -37,13 +39,19 @@ impl Servers {
             self.fail(&pending, &InvalidArguments::ReservedMethod.to_string());
             return Ok(());
         }
+        let ByProtocol { json, messagepack, blazorpack } = payloads;
+        let message = OutgoingMessage::ready(json, messagepack, blazorpack);
+        let client = self.client(&link.hub, id);
+        let protocol = client.as_ref().and_then(|client| client.protocol());
+        if protocol.is_some_and(|protocol| !message.can_be_encoded(protocol)) {
+            // The client would not hear of the call, and so never answer it.
+            self.fail(&pending, &InvokeError::Untranslatable.to_string());
+            return Ok(());
+        }
         if let Err(why) = lock(&self.0.invocations).insert(pending.clone(), now) {
             self.fail(&pending, &why.to_string());
             return Ok(());
         }
-        let ByProtocol { json, messagepack, blazorpack } = payloads;
-        let message = OutgoingMessage::ready(json, messagepack, blazorpack);
-        let client = self.client(&link.hub, id);
         let owner = client.as_ref().and_then(|client| client.owner());
         let (Some(client), Some(owner)) = (client, owner) else {
             self.call_serverless(pending, message);

@@ -6,6 +6,7 @@ use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{Message, ServerConnectionType};
 use testkit::{AppServer, HubClient, Introduction};
 
+use super::ends::ping;
 use super::{client, client_path, default_mode, introduction, json_client, listen, say, server, x};
 
 /// A call of `answer` with an invocation id, in both encodings, framed.
@@ -175,6 +176,32 @@ async fn a_call_of_an_id_that_no_connection_can_have_ends_at_once() {
         let why = "no connection can have this id: a connection id has 27 characters of URL-safe base64";
         assert_eq!(told.await.unwrap(), (id.to_owned(), why.to_owned()));
     }
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_cannot_be_said_in_its_clients_protocol_ends_at_once() {
+    let listening = listen(default_mode()).await;
+    let mut owner = server(&listening, "owner").await;
+    let mut caller = server(&listening, "caller").await;
+    ping(&mut caller, &["shutdown", "fin:2"]).await;
+    let (mut ada, id) = client(&listening, &mut owner, &[], HubProtocol::BlazorPack).await;
+    for server in [&mut owner, &mut caller] {
+        invoke(server, "i", &id).await;
+        let why = "error: the message cannot be said in the client's protocol";
+        assert_eq!(outcome(server, "i").await, why);
+    }
+    // The id is free again, and a call in the client's protocol is made.
+    let call = b"\x0e\x96\x01\x80\xa1i\xa6answer\x90\x90";
+    let message = Message::ClientInvocation {
+        invocation_id: "i",
+        connection_id: &id,
+        caller_server_id: "owner",
+        payloads: vec![("blazorpack", call)],
+        extensions: x(),
+    };
+    owner.send(&message).await.unwrap();
+    assert_eq!(ada.next().await.unwrap().unwrap(), &call[1..]);
     listening.stop().await;
 }
 
