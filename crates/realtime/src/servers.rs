@@ -324,7 +324,7 @@ impl Servers {
         let Remains { owner, deferred } = client.end();
         for (link, order) in deferred {
             let text = "the connection ended before its handshake was answered";
-            execute::decline(&link, &order, AckStatus::NotFound, text);
+            self.decline(&link, &order, AckStatus::NotFound, text);
         }
         if let Some(owner) = &owner {
             owner.slow_down(id, false);

@@ -72,7 +72,7 @@ impl Servers {
             Deferral::Later => None,
             Deferral::TooMany(order) => {
                 let why = "too many messages wait for the answer to the client's handshake";
-                decline(link, &order, AckStatus::InternalServerError, why);
+                self.decline(link, &order, AckStatus::InternalServerError, why);
                 let id = about.to_string();
                 link.outbox.push(&to_protocol::event(EVENT_CONNECTION, &id, EVENT_BUFFER_FULL, why));
                 None
@@ -106,7 +106,7 @@ impl Servers {
                 self.invoke(link, invocation, client, caller_server, payloads).await
             }
             Order::NotInvoked { invocation, connection, caller_server, why } => {
-                link.outbox.push(&to_protocol::no_result(&invocation, &connection, &caller_server, &why));
+                self.refuse_call(link, &invocation, &connection, &caller_server, &why);
                 Ok(())
             }
             Order::Complete { invocation, client, protocol, result } => {
@@ -347,6 +347,34 @@ impl Servers {
         Ok(())
     }
 
+    /// Answers an order that is not carried out, if its sender waits for an answer.
+    pub(super) fn decline(&self, link: &Link, order: &Order, status: AckStatus, why: &str) {
+        match order {
+            Order::Invoke { invocation, client, caller_server, .. } => {
+                self.refuse_call(link, invocation, &client.to_string(), caller_server, why);
+            }
+            order => {
+                if let Some(ack_id) = order.ack() {
+                    link.outbox.push(&to_protocol::ack(ack_id, status, why, None));
+                }
+            }
+        }
+    }
+
+    /// Tells a server that its call of a client was not made, no sooner than its SDK knows that it waits for a result.
+    pub(super) fn refuse_call(
+        &self,
+        link: &Link,
+        invocation: &str,
+        connection: &str,
+        caller_server: &str,
+        why: &str,
+    ) {
+        let message = to_protocol::no_result(invocation, connection, caller_server, why);
+        let not_before = link.result_not_before(self.options(), Instant::now());
+        link.outbox.push_later(not_before, |out| message.encode(out));
+    }
+
     /// A server has sent bytes for a client that is not there. That is an event only where the client did not end a moment ago: the SDK
     /// answers a client's Close with another one, and a result may be under way.
     fn not_there(&self, link: &Link, id: ConnectionId) {
@@ -388,20 +416,6 @@ fn answer(link: &Link, ack: Option<i32>, outcome: Outcome) {
         Outcome::Failed(why) => to_protocol::ack(ack, AckStatus::InternalServerError, why, None),
     };
     link.outbox.push(&message);
-}
-
-/// Answers an order that is not carried out, if its sender waits for an answer.
-pub(super) fn decline(link: &Link, order: &Order, status: AckStatus, why: &str) {
-    match order {
-        Order::Invoke { invocation, client, caller_server, .. } => {
-            link.outbox.push(&to_protocol::no_result(invocation, &client.to_string(), caller_server, why));
-        }
-        order => {
-            if let Some(ack_id) = order.ack() {
-                link.outbox.push(&to_protocol::ack(ack_id, status, why, None));
-            }
-        }
-    }
 }
 
 /// Says what is wrong with an order: to whoever waits for an answer there, otherwise as an event.

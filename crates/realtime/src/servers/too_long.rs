@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use signalr_protocol::service::{AckStatus, Extensions, Message, beginning};
+use signalr_protocol::service::{AckStatus, beginning};
 use signalr_protocol::{HubProtocol, length_prefix};
 
 use super::execute::publish;
@@ -78,13 +78,7 @@ impl Servers {
                 }
             }
             (34, [invocation_id, connection_id, caller_server_id, ..]) => {
-                link.outbox.push(&Message::ErrorCompletion {
-                    invocation_id,
-                    connection_id,
-                    caller_server_id,
-                    error: Some(&why),
-                    extensions: Extensions::default(),
-                });
+                self.refuse_call(link, invocation_id, connection_id, caller_server_id, &why);
             }
             (35, [invocation, id, ..]) => {
                 if let Ok(id) = ConnectionId::parse(id) {

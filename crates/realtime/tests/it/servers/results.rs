@@ -116,5 +116,9 @@ async fn results_and_errors_for_another_server_wait_too() {
     };
     assert_eq!(two.until(failed).await.unwrap(), "b");
     assert!(asked.elapsed() >= FIRST, "{:?}", asked.elapsed());
+    let asked = Instant::now();
+    invoke(&mut two, "c", "no connection has this id").await;
+    assert_eq!(two.until(failed).await.unwrap(), "c");
+    assert!(asked.elapsed() >= FIRST, "{:?}", asked.elapsed());
     listening.stop().await;
 }
