@@ -185,6 +185,13 @@ impl Client {
         std::mem::take(&mut state.deferred)
     }
 
+    /// One of its calls gets its answer from the service.
+    pub(super) fn answered(&self, invocation: &str) {
+        let mut state = self.state();
+        state.forwarding.answered(invocation);
+        state.tell_if_drained();
+    }
+
     /// Its server has called one of its methods.
     pub(super) fn expect_result(&self, pending: &Pending, now: Instant) {
         self.state().results.expect(Arc::clone(&pending.invocation), pending.not_before, now);
@@ -304,10 +311,14 @@ impl Client {
         });
         state.partial = Vec::new();
         state.pauses = 0;
+        // Where the old server was lost in the middle of another move, that one has nothing to wait for any more.
+        state.drained = None;
+        state.pause_acknowledged = None;
         from.slow_down(id, false);
         if state.pace != Pace::Go && to.modern {
-            state.flow(id, to, FlowOperation::Pause);
+            // First, for the pause wakes whoever looks at the slow ones.
             to.slow_down(id, state.pace == Pace::Slow);
+            state.flow(id, to, FlowOperation::Pause);
         }
         Some(held.unanswered)
     }

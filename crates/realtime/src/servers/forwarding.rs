@@ -171,6 +171,11 @@ impl Forwarding {
         }
     }
 
+    /// A call has got its answer in another way.
+    pub(super) fn answered(&mut self, invocation: &str) {
+        self.calls.remove(invocation);
+    }
+
     /// Whether the server has the beginning of a message whose end has not come.
     fn is_within_message(&self) -> bool {
         self.begun > 0 || self.cutter.is_skipping()

@@ -123,8 +123,12 @@ impl Servers {
                 return false;
             };
             let unanswered = client.move_to(from, &to, self.instance());
-            let left = if unanswered.is_some() { from.id } else { to_id };
-            registry.release(&client.hub, id, left);
+            if unanswered.is_some() {
+                registry.release(&client.hub, id, from.id);
+            } else if client.owner().is_none_or(|owner| owner.id != to_id) {
+                // It has ended, or another move was faster, which may have led to the same server connection.
+                registry.release(&client.hub, id, to_id);
+            }
             (to, unanswered)
         };
         let Some(unanswered) = unanswered else { return false };

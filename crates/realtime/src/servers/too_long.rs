@@ -108,6 +108,7 @@ impl Servers {
             return self.broken(link, &client, id, why).await;
         }
         let Some(invocation) = completed(protocol, payload) else { return Ok(()) };
+        client.answered(&invocation);
         let message = OutgoingMessage::completion_error(&invocation, why);
         self.publish(link, publish(link, Target::Connection(id), message)).await
     }

@@ -273,3 +273,60 @@ async fn the_new_server_of_a_client_learns_whose_results_it_will_get() {
     assert_eq!(two.until(announced).await.unwrap(), expected);
     listening.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_server_is_lost_while_it_is_paused_belongs_to_its_new_server() {
+    const MESSAGES: u64 = 20;
+    let mut options = default_mode();
+    options.servers.pause_timeout_ms = 60_000;
+    let listening = listen(options).await;
+    let any = testkit::Introduction { migration_level: 2, ..introduction("one") };
+    let mut one = AppServer::connect(&listening.authority, &any).await.unwrap();
+    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
+    let mut two = server(&listening, "two").await;
+    ping(&mut one, &["shutdown", "fin:1"]).await;
+    assert_eq!(paused(&mut one).await, id);
+    // More than is held back, so that the client is not read before the first move has ended.
+    let filler = "x".repeat(50_000);
+    for number in 0..MESSAGES {
+        let note = json!({ "type": 1, "target": "Note", "arguments": [number, filler] });
+        say(&mut ada, &note).await;
+    }
+    one.die();
+    assert_eq!(moved_in(&mut two).await.0, id);
+    for number in 0..MESSAGES {
+        assert_eq!(two.call().await.unwrap().1["arguments"][0], number);
+    }
+    // Its new server still knows whom it takes along.
+    let mut three = server(&listening, "three").await;
+    ping(&mut two, &["shutdown", "fin:1"]).await;
+    assert_eq!(paused(&mut two).await, id);
+    acknowledge_pause(&mut two, &id).await;
+    assert_eq!(moved_in(&mut three).await.0, id);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_result_was_too_long_moves_without_waiting_for_it() {
+    let mut options = default_mode();
+    options.servers.message_bytes_max = 100_000;
+    let listening = listen(options).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
+    say(&mut ada, &call_of(1)).await;
+    one.call().await.unwrap();
+    let filler = "x".repeat(200_000);
+    let completion = format!("{{\"type\":3,\"invocationId\":\"1\",\"result\":\"{filler}\"}}\u{1e}");
+    one.data(&id, completion.as_bytes()).await.unwrap();
+    assert_eq!(ada.next_json().await.unwrap()["invocationId"], "1");
+    let mut two = server(&listening, "two").await;
+    ping(&mut one, &["shutdown", "fin:1"]).await;
+    assert_eq!(paused(&mut one).await, id);
+    acknowledge_pause(&mut one, &id).await;
+    assert_eq!(moved_in(&mut two).await.0, id);
+    say(&mut ada, &call_of(2)).await;
+    two.call().await.unwrap();
+    two.complete(&id, "2", &json!(2)).await.unwrap();
+    assert_eq!(ada.next_json().await.unwrap()["invocationId"], "2", "the first has one answer");
+    listening.stop().await;
+}
