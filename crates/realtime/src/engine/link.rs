@@ -176,6 +176,10 @@ impl Outlet {
         let before = state.backlog.bytes();
         let result = put(&mut state.backlog);
         self.count(before, state.backlog.bytes());
+        if before == 0 {
+            // Nothing was there to be taken before.
+            state.taken_at = Instant::now();
+        }
         drop(state);
         self.changed.notify_waiters();
         result
@@ -216,6 +220,19 @@ impl Drop for Outlet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_are_overdue_from_when_the_first_of_them_came() {
+        let start = Instant::now();
+        let outlet = Outlet::new(HttpTransport::LongPolling, start, Gauge::default());
+        while Instant::now() == start {}
+        outlet.push(Piece::kept(Bytes::from_static(b"a")));
+        let first = outlet.taken_at();
+        assert!(first > start, "nothing was there to be taken before");
+        while Instant::now() == first {}
+        outlet.push(Piece::kept(Bytes::from_static(b"b")));
+        assert_eq!(outlet.taken_at(), first);
+    }
 
     #[tokio::test]
     async fn a_newer_turn_takes_over_and_the_end_comes_after_the_messages() {
