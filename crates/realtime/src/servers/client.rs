@@ -566,7 +566,8 @@ impl AppServer for Client {
         let mut state = self.state();
         state.forwarding.restart();
         state.tell_if_drained();
-        if let Some(owner) = &state.owner {
+        // Servers of old SDKs know no such message, and get no pieces that they would have to discard.
+        if let Some(owner) = state.owner.as_ref().filter(|owner| owner.modern) {
             owner.outbox.push_from(connection, |out| to_protocol::reconnected(connection, out));
         }
     }

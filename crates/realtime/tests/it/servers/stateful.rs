@@ -4,9 +4,10 @@
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{ConnectionKind, FlowOperation, Message};
-use testkit::{AppServer, HubClient};
+use testkit::{AppServer, HubClient, Introduction};
 
-use super::{client_path, default_mode, listen, negotiate, say, server};
+use super::ends::ping;
+use super::{client_path, default_mode, introduction, listen, negotiate, say, server};
 use crate::fixture::Listening;
 
 /// Where a client connects that was promised to reconnect statefully.
@@ -270,6 +271,29 @@ async fn a_client_moves_to_another_server_between_two_sockets() {
         say(&mut ada, &note(number)).await;
     }
     assert_eq!(two.call().await.unwrap(), (id, note(2)), "the first one had reached the other server");
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_server_that_a_client_has_moved_to_is_not_told_of_its_new_socket() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let path = promised(&listening).await;
+    let (ada, id) = connect(&listening, &mut one, &path, HubProtocol::Json).await;
+    let old = Introduction { allow_stateful_reconnects: None, ..introduction("two") };
+    let mut two = AppServer::connect(&listening.authority, &old).await.unwrap();
+    ping(&mut one, &["shutdown", "fin:1"]).await;
+    assert_eq!(two.introduced().await.unwrap().0, id);
+    drop(ada);
+    let mut ada = upgrade(&listening, &path, HubProtocol::Json).await;
+    assert_eq!(next(&mut ada).await["type"], 9);
+    // The service pings for it, behind what it would say of the new socket.
+    let spoken = two.until(|message| match message {
+        Message::ConnectionReconnect { .. } => panic!("its SDK would end the connection"),
+        Message::ConnectionData { payload, .. } => Some(payload.to_vec()),
+        _ => None,
+    });
+    assert_eq!(spoken.await.unwrap(), b"{\"type\":6}\x1e");
     listening.stop().await;
 }
 
