@@ -129,7 +129,7 @@ impl Stateful {
 
     /// The client has everything up to this number.
     pub(crate) fn acknowledge(&mut self, up_to: u64) {
-        if self.overflowed && up_to + 1 == self.next {
+        if self.overflowed && up_to.checked_add(1) == Some(self.next) {
             // Nothing is missing that was not kept.
             self.overflowed = false;
         }
@@ -331,6 +331,7 @@ mod tests {
         assert!(stateful.can_resume());
         stateful.keep(&frame("x", 1), room(100));
         assert!(!stateful.can_resume() && stateful.kept.is_empty());
+        stateful.acknowledge(u64::MAX);
         stateful.acknowledge(10);
         assert!(!stateful.can_resume());
         stateful.acknowledge(11);
