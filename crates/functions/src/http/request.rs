@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::Uri;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 use worker_protocol::{RpcClaim, RpcClaimsIdentity, RpcHttp, TypedData};
@@ -211,9 +213,7 @@ fn body_properties(body: &[u8]) -> Vec<(String, TypedData)> {
     }
     let body = without_mark(body);
     // A body that is no JSON is nobody's fault: it may be anything.
-    let Ok(properties) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(body) else {
-        return Vec::new();
-    };
+    let Ok(Properties(properties)) = serde_json::from_slice(body) else { return Vec::new() };
     let form = |raw: &RawValue| match raw.get() {
         text if text.len() > METADATA_BODY_BYTES_MAX => None,
         "null" => None,
@@ -224,6 +224,39 @@ fn body_properties(body: &[u8]) -> Vec<(String, TypedData)> {
         number => Some(TypedData::String(plain_number(number))),
     };
     properties.into_iter().filter_map(|(name, raw)| Some((name, form(raw)?))).collect()
+}
+
+/// The properties of a JSON object, each once, without case: under the name as it was written first, with the value that came last, as in
+/// the original's dictionary.
+struct Properties<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Properties<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reads;
+        impl<'de> Visitor<'de> for Reads {
+            type Value = Properties<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut properties: Vec<(String, &'de RawValue)> = Vec::new();
+                let mut places: HashMap<String, usize> = HashMap::new();
+                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    match places.entry(name.to_ascii_lowercase()) {
+                        Entry::Occupied(known) => properties[*known.get()].1 = value,
+                        Entry::Vacant(place) => {
+                            place.insert(properties.len());
+                            properties.push((name, value));
+                        }
+                    }
+                }
+                Ok(Properties(properties))
+            }
+        }
+        from.deserialize_map(Reads)
+    }
 }
 
 /// A number of JSON as .NET writes its value, where that is without an exponent.

@@ -134,6 +134,10 @@ async fn query_values_are_joined_and_metadata_has_the_last_with_known_header_nam
     assert_eq!((&metadata["A"], &metadata["id"]), (&json!("String(\"2\")"), &json!("String(\"7\")")));
     assert_eq!(metadata["Query"], r#"Json("{\"A\":\"2\",\"b\":\"%FF\"}")"#);
     assert_eq!(metadata["Headers"], r#"Json("{\"Content-Type\":\"text/plain\",\"x-own\":\"1\"}")"#);
+    let seen = host.send("POST /api/f/7\n\n{\"Name\": 1, \"other\": 2, \"name\": 3}").await;
+    let seen: Json = serde_json::from_str(&seen.body).expect("JSON");
+    let metadata = &seen["metadata"];
+    assert_eq!((&metadata["Name"], metadata.get("name")), (&json!("String(\"3\")"), None));
 }
 
 /// A host whose keys are known: `master`, `hostkey`, `sys` and, for the function `f`, `fnkey`.
