@@ -8,7 +8,8 @@ import { decode, encode } from '@msgpack/msgpack';
 import WebSocket from 'ws';
 
 import { token } from '../harness.mjs';
-import { completion, framed, invocation, next, read } from './framing.mjs';
+import { completion, framed, invocation, next, read, streamItem } from './framing.mjs';
+import { Pipe } from './pipe.mjs';
 import { Growing } from './waiting.mjs';
 
 const KEEP_ALIVE_MS = 5_000;
@@ -33,6 +34,8 @@ export class AppServer {
   events = new Growing();
   /** The ids of clients that have ended. */
   ends = new Growing();
+  /** Pauses (1) and resumptions (3) of clients that the service asked for: `{ id, operation }`. */
+  flows = new Growing();
   /** The pings that came, by their keys and values. */
   pings = new Growing();
 
@@ -101,10 +104,12 @@ export class AppServer {
     else if (type === 4) {
       const [claims, headers, , extensions] = rest;
       const protocol = extensions[PROTOCOL] ?? 'json';
-      this.clients.set(id, { id, protocol, claims, headers, pieces: [], bytes: Buffer.alloc(0), isIntroduced: false });
+      const pipe = new Pipe((bytes) => this.data(id, bytes));
+      this.clients.set(id, { id, protocol, claims, headers, pipe, pieces: [], bytes: Buffer.alloc(0), isIntroduced: false });
     } else if (type === 5) this.#onEnd(id);
     else if (type === 6) this.#onData(id, rest[0], rest[1]);
     else if (type === 22) this.events.push({ object: id, id: rest[0], kind: rest[1], text: rest[2] });
+    else if (type === 39) this.#onFlow(id, rest[1]);
     else if (type === 38 && this.clients.has(id)) this.clients.get(id).pieces = [];
   }
 
@@ -114,6 +119,16 @@ export class AppServer {
     this.clients.delete(id);
     if (client) this.data(id, CLOSE[client.protocol], 4);
     this.ends.push(id);
+  }
+
+  /** As the SDK: what the hub writes to the client is held while it is paused. */
+  #onFlow(id, operation) {
+    this.flows.push({ id, operation });
+    const { pipe } = this.clients.get(id) ?? {};
+    if (operation === 1) {
+      pipe?.pause();
+      this.send([39, id, 1, 2, {}]);
+    } else if (operation === 3) pipe?.resume();
   }
 
   #onData(id, payload, extensions) {
@@ -138,8 +153,15 @@ export class AppServer {
 
   #onMessage(client, message) {
     this.received.push({ client, message });
+    if (message.type === 4) this.#stream(client, message);
     if (message.type !== 1) return;
     const result = this.#methods[message.target]?.(client, ...message.arguments);
     if (message.invocationId) this.data(client.id, completion(client.protocol, message.invocationId, { result }));
+  }
+
+  /** Sends the items that a method gives, as fast as the pipe takes them. */
+  async #stream({ protocol, pipe }, { invocationId, target, arguments: args }) {
+    for await (const item of this.#methods[target](...args)) await pipe.write(streamItem(protocol, invocationId, item));
+    await pipe.write(completion(protocol, invocationId, {}));
   }
 }

@@ -33,6 +33,12 @@ export function invocation(protocol, target, args) {
   return framed(encode([1, {}, null, target, args, []]));
 }
 
+/** An item of a stream that a client asked for, framed for it. */
+export function streamItem(protocol, invocationId, item) {
+  if (protocol === 'json') return Buffer.from(JSON.stringify({ type: 2, invocationId, item }) + RECORD_SEPARATOR);
+  return framed(encode([2, {}, invocationId, item]));
+}
+
 /** A completion with a result, with an error, or with neither, framed for a client. */
 export function completion(protocol, invocationId, { result, error }) {
   if (protocol === 'json') return Buffer.from(JSON.stringify({ type: 3, invocationId, result, error }) + RECORD_SEPARATOR);

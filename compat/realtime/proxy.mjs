@@ -51,6 +51,19 @@ export class Proxy {
     }
   }
 
+  /** Passes nothing on to clients, as a network does that is full, or a client that does not read. */
+  hold() {
+    for (const { service } of this.#pairs) {
+      service.unpipe();
+      service.pause();
+    }
+  }
+
+  /** Passes on again what was held. */
+  release() {
+    for (const { client, service } of this.#pairs) service.pipe(client);
+  }
+
   async stop() {
     this.#server.close();
     for (const { client, service } of this.#pairs) {

@@ -61,6 +61,9 @@ const EVENTS_MAX: usize = 1024;
 const TICK_MIN: Duration = Duration::from_millis(100);
 const TICK_MAX: Duration = Duration::from_secs(1);
 
+/// While the servers of slow clients hold messages back, their connections are looked at this often.
+const LOOK_AT_SLOWED: Duration = Duration::from_millis(50);
+
 /// How long an acknowledgement of a stateful client's messages may wait for more of them, and messages for its first word.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -254,7 +257,9 @@ impl Shard {
         }
         // Where there is nobody to look after, the shard sleeps until it is called.
         let idle = self.connections.is_empty() && self.index.next_expiry().is_none();
-        (!idle).then(|| self.deadlines.next_tick().saturating_duration_since(now))
+        let next_tick = (!idle).then(|| self.deadlines.next_tick().saturating_duration_since(now));
+        // That a request of a slow client has taken messages is seen by looking.
+        if self.slowed.is_empty() { next_tick } else { next_tick.map(|at| at.min(LOOK_AT_SLOWED)) }
     }
 
     fn has_ended(&self, now: Instant) -> bool {
