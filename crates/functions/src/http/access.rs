@@ -1,0 +1,89 @@
+//! Who may call: functions by their level, administration by the master key.
+
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+
+use super::{Dispatch, empty, request, text};
+use crate::function::{AuthLevel, HttpTrigger};
+use crate::invoke::Function;
+use crate::keys::{KeyLevel, KnownKey};
+use crate::metrics::Rejected;
+use crate::service::Body;
+
+impl Dispatch {
+    /// Whether the caller may call the function: the key that it showed, or the refusal.
+    pub(super) async fn admit(
+        &self,
+        parts: &Parts,
+        function: &Function,
+        trigger: &HttpTrigger,
+    ) -> Result<Option<KnownKey>, Response<Body>> {
+        if !self.is_auth_enforced {
+            return Ok(None);
+        }
+        let level = trigger.auth_level;
+        let key = match self.shown_key(parts, Some(function.name())).await {
+            // Whoever needs no key is let in while the keys cannot be read.
+            Err(_) if level == AuthLevel::Anonymous && !function.declaration.is_disabled => None,
+            shown => shown?,
+        };
+        if function.declaration.is_disabled && !key.as_ref().is_some_and(|key| key.level == KeyLevel::Admin) {
+            return Err(empty(StatusCode::NOT_FOUND));
+        }
+        if level == AuthLevel::Anonymous || key.as_ref().is_some_and(|key| key.opens(level)) {
+            return Ok(key);
+        }
+        self.rejected(Rejected::Unauthorized);
+        Err(empty(StatusCode::UNAUTHORIZED))
+    }
+
+    /// Refuses whoever does not show the master key, where keys are enforced: 403 for a key of the host that opens less, 401 for
+    /// everything else.
+    pub(super) async fn refuse_unless_admin(&self, parts: &Parts) -> Option<Response<Body>> {
+        if !self.is_auth_enforced {
+            return None;
+        }
+        let key = match self.shown_key(parts, None).await {
+            Ok(key) => key,
+            Err(refusal) => return Some(refusal),
+        };
+        if key.as_ref().is_some_and(|key| key.level == KeyLevel::Admin) {
+            return None;
+        }
+        self.rejected(Rejected::Unauthorized);
+        if key.is_some() {
+            return Some(empty(StatusCode::FORBIDDEN));
+        }
+        let mut response = empty(StatusCode::UNAUTHORIZED);
+        let authorization = parts.headers.get(http::header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let has_token = authorization.is_some_and(|value| {
+            value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
+        });
+        let challenge = if has_token { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        Some(response)
+    }
+
+    /// The key that a caller shows, if it is one of the host's or of this function's.
+    async fn shown_key(
+        &self,
+        parts: &Parts,
+        function: Option<&str>,
+    ) -> Result<Option<KnownKey>, Response<Body>> {
+        let Some(presented) = presented_key(parts) else { return Ok(None) };
+        self.keys.identify(&presented, function).await.map_err(|error| {
+            tracing::error!(error = crate::error::chain(&error), "keys cannot be read");
+            let why = "The keys of this app cannot be read at the moment, so that no caller can be let in. The log says why.\n";
+            text(StatusCode::SERVICE_UNAVAILABLE, why)
+        })
+    }
+}
+
+/// The key that a caller shows: the header counts before the query.
+fn presented_key(parts: &Parts) -> Option<String> {
+    let header = parts.headers.get("x-functions-key").and_then(|value| value.to_str().ok());
+    header.map(str::to_owned).or_else(|| {
+        let pairs = request::query_pairs(parts.uri.query().unwrap_or_default());
+        pairs.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("code")).map(|(_, value)| value)
+    })
+}
