@@ -77,6 +77,9 @@ enum ForwardError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The function ended well, but there is no response.
+    #[error("the function succeeded, but the worker sent no response to its HTTP request within {waited:?}")]
+    Silent { waited: Duration },
     /// The path of the request and the worker's address make no URI.
     #[error("the path of the request cannot be sent to the worker")]
     Unaddressable,

@@ -22,8 +22,11 @@ use crate::metrics::{Metrics, ProxiedEnd, ProxiedLabel};
 use crate::service::Body;
 use crate::worker::Canceller;
 
-/// How long the head of a response may come after its invocation succeeded. A function that returns nothing sends none.
-const HEAD_WAIT: Duration = Duration::from_millis(500);
+/// How long the head of a response may come after its invocation succeeded without returning anything: some workers send none then.
+const HEAD_WAIT: Duration = Duration::from_millis(900);
+
+/// The same where the function returned something, so that a response is on its way.
+const RETURNED_HEAD_WAIT: Duration = Duration::from_secs(10);
 
 /// How long an invocation may go on after the worker answered its request with 404: that is the answer of a worker that does not
 /// know the path, and then nothing ends the invocation. A function's own 404 comes within 30 ms of its invocation's end.
@@ -48,6 +51,12 @@ pub(super) struct Exchange {
     pub(super) logs: Logs,
     pub(super) ended: Ended,
     pub(super) _permits: Permits,
+}
+
+/// What a function that succeeded gave as its response, which counts only as a sign that one comes.
+enum Returns {
+    Nothing,
+    Something,
 }
 
 /// How the invocation ended.
@@ -84,7 +93,11 @@ impl Exchange {
                 biased;
                 ended = self.verdict.ended() => match ended {
                     Err(error) => return self.fail(error.as_ref()),
-                    Ok(()) => match timeout(HEAD_WAIT, forward).await {
+                    Ok(Returns::Something) => match timeout(RETURNED_HEAD_WAIT, forward).await {
+                        Ok(response) => response,
+                        Err(_) => Err(ForwardError::Silent { waited: RETURNED_HEAD_WAIT }),
+                    },
+                    Ok(Returns::Nothing) => match timeout(HEAD_WAIT, forward).await {
                         Ok(response) => response,
                         Err(_) => {
                             self.ended.end = ProxiedEnd::Answered;
@@ -131,7 +144,7 @@ impl Exchange {
                     biased;
                     ended = verdict.ended() => match ended {
                         Err(error) => return Err(Break::Failed(error)),
-                        Ok(()) => {
+                        Ok(_) => {
                             self.canceller = None;
                             continue;
                         }
@@ -166,7 +179,7 @@ impl Exchange {
         } else if let Some(canceller) = self.canceller.take() {
             canceller.forget();
         }
-        ended.unwrap_or(Ok(()))
+        ended.map_or(Ok(()), |ended| ended.map(drop))
     }
 
     /// The answer to a request whose invocation failed before anything was sent to the client.
@@ -212,12 +225,13 @@ enum Break {
 
 impl Verdict {
     /// Waits for the end of the invocation. Cancel-safe.
-    async fn ended(&mut self) -> Result<(), Option<InvocationError>> {
-        let Self::Open(invocation) = self else { return Ok(()) };
+    async fn ended(&mut self) -> Result<Returns, Option<InvocationError>> {
+        let Self::Open(invocation) = self else { return Ok(Returns::Nothing) };
         let ended = invocation.await;
         *self = Self::Succeeded;
         match ended {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(returned)) if returned.http.is_null() => Ok(Returns::Nothing),
+            Ok(Ok(_)) => Ok(Returns::Something),
             Ok(Err(error)) => Err(Some(error)),
             Err(_) => Err(None),
         }

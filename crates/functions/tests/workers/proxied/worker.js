@@ -107,6 +107,11 @@ const FUNCTIONS = {
         later(() => succeed(id));
     }],
     nothing: ['nothing', ({ id }) => succeed(id)],
+    // What it returns comes long before its response.
+    returnsfirst: ['returnsfirst', ({ id, response }) => {
+        succeed(id, [4, message([2, '{"StatusCode":200}'])]);
+        setTimeout(() => response.end('at last'), 1500);
+    }],
     hangs: ['hangs', ({ request, id }) => {
         console.log(`hangs ${id}`);
         request.socket.on('close', () => console.log(`closed ${id}`));
