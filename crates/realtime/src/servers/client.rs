@@ -323,6 +323,16 @@ impl Client {
         Some(held.unanswered)
     }
 
+    /// Takes it from a server connection that is lost: from now on it cannot be given to another one. Says whether it belonged to that.
+    pub(super) fn leave(&self, lost: &Link) -> bool {
+        let mut state = self.state();
+        let belonged = state.belongs_to(lost);
+        if belonged {
+            state.owner = None;
+        }
+        belonged
+    }
+
     /// The client is no longer there.
     pub(super) fn end(&self) -> Remains {
         let mut state = self.state();

@@ -60,6 +60,10 @@ impl Servers {
         {
             return;
         }
+        if client.as_ref().is_some_and(|client| !client.leave(link)) {
+            // It has ended, or the move of a server that was shutting down was faster.
+            return;
+        }
         let close =
             ServerClose { error: Some("ServerOffline".into()), allow_reconnect: true, say_close: true };
         match client {

@@ -330,3 +330,29 @@ async fn a_client_whose_result_was_too_long_moves_without_waiting_for_it() {
     assert_eq!(ada.next_json().await.unwrap()["invocationId"], "2", "the first has one answer");
     listening.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_clients_of_a_server_that_is_lost_while_it_shuts_down_go_on() {
+    const CLIENTS: usize = 40;
+    let listening = listen(default_mode()).await;
+    let any = testkit::Introduction { migration_level: 2, ..introduction("one") };
+    let mut one = AppServer::connect(&listening.authority, &any).await.unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(json_client(&listening, &mut one, &[]).await.0);
+    }
+    let two = tokio::spawn(server(&listening, "two").await.serve());
+    ping(&mut one, &["shutdown", "fin:1"]).await;
+    for _ in 0..CLIENTS / 2 {
+        let id = paused(&mut one).await;
+        acknowledge_pause(&mut one, &id).await;
+    }
+    // Some have moved, some are about to, and some are only paused.
+    one.die();
+    for client in &mut clients {
+        say(client, &call_of(1)).await;
+        assert_eq!(client.next_json().await.unwrap()["result"], 1);
+    }
+    listening.stop().await;
+    two.await.unwrap().unwrap();
+}
