@@ -67,12 +67,19 @@ impl Shard {
                 "more than {most} bytes wait for this client (engine.own_pending_bytes_max): its app server sends faster than it reads"
             ));
         }
-        let all = options.own_pending_bytes_total / u64::from(options.shard_count());
-        let in_all = self.pending_bytes + self.kept_own_bytes + bytes as u64;
-        if waiting.max(self.kept_bytes(slot)) > 0 && in_all > all {
+        let total = options.own_pending_bytes_total;
+        let (all, most) = match &self.connections[slot as usize].road {
+            // What waits for requests is counted for all shards at once.
+            Road::Outlet(_) => {
+                (u64::try_from(self.settings.metrics.outlet_bytes.get()).unwrap_or_default(), total)
+            }
+            Road::Socket(_) | Road::Detached { .. } => {
+                (self.pending_bytes + self.kept_own_bytes, total / u64::from(options.shard_count()))
+            }
+        };
+        if waiting.max(self.kept_bytes(slot)) > 0 && all + bytes as u64 > most {
             return Err(format!(
-                "more than {} bytes wait for clients that do not read (engine.own_pending_bytes_total), for this one among them",
-                options.own_pending_bytes_total
+                "more than {total} bytes wait for clients that do not read (engine.own_pending_bytes_total), for this one among them"
             ));
         }
         Ok(())

@@ -269,3 +269,34 @@ async fn long_polling_and_server_sent_events_slow_their_server_down_too() {
     while flow(&mut one).await != FlowOperation::Resume {}
     listening.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_all_clients_has_a_bound_over_sockets_and_requests() {
+    for polls in [false, true] {
+        let mut options = default_mode();
+        options.engine.own_pending_bytes_total = 3_000_000;
+        options.engine.shards = std::num::NonZeroU16::new(1);
+        let listening = listen(options).await;
+        let mut one = server(&listening, "one").await;
+        let http = testkit::Http::new(&listening.authority);
+        let (client, id) = if polls {
+            let (_, answer) = super::negotiate(&listening, &[]).await;
+            let path = client_path(&[]) + "&id=" + answer["connectionToken"].as_str().unwrap();
+            http.send("GET", &path, &[], "").await.unwrap();
+            http.send("POST", &path, &[], "{\"protocol\":\"json\",\"version\":1}\u{1e}").await.unwrap();
+            (None, one.accept().await.unwrap())
+        } else {
+            let (ada, id) = json_client(&listening, &mut one, &[]).await;
+            (Some(ada), id)
+        };
+        let sent = send_until_paused(&mut one, &id).await;
+        for number in sent..sent + 40 {
+            send_to(&mut one, &id, &numbered(number, 100_000)).await;
+        }
+        let (why, closed) = overflow(&mut one, &id).await;
+        assert!(why.contains("more than 3000000 bytes wait for clients that do not read"), "{why}");
+        assert_eq!(closed, why);
+        drop(client);
+        listening.stop().await;
+    }
+}
