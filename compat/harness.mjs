@@ -38,6 +38,8 @@ export class Chappe {
   #arguments;
   #listen = { gateway: 'localhost:0', functions: 'localhost:0', realtime: 'localhost:0', documents: 'localhost:0' };
   #log = [];
+  /** All lines that its processes printed on standard error. */
+  printed = [];
   #env = {};
 
   /** Starts the binary with an app, or without functions where none is named; `settings` are further `--set`
@@ -112,6 +114,7 @@ export class Chappe {
   }
 
   #keep(line) {
+    this.printed.push(line);
     this.#log.push(line);
     if (this.#log.length > LOG_LINES_MAX) this.#log.shift();
   }
