@@ -294,6 +294,8 @@ impl Servers {
 
     /// A connection has ended: its clients go elsewhere, or are told to come again.
     async fn part(&self, link: &Arc<Link>) {
+        // Nobody may wait for room on it, should its task have panicked.
+        link.outbox.close();
         let clients = lock(&self.0.registry).remove(&link.hub, link.id);
         self.0.metrics.connections.dec();
         for client in link.outbox.release() {
@@ -311,9 +313,9 @@ impl Servers {
     /// registry meanwhile: a server that says that it shuts down gets its answer behind all its clients.
     fn admit(&self, client: &Arc<Client>, id: ConnectionId, begin: impl FnOnce(&Arc<Link>)) -> bool {
         let mut registry = lock(&self.0.registry);
-        let Some((_, link)) = registry.assign(&client.hub, id, client.sticky.as_ref(), None) else {
-            return false;
-        };
+        let sticky = client.sticky.as_ref();
+        let assigned = registry.assign(&client.hub, id, sticky, None, |link| !link.outbox.is_closed());
+        let Some((_, link)) = assigned else { return false };
         lock(&self.0.clients).by_id.insert(id, Arc::clone(client));
         begin(&link);
         true

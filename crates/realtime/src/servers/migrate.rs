@@ -123,9 +123,9 @@ impl Servers {
         let (to, unanswered) = {
             // A server that shuts down now either gets no client, or has it when it is answered.
             let mut registry = lock(&self.0.registry);
-            let Some((to_id, to)) = registry.assign(&client.hub, id, sticky, Some(&from.server)) else {
-                return false;
-            };
+            let assigned =
+                registry.assign(&client.hub, id, sticky, Some(&from.server), |link| !link.outbox.is_closed());
+            let Some((to_id, to)) = assigned else { return false };
             let unanswered = client.move_to(from, &to, self.instance());
             if unanswered.is_some() {
                 registry.release(&client.hub, id, from.id);

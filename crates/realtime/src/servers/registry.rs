@@ -123,18 +123,25 @@ impl<L: Clone> Registry<L> {
     }
 
     /// Gives a client to the best server connection: of the server its token asks for, and among those the one with the fewest
-    /// clients. Not to one of the server `except`. A client that is moved is still with its old one until it is released there.
+    /// clients. Not to one of the server `except`, nor to one that does not take clients any more, though it is not removed yet. A client
+    /// that is moved is still with its old one until it is released there.
     pub(crate) fn assign(
         &mut self,
         hub: &Hub,
         client: ConnectionId,
         sticky: Option<&Sticky>,
         except: Option<&str>,
+        takes_clients: impl Fn(&L) -> bool,
     ) -> Option<(LinkId, L)> {
-        let id = self.best(hub, sticky, except)?;
-        let entry = self.entry(hub, id)?;
-        entry.clients.insert(client);
-        Some((id, entry.link.clone()))
+        loop {
+            let id = self.best(hub, sticky, except)?;
+            let entry = self.entry(hub, id)?;
+            if takes_clients(&entry.link) {
+                entry.clients.insert(client);
+                return Some((id, entry.link.clone()));
+            }
+            entry.leaving = true;
+        }
     }
 
     /// The client no longer belongs to the connection.

@@ -48,8 +48,8 @@ fn check(mode: Mode, script: &str, expected: &Expect) {
             }
             "gone" => numbers(registry.remove(&hub, ids[words[1]])),
             "leave" => numbers(registry.leave(&hub, ids[words[1]])),
-            "client" => given(registry.assign(&hub, number(), sticky(2).as_ref(), None)),
-            "move" => given(registry.assign(&hub, number(), None, Some(words[2]))),
+            "client" => given(registry.assign(&hub, number(), sticky(2).as_ref(), None, |_| true)),
+            "move" => given(registry.assign(&hub, number(), None, Some(words[2]), |_| true)),
             "release" => {
                 registry.release(&hub, number(), ids[words[2]]);
                 continue;
@@ -185,9 +185,25 @@ fn hubs_share_nothing() {
         "a"
     });
     let id = ids[0];
-    assert_eq!(registry.assign(&hub("other"), client(1), None, None), None);
+    assert_eq!(registry.assign(&hub("other"), client(1), None, None, |_| true), None);
     assert_eq!(registry.remove(&hub("other"), id), vec![]);
     assert_eq!(registry.len(), 1);
     assert_eq!(registry.link_of_server(&hub("chat"), "A"), Some("a"));
     assert_eq!(registry.link_of_server(&hub("other"), "A"), None);
+}
+
+#[test]
+fn no_client_is_given_to_a_connection_that_takes_none_any_more() {
+    let (mut registry, hub) = (Registry::new(Mode::Default), hub("chat"));
+    for name in ["a", "b"] {
+        registry.add(&hub, name.into(), Purpose::Clients { stateful: false }, |_| name);
+    }
+    let given = registry.assign(&hub, client(1), None, None, |link| *link != "a");
+    assert_eq!(given.map(|(_, link)| link), Some("b"));
+    assert_eq!(registry.assign(&hub, client(2), None, None, |_| false), None);
+    assert_eq!(
+        registry.assign(&hub, client(2), None, None, |_| true),
+        None,
+        "it does not take clients again"
+    );
 }
