@@ -121,6 +121,11 @@ impl Client {
         })
     }
 
+    /// Whether no other server will do: what it has there, such as a circuit of Blazor, is nowhere else.
+    pub(super) fn requires_its_server(&self) -> bool {
+        self.sticky.as_ref().is_some_and(|sticky| sticky.required)
+    }
+
     /// The server connection that it belongs to.
     pub(super) fn owner(&self) -> Option<Arc<Link>> {
         self.state().owner.clone()

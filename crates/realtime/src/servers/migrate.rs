@@ -93,6 +93,9 @@ impl Servers {
         until: Instant,
         turns: &Semaphore,
     ) {
+        if client.requires_its_server() {
+            return;
+        }
         let Some(drained) = client.hold_calls(from) else { return };
         // What is not answered by then ends with an error.
         let _ = timeout_at(until, drained).await;
@@ -115,8 +118,7 @@ impl Servers {
 
     /// Gives a client to another server than that of `from`. Says whether there was one.
     async fn hand_over(&self, client: &Client, id: ConnectionId, from: &Link) -> bool {
-        // What a client has on a server that it requires is nowhere else.
-        if client.sticky.as_ref().is_some_and(|sticky| sticky.required) {
+        if client.requires_its_server() {
             return false;
         }
         let sticky = client.sticky.as_ref();

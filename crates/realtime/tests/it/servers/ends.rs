@@ -190,6 +190,32 @@ async fn clients_that_cannot_move_stay_until_their_server_ends() {
     let required = [("asrs.s.sn", "one"), ("asrs.s.ssticky", "Required")];
     let (mut ada, id) = json_client(&listening, &mut one, &required).await;
     let two = server(&listening, "two").await;
+    let call = |number| json!({ "type": 1, "invocationId": number, "target": "Echo", "arguments": [] });
+    say(&mut ada, &call("1")).await;
+    assert_eq!(one.call().await.unwrap().1["invocationId"], "1");
+    ping(&mut one, &["shutdown", "fin:1"]).await;
+    assert_eq!(pinged(&mut one, "shutdown").await, "finack");
+    // Neither is it paused, nor do its calls wait for the one that is not answered.
+    say(&mut ada, &call("2")).await;
+    let called = one.until(|message| match message {
+        Message::ConnectionFlowControl { .. } => panic!("it cannot move"),
+        Message::ConnectionData { payload, .. } => Some(String::from_utf8_lossy(payload).into_owned()),
+        _ => None,
+    });
+    assert!(called.await.unwrap().contains("\"invocationId\":\"2\""));
+    one.data(&id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[\"still here\"]}\x1e").await.unwrap();
+    assert_eq!(heard(&mut ada).await, json!(["still here"]));
+    one.die();
+    assert_eq!(close_of(&mut ada).await.unwrap()["allowReconnect"], true);
+    drop(two);
+    listening.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_stay_with_a_server_that_shuts_down_where_there_is_no_other() {
+    let listening = listen(default_mode()).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
     ping(&mut one, &["shutdown", "fin:1"]).await;
     let resumed = one.until(|message| match message {
         Message::ConnectionFlowControl { operation: FlowOperation::Resume, connection_id, .. } => {
@@ -198,11 +224,10 @@ async fn clients_that_cannot_move_stay_until_their_server_ends() {
         _ => None,
     });
     assert_eq!(resumed.await.unwrap(), id);
-    one.data(&id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[\"still here\"]}\x1e").await.unwrap();
-    assert_eq!(heard(&mut ada).await, json!(["still here"]));
-    one.die();
-    assert_eq!(close_of(&mut ada).await.unwrap()["allowReconnect"], true);
-    drop(two);
+    say(&mut ada, &json!({ "type": 1, "invocationId": "1", "target": "Echo", "arguments": [] })).await;
+    assert_eq!(one.call().await.unwrap().1["invocationId"], "1");
+    one.complete(&id, "1", &json!("still here")).await.unwrap();
+    assert_eq!(ada.next_json().await.unwrap()["result"], "still here");
     listening.stop().await;
 }
 
