@@ -538,9 +538,13 @@ impl AppServer for Client {
     }
 
     fn closed(&self, connection: ConnectionId, error: Option<&str>) {
-        let owner = self.servers.forget(self, connection);
-        if let Some(owner) = owner {
-            owner.outbox.push_from(connection, |out| to_protocol::close(connection, error, None, out));
+        let results_until = self.state().results.until();
+        let Some(owner) = self.servers.forget(self, connection) else { return };
+        let close = |out: &mut Vec<u8>| to_protocol::close(connection, error, None, out);
+        match results_until {
+            // Behind its last results: its server takes nothing from a client that has ended.
+            Some(until) => owner.outbox.push_later(until, close),
+            None => drop(owner.outbox.push_from(connection, close)),
         }
     }
 

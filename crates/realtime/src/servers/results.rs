@@ -17,6 +17,8 @@ const CALLS_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct AwaitedResults {
     calls: Vec<(Arc<str>, Instant)>,
+    /// The time before which the server must not get the last of the results that came too early.
+    until: Option<Instant>,
 }
 
 /// A part of what a client sent, and the time before which its server must not get it.
@@ -29,6 +31,11 @@ impl AwaitedResults {
         if not_before > now && self.calls.len() < CALLS_MAX {
             self.calls.push((invocation, not_before));
         }
+    }
+
+    /// Until when a result may be under way that was set apart.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
     }
 
     /// Whether any result would be too early. Otherwise there is no need to look for one.
@@ -65,7 +72,9 @@ impl AwaitedResults {
         let peek = peek(protocol, message).ok().filter(|peek| peek.kind == MessageKind::Completion)?;
         let id = peek.invocation_id?;
         let index = self.calls.iter().position(|(invocation, _)| **invocation == *id)?;
-        Some(self.calls.swap_remove(index).1)
+        let not_before = self.calls.swap_remove(index).1;
+        self.until = self.until.max(Some(not_before));
+        Some(not_before)
     }
 }
 

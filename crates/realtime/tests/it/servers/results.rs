@@ -122,3 +122,24 @@ async fn results_and_errors_for_another_server_wait_too() {
     assert!(asked.elapsed() >= FIRST, "{:?}", asked.elapsed());
     listening.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_result_of_a_client_that_ends_at_once_comes_before_its_end() {
+    let listening = listen(with_delays()).await;
+    let mut one = server(&listening, "one").await;
+    let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
+    invoke(&mut one, "a", &id).await;
+    answer(&mut ada).await;
+    drop(ada);
+    let mut told = Vec::new();
+    while told.last() != Some(&"end") {
+        let what = one.until(|message| match message {
+            Message::ConnectionData { .. } => Some("result"),
+            Message::CloseConnection { .. } => Some("end"),
+            _ => None,
+        });
+        told.push(what.await.unwrap());
+    }
+    assert_eq!(told, ["result", "end"]);
+    listening.stop().await;
+}
