@@ -2,8 +2,8 @@
 //!
 //! Both halves carry the id of the invocation, and the worker joins them. Its response streams back, and the outcome needs both:
 //! the end of the HTTP response and the answer to the invocation, which come in either order. So the head of the response is held
-//! back until the first byte of its body, or until the invocation is answered: a failure before that is a 500, and a later one breaks
-//! the client's connection off. Nothing is held whole on either way.
+//! back until the first byte of its body, or until the invocation is answered: a failure before the worker sent that byte is a 500, and
+//! a later one breaks the client's connection off. Nothing is held whole on either way.
 //!
 //! Which worker has an invocation is known only once it has it, so that the request goes out after the invocation; workers take the two
 //! in either order, and wait for the second one for 15 seconds.

@@ -243,10 +243,10 @@ async fn a_failure_before_the_first_byte_is_a_500_and_a_later_one_breaks_the_con
             .await
             .contains("thrown on purpose")
     );
-    for path in ["throwslate", "breaks"] {
+    for path in ["throwslate", "throwsbehind", "breaks"] {
         assert_eq!(host.broken(path).await, (200, "some bytes".to_owned()), "{path}");
     }
-    assert_eq!((host.ended("Failed"), host.ended("BrokenOff")), (2, 2));
+    assert_eq!((host.ended("Failed"), host.ended("BrokenOff")), (2, 3));
     // A worker that dies has no answer of its own; the next one serves.
     assert_eq!(host.get("dies").await.text(), "500");
     assert_eq!(host.get("missing").await.body, "no such card");

@@ -38,8 +38,14 @@ const VERDICT_WAIT: Duration = Duration::from_secs(5);
 /// How long the invocation has to say what happened when the connection to its worker broke.
 const BROKEN_WAIT: Duration = Duration::from_millis(500);
 
+/// How long what a worker sent before its function failed may take to be read: it lies in the socket already, and only the order in which
+/// the host sees the two is open.
+const SENT_WAIT: Duration = Duration::from_millis(50);
+
 /// How long a response may pause once its invocation has ended; before that, the limit of the function counts. That of the original.
 const SILENCE_MAX: Duration = Duration::from_secs(240);
+
+const FAILED_IN_THE_MIDDLE: &str = "the function failed in the middle of its response";
 
 /// A proxied request while it is under way. Dropped before its end, it cancels its invocation and closes the connection to the worker.
 pub(super) struct Exchange {
@@ -92,7 +98,10 @@ impl Exchange {
             tokio::select! {
                 biased;
                 ended = self.verdict.ended() => match ended {
-                    Err(error) => return self.fail(error.as_ref()),
+                    Err(error) => return match timeout(SENT_WAIT, forward).await {
+                        Ok(Ok(response)) => self.break_off_or_fail(response, error).await,
+                        _ => self.fail(error.as_ref()),
+                    },
                     Ok(Returns::Something) => match timeout(RETURNED_HEAD_WAIT, forward).await {
                         Ok(response) => response,
                         Err(_) => Err(ForwardError::Silent { waited: RETURNED_HEAD_WAIT }),
@@ -115,7 +124,9 @@ impl Exchange {
         head::remove_hop_by_hop(&mut parts.headers);
         let first = match self.frame(&mut body).await {
             Ok(first) => first,
-            Err(Break::Failed(error)) => return self.fail(error.as_ref()),
+            Err(Break::Failed(error)) => {
+                return self.break_off_or_fail(Response::from_parts(parts, body), error).await;
+            }
             Err(Break::Lost(cause)) => return self.not_forwarded(&ForwardError::Lost { cause }).await,
         };
         // A response that is all there can still become a failure.
@@ -180,6 +191,26 @@ impl Exchange {
             canceller.forget();
         }
         ended.map_or(Ok(()), |ended| ended.map(drop))
+    }
+
+    /// The answer to a request whose invocation failed before the first byte of its response was read: the response, broken off behind that
+    /// byte, if the worker had sent it before and not all of it, as the original does.
+    async fn break_off_or_fail(
+        mut self,
+        response: Response<Body>,
+        error: Option<InvocationError>,
+    ) -> Response<Body> {
+        let (mut parts, mut body) = response.into_parts();
+        let first = timeout(SENT_WAIT, body.frame()).await;
+        let Ok(Some(Ok(frame))) = first else { return self.fail(error.as_ref()) };
+        let is_whole = body.is_end_stream() || matches!(timeout(SENT_WAIT, body.frame()).await, Ok(None));
+        if is_whole || !frame.is_data() {
+            return self.fail(error.as_ref());
+        }
+        head::remove_hop_by_hop(&mut parts.headers);
+        self.ended.end = ProxiedEnd::BrokenOff;
+        let pieces: [Piece; 2] = [Ok(frame), Err(FAILED_IN_THE_MIDDLE.into())];
+        Response::from_parts(parts, StreamBody::new(stream::iter(pieces)).boxed_unsync())
     }
 
     /// The answer to a request whose invocation failed before anything was sent to the client.
@@ -293,7 +324,7 @@ impl Download {
         exchange.ended.end = ProxiedEnd::BrokenOff;
         match reason {
             // The log has the failure itself.
-            Break::Failed(_) => "the function failed in the middle of its response".into(),
+            Break::Failed(_) => FAILED_IN_THE_MIDDLE.into(),
             Break::Lost(cause) => {
                 let function = &exchange.function;
                 let text = format!("The response of Functions.{function} was broken off: {}", chain(&*cause));

@@ -96,6 +96,10 @@ const FUNCTIONS = {
         later(() => response.end());
         later(() => later(() => fail(id)));
     }],
+    // The host may see the failure first, although the bytes were sent before it.
+    throwsbehind: ['throwsbehind', ({ id, response }) => {
+        response.write('some bytes', () => fail(id));
+    }],
     breaks: ['breaks', ({ id, response }) => {
         response.write('some bytes');
         later(() => response.socket.destroy());
