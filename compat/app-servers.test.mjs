@@ -6,10 +6,9 @@ import { after, before, test } from 'node:test';
 import * as signalR from '@microsoft/signalr';
 import { MessagePackHubProtocol } from '@microsoft/signalr-protocol-msgpack';
 
-import { Chappe, token } from './harness.mjs';
-import { AppServer } from './realtime/app-server.mjs';
+import { Chappe } from './harness.mjs';
+import { meetClient } from './realtime/client-of-app-server.mjs';
 import { clients } from './realtime/javascript.mjs';
-import { Proxy } from './realtime/proxy.mjs';
 import { COMBINATIONS } from './realtime/table.mjs';
 
 const connect = clients({ signalR, MessagePackHubProtocol });
@@ -17,7 +16,6 @@ const CUTS = 10;
 const NUMBERS = 500;
 
 let chappe;
-let hubs = 0;
 
 before(async () => {
   chappe = await Chappe.start({ settings: ['realtime.mode=default'] });
@@ -25,20 +23,8 @@ before(async () => {
 
 after(() => chappe?.stop());
 
-/** An app server with a hub of its own, a client that goes through a proxy, and both ends of the client's connection. */
-async function meet(context, { methods, claims, ...options }) {
-  hubs += 1;
-  const hub = `hub${hubs}`;
-  const server = await AppServer.connect({ url: chappe.urls.realtime, hub, methods });
-  context.after(() => server.stop());
-  const proxy = await Proxy.start(chappe.urls.realtime);
-  context.after(() => proxy.stop());
-  const url = `${proxy.url}/client/?hub=${hub}`;
-  const client = await connect({ url, accessToken: token({ audience: url, claims: { nameid: 'ada', ...claims } }), ...options });
-  context.after(() => client.stop());
-  const [at] = server.clients.values();
-  return { server, proxy, client, at };
-}
+/** An app server and a client of it. */
+const meet = (context, options) => meetClient(context, { url: chappe.urls.realtime, connect, ...options });
 
 const numbers = [...Array(NUMBERS).keys()];
 

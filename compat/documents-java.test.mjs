@@ -3,11 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+import { checks } from './documents/checks.mjs';
 import { COSMOS_KEY, Chappe } from './harness.mjs';
 
 const LIBRARIES = fileURLToPath(new URL('../target/java-documents/*', import.meta.url));
@@ -39,15 +39,7 @@ async function run(url, options) {
     '-XX:TieredStopAtLevel=1', '-Xshare:auto', '-Dorg.slf4j.simpleLogger.defaultLogLevel=error', ...options,
     '-cp', LIBRARIES, PROGRAM, url, COSMOS_KEY,
   ], { stdio: ['ignore', 'pipe', 'pipe'] });
-  const texts = { stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr']) child[name].on('data', (chunk) => { texts[name] += chunk; });
-  await once(child, 'close');
-  const lines = texts.stdout.split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
-  const results = new Map(lines.map(({ check, error }) => [check, error]));
-  return (check) => {
-    assert.ok(results.has(check), `the check was not made\n${texts.stderr.slice(-3000)}\n${chappe.log}`);
-    assert.equal(results.get(check), undefined);
-  };
+  return checks(child, () => chappe.log);
 }
 
 for (const transport of ['plain', 'TLS']) {

@@ -1,12 +1,11 @@
 // `azure-cosmos`, the Python SDK of Cosmos DB, against the built binary: plain and over TLS on one port. The program
 // documents/python/documents.py makes all checks in one run and prints a line for each.
 
-import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+import { checks } from './documents/checks.mjs';
 import { COSMOS_KEY, Chappe } from './harness.mjs';
 
 const LIBRARIES = fileURLToPath(new URL('../target/python', import.meta.url));
@@ -21,15 +20,7 @@ after(() => chappe?.stop());
 async function run(url, more) {
   const env = { ...process.env, PYTHONPATH: LIBRARIES, ...more };
   const child = spawn('python3', [PROGRAM, url, COSMOS_KEY], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  const texts = { stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr']) child[name].on('data', (chunk) => { texts[name] += chunk; });
-  await once(child, 'close');
-  const lines = texts.stdout.split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
-  const results = new Map(lines.map(({ check, error }) => [check, error]));
-  return (check) => {
-    assert.ok(results.has(check), `the check was not made\n${texts.stderr.slice(-3000)}\n${chappe.log}`);
-    assert.equal(results.get(check), undefined);
-  };
+  return checks(child, () => chappe.log);
 }
 
 for (const transport of ['plain', 'TLS']) {

@@ -7,11 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import * as signalR from '@microsoft/signalr';
 import { MessagePackHubProtocol } from '@microsoft/signalr-protocol-msgpack';
 
-import { Chappe, token } from './harness.mjs';
-import { AppServer } from './realtime/app-server.mjs';
+import { Chappe } from './harness.mjs';
+import { meetClient } from './realtime/client-of-app-server.mjs';
 import { invocation } from './realtime/framing.mjs';
 import { clients } from './realtime/javascript.mjs';
-import { Proxy } from './realtime/proxy.mjs';
 import { COMBINATIONS } from './realtime/table.mjs';
 
 const connect = clients({ signalR, MessagePackHubProtocol });
@@ -20,7 +19,6 @@ const PAUSE = 1;
 const HELD_MS = 800;
 
 let chappe;
-let hubs = 0;
 
 before(async () => {
   chappe = await Chappe.start({ settings: ['realtime.mode=default'] });
@@ -28,20 +26,8 @@ before(async () => {
 
 after(() => chappe?.stop());
 
-/** An app server with a hub of its own, and a client behind a proxy. */
-async function meet(context, { methods, transport, protocol }) {
-  hubs += 1;
-  const hub = `hub${hubs}`;
-  const server = await AppServer.connect({ url: chappe.urls.realtime, hub, methods });
-  context.after(() => server.stop());
-  const proxy = await Proxy.start(chappe.urls.realtime);
-  context.after(() => proxy.stop());
-  const url = `${proxy.url}/client/?hub=${hub}`;
-  const client = await connect({ url, accessToken: token({ audience: url, claims: { nameid: 'ada' } }), transport, protocol });
-  context.after(() => client.stop());
-  const [at] = server.clients.values();
-  return { server, proxy, client, at };
-}
+/** An app server and a client of it. */
+const meet = (context, options) => meetClient(context, { url: chappe.urls.realtime, connect, ...options });
 
 /** What the service says about a client; that a server sends faster than the service takes is about the server. */
 function eventsAbout(server, { id }) {
