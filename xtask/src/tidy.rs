@@ -1,24 +1,40 @@
 //! The house rules that a tool can check: the invariants of `ARCHITECTURE.md` and some rules of style.
 
+mod cycles;
 mod edges;
 mod error_pages;
+mod modules;
 mod sources;
 mod unused;
 
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use cargo_metadata::{Metadata, MetadataCommand};
+use cargo_metadata::{Metadata, MetadataCommand, Package};
 
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let metadata = metadata(root)?;
     let mut complaints = edges::check(&metadata);
     unused::check(&metadata, &mut complaints)?;
+    for package in metadata.workspace_packages() {
+        check_modules(package, &mut complaints)?;
+    }
     let scanned = sources::check(root, &mut complaints)?;
     if !complaints.is_empty() {
         bail!("{} complaint(s):\n{}", complaints.len(), complaints.join("\n"));
     }
     println!("{} crates and {scanned} files keep the house rules", metadata.workspace_members.len());
+    Ok(())
+}
+
+/// What can be said about a crate only when its modules are read together.
+fn check_modules(package: &Package, complaints: &mut Vec<String>) -> anyhow::Result<()> {
+    for target in &package.targets {
+        if target.is_lib() || target.is_bin() {
+            let modules = modules::Modules::read(target.src_path.as_std_path())?;
+            cycles::check(package.name.as_str(), &modules.dependencies(), complaints);
+        }
+    }
     Ok(())
 }
 
