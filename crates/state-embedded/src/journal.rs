@@ -1,10 +1,10 @@
 //! The [`state::Journal`] as one segment log for all journals of the store, with group commit.
 //!
-//! All appends that wait, to whatever journals, share one write and one flush. `docs/decisions/0003-journal.md` has the
-//! reasons, and `journal/frame.rs` the bytes.
+//! Concurrent appends, to any journals, share one write and one flush. `docs/decisions/0003-journal.md` gives the reasons,
+//! `journal/frame.rs` the bytes.
 //!
-//! Know these first: [`Journal`] (the handle), `writer.rs` (the one who writes), `index.rs` (what is known in memory),
-//! `recover.rs` (opening). Start reading at `writer.rs`.
+//! Know these first: [`Journal`] (the handle), `writer.rs` (the writing thread), `index.rs` (the index in memory),
+//! `recover.rs` (reading the log at the start). Start reading at `writer.rs`.
 
 mod backup;
 mod frame;
@@ -28,9 +28,9 @@ use supervision::{Supervisor, Unit};
 use tokio::sync::oneshot;
 
 pub(crate) use self::backup::backup;
-use self::index::{Home, Kept, Shared};
-use self::reader::{Read, Reader};
-pub(crate) use self::recovery::{Before, Recovery};
+use self::index::{JournalKey, JournalState, Shared};
+use self::reader::{ReadRequest, Reader};
+pub(crate) use self::recovery::{Recovery, RecoveryOptions};
 use self::writer::{Command, Writer};
 use crate::error::{OpenError, StoreClosed};
 use crate::metrics::Metrics;
@@ -41,8 +41,8 @@ use crate::queue::Queue;
 #[derive(Clone)]
 pub(crate) struct Journal {
     writes: Arc<Queue<Command>>,
-    /// One queue for each reading thread, taken in turn.
-    reads: Arc<[Queue<Read>]>,
+    /// One queue for each reading thread, used in turn.
+    reads: Arc<[Queue<ReadRequest>]>,
     next_reader: Arc<AtomicUsize>,
     shared: Arc<Shared>,
     append_bytes_max: usize,
@@ -50,7 +50,7 @@ pub(crate) struct Journal {
     metrics: Metrics,
 }
 
-/// The threads, for whoever closes the store.
+/// The threads; the store joins them when it closes.
 pub(crate) struct Threads(Vec<JoinHandle<()>>);
 
 impl Journal {
@@ -62,7 +62,7 @@ impl Journal {
         metrics: Metrics,
         supervisor: &Supervisor,
     ) -> Result<(Self, Threads), OpenError> {
-        let mark = recovery.take_mark()?;
+        let mark = recovery.open_mark()?;
         let Recovery { directory, store, recovered, .. } = recovery;
         let failed = |cause| OpenError::from_io(&directory, cause);
         for number in &recovered.unused {
@@ -82,20 +82,20 @@ impl Journal {
             health: health.clone(),
             metrics: metrics.clone(),
         };
-        let gap = u64::from(uuid::Uuid::new_v4().as_fields().0);
-        let writer = Writer::new(
-            directory.clone(),
+        let group_gap = u64::from(uuid::Uuid::new_v4().as_fields().0);
+        let writer = Writer::new(writer::Dependencies {
+            directory: directory.clone(),
             store,
-            options.clone(),
+            options: options.clone(),
             shared,
             spare,
             recovered,
             mark,
             health,
             generation,
-            gap,
+            group_gap,
             metrics,
-        );
+        });
         let threads = journal.start(store, writer, supervisor).map_err(failed)?;
         Ok((journal, threads))
     }
@@ -115,12 +115,12 @@ impl Journal {
         Ok(Threads(threads))
     }
 
-    /// Whether it may be written.
+    /// Whether the journal may be written.
     pub(crate) fn health(&self) -> &Health {
         &self.health
     }
 
-    /// Refuses further calls; what was taken before is still carried out.
+    /// Rejects further calls; accepted commands are still executed.
     pub(crate) fn close(&self) {
         self.writes.close();
         for reads in &*self.reads {
@@ -128,34 +128,34 @@ impl Journal {
         }
     }
 
-    /// Sends the writer a command and waits for the answer.
+    /// Sends the writer a command and waits for its reply.
     async fn command<T>(
         &self,
         bytes: usize,
         make: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, StoreClosed> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, replied) = oneshot::channel();
         self.metrics.journal_queue.inc();
         let pushed = self.writes.push(make(reply), bytes).await;
-        let answer = match pushed {
-            Ok(()) => answer.await.map_err(|_| StoreClosed),
+        let result = match pushed {
+            Ok(()) => replied.await.map_err(|_| StoreClosed),
             Err(_) => Err(StoreClosed),
         };
         self.metrics.journal_queue.dec();
-        answer
+        result
     }
 
-    /// The journal, made durably where there is none.
-    async fn find_or_make(&self, home: Home) -> Result<Arc<Kept>, ReadError> {
-        if let Some(kept) = self.shared.find(&home) {
-            return Ok(kept);
+    /// The journal; created durably if it does not exist.
+    async fn find_or_create(&self, key: JournalKey) -> Result<Arc<JournalState>, ReadError> {
+        if let Some(journal) = self.shared.find(&key) {
+            return Ok(journal);
         }
         let failed = |cause: Box<dyn std::error::Error + Send + Sync>| ReadError::Backend {
-            journal: home.1.clone(),
+            journal: key.1.clone(),
             cause,
         };
-        let made = self.command(256, |reply| Command::Make { home: home.clone(), reply }).await;
-        made.map_err(|closed| failed(closed.into()))?.map_err(|error| failed(error.into()))
+        let created = self.command(256, |reply| Command::Create { key: key.clone(), reply }).await;
+        created.map_err(|closed| failed(closed.into()))?.map_err(|error| failed(error.into()))
     }
 }
 
@@ -170,8 +170,8 @@ impl Threads {
     }
 }
 
-/// Bytes of the records in the log, or why they are too many.
-fn checked(records: &[Record], append_bytes_max: usize) -> Result<usize, AppendError> {
+/// Size of the records in the log, in bytes; an error if that is too much for one append.
+fn validate(records: &[Record], append_bytes_max: usize) -> Result<usize, AppendError> {
     let largest = records.iter().map(Record::len).max().unwrap_or(0);
     if largest > Record::BYTES_MAX {
         return Err(AppendError::TooLarge { bytes: largest, limit: Record::BYTES_MAX });
@@ -182,7 +182,7 @@ fn checked(records: &[Record], append_bytes_max: usize) -> Result<usize, AppendE
     }
     let payload_bytes = records.iter().map(frame::record_payload_bytes);
     if let Some(bytes) = payload_bytes.clone().find(|bytes| *bytes > frame::PAYLOAD_BYTES_MAX) {
-        // So many tiny headers that their lengths outweigh them.
+        // So many small headers that their length fields exceed the limit.
         return Err(AppendError::TooLarge { bytes, limit: frame::PAYLOAD_BYTES_MAX });
     }
     Ok(payload_bytes.map(frame::frame_bytes).sum())
@@ -196,9 +196,9 @@ impl state::Journal for Journal {
         name: &Name,
         records: Vec<Record>,
     ) -> Result<Position, AppendError> {
-        let home = (instance.clone(), name.clone());
-        let bytes = checked(&records, self.append_bytes_max)?;
-        self.command(bytes + 256, |reply| Command::Append { home, records, bytes, reply })
+        let key = (instance.clone(), name.clone());
+        let bytes = validate(&records, self.append_bytes_max)?;
+        self.command(bytes + 256, |reply| Command::Append { key, records, bytes, reply })
             .await
             .map_err(|_| AppendError::Closed { journal: name.clone() })?
     }
@@ -211,31 +211,31 @@ impl state::Journal for Journal {
         records_max: usize,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, ReadError> {
-        let kept = self.find_or_make((instance.clone(), name.clone())).await?;
-        let is_there = kept.look(&kept.extent(), from)?;
-        if !is_there {
+        let journal = self.find_or_create((instance.clone(), name.clone())).await?;
+        let exists = journal.has_record_at(&journal.records(), from)?;
+        if !exists {
             return Ok(Vec::new());
         }
         let closed = || ReadError::Backend { journal: name.clone(), cause: Box::new(StoreClosed) };
-        let (reply, answer) = oneshot::channel();
+        let (reply, replied) = oneshot::channel();
         let reader = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.reads.len();
-        let read = Read { kept, from, records_max, bytes_max, reply };
+        let read = ReadRequest { journal, from, records_max, bytes_max, reply };
         self.reads[reader].push(read, 1).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        replied.await.map_err(|_| closed())?
     }
 
     async fn wait(&self, instance: &Instance, name: &Name, from: Position) -> Result<(), ReadError> {
-        let home = (instance.clone(), name.clone());
-        let mut kept = self.find_or_make(home.clone()).await?;
-        let mut changed = kept.subscribe();
+        let key = (instance.clone(), name.clone());
+        let mut journal = self.find_or_create(key.clone()).await?;
+        let mut changed = journal.subscribe();
         loop {
-            if kept.is_removed() {
-                // Waiting for one that was made again is an error, which says where that one begins.
-                kept = self.find_or_make(home.clone()).await?;
-                changed = kept.subscribe();
+            if journal.is_removed() {
+                // The journal was created again: waiting at an old position is an error that says where the new one begins.
+                journal = self.find_or_create(key.clone()).await?;
+                changed = journal.subscribe();
             }
-            let is_there = kept.look(&kept.extent(), from)?;
-            if is_there {
+            let exists = journal.has_record_at(&journal.records(), from)?;
+            if exists {
                 return Ok(());
             }
             let ended = self.shared.has_ended() || changed.changed().await.is_err();
@@ -246,27 +246,27 @@ impl state::Journal for Journal {
     }
 
     async fn info(&self, instance: &Instance, name: &Name) -> Result<JournalInfo, ReadError> {
-        Ok(self.find_or_make((instance.clone(), name.clone())).await?.info())
+        Ok(self.find_or_create((instance.clone(), name.clone())).await?.info())
     }
 
     async fn trim(&self, instance: &Instance, name: &Name, below: Position) -> Result<(), TrimError> {
         let failed =
             |cause: Box<dyn std::error::Error + Send + Sync>| TrimError { journal: name.clone(), cause };
-        let home = (instance.clone(), name.clone());
-        let kept = self.find_or_make(home).await.map_err(|error| failed(error.into()))?;
-        if below.epoch != kept.epoch {
-            let now = Position { epoch: kept.epoch, offset: kept.info().first };
+        let key = (instance.clone(), name.clone());
+        let journal = self.find_or_create(key).await.map_err(|error| failed(error.into()))?;
+        if below.epoch != journal.epoch {
+            let now = Position { epoch: journal.epoch, offset: journal.info().first };
             return Err(failed(ReadError::EpochChanged(now).into()));
         }
         let below = below.offset.0;
-        self.command(256, |reply| Command::Trim { kept, below, reply })
+        self.command(256, |reply| Command::Trim { journal, below, reply })
             .await
             .map_err(|closed| failed(closed.into()))?
     }
 
     async fn remove(&self, instance: &Instance, name: &Name) -> Result<(), RemoveError> {
-        let home = (instance.clone(), name.clone());
-        self.command(256, |reply| Command::Remove { home, reply })
+        let key = (instance.clone(), name.clone());
+        self.command(256, |reply| Command::Remove { key, reply })
             .await
             .map_err(|closed| RemoveError { journal: name.clone(), cause: closed.into() })?
     }

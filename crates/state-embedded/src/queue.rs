@@ -1,7 +1,7 @@
-//! [`Queue`]: a bounded queue from many tasks to one thread that takes whatever is there at once.
+//! [`Queue`]: a bounded queue from many tasks to one thread that pops everything that is in it.
 //!
-//! Not a general channel: the taker is a thread that blocks, and it wants batches (group commit) and a deadline
-//! (expiry). A full queue makes the tasks wait, without blocking their thread.
+//! Not a general channel: the consumer is a thread that blocks; it needs batches (group commit) and a deadline (expiry).
+//! When the queue is full, tasks wait without blocking their thread.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -12,49 +12,49 @@ use tokio::sync::Semaphore;
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     filled: Condvar,
-    room: Semaphore,
+    capacity: Semaphore,
     weight_max: usize,
 }
 
 struct State<T> {
     items: VecDeque<(T, u32)>,
-    /// Whether the taker sleeps, so that a push to a busy taker costs no wake-up.
+    /// Whether the consumer sleeps; a push to a busy consumer then costs no wake-up.
     sleeping: bool,
     closed: bool,
 }
 
-/// The queue takes nothing more.
+/// The queue accepts nothing more.
 #[derive(Debug)]
 pub(crate) struct Closed;
 
-/// What [`Queue::take`] found.
+/// The result of [`Queue::pop_all`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// At least one item was put into the list.
+pub(crate) enum Popped {
+    /// At least one item was moved into the list.
     Items,
     /// The deadline passed first.
     Deadline,
-    /// Closed, and everything was taken before.
+    /// The queue is closed and empty.
     Closed,
 }
 
 impl<T> Queue<T> {
-    /// A queue that holds items of at most `weight_max` together; see [`Queue::push`].
+    /// A queue whose items weigh at most `weight_max` together; see [`Queue::push`].
     pub(crate) fn new(weight_max: usize) -> Self {
         let weight_max = weight_max.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let state = State { items: VecDeque::new(), sleeping: false, closed: false };
         Self {
             state: Mutex::new(state),
             filled: Condvar::new(),
-            room: Semaphore::new(weight_max),
+            capacity: Semaphore::new(weight_max),
             weight_max,
         }
     }
 
-    /// Puts an item in, once there is room for its weight (a heavier one than the queue counts as a full queue).
+    /// Adds an item, after waiting for capacity for its weight. An item heavier than `weight_max` counts as `weight_max`.
     pub(crate) async fn push(&self, item: T, weight: usize) -> Result<(), Closed> {
         let weight = u32::try_from(weight.clamp(1, self.weight_max)).expect("the maximum fits 32 bits");
-        self.room.acquire_many(weight).await.map_err(|_| Closed)?.forget();
+        self.capacity.acquire_many(weight).await.map_err(|_| Closed)?.forget();
         let mut state = self.lock();
         if state.closed {
             return Err(Closed);
@@ -67,12 +67,12 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Moves what is there to the end of `into`, waiting for the first item until `deadline`.
-    pub(crate) fn take(&self, into: &mut Vec<T>, deadline: Option<Instant>) -> Taken {
+    /// Moves all items to the end of `into`; waits for the first item until `deadline`.
+    pub(crate) fn pop_all(&self, into: &mut Vec<T>, deadline: Option<Instant>) -> Popped {
         let mut state = self.lock();
         while state.items.is_empty() {
             if state.closed {
-                return Taken::Closed;
+                return Popped::Closed;
             }
             state.sleeping = true;
             match deadline {
@@ -81,7 +81,7 @@ impl<T> Queue<T> {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         state.sleeping = false;
-                        return Taken::Deadline;
+                        return Popped::Deadline;
                     }
                     state = self
                         .filled
@@ -92,34 +92,34 @@ impl<T> Queue<T> {
             }
         }
         state.sleeping = false;
-        self.move_out(state, into);
-        Taken::Items
+        self.move_items(state, into);
+        Popped::Items
     }
 
-    /// Moves what is there now to the end of `into`, without waiting.
-    pub(crate) fn take_present(&self, into: &mut Vec<T>) {
+    /// Moves all items to the end of `into`, without waiting.
+    pub(crate) fn pop_present(&self, into: &mut Vec<T>) {
         let state = self.lock();
-        self.move_out(state, into);
+        self.move_items(state, into);
     }
 
-    /// Refuses further items; those that are in it are still taken.
+    /// Rejects further items; those in the queue can still be popped.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
-        self.room.close();
+        self.capacity.close();
         self.filled.notify_one();
     }
 
-    /// Whether the queue refuses items.
+    /// Whether the queue is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    fn move_out(&self, mut state: MutexGuard<'_, State<T>>, into: &mut Vec<T>) {
+    fn move_items(&self, mut state: MutexGuard<'_, State<T>>, into: &mut Vec<T>) {
         let items = std::mem::take(&mut state.items);
         drop(state);
         let weight: usize = items.iter().map(|(_, weight)| *weight as usize).sum();
         into.extend(items.into_iter().map(|(item, _)| item));
-        self.room.add_permits(weight);
+        self.capacity.add_permits(weight);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -135,36 +135,36 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_full_queue_makes_the_pusher_wait_for_the_taker() {
+    async fn a_push_to_a_full_queue_waits_for_a_pop() {
         let queue = Arc::new(Queue::new(2));
         queue.push('a', 1).await.expect("open");
         queue.push('b', 1).await.expect("open");
         let mut third = Box::pin(queue.push('c', 100));
         let early = tokio::time::timeout(Duration::ZERO, &mut third).await;
-        assert!(early.is_err(), "there is no room");
-        let mut taken = Vec::new();
-        assert_eq!(queue.take(&mut taken, None), Taken::Items);
-        third.await.expect("there is room now");
-        queue.take_present(&mut taken);
-        assert_eq!(taken, ['a', 'b', 'c']);
+        assert!(early.is_err(), "the queue is full");
+        let mut popped = Vec::new();
+        assert_eq!(queue.pop_all(&mut popped, None), Popped::Items);
+        third.await.expect("the queue has capacity");
+        queue.pop_present(&mut popped);
+        assert_eq!(popped, ['a', 'b', 'c']);
     }
 
     #[tokio::test]
-    async fn a_closed_queue_gives_out_what_it_has() {
+    async fn items_of_a_closed_queue_can_be_popped() {
         let queue = Queue::new(2);
         queue.push('a', 1).await.expect("open");
         queue.close();
         assert!(queue.push('b', 1).await.is_err());
-        let mut taken = Vec::new();
-        assert_eq!(queue.take(&mut taken, None), Taken::Items);
-        assert_eq!(queue.take(&mut taken, None), Taken::Closed);
-        assert_eq!(taken, ['a']);
+        let mut popped = Vec::new();
+        assert_eq!(queue.pop_all(&mut popped, None), Popped::Items);
+        assert_eq!(queue.pop_all(&mut popped, None), Popped::Closed);
+        assert_eq!(popped, ['a']);
     }
 
     #[test]
-    fn a_deadline_ends_the_wait() {
+    fn pop_all_returns_at_its_deadline() {
         let queue: Queue<()> = Queue::new(1);
         let deadline = Instant::now() + Duration::from_millis(1);
-        assert_eq!(queue.take(&mut Vec::new(), Some(deadline)), Taken::Deadline);
+        assert_eq!(queue.pop_all(&mut Vec::new(), Some(deadline)), Popped::Deadline);
     }
 }

@@ -109,12 +109,12 @@ impl Store {
         let (database, log) = (directory.join("registry.sqlite"), directory.join("journal"));
         refuse_missing_parts(&format, &database, &log, options.accept_loss)?;
         let metrics = Metrics::new();
-        let before = journal::Before {
+        let recovery_options = journal::RecoveryOptions {
             store: format.store,
             has_no_mark: format.is_new || format.version < 2,
             at_loss: at_loss(options.accept_loss.journal),
         };
-        let recovery = journal::Recovery::read(&log, before)?;
+        let recovery = journal::Recovery::read(&log, recovery_options)?;
         let at_loss = at_loss(options.accept_loss.registry);
         let (registry, registry_threads) =
             Registry::open(&database, &options.registry, clock, metrics.clone(), at_loss, supervisor)?;
@@ -260,9 +260,10 @@ pub fn verify(directory: &Path) -> Result<Vec<String>, OpenError> {
     let (database, log) = (directory.join("registry.sqlite"), directory.join("journal"));
     refuse_missing_parts(&format, &database, &log, AcceptLoss::default())?;
     let has_no_mark = format.is_new || format.version < 2;
-    let before = journal::Before { store: format.store, has_no_mark, at_loss: AtLoss::Refuse };
+    let recovery_options =
+        journal::RecoveryOptions { store: format.store, has_no_mark, at_loss: AtLoss::Refuse };
     // What is wrong with one part does not keep the other from being looked at.
-    let log = journal::Recovery::read(&log, before).map(|recovery| recovery.verify());
+    let log = journal::Recovery::read(&log, recovery_options).map(|recovery| recovery.verify());
     let parts = [log, registry::verify(&database)];
     Ok(parts.into_iter().flat_map(|part| part.unwrap_or_else(|error| vec![error.to_string()])).collect())
 }

@@ -1,18 +1,18 @@
-//! Copying a log that may be written meanwhile.
+//! Copies a log that another process may be writing.
 //!
-//! The mark is copied first, so that everything that was acknowledged by then must be in the copy; then the segments. A segment
-//! that is given up and used again while it is copied, or a group that is only half there, shows when the copy is read; a copy
-//! that is not whole up to its mark is made again.
+//! The mark is copied first, so that the copy must hold everything that was acknowledged until then; then the segments. A
+//! segment that is reused while it is copied, or an incomplete group, is noticed when the copy is read. A copy that is not
+//! complete up to its mark is made again.
 
 use std::path::Path;
 
 use checked_files::AtLoss;
 
-use super::recovery::{Before, Recovery};
+use super::recovery::{Recovery, RecoveryOptions};
 use crate::error::OpenError;
 use crate::platform;
 
-/// How often a copy is begun again.
+/// How often a copy is tried.
 const TRIES_MAX: usize = 20;
 
 /// Copies the log in `directory` to the new folder `to`, and its mark beside it.
@@ -21,8 +21,8 @@ pub(crate) fn backup(directory: &Path, to: &Path, store: u32) -> Result<(), Open
     loop {
         tries += 1;
         let copied = copy(directory, to).map_err(|cause| OpenError::from_io(directory, cause));
-        let before = Before { store, has_no_mark: false, at_loss: AtLoss::Refuse };
-        let read = copied.and_then(|()| Recovery::read(to, before));
+        let options = RecoveryOptions { store, has_no_mark: false, at_loss: AtLoss::Refuse };
+        let read = copied.and_then(|()| Recovery::read(to, options));
         match read {
             Ok(recovery) if recovery.verify().is_empty() => return Ok(()),
             Err(error) if tries == TRIES_MAX => return Err(error),
@@ -43,7 +43,7 @@ fn copy(directory: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::copy(directory.with_extension("mark"), to.with_extension("mark"))?;
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
-        // The index files are made again where they are missing.
+        // Missing index files are written again at the next start.
         if path.extension().is_some_and(|extension| extension == "log") {
             let copied = to.join(path.file_name().unwrap_or_default());
             std::fs::copy(&path, &copied)?;

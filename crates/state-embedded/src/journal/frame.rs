@@ -1,6 +1,6 @@
-//! The bytes of the log. Pure: no file, no clock.
+//! The format of the log. Pure: no file, no clock.
 //!
-//! The log is a sequence of frames, each a head of [`HEAD_BYTES`] and a payload, padded to [`ALIGN`]; all numbers are
+//! The log is a sequence of frames, each a header of [`HEADER_BYTES`] and a payload, padded to [`ALIGN`]; all numbers are
 //! little-endian:
 //!
 //! ```text
@@ -17,30 +17,30 @@
 //! 48 offset      u64   the record's offset; for other kinds, see [`Kind`]
 //! ```
 //!
-//! A group is written with one write and one flush, and holds all of its frames or counts as not written. `before` tells
-//! a torn tail from damage: a group that names another as durable proves that the other one was there.
+//! A group is written with one write and one flush; if one of its frames is missing, it counts as not written. `before` tells
+//! a torn write from damage: a group that names another one as durable proves that the other one was written.
 
 use bytes::{Buf, BufMut, Bytes};
 use state::{Instance, Name, Record};
 
-/// Bytes of a frame's head.
-pub(super) const HEAD_BYTES: usize = 56;
-/// Frames begin at multiples of this.
+/// Size of a frame's header, in bytes.
+pub(super) const HEADER_BYTES: usize = 56;
+/// Frames begin at multiples of this, in bytes.
 pub(super) const ALIGN: usize = 8;
-/// Largest payload that is believed: a largest record, with room for many small headers.
+/// Largest valid payload, in bytes: a largest record with many small headers.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 2 * Record::BYTES_MAX + (1 << 20);
 
 const MAGIC: u32 = u32::from_le_bytes(*b"CHJ1");
 const LAST: u8 = 1;
 
-/// What a frame says.
+/// The type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
     /// Begins a segment. `offset` is the segment's number; payload: the file's size in bytes.
     Segment = 1,
-    /// A journal that exists: made just now, or carried over to a new segment. `offset` is the first record left;
-    /// payload: next offset, instance, name.
+    /// Declares a journal: just created, or carried over to a new segment. `offset` is that of its first record; payload:
+    /// next offset, instance, name.
     Journal = 2,
     /// A record.
     Record = 3,
@@ -52,9 +52,9 @@ pub(super) enum Kind {
     Remove = 6,
 }
 
-/// A frame's head, without what is computed.
+/// A frame's header, without length and checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct FrameHeader {
     pub(super) kind: Kind,
     pub(super) is_last: bool,
     pub(super) group: u64,
@@ -64,51 +64,56 @@ pub(super) struct Head {
     pub(super) offset: u64,
 }
 
-/// A head as found, with the size of what follows.
+/// A header that was read, with the length and the checksum of the payload.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    pub(super) head: Head,
+pub(super) struct ParsedHeader {
+    pub(super) header: FrameHeader,
     pub(super) payload_bytes: usize,
     checksum: u32,
 }
 
-impl Found {
-    /// Bytes from this frame's begin to the next one's.
+impl ParsedHeader {
+    /// Bytes from the start of this frame to the start of the next one.
     pub(super) fn frame_bytes(&self) -> usize {
         frame_bytes(self.payload_bytes)
     }
 }
 
-/// Bytes of a frame with such a payload.
+/// Size of a frame with a payload of this size.
 pub(super) const fn frame_bytes(payload_bytes: usize) -> usize {
-    (HEAD_BYTES + payload_bytes).next_multiple_of(ALIGN)
+    (HEADER_BYTES + payload_bytes).next_multiple_of(ALIGN)
 }
 
-/// Bytes of a record's payload.
+/// Size of a record's payload, in bytes.
 pub(super) fn record_payload_bytes(record: &Record) -> usize {
     4 + 8 * record.headers.len() + record.len()
 }
 
-/// Bytes of a journal's payload.
+/// Size of a journal's payload, in bytes.
 pub(super) fn journal_payload_bytes(instance: &Instance, name: &Name) -> usize {
     8 + 2 + instance.as_str().len() + name.as_str().len()
 }
 
-/// Appends a frame; `payload` writes what it carries.
-pub(super) fn put(buffer: &mut Vec<u8>, store: u32, head: &Head, payload: impl FnOnce(&mut Vec<u8>)) {
+/// Appends a frame; `payload` writes its payload.
+pub(super) fn put(
+    buffer: &mut Vec<u8>,
+    store: u32,
+    header: &FrameHeader,
+    payload: impl FnOnce(&mut Vec<u8>),
+) {
     let start = buffer.len();
     debug_assert_eq!(start % ALIGN, 0);
     buffer.put_u32_le(MAGIC);
     buffer.put_u32_le(0);
     buffer.put_u32_le(0);
-    buffer.put_u8(head.kind as u8);
-    buffer.put_u8(if head.is_last { LAST } else { 0 });
+    buffer.put_u8(header.kind as u8);
+    buffer.put_u8(if header.is_last { LAST } else { 0 });
     buffer.put_u16_le(0);
-    for number in [head.group, head.before, head.journal, head.epoch, head.offset] {
+    for number in [header.group, header.before, header.journal, header.epoch, header.offset] {
         buffer.put_u64_le(number);
     }
     payload(buffer);
-    let payload_bytes = buffer.len() - start - HEAD_BYTES;
+    let payload_bytes = buffer.len() - start - HEADER_BYTES;
     let length = u32::try_from(payload_bytes).expect("payloads are bounded far below 4 GiB");
     buffer[start + 8..start + 12].copy_from_slice(&length.to_le_bytes());
     let sum = checksum(store, &buffer[start + 8..]);
@@ -116,18 +121,18 @@ pub(super) fn put(buffer: &mut Vec<u8>, store: u32, head: &Head, payload: impl F
     buffer.resize(start + frame_bytes(payload_bytes), 0);
 }
 
-/// Marks the frame at `start` as its group's last.
+/// Marks the frame at `start` as the last of its group.
 pub(super) fn mark_last(buffer: &mut [u8], start: usize, store: u32) {
     let frame = &mut buffer[start..];
     frame[13] |= LAST;
     let payload_bytes = u32::from_le_bytes([frame[8], frame[9], frame[10], frame[11]]) as usize;
-    let sum = checksum(store, &frame[8..HEAD_BYTES + payload_bytes]);
+    let sum = checksum(store, &frame[8..HEADER_BYTES + payload_bytes]);
     frame[4..8].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Reads a head. `None` where there is none, or one that cannot be true.
-pub(super) fn head(bytes: &[u8]) -> Option<Found> {
-    let mut bytes = bytes.get(..HEAD_BYTES)?;
+/// Reads a header. `None` if there is none or it is invalid.
+pub(super) fn header(bytes: &[u8]) -> Option<ParsedHeader> {
+    let mut bytes = bytes.get(..HEADER_BYTES)?;
     if bytes.get_u32_le() != MAGIC {
         return None;
     }
@@ -145,7 +150,7 @@ pub(super) fn head(bytes: &[u8]) -> Option<Found> {
     let is_last = bytes.get_u8() & LAST != 0;
     bytes.advance(2);
     let mut number = || bytes.get_u64_le();
-    let head = Head {
+    let header = FrameHeader {
         kind,
         is_last,
         group: number(),
@@ -154,13 +159,13 @@ pub(super) fn head(bytes: &[u8]) -> Option<Found> {
         epoch: number(),
         offset: number(),
     };
-    (payload_bytes <= PAYLOAD_BYTES_MAX).then_some(Found { head, payload_bytes, checksum })
+    (payload_bytes <= PAYLOAD_BYTES_MAX).then_some(ParsedHeader { header, payload_bytes, checksum })
 }
 
-/// Whether the whole frame is as it was written; `bytes` begins with its head.
-pub(super) fn is_sound(found: &Found, bytes: &[u8], store: u32) -> bool {
+/// Whether the frame's checksum is correct; `bytes` begins with its header.
+pub(super) fn is_intact(found: &ParsedHeader, bytes: &[u8], store: u32) -> bool {
     bytes
-        .get(8..HEAD_BYTES + found.payload_bytes)
+        .get(8..HEADER_BYTES + found.payload_bytes)
         .is_some_and(|covered| checksum(store, covered) == found.checksum)
 }
 
@@ -183,7 +188,7 @@ pub(super) fn put_record(buffer: &mut Vec<u8>, record: &Record) {
     buffer.put_slice(&record.body);
 }
 
-/// Reads a record's payload, sharing its bytes. `None` where it is not one.
+/// Reads a record's payload, sharing its bytes. `None` if it is invalid.
 pub(super) fn record(mut payload: Bytes) -> Option<Record> {
     let count = payload.try_get_u32_le().ok()?;
     let mut headers = Vec::new();

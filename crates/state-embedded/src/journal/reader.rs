@@ -1,4 +1,4 @@
-//! The reading threads: fetch runs from the segment files, check every frame, and cut out what was asked for.
+//! The reading threads: read runs from the segment files, check every frame, and return the requested records.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -10,18 +10,18 @@ use state::{Entry, Epoch, Offset, Position, ReadError};
 use supervision::Unit;
 use tokio::sync::oneshot;
 
-use super::frame::{self, HEAD_BYTES, Kind};
-use super::index::{Kept, Run, Shared};
+use super::frame::{self, HEADER_BYTES, Kind};
+use super::index::{JournalState, Run, Shared};
 use crate::metrics::Metrics;
 use crate::platform;
-use crate::queue::{Queue, Taken};
+use crate::queue::{Popped, Queue};
 
-/// Most bytes of one answer, whatever was asked for.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Most bytes that one read returns, even if the caller allows more.
+const READ_BYTES_MAX: usize = 64 << 20;
 
-/// A read that was asked for.
-pub(super) struct Read {
-    pub(super) kept: Arc<Kept>,
+/// A request of a caller.
+pub(super) struct ReadRequest {
+    pub(super) journal: Arc<JournalState>,
     pub(super) from: Position,
     pub(super) records_max: usize,
     pub(super) bytes_max: usize,
@@ -50,23 +50,23 @@ struct Damaged {
 
 impl Reader {
     /// Runs until the queue is closed and empty.
-    pub(super) fn run(&self, queue: &Queue<Read>, unit: &Unit) {
+    pub(super) fn run(&self, queue: &Queue<ReadRequest>, unit: &Unit) {
         let mut reads = Vec::new();
-        while queue.take(&mut reads, None) == Taken::Items {
+        while queue.pop_all(&mut reads, None) == Popped::Items {
             unit.fault_point();
             for read in reads.drain(..) {
                 self.metrics.journal_reads.inc();
                 let entries = self.read(&read);
-                // Whoever asked may be gone; then nobody needs the answer.
+                // The caller may no longer wait for it.
                 drop(read.reply.send(entries));
             }
         }
     }
 
-    fn read(&self, read: &Read) -> Result<Vec<Entry>, ReadError> {
-        let kept = &read.kept;
-        let bytes_max = read.bytes_max.min(ANSWER_BYTES_MAX);
-        let Some(runs) = wanted_runs(read, bytes_max)? else { return Ok(Vec::new()) };
+    fn read(&self, read: &ReadRequest) -> Result<Vec<Entry>, ReadError> {
+        let journal = &read.journal;
+        let bytes_max = read.bytes_max.min(READ_BYTES_MAX);
+        let Some(runs) = requested_runs(read, bytes_max)? else { return Ok(Vec::new()) };
         let mut entries = Vec::new();
         let mut bytes_left = bytes_max;
         for run in runs {
@@ -74,24 +74,24 @@ impl Reader {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(cause) => {
-                    // The records may have been trimmed away, and their file with them, since the look above.
-                    kept.look(&kept.extent(), read.from)?;
+                    // The records may have been trimmed away, and their file with them, since the runs were looked up.
+                    journal.has_record_at(&journal.records(), read.from)?;
                     if let Some(damaged) = cause.downcast_ref::<Damaged>() {
                         let file = segment_file(damaged.segment);
                         self.health.set_damaged(Damage::File { file, what: damaged.to_string() });
                     }
-                    tracing::error!(%cause, instance = %kept.home.0, journal = %kept.home.1, "a journal cannot be read");
-                    return Err(ReadError::Backend { journal: kept.home.1.clone(), cause });
+                    tracing::error!(%cause, instance = %journal.key.0, journal = %journal.key.1, "cannot read a journal");
+                    return Err(ReadError::Backend { journal: journal.key.1.clone(), cause });
                 }
             }
         }
         Ok(entries)
     }
 
-    /// Adds the wanted records of a run. Answers whether there is room for more.
+    /// Adds the requested records of a run. Returns whether more records fit.
     fn read_run(
         &self,
-        read: &Read,
+        read: &ReadRequest,
         run: Run,
         bytes_left: &mut usize,
         entries: &mut Vec<Entry>,
@@ -106,14 +106,14 @@ impl Reader {
         let mut at = 0;
         for offset in run.first..run.next() {
             let frame = buffer.slice(at.min(buffer.len())..);
-            let found = frame::head(&frame).filter(|found| frame::is_sound(found, &frame, self.store));
+            let found = frame::header(&frame).filter(|found| frame::is_intact(found, &frame, self.store));
             let found = found.ok_or_else(|| damaged(offset, at))?;
-            let head = found.head;
-            let is_it = head.kind == Kind::Record
-                && (head.journal, head.epoch, head.offset)
-                    == (read.kept.id, read.kept.stored_epoch.0, offset);
-            let record = frame::record(frame.slice(HEAD_BYTES..HEAD_BYTES + found.payload_bytes));
-            let record = record.filter(|_| is_it).ok_or_else(|| damaged(offset, at))?;
+            let header = found.header;
+            let is_expected = header.kind == Kind::Record
+                && (header.journal, header.epoch, header.offset)
+                    == (read.journal.id, read.journal.stored_epoch.0, offset);
+            let record = frame::record(frame.slice(HEADER_BYTES..HEADER_BYTES + found.payload_bytes));
+            let record = record.filter(|_| is_expected).ok_or_else(|| damaged(offset, at))?;
             at += found.frame_bytes();
             if offset < read.from.offset.0 {
                 continue;
@@ -129,7 +129,7 @@ impl Reader {
     }
 }
 
-/// The first record of a run that cannot be read, if there is one.
+/// A description of the first unreadable record of a run, if there is one.
 pub(super) fn damaged(file: &File, run: &Run, journal: u64, epoch: Epoch, store: u32) -> Option<String> {
     let at_start =
         |at: usize| Damaged { offset: run.first, segment: run.segment, position: run.position + at as u64 };
@@ -142,10 +142,11 @@ pub(super) fn damaged(file: &File, run: &Run, journal: u64, epoch: Epoch, store:
     let mut at = 0;
     for offset in run.first..run.next() {
         let frame = &buffer[at.min(buffer.len())..];
-        let found = frame::head(frame).filter(|found| frame::is_sound(found, frame, store));
+        let found = frame::header(frame).filter(|found| frame::is_intact(found, frame, store));
         let found = found.filter(|found| {
-            let head = found.head;
-            head.kind == Kind::Record && (head.journal, head.epoch, head.offset) == (journal, epoch.0, offset)
+            let header = found.header;
+            header.kind == Kind::Record
+                && (header.journal, header.epoch, header.offset) == (journal, epoch.0, offset)
         });
         let Some(found) = found else { return Some(Damaged { offset, ..at_start(at) }.to_string()) };
         at += found.frame_bytes();
@@ -153,23 +154,23 @@ pub(super) fn damaged(file: &File, run: &Run, journal: u64, epoch: Epoch, store:
     None
 }
 
-/// The runs from the one with the first wanted record to the one that fills the answer; `None` where there is nothing to
+/// The runs from the one with the first requested record to the one that reaches a limit; `None` if there is nothing to
 /// read.
-fn wanted_runs(read: &Read, bytes_max: usize) -> Result<Option<Vec<Run>>, ReadError> {
-    let extent = read.kept.extent();
-    if !read.kept.look(&extent, read.from)? || read.records_max == 0 {
+fn requested_runs(read: &ReadRequest, bytes_max: usize) -> Result<Option<Vec<Run>>, ReadError> {
+    let records = read.journal.records();
+    if !read.journal.has_record_at(&records, read.from)? || read.records_max == 0 {
         return Ok(None);
     }
     let from = read.from.offset.0;
-    let start = extent.runs.partition_point(|run| run.next() <= from);
-    let (mut records, mut bytes) = (0_u64, 0_u64);
-    let wanted = extent.runs.range(start..).take_while(|run| {
-        let is_wanted = records == 0 || records < read.records_max as u64 && bytes < bytes_max as u64;
-        // Of the first run only a part may be wanted; the bytes before it do not fill the answer.
+    let start = records.runs.partition_point(|run| run.next() <= from);
+    let (mut count, mut bytes) = (0_u64, 0_u64);
+    let requested = records.runs.range(start..).take_while(|run| {
+        let is_requested = count == 0 || count < read.records_max as u64 && bytes < bytes_max as u64;
+        // A read may begin in the middle of the first run; the bytes before do not count.
         let part = run.next() - from.max(run.first);
-        records += part;
+        count += part;
         bytes += run.bytes * part / run.records;
-        is_wanted
+        is_requested
     });
-    Ok(Some(wanted.copied().collect()))
+    Ok(Some(requested.copied().collect()))
 }

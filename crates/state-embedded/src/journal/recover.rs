@@ -1,8 +1,8 @@
-//! Opening the log: which journals there are, where their records lie, and where writing goes on.
+//! Reads the log at the start: which journals exist, where their records are, and where writing continues.
 //!
-//! The last segment tells everything but the places of older records: it begins with all journals that there are, and
-//! holds what was done since. Older segments add their runs, from the index file beside them or by being read. In the end
-//! each journal's runs must follow one another without a gap, so that a lost or damaged file is noticed.
+//! The last segment holds everything except the positions of older records: it begins with a declaration of every journal,
+//! followed by all changes. Older segments add their runs, from their index file or from the segment itself. In the end the
+//! runs of each journal must be contiguous; otherwise a file is lost or damaged.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -13,49 +13,49 @@ use bytes::Buf;
 use state::Epoch;
 
 use super::frame::Kind;
-use super::index::{Extent, Home, Run, note};
+use super::index::{JournalKey, RecordIndex, Run, note_run};
 use super::scan::{Frame, Scan};
 use super::segment::{self, Index};
 use crate::error::OpenError;
 
-/// The log as it was found.
+/// The content of a log.
 pub(super) struct Recovered {
-    pub(super) journals: Vec<Journal>,
+    pub(super) journals: Vec<RecoveredJournal>,
     /// Open files of all segments, by number, with their size in bytes.
     pub(super) segments: BTreeMap<u64, (File, u64)>,
-    /// The segment to write on in, if there is any.
+    /// The segment to continue in, if there is any.
     pub(super) active: Option<Active>,
-    /// The last group that is there.
+    /// The last complete group.
     pub(super) last_group: u64,
-    /// A group was begun after it, and is not whole.
+    /// An incomplete group follows it.
     pub(super) is_torn: bool,
-    /// Segments that were begun and hold nothing; they can be removed once it is known that nothing is missing.
+    /// Segments without a complete group; they can be removed once it is certain that nothing is missing.
     pub(super) unused: Vec<u64>,
 }
 
 /// The segment that is written to.
 pub(super) struct Active {
     pub(super) number: u64,
-    /// Where the next group goes.
+    /// Where the next group is written.
     pub(super) position: u64,
-    /// Its last group sealed it: the next group begins a new segment.
+    /// It is sealed: the next group begins a new segment.
     pub(super) is_sealed: bool,
     /// For its index file.
     pub(super) runs: Vec<(u64, u64, Run)>,
 }
 
-/// A journal as it was found.
-pub(super) struct Journal {
-    pub(super) home: Home,
+/// A journal with its records.
+pub(super) struct RecoveredJournal {
+    pub(super) key: JournalKey,
     pub(super) id: u64,
     pub(super) epoch: Epoch,
-    pub(super) extent: Extent,
+    pub(super) records: RecordIndex,
 }
 
-/// What one segment says.
-struct Contents {
-    /// By journal number: home, epoch, first, next.
-    journals: BTreeMap<u64, Known>,
+/// The content of one segment.
+struct SegmentContents {
+    /// By journal number.
+    journals: BTreeMap<u64, JournalSummary>,
     runs: Vec<(u64, u64, Run)>,
     last_group: u64,
     end: u64,
@@ -63,27 +63,28 @@ struct Contents {
     is_torn: bool,
 }
 
+/// A journal as declared, with the changes since.
 #[derive(Clone)]
-struct Known {
-    home: Home,
+struct JournalSummary {
+    key: JournalKey,
     epoch: u64,
     first: u64,
     next: u64,
 }
 
 /// Why a segment could not be read.
-enum Failure {
+enum SegmentFailure {
     Io(io::Error),
     Damage { position: u64, what: &'static str },
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for SegmentFailure {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-impl Failure {
+impl SegmentFailure {
     fn in_file(self, file: PathBuf) -> OpenError {
         match self {
             Self::Io(cause) => OpenError::from_io(&file, cause),
@@ -104,13 +105,13 @@ pub(super) fn recover(directory: &Path, store: u32) -> Result<Recovered, OpenErr
     }
     let mut runs: BTreeMap<u64, Vec<(u64, Run)>> = BTreeMap::new();
     let mut unused = Vec::new();
-    let Some(last) = last(directory, store, &mut numbers, &mut segments, &mut unused)? else {
+    let Some(last) = read_active(directory, store, &mut numbers, &mut segments, &mut unused)? else {
         let journals = Vec::new();
         return Ok(Recovered { journals, segments, active: None, last_group: 0, is_torn: false, unused });
     };
     let active = numbers.pop().expect("the last segment has a number");
     for number in numbers {
-        for (id, epoch, run) in older(directory, store, number, &segments)?.runs {
+        for (id, epoch, run) in read_sealed(directory, store, number, &segments)?.runs {
             runs.entry(id).or_default().push((epoch, run));
         }
     }
@@ -120,9 +121,9 @@ pub(super) fn recover(directory: &Path, store: u32) -> Result<Recovered, OpenErr
     let journals = last
         .journals
         .into_iter()
-        .map(|(id, known)| {
+        .map(|(id, journal)| {
             let runs = runs.remove(&id).unwrap_or_default();
-            join(id, known, runs).map_err(|run| OpenError::Corrupt {
+            join_runs(id, journal, runs).map_err(|run| OpenError::Corrupt {
                 file: segment::path(directory, run.map_or(active, |run| run.segment)),
                 position: run.map_or(0, |run| run.position),
                 what: "records before these are missing",
@@ -144,25 +145,25 @@ pub(super) fn recover(directory: &Path, store: u32) -> Result<Recovered, OpenErr
     })
 }
 
-/// The contents of the last segment that was begun; one whose first group was never durable is put on the list of unused ones.
-fn last(
+/// The contents of the active segment: the last one with a complete group. Later ones are added to `unused`.
+fn read_active(
     directory: &Path,
     store: u32,
     numbers: &mut Vec<u64>,
     segments: &mut BTreeMap<u64, (File, u64)>,
     unused: &mut Vec<u64>,
-) -> Result<Option<Contents>, OpenError> {
+) -> Result<Option<SegmentContents>, OpenError> {
     while let Some(number) = numbers.last().copied() {
         let path = segment::path(directory, number);
         let (file, _) = &segments[&number];
-        let contents = read(file, number, store).map_err(|failure| failure.in_file(path.clone()))?;
+        let contents = read_segment(file, number, store).map_err(|failure| failure.in_file(path.clone()))?;
         if contents.is_sealed {
             return Ok(Some(contents));
         }
         let began = contents.end > 0;
         let before = match numbers.len().checked_sub(2) {
             _ if began => contents.last_group,
-            Some(previous) => older(directory, store, numbers[previous], segments)?.last_group,
+            Some(previous) => read_sealed(directory, store, numbers[previous], segments)?.last_group,
             None => 0,
         };
         let (file, _) = &segments[&number];
@@ -181,8 +182,9 @@ fn last(
     Ok(None)
 }
 
-/// The runs of a segment that others follow: from its index file, or read and noted for the next time.
-fn older(
+/// The runs of a segment that others follow: from its index file; without one, from the segment, and the index file is
+/// written for the next start.
+fn read_sealed(
     directory: &Path,
     store: u32,
     number: u64,
@@ -192,23 +194,23 @@ fn older(
         return Ok(index);
     }
     let path = segment::path(directory, number);
-    let contents = read(&segments[&number].0, number, store).and_then(|contents| {
+    let contents = read_segment(&segments[&number].0, number, store).and_then(|contents| {
         if contents.is_sealed {
             return Ok(contents);
         }
-        Err(Failure::Damage { position: contents.end, what: "the segment has no end" })
+        Err(SegmentFailure::Damage { position: contents.end, what: "the segment has no end" })
     });
     let contents = contents.map_err(|failure| failure.in_file(path))?;
     let index = Index { last_group: contents.last_group, runs: contents.runs };
     if let Err(error) = index.write(directory, number, store) {
-        tracing::warn!(%error, "an index of the journal could not be written; the next start reads more");
+        tracing::warn!(%error, "cannot write an index file of the journal; the next start reads the segment instead");
     }
     Ok(index)
 }
 
-/// Reads whole groups from a segment's begin, up to its seal or to what is no group.
-fn read(file: &File, number: u64, store: u32) -> Result<Contents, Failure> {
-    let mut contents = Contents {
+/// Reads complete groups from the start of a segment up to its seal or to an incomplete group.
+fn read_segment(file: &File, number: u64, store: u32) -> Result<SegmentContents, SegmentFailure> {
+    let mut contents = SegmentContents {
         journals: BTreeMap::new(),
         runs: Vec::new(),
         last_group: 0,
@@ -231,102 +233,107 @@ fn read(file: &File, number: u64, store: u32) -> Result<Contents, Failure> {
     Ok(contents)
 }
 
-/// What a frame does to what is known.
+/// What a frame changes.
 enum Effect {
     Begin,
-    Journal(u64, Known),
+    Journal(u64, JournalSummary),
     Record { journal: u64, epoch: u64, offset: u64, bytes: u64 },
     Trim { journal: u64, first: u64 },
     Remove { journal: u64, epoch: u64 },
     Seal,
 }
 
-/// A group's effects with their places, its number, and where it ends.
+/// The effects of a group with their positions, the number of the group, and where it ends.
 type Group = (Vec<(u64, Effect)>, u64, u64);
 
-/// Reads one whole group; `None` where there is none.
-fn read_group(scan: &mut Scan<'_>, number: u64, contents: &Contents) -> Result<Option<Group>, Failure> {
+/// Reads one complete group; `None` if there is none.
+fn read_group(
+    scan: &mut Scan<'_>,
+    number: u64,
+    contents: &SegmentContents,
+) -> Result<Option<Group>, SegmentFailure> {
     let mut effects = Vec::new();
     let mut position = contents.end;
     let mut group = None;
     loop {
         let Some(frame) = scan.frame(position)? else { return Ok(None) };
-        let head = frame.head;
+        let header = frame.header;
         let is_next = match group {
-            Some(group) => head.group == group,
+            Some(group) => header.group == group,
             // The first group of a segment names one of the segment before it.
-            None => contents.end == 0 || head.before == contents.last_group && head.group > head.before,
+            None => contents.end == 0 || header.before == contents.last_group && header.group > header.before,
         };
-        let is_begin = head.kind == Kind::Segment && head.offset == number;
+        let is_begin = header.kind == Kind::Segment && header.offset == number;
         if !is_next || (position == 0) != is_begin {
             return Ok(None);
         }
-        group = Some(head.group);
+        group = Some(header.group);
         let Some(effect) = effect(&frame) else {
-            return Err(Failure::Damage { position, what: "a frame says what it cannot say" });
+            return Err(SegmentFailure::Damage { position, what: "a frame says what it cannot say" });
         };
         let bytes = frame.bytes;
         effects.push((position, effect));
         position += bytes;
-        if head.is_last {
-            return Ok(Some((effects, head.group, position)));
+        if header.is_last {
+            return Ok(Some((effects, header.group, position)));
         }
     }
 }
 
 fn effect(frame: &Frame<'_>) -> Option<Effect> {
-    let head = frame.head;
-    Some(match head.kind {
+    let header = frame.header;
+    Some(match header.kind {
         Kind::Segment => Effect::Begin,
         Kind::Journal => {
             let (next, instance, name) = super::frame::journal(frame.payload)?;
-            let known = Known { home: (instance, name), epoch: head.epoch, first: head.offset, next };
-            Effect::Journal(head.journal, known)
+            let journal =
+                JournalSummary { key: (instance, name), epoch: header.epoch, first: header.offset, next };
+            Effect::Journal(header.journal, journal)
         }
         Kind::Record => {
-            // The content is checked by whoever reads it; here it must only be there.
+            // The reader checks the content; here only its presence matters.
             frame.payload.has_remaining().then_some(())?;
             Effect::Record {
-                journal: head.journal,
-                epoch: head.epoch,
-                offset: head.offset,
+                journal: header.journal,
+                epoch: header.epoch,
+                offset: header.offset,
                 bytes: frame.bytes,
             }
         }
-        Kind::Trim => Effect::Trim { journal: head.journal, first: head.offset },
-        Kind::Remove => Effect::Remove { journal: head.journal, epoch: head.epoch },
+        Kind::Trim => Effect::Trim { journal: header.journal, first: header.offset },
+        Kind::Remove => Effect::Remove { journal: header.journal, epoch: header.epoch },
         Kind::Seal => Effect::Seal,
     })
 }
 
-impl Contents {
-    fn apply(&mut self, effect: Effect, segment: u64, position: u64) -> Result<(), Failure> {
-        let damage = |what| Err(Failure::Damage { position, what });
+impl SegmentContents {
+    fn apply(&mut self, effect: Effect, segment: u64, position: u64) -> Result<(), SegmentFailure> {
+        let damage = |what| Err(SegmentFailure::Damage { position, what });
         match effect {
             Effect::Begin => {}
-            Effect::Journal(id, known) => {
-                self.journals.insert(id, known);
+            Effect::Journal(id, journal) => {
+                self.journals.insert(id, journal);
             }
-            Effect::Record { journal, epoch, offset, bytes } => {
-                let Some(known) = self.journals.get_mut(&journal) else {
+            Effect::Record { journal: id, epoch, offset, bytes } => {
+                let Some(journal) = self.journals.get_mut(&id) else {
                     return damage("a record of an unknown journal");
                 };
-                if known.epoch != epoch || known.next != offset {
+                if journal.epoch != epoch || journal.next != offset {
                     return damage("a record that does not follow the one before it");
                 }
-                known.next += 1;
+                journal.next += 1;
                 let run = Run { first: offset, records: 1, segment, position, bytes };
-                note(&mut self.runs, journal, epoch, run);
+                note_run(&mut self.runs, id, epoch, run);
             }
             Effect::Trim { journal, first } => {
-                let Some(known) = self.journals.get_mut(&journal) else {
+                let Some(journal) = self.journals.get_mut(&journal) else {
                     return damage("a trim of an unknown journal");
                 };
-                known.first = known.first.max(first);
+                journal.first = journal.first.max(first);
             }
             Effect::Remove { journal, epoch } => {
-                // Its runs stay on the list, and belong to no journal any more.
-                if self.journals.remove(&journal).is_none_or(|known| known.epoch != epoch) {
+                // Its runs stay in the list but belong to no journal any more.
+                if self.journals.remove(&journal).is_none_or(|journal| journal.epoch != epoch) {
                     return damage("a removal of an unknown journal");
                 }
             }
@@ -336,33 +343,37 @@ impl Contents {
     }
 }
 
-/// Puts a journal's runs in order. Answers the run before which records are missing (`None`: after all of them).
-fn join(id: u64, known: Known, runs: Vec<(u64, Run)>) -> Result<Journal, Option<Run>> {
+/// Sorts a journal's runs. The error is the run before which records are missing (`None`: at the end).
+fn join_runs(
+    id: u64,
+    journal: JournalSummary,
+    runs: Vec<(u64, Run)>,
+) -> Result<RecoveredJournal, Option<Run>> {
     let mut runs: Vec<_> = runs
         .into_iter()
-        .filter(|(epoch, run)| *epoch == known.epoch && run.next() > known.first)
+        .filter(|(epoch, run)| *epoch == journal.epoch && run.next() > journal.first)
         .map(|(_, run)| run)
         .collect();
     runs.sort_by_key(|run| run.first);
-    let mut next = known.first;
+    let mut next = journal.first;
     for run in &runs {
-        let begins_at = run.first.max(known.first);
+        let begins_at = run.first.max(journal.first);
         if begins_at != next {
             return Err(Some(*run));
         }
         next = run.next();
     }
-    if next != known.next {
+    if next != journal.next {
         return Err(None);
     }
-    let extent = Extent { first: known.first, next: known.next, runs: runs.into() };
-    Ok(Journal { home: known.home, id, epoch: Epoch(known.epoch), extent })
+    let records = RecordIndex { first: journal.first, next: journal.next, runs: runs.into() };
+    Ok(RecoveredJournal { key: journal.key, id, epoch: Epoch(journal.epoch), records })
 }
 
-/// How many runs of the journals lie in each segment; segments without any can go.
-pub(super) fn live_runs(journals: &[Journal]) -> HashMap<u64, u64> {
+/// The number of the journals' runs in each segment; a segment without runs can be deleted.
+pub(super) fn live_runs(journals: &[RecoveredJournal]) -> HashMap<u64, u64> {
     let mut live = HashMap::new();
-    for run in journals.iter().flat_map(|journal| &journal.extent.runs) {
+    for run in journals.iter().flat_map(|journal| &journal.records.runs) {
         *live.entry(run.segment).or_default() += 1;
     }
     live

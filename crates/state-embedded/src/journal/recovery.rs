@@ -1,5 +1,5 @@
-//! [`Recovery`]: the log as an opening finds it, compared with the mark of what was acknowledged. Changes nothing but, where
-//! somebody accepts a loss, the name of a folder that cannot be read.
+//! [`Recovery`]: reads the log and compares it with the mark, the last acknowledged group. Changes nothing, except that with
+//! `--accept-loss` an unreadable folder is renamed.
 
 use std::path::{Path, PathBuf};
 
@@ -13,14 +13,14 @@ use crate::platform;
 /// The name of the part in a data folder, for `--accept-loss`.
 const PART: &str = "journal";
 
-/// What is known before the log is opened.
+/// How to read the log.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Before {
+pub(crate) struct RecoveryOptions {
     /// The store's own number.
     pub(crate) store: u32,
-    /// Whether the log is new or of a version that made no marks.
+    /// Whether the log is new or of a version that wrote no mark.
     pub(crate) has_no_mark: bool,
-    /// What to do where acknowledged records are missing.
+    /// What to do if acknowledged records are missing.
     pub(crate) at_loss: AtLoss,
 }
 
@@ -29,9 +29,9 @@ pub(crate) struct Recovery {
     pub(super) directory: PathBuf,
     pub(super) store: u32,
     pub(super) recovered: Recovered,
-    /// None where it is to be made anew.
+    /// `None` if a new one is to be created.
     pub(super) mark: Option<Mark>,
-    /// Whether records may be missing that somebody knows of: positions that were given out must not be believed any more.
+    /// Whether acknowledged records may be missing: then positions that callers have are no longer valid.
     pub(crate) needs_new_epochs: bool,
 }
 
@@ -40,9 +40,9 @@ impl Recovery {
     ///
     /// # Errors
     ///
-    /// If it is damaged, or something shows that acknowledged records are missing.
-    pub(crate) fn read(directory: &Path, before: Before) -> Result<Self, OpenError> {
-        let is_accepted = before.at_loss == AtLoss::Accept;
+    /// If it is damaged, or if acknowledged records are missing.
+    pub(crate) fn read(directory: &Path, options: RecoveryOptions) -> Result<Self, OpenError> {
+        let is_accepted = options.at_loss == AtLoss::Accept;
         let failed = |cause| OpenError::from_io(directory, cause);
         if !directory.try_exists().map_err(failed)? {
             let marked = Mark::open(&mark_path(directory)).ok().filter(|mark| mark.sequence() > 0);
@@ -55,20 +55,22 @@ impl Recovery {
                 platform::sync_directory(parent).map_err(failed)?;
             }
         }
-        let (recovered, was_set_aside) = match recover::recover(directory, before.store) {
+        let (recovered, was_set_aside) = match recover::recover(directory, options.store) {
             Err(error @ OpenError::Corrupt { .. }) if is_accepted => {
                 tracing::warn!("accepted: {error}");
                 set_aside(directory)?;
-                (recover::recover(directory, before.store)?, true)
+                (recover::recover(directory, options.store)?, true)
             }
             recovered => (recovered?, false),
         };
         let (mark, is_lost) = match Mark::open(&mark_path(directory)) {
-            Ok(mark) if mark.store() != store_id(before.store) && !is_accepted => {
+            Ok(mark) if mark.store() != store_id(options.store) && !is_accepted => {
                 return Err(OpenError::AnotherStore { file: mark_path(directory) });
             }
-            Ok(mark) if mark.store() == store_id(before.store) && mark.sequence() <= recovered.last_group => {
-                // Behind the mark only where the power went: then a group that is not whole may have been acknowledged.
+            Ok(mark)
+                if mark.store() == store_id(options.store) && mark.sequence() <= recovered.last_group =>
+            {
+                // The mark is behind the log only after a power failure: then an incomplete group may have been acknowledged.
                 let is_lost = recovered.is_torn && mark.sequence() < recovered.last_group;
                 (Some(mark), is_lost)
             }
@@ -80,7 +82,7 @@ impl Recovery {
                     acknowledged: mark.sequence(),
                 });
             }
-            Err(MarkError::Missing(_)) if before.has_no_mark => (None, recovered.is_torn),
+            Err(MarkError::Missing(_)) if options.has_no_mark => (None, recovered.is_torn),
             Err(MarkError::Missing(_) | MarkError::Damaged(_)) if is_accepted => (None, true),
             Err(cause) => {
                 let (file, part) = (directory.to_owned(), PART);
@@ -88,33 +90,33 @@ impl Recovery {
             }
         };
         let needs_new_epochs = is_lost || was_set_aside;
-        Ok(Self { directory: directory.to_owned(), store: before.store, recovered, mark, needs_new_epochs })
+        Ok(Self { directory: directory.to_owned(), store: options.store, recovered, mark, needs_new_epochs })
     }
 
-    /// Reads every record, and says which cannot be read; nothing if all can.
+    /// Reads every record. Returns a description of each journal's damage; empty if there is none.
     pub(crate) fn verify(&self) -> Vec<String> {
-        let mut complaints = Vec::new();
+        let mut findings = Vec::new();
         for journal in &self.recovered.journals {
-            for run in &journal.extent.runs {
+            for run in &journal.records.runs {
                 let Some((file, _)) = self.recovered.segments.get(&run.segment) else { continue };
                 let damaged = reader::damaged(file, run, journal.id, journal.epoch, self.store);
-                complaints.extend(damaged.map(|damaged| {
-                    let (instance, name) = &journal.home;
+                findings.extend(damaged.map(|damaged| {
+                    let (instance, name) = &journal.key;
                     format!("{}: journal {name} of {instance}: {damaged}", self.directory.display())
                 }));
             }
         }
-        complaints
+        findings
     }
 
-    /// The mark; made where there is none that counts.
-    pub(super) fn take_mark(&mut self) -> Result<Mark, OpenError> {
+    /// The mark; created if there is none.
+    pub(super) fn open_mark(&mut self) -> Result<Mark, OpenError> {
         if let Some(mark) = self.mark.take() {
             return Ok(mark);
         }
         let path = mark_path(&self.directory);
-        let made = Mark::create(&path, store_id(self.store), self.recovered.last_group);
-        made.map_err(|cause| match cause {
+        let created = Mark::create(&path, store_id(self.store), self.recovered.last_group);
+        created.map_err(|cause| match cause {
             MarkError::Io(file, cause) => OpenError::from_io(&file, cause),
             cause => OpenError::Part(cause.into()),
         })
@@ -131,12 +133,12 @@ fn store_id(store: u32) -> StoreId {
     StoreId(id)
 }
 
-/// Gives a log that cannot be read another name, and makes an empty folder in its place.
+/// Renames the folder of a log that cannot be read, and creates an empty one in its place.
 fn set_aside(directory: &Path) -> Result<(), OpenError> {
     let failed = |cause| OpenError::from_io(directory, cause);
     let name = |number: u32| directory.with_extension(format!("lost-{number}"));
     let aside = (1..).map(name).find(|path| !path.exists()).expect("there are more numbers than folders");
     std::fs::rename(directory, &aside).map_err(failed)?;
-    tracing::warn!(folder = %aside.display(), "kept what is left of a damaged journal");
+    tracing::warn!(folder = %aside.display(), "journal what is left of a damaged journal");
     std::fs::create_dir(directory).map_err(failed)
 }

@@ -1,15 +1,15 @@
-//! Reading a segment group by group, and telling a torn tail from damage.
+//! Reads the frames of a segment, and tells a torn write from damage.
 
 use std::fs::File;
 use std::io;
 
-use super::frame::{self, Found, HEAD_BYTES, Head};
+use super::frame::{self, FrameHeader, HEADER_BYTES, ParsedHeader};
 use crate::platform;
 
-/// Read at once, in bytes, where frames are smaller.
+/// Size of one read, in bytes; a larger frame is read at once.
 const WINDOW_BYTES: usize = 1 << 20;
 
-/// A segment file seen through a window that moves forward.
+/// A segment file, read through a window that moves forward.
 pub(super) struct Scan<'a> {
     file: &'a File,
     store: u32,
@@ -17,9 +17,9 @@ pub(super) struct Scan<'a> {
     window_position: u64,
 }
 
-/// A frame that is as it was written.
+/// An intact frame.
 pub(super) struct Frame<'w> {
-    pub(super) head: Head,
+    pub(super) header: FrameHeader,
     pub(super) payload: &'w [u8],
     pub(super) bytes: u64,
 }
@@ -43,52 +43,54 @@ impl<'a> Scan<'a> {
         Ok(&self.window[start.min(end)..end])
     }
 
-    /// The sound frame at `position`, if there is one.
+    /// The intact frame at `position`, if there is one.
     pub(super) fn frame(&mut self, position: u64) -> io::Result<Option<Frame<'_>>> {
         let store = self.store;
-        let Some(found) = frame::head(self.at(position, HEAD_BYTES)?) else { return Ok(None) };
-        let bytes = self.at(position, HEAD_BYTES + found.payload_bytes)?;
-        if !frame::is_sound(&found, bytes, store) {
+        let Some(found) = frame::header(self.at(position, HEADER_BYTES)?) else { return Ok(None) };
+        let bytes = self.at(position, HEADER_BYTES + found.payload_bytes)?;
+        if !frame::is_intact(&found, bytes, store) {
             return Ok(None);
         }
         Ok(Some(frame_of(&found, bytes)))
     }
 
-    /// Whether a group that would follow `group` begins at `position`, whole or not.
+    /// Whether a group that follows `group` begins at `position`, complete or not.
     pub(super) fn begins_group(&mut self, position: u64, group: u64) -> io::Result<bool> {
-        let found = frame::head(self.at(position, HEAD_BYTES)?);
-        Ok(found.is_some_and(|found| found.head.before == group && found.head.group > group))
+        let found = frame::header(self.at(position, HEADER_BYTES)?);
+        Ok(found.is_some_and(|found| found.header.before == group && found.header.group > group))
     }
 
-    /// Whether a frame from `position` on proves that a group after `group` had been durable: then what cannot be read
-    /// before it is no torn tail.
+    /// Whether a frame from `position` on proves that a group after `group` was durable: then the unreadable bytes before it
+    /// are damage and not a torn write.
     pub(super) fn proves_damage(&mut self, position: u64, group: u64) -> io::Result<bool> {
         let store = self.store;
         let mut position = position.next_multiple_of(frame::ALIGN as u64);
         loop {
             let window = self.at(position, WINDOW_BYTES)?;
-            if window.len() < HEAD_BYTES {
+            if window.len() < HEADER_BYTES {
                 return Ok(false);
             }
-            // Every aligned place of the window, as long as a head fits; the frame itself may be longer than the window.
-            let places = (window.len() - HEAD_BYTES) / frame::ALIGN + 1;
-            let candidates: Vec<_> = (0..places)
-                .map(|place| place * frame::ALIGN)
-                .filter(|start| frame::head(&window[*start..]).is_some_and(|found| found.head.before > group))
+            // Every aligned position of the window where a header fits; the frame itself may be longer than the window.
+            let positions = (window.len() - HEADER_BYTES) / frame::ALIGN + 1;
+            let candidates: Vec<_> = (0..positions)
+                .map(|index| index * frame::ALIGN)
+                .filter(|start| {
+                    frame::header(&window[*start..]).is_some_and(|found| found.header.before > group)
+                })
                 .map(|start| position + start as u64)
                 .collect();
             for candidate in candidates {
-                let Some(found) = frame::head(self.at(candidate, HEAD_BYTES)?) else { continue };
-                let bytes = self.at(candidate, HEAD_BYTES + found.payload_bytes)?;
-                if frame::is_sound(&found, bytes, store) {
+                let Some(found) = frame::header(self.at(candidate, HEADER_BYTES)?) else { continue };
+                let bytes = self.at(candidate, HEADER_BYTES + found.payload_bytes)?;
+                if frame::is_intact(&found, bytes, store) {
                     return Ok(true);
                 }
             }
-            position += (places * frame::ALIGN) as u64;
+            position += (positions * frame::ALIGN) as u64;
         }
     }
 }
 
-fn frame_of<'w>(found: &Found, bytes: &'w [u8]) -> Frame<'w> {
-    Frame { head: found.head, payload: &bytes[HEAD_BYTES..], bytes: found.frame_bytes() as u64 }
+fn frame_of<'w>(found: &ParsedHeader, bytes: &'w [u8]) -> Frame<'w> {
+    Frame { header: found.header, payload: &bytes[HEADER_BYTES..], bytes: found.frame_bytes() as u64 }
 }

@@ -1,9 +1,9 @@
-//! Segment files: their names, making them ahead of need, and the index file beside each that is full.
+//! Segment files: their names, the spare that is created in advance, and the index file of each sealed segment.
 //!
 //! A segment is written with zeros and flushed before it is used. Writing over blocks that exist changes no metadata,
-//! which makes the flush of a group cheap; a file that grows, or that was only reserved, pays a file-system transaction
-//! for it. One spare is kept ready by a thread of its own; a segment that was trimmed empty is taken as the next spare
-//! as it is, because old frames never pass for new ones (see `frame.rs`).
+//! which makes the flush of a group cheap; in a file that grows, or that was only reserved, each flush costs a file-system
+//! transaction. A thread keeps one spare ready. A segment without live records becomes the next spare without being
+//! overwritten: an old frame is never mistaken for a new one (see `frame.rs`).
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,7 +17,7 @@ use super::index::Run;
 use crate::platform;
 use supervision::{Supervisor, Unit};
 
-/// Zeros are written in pieces of this size, so that they do not fill the device's queue.
+/// Zeros are written in chunks of this size, so that they do not fill the device's queue.
 const ZEROS_BYTES: usize = 256 << 10;
 
 const INDEX_MAGIC: u32 = u32::from_le_bytes(*b"CHX1");
@@ -51,25 +51,25 @@ pub(super) fn open(directory: &Path, number: u64) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path(directory, number))
 }
 
-/// Gives the spare its number; it is a segment when this returns.
+/// Renames the spare to a segment, durably.
 pub(super) fn install_spare(directory: &Path, number: u64) -> io::Result<()> {
     std::fs::rename(spare_path(directory), path(directory, number))?;
     platform::sync_directory(directory)
 }
 
-/// Removes a segment's files. Whatever a crash leaves of them is removed at the next opening.
+/// Removes a segment's files. What remains after a crash is removed at the next start.
 pub(super) fn remove(directory: &Path, number: u64) {
     for path in [index_path(directory, number), path(directory, number)] {
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, file = %path.display(), "a trimmed file could not be removed");
+                tracing::warn!(%error, file = %path.display(), "cannot remove a trimmed file of the journal");
             }
             _ => {}
         }
     }
 }
 
-/// What a full segment holds, so that opening the log need not read it.
+/// The runs of a sealed segment, so that the next start need not read the segment.
 pub(super) struct Index {
     /// Number of the group that sealed it.
     pub(super) last_group: u64,
@@ -78,7 +78,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Writes the file. It is not flushed: where it is lost or torn, the segment is read instead.
+    /// Writes the file without a flush: if it is lost or torn, the segment is read instead.
     pub(super) fn write(&self, directory: &Path, number: u64, store: u32) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(40 + 48 * self.runs.len());
         bytes.put_u32_le(INDEX_MAGIC);
@@ -94,7 +94,7 @@ impl Index {
         std::fs::write(index_path(directory, number), bytes)
     }
 
-    /// Reads the file; `None` where it is missing, torn, or another's.
+    /// Reads the file; `None` if it is missing, torn, or of another store or segment.
     pub(super) fn read(directory: &Path, number: u64, store: u32) -> Option<Self> {
         let bytes = std::fs::read(index_path(directory, number)).ok()?;
         let (mut content, mut checksum) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
@@ -125,7 +125,7 @@ impl Index {
     }
 }
 
-/// The next segment's file, made ahead of need by a thread of its own.
+/// The file of the next segment, created in advance by a thread.
 pub(super) struct Spare {
     shared: Arc<SpareShared>,
     thread: Option<JoinHandle<()>>,
@@ -138,19 +138,21 @@ struct SpareShared {
 }
 
 enum SpareState {
-    /// Neither there nor asked for.
+    /// Neither ready nor requested.
     None,
-    /// To be made, with this many bytes.
-    Wanted(u64),
-    Making,
+    /// To be created with this size, in bytes.
+    Requested(u64),
+    /// The thread is creating it.
+    Creating,
+    /// The file and its size, in bytes.
     Ready(File, u64),
-    /// Could not be made; whoever needs one tries again and gets the error.
+    /// Cannot be created; the writer tries again when it needs one, and gets the error.
     Failed,
     Closed,
 }
 
 impl Spare {
-    /// Starts the thread, taking over what an earlier life left ready.
+    /// Starts the thread; uses the spare of an earlier process if there is one.
     pub(super) fn open(directory: &Path, supervisor: &Supervisor) -> io::Result<Self> {
         let found = OpenOptions::new().read(true).write(true).open(spare_path(directory));
         let state = match found {
@@ -169,48 +171,48 @@ impl Spare {
             let shared = shared.clone();
             move |unit: &Unit| shared.run(unit)
         };
-        // The writer may wait for the segment that it makes.
+        // Essential: the writer may wait for this thread.
         let thread = supervisor.essential_thread(std::thread::Builder::new(), "journal segments", run)?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Asks for a spare, if there is none.
-    pub(super) fn want(&self, bytes: u64) {
+    /// Requests a spare if there is none.
+    pub(super) fn request(&self, bytes: u64) {
         let mut state = self.shared.lock();
         if matches!(*state, SpareState::None) {
-            *state = SpareState::Wanted(bytes);
+            *state = SpareState::Requested(bytes);
             self.shared.changed.notify_all();
         }
     }
 
-    /// Offers the file of a segment that is empty now. Answers whether it was taken.
+    /// Offers the file of a segment without live records. Returns whether it became the spare.
     pub(super) fn offer(&self, number: u64, file: File, bytes: u64) -> bool {
         let directory = &self.shared.directory;
         let mut state = self.shared.lock();
-        let is_welcome = matches!(*state, SpareState::None | SpareState::Failed);
-        // The index goes first, or a crash might leave one that belongs to nothing.
-        let taken = is_welcome
+        let is_needed = matches!(*state, SpareState::None | SpareState::Failed);
+        // The index file is removed first: a crash must not leave one without its segment.
+        let accepted = is_needed
             && std::fs::remove_file(index_path(directory, number)).is_ok()
             && std::fs::rename(path(directory, number), spare_path(directory)).is_ok();
-        if taken {
+        if accepted {
             *state = SpareState::Ready(file, bytes);
         }
-        taken
+        accepted
     }
 
-    /// Takes a spare of at least `bytes_min`, making one of `bytes` where none is ready. Its name stays until
-    /// [`install_spare`].
-    pub(super) fn take(&self, bytes_min: u64, bytes: u64) -> io::Result<(File, u64)> {
+    /// Claims a spare of at least `bytes_min`; creates one of `bytes` if none is ready. Its file keeps the name of a spare
+    /// until [`install_spare`].
+    pub(super) fn claim(&self, bytes_min: u64, bytes: u64) -> io::Result<(File, u64)> {
         let mut state = self.shared.lock();
         loop {
             match std::mem::replace(&mut *state, SpareState::None) {
                 SpareState::Ready(file, has) if has >= bytes_min => return Ok((file, has)),
-                waiting @ (SpareState::Wanted(_) | SpareState::Making) => {
+                waiting @ (SpareState::Requested(_) | SpareState::Creating) => {
                     *state = waiting;
                     state = self.shared.changed.wait(state).expect("no thread panics with the spare's lock");
                 }
                 SpareState::Ready(..) | SpareState::None | SpareState::Failed => {
-                    return make(&self.shared.directory, bytes.max(bytes_min));
+                    return create(&self.shared.directory, bytes.max(bytes_min));
                 }
                 SpareState::Closed => {
                     *state = SpareState::Closed;
@@ -226,7 +228,7 @@ impl Drop for Spare {
         *self.shared.lock() = SpareState::Closed;
         self.shared.changed.notify_all();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that makes segments panicked");
+            tracing::error!("the thread that creates segments panicked");
         }
     }
 }
@@ -242,17 +244,17 @@ impl SpareShared {
         loop {
             match *state {
                 SpareState::Closed => return unit.release(),
-                SpareState::Wanted(bytes) => {
-                    *state = SpareState::Making;
+                SpareState::Requested(bytes) => {
+                    *state = SpareState::Creating;
                     drop(state);
-                    let made = make(&self.directory, bytes);
+                    let created = create(&self.directory, bytes);
                     state = self.lock();
-                    // It may have been closed meanwhile; then the file is found at the next opening.
-                    if matches!(*state, SpareState::Making) {
-                        *state = match made {
+                    // If the log was closed meanwhile, the next start finds the file.
+                    if matches!(*state, SpareState::Creating) {
+                        *state = match created {
                             Ok((file, bytes)) => SpareState::Ready(file, bytes),
                             Err(error) => {
-                                tracing::warn!(%error, "the journal's next segment cannot be made ahead of need");
+                                tracing::warn!(%error, "cannot create the journal's next segment in advance");
                                 SpareState::Failed
                             }
                         };
@@ -265,27 +267,27 @@ impl SpareShared {
     }
 }
 
-/// Makes a spare: reserved, written with zeros, flushed.
-fn make(directory: &Path, bytes: u64) -> io::Result<(File, u64)> {
-    let beside = directory.join("spare.new");
-    let made = (|| {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&beside)?;
+/// Creates a spare: reserves the space, writes zeros, flushes.
+fn create(directory: &Path, bytes: u64) -> io::Result<(File, u64)> {
+    let temporary = directory.join("spare.new");
+    let created = (|| {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
         platform::reserve(&file, bytes)?;
         let zeros = vec![0; ZEROS_BYTES];
         let mut position = 0;
         while position < bytes {
-            let piece = usize::try_from(bytes - position).unwrap_or(usize::MAX).min(ZEROS_BYTES);
-            platform::write_at(&file, &zeros[..piece], position)?;
+            let chunk = usize::try_from(bytes - position).unwrap_or(usize::MAX).min(ZEROS_BYTES);
+            platform::write_at(&file, &zeros[..chunk], position)?;
             platform::sync_data(&file)?;
-            position += piece as u64;
+            position += chunk as u64;
         }
         file.sync_all()?;
-        std::fs::rename(&beside, spare_path(directory))?;
+        std::fs::rename(&temporary, spare_path(directory))?;
         Ok((file, bytes))
     })();
-    if made.is_err() {
-        // Half a spare would keep the space that others need now.
-        drop(std::fs::remove_file(&beside));
+    if created.is_err() {
+        // An incomplete spare would occupy space that is needed now.
+        drop(std::fs::remove_file(&temporary));
     }
-    made
+    created
 }

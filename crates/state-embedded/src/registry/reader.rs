@@ -10,7 +10,7 @@ use supervision::Unit;
 use tokio::sync::oneshot;
 
 use super::{Session, Shared, tables};
-use crate::queue::{Queue, Taken};
+use crate::queue::{Popped, Queue};
 
 /// What can be asked.
 pub(super) enum Read {
@@ -51,7 +51,7 @@ impl Reader {
     /// Runs until the queue is closed and empty.
     pub(super) fn run(&self, queue: &Queue<Read>, unit: &Unit) {
         let mut reads = Vec::new();
-        while queue.take(&mut reads, None) == Taken::Items {
+        while queue.pop_all(&mut reads, None) == Popped::Items {
             unit.fault_point();
             for read in reads.drain(..) {
                 self.answer(read);

@@ -18,7 +18,7 @@ use super::{Shared, Stored, tables};
 use crate::error::WriteFailedBefore;
 use crate::lease;
 use crate::metrics::Metrics;
-use crate::queue::{Queue, Taken};
+use crate::queue::{Popped, Queue};
 
 /// How often the writer looks for keys whose time has come, where there are keys with a time.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
@@ -143,8 +143,8 @@ impl Writer {
         let mut swept = Instant::now();
         loop {
             let expires = self.has_expiring || !self.session_expiry.is_empty();
-            let taken = queue.take(&mut commands, expires.then(|| swept + SWEEP_EVERY));
-            if taken == Taken::Closed {
+            let popped = queue.pop_all(&mut commands, expires.then(|| swept + SWEEP_EVERY));
+            if popped == Popped::Closed {
                 break;
             }
             unit.fault_point();
