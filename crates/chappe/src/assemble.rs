@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use body::Budget;
 use edge::{DevAuthority, Listener, TlsConfig};
-use functions::contract::Connector;
+use functions_contract::Connector;
 use gateway::{Body, Route, Upstream};
 use http::Request;
 use prometheus_client::registry::Registry;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use functions::contract::{BindingError, BindingSpec, Call, Reader, Sink, Value, find_property};
+use functions_contract::{BindingContext, BindingError, BindingSpec, Reader, Sink, Value, find_property};
 use http::StatusCode;
 use serde_json::{Map, Value as Json};
 use trace::TraceContext;
@@ -57,11 +57,15 @@ impl DocumentReader {
         Ok(Self { client, function: spec.function.clone(), wanted, rows_max })
     }
 
-    async fn document(&self, call: &Call<'_>, name: &ContainerName) -> Result<Value, BindingError> {
-        let id = property(call, "id").ok_or_else(|| {
+    async fn document(
+        &self,
+        context: &BindingContext<'_>,
+        name: &ContainerName,
+    ) -> Result<Value, BindingError> {
+        let id = property(context, "id").ok_or_else(|| {
             BindingError::Value(format!("the cosmosDB input of function '{}' has an empty id", self.function))
         })?;
-        let key = partition_key::header_for(property(call, "partitionKey"));
+        let key = partition_key::header_for(property(context, "partitionKey"));
         // Also a missing container gives nothing here, as with the real binding.
         let Some(answer) = self.client.read_item(name, id, &key).await? else { return Ok(Value::Null) };
         Ok(Value::Json(text_of(&answer.body)?))
@@ -69,12 +73,12 @@ impl DocumentReader {
 
     async fn rows(
         &self,
-        call: &Call<'_>,
+        context: &BindingContext<'_>,
         name: &ContainerName,
         query: &Query,
     ) -> Result<Value, BindingError> {
-        let body = query.resolve(call.binding_data)?;
-        let key = property(call, "partitionKey").map(|key| partition_key::header_for(Some(key)));
+        let body = query.resolve(context.binding_data)?;
+        let key = property(context, "partitionKey").map(|key| partition_key::header_for(Some(key)));
         let mut rows = Vec::new();
         let mut continuation: Option<String> = None;
         loop {
@@ -97,11 +101,11 @@ impl DocumentReader {
 
 #[async_trait::async_trait]
 impl Reader for DocumentReader {
-    async fn read(&self, call: &Call<'_>) -> Result<Value, BindingError> {
-        let name = resolved_name(call)?;
+    async fn read(&self, context: &BindingContext<'_>) -> Result<Value, BindingError> {
+        let name = resolved_name(context)?;
         match &self.wanted {
-            Wanted::Document => self.document(call, &name).await,
-            Wanted::Rows(query) => self.rows(call, &name, query).await,
+            Wanted::Document => self.document(context, &name).await,
+            Wanted::Rows(query) => self.rows(context, &name, query).await,
         }
     }
 }
@@ -190,15 +194,15 @@ impl DocumentSink {
 
 #[async_trait::async_trait]
 impl Sink for DocumentSink {
-    async fn write(&self, call: &Call<'_>, items: Vec<Value>) -> Result<(), BindingError> {
-        let name = resolved_name(call)?;
+    async fn write(&self, context: &BindingContext<'_>, items: Vec<Value>) -> Result<(), BindingError> {
+        let name = resolved_name(context)?;
         // All are looked at before the first is written.
         let mut documents = Vec::with_capacity(items.len());
         for item in items {
             self.collect(item, &mut documents)?;
         }
         for document in &documents {
-            self.upsert(&name, document, call.trace).await?;
+            self.upsert(&name, document, context.trace).await?;
         }
         Ok(())
     }
@@ -253,10 +257,10 @@ fn with_id(mut document: Map<String, Json>) -> Map<String, Json> {
     document
 }
 
-/// The container's name with this call's expressions resolved.
-fn resolved_name(call: &Call<'_>) -> Result<ContainerName, BindingError> {
+/// The container's name with this invocation's expressions resolved.
+fn resolved_name(context: &BindingContext<'_>) -> Result<ContainerName, BindingError> {
     let named = |names: &[&str]| {
-        let found = names.iter().find_map(|name| property(call, name)).map(str::to_owned);
+        let found = names.iter().find_map(|name| property(context, name)).map(str::to_owned);
         found.ok_or_else(|| {
             BindingError::Value(format!("{} is empty after its expressions are resolved", names[0]))
         })
@@ -267,8 +271,8 @@ fn resolved_name(call: &Call<'_>) -> Result<ContainerName, BindingError> {
     })
 }
 
-fn property<'a>(call: &Call<'a>, name: &str) -> Option<&'a str> {
-    find_property(call.properties, name).and_then(Json::as_str).filter(|text| !text.is_empty())
+fn property<'a>(context: &BindingContext<'a>, name: &str) -> Option<&'a str> {
+    find_property(context.properties, name).and_then(Json::as_str).filter(|text| !text.is_empty())
 }
 
 fn text_of(body: &Bytes) -> Result<String, BindingError> {

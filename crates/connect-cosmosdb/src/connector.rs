@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use body::Budget;
-use functions::contract::{
+use functions_contract::{
     AppSettings, BindingError, BindingSpec, ConnectionSetting, Connector, Direction, Reader, Sink, Source,
 };
 use identity::CosmosConnectionString;

@@ -1,6 +1,6 @@
 //! Why a request of the dialect failed, and how the host hears of it.
 
-use functions::contract::BindingError;
+use functions_contract::BindingError;
 use http::StatusCode;
 
 use crate::transport::BoxError;

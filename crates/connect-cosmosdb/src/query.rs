@@ -1,6 +1,6 @@
 //! The `sqlQuery` of an input binding: `{expressions}` become parameters, so that no value can become part of the query.
 
-use functions::contract::BindingError;
+use functions_contract::BindingError;
 use serde_json::{Map, Value as Json, json};
 
 /// A query whose expressions have been replaced by parameters.
@@ -67,9 +67,9 @@ fn is_path(text: &str) -> bool {
 /// Names are matched as they are first, then without regard to case, as the real host does.
 fn lookup<'a>(data: &'a Map<String, Json>, path: &str) -> Option<&'a Json> {
     let mut names = path.split('.');
-    let mut value = functions::contract::find_property(data, names.next()?)?;
+    let mut value = functions_contract::find_property(data, names.next()?)?;
     for name in names {
-        value = functions::contract::find_property(value.as_object()?, name)?;
+        value = functions_contract::find_property(value.as_object()?, name)?;
     }
     Some(value)
 }

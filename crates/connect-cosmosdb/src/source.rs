@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use functions::contract::{Batch, BindingError, ItemOrigin, Lag, Source, Value};
+use functions_contract::{Batch, BindingError, ItemOrigin, Lag, Source, Value};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

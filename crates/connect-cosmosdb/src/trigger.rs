@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use functions::contract::{BindingError, BindingSpec};
+use functions_contract::{BindingError, BindingSpec};
 use serde_json::Value as Json;
 
 use crate::client::{ContainerName, FeedStart};

@@ -13,7 +13,6 @@ use serde_json::Value as Json;
 use worker_protocol::{Capabilities, FunctionMetadata, TypedData};
 
 use crate::app::{App, SettingUse, index_folder, settings_used};
-use crate::contract::{Connector, Direction};
 use crate::error::chain;
 use crate::function::{Binding, Declaration, Kind, Rules, Trigger, declare};
 use crate::invoke::{Function, Invoker, Occasion};
@@ -22,6 +21,7 @@ use crate::route::RouteTable;
 use crate::stop::Stop;
 use crate::timer::{self, TimerMemory};
 use crate::worker::{Indexing, StartError};
+use functions_contract::{Connector, Direction};
 use judge::{hidden_by, without_conflicts, without_settings};
 pub(crate) use listing::startup_listing;
 pub use listing::{FunctionInfo, FunctionState};
@@ -344,7 +344,7 @@ pub(crate) fn find_connector<'a>(
     })
 }
 
-fn unusable(binding: &Binding, error: &crate::contract::BindingError) -> String {
+fn unusable(binding: &Binding, error: &functions_contract::BindingError) -> String {
     format!("the binding '{}' cannot be used: {}", binding.spec.name, chain(error))
 }
 

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value as Json};
 
-use crate::contract::{AppSettings, find_property};
+use functions_contract::{AppSettings, find_property};
 
 /// Text with `{expressions}`, ready to be resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]

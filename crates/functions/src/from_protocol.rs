@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use worker_protocol::TypedData;
 
-use crate::contract::Value;
+use functions_contract::Value;
 
 /// The items that an output binding shall write: a JSON array, or text that holds one, is several items; bytes are one;
 /// nothing is none.

@@ -9,11 +9,11 @@ use serde_json::{Map, Value as Json};
 use worker_protocol::{BindingInfo, FunctionMetadata};
 
 use crate::app::{RetryJson, Settings};
-use crate::contract::{BindingSpec, Direction};
 use crate::expression::resolve_settings;
 use crate::retry::Retry;
 use crate::route::Template;
 use crate::schedule::Schedule;
+use functions_contract::{BindingSpec, Direction};
 pub(crate) use properties::Properties;
 
 /// A function whose declaration is valid.

@@ -17,7 +17,6 @@ use worker_protocol::{
     StatusResult, TypedData,
 };
 
-use crate::contract::{BindingError, Call, Reader, Sink};
 use crate::expression::{ResolveError, Surroundings};
 use crate::from_protocol::items;
 use crate::function::{Binding, Declaration};
@@ -26,6 +25,7 @@ use crate::metrics::{FunctionLabel, InvocationLabels, Metrics, Outcome};
 use crate::to_protocol::typed_data;
 use crate::worker::{InvokeError, Terms};
 use crate::workers::Workers;
+use functions_contract::{BindingContext, BindingError, Reader, Sink};
 pub(crate) use observe::WorkerLog;
 pub(crate) use running::Running;
 
@@ -341,8 +341,8 @@ impl Scope<'_> {
         resolved.map_err(|cause| InvocationError::Expression { binding: binding.spec.name.clone(), cause })
     }
 
-    fn call<'c>(&'c self, properties: &'c Map<String, Json>) -> Call<'c> {
-        Call {
+    fn call<'c>(&'c self, properties: &'c Map<String, Json>) -> BindingContext<'c> {
+        BindingContext {
             invocation_id: self.id,
             properties,
             binding_data: self.data,

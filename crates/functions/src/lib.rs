@@ -1,18 +1,17 @@
 //! The functions host: discovers apps, supervises workers, dispatches triggers, applies bindings.
 //!
 //! An app is a folder that Azure Functions Core Tools would run. HTTP and timers are served here; every other trigger and
-//! binding comes from a [`contract::Connector`].
+//! binding comes from a [`functions_contract::Connector`].
 //!
 //! Not its concern: sockets (the binary nests [`Service`] into its server), any outside system (connectors reach them), the
 //! wire formats of workers (`worker-protocol` has them).
 //!
-//! Know these first: [`Service::start`], [`Handle`], [`contract::Source`], [`worker::Pool`].
+//! Know these first: [`Service::start`], [`Handle`], [`functions_contract::Source`], [`worker::Pool`].
 //! Start reading at `service.rs`; the way of one invocation is `invoke.rs`, that of an HTTP request `http.rs` (and
 //! `http/proxy.rs`, where the worker takes it itself), that of a change feed `listen.rs`.
 
 pub mod app;
 mod boot;
-pub mod contract;
 mod error;
 mod expression;
 mod from_protocol;
@@ -32,8 +31,6 @@ mod schedule;
 mod service;
 mod startup;
 mod stop;
-#[cfg(feature = "suite")]
-pub mod suite;
 mod timer;
 mod to_protocol;
 mod windows_zones;

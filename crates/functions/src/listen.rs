@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::app::Settings;
-use crate::contract::{Batch, BindingError, Connector, Source};
 use crate::error::chain;
 use crate::invoke::{Function, Invoker};
 use crate::log::Level;
 use crate::metrics::{BatchEnd, BatchLabels, FunctionLabel};
 use crate::stop::Stop;
+use functions_contract::{Batch, BindingError, Connector, Source};
 
 /// Feeds one function from one source.
 pub(crate) struct Listener {

@@ -10,8 +10,8 @@ use state::{Lease, Registry};
 use supervision::Supervisor;
 use trace::Tracer;
 
-use crate::contract::Connector;
 use crate::workers::StartWorkers;
+use functions_contract::Connector;
 
 /// Settings of the functions host.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

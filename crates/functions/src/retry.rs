@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use worker_protocol::{RetryOptions, RetryStrategy};
 
 use crate::app::{RetryJson, parse_timespan};
-use crate::contract::find_property;
+use functions_contract::find_property;
 
 /// A retry policy, from `host.json`, a function's `retry`, or the worker's index.
 #[derive(Clone, Debug, PartialEq, Eq)]

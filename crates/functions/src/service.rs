@@ -21,7 +21,6 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::boot::{Boot, Phase, RunningApp, find_connector};
-use crate::contract::{AppSettings, Connector, Direction};
 use crate::error::Error;
 use crate::function::Trigger;
 use crate::handle::Handle;
@@ -37,6 +36,7 @@ use crate::stop::Stop;
 use crate::timer::{Timer, TimerMemory};
 use crate::windows_zones;
 use crate::workers::start_pool;
+use functions_contract::{AppSettings, Connector, Direction};
 
 /// Bodies of requests and responses.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>;

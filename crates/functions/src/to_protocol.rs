@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json};
 use worker_protocol::{DataType, TypedData};
 
-use crate::contract::Value;
+use functions_contract::Value;
 
 /// A value for a binding. `data_type` is what the function asks for; several values become a collection.
 pub(crate) fn typed_data(value: Value, data_type: DataType) -> TypedData {

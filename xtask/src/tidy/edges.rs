@@ -3,7 +3,7 @@
 use cargo_metadata::{DependencyKind, Metadata, Package};
 
 /// A crate and the crates of ours that it may depend on.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("edge", &[]),
     ("body", &[]),
     ("websocket", &[]),
@@ -28,9 +28,22 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "websocket",
         ],
     ),
-    ("functions", &["body", "egress", "identity", "state", "supervision", "trace", "worker-protocol"]),
+    ("functions-contract", &["trace"]),
+    (
+        "functions",
+        &[
+            "body",
+            "egress",
+            "functions-contract",
+            "identity",
+            "state",
+            "supervision",
+            "trace",
+            "worker-protocol",
+        ],
+    ),
     ("documents", &["body", "checked-files", "identity", "state", "supervision", "trace"]),
-    ("connect-cosmosdb", &["body", "egress", "functions", "identity", "trace"]),
+    ("connect-cosmosdb", &["body", "egress", "functions-contract", "identity", "trace"]),
     ("state", &[]),
     ("state-embedded", &["checked-files", "state", "supervision"]),
     ("checked-files", &[]),

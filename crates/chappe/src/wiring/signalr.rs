@@ -6,9 +6,9 @@ pub(super) mod item;
 use std::sync::Arc;
 use std::time::Duration;
 
-use functions::contract::{
-    AppSettings, BindingError, BindingSpec, Call, ConnectionSetting, Connector, Direction, Reader, Sink,
-    Value, find_property,
+use functions_contract::{
+    AppSettings, BindingContext, BindingError, BindingSpec, ConnectionSetting, Connector, Direction, Reader,
+    Sink, Value, find_property,
 };
 use identity::{Claims, SignalRConnectionString};
 use realtime::engine::{ConnectionId, GroupError, GroupName, Lifetime, Membership, Target, UserId};
@@ -134,8 +134,8 @@ fn property<'a>(properties: &'a Map<String, Json>, name: &str) -> Option<&'a str
     find_property(properties, name).and_then(Json::as_str).filter(|text| !text.is_empty())
 }
 
-fn hub<'a>(call: &'a Call<'_>) -> Result<&'a str, BindingError> {
-    property(call.properties, "hubName").ok_or_else(|| BindingError::Value("hubName is empty".to_owned()))
+fn hub<'a>(context: &'a BindingContext<'_>) -> Result<&'a str, BindingError> {
+    property(context.properties, "hubName").ok_or_else(|| BindingError::Value("hubName is empty".to_owned()))
 }
 
 struct ConnectionInfo {
@@ -145,13 +145,13 @@ struct ConnectionInfo {
 #[async_trait::async_trait]
 impl Reader for ConnectionInfo {
     /// What clients negotiate with: `{"url", "accessToken"}`.
-    async fn read(&self, call: &Call<'_>) -> Result<Value, BindingError> {
-        let hub = hub(call)?;
-        let user = property(call.properties, "userId");
-        let claims = token_claims(call.properties)?;
+    async fn read(&self, context: &BindingContext<'_>) -> Result<Value, BindingError> {
+        let hub = hub(context)?;
+        let user = property(context.properties, "userId");
+        let claims = token_claims(context.properties)?;
         let (url, token) = match &self.service {
             Service::Embedded { realtime, here, client_url } => {
-                let base = here.client_base(call.origin, client_url);
+                let base = here.client_base(context.origin, client_url);
                 let access = realtime
                     .client_access(hub, user, &claims, TOKEN_LIFETIME, &base)
                     .map_err(|error| BindingError::Value(error.to_string()))?;
@@ -197,14 +197,14 @@ struct Messages {
 
 #[async_trait::async_trait]
 impl Sink for Messages {
-    async fn write(&self, call: &Call<'_>, items: Vec<Value>) -> Result<(), BindingError> {
-        let hub = hub(call)?;
+    async fn write(&self, context: &BindingContext<'_>, items: Vec<Value>) -> Result<(), BindingError> {
+        let hub = hub(context)?;
         // All of them are read before the first is sent: half of a wrong output is worse than none.
         let items = items.iter().map(Item::parse).collect::<Result<Vec<_>, _>>()?;
         for item in items {
             match &self.service {
-                Service::Embedded { realtime, .. } => write_embedded(realtime, hub, call, item).await?,
-                Service::Remote(remote) => remote.write(hub, item, call.trace).await?,
+                Service::Embedded { realtime, .. } => write_embedded(realtime, hub, context, item).await?,
+                Service::Remote(remote) => remote.write(hub, item, context.trace).await?,
             }
         }
         Ok(())
@@ -214,7 +214,7 @@ impl Sink for Messages {
 async fn write_embedded(
     realtime: &realtime::Handle,
     hub: &str,
-    call: &Call<'_>,
+    context: &BindingContext<'_>,
     item: Item,
 ) -> Result<(), BindingError> {
     match item {
@@ -226,7 +226,7 @@ async fn write_embedded(
                 excluded: Vec::new(),
                 target: &target,
                 arguments: arguments.get(),
-                trace: Some(call.trace),
+                trace: Some(context.trace),
             };
             realtime.send(message).await.map_err(refused)
         }

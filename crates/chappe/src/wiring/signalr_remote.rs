@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use functions::contract::BindingError;
+use functions_contract::BindingError;
 use http::{Method, Request, StatusCode, header};
 use identity::{AccessKey, Algorithm, Claims, SignalRConnectionString};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};

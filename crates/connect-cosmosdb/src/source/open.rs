@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use functions::contract::BindingError;
+use functions_contract::BindingError;
 
 use super::{FeedSource, Opened, hinted};
 use crate::client::{Container, NewContainer};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use connect_cosmosdb::{CosmosDb, Options, Transport};
-use functions::contract::{BindingError, Call, Connector as _, Direction, Reader, Sink, Value};
+use functions_contract::{BindingContext, BindingError, Connector as _, Direction, Reader, Sink, Value};
 use identity::master_key::MasterKey;
 use serde_json::{Map, Value as Json, json};
 use trace::TraceContext;
@@ -22,11 +22,11 @@ async fn sink(fake: &Fake, properties: &Json) -> Arc<dyn Sink> {
 }
 
 /// A call whose properties stand resolved beside the names that every test uses.
-fn with_call<R>(properties: &Json, data: &Json, act: impl FnOnce(&Call<'_>) -> R) -> R {
+fn with_context<R>(properties: &Json, data: &Json, act: impl FnOnce(&BindingContext<'_>) -> R) -> R {
     let mut resolved = json!({"databaseName": "demo", "containerName": "cards"});
     resolved.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
     let data: Map<String, Json> = data.as_object().unwrap().clone();
-    act(&Call {
+    act(&BindingContext {
         invocation_id: "1",
         properties: resolved.as_object().unwrap(),
         binding_data: &data,
@@ -40,12 +40,14 @@ fn block<R>(future: impl Future<Output = R>) -> R {
 }
 
 fn read(fake: &Fake, properties: Json, data: Json) -> Result<Value, BindingError> {
-    with_call(&properties, &data, |call| block(async { reader(fake, &properties).await.read(call).await }))
+    with_context(&properties, &data, |context| {
+        block(async { reader(fake, &properties).await.read(context).await })
+    })
 }
 
 fn write(fake: &Fake, properties: Json, items: Vec<Value>) -> Result<(), BindingError> {
-    with_call(&properties, &json!({}), |call| {
-        block(async { sink(fake, &properties).await.write(call, items).await })
+    with_context(&properties, &json!({}), |context| {
+        block(async { sink(fake, &properties).await.write(context, items).await })
     })
 }
 
@@ -119,13 +121,13 @@ fn a_missing_container_is_created_only_if_the_app_says_so() {
 fn a_container_made_anew_with_another_key_is_asked_for_again() {
     let fake = account();
     let properties = json!({});
-    with_call(&properties, &json!({}), |call| {
+    with_context(&properties, &json!({}), |context| {
         block(async {
             let sink = sink(&fake, &properties).await;
             let document = || vec![Value::Json(r#"{"id":"a","kind":"card"}"#.to_owned())];
-            sink.write(call, document()).await.unwrap();
+            sink.write(context, document()).await.unwrap();
             fake.create_container("demo", "cards", "/kind");
-            sink.write(call, document()).await.unwrap();
+            sink.write(context, document()).await.unwrap();
         });
     });
     assert_eq!(fake.documents("demo", "cards").len(), 1);
@@ -179,11 +181,11 @@ fn a_remote_account_sees_signed_requests() {
     };
     let properties = json!({"databaseName": "my data", "containerName": "cards & more"});
     let write = |connector: &CosmosDb| {
-        with_call(&properties, &json!({}), |call| {
+        with_context(&properties, &json!({}), |context| {
             block(async {
                 let spec = spec("cosmosDB", Direction::Out, properties.clone());
                 let sink = connector.sink(&spec, &Settings).await.unwrap();
-                sink.write(call, vec![Value::Json(r#"{"id":"a"}"#.to_owned())]).await
+                sink.write(context, vec![Value::Json(r#"{"id":"a"}"#.to_owned())]).await
             })
         })
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connect_cosmosdb::{CosmosDb, Options, Transport};
-use functions::contract::{Batch, BindingError, Call, Connector as _, Direction, Source, Value};
+use functions_contract::{Batch, BindingContext, BindingError, Connector as _, Direction, Source, Value};
 use http_body_util::BodyExt as _;
 use identity::Principal;
 use identity::master_key::MasterKey;
@@ -69,15 +69,15 @@ impl Process {
         declared["partitionKey"] = "/kind".into();
         let spec = spec("cosmosDB", Direction::Out, declared);
         let sink = self.connector.sink(&spec, &Settings).await.unwrap();
-        let call = Call {
+        let context = BindingContext {
             invocation_id: "1",
             properties: properties.as_object().unwrap(),
             binding_data: &serde_json::Map::new(),
             origin: None,
             trace: TraceContext::root(),
         };
-        sink.write(&call, vec![Value::Json(documents.to_string())]).await.unwrap();
-        call.trace
+        sink.write(&context, vec![Value::Json(documents.to_string())]).await.unwrap();
+        context.trace
     }
 
     pub(crate) async fn read(&self, extra: Json, data: Json) -> Value {
@@ -85,14 +85,14 @@ impl Process {
         properties.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         let spec = spec("cosmosDB", Direction::In, properties.clone());
         let reader = self.connector.reader(&spec, &Settings).await.unwrap();
-        let call = Call {
+        let context = BindingContext {
             invocation_id: "1",
             properties: properties.as_object().unwrap(),
             binding_data: data.as_object().unwrap(),
             origin: None,
             trace: TraceContext::root(),
         };
-        reader.read(&call).await.unwrap()
+        reader.read(&context).await.unwrap()
     }
 
     async fn drop_container(&self) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connect_cosmosdb::{CosmosDb, Options, Transport};
-use functions::contract::{
+use functions_contract::{
     AppSettings, Batch, BindingError, BindingSpec, Connector as _, Direction, Source, Value,
 };
 use http::Method;

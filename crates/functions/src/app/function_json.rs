@@ -8,8 +8,8 @@ use serde_json::{Map, Value as Json};
 use worker_protocol::{FunctionId, FunctionMetadata};
 
 use super::{RetryJson, parse_object, read_optional};
-use crate::contract::find_property;
 use crate::retry::Retry;
+use functions_contract::find_property;
 
 /// Finds the functions of a folder. A file that cannot be read makes an error beside the functions that can.
 pub(crate) fn index_folder(dir: &Path, language: &str) -> (Vec<FunctionMetadata>, Vec<(String, String)>) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json};
 
 use super::{parse_object, parse_timespan};
-use crate::contract::find_property;
 use crate::log::LogLevels;
+use functions_contract::find_property;
 
 /// What `host.json` says, after overrides by `AzureFunctionsJobHost__a__b` settings.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::parse_object;
-use crate::contract::find_property;
+use functions_contract::find_property;
 
 /// What `local.settings.json` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::parse_object;
-use crate::contract::find_property;
+use functions_contract::find_property;
 
 /// The `dependencies` in `package.json` of the app in `dir` that no `node_modules` at or above it has, in the file's order. Empty
 /// where there is no such file, or where it cannot be read: the worker says that when it loads the app.

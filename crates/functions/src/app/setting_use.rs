@@ -6,10 +6,10 @@ use serde_json::{Map, Value as Json};
 use worker_protocol::{BindingInfo, FunctionMetadata};
 
 use super::{LocalSettings, Settings};
-use crate::contract::{AppSettings, BindingSpec, ConnectionSetting, Direction, find_property};
 use crate::expression::named_settings;
 use crate::function::is_as_written;
 use crate::nearest::nearest;
+use functions_contract::{AppSettings, BindingSpec, ConnectionSetting, Direction, find_property};
 
 /// A setting that bindings name: as their connection, or as `%NAME%`.
 ///

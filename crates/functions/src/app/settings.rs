@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::LocalSettings;
-use crate::contract::AppSettings;
+use functions_contract::AppSettings;
 
 /// App settings by exact name; cheap to clone.
 #[derive(Clone, Debug)]

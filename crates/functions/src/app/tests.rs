@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::contract::AppSettings;
+use functions_contract::AppSettings;
 
 /// Files are `name: text`; what comes out is the error, or what `show` makes of the app.
 fn check(

@@ -232,7 +232,7 @@ impl Dispatch {
         };
         let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut status = json!({
-            "id": crate::contract::AppSettings::host_id(&self.app.settings),
+            "id": functions_contract::AppSettings::host_id(&self.app.settings),
             "state": state,
             "version": crate::service::HOST_VERSION,
             "versionDetails": concat!("chappe ", env!("CARGO_PKG_VERSION")),

@@ -8,8 +8,8 @@ use serde_json::{Map, Value as Json};
 use worker_protocol::{RpcHttp, RpcHttpCookie, SameSite, TypedData};
 
 use super::{empty, full};
-use crate::contract::find_property;
 use crate::service::Body;
+use functions_contract::find_property;
 
 /// What stands unescaped in a cookie's value: the unreserved characters of RFC 3986.
 const COOKIE_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -2,10 +2,10 @@
 
 use trace::{Span, Tracer};
 
-use crate::contract::Batch;
 use crate::function::Binding;
 use crate::invoke::Occasion;
 use crate::to_protocol::{binding_data, trigger_metadata, typed_data};
+use functions_contract::Batch;
 
 /// What the function gets, and the `feed` span, which ends when it is dropped: it reaches from the moment at which the newest
 /// item was accepted to the invocation, is a child of the write that made the item, and the parent of the invocation. Other

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use functions::app::App;
-use functions::contract::Connector;
 use functions::worker::{Cancellation, Indexing, InvokeError, Observer, StartError, Terms};
 use functions::{Body, Dependencies, Error, Handle, Options, Service, Workers};
+use functions_contract::Connector;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use prometheus_client::registry::Registry;

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use functions::contract::{
-    AppSettings, Batch, BindingError, BindingSpec, Call, Connector, Direction, ItemOrigin, Lag, Reader, Sink,
-    Source, Value,
+use functions_contract::suite::{ReaderFactory, SinkFactory, SourceFactory};
+use functions_contract::{
+    AppSettings, Batch, BindingContext, BindingError, BindingSpec, Connector, Direction, ItemOrigin, Lag,
+    Reader, Sink, Source, Value,
 };
-use functions::suite::{ReaderFactory, SinkFactory, SourceFactory};
 use serde_json::{Map, Value as Json, json};
 use tokio::sync::Notify;
 
@@ -145,7 +145,7 @@ impl Drop for FeedSource {
 
 #[async_trait::async_trait]
 impl Sink for Feed {
-    async fn write(&self, call: &Call<'_>, items: Vec<Value>) -> Result<(), BindingError> {
+    async fn write(&self, context: &BindingContext<'_>, items: Vec<Value>) -> Result<(), BindingError> {
         let mut state = self.state();
         if let Some(error) = state.failures.pop() {
             return Err(error);
@@ -154,7 +154,7 @@ impl Sink for Feed {
             if matches!(item, Value::Bytes(_)) {
                 return Err(BindingError::Value("bytes are not taken".to_owned()));
             }
-            state.written.push((call.properties.clone(), item));
+            state.written.push((context.properties.clone(), item));
         }
         Ok(())
     }
@@ -162,12 +162,12 @@ impl Sink for Feed {
 
 #[async_trait::async_trait]
 impl Reader for Feed {
-    async fn read(&self, call: &Call<'_>) -> Result<Value, BindingError> {
-        if call.properties.contains_key("sqlQuery") {
+    async fn read(&self, context: &BindingContext<'_>) -> Result<Value, BindingError> {
+        if context.properties.contains_key("sqlQuery") {
             // A query takes its values from the binding data, as parameters.
-            return Ok(Value::Json(Json::Object(call.binding_data.clone()).to_string()));
+            return Ok(Value::Json(Json::Object(context.binding_data.clone()).to_string()));
         }
-        let id = call.properties.get("id").and_then(Json::as_str).unwrap_or_default();
+        let id = context.properties.get("id").and_then(Json::as_str).unwrap_or_default();
         let found = id.parse::<usize>().ok().and_then(|at| self.state().items.get(at).cloned());
         Ok(found.map_or(Value::Null, |(text, _)| Value::Json(text)))
     }

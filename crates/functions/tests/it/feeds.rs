@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use expect_test::expect;
-use functions::contract::{ItemOrigin, Value};
-use functions::suite::{check_reader, check_sink, check_source};
 use functions::worker::InvokeError;
+use functions_contract::suite::{check_reader, check_sink, check_source};
+use functions_contract::{ItemOrigin, Value};
 use serde_json::json;
 use trace::{TraceContext, Tracer};
 use worker_protocol::{InvocationRequest, RetryOptions, RetryStrategy, TypedData};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use functions::contract::Value;
 use functions::{Body, ClientAddress, Dependencies, Handle, Options, Service};
+use functions_contract::Value;
 use futures_util::stream;
 use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};

@@ -1,6 +1,6 @@
 //! What a function gives to a `signalR` output: a message, or a change of a group.
 
-use functions::contract::{BindingError, Value};
+use functions_contract::{BindingError, Value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use functions::suite::{SinkFactory, check_sink};
+use functions_contract::suite::{SinkFactory, check_sink};
 use prometheus_client::registry::Registry;
 use realtime::engine::NodeId;
 use serde_json::json;
@@ -183,9 +183,14 @@ async fn connection_info_opens_the_hub_embedded_and_remote() {
         let reader = reader.expect("the binding is right");
         let (properties, data) = (properties(), Map::new());
         let trace = TraceContext::root();
-        let call =
-            Call { invocation_id: "i", properties: &properties, binding_data: &data, origin: None, trace };
-        let Ok(Value::Json(info)) = reader.read(&call).await else { panic!("the value is JSON") };
+        let context = BindingContext {
+            invocation_id: "i",
+            properties: &properties,
+            binding_data: &data,
+            origin: None,
+            trace,
+        };
+        let Ok(Value::Json(info)) = reader.read(&context).await else { panic!("the value is JSON") };
         let info: Json = serde_json::from_str(&info).expect("the value is JSON");
         let text = |name: &str| info[name].as_str().expect("url and accessToken are text").to_owned();
         let mut client = connect(&text("url"), &text("accessToken")).await;
@@ -247,8 +252,14 @@ async fn write(
     let sink = bench.signalr(here).sink(&spec("signalR", Direction::Out), settings).await?;
     let (properties, data) = (properties(), Map::new());
     let trace = TraceContext::root();
-    let call = Call { invocation_id: "i", properties: &properties, binding_data: &data, origin: None, trace };
-    sink.write(&call, vec![Value::Json(item.to_string())]).await
+    let context = BindingContext {
+        invocation_id: "i",
+        properties: &properties,
+        binding_data: &data,
+        origin: None,
+        trace,
+    };
+    sink.write(&context, vec![Value::Json(item.to_string())]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

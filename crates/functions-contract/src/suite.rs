@@ -1,9 +1,9 @@
-//! The contract suites of [`Source`], [`Reader`] and [`Sink`]: whoever implements one runs its suite in its own tests.
+//! The contract suites of [`Source`], [`Reader`] and [`Sink`]: an implementation runs its suite in its own tests.
 //!
-//! Each suite takes a factory that knows the system behind it. A suite panics, as tests do, with the number of the
-//! guarantee that does not hold.
+//! Each suite takes a factory that knows the system behind it. A failing suite panics with the number of the guarantee
+//! that does not hold.
 //!
-//! Not its concern: what is special about one system; its own tests show that.
+//! Not its concern: what is special about one system; the connector's own tests cover that.
 //! Know these first: [`SourceFactory`], [`check_source`], [`check_sink`], [`check_reader`].
 
 use std::sync::Arc;
@@ -13,36 +13,36 @@ use serde_json::{Map, Value as Json};
 use tokio::time::timeout;
 use trace::TraceContext;
 
-use crate::contract::{Batch, BindingError, Call, Reader, Sink, Source, Value};
+use crate::{Batch, BindingContext, BindingError, Reader, Sink, Source, Value};
 
-/// Longest that the suites wait for something that must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest wait for a batch that must come.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// A trigger under test, with a way to make items for it. Nothing must be waiting at the start.
+/// A trigger under test, with a way to create items for it. No item may be waiting at the start.
 #[async_trait::async_trait]
 pub trait SourceFactory: Send + Sync {
-    /// Opens the same trigger as before, for another owner each time. Must not wait until the previous owner is gone.
+    /// Opens the same trigger for another owner each time. Must not wait until the previous owner has closed it.
     async fn open(&self) -> Box<dyn Source>;
 
-    /// Makes one item that carries this number; returns when the system has accepted it.
+    /// Creates one item that contains this number; returns when the system has accepted it.
     async fn put(&self, number: u64);
 
-    /// The numbers that a batch carries, in its order.
+    /// The numbers in a batch, in its order.
     fn numbers(&self, batch: &Batch) -> Vec<u64>;
 
-    /// Most items that the trigger asks for in a batch; at least 2 and less than 10.
+    /// The most items that the trigger asks for in a batch; from 2 to 9.
     fn items_max(&self) -> usize;
 
-    /// Lets the lease of an owner that vanished without closing expire: by moving a clock, or by waiting.
+    /// Makes the lease of an owner that did not close expire: by moving a clock, or by waiting.
     async fn expire_leases(&self);
 
-    /// How long to watch that a source hands out nothing. Long enough that a wrong one would have done so.
+    /// How long the suite checks that a source hands out nothing; a faulty source must have handed out a batch by then.
     fn quiet(&self) -> Duration {
         Duration::from_millis(300)
     }
 }
 
-/// Checks the guarantees of [`Source`], one after the other, on one trigger.
+/// Checks the guarantees of [`Source`] one after the other, on one trigger.
 pub async fn check_source(factory: &dyn SourceFactory) {
     let mut next_number = 0;
     in_order_and_bounded(factory, &mut next_number).await;
@@ -54,7 +54,9 @@ pub async fn check_source(factory: &dyn SourceFactory) {
 }
 
 async fn next(source: &mut Box<dyn Source>, what: &str) -> Batch {
-    let batch = timeout(PATIENCE, source.next()).await.unwrap_or_else(|_| panic!("{what}: no batch came"));
+    let batch = timeout(WAIT_MAX, source.next())
+        .await
+        .unwrap_or_else(|_| panic!("{what}: no batch came within {WAIT_MAX:?}"));
     batch.unwrap_or_else(|error| panic!("{what}: {error:?}"))
 }
 
@@ -62,7 +64,7 @@ async fn complete(source: &mut Box<dyn Source>, batch: &Batch, what: &str) {
     source.complete(batch).await.unwrap_or_else(|error| panic!("{what}: complete: {error:?}"));
 }
 
-/// Puts `count` items and gives their numbers.
+/// Creates `count` items and returns their numbers.
 async fn put(factory: &dyn SourceFactory, next_number: &mut u64, count: usize) -> Vec<u64> {
     let mut numbers = Vec::new();
     for _ in 0..count {
@@ -73,7 +75,7 @@ async fn put(factory: &dyn SourceFactory, next_number: &mut u64, count: usize) -
     numbers
 }
 
-/// Takes batches until as many items came as there are in `expected`, and compares.
+/// Completes batches until `expected.len()` items came, and compares their numbers.
 async fn expect(factory: &dyn SourceFactory, source: &mut Box<dyn Source>, expected: &[u64], what: &str) {
     let mut seen = Vec::new();
     while seen.len() < expected.len() {
@@ -94,7 +96,7 @@ async fn in_order_and_bounded(factory: &dyn SourceFactory, next_number: &mut u64
     let numbers = put(factory, next_number, factory.items_max() * 2 + 1).await;
     expect(factory, &mut source, &numbers, "1 (in order)").await;
     let lag = source.lag().await.unwrap_or_else(|error| panic!("lag: {error:?}"));
-    assert_eq!(lag.items, 0, "nothing waits when all is completed");
+    assert_eq!(lag.items, 0, "no item waits when all are completed");
     source.close().await;
 }
 
@@ -158,9 +160,9 @@ async fn cancel_safe(factory: &dyn SourceFactory, next_number: &mut u64) {
     let numbers = put(factory, next_number, 3).await;
     let mut seen = Vec::new();
     while seen.len() < numbers.len() {
-        // Cut off again and again, in the middle of whatever `next` does.
-        for patience_us in [0, 50, 500] {
-            if let Ok(batch) = timeout(Duration::from_micros(patience_us), source.next()).await {
+        // Cancels `next` at several points of its work.
+        for limit_us in [0, 50, 500] {
+            if let Ok(batch) = timeout(Duration::from_micros(limit_us), source.next()).await {
                 let batch = batch.unwrap_or_else(|error| panic!("{what}: {error:?}"));
                 seen.extend(factory.numbers(&batch));
                 complete(&mut source, &batch, what).await;
@@ -179,19 +181,19 @@ async fn cancel_safe(factory: &dyn SourceFactory, next_number: &mut u64) {
 /// An output under test.
 #[async_trait::async_trait]
 pub trait SinkFactory: Send + Sync {
-    /// Makes the sink.
+    /// Creates the sink.
     async fn sink(&self) -> Arc<dyn Sink>;
 
     /// The binding's resolved properties.
     fn properties(&self) -> Map<String, Json>;
 
-    /// A value that carries this number.
+    /// A value that contains this number.
     fn item(&self, number: u64) -> Value;
 
-    /// A value that the system cannot take, if there is such a thing.
+    /// A value that the system rejects; `None` if it accepts every value.
     fn bad_item(&self) -> Option<Value>;
 
-    /// The numbers that the system has accepted until now, in the order of their acceptance.
+    /// The numbers that the system has accepted so far, in the order of acceptance.
     async fn accepted(&self) -> Vec<u64>;
 }
 
@@ -200,54 +202,61 @@ pub async fn check_sink(factory: &dyn SinkFactory) {
     let sink = factory.sink().await;
     let properties = factory.properties();
     let data = Map::new();
-    let call = call(&properties, &data);
+    let context = context(&properties, &data);
     let before = factory.accepted().await;
-    assert!(before.is_empty(), "the system is empty at first");
-    let written = sink.write(&call, vec![factory.item(1)]).await;
+    assert!(before.is_empty(), "the system is empty at the start");
+    let written = sink.write(&context, vec![factory.item(1)]).await;
     written.unwrap_or_else(|error| panic!("1 (accepted): {error:?}"));
     assert_eq!(factory.accepted().await, [1], "1 (accepted): one item");
-    let written = sink.write(&call, [2, 3, 4].map(|number| factory.item(number)).into()).await;
+    let written = sink.write(&context, [2, 3, 4].map(|number| factory.item(number)).into()).await;
     written.unwrap_or_else(|error| panic!("1 (accepted): {error:?}"));
     assert_eq!(factory.accepted().await, [1, 2, 3, 4], "1 (accepted): in order");
     if let Some(bad) = factory.bad_item() {
-        let refused = sink.write(&call, vec![bad]).await;
-        assert!(refused.is_err(), "2 (refused): a value that the system cannot take is an error");
-        assert_eq!(factory.accepted().await, [1, 2, 3, 4], "2 (refused): nothing came of it");
-        let written = sink.write(&call, vec![factory.item(5)]).await;
-        written.unwrap_or_else(|error| panic!("2 (refused): the sink goes on after a refusal: {error:?}"));
+        let rejected = sink.write(&context, vec![bad]).await;
+        assert!(rejected.is_err(), "2 (rejected): a value that the system cannot accept is an error");
+        assert_eq!(factory.accepted().await, [1, 2, 3, 4], "2 (rejected): nothing was written");
+        let written = sink.write(&context, vec![factory.item(5)]).await;
+        written
+            .unwrap_or_else(|error| panic!("2 (rejected): the sink works after a rejected write: {error:?}"));
     }
 }
 
 /// An input under test.
 #[async_trait::async_trait]
 pub trait ReaderFactory: Send + Sync {
-    /// Makes the reader.
+    /// Creates the reader.
     async fn reader(&self) -> Arc<dyn Reader>;
 
-    /// Resolved properties that name something that is there, and its value.
+    /// Resolved properties that name something that exists, and its value.
     async fn present(&self) -> (Map<String, Json>, Value);
 
-    /// Resolved properties that name something that is not there, if that can be.
+    /// Resolved properties that name something that does not exist; `None` if the system has no such case.
     async fn absent(&self) -> Option<Map<String, Json>>;
 }
 
-/// Checks what [`Reader`] promises.
+/// Checks the guarantees of [`Reader`].
 pub async fn check_reader(factory: &dyn ReaderFactory) {
     let reader = factory.reader().await;
     let data = Map::new();
     let (properties, expected) = factory.present().await;
     for _ in 0..2 {
-        let value = reader.read(&call(&properties, &data)).await;
-        let value = value.unwrap_or_else(|error| panic!("what is there can be read: {error:?}"));
-        assert_eq!(value, expected, "what is there is read as it is, each time");
+        let value = reader.read(&context(&properties, &data)).await;
+        let value = value.unwrap_or_else(|error| panic!("an existing value can be read: {error:?}"));
+        assert_eq!(value, expected, "every read returns the existing value");
     }
     if let Some(properties) = factory.absent().await {
-        let value = reader.read(&call(&properties, &data)).await;
-        let value = value.unwrap_or_else(|error| panic!("what is not there is no error: {error:?}"));
-        assert_eq!(value, Value::Null, "what is not there is null");
+        let value = reader.read(&context(&properties, &data)).await;
+        let value = value.unwrap_or_else(|error| panic!("an absent value is not an error: {error:?}"));
+        assert_eq!(value, Value::Null, "an absent value is null");
     }
 }
 
-fn call<'a>(properties: &'a Map<String, Json>, binding_data: &'a Map<String, Json>) -> Call<'a> {
-    Call { invocation_id: "suite", properties, binding_data, origin: None, trace: TraceContext::root() }
+fn context<'a>(properties: &'a Map<String, Json>, binding_data: &'a Map<String, Json>) -> BindingContext<'a> {
+    BindingContext {
+        invocation_id: "suite",
+        properties,
+        binding_data,
+        origin: None,
+        trace: TraceContext::root(),
+    }
 }
