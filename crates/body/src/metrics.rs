@@ -1,21 +1,27 @@
 //! [`Metrics`]: what is held, who waits, who was refused.
 
+use metric_set::metric_set;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
 use crate::error::ReadError;
 
-/// The gauges and counters of all bodies of a process; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    pub(crate) held_bytes: Family<PoolLabel, Gauge>,
-    pub(crate) waiting: Family<PoolLabel, Gauge>,
-    rejected: Family<CauseLabel, Counter>,
-    pub(crate) spilled: Counter,
-    pub(crate) spilled_bytes: Counter,
+metric_set! {
+    /// The gauges and counters of all bodies of a process; cheap to clone.
+    pub struct Metrics {
+        /// Bytes that bodies hold or have reserved, by pool
+        pub(crate) held_bytes: Family<PoolLabel, Gauge> = "bodies_held_bytes";
+        /// Bodies that wait for room, by pool
+        pub(crate) waiting: Family<PoolLabel, Gauge> = "bodies_waiting";
+        /// Bodies that were not read, by cause
+        rejected: Family<CauseLabel, Counter> = "bodies_rejected";
+        /// Bodies that went to a file
+        pub(crate) spilled: Counter = "bodies_spilled";
+        /// Bytes of bodies that went to files
+        pub(crate) spilled_bytes: Counter = "bodies_spilled_bytes";
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -29,25 +35,6 @@ struct CauseLabel {
 }
 
 impl Metrics {
-    /// Registers them; once a process.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register(
-            "bodies_held_bytes",
-            "Bytes that bodies hold or have reserved, by pool",
-            metrics.held_bytes.clone(),
-        );
-        registry.register("bodies_waiting", "Bodies that wait for room, by pool", metrics.waiting.clone());
-        registry.register("bodies_rejected", "Bodies that were not read, by cause", metrics.rejected.clone());
-        registry.register("bodies_spilled", "Bodies that went to a file", metrics.spilled.clone());
-        registry.register(
-            "bodies_spilled_bytes",
-            "Bytes of bodies that went to files",
-            metrics.spilled_bytes.clone(),
-        );
-        metrics
-    }
-
     pub(crate) fn rejected(&self, error: &ReadError) {
         let cause = match error {
             ReadError::TooLarge { .. } => "too_large",

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use metric_set::metric_set;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
 
 /// Labels of a counted request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,105 +33,39 @@ struct LaneLabels {
     lane: Lane,
 }
 
-/// The service's metrics; cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct Metrics {
-    requests: Family<RequestLabels, Counter>,
-    group_requests: Histogram,
-    commit_seconds: Histogram,
-    feed_reads: Counter,
-    feed_items: Counter,
-    refused_busy: Counter,
-    database_bytes: Gauge,
-    read_only: Gauge,
-    write_queue: Gauge,
-    read_queue: Family<LaneLabels, Gauge>,
-    reads_abandoned: Family<LaneLabels, Counter>,
-    query_rows: Counter,
-    query_pages_cut: Counter,
+metric_set! {
+    /// The service's metrics; cheap to clone.
+    pub(crate) struct Metrics {
+        /// Requests by operation and status
+        requests: Family<RequestLabels, Counter> = "documents_requests";
+        /// Writes that shared one transaction
+        group_requests: Histogram = "documents_commit_group_requests", Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]);
+        /// Time from a group's first statement to its commit on disk
+        commit_seconds: Histogram = "documents_commit_seconds", Histogram::new([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0]);
+        /// Reads of a change feed
+        feed_reads: Counter = "documents_feed_reads";
+        /// Items handed out by change feeds
+        feed_items: Counter = "documents_feed_items";
+        /// Requests refused because a queue was full
+        refused_busy: Counter = "documents_refused_busy";
+        /// Size of the database file, without its log
+        database_bytes: Gauge = "documents_database_bytes";
+        /// 1 once the database file is damaged or incomplete, so that nothing is written
+        read_only: Gauge = "documents_read_only";
+        /// Writes that wait for the writer
+        write_queue: Gauge = "documents_write_queue_requests";
+        /// Reads that wait for a reader
+        read_queue: Family<LaneLabels, Gauge> = "documents_read_queue_requests";
+        /// Reads that ended early, or were not begun, because their caller had gone
+        reads_abandoned: Family<LaneLabels, Counter> = "documents_reads_abandoned";
+        /// Rows that queries and lists looked at
+        query_rows: Counter = "documents_query_rows";
+        /// Pages of queries and lists that ended early because they had used up their budget
+        query_pages_cut: Counter = "documents_query_pages_cut";
+    }
 }
 
 impl Metrics {
-    pub(crate) fn new(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            requests: Family::default(),
-            group_requests: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
-            commit_seconds: Histogram::new([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0]),
-            feed_reads: Counter::default(),
-            feed_items: Counter::default(),
-            refused_busy: Counter::default(),
-            database_bytes: Gauge::default(),
-            read_only: Gauge::default(),
-            write_queue: Gauge::default(),
-            read_queue: Family::default(),
-            reads_abandoned: Family::default(),
-            query_rows: Counter::default(),
-            query_pages_cut: Counter::default(),
-        };
-        registry.register("documents_requests", "Requests by operation and status", metrics.requests.clone());
-        registry.register(
-            "documents_commit_group_requests",
-            "Writes that shared one transaction",
-            metrics.group_requests.clone(),
-        );
-        registry.register(
-            "documents_commit_seconds",
-            "Time from a group's first statement to its commit on disk",
-            metrics.commit_seconds.clone(),
-        );
-        registry.register("documents_feed_reads", "Reads of a change feed", metrics.feed_reads.clone());
-        registry.register(
-            "documents_feed_items",
-            "Items handed out by change feeds",
-            metrics.feed_items.clone(),
-        );
-        registry.register(
-            "documents_refused_busy",
-            "Requests refused because a queue was full",
-            metrics.refused_busy.clone(),
-        );
-        registry.register(
-            "documents_write_queue_requests",
-            "Writes that wait for the writer",
-            metrics.write_queue.clone(),
-        );
-        registry.register(
-            "documents_read_queue_requests",
-            "Reads that wait for a reader",
-            metrics.read_queue.clone(),
-        );
-        registry.register(
-            "documents_reads_abandoned",
-            "Reads that ended early, or were not begun, because their caller had gone",
-            metrics.reads_abandoned.clone(),
-        );
-        registry.register(
-            "documents_query_rows",
-            "Rows that queries and lists looked at",
-            metrics.query_rows.clone(),
-        );
-        registry.register(
-            "documents_query_pages_cut",
-            "Pages of queries and lists that ended early because they had used up their budget",
-            metrics.query_pages_cut.clone(),
-        );
-        metrics.register_file(registry);
-        metrics
-    }
-
-    fn register_file(&self, registry: &mut Registry) {
-        registry.register(
-            "documents_database_bytes",
-            "Size of the database file, without its log",
-            self.database_bytes.clone(),
-        );
-        registry.register(
-            "documents_read_only",
-            "1 once the database file is damaged or incomplete, so that nothing is written",
-            self.read_only.clone(),
-        );
-    }
-
     /// Nothing is written any more.
     pub(crate) fn read_only(&self) {
         self.read_only.set(1);

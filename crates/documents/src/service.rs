@@ -86,7 +86,7 @@ impl Service {
     ) -> Result<(Self, Handle), Error> {
         options.check()?;
         let keys = keys(&options)?;
-        let metrics = Metrics::new(registry);
+        let metrics = Metrics::register(registry);
         let store = Store::open(&options, clock.clone(), supervisor, &metrics)?;
         let handle = Handle { store: store.clone() };
         let inner = Inner { options, keys, store, clock, tracer, metrics };

@@ -2,24 +2,34 @@
 
 use std::sync::Arc;
 
+use metric_set::metric_set;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
-/// The counters of all listeners of a process; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    open: Family<Labels, Gauge>,
-    accepted: Family<Labels, Counter>,
-    refused: Family<RefusedLabels, Counter>,
-    evicted: Family<Labels, Counter>,
-    requests_refused: Family<RequestRefusedLabels, Counter>,
-    answers_cut: Family<CutLabels, Counter>,
-    accept_failures: Family<Labels, Counter>,
-    tls_failures: Family<Labels, Counter>,
-    requests: Family<Labels, Counter>,
+metric_set! {
+    /// The counters of all listeners of a process; cheap to clone.
+    pub struct Metrics {
+        /// HTTP connections that are open
+        open: Family<Labels, Gauge> = "edge_connections_open";
+        /// Connections accepted
+        accepted: Family<Labels, Counter> = "edge_connections_accepted";
+        /// Connections closed at once because there are as many as there may be, and none is silent
+        refused: Family<RefusedLabels, Counter> = "edge_connections_refused";
+        /// Silent connections closed because a newcomer needed their place
+        evicted: Family<Labels, Counter> = "edge_connections_evicted";
+        /// Requests refused before a service saw them: 431 for a large head, otherwise 503 for what else their client's address holds
+        requests_refused: Family<RequestRefusedLabels, Counter> = "edge_requests_refused";
+        /// Answers not sent to their end because of how their client reads
+        answers_cut: Family<CutLabels, Counter> = "edge_answers_cut";
+        /// Connections that the operating system could not give us, such as for want of file descriptors
+        accept_failures: Family<Labels, Counter> = "edge_accept_failures";
+        /// TLS handshakes that failed
+        tls_failures: Family<Labels, Counter> = "edge_tls_failures";
+        /// Requests received
+        requests: Family<Labels, Counter> = "edge_requests";
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -94,41 +104,6 @@ pub(crate) struct ListenerMetrics {
 }
 
 impl Metrics {
-    /// Registers the counters; once a process.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("edge_connections_open", "HTTP connections that are open", metrics.open.clone());
-        registry.register("edge_connections_accepted", "Connections accepted", metrics.accepted.clone());
-        registry.register(
-            "edge_connections_refused",
-            "Connections closed at once because there are as many as there may be, and none is silent",
-            metrics.refused.clone(),
-        );
-        registry.register(
-            "edge_connections_evicted",
-            "Silent connections closed because a newcomer needed their place",
-            metrics.evicted.clone(),
-        );
-        registry.register(
-            "edge_requests_refused",
-            "Requests refused before a service saw them: 431 for a large head, otherwise 503 for what else their client's address holds",
-            metrics.requests_refused.clone(),
-        );
-        registry.register(
-            "edge_answers_cut",
-            "Answers not sent to their end because of how their client reads",
-            metrics.answers_cut.clone(),
-        );
-        registry.register(
-            "edge_accept_failures",
-            "Connections that the operating system could not give us, such as for want of file descriptors",
-            metrics.accept_failures.clone(),
-        );
-        registry.register("edge_tls_failures", "TLS handshakes that failed", metrics.tls_failures.clone());
-        registry.register("edge_requests", "Requests received", metrics.requests.clone());
-        metrics
-    }
-
     pub(crate) fn of(&self, name: &str) -> Arc<ListenerMetrics> {
         let labels = Labels { listener: name.to_owned() };
         Arc::new(ListenerMetrics {

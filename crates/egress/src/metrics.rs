@@ -1,19 +1,23 @@
 //! [`Metrics`]: what clients count.
 
+use metric_set::metric_set;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
 use crate::error::SendError;
 
-/// The counters of all clients of a process; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics {
-    requests: Counter,
-    failures: Family<Labels, Counter>,
-    connections: Gauge,
+metric_set! {
+    /// The counters of all clients of a process; cheap to clone.
+    pub struct Metrics {
+        /// Requests sent
+        requests: Counter = "egress_requests";
+        /// Requests that failed, by cause
+        failures: Family<Labels, Counter> = "egress_failures";
+        /// Open connections
+        connections: Gauge = "egress_connections_open";
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -26,15 +30,6 @@ struct Labels {
 pub(crate) struct OpenConnection(Gauge);
 
 impl Metrics {
-    /// Registers the counters; once a process.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("egress_requests", "Requests sent", metrics.requests.clone());
-        registry.register("egress_failures", "Requests that failed, by cause", metrics.failures.clone());
-        registry.register("egress_connections_open", "Open connections", metrics.connections.clone());
-        metrics
-    }
-
     pub(crate) fn request(&self) {
         self.requests.inc();
     }

@@ -1,27 +1,40 @@
 //! What the host counts.
 
+use metric_set::metric_set;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
 
-/// The metrics of one host; cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct Metrics {
-    pub(crate) invocations: Family<InvocationLabels, Counter>,
-    pub(crate) invocation_seconds: Family<FunctionLabel, Histogram, fn() -> Histogram>,
-    pub(crate) in_flight: Gauge,
-    pub(crate) retries: Family<FunctionLabel, Counter>,
-    pub(crate) source_batches: Family<BatchLabels, Counter>,
-    pub(crate) source_lag: Family<FunctionLabel, Gauge>,
-    pub(crate) source_errors: Family<FunctionLabel, Counter>,
-    pub(crate) worker_starts: Family<WorkerLabel, Counter>,
-    pub(crate) http_responses: Family<StatusLabel, Counter>,
-    pub(crate) http_proxied: Family<ProxiedLabel, Counter>,
-    pub(crate) http_rejected: Family<RejectedLabel, Counter>,
-    pub(crate) worker_bodies_waiting: Gauge,
+metric_set! {
+    /// The metrics of one host; cheap to clone.
+    pub(crate) struct Metrics {
+        /// Finished invocations
+        pub(crate) invocations: Family<InvocationLabels, Counter> = "functions_invocations";
+        /// Duration of invocations, bindings included
+        pub(crate) invocation_seconds: Family<FunctionLabel, Histogram, fn() -> Histogram> = "functions_invocation_seconds", Family::new_with_constructor(seconds);
+        /// Invocations under way
+        pub(crate) in_flight: Gauge = "functions_in_flight";
+        /// Invocations that repeat a failed one
+        pub(crate) retries: Family<FunctionLabel, Counter> = "functions_retries";
+        /// Batches of triggers
+        pub(crate) source_batches: Family<BatchLabels, Counter> = "functions_source_batches";
+        /// Items not yet handed to the function
+        pub(crate) source_lag: Family<FunctionLabel, Gauge> = "functions_source_lag_items";
+        /// Failures of trigger sources
+        pub(crate) source_errors: Family<FunctionLabel, Counter> = "functions_source_errors";
+        /// What happened to worker processes
+        pub(crate) worker_starts: Family<WorkerLabel, Counter> = "functions_workers";
+        /// HTTP responses
+        pub(crate) http_responses: Family<StatusLabel, Counter> = "functions_http_responses";
+        /// HTTP requests that were handed to a worker as they are, by how they ended
+        pub(crate) http_proxied: Family<ProxiedLabel, Counter> = "functions_http_proxied";
+        /// HTTP requests that did not reach a function
+        pub(crate) http_rejected: Family<RejectedLabel, Counter> = "functions_http_rejected";
+        /// Requests with a body in a file that wait for their turn with the workers
+        pub(crate) worker_bodies_waiting: Gauge = "functions_worker_bodies_waiting";
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -103,59 +116,6 @@ pub(crate) enum Rejected {
     NoRoomForBody,
     Unauthorized,
     NotReady,
-}
-
-impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            invocations: Family::default(),
-            invocation_seconds: Family::new_with_constructor(seconds),
-            in_flight: Gauge::default(),
-            retries: Family::default(),
-            source_batches: Family::default(),
-            source_lag: Family::default(),
-            source_errors: Family::default(),
-            worker_starts: Family::default(),
-            http_responses: Family::default(),
-            http_proxied: Family::default(),
-            http_rejected: Family::default(),
-            worker_bodies_waiting: Gauge::default(),
-        };
-        let m = &metrics;
-        registry.register("functions_invocations", "Finished invocations", m.invocations.clone());
-        registry.register(
-            "functions_invocation_seconds",
-            "Duration of invocations, bindings included",
-            m.invocation_seconds.clone(),
-        );
-        registry.register("functions_in_flight", "Invocations under way", m.in_flight.clone());
-        registry.register("functions_retries", "Invocations that repeat a failed one", m.retries.clone());
-        registry.register("functions_source_batches", "Batches of triggers", m.source_batches.clone());
-        registry.register(
-            "functions_source_lag_items",
-            "Items not yet handed to the function",
-            m.source_lag.clone(),
-        );
-        registry.register("functions_source_errors", "Failures of trigger sources", m.source_errors.clone());
-        registry.register("functions_workers", "What happened to worker processes", m.worker_starts.clone());
-        registry.register("functions_http_responses", "HTTP responses", m.http_responses.clone());
-        registry.register(
-            "functions_http_proxied",
-            "HTTP requests that were handed to a worker as they are, by how they ended",
-            m.http_proxied.clone(),
-        );
-        registry.register(
-            "functions_http_rejected",
-            "HTTP requests that did not reach a function",
-            m.http_rejected.clone(),
-        );
-        registry.register(
-            "functions_worker_bodies_waiting",
-            "Requests with a body in a file that wait for their turn with the workers",
-            m.worker_bodies_waiting.clone(),
-        );
-        metrics
-    }
 }
 
 /// From half a millisecond to a minute.

@@ -1,9 +1,9 @@
 //! What the gateway counts.
 
+use metric_set::metric_set;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::Registry;
 
 /// Labels of a request: the route it took (`none` where there was none) and the class of its status.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -12,15 +12,10 @@ pub(crate) struct RequestLabels {
     pub(crate) status: u16,
 }
 
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Metrics {
-    pub(crate) requests: Family<RequestLabels, Counter>,
-}
-
-impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register("gateway_requests", "Requests by route and status", metrics.requests.clone());
-        metrics
+metric_set! {
+    /// The metrics of one gateway.
+    pub(crate) struct Metrics {
+        /// Requests by route and status
+        pub(crate) requests: Family<RequestLabels, Counter> = "gateway_requests";
     }
 }

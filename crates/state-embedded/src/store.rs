@@ -108,7 +108,7 @@ impl Store {
         let mut format = Format::read_or_make(directory)?;
         let (database, log) = (directory.join("registry.sqlite"), directory.join("journal"));
         refuse_missing_parts(&format, &database, &log, options.accept_loss)?;
-        let metrics = Metrics::new();
+        let metrics = Metrics::default();
         let recovery_options = journal::RecoveryOptions {
             store: format.store,
             has_no_mark: format.is_new || format.version < 2,
@@ -204,7 +204,7 @@ impl Store {
 
     /// Adds the store's counters, whose names begin with `state_`, to a metrics registry.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        self.metrics.register(registry);
+        self.metrics.add_to(registry);
     }
 
     /// Carries out what was taken, refuses everything later, and ends the store's threads. Dropping the store does the

@@ -1,17 +1,21 @@
 //! What the supervisor counts.
 
+use metric_set::metric_set;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
-/// Counters of one supervisor; clones count together.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Metrics {
-    pub(crate) ready: Family<ComponentLabels, Gauge>,
-    pub(crate) ended: Family<EndLabels, Counter>,
-    pub(crate) restarted: Family<ComponentLabels, Counter>,
+metric_set! {
+    /// Counters of one supervisor; clones count together.
+    pub(crate) struct Metrics {
+        /// Whether a part of the process is ready: 1, or 0 with the reason in /readyz
+        pub(crate) ready: Family<ComponentLabels, Gauge> = "component_ready";
+        /// Threads and tasks that ended although they were to run as long as the process
+        pub(crate) ended: Family<EndLabels, Counter> = "supervision_ended";
+        /// Threads and tasks that were started again after such an end
+        pub(crate) restarted: Family<ComponentLabels, Counter> = "supervision_restarted";
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -30,26 +34,4 @@ pub(crate) struct EndLabels {
 pub(crate) enum CauseLabel {
     Panic,
     Return,
-}
-
-impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register(
-            "component_ready",
-            "Whether a part of the process is ready: 1, or 0 with the reason in /readyz",
-            metrics.ready.clone(),
-        );
-        registry.register(
-            "supervision_ended",
-            "Threads and tasks that ended although they were to run as long as the process",
-            metrics.ended.clone(),
-        );
-        registry.register(
-            "supervision_restarted",
-            "Threads and tasks that were started again after such an end",
-            metrics.restarted.clone(),
-        );
-        metrics
-    }
 }
