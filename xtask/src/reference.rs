@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 /// A section of `chappe.toml`, and the type whose fields are its keys.
-const SECTIONS: [(&str, &str, &str); 28] = [
+const SECTIONS: [(&str, &str, &str); 27] = [
     ("", "crates/chappe/src/config.rs", "Config"),
     ("listen", "crates/chappe/src/config.rs", "ListenSection"),
     ("guard", "crates/chappe/src/config/guard.rs", "GuardSection"),
@@ -33,7 +33,6 @@ const SECTIONS: [(&str, &str, &str); 28] = [
     ("egress.proxy.urls", "crates/egress/src/proxy.rs", "ProxyUrls"),
     ("state.journal", "crates/state-embedded/src/options.rs", "JournalOptions"),
     ("state.registry", "crates/state-embedded/src/options.rs", "RegistryOptions"),
-    ("state.relay", "crates/state-embedded/src/options.rs", "RelayOptions"),
     ("telemetry", "crates/chappe/src/config.rs", "TelemetrySection"),
 ];
 

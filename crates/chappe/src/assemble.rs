@@ -122,7 +122,7 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
     })
 }
 
-/// Journal, registry, leases and relay in the data folder.
+/// Journal, registry and leases in the data folder.
 fn open_state(
     options: &state_embedded::Options,
     data: &Data,

@@ -38,10 +38,6 @@ metric_set! {
         pub(crate) registry_queue: Gauge = "state_registry_queue";
         /// Leases granted to a new owner
         pub(crate) lease_acquisitions: Counter = "state_lease_acquisitions";
-        /// Messages given to the relay
-        pub(crate) relay_published: Counter = "state_relay_published";
-        /// Messages dropped for slow subscriptions
-        pub(crate) relay_dropped: Counter = "state_relay_dropped";
         /// Parts of the store that are damaged or incomplete, so that nothing is written to them
         pub(crate) read_only: Gauge = "state_read_only";
     }

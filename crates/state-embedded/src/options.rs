@@ -16,8 +16,6 @@ pub struct Options {
     pub journal: JournalOptions,
     /// Settings of the registry and the leases.
     pub registry: RegistryOptions,
-    /// Settings of the relay.
-    pub relay: RelayOptions,
     /// Which parts may go on although acknowledged data is known to be lost. Set by the program around. Default: none.
     #[serde(skip)]
     pub accept_loss: AcceptLoss,
@@ -71,14 +69,6 @@ pub struct RegistryOptions {
     pub watch_bytes_max: usize,
 }
 
-/// Settings of the relay.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RelayOptions {
-    /// Most messages that a subscription may ask to be kept; a larger wish is cut to this. Default: 65536. Since 0.1.0.
-    pub pending_max: usize,
-}
-
 impl Default for JournalOptions {
     fn default() -> Self {
         Self {
@@ -96,11 +86,5 @@ impl Default for JournalOptions {
 impl Default for RegistryOptions {
     fn default() -> Self {
         Self { queue_bytes_max: 32 << 20, reads_max: 1024, watch_changes_max: 1024, watch_bytes_max: 8 << 20 }
-    }
-}
-
-impl Default for RelayOptions {
-    fn default() -> Self {
-        Self { pending_max: 65_536 }
     }
 }

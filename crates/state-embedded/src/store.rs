@@ -28,7 +28,6 @@ use crate::metrics::Metrics;
 use crate::options::{AcceptLoss, Clock, Options};
 use crate::platform;
 use crate::registry::{self, Registry};
-use crate::relay::Relay;
 
 /// An open data directory. Give it away by the contracts' handles; close it when they are no longer used.
 pub struct Store {
@@ -38,7 +37,6 @@ pub struct Store {
     journal: Journal,
     registry: Registry,
     lease: Arc<Lease>,
-    relay: Arc<Relay>,
     metrics: Metrics,
     /// Taken by the first close.
     open: Mutex<Option<Open>>,
@@ -152,7 +150,6 @@ impl Store {
             journal,
             lease: Arc::new(Lease(registry.clone())),
             registry,
-            relay: Arc::new(Relay::new(options.relay.pending_max, metrics.clone())),
             metrics,
             open: Mutex::new(Some(Open {
                 journal: journal_threads,
@@ -171,11 +168,6 @@ impl Store {
     /// The keys.
     pub fn registry(&self) -> Arc<dyn state::Registry> {
         Arc::new(self.registry.clone())
-    }
-
-    /// The relay.
-    pub fn relay(&self) -> Arc<dyn state::Relay> {
-        self.relay.clone()
     }
 
     /// The leases.
@@ -225,7 +217,6 @@ impl Store {
     }
 
     fn refuse_more(&self) -> Option<Open> {
-        self.relay.close();
         self.journal.close();
         self.registry.close();
         self.open.lock().expect("no thread panics with the store's lock").take()

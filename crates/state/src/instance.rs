@@ -1,21 +1,21 @@
-//! Names: which instance a piece of state belongs to, and what it is called within it.
+//! [`Instance`] and [`Name`]: the owner of stored data, and the name of the data within it.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The account, namespace, application or hub that a piece of state belongs to.
+/// The account, namespace, application or hub that stored data belongs to.
 ///
-/// 1 to 128 bytes of `A-Z a-z 0-9 . _ -`. Two instances never see each other's journals, keys, subjects or leases.
+/// 1 to 128 bytes of `A-Z a-z 0-9 . _ -`. Two instances never see each other's journals, keys or leases.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Instance(Arc<str>);
 
-/// The name of a journal, a subject or a lease within its [`Instance`].
+/// The name of a journal or a lease within its [`Instance`].
 ///
-/// 1 to 512 bytes of anything but control characters. A backend that stores names in a poorer alphabet escapes them.
+/// 1 to 512 bytes without control characters. A backend that allows fewer characters escapes the others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
-/// A name that breaks its own rules; holds the offending text.
+/// An invalid instance, name or key; holds the text and the rule that it violates.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid name {0:?}: {1}")]
 pub struct InvalidName(pub String, pub &'static str);
@@ -24,7 +24,7 @@ impl Instance {
     /// Longest instance name, in bytes.
     pub const BYTES_MAX: usize = 128;
 
-    /// Checks and takes a name.
+    /// Validates a name.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if name.is_empty() || name.len() > Self::BYTES_MAX {
@@ -50,7 +50,7 @@ impl Name {
     /// Longest name, in bytes.
     pub const BYTES_MAX: usize = 512;
 
-    /// Checks and takes a name.
+    /// Validates a name.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
         if name.is_empty() || name.len() > Self::BYTES_MAX {
             return Err(InvalidName(name.to_owned(), "a name has 1 to 512 bytes"));

@@ -1,44 +1,41 @@
 //! One public test suite for each contract, run by every backend (cargo feature `suite`).
 //!
-//! Not its concern: how a backend does it, and how fast. A test's name starts with the number of the guarantee that it
-//! proves. A backend writes a factory that answers a fresh [`Backend`], and one line for each contract:
+//! Not its concern: how a backend does it, and how fast. The name of a test starts with the number of the guarantee that
+//! it tests. A backend provides a function that creates a [`Backend`], and one line for each contract:
 //!
 //! ```ignore
 //! state::journal_suite!(make);
 //! ```
 //!
-//! Know these first: [`Backend`], [`journal`], [`registry`], [`relay`], [`lease`].
+//! Know these first: [`Backend`], [`journal`], [`registry`], [`lease`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Instance, Journal, Lease, Name, Registry, Relay};
+use crate::{Instance, Journal, Lease, Name, Registry};
 
 pub mod journal;
 pub mod lease;
 pub mod registry;
-pub mod relay;
 
-/// A backend under test, with the powers over its life that the suites need.
+/// A backend under test; the suites control its clock and restart it.
 #[async_trait::async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Its journals.
     fn journal(&self) -> Arc<dyn Journal>;
     /// Its registry.
     fn registry(&self) -> Arc<dyn Registry>;
-    /// Its relay.
-    fn relay(&self) -> Arc<dyn Relay>;
     /// Its leases.
     fn lease(&self) -> Arc<dyn Lease>;
-    /// Moves the clock that the backend was given; no other time passes for expiry.
+    /// Advances the backend's clock, the only one that counts for expiry.
     fn advance(&self, by: Duration);
-    /// What a restart of the process does: what was durable is there again, everything else is gone.
+    /// Simulates a restart of the process: only durable data remains.
     async fn reopen(&mut self);
-    /// What the loss of the data does: opens anew and empty.
+    /// Simulates the loss of all data: the backend opens empty.
     async fn lose(&mut self);
 }
 
-/// How long a test waits for something that must happen before it calls it missing.
+/// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn instance(name: &str) -> Instance {
@@ -49,7 +46,7 @@ fn name(name: &str) -> Name {
     Name::new(name).expect("the suite's names are valid")
 }
 
-/// Waits for `future`, and fails the test where it does not come.
+/// Waits for `future`; fails the test after [`PATIENCE`].
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,

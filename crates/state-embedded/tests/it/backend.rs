@@ -48,10 +48,6 @@ impl state::suite::Backend for Embedded {
         self.store.registry()
     }
 
-    fn relay(&self) -> Arc<dyn state::Relay> {
-        self.store.relay()
-    }
-
     fn lease(&self) -> Arc<dyn state::Lease> {
         self.store.lease()
     }

@@ -78,28 +78,24 @@ async fn an_ephemeral_store_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_closed_store_answers_with_errors_and_ends_waits() {
+async fn calls_to_a_closed_store_fail_and_its_waits_end() {
     let store = Store::ephemeral(&options()).expect("the store opens");
     let (instance, name) = (state::Instance::new("a").expect("valid"), state::Name::new("n").expect("valid"));
-    let (journal, registry, relay, lease) = (store.journal(), store.registry(), store.relay(), store.lease());
+    let (journal, registry, lease) = (store.journal(), store.registry(), store.lease());
     let end = journal.append(&instance, &name, Vec::new()).await.expect("append works");
     let mut watch = registry.watch(&instance, "").await.expect("watch works");
-    let mut subscription = relay.subscribe(&instance, &name, 1).await.expect("subscribe works");
     let waiting = tokio::spawn({
         let (journal, instance, name) = (journal.clone(), instance.clone(), name.clone());
         async move { journal.wait(&instance, &name, end).await }
     });
-    let (changes, messages) =
-        (tokio::spawn(async move { watch.next().await }), async move { subscription.next().await });
+    let changes = tokio::spawn(async move { watch.next().await });
     store.close().await;
     assert!(waiting.await.expect("no panic").is_err());
     assert!(changes.await.expect("no panic").is_none());
-    assert!(messages.await.is_none());
     let appended = journal.append(&instance, &name, vec![state::Record::new("x")]).await;
     assert!(matches!(appended, Err(state::AppendError::Closed { .. })), "{appended:?}");
     assert!(registry.list(&instance, "", None, 1).await.is_err());
     assert!(registry.watch(&instance, "").await.is_err());
-    assert!(relay.subscribe(&instance, &name, 1).await.is_err());
     assert!(lease.acquire(&instance, &name, "o", std::time::Duration::from_secs(1)).await.is_err());
 }
 
@@ -111,7 +107,7 @@ fn metrics_are_named_and_counted() {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).expect("metrics can be written");
     for name in
-        ["state_journal_flushes_total 0", "state_registry_writes_total 0", "state_relay_dropped_total 0"]
+        ["state_journal_flushes_total 0", "state_registry_writes_total 0", "state_lease_acquisitions_total 0"]
     {
         assert!(text.contains(name), "{name} is missing in\n{text}");
     }
@@ -122,5 +118,5 @@ fn unknown_settings_are_refused() {
     let unknown = serde_json::from_str::<Options>(r#"{"journal": {"segment_size": 1}}"#);
     assert!(unknown.expect_err("the key is unknown").to_string().contains("segment_size"));
     let known: Options = serde_json::from_str(r#"{"journal": {"segment_bytes": 65536}}"#).expect("known");
-    assert_eq!((known.journal.segment_bytes, known.relay.pending_max), (65536, 65536));
+    assert_eq!((known.journal.segment_bytes, known.registry.reads_max), (65536, 1024));
 }

@@ -8,9 +8,6 @@ mod journal {
 mod registry {
     state::registry_suite!(super::make);
 }
-mod relay {
-    state::relay_suite!(super::make);
-}
 mod lease {
     state::lease_suite!(super::make);
 }
