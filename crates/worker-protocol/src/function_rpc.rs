@@ -1,11 +1,11 @@
-//! The official road: FunctionRpc over gRPC.
+//! FunctionRpc over gRPC: the protocol of the official language workers.
 //!
 //! One bidirectional stream of [`StreamingMessage`]s, which the *worker* opens, over plain HTTP/2 on the loopback
-//! interface. The types of [`messages`] are written by hand from the public definition (package
-//! `AzureFunctionsRpcMessages`, state of August 2026); [`encode_host`] and [`decode_worker`] translate.
+//! interface. [`messages`] is generated from `proto/FunctionRpc.proto`; [`encode_host`] and [`decode_worker`] translate between
+//! it and this crate's types.
 //!
-//! Correlate answers by what they say (function id, invocation id), never by `request_id`: python's worker answers with the
-//! id of its own first message.
+//! Correlate responses by function id and invocation id, never by `request_id`: the Python worker responds with the id of its
+//! own first message.
 
 mod from_protocol;
 mod gap;

@@ -17,9 +17,15 @@ pub(super) fn check(metadata: &Metadata, complaints: &mut Vec<String>) -> anyhow
                 read(folder.as_std_path(), &mut all)?;
             }
         }
+        let script = folder.join("build.rs");
+        let script = if script.exists() { fs::read_to_string(&script)? } else { String::new() };
         for dependency in &package.dependencies {
             let name = dependency.rename.as_deref().unwrap_or(&dependency.name).replace('-', "_");
-            let sources = if dependency.kind == DependencyKind::Development { &all } else { &library };
+            let sources = match dependency.kind {
+                DependencyKind::Development => &all,
+                DependencyKind::Build => &script,
+                _ => &library,
+            };
             // A crate that depends on itself for tests does so for one of its own features.
             if name != package.name.replace('-', "_") && !names(sources, &name) {
                 complaints

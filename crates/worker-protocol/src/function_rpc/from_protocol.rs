@@ -1,10 +1,14 @@
 //! Protobuf messages to our types.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::messages as wire;
-use super::messages::{Content, StreamingMessage, TypedDataKind};
+use super::messages as proto;
+use super::messages::StreamingMessage;
+use super::messages::google::protobuf::{Duration as ProtoDuration, Timestamp};
+use super::messages::rpc_log::{Level, RpcLogCategory};
+use super::messages::streaming_message::Content;
+use super::messages::typed_data::Data;
 use crate::{
     FunctionMetadata, HostMessage, InitRequest, InitResponse, InvocationRequest, InvocationResponse,
     LoadRequest, LoadResponse, LogCategory, LogLevel, MetadataResponse, ModelBindingData, ParameterBinding,
@@ -80,7 +84,7 @@ fn name(content: &Content) -> &'static str {
     }
 }
 
-fn invocation_request(request: wire::InvocationRequest) -> InvocationRequest {
+fn invocation_request(request: proto::InvocationRequest) -> InvocationRequest {
     let trace = request.trace_context.unwrap_or_default();
     InvocationRequest {
         invocation_id: request.invocation_id.into(),
@@ -101,7 +105,7 @@ fn invocation_request(request: wire::InvocationRequest) -> InvocationRequest {
     }
 }
 
-fn invocation_response(response: wire::InvocationResponse) -> InvocationResponse {
+fn invocation_response(response: proto::InvocationResponse) -> InvocationResponse {
     InvocationResponse {
         invocation_id: response.invocation_id.into(),
         output_data: response.output_data.into_iter().map(parameter).collect(),
@@ -112,19 +116,19 @@ fn invocation_response(response: wire::InvocationResponse) -> InvocationResponse
 }
 
 /// Shared memory is offered to no worker, so none refers to it.
-fn parameter(binding: wire::ParameterBinding) -> ParameterBinding {
+fn parameter(binding: proto::ParameterBinding) -> ParameterBinding {
     let data = match binding.rpc_data {
-        Some(wire::RpcData::Data(data)) => typed_data(data),
-        Some(wire::RpcData::RpcSharedMemory(_)) | None => TypedData::Null,
+        Some(proto::parameter_binding::RpcData::Data(data)) => typed_data(data),
+        Some(proto::parameter_binding::RpcData::RpcSharedMemory(_)) | None => TypedData::Null,
     };
     ParameterBinding { name: binding.name, data }
 }
 
-fn values(values: BTreeMap<String, wire::TypedData>) -> BTreeMap<String, TypedData> {
+fn values(values: BTreeMap<String, proto::TypedData>) -> BTreeMap<String, TypedData> {
     values.into_iter().map(|(name, data)| (name, typed_data(data))).collect()
 }
 
-fn metadata(function: wire::RpcFunctionMetadata) -> FunctionMetadata {
+fn metadata(function: proto::RpcFunctionMetadata) -> FunctionMetadata {
     FunctionMetadata {
         name: function.name,
         function_id: function.function_id.into(),
@@ -139,12 +143,12 @@ fn metadata(function: wire::RpcFunctionMetadata) -> FunctionMetadata {
     }
 }
 
-fn retry_options(retry: wire::RpcRetryOptions) -> RetryOptions {
+fn retry_options(retry: proto::RpcRetryOptions) -> RetryOptions {
     RetryOptions {
         max_retry_count: retry.max_retry_count,
-        retry_strategy: match retry.retry_strategy {
-            1 => RetryStrategy::FixedDelay,
-            _ => RetryStrategy::ExponentialBackoff,
+        retry_strategy: match retry.retry_strategy() {
+            proto::rpc_retry_options::RetryStrategy::FixedDelay => RetryStrategy::FixedDelay,
+            proto::rpc_retry_options::RetryStrategy::ExponentialBackoff => RetryStrategy::ExponentialBackoff,
         },
         delay_interval: retry.delay_interval.map(duration),
         minimum_interval: retry.minimum_interval.map(duration),
@@ -152,14 +156,19 @@ fn retry_options(retry: wire::RpcRetryOptions) -> RetryOptions {
     }
 }
 
-/// Negative ones count as none.
-fn duration(span: wire::Span) -> Duration {
-    let seconds = u64::try_from(span.seconds).unwrap_or_default();
+/// A negative duration counts as zero.
+fn duration(duration: ProtoDuration) -> Duration {
+    let seconds = u64::try_from(duration.seconds).unwrap_or_default();
     Duration::from_secs(seconds)
-        .saturating_add(Duration::from_nanos(u64::try_from(span.nanos).unwrap_or_default()))
+        .saturating_add(Duration::from_nanos(u64::try_from(duration.nanos).unwrap_or_default()))
 }
 
-fn worker_metadata(metadata: wire::WorkerMetadata) -> WorkerMetadata {
+/// A time before 1970 counts as 1970; `None` when the system clock cannot express it.
+fn time(time: Timestamp) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(duration(ProtoDuration { seconds: time.seconds, nanos: time.nanos }))
+}
+
+fn worker_metadata(metadata: proto::WorkerMetadata) -> WorkerMetadata {
     WorkerMetadata {
         runtime_name: metadata.runtime_name,
         runtime_version: metadata.runtime_version,
@@ -170,13 +179,13 @@ fn worker_metadata(metadata: wire::WorkerMetadata) -> WorkerMetadata {
 }
 
 /// An absent status is a failure, as failure is the zero value.
-fn result(result: Option<wire::StatusResult>) -> StatusResult {
+fn result(result: Option<proto::StatusResult>) -> StatusResult {
     let result = result.unwrap_or_default();
     StatusResult {
-        status: match result.status {
-            1 => Status::Success,
-            2 => Status::Cancelled,
-            _ => Status::Failure,
+        status: match result.status() {
+            proto::status_result::Status::Success => Status::Success,
+            proto::status_result::Status::Cancelled => Status::Cancelled,
+            proto::status_result::Status::Failure => Status::Failure,
         },
         result: result.result,
         exception: result.exception.map(exception),
@@ -184,7 +193,7 @@ fn result(result: Option<wire::StatusResult>) -> StatusResult {
     }
 }
 
-fn exception(exception: wire::RpcException) -> RpcException {
+fn exception(exception: proto::RpcException) -> RpcException {
     RpcException {
         source: exception.source,
         stack_trace: exception.stack_trace,
@@ -195,18 +204,19 @@ fn exception(exception: wire::RpcException) -> RpcException {
 }
 
 fn level(level: i32) -> LogLevel {
-    match level {
-        0 => LogLevel::Trace,
-        1 => LogLevel::Debug,
-        3 => LogLevel::Warning,
-        4 => LogLevel::Error,
-        5 => LogLevel::Critical,
-        6 => LogLevel::None,
-        _ => LogLevel::Information,
+    match Level::try_from(level) {
+        Ok(Level::Trace) => LogLevel::Trace,
+        Ok(Level::Debug) => LogLevel::Debug,
+        Ok(Level::Information) | Err(_) => LogLevel::Information,
+        Ok(Level::Warning) => LogLevel::Warning,
+        Ok(Level::Error) => LogLevel::Error,
+        Ok(Level::Critical) => LogLevel::Critical,
+        Ok(Level::None) => LogLevel::None,
     }
 }
 
-fn log(record: wire::RpcLog) -> RpcLog {
+fn log(record: proto::RpcLog) -> RpcLog {
+    let log_category = record.log_category();
     RpcLog {
         invocation_id: Some(record.invocation_id).filter(|id| !id.is_empty()).map(Into::into),
         category: record.category,
@@ -215,37 +225,37 @@ fn log(record: wire::RpcLog) -> RpcLog {
         event_id: record.event_id,
         exception: record.exception.map(exception),
         properties: record.properties,
-        log_category: match record.log_category {
-            1 => LogCategory::System,
-            2 => LogCategory::CustomMetric,
-            _ => LogCategory::User,
+        log_category: match log_category {
+            RpcLogCategory::System => LogCategory::System,
+            RpcLogCategory::CustomMetric => LogCategory::CustomMetric,
+            RpcLogCategory::User => LogCategory::User,
         },
         properties_map: values(record.properties_map),
     }
 }
 
-fn typed_data(data: wire::TypedData) -> TypedData {
+fn typed_data(data: proto::TypedData) -> TypedData {
     match data.data {
         None => TypedData::Null,
-        Some(TypedDataKind::String(value)) => TypedData::String(value),
-        Some(TypedDataKind::Json(value)) => TypedData::Json(value),
-        Some(TypedDataKind::Bytes(value)) => TypedData::Bytes(value),
-        Some(TypedDataKind::Stream(value)) => TypedData::Stream(value),
-        Some(TypedDataKind::Http(value)) => TypedData::Http(Box::new(http(*value))),
-        Some(TypedDataKind::Int(value)) => TypedData::Int(value),
-        Some(TypedDataKind::Double(value)) => TypedData::Double(value),
-        Some(TypedDataKind::CollectionBytes(values)) => TypedData::CollectionBytes(values.bytes),
-        Some(TypedDataKind::CollectionString(values)) => TypedData::CollectionString(values.string),
-        Some(TypedDataKind::CollectionDouble(values)) => TypedData::CollectionDouble(values.double),
-        Some(TypedDataKind::CollectionSint64(values)) => TypedData::CollectionSint64(values.sint64),
-        Some(TypedDataKind::ModelBindingData(value)) => TypedData::ModelBindingData(Box::new(model(value))),
-        Some(TypedDataKind::CollectionModelBindingData(values)) => {
+        Some(Data::String(value)) => TypedData::String(value),
+        Some(Data::Json(value)) => TypedData::Json(value),
+        Some(Data::Bytes(value)) => TypedData::Bytes(value),
+        Some(Data::Stream(value)) => TypedData::Stream(value),
+        Some(Data::Http(value)) => TypedData::Http(Box::new(http(*value))),
+        Some(Data::Int(value)) => TypedData::Int(value),
+        Some(Data::Double(value)) => TypedData::Double(value),
+        Some(Data::CollectionBytes(values)) => TypedData::CollectionBytes(values.bytes),
+        Some(Data::CollectionString(values)) => TypedData::CollectionString(values.string),
+        Some(Data::CollectionDouble(values)) => TypedData::CollectionDouble(values.double),
+        Some(Data::CollectionSint64(values)) => TypedData::CollectionSint64(values.sint64),
+        Some(Data::ModelBindingData(value)) => TypedData::ModelBindingData(Box::new(model(value))),
+        Some(Data::CollectionModelBindingData(values)) => {
             TypedData::CollectionModelBindingData(values.model_binding_data.into_iter().map(model).collect())
         }
     }
 }
 
-fn model(model: wire::ModelBindingData) -> ModelBindingData {
+fn model(model: proto::ModelBindingData) -> ModelBindingData {
     ModelBindingData {
         version: model.version,
         source: model.source,
@@ -255,7 +265,7 @@ fn model(model: wire::ModelBindingData) -> ModelBindingData {
 }
 
 /// The nullable maps win where they are filled, as in the peers.
-fn http(http: wire::RpcHttp) -> RpcHttp {
+fn http(http: proto::RpcHttp) -> RpcHttp {
     RpcHttp {
         method: http.method,
         url: http.url,
@@ -271,41 +281,50 @@ fn http(http: wire::RpcHttp) -> RpcHttp {
 }
 
 fn prefer(
-    nullable: BTreeMap<String, wire::NullableString>,
+    nullable: BTreeMap<String, proto::NullableString>,
     plain: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     if nullable.is_empty() {
         return plain;
     }
-    nullable.into_iter().map(|(name, value)| (name, value.value.unwrap_or_default())).collect()
+    nullable.into_iter().map(|(name, value)| (name, string(value).unwrap_or_default())).collect()
 }
 
-fn identity(identity: wire::RpcClaimsIdentity) -> RpcClaimsIdentity {
-    let claim = |claim: wire::RpcClaim| RpcClaim { value: claim.value, kind: claim.r#type };
+fn string(nullable: proto::NullableString) -> Option<String> {
+    nullable.string.map(|proto::nullable_string::String::Value(value)| value)
+}
+
+fn identity(identity: proto::RpcClaimsIdentity) -> RpcClaimsIdentity {
+    let claim = |claim: proto::RpcClaim| RpcClaim { value: claim.value, kind: claim.r#type };
     RpcClaimsIdentity {
-        authentication_type: identity.authentication_type.and_then(|text| text.value),
-        name_claim_type: identity.name_claim_type.and_then(|text| text.value),
-        role_claim_type: identity.role_claim_type.and_then(|text| text.value),
+        authentication_type: identity.authentication_type.and_then(string),
+        name_claim_type: identity.name_claim_type.and_then(string),
+        role_claim_type: identity.role_claim_type.and_then(string),
         claims: identity.claims.into_iter().map(claim).collect(),
     }
 }
 
-fn cookie(cookie: wire::RpcHttpCookie) -> RpcHttpCookie {
-    let expires = cookie.expires.and_then(|time| time.value).map(duration);
+fn cookie(cookie: proto::RpcHttpCookie) -> RpcHttpCookie {
+    use proto::nullable_bool::Bool;
+    use proto::nullable_double::Double;
+    use proto::nullable_timestamp::Timestamp;
+
+    let bool = |nullable: proto::NullableBool| nullable.bool.map(|Bool::Value(value)| value);
+    let same_site = cookie.same_site();
     RpcHttpCookie {
         name: cookie.name,
         value: cookie.value,
-        domain: cookie.domain.and_then(|text| text.value),
-        path: cookie.path.and_then(|text| text.value),
-        expires: expires.and_then(|since| UNIX_EPOCH.checked_add(since)),
-        secure: cookie.secure.and_then(|flag| flag.value),
-        http_only: cookie.http_only.and_then(|flag| flag.value),
-        same_site: match cookie.same_site {
-            1 => SameSite::Lax,
-            2 => SameSite::Strict,
-            3 => SameSite::None,
-            _ => SameSite::Unset,
+        domain: cookie.domain.and_then(string),
+        path: cookie.path.and_then(string),
+        expires: cookie.expires.and_then(|at| at.timestamp).and_then(|Timestamp::Value(at)| time(at)),
+        secure: cookie.secure.and_then(bool),
+        http_only: cookie.http_only.and_then(bool),
+        same_site: match same_site {
+            proto::rpc_http_cookie::SameSite::None => SameSite::Unset,
+            proto::rpc_http_cookie::SameSite::Lax => SameSite::Lax,
+            proto::rpc_http_cookie::SameSite::Strict => SameSite::Strict,
+            proto::rpc_http_cookie::SameSite::ExplicitNone => SameSite::None,
         },
-        max_age: cookie.max_age.and_then(|number| number.value),
+        max_age: cookie.max_age.and_then(|seconds| seconds.double).map(|Double::Value(value)| value),
     }
 }

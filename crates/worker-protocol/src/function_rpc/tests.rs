@@ -1,3 +1,5 @@
+mod definition;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -156,7 +158,9 @@ fn our_types_survive_the_round_trip() {
 fn an_absent_status_is_a_failure_and_unknown_content_is_told() {
     let message = StreamingMessage {
         request_id: String::new(),
-        content: Some(messages::Content::FunctionLoadResponse(messages::FunctionLoadResponse::default())),
+        content: Some(messages::streaming_message::Content::FunctionLoadResponse(
+            messages::FunctionLoadResponse::default(),
+        )),
     };
     let WorkerMessage::Load(load) = decode_worker(message) else { panic!("a load response") };
     assert!(!load.result.is_success());

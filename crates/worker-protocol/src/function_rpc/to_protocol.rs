@@ -7,8 +7,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
-use super::messages as wire;
-use super::messages::{Content, StreamingMessage, TypedDataKind};
+use super::messages as proto;
+use super::messages::StreamingMessage;
+use super::messages::google::protobuf::{Duration as ProtoDuration, Timestamp};
+use super::messages::rpc_log::{Level, RpcLogCategory};
+use super::messages::streaming_message::Content;
+use super::messages::typed_data::Data;
 use crate::{
     BindingInfo, Capabilities, DataType, Direction, FunctionMetadata, HostMessage, InvocationRequest,
     InvocationResponse, LogCategory, LogLevel, MetadataResponse, ModelBindingData, ParameterBinding,
@@ -20,7 +24,7 @@ use crate::{
 /// must have been taken out by [`super::Gap::take`].
 pub fn encode_host(message: HostMessage, worker: &Capabilities, request_id: String) -> StreamingMessage {
     let content = match message {
-        HostMessage::Init(init) => Content::WorkerInitRequest(wire::WorkerInitRequest {
+        HostMessage::Init(init) => Content::WorkerInitRequest(proto::WorkerInitRequest {
             host_version: init.host_version,
             capabilities: capabilities(&init.capabilities),
             log_categories: init.log_categories.into_iter().map(|(name, of)| (name, level(of))).collect(),
@@ -28,21 +32,21 @@ pub fn encode_host(message: HostMessage, worker: &Capabilities, request_id: Stri
             function_app_directory: init.function_app_directory,
         }),
         HostMessage::Metadata { function_app_directory } => {
-            Content::FunctionsMetadataRequest(wire::FunctionsMetadataRequest { function_app_directory })
+            Content::FunctionsMetadataRequest(proto::FunctionsMetadataRequest { function_app_directory })
         }
-        HostMessage::Load(load) => Content::FunctionLoadRequest(wire::FunctionLoadRequest {
+        HostMessage::Load(load) => Content::FunctionLoadRequest(proto::FunctionLoadRequest {
             function_id: load.function_id.into_string(),
             metadata: Some(metadata(load.metadata, worker)),
             managed_dependency_enabled: false,
         }),
         HostMessage::Invoke(request) => Content::InvocationRequest(invocation_request(request, worker)),
-        HostMessage::Cancel { invocation_id } => Content::InvocationCancel(wire::InvocationCancel {
+        HostMessage::Cancel { invocation_id } => Content::InvocationCancel(proto::InvocationCancel {
             grace_period: None,
             invocation_id: invocation_id.into_string(),
         }),
-        HostMessage::Status => Content::WorkerStatusRequest(wire::Empty {}),
+        HostMessage::Status => Content::WorkerStatusRequest(proto::WorkerStatusRequest {}),
         HostMessage::Terminate { grace } => {
-            Content::WorkerTerminate(wire::WorkerTerminate { grace_period: Some(duration(grace)) })
+            Content::WorkerTerminate(proto::WorkerTerminate { grace_period: Some(duration(grace)) })
         }
     };
     StreamingMessage { request_id, content: Some(content) }
@@ -54,9 +58,9 @@ pub fn encode_worker(message: WorkerMessage, request_id: String) -> StreamingMes
     let host = Capabilities::from_iter([(Capabilities::TYPED_DATA_COLLECTION, "1")]);
     let content = match message {
         WorkerMessage::Start { worker_id } => {
-            Content::StartStream(wire::StartStream { worker_id: worker_id.into_string() })
+            Content::StartStream(proto::StartStream { worker_id: worker_id.into_string() })
         }
-        WorkerMessage::Init(init) => Content::WorkerInitResponse(wire::WorkerInitResponse {
+        WorkerMessage::Init(init) => Content::WorkerInitResponse(proto::WorkerInitResponse {
             worker_version: String::new(),
             capabilities: capabilities(&init.capabilities),
             result: Some(result(init.result, &host)),
@@ -65,15 +69,15 @@ pub fn encode_worker(message: WorkerMessage, request_id: String) -> StreamingMes
         WorkerMessage::Metadata(answer) => {
             Content::FunctionMetadataResponse(metadata_response(answer, &host))
         }
-        WorkerMessage::Load(load) => Content::FunctionLoadResponse(wire::FunctionLoadResponse {
+        WorkerMessage::Load(load) => Content::FunctionLoadResponse(proto::FunctionLoadResponse {
             function_id: load.function_id.into_string(),
             result: Some(result(load.result, &host)),
             is_dependency_downloaded: false,
         }),
         WorkerMessage::Invoked(response) => Content::InvocationResponse(invocation_response(response, &host)),
         WorkerMessage::Log(record) => Content::RpcLog(log(record, &host)),
-        WorkerMessage::Status => Content::WorkerStatusResponse(wire::Empty {}),
-        WorkerMessage::Unused(_) => Content::WorkerHeartbeat(wire::Empty {}),
+        WorkerMessage::Status => Content::WorkerStatusResponse(proto::WorkerStatusResponse {}),
+        WorkerMessage::Unused(_) => Content::WorkerHeartbeat(proto::WorkerHeartbeat {}),
     };
     StreamingMessage { request_id, content: Some(content) }
 }
@@ -82,20 +86,20 @@ fn capabilities(capabilities: &Capabilities) -> BTreeMap<String, String> {
     capabilities.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-fn invocation_request(request: InvocationRequest, worker: &Capabilities) -> wire::InvocationRequest {
+fn invocation_request(request: InvocationRequest, worker: &Capabilities) -> proto::InvocationRequest {
     let value = |(name, data)| (name, typed_data(data, worker));
-    wire::InvocationRequest {
+    proto::InvocationRequest {
         invocation_id: request.invocation_id.into_string(),
         function_id: request.function_id.into_string(),
         input_data: request.input_data.into_iter().map(|each| parameter(each, worker)).collect(),
         trigger_metadata: request.trigger_metadata.into_iter().map(value).collect(),
-        trace_context: Some(wire::RpcTraceContext {
+        trace_context: Some(proto::RpcTraceContext {
             trace_parent: request.trace_context.trace_parent,
             trace_state: request.trace_context.trace_state,
             attributes: request.trace_context.attributes,
             baggage: request.trace_context.baggage,
         }),
-        retry_context: request.retry_context.map(|retry| wire::RetryContext {
+        retry_context: request.retry_context.map(|retry| proto::RetryContext {
             retry_count: retry.retry_count,
             max_retry_count: retry.max_retry_count,
             exception: retry.exception.map(exception),
@@ -103,8 +107,8 @@ fn invocation_request(request: InvocationRequest, worker: &Capabilities) -> wire
     }
 }
 
-fn invocation_response(response: InvocationResponse, host: &Capabilities) -> wire::InvocationResponse {
-    wire::InvocationResponse {
+fn invocation_response(response: InvocationResponse, host: &Capabilities) -> proto::InvocationResponse {
+    proto::InvocationResponse {
         invocation_id: response.invocation_id.into_string(),
         output_data: response.output_data.into_iter().map(|each| parameter(each, host)).collect(),
         result: Some(result(response.result, host)),
@@ -113,22 +117,22 @@ fn invocation_response(response: InvocationResponse, host: &Capabilities) -> wir
     }
 }
 
-fn parameter(binding: ParameterBinding, worker: &Capabilities) -> wire::ParameterBinding {
-    let data = wire::RpcData::Data(typed_data(binding.data, worker));
-    wire::ParameterBinding { name: binding.name, rpc_data: Some(data) }
+fn parameter(binding: ParameterBinding, worker: &Capabilities) -> proto::ParameterBinding {
+    let data = proto::parameter_binding::RpcData::Data(typed_data(binding.data, worker));
+    proto::ParameterBinding { name: binding.name, rpc_data: Some(data) }
 }
 
-fn metadata_response(answer: MetadataResponse, host: &Capabilities) -> wire::FunctionMetadataResponse {
-    wire::FunctionMetadataResponse {
+fn metadata_response(answer: MetadataResponse, host: &Capabilities) -> proto::FunctionMetadataResponse {
+    proto::FunctionMetadataResponse {
         function_metadata_results: answer.functions.into_iter().map(|each| metadata(each, host)).collect(),
         result: Some(result(answer.result, host)),
         use_default_metadata_indexing: answer.use_default_metadata_indexing,
     }
 }
 
-fn metadata(function: FunctionMetadata, to: &Capabilities) -> wire::RpcFunctionMetadata {
+fn metadata(function: FunctionMetadata, to: &Capabilities) -> proto::RpcFunctionMetadata {
     let bindings = function.raw_bindings.iter().filter_map(|raw| BindingInfo::parse(raw));
-    wire::RpcFunctionMetadata {
+    proto::RpcFunctionMetadata {
         bindings: bindings.map(|(name, info)| (name, binding_info(info))).collect(),
         directory: function.directory,
         script_file: function.script_file,
@@ -145,45 +149,54 @@ fn metadata(function: FunctionMetadata, to: &Capabilities) -> wire::RpcFunctionM
     }
 }
 
-fn binding_info(info: BindingInfo) -> wire::BindingInfo {
-    wire::BindingInfo {
+fn binding_info(info: BindingInfo) -> proto::BindingInfo {
+    proto::BindingInfo {
         r#type: info.kind,
         direction: match info.direction {
-            Direction::In => 0,
-            Direction::Out => 1,
-            Direction::InOut => 2,
-        },
+            Direction::In => proto::binding_info::Direction::In,
+            Direction::Out => proto::binding_info::Direction::Out,
+            Direction::InOut => proto::binding_info::Direction::Inout,
+        }
+        .into(),
         data_type: match info.data_type {
-            DataType::Undefined => 0,
-            DataType::String => 1,
-            DataType::Binary => 2,
-            DataType::Stream => 3,
-        },
+            DataType::Undefined => proto::binding_info::DataType::Undefined,
+            DataType::String => proto::binding_info::DataType::String,
+            DataType::Binary => proto::binding_info::DataType::Binary,
+            DataType::Stream => proto::binding_info::DataType::Stream,
+        }
+        .into(),
         properties: BTreeMap::new(),
     }
 }
 
-fn retry_options(retry: &RetryOptions) -> wire::RpcRetryOptions {
-    wire::RpcRetryOptions {
+fn retry_options(retry: &RetryOptions) -> proto::RpcRetryOptions {
+    proto::RpcRetryOptions {
         max_retry_count: retry.max_retry_count,
         delay_interval: retry.delay_interval.map(duration),
         minimum_interval: retry.minimum_interval.map(duration),
         maximum_interval: retry.maximum_interval.map(duration),
         retry_strategy: match retry.retry_strategy {
-            RetryStrategy::ExponentialBackoff => 0,
-            RetryStrategy::FixedDelay => 1,
-        },
+            RetryStrategy::ExponentialBackoff => proto::rpc_retry_options::RetryStrategy::ExponentialBackoff,
+            RetryStrategy::FixedDelay => proto::rpc_retry_options::RetryStrategy::FixedDelay,
+        }
+        .into(),
     }
 }
 
-fn duration(duration: Duration) -> wire::Span {
+fn duration(duration: Duration) -> ProtoDuration {
     let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     let nanos = i32::try_from(duration.subsec_nanos()).expect("less than a second of nanoseconds");
-    wire::Span { seconds, nanos }
+    ProtoDuration { seconds, nanos }
 }
 
-fn worker_metadata(metadata: WorkerMetadata) -> wire::WorkerMetadata {
-    wire::WorkerMetadata {
+/// A time before 1970 becomes 1970.
+fn timestamp(time: SystemTime) -> Timestamp {
+    let since = duration(time.duration_since(UNIX_EPOCH).unwrap_or_default());
+    Timestamp { seconds: since.seconds, nanos: since.nanos }
+}
+
+fn worker_metadata(metadata: WorkerMetadata) -> proto::WorkerMetadata {
+    proto::WorkerMetadata {
         runtime_name: metadata.runtime_name,
         runtime_version: metadata.runtime_version,
         worker_version: metadata.worker_version,
@@ -192,21 +205,22 @@ fn worker_metadata(metadata: WorkerMetadata) -> wire::WorkerMetadata {
     }
 }
 
-fn result(result: StatusResult, to: &Capabilities) -> wire::StatusResult {
-    wire::StatusResult {
+fn result(result: StatusResult, to: &Capabilities) -> proto::StatusResult {
+    proto::StatusResult {
         result: result.result,
         exception: result.exception.map(exception),
         logs: result.logs.into_iter().map(|record| log(record, to)).collect(),
         status: match result.status {
-            Status::Failure => 0,
-            Status::Success => 1,
-            Status::Cancelled => 2,
-        },
+            Status::Failure => proto::status_result::Status::Failure,
+            Status::Success => proto::status_result::Status::Success,
+            Status::Cancelled => proto::status_result::Status::Cancelled,
+        }
+        .into(),
     }
 }
 
-fn exception(exception: RpcException) -> wire::RpcException {
-    wire::RpcException {
+fn exception(exception: RpcException) -> proto::RpcException {
+    proto::RpcException {
         stack_trace: exception.stack_trace,
         message: exception.message,
         source: exception.source,
@@ -217,19 +231,20 @@ fn exception(exception: RpcException) -> wire::RpcException {
 
 fn level(level: LogLevel) -> i32 {
     match level {
-        LogLevel::Trace => 0,
-        LogLevel::Debug => 1,
-        LogLevel::Information => 2,
-        LogLevel::Warning => 3,
-        LogLevel::Error => 4,
-        LogLevel::Critical => 5,
-        LogLevel::None => 6,
+        LogLevel::Trace => Level::Trace,
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Information => Level::Information,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Error => Level::Error,
+        LogLevel::Critical => Level::Critical,
+        LogLevel::None => Level::None,
     }
+    .into()
 }
 
-fn log(record: RpcLog, to: &Capabilities) -> wire::RpcLog {
+fn log(record: RpcLog, to: &Capabilities) -> proto::RpcLog {
     let values = record.properties_map.into_iter();
-    wire::RpcLog {
+    proto::RpcLog {
         invocation_id: record.invocation_id.unwrap_or_default().into_string(),
         category: record.category,
         level: level(record.level),
@@ -238,43 +253,38 @@ fn log(record: RpcLog, to: &Capabilities) -> wire::RpcLog {
         exception: record.exception.map(exception),
         properties: record.properties,
         log_category: match record.log_category {
-            LogCategory::User => 0,
-            LogCategory::System => 1,
-            LogCategory::CustomMetric => 2,
-        },
+            LogCategory::User => RpcLogCategory::User,
+            LogCategory::System => RpcLogCategory::System,
+            LogCategory::CustomMetric => RpcLogCategory::CustomMetric,
+        }
+        .into(),
         properties_map: values.map(|(name, data)| (name, typed_data(data, to))).collect(),
     }
 }
 
-fn typed_data(data: TypedData, worker: &Capabilities) -> wire::TypedData {
+fn typed_data(data: TypedData, worker: &Capabilities) -> proto::TypedData {
     let data = if worker.has(Capabilities::TYPED_DATA_COLLECTION) { data } else { without_collection(data) };
     let kind = match data {
-        TypedData::Null => return wire::TypedData { data: None },
-        TypedData::String(value) => TypedDataKind::String(value),
-        TypedData::Json(value) => TypedDataKind::Json(value),
-        TypedData::Bytes(value) => TypedDataKind::Bytes(value),
-        TypedData::Stream(value) => TypedDataKind::Stream(value),
+        TypedData::Null => return proto::TypedData { data: None },
+        TypedData::String(value) => Data::String(value),
+        TypedData::Json(value) => Data::Json(value),
+        TypedData::Bytes(value) => Data::Bytes(value),
+        TypedData::Stream(value) => Data::Stream(value),
         TypedData::Stored(_) => unreachable!("a gap is left for stored bytes before a message is made"),
-        TypedData::Http(value) => TypedDataKind::Http(Box::new(http(*value, worker))),
-        TypedData::Int(value) => TypedDataKind::Int(value),
-        TypedData::Double(value) => TypedDataKind::Double(value),
-        TypedData::CollectionBytes(bytes) => TypedDataKind::CollectionBytes(wire::CollectionBytes { bytes }),
-        TypedData::CollectionString(string) => {
-            TypedDataKind::CollectionString(wire::CollectionString { string })
-        }
-        TypedData::CollectionDouble(double) => {
-            TypedDataKind::CollectionDouble(wire::CollectionDouble { double })
-        }
-        TypedData::CollectionSint64(sint64) => {
-            TypedDataKind::CollectionSint64(wire::CollectionSint64 { sint64 })
-        }
-        TypedData::ModelBindingData(value) => TypedDataKind::ModelBindingData(model(*value)),
+        TypedData::Http(value) => Data::Http(Box::new(http(*value, worker))),
+        TypedData::Int(value) => Data::Int(value),
+        TypedData::Double(value) => Data::Double(value),
+        TypedData::CollectionBytes(bytes) => Data::CollectionBytes(proto::CollectionBytes { bytes }),
+        TypedData::CollectionString(string) => Data::CollectionString(proto::CollectionString { string }),
+        TypedData::CollectionDouble(double) => Data::CollectionDouble(proto::CollectionDouble { double }),
+        TypedData::CollectionSint64(sint64) => Data::CollectionSint64(proto::CollectionSInt64 { sint64 }),
+        TypedData::ModelBindingData(value) => Data::ModelBindingData(model(*value)),
         TypedData::CollectionModelBindingData(values) => {
             let model_binding_data = values.into_iter().map(model).collect();
-            TypedDataKind::CollectionModelBindingData(wire::CollectionModelBindingData { model_binding_data })
+            Data::CollectionModelBindingData(proto::CollectionModelBindingData { model_binding_data })
         }
     };
-    wire::TypedData { data: Some(kind) }
+    proto::TypedData { data: Some(kind) }
 }
 
 /// A worker that does not know the `collection_*` kinds gets a JSON array; byte strings in it are base64, as .NET writes them.
@@ -291,7 +301,7 @@ fn without_collection(data: TypedData) -> TypedData {
     TypedData::Json(Json::Array(array).to_string())
 }
 
-/// JSON has no words for numbers that are not finite; .NET writes these texts.
+/// JSON cannot express numbers that are not finite; .NET writes these texts.
 fn json_number(number: f64) -> Json {
     serde_json::Number::from_f64(number).map_or_else(
         || {
@@ -302,8 +312,8 @@ fn json_number(number: f64) -> Json {
     )
 }
 
-fn model(model: ModelBindingData) -> wire::ModelBindingData {
-    wire::ModelBindingData {
+fn model(model: ModelBindingData) -> proto::ModelBindingData {
+    proto::ModelBindingData {
         version: model.version,
         source: model.source,
         content_type: model.content_type,
@@ -313,7 +323,7 @@ fn model(model: ModelBindingData) -> wire::ModelBindingData {
 
 /// A worker with the nullable maps reads nothing but them, and one without does not know them; likewise `rawBody`, where
 /// workers that do not say that they need only `body` may look.
-fn http(http: RpcHttp, worker: &Capabilities) -> wire::RpcHttp {
+fn http(http: RpcHttp, worker: &Capabilities) -> proto::RpcHttp {
     let is_request = !http.method.is_empty();
     let is_nullable = worker.has(Capabilities::USE_NULLABLE_VALUE_DICTIONARY_FOR_HTTP);
     // Node.js announces both, and gets empty values where they can be told from none, as from the real host.
@@ -325,7 +335,7 @@ fn http(http: RpcHttp, worker: &Capabilities) -> wire::RpcHttp {
     let body = typed_data(body, worker);
     let wants_raw = is_request && !worker.has(Capabilities::RPC_HTTP_BODY_ONLY);
     let body = body.data.is_some().then(|| Box::new(body));
-    let mut message = wire::RpcHttp {
+    let mut message = proto::RpcHttp {
         method: http.method,
         url: http.url,
         status_code: http.status_code,
@@ -334,7 +344,7 @@ fn http(http: RpcHttp, worker: &Capabilities) -> wire::RpcHttp {
         body,
         identities: http.identities.into_iter().map(identity).collect(),
         cookies: http.cookies.into_iter().map(cookie).collect(),
-        ..wire::RpcHttp::default()
+        ..proto::RpcHttp::default()
     };
     if is_request && is_nullable {
         message.nullable_headers = nullable(headers);
@@ -363,18 +373,21 @@ fn text_body(body: TypedData, content_type: Option<&String>) -> TypedData {
     }
 }
 
-fn nullable(values: BTreeMap<String, String>) -> BTreeMap<String, wire::NullableString> {
-    let some = |value| wire::NullableString { value: Some(value) };
-    values.into_iter().map(|(name, value)| (name, some(value))).collect()
+fn nullable(values: BTreeMap<String, String>) -> BTreeMap<String, proto::NullableString> {
+    values.into_iter().map(|(name, value)| (name, present(value))).collect()
 }
 
-fn nullable_string(value: Option<String>) -> Option<wire::NullableString> {
-    value.map(|value| wire::NullableString { value: Some(value) })
+fn nullable_string(value: Option<String>) -> Option<proto::NullableString> {
+    value.map(present)
 }
 
-fn identity(identity: crate::RpcClaimsIdentity) -> wire::RpcClaimsIdentity {
-    let claim = |claim: crate::RpcClaim| wire::RpcClaim { value: claim.value, r#type: claim.kind };
-    wire::RpcClaimsIdentity {
+fn present(value: String) -> proto::NullableString {
+    proto::NullableString { string: Some(proto::nullable_string::String::Value(value)) }
+}
+
+fn identity(identity: crate::RpcClaimsIdentity) -> proto::RpcClaimsIdentity {
+    let claim = |claim: crate::RpcClaim| proto::RpcClaim { value: claim.value, r#type: claim.kind };
+    proto::RpcClaimsIdentity {
         authentication_type: nullable_string(identity.authentication_type),
         name_claim_type: nullable_string(identity.name_claim_type),
         role_claim_type: nullable_string(identity.role_claim_type),
@@ -382,22 +395,29 @@ fn identity(identity: crate::RpcClaimsIdentity) -> wire::RpcClaimsIdentity {
     }
 }
 
-fn cookie(cookie: RpcHttpCookie) -> wire::RpcHttpCookie {
-    let time = |time: SystemTime| duration(time.duration_since(UNIX_EPOCH).unwrap_or_default());
-    wire::RpcHttpCookie {
+fn cookie(cookie: RpcHttpCookie) -> proto::RpcHttpCookie {
+    use proto::nullable_bool::Bool;
+    use proto::nullable_double::Double;
+    use proto::nullable_timestamp::Timestamp;
+
+    let bool = |value| proto::NullableBool { bool: Some(Bool::Value(value)) };
+    let time = |at| proto::NullableTimestamp { timestamp: Some(Timestamp::Value(timestamp(at))) };
+    let double = |value| proto::NullableDouble { double: Some(Double::Value(value)) };
+    proto::RpcHttpCookie {
         name: cookie.name,
         value: cookie.value,
         domain: nullable_string(cookie.domain),
         path: nullable_string(cookie.path),
-        expires: cookie.expires.map(|at| wire::NullableTimestamp { value: Some(time(at)) }),
-        secure: cookie.secure.map(|value| wire::NullableBool { value: Some(value) }),
-        http_only: cookie.http_only.map(|value| wire::NullableBool { value: Some(value) }),
+        expires: cookie.expires.map(time),
+        secure: cookie.secure.map(bool),
+        http_only: cookie.http_only.map(bool),
         same_site: match cookie.same_site {
-            SameSite::Unset => 0,
-            SameSite::Lax => 1,
-            SameSite::Strict => 2,
-            SameSite::None => 3,
-        },
-        max_age: cookie.max_age.map(|value| wire::NullableDouble { value: Some(value) }),
+            SameSite::Unset => proto::rpc_http_cookie::SameSite::None,
+            SameSite::Lax => proto::rpc_http_cookie::SameSite::Lax,
+            SameSite::Strict => proto::rpc_http_cookie::SameSite::Strict,
+            SameSite::None => proto::rpc_http_cookie::SameSite::ExplicitNone,
+        }
+        .into(),
+        max_age: cookie.max_age.map(double),
     }
 }
