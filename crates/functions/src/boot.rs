@@ -15,7 +15,7 @@ use worker_protocol::{Capabilities, FunctionMetadata, TypedData};
 use crate::app::{App, SettingUse, index_folder, settings_used};
 use crate::error::chain;
 use crate::function::{Binding, Declaration, Kind, Rules, Trigger, declare};
-use crate::invoke::{Function, Invoker, Occasion};
+use crate::invoke::{Function, Invoker, TriggerData};
 use crate::log::Level;
 use crate::route::RouteTable;
 use crate::stop::Stop;
@@ -107,29 +107,29 @@ impl RunningApp {
     /// Starts a function with a value in place of its trigger's; nobody waits for it but drain.
     pub(crate) async fn start_manually(&self, function: &Arc<Function>, input: &Json) {
         let (invoker, function) = (self.invoker.clone(), Arc::clone(function));
-        let occasion = self.manual_occasion(&function, input).await;
+        let trigger_data = self.manual_trigger_data(&function, input).await;
         let held = invoker.running.hold();
         let mut stop = self.stop.clone();
         tokio::spawn(async move {
             // The log has what became of it.
-            let _ = invoker.invoke_with_retry(&function, occasion, &mut stop).await;
+            let _ = invoker.invoke_with_retry(&function, trigger_data, &mut stop).await;
             drop(held);
         });
     }
 
     /// What a function gets that is started by its name.
-    pub(crate) async fn manual_occasion(&self, function: &Function, input: &Json) -> Occasion {
+    pub(crate) async fn manual_trigger_data(&self, function: &Function, input: &Json) -> TriggerData {
         const REASON: &str = "This function was programmatically called via the host APIs.";
         if let Trigger::Timer(trigger) = &function.declaration.trigger {
-            let mut occasion = timer::manual_occasion(function.name(), trigger, &self.timers).await;
+            let mut trigger_data = timer::manual_trigger_data(function.name(), trigger, &self.timers).await;
             let trigger_name = function.declaration.trigger_spec.spec.name.clone();
             let text = match input {
                 Json::Null => None,
                 Json::String(text) => Some(text.clone()),
                 other => Some(other.to_string()),
             };
-            occasion.metadata.extend(text.map(|text| (trigger_name, TypedData::String(text))));
-            return Occasion { reason: REASON.to_owned(), ..occasion };
+            trigger_data.metadata.extend(text.map(|text| (trigger_name, TypedData::String(text))));
+            return TriggerData { reason: REASON.to_owned(), ..trigger_data };
         }
         let data = match input {
             Json::Null => TypedData::Null,
@@ -138,7 +138,7 @@ impl RunningApp {
         };
         let text = input.as_str().map_or_else(|| input.to_string(), str::to_owned);
         let binding_data = serde_json::from_str(&text).unwrap_or_default();
-        Occasion { data, binding_data, reason: REASON.to_owned(), ..Occasion::default() }
+        TriggerData { data, binding_data, reason: REASON.to_owned(), ..TriggerData::default() }
     }
 }
 

@@ -123,10 +123,10 @@ impl Handle {
         }
         let invoker = running.invoker.clone();
         let held = invoker.running.hold();
-        let occasion = running.manual_occasion(&function, input).await;
+        let trigger_data = running.manual_trigger_data(&function, input).await;
         let mut stop = running.stop.clone();
         let call = tokio::spawn(async move {
-            let result = invoker.invoke_with_retry(&function, occasion, &mut stop).await;
+            let result = invoker.invoke_with_retry(&function, trigger_data, &mut stop).await;
             drop(held);
             result
         });

@@ -30,7 +30,7 @@ pub(crate) use proxy::client as proxy_client;
 use crate::app::App;
 use crate::boot::{Phase, RunningApp};
 use crate::function::Trigger;
-use crate::invoke::{Function, InvocationError, Occasion};
+use crate::invoke::{Function, InvocationError, TriggerData};
 use crate::keys::{Keys, KnownKey};
 use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, Rejected, RejectedLabel, StatusLabel};
@@ -160,8 +160,8 @@ impl Dispatch {
         let typed = routed.template.typed(&routed.values);
         let turn = self.turn(&received.data).await;
         let called = Called { parts: &parts, path: &path, route_values: &routed.values.texts, typed, key };
-        let occasion = occasion(called, received, needs_properties);
-        self.call(&running, function, occasion, turn, &parts).await
+        let trigger_data = trigger_data(called, received, needs_properties);
+        self.call(&running, function, trigger_data, turn, &parts).await
     }
 
     /// Waits until the function of one more request may run.
@@ -191,7 +191,7 @@ impl Dispatch {
         &self,
         running: &RunningApp,
         function: Arc<Function>,
-        mut occasion: Occasion,
+        mut trigger_data: TriggerData,
         turn: Option<OwnedSemaphorePermit>,
         parts: &Parts,
     ) -> Response<Body> {
@@ -200,9 +200,9 @@ impl Dispatch {
         let held = invoker.running.hold();
         let mut stop = self.stop.clone();
         let (_canceller, cancellation) = Cancellation::channel();
-        occasion.terms.cancellation = cancellation;
+        trigger_data.terms.cancellation = cancellation;
         let call = tokio::spawn(async move {
-            let result = invoker.invoke_with_retry(&function, occasion, &mut stop).await;
+            let result = invoker.invoke_with_retry(&function, trigger_data, &mut stop).await;
             drop((held, turn));
             result
         });
@@ -296,7 +296,7 @@ struct Called<'a> {
     key: Option<KnownKey>,
 }
 
-fn occasion(called: Called<'_>, received: Received, needs_properties: bool) -> Occasion {
+fn trigger_data(called: Called<'_>, received: Received, needs_properties: bool) -> TriggerData {
     let Called { parts, path, route_values, typed, key } = called;
     let url = request::function_url(parts, path);
     let parent = request::header_text(parts, "traceparent").and_then(|text| TraceContext::parse(&text));
@@ -304,7 +304,7 @@ fn occasion(called: Called<'_>, received: Received, needs_properties: bool) -> O
     let trace_state = parent.and_then(|_| request::header_text(parts, "tracestate")).unwrap_or_default();
     let (metadata, binding_data) =
         request::binding_data(parts, &received.shown, route_values, typed, needs_properties);
-    Occasion {
+    TriggerData {
         origin: request::origin(&url),
         data: request::to_worker(parts, url, received.data, route_values, key.as_ref()).into(),
         metadata,
@@ -313,7 +313,7 @@ fn occasion(called: Called<'_>, received: Received, needs_properties: bool) -> O
         parent,
         trace_state,
         baggage: request::baggage(parts),
-        ..Occasion::default()
+        ..TriggerData::default()
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Function {
 
 /// What a trigger gives for one invocation.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Occasion {
+pub(crate) struct TriggerData {
     /// The trigger's value.
     pub(crate) data: TypedData,
     /// What the worker learns beside it.
@@ -175,38 +175,38 @@ impl Invoker {
     pub(crate) async fn invoke(
         &self,
         function: &Function,
-        occasion: Occasion,
+        trigger_data: TriggerData,
     ) -> Result<Returned, InvocationError> {
-        self.attempt(function, occasion, &uuid::Uuid::new_v4().to_string()).await
+        self.attempt(function, trigger_data, &uuid::Uuid::new_v4().to_string()).await
     }
 
     /// One try of an invocation with this id.
     pub(crate) async fn attempt(
         &self,
         function: &Function,
-        occasion: Occasion,
+        trigger_data: TriggerData,
         id: &str,
     ) -> Result<Returned, InvocationError> {
         let name = function.name();
         let _running = self.running.enter(id, name);
-        let mut span = self.tracer.start("function", occasion.parent);
+        let mut span = self.tracer.start("function", trigger_data.parent);
         span.set("function", name);
         span.set("invocation", id);
-        for link in &occasion.links {
+        for link in &trigger_data.links {
             span.link(*link);
         }
         let started = Instant::now();
-        let reason = &occasion.reason;
+        let reason = &trigger_data.reason;
         self.logs.function(
             Level::Info,
             name,
             Some(id),
             format!("Executing 'Functions.{name}' (Reason='{reason}', Id={id})"),
         );
-        if let Some(details) = &occasion.details {
+        if let Some(details) = &trigger_data.details {
             self.logs.function(Level::Info, name, Some(id), format!("Trigger Details: {details}"));
         }
-        let result = self.run(function, occasion, id, span.context()).await;
+        let result = self.run(function, trigger_data, id, span.context()).await;
         let took = started.elapsed();
         let (word, outcome) = match &result {
             Ok(_) => ("Succeeded", Outcome::Succeeded),
@@ -239,14 +239,14 @@ impl Invoker {
     async fn run(
         &self,
         function: &Function,
-        occasion: Occasion,
+        trigger_data: TriggerData,
         id: &str,
         trace: TraceContext,
     ) -> Result<Returned, InvocationError> {
         let scope = Scope {
             id,
-            data: &occasion.binding_data,
-            origin: occasion.origin.as_ref(),
+            data: &trigger_data.binding_data,
+            origin: trigger_data.origin.as_ref(),
             trace,
             surroundings: Surroundings {
                 function: function.name(),
@@ -256,7 +256,7 @@ impl Invoker {
         };
         let mut input_data = Vec::with_capacity(1 + function.inputs.len());
         let trigger_name = function.declaration.trigger_spec.spec.name.clone();
-        input_data.push(ParameterBinding { name: trigger_name, data: occasion.data });
+        input_data.push(ParameterBinding { name: trigger_name, data: trigger_data.data });
         for (binding, reader) in &function.inputs {
             input_data.push(scope.read(binding, reader.as_ref()).await?);
         }
@@ -264,16 +264,16 @@ impl Invoker {
             invocation_id: InvocationId::new(id),
             function_id: function.id().clone(),
             input_data,
-            trigger_metadata: occasion.metadata,
+            trigger_metadata: trigger_data.metadata,
             trace_context: worker_protocol::TraceContext {
                 trace_parent: trace.to_traceparent(),
-                trace_state: occasion.trace_state,
-                baggage: occasion.baggage,
+                trace_state: trigger_data.trace_state,
+                baggage: trigger_data.baggage,
                 ..worker_protocol::TraceContext::default()
             },
-            retry_context: occasion.retry,
+            retry_context: trigger_data.retry,
         };
-        let answer = self.workers.invoke(request, Terms { limit: self.limit, ..occasion.terms }).await;
+        let answer = self.workers.invoke(request, Terms { limit: self.limit, ..trigger_data.terms }).await;
         let response = answer.map_err(|cause| InvocationError::Worker { cause })?;
         if !response.result.is_success() {
             return Err(InvocationError::Function { result: Box::new(response.result) });

@@ -3,7 +3,7 @@
 //! A failed function does not stop the feed, as with the real `cosmosDBTrigger`: after its retries the batch is completed.
 //! A batch whose worker died is given back and comes again; nothing is skipped.
 
-mod occasion;
+mod trigger_data;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,9 +131,9 @@ impl Listener {
         stop: &mut Stop,
     ) -> Result<(), BindingError> {
         let spec = &self.function.declaration.trigger_spec;
-        let (occasion, feed) = occasion::of_batch(&batch, spec, &self.invoker.tracer);
+        let (trigger_data, feed) = trigger_data::of_batch(&batch, spec, &self.invoker.tracer);
         drop(feed);
-        let result = self.invoker.invoke_with_retry(&self.function, occasion, stop).await;
+        let result = self.invoker.invoke_with_retry(&self.function, trigger_data, stop).await;
         // A stop between two tries leaves the retries to the next owner.
         let is_cut_short = result.is_err() && self.function.declaration.retry.is_some() && stop.is_stopped();
         let ended = match &result {

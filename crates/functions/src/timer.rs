@@ -14,7 +14,7 @@ use worker_protocol::TypedData;
 
 use crate::error::chain;
 use crate::function::TimerTrigger;
-use crate::invoke::{Function, Invoker, Occasion};
+use crate::invoke::{Function, Invoker, TriggerData};
 use crate::log::Level;
 use crate::stop::Stop;
 use decide::{Start, TimerStatus, time_text};
@@ -102,10 +102,10 @@ impl Timer {
                 () = stop.stopped() => break true,
             }
             let began = SystemTime::now();
-            let occasion = occasion(&self.trigger, status.as_ref(), began, why);
+            let trigger_data = trigger_data(&self.trigger, status.as_ref(), began, why);
             {
                 // What began is let end, also when the lease is lost meanwhile.
-                let run = self.invoker.invoke_with_retry(&self.function, occasion, stop);
+                let run = self.invoker.invoke_with_retry(&self.function, trigger_data, stop);
                 tokio::pin!(run);
                 loop {
                     tokio::select! {
@@ -167,14 +167,14 @@ impl Timer {
 }
 
 /// What a timer gets that is started by its name.
-pub(crate) async fn manual_occasion(
+pub(crate) async fn manual_trigger_data(
     function: &str,
     trigger: &TimerTrigger,
     memory: &TimerMemory,
-) -> Occasion {
+) -> TriggerData {
     let now = SystemTime::now();
     let status = if uses_monitor(trigger, now) { memory.load(function).await } else { None };
-    occasion(trigger, status.as_ref(), now, Start::Wait)
+    trigger_data(trigger, status.as_ref(), now, Start::Wait)
 }
 
 /// `useMonitor` is on unless the schedule is faster than a minute; then remembering each run costs more than it helps.
@@ -183,7 +183,12 @@ fn uses_monitor(trigger: &TimerTrigger, now: SystemTime) -> bool {
     trigger.use_monitor.unwrap_or(true) && !is_fast
 }
 
-fn occasion(trigger: &TimerTrigger, status: Option<&TimerStatus>, now: SystemTime, why: Start) -> Occasion {
+fn trigger_data(
+    trigger: &TimerTrigger,
+    status: Option<&TimerStatus>,
+    now: SystemTime,
+    why: Start,
+) -> TriggerData {
     let data = json!({
         "Schedule": { "AdjustForDST": trigger.schedule.follows_clock_changes() },
         "ScheduleStatus": status.map_or(Json::Null, TimerStatus::shown),
@@ -191,7 +196,7 @@ fn occasion(trigger: &TimerTrigger, status: Option<&TimerStatus>, now: SystemTim
     });
     let timestamp = jiff::Timestamp::try_from(now).unwrap_or_default();
     let fired = timestamp.strftime("%m/%d/%Y %H:%M:%S").to_string();
-    Occasion {
+    TriggerData {
         data: TypedData::Json(data.to_string()),
         metadata: [("TimerTrigger".to_owned(), TypedData::String(fired))].into(),
         reason: format!("Timer fired at {}", timestamp.strftime("%Y-%m-%dT%H:%M:%S%.7f+00:00")),
@@ -202,7 +207,7 @@ fn occasion(trigger: &TimerTrigger, status: Option<&TimerStatus>, now: SystemTim
             Start::Now => Some("UnscheduledInvocationReason: RunOnStartup".to_owned()),
             Start::Wait => None,
         },
-        ..Occasion::default()
+        ..TriggerData::default()
     }
 }
 

@@ -25,7 +25,7 @@ use worker_protocol::RpcHttp;
 
 use super::{Called, ClientAddress, Dispatch, empty, full, needs_body_data, request};
 use crate::boot::{Proxying, RunningApp};
-use crate::invoke::{Function, Occasion};
+use crate::invoke::{Function, TriggerData};
 use crate::metrics::Rejected;
 use crate::service::Body;
 use crate::worker::{Cancellation, Place, Placed, Terms};
@@ -129,13 +129,13 @@ impl Dispatch {
         let (canceller, cancellation) = Cancellation::channel();
         let (placed, place) = Placed::channel();
         let terms = Terms { limit: None, cancellation, placed: Some(placed) };
-        let occasion = occasion(&function, called, proxying, &url, &shown, terms);
+        let trigger_data = trigger_data(&function, called, proxying, &url, &shown, terms);
         let upload = Upload::new(body, self.body_bytes_max);
         let name = function.name().to_owned();
         let invoker = running.invoker.clone();
         let held = invoker.running.hold();
         let invocation = tokio::spawn(async move {
-            let result = invoker.attempt(&function, occasion, &id).await;
+            let result = invoker.attempt(&function, trigger_data, &id).await;
             drop(held);
             result
         });
@@ -168,14 +168,14 @@ impl Dispatch {
 }
 
 /// What the worker learns by the invocation: nothing of the request itself, but values of the route, which some need there.
-fn occasion(
+fn trigger_data(
     function: &Function,
     called: Called<'_>,
     proxying: Proxying,
     url: &str,
     shown: &Bytes,
     terms: Terms,
-) -> Occasion {
+) -> TriggerData {
     let Called { parts, route_values, typed, .. } = called;
     let (metadata, binding_data) =
         request::binding_data(parts, shown, route_values, typed, needs_body_data(function));
@@ -184,7 +184,7 @@ fn occasion(
         data.params = route_values.iter().cloned().collect();
     }
     let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
-    Occasion {
+    TriggerData {
         origin: request::origin(url),
         data: data.into(),
         metadata,
@@ -192,7 +192,7 @@ fn occasion(
         reason: "This function was programmatically called via the host APIs.".to_owned(),
         parent: traceparent.and_then(TraceContext::parse),
         terms,
-        ..Occasion::default()
+        ..TriggerData::default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use worker_protocol::{RetryContext, RpcException};
 
-use super::{Function, InvocationError, Invoker, Occasion, Returned};
+use super::{Function, InvocationError, Invoker, Returned, TriggerData};
 use crate::log::Level;
 use crate::metrics::FunctionLabel;
 use crate::retry::span_text;
@@ -14,11 +14,11 @@ impl Invoker {
     pub(crate) async fn invoke_with_retry(
         &self,
         function: &Function,
-        occasion: Occasion,
+        trigger_data: TriggerData,
         stop: &mut Stop,
     ) -> Result<Returned, InvocationError> {
         let Some(policy) = &function.declaration.retry else {
-            return self.invoke(function, occasion).await;
+            return self.invoke(function, trigger_data).await;
         };
         let name = function.name();
         let id = uuid::Uuid::new_v4().to_string();
@@ -26,7 +26,7 @@ impl Invoker {
         // The first try has a context too: functions compare its count with its maximum.
         let mut context = RetryContext { retry_count: 0, max_retry_count: max, exception: None };
         for retry in 1_u32.. {
-            let attempt = Occasion { retry: Some(context), ..occasion.clone() };
+            let attempt = TriggerData { retry: Some(context), ..trigger_data.clone() };
             let error = match self.attempt(function, attempt, &id).await {
                 Err(error) if !error.is_interrupted() => error,
                 ended => return ended,
