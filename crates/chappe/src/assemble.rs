@@ -25,7 +25,7 @@ use crate::guard::{self, Guard};
 use crate::plan::Plan;
 use crate::ports::Ports;
 use crate::ready::Ready;
-use crate::wiring::{Here, SignalR, cosmos_connector};
+use crate::wiring::{Here, cosmos_connector, signalr_connector};
 use crate::{admin, keys, trust};
 
 /// This process among those of a cluster: a single node is a cluster of one.
@@ -222,7 +222,7 @@ fn connectors(
         bodies,
         &host_name(data_dir),
     );
-    let signalr = SignalR { here, realtime: realtime.clone(), egress: egress.clone() };
+    let signalr = signalr_connector(here, realtime.clone(), egress.clone());
     vec![Arc::new(signalr), Arc::new(cosmos)]
 }
 

@@ -3,7 +3,7 @@
 use cargo_metadata::{DependencyKind, Metadata, Package};
 
 /// A crate and the crates of ours that it may depend on.
-const ALLOWED: [(&str, &[&str]); 20] = [
+const ALLOWED: [(&str, &[&str]); 21] = [
     ("edge", &[]),
     ("body", &[]),
     ("websocket", &[]),
@@ -44,6 +44,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
         ],
     ),
     ("documents", &["body", "checked-files", "identity", "state", "supervision", "trace"]),
+    ("connect-signalr", &["egress", "functions-contract", "identity", "trace"]),
     ("connect-cosmosdb", &["body", "egress", "functions-contract", "identity", "trace"]),
     ("state", &[]),
     ("state-embedded", &["checked-files", "state", "supervision"]),

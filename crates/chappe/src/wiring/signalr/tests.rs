@@ -1,12 +1,13 @@
 //! The `signalR` output against the contract suite of sinks, embedded and remote, and `signalRConnectionInfo` by connecting with
-//! what it hands out. The realtime service is the real one, behind a real listener.
+//! its value. The realtime service is the real one, behind a real listener.
 
 use std::net::SocketAddr;
 
 use functions_contract::suite::{SinkFactory, check_sink};
+use functions_contract::{AppSettings, BindingContext, BindingSpec, Connector as _, Direction, Sink, Value};
 use prometheus_client::registry::Registry;
 use realtime::engine::NodeId;
-use serde_json::json;
+use serde_json::{Map, Value as Json, json};
 use signalr_protocol::HubProtocol;
 use testkit::HubClient;
 use tokio::sync::{Mutex, watch};
@@ -14,17 +15,20 @@ use trace::{TraceContext, Tracer};
 
 use super::*;
 
+const DEFAULT_SETTING: &str = "AzureSignalRConnectionString";
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+
 const HUB: &str = "board";
 
 /// A realtime service of its own, with one connected client.
 struct Bench {
     realtime: realtime::Handle,
     address: SocketAddr,
-    /// What the client heard so far; the client is asked by a marker that comes behind everything else.
+    /// The numbers that the client received; a marker message shows that every earlier message has arrived.
     client: Mutex<(HubClient, Vec<u64>)>,
-    /// Dropping it closes the state.
+    /// Dropped last: it closes the state.
     _store: state_embedded::Store,
-    /// Dropping it ends the listener.
+    /// Dropping it stops the listener.
     _stop: watch::Sender<bool>,
 }
 
@@ -35,7 +39,7 @@ impl Bench {
         let store = state_embedded::Store::ephemeral(&state_embedded::Options::default()).expect("a store");
         let metrics = egress::Metrics::register(&mut registry);
         let egress =
-            egress::Client::new(&egress::Options::default(), &metrics).expect("the options are right");
+            egress::Client::new(&egress::Options::default(), &metrics).expect("the options are valid");
         let dependencies = realtime::Dependencies {
             node: NodeId(0),
             tracer: Tracer::new(16),
@@ -54,7 +58,7 @@ impl Bench {
         tokio::spawn(listener.serve(service, async move { drop(stopping.changed().await) }));
         let base = format!("http://{address}");
         let access = realtime.client_access(HUB, Some("ada"), &Claims::new(), TOKEN_LIFETIME, &base);
-        let access = access.expect("the hub has a good name");
+        let access = access.expect("the hub name is valid");
         let client = connect(&access.url, &access.access_token).await;
         Self { realtime, address, client: Mutex::new((client, Vec::new())), _store: store, _stop: stop }
     }
@@ -67,8 +71,8 @@ impl Bench {
     fn signalr(&self, here: Arc<Here>) -> SignalR {
         let metrics = egress::Metrics::register(&mut Registry::default());
         let egress =
-            egress::Client::new(&egress::Options::default(), &metrics).expect("the options are right");
-        SignalR { here, realtime: self.realtime.clone(), egress }
+            egress::Client::new(&egress::Options::default(), &metrics).expect("the options are valid");
+        signalr_connector(here, self.realtime.clone(), egress)
     }
 
     fn settings(&self) -> Settings {
@@ -122,7 +126,7 @@ impl SinkFactory for Output {
     async fn sink(&self) -> Arc<dyn Sink> {
         let signalr = self.bench.signalr(Arc::clone(&self.here));
         let sink = signalr.sink(&spec("signalR", Direction::Out), &self.bench.settings()).await;
-        sink.expect("the binding is right")
+        sink.expect("the binding is valid")
     }
 
     fn properties(&self) -> Map<String, Json> {
@@ -168,19 +172,19 @@ async fn the_embedded_output_keeps_the_contract_of_sinks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_remote_output_keeps_the_contract_of_sinks() {
     let bench = Bench::start().await;
-    // Nothing listens here, so the connection string names somebody else.
+    // No address is known, so the connection string names another host.
     let here = Arc::new(Here::new(crate::ports::Addresses::default(), None));
     check_sink(&Output { bench, here }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connection_info_opens_the_hub_embedded_and_remote() {
+async fn a_client_connects_with_connection_info_embedded_and_remote() {
     let bench = Bench::start().await;
     let nowhere = Arc::new(Here::new(crate::ports::Addresses::default(), None));
     for here in [bench.here(), nowhere] {
         let signalr = bench.signalr(here);
         let reader = signalr.reader(&spec("signalRConnectionInfo", Direction::In), &bench.settings()).await;
-        let reader = reader.expect("the binding is right");
+        let reader = reader.expect("the binding is valid");
         let (properties, data) = (properties(), Map::new());
         let trace = TraceContext::root();
         let context = BindingContext {
@@ -208,27 +212,6 @@ async fn connection_info_opens_the_hub_embedded_and_remote() {
     }
 }
 
-#[tokio::test]
-async fn a_missing_setting_is_named() {
-    let bench = Bench::start().await;
-    struct Empty;
-    impl AppSettings for Empty {
-        fn setting(&self, _: &str) -> Option<String> {
-            None
-        }
-        fn host_id(&self) -> &str {
-            "tests"
-        }
-    }
-    let signalr = bench.signalr(bench.here());
-    let refused = signalr.sink(&spec("signalR", Direction::Out), &Empty).await;
-    let error = refused.err().expect("no setting, no sink").to_string();
-    assert!(
-        error.contains("AzureSignalRConnectionString") && error.contains("local.settings.json"),
-        "{error}"
-    );
-}
-
 /// Settings by their names.
 struct Named(Vec<(&'static str, String)>);
 
@@ -242,7 +225,7 @@ impl AppSettings for Named {
     }
 }
 
-/// Sends through the output of `settings`, if it can be made.
+/// Writes one item to an output with these settings.
 async fn write(
     bench: &Bench,
     settings: &dyn AppSettings,
@@ -263,7 +246,7 @@ async fn write(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_string_that_logs_in_and_names_this_process_needs_no_login() {
+async fn an_identity_based_connection_to_this_process_needs_no_token() {
     let bench = Bench::start().await;
     let endpoint = format!("http://localhost:{}", bench.address.port());
     let strings = [
@@ -280,8 +263,9 @@ async fn a_string_that_logs_in_and_names_this_process_needs_no_login() {
     for (number, settings) in settings.iter().enumerate() {
         let item = json!({ "target": "number", "userId": "ada", "arguments": [number] });
         write(&bench, settings, bench.here(), item.clone()).await.expect("the service is in this process");
-        let refused = write(&bench, settings, nowhere(), item).await.expect_err("nobody logs in");
-        assert!(refused.to_string().contains("AccessKey"), "{refused}");
+        let error =
+            write(&bench, settings, nowhere(), item).await.expect_err("a remote service needs an access key");
+        assert!(error.to_string().contains("AccessKey"), "{error}");
     }
     let (client, _) = &mut *bench.client.lock().await;
     for number in 0..count {
@@ -290,21 +274,21 @@ async fn a_string_that_logs_in_and_names_this_process_needs_no_login() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_that_a_function_puts_into_a_group_stays_there() {
+async fn a_user_added_to_a_group_is_a_member_with_later_connections() {
     let bench = Bench::start().await;
     let (settings, here) = (bench.settings(), || bench.here());
     let join = json!({ "userId": "bob", "groupName": "g", "action": "add" });
-    write(&bench, &settings, here(), join).await.expect("there is room");
-    // He connects later, and is in the group nevertheless.
+    write(&bench, &settings, here(), join).await.expect("the group has capacity");
+    // The user connects afterwards.
     let base = format!("http://{}", bench.address);
     let access = bench.realtime.client_access(HUB, Some("bob"), &Claims::new(), TOKEN_LIFETIME, &base);
-    let access = access.expect("the hub has a good name");
+    let access = access.expect("the hub name is valid");
     let mut bob = connect(&access.url, &access.access_token).await;
     let to_group = json!({ "target": "news", "groupName": "g", "arguments": [1] });
     write(&bench, &settings, here(), to_group.clone()).await.expect("it is sent");
     assert_eq!(bob.arguments_of("news").await.expect("a message"), json!([1]));
     let leave = json!({ "userId": "bob", "groupName": "g", "action": "remove" });
-    write(&bench, &settings, here(), leave).await.expect("it is kept");
+    write(&bench, &settings, here(), leave).await.expect("the change is stored");
     write(&bench, &settings, here(), to_group).await.expect("it is sent");
     let to_all = json!({ "target": "end", "arguments": [] });
     write(&bench, &settings, here(), to_all).await.expect("it is sent");

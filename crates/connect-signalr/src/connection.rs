@@ -1,0 +1,58 @@
+//! The app settings that hold a binding's connection string.
+
+use functions_contract::{AppSettings, BindingError, BindingSpec};
+use identity::SignalRConnectionString;
+
+/// The setting that holds the connection string unless the binding names another one.
+const DEFAULT_SETTING: &str = "AzureSignalRConnectionString";
+
+/// The setting that holds a binding's connection string.
+pub(crate) fn setting_of(spec: &BindingSpec) -> &str {
+    spec.text("connectionStringSetting").or_else(|| spec.text("connection")).unwrap_or(DEFAULT_SETTING)
+}
+
+/// The emulator's connection string with its public key: the service in this process, on a developer's machine.
+pub(crate) fn example() -> String {
+    format!(
+        "Endpoint=http://localhost;Port=8888;AccessKey={};Version=1.0;",
+        identity::DEVELOPMENT_SIGNALR_KEY
+    )
+}
+
+/// The connection string of a binding.
+pub(crate) fn parse(setting: &str, app: &dyn AppSettings) -> Result<SignalRConnectionString, BindingError> {
+    let text = app.connection(setting).or_else(|| by_identity(setting, app)).ok_or_else(|| {
+        BindingError::Declaration(format!(
+            "the setting {setting:?} is missing: it holds the SignalR connection string. Put it into local.settings.json \
+             under Values; to use the service in this process: {}",
+            example()
+        ))
+    })?;
+    SignalRConnectionString::parse(&text).map_err(|error| invalid(setting, &error.to_string()))
+}
+
+/// The error for a setting whose value cannot be used.
+pub(crate) fn invalid(setting: &str, why: &str) -> BindingError {
+    BindingError::Declaration(format!("the setting {setting:?}: {why}"))
+}
+
+/// The connection string that is equivalent to the settings of an identity-based connection: `<setting>__serviceUri` and
+/// its siblings, as the Azure Functions extension reads them.
+fn by_identity(setting: &str, app: &dyn AppSettings) -> Option<String> {
+    let part = |name: &str| {
+        let names = [format!("{setting}__{name}"), format!("{setting}:{name}")];
+        names.iter().find_map(|name| app.setting(name)).filter(|text| !text.is_empty())
+    };
+    let endpoint = part("serviceUri")?;
+    let login = match (part("clientId"), part("tenantId"), part("clientSecret")) {
+        (Some(client), Some(tenant), Some(secret)) => {
+            format!("AuthType=azure.app;ClientId={client};TenantId={tenant};ClientSecret={secret};")
+        }
+        (Some(client), ..) => format!("AuthType=azure.msi;ClientId={client};"),
+        (None, ..) if part("credential").is_some_and(|kind| kind.eq_ignore_ascii_case("managedidentity")) => {
+            "AuthType=azure.msi;".to_owned()
+        }
+        (None, ..) => "AuthType=azure;".to_owned(),
+    };
+    Some(format!("Endpoint={endpoint};{login}"))
+}

@@ -1,0 +1,77 @@
+//! [`SignalR`]: creates the bindings of this crate.
+
+use std::fmt;
+use std::sync::Arc;
+
+use functions_contract::{
+    AppSettings, BindingError, BindingSpec, ConnectionSetting, Connector, Direction, Reader, Sink,
+};
+
+use crate::binding::{ConnectionInfo, MessageSink};
+use crate::connection::{self, setting_of};
+use crate::remote::RemoteService;
+use crate::service::{InProcess, SignalRService};
+
+/// The connector for `signalRConnectionInfo` and `signalR`.
+pub struct SignalR {
+    in_process: InProcess,
+    egress: egress::Client,
+}
+
+impl SignalR {
+    /// A connector that uses the service that `in_process` finds, and otherwise sends requests through `egress`.
+    pub fn new(in_process: InProcess, egress: egress::Client) -> Self {
+        Self { in_process, egress }
+    }
+
+    fn service(
+        &self,
+        spec: &BindingSpec,
+        app: &dyn AppSettings,
+    ) -> Result<Arc<dyn SignalRService>, BindingError> {
+        if spec.text("hubName").is_none() {
+            return Err(BindingError::Declaration(format!("the binding {:?} needs a hubName", spec.name)));
+        }
+        let setting = setting_of(spec);
+        let connection = connection::parse(setting, app)?;
+        if let Some(service) = (self.in_process)(&connection) {
+            return Ok(service);
+        }
+        let key =
+            connection.access_key().map_err(|error| connection::invalid(setting, &error.to_string()))?;
+        let key = key.clone();
+        Ok(Arc::new(RemoteService::new(connection, key, self.egress.clone())))
+    }
+}
+
+#[async_trait::async_trait]
+impl Connector for SignalR {
+    fn kinds(&self) -> &'static [(&'static str, Direction)] {
+        &[("signalRConnectionInfo", Direction::In), ("signalR", Direction::Out)]
+    }
+
+    fn connections(&self, spec: &BindingSpec) -> Vec<ConnectionSetting> {
+        vec![ConnectionSetting { name: setting_of(spec).to_owned(), example: connection::example() }]
+    }
+
+    async fn reader(
+        &self,
+        spec: &BindingSpec,
+        app: &dyn AppSettings,
+    ) -> Result<Arc<dyn Reader>, BindingError> {
+        Ok(Arc::new(ConnectionInfo { service: self.service(spec, app)? }))
+    }
+
+    async fn sink(&self, spec: &BindingSpec, app: &dyn AppSettings) -> Result<Arc<dyn Sink>, BindingError> {
+        Ok(Arc::new(MessageSink { service: self.service(spec, app)? }))
+    }
+}
+
+impl fmt::Debug for SignalR {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignalR").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

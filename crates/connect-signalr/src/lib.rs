@@ -1,0 +1,20 @@
+//! The bindings `signalRConnectionInfo` (input) and `signalR` (output) of functions.
+//!
+//! A binding's connection string decides which service it uses: the one in this process, called through the trait
+//! [`SignalRService`], or another one over the network, called through the REST data plane (version 1, as the management
+//! SDK does). The binary passes an [`InProcess`] resolver that knows which connection strings name this process.
+//!
+//! Not its concern: hubs and connections (`realtime`), running functions (`functions`).
+//!
+//! Know these first: [`SignalR`], [`SignalRService`]. Start reading at `connector.rs`.
+
+mod binding;
+mod connection;
+mod connector;
+mod output;
+mod remote;
+mod service;
+
+pub use connector::SignalR;
+pub use output::{GroupAction, GroupMember, Recipient, SignalRGroupAction, SignalRMessage};
+pub use service::{ClientAccess, InProcess, SignalRService};

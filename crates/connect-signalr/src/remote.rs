@@ -1,0 +1,197 @@
+//! A SignalR service over the network: its REST data plane, version 1, as the management SDK calls it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use functions_contract::BindingError;
+use http::{Method, Request, StatusCode, Uri, header};
+use identity::{AccessKey, Algorithm, Claims, SignalRConnectionString};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use trace::TraceContext;
+
+use crate::output::{GroupAction, GroupMember, Recipient, SignalRGroupAction, SignalRMessage};
+use crate::service::{ClientAccess, SignalRService};
+
+/// How long the token of one request is valid.
+const REQUEST_TOKEN_LIFETIME: Duration = Duration::from_secs(300);
+
+/// What a path segment may contain unescaped (RFC 3986, unreserved).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The service that a connection string names.
+pub(crate) struct RemoteService {
+    connection: SignalRConnectionString,
+    key: AccessKey,
+    client: egress::Client,
+}
+
+impl RemoteService {
+    pub(crate) fn new(connection: SignalRConnectionString, key: AccessKey, client: egress::Client) -> Self {
+        Self { connection, key, client }
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        trace: TraceContext,
+    ) -> Result<(), BindingError> {
+        let url = format!("{}{path}", self.connection.server_url());
+        let what = format!("{method} {url}");
+        let token = self.sign(
+            &Claims::new(),
+            &format!("{}{path}", self.connection.audience_base()),
+            REQUEST_TOKEN_LIFETIME,
+        );
+        let request = Request::builder()
+            .method(method)
+            .uri(&url)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("traceparent", trace.to_traceparent())
+            .body(body);
+        let request =
+            request.map_err(|error| BindingError::Value(format!("{url} is not a valid address: {error}")))?;
+        let response = self.client.call(request).await.map_err(|error| BindingError::System {
+            what: what.clone(),
+            retryable: true,
+            cause: Some(Box::new(error)),
+        })?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            // The member is gone, so there is nothing to remove; the management SDK treats it the same way.
+            StatusCode::NOT_FOUND if path.contains("/groups/") && what.starts_with("DELETE") => Ok(()),
+            status => Err(BindingError::System {
+                what: format!("{what} returned {status}: {}", excerpt(response.body())),
+                // The retry contract of the management SDK: 500 may be the timeout of a message that was sent.
+                retryable: status.as_u16() > 500,
+                cause: None,
+            }),
+        }
+    }
+
+    fn sign(&self, claims: &Claims, audience: &str, lifetime: Duration) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        identity::sign(claims, audience, now, now + lifetime.as_secs(), &self.key, Algorithm::Hs256)
+    }
+}
+
+#[async_trait::async_trait]
+impl SignalRService for RemoteService {
+    fn client_access(
+        &self,
+        hub: &str,
+        user: Option<&str>,
+        claims: &Claims,
+        lifetime: Duration,
+        _origin: Option<&Uri>,
+    ) -> Result<ClientAccess, BindingError> {
+        let hub = hub.to_ascii_lowercase();
+        let mut claims = claims.clone();
+        if let Some(user) = user {
+            claims.push("asrs.s.uid", user);
+        }
+        let audience = format!("{}/client/?hub={hub}", self.connection.audience_base());
+        Ok(ClientAccess {
+            url: format!("{}/client/?hub={hub}", self.connection.client_url()),
+            access_token: self.sign(&claims, &audience, lifetime),
+        })
+    }
+
+    async fn send(
+        &self,
+        hub: &str,
+        message: &SignalRMessage,
+        trace: TraceContext,
+    ) -> Result<(), BindingError> {
+        let path = match &message.recipient {
+            Recipient::All => String::new(),
+            Recipient::Connection(id) => format!("/connections/{}", segment(id)),
+            Recipient::User(id) => format!("/users/{}", segment(id)),
+            Recipient::Group(name) => format!("/groups/{}", segment(name)),
+        };
+        let target = serde_json::Value::from(message.target.as_str());
+        let body = format!("{{\"target\":{target},\"arguments\":{}}}", message.arguments.get());
+        self.call(Method::POST, &Operation::V1(path).path(hub), Bytes::from(body), trace).await
+    }
+
+    async fn change_group(
+        &self,
+        hub: &str,
+        change: &SignalRGroupAction,
+        trace: TraceContext,
+    ) -> Result<(), BindingError> {
+        let (method, operation) = group_operation(change);
+        self.call(method, &operation.path(hub), Bytes::new(), trace).await
+    }
+}
+
+/// The path of an operation below its hub, in the oldest API version that has it.
+#[derive(Debug, PartialEq, Eq)]
+enum Operation {
+    V1(String),
+    V2022(String),
+}
+
+impl Operation {
+    fn path(&self, hub: &str) -> String {
+        let hub = segment(&hub.to_ascii_lowercase());
+        match self {
+            Self::V1(path) => format!("/api/v1/hubs/{hub}{path}"),
+            Self::V2022(path) => format!("/api/hubs/{hub}{path}?api-version=2022-06-01"),
+        }
+    }
+}
+
+fn group_operation(change: &SignalRGroupAction) -> (Method, Operation) {
+    let (method, group) = match &change.action {
+        GroupAction::Add(group) => (Method::PUT, Some(segment(group))),
+        GroupAction::Remove(group) => (Method::DELETE, Some(segment(group))),
+        GroupAction::RemoveAll => (Method::DELETE, None),
+    };
+    let operation = match (&change.member, group) {
+        (GroupMember::Connection(id), Some(group)) => {
+            Operation::V1(format!("/groups/{group}/connections/{}", segment(id)))
+        }
+        (GroupMember::User(id), Some(group)) => {
+            Operation::V1(format!("/groups/{group}/users/{}", segment(id)))
+        }
+        // Version 1 cannot remove a connection from all its groups.
+        (GroupMember::Connection(id), None) => {
+            Operation::V2022(format!("/connections/{}/groups", segment(id)))
+        }
+        (GroupMember::User(id), None) => Operation::V1(format!("/users/{}/groups", segment(id))),
+    };
+    (method, operation)
+}
+
+fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+/// The start of a response body, short enough for a log line.
+fn excerpt(body: &Bytes) -> String {
+    String::from_utf8_lossy(body).chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_group_action_calls_the_operation_of_the_oldest_version() {
+        let connection = |id: &str| GroupMember::Connection(id.to_owned());
+        let user = |id: &str| GroupMember::User(id.to_owned());
+        let cases = [
+            (connection("c"), GroupAction::Add("a b".to_owned()), r#"PUT V1("/groups/a%20b/connections/c")"#),
+            (user("u/1"), GroupAction::Remove("g".to_owned()), r#"DELETE V1("/groups/g/users/u%2F1")"#),
+            (user("u"), GroupAction::RemoveAll, r#"DELETE V1("/users/u/groups")"#),
+            (connection("c"), GroupAction::RemoveAll, r#"DELETE V2022("/connections/c/groups")"#),
+        ];
+        for (member, action, expected) in cases {
+            let (method, operation) = group_operation(&SignalRGroupAction { member, action });
+            assert_eq!(format!("{method} {operation:?}"), expected);
+        }
+    }
+}
