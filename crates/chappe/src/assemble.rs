@@ -177,9 +177,14 @@ fn open_documents(
     supervisor: &Supervisor,
     metrics: &mut Registry,
 ) -> anyhow::Result<(documents::Service, documents::Handle)> {
-    let opened = documents::Service::open_supervised(options, tracer.clone(), supervisor, metrics);
-    let (service, handle) = opened.context("the document service cannot start")?;
-    Ok((service.with_bodies(bodies.clone()), handle))
+    let dependencies = documents::Dependencies {
+        tracer: tracer.clone(),
+        bodies: bodies.clone(),
+        supervisor: supervisor.clone(),
+    };
+    let started = documents::start(options, dependencies, metrics);
+    let (service, handle, _join) = started.context("the document service cannot start")?;
+    Ok((service, handle))
 }
 
 /// The realtime service on the process's own state.
@@ -263,7 +268,8 @@ fn front(
     let slot = admin::Slot::default();
     upstreams.insert("chappe".to_owned(), guard.service(&guard::CHAPPE, Upstream::new(slot.clone())));
     let options = with_default_routes(options, upstreams);
-    let gateway = gateway::Service::new(&options, upstreams, &mut metrics)?;
+    let dependencies = gateway::Dependencies { upstreams: upstreams.clone() };
+    let (gateway, ..) = gateway::start(&options, dependencies, &mut metrics)?;
     slot.fill(admin::Service::new(facts, metrics));
     upstreams.insert("gateway".to_owned(), Upstream::new(gateway));
     Ok(())

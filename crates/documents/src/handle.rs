@@ -44,6 +44,18 @@ pub struct Handle {
     pub(crate) store: Store,
 }
 
+/// Ends the service; see [`Join::drain`].
+#[derive(Debug)]
+pub struct Join(pub(crate) Handle);
+
+impl Join {
+    /// Takes no more requests, finishes those that were taken, and ends the service's threads. Call it after the listeners are
+    /// drained. It has no limit of its own: what was acknowledged is worth waiting for.
+    pub async fn drain(self) {
+        self.0.drain().await;
+    }
+}
+
 impl Handle {
     /// Hints about all containers.
     pub fn hints(&self) -> Hints {

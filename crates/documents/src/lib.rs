@@ -3,7 +3,7 @@
 //! Not its concern: sockets and TLS (`edge`), who consumes the feed, other outside systems. One container is one physical
 //! partition: what the public service spreads over machines stands here in one SQLite file.
 //!
-//! Know these first: [`Service`] (the requests), [`Handle`] (hints and drain), `store::Store` (the rules of what is kept).
+//! Know these first: [`start`], [`Service`] (the requests), [`Handle`] (hints), `store::Store` (the rules of what is kept).
 //! Start reading at `service.rs`; the way of a write is `service/items.rs`, `store/writer.rs`, `store/apply_items.rs`,
 //! `decide.rs`.
 
@@ -27,9 +27,9 @@ mod store;
 mod to_protocol;
 
 pub use error::Error;
-pub use handle::{FeedOrigins, Handle, Hints};
+pub use handle::{FeedOrigins, Handle, Hints, Join};
 pub use options::Options;
-pub use service::Service;
+pub use service::{Dependencies, Service, start};
 pub use store::Clock;
 
 /// Reads everything in a documents folder that no process has open, and says what is damaged; nothing if it is sound.

@@ -27,7 +27,7 @@ use crate::from_protocol::{Address, Call, Owner, ScriptKind, is_vouched_for};
 use crate::metrics::Metrics;
 use crate::store::{Clock, Store};
 use crate::to_protocol::{self, Reply};
-use crate::{Body, Error, Handle, Options};
+use crate::{Body, Error, Handle, Join, Options};
 
 /// What a client in direct mode is told: it asks for the addresses of the machines that hold its data, and there are none.
 const NO_DIRECT_MODE: &str = "This service has no direct mode: set ConnectionMode.Gateway in .NET \
@@ -51,20 +51,38 @@ struct Inner {
     metrics: Metrics,
 }
 
+/// What the service needs from outside.
+#[derive(Debug)]
+pub struct Dependencies {
+    /// Where spans go.
+    pub tracer: Tracer,
+    /// The room that request bodies share with those of other services.
+    pub bodies: Budget,
+    /// Is told when a thread of the service ends.
+    pub supervisor: Supervisor,
+}
+
+/// Opens the store in the options' folder, starts its threads, and gives the service's three faces: for HTTP, for callers in this
+/// process, and for whoever ends it.
+///
+/// # Errors
+///
+/// If an option is wrong, the store is damaged or in use, or the operating system gives no threads.
+pub fn start(
+    options: Options,
+    dependencies: Dependencies,
+    metrics: &mut Registry,
+) -> Result<(Service, Handle, Join), Error> {
+    let Dependencies { tracer, bodies, supervisor } = dependencies;
+    let (service, handle) = Service::open_in(options, tracer, metrics, Clock::system(), &supervisor)?;
+    let join = Join(handle.clone());
+    Ok((service.with_bodies(bodies), handle, join))
+}
+
 impl Service {
     /// Opens the store in the options' folder and starts its threads.
     pub fn open(options: Options, tracer: Tracer, registry: &mut Registry) -> Result<(Self, Handle), Error> {
         Self::open_with_clock(options, tracer, registry, Clock::system())
-    }
-
-    /// The same; the supervisor is told when one of the service's threads ends.
-    pub fn open_supervised(
-        options: Options,
-        tracer: Tracer,
-        supervisor: &Supervisor,
-        registry: &mut Registry,
-    ) -> Result<(Self, Handle), Error> {
-        Self::open_in(options, tracer, registry, Clock::system(), supervisor)
     }
 
     /// The same, with a clock of one's own.

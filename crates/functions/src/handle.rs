@@ -29,6 +29,16 @@ struct Shared {
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Ends the host; see [`Join::drain`].
+pub struct Join(pub(crate) Handle);
+
+impl Join {
+    /// As [`Handle::drain`].
+    pub async fn drain(self, limit: Duration) {
+        self.0.drain(limit).await;
+    }
+}
+
 impl Handle {
     pub(crate) fn new(
         app: App,

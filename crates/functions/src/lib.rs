@@ -7,9 +7,11 @@
 //! wire formats of workers (`worker-protocol` has them).
 //!
 //! Know these first: [`Service::start`], [`Handle`], [`functions_contract::Source`], [`worker::Pool`].
+//! Know these first: [`start`], [`Handle`], [`functions_contract::Source`], [`worker::Pool`].
 //! Start reading at `service.rs`; the way of one invocation is `invoke.rs`, that of an HTTP request `http.rs` (and
 //! `http/proxy.rs`, where the worker takes it itself), that of a change feed `listen.rs`.
 
+mod admin;
 pub mod app;
 mod boot;
 mod error;
@@ -37,13 +39,14 @@ mod windows_zones;
 pub mod worker;
 mod workers;
 
+pub use admin::Admin;
 pub use app::SettingUse;
 pub use boot::{FunctionInfo, FunctionState};
 pub use error::{Error, InvokeFunctionError};
-pub use handle::Handle;
+pub use handle::{Handle, Join};
 pub use http::{ClientAddress, PublicOrigin};
 pub use log::{Level, LogLine, Logs};
 pub use nearest::nearest;
 pub use options::{Dependencies, Options};
-pub use service::{Body, Service};
+pub use service::{Body, Service, start};
 pub use workers::{StartWorkers, Workers};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use body::Budget;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use state::{Lease, Registry};
 use supervision::Supervisor;
 use trace::Tracer;
@@ -14,7 +14,7 @@ use crate::workers::StartWorkers;
 use functions_contract::Connector;
 
 /// Settings of the functions host.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// The function app's folder, with `host.json`; set by the program around. Default `.`.

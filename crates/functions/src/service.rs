@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::boot::{Boot, Phase, RunningApp, find_connector};
 use crate::error::Error;
 use crate::function::Trigger;
-use crate::handle::Handle;
+use crate::handle::{Handle, Join};
 use crate::http::{CorsPolicy, Dispatch, PERMIT_BYTES, proxy_client};
 use crate::invoke::{Invoker, Running, WorkerLog};
 use crate::keys::Keys;
@@ -60,6 +60,22 @@ pub(crate) struct Triggers {
     owner: String,
     pub(crate) stop: Stop,
     pub(crate) supervisor: Supervisor,
+}
+
+/// Reads the app, starts its workers and returns at once with the service's three faces: for HTTP, for callers in this process, and
+/// for whoever ends it. Requests wait until the functions can be called. Must be called in a Tokio runtime.
+///
+/// # Errors
+///
+/// If the app or one of its settings cannot be read, or its workers cannot be started.
+pub fn start(
+    options: Options,
+    dependencies: Dependencies,
+    metrics: &mut Registry,
+) -> Result<(Service, Handle, Join), Error> {
+    let (service, handle) = Service::start(options, dependencies, metrics)?;
+    let join = Join(handle.clone());
+    Ok((service, handle, join))
 }
 
 impl Service {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -26,7 +26,26 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 /// The gateway as a service over requests. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service {
-    compiled: Arc<Compiled>,
+    /// Swapped as a whole, so that a request sees either the old routes or the new ones.
+    compiled: Arc<RwLock<Arc<Compiled>>>,
+}
+
+/// Changes the routes of a running gateway. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    compiled: Arc<RwLock<Arc<Compiled>>>,
+    upstreams: Arc<BTreeMap<String, Upstream>>,
+}
+
+/// Ends the gateway. It has no tasks of its own: its requests belong to the listener, its work to the services behind it.
+#[derive(Debug)]
+pub struct Join(());
+
+/// What the gateway needs from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Dependencies {
+    /// The services of this process, by the name that routes call them by.
+    pub upstreams: BTreeMap<String, Upstream>,
 }
 
 #[derive(Debug)]
@@ -49,25 +68,55 @@ enum Action {
     ReadFile(Directory),
 }
 
-impl Service {
-    /// Compiles the routes. `upstreams` are the services of this process, by the name that routes call them by.
-    pub fn new(
-        options: &Options,
-        upstreams: &BTreeMap<String, Upstream>,
-        registry: &mut Registry,
-    ) -> Result<Self, ConfigError> {
-        let services: Vec<&str> = upstreams.keys().map(String::as_str).collect();
-        let directories = Directories::new();
-        let rows = options.targets(&services)?.into_iter().map(|(path, target)| {
-            let action = match target {
-                Target::Service(name) => Action::Forward(upstreams[&name].clone()),
-                Target::Directory(directory) => Action::ReadFile(directories.at(directory)),
-            };
-            (path.clone(), Step { label: path, action })
-        });
-        let table = Table::new(rows);
-        Ok(Self { compiled: Arc::new(Compiled { table, metrics: Metrics::register(registry) }) })
+/// Compiles the routes.
+///
+/// # Errors
+///
+/// If a route is wrong, or leads to a service that is not among the dependencies.
+pub fn start(
+    options: &Options,
+    dependencies: Dependencies,
+    metrics: &mut Registry,
+) -> Result<(Service, Handle, Join), ConfigError> {
+    let Dependencies { upstreams } = dependencies;
+    let table = compile(options, &upstreams)?;
+    let compiled = Compiled { table, metrics: Metrics::register(metrics) };
+    let compiled = Arc::new(RwLock::new(Arc::new(compiled)));
+    let handle = Handle { compiled: Arc::clone(&compiled), upstreams: Arc::new(upstreams) };
+    Ok((Service { compiled }, handle, Join(())))
+}
+
+fn compile(options: &Options, upstreams: &BTreeMap<String, Upstream>) -> Result<Table<Step>, ConfigError> {
+    let services: Vec<&str> = upstreams.keys().map(String::as_str).collect();
+    let directories = Directories::new();
+    let rows = options.targets(&services)?.into_iter().map(|(path, target)| {
+        let action = match target {
+            Target::Service(name) => Action::Forward(upstreams[&name].clone()),
+            Target::Directory(directory) => Action::ReadFile(directories.at(directory)),
+        };
+        (path.clone(), Step { label: path, action })
+    });
+    Ok(Table::new(rows))
+}
+
+impl Handle {
+    /// Replaces all routes at once. Requests that were matched before go on by the old ones.
+    ///
+    /// # Errors
+    ///
+    /// If a route is wrong, or leads to a service that does not run; the old routes stay.
+    pub fn set_routes(&self, options: &Options) -> Result<(), ConfigError> {
+        let table = compile(options, &self.upstreams)?;
+        let mut compiled = self.compiled.write().unwrap_or_else(PoisonError::into_inner);
+        *compiled = Arc::new(Compiled { table, metrics: compiled.metrics.clone() });
+        Ok(())
     }
+}
+
+impl Join {
+    /// Returns at once: nothing of the gateway runs when its listener has ended.
+    #[expect(clippy::unused_async, reason = "every service ends by the same call")]
+    pub async fn drain(self) {}
 }
 
 impl Compiled {
@@ -114,7 +163,8 @@ impl tower::Service<Request<Body>> for Service {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Arc::clone(&self.compiled).enforce(request)
+        let compiled = Arc::clone(&self.compiled.read().unwrap_or_else(PoisonError::into_inner));
+        compiled.enforce(request)
     }
 }
 

@@ -7,7 +7,7 @@
 //! [`Upstream`]s that the binary hands in; an upgrade passes through untouched, because it travels in the request's
 //! extensions.
 //!
-//! Know these first: [`Options`], [`Route`], [`Service`].
+//! Know these first: [`Options`], [`Route`], [`start`].
 
 mod enforce;
 mod error;
@@ -17,7 +17,7 @@ mod options;
 mod route;
 mod static_files;
 
-pub use enforce::{Service, Upstream};
+pub use enforce::{Dependencies, Handle, Join, Service, Upstream, start};
 pub use error::ConfigError;
 pub use options::Options;
 pub use route::{Route, Target};

@@ -7,6 +7,7 @@
 //! call), [`servers`] (app servers, who may do so instead), [`events`] (who hears that they come and go). Start reading at `service.rs`,
 //! then `service/client.rs` for the way of a client, `service/rest.rs` for that of a message, and `servers.rs` for app servers.
 
+mod admin;
 mod authentication;
 mod claim_types;
 pub mod engine;
@@ -29,6 +30,7 @@ mod store;
 mod to_protocol;
 pub mod upstream;
 
+pub use admin::Admin;
 pub use error::{ClientAccessError, InvalidHub, SendError, StartError, TraceError};
 pub use handle::{ClientAccess, Handle, Message};
 pub use history::{HistoryError, Rule as HistoryRule};

@@ -32,9 +32,11 @@ const TABLES: [Table; 3] = [
 const AREAS_WITHOUT_CODES: [&str; 3] = ["edge", "functions", "start"];
 
 /// Areas whose codes have a page each, and where their codes stand: as `"area-what-happened"`.
-const AREAS_WITH_PAGES: [(&str, &str); 3] = [
+const AREAS_WITH_PAGES: [(&str, &str); 5] = [
     ("gateway", "crates/gateway/src"),
     ("admin", "crates/chappe/src/admin"),
+    ("admin", "crates/realtime/src/admin"),
+    ("admin", "crates/functions/src/admin"),
     ("guard", "crates/chappe/src/guard"),
 ];
 

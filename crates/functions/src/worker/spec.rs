@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::config::WorkerConfig;
 use super::embedded;
@@ -197,7 +197,7 @@ impl Default for Timeouts {
 }
 
 /// How many workers, and how they are replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolOptions {
     /// How many processes, from 1 to 10. The setting `FUNCTIONS_WORKER_PROCESS_COUNT` overrides it. Default 1.

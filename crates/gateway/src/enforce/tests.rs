@@ -27,7 +27,8 @@ fn gateway(folder: &std::path::Path) -> Service {
     let routes =
         vec![Route::to_service("/api", "functions"), Route::to_directory("/", folder.join("public"))];
     let upstreams = BTreeMap::from([("functions".to_owned(), echo())]);
-    Service::new(&Options { routes }, &upstreams, &mut Registry::default()).expect("the routes are right")
+    let started = start(&Options { routes }, Dependencies { upstreams }, &mut Registry::default());
+    started.expect("the routes are right").0
 }
 
 async fn ask(gateway: &Service, request: Request<Body>) -> String {
@@ -154,12 +155,29 @@ fn an_unchanged_file_is_not_sent_again() {
     );
 }
 
+#[tokio::test]
+async fn routes_that_are_set_later_replace_the_first_ones_and_wrong_ones_do_not() {
+    let options = Options { routes: vec![Route::to_service("/api", "functions")] };
+    let upstreams = BTreeMap::from([("functions".to_owned(), echo())]);
+    let (service, handle, _join) =
+        start(&options, Dependencies { upstreams }, &mut Registry::default()).expect("the route is right");
+    let get = |path: &'static str| Request::get(path).body(body(String::new())).expect("a request");
+    assert!(ask(&service, get("/api/x")).await.starts_with("200"));
+    let moved = Options { routes: vec![Route::to_service("/v2", "functions")] };
+    handle.set_routes(&moved).expect("the route is right");
+    assert!(ask(&service, get("/v2/x")).await.starts_with("200"));
+    assert!(ask(&service, get("/api/x")).await.starts_with("404"), "the old route is gone");
+    let wrong = Options { routes: vec![Route::to_service("/v3", "orders")] };
+    assert!(handle.set_routes(&wrong).is_err());
+    assert!(ask(&service, get("/v2/x")).await.starts_with("200"), "the last right routes stay");
+}
+
 #[test]
 fn wrong_routes_are_refused_when_they_are_loaded() {
     let compile = |route: Route| {
         let options = Options { routes: vec![route.clone(), Route::to_directory("/", "public")] };
         let upstreams = BTreeMap::from([("functions".to_owned(), echo())]);
-        Service::new(&options, &upstreams, &mut Registry::default())
+        start(&options, Dependencies { upstreams }, &mut Registry::default())
             .expect_err("the route is wrong")
             .to_string()
     };

@@ -1,0 +1,82 @@
+//! The operations that whoever runs the process has on the functions host: the app's log, and ending its workers. The binary mounts
+//! them in its admin API, which decides who may ask. The host's own `/admin` is another thing: it asks for the app's master key.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+
+use crate::handle::Handle;
+use crate::service::Body;
+
+/// Answers the operations below the path where it is mounted. Cheap to clone.
+#[derive(Clone)]
+pub struct Admin {
+    functions: Handle,
+    mount: Arc<str>,
+}
+
+impl Admin {
+    /// The operations on a host, below a path such as `/chappe/api/functions`.
+    pub fn new(functions: Handle, mount: &str) -> Self {
+        Self { functions, mount: mount.into() }
+    }
+
+    fn respond(&self, request: &Request<Body>) -> Response<Body> {
+        let path = request.uri().path().strip_prefix(&*self.mount).unwrap_or_default();
+        match (request.method(), path) {
+            (&Method::GET, "/logs") => json_response(StatusCode::OK, &self.logs(request.uri().query())),
+            (&Method::POST, "/workers/kill") => {
+                json_response(StatusCode::OK, &json!({ "killed": self.functions.kill_workers() }))
+            }
+            _ => {
+                let message = "The admin API has no such operation.";
+                let error = json!({ "error": { "code": "admin-no-such-path", "message": message } });
+                json_response(StatusCode::NOT_FOUND, &error)
+            }
+        }
+    }
+
+    /// `?after=<number>`: the newest lines behind that number.
+    fn logs(&self, query: Option<&str>) -> Value {
+        let after = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("after=")));
+        let after = after.and_then(|number| number.parse().ok()).unwrap_or(0);
+        let lines: Vec<Value> = self
+            .functions
+            .logs()
+            .tail(after)
+            .iter()
+            .map(|line| json!({ "n": line.number, "level": line.level, "function": line.function, "text": line.text }))
+            .collect();
+        json!({ "lines": lines })
+    }
+}
+
+impl tower::Service<Request<Body>> for Admin {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(std::future::ready(Ok(self.respond(&request))))
+    }
+}
+
+fn json_response(status: StatusCode, content: &Value) -> Response<Body> {
+    let body = Full::from(content.to_string()).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

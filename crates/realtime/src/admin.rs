@@ -1,0 +1,170 @@
+//! The operations that whoever runs the process has on the realtime service: dead letters, the live trace, account keys. The binary
+//! mounts them in its admin API, which decides who may ask.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use crate::engine::{ConnectionId, Filter, GroupName, UserId};
+use crate::error::TraceError;
+use crate::events::DeadLettersError;
+use crate::{Body, Handle};
+
+/// Dead letters in a page where nobody says how many, and at most.
+const PAGE_LETTERS: usize = 100;
+const PAGE_LETTERS_MAX: usize = 1000;
+
+/// Answers the operations below the path where it is mounted. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    realtime: Handle,
+    mount: Arc<str>,
+}
+
+/// Why an operation was not done. Each code has a page under `docs/errors/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AdminError {
+    NoSuchPath,
+    NoSuchPosition,
+    UnreadableLetters,
+    NoSuchFilter,
+    TooManyWatchers,
+    Draining,
+}
+
+impl Admin {
+    /// The operations on a service, below a path such as `/chappe/api/realtime`.
+    pub fn new(realtime: Handle, mount: &str) -> Self {
+        Self { realtime, mount: mount.into() }
+    }
+
+    async fn respond(self, request: Request<Body>) -> Response<Body> {
+        let path = request.uri().path().strip_prefix(&*self.mount).unwrap_or_default();
+        let query = request.uri().query();
+        let response = match (request.method(), path) {
+            (&Method::GET, "/dead-letters") => self.dead_letters(query).await,
+            (&Method::GET, "/tail") => self.trace(query).await,
+            (&Method::POST, "/keys") => Ok(self.realtime.answer_key_rotation(request).await),
+            _ => Err(AdminError::NoSuchPath),
+        };
+        response.unwrap_or_else(AdminError::respond)
+    }
+
+    /// `?after=<next of the page before>&max=<letters>`.
+    async fn dead_letters(&self, query: Option<&str>) -> Result<Response<Body>, AdminError> {
+        let max = parameter(query, "max").and_then(|number| number.parse().ok()).unwrap_or(PAGE_LETTERS);
+        let after = parameter(query, "after");
+        let page = self.realtime.dead_letters(after.as_deref(), max.clamp(1, PAGE_LETTERS_MAX)).await;
+        let page = page.map_err(|error| match error {
+            DeadLettersError::Cursor(_) => AdminError::NoSuchPosition,
+            DeadLettersError::Read(_) => {
+                let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+                let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+                tracing::error!("the dead letters cannot be read: {text}");
+                AdminError::UnreadableLetters
+            }
+        })?;
+        Ok(json_response(StatusCode::OK, &json!({ "letters": page.letters, "next": page.next })))
+    }
+
+    /// `?hub=&user=&group=&connection=`, each of which may be absent: one JSON object a line for as long as the caller reads.
+    async fn trace(&self, query: Option<&str>) -> Result<Response<Body>, AdminError> {
+        let hub = parameter(query, "hub").map(|hub| self.realtime.hub(&hub)).transpose();
+        let connection = parameter(query, "connection").map(|id| ConnectionId::parse(&id)).transpose();
+        let filter = Filter {
+            hub: hub.map_err(|_| AdminError::NoSuchFilter)?,
+            user: parameter(query, "user").map(|user| UserId::new(&user)),
+            group: parameter(query, "group").map(|group| GroupName::new(&group)),
+            connection: connection.map_err(|_| AdminError::NoSuchFilter)?,
+            presence_only: false,
+        };
+        let body = self.realtime.trace(filter).await.map_err(|error| match error {
+            TraceError::TooMany(_) => AdminError::TooManyWatchers,
+            TraceError::Stopped(_) => AdminError::Draining,
+        })?;
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(response)
+    }
+}
+
+impl tower::Service<Request<Body>> for Admin {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let admin = self.clone();
+        Box::pin(async move { Ok(admin.respond(request).await) })
+    }
+}
+
+impl AdminError {
+    fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::NoSuchPath => {
+                (StatusCode::NOT_FOUND, "admin-no-such-path", "The admin API has no such operation.")
+            }
+            Self::NoSuchPosition => (
+                StatusCode::BAD_REQUEST,
+                "admin-no-such-place",
+                "`after` is the `next` of the page before; leave it out to begin with the oldest.",
+            ),
+            Self::UnreadableLetters => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "admin-unreadable-letters",
+                "The dead letters cannot be read; the log says why.",
+            ),
+            Self::NoSuchFilter => (
+                StatusCode::BAD_REQUEST,
+                "admin-no-such-filter",
+                "`hub` is no hub name, or `connection` is no connection id.",
+            ),
+            Self::TooManyWatchers => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "admin-too-many-watch",
+                "Too many watchers; end one of them, or raise realtime.watchers_max.",
+            ),
+            Self::Draining => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "admin-draining",
+                "The process is ending; ask the one that comes after it.",
+            ),
+        }
+    }
+
+    fn respond(self) -> Response<Body> {
+        let (status, code, message) = self.parts();
+        json_response(status, &json!({ "error": { "code": code, "message": message } }))
+    }
+}
+
+/// The decoded value of a parameter; `None` where it is absent or empty.
+fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let mut pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let value = pairs.find(|(key, value)| *key == name && !value.is_empty()).map(|(_, value)| value)?;
+    Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+fn json_response(status: StatusCode, content: &Value) -> Response<Body> {
+    let body = Full::from(content.to_string()).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
