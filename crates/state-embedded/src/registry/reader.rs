@@ -1,40 +1,17 @@
-//! The reading thread: looks into the database and the session keys at one moment.
+//! The reading thread: reads the database and the session keys as of one moment.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use checked_files::Health;
 use rusqlite::Connection;
-use state::{Instance, Key, KeyEntry, RegistryError, Version};
+use state::{Instance, Key, KeyEntry, RegistryError};
 use supervision::Unit;
-use tokio::sync::oneshot;
 
-use super::{Session, Shared, tables};
+use super::read::{Page, PageRange, ReadRequest};
+use super::session::{InstanceKey, Session, Shared};
+use super::tables;
 use crate::queue::{Popped, Queue};
-
-/// What can be asked.
-pub(super) enum Read {
-    /// One key.
-    Get { home: (Instance, Key), reply: oneshot::Sender<Result<Option<KeyEntry>, RegistryError>> },
-    /// Some keys in order.
-    Page {
-        instance: Instance,
-        prefix: String,
-        after: Option<Key>,
-        keys_max: usize,
-        bytes_max: usize,
-        reply: oneshot::Sender<Result<Page, RegistryError>>,
-    },
-}
-
-/// Present keys below a prefix, in order, all at one moment.
-pub(super) struct Page {
-    pub(super) entries: Vec<KeyEntry>,
-    /// All changes up to this version are in it.
-    pub(super) applied: Version,
-    /// Whether no keys come after these.
-    pub(super) is_last: bool,
-}
 
 pub(super) struct Reader {
     connection: Connection,
@@ -49,60 +26,55 @@ impl Reader {
     }
 
     /// Runs until the queue is closed and empty.
-    pub(super) fn run(&self, queue: &Queue<Read>, unit: &Unit) {
+    pub(super) fn run(&self, queue: &Queue<ReadRequest>, unit: &Unit) {
         let mut reads = Vec::new();
         while queue.pop_all(&mut reads, None) == Popped::Items {
             unit.fault_point();
             for read in reads.drain(..) {
-                self.answer(read);
+                self.execute(read);
             }
         }
     }
 
-    /// Whoever asked may be gone; then nobody needs the answer.
-    fn answer(&self, read: Read) {
+    /// The caller may no longer wait for the result.
+    fn execute(&self, read: ReadRequest) {
         match read {
-            Read::Get { home, reply } => {
-                drop(reply.send(self.get(home).map_err(|error| self.failed(error))));
+            ReadRequest::Get { key, reply } => {
+                drop(reply.send(self.get(key).map_err(|error| self.failed(error))));
             }
-            Read::Page { instance, prefix, after, keys_max, bytes_max, reply } => {
-                let page = self.page(&instance, &prefix, after.as_ref(), keys_max, bytes_max);
-                drop(reply.send(page.map_err(|error| self.failed(error))));
+            ReadRequest::Page { range, reply } => {
+                drop(reply.send(self.page(&range).map_err(|error| self.failed(error))));
             }
         }
     }
 
-    /// Damage that one read meets ends writing: nobody knows what else is damaged.
+    /// Damage that a read finds ends all writing: nobody knows what else is damaged.
     fn failed(&self, error: rusqlite::Error) -> RegistryError {
         self.health.note(&self.file, &error);
         RegistryError::Backend(error.into())
     }
 
-    fn get(&self, home: (Instance, Key)) -> rusqlite::Result<Option<KeyEntry>> {
-        let session = self.shared.session.read().expect("no thread panics with the session's lock");
-        let stored = match session.keys.get(&home) {
+    fn get(&self, key: InstanceKey) -> rusqlite::Result<Option<KeyEntry>> {
+        let session = self.shared.session();
+        let stored = match session.keys.get(&key) {
             Some(stored) => Some(stored.clone()),
-            None => tables::get(&self.connection, &home)?,
+            None => tables::get(&self.connection, &key)?,
         };
         drop(session);
-        let now = (self.shared.clock)();
-        Ok(stored.filter(|stored| !stored.is_expired(now)).map(|stored| stored.entry(home.1)))
+        let now = self.shared.now();
+        Ok(stored.filter(|stored| !stored.is_expired(now)).map(|stored| stored.entry(key.1)))
     }
 
-    fn page(
-        &self,
-        instance: &Instance,
-        prefix: &str,
-        after: Option<&Key>,
-        keys_max: usize,
-        bytes_max: usize,
-    ) -> rusqlite::Result<Page> {
-        let session = self.shared.session.read().expect("no thread panics with the session's lock");
-        let now = (self.shared.clock)();
-        let after = after.map(Key::as_str).filter(|after| *after >= prefix);
+    fn page(&self, range: &PageRange) -> rusqlite::Result<Page> {
+        let PageRange { instance, prefix, after, keys_max, bytes_max } = range;
+        let (keys_max, bytes_max) = (*keys_max, *bytes_max);
+        let prefix = prefix.as_str();
+        let session = self.shared.session();
+        let now = self.shared.now();
+        let after = after.as_ref().map(Key::as_str).filter(|after| *after >= prefix);
         let mut entries = Vec::new();
-        // One more than asked for tells whether there are others. Both sources stop where the page is full for sure.
-        let room = keys_max.saturating_add(1);
+        // One key more than requested shows whether others follow. Both sources stop as soon as the page is surely full.
+        let entries_max = keys_max.saturating_add(1);
         let mut bytes = 0_usize;
         tables::scan(&self.connection, instance, after.unwrap_or(prefix), after.is_none(), |key, stored| {
             if !key.as_str().starts_with(prefix) {
@@ -112,12 +84,12 @@ impl Reader {
                 bytes = bytes.saturating_add(stored.value.len());
                 entries.push(stored.entry(key));
             }
-            entries.len() < room && bytes <= bytes_max
+            entries.len() < entries_max && bytes <= bytes_max
         })?;
         entries.extend(
             session_keys(&session, instance, prefix, after)
                 .filter(|entry| entry.expires_at.is_none_or(|at| at > now))
-                .take(room),
+                .take(entries_max),
         );
         let applied = session.applied;
         drop(session);
@@ -136,8 +108,8 @@ fn session_keys(
     prefix: &str,
     after: Option<&str>,
 ) -> impl Iterator<Item = KeyEntry> {
-    // No key sorts before a space, because control characters are not allowed. A prefix that can be no key (too long,
-    // or with a control character) has no keys below it either.
+    // No key sorts before a space, because control characters are not allowed. There are no keys below a prefix that is
+    // not a valid key itself (too long, or with a control character).
     let from = after.unwrap_or(if prefix.is_empty() { " " } else { prefix });
     let from = Key::new(from).ok().map(|from| (instance.clone(), from));
     from.into_iter()
@@ -147,7 +119,7 @@ fn session_keys(
         .map(|((_, key), stored)| stored.clone().entry(key.clone()))
 }
 
-/// How many of the entries make a page: at least one, or paging would not get on.
+/// How many of the entries fit into a page: at least one, so that paging advances.
 fn fitting(entries: &[KeyEntry], keys_max: usize, bytes_max: usize) -> usize {
     let mut bytes = 0_usize;
     for (count, entry) in entries.iter().take(keys_max).enumerate() {

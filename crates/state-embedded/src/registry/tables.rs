@@ -1,4 +1,4 @@
-//! The database's tables, and the statements on them. No decisions here.
+//! The tables of the database and the statements on them. No decisions.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -8,9 +8,10 @@ use checked_files::{Health, Layout};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use state::{Instance, Key, Name, Version};
 
-use super::Stored;
+use super::grants::LeaseRow;
+use super::session::{InstanceKey, StoredValue};
 
-/// Format of the file, kept in the database itself. 2: pages have checksums.
+/// Format of the file, stored in the database. 2: pages have checksums.
 const FORMAT: u32 = 2;
 
 /// The name of the part in a data folder, for `--accept-loss`.
@@ -41,15 +42,15 @@ const TABLES: &str = "
     CREATE INDEX leases_by_expiry ON leases (expires_at);
 ";
 
-/// The numbers that must not go back.
+/// Numbers that must not decrease.
 pub(super) struct Counters {
-    /// No version at or above this was ever given out.
+    /// No version at or above this was ever used.
     pub(super) version_limit: u64,
-    /// The largest fence that was given out.
+    /// The largest fence that was ever used.
     pub(super) fence: u64,
 }
 
-/// What the registry expects of its file.
+/// The layout of the registry's file.
 pub(super) fn layout(file: &Path) -> Layout<'_> {
     Layout { part: PART, path: file, format: FORMAT, tables: TABLES, cache_kib: CACHE_KIB }
 }
@@ -73,7 +74,7 @@ pub(super) fn set_counter(connection: &Connection, name: &str, value: u64) -> ru
         .map(drop)
 }
 
-/// Time as the tables keep it: nanoseconds since 1970, cut to what 64 bits hold (the year 2262).
+/// Time as it is stored: nanoseconds since 1970, at most what 64 bits hold (the year 2262).
 pub(super) fn nanoseconds(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
@@ -83,40 +84,40 @@ pub(super) fn time(nanoseconds: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds.unsigned_abs())
 }
 
-/// A number that only rises from 0; it never comes to the sign of the database's 64 bits.
+/// A number that only rises from 0; it never reaches the sign bit of the database's 64 bits.
 fn number(row: &Row<'_>, column: impl rusqlite::RowIndex) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(i64::cast_unsigned)
 }
 
-fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
-    Ok(Stored {
+fn stored(row: &Row<'_>) -> rusqlite::Result<StoredValue> {
+    Ok(StoredValue {
         version: Version(number(row, "version")?),
         expires_at: row.get::<_, Option<i64>>("expires_at")?.map(time),
         value: Bytes::from(row.get::<_, Vec<u8>>("value")?),
     })
 }
 
-pub(super) fn get(connection: &Connection, home: &(Instance, Key)) -> rusqlite::Result<Option<Stored>> {
+pub(super) fn get(connection: &Connection, key: &InstanceKey) -> rusqlite::Result<Option<StoredValue>> {
     connection
         .prepare_cached("SELECT version, expires_at, value FROM keys WHERE instance = ?1 AND key = ?2")?
-        .query_row(params![home.0.as_str(), home.1.as_str()], stored)
+        .query_row(params![key.0.as_str(), key.1.as_str()], stored)
         .optional()
 }
 
-/// What a writer must know of a key before it decides: everything but the value.
+/// A key without its value: what a writer needs to decide.
 pub(super) fn find(
     connection: &Connection,
-    home: &(Instance, Key),
+    key: &InstanceKey,
 ) -> rusqlite::Result<Option<(Version, Option<SystemTime>)>> {
     connection
         .prepare_cached("SELECT version, expires_at FROM keys WHERE instance = ?1 AND key = ?2")?
-        .query_row(params![home.0.as_str(), home.1.as_str()], |row| {
+        .query_row(params![key.0.as_str(), key.1.as_str()], |row| {
             Ok((Version(number(row, 0)?), row.get::<_, Option<i64>>(1)?.map(time)))
         })
         .optional()
 }
 
-pub(super) fn put(connection: &Connection, home: &(Instance, Key), stored: &Stored) -> rusqlite::Result<()> {
+pub(super) fn put(connection: &Connection, key: &InstanceKey, stored: &StoredValue) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO keys (instance, key, version, expires_at, value) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -124,8 +125,8 @@ pub(super) fn put(connection: &Connection, home: &(Instance, Key), stored: &Stor
                  version = excluded.version, expires_at = excluded.expires_at, value = excluded.value",
         )?
         .execute(params![
-            home.0.as_str(),
-            home.1.as_str(),
+            key.0.as_str(),
+            key.1.as_str(),
             stored.version.0.cast_signed(),
             stored.expires_at.map(nanoseconds),
             &stored.value[..],
@@ -133,20 +134,20 @@ pub(super) fn put(connection: &Connection, home: &(Instance, Key), stored: &Stor
         .map(drop)
 }
 
-pub(super) fn delete(connection: &Connection, home: &(Instance, Key)) -> rusqlite::Result<()> {
+pub(super) fn delete(connection: &Connection, key: &InstanceKey) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM keys WHERE instance = ?1 AND key = ?2")?
-        .execute(params![home.0.as_str(), home.1.as_str()])
+        .execute(params![key.0.as_str(), key.1.as_str()])
         .map(drop)
 }
 
-/// Hands keys from `from` on (or after it) to `each`, in order, until it answers false.
+/// Passes the keys from `from` on (or after it) to `each`, in order, until it returns false.
 pub(super) fn scan(
     connection: &Connection,
     instance: &Instance,
     from: &str,
     inclusive: bool,
-    mut each: impl FnMut(Key, Stored) -> bool,
+    mut each: impl FnMut(Key, StoredValue) -> bool,
 ) -> rusqlite::Result<()> {
     let select = if inclusive {
         "SELECT key, version, expires_at, value FROM keys WHERE instance = ?1 AND key >= ?2 ORDER BY key"
@@ -156,7 +157,7 @@ pub(super) fn scan(
     let mut statement = connection.prepare_cached(select)?;
     let mut rows = statement.query(params![instance.as_str(), from])?;
     while let Some(row) = rows.next()? {
-        let key = Key::new(row.get::<_, String>("key")?).expect("only checked keys are written");
+        let key = Key::new(row.get::<_, String>("key")?).expect("only valid keys are written");
         if !each(key, stored(row)?) {
             break;
         }
@@ -164,23 +165,23 @@ pub(super) fn scan(
     Ok(())
 }
 
-/// Keys whose time has come, at most `keys_max`, and whether there are others that will expire some day.
+/// Expired keys, at most `keys_max`.
 pub(super) fn expired(
     connection: &Connection,
     now: SystemTime,
     keys_max: usize,
-) -> rusqlite::Result<Vec<(Instance, Key)>> {
+) -> rusqlite::Result<Vec<InstanceKey>> {
     connection
         .prepare_cached("SELECT instance, key FROM keys WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2")?
         .query_map(params![nanoseconds(now), i64::try_from(keys_max).unwrap_or(i64::MAX)], |row| {
             let (instance, key) = (row.get::<_, String>(0)?, row.get::<_, String>(1)?);
-            let instance = Instance::new(&instance).expect("only checked instances are written");
-            Ok((instance, Key::new(key).expect("only checked keys are written")))
+            let instance = Instance::new(&instance).expect("only valid instances are written");
+            Ok((instance, Key::new(key).expect("only valid keys are written")))
         })?
         .collect()
 }
 
-/// Whether there is anything that will expire some day.
+/// Whether any key or lease can expire.
 pub(super) fn has_expiring(connection: &Connection) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(
@@ -189,18 +190,10 @@ pub(super) fn has_expiring(connection: &Connection) -> rusqlite::Result<bool> {
         .query_row([], |row| row.get(0))
 }
 
-/// A lease as it is kept; it is removed when it is released, and some time after it expired.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LeaseRow {
-    pub(crate) owner: String,
-    pub(crate) fence: u64,
-    pub(crate) expires_at: SystemTime,
-}
-
-pub(super) fn lease(connection: &Connection, home: &(Instance, Name)) -> rusqlite::Result<Option<LeaseRow>> {
+pub(super) fn lease(connection: &Connection, lease: &(Instance, Name)) -> rusqlite::Result<Option<LeaseRow>> {
     connection
         .prepare_cached("SELECT owner, fence, expires_at FROM leases WHERE instance = ?1 AND name = ?2")?
-        .query_row(params![home.0.as_str(), home.1.as_str()], |row| {
+        .query_row(params![lease.0.as_str(), lease.1.as_str()], |row| {
             Ok(LeaseRow { owner: row.get(0)?, fence: number(row, 1)?, expires_at: time(row.get(2)?) })
         })
         .optional()
@@ -208,7 +201,7 @@ pub(super) fn lease(connection: &Connection, home: &(Instance, Name)) -> rusqlit
 
 pub(super) fn put_lease(
     connection: &Connection,
-    home: &(Instance, Name),
+    lease: &(Instance, Name),
     row: &LeaseRow,
 ) -> rusqlite::Result<()> {
     connection
@@ -218,8 +211,8 @@ pub(super) fn put_lease(
                  owner = excluded.owner, fence = excluded.fence, expires_at = excluded.expires_at",
         )?
         .execute(params![
-            home.0.as_str(),
-            home.1.as_str(),
+            lease.0.as_str(),
+            lease.1.as_str(),
             row.owner,
             row.fence.cast_signed(),
             nanoseconds(row.expires_at)
@@ -227,14 +220,14 @@ pub(super) fn put_lease(
         .map(drop)
 }
 
-pub(super) fn delete_lease(connection: &Connection, home: &(Instance, Name)) -> rusqlite::Result<()> {
+pub(super) fn delete_lease(connection: &Connection, lease: &(Instance, Name)) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM leases WHERE instance = ?1 AND name = ?2")?
-        .execute(params![home.0.as_str(), home.1.as_str()])
+        .execute(params![lease.0.as_str(), lease.1.as_str()])
         .map(drop)
 }
 
-/// Removes leases whose time has come, at most `leases_max`; fences come from a counter, so nothing is lost with them.
+/// Removes expired leases, at most `leases_max`. Fences come from a counter and do not decrease by that.
 pub(super) fn delete_expired_leases(
     connection: &Connection,
     now: SystemTime,
