@@ -1,14 +1,14 @@
-//! Frames on their way out.
+//! Frames to send.
 
 use bytes::Bytes;
 
-use crate::CloseCode;
+use crate::close_code::CloseCode;
 use crate::mask::apply_mask;
 
-/// What a frame is (section 5.2).
+/// The opcode of a frame (section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opcode {
-    /// Goes on with a fragmented message.
+    /// Continues a fragmented message.
     Continuation,
     /// Begins a text message.
     Text,
@@ -16,20 +16,20 @@ pub enum Opcode {
     Binary,
     /// Ends the connection.
     Close,
-    /// Asks for a pong.
+    /// Requests a pong.
     Ping,
     /// Answers a ping.
     Pong,
 }
 
-/// The encoded head of a frame that a server sends: 2, 4 or 10 bytes.
+/// The encoded header of an unmasked frame: 2, 4 or 10 bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameHeader {
     bytes: [u8; FrameHeader::BYTES_MAX],
     length: u8,
 }
 
-/// Builds a frame around a payload without moving the payload: room for the head is left in front of it.
+/// Builds a frame without moving its payload: space for the header is reserved before it.
 #[derive(Debug)]
 pub struct FrameBuilder(Vec<u8>);
 
@@ -52,17 +52,17 @@ impl Opcode {
             .find(|opcode| opcode.number() == number)
     }
 
-    /// Whether it is a control frame: short, whole, and allowed between the fragments of a message (section 5.5).
+    /// Whether it is a control frame: short, unfragmented, and allowed between the fragments of a message (section 5.5).
     pub fn is_control(self) -> bool {
         self.number() & 0x8 != 0
     }
 }
 
 impl FrameHeader {
-    /// Longest head of an unmasked frame, in bytes.
+    /// Longest header of an unmasked frame, in bytes.
     pub const BYTES_MAX: usize = 10;
 
-    /// The head of a whole, unmasked message. The length is in the shortest form, as section 5.2 demands.
+    /// The header of an unfragmented, unmasked message. The length is in its shortest form, as section 5.2 requires.
     pub fn new(opcode: Opcode, payload_bytes: usize) -> Self {
         let mut bytes = [0; Self::BYTES_MAX];
         bytes[0] = 0x80 | opcode.number();
@@ -85,7 +85,7 @@ impl FrameHeader {
         Self { bytes, length }
     }
 
-    /// The head as bytes.
+    /// The header as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
@@ -103,19 +103,19 @@ impl FrameBuilder {
         Self(vec![0; FrameHeader::BYTES_MAX])
     }
 
-    /// Begins a frame for a payload of about so many bytes: a longer one fits too, and costs a copy.
+    /// Begins a frame with capacity for a payload of this size; a longer payload costs a copy.
     pub fn with_capacity(payload_bytes: usize) -> Self {
         let mut bytes = Vec::with_capacity(FrameHeader::BYTES_MAX + payload_bytes);
         bytes.resize(FrameHeader::BYTES_MAX, 0);
         Self(bytes)
     }
 
-    /// Where to append the payload. What already stands there is to be left alone.
+    /// The buffer to append the payload to. Do not change the bytes that it already has.
     pub fn payload(&mut self) -> &mut Vec<u8> {
         &mut self.0
     }
 
-    /// Ends the frame: a whole, unmasked message.
+    /// Completes the frame: an unfragmented, unmasked message.
     pub fn finish(mut self, opcode: Opcode) -> Bytes {
         let header = FrameHeader::new(opcode, self.0.len() - FrameHeader::BYTES_MAX);
         let start = FrameHeader::BYTES_MAX - header.as_bytes().len();
@@ -124,13 +124,14 @@ impl FrameBuilder {
     }
 }
 
-/// A whole, unmasked frame, as a server sends it.
+/// An unfragmented, unmasked frame, as a server sends it.
 pub fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
     let header = FrameHeader::new(opcode, payload.len());
     [header.as_bytes(), payload].concat().into()
 }
 
-/// A whole, masked frame, as a client sends it. The key must be fresh and unpredictable for each frame (section 5.3).
+/// An unfragmented, masked frame, as a client sends it. The masking key must be new and unpredictable for each frame (section
+/// 5.3).
 pub fn masked_frame(opcode: Opcode, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
     let header = FrameHeader::new(opcode, payload.len());
     let mut bytes = [header.as_bytes(), &key, payload].concat();
@@ -140,7 +141,7 @@ pub fn masked_frame(opcode: Opcode, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
     bytes
 }
 
-/// An unmasked close frame. The reason is cut, between characters, to the 123 bytes that fit beside the code.
+/// An unmasked close frame. The reason is truncated, between characters, to the 123 bytes that fit.
 pub fn close_frame(code: CloseCode, reason: &str) -> Bytes {
     let reason = &reason.as_bytes()[..reason.floor_char_boundary(123)];
     frame(Opcode::Close, &[&code.number().to_be_bytes(), reason].concat())
@@ -151,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_take_their_shortest_form() {
+    fn each_length_is_encoded_in_its_shortest_form() {
         for (length, expected) in [
             (0usize, &[0x81, 0][..]),
             (125, &[0x81, 125]),
@@ -167,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_frame_is_that_of_the_specification() {
+    fn the_masked_hello_equals_the_specification() {
         // The example of section 5.7.
         let bytes = masked_frame(Opcode::Text, b"Hello", [0x37, 0xfa, 0x21, 0x3d]);
         assert_eq!(bytes, [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
     }
 
     #[test]
-    fn a_close_reason_is_cut_between_characters() {
+    fn a_long_close_reason_is_truncated_between_characters() {
         let bytes = close_frame(CloseCode::NORMAL, &"é".repeat(100));
         assert_eq!(bytes.len(), 2 + 2 + 122);
         assert!(std::str::from_utf8(&bytes[4..]).is_ok());

@@ -1,17 +1,28 @@
-//! RFC 6455 frames in and out: bytes become messages, messages become bytes.
+//! The WebSocket protocol (RFC 6455): reads and writes frames, checks the opening handshake.
 //!
-//! Not its concern: sockets, clocks, randomness (a client passes its mask keys in), what messages mean. Extensions are not
-//! negotiated, so every reserved bit is a violation.
+//! Not its concern: sockets, clocks, randomness (a client passes its masking keys), what messages mean. Extensions are not
+//! negotiated, so every reserved bit is a violation. Sections in comments are those of RFC 6455.
 //!
-//! Know these first: [`Decoder`], [`Event`], [`FrameBuilder`], [`accept_upgrade`]. Start reading at `decode.rs`.
+//! Know these first: [`Decoder`], [`Event`], [`FrameBuilder`], [`accept_upgrade`]. Start reading at `decoder.rs`.
 
 mod close;
-mod decode;
+mod close_code;
+mod decoder;
+mod event;
 mod frame;
+mod header;
 mod mask;
 mod upgrade;
+mod utf8;
+mod violation;
 
-pub use close::{Close, CloseCode};
-pub use decode::{Decoded, DecodedPart, Decoder, Event, MessageKind, Part, Role, Violation};
+pub use close::Close;
+pub use close_code::CloseCode;
+pub use decoder::Decoder;
+pub use decoder::message::Decoded;
+pub use decoder::part::{DecodedPart, Part};
+pub use event::{Event, MessageKind};
 pub use frame::{FrameBuilder, FrameHeader, Opcode, close_frame, frame, masked_frame};
+pub use header::Role;
 pub use upgrade::{UpgradeRefused, accept_key, accept_upgrade};
+pub use violation::Violation;

@@ -1,4 +1,4 @@
-//! The opening handshake, seen from the server (section 4.2).
+//! The opening handshake of a server (section 4.2).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,20 +9,20 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 /// Appended to the client's key (section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Why a request does not open a WebSocket.
+/// Why an opening handshake is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpgradeRefused {
-    /// Section 4.1: the method is GET.
+    /// Section 4.1: the method must be GET.
     #[error("a WebSocket is opened with GET")]
     Method,
-    /// RFC 6455 opens over HTTP/1.1 (HTTP/2 has RFC 8441, which is another handshake).
+    /// RFC 6455 uses HTTP/1.1 (RFC 8441 defines another handshake for HTTP/2).
     #[error("a WebSocket is opened over HTTP/1.1")]
     HttpVersion,
     /// The header `Connection` does not name `Upgrade`, or `Upgrade` does not name `websocket`.
     #[error("the request does not ask for an upgrade to websocket")]
     NotAsked,
-    /// The client wants another version; the answer names ours.
-    #[error("only version 13 of the WebSocket protocol is spoken here")]
+    /// The client requests another version; the response names the supported one.
+    #[error("only version 13 of the WebSocket protocol is supported")]
     WebSocketVersion,
     /// The key is missing or is not 16 bytes in base64.
     #[error("the header sec-websocket-key must hold 16 bytes in base64")]
@@ -30,7 +30,7 @@ pub enum UpgradeRefused {
 }
 
 impl UpgradeRefused {
-    /// The status to answer with.
+    /// The status of the response.
     pub fn status(self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -39,7 +39,7 @@ impl UpgradeRefused {
         }
     }
 
-    /// A header that the answer needs (sections 4.2.2 and 4.4; RFC 9110, 15.5.22).
+    /// A header that the response must have (sections 4.2.2 and 4.4; RFC 9110, 15.5.22).
     pub fn header(self) -> Option<(HeaderName, &'static str)> {
         match self {
             Self::WebSocketVersion => Some((SEC_WEBSOCKET_VERSION, "13")),
@@ -50,7 +50,11 @@ impl UpgradeRefused {
     }
 }
 
-/// Checks a request to open a WebSocket, and gives the value of `sec-websocket-accept` for the answer 101.
+/// Checks an opening handshake; returns the value of `sec-websocket-accept` for the 101 response.
+///
+/// # Errors
+///
+/// If the request is not a valid opening handshake.
 pub fn accept_upgrade<B>(request: &Request<B>) -> Result<String, UpgradeRefused> {
     if request.method() != Method::GET {
         return Err(UpgradeRefused::Method);
@@ -74,12 +78,12 @@ pub fn accept_upgrade<B>(request: &Request<B>) -> Result<String, UpgradeRefused>
     Ok(accept_key(key))
 }
 
-/// The proof that the server understood the client's key (section 4.2.2, 5.4).
+/// The value of `sec-websocket-accept` for a client's key (section 4.2.2, step 5.4).
 pub fn accept_key(key: &str) -> String {
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes()))
 }
 
-/// Whether a list header names a token, in whatever case and among whatever others.
+/// Whether a list header contains a token; case-insensitive.
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers
         .get_all(name)
@@ -113,12 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_the_specification_is_accepted() {
+    fn the_key_of_the_specification_gives_its_accept_value() {
         check(&[], Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     }
 
     #[test]
-    fn what_is_no_upgrade_is_refused_by_its_cause() {
+    fn an_invalid_handshake_is_rejected_with_its_cause() {
         check(&[("connection", Some("close"))], Err(UpgradeRefused::NotAsked));
         check(&[("upgrade", Some("h2c"))], Err(UpgradeRefused::NotAsked));
         check(&[("upgrade", None)], Err(UpgradeRefused::NotAsked));

@@ -1,70 +1,66 @@
-//! [`Decoder::decode_part`]: messages given out as they arrive, for a receiver that passes them on and need not hold them whole.
+//! [`Decoder::decode_part`]: returns messages in parts as they arrive, for a receiver that forwards them and need not buffer them.
 
-use simdutf8::compat::from_utf8;
-
-use super::{Decoded, Decoder, Event, Found, Header, Lent, MessageKind, Violation, event};
+use super::message::Decoded;
+use super::{Decoder, Lent, Payload};
+use crate::close::Close;
+use crate::event::{Event, MessageKind};
+use crate::frame::Opcode;
+use crate::header::ReceivedHeader;
 use crate::mask::apply_mask;
-use crate::{Close, Opcode};
+use crate::violation::Violation;
 
-/// The result of one step of [`Decoder::decode_part`].
+/// The result of [`Decoder::decode_part`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct DecodedPart<'a> {
-    /// How many bytes of the input were used; pass the rest in again.
+    /// How many bytes of the input were used; pass the rest again.
     pub consumed: usize,
-    /// What arrived. `None` means that all input was used and more is needed.
+    /// The part that arrived. `None`: all input was used, and more is needed.
     pub part: Option<Part<'a>>,
 }
 
-/// A part of a message, or a whole control frame.
+/// A part of a message, or a complete control frame.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Part<'a> {
     /// The next bytes of a message.
     Data {
-        /// What the message holds. The parts of a text are valid UTF-8 together; a character may be split between two of them.
+        /// The type of the message. The parts of a text are valid UTF-8 together; two parts may split a character.
         kind: MessageKind,
-        /// The bytes; there may be none.
+        /// The bytes; may be empty.
         payload: &'a [u8],
-        /// Whether the message ends with them.
+        /// Whether this is the last part of the message.
         is_end: bool,
     },
-    /// A ping, to be answered by a pong with the same payload.
+    /// A ping: send a pong with the same payload.
     Ping(&'a [u8]),
     /// A pong.
     Pong(&'a [u8]),
-    /// The peer's goodbye; nothing that follows may be read.
+    /// A close frame; ignore everything that follows.
     Close(Close<'a>),
 }
 
-/// The beginning of a character whose end is in the next part.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Utf8 {
-    bytes: [u8; 4],
-    length: usize,
-}
-
-/// Where the payload of a part lies.
-enum Place {
+/// Where the payload of a part is.
+enum Source {
     Input(std::ops::Range<usize>),
     Message,
 }
 
 impl Decoder {
-    /// Sets the bound for messages, the one under way included.
+    /// Changes the limit for messages, including an incomplete one.
     pub fn set_message_bytes_max(&mut self, message_bytes_max: u32) {
         self.message_bytes_max = message_bytes_max;
     }
 
-    /// As [`Decoder::decode`], but gives out what there is of a message at once: memory is held for heads and control frames only.
-    /// The bound is on the whole message all the same. A decoder may change between the two between messages; what
-    /// [`Decoder::decode`] has collected of a message comes out as its first part.
+    /// Like [`Decoder::decode`], but returns what has arrived of a message at once: only headers and control frames are buffered.
+    /// The limit still applies to the complete message. The two functions may be mixed; what [`Decoder::decode`] has buffered of a
+    /// message is returned as its first part.
     ///
     /// # Errors
     ///
-    /// If the peer breaks a rule. Parts of the same message may have been given out before.
+    /// If the peer violates the protocol. Parts of the same message may have been returned before.
     pub fn decode_part<'a>(&'a mut self, input: &'a mut [u8]) -> Result<DecodedPart<'a>, Violation> {
-        self.take_back();
-        if let Some(kind) = self.collected() {
-            return self.give_out(input, 0, kind, Place::Message, false);
+        self.release_lent();
+        if let Some(kind) = self.buffered_kind() {
+            return self.deliver(input, 0, kind, Source::Message, false);
         }
         let mut at = 0;
         loop {
@@ -72,23 +68,25 @@ impl Decoder {
             let (header, received) = match frame {
                 Some(frame) => frame,
                 None => {
-                    let Some(header) = self.take_head(input, &mut at)? else {
+                    let Some(header) = self.read_header(input, &mut at)? else {
                         return Ok(DecodedPart { consumed: at, part: None });
                     };
                     self.check(&header)?;
-                    if let Some(Found::Input(opcode, range)) = self.take_whole(&header, input, &mut at) {
-                        let part = Some(whole(event(opcode, &input[range])?));
+                    if let Some(Payload::Input(opcode, range)) =
+                        self.read_frame_in_place(&header, input, &mut at)
+                    {
+                        let part = Some(Part::from(Event::of_frame(opcode, &input[range])?));
                         return Ok(DecodedPart { consumed: at, part });
                     }
                     (header, 0)
                 }
             };
             if header.opcode.is_control() {
-                if self.take_payload(header, received, input, &mut at).is_some() {
+                if self.buffer_payload(header, received, input, &mut at).is_some() {
                     return self.control(header.opcode, at);
                 }
-            } else if let Some((kind, range, is_end)) = self.take_part(header, received, input, &mut at) {
-                return self.give_out(input, at, kind, Place::Input(range), is_end);
+            } else if let Some((kind, range, is_end)) = self.read_part(header, received, input, &mut at) {
+                return self.deliver(input, at, kind, Source::Input(range), is_end);
             }
             if at == input.len() {
                 return Ok(DecodedPart { consumed: at, part: None });
@@ -96,22 +94,22 @@ impl Decoder {
         }
     }
 
-    /// The kind of a message of which something was collected.
-    fn collected(&self) -> Option<MessageKind> {
+    /// The type of the message of which a part is buffered.
+    fn buffered_kind(&self) -> Option<MessageKind> {
         let partial = self.partial.as_ref()?;
         partial.fragmented.filter(|_| !partial.message.is_empty())
     }
 
-    /// What the input has of the frame under way; `None` where that is nothing and the message goes on.
-    fn take_part(
+    /// The part of a frame that the input holds; `None` if it holds nothing and the message continues.
+    fn read_part(
         &mut self,
-        header: Header,
+        header: ReceivedHeader,
         received: u64,
         input: &mut [u8],
         at: &mut usize,
     ) -> Option<(MessageKind, std::ops::Range<usize>, bool)> {
         let partial = self.partial.get_or_insert_default();
-        let kind = partial.fragmented.or_else(|| header.opcode.message_kind())?;
+        let kind = partial.fragmented.or_else(|| MessageKind::of(header.opcode))?;
         let missing = usize::try_from(header.length - received).unwrap_or(usize::MAX);
         let length = missing.min(input.len() - *at);
         let range = *at..*at + length;
@@ -122,29 +120,29 @@ impl Decoder {
         let is_end = length == missing && header.fin;
         partial.frame = (length < missing).then_some((header, received + length as u64));
         partial.fragmented = (!is_end).then_some(kind);
-        partial.given_out = if is_end { 0 } else { partial.given_out + length as u64 };
+        partial.delivered = if is_end { 0 } else { partial.delivered + length as u64 };
         (is_end || length > 0).then_some((kind, range, is_end))
     }
 
-    fn give_out<'a>(
+    fn deliver<'a>(
         &'a mut self,
         input: &'a [u8],
         consumed: usize,
         kind: MessageKind,
-        place: Place,
+        source: Source,
         is_end: bool,
     ) -> Result<DecodedPart<'a>, Violation> {
         let partial = self.partial.get_or_insert_default();
-        if matches!(place, Place::Message) {
+        if matches!(source, Source::Message) {
             partial.lent = Lent::Message;
-            partial.given_out += partial.message.len() as u64;
+            partial.delivered += partial.message.len() as u64;
         }
-        let payload = match place {
-            Place::Input(range) => &input[range],
-            Place::Message => &partial.message,
+        let payload = match source {
+            Source::Input(range) => &input[range],
+            Source::Message => &partial.message,
         };
         if kind == MessageKind::Text {
-            partial.utf8.check(payload, is_end)?;
+            partial.utf8.validate(payload, is_end)?;
         }
         Ok(DecodedPart { consumed, part: Some(Part::Data { kind, payload, is_end }) })
     }
@@ -162,44 +160,19 @@ impl Decoder {
 
 impl<'a> From<Decoded<'a>> for DecodedPart<'a> {
     fn from(decoded: Decoded<'a>) -> Self {
-        Self { consumed: decoded.consumed, part: decoded.event.map(whole) }
+        Self { consumed: decoded.consumed, part: decoded.event.map(Part::from) }
     }
 }
 
-/// A message that came in one piece, as a part.
-fn whole(event: Event<'_>) -> Part<'_> {
-    match event {
-        Event::Message(kind, payload) => Part::Data { kind, payload, is_end: true },
-        Event::Ping(payload) => Part::Ping(payload),
-        Event::Pong(payload) => Part::Pong(payload),
-        Event::Close(close) => Part::Close(close),
-    }
-}
-
-impl Utf8 {
-    /// Takes the next part of a text.
-    fn check(&mut self, mut payload: &[u8], is_end: bool) -> Result<(), Violation> {
-        while self.length > 0
-            && let Some((byte, rest)) = payload.split_first()
-        {
-            self.bytes[self.length] = *byte;
-            self.length += 1;
-            payload = rest;
-            match from_utf8(&self.bytes[..self.length]) {
-                Ok(_) => self.length = 0,
-                Err(error) if error.error_len().is_none() => {}
-                Err(_) => return Err(Violation::Utf8),
-            }
+impl<'a> From<Event<'a>> for Part<'a> {
+    /// A complete message is a single part.
+    fn from(event: Event<'a>) -> Self {
+        match event {
+            Event::Message(kind, payload) => Self::Data { kind, payload, is_end: true },
+            Event::Ping(payload) => Self::Ping(payload),
+            Event::Pong(payload) => Self::Pong(payload),
+            Event::Close(close) => Self::Close(close),
         }
-        if let Err(error) = from_utf8(payload) {
-            if error.error_len().is_some() {
-                return Err(Violation::Utf8);
-            }
-            let begun = &payload[error.valid_up_to()..];
-            self.bytes[..begun.len()].copy_from_slice(begun);
-            self.length = begun.len();
-        }
-        if is_end && self.length > 0 { Err(Violation::Utf8) } else { Ok(()) }
     }
 }
 
@@ -216,14 +189,14 @@ mod tests {
         bytes
     }
 
-    /// What comes out when the bytes come in pieces of one size: data joined up to each end, control frames by themselves.
-    fn run(bytes: &[u8], piece_bytes: usize, bytes_max: u32) -> Result<Vec<String>, Violation> {
+    /// Decodes the bytes in chunks of one size; returns each message as a whole, and each control frame.
+    fn run(bytes: &[u8], chunk_bytes: usize, bytes_max: u32) -> Result<Vec<String>, Violation> {
         let (mut decoder, mut log) = (Decoder::new(Role::Server, bytes_max), Vec::new());
         let mut message = Vec::new();
-        for piece in bytes.chunks(piece_bytes) {
-            let (mut piece, mut at) = (piece.to_vec(), 0);
+        for chunk in bytes.chunks(chunk_bytes) {
+            let (mut chunk, mut at) = (chunk.to_vec(), 0);
             loop {
-                let DecodedPart { consumed, part } = decoder.decode_part(&mut piece[at..])?;
+                let DecodedPart { consumed, part } = decoder.decode_part(&mut chunk[at..])?;
                 at += consumed;
                 match part {
                     None => break,
@@ -235,14 +208,14 @@ mod tests {
                     }
                     Some(other) => log.push(format!("{other:?}")),
                 }
-                assert!(decoder.partial_bytes() < 512, "nothing of a message is kept");
+                assert!(decoder.partial_bytes() < 512, "no part of a message is buffered");
             }
         }
         Ok(log)
     }
 
     #[test]
-    fn messages_come_out_in_parts_however_they_are_cut() {
+    fn any_chunk_size_gives_the_same_messages() {
         let long = "\u{e9}\u{1f600}".repeat(300);
         let bytes = [
             fragment(Opcode::Text, true, b"one"),
@@ -256,17 +229,17 @@ mod tests {
             fragment(Opcode::Close, true, b""),
         ]
         .concat();
-        for piece_bytes in [1, 2, 3, 7, 100, bytes.len()] {
-            let log = run(&bytes, piece_bytes, 10_000).unwrap();
-            assert_eq!(log[0], "one", "{piece_bytes}");
-            assert!(log[1].starts_with("Ping"), "{piece_bytes}");
-            assert_eq!(log[2..6], ["t\u{e9}", "", "bin", &long], "{piece_bytes}");
-            assert!(log[6].starts_with("Close"), "{piece_bytes}");
+        for chunk_bytes in [1, 2, 3, 7, 100, bytes.len()] {
+            let log = run(&bytes, chunk_bytes, 10_000).unwrap();
+            assert_eq!(log[0], "one", "{chunk_bytes}");
+            assert!(log[1].starts_with("Ping"), "{chunk_bytes}");
+            assert_eq!(log[2..6], ["t\u{e9}", "", "bin", &long], "{chunk_bytes}");
+            assert!(log[6].starts_with("Close"), "{chunk_bytes}");
         }
     }
 
     #[test]
-    fn a_part_leaves_as_soon_as_it_is_there() {
+    fn a_part_is_returned_as_soon_as_it_arrives() {
         let bytes = fragment(Opcode::Binary, true, &[7; 1000]);
         let mut decoder = Decoder::new(Role::Server, 1000);
         let mut first = bytes[..108].to_vec();
@@ -276,29 +249,29 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_is_on_the_whole_message() {
+    fn fragments_beyond_the_limit_are_too_big_together() {
         let halves = |bytes| {
             [fragment(Opcode::Binary, false, &[7; 60]), fragment(Opcode::Continuation, true, &vec![7; bytes])]
                 .concat()
         };
         assert_eq!(run(&halves(40), 10, 100).map(|log| log.len()), Ok(1));
         assert_eq!(run(&halves(41), 10, 100), Err(Violation::TooBig { bytes_max: 100 }));
-        // It counts anew for each message.
+        // The limit applies to each message.
         assert_eq!(run(&[halves(40), halves(40)].concat(), 10, 100).map(|log| log.len()), Ok(2));
     }
 
     #[test]
-    fn text_that_is_no_utf_8_is_refused_in_any_part() {
+    fn invalid_utf_8_in_any_part_is_a_violation() {
         for bytes in [&b"a\xff"[..], b"\xc3", b"\xc3a", b"\xed\xa0\xbd"] {
-            for piece_bytes in [1, 100] {
+            for chunk_bytes in [1, 100] {
                 let sent = fragment(Opcode::Text, true, bytes);
-                assert_eq!(run(&sent, piece_bytes, 100), Err(Violation::Utf8), "{bytes:?}");
+                assert_eq!(run(&sent, chunk_bytes, 100), Err(Violation::Utf8), "{bytes:?}");
             }
         }
     }
 
     #[test]
-    fn what_was_collected_before_comes_out_first() {
+    fn decode_part_after_decode_returns_the_buffered_part_first() {
         let mut decoder = Decoder::new(Role::Server, 1000);
         let mut first = fragment(Opcode::Text, false, b"be");
         assert_eq!(decoder.decode(&mut first).unwrap().event, None);

@@ -1,16 +1,17 @@
 use proptest::prelude::*;
 
-use super::*;
-use crate::{frame, masked_frame};
+use crate::{
+    Close, CloseCode, Decoded, DecodedPart, Decoder, Event, Opcode, Part, Role, frame, masked_frame,
+};
 
 const KEY: [u8; 4] = [1, 2, 3, 4];
 
-/// Feeds the pieces and writes down what comes out.
-fn run(role: Role, bytes_max: u32, pieces: impl IntoIterator<Item = Vec<u8>>) -> Vec<String> {
+/// Decodes the chunks; returns a line for each event.
+fn run(role: Role, bytes_max: u32, chunks: impl IntoIterator<Item = Vec<u8>>) -> Vec<String> {
     let mut decoder = Decoder::new(role, bytes_max);
     let mut log = Vec::new();
-    for mut piece in pieces {
-        let mut rest = &mut piece[..];
+    for mut chunk in chunks {
+        let mut rest = &mut chunk[..];
         loop {
             let offered = rest.len();
             match decoder.decode(rest) {
@@ -37,12 +38,12 @@ fn run(role: Role, bytes_max: u32, pieces: impl IntoIterator<Item = Vec<u8>>) ->
     log
 }
 
-/// As [`run`], with the parts of each message put together.
-fn run_parts(role: Role, bytes_max: u32, pieces: impl IntoIterator<Item = Vec<u8>>) -> Vec<String> {
+/// Like [`run`], with [`Decoder::decode_part`]; joins the parts of each message.
+fn run_parts(role: Role, bytes_max: u32, chunks: impl IntoIterator<Item = Vec<u8>>) -> Vec<String> {
     let mut decoder = Decoder::new(role, bytes_max);
     let (mut log, mut message) = (Vec::new(), Vec::new());
-    for mut piece in pieces {
-        let mut rest = &mut piece[..];
+    for mut chunk in chunks {
+        let mut rest = &mut chunk[..];
         loop {
             let offered = rest.len();
             let (consumed, part) = match decoder.decode_part(rest) {
@@ -86,7 +87,7 @@ fn show(event: &Event<'_>) -> String {
     }
 }
 
-/// A masked frame with or without its last bit.
+/// A masked frame with or without the FIN bit.
 fn fragment(opcode: Opcode, fin: bool, payload: &[u8]) -> Vec<u8> {
     let mut bytes = masked_frame(opcode, payload, KEY);
     if !fin {
@@ -96,7 +97,7 @@ fn fragment(opcode: Opcode, fin: bool, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn messages_fragments_and_control_frames_between_them() {
+fn control_frames_between_fragments_are_returned_before_the_message() {
     let stream = [
         fragment(Opcode::Text, true, b"whole"),
         fragment(Opcode::Text, false, "h\u{e9}".as_bytes().split_at(2).0),
@@ -123,7 +124,7 @@ fn a_client_reads_unmasked_frames() {
 }
 
 #[test]
-fn broken_rules_have_their_close_codes() {
+fn each_violation_has_its_close_code() {
     let check = |bytes: &[u8], expected: &str| {
         assert_eq!(run(Role::Server, 8, [bytes.to_vec()]), [expected]);
         // And the same when the bytes come one by one.
@@ -154,10 +155,10 @@ fn broken_rules_have_their_close_codes() {
 }
 
 #[test]
-fn a_claimed_length_takes_no_memory_before_its_bytes_come() {
+fn a_long_frame_uses_memory_only_for_bytes_that_arrived() {
     let mut decoder = Decoder::new(Role::Server, u32::MAX);
-    let mut head = [0x82, 0xff, 0, 0, 0, 0, 0xf0, 0, 0, 0, 1, 2, 3, 4, 9];
-    assert_eq!(decoder.decode(&mut head).map(|decoded| decoded.event.is_none()), Ok(true));
+    let mut header = [0x82, 0xff, 0, 0, 0, 0, 0xf0, 0, 0, 0, 1, 2, 3, 4, 9];
+    assert_eq!(decoder.decode(&mut header).map(|decoded| decoded.event.is_none()), Ok(true));
     assert!(decoder.partial_bytes() < 1024, "{}", decoder.partial_bytes());
 }
 
@@ -196,15 +197,15 @@ proptest! {
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % (stream.len() + 1)).collect();
         cuts.extend([0, stream.len()]);
         cuts.sort_unstable();
-        let pieces = cuts.windows(2).map(|pair| stream[pair[0]..pair[1]].to_vec());
-        let pieces: Vec<Vec<u8>> = pieces.collect();
-        prop_assert_eq!(run_parts(Role::Server, 10_000, pieces.clone()), whole.clone());
-        prop_assert_eq!(run(Role::Server, 10_000, pieces), whole);
+        let chunks = cuts.windows(2).map(|pair| stream[pair[0]..pair[1]].to_vec());
+        let chunks: Vec<Vec<u8>> = chunks.collect();
+        prop_assert_eq!(run_parts(Role::Server, 10_000, chunks.clone()), whole.clone());
+        prop_assert_eq!(run(Role::Server, 10_000, chunks), whole);
     }
 
     #[test]
-    fn no_input_makes_it_panic(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..20)) {
-        run_parts(Role::Server, 1000, pieces.clone());
-        run(Role::Server, 1000, pieces);
+    fn random_input_does_not_panic(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..20)) {
+        run_parts(Role::Server, 1000, chunks.clone());
+        run(Role::Server, 1000, chunks);
     }
 }
