@@ -3,6 +3,7 @@
 
 mod find;
 mod follow;
+mod followers;
 mod shrink;
 
 use std::collections::{BinaryHeap, HashMap};
@@ -11,7 +12,7 @@ use std::num::NonZeroU64;
 use prometheus_client::metrics::gauge::Gauge;
 use slab::Slab;
 
-use self::follow::Followers;
+use self::followers::Followers;
 use super::connection::{Connection, GroupKey, HubKey, Places, Rare, Slot, Stage, UserKey};
 use super::deadlines::Tick;
 use crate::engine::{ConnectionId, GroupName, Hub, Options, SlowConsumer, UserId};
@@ -48,7 +49,7 @@ struct HubEntry {
     children: u32,
     gauge: Gauge,
     policy: HubPolicy,
-    followers: Option<Box<Followers>>,
+    followers: Option<Box<Followers<Slot>>>,
 }
 
 /// What holds for the connections of one hub.
@@ -84,7 +85,7 @@ struct GroupEntry {
     members: Vec<Slot>,
     /// Users that were put into it.
     users: u32,
-    followers: Option<Box<Followers>>,
+    followers: Option<Box<Followers<Slot>>>,
 }
 
 /// [`crate::engine::Options::user_groups_max`] is reached.
@@ -157,12 +158,14 @@ impl Index {
         let entry = &mut self.hubs[hub.0 as usize];
         let hub_position = push(&mut entry.members, slot);
         entry.gauge.inc();
+        if let Some(followers) = &mut entry.followers {
+            followers.join(slot);
+        }
         let user = user.map(|user| {
             let key = self.user_or_new(hub, user);
             (key, push(&mut self.users[key.0 as usize].members, slot))
         });
         connections[slot as usize].stage = Stage::Open(Places { hub, hub_position, user });
-        self.follower_opened(slot, hub);
         if let Some((user, _)) = user {
             let groups: Vec<GroupKey> =
                 self.users[user.0 as usize].groups.iter().map(|(group, _)| *group).collect();
@@ -178,7 +181,7 @@ impl Index {
         self.leave_all(connections, slot);
         let hub = &mut self.hubs[places.hub.0 as usize];
         if let Some(followers) = &mut hub.followers {
-            followers.left(slot);
+            followers.leave(slot);
         }
         hub.gauge.dec();
         if let Some(moved) = swap_remove(&mut hub.members, places.hub_position)
@@ -372,7 +375,9 @@ impl Index {
         }
         groups.push((group, position));
         self.note(connections, slot, group, true);
-        self.follower_joined(slot, group);
+        if let Some(followers) = &mut self.groups[group.0 as usize].followers {
+            followers.join(slot);
+        }
     }
 
     fn leave_key(&mut self, connections: &mut Connections, slot: Slot, group: GroupKey) {
@@ -387,7 +392,7 @@ impl Index {
         }
         self.note(connections, slot, group, false);
         if let Some(followers) = &mut self.groups[group.0 as usize].followers {
-            followers.left(slot);
+            followers.leave(slot);
         }
         self.tidy_group(group);
     }
