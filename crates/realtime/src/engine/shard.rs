@@ -4,11 +4,12 @@
 //! happens here, on this thread; the ways in are the closed list [`Command`] and the sockets themselves.
 //!
 //! Start reading at [`Shard::turn`]. `receive.rs` is the way in, `publish.rs` and `flush.rs` the way out, `pending.rs` what waits
-//! between them, `obey.rs` and `serve.rs` what others ask for, `index.rs` who receives what, `streams.rs` what is sent in streams, `opening.rs` and `life.rs` how connections
-//! begin, are looked after and end, `resume.rs` how they survive their sockets, `forward.rs` what goes on to app servers, `sight.rs` what is shown to whoever looks.
+//! between them, `obey.rs` and `serve.rs` what others ask for, `index.rs` who receives what, `streams.rs` what is sent in streams, `opening.rs`, `upkeep.rs` and `life.rs` how connections
+//! begin, are looked after and end (`due.rs` decides what is due), `resume.rs` how they survive their sockets, `forward.rs` what goes on to app servers, `sight.rs` what is shown to whoever looks.
 
 mod connection;
 mod deadlines;
+mod due;
 mod encode;
 mod flush;
 mod forward;
@@ -28,6 +29,7 @@ mod shrink;
 mod sight;
 mod stateful;
 mod streams;
+mod upkeep;
 
 use std::collections::VecDeque;
 use std::io;
@@ -42,6 +44,7 @@ use tokio::sync::mpsc;
 
 use self::connection::Slot;
 use self::deadlines::{Deadlines, Tick};
+use self::due::Timeouts;
 pub(crate) use self::encode::Encoded;
 use self::index::{Connections, HubPolicy, Index};
 pub(crate) use self::pending::{Backlog, Piece};
@@ -91,7 +94,7 @@ pub(crate) struct Shard {
     connections: Connections,
     index: Index,
     deadlines: Deadlines,
-    times: Times,
+    timeouts: Timeouts,
     now: Tick,
     /// Connections to write to, in order.
     dirty: VecDeque<Slot>,
@@ -120,18 +123,6 @@ pub(crate) struct Shard {
     generation: u32,
     /// When to cut what is left, once the shard drains.
     draining: Option<Instant>,
-}
-
-/// The options' times in ticks.
-#[derive(Clone, Copy, Debug)]
-struct Times {
-    handshake: u32,
-    keep_alive: u32,
-    client_timeout: u32,
-    close: u32,
-    disconnect: u32,
-    own_stalled: u32,
-    soon: u32,
 }
 
 /// Whether more is to be done before waiting for events.
@@ -168,7 +159,7 @@ impl Shard {
         .map(time);
         let shortest = handshake.min(keep_alive).min(client_timeout).min(close).min(disconnect);
         let deadlines = Deadlines::new(start, (shortest / 8).clamp(TICK_MIN, TICK_MAX));
-        let times = Times {
+        let timeouts = Timeouts {
             handshake: deadlines.ticks(handshake),
             keep_alive: deadlines.ticks(keep_alive),
             client_timeout: deadlines.ticks(client_timeout),
@@ -188,7 +179,7 @@ impl Shard {
             connections: Slab::new(),
             index: Index::new(settings.metrics.clone(), options),
             deadlines,
-            times,
+            timeouts,
             now: Tick(0),
             dirty: VecDeque::new(),
             dirtied: 0,
@@ -245,7 +236,7 @@ impl Shard {
             }
         }
         let more_commands = self.take_commands(inbox, now);
-        self.look_at_deadlines(now);
+        self.look_at_deadlines();
         self.show_changes();
         let more_writes = self.flush_chunk();
         if more_commands || more_writes || !self.unread.is_empty() { Left::More } else { Left::Nothing }

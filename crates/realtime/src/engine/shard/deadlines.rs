@@ -41,7 +41,15 @@ impl Deadlines {
 
     /// The tick that an instant falls into.
     pub(crate) fn at(&self, now: Instant) -> Tick {
-        let elapsed = now.saturating_duration_since(self.start);
+        self.at_elapsed(now.saturating_duration_since(self.start))
+    }
+
+    /// The first tick that begins when a time since an instant is over.
+    pub(crate) fn after(&self, since: Instant, time: Duration) -> Tick {
+        self.at_elapsed(since.saturating_duration_since(self.start).saturating_add(time)).plus(1)
+    }
+
+    fn at_elapsed(&self, elapsed: Duration) -> Tick {
         Tick(u32::try_from(elapsed.as_nanos() / self.tick.as_nanos()).unwrap_or(u32::MAX))
     }
 
@@ -110,8 +118,11 @@ mod tests {
 
     #[test]
     fn times_are_rounded_up() {
-        let deadlines = Deadlines::new(Instant::now(), Duration::from_millis(100));
+        let start = Instant::now();
+        let deadlines = Deadlines::new(start, Duration::from_millis(100));
         assert_eq!(deadlines.ticks(Duration::from_millis(101)), 2);
         assert_eq!(deadlines.ticks(Duration::from_millis(100)), 1);
+        assert_eq!(deadlines.after(start, Duration::from_millis(99)), Tick(1));
+        assert_eq!(deadlines.after(start, Duration::from_millis(100)), Tick(2));
     }
 }

@@ -1,153 +1,19 @@
-//! How connections are looked after, and how they end.
+//! How connections end: closed in order, or at once.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
-use signalr_protocol::{HubMessage, HubProtocol};
+use signalr_protocol::HubProtocol;
 use websocket::{CloseCode, close_frame};
 
 use super::Shard;
 use super::connection::{Connection, Opening, Road, Slot, Stage};
-use super::deadlines::{Due, Tick};
+use super::deadlines::Due;
 use super::encode::{close_message, hub_frame};
 use super::pending::{Frame, Step};
 use crate::engine::{Admission, ClientConnection, EndReason, Hub, SightEvent};
 use crate::metrics::EndLabels;
 
 impl Shard {
-    pub(super) fn look_at_deadlines(&mut self, now: Instant) {
-        let mut due = Vec::new();
-        self.deadlines.advance(self.now, &mut due);
-        for due in due {
-            let same = |connection: &Connection| connection.generation == due.generation;
-            if self.connections.get(due.slot as usize).is_some_and(same)
-                && let Some(next) = self.look_at(due.slot, now)
-            {
-                self.deadlines.add(next, due);
-            }
-        }
-        self.look_at_stateful();
-        self.look_at_slowed(now);
-        self.index.expire(&mut self.connections, self.now);
-        self.shrink_tables();
-    }
-
-    /// Does what is due for one connection; says when to look again.
-    fn look_at(&mut self, slot: Slot, now: Instant) -> Option<Tick> {
-        let connection = &self.connections[slot as usize];
-        match &connection.stage {
-            Stage::Handshaking(handshaking) => {
-                let deadline = handshaking.deadline;
-                if self.now < deadline {
-                    return Some(deadline);
-                }
-                let why = "no handshake came in time";
-                self.say_goodbye(slot, EndReason::HandshakeTimeout, None, CloseCode::POLICY_VIOLATION, why);
-            }
-            Stage::Opening(opening) => {
-                let deadline = opening.deadline;
-                if self.now < deadline {
-                    return Some(deadline);
-                }
-                let why = "nobody answered the handshake in time";
-                self.say_goodbye(slot, EndReason::HandshakeTimeout, None, CloseCode::POLICY_VIOLATION, why);
-            }
-            Stage::Closing { .. } => {
-                let deadline = connection.heard.plus(self.times.close);
-                if self.now < deadline {
-                    return Some(deadline);
-                }
-                self.remove(slot);
-                return None;
-            }
-            Stage::Open(_) => {
-                if let Some(next) = self.look_at_open(slot, now) {
-                    return Some(next);
-                }
-            }
-        }
-        // A close has begun; its own deadline counts from now.
-        self.connections.contains(slot as usize).then(|| self.now.plus(self.times.close))
-    }
-
-    /// Looks at a connection that receives; says when again, unless it has ended.
-    fn look_at_open(&mut self, slot: Slot, now: Instant) -> Option<Tick> {
-        let times = self.times;
-        let connection = &self.connections[slot as usize];
-        if let Some(expires) = connection.expires()
-            && expires <= self.now
-        {
-            let why = "the access token has expired";
-            self.close(slot, EndReason::TokenExpired, Some(why), true);
-            return None;
-        }
-        let far = self.now.plus(times.keep_alive.max(1));
-        let mut next = connection.expires().unwrap_or(far).min(far);
-        if let Some(idle) = self.idle_ticks(connection) {
-            let until = connection.extra().map_or(self.now, |extra| extra.spoke).plus(idle);
-            if self.now > until {
-                let why = "the client said nothing for longer than this hub allows";
-                self.close(slot, EndReason::IdleTimeout, Some(why), false);
-                return None;
-            }
-            next = next.min(until.plus(1));
-        }
-        if let Road::Detached { until } = connection.road {
-            if self.now >= until {
-                self.end(slot, EndReason::ConnectionLost);
-                return None;
-            }
-            self.speak_for(slot, false);
-            return Some(next.min(until));
-        }
-        // A client may have opened the new socket and forgotten it.
-        let waits_since = connection.extra().and_then(|extra| extra.stateful.as_ref()?.waits_since());
-        if let Some(until) = waits_since.map(|since| since.plus(times.handshake)) {
-            if self.now > until {
-                self.end(slot, EndReason::ConnectionLost);
-                return None;
-            }
-            next = next.min(until.plus(1));
-        }
-        if self.is_abandoned(connection, now) {
-            self.end(slot, EndReason::ConnectionLost);
-            return None;
-        }
-        if connection.is_kept_alive_by_transport() {
-            return Some(next.min(self.now.plus(times.disconnect.max(1))));
-        }
-        let silent_until = connection.heard.plus(times.client_timeout);
-        let is_missed = connection.pings && !connection.is_paused;
-        if self.now > silent_until && is_missed {
-            self.lose_client(slot, EndReason::ClientTimeout);
-            return self.connections.contains(slot as usize).then(|| self.now.plus(times.disconnect));
-        }
-        // Spread over an eighth of the interval, so that clients that came together do not get their pings together.
-        let jitter = connection.generation % (times.keep_alive / 8 + 1);
-        let mut ping_at = connection.sent.plus(times.keep_alive - jitter);
-        if self.now >= ping_at {
-            ping_at = self.now.plus(times.keep_alive - jitter);
-            let ping = hub_frame(&HubMessage::Ping, connection.protocol);
-            self.append_or_end(slot, &mut Step::new(ping));
-            if !self.connections.contains(slot as usize) {
-                return None;
-            }
-        }
-        Some(next.min(ping_at).min(if is_missed { silent_until.plus(1) } else { far }))
-    }
-
-    fn idle_ticks(&self, connection: &Connection) -> Option<u32> {
-        let idle_ms = self.index.policy(connection.places()?.hub).idle_timeout_ms?;
-        Some(self.deadlines.ticks(Duration::from_millis(idle_ms.get())))
-    }
-
-    /// Whether no request of an HTTP client has asked for messages for too long.
-    fn is_abandoned(&self, connection: &Connection, now: Instant) -> bool {
-        let Road::Outlet(outlet) = &connection.road else { return false };
-        let patience = Duration::from_millis(self.settings.options.disconnect_timeout_ms);
-        outlet.idle_since().is_some_and(|since| now.saturating_duration_since(since) > patience)
-    }
-
     /// Who a connection is, in the words of the upstream; `None` unless it is open.
     pub(super) fn client(&self, slot: Slot) -> Option<ClientConnection> {
         let connection = self.connections.get(slot as usize)?;
@@ -219,7 +85,7 @@ impl Shard {
             connection.heard = self.now;
             // Its entry among the deadlines may be for later than the close is.
             let due = Due { slot, generation: connection.generation };
-            self.deadlines.add(self.now.plus(self.times.close).plus(1), due);
+            self.deadlines.add(self.now.plus(self.timeouts.close).plus(1), due);
         }
     }
 

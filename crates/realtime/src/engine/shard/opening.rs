@@ -37,7 +37,7 @@ impl Shard {
         }
         self.generation = self.generation.wrapping_add(1);
         let wait = admission.handshake_timeout.map(|time| self.deadlines.ticks(time));
-        let deadline = self.now.plus(wait.unwrap_or(self.times.handshake)).plus(1);
+        let deadline = self.now.plus(wait.unwrap_or(self.timeouts.handshake)).plus(1);
         let id = admission.connection;
         let road = match link {
             Link::Socket(socket) => Road::Socket(socket),
@@ -255,7 +255,7 @@ impl Shard {
             look_at = idle.map(|idle| self.deadlines.ticks(Duration::from_millis(idle.get())));
         }
         if connection.is_kept_alive_by_transport() {
-            look_at = Some(look_at.unwrap_or(u32::MAX).min(self.times.disconnect));
+            look_at = Some(look_at.unwrap_or(u32::MAX).min(self.timeouts.disconnect));
         }
         if let Some(at) = look_at.map(|ticks| self.now.plus(ticks).plus(1)).filter(|at| *at < looked_at) {
             self.deadlines.add(at, Due { slot, generation: connection.generation });

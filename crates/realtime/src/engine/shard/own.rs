@@ -6,10 +6,10 @@
 //! for a time, or where so much waits that the process cannot keep it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::Shard;
 use super::connection::{Road, Slot};
+use super::due::{Verdict, due};
 use super::encode::Encoded;
 use super::flush::Appended;
 use super::index::HubPolicy;
@@ -143,7 +143,7 @@ impl Shard {
     }
 
     /// Looks at the clients whose servers were slowed down: those that have taken nothing for too long are given up.
-    pub(super) fn look_at_slowed(&mut self, now: Instant) {
+    pub(super) fn look_at_slowed(&mut self) {
         if self.slowed.is_empty() {
             return;
         }
@@ -158,23 +158,20 @@ impl Shard {
             if connection.pace == Pace::Go || connection.is_closing() {
                 return false;
             }
-            let limit_ms = self.settings.options.own_stalled_timeout_ms;
-            let is_stalled = match &connection.road {
-                Road::Socket(_) => self.now > connection.sent.plus(self.times.own_stalled),
-                Road::Outlet(outlet) => {
-                    now.saturating_duration_since(outlet.taken_at()).as_millis() > u128::from(limit_ms)
-                }
-                Road::Detached { .. } => false,
-            };
-            if is_stalled {
-                let why = format!(
-                    "the client has read nothing for {limit_ms} ms (engine.own_stalled_timeout_ms), while messages of its app server wait"
-                );
-                self.give_up(slot, &why);
-            }
-            !is_stalled
+            let verdict = due(&self.slow_reader_view(slot), self.now);
+            self.perform(slot, verdict);
+            verdict != Verdict::GiveUp
         });
         self.slowed.append(&mut slowed);
+    }
+
+    /// Ends a client that has read nothing for too long.
+    pub(super) fn give_up_stalled(&mut self, slot: Slot) {
+        let limit_ms = self.settings.options.own_stalled_timeout_ms;
+        let why = format!(
+            "the client has read nothing for {limit_ms} ms (engine.own_stalled_timeout_ms), while messages of its app server wait"
+        );
+        self.give_up(slot, &why);
     }
 
     /// Ends a client that does not take its own messages: it is told, if it reads again in time, and its server is.

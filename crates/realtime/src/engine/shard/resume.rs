@@ -6,6 +6,7 @@ use websocket::{Decoder, Role};
 
 use super::connection::{Road, Slot};
 use super::deadlines::Due;
+use super::due::{Verdict, View, due};
 use super::encode::hub_frame;
 use super::pending::{Backlog, Step};
 use super::stateful::Stateful;
@@ -50,7 +51,7 @@ impl Shard {
     }
 
     pub(super) fn lose_client(&mut self, slot: Slot, reason: EndReason) {
-        let until = self.now.plus(self.times.disconnect).plus(1);
+        let until = self.now.plus(self.timeouts.disconnect).plus(1);
         let is_open =
             self.connections.get(slot as usize).is_some_and(|connection| connection.places().is_some());
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
@@ -64,7 +65,7 @@ impl Shard {
         // Dropping the socket takes it out of the poll.
         connection.road = Road::Detached { until };
         let due = Due { slot, generation: connection.generation };
-        self.deadlines.add(until.min(self.now.plus(self.times.keep_alive)), due);
+        self.deadlines.add(until.min(self.now.plus(self.timeouts.keep_alive)), due);
         self.speak_for(slot, true);
         if let Some(client) = self.client(slot) {
             self.show(&client, || SightEvent::Attached(false));
@@ -74,20 +75,20 @@ impl Shard {
     /// Looks at a stateful connection again in a moment.
     pub(super) fn look_soon(&mut self, slot: Slot) {
         let generation = self.connections[slot as usize].generation;
-        self.soon.push_back((self.now.plus(self.times.soon), slot, generation));
+        self.soon.push_back((self.now.plus(self.timeouts.soon), slot, generation));
     }
 
     /// Does what is due for stateful connections.
     pub(super) fn look_at_stateful(&mut self) {
-        while let Some((at, slot, generation)) = self.soon.front().copied() {
-            if at > self.now {
+        while let Some((deadline, slot, generation)) = self.soon.front().copied() {
+            let verdict = due(&View::Unacknowledged { deadline }, self.now);
+            if verdict != Verdict::Acknowledge {
                 break;
             }
             self.soon.pop_front();
             let same = self.connections.get(slot as usize).is_some_and(|one| one.generation == generation);
             if same {
-                self.release_held(slot);
-                self.acknowledge(slot);
+                self.perform(slot, verdict);
             }
         }
     }

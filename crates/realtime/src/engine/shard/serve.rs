@@ -171,7 +171,7 @@ impl Shard {
             server.refreshed(id, &facts, is_changed);
         }
         // The next look at a connection is not far away, but may be behind an end that was moved forward.
-        let next_look = self.now.plus(self.times.keep_alive.max(1));
+        let next_look = self.now.plus(self.timeouts.keep_alive.max(1));
         if let Some(expires) = expires.filter(|at| *at < earlier.unwrap_or(next_look).min(next_look)) {
             self.deadlines.add(expires, Due { slot, generation: connection.generation });
         }
