@@ -18,13 +18,13 @@ mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 
 use checked_files::Health;
 use state::{
     AppendError, Entry, Instance, JournalInfo, Name, Position, ReadError, Record, RemoveError, TrimError,
 };
-use supervision::{Supervisor, Unit};
+use supervision::{Supervisor, Thread};
 use tokio::sync::oneshot;
 
 pub(crate) use self::backup::backup;
@@ -51,7 +51,7 @@ pub(crate) struct Journal {
 }
 
 /// The threads; the store joins them when it closes.
-pub(crate) struct Threads(Vec<JoinHandle<()>>);
+pub(crate) struct Threads(Vec<Thread>);
 
 impl Journal {
     /// Opens a log that was read, and starts the threads. `generation` is the store's, see `index.rs`.
@@ -102,15 +102,14 @@ impl Journal {
 
     fn start(&self, store: u32, writer: Writer, supervisor: &Supervisor) -> std::io::Result<Threads> {
         let writes = self.writes.clone();
-        let run_writer = move |unit: &Unit| writer.run(&writes, unit);
-        let mut threads = vec![supervisor.essential_thread(Builder::new(), "journal writer", run_writer)?];
+        let turns = move || writer::WriterTurns::new(writer, writes);
+        let mut threads = vec![supervisor.essential_turns(Builder::new(), "journal writer", turns)?];
         for number in 0..self.reads.len() {
             let (shared, health) = (self.shared.clone(), self.health.clone());
             let reader = Reader { store, shared, health, metrics: self.metrics.clone() };
-            let reads = self.reads.clone();
-            let run_reader = move |unit: &Unit| reader.run(&reads[number], unit);
+            let turns = reader::ReaderTurns { reader, queues: self.reads.clone(), number };
             let name = format!("journal reader {number}");
-            threads.push(supervisor.restarting_thread(Builder::new(), &name, run_reader)?);
+            threads.push(supervisor.restarting_turns(Builder::new(), &name, turns)?);
         }
         Ok(Threads(threads))
     }

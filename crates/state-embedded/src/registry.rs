@@ -19,13 +19,13 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::Duration;
 
 use bytes::Bytes;
 use checked_files::{AtLoss, Database, Health, StoreId};
 use state::{Durability, Expect, Instance, Key, KeyEntry, RegistryError, Version, Watch};
-use supervision::{Supervisor, Unit};
+use supervision::{Supervisor, Thread};
 use tokio::sync::oneshot;
 
 pub(crate) use self::command::Command;
@@ -51,7 +51,7 @@ pub(crate) struct Registry {
 }
 
 /// The threads; the store joins them when it closes.
-pub(crate) struct Threads(Vec<JoinHandle<()>>);
+pub(crate) struct Threads(Vec<Thread>);
 
 impl Registry {
     /// Opens the database at `file` and starts the threads.
@@ -84,11 +84,11 @@ impl Registry {
         let writer = writer::Writer::new(database, counters, shared, metrics);
         let (writes, reads) = (registry.writes.clone(), registry.reads.clone());
         let failed = |cause| OpenError::Io { directory: file.parent().unwrap_or(file).to_owned(), cause };
-        let run_writer = move |unit: &Unit| writer.run(&writes, unit);
-        let run_reader = move |unit: &Unit| reader.run(&reads.0, unit);
+        let writing = move || writer::WriterTurns::new(writer, writes);
+        let reading = reader::ReaderTurns { reader, queue: reads.0 };
         let threads = vec![
-            supervisor.essential_thread(Builder::new(), "registry writer", run_writer).map_err(failed)?,
-            supervisor.restarting_thread(Builder::new(), "registry reader", run_reader).map_err(failed)?,
+            supervisor.essential_turns(Builder::new(), "registry writer", writing).map_err(failed)?,
+            supervisor.restarting_turns(Builder::new(), "registry reader", reading).map_err(failed)?,
         ];
         Ok((registry, Threads(threads)))
     }

@@ -8,16 +8,26 @@
 //! Not its concern: tasks that serve one request or one connection. Whoever spawns those owns them, and their end harms nobody
 //! else.
 //!
-//! Know these first: [`Supervisor`], [`Component`], [`Failure`]. Start reading at `supervisor.rs`.
+//! Know these first: [`Supervisor`], [`Component`], [`Failure`], [`Turns`] (the work of a thread, cut into turns). Start reading at `supervisor.rs`.
 
 mod catch;
 mod component;
 mod metrics;
 mod restart;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod supervisor;
 #[cfg(feature = "testing")]
 mod testing;
+mod thread;
+mod turns;
+mod unit;
+mod wait;
 
 pub use catch::catch;
 pub use component::{Component, NotReady};
-pub use supervisor::{Failure, Supervisor, Unit};
+pub use supervisor::{Failure, Supervisor};
+pub use thread::Thread;
+pub use turns::Turns;
+pub use unit::Unit;
+pub use wait::{Turned, Wait};

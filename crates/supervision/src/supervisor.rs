@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -15,6 +15,10 @@ use crate::catch::{self, catch};
 use crate::component::{Component, Components, NotReady};
 use crate::metrics::{CauseLabel, ComponentLabels, EndLabels, Metrics};
 use crate::restart::Pauses;
+use crate::thread::{Thread, Threads};
+use crate::turns::Turns;
+use crate::unit::Unit;
+use crate::wait::{Turned, Wait};
 
 /// Knows every thread and task that is to run as long as the process. Cheap to clone; clones are one supervisor.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +33,9 @@ struct Shared {
     /// Whether ends are expected from now on.
     stopping: AtomicBool,
     failed: watch::Sender<Option<Failure>>,
+    threads: Threads,
     #[cfg(feature = "testing")]
-    testing: crate::testing::Faults,
+    testing: Arc<crate::testing::Faults>,
 }
 
 /// Why the process cannot go on.
@@ -60,19 +65,6 @@ enum End {
     Returned,
 }
 
-/// What a supervised thread or task knows about itself.
-#[derive(Clone, Debug)]
-pub struct Unit {
-    name: Arc<str>,
-    /// Whether its owner asked it to end.
-    is_released: Arc<AtomicBool>,
-    #[cfg_attr(
-        not(feature = "testing"),
-        expect(dead_code, reason = "only tests ask the supervisor for faults")
-    )]
-    supervisor: Supervisor,
-}
-
 impl Supervisor {
     /// A supervisor that counts in `registry`.
     pub fn new(registry: &mut Registry) -> Self {
@@ -82,6 +74,12 @@ impl Supervisor {
         #[cfg(feature = "testing")]
         shared.testing.arm_from_environment();
         Self { shared: Arc::new(shared) }
+    }
+
+    /// A supervisor whose threads are run by [`simulation::turn`](crate::simulation::turn), in the thread that starts them.
+    #[cfg(feature = "simulation")]
+    pub fn simulated() -> Self {
+        Self { shared: Arc::new(Shared { threads: Threads::Simulated, ..Shared::default() }) }
     }
 
     /// Adds a part of the process to the list of readiness. It counts as starting until it says otherwise. Names are unique.
@@ -123,11 +121,83 @@ impl Supervisor {
         let (supervisor, unit) = (self.clone(), self.unit(name));
         builder.name(thread_name(name)).spawn(move || {
             let end = match catch_unwind(AssertUnwindSafe(|| run(&unit))) {
-                Ok(()) if unit.is_released.load(Ordering::Acquire) => return,
+                Ok(()) if unit.is_released() => return,
                 Ok(()) => End::Returned,
                 Err(panic) => End::Panicked(catch::text(&*panic)),
             };
             supervisor.fail(&unit.name, &end);
+        })
+    }
+
+    /// As [`Supervisor::essential_thread`], for work that is cut into turns. `make` runs in the new thread.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system gives no thread.
+    pub fn essential_turns<T: Turns>(
+        &self,
+        builder: thread::Builder,
+        name: &str,
+        make: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<Thread> {
+        let (supervisor, unit) = (self.clone(), self.unit(name));
+        self.shared.threads.start(builder.name(thread_name(name)), move || {
+            let mut make = Some(make);
+            let mut work = None;
+            move |wait| {
+                let turned = catch_unwind(AssertUnwindSafe(|| {
+                    if let Some(make) = make.take() {
+                        work = Some(make());
+                    }
+                    work.as_mut().map_or(Turned::Ended, |work| work.turn(&unit, wait))
+                }));
+                let end = match turned {
+                    Ok(Turned::Ended) if unit.is_released() => None,
+                    Ok(Turned::Ended) => Some(End::Returned),
+                    Err(panic) => Some(End::Panicked(catch::text(&*panic))),
+                    Ok(turned) => return turned,
+                };
+                // Whoever waits for it learns of its end from what it drops; the supervisor may as well know before.
+                if let Some(end) = end {
+                    supervisor.fail(&unit.name, &end);
+                }
+                drop(work.take());
+                Turned::Ended
+            }
+        })
+    }
+
+    /// As [`Supervisor::restarting_thread`], for work that is cut into turns.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system gives no thread.
+    pub fn restarting_turns<T: Turns + Send>(
+        &self,
+        builder: thread::Builder,
+        name: &str,
+        mut work: T,
+    ) -> io::Result<Thread> {
+        let (supervisor, unit) = (self.clone(), self.unit(name));
+        self.shared.threads.start(builder.name(thread_name(name)), move || {
+            let component = supervisor.component(&unit.name);
+            let mut pauses = Pauses::default();
+            let mut began = None;
+            move |wait| {
+                let start = *began.get_or_insert_with(|| {
+                    component.set_ready();
+                    Instant::now()
+                });
+                let panic = match catch_unwind(AssertUnwindSafe(|| work.turn(&unit, wait))) {
+                    Ok(turned) => return turned,
+                    Err(panic) => panic,
+                };
+                let pause = pauses.after(start.elapsed());
+                supervisor.restart(&component, &unit.name, &catch::text(&*panic));
+                thread::sleep(if wait == Wait::Never { Duration::ZERO } else { pause });
+                began = None;
+                Turned::Worked
+            }
         })
     }
 
@@ -200,7 +270,12 @@ impl Supervisor {
     }
 
     fn unit(&self, name: &str) -> Unit {
-        Unit { name: name.into(), is_released: Arc::default(), supervisor: self.clone() }
+        Unit {
+            name: name.into(),
+            is_released: Arc::default(),
+            #[cfg(feature = "testing")]
+            faults: Arc::clone(&self.shared.testing),
+        }
     }
 
     fn fail(&self, name: &str, end: &End) {
@@ -246,20 +321,6 @@ impl Supervisor {
     #[cfg(feature = "testing")]
     pub fn panic_next(&self, unit: &str) {
         self.shared.testing.arm(unit);
-    }
-}
-
-impl Unit {
-    /// Says that the owner of this thread asked it to end: its return is no failure then.
-    pub fn release(&self) {
-        self.is_released.store(true, Ordering::Release);
-    }
-
-    /// Where a test can make the unit panic; nothing in a build of the product.
-    #[inline]
-    pub fn fault_point(&self) {
-        #[cfg(feature = "testing")]
-        self.supervisor.shared.testing.strike(&self.name);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use checked_files::{Damage, Health};
 use state::{Entry, Epoch, Offset, Position, ReadError};
-use supervision::Unit;
+use supervision::{Turned, Turns, Unit, Wait};
 use tokio::sync::oneshot;
 
 use super::frame::{self, HEADER_BYTES, Kind};
@@ -48,21 +48,36 @@ struct Damaged {
     position: u64,
 }
 
-impl Reader {
-    /// Runs until the queue is closed and empty.
-    pub(super) fn run(&self, queue: &Queue<ReadRequest>, unit: &Unit) {
-        let mut reads = Vec::new();
-        while queue.pop_all(&mut reads, None) == Popped::Items {
-            unit.fault_point();
-            for read in reads.drain(..) {
-                self.metrics.journal_reads.inc();
-                let entries = self.read(&read);
-                // The caller may no longer wait for it.
-                drop(read.reply.send(entries));
-            }
-        }
-    }
+/// A reader and the queue of its requests.
+pub(super) struct ReaderTurns {
+    pub(super) reader: Reader,
+    pub(super) queues: Arc<[Queue<ReadRequest>]>,
+    /// Which of the queues is this reader's.
+    pub(super) number: usize,
+}
 
+impl Turns for ReaderTurns {
+    /// Answers the waiting requests. Ends when the queue is closed and empty.
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+        // Dropped by a panic, so that the callers learn of it.
+        let mut reads = Vec::new();
+        match self.queues[self.number].pop_all(&mut reads, wait.until(None)) {
+            Popped::Items => {}
+            Popped::Deadline => return Turned::Idle,
+            Popped::Closed => return Turned::Ended,
+        }
+        unit.fault_point();
+        for read in reads {
+            self.reader.metrics.journal_reads.inc();
+            let entries = self.reader.read(&read);
+            // The caller may no longer wait for it.
+            drop(read.reply.send(entries));
+        }
+        Turned::Worked
+    }
+}
+
+impl Reader {
     fn read(&self, read: &ReadRequest) -> Result<Vec<Entry>, ReadError> {
         let journal = &read.journal;
         let bytes_max = read.bytes_max.min(READ_BYTES_MAX);

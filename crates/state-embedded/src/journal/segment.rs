@@ -9,13 +9,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
 
 use bytes::{Buf, BufMut};
 
 use super::index::Run;
 use crate::platform;
-use supervision::{Supervisor, Unit};
+use supervision::{Supervisor, Thread, Turned, Turns, Unit, Wait};
 
 /// Zeros are written in chunks of this size, so that they do not fill the device's queue.
 const ZEROS_BYTES: usize = 256 << 10;
@@ -128,8 +127,11 @@ impl Index {
 /// The file of the next segment, created in advance by a thread.
 pub(super) struct Spare {
     shared: Arc<SpareShared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
+
+/// The work of the thread that creates segments.
+struct SpareTurns(Arc<SpareShared>);
 
 struct SpareShared {
     directory: PathBuf,
@@ -167,12 +169,10 @@ impl Spare {
             state: Mutex::new(state),
             changed: Condvar::new(),
         });
-        let run = {
-            let shared = shared.clone();
-            move |unit: &Unit| shared.run(unit)
-        };
+        let turns = SpareTurns(shared.clone());
         // Essential: the writer may wait for this thread.
-        let thread = supervisor.essential_thread(std::thread::Builder::new(), "journal segments", run)?;
+        let builder = std::thread::Builder::new();
+        let thread = supervisor.essential_turns(builder, "journal segments", move || turns)?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -207,11 +207,12 @@ impl Spare {
         loop {
             match std::mem::replace(&mut *state, SpareState::None) {
                 SpareState::Ready(file, has) if has >= bytes_min => return Ok((file, has)),
-                waiting @ (SpareState::Requested(_) | SpareState::Creating) => {
-                    *state = waiting;
+                SpareState::Creating => {
+                    *state = SpareState::Creating;
                     state = self.shared.changed.wait(state).expect("no thread panics with the spare's lock");
                 }
-                SpareState::Ready(..) | SpareState::None | SpareState::Failed => {
+                // The thread has not begun to create the requested one, so it would not be ready sooner.
+                SpareState::Ready(..) | SpareState::None | SpareState::Requested(_) | SpareState::Failed => {
                     return create(&self.shared.directory, bytes.max(bytes_min));
                 }
                 SpareState::Closed => {
@@ -237,33 +238,40 @@ impl SpareShared {
     fn lock(&self) -> std::sync::MutexGuard<'_, SpareState> {
         self.state.lock().expect("no thread panics with the spare's lock")
     }
+}
 
-    fn run(&self, unit: &Unit) {
+impl Turns for SpareTurns {
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
         unit.fault_point();
-        let mut state = self.lock();
-        loop {
+        let shared = &self.0;
+        let mut state = shared.lock();
+        let bytes = loop {
             match *state {
-                SpareState::Closed => return unit.release(),
-                SpareState::Requested(bytes) => {
-                    *state = SpareState::Creating;
-                    drop(state);
-                    let created = create(&self.directory, bytes);
-                    state = self.lock();
-                    // If the log was closed meanwhile, the next start finds the file.
-                    if matches!(*state, SpareState::Creating) {
-                        *state = match created {
-                            Ok((file, bytes)) => SpareState::Ready(file, bytes),
-                            Err(error) => {
-                                tracing::warn!(%error, "cannot create the journal's next segment in advance");
-                                SpareState::Failed
-                            }
-                        };
-                    }
-                    self.changed.notify_all();
+                SpareState::Closed => {
+                    unit.release();
+                    return Turned::Ended;
                 }
-                _ => state = self.changed.wait(state).expect("no thread panics with the spare's lock"),
+                SpareState::Requested(bytes) => break bytes,
+                _ if wait == Wait::Never => return Turned::Idle,
+                _ => state = shared.changed.wait(state).expect("no thread panics with the spare's lock"),
             }
+        };
+        *state = SpareState::Creating;
+        drop(state);
+        let created = create(&shared.directory, bytes);
+        state = shared.lock();
+        // If the log was closed meanwhile, the next start finds the file.
+        if matches!(*state, SpareState::Creating) {
+            *state = match created {
+                Ok((file, bytes)) => SpareState::Ready(file, bytes),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot create the journal's next segment in advance");
+                    SpareState::Failed
+                }
+            };
         }
+        shared.changed.notify_all();
+        Turned::Worked
     }
 }
 

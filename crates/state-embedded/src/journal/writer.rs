@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::BufMut;
 use checked_files::{Damage, Health, Mark};
 use state::{Epoch, Offset, Position, Record};
-use supervision::Unit;
+use supervision::{Turned, Turns, Unit, Wait};
 
 pub(super) use self::command::Command;
 use self::command::{Outcome, WriteFailure};
@@ -71,6 +71,41 @@ pub(super) struct Writer {
     metrics: Metrics,
 }
 
+/// A writer and the queue of its commands.
+pub(super) struct WriterTurns {
+    writer: Writer,
+    queue: Arc<Queue<Command>>,
+    commands: Vec<Command>,
+}
+
+impl WriterTurns {
+    pub(super) fn new(writer: Writer, queue: Arc<Queue<Command>>) -> Self {
+        Self { writer, queue, commands: Vec::new() }
+    }
+}
+
+impl Turns for WriterTurns {
+    /// Executes the waiting commands. Ends when the queue is closed and empty.
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+        let Self { writer, queue, commands } = self;
+        match queue.pop_all(commands, wait.until(None)) {
+            Popped::Items => {}
+            Popped::Deadline => return Turned::Idle,
+            Popped::Closed => {
+                writer.shared.end();
+                return Turned::Ended;
+            }
+        }
+        unit.fault_point();
+        writer.gather(queue, commands);
+        while !commands.is_empty() {
+            let group = writer.split_group(commands);
+            writer.commit(group);
+        }
+        Turned::Worked
+    }
+}
+
 impl Writer {
     pub(super) fn new(dependencies: Dependencies) -> Self {
         let Dependencies { directory, store, options, shared, spare, recovered, .. } = dependencies;
@@ -113,20 +148,6 @@ impl Writer {
             generation,
             metrics,
         }
-    }
-
-    /// Runs until the queue is closed and empty.
-    pub(super) fn run(mut self, queue: &Queue<Command>, unit: &Unit) {
-        let mut commands = Vec::new();
-        while queue.pop_all(&mut commands, None) == Popped::Items {
-            unit.fault_point();
-            self.gather(queue, &mut commands);
-            while !commands.is_empty() {
-                let group = self.split_group(&mut commands);
-                self.commit(group);
-            }
-        }
-        self.shared.end();
     }
 
     /// Waits a moment for the callers of the last group: its end woke them, and they are about to call again. Without

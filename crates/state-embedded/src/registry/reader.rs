@@ -6,7 +6,7 @@ use std::sync::Arc;
 use checked_files::Health;
 use rusqlite::Connection;
 use state::{Instance, Key, KeyEntry, RegistryError};
-use supervision::Unit;
+use supervision::{Turned, Turns, Unit, Wait};
 
 use super::read::{Page, PageRange, ReadRequest};
 use super::session::{InstanceKey, Session, Shared};
@@ -20,20 +20,33 @@ pub(super) struct Reader {
     shared: Arc<Shared>,
 }
 
+/// A reader and the queue of its requests.
+pub(super) struct ReaderTurns {
+    pub(super) reader: Reader,
+    pub(super) queue: Arc<Queue<ReadRequest>>,
+}
+
+impl Turns for ReaderTurns {
+    /// Answers the waiting requests. Ends when the queue is closed and empty.
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+        // Dropped by a panic, so that the callers learn of it.
+        let mut reads = Vec::new();
+        match self.queue.pop_all(&mut reads, wait.until(None)) {
+            Popped::Items => {}
+            Popped::Deadline => return Turned::Idle,
+            Popped::Closed => return Turned::Ended,
+        }
+        unit.fault_point();
+        for read in reads {
+            self.reader.execute(read);
+        }
+        Turned::Worked
+    }
+}
+
 impl Reader {
     pub(super) fn new(connection: Connection, file: PathBuf, health: Health, shared: Arc<Shared>) -> Self {
         Self { connection, file, health, shared }
-    }
-
-    /// Runs until the queue is closed and empty.
-    pub(super) fn run(&self, queue: &Queue<ReadRequest>, unit: &Unit) {
-        let mut reads = Vec::new();
-        while queue.pop_all(&mut reads, None) == Popped::Items {
-            unit.fault_point();
-            for read in reads.drain(..) {
-                self.execute(read);
-            }
-        }
     }
 
     /// The caller may no longer wait for the result.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use checked_files::Database;
 use state::Version;
-use supervision::Unit;
+use supervision::{Turned, Turns, Unit, Wait};
 
 use super::command::{BatchFailed, Command};
 use super::session::Shared;
@@ -31,32 +31,47 @@ pub(super) struct Writer {
     metrics: Metrics,
 }
 
+/// A writer and the queue of its commands.
+pub(super) struct WriterTurns {
+    writer: Writer,
+    queue: Arc<Queue<Command>>,
+    commands: Vec<Command>,
+    /// When expired keys were last removed.
+    swept: Instant,
+}
+
+impl WriterTurns {
+    pub(super) fn new(writer: Writer, queue: Arc<Queue<Command>>) -> Self {
+        Self { writer, queue, commands: Vec::new(), swept: Instant::now() }
+    }
+}
+
+impl Turns for WriterTurns {
+    /// Executes the waiting commands, and removes expired keys. Ends when the queue is closed and empty.
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+        let Self { writer, queue, commands, swept } = self;
+        let expires = writer.state.has_expiring || !writer.state.session_expiry.is_empty();
+        let popped = queue.pop_all(commands, wait.until(expires.then(|| *swept + SWEEP_EVERY)));
+        if popped == Popped::Closed {
+            writer.shared.close_watches();
+            return Turned::Ended;
+        }
+        unit.fault_point();
+        writer.execute(commands);
+        if expires && swept.elapsed() >= SWEEP_EVERY {
+            writer.sweep();
+            *swept = Instant::now();
+        }
+        if popped == Popped::Items { Turned::Worked } else { Turned::Idle }
+    }
+}
+
 impl Writer {
     pub(super) fn new(database: Database, counters: Counters, shared: Arc<Shared>, metrics: Metrics) -> Self {
         let next_version = counters.version_limit + 1;
         let state =
             WriterState { counters, next_version, session_expiry: BTreeSet::new(), has_expiring: true };
         Self { database, state, shared, has_failed: false, metrics }
-    }
-
-    /// Runs until the queue is closed and empty.
-    pub(super) fn run(mut self, queue: &Queue<Command>, unit: &Unit) {
-        let mut commands = Vec::new();
-        let mut swept = Instant::now();
-        loop {
-            let expires = self.state.has_expiring || !self.state.session_expiry.is_empty();
-            let popped = queue.pop_all(&mut commands, expires.then(|| swept + SWEEP_EVERY));
-            if popped == Popped::Closed {
-                break;
-            }
-            unit.fault_point();
-            self.execute(&mut commands);
-            if expires && swept.elapsed() >= SWEEP_EVERY {
-                self.sweep();
-                swept = Instant::now();
-            }
-        }
-        self.shared.close_watches();
     }
 
     /// Executes and commits `commands`, then replies to their callers.

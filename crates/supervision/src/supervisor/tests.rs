@@ -105,3 +105,46 @@ fn components_say_whether_they_are_ready() {
     drop(app);
     assert_eq!(supervisor.not_ready(), []);
 }
+
+/// Counts its turns, and ends after three.
+struct Three(u32);
+
+impl Turns for Three {
+    fn turn(&mut self, unit: &Unit, _wait: Wait) -> Turned {
+        unit.fault_point();
+        self.0 += 1;
+        if self.0 < 3 { Turned::Worked } else { Turned::Ended }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_turn_of_an_essential_thread_is_a_failure() {
+    let supervisor = Supervisor::default();
+    supervisor.panic_next("shard");
+    let thread = supervisor.essential_turns(thread::Builder::new(), "shard", || Three(0));
+    assert_eq!(failure(&supervisor).await.unit, "shard");
+    thread.expect("a thread can be started").join().expect("the panic was caught");
+}
+
+#[tokio::test]
+async fn a_thread_that_runs_out_of_turns_is_a_failure() {
+    let supervisor = Supervisor::default();
+    let thread = supervisor.essential_turns(thread::Builder::new(), "shard", || Three(0));
+    assert!(failure(&supervisor).await.cause.contains("nobody asked"));
+    thread.expect("a thread can be started").join().expect("it ended");
+}
+
+#[cfg(feature = "simulation")]
+#[test]
+fn a_simulated_thread_runs_when_its_turn_is_called_and_goes_on_after_a_restart() {
+    let supervisor = Supervisor::simulated();
+    let thread = supervisor.restarting_turns(thread::Builder::new(), "reader", Three(0));
+    let thread = thread.expect("nothing is started");
+    supervisor.panic_next("reader");
+    assert_eq!(crate::simulation::turn(0), Turned::Worked, "it panics and starts again");
+    assert_eq!(crate::simulation::turn(0), Turned::Worked);
+    thread.join().expect("nothing panics");
+    assert_eq!(crate::simulation::turn(0), Turned::Ended);
+    crate::simulation::forget();
+    assert_eq!(crate::simulation::threads(), 0);
+}
