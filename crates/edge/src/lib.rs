@@ -30,6 +30,8 @@ mod origin;
 mod pace;
 mod platform;
 mod quotas;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod socket;
 mod streams;
 mod tls;

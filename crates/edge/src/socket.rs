@@ -33,9 +33,16 @@ pub struct Socket {
 enum Stream {
     Plain(mio::net::TcpStream),
     Tls(Box<TlsStream>),
+    #[cfg(feature = "simulation")]
+    Simulated(Box<crate::simulation::Local>),
 }
 
 impl Socket {
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(local: crate::simulation::Local) -> Self {
+        Self { stream: Stream::Simulated(Box::new(local)), leftover: None, descriptor: None }
+    }
+
     /// Wraps a connected stream that has nothing to do with HTTP, for tests and load generators.
     ///
     /// # Errors
@@ -89,6 +96,8 @@ impl Socket {
         match &mut self.stream {
             Stream::Plain(stream) => uninterrupted(|| stream.read(buffer)),
             Stream::Tls(stream) => stream.try_read(buffer),
+            #[cfg(feature = "simulation")]
+            Stream::Simulated(stream) => stream.try_read(buffer),
         }
     }
 
@@ -102,6 +111,8 @@ impl Socket {
         match &mut self.stream {
             Stream::Plain(stream) => uninterrupted(|| stream.write(bytes)),
             Stream::Tls(stream) => stream.try_write(bytes),
+            #[cfg(feature = "simulation")]
+            Stream::Simulated(stream) => stream.try_write(bytes),
         }
     }
 
@@ -114,6 +125,10 @@ impl Socket {
         match &mut self.stream {
             Stream::Plain(stream) => uninterrupted(|| stream.write_vectored(slices)),
             Stream::Tls(stream) => stream.try_write_vectored(slices),
+            #[cfg(feature = "simulation")]
+            Stream::Simulated(stream) => {
+                stream.try_write(slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice))
+            }
         }
     }
 
@@ -123,6 +138,8 @@ impl Socket {
             || match &self.stream {
                 Stream::Plain(_) => false,
                 Stream::Tls(stream) => stream.has_plaintext(),
+                #[cfg(feature = "simulation")]
+                Stream::Simulated(_) => false,
             }
     }
 
@@ -131,6 +148,8 @@ impl Socket {
         match &self.stream {
             Stream::Plain(_) => false,
             Stream::Tls(stream) => stream.wants_write(),
+            #[cfg(feature = "simulation")]
+            Stream::Simulated(_) => false,
         }
     }
 
@@ -143,6 +162,8 @@ impl Socket {
         match &mut self.stream {
             Stream::Plain(_) => Ok(()),
             Stream::Tls(stream) => stream.try_flush(),
+            #[cfg(feature = "simulation")]
+            Stream::Simulated(_) => Ok(()),
         }
     }
 
@@ -156,6 +177,11 @@ impl Socket {
         match &mut self.stream {
             Stream::Plain(stream) => stream.shutdown(Shutdown::Write),
             Stream::Tls(stream) => stream.shutdown_write(),
+            #[cfg(feature = "simulation")]
+            Stream::Simulated(stream) => {
+                stream.shutdown_write();
+                Ok(())
+            }
         }
     }
 
@@ -173,6 +199,8 @@ impl Socket {
         match &self.stream {
             Stream::Plain(stream) => stream.peer_addr(),
             Stream::Tls(stream) => stream.socket().peer_addr(),
+            #[cfg(feature = "simulation")]
+            Stream::Simulated(_) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -180,20 +208,37 @@ impl Socket {
         match &mut self.stream {
             Stream::Plain(stream) => stream,
             Stream::Tls(stream) => stream.socket_mut(),
+            #[cfg(feature = "simulation")]
+            Stream::Simulated(_) => unreachable!("simulated sockets are not the system's"),
         }
     }
 }
 
 impl Source for Socket {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        #[cfg(feature = "simulation")]
+        if let Stream::Simulated(stream) = &self.stream {
+            stream.register(registry, token);
+            return Ok(());
+        }
         self.source().register(registry, token, interests)
     }
 
     fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        #[cfg(feature = "simulation")]
+        if let Stream::Simulated(stream) = &self.stream {
+            stream.register(registry, token);
+            return Ok(());
+        }
         self.source().reregister(registry, token, interests)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        #[cfg(feature = "simulation")]
+        if let Stream::Simulated(stream) = &self.stream {
+            stream.deregister();
+            return Ok(());
+        }
         self.source().deregister(registry)
     }
 }

@@ -15,8 +15,17 @@ use crate::{Duplex, Socket};
 /// Whoever answers anything else, or drops it, leaves the connection to HTTP.
 #[derive(Clone, Debug)]
 pub struct Upgrade {
-    upgraded: hyper::upgrade::OnUpgrade,
+    origin: Origin,
     tls_bytes_max: usize,
+}
+
+/// Where the connection is until it is taken.
+#[derive(Clone, Debug)]
+enum Origin {
+    Http(hyper::upgrade::OnUpgrade),
+    /// The first clone that is used gets it.
+    #[cfg(feature = "simulation")]
+    Simulated(std::sync::Arc<std::sync::Mutex<Option<Socket>>>),
 }
 
 /// Why a connection was not handed over.
@@ -35,7 +44,14 @@ pub enum UpgradeError {
 
 impl Upgrade {
     pub(crate) fn new(upgraded: hyper::upgrade::OnUpgrade, tls_bytes_max: usize) -> Self {
-        Self { upgraded, tls_bytes_max }
+        Self { origin: Origin::Http(upgraded), tls_bytes_max }
+    }
+
+    /// The wish of a client whose connection is simulated.
+    #[cfg(feature = "simulation")]
+    pub fn simulated(socket: Socket) -> Self {
+        let origin = Origin::Simulated(std::sync::Arc::new(std::sync::Mutex::new(Some(socket))));
+        Self { origin, tls_bytes_max: 0 }
     }
 
     /// Waits until the answer 101 is sent, and takes the connection over.
@@ -44,6 +60,11 @@ impl Upgrade {
     ///
     /// If the connection ended, or was answered in another way.
     pub async fn into_socket(self) -> Result<Socket, UpgradeError> {
+        #[cfg(feature = "simulation")]
+        if let Origin::Simulated(socket) = &self.origin {
+            let mut socket = socket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            return socket.take().ok_or(UpgradeError::Foreign);
+        }
         let tls_bytes_max = self.tls_bytes_max;
         let (stream, leftover, descriptor) = self.switched().await?;
         let socket = match stream {
@@ -70,7 +91,11 @@ impl Upgrade {
     }
 
     async fn switched(self) -> Result<(Stream, Bytes, Option<Descriptor>), UpgradeError> {
-        let upgraded = self.upgraded.await.map_err(UpgradeError::NotSwitched)?;
+        let upgraded = match self.origin {
+            Origin::Http(upgraded) => upgraded.await.map_err(UpgradeError::NotSwitched)?,
+            #[cfg(feature = "simulation")]
+            Origin::Simulated(_) => return Err(UpgradeError::Foreign),
+        };
         let parts = upgraded.downcast::<TokioIo<Transport>>().map_err(|_other| UpgradeError::Foreign)?;
         let (stream, unread, descriptor) = parts.io.into_inner().into_parts();
         Ok((stream, joined(parts.read_buf, unread), descriptor))
