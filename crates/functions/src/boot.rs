@@ -19,7 +19,7 @@ use crate::invoke::{Function, Invoker, TriggerData};
 use crate::log::Level;
 use crate::route::RouteTable;
 use crate::stop::Stop;
-use crate::timer::{self, TimerMemory};
+use crate::timer::{self, ScheduleMonitor};
 use crate::worker::{Indexing, StartError};
 use functions_contract::{Connector, Direction};
 use judge::{hidden_by, without_conflicts, without_settings};
@@ -47,8 +47,8 @@ pub(crate) struct RunningApp {
     pub(crate) settings_used: Vec<SettingUse>,
     pub(crate) routes: RouteTable<Arc<Function>>,
     pub(crate) invoker: Invoker,
-    /// The runs of its timers.
-    pub(crate) timers: TimerMemory,
+    /// Stores the runs of its timers.
+    pub(crate) schedule_monitor: ScheduleMonitor,
     /// Ends the pauses between retries.
     pub(crate) stop: Stop,
     pub(crate) language: String,
@@ -79,7 +79,7 @@ pub(crate) struct Boot {
     pub(crate) connectors: Vec<Arc<dyn Connector>>,
     pub(crate) zone: TimeZone,
     pub(crate) invoker: Invoker,
-    pub(crate) timers: TimerMemory,
+    pub(crate) schedule_monitor: ScheduleMonitor,
     pub(crate) stop: Stop,
     /// Whether sources are opened and closed again, where nothing else would open them: in a check.
     pub(crate) tries_sources: bool,
@@ -121,7 +121,8 @@ impl RunningApp {
     pub(crate) async fn manual_trigger_data(&self, function: &Function, input: &Json) -> TriggerData {
         const REASON: &str = "This function was programmatically called via the host APIs.";
         if let Trigger::Timer(trigger) = &function.declaration.trigger {
-            let mut trigger_data = timer::manual_trigger_data(function.name(), trigger, &self.timers).await;
+            let mut trigger_data =
+                timer::manual_trigger_data(function.name(), trigger, &self.schedule_monitor).await;
             let trigger_name = function.declaration.trigger_spec.spec.name.clone();
             let text = match input {
                 Json::Null => None,
@@ -211,7 +212,7 @@ impl Boot {
             errors,
             settings_used,
             invoker: self.invoker.clone(),
-            timers: self.timers.clone(),
+            schedule_monitor: self.schedule_monitor.clone(),
             stop: self.stop.clone(),
             language: self.app.language.clone(),
             proxying: Proxying::of(&self.invoker.workers.capabilities()),

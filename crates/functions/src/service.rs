@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::options::{Dependencies, Options};
 use crate::startup;
 use crate::stop::Stop;
-use crate::timer::{Timer, TimerMemory};
+use crate::timer::{ScheduleMonitor, Timer};
 use crate::windows_zones;
 use crate::workers::start_pool;
 use functions_contract::{AppSettings, Connector, Direction};
@@ -124,7 +124,11 @@ impl Service {
             zone,
             invoker: invoker.clone(),
             stop: stop.clone(),
-            timers: TimerMemory { registry: dependencies.registry, instance: instance.clone(), logs },
+            schedule_monitor: ScheduleMonitor {
+                registry: dependencies.registry,
+                instance: instance.clone(),
+                logs,
+            },
             tries_sources: !options.runs_triggers,
         };
         let triggers = Triggers {
@@ -268,7 +272,7 @@ impl Triggers {
                         function: Arc::clone(function),
                         trigger: trigger.clone(),
                         invoker: running.invoker.clone(),
-                        memory: running.timers.clone(),
+                        monitor: running.schedule_monitor.clone(),
                         lease: Arc::clone(&self.lease),
                         instance: self.instance.clone(),
                         owner: self.owner.clone(),

@@ -1,144 +1,130 @@
-//! `timerTrigger`: one task for each timer owns its schedule while it holds the timer's lease, remembers when it ran, and
-//! makes up for a run that was missed.
+//! `timerTrigger`: one task for each timer. While it has the timer's lease it follows the schedule, and the schedule monitor stores
+//! each run, so that one that was missed is made up for.
+//!
+//! What follows from what is decided by [`state_machine`]; the task here carries it out.
 
-mod decide;
-mod memory;
+mod schedule_monitor;
+mod schedule_status;
+mod state_machine;
+mod trigger_data;
 
+use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value as Json, json};
 use state::{Grant, Instance, Lease, LeaseError, Name};
 use tokio::sync::watch;
-use worker_protocol::TypedData;
 
 use crate::error::chain;
 use crate::function::TimerTrigger;
-use crate::invoke::{Function, Invoker, TriggerData};
+use crate::invoke::{Function, Invoker};
 use crate::log::Level;
 use crate::stop::Stop;
-use decide::{Start, TimerStatus, time_text};
-pub(crate) use memory::TimerMemory;
+pub(crate) use schedule_monitor::ScheduleMonitor;
+use state_machine::{TimerEffect, TimerEvent, TimerState};
+pub(crate) use trigger_data::manual_trigger_data;
 
 /// Runs one timer.
 pub(crate) struct Timer {
     pub(crate) function: Arc<Function>,
     pub(crate) trigger: TimerTrigger,
     pub(crate) invoker: Invoker,
-    pub(crate) memory: TimerMemory,
+    pub(crate) monitor: ScheduleMonitor,
     pub(crate) lease: Arc<dyn Lease>,
     pub(crate) instance: Instance,
-    /// Who we are among the hosts of this app.
+    /// The name of this host among the hosts of the app.
     pub(crate) owner: String,
     pub(crate) lease_ttl: Duration,
 }
 
 /// Longest sleep at once: the wall clock may be set meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
-/// Longest pause before asking again for a lease that somebody else holds.
-const LEASE_POLL_MAX: Duration = Duration::from_secs(1);
+
+type Task<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// What goes on beside the state machine, as parts of the timer's own task.
+struct Activities<'a> {
+    stop: Stop,
+    /// The run that is under way.
+    run: Option<Task<'a>>,
+    /// The lease, and the task that renews it, which ends when it is lost.
+    renewal: Option<(Arc<watch::Sender<Grant>>, Task<'a>)>,
+}
 
 impl Timer {
     /// Runs until `stop`.
-    pub(crate) async fn run(&self, mut stop: Stop) {
+    pub(crate) async fn run(&self, stop: Stop) {
+        let mut activities = Activities { stop, run: None, renewal: None };
+        let mut state = TimerState::default();
+        while state != TimerState::Stopped {
+            let mut events = VecDeque::from([activities.next_event(&state).await]);
+            while let Some(event) = events.pop_front() {
+                let (next, effects) = state_machine::next(&self.trigger, state, event, SystemTime::now());
+                state = next;
+                for effect in effects {
+                    events.extend(self.perform(effect, &mut activities).await);
+                }
+            }
+        }
+    }
+
+    /// Carries out an effect; what comes of it at once is an event.
+    async fn perform<'a>(
+        &'a self,
+        effect: TimerEffect,
+        activities: &mut Activities<'a>,
+    ) -> Option<TimerEvent> {
+        match effect {
+            TimerEffect::AcquireLease => return Some(self.acquire(activities).await),
+            TimerEffect::ReleaseLease => self.release(activities).await,
+            TimerEffect::LoadStatus => {
+                return Some(TimerEvent::StatusLoaded(self.monitor.load(self.function.name()).await));
+            }
+            TimerEffect::StoreStatus(status) => self.monitor.store(self.function.name(), &status).await,
+            TimerEffect::Run { started, reason, status } => {
+                let trigger_data = trigger_data::of_run(&self.trigger, status.as_ref(), started, reason);
+                let mut stop = activities.stop.clone();
+                activities.run = Some(Box::pin(async move {
+                    // Its result is in the log; the schedule goes on in either case.
+                    let _ = self.invoker.invoke_with_retry(&self.function, trigger_data, &mut stop).await;
+                }));
+            }
+            TimerEffect::WarnExhausted => {
+                self.warn("The schedule has no further time; the timer will not run.".to_owned());
+            }
+        }
+        None
+    }
+
+    async fn acquire<'a>(&'a self, activities: &mut Activities<'a>) -> TimerEvent {
         let name = Name::new(&format!("{}.Listener", self.function.name().to_ascii_lowercase()))
             .expect("a function's name is short and has no control characters");
-        loop {
-            let pause = match self.lease.acquire(&self.instance, &name, &self.owner, self.lease_ttl).await {
-                Ok(grant) => {
-                    if self.own(grant, &mut stop).await {
-                        return;
-                    }
-                    Duration::ZERO
-                }
-                Err(LeaseError::Held { until, .. }) => {
-                    let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-                    left.clamp(Duration::from_millis(100), LEASE_POLL_MAX)
-                }
-                Err(error) => {
-                    self.warn(format!("The timer's lease cannot be taken: {}", chain(&error)));
-                    LEASE_POLL_MAX
-                }
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = stop.stopped() => return,
+        match self.lease.acquire(&self.instance, &name, &self.owner, self.lease_ttl).await {
+            Ok(grant) => {
+                let current = Arc::new(watch::Sender::new(grant));
+                let renewal = self.renew_until_lost(Arc::clone(&current));
+                activities.renewal = Some((current, Box::pin(renewal)));
+                TimerEvent::LeaseGranted
+            }
+            Err(LeaseError::Held { until, .. }) => TimerEvent::LeaseHeld { until },
+            Err(error) => {
+                self.warn(format!("Cannot acquire the timer's lease; trying again: {}", chain(&error)));
+                TimerEvent::LeaseUnavailable
             }
         }
     }
 
-    /// Runs while the lease is ours; `true` when the host stops.
-    async fn own(&self, grant: Grant, stop: &mut Stop) -> bool {
-        let (current, grant_now) = watch::channel(grant);
-        let lost = self.keep(&current);
-        tokio::pin!(lost);
-        let mut is_lost = false;
-        let now = SystemTime::now();
-        let use_monitor = uses_monitor(&self.trigger, now);
-        let mut status = if use_monitor { self.memory.load(self.function.name()).await } else { None };
-        let start =
-            decide::at_start(&self.trigger.schedule, status.as_ref(), now, self.trigger.run_on_startup);
-        if use_monitor && status.is_none() {
-            let first = TimerStatus::first(&self.trigger.schedule, now);
-            self.memory.store(self.function.name(), &first).await;
-            status = Some(first);
-        }
-        let mut due = (start != Start::Wait).then_some((now, start));
-        let is_stopped = loop {
-            let (at, why) = match due.take() {
-                Some(due) => due,
-                None => match self.trigger.schedule.next_after(SystemTime::now()) {
-                    Some(next) => (next, Start::Wait),
-                    None => {
-                        self.warn("The schedule has no further time; the timer will not run.".to_owned());
-                        stop.stopped().await;
-                        break true;
-                    }
-                },
-            };
-            tokio::select! {
-                () = sleep_until(at) => {}
-                () = &mut lost => break false,
-                () = stop.stopped() => break true,
-            }
-            let began = SystemTime::now();
-            let trigger_data = trigger_data(&self.trigger, status.as_ref(), began, why);
-            {
-                // What began is let end, also when the lease is lost meanwhile.
-                let run = self.invoker.invoke_with_retry(&self.function, trigger_data, stop);
-                tokio::pin!(run);
-                loop {
-                    tokio::select! {
-                        _ = &mut run => break,
-                        () = &mut lost, if !is_lost => is_lost = true,
-                    }
-                }
-            }
-            if is_lost {
-                break stop.is_stopped();
-            }
-            let ended = SystemTime::now();
-            if use_monitor {
-                let ran = TimerStatus::after_run(&self.trigger.schedule, at, ended);
-                self.memory.store(self.function.name(), &ran).await;
-                status = Some(ran);
-            }
-            if decide::is_overrun(&self.trigger.schedule, began, ended) {
-                due = Some((ended, Start::Wait));
-            }
-        };
-        let grant = grant_now.borrow().clone();
+    async fn release(&self, activities: &mut Activities<'_>) {
+        let Some((current, renewal)) = activities.renewal.take() else { return };
+        drop(renewal);
+        let grant = current.borrow().clone();
         if let Err(error) = self.lease.release(&self.instance, grant).await {
-            tracing::debug!(
-                error = chain(&error),
-                "a timer's lease could not be given back; it expires by itself"
-            );
+            tracing::debug!(error = chain(&error), "cannot release a timer's lease; it expires by itself");
         }
-        is_stopped
     }
 
-    /// Renews the lease; ends when it is lost.
-    async fn keep(&self, current: &watch::Sender<Grant>) {
+    async fn renew_until_lost(&self, current: Arc<watch::Sender<Grant>>) {
         loop {
             tokio::time::sleep(self.lease_ttl / 3).await;
             let grant = current.borrow().clone();
@@ -152,7 +138,7 @@ impl Timer {
                 }
                 Err(error) => {
                     let expired = grant.expires_at <= SystemTime::now();
-                    self.warn(format!("The timer's lease cannot be renewed: {}", chain(&error)));
+                    self.warn(format!("Cannot renew the timer's lease: {}", chain(&error)));
                     if expired {
                         return;
                     }
@@ -166,48 +152,41 @@ impl Timer {
     }
 }
 
-/// What a timer gets that is started by its name.
-pub(crate) async fn manual_trigger_data(
-    function: &str,
-    trigger: &TimerTrigger,
-    memory: &TimerMemory,
-) -> TriggerData {
-    let now = SystemTime::now();
-    let status = if uses_monitor(trigger, now) { memory.load(function).await } else { None };
-    trigger_data(trigger, status.as_ref(), now, Start::Wait)
-}
-
-/// `useMonitor` is on unless the schedule is faster than a minute; then remembering each run costs more than it helps.
-fn uses_monitor(trigger: &TimerTrigger, now: SystemTime) -> bool {
-    let is_fast = trigger.schedule.is_faster_than(Duration::from_secs(60), now);
-    trigger.use_monitor.unwrap_or(true) && !is_fast
-}
-
-fn trigger_data(
-    trigger: &TimerTrigger,
-    status: Option<&TimerStatus>,
-    now: SystemTime,
-    why: Start,
-) -> TriggerData {
-    let data = json!({
-        "Schedule": { "AdjustForDST": trigger.schedule.follows_clock_changes() },
-        "ScheduleStatus": status.map_or(Json::Null, TimerStatus::shown),
-        "IsPastDue": matches!(why, Start::PastDue(_)),
-    });
-    let timestamp = jiff::Timestamp::try_from(now).unwrap_or_default();
-    let fired = timestamp.strftime("%m/%d/%Y %H:%M:%S").to_string();
-    TriggerData {
-        data: TypedData::Json(data.to_string()),
-        metadata: [("TimerTrigger".to_owned(), TypedData::String(fired))].into(),
-        reason: format!("Timer fired at {}", timestamp.strftime("%Y-%m-%dT%H:%M:%S%.7f+00:00")),
-        details: match why {
-            Start::PastDue(due) => {
-                Some(format!("UnscheduledInvocationReason: IsPastDue, OriginalSchedule: {}", time_text(due)))
+impl Activities<'_> {
+    /// Waits for what happens next. A lost lease comes before the end of the run: a run that ends without the lease must not store a
+    /// status.
+    async fn next_event(&mut self, state: &TimerState) -> TimerEvent {
+        tokio::select! {
+            biased;
+            () = finished(self.renewal.as_mut().map(|(_, task)| task)) => {
+                self.renewal = None;
+                TimerEvent::LeaseLost
             }
-            Start::Now => Some("UnscheduledInvocationReason: RunOnStartup".to_owned()),
-            Start::Wait => None,
-        },
-        ..TriggerData::default()
+            () = finished(self.run.as_mut()) => {
+                self.run = None;
+                TimerEvent::RunEnded
+            }
+            // A run learns of it by itself.
+            () = self.stop.stopped(), if !state.is_running() => TimerEvent::StopRequested,
+            () = time_reached(state) => TimerEvent::TimeReached,
+        }
+    }
+}
+
+/// Waits for the end of a task; for ever if there is none.
+async fn finished(task: Option<&mut Task<'_>>) {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the time that a state waits for; for ever if it waits for none.
+async fn time_reached(state: &TimerState) {
+    match state {
+        TimerState::Standby { pause } => tokio::time::sleep(*pause).await,
+        TimerState::Waiting { due, .. } => sleep_until(*due).await,
+        _ => std::future::pending().await,
     }
 }
 
