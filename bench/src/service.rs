@@ -26,7 +26,7 @@ pub(crate) fn dependencies(
         journal: store.journal(),
         registry: store.registry(),
         egress,
-        bodies: body::Budget::default(),
+        bodies: http_messages::Budget::default(),
         supervisor: Supervisor::default(),
         listeners,
     })

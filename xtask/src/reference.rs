@@ -27,7 +27,7 @@ const SECTIONS: [(&str, &str, &str); 27] = [
     ("functions", "crates/functions/src/options.rs", "Options"),
     ("functions.workers", "crates/functions/src/worker/spec.rs", "PoolOptions"),
     ("edge", "crates/edge/src/options.rs", "Options"),
-    ("bodies", "crates/body/src/options.rs", "Options"),
+    ("bodies", "crates/http-messages/src/options.rs", "Options"),
     ("egress", "crates/egress/src/options.rs", "Options"),
     ("egress.addresses", "crates/egress/src/policy.rs", "AddressPolicy"),
     ("egress.proxy.urls", "crates/egress/src/proxy.rs", "ProxyUrls"),

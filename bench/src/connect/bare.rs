@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use edge::{Body, Socket, Upgrade};
+use edge::{Socket, Upgrade};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
+use http_messages::Body;
 use mio::{Events, Interest, Poll, Token, Waker};
 use signalr_protocol::HANDSHAKE_ACCEPTED;
 use slab::Slab;

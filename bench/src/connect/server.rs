@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, bail};
-use edge::{Body, DevAuthority, Listener};
+use edge::{DevAuthority, Listener};
 use http::{Request, Response};
+use http_messages::Body;
 use prometheus_client::registry::Registry;
 use realtime::Mode;
 use realtime::engine::Hub;

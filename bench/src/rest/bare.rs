@@ -8,9 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use edge::Body;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use http_messages::Body;
 use tokio::runtime::Runtime;
 
 use super::{FRAME_BYTES, GROUP};

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http_messages::Body;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use supervision::{NotReady, Supervisor};
@@ -22,7 +22,6 @@ use trace::{TraceId, Tracer};
 pub(crate) use guard::OwnPort;
 use guard::Refusal;
 
-type Body = gateway::Body;
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// The admin API as a service. Cheap to clone.
@@ -193,12 +192,8 @@ impl tower::Service<Request<Body>> for Service {
 }
 
 fn text(status: StatusCode, content: impl Into<String>) -> Response<Body> {
-    let mut response =
-        Response::new(Full::from(content.into()).map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    let mut response = http_messages::text(status, content.into());
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
 }
 

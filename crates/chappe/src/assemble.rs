@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use body::Budget;
 use edge::{DevAuthority, Listener, TlsConfig};
 use functions_contract::Connector;
-use gateway::{Body, Route, Upstream};
+use gateway::{Route, Upstream};
 use http::Request;
+use http_messages::{Body, Budget};
 use prometheus_client::registry::Registry;
 use realtime::engine::NodeId;
 use supervision::{Component, Supervisor};
@@ -59,7 +59,8 @@ pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
     let data_dir = data.path.clone();
     let tracer = Tracer::new(config.telemetry.spans_max);
     let store = open_state(&config.state, &data, &supervisor, &mut metrics)?;
-    let bodies = Budget::new(config.bodies.clone(), &data_dir, body::Metrics::register(&mut metrics));
+    let bodies =
+        Budget::new(config.bodies.clone(), &data_dir, http_messages::Metrics::register(&mut metrics));
     let egress = egress::Client::new(&config.egress, &egress::Metrics::register(&mut metrics))?
         .with_bodies(bodies.clone());
 

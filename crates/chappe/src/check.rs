@@ -7,10 +7,10 @@ use anyhow::Context;
 use edge::TlsConfig;
 use functions::FunctionState;
 use functions::app::missing_packages;
+use http_messages::error_chain;
 
 use crate::assemble::{self, House};
 use crate::plan::Plan;
-use crate::telemetry::with_causes;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ pub(crate) fn run(mut plan: Plan) -> anyhow::Result<Findings> {
                 }
                 end(house).await;
             }
-            Err(error) => findings.problems.push(with_causes(error.as_ref())),
+            Err(error) => findings.problems.push(error_chain(error.as_ref())),
         }
     });
     runtime.shutdown_background();
@@ -54,7 +54,7 @@ fn files(plan: &mut Plan, problems: &mut Vec<String>) {
     if let (Some(certificate), Some(key)) = (&tls.certificate_file, &tls.key_file)
         && let Err(error) = TlsConfig::from_pem_files(certificate, key)
     {
-        problems.push(format!("[tls]: {}", with_causes(&error)));
+        problems.push(format!("[tls]: {}", error_chain(&error)));
         (tls.certificate_file, tls.key_file) = (None, None);
     }
     for route in &plan.config.gateway.routes {
@@ -95,7 +95,7 @@ async fn app(plan: &Plan, functions: &functions::Handle, findings: &mut Findings
     match tokio::time::timeout(LOAD_MAX, functions.ready()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            let text = with_causes(&error);
+            let text = error_chain(&error);
             // The worker names the first of the packages that were named above.
             if packages
                 .iter()

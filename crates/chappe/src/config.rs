@@ -51,7 +51,7 @@ pub(crate) struct Config {
     /// The functions host. Keys are asked for as soon as any service listens beyond this machine, or `public_url` leads others here.
     pub(crate) functions: functions::Options,
     /// Bodies of requests and answers that the process holds at a time.
-    pub(crate) bodies: body::Options,
+    pub(crate) bodies: http_messages::Options,
     /// Requests that we make.
     pub(crate) egress: egress::Options,
     /// Files of the journal and the registry.
@@ -160,7 +160,7 @@ impl Default for Config {
             realtime: realtime::Options::default(),
             documents: documents::Options::default(),
             functions: functions::Options::default(),
-            bodies: body::Options::default(),
+            bodies: http_messages::Options::default(),
             egress: egress::Options::default(),
             state: state_embedded::Options::default(),
             telemetry: TelemetrySection::default(),

@@ -19,8 +19,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use gateway::{Body, Upstream};
+use gateway::Upstream;
 use http::{Request, Response};
+use http_messages::Body;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use http_messages::error_chain;
+
 use crate::cli::{FuncArgs, FuncFlagError, SharedArgs};
 use crate::config::{self, Config, ConfigError, Listen};
 use crate::data_folder::Part;
 use crate::demo;
-use crate::telemetry::with_causes;
 
 /// The services that routes may lead to.
 const SERVICES: [&str; 4] = ["chappe", "documents", "functions", "realtime"];
@@ -22,7 +23,7 @@ pub(crate) enum PlanError {
     #[error("[[gateway.routes]]: {0}")]
     Routes(#[from] gateway::ConfigError),
     /// The realtime service cannot run as it is configured.
-    #[error("[realtime]: {}", with_causes(.0))]
+    #[error("[realtime]: {}", error_chain(.0))]
     Realtime(realtime::StartError),
     /// The app cannot be read.
     #[error(transparent)]

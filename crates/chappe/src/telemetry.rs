@@ -54,12 +54,6 @@ pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> bo
     pretty
 }
 
-/// An error with its causes, in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
 impl LogStream {
     fn is_terminal(self) -> bool {
         match self {

@@ -2,18 +2,18 @@
 
 use std::time::{Duration, SystemTime};
 
-use body::{Budget, ReadError};
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Full};
+use http_messages::{Body, BoxError, Budget, ReadError};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value as Json};
 use trace::TraceContext;
 
 use crate::Options;
 use crate::error::RequestError;
-use crate::transport::{Body, BoxError, Transport};
+use crate::transport::Transport;
 
 mod container;
 mod item;

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use body::Budget;
 use functions_contract::{
     AppSettings, BindingError, BindingSpec, ConnectionSetting, Connector, Direction, Reader, Sink, Source,
 };
+use http_messages::Budget;
 use identity::CosmosConnectionString;
 
 use crate::Options;

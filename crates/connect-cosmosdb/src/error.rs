@@ -2,8 +2,7 @@
 
 use functions_contract::BindingError;
 use http::StatusCode;
-
-use crate::transport::BoxError;
+use http_messages::BoxError;
 
 /// Why a request had no usable answer.
 #[derive(Debug, thiserror::Error)]

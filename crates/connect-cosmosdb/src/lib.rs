@@ -27,4 +27,4 @@ mod watched;
 
 pub use connector::CosmosDb;
 pub use options::Options;
-pub use transport::{Body, BoxError, Hints, Origin, Origins, Resolver, Transport};
+pub use transport::{Hints, Origin, Origins, Resolver, Transport};

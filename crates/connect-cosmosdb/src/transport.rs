@@ -1,26 +1,18 @@
 //! [`Transport`]: how requests of the dialect reach an account, and what the account tells us beside its answers.
 
-use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use http::{Extensions, Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
+use http_messages::{Body, BoxError};
 use identity::master_key::{MasterKey, SignedParts};
 use identity::{CosmosConnectionString, Principal};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneService;
 use trace::TraceContext;
-
-/// Any error.
-pub type BoxError = Box<dyn Error + Send + Sync>;
-
-/// The body that all services of this process exchange.
-pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Where a change comes from: its number in the container's feed (LSN), the trace that wrote it, and when.
 pub type Origin = (u64, TraceContext, SystemTime);

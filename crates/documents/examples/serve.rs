@@ -4,8 +4,9 @@
 
 use std::convert::Infallible;
 
-use documents::{Body, Options, Service};
+use documents::{Options, Service};
 use http_body_util::BodyExt;
+use http_messages::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;

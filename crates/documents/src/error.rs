@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use body::ReadError;
 use http::StatusCode;
+use http_messages::ReadError;
 
 use crate::partition_key::KeyError;
 use crate::resource_id::IdError;

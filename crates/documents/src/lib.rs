@@ -49,7 +49,3 @@ pub fn verify(folder: &std::path::Path) -> Result<Vec<String>, Error> {
 pub fn backup(folder: &std::path::Path, to: &std::path::Path) -> Result<(), Error> {
     store::backup(folder, to)
 }
-
-/// Bodies of requests and answers; the same foreign type in every service, so that they compose.
-pub type Body =
-    http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, Box<dyn std::error::Error + Send + Sync>>;

@@ -13,9 +13,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use body::Budget;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_messages::{Body, Budget};
 use identity::master_key::{DateRule, MasterKey, SignatureError, SignedParts, verify};
 use prometheus_client::registry::Registry;
 use supervision::Supervisor;
@@ -27,7 +27,7 @@ use crate::from_protocol::{Address, Call, Owner, ScriptKind, is_vouched_for};
 use crate::metrics::Metrics;
 use crate::store::{Clock, Store};
 use crate::to_protocol::{self, Reply};
-use crate::{Body, Error, Handle, Join, Options};
+use crate::{Error, Handle, Join, Options};
 
 /// What a client in direct mode is told: it asks for the addresses of the machines that hold its data, and there are none.
 const NO_DIRECT_MODE: &str = "This service has no direct mode: set ConnectionMode.Gateway in .NET \

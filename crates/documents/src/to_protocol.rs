@@ -1,12 +1,10 @@
 //! Answers in the dialect: system properties, lists, headers, error bodies. Errors are rendered here and nowhere else.
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http_messages::Body;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
-use crate::Body;
 use crate::catalog::{Container, Database};
 use crate::decide::item_etag;
 use crate::error::{Failure, Kind};
@@ -74,7 +72,7 @@ impl Reply {
             .with("x-ms-activity-id", activity)
             .with("x-ms-request-charge", "1")
             .with("x-ms-version", "2020-07-15");
-        let mut response = Response::new(full(reply.body));
+        let mut response = Response::new(http_messages::full(reply.body));
         *response.status_mut() = reply.status;
         *response.headers_mut() = reply.headers;
         if !matches!(reply.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
@@ -104,11 +102,6 @@ pub(crate) fn refused(failure: &Failure, activity: &str) -> Reply {
         reply = reply.with("retry-after", retry_after_ms.div_ceil(1000).to_string());
     }
     reply
-}
-
-/// The body of an answer.
-pub(crate) fn full(text: String) -> Body {
-    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Keeps an id that came from outside fit for a header.

@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use http_messages::{Body, BoxError};
 use tokio::time::Instant;
 
 use crate::activity::Running;
 use crate::metrics::{Cut, ListenerMetrics};
 use crate::options::Options;
 use crate::quotas::{Client, StreamSlot, Unsent};
-use crate::{Body, BoxError};
 
 /// The largest piece on HTTP/1.1, in bytes.
 const HTTP1_PIECE_BYTES: usize = 64 * 1024;

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
+use http_messages::{Body, BoxError};
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
@@ -22,7 +23,7 @@ use crate::pace::{Pace, Rate};
 use crate::quotas::Client;
 use crate::streams::Streams;
 use crate::unread::Unread;
-use crate::{Body, BoxError, Peer, Upgrade};
+use crate::{Peer, Upgrade};
 
 /// The one meeting type, as a bound.
 pub(crate) trait Serve:
@@ -191,7 +192,7 @@ impl<S> Front<S> {
             let text = format!(
                 "The request head has {head_bytes} bytes, and at most {head_bytes_max} are taken. Send fewer or shorter fields.\n"
             );
-            return Some(plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
+            return Some(http_messages::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
         }
         let absolute = origin::absolute(
             request.method(),
@@ -210,7 +211,7 @@ impl<S> Front<S> {
 
     fn refuse(&self, reason: RequestRefused, text: &str) -> Response<Body> {
         self.metrics.request_refused(reason);
-        let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
+        let mut response = http_messages::text(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         response
     }
@@ -228,7 +229,7 @@ impl<S> Front<S> {
                 format!("The request head has more than {} fields. Send fewer.\n", options.head_fields_max)
             }
         };
-        let mut refusal = plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text);
+        let mut refusal = http_messages::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text);
         if let Some(origin) = seen.get(header::ORIGIN).cloned().or(found.origin) {
             let_origin_read(origin, &mut refusal);
         }
@@ -274,16 +275,7 @@ fn refusal(error: &OriginError) -> Response<Body> {
         OriginError::Connect => StatusCode::NOT_IMPLEMENTED,
         OriginError::Missing | OriginError::Several | OriginError::Malformed(_) => StatusCode::BAD_REQUEST,
     };
-    plain(status, format!("{error}\n"))
-}
-
-fn plain(status: StatusCode, text: String) -> Response<Body> {
-    let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
+    http_messages::text(status, format!("{error}\n"))
 }
 
 impl http_body::Body for RequestBody {

@@ -53,12 +53,6 @@ pub use socket::Socket;
 pub use tls::{TlsConfig, TlsConfigError};
 pub use upgrade::{Upgrade, UpgradeError};
 
-/// Any error of a body that passes through.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body of every request and response that passes through.
-pub type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;
-
 /// Raises the process's bound on open files as far as the system lets it, because every connection takes one. Says what the
 /// bound is now; `None` where there is none. Call it once, at the start of the program.
 ///

@@ -8,9 +8,11 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
+use http_messages::Body;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::Quotas;
 use crate::activity::Activity;
 use crate::bind::{self, BindError};
 use crate::connection::{self, Accepted, Shared};
@@ -21,7 +23,6 @@ use crate::metrics::{ListenerMetrics, Metrics};
 use crate::options::{Options, milliseconds};
 use crate::platform;
 use crate::tls::TlsConfig;
-use crate::{Body, Quotas};
 
 /// How long accepting rests when the operating system has no room for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

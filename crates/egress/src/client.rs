@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use body::{Budget, Held, ReadError};
 use bytes::Bytes;
 use http::{Request, Response, Version, header};
 use http_body_util::{BodyExt, Full};
+use http_messages::{Body, BoxError, Budget, BufferedBody, ReadError};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioTimer;
@@ -21,7 +21,6 @@ use crate::options::{HttpVersion, Options, milliseconds};
 use crate::proxy::Proxies;
 use crate::roots::Roots;
 use crate::tasks::Tasks;
-use crate::{Body, BoxError};
 
 /// Sends requests; cheap to clone, and all clones share their connections.
 #[derive(Clone, Debug)]
@@ -121,7 +120,7 @@ impl Client {
     /// # Errors
     ///
     /// See [`ReadError`].
-    pub async fn read(&self, body: &mut Body, bytes_max: usize) -> Result<Held, ReadError> {
+    pub async fn read(&self, body: &mut Body, bytes_max: usize) -> Result<BufferedBody, ReadError> {
         self.bodies.read(body, bytes_max).await
     }
 

@@ -87,7 +87,7 @@ pub enum SendError {
     NoRoom {
         /// What is full.
         #[source]
-        cause: Arc<body::ReadError>,
+        cause: Arc<http_messages::ReadError>,
     },
     /// The connection was lost, or the other side does not keep to HTTP. The request may have been carried out.
     #[error("exchange a request and its answer")]

@@ -25,9 +25,3 @@ pub use metrics::Metrics;
 pub use options::{HttpVersion, Options};
 pub use policy::{AddressPolicy, Base, Cidr, CidrError};
 pub use proxy::{ProxyChoice, ProxyUrls};
-
-/// Any error of a body that passes through.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body of every request and response that passes through.
-pub type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;

@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
+use http_messages::Body;
 use serde_json::{Value, json};
 
 use crate::handle::Handle;
-use crate::service::Body;
 
 /// Answers the operations below the path where it is mounted. Cheap to clone.
 #[derive(Clone)]

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::Method;
+use http_messages::error_chain;
 use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 use worker_protocol::{Capabilities, FunctionMetadata, TypedData};
 
 use crate::app::{App, SettingUse, index_folder, settings_used};
-use crate::error::chain;
 use crate::function::{Binding, Declaration, Kind, Rules, Trigger, declare};
 use crate::invoke::{Function, Invoker, TriggerData};
 use crate::log::Level;
@@ -346,7 +346,7 @@ pub(crate) fn find_connector<'a>(
 }
 
 fn unusable(binding: &Binding, error: &functions_contract::BindingError) -> String {
-    format!("the binding '{}' cannot be used: {}", binding.spec.name, chain(error))
+    format!("the binding '{}' cannot be used: {}", binding.spec.name, error_chain(error))
 }
 
 /// Routes in the order in which they are tried; those of disabled functions last.

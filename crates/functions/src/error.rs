@@ -41,14 +41,3 @@ pub enum InvokeFunctionError {
     #[error("{0}")]
     Failed(String),
 }
-
-/// An error and its causes, joined by `: `.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http_messages::error_chain;
 use serde_json::Value as Json;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
@@ -60,7 +61,7 @@ impl Handle {
     /// If the keys cannot be read.
     pub async fn master_key(&self) -> Result<String, Error> {
         let host = self.shared.keys.host().await;
-        host.map(|host| host.master_key).map_err(|error| Error::Keys(crate::error::chain(&error)))
+        host.map(|host| host.master_key).map_err(|error| Error::Keys(error_chain(&error)))
     }
 
     /// Whether keys of the app are kept that open nothing here, because they were made in development mode (or before the modes were
@@ -70,7 +71,7 @@ impl Handle {
     ///
     /// If the keys cannot be read.
     pub async fn has_void_keys(&self) -> Result<bool, Error> {
-        self.shared.keys.are_some_void().await.map_err(|error| Error::Keys(crate::error::chain(&error)))
+        self.shared.keys.are_some_void().await.map_err(|error| Error::Keys(error_chain(&error)))
     }
 
     /// What the app's files and settings say.
@@ -142,7 +143,7 @@ impl Handle {
         });
         match call.await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(InvokeFunctionError::Failed(error.chain())),
+            Ok(Err(error)) => Err(InvokeFunctionError::Failed(error.with_causes())),
             Err(error) => Err(InvokeFunctionError::Failed(error.to_string())),
         }
     }

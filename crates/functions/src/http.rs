@@ -14,11 +14,9 @@ mod response;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::body::Budget;
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
+use http_messages::{Body, Budget, empty};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trace::TraceContext;
 
@@ -34,7 +32,6 @@ use crate::invoke::{Function, InvocationError, TriggerData};
 use crate::keys::{Keys, KnownKey};
 use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, Rejected, RejectedLabel, StatusLabel};
-use crate::service::Body;
 use crate::stop::Stop;
 use crate::worker::{Cancellation, InvokeError};
 
@@ -272,7 +269,7 @@ fn failed(error: Option<&InvocationError>) -> Response<Body> {
         }
         Some(
             error @ InvocationError::Worker { cause: InvokeError::NoWorker { .. } | InvokeError::Draining },
-        ) => text(StatusCode::SERVICE_UNAVAILABLE, &error.chain()),
+        ) => text(StatusCode::SERVICE_UNAVAILABLE, &error.with_causes()),
         // Details are in the log only: the real host answers an unhandled exception with an empty body.
         _ => empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
@@ -317,10 +314,6 @@ fn trigger_data(called: Called<'_>, received: Received, needs_properties: bool) 
     }
 }
 
-pub(crate) fn empty(status: StatusCode) -> Response<Body> {
-    respond(status, None, Bytes::new())
-}
-
 /// Whether a path is for a webhook of an extension, which comes before every function.
 fn is_webhook(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
@@ -342,22 +335,9 @@ fn too_many() -> Response<Body> {
 }
 
 fn text(status: StatusCode, text: &str) -> Response<Body> {
-    respond(status, Some("text/plain; charset=utf-8"), Bytes::copy_from_slice(text.as_bytes()))
+    http_messages::text(status, text.to_owned())
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
-    respond(status, Some("application/json; charset=utf-8"), value.to_string().into())
-}
-
-fn respond(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(full(body));
-    *response.status_mut() = status;
-    if let Some(content_type) = content_type {
-        response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    }
-    response
-}
-
-fn full(body: Bytes) -> Body {
-    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+    http_messages::response(status, Some("application/json; charset=utf-8"), value.to_string())
 }

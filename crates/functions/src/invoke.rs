@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::Uri;
+use http_messages::error_chain;
 use serde_json::{Map, Value as Json};
 use trace::{TraceContext, Tracer};
 use worker_protocol::{
@@ -144,8 +145,8 @@ impl InvocationError {
     }
 
     /// The message with all its causes.
-    pub(crate) fn chain(&self) -> String {
-        crate::error::chain(self)
+    pub(crate) fn with_causes(&self) -> String {
+        error_chain(self)
     }
 }
 
@@ -220,7 +221,7 @@ impl Invoker {
             format!("Executed 'Functions.{name}' ({word}, Id={id}, Duration={}ms)", took.as_millis()),
         );
         if let Err(error) = &result {
-            let chain = error.chain();
+            let chain = error.with_causes();
             span.fail(chain.lines().next().unwrap_or_default());
             self.logs.function(
                 Level::Error,

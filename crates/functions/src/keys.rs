@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
+use http_messages::error_chain;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -178,7 +179,7 @@ impl Keys {
             };
             self.cache.clear();
             if let Err(error) = followed {
-                let error = crate::error::chain(&error);
+                let error = error_chain(&error);
                 tracing::warn!(error, "keys cannot be watched, so each request reads them");
             }
             tokio::select! {

@@ -48,5 +48,5 @@ pub use http::{ClientAddress, PublicOrigin};
 pub use log::{Level, LogLine, Logs};
 pub use nearest::nearest;
 pub use options::{Dependencies, Options};
-pub use service::{Body, Service, start};
+pub use service::{Service, start};
 pub use workers::{StartWorkers, Workers};

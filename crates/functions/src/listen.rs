@@ -8,10 +8,10 @@ mod trigger_data;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_messages::error_chain;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::app::Settings;
-use crate::error::chain;
 use crate::invoke::{Function, Invoker};
 use crate::log::Level;
 use crate::metrics::{BatchEnd, BatchLabels, FunctionLabel};
@@ -59,8 +59,8 @@ impl Listener {
             let Ended::Failed(error) = ended else { return };
             self.invoker.metrics.source_errors.get_or_create(&self.label()).inc();
             // Once for each change of state: a system that is down for an hour must not fill the log.
-            let text = chain(&error);
-            if reported.as_ref().map(|reported| chain(reported)).as_ref() != Some(&text) {
+            let text = error_chain(&error);
+            if reported.as_ref().map(|reported| error_chain(reported)).as_ref() != Some(&text) {
                 // An app that starts before its container was made is no fault, and must not look like one.
                 let (level, line) = match &error {
                     BindingError::Absent(_) => (Level::Warn, format!("waits: {text}.")),

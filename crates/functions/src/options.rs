@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use body::Budget;
+use http_messages::Budget;
 use serde::{Deserialize, Serialize};
 use state::{Lease, Registry};
 use supervision::Supervisor;

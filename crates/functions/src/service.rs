@@ -1,17 +1,14 @@
 //! [`Service`]: the functions host as a `tower::Service`, and how it is started.
 
 use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use body::Budget;
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
+use http_messages::{Body, Budget};
 use jiff::tz::TimeZone;
 use prometheus_client::registry::Registry;
 use state::Instance;
@@ -37,9 +34,6 @@ use crate::timer::{ScheduleMonitor, Timer};
 use crate::windows_zones;
 use crate::workers::start_pool;
 use functions_contract::{AppSettings, Connector, Direction};
-
-/// Bodies of requests and responses.
-pub type Body = UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
 
 /// The version of the real host whose behaviour this one follows; told to workers and in `/admin/host/status`.
 pub(crate) const HOST_VERSION: &str = "4.1037.0.0";

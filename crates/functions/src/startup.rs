@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_messages::error_chain;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::app::{App, Snapshot};
 use crate::boot::{Boot, Phase, RunningApp};
-use crate::error::chain;
 use crate::log::Level;
 use crate::options::Options;
 use crate::service::{Triggers, time_zone};
@@ -36,7 +36,7 @@ pub(crate) async fn run(mut boot: Boot, mut triggers: Triggers, phase: watch::Se
                     readiness.set_ready();
                     break Arc::new(running);
                 }
-                Err(error) => chain(&*error),
+                Err(error) => error_chain(&*error),
             };
             loop {
                 if failures.is_new(&why) {
@@ -83,11 +83,11 @@ async fn run_triggers(triggers: &Triggers, running: &RunningApp) {
 
 /// Reads the app's files and settings anew and starts its workers with them.
 fn reload(boot: &mut Boot, triggers: &mut Triggers) -> Result<(), String> {
-    let app = App::load(&triggers.options.app_dir, &boot.environment).map_err(|error| chain(&error))?;
-    boot.zone = time_zone(&app).map_err(|error| chain(&error))?;
+    let app = App::load(&triggers.options.app_dir, &boot.environment).map_err(|error| error_chain(&error))?;
+    boot.zone = time_zone(&app).map_err(|error| error_chain(&error))?;
     boot.invoker.logs.set_levels(app.host.log_levels.clone());
     boot.invoker.limit = app.host.function_timeout;
-    boot.invoker.workers.restart(&app).map_err(|error| chain(&error))?;
+    boot.invoker.workers.restart(&app).map_err(|error| error_chain(&error))?;
     triggers.app = app.clone();
     boot.app = app;
     Ok(())

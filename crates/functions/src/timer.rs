@@ -13,10 +13,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http_messages::error_chain;
 use state::{Grant, Instance, Lease, LeaseError, Name};
 use tokio::sync::watch;
 
-use crate::error::chain;
 use crate::function::TimerTrigger;
 use crate::invoke::{Function, Invoker};
 use crate::log::Level;
@@ -109,7 +109,7 @@ impl Timer {
             }
             Err(LeaseError::Held { until, .. }) => TimerEvent::LeaseHeld { until },
             Err(error) => {
-                self.warn(format!("Cannot acquire the timer's lease; trying again: {}", chain(&error)));
+                self.warn(format!("Cannot acquire the timer's lease; trying again: {}", error_chain(&error)));
                 TimerEvent::LeaseUnavailable
             }
         }
@@ -120,7 +120,10 @@ impl Timer {
         drop(renewal);
         let grant = current.borrow().clone();
         if let Err(error) = self.lease.release(&self.instance, grant).await {
-            tracing::debug!(error = chain(&error), "cannot release a timer's lease; it expires by itself");
+            tracing::debug!(
+                error = error_chain(&error),
+                "cannot release a timer's lease; it expires by itself"
+            );
         }
     }
 
@@ -138,7 +141,7 @@ impl Timer {
                 }
                 Err(error) => {
                     let expired = grant.expires_at <= SystemTime::now();
-                    self.warn(format!("Cannot renew the timer's lease: {}", chain(&error)));
+                    self.warn(format!("Cannot renew the timer's lease: {}", error_chain(&error)));
                     if expired {
                         return;
                     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use http_messages::Body;
 use prometheus_client::registry::Registry;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
@@ -16,7 +17,7 @@ use crate::error::Refusal;
 use crate::matching::Table;
 use crate::metrics::{Metrics, RequestLabels};
 use crate::static_files::{Directories, Directory};
-use crate::{Body, ConfigError, Options, Target};
+use crate::{ConfigError, Options, Target};
 
 /// A service in this process that routes may lead to.
 pub type Upstream = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;

@@ -1,9 +1,7 @@
 //! What can be wrong with routes, and the answers that the gateway itself gives.
 
 use http::{Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-
-use crate::Body;
+use http_messages::Body;
 
 /// Why a set of routes cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,13 +78,9 @@ impl Refusal {
     /// The one place where a refusal becomes a response.
     pub(crate) fn respond(self) -> Response<Body> {
         let body = serde_json::json!({ "error": { "code": self.code(), "message": self.message() } });
-        let body = Full::from(body.to_string()).map_err(|never| match never {}).boxed_unsync();
-        let mut response = Response::new(body);
-        *response.status_mut() = self.status();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        let mut response = http_messages::json(self.status(), body.to_string());
         if self == Self::FileMethod {
-            headers.insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+            response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
         }
         response
     }

@@ -21,7 +21,3 @@ pub use enforce::{Dependencies, Handle, Join, Service, Upstream, start};
 pub use error::ConfigError;
 pub use options::Options;
 pub use route::{Route, Target};
-
-/// The body of requests and responses, as every room of the house passes them on.
-pub type Body =
-    http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, Box<dyn std::error::Error + Send + Sync>>;

@@ -9,9 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, StreamBody};
+use http_messages::Body;
 
 use self::files::{Content, Files, Identity};
-use crate::Body;
 use crate::error::Refusal;
 
 /// All folders that requests may read below; they share one bound on open files. Cheap to clone.

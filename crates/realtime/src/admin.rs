@@ -9,13 +9,14 @@ use std::task::{Context, Poll};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
+use http_messages::Body;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+use crate::Handle;
 use crate::engine::{ConnectionId, Filter, GroupName, UserId};
 use crate::error::TraceError;
 use crate::events::DeadLettersError;
-use crate::{Body, Handle};
 
 /// Dead letters in a page where nobody says how many, and at most.
 const PAGE_LETTERS: usize = 100;

@@ -98,7 +98,7 @@ impl Handle {
     /// # Errors
     ///
     /// If too many watch already, or the service is shutting down.
-    pub async fn trace(&self, filter: Filter) -> Result<crate::Body, TraceError> {
+    pub async fn trace(&self, filter: Filter) -> Result<http_messages::Body, TraceError> {
         crate::service::trace(&self.shared, filter).await
     }
 

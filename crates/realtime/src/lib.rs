@@ -38,9 +38,3 @@ pub use options::{DynamicKeyOptions, Mode, OpenIdOptions, Options};
 pub use service::{Dependencies, Join, Service, start};
 pub use store::keys::{AccountKeys, KeyChange, KeyError, KeyRotation};
 pub use store::user_groups::{MembershipError, RestoreError};
-
-/// Any error of a body that passes through.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body of every request and response that passes through.
-pub type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;

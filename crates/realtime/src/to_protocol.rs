@@ -7,10 +7,9 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, CONTENT_TYPE, VARY,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_messages::Body;
 use serde_json::{Value, json};
 
-use crate::Body;
 use crate::error::Refusal;
 
 /// Where the SDKs read why a thing is absent.
@@ -19,14 +18,9 @@ const MS_ERROR_CODE: &str = "x-ms-error-code";
 /// Where the management SDK reads the protocol of a client's result.
 const CLIENT_PROTOCOL: &str = "x-protocol";
 
-/// A success without a body.
-pub(crate) fn empty(status: StatusCode) -> Response<Body> {
-    respond(status, None, Bytes::new())
-}
-
 /// A success with a JSON body.
 pub(crate) fn json(body: String) -> Response<Body> {
-    let mut response = respond(StatusCode::OK, Some("application/json"), body.into());
+    let mut response = http_messages::json(StatusCode::OK, body);
     // A negotiate answer holds a secret and is good once.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
@@ -45,7 +39,7 @@ pub(crate) fn stream(content_type: &'static str, body: Body) -> Response<Body> {
 
 /// A client's completion as it sent it, framed in its own protocol, which a header names.
 pub(crate) fn framed_result(protocol: &'static str, framed: Bytes) -> Response<Body> {
-    let mut response = respond(StatusCode::OK, Some("application/octet-stream"), framed);
+    let mut response = http_messages::response(StatusCode::OK, Some("application/octet-stream"), framed);
     response.headers_mut().insert(CLIENT_PROTOCOL, HeaderValue::from_static(protocol));
     response
 }
@@ -54,7 +48,7 @@ pub(crate) fn framed_result(protocol: &'static str, framed: Bytes) -> Response<B
 pub(crate) fn error_detail(refusal: Refusal) -> Response<Body> {
     let body = detail(&refusal).to_string();
     let code = HeaderValue::from_static(refusal.code);
-    let mut response = with_headers(respond(refusal.status, Some("application/json"), body.into()), refusal);
+    let mut response = with_headers(http_messages::json(refusal.status, body), refusal);
     response.headers_mut().insert(MS_ERROR_CODE, code);
     response
 }
@@ -75,13 +69,13 @@ fn detail(refusal: &Refusal) -> Value {
 /// A refusal for a client: text that its SDK shows in the exception.
 pub(crate) fn error_text(refusal: Refusal) -> Response<Body> {
     let body = refusal.message.clone();
-    with_headers(respond(refusal.status, Some("text/plain; charset=utf-8"), body.into()), refusal)
+    with_headers(http_messages::text(refusal.status, body), refusal)
 }
 
 /// The answer to a preflight request: whatever header and method a page asks for is allowed, as the emulator does. Apps give headers of
 /// their own to their clients, and tracers add some.
 pub(crate) fn preflight(request: &HeaderMap) -> Response<Body> {
-    let mut response = empty(StatusCode::NO_CONTENT);
+    let mut response = http_messages::empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
     for (asked, answered) in [
         (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
@@ -104,16 +98,6 @@ pub(crate) fn allow_origin(origin: Option<HeaderValue>, response: &mut Response<
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     headers.append(VARY, HeaderValue::from_static("Origin"));
-}
-
-fn respond(status: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Response<Body> {
-    let body = Full::new(body).map_err(|never| match never {}).boxed_unsync();
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    if let Some(content_type) = content_type {
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    }
-    response
 }
 
 fn with_headers(mut response: Response<Body>, refusal: Refusal) -> Response<Body> {

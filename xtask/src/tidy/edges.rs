@@ -3,22 +3,22 @@
 use cargo_metadata::{DependencyKind, Metadata, Package};
 
 /// A crate and the crates of ours that it may depend on.
-const ALLOWED: [(&str, &[&str]); 21] = [
-    ("edge", &[]),
-    ("body", &[]),
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("edge", &["http-messages"]),
+    ("http-messages", &[]),
     ("websocket", &[]),
-    ("egress", &["body"]),
+    ("egress", &["http-messages"]),
     ("trace", &[]),
     ("metric-set", &[]),
     ("supervision", &[]),
     ("identity", &[]),
-    ("gateway", &["identity", "state", "egress", "trace"]),
+    ("gateway", &["egress", "http-messages", "identity", "state", "trace"]),
     ("signalr-protocol", &[]),
     ("worker-protocol", &[]),
     (
         "realtime",
         &[
-            "body",
+            "http-messages",
             "edge",
             "egress",
             "identity",
@@ -33,7 +33,7 @@ const ALLOWED: [(&str, &[&str]); 21] = [
     (
         "functions",
         &[
-            "body",
+            "http-messages",
             "egress",
             "functions-contract",
             "identity",
@@ -43,9 +43,9 @@ const ALLOWED: [(&str, &[&str]); 21] = [
             "worker-protocol",
         ],
     ),
-    ("documents", &["body", "checked-files", "identity", "state", "supervision", "trace"]),
+    ("documents", &["http-messages", "checked-files", "identity", "state", "supervision", "trace"]),
     ("connect-signalr", &["egress", "functions-contract", "identity", "trace"]),
-    ("connect-cosmosdb", &["body", "egress", "functions-contract", "identity", "trace"]),
+    ("connect-cosmosdb", &["http-messages", "egress", "functions-contract", "identity", "trace"]),
     ("state", &[]),
     ("state-embedded", &["checked-files", "state", "supervision"]),
     ("checked-files", &[]),

@@ -1,11 +1,11 @@
 //! The connection events that could not be delivered, page by page.
 
 use http::Response;
+use http_messages::error_chain;
 use realtime::events::DeadLettersError;
 use serde_json::json;
 
 use super::{Body, Refusal, json_answer};
-use crate::telemetry::with_causes;
 
 /// Letters in a page where nobody says how many, and at most.
 const PAGE_LETTERS: usize = 100;
@@ -22,7 +22,7 @@ pub(super) async fn answer(realtime: &realtime::Handle, query: Option<&str>) -> 
         Ok(page) => json_answer(&json!({ "letters": page.letters, "next": page.next })),
         Err(DeadLettersError::Cursor(_)) => Refusal::NoSuchPlace.respond(),
         Err(error) => {
-            tracing::error!("the dead letters cannot be read: {}", with_causes(&error));
+            tracing::error!("the dead letters cannot be read: {}", error_chain(&error));
             Refusal::UnreadableLetters.respond()
         }
     }

@@ -87,7 +87,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn respond(self) -> Response<gateway::Body> {
+    pub(super) fn respond(self) -> Response<http_messages::Body> {
         let (status, code, message) = self.parts();
         let body = json!({ "error": { "code": code, "message": message } }).to_string();
         let mut response = Response::new(Full::from(body).map_err(|never| match never {}).boxed_unsync());

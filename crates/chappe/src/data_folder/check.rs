@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use http_messages::error_chain;
+
 use super::{DataFolderError, Manifest};
-use crate::telemetry::with_causes;
 
 /// Says what is wrong with the folder, each a line for people; nothing if all is sound. Changes nothing.
 pub(crate) fn check(folder: &Path) -> Result<Vec<String>, DataFolderError> {
@@ -24,11 +25,11 @@ pub(crate) fn check(folder: &Path) -> Result<Vec<String>, DataFolderError> {
     }
     if state.exists() {
         let found = state_embedded::verify(&state);
-        complaints.extend(found.unwrap_or_else(|error| vec![with_causes(&error)]));
+        complaints.extend(found.unwrap_or_else(|error| vec![error_chain(&error)]));
     }
     if documents.exists() {
         let found = documents::verify(&documents);
-        complaints.extend(found.unwrap_or_else(|error| vec![with_causes(&error)]));
+        complaints.extend(found.unwrap_or_else(|error| vec![error_chain(&error)]));
     }
     Ok(complaints)
 }

@@ -1,8 +1,7 @@
 //! What a refused caller reads. Each code has a page under `docs/errors/`.
 
-use gateway::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http_messages::Body;
 use serde_json::json;
 
 /// The process was called by a name that is none of its own.
@@ -30,10 +29,7 @@ pub(super) fn foreign_page(headers: &HeaderMap) -> Response<Body> {
 
 fn respond(code: &'static str, message: &str) -> Response<Body> {
     let body = json!({ "error": { "code": code, "message": message } }).to_string();
-    let mut response = Response::new(Full::from(body).map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = StatusCode::FORBIDDEN;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut response = http_messages::json(StatusCode::FORBIDDEN, body);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

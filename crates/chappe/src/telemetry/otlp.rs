@@ -89,7 +89,7 @@ impl Exporter {
             .header(header::CONTENT_TYPE, "application/x-protobuf")
             .body(Bytes::from(encode(spans)))
             .map_err(|cause| cause.to_string())?;
-        let response = self.client.call(request).await.map_err(|cause| super::with_causes(&cause))?;
+        let response = self.client.call(request).await.map_err(|cause| http_messages::error_chain(&cause))?;
         match response.status() {
             status if status.is_success() => Ok(()),
             status => Err(format!("the collector answered {status}")),

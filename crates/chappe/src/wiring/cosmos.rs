@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use body::Budget;
 use connect_cosmosdb::{CosmosDb, Hints, Origins, Resolver, Transport};
+use http_messages::Budget;
 use identity::master_key::MasterKey;
 use identity::{CosmosConnectionString, Principal};
 

@@ -10,11 +10,10 @@ use connect_signalr::{
 };
 use functions_contract::BindingError;
 use http::Uri;
+use http_messages::error_chain;
 use identity::{Claims, SignalRConnectionString};
 use realtime::engine::{ConnectionId, GroupError, GroupName, Hub, Lifetime, Membership, Target, UserId};
 use trace::TraceContext;
-
-use crate::telemetry::with_causes;
 
 use super::resolver::{Embedded, Here};
 
@@ -78,7 +77,7 @@ impl SignalRService for EmbeddedSignalR {
         };
         self.realtime.send(message).await.map_err(|error| match error {
             realtime::SendError::Publish(_) => unavailable(Box::new(error)),
-            error => BindingError::Value(with_causes(&error)),
+            error => BindingError::Value(error_chain(&error)),
         })
     }
 

@@ -85,7 +85,7 @@ impl Upstream {
         let (told, chance) = (Arc::new(Mutex::new(Told::default())), chance.clone());
         let (hear, heard) = mpsc::unbounded_channel();
         let shared = Arc::clone(&told);
-        let service = tower::service_fn(move |request: Request<edge::Body>| {
+        let service = tower::service_fn(move |request: Request<http_messages::Body>| {
             let header = |name: &str| {
                 let value = request.headers().get(name).expect("every event has its headers");
                 value.to_str().expect("ids and events are ASCII").to_owned()

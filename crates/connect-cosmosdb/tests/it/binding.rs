@@ -177,7 +177,7 @@ fn a_remote_account_sees_signed_requests() {
         let resolver = move |_: &identity::CosmosConnectionString| {
             Ok(Transport::signed(fake.clone(), MasterKey::parse(key).unwrap()))
         };
-        CosmosDb::new(Arc::new(resolver), Options::default(), body::Budget::default())
+        CosmosDb::new(Arc::new(resolver), Options::default(), http_messages::Budget::default())
     };
     let properties = json!({"databaseName": "my data", "containerName": "cards & more"});
     let write = |connector: &CosmosDb| {

@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use connect_cosmosdb::{Body, BoxError};
 use functions_contract::suite::{
     ReaderFactory, SinkFactory, SourceFactory, check_reader, check_sink, check_source,
 };
 use functions_contract::{Batch, Connector as _, Direction, Reader, Sink, Source, Value};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
+use http_messages::{Body, BoxError};
 use serde_json::{Map, Value as Json, json};
 use tower::ServiceExt as _;
 

@@ -56,7 +56,7 @@ impl Process {
         Self {
             service,
             handle,
-            connector: CosmosDb::new(Arc::new(resolver), options, body::Budget::default()),
+            connector: CosmosDb::new(Arc::new(resolver), options, http_messages::Budget::default()),
             tracer,
         }
     }

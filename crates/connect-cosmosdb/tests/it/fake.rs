@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use connect_cosmosdb::{Body, BoxError, Origin};
+use connect_cosmosdb::Origin;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use http_messages::{Body, BoxError};
 use identity::Principal;
 use identity::master_key::{DateRule, MasterKey, SignedParts, verify};
 use serde_json::{Map, Value as Json, json};

@@ -45,7 +45,7 @@ pub(crate) fn connector(fake: &Fake, instance: &str) -> CosmosDb {
         Ok(transport)
     });
     let options = Options { instance: instance.to_owned(), ..Options::default() };
-    CosmosDb::new(resolver, options, body::Budget::default())
+    CosmosDb::new(resolver, options, http_messages::Budget::default())
 }
 
 pub(crate) fn spec(kind: &str, direction: Direction, properties: Json) -> BindingSpec {

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use documents::{Body, Clock, Handle, Options, Service};
+use documents::{Clock, Handle, Options, Service};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use http_messages::Body;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -89,7 +90,7 @@ impl Client {
     }
 
     /// Gives the service room for bodies that the test has too.
-    pub(crate) fn with_bodies(self, bodies: body::Budget) -> Self {
+    pub(crate) fn with_bodies(self, bodies: http_messages::Budget) -> Self {
         Self { service: self.service.clone().with_bodies(bodies), ..self }
     }
 

@@ -1,8 +1,8 @@
 //! Everything around items: credentials, definitions, offers, bad input.
 
-use body::{Budget, Held};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use http_messages::{Budget, BufferedBody};
 use identity::master_key::{MasterKey, SignedParts, sign};
 
 use crate::client::{Client, request};
@@ -318,13 +318,17 @@ async fn both_keys_of_the_account_sign() {
 }
 
 /// Room for bodies that is all taken, as long as the second value lives.
-async fn without_room() -> (Budget, Vec<Held>) {
-    let options = body::Options { memory_bytes_max: 1024 * 1024, wait_ms: 20, ..body::Options::default() };
-    let bodies = Budget::new(options, &std::env::temp_dir(), body::Metrics::default());
+async fn without_room() -> (Budget, Vec<BufferedBody>) {
+    let options = http_messages::Options {
+        memory_bytes_max: 1024 * 1024,
+        wait_ms: 20,
+        ..http_messages::Options::default()
+    };
+    let bodies = Budget::new(options, &std::env::temp_dir(), http_messages::Metrics::default());
     let mut held = Vec::new();
     for _ in 0..2 {
-        let mut taken = Full::new(Bytes::from(vec![0; body::SMALL_BYTES]));
-        held.push(bodies.read(&mut taken, body::SMALL_BYTES).await.expect("there is room"));
+        let mut taken = Full::new(Bytes::from(vec![0; http_messages::SMALL_BYTES]));
+        held.push(bodies.read(&mut taken, http_messages::SMALL_BYTES).await.expect("there is room"));
     }
     (bodies, held)
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use edge::{Body, Drained, Listener, Options, Peer, Socket, Upgrade};
+use edge::{Drained, Listener, Options, Peer, Socket, Upgrade};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Collected, Full};
+use http_messages::Body;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;

@@ -2,9 +2,10 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
-use edge::{Body, DevAuthority, Listener, Metrics, Options};
+use edge::{DevAuthority, Listener, Metrics, Options};
 use http::Request;
 use http_body_util::{BodyExt, Empty};
+use http_messages::Body;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prometheus_client::registry::Registry;
 use testkit::{Heard, RawHttp2};

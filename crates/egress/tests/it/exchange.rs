@@ -86,14 +86,18 @@ async fn an_answer_that_is_too_large_is_refused() {
 #[tokio::test]
 async fn an_answer_without_room_is_an_error() {
     let server = Server::start().await;
-    let room = body::Options { memory_bytes_max: 1 << 20, wait_ms: 20, ..body::Options::default() };
-    let bodies = body::Budget::new(room, &std::env::temp_dir(), body::Metrics::default());
+    let room = http_messages::Options {
+        memory_bytes_max: 1 << 20,
+        wait_ms: 20,
+        ..http_messages::Options::default()
+    };
+    let bodies = http_messages::Budget::new(room, &std::env::temp_dir(), http_messages::Metrics::default());
     let client = client(&options()).with_bodies(bodies.clone());
     let uri = format!("http://{}/bytes/1000", server.address);
     let mut held = Vec::new();
     for _ in 0..2 {
-        let mut taken = Full::new(Bytes::from(vec![0; body::SMALL_BYTES]));
-        held.push(bodies.read(&mut taken, body::SMALL_BYTES).await.expect("there is room"));
+        let mut taken = Full::new(Bytes::from(vec![0; http_messages::SMALL_BYTES]));
+        held.push(bodies.read(&mut taken, http_messages::SMALL_BYTES).await.expect("there is room"));
     }
     let error = client.call(get(&uri)).await.expect_err("there is no room");
     assert!(matches!(error, SendError::NoRoom { .. }) && !error.nothing_sent(), "{error:?}");

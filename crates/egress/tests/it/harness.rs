@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use egress::{Body, Client, Metrics, Options, ProxyChoice};
+use egress::{Client, Metrics, Options, ProxyChoice};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
+use http_messages::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};

@@ -115,7 +115,7 @@ mod tests {
         }
         let text = match App::load(dir.path(), &BTreeMap::new()) {
             Ok(app) => app.language,
-            Err(error) => crate::error::chain(&error),
+            Err(error) => http_messages::error_chain(&error),
         };
         text.replace(&dir.path().display().to_string(), "DIR")
     }

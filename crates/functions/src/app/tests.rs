@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
+use http_messages::error_chain;
 
 use super::*;
 use functions_contract::AppSettings;
@@ -20,7 +21,7 @@ fn check(
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let text = match App::load(dir.path(), &environment) {
         Ok(app) => show(&app),
-        Err(error) => crate::error::chain(&error),
+        Err(error) => error_chain(&error),
     };
     expected.assert_eq(&text.replace(&dir.path().display().to_string(), "DIR"));
 }

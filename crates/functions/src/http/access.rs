@@ -2,13 +2,13 @@
 
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
+use http_messages::{Body, empty, error_chain};
 
-use super::{Dispatch, empty, request, text};
+use super::{Dispatch, request, text};
 use crate::function::{AuthLevel, HttpTrigger};
 use crate::invoke::Function;
 use crate::keys::{KeyLevel, KnownKey};
 use crate::metrics::Rejected;
-use crate::service::Body;
 
 impl Dispatch {
     /// Whether the caller may call the function: the key that it showed, or the refusal.
@@ -72,7 +72,7 @@ impl Dispatch {
     ) -> Result<Option<KnownKey>, Response<Body>> {
         let Some(presented) = presented_key(parts) else { return Ok(None) };
         self.keys.identify(&presented, function).await.map_err(|error| {
-            tracing::error!(error = crate::error::chain(&error), "keys cannot be read");
+            tracing::error!(error = error_chain(&error), "keys cannot be read");
             let why = "The keys of this app cannot be read at the moment, so that no caller can be let in. The log says why.\n";
             text(StatusCode::SERVICE_UNAVAILABLE, why)
         })

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
+use http_messages::{Body, empty};
 use serde_json::{Value as Json, json};
 
-use super::{Dispatch, empty, json as respond_json, request, text};
+use super::{Dispatch, json as respond_json, request, text};
 use crate::boot::{Phase, RunningApp};
 use crate::function::Trigger;
 use crate::invoke::Function;
-use crate::service::Body;
 
 /// What an administrator asks for, read from the path.
 #[derive(Clone, Debug, PartialEq, Eq)]

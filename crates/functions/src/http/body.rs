@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use body::{Content, Held, ReadError, Spilled};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
+use http_messages::{Body, BufferedBody, FileBody, ReadError, StoredBody, empty, error_chain};
 use tokio::sync::OwnedSemaphorePermit;
 use worker_protocol::TypedData;
 
 use super::request::{METADATA_BODY_BYTES_MAX, may_have_properties};
-use super::{Dispatch, empty, text};
+use super::{Dispatch, text};
 use crate::metrics::Rejected;
-use crate::service::Body;
 use crate::worker::stored;
 
 /// The body of a request to a function.
@@ -37,12 +36,12 @@ impl Dispatch {
     ) -> Result<Received, Response<Body>> {
         let read = self.bodies.read_or_spill(&mut body, self.body_bytes_max).await;
         match read.map_err(|error| self.unread(&error))? {
-            Content::Memory(bytes) => {
+            StoredBody::Memory(bytes) => {
                 let shown = bytes.clone();
                 let data = if bytes.is_empty() { TypedData::Null } else { TypedData::Bytes(bytes) };
                 Ok(Received { data, shown })
             }
-            Content::File(spilled) => {
+            StoredBody::File(spilled) => {
                 let needs_it = needs_properties || spilled.bytes() <= METADATA_BODY_BYTES_MAX;
                 let shown = if needs_it { self.show(&spilled).await } else { Ok(Bytes::new()) };
                 let shown = shown.map_err(|error| self.unread(&error))?;
@@ -52,7 +51,7 @@ impl Dispatch {
     }
 
     /// Reads a body from its file, where it has properties.
-    async fn show(&self, spilled: &Spilled) -> Result<Bytes, ReadError> {
+    async fn show(&self, spilled: &FileBody) -> Result<Bytes, ReadError> {
         let first = {
             let spilled = spilled.clone();
             let read = tokio::task::spawn_blocking(move || spilled.read_at(0, FIRST_BYTES)).await;
@@ -67,7 +66,7 @@ impl Dispatch {
     /// Reads a whole body to memory, for `/admin`.
     pub(super) async fn read_body(&self, mut body: Body) -> Result<Bytes, Response<Body>> {
         let read = self.bodies.read(&mut body, self.body_bytes_max).await;
-        read.map(Held::into_bytes).map_err(|error| self.unread(&error))
+        read.map(BufferedBody::into_bytes).map_err(|error| self.unread(&error))
     }
 
     /// The answer to a request whose body was not read.
@@ -81,7 +80,7 @@ impl Dispatch {
             ReadError::Broken(_) => empty(StatusCode::BAD_REQUEST),
             error => {
                 self.rejected(Rejected::NoRoomForBody);
-                tracing::warn!(error = crate::error::chain(error), "the body of a request was refused");
+                tracing::warn!(error = error_chain(error), "the body of a request was refused");
                 let seconds = error.retry_after().unwrap_or_default().as_secs();
                 let why =
                     format!("The request was not taken: {error}. Send it again in {seconds} seconds.\n");

@@ -1,9 +1,7 @@
 //! What `/` shows: tools poll it to see whether the host is up.
 
 use http::{Response, StatusCode};
-
-use super::{empty, respond};
-use crate::service::Body;
+use http_messages::{Body, empty, response};
 
 const PAGE: &str = "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Chappe</title></head>\n<body>\n\
     <h1>Your function app is up and running</h1>\n<p>Its functions answer under their own addresses.</p>\n</body>\n</html>\n";
@@ -13,7 +11,7 @@ pub(super) fn page(is_disabled: bool) -> Response<Body> {
     if is_disabled {
         return empty(StatusCode::NO_CONTENT);
     }
-    respond(StatusCode::OK, Some("text/html"), bytes::Bytes::from_static(PAGE.as_bytes()))
+    response(StatusCode::OK, Some("text/html"), bytes::Bytes::from_static(PAGE.as_bytes()))
 }
 
 /// 503 with a page that says why the app does not run.
@@ -23,5 +21,5 @@ pub(super) fn not_running(why: &str) -> Response<Body> {
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Chappe</title></head>\n<body>\n\
          <h1>Your function app is not running</h1>\n<pre>{why}</pre>\n</body>\n</html>\n"
     );
-    respond(StatusCode::SERVICE_UNAVAILABLE, Some("text/html; charset=utf-8"), page.into())
+    response(StatusCode::SERVICE_UNAVAILABLE, Some("text/html; charset=utf-8"), page)
 }

@@ -19,15 +19,15 @@ use bytes::Bytes;
 use egress::{AddressPolicy, Base, Client, HttpVersion, ProxyChoice, RequestTimeout, SendError};
 use http::{Response, StatusCode, Uri};
 use http_body::Body as _;
+use http_messages::{Body, empty, full};
 use tokio::sync::OwnedSemaphorePermit;
 use trace::TraceContext;
 use worker_protocol::RpcHttp;
 
-use super::{Called, ClientAddress, Dispatch, empty, full, needs_body_data, request};
+use super::{Called, ClientAddress, Dispatch, needs_body_data, request};
 use crate::boot::{Proxying, RunningApp};
 use crate::invoke::{Function, TriggerData};
 use crate::metrics::Rejected;
-use crate::service::Body;
 use crate::worker::{Cancellation, Place, Placed, Terms};
 use exchange::{Exchange, Verdict};
 use head::Head;

@@ -3,12 +3,11 @@
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_messages::{Body, empty, full};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value as Json};
 use worker_protocol::{RpcHttp, RpcHttpCookie, SameSite, TypedData};
 
-use super::{empty, full};
-use crate::service::Body;
 use functions_contract::find_property;
 
 /// What stands unescaped in a cookie's value: the unreserved characters of RFC 3986.

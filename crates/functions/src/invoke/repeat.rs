@@ -60,6 +60,6 @@ impl Invoker {
 fn exception(error: &InvocationError) -> Option<RpcException> {
     match error {
         InvocationError::Function { result } => result.exception.clone(),
-        other => Some(RpcException { message: other.chain(), ..RpcException::default() }),
+        other => Some(RpcException { message: other.with_causes(), ..RpcException::default() }),
     }
 }

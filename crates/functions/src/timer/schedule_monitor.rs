@@ -5,7 +5,6 @@ use std::sync::Arc;
 use state::{Durability, Expect, Instance, Key, Registry};
 
 use super::schedule_status::ScheduleStatus;
-use crate::error::chain;
 use crate::log::{Level, Logs};
 
 /// Stores the status of all timers of an app. Cheap to clone.
@@ -26,7 +25,7 @@ impl ScheduleMonitor {
                     function,
                     format!(
                         "Cannot read when the timer last ran; a missed run is not made up for: {}",
-                        chain(&error)
+                        http_messages::error_chain(&error)
                     ),
                 );
                 None
@@ -44,7 +43,7 @@ impl ScheduleMonitor {
                 function,
                 format!(
                     "Cannot store when the timer ran; after a restart it may run again: {}",
-                    chain(&error)
+                    http_messages::error_chain(&error)
                 ),
             );
         }

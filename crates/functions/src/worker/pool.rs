@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http_messages::error_chain;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -448,7 +449,7 @@ impl Slot {
                     if self.fail(generation, &error) {
                         return over.await;
                     }
-                    let (reason, retry_in) = (chain(&*error), self.pause(failures));
+                    let (reason, retry_in) = (error_chain(&*error), self.pause(failures));
                     self.shared.observer.event(&WorkerEvent::StartFailed { reason, failures, retry_in });
                 }
             }
@@ -524,7 +525,7 @@ impl Slot {
 
     /// Records a failed start. Gives whether nothing more is tried in this generation, because nothing was ever ready.
     fn fail(&self, generation: u64, error: &Arc<StartError>) -> bool {
-        let text = chain(&**error);
+        let text = error_chain(&**error);
         self.shared.set_reason(&text);
         if !self.is_first {
             return false;
@@ -551,15 +552,4 @@ impl Slot {
         let delay = options.restart_delay_ms_min.saturating_mul(1 << doublings.min(16));
         Duration::from_millis(delay.min(options.restart_delay_ms_max))
     }
-}
-
-/// An error with its causes, joined by colons.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -3,15 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
-use body::Spilled;
 use bytes::Bytes;
+use http_messages::FileBody;
 use worker_protocol::{ReadStored, Stored};
 
 /// How much of a stored body is in memory at a time while it is sent.
 pub(super) const PIECE_BYTES: usize = 256 * 1024;
 
 #[derive(Debug)]
-struct InFile(Spilled);
+struct InFile(FileBody);
 
 impl ReadStored for InFile {
     fn bytes(&self) -> usize {
@@ -24,7 +24,7 @@ impl ReadStored for InFile {
 }
 
 /// A body in a file as a value of the protocol.
-pub(crate) fn stored(spilled: Spilled) -> Stored {
+pub(crate) fn stored(spilled: FileBody) -> Stored {
     Stored::new(Arc::new(InFile(spilled)))
 }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use functions::app::App;
 use functions::worker::{Cancellation, Indexing, InvokeError, Observer, StartError, Terms};
-use functions::{Body, Dependencies, Error, Handle, Options, Service, Workers};
+use functions::{Dependencies, Error, Handle, Options, Service, Workers};
 use functions_contract::Connector;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use http_messages::Body;
 use prometheus_client::registry::Registry;
 use serde_json::Value as Json;
 use state_embedded::Store;
@@ -47,7 +48,7 @@ pub(crate) struct Setup {
     pub(crate) settings: BTreeMap<String, String>,
     pub(crate) options: Options,
     pub(crate) connectors: Vec<Arc<dyn Connector>>,
-    bodies: body::Budget,
+    bodies: http_messages::Budget,
     functions: Vec<FunctionMetadata>,
     scripts: HashMap<FunctionId, Script>,
     pub(crate) store: Arc<Store>,
@@ -86,7 +87,7 @@ impl Default for Setup {
             settings: BTreeMap::from([("FUNCTIONS_WORKER_RUNTIME".to_owned(), "node".to_owned())]),
             options: Options::default(),
             connectors: Vec::new(),
-            bodies: body::Budget::default(),
+            bodies: http_messages::Budget::default(),
             functions: Vec::new(),
             scripts: HashMap::new(),
             store: Arc::new(store),
@@ -138,7 +139,7 @@ impl Setup {
     }
 
     /// Room for bodies that the test has too.
-    pub(crate) fn bodies(mut self, bodies: body::Budget) -> Self {
+    pub(crate) fn bodies(mut self, bodies: http_messages::Budget) -> Self {
         self.bodies = bodies;
         self
     }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use body::{Budget, Held};
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
+use http_messages::{Budget, BufferedBody};
 use serde_json::json;
 use tokio::sync::Notify;
 use worker_protocol::{InvocationRequest, RpcHttp, RpcHttpCookie, SameSite, TypedData};
@@ -344,13 +344,17 @@ async fn limits_answer_413_and_429() {
 }
 
 /// Room for bodies that is all taken, as long as the second value lives.
-async fn without_room() -> (Budget, Vec<Held>) {
-    let options = body::Options { memory_bytes_max: 1024 * 1024, wait_ms: 20, ..body::Options::default() };
-    let bodies = Budget::new(options, &std::env::temp_dir(), body::Metrics::default());
+async fn without_room() -> (Budget, Vec<BufferedBody>) {
+    let options = http_messages::Options {
+        memory_bytes_max: 1024 * 1024,
+        wait_ms: 20,
+        ..http_messages::Options::default()
+    };
+    let bodies = Budget::new(options, &std::env::temp_dir(), http_messages::Metrics::default());
     let mut held = Vec::new();
     for _ in 0..2 {
-        let mut taken = Full::new(Bytes::from(vec![0; body::SMALL_BYTES]));
-        held.push(bodies.read(&mut taken, body::SMALL_BYTES).await.expect("there is room"));
+        let mut taken = Full::new(Bytes::from(vec![0; http_messages::SMALL_BYTES]));
+        held.push(bodies.read(&mut taken, http_messages::SMALL_BYTES).await.expect("there is room"));
     }
     (bodies, held)
 }
@@ -459,11 +463,7 @@ async fn a_body_without_room_is_refused_and_may_come_again() {
             (503, Some("5")),
             "{path}"
         );
-        assert!(
-            refused.body.starts_with("The request was not taken: no room for the body"),
-            "{}",
-            refused.body
-        );
+        assert!(refused.body.starts_with("The request was not taken: the body waited"), "{}", refused.body);
     }
     // Requests without a body need no room.
     assert_eq!(host.send("GET /api/f").await.status, 204);
@@ -472,7 +472,7 @@ async fn a_body_without_room_is_refused_and_may_come_again() {
 }
 
 /// A body that comes in these pieces and does not say how long it is, as `Transfer-Encoding: chunked` gives it.
-fn chunked(pieces: &[&'static [u8]]) -> http::Request<functions::Body> {
+fn chunked(pieces: &[&'static [u8]]) -> http::Request<http_messages::Body> {
     let frames: Vec<_> = pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece)))).collect();
     let body = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
     http::Request::post("http://app.test/api/f").body(body).expect("a request")

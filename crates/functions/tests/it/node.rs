@@ -24,7 +24,7 @@ fn start(app: &Path, store: &Store, environment: BTreeMap<String, String>) -> Re
         lease: store.lease(),
         owner: "host-1".to_owned(),
         connectors: Vec::new(),
-        bodies: body::Budget::default(),
+        bodies: http_messages::Budget::default(),
         tracer: Tracer::new(64),
         supervisor: Supervisor::default(),
         workers: None,

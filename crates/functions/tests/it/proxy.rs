@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use functions::{Body, ClientAddress, Dependencies, Handle, Options, Service};
+use functions::{ClientAddress, Dependencies, Handle, Options, Service};
 use functions_contract::Value;
 use futures_util::stream;
 use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};
+use http_messages::Body;
 use hyper::body::Frame;
 use prometheus_client::registry::Registry;
 use serde_json::Value as Json;
@@ -65,7 +66,7 @@ impl Host {
             lease: store.lease(),
             owner: "host-1".to_owned(),
             connectors: vec![Arc::new(feed.clone())],
-            bodies: body::Budget::default(),
+            bodies: http_messages::Budget::default(),
             tracer: Tracer::new(64),
             supervisor: Supervisor::default(),
             workers: None,

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use functions::{Body, Dependencies, Handle, Options, Service};
+use functions::{Dependencies, Handle, Options, Service};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
+use http_messages::Body;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use state_embedded::Store;
@@ -57,7 +58,7 @@ impl Host {
             lease: store.lease(),
             owner: "host-1".to_owned(),
             connectors: Vec::new(),
-            bodies: body::Budget::default(),
+            bodies: http_messages::Budget::default(),
             tracer: Tracer::new(64),
             supervisor: supervisor.clone(),
             workers: None,

@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
+use http_messages::Body;
 use tokio::time::timeout;
 
 use super::{Directories, Directory};
-use crate::Body;
 
 /// No test waits longer than this.
 const PATIENCE: Duration = Duration::from_secs(20);

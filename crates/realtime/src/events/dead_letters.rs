@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http_messages::ErrorChain;
 use serde::{Deserialize, Serialize};
 use state::{
     AppendError, Entry, Epoch, Instance, Journal, JournalInfo, Name, Offset, Position, ReadError, Record,
@@ -11,7 +12,6 @@ use state::{
 use super::Options;
 use super::listener::{ConnectionEvent, Happened};
 use super::record::unix_ms;
-use crate::error::Chain;
 
 /// The journal's name.
 const JOURNAL: &str = "realtime-dead-letters";
@@ -227,7 +227,7 @@ impl DeadLetters {
     async fn trim_below(&self, epoch: Epoch, offset: u64) {
         let below = Position { epoch, offset: Offset(offset) };
         if let Err(error) = self.journal.trim(&self.instance, &self.name, below).await {
-            tracing::warn!(error = %Chain(&error), "old dead letters of the realtime service could not be removed; it is tried again later");
+            tracing::warn!(error = %ErrorChain(&error), "old dead letters of the realtime service could not be removed; it is tried again later");
         }
     }
 }

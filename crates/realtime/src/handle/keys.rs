@@ -1,9 +1,9 @@
 //! The account keys, for callers in this process and for the admin API.
 
 use http::{Request, Response};
+use http_messages::Body;
 
 use super::Handle;
-use crate::Body;
 use crate::service::answer_key_rotation;
 use crate::store::keys::{AccountKeys, KeyError, KeyRotation};
 

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
 use http::{Request, Uri};
+use http_messages::Body;
 use identity::{Audience, Claims, KeySet, Principal, Resource, Rules, Verified, openid, verify};
 
 use super::Shared;
-use crate::Body;
 use crate::engine::Hub;
 use crate::error::Refusal;
 use crate::from_protocol::{Query, bearer};

@@ -5,18 +5,21 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use http_messages::{Body, BufferedBody, ReadError};
 
 use super::Shared;
-use crate::Body;
 use crate::error::Refusal;
-use ::body::{Held, ReadError};
 
 /// How many times the largest body is read before a sender of more is cut off.
 const DISCARD_FACTOR: usize = 8;
 
 /// Reads a whole body of bounded size, within the room of the process. What is too large is read on for a while and thrown away: a
 /// sender that is cut off in the middle of its body often sees a broken connection instead of the answer.
-pub(crate) async fn read_body(shared: &Shared, mut body: Body, bytes_max: usize) -> Result<Held, Refusal> {
+pub(crate) async fn read_body(
+    shared: &Shared,
+    mut body: Body,
+    bytes_max: usize,
+) -> Result<BufferedBody, Refusal> {
     let patience_bytes = bytes_max.saturating_mul(DISCARD_FACTOR) as u64;
     let is_hopeless = body.size_hint().lower() > patience_bytes;
     let read = shared.bodies.read(&mut body, bytes_max).await;

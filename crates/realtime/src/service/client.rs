@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, HOST, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_messages::Body;
 use identity::Claims;
 use signalr_protocol::{NegotiateAnswer, Transport, negotiate_version};
 
@@ -22,7 +23,7 @@ use crate::from_protocol::{Query, hub_of_client, refuse_compressed};
 use crate::servers::Sticky;
 use crate::store::sessions::Session;
 use crate::store::{Full, Negotiated, Taken};
-use crate::{Body, to_protocol};
+use crate::to_protocol;
 
 /// In the order in which clients are to try them.
 const TRANSPORTS: [Transport; 3] =

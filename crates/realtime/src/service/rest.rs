@@ -14,13 +14,14 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
+use http_messages::Body;
 
 use super::{Shared, access, read_body};
 use crate::engine::{ConnectionId, Hub, Target, UserId};
 use crate::error::Refusal;
 use crate::from_protocol::{Api, Operation, Query, Routed, To, group, hub_of_rest, refuse_compressed, route};
 use crate::login::Purpose;
-use crate::{Body, to_protocol};
+use crate::to_protocol;
 
 /// Answers any request below `/api`, with the label for metrics.
 pub(super) async fn answer(shared: &Arc<Shared>, request: Request<Body>) -> (&'static str, Response<Body>) {
@@ -51,7 +52,7 @@ async fn carry_out(
 ) -> Result<Response<Body>, Refusal> {
     let Routed { api, hub, operation } = routed;
     if operation == Operation::Health {
-        return Ok(to_protocol::empty(StatusCode::OK));
+        return Ok(http_messages::empty(StatusCode::OK));
     }
     let (head, body) = request.into_parts();
     let query = Query::parse(head.uri.query());
@@ -71,7 +72,7 @@ async fn carry_out(
     match operation {
         Operation::Send(to) => {
             let body = read_body(shared, body, shared.options.body_bytes_max).await?;
-            Ok(to_protocol::empty(call.send(to, &body).await?))
+            Ok(http_messages::empty(call.send(to, &body).await?))
         }
         // In a box of its own: a send needs no room for what the others keep while they wait.
         other => Box::pin(call.perform(other, body)).await,
@@ -140,7 +141,7 @@ impl Call<'_> {
                 unreachable!("it was answered above")
             }
         };
-        Ok(to_protocol::empty(status))
+        Ok(http_messages::empty(status))
     }
 
     /// The status of a success in each generation.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http_messages::Body;
 use identity::Claims;
 
 use super::upgrade::Switch;
@@ -13,7 +14,7 @@ use crate::engine::Hub;
 use crate::error::Refusal;
 use crate::from_protocol::{Query, hub_of_client};
 use crate::servers::{Answerer, NotTaken, PassedOn, Sticky, Visitor};
-use crate::{Body, to_protocol};
+use crate::to_protocol;
 
 /// Longest name of a server or of its connection, in characters.
 const NAME_CHARS_MAX: usize = 256;

@@ -2,10 +2,10 @@
 
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
+use http_messages::Body;
 use websocket::accept_upgrade;
 
 use crate::error::Refusal;
-use crate::{Body, to_protocol};
 
 /// A request that may become a WebSocket.
 pub(super) struct Switch {
@@ -32,7 +32,7 @@ impl Switch {
 
     /// The connection, and the answer after which it is one of WebSockets.
     pub(super) fn into_parts(self) -> (edge::Upgrade, Response<Body>) {
-        let mut response = to_protocol::empty(StatusCode::SWITCHING_PROTOCOLS);
+        let mut response = http_messages::empty(StatusCode::SWITCHING_PROTOCOLS);
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));

@@ -56,9 +56,9 @@ pub(crate) fn load(options: &Options) -> Result<Rules, LoadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Chain;
     use crate::upstream::TemplateOptions;
     use crate::upstream::template::Category;
+    use http_messages::ErrorChain;
 
     #[test]
     fn the_files_templates_come_after_those_of_the_configuration() {
@@ -83,7 +83,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("settings.json");
         let options = Options { templates_file: Some(path.clone()), ..Options::default() };
-        let shown = |options| Chain(&load(options).unwrap_err()).to_string();
+        let shown = |options| ErrorChain(&load(options).unwrap_err()).to_string();
         let missing = format!("read the upstream templates in {}: ", path.display());
         assert!(shown(&options).starts_with(&missing), "{}", shown(&options));
         std::fs::write(&path, "{}").unwrap();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use body::ReadError;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Full};
+use http_messages::{BoxError, ErrorChain, ReadError};
 use identity::KeySet;
 use trace::Tracer;
 
@@ -15,9 +15,7 @@ use super::metrics::{Metrics, RequestLabels};
 use super::options::Options;
 use super::request::{self, Content};
 use super::template::{AddressError, Category, Rules};
-use crate::BoxError;
 use crate::engine::ClientConnection;
-use crate::error::Chain;
 
 /// Sends events to upstreams.
 #[derive(Debug)]
@@ -43,7 +41,7 @@ pub(crate) struct Answer {
 /// An answer that has begun.
 pub(crate) struct Begun {
     pub(crate) status: StatusCode,
-    pub(crate) body: egress::Body,
+    pub(crate) body: http_messages::Body,
 }
 
 /// Why an upstream said nothing.
@@ -100,7 +98,7 @@ impl SendFailure {
             // The emulator's text.
             Self::TooLarge(_) => "Invocation failed, response too large.".to_owned(),
             Self::Address(error) => format!("Invocation failed, {error}"),
-            _ if with_details => format!("Invocation failed, error: {}", Chain(self)),
+            _ if with_details => format!("Invocation failed, error: {}", ErrorChain(self)),
             Self::Timeout(_) => "Invocation failed, the upstream did not answer in time".to_owned(),
             _ => "Invocation failed, the upstream cannot be reached".to_owned(),
         }
@@ -217,7 +215,7 @@ impl Sender {
                 if status.is_success() { "answered" } else { "status" }
             }
             Err(failure) => {
-                span.fail(Chain(failure).to_string());
+                span.fail(ErrorChain(failure).to_string());
                 failure.name()
             }
         };
@@ -232,7 +230,7 @@ impl Sender {
         event: &str,
         content: Content,
         traceparent: &str,
-    ) -> Result<http::Response<egress::Body>, SendFailure> {
+    ) -> Result<http::Response<http_messages::Body>, SendFailure> {
         let hub = client.hub.name();
         let template = self.rules.find(hub, category, event).ok_or(SendFailure::NoTemplate)?;
         let address = template.address(hub, category, event)?;
@@ -252,7 +250,7 @@ impl Sender {
     }
 
     /// All of an answer, if it is not too large.
-    async fn read(&self, mut body: egress::Body) -> Result<Bytes, SendFailure> {
+    async fn read(&self, mut body: http_messages::Body) -> Result<Bytes, SendFailure> {
         match self.egress.read(&mut body, self.answer_bytes_max).await {
             // Parts of it may wait for their client for long, within the bounds of its connection.
             Ok(held) => Ok(Bytes::clone(&held)),

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::RETRY_AFTER;
+use http_messages::ErrorChain;
 
 use super::request::Content;
 use super::send::{Answer, Sender};
 use super::template::Category;
 use crate::engine::Hub;
-use crate::error::Chain;
 use crate::events::{ConnectionEvent, ConnectionListener, EventKind, Happened, Retry, Undelivered};
 
 /// Tells upstreams of connections.
@@ -37,7 +37,7 @@ impl ConnectionListener for Webhook {
             Ok(answer) => judge(&answer),
             Err(failure) => {
                 let retry = if failure.is_final() { Retry::Never } else { Retry::Later };
-                Err(Undelivered { cause: Chain(&failure).to_string(), retry })
+                Err(Undelivered { cause: ErrorChain(&failure).to_string(), retry })
             }
         }
     }

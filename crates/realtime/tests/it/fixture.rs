@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use http_messages::Body;
 use identity::{AccessKey, Algorithm, Claims};
 use prometheus_client::registry::Registry;
 use realtime::engine::{self, NodeId};
-use realtime::{Body, Dependencies, Handle, Join, Options, Service};
+use realtime::{Dependencies, Handle, Join, Options, Service};
 use tokio::sync::oneshot;
 use tower::ServiceExt;
 use trace::Tracer;
@@ -43,11 +44,11 @@ impl Fixture {
 
     /// A service whose state lies in a folder that outlives it.
     pub(crate) async fn start_in(options: Options, folder: &Path) -> Self {
-        Self::start_with(options, folder, body::Budget::default()).await
+        Self::start_with(options, folder, http_messages::Budget::default()).await
     }
 
     /// The same, with room for bodies that the test has too.
-    pub(crate) async fn start_with(options: Options, folder: &Path, bodies: body::Budget) -> Self {
+    pub(crate) async fn start_with(options: Options, folder: &Path, bodies: http_messages::Budget) -> Self {
         Self::start_on(options, &state_embedded::Options::default(), folder, bodies).await
     }
 
@@ -56,7 +57,7 @@ impl Fixture {
         options: Options,
         store_options: &state_embedded::Options,
         folder: &Path,
-        bodies: body::Budget,
+        bodies: http_messages::Budget,
     ) -> Self {
         let (tracer, mut registry) = (Tracer::new(100), Registry::default());
         let store = state_embedded::Store::open(folder, store_options).expect("a store");

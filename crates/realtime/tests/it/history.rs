@@ -226,7 +226,7 @@ async fn positions_of_a_log_that_lost_its_end_are_told_of_a_gap() {
     let accept_loss = state_embedded::AcceptLoss { journal: true, registry: false };
     let accepting = state_embedded::Options { accept_loss, ..state };
     let listening =
-        Fixture::start_on(many(), &accepting, folder.path(), body::Budget::default()).await.listen();
+        Fixture::start_on(many(), &accepting, folder.path(), http_messages::Budget::default()).await.listen();
     for number in 1..=60 {
         send(&listening.fixture, Target::All, 1000 + number).await;
     }

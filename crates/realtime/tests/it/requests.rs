@@ -7,8 +7,9 @@ use expect_test::{Expect, expect};
 use http::StatusCode;
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http_body_util::BodyExt;
+use http_messages::Body;
 use realtime::engine::{Closing, Target};
-use realtime::{Body, Message, Options};
+use realtime::{Message, Options};
 use serde_json::Value;
 
 use crate::fixture::{Fixture, body, client_token, options, request, shown, token};

@@ -14,11 +14,11 @@ mod streams;
 mod watch;
 mod world;
 
-use ::body::{Budget, Held, SMALL_BYTES};
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http_body_util::Full;
+use http_messages::{Budget, BufferedBody, SMALL_BYTES};
 use identity::Principal;
 use realtime::Options;
 
@@ -168,10 +168,13 @@ async fn users_are_in_groups_whether_connected_or_not() {
 }
 
 /// Room for bodies that is all taken, as long as the second value lives.
-async fn without_room() -> (Budget, Vec<Held>) {
-    let options =
-        ::body::Options { memory_bytes_max: 1024 * 1024, wait_ms: 20, ..::body::Options::default() };
-    let bodies = Budget::new(options, &std::env::temp_dir(), ::body::Metrics::default());
+async fn without_room() -> (Budget, Vec<BufferedBody>) {
+    let options = http_messages::Options {
+        memory_bytes_max: 1024 * 1024,
+        wait_ms: 20,
+        ..http_messages::Options::default()
+    };
+    let bodies = Budget::new(options, &std::env::temp_dir(), http_messages::Metrics::default());
     let mut held = Vec::new();
     for _ in 0..2 {
         let mut taken = Full::new(Bytes::from(vec![0; SMALL_BYTES]));
@@ -188,7 +191,7 @@ async fn a_body_without_room_is_refused_and_may_come_again() {
     check(&fixture, "POST /api/v1/hubs/chat", MESSAGE, &expect![[r#"
         503
         x-ms-error-code: NoRoomForBody
-        {"code":"NoRoomForBody","message":"no room for the body within 0.02 seconds: other bodies hold the memory that bodies may take"}"#]]).await;
+        {"code":"NoRoomForBody","message":"the body waited 0.02 seconds for memory: other bodies use all that is allowed (the limits are under [bodies])"}"#]]).await;
     let token = token("http://localhost/api/v1/hubs/chat", &[]);
     let again = request("POST /api/v1/hubs/chat").header(AUTHORIZATION, format!("Bearer {token}"));
     let refused = fixture.send(again.body(body(MESSAGE.to_owned())).unwrap()).await;

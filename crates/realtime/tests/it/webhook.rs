@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-type Answer = oneshot::Sender<(StatusCode, HeaderMap, edge::Body)>;
+type Answer = oneshot::Sender<(StatusCode, HeaderMap, http_messages::Body)>;
 
 /// A webhook on a free port of loopback.
 pub(crate) struct Webhook {
@@ -31,7 +31,7 @@ pub(crate) struct Received {
 }
 
 /// The parts of an answer that has begun. Dropped, it ends.
-pub(crate) struct Parts(mpsc::Sender<Result<Bytes, edge::BoxError>>);
+pub(crate) struct Parts(mpsc::Sender<Result<Bytes, http_messages::BoxError>>);
 
 impl Parts {
     pub(crate) async fn send(&self, part: impl Into<Bytes>) {
@@ -55,16 +55,16 @@ impl Parts {
     }
 }
 
-struct PartsBody(mpsc::Receiver<Result<Bytes, edge::BoxError>>);
+struct PartsBody(mpsc::Receiver<Result<Bytes, http_messages::BoxError>>);
 
 impl http_body::Body for PartsBody {
     type Data = Bytes;
-    type Error = edge::BoxError;
+    type Error = http_messages::BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, edge::BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, http_messages::BoxError>>> {
         self.0.poll_recv(context).map(|part| part.map(|part| part.map(Frame::data)))
     }
 }
@@ -100,7 +100,7 @@ impl Webhook {
         let listener = edge::Listener::bind("webhook", "127.0.0.1:0".parse().unwrap()).expect("a free port");
         let authority = listener.local_addr().to_string();
         let (send, requests) = mpsc::unbounded_channel();
-        let service = tower::service_fn(move |request: Request<edge::Body>| {
+        let service = tower::service_fn(move |request: Request<http_messages::Body>| {
             let send = send.clone();
             async move { Ok::<_, Infallible>(receive(request, &send).await) }
         });
@@ -168,9 +168,9 @@ impl Received {
 }
 
 async fn receive(
-    request: Request<edge::Body>,
+    request: Request<http_messages::Body>,
     requests: &mpsc::UnboundedSender<Received>,
-) -> Response<edge::Body> {
+) -> Response<http_messages::Body> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.expect("the body comes").to_bytes();
     let (answer, answered) = oneshot::channel();

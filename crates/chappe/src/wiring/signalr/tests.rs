@@ -46,7 +46,7 @@ impl Bench {
             journal: store.journal(),
             registry: store.registry(),
             egress,
-            bodies: body::Budget::default(),
+            bodies: http_messages::Budget::default(),
             supervisor: supervision::Supervisor::default(),
             listeners: Vec::new(),
         };

@@ -3,12 +3,12 @@
 use http::header::LOCATION;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
+use http_messages::{Body, empty, error_chain};
 use serde_json::{Value as Json, json};
 
-use super::super::{Dispatch, empty, json as respond_json, text};
+use super::super::{Dispatch, json as respond_json, text};
 use super::is_json;
 use crate::keys::{KeyScope, NamedKey, ReadKeysError};
-use crate::service::Body;
 
 impl Dispatch {
     pub(super) async fn master_key(&self, parts: &Parts, href: &str, body: Body) -> Response<Body> {
@@ -150,7 +150,7 @@ fn answer(result: Result<(StatusCode, Json), ReadKeysError>) -> Response<Body> {
     match result {
         Ok((status, json)) => respond_json(status, &json),
         Err(error) => {
-            let why = crate::error::chain(&error);
+            let why = error_chain(&error);
             tracing::error!(error = why, "keys cannot be read or written");
             let status = match error {
                 // The disk, the file, or too many at once: none of it is the caller's, and it may be over in a moment.

@@ -7,6 +7,7 @@ use futures_util::stream;
 use http::{Response, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
+use http_messages::{Body, empty, error_chain, full};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tokio::task::JoinHandle;
@@ -14,12 +15,10 @@ use tokio::time::timeout;
 
 use super::upload::{Upload, UploadError};
 use super::{ForwardError, Permits, head};
-use crate::error::chain;
-use crate::http::{empty, failed, full};
+use crate::http::failed;
 use crate::invoke::{InvocationError, Returned};
 use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, ProxiedEnd, ProxiedLabel};
-use crate::service::Body;
 use crate::worker::Canceller;
 
 /// How long the head of a response may come after its invocation succeeded without returning anything: some workers send none then.
@@ -234,7 +233,8 @@ impl Exchange {
         {
             return failed(error.as_ref());
         }
-        let text = format!("Functions.{} was not answered by its worker: {}", self.function, chain(error));
+        let text =
+            format!("Functions.{} was not answered by its worker: {}", self.function, error_chain(error));
         self.logs.function(Level::Error, &self.function, None, text);
         empty(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -327,7 +327,8 @@ impl Download {
             Break::Failed(_) => FAILED_IN_THE_MIDDLE.into(),
             Break::Lost(cause) => {
                 let function = &exchange.function;
-                let text = format!("The response of Functions.{function} was broken off: {}", chain(&*cause));
+                let text =
+                    format!("The response of Functions.{function} was broken off: {}", error_chain(&*cause));
                 exchange.logs.function(Level::Error, function, None, text);
                 cause
             }

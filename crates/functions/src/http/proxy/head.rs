@@ -3,8 +3,7 @@
 use http::header::{CONNECTION, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-
-use crate::service::Body;
+use http_messages::Body;
 
 /// The id by which the worker joins the request and the invocation.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-ms-invocation-id");
@@ -124,7 +123,7 @@ mod tests {
         ]);
         let url = "http://app.test:7071/api/x?y=%20".parse().expect("an address");
         let head = Head::new(&parts, &url, "127.0.0.1".parse().ok(), "id-1");
-        let body = crate::http::full(bytes::Bytes::new());
+        let body = http_messages::full(bytes::Bytes::new());
         let request =
             head.request(&"http://localhost:5/".parse().expect("an address"), body).expect("a request");
         assert_eq!(request.uri(), "http://localhost:5/api/x?y=%20");

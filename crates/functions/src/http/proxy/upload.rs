@@ -7,8 +7,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
-
-use crate::service::Body;
+use http_messages::Body;
 
 /// A body that is lent to one request after the other until one of them reaches the worker, and that can be ended from outside.
 #[derive(Clone)]

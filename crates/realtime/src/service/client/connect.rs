@@ -3,10 +3,10 @@
 use std::sync::{Arc, PoisonError};
 
 use http::{HeaderMap, Request, Response};
+use http_messages::Body;
 use signalr_protocol::Transport;
 
 use super::{Caller, Newcomer, newcomer, remember};
-use crate::Body;
 use crate::engine::{Admission, ConnectionId, Link, Reattached};
 use crate::error::Refusal;
 use crate::service::Shared;

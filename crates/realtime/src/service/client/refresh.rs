@@ -3,6 +3,7 @@
 //! `service/rest/authentication.rs`). Answers are in the words of ASP.NET Core, which clients compare (reference, 1.8).
 
 use http::{Method, Request, Response, StatusCode};
+use http_messages::Body;
 use serde_json::json;
 
 use super::caller;
@@ -11,7 +12,7 @@ use crate::engine::{ConnectionId, ConnectionToken, Hub};
 use crate::error::Refusal;
 use crate::from_protocol::Query;
 use crate::service::{Shared, unix_now};
-use crate::{Body, to_protocol};
+use crate::to_protocol;
 
 /// Where the SDK of apps has the connection token; clients of ASP.NET Core have it in the query.
 const CONNECTION_TOKEN: &str = "x-signalr-connection-token";

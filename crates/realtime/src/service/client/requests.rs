@@ -13,6 +13,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, EXPIRES, PRAGMA};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
+use http_messages::{Body, BoxError};
 use signalr_protocol::Transport;
 
 use super::{Caller, Newcomer, in_use, newcomer, remember, unknown_id};
@@ -21,7 +22,6 @@ use crate::error::Refusal;
 use crate::service::{Shared, read_body};
 use crate::store::sessions::{Kind, Session};
 use crate::store::{EARLY_BYTES_MAX, Early, Negotiations};
-use crate::{Body, BoxError, to_protocol};
 
 /// What a framing adds to one message at most, in bytes.
 const FRAMING_BYTES: usize = 8;
@@ -213,7 +213,7 @@ pub(super) fn other_transport() -> Refusal {
 }
 
 fn polled(status: StatusCode, messages: Vec<Bytes>) -> Response<Body> {
-    let mut response = to_protocol::empty(status);
+    let mut response = http_messages::empty(status);
     never_cached(&mut response);
     if !messages.is_empty() {
         let body = http_body_util::Full::new(Bytes::from(messages.concat()));
@@ -224,7 +224,7 @@ fn polled(status: StatusCode, messages: Vec<Bytes>) -> Response<Body> {
 }
 
 fn plain(status: StatusCode) -> Response<Body> {
-    let mut response = to_protocol::empty(status);
+    let mut response = http_messages::empty(status);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }

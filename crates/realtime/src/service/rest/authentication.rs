@@ -2,6 +2,7 @@
 //! serverless clients (azure-signalr, issue 2281). A connection is named by its token, which stands in the body so that no log has it.
 
 use http::{Response, StatusCode};
+use http_messages::Body;
 use serde_json::{Value, json};
 
 use super::Call;
@@ -9,7 +10,7 @@ use crate::authentication::{self, OtherUser};
 use crate::engine::{ConnectionId, ConnectionToken, Facts};
 use crate::error::Refusal;
 use crate::from_protocol::{RefreshAuth, connection_token};
-use crate::{Body, to_protocol};
+use crate::to_protocol;
 
 impl Call<'_> {
     /// Answers with the claims that the connection has then, from which the app makes the client's next token.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{Request, Response};
+use http_messages::Body;
 use identity::{AccessKey, Claims};
 use serde::Deserialize;
 use serde_json::json;
@@ -14,7 +15,7 @@ use super::Call;
 use crate::error::{ClientAccessError, Refusal};
 use crate::login::Purpose;
 use crate::store::keys::{KeyChange, KeyError, KeyRotation};
-use crate::{Body, Handle, to_protocol};
+use crate::{Handle, to_protocol};
 
 /// Longest life of a token that a client can be given, in minutes: a year.
 const MINUTES_MAX: u64 = 366 * 24 * 60;

@@ -1,13 +1,14 @@
 //! Who is there: existence checks, lists, counts.
 
 use http::{Response, StatusCode};
+use http_messages::Body;
 use serde_json::{Value, json};
 
 use super::Call;
 use crate::engine::{ConnectionId, Named, Names, Scope, UserId};
 use crate::error::Refusal;
 use crate::from_protocol::{Page, To, group};
-use crate::{Body, to_protocol};
+use crate::to_protocol;
 
 const CONNECTION_ABSENT: &str = "Warning.Connection.NotExisted";
 const USER_ABSENT: &str = "Warning.User.NotExisted";

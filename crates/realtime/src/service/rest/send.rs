@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{Response, StatusCode};
+use http_messages::Body;
 use signalr_protocol::{CompletionResult, HubMessage, HubProtocol, msgpack_to_json};
 use trace::TraceContext;
 
@@ -16,7 +17,7 @@ use crate::engine::{
 use crate::error::Refusal;
 use crate::filter::{Filter, Seen};
 use crate::from_protocol::{Api, Payload, To, commands, stream_id, stream_items};
-use crate::{Body, to_protocol};
+use crate::to_protocol;
 
 const CONNECTION_ABSENT: &str = "Error.Connection.NotExisted";
 const STREAM_ABSENT: &str = "Error.Stream.NotExisted";

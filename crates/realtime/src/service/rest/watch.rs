@@ -10,6 +10,7 @@ use http::header::ACCEPT;
 use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
+use http_messages::{Body, BoxError};
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -20,7 +21,7 @@ use crate::engine::{ConnectionId, Filter, Sight, SightEvent, Tap, Target, UserId
 use crate::error::{Refusal, TraceError};
 use crate::from_protocol::group;
 use crate::service::Shared;
-use crate::{Body, BoxError, to_protocol};
+use crate::to_protocol;
 
 /// How often something is said where nothing happens, so that whoever stands between does not take the answer for dead, and a
 /// watcher that is gone is noticed.

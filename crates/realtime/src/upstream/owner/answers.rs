@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use http_messages::ErrorChain;
 use tokio::sync::oneshot;
 
 use super::jobs::{self, Done};
 use super::{Owner, number};
 use crate::engine::{ClientConnection, ConnectionId};
-use crate::error::Chain;
 use crate::upstream::answer::{Awaited, StreamReader, error_for};
 use crate::upstream::claims;
 use crate::upstream::dispatcher::{Clients, Shared};
@@ -25,7 +25,7 @@ pub(super) struct StreamedAnswer {
     pub(super) client: ClientConnection,
     /// The invocation id of the stream.
     pub(super) id: Box<str>,
-    pub(super) body: egress::Body,
+    pub(super) body: http_messages::Body,
 }
 
 /// The answers that are being forwarded. Dropping a sender ends its answer.
@@ -156,7 +156,7 @@ async fn fail(clients: &dyn Clients, client: &ClientConnection, id: Box<str>, er
 
 /// Ends a stream whose answer does not go on.
 async fn lose(clients: &dyn Clients, client: &ClientConnection, id: Box<str>, failure: SendFailure) {
-    tracing::debug!(connection = %client.id, error = %Chain(&failure), "the answer to a stream did not go on");
+    tracing::debug!(connection = %client.id, error = %ErrorChain(&failure), "the answer to a stream did not go on");
     let token = client.facts.as_ref().map(|facts| claims::parse(&facts.claims));
     let with_details = token.is_some_and(|token| claims::asks_for_details(&token));
     fail(clients, client, id, &failure.for_client(with_details)).await;

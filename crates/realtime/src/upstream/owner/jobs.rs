@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::StatusCode;
+use http_messages::ErrorChain;
 use state::RegistryError;
 
 use super::answers::StreamedAnswer;
 use super::{Call, Occurrence};
 use crate::engine::{ClientConnection, ConnectionId};
-use crate::error::Chain;
 use crate::events::{ConnectionEvent, DeadLetter, LoadError, Place, Retry, Undelivered};
 use crate::upstream::answer::{Awaited, ends_stream, error_for, to_client};
 use crate::upstream::claims;
@@ -62,11 +62,11 @@ pub(super) async fn bury(
             tracing::warn!(listener, %connection, event, attempts, cause, "a connection event could not be delivered; it is among the dead letters");
         }
         Err(error) => {
-            tracing::error!(listener, %connection, event, attempts, cause, error = %Chain(error), "a connection event could not be delivered, nor put among the dead letters");
+            tracing::error!(listener, %connection, event, attempts, cause, error = %ErrorChain(error), "a connection event could not be delivered, nor put among the dead letters");
         }
     }
     let result =
-        result.map_err(|error| Undelivered { cause: Chain(&error).to_string(), retry: Retry::Later });
+        result.map_err(|error| Undelivered { cause: ErrorChain(&error).to_string(), retry: Retry::Later });
     Done::Finished(key, result)
 }
 
@@ -102,7 +102,7 @@ pub(super) async fn call(shared: Arc<Shared>, clients: Arc<dyn Clients>, key: Jo
                 to_client(client.protocol, &awaited, status, &body).map_err(|error| error.to_string())
             }
             Err(failure) => {
-                tracing::debug!(connection = %client.id, method = call.method, error = %Chain(&failure), "an upstream could not be asked");
+                tracing::debug!(connection = %client.id, method = call.method, error = %ErrorChain(&failure), "an upstream could not be asked");
                 let token = client.facts.as_ref().map(|facts| claims::parse(&facts.claims));
                 Err(failure.for_client(token.is_some_and(|token| claims::asks_for_details(&token))))
             }
@@ -142,7 +142,7 @@ pub(super) async fn end(shared: Arc<Shared>, occurrence: Arc<Occurrence>) -> Don
     if let Err(error) = shared.records.end(&occurrence.event).await {
         // The record still says that it is open: should it not be told before the process ends, it is told without its reason.
         shared.metrics.record_failures.get_or_create(&OperationLabels { operation: "end" }).inc();
-        tracing::warn!(error = %Chain(&error), "the end of a connection could not be recorded");
+        tracing::warn!(error = %ErrorChain(&error), "the end of a connection could not be recorded");
     }
     Done::Ended(occurrence)
 }
@@ -154,14 +154,14 @@ pub(super) async fn load(shared: Arc<Shared>, place: Place) -> Done {
 pub(super) async fn forget(shared: Arc<Shared>, place: Place) -> Done {
     if let Err(error) = shared.records.forget(place).await {
         shared.metrics.record_failures.get_or_create(&OperationLabels { operation: "forget" }).inc();
-        tracing::warn!(error = %Chain(&error), "the record of a connection could not be removed; its end is told again after the next start");
+        tracing::warn!(error = %ErrorChain(&error), "the record of a connection could not be removed; its end is told again after the next start");
     }
     Done::Nothing
 }
 
 pub(super) async fn trim(shared: Arc<Shared>) -> Done {
     if let Err(error) = shared.dead_letters.trim(SystemTime::now()).await {
-        tracing::warn!(error = %Chain(&error), "old dead letters of the realtime service could not be looked for");
+        tracing::warn!(error = %ErrorChain(&error), "old dead letters of the realtime service could not be looked for");
     }
     Done::Nothing
 }

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http_messages::ErrorChain;
 use state::RegistryError;
 
 use super::{Occurrence, Owner, jobs};
 use crate::engine::{ClientConnection, ConnectionId, EndReason};
-use crate::error::Chain;
 use crate::events::{ConnectionEvent, EventKind, Happened, LoadError, Place};
 use crate::upstream::lanes::LaneKey;
 use crate::upstream::metrics::OperationLabels;
@@ -48,7 +48,7 @@ impl Owner {
             Err(error) => {
                 self.standings.remove(&connection);
                 self.count_failure("open");
-                tracing::error!(%connection, error = %Chain(&error), "a connection could not be recorded, and was refused");
+                tracing::error!(%connection, error = %ErrorChain(&error), "a connection could not be recorded, and was refused");
                 Err("the connection cannot be recorded, so that nobody could be told of its end; the service's disk may be full, try again later".to_owned())
             }
         };
@@ -131,7 +131,7 @@ impl Owner {
             }
             Err(error) => {
                 self.count_failure("read");
-                tracing::warn!(error = %Chain(&error), "the record of a connection could not be read; it is tried again");
+                tracing::warn!(error = %ErrorChain(&error), "the record of a connection could not be read; it is tried again");
                 self.parked.push_back(place);
                 self.load_again_at = Instant::now() + LOAD_AGAIN_AFTER;
             }

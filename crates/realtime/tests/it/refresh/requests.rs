@@ -2,7 +2,7 @@
 
 use http::header::{ACCEPT, AUTHORIZATION};
 use http_body_util::BodyExt;
-use realtime::Body;
+use http_messages::Body;
 use serde_json::Value;
 use tokio::time::timeout;
 

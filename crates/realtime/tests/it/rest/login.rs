@@ -247,7 +247,7 @@ async fn testkit_keys(provider: &LoginProvider) -> Answers {
     let (keys, count) =
         (provider.key_set().to_string(), std::sync::Arc::<std::sync::atomic::AtomicUsize>::default());
     let counted = std::sync::Arc::clone(&count);
-    let service = tower::service_fn(move |_: http::Request<realtime::Body>| {
+    let service = tower::service_fn(move |_: http::Request<http_messages::Body>| {
         counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let answer = http::Response::new(body(keys.clone()));
         async move { Ok::<_, std::convert::Infallible>(answer) }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION};
 use http_body_util::BodyExt;
+use http_messages::Body;
 use identity::{AccessKey, Algorithm, Claims};
-use realtime::Body;
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol::Json;
 use testkit::PATIENCE;

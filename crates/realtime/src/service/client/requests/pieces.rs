@@ -1,14 +1,13 @@
 //! A POST that is longer than what is collected of a client: for an app server that takes messages in pieces it is handed on as it
 //! arrives.
 
-use ::body::ReadError;
 use bytes::Bytes;
 use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use http_messages::{Body, ReadError};
 
 use super::{FRAMING_BYTES, taken};
-use crate::Body;
 use crate::engine::{ConnectionId, EngineHandle, Outlet, Received};
 use crate::error::Refusal;
 use crate::service::{Shared, discard, refused_body};

@@ -1,7 +1,7 @@
 //! Bodies in files.
 
-use body::{Content, Options, ReadError};
 use bytes::Bytes;
+use http_messages::{Options, ReadError, StoredBody};
 use tempfile::tempdir;
 
 use crate::sender::{Measured, sent, whole};
@@ -19,7 +19,7 @@ async fn a_large_body_goes_to_a_file_without_a_name() {
         let expected = pieces.concat();
         let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
         let read = measured.budget.read_or_spill(&mut whole(declared, &pieces), 10 * MIB).await;
-        let Content::File(spilled) = read.expect("it is read") else { panic!("it is in memory") };
+        let StoredBody::File(spilled) = read.expect("it is read") else { panic!("it is in memory") };
         assert_eq!(spilled.bytes(), expected.len());
         // Whatever happens to the process, nothing of it stays.
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
@@ -70,7 +70,7 @@ async fn disk_space_is_bounded_too() {
             _sender.send(Ok(Bytes::from(vec![1; MIB]))).expect("it is open");
         }
         let error = measured.budget.read_or_spill(&mut body, 10 * MIB).await.map(drop).expect_err("no room");
-        assert!(matches!(error, ReadError::NoRoom { pool: "disk space", .. }), "{error}");
+        assert!(matches!(error, ReadError::OverBudget { pool: "disk space", .. }), "{error}");
     }
     drop(first);
     assert_eq!(measured.metric(DISK_HELD), 0);

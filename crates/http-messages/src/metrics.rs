@@ -1,4 +1,4 @@
-//! [`Metrics`]: what is held, who waits, who was refused.
+//! [`Metrics`]: bytes that are reserved, bodies that wait, bodies that were rejected.
 
 use metric_set::metric_set;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,7 +13,7 @@ metric_set! {
     pub struct Metrics {
         /// Bytes that bodies hold or have reserved, by pool
         pub(crate) held_bytes: Family<PoolLabel, Gauge> = "bodies_held_bytes";
-        /// Bodies that wait for room, by pool
+        /// Bodies that wait for capacity, by pool
         pub(crate) waiting: Family<PoolLabel, Gauge> = "bodies_waiting";
         /// Bodies that were not read, by cause
         rejected: Family<CauseLabel, Counter> = "bodies_rejected";
@@ -39,7 +39,7 @@ impl Metrics {
         let cause = match error {
             ReadError::TooLarge { .. } => "too_large",
             ReadError::Broken(_) => "broken",
-            ReadError::NoRoom { .. } => "no_room",
+            ReadError::OverBudget { .. } => "no_room",
             ReadError::Outpaced { .. } => "outpaced",
             ReadError::File(_) => "file",
         };

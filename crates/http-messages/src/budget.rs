@@ -1,4 +1,4 @@
-//! [`Budget`]: the room that all bodies share.
+//! [`Budget`]: the memory and disk space that all bodies share.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::error::ReadError;
 use crate::metrics::{Metrics, PoolLabel};
 use crate::options::Options;
 
-/// The room for all bodies of a process; cheap to clone.
+/// The memory and disk space for all bodies of a process; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Budget {
     pub(crate) shared: Arc<Shared>,
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     pub(crate) disk: Pool,
 }
 
-/// Room of one kind, given out in order of arrival.
+/// Capacity of one kind, reserved in order of arrival.
 #[derive(Debug)]
 pub(crate) struct Pool {
     name: &'static str,
@@ -40,18 +40,18 @@ pub(crate) struct Pool {
     held: Gauge,
 }
 
-/// Room that is held until this is dropped.
+/// Reserved capacity, released on drop.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct Reservation {
     permit: OwnedSemaphorePermit,
     held: Gauge,
 }
 
-/// What one permit stands for. A permit a byte would not count far enough.
+/// Bytes of one permit. One permit for each byte would overflow the semaphore.
 const UNIT_BYTES: u64 = 1024;
 
 impl Budget {
-    /// Room as the options say. Bodies that do not stay in memory go to files without a name in `folder`, which disappear with
+    /// Capacity as the options say. Bodies that do not stay in memory go to files without a name in `folder`, which disappear with
     /// the process, however it ends.
     pub fn new(options: Options, folder: &Path, metrics: Metrics) -> Self {
         let pool = |label, name, bytes: u64| {
@@ -77,15 +77,15 @@ impl Budget {
 }
 
 impl Default for Budget {
-    /// Room by default options, with files in the system's temporary folder; for tests and tools.
+    /// Capacity by default options, with files in the system's temporary folder; for tests and tools.
     fn default() -> Self {
         Self::new(Options::default(), &std::env::temp_dir(), Metrics::default())
     }
 }
 
 impl Pool {
-    /// Waits for room, in order of arrival and for a bounded time.
-    pub(crate) async fn take(&self, bytes: u64) -> Result<Room, ReadError> {
+    /// Reserves capacity; waits for it in order of arrival and for a bounded time.
+    pub(crate) async fn reserve(&self, bytes: u64) -> Result<Reservation, ReadError> {
         let units = units(bytes).min(self.units_max);
         let permits = Arc::clone(&self.permits);
         // While somebody waits there are no free permits, so that this does not overtake.
@@ -94,7 +94,7 @@ impl Pool {
             Err(_) => self.wait(units).await?,
         };
         self.held.inc_by(held_bytes(&permit));
-        Ok(Room { permit, held: self.held.clone() })
+        Ok(Reservation { permit, held: self.held.clone() })
     }
 
     async fn wait(&self, units: u32) -> Result<OwnedSemaphorePermit, ReadError> {
@@ -102,17 +102,17 @@ impl Pool {
         let acquire = Arc::clone(&self.permits).acquire_many_owned(units);
         match tokio::time::timeout(self.wait, acquire).await {
             Ok(permit) => Ok(permit.expect("these semaphores are never closed")),
-            Err(_) => Err(ReadError::NoRoom { pool: self.name, waited: self.wait }),
+            Err(_) => Err(ReadError::OverBudget { pool: self.name, waited: self.wait }),
         }
     }
 
-    /// Whether somebody waits for room in it.
+    /// Whether a body waits for capacity of this pool.
     pub(crate) fn is_contended(&self) -> bool {
         self.waiting_count.load(Ordering::Relaxed) > 0
     }
 }
 
-/// Counts one who waits.
+/// Counts one waiting body.
 struct Waiting<'a>(&'a Pool);
 
 impl<'a> Waiting<'a> {
@@ -130,21 +130,21 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Room {
-    /// How much it is.
+impl Reservation {
+    /// The reserved bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.permit.num_permits() as u64 * UNIT_BYTES
     }
 
-    /// Gives back what is more than these bytes.
+    /// Releases what exceeds these bytes.
     pub(crate) fn shrink(&mut self, bytes: u64) {
         let excess = self.permit.num_permits().saturating_sub(units(bytes) as usize);
-        if let Some(given_back) = self.permit.split(excess) {
-            self.held.dec_by(held_bytes(&given_back));
+        if let Some(released) = self.permit.split(excess) {
+            self.held.dec_by(held_bytes(&released));
         }
     }
 
-    /// Adds more room of the same pool.
+    /// Adds another reservation of the same pool.
     pub(crate) fn merge(&mut self, mut other: Self) {
         if let Some(permit) = other.permit.split(other.permit.num_permits()) {
             self.permit.merge(permit);
@@ -152,7 +152,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.held.dec_by(held_bytes(&self.permit));
     }

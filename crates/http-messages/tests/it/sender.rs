@@ -4,9 +4,9 @@ use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use body::{Budget, Metrics, Options};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_messages::{Budget, Metrics, Options};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 

@@ -7,60 +7,62 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 
-use crate::budget::{Budget, Room};
-use crate::error::{BoxError, ReadError};
-use crate::read::{Arriving, Held};
+use crate::budget::{Budget, Reservation};
+use crate::buffered::BufferedBody;
+use crate::error::ReadError;
+use crate::incoming::IncomingBody;
+use crate::message::BoxError;
 
 /// A body that was read.
 #[derive(Clone, Debug)]
-pub enum Content {
+pub enum StoredBody {
     /// It is in memory.
     Memory(Bytes),
     /// It is in a file.
-    File(Spilled),
+    File(FileBody),
 }
 
-/// A body in a file without a name; cheap to clone. File and room are given back with the last clone.
+/// A body in a file without a name; cheap to clone. The last clone removes the file and releases its reservation.
 #[derive(Clone, Debug)]
-pub struct Spilled {
-    shared: Arc<Stored>,
+pub struct FileBody {
+    shared: Arc<OpenFile>,
 }
 
 #[derive(Debug)]
-struct Stored {
+struct OpenFile {
     file: Mutex<File>,
     bytes: usize,
-    #[allow(dead_code, reason = "kept for its Drop, which gives the room back")]
-    room: Room,
+    #[allow(dead_code, reason = "kept for its Drop, which releases the reservation")]
+    reservation: Reservation,
 }
 
-/// How much is gathered before it is written.
+/// How many bytes are gathered before they are written.
 const WRITE_BYTES: usize = 128 * 1024;
 
-/// What a body takes of memory on its way to a file: what is gathered, and what the connection hands over at once.
+/// Memory that is reserved for a body on its way to a file: what is gathered, and what the connection delivers at once.
 const BUFFER_BYTES: u64 = 4 * WRITE_BYTES as u64;
 
-/// How much disk space a body without a declared length takes at a time.
+/// Disk space that is reserved at a time for a body without a declared length.
 const DISK_STEP_BYTES: u64 = 8 << 20;
 
 impl Budget {
     /// Reads the rest of a body to a file, behind what was read to memory.
     pub(crate) async fn spill<B>(
         &self,
-        arriving: &mut Arriving<'_, B>,
-        begun: Option<(BytesMut, Room)>,
+        arriving: &mut IncomingBody<'_, B>,
+        begun: Option<(BytesMut, Reservation)>,
         declared: Option<u64>,
         bytes_max: usize,
-    ) -> Result<Spilled, ReadError>
+    ) -> Result<FileBody, ReadError>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
     {
         let shared = &self.shared;
-        let mut room = shared.disk.take(declared.unwrap_or(DISK_STEP_BYTES)).await?;
-        let (beginning, mut buffer_room) = match begun {
+        let mut reservation = shared.disk.reserve(declared.unwrap_or(DISK_STEP_BYTES)).await?;
+        let (beginning, mut buffer_reservation) = match begun {
             Some(begun) => begun,
-            None => (BytesMut::new(), shared.large.take(BUFFER_BYTES).await?),
+            None => (BytesMut::new(), shared.large.reserve(BUFFER_BYTES).await?),
         };
         let folder = shared.folder.clone();
         let mut file = blocking(move || tempfile::tempfile_in(folder)).await?;
@@ -69,11 +71,11 @@ impl Budget {
         loop {
             let data = arriving.next(&[&shared.large, &shared.disk]).await?;
             if data.is_none() || buffer.len() >= WRITE_BYTES {
-                while bytes as u64 > room.bytes() {
-                    room.merge(shared.disk.take(DISK_STEP_BYTES).await?);
+                while bytes as u64 > reservation.bytes() {
+                    reservation.merge(shared.disk.reserve(DISK_STEP_BYTES).await?);
                 }
                 (file, buffer) = write(file, buffer).await?;
-                buffer_room.shrink(BUFFER_BYTES);
+                buffer_reservation.shrink(BUFFER_BYTES);
             }
             let Some(data) = data else { break };
             bytes += data.len();
@@ -82,30 +84,30 @@ impl Budget {
             }
             buffer.extend_from_slice(&data);
         }
-        room.shrink(bytes as u64);
+        reservation.shrink(bytes as u64);
         shared.metrics.spilled.inc();
         shared.metrics.spilled_bytes.inc_by(bytes as u64);
-        Ok(Spilled { shared: Arc::new(Stored { file: Mutex::new(file), bytes, room }) })
+        Ok(FileBody { shared: Arc::new(OpenFile { file: Mutex::new(file), bytes, reservation }) })
     }
 
-    /// Reads a body from its file into memory, where it takes room of its own.
-    pub async fn load(&self, spilled: &Spilled) -> Result<Bytes, ReadError> {
+    /// Reads a body from its file into memory, which is reserved for it.
+    pub async fn load(&self, spilled: &FileBody) -> Result<Bytes, ReadError> {
         let bytes = spilled.bytes();
         let bytes_max = self.shared.options.body_bytes_max();
         let load = async {
             if bytes > bytes_max {
                 return Err(ReadError::TooLarge { bytes_max });
             }
-            let room = self.shared.large.take(bytes as u64).await?;
+            let reservation = self.shared.large.reserve(bytes as u64).await?;
             let spilled = spilled.clone();
             let content = blocking(move || spilled.read_at(0, bytes)).await?;
-            Ok(Held::new(content, room).into_bytes())
+            Ok(BufferedBody::new(content, reservation).into_bytes())
         };
         load.await.inspect_err(|error| self.shared.metrics.rejected(error))
     }
 }
 
-impl Spilled {
+impl FileBody {
     /// Its size.
     pub fn bytes(&self) -> usize {
         self.shared.bytes
@@ -122,7 +124,7 @@ impl Spilled {
     }
 }
 
-/// Writes a buffer and gives it back empty.
+/// Writes a buffer and returns it empty.
 async fn write(mut file: File, mut buffer: Vec<u8>) -> Result<(File, Vec<u8>), ReadError> {
     blocking(move || {
         file.write_all(&buffer)?;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use body::{Options, ReadError, SMALL_BYTES};
 use bytes::Bytes;
+use http_messages::{Options, ReadError, SMALL_BYTES};
 use tempfile::tempdir;
 
 use crate::sender::{Measured, sent, whole};
@@ -13,7 +13,7 @@ const LARGE_HELD: &str = r#"bodies_held_bytes{pool="large"}"#;
 const SMALL_HELD: &str = r#"bodies_held_bytes{pool="small"}"#;
 const LARGE_WAITING: &str = r#"bodies_waiting{pool="large"}"#;
 
-/// Room for 7 MiB of large and 1 MiB of small bodies.
+/// Reservation for 7 MiB of large and 1 MiB of small bodies.
 fn options() -> Options {
     Options { memory_bytes_max: 8 * MIB, ..Options::default() }
 }
@@ -86,7 +86,7 @@ async fn a_body_that_finds_no_room_in_time_is_refused_unread() {
     let held = held.expect("there is room");
     let (_sender, mut body) = sent(Some(MIB as u64));
     let error = measured.budget.read(&mut body, 8 * MIB).await.expect_err("there is none");
-    assert!(matches!(error, ReadError::NoRoom { pool: "memory", .. }), "{error}");
+    assert!(matches!(error, ReadError::OverBudget { pool: "memory", .. }), "{error}");
     assert_eq!(error.retry_after(), Some(Duration::from_secs(5)));
     assert_eq!(measured.metric(r#"bodies_rejected_total{cause="no_room"}"#), 1);
     drop(held);

@@ -1,7 +1,7 @@
 //! What is refused, and that bodies come out as they went in.
 
-use body::{Content, Options, ReadError};
 use bytes::Bytes;
+use http_messages::{Options, ReadError, StoredBody};
 use proptest::prelude::*;
 use tempfile::tempdir;
 
@@ -71,10 +71,10 @@ proptest! {
             assert!(**read == expected[..]);
             let content = measured.budget.read_or_spill(&mut whole(declared, &pieces), 4 << 20).await;
             match content.expect("it is read") {
-                Content::Memory(bytes) => {
+                StoredBody::Memory(bytes) => {
                     assert!(bytes == expected && bytes.len() <= spill_bytes_min);
                 }
-                Content::File(spilled) => {
+                StoredBody::File(spilled) => {
                     assert!(spilled.bytes() == expected.len() && spilled.bytes() > spill_bytes_min);
                     assert!(measured.budget.load(&spilled).await.expect("it is read") == expected);
                 }

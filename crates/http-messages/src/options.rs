@@ -1,4 +1,4 @@
-//! [`Options`]: how much may be held.
+//! [`Options`]: the bounds.
 
 use serde::Deserialize;
 
@@ -16,9 +16,9 @@ pub struct Options {
     /// Request bodies for functions that are larger than this, in bytes, go to a file instead of to memory. Default: 1 MiB.
     /// Since 0.1.0.
     pub spill_bytes_min: usize,
-    /// How long a body waits for room before it is refused with 503, in milliseconds. Default: 10000. Since 0.1.0.
+    /// How long a body waits for capacity before it is refused with 503, in milliseconds. Default: 10000. Since 0.1.0.
     pub wait_ms: u64,
-    /// Least rate of a body while others wait for room, in bytes a second, from its beginning on; a slower one is refused with
+    /// Least rate of a body while others wait for capacity, in bytes a second, from its beginning on; a slower one is refused with
     /// 503. Default: 32768. Since 0.1.0.
     pub contended_bytes_per_second_min: u64,
     /// Time by which a body may be later than `contended_bytes_per_second_min` allows, in milliseconds. Default: 5000.

@@ -3,8 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-/// An error of whatever kind a body has.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use crate::message::BoxError;
 
 /// Why a body was not read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -16,19 +15,19 @@ pub enum ReadError {
         /// The limit.
         bytes_max: usize,
     },
-    /// It broke off, or its framing is wrong.
+    /// The body ended early, or its framing is wrong.
     #[error("the body broke off before its end")]
     Broken(#[source] BoxError),
-    /// There was no room for it within the time that a body waits. Nothing of it was read, or what was read is dropped.
-    #[error("no room for the body within {} seconds: other bodies hold the {pool} that bodies may take", waited.as_secs_f32())]
-    NoRoom {
+    /// The budget had no capacity within [`crate::Options::wait_ms`]. Nothing of the body was read, or what was read is dropped.
+    #[error("the body waited {} seconds for {pool}: other bodies use all that is allowed (the limits are under [bodies])", waited.as_secs_f32())]
+    OverBudget {
         /// What was full: `memory` or `disk space`.
         pool: &'static str,
         /// How long it waited.
         waited: Duration,
     },
-    /// It arrived slowly while others waited for the room that it held.
-    #[error("the body arrives slowly ({received_bytes} bytes after {} seconds) while others wait for room", awaited.as_secs())]
+    /// It arrived slowly while others waited for the capacity that was reserved for it.
+    #[error("the body arrives slowly ({received_bytes} bytes after {} seconds) while others wait", awaited.as_secs())]
     Outpaced {
         /// What there was of it.
         received_bytes: u64,
@@ -40,14 +39,14 @@ pub enum ReadError {
     File(#[source] io::Error),
 }
 
-/// When a sender that found no room should come back.
+/// After how long a sender should try again when there was no capacity.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl ReadError {
     /// When the sender may try again; `None` where that would not help. Goes into `Retry-After` of a 503.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::NoRoom { .. } | Self::Outpaced { .. } | Self::File(_) => Some(RETRY_AFTER),
+            Self::OverBudget { .. } | Self::Outpaced { .. } | Self::File(_) => Some(RETRY_AFTER),
             Self::TooLarge { .. } | Self::Broken(_) => None,
         }
     }
