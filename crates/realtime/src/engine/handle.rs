@@ -1,12 +1,12 @@
 //! [`EngineHandle`]: how the rest of the process talks to the shards. [`EngineJoin`]: how it ends them.
 //!
-//! Here: admission, publishing, groups, closing. `way.rs` has the way into a shard, `client.rs` what concerns one client whose app
+//! Here: admission, publishing, groups, closing. `wake.rs` has the queue of a shard, `client.rs` what concerns one client whose app
 //! server or upstream answers, `streams.rs` what is sent in streams, `lists.rs` who is there.
 
 mod client;
 mod lists;
 mod streams;
-mod way;
+mod wake;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use trace::Tracer;
 
 pub use self::streams::StreamOf;
-use self::way::reserve;
-pub(crate) use self::way::{Alarm, ShardSender};
+use self::wake::{Reserved, When, reserve};
+pub(crate) use self::wake::{ShardSender, ShardWaker};
 use super::command::{Changed, Command, Work};
 use super::id::{self, ShardId};
 use super::span::SendSpan;
@@ -256,13 +256,12 @@ impl EngineHandle {
         // First a place in each queue, then the message: it reaches all shards or none.
         let mut permits = Vec::with_capacity(shards.len());
         for shard in shards {
-            permits.push(shard.commands.try_reserve().map_err(|error| match error {
+            permits.push(shard.try_reserve().map_err(|error| match error {
                 TrySendError::Full(()) => PublishError::Busy,
                 TrySendError::Closed(()) => PublishError::Stopped,
             })?);
         }
         self.hand_out(publish, None, permits);
-        shards.iter().for_each(ShardSender::ring);
         Ok(())
     }
 
@@ -306,13 +305,12 @@ impl EngineHandle {
 
     async fn send(&self, publish: Publish, kept: Option<Kept>) -> Result<(), Stopped> {
         let shards = self.shards_of(&publish.target);
-        let permits = reserve(shards).await?;
+        let permits = reserve(shards, When::Soon).await?;
         self.hand_out(publish, kept, permits);
-        shards.iter().for_each(ShardSender::ring_soon);
         Ok(())
     }
 
-    fn hand_out(&self, publish: Publish, kept: Option<Kept>, permits: Vec<mpsc::Permit<'_, Command>>) {
+    fn hand_out(&self, publish: Publish, kept: Option<Kept>, permits: Vec<Reserved<'_>>) {
         let Publish { hub, target, mut excluded, excluded_users, message, trace } = publish;
         // Shards search in it for each receiver.
         excluded.sort_unstable();

@@ -49,7 +49,7 @@ pub(crate) use self::encode::Encoded;
 use self::index::{Connections, HubPolicy, Index};
 pub(crate) use self::pending::{Backlog, Piece};
 use super::command::{Command, Work};
-use super::handle::{Alarm, HubCounts};
+use super::handle::{HubCounts, ShardWaker};
 use super::limits::{Rates, UserBuckets};
 use super::tap::Sink;
 use super::{Options, Upstream};
@@ -85,7 +85,7 @@ pub(crate) struct Settings {
 /// A shard's queue, seen from the shard.
 pub(crate) struct Inbox {
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) alarm: Arc<Alarm>,
+    pub(crate) waker: Arc<ShardWaker>,
 }
 
 pub(crate) struct Shard {

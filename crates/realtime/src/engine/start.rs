@@ -1,7 +1,7 @@
 //! Puts the engine together: polls, queues, threads.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32};
+use std::sync::atomic::{AtomicU16, AtomicU32};
 use std::sync::{Arc, OnceLock};
 
 use mio::{Poll, Waker};
@@ -10,7 +10,7 @@ use supervision::Supervisor;
 use tokio::sync::{mpsc, oneshot};
 use trace::Tracer;
 
-use super::handle::{Alarm, HubCounts, ShardSender, ShardThread, Shared};
+use super::handle::{HubCounts, ShardSender, ShardThread, ShardWaker, Shared};
 use super::shard::{Inbox, Settings, Shard, WAKER_TOKEN};
 use super::{EngineHandle, EngineJoin, NodeId, Options, Upstream};
 use crate::metrics::EngineMetrics;
@@ -72,11 +72,10 @@ fn start_shard(
     supervisor: &Supervisor,
 ) -> io::Result<(ShardSender, ShardThread)> {
     let poll = Poll::new()?;
-    let waker = Waker::new(poll.registry(), WAKER_TOKEN)?;
-    let alarm = Arc::new(Alarm { waker, rung: AtomicBool::new(false) });
+    let waker = ShardWaker::new(Waker::new(poll.registry(), WAKER_TOKEN)?);
     let (commands, queue) = mpsc::channel((options.commands_max as usize).max(1));
     let (done, ended) = oneshot::channel();
-    let inbox = Inbox { commands: queue, alarm: Arc::clone(&alarm) };
+    let inbox = Inbox { commands: queue, waker: Arc::clone(&waker) };
     let settings = settings.clone();
     let name = format!("shard {shard}");
     let thread = supervisor.essential_thread(std::thread::Builder::new(), &name, move |unit| {
@@ -84,5 +83,5 @@ fn start_shard(
         Shard::new(shard, poll, settings, std::time::Instant::now()).run(inbox, unit);
         drop(done);
     })?;
-    Ok((ShardSender::new(commands, alarm), ShardThread { ended, thread }))
+    Ok((ShardSender::new(commands, waker), ShardThread { ended, thread }))
 }

@@ -58,9 +58,7 @@ impl EngineHandle {
     pub fn try_leave(&self, connection: ConnectionId) {
         let Some(shard) = self.shard_of(connection) else { return };
         let (found, _nobody_waits) = oneshot::channel();
-        if shard.commands.try_send(Command::Leave { connection, goodbye: false, found }).is_ok() {
-            shard.ring();
-        }
+        let _ = shard.try_send(Command::Leave { connection, goodbye: false, found });
     }
 
     /// Gives a stateful connection a new socket.

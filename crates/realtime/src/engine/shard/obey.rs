@@ -1,6 +1,5 @@
 //! The command phase: what the rest of the process asks of a shard.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::mpsc::error::TryRecvError;
@@ -18,9 +17,7 @@ use crate::engine::{
 impl Shard {
     /// Takes what the queue holds, but no more than it can hold. Says whether there may be more.
     pub(super) fn take_commands(&mut self, inbox: &mut Inbox, now: Instant) -> bool {
-        // First the flag, then the queue: what is put in afterwards rings again. An exchange, not a store, so that whoever
-        // found the flag still set has its command seen here.
-        inbox.alarm.rung.swap(false, Ordering::AcqRel);
+        inbox.waker.look();
         for _ in 0..self.settings.options.commands_max.max(1) {
             match inbox.commands.try_recv() {
                 Ok(command) => self.carry_out(command, now),

@@ -10,7 +10,7 @@ use websocket::{CloseCode, Decoded, Decoder, Event, Opcode, Role, masked_frame};
 
 use super::*;
 use crate::engine::command::Subject;
-use crate::engine::handle::Alarm;
+use crate::engine::handle::ShardWaker;
 use crate::engine::id::ShardId;
 use crate::engine::{
     Admission, ConnectionId, EndReason, Hub, Lifetime, Link, Membership, NoUpstream, NodeId, OutgoingMessage,
@@ -54,10 +54,10 @@ impl World {
         let hub_counts = Arc::new(HubCounts::new(&options));
         let settings = Settings::new(&options, metrics.clone(), upstream, connections, hub_counts);
         let now = Instant::now();
-        let alarm = Arc::new(Alarm { waker, rung: false.into() });
+        let waker = ShardWaker::new(waker);
         Self {
             shard: Shard::new(0, poll, settings, now),
-            inbox: Inbox { commands: queue, alarm },
+            inbox: Inbox { commands: queue, waker },
             commands,
             events: Events::with_capacity(64),
             now,

@@ -84,7 +84,7 @@ fn arguments() -> String {
 /// A handle of the shard that is driven by hand.
 fn handle(world: &World) -> EngineHandle {
     let settings = &world.shard.settings;
-    let alarm = Arc::clone(&world.inbox.alarm);
+    let waker = Arc::clone(&world.inbox.waker);
     EngineHandle::new(Shared {
         node: NodeId(0),
         connections_max: settings.options.connections_max,
@@ -92,7 +92,7 @@ fn handle(world: &World) -> EngineHandle {
         hub_counts: Arc::clone(&settings.hub_counts),
         outlet_bytes: world.metrics.outlet_bytes.clone(),
         next_shard: 0.into(),
-        shards: vec![ShardSender::new(world.commands.clone(), alarm)],
+        shards: vec![ShardSender::new(world.commands.clone(), waker)],
         tracer: Tracer::new(1),
         keeper: OnceLock::new(),
     })
