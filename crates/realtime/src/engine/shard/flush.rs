@@ -1,100 +1,48 @@
 //! The write phase. All writing to sockets happens here, so that it can be exchanged as a whole.
+//!
+//! Each transport has its own way to let frames wait and to deliver them: `flush/socket.rs`, `flush/http.rs`, and, where a stateful
+//! client has lost its socket, none. `flush/resumable.rs` wraps them for stateful clients. Here is what they have in common: which
+//! connections are written to, when, and what becomes of those that cannot be.
+
+mod http;
+mod resumable;
+mod room;
+mod socket;
 
 use std::io;
 
+use self::room::Account;
+pub(super) use self::room::Appended;
+use self::socket::{Outcome, Report};
 use super::Shard;
 use super::connection::{Connection, Road, Slot, Stage};
 use super::index::HubPolicy;
-use super::pending::{Backlog, Frame, Run, Step};
+use super::pending::{Backlog, Step};
 use super::stateful::Bounds;
-use crate::engine::{EndReason, SlowConsumer};
-
-/// Runs up to this size are joined into one buffer; beyond it, copying costs more than the slices do.
-const JOINED_BYTES_MAX: usize = 64 * 1024;
-
-/// What became of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Appended {
-    /// It waits.
-    Waits,
-    /// There is no room before what waits is written.
-    FlushFirst,
-    /// There is no room, and the socket takes no more.
-    NoRoom,
-}
+use crate::engine::EndReason;
 
 impl Shard {
     /// Lets a frame wait for a connection. Nothing is written yet. The policy is that of the connection's hub.
     pub(super) fn append(&mut self, slot: Slot, step: &mut Step, policy: HubPolicy) -> Appended {
-        if !self.connections[slot as usize].is_stateful {
-            return self.append_by(slot, step, policy);
-        }
-        let options = &self.settings.options;
-        let bounds = Bounds {
-            bytes_max: options.stateful_bytes_max as usize,
-            own_bytes_max: options.own_pending_bytes_max as usize,
+        let connection = &mut self.connections[slot as usize];
+        let mut account =
+            Account { pending_bytes: &mut self.pending_bytes, left_out: &mut self.metrics.turn.left_out };
+        let appended = if connection.is_stateful {
+            let options = &self.settings.options;
+            let bounds = Bounds {
+                bytes_max: options.stateful_bytes_max as usize,
+                own_bytes_max: options.own_pending_bytes_max as usize,
+            };
+            append_stateful(connection, step, bounds, policy, &mut account, &mut self.kept_own_bytes)
+        } else {
+            append(connection, step, policy, &mut account)
         };
-        let connection = &mut self.connections[slot as usize];
-        let is_detached = matches!(connection.road, Road::Detached { .. });
-        let is_counted = step.frame().counted() > 0;
-        let waits_for_word = is_counted || step.frame().keeps_order();
-        let is_held = connection.stateful_mut().is_some_and(|stateful| stateful.is_held()) && waits_for_word;
-        // A stateful connection is never sent less than everything: its messages are counted.
-        let policy = HubPolicy { slow_consumer: SlowConsumer::Disconnect, ..policy };
-        let appended = if is_held { Appended::Waits } else { self.append_by(slot, step, policy) };
-        match self.connections[slot as usize].stateful_mut() {
-            Some(stateful) if appended == Appended::Waits => {
-                let before = stateful.own_bytes() as u64;
-                stateful.keep(step.frame(), bounds);
-                self.kept_own_bytes = self.kept_own_bytes + stateful.own_bytes() as u64 - before;
-                // What can neither be sent nor kept has nowhere to go.
-                if (is_detached || is_held) && !stateful.can_resume() { Appended::NoRoom } else { appended }
-            }
-            _ => appended,
-        }
-    }
-
-    fn append_by(&mut self, slot: Slot, step: &mut Step, policy: HubPolicy) -> Appended {
-        let connection = &mut self.connections[slot as usize];
-        let bytes = step.frame().len();
-        if let Some(backlog) = &mut connection.backlog {
-            let (freed, left_out) = make_room(backlog, step.frame(), policy);
-            self.pending_bytes -= freed as u64;
-            self.metrics.turn.left_out += left_out;
-            if backlog.policed_bytes() + bytes > policy.pending_bytes_max {
-                return Appended::NoRoom;
-            }
-            backlog.push(step.frame().piece());
-            self.pending_bytes += bytes as u64;
-            return Appended::Waits;
-        }
-        let waiting = connection.run.as_ref().map_or(0, |run| run.bytes());
-        match &connection.road {
-            Road::Socket(_) => {
-                if waiting > 0 && waiting + bytes > policy.pending_bytes_max {
-                    return Appended::FlushFirst;
-                }
-            }
-            Road::Outlet(outlet) => {
-                let taken = waiting + outlet.policed_bytes();
-                if taken > 0 && taken + bytes > policy.pending_bytes_max {
-                    let (_, left_out) = outlet.put(|backlog| make_room(backlog, step.frame(), policy));
-                    self.metrics.turn.left_out += left_out;
-                    if waiting + outlet.policed_bytes() + bytes > policy.pending_bytes_max {
-                        return Appended::NoRoom;
-                    }
-                }
-            }
-            // Whoever comes back gets it from what is kept.
-            Road::Detached { .. } => return Appended::Waits,
-        }
-        connection.run = Some(step.after(connection.run.as_ref()));
-        if !connection.dirty {
+        if connection.run.is_some() && !connection.dirty {
             connection.dirty = true;
             self.dirty.push_back(slot);
             self.dirtied += 1;
         }
-        Appended::Waits
+        appended
     }
 
     /// What holds for the connection's hub.
@@ -103,7 +51,7 @@ impl Shard {
         places.map_or(self.default_policy, |places| self.index.policy(places.hub))
     }
 
-    /// Appends, and makes room where there is none: by writing, or by giving the connection up.
+    /// Appends, and makes room where there is none: by writing, or by ending the connection.
     pub(super) fn append_or_end(&mut self, slot: Slot, step: &mut Step) {
         let policy = self.policy(slot);
         let mut appended = self.append(slot, step, policy);
@@ -139,56 +87,32 @@ impl Shard {
         connection.dirty = false;
         let Some(run) = connection.run.take() else { return };
         debug_assert!(connection.backlog.is_none(), "a connection has a run or a backlog");
-        let socket = match &mut connection.road {
-            Road::Socket(socket) => socket,
+        match &mut connection.road {
+            Road::Socket(_) if socket::is_long(&run) => {
+                self.pending_bytes += run.bytes() as u64;
+                connection.backlog = Some(Box::new(Backlog::rest_of(&run, 0)));
+                self.write_backlog(slot);
+            }
+            Road::Socket(socket) => {
+                let (report, rest) = socket::write_run(socket, &run);
+                if let Some(rest) = rest {
+                    self.pending_bytes += rest.bytes() as u64;
+                    connection.backlog = Some(Box::new(rest));
+                }
+                self.finish_write(slot, report);
+            }
             Road::Outlet(outlet) => {
+                http::flush(outlet, &run);
                 if run.is_heard() {
                     connection.sent = self.now;
                 }
                 self.metrics.turn.frames += u64::from(run.frames());
-                for piece in run.list().iter().filter_map(Frame::payload) {
-                    outlet.push(piece);
-                }
                 if connection.is_closing() {
                     self.shut(slot);
                 }
-                return;
             }
-            Road::Detached { .. } => return,
-        };
-        if is_long(&run) {
-            self.pending_bytes += run.bytes() as u64;
-            connection.backlog = Some(Box::new(Backlog::rest_of(&run, 0)));
-            self.write_backlog(slot);
-            return;
-        }
-        let result = socket.try_write(run.joined());
-        self.written(slot, &run, result);
-    }
-
-    /// Takes note of what became of a write; what was not taken waits until the socket is writable.
-    fn written(&mut self, slot: Slot, run: &Run, result: io::Result<usize>) {
-        let connection = &mut self.connections[slot as usize];
-        let turn = &mut self.metrics.turn;
-        turn.writes += 1;
-        let written = match result {
-            Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return self.lose_socket(slot),
-        };
-        turn.sent_bytes += written as u64;
-        if run.is_heard() {
-            connection.sent = self.now;
-        }
-        if written < run.bytes() {
-            turn.blocked_writes += 1;
-            self.pending_bytes += (run.bytes() - written) as u64;
-            connection.backlog = Some(Box::new(Backlog::rest_of(run, written)));
-            return;
-        }
-        turn.frames += u64::from(run.frames());
-        if connection.is_closing() {
-            self.shut(slot);
+            // A new socket is sent what is kept.
+            Road::Detached { .. } => {}
         }
     }
 
@@ -209,36 +133,40 @@ impl Shard {
     /// Writes what waits until the socket takes no more.
     pub(super) fn write_backlog(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
-        let Road::Socket(socket) = &mut connection.road else { return };
-        let Some(mut backlog) = connection.backlog.take() else { return };
+        let (Road::Socket(socket), Some(backlog)) = (&mut connection.road, &mut connection.backlog) else {
+            return;
+        };
+        let report = socket::write_backlog(socket, backlog);
+        self.pending_bytes -= report.bytes as u64;
+        if report.outcome == Outcome::Written {
+            connection.backlog = None;
+        }
+        let is_closing = connection.is_closing();
+        self.finish_write(slot, report);
+        match report.outcome {
+            Outcome::Written if is_closing => {}
+            Outcome::Written | Outcome::Blocked => self.quicken(slot),
+            Outcome::Lost => {}
+        }
+    }
+
+    /// Counts what was written to a socket, and does what follows from it.
+    fn finish_write(&mut self, slot: Slot, report: Report) {
+        let Report { outcome, writes, bytes, frames, is_heard } = report;
         let turn = &mut self.metrics.turn;
-        while !backlog.is_empty() {
-            turn.writes += 1;
-            let is_heard = backlog.is_heard();
-            match socket.try_write_vectored(&backlog.slices()) {
-                Ok(written) => {
-                    turn.sent_bytes += written as u64;
-                    turn.frames += backlog.advance(written);
-                    self.pending_bytes -= written as u64;
-                    if is_heard {
-                        connection.sent = self.now;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    turn.blocked_writes += 1;
-                    connection.backlog = Some(backlog);
-                    return self.quicken(slot);
-                }
-                Err(_) => {
-                    connection.backlog = Some(backlog);
-                    return self.lose_socket(slot);
-                }
-            }
+        turn.writes += writes;
+        turn.sent_bytes += bytes as u64;
+        turn.frames += frames;
+        let connection = &mut self.connections[slot as usize];
+        if is_heard {
+            connection.sent = self.now;
         }
-        if connection.is_closing() {
-            return self.shut(slot);
+        match outcome {
+            Outcome::Written if connection.is_closing() => self.shut(slot),
+            Outcome::Written => {}
+            Outcome::Blocked => turn.blocked_writes += 1,
+            Outcome::Lost => self.lose_socket(slot),
         }
-        self.quicken(slot);
     }
 
     /// Our last byte is written: ends our side, and leaves the rest to the client or to the deadline.
@@ -270,16 +198,44 @@ impl Shard {
     }
 }
 
-/// Whether a run is written in slices, as it is, rather than joined.
-fn is_long(run: &Run) -> bool {
-    run.bytes() > JOINED_BYTES_MAX && run.frames() > 1
+/// Lets a frame wait for the transport that a connection has now.
+fn append(
+    connection: &mut Connection,
+    step: &mut Step,
+    policy: HubPolicy,
+    account: &mut Account<'_>,
+) -> Appended {
+    let Connection { road, run, backlog, .. } = connection;
+    match road {
+        Road::Socket(_) => socket::append(run, backlog.as_deref_mut(), step, policy, account),
+        Road::Outlet(outlet) => http::append(outlet, run, step, policy, account),
+        // A new socket is sent what is kept.
+        Road::Detached { .. } => Appended::Waits,
+    }
 }
 
-/// Leaves out of a backlog what the hub's policy lets go for a new frame: how many bytes, and how many calls.
-fn make_room(backlog: &mut Backlog, frame: &Frame, policy: HubPolicy) -> (usize, u64) {
-    match policy.slow_consumer {
-        SlowConsumer::Disconnect => (0, 0),
-        SlowConsumer::DropOldest => backlog.drop_oldest(frame.len(), policy.pending_bytes_max),
-        SlowConsumer::LatestByKey => backlog.replace(frame.class()),
+/// As [`append`], for a client that may reconnect statefully.
+fn append_stateful(
+    connection: &mut Connection,
+    step: &mut Step,
+    bounds: Bounds,
+    policy: HubPolicy,
+    account: &mut Account<'_>,
+    kept_own_bytes: &mut u64,
+) -> Appended {
+    // Out of the connection meanwhile, so that the transport can be reached beside it.
+    let extra = connection.extra_mut();
+    let Some(mut stateful) = extra.and_then(|extra| extra.stateful.take()) else {
+        return append(connection, step, policy, account);
+    };
+    let has_transport = !matches!(connection.road, Road::Detached { .. });
+    let before = stateful.own_bytes() as u64;
+    let appended = resumable::append(&mut stateful, step, bounds, has_transport, |step| {
+        append(connection, step, resumable::policy(policy), account)
+    });
+    *kept_own_bytes = *kept_own_bytes + stateful.own_bytes() as u64 - before;
+    if let Some(extra) = connection.extra_mut() {
+        extra.stateful = Some(stateful);
     }
+    appended
 }
