@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chappe_fuzz::memory::peak_bytes;
-use identity::{AccessKey, Audience, KeySet, Resource, Rules, verify};
+use identity::{AccessKey, Audience, KeySet, Resource, TokenRules, verify};
 use libfuzzer_sys::fuzz_target;
 use ring::hmac;
 use serde_json::Value;
@@ -17,7 +17,7 @@ const NOW: u64 = 1_800_000_000;
 fuzz_target!(|data: &[u8]| {
     let keys = KeySet::single(AccessKey::new(KEY).expect("the key is not empty"));
     let expected = Audience { resource: Resource::Client { hub: "chat" }, host: None };
-    let rules = Rules { token_bytes_max: 4096, ..Rules::default() };
+    let rules = TokenRules { token_bytes_max: 4096, ..TokenRules::default() };
     let check = |token: &str| {
         let (outcome, peak) = peak_bytes(|| verify(token, &keys, &expected, NOW, &rules));
         assert!(peak <= 256 * token.len().min(4096) + 4096, "{peak} bytes for a token of {}", token.len());

@@ -1,25 +1,25 @@
-//! What a token is for. Know [`Audience`].
+//! [`Audience`]: compares the `aud` of a token with a resource.
 //!
-//! The `aud` of a token names the service as the token's issuer calls it, and one service has many names: the gateway's port, its
-//! own port, a public address, and the endpoint of a connection string, which lacks the port by the SDK's own rule. So the path
-//! and the hub are compared, and the host only where the operator asks for it. A token for one hub opens no other hub, and a
-//! token for clients opens no REST operation, whatever host it names; a token from another service fails at its signature, because
-//! two services do not share a key.
+//! The issuer of a token decides how it names the service in `aud`, and one service has many names: the gateway's port, its own
+//! port, a public address, and the endpoint of a connection string, from which the SDK removes the port. So the path and the hub
+//! are compared, and the host only if the operator requires it. A token for one hub is not valid for another hub, and a client
+//! token is not valid for a REST operation, whatever its host; the signature excludes tokens of another service, because two
+//! services do not share a key.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// What a token must have been made for.
+/// The audience that a token must have.
 #[derive(Debug, Clone)]
 pub struct Audience<'a> {
     /// The resource.
     pub resource: Resource<'a>,
-    /// `host[:port]` that the token must name, where that is compared at all.
+    /// The `host[:port]` that the token must name; `None`: any.
     pub host: Option<&'a str>,
 }
 
-/// The resource that a token opens.
+/// The resource that a token gives access to.
 #[derive(Debug, Clone)]
 pub enum Resource<'a> {
     /// A client's connection: `{endpoint}/client/?hub={hub}`.
@@ -34,14 +34,14 @@ pub enum Resource<'a> {
     },
     /// One REST request: its URL, with or without query.
     Rest {
-        /// The path of the request as it stands in its URI.
+        /// The path of the request URI.
         path: &'a str,
     },
 }
 
 impl Audience<'_> {
-    /// Whether a token with this `aud` fits. An endpoint may have a path of its own in front (a gateway that mounts the service
-    /// below a prefix), so that only the end of the path counts, from a slash on.
+    /// Whether an `aud` matches. An endpoint may have a path prefix (a gateway that serves the service below a path), so only the
+    /// last segments of the path are compared.
     pub(crate) fn matches(&self, aud: &str) -> bool {
         let Some((_, rest)) = aud.split_once("://") else { return false };
         let (authority, path_and_query) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
@@ -52,12 +52,12 @@ impl Audience<'_> {
         match self.resource {
             Resource::Client { hub } => ends_with(path, "/client") && names_only(query, hub),
             Resource::Server { hub } => ends_with(path, "/server") && names_only(query, hub),
-            Resource::Rest { path: wanted } => ends_with(path, wanted),
+            Resource::Rest { path: expected } => ends_with(path, expected),
         }
     }
 }
 
-/// Whether a query names this hub and no other. Two hubs in one token: nobody could say which one it is for.
+/// Whether a query names this hub and no other. A token with two hubs would be ambiguous.
 fn names_only(query: &str, hub: &str) -> bool {
     let mut hubs = query
         .split('&')
@@ -66,21 +66,21 @@ fn names_only(query: &str, hub: &str) -> bool {
     hubs.next().is_some_and(|named| named.eq_ignore_ascii_case(hub)) && hubs.next().is_none()
 }
 
-/// Whether the decoded `path` ends with the decoded `wanted`, which begins with a slash. A slash at the end does not matter. Segments
-/// are decoded one by one, so that an encoded slash does not become a separator.
-fn ends_with(path: &str, wanted: &str) -> bool {
+/// Whether the segments of `path` end with those of `expected`; slashes at the end are ignored. Segments are decoded one by one, so
+/// that an encoded slash does not become a separator.
+fn ends_with(path: &str, expected: &str) -> bool {
     let mut segments = path.trim_matches('/').rsplit('/').map(decoded);
-    let mut wanted = wanted.trim_matches('/').rsplit('/').map(decoded);
-    let ends = wanted.all(|wanted| {
-        // What is not UTF-8 is no segment, and fits none.
+    let mut expected = expected.trim_matches('/').rsplit('/').map(decoded);
+    let ends = expected.all(|expected| {
+        // A segment that is not UTF-8 matches none.
         let segment = segments.next().flatten();
-        segment.is_some() && segment == wanted
+        segment.is_some() && segment == expected
     });
     ends && segments.all(|segment| segment.is_some())
 }
 
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    // Nearly always there is nothing to decode, and no need to look for it twice.
+    // The usual case: nothing to decode.
     if !text.as_bytes().contains(&b'%') {
         return Some(Cow::Borrowed(text));
     }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_token_fits_its_hub_by_any_host() {
+    fn a_client_token_is_valid_for_its_hub_with_any_host() {
         let check = |aud: &str, hub: &str, expected: bool| {
             let audience = Audience { resource: Resource::Client { hub }, host: None };
             assert_eq!(audience.matches(aud), expected, "{aud} for {hub}");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_token_opens_no_client_connection_and_no_other_hub() {
+    fn a_server_token_is_valid_for_its_hub_and_not_for_clients() {
         let check = |aud: &str, hub: &str, expected: bool| {
             let audience = Audience { resource: Resource::Server { hub }, host: None };
             assert_eq!(audience.matches(aud), expected, "{aud} for {hub}");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_token_fits_its_path_with_or_without_query() {
+    fn a_rest_token_is_valid_for_its_path_with_or_without_query() {
         let check = |aud: &str, path: &str, expected: bool| {
             let audience = Audience { resource: Resource::Rest { path }, host: None };
             assert_eq!(audience.matches(aud), expected, "{aud} for {path}");
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_counts_only_where_it_is_asked_for() {
+    fn the_host_is_compared_only_if_required() {
         let resource = Resource::Client { hub: "chat" };
         let audience = Audience { resource, host: Some("a:1") };
         assert!(audience.matches("http://A:1/client/?hub=chat"));

@@ -1,47 +1,46 @@
-//! What a token says about its bearer. Know [`Claims`] and, for SignalR clients, [`SystemClaims`].
+//! [`Claims`] of a token and, for SignalR clients, [`SystemClaims`].
 
 use serde_json::{Map, Value};
 
-/// What the SignalR SDKs put in front of a user's claim whose name the token itself needs, such as `aud`.
+/// The prefix that SignalR SDKs give to a user's claim whose name is reserved, such as `aud`.
 const USER_PREFIX: &str = "asrs.u.";
 
-/// Names that a user's claim may not take in a token (reference: "User claims that collide with system claims").
+/// Names that are reserved for the token itself (reference: "User claims that collide with system claims").
 const RESERVED: [&str; 11] =
     ["aud", "exp", "iat", "nbf", "iss", "actort", "acr", "azp", "c_hash", "jti", "nonce"];
 
-/// Where the user's id is looked for, in this order: the service's own claim, then the two short names and the long name
-/// of .NET's `NameIdentifier`.
+/// The claims for the user id, by precedence: the service's own claim, then the two short names and the long name of .NET's
+/// `NameIdentifier`.
 const USER_ID_TYPES: [&str; 4] =
     ["asrs.s.uid", "nameid", "sub", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier"];
 
-/// Claims in their order: each type with one value or several. Values are text; numbers, booleans and objects are kept as JSON
-/// writes them.
+/// Claims in order: each type has one or several values. Values are text; numbers, booleans and objects are stored as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claims {
     entries: Vec<(String, Values)>,
 }
 
-/// The values of a claim. Nearly every one has a single value, which needs no list.
+/// The values of a claim. Nearly every claim has a single value, which needs no list.
 #[derive(Debug, Clone)]
 enum Values {
     One([String; 1]),
     Several(Vec<String>),
 }
 
-/// What the SDKs tell the service about a client, in claims that begin with `asrs.s.`.
+/// The claims by which SDKs configure a client's connection; their names begin with `asrs.s.`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SystemClaims<'a> {
-    /// `uid`: the user's id.
+    /// `uid`: the user id.
     pub user_id: Option<&'a str>,
-    /// `coae`: whether the connection ends when the login does.
+    /// `coae`: whether the connection closes when the authentication expires.
     pub close_on_auth_expiration: bool,
-    /// `aeo`: when the login ends, in seconds since the Unix epoch.
+    /// `aeo`: when the authentication expires, in seconds since the Unix epoch.
     pub auth_expires_on_unix_s: Option<u64>,
-    /// `cht`: how long the client may take for the handshake, 1 to 30 seconds.
+    /// `cht`: the handshake timeout, 1 to 30 seconds.
     pub handshake_timeout_s: Option<u64>,
-    /// `ttl`: how long a poll without data lasts, 1 to 300 seconds.
+    /// `ttl`: how long a poll without data takes, 1 to 300 seconds.
     pub poll_interval_s: Option<u64>,
-    /// `derror`: whether errors of hub methods are sent in detail.
+    /// `derror`: whether detailed errors of hub methods are sent.
     pub detailed_errors: bool,
 }
 
@@ -60,7 +59,7 @@ impl Claims {
         }
     }
 
-    /// Adds a claim about the user, renamed as the SDKs do where a token needs the name for itself.
+    /// Adds a claim of the user; a reserved name gets a prefix, as in the SDKs.
     pub fn push_user(&mut self, kind: &str, value: impl Into<String>) {
         let second_subject = kind == "sub" && self.get("sub").is_some();
         if RESERVED.contains(&kind) || second_subject {
@@ -85,8 +84,8 @@ impl Claims {
         self.entries.iter().map(|(kind, values)| (kind.as_str(), values.as_slice()))
     }
 
-    /// Who the bearer is, if the token says so. Claims that say nothing hide no others, but for an empty `asrs.s.uid`: there the app says
-    /// that its client is nobody, as the emulator reads it.
+    /// The user id, if there is one. Empty claims are skipped; but an empty `asrs.s.uid` means that there is no user, as in the
+    /// emulator.
     pub fn user_id(&self) -> Option<&str> {
         if self.get("asrs.s.uid") == Some("") {
             return None;
@@ -95,7 +94,7 @@ impl Claims {
         ids.next().map(String::as_str)
     }
 
-    /// What the SDKs tell the service about a client. Values outside their range count as absent.
+    /// The system claims. Values outside their range count as absent.
     pub fn system(&self) -> SystemClaims<'_> {
         let number = |kind: &str| self.get(kind).and_then(|value| value.parse::<u64>().ok());
         let flag = |kind: &str| self.get(kind).is_some_and(|value| value.eq_ignore_ascii_case("true"));
@@ -109,8 +108,8 @@ impl Claims {
         }
     }
 
-    /// Takes in a claim as a token has it; null is none. Where a claim stands there twice, the last one counts, as in most readers of JSON.
-    pub(crate) fn read(&mut self, kind: String, value: Value) {
+    /// Sets a claim to the JSON value of a token; null removes it. Of duplicate claims the last one counts, as in most JSON parsers.
+    pub(crate) fn set(&mut self, kind: String, value: Value) {
         let text = |value| match value {
             Value::String(text) => text,
             other => other.to_string(),
@@ -131,7 +130,7 @@ impl Claims {
         }
     }
 
-    /// Writes the payload of a token: one value as text, several as an array.
+    /// The payload of a token: one value as text, several as an array.
     pub fn to_json(&self) -> Map<String, Value> {
         let value = |values: &[String]| match values {
             [single] => Value::from(single.as_str()),
@@ -157,7 +156,7 @@ impl Values {
     }
 }
 
-/// A single value is the same whether it stood in a list or not.
+/// A single value equals a list with this value.
 impl PartialEq for Values {
     fn eq(&self, other: &Self) -> bool {
         self.as_slice() == other.as_slice()
@@ -181,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_user_is_found_in_the_order_of_the_reference() {
+    fn the_user_id_is_found_by_the_precedence_of_the_reference() {
         let check = |pairs: &[(&str, &str)], expected| {
             assert_eq!(pairs.iter().copied().collect::<Claims>().user_id(), expected, "{pairs:?}");
         };
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_that_are_null_count_as_absent() {
+    fn null_claims_count_as_absent() {
         let mut claims = Claims::new();
         for (kind, value) in [
             ("asrs.s.uid", Value::Null),
@@ -204,7 +203,7 @@ mod tests {
             ("name", Value::Null),
             ("sub", serde_json::json!([null])),
         ] {
-            claims.read(kind.to_owned(), value);
+            claims.set(kind.to_owned(), value);
         }
         assert_eq!(claims.user_id(), Some("n"));
         assert_eq!((claims.get("asrs.s.uid"), claims.get("name")), (None, None));
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn reserved_names_are_renamed_for_the_user() {
+    fn reserved_names_of_user_claims_get_a_prefix() {
         let mut claims = Claims::new();
         for (kind, value) in [("role", "a"), ("aud", "x"), ("sub", "1"), ("sub", "2"), ("role", "b")] {
             claims.push_user(kind, value);

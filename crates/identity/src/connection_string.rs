@@ -1,9 +1,9 @@
-//! Connection strings as SDKs and app settings write them: `Key=Value` pairs with semicolons between. Keys are case-insensitive,
-//! values may hold `=`, unknown keys are ignored as the SDKs do. No error ever shows a value.
+//! Connection strings of SDKs and app settings: `Key=Value` pairs separated by semicolons. Keys are case-insensitive, values may
+//! contain `=`, unknown keys are ignored as in the SDKs. Errors never contain a secret.
 
-use crate::AccessKey;
+use crate::access_key::AccessKey;
 
-/// Where a SignalR service is, and how to prove ourselves to it.
+/// The address of a SignalR service and the credential for it.
 #[derive(Debug, Clone)]
 pub struct SignalRConnectionString {
     /// Scheme and host, without a slash at the end and without [`Self::port`].
@@ -18,79 +18,79 @@ pub struct SignalRConnectionString {
     pub server_endpoint: Option<String>,
 }
 
-/// How the owner of a SignalR connection string proves itself.
+/// The credential in a SignalR connection string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignalRAuth {
     /// Tokens are signed with this key.
     AccessKey(AccessKey),
-    /// The owner logs in, and gets a dynamic key for its tokens (`/api/v1/auth/accessKey`).
-    Login(Login),
+    /// Microsoft Entra ID; the caller gets a dynamic key for its tokens (`/api/v1/auth/accessKey`).
+    Entra(EntraCredential),
 }
 
-/// How the owner of a connection string logs in at Entra ID: the forms of `AuthType`.
+/// A credential for Microsoft Entra ID: the forms of `AuthType`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Login {
-    /// `azure`: by whatever the environment offers.
+pub enum EntraCredential {
+    /// `azure`: the default credential of the environment.
     Environment,
-    /// `azure.msi`, or `aad` without a tenant: as a managed identity.
+    /// `azure.msi`, or `aad` without a tenant: a managed identity.
     ManagedIdentity {
-        /// `ClientId`: which one, where the machine has several.
+        /// `ClientId`: which one, if there are several.
         client_id: Option<String>,
     },
-    /// `azure.app`, or `aad` with a tenant: as an application.
+    /// `azure.app`, or `aad` with a tenant: an application.
     Application {
         /// `ClientId`.
         client_id: String,
         /// `TenantId`.
         tenant_id: String,
-        /// Its proof.
-        proof: ApplicationProof,
+        /// Its credential.
+        credential: ApplicationCredential,
     },
 }
 
-/// How an application proves itself when it logs in.
+/// The credential of an application.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ApplicationProof {
+pub enum ApplicationCredential {
     /// `ClientSecret`.
     Secret(AccessKey),
     /// `ClientCert`, also written `ClientCertPath`: the path of a certificate file.
     CertificateFile(String),
 }
 
-/// Where a Cosmos DB account is, and its key.
+/// The address of a Cosmos DB account and its key.
 #[derive(Debug, Clone)]
 pub struct CosmosConnectionString {
     /// `https://host:port`, without a slash at the end.
     pub account_endpoint: String,
     /// The account's master key.
     pub account_key: AccessKey,
-    /// Whether the server's certificate is to be accepted unseen.
+    /// Whether the server's certificate is accepted without validation.
     pub disable_server_certificate_validation: bool,
 }
 
-/// Why a text is no connection string. Never shows a value.
+/// Why a connection string is invalid. Never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseConnectionStringError {
     /// A part between two semicolons has no `=`.
-    #[error("part {0} of the connection string has no '='; it is made of Key=Value pairs with ';' between")]
+    #[error("part {0} of the connection string has no '='; it consists of Key=Value pairs separated by ';'")]
     Pair(usize),
-    /// A key stands there twice.
-    #[error("the connection string has '{0}' twice")]
+    /// A key occurs twice.
+    #[error("the connection string contains '{0}' twice")]
     Duplicate(String),
     /// A required key is missing.
     #[error("the connection string lacks '{0}='")]
     Missing(&'static str),
-    /// `AuthType` has a value that is none.
-    #[error("AuthType '{0}' in the connection string is none of azure, azure.msi, azure.app and aad")]
+    /// The value of `AuthType` is unknown.
+    #[error("AuthType '{0}' in the connection string is unknown; use azure, azure.msi, azure.app or aad")]
     AuthType(String),
-    /// An application without its proof.
+    /// An application without a credential.
     #[error(
         "the connection string lacks 'ClientSecret=' or 'ClientCert=', which AuthType '{0}' needs with a TenantId"
     )]
-    Proof(&'static str),
-    /// It is a reference that App Service and Functions resolve before an app sees it.
+    ApplicationCredential(&'static str),
+    /// It is a Key Vault reference; App Service and Functions resolve it before an app reads it.
     #[error(
-        "the connection string is a Key Vault reference, which only Azure resolves; put the secret's value in its place"
+        "the connection string is a Key Vault reference, which only Azure resolves; use the value of the secret instead"
     )]
     KeyVaultReference,
     /// A value cannot be used.
@@ -103,21 +103,21 @@ pub enum ParseConnectionStringError {
     },
 }
 
-/// The owner of a connection string logs in instead of holding a key.
+/// The connection string has an Entra ID credential and no access key; holds its `AuthType`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the connection string logs in with AuthType '{0}', which works for the service in this process only; \
-     for a service elsewhere use a connection string with an AccessKey"
+    "the connection string authenticates with Microsoft Entra ID (AuthType '{0}'), which only works for the service in this \
+     process; for another service, use a connection string with an AccessKey"
 )]
-pub struct NeedsLogin(pub &'static str);
+pub struct NoAccessKey(pub &'static str);
 
 impl SignalRConnectionString {
-    /// Reads `Endpoint=...;AccessKey=...;Version=1.0;` and its relatives, among them those that log in:
+    /// Parses `Endpoint=...;AccessKey=...;Version=1.0;` and its variants, also those with an Entra ID credential:
     /// `Endpoint=...;AuthType=azure.msi;Version=1.0;`.
     ///
     /// # Errors
     ///
-    /// Names the part that is missing or wrong, and never shows a value of a secret.
+    /// If a key is missing or its value is invalid.
     pub fn parse(text: &str) -> Result<Self, ParseConnectionStringError> {
         let pairs = Pairs::parse(text)?;
         let endpoint = origin(pairs.required("Endpoint")?, "Endpoint")?;
@@ -142,26 +142,29 @@ impl SignalRConnectionString {
         })
     }
 
-    /// The key, or why there is none.
-    pub fn access_key(&self) -> Result<&AccessKey, NeedsLogin> {
+    /// The access key.
+    ///
+    /// # Errors
+    ///
+    /// If the connection string has an Entra ID credential instead.
+    pub fn access_key(&self) -> Result<&AccessKey, NoAccessKey> {
         match &self.auth {
             SignalRAuth::AccessKey(key) => Ok(key),
-            SignalRAuth::Login(login) => Err(NeedsLogin(login.auth_type())),
+            SignalRAuth::Entra(credential) => Err(NoAccessKey(credential.auth_type())),
         }
     }
 
-    /// Where REST requests and app servers go, without a slash at the end.
+    /// The address for REST requests and app servers, without a slash at the end.
     pub fn server_url(&self) -> String {
         self.server_endpoint.clone().unwrap_or_else(|| self.with_port())
     }
 
-    /// Where clients go, without a slash at the end.
+    /// The address for clients, without a slash at the end.
     pub fn client_url(&self) -> String {
         self.client_endpoint.clone().unwrap_or_else(|| self.with_port())
     }
 
-    /// What the audiences of tokens begin with: always the endpoint itself, as the SDK does, neither the custom endpoints nor
-    /// the port.
+    /// The start of the audience of tokens: always the endpoint itself, as in the SDK, without the custom endpoints and the port.
     pub fn audience_base(&self) -> &str {
         &self.endpoint
     }
@@ -173,8 +176,8 @@ impl SignalRConnectionString {
     }
 }
 
-impl Login {
-    /// The `AuthType` that says it.
+impl EntraCredential {
+    /// Its `AuthType`.
     pub fn auth_type(&self) -> &'static str {
         match self {
             Self::Environment => "azure",
@@ -184,42 +187,50 @@ impl Login {
     }
 }
 
-/// The credential of a SignalR connection string. A key counts before a login, as in the newer SDKs; `aad` is the older name of both
-/// `azure.msi` and `azure.app`, told apart by the tenant.
+/// The credential of a SignalR connection string. An access key has precedence, as in the newer SDKs; `aad` is the older name of
+/// `azure.msi` (without a tenant) and `azure.app` (with a tenant).
 fn auth(pairs: &Pairs<'_>) -> Result<SignalRAuth, ParseConnectionStringError> {
     let owned = |name| pairs.get(name).map(str::to_owned);
-    let login = match pairs.get("AuthType").map(str::to_ascii_lowercase).as_deref() {
+    let entra = match pairs.get("AuthType").map(str::to_ascii_lowercase).as_deref() {
         None => None,
-        Some("azure") => Some(Login::Environment),
-        Some("azure.msi") => Some(Login::ManagedIdentity { client_id: owned("ClientId") }),
+        Some("azure") => Some(EntraCredential::Environment),
+        Some("azure.msi") => Some(EntraCredential::ManagedIdentity { client_id: owned("ClientId") }),
         Some("azure.app") => Some(application(pairs, "azure.app")?),
         Some("aad") if pairs.get("ClientId").is_some() && pairs.get("TenantId").is_some() => {
             Some(application(pairs, "aad")?)
         }
-        Some("aad") => Some(Login::ManagedIdentity { client_id: owned("ClientId") }),
+        Some("aad") => Some(EntraCredential::ManagedIdentity { client_id: owned("ClientId") }),
         Some(_) if pairs.get("AccessKey").is_some() => None,
         Some(other) => {
             return Err(ParseConnectionStringError::AuthType(other.chars().take(32).collect()));
         }
     };
-    match login {
-        Some(login) if pairs.get("AccessKey").is_none() => Ok(SignalRAuth::Login(login)),
+    match entra {
+        Some(credential) if pairs.get("AccessKey").is_none() => Ok(SignalRAuth::Entra(credential)),
         _ => Ok(SignalRAuth::AccessKey(pairs.key("AccessKey")?)),
     }
 }
 
-fn application(pairs: &Pairs<'_>, auth_type: &'static str) -> Result<Login, ParseConnectionStringError> {
+fn application(
+    pairs: &Pairs<'_>,
+    auth_type: &'static str,
+) -> Result<EntraCredential, ParseConnectionStringError> {
     let (client_id, tenant_id) = (pairs.required("ClientId")?, pairs.required("TenantId")?);
-    let proof = match (pairs.get("ClientSecret"), pairs.get("ClientCert").or(pairs.get("ClientCertPath"))) {
-        (Some(_), _) => ApplicationProof::Secret(pairs.key("ClientSecret")?),
-        (None, Some(path)) => ApplicationProof::CertificateFile(path.to_owned()),
-        (None, None) => return Err(ParseConnectionStringError::Proof(auth_type)),
-    };
-    Ok(Login::Application { client_id: client_id.to_owned(), tenant_id: tenant_id.to_owned(), proof })
+    let credential =
+        match (pairs.get("ClientSecret"), pairs.get("ClientCert").or(pairs.get("ClientCertPath"))) {
+            (Some(_), _) => ApplicationCredential::Secret(pairs.key("ClientSecret")?),
+            (None, Some(path)) => ApplicationCredential::CertificateFile(path.to_owned()),
+            (None, None) => return Err(ParseConnectionStringError::ApplicationCredential(auth_type)),
+        };
+    Ok(EntraCredential::Application {
+        client_id: client_id.to_owned(),
+        tenant_id: tenant_id.to_owned(),
+        credential,
+    })
 }
 
 impl CosmosConnectionString {
-    /// Reads `AccountEndpoint=...;AccountKey=...;`.
+    /// Parses `AccountEndpoint=...;AccountKey=...;`.
     pub fn parse(text: &str) -> Result<Self, ParseConnectionStringError> {
         let pairs = Pairs::parse(text)?;
         let disable = match pairs.get("DisableServerCertificateValidation") {
@@ -277,7 +288,7 @@ fn invalid(part: &'static str, expected: &'static str) -> ParseConnectionStringE
     ParseConnectionStringError::Invalid { part, expected }
 }
 
-/// Checks that `value` is an http or https address and cuts slashes off its end.
+/// Checks that `value` is an http or https address; removes slashes at its end.
 fn origin(value: &str, part: &'static str) -> Result<String, ParseConnectionStringError> {
     let value = value.trim_end_matches('/');
     let authority = ["http://", "https://"].iter().find_map(|scheme| {
@@ -295,7 +306,7 @@ fn origin(value: &str, part: &'static str) -> Result<String, ParseConnectionStri
 /// An authority without its port.
 fn host(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        // The last colon of a bare IPv6 address stands inside its brackets.
+        // The last colon of an IPv6 address without a port is inside its brackets.
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => authority,
     }

@@ -1,7 +1,7 @@
-//! Master-key signatures of the Cosmos DB dialect: making and checking the `authorization` header of a request.
+//! Master-key signatures of Cosmos DB: creates and verifies the `authorization` header of a request.
 //!
-//! Not its concern: HTTP, clocks, which resources exist. A signature with a date that cannot be read is refused; how old the date
-//! may be is the caller's to say ([`DateRule`]), who knows whether a stranger could have seen the signature.
+//! Not its concern: HTTP, clocks, which resources exist. A signature with an invalid date is rejected; the caller decides how old
+//! the date may be ([`DateRule`]).
 //!
 //! Know these first: [`MasterKey`], [`sign`], [`verify`].
 
@@ -13,16 +13,12 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use ring::hmac;
 
-use crate::UnixSeconds;
+use crate::unix_seconds::UnixSeconds;
 
-/// How far the date of a signature may be ahead of our clock, in seconds, where its age is limited: clocks differ.
+/// How far the date of a signature may be ahead of this clock, in seconds, if its age is limited.
 const AHEAD_MAX_S: u64 = 5 * 60;
 
-/// The key that the public emulator documents. Whoever accepts it must accept it on loopback only.
-pub const DEVELOPMENT_MASTER_KEY: &str =
-    "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==";
-
-/// What a signature's header value may hold unescaped: what JavaScript's `encodeURIComponent` leaves alone.
+/// Characters that are not percent-encoded in the header: those that JavaScript's `encodeURIComponent` keeps.
 const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -34,52 +30,52 @@ const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'(')
     .remove(b')');
 
-/// An account key, ready to sign with. Its `Debug` shows nothing of it.
+/// An account key, prepared for signing. `Debug` does not show it.
 #[derive(Clone)]
 pub struct MasterKey(hmac::Key);
 
-/// Why a text is no account key.
+/// Why a text is not a valid account key.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
     /// Account keys are base64.
-    #[error("the account key is not base64; copy it whole, with its trailing `=` signs")]
+    #[error("the account key is not base64; copy it completely, with its trailing `=` signs")]
     NotBase64,
-    /// Base64 of nothing would let everybody sign.
+    /// Everybody could sign with an empty key.
     #[error("the account key is empty")]
     Empty,
 }
 
-/// What of a request is signed.
+/// The parts of a request that are signed.
 #[derive(Clone, Copy, Debug)]
 pub struct SignedParts<'a> {
     /// The HTTP method, in any case.
     pub verb: &'a str,
-    /// The request's path as it stands in its URI: percent-encoded, with or without slashes at its ends.
+    /// The path of the request URI: percent-encoded, with or without slashes at its ends.
     pub path: &'a str,
-    /// The `x-ms-date` header, or an empty text.
+    /// The `x-ms-date` header, or empty.
     pub ms_date: &'a str,
-    /// The `date` header where `x-ms-date` is missing, otherwise an empty text.
+    /// The `date` header if `x-ms-date` is missing, otherwise empty.
     pub date: &'a str,
 }
 
-/// Which dates of a signature are accepted, where they can be read.
+/// Which valid dates of a signature are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DateRule {
-    /// All: for a service that nobody beyond this machine can reach.
+    /// All: for a service that other machines cannot reach.
     Any,
-    /// Those that are at most so old, and at most five minutes ahead.
+    /// Dates up to this age, and at most five minutes ahead.
     Fresh {
-        /// The time.
+        /// The current time.
         now: UnixSeconds,
-        /// How old a date may be, in seconds; the public service takes 15 minutes.
+        /// The maximum age, in seconds; Azure accepts 15 minutes.
         age_max_s: u64,
     },
 }
 
-/// Why an `authorization` value was not accepted. The texts are fit for the caller's eyes.
+/// Why an `authorization` value is rejected. The texts may be sent to the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// There is no such header.
+    /// The header is missing.
     #[error("the authorization header is missing; sign the request with an account key")]
     Missing,
     /// The value is not of the form `type=…&ver=…&sig=…`.
@@ -90,7 +86,7 @@ pub enum SignatureError {
     /// `type=aad`: Microsoft Entra credentials.
     #[error("Microsoft Entra tokens (type=aad) are not supported here; use an account key")]
     EntraNotSupported,
-    /// `type=resource`: a permission's token.
+    /// `type=resource`: a resource token of a permission.
     #[error("resource tokens (type=resource) are not supported here; use an account key")]
     ResourceTokenNotSupported,
     /// Neither `x-ms-date` nor `date`.
@@ -98,7 +94,7 @@ pub enum SignatureError {
         "the request has neither an x-ms-date nor a date header, and one of them is part of the signature"
     )]
     DateMissing,
-    /// The date is none that can be read.
+    /// The date is invalid.
     #[error(
         "the date header has an invalid format; x-ms-date must be like `Fri, 20 Nov 2026 21:36:21 GMT` (RFC 1123)"
     )]
@@ -113,26 +109,26 @@ pub enum SignatureError {
         signed_at: UnixSeconds,
         /// How old it may be, in seconds.
         age_max_s: u64,
-        /// Our time.
+        /// The current time.
         now: UnixSeconds,
     },
-    /// The signature belongs to another key or another request.
+    /// The signature is of another key or another request.
     #[error(
-        "the signature does not match; check the account key, and that path and date reached us unchanged"
+        "the signature does not match; check the account key, and that no proxy changes the path or the date"
     )]
     Mismatch,
 }
 
-/// The resource of a path: what the signature calls its type and its link.
+/// The resource of a path: its type and its link, which are signed.
 #[derive(Debug, PartialEq, Eq)]
-struct Resource<'a> {
+struct SignedResource<'a> {
     kind: &'a str,
-    /// Segments of the link, as they stand in the path.
+    /// Segments of the link, as in the path.
     link: &'a [&'a str],
 }
 
 impl MasterKey {
-    /// Reads a key as connection strings carry it: base64.
+    /// Parses a key as connection strings contain it: base64.
     pub fn parse(base64: &str) -> Result<Self, MasterKeyError> {
         let bytes = STANDARD.decode(base64.trim()).map_err(|_| MasterKeyError::NotBase64)?;
         if bytes.is_empty() {
@@ -148,7 +144,7 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// The `authorization` value for a request, percent-encoded as SDKs send it.
+/// The `authorization` value of a request, percent-encoded as SDKs send it.
 pub fn sign(key: &MasterKey, parts: &SignedParts<'_>) -> String {
     let segments = segments(parts.path);
     let resource = resource(&segments);
@@ -157,14 +153,15 @@ pub fn sign(key: &MasterKey, parts: &SignedParts<'_>) -> String {
     utf8_percent_encode(&format!("type=master&ver=1.0&sig={signature}"), UNESCAPED).to_string()
 }
 
-/// Checks the `authorization` value of a request against every key; comparing takes the same time whatever differs.
+/// Verifies the `authorization` value of a request with each key, in constant time.
 ///
-/// The link may be signed by names, as its path has it or decoded, or by resource id (the last one alone, lower-cased).
+/// The signed link consists of names, encoded as in the path or decoded; or it is a resource id (only the last one, in lower
+/// case).
 ///
 /// # Errors
 ///
-/// If the value is missing or malformed, its date is none or not accepted, or no key made it. Only who has a key is told that
-/// a date is not accepted.
+/// If the value is missing or malformed, its date is invalid or not accepted, or no key made the signature. The signature is
+/// verified first: only a caller with a key learns that its date is not accepted.
 pub fn verify(
     keys: &[MasterKey],
     authorization: Option<&str>,
@@ -177,7 +174,7 @@ pub fn verify(
         return Err(SignatureError::DateMissing);
     }
     let signed_at = parse_date(date).ok_or(SignatureError::DateMalformed)?;
-    check_signature(keys, &signature, parts)?;
+    verify_signature(keys, &signature, parts)?;
     match dates {
         DateRule::Fresh { now, age_max_s }
             if signed_at.saturating_add(age_max_s) < now || signed_at > now.saturating_add(AHEAD_MAX_S) =>
@@ -188,7 +185,7 @@ pub fn verify(
     }
 }
 
-fn check_signature(
+fn verify_signature(
     keys: &[MasterKey],
     signature: &[u8],
     parts: &SignedParts<'_>,
@@ -204,7 +201,7 @@ fn check_signature(
     if matches(&by_name) || (by_name != link && matches(&link)) {
         return Ok(());
     }
-    // Addressed by resource id, the link is the last id alone and in lower case.
+    // For a resource id, the link is only the last id, in lower case.
     let by_rid = resource.link.last().map(|rid| decoded(rid).to_lowercase());
     if by_rid.is_some_and(|rid| looks_like_rids(resource.link) && matches(&rid)) {
         return Ok(());
@@ -212,7 +209,7 @@ fn check_signature(
     Err(SignatureError::Mismatch)
 }
 
-/// Reads a date of RFC 1123, in any case of letters, as .NET does. Dates before 1970 are none.
+/// Parses a date of RFC 1123, case-insensitive like .NET. Dates before 1970 are invalid.
 fn parse_date(text: &str) -> Option<UnixSeconds> {
     let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
     u64::try_from(parsed.as_second()).ok()
@@ -225,9 +222,9 @@ fn rfc1123(time: UnixSeconds) -> String {
     printer.timestamp_to_rfc9110_string(&timestamp).unwrap_or_else(|_| time.to_string())
 }
 
-/// Cuts the signature out of `type=master&ver=1.0&sig=<base64>`, percent-encoded or not.
+/// The signature in `type=master&ver=1.0&sig=<base64>`, percent-encoded or not.
 fn signature_of(authorization: &str) -> Result<Vec<u8>, SignatureError> {
-    // A signature that is not escaped may hold `+`, which percent-decoding leaves alone.
+    // An unescaped signature may contain `+`, which percent-decoding keeps.
     let plain =
         percent_decode_str(authorization.trim()).decode_utf8().map_err(|_| SignatureError::Malformed)?;
     let mut kind = None;
@@ -248,7 +245,7 @@ fn signature_of(authorization: &str) -> Result<Vec<u8>, SignatureError> {
     STANDARD.decode(signature.ok_or(SignatureError::Malformed)?).map_err(|_| SignatureError::Malformed)
 }
 
-/// The text that is signed.
+/// The string to sign.
 fn message(parts: &SignedParts<'_>, kind: &str, link: &str) -> String {
     format!(
         "{}\n{}\n{}\n{}\n{}\n",
@@ -264,21 +261,22 @@ fn segments(path: &str) -> Vec<&str> {
     path.split('/').filter(|segment| !segment.is_empty()).collect()
 }
 
-/// A path with an odd number of segments names a feed, whose link is its parent; an even number names a resource.
-fn resource<'a>(segments: &'a [&'a str]) -> Resource<'a> {
-    // Deleting a partition key is an operation on the container and signed as such.
+/// A path with an odd number of segments is a feed, whose link is its parent; an even number is a resource.
+fn resource<'a>(segments: &'a [&'a str]) -> SignedResource<'a> {
+    // Deleting a partition key is an operation on the container and is signed as one.
     if let [container @ .., "operations", "partitionkeydelete"] = segments {
-        return Resource { kind: "colls", link: container };
+        return SignedResource { kind: "colls", link: container };
     }
     match segments {
-        [] => Resource { kind: "", link: &[] },
-        [link @ .., kind] if segments.len() % 2 == 1 => Resource { kind, link },
-        [.., kind, _] => Resource { kind, link: segments },
+        [] => SignedResource { kind: "", link: &[] },
+        [link @ .., kind] if segments.len() % 2 == 1 => SignedResource { kind, link },
+        [.., kind, _] => SignedResource { kind, link: segments },
         [_] => unreachable!("one segment is an odd number of segments"),
     }
 }
 
-/// Whether the path's first id could be a resource id. Keeps a signature by id from opening a link by names.
+/// Whether the first id of the path can be a resource id. Otherwise a signature for a resource id could be valid for a link of
+/// names.
 fn looks_like_rids(link: &[&str]) -> bool {
     let Some(first) = link.get(1) else { return false };
     let standard = decoded(first).replace('-', "/");

@@ -1,5 +1,5 @@
-//! Tokens of a login provider: JSON Web Tokens that it signed with its private key (RS256, ES256), as Entra ID and other OpenID
-//! Connect providers hand them out. Keys and the time are arguments; fetching keys is somebody else's concern.
+//! Tokens of an OpenID provider, such as Microsoft Entra ID: JSON Web Tokens that it signs with its private key (RS256, ES256). Keys
+//! and the time are arguments; this module does not fetch keys.
 //!
 //! Know these first: [`Provider`], [`JsonWebKeySet`], [`verify`].
 
@@ -7,27 +7,29 @@ mod key_set;
 
 pub use key_set::{JsonWebKeySet, JsonWebKeySetError};
 
-use crate::token::parts::{Parts, algorithm_refused, audience_refused, shown};
-use crate::{Rules, TokenError, UnixSeconds, Verified};
+use crate::token::compact::{CompactToken, algorithm_not_accepted, truncated, wrong_audience};
+use crate::token::error::TokenError;
+use crate::token::rules::{TokenRules, Verified};
+use crate::unix_seconds::UnixSeconds;
 
-/// A login provider that is trusted.
+/// A trusted OpenID provider.
 #[derive(Debug, Clone, Copy)]
 pub struct Provider<'a> {
-    /// Its name, exactly as in the `iss` of its tokens.
+    /// Its issuer identifier: the `iss` of its tokens, compared exactly.
     pub issuer: &'a str,
-    /// What its tokens must be for: one of these is in their `aud`. A slash at the end does not matter.
+    /// Accepted audiences: the `aud` of its tokens contains one of these. A slash at the end is ignored.
     pub audiences: &'a [String],
     /// Its public keys.
     pub keys: &'a JsonWebKeySet,
 }
 
-/// Whether a token says that a private key signed it, so that [`verify`] of this module is the one to ask. Nothing is proved by that.
-pub fn is_public_key_token(token: &str, rules: &Rules) -> bool {
-    Parts::split(token, rules).is_ok_and(|parts| matches!(parts.algorithm(), Ok("RS256" | "ES256")))
+/// Whether the algorithm of a token is one of this module, so that [`verify`] of this module applies. Verifies nothing.
+pub fn is_public_key_token(token: &str, rules: &TokenRules) -> bool {
+    CompactToken::parse(token, rules).is_ok_and(|parsed| matches!(parsed.algorithm(), Ok("RS256" | "ES256")))
 }
 
-/// Checks a token: its signature by the key of the provider that it names, or by any that fits where it names none; its issuer,
-/// that it is valid at `now`, and that it is for one of the provider's audiences.
+/// Validates a token: its signature (by the provider's key that its `kid` names; without `kid`, by any of them), its issuer, its
+/// lifetime at `now`, and its audience.
 ///
 /// # Errors
 ///
@@ -36,31 +38,31 @@ pub fn verify(
     token: &str,
     provider: Provider<'_>,
     now: UnixSeconds,
-    rules: &Rules,
+    rules: &TokenRules,
 ) -> Result<Verified, TokenError> {
-    let parts = Parts::split(token, rules)?;
-    let name = parts.algorithm()?;
-    let Some(algorithm) = key_set::Algorithm::from_name(name) else {
-        return Err(algorithm_refused(name, "RS256 or ES256"));
+    let parsed = CompactToken::parse(token, rules)?;
+    let name = parsed.algorithm()?;
+    let Some(algorithm) = key_set::PublicKeyAlgorithm::from_name(name) else {
+        return Err(algorithm_not_accepted(name, "RS256 or ES256"));
     };
-    let signed = parts.signed.as_bytes();
-    match provider.keys.verify(algorithm, parts.key_id(), signed, &parts.signature) {
+    let signed = parsed.signed.as_bytes();
+    match provider.keys.verify(algorithm, parsed.key_id(), signed, &parsed.signature) {
         Some(true) => {}
         Some(false) => return Err(TokenError::IssuerSignature),
-        None => return Err(TokenError::UnknownKey(shown(parts.key_id().unwrap_or(""), 128))),
+        None => return Err(TokenError::UnknownKey(truncated(parsed.key_id().unwrap_or(""), 128))),
     }
-    let verified = parts.claims(now, rules)?;
+    let verified = parsed.claims(now, rules)?;
     let issuer = verified.claims.get("iss").unwrap_or("");
     if issuer != provider.issuer {
-        return Err(TokenError::Issuer(shown(issuer, 256)));
+        return Err(TokenError::Issuer(truncated(issuer, 256)));
     }
     let audiences = verified.claims.values("aud");
-    let fits = |aud: &String| {
-        let wanted = |wanted: &String| wanted.trim_end_matches('/') == aud.trim_end_matches('/');
-        provider.audiences.iter().any(wanted)
+    let is_accepted = |aud: &String| {
+        let equals = |accepted: &String| accepted.trim_end_matches('/') == aud.trim_end_matches('/');
+        provider.audiences.iter().any(equals)
     };
-    if !audiences.iter().any(fits) {
-        return Err(audience_refused(audiences));
+    if !audiences.iter().any(is_accepted) {
+        return Err(wrong_audience(audiences));
     }
     Ok(verified)
 }

@@ -1,24 +1,24 @@
-//! Who a request comes from, once that is proved. A [`Principal`] travels in the extensions of an `http` request.
+//! [`Principal`]: the authenticated caller. It is in the extensions of an `http` request.
 
 use std::sync::Arc;
 
-use crate::Claims;
+use crate::claims::Claims;
 
-/// A caller whose identity is proved, or vouched for by this process.
+/// An authenticated caller.
 #[derive(Debug, Clone)]
 pub enum Principal {
-    /// Holds an account key: an app server, a REST caller, an SDK.
+    /// A caller with an account key: an app server, a REST client, an SDK.
     AccessKey(Arc<Claims>),
-    /// A client of a hub, admitted by whoever holds an account key.
+    /// A client of a hub with a client token.
     Client(Arc<Client>),
-    /// Holds a key of the functions host.
+    /// A caller with a key of the functions host.
     FunctionKey {
         /// The name of the key, such as `default` or `_master`.
         name: Arc<str>,
     },
-    /// Another part of this process.
+    /// Another component of this process.
     InProcess {
-        /// Which one, for logs.
+        /// Its name, for logs.
         name: &'static str,
     },
 }
@@ -26,16 +26,16 @@ pub enum Principal {
 /// A client of a SignalR hub.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// The hub that its token is for.
+    /// The hub of its token.
     pub hub: String,
-    /// Who it is, if its token says so.
+    /// The user id, if its token has one.
     pub user_id: Option<String>,
-    /// Everything that its token says.
+    /// The claims of its token.
     pub claims: Claims,
 }
 
 impl Principal {
-    /// The user behind the caller, where there is one.
+    /// The user id of the caller, if there is one.
     pub fn user_id(&self) -> Option<&str> {
         match self {
             Self::AccessKey(claims) => claims.user_id(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use identity::openid::{self, JsonWebKeySet, JsonWebKeySetError, Provider};
-use identity::{Claims, Rules, TokenError, UnixSeconds};
+use identity::{Claims, TokenError, TokenRules, UnixSeconds};
 
 use crate::error::Refusal;
 use crate::options::OpenIdOptions;
@@ -74,7 +74,7 @@ impl Logins {
         token: &str,
         purpose: Purpose,
         now: UnixSeconds,
-        rules: &Rules,
+        rules: &TokenRules,
     ) -> Result<(Claims, UnixSeconds), Refusal> {
         let mut keys = self.keys(None, now).await?;
         let verified = loop {

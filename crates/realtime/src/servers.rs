@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use identity::Rules;
+use identity::TokenRules;
 use prometheus_client::registry::Registry as Metrics;
 use signalr_protocol::service::{AckStatus, Message, ServerConnectionType};
 use supervision::Unit;
@@ -82,7 +82,7 @@ struct Shared {
     /// Largest message of a server to one client, in bytes.
     client_message_bytes_max: usize,
     powers: Powers,
-    token_rules: Rules,
+    token_rules: TokenRules,
     /// Shards spawn tasks here.
     runtime: tokio::runtime::Handle,
     registry: Mutex<Registry<Arc<Link>>>,
@@ -112,7 +112,7 @@ pub(crate) struct Settings {
     pub(crate) instance: String,
     pub(crate) capacity: u32,
     /// What login tokens of app servers must comply with.
-    pub(crate) token_rules: Rules,
+    pub(crate) token_rules: TokenRules,
 }
 
 /// Through whom [`Servers`] do what app servers want.

@@ -14,7 +14,6 @@ const NOT_YET: &[&str] = &[
     "documents",
     "edge",
     "functions",
-    "identity",
     "realtime",
     "signalr-protocol",
     "worker-protocol",

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use identity::{is_header_spelling as is, vouches_for_caller as vouches};
+use identity::{is_identity_header, is_spelling_of};
 
 use crate::config::{GuardSection, Network, Secret};
 
@@ -34,7 +34,7 @@ impl TrustedProxies {
             .filter(|name| {
                 let name = name.as_str();
                 let plain = !name.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric());
-                is(name, SECRET) || (vouches(name) && !(trusted && plain))
+                is_spelling_of(name, SECRET) || (is_identity_header(name) && !(trusted && plain))
             })
             .cloned()
             .collect();
@@ -59,7 +59,7 @@ impl TrustedProxies {
 }
 
 fn concerns_us(name: &str) -> bool {
-    vouches(name) || is(name, SECRET)
+    is_identity_header(name) || is_spelling_of(name, SECRET)
 }
 
 /// Compares digests, so that the time taken says nothing about how much of the secret was right.

@@ -31,7 +31,7 @@ fn check_cosmos(text: &str, expected: &Expect) {
 }
 
 #[test]
-fn signalr_strings_are_read_as_the_sdks_read_them() {
+fn signalr_connection_strings_are_parsed_like_in_the_sdks() {
     check_signalr(
         "Endpoint=http://localhost;Port=8888;AccessKey=ABC=;Version=1.0;",
         &expect![
@@ -49,10 +49,10 @@ fn signalr_strings_are_read_as_the_sdks_read_them() {
 }
 
 #[test]
-fn every_documented_way_to_log_in_is_read() {
+fn every_documented_auth_type_is_parsed() {
     let check = |more: &str, expected: Expect| {
         let shown = match SignalRConnectionString::parse(&format!("Endpoint=https://a;{more}")) {
-            Ok(SignalRConnectionString { auth: SignalRAuth::Login(login), .. }) => format!("{login:?}"),
+            Ok(SignalRConnectionString { auth: SignalRAuth::Entra(login), .. }) => format!("{login:?}"),
             Ok(SignalRConnectionString { auth: SignalRAuth::AccessKey(_), .. }) => "a key".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -63,15 +63,19 @@ fn every_documented_way_to_log_in_is_read() {
     check("authtype=Azure.MSI;ClientId=c", expect![[r#"ManagedIdentity { client_id: Some("c") }"#]]);
     check(
         "AuthType=azure.app;ClientId=c;TenantId=t;ClientSecret=hidden",
-        expect![[r#"Application { client_id: "c", tenant_id: "t", proof: Secret(AccessKey(..)) }"#]],
+        expect![[r#"Application { client_id: "c", tenant_id: "t", credential: Secret(AccessKey(..)) }"#]],
     );
     check(
         "AuthType=azure.app;ClientId=c;TenantId=t;ClientCert=/a/b.pem",
-        expect![[r#"Application { client_id: "c", tenant_id: "t", proof: CertificateFile("/a/b.pem") }"#]],
+        expect![[
+            r#"Application { client_id: "c", tenant_id: "t", credential: CertificateFile("/a/b.pem") }"#
+        ]],
     );
     check(
         "AuthType=azure.app;ClientId=c;TenantId=t;ClientCertPath=/a/b.pem",
-        expect![[r#"Application { client_id: "c", tenant_id: "t", proof: CertificateFile("/a/b.pem") }"#]],
+        expect![[
+            r#"Application { client_id: "c", tenant_id: "t", credential: CertificateFile("/a/b.pem") }"#
+        ]],
     );
     check(
         "AuthType=azure.app;TenantId=t;ClientSecret=hidden",
@@ -98,25 +102,27 @@ fn every_documented_way_to_log_in_is_read() {
     );
     check(
         "AuthType=aad;ClientId=c;TenantId=t;ClientSecret=hidden",
-        expect![[r#"Application { client_id: "c", tenant_id: "t", proof: Secret(AccessKey(..)) }"#]],
+        expect![[r#"Application { client_id: "c", tenant_id: "t", credential: Secret(AccessKey(..)) }"#]],
     );
     check("AuthType=azure;AccessKey=k", expect!["a key"]);
     check("AuthType=other;AccessKey=k", expect!["a key"]);
     check(
         "AuthType=other",
-        expect!["AuthType 'other' in the connection string is none of azure, azure.msi, azure.app and aad"],
+        expect![
+            "AuthType 'other' in the connection string is unknown; use azure, azure.msi, azure.app or aad"
+        ],
     );
-    let login = SignalRConnectionString::parse("Endpoint=https://a;AuthType=aad").unwrap();
-    expect!["the connection string logs in with AuthType 'azure.msi', which works for the service in this process only; for a service elsewhere use a connection string with an AccessKey"].assert_eq(&login.access_key().unwrap_err().to_string());
+    let without_key = SignalRConnectionString::parse("Endpoint=https://a;AuthType=aad").unwrap();
+    expect!["the connection string authenticates with Microsoft Entra ID (AuthType 'azure.msi'), which only works for the service in this process; for another service, use a connection string with an AccessKey"].assert_eq(&without_key.access_key().unwrap_err().to_string());
 }
 
 #[test]
-fn broken_strings_name_the_part_and_never_its_value() {
+fn errors_of_invalid_strings_name_the_key_and_not_its_value() {
     check_signalr("", &expect!["error: the connection string lacks 'Endpoint='"]);
     check_signalr(
         "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s/)",
         &expect![
-            "error: the connection string is a Key Vault reference, which only Azure resolves; put the secret's value in its place"
+            "error: the connection string is a Key Vault reference, which only Azure resolves; use the value of the secret instead"
         ],
     );
     check_signalr("Endpoint=http://a", &expect!["error: the connection string lacks 'AccessKey='"]);
@@ -127,12 +133,12 @@ fn broken_strings_name_the_part_and_never_its_value() {
     check_signalr(
         "Endpoint=http://a;SECRET",
         &expect![
-            "error: part 2 of the connection string has no '='; it is made of Key=Value pairs with ';' between"
+            "error: part 2 of the connection string has no '='; it consists of Key=Value pairs separated by ';'"
         ],
     );
     check_signalr(
         "Endpoint=http://a;AccessKey=x;accesskey=y",
-        &expect!["error: the connection string has 'accesskey' twice"],
+        &expect!["error: the connection string contains 'accesskey' twice"],
     );
     check_signalr(
         "Endpoint=a:80;AccessKey=x",
@@ -149,7 +155,7 @@ fn broken_strings_name_the_part_and_never_its_value() {
 }
 
 #[test]
-fn cosmos_strings_are_read_as_the_sdks_read_them() {
+fn cosmos_connection_strings_are_parsed_like_in_the_sdks() {
     check_cosmos(
         "AccountEndpoint=https://localhost:8081/;AccountKey=abc==;",
         &expect!["https://localhost:8081 abc== false"],

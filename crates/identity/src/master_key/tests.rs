@@ -3,7 +3,7 @@ use super::*;
 const DATE: &str = "Fri, 20 Nov 2026 21:36:21 GMT";
 
 fn key() -> MasterKey {
-    MasterKey::parse(DEVELOPMENT_MASTER_KEY).expect("the development key is base64")
+    MasterKey::parse(crate::DEVELOPMENT_COSMOS_KEY).expect("the development key is base64")
 }
 
 fn parts<'a>(verb: &'a str, path: &'a str) -> SignedParts<'a> {
@@ -18,14 +18,14 @@ fn check(verb: &str, path: &str, signature: &str) {
 }
 
 #[test]
-fn known_signatures_are_accepted_encoded_or_not() {
+fn known_signatures_are_valid_encoded_or_not() {
     check("GET", "/", "6u7SGqQjbKxkiEmq/4WSVem8UkSSAmXRk0EPGWvTeVQ=");
     check("POST", "/dbs/db%201/colls/c1/docs/", "OxYKkMjmQUQg31QD5doVxRDsjlz7LtrMEcnnklLuX3A=");
     check("GET", "/dbs/AQAAAQ==/colls/AQAAAYAAAAE=/pkranges", "4Y/rUbuz0hKAXQxyxznQTb8NkTFJvwaZ+shRWI6qww0=");
 }
 
 #[test]
-fn what_is_signed_here_is_accepted_here() {
+fn verify_accepts_the_output_of_sign() {
     for (verb, path) in [
         ("GET", "/"),
         ("POST", "/dbs"),
@@ -42,7 +42,7 @@ fn what_is_signed_here_is_accepted_here() {
 }
 
 #[test]
-fn a_date_header_stands_in_for_a_missing_ms_date() {
+fn the_date_header_is_signed_if_ms_date_is_missing() {
     let parts = SignedParts { verb: "GET", path: "/dbs", ms_date: "", date: DATE };
     assert_eq!(verify(&[key()], Some(&sign(&key(), &parts)), &parts, DateRule::Any), Ok(()));
     let none = SignedParts { date: "", ..parts };
@@ -52,14 +52,14 @@ fn a_date_header_stands_in_for_a_missing_ms_date() {
     );
 }
 
-/// Signed at a date, and looked at by a rule.
+/// Verifies a signature with this date.
 fn dated(date: &str, dates: DateRule) -> Result<(), SignatureError> {
     let parts = SignedParts { ms_date: date, ..parts("GET", "/dbs") };
     verify(&[key()], Some(&sign(&key(), &parts)), &parts, dates)
 }
 
 #[test]
-fn dates_are_accepted_for_fifteen_minutes_where_their_age_is_limited() {
+fn a_date_older_than_the_age_limit_is_rejected() {
     // The date of `DATE`.
     let signed_at = 1_795_210_581;
     let at = |now| dated(DATE, DateRule::Fresh { now, age_max_s: 900 });
@@ -84,7 +84,7 @@ fn dates_are_accepted_for_fifteen_minutes_where_their_age_is_limited() {
 }
 
 #[test]
-fn dates_that_are_none_are_refused_whatever_the_rule() {
+fn an_invalid_date_is_rejected_by_every_rule() {
     for date in [
         "x",
         "2026-11-20T21:36:21Z",
@@ -108,7 +108,7 @@ fn dates_that_are_none_are_refused_whatever_the_rule() {
 }
 
 #[test]
-fn other_requests_keys_and_kinds_are_refused() {
+fn signatures_of_other_requests_keys_and_types_are_rejected() {
     let signed = sign(&key(), &parts("GET", "/dbs/d/colls/c"));
     let refused = |authorization: Option<&str>, verb, path| {
         verify(&[key()], authorization, &parts(verb, path), DateRule::Any).expect_err("must be refused")
@@ -127,7 +127,7 @@ fn other_requests_keys_and_kinds_are_refused() {
 }
 
 #[test]
-fn a_signature_by_id_opens_no_link_by_names() {
+fn a_signature_for_a_resource_id_is_invalid_for_a_link_of_names() {
     // Signed for the item whose id (not name) is `x`: link `x` alone.
     let message = format!("get\ndocs\nx\n{}\n\n", DATE.to_lowercase());
     let signature = STANDARD.encode(hmac::sign(&key().0, message.as_bytes()));
@@ -137,7 +137,7 @@ fn a_signature_by_id_opens_no_link_by_names() {
 }
 
 #[test]
-fn a_key_never_shows_itself() {
+fn debug_output_does_not_contain_the_key() {
     assert_eq!(format!("{:?}", key()), "MasterKey(…)");
     assert!(MasterKey::parse("").is_err());
     assert!(MasterKey::parse("not base64!").is_err());

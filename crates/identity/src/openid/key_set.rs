@@ -1,36 +1,36 @@
-//! A login provider's public keys: a JSON Web Key Set (RFC 7517), as far as RS256 and ES256 need it.
+//! [`JsonWebKeySet`]: the public keys of an OpenID provider (RFC 7517), for RS256 and ES256.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde_json::{Map, Value};
 
-/// Most keys that are read; providers have a handful.
+/// Most keys of a set; providers have a few.
 const KEYS_MAX: usize = 100;
 
-/// Public keys of one provider.
+/// The public keys of one provider.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JsonWebKeySet {
     keys: Vec<Key>,
 }
 
-/// Why a text is no key set.
+/// Why a text is not a valid key set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonWebKeySetError {
-    /// It is no JSON object with a list `keys`.
+    /// It is not a JSON object with a list `keys`.
     #[error("a key set is a JSON object with a list 'keys'")]
     Shape,
-    /// Nobody has that many.
+    /// It has too many keys.
     #[error("the key set has {0} keys, more than the {KEYS_MAX} allowed")]
     TooMany(usize),
-    /// There is nothing to check tokens with.
+    /// It has no key that can verify tokens.
     #[error("the key set holds no key for RS256 (RSA) or ES256 (EC, P-256)")]
     Empty,
 }
 
-/// How a provider's token is signed.
+/// The signature algorithm of a provider's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Algorithm {
+pub(super) enum PublicKeyAlgorithm {
     Rs256,
     Es256,
 }
@@ -52,11 +52,11 @@ enum Material {
 }
 
 impl JsonWebKeySet {
-    /// Reads a key set. Keys of other kinds or uses are left out, as RFC 7517, section 5, asks.
+    /// Parses a key set. Skips keys of other types or uses, as RFC 7517, section 5, requires.
     ///
     /// # Errors
     ///
-    /// If it is no key set, or has no key that we could use.
+    /// If it is not a key set, or has no usable key.
     pub fn parse(text: &[u8]) -> Result<Self, JsonWebKeySetError> {
         let object: Map<String, Value> =
             serde_json::from_slice(text).map_err(|_| JsonWebKeySetError::Shape)?;
@@ -68,10 +68,10 @@ impl JsonWebKeySet {
         if keys.is_empty() { Err(JsonWebKeySetError::Empty) } else { Ok(Self { keys }) }
     }
 
-    /// Whether a key made the signature; `None` where no key has that name.
+    /// Whether a key made the signature; `None` if no key has this `kid`.
     pub(super) fn verify(
         &self,
-        algorithm: Algorithm,
+        algorithm: PublicKeyAlgorithm,
         id: Option<&str>,
         signed: &[u8],
         signature: &[u8],
@@ -91,7 +91,7 @@ impl Key {
         }
         let material = match (text("kty")?, text("alg")) {
             ("RSA", None | Some("RS256")) => {
-                // What ring takes: RFC 7518 forbids zeros in front, and some providers write one.
+                // RFC 7518 forbids leading zeros, and ring rejects them; some providers write one.
                 let strip = |bytes: Vec<u8>| bytes.into_iter().skip_while(|byte| *byte == 0).collect();
                 Material::Rsa { n: strip(bytes("n")?), e: strip(bytes("e")?) }
             }
@@ -109,13 +109,13 @@ impl Key {
 }
 
 impl Material {
-    fn verify(&self, algorithm: Algorithm, signed: &[u8], bytes: &[u8]) -> bool {
+    fn verify(&self, algorithm: PublicKeyAlgorithm, signed: &[u8], bytes: &[u8]) -> bool {
         match (self, algorithm) {
-            (Self::Rsa { n, e }, Algorithm::Rs256) => {
+            (Self::Rsa { n, e }, PublicKeyAlgorithm::Rs256) => {
                 let key = RsaPublicKeyComponents { n, e };
                 key.verify(&signature::RSA_PKCS1_2048_8192_SHA256, signed, bytes).is_ok()
             }
-            (Self::P256(point), Algorithm::Es256) => {
+            (Self::P256(point), PublicKeyAlgorithm::Es256) => {
                 UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point)
                     .verify(signed, bytes)
                     .is_ok()
@@ -125,7 +125,7 @@ impl Material {
     }
 }
 
-impl Algorithm {
+impl PublicKeyAlgorithm {
     pub(super) fn from_name(name: &str) -> Option<Self> {
         match name {
             "RS256" => Some(Self::Rs256),

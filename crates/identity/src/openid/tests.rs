@@ -16,7 +16,7 @@ fn keys(login: &LoginProvider) -> JsonWebKeySet {
     JsonWebKeySet::parse(login.key_set().to_string().as_bytes()).unwrap()
 }
 
-/// Good claims with some replaced; null takes one out.
+/// Valid claims with changes; null removes a claim.
 fn claims(changes: Value) -> Value {
     let mut claims = json!({
         "iss": ISSUER, "aud": "https://signalr.azure.com", "exp": NOW + 60, "nbf": NOW - 60, "sub": "app-1",
@@ -35,19 +35,19 @@ fn claims(changes: Value) -> Value {
 fn outcome(login: &LoginProvider, token: &str) -> String {
     let (keys, audiences) = (keys(login), ["https://signalr.azure.com/".to_owned()]);
     let provider = Provider { issuer: ISSUER, audiences: &audiences, keys: &keys };
-    match verify(token, provider, NOW, &Rules::default()) {
+    match verify(token, provider, NOW, &TokenRules::default()) {
         Ok(verified) => format!("{:?} {:?}", verified.claims.user_id(), verified.claims.values("roles")),
         Err(error) => error.to_string(),
     }
 }
 
 #[test]
-fn tokens_of_both_algorithms_fit_with_and_without_a_key_id() {
+fn tokens_of_both_algorithms_are_valid_with_and_without_a_key_id() {
     let login = login_provider();
     let good = expect![[r#"Some("app-1") ["SignalR REST API Owner"]"#]];
     for algorithm in ["RS256", "ES256"] {
         let token = login.token(algorithm, &claims(json!({})));
-        assert!(is_public_key_token(&token, &Rules::default()));
+        assert!(is_public_key_token(&token, &TokenRules::default()));
         good.assert_eq(&outcome(&login, &token));
         good.assert_eq(&outcome(
             &login,
@@ -59,7 +59,7 @@ fn tokens_of_both_algorithms_fit_with_and_without_a_key_id() {
 }
 
 #[test]
-fn signatures_of_another_maker_are_accepted() {
+fn tokens_of_another_library_are_valid() {
     // RFC 7515, appendices A.2 and A.3: the same payload, which is for nobody, so that the audience is what is missed in the end.
     let payload =
         "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
@@ -73,16 +73,16 @@ fn signatures_of_another_maker_are_accepted() {
     let provider = Provider { issuer: "joe", audiences: &[], keys: &keys };
     for (header, signature) in [("eyJhbGciOiJSUzI1NiJ9", a2), ("eyJhbGciOiJFUzI1NiJ9", a3)] {
         let token = format!("{header}.{payload}.{signature}");
-        let result = verify(&token, provider, 1_300_819_000, &Rules::default());
+        let result = verify(&token, provider, 1_300_819_000, &TokenRules::default());
         assert_eq!(result.unwrap_err(), TokenError::Audience(String::new()));
         let forged = format!("{header}.{}.{signature}", payload.replace("eyJpc3", "eyJpc4"));
-        let result = verify(&forged, provider, 1_300_819_000, &Rules::default());
+        let result = verify(&forged, provider, 1_300_819_000, &TokenRules::default());
         assert_eq!(result.unwrap_err(), TokenError::IssuerSignature);
     }
 }
 
 #[test]
-fn a_token_that_does_not_fit_says_why() {
+fn an_invalid_token_is_rejected_with_the_cause() {
     let login = login_provider();
     let check = |changes: Value, expected: Expect| {
         expected.assert_eq(&outcome(&login, &login.token("ES256", &claims(changes))));
@@ -107,7 +107,7 @@ fn a_token_that_does_not_fit_says_why() {
 }
 
 #[test]
-fn forged_tokens_are_refused() {
+fn forged_tokens_are_rejected() {
     let login = login_provider();
     let good = claims(json!({}));
     let check = |algorithm: &str, header: Value, expected: Expect| {
@@ -151,7 +151,7 @@ fn forged_tokens_are_refused() {
 }
 
 #[test]
-fn a_public_key_is_no_shared_secret() {
+fn a_token_signed_with_the_public_key_as_secret_is_rejected() {
     // The classic confusion: a forger signs by HMAC with the public key, and hopes that the verifier takes the key for a secret.
     let login = login_provider();
     let secrets = [login.key_set()["keys"][0]["n"].as_str().unwrap().to_owned(), login.key_set().to_string()];
@@ -165,19 +165,19 @@ fn a_public_key_is_no_shared_secret() {
         );
         let ours = KeySet::single(AccessKey::new("ours").unwrap());
         let audience = Audience { resource: Resource::Rest { path: "/api" }, host: None };
-        let result = crate::verify(&token, &ours, &audience, NOW, &Rules::default());
+        let result = crate::verify(&token, &ours, &audience, NOW, &TokenRules::default());
         assert_eq!(result.unwrap_err(), TokenError::Signature);
     }
     // Nor does the other verifier take a token of the provider.
     let ours = KeySet::single(AccessKey::new("ours").unwrap());
     let audience = Audience { resource: Resource::Rest { path: "/api" }, host: None };
     let token = login.token("RS256", &claims(json!({})));
-    let result = crate::verify(&token, &ours, &audience, NOW, &Rules::default());
+    let result = crate::verify(&token, &ours, &audience, NOW, &TokenRules::default());
     assert_eq!(result.unwrap_err(), TokenError::Algorithm("RS256".to_owned(), "HS256 or HS512"));
 }
 
 #[test]
-fn key_sets_are_read_leniently_and_never_empty() {
+fn unusable_keys_are_skipped_and_an_empty_key_set_is_an_error() {
     let check = |text: &str, expected: Expect| {
         let shown = match JsonWebKeySet::parse(text.as_bytes()) {
             Ok(keys) => format!("{} keys", format!("{keys:?}").matches("material").count()),

@@ -29,7 +29,7 @@ fn signed(header: &str, payload: &str) -> String {
 /// Verifies for hub `chat` and shows who the bearer is, or why not.
 fn check(token: &str, expected: &Expect) {
     let audience = Audience { resource: Resource::Client { hub: "chat" }, host: None };
-    let shown = match verify(token, &keys(), &audience, NOW, &Rules::default()) {
+    let shown = match verify(token, &keys(), &audience, NOW, &TokenRules::default()) {
         Ok(verified) => format!("{:?} until {}", verified.claims.user_id(), verified.expires_at),
         Err(error) => error.to_string(),
     };
@@ -43,7 +43,7 @@ fn payload(more: &str) -> String {
 }
 
 #[test]
-fn tokens_of_both_keys_and_both_algorithms_fit() {
+fn tokens_of_both_keys_and_both_algorithms_are_valid() {
     let claims: Claims = [("sub", "ada")].into_iter().collect();
     for key in keys().iter() {
         for algorithm in [Algorithm::Hs256, Algorithm::Hs512] {
@@ -61,7 +61,7 @@ fn tokens_of_both_keys_and_both_algorithms_fit() {
 }
 
 #[test]
-fn a_signature_of_another_maker_is_recomputed_alike() {
+fn a_token_of_another_library_has_the_same_signature() {
     // The example of RFC 7515, appendix A.1, has a key of arbitrary bytes; this one is made with `openssl dgst -sha256 -hmac`.
     let key = AccessKey::new("primary-secret").unwrap();
     let token = sign(&Claims::new(), "a", 1, 2, &key, Algorithm::Hs256);
@@ -69,7 +69,7 @@ fn a_signature_of_another_maker_is_recomputed_alike() {
 }
 
 #[test]
-fn time_ends_tokens_with_a_small_leeway() {
+fn an_expired_token_is_accepted_within_the_leeway_only() {
     check(&signed(HEADER, &payload(r#","exp":1699999996"#)), &expect![[r#"Some("ada") until 1699999996"#]]);
     check(
         &signed(HEADER, &payload(r#","exp":1699999995"#)),
@@ -87,7 +87,7 @@ fn time_ends_tokens_with_a_small_leeway() {
 }
 
 #[test]
-fn a_token_is_early_by_five_minutes_at_most() {
+fn a_token_is_accepted_up_to_five_minutes_before_nbf() {
     let early = |nbf: &str| signed(HEADER, &payload(&format!(r#","exp":1800000000,"nbf":{nbf}"#)));
     check(&early("1700000300"), &expect![[r#"Some("ada") until 1800000000"#]]);
     check(
@@ -102,7 +102,7 @@ fn a_token_is_early_by_five_minutes_at_most() {
 }
 
 #[test]
-fn a_dynamic_key_counts_for_tokens_that_name_it_while_it_lives() {
+fn a_dynamic_key_is_used_for_its_kid_until_it_expires() {
     let claims: Claims = [("sub", "ada")].into_iter().collect();
     let audience = "http://a/client/?hub=chat";
     let by = |key: &DynamicKey| sign_dynamic(&claims, audience, NOW, NOW + 10, key);
@@ -116,7 +116,7 @@ fn a_dynamic_key_counts_for_tokens_that_name_it_while_it_lives() {
 }
 
 #[test]
-fn forged_tokens_are_refused_with_the_cause() {
+fn forged_tokens_are_rejected_with_the_cause() {
     let good = payload(r#","exp":1700000010"#);
     check(
         &signed(r#"{"alg":"none"}"#, &good),
@@ -148,7 +148,7 @@ fn forged_tokens_are_refused_with_the_cause() {
 }
 
 #[test]
-fn a_token_for_something_else_is_refused() {
+fn a_token_for_another_audience_is_rejected() {
     let aud = |aud: &str| signed(HEADER, &format!(r#"{{"aud":{aud},"exp":1700000010}}"#));
     check(
         &aud(r#""http://localhost/client/?hub=other""#),

@@ -118,7 +118,7 @@ fn named_by_connection(headers: &HeaderMap) -> HashSet<String> {
 fn is_withheld(name: &str) -> bool {
     WITHHELD.binary_search(&name).is_ok()
         || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || identity::vouches_for_caller(name)
+        || identity::is_identity_header(name)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::request::Parts;
 use http::{Request, Uri};
 use http_messages::Body;
-use identity::{Audience, Claims, KeySet, Principal, Resource, Rules, Verified, openid, verify};
+use identity::{Audience, Claims, KeySet, Principal, Resource, TokenRules, Verified, openid, verify};
 
 use super::Shared;
 use crate::engine::Hub;
@@ -111,9 +111,9 @@ fn check(
 }
 
 /// What tokens must comply with.
-pub(super) fn rules(options: &Options, token_bytes_max: usize) -> Rules {
+pub(super) fn rules(options: &Options, token_bytes_max: usize) -> TokenRules {
     let leeway = Duration::from_secs(options.token_leeway_s);
-    Rules { token_bytes_max, leeway, ..Rules::default() }
+    TokenRules { token_bytes_max, leeway, ..TokenRules::default() }
 }
 
 /// Seconds since the Unix epoch; a clock before it counts as the epoch.

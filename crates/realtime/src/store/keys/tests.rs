@@ -1,6 +1,6 @@
 use std::num::NonZeroU64;
 
-use identity::{Algorithm, Audience, Claims, Resource, Rules, sign, sign_dynamic, verify};
+use identity::{Algorithm, Audience, Claims, Resource, TokenRules, sign, sign_dynamic, verify};
 use state_embedded::Store;
 
 use super::*;
@@ -34,13 +34,13 @@ fn key(text: &str) -> AccessKey {
 fn opens(keys: &Keys, key: &AccessKey) -> bool {
     let audience = Audience { resource: Resource::Client { hub: "chat" }, host: None };
     let token = sign(&Claims::new(), "http://a/client/?hub=chat", NOW, NOW + 9, key, Algorithm::Hs256);
-    verify(&token, &keys.current(), &audience, NOW, &Rules::default()).is_ok()
+    verify(&token, &keys.current(), &audience, NOW, &TokenRules::default()).is_ok()
 }
 
 fn opens_dynamic(keys: &Keys, key: &DynamicKey, now: UnixSeconds) -> bool {
     let audience = Audience { resource: Resource::Client { hub: "chat" }, host: None };
     let token = sign_dynamic(&Claims::new(), "http://a/client/?hub=chat", now, now + 9, key);
-    verify(&token, &keys.current(), &audience, now, &Rules::default()).is_ok()
+    verify(&token, &keys.current(), &audience, now, &TokenRules::default()).is_ok()
 }
 
 #[tokio::test]

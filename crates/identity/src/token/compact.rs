@@ -1,33 +1,35 @@
-//! What all tokens have in common: three parts, a header, and claims about time.
+//! [`CompactToken`]: the compact serialization of a JSON Web Token, its header, and the claims about time.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::{Rules, TokenError, UnixSeconds, Verified};
-use crate::Claims;
+use super::error::TokenError;
+use super::rules::{TokenRules, Verified};
+use crate::claims::Claims;
+use crate::unix_seconds::UnixSeconds;
 
-/// A token that was taken apart, with nothing proved about it.
-pub(crate) struct Parts<'a> {
-    header: Header,
+/// A parsed token. Its signature has not been verified.
+pub(crate) struct CompactToken<'a> {
+    header: TokenHeader,
     payload: &'a str,
-    /// What is signed: header and payload with the dot between.
+    /// The signing input: header and payload with the dot between.
     pub(crate) signed: &'a str,
     pub(crate) signature: Vec<u8>,
 }
 
-/// What of a header matters. A member that stands there twice counts as it stands last, as in most readers of JSON.
+/// The relevant members of a header. Of duplicate members the last one counts, as in most JSON parsers.
 #[derive(Default)]
-struct Header {
+struct TokenHeader {
     algorithm: Option<Value>,
     key_id: Option<Value>,
     is_critical: bool,
 }
 
-/// A payload, with the two of its claims that are numbers.
+/// The payload; its two numeric claims are kept apart.
 #[derive(Default)]
-struct Payload {
+struct TokenPayload {
     claims: Claims,
     expires_at: Option<Value>,
     not_before: Option<Value>,
@@ -35,8 +37,8 @@ struct Payload {
 
 const THREE_PARTS: TokenError = TokenError::Malformed("it does not have three parts with dots between");
 
-impl<'a> Parts<'a> {
-    pub(crate) fn split(token: &'a str, rules: &Rules) -> Result<Self, TokenError> {
+impl<'a> CompactToken<'a> {
+    pub(crate) fn parse(token: &'a str, rules: &TokenRules) -> Result<Self, TokenError> {
         if token.len() > rules.token_bytes_max {
             return Err(TokenError::TooLong { bytes: token.len(), bytes_max: rules.token_bytes_max });
         }
@@ -45,7 +47,7 @@ impl<'a> Parts<'a> {
         if payload.contains('.') {
             return Err(THREE_PARTS);
         }
-        let header: Header = object(header, "the header is not a JSON object in base64url")?;
+        let header: TokenHeader = object(header, "the header is not a JSON object in base64url")?;
         if header.is_critical {
             return Err(TokenError::Critical);
         }
@@ -64,9 +66,9 @@ impl<'a> Parts<'a> {
         self.header.key_id.as_ref().and_then(Value::as_str)
     }
 
-    /// What the token says, if it is valid at `now`. To be asked once its signature is proved.
-    pub(crate) fn claims(&self, now: UnixSeconds, rules: &Rules) -> Result<Verified, TokenError> {
-        let payload: Payload = object(self.payload, "the payload is not a JSON object in base64url")?;
+    /// The claims, if the token is valid at `now`. Call it after the signature is verified.
+    pub(crate) fn claims(&self, now: UnixSeconds, rules: &TokenRules) -> Result<Verified, TokenError> {
+        let payload: TokenPayload = object(self.payload, "the payload is not a JSON object in base64url")?;
         let expires_at =
             seconds(payload.expires_at, "'exp' is not a number")?.ok_or(TokenError::MissingExpiry)?;
         if expires_at.saturating_add(rules.leeway.as_secs()) <= now {
@@ -84,24 +86,24 @@ impl<'a> Parts<'a> {
     }
 }
 
-pub(crate) fn algorithm_refused(name: &str, accepted: &'static str) -> TokenError {
-    TokenError::Algorithm(shown(name, 32), accepted)
+pub(crate) fn algorithm_not_accepted(name: &str, accepted: &'static str) -> TokenError {
+    TokenError::Algorithm(truncated(name, 32), accepted)
 }
 
-pub(crate) fn audience_refused(audiences: &[String]) -> TokenError {
-    TokenError::Audience(shown(&audiences.join(" "), 256))
+pub(crate) fn wrong_audience(audiences: &[String]) -> TokenError {
+    TokenError::Audience(truncated(&audiences.join(" "), 256))
 }
 
-/// Text of unknown length comes back only in part.
-pub(crate) fn shown(text: &str, characters_max: usize) -> String {
+/// The start of a text of unknown length.
+pub(crate) fn truncated(text: &str, characters_max: usize) -> String {
     text.chars().take(characters_max).collect()
 }
 
-/// A number by RFC 7519, with or without a fraction, which some libraries write.
+/// A NumericDate of RFC 7519; some libraries write a fraction.
 fn seconds(value: Option<Value>, why: &'static str) -> Result<Option<UnixSeconds>, TokenError> {
     let Some(value) = value else { return Ok(None) };
     let seconds = value.as_u64().or_else(|| {
-        // A negative time is long past; the cast saturates at both ends.
+        // A negative time is in the past; the cast saturates at both ends.
         value.as_f64().map(|seconds| seconds as u64)
     });
     seconds.map(Some).ok_or(TokenError::Malformed(why))
@@ -112,12 +114,12 @@ fn object<T: DeserializeOwned>(part: &str, why: &'static str) -> Result<T, Token
     serde_json::from_slice(&bytes).map_err(|_| TokenError::Malformed(why))
 }
 
-/// A JSON object that is read member by member, so that no tree of it is built first: every client's token passes here twice.
+/// A JSON object that is read member by member, without building a tree first: every client's token is parsed here twice.
 trait Members: Default {
     fn member(&mut self, name: String, value: Value);
 }
 
-impl Members for Header {
+impl Members for TokenHeader {
     fn member(&mut self, name: String, value: Value) {
         match name.as_str() {
             "alg" => self.algorithm = Some(value),
@@ -128,14 +130,14 @@ impl Members for Header {
     }
 }
 
-impl Members for Payload {
+impl Members for TokenPayload {
     fn member(&mut self, name: String, value: Value) {
         match name.as_str() {
             "exp" => self.expires_at = Some(value.clone()),
             "nbf" => self.not_before = Some(value.clone()),
             _ => {}
         }
-        self.claims.read(name, value);
+        self.claims.set(name, value);
     }
 }
 
@@ -157,13 +159,13 @@ impl<'de, T: Members> Visitor<'de> for Object<T> {
     }
 }
 
-impl<'de> Deserialize<'de> for Header {
+impl<'de> Deserialize<'de> for TokenHeader {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Object(std::marker::PhantomData))
     }
 }
 
-impl<'de> Deserialize<'de> for Payload {
+impl<'de> Deserialize<'de> for TokenPayload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Object(std::marker::PhantomData))
     }
