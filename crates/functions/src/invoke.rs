@@ -266,11 +266,11 @@ impl Invoker {
             function_id: function.id().clone(),
             input_data,
             trigger_metadata: trigger_data.metadata,
-            trace_context: worker_protocol::TraceContext {
+            trace_context: worker_protocol::RpcTraceContext {
                 trace_parent: trace.to_traceparent(),
                 trace_state: trigger_data.trace_state,
                 baggage: trigger_data.baggage,
-                ..worker_protocol::TraceContext::default()
+                ..worker_protocol::RpcTraceContext::default()
             },
             retry_context: trigger_data.retry,
         };

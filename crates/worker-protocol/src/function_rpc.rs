@@ -8,16 +8,16 @@
 //! own first message.
 
 mod from_protocol;
-mod gap;
 pub mod messages;
+mod placeholder;
 mod to_protocol;
 
 #[cfg(test)]
 mod tests;
 
 pub use from_protocol::{decode_host, decode_worker};
-pub use gap::Gap;
 pub use messages::StreamingMessage;
+pub use placeholder::Placeholder;
 pub use to_protocol::{encode_host, encode_worker};
 
 /// The gRPC method, as the path of an HTTP/2 request.

@@ -1,46 +1,18 @@
-//! HTTP requests and responses as a worker sees them.
+//! Parts of HTTP requests and responses: the identities of a caller, and cookies.
 
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-
-use crate::TypedData;
-
-/// A request (towards the worker) or a response (from it); the protocol has one message for both.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RpcHttp {
-    /// Request: the method, in upper case.
-    pub method: String,
-    /// Request: the absolute address, `scheme://host[:port]/path?query`.
-    pub url: String,
-    /// Headers. In requests, names are lower-case and several values of a name are joined by `,`.
-    pub headers: BTreeMap<String, String>,
-    /// The body; [`TypedData::Null`] when there is none.
-    pub body: TypedData,
-    /// Request: values of the route's parameters.
-    pub params: BTreeMap<String, String>,
-    /// Request: the query's parameters, the last value of each name.
-    pub query: BTreeMap<String, String>,
-    /// Response: the status in decimal digits; empty stands for 200.
-    pub status_code: String,
-    /// Response: whether the host may choose the body's form by the request's `Accept`.
-    pub enable_content_negotiation: bool,
-    /// Request: who calls.
-    pub identities: Vec<RpcClaimsIdentity>,
-    /// Response: cookies to set.
-    pub cookies: Vec<RpcHttpCookie>,
-}
 
 /// One identity of a caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RpcClaimsIdentity {
-    /// How the caller proved it.
+    /// How the caller was authenticated.
     pub authentication_type: Option<String>,
-    /// Which claim holds the name.
+    /// Type of the claim that has the name.
     pub name_claim_type: Option<String>,
-    /// Which claim holds the roles.
+    /// Type of the claim that has the roles.
     pub role_claim_type: Option<String>,
     /// The claims.
     pub claims: Vec<RpcClaim>,
@@ -65,35 +37,35 @@ pub struct RpcHttpCookie {
     pub name: String,
     /// Its value.
     pub value: String,
-    /// Hosts that receive it.
+    /// Domain to which it is sent.
     pub domain: Option<String>,
-    /// Path that must be requested.
+    /// Path to which it is sent.
     pub path: Option<String>,
-    /// When it ends. In our frames: milliseconds since 1970, as a number.
+    /// When it expires. In [`crate::frames`]: milliseconds since 1970, as a number.
     #[serde(with = "expires_ms", rename = "expiresMs", alias = "expires")]
     pub expires: Option<SystemTime>,
-    /// Whether it needs an encrypted request.
+    /// Whether it is sent over TLS only.
     pub secure: Option<bool>,
     /// Whether scripts cannot read it.
     pub http_only: Option<bool>,
-    /// Whether it goes along with cross-site requests.
+    /// Whether it is sent with cross-site requests.
     pub same_site: SameSite,
-    /// Seconds until it ends.
+    /// Seconds until it expires.
     pub max_age: Option<f64>,
 }
 
-/// Whether a cookie goes along with cross-site requests.
+/// Whether a cookie is sent with cross-site requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum SameSite {
-    /// Not said: the attribute is left out. The wire calls it `None`.
+    /// The attribute is left out. FunctionRpc calls it `None`.
     #[default]
     Unset,
     /// `SameSite=Lax`.
     Lax,
     /// `SameSite=Strict`.
     Strict,
-    /// `SameSite=None`. The wire calls it `ExplicitNone`.
+    /// `SameSite=None`. FunctionRpc calls it `ExplicitNone`.
     None,
 }
 

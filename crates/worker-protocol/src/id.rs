@@ -1,4 +1,4 @@
-//! Identities that are all text on the wire and must not be mixed up.
+//! Ids. All are text in the protocol; types of their own prevent mix-ups.
 
 use std::fmt;
 
@@ -12,17 +12,17 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// Takes the text as it came.
+            /// An id with this text.
             pub fn new(text: impl Into<String>) -> Self {
                 Self(text.into())
             }
 
-            /// The text as it goes on the wire.
+            /// The text of the id.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// Gives the text away.
+            /// The text of the id, without a copy.
             pub fn into_string(self) -> String {
                 self.0
             }
@@ -49,16 +49,16 @@ macro_rules! id {
 }
 
 id! {
-    /// One call of a function; the host draws it, and every retry has its own.
+    /// An invocation of a function. The host generates it; retries of an invocation keep it.
     InvocationId
 }
 
 id! {
-    /// A function of an app. Whoever indexes the app (worker or host) chooses it, and it never changes afterwards.
+    /// A function of an app. The side that indexes the app (worker or host) chooses it; it never changes afterwards.
     FunctionId
 }
 
 id! {
-    /// One worker process; the host draws it and gives it to the process when it starts it.
+    /// A worker process. The host generates it and passes it to the process at its start.
     WorkerId
 }

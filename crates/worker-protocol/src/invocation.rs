@@ -1,4 +1,4 @@
-//! One call of a function and its answer.
+//! The request and the response of an invocation.
 
 use std::collections::BTreeMap;
 
@@ -6,35 +6,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FunctionId, InvocationId, RpcException, StatusResult, TypedData};
 
-/// A call of a function.
+/// The request to invoke a function.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InvocationRequest {
-    /// Its identity; no two calls share one.
+    /// Id of the invocation.
     pub invocation_id: InvocationId,
-    /// Which function.
+    /// The function.
     pub function_id: FunctionId,
-    /// Values of the trigger and of the input bindings.
+    /// The trigger data and the values of the input bindings.
     pub input_data: Vec<ParameterBinding>,
-    /// What is known about the trigger's value.
+    /// The trigger metadata.
     pub trigger_metadata: BTreeMap<String, TypedData>,
-    /// The span that the call belongs to.
-    pub trace_context: TraceContext,
-    /// How often it was tried before.
+    /// The trace context of the invocation.
+    pub trace_context: RpcTraceContext,
+    /// Present if the function has a retry policy.
     pub retry_context: Option<RetryContext>,
 }
 
-/// The answer to a call.
+/// The response to an [`InvocationRequest`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InvocationResponse {
-    /// Which call.
+    /// Id of the invocation.
     pub invocation_id: InvocationId,
     /// Values for the output bindings.
     pub output_data: Vec<ParameterBinding>,
     /// What the function returned.
     pub return_value: Option<TypedData>,
-    /// How it ended.
+    /// Whether the function succeeded.
     pub result: StatusResult,
-    /// Attributes that the worker adds to the call's span.
+    /// Attributes that the worker adds to the span of the invocation.
     pub trace_context_attributes: BTreeMap<String, String>,
 }
 
@@ -50,25 +50,25 @@ pub struct ParameterBinding {
 /// W3C trace context, as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct TraceContext {
+pub struct RpcTraceContext {
     /// The `traceparent` value.
     pub trace_parent: String,
     /// The `tracestate` value.
     pub trace_state: String,
     /// Attributes of the span.
     pub attributes: BTreeMap<String, String>,
-    /// Baggage (2026 addition; older workers ignore it).
+    /// W3C baggage (added in 2026; older workers ignore it).
     pub baggage: BTreeMap<String, String>,
 }
 
-/// Which retry a call is.
+/// Which retry an invocation is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RetryContext {
-    /// How many retries there were, this one included.
+    /// Number of retries, this one included; 0 in the first attempt.
     pub retry_count: i32,
-    /// How many there may be; -1 is for ever.
+    /// Largest number of retries; -1: no limit.
     pub max_retry_count: i32,
-    /// What made the last try fail.
+    /// Why the last attempt failed.
     pub exception: Option<RpcException>,
 }

@@ -1,17 +1,17 @@
-//! Invocations, bindings and results as language workers see them, and the two roads that carry them.
+//! Invocations, bindings and results as language workers see them, and the two protocols that carry them.
 //!
-//! Words are the peer's: a [`TypedData`] here is a `TypedData` of the FunctionRpc protocol.
+//! Names are those of FunctionRpc: a [`TypedData`] here is its `TypedData`.
 //!
-//! * FunctionRpc is the official road: protobuf messages on one gRPC stream, which the worker opens.
-//! * Frames is ours: a length, a JSON head and raw body bytes on a Unix or loopback socket, with the same meaning.
+//! * [`function_rpc`]: the protocol of the official workers, protobuf messages on one gRPC stream that the worker opens.
+//! * [`frames`]: our own protocol, with the same meaning: a length, a JSON header and raw bytes on a Unix or loopback socket.
 //!
-//! Both translate to and from the same [`HostMessage`] and [`WorkerMessage`], so that who speaks to a worker need not know
-//! which road it came by.
+//! Both translate to and from [`HostMessage`] and [`WorkerMessage`], so that the host's code does not depend on the protocol.
 //!
-//! Not its concern: sockets, processes, clocks; which functions exist; what a binding means.
+//! Out of scope: sockets, processes, clocks; which functions exist; what a binding means.
 //! Know these first: [`HostMessage`], [`WorkerMessage`], [`TypedData`].
 //! Start reading at `message.rs`.
 
+mod exception;
 pub mod frames;
 pub mod function_rpc;
 mod http;
@@ -24,15 +24,18 @@ mod status;
 mod stored;
 mod typed_data;
 
-pub use http::{RpcClaim, RpcClaimsIdentity, RpcHttp, RpcHttpCookie, SameSite};
+pub use exception::RpcException;
+pub use http::{RpcClaim, RpcClaimsIdentity, RpcHttpCookie, SameSite};
 pub use id::{FunctionId, InvocationId, WorkerId};
-pub use invocation::{InvocationRequest, InvocationResponse, ParameterBinding, RetryContext, TraceContext};
+pub use invocation::{
+    InvocationRequest, InvocationResponse, ParameterBinding, RetryContext, RpcTraceContext,
+};
 pub use log::{LogCategory, LogLevel, RpcLog};
 pub use message::{
     HostMessage, InitRequest, InitResponse, LoadRequest, LoadResponse, MetadataResponse, WorkerMessage,
     WorkerMetadata,
 };
 pub use metadata::{BindingInfo, DataType, Direction, FunctionMetadata, RetryOptions, RetryStrategy};
-pub use status::{Capabilities, RpcException, Status, StatusResult};
-pub use stored::{Piece, ReadStored, Stored};
-pub use typed_data::{ModelBindingData, TypedData};
+pub use status::{Capabilities, Status, StatusResult};
+pub use stored::{Chunk, ReadStoredBytes, StoredBytes};
+pub use typed_data::{ModelBindingData, RpcHttp, TypedData};

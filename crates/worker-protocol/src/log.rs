@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{InvocationId, RpcException, TypedData};
 
-/// How serious a record is.
+/// Level of a log record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LogLevel {
-    /// Finest.
+    /// Most detailed.
     #[default]
     Trace,
     /// For developers.
@@ -27,7 +27,7 @@ pub enum LogLevel {
     None,
 }
 
-/// Whose record it is.
+/// Who wrote a log record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LogCategory {
@@ -47,9 +47,9 @@ pub struct RpcLog {
     pub invocation_id: Option<InvocationId>,
     /// Its category, such as `Function.hello.User` or a module's name.
     pub category: String,
-    /// How serious.
+    /// Its level.
     pub level: LogLevel,
-    /// The text.
+    /// Its message.
     pub message: String,
     /// Id of the event.
     pub event_id: String,
@@ -57,7 +57,7 @@ pub struct RpcLog {
     pub exception: Option<RpcException>,
     /// Properties as JSON.
     pub properties: String,
-    /// Whose record.
+    /// Who wrote it.
     pub log_category: LogCategory,
     /// Typed properties.
     pub properties_map: BTreeMap<String, TypedData>,

@@ -1,13 +1,13 @@
-//! Everything that host and worker say to each other, in the order in which a worker's life goes.
+//! All messages between host and worker, in the order in which they occur:
 //!
 //! 1. The host starts the worker's process; the worker connects and sends [`WorkerMessage::Start`].
-//! 2. [`HostMessage::Init`], answered by [`WorkerMessage::Init`].
-//! 3. Where the worker indexes the app: [`HostMessage::Metadata`], answered by [`WorkerMessage::Metadata`].
-//! 4. [`HostMessage::Load`] for each function, answered by [`WorkerMessage::Load`].
-//! 5. [`HostMessage::Invoke`], answered by [`WorkerMessage::Invoked`], as many at once as the host likes.
-//! 6. [`HostMessage::Terminate`]: the worker ends.
+//! 2. [`HostMessage::Init`]; the response is [`WorkerMessage::Init`].
+//! 3. If the worker indexes the app: [`HostMessage::Metadata`]; the response is [`WorkerMessage::Metadata`].
+//! 4. [`HostMessage::Load`] for each function; the response is [`WorkerMessage::Load`].
+//! 5. [`HostMessage::Invoke`] for each invocation, any number of them at a time; the response is [`WorkerMessage::Invoked`].
+//! 6. [`HostMessage::Terminate`]: the worker exits.
 //!
-//! [`WorkerMessage::Log`] comes at any time.
+//! A worker may send [`WorkerMessage::Log`] at any time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,67 +19,67 @@ use crate::{
     LogLevel, RpcLog, StatusResult, WorkerId,
 };
 
-/// What the host says.
+/// A message of the host.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HostMessage {
-    /// Make yourself ready.
+    /// Initialize.
     Init(InitRequest),
-    /// Tell which functions the app has. Never sent to a worker that does not index.
+    /// List the functions of the app. Sent only to workers that index.
     Metadata {
         /// The app's folder.
         function_app_directory: String,
     },
     /// Load a function.
     Load(LoadRequest),
-    /// Call a function.
+    /// Invoke a function.
     Invoke(InvocationRequest),
-    /// A call is no longer wanted. Needs [`Capabilities::HANDLES_INVOCATION_CANCEL_MESSAGE`].
+    /// Cancel an invocation. Needs [`Capabilities::HANDLES_INVOCATION_CANCEL_MESSAGE`].
     Cancel {
-        /// Which.
+        /// The invocation.
         invocation_id: InvocationId,
     },
-    /// Are you there? Needs [`Capabilities::WORKER_STATUS`].
+    /// A probe: the worker responds if it is able to. Needs [`Capabilities::WORKER_STATUS`].
     Status,
-    /// End. Needs [`Capabilities::HANDLES_WORKER_TERMINATE_MESSAGE`].
+    /// Exit. Needs [`Capabilities::HANDLES_WORKER_TERMINATE_MESSAGE`].
     Terminate {
-        /// How long the host waits before it kills the process.
+        /// Time until the host kills the process.
         grace: Duration,
     },
 }
 
-/// What a worker says.
+/// A message of a worker.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WorkerMessage {
-    /// I am the process that you started.
+    /// The first message: the process that the host started has connected.
     Start {
         /// The id that the host gave it.
         worker_id: WorkerId,
     },
-    /// Ready, or not.
+    /// Response to [`HostMessage::Init`].
     Init(InitResponse),
-    /// The app's functions.
+    /// Response to [`HostMessage::Metadata`].
     Metadata(MetadataResponse),
-    /// A function is loaded, or not.
+    /// Response to [`HostMessage::Load`].
     Load(LoadResponse),
-    /// A call ended.
+    /// An invocation ended.
     Invoked(InvocationResponse),
     /// A log record.
     Log(RpcLog),
-    /// I am here.
+    /// Response to [`HostMessage::Status`].
     Status,
-    /// Something that we do not use; holds its name in the protocol, for the log.
+    /// A message that the host does not use; its name in the protocol, for the log.
     Unused(&'static str),
 }
 
-/// What a worker needs to get ready.
+/// What a worker needs for its initialization.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct InitRequest {
     /// Version of the host.
     pub host_version: String,
-    /// What the host can do.
+    /// Capabilities of the host.
     pub capabilities: Capabilities,
-    /// Lowest level of each log category that the host wants.
+    /// Lowest level to send, by log category.
     pub log_categories: BTreeMap<String, LogLevel>,
     /// The worker's own folder.
     pub worker_directory: String,
@@ -87,18 +87,18 @@ pub struct InitRequest {
     pub function_app_directory: String,
 }
 
-/// Answer to [`InitRequest`].
+/// The response to [`InitRequest`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InitResponse {
-    /// What the worker can do.
+    /// Capabilities of the worker.
     pub capabilities: Capabilities,
-    /// Whether it is ready.
+    /// Whether it is initialized.
     pub result: StatusResult,
-    /// What it is.
+    /// Which worker it is.
     pub worker_metadata: WorkerMetadata,
 }
 
-/// What a worker is.
+/// Runtime and version of a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkerMetadata {
@@ -110,18 +110,18 @@ pub struct WorkerMetadata {
     pub worker_version: String,
     /// The processor's architecture.
     pub worker_bitness: String,
-    /// More.
+    /// Further properties.
     pub custom_properties: BTreeMap<String, String>,
 }
 
 /// The app's functions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetadataResponse {
-    /// Each function.
+    /// The functions.
     pub functions: Vec<FunctionMetadata>,
-    /// Whether indexing worked.
+    /// Whether the worker could index the app.
     pub result: StatusResult,
-    /// Whether the host shall read the app's `function.json` files instead.
+    /// Whether the host is to read the `function.json` files of the app instead.
     pub use_default_metadata_indexing: bool,
 }
 
@@ -130,7 +130,7 @@ pub struct MetadataResponse {
 pub struct LoadRequest {
     /// Its id.
     pub function_id: FunctionId,
-    /// What it is.
+    /// Its metadata.
     pub metadata: FunctionMetadata,
 }
 
@@ -139,6 +139,6 @@ pub struct LoadRequest {
 pub struct LoadResponse {
     /// Its id.
     pub function_id: FunctionId,
-    /// How it went.
+    /// Whether it could be loaded.
     pub result: StatusResult,
 }

@@ -1,16 +1,16 @@
-//! How an operation of a worker ended, and what a worker can do.
+//! The result of a worker's operation, and the capabilities of a worker.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::RpcLog;
+use crate::{RpcException, RpcLog};
 
-/// How an operation ended.
+/// Whether an operation succeeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Status {
-    /// It failed. This is the zero value of the protocol, so a status that is not there is a failure.
+    /// It failed. This is the zero value of the protocol, so an absent status is a failure.
     #[default]
     Failure,
     /// It succeeded.
@@ -19,38 +19,21 @@ pub enum Status {
     Cancelled,
 }
 
-/// How an operation ended, and why.
+/// The result of an operation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StatusResult {
-    /// How.
+    /// Whether it succeeded.
     pub status: Status,
-    /// A text about it; java gives one for successes too.
+    /// A message for people; the Java worker sends one for successes too.
     pub result: String,
-    /// What went wrong.
+    /// The error, if it failed.
     pub exception: Option<RpcException>,
     /// Log records that belong to it.
     pub logs: Vec<RpcLog>,
 }
 
-/// An error of the worker or of the user's code.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct RpcException {
-    /// Where it comes from.
-    pub source: String,
-    /// The stack, one frame a line.
-    pub stack_trace: String,
-    /// The message.
-    pub message: String,
-    /// Whether the user's code raised it.
-    pub is_user_exception: bool,
-    /// Its type.
-    #[serde(rename = "type")]
-    pub kind: String,
-}
-
 impl StatusResult {
-    /// A success without a text.
+    /// A success without a message.
     pub fn success() -> Self {
         Self { status: Status::Success, ..Self::default() }
     }
@@ -66,7 +49,8 @@ impl StatusResult {
         self.status == Status::Success
     }
 
-    /// What to show for a failure: the exception's message, or the text, or a sentence that says that there is none.
+    /// What to show for a failure: the message of the exception, else [`StatusResult::result`], else a sentence that says that there is
+    /// none.
     pub fn message(&self) -> &str {
         let message = self.exception.as_ref().map_or("", |exception| exception.message.as_str());
         [message, self.result.as_str(), "the worker gave no reason"]
@@ -76,46 +60,46 @@ impl StatusResult {
     }
 }
 
-/// What one side can do, by name; any value that is not empty means yes.
+/// Capabilities of a worker or of the host, by name. A capability is on if its value is not empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Capabilities(BTreeMap<String, String>);
 
 impl Capabilities {
-    /// The body of an HTTP request always travels as bytes.
+    /// The body of an HTTP request is always sent as bytes.
     pub const RAW_HTTP_BODY_BYTES: &'static str = "RawHttpBodyBytes";
-    /// Only `body` is filled, and no `rawBody` beside it.
+    /// Only `body` is sent, not `rawBody`.
     pub const RPC_HTTP_BODY_ONLY: &'static str = "RpcHttpBodyOnly";
     /// The trigger metadata has no second copy of the HTTP request.
     pub const RPC_HTTP_TRIGGER_METADATA_REMOVED: &'static str = "RpcHttpTriggerMetadataRemoved";
     /// The worker understands the `collection_*` kinds.
     pub const TYPED_DATA_COLLECTION: &'static str = "TypedDataCollection";
-    /// Headers, params and query travel in the `nullable_*` maps.
+    /// Headers, params and query are sent in the `nullable_*` maps.
     pub const USE_NULLABLE_VALUE_DICTIONARY_FOR_HTTP: &'static str = "UseNullableValueDictionaryForHttp";
-    /// Headers without a value are left out.
+    /// Headers with an empty value are left out.
     pub const IGNORE_EMPTY_VALUED_RPC_HTTP_HEADERS: &'static str = "IgnoreEmptyValuedRpcHttpHeaders";
     /// The worker answers status requests.
     pub const WORKER_STATUS: &'static str = "WorkerStatus";
-    /// The worker ends by itself when told to.
+    /// The worker exits by itself on a terminate message.
     pub const HANDLES_WORKER_TERMINATE_MESSAGE: &'static str = "HandlesWorkerTerminateMessage";
-    /// The worker can be told that an invocation is no longer wanted.
+    /// The worker can cancel an invocation.
     pub const HANDLES_INVOCATION_CANCEL_MESSAGE: &'static str = "HandlesInvocationCancelMessage";
-    /// Where the worker takes HTTP requests directly.
+    /// The address at which the worker accepts HTTP requests directly.
     pub const HTTP_URI: &'static str = "HttpUri";
-    /// With [`Capabilities::HTTP_URI`]: the invocation has the values of the route as the request's parameters.
+    /// With [`Capabilities::HTTP_URI`]: the invocation carries the route values as parameters of the request.
     pub const REQUIRES_ROUTE_PARAMETERS: &'static str = "RequiresRouteParameters";
 
-    /// Whether it is on.
+    /// Whether a capability is on.
     pub fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
     }
 
-    /// Its value, unless it is empty.
+    /// The value of a capability, unless it is empty.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// All of them.
+    /// All capabilities, with their values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }

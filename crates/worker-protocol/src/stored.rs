@@ -1,4 +1,4 @@
-//! Bytes that the host keeps outside of memory, and the pieces of a message that has some.
+//! Bytes that the host stores outside of memory, and the chunks of an encoded message that has such bytes.
 
 use std::fmt;
 use std::io;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// Where stored bytes are. This crate only asks for their number; whoever sends a message reads them.
-pub trait ReadStored: fmt::Debug + Send + Sync {
-    /// How many there are.
+/// Gives access to stored bytes. This crate only asks for their number; the sender of a message reads them.
+pub trait ReadStoredBytes: fmt::Debug + Send + Sync {
+    /// Number of bytes.
     fn bytes(&self) -> usize;
 
-    /// Reads at most `bytes_max` of them from a place on; fewer only at the end. May block the thread for a disk access.
+    /// Reads at most `bytes_max` bytes from the offset `at` on; fewer only at the end. May block the thread for a disk access.
     ///
     /// # Errors
     ///
@@ -19,31 +19,31 @@ pub trait ReadStored: fmt::Debug + Send + Sync {
     fn read_at(&self, at: usize, bytes_max: usize) -> io::Result<Bytes>;
 }
 
-/// Bytes on their way to a worker that are not in memory; cheap to clone. On the wire the same as bytes.
+/// Bytes for a worker that are not in memory. Cheap to clone. The worker receives them as bytes.
 #[derive(Clone, Debug)]
-pub struct Stored(Arc<dyn ReadStored>);
+pub struct StoredBytes(Arc<dyn ReadStoredBytes>);
 
-/// A piece of an encoded message.
+/// A chunk of an encoded message.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Piece {
-    /// These bytes.
+pub enum Chunk {
+    /// Bytes in memory.
     Bytes(Bytes),
-    /// All of these bytes, to be read when they are sent.
-    Stored(Stored),
+    /// Stored bytes, to be read when they are sent.
+    Stored(StoredBytes),
 }
 
-impl Stored {
-    /// Bytes that are kept elsewhere.
-    pub fn new(from: Arc<dyn ReadStored>) -> Self {
+impl StoredBytes {
+    /// Stored bytes with this access.
+    pub fn new(from: Arc<dyn ReadStoredBytes>) -> Self {
         Self(from)
     }
 
-    /// How many there are.
+    /// Number of bytes.
     pub fn bytes(&self) -> usize {
         self.0.bytes()
     }
 
-    /// See [`ReadStored::read_at`].
+    /// See [`ReadStoredBytes::read_at`].
     ///
     /// # Errors
     ///
@@ -53,15 +53,15 @@ impl Stored {
     }
 }
 
-/// The same bytes in the same place.
-impl PartialEq for Stored {
+/// Equal if both refer to the same stored bytes.
+impl PartialEq for StoredBytes {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Piece {
-    /// Its size.
+impl Chunk {
+    /// Number of bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
@@ -70,19 +70,19 @@ impl Piece {
     }
 }
 
-impl From<Bytes> for Piece {
+impl From<Bytes> for Chunk {
     fn from(bytes: Bytes) -> Self {
         Self::Bytes(bytes)
     }
 }
 
-/// Stored bytes that are in memory after all, for tests.
+/// Stored bytes in memory; for tests.
 #[cfg(test)]
-pub(crate) fn in_memory(bytes: Bytes) -> Stored {
+pub(crate) fn in_memory(bytes: Bytes) -> StoredBytes {
     #[derive(Debug)]
     struct InMemory(Bytes);
 
-    impl ReadStored for InMemory {
+    impl ReadStoredBytes for InMemory {
         fn bytes(&self) -> usize {
             self.0.len()
         }
@@ -92,5 +92,5 @@ pub(crate) fn in_memory(bytes: Bytes) -> Stored {
         }
     }
 
-    Stored::new(Arc::new(InMemory(bytes)))
+    StoredBytes::new(Arc::new(InMemory(bytes)))
 }

@@ -1,60 +1,87 @@
-//! One value on its way to or from a worker.
+//! One value on its way to or from a worker, which may be an HTTP request or response.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::{RpcHttp, Stored};
+use crate::{RpcClaimsIdentity, RpcHttpCookie, StoredBytes};
 
 /// A value of a binding, a trigger's metadata or a result.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum TypedData {
-    /// Nothing. On the wire: a `TypedData` whose oneof is not set.
+    /// No value: in FunctionRpc, a `TypedData` whose oneof is not set.
     #[default]
     Null,
-    /// Text, not looked into.
+    /// Text.
     String(String),
-    /// JSON as its text.
+    /// JSON, as text.
     Json(String),
     /// Bytes.
     Bytes(Bytes),
     /// Bytes that the function declared as a stream.
     Stream(Bytes),
-    /// Bytes that are not in memory; only towards workers, where they are [`TypedData::Bytes`].
-    Stored(Stored),
+    /// Bytes that are not in memory. Only in messages of the host; the worker receives [`TypedData::Bytes`].
+    Stored(StoredBytes),
     /// An HTTP request or response.
     Http(Box<RpcHttp>),
-    /// A whole number.
+    /// An integer.
     Int(i64),
-    /// A number.
+    /// A float.
     Double(f64),
-    /// Several byte strings; only for workers with the capability `TypedDataCollection`, as the next three.
+    /// Several byte strings. This kind and the next three are for workers with the capability `TypedDataCollection`.
     CollectionBytes(Vec<Bytes>),
     /// Several texts.
     CollectionString(Vec<String>),
-    /// Several numbers.
+    /// Several floats.
     CollectionDouble(Vec<f64>),
-    /// Several whole numbers.
+    /// Several integers.
     CollectionSint64(Vec<i64>),
-    /// What an SDK-type binding is made from.
+    /// What a worker builds an SDK type from.
     ModelBindingData(Box<ModelBindingData>),
-    /// Several of them.
+    /// Several [`ModelBindingData`].
     CollectionModelBindingData(Vec<ModelBindingData>),
 }
 
-/// Content from which a worker's extension makes an object of a vendor's SDK.
+/// Content from which the extension of a worker builds a type of an SDK, for example a blob client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelBindingData {
-    /// Version of the content's form.
+    /// Version of the content's format.
     pub version: String,
-    /// Who made it, such as `AzureStorageBlobs`.
+    /// The extension that defines the content, for example `AzureStorageBlobs`.
     pub source: String,
     /// Media type of the content.
     pub content_type: String,
-    /// The content.
+    /// The content itself.
     pub content: Bytes,
 }
 
+/// An HTTP request (from the host) or response (from the worker); the protocol has one message for both.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RpcHttp {
+    /// Request: the method, in upper case.
+    pub method: String,
+    /// Request: the absolute address, `scheme://host[:port]/path?query`.
+    pub url: String,
+    /// Headers. In requests, names are lower-case and several values of a name are joined by `,`.
+    pub headers: BTreeMap<String, String>,
+    /// The body; [`TypedData::Null`] when there is none.
+    pub body: TypedData,
+    /// Request: values of the route's parameters.
+    pub params: BTreeMap<String, String>,
+    /// Request: the query's parameters, the last value of each name.
+    pub query: BTreeMap<String, String>,
+    /// Response: the status in decimal digits; empty stands for 200.
+    pub status_code: String,
+    /// Response: whether the host may choose the format of the body by the `Accept` header of the request.
+    pub enable_content_negotiation: bool,
+    /// Request: the identities of the caller.
+    pub identities: Vec<RpcClaimsIdentity>,
+    /// Response: cookies to set.
+    pub cookies: Vec<RpcHttpCookie>,
+}
+
 impl TypedData {
-    /// Whether there is nothing.
+    /// Whether this is [`TypedData::Null`].
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }

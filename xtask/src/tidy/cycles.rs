@@ -16,7 +16,6 @@ const NOT_YET: &[&str] = &[
     "functions",
     "realtime",
     "signalr-protocol",
-    "worker-protocol",
 ];
 
 /// One complaint for each group of files that reach each other, with one way around.

@@ -7,8 +7,8 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
-use worker_protocol::function_rpc::{self, Gap, MESSAGE_BYTES_MAX};
-use worker_protocol::{Capabilities, HostMessage, Piece, WorkerMessage, frames};
+use worker_protocol::function_rpc::{self, MESSAGE_BYTES_MAX, Placeholder};
+use worker_protocol::{Capabilities, Chunk, HostMessage, WorkerMessage, frames};
 
 use super::spec::{Road, WorkerSpec};
 use super::{link_frames, link_function_rpc};
@@ -32,7 +32,7 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     /// The pieces of one frame.
-    pub(super) pieces: Vec<Piece>,
+    pub(super) pieces: Vec<Chunk>,
     /// Told as soon as the worker may have the whole message. Dropped untold, the message certainly did not arrive.
     pub(super) arrived: Option<oneshot::Sender<()>>,
 }
@@ -53,7 +53,7 @@ pub(super) enum Listener {
 
 impl Outgoing {
     /// A message of which nobody asks whether it arrived.
-    pub(super) fn unasked(pieces: Vec<Piece>) -> Self {
+    pub(super) fn unasked(pieces: Vec<Chunk>) -> Self {
         Self { pieces, arrived: None }
     }
 }
@@ -91,7 +91,7 @@ pub(super) fn encode(
     capabilities: &Capabilities,
     frame_bytes_max: usize,
     stored_is_text: bool,
-) -> Result<Vec<Piece>, TooLarge> {
+) -> Result<Vec<Chunk>, TooLarge> {
     match road {
         Road::Frames => match frames::encode_host(message, frame_bytes_max) {
             Ok(frame) => Ok(frame.chunks),
@@ -99,10 +99,11 @@ pub(super) fn encode(
             Err(_) => Err(TooLarge { bytes: 0, bytes_max: frame_bytes_max }),
         },
         Road::FunctionRpc => {
-            let gap = Gap::take(&mut message, marker(stored_is_text));
+            let placeholder = Placeholder::insert(&mut message, marker(stored_is_text));
             let message = function_rpc::encode_host(message, capabilities, Uuid::new_v4().to_string());
             let bytes_max = MESSAGE_BYTES_MAX;
-            link_function_rpc::encode(&message, gap.as_ref()).map_err(|bytes| TooLarge { bytes, bytes_max })
+            link_function_rpc::encode(&message, placeholder.as_ref())
+                .map_err(|bytes| TooLarge { bytes, bytes_max })
         }
     }
 }

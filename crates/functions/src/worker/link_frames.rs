@@ -12,8 +12,8 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
-use worker_protocol::frames::{DecodeError, Decoder, Hello, decode_worker};
-use worker_protocol::{Piece, Stored, WorkerMessage};
+use worker_protocol::frames::{DecodeError, FrameDecoder, StartStream, decode_worker};
+use worker_protocol::{Chunk, StoredBytes, WorkerMessage};
 
 use super::link::{Link, Outgoing, QUEUE_MESSAGES};
 use super::stored::read_piece;
@@ -23,7 +23,7 @@ use super::stored::read_piece;
 pub(super) struct Listener {
     socket: Socket,
     address: String,
-    hello: Hello,
+    hello: StartStream,
     frame_bytes_max: usize,
 }
 
@@ -57,7 +57,7 @@ impl Listener {
     pub(super) async fn bind(frame_bytes_max: usize) -> io::Result<Self> {
         let (socket, address) = bind_socket().await?;
         let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let hello = Hello { token, worker_id: Uuid::new_v4().to_string() };
+        let hello = StartStream { token, worker_id: Uuid::new_v4().to_string() };
         Ok(Self { socket, address, hello, frame_bytes_max })
     }
 
@@ -116,11 +116,13 @@ async fn bind_port() -> io::Result<(Socket, String)> {
     Ok((Socket::Tcp(listener), address))
 }
 
-async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<(Hello, Decoder), DecodeError> {
-    let mut decoder = Decoder::new(HELLO_BYTES_MAX);
+async fn read_hello(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<(StartStream, FrameDecoder), DecodeError> {
+    let mut decoder = FrameDecoder::new(HELLO_BYTES_MAX);
     loop {
         if let Some(frame) = decoder.next_frame()? {
-            return Ok((Hello::decode(&frame)?, decoder));
+            return Ok((StartStream::decode(&frame)?, decoder));
         }
         if !matches!(stream.read_buf(decoder.buffer()).await, Ok(1..)) {
             return Err(DecodeError::NotStart);
@@ -128,8 +130,8 @@ async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<(Hello, Dec
     }
 }
 
-fn link(stream: Box<dyn Stream>, mut hello: Decoder, frame_bytes_max: usize) -> Link {
-    let mut decoder = Decoder::new(frame_bytes_max);
+fn link(stream: Box<dyn Stream>, mut hello: FrameDecoder, frame_bytes_max: usize) -> Link {
+    let mut decoder = FrameDecoder::new(frame_bytes_max);
     // What came behind the hello belongs to the connection.
     std::mem::swap(decoder.buffer(), hello.buffer());
     let (reader, writer) = tokio::io::split(stream);
@@ -141,7 +143,7 @@ fn link(stream: Box<dyn Stream>, mut hello: Decoder, frame_bytes_max: usize) -> 
     Link { outgoing, incoming, tasks }
 }
 
-async fn read(mut from: impl AsyncRead + Unpin, mut decoder: Decoder, to: mpsc::Sender<WorkerMessage>) {
+async fn read(mut from: impl AsyncRead + Unpin, mut decoder: FrameDecoder, to: mpsc::Sender<WorkerMessage>) {
     loop {
         loop {
             let message = match decoder.next_frame() {
@@ -205,9 +207,9 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
                 self.write_batch().await?;
             }
             match piece {
-                Piece::Bytes(piece) if bytes > BATCH_BYTES => self.to.write_all(&piece).await?,
-                Piece::Bytes(piece) => self.batch.extend_from_slice(&piece),
-                Piece::Stored(stored) => {
+                Chunk::Bytes(piece) if bytes > BATCH_BYTES => self.to.write_all(&piece).await?,
+                Chunk::Bytes(piece) => self.batch.extend_from_slice(&piece),
+                Chunk::Stored(stored) => {
                     self.write_batch().await?;
                     self.write_stored(&stored).await?;
                 }
@@ -219,7 +221,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     }
 
     /// One part of it is in memory at a time. If it cannot be read, the frame has no end, and the connection is closed.
-    async fn write_stored(&mut self, stored: &Stored) -> io::Result<()> {
+    async fn write_stored(&mut self, stored: &StoredBytes) -> io::Result<()> {
         let mut at = 0;
         while at < stored.bytes() {
             let read = read_piece(stored, at).await.inspect_err(|error| {
@@ -259,7 +261,7 @@ mod tests {
     fn frame(bytes: usize) -> (Outgoing, oneshot::Receiver<()>) {
         let (arrived, told) = oneshot::channel();
         let pieces = [Bytes::from(vec![1; 3]), Bytes::from(vec![2; bytes - 3])];
-        let pieces = pieces.into_iter().map(Piece::Bytes).collect();
+        let pieces = pieces.into_iter().map(Chunk::Bytes).collect();
         (Outgoing { pieces, arrived: Some(arrived) }, told)
     }
 

@@ -23,9 +23,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 use worker_protocol::function_rpc::{
-    EVENT_STREAM_PATH, Gap, MESSAGE_BYTES_MAX, StreamingMessage, decode_worker,
+    EVENT_STREAM_PATH, MESSAGE_BYTES_MAX, Placeholder, StreamingMessage, decode_worker,
 };
-use worker_protocol::{Piece, WorkerMessage};
+use worker_protocol::{Chunk, WorkerMessage};
 
 use super::link::{Link, Outgoing, QUEUE_MESSAGES};
 use super::stored::read_piece;
@@ -189,8 +189,8 @@ fn respond(to_write: mpsc::Receiver<Outgoing>) -> Body {
             }
         }
         let data = match pieces.pop_front() {
-            Some(Piece::Bytes(bytes)) => bytes,
-            Some(Piece::Stored(stored)) => {
+            Some(Chunk::Bytes(bytes)) => bytes,
+            Some(Chunk::Stored(stored)) => {
                 // One part of it is in memory at a time.
                 let Ok(read) = read_piece(&stored, at).await else {
                     tracing::error!("the body of a request cannot be read from its file");
@@ -198,7 +198,7 @@ fn respond(to_write: mpsc::Receiver<Outgoing>) -> Body {
                 };
                 at += read.len();
                 if at < stored.bytes() {
-                    pieces.push_front(Piece::Stored(stored));
+                    pieces.push_front(Chunk::Stored(stored));
                 } else {
                     at = 0;
                 }
@@ -273,17 +273,20 @@ fn next_message(buffer: &mut BytesMut) -> Result<Option<StreamingMessage>, &'sta
 }
 
 /// Makes the pieces of a message.
-pub(super) fn encode(message: &StreamingMessage, gap: Option<&Gap>) -> Result<Vec<Piece>, usize> {
+pub(super) fn encode(
+    message: &StreamingMessage,
+    placeholder: Option<&Placeholder>,
+) -> Result<Vec<Chunk>, usize> {
     let encoded_bytes = message.encoded_len();
     let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + encoded_bytes);
     bytes.put_bytes(0, PREFIX_BYTES);
     message.encode(&mut bytes).expect("a growing buffer has room");
-    let Some(gap) = gap else {
+    let Some(placeholder) = placeholder else {
         bytes[1..PREFIX_BYTES].copy_from_slice(&prefix(encoded_bytes)?.to_be_bytes());
         return Ok(vec![bytes.freeze().into()]);
     };
     let mut first = bytes.split_to(PREFIX_BYTES);
-    let (mut pieces, length) = gap.fill(&bytes.freeze());
+    let (mut pieces, length) = placeholder.replace(&bytes.freeze());
     first[1..].copy_from_slice(&prefix(length)?.to_be_bytes());
     pieces.insert(0, first.freeze().into());
     Ok(pieces)

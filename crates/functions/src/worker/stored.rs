@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_messages::FileBody;
-use worker_protocol::{ReadStored, Stored};
+use worker_protocol::{ReadStoredBytes, StoredBytes};
 
 /// How much of a stored body is in memory at a time while it is sent.
 pub(super) const PIECE_BYTES: usize = 256 * 1024;
@@ -13,7 +13,7 @@ pub(super) const PIECE_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 struct InFile(FileBody);
 
-impl ReadStored for InFile {
+impl ReadStoredBytes for InFile {
     fn bytes(&self) -> usize {
         self.0.bytes()
     }
@@ -23,20 +23,20 @@ impl ReadStored for InFile {
     }
 }
 
-/// A body in a file as a value of the protocol.
-pub(crate) fn stored(spilled: FileBody) -> Stored {
-    Stored::new(Arc::new(InFile(spilled)))
+/// A body in a file as stored bytes of the worker protocol.
+pub(crate) fn stored(body: FileBody) -> StoredBytes {
+    StoredBytes::new(Arc::new(InFile(body)))
 }
 
 /// Reads the next piece, on a thread that may block.
-pub(super) async fn read_piece(stored: &Stored, at: usize) -> io::Result<Bytes> {
+pub(super) async fn read_piece(stored: &StoredBytes, at: usize) -> io::Result<Bytes> {
     let stored = stored.clone();
     let read = tokio::task::spawn_blocking(move || stored.read_at(at, PIECE_BYTES)).await;
     read.map_err(io::Error::other)?
 }
 
 /// Whether it is UTF-8 as a whole.
-pub(super) async fn is_text(stored: &Stored) -> io::Result<bool> {
+pub(super) async fn is_text(stored: &StoredBytes) -> io::Result<bool> {
     // A character may be cut by the end of a piece.
     let (mut at, mut begun) = (0, Vec::new());
     while at < stored.bytes() {
@@ -61,7 +61,7 @@ mod tests {
     #[derive(Debug)]
     struct InMemory(Bytes);
 
-    impl ReadStored for InMemory {
+    impl ReadStoredBytes for InMemory {
         fn bytes(&self) -> usize {
             self.0.len()
         }
@@ -73,8 +73,9 @@ mod tests {
 
     #[tokio::test]
     async fn text_is_recognised_across_pieces() {
-        let check =
-            async |bytes: Vec<u8>| is_text(&Stored::new(Arc::new(InMemory(bytes.into())))).await.unwrap();
+        let check = async |bytes: Vec<u8>| {
+            is_text(&StoredBytes::new(Arc::new(InMemory(bytes.into())))).await.unwrap()
+        };
         // The end of a piece is in each of the four bytes of a character.
         for before in 0..4 {
             let text = format!("{}{}", "x".repeat(before), "\u{1f600}".repeat(PIECE_BYTES / 2));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use functions::worker::{InvokeError, PoolOptions, Terms, WorkerSpec};
-use worker_protocol::{ReadStored, RpcHttp, Status, Stored, TypedData};
+use worker_protocol::{ReadStoredBytes, RpcHttp, Status, StoredBytes, TypedData};
 
 use super::worker::{Running, request, start_spec};
 
@@ -103,7 +103,7 @@ async fn an_http_request_has_the_fields_that_the_worker_understands() {
 #[derive(Debug)]
 pub(crate) struct Elsewhere(pub(crate) Bytes);
 
-impl ReadStored for Elsewhere {
+impl ReadStoredBytes for Elsewhere {
     fn bytes(&self) -> usize {
         self.0.len()
     }
@@ -114,7 +114,7 @@ impl ReadStored for Elsewhere {
 }
 
 pub(crate) fn elsewhere(bytes: impl Into<Bytes>) -> TypedData {
-    TypedData::Stored(Stored::new(Arc::new(Elsewhere(bytes.into()))))
+    TypedData::Stored(StoredBytes::new(Arc::new(Elsewhere(bytes.into()))))
 }
 
 /// Sends an HTTP request to a worker with these capabilities; gives the fields that it saw and the kind of the body.

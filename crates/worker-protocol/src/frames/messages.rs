@@ -1,4 +1,4 @@
-//! The JSON heads. What each thing is for stands at our own types.
+//! The JSON headers of frames. The types of the same names in the crate root have the explanations.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Capabilities, FunctionId, InitRequest, InvocationId, LogCategory, LogLevel, RetryContext, RetryOptions,
-    RpcClaimsIdentity, RpcException, RpcHttpCookie, Status, TraceContext, WorkerMetadata,
+    RpcClaimsIdentity, RpcException, RpcHttpCookie, RpcTraceContext, Status, WorkerMetadata,
 };
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub(super) enum HostHead {
+pub(super) enum HostHeader {
     Init(InitRequest),
     Metadata { function_app_directory: String },
-    Load { function_id: FunctionId, metadata: Box<Metadata> },
-    Invoke(Box<Invoke>),
+    Load { function_id: FunctionId, metadata: Box<MetadataJson> },
+    Invoke(Box<InvokeJson>),
     Cancel { invocation_id: InvocationId },
     Status {},
     Terminate { grace_ms: u64 },
@@ -23,7 +23,7 @@ pub(super) enum HostHead {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub(super) enum WorkerHead {
+pub(super) enum WorkerHeader {
     Start {
         version: u32,
         #[serde(default)]
@@ -34,97 +34,97 @@ pub(super) enum WorkerHead {
         #[serde(default)]
         capabilities: Capabilities,
         #[serde(default)]
-        result: Result,
+        result: ResultJson,
         #[serde(default)]
         worker_metadata: WorkerMetadata,
     },
     Metadata {
         #[serde(default)]
-        functions: Vec<Metadata>,
+        functions: Vec<MetadataJson>,
         #[serde(default)]
-        result: Result,
+        result: ResultJson,
         #[serde(default)]
         use_default_metadata_indexing: bool,
     },
     Load {
         function_id: FunctionId,
         #[serde(default)]
-        result: Result,
+        result: ResultJson,
     },
-    Invoked(Box<Invoked>),
-    Log(Box<Log>),
+    Invoked(Box<InvokedJson>),
+    Log(Box<LogJson>),
     Status {},
 }
 
-impl WorkerHead {
-    /// The names of all messages.
+impl WorkerHeader {
+    /// Names of all messages.
     pub(super) const NAMES: [&'static str; 7] =
         ["start", "init", "metadata", "load", "invoked", "log", "status"];
 }
 
-/// `[at, length]` in the body.
-pub(super) type Place = (usize, usize);
+/// `[offset, length]` in the body.
+pub(super) type BodyRange = (usize, usize);
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Value {
-    String(Text),
-    Json(Text),
-    Bytes(Place),
-    Stream(Place),
-    Http(Box<Http>),
-    Int(Int),
-    Double(Double),
-    CollectionBytes(Vec<Place>),
-    CollectionString(Vec<Text>),
-    CollectionDouble(Vec<Double>),
-    CollectionSint64(Vec<Int>),
-    ModelBindingData(Model),
-    CollectionModelBindingData(Vec<Model>),
+pub(super) enum ValueJson {
+    String(TextJson),
+    Json(TextJson),
+    Bytes(BodyRange),
+    Stream(BodyRange),
+    Http(Box<HttpJson>),
+    Int(IntJson),
+    Double(DoubleJson),
+    CollectionBytes(Vec<BodyRange>),
+    CollectionString(Vec<TextJson>),
+    CollectionDouble(Vec<DoubleJson>),
+    CollectionSint64(Vec<IntJson>),
+    ModelBindingData(ModelJson),
+    CollectionModelBindingData(Vec<ModelJson>),
 }
 
-/// A text in the head or in the body.
+/// A text, in the header or in the body.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Text {
-    Here(String),
-    There(Place),
+pub(super) enum TextJson {
+    Inline(String),
+    InBody(BodyRange),
 }
 
-/// A whole number; as text where a 64-bit float does not hold it.
+/// An integer; a text where a 64-bit float cannot represent it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Int {
+pub(super) enum IntJson {
     Number(i64),
     Text(String),
-    /// JavaScript writes `1e21` for whole numbers that are too large for any of ours.
+    /// JavaScript writes `1e21` for integers beyond our range.
     Float(f64),
 }
 
-/// A number; as text where JSON has none for it.
+/// A number; a text where JSON has no number for it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Double {
+pub(super) enum DoubleJson {
     Number(f64),
     Text(String),
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Model {
+pub(super) struct ModelJson {
     pub(super) version: String,
     pub(super) source: String,
     pub(super) content_type: String,
-    pub(super) content: Place,
+    pub(super) content: BodyRange,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Http {
+pub(super) struct HttpJson {
     pub(super) method: String,
     pub(super) url: String,
     pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Option<Value>,
+    pub(super) body: Option<ValueJson>,
     pub(super) params: BTreeMap<String, String>,
     pub(super) query: BTreeMap<String, String>,
     pub(super) status_code: String,
@@ -135,46 +135,46 @@ pub(super) struct Http {
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Parameter {
+pub(super) struct ParameterJson {
     pub(super) name: String,
-    pub(super) data: Option<Value>,
+    pub(super) data: Option<ValueJson>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Invoke {
+pub(super) struct InvokeJson {
     pub(super) invocation_id: InvocationId,
     pub(super) function_id: FunctionId,
-    pub(super) input_data: Vec<Parameter>,
-    pub(super) trigger_metadata: BTreeMap<String, Option<Value>>,
-    pub(super) trace_context: TraceContext,
+    pub(super) input_data: Vec<ParameterJson>,
+    pub(super) trigger_metadata: BTreeMap<String, Option<ValueJson>>,
+    pub(super) trace_context: RpcTraceContext,
     pub(super) retry_context: Option<RetryContext>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Invoked {
+pub(super) struct InvokedJson {
     pub(super) invocation_id: InvocationId,
-    pub(super) output_data: Vec<Parameter>,
+    pub(super) output_data: Vec<ParameterJson>,
     /// `null` and absent differ: a function that returned nothing, and one that has no return binding.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    pub(super) return_value: Option<Option<Value>>,
-    pub(super) result: Result,
+    pub(super) return_value: Option<Option<ValueJson>>,
+    pub(super) result: ResultJson,
     pub(super) trace_context_attributes: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Result {
+pub(super) struct ResultJson {
     pub(super) status: Status,
     pub(super) result: String,
     pub(super) exception: Option<RpcException>,
-    pub(super) logs: Vec<Log>,
+    pub(super) logs: Vec<LogJson>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Log {
+pub(super) struct LogJson {
     pub(super) invocation_id: Option<InvocationId>,
     pub(super) category: String,
     pub(super) level: LogLevel,
@@ -183,12 +183,12 @@ pub(super) struct Log {
     pub(super) exception: Option<RpcException>,
     pub(super) properties: String,
     pub(super) log_category: LogCategory,
-    pub(super) properties_map: BTreeMap<String, Option<Value>>,
+    pub(super) properties_map: BTreeMap<String, Option<ValueJson>>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Metadata {
+pub(super) struct MetadataJson {
     pub(super) name: String,
     pub(super) function_id: FunctionId,
     pub(super) directory: String,
@@ -198,11 +198,9 @@ pub(super) struct Metadata {
     pub(super) raw_bindings: Vec<String>,
     pub(super) retry_options: Option<RetryOptions>,
     pub(super) properties: BTreeMap<String, String>,
-    pub(super) status: Option<Result>,
+    pub(super) status: Option<ResultJson>,
 }
 
-fn present<'de, D: serde::Deserializer<'de>>(
-    from: D,
-) -> std::result::Result<Option<Option<Value>>, D::Error> {
-    Option::<Value>::deserialize(from).map(Some)
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<ValueJson>>, D::Error> {
+    Option::<ValueJson>::deserialize(from).map(Some)
 }

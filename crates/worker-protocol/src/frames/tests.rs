@@ -6,28 +6,28 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    HostMessage, InvocationRequest, InvocationResponse, LogLevel, ParameterBinding, Piece, RpcHttp, RpcLog,
+    Chunk, HostMessage, InvocationRequest, InvocationResponse, LogLevel, ParameterBinding, RpcHttp, RpcLog,
     StatusResult, TypedData, WorkerMessage,
 };
 
 const BYTES_MAX: usize = 1 << 20;
 
-fn joined(frame: &Frame) -> Vec<u8> {
+fn joined(frame: &OutgoingFrame) -> Vec<u8> {
     frame.chunks.iter().flat_map(content).collect()
 }
 
-fn content(piece: &Piece) -> Bytes {
-    match piece {
-        Piece::Bytes(bytes) => bytes.clone(),
-        Piece::Stored(stored) => stored.read_at(0, stored.bytes()).expect("it is in memory"),
+fn content(chunk: &Chunk) -> Bytes {
+    match chunk {
+        Chunk::Bytes(bytes) => bytes.clone(),
+        Chunk::Stored(stored) => stored.read_at(0, stored.bytes()).expect("it is in memory"),
     }
 }
 
-fn cut(bytes: &[u8], piece_bytes: usize) -> Vec<RawFrame> {
-    let mut decoder = Decoder::new(BYTES_MAX);
+fn split(bytes: &[u8], read_bytes: usize) -> Vec<ReceivedFrame> {
+    let mut decoder = FrameDecoder::new(BYTES_MAX);
     let mut frames = Vec::new();
-    for piece in bytes.chunks(piece_bytes.max(1)) {
-        decoder.buffer().put_slice(piece);
+    for read in bytes.chunks(read_bytes.max(1)) {
+        decoder.buffer().put_slice(read);
         while let Some(frame) = decoder.next_frame().expect("well-formed") {
             frames.push(frame);
         }
@@ -37,10 +37,10 @@ fn cut(bytes: &[u8], piece_bytes: usize) -> Vec<RawFrame> {
 
 fn check(message: HostMessage, expected: Expect) {
     let bytes = joined(&encode_host(message.clone(), BYTES_MAX).expect("small"));
-    let frames = cut(&bytes, 7);
+    let frames = split(&bytes, 7);
     assert_eq!(frames.len(), 1);
-    let head = String::from_utf8(frames[0].head.to_vec()).expect("JSON");
-    expected.assert_eq(&format!("{head} + {} bytes", frames[0].body.len()));
+    let header = String::from_utf8(frames[0].header.to_vec()).expect("JSON");
+    expected.assert_eq(&format!("{header} + {} bytes", frames[0].body.len()));
     assert_eq!(decode_host(&frames[0]).expect("readable"), message);
 }
 
@@ -54,15 +54,15 @@ fn request(data: TypedData) -> HostMessage {
 }
 
 #[test]
-fn stored_bytes_are_a_piece_of_their_own_and_bytes_on_the_wire() {
+fn stored_bytes_are_a_chunk_of_their_own_and_are_decoded_as_bytes() {
     let body = |body| TypedData::from(RpcHttp { method: "POST".into(), body, ..RpcHttp::default() });
     let content = Bytes::from(vec![7; 1000]);
     let stored = crate::stored::in_memory(content.clone());
     let frame = encode_host(request(body(TypedData::Stored(stored.clone()))), BYTES_MAX).expect("small");
-    assert_eq!(frame.chunks[1], Piece::Stored(stored));
+    assert_eq!(frame.chunks[1], Chunk::Stored(stored));
     let bytes = joined(&frame);
     assert_eq!(frame.bytes(), bytes.len());
-    let frames = cut(&bytes, 100);
+    let frames = split(&bytes, 100);
     assert_eq!(decode_host(&frames[0]).expect("readable"), request(body(TypedData::Bytes(content))));
 }
 
@@ -88,7 +88,7 @@ fn host_messages_have_the_documented_form() {
 }
 
 #[test]
-fn large_texts_and_numbers_travel_whole() {
+fn large_texts_and_numbers_are_decoded_unchanged() {
     let long = "ü".repeat(300);
     let values = vec![
         TypedData::String(long.clone()),
@@ -104,13 +104,13 @@ fn large_texts_and_numbers_travel_whole() {
     for data in values {
         let message = request(data);
         let bytes = joined(&encode_host(message.clone(), BYTES_MAX).expect("small"));
-        assert_eq!(decode_host(&cut(&bytes, bytes.len())[0]).expect("readable"), message);
+        assert_eq!(decode_host(&split(&bytes, bytes.len())[0]).expect("readable"), message);
     }
 }
 
 #[test]
-fn worker_messages_survive_the_round_trip() {
-    let hello = Hello { token: "t".into(), worker_id: "w".into() };
+fn decoded_worker_messages_equal_the_encoded_ones() {
+    let start = StartStream { token: "t".into(), worker_id: "w".into() };
     let log = RpcLog {
         invocation_id: Some("i".into()),
         level: LogLevel::Warning,
@@ -126,34 +126,36 @@ fn worker_messages_survive_the_round_trip() {
     let none = InvocationResponse { return_value: None, ..response.clone() };
     let messages = [WorkerMessage::Log(log), WorkerMessage::Invoked(response), WorkerMessage::Invoked(none)];
     for message in messages {
-        let frame = encode_worker(message.clone(), &hello, BYTES_MAX).expect("small");
-        assert_eq!(decode_worker(&cut(&joined(&frame), 3)[0]).expect("readable"), message);
+        let frame = encode_worker(message.clone(), &start, BYTES_MAX).expect("small");
+        assert_eq!(decode_worker(&split(&joined(&frame), 3)[0]).expect("readable"), message);
     }
 }
 
 #[test]
-fn a_hello_of_another_version_is_refused() {
-    let frame = |text: &str| RawFrame { head: Bytes::copy_from_slice(text.as_bytes()), body: Bytes::new() };
-    let hello = Hello::decode(&frame(r#"{"start":{"version":1,"token":"t","workerId":"w"}}"#)).expect("ours");
-    assert_eq!(hello, Hello { token: "t".into(), worker_id: "w".into() });
-    let newer = Hello::decode(&frame(r#"{"start":{"version":2,"workerId":"w"}}"#));
+fn a_start_message_of_another_version_is_an_error() {
+    let frame =
+        |text: &str| ReceivedFrame { header: Bytes::copy_from_slice(text.as_bytes()), body: Bytes::new() };
+    let start =
+        StartStream::decode(&frame(r#"{"start":{"version":1,"token":"t","workerId":"w"}}"#)).expect("ours");
+    assert_eq!(start, StartStream { token: "t".into(), worker_id: "w".into() });
+    let newer = StartStream::decode(&frame(r#"{"start":{"version":2,"workerId":"w"}}"#));
     assert!(matches!(newer, Err(DecodeError::Version { found: 2 })));
-    assert!(matches!(Hello::decode(&frame(r#"{"status":{}}"#)), Err(DecodeError::NotStart)));
+    assert!(matches!(StartStream::decode(&frame(r#"{"status":{}}"#)), Err(DecodeError::NotStart)));
     assert!(matches!(decode_worker(&frame(r#"{"later":{"a":1}}"#)), Ok(WorkerMessage::Unused(_))));
 }
 
 #[test]
-fn malformed_frames_are_errors_and_reserve_nothing() {
+fn malformed_frames_are_errors() {
     let error = |bytes: &[u8]| {
-        let mut decoder = Decoder::new(BYTES_MAX);
+        let mut decoder = FrameDecoder::new(BYTES_MAX);
         decoder.buffer().put_slice(bytes);
         decoder.next_frame().expect_err("malformed").to_string()
     };
     assert_eq!(error(&[0xff; 4]), "frame of 4294967295 bytes; at most 1048576 are allowed");
-    assert_eq!(error(&[0, 0, 0, 4, 0, 0, 0, 1]), "a head of 1 bytes in a frame of 4 bytes");
-    assert!(error(&[0, 0, 0, 2, 0, 0]).starts_with("a head of"));
-    let out = RawFrame {
-        head: Bytes::from_static(br#"{"log":{"propertiesMap":{"a":{"bytes":[1,18446744073709551615]}}}}"#),
+    assert_eq!(error(&[0, 0, 0, 4, 0, 0, 0, 1]), "a header of 1 bytes in a frame of 4 bytes");
+    assert!(error(&[0, 0, 0, 2, 0, 0]).starts_with("a header of"));
+    let out = ReceivedFrame {
+        header: Bytes::from_static(br#"{"log":{"propertiesMap":{"a":{"bytes":[1,18446744073709551615]}}}}"#),
         body: Bytes::from_static(b"ab"),
     };
     assert!(matches!(decode_worker(&out), Err(DecodeError::OutOfBody { .. })));
@@ -164,7 +166,7 @@ fn malformed_frames_are_errors_and_reserve_nothing() {
 }
 
 #[test]
-fn a_cookie_of_our_worker_keeps_its_end() {
+fn expires_ms_of_a_cookie_is_decoded() {
     let json = r#"{"name":"a","value":"b","expiresMs":1700000000000,"sameSite":"lax"}"#;
     let cookie: crate::RpcHttpCookie = serde_json::from_str(json).expect("a cookie");
     let end = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
@@ -173,9 +175,9 @@ fn a_cookie_of_our_worker_keeps_its_end() {
 
 proptest! {
     #[test]
-    fn however_a_stream_is_split_the_frames_are_the_same(
+    fn frames_do_not_depend_on_how_the_stream_is_split(
         payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 1..6),
-        piece_bytes in 1usize..700,
+        read_bytes in 1usize..700,
     ) {
         let messages: Vec<_> =
             payloads.into_iter().map(|bytes| request(TypedData::Bytes(Bytes::from(bytes)))).collect();
@@ -184,13 +186,13 @@ proptest! {
             .flat_map(|message| joined(&encode_host(message.clone(), BYTES_MAX).expect("small")))
             .collect();
         let read: Vec<_> =
-            cut(&stream, piece_bytes).iter().map(|frame| decode_host(frame).expect("readable")).collect();
+            split(&stream, read_bytes).iter().map(|frame| decode_host(frame).expect("readable")).collect();
         prop_assert_eq!(read, messages);
     }
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let mut decoder = Decoder::new(200);
+        let mut decoder = FrameDecoder::new(200);
         decoder.buffer().put_slice(&bytes);
         while let Ok(Some(frame)) = decoder.next_frame() {
             let _ = decode_worker(&frame);

@@ -4,78 +4,77 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::VERSION;
-use super::codec::{Body, EncodeError, Frame, Hello};
+use super::codec::{EncodeError, FrameBody, OutgoingFrame, StartStream, VERSION};
 use super::messages::{
-    Double, HostHead, Http, Int, Invoke, Invoked, Log, Metadata, Model, Parameter, Result as ResultHead,
-    Text, Value, WorkerHead,
+    DoubleJson, HostHeader, HttpJson, IntJson, InvokeJson, InvokedJson, LogJson, MetadataJson, ModelJson,
+    ParameterJson, ResultJson, TextJson, ValueJson, WorkerHeader,
 };
 use crate::{
-    FunctionMetadata, HostMessage, InvocationRequest, InvocationResponse, ModelBindingData, ParameterBinding,
-    Piece, RpcHttp, RpcLog, StatusResult, TypedData, WorkerMessage,
+    Chunk, FunctionMetadata, HostMessage, InvocationRequest, InvocationResponse, ModelBindingData,
+    ParameterBinding, RpcHttp, RpcLog, StatusResult, TypedData, WorkerMessage,
 };
 
-/// Texts of at least this size travel in the body, where nothing is escaped.
+/// Texts of at least this size go into the body, where nothing is escaped.
 const BODY_TEXT_BYTES_MIN: usize = 256;
 
-/// Whole numbers beyond this lose digits in a 64-bit float (JavaScript's `Number.MAX_SAFE_INTEGER`).
+/// Integers beyond this lose digits in a 64-bit float (JavaScript's `Number.MAX_SAFE_INTEGER`).
 const SAFE_INTEGER_MAX: i64 = (1 << 53) - 1;
 
-/// Makes the frame of a host's message.
-pub fn encode_host(message: HostMessage, frame_bytes_max: usize) -> Result<Frame, EncodeError> {
-    let mut body = Body::default();
-    let head = match message {
-        HostMessage::Init(init) => HostHead::Init(init),
-        HostMessage::Metadata { function_app_directory } => HostHead::Metadata { function_app_directory },
-        HostMessage::Load(load) => HostHead::Load {
+/// Encodes a message of the host.
+pub fn encode_host(message: HostMessage, frame_bytes_max: usize) -> Result<OutgoingFrame, EncodeError> {
+    let mut body = FrameBody::default();
+    let header = match message {
+        HostMessage::Init(init) => HostHeader::Init(init),
+        HostMessage::Metadata { function_app_directory } => HostHeader::Metadata { function_app_directory },
+        HostMessage::Load(load) => HostHeader::Load {
             function_id: load.function_id,
             metadata: Box::new(metadata(load.metadata, &mut body)),
         },
-        HostMessage::Invoke(request) => HostHead::Invoke(Box::new(invoke(request, &mut body))),
-        HostMessage::Cancel { invocation_id } => HostHead::Cancel { invocation_id },
-        HostMessage::Status => HostHead::Status {},
+        HostMessage::Invoke(request) => HostHeader::Invoke(Box::new(invoke(request, &mut body))),
+        HostMessage::Cancel { invocation_id } => HostHeader::Cancel { invocation_id },
+        HostMessage::Status => HostHeader::Status {},
         HostMessage::Terminate { grace } => {
-            HostHead::Terminate { grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) }
+            HostHeader::Terminate { grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) }
         }
     };
-    body.into_frame(&head, frame_bytes_max)
+    body.into_frame(&header, frame_bytes_max)
 }
 
-/// Makes the frame of a worker's message. The hello is needed for [`WorkerMessage::Start`] only.
+/// Encodes a message of a worker. `start` is used by [`WorkerMessage::Start`] only.
 pub fn encode_worker(
     message: WorkerMessage,
-    hello: &Hello,
+    start: &StartStream,
     frame_bytes_max: usize,
-) -> Result<Frame, EncodeError> {
-    let mut body = Body::default();
-    let head = match message {
-        WorkerMessage::Start { worker_id } => WorkerHead::Start {
+) -> Result<OutgoingFrame, EncodeError> {
+    let mut body = FrameBody::default();
+    let header = match message {
+        WorkerMessage::Start { worker_id } => WorkerHeader::Start {
             version: VERSION,
-            token: hello.token.clone(),
+            token: start.token.clone(),
             worker_id: worker_id.into_string(),
         },
-        WorkerMessage::Init(init) => WorkerHead::Init {
+        WorkerMessage::Init(init) => WorkerHeader::Init {
             capabilities: init.capabilities,
             result: result(init.result, &mut body),
             worker_metadata: init.worker_metadata,
         },
-        WorkerMessage::Metadata(answer) => WorkerHead::Metadata {
+        WorkerMessage::Metadata(answer) => WorkerHeader::Metadata {
             functions: answer.functions.into_iter().map(|each| metadata(each, &mut body)).collect(),
             result: result(answer.result, &mut body),
             use_default_metadata_indexing: answer.use_default_metadata_indexing,
         },
         WorkerMessage::Load(load) => {
-            WorkerHead::Load { function_id: load.function_id, result: result(load.result, &mut body) }
+            WorkerHeader::Load { function_id: load.function_id, result: result(load.result, &mut body) }
         }
-        WorkerMessage::Invoked(response) => WorkerHead::Invoked(Box::new(invoked(response, &mut body))),
-        WorkerMessage::Log(record) => WorkerHead::Log(Box::new(log(record, &mut body))),
-        WorkerMessage::Status | WorkerMessage::Unused(_) => WorkerHead::Status {},
+        WorkerMessage::Invoked(response) => WorkerHeader::Invoked(Box::new(invoked(response, &mut body))),
+        WorkerMessage::Log(record) => WorkerHeader::Log(Box::new(log(record, &mut body))),
+        WorkerMessage::Status | WorkerMessage::Unused(_) => WorkerHeader::Status {},
     };
-    body.into_frame(&head, frame_bytes_max)
+    body.into_frame(&header, frame_bytes_max)
 }
 
-fn invoke(request: InvocationRequest, body: &mut Body) -> Invoke {
-    Invoke {
+fn invoke(request: InvocationRequest, body: &mut FrameBody) -> InvokeJson {
+    InvokeJson {
         invocation_id: request.invocation_id,
         function_id: request.function_id,
         input_data: request.input_data.into_iter().map(|each| parameter(each, body)).collect(),
@@ -85,8 +84,8 @@ fn invoke(request: InvocationRequest, body: &mut Body) -> Invoke {
     }
 }
 
-fn invoked(response: InvocationResponse, body: &mut Body) -> Invoked {
-    Invoked {
+fn invoked(response: InvocationResponse, body: &mut FrameBody) -> InvokedJson {
+    InvokedJson {
         invocation_id: response.invocation_id,
         output_data: response.output_data.into_iter().map(|each| parameter(each, body)).collect(),
         return_value: response.return_value.map(|data| value(data, body)),
@@ -95,16 +94,16 @@ fn invoked(response: InvocationResponse, body: &mut Body) -> Invoked {
     }
 }
 
-fn parameter(binding: ParameterBinding, body: &mut Body) -> Parameter {
-    Parameter { name: binding.name, data: value(binding.data, body) }
+fn parameter(binding: ParameterBinding, body: &mut FrameBody) -> ParameterJson {
+    ParameterJson { name: binding.name, data: value(binding.data, body) }
 }
 
-fn values(values: BTreeMap<String, TypedData>, body: &mut Body) -> BTreeMap<String, Option<Value>> {
+fn values(values: BTreeMap<String, TypedData>, body: &mut FrameBody) -> BTreeMap<String, Option<ValueJson>> {
     values.into_iter().map(|(name, data)| (name, value(data, body))).collect()
 }
 
-fn result(result: StatusResult, body: &mut Body) -> ResultHead {
-    ResultHead {
+fn result(result: StatusResult, body: &mut FrameBody) -> ResultJson {
+    ResultJson {
         status: result.status,
         result: result.result,
         exception: result.exception,
@@ -112,8 +111,8 @@ fn result(result: StatusResult, body: &mut Body) -> ResultHead {
     }
 }
 
-fn log(record: RpcLog, body: &mut Body) -> Log {
-    Log {
+fn log(record: RpcLog, body: &mut FrameBody) -> LogJson {
+    LogJson {
         invocation_id: record.invocation_id,
         category: record.category,
         level: record.level,
@@ -126,8 +125,8 @@ fn log(record: RpcLog, body: &mut Body) -> Log {
     }
 }
 
-fn metadata(function: FunctionMetadata, body: &mut Body) -> Metadata {
-    Metadata {
+fn metadata(function: FunctionMetadata, body: &mut FrameBody) -> MetadataJson {
+    MetadataJson {
         name: function.name,
         function_id: function.function_id,
         directory: function.directory,
@@ -141,58 +140,60 @@ fn metadata(function: FunctionMetadata, body: &mut Body) -> Metadata {
     }
 }
 
-fn value(data: TypedData, body: &mut Body) -> Option<Value> {
+fn value(data: TypedData, body: &mut FrameBody) -> Option<ValueJson> {
     Some(match data {
         TypedData::Null => return None,
-        TypedData::String(value) => Value::String(text(value, body)),
-        TypedData::Json(value) => Value::Json(text(value, body)),
-        TypedData::Bytes(value) => Value::Bytes(body.push(value)),
-        TypedData::Stored(value) => Value::Bytes(body.push(Piece::Stored(value))),
-        TypedData::Stream(value) => Value::Stream(body.push(value)),
-        TypedData::Http(value) => Value::Http(Box::new(http(*value, body))),
-        TypedData::Int(value) => Value::Int(int(value)),
-        TypedData::Double(value) => Value::Double(double(value)),
+        TypedData::String(value) => ValueJson::String(text(value, body)),
+        TypedData::Json(value) => ValueJson::Json(text(value, body)),
+        TypedData::Bytes(value) => ValueJson::Bytes(body.push(value)),
+        TypedData::Stored(value) => ValueJson::Bytes(body.push(Chunk::Stored(value))),
+        TypedData::Stream(value) => ValueJson::Stream(body.push(value)),
+        TypedData::Http(value) => ValueJson::Http(Box::new(http(*value, body))),
+        TypedData::Int(value) => ValueJson::Int(int(value)),
+        TypedData::Double(value) => ValueJson::Double(double(value)),
         TypedData::CollectionBytes(values) => {
-            Value::CollectionBytes(values.into_iter().map(|value| body.push(value)).collect())
+            ValueJson::CollectionBytes(values.into_iter().map(|value| body.push(value)).collect())
         }
         TypedData::CollectionString(values) => {
-            Value::CollectionString(values.into_iter().map(|value| text(value, body)).collect())
+            ValueJson::CollectionString(values.into_iter().map(|value| text(value, body)).collect())
         }
         TypedData::CollectionDouble(values) => {
-            Value::CollectionDouble(values.into_iter().map(double).collect())
+            ValueJson::CollectionDouble(values.into_iter().map(double).collect())
         }
-        TypedData::CollectionSint64(values) => Value::CollectionSint64(values.into_iter().map(int).collect()),
-        TypedData::ModelBindingData(value) => Value::ModelBindingData(model(*value, body)),
-        TypedData::CollectionModelBindingData(values) => {
-            Value::CollectionModelBindingData(values.into_iter().map(|value| model(value, body)).collect())
+        TypedData::CollectionSint64(values) => {
+            ValueJson::CollectionSint64(values.into_iter().map(int).collect())
         }
+        TypedData::ModelBindingData(value) => ValueJson::ModelBindingData(model(*value, body)),
+        TypedData::CollectionModelBindingData(values) => ValueJson::CollectionModelBindingData(
+            values.into_iter().map(|value| model(value, body)).collect(),
+        ),
     })
 }
 
-fn text(value: String, body: &mut Body) -> Text {
+fn text(value: String, body: &mut FrameBody) -> TextJson {
     if value.len() < BODY_TEXT_BYTES_MIN {
-        return Text::Here(value);
+        return TextJson::Inline(value);
     }
-    Text::There(body.push(Bytes::from(value)))
+    TextJson::InBody(body.push(Bytes::from(value)))
 }
 
-fn int(value: i64) -> Int {
+fn int(value: i64) -> IntJson {
     if value.unsigned_abs() <= SAFE_INTEGER_MAX.unsigned_abs() {
-        return Int::Number(value);
+        return IntJson::Number(value);
     }
-    Int::Text(value.to_string())
+    IntJson::Text(value.to_string())
 }
 
-fn double(value: f64) -> Double {
+fn double(value: f64) -> DoubleJson {
     if value.is_finite() {
-        return Double::Number(value);
+        return DoubleJson::Number(value);
     }
     let name = if value.is_nan() { "NaN" } else { ["Infinity", "-Infinity"][usize::from(value < 0.0)] };
-    Double::Text(name.to_owned())
+    DoubleJson::Text(name.to_owned())
 }
 
-fn model(value: ModelBindingData, body: &mut Body) -> Model {
-    Model {
+fn model(value: ModelBindingData, body: &mut FrameBody) -> ModelJson {
+    ModelJson {
         version: value.version,
         source: value.source,
         content_type: value.content_type,
@@ -200,8 +201,8 @@ fn model(value: ModelBindingData, body: &mut Body) -> Model {
     }
 }
 
-fn http(http: RpcHttp, body: &mut Body) -> Http {
-    Http {
+fn http(http: RpcHttp, body: &mut FrameBody) -> HttpJson {
+    HttpJson {
         method: http.method,
         url: http.url,
         headers: http.headers,

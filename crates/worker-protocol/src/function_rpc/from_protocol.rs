@@ -1,4 +1,4 @@
-//! Protobuf messages to our types.
+//! Converts protobuf messages to the types of this crate.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,11 +13,11 @@ use crate::{
     FunctionMetadata, HostMessage, InitRequest, InitResponse, InvocationRequest, InvocationResponse,
     LoadRequest, LoadResponse, LogCategory, LogLevel, MetadataResponse, ModelBindingData, ParameterBinding,
     RetryContext, RetryOptions, RetryStrategy, RpcClaim, RpcClaimsIdentity, RpcException, RpcHttp,
-    RpcHttpCookie, RpcLog, SameSite, Status, StatusResult, TraceContext, TypedData, WorkerMessage,
+    RpcHttpCookie, RpcLog, RpcTraceContext, SameSite, Status, StatusResult, TypedData, WorkerMessage,
     WorkerMetadata,
 };
 
-/// Reads a host's message; for workers. `None` when we do not use it.
+/// Converts a message of the host; for workers. `None` if this crate does not use the message.
 pub fn decode_host(message: StreamingMessage) -> Option<HostMessage> {
     Some(match message.content? {
         Content::WorkerInitRequest(init) => HostMessage::Init(InitRequest {
@@ -46,7 +46,7 @@ pub fn decode_host(message: StreamingMessage) -> Option<HostMessage> {
     })
 }
 
-/// Reads a worker's message; for hosts.
+/// Converts a message of a worker; for hosts.
 pub fn decode_worker(message: StreamingMessage) -> WorkerMessage {
     let Some(content) = message.content else { return WorkerMessage::Unused("a message of a later version") };
     match content {
@@ -56,10 +56,10 @@ pub fn decode_worker(message: StreamingMessage) -> WorkerMessage {
             result: result(init.result),
             worker_metadata: init.worker_metadata.map(worker_metadata).unwrap_or_default(),
         }),
-        Content::FunctionMetadataResponse(answer) => WorkerMessage::Metadata(MetadataResponse {
-            functions: answer.function_metadata_results.into_iter().map(metadata).collect(),
-            result: result(answer.result),
-            use_default_metadata_indexing: answer.use_default_metadata_indexing,
+        Content::FunctionMetadataResponse(response) => WorkerMessage::Metadata(MetadataResponse {
+            functions: response.function_metadata_results.into_iter().map(metadata).collect(),
+            result: result(response.result),
+            use_default_metadata_indexing: response.use_default_metadata_indexing,
         }),
         Content::FunctionLoadResponse(load) => WorkerMessage::Load(LoadResponse {
             function_id: load.function_id.into(),
@@ -91,7 +91,7 @@ fn invocation_request(request: proto::InvocationRequest) -> InvocationRequest {
         function_id: request.function_id.into(),
         input_data: request.input_data.into_iter().map(parameter).collect(),
         trigger_metadata: values(request.trigger_metadata),
-        trace_context: TraceContext {
+        trace_context: RpcTraceContext {
             trace_parent: trace.trace_parent,
             trace_state: trace.trace_state,
             attributes: trace.attributes,
@@ -115,7 +115,7 @@ fn invocation_response(response: proto::InvocationResponse) -> InvocationRespons
     }
 }
 
-/// Shared memory is offered to no worker, so none refers to it.
+/// The host does not announce shared memory, so no worker refers to it.
 fn parameter(binding: proto::ParameterBinding) -> ParameterBinding {
     let data = match binding.rpc_data {
         Some(proto::parameter_binding::RpcData::Data(data)) => typed_data(data),
@@ -264,7 +264,7 @@ fn model(model: proto::ModelBindingData) -> ModelBindingData {
     }
 }
 
-/// The nullable maps win where they are filled, as in the peers.
+/// A nullable map that is not empty comes before the plain one, as in the real host.
 fn http(http: proto::RpcHttp) -> RpcHttp {
     RpcHttp {
         method: http.method,

@@ -18,8 +18,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The bytes were compared with those that Google's protobuf makes from the public definition. They differ in one place that
-/// means the same: it writes an empty value in a map's entry, and prost leaves it out.
+/// The expected bytes were compared with those of Google's protobuf for the published definition. They differ in one respect, without
+/// a difference in meaning: Google's writes an empty value of a map entry, and prost leaves it out.
 fn check(message: StreamingMessage, expected: Expect) {
     let bytes = message.encode_to_vec();
     expected.assert_eq(&hex(&bytes));
@@ -112,9 +112,9 @@ fn messages_have_the_bytes_of_the_public_definition() {
 }
 
 #[test]
-fn our_types_survive_the_round_trip() {
-    let able = [Capabilities::TYPED_DATA_COLLECTION, Capabilities::RAW_HTTP_BODY_BYTES];
-    let able: Capabilities = able.into_iter().map(|name| (name, "true")).collect();
+fn decoded_messages_equal_the_encoded_ones() {
+    let names = [Capabilities::TYPED_DATA_COLLECTION, Capabilities::RAW_HTTP_BODY_BYTES];
+    let capabilities: Capabilities = names.into_iter().map(|name| (name, "true")).collect();
     let values = [
         TypedData::Null,
         TypedData::String("s".into()),
@@ -130,7 +130,7 @@ fn our_types_survive_the_round_trip() {
     ];
     for value in values {
         let message = request(value);
-        let bytes = encode_host(message.clone(), &able, String::new()).encode_to_vec();
+        let bytes = encode_host(message.clone(), &capabilities, String::new()).encode_to_vec();
         let read = StreamingMessage::decode(Bytes::from(bytes)).expect("well-formed");
         assert_eq!(decode_host(read), Some(message));
     }
@@ -155,7 +155,7 @@ fn our_types_survive_the_round_trip() {
 }
 
 #[test]
-fn an_absent_status_is_a_failure_and_unknown_content_is_told() {
+fn an_absent_status_is_a_failure_and_unknown_content_is_unused() {
     let message = StreamingMessage {
         request_id: String::new(),
         content: Some(messages::streaming_message::Content::FunctionLoadResponse(
@@ -164,7 +164,7 @@ fn an_absent_status_is_a_failure_and_unknown_content_is_told() {
     };
     let WorkerMessage::Load(load) = decode_worker(message) else { panic!("a load response") };
     assert!(!load.result.is_success());
-    // Field 99, which nobody has defined yet.
+    // Field 99 is not defined.
     let later = StreamingMessage::decode(Bytes::from_static(&[0x9a, 0x06, 0x00])).expect("well-formed");
     assert!(matches!(decode_worker(later), WorkerMessage::Unused(_)));
 }

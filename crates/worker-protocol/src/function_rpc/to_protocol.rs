@@ -1,4 +1,4 @@
-//! Our types to protobuf messages.
+//! Converts the types of this crate to protobuf messages.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,8 +20,8 @@ use crate::{
     StatusResult, TypedData, WorkerMessage, WorkerMetadata,
 };
 
-/// Makes the message of a host. What the worker can do decides about the form of HTTP requests and of collections. Stored bytes
-/// must have been taken out by [`super::Gap::take`].
+/// Converts a message of the host. The capabilities of the worker decide about the form of HTTP requests and of collections. Stored
+/// bytes must have been replaced by [`super::Placeholder::insert`].
 pub fn encode_host(message: HostMessage, worker: &Capabilities, request_id: String) -> StreamingMessage {
     let content = match message {
         HostMessage::Init(init) => Content::WorkerInitRequest(proto::WorkerInitRequest {
@@ -52,9 +52,9 @@ pub fn encode_host(message: HostMessage, worker: &Capabilities, request_id: Stri
     StreamingMessage { request_id, content: Some(content) }
 }
 
-/// Makes the message of a worker.
+/// Converts a message of a worker.
 pub fn encode_worker(message: WorkerMessage, request_id: String) -> StreamingMessage {
-    // The host understands everything.
+    // The host has all capabilities.
     let host = Capabilities::from_iter([(Capabilities::TYPED_DATA_COLLECTION, "1")]);
     let content = match message {
         WorkerMessage::Start { worker_id } => {
@@ -66,8 +66,8 @@ pub fn encode_worker(message: WorkerMessage, request_id: String) -> StreamingMes
             result: Some(result(init.result, &host)),
             worker_metadata: Some(worker_metadata(init.worker_metadata)),
         }),
-        WorkerMessage::Metadata(answer) => {
-            Content::FunctionMetadataResponse(metadata_response(answer, &host))
+        WorkerMessage::Metadata(response) => {
+            Content::FunctionMetadataResponse(metadata_response(response, &host))
         }
         WorkerMessage::Load(load) => Content::FunctionLoadResponse(proto::FunctionLoadResponse {
             function_id: load.function_id.into_string(),
@@ -122,11 +122,11 @@ fn parameter(binding: ParameterBinding, worker: &Capabilities) -> proto::Paramet
     proto::ParameterBinding { name: binding.name, rpc_data: Some(data) }
 }
 
-fn metadata_response(answer: MetadataResponse, host: &Capabilities) -> proto::FunctionMetadataResponse {
+fn metadata_response(response: MetadataResponse, host: &Capabilities) -> proto::FunctionMetadataResponse {
     proto::FunctionMetadataResponse {
-        function_metadata_results: answer.functions.into_iter().map(|each| metadata(each, host)).collect(),
-        result: Some(result(answer.result, host)),
-        use_default_metadata_indexing: answer.use_default_metadata_indexing,
+        function_metadata_results: response.functions.into_iter().map(|each| metadata(each, host)).collect(),
+        result: Some(result(response.result, host)),
+        use_default_metadata_indexing: response.use_default_metadata_indexing,
     }
 }
 
@@ -270,7 +270,9 @@ fn typed_data(data: TypedData, worker: &Capabilities) -> proto::TypedData {
         TypedData::Json(value) => Data::Json(value),
         TypedData::Bytes(value) => Data::Bytes(value),
         TypedData::Stream(value) => Data::Stream(value),
-        TypedData::Stored(_) => unreachable!("a gap is left for stored bytes before a message is made"),
+        TypedData::Stored(_) => {
+            unreachable!("a placeholder replaces stored bytes before a message is encoded")
+        }
         TypedData::Http(value) => Data::Http(Box::new(http(*value, worker))),
         TypedData::Int(value) => Data::Int(value),
         TypedData::Double(value) => Data::Double(value),
@@ -287,7 +289,7 @@ fn typed_data(data: TypedData, worker: &Capabilities) -> proto::TypedData {
     proto::TypedData { data: Some(kind) }
 }
 
-/// A worker that does not know the `collection_*` kinds gets a JSON array; byte strings in it are base64, as .NET writes them.
+/// A worker that does not know the `collection_*` kinds gets a JSON array, in which byte strings are base64, as .NET writes them.
 fn without_collection(data: TypedData) -> TypedData {
     let array: Vec<Json> = match data {
         TypedData::CollectionBytes(items) => {
@@ -301,7 +303,7 @@ fn without_collection(data: TypedData) -> TypedData {
     TypedData::Json(Json::Array(array).to_string())
 }
 
-/// JSON cannot express numbers that are not finite; .NET writes these texts.
+/// JSON has no infinite numbers and no NaN; .NET writes these texts.
 fn json_number(number: f64) -> Json {
     serde_json::Number::from_f64(number).map_or_else(
         || {
@@ -321,12 +323,12 @@ fn model(model: ModelBindingData) -> proto::ModelBindingData {
     }
 }
 
-/// A worker with the nullable maps reads nothing but them, and one without does not know them; likewise `rawBody`, where
-/// workers that do not say that they need only `body` may look.
+/// A worker with the nullable maps reads only those, and one without does not know them. A worker without
+/// [`Capabilities::RPC_HTTP_BODY_ONLY`] may read `rawBody`.
 fn http(http: RpcHttp, worker: &Capabilities) -> proto::RpcHttp {
     let is_request = !http.method.is_empty();
     let is_nullable = worker.has(Capabilities::USE_NULLABLE_VALUE_DICTIONARY_FOR_HTTP);
-    // Node.js announces both, and gets empty values where they can be told from none, as from the real host.
+    // Node.js announces both, and gets empty values, as from the real host: the nullable maps can tell them from absent ones.
     let skips_empty = worker.has(Capabilities::IGNORE_EMPTY_VALUED_RPC_HTTP_HEADERS) && !is_nullable;
     let mut headers = http.headers;
     headers.retain(|_, value| !(is_request && skips_empty && value.is_empty()));
@@ -356,8 +358,8 @@ fn http(http: RpcHttp, worker: &Capabilities) -> proto::RpcHttp {
     message
 }
 
-/// The body for a worker that wants text (java's). Binary media types stay bytes, and so does what is no text: replaced
-/// characters would help nobody.
+/// The body for a worker that expects text (the Java worker). Binary media types stay bytes, and so do bytes that are not UTF-8, as
+/// replacement characters would destroy them.
 fn text_body(body: TypedData, content_type: Option<&String>) -> TypedData {
     let media_type = content_type.map_or("", |value| value.split(';').next().unwrap_or_default().trim());
     let media_type = media_type.to_ascii_lowercase();

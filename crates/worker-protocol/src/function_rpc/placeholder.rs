@@ -1,77 +1,76 @@
-//! [`Gap`]: stored bytes in a protobuf message.
+//! [`Placeholder`]: stored bytes in a protobuf message.
 //!
-//! Protobuf writes the length of each nested message in front of it, and prost makes a message in memory. So a message is made
-//! with a marker in the place of the stored bytes; then the marker is cut out, and the lengths of all that contains it are
-//! written anew.
+//! Protobuf writes the length of each nested message in front of it, and prost encodes a message in memory. So the message is encoded
+//! with a marker instead of the stored bytes; then the marker is replaced, and so are the lengths of all messages around it.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::{HostMessage, Piece, Stored, TypedData};
+use crate::{Chunk, HostMessage, StoredBytes, TypedData};
 
-/// Stored bytes that were taken out of a message.
+/// Stands for the stored bytes of a message while it is encoded.
 #[derive(Debug)]
-pub struct Gap {
+pub struct Placeholder {
     marker: Bytes,
-    stored: Stored,
+    stored: StoredBytes,
 }
 
-/// An encoded message in pieces, and its size.
-type Pieces = (Vec<Piece>, usize);
+/// An encoded message in chunks, and its size in bytes.
+type Chunks = (Vec<Chunk>, usize);
 
-impl Gap {
-    /// Puts `marker` in the place of the stored bytes of a message, if it has some. The marker must not occur elsewhere in the
-    /// message: 16 random bytes or more. It must be UTF-8 exactly if the stored bytes are, as some workers get text as text.
-    pub fn take(message: &mut HostMessage, marker: Bytes) -> Option<Self> {
-        let place = find(message)?;
-        match std::mem::replace(place, TypedData::Bytes(marker.clone())) {
+impl Placeholder {
+    /// Replaces the stored bytes of a message with `marker`; `None` if it has none. The marker must not occur elsewhere in the message:
+    /// use at least 16 random bytes. It must be UTF-8 if and only if the stored bytes are, as some workers get text as text.
+    pub fn insert(message: &mut HostMessage, marker: Bytes) -> Option<Self> {
+        let value = find(message)?;
+        match std::mem::replace(value, TypedData::Bytes(marker.clone())) {
             TypedData::Stored(stored) => Some(Self { marker, stored }),
             other => {
-                *place = other;
+                *value = other;
                 None
             }
         }
     }
 
-    /// The pieces of the encoded message, with the stored bytes in their place, and its size.
-    pub fn fill(&self, encoded: &Bytes) -> (Vec<Piece>, usize) {
-        let places: Vec<usize> = encoded
+    /// The chunks of the encoded message, with the stored bytes instead of the marker, and its size in bytes.
+    pub fn replace(&self, encoded: &Bytes) -> (Vec<Chunk>, usize) {
+        let offsets: Vec<usize> = encoded
             .windows(self.marker.len())
             .enumerate()
             .filter(|(_, window)| *window == self.marker)
             .map(|(at, _)| at)
             .collect();
-        self.splice(encoded, 0, encoded.len(), &places)
+        self.splice(encoded, 0, encoded.len(), &offsets)
     }
 
-    /// Writes the message between two places anew.
-    fn splice(&self, encoded: &Bytes, from: usize, to: usize, places: &[usize]) -> Pieces {
-        let (mut pieces, mut bytes) = (Vec::new(), 0);
-        let mut push = |piece: Piece| {
-            bytes += piece.bytes();
-            if piece.bytes() > 0 {
-                pieces.push(piece);
+    /// Rewrites the message in the range `from..to`.
+    fn splice(&self, encoded: &Bytes, from: usize, to: usize, offsets: &[usize]) -> Chunks {
+        let (mut chunks, mut bytes) = (Vec::new(), 0);
+        let mut push = |chunk: Chunk| {
+            bytes += chunk.bytes();
+            if chunk.bytes() > 0 {
+                chunks.push(chunk);
             }
         };
         let (mut at, mut copied) = (from, from);
         while at < to {
             let Some(field) = Field::read(encoded, at, to) else { break };
             at = field.end;
-            if !places.iter().any(|place| field.content <= *place && *place < field.end) {
+            if !offsets.iter().any(|offset| field.content <= *offset && *offset < field.end) {
                 continue;
             }
             push(encoded.slice(copied..field.after_key).into());
             copied = field.end;
             if encoded[field.content..field.end] == self.marker {
                 push(varint(self.stored.bytes()).into());
-                push(Piece::Stored(self.stored.clone()));
+                push(Chunk::Stored(self.stored.clone()));
             } else {
-                let (inner, inner_bytes) = self.splice(encoded, field.content, field.end, places);
+                let (inner, inner_bytes) = self.splice(encoded, field.content, field.end, offsets);
                 push(varint(inner_bytes).into());
                 inner.into_iter().for_each(&mut push);
             }
         }
         push(encoded.slice(copied..to).into());
-        (pieces, bytes)
+        (chunks, bytes)
     }
 }
 
@@ -83,7 +82,7 @@ fn find(message: &mut HostMessage) -> Option<&mut TypedData> {
     })
 }
 
-/// Where a field of a message lies.
+/// The range of a field in an encoded message.
 struct Field {
     after_key: usize,
     content: usize,
@@ -161,7 +160,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_message_with_a_gap_has_the_bytes_of_one_without(
+        fn a_message_with_stored_bytes_has_the_same_encoding_as_one_with_bytes(
             content in prop::collection::vec(any::<u8>(), 0..40_000),
             is_text: bool,
             url_bytes in 0_usize..20_000,
@@ -169,7 +168,7 @@ mod tests {
             has_raw: bool,
             body_only: bool,
         ) {
-            // In text, every byte is ASCII.
+            // Text is ASCII.
             let content: Vec<u8> = content.into_iter().map(|byte| if is_text { byte & 0x7f } else { byte | 0x80 }).collect();
             let content = Bytes::from(content);
             let flags = [(Capabilities::RAW_HTTP_BODY_BYTES, has_raw), (Capabilities::RPC_HTTP_BODY_ONLY, body_only)];
@@ -178,17 +177,17 @@ mod tests {
             let expected = encode_host(whole, &worker, "R".to_owned()).encode_to_vec();
 
             let stored = stored::in_memory(content.clone());
-            let mut with_gap = message(TypedData::Stored(stored.clone()), url_bytes, others);
+            let mut with_placeholder = message(TypedData::Stored(stored.clone()), url_bytes, others);
             let marker: &[u8] = if is_text || content.is_empty() { b"0123456789abcdef0123456789abcdef" } else { b"\xff123456789abcdef" };
-            let gap = Gap::take(&mut with_gap, Bytes::from_static(marker)).expect("it has stored bytes");
-            let encoded = encode_host(with_gap, &worker, "R".to_owned()).encode_to_vec();
-            let (pieces, bytes) = gap.fill(&encoded.into());
+            let placeholder = Placeholder::insert(&mut with_placeholder, Bytes::from_static(marker)).expect("it has stored bytes");
+            let encoded = encode_host(with_placeholder, &worker, "R".to_owned()).encode_to_vec();
+            let (chunks, bytes) = placeholder.replace(&encoded.into());
             prop_assert_eq!(bytes, expected.len());
             let mut joined = Vec::new();
-            for piece in &pieces {
-                match piece {
-                    Piece::Bytes(bytes) => joined.extend_from_slice(bytes),
-                    Piece::Stored(found) => {
+            for chunk in &chunks {
+                match chunk {
+                    Chunk::Bytes(bytes) => joined.extend_from_slice(bytes),
+                    Chunk::Stored(found) => {
                         prop_assert_eq!(found, &stored);
                         joined.extend_from_slice(&content);
                     }
@@ -199,10 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn messages_without_stored_bytes_have_no_gap() {
+    fn messages_without_stored_bytes_have_no_placeholder() {
         let mut plain = message(TypedData::Null, 1, 1);
-        assert!(Gap::take(&mut plain, Bytes::from_static(b"marker")).is_none());
+        assert!(Placeholder::insert(&mut plain, Bytes::from_static(b"marker")).is_none());
         assert_eq!(plain, message(TypedData::Null, 1, 1));
-        assert!(Gap::take(&mut HostMessage::Status, Bytes::from_static(b"marker")).is_none());
+        assert!(Placeholder::insert(&mut HostMessage::Status, Bytes::from_static(b"marker")).is_none());
     }
 }
