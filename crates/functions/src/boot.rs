@@ -13,11 +13,12 @@ use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 use worker_protocol::{Capabilities, FunctionMetadata, TypedData};
 
-use crate::app::{App, SettingUse, index_folder, settings_used};
+use crate::app::{App, index_folder};
 use crate::function::{Binding, Declaration, Kind, Rules, Trigger, declare};
 use crate::invoke::{Function, Invoker, TriggerData};
 use crate::log::Level;
 use crate::route::RouteTable;
+use crate::setting_use::{SettingUse, settings_used};
 use crate::stop::Stop;
 use crate::timer::{self, ScheduleMonitor};
 use crate::worker::{Indexing, StartError};

@@ -8,9 +8,9 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json};
 use worker_protocol::{BindingInfo, FunctionMetadata};
 
-use crate::app::{RetryJson, Settings};
+use crate::app::Settings;
 use crate::expression::resolve_settings;
-use crate::retry::Retry;
+use crate::retry::{RetryPolicy, RetrySection};
 use crate::route::Template;
 use crate::schedule::Schedule;
 use functions_contract::{BindingSpec, Direction};
@@ -32,7 +32,7 @@ pub(crate) struct Declaration {
     /// Name of the `http` output, which may be `$return`.
     pub(crate) http_output: Option<String>,
     /// When a failed invocation is tried again.
-    pub(crate) retry: Option<Retry>,
+    pub(crate) retry: Option<RetryPolicy>,
     /// Whether it is switched off.
     pub(crate) is_disabled: bool,
 }
@@ -102,7 +102,7 @@ pub(crate) struct Rules<'a> {
     pub(crate) kinds: &'a [Kind],
     pub(crate) route_prefix: &'a str,
     /// The policy of `host.json`.
-    pub(crate) retry: Option<&'a RetryJson>,
+    pub(crate) retry: Option<&'a RetrySection>,
     /// For schedules.
     pub(crate) zone: &'a TimeZone,
 }
@@ -141,8 +141,8 @@ pub(crate) fn declare(metadata: FunctionMetadata, rules: &Rules<'_>) -> Result<D
     };
     let trigger = Trigger::parse(&trigger_spec.spec, rules)?;
     let retry = match (&metadata.retry_options, rules.retry) {
-        (Some(options), _) => Some(Retry::from_protocol(options)?),
-        (None, Some(json)) => Some(Retry::parse(json)?),
+        (Some(options), _) => Some(RetryPolicy::from_protocol(options)?),
+        (None, Some(json)) => Some(RetryPolicy::parse(json)?),
         (None, None) => None,
     };
     Ok(Declaration { metadata, trigger, trigger_spec, inputs, outputs, http_output, retry, is_disabled })

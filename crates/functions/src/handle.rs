@@ -8,12 +8,13 @@ use serde_json::Value as Json;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
-use crate::app::{App, SettingUse};
+use crate::app::App;
 use crate::boot::{FunctionInfo, Phase, RunningApp, startup_listing};
 use crate::error::{Error, InvokeFunctionError};
 use crate::invoke::Invoker;
 use crate::keys::Keys;
 use crate::log::{Level, Logs};
+use crate::setting_use::SettingUse;
 
 /// A running functions host; cheap to clone.
 #[derive(Clone)]

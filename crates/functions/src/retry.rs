@@ -1,48 +1,52 @@
-//! Retry policies: when a failed invocation is tried again. Pure; who waits is the caller.
+//! Retry policies: whether and when a failed invocation is repeated. Pure; the caller waits.
 
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use worker_protocol::{RetryOptions, RetryStrategy};
 
-use crate::app::{RetryJson, parse_timespan};
+use crate::time_span::parse_time_span;
 use functions_contract::find_property;
+
+/// A `retry` section of `host.json` or of a function, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RetrySection(pub(crate) Map<String, Json>);
 
 /// A retry policy, from `host.json`, a function's `retry`, or the worker's index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Retry {
-    /// How many retries follow the first try; `None` = for ever.
+pub(crate) struct RetryPolicy {
+    /// The number of retries after the first attempt; `None` = unlimited.
     pub(crate) retries_max: Option<u32>,
-    /// How long to wait before each.
+    /// The pause before each.
     pub(crate) delay: Delay,
 }
 
-/// How long to wait before a retry.
+/// The pause before a retry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Delay {
-    /// Always the same.
+    /// The same pause each time (`fixedDelay`).
     Fixed(Duration),
-    /// Doubles from the minimum to the maximum.
+    /// Doubles from the minimum to the maximum (`exponentialBackoff`).
     Exponential {
-        /// Before the first retry.
+        /// The pause before the first retry.
         min: Duration,
-        /// Never more.
+        /// The longest pause.
         max: Duration,
     },
 }
 
-/// A retry without a pause would only repeat what failed just now.
-const NO_DELAY: &str =
-    "the retry policy fixedDelay has no delayInterval; give the pause before each retry as \"hh:mm:ss\"";
+/// A fixed delay needs an interval: an immediate retry would most likely fail in the same way.
+const NO_DELAY: &str = "the retry policy fixedDelay has no delayInterval; set it to the pause before each retry, as \"hh:mm:ss\"";
 
-impl Retry {
+impl RetryPolicy {
     /// Reads a `retry` section. The error says what is wrong with it.
-    pub(crate) fn parse(json: &RetryJson) -> Result<Self, String> {
+    pub(crate) fn parse(json: &RetrySection) -> Result<Self, String> {
         let text = |name: &str| find_property(&json.0, name).and_then(Json::as_str);
         let span = |name: &str, default: Duration| match text(name) {
             None => Ok(default),
-            Some(text) => parse_timespan(text)
-                .ok_or_else(|| format!("retry.{name} \"{text}\" is no time span; write it as \"hh:mm:ss\"")),
+            Some(text) => parse_time_span(text).ok_or_else(|| {
+                format!("retry.{name} \"{text}\" is not a time span; write it as \"hh:mm:ss\"")
+            }),
         };
         let count = match find_property(&json.0, "maxRetryCount") {
             Some(Json::Number(number)) => number.as_i64(),
@@ -50,7 +54,7 @@ impl Retry {
             _ => None,
         };
         let retries_max = count_max(count.ok_or_else(|| {
-            "retry.maxRetryCount is missing or no number; give the number of retries, or -1 for ever"
+            "retry.maxRetryCount is missing or not a number; set it to the number of retries, or to -1 for unlimited retries"
                 .to_owned()
         })?)?;
         let delay = match text("strategy").unwrap_or_default().to_ascii_lowercase().as_str() {
@@ -63,13 +67,15 @@ impl Retry {
                 max: span("maximumInterval", Duration::from_secs(15 * 60))?,
             },
             other => {
-                return Err(format!("retry.strategy \"{other}\" is none of fixedDelay, exponentialBackoff"));
+                return Err(format!(
+                    "unknown retry.strategy \"{other}\"; use fixedDelay or exponentialBackoff"
+                ));
             }
         };
         Ok(Self { retries_max, delay })
     }
 
-    /// Takes the policy that a worker indexed.
+    /// The policy that a worker reports for a function that it indexed.
     pub(crate) fn from_protocol(options: &RetryOptions) -> Result<Self, String> {
         let retries_max = count_max(i64::from(options.max_retry_count))?;
         let delay = match options.retry_strategy {
@@ -99,12 +105,12 @@ impl Retry {
         options
     }
 
-    /// How many retries there may be, with -1 for ever.
+    /// The number of retries, -1 for unlimited.
     pub(crate) fn retries_max_i32(&self) -> i32 {
         self.retries_max.map_or(-1, |max| i32::try_from(max).unwrap_or(i32::MAX))
     }
 
-    /// How long to wait before retry number `retry` (1 is the first), or `None` if there is none any more.
+    /// The pause before retry number `retry` (1 is the first); `None` if the policy permits no further retry.
     pub(crate) fn delay_before(&self, retry: u32) -> Option<Duration> {
         if self.retries_max.is_some_and(|max| retry > max) {
             return None;
@@ -112,7 +118,7 @@ impl Retry {
         Some(match self.delay {
             Delay::Fixed(delay) => delay,
             Delay::Exponential { min, max } => {
-                // 2^31 times any minimum is beyond any sensible maximum; the shift must only not overflow.
+                // 2^31 times any minimum is beyond any sensible maximum; the bound only prevents an overflow.
                 let factor = 1_u32 << retry.saturating_sub(1).min(31);
                 min.checked_mul(factor).unwrap_or(max).min(max)
             }
@@ -120,22 +126,13 @@ impl Retry {
     }
 }
 
-/// A time span as .NET writes it: `[d.]hh:mm:ss[.fffffff]`.
-pub(crate) fn span_text(span: Duration) -> String {
-    const DAY_S: u64 = 24 * 60 * 60;
-    let seconds = span.as_secs();
-    let (days, rest) = (seconds / DAY_S, seconds % DAY_S);
-    let days = if days > 0 { format!("{days}.") } else { String::new() };
-    let ticks = span.subsec_nanos() / 100;
-    let fraction = if ticks > 0 { format!(".{ticks:07}") } else { String::new() };
-    format!("{days}{:02}:{:02}:{:02}{fraction}", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
 fn count_max(count: i64) -> Result<Option<u32>, String> {
     match count {
         -1 => Ok(None),
         0.. => Ok(Some(u32::try_from(count).unwrap_or(u32::MAX))),
-        _ => Err(format!("retry.maxRetryCount {count} is below -1")),
+        _ => Err(format!(
+            "retry.maxRetryCount {count} is below -1; set it to the number of retries, or to -1 for unlimited retries"
+        )),
     }
 }
 
@@ -143,47 +140,35 @@ fn count_max(count: i64) -> Result<Option<u32>, String> {
 mod tests {
     use super::*;
 
-    fn policy(json: Json) -> Result<Retry, String> {
+    fn policy(json: Json) -> Result<RetryPolicy, String> {
         let Json::Object(object) = json else { panic!("not an object") };
-        Retry::parse(&RetryJson(object))
+        RetryPolicy::parse(&RetrySection(object))
     }
 
-    fn seconds(retry: &Retry, count: u32) -> Vec<Option<u64>> {
+    fn seconds(retry: &RetryPolicy, count: u32) -> Vec<Option<u64>> {
         (1..=count).map(|number| retry.delay_before(number).map(|delay| delay.as_secs())).collect()
     }
 
     #[test]
-    fn a_fixed_delay_ends_after_its_count() {
+    fn a_fixed_delay_permits_max_retry_count_retries() {
         let retry =
             policy(serde_json::json!({"strategy":"fixedDelay","maxRetryCount":2,"delayInterval":"00:00:05"}));
         assert_eq!(seconds(&retry.expect("valid"), 3), [Some(5), Some(5), None]);
     }
 
     #[test]
-    fn an_exponential_delay_doubles_up_to_its_maximum_for_ever() {
+    fn an_exponential_backoff_doubles_up_to_its_maximum_without_end() {
         let retry = policy(serde_json::json!({
             "strategy":"exponentialBackoff","maxRetryCount":-1,"minimumInterval":"00:00:03","maximumInterval":"00:00:20"
         }))
         .expect("valid");
         assert_eq!(seconds(&retry, 5), [Some(3), Some(6), Some(12), Some(20), Some(20)]);
         assert_eq!(retry.delay_before(u32::MAX), Some(Duration::from_secs(20)));
-        assert_eq!(Retry::from_protocol(&retry.to_protocol()), Ok(retry));
+        assert_eq!(RetryPolicy::from_protocol(&retry.to_protocol()), Ok(retry));
     }
 
     #[test]
-    fn spans_are_written_as_by_dotnet() {
-        for (ms, expected) in [
-            (1_000, "00:00:01"),
-            (1_500, "00:00:01.5000000"),
-            (1, "00:00:00.0010000"),
-            (90_061_000, "1.01:01:01"),
-        ] {
-            assert_eq!(span_text(Duration::from_millis(ms)), expected);
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
+    fn an_invalid_policy_is_rejected_with_the_reason() {
         for (json, word) in [
             (serde_json::json!({"strategy":"sometimes","maxRetryCount":1}), "sometimes"),
             (serde_json::json!({"strategy":"fixedDelay"}), "maxRetryCount"),

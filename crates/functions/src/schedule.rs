@@ -10,7 +10,7 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::app::parse_timespan;
+use crate::time_span::parse_time_span;
 
 /// When a timer runs.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ impl Schedule {
     pub(crate) fn parse(text: &str, zone: TimeZone) -> Result<Self, ParseScheduleError> {
         let fail = |problem: String| ParseScheduleError { text: text.to_owned(), problem };
         if text.contains(':') {
-            let span = parse_timespan(text).filter(|span| !span.is_zero());
+            let span = parse_time_span(text).filter(|span| !span.is_zero());
             let span = span.ok_or_else(|| fail("the time span is malformed or zero".to_owned()))?;
             return Ok(Self { kind: Kind::Every(span), zone });
         }

@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::{Map, Value as Json};
 use worker_protocol::{FunctionId, FunctionMetadata};
 
-use super::{RetryJson, parse_object, read_optional};
-use crate::retry::Retry;
+use super::read::{parse_object, read_optional};
+use crate::retry::{RetryPolicy, RetrySection};
 use functions_contract::find_property;
 
 /// Finds the functions of a folder. A file that cannot be read makes an error beside the functions that can.
@@ -52,7 +52,7 @@ fn describe(
         })?),
     };
     let retry = match find_property(json, "retry").and_then(Json::as_object) {
-        Some(retry) => Some(Retry::parse(&RetryJson(retry.clone()))?.to_protocol()),
+        Some(retry) => Some(RetryPolicy::parse(&RetrySection(retry.clone()))?.to_protocol()),
         None => None,
     };
     let mut properties = BTreeMap::new();

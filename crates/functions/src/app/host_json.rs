@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
-use super::{parse_object, parse_timespan};
+use super::read::parse_object;
 use crate::log::LogLevels;
+use crate::retry::RetrySection;
+use crate::time_span::parse_time_span;
 use functions_contract::find_property;
 
 /// What `host.json` says, after overrides by `AzureFunctionsJobHost__a__b` settings.
@@ -16,7 +18,7 @@ pub struct HostJson {
     /// Longest run of one invocation; `None` = no limit (`-1`). Default 30 minutes.
     pub function_timeout: Option<Duration>,
     /// Retry policy for functions that bring none of their own.
-    pub(crate) retry: Option<RetryJson>,
+    pub(crate) retry: Option<RetrySection>,
     /// The `functions` allow-list; `None` = all.
     pub functions: Option<Vec<String>>,
     /// Which log lines are kept, by category.
@@ -37,10 +39,6 @@ pub struct HttpSection {
     /// Headers added to every response.
     pub custom_headers: Vec<(String, String)>,
 }
-
-/// A `retry` section, of `host.json` or of a function, as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RetryJson(pub(crate) Map<String, Json>);
 
 const KNOWN_KEYS: &[&str] = &[
     "version",
@@ -83,7 +81,7 @@ impl HostJson {
         Ok(Self {
             http: HttpSection::parse(section(&all, &["extensions", "http"]))?,
             function_timeout: function_timeout(&all)?,
-            retry: section(&all, &["retry"]).map(|retry| RetryJson(retry.clone())),
+            retry: section(&all, &["retry"]).map(|retry| RetrySection(retry.clone())),
             functions: allow_list(&all)?,
             log_levels: LogLevels::parse(section(&all, &["logging", "logLevel"]))?,
             all,
@@ -197,7 +195,7 @@ fn function_timeout(all: &Map<String, Json>) -> Result<Option<Duration>, String>
         Some(Json::String(text)) if text.trim() == "-1" => Ok(None),
         Some(Json::Number(number)) if number.as_i64() == Some(-1) => Ok(None),
         Some(Json::String(text)) => {
-            let timeout = parse_timespan(text).filter(|timeout| !timeout.is_zero());
+            let timeout = parse_time_span(text).filter(|timeout| !timeout.is_zero());
             timeout.map(Some).ok_or_else(|| {
                 format!(
                     "functionTimeout \"{text}\" is no time span; write it as \"hh:mm:ss\", or \"-1\" for none"

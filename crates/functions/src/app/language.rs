@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{LoadAppError, Settings, parse_object, read_optional};
+use super::error::LoadAppError;
+use super::read::{parse_object, read_optional};
+use super::settings::Settings;
 
 /// Files that tell the language, in the order in which they are looked for.
 const SIGNS: [(&str, &str); 4] = [

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::parse_object;
+use super::read::parse_object;
 use functions_contract::find_property;
 
 /// What `local.settings.json` says.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use super::parse_object;
+use super::read::parse_object;
 use functions_contract::find_property;
 
 /// The `dependencies` in `package.json` of the app in `dir` that no `node_modules` at or above it has, in the file's order. Empty

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::LocalSettings;
+use super::local_settings::LocalSettings;
 use functions_contract::AppSettings;
 
 /// App settings by exact name; cheap to clone.
@@ -104,28 +103,4 @@ fn host_id(dir: &Path, values: &BTreeMap<String, String>) -> String {
     });
     let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' };
     text.to_ascii_lowercase().chars().map(allowed).take(32).collect()
-}
-
-/// Reads a .NET time span: `[d.]hh:mm[:ss[.fffffff]]`. A bare number is days there, and is refused here as it is never meant.
-pub(crate) fn parse_timespan(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let mut parts = text.split(':');
-    let (first, minutes, seconds) = (parts.next()?, parts.next()?, parts.next().unwrap_or("0"));
-    if parts.next().is_some() {
-        return None;
-    }
-    let (days, hours) = match first.split_once('.') {
-        Some((days, hours)) => (days.parse::<u64>().ok()?, hours),
-        None => (0, first),
-    };
-    let hours: u64 = hours.parse().ok().filter(|hours| *hours < 24)?;
-    let minutes: u64 = minutes.parse().ok().filter(|minutes| *minutes < 60)?;
-    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
-    let whole: u64 = whole.parse().ok().filter(|seconds| *seconds < 60)?;
-    if fraction.len() > 7 || !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let nanos: u32 = format!("{fraction:0<9}").parse().ok()?;
-    let days = days.checked_mul(86_400)?;
-    Some(Duration::new(days + hours * 3600 + minutes * 60 + whole, nanos))
 }

@@ -178,14 +178,3 @@ fn a_hyphen_in_a_settings_name_may_be_an_underscore() {
     assert_eq!(settings.get("a-b"), Some("exact"));
     assert_eq!(settings.get("my_con"), None);
 }
-
-#[test]
-fn time_spans() {
-    let seconds = |text: &str| parse_timespan(text).map(|span| span.as_secs_f64());
-    assert_eq!(seconds("00:05:00"), Some(300.0));
-    assert_eq!(seconds("1.00:00:01.5"), Some(86_401.5));
-    assert_eq!(seconds("02:03"), Some(7380.0));
-    for wrong in ["5", "25:00:00", "00:60:00", "a:b:c", "00:00:00:00", "-00:00:01"] {
-        assert_eq!(seconds(wrong), None, "{wrong}");
-    }
-}

@@ -3,9 +3,9 @@
 use worker_protocol::{FunctionMetadata, StatusResult};
 
 use super::order;
-use crate::app::SettingUse;
 use crate::function::{Declaration, Trigger};
 use crate::invoke::Function;
+use crate::setting_use::SettingUse;
 
 /// Parts the functions that lack a setting, with the reason, from the others.
 pub(super) fn without_settings(

@@ -5,8 +5,8 @@ use worker_protocol::{RetryContext, RpcException};
 use super::{Function, InvocationError, Invoker, Returned, TriggerData};
 use crate::log::Level;
 use crate::metrics::FunctionLabel;
-use crate::retry::span_text;
 use crate::stop::Stop;
+use crate::time_span::format_time_span;
 
 impl Invoker {
     /// Invokes until it succeeds or the policy ends. Gives the last result. An interrupted invocation is not repeated here:
@@ -38,7 +38,7 @@ impl Invoker {
             };
             let text = format!(
                 "Waiting for `{}` before retrying function execution. Next attempt: '{retry}'. Max retry count: '{max}'.",
-                span_text(delay)
+                format_time_span(delay)
             );
             self.logs.function(Level::Debug, name, Some(&id), text);
             tokio::select! {

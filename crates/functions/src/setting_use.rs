@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value as Json};
 use worker_protocol::{BindingInfo, FunctionMetadata};
 
-use super::{LocalSettings, Settings};
+use crate::app::{LocalSettings, Settings};
 use crate::expression::named_settings;
 use crate::function::is_as_written;
 use crate::nearest::nearest;
