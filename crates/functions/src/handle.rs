@@ -9,11 +9,12 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use crate::app::App;
-use crate::boot::{FunctionInfo, Phase, RunningApp, startup_listing};
 use crate::error::{Error, InvokeFunctionError};
+use crate::function_info::{FunctionInfo, in_error, startup_listing};
 use crate::invoke::Invoker;
 use crate::keys::Keys;
 use crate::log::{Level, Logs};
+use crate::running_app::{Phase, RunningApp};
 use crate::setting_use::SettingUse;
 
 /// A running functions host; cheap to clone.
@@ -124,9 +125,9 @@ impl Handle {
             return Err(InvokeFunctionError::Unavailable("the function app has not started".to_owned()));
         };
         let Some(function) = running.find(name) else {
-            let in_error = running.errors.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
-            return Err(match in_error {
-                Some((name, why)) => InvokeFunctionError::Unavailable(crate::boot::in_error(name, why)),
+            let failed = running.errors.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+            return Err(match failed {
+                Some((name, why)) => InvokeFunctionError::Unavailable(in_error(name, why)),
                 None => InvokeFunctionError::Unknown { name: name.to_owned() },
             });
         };

@@ -26,12 +26,12 @@ pub(crate) use cors::CorsPolicy;
 pub(crate) use proxy::client as proxy_client;
 
 use crate::app::App;
-use crate::boot::{Phase, RunningApp};
 use crate::function::Trigger;
 use crate::invoke::{Function, InvocationError, TriggerData};
 use crate::keys::{Keys, KnownKey};
 use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, Rejected, RejectedLabel, StatusLabel};
+use crate::running_app::{Phase, RunningApp};
 use crate::stop::Stop;
 use crate::worker::{Cancellation, InvokeError};
 

@@ -7,19 +7,17 @@
 //! Where keys are checked, they come from a cache that [`Keys::follow`] keeps; where they are shown or changed, they are read.
 
 mod cache;
+mod stored;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE;
 use http_messages::error_chain;
-use ring::rand::{SecureRandom, SystemRandom};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use state::{Durability, Expect, Instance, Key, Registry, RegistryError};
 
 use self::cache::Cache;
+use self::stored::{FunctionKeys, HostKeys, KeyEdit, StoredKeys, generate_key};
+pub(crate) use self::stored::{KeyScope, NamedKey};
 use crate::function::AuthLevel;
 use crate::stop::Stop;
 
@@ -31,28 +29,6 @@ pub(crate) struct Keys {
     /// What the paths of the keys that count here begin with.
     prefix: &'static str,
     cache: Arc<Cache>,
-}
-
-/// A key with its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct NamedKey {
-    pub(crate) name: String,
-    pub(crate) value: String,
-}
-
-/// Keys of the host.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct HostKeys {
-    pub(crate) master_key: String,
-    pub(crate) function_keys: Vec<NamedKey>,
-    pub(crate) system_keys: Vec<NamedKey>,
-}
-
-/// Keys of one function.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct FunctionKeys {
-    pub(crate) keys: Vec<NamedKey>,
 }
 
 /// What a key opens.
@@ -86,17 +62,6 @@ impl KnownKey {
     }
 }
 
-/// Whose keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KeyScope<'a> {
-    /// The host's keys for all functions.
-    HostFunctions,
-    /// The host's keys for extensions.
-    System,
-    /// One function's.
-    Function(&'a str),
-}
-
 /// Why keys cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadKeysError {
@@ -110,23 +75,6 @@ pub(crate) enum ReadKeysError {
     },
     #[error("keys were changed by others too often at the same time")]
     Contended,
-}
-
-/// What to do with a set of keys.
-#[derive(Clone, Debug)]
-enum Change {
-    Set(NamedKey),
-    Remove(String),
-    Master(String),
-}
-
-/// What is stored under one key of the registry.
-trait Ring: Serialize + DeserializeOwned + Send + Sync {
-    /// The keys that an app begins with.
-    fn draw() -> Self;
-
-    /// Applies a change; tells whether there was something to change.
-    fn apply(&mut self, scope: KeyScope<'_>, change: &Change) -> bool;
 }
 
 /// What all paths of keys begin with, whatever their mode. Before there were modes, keys stood right below it.
@@ -249,25 +197,25 @@ impl Keys {
         name: &str,
         value: Option<String>,
     ) -> Result<NamedKey, ReadKeysError> {
-        let key = NamedKey { name: name.to_owned(), value: value.unwrap_or_else(draw_key) };
-        self.change(scope, &Change::Set(key.clone())).await?;
+        let key = NamedKey { name: name.to_owned(), value: value.unwrap_or_else(generate_key) };
+        self.change(scope, &KeyEdit::Set(key.clone())).await?;
         Ok(key)
     }
 
     /// Sets the master key, to a new random value unless one is given; gives the value.
     pub(crate) async fn set_master(&self, value: Option<String>) -> Result<NamedKey, ReadKeysError> {
-        let key = NamedKey { name: "_master".to_owned(), value: value.unwrap_or_else(draw_key) };
-        let change = (KeyScope::HostFunctions, Change::Master(key.value.clone()));
+        let key = NamedKey { name: "_master".to_owned(), value: value.unwrap_or_else(generate_key) };
+        let change = (KeyScope::HostFunctions, KeyEdit::Master(key.value.clone()));
         self.update::<HostKeys>(&self.host_path(), Some(&change)).await?;
         Ok(key)
     }
 
     /// Removes a key; `false` if there is none of that name.
     pub(crate) async fn remove(&self, scope: KeyScope<'_>, name: &str) -> Result<bool, ReadKeysError> {
-        self.change(scope, &Change::Remove(name.to_owned())).await
+        self.change(scope, &KeyEdit::Remove(name.to_owned())).await
     }
 
-    async fn change(&self, scope: KeyScope<'_>, change: &Change) -> Result<bool, ReadKeysError> {
+    async fn change(&self, scope: KeyScope<'_>, change: &KeyEdit) -> Result<bool, ReadKeysError> {
         let change = (scope, change.clone());
         match scope {
             KeyScope::HostFunctions | KeyScope::System => {
@@ -281,10 +229,10 @@ impl Keys {
 
     /// Reads what is stored, draws it if it is not there, and applies the change; tells whether the change changed anything.
     /// Several hosts may do this at once: compare-and-set lets one win and the others read its result.
-    async fn update<T: Ring>(
+    async fn update<T: StoredKeys>(
         &self,
         path: &str,
-        change: Option<&(KeyScope<'_>, Change)>,
+        change: Option<&(KeyScope<'_>, KeyEdit)>,
     ) -> Result<(T, bool), ReadKeysError> {
         let key = Key::new(path).expect("function names have no control characters and at most 128 bytes");
         for _ in 0..TRIES_MAX {
@@ -295,7 +243,7 @@ impl Keys {
                         .map_err(|cause| ReadKeysError::Malformed { key: path.to_owned(), cause })?;
                     (value, Expect::At(entry.version))
                 }
-                None => (T::draw(), Expect::Absent),
+                None => (T::generate(), Expect::Absent),
             };
             let is_changed = change.is_some_and(|(scope, change)| value.apply(*scope, change));
             if !is_changed && found.is_some() {
@@ -325,59 +273,6 @@ impl Keys {
     fn function_path(&self, function: &str) -> String {
         format!("{}functions/{}", self.prefix, function.to_ascii_lowercase())
     }
-}
-
-impl Ring for HostKeys {
-    fn draw() -> Self {
-        let default = NamedKey { name: "default".to_owned(), value: draw_key() };
-        Self { master_key: draw_key(), function_keys: vec![default], system_keys: Vec::new() }
-    }
-
-    fn apply(&mut self, scope: KeyScope<'_>, change: &Change) -> bool {
-        match (change, scope) {
-            (Change::Master(value), _) => {
-                self.master_key.clone_from(value);
-                true
-            }
-            (change, KeyScope::System) => apply(&mut self.system_keys, change),
-            (change, _) => apply(&mut self.function_keys, change),
-        }
-    }
-}
-
-impl Ring for FunctionKeys {
-    fn draw() -> Self {
-        Self { keys: vec![NamedKey { name: "default".to_owned(), value: draw_key() }] }
-    }
-
-    fn apply(&mut self, _: KeyScope<'_>, change: &Change) -> bool {
-        apply(&mut self.keys, change)
-    }
-}
-
-fn apply(keys: &mut Vec<NamedKey>, change: &Change) -> bool {
-    let count = keys.len();
-    match change {
-        Change::Set(key) => {
-            match keys.iter_mut().find(|existing| existing.name.eq_ignore_ascii_case(&key.name)) {
-                Some(existing) => existing.value.clone_from(&key.value),
-                None => keys.push(key.clone()),
-            }
-            true
-        }
-        Change::Remove(name) => {
-            keys.retain(|existing| !existing.name.eq_ignore_ascii_case(name));
-            keys.len() < count
-        }
-        Change::Master(_) => false,
-    }
-}
-
-/// 40 random bytes, as the real host draws them.
-fn draw_key() -> String {
-    let mut bytes = [0; 40];
-    SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
-    URL_SAFE.encode(bytes)
 }
 
 /// Compares digests, so that the time taken says nothing about how much of a key was right.

@@ -1,17 +1,8 @@
 //! What the functions host can be told, and what it must be given.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use http_messages::Budget;
 use serde::{Deserialize, Serialize};
-use state::{Lease, Registry};
-use supervision::Supervisor;
-use trace::Tracer;
-
-use crate::workers::StartWorkers;
-use functions_contract::Connector;
 
 /// Settings of the functions host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,28 +102,6 @@ impl Default for Options {
             workers: crate::worker::PoolOptions::default(),
         }
     }
-}
-
-/// What the host needs from the program around it.
-pub struct Dependencies {
-    /// A snapshot of the process's environment.
-    pub environment: BTreeMap<String, String>,
-    /// Where keys and the runs of timers are remembered.
-    pub registry: Arc<dyn Registry>,
-    /// Who may run a timer.
-    pub lease: Arc<dyn Lease>,
-    /// This process among others that run the same app.
-    pub owner: String,
-    /// Triggers and bindings beyond HTTP and timers.
-    pub connectors: Vec<Arc<dyn Connector>>,
-    /// The room that request bodies share with those of other services.
-    pub bodies: Budget,
-    /// Where spans go.
-    pub tracer: Tracer,
-    /// Is told when a task of the host ends, and keeps whether the app is ready.
-    pub supervisor: Supervisor,
-    /// Starts the app's workers; `None` = the pool of this crate.
-    pub workers: Option<StartWorkers>,
 }
 
 #[cfg(test)]

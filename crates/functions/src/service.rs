@@ -9,51 +9,35 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_messages::{Body, Budget};
-use jiff::tz::TimeZone;
 use prometheus_client::registry::Registry;
 use state::Instance;
 use supervision::{Supervisor, Unit};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::boot::{Boot, Phase, RunningApp, find_connector};
+use crate::dependencies::Dependencies;
 use crate::error::Error;
-use crate::function::Trigger;
 use crate::handle::{Handle, Join};
+use crate::host;
 use crate::http::{CorsPolicy, Dispatch, PERMIT_BYTES, proxy_client};
 use crate::invoke::{Invoker, Running, WorkerLog};
 use crate::keys::Keys;
-use crate::listen::Listener;
 use crate::log::{Level, Logs};
 use crate::metrics::Metrics;
-use crate::options::{Dependencies, Options};
-use crate::startup;
+use crate::options::Options;
+use crate::running_app::Phase;
+use crate::startup::AppStartup;
 use crate::stop::Stop;
-use crate::timer::{ScheduleMonitor, Timer};
-use crate::windows_zones;
+use crate::time_zone::time_zone;
+use crate::timer::ScheduleMonitor;
+use crate::triggers::Triggers;
 use crate::workers::start_pool;
-use functions_contract::{AppSettings, Connector, Direction};
-
-/// The version of the real host whose behaviour this one follows; told to workers and in `/admin/host/status`.
-pub(crate) const HOST_VERSION: &str = "4.1037.0.0";
+use functions_contract::AppSettings;
 
 /// Answers HTTP requests for one function app; cheap to clone.
 #[derive(Clone)]
 pub struct Service {
     dispatch: Arc<Dispatch>,
-}
-
-/// What the triggers that are no HTTP requests need.
-pub(crate) struct Triggers {
-    pub(crate) options: Options,
-    pub(crate) app: App,
-    connectors: Vec<Arc<dyn Connector>>,
-    lease: Arc<dyn state::Lease>,
-    instance: Instance,
-    owner: String,
-    pub(crate) stop: Stop,
-    pub(crate) supervisor: Supervisor,
 }
 
 /// Reads the app, starts its workers and returns at once with the service's three faces: for HTTP, for callers in this process, and
@@ -110,7 +94,7 @@ impl Service {
         let known_keys = keys.clone();
         let supervisor = dependencies.supervisor.clone();
         let follow_keys = options.enable_auth.then(|| follow(supervisor.clone(), keys, stop.clone()));
-        let boot = Boot {
+        let startup = AppStartup {
             app: app.clone(),
             environment: dependencies.environment,
             only: options.functions.clone(),
@@ -135,7 +119,7 @@ impl Service {
             stop,
             supervisor: dependencies.supervisor,
         };
-        let task = tokio::spawn(run(supervisor, boot, triggers, phase_tx, follow_keys));
+        let task = tokio::spawn(run(supervisor, startup, triggers, phase_tx, follow_keys));
         let handle = Handle::new(app, invoker, known_keys, phase, stop_tx, task);
         Ok((Self { dispatch: Arc::new(dispatch) }, handle))
     }
@@ -154,7 +138,7 @@ fn logs(options: &Options, app: &App) -> Logs {
 /// Runs the app and the cache of keys until the host stops.
 async fn run(
     supervisor: Supervisor,
-    boot: Boot,
+    startup: AppStartup,
     triggers: Triggers,
     phase: watch::Sender<Phase>,
     follow_keys: Option<impl Future<Output = ()>>,
@@ -164,11 +148,11 @@ async fn run(
             follow_keys.await;
         }
     };
-    let startup = supervisor.essential("functions host", |unit| async move {
+    let host = supervisor.essential("functions host", |unit| async move {
         unit.fault_point();
-        startup::run(boot, triggers, phase).await;
+        host::run(startup, triggers, phase).await;
     });
-    tokio::join!(startup, follow_keys);
+    tokio::join!(host, follow_keys);
 }
 
 impl tower::Service<Request<Body>> for Service {
@@ -253,94 +237,6 @@ fn dispatch(
         stop,
         proxy: proxy_client(),
     })
-}
-
-impl Triggers {
-    /// Starts a task for each function with such a trigger.
-    pub(crate) fn spawn(&self, running: &RunningApp, tasks: &mut JoinSet<()>) {
-        for function in running.functions.iter().filter(|function| !function.declaration.is_disabled) {
-            match &function.declaration.trigger {
-                Trigger::Http(_) | Trigger::Manual => {}
-                Trigger::Timer(trigger) => {
-                    let timer = Timer {
-                        function: Arc::clone(function),
-                        trigger: trigger.clone(),
-                        invoker: running.invoker.clone(),
-                        monitor: running.schedule_monitor.clone(),
-                        lease: Arc::clone(&self.lease),
-                        instance: self.instance.clone(),
-                        owner: self.owner.clone(),
-                        lease_ttl: Duration::from_millis(self.options.timer_lease_ms.max(300)),
-                    };
-                    let timer = Arc::new(timer);
-                    self.supervise(function.name(), tasks, move |stop| {
-                        let timer = Arc::clone(&timer);
-                        async move { timer.run(stop).await }
-                    });
-                }
-                Trigger::Source => {
-                    let kind = &function.declaration.trigger_spec.spec.kind;
-                    let connector = find_connector(&self.connectors, kind, Direction::In);
-                    let connector = connector.expect("a valid declaration has a connector for its trigger");
-                    let listener = Listener {
-                        function: Arc::clone(function),
-                        connector: Arc::clone(connector),
-                        settings: self.app.settings.clone(),
-                        invoker: running.invoker.clone(),
-                        retry_min: Duration::from_millis(self.options.source_retry_ms_min.max(1)),
-                        retry_max: Duration::from_millis(self.options.source_retry_ms_max.max(1)),
-                        lag_every: Duration::from_millis(self.options.lag_interval_ms.max(10)),
-                    };
-                    let listener = Arc::new(listener);
-                    self.supervise(function.name(), tasks, move |stop| {
-                        let listener = Arc::clone(&listener);
-                        async move { listener.run(stop).await }
-                    });
-                }
-            }
-        }
-    }
-}
-
-impl Triggers {
-    /// Runs a trigger's task, again if it panics: what it had in hand was not completed, and comes again.
-    fn supervise<F>(
-        &self,
-        function: &str,
-        tasks: &mut JoinSet<()>,
-        run: impl Fn(Stop) -> F + Send + Sync + 'static,
-    ) where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let (supervisor, stop) = (self.supervisor.clone(), self.stop.clone());
-        let name = format!("trigger of {function}");
-        tasks.spawn(async move {
-            let task = |unit: Unit| {
-                let run = run(stop.clone());
-                async move {
-                    unit.fault_point();
-                    run.await;
-                }
-            };
-            supervisor.restarting(&name, task).await;
-        });
-    }
-}
-
-/// Schedules follow `WEBSITE_TIME_ZONE` or `TZ`, else UTC, as in the real host; not the machine's own zone.
-pub(crate) fn time_zone(app: &App) -> Result<TimeZone, Error> {
-    for name in ["WEBSITE_TIME_ZONE", "TZ"] {
-        if let Some(zone) = app.settings.get(name) {
-            let zone = zone.trim_start_matches(':');
-            return TimeZone::get(windows_zones::iana(zone).unwrap_or(zone)).map_err(|_| {
-                Error::Setting(format!(
-                    "the setting {name} is \"{zone}\", which is no known time zone; use a name such as Europe/Paris or \
-                     W. Europe Standard Time"
-                ))
-            });
-        }
-    }
-    Ok(TimeZone::UTC)
 }
 
 fn body_bytes_max(options: &Options, app: &App) -> Result<usize, Error> {

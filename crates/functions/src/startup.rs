@@ -1,175 +1,240 @@
-//! Bringing the app up: at the start, and again after it failed, when its files have changed or some time has passed. An app that
-//! throws because a database is away changes no file.
+//! From a worker that has connected to functions that can be called: index, judge, bind, load.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod validate;
 
 use http_messages::error_chain;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
-use crate::app::{App, Snapshot};
-use crate::boot::{Boot, Phase, RunningApp};
+use http::Method;
+use jiff::tz::TimeZone;
+use worker_protocol::FunctionMetadata;
+
+use crate::app::{App, index_folder};
+use crate::connectors::find_connector;
+use crate::function::{Binding, Declaration, Kind, Rules, Trigger, declare};
+use crate::function_info::in_error;
+use crate::invoke::{Function, Invoker};
 use crate::log::Level;
-use crate::options::Options;
-use crate::service::{Triggers, time_zone};
+use crate::route::RouteTable;
+use crate::running_app::{HttpProxying, RunningApp};
+use crate::setting_use::{SettingUse, settings_used};
+use crate::stop::Stop;
+use crate::timer::ScheduleMonitor;
+use crate::worker::{Indexing, StartError};
+use functions_contract::{Connector, Direction};
+use validate::{hidden_by, order, without_conflicts, without_settings};
 
-/// Longest pause after a change, where changes have not helped.
-const CHANGE_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// What starting an app needs.
+pub(crate) struct AppStartup {
+    pub(crate) app: App,
+    /// The process's environment, for reading the app again.
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) only: Vec<String>,
+    pub(crate) connectors: Vec<Arc<dyn Connector>>,
+    pub(crate) zone: TimeZone,
+    pub(crate) invoker: Invoker,
+    pub(crate) schedule_monitor: ScheduleMonitor,
+    pub(crate) stop: Stop,
+    /// Whether sources are opened and closed again, where nothing else would open them: in a check.
+    pub(crate) tries_sources: bool,
+}
 
-/// Brings the app up and runs its triggers until the host stops.
-pub(crate) async fn run(mut boot: Boot, mut triggers: Triggers, phase: watch::Sender<Phase>) {
-    let mut stop = triggers.stop.clone();
-    // Held until the host stops: dropping it would take the app off the list.
-    let readiness = triggers.supervisor.component("function app");
-    let startup = async {
-        let mut failures = Failures::default();
-        loop {
-            let seen = look(&triggers.options).await;
-            let mut why = match boot.run().await {
-                Ok(running) => {
-                    if failures.count > 0 {
-                        boot.invoker.logs.host(Level::Info, "The function app has started now.");
-                    }
-                    // First, so that who waits for the phase finds the app ready.
-                    readiness.set_ready();
-                    break Arc::new(running);
-                }
-                Err(error) => error_chain(&*error),
-            };
-            loop {
-                if failures.is_new(&why) {
-                    let text = format!(
-                        "The function app did not start: {why}\nIt is started again when a file of the app changes."
-                    );
-                    boot.invoker.logs.host(Level::Error, text);
-                }
-                readiness.set_not_ready(format!("it did not start: {why}"));
-                phase.send_replace(Phase::Failed(why.into()));
-                let change = failures.wait(&triggers.options, seen).await;
-                if change == Change::Files {
-                    // Whoever asks now asks because something was mended, and waits for what becomes of it.
-                    phase.send_replace(Phase::Starting);
-                }
-                match reload(&mut boot, &mut triggers) {
-                    Ok(()) => break,
-                    Err(error) => why = error,
+impl AppStartup {
+    /// Brings the app up. Functions in error do not keep the others from running.
+    pub(crate) async fn run(&self) -> Result<RunningApp, Arc<StartError>> {
+        let index = self.invoker.workers.index().await?;
+        let mut errors = Vec::new();
+        let metadata = match index {
+            Indexing::Worker(functions) => functions,
+            Indexing::Host => {
+                let (functions, unreadable) = index_folder(&self.app.dir, &self.app.language);
+                errors.extend(unreadable);
+                functions
+            }
+        };
+        let registered: Vec<String> = metadata.iter().map(|function| function.name.clone()).collect();
+        let settings_used = self.settings_used(&metadata);
+        for missing in settings_used.iter().filter(|setting| !setting.is_set) {
+            // Once for all functions that need it; each of them says only that it is in error.
+            self.invoker.logs.host(Level::Error, missing.to_string());
+        }
+        let (metadata, lacking) = without_settings(metadata, &settings_used);
+        let (declared, refused) = self.validate(metadata);
+        errors.extend(refused);
+        let (declared, conflicting) = without_conflicts(declared);
+        errors.extend(conflicting);
+        let mut functions = Vec::new();
+        for declaration in declared {
+            let name = declaration.metadata.name.clone();
+            match self.bind(declaration).await {
+                Ok(function) => functions.push(Arc::new(function)),
+                Err(why) => errors.push((name, why)),
+            }
+        }
+        // Disabled functions last, but loaded: a master key may still call them.
+        functions.sort_by_key(|function| function.declaration.is_disabled);
+        let to_load = functions.iter().map(|function| function.declaration.metadata.clone()).collect();
+        for response in self.invoker.workers.load(to_load).await? {
+            if !response.result.is_success() {
+                let failed = functions.iter().position(|function| *function.id() == response.function_id);
+                if let Some(at) = failed {
+                    let function = functions.remove(at);
+                    let why = validate::not_loaded(&self.app.language, &response.result);
+                    errors.push((function.name().to_owned(), why));
                 }
             }
         }
-    };
-    let running = tokio::select! {
-        running = startup => running,
-        () = stop.stopped() => return,
-    };
-    phase.send_replace(Phase::Running(Arc::clone(&running)));
-    if triggers.options.runs_triggers {
-        run_triggers(&triggers, &running).await;
+        for (name, why) in &errors {
+            self.invoker.logs.function(Level::Error, name, None, in_error(name, why));
+        }
+        errors.extend(lacking);
+        if functions.is_empty() && errors.is_empty() {
+            self.invoker.logs.host(Level::Warn, none_found(&self.app.dir, &registered));
+        }
+        functions.sort_by_key(|function| order(function.name()));
+        let routes = routes(&functions);
+        self.warn_of_retries(&functions);
+        for (first, hidden) in routes.hidden() {
+            self.invoker.logs.function(Level::Warn, hidden.name(), None, hidden_by(hidden, first));
+        }
+        Ok(RunningApp {
+            routes,
+            functions,
+            errors,
+            settings_used,
+            invoker: self.invoker.clone(),
+            schedule_monitor: self.schedule_monitor.clone(),
+            stop: self.stop.clone(),
+            language: self.app.language.clone(),
+            proxying: HttpProxying::of(&self.invoker.workers.capabilities()),
+        })
     }
-    // The phase must stay readable until the host stops, even for an app without such triggers.
-    stop.stopped().await;
-}
 
-async fn run_triggers(triggers: &Triggers, running: &RunningApp) {
-    let mut tasks = JoinSet::new();
-    triggers.spawn(running, &mut tasks);
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a trigger's task ended abnormally; its function is no longer started");
+    /// Callers of HTTP functions do not expect to wait for retries, and other hosts may not retry these.
+    fn warn_of_retries(&self, functions: &[Arc<Function>]) {
+        let retried = functions.iter().filter(|function| {
+            matches!(function.declaration.trigger, Trigger::Http(_)) && function.declaration.retry.is_some()
+        });
+        let names: Vec<&str> = retried.map(|function| function.name()).collect();
+        if !names.is_empty() {
+            let text = format!(
+                "The retry policy also repeats functions that are called by HTTP: {}. A caller waits until the last try has \
+                 ended; the vendor announced to end such retries (https://aka.ms/func-retry-policies).",
+                names.join(", ")
+            );
+            self.invoker.logs.host(Level::Warn, text);
         }
     }
-}
 
-/// Reads the app's files and settings anew and starts its workers with them.
-fn reload(boot: &mut Boot, triggers: &mut Triggers) -> Result<(), String> {
-    let app = App::load(&triggers.options.app_dir, &boot.environment).map_err(|error| error_chain(&error))?;
-    boot.zone = time_zone(&app).map_err(|error| error_chain(&error))?;
-    boot.invoker.logs.set_levels(app.host.log_levels.clone());
-    boot.invoker.limit = app.host.function_timeout;
-    boot.invoker.workers.restart(&app).map_err(|error| error_chain(&error))?;
-    triggers.app = app.clone();
-    boot.app = app;
-    Ok(())
-}
-
-async fn look(options: &Options) -> Option<Snapshot> {
-    let (dir, left_out) = (options.app_dir.clone(), options.ignored_dirs.clone());
-    // None only if the runtime ends.
-    tokio::task::spawn_blocking(move || Snapshot::take(&dir, &left_out)).await.ok()
-}
-
-/// Why the app is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    Files,
-    Time,
-}
-
-/// How often the app did not start, and with what words.
-#[derive(Debug, Default)]
-struct Failures {
-    count: u32,
-    /// How often in a row with the same words.
-    same: u32,
-    last: Option<String>,
-}
-
-impl Failures {
-    /// Counts a failure, and says whether its words are new: the same ones are not logged twice.
-    fn is_new(&mut self, why: &str) -> bool {
-        self.count += 1;
-        let is_new = self.last.as_deref() != Some(why);
-        self.same = if is_new { 0 } else { self.same + 1 };
-        self.last = Some(why.to_owned());
-        is_new
+    fn settings_used(&self, metadata: &[FunctionMetadata]) -> Vec<SettingUse> {
+        let wanted: Vec<FunctionMetadata> =
+            metadata.iter().filter(|function| self.is_wanted(&function.name)).cloned().collect();
+        settings_used(&wanted, &self.app.settings, &self.app.local, |spec| {
+            let connector = find_connector(&self.connectors, &spec.kind, spec.direction);
+            connector.map(|connector| connector.connections(spec)).unwrap_or_default()
+        })
     }
 
-    /// Waits until files differ from `before` and rest again, or until it is time to try all the same. An installation writes
-    /// files for a while; the app is tried when it pauses.
-    async fn wait(&self, options: &Options, before: Option<Snapshot>) -> Change {
-        let interval = Duration::from_millis(options.watch_interval_ms.max(10));
-        let now = Instant::now();
-        // An app that writes into its own folder while it fails must not be started as fast as it fails.
-        let earliest = now + doubled(interval, self.same, CHANGE_PAUSE_MAX);
-        let (min, max) = (options.start_retry_ms_min.max(10), options.start_retry_ms_max.max(10));
-        let latest = now + doubled(Duration::from_millis(min), self.same, Duration::from_millis(max));
-        let mut last = before;
-        loop {
-            tokio::time::sleep(interval).await;
-            let seen = look(options).await;
-            let rests = seen == last;
-            if seen != before && rests && Instant::now() >= earliest {
-                return Change::Files;
+    fn validate(&self, metadata: Vec<FunctionMetadata>) -> (Vec<Declaration>, Vec<(String, String)>) {
+        let kinds: Vec<Kind> = self
+            .connectors
+            .iter()
+            .flat_map(|connector| connector.kinds())
+            .map(|(kind, direction)| ((*kind).to_owned(), *direction))
+            .collect();
+        let rules = Rules {
+            settings: &self.app.settings,
+            kinds: &kinds,
+            route_prefix: &self.app.host.http.route_prefix,
+            retry: self.app.host.retry.as_ref(),
+            zone: &self.zone,
+        };
+        let (mut declared, mut errors): (Vec<Declaration>, Vec<(String, String)>) = (Vec::new(), Vec::new());
+        for metadata in metadata {
+            let name = metadata.name.clone();
+            if !self.is_wanted(&name) {
+                continue;
             }
-            if rests && Instant::now() >= latest {
-                return Change::Time;
+            if declared.iter().any(|other| other.metadata.name.eq_ignore_ascii_case(&name)) {
+                errors.push((
+                    name,
+                    "another function has the same name; names differ in more than case".to_owned(),
+                ));
+                continue;
             }
-            last = seen;
+            match declare(metadata, &rules) {
+                Ok(declaration) => declared.push(declaration),
+                Err(why) => errors.push((name, why)),
+            }
         }
+        (declared, errors)
+    }
+
+    fn is_wanted(&self, name: &str) -> bool {
+        let named = |list: &[String]| list.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
+        (self.only.is_empty() || named(&self.only))
+            && self.app.host.functions.as_ref().is_none_or(|allowed| named(allowed))
+    }
+
+    async fn bind(&self, declaration: Declaration) -> Result<Function, String> {
+        if self.tries_sources && matches!(declaration.trigger, Trigger::Source) {
+            let binding = &declaration.trigger_spec;
+            let source =
+                self.connector(binding, Direction::In).source(&binding.spec, &self.app.settings).await;
+            source.map_err(|error| unusable(binding, &error))?.close().await;
+        }
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        for binding in declaration.inputs.clone() {
+            let reader =
+                self.connector(&binding, Direction::In).reader(&binding.spec, &self.app.settings).await;
+            let reader = reader.map_err(|error| unusable(&binding, &error))?;
+            inputs.push((binding, reader));
+        }
+        for binding in declaration.outputs.clone() {
+            let sink = self.connector(&binding, Direction::Out).sink(&binding.spec, &self.app.settings).await;
+            let sink = sink.map_err(|error| unusable(&binding, &error))?;
+            outputs.push((binding, sink));
+        }
+        Ok(Function { declaration, inputs, outputs })
+    }
+
+    fn connector(&self, binding: &Binding, direction: Direction) -> &Arc<dyn Connector> {
+        let found = find_connector(&self.connectors, &binding.spec.kind, direction);
+        found.expect("a declaration is only valid if somebody serves each of its bindings")
     }
 }
 
-fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
-    first.saturating_mul(1 << times.min(16)).min(most.max(first))
+/// Why an app has no function to run.
+fn none_found(dir: &Path, registered: &[String]) -> String {
+    if registered.is_empty() {
+        return format!(
+            "No functions found in {}: the worker ran the app, but it registered none. Check that \"main\" in package.json \
+             names the files that call app.http(...) and the like.",
+            dir.display()
+        );
+    }
+    format!(
+        "None of the app's functions is to run: it has {}, and --functions, functions.functions or \"functions\" in host.json \
+         name others.",
+        registered.join(", ")
+    )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn unusable(binding: &Binding, error: &functions_contract::BindingError) -> String {
+    format!("the binding '{}' cannot be used: {}", binding.spec.name, error_chain(error))
+}
 
-    #[test]
-    fn pauses_double_up_to_a_limit() {
-        let second = Duration::from_secs(1);
-        let pauses = [0, 1, 3, 4, 40].map(|times| doubled(second, times, second * 10).as_secs());
-        assert_eq!(pauses, [1, 2, 8, 10, 10]);
-    }
-
-    #[test]
-    fn the_same_words_are_new_once() {
-        let mut failures = Failures::default();
-        let new = ["a", "a", "b", "a", "a"].map(|why| failures.is_new(why));
-        assert_eq!(new, [true, false, true, true, false]);
-        assert_eq!((failures.count, failures.same), (5, 1));
-    }
+/// Routes in the order in which they are tried; those of disabled functions last.
+fn routes(functions: &[Arc<Function>]) -> RouteTable<Arc<Function>> {
+    let mut ordered: Vec<&Arc<Function>> = functions.iter().collect();
+    ordered.sort_by_key(|function| function.declaration.is_disabled);
+    RouteTable::new(ordered.into_iter().filter_map(|function| match &function.declaration.trigger {
+        Trigger::Http(http) => {
+            let methods: Vec<Method> = http.methods.clone();
+            Some((http.template.clone(), methods, Arc::clone(function)))
+        }
+        Trigger::Timer(_) | Trigger::Manual | Trigger::Source => None,
+    }))
 }

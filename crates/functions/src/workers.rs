@@ -9,8 +9,8 @@ use worker_protocol::{Capabilities, FunctionMetadata, InvocationRequest, Invocat
 
 use crate::app::App;
 use crate::error::Error;
+use crate::host_version::HOST_VERSION;
 use crate::options::Options;
-use crate::service::HOST_VERSION;
 use crate::worker::{Indexing, InvokeError, Observer, Pool, PoolOptions, StartError, Terms, WorkerSpec};
 
 /// The processes that run an app's functions.

@@ -11,9 +11,11 @@ use http_messages::{Body, empty};
 use serde_json::{Value as Json, json};
 
 use super::{Dispatch, json as respond_json, request, text};
-use crate::boot::{Phase, RunningApp};
 use crate::function::Trigger;
+use crate::function_info::in_error;
+use crate::host_version::HOST_VERSION;
 use crate::invoke::Function;
+use crate::running_app::{Phase, RunningApp};
 
 /// What an administrator asks for, read from the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,10 +104,9 @@ impl Dispatch {
             Target::Processes if method == Method::GET => self.processes().await,
             Target::DrainStatus if method == Method::GET => self.drain_status().await,
             Target::Health if method == Method::GET => empty(StatusCode::OK),
-            Target::InstanceInfo if method == Method::GET => respond_json(
-                StatusCode::OK,
-                &json!({ "FUNCTIONS_EXTENSION_VERSION": crate::service::HOST_VERSION }),
-            ),
+            Target::InstanceInfo if method == Method::GET => {
+                respond_json(StatusCode::OK, &json!({ "FUNCTIONS_EXTENSION_VERSION": HOST_VERSION }))
+            }
             Target::Functions | Target::Function(_) | Target::FunctionStatus(_) => {
                 self.functions(&target, parts, body).await
             }
@@ -224,17 +225,16 @@ impl Dispatch {
     fn status(&self) -> Json {
         let (state, errors) = match &*self.phase.borrow() {
             Phase::Starting => ("Starting", Vec::new()),
-            Phase::Running(running) => (
-                "Running",
-                running.errors.iter().map(|(name, why)| crate::boot::in_error(name, why)).collect(),
-            ),
+            Phase::Running(running) => {
+                ("Running", running.errors.iter().map(|(name, why)| in_error(name, why)).collect())
+            }
             Phase::Failed(why) => ("Error", vec![why.to_string()]),
         };
         let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut status = json!({
             "id": functions_contract::AppSettings::host_id(&self.app.settings),
             "state": state,
-            "version": crate::service::HOST_VERSION,
+            "version": HOST_VERSION,
             "versionDetails": concat!("chappe ", env!("CARGO_PKG_VERSION")),
             "platformVersion": "",
             "instanceId": "",

@@ -25,9 +25,9 @@ use trace::TraceContext;
 use worker_protocol::RpcHttp;
 
 use super::{Called, ClientAddress, Dispatch, needs_body_data, request};
-use crate::boot::{Proxying, RunningApp};
 use crate::invoke::{Function, TriggerData};
 use crate::metrics::Rejected;
+use crate::running_app::{HttpProxying, RunningApp};
 use crate::worker::{Cancellation, Place, Placed, Terms};
 use exchange::{Exchange, Verdict};
 use head::Head;
@@ -111,7 +111,7 @@ impl Dispatch {
     pub(super) async fn proxy(
         &self,
         running: &RunningApp,
-        proxying: Proxying,
+        proxying: HttpProxying,
         function: Arc<Function>,
         called: Called<'_>,
         body: Body,
@@ -171,7 +171,7 @@ impl Dispatch {
 fn trigger_data(
     function: &Function,
     called: Called<'_>,
-    proxying: Proxying,
+    proxying: HttpProxying,
     url: &str,
     shown: &Bytes,
     terms: Terms,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::de::DeserializeOwned;
 use state::{KeyChange, KeyEntry, Version};
 
-use super::{FunctionKeys, HostKeys};
+use super::stored::{FunctionKeys, HostKeys};
 
 /// What is known of the keys of one app.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ fn parse<T: DeserializeOwned>(entry: &KeyEntry) -> Option<(Version, Arc<T>)> {
 mod tests {
     use state::Key;
 
-    use super::super::Ring;
+    use super::super::stored::StoredKeys;
     use super::*;
 
     fn set(path: &str, version: u64, value: &impl serde::Serialize) -> KeyChange {
@@ -120,7 +120,7 @@ mod tests {
         let cache = Cache::new("keys/exposed/host".to_owned());
         let path = "keys/exposed/functions/f";
         let known = || cache.function(path).map(|keys| keys.keys[0].value.clone());
-        let (first, second) = (FunctionKeys::draw(), FunctionKeys::draw());
+        let (first, second) = (FunctionKeys::generate(), FunctionKeys::generate());
         let value = |keys: &FunctionKeys| Some(keys.keys[0].value.clone());
         assert_eq!(known(), None);
         cache.take(set(path, 1, &first));
@@ -138,7 +138,7 @@ mod tests {
         cache.take(KeyChange::Removed(Key::new(path).expect("a valid key"), Version(6)));
         assert_eq!(known(), None);
         cache.take(set(path, 7, &first));
-        cache.take(set("keys/exposed/host", 8, &HostKeys::draw()));
+        cache.take(set("keys/exposed/host", 8, &HostKeys::generate()));
         assert!(cache.host().is_some());
         cache.take(KeyChange::Reset);
         assert!(cache.host().is_none() && known().is_none());

@@ -2,7 +2,6 @@
 
 use worker_protocol::{FunctionMetadata, StatusResult};
 
-use super::order;
 use crate::function::{Declaration, Trigger};
 use crate::invoke::Function;
 use crate::setting_use::SettingUse;
@@ -28,6 +27,11 @@ pub(super) fn without_settings(
         }
     }
     (whole, lacking)
+}
+
+/// The order of functions: by name, without case. Between two whose routes match, the first has the request.
+pub(super) fn order(name: &str) -> String {
+    name.to_ascii_uppercase()
 }
 
 /// Parts the functions whose route and a method of theirs belong to another function, which comes first by name, from the others. A

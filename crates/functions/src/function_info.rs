@@ -2,7 +2,7 @@
 
 use crate::function::Trigger;
 
-use super::{RunningApp, in_error};
+use crate::running_app::RunningApp;
 
 /// One function, for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,11 @@ pub enum FunctionState {
     Disabled,
     /// It cannot, and this is why.
     InError(String),
+}
+
+/// How users know a function that cannot run.
+pub(crate) fn in_error(name: &str, why: &str) -> String {
+    format!("The '{name}' function is in error: {why}")
 }
 
 impl RunningApp {

@@ -1,0 +1,115 @@
+//! [`RunningApp`]: an app whose functions can be called.
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use worker_protocol::{Capabilities, TypedData};
+
+use crate::function::Trigger;
+use crate::invoke::{Function, Invoker, TriggerData};
+use crate::route::RouteTable;
+use crate::setting_use::SettingUse;
+use crate::stop::Stop;
+use crate::timer::{self, ScheduleMonitor};
+
+/// How far the app is.
+#[derive(Clone)]
+pub(crate) enum Phase {
+    /// Its workers are starting.
+    Starting,
+    /// Its functions can be called.
+    Running(Arc<RunningApp>),
+    /// It did not start; why.
+    Failed(Arc<str>),
+}
+
+/// An app whose functions can be called.
+pub(crate) struct RunningApp {
+    /// Valid functions, disabled ones included, by name.
+    pub(crate) functions: Vec<Arc<Function>>,
+    /// Functions in error, with the reason.
+    pub(crate) errors: Vec<(String, String)>,
+    /// The settings that the bindings of all functions name.
+    pub(crate) settings_used: Vec<SettingUse>,
+    pub(crate) routes: RouteTable<Arc<Function>>,
+    pub(crate) invoker: Invoker,
+    /// Stores the runs of its timers.
+    pub(crate) schedule_monitor: ScheduleMonitor,
+    /// Ends the pauses between retries.
+    pub(crate) stop: Stop,
+    pub(crate) language: String,
+    /// Whether the workers take HTTP requests themselves.
+    pub(crate) proxying: Option<HttpProxying>,
+}
+
+/// How workers take HTTP requests themselves (capability `HttpUri`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HttpProxying {
+    /// Whether the invocation has to carry the values of the route as parameters of its request.
+    pub(crate) needs_route_values: bool,
+}
+
+impl HttpProxying {
+    pub(crate) fn of(capabilities: &Capabilities) -> Option<Self> {
+        let needs_route_values = capabilities.has(Capabilities::REQUIRES_ROUTE_PARAMETERS);
+        capabilities.has(Capabilities::HTTP_URI).then_some(Self { needs_route_values })
+    }
+}
+
+impl RunningApp {
+    /// A function by its name in any case.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Function>> {
+        self.functions.iter().find(|function| function.name().eq_ignore_ascii_case(name)).cloned()
+    }
+
+    /// Why a function cannot be started with a value in place of its trigger's; `None` if it can.
+    pub(crate) fn only_by_http(&self, function: &Function) -> Option<String> {
+        let waits_for_request =
+            self.proxying.is_some() && matches!(function.declaration.trigger, Trigger::Http(_));
+        waits_for_request.then(|| {
+            format!(
+                "Functions.{} can only be called by HTTP: its worker takes the request itself (HttpUri), and an invocation without one \
+                 would wait for it for ever. Send a request to its route.",
+                function.name()
+            )
+        })
+    }
+
+    /// Starts a function with a value in place of its trigger's; nobody waits for it but drain.
+    pub(crate) async fn start_manually(&self, function: &Arc<Function>, input: &Json) {
+        let (invoker, function) = (self.invoker.clone(), Arc::clone(function));
+        let trigger_data = self.manual_trigger_data(&function, input).await;
+        let held = invoker.running.hold();
+        let mut stop = self.stop.clone();
+        tokio::spawn(async move {
+            // The log has what became of it.
+            let _ = invoker.invoke_with_retry(&function, trigger_data, &mut stop).await;
+            drop(held);
+        });
+    }
+
+    /// What a function gets that is started by its name.
+    pub(crate) async fn manual_trigger_data(&self, function: &Function, input: &Json) -> TriggerData {
+        const REASON: &str = "This function was programmatically called via the host APIs.";
+        if let Trigger::Timer(trigger) = &function.declaration.trigger {
+            let mut trigger_data =
+                timer::manual_trigger_data(function.name(), trigger, &self.schedule_monitor).await;
+            let trigger_name = function.declaration.trigger_spec.spec.name.clone();
+            let text = match input {
+                Json::Null => None,
+                Json::String(text) => Some(text.clone()),
+                other => Some(other.to_string()),
+            };
+            trigger_data.metadata.extend(text.map(|text| (trigger_name, TypedData::String(text))));
+            return TriggerData { reason: REASON.to_owned(), ..trigger_data };
+        }
+        let data = match input {
+            Json::Null => TypedData::Null,
+            Json::String(text) => TypedData::String(text.clone()),
+            other => TypedData::Json(other.to_string()),
+        };
+        let text = input.as_str().map_or_else(|| input.to_string(), str::to_owned);
+        let binding_data = serde_json::from_str(&text).unwrap_or_default();
+        TriggerData { data, binding_data, reason: REASON.to_owned(), ..TriggerData::default() }
+    }
+}

@@ -1,0 +1,101 @@
+//! [`Triggers`]: one supervised task for each function that a timer or a connector's source starts.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use functions_contract::{Connector, Direction};
+use state::Instance;
+use supervision::{Supervisor, Unit};
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::connectors::find_connector;
+use crate::function::Trigger;
+use crate::listen::Listener;
+use crate::options::Options;
+use crate::running_app::RunningApp;
+use crate::stop::Stop;
+use crate::timer::Timer;
+
+/// What the triggers that are no HTTP requests need.
+pub(crate) struct Triggers {
+    pub(crate) options: Options,
+    pub(crate) app: App,
+    pub(crate) connectors: Vec<Arc<dyn Connector>>,
+    pub(crate) lease: Arc<dyn state::Lease>,
+    pub(crate) instance: Instance,
+    pub(crate) owner: String,
+    pub(crate) stop: Stop,
+    pub(crate) supervisor: Supervisor,
+}
+
+impl Triggers {
+    /// Starts a task for each function with such a trigger.
+    pub(crate) fn spawn(&self, running: &RunningApp, tasks: &mut JoinSet<()>) {
+        for function in running.functions.iter().filter(|function| !function.declaration.is_disabled) {
+            match &function.declaration.trigger {
+                Trigger::Http(_) | Trigger::Manual => {}
+                Trigger::Timer(trigger) => {
+                    let timer = Timer {
+                        function: Arc::clone(function),
+                        trigger: trigger.clone(),
+                        invoker: running.invoker.clone(),
+                        monitor: running.schedule_monitor.clone(),
+                        lease: Arc::clone(&self.lease),
+                        instance: self.instance.clone(),
+                        owner: self.owner.clone(),
+                        lease_ttl: Duration::from_millis(self.options.timer_lease_ms.max(300)),
+                    };
+                    let timer = Arc::new(timer);
+                    self.supervise(function.name(), tasks, move |stop| {
+                        let timer = Arc::clone(&timer);
+                        async move { timer.run(stop).await }
+                    });
+                }
+                Trigger::Source => {
+                    let kind = &function.declaration.trigger_spec.spec.kind;
+                    let connector = find_connector(&self.connectors, kind, Direction::In);
+                    let connector = connector.expect("a valid declaration has a connector for its trigger");
+                    let listener = Listener {
+                        function: Arc::clone(function),
+                        connector: Arc::clone(connector),
+                        settings: self.app.settings.clone(),
+                        invoker: running.invoker.clone(),
+                        retry_min: Duration::from_millis(self.options.source_retry_ms_min.max(1)),
+                        retry_max: Duration::from_millis(self.options.source_retry_ms_max.max(1)),
+                        lag_every: Duration::from_millis(self.options.lag_interval_ms.max(10)),
+                    };
+                    let listener = Arc::new(listener);
+                    self.supervise(function.name(), tasks, move |stop| {
+                        let listener = Arc::clone(&listener);
+                        async move { listener.run(stop).await }
+                    });
+                }
+            }
+        }
+    }
+
+    /// Runs a trigger's task, again if it panics: what it had in hand was not completed, and comes again.
+    fn supervise<F>(
+        &self,
+        function: &str,
+        tasks: &mut JoinSet<()>,
+        run: impl Fn(Stop) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (supervisor, stop) = (self.supervisor.clone(), self.stop.clone());
+        let name = format!("trigger of {function}");
+        tasks.spawn(async move {
+            let task = |unit: Unit| {
+                let run = run(stop.clone());
+                async move {
+                    unit.fault_point();
+                    run.await;
+                }
+            };
+            supervisor.restarting(&name, task).await;
+        });
+    }
+}
