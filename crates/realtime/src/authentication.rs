@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use identity::Claims;
 
 use crate::claim_types::{self, long_type, name_in_token, with_long_types};
-use crate::engine::{Facts, Roles};
+use crate::engine::{AuthenticationRefresh, Facts, OtherUser, Refreshed, Roles, UserId};
 
 /// When the login of a client ends, in Unix seconds.
 const EXPIRES_ON: &str = "asrs.s.aeo";
@@ -46,19 +46,10 @@ pub(crate) enum NewClaims {
     OfToken(Claims),
 }
 
-/// The new claims belong to another user than the connection. Nothing was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the new claims name another user than the one of the connection; a refresh cannot change the user")]
-pub(crate) struct OtherUser;
-
-/// What a connection has after a refresh.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Refreshed {
-    pub(crate) facts: Facts,
-    pub(crate) ends_at: Option<SystemTime>,
-    pub(crate) roles: Option<Roles>,
-    /// Whether its claims are others than before: when it ends does not count.
-    pub(crate) is_changed: bool,
+impl AuthenticationRefresh for Refresh {
+    fn apply(self: Box<Self>, known: &Facts, user: Option<&UserId>) -> Result<Refreshed, OtherUser> {
+        refresh(known, user.map(UserId::as_str), *self)
+    }
 }
 
 /// Applies a refresh to a connection of `user` of whom `known` is known.
@@ -66,7 +57,7 @@ pub(crate) struct Refreshed {
 /// # Errors
 ///
 /// If the user would be another one.
-pub(crate) fn refresh(known: &Facts, user: Option<&str>, refresh: Refresh) -> Result<Refreshed, OtherUser> {
+fn refresh(known: &Facts, user: Option<&str>, refresh: Refresh) -> Result<Refreshed, OtherUser> {
     let old: Claims = claim_types::parse(&known.claims).into_iter().collect();
     let mut claims = match refresh.claims {
         NewClaims::Keep => old.clone(),

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use signalr_protocol::HubProtocol;
 use state::Instance;
 
-use crate::engine::{Action, Content, Encoded, OutgoingMessage};
+use crate::engine::fuzzing::{Frames, frames};
+use crate::engine::{Action, OutgoingMessage};
 use crate::error::Refusal;
 use crate::filter::{Filter, Seen};
 use crate::from_protocol::{
@@ -124,14 +125,8 @@ fn accepted(message: &OutgoingMessage) -> Accepted {
     let record = message.to_record();
     let is_call = record.as_ref().is_some_and(|record| OutgoingMessage::from_record(record).is_none());
     assert!(!is_call, "a method that only the service calls was let through: {message:?}");
-    let mut encoded = Encoded::new(message, true);
-    let mut bytes = |protocol| encoded.step(protocol).map(|step| step.frame().bytes().clone());
-    Accepted {
-        json: bytes(HubProtocol::Json),
-        messagepack: bytes(HubProtocol::MessagePack),
-        blazorpack: bytes(HubProtocol::BlazorPack),
-        only_blazorpack: matches!(&message.0, Content::Ready { json: None, messagepack: None, .. }),
-    }
+    let Frames { json, messagepack, blazorpack, only_blazorpack } = frames(message);
+    Accepted { json, messagepack, blazorpack, only_blazorpack }
 }
 
 /// Reads the query of a client; gives the hub's name, or what the client is told.

@@ -3,14 +3,13 @@
 //!
 //! Not its concern: listeners and TLS (`edge`), routes in front of it (`gateway`), functions that answer what clients call.
 //!
-//! Know these first: [`Service`] (HTTP), [`Handle`] (in process), [`engine`] (the sockets), [`upstream`] (who answers what clients
+//! Know these first: [`Service`] (HTTP), [`Handle`] (in process), [`realtime_engine`] (the sockets), [`upstream`] (who answers what clients
 //! call), [`servers`] (app servers, who may do so instead), [`events`] (who hears that they come and go). Start reading at `service.rs`,
 //! then `service/client.rs` for the way of a client, `service/rest.rs` for that of a message, and `servers.rs` for app servers.
 
 mod admin;
 mod authentication;
 mod claim_types;
-pub mod engine;
 mod error;
 pub mod events;
 mod filter;
@@ -29,6 +28,8 @@ mod service;
 mod store;
 mod to_protocol;
 pub mod upstream;
+
+pub use realtime_engine as engine;
 
 pub use admin::Admin;
 pub use error::{ClientAccessError, InvalidHub, SendError, StartError, TraceError};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use signalr_protocol::service::{AckStatus, Claims, UnixTime, claims_payload};
 
 use super::{Outcome, answer};
-use crate::authentication::{self, NewClaims, OtherUser, Refresh};
-use crate::engine::{ConnectionId, ConnectionToken, Facts, Stopped};
+use crate::authentication::{self, NewClaims, Refresh};
+use crate::engine::{ConnectionId, ConnectionToken, Facts, OtherUser, Stopped};
 use crate::servers::link::Link;
 use crate::servers::{Servers, to_protocol};
 

@@ -7,8 +7,8 @@ use http_messages::Body;
 use serde_json::json;
 
 use super::caller;
-use crate::authentication::{self, NewClaims, OtherUser, Refresh};
-use crate::engine::{ConnectionId, ConnectionToken, Hub};
+use crate::authentication::{self, NewClaims, Refresh};
+use crate::engine::{ConnectionId, ConnectionToken, Hub, OtherUser};
 use crate::error::Refusal;
 use crate::from_protocol::Query;
 use crate::service::{Shared, unix_now};

@@ -6,8 +6,8 @@ use http_messages::Body;
 use serde_json::{Value, json};
 
 use super::Call;
-use crate::authentication::{self, OtherUser};
-use crate::engine::{ConnectionId, ConnectionToken, Facts};
+use crate::authentication;
+use crate::engine::{ConnectionId, ConnectionToken, Facts, OtherUser};
 use crate::error::Refusal;
 use crate::from_protocol::{RefreshAuth, connection_token};
 use crate::to_protocol;

@@ -1,0 +1,138 @@
+//! Who is there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{EngineHandle, Stopped};
+use crate::command::{Command, Subject};
+use crate::tap::tap;
+use crate::{
+    Action, ConnectionId, Counts, Filter, GroupName, Hub, Member, Named, Names, Predicate, Scope, Tap, UserId,
+};
+
+impl EngineHandle {
+    /// Whether the connection is there and did its handshake.
+    pub async fn connection_exists(&self, hub: &Hub, connection: ConnectionId) -> Result<bool, Stopped> {
+        let hub = hub.clone();
+        let subject = Subject::Connection(connection);
+        self.ask_owner(connection, |answer| Command::Exists { hub, subject, answer }).await
+    }
+
+    /// Whether the user has a connection.
+    pub async fn user_exists(&self, hub: &Hub, user: &UserId) -> Result<bool, Stopped> {
+        self.exists(hub, &Subject::User(user.clone())).await
+    }
+
+    /// Whether the group has a connection.
+    pub async fn group_exists(&self, hub: &Hub, group: &GroupName) -> Result<bool, Stopped> {
+        self.exists(hub, &Subject::Group(group.clone())).await
+    }
+
+    /// Whether the user was put into the group, or has a connection that was.
+    pub async fn user_in_group(&self, hub: &Hub, user: &UserId, group: &GroupName) -> Result<bool, Stopped> {
+        self.exists(hub, &Subject::UserInGroup(user.clone(), group.clone())).await
+    }
+
+    /// Whether the connection is a member of the group.
+    pub async fn connection_in_group(
+        &self,
+        hub: &Hub,
+        connection: ConnectionId,
+        group: &GroupName,
+    ) -> Result<bool, Stopped> {
+        let (hub, subject) = (hub.clone(), Subject::ConnectionInGroup(connection, group.clone()));
+        self.ask_owner(connection, |answer| Command::Exists { hub, subject, answer }).await
+    }
+
+    /// Number of connections that did their handshake, in one hub or in all.
+    pub async fn connection_count(&self, hub: Option<&Hub>) -> Result<u64, Stopped> {
+        let counts = self.ask_all(|answer| Command::Count { hub: hub.cloned(), answer }).await?;
+        Ok(counts.into_iter().sum())
+    }
+
+    async fn exists(&self, hub: &Hub, subject: &Subject) -> Result<bool, Stopped> {
+        let ask = |answer| Command::Exists { hub: hub.clone(), subject: subject.clone(), answer };
+        Ok(self.ask_all(ask).await?.contains(&true))
+    }
+
+    /// The connections of a hub, a group or a user after `after` in the order of their ids, at most `max` of them.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn list_members(
+        &self,
+        hub: &Hub,
+        scope: &Scope,
+        after: Option<ConnectionId>,
+        max: usize,
+    ) -> Result<Vec<Member>, Stopped> {
+        let ask = |answer| Command::Members { hub: hub.clone(), scope: scope.clone(), after, max, answer };
+        let mut members: Vec<Member> = self.ask_all(ask).await?.into_iter().flatten().collect();
+        members.sort_unstable_by_key(|member| member.connection);
+        members.truncate(max);
+        Ok(members)
+    }
+
+    /// The users or the groups of a hub that have connections, after `after` in the order of their names, at most `max` of them.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn list_names(
+        &self,
+        hub: &Hub,
+        names: Names,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<Vec<Named>, Stopped> {
+        let ask =
+            |answer| Command::Named { hub: hub.clone(), names, after: after.map(Into::into), max, answer };
+        let mut all: BTreeMap<String, u64> = BTreeMap::new();
+        for Named { name, connections } in self.ask_all(ask).await?.into_iter().flatten() {
+            *all.entry(name).or_default() += connections;
+        }
+        Ok(all.into_iter().take(max).map(|(name, connections)| Named { name, connections }).collect())
+    }
+
+    /// How many connections, users and groups a hub has.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn counts(&self, hub: &Hub) -> Result<Counts, Stopped> {
+        let mut all = Counts::default();
+        for counts in self.ask_all(|answer| Command::Counts { hub: hub.clone(), answer }).await? {
+            all.add(counts);
+        }
+        Ok(all)
+    }
+
+    /// Does something, one action after the other, with the connections of a hub that are chosen; says how many those were. They
+    /// are chosen once, before the first action.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn execute(&self, hub: &Hub, which: Predicate, actions: Vec<Action>) -> Result<u64, Stopped> {
+        let (which, actions): (_, Arc<[Action]>) = (Arc::new(which), actions.into());
+        let ask = |answer| {
+            let (which, actions) = (Arc::clone(&which), Arc::clone(&actions));
+            Command::Execute { hub: hub.clone(), which, actions, answer }
+        };
+        Ok(self.ask_all(ask).await?.into_iter().sum())
+    }
+
+    /// Looks at what happens, from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn tap(&self, filter: Filter) -> Result<Tap, Stopped> {
+        let (sink, tap) = tap(filter);
+        for shard in &self.0.shards {
+            shard.send(Command::Tap(Box::new(sink.clone()))).await?;
+        }
+        Ok(tap)
+    }
+}

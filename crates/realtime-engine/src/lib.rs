@@ -1,0 +1,90 @@
+//! The engine of the realtime service: shards that hold the sockets of connected clients and send to them.
+//!
+//! Not its concern: HTTP, tokens, negotiation, REST; whoever admits a client has checked all that.
+//!
+//! A shard is one thread with a readiness loop over its own sockets and shares nothing with the others. A publish is one
+//! command to each shard, is encoded once for each protocol there, and costs each receiver one write per loop turn, however
+//! many messages the turn brings. No task, no channel and no read buffer belongs to a single connection.
+//!
+//! Know these first: [`EngineHandle`], [`Publish`], [`Admission`]. Start reading at `shard.rs`.
+
+mod admission;
+mod authentication;
+mod command;
+mod end;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+mod handle;
+mod id;
+#[path = "../../realtime/src/engine/invoke.rs"]
+mod invoke;
+#[path = "../../realtime/src/engine/keeper.rs"]
+mod keeper;
+#[path = "../../realtime/src/engine/limits.rs"]
+mod limits;
+mod link;
+#[path = "../../realtime/src/engine/list.rs"]
+mod list;
+mod message;
+mod metrics;
+#[path = "../../realtime/src/engine/name.rs"]
+mod name;
+mod options;
+mod reserved;
+mod server;
+mod shard;
+mod shrink;
+#[path = "../../realtime/src/engine/span.rs"]
+mod span;
+mod start;
+mod tap;
+mod upstream;
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use supervision::Supervisor;
+use trace::Tracer;
+
+pub use admission::{Admission, Arrival, Facts, Guard, Roles};
+pub use authentication::{AuthenticationRefresh, OtherUser, Refreshed};
+pub use command::{
+    Closing, Lifetime, Membership, Publish, Reattached, Received, ServerClose, StreamState, Target,
+};
+pub use end::EndReason;
+pub use handle::{
+    AttachError, EngineHandle, EngineJoin, GroupError, Issued, PublishError, Stopped, StreamOf,
+    UserGroupError,
+};
+pub use id::{ConnectionId, ConnectionToken, MalformedId, NodeId};
+pub use invoke::{ClientResult, InvokeError};
+pub use keeper::{Begun, CaughtUp, Keeper, Kept};
+pub use link::{HttpTransport, Link, Outlet, Taken, Turn};
+pub use list::{Action, Candidate, Counts, Member, Named, Names, Predicate, Scope};
+pub use message::{InvalidArguments, InvalidValue, OutgoingMessage};
+pub use name::{GroupName, Hub, UserId};
+pub use options::{HubOptions, Options, SlowConsumer};
+pub use reserved::{calls_reserved_method, is_reserved_method, message_calls_reserved_method};
+pub use server::{AppServer, Pace, Room};
+pub use shrink::should_shrink;
+pub use start::StartError;
+pub use tap::{Filter, Sight, SightEvent, Tap};
+pub use upstream::{ClientConnection, ClientInvocation, NoUpstream, Opening, Refusal, Upstream};
+
+/// Starts the shards' threads. What is counted is registered with `registry`; spans go to `tracer`; what clients call goes
+/// to `upstream`.
+///
+/// # Errors
+///
+/// If the operating system gives no thread or no poll.
+pub fn start(
+    options: &Options,
+    node: NodeId,
+    tracer: Tracer,
+    supervisor: &Supervisor,
+    registry: &mut Registry,
+    upstream: Arc<dyn Upstream>,
+) -> Result<(EngineHandle, EngineJoin), StartError> {
+    start::start(options, node, tracer, supervisor, registry, &upstream)
+}

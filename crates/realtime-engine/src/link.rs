@@ -1,0 +1,258 @@
+//! [`Link`]: by what a client is reached. WebSockets are sockets of the shard's own; Server-Sent Events and long polling are
+//! answers to HTTP requests, and share an [`Outlet`] with whoever writes those answers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::shard::{Backlog, Piece};
+
+/// By what a client is reached.
+#[derive(Debug)]
+pub enum Link {
+    /// A WebSocket, after its upgrade.
+    Socket(edge::Socket),
+    /// An answer to an HTTP request.
+    Outlet(Arc<Outlet>),
+}
+
+/// Which HTTP transport it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpTransport {
+    /// One long answer.
+    ServerSentEvents,
+    /// One answer after the other.
+    LongPolling,
+}
+
+/// Where a shard puts messages for a client of an HTTP transport, and the client's requests take them from.
+#[derive(Debug)]
+pub struct Outlet {
+    transport: HttpTransport,
+    state: Mutex<State>,
+    changed: Notify,
+    /// Bytes that wait in all outlets.
+    bytes: Gauge,
+    /// Held by requests that send: many whole ones share it, one that is handed on in pieces has it alone.
+    sending: RwLock<()>,
+}
+
+/// What a request for messages gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The messages that waited, each as it is framed by its hub protocol.
+    Messages(Vec<Bytes>),
+    /// A newer request takes them.
+    Superseded,
+    /// The connection has ended, and everything was taken.
+    Ended,
+}
+
+/// One request for messages among those of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn(u64);
+
+#[derive(Debug)]
+struct State {
+    backlog: Backlog,
+    /// The newest request that came to take messages.
+    turn: u64,
+    /// Requests that wait for messages now.
+    takers: u32,
+    /// Since when none has.
+    idle_since: Instant,
+    /// When messages were last taken, or put in where none waited.
+    taken_at: Instant,
+    ended: bool,
+}
+
+impl Outlet {
+    /// An outlet for a client that has just come.
+    pub(crate) fn new(transport: HttpTransport, now: Instant, bytes: Gauge) -> Arc<Self> {
+        let state = State {
+            backlog: Backlog::default(),
+            turn: 0,
+            takers: 0,
+            idle_since: now,
+            taken_at: now,
+            ended: false,
+        };
+        let (state, sending) = (Mutex::new(state), RwLock::default());
+        Arc::new(Self { transport, state, changed: Notify::new(), bytes, sending })
+    }
+
+    /// Which transport it serves.
+    pub fn transport(&self) -> HttpTransport {
+        self.transport
+    }
+
+    /// Waits until no request of the client is handed on in pieces: for one that is handed on whole.
+    pub async fn sends_whole(&self) -> RwLockReadGuard<'_, ()> {
+        self.sending.read().await
+    }
+
+    /// Waits until no other request of the client is handed on: for one that is handed on in pieces, between which nothing may come.
+    pub async fn sends_alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.sending.write().await
+    }
+
+    /// Takes the place of whoever waited for messages before.
+    pub fn begin(&self) -> Turn {
+        let mut state = self.lock();
+        state.turn += 1;
+        state.takers += 1;
+        let turn = Turn(state.turn);
+        drop(state);
+        self.changed.notify_waiters();
+        turn
+    }
+
+    /// Whether it is the first turn.
+    pub fn is_first(turn: Turn) -> bool {
+        turn.0 == 1
+    }
+
+    /// Says that a request of [`Outlet::begin`] is over.
+    pub fn finish(&self, now: Instant) {
+        let mut state = self.lock();
+        state.takers = state.takers.saturating_sub(1);
+        state.idle_since = now;
+    }
+
+    /// Waits for messages, and takes all of them. Cancel-safe.
+    pub async fn take(&self, turn: Turn) -> Taken {
+        loop {
+            // Registered before looking, so that nothing that happens in between is missed.
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(taken) = self.try_take(turn) {
+                return taken;
+            }
+            changed.await;
+        }
+    }
+
+    /// What is there now; `None` to wait.
+    pub fn try_take(&self, turn: Turn) -> Option<Taken> {
+        let mut state = self.lock();
+        if state.turn != turn.0 {
+            return Some(Taken::Superseded);
+        }
+        if !state.backlog.is_empty() {
+            self.count(state.backlog.bytes(), 0);
+            state.taken_at = Instant::now();
+            return Some(Taken::Messages(std::mem::take(&mut state.backlog).into_bytes()));
+        }
+        state.ended.then_some(Taken::Ended)
+    }
+
+    /// Whether the connection has ended.
+    pub fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.lock().backlog.bytes()
+    }
+
+    /// Bytes that count where the policy for slow clients is applied.
+    pub(super) fn policed_bytes(&self) -> usize {
+        self.lock().backlog.policed_bytes()
+    }
+
+    /// When messages were last taken.
+    pub(super) fn taken_at(&self) -> Instant {
+        self.lock().taken_at
+    }
+
+    /// Puts messages in, with what `put` does to those that wait already.
+    pub(super) fn put<T>(&self, put: impl FnOnce(&mut Backlog) -> T) -> T {
+        let mut state = self.lock();
+        let before = state.backlog.bytes();
+        let result = put(&mut state.backlog);
+        self.count(before, state.backlog.bytes());
+        if before == 0 {
+            // Nothing was there to be taken before.
+            state.taken_at = Instant::now();
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        result
+    }
+
+    pub(super) fn push(&self, piece: Piece) {
+        self.put(|backlog| backlog.push(piece));
+    }
+
+    /// The connection is no more; what waits can still be taken.
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
+        self.changed.notify_waiters();
+    }
+
+    /// Since when no request has waited for messages; `None` while one does.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.lock();
+        (state.takers == 0).then_some(state.idle_since)
+    }
+
+    fn count(&self, before: usize, after: usize) {
+        let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.bytes.inc_by(signed(after) - signed(before));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.count(self.bytes(), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_overdue_from_when_the_first_of_them_came() {
+        let start = Instant::now();
+        let outlet = Outlet::new(HttpTransport::LongPolling, start, Gauge::default());
+        while Instant::now() == start {}
+        outlet.push(Piece::kept(Bytes::from_static(b"a")));
+        let first = outlet.taken_at();
+        assert!(first > start, "nothing was there to be taken before");
+        while Instant::now() == first {}
+        outlet.push(Piece::kept(Bytes::from_static(b"b")));
+        assert_eq!(outlet.taken_at(), first);
+    }
+
+    #[tokio::test]
+    async fn a_newer_turn_takes_over_and_the_end_comes_after_the_messages() {
+        let outlet = Outlet::new(HttpTransport::LongPolling, Instant::now(), Gauge::default());
+        let first = outlet.begin();
+        assert!(Outlet::is_first(first) && outlet.idle_since().is_none());
+        let waiting = tokio::spawn({
+            let outlet = Arc::clone(&outlet);
+            async move { outlet.take(first).await }
+        });
+        let second = outlet.begin();
+        assert_eq!(waiting.await.unwrap(), Taken::Superseded);
+        outlet.push(Piece::kept(Bytes::from_static(b"a")));
+        outlet.push(Piece::kept(Bytes::from_static(b"b")));
+        outlet.end();
+        let both = vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")];
+        assert_eq!(outlet.take(second).await, Taken::Messages(both));
+        assert_eq!(outlet.take(second).await, Taken::Ended);
+        outlet.finish(Instant::now());
+        outlet.finish(Instant::now());
+        assert!(outlet.idle_since().is_some());
+    }
+}

@@ -1,0 +1,262 @@
+//! [`OutgoingMessage`]: what is sent to clients, before it is encoded for their protocol.
+
+use bytes::Bytes;
+use serde_json::Value;
+use signalr_protocol::{HubProtocol, TranscodeError, check_json};
+use state::Record;
+
+use super::shard::Encoded;
+use super::{Kept, Target, calls_reserved_method, is_reserved_method};
+
+/// A hub message on its way to clients. A shard encodes it at most once for each protocol that a receiver speaks.
+#[derive(Clone, Debug)]
+pub struct OutgoingMessage(pub(crate) Content);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    Invocation {
+        invocation_id: Option<Box<str>>,
+        target: Box<str>,
+        arguments: Box<str>,
+    },
+    StreamItem {
+        invocation_id: Box<str>,
+        item: Box<str>,
+    },
+    Completion {
+        invocation_id: Box<str>,
+        outcome: Outcome,
+    },
+    Ready {
+        json: Option<Bytes>,
+        messagepack: Option<Bytes>,
+        blazorpack: Option<Bytes>,
+    },
+    /// `messages` counts those that stateful reconnect numbers.
+    Raw {
+        framed: Bytes,
+        messages: u32,
+    },
+}
+
+/// How an invocation of a client ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    Error(Box<str>),
+    Void,
+    Value(Box<str>),
+}
+
+/// A call that is not sent: its method is reserved, or its arguments are no JSON array, or such as no client of MessagePack could be told.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidArguments {
+    /// Only the service itself calls it.
+    #[error(
+        "the methods of clients that begin with 'chappe.' are called by the service only; choose another name"
+    )]
+    ReservedMethod,
+    /// They are JSON, but not an array.
+    #[error("the arguments of a message must be a JSON array")]
+    NoArray,
+    /// They are not JSON, or nest too deep.
+    #[error(transparent)]
+    Value(TranscodeError),
+}
+
+/// A value that is not JSON, or that no client of MessagePack could be told.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct InvalidValue(TranscodeError);
+
+impl OutgoingMessage {
+    /// Whether a client of this hub protocol can be told it.
+    pub fn can_be_encoded(&self, protocol: HubProtocol) -> bool {
+        Encoded::new(self, false).step(protocol).is_some()
+    }
+
+    /// Calls the client's method `target`. `arguments` is the text of a JSON array.
+    ///
+    /// # Errors
+    ///
+    /// If the method is reserved for the service, or the arguments are no JSON array.
+    pub fn invocation(target: &str, arguments: &str) -> Result<Self, InvalidArguments> {
+        Self::call(None, target, arguments)
+    }
+
+    /// As [`OutgoingMessage::invocation`], with the id under which the client's result is awaited.
+    ///
+    /// # Errors
+    ///
+    /// If the method is reserved for the service, or the arguments are not a JSON array.
+    pub fn call(
+        invocation_id: Option<&str>,
+        target: &str,
+        arguments: &str,
+    ) -> Result<Self, InvalidArguments> {
+        if is_reserved_method(target) {
+            return Err(InvalidArguments::ReservedMethod);
+        }
+        // Checked here, once, so that encoding in a shard cannot fail.
+        if !arguments.trim_start().starts_with('[') {
+            return Err(InvalidArguments::NoArray);
+        }
+        sayable(arguments).map_err(InvalidArguments::Value)?;
+        let invocation_id = invocation_id.map(Into::into);
+        Ok(Self(Content::Invocation {
+            invocation_id,
+            target: target.into(),
+            arguments: arguments.trim().into(),
+        }))
+    }
+
+    /// A hub message that its sender encoded and framed itself, in some of the protocols: JSON with its 0x1E, the others with
+    /// their length. For clients of JSON or MessagePack where only the other is there, it is translated; a message that cannot
+    /// be said in a client's protocol is left out for it, and counted.
+    pub fn ready(json: Option<Bytes>, messagepack: Option<Bytes>, blazorpack: Option<Bytes>) -> Self {
+        Self(Content::Ready { json, messagepack, blazorpack })
+    }
+
+    /// Whole hub messages for one client, framed in the client's own protocol; they are passed on as they are. `numbered` of them are
+    /// such as stateful reconnect numbers (types 1 to 5).
+    pub fn raw(framed: Bytes, numbered: u32) -> Self {
+        Self(Content::Raw { framed, messages: numbered })
+    }
+
+    /// Answers a client's invocation with an error.
+    pub fn completion_error(invocation_id: &str, error: &str) -> Self {
+        let outcome = Outcome::Error(error.into());
+        Self(Content::Completion { invocation_id: invocation_id.into(), outcome })
+    }
+
+    /// Ends a client's invocation or stream, with a result (the text of a JSON value) or without.
+    ///
+    /// # Errors
+    ///
+    /// If the result is no JSON value.
+    pub fn completion(invocation_id: &str, result: Option<&str>) -> Result<Self, InvalidValue> {
+        let outcome = match result {
+            Some(result) => Outcome::Value(json(result)?),
+            None => Outcome::Void,
+        };
+        Ok(Self(Content::Completion { invocation_id: invocation_id.into(), outcome }))
+    }
+
+    /// One item, the text of a JSON value, of the stream that a client asked for by `invocation_id`.
+    ///
+    /// # Errors
+    ///
+    /// If the item is no JSON value.
+    pub fn stream_item(invocation_id: &str, item: &str) -> Result<Self, InvalidValue> {
+        Ok(Self(Content::StreamItem { invocation_id: invocation_id.into(), item: json(item)? }))
+    }
+
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        match &self.0 {
+            Content::Invocation { target, arguments, .. } => target.len() + arguments.len(),
+            Content::StreamItem { item, .. } => item.len(),
+            Content::Completion { outcome: Outcome::Error(text) | Outcome::Value(text), .. } => text.len(),
+            Content::Completion { outcome: Outcome::Void, .. } => 0,
+            Content::Ready { json, messagepack, blazorpack } => {
+                length(json) + length(messagepack) + length(blazorpack)
+            }
+            Content::Raw { framed, .. } => framed.len(),
+        }
+    }
+
+    /// Tells a follower, by its method `chappe.position`, from where it would have to go on.
+    pub fn position(target: &Target, next: Kept) -> Self {
+        let group = match target {
+            Target::Group(group) => Value::from(group.as_str()),
+            Target::All | Target::User(_) | Target::Connection(_) => Value::Null,
+        };
+        let arguments = serde_json::json!([group, next.to_string()]).to_string();
+        let target = "chappe.position".into();
+        Self(Content::Invocation { invocation_id: None, target, arguments: arguments.into() })
+    }
+
+    /// The message in the form in which it is kept; `None` where it is no call of the clients' methods.
+    pub fn to_record(&self) -> Option<Record> {
+        match &self.0 {
+            Content::Invocation { invocation_id: None, target, arguments } => {
+                let headers = vec![("target".to_owned(), Bytes::copy_from_slice(target.as_bytes()))];
+                Some(Record { headers, body: Bytes::copy_from_slice(arguments.as_bytes()) })
+            }
+            Content::Ready { json, messagepack, blazorpack } => {
+                let forms = [("json", json), ("messagepack", messagepack), ("blazorpack", blazorpack)];
+                let kept = |(name, bytes): (&str, &Option<Bytes>)| Some((name.to_owned(), bytes.clone()?));
+                Some(Record { headers: forms.into_iter().filter_map(kept).collect(), body: Bytes::new() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads what [`OutgoingMessage::to_record`] wrote; `None` where it is something else, or calls a reserved method: an earlier
+    /// version kept such calls of anybody.
+    pub fn from_record(record: &Record) -> Option<Self> {
+        let header = |name: &str| {
+            record.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
+        };
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::from);
+        match header("target") {
+            Some(target) => {
+                let (target, arguments) = (text(&target)?, text(&record.body)?);
+                (!is_reserved_method(&target)).then_some(())?;
+                Some(Self(Content::Invocation { invocation_id: None, target, arguments }))
+            }
+            None => {
+                let [json, messagepack, blazorpack] = ["json", "messagepack", "blazorpack"].map(header);
+                let forms = [
+                    (HubProtocol::Json, &json),
+                    (HubProtocol::MessagePack, &messagepack),
+                    (HubProtocol::BlazorPack, &blazorpack),
+                ];
+                let is_reserved = |(protocol, framed): &(HubProtocol, &Option<Bytes>)| {
+                    framed.as_ref().is_some_and(|framed| calls_reserved_method(*protocol, framed))
+                };
+                (!forms.iter().any(is_reserved)).then(|| Self::ready(json, messagepack, blazorpack))
+            }
+        }
+    }
+
+    /// The client's method that it calls, where it is known without reading it.
+    pub(crate) fn method(&self) -> Option<&str> {
+        match &self.0 {
+            Content::Invocation { target, .. } => Some(target),
+            _ => None,
+        }
+    }
+}
+
+fn json(text: &str) -> Result<Box<str>, InvalidValue> {
+    sayable(text).map_err(InvalidValue)?;
+    Ok(text.trim().into())
+}
+
+/// Whether clients of both protocols could be told.
+fn sayable(text: &str) -> Result<(), TranscodeError> {
+    check_json(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OutgoingMessage;
+
+    #[test]
+    fn what_some_clients_could_not_be_told_is_refused_for_all() {
+        let check = |arguments: &str, expected: bool| {
+            assert_eq!(OutgoingMessage::invocation("t", arguments).is_ok(), expected, "{arguments}");
+        };
+        check(" [1, {\"a\": \"\u{e4}\"}] ", true);
+        check("{}", false);
+        check("[1", false);
+        check("[1] 2", false);
+        check("[1e999]", true);
+        check(r#"["\ud800"]"#, true);
+        check(&format!("{}{}", "[".repeat(200), "]".repeat(200)), false);
+        assert!(OutgoingMessage::completion("1", Some("1e999")).is_ok());
+        assert!(OutgoingMessage::completion("1", Some("1e")).is_err());
+        assert!(OutgoingMessage::stream_item("1", r#""\udc00""#).is_ok());
+    }
+}

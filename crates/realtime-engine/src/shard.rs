@@ -1,0 +1,259 @@
+//! [`Shard`]: one thread's connections, and the loop that serves them.
+//!
+//! One turn: reads what is readable, takes commands, looks at deadlines, writes. Everything that happens to a connection
+//! happens here, on this thread; the ways in are the closed list [`Command`] and the sockets themselves.
+//!
+//! Start reading at [`Shard::turn`]. `receive.rs` is the way in, `publish.rs` and `flush.rs` the way out, `pending.rs` what waits
+//! between them, `obey.rs` and `serve.rs` what others ask for, `index.rs` who receives what, `streams.rs` what is sent in streams, `opening.rs`, `upkeep.rs` and `life.rs` how connections
+//! begin, are looked after and end (`due.rs` decides what is due), `resume.rs` how they survive their sockets, `forward.rs` what goes on to app servers, `sight.rs` what is shown to whoever looks.
+
+mod connection;
+mod deadlines;
+mod due;
+mod encode;
+mod flush;
+mod forward;
+mod index;
+mod life;
+mod lists;
+mod obey;
+mod opening;
+mod own;
+mod pending;
+mod pieces;
+mod publish;
+mod receive;
+mod resume;
+mod serve;
+mod shrink;
+mod sight;
+mod stateful;
+mod streams;
+mod upkeep;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+use slab::Slab;
+use supervision::Unit;
+use tokio::sync::mpsc;
+
+use self::connection::Slot;
+use self::deadlines::{Deadlines, Tick};
+use self::due::Timeouts;
+pub(crate) use self::encode::Encoded;
+use self::index::{Connections, HubPolicy, Index};
+pub(crate) use self::pending::{Backlog, Piece};
+use super::command::{Command, Work};
+use super::handle::{HubCounts, ShardWaker};
+use super::limits::{Rates, UserBuckets};
+use super::tap::Sink;
+use super::{Options, Upstream};
+use crate::metrics::{EngineMetrics, ShardMetrics};
+
+/// By which the shard's queue announces itself; slots are 32-bit and never this.
+pub(crate) const WAKER_TOKEN: Token = Token(usize::MAX);
+
+const EVENTS_MAX: usize = 1024;
+
+/// The bounds of a tick of a shard's time. Deadlines are late by at most one tick.
+const TICK_MIN: Duration = Duration::from_millis(100);
+const TICK_MAX: Duration = Duration::from_secs(1);
+
+/// While the servers of slow clients hold messages back, their connections are looked at this often.
+const LOOK_AT_SLOWED: Duration = Duration::from_millis(50);
+
+/// How long an acknowledgement of a stateful client's messages may wait for more of them, and messages for its first word.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What all shards have alike.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    options: Options,
+    metrics: EngineMetrics,
+    upstream: Arc<dyn Upstream>,
+    /// How many connections the engine holds; each shard gives back what it ends.
+    connections: Arc<AtomicU32>,
+    hub_counts: Arc<HubCounts>,
+    user_buckets: Arc<UserBuckets>,
+}
+
+/// A shard's queue, seen from the shard.
+pub(crate) struct Inbox {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) waker: Arc<ShardWaker>,
+}
+
+pub(crate) struct Shard {
+    poll: Poll,
+    settings: Settings,
+    connections: Connections,
+    index: Index,
+    deadlines: Deadlines,
+    timeouts: Timeouts,
+    now: Tick,
+    /// Connections to write to, in order.
+    dirty: VecDeque<Slot>,
+    /// How many ever came onto that list and went off it: by these a publish knows when it has been written.
+    dirtied: u64,
+    flushed: u64,
+    traced: VecDeque<(u64, Arc<Work>)>,
+    /// Connections that had more to read than was their turn.
+    unread: Vec<Slot>,
+    /// Stateful connections to be looked at a moment later, and when.
+    soon: VecDeque<(Tick, Slot, u32)>,
+    /// Connections whose app server was told to send more slowly, with their generation.
+    slowed: Vec<(Slot, u32)>,
+    taps: Vec<Sink>,
+    connection_rates: Rates,
+    user_rates: Rates,
+    /// What holds before a connection is in a hub.
+    default_policy: HubPolicy,
+    read_buffer: Box<[u8]>,
+    /// Receivers of the message that is being published; lent out, so that a publish need not ask for room.
+    receivers: Vec<Slot>,
+    metrics: ShardMetrics,
+    pending_bytes: u64,
+    /// Bytes that are kept for stateful clients of what their own hubs sent to them alone, until they are acknowledged.
+    kept_own_bytes: u64,
+    generation: u32,
+    /// When to cut what is left, once the shard drains.
+    draining: Option<Instant>,
+}
+
+/// Whether more is to be done before waiting for events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    More,
+}
+
+impl Settings {
+    pub(crate) fn new(
+        options: &Options,
+        metrics: EngineMetrics,
+        upstream: Arc<dyn Upstream>,
+        connections: Arc<AtomicU32>,
+        hub_counts: Arc<HubCounts>,
+    ) -> Self {
+        let user_buckets = Arc::default();
+        Self { options: options.clone(), metrics, upstream, connections, hub_counts, user_buckets }
+    }
+}
+
+impl Shard {
+    pub(crate) fn new(number: u16, poll: Poll, settings: Settings, start: Instant) -> Self {
+        let options = &settings.options;
+        let time = Duration::from_millis;
+        let [handshake, keep_alive, client_timeout, close, disconnect] = [
+            options.handshake_timeout_ms,
+            options.keep_alive_ms,
+            options.client_timeout_ms,
+            options.close_timeout_ms,
+            options.disconnect_timeout_ms,
+        ]
+        .map(time);
+        let shortest = handshake.min(keep_alive).min(client_timeout).min(close).min(disconnect);
+        let deadlines = Deadlines::new(start, (shortest / 8).clamp(TICK_MIN, TICK_MAX));
+        let timeouts = Timeouts {
+            handshake: deadlines.ticks(handshake),
+            keep_alive: deadlines.ticks(keep_alive),
+            client_timeout: deadlines.ticks(client_timeout),
+            close: deadlines.ticks(close),
+            disconnect: deadlines.ticks(disconnect),
+            own_stalled: deadlines.ticks(time(options.own_stalled_timeout_ms)),
+            soon: deadlines.ticks(SOON),
+        };
+        Self {
+            soon: VecDeque::new(),
+            slowed: Vec::new(),
+            taps: Vec::new(),
+            connection_rates: Rates::of_connection(options),
+            user_rates: Rates::of_user(options),
+            default_policy: HubPolicy::of_all(options),
+            poll,
+            connections: Slab::new(),
+            index: Index::new(settings.metrics.clone(), options),
+            deadlines,
+            timeouts,
+            now: Tick(0),
+            dirty: VecDeque::new(),
+            dirtied: 0,
+            flushed: 0,
+            traced: VecDeque::new(),
+            unread: Vec::new(),
+            read_buffer: vec![0; (options.read_buffer_bytes as usize).max(1024)].into(),
+            metrics: settings.metrics.shard(number),
+            receivers: Vec::new(),
+            pending_bytes: 0,
+            kept_own_bytes: 0,
+            generation: 0,
+            draining: None,
+            settings,
+        }
+    }
+
+    /// The thread's life: until the engine is drained.
+    pub(crate) fn run(mut self, mut inbox: Inbox, unit: &Unit) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut left = Left::Nothing;
+        while !self.has_ended(Instant::now()) {
+            let timeout = self.timeout(left, Instant::now());
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    // A poll that fails can serve nobody any more.
+                    tracing::error!(%error, "a shard's poll failed");
+                    break;
+                }
+            }
+            unit.fault_point();
+            let began = Instant::now();
+            left = self.turn(&events, &mut inbox, began);
+            self.metrics.end_turn(began.elapsed(), self.pending_bytes);
+        }
+        self.cut_all();
+    }
+
+    /// One turn of the loop.
+    fn turn(&mut self, events: &Events, inbox: &mut Inbox, now: Instant) -> Left {
+        self.now = self.deadlines.at(now);
+        for slot in std::mem::take(&mut self.unread) {
+            self.on_readable(slot);
+        }
+        for event in events {
+            let Ok(slot) = Slot::try_from(event.token().0) else { continue };
+            if event.is_writable() {
+                self.on_writable(slot);
+            }
+            if event.is_readable() || event.is_error() {
+                self.on_readable(slot);
+            }
+        }
+        let more_commands = self.take_commands(inbox, now);
+        self.look_at_deadlines();
+        self.show_changes();
+        let more_writes = self.flush_chunk();
+        if more_commands || more_writes || !self.unread.is_empty() { Left::More } else { Left::Nothing }
+    }
+
+    fn timeout(&self, left: Left, now: Instant) -> Option<Duration> {
+        if left == Left::More {
+            return Some(Duration::ZERO);
+        }
+        // Where there is nobody to look after, the shard sleeps until it is called.
+        let idle = self.connections.is_empty() && self.index.next_expiry().is_none();
+        let next_tick = (!idle).then(|| self.deadlines.next_tick().saturating_duration_since(now));
+        // That a request of a slow client has taken messages is seen by looking.
+        if self.slowed.is_empty() { next_tick } else { next_tick.map(|at| at.min(LOOK_AT_SLOWED)) }
+    }
+
+    fn has_ended(&self, now: Instant) -> bool {
+        self.draining.is_some_and(|cut_at| self.connections.is_empty() || now >= cut_at)
+    }
+}

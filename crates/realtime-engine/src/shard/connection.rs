@@ -1,0 +1,223 @@
+//! [`Connection`]: what a shard knows of one client. Kept small: there may be a hundred thousand that do nothing.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use signalr_protocol::{HubProtocol, Splitter};
+use tokio::sync::oneshot;
+use websocket::Decoder;
+
+use super::deadlines::Tick;
+use super::pending::{Backlog, Run};
+use super::stateful::Stateful;
+use crate::limits::{Bucket, Shared};
+use crate::{
+    Admission, AppServer, ClientResult, ConnectionId, Facts, Guard, HttpTransport, InvokeError, Outlet, Pace,
+    Received, Roles,
+};
+
+/// Number of a connection in its shard's table; used again after it ends.
+pub(crate) type Slot = u32;
+
+/// One client. What most connections do not need most of the time is boxed.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) road: Road,
+    pub(crate) decoder: Decoder,
+    /// What waits for the end of the turn.
+    pub(crate) run: Option<Rc<Run>>,
+    /// What waits for the socket; while it is there, `run` is not.
+    pub(crate) backlog: Option<Box<Backlog>>,
+    pub(crate) stage: Stage,
+    pub(crate) rare: Option<Box<Rare>>,
+    pub(crate) id: ConnectionId,
+    /// Tells this connection from others that had its slot.
+    pub(crate) generation: u32,
+    /// When a hub message was last written. A pong does not count: a SignalR client waits for hub messages.
+    pub(crate) sent: Tick,
+    /// When something last came, or, once closing, when that began.
+    pub(crate) heard: Tick,
+    pub(crate) protocol: HubProtocol,
+    /// Whether it is on the shard's list of connections to write to.
+    pub(crate) dirty: bool,
+    /// Whether it has ever sent a ping, so that it is missed when none comes any more.
+    pub(crate) pings: bool,
+    /// Whether what is sent is numbered and kept; here, because every publish asks.
+    pub(crate) is_stateful: bool,
+    /// Whether its client is not read from; here, because nearly every client waits for leave to come in.
+    pub(crate) is_paused: bool,
+    /// How fast its app server may send to it.
+    pub(crate) pace: Pace,
+}
+
+/// By what the client is reached now.
+#[derive(Debug)]
+pub(crate) enum Road {
+    Socket(edge::Socket),
+    Outlet(Arc<Outlet>),
+    /// Its socket is lost, and a new one may come until then.
+    Detached {
+        until: Tick,
+    },
+}
+
+/// How far a connection is in its life.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Admitted; its first record has not come.
+    Handshaking(Box<Handshaking>),
+    /// Its handshake was read; somebody else decides about the answer.
+    Opening(Box<Opening>),
+    /// It receives what is published.
+    Open(Places),
+    /// A close is on its way; what still comes is thrown away.
+    Closing {
+        /// Our side of the socket is shut.
+        shut: bool,
+    },
+}
+
+/// What is needed until the handshake has come.
+#[derive(Debug)]
+pub(crate) struct Handshaking {
+    pub(crate) admission: Admission,
+    pub(crate) deadline: Tick,
+    /// The beginning of the record, if it came in pieces.
+    pub(crate) record: Vec<u8>,
+}
+
+/// What is needed until the handshake is answered.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) admission: Admission,
+    pub(crate) deadline: Tick,
+    /// Hub messages that came right behind the handshake, while the answer waits.
+    pub(crate) rest: Vec<u8>,
+}
+
+/// Where a connection stands in the shard's indexes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    pub(crate) hub: HubKey,
+    pub(crate) hub_position: u32,
+    pub(crate) user: Option<(UserKey, u32)>,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    /// Its groups, and where it stands among their members.
+    pub(crate) groups: Vec<(GroupKey, u32)>,
+    /// The beginning of a hub message that came in pieces.
+    pub(crate) partial: Option<Box<Splitter>>,
+    pub(crate) facts: Option<Arc<Facts>>,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// What hardly any connection has.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// When its token ends.
+    pub(crate) expires: Option<Tick>,
+    /// When the last hub message came, where that is asked for.
+    pub(crate) spoke: Tick,
+    pub(crate) roles: Option<Roles>,
+    pub(crate) stateful: Option<Box<Stateful>>,
+    pub(crate) server: Option<Arc<dyn AppServer>>,
+    /// Its app server ended it, and need not hear of its end.
+    pub(crate) is_given_up: bool,
+    pub(crate) bucket: Option<Box<Bucket>>,
+    pub(crate) user_bucket: Option<Shared>,
+    /// Calls of its methods whose results are awaited.
+    pub(crate) calls: HashMap<Box<str>, oneshot::Sender<Result<ClientResult, InvokeError>>>,
+    /// Streams that its client asked for and that have not ended, by their invocation ids.
+    pub(crate) open_streams: HashSet<Box<str>>,
+    /// What its client sent over HTTP while it is not read from.
+    pub(crate) held: VecDeque<Posted>,
+    pub(crate) guard: Option<Guard>,
+}
+
+/// Bytes that a client sent in a request.
+#[derive(Debug)]
+pub(crate) struct Posted {
+    pub(crate) payload: Bytes,
+    /// Whether the request ends with them.
+    pub(crate) is_end: bool,
+    pub(crate) done: oneshot::Sender<Received>,
+}
+
+/// Number of a hub in its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HubKey(pub(crate) u32);
+
+/// Number of a user in its shard. The niche makes `Option` of a place free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct UserKey(pub(crate) u32);
+
+/// Number of a group in its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct GroupKey(pub(crate) u32);
+
+impl Connection {
+    pub(crate) fn places(&self) -> Option<Places> {
+        match self.stage {
+            Stage::Open(places) => Some(places),
+            Stage::Handshaking(_) | Stage::Opening(_) | Stage::Closing { .. } => None,
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing { .. })
+    }
+
+    pub(crate) fn groups(&self) -> &[(GroupKey, u32)] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.groups)
+    }
+
+    pub(crate) fn extra(&self) -> Option<&Extra> {
+        self.rare.as_ref()?.extra.as_deref()
+    }
+
+    pub(crate) fn extra_mut(&mut self) -> Option<&mut Extra> {
+        self.rare.as_mut()?.extra.as_deref_mut()
+    }
+
+    /// What hardly any connection has, made where it is missing.
+    pub(crate) fn extra_or_new(&mut self) -> &mut Extra {
+        self.rare.get_or_insert_default().extra.get_or_insert_default()
+    }
+
+    pub(crate) fn server(&self) -> Option<&Arc<dyn AppServer>> {
+        self.extra()?.server.as_ref()
+    }
+
+    pub(crate) fn stateful_mut(&mut self) -> Option<&mut Stateful> {
+        self.extra_mut()?.stateful.as_deref_mut()
+    }
+
+    pub(crate) fn expires(&self) -> Option<Tick> {
+        self.extra()?.expires
+    }
+
+    /// Whether the transport itself shows that the client is there, so that nobody needs to ping.
+    pub(crate) fn is_kept_alive_by_transport(&self) -> bool {
+        matches!(&self.road, Road::Outlet(outlet) if outlet.transport() == HttpTransport::LongPolling)
+    }
+
+    /// Whether only text can be sent.
+    pub(crate) fn is_text_only(&self) -> bool {
+        matches!(&self.road, Road::Outlet(outlet) if outlet.transport() == HttpTransport::ServerSentEvents)
+    }
+
+    pub(crate) fn transport(&self) -> &'static str {
+        match &self.road {
+            Road::Socket(_) | Road::Detached { .. } => "WebSockets",
+            Road::Outlet(outlet) => match outlet.transport() {
+                HttpTransport::ServerSentEvents => "ServerSentEvents",
+                HttpTransport::LongPolling => "LongPolling",
+            },
+        }
+    }
+}

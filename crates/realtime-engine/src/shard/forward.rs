@@ -1,0 +1,196 @@
+//! What clients of app servers send, on its way there: as it comes, and without keeping more of it than a short message.
+//!
+//! A stateful client's messages are numbered, and those that came before are left out; Ack and Sequence go no further, for the SDK knows
+//! neither. What an app server got of a message before the socket was lost it forgets when it hears of the new socket, and the client
+//! sends that message again from its beginning.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use signalr_protocol::{HubMessage, MessageKind, is_numbered, peek};
+
+use super::Shard;
+use super::connection::{Slot, Stage};
+use super::pieces::{Cut, Pieces};
+use super::receive::Unreadable;
+use super::stateful::Arrival;
+use crate::{AppServer, ConnectionId, Room};
+
+/// What a stateful client of an app server is in the middle of.
+#[derive(Debug)]
+pub(crate) struct Forwarding {
+    pieces: Pieces,
+    /// Whether the long message under way is forwarded, and whether it is one that is numbered.
+    passes: bool,
+    is_numbered: bool,
+}
+
+impl Shard {
+    /// The app server that a client's bytes go to.
+    pub(super) fn server_of(&self, slot: Slot) -> Option<&Arc<dyn AppServer>> {
+        let connection = self.connections.get(slot as usize)?;
+        match &connection.stage {
+            Stage::Opening(opening) => opening.admission.server.as_ref(),
+            Stage::Open(_) => connection.server(),
+            Stage::Handshaking(_) | Stage::Closing { .. } => None,
+        }
+    }
+
+    /// Whether a client's messages need not be collected.
+    pub(super) fn takes_pieces(&self, slot: Slot) -> bool {
+        self.server_of(slot).is_some_and(|server| server.takes_pieces())
+    }
+
+    /// Whether a client is not to be read because its app server is behind. Asked before each read: many clients that each bring one more
+    /// read are too much together.
+    pub(super) fn is_held_back(&mut self, slot: Slot) -> bool {
+        let Some(connection) = self.connections.get(slot as usize) else { return false };
+        let id = connection.id;
+        let is_full = self.server_of(slot).is_some_and(|server| server.room(id) == Room::Full);
+        if is_full {
+            self.connections[slot as usize].is_paused = true;
+        }
+        is_full
+    }
+
+    /// Bytes of a client that has an app server; `is_end` where a WebSocket message or a request ends with them.
+    pub(super) fn forward(&mut self, slot: Slot, bytes: &[u8], is_end: bool) -> Result<(), Unreadable> {
+        let Some(server) = self.server_of(slot).map(Arc::clone) else { return Ok(()) };
+        let connection = &mut self.connections[slot as usize];
+        self.metrics.turn.received_messages += u64::from(is_end);
+        let (id, now) = (connection.id, self.now);
+        if let Some(extra) = connection.extra_mut() {
+            extra.spoke = now;
+        }
+        if connection.is_stateful {
+            return self.forward_numbered(slot, id, server.as_ref(), bytes);
+        }
+        if is_end || !bytes.is_empty() {
+            self.hand_over(slot, id, server.as_ref(), bytes.to_vec(), !is_end);
+        }
+        Ok(())
+    }
+
+    fn hand_over(
+        &mut self,
+        slot: Slot,
+        id: ConnectionId,
+        server: &dyn AppServer,
+        bytes: Vec<u8>,
+        is_partial: bool,
+    ) {
+        if server.data(id, Bytes::from(bytes), is_partial) == Room::Full
+            && let Some(connection) = self.connections.get_mut(slot as usize)
+        {
+            connection.is_paused = true;
+        }
+    }
+
+    fn forward_numbered(
+        &mut self,
+        slot: Slot,
+        id: ConnectionId,
+        server: &dyn AppServer,
+        bytes: &[u8],
+    ) -> Result<(), Unreadable> {
+        self.release_held(slot);
+        let bytes_max = self.settings.options.forwarded_message_bytes_max as usize;
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return Ok(()) };
+        let protocol = connection.protocol;
+        let Some(stateful) = connection.stateful_mut() else { return Ok(()) };
+        let mut forwarding = stateful.forwarding.take().unwrap_or_else(|| {
+            let pieces = Pieces::new(protocol, bytes_max);
+            Box::new(Forwarding { pieces, passes: false, is_numbered: false })
+        });
+        let Forwarding { pieces, passes, is_numbered } = &mut *forwarding;
+        let mut out = Vec::new();
+        let result = pieces.feed(bytes, |cut| match cut {
+            Cut::Whole { framed, payload } => {
+                if self.passes(slot, framed.len(), payload)? {
+                    out.extend_from_slice(framed);
+                }
+                Ok(())
+            }
+            Cut::Begin { bytes, is_numbered: numbered } => {
+                *is_numbered = numbered;
+                *passes = !numbered || self.is_next_new(slot);
+                if *passes {
+                    // What is whole by now stays if the rest of this one never comes.
+                    if !out.is_empty() {
+                        self.hand_over(slot, id, server, std::mem::take(&mut out), false);
+                    }
+                    out.extend_from_slice(bytes);
+                }
+                Ok(())
+            }
+            Cut::Middle(bytes) => {
+                if *passes {
+                    out.extend_from_slice(bytes);
+                }
+                Ok(())
+            }
+            Cut::End { bytes, all } => {
+                if *is_numbered {
+                    self.count_arrival(slot, all);
+                }
+                if *passes {
+                    out.extend_from_slice(bytes);
+                }
+                Ok(())
+            }
+        });
+        let is_partial = *passes && pieces.is_within_long();
+        if !out.is_empty() {
+            self.hand_over(slot, id, server, out, is_partial);
+        }
+        let connection = self.connections.get_mut(slot as usize);
+        if let Some(stateful) = connection.and_then(|connection| connection.stateful_mut()) {
+            stateful.forwarding = Some(forwarding);
+        }
+        result
+    }
+
+    /// Speaks for a client that is between two sockets: the hub in the app server knows nothing of that, and would give up a client that
+    /// does not ping. `is_new` where a socket was lost or has come, so that the rest of a message that has begun will not come.
+    pub(super) fn speak_for(&mut self, slot: Slot, is_new: bool) {
+        let Some(server) = self.server_of(slot).map(Arc::clone) else { return };
+        let connection = &mut self.connections[slot as usize];
+        let (id, protocol) = (connection.id, connection.protocol);
+        if is_new {
+            if let Some(stateful) = connection.stateful_mut() {
+                stateful.forwarding = None;
+            }
+            server.reconnected(id);
+        }
+        let mut ping = Vec::new();
+        HubMessage::Ping.encode(protocol, &mut ping);
+        server.data(id, ping.into(), false);
+    }
+
+    /// Takes in one whole message, and says whether it goes on to the app server.
+    fn passes(&mut self, slot: Slot, framed_bytes: usize, payload: &[u8]) -> Result<bool, Unreadable> {
+        let Some(connection) = self.connections.get(slot as usize) else { return Ok(false) };
+        if connection.is_closing() {
+            return Ok(false);
+        }
+        let protocol = connection.protocol;
+        if is_numbered(protocol, payload) {
+            return Ok(self.count_arrival(slot, framed_bytes) == Arrival::New);
+        }
+        // What cannot be read is for the app server to refuse.
+        let kind = peek(protocol, payload).map(|peek| peek.kind);
+        if matches!(kind, Ok(MessageKind::Ack | MessageKind::Sequence)) {
+            self.on_sequence(slot, payload)?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Whether the next numbered message of a stateful client is one that has not come before.
+    fn is_next_new(&mut self, slot: Slot) -> bool {
+        let connection = self.connections.get_mut(slot as usize);
+        connection
+            .and_then(|connection| connection.stateful_mut())
+            .is_some_and(|stateful| stateful.is_next_new())
+    }
+}

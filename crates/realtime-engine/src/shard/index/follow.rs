@@ -1,0 +1,122 @@
+//! History in the index: to which hub's or group's [`Followers`] a message, a member or a request belongs.
+
+use super::followers::Followers;
+use super::{Connections, Index, TooManyGroups};
+use crate::shard::connection::{GroupKey, HubKey, Slot};
+use crate::{Begun, CaughtUp, GroupName, Hub, Kept, Target};
+
+/// What has a history: a hub or a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Hub(HubKey),
+    Group(GroupKey),
+}
+
+impl Index {
+    /// A message of a history passes: removes the receivers that must not be sent it now, and returns those to tell its
+    /// position.
+    pub(crate) fn pass_kept(
+        &mut self,
+        hub: &Hub,
+        target: &Target,
+        position: Kept,
+        receivers: &mut Vec<Slot>,
+    ) -> Vec<Slot> {
+        let Some(scope) = self.scope_of_target(hub, target) else { return Vec::new() };
+        let (members, followers) = match scope {
+            Scope::Hub(key) => {
+                let hub = &mut self.hubs[key.0 as usize];
+                (&hub.members, &mut hub.followers)
+            }
+            Scope::Group(key) => {
+                let group = &mut self.groups[key.0 as usize];
+                (&group.members, &mut group.followers)
+            }
+        };
+        followers.get_or_insert_default().pass(position, members, receivers)
+    }
+
+    /// A connection starts to follow a group, or its hub, whose log has this epoch.
+    pub(crate) fn follow(
+        &mut self,
+        connections: &mut Connections,
+        slot: Slot,
+        group: Option<&GroupName>,
+        may_join: bool,
+        epoch: u64,
+    ) -> Begun {
+        let Some(places) = connections[slot as usize].places() else { return Begun::NoConnection };
+        let scope = match group {
+            None => Scope::Hub(places.hub),
+            Some(name) => {
+                if !self.is_member(connections, slot, name) {
+                    if !may_join {
+                        return Begun::NoMember;
+                    }
+                    if let Err(TooManyGroups) = self.join(connections, slot, name) {
+                        return Begun::TooManyGroups;
+                    }
+                }
+                let key = self.group_key(Some(places.hub), name);
+                Scope::Group(key.expect("a group with a member exists"))
+            }
+        };
+        let followers = match scope {
+            Scope::Hub(key) => &mut self.hubs[key.0 as usize].followers,
+            Scope::Group(key) => &mut self.groups[key.0 as usize].followers,
+        };
+        followers.get_or_insert_default().follow(slot, epoch)
+    }
+
+    /// Whether a connection is a member of a group of its hub.
+    pub(crate) fn is_member(&self, connections: &Connections, slot: Slot, group: &GroupName) -> bool {
+        let Some(connection) = connections.get(slot as usize) else { return false };
+        let key = connection.places().and_then(|places| self.group_key(Some(places.hub), group));
+        key.is_some_and(|key| connection.groups().iter().any(|(joined, _)| *joined == key))
+    }
+
+    /// A replay has sent the connection everything before offset `next`.
+    pub(crate) fn catch_up(
+        &mut self,
+        connections: &Connections,
+        slot: Slot,
+        group: Option<&GroupName>,
+        next: u64,
+    ) -> CaughtUp {
+        let followers = self.followers(connections, slot, group);
+        followers.map_or(CaughtUp::Gone, |followers| followers.catch_up(slot, next))
+    }
+
+    /// A connection stops following; it stays a member.
+    pub(crate) fn unfollow(&mut self, connections: &Connections, slot: Slot, group: Option<&GroupName>) {
+        if let Some(followers) = self.followers(connections, slot, group) {
+            followers.unfollow(slot);
+        }
+    }
+
+    fn scope_of_target(&self, hub: &Hub, target: &Target) -> Option<Scope> {
+        let hub = self.hub_keys.get(hub).copied();
+        match target {
+            Target::All => hub.map(Scope::Hub),
+            Target::Group(group) => self.group_key(hub, group).map(Scope::Group),
+            Target::User(_) | Target::Connection(_) => None,
+        }
+    }
+
+    /// The followers of a connection's hub, or of a group of that hub.
+    fn followers(
+        &mut self,
+        connections: &Connections,
+        slot: Slot,
+        group: Option<&GroupName>,
+    ) -> Option<&mut Followers<Slot>> {
+        let hub = connections.get(slot as usize)?.places()?.hub;
+        match group {
+            None => self.hubs[hub.0 as usize].followers.as_deref_mut(),
+            Some(group) => {
+                let key = self.group_key(Some(hub), group)?;
+                self.groups[key.0 as usize].followers.as_deref_mut()
+            }
+        }
+    }
+}

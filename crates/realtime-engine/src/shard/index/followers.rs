@@ -1,0 +1,358 @@
+//! [`Followers`]: what each member of a hub or group with history has been sent, and who follows that history. Pure: it knows
+//! neither connections nor the log.
+//!
+//! Messages are appended to the log first and reach the shard afterwards, in the order of their offsets. A member that starts to
+//! follow is sent the older messages from the log (a *replay*) and the newer ones as they pass the shard; the states of
+//! [`Progress`] make sure that it is sent each of them once.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use crate::{Begun, CaughtUp, Kept};
+
+/// The members of one hub or group. `K` names a member.
+#[derive(Debug)]
+pub(super) struct Followers<K> {
+    /// The epoch of the log to which all offsets below belong.
+    epoch: Option<u64>,
+    /// The offset of the newest message of that log that passed.
+    newest: Option<u64>,
+    /// A member without an entry does not follow, and nobody knows what it has been sent.
+    members: HashMap<K, Progress>,
+}
+
+/// How far a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// It does not follow. It has been sent every message from offset `since` on.
+    NotFollowing {
+        /// Beyond the next message that passes if a replay read the log faster than the shard.
+        since: u64,
+    },
+    /// A replay is sending it older messages. Messages that pass are withheld from it; the replay finds them in the log.
+    CatchingUp {
+        /// The newest message that was withheld.
+        withheld: Option<u64>,
+    },
+    /// It is sent each message that passes, and the message's position.
+    Live {
+        /// As above; unknown after the log has been replaced, until the first message of the new one passes.
+        since: Option<u64>,
+    },
+}
+
+impl<K> Default for Followers<K> {
+    fn default() -> Self {
+        Self { epoch: None, newest: None, members: HashMap::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash + Ord> Followers<K> {
+    /// A message passes on its way to `receivers`, who are among `members`: removes the receivers that must not be sent it
+    /// now, and returns those to tell its position, sorted.
+    pub(super) fn pass(&mut self, position: Kept, members: &[K], receivers: &mut Vec<K>) -> Vec<K> {
+        let Kept { epoch, offset } = position;
+        if self.enter_epoch(epoch) {
+            // Everybody who is a member when the first message of a log passes is sent all of that log.
+            for member in members {
+                match self.members.entry(*member).or_insert(Progress::NotFollowing { since: offset }) {
+                    Progress::NotFollowing { .. } | Progress::CatchingUp { .. } => {}
+                    Progress::Live { since } => *since = Some(offset),
+                }
+            }
+        }
+        self.newest = Some(offset);
+        let mut told = Vec::new();
+        let mut is_anyone_skipped = false;
+        for (member, progress) in &mut self.members {
+            if let Progress::CatchingUp { withheld } = progress {
+                *withheld = Some(offset);
+            }
+            match progress {
+                _ if progress.skips(offset) => is_anyone_skipped = true,
+                Progress::Live { .. } => told.push(*member),
+                Progress::NotFollowing { .. } | Progress::CatchingUp { .. } => {}
+            }
+        }
+        if is_anyone_skipped {
+            receivers
+                .retain(|member| !self.members.get(member).is_some_and(|progress| progress.skips(offset)));
+        }
+        // The order of a hash table differs from run to run, and jumps about in the table of connections.
+        told.sort_unstable();
+        told
+    }
+
+    /// A new member: it is sent whatever passes from now on.
+    pub(super) fn join(&mut self, member: K) {
+        if let Some(newest) = self.newest {
+            self.members.insert(member, Progress::NotFollowing { since: newest + 1 });
+        }
+    }
+
+    /// A member leaves. Costs the same whatever the number of members.
+    pub(super) fn leave(&mut self, member: K) {
+        self.members.remove(&member);
+        if self.members.len() * 4 < self.members.capacity() {
+            self.members.shrink_to(self.members.len() * 2);
+        }
+    }
+
+    /// A member starts to follow a log of this epoch: either it has been sent everything since some offset and lacks only
+    /// what is before, or messages are withheld from it until [`Followers::catch_up`].
+    pub(super) fn follow(&mut self, member: K, epoch: u64) -> Begun {
+        self.enter_epoch(epoch);
+        let next = self.newest.map(|newest| newest + 1);
+        let (progress, begun) = match self.members.get(&member) {
+            Some(Progress::NotFollowing { since } | Progress::Live { since: Some(since) })
+                if Some(*since) != next =>
+            {
+                (Progress::Live { since: Some(*since) }, Begun::Since(*since))
+            }
+            // Nothing has been sent to it yet; so that older messages come first, newer ones wait.
+            _ => (Progress::CatchingUp { withheld: None }, Begun::Withheld),
+        };
+        self.members.insert(member, progress);
+        begun
+    }
+
+    /// A replay has sent the member everything before offset `next`.
+    pub(super) fn catch_up(&mut self, member: K, next: u64) -> CaughtUp {
+        match self.members.get_mut(&member) {
+            None | Some(Progress::NotFollowing { .. }) => CaughtUp::Gone,
+            Some(Progress::CatchingUp { withheld: Some(newest) }) if *newest >= next => {
+                CaughtUp::Behind(*newest)
+            }
+            Some(progress @ Progress::CatchingUp { .. }) => {
+                *progress = Progress::Live { since: Some(next) };
+                CaughtUp::Live
+            }
+            // Another replay for the same member was faster.
+            Some(Progress::Live { .. }) => CaughtUp::Live,
+        }
+    }
+
+    /// The member stops following, and stays a member.
+    pub(super) fn unfollow(&mut self, member: K) {
+        let since = match self.members.get(&member) {
+            None | Some(Progress::NotFollowing { .. }) => return,
+            Some(Progress::Live { since }) => *since,
+            // What was withheld has not been sent; what passes next will be.
+            Some(Progress::CatchingUp { .. }) => self.newest.map(|newest| newest + 1),
+        };
+        match since {
+            Some(since) => self.members.insert(member, Progress::NotFollowing { since }),
+            None => self.members.remove(&member),
+        };
+    }
+
+    /// Offsets of another log mean nothing in this one. All messages of the earlier log have passed: a log is replaced by the
+    /// task that hands its messages to the shards, and not while a replay reads it. Returns whether the log is a new one.
+    fn enter_epoch(&mut self, epoch: u64) -> bool {
+        if self.epoch == Some(epoch) {
+            return false;
+        }
+        (self.epoch, self.newest) = (Some(epoch), None);
+        self.members.retain(|_, progress| match progress {
+            Progress::NotFollowing { .. } => false,
+            Progress::CatchingUp { withheld } => {
+                *withheld = None;
+                true
+            }
+            Progress::Live { since } => {
+                *since = None;
+                true
+            }
+        });
+        true
+    }
+}
+
+impl Progress {
+    /// Whether a message that passes is not sent to the member now, because a replay sends it, or has sent it.
+    fn skips(self, offset: u64) -> bool {
+        match self {
+            Self::CatchingUp { .. } => true,
+            Self::NotFollowing { since } | Self::Live { since: Some(since) } => offset < since,
+            Self::Live { since: None } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::hash::Hasher;
+
+    use super::Progress::{CatchingUp, Live, NotFollowing};
+    use super::*;
+
+    const EPOCH: u64 = 10;
+
+    /// What happens to member 1, while member 2 just listens.
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Join,
+        Leave,
+        Follow(u64, Begun),
+        CatchUp(u64, CaughtUp),
+        Unfollow,
+        /// A message of an epoch, with whether member 1 is sent it, and whether it is told its position.
+        Pass(u64, u64, bool, bool),
+    }
+    use Event::{CatchUp, Follow, Join, Leave, Pass, Unfollow};
+
+    struct Case {
+        name: &'static str,
+        before: Option<Progress>,
+        newest: Option<u64>,
+        events: &'static [Event],
+        after: Option<Progress>,
+    }
+
+    const SENT: bool = true;
+    const TOLD: bool = true;
+
+    #[rustfmt::skip]
+    const CASES: &[Case] = &[
+        Case { name: "a member that joins before the first message is not tracked",
+            before: None, newest: None, events: &[Join], after: None },
+        Case { name: "a member that joins later has everything from the next message on",
+            before: None, newest: Some(4), events: &[Join, Pass(EPOCH, 5, SENT, false)], after: Some(NotFollowing { since: 5 }) },
+        Case { name: "a member that leaves is not tracked any more",
+            before: Some(Live { since: Some(3) }), newest: Some(4), events: &[Leave], after: None },
+        Case { name: "a member to which nothing was sent catches up from the log",
+            before: None, newest: Some(4), events: &[Join, Follow(EPOCH, Begun::Withheld)],
+            after: Some(CatchingUp { withheld: None }) },
+        Case { name: "a member that was sent something lacks only what is before",
+            before: Some(NotFollowing { since: 3 }), newest: Some(4),
+            events: &[Follow(EPOCH, Begun::Since(3)), Pass(EPOCH, 5, SENT, TOLD)], after: Some(Live { since: Some(3) }) },
+        Case { name: "a live follower that follows again lacks only what is before",
+            before: Some(Live { since: Some(3) }), newest: Some(4),
+            events: &[Follow(EPOCH, Begun::Since(3))], after: Some(Live { since: Some(3) }) },
+        Case { name: "a live follower that was sent nothing yet catches up again",
+            before: Some(Live { since: Some(5) }), newest: Some(4),
+            events: &[Follow(EPOCH, Begun::Withheld), Pass(EPOCH, 5, false, false)],
+            after: Some(CatchingUp { withheld: Some(5) }) },
+        Case { name: "messages are withheld while a replay runs, and it reads them from the log",
+            before: None, newest: Some(4),
+            events: &[Follow(EPOCH, Begun::Withheld), Pass(EPOCH, 5, false, false), CatchUp(5, CaughtUp::Behind(5)),
+                CatchUp(6, CaughtUp::Live), Pass(EPOCH, 6, SENT, TOLD)],
+            after: Some(Live { since: Some(6) }) },
+        Case { name: "a message that the replay read before it passed is not sent twice",
+            before: Some(CatchingUp { withheld: None }), newest: Some(4),
+            events: &[CatchUp(7, CaughtUp::Live), Pass(EPOCH, 5, false, false), Pass(EPOCH, 6, false, false),
+                Pass(EPOCH, 7, SENT, TOLD)],
+            after: Some(Live { since: Some(7) }) },
+        Case { name: "nor after the member has stopped following",
+            before: Some(Live { since: Some(6) }), newest: Some(4),
+            events: &[Unfollow, Pass(EPOCH, 5, false, false), Pass(EPOCH, 6, SENT, false)],
+            after: Some(NotFollowing { since: 6 }) },
+        Case { name: "a replay for a member that does not follow is over",
+            before: Some(NotFollowing { since: 3 }), newest: Some(4), events: &[CatchUp(5, CaughtUp::Gone)],
+            after: Some(NotFollowing { since: 3 }) },
+        Case { name: "a replay for a member that has left is over",
+            before: Some(CatchingUp { withheld: None }), newest: Some(4), events: &[Leave, CatchUp(5, CaughtUp::Gone)],
+            after: None },
+        Case { name: "the slower of two replays finds the member live",
+            before: None, newest: Some(4),
+            events: &[Follow(EPOCH, Begun::Withheld), Follow(EPOCH, Begun::Withheld), CatchUp(5, CaughtUp::Live),
+                Pass(EPOCH, 5, SENT, TOLD), CatchUp(5, CaughtUp::Live)],
+            after: Some(Live { since: Some(5) }) },
+        Case { name: "a replay that fails leaves a gap that the next one fills",
+            before: None, newest: Some(4),
+            events: &[Follow(EPOCH, Begun::Withheld), Pass(EPOCH, 5, false, false), Unfollow, Pass(EPOCH, 6, SENT, false),
+                Follow(EPOCH, Begun::Since(6))],
+            after: Some(Live { since: Some(6) }) },
+        Case { name: "a replay that fails before any message passed leaves nothing known",
+            before: None, newest: None, events: &[Follow(EPOCH, Begun::Withheld), Unfollow], after: None },
+        Case { name: "the first message of a new log is sent to members and live followers, and tracked",
+            before: Some(Live { since: Some(3) }), newest: Some(9), events: &[Pass(11, 0, SENT, TOLD)],
+            after: Some(Live { since: Some(0) }) },
+        Case { name: "a member of the old log is a member of the new one from its first message on",
+            before: Some(NotFollowing { since: 3 }), newest: Some(9),
+            events: &[Pass(11, 2, SENT, false), Pass(11, 3, SENT, false)], after: Some(NotFollowing { since: 2 }) },
+        Case { name: "a replay of a new log of which nothing has passed starts anew",
+            before: Some(Live { since: Some(3) }), newest: Some(9),
+            events: &[Follow(11, Begun::Withheld), CatchUp(1, CaughtUp::Live), Pass(11, 0, false, false),
+                Pass(11, 1, SENT, TOLD)],
+            after: Some(Live { since: Some(1) }) },
+        Case { name: "what was withheld of the old log does not count in the new one",
+            before: Some(CatchingUp { withheld: Some(9) }), newest: Some(9),
+            events: &[Follow(11, Begun::Withheld), CatchUp(0, CaughtUp::Live)], after: Some(Live { since: Some(0) }) },
+        Case { name: "a live follower of the old log stays live when another member follows the new one",
+            before: Some(Live { since: None }), newest: None, events: &[Pass(EPOCH, 0, SENT, TOLD), Unfollow], after: None },
+    ];
+
+    #[test]
+    fn each_event_changes_a_members_progress_as_the_table_says() {
+        for Case { name, before, newest, events, after } in CASES {
+            let mut followers = Followers { epoch: Some(EPOCH), newest: *newest, ..Followers::default() };
+            followers.members.extend(before.map(|progress| (1, progress)));
+            for event in *events {
+                match *event {
+                    Join => followers.join(1),
+                    Leave => followers.leave(1),
+                    Follow(epoch, begun) => {
+                        assert_eq!(followers.follow(1, epoch), begun, "{name}: {event:?}");
+                    }
+                    CatchUp(next, caught_up) => {
+                        assert_eq!(followers.catch_up(1, next), caught_up, "{name}: {event:?}");
+                    }
+                    Unfollow => followers.unfollow(1),
+                    Pass(epoch, offset, sent, told) => {
+                        let mut receivers = vec![2, 1];
+                        let position = Kept { epoch, offset };
+                        let positions = followers.pass(position, &[2, 1], &mut receivers);
+                        let expected = if sent { vec![2, 1] } else { vec![2] };
+                        assert_eq!(receivers, expected, "{name}: {event:?}");
+                        assert_eq!(positions, if told { vec![1] } else { vec![] }, "{name}: {event:?}");
+                    }
+                }
+            }
+            assert_eq!(followers.members.get(&1), after.as_ref(), "{name}");
+        }
+    }
+
+    thread_local! {
+        /// How many members were hashed or compared.
+        static STEPS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    #[derive(Clone, Copy, Debug, Eq, PartialOrd, Ord)]
+    struct Counted(u32);
+
+    impl PartialEq for Counted {
+        fn eq(&self, other: &Self) -> bool {
+            STEPS.set(STEPS.get() + 1);
+            self.0 == other.0
+        }
+    }
+
+    impl Hash for Counted {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            STEPS.set(STEPS.get() + 1);
+            self.0.hash(state);
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_followers_leave_in_a_few_steps_each_and_give_memory_back() {
+        let count = 100_000;
+        let members: Vec<Counted> = (0..count).map(Counted).collect();
+        let mut followers = Followers::default();
+        for member in &members {
+            assert_eq!(followers.follow(*member, EPOCH), Begun::Withheld);
+            assert_eq!(followers.catch_up(*member, 0), CaughtUp::Live);
+        }
+        assert_eq!(followers.pass(Kept { epoch: EPOCH, offset: 0 }, &members, &mut members.clone()), members);
+        STEPS.set(0);
+        for (gone, member) in members.iter().enumerate() {
+            followers.leave(*member);
+            assert_eq!(followers.members.len(), members.len() - gone - 1);
+        }
+        // A lookup hashes once and compares about once; shrinking hashes what is left, less often than every second time.
+        assert!(STEPS.get() <= u64::from(count) * 4, "{} steps", STEPS.get());
+        assert_eq!(followers.members.capacity(), 0);
+    }
+}

@@ -1,0 +1,195 @@
+//! How connections end: closed in order, or at once.
+
+use std::sync::atomic::Ordering;
+
+use signalr_protocol::HubProtocol;
+use websocket::{CloseCode, close_frame};
+
+use super::Shard;
+use super::connection::{Connection, Opening, Road, Slot, Stage};
+use super::deadlines::Due;
+use super::encode::{close_message, hub_frame};
+use super::pending::{Frame, Step};
+use crate::metrics::EndLabels;
+use crate::{Admission, ClientConnection, EndReason, Hub, SightEvent};
+
+impl Shard {
+    /// Who a connection is, in the words of the upstream; `None` unless it is open.
+    pub(super) fn client(&self, slot: Slot) -> Option<ClientConnection> {
+        let connection = self.connections.get(slot as usize)?;
+        let places = connection.places()?;
+        Some(ClientConnection {
+            id: connection.id,
+            hub: self.index.hub(places.hub).clone(),
+            user: places.user.map(|(user, _)| self.index.user(user).clone()),
+            protocol: connection.protocol,
+            facts: connection.rare.as_ref().and_then(|rare| rare.facts.clone()),
+        })
+    }
+
+    /// Closes a connection that speaks the hub protocol, with the reason in the Close message.
+    pub(super) fn close(
+        &mut self,
+        slot: Slot,
+        reason: EndReason,
+        error: Option<&str>,
+        allow_reconnect: bool,
+    ) {
+        // What led here may have ended the connection already.
+        let Some(connection) = self.connections.get(slot as usize) else { return };
+        let message = hub_frame(&close_message(error, allow_reconnect), connection.protocol);
+        self.leave(slot, reason, Some(message), CloseCode::NORMAL, "", error);
+    }
+
+    /// Begins an orderly close: a last hub message, a close frame, and time for the client to answer. From here on the
+    /// connection receives nothing that is published.
+    pub(super) fn say_goodbye(
+        &mut self,
+        slot: Slot,
+        reason: EndReason,
+        last: Option<Frame>,
+        code: CloseCode,
+        text: &str,
+    ) {
+        let error = (!text.is_empty()).then_some(text);
+        self.leave(slot, reason, last, code, text, error);
+    }
+
+    fn leave(
+        &mut self,
+        slot: Slot,
+        reason: EndReason,
+        last: Option<Frame>,
+        code: CloseCode,
+        text: &str,
+        error: Option<&str>,
+    ) {
+        if self.connections.get(slot as usize).is_none_or(Connection::is_closing) {
+            return;
+        }
+        // What its app server said before must come before the goodbye.
+        self.release_held(slot);
+        if self.connections.get(slot as usize).is_none_or(Connection::is_closing) {
+            return;
+        }
+        self.leave_index(slot, reason, error);
+        if matches!(self.connections[slot as usize].road, Road::Detached { .. }) {
+            return self.remove(slot);
+        }
+        for frame in last.into_iter().chain([Frame::control(close_frame(code, text))]) {
+            if self.connections.contains(slot as usize) {
+                self.append_or_end(slot, &mut Step::new(frame));
+            }
+        }
+        if let Some(connection) = self.connections.get_mut(slot as usize) {
+            connection.heard = self.now;
+            // Its entry among the deadlines may be for later than the close is.
+            let due = Due { slot, generation: connection.generation };
+            self.deadlines.add(self.now.plus(self.timeouts.close).plus(1), due);
+        }
+    }
+
+    /// Ends a connection at once.
+    pub(super) fn end(&mut self, slot: Slot, reason: EndReason) {
+        if self.connections.get(slot as usize).is_some_and(|connection| !connection.is_closing()) {
+            self.leave_index(slot, reason, None);
+        }
+        self.remove(slot);
+    }
+
+    /// The one place where a connection stops being one of the hub's: takes it out, counts why, tells the upstream.
+    fn leave_index(&mut self, slot: Slot, reason: EndReason, error: Option<&str>) {
+        let (client, hub) = self.known_as(slot);
+        let (mut server, guard) = match &mut self.connections[slot as usize].stage {
+            Stage::Opening(opening) => (opening.admission.server.clone(), opening.admission.guard.take()),
+            Stage::Handshaking(handshaking) => (None, handshaking.admission.guard.take()),
+            Stage::Open(_) | Stage::Closing { .. } => (None, None),
+        };
+        let was_open = self.connections[slot as usize].places().is_some();
+        self.index.close(&mut self.connections, slot);
+        let connection = &mut self.connections[slot as usize];
+        connection.stage = Stage::Closing { shut: false };
+        connection.is_stateful = false;
+        let id = connection.id;
+        // From now on the client's secret leads nowhere, so that it begins anew; but one that sends requests takes its last messages.
+        let keeps_secret = matches!(connection.road, Road::Outlet(_));
+        if guard.is_some() {
+            connection.extra_or_new().guard = guard;
+        }
+        let mut hears = true;
+        if let Some(extra) = connection.extra_mut() {
+            if !keeps_secret {
+                extra.guard = None;
+            }
+            // Whoever waits for a result learns that none will come.
+            extra.calls.clear();
+            extra.held.clear();
+            hears = !extra.is_given_up;
+            server = server.or(extra.server.take());
+        }
+        self.settings.metrics.ends.get_or_create(&EndLabels { reason }).inc();
+        if let Some(hub) = hub {
+            self.settings.hub_counts.release(&hub);
+        }
+        let Some(client) = client else { return };
+        if was_open {
+            let event = || SightEvent::Ended { reason, error: error.map(Into::into) };
+            self.show(&client, event);
+        }
+        match server {
+            _ if !hears => {}
+            Some(server) => server.closed(id, error),
+            None => self.settings.upstream.disconnected(&client, reason, error),
+        }
+    }
+
+    /// Who a connection is to those who heard of it, and whose hub it is counted in.
+    fn known_as(&self, slot: Slot) -> (Option<ClientConnection>, Option<Hub>) {
+        let connection = &self.connections[slot as usize];
+        match &connection.stage {
+            Stage::Handshaking(handshaking) => (None, Some(handshaking.admission.hub.clone())),
+            Stage::Opening(opening) => {
+                let Opening { admission, .. } = &**opening;
+                (Some(client_of(admission, connection.protocol)), Some(admission.hub.clone()))
+            }
+            Stage::Open(_) => {
+                let client = self.client(slot);
+                let hub = client.as_ref().map(|client| client.hub.clone());
+                (client, hub)
+            }
+            Stage::Closing { .. } => (None, None),
+        }
+    }
+
+    /// Lets go of a connection that is closing. Dropping the socket takes it out of the poll.
+    pub(super) fn remove(&mut self, slot: Slot) {
+        if let Some(connection) = self.connections.try_remove(slot as usize) {
+            Self::forget_pending(&mut self.pending_bytes, &connection);
+            let stateful = connection.extra().and_then(|extra| extra.stateful.as_ref());
+            self.kept_own_bytes -= stateful.map_or(0, |stateful| stateful.own_bytes() as u64);
+            self.index.forget(connection.id);
+            self.settings.connections.fetch_sub(1, Ordering::AcqRel);
+            if let Road::Outlet(outlet) = &connection.road {
+                outlet.end();
+            }
+        }
+    }
+
+    pub(super) fn cut_all(&mut self) {
+        let slots: Vec<Slot> = self.connections.iter().map(|(slot, _)| slot as Slot).collect();
+        for slot in slots {
+            self.end(slot, EndReason::Drained);
+        }
+    }
+}
+
+/// Who somebody is that has not been let in yet.
+pub(super) fn client_of(admission: &Admission, protocol: HubProtocol) -> ClientConnection {
+    ClientConnection {
+        id: admission.connection,
+        hub: admission.hub.clone(),
+        user: admission.user.clone(),
+        protocol,
+        facts: admission.facts.clone(),
+    }
+}

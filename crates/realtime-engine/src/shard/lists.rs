@@ -1,0 +1,125 @@
+//! Who is there: lists and numbers of one shard, and choosing among its connections.
+
+use std::collections::BTreeMap;
+
+use super::Shard;
+use super::connection::{GroupKey, Slot};
+use super::encode::Encoded;
+use crate::{
+    Action, Candidate, Closing, ConnectionId, Counts, EndReason, Hub, Member, Named, Names, Predicate, Scope,
+    SlowConsumer, Target,
+};
+
+impl Shard {
+    /// The connections after `after` in the order of their ids, at most `max` of them.
+    pub(super) fn members(
+        &self,
+        hub: &Hub,
+        scope: &Scope,
+        after: Option<ConnectionId>,
+        max: usize,
+    ) -> Vec<Member> {
+        let target = match scope {
+            Scope::Hub => Target::All,
+            Scope::Group(group) => Target::Group(group.clone()),
+            Scope::User(user) => Target::User(user.clone()),
+        };
+        let mut one = [0];
+        let slots = self.index.receivers(&self.connections, hub, &target, &mut one);
+        // The smallest ids so far; a page is small, however many there are.
+        let mut page: BTreeMap<ConnectionId, Slot> = BTreeMap::new();
+        for &slot in slots {
+            let id = self.connections[slot as usize].id;
+            let is_wanted = after.is_none_or(|after| id > after)
+                && (page.len() < max || page.last_key_value().is_some_and(|(last, _)| id < *last));
+            if is_wanted {
+                page.insert(id, slot);
+                if page.len() > max {
+                    page.pop_last();
+                }
+            }
+        }
+        let member = |(connection, slot): (ConnectionId, Slot)| Member {
+            connection,
+            user: self.index.user_of(&self.connections, slot).cloned(),
+        };
+        page.into_iter().map(member).collect()
+    }
+
+    /// Users or groups with connections here, after `after` in the order of their names, at most `max` of them.
+    pub(super) fn named(&self, hub: &Hub, names: Names, after: Option<&str>, max: usize) -> Vec<Named> {
+        let mut page: BTreeMap<&str, u64> = BTreeMap::new();
+        for (name, connections) in self.index.names(hub, names) {
+            let is_wanted = after.is_none_or(|after| name > after)
+                && (page.len() < max || page.last_key_value().is_some_and(|(last, _)| name < *last));
+            if is_wanted {
+                page.insert(name, connections);
+                if page.len() > max {
+                    page.pop_last();
+                }
+            }
+        }
+        page.into_iter().map(|(name, connections)| Named { name: name.to_owned(), connections }).collect()
+    }
+
+    pub(super) fn counts(&self, hub: &Hub) -> Counts {
+        let names = |names| self.index.names(hub, names).map(|(name, _)| name.into()).collect();
+        Counts {
+            connections: self.index.hub_count(hub) as u64,
+            users: names(Names::Users),
+            groups: names(Names::Groups),
+        }
+    }
+
+    /// Does something with the connections of a hub that are chosen; says how many those are.
+    pub(super) fn execute(&mut self, hub: &Hub, which: &Predicate, actions: &[Action]) -> u64 {
+        let mut one = [0];
+        let all = self.index.receivers(&self.connections, hub, &Target::All, &mut one);
+        let mut chosen: Vec<Slot> = all.iter().copied().filter(|slot| self.is_chosen(*slot, which)).collect();
+        let count = chosen.len() as u64;
+        for action in actions {
+            self.act(&chosen, action);
+            // A message ends those that are too slow for it, and a close ends all.
+            chosen.retain(|&slot| {
+                self.connections.get(slot as usize).is_some_and(|connection| connection.places().is_some())
+            });
+        }
+        count
+    }
+
+    fn act(&mut self, chosen: &[Slot], action: &Action) {
+        match action {
+            Action::Send(message) => {
+                let Some(&first) = chosen.first() else { return };
+                let places = self.connections[first as usize].places().expect("members of a hub have places");
+                let policy = self.index.policy(places.hub);
+                let keyed = policy.slow_consumer == SlowConsumer::LatestByKey;
+                self.hand_to(chosen, &mut Encoded::new(message, keyed), policy);
+            }
+            Action::Join(group) => {
+                for &slot in chosen {
+                    // A connection that is in too many groups stays out of this one.
+                    let _ = self.index.join(&mut self.connections, slot, group);
+                }
+            }
+            Action::Leave(group) => {
+                for &slot in chosen {
+                    self.index.leave(&mut self.connections, slot, group);
+                }
+            }
+            Action::Close(Closing { reason, allow_reconnect }) => {
+                for &slot in chosen {
+                    self.close(slot, EndReason::Closed, reason.as_deref(), *allow_reconnect);
+                }
+            }
+        }
+    }
+
+    fn is_chosen(&self, slot: Slot, which: &Predicate) -> bool {
+        let connection = &self.connections[slot as usize];
+        let name = |(group, _): &(GroupKey, u32)| self.index.group(*group).as_str();
+        let groups: Vec<&str> = connection.groups().iter().map(name).collect();
+        let user = self.index.user_of(&self.connections, slot).map(crate::UserId::as_str);
+        which.chooses(&Candidate { connection: connection.id, user, groups: &groups })
+    }
+}

@@ -1,0 +1,267 @@
+//! How connections begin: admitted, their handshake read, somebody asked about it, answered, and let in.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use mio::event::Source;
+use mio::{Interest, Token};
+use signalr_protocol::{
+    HANDSHAKE_ACCEPTED, HandshakeError, HandshakeRequest, HubProtocol, RECORD_SEPARATOR, TransferFormat,
+    handshake_refused,
+};
+use websocket::{CloseCode, Decoder, Opcode, Role, frame};
+
+use super::Shard;
+use super::connection::{Connection, Handshaking, Opening, Road, Slot, Stage};
+use super::deadlines::Due;
+use super::encode::opcode;
+use super::life::client_of;
+use super::pending::{Frame, Step};
+use super::stateful::Stateful;
+use crate::limits::Bucket;
+use crate::{Admission, EndReason, Link, Pace, SightEvent};
+
+/// Longest handshake record: it holds a name and a number.
+const HANDSHAKE_BYTES_MAX: usize = 4096;
+
+impl Shard {
+    pub(super) fn attach(&mut self, link: Link, admission: Admission) {
+        if self.draining.is_some() {
+            self.settings.connections.fetch_sub(1, Ordering::AcqRel);
+            self.settings.hub_counts.release(&admission.hub);
+            if let Link::Outlet(outlet) = link {
+                outlet.end();
+            }
+            return;
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let wait = admission.handshake_timeout.map(|time| self.deadlines.ticks(time));
+        let deadline = self.now.plus(wait.unwrap_or(self.timeouts.handshake)).plus(1);
+        let id = admission.connection;
+        let road = match link {
+            Link::Socket(socket) => Road::Socket(socket),
+            Link::Outlet(outlet) => Road::Outlet(outlet),
+        };
+        let entry = self.connections.vacant_entry();
+        let slot = Slot::try_from(entry.key()).expect("connections_max keeps slots in 32 bits");
+        entry.insert(Connection {
+            road,
+            decoder: Decoder::new(Role::Server, self.settings.options.message_bytes_max),
+            run: None,
+            backlog: None,
+            stage: Stage::Handshaking(Box::new(Handshaking { admission, deadline, record: Vec::new() })),
+            rare: None,
+            id,
+            generation: self.generation,
+            sent: self.now,
+            heard: self.now,
+            protocol: HubProtocol::Json,
+            dirty: false,
+            pings: false,
+            is_stateful: false,
+            is_paused: false,
+            pace: Pace::Go,
+        });
+        self.index.admit(id, slot);
+        self.deadlines.add(deadline, Due { slot, generation: self.generation });
+        self.watch_socket(slot);
+    }
+
+    /// Registers a connection's socket, and reads what came with it.
+    pub(super) fn watch_socket(&mut self, slot: Slot) {
+        let Road::Socket(socket) = &mut self.connections[slot as usize].road else { return };
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let registered = socket.register(self.poll.registry(), Token(slot as usize), both);
+        let has_leftover = socket.has_leftover();
+        if let Err(error) = registered {
+            tracing::error!(%error, "a socket cannot be watched");
+            return self.end(slot, EndReason::ConnectionLost);
+        }
+        if has_leftover {
+            self.on_readable(slot);
+        }
+    }
+
+    /// Takes in a part of a handshake. The record may come in pieces, and hub messages may follow it in the same one.
+    pub(super) fn on_handshake_bytes(&mut self, slot: Slot, payload: &[u8]) {
+        let Stage::Handshaking(handshaking) = &mut self.connections[slot as usize].stage else { return };
+        let end = payload.iter().position(|byte| *byte == RECORD_SEPARATOR);
+        let mut record = std::mem::take(&mut handshaking.record);
+        record.extend_from_slice(&payload[..end.unwrap_or(payload.len())]);
+        let Some(end) = end.filter(|_| record.len() <= HANDSHAKE_BYTES_MAX) else {
+            if record.len() > HANDSHAKE_BYTES_MAX {
+                return self.refuse_handshake(slot, "the handshake is longer than any handshake is");
+            }
+            handshaking.record = record;
+            return;
+        };
+        let is_serverless = handshaking.admission.server.is_none();
+        let is_text_only = self.connections[slot as usize].is_text_only();
+        match HandshakeRequest::parse(&record) {
+            Err(error) => self.refuse_handshake(slot, &error.to_string()),
+            // Only an app server can answer what a Blazor client says.
+            Ok(HandshakeRequest { protocol: protocol @ HubProtocol::BlazorPack, .. }) if is_serverless => {
+                let refused = HandshakeError::Protocol(protocol.name().to_owned());
+                self.refuse_handshake(slot, &refused.to_string());
+            }
+            Ok(HandshakeRequest { protocol, .. })
+                if is_text_only && protocol.transfer_format() == TransferFormat::Binary =>
+            {
+                let name = protocol.name();
+                let why = format!(
+                    "the hub protocol '{name}' is binary, and Server-Sent Events carry text only; use another transport, or 'json'"
+                );
+                self.refuse_handshake(slot, &why);
+            }
+            Ok(request) => self.ask_about(slot, request, record, &payload[end + 1..]),
+        }
+    }
+
+    /// The handshake is read: asks whoever answers for the connection.
+    fn ask_about(&mut self, slot: Slot, request: HandshakeRequest, mut record: Vec<u8>, rest: &[u8]) {
+        let connection = &mut self.connections[slot as usize];
+        let stage = std::mem::replace(&mut connection.stage, Stage::Closing { shut: false });
+        let Stage::Handshaking(handshaking) = stage else {
+            unreachable!("only a connection that shakes hands gets here");
+        };
+        let Handshaking { mut admission, deadline, .. } = *handshaking;
+        connection.protocol = request.protocol;
+        // Negotiate offered it, and a client that took the offer says so by the version.
+        admission.stateful &= request.version >= 2;
+        let client = client_of(&admission, request.protocol);
+        let (server, is_stateful) = (admission.server.clone(), admission.stateful);
+        let opening = Opening { admission, deadline, rest: rest.to_vec() };
+        connection.stage = Stage::Opening(Box::new(opening));
+        if let Some(server) = server {
+            server.open(&client);
+            record.push(RECORD_SEPARATOR);
+            if !is_stateful {
+                record.extend_from_slice(rest);
+                if let Stage::Opening(opening) = &mut self.connections[slot as usize].stage {
+                    opening.rest = Vec::new();
+                }
+            }
+            // Full or not: nothing more may come before the answer.
+            server.data(client.id, record.into(), false);
+            return;
+        }
+        match self.settings.upstream.opening(&client) {
+            crate::Opening::Go => self.answer_handshake(slot, Bytes::from_static(HANDSHAKE_ACCEPTED)),
+            // Until then nothing is read, so that nothing has to be kept.
+            crate::Opening::Wait => self.connections[slot as usize].is_paused = true,
+        }
+    }
+
+    /// What [`Upstream::opening`](engine::Upstream::opening) said in the end.
+    pub(super) fn opened(&mut self, slot: Slot, result: Result<(), Box<str>>) {
+        if !matches!(self.connections[slot as usize].stage, Stage::Opening(_)) {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                self.answer_handshake(slot, Bytes::from_static(HANDSHAKE_ACCEPTED));
+                self.resume(slot);
+            }
+            Err(why) => self.refuse_handshake(slot, &why),
+        }
+    }
+
+    fn refuse_handshake(&mut self, slot: Slot, why: &str) {
+        let record = Frame::kept(frame(Opcode::Text, &handshake_refused(why)));
+        self.leave_with(slot, EndReason::HandshakeRefused, record, why);
+    }
+
+    fn leave_with(&mut self, slot: Slot, reason: EndReason, last: Frame, why: &str) {
+        // The text stands in the record already; a close frame has no room for two.
+        tracing::debug!(why, "a handshake was refused");
+        self.say_goodbye(slot, reason, Some(last), CloseCode::NORMAL, "");
+    }
+
+    /// Sends the answer, and lets the connection in: it is a member of its hub from now on.
+    pub(super) fn answer_handshake(&mut self, slot: Slot, answer: Bytes) {
+        let connection = &mut self.connections[slot as usize];
+        // The index puts the connection's places here in a moment.
+        let stage = std::mem::replace(&mut connection.stage, Stage::Closing { shut: false });
+        let Stage::Opening(opening) = stage else {
+            unreachable!("only a connection that is opening gets here");
+        };
+        let Opening { admission, deadline, rest } = *opening;
+        let (hub, user, protocol) = (admission.hub.clone(), admission.user.clone(), connection.protocol);
+        self.keep(slot, admission, deadline);
+        self.index.open(&mut self.connections, slot, &hub, user.as_ref());
+        // Before anything that is published from now on.
+        self.append_or_end(slot, &mut Step::new(Frame::kept(frame(opcode(protocol), &answer))));
+        let Some(client) = self.client(slot) else { return };
+        let connection = &self.connections[slot as usize];
+        let transport = connection.transport();
+        let is_served = connection.server().is_some();
+        if !is_served {
+            self.settings.upstream.connected(&client);
+        }
+        self.show(&client, || SightEvent::Connected { protocol, transport });
+        if !rest.is_empty() {
+            self.on_hub_bytes(slot, &rest, true);
+            if is_served {
+                // It was read no more until here.
+                self.resume(slot);
+            }
+        }
+    }
+
+    /// Keeps of an admission what the connection needs from now on.
+    fn keep(&mut self, slot: Slot, admission: Admission, looked_at: super::deadlines::Tick) {
+        let now = Instant::now();
+        let connection = &mut self.connections[slot as usize];
+        let Admission { hub, user, expires_at, facts, roles, stateful, server, guard, .. } = admission;
+        if facts.is_some() {
+            connection.rare.get_or_insert_default().facts = facts;
+        }
+        if let Some(expires_at) = expires_at {
+            let left = expires_at.duration_since(SystemTime::now()).unwrap_or_default();
+            let expires = self.now.plus(self.deadlines.ticks(left));
+            connection.extra_or_new().expires = Some(expires);
+            // The next look is at the end of the time for the handshake, which may be too late.
+            if expires < looked_at {
+                let due = Due { slot, generation: connection.generation };
+                self.deadlines.add(expires, due);
+            }
+        }
+        if roles.is_some() {
+            connection.extra_or_new().roles = roles;
+        }
+        if stateful {
+            connection.extra_or_new().stateful = Some(Box::new(Stateful::new()));
+            connection.is_stateful = true;
+        }
+        if server.is_some() {
+            connection.extra_or_new().server = server;
+        }
+        if guard.is_some() {
+            connection.extra_or_new().guard = guard;
+        }
+        if !self.connection_rates.is_unlimited() {
+            connection.extra_or_new().bucket = Some(Box::new(Bucket::new(self.connection_rates, now)));
+        }
+        if let (Some(user), false) = (&user, self.user_rates.is_unlimited()) {
+            let bucket = self.settings.user_buckets.get(&hub, user, self.user_rates, now);
+            connection.extra_or_new().user_bucket = Some(bucket);
+        }
+        // The next look is at the end of the time for the handshake, which may be too late for what else is watched.
+        let mut look_at = None;
+        if self.settings.options.limits_idle_time() {
+            connection.extra_or_new().spoke = self.now;
+            let idle = self.index.policy_of(&hub).idle_timeout_ms;
+            look_at = idle.map(|idle| self.deadlines.ticks(Duration::from_millis(idle.get())));
+        }
+        if connection.is_kept_alive_by_transport() {
+            look_at = Some(look_at.unwrap_or(u32::MAX).min(self.timeouts.disconnect));
+        }
+        if let Some(at) = look_at.map(|ticks| self.now.plus(ticks).plus(1)).filter(|at| *at < looked_at) {
+            self.deadlines.add(at, Due { slot, generation: connection.generation });
+        }
+        if connection.is_stateful {
+            self.look_soon(slot);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Messages of a client's own hub to that client alone: the items of its streams, the results of its calls, and what is sent to its
+//! connection.
+//!
+//! A broadcast may be left out for a client that does not keep up, or end it, but its own messages are worth waiting for. So more of them
+//! may wait than of broadcasts, and its app server is slowed down meanwhile ([`Pace`]). The client is ended only where it takes nothing
+//! for a time, or where so much waits that the process cannot keep it.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::connection::{Road, Slot};
+use super::due::{Verdict, due};
+use super::encode::Encoded;
+use super::flush::Appended;
+use super::index::HubPolicy;
+use super::pending::Backlog;
+use crate::{AppServer, EndReason, Pace, SlowConsumer, Target};
+
+/// Beyond this part of what may wait for a client, its server is stopped rather than slowed down.
+const STOP_DIVISOR: usize = 4;
+
+impl Shard {
+    /// Whether a publish is a message of a client's own hub.
+    pub(super) fn is_own(&self, target: &Target, receiver: Slot) -> bool {
+        matches!(target, Target::Connection(_)) && self.connections[receiver as usize].server().is_some()
+    }
+
+    /// Lets a message of its own hub wait for a client; says for how many clients it does.
+    pub(super) fn hand_own(&mut self, slot: Slot, encoded: &mut Encoded<'_>, policy: HubPolicy) -> u64 {
+        let Some(step) = encoded.step(self.connections[slot as usize].protocol) else {
+            self.metrics.turn.untranslatable += 1;
+            return 0;
+        };
+        let bytes = step.frame().len();
+        let run_bytes = self.connections[slot as usize].run.as_ref().map_or(0, |run| run.bytes());
+        if run_bytes > 0 && run_bytes + bytes > policy.pending_bytes_max {
+            self.flush(slot);
+        }
+        if !self.connections.contains(slot as usize) {
+            return 0;
+        }
+        if let Err(why) = self.has_room_for_own(slot, bytes) {
+            self.give_up(slot, &why);
+            return 0;
+        }
+        // How much may wait was decided above.
+        let own =
+            HubPolicy { pending_bytes_max: usize::MAX, slow_consumer: SlowConsumer::Disconnect, ..policy };
+        if self.append(slot, step, own) != Appended::Waits {
+            self.end(slot, EndReason::SlowConsumer);
+            return 0;
+        }
+        if matches!(self.connections[slot as usize].road, Road::Outlet(_)) {
+            // There it is told from broadcasts, which a run does not do.
+            self.flush(slot);
+        }
+        self.keep_pace(slot, policy);
+        1
+    }
+
+    fn has_room_for_own(&self, slot: Slot, bytes: usize) -> Result<(), String> {
+        let options = &self.settings.options;
+        let waiting = self.waiting_bytes(slot);
+        let most = options.own_pending_bytes_max as usize;
+        if waiting > 0 && waiting + bytes > most {
+            return Err(format!(
+                "more than {most} bytes wait for this client (engine.own_pending_bytes_max): its app server sends faster than it reads"
+            ));
+        }
+        let total = options.own_pending_bytes_total;
+        let (all, most) = match &self.connections[slot as usize].road {
+            // What waits for requests is counted for all shards at once.
+            Road::Outlet(_) => {
+                (u64::try_from(self.settings.metrics.outlet_bytes.get()).unwrap_or_default(), total)
+            }
+            Road::Socket(_) | Road::Detached { .. } => {
+                (self.pending_bytes + self.kept_own_bytes, total / u64::from(options.shard_count()))
+            }
+        };
+        if waiting.max(self.kept_bytes(slot)) > 0 && all + bytes as u64 > most {
+            return Err(format!(
+                "more than {total} bytes wait for clients that do not read (engine.own_pending_bytes_total), for this one among them"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait for a client, of whatever kind.
+    fn waiting_bytes(&self, slot: Slot) -> usize {
+        let connection = &self.connections[slot as usize];
+        match &connection.road {
+            Road::Outlet(outlet) => outlet.bytes(),
+            Road::Socket(_) | Road::Detached { .. } => {
+                connection.backlog.as_ref().map_or(0, |backlog| backlog.bytes())
+            }
+        }
+    }
+
+    /// Bytes of its own hub that a stateful client has not acknowledged, so that they are kept.
+    fn kept_bytes(&self, slot: Slot) -> usize {
+        let connection = &self.connections[slot as usize];
+        if !connection.is_stateful {
+            return 0;
+        }
+        let stateful = connection.extra().and_then(|extra| extra.stateful.as_ref());
+        stateful.map_or(0, |stateful| stateful.own_bytes())
+    }
+
+    /// Tells a client's server how fast the client takes its messages, where that has changed.
+    pub(super) fn keep_pace(&mut self, slot: Slot, policy: HubPolicy) {
+        let (waiting, kept) = (self.waiting_bytes(slot), self.kept_bytes(slot));
+        let connection = &mut self.connections[slot as usize];
+        let most = self.settings.options.own_pending_bytes_max as usize;
+        let kept_max = self.settings.options.stateful_bytes_max as usize;
+        let pace = if waiting.max(kept) > (most / STOP_DIVISOR).max(policy.pending_bytes_max) {
+            Pace::Stop
+        } else if waiting > policy.pending_bytes_max || kept > kept_max {
+            connection.pace.max(Pace::Slow)
+        } else if waiting > policy.pending_bytes_max / 2 || kept > kept_max / 2 {
+            // Not at the bound itself, or each message would stop and go.
+            connection.pace
+        } else {
+            Pace::Go
+        };
+        if pace == connection.pace {
+            return;
+        }
+        if connection.pace == Pace::Go {
+            self.slowed.push((slot, connection.generation));
+        }
+        connection.pace = pace;
+        let (id, server) = (connection.id, connection.server().cloned());
+        if let Some(server) = server {
+            server.pace(id, pace);
+        }
+    }
+
+    /// As [`Shard::keep_pace`], when a slow client has taken something.
+    pub(super) fn quicken(&mut self, slot: Slot) {
+        if self.connections.get(slot as usize).is_some_and(|connection| connection.pace != Pace::Go) {
+            self.keep_pace(slot, self.policy(slot));
+        }
+    }
+
+    /// Looks at the clients whose servers were slowed down: those that have taken nothing for too long are given up.
+    pub(super) fn look_at_slowed(&mut self) {
+        if self.slowed.is_empty() {
+            return;
+        }
+        let mut slowed = std::mem::take(&mut self.slowed);
+        slowed.retain(|&(slot, generation)| {
+            let same = self.connections.get(slot as usize).is_some_and(|one| one.generation == generation);
+            if !same {
+                return false;
+            }
+            self.quicken(slot);
+            let connection = &self.connections[slot as usize];
+            if connection.pace == Pace::Go || connection.is_closing() {
+                return false;
+            }
+            let verdict = due(&self.slow_reader_view(slot), self.now);
+            self.perform(slot, verdict);
+            verdict != Verdict::GiveUp
+        });
+        self.slowed.append(&mut slowed);
+    }
+
+    /// Ends a client that has read nothing for too long.
+    pub(super) fn give_up_stalled(&mut self, slot: Slot) {
+        let limit_ms = self.settings.options.own_stalled_timeout_ms;
+        let why = format!(
+            "the client has read nothing for {limit_ms} ms (engine.own_stalled_timeout_ms), while messages of its app server wait"
+        );
+        self.give_up(slot, &why);
+    }
+
+    /// Ends a client that does not take its own messages: it is told, if it reads again in time, and its server is.
+    fn give_up(&mut self, slot: Slot, why: &str) {
+        let connection = &mut self.connections[slot as usize];
+        let server: Option<Arc<dyn AppServer>> = connection.server().cloned();
+        let id = connection.id;
+        connection.run = None;
+        if let Some(backlog) = &mut connection.backlog {
+            self.pending_bytes -= backlog.drop_unbegun() as u64;
+        }
+        if let Road::Outlet(outlet) = &connection.road {
+            outlet.put(Backlog::drop_unbegun);
+        }
+        if let Some(server) = server {
+            server.overflowed(id, why);
+        }
+        self.close(slot, EndReason::SlowConsumer, Some(why), true);
+    }
+}

@@ -1,0 +1,137 @@
+//! How stateful connections survive their sockets: `stateful.rs` counts, here it is done.
+
+use bytes::Bytes;
+use signalr_protocol::{HubMessage, Sequenced};
+use websocket::{Decoder, Role};
+
+use super::connection::{Road, Slot};
+use super::deadlines::Due;
+use super::due::{Verdict, View, due};
+use super::encode::hub_frame;
+use super::pending::{Backlog, Step};
+use super::stateful::Stateful;
+use super::{Piece, Shard};
+use crate::{EndReason, Reattached, SightEvent};
+
+impl Shard {
+    /// A new socket for a connection that has lost its own, or is about to notice.
+    pub(super) fn reattach(&mut self, slot: Slot, socket: edge::Socket) -> Reattached {
+        let is_open = self.connections[slot as usize].places().is_some();
+        let connection = &mut self.connections[slot as usize];
+        let (protocol, now) = (connection.protocol, self.now);
+        let Some(stateful) = connection.stateful_mut().filter(|stateful| is_open && stateful.can_resume())
+        else {
+            return Reattached::Gone;
+        };
+        let (sequence_id, again) = stateful.resume(now);
+        Self::forget_pending(&mut self.pending_bytes, connection);
+        connection.run = None;
+        connection.backlog = None;
+        connection.road = Road::Socket(socket);
+        connection.decoder = Decoder::new(Role::Server, self.settings.options.message_bytes_max);
+        connection.heard = self.now;
+        if let Some(rare) = &mut connection.rare {
+            rare.partial = None;
+        }
+        // Before anything that comes by the new socket.
+        self.speak_for(slot, true);
+        if let Some(client) = self.client(slot) {
+            self.show(&client, || SightEvent::Attached(true));
+        }
+        // Nothing may come before it on the new socket.
+        let sequence = hub_frame(&HubMessage::Sequence(Sequenced { sequence_id }), protocol);
+        self.send_kept(slot, Some(sequence.piece()), again);
+        self.watch_socket(slot);
+        Reattached::Taken
+    }
+
+    /// The socket of a connection is gone: a stateful one waits for another, any other ends.
+    pub(super) fn lose_socket(&mut self, slot: Slot) {
+        self.lose_client(slot, EndReason::ConnectionLost);
+    }
+
+    pub(super) fn lose_client(&mut self, slot: Slot, reason: EndReason) {
+        let until = self.now.plus(self.timeouts.disconnect).plus(1);
+        let is_open =
+            self.connections.get(slot as usize).is_some_and(|connection| connection.places().is_some());
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        let resumes = is_open && connection.stateful_mut().is_some_and(|stateful| stateful.can_resume());
+        if !resumes || self.draining.is_some() {
+            return self.end(slot, reason);
+        }
+        Self::forget_pending(&mut self.pending_bytes, connection);
+        connection.run = None;
+        connection.backlog = None;
+        // Dropping the socket takes it out of the poll.
+        connection.road = Road::Detached { until };
+        let due = Due { slot, generation: connection.generation };
+        self.deadlines.add(until.min(self.now.plus(self.timeouts.keep_alive)), due);
+        self.speak_for(slot, true);
+        if let Some(client) = self.client(slot) {
+            self.show(&client, || SightEvent::Attached(false));
+        }
+    }
+
+    /// Looks at a stateful connection again in a moment.
+    pub(super) fn look_soon(&mut self, slot: Slot) {
+        let generation = self.connections[slot as usize].generation;
+        self.soon.push_back((self.now.plus(self.timeouts.soon), slot, generation));
+    }
+
+    /// Does what is due for stateful connections.
+    pub(super) fn look_at_stateful(&mut self) {
+        while let Some((deadline, slot, generation)) = self.soon.front().copied() {
+            let verdict = due(&View::Unacknowledged { deadline }, self.now);
+            if verdict != Verdict::Acknowledge {
+                break;
+            }
+            self.soon.pop_front();
+            let same = self.connections.get(slot as usize).is_some_and(|one| one.generation == generation);
+            if same {
+                self.perform(slot, verdict);
+            }
+        }
+    }
+
+    /// Tells a client which of its messages have come, if it does not know.
+    pub(super) fn acknowledge(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        if connection.is_closing() {
+            return;
+        }
+        let protocol = connection.protocol;
+        if let Some(sequence_id) = connection.stateful_mut().and_then(Stateful::take_ack) {
+            let ack = hub_frame(&HubMessage::Ack(Sequenced { sequence_id }), protocol);
+            self.append_or_end(slot, &mut Step::new(ack));
+        }
+    }
+
+    /// Sends what was held until the client's first word.
+    pub(super) fn release_held(&mut self, slot: Slot) {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return };
+        let held = connection.stateful_mut().map(Stateful::release).unwrap_or_default();
+        if held.is_empty() || connection.is_closing() {
+            return;
+        }
+        self.send_kept(slot, None, held);
+    }
+
+    /// Writes frames that are kept already, behind what waits.
+    fn send_kept(&mut self, slot: Slot, first: Option<Piece>, kept: Vec<Bytes>) {
+        let connection = &mut self.connections[slot as usize];
+        let mut backlog = match (connection.backlog.take(), connection.run.take()) {
+            (Some(backlog), _) => backlog,
+            (None, Some(run)) => {
+                self.pending_bytes += run.bytes() as u64;
+                Box::new(Backlog::rest_of(&run, 0))
+            }
+            (None, None) => Box::default(),
+        };
+        for piece in first.into_iter().chain(kept.into_iter().map(Piece::kept)) {
+            self.pending_bytes += piece.len() as u64;
+            backlog.push(piece);
+        }
+        connection.backlog = Some(backlog);
+        self.write_backlog(slot);
+    }
+}

@@ -1,0 +1,192 @@
+//! What app servers, and others who deal with single clients, ask of a shard.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use signalr_protocol::count_numbered;
+use tokio::sync::oneshot;
+use websocket::{CloseCode, Opcode};
+
+use super::Shard;
+use super::connection::{Slot, Stage};
+use super::deadlines::Due;
+use super::encode::Encoded;
+use super::pending::{Class, Frame, Step};
+use crate::command::{Command, Invoke};
+use crate::{
+    AppServer, AuthenticationRefresh, ClientConnection, ClientResult, ConnectionId, EndReason, Facts,
+    InvokeError, OtherUser, Refreshed, ServerClose,
+};
+
+type Answer = oneshot::Sender<Result<ClientResult, InvokeError>>;
+
+impl Shard {
+    /// What app servers ask of their clients' connections.
+    pub(super) fn obey_server(&mut self, command: Command) {
+        match command {
+            Command::FromServer { connection, payload, found } => {
+                let slot = self.index.slot(connection);
+                let _ = found.send(slot.is_some_and(|slot| self.take_from_server(slot, payload)));
+            }
+            Command::EndClient { connection, close, found } => {
+                let slot = self.index.slot(connection);
+                if let Some(slot) = slot {
+                    self.end_client(slot, &close);
+                }
+                let _ = found.send(slot.is_some());
+            }
+            Command::Rebind { connection, server, found } => {
+                let slot = self.index.slot(connection);
+                let rebound = slot.is_some_and(|slot| self.rebind(slot, server));
+                let _ = found.send(rebound);
+            }
+            Command::Resume { connection } => {
+                if let Some(slot) = self.index.slot(connection) {
+                    self.resume(slot);
+                }
+            }
+            other => unreachable!("{other:?} is no wish of an app server"),
+        }
+    }
+
+    /// Bytes of an app server to its client: first the answer to the handshake, then hub messages.
+    fn take_from_server(&mut self, slot: Slot, payload: Bytes) -> bool {
+        let connection = &self.connections[slot as usize];
+        match &connection.stage {
+            Stage::Opening(opening) if opening.admission.server.is_some() => {
+                if is_accepted(&payload) {
+                    self.answer_handshake(slot, payload);
+                } else {
+                    let record = Frame::kept(websocket::frame(Opcode::Text, &payload));
+                    self.say_goodbye(slot, EndReason::HandshakeRefused, Some(record), CloseCode::NORMAL, "");
+                }
+                true
+            }
+            Stage::Open(_) if connection.server().is_some() => {
+                let opcode = super::encode::opcode(connection.protocol);
+                let numbered = count_numbered(connection.protocol, &payload);
+                let frame = Frame::new(websocket::frame(opcode, &payload), Class::Kept, numbered);
+                self.append_or_end(slot, &mut Step::new(frame.in_order()));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn end_client(&mut self, slot: Slot, close: &ServerClose) {
+        // Whoever ends it need not hear that it ended.
+        self.connections[slot as usize].extra_or_new().is_given_up = true;
+        let reason = if close.allow_reconnect { EndReason::ServerOffline } else { EndReason::ServerClosed };
+        if close.say_close && self.connections[slot as usize].places().is_some() {
+            return self.close(slot, reason, close.error.as_deref(), close.allow_reconnect);
+        }
+        let text = close.error.as_deref().unwrap_or_default();
+        self.say_goodbye(slot, reason, None, CloseCode::NORMAL, text);
+    }
+
+    fn rebind(&mut self, slot: Slot, server: Arc<dyn AppServer>) -> bool {
+        let connection = &mut self.connections[slot as usize];
+        let bound = match &mut connection.stage {
+            Stage::Opening(opening) => &mut opening.admission.server,
+            Stage::Open(_) => &mut connection.extra_or_new().server,
+            Stage::Handshaking(_) | Stage::Closing { .. } => return false,
+        };
+        // A client that never had an app server is not given one in the middle of its life.
+        let had_one = bound.is_some();
+        if had_one {
+            *bound = Some(server);
+        }
+        had_one
+    }
+
+    /// Calls a client's method, and remembers who waits for the result.
+    pub(super) fn invoke(&mut self, invoke: Invoke) {
+        let Invoke { hub, connection, invocation_id, message, answer } = invoke;
+        let calls_max = self.settings.options.client_results_max as usize;
+        let refuse = |answer: Answer, error| drop(answer.send(Err(error)));
+        let Some(slot) = self.index.find(&self.connections, &hub, connection) else {
+            return refuse(answer, InvokeError::NotFound);
+        };
+        let protocol = self.connections[slot as usize].protocol;
+        let mut encoded = Encoded::new(&message, false);
+        let Some(step) = encoded.step(protocol) else { return refuse(answer, InvokeError::Untranslatable) };
+        let calls = &mut self.connections[slot as usize].extra_or_new().calls;
+        // Those whose callers have gone count no more.
+        calls.retain(|_, answer| !answer.is_closed());
+        if calls.len() >= calls_max {
+            return refuse(answer, InvokeError::TooMany);
+        }
+        calls.insert(invocation_id, answer);
+        self.append_or_end(slot, step);
+    }
+
+    /// Nobody waits for a client's result any more.
+    pub(super) fn forget_call(&mut self, connection: ConnectionId, invocation_id: &str) {
+        let slot = self.index.slot(connection);
+        let extra = slot.and_then(|slot| self.connections[slot as usize].extra_mut());
+        if let Some(extra) = extra {
+            extra.calls.remove(invocation_id);
+        }
+    }
+
+    /// What is asked about who a client is.
+    pub(super) fn obey_authentication(&mut self, command: Command) {
+        match command {
+            Command::Facts { hub, connection, answer } => {
+                let slot = self.index.find(&self.connections, &hub, connection);
+                let _ = answer.send(slot.and_then(|slot| self.client(slot)?.facts));
+            }
+            Command::Refresh { hub, connection, refresh, answer } => {
+                let slot = self.index.find(&self.connections, &hub, connection);
+                let _ = answer.send(slot.and_then(|slot| self.refresh(slot, refresh)));
+            }
+            other => unreachable!("{other:?} is not about who a client is"),
+        }
+    }
+
+    /// Refreshes the authentication of an open connection; `None` where nothing is known of its client.
+    fn refresh(
+        &mut self,
+        slot: Slot,
+        refresh: Box<dyn AuthenticationRefresh>,
+    ) -> Option<Result<Arc<Facts>, OtherUser>> {
+        let ClientConnection { id, user, facts, .. } = self.client(slot)?;
+        let Refreshed { facts, ends_at, roles, is_changed } =
+            match refresh.apply(facts.as_deref()?, user.as_ref()) {
+                Ok(refreshed) => refreshed,
+                Err(other) => return Some(Err(other)),
+            };
+        let facts = Arc::new(facts);
+        let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
+        let expires = ends_at.map(|at| self.now.plus(self.deadlines.ticks(left(at))));
+        let connection = &mut self.connections[slot as usize];
+        connection.rare.get_or_insert_default().facts = Some(Arc::clone(&facts));
+        if roles.is_some() || connection.extra().is_some_and(|extra| extra.roles.is_some()) {
+            connection.extra_or_new().roles = roles;
+        }
+        let earlier = connection.expires();
+        if expires != earlier {
+            connection.extra_or_new().expires = expires;
+        }
+        if let Some(server) = connection.server() {
+            server.refreshed(id, &facts, is_changed);
+        }
+        // The next look at a connection is not far away, but may be behind an end that was moved forward.
+        let next_look = self.now.plus(self.timeouts.keep_alive.max(1));
+        if let Some(expires) = expires.filter(|at| *at < earlier.unwrap_or(next_look).min(next_look)) {
+            self.deadlines.add(expires, Due { slot, generation: connection.generation });
+        }
+        Some(Ok(facts))
+    }
+}
+
+/// Whether an app server's answer to a handshake lets the client in: a record without an error.
+fn is_accepted(answer: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Wire {
+        error: Option<serde::de::IgnoredAny>,
+    }
+    let record = answer.split(|byte| *byte == signalr_protocol::RECORD_SEPARATOR).next().unwrap_or_default();
+    serde_json::from_slice::<Wire>(record).is_ok_and(|wire| wire.error.is_none())
+}

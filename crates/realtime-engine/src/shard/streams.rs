@@ -1,0 +1,88 @@
+//! Streams that clients asked for: which of them are open, and what is sent in them. Those of clients whose app server answers
+//! are that server's affair.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::connection::{Road, Slot};
+use crate::command::StreamPart;
+use crate::{Refusal, StreamState};
+
+/// Types of hub messages.
+const STREAM_INVOCATION: u8 = 4;
+const CANCEL_INVOCATION: u8 = 5;
+
+/// Longest id of a stream that is remembered, in bytes: 100 characters, which is what REST takes. A longer one has a single answer.
+const ID_BYTES_MAX: usize = 400;
+
+/// What part of [`Options::pending_bytes_max`](crate::Options::pending_bytes_max) may wait before senders of streams wait too.
+const BEHIND_DIVISOR: usize = 4;
+
+impl Shard {
+    /// Refuses a stream beyond as many as a client may have.
+    pub(super) fn check_stream(&self, slot: Slot, message_type: u8, id: Option<&str>) -> Result<(), Refusal> {
+        let (STREAM_INVOCATION, Some(id)) = (message_type, id) else { return Ok(()) };
+        let streams_max = self.settings.options.connection_streams_max.get();
+        let open = self.connections[slot as usize].extra().map(|extra| &extra.open_streams);
+        let is_refused = open.is_some_and(|open| open.len() >= streams_max as usize && !open.contains(id));
+        if is_refused {
+            return Err(Refusal(format!(
+                "the connection has {streams_max} open streams, as many as it may; cancel one, or wait until one ends"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Notes that a client has asked for a stream, or wants no more of it.
+    pub(super) fn note_stream(&mut self, slot: Slot, message_type: u8, id: Option<&str>) {
+        let Some(id) = id.filter(|id| id.len() <= ID_BYTES_MAX) else { return };
+        let connection = &mut self.connections[slot as usize];
+        match message_type {
+            STREAM_INVOCATION => {
+                connection.extra_or_new().open_streams.insert(id.into());
+            }
+            CANCEL_INVOCATION => {
+                if let Some(extra) = connection.extra_mut() {
+                    extra.open_streams.remove(id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends a part of a stream, if that is open.
+    pub(super) fn stream_part(&mut self, part: StreamPart) {
+        let StreamPart { hub, connection, stream, messages, is_end, answer } = part;
+        // Who asked may have gone away; what was asked is done all the same.
+        let Some(slot) = self.index.find(&self.connections, &hub, connection) else {
+            let _ = answer.send(StreamState::NoConnection);
+            return;
+        };
+        let open = self.connections[slot as usize].extra_mut().map(|extra| &mut extra.open_streams);
+        let is_open =
+            open.is_some_and(|open| if is_end { open.remove(&stream) } else { open.contains(&stream) });
+        if !is_open {
+            let _ = answer.send(StreamState::NotOpen);
+            return;
+        }
+        for work in messages {
+            self.publish(Arc::new(work));
+        }
+        let _ = answer.send(StreamState::Sent { is_behind: self.is_behind(slot) });
+    }
+
+    /// Whether a client takes less than it is sent.
+    fn is_behind(&self, slot: Slot) -> bool {
+        // It may have ended with the last message.
+        let Some(connection) = self.connections.get(slot as usize) else { return false };
+        let waiting = connection.run.as_ref().map_or(0, |run| run.bytes())
+            + connection.backlog.as_ref().map_or(0, |backlog| backlog.bytes());
+        let at_outlet = match &connection.road {
+            Road::Socket(_) => 0,
+            Road::Outlet(outlet) => outlet.bytes(),
+            // What it is not sent now must be kept until it comes back.
+            Road::Detached { .. } => return true,
+        };
+        waiting + at_outlet > self.policy(slot).pending_bytes_max / BEHIND_DIVISOR
+    }
+}

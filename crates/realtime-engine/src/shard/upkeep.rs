@@ -1,0 +1,137 @@
+//! Deadlines of connections: describes a connection to [`due`], and performs the verdict.
+
+use std::time::Duration;
+
+use signalr_protocol::HubMessage;
+use websocket::CloseCode;
+
+use super::Shard;
+use super::connection::{Connection, Road, Slot, Stage};
+use super::deadlines::Tick;
+use super::due::{OpenView, ReachedBy, Verdict, View, due};
+use super::encode::hub_frame;
+use super::pending::Step;
+use crate::{HttpTransport, Outlet};
+
+impl Shard {
+    /// Performs what has become due by now, for connections and for memberships of users.
+    pub(super) fn look_at_deadlines(&mut self) {
+        let mut entries = Vec::new();
+        self.deadlines.advance(self.now, &mut entries);
+        for entry in entries {
+            let same = |connection: &Connection| connection.generation == entry.generation;
+            if self.connections.get(entry.slot as usize).is_some_and(same) {
+                let verdict = due(&self.view(entry.slot), self.now);
+                if let Some(next) = self.perform(entry.slot, verdict) {
+                    self.deadlines.add(next, entry);
+                }
+            }
+        }
+        self.look_at_stateful();
+        self.look_at_slowed();
+        self.index.expire(&mut self.connections, self.now);
+        self.shrink_tables();
+    }
+
+    /// Performs a verdict; returns when to look again, if the connection is still there then.
+    pub(super) fn perform(&mut self, slot: Slot, verdict: Verdict) -> Option<Tick> {
+        match verdict {
+            Verdict::Wait(until) => return Some(until),
+            Verdict::Ping(then) => {
+                let ping = hub_frame(&HubMessage::Ping, self.connections[slot as usize].protocol);
+                self.append_or_end(slot, &mut Step::new(ping));
+                return self.connections.contains(slot as usize).then_some(then);
+            }
+            Verdict::PingServer(then) => {
+                self.speak_for(slot, false);
+                return Some(then);
+            }
+            Verdict::Refuse(reason, why) => {
+                self.say_goodbye(slot, reason, None, CloseCode::POLICY_VIOLATION, why);
+            }
+            Verdict::Close { reason, error, allow_reconnect } => {
+                self.close(slot, reason, Some(error), allow_reconnect);
+            }
+            Verdict::LoseSocket(reason) => {
+                self.lose_client(slot, reason);
+                let disconnect = self.now.plus(self.timeouts.disconnect);
+                return self.connections.contains(slot as usize).then_some(disconnect);
+            }
+            Verdict::End(reason) => self.end(slot, reason),
+            Verdict::Remove => self.remove(slot),
+            Verdict::GiveUp => self.give_up_stalled(slot),
+            Verdict::Acknowledge => {
+                self.release_held(slot);
+                self.acknowledge(slot);
+            }
+        }
+        // Where a close has begun, its own deadline counts from now.
+        self.connections.contains(slot as usize).then(|| self.now.plus(self.timeouts.close))
+    }
+
+    fn view(&self, slot: Slot) -> View {
+        let connection = &self.connections[slot as usize];
+        match &connection.stage {
+            Stage::Handshaking(handshaking) => View::Handshaking { deadline: handshaking.deadline },
+            Stage::Opening(opening) => View::Opening { deadline: opening.deadline },
+            Stage::Closing { .. } => View::Closing { since: connection.heard, timeouts: self.timeouts },
+            Stage::Open(_) => View::Open(self.open_view(connection)),
+        }
+    }
+
+    fn open_view(&self, connection: &Connection) -> OpenView {
+        let extra = connection.extra();
+        let spoke = extra.map_or(self.now, |extra| extra.spoke);
+        OpenView {
+            reached_by: self.reached_by(connection),
+            token_expires: connection.expires(),
+            idle_deadline: self.idle_ticks(connection).map(|ticks| spoke.plus(ticks)),
+            resuming_since: extra.and_then(|extra| extra.stateful.as_ref()?.waits_since()),
+            heard: connection.heard,
+            sent: connection.sent,
+            pings: connection.pings,
+            is_paused: connection.is_paused,
+            spread: connection.generation,
+            timeouts: self.timeouts,
+        }
+    }
+
+    fn reached_by(&self, connection: &Connection) -> ReachedBy {
+        match &connection.road {
+            Road::Socket(_) => ReachedBy::Socket,
+            Road::Outlet(outlet) => {
+                let request_deadline = self.request_deadline(outlet);
+                match outlet.transport() {
+                    HttpTransport::ServerSentEvents => ReachedBy::ServerSentEvents { request_deadline },
+                    HttpTransport::LongPolling => ReachedBy::LongPolling { request_deadline },
+                }
+            }
+            Road::Detached { until } => ReachedBy::Nothing { deadline: *until },
+        }
+    }
+
+    /// When the next request for messages must have come; `None` while there is one.
+    fn request_deadline(&self, outlet: &Outlet) -> Option<Tick> {
+        let patience = Duration::from_millis(self.settings.options.disconnect_timeout_ms);
+        Some(self.deadlines.after(outlet.idle_since()?, patience))
+    }
+
+    /// What a client that is sent messages faster than it reads them has to do, and until when.
+    pub(super) fn slow_reader_view(&self, slot: Slot) -> View {
+        let connection = &self.connections[slot as usize];
+        let deadline = match &connection.road {
+            Road::Socket(_) => Some(connection.sent.plus(self.timeouts.own_stalled).plus(1)),
+            Road::Outlet(outlet) => {
+                let patience = Duration::from_millis(self.settings.options.own_stalled_timeout_ms);
+                Some(self.deadlines.after(outlet.taken_at(), patience))
+            }
+            Road::Detached { .. } => None,
+        };
+        View::SlowReader { deadline }
+    }
+
+    fn idle_ticks(&self, connection: &Connection) -> Option<u32> {
+        let idle_ms = self.index.policy(connection.places()?.hub).idle_timeout_ms?;
+        Some(self.deadlines.ticks(Duration::from_millis(idle_ms.get())))
+    }
+}
