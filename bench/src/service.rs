@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use realtime::Dependencies;
-use realtime::engine::NodeId;
 use realtime::events::ConnectionListener;
+use realtime_engine::NodeId;
 use state_embedded::Store;
 use supervision::Supervisor;
 use trace::Tracer;

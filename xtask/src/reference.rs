@@ -17,8 +17,8 @@ const SECTIONS: [(&str, &str, &str); 27] = [
     ("realtime.dynamic_keys", "crates/realtime/src/options/login.rs", "DynamicKeyOptions"),
     ("realtime.openid", "crates/realtime/src/options/login.rs", "OpenIdOptions"),
     ("realtime.history", "crates/realtime/src/history/options.rs", "Rule"),
-    ("realtime.engine", "crates/realtime/src/engine/options.rs", "Options"),
-    ("realtime.engine.hubs.NAME", "crates/realtime/src/engine/options.rs", "HubOptions"),
+    ("realtime.engine", "crates/realtime-engine/src/options.rs", "Options"),
+    ("realtime.engine.hubs.NAME", "crates/realtime-engine/src/options.rs", "HubOptions"),
     ("realtime.servers", "crates/realtime/src/servers/options.rs", "Options"),
     ("realtime.upstream", "crates/realtime/src/upstream/options.rs", "Options"),
     ("realtime.upstream.templates", "crates/realtime/src/upstream/options.rs", "TemplateOptions"),
@@ -42,7 +42,7 @@ const LISTS: [&str; 3] = ["gateway.routes", "realtime.history", "realtime.upstre
 /// Types with a fixed set of values; their variants are the values.
 const ENUMS: [(&str, &str); 6] = [
     ("Mode", "crates/realtime/src/options.rs"),
-    ("SlowConsumer", "crates/realtime/src/engine/options.rs"),
+    ("SlowConsumer", "crates/realtime-engine/src/options.rs"),
     ("Auth", "crates/realtime/src/upstream/options.rs"),
     ("HttpVersion", "crates/egress/src/options.rs"),
     ("Base", "crates/egress/src/policy.rs"),

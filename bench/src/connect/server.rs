@@ -14,9 +14,9 @@ use http::{Request, Response};
 use http_messages::Body;
 use prometheus_client::registry::Registry;
 use realtime::Mode;
-use realtime::engine::Hub;
 use realtime::events::{ConnectionEvent, ConnectionListener, EventKind, Undelivered};
 use realtime::upstream::TemplateOptions;
+use realtime_engine::Hub;
 use tokio::runtime::Runtime;
 
 use super::bare::Bare;

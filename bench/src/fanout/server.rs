@@ -9,12 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use identity::DEVELOPMENT_SIGNALR_KEY;
 use prometheus_client::registry::Registry;
-use realtime::engine::{
+use realtime::upstream::TemplateOptions;
+use realtime::{Mode, Options};
+use realtime_engine::{
     self, ConnectionId, EngineHandle, GroupName, Hub, Membership, OutgoingMessage, Publish, PublishError,
     Scope, SlowConsumer, Target,
 };
-use realtime::upstream::TemplateOptions;
-use realtime::{Mode, Options};
 use state_embedded::Store;
 use tokio::runtime::Runtime;
 
@@ -122,13 +122,13 @@ fn accept_control(listener: &TcpListener) -> anyhow::Result<TcpStream> {
 /// The service as the binary starts it, but for timers that would fall into samples.
 fn options(args: &Args) -> Options {
     let hour_ms = 3_600_000;
-    let mut engine = engine::Options {
+    let mut engine = realtime_engine::Options {
         shards: Some(args.shards),
         // Clients of the bench are silent by design, and pings of one server must not fall into the samples of another.
         keep_alive_ms: hour_ms,
         client_timeout_ms: 2 * hour_ms,
         disconnect_timeout_ms: hour_ms,
-        ..engine::Options::default()
+        ..realtime_engine::Options::default()
     };
     if args.keep_slow {
         engine.slow_consumer = SlowConsumer::DropOldest;

@@ -6,7 +6,6 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use realtime::engine;
 use realtime::{Mode, Options};
 
 use super::{KEY, Kind, bare};
@@ -54,11 +53,11 @@ async fn start(store: &state_embedded::Store) -> anyhow::Result<(SocketAddr, rea
     let mut registry = Registry::default();
     // Clients of the bench are silent by design, and pings must not fall into the samples.
     let hour_ms = 3_600_000;
-    let engine = engine::Options {
+    let engine = realtime_engine::Options {
         shards: NonZeroU16::new(1),
         keep_alive_ms: hour_ms,
         client_timeout_ms: 2 * hour_ms,
-        ..engine::Options::default()
+        ..realtime_engine::Options::default()
     };
     let options =
         Options { primary_key: Some(KEY.to_owned()), mode: Mode::Serverless, engine, ..Options::default() };

@@ -12,7 +12,7 @@ use gateway::{Route, Upstream};
 use http::Request;
 use http_messages::{Body, Budget};
 use prometheus_client::registry::Registry;
-use realtime::engine::NodeId;
+use realtime_engine::NodeId;
 use supervision::{Component, Supervisor};
 use tower::ServiceExt;
 use trace::Tracer;

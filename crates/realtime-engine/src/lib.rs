@@ -17,25 +17,19 @@ mod end;
 pub mod fuzzing;
 mod handle;
 mod id;
-#[path = "../../realtime/src/engine/invoke.rs"]
 mod invoke;
-#[path = "../../realtime/src/engine/keeper.rs"]
 mod keeper;
-#[path = "../../realtime/src/engine/limits.rs"]
 mod limits;
 mod link;
-#[path = "../../realtime/src/engine/list.rs"]
 mod list;
 mod message;
 mod metrics;
-#[path = "../../realtime/src/engine/name.rs"]
 mod name;
 mod options;
 mod reserved;
 mod server;
 mod shard;
 mod shrink;
-#[path = "../../realtime/src/engine/span.rs"]
 mod span;
 mod start;
 mod tap;

@@ -257,3 +257,6 @@ impl Shard {
         self.draining.is_some_and(|cut_at| self.connections.is_empty() || now >= cut_at)
     }
 }
+
+#[cfg(test)]
+mod tests;

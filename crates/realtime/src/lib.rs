@@ -29,7 +29,7 @@ mod store;
 mod to_protocol;
 pub mod upstream;
 
-pub use realtime_engine as engine;
+use realtime_engine as engine;
 
 pub use admin::Admin;
 pub use error::{ClientAccessError, InvalidHub, SendError, StartError, TraceError};

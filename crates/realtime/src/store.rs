@@ -12,14 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::{ConnectionId, Hub};
-
-/// Whether a table holds so little of what it once held that it is worth making it smaller.
-pub(crate) fn is_loose(length: usize, capacity: usize) -> bool {
-    /// A table below this size is not worth a look.
-    const CAPACITY_MIN: usize = 1024;
-    capacity > CAPACITY_MIN && length < capacity / 4
-}
+use crate::engine::{ConnectionId, Hub, should_shrink};
 
 /// What was agreed on with a client.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,7 +138,7 @@ impl Negotiations {
     /// Forgets those whose time is over; otherwise it is only done when the next client comes.
     pub(crate) fn sweep(&mut self, now: Instant) {
         self.forget_old(now);
-        if is_loose(self.entries.len(), self.entries.capacity()) {
+        if should_shrink(self.entries.len(), self.entries.capacity()) {
             self.entries.shrink_to(2 * self.entries.len());
             self.by_age.shrink_to(2 * self.by_age.len());
         }

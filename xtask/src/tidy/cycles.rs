@@ -15,6 +15,7 @@ const NOT_YET: &[&str] = &[
     "edge",
     "functions",
     "realtime",
+    "realtime-engine",
     "signalr-protocol",
 ];
 

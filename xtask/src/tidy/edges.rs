@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gateway", &["egress", "http-messages", "identity", "state", "trace"]),
     ("signalr-protocol", &[]),
     ("worker-protocol", &[]),
+    ("realtime-engine", &["edge", "signalr-protocol", "state", "supervision", "trace", "websocket"]),
     (
         "realtime",
         &[
@@ -22,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "edge",
             "egress",
             "identity",
+            "realtime-engine",
             "signalr-protocol",
             "state",
             "supervision",

@@ -3,7 +3,7 @@
 use http::{Response, header};
 use percent_encoding::percent_decode_str;
 use realtime::TraceError;
-use realtime::engine::{ConnectionId, Filter, GroupName, UserId};
+use realtime_engine::{ConnectionId, Filter, GroupName, UserId};
 
 use super::{Body, Refusal};
 

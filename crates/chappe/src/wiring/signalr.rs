@@ -12,7 +12,7 @@ use functions_contract::BindingError;
 use http::Uri;
 use http_messages::error_chain;
 use identity::{Claims, SignalRConnectionString};
-use realtime::engine::{ConnectionId, GroupError, GroupName, Hub, Lifetime, Membership, Target, UserId};
+use realtime_engine::{ConnectionId, GroupError, GroupName, Hub, Lifetime, Membership, Target, UserId};
 use trace::TraceContext;
 
 use super::resolver::{Embedded, Here};

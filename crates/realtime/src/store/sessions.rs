@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::is_loose;
+use crate::engine::should_shrink;
 use crate::engine::{ConnectionId, Guard, Hub, Outlet};
 
 /// A client that may come again.
@@ -59,7 +59,7 @@ impl Drop for Forget {
     fn drop(&mut self) {
         let mut sessions = self.sessions.lock();
         sessions.remove(&self.secret);
-        if is_loose(sessions.len(), sessions.capacity()) {
+        if should_shrink(sessions.len(), sessions.capacity()) {
             let length = sessions.len();
             sessions.shrink_to(2 * length);
         }

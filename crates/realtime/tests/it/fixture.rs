@@ -9,8 +9,8 @@ use http_body_util::{BodyExt, Full};
 use http_messages::Body;
 use identity::{AccessKey, Algorithm, Claims};
 use prometheus_client::registry::Registry;
-use realtime::engine::{self, NodeId};
 use realtime::{Dependencies, Handle, Join, Options, Service};
+use realtime_engine::NodeId;
 use tokio::sync::oneshot;
 use tower::ServiceExt;
 use trace::Tracer;
@@ -30,7 +30,10 @@ pub(crate) struct Fixture {
 }
 
 pub(crate) fn options() -> Options {
-    let engine = engine::Options { shards: std::num::NonZeroU16::new(2), ..engine::Options::default() };
+    let engine = realtime_engine::Options {
+        shards: std::num::NonZeroU16::new(2),
+        ..realtime_engine::Options::default()
+    };
     Options { primary_key: Some(KEY.to_owned()), engine, ..Options::default() }
 }
 

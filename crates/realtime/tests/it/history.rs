@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use realtime::engine::{GroupName, Target};
 use realtime::{HistoryRule, Message, Options};
+use realtime_engine::{GroupName, Target};
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
 use testkit::HubClient;

@@ -9,7 +9,7 @@ mod tokens;
 mod transports;
 
 use http::StatusCode;
-use realtime::{Options, engine};
+use realtime::Options;
 use signalr_protocol::HubProtocol;
 use testkit::{Http, HubClient, RawSocket};
 
@@ -17,7 +17,7 @@ use crate::fixture::{self, Listening, client_token, token};
 
 /// Rogues do not answer a close, and need not be waited for.
 fn options() -> Options {
-    let engine = engine::Options { close_timeout_ms: 200, ..fixture::options().engine };
+    let engine = realtime_engine::Options { close_timeout_ms: 200, ..fixture::options().engine };
     Options { engine, ..fixture::options() }
 }
 

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod cors;
-mod engine;
 mod events;
 mod fixture;
 mod history;

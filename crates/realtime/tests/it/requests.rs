@@ -8,8 +8,8 @@ use http::StatusCode;
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http_body_util::BodyExt;
 use http_messages::Body;
-use realtime::engine::{Closing, Target};
 use realtime::{Message, Options};
+use realtime_engine::{Closing, Target};
 use serde_json::Value;
 
 use crate::fixture::{Fixture, body, client_token, options, request, shown, token};

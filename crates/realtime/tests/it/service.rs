@@ -3,7 +3,7 @@
 use anyhow::Context;
 use expect_test::{Expect, expect};
 use realtime::Message;
-use realtime::engine::Target;
+use realtime_engine::Target;
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
 use testkit::{Http, HubClient};

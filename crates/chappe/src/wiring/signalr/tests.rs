@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use functions_contract::suite::{SinkFactory, check_sink};
 use functions_contract::{AppSettings, BindingContext, BindingSpec, Connector as _, Direction, Sink, Value};
 use prometheus_client::registry::Registry;
-use realtime::engine::NodeId;
+use realtime_engine::NodeId;
 use serde_json::{Map, Value as Json, json};
 use signalr_protocol::HubProtocol;
 use testkit::HubClient;

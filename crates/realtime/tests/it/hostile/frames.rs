@@ -1,6 +1,6 @@
 //! Frames and hub messages that break rules, or keep them in the least convenient way.
 
-use realtime::{Options, engine};
+use realtime::Options;
 use signalr_protocol::HubProtocol;
 
 use super::{connected, frame, opened, options, still_serves};
@@ -13,7 +13,7 @@ const MESSAGEPACK: HubProtocol = HubProtocol::MessagePack;
 const BYTES_MAX: u32 = 20_000;
 
 fn small() -> Options {
-    let engine = engine::Options { message_bytes_max: BYTES_MAX, ..options().engine };
+    let engine = realtime_engine::Options { message_bytes_max: BYTES_MAX, ..options().engine };
     Options { engine, ..options() }
 }
 

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use http::StatusCode;
-use realtime::{Options, engine};
+use realtime::Options;
 use signalr_protocol::HubProtocol;
 use testkit::{Http, PATIENCE, RawSocket};
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use crate::fixture::{Fixture, Listening, client_token, token};
 
 const CALL: &str = "{\"type\":1,\"target\":\"x\",\"arguments\":[]}\u{1e}";
 
-async fn start(change: impl FnOnce(&mut engine::Options)) -> Listening {
+async fn start(change: impl FnOnce(&mut realtime_engine::Options)) -> Listening {
     let mut engine = options().engine;
     change(&mut engine);
     Fixture::start(Options { engine, ..options() }).await.listen()
@@ -59,7 +59,7 @@ async fn flood(socket: &mut RawSocket, bytes: &[u8], times: usize) -> Vec<String
 async fn a_hub_that_is_full_turns_newcomers_away_until_one_leaves() {
     let listening = start(|engine| {
         engine.hub_connections_max = NonZeroU32::new(3);
-        let small = engine::HubOptions { connections_max: NonZeroU32::new(1), ..Default::default() };
+        let small = realtime_engine::HubOptions { connections_max: NonZeroU32::new(1), ..Default::default() };
         engine.hubs.insert("small".to_owned(), small);
     })
     .await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
-use realtime::{Options, engine};
+use realtime::Options;
 use testkit::{Answer, Http, PATIENCE, RawSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -236,7 +236,7 @@ async fn a_socket_takes_no_requests() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_have_the_limits_of_frames() {
-    let engine = engine::Options { message_bytes_max: 10_000, ..options().engine };
+    let engine = realtime_engine::Options { message_bytes_max: 10_000, ..options().engine };
     let listening = Fixture::start(Options { engine, ..options() }).await.listen();
     for (body, status) in [(vec![b' '; 10_009], 413), (vec![b' '; 60_000], 413), (vec![b' '; 1_000_000], 413)]
     {
@@ -326,7 +326,7 @@ async fn a_storm_of_polls_has_one_winner() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_does_not_come_again_is_gone() {
-    let engine = engine::Options {
+    let engine = realtime_engine::Options {
         disconnect_timeout_ms: 800,
         handshake_timeout_ms: 800,
         pending_bytes_max: 100_000,
@@ -357,7 +357,7 @@ async fn whoever_does_not_come_again_is_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_nobody_reads_is_cut_and_harms_nobody() {
-    let engine = engine::Options { pending_bytes_max: 65_536, ..options().engine };
+    let engine = realtime_engine::Options { pending_bytes_max: 65_536, ..options().engine };
     let listening = Fixture::start(Options { engine, ..options() }).await.listen();
     let rogue = Rogue::negotiate(&listening, &[]).await;
     let lazy = rogue.streaming(&listening).await;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use realtime::MembershipError;
-use realtime::engine::{GroupName, Lifetime, UserId};
+use realtime_engine::{GroupName, Lifetime, UserId};
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol::Json;
 

@@ -3,8 +3,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use realtime::engine::Target;
 use realtime::{Message, SendError};
+use realtime_engine::Target;
 use serde_json::{Value, json};
 use signalr_protocol::{HubProtocol, Invocation};
 

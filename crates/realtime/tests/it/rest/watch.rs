@@ -194,14 +194,14 @@ async fn a_watcher_that_does_not_read_is_told_that_it_missed_something() {
     // More than the engine keeps for somebody who does not read, without a wait.
     let (engine, hub) =
         (world.listening.fixture.handle.engine(), world.listening.fixture.handle.hub("chat").unwrap());
-    let id = realtime::engine::ConnectionId::parse(&ada.id).unwrap();
+    let id = realtime_engine::ConnectionId::parse(&ada.id).unwrap();
     let rounds = 10_000;
     for round in 0..rounds {
-        let group = realtime::engine::GroupName::new("g");
+        let group = realtime_engine::GroupName::new("g");
         let change = if round % 2 == 0 {
-            realtime::engine::Membership::Join
+            realtime_engine::Membership::Join
         } else {
-            realtime::engine::Membership::Leave
+            realtime_engine::Membership::Leave
         };
         engine.change_connection(&hub, id, &group, change).await.unwrap();
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use realtime::engine::Target;
+use realtime_engine::Target;
 use serde_json::json;
 use signalr_protocol::service::{ConnectionKind, FlowOperation, Message, ping_value};
 use testkit::{AppServer, Introduction};

@@ -1,7 +1,7 @@
 //! A new socket goes on where the old one ended.
 
 use super::*;
-use crate::engine::{Reattached, SlowConsumer};
+use crate::{Reattached, SlowConsumer};
 
 const PING: &str = "{\"type\":6}\u{1e}";
 

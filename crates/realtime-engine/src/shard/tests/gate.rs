@@ -13,7 +13,7 @@ mod memory;
 mod sends;
 
 use super::*;
-use crate::engine::GroupName;
+use crate::GroupName;
 
 const JSON: &str = "json";
 const MESSAGE_PACK: &str = "messagepack";

@@ -1,7 +1,7 @@
 //! Who follows kept messages gets each of them once, however the log and the shards take turns.
 
 use super::*;
-use crate::engine::{Begun, CaughtUp, GroupName, Kept};
+use crate::{Begun, CaughtUp, GroupName, Kept};
 
 impl World {
     fn publish_kept(&mut self, offset: u64) {

@@ -6,8 +6,8 @@
 //! more for its connection and 72 for its user, until others fill the room.
 
 use super::*;
-use crate::engine::shard::connection::{Connection, Stage};
-use crate::engine::{ClientConnection, ClientInvocation, Facts, Opening, Refusal, Room};
+use crate::shard::connection::{Connection, Stage};
+use crate::{ClientConnection, ClientInvocation, Facts, Opening, Refusal, Room};
 
 const CLIENTS: usize = 1000;
 

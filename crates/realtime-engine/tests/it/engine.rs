@@ -1,7 +1,5 @@
 //! The engine behind its handle: real threads, real sockets on loopback, clients that speak raw WebSocket.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use realtime::engine::{
-    self, Admission, AttachError, Closing, ConnectionId, EngineHandle, EngineJoin, GroupName, Hub, Lifetime,
-    Link, Membership, NoUpstream, NodeId, Options, OutgoingMessage, Publish, Target, UserId,
+use realtime_engine::{
+    Admission, AttachError, Closing, ConnectionId, EngineHandle, EngineJoin, GroupName, Hub, Lifetime, Link,
+    Membership, NoUpstream, NodeId, Options, OutgoingMessage, Publish, Target, UserId,
 };
 use signalr_protocol::{HubMessage, HubProtocol, next_message, parse};
 use supervision::Supervisor;
@@ -40,7 +38,7 @@ impl World {
     fn with(options: &Options) -> Self {
         let (tracer, mut registry) = (Tracer::new(100), Registry::default());
         let upstream = Arc::new(NoUpstream);
-        let (engine, join) = engine::start(
+        let (engine, join) = realtime_engine::start(
             options,
             NodeId(3),
             tracer.clone(),

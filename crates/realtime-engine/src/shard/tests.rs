@@ -9,14 +9,14 @@ use tokio::sync::oneshot;
 use websocket::{CloseCode, Decoded, Decoder, Event, Opcode, Role, masked_frame};
 
 use super::*;
-use crate::engine::command::Subject;
-use crate::engine::handle::ShardWaker;
-use crate::engine::id::ShardId;
-use crate::engine::{
+use crate::command::Subject;
+use crate::handle::ShardWaker;
+use crate::id::ShardId;
+use crate::metrics::EndLabels;
+use crate::{
     Admission, ConnectionId, EndReason, Hub, Lifetime, Link, Membership, NoUpstream, NodeId, OutgoingMessage,
     Target, UserId,
 };
-use crate::metrics::EndLabels;
 
 mod followers;
 mod gate;
@@ -389,7 +389,7 @@ fn a_users_membership_ends_with_its_lifetime() {
     let mut client = world.attach(Some("ada"), None);
     client.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");
     world.turn_until(|shard| shard.index.count() == 1);
-    let (user, group) = (UserId::new("ada"), crate::engine::GroupName::new("g"));
+    let (user, group) = (UserId::new("ada"), crate::GroupName::new("g"));
     let (taken, _answer) = oneshot::channel();
     let lifetime = Lifetime::For(Duration::from_secs(5));
     let membership = Membership::Join;

@@ -9,20 +9,14 @@
 
 use std::sync::OnceLock;
 
-use bytes::Bytes;
-use http::HeaderMap;
 use trace::Tracer;
 
 use super::*;
-use crate::engine::handle::{ShardSender, Shared};
-use crate::engine::{EngineHandle, Publish};
-use crate::from_protocol::Payload;
+use crate::handle::{ShardSender, Shared};
+use crate::{EngineHandle, Publish};
 
 /// To make a message of a method and arguments: a copy of each.
 const MESSAGE: u64 = 2;
-
-/// To make one of the body of a request: its fields, and the copies.
-const BODY: u64 = 5;
 
 /// To queue a message: what the shards share, and the list of their places in the queues.
 const QUEUE: u64 = 2;
@@ -155,14 +149,4 @@ fn receivers_with_different_messages_cost_what_differs() {
         let (_, shard) = count(&mut world, &handle, &[&pair[0], &pair[1]]);
         assert_eq!(shard, 2 * JSON_FRAME + JOIN + OTHER_RUN, "to {pair:?}");
     }
-}
-
-#[test]
-fn a_body_is_read_with_few_allocations() {
-    let body = Bytes::from(format!("{{\"target\":\"m\",\"arguments\":{}}}", arguments()));
-    let headers = HeaderMap::new();
-    let mut message = None;
-    let read = allocations(|| message = Payload::read(&headers, &body).and_then(Payload::message).ok());
-    assert!(message.is_some(), "the body is read");
-    assert_eq!(read, BODY);
 }

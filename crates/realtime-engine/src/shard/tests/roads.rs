@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use bytes::Bytes;
 
 use super::*;
-use crate::engine::{
+use crate::{
     AppServer, ClientConnection, ClientInvocation, Facts, HttpTransport, Opening, Outlet, Pace, Received,
     Refusal, Room, ServerClose, Taken,
 };

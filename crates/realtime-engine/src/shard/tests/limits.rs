@@ -1,8 +1,8 @@
 //! What clients may do and how much of it, and what happens to those that do not read.
 
 use super::*;
-use crate::engine::command::{Changed, Invoke};
-use crate::engine::{ClientResult, GroupName, HubOptions, InvokeError, Predicate, SlowConsumer};
+use crate::command::{Changed, Invoke};
+use crate::{ClientResult, GroupName, HubOptions, InvokeError, Predicate, SlowConsumer};
 
 const PING: &str = "{\"type\":6}\u{1e}";
 const CALL: &str = "{\"type\":1,\"target\":\"t\",\"arguments\":[]}\u{1e}";
@@ -204,14 +204,14 @@ fn lists_are_in_order_and_in_pages() {
     }
     ids.sort_by_key(|(id, _)| *id);
     let page = |after, max| -> Vec<ConnectionId> {
-        let members = world.shard.members(&hub(), &crate::engine::Scope::Hub, after, max);
+        let members = world.shard.members(&hub(), &crate::Scope::Hub, after, max);
         members.into_iter().map(|member| member.connection).collect()
     };
     let all: Vec<ConnectionId> = ids.iter().map(|(id, _)| *id).collect();
     assert_eq!(page(None, 3), all[..3]);
     assert_eq!(page(Some(all[2]), 3), all[3..]);
     let names = |after, max| -> Vec<(String, u64)> {
-        let named = world.shard.named(&hub(), crate::engine::Names::Users, after, max);
+        let named = world.shard.named(&hub(), crate::Names::Users, after, max);
         named.into_iter().map(|named| (named.name, named.connections)).collect()
     };
     assert_eq!(names(None, 2), [("a".to_owned(), 2), ("b".to_owned(), 1)]);
@@ -219,13 +219,11 @@ fn lists_are_in_order_and_in_pages() {
     let counts = world.shard.counts(&hub());
     assert_eq!((counts.connections, counts.users(), counts.groups()), (4, 3, 0));
     let which = Predicate::new(|candidate| candidate.user == Some("a"));
-    let join = crate::engine::Action::Join(GroupName::new("g"));
+    let join = crate::Action::Join(GroupName::new("g"));
     assert_eq!(world.shard.execute(&hub(), &which, &[join]), 2);
     let in_group = Predicate::new(|candidate| candidate.groups.contains(&"g"));
-    let close = crate::engine::Action::Close(crate::engine::Closing {
-        reason: Some("enough".into()),
-        allow_reconnect: false,
-    });
+    let close =
+        crate::Action::Close(crate::Closing { reason: Some("enough".into()), allow_reconnect: false });
     assert_eq!(world.shard.execute(&hub(), &in_group, &[close]), 2);
     assert_eq!(world.shard.index.count(), 2);
 }

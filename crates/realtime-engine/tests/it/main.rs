@@ -1,0 +1,5 @@
+//! The tests of `realtime-engine` from outside, in one binary so that it is linked once.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod engine;
