@@ -1,29 +1,30 @@
-//! [`OpenError`]: why a database is not opened.
+//! [`OpenDatabaseError`]: why a database is not opened.
 
 use std::path::PathBuf;
 
-use crate::MarkError;
+use crate::health::{Damage, is_damage};
+use crate::mark::MarkError;
 
 /// Why a database is not opened. Nothing of its files was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
-    /// The database file is missing or empty, and others of its files show that it was there.
+pub enum OpenDatabaseError {
+    /// The database file is missing or empty, but another file shows that it held data.
     #[error(
-        "the file {} is {what}, although {} shows that it held data; nothing was changed: restore a backup, or go on without \
-         what it held with --accept-loss={part}", file.display(), witness.display()
+        "the file {} is {what}, although {} shows that it held data; nothing was changed: restore a backup, or continue without its \
+         data with --accept-loss={part}", file.display(), witness.display()
     )]
     Missing {
         /// The database file.
         file: PathBuf,
         /// `missing` or `empty`.
         what: &'static str,
-        /// The file that shows that it was there.
+        /// The file that shows that it held data.
         witness: PathBuf,
         /// The name of the part, for `--accept-loss`.
         part: &'static str,
     },
-    /// The file was made by another store: somebody mixed two data folders.
+    /// The file belongs to another store: the files of two data folders were mixed.
     #[error(
         "the file {} belongs to another data folder than {}; put back the files that belong together, or restore a backup",
         file.display(), mark.display()
@@ -34,9 +35,9 @@ pub enum OpenError {
         /// The mark beside it.
         mark: PathBuf,
     },
-    /// The mark is missing or damaged, so that nothing proves that the end of the database is there.
+    /// The mark is missing or damaged; nothing proves that all acknowledged data is there.
     #[error(
-        "nothing shows whether {} holds all that was acknowledged; restore a backup, or go on with what it holds with \
+        "cannot prove that {} holds all acknowledged data; restore a backup, or continue with the data that it holds with \
          --accept-loss={part}", file.display()
     )]
     NoMark {
@@ -48,20 +49,20 @@ pub enum OpenError {
         #[source]
         cause: MarkError,
     },
-    /// Acknowledged commits are missing at its end, so that it is not copied.
+    /// Acknowledged commits are missing at its end; it is not copied.
     #[error(transparent)]
-    LostEnd(crate::Damage),
+    LostEnd(Damage),
     /// The file cannot be read at all.
     #[error(
         "the file {} is damaged and cannot be opened; nothing was changed: restore a backup, or move the file and those whose \
-         names begin like it away and go on without what they held with --accept-loss={part}", file.display()
+         names begin with its name away, and continue without their data with --accept-loss={part}", file.display()
     )]
     Damaged {
         /// The database file.
         file: PathBuf,
         /// The name of the part, for `--accept-loss`.
         part: &'static str,
-        /// What SQLite said.
+        /// The error of SQLite.
         #[source]
         cause: rusqlite::Error,
     },
@@ -75,30 +76,30 @@ pub enum OpenError {
         file: PathBuf,
         /// Its format.
         found: u32,
-        /// The newest format that is known.
+        /// The newest format that this version can read.
         known: u32,
     },
-    /// The mark cannot be made.
+    /// The mark cannot be created.
     #[error(transparent)]
     Mark(#[from] MarkError),
-    /// The system refused.
+    /// The operating system returned an error.
     #[error("read or write {}", .0.display())]
     Io(PathBuf, #[source] std::io::Error),
-    /// SQLite refused for another reason than damage.
+    /// SQLite returned an error that does not mean damage.
     #[error("open the database {}", file.display())]
     Database {
         /// The database file.
         file: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         #[source]
         cause: rusqlite::Error,
     },
 }
 
-impl OpenError {
+impl OpenDatabaseError {
     pub(crate) fn from_sqlite(file: &std::path::Path, part: &'static str, cause: rusqlite::Error) -> Self {
         let file = file.to_owned();
-        if crate::is_damage(&cause) {
+        if is_damage(&cause) {
             return Self::Damaged { file, part, cause };
         }
         Self::Database { file, cause }

@@ -1,14 +1,14 @@
-//! [`Health`]: whether a store may be written, shared by all that use it.
+//! [`Health`]: whether a store may be written, shared by all its users.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Why a store is read-only. Its text is a whole sentence for an operator.
+/// Why a store is read-only. Its text is a complete sentence for an operator.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Damage {
-    /// A part of the file is not as it was written.
+    /// A page or record is damaged.
     #[error(
-        "the file {} is damaged ({what}); what can be read and proved is still answered, and nothing is written any more: \
+        "the file {} is damaged ({what}); intact data can still be read, but nothing more is written: \
          stop the process, run `chappe check --data`, and restore a backup", file.display()
     )]
     File {
@@ -20,44 +20,44 @@ pub enum Damage {
     /// The file ends before the last acknowledged write.
     #[error(
         "the file {} lost {} acknowledged commits (it ends at commit {found}, and commit {acknowledged} was acknowledged): its \
-         write-ahead log is damaged, cut or missing; nothing is written any more: stop the process and restore a backup, or \
-         go on without them with --accept-loss={part}", file.display(), acknowledged - found
+         write-ahead log is damaged, truncated or missing; nothing more is written: stop the process and restore a backup, or \
+         continue without them with --accept-loss={part}", file.display(), acknowledged - found
     )]
     LostEnd {
         /// The database file.
         file: PathBuf,
-        /// The last commit that is there.
+        /// The last commit in the file.
         found: u64,
         /// The last commit that was acknowledged.
         acknowledged: u64,
         /// The name of the part, for `--accept-loss`.
         part: &'static str,
     },
-    /// The mark cannot be written, so that a loss could not be seen later.
-    #[error("the file {} cannot be written ({what}); nothing is written any more until the process starts again", file.display())]
+    /// The mark cannot be written: a later loss could not be detected.
+    #[error("the file {} cannot be written ({what}); nothing more is written until the process starts again", file.display())]
     Mark {
         /// The mark's file.
         file: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         what: String,
     },
 }
 
-/// Whether a store may be written. Clones share the answer, which changes once at most: from sound to damaged.
+/// Whether a store may be written. Clones share the state, which changes at most once: from intact to damaged.
 #[derive(Clone, Default)]
 pub struct Health(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     damage: OnceLock<Damage>,
-    /// Who is told.
+    /// Called once when the store is damaged.
     listeners: Mutex<Vec<Listener>>,
 }
 
 type Listener = Box<dyn Fn(&Damage) + Send + Sync>;
 
 impl Health {
-    /// Makes the store read-only. The first reason stays.
+    /// Makes the store read-only; only the first damage is recorded.
     pub fn set_damaged(&self, damage: Damage) {
         let mut is_first = false;
         let damage = self.0.damage.get_or_init(|| {
@@ -72,7 +72,7 @@ impl Health {
         }
     }
 
-    /// Tells a listener once the store is damaged; at once where it is. It is kept as long as the store.
+    /// Calls a listener when the store is damaged; at once if it already is.
     pub fn when_damaged(&self, listener: impl Fn(&Damage) + Send + Sync + 'static) {
         let mut listeners = self.listeners();
         if let Some(damage) = self.damage() {
@@ -85,7 +85,7 @@ impl Health {
         self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the store read-only if an error of SQLite means that its file is damaged; says whether it does.
+    /// Makes the store read-only if an error of SQLite means that its file is damaged; returns whether it does.
     pub fn note(&self, file: &std::path::Path, error: &rusqlite::Error) -> bool {
         let is_damage = is_damage(error);
         if is_damage {
@@ -94,7 +94,7 @@ impl Health {
         is_damage
     }
 
-    /// Why the store is read-only; none while it may be written.
+    /// Why the store is read-only; `None` while it may be written.
     pub fn damage(&self) -> Option<&Damage> {
         self.0.damage.get()
     }
@@ -106,7 +106,7 @@ impl std::fmt::Debug for Health {
     }
 }
 
-/// Whether an error of SQLite means that the file is not as it was written, or that the device cannot read it.
+/// Whether an error of SQLite means that the file is damaged, or that the device cannot read it.
 pub fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ffi;
     let rusqlite::Error::SqliteFailure(error, _) = error else {

@@ -1,21 +1,34 @@
-//! Files that show damage: SQLite databases with a checksum in each page, and the mark of what was acknowledged.
+//! Files in which damage is detected: SQLite databases with a checksum in each page, and a mark, the last acknowledged position.
 //!
-//! A bit that flipped, a page in the wrong place, a file that was cut: SQLite does not notice most of that. A damaged end of the
-//! write-ahead log it takes for a transaction that never ended, and drops it. Here, a page that is not as it was written is never
-//! read ([`Database`]), and a file that holds less than was acknowledged is not written any more ([`Mark`], [`Health`]).
-//! `docs/decisions/0007-damage.md` has the reasons. Not its concern: what the tables mean, and who waits for a write.
+//! SQLite does not notice most flipped bits, misplaced pages and truncated files. It treats a damaged end of the write-ahead log as
+//! an unfinished transaction and drops it. Here, a damaged page is never read ([`Database`]), and a file that lacks acknowledged
+//! commits is no longer written ([`Mark`], [`Health`]). `docs/decisions/0007-damage.md` gives the reasons. Not its concern: what
+//! the tables mean, and who waits for a write.
 //!
 //! Know these first: [`Layout`] (what a store expects of its file), [`Database`] (the open file), [`Health`] (whether it may be
 //! written). Start reading at `database.rs`, then `vfs.rs`.
 
+mod backup;
+mod connection;
+mod create;
 mod database;
 mod error;
+mod files;
+mod find;
 mod health;
+mod layout;
 mod mark;
 mod page;
+mod store_id;
+mod verify;
 mod vfs;
 
-pub use database::{AtLoss, Database, Layout, StoreId, backup, open_reader, verify};
-pub use error::OpenError;
+pub use backup::backup;
+pub use connection::open_reader;
+pub use database::Database;
+pub use error::OpenDatabaseError;
 pub use health::{Damage, Health, is_damage};
+pub use layout::{AtLoss, Layout};
 pub use mark::{Mark, MarkError};
+pub use store_id::StoreId;
+pub use verify::verify;

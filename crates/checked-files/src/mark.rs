@@ -1,13 +1,13 @@
-//! [`Mark`]: a small file that says up to where writes were acknowledged.
+//! [`Mark`]: a small file with the number of the last acknowledged commit.
 //!
-//! It is written after a commit is on disk and before anybody is told, without a flush of its own. So it is never ahead of what
-//! is durable: after a loss of power it may be behind, which says nothing, and after `kill -9` it is exact. A store whose last
-//! commit is below its mark has lost acknowledged data.
+//! It is written when a commit is on disk and before the commit is acknowledged, without a flush of its own. So it is never ahead
+//! of the durable data: after a power failure it may be behind, after `kill -9` it is exact. A store whose last commit is below its
+//! mark has lost acknowledged data.
 //!
 //! ```text
-//! two slots of 512 bytes, written in turn, so that a torn write spoils one of them only:
+//! two slots of 512 bytes, written in turn, so that a torn write damages only one of them:
 //!  0 magic     4 bytes  "CHM1"
-//!  4 checksum  u32      CRC-32 of what follows
+//!  4 checksum  u32      CRC-32 of the following fields
 //!  8 store     16 bytes the store that it belongs to
 //! 24 sequence  u64      number of the last commit
 //! ```
@@ -16,7 +16,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::StoreId;
+use crate::store_id::StoreId;
 
 const MAGIC: &[u8; 4] = b"CHM1";
 const SLOT_BYTES: usize = 512;
@@ -34,31 +34,31 @@ pub struct Mark {
 /// Why a mark cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum MarkError {
-    /// There is none.
+    /// There is no file.
     #[error("the file {} is missing", .0.display())]
     Missing(PathBuf),
-    /// Neither of its slots can be read.
+    /// Both slots are damaged.
     #[error("the file {} is damaged", .0.display())]
     Damaged(PathBuf),
-    /// The system refused.
+    /// The operating system returned an error.
     #[error("read or write {}", .0.display())]
     Io(PathBuf, #[source] io::Error),
 }
 
 impl Mark {
-    /// Makes the file, or makes it anew. It is durable when this returns.
+    /// Creates or replaces the file, durably.
     ///
     /// # Errors
     ///
-    /// If the system refuses.
+    /// If the operating system returns an error.
     pub fn create(path: &Path, store: StoreId, sequence: u64) -> Result<Self, MarkError> {
         let failed = |cause| MarkError::Io(path.to_owned(), cause);
-        let beside = path.with_extension("mark.new");
-        let mut file = File::create(&beside).map_err(failed)?;
+        let temporary = path.with_extension("mark.new");
+        let mut file = File::create(&temporary).map_err(failed)?;
         let slot = slot(store, sequence);
         file.write_all(&slot).and_then(|()| file.write_all(&slot)).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        std::fs::rename(&beside, path).map_err(failed)?;
+        std::fs::rename(&temporary, path).map_err(failed)?;
         Self::open(path)
     }
 
@@ -66,7 +66,7 @@ impl Mark {
     ///
     /// # Errors
     ///
-    /// If there is none, or none that can be believed.
+    /// If it is missing or damaged.
     pub fn open(path: &Path) -> Result<Self, MarkError> {
         let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(|cause| {
             if cause.kind() == io::ErrorKind::NotFound {
@@ -89,16 +89,16 @@ impl Mark {
         self.store
     }
 
-    /// The last commit that is marked.
+    /// The last acknowledged commit.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// Marks a commit that is durable. Two system calls, no flush.
+    /// Records a durable commit. Two system calls, no flush.
     ///
     /// # Errors
     ///
-    /// If the system refuses; then the mark stays where it was, or that slot is spoiled.
+    /// If the operating system returns an error; then the mark is unchanged, or the written slot is damaged.
     pub fn write(&mut self, sequence: u64) -> io::Result<()> {
         let next = 1 - self.slot;
         self.file.seek(SeekFrom::Start(u64::from(next) * SLOT_BYTES as u64))?;
@@ -119,11 +119,11 @@ fn slot(store: StoreId, sequence: u64) -> [u8; SLOT_BYTES] {
 }
 
 fn parse(bytes: &[u8]) -> Option<(StoreId, u64)> {
-    let is_sound = bytes.get(..4)? == MAGIC
+    let is_intact = bytes.get(..4)? == MAGIC
         && bytes.get(4..8)? == crc32fast::hash(bytes.get(8..USED_BYTES)?).to_le_bytes();
     let store = StoreId(bytes.get(8..24)?.try_into().ok()?);
     let sequence = u64::from_le_bytes(bytes.get(24..32)?.try_into().ok()?);
-    is_sound.then_some((store, sequence))
+    is_intact.then_some((store, sequence))
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_slot_counts_and_a_spoiled_one_does_not() {
+    fn open_reads_the_newest_intact_slot() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("a.mark");
         assert!(matches!(Mark::open(&path), Err(MarkError::Missing(_))));
@@ -142,9 +142,9 @@ mod tests {
             let read = Mark::open(&path).expect("the mark can be read");
             assert_eq!((read.sequence(), read.store()), (sequence, store));
         }
-        let whole = std::fs::read(&path).expect("the mark can be read");
+        let intact = std::fs::read(&path).expect("the mark can be read");
         for byte in (0..USED_BYTES).chain(SLOT_BYTES..SLOT_BYTES + USED_BYTES) {
-            let mut torn = whole.clone();
+            let mut torn = intact.clone();
             torn[byte] ^= 4;
             std::fs::write(&path, torn).expect("the mark can be written");
             let sequence = Mark::open(&path).expect("one slot is left").sequence();

@@ -1,19 +1,19 @@
 //! The checksum of a database page, and of a frame of the write-ahead log. Pure.
 //!
-//! A page of the database file ends with [`RESERVED_BYTES`] bytes that SQLite leaves alone (the "reserved region" of its file
-//! format): the page's number and the CRC-32 of everything before it, both little-endian. The number finds a page that was
-//! written to the wrong place. A CRC-32 finds every error of one, two or three bits and every burst of up to 32.
+//! A page of the database file ends with [`RESERVED_BYTES`] bytes that SQLite does not use (the "reserved region" of its file
+//! format): the page's number and the CRC-32 of everything before it, both little-endian. The number detects a page that
+//! was written to the wrong position. A CRC-32 detects every error of one, two or three bits and every burst of up to 32.
 //!
-//! Frames of the write-ahead log carry SQLite's own checksum, which SQLite reads only when it recovers the log. Here it is
-//! compared at every read of a page (<https://www.sqlite.org/fileformat2.html#checksum_algorithm>).
+//! Frames of the write-ahead log carry SQLite's own checksum, which SQLite checks only when it recovers the log. Here it is
+//! checked at every read of a page (<https://www.sqlite.org/fileformat2.html#checksum_algorithm>).
 
 /// Bytes of a page. SQLite's default, and the only size that these files have.
 pub(crate) const PAGE_BYTES: usize = 4096;
 
-/// Bytes at the end of each page that belong to the checksum.
+/// Bytes at the end of each page for number and checksum.
 pub(crate) const RESERVED_BYTES: u8 = 8;
 
-/// Where page 1 says how many bytes of each page are reserved.
+/// Where page 1 holds the number of reserved bytes.
 pub(crate) const RESERVED_AT: usize = 20;
 
 /// Where page 1 holds `user_version`, big-endian: the format of the file.
@@ -30,21 +30,21 @@ const SUM_AT: usize = PAGE_BYTES - 4;
 pub(crate) type Page = [u8; PAGE_BYTES];
 
 /// Writes number and checksum into the reserved bytes.
-pub(crate) fn seal(page: &mut Page, number: u32) {
+pub(crate) fn set_checksum(page: &mut Page, number: u32) {
     page[NUMBER_AT..SUM_AT].copy_from_slice(&number.to_le_bytes());
     let sum = crc32fast::hash(&page[..SUM_AT]);
     page[SUM_AT..].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Whether a page is as it was sealed, and in its place.
-pub(crate) fn is_sound(page: &Page, number: u32) -> bool {
+/// Whether number and checksum of a page are correct.
+pub(crate) fn is_intact(page: &Page, number: u32) -> bool {
     page[NUMBER_AT..SUM_AT] == number.to_le_bytes()
         && page[SUM_AT..] == crc32fast::hash(&page[..SUM_AT]).to_le_bytes()
 }
 
-/// Whether a frame's page belongs to its header. `before` is the checksum of the log up to this frame: the last eight bytes of
+/// Whether the checksum in a frame's header is correct for its page. `before` is the checksum of the log up to this frame: the last eight bytes of
 /// the header before it. `is_big_endian` is the lowest bit of the log's magic number.
-pub(crate) fn is_sound_frame(
+pub(crate) fn is_intact_frame(
     before: [u8; 8],
     header: &[u8; FRAME_HEADER_BYTES],
     page: &Page,
@@ -73,18 +73,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_flipped_bit_and_every_other_place_shows() {
+    fn a_flipped_bit_or_another_page_number_is_detected() {
         let mut page = [0; PAGE_BYTES];
         for (index, byte) in page.iter_mut().enumerate() {
             *byte = (index * 7 % 251) as u8;
         }
-        seal(&mut page, 9);
-        assert!(is_sound(&page, 9) && !is_sound(&page, 8));
+        set_checksum(&mut page, 9);
+        assert!(is_intact(&page, 9) && !is_intact(&page, 8));
         for bit in 0..PAGE_BYTES * 8 {
             page[bit / 8] ^= 1 << (bit % 8);
-            assert!(!is_sound(&page, 9), "bit {bit}");
+            assert!(!is_intact(&page, 9), "bit {bit}");
             page[bit / 8] ^= 1 << (bit % 8);
         }
-        assert!(!is_sound(&[0; PAGE_BYTES], 0) && !is_sound(&[0; PAGE_BYTES], 1));
+        assert!(!is_intact(&[0; PAGE_BYTES], 0) && !is_intact(&[0; PAGE_BYTES], 1));
     }
 }

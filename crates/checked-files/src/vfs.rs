@@ -1,9 +1,9 @@
-//! The checksum layer below SQLite: a VFS (<https://www.sqlite.org/vfs.html>) that is the system's own, except that pages of
-//! database files are sealed when they are written and compared when they are read, and frames of write-ahead logs are
-//! compared when they are read. What does not agree is answered with `SQLITE_IOERR_DATA`, and never reaches a query.
+//! The checksum layer below SQLite: a VFS (<https://www.sqlite.org/vfs.html>) that wraps the system's VFS. Pages of
+//! database files get a checksum when they are written; pages, and frames of write-ahead logs, are checked when they are read. A
+//! damaged page gives `SQLITE_IOERR_DATA` and never reaches a query.
 #![allow(
     unsafe_code,
-    reason = "SQLite calls a VFS through C function pointers. `Tail::of` says why the pointers that come in are valid"
+    reason = "SQLite calls a VFS through C function pointers. `CheckedFile::of` explains why the pointers are valid"
 )]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -17,13 +17,13 @@ use crate::page::{
     self, FRAME_HEADER_BYTES, LOG_HEADER_BYTES, PAGE_BYTES, Page, RESERVED_AT, RESERVED_BYTES,
 };
 
-/// The name by which connections ask for it.
+/// The name of the VFS.
 pub(crate) const NAME: &CStr = c"chappe-checked";
 
-/// Bytes of a frame with its header.
+/// Size of a frame with its header, in bytes.
 const FRAME_BYTES: u64 = (FRAME_HEADER_BYTES + PAGE_BYTES) as u64;
 
-/// The system's VFS, and where our part of a file's memory begins.
+/// The system's VFS, and the offset of [`CheckedFile`] in the memory of an open file.
 struct Registered {
     system: *mut sqlite3_vfs,
     tail_at: usize,
@@ -36,7 +36,7 @@ unsafe impl Sync for Registered {}
 
 static REGISTERED: OnceLock<Option<Registered>> = OnceLock::new();
 
-/// Makes SQLite know the VFS. Cheap after the first time.
+/// Registers the VFS with SQLite. Cheap after the first call.
 pub(crate) fn register() -> rusqlite::Result<()> {
     let registered = REGISTERED.get_or_init(|| {
         // SAFETY: both functions may be called at any time; the default VFS is one of SQLite's own and is never freed.
@@ -48,9 +48,9 @@ pub(crate) fn register() -> rusqlite::Result<()> {
         };
         // SAFETY: not null means that it points to a VFS.
         let copy = unsafe { system.as_ref()? };
-        let tail_at = usize::try_from(copy.szOsFile).ok()?.next_multiple_of(align_of::<Tail>());
-        let bytes = c_int::try_from(tail_at + size_of::<Tail>()).ok()?;
-        // All methods but `xOpen` stay the system's own: none of them looks at anything of the VFS that differs here.
+        let tail_at = usize::try_from(copy.szOsFile).ok()?.next_multiple_of(align_of::<CheckedFile>());
+        let bytes = c_int::try_from(tail_at + size_of::<CheckedFile>()).ok()?;
+        // All methods except `xOpen` are the system's: none of them uses a field of the VFS that differs here.
         let ours = Box::new(sqlite3_vfs {
             szOsFile: bytes,
             zName: NAME.as_ptr(),
@@ -68,7 +68,7 @@ pub(crate) fn register() -> rusqlite::Result<()> {
     }
 }
 
-/// Lets a database that is made through this connection (or by `VACUUM INTO`) keep bytes for the checksum in each page.
+/// Reserves bytes for the checksum in each page of a database that this connection (or its `VACUUM INTO`) creates.
 pub(crate) fn reserve_bytes(connection: &Connection) -> rusqlite::Result<()> {
     let mut bytes = c_int::from(RESERVED_BYTES);
     let argument = (&raw mut bytes).cast::<c_void>();
@@ -83,27 +83,28 @@ pub(crate) fn reserve_bytes(connection: &Connection) -> rusqlite::Result<()> {
     Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))
 }
 
+/// The type of a file with checksums.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FileKind {
     Database,
     Log,
 }
 
-/// What we keep of an open file, behind what the system's VFS keeps.
-struct Tail {
-    /// The system's methods, with our own for reading and writing.
+/// The state of an open file, stored after the state of the system's VFS.
+struct CheckedFile {
+    /// The system's methods, with this crate's `xRead` and `xWrite`.
     methods: sqlite3_io_methods,
     system: *const sqlite3_io_methods,
-    kind: Kind,
-    /// In a transaction that is larger than the cache SQLite writes frames of its own again in place, and makes up for their
-    /// checksums only when it commits. From this frame on, checksums are not to be compared. Only the writer's own
-    /// connection reads such frames, so that it is enough to note it here.
+    kind: FileKind,
+    /// In a transaction that exceeds the cache, SQLite rewrites frames in place and corrects their checksums only at the commit. From
+    /// this frame on, checksums are not checked. Only the writing connection reads such frames, so it suffices to record this
+    /// here.
     rewritten_from: Option<u64>,
     /// The frame whose header was written last.
     last_header: Option<u64>,
 }
 
-impl Tail {
+impl CheckedFile {
     /// # Safety
     ///
     /// `file` was opened by [`open`]: SQLite gave it `szOsFile` bytes, so that the tail is within them, aligned, and was written
@@ -114,7 +115,7 @@ impl Tail {
         unsafe { file.cast::<u8>().add(registered.tail_at).cast::<Self>().as_mut() }
     }
 
-    /// Reads exactly `N` bytes by the system's method.
+    /// Reads exactly `N` bytes with the system's method.
     ///
     /// # Safety
     ///
@@ -128,12 +129,12 @@ impl Tail {
         (code == ffi::SQLITE_OK).then_some(bytes)
     }
 
-    /// Whether the page of a frame, which was just read, belongs to the frame's header.
+    /// Whether the page of a frame, which was just read, matches the checksum in the frame's header.
     ///
     /// # Safety
     ///
     /// As [`Self::of`].
-    unsafe fn is_sound_frame(&self, file: *mut sqlite3_file, frame: u64, page: &Page) -> bool {
+    unsafe fn is_intact_frame(&self, file: *mut sqlite3_file, frame: u64, page: &Page) -> bool {
         if self.rewritten_from.is_some_and(|from| frame >= from) {
             return true;
         }
@@ -148,10 +149,10 @@ impl Tail {
             )
         };
         let (Some(magic), Some(before), Some(header)) = found else { return false };
-        page::is_sound_frame(before, &header, page, magic[3] & 1 == 1)
+        page::is_intact_frame(before, &header, page, magic[3] & 1 == 1)
     }
 
-    /// Follows what SQLite writes into the log, see [`Self::rewritten_from`].
+    /// Tracks the writes to the log, see [`Self::rewritten_from`].
     fn note_log_write(&mut self, amount: usize, offset: u64) {
         let Some(behind) = offset.checked_sub(LOG_HEADER_BYTES as u64) else { return };
         let (frame, within) = (behind / FRAME_BYTES, behind % FRAME_BYTES);
@@ -177,14 +178,14 @@ fn frame_at(frame: u64) -> u64 {
     LOG_HEADER_BYTES as u64 + frame * FRAME_BYTES
 }
 
-/// The number of the page at an offset of a database file, if a read or write is one of a whole page.
+/// The number of the page at an offset of a database file, if the access is to exactly one page.
 fn page_number(amount: c_int, offset: i64) -> Option<u32> {
     let (amount, offset) = (usize::try_from(amount).ok()?, u64::try_from(offset).ok()?);
     let is_page = amount == PAGE_BYTES && offset % PAGE_BYTES as u64 == 0;
     u32::try_from(offset / PAGE_BYTES as u64 + 1).ok().filter(|_| is_page)
 }
 
-/// The frame whose page is at an offset of a log, if a read is one of a whole page.
+/// The frame whose page is at an offset of a log, if the read is of exactly one page.
 fn frame_number(amount: c_int, offset: i64) -> Option<u64> {
     let behind = u64::try_from(offset).ok()?.checked_sub((LOG_HEADER_BYTES + FRAME_HEADER_BYTES) as u64)?;
     let is_page = usize::try_from(amount).ok()? == PAGE_BYTES && behind % FRAME_BYTES == 0;
@@ -199,34 +200,34 @@ unsafe extern "C" fn open(
     flags_out: *mut c_int,
 ) -> c_int {
     let Some(Some(registered)) = REGISTERED.get() else { return ffi::SQLITE_CANTOPEN };
-    // SAFETY: the arguments are SQLite's, handed on as they came, and the VFS is the one that the method belongs to.
+    // SAFETY: the arguments are SQLite's, passed on unchanged, and the VFS is the one that the method belongs to.
     let code = unsafe {
         let Some(system_open) = (*registered.system).xOpen else { return ffi::SQLITE_CANTOPEN };
         system_open(registered.system, name, file, flags, flags_out)
     };
     let kind = if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 {
-        Kind::Database
+        FileKind::Database
     } else if flags & ffi::SQLITE_OPEN_WAL != 0 {
-        Kind::Log
+        FileKind::Log
     } else {
         return code;
     };
-    // SAFETY: SQLite gives `szOsFile` bytes, so that the tail is within them, aligned. Where the system's VFS could not open
-    // the file, it leaves no methods, and SQLite does not use the file.
+    // SAFETY: SQLite gives `szOsFile` bytes, so that the tail is within them, aligned. If the system's VFS cannot open
+    // the file, it sets no methods, and SQLite does not use the file.
     unsafe {
         let system = (*file).pMethods;
         if code != ffi::SQLITE_OK || system.is_null() {
             return code;
         }
-        let tail = file.cast::<u8>().add(registered.tail_at).cast::<Tail>();
+        let tail = file.cast::<u8>().add(registered.tail_at).cast::<CheckedFile>();
         let methods = sqlite3_io_methods {
-            // Without `xFetch`: memory that is mapped would pass by the checksums.
+            // Without `xFetch`: mapped memory would bypass the checksums.
             iVersion: (*system).iVersion.min(2),
             xRead: Some(read),
             xWrite: Some(write),
             ..*system
         };
-        tail.write(Tail { methods, system, kind, rewritten_from: None, last_header: None });
+        tail.write(CheckedFile { methods, system, kind, rewritten_from: None, last_header: None });
         (*file).pMethods = &raw const (*tail).methods;
     }
     ffi::SQLITE_OK
@@ -234,26 +235,28 @@ unsafe extern "C" fn open(
 
 unsafe extern "C" fn read(file: *mut sqlite3_file, buffer: *mut c_void, amount: c_int, offset: i64) -> c_int {
     // SAFETY: SQLite calls this for files that `open` opened.
-    let Some(tail) = (unsafe { Tail::of(file) }) else { return ffi::SQLITE_IOERR_READ };
-    // SAFETY: the arguments are SQLite's, handed on as they came.
+    let Some(tail) = (unsafe { CheckedFile::of(file) }) else { return ffi::SQLITE_IOERR_READ };
+    // SAFETY: the arguments are SQLite's, passed on unchanged.
     let code = unsafe {
         let Some(system_read) = (*tail.system).xRead else { return ffi::SQLITE_IOERR_READ };
         system_read(file, buffer, amount, offset)
     };
-    // A page that is missing comes as zeros with this code, and counts as damaged.
+    // A missing page is read as zeros with this code; it counts as damaged.
     if code != ffi::SQLITE_OK && code != ffi::SQLITE_IOERR_SHORT_READ {
         return code;
     }
     // SAFETY: a read of a whole page has a buffer of that size, which has just been filled.
     let page = || unsafe { &*buffer.cast::<Page>() };
-    let is_sound = match tail.kind {
-        Kind::Database => page_number(amount, offset).is_none_or(|number| page::is_sound(page(), number)),
-        Kind::Log => frame_number(amount, offset).is_none_or(|frame| {
+    let is_intact = match tail.kind {
+        FileKind::Database => {
+            page_number(amount, offset).is_none_or(|number| page::is_intact(page(), number))
+        }
+        FileKind::Log => frame_number(amount, offset).is_none_or(|frame| {
             // SAFETY: as above.
-            unsafe { tail.is_sound_frame(file, frame, page()) }
+            unsafe { tail.is_intact_frame(file, frame, page()) }
         }),
     };
-    if is_sound { code } else { ffi::SQLITE_IOERR_DATA }
+    if is_intact { code } else { ffi::SQLITE_IOERR_DATA }
 }
 
 unsafe extern "C" fn write(
@@ -263,12 +266,12 @@ unsafe extern "C" fn write(
     offset: i64,
 ) -> c_int {
     // SAFETY: SQLite calls this for files that `open` opened.
-    let Some(tail) = (unsafe { Tail::of(file) }) else { return ffi::SQLITE_IOERR_WRITE };
+    let Some(tail) = (unsafe { CheckedFile::of(file) }) else { return ffi::SQLITE_IOERR_WRITE };
     // SAFETY: the system's methods are static.
     let Some(system_write) = (unsafe { (*tail.system).xWrite }) else { return ffi::SQLITE_IOERR_WRITE };
     let number = match tail.kind {
-        Kind::Database => page_number(amount, offset),
-        Kind::Log => {
+        FileKind::Database => page_number(amount, offset),
+        FileKind::Log => {
             if let (Ok(amount), Ok(offset)) = (usize::try_from(amount), u64::try_from(offset)) {
                 tail.note_log_write(amount, offset);
             }
@@ -276,16 +279,16 @@ unsafe extern "C" fn write(
         }
     };
     let Some(number) = number else {
-        // SAFETY: the arguments are SQLite's, handed on as they came.
+        // SAFETY: the arguments are SQLite's, passed on unchanged.
         return unsafe { system_write(file, buffer, amount, offset) };
     };
     // SAFETY: a write of a whole page has a buffer of that size.
     let mut page: Page = unsafe { *buffer.cast::<Page>() };
     if number == 1 && page[RESERVED_AT] != RESERVED_BYTES {
-        // Its last bytes are data. It was made without `reserve_bytes`, and must not be written here.
+        // Its last bytes are data: it was created without `reserve_bytes` and must not be written with this VFS.
         return ffi::SQLITE_IOERR_WRITE;
     }
-    page::seal(&mut page, number);
+    page::set_checksum(&mut page, number);
     // SAFETY: as above, with a buffer of the same size.
     unsafe { system_write(file, page.as_ptr().cast::<c_void>(), amount, offset) }
 }

@@ -40,7 +40,7 @@ pub enum Error {
     },
     /// It is damaged, not the one that was there, or of a newer version.
     #[error(transparent)]
-    File(#[from] checked_files::OpenError),
+    File(#[from] checked_files::OpenDatabaseError),
     /// A row cannot be understood: the file was changed by somebody else.
     #[error("the documents database is damaged: {0}")]
     Damaged(String),

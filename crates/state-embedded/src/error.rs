@@ -1,4 +1,4 @@
-//! [`OpenError`]: why a store could not be opened, in words for whoever operates it; and the causes that the contracts'
+//! [`OpenStoreError`]: why a store could not be opened, in words for whoever operates it; and the causes that the contracts'
 //! own errors carry.
 
 use std::io;
@@ -9,7 +9,7 @@ use crate::platform;
 /// Why a store could not be opened. Nothing in the data directory was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
+pub enum OpenStoreError {
     /// Another process has it open.
     #[error(
         "the data directory {} is in use by {owner}; stop that process or choose another data directory",
@@ -133,7 +133,7 @@ pub enum OpenError {
     },
     /// A part is damaged, not the one that was there, or of a later version.
     #[error(transparent)]
-    Part(checked_files::OpenError),
+    Part(checked_files::OpenDatabaseError),
     /// The registry's database cannot be used.
     #[error(
         "cannot open the registry's database {}; remove the cause, or restore a backup",
@@ -160,7 +160,7 @@ pub enum OpenError {
     },
 }
 
-impl OpenError {
+impl OpenStoreError {
     /// Gives a system error in the data directory the words for its kind.
     pub(crate) fn from_io(directory: &Path, cause: io::Error) -> Self {
         let directory = directory.to_owned();
@@ -173,8 +173,8 @@ impl OpenError {
     }
 
     /// The same for a database whose file was looked at first.
-    pub(crate) fn from_checked(file: &Path, cause: checked_files::OpenError) -> Self {
-        use checked_files::OpenError::{Database, Io};
+    pub(crate) fn from_checked(file: &Path, cause: checked_files::OpenDatabaseError) -> Self {
+        use checked_files::OpenDatabaseError::{Database, Io};
         match cause {
             Database { cause, .. } => Self::from_database(file, cause),
             Io(file, cause) => Self::from_io(file.parent().unwrap_or(&file), cause),

@@ -32,7 +32,7 @@ use self::index::{JournalKey, JournalState, Shared};
 use self::reader::{ReadRequest, Reader};
 pub(crate) use self::recovery::{Recovery, RecoveryOptions};
 use self::writer::{Command, Writer};
-use crate::error::{OpenError, StoreClosed};
+use crate::error::{OpenStoreError, StoreClosed};
 use crate::metrics::Metrics;
 use crate::options::JournalOptions;
 use crate::queue::Queue;
@@ -61,10 +61,10 @@ impl Journal {
         options: &JournalOptions,
         metrics: Metrics,
         supervisor: &Supervisor,
-    ) -> Result<(Self, Threads), OpenError> {
+    ) -> Result<(Self, Threads), OpenStoreError> {
         let mark = recovery.open_mark()?;
         let Recovery { directory, store, recovered, .. } = recovery;
-        let failed = |cause| OpenError::from_io(&directory, cause);
+        let failed = |cause| OpenStoreError::from_io(&directory, cause);
         for number in &recovered.unused {
             segment::remove(&directory, *number);
         }

@@ -33,7 +33,7 @@ use self::command::KeyWrite;
 use self::read::{PageRange, ReadQueue};
 use self::session::Shared;
 use self::watch::Watcher;
-use crate::error::{OpenError, StoreClosed};
+use crate::error::{OpenStoreError, StoreClosed};
 use crate::metrics::Metrics;
 use crate::options::{Clock, RegistryOptions};
 use crate::queue::Queue;
@@ -62,10 +62,10 @@ impl Registry {
         metrics: Metrics,
         at_loss: AtLoss,
         supervisor: &Supervisor,
-    ) -> Result<(Self, Threads), OpenError> {
-        let failed = |cause| OpenError::from_database(file, cause);
+    ) -> Result<(Self, Threads), OpenStoreError> {
+        let failed = |cause| OpenStoreError::from_database(file, cause);
         let database = Database::open(&tables::layout(file), at_loss)
-            .map_err(|cause| OpenError::from_checked(file, cause))?;
+            .map_err(|cause| OpenStoreError::from_checked(file, cause))?;
         let health = database.health.clone();
         let id = database.id();
         let counters = tables::counters(&database.connection).map_err(failed)?;
@@ -83,7 +83,8 @@ impl Registry {
         let reader = reader::Reader::new(read_connection, file.to_owned(), health, shared.clone());
         let writer = writer::Writer::new(database, counters, shared, metrics);
         let (writes, reads) = (registry.writes.clone(), registry.reads.clone());
-        let failed = |cause| OpenError::Io { directory: file.parent().unwrap_or(file).to_owned(), cause };
+        let failed =
+            |cause| OpenStoreError::Io { directory: file.parent().unwrap_or(file).to_owned(), cause };
         let writing = move || writer::WriterTurns::new(writer, writes);
         let reading = reader::ReaderTurns { reader, queue: reads.0 };
         let threads = vec![
@@ -128,13 +129,14 @@ impl Registry {
 }
 
 /// Copies a database to a new file; a process may have it open.
-pub(crate) fn backup(file: &Path, to: &Path) -> Result<(), OpenError> {
-    checked_files::backup(&tables::layout(file), to).map_err(|cause| OpenError::from_checked(file, cause))
+pub(crate) fn backup(file: &Path, to: &Path) -> Result<(), OpenStoreError> {
+    checked_files::backup(&tables::layout(file), to)
+        .map_err(|cause| OpenStoreError::from_checked(file, cause))
 }
 
 /// Reads everything in a database that no process has open. Returns a description of each damage; empty if there is none.
-pub(crate) fn verify(file: &Path) -> Result<Vec<String>, OpenError> {
-    checked_files::verify(&tables::layout(file)).map_err(|cause| OpenError::from_checked(file, cause))
+pub(crate) fn verify(file: &Path) -> Result<Vec<String>, OpenStoreError> {
+    checked_files::verify(&tables::layout(file)).map_err(|cause| OpenStoreError::from_checked(file, cause))
 }
 
 impl Threads {

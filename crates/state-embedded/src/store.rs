@@ -21,7 +21,7 @@ use supervision::Supervisor;
 use tempfile::TempDir;
 
 use self::format::Format;
-use crate::error::OpenError;
+use crate::error::OpenStoreError;
 use crate::journal::{self, Journal};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
@@ -64,7 +64,7 @@ impl Store {
     /// Opens the data directory, making it where it is missing. Blocks for as long as the files need.
     ///
     /// The directory must belong to the store alone: other files in a new one are refused.
-    pub fn open(directory: impl AsRef<Path>, options: &Options) -> Result<Self, OpenError> {
+    pub fn open(directory: impl AsRef<Path>, options: &Options) -> Result<Self, OpenStoreError> {
         Self::open_with_clock(directory, options, Arc::new(SystemTime::now))
     }
 
@@ -73,7 +73,7 @@ impl Store {
         directory: impl AsRef<Path>,
         options: &Options,
         supervisor: &Supervisor,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, OpenStoreError> {
         Self::open_in(directory.as_ref(), None, options, Arc::new(SystemTime::now), supervisor)
     }
 
@@ -82,14 +82,14 @@ impl Store {
         directory: impl AsRef<Path>,
         options: &Options,
         clock: Clock,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, OpenStoreError> {
         Self::open_in(directory.as_ref(), None, options, clock, &Supervisor::default())
     }
 
     /// Opens an empty store in a temporary directory that goes with it.
-    pub fn ephemeral(options: &Options) -> Result<Self, OpenError> {
+    pub fn ephemeral(options: &Options) -> Result<Self, OpenStoreError> {
         let temporary = tempfile::Builder::new().prefix("chappe-").tempdir();
-        let temporary = temporary.map_err(|cause| OpenError::from_io(&std::env::temp_dir(), cause))?;
+        let temporary = temporary.map_err(|cause| OpenStoreError::from_io(&std::env::temp_dir(), cause))?;
         let directory = temporary.path().join("state");
         Self::open_in(&directory, Some(temporary), options, Arc::new(SystemTime::now), &Supervisor::default())
     }
@@ -100,7 +100,7 @@ impl Store {
         options: &Options,
         clock: Clock,
         supervisor: &Supervisor,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, OpenStoreError> {
         make_directory(directory)?;
         let lock = lock::Lock::take(directory)?;
         let mut format = Format::read_or_make(directory)?;
@@ -245,7 +245,7 @@ impl Drop for Store {
 /// # Errors
 ///
 /// If it is in use, or a part cannot be read at all.
-pub fn verify(directory: &Path) -> Result<Vec<String>, OpenError> {
+pub fn verify(directory: &Path) -> Result<Vec<String>, OpenStoreError> {
     let _lock = lock::Lock::take(directory)?;
     let format = Format::read(directory)?;
     let (database, log) = (directory.join("registry.sqlite"), directory.join("journal"));
@@ -264,7 +264,7 @@ pub fn verify(directory: &Path) -> Result<Vec<String>, OpenError> {
 /// # Errors
 ///
 /// If it is damaged or incomplete, or the copy cannot be written.
-pub fn backup(directory: &Path, to: &Path) -> Result<(), OpenError> {
+pub fn backup(directory: &Path, to: &Path) -> Result<(), OpenStoreError> {
     let format = Format::read(directory)?;
     make_directory(to)?;
     registry::backup(&directory.join("registry.sqlite"), &to.join("registry.sqlite"))?;
@@ -278,16 +278,16 @@ fn refuse_missing_parts(
     database: &Path,
     log: &Path,
     accepted: AcceptLoss,
-) -> Result<(), OpenError> {
+) -> Result<(), OpenStoreError> {
     if format.version >= 2 {
         return Ok(());
     }
     for (file, part, is_accepted) in
         [(log, "journal", accepted.journal), (database, "registry", accepted.registry)]
     {
-        let is_there = file.try_exists().map_err(|cause| OpenError::from_io(file, cause))?;
+        let is_there = file.try_exists().map_err(|cause| OpenStoreError::from_io(file, cause))?;
         if !is_there && !is_accepted {
-            return Err(OpenError::Missing { file: file.to_owned(), part });
+            return Err(OpenStoreError::Missing { file: file.to_owned(), part });
         }
     }
     Ok(())
@@ -297,8 +297,8 @@ const fn at_loss(is_accepted: bool) -> AtLoss {
     if is_accepted { AtLoss::Accept } else { AtLoss::Refuse }
 }
 
-fn make_directory(directory: &Path) -> Result<(), OpenError> {
-    let failed = |cause| OpenError::from_io(directory, cause);
+fn make_directory(directory: &Path) -> Result<(), OpenStoreError> {
+    let failed = |cause| OpenStoreError::from_io(directory, cause);
     if !directory.try_exists().map_err(failed)? {
         std::fs::create_dir_all(directory).map_err(failed)?;
         platform::make_private(directory).map_err(failed)?;

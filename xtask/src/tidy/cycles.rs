@@ -9,7 +9,6 @@ type Edges<'a> = BTreeMap<&'a Path, BTreeMap<&'a Path, String>>;
 const NOT_YET: &[&str] = &[
     "bench",
     "chappe",
-    "checked-files",
     "connect-cosmosdb",
     "documents",
     "edge",

@@ -1,9 +1,9 @@
-//! Trials: one fault in one file of a killed process. Nothing is changed or lost without a word. `CHAPPE_SOAK_DAMAGE` says how
-//! many trials of each kind there are (30 by default), `CHAPPE_SEED` repeats them.
+//! Trials: one fault in one file of a killed process must not change or lose data silently. `CHAPPE_SOAK_DAMAGE` is the number of
+//! trials of each kind (default 30), `CHAPPE_SEED` repeats them.
 
 use std::path::{Path, PathBuf};
 
-use checked_files::{OpenError, open_reader};
+use checked_files::{OpenDatabaseError, open_reader};
 use tempfile::TempDir;
 
 use crate::table::{self, file};
@@ -11,23 +11,23 @@ use crate::table::{self, file};
 /// Rows that were acknowledged: the first half is in the database file, the second in the write-ahead log.
 const ROWS: i64 = 300;
 
-/// What became of a trial.
+/// The outcome of a trial.
 #[derive(Debug, PartialEq, Eq)]
-enum Seen {
-    /// Everything is there, as it was written.
-    Whole,
+enum TrialOutcome {
+    /// All data is intact.
+    Intact,
     /// It was not opened.
-    Refused,
+    Rejected,
     /// It is read-only from the start.
     ReadOnly,
-    /// A read was refused, and after that every write.
-    ReadRefused,
+    /// A read failed, and every later write.
+    ReadFailed,
 }
 
-/// Repeatable chance: xorshift.
-struct Chance(u64);
+/// Repeatable random numbers: xorshift.
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn new() -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         let seed = std::env::var("CHAPPE_SEED").ok().and_then(|text| text.parse().ok());
@@ -61,40 +61,40 @@ fn killed() -> TempDir {
     }
     let image = tempfile::tempdir().expect("a temporary folder");
     table::image(folder.path(), image.path());
-    assert_eq!(judge(image.path()), Seen::Whole, "without a fault everything is there");
+    assert_eq!(classify(image.path()), TrialOutcome::Intact, "without a fault all data is intact");
     let image = tempfile::tempdir().expect("a temporary folder");
     table::image(folder.path(), image.path());
     image
 }
 
-/// Opens, reads everything, and tries to write after a refused read.
-fn judge(folder: &Path) -> Seen {
+/// Opens the database, reads everything, and tries to write after a failed read.
+fn classify(folder: &Path) -> TrialOutcome {
     let mut database = match table::open(folder) {
         Ok(database) => database,
-        Err(error @ OpenError::Database { .. }) => panic!("not told as damage: {error:?}"),
-        Err(_) => return Seen::Refused,
+        Err(error @ OpenDatabaseError::Database { .. }) => panic!("not reported as damage: {error:?}"),
+        Err(_) => return TrialOutcome::Rejected,
     };
     if database.health.damage().is_some() {
-        assert!(table::put(&mut database, 1000).is_err(), "a read-only database took a write");
-        return Seen::ReadOnly;
+        assert!(table::put(&mut database, 1000).is_err(), "a read-only database accepted a write");
+        return TrialOutcome::ReadOnly;
     }
     let reader = open_reader(database.path(), 256, &database.health).expect("a reader opens");
     match table::read(&reader, ROWS) {
-        Ok(ROWS) => Seen::Whole,
+        Ok(ROWS) => TrialOutcome::Intact,
         Ok(found) => panic!("{} rows were lost silently", ROWS - found),
         Err(error) => {
-            assert!(database.health.note(database.path(), &error), "not told as damage: {error}");
-            Seen::ReadRefused
+            assert!(database.health.note(database.path(), &error), "not reported as damage: {error}");
+            TrialOutcome::ReadFailed
         }
     }
 }
 
-/// A fresh image for each fault.
-fn trial(killed: &TempDir, fault: impl FnOnce(&Path)) -> Seen {
+/// Applies a fault to a new copy.
+fn trial(killed: &TempDir, fault: impl FnOnce(&Path)) -> TrialOutcome {
     let folder = tempfile::tempdir().expect("a temporary folder");
     table::image(killed.path(), folder.path());
     fault(folder.path());
-    judge(folder.path())
+    classify(folder.path())
 }
 
 fn log(folder: &Path) -> PathBuf {
@@ -105,50 +105,53 @@ fn mark(folder: &Path) -> PathBuf {
     folder.join("rows.mark")
 }
 
-fn flip(path: &Path, chance: &mut Chance) {
+fn flip(path: &Path, random: &mut Random) {
     let mut bytes = std::fs::read(path).expect("the file can be read");
-    let at = chance.below(bytes.len() as u64);
-    bytes[usize::try_from(at).expect("an index")] ^= 1 << chance.below(8);
+    let at = random.below(bytes.len() as u64);
+    bytes[usize::try_from(at).expect("an index")] ^= 1 << random.below(8);
     std::fs::write(path, bytes).expect("the file can be written");
 }
 
-fn cut(path: &Path, chance: &mut Chance) {
+fn truncate(path: &Path, random: &mut Random) {
     let file = std::fs::OpenOptions::new().write(true).open(path).expect("the file opens");
     let bytes = file.metadata().expect("it has a length").len();
-    file.set_len(chance.below(bytes)).expect("the file can be cut");
+    file.set_len(random.below(bytes)).expect("the file can be cut");
 }
 
 #[test]
-fn a_flipped_bit_in_the_database_file_changes_and_loses_nothing_silently() {
-    let (killed, mut chance) = (killed(), Chance::new());
+fn a_flipped_bit_in_the_database_file_is_detected_or_harmless() {
+    let (killed, mut random) = (killed(), Random::new());
     let seen: Vec<_> =
-        (0..trials()).map(|_| trial(&killed, |folder| flip(&file(folder), &mut chance))).collect();
+        (0..trials()).map(|_| trial(&killed, |folder| flip(&file(folder), &mut random))).collect();
     // Pages that the log replaces, and those that are free, may be damaged without harm.
-    assert!(seen.iter().any(|seen| *seen != Seen::Whole), "{seen:?}");
+    assert!(seen.iter().any(|seen| *seen != TrialOutcome::Intact), "{seen:?}");
 }
 
 #[test]
-fn a_flipped_bit_in_the_log_changes_and_loses_nothing_silently() {
-    let (killed, mut chance) = (killed(), Chance::new());
+fn a_flipped_bit_in_the_log_is_detected_or_harmless() {
+    let (killed, mut random) = (killed(), Random::new());
     let seen: Vec<_> =
-        (0..trials()).map(|_| trial(&killed, |folder| flip(&log(folder), &mut chance))).collect();
-    assert!(seen.contains(&Seen::ReadOnly), "{seen:?}");
+        (0..trials()).map(|_| trial(&killed, |folder| flip(&log(folder), &mut random))).collect();
+    assert!(seen.contains(&TrialOutcome::ReadOnly), "{seen:?}");
 }
 
 #[test]
-fn a_cut_file_is_refused_or_read_only() {
-    let (killed, mut chance) = (killed(), Chance::new());
+fn a_truncated_file_is_rejected_or_read_only() {
+    let (killed, mut random) = (killed(), Random::new());
     for _ in 0..trials() {
-        let seen = trial(&killed, |folder| cut(&log(folder), &mut chance));
-        assert!(matches!(seen, Seen::ReadOnly | Seen::Refused), "{seen:?}");
-        let seen = trial(&killed, |folder| cut(&file(folder), &mut chance));
+        let seen = trial(&killed, |folder| truncate(&log(folder), &mut random));
+        assert!(matches!(seen, TrialOutcome::ReadOnly | TrialOutcome::Rejected), "{seen:?}");
+        let seen = trial(&killed, |folder| truncate(&file(folder), &mut random));
         // What the log holds of it is still whole.
-        assert!(matches!(seen, Seen::ReadRefused | Seen::Refused | Seen::Whole), "{seen:?}");
+        assert!(
+            matches!(seen, TrialOutcome::ReadFailed | TrialOutcome::Rejected | TrialOutcome::Intact),
+            "{seen:?}"
+        );
     }
 }
 
 #[test]
-fn a_missing_or_empty_file_is_never_made_anew() {
+fn a_missing_or_empty_file_is_never_created_again() {
     let killed = killed();
     for lost in [file, log, mark] {
         for empty in [false, true] {
@@ -186,8 +189,8 @@ fn a_missing_or_empty_file_is_never_made_anew() {
 
 /// Damage that comes while the process runs: pages of the log and of the file are compared whenever they are read.
 #[test]
-fn damage_under_an_open_database_is_noticed_and_not_carried_on() {
-    let mut chance = Chance::new();
+fn damage_to_an_open_database_is_detected_and_ends_writing() {
+    let mut random = Random::new();
     for (of_log, place) in [(true, log as fn(&Path) -> PathBuf), (false, file)] {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut database = table::open(folder.path()).expect("the database opens");
@@ -205,7 +208,7 @@ fn damage_under_an_open_database_is_noticed_and_not_carried_on() {
         let first = if of_log { 32 + 24 } else { 4096 };
         let step = if of_log { 24 + 4096 } else { 4096 };
         for at in (first..bytes.len()).step_by(step) {
-            bytes[at + usize::try_from(chance.below(4000)).expect("small")] ^= 8;
+            bytes[at + usize::try_from(random.below(4000)).expect("small")] ^= 8;
         }
         std::fs::write(&path, bytes).expect("the file can be written");
         let read = table::read(&reader, ROWS).expect_err("every page is damaged");
@@ -221,7 +224,7 @@ fn damage_under_an_open_database_is_noticed_and_not_carried_on() {
 
 /// A transaction larger than the cache writes frames of the log twice, which must not look like damage.
 #[test]
-fn a_transaction_larger_than_the_cache_reads_its_own_pages() {
+fn a_transaction_larger_than_the_cache_can_read_its_pages() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let database = table::open(folder.path()).expect("the database opens");
     let connection = &database.connection;

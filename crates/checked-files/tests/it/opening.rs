@@ -1,12 +1,12 @@
 //! Opening files: new ones, those of the older format, those of another store, copies.
 
-use checked_files::{OpenError, backup, verify};
+use checked_files::{OpenDatabaseError, backup, verify};
 use rusqlite::Connection;
 
 use crate::table::{self, file, layout};
 
 #[test]
-fn a_new_database_is_there_after_it_was_closed_and_is_sound() {
+fn a_new_database_is_intact_after_it_is_closed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut database = table::open(folder.path()).expect("the database opens");
     table::put(&mut database, 0).expect("the row is stored");
@@ -18,7 +18,7 @@ fn a_new_database_is_there_after_it_was_closed_and_is_sound() {
 }
 
 #[test]
-fn a_database_of_format_1_gets_checksums_and_loses_nothing() {
+fn a_database_of_format_1_gets_checksums_and_keeps_its_data() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let old = Connection::open(file(folder.path())).expect("the old file opens");
     old.execute_batch(&format!("PRAGMA journal_mode = WAL; {} PRAGMA user_version = 1;", table::TABLES))
@@ -46,7 +46,7 @@ fn a_database_of_format_1_gets_checksums_and_loses_nothing() {
 }
 
 #[test]
-fn files_of_two_stores_are_not_mixed() {
+fn files_of_two_stores_are_rejected() {
     let (one, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     for folder in [&one, &other] {
         let mut database = table::open(folder.path()).expect("the database opens");
@@ -54,21 +54,21 @@ fn files_of_two_stores_are_not_mixed() {
     }
     std::fs::copy(file(other.path()), file(one.path())).expect("the file can be copied");
     let error = table::open(one.path()).expect_err("another store's file");
-    assert!(matches!(error, OpenError::AnotherStore { .. }), "{error}");
+    assert!(matches!(error, OpenDatabaseError::AnotherStore { .. }), "{error}");
 }
 
 #[test]
-fn a_newer_format_is_refused() {
+fn a_newer_format_is_rejected() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let database = table::open(folder.path()).expect("the database opens");
     database.connection.pragma_update(None, "user_version", 3).expect("the pragma is known");
     drop(database);
     let error = table::open(folder.path()).expect_err("format 3 is unknown");
-    assert!(matches!(error, OpenError::Format { found: 3, known: 2, .. }), "{error}");
+    assert!(matches!(error, OpenDatabaseError::Format { found: 3, known: 2, .. }), "{error}");
 }
 
 #[test]
-fn a_copy_made_between_writes_is_a_database_of_its_own() {
+fn a_backup_between_writes_is_a_complete_database() {
     let (folder, to) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let mut database = table::open(folder.path()).expect("the database opens");
     for number in 0..50 {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use checked_files::{AtLoss, Database, Layout, OpenError};
+use checked_files::{AtLoss, Database, Layout, OpenDatabaseError};
 use rusqlite::{Connection, params};
 
 /// The tables of format 1 and of today.
@@ -19,11 +19,11 @@ pub(crate) fn file(folder: &Path) -> PathBuf {
     folder.join("rows.sqlite")
 }
 
-pub(crate) fn open(folder: &Path) -> Result<Database, OpenError> {
+pub(crate) fn open(folder: &Path) -> Result<Database, OpenDatabaseError> {
     Database::open(&layout(&file(folder)), AtLoss::Refuse)
 }
 
-pub(crate) fn open_accepting(folder: &Path) -> Result<Database, OpenError> {
+pub(crate) fn open_accepting(folder: &Path) -> Result<Database, OpenDatabaseError> {
     Database::open(&layout(&file(folder)), AtLoss::Accept)
 }
 

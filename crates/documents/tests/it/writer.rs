@@ -125,7 +125,10 @@ async fn a_newer_format_and_bad_options_are_refused() {
     let open = |options| Service::open(options, Tracer::new(1), &mut Registry::default()).map(drop);
     let options = Options { data_dir: folder.path().to_owned(), ..Options::default() };
     let error = open(options).expect_err("format 99 is unknown");
-    assert!(matches!(error, Error::File(checked_files::OpenError::Format { found: 99, .. })), "{error}");
+    assert!(
+        matches!(error, Error::File(checked_files::OpenDatabaseError::Format { found: 99, .. })),
+        "{error}"
+    );
     let key = Options { primary_key: Some("not base64!".to_owned()), ..Options::default() };
     assert!(open(key).expect_err("a bad key").to_string().contains("primary_key"));
     let account = Options { account: "localhost".to_owned(), ..Options::default() };

@@ -9,18 +9,18 @@ use std::path::Path;
 use checked_files::AtLoss;
 
 use super::recovery::{Recovery, RecoveryOptions};
-use crate::error::OpenError;
+use crate::error::OpenStoreError;
 use crate::platform;
 
 /// How often a copy is tried.
 const TRIES_MAX: usize = 20;
 
 /// Copies the log in `directory` to the new folder `to`, and its mark beside it.
-pub(crate) fn backup(directory: &Path, to: &Path, store: u32) -> Result<(), OpenError> {
+pub(crate) fn backup(directory: &Path, to: &Path, store: u32) -> Result<(), OpenStoreError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let copied = copy(directory, to).map_err(|cause| OpenError::from_io(directory, cause));
+        let copied = copy(directory, to).map_err(|cause| OpenStoreError::from_io(directory, cause));
         let options = RecoveryOptions { store, has_no_mark: false, at_loss: AtLoss::Refuse };
         let read = copied.and_then(|()| Recovery::read(to, options));
         match read {
@@ -28,7 +28,7 @@ pub(crate) fn backup(directory: &Path, to: &Path, store: u32) -> Result<(), Open
             Err(error) if tries == TRIES_MAX => return Err(error),
             Ok(_) if tries == TRIES_MAX => {
                 let what = "records of it cannot be read";
-                return Err(OpenError::Corrupt { file: directory.to_owned(), position: 0, what });
+                return Err(OpenStoreError::Corrupt { file: directory.to_owned(), position: 0, what });
             }
             Ok(_) | Err(_) => {}
         }

@@ -16,7 +16,7 @@ use super::frame::Kind;
 use super::index::{JournalKey, RecordIndex, Run, note_run};
 use super::scan::{Frame, Scan};
 use super::segment::{self, Index};
-use crate::error::OpenError;
+use crate::error::OpenStoreError;
 
 /// The content of a log.
 pub(super) struct Recovered {
@@ -85,17 +85,17 @@ impl From<io::Error> for SegmentFailure {
 }
 
 impl SegmentFailure {
-    fn in_file(self, file: PathBuf) -> OpenError {
+    fn in_file(self, file: PathBuf) -> OpenStoreError {
         match self {
-            Self::Io(cause) => OpenError::from_io(&file, cause),
-            Self::Damage { position, what } => OpenError::Corrupt { file, position, what },
+            Self::Io(cause) => OpenStoreError::from_io(&file, cause),
+            Self::Damage { position, what } => OpenStoreError::Corrupt { file, position, what },
         }
     }
 }
 
 /// Reads the log in `directory`.
-pub(super) fn recover(directory: &Path, store: u32) -> Result<Recovered, OpenError> {
-    let failed = |cause| OpenError::from_io(directory, cause);
+pub(super) fn recover(directory: &Path, store: u32) -> Result<Recovered, OpenStoreError> {
+    let failed = |cause| OpenStoreError::from_io(directory, cause);
     let mut numbers = segment::numbers(directory).map_err(failed)?;
     let mut segments = BTreeMap::new();
     for number in &numbers {
@@ -123,7 +123,7 @@ pub(super) fn recover(directory: &Path, store: u32) -> Result<Recovered, OpenErr
         .into_iter()
         .map(|(id, journal)| {
             let runs = runs.remove(&id).unwrap_or_default();
-            join_runs(id, journal, runs).map_err(|run| OpenError::Corrupt {
+            join_runs(id, journal, runs).map_err(|run| OpenStoreError::Corrupt {
                 file: segment::path(directory, run.map_or(active, |run| run.segment)),
                 position: run.map_or(0, |run| run.position),
                 what: "records before these are missing",
@@ -152,7 +152,7 @@ fn read_active(
     numbers: &mut Vec<u64>,
     segments: &mut BTreeMap<u64, (File, u64)>,
     unused: &mut Vec<u64>,
-) -> Result<Option<SegmentContents>, OpenError> {
+) -> Result<Option<SegmentContents>, OpenStoreError> {
     while let Some(number) = numbers.last().copied() {
         let path = segment::path(directory, number);
         let (file, _) = &segments[&number];
@@ -168,9 +168,9 @@ fn read_active(
         };
         let (file, _) = &segments[&number];
         let is_damaged = Scan::new(file, store).proves_damage(contents.end, before);
-        if is_damaged.map_err(|cause| OpenError::from_io(&path, cause))? {
+        if is_damaged.map_err(|cause| OpenStoreError::from_io(&path, cause))? {
             let what = "records that were durable cannot be read";
-            return Err(OpenError::Corrupt { file: path, position: contents.end, what });
+            return Err(OpenStoreError::Corrupt { file: path, position: contents.end, what });
         }
         if began {
             return Ok(Some(contents));
@@ -189,7 +189,7 @@ fn read_sealed(
     store: u32,
     number: u64,
     segments: &BTreeMap<u64, (File, u64)>,
-) -> Result<Index, OpenError> {
+) -> Result<Index, OpenStoreError> {
     if let Some(index) = Index::read(directory, number, store) {
         return Ok(index);
     }

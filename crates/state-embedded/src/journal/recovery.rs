@@ -7,7 +7,7 @@ use checked_files::{AtLoss, Mark, MarkError, StoreId};
 
 use super::reader;
 use super::recover::{self, Recovered};
-use crate::error::OpenError;
+use crate::error::OpenStoreError;
 use crate::platform;
 
 /// The name of the part in a data folder, for `--accept-loss`.
@@ -41,14 +41,14 @@ impl Recovery {
     /// # Errors
     ///
     /// If it is damaged, or if acknowledged records are missing.
-    pub(crate) fn read(directory: &Path, options: RecoveryOptions) -> Result<Self, OpenError> {
+    pub(crate) fn read(directory: &Path, options: RecoveryOptions) -> Result<Self, OpenStoreError> {
         let is_accepted = options.at_loss == AtLoss::Accept;
-        let failed = |cause| OpenError::from_io(directory, cause);
+        let failed = |cause| OpenStoreError::from_io(directory, cause);
         if !directory.try_exists().map_err(failed)? {
             let marked = Mark::open(&mark_path(directory)).ok().filter(|mark| mark.sequence() > 0);
             if let Some(mark) = marked.filter(|_| !is_accepted) {
                 let (directory, acknowledged) = (directory.to_owned(), mark.sequence());
-                return Err(OpenError::LostTail { directory, found: 0, acknowledged });
+                return Err(OpenStoreError::LostTail { directory, found: 0, acknowledged });
             }
             std::fs::create_dir_all(directory).map_err(failed)?;
             if let Some(parent) = directory.parent() {
@@ -56,7 +56,7 @@ impl Recovery {
             }
         }
         let (recovered, was_set_aside) = match recover::recover(directory, options.store) {
-            Err(error @ OpenError::Corrupt { .. }) if is_accepted => {
+            Err(error @ OpenStoreError::Corrupt { .. }) if is_accepted => {
                 tracing::warn!("accepted: {error}");
                 set_aside(directory)?;
                 (recover::recover(directory, options.store)?, true)
@@ -65,7 +65,7 @@ impl Recovery {
         };
         let (mark, is_lost) = match Mark::open(&mark_path(directory)) {
             Ok(mark) if mark.store() != store_id(options.store) && !is_accepted => {
-                return Err(OpenError::AnotherStore { file: mark_path(directory) });
+                return Err(OpenStoreError::AnotherStore { file: mark_path(directory) });
             }
             Ok(mark)
                 if mark.store() == store_id(options.store) && mark.sequence() <= recovered.last_group =>
@@ -76,7 +76,7 @@ impl Recovery {
             }
             Ok(_) if is_accepted => (None, true),
             Ok(mark) => {
-                return Err(OpenError::LostTail {
+                return Err(OpenStoreError::LostTail {
                     directory: directory.to_owned(),
                     found: recovered.last_group,
                     acknowledged: mark.sequence(),
@@ -86,7 +86,11 @@ impl Recovery {
             Err(MarkError::Missing(_) | MarkError::Damaged(_)) if is_accepted => (None, true),
             Err(cause) => {
                 let (file, part) = (directory.to_owned(), PART);
-                return Err(OpenError::Part(checked_files::OpenError::NoMark { file, part, cause }));
+                return Err(OpenStoreError::Part(checked_files::OpenDatabaseError::NoMark {
+                    file,
+                    part,
+                    cause,
+                }));
             }
         };
         let needs_new_epochs = is_lost || was_set_aside;
@@ -110,15 +114,15 @@ impl Recovery {
     }
 
     /// The mark; created if there is none.
-    pub(super) fn open_mark(&mut self) -> Result<Mark, OpenError> {
+    pub(super) fn open_mark(&mut self) -> Result<Mark, OpenStoreError> {
         if let Some(mark) = self.mark.take() {
             return Ok(mark);
         }
         let path = mark_path(&self.directory);
         let created = Mark::create(&path, store_id(self.store), self.recovered.last_group);
         created.map_err(|cause| match cause {
-            MarkError::Io(file, cause) => OpenError::from_io(&file, cause),
-            cause => OpenError::Part(cause.into()),
+            MarkError::Io(file, cause) => OpenStoreError::from_io(&file, cause),
+            cause => OpenStoreError::Part(cause.into()),
         })
     }
 }
@@ -134,8 +138,8 @@ fn store_id(store: u32) -> StoreId {
 }
 
 /// Renames the folder of a log that cannot be read, and creates an empty one in its place.
-fn set_aside(directory: &Path) -> Result<(), OpenError> {
-    let failed = |cause| OpenError::from_io(directory, cause);
+fn set_aside(directory: &Path) -> Result<(), OpenStoreError> {
+    let failed = |cause| OpenStoreError::from_io(directory, cause);
     let name = |number: u32| directory.with_extension(format!("lost-{number}"));
     let aside = (1..).map(name).find(|path| !path.exists()).expect("there are more numbers than folders");
     std::fs::rename(directory, &aside).map_err(failed)?;

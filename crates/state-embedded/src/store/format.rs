@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::error::OpenError;
+use crate::error::OpenStoreError;
 use crate::platform;
 
 /// The on-disk format that this version writes, and the newest that it reads.
@@ -38,24 +38,24 @@ pub(super) struct Format {
 
 impl Format {
     /// Reads the directory's format.
-    pub(super) fn read(directory: &Path) -> Result<Self, OpenError> {
+    pub(super) fn read(directory: &Path) -> Result<Self, OpenStoreError> {
         match std::fs::read_to_string(directory.join("format")) {
             Ok(text) => parse(&text, directory),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                Err(OpenError::NotOurs { directory: directory.to_owned() })
+                Err(OpenStoreError::NotOurs { directory: directory.to_owned() })
             }
-            Err(cause) => Err(OpenError::from_io(directory, cause)),
+            Err(cause) => Err(OpenStoreError::from_io(directory, cause)),
         }
     }
 
     /// Reads the directory's format, or writes it where the directory is new.
-    pub(super) fn read_or_make(directory: &Path) -> Result<Self, OpenError> {
-        let failed = |cause| OpenError::from_io(directory, cause);
+    pub(super) fn read_or_make(directory: &Path) -> Result<Self, OpenStoreError> {
+        let failed = |cause| OpenStoreError::from_io(directory, cause);
         match std::fs::read_to_string(directory.join("format")) {
             Ok(text) => parse(&text, directory),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if has_strangers(directory).map_err(failed)? {
-                    return Err(OpenError::NotOurs { directory: directory.to_owned() });
+                    return Err(OpenStoreError::NotOurs { directory: directory.to_owned() });
                 }
                 let store = uuid::Uuid::new_v4().as_fields().0;
                 let format = Self { version: VERSION, store, generation: 0, is_new: true, is_copy: false };
@@ -63,14 +63,14 @@ impl Format {
                 Ok(format)
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(OpenError::NotOurs { directory: directory.to_owned() })
+                Err(OpenStoreError::NotOurs { directory: directory.to_owned() })
             }
             Err(error) => Err(failed(error)),
         }
     }
 
     /// Writes it durably, beside its place first, so that there is never half a file.
-    pub(super) fn write(&self, directory: &Path) -> Result<(), OpenError> {
+    pub(super) fn write(&self, directory: &Path) -> Result<(), OpenStoreError> {
         let write = || {
             let beside = directory.join("format.new");
             let mut file = File::create(&beside)?;
@@ -86,18 +86,18 @@ impl Format {
             std::fs::rename(&beside, directory.join("format"))?;
             platform::sync_directory(directory)
         };
-        write().map_err(|cause| OpenError::from_io(directory, cause))
+        write().map_err(|cause| OpenStoreError::from_io(directory, cause))
     }
 }
 
-fn parse(text: &str, directory: &Path) -> Result<Format, OpenError> {
-    let not_ours = || OpenError::NotOurs { directory: directory.to_owned() };
+fn parse(text: &str, directory: &Path) -> Result<Format, OpenStoreError> {
+    let not_ours = || OpenStoreError::NotOurs { directory: directory.to_owned() };
     let mut lines = text.lines();
     let version = lines.next().and_then(|line| line.strip_prefix("chappe-state ")).ok_or_else(not_ours)?;
     let version: u32 = version.parse().map_err(|_| not_ours())?;
     if version > VERSION {
         let directory = directory.to_owned();
-        return Err(OpenError::NewerFormat { directory, found: version, known: VERSION });
+        return Err(OpenStoreError::NewerFormat { directory, found: version, known: VERSION });
     }
     let store = lines.next().and_then(|line| line.strip_prefix("store ")).ok_or_else(not_ours)?;
     let store = u32::from_str_radix(store, 16).map_err(|_| not_ours())?;

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::error::OpenError;
+use crate::error::OpenStoreError;
 
 /// Longest text that is read from a lock file, in bytes.
 const OWNER_BYTES_MAX: u64 = 100;
@@ -31,8 +31,8 @@ fn try_lock(file: &File) -> Result<(), TryLockError> {
 }
 
 impl Lock {
-    pub(super) fn take(directory: &Path) -> Result<Self, OpenError> {
-        let failed = |cause| OpenError::from_io(directory, cause);
+    pub(super) fn take(directory: &Path) -> Result<Self, OpenStoreError> {
+        let failed = |cause| OpenStoreError::from_io(directory, cause);
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -48,7 +48,7 @@ impl Lock {
                 let read = (&file).take(OWNER_BYTES_MAX).read_to_string(&mut owner);
                 let is_known = read.is_ok() && !owner.trim().is_empty();
                 let owner = if is_known { owner.trim().to_owned() } else { "another process".to_owned() };
-                return Err(OpenError::InUse { directory: directory.to_owned(), owner });
+                return Err(OpenStoreError::InUse { directory: directory.to_owned(), owner });
             }
             Err(TryLockError::Error(cause)) => return Err(failed(cause)),
         }

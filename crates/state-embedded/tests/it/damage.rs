@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use state::{Instance, Journal, Name, Offset, Position, ReadError, Record};
-use state_embedded::{AcceptLoss, JournalOptions, OpenError, Options, Store};
+use state_embedded::{AcceptLoss, JournalOptions, OpenStoreError, Options, Store};
 use tempfile::TempDir;
 
 use crate::chance::Chance;
@@ -54,7 +54,7 @@ async fn write(segment_bytes: u64) -> Written {
 }
 
 impl Written {
-    fn open(&self) -> Result<Store, OpenError> {
+    fn open(&self) -> Result<Store, OpenStoreError> {
         Store::open(self.directory.path(), &options(self.segment_bytes))
     }
 
@@ -94,7 +94,7 @@ impl Written {
         put(path, cut);
         let refused = self.open().map(drop);
         assert!(
-            matches!(refused, Err(OpenError::LostTail { .. } | OpenError::Corrupt { .. })),
+            matches!(refused, Err(OpenStoreError::LostTail { .. } | OpenStoreError::Corrupt { .. })),
             "{refused:?}"
         );
         assert_eq!(std::fs::read(path).expect("the segment can be read"), cut, "the log was changed");
@@ -129,7 +129,7 @@ impl Written {
     }
 
     /// Opens and reads; the number of appends that are there, each of them whole and as it was written.
-    async fn appends_left(&self) -> Result<usize, OpenError> {
+    async fn appends_left(&self) -> Result<usize, OpenStoreError> {
         let store = self.open()?;
         let read = read_all(&store.journal(), self.start).await;
         store.close().await;
@@ -199,7 +199,7 @@ async fn a_missing_journal_is_refused_and_never_made_anew() {
     let written = write(64 << 10).await;
     std::fs::remove_dir_all(written.directory.path().join("journal")).expect("it is there");
     let refused = written.open().map(drop).expect_err("the journal is missing");
-    assert!(matches!(refused, OpenError::LostTail { .. }), "{refused}");
+    assert!(matches!(refused, OpenStoreError::LostTail { .. }), "{refused}");
     assert!(refused.to_string().contains("--accept-loss=journal"), "{refused}");
     written.open_accepting().close().await;
     assert_eq!(written.appends_left().await.expect("a new journal"), 0);
@@ -210,7 +210,7 @@ async fn a_missing_mark_is_refused() {
     let written = write(1 << 20).await;
     std::fs::remove_file(written.mark()).expect("the mark is there");
     let refused = written.open().map(drop);
-    assert!(matches!(refused, Err(OpenError::Part(_))), "{refused:?}");
+    assert!(matches!(refused, Err(OpenStoreError::Part(_))), "{refused:?}");
     written.open_accepting().close().await;
 }
 
@@ -228,7 +228,7 @@ async fn a_store_of_format_1_gets_marks_unless_a_part_is_missing() {
             let moved = written.directory.path().join("elsewhere");
             std::fs::rename(path, moved).expect("the part is there");
             let refused = written.open().map(drop);
-            assert!(matches!(refused, Err(OpenError::Missing { .. })), "{refused:?}");
+            assert!(matches!(refused, Err(OpenStoreError::Missing { .. })), "{refused:?}");
             continue;
         }
         assert_eq!(written.appends_left().await.expect("the log is taken over"), APPENDS);
@@ -296,12 +296,12 @@ async fn a_flipped_bit_is_reported() {
         flipped[at] ^= 1 << chance.below(8);
         put(&path, &flipped);
         match written.appends_left().await {
-            Err(OpenError::Corrupt { position, file, .. }) => {
+            Err(OpenStoreError::Corrupt { position, file, .. }) => {
                 assert!(position <= at as u64 && file == path, "found at {position}, was at {at}");
                 reported += 1;
             }
             // In the last group.
-            Err(OpenError::LostTail { .. }) => lost_end += 1,
+            Err(OpenStoreError::LostTail { .. }) => lost_end += 1,
             Err(other) => panic!("unexpected: {other}"),
             // Padding between frames carries nothing.
             Ok(left) => assert_eq!(left, APPENDS, "flipped at {at} of {end}"),
@@ -357,7 +357,7 @@ async fn damage_in_a_full_segment_is_reported_by_reading_and_by_opening() {
     store.close().await;
     std::fs::remove_file(segments[0].with_extension("index")).expect("the index file is there");
     let opened = written.open().map(drop);
-    assert!(matches!(opened, Err(OpenError::Corrupt { .. })), "{opened:?}");
+    assert!(matches!(opened, Err(OpenStoreError::Corrupt { .. })), "{opened:?}");
 }
 
 #[tokio::test]
@@ -397,7 +397,7 @@ async fn a_lost_segment_is_noticed() {
     assert!(segments.len() > 1, "the log has more than one segment");
     std::fs::remove_file(&segments[0]).expect("the segment is there");
     let opened = written.open().map(drop);
-    assert!(matches!(opened, Err(OpenError::Corrupt { .. })), "{opened:?}");
+    assert!(matches!(opened, Err(OpenStoreError::Corrupt { .. })), "{opened:?}");
 }
 
 /// A copy is a journal of an earlier moment: positions that were given out after it must not be taken for those that follow.

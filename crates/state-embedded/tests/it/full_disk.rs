@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use state::{AppendError, Durability, Expect, Instance, Key, Name, Offset, Position, Record, RegistryError};
-use state_embedded::{JournalOptions, OpenError, Options, Store};
+use state_embedded::{JournalOptions, OpenStoreError, Options, Store};
 
 /// Tells the child where the small file system is.
 const DIRECTORY: &str = "CHAPPE_FULL_DISK_DIRECTORY";
@@ -86,7 +86,7 @@ async fn fill(directory: &Path) {
     assert_eq!(registry.get(&instance, &key).await.expect("get works"), None, "nothing was changed");
     let other = directory.join("other");
     let opened = Store::open(&other, &options()).map(drop);
-    assert!(matches!(opened, Err(OpenError::NoSpace { .. })), "{opened:?}");
+    assert!(matches!(opened, Err(OpenStoreError::NoSpace { .. })), "{opened:?}");
 
     std::fs::remove_file(&rest).expect("it is there");
     std::fs::remove_file(&filler).expect("it is there");

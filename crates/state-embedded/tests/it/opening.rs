@@ -1,10 +1,10 @@
 //! Opening a data directory: alone, with a format that is known, and with clear words where it cannot be.
 
-use state_embedded::{OpenError, Options, Store};
+use state_embedded::{OpenStoreError, Options, Store};
 
 use crate::backend::options;
 
-fn refused(directory: impl AsRef<std::path::Path>) -> OpenError {
+fn refused(directory: impl AsRef<std::path::Path>) -> OpenStoreError {
     match Store::open(directory, &options()) {
         Ok(_) => panic!("the store must not open"),
         Err(error) => error,
@@ -18,7 +18,7 @@ async fn a_directory_in_use_names_the_process() {
     let store = Store::open(&path, &options()).expect("the store opens");
     let error = refused(&path);
     assert!(
-        matches!(&error, OpenError::InUse { owner, .. } if *owner == format!("process {}", std::process::id()))
+        matches!(&error, OpenStoreError::InUse { owner, .. } if *owner == format!("process {}", std::process::id()))
     );
     assert!(error.to_string().contains("stop that process"), "{error}");
     store.close().await;
@@ -33,7 +33,7 @@ fn a_newer_format_is_refused_and_left_alone() {
     let newer = "chappe-state 4\nsomething this version does not know\n";
     std::fs::write(&format, newer).expect("the file can be written");
     let error = refused(&directory);
-    assert!(matches!(error, OpenError::NewerFormat { found: 4, known: 3, .. }), "{error}");
+    assert!(matches!(error, OpenStoreError::NewerFormat { found: 4, known: 3, .. }), "{error}");
     assert_eq!(std::fs::read_to_string(&format).expect("the file is there"), newer);
 }
 
@@ -42,18 +42,18 @@ fn a_directory_of_somebody_else_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     std::fs::write(directory.path().join("letter.txt"), "dear").expect("the file can be written");
     let error = refused(&directory);
-    assert!(matches!(error, OpenError::NotOurs { .. }), "{error}");
+    assert!(matches!(error, OpenStoreError::NotOurs { .. }), "{error}");
     std::fs::remove_file(directory.path().join("letter.txt")).expect("the file is there");
     std::fs::write(directory.path().join("format"), [0xff, 0xfe]).expect("the file can be written");
     let error = refused(&directory);
-    assert!(matches!(error, OpenError::NotOurs { .. }), "{error}");
+    assert!(matches!(error, OpenStoreError::NotOurs { .. }), "{error}");
 }
 
 #[test]
 fn a_file_in_the_way_is_named() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     let error = refused(file.path().join("state"));
-    assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
+    assert!(matches!(error, OpenStoreError::Io { .. }), "{error:?}");
     assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
 }
 
@@ -62,7 +62,10 @@ fn a_file_in_the_way_is_named() {
 #[test]
 fn a_place_without_permission_is_named() {
     let error = refused("/sys/chappe-state");
-    assert!(matches!(error, OpenError::Permission { .. } | OpenError::ReadOnly { .. }), "{error:?}");
+    assert!(
+        matches!(error, OpenStoreError::Permission { .. } | OpenStoreError::ReadOnly { .. }),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("/sys/chappe-state"), "{error}");
 }
 
