@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use edge::{BindError, Listener, PortHolder};
+use edge::{BindError, Listener, PortOwner};
 
 use crate::config::{Config, Listen, ListenSection};
 
@@ -111,7 +111,7 @@ fn bind(service: &'static str, listen: &Listen, development: bool) -> Result<Opt
         BindError::Taken { holder, .. } => {
             let holder = holder.as_ref().map_or_else(
                 || "another program, which this user cannot see".to_owned(),
-                PortHolder::to_string,
+                PortOwner::to_string,
             );
             format!("is taken by {holder}")
         }

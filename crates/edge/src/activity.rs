@@ -1,6 +1,6 @@
 //! [`Activity`]: what a connection is doing, so that its clocks run only when they should.
 //!
-//! hyper has one time-out for "the head is late" and "nobody asks anything"; a browser keeps idle connections for minutes,
+//! hyper has one time-out for "the head is late" and "the connection is idle"; a browser keeps idle connections for minutes,
 //! while a head that trickles in is an attack. So we note the phase ourselves: the transport says when bytes arrive, the front
 //! when a request begins and ends.
 
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::head::TooLarge;
+use crate::head::HeadTooLarge;
 
 /// What one connection is doing; shared by its transport, its front, its driver and the listener.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct State {
     /// Since when the peer, of which no request has come, could have sent one.
     since: Instant,
     /// What is wrong with the head that is about to be a request.
-    too_large: Option<TooLarge>,
+    too_large: Option<HeadTooLarge>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ enum Phase {
     Idle(Instant),
     /// So many requests are running.
     Running(usize),
-    /// The listener needs its place: the connection is about to be closed.
+    /// The listener evicted it: the connection is about to be closed.
     Evicted,
 }
 
@@ -65,15 +65,15 @@ pub(crate) enum Deadline {
     None,
 }
 
-/// How long a connection may be silent before a newcomer can take its place.
+/// How long a connection may be silent before it can be evicted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Grace {
+pub(crate) struct SilenceLimits {
     pub(crate) silent: Duration,
     /// During a TLS handshake.
     pub(crate) handshake: Duration,
 }
 
-/// How a connection without a request has been silent. The least is the first to be closed when there is no room.
+/// How a connection without a request has been silent. The least is evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Silence {
     kind: SilenceKind,
@@ -92,7 +92,7 @@ enum SilenceKind {
 
 /// A request that is running until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Running(Arc<Activity>);
+pub(crate) struct RunningRequest(Arc<Activity>);
 
 impl Activity {
     /// A connection, just accepted: its first head is expected.
@@ -161,17 +161,17 @@ impl Activity {
     }
 
     /// The head that becomes the next request exceeds a limit.
-    pub(crate) fn head_is_too_large(&self, found: TooLarge) {
+    pub(crate) fn head_is_too_large(&self, found: HeadTooLarge) {
         self.state().too_large = Some(found);
     }
 
     /// What is wrong with the head of the request that has just begun.
-    pub(crate) fn take_too_large(&self) -> Option<TooLarge> {
+    pub(crate) fn take_too_large(&self) -> Option<HeadTooLarge> {
         self.state().too_large.take()
     }
 
     /// A head is complete. `None`: too late, the connection is about to be closed.
-    pub(crate) fn request_began(self: &Arc<Self>) -> Option<Running> {
+    pub(crate) fn request_began(self: &Arc<Self>) -> Option<RunningRequest> {
         self.unread.store(false, Ordering::Release);
         self.body_of.store(0, Ordering::Release);
         let mut state = self.state();
@@ -181,18 +181,18 @@ impl Activity {
             Phase::Running(count) => Phase::Running(count + 1),
             Phase::Head(_) | Phase::Idle(_) => Phase::Running(1),
         };
-        Some(Running(Arc::clone(self)))
+        Some(RunningRequest(Arc::clone(self)))
     }
 
-    /// The running request is not over with its answer.
-    pub(crate) fn request_goes_on(self: &Arc<Self>) -> Running {
+    /// The running request is not over with its response.
+    pub(crate) fn request_goes_on(self: &Arc<Self>) -> RunningRequest {
         let mut state = self.state();
         state.phase = match state.phase {
             Phase::Evicted => Phase::Evicted,
             Phase::Running(count) => Phase::Running(count + 1),
             Phase::Head(_) | Phase::Idle(_) => Phase::Running(1),
         };
-        Running(Arc::clone(self))
+        RunningRequest(Arc::clone(self))
     }
 
     /// A service has the running request's body, which gets a number.
@@ -226,14 +226,14 @@ impl Activity {
     }
 
     /// How the connection has been silent for longer than it may be; `None` while a request runs.
-    pub(crate) fn silence(&self, now: Instant, grace: Grace) -> Option<Silence> {
+    pub(crate) fn silence(&self, now: Instant, grace: SilenceLimits) -> Option<Silence> {
         let state = self.state();
         let silence = Silence::of(&state)?;
         let grace = if state.securing { grace.handshake } else { grace.silent };
         (now.saturating_duration_since(silence.since) >= grace).then_some(silence)
     }
 
-    /// Takes the connection's place if it is still as silent as it was. No request begins on it afterwards.
+    /// Evicts the connection if it is still as silent as it was. No request begins on it afterwards.
     pub(crate) fn evict(&self, silence: Silence) -> bool {
         let mut state = self.state();
         let same = Silence::of(&state) == Some(silence);
@@ -261,7 +261,7 @@ impl Silence {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningRequest {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.phase = match state.phase {
@@ -276,14 +276,15 @@ impl Drop for Running {
 mod tests {
     use super::*;
 
-    const GRACE: Grace = Grace { silent: Duration::from_millis(250), handshake: Duration::from_secs(5) };
+    const GRACE: SilenceLimits =
+        SilenceLimits { silent: Duration::from_millis(250), handshake: Duration::from_secs(5) };
 
     fn after(milliseconds: u64) -> Instant {
         Instant::now() + Duration::from_millis(milliseconds)
     }
 
     #[test]
-    fn a_connection_that_was_not_looked_at_is_not_silent() {
+    fn a_connection_whose_socket_was_not_read_yet_is_not_silent() {
         let activity = Activity::accepted(Instant::now());
         assert_eq!(activity.silence(after(60_000), GRACE), None, "its bytes may be waiting for us");
         activity.listens();
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_has_more_time_and_a_head_begins_anew_after_it() {
+    fn a_tls_handshake_has_its_own_limit_and_silence_is_counted_again_after_it() {
         let activity = Activity::accepted(Instant::now());
         activity.spoke();
         activity.secures();
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn those_worth_least_go_first() {
+    fn connections_that_never_sent_a_byte_are_evicted_first() {
         let now = Instant::now();
         let [idle, unasked, unspoken] = [(); 3].map(|()| Arc::new(Activity::accepted(now)));
         for activity in [&idle, &unasked, &unspoken] {
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn no_request_begins_on_a_connection_that_was_evicted_and_none_is_evicted_that_began_one() {
+    fn an_evicted_connection_begins_no_request_and_a_running_request_prevents_eviction() {
         let activity = Arc::new(Activity::accepted(Instant::now()));
         activity.listens();
         let silence = activity.silence(after(1_000), GRACE).expect("it is silent");

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Type};
 
-use crate::holder::PortHolder;
 use crate::platform;
+use crate::port_owner::PortOwner;
 
 /// Connections that the operating system holds for us until we accept them.
 const BACKLOG: i32 = 1024;
@@ -20,13 +20,13 @@ pub enum BindError {
     /// Another socket has the port.
     #[error(
         "cannot listen on {address}: {} already listens there; stop it, or choose another port (0 takes any free one)",
-        holder_text(holder.as_ref())
+        owner_text(holder.as_ref())
     )]
     Taken {
         /// What was asked for.
         address: SocketAddr,
         /// Who has it; `None` where that cannot be seen.
-        holder: Option<PortHolder>,
+        holder: Option<PortOwner>,
     },
     /// The operating system does not let us.
     #[error(
@@ -56,9 +56,9 @@ pub enum BindError {
 }
 
 /// A process, or that it cannot be seen.
-fn holder_text(holder: Option<&PortHolder>) -> String {
+fn owner_text(holder: Option<&PortOwner>) -> String {
     holder
-        .map_or_else(|| "another program (which one, this user cannot see)".to_owned(), PortHolder::to_string)
+        .map_or_else(|| "another program (which one, this user cannot see)".to_owned(), PortOwner::to_string)
 }
 
 /// Binds one address; port 0 takes any free one. `[::]` takes IPv4 as well.
@@ -66,7 +66,7 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     bind_socket(address).map_err(|cause| match cause.kind() {
         io::ErrorKind::AddrInUse => {
             // Any free port was asked for: nobody in particular has it.
-            let holder = if address.port() == 0 { None } else { PortHolder::find(address.port()) };
+            let holder = if address.port() == 0 { None } else { PortOwner::find(address.port()) };
             BindError::Taken { address, holder }
         }
         io::ErrorKind::PermissionDenied => BindError::Forbidden { address },

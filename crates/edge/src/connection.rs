@@ -16,15 +16,15 @@ use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use crate::activity::{Activity, Deadline};
+use crate::connection_io::{ConnectionIo, Stream};
+use crate::connection_service::{ConnectionService, Protocol, RequestService};
 use crate::descriptors::Descriptor;
-use crate::front::{Front, Protocol, Serve};
 use crate::head::{Head, LINE_GRACE_BYTES};
+use crate::http2_streams::Http2Streams;
 use crate::metrics::ListenerMetrics;
 use crate::options::{Options, milliseconds};
-use crate::streams::Streams;
 use crate::tls::TlsConfig;
-use crate::transport::{Stream, Transport};
-use crate::unread::Unread;
+use crate::unread_body::UnreadBody;
 use crate::{Peer, Quotas};
 
 /// The first byte of a TLS record that carries a handshake (RFC 8446 section 5.1). No HTTP method begins with it.
@@ -44,8 +44,8 @@ const HTTP1_HEAD_SLACK_BYTES: usize = 2 * LINE_GRACE_BYTES;
 /// for; beyond it h2 answers 431 by itself. A connection may hold as much of one head that is arriving.
 const HTTP2_HEADS: u32 = 4;
 
-/// Most bytes of one answer that wait in h2 for the socket; what waits for the reader's window is less than one piece of
-/// `answer.rs`.
+/// Most bytes of one response that wait in h2 for the socket; what waits for the reader's window is less than one piece of
+/// `response_body.rs`.
 const HTTP2_BUFFER_BYTES: usize = 16 * 1024;
 
 /// What all connections of a listener share.
@@ -73,7 +73,7 @@ impl<S: Clone> Clone for Shared<S> {
 }
 
 /// A connection that was accepted, and has a place.
-pub(crate) struct Accepted {
+pub(crate) struct AcceptedConnection {
     pub(crate) stream: TcpStream,
     pub(crate) remote: SocketAddr,
     pub(crate) activity: Arc<Activity>,
@@ -115,9 +115,9 @@ enum Version {
 }
 
 /// Serves one accepted connection until it ends or is handed over.
-pub(crate) async fn serve<S>(accepted: Accepted, shared: Shared<S>)
+pub(crate) async fn serve<S>(accepted: AcceptedConnection, shared: Shared<S>)
 where
-    S: Serve,
+    S: RequestService,
 {
     let (metrics, remote) = (Arc::clone(&shared.metrics), accepted.remote);
     match serve_fallible(accepted, shared).await {
@@ -137,11 +137,11 @@ where
     }
 }
 
-async fn serve_fallible<S>(accepted: Accepted, mut shared: Shared<S>) -> Result<(), ServeError>
+async fn serve_fallible<S>(accepted: AcceptedConnection, mut shared: Shared<S>) -> Result<(), ServeError>
 where
-    S: Serve,
+    S: RequestService,
 {
-    let Accepted { stream, remote, activity, descriptor } = accepted;
+    let AcceptedConnection { stream, remote, activity, descriptor } = accepted;
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?;
     let recognised = {
@@ -224,11 +224,11 @@ async fn read_preface(stream: &mut TcpStream) -> io::Result<(Bytes, Version)> {
 
 async fn serve_http1<S>(recognised: Recognised, shared: Shared<S>) -> Result<(), ServeError>
 where
-    S: Serve,
+    S: RequestService,
 {
     let activity = Arc::clone(&recognised.activity);
     let (options, draining) = (Arc::clone(&shared.options), shared.draining.clone());
-    let unread = Arc::new(Unread::new(milliseconds(options.unread_timeout_ms)));
+    let unread = Arc::new(UnreadBody::new(milliseconds(options.unread_timeout_ms)));
     let (transport, front) = parts(recognised, shared, Protocol::One(Arc::clone(&unread)));
     let mut builder = http1::Builder::new();
     // We keep our own clocks; see `activity.rs`.
@@ -244,12 +244,12 @@ where
 
 async fn serve_http2<S>(recognised: Recognised, shared: Shared<S>) -> Result<(), ServeError>
 where
-    S: Serve,
+    S: RequestService,
 {
     let activity = Arc::clone(&recognised.activity);
     activity.is_multiplexed();
     let (options, draining) = (Arc::clone(&shared.options), shared.draining.clone());
-    let streams = Streams::new(milliseconds(options.write_timeout_ms), Arc::clone(&shared.metrics));
+    let streams = Http2Streams::new(milliseconds(options.write_timeout_ms), Arc::clone(&shared.metrics));
     let (transport, front) = parts(recognised, shared, Protocol::Two(streams.clone()));
     let ping_interval = milliseconds(options.http2_ping_interval_ms);
     let connection = http2::Builder::new(streams)
@@ -267,7 +267,11 @@ fn http2_heads_bytes(options: &Options) -> u32 {
     u32::try_from(options.head_bytes_max()).unwrap_or(u32::MAX).saturating_mul(HTTP2_HEADS)
 }
 
-fn parts<S>(recognised: Recognised, shared: Shared<S>, protocol: Protocol) -> (TokioIo<Transport>, Front<S>) {
+fn parts<S>(
+    recognised: Recognised,
+    shared: Shared<S>,
+    protocol: Protocol,
+) -> (TokioIo<ConnectionIo>, ConnectionService<S>) {
     let Recognised { stream, ahead, peer, activity, descriptor } = recognised;
     let metrics = Arc::clone(&shared.metrics);
     let head = match &protocol {
@@ -277,8 +281,8 @@ fn parts<S>(recognised: Recognised, shared: Shared<S>, protocol: Protocol) -> (T
         Protocol::Two(_) => None,
     };
     let transport =
-        Transport::new(stream, ahead, head, Arc::clone(&activity), &shared.options, metrics, descriptor);
-    let front = Front {
+        ConnectionIo::new(stream, ahead, head, Arc::clone(&activity), &shared.options, metrics, descriptor);
+    let front = ConnectionService {
         service: shared.service,
         peer,
         activity,
@@ -295,7 +299,7 @@ async fn drive<C>(
     connection: C,
     close: impl Fn(Pin<&mut C>),
     activity: &Activity,
-    unread: Option<&Unread>,
+    unread: Option<&UnreadBody>,
     options: &Options,
     mut draining: watch::Receiver<bool>,
 ) -> Result<(), ServeError>
@@ -309,11 +313,11 @@ where
     let mut drain = pin!(async move {
         let _ = draining.wait_for(|draining| *draining).await;
     });
-    let mut alarm = Alarm::after(head_timeout);
+    let mut alarm = DriveTimer::after(head_timeout);
     let mut closing = false;
     std::future::poll_fn(move |context| {
         loop {
-            // Draining first, so that an answer that is ready in the same moment says `connection: close`; and by the value,
+            // Draining first, so that a response that is ready in the same moment says `connection: close`; and by the value,
             // because receivers are woken one after another.
             if !closing && (*told.borrow() || drain.as_mut().poll(context).is_ready()) {
                 closing = true;
@@ -354,11 +358,11 @@ where
 }
 
 /// A timer that is set anew only when it has to ring earlier, or has rung: most deadlines move on before they are reached.
-struct Alarm {
+struct DriveTimer {
     sleep: Pin<Box<tokio::time::Sleep>>,
 }
 
-impl Alarm {
+impl DriveTimer {
     fn after(duration: Duration) -> Self {
         Self { sleep: Box::pin(tokio::time::sleep(duration)) }
     }

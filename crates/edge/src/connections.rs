@@ -1,5 +1,5 @@
 //! [`Connections`]: all open connections of a listener, with a bound for all and for each address, and the end of the most silent
-//! one where a newcomer needs its place.
+//! one when a new connection needs its slot.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -8,20 +8,19 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use crate::activity::{Activity, Grace, Silence};
-use crate::descriptors::{Descriptor, Port};
-use crate::listener::Drained;
-use crate::metrics::{ListenerMetrics, Refused};
+use crate::activity::{Activity, Silence, SilenceLimits};
+use crate::descriptors::{Descriptor, PortDescriptors};
+use crate::metrics::{ListenerMetrics, RefusalReason};
 use crate::options::{Options, milliseconds};
 use crate::quotas;
 
-/// How many silent connections one look at all of them finds, so that a flood of newcomers does not mean a look for each.
+/// How many silent connections one scan of all of them collects, so that a flood of new connections does not cause a scan each.
 const CANDIDATES_MAX: usize = 64;
 
-/// How long nobody is looked for after a look at all of them found none.
+/// How long no scan is made after one that found no silent connection.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
-/// How long a newcomer waits for the place of a connection that was told to end.
+/// How long a new connection waits until an evicted one has ended.
 const EVICTION_WAIT: Duration = Duration::from_millis(500);
 
 /// The tasks of all open connections. The accepting task owns it.
@@ -31,10 +30,19 @@ pub(crate) struct Connections {
     by_address: HashMap<IpAddr, usize>,
     /// Silent connections, the first to close first; of one address, or of all.
     candidates: (Option<IpAddr>, VecDeque<(Id, Silence)>),
-    /// When a look at all of them last found none, and of which address.
+    /// When a scan last found none, and of which address.
     found_none: Option<(Option<IpAddr>, Instant)>,
-    descriptors: Option<Port>,
+    descriptors: Option<PortDescriptors>,
     metrics: Arc<ListenerMetrics>,
+}
+
+/// How the connections of a listener ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were open when draining began and ended by themselves.
+    pub finished: usize,
+    /// Connections that were cut at the deadline.
+    pub cut: usize,
 }
 
 struct Entry {
@@ -43,14 +51,14 @@ struct Entry {
     task: AbortHandle,
 }
 
-/// A place for a newcomer.
-pub(crate) struct Place {
+/// The permission to open a connection.
+pub(crate) struct Admission {
     /// `None` where nothing bounds descriptors.
     pub(crate) descriptor: Option<Descriptor>,
 }
 
 impl Connections {
-    pub(crate) fn new(descriptors: Option<Port>, metrics: Arc<ListenerMetrics>) -> Self {
+    pub(crate) fn new(descriptors: Option<PortDescriptors>, metrics: Arc<ListenerMetrics>) -> Self {
         Self {
             tasks: JoinSet::new(),
             entries: HashMap::new(),
@@ -69,23 +77,27 @@ impl Connections {
         Some(())
     }
 
-    /// A place for a newcomer, if need be that of the most silent connection: of the same address where that has too many, else of
-    /// any. Says why there is none.
-    pub(crate) async fn place(&mut self, address: IpAddr, options: &Options) -> Result<Place, Refused> {
+    /// Admits a new connection, if necessary by evicting the most silent one: of the same address if that has too many, else of any.
+    /// The error says which limit is reached.
+    pub(crate) async fn admit(
+        &mut self,
+        address: IpAddr,
+        options: &Options,
+    ) -> Result<Admission, RefusalReason> {
         let address = quotas::counted(address);
         let of_address = |this: &Self| this.by_address.get(&address).copied().unwrap_or(0);
         while of_address(self) >= options.connections_per_address_max.get() {
-            self.evict(Some(address), options).await.ok_or(Refused::Address)?;
+            self.evict(Some(address), options).await.ok_or(RefusalReason::Address)?;
         }
         while self.tasks.len() >= options.connections_max.get() {
-            self.evict(None, options).await.ok_or(Refused::Connections)?;
+            self.evict(None, options).await.ok_or(RefusalReason::Connections)?;
         }
         loop {
-            let Some(port) = &self.descriptors else { return Ok(Place { descriptor: None }) };
+            let Some(port) = &self.descriptors else { return Ok(Admission { descriptor: None }) };
             if let Some(descriptor) = port.take() {
-                return Ok(Place { descriptor: Some(descriptor) });
+                return Ok(Admission { descriptor: Some(descriptor) });
             }
-            self.evict(None, options).await.ok_or(Refused::Descriptors)?;
+            self.evict(None, options).await.ok_or(RefusalReason::Descriptors)?;
         }
     }
 
@@ -140,7 +152,7 @@ impl Connections {
         if self.found_none.is_some_and(|(of, at)| of == address && now < at + LOOK_PAUSE) {
             return;
         }
-        let grace = Grace {
+        let grace = SilenceLimits {
             silent: milliseconds(options.silent_after_ms),
             handshake: milliseconds(options.tls_handshake_timeout_ms) / 2,
         };

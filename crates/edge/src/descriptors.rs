@@ -27,7 +27,7 @@ struct Inner {
 
 /// The descriptors of one port.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub(crate) struct PortDescriptors {
     descriptors: Descriptors,
     used: Arc<Mutex<usize>>,
 }
@@ -56,12 +56,12 @@ impl Descriptors {
     }
 
     /// The share of one more port. Call it once for each.
-    pub(crate) fn port(&self) -> Port {
-        Port { descriptors: self.clone(), used: Arc::default() }
+    pub(crate) fn port(&self) -> PortDescriptors {
+        PortDescriptors { descriptors: self.clone(), used: Arc::default() }
     }
 }
 
-impl Port {
+impl PortDescriptors {
     /// One more, if there is any: first of the port's own, then of those that all share.
     pub(crate) fn take(&self) -> Option<Descriptor> {
         let inner = &self.descriptors.0;
@@ -120,7 +120,7 @@ mod tests {
     proptest::proptest! {
         /// Whatever is taken and given back in whatever order, no port is ever refused one of its own, and the sum is bounded.
         #[test]
-        fn the_books_balance(steps in proptest::collection::vec((0usize..3, proptest::bool::ANY), 0..400)) {
+        fn taken_and_returned_descriptors_add_up(steps in proptest::collection::vec((0usize..3, proptest::bool::ANY), 0..400)) {
             let descriptors = Descriptors::divide(100, 3);
             let ports = [(); 3].map(|()| descriptors.port());
             let mut held: [Vec<Descriptor>; 3] = Default::default();

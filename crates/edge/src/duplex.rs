@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::connection_io::Stream;
 use crate::descriptors::Descriptor;
-use crate::transport::Stream;
 
 /// An upgraded connection, plain or TLS, for peers of which there are few: each is read and written by tasks of the runtime.
 /// [`crate::Socket`] is for many.

@@ -1,7 +1,7 @@
 //! [`Head`]: follows the bytes of the request heads on an HTTP/1.1 connection, and gives one that is too large an end. Pure.
 //!
 //! hyper answers a head that exceeds its buffer by itself: without a text, and without the fields by which a browser lets a page of
-//! another origin read the answer. So hyper never sees such a head whole. The rest is read and dropped in the room of a line's
+//! another origin read the response. So hyper never sees such a head whole. The rest is read and dropped in the room of a line's
 //! beginning, hyper is given an end in its place, and the front refuses the request that hyper makes of it.
 
 use http::HeaderValue;
@@ -19,7 +19,7 @@ const SKIPPED_HEADS_MAX: usize = 16;
 
 /// Which limit a head exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Excess {
+pub(crate) enum HeadLimit {
     /// More bytes than there may be.
     Bytes,
     /// More fields than there may be.
@@ -28,8 +28,8 @@ pub(crate) enum Excess {
 
 /// A head that exceeds a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TooLarge {
-    pub(crate) excess: Excess,
+pub(crate) struct HeadTooLarge {
+    pub(crate) excess: HeadLimit,
     /// The `Origin` field, where it is in the part that hyper did not see.
     pub(crate) origin: Option<HeaderValue>,
 }
@@ -47,14 +47,14 @@ enum State {
     /// No head is arriving.
     Between,
     /// hyper gets what arrives.
-    Passing(Passing),
+    ForwardedHead(ForwardedHead),
     /// A head exceeds a limit: its rest is dropped.
-    Skipping(Skipping),
+    SkippedHead(SkippedHead),
 }
 
 /// What of a head has passed.
 #[derive(Debug, Default)]
-struct Passing {
+struct ForwardedHead {
     bytes: usize,
     /// Whole lines, the request line included.
     lines: usize,
@@ -67,20 +67,20 @@ struct Passing {
 }
 
 #[derive(Debug)]
-struct Skipping {
+struct SkippedHead {
     bytes_left: usize,
     /// The beginning of the line under way; none while the line is one that hyper has the beginning of.
     line: Option<Vec<u8>>,
     ending: &'static [u8],
-    found: TooLarge,
+    found: HeadTooLarge,
 }
 
-enum Pass {
+enum HeadProgress {
     All,
     /// The head has ended.
     Ended,
     /// Only so many bytes, and the head is given this end.
-    Cut(usize, Excess, &'static [u8]),
+    Cut(usize, HeadLimit, &'static [u8]),
 }
 
 impl Head {
@@ -97,22 +97,22 @@ impl Head {
     /// Notes bytes of a head, and gives how many of them hyper may have. If these are not all, the others are for [`Head::skip`].
     pub(crate) fn pass(&mut self, bytes: &[u8]) -> usize {
         if let State::Between = self.state {
-            self.state = State::Passing(Passing { is_blank: true, ..Passing::default() });
+            self.state = State::ForwardedHead(ForwardedHead { is_blank: true, ..ForwardedHead::default() });
         }
-        let State::Passing(passing) = &mut self.state else { return 0 };
+        let State::ForwardedHead(passing) = &mut self.state else { return 0 };
         match passing.pass(bytes, self.bytes_max, self.fields_max) {
-            Pass::All => bytes.len(),
-            Pass::Ended => {
+            HeadProgress::All => bytes.len(),
+            HeadProgress::Ended => {
                 self.state = State::Between;
                 bytes.len()
             }
-            Pass::Cut(length, excess, ending) => {
+            HeadProgress::Cut(length, excess, ending) => {
                 let in_line = ending.len() > CLEAN_END.len();
-                self.state = State::Skipping(Skipping {
+                self.state = State::SkippedHead(SkippedHead {
                     bytes_left: self.bytes_max.saturating_mul(SKIPPED_HEADS_MAX),
                     line: (!in_line).then(Vec::new),
                     ending,
-                    found: TooLarge { excess, origin: None },
+                    found: HeadTooLarge { excess, origin: None },
                 });
                 length
             }
@@ -121,13 +121,13 @@ impl Head {
 
     /// Whether the rest of a head is being dropped.
     pub(crate) fn is_skipping(&self) -> bool {
-        matches!(self.state, State::Skipping(_))
+        matches!(self.state, State::SkippedHead(_))
     }
 
     /// Drops bytes of a head that is too large. At its end, or when enough was dropped: what is wrong with it, and what hyper is to see in
     /// place of the rest.
-    pub(crate) fn skip(&mut self, bytes: &[u8]) -> Option<(TooLarge, &'static [u8])> {
-        let State::Skipping(skipping) = &mut self.state else { return None };
+    pub(crate) fn skip(&mut self, bytes: &[u8]) -> Option<(HeadTooLarge, &'static [u8])> {
+        let State::SkippedHead(skipping) = &mut self.state else { return None };
         if !skipping.skip(bytes) {
             return None;
         }
@@ -140,18 +140,18 @@ impl Head {
 /// The end of a head whose last line is whole.
 const CLEAN_END: &[u8] = b"\r\n";
 
-impl Passing {
-    fn pass(&mut self, bytes: &[u8], bytes_max: usize, fields_max: usize) -> Pass {
+impl ForwardedHead {
+    fn pass(&mut self, bytes: &[u8], bytes_max: usize, fields_max: usize) -> HeadProgress {
         let mut passed = 0;
         while let Some(first) = bytes.get(passed) {
             let ends_head = matches!(first, b'\r' | b'\n');
             if self.line_bytes == 0 && self.lines > 0 && !ends_head {
                 // The request line is no field.
                 if self.lines > fields_max {
-                    return Pass::Cut(passed, Excess::Fields, CLEAN_END);
+                    return HeadProgress::Cut(passed, HeadLimit::Fields, CLEAN_END);
                 }
                 if self.bytes >= bytes_max {
-                    return Pass::Cut(passed, Excess::Bytes, CLEAN_END);
+                    return HeadProgress::Cut(passed, HeadLimit::Bytes, CLEAN_END);
                 }
             }
             let rest = &bytes[passed..];
@@ -163,7 +163,7 @@ impl Passing {
             if line.len() > room && line != b"\n" {
                 let room = room - usize::from(line[..room].ends_with(b"\r"));
                 self.has_colon |= line[..room].contains(&b':');
-                return Pass::Cut(passed + room, Excess::Bytes, self.end_in_line());
+                return HeadProgress::Cut(passed + room, HeadLimit::Bytes, self.end_in_line());
             }
             self.bytes += line.len();
             passed += line.len();
@@ -174,13 +174,13 @@ impl Passing {
                 break;
             }
             if self.is_blank && self.lines > 0 {
-                return Pass::Ended;
+                return HeadProgress::Ended;
             }
             // Blank lines before the request line mean nothing (RFC 9112 section 2.2).
             self.lines += usize::from(!self.is_blank);
             (self.line_bytes, self.is_blank, self.has_colon) = (0, true, false);
         }
-        Pass::All
+        HeadProgress::All
     }
 
     /// What makes a whole head of one that is cut within a line.
@@ -193,7 +193,7 @@ impl Passing {
     }
 }
 
-impl Skipping {
+impl SkippedHead {
     /// Whether this is the end.
     fn skip(&mut self, bytes: &[u8]) -> bool {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {

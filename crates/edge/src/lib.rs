@@ -8,46 +8,47 @@
 //!
 //! Not its concern: paths, hosts, callers, bodies, WebSocket frames. It knows no product.
 //!
-//! What the clients of one address or port may hold of what all ports share, [`Quotas`] bounds.
+//! [`Quotas`] bounds what the clients of one address, or of one port, may use of what all ports share.
 //!
 //! Know these first: [`Listener`], [`Upgrade`], [`Socket`]. Start reading at `listener.rs`, then `connection.rs`.
 
 mod activity;
-mod answer;
-mod authority;
 mod bind;
+mod body_rate;
 mod connection;
+mod connection_io;
+mod connection_service;
 mod connections;
 mod descriptors;
+mod dev_authority;
 mod duplex;
-mod front;
 mod head;
-mod holder;
+mod http2_streams;
 mod listener;
 mod metrics;
 mod options;
 mod origin;
-mod pace;
 mod platform;
+mod port_owner;
 mod quotas;
+mod response_body;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod socket;
-mod streams;
 mod tls;
-mod transport;
-mod unread;
+mod unread_body;
 mod upgrade;
 
 use std::net::SocketAddr;
 
-pub use authority::{AuthorityError, DevAuthority};
 pub use bind::BindError;
+pub use connections::Drained;
+pub use dev_authority::{AuthorityError, DevAuthority};
 pub use duplex::Duplex;
-pub use holder::PortHolder;
-pub use listener::{Drained, Listener};
+pub use listener::Listener;
 pub use metrics::Metrics;
 pub use options::Options;
+pub use port_owner::PortOwner;
 pub use quotas::Quotas;
 pub use socket::Socket;
 pub use tls::{TlsConfig, TlsConfigError};
@@ -63,7 +64,7 @@ pub fn raise_open_files() -> std::io::Result<Option<u64>> {
     platform::raise_open_files()
 }
 
-/// Who is at the other end of the connection; in the extensions of each request.
+/// The two ends of the connection; in the extensions of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// The client's address, or that of the last hop before us.

@@ -15,16 +15,16 @@ use tokio::sync::watch;
 use crate::Quotas;
 use crate::activity::Activity;
 use crate::bind::{self, BindError};
-use crate::connection::{self, Accepted, Shared};
-use crate::connections::Connections;
+use crate::connection::{self, AcceptedConnection, Shared};
+use crate::connection_service::RequestService;
+use crate::connections::{Connections, Drained};
 use crate::descriptors::Descriptors;
-use crate::front::Serve;
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::options::{Options, milliseconds};
 use crate::platform;
 use crate::tls::TlsConfig;
 
-/// How long accepting rests when the operating system has no room for another connection.
+/// How long accepting pauses when the operating system cannot open another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound port (or the same port on both families of localhost) that is ready to serve.
@@ -38,15 +38,6 @@ pub struct Listener {
     metrics: Metrics,
     quotas: Quotas,
     tls: Option<TlsConfig>,
-}
-
-/// How a listener ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
-    /// Connections that were open when draining began and ended by themselves.
-    pub finished: usize,
-    /// Connections that were cut at the deadline.
-    pub cut: usize,
 }
 
 impl Listener {
@@ -162,7 +153,7 @@ async fn accept_until<S, F>(
     shared: &Shared<S>,
     connections: &mut Connections,
 ) where
-    S: Serve,
+    S: RequestService,
     F: Future<Output = ()>,
 {
     let mut shutdown = std::pin::pin!(shutdown);
@@ -173,8 +164,8 @@ async fn accept_until<S, F>(
             Some(()) = connections.next_end() => continue,
             accepted = accept(&sockets, &shared.metrics) => accepted,
         };
-        let place = match connections.place(remote.ip(), &shared.options).await {
-            Ok(place) => place,
+        let admission = match connections.admit(remote.ip(), &shared.options).await {
+            Ok(admission) => admission,
             Err(reason) => {
                 shared.metrics.refused(reason);
                 drop(stream);
@@ -182,8 +173,12 @@ async fn accept_until<S, F>(
             }
         };
         let activity = Arc::new(Activity::accepted(Instant::now()));
-        let accepted =
-            Accepted { stream, remote, activity: Arc::clone(&activity), descriptor: place.descriptor };
+        let accepted = AcceptedConnection {
+            stream,
+            remote,
+            activity: Arc::clone(&activity),
+            descriptor: admission.descriptor,
+        };
         connections.spawn(remote.ip(), activity, connection::serve(accepted, shared.clone()));
     }
 }
@@ -205,7 +200,7 @@ async fn accept(sockets: &[TcpListener], metrics: &ListenerMetrics) -> (TcpStrea
             Err(error) => {
                 let exhausted = platform::is_exhausted(&error);
                 if metrics.accept_failures.inc() == 0 {
-                    tracing::warn!(listener = %metrics.name, %error, "cannot accept a connection (said once, counted in edge_accept_failures); raise the limit of open files if it is reached");
+                    tracing::warn!(listener = %metrics.name, %error, "cannot accept a connection (logged once, counted in edge_accept_failures); raise the limit of open files if it is reached");
                 }
                 if exhausted {
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;

@@ -15,14 +15,14 @@ metric_set! {
         open: Family<Labels, Gauge> = "edge_connections_open";
         /// Connections accepted
         accepted: Family<Labels, Counter> = "edge_connections_accepted";
-        /// Connections closed at once because there are as many as there may be, and none is silent
-        refused: Family<RefusedLabels, Counter> = "edge_connections_refused";
-        /// Silent connections closed because a newcomer needed their place
+        /// Connections closed at once because a connection limit is reached and no connection is idle
+        refused: Family<RefusalLabels, Counter> = "edge_connections_refused";
+        /// Silent connections closed to make room for new ones at a connection limit
         evicted: Family<Labels, Counter> = "edge_connections_evicted";
         /// Requests refused before a service saw them: 431 for a large head, otherwise 503 for what else their client's address holds
-        requests_refused: Family<RequestRefusedLabels, Counter> = "edge_requests_refused";
-        /// Answers not sent to their end because of how their client reads
-        answers_cut: Family<CutLabels, Counter> = "edge_answers_cut";
+        requests_refused: Family<RequestRefusalLabels, Counter> = "edge_requests_refused";
+        /// Responses aborted because their client reads too slowly or too little
+        responses_cut: Family<CutLabels, Counter> = "edge_answers_cut";
         /// Connections that the operating system could not give us, such as for want of file descriptors
         accept_failures: Family<Labels, Counter> = "edge_accept_failures";
         /// TLS handshakes that failed
@@ -38,14 +38,14 @@ struct Labels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RefusedLabels {
+struct RefusalLabels {
     listener: String,
-    reason: Refused,
+    reason: RefusalReason,
 }
 
 /// Why a connection was closed at once.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
-pub(crate) enum Refused {
+pub(crate) enum RefusalReason {
     /// `connections_max`, and none is silent.
     Connections,
     /// `connections_per_address_max`, and none is silent.
@@ -55,14 +55,14 @@ pub(crate) enum Refused {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RequestRefusedLabels {
+struct RequestRefusalLabels {
     listener: String,
-    reason: RequestRefused,
+    reason: RequestRefusalReason,
 }
 
 /// Why a request was refused before a service saw it.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
-pub(crate) enum RequestRefused {
+pub(crate) enum RequestRefusalReason {
     /// `head_bytes_max` or `head_fields_max`: 431.
     Head,
     /// `http2_streams_per_address_max`: 503.
@@ -74,12 +74,12 @@ pub(crate) enum RequestRefused {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CutLabels {
     listener: String,
-    reason: Cut,
+    reason: CutReason,
 }
 
-/// Why an answer was not sent to its end.
+/// Why a response was not sent to its end.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
-pub(crate) enum Cut {
+pub(crate) enum CutReason {
     /// The reader of an HTTP/2 stream took nothing for `write_timeout_ms`.
     Stalled,
     /// The peer took less than `write_bytes_per_second_min`, or nothing for `write_timeout_ms`.
@@ -94,10 +94,10 @@ pub(crate) struct ListenerMetrics {
     pub(crate) name: String,
     pub(crate) open: Gauge,
     pub(crate) accepted: Counter,
-    refused: Family<RefusedLabels, Counter>,
+    refused: Family<RefusalLabels, Counter>,
     evicted: Counter,
-    requests_refused: Family<RequestRefusedLabels, Counter>,
-    answers_cut: Family<CutLabels, Counter>,
+    requests_refused: Family<RequestRefusalLabels, Counter>,
+    responses_cut: Family<CutLabels, Counter>,
     pub(crate) accept_failures: Counter,
     pub(crate) tls_failures: Counter,
     pub(crate) requests: Counter,
@@ -113,7 +113,7 @@ impl Metrics {
             refused: self.refused.clone(),
             evicted: self.evicted.get_or_create_owned(&labels),
             requests_refused: self.requests_refused.clone(),
-            answers_cut: self.answers_cut.clone(),
+            responses_cut: self.responses_cut.clone(),
             accept_failures: self.accept_failures.get_or_create_owned(&labels),
             tls_failures: self.tls_failures.get_or_create_owned(&labels),
             requests: self.requests.get_or_create_owned(&labels),
@@ -123,55 +123,55 @@ impl Metrics {
 
 impl ListenerMetrics {
     /// A connection was closed at once. Logged the first time for each reason.
-    pub(crate) fn refused(&self, reason: Refused) {
-        let labels = RefusedLabels { listener: self.name.clone(), reason };
+    pub(crate) fn refused(&self, reason: RefusalReason) {
+        let labels = RefusalLabels { listener: self.name.clone(), reason };
         if self.refused.get_or_create(&labels).inc() == 0 {
             let why = match reason {
-                Refused::Connections => "connections_max is reached",
-                Refused::Address => "connections_per_address_max is reached",
-                Refused::Descriptors => {
+                RefusalReason::Connections => "connections_max is reached",
+                RefusalReason::Address => "connections_per_address_max is reached",
+                RefusalReason::Descriptors => {
                     "the process may open no more files for this port; raise the limit of open files"
                 }
             };
             tracing::warn!(
                 listener = %self.name,
-                "{why}, and no connection is silent: further ones are closed (said once, counted in edge_connections_refused)"
+                "{why} and no connection is idle: new connections are closed (logged once, counted in edge_connections_refused)"
             );
         }
     }
 
-    /// A silent connection was closed for a newcomer. Logged the first time.
+    /// A silent connection was evicted. Logged the first time.
     pub(crate) fn evicted(&self) {
         if self.evicted.inc() == 0 {
             tracing::warn!(
                 listener = %self.name,
-                "as many connections as there may be: the most silent ones are closed for newcomers (said once, counted in edge_connections_evicted)"
+                "a connection limit is reached: the connections that have been silent longest are closed for new ones (logged once, counted in edge_connections_evicted)"
             );
         }
     }
 
     /// A request was refused. Logged the first time for each reason.
-    pub(crate) fn request_refused(&self, reason: RequestRefused) {
-        let labels = RequestRefusedLabels { listener: self.name.clone(), reason };
+    pub(crate) fn request_refused(&self, reason: RequestRefusalReason) {
+        let labels = RequestRefusalLabels { listener: self.name.clone(), reason };
         if self.requests_refused.get_or_create(&labels).inc() == 0 {
             let what = match reason {
-                RequestRefused::Head => {
+                RequestRefusalReason::Head => {
                     "a request head exceeds head_bytes_max or head_fields_max: such requests are answered 431"
                 }
-                RequestRefused::Streams => {
+                RequestRefusalReason::Streams => {
                     "the requests of one address exceed http2_streams_per_address_max: further ones are answered 503"
                 }
-                RequestRefused::Unsent => {
+                RequestRefusalReason::Unsent => {
                     "the requests of one address exceed unsent_bytes_per_address_max: further ones are answered 503"
                 }
             };
-            tracing::warn!(listener = %self.name, "{what} (said once, counted in edge_requests_refused)");
+            tracing::warn!(listener = %self.name, "{what} (logged once, counted in edge_requests_refused)");
         }
     }
 
-    /// An answer was not sent to its end.
-    pub(crate) fn answer_cut(&self, reason: Cut) {
+    /// A response was not sent to its end.
+    pub(crate) fn response_cut(&self, reason: CutReason) {
         let labels = CutLabels { listener: self.name.clone(), reason };
-        self.answers_cut.get_or_create(&labels).inc();
+        self.responses_cut.get_or_create(&labels).inc();
     }
 }

@@ -9,16 +9,16 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Most open HTTP connections. Beyond it, a newcomer takes the place of the connection that has been silent for longest:
-    /// first of those that never sent a byte, then of those that never sent a whole request, then of those between two requests.
-    /// Where a request runs on each, the newcomer is closed at once; so it is where none is silent. Connections that were upgraded do not count. Default 10000.
+    /// Most open HTTP connections. When the limit is reached, a new connection replaces the idle connection that has been silent
+    /// longest: first one that never sent a byte, then one that never sent a complete request, then one between two requests. If
+    /// no connection is idle, the new connection is closed at once. Upgraded connections do not count. Default 10000.
     pub connections_max: NonZeroUsize,
     /// Most open HTTP connections of one address, counted as for `connections_max`; an IPv6 network of 64 bits is one address.
-    /// Beyond it, a newcomer takes the place of a silent one of the same address. Behind a proxy all connections have the
-    /// proxy's address: set it to `connections_max` there. Default 4000. Since 0.1.0.
+    /// When the limit is reached, a new connection replaces a silent one of the same address. Behind a proxy all connections
+    /// have the proxy's address: set it to `connections_max` there. Default 4000. Since 0.1.0.
     pub connections_per_address_max: NonZeroUsize,
-    /// How long a connection is silent before a newcomer can take its place, in milliseconds; in a TLS handshake it is half of
-    /// `tls_handshake_timeout_ms`. Where none has been silent for so long, the newcomer is closed at once. Default 50.
+    /// How long a connection must be silent before a new connection may replace it, in milliseconds; during a TLS handshake it
+    /// is half of `tls_handshake_timeout_ms`. If no connection has been silent that long, the new one is closed at once. Default 50.
     /// Since 0.1.0.
     pub silent_after_ms: NonZeroU64,
     /// Largest request head, in bytes, request line and fields together; beyond it 431, which pages of other origins can read.
@@ -32,31 +32,31 @@ pub struct Options {
     pub head_timeout_ms: NonZeroU64,
     /// Longest time that a connection may stay open without a request, in milliseconds. Default 120000.
     pub idle_timeout_ms: NonZeroU64,
-    /// Least rate at which a request body arrives, in bytes a second, over the last `body_window_ms` in which it was awaited; the
-    /// body of a slower peer breaks off. Default 240.
+    /// Least rate at which a request body must arrive, in bytes a second, over the last `body_window_ms` in which we waited for it;
+    /// reading a slower body fails. Default 240.
     pub body_bytes_per_second_min: NonZeroU32,
     /// Time over which `body_bytes_per_second_min` is measured, in milliseconds, which is also the longest silence within a request
-    /// body. What arrived earlier does not count. Default 10000. Since 0.1.0.
+    /// body. Bytes that arrived earlier do not count. Default 10000. Since 0.1.0.
     pub body_window_ms: NonZeroU64,
     /// Time by which the beginning of a request body may be later than `body_bytes_per_second_min` allows, in milliseconds.
     /// Default 5000.
     pub body_grace_ms: NonZeroU64,
-    /// Longest time that a peer may take nothing of what is sent to it, in milliseconds; then the connection is closed, or on
-    /// HTTP/2 the stream is reset whose answer is not taken. Time in which there is nothing to send does not count, so an event
+    /// Longest time that a peer may read nothing of what is sent to it, in milliseconds; then the connection is closed, or on
+    /// HTTP/2 the stream is reset whose response is not read. Time in which there is nothing to send does not count, so an event
     /// stream or a long poll may be silent. Connections that were upgraded have limits of their own. Default 30000.
     pub write_timeout_ms: NonZeroU64,
-    /// Least rate at which a peer takes what is sent to it, in bytes a second, over the last `write_timeout_ms` in which it was
-    /// awaited; the connection of a slower peer is closed. Default 240. Since 0.1.0.
+    /// Least rate at which a peer reads what is sent to it, in bytes a second, over the last `write_timeout_ms` in which we waited
+    /// for it; the connection of a slower peer is closed. Default 240. Since 0.1.0.
     pub write_bytes_per_second_min: NonZeroU32,
-    /// Most bytes of answers that may wait in memory for the clients of all ports to read them. Beyond it, addresses that hold
-    /// more than their part get no further answers: 503 where none was begun, otherwise the answer breaks off. Default 268435456.
+    /// Most bytes of responses that may wait in memory for the clients of all ports to read them. Beyond it, addresses that
+    /// hold more than an equal share get no further responses: 503 if none was begun, otherwise the response is aborted. Default 268435456.
     /// Since 0.1.0.
     pub unsent_bytes_max: NonZeroUsize,
-    /// The same for the clients of one address together. An answer that is the only one may be larger. Default 67108864.
+    /// The same for the clients of one address. A single response may exceed it. Default 67108864.
     /// Since 0.1.0.
     pub unsent_bytes_per_address_max: NonZeroUsize,
-    /// Longest time that the rest of a request body is thrown away once the request was answered without it, in milliseconds.
-    /// Until then the connection is not closed, so that a client that is still sending can read the answer. Default 5000.
+    /// Longest time that the rest of a request body is discarded after the request was answered without it, in milliseconds.
+    /// Until then the connection is not closed, so that a client that is still sending can read the response. Default 5000.
     pub unread_timeout_ms: NonZeroU64,
     /// Longest time for a TLS handshake, in milliseconds. Default 10000.
     pub tls_handshake_timeout_ms: NonZeroU64,
@@ -68,7 +68,7 @@ pub struct Options {
     /// Most HTTP/2 requests at a time on all connections of one address; beyond it 503. Behind a proxy that speaks HTTP/2 to this
     /// port, all requests have the proxy's address. Default 2000. Since 0.1.0.
     pub http2_streams_per_address_max: NonZeroU32,
-    /// Time between pings to a silent HTTP/2 peer, in milliseconds; a peer that does not answer in the same time is cut off.
+    /// Time between pings to a silent HTTP/2 peer, in milliseconds; the connection of a peer that does not answer within the same time is closed.
     /// Default 30000.
     pub http2_ping_interval_ms: NonZeroU64,
     /// Most bytes that one upgraded TLS connection may hold encrypted and unsent. Default 65536.

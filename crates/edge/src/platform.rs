@@ -10,7 +10,7 @@ pub(crate) fn reuse_address(socket: &socket2::Socket) -> io::Result<()> {
     if cfg!(unix) { socket.set_reuse_address(true) } else { Ok(()) }
 }
 
-/// Whether accepting failed because the process or the machine has no room, so that trying again at once is of no use.
+/// Whether accepting failed because the process or the machine is out of descriptors or memory, so that an immediate retry would fail again.
 pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     // ENOMEM, ENFILE, EMFILE and ENOBUFS, which std has no kinds for; on Windows WSAEMFILE and WSAENOBUFS.
     let codes: &[i32] = if cfg!(windows) {
@@ -23,7 +23,7 @@ pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
-/// Lets the process open as many files as it may ever have. A shell's habit is 1024, and every connection is one.
+/// Lets the process open as many files as it may ever have. The usual default is 1024, and every connection needs one.
 #[cfg(unix)]
 pub(crate) fn raise_open_files() -> io::Result<Option<u64>> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -51,7 +51,7 @@ pub(crate) fn open_files() -> usize {
 /// peer that does not read, and say nothing of the progress of one that reads slowly.
 #[cfg(target_os = "linux")]
 pub(crate) fn limit_unsent(stream: &tokio::net::TcpStream, bytes: u32) {
-    // Refused by no kernel that has the option; without it, only memory is lost.
+    // RefusalReason by no kernel that has the option; without it, only memory is lost.
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes);
 }
 

@@ -1,6 +1,6 @@
 //! [`Quotas`]: what the clients of one address, and of one port, may take of what all ports of a process share.
 //!
-//! Three things are shared: file descriptors, memory for answers that clients do not read, and HTTP/2 streams. A client that
+//! Three things are shared: file descriptors, memory for responses that clients do not read, and HTTP/2 streams. A client that
 //! may open connections could otherwise take all of them, and every port with them.
 
 use std::collections::HashMap;
@@ -18,42 +18,42 @@ pub struct Quotas(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     descriptors: Option<Descriptors>,
-    /// Bytes of all answers that wait for their readers.
+    /// Bytes of all responses that wait for their readers.
     unsent_bytes: AtomicUsize,
     /// Those who have connections now.
-    addresses: Mutex<HashMap<IpAddr, Arc<Share>>>,
+    addresses: Mutex<HashMap<IpAddr, Arc<AddressTotals>>>,
 }
 
 /// What the connections of one address hold together.
 #[derive(Debug, Default)]
-struct Share {
+struct AddressTotals {
     unsent_bytes: AtomicUsize,
     streams: AtomicUsize,
 }
 
 /// One connection's access to the share of its address.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct AddressUsage {
     address: IpAddr,
-    share: Arc<Share>,
+    share: Arc<AddressTotals>,
     quotas: Quotas,
 }
 
-/// Bytes of one answer that are in memory until its reader takes them.
+/// Bytes of one response that are in memory until its reader takes them.
 #[derive(Debug)]
-pub(crate) struct Unsent {
+pub(crate) struct UnsentBytes {
     bytes: usize,
-    client: Arc<Client>,
+    client: Arc<AddressUsage>,
 }
 
 /// An HTTP/2 stream that is counted until this is dropped.
 #[derive(Debug)]
-pub(crate) struct StreamSlot(Arc<Client>);
+pub(crate) struct StreamPermit(Arc<AddressUsage>);
 
-/// The clients of an address leave too many answers unread.
+/// The clients of an address leave too many responses unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many bytes of answers wait for the clients of this address to read them")]
-pub(crate) struct TooMuchUnsent;
+#[error("too many bytes of responses wait for the clients of this address to read them")]
+pub(crate) struct TooManyUnsentBytes;
 
 /// The address by which clients are counted. A single host has a whole /64 of IPv6, so it counts as one.
 pub(crate) fn counted(address: IpAddr) -> IpAddr {
@@ -84,12 +84,12 @@ impl Quotas {
         Self(Arc::new(Inner { descriptors, ..Inner::default() }))
     }
 
-    /// Most connections of all ports together, upgraded ones included. `None`: as many as the ports allow.
+    /// Most connections of all ports together, upgraded ones included. `None`: no bound beside those of the ports.
     pub fn connections_max(&self) -> Option<usize> {
         self.0.descriptors.as_ref().map(Descriptors::connections_max)
     }
 
-    /// Bytes of all answers that wait for their readers.
+    /// Bytes of all responses that wait for their readers.
     #[cfg(test)]
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.0.unsent_bytes.load(Ordering::Relaxed)
@@ -101,32 +101,36 @@ impl Quotas {
     }
 
     /// A connection of `address` has come.
-    pub(crate) fn client(&self, address: IpAddr) -> Client {
+    pub(crate) fn client(&self, address: IpAddr) -> AddressUsage {
         let address = counted(address);
         let share = Arc::clone(self.addresses().entry(address).or_default());
-        Client { address, share, quotas: self.clone() }
+        AddressUsage { address, share, quotas: self.clone() }
     }
 
-    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, Arc<Share>>> {
+    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, Arc<AddressTotals>>> {
         self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Client {
-    /// Whether another answer may be made for this address.
+impl AddressUsage {
+    /// Whether another response may be made for this address.
     pub(crate) fn may_ask(&self, options: &Options) -> bool {
         self.share.unsent_bytes.load(Ordering::Relaxed) == 0 || self.has_room(0, options)
     }
 
-    /// Counts bytes that wait for their reader. An answer that is alone passes whatever its size: it exists already, and nobody
+    /// Counts bytes that wait for their reader. A response that is alone passes whatever its size: it exists already, and nobody
     /// could ever have it otherwise.
-    pub(crate) fn hold(self: &Arc<Self>, bytes: usize, options: &Options) -> Result<Unsent, TooMuchUnsent> {
+    pub(crate) fn hold(
+        self: &Arc<Self>,
+        bytes: usize,
+        options: &Options,
+    ) -> Result<UnsentBytes, TooManyUnsentBytes> {
         if self.share.unsent_bytes.load(Ordering::Relaxed) > 0 && !self.has_room(bytes, options) {
-            return Err(TooMuchUnsent);
+            return Err(TooManyUnsentBytes);
         }
         self.share.unsent_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.quotas.0.unsent_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Unsent { bytes, client: Arc::clone(self) })
+        Ok(UnsentBytes { bytes, client: Arc::clone(self) })
     }
 
     fn has_room(&self, bytes: usize, options: &Options) -> bool {
@@ -135,21 +139,21 @@ impl Client {
             return false;
         }
         let all = self.quotas.0.unsent_bytes.load(Ordering::Relaxed).saturating_add(bytes);
-        // When all together hold too much, it is those with more than their part who wait, and nobody else.
+        // When the total is reached, only addresses with more than an equal share are refused.
         all <= options.unsent_bytes_max.get()
             || own <= options.unsent_bytes_max.get() / self.quotas.addresses().len().max(1)
     }
 
     /// Counts an HTTP/2 stream; `None` when the address has too many.
-    pub(crate) fn stream(self: &Arc<Self>, options: &Options) -> Option<StreamSlot> {
+    pub(crate) fn stream(self: &Arc<Self>, options: &Options) -> Option<StreamPermit> {
         let before = self.share.streams.fetch_add(1, Ordering::Relaxed);
         // Made first, so that it is counted off again.
-        let slot = StreamSlot(Arc::clone(self));
+        let slot = StreamPermit(Arc::clone(self));
         (before < options.http2_streams_per_address_max.get() as usize).then_some(slot)
     }
 }
 
-impl Drop for Client {
+impl Drop for AddressUsage {
     fn drop(&mut self) {
         let mut addresses = self.quotas.addresses();
         // The table's own, and this one.
@@ -159,14 +163,14 @@ impl Drop for Client {
     }
 }
 
-impl Drop for Unsent {
+impl Drop for UnsentBytes {
     fn drop(&mut self) {
         self.client.share.unsent_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.client.quotas.0.unsent_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-impl Drop for StreamSlot {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.0.share.streams.fetch_sub(1, Ordering::Relaxed);
     }
@@ -205,13 +209,13 @@ mod tests {
         let greedy = Arc::new(quotas.client(address("192.0.2.1")));
         // One alone passes, whatever its size.
         let large = greedy.hold(500, &options).expect("it is alone");
-        assert_eq!(greedy.hold(1, &options).map(drop), Err(TooMuchUnsent));
+        assert_eq!(greedy.hold(1, &options).map(drop), Err(TooManyUnsentBytes));
         assert!(!greedy.may_ask(&options));
         drop(large);
         let half = greedy.hold(60, &options).expect("there is room");
         // Another connection of the same address has the same share.
         let second = Arc::new(quotas.client(address("192.0.2.1")));
-        assert_eq!(second.hold(41, &options).map(drop), Err(TooMuchUnsent));
+        assert_eq!(second.hold(41, &options).map(drop), Err(TooManyUnsentBytes));
         let rest = second.hold(40, &options).expect("there is room");
         let other = Arc::new(quotas.client(address("192.0.2.2")));
         assert!(other.hold(100, &options).is_ok());
@@ -227,10 +231,10 @@ mod tests {
         let held = (clients[0].hold(60, &options), clients[1].hold(39, &options));
         assert!(held.0.is_ok() && held.1.is_ok());
         let small = clients[2].hold(20, &options).expect("a part is 25");
-        assert_eq!(clients[0].hold(1, &options).map(drop), Err(TooMuchUnsent));
+        assert_eq!(clients[0].hold(1, &options).map(drop), Err(TooManyUnsentBytes));
         assert!(!clients[0].may_ask(&options), "it has more than its part");
         assert!(clients[2].may_ask(&options) && clients[3].may_ask(&options));
-        assert_eq!(clients[2].hold(6, &options).map(drop), Err(TooMuchUnsent), "more than its part");
+        assert_eq!(clients[2].hold(6, &options).map(drop), Err(TooManyUnsentBytes), "more than its part");
         drop((held, small));
         assert!(clients[0].may_ask(&options));
     }

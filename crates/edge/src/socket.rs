@@ -5,6 +5,7 @@
 //! asked for: bytes that were read before the hand-over ([`Socket::has_leftover`]), and ciphertext that waits to be sent
 //! ([`Socket::wants_write`]: call [`Socket::try_flush`] when the socket becomes writable).
 
+mod retry;
 mod tls;
 
 use std::io::{self, IoSlice, Read, Write};
@@ -34,12 +35,12 @@ enum Stream {
     Plain(mio::net::TcpStream),
     Tls(Box<TlsStream>),
     #[cfg(feature = "simulation")]
-    Simulated(Box<crate::simulation::Local>),
+    Simulated(Box<crate::simulation::ends::Local>),
 }
 
 impl Socket {
     #[cfg(feature = "simulation")]
-    pub(crate) fn simulated(local: crate::simulation::Local) -> Self {
+    pub(crate) fn simulated(local: crate::simulation::ends::Local) -> Self {
         Self { stream: Stream::Simulated(Box::new(local)), leftover: None, descriptor: None }
     }
 
@@ -72,7 +73,7 @@ impl Socket {
         Self { stream: Stream::Tls(Box::new(stream)), leftover: kept(leftover), descriptor: None }
     }
 
-    /// Keeps the connection's place among the descriptors of its port until it is closed.
+    /// Keeps the connection's descriptor counted for its port until it is closed.
     pub(crate) fn with_descriptor(mut self, descriptor: Option<Descriptor>) -> Self {
         self.descriptor = descriptor;
         self
@@ -94,7 +95,7 @@ impl Socket {
             return Ok(length);
         }
         match &mut self.stream {
-            Stream::Plain(stream) => uninterrupted(|| stream.read(buffer)),
+            Stream::Plain(stream) => retry::uninterrupted(|| stream.read(buffer)),
             Stream::Tls(stream) => stream.try_read(buffer),
             #[cfg(feature = "simulation")]
             Stream::Simulated(stream) => stream.try_read(buffer),
@@ -109,7 +110,7 @@ impl Socket {
     /// `WouldBlock` when nothing can be taken now; anything else is the end of the connection.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.stream {
-            Stream::Plain(stream) => uninterrupted(|| stream.write(bytes)),
+            Stream::Plain(stream) => retry::uninterrupted(|| stream.write(bytes)),
             Stream::Tls(stream) => stream.try_write(bytes),
             #[cfg(feature = "simulation")]
             Stream::Simulated(stream) => stream.try_write(bytes),
@@ -123,7 +124,7 @@ impl Socket {
     /// As [`Socket::try_write`].
     pub fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &mut self.stream {
-            Stream::Plain(stream) => uninterrupted(|| stream.write_vectored(slices)),
+            Stream::Plain(stream) => retry::uninterrupted(|| stream.write_vectored(slices)),
             Stream::Tls(stream) => stream.try_write_vectored(slices),
             #[cfg(feature = "simulation")]
             Stream::Simulated(stream) => {
@@ -245,14 +246,4 @@ impl Source for Socket {
 
 fn kept(leftover: Bytes) -> Option<Box<Bytes>> {
     (!leftover.is_empty()).then(|| Box::new(leftover))
-}
-
-/// Repeats a call that a signal interrupted.
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }

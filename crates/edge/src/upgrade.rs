@@ -1,18 +1,18 @@
-//! [`Upgrade`]: a client's wish to switch protocols, and the way from HTTP to a [`Socket`] or a [`Duplex`].
+//! [`Upgrade`]: a client's request to switch protocols, and the conversion of its connection to a [`Socket`] or a [`Duplex`].
 
 use std::io;
 
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 
+use crate::connection_io::{ConnectionIo, Stream};
 use crate::descriptors::Descriptor;
-use crate::transport::{Stream, Transport};
 use crate::{Duplex, Socket};
 
 /// The client asks to switch protocols; in the extensions of its request.
 ///
-/// Take it out, spawn or keep a future of [`Upgrade::into_socket`] or [`Upgrade::into_duplex`], and answer 101: the future is ready once that answer is sent.
-/// Whoever answers anything else, or drops it, leaves the connection to HTTP.
+/// Take it out, spawn or keep a future of [`Upgrade::into_socket`] or [`Upgrade::into_duplex`], and answer 101: the future is ready once that response is sent.
+/// If the response has another status, or the value is dropped, the connection stays with HTTP.
 #[derive(Clone, Debug)]
 pub struct Upgrade {
     origin: Origin,
@@ -31,7 +31,7 @@ enum Origin {
 /// Why a connection was not handed over.
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
-    /// The answer was not 101, or the connection ended before it was sent, or someone else took the connection.
+    /// The response was not 101, or the connection ended before it was sent, or someone else took the connection.
     #[error("the connection did not switch protocols")]
     NotSwitched(#[source] hyper::Error),
     /// The request did not come through a [`crate::Listener`].
@@ -54,7 +54,7 @@ impl Upgrade {
         Self { origin, tls_bytes_max: 0 }
     }
 
-    /// Waits until the answer 101 is sent, and takes the connection over.
+    /// Waits until the response 101 is sent, and takes the connection over.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl Upgrade {
             #[cfg(feature = "simulation")]
             Origin::Simulated(_) => return Err(UpgradeError::Foreign),
         };
-        let parts = upgraded.downcast::<TokioIo<Transport>>().map_err(|_other| UpgradeError::Foreign)?;
+        let parts = upgraded.downcast::<TokioIo<ConnectionIo>>().map_err(|_other| UpgradeError::Foreign)?;
         let (stream, unread, descriptor) = parts.io.into_inner().into_parts();
         Ok((stream, joined(parts.read_buf, unread), descriptor))
     }

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioTimer;
 
-use crate::connector::{Connector, Road};
+use crate::connector::{Connector, ConnectorState};
 use crate::error::{OptionsError, SendError};
 use crate::metrics::Metrics;
 use crate::options::{HttpVersion, Options, milliseconds};
@@ -27,13 +27,13 @@ use crate::tasks::Tasks;
 pub struct Client {
     pool: legacy::Client<Connector, Body>,
     shared: Arc<Shared>,
-    /// The room that answers share with other bodies of the process.
+    /// The budget that response bodies share with other bodies of the process.
     bodies: Budget,
 }
 
 #[derive(Debug)]
 struct Shared {
-    road: Arc<Road>,
+    state: Arc<ConnectorState>,
     tasks: Tasks,
     metrics: Metrics,
     request_timeout: Duration,
@@ -51,7 +51,7 @@ impl Client {
     ///
     /// If a proxy's address or a certificate file is wrong.
     pub fn new(options: &Options, metrics: &Metrics) -> Result<Self, OptionsError> {
-        let road = Arc::new(Road {
+        let state = Arc::new(ConnectorState {
             proxies: Proxies::new(&options.proxy)?,
             addresses: options.addresses.clone(),
             roots: Roots::new(options)?,
@@ -68,9 +68,9 @@ impl Client {
             .http1_max_buf_size(head_bytes_max as usize)
             .http2_max_header_list_size(head_bytes_max)
             .http2_only(options.http_version == HttpVersion::Http2)
-            .build(Connector(Arc::clone(&road)));
+            .build(Connector(Arc::clone(&state)));
         let shared = Shared {
-            road,
+            state,
             tasks,
             metrics: metrics.clone(),
             request_timeout: milliseconds(options.request_timeout_ms),
@@ -79,31 +79,31 @@ impl Client {
         Ok(Self { pool, shared: Arc::new(shared), bodies: Budget::default() })
     }
 
-    /// Reads whole answers ([`Client::call`]) within the room of the whole process. Without it a client has room of its own.
+    /// Reads complete responses ([`Client::call`]) within the budget of the whole process. Without it the client has a budget of its own.
     #[must_use]
     pub fn with_bodies(self, bodies: Budget) -> Self {
         Self { bodies, ..self }
     }
 
-    /// Sends a request with an absolute URI, and answers as soon as the head of the answer is there; its body streams.
+    /// Sends a request with an absolute URI, and answers as soon as the head of the response is there; its body streams.
     /// A request that was lost because its kept connection had just closed is sent again, if nothing of it was sent.
     ///
-    /// An answer of 101 keeps hyper's upgrade in its extensions.
+    /// A response of 101 keeps hyper's upgrade in its extensions.
     ///
     /// # Errors
     ///
-    /// See [`SendError`]. An answer with an error status is an answer.
+    /// See [`SendError`]. An answer with an error status is a response.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, SendError> {
         let after = self.time_limit(&request);
-        let answer = self.within(after, self.exchange(request)).await?;
-        Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()))
+        let response = self.within(after, self.exchange(request)).await?;
+        Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
     }
 
-    /// Sends a request with an absolute URI, and answers when all of the answer is there.
+    /// Sends a request with an absolute URI, and answers when all of the response is there.
     ///
     /// # Errors
     ///
-    /// See [`SendError`]; also where the body of the answer is larger than [`Options::response_bytes_max`].
+    /// See [`SendError`]; also where the body of the response is larger than [`Options::response_bytes_max`].
     pub async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         let after = self.time_limit(&request);
         let request = request.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
@@ -115,7 +115,7 @@ impl Client {
         self.within(after, whole).await
     }
 
-    /// Reads the body of an answer of at most `bytes_max` bytes, within the room of [`Client::with_bodies`].
+    /// Reads the body of a response of at most `bytes_max` bytes, within the budget of [`Client::with_bodies`].
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl Client {
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
             return Err(SendError::Address { uri: uri.to_string() });
         }
-        let proxy = self.shared.road.forwarding_proxy(uri);
+        let proxy = self.shared.state.forwarding_proxy(uri);
         if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.clone()) {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
         }
@@ -171,7 +171,7 @@ impl Client {
         let held = read.map_err(|error| match error {
             ReadError::TooLarge { bytes_max } => SendError::BodyTooLarge { bytes_max },
             ReadError::Broken(cause) => SendError::Protocol { cause: cause.into() },
-            error => SendError::NoRoom { cause: Arc::new(error) },
+            error => SendError::OverBudget { cause: Arc::new(error) },
         })?;
         Ok(held.into_bytes())
     }

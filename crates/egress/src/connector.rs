@@ -1,4 +1,4 @@
-//! [`Connector`]: from an address to a connection: proxy or direct, resolve, judge, connect, secure.
+//! [`Connector`]: opens connections: proxy or direct, name resolution, address policy, TCP, TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,11 +24,11 @@ use crate::tunnel::{self, TunnelError};
 
 /// Makes connections; cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Connector(pub(crate) Arc<Road>);
+pub(crate) struct Connector(pub(crate) Arc<ConnectorState>);
 
 /// What connecting needs.
 #[derive(Debug)]
-pub(crate) struct Road {
+pub(crate) struct ConnectorState {
     pub(crate) proxies: Proxies,
     pub(crate) addresses: AddressPolicy,
     pub(crate) roots: Roots,
@@ -46,19 +46,19 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let road = Arc::clone(&self.0);
+        let state = Arc::clone(&self.0);
         Box::pin(async move {
-            let deadline = Instant::now() + road.connect_timeout;
+            let deadline = Instant::now() + state.connect_timeout;
             let late = |_elapsed| SendError::ConnectTimeout {
                 host: uri.host().unwrap_or_default().to_owned(),
-                after: road.connect_timeout,
+                after: state.connect_timeout,
             };
-            timeout_at(deadline, road.connect(&uri, deadline)).await.map_err(late)?.map(TokioIo::new)
+            timeout_at(deadline, state.connect(&uri, deadline)).await.map_err(late)?.map(TokioIo::new)
         })
     }
 }
 
-impl Road {
+impl ConnectorState {
     /// The proxy to which a request to `uri` is handed as it is, instead of through a tunnel.
     ///
     /// Only where every address may be reached: a proxy that resolves the name itself would not ask our policy.
@@ -82,14 +82,14 @@ impl Road {
         } else if let Some(proxy) = self.proxies.find(uri) {
             self.tunnel(proxy, host, port, deadline).await?
         } else {
-            connect_any(host, port, &self.judged(host, port).await?, deadline).await?
+            connect_any(host, port, &self.allowed_addresses(host, port).await?, deadline).await?
         };
         let stream = if tls { self.secure(stream, host).await? } else { Stream::Plain(stream) };
         Ok(Connection { stream, forwarded: forwarding.is_some(), _open: self.metrics.connection() })
     }
 
     /// The addresses of a host that may be reached.
-    async fn judged(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, SendError> {
+    async fn allowed_addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, SendError> {
         let found = resolve(host, port).await?;
         let permitted: Vec<_> =
             found.iter().copied().filter(|address| self.addresses.permits(address.ip())).collect();
@@ -112,7 +112,7 @@ impl Road {
             authority(host, port)
         } else {
             // The proxy is asked for the address that was judged, so that it cannot find another one.
-            let address = self.judged(host, port).await?;
+            let address = self.allowed_addresses(host, port).await?;
             address.first().map_or_else(|| authority(host, port), ToString::to_string)
         };
         let addresses = resolve(&proxy.host, proxy.port).await?;
@@ -121,7 +121,7 @@ impl Road {
         let named = authority(&proxy.host, proxy.port);
         opened.map_err(|error| match error {
             TunnelError::Io(cause) => SendError::Connect { host: named, cause: Arc::new(cause) },
-            TunnelError::Refused(answer) => SendError::Proxy { proxy: named, host: target, answer },
+            TunnelError::Refused(response) => SendError::Proxy { proxy: named, host: target, response },
         })?;
         Ok(stream)
     }
@@ -167,7 +167,7 @@ async fn connect_any(
         let share = now + deadline.saturating_duration_since(now) / tries_left;
         match timeout_at(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                // Requests are small and wait for their answers; a failure here would show again on the first write.
+                // Requests are small and wait for their responses; a failure here would show again on the first write.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }

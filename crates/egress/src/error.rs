@@ -52,14 +52,14 @@ pub enum SendError {
         after: Duration,
     },
     /// A proxy does not take us to the host.
-    #[error("the proxy {proxy} refused a tunnel to {host}: {answer}")]
+    #[error("the proxy {proxy} refused a tunnel to {host}: {response}")]
     Proxy {
         /// The proxy's name and port.
         proxy: String,
         /// Where we wanted to go.
         host: String,
-        /// The first line of its answer.
-        answer: String,
+        /// The first line of its response.
+        response: String,
     },
     /// The host's certificate is not trusted, or no encryption was agreed on.
     #[error("secure the connection to {host}")]
@@ -70,27 +70,27 @@ pub enum SendError {
         #[source]
         cause: Arc<io::Error>,
     },
-    /// The answer did not come in time. The request may have been carried out.
-    #[error("no answer within {after:?}")]
+    /// The response did not come in time. The request may have been carried out.
+    #[error("no response within {after:?}")]
     Timeout {
         /// The limit.
         after: Duration,
     },
-    /// The body of the answer is too large.
-    #[error("the answer has more than {bytes_max} bytes")]
+    /// The body of the response is too large.
+    #[error("the response has more than {bytes_max} bytes")]
     BodyTooLarge {
         /// The limit.
         bytes_max: usize,
     },
-    /// There was no room for the body of the answer. The request was carried out.
-    #[error("read the answer")]
-    NoRoom {
+    /// The budget had no capacity for the body of the response. The request was carried out.
+    #[error("read the response")]
+    OverBudget {
         /// What is full.
         #[source]
         cause: Arc<http_messages::ReadError>,
     },
     /// The connection was lost, or the other side does not keep to HTTP. The request may have been carried out.
-    #[error("exchange a request and its answer")]
+    #[error("exchange a request and its response")]
     Protocol {
         /// What is wrong.
         #[source]
@@ -111,7 +111,7 @@ impl SendError {
             | Self::Tls { .. } => true,
             Self::Timeout { .. }
             | Self::BodyTooLarge { .. }
-            | Self::NoRoom { .. }
+            | Self::OverBudget { .. }
             | Self::Protocol { .. } => false,
         }
     }
@@ -128,7 +128,7 @@ impl SendError {
             Self::Tls { .. } => "tls",
             Self::Timeout { .. } => "timeout",
             Self::BodyTooLarge { .. } => "body_too_large",
-            Self::NoRoom { .. } => "no_room",
+            Self::OverBudget { .. } => "no_room",
             Self::Protocol { .. } => "protocol",
         }
     }

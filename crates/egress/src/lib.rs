@@ -2,7 +2,7 @@
 //!
 //! A [`Client`] keeps connections to many hosts (HTTP/1.1 and HTTP/2, plain and TLS, direct or through a proxy) and bounds
 //! each request in time and size. Where callers of ours choose the address, an [`AddressPolicy`] checks what it resolves to,
-//! so that nobody reaches our own network through us.
+//! so that a URL from outside cannot reach the internal network (server-side request forgery).
 //!
 //! Not its concern: retries, credentials, what is said. It knows no product; [`SendError`] says what a retry needs to know.
 //! Know these first: [`Client`], [`Options`], [`SendError`]. Start reading at `client.rs`, then `connector.rs`.

@@ -15,16 +15,16 @@ use crate::proxy::ProxyChoice;
 pub struct Options {
     /// Longest time to get a connection, in milliseconds: resolving, connecting, asking a proxy, TLS. Default 10000.
     pub connect_timeout_ms: NonZeroU64,
-    /// Longest time for a request, in milliseconds: until the head of its answer where the body is streamed, until its end
+    /// Longest time for a request, in milliseconds: until the head of its response where the body is streamed, until its end
     /// otherwise. Default 30000.
     pub request_timeout_ms: NonZeroU64,
     /// How long an unused connection is kept, in milliseconds. Default 60000.
     pub pool_idle_timeout_ms: NonZeroU64,
     /// Most unused connections that are kept for each host. Default 32.
     pub pool_idle_per_host_max: NonZeroUsize,
-    /// Largest body of an answer that is read as a whole, in bytes. Default 16777216 (16 MiB).
+    /// Largest body of a response that is read as a whole, in bytes. Default 16777216 (16 MiB).
     pub response_bytes_max: NonZeroUsize,
-    /// Largest head of an answer, in bytes; at least 8192. Default 65536.
+    /// Largest head of a response, in bytes; at least 8192. Default 65536.
     pub response_head_bytes_max: NonZeroU32,
     /// Which HTTP is spoken. Default `auto`.
     pub http_version: HttpVersion,

@@ -6,8 +6,8 @@ use http::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Largest head of a proxy's answer, in bytes.
-const ANSWER_BYTES_MAX: usize = 8192;
+/// Largest head of a proxy's response, in bytes.
+const RESPONSE_HEAD_BYTES_MAX: usize = 8192;
 
 /// Why there is no tunnel.
 #[derive(Debug)]
@@ -32,15 +32,15 @@ pub(crate) async fn open(
     }
     request.extend_from_slice(b"\r\n");
     stream.write_all(&request).await.map_err(TunnelError::Io)?;
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     // The other end of a tunnel speaks only after us, so that what is read here is the head and nothing else.
-    while !answer.ends_with(b"\r\n\r\n") {
-        let length = stream.read_buf(&mut answer).await.map_err(TunnelError::Io)?;
-        if length == 0 || answer.len() > ANSWER_BYTES_MAX {
-            return Err(TunnelError::Refused(first_line(&answer)));
+    while !response.ends_with(b"\r\n\r\n") {
+        let length = stream.read_buf(&mut response).await.map_err(TunnelError::Io)?;
+        if length == 0 || response.len() > RESPONSE_HEAD_BYTES_MAX {
+            return Err(TunnelError::Refused(first_line(&response)));
         }
     }
-    let line = first_line(&answer);
+    let line = first_line(&response);
     let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1));
     match status {
         Some(status) if status.len() == 3 && status.starts_with('2') => Ok(()),
@@ -48,9 +48,10 @@ pub(crate) async fn open(
     }
 }
 
-/// The first line of an answer, in a form that can be shown.
-fn first_line(answer: &[u8]) -> String {
-    let end = answer.iter().position(|byte| *byte == b'\r').unwrap_or(answer.len()).min(200);
-    let line: String = String::from_utf8_lossy(&answer[..end]).chars().filter(|c| !c.is_control()).collect();
+/// The first line of a response, in a form that can be shown.
+fn first_line(response: &[u8]) -> String {
+    let end = response.iter().position(|byte| *byte == b'\r').unwrap_or(response.len()).min(200);
+    let line: String =
+        String::from_utf8_lossy(&response[..end]).chars().filter(|c| !c.is_control()).collect();
     if line.is_empty() { "it closed the connection".to_owned() } else { line }
 }

@@ -121,7 +121,7 @@ impl Join {
 }
 
 impl Compiled {
-    /// Matches the request and begins its way; what is left to wait for is the answer.
+    /// Matches the request and begins its way; what is left to wait for is the response.
     ///
     /// Not an `async fn`: a service's future that is made inside an `async` block loses its `'static` body type, and with
     /// it `Send` (rust-lang/rust#110338).
@@ -133,7 +133,7 @@ impl Compiled {
             return Box::pin(std::future::ready(Ok(response)));
         };
         let label = matched.target.label.clone();
-        let answer: Answer = match &matched.target.action {
+        let response: Answer = match &matched.target.action {
             Action::Forward(upstream) => Box::pin(upstream.clone().oneshot(request)),
             Action::ReadFile(directory) => {
                 let (head, _) = request.into_parts();
@@ -142,7 +142,7 @@ impl Compiled {
             }
         };
         Box::pin(async move {
-            let response = answer.await?;
+            let response = response.await?;
             self.count(&label, &response);
             Ok(response)
         })

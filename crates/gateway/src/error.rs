@@ -1,4 +1,4 @@
-//! What can be wrong with routes, and the answers that the gateway itself gives.
+//! What can be wrong with routes, and the responses that the gateway itself gives.
 
 use http::{Response, StatusCode, header};
 use http_messages::Body;
@@ -39,7 +39,7 @@ pub enum ConfigError {
     },
 }
 
-/// An answer of the gateway's own. Each has a page under `docs/errors/`.
+/// A response of the gateway's own. Each has a page under `docs/errors/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {
     NoRoute,

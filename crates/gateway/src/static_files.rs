@@ -104,17 +104,17 @@ impl Found {
             stream(self.content)
         };
         let mut response = Response::new(content);
-        let answer = response.headers_mut();
-        answer.insert(header::ETAG, etag);
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, etag);
         // The browser asks each time, and is told 304 where nothing changed: files on a disk change without notice.
-        answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        answer.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if unchanged {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;
         }
-        answer.insert(header::CONTENT_TYPE, self.content_type);
-        answer.insert(header::CONTENT_LENGTH, self.bytes.into());
+        headers.insert(header::CONTENT_TYPE, self.content_type);
+        headers.insert(header::CONTENT_LENGTH, self.bytes.into());
         response
     }
 }

@@ -157,7 +157,7 @@ impl Supervisor {
                     Err(panic) => Some(End::Panicked(catch::text(&*panic))),
                     Ok(turned) => return turned,
                 };
-                // Whoever waits for it learns of its end from what it drops; the supervisor may as well know before.
+                // A waiting owner learns of the end from what the task drops; the supervisor may learn of it earlier.
                 if let Some(end) = end {
                     supervisor.fail(&unit.name, &end);
                 }

@@ -11,7 +11,6 @@ const NOT_YET: &[&str] = &[
     "chappe",
     "connect-cosmosdb",
     "documents",
-    "edge",
     "functions",
     "realtime",
     "realtime-engine",

@@ -9,7 +9,7 @@ const BYTES_MAX: usize = 8192;
 const FIELDS_MAX: usize = 20;
 
 /// What hyper sees of one head that arrives in pieces of these lengths, and what is found wrong with it.
-fn seen(head: &[u8], pieces: &[usize]) -> (Vec<u8>, Option<TooLarge>) {
+fn seen(head: &[u8], pieces: &[usize]) -> (Vec<u8>, Option<HeadTooLarge>) {
     let mut follower = Head::new(BYTES_MAX, FIELDS_MAX);
     let (mut seen, mut rest, mut lengths) = (Vec::new(), head, pieces.iter().cycle());
     while !rest.is_empty() {
@@ -30,7 +30,7 @@ fn seen(head: &[u8], pieces: &[usize]) -> (Vec<u8>, Option<TooLarge>) {
     (seen, None)
 }
 
-fn check(head: &str, excess: Option<Excess>, origin: Option<&str>, end: &str) {
+fn check(head: &str, excess: Option<HeadLimit>, origin: Option<&str>, end: &str) {
     let in_pieces: [&[usize]; 4] = [&[], &[1], &[7, 1000], &[8192]];
     for pieces in in_pieces {
         let (seen, found) = seen(head.as_bytes(), pieces);
@@ -72,14 +72,14 @@ fn what_follows_a_head_is_not_counted() {
 #[test]
 fn a_cut_head_has_an_end_wherever_it_is_cut() {
     let long = "a".repeat(4 * BYTES_MAX);
-    let bytes = Some(Excess::Bytes);
+    let bytes = Some(HeadLimit::Bytes);
     check(&format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"), bytes, None, "aaa HTTP/1.1\r\n\r\n");
     check(&format!("GET / HTTP/1.1\r\n{long}: x\r\n\r\n"), bytes, None, "aaa:\r\n\r\n");
     check(&format!("GET / HTTP/1.1\r\nA: {long}\r\n\r\n"), bytes, None, "aaa\r\n\r\n");
     let short = "Cookie: abc\r\n".repeat(15) + &format!("A: {}\r\n", "a".repeat(BYTES_MAX));
     check(&format!("GET / HTTP/1.1\r\n{short}Last: x\r\n\r\n"), bytes, None, "aaa\r\n\r\n");
     let fields = "A: b\r\n".repeat(FIELDS_MAX + 1);
-    check(&format!("GET / HTTP/1.1\r\n{fields}\r\n"), Some(Excess::Fields), None, "A: b\r\n\r\n");
+    check(&format!("GET / HTTP/1.1\r\n{fields}\r\n"), Some(HeadLimit::Fields), None, "A: b\r\n\r\n");
 }
 
 #[test]
@@ -87,23 +87,23 @@ fn the_origin_is_found_behind_the_cut() {
     let long = "a".repeat(4 * BYTES_MAX);
     let page = Some("https://page.example");
     let origin = "oRIGIN:  https://page.example \r\n";
-    check(&format!("GET /{long} HTTP/1.1\r\n{origin}\r\n"), Some(Excess::Bytes), page, "\r\n\r\n");
+    check(&format!("GET /{long} HTTP/1.1\r\n{origin}\r\n"), Some(HeadLimit::Bytes), page, "\r\n\r\n");
     check(
         &format!("GET / HTTP/1.1\r\nA: {long}\r\nB: {long}\r\n{origin}C: d\r\n\r\n"),
-        Some(Excess::Bytes),
+        Some(HeadLimit::Bytes),
         page,
         "",
     );
     let fields = "A: b\r\n".repeat(FIELDS_MAX + 5);
-    check(&format!("GET / HTTP/1.1\r\n{fields}{origin}\r\n"), Some(Excess::Fields), page, "");
+    check(&format!("GET / HTTP/1.1\r\n{fields}{origin}\r\n"), Some(HeadLimit::Fields), page, "");
     // What only looks like it, within a value, is none.
-    check(&format!("GET / HTTP/1.1\r\nA: {long}origin: x\r\n\r\n"), Some(Excess::Bytes), None, "");
+    check(&format!("GET / HTTP/1.1\r\nA: {long}origin: x\r\n\r\n"), Some(HeadLimit::Bytes), None, "");
 }
 
 #[test]
 fn a_head_without_an_end_is_given_up() {
     let endless = "A: b\r\n".repeat(BYTES_MAX * SKIPPED_HEADS_MAX);
-    check(&format!("GET / HTTP/1.1\r\n{endless}"), Some(Excess::Fields), None, "\r\n\r\n");
+    check(&format!("GET / HTTP/1.1\r\n{endless}"), Some(HeadLimit::Fields), None, "\r\n\r\n");
 }
 
 proptest! {

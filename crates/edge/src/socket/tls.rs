@@ -5,7 +5,7 @@ use std::net::Shutdown;
 
 use rustls::ServerConnection;
 
-use super::uninterrupted;
+use super::retry::uninterrupted;
 
 #[derive(Debug)]
 pub(super) struct TlsStream {
@@ -64,7 +64,7 @@ impl TlsStream {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, error));
                 }
             }
-            // A key update asks for an answer.
+            // A key update asks for a response.
             if self.session.wants_write() {
                 self.send_what_fits()?;
             }

@@ -20,9 +20,9 @@ fn send(server: &Server, request: &str) -> TcpStream {
 }
 
 fn read_to_end(mut stream: TcpStream) -> String {
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer, and then the end");
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("a response, and then the end");
+    response
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,9 +38,9 @@ async fn a_running_request_finishes_and_new_ones_are_refused() {
     assert_eq!(tokio::task::spawn_blocking(|| read_to_end(idle)).await.expect("joined"), "");
     assert!(TcpStream::connect(address).is_err(), "a draining listener takes nothing new");
     release.notify_waiters();
-    let answer = tokio::task::spawn_blocking(|| read_to_end(running)).await.expect("joined");
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("waited"), "{answer}");
-    assert!(answer.contains("connection: close"), "the client must know: {answer}");
+    let response = tokio::task::spawn_blocking(|| read_to_end(running)).await.expect("joined");
+    assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("waited"), "{response}");
+    assert!(response.contains("connection: close"), "the client must know: {response}");
     let drained = stopped.await.expect("joined").expect("served");
     assert_eq!(drained.cut, 0);
 }
@@ -75,13 +75,13 @@ async fn http2_is_told_to_go_away_and_finishes_too() {
     // The client learns that it must not ask again, while what it asked is still running.
     while sender.ready().await.is_ok() {
         let late = http::Request::get("http://x.test/").body(Empty::new()).expect("a request");
-        let Ok(answer) = sender.send_request(late).await else { break };
+        let Ok(response) = sender.send_request(late).await else { break };
         // Read to the end: bodies that are dropped reset their streams, and too many resets end the connection.
-        let _ = answer.into_body().collect().await;
+        let _ = response.into_body().collect().await;
     }
     release.notify_waiters();
-    let answer = timeout(PATIENCE, running).await.expect("in time").expect("joined").expect("an answer");
-    assert_eq!(answer.into_body().collect().await.expect("a body").to_bytes(), "waited");
+    let response = timeout(PATIENCE, running).await.expect("in time").expect("joined").expect("a response");
+    assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "waited");
     let drained = timeout(PATIENCE, stopped).await.expect("in time").expect("joined").expect("served");
     assert_eq!(drained, Drained { finished: 1, cut: 0 });
     timeout(PATIENCE, connection).await.expect("in time").expect("joined").expect("a clean end");

@@ -25,7 +25,7 @@ use tokio_rustls::client::TlsStream;
 /// No test waits longer than this for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The size of the answer at `/large`.
+/// The size of the response at `/large`.
 pub(crate) const LARGE_BYTES: usize = 32 * 1024 * 1024;
 
 /// A listener that serves [`answer`].
@@ -187,12 +187,12 @@ pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
         let mut stream = TcpStream::connect(address).await.expect("connected");
         // The server may have answered and closed before it read everything.
         let _ = stream.write_all(bytes).await;
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-            answer.extend_from_slice(&buffer[..length]);
+            response.extend_from_slice(&buffer[..length]);
         }
-        String::from_utf8(answer).expect("text")
+        String::from_utf8(response).expect("text")
     };
     timeout(PATIENCE, exchange).await.expect("in time")
 }

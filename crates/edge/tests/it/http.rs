@@ -24,7 +24,7 @@ async fn http1(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, request
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(io)).await.expect("HTTP/1.1");
     let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await.expect("an answer");
+    let response = sender.send_request(request).await.expect("a response");
     let body = response.into_body().collect().await.expect("a body").to_bytes();
     drop(sender);
     connection.await.expect("joined").expect("a clean end");
@@ -35,7 +35,7 @@ async fn http2(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, request
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.expect("HTTP/2");
     let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await.expect("an answer");
+    let response = sender.send_request(request).await.expect("a response");
     let body = response.into_body().collect().await.expect("a body").to_bytes();
     drop(sender);
     connection.await.expect("joined").expect("a clean end");
@@ -75,8 +75,8 @@ async fn a_method_that_begins_like_http2_is_http1() {
     for method in ["POST", "PUT", "PRIX"] {
         let request =
             format!("{method} /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi");
-        let answer = raw(server.address, request.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hi"), "{method}: {answer}");
+        let response = raw(server.address, request.as_bytes()).await;
+        assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("hi"), "{method}: {response}");
     }
 }
 
@@ -84,19 +84,20 @@ async fn a_method_that_begins_like_http2_is_http1() {
 async fn a_malformed_host_is_refused_in_clear_words() {
     let server = Server::start();
     let request = "GET / HTTP/1.1\r\nHost: user@x\r\nConnection: close\r\n\r\n";
-    let answer = raw(server.address, request.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-    assert!(answer.contains("`user@x` is not a host name with an optional port"), "{answer}");
-    let answer = raw(server.address, b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\nConnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 501"), "{answer}");
+    let response = raw(server.address, request.as_bytes()).await;
+    assert!(response.starts_with("HTTP/1.1 400"), "{response}");
+    assert!(response.contains("`user@x` is not a host name with an optional port"), "{response}");
+    let response =
+        raw(server.address, b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\nConnection: close\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 501"), "{response}");
 }
 
 #[tokio::test]
 async fn tls_without_a_certificate_is_closed_and_plain_goes_on() {
     let server = Server::start();
     assert_eq!(raw(server.address, b"\x16\x03\x01\x00\x05hello").await, "");
-    let answer = raw(server.address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let response = raw(server.address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
 }
 
 #[tokio::test]
@@ -114,8 +115,8 @@ async fn a_service_that_panics_takes_down_its_own_connection_only() {
     for _ in 0..5 {
         assert_eq!(raw(server.address, request("/panic").as_bytes()).await, "");
     }
-    let answer = raw(server.address, request("/").as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let response = raw(server.address, request("/").as_bytes()).await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     server.release.notify_waiters();
     assert!(other.await.expect("it did not panic").ends_with("waited"));
     let drained = server.stop().await.expect("joined").expect("served");
@@ -142,9 +143,9 @@ async fn a_service_that_panics_takes_down_its_own_http2_stream_only() {
         assert!(matches!(heard, Heard::Reset(id, _) if id == stream), "{heard:?}");
     }
     let stream = client.get("/").await.expect("sent");
-    assert!(client.text(stream).await.expect("an answer").starts_with("GET http://"));
+    assert!(client.text(stream).await.expect("a response").starts_with("GET http://"));
     server.release.notify_waiters();
-    assert_eq!(client.text(waiting).await.expect("an answer"), "waited");
+    assert_eq!(client.text(waiting).await.expect("a response"), "waited");
     drop(client);
     let drained = server.stop().await.expect("joined").expect("served");
     assert_eq!(drained.cut, 0);

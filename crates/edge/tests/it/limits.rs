@@ -20,9 +20,9 @@ fn milliseconds(value: u64) -> NonZeroU64 {
 
 /// Reads until the server closes.
 async fn ended(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time").expect("the end");
-    String::from_utf8(answer).expect("text")
+    let mut response = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut response)).await.expect("in time").expect("the end");
+    String::from_utf8(response).expect("text")
 }
 
 #[tokio::test]
@@ -32,28 +32,28 @@ async fn a_head_that_is_too_large_is_431() {
         let filler = "a".repeat(bytes);
         format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Filler: {filler}\r\n\r\n")
     };
-    let answer = raw(server.address, head(30 * 1024).as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    let answer = raw(server.address, head(33 * 1024).as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let response = raw(server.address, head(30 * 1024).as_bytes()).await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    let response = raw(server.address, head(33 * 1024).as_bytes()).await;
+    assert!(response.starts_with("HTTP/1.1 431"), "{response}");
     let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(101));
-    let answer = raw(server.address, many.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let response = raw(server.address, many.as_bytes()).await;
+    assert!(response.starts_with("HTTP/1.1 431"), "{response}");
 }
 
 /// The text and the fields by which a browser lets the page read it.
-fn assert_readable(answer: &str, text: &str) {
-    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
-    let fields = answer.to_ascii_lowercase();
+fn assert_readable(response: &str, text: &str) {
+    assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
+    let fields = response.to_ascii_lowercase();
     for field in [
         "access-control-allow-origin: https://page.example\r\n",
         "access-control-allow-credentials: true\r\n",
         "vary: origin\r\n",
         "connection: close\r\n",
     ] {
-        assert!(fields.contains(field), "{field} is not in {answer}");
+        assert!(fields.contains(field), "{field} is not in {response}");
     }
-    assert!(answer.ends_with(text), "{answer}");
+    assert!(response.ends_with(text), "{response}");
 }
 
 #[tokio::test]
@@ -93,17 +93,17 @@ async fn a_page_of_another_origin_reads_why_its_head_was_refused() {
     for (head, text) in &heads {
         assert_readable(&raw(server.address, head.as_bytes()).await, text);
     }
-    // The second request of a connection, sent at once with the first and after its answer.
+    // The second request of a connection, sent at once with the first and after its response.
     let (ok, head) =
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", heads[0].0.replace("Host: x", "Connection: close"));
     let answers = raw(server.address, format!("{ok}{head}").as_bytes()).await;
-    let (first, second) = answers.split_once("tls=false").expect("two answers");
+    let (first, second) = answers.split_once("tls=false").expect("two responses");
     assert!(first.starts_with("HTTP/1.1 200 ") && second.starts_with("HTTP/1.1 431 "), "{answers}");
     let mut stream = TcpStream::connect(server.address).await.expect("connected");
     stream.write_all(ok.as_bytes()).await.expect("sent");
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"tls=false") {
-        answer.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
+    let mut response = Vec::new();
+    while !response.ends_with(b"tls=false") {
+        response.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
     }
     stream.write_all(heads[1].0.as_bytes()).await.expect("sent");
     assert_readable(&ended(&mut stream).await, bytes);
@@ -122,11 +122,11 @@ async fn a_body_that_is_read_after_its_answer_is_no_head() {
     let lines = ["x".repeat(100_000), "y: z\r\n\r\n".repeat(10_000)].concat();
     let head = format!("POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", lines.len());
     stream.write_all(head.as_bytes()).await.expect("sent");
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"later") {
-        answer.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
+    let mut response = Vec::new();
+    while !response.ends_with(b"later") {
+        response.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
     }
-    assert!(answer.starts_with(b"HTTP/1.1 202 "));
+    assert!(response.starts_with(b"HTTP/1.1 202 "));
     for piece in lines.as_bytes().chunks(lines.len() / 10) {
         stream.write_all(piece).await.expect("sent");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -157,9 +157,9 @@ async fn a_large_head_in_pieces_and_over_tls_is_refused_alike() {
     assert_readable(&ended(&mut plain).await, bytes);
     let mut secure = tls_connect(server.address, authority.certificate_path(), &[b"http/1.1"]).await;
     secure.write_all(head.as_bytes()).await.expect("sent");
-    let mut answer = Vec::new();
-    timeout(PATIENCE, secure.read_to_end(&mut answer)).await.expect("in time").expect("the end");
-    assert_readable(&String::from_utf8(answer).expect("text"), bytes);
+    let mut response = Vec::new();
+    timeout(PATIENCE, secure.read_to_end(&mut response)).await.expect("in time").expect("the end");
+    assert_readable(&String::from_utf8(response).expect("text"), bytes);
 }
 
 #[tokio::test]
@@ -177,9 +177,9 @@ async fn a_page_reads_why_its_http2_head_was_refused_and_the_connection_goes_on(
             .header("a", "a".repeat(filler))
             .body(Empty::<Bytes>::new())
             .expect("a request");
-        let answer =
-            timeout(PATIENCE, sender.send_request(request)).await.expect("in time").expect("an answer");
-        let (head, body) = answer.into_parts();
+        let response =
+            timeout(PATIENCE, sender.send_request(request)).await.expect("in time").expect("a response");
+        let (head, body) = response.into_parts();
         assert_eq!(head.status.as_u16(), status);
         let text = body.collect().await.expect("a body").to_bytes();
         if status == 431 {
@@ -205,9 +205,9 @@ async fn a_head_that_does_not_arrive_ends_the_connection() {
     // The second head on a connection is timed like the first.
     let mut stream = TcpStream::connect(server.address).await.expect("connected");
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"tls=false") {
-        answer.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
+    let mut response = Vec::new();
+    while !response.ends_with(b"tls=false") {
+        response.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
     }
     stream.write_all(b"GET / HT").await.expect("sent");
     assert_eq!(ended(&mut stream).await, "");
@@ -225,8 +225,8 @@ async fn an_idle_connection_outlives_the_head_timeout_but_not_its_own() {
     let mut stream = TcpStream::connect(server.address).await.expect("connected");
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
     let asked = Instant::now();
-    let answer = ended(&mut stream).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let response = ended(&mut stream).await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     assert!(asked.elapsed() >= Duration::from_millis(idle), "closed after {:?}", asked.elapsed());
 }
 
@@ -245,8 +245,8 @@ async fn an_idle_http2_connection_is_ended() {
             .expect("HTTP/2");
     let connection = tokio::spawn(connection);
     let request = http::Request::get("http://x.test/").body(Empty::<Bytes>::new()).expect("a request");
-    let answer = sender.send_request(request).await.expect("an answer");
-    assert!(answer.into_body().collect().await.is_ok());
+    let response = sender.send_request(request).await.expect("a response");
+    assert!(response.into_body().collect().await.is_ok());
     // The sender is kept, so that only the server can end this.
     let ended = timeout(PATIENCE, connection).await.expect("in time").expect("joined");
     assert!(ended.is_ok(), "it was told before: {ended:?}");
@@ -328,8 +328,8 @@ async fn a_client_that_is_still_sending_can_read_its_refusal() {
         for _ in 0..500 {
             timeout(PATIENCE, stream.write_all(&piece)).await.expect("in time").expect("no reset");
         }
-        let answer = ended(&mut stream).await;
-        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+        let response = ended(&mut stream).await;
+        assert!(response.starts_with("HTTP/1.1 413"), "{response}");
     }
 }
 
@@ -371,13 +371,16 @@ async fn a_body_that_trickles_breaks_off() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let mut answer = vec![0; 4096];
+        let mut response = vec![0; 4096];
         let length = tokio::select! {
             () = trickle => unreachable!("it never ends"),
-            length = timeout(PATIENCE, reader.read(&mut answer)) => length.expect("in time").expect("an answer"),
+            length = timeout(PATIENCE, reader.read(&mut response)) => length.expect("in time").expect("a response"),
         };
-        let answer = String::from_utf8_lossy(&answer[..length]);
-        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("arrives too slowly"), "{answer}");
+        let response = String::from_utf8_lossy(&response[..length]);
+        assert!(
+            response.starts_with("HTTP/1.1 400") && response.contains("arrives too slowly"),
+            "{response}"
+        );
     }
     // What comes at the rate, after a pause that the grace covers, is taken.
     let body = "x".repeat(1_000);
@@ -401,11 +404,11 @@ async fn a_body_that_falls_silent_after_a_fast_start_breaks_off() {
     let mut request = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n".to_vec();
     request.resize(request.len() + 3_000_000, b'x');
     writer.write_all(&request).await.expect("sent");
-    let mut answer = vec![0; 4096];
-    let length = timeout(PATIENCE, reader.read(&mut answer)).await.expect("in time").expect("an answer");
-    let answer = String::from_utf8_lossy(&answer[..length]);
-    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("arrives too slowly"), "{answer}");
-    assert!(answer.contains("there are 3000000 bytes, 0 of them in the last"), "{answer}");
+    let mut response = vec![0; 4096];
+    let length = timeout(PATIENCE, reader.read(&mut response)).await.expect("in time").expect("a response");
+    let response = String::from_utf8_lossy(&response[..length]);
+    assert!(response.starts_with("HTTP/1.1 400") && response.contains("arrives too slowly"), "{response}");
+    assert!(response.contains("there are 3000000 bytes, 0 of them in the last"), "{response}");
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ async fn http2_streams_whose_window_stays_shut_are_reset() {
     // The connection is as good as before for one that reads.
     let stream = client.get("/").await.expect("sent");
     client.grant(stream, 1_000).await.expect("sent");
-    assert!(client.text(stream).await.expect("an answer").starts_with("GET http://"));
+    assert!(client.text(stream).await.expect("a response").starts_with("GET http://"));
 }
 
 #[tokio::test]
@@ -123,8 +123,8 @@ async fn an_answer_that_has_nothing_to_say_may_take_its_time() {
     }
     server.release.notify_waiters();
     assert_eq!(client.text(stream).await.expect("all of it"), "event 0\nevent 1\n");
-    let answer = http1.await.expect("joined");
-    assert!(answer.contains("event 0\n") && answer.contains("event 1\n"), "{answer}");
+    let response = http1.await.expect("joined");
+    assert!(response.contains("event 0\n") && response.contains("event 1\n"), "{response}");
 }
 
 #[tokio::test]
@@ -139,15 +139,15 @@ async fn an_address_that_leaves_too_much_unread_gets_no_more() {
     // The first is alone; with the second it would be more than there may be.
     let mut client = connect(&server, 0).await;
     let first = client.get("/large").await.expect("sent");
-    assert_eq!(client.heard().await.expect("an answer"), Heard::Head(first, false));
+    assert_eq!(client.heard().await.expect("a response"), Heard::Head(first, false));
     let second = client.get("/large").await.expect("sent");
     let told = client.heard().await.expect("it is told");
     assert!(matches!(told, Heard::Reset(id, _) if id == second), "{told:?}");
-    has(&registry, "edge_answers_cut_total{listener=\"test\",reason=\"Unsent\"} 1");
+    has(&registry, "edge_answers_cut_total{listener=\"test\",reason=\"UnsentBytes\"} 1");
     // Once the first is cut, there is room again.
     assert_eq!(client.heard().await.expect("it is told"), Heard::Reset(first, RawHttp2::CANCEL));
-    let answer = raw(server.address, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    assert!(answer.len() > LARGE_BYTES);
+    let response = raw(server.address, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(response.len() > LARGE_BYTES);
 }
 
 #[tokio::test]
@@ -160,11 +160,11 @@ async fn when_an_address_holds_too_much_its_requests_are_answered_503() {
     // Larger than there may be, but alone.
     let mut client = connect(&server, 0).await;
     let stream = client.get("/large").await.expect("sent");
-    assert_eq!(client.heard().await.expect("an answer"), Heard::Head(stream, false));
-    let answer = raw(server.address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 5"), "{answer}");
-    assert!(answer.contains("wait for the clients of your address to read them"), "{answer}");
-    has(&registry, "edge_requests_refused_total{listener=\"test\",reason=\"Unsent\"} 1");
+    assert_eq!(client.heard().await.expect("a response"), Heard::Head(stream, false));
+    let response = raw(server.address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("retry-after: 5"), "{response}");
+    assert!(response.contains("wait for the clients of your address to read them"), "{response}");
+    has(&registry, "edge_requests_refused_total{listener=\"test\",reason=\"UnsentBytes\"} 1");
 }
 
 #[tokio::test]
@@ -182,19 +182,19 @@ async fn the_http2_requests_of_an_address_are_bounded_over_all_its_connections()
         timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("it runs");
     }
     let refused = second.get("/").await.expect("sent");
-    let text = second.text(refused).await.expect("an answer");
+    let text = second.text(refused).await.expect("a response");
     assert!(text.contains("Too many HTTP/2 requests of your address"), "{text}");
-    has(&registry, "edge_requests_refused_total{listener=\"test\",reason=\"Streams\"} 1");
+    has(&registry, "edge_requests_refused_total{listener=\"test\",reason=\"Http2Streams\"} 1");
     server.release.notify_waiters();
     while !running.is_empty() {
-        match first.heard().await.expect("an answer") {
+        match first.heard().await.expect("a response") {
             Heard::Data(id, _, true) => running.retain(|stream| *stream != id),
             Heard::Head(_, false) | Heard::Data(_, _, false) => {}
             other => panic!("{other:?}"),
         }
     }
     let served = second.get("/").await.expect("sent");
-    assert!(second.text(served).await.expect("an answer").starts_with("GET "));
+    assert!(second.text(served).await.expect("a response").starts_with("GET "));
 }
 
 #[tokio::test]

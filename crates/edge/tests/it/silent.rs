@@ -28,17 +28,17 @@ async fn connect(server: &Server) -> TcpStream {
 
 /// Reads until the listener closes; a connection that is cut with bytes unread in it is reset.
 async fn end(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it ends");
-    String::from_utf8(answer).expect("text")
+    let mut response = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut response)).await.expect("it ends");
+    String::from_utf8(response).expect("text")
 }
 
-/// Asks and reads the answer; the connection stays open.
+/// Asks and reads the response; the connection stays open.
 async fn ask(stream: &mut TcpStream) {
     stream.write_all(GET).await.expect("sent");
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"tls=false") {
-        answer.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
+    let mut response = Vec::new();
+    while !response.ends_with(b"tls=false") {
+        response.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
     }
 }
 
@@ -76,9 +76,9 @@ async fn served(server: &Server) -> TcpStream {
         let mut first = [0];
         // A connection that is closed at once may end in a reset.
         if stream.write_all(GET).await.is_ok() && stream.read(&mut first).await.is_ok_and(|read| read == 1) {
-            let mut answer = Vec::new();
-            while !answer.ends_with(b"tls=false") {
-                answer.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
+            let mut response = Vec::new();
+            while !response.ends_with(b"tls=false") {
+                response.push(timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("a byte"));
             }
             return stream;
         }
@@ -176,6 +176,6 @@ async fn the_clients_of_one_port_leave_descriptors_to_another() {
     }
     // What is given back can be had again.
     held.truncate(14);
-    let answer = raw(first.address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let response = raw(first.address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
 }

@@ -8,9 +8,9 @@ use tokio::time::timeout;
 use crate::harness::{PATIENCE, Server};
 
 /// A connection on which answers are read one by one, as their length says.
-struct Client(TcpStream);
+struct AddressUsage(TcpStream);
 
-impl Client {
+impl AddressUsage {
     async fn connect(server: &Server) -> Self {
         let stream = TcpStream::connect(server.address).await.expect("connected");
         stream.set_nodelay(true).expect("set");
@@ -21,11 +21,11 @@ impl Client {
         timeout(PATIENCE, self.0.write_all(bytes)).await.expect("in time").expect("sent");
     }
 
-    /// The head of the next answer, in small letters; its body is read.
+    /// The head of the next response, in small letters; its body is read.
     async fn answer(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            head.push(timeout(PATIENCE, self.0.read_u8()).await.expect("in time").expect("an answer"));
+            head.push(timeout(PATIENCE, self.0.read_u8()).await.expect("in time").expect("a response"));
         }
         let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
         let (_, length) = head.split_once("content-length: ").expect("a length");
@@ -56,8 +56,8 @@ fn head(path: &str, field: &str) -> String {
 #[tokio::test]
 async fn a_connection_can_be_used_again_after_a_body_that_nobody_read() {
     let server = Server::start();
-    let mut client = Client::connect(&server).await;
-    // Refused, and accepted; smaller than any buffer, as Node.js sends it, and as large as it may be; of known length and not.
+    let mut client = AddressUsage::connect(&server).await;
+    // RefusalReason, and accepted; smaller than any buffer, as Node.js sends it, and as large as it may be; of known length and not.
     for path in ["/refuse", "/ignore"] {
         for length in [1, 3_000, 70_000, 256 * 1024] {
             let body = "x".repeat(length);
@@ -72,8 +72,8 @@ async fn a_connection_can_be_used_again_after_a_body_that_nobody_read() {
                     } else {
                         client.send((head + &body).as_bytes()).await;
                     }
-                    let answer = client.answer().await;
-                    assert!(!answer.contains("connection: close"), "{path} {length}: {answer}");
+                    let response = client.answer().await;
+                    assert!(!response.contains("connection: close"), "{path} {length}: {response}");
                     client.is_usable().await;
                 }
             }
@@ -84,13 +84,13 @@ async fn a_connection_can_be_used_again_after_a_body_that_nobody_read() {
 #[tokio::test]
 async fn a_body_that_is_still_on_its_way_is_awaited() {
     let server = Server::start();
-    let mut client = Client::connect(&server).await;
+    let mut client = AddressUsage::connect(&server).await;
     for path in ["/refuse", "/ignore"] {
         client.send(head(path, "Content-Length: 10000").as_bytes()).await;
         client.send(&[b'x'; 5_000]).await;
         // Answered while the other half is missing.
-        let answer = client.answer().await;
-        assert!(!answer.contains("connection: close"), "{answer}");
+        let response = client.answer().await;
+        assert!(!response.contains("connection: close"), "{response}");
         client.send(&[b'x'; 5_000]).await;
         client.is_usable().await;
     }
@@ -110,10 +110,10 @@ async fn where_the_rest_is_not_read_the_answer_says_so() {
         ("/", format!("Host: other\r\nContent-Length: {long}")),
     ];
     for (path, field) in cases {
-        let mut client = Client::connect(&server).await;
+        let mut client = AddressUsage::connect(&server).await;
         client.send(head(path, &field).as_bytes()).await;
-        let answer = client.answer().await;
-        assert!(answer.contains("connection: close"), "{field}: {answer}");
+        let response = client.answer().await;
+        assert!(response.contains("connection: close"), "{field}: {response}");
         client.is_closed().await;
     }
 }
@@ -125,7 +125,7 @@ async fn an_unread_rest_that_does_not_come_ends_the_connection() {
         ..Options::default()
     };
     let server = Server::start_with(options, |listener| listener);
-    let mut client = Client::connect(&server).await;
+    let mut client = AddressUsage::connect(&server).await;
     client.send(head("/ignore", "Content-Length: 10").as_bytes()).await;
     client.answer().await;
     client.is_closed().await;
@@ -134,15 +134,18 @@ async fn an_unread_rest_that_does_not_come_ends_the_connection() {
 #[tokio::test]
 async fn a_body_that_was_read_leaves_the_connection_as_it_was() {
     let server = Server::start();
-    let mut client = Client::connect(&server).await;
+    let mut client = AddressUsage::connect(&server).await;
     for request in [
         head("/echo", "Content-Length: 2") + "hi",
         head("/echo", "Transfer-Encoding: chunked") + "2\r\nhi\r\n0\r\n\r\n",
         head("/echo", "Content-Length: 0"),
     ] {
         client.send(request.as_bytes()).await;
-        let answer = client.answer().await;
-        assert!(answer.starts_with("http/1.1 200 ") && !answer.contains("connection: close"), "{answer}");
+        let response = client.answer().await;
+        assert!(
+            response.starts_with("http/1.1 200 ") && !response.contains("connection: close"),
+            "{response}"
+        );
     }
     client.is_usable().await;
 }

@@ -62,9 +62,9 @@ async fn bytes_behind_the_request_arrive_first() {
         let head = read_head(&mut stream);
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
         stream.write_all(b" late").expect("bytes go out");
-        let mut answer = [0; 11];
-        stream.read_exact(&mut answer).expect("an answer");
-        assert_eq!(&answer, b"hello world");
+        let mut response = [0; 11];
+        stream.read_exact(&mut response).expect("a response");
+        assert_eq!(&response, b"hello world");
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).expect("the end");
         assert!(rest.is_empty());
@@ -112,9 +112,9 @@ async fn encrypted_bytes_behind_the_request_arrive_first() {
         let head = read_head(&mut stream);
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
         stream.write_all(b" late").expect("bytes go out");
-        let mut answer = [0; 11];
-        stream.read_exact(&mut answer).expect("an answer");
-        assert_eq!(&answer, b"hello world");
+        let mut response = [0; 11];
+        stream.read_exact(&mut response).expect("a response");
+        assert_eq!(&response, b"hello world");
         let mut rest = Vec::new();
         // Without close_notify this would be an error.
         stream.read_to_end(&mut rest).expect("the end");
@@ -133,7 +133,7 @@ async fn encrypted_bytes_behind_the_request_arrive_first() {
     assert_eq!(socket.try_read(&mut [0; 8]).expect("the client has closed"), 0);
 }
 
-/// Sends bytes with the request and after the answer, and expects all of them back, and then the end.
+/// Sends bytes with the request and after the response, and expects all of them back, and then the end.
 fn check_echo(stream: &mut impl Stream) {
     let request = REQUEST.replace("/upgrade", "/duplex");
     stream.write_all(format!("{request}early").as_bytes()).expect("the request goes out");
@@ -235,8 +235,8 @@ async fn unsent_ciphertext_is_bounded_and_flushed_later() {
 async fn an_answer_other_than_101_leaves_the_connection_to_http() {
     let server = Server::start();
     let request = "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    let answer = harness::raw(server.address, request.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 426"), "no Upgrade field, no extension: {answer}");
+    let response = harness::raw(server.address, request.as_bytes()).await;
+    assert!(response.starts_with("HTTP/1.1 426"), "no Upgrade field, no extension: {response}");
 }
 
 #[tokio::test]

@@ -47,8 +47,8 @@ async fn bodies_stream_and_the_client_is_a_service() {
     let mut request = Request::post(format!("http://{}/", server.address)).body(body).expect("a request");
     // What came in with HTTP/2 goes out with what the connection speaks.
     *request.version_mut() = http::Version::HTTP_2;
-    let answer = client(&options()).oneshot(request).await.expect("an answer");
-    assert_eq!(answer.into_body().collect().await.expect("a body").to_bytes(), "hello");
+    let response = client(&options()).oneshot(request).await.expect("a response");
+    assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "hello");
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn a_server_that_never_answers_is_given_up() {
     let mut request = Request::get(&uri).body(empty()).expect("a request");
     request.extensions_mut().insert(RequestTimeout(Duration::from_millis(20)));
     let error = client(&options()).send(request).await.expect_err("nobody answers");
-    assert_eq!(error.to_string(), "no answer within 20ms");
+    assert_eq!(error.to_string(), "no response within 20ms");
 }
 
 #[tokio::test]
@@ -79,8 +79,8 @@ async fn an_answer_that_is_too_large_is_refused() {
     assert!(matches!(error, SendError::BodyTooLarge { bytes_max: 1000 }), "{error:?}");
     // Streams are their reader's affair.
     let request = Request::get(uri(1001)).body(empty()).expect("a request");
-    let answer = client.send(request).await.expect("an answer");
-    assert_eq!(answer.into_body().collect().await.expect("a body").to_bytes().len(), 1001);
+    let response = client.send(request).await.expect("a response");
+    assert_eq!(response.into_body().collect().await.expect("a body").to_bytes().len(), 1001);
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn an_answer_without_room_is_an_error() {
         held.push(bodies.read(&mut taken, http_messages::SMALL_BYTES).await.expect("there is room"));
     }
     let error = client.call(get(&uri)).await.expect_err("there is no room");
-    assert!(matches!(error, SendError::NoRoom { .. }) && !error.nothing_sent(), "{error:?}");
+    assert!(matches!(error, SendError::OverBudget { .. }) && !error.nothing_sent(), "{error:?}");
     drop(held);
     assert_eq!(text(&client, &uri).await.len(), 1000);
 }
@@ -158,8 +158,9 @@ async fn an_upstream_may_switch_protocols() {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.expect("a head"));
         }
-        let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: test\r\n\r\nhello";
-        stream.write_all(answer).await.expect("the client is there");
+        let response =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: test\r\n\r\nhello";
+        stream.write_all(response).await.expect("the client is there");
         let mut said = [0; 5];
         stream.read_exact(&mut said).await.expect("the client speaks");
         said
@@ -169,9 +170,9 @@ async fn an_upstream_may_switch_protocols() {
         .header("upgrade", "test")
         .body(empty())
         .expect("a request");
-    let mut answer = client(&options()).send(request).await.expect("an answer");
-    assert_eq!(answer.status(), 101);
-    let upgraded = hyper::upgrade::on(&mut answer).await.expect("the connection");
+    let mut response = client(&options()).send(request).await.expect("a response");
+    assert_eq!(response.status(), 101);
+    let upgraded = hyper::upgrade::on(&mut response).await.expect("the connection");
     let mut upgraded = hyper_util::rt::TokioIo::new(upgraded);
     let mut said = [0; 5];
     upgraded.read_exact(&mut said).await.expect("the server speaks");

@@ -100,12 +100,12 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let path = request.uri().path().to_owned();
         // The whole body is read, so that the connection can be used again.
         let body = request.into_body().collect().await.expect("the client sends all").to_bytes();
-        let answer = match path.strip_prefix("/bytes/") {
+        let response = match path.strip_prefix("/bytes/") {
             Some(count) => Bytes::from(vec![b'x'; count.parse().expect("a number")]),
             None if body.is_empty() => Bytes::from(seen),
             None => body,
         };
-        Ok::<_, Infallible>(Response::new(Full::new(answer)))
+        Ok::<_, Infallible>(Response::new(Full::new(response)))
     });
     // An error is the client's leave.
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
@@ -128,8 +128,8 @@ pub(crate) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// The body of an answer to GET.
+/// The body of a response to GET.
 pub(crate) async fn text(client: &Client, uri: &str) -> String {
-    let answer = client.call(get(uri)).await.expect("an answer");
-    String::from_utf8(answer.into_body().to_vec()).expect("text")
+    let response = client.call(get(uri)).await.expect("a response");
+    String::from_utf8(response.into_body().to_vec()).expect("text")
 }

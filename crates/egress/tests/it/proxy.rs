@@ -14,7 +14,7 @@ struct Tunneller {
     heads: Arc<Mutex<Vec<String>>>,
 }
 
-async fn tunneller(server: &Server, answer: &'static str) -> Tunneller {
+async fn tunneller(server: &Server, response: &'static str) -> Tunneller {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://us%40er:pass@{}", listener.local_addr().expect("bound"));
     let heads = Arc::new(Mutex::new(Vec::new()));
@@ -27,8 +27,8 @@ async fn tunneller(server: &Server, answer: &'static str) -> Tunneller {
                 head.push(stream.read_u8().await.expect("a head"));
             }
             noted.lock().expect("not poisoned").push(String::from_utf8(head).expect("text"));
-            stream.write_all(answer.as_bytes()).await.expect("the client is there");
-            if answer.starts_with("HTTP/1.1 200") {
+            stream.write_all(response.as_bytes()).await.expect("the client is there");
+            if response.starts_with("HTTP/1.1 200") {
                 tokio::spawn(async move {
                     let mut server = TcpStream::connect(target).await.expect("the server is there");
                     // An error is either side's leave.

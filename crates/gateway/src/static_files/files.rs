@@ -1,8 +1,8 @@
 //! [`Files`]: reads files in chunks, with a bound on descriptors and on the threads that a slow disk can hold.
 //!
-//! A response is sent at the pace of its reader, and a reader may stop. So an answer owns no descriptor: it names a file, and
+//! A response is sent at the pace of its reader, and a reader may stop. So a response owns no descriptor: it names a file, and
 //! asks for the next chunk. A handle is kept between two chunks while there are few; the one that was used least recently is
-//! closed first, and its answer opens the file again when its reader goes on.
+//! closed first, and its response opens the file again when its reader goes on.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
@@ -24,20 +24,20 @@ const IDLE_MAX: usize = 16;
 /// Longest time that a request waits for one of the [`OPERATIONS_MAX`].
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// The first chunk of an answer, in bytes. Each next one is twice as large: many readers that stop after the head cost little.
+/// The first chunk of a response, in bytes. Each next one is twice as large: many readers that stop after the head cost little.
 const FIRST_CHUNK_BYTES: usize = 8 * 1024;
 
 /// The largest chunk, in bytes.
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
 
-/// Access to files for all answers of the gateway. Cheap to clone.
+/// Access to files for all responses of the gateway. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Files(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     operations: Arc<Semaphore>,
-    /// Handles that no operation uses now, the least recently used first, by their answer's number.
+    /// Handles that no operation uses now, the least recently used first, by their response's number.
     idle: Mutex<VecDeque<(u64, File)>>,
     answers: AtomicU64,
 }
@@ -141,7 +141,7 @@ impl Files {
 }
 
 impl Content {
-    /// The next chunk, `None` at the end. An answer whose file was replaced or cut short ends in an error: its length was
+    /// The next chunk, `None` at the end. A response whose file was replaced or cut short ends in an error: its length was
     /// announced, and half of one file with half of another is neither.
     pub(super) async fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
         let (offset, left) = (self.offset, self.identity.bytes - self.offset);

@@ -22,9 +22,9 @@ fn pipe(path: &Path) {
 
 async fn get(directory: &Directory, path: &str) -> (StatusCode, Body) {
     let headers = HeaderMap::new();
-    let answer = directory.respond(&Method::GET, &headers, path);
-    let answer = timeout(PATIENCE, answer).await.expect("it does not block");
-    (answer.status(), answer.into_body())
+    let response = directory.respond(&Method::GET, &headers, path);
+    let response = timeout(PATIENCE, response).await.expect("it does not block");
+    (response.status(), response.into_body())
 }
 
 async fn chunk(body: &mut Body) -> Option<Result<Bytes, String>> {
@@ -80,7 +80,7 @@ async fn readers_that_stop_hold_few_descriptors_and_can_go_on() {
         started.push((body, first.to_vec()));
     }
     match descriptors_of(&file) {
-        Some(count) => assert!(count <= 16, "{count} descriptors for 100 answers"),
+        Some(count) => assert!(count <= 16, "{count} descriptors for 100 responses"),
         None => println!("not checked: this system does not tell which files a process has open"),
     }
     for (mut body, mut read) in started {

@@ -1,4 +1,4 @@
-//! [`Transport`]: the bytes of one connection as hyper reads and writes them.
+//! [`ConnectionIo`]: the bytes of one connection as hyper reads and writes them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,14 +13,14 @@ use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 use crate::activity::Activity;
+use crate::body_rate::{BodyRate, MinimumRate};
 use crate::descriptors::Descriptor;
-use crate::head::{Head, TooLarge};
-use crate::metrics::{Cut, ListenerMetrics};
+use crate::head::{Head, HeadTooLarge};
+use crate::metrics::{CutReason, ListenerMetrics};
 use crate::options::{Options, milliseconds};
-use crate::pace::{Pace, Rate};
 use crate::platform;
 
-/// Most bytes of an answer that the kernel holds before it sends them.
+/// Most bytes of a response that the kernel holds before it sends them.
 const KERNEL_UNSENT_BYTES: u32 = 64 * 1024;
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Written for () {
 
 /// One connection: its stream, what was read ahead of it, and where arriving bytes are noted.
 #[derive(Debug)]
-pub(crate) struct Transport {
+pub(crate) struct ConnectionIo {
     stream: Stream,
     /// What hyper gets before anything else of the stream: what was read while the protocol was being recognised, or the end of a
     /// head whose rest was dropped.
@@ -74,9 +74,9 @@ pub(crate) struct Transport {
     head: Option<Head>,
     activity: Arc<Activity>,
     unread_timeout: Duration,
-    write_rate: Rate,
+    write_rate: MinimumRate,
     /// Whether the peer takes what is sent fast enough; set once a write had to wait for it.
-    write_pace: Option<Box<Pace>>,
+    write_pace: Option<Box<BodyRate>>,
     /// Rings when the rest of an unread body was awaited for long enough; set once our half is shut.
     unread_end: Option<Pin<Box<Sleep>>>,
     metrics: Arc<ListenerMetrics>,
@@ -84,7 +84,7 @@ pub(crate) struct Transport {
     descriptor: Option<Descriptor>,
 }
 
-impl Transport {
+impl ConnectionIo {
     pub(crate) fn new(
         stream: Stream,
         ahead: Bytes,
@@ -100,7 +100,7 @@ impl Transport {
         }
         platform::limit_unsent(stream.tcp(), KERNEL_UNSENT_BYTES);
         let write_timeout = milliseconds(options.write_timeout_ms);
-        let write_rate = Rate {
+        let write_rate = MinimumRate {
             bytes_per_second_min: options.write_bytes_per_second_min,
             window: write_timeout,
             grace: write_timeout,
@@ -119,7 +119,7 @@ impl Transport {
         }
     }
 
-    /// Gives up on a peer that takes too little of what is sent to it: its answer, and its connection, would be kept for ever.
+    /// Gives up on a peer that takes too little of what is sent to it: its response, and its connection, would be kept for ever.
     fn paced<T: Written>(
         &mut self,
         written: Poll<io::Result<T>>,
@@ -134,9 +134,9 @@ impl Transport {
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
                 let rate = self.write_rate;
-                let pace = self.write_pace.get_or_insert_with(|| Box::new(Pace::new(rate)));
+                let pace = self.write_pace.get_or_insert_with(|| Box::new(BodyRate::new(rate)));
                 if pace.wait(context).is_err() {
-                    self.metrics.answer_cut(Cut::Slow);
+                    self.metrics.response_cut(CutReason::Slow);
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
             }
@@ -154,7 +154,7 @@ impl Transport {
 
     /// Throws away what the peer still sends, until it closes or the time is over.
     ///
-    /// A socket that is closed while bytes wait in it resets the connection, and a reset takes the answer from a peer that
+    /// A socket that is closed while bytes wait in it resets the connection, and a reset takes the response from a peer that
     /// was still sending (RFC 9112 section 9.6).
     fn discard(&mut self, end: &mut Pin<Box<Sleep>>, context: &mut Context<'_>) -> Poll<()> {
         let stream = self.stream.tcp_mut();
@@ -180,7 +180,7 @@ impl Transport {
     }
 }
 
-impl Transport {
+impl ConnectionIo {
     fn is_skipping(&self) -> bool {
         self.head.as_ref().is_some_and(Head::is_skipping)
     }
@@ -217,7 +217,7 @@ impl Transport {
     }
 
     /// Gives hyper the end of a head whose rest was dropped.
-    fn end_head(&mut self, ended: Option<(TooLarge, &'static [u8])>) {
+    fn end_head(&mut self, ended: Option<(HeadTooLarge, &'static [u8])>) {
         if let Some((found, ending)) = ended {
             self.activity.head_is_too_large(found);
             self.ahead = Bytes::from_static(ending);
@@ -240,7 +240,7 @@ impl Transport {
     }
 }
 
-impl AsyncRead for Transport {
+impl AsyncRead for ConnectionIo {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -264,7 +264,7 @@ impl AsyncRead for Transport {
     }
 }
 
-impl AsyncWrite for Transport {
+impl AsyncWrite for ConnectionIo {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = match &mut this.stream {

@@ -1,5 +1,5 @@
-//! [`Pace`]: whether a request body arrives fast enough. A head that trickles in is cut by a clock of its own; a body may be long,
-//! so it is the rate that counts, over a sliding window of the time in which the peer is awaited. Time in which nobody asks for the
+//! [`BodyRate`]: whether a request body arrives fast enough. A head that trickles in is cut by a clock of its own; a body may be long,
+//! so it is the rate that counts, over a sliding window of the time in which the peer is awaited. Time in which the service does not ask for the
 //! next bytes is not the peer's.
 
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep};
 
 /// What a peer has to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rate {
+pub(crate) struct MinimumRate {
     /// Least rate, in bytes a second.
     pub(crate) bytes_per_second_min: NonZeroU32,
     /// Time over which the rate is measured. What arrived before does not count.
@@ -23,7 +23,7 @@ pub(crate) struct Rate {
 
 /// Ends the wait for a body that arrives too slowly.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct BodyRate {
     arrivals: Arrivals,
     alarm: Option<Pin<Box<Sleep>>>,
 }
@@ -34,20 +34,20 @@ pub(crate) struct Pace {
     "the body arrives too slowly: after {waited_s} seconds of waiting there are {received_bytes} bytes, \
      {recent_bytes} of them in the last {window_s} seconds"
 )]
-pub(crate) struct TooSlow {
+pub(crate) struct BodyTooSlow {
     waited_s: u64,
     received_bytes: u64,
     recent_bytes: u64,
     window_s: u64,
 }
 
-impl Pace {
-    pub(crate) fn new(rate: Rate) -> Self {
+impl BodyRate {
+    pub(crate) fn new(rate: MinimumRate) -> Self {
         Self { arrivals: Arrivals::new(rate), alarm: None }
     }
 
-    /// Somebody wants the next bytes and they are not there: says whether they are awaited, and wakes when they no longer are.
-    pub(crate) fn wait(&mut self, context: &mut Context<'_>) -> Result<(), TooSlow> {
+    /// The service waits for the next bytes. Fails once the body is too slow; wakes the task at that time.
+    pub(crate) fn wait(&mut self, context: &mut Context<'_>) -> Result<(), BodyTooSlow> {
         let end = self.arrivals.awaited(Instant::now());
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         if alarm.deadline() != end {
@@ -71,7 +71,7 @@ impl Pace {
 /// `bytes_per_second_min` x (`t` - `grace`, but at most `window`).
 #[derive(Debug)]
 struct Arrivals {
-    rate: Rate,
+    rate: MinimumRate,
     /// All that ever arrived.
     bytes: u64,
     /// When bytes arrived and how many; at most one entry for each slice of the window, with the latest time in that slice.
@@ -87,9 +87,9 @@ struct Arrivals {
 const SLICES: u32 = 64;
 
 impl Arrivals {
-    fn new(rate: Rate) -> Self {
+    fn new(rate: MinimumRate) -> Self {
         // Slices have a length.
-        let rate = Rate { window: rate.window.max(Duration::from_millis(1)), ..rate };
+        let rate = MinimumRate { window: rate.window.max(Duration::from_millis(1)), ..rate };
         Self { rate, bytes: 0, recent: VecDeque::new(), waited: Duration::ZERO, waiting_since: None }
     }
 
@@ -118,10 +118,10 @@ impl Arrivals {
         }
     }
 
-    fn too_slow(&self, at: Instant) -> TooSlow {
+    fn too_slow(&self, at: Instant) -> BodyTooSlow {
         let waited = self.waited
             + self.waiting_since.map_or(Duration::ZERO, |since| at.saturating_duration_since(since));
-        TooSlow {
+        BodyTooSlow {
             waited_s: waited.as_secs(),
             received_bytes: self.bytes,
             recent_bytes: self.recent_bytes(waited),
@@ -138,7 +138,7 @@ impl Arrivals {
     /// The time, not before `waited`, at which too little has arrived if nothing more arrives.
     fn end(&self) -> Duration {
         let now = self.waited;
-        let Rate { bytes_per_second_min, window, grace } = self.rate;
+        let MinimumRate { bytes_per_second_min, window, grace } = self.rate;
         let mut counted = self.recent_bytes(now);
         let mut from = now;
         let lasts = |bytes: u64| {
@@ -164,8 +164,8 @@ mod tests {
 
     use super::*;
 
-    fn rate(bytes_per_second_min: u32, window_ms: u64, grace_ms: u64) -> Rate {
-        Rate {
+    fn rate(bytes_per_second_min: u32, window_ms: u64, grace_ms: u64) -> MinimumRate {
+        MinimumRate {
             bytes_per_second_min: NonZeroU32::new(bytes_per_second_min).expect("not zero"),
             window: Duration::from_millis(window_ms),
             grace: Duration::from_millis(grace_ms),
@@ -174,7 +174,7 @@ mod tests {
 
     /// Feeds pauses (milliseconds) in which the peer is awaited, each followed by bytes, and then silence; gives the time after
     /// which the peer is cut.
-    fn cut_at(rate: Rate, pieces: impl IntoIterator<Item = (u64, u64)>) -> Duration {
+    fn cut_at(rate: MinimumRate, pieces: impl IntoIterator<Item = (u64, u64)>) -> Duration {
         let mut arrivals = Arrivals::new(rate);
         let began = Instant::now();
         let mut now = began;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_a_body_however_much_came_before() {
+    fn silence_fails_a_body_however_much_arrived_before() {
         let rate = rate(240, 10_000, 5_000);
         assert_eq!(cut_at(rate, []), Duration::from_secs(5));
         // 90 MB at once, and 15 MB over a minute.
@@ -203,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn a_body_at_the_rate_is_taken_after_a_late_start() {
+    fn a_body_at_the_least_rate_passes_after_a_late_start() {
         let pieces = std::iter::once((5_000, 240)).chain(std::iter::repeat_n((1_000, 240), 100));
         assert!(cut_at(rate(240, 10_000, 5_000), pieces) > Duration::from_secs(105));
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn remembered_arrivals_are_bounded() {
         let mut arrivals = Arrivals::new(rate(240, 10_000, 5_000));
         let mut now = Instant::now();
         for _ in 0..100_000 {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn time_in_which_nobody_reads_is_not_the_peers() {
+    fn time_in_which_the_service_does_not_read_does_not_count() {
         let mut arrivals = Arrivals::new(rate(1_000, 10_000, 1_000));
         let mut now = Instant::now();
         arrivals.arrived(now, 100);
@@ -241,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_pattern_below_the_rate_outlives_window_and_grace(
+        fn a_pattern_below_the_rate_fails_within_window_and_grace(
             rate_min in 100_u32..100_000,
             window_ms in 1_000_u64..20_000,
             grace_ms in 0_u64..10_000,
@@ -260,7 +260,7 @@ mod tests {
         }
 
         #[test]
-        fn no_pattern_above_the_rate_is_cut(
+        fn a_pattern_above_the_rate_passes(
             rate_min in 100_u32..100_000,
             window_ms in 1_000_u64..20_000,
             grace_ms in 0_u64..10_000,

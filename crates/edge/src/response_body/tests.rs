@@ -12,7 +12,7 @@ use crate::activity::Activity;
 use crate::metrics::Metrics;
 use crate::quotas::Quotas;
 
-fn answer(frames: &[usize], clock: Option<Arc<Clock>>, quotas: &Quotas) -> Answer {
+fn answer(frames: &[usize], clock: Option<Arc<StreamClock>>, quotas: &Quotas) -> ResponseBody {
     let mut next = 0u8;
     let frames: Vec<_> = frames
         .iter()
@@ -26,7 +26,7 @@ fn answer(frames: &[usize], clock: Option<Arc<Clock>>, quotas: &Quotas) -> Answe
         .collect();
     let body = BodyExt::boxed_unsync(StreamBody::new(futures_util::stream::iter(frames)));
     let activity = Arc::new(Activity::accepted(std::time::Instant::now()));
-    let reader = Reader {
+    let reader = ResponseContext {
         clock,
         client: Arc::new(quotas.client([192, 0, 2, 1].into())),
         options: Arc::new(Options::default()),
@@ -34,16 +34,16 @@ fn answer(frames: &[usize], clock: Option<Arc<Clock>>, quotas: &Quotas) -> Answe
         running: activity.request_began().expect("nobody needs its place"),
         slot: None,
     };
-    Answer::new(body, reader)
+    ResponseBody::new(body, reader)
 }
 
 /// Takes everything, pausing before each piece as `pauses` says.
-async fn taken(mut answer: Answer, pauses: &[u64]) -> Vec<Bytes> {
+async fn taken(mut response: ResponseBody, pauses: &[u64]) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     for number in 0.. {
         let pause = pauses.get(number % pauses.len().max(1)).copied().unwrap_or(0);
         tokio::time::advance(Duration::from_millis(pause)).await;
-        let Some(frame) = answer.frame().now_or_never().expect("all frames are there") else { break };
+        let Some(frame) = response.frame().now_or_never().expect("all frames are there") else { break };
         pieces.push(frame.expect("no error").into_data().expect("data"));
     }
     pieces
@@ -62,7 +62,7 @@ proptest! {
         http2 in any::<bool>(),
     ) {
         let quotas = Quotas::default();
-        let clock = http2.then(Arc::<Clock>::default);
+        let clock = http2.then(Arc::<StreamClock>::default);
         let pieces = in_paused_time(taken(answer(&frames, clock, &quotas), &pauses));
         let most = if http2 { HTTP2_PIECE_BYTES_MAX } else { HTTP1_PIECE_BYTES };
         prop_assert!(pieces.iter().all(|piece| (1..=most).contains(&piece.len())));
@@ -83,8 +83,8 @@ proptest! {
 #[test]
 fn a_slow_reader_is_given_small_pieces_and_a_fast_one_large_ones() {
     let largest = |pauses: &[u64]| {
-        let answer = answer(&[200_000], Some(Arc::default()), &Quotas::default());
-        in_paused_time(taken(answer, pauses)).iter().map(Bytes::len).max()
+        let response = answer(&[200_000], Some(Arc::default()), &Quotas::default());
+        in_paused_time(taken(response, pauses)).iter().map(Bytes::len).max()
     };
     assert_eq!(largest(&[0]), Some(HTTP2_PIECE_BYTES_MAX));
     assert_eq!(largest(&[3_000]), Some(HTTP2_PIECE_BYTES_MIN));
@@ -93,19 +93,19 @@ fn a_slow_reader_is_given_small_pieces_and_a_fast_one_large_ones() {
 #[test]
 fn the_clock_runs_while_the_reader_is_awaited_only() {
     in_paused_time(async {
-        let clock = Arc::<Clock>::default();
+        let clock = Arc::<StreamClock>::default();
         let quotas = Quotas::default();
-        let mut answer = answer(&[2_000], Some(Arc::clone(&clock)), &quotas);
+        let mut response = answer(&[2_000], Some(Arc::clone(&clock)), &quotas);
         assert_eq!(clock.waiting_since(), None);
         for _ in 0..3 {
             let piece =
-                answer.frame().now_or_never().expect("it is there").expect("no end").expect("no error");
+                response.frame().now_or_never().expect("it is there").expect("no end").expect("no error");
             assert!(piece.is_data());
             assert_eq!(clock.waiting_since(), Some(Instant::now()));
             assert_eq!(quotas.unsent_bytes(), 2_000);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        assert!(answer.frame().now_or_never().expect("the end is there").is_none());
+        assert!(response.frame().now_or_never().expect("the end is there").is_none());
         assert_eq!((clock.waiting_since(), quotas.unsent_bytes()), (None, 0));
     });
 }

@@ -1,4 +1,4 @@
-//! [`Front`]: what each request passes on its way from hyper to the service.
+//! [`ConnectionService`]: what is done to each request between hyper and the service.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,19 +14,19 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 
 use crate::activity::Activity;
-use crate::answer::{Answer, Reader};
-use crate::head::{Excess, TooLarge};
-use crate::metrics::{ListenerMetrics, RequestRefused};
+use crate::body_rate::{BodyRate, MinimumRate};
+use crate::head::{HeadLimit, HeadTooLarge};
+use crate::http2_streams::Http2Streams;
+use crate::metrics::{ListenerMetrics, RequestRefusalReason};
 use crate::options::{Options, milliseconds};
 use crate::origin::{self, OriginError};
-use crate::pace::{Pace, Rate};
-use crate::quotas::Client;
-use crate::streams::Streams;
-use crate::unread::Unread;
+use crate::quotas::AddressUsage;
+use crate::response_body::{ResponseBody, ResponseContext};
+use crate::unread_body::UnreadBody;
 use crate::{Peer, Upgrade};
 
 /// The one meeting type, as a bound.
-pub(crate) trait Serve:
+pub(crate) trait RequestService:
     tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
     + Clone
     + Send
@@ -34,7 +34,7 @@ pub(crate) trait Serve:
 {
 }
 
-impl<S> Serve for S where
+impl<S> RequestService for S where
     S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
         + Clone
         + Send
@@ -43,11 +43,11 @@ impl<S> Serve for S where
 }
 
 /// The service of one connection, with what the connection knows.
-pub(crate) struct Front<S> {
+pub(crate) struct ConnectionService<S> {
     pub(crate) service: S,
     pub(crate) peer: Peer,
     pub(crate) activity: Arc<Activity>,
-    pub(crate) client: Arc<Client>,
+    pub(crate) client: Arc<AddressUsage>,
     pub(crate) protocol: Protocol,
     pub(crate) metrics: Arc<ListenerMetrics>,
     pub(crate) options: Arc<Options>,
@@ -56,9 +56,9 @@ pub(crate) struct Front<S> {
 /// What the connection speaks, with what only that has.
 pub(crate) enum Protocol {
     /// HTTP/1.1: one request at a time, whose body may be left unread; the connection can be taken over.
-    One(Arc<Unread>),
+    One(Arc<UnreadBody>),
     /// HTTP/2: streams.
-    Two(Streams),
+    Two(Http2Streams),
 }
 
 /// A request body that gives a peer up that sends too slowly, and notes when it was given up before its end.
@@ -67,18 +67,18 @@ struct RequestBody {
     body: Option<Incoming>,
     /// The client waits to be asked for it (`Expect: 100-continue`), and was not yet.
     unasked: bool,
-    pace: Pace,
+    pace: BodyRate,
     /// Its number among the bodies of its connection.
     number: u64,
     /// On HTTP/1.1; an HTTP/2 stream is ended by itself, and its connection goes on.
-    unread: Option<(Arc<Unread>, Arc<Activity>)>,
+    unread: Option<(Arc<UnreadBody>, Arc<Activity>)>,
 }
 
-impl<S> hyper::service::Service<Request<Incoming>> for Front<S>
+impl<S> hyper::service::Service<Request<Incoming>> for ConnectionService<S>
 where
-    S: Serve,
+    S: RequestService,
 {
-    type Response = Response<Answer>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -93,7 +93,7 @@ where
             Protocol::Two(streams) => (Some(streams.clock_of_next()), self.client.stream(&self.options)),
         };
         let crowded = clock.is_some() && slot.is_none();
-        let reader = Reader {
+        let reader = ResponseContext {
             clock,
             client: Arc::clone(&self.client),
             options: Arc::clone(&self.options),
@@ -115,7 +115,7 @@ where
         let head_bytes = head_bytes(&request);
         let mut request = self.with_paced_body(request, unread.clone());
         let refusal = if crowded {
-            Some(self.refuse(RequestRefused::Streams, TOO_MANY_STREAMS))
+            Some(self.refuse(RequestRefusalReason::Streams, TOO_MANY_STREAMS))
         } else {
             self.make_absolute(&mut request, head_bytes)
         };
@@ -125,44 +125,44 @@ where
             drop(request);
             return Box::pin(finish(std::future::ready(Ok(refusal)), reader, unread));
         }
-        let answer = self.service.clone().oneshot(request);
-        Box::pin(finish(answer, reader, unread))
+        let response = self.service.clone().oneshot(request);
+        Box::pin(finish(response, reader, unread))
     }
 }
 
-/// Makes an answer of what a service answered. On HTTP/1.1 it says so when it is the last one of its connection.
+/// Makes a response of what a service answered. On HTTP/1.1 it says so when it is the last one of its connection.
 async fn finish<A>(
-    answer: A,
-    reader: Reader,
-    unread: Option<(Arc<Unread>, Arc<Activity>)>,
-) -> Result<Response<Answer>, Infallible>
+    response: A,
+    reader: ResponseContext,
+    unread: Option<(Arc<UnreadBody>, Arc<Activity>)>,
+) -> Result<Response<ResponseBody>, Infallible>
 where
     A: Future<Output = Result<Response<Body>, Infallible>>,
 {
-    let mut answer = answer.await?;
+    let mut response = response.await?;
     if let Some((unread, activity)) = unread
-        && answer.status() != StatusCode::SWITCHING_PROTOCOLS
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
         && unread.ends_connection(&activity).await
     {
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(answer.map(|body| Answer::new(body, reader)))
+    Ok(response.map(|body| ResponseBody::new(body, reader)))
 }
 
-impl<S> Front<S> {
+impl<S> ConnectionService<S> {
     fn with_paced_body(
         &self,
         request: Request<Incoming>,
-        unread: Option<(Arc<Unread>, Arc<Activity>)>,
+        unread: Option<(Arc<UnreadBody>, Arc<Activity>)>,
     ) -> Request<Body> {
-        let pace = Pace::new(Rate {
+        let pace = BodyRate::new(MinimumRate {
             bytes_per_second_min: self.options.body_bytes_per_second_min,
             window: milliseconds(self.options.body_window_ms),
             grace: milliseconds(self.options.body_grace_ms),
         });
         let unasked = request.headers().contains_key(header::EXPECT);
         if let Some((unread, _)) = &unread {
-            unread.held(request.body(), unasked);
+            unread.reading(request.body(), unasked);
         }
         let number = match &unread {
             Some((_, activity)) if !http_body::Body::is_end_stream(request.body()) => activity.body_began(),
@@ -184,11 +184,11 @@ impl<S> Front<S> {
         request
     }
 
-    /// Makes the address of a request absolute; the answer where no service may see it.
+    /// Makes the address of a request absolute; the response where no service may see it.
     fn make_absolute(&self, request: &mut Request<Body>, head_bytes: usize) -> Option<Response<Body>> {
         let head_bytes_max = self.options.head_bytes_max();
         if head_bytes > head_bytes_max {
-            self.metrics.request_refused(RequestRefused::Head);
+            self.metrics.request_refused(RequestRefusalReason::Head);
             let text = format!(
                 "The request head has {head_bytes} bytes, and at most {head_bytes_max} are taken. Send fewer or shorter fields.\n"
             );
@@ -206,26 +206,27 @@ impl<S> Front<S> {
             Ok(uri) => *request.uri_mut() = uri,
             Err(error) => return Some(refusal(&error)),
         }
-        (!self.client.may_ask(&self.options)).then(|| self.refuse(RequestRefused::Unsent, TOO_MUCH_UNSENT))
+        (!self.client.may_ask(&self.options))
+            .then(|| self.refuse(RequestRefusalReason::Unsent, TOO_MUCH_UNSENT))
     }
 
-    fn refuse(&self, reason: RequestRefused, text: &str) -> Response<Body> {
+    fn refuse(&self, reason: RequestRefusalReason, text: &str) -> Response<Body> {
         self.metrics.request_refused(reason);
         let mut response = http_messages::text(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         response
     }
 
-    /// The answer to a head of which hyper has only the beginning.
-    fn refuse_head(&self, seen: &HeaderMap, found: TooLarge) -> Response<Body> {
-        self.metrics.request_refused(RequestRefused::Head);
+    /// The response to a head of which hyper has only the beginning.
+    fn refuse_head(&self, seen: &HeaderMap, found: HeadTooLarge) -> Response<Body> {
+        self.metrics.request_refused(RequestRefusalReason::Head);
         let options = &self.options;
         let text = match found.excess {
-            Excess::Bytes => format!(
+            HeadLimit::Bytes => format!(
                 "The request head has more than {} bytes. Send fewer or shorter fields.\n",
                 options.head_bytes_max()
             ),
-            Excess::Fields => {
+            HeadLimit::Fields => {
                 format!("The request head has more than {} fields. Send fewer.\n", options.head_fields_max)
             }
         };
@@ -238,12 +239,12 @@ impl<S> Front<S> {
     }
 }
 
-/// What a client is told that has too many HTTP/2 requests.
+/// The text for a client with too many HTTP/2 requests.
 const TOO_MANY_STREAMS: &str =
     "Too many HTTP/2 requests of your address run at a time. Wait for some of them to end.\n";
-/// What a client is told that reads too little of what it asked for.
+/// The text for a client that does not read its responses.
 const TOO_MUCH_UNSENT: &str =
-    "Too many answers wait for the clients of your address to read them. Read those first.\n";
+    "Too many responses wait for the clients of your address to read them. Read those first.\n";
 
 /// The size of a head as HTTP/1.1 writes it. hyper's own limit is that of its read buffer, which one last read may exceed.
 fn head_bytes(request: &Request<Incoming>) -> usize {
@@ -289,7 +290,7 @@ impl http_body::Body for RequestBody {
         let this = self.get_mut();
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         this.unasked = false;
-        // hyper says so itself only once it has looked for the next request, if the answer went out before.
+        // hyper says so itself only once it has looked for the next request, if the response went out before.
         let polled = if http_body::Body::is_end_stream(body) {
             Poll::Ready(None)
         } else {
@@ -299,7 +300,7 @@ impl http_body::Body for RequestBody {
             Poll::Ready(Some(Ok(frame))) => {
                 this.pace.arrived(frame.data_ref().map_or(0, Bytes::len));
                 if let Some((unread, activity)) = &this.unread {
-                    unread.held(body, false);
+                    unread.reading(body, false);
                     if http_body::Body::is_end_stream(body) {
                         activity.body_ended(this.number);
                     }
@@ -333,7 +334,7 @@ impl http_body::Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if let (Some(body), Some((unread, activity))) = (self.body.take(), &self.unread) {
-            unread.left(body, self.unasked, activity);
+            unread.discard(body, self.unasked, activity);
             activity.body_ended(self.number);
         }
     }

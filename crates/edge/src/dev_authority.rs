@@ -46,12 +46,12 @@ struct Authority {
     certificate_path: PathBuf,
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
-    facts: Facts,
+    facts: AuthorityProperties,
 }
 
 /// What the authority's certificate says, kept in lines above it so that nothing has to take it apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Facts {
+struct AuthorityProperties {
     /// The machine's name at the time, which the constraints permit.
     host: Option<String>,
     /// Seconds since the Unix epoch.
@@ -109,7 +109,7 @@ impl DevAuthority {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(cause) => return Err(at(&private_path)(cause)),
         };
-        let Kept { facts, certificate_pem, key } = match kept {
+        let StoredAuthority { facts, certificate_pem, key } = match kept {
             Some(kept) if kept.facts.not_after_s > unix_s(now + LEAF_LIFETIME) => kept,
             expiring => {
                 if expiring.is_some() {
@@ -209,7 +209,7 @@ impl ResolvesServerCert for Leaves {
 
 /// The text of a new authority: facts, certificate, key.
 fn create(now: SystemTime, host: Option<String>) -> Result<String, rcgen::Error> {
-    let facts = Facts { host, not_after_s: unix_s(now + AUTHORITY_LIFETIME) };
+    let facts = AuthorityProperties { host, not_after_s: unix_s(now + AUTHORITY_LIFETIME) };
     let key = KeyPair::generate()?;
     let certificate = authority_params(&facts, &key, now).self_signed(&key)?;
     let mut text = format!(
@@ -225,13 +225,13 @@ fn create(now: SystemTime, host: Option<String>) -> Result<String, rcgen::Error>
 }
 
 /// An authority as it is kept.
-struct Kept {
-    facts: Facts,
+struct StoredAuthority {
+    facts: AuthorityProperties,
     certificate_pem: String,
     key: KeyPair,
 }
 
-fn parse(text: &str) -> Option<Kept> {
+fn parse(text: &str) -> Option<StoredAuthority> {
     let fact = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
     let not_after_s = fact("Not-After: ")?.parse().ok()?;
     let host = fact("Host: ").map(str::to_owned);
@@ -240,11 +240,11 @@ fn parse(text: &str) -> Option<Kept> {
     let certificate_pem = text.get(begin..key_begin)?.to_owned();
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).ok()?;
     let key = KeyPair::try_from(&key).ok()?;
-    Some(Kept { facts: Facts { host, not_after_s }, certificate_pem, key })
+    Some(StoredAuthority { facts: AuthorityProperties { host, not_after_s }, certificate_pem, key })
 }
 
 /// The same parameters whenever they are made from the same facts and key: issuer and subject must agree in every start.
-fn authority_params(facts: &Facts, key: &KeyPair, now: SystemTime) -> CertificateParams {
+fn authority_params(facts: &AuthorityProperties, key: &KeyPair, now: SystemTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.not_before = (now - CLOCK_SKEW).into();
     params.not_after = (UNIX_EPOCH + Duration::from_secs(facts.not_after_s)).into();

@@ -1,4 +1,4 @@
-//! [`Streams`]: the tasks of one HTTP/2 connection, which end with it; and the end of those whose readers take nothing.
+//! [`Http2Streams`]: the tasks of one HTTP/2 connection, which end with it; and the end of those whose readers take nothing.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::answer::Clock;
-use crate::metrics::{Cut, ListenerMetrics};
+use crate::metrics::{CutReason, ListenerMetrics};
+use crate::response_body::StreamClock;
 
 /// Runs each stream of a connection as a task, and aborts them when the connection is gone.
 #[derive(Clone, Debug)]
-pub(crate) struct Streams(Arc<Inner>);
+pub(crate) struct Http2Streams(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -27,16 +27,16 @@ struct Inner {
 struct State {
     tasks: JoinSet<()>,
     /// The clock of the stream that hyper is about to run.
-    next: Option<Arc<Clock>>,
+    next: Option<Arc<StreamClock>>,
 }
 
-impl Streams {
+impl Http2Streams {
     pub(crate) fn new(timeout: Duration, metrics: Arc<ListenerMetrics>) -> Self {
         Self(Arc::new(Inner { state: Mutex::default(), timeout, metrics }))
     }
 
     /// A clock for the next stream. hyper calls the service and then, before anything else, runs what the service gave it.
-    pub(crate) fn clock_of_next(&self) -> Arc<Clock> {
+    pub(crate) fn clock_of_next(&self) -> Arc<StreamClock> {
         let clock = Arc::default();
         self.state().next = Some(Arc::clone(&clock));
         clock
@@ -47,7 +47,7 @@ impl Streams {
     }
 }
 
-impl<F> hyper::rt::Executor<F> for Streams
+impl<F> hyper::rt::Executor<F> for Http2Streams
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -74,7 +74,7 @@ where
 
 /// Runs a stream until it ends, or until its reader has taken nothing for too long. Dropping it resets it with `CANCEL` and frees
 /// what waits for the reader, in hyper and in h2.
-async fn while_taken<F>(stream: F, clock: Arc<Clock>, timeout: Duration, metrics: Arc<ListenerMetrics>)
+async fn while_taken<F>(stream: F, clock: Arc<StreamClock>, timeout: Duration, metrics: Arc<ListenerMetrics>)
 where
     F: Future<Output = ()>,
 {
@@ -91,7 +91,7 @@ where
             let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
             if alarm.is_elapsed() {
                 if end <= Instant::now() {
-                    metrics.answer_cut(Cut::Stalled);
+                    metrics.response_cut(CutReason::Stalled);
                     return Poll::Ready(());
                 }
                 alarm.as_mut().reset(end);

@@ -1,8 +1,8 @@
-//! [`Answer`]: the body of a response on its way to hyper, in pieces, so that it is known whether its reader takes them.
+//! [`ResponseBody`]: the body of a response on its way to hyper, in pieces, so that it is known whether its reader takes them.
 //!
-//! HTTP/1.1 has one answer a connection, and the socket says whether it is read (`transport.rs`). On HTTP/2 a stream can
-//! stand still while the socket is fine: its reader grants no window. Each stream has a [`Clock`] then, and is reset when its
-//! reader has taken nothing for too long (`streams.rs`).
+//! HTTP/1.1 has one response a connection, and the socket says whether it is read (`connection_io.rs`). On HTTP/2 a stream can
+//! stand still while the socket is fine: its reader grants no window. Each stream has a [`StreamClock`] then, and is reset when its
+//! reader has taken nothing for too long (`http2_streams.rs`).
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,10 +14,10 @@ use http_body::{Frame, SizeHint};
 use http_messages::{Body, BoxError};
 use tokio::time::Instant;
 
-use crate::activity::Running;
-use crate::metrics::{Cut, ListenerMetrics};
+use crate::activity::RunningRequest;
+use crate::metrics::{CutReason, ListenerMetrics};
 use crate::options::Options;
-use crate::quotas::{Client, StreamSlot, Unsent};
+use crate::quotas::{AddressUsage, StreamPermit, UnsentBytes};
 
 /// The largest piece on HTTP/1.1, in bytes.
 const HTTP1_PIECE_BYTES: usize = 64 * 1024;
@@ -39,7 +39,7 @@ const FAST: Duration = Duration::from_millis(250);
 const SLOW: Duration = Duration::from_secs(2);
 
 /// The body of one response.
-pub(crate) struct Answer {
+pub(crate) struct ResponseBody {
     body: Body,
     /// What is left of the frame that the service gave last.
     rest: Bytes,
@@ -48,32 +48,32 @@ pub(crate) struct Answer {
     /// Whether those pieces are copies.
     copied: bool,
     /// That frame, counted while any of it is left.
-    held: Option<Unsent>,
+    held: Option<UnsentBytes>,
     piece_bytes: usize,
-    clock: Option<Arc<Clock>>,
-    client: Arc<Client>,
+    clock: Option<Arc<StreamClock>>,
+    client: Arc<AddressUsage>,
     options: Arc<Options>,
     metrics: Arc<ListenerMetrics>,
-    _running: Running,
-    _slot: Option<StreamSlot>,
+    _running: RunningRequest,
+    _slot: Option<StreamPermit>,
 }
 
-/// Who takes an answer, and what is counted until it is taken.
-pub(crate) struct Reader {
+/// Who takes a response, and what is counted until it is taken.
+pub(crate) struct ResponseContext {
     /// The clock of an HTTP/2 stream.
-    pub(crate) clock: Option<Arc<Clock>>,
-    pub(crate) client: Arc<Client>,
+    pub(crate) clock: Option<Arc<StreamClock>>,
+    pub(crate) client: Arc<AddressUsage>,
     pub(crate) options: Arc<Options>,
     pub(crate) metrics: Arc<ListenerMetrics>,
-    pub(crate) running: Running,
-    pub(crate) slot: Option<StreamSlot>,
+    pub(crate) running: RunningRequest,
+    pub(crate) slot: Option<StreamPermit>,
 }
 
 /// Since when the reader of a stream is awaited.
 #[derive(Debug, Default)]
-pub(crate) struct Clock(Mutex<Option<Instant>>);
+pub(crate) struct StreamClock(Mutex<Option<Instant>>);
 
-impl Clock {
+impl StreamClock {
     /// Since when the reader has taken nothing of what there is for it; `None` while it is us who owe.
     pub(crate) fn waiting_since(&self) -> Option<Instant> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -90,9 +90,9 @@ impl Clock {
     }
 }
 
-impl Answer {
-    pub(crate) fn new(body: Body, reader: Reader) -> Self {
-        let Reader { clock, client, options, metrics, running, slot } = reader;
+impl ResponseBody {
+    pub(crate) fn new(body: Body, reader: ResponseContext) -> Self {
+        let ResponseContext { clock, client, options, metrics, running, slot } = reader;
         Self {
             body,
             rest: Bytes::new(),
@@ -126,7 +126,7 @@ impl Answer {
         self.copied = data.len() > SHARED_FRAME_BYTES_MAX;
         if data.len() > small {
             let held = self.client.hold(data.len(), &self.options);
-            self.held = Some(held.inspect_err(|_| self.metrics.answer_cut(Cut::Unsent))?);
+            self.held = Some(held.inspect_err(|_| self.metrics.response_cut(CutReason::Unsent))?);
         }
         self.rest = data;
         Ok(())
@@ -150,7 +150,7 @@ impl Answer {
     }
 }
 
-impl http_body::Body for Answer {
+impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = BoxError;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// A process that listens on a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortHolder {
+pub struct PortOwner {
     /// Its process id.
     pub pid: u32,
     /// Its command line, at most 100 characters of it; control characters are left out.
@@ -20,7 +20,7 @@ const COMMAND_CHARS_MAX: usize = 100;
 /// The state of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's `tcp_states.h`).
 const LISTENING: &str = "0A";
 
-impl PortHolder {
+impl PortOwner {
     /// Looks for the process that listens on `port`. `None` where it cannot be seen: it belongs to another user or container, or
     /// the system has no `/proc`.
     pub(crate) fn find(port: u16) -> Option<Self> {
@@ -46,7 +46,7 @@ impl PortHolder {
     }
 }
 
-impl fmt::Display for PortHolder {
+impl fmt::Display for PortOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "process {} ({})", self.pid, self.command)
     }
