@@ -4,7 +4,9 @@ use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use http_messages::{Body, empty, error_chain};
 
-use super::{Dispatch, request, text};
+use super::dispatch::Dispatch;
+use super::request;
+use super::respond::text;
 use crate::function::{AuthLevel, HttpTrigger};
 use crate::invoke::Function;
 use crate::keys::{KeyLevel, KnownKey};

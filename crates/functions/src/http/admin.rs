@@ -4,13 +4,15 @@ mod keys;
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
+use http::header::{CACHE_CONTROL, PRAGMA};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_messages::{Body, empty};
 use serde_json::{Value as Json, json};
 
-use super::{Dispatch, json as respond_json, request, text};
+use super::dispatch::Dispatch;
+use super::request::{self, is_json};
+use super::respond::{json_response, text};
 use crate::function::Trigger;
 use crate::function_info::in_error;
 use crate::host_version::HOST_VERSION;
@@ -99,13 +101,13 @@ impl Dispatch {
         }
         let href = format!("{}{}", base(parts), super::path::write(path.trim_matches('/')));
         match target {
-            Target::Status if method == Method::GET => respond_json(StatusCode::OK, &self.status()),
+            Target::Status if method == Method::GET => json_response(StatusCode::OK, &self.status()),
             Target::Config if method == Method::GET => self.config(),
             Target::Processes if method == Method::GET => self.processes().await,
             Target::DrainStatus if method == Method::GET => self.drain_status().await,
             Target::Health if method == Method::GET => empty(StatusCode::OK),
             Target::InstanceInfo if method == Method::GET => {
-                respond_json(StatusCode::OK, &json!({ "FUNCTIONS_EXTENSION_VERSION": HOST_VERSION }))
+                json_response(StatusCode::OK, &json!({ "FUNCTIONS_EXTENSION_VERSION": HOST_VERSION }))
             }
             Target::Functions | Target::Function(_) | Target::FunctionStatus(_) => {
                 self.functions(&target, parts, body).await
@@ -126,17 +128,17 @@ impl Dispatch {
             Err(why) => return text(StatusCode::SERVICE_UNAVAILABLE, &why),
         };
         match (target, parts.method.as_str()) {
-            (Target::Functions, "GET") => respond_json(StatusCode::OK, &describe_all(&running, parts)),
+            (Target::Functions, "GET") => json_response(StatusCode::OK, &describe_all(&running, parts)),
             (Target::Function(name), "GET") => match running.find(name) {
-                Some(function) => respond_json(StatusCode::OK, &describe(&function, &running, parts)),
+                Some(function) => json_response(StatusCode::OK, &describe(&function, &running, parts)),
                 None => empty(StatusCode::NOT_FOUND),
             },
             (Target::Function(name), "POST") => self.start_function(&running, name, parts, body).await,
             (Target::FunctionStatus(name), "GET") => {
                 let error = running.errors.iter().find(|(failed, _)| failed.eq_ignore_ascii_case(name));
                 match (running.find(name), error) {
-                    (Some(_), _) => respond_json(StatusCode::OK, &json!({})),
-                    (None, Some((_, why))) => respond_json(StatusCode::OK, &json!({ "errors": [why] })),
+                    (Some(_), _) => json_response(StatusCode::OK, &json!({})),
+                    (None, Some((_, why))) => json_response(StatusCode::OK, &json!({ "errors": [why] })),
                     (None, None) => empty(StatusCode::NOT_FOUND),
                 }
             }
@@ -207,7 +209,7 @@ impl Dispatch {
         let workers = running.invoker.workers.pids();
         let workers = workers.into_iter().map(|pid| process(pid, &running.language));
         let all: Vec<Json> = std::iter::once(process(std::process::id(), "chappe")).chain(workers).collect();
-        respond_json(StatusCode::OK, &json!({ "processes": all }))
+        json_response(StatusCode::OK, &json!({ "processes": all }))
     }
 
     /// A host that drains takes no requests, so that who can ask this sees a host that does not.
@@ -219,7 +221,7 @@ impl Dispatch {
         let outstanding = running.invoker.running.count();
         let status =
             json!({ "state": "Disabled", "outstandingInvocations": outstanding, "outstandingRetries": 0 });
-        respond_json(StatusCode::OK, &status)
+        json_response(StatusCode::OK, &status)
     }
 
     fn status(&self) -> Json {
@@ -255,14 +257,6 @@ fn ping() -> Response<Body> {
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store,no-cache"));
     response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
     response
-}
-
-/// Whether the request says that its body is JSON.
-fn is_json(parts: &Parts) -> bool {
-    let media_type =
-        parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
 }
 
 /// Scheme, host and the first slash, as the client addressed us.

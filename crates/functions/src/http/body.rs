@@ -8,8 +8,9 @@ use http_messages::{Body, BufferedBody, FileBody, ReadError, StoredBody, empty, 
 use tokio::sync::OwnedSemaphorePermit;
 use worker_protocol::TypedData;
 
+use super::dispatch::Dispatch;
 use super::request::{METADATA_BODY_BYTES_MAX, may_have_properties};
-use super::{Dispatch, text};
+use super::respond::text;
 use crate::metrics::Rejected;
 use crate::worker::stored;
 

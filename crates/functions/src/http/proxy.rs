@@ -9,32 +9,33 @@
 //! in either order, and wait for the second one for 15 seconds.
 
 mod exchange;
+mod forward;
 mod head;
 mod upload;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use egress::{AddressPolicy, Base, Client, HttpVersion, ProxyChoice, RequestTimeout, SendError};
+use egress::{AddressPolicy, Base, Client, HttpVersion, ProxyChoice};
 use http::{Response, StatusCode, Uri};
 use http_body::Body as _;
 use http_messages::{Body, empty, full};
-use tokio::sync::OwnedSemaphorePermit;
 use trace::TraceContext;
 use worker_protocol::RpcHttp;
 
-use super::{Called, ClientAddress, Dispatch, needs_body_data, request};
+use super::dispatch::Dispatch;
+use super::extensions::ClientAddress;
+use super::matched::{MatchedRequest, needs_body_data};
+use super::request;
+use super::respond::malformed;
 use crate::invoke::{Function, TriggerData};
 use crate::metrics::Rejected;
 use crate::running_app::{HttpProxying, RunningApp};
-use crate::worker::{Cancellation, Place, Placed, Terms};
-use exchange::{Exchange, Verdict};
+use crate::worker::{Cancellation, Placed, Terms};
+use exchange::{Exchange, Permits, Verdict};
+use forward::forward;
 use head::Head;
 use upload::Upload;
-
-/// Pauses before a refused connection is tried again. Their sum is how long a worker may not listen at the address that it announced.
-const REFUSED_PAUSES_MS: [u64; 6] = [20, 50, 100, 150, 200, 250];
 
 /// How long a connection to a worker may take, in milliseconds.
 const CONNECT_TIMEOUT_MS: u64 = 1000;
@@ -45,45 +46,6 @@ const IDLE_TIMEOUT_MS: u64 = 3000;
 
 /// Unused connections to one worker.
 const IDLE_CONNECTIONS_MAX: usize = 256;
-
-/// Time is limited by the invocation, not by the request that belongs to it.
-const NO_TIMEOUT: Duration = Duration::from_secs(u32::MAX as u64);
-
-/// What a request holds until its response has ended.
-pub(super) type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
-
-/// Why a request did not reach its worker, or its response did not come back.
-#[derive(Debug, thiserror::Error)]
-enum ForwardError {
-    /// Nobody listens there.
-    #[error(
-        "the worker announced that it takes HTTP requests at {address}, but accepts no connection there; look at its own output, \
-         or restart it"
-    )]
-    Refused {
-        address: Uri,
-        #[source]
-        cause: SendError,
-    },
-    /// The connection broke.
-    #[error("the HTTP request was handed to the worker, but its response did not come")]
-    Broken {
-        #[source]
-        cause: SendError,
-    },
-    /// The connection broke after the head of the response.
-    #[error("the response of the worker broke off")]
-    Lost {
-        #[source]
-        cause: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The function ended well, but there is no response.
-    #[error("the function succeeded, but the worker sent no response to its HTTP request within {waited:?}")]
-    Silent { waited: Duration },
-    /// The path of the request and the worker's address make no URI.
-    #[error("the path of the request cannot be sent to the worker")]
-    Unaddressable,
-}
 
 /// A client for the HTTP servers of workers: to this machine only, and never by a proxy.
 pub(crate) fn client() -> Client {
@@ -113,7 +75,7 @@ impl Dispatch {
         running: &RunningApp,
         proxying: HttpProxying,
         function: Arc<Function>,
-        called: Called<'_>,
+        matched: MatchedRequest<'_>,
         body: Body,
         permits: Permits,
     ) -> Response<Body> {
@@ -122,14 +84,14 @@ impl Dispatch {
             Err(refusal) => return refusal,
         };
         let id = uuid::Uuid::new_v4().to_string();
-        let url = request::function_url(called.parts, called.path);
-        let Ok(uri) = url.parse::<Uri>() else { return super::malformed() };
-        let client = called.parts.extensions.get::<ClientAddress>().map(|client| client.0);
-        let head = Head::new(called.parts, &uri, client, &id);
+        let url = request::function_url(matched.parts, matched.path);
+        let Ok(uri) = url.parse::<Uri>() else { return malformed() };
+        let client = matched.parts.extensions.get::<ClientAddress>().map(|client| client.0);
+        let head = Head::new(matched.parts, &uri, client, &id);
         let (canceller, cancellation) = Cancellation::channel();
         let (placed, place) = Placed::channel();
         let terms = Terms { limit: None, cancellation, placed: Some(placed) };
-        let trigger_data = trigger_data(&function, called, proxying, &url, &shown, terms);
+        let trigger_data = trigger_data(&function, matched, proxying, &url, &shown, terms);
         let upload = Upload::new(body, self.body_bytes_max);
         let name = function.name().to_owned();
         let invoker = running.invoker.clone();
@@ -170,13 +132,13 @@ impl Dispatch {
 /// What the worker learns by the invocation: nothing of the request itself, but values of the route, which some need there.
 fn trigger_data(
     function: &Function,
-    called: Called<'_>,
+    matched: MatchedRequest<'_>,
     proxying: HttpProxying,
     url: &str,
     shown: &Bytes,
     terms: Terms,
 ) -> TriggerData {
-    let Called { parts, route_values, typed, .. } = called;
+    let MatchedRequest { parts, route_values, typed, .. } = matched;
     let (metadata, binding_data) =
         request::binding_data(parts, shown, route_values, typed, needs_body_data(function));
     let mut data = RpcHttp::default();
@@ -193,28 +155,5 @@ fn trigger_data(
         parent: traceparent.and_then(TraceContext::parse),
         terms,
         ..TriggerData::default()
-    }
-}
-
-/// Hands the request to the worker that has the invocation, and gives the response as soon as its head is there.
-async fn forward(
-    client: Client,
-    head: Head,
-    upload: Upload,
-    mut place: Place,
-) -> Result<Response<Body>, ForwardError> {
-    let address = place.address().await;
-    let mut pauses = REFUSED_PAUSES_MS.into_iter();
-    loop {
-        let mut request = head.request(&address, upload.lend()).ok_or(ForwardError::Unaddressable)?;
-        request.extensions_mut().insert(RequestTimeout(NO_TIMEOUT));
-        match client.send(request).await {
-            Ok(response) => return Ok(response),
-            Err(cause @ (SendError::Connect { .. } | SendError::ConnectTimeout { .. })) => {
-                let Some(pause) = pauses.next() else { return Err(ForwardError::Refused { address, cause }) };
-                tokio::time::sleep(Duration::from_millis(pause)).await;
-            }
-            Err(cause) => return Err(ForwardError::Broken { cause }),
-        }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 use worker_protocol::{RpcClaim, RpcClaimsIdentity, RpcHttp, TypedData};
 
-use super::PublicOrigin;
+use super::extensions::PublicOrigin;
 use super::names;
 use crate::keys::{KeyLevel, KnownKey};
 
@@ -316,4 +316,15 @@ pub(super) fn query_pairs(query: &str) -> Vec<(String, String)> {
             (decode(name), decode(value))
         })
         .collect()
+}
+
+/// Whether the request says that its body is JSON.
+pub(super) fn is_json(parts: &Parts) -> bool {
+    let media_type = parts
+        .headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type == "application/json" || media_type == "text/json" || media_type.ends_with("+json")
 }

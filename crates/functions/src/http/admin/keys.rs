@@ -6,8 +6,9 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use http_messages::{Body, empty, error_chain};
 use serde_json::{Value as Json, json};
 
-use super::super::{Dispatch, json as respond_json, text};
-use super::is_json;
+use super::super::dispatch::Dispatch;
+use super::super::request::is_json;
+use super::super::respond::{json_response, text};
 use crate::keys::{KeyScope, NamedKey, ReadKeysError};
 
 impl Dispatch {
@@ -86,11 +87,11 @@ impl Dispatch {
         match (&parts.method, name.as_deref()) {
             (&Method::GET, None) => {
                 let keys: Vec<Json> = listed.iter().map(key_json).collect();
-                respond_json(StatusCode::OK, &json!({ "keys": keys, "links": links(href) }))
+                json_response(StatusCode::OK, &json!({ "keys": keys, "links": links(href) }))
             }
             (&Method::GET, Some(name)) => match listed.iter().find(|key| key.name.eq_ignore_ascii_case(name))
             {
-                Some(key) => respond_json(StatusCode::OK, &one_key(key, href)),
+                Some(key) => json_response(StatusCode::OK, &one_key(key, href)),
                 None => empty(StatusCode::NOT_FOUND),
             },
             (&Method::POST | &Method::PUT, Some(name)) => {
@@ -148,7 +149,7 @@ impl Dispatch {
 
 fn answer(result: Result<(StatusCode, Json), ReadKeysError>) -> Response<Body> {
     match result {
-        Ok((status, json)) => respond_json(status, &json),
+        Ok((status, json)) => json_response(status, &json),
         Err(error) => {
             let why = error_chain(&error);
             tracing::error!(error = why, "keys cannot be read or written");

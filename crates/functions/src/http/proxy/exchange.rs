@@ -10,12 +10,14 @@ use http_body_util::{BodyExt, StreamBody};
 use http_messages::{Body, empty, error_chain, full};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::forward::ForwardError;
+use super::head;
 use super::upload::{Upload, UploadError};
-use super::{ForwardError, Permits, head};
-use crate::http::failed;
+use crate::http::respond::failed;
 use crate::invoke::{InvocationError, Returned};
 use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, ProxiedEnd, ProxiedLabel};
@@ -45,6 +47,9 @@ const SENT_WAIT: Duration = Duration::from_millis(50);
 const SILENCE_MAX: Duration = Duration::from_secs(240);
 
 const FAILED_IN_THE_MIDDLE: &str = "the function failed in the middle of its response";
+
+/// What a request holds until its response has ended.
+pub(crate) type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 /// A proxied request while it is under way. Dropped before its end, it cancels its invocation and closes the connection to the worker.
 pub(super) struct Exchange {

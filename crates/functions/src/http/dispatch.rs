@@ -1,0 +1,95 @@
+//! [`Dispatcher`]: what every HTTP request to the app needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use http_messages::Budget;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::cors::CorsPolicy;
+use crate::app::App;
+use crate::keys::Keys;
+use crate::log::Logs;
+use crate::metrics::{Metrics, Rejected, RejectedLabel};
+use crate::running_app::{Phase, RunningApp};
+use crate::stop::Stop;
+
+/// Dispatches requests. Shared by all clones of the service.
+pub(crate) struct Dispatch {
+    pub(crate) app: App,
+    pub(crate) phase: tokio::sync::watch::Receiver<Phase>,
+    pub(crate) keys: Keys,
+    pub(crate) is_auth_enforced: bool,
+    pub(crate) cors: CorsPolicy,
+    pub(crate) body_bytes_max: usize,
+    pub(crate) start_wait: Duration,
+    /// Requests under way or waiting.
+    pub(crate) outstanding: Arc<Semaphore>,
+    /// Requests whose function runs; `None` = no limit.
+    pub(crate) concurrent: Option<Arc<Semaphore>>,
+    pub(crate) custom_headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) logs: Logs,
+    pub(crate) metrics: Metrics,
+    pub(crate) started: std::time::Instant,
+    /// The room for bodies of requests.
+    pub(crate) bodies: Budget,
+    /// Bodies from files that workers may have at a time, [`PERMIT_BYTES`] a permit.
+    pub(crate) worker_bodies: Arc<Semaphore>,
+    pub(crate) worker_bodies_permits: usize,
+    /// Ends the pauses between retries.
+    pub(crate) stop: Stop,
+    /// Hands requests to workers that take them themselves.
+    pub(crate) proxy: egress::Client,
+}
+
+impl Dispatch {
+    /// Waits until the function of one more request may run.
+    pub(super) async fn concurrent(&self) -> Option<OwnedSemaphorePermit> {
+        let limit = self.concurrent.as_ref()?;
+        Arc::clone(limit).acquire_owned().await.ok()
+    }
+
+    /// Waits for the app to start; the error is for the client.
+    pub(super) async fn running(&self) -> Result<Arc<RunningApp>, String> {
+        let mut phase = self.phase.clone();
+        let decided = phase.wait_for(|phase| !matches!(phase, Phase::Starting));
+        match tokio::time::timeout(self.start_wait, decided).await {
+            Ok(Ok(phase)) => match &*phase {
+                Phase::Running(running) => Ok(Arc::clone(running)),
+                // Paths and stacks are for those who develop the app, not for whoever reaches an exposed port.
+                Phase::Failed(_) if self.is_auth_enforced => {
+                    Err("The function app did not start; the log of the host says why.\n".to_owned())
+                }
+                Phase::Failed(why) => Err(format!(
+                    "The function app did not start: {why}\nIt is started again when a file of the app changes.\n"
+                )),
+                Phase::Starting => Err("The function app is starting.\n".to_owned()),
+            },
+            Ok(Err(_)) => Err("The function app has been stopped.\n".to_owned()),
+            Err(_) => Err(format!("The function app did not start within {:?}.\n", self.start_wait)),
+        }
+    }
+
+    /// An app whose route prefix is empty may serve `/` itself.
+    pub(super) fn has_root_route(&self, method: &Method) -> bool {
+        let Phase::Running(running) = &*self.phase.borrow() else { return false };
+        running.routes.find(method, "/").is_some_and(|routed| !routed.target.declaration.is_disabled)
+    }
+
+    /// Whether a path may be that of a function: below the app's prefix, where it has one. Nothing else waits for the app, nor is told
+    /// that it did not start.
+    pub(super) fn may_have_route(&self, path: &str) -> bool {
+        let prefix = &self.app.host.http.route_prefix;
+        let head = path.strip_prefix('/').and_then(|path| path.get(..prefix.len()));
+        let is_below = head.is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+        // A prefix with parameters is for the routes to judge.
+        prefix.is_empty()
+            || prefix.contains('{')
+            || (is_below && matches!(path.as_bytes().get(prefix.len() + 1), None | Some(b'/')))
+    }
+
+    pub(super) fn rejected(&self, reason: Rejected) {
+        self.metrics.http_rejected.get_or_create(&RejectedLabel { reason }).inc();
+    }
+}

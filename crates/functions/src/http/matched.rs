@@ -1,0 +1,52 @@
+//! A request whose route matched a function, and the trigger data of its invocation.
+
+use http::request::Parts;
+use trace::TraceContext;
+
+use super::body::Received;
+use super::request;
+use crate::invoke::{Function, TriggerData};
+use crate::keys::KnownKey;
+
+/// Whether a binding has expressions, which may name properties of the body.
+pub(super) fn needs_body_data(function: &Function) -> bool {
+    function.inputs.iter().any(|(binding, _)| binding.properties.needs_data())
+        || function.outputs.iter().any(|(binding, _)| binding.properties.needs_data())
+}
+
+/// A request to a function, beside its body.
+pub(super) struct MatchedRequest<'a> {
+    pub(super) parts: &'a Parts,
+    /// The path as [`path::read`] gives it.
+    pub(super) path: &'a str,
+    pub(super) route_values: &'a [(String, String)],
+    /// Route values in the types of their constraints, for expressions.
+    pub(super) typed: serde_json::Map<String, serde_json::Value>,
+    /// The key that the caller showed.
+    pub(super) key: Option<KnownKey>,
+}
+
+pub(super) fn trigger_data(
+    matched: MatchedRequest<'_>,
+    received: Received,
+    needs_properties: bool,
+) -> TriggerData {
+    let MatchedRequest { parts, path, route_values, typed, key } = matched;
+    let url = request::function_url(parts, path);
+    let parent = request::header_text(parts, "traceparent").and_then(|text| TraceContext::parse(&text));
+    // Without its parent the state says nothing (W3C Trace Context, section 3.3).
+    let trace_state = parent.and_then(|_| request::header_text(parts, "tracestate")).unwrap_or_default();
+    let (metadata, binding_data) =
+        request::binding_data(parts, &received.shown, route_values, typed, needs_properties);
+    TriggerData {
+        origin: request::origin(&url),
+        data: request::to_worker(parts, url, received.data, route_values, key.as_ref()).into(),
+        metadata,
+        binding_data,
+        reason: "This function was programmatically called via the host APIs.".to_owned(),
+        parent,
+        trace_state,
+        baggage: request::baggage(parts),
+        ..TriggerData::default()
+    }
+}

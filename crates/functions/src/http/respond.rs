@@ -1,0 +1,43 @@
+//! The responses that the host makes itself.
+
+use http::{HeaderValue, Response, StatusCode};
+use http_messages::{Body, empty};
+
+use crate::invoke::InvocationError;
+use crate::worker::InvokeError;
+
+/// The answer to a request whose invocation failed; without an error, its task did.
+pub(super) fn failed(error: Option<&InvocationError>) -> Response<Body> {
+    match error {
+        Some(InvocationError::Worker { cause: InvokeError::TooLarge { .. } }) => {
+            empty(StatusCode::PAYLOAD_TOO_LARGE)
+        }
+        Some(
+            error @ InvocationError::Worker { cause: InvokeError::NoWorker { .. } | InvokeError::Draining },
+        ) => text(StatusCode::SERVICE_UNAVAILABLE, &error.with_causes()),
+        // Details are in the log only: the real host answers an unhandled exception with an empty body.
+        _ => empty(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// The answer to a request that breaks HTTP in a way that hyper lets pass. The connection ends, as with the original.
+pub(super) fn malformed() -> Response<Body> {
+    let mut response = empty(StatusCode::BAD_REQUEST);
+    response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The answer to a request beyond the limits. The header tells a scaling platform that more instances would help.
+pub(super) fn too_many() -> Response<Body> {
+    let mut response = empty(StatusCode::TOO_MANY_REQUESTS);
+    response.headers_mut().insert("x-function-scaleout", HeaderValue::from_static("1"));
+    response
+}
+
+pub(super) fn text(status: StatusCode, text: &str) -> Response<Body> {
+    http_messages::text(status, text.to_owned())
+}
+
+pub(super) fn json_response(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    http_messages::response(status, Some("application/json; charset=utf-8"), value.to_string())
+}
