@@ -6,11 +6,10 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 /// A section of `chappe.toml`, and the type whose fields are its keys.
-const SECTIONS: [(&str, &str, &str); 27] = [
-    ("", "crates/chappe/src/config.rs", "Config"),
-    ("listen", "crates/chappe/src/config.rs", "ListenSection"),
+const SECTIONS: [(&str, &str, &str); 26] = [
+    ("", "crates/chappe/src/config/sections.rs", "Config"),
     ("guard", "crates/chappe/src/config/guard.rs", "GuardSection"),
-    ("tls", "crates/chappe/src/config.rs", "TlsSection"),
+    ("tls", "crates/chappe/src/config/sections.rs", "TlsSection"),
     ("gateway", "crates/gateway/src/options.rs", "Options"),
     ("gateway.routes", "crates/gateway/src/route.rs", "Route"),
     ("realtime", "crates/realtime/src/options.rs", "Options"),
@@ -33,7 +32,7 @@ const SECTIONS: [(&str, &str, &str); 27] = [
     ("egress.proxy.urls", "crates/egress/src/proxy.rs", "ProxyUrls"),
     ("state.journal", "crates/state-embedded/src/options.rs", "JournalOptions"),
     ("state.registry", "crates/state-embedded/src/options.rs", "RegistryOptions"),
-    ("telemetry", "crates/chappe/src/config.rs", "TelemetrySection"),
+    ("telemetry", "crates/chappe/src/config/sections.rs", "TelemetrySection"),
 ];
 
 /// Sections that may stand more than once.
@@ -46,7 +45,7 @@ const ENUMS: [(&str, &str); 6] = [
     ("Auth", "crates/realtime/src/upstream/options.rs"),
     ("HttpVersion", "crates/egress/src/options.rs"),
     ("Base", "crates/egress/src/policy.rs"),
-    ("LogFormat", "crates/chappe/src/config.rs"),
+    ("LogFormat", "crates/chappe/src/config/sections.rs"),
 ];
 
 /// Types that are plain values, or whose values the comments of their keys tell.
@@ -73,8 +72,8 @@ const PLAIN: [&str; 20] = [
     "BTreeMap",
 ];
 
-/// Where the routes are that every gateway has, and the constant that holds them.
-const DEFAULT_ROUTES: (&str, &str) = ("crates/chappe/src/assemble.rs", "DEFAULT_ROUTES");
+/// Where the services are: their rows stand in files of a folder, in the order of the table.
+const SERVICES: (&str, &str) = ("crates/chappe/src/services.rs", "crates/chappe/src/services");
 
 /// Where the page is.
 const PAGE: &str = "docs/configuration.md";
@@ -99,6 +98,7 @@ pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
 
 fn sections(root: &Path) -> anyhow::Result<String> {
     let mut page = String::new();
+    let services = services(root)?;
     for (section, file, name) in SECTIONS {
         let source = std::fs::read_to_string(root.join(file)).with_context(|| format!("read {file}"))?;
         let keys = keys(&source, name).with_context(|| format!("{file} has no struct {name}"))?;
@@ -113,8 +113,14 @@ fn sections(root: &Path) -> anyhow::Result<String> {
                 values(root, section, &key).with_context(|| format!("{name}.{} in {file}", key.name))?;
             writeln!(page, "| `{}` | {}{values} |", key.name, key.meaning)?;
         }
+        if section.is_empty() {
+            for service in &services {
+                writeln!(page, "| `{}` | {} |", service.name, service.about)?;
+            }
+            page += &listen(&services);
+        }
         if section == "gateway.routes" {
-            page += &default_routes(root)?;
+            page += &default_routes(&services);
         }
     }
     Ok(page)
@@ -147,21 +153,78 @@ fn values(root: &Path, section: &str, key: &Key) -> anyhow::Result<String> {
     bail!("the type {name} is not known to xtask/src/reference.rs: add it to SECTIONS, ENUMS or PLAIN")
 }
 
-/// The routes that a gateway has without being told, from the constant in the source.
-fn default_routes(root: &Path) -> anyhow::Result<String> {
-    let (file, name) = DEFAULT_ROUTES;
-    let source = std::fs::read_to_string(root.join(file)).with_context(|| format!("read {file}"))?;
-    let start = source.find(&format!("const {name}")).with_context(|| format!("{file} has no {name}"))?;
-    let list = source[start..].split("];").next().unwrap_or_default();
+/// A service, from its row in the source.
+#[derive(Debug, PartialEq, Eq)]
+struct Service {
+    name: String,
+    /// The first line of its file.
+    about: String,
+    port: Option<u16>,
+    /// What the comment above its section says of its port.
+    listens: String,
+    /// Its name in routes.
+    target: Option<String>,
+    routes: Vec<String>,
+}
+
+/// The services in the order of the table.
+fn services(root: &Path) -> anyhow::Result<Vec<Service>> {
+    let (table, folder) = SERVICES;
+    let source = std::fs::read_to_string(root.join(table)).with_context(|| format!("read {table}"))?;
+    let list = source.split("static TABLE").nth(1).and_then(|rest| rest.split("];").next());
+    let list = list.with_context(|| format!("{table} has no TABLE"))?;
+    let names = list.split('&').filter_map(|item| item.split_once("::ROW")).map(|(name, _)| name.trim());
+    let read = |name: &str| {
+        let file = format!("{folder}/{name}.rs");
+        let source = std::fs::read_to_string(root.join(&file)).with_context(|| format!("read {file}"))?;
+        service(&source).with_context(|| format!("{file} has no row as the others have it"))
+    };
+    names.map(read).collect()
+}
+
+/// The row in a file.
+fn service(source: &str) -> Option<Service> {
+    let about = source.lines().next()?.strip_prefix("//! ")?.to_owned();
+    let row = source.split_once("static ROW: Row = Row {")?.1;
+    let (comment, row) = row.split_once("section: Section::of::<")?;
+    let listens: Vec<&str> = comment.lines().filter_map(|line| line.trim().strip_prefix("// ")).collect();
+    let arguments = row.split_once(">(")?.1.split_once(')')?;
+    // `Some(8080)` ends at the first parenthesis; what follows is behind it.
+    let (first, rest) = arguments;
+    let name = first.split('"').nth(1)?.to_owned();
+    let port = first.split_once("Some(").and_then(|(_, port)| port.parse().ok());
+    let target = if port.is_some() { rest.split(')').next()? } else { first };
+    let target = target.split('"').rev().nth(1).map(str::to_owned).filter(|_| target.contains("Some("));
+    let routes = row.split_once("routes: &[")?.1.split(']').next()?;
+    let routes = routes.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    Some(Service { name, about, port, listens: listens.join(" "), target, routes })
+}
+
+/// Where the services listen.
+fn listen(services: &[Service]) -> String {
+    let mut page = "\n## `[listen]`\n\nWhere each service listens: `host:port`, port 0 for any free one, or `off`. A port that is configured \
+                    here and taken ends the start; a default one moves to a free port in development mode.\n\n| key | meaning |\n|---|---|\n"
+        .to_owned();
+    for Service { name, port, listens, .. } in services {
+        let default = port.map_or_else(|| "off".to_owned(), |port| format!("localhost:{port}"));
+        page +=
+            &format!("| `{name}` | {listens} Default: `{default}`. Since 0.1.0. |\n").replace("|  ", "| ");
+    }
+    page
+}
+
+/// The routes that a gateway has without being told.
+fn default_routes(services: &[Service]) -> String {
     let mut page =
         "\nThese routes are there unless one of yours takes the same path, and the service runs:\n\n\
                     | path | service |\n|---|---|\n"
             .to_owned();
-    let quoted: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
-    for pair in quoted.chunks_exact(2) {
-        writeln!(page, "| `{}` | `{}` |", pair[0], pair[1])?;
+    for Service { target, routes, .. } in services {
+        for (route, target) in routes.iter().zip(std::iter::repeat(target)) {
+            page += &format!("| `{route}` | `{}` |\n", target.as_deref().unwrap_or_default());
+        }
     }
-    Ok(page)
+    page
 }
 
 /// A key of a section.
@@ -262,6 +325,25 @@ mod tests {
             found.iter().map(|key| (key.name.as_str(), key.meaning.as_str(), key.kind.as_str())).collect();
         assert_eq!(found, [("count", "How many. Default 3. Since 0.1.0.", "usize"), ("bare", "", "bool")]);
         assert_eq!(keys(source, "Other"), None);
+    }
+
+    #[test]
+    fn a_service_is_what_its_row_says() {
+        let source = "//! The queue service.\n\npub(super) static ROW: Row = Row {\n    // The port of Azurite.\n    section: \
+                      Section::of::<queues::Options>(\"queues\", Some(10001), Some(\"queues\")),\n    routes: &[\"/q\", \"/r\"],\n};\n";
+        let found = service(source).expect("it has a row");
+        assert_eq!((found.name.as_str(), found.port), ("queues", Some(10001)));
+        assert_eq!(
+            (found.about.as_str(), found.listens.as_str()),
+            ("The queue service.", "The port of Azurite.")
+        );
+        assert_eq!(
+            (found.target.as_deref(), found.routes),
+            (Some("queues"), vec!["/q".to_owned(), "/r".to_owned()])
+        );
+        let found =
+            service(&source.replace("Some(10001), Some(\"queues\")", "None, None")).expect("it has a row");
+        assert_eq!((found.port, found.target), (None, None));
     }
 
     #[test]

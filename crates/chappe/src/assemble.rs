@@ -1,316 +1,364 @@
-//! Building the house: each room gets what it needs from the others, and a listener in front.
+//! Starting everything: each service of the table gets what it needs, and a listener in front.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use edge::{DevAuthority, Listener, TlsConfig};
-use functions_contract::Connector;
-use gateway::{Route, Upstream};
-use http::Request;
-use http_messages::{Body, Budget};
+use gateway::Upstream;
+use http_messages::Budget;
 use prometheus_client::registry::Registry;
-use realtime_engine::NodeId;
 use supervision::{Component, Supervisor};
-use tower::ServiceExt;
 use trace::Tracer;
 
-use crate::check::missing_folder;
-use crate::config::{Config, TlsSection};
-use crate::data_folder::ephemeral::Ephemeral;
-use crate::data_folder::{DataFolder, Part};
-use crate::guard::{self, Guard};
+use crate::admin;
+use crate::config::{Config, ConfiguredService, ServiceId, TlsSection};
+use crate::data_folder::{OpenData, Part};
+use crate::guard::Guard;
+use crate::keys;
 use crate::plan::Plan;
-use crate::ports::Ports;
-use crate::ready::Ready;
-use crate::wiring::{Here, cosmos_connector, signalr_connector};
-use crate::{admin, keys, trust};
+use crate::ports::{Addresses, Ports};
+use crate::ready::{Ready, ReadyService};
+use crate::services::{
+    self, Phase, Resources, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting, Table,
+};
+use crate::trust;
+use crate::wiring::Embedded;
 
-/// This process among those of a cluster: a single node is a cluster of one.
-const NODE: NodeId = NodeId(0);
+/// What work has even where the connections took all the time.
+const WORK_DRAIN_MIN: Duration = Duration::from_secs(1);
 
 /// Everything that runs, and what is needed to end it.
-pub(crate) struct House {
+pub(crate) struct Process {
     /// Listeners with the services behind them, not yet serving.
-    pub(crate) served: Vec<(&'static str, Listener, Upstream)>,
+    pub(crate) served: Vec<Served>,
     pub(crate) ready_line: Ready,
     pub(crate) supervisor: Supervisor,
     /// Ready while the process serves, and is not asked to end.
-    pub(crate) process: Component,
-    pub(crate) realtime: realtime::Join,
-    pub(crate) documents: documents::Handle,
-    pub(crate) functions: Option<functions::Handle>,
-    pub(crate) store: state_embedded::Store,
-    pub(crate) tracer: Tracer,
-    pub(crate) egress: egress::Client,
-    /// The folder of an ephemeral process; removed when this is dropped.
-    pub(crate) temporary: Option<Ephemeral>,
+    pub(crate) component: Component,
+    pub(crate) services: Vec<RunningService>,
+    pub(crate) resources: Resources,
+    data: OpenData,
+}
+
+/// A listener with the service behind it.
+pub(crate) struct Served {
+    pub(crate) id: ServiceId,
+    pub(crate) listener: Listener,
+    pub(crate) service: Upstream,
+    /// Whether it closes when the drain begins, and not with the others.
+    pub(crate) closes_first: bool,
+}
+
+/// A service that runs.
+pub(crate) struct RunningService {
+    id: ServiceId,
+    row: &'static Row,
+    pub(crate) handle: Arc<dyn ServiceHandle>,
+    join: Option<Box<dyn ServiceJoin>>,
+    /// Guarded, as listeners and routes lead to it.
+    service: Upstream,
+    about: String,
+}
+
+impl Process {
+    /// Drains the services of a stage, in the order of the table. `told` hears what is waited for.
+    pub(crate) async fn drain_stage(
+        &mut self,
+        stage: Stage,
+        limit: Duration,
+        mut told: impl FnMut(&'static str),
+    ) {
+        let of_stage = self.services.iter_mut().filter(|service| service.row.drain.stage == stage);
+        for service in of_stage {
+            let Some(join) = service.join.take() else { continue };
+            told(service.row.drain.what);
+            join.drain(limit).await;
+        }
+    }
+
+    /// Drains all services: connections within one limit, work in what is left of it, then storage. `listeners` is awaited before
+    /// storage.
+    pub(crate) async fn drain_services(
+        &mut self,
+        limit: Duration,
+        mut told: impl FnMut(&'static str),
+        listeners: impl Future<Output = ()>,
+    ) {
+        let began = Instant::now();
+        self.drain_stage(Stage::Connections, limit, &mut told).await;
+        let left = limit.saturating_sub(began.elapsed()).max(WORK_DRAIN_MIN);
+        self.drain_stage(Stage::Work, left, &mut told).await;
+        told("requests that run");
+        listeners.await;
+        self.drain_stage(Stage::Storage, limit, &mut told).await;
+    }
+
+    /// Closes the store, then lets an ephemeral folder go: only now, because nobody writes any more.
+    pub(crate) async fn close(self) {
+        self.resources.store.close().await;
+        drop(self.data.into_temporary());
+    }
 }
 
 /// Opens what is kept on disk, starts the services, and binds the ports. Nothing is accepted yet.
-pub(crate) async fn assemble(plan: &Plan) -> anyhow::Result<House> {
+pub(crate) async fn assemble(plan: &Plan, table: Table) -> anyhow::Result<Process> {
     let config = &plan.config;
     let mut metrics = Registry::with_prefix("chappe");
     let supervisor = Supervisor::new(&mut metrics);
-    let process = supervisor.component("process");
-    let mut data = Data::open(plan)?;
-    let data_dir = data.path.clone();
-    let tracer = Tracer::new(config.telemetry.spans_max);
-    let store = open_state(&config.state, &data, &supervisor, &mut metrics)?;
-    let bodies =
-        Budget::new(config.bodies.clone(), &data_dir, http_messages::Metrics::register(&mut metrics));
-    let egress = egress::Client::new(&config.egress, &egress::Metrics::register(&mut metrics))?
-        .with_bodies(bodies.clone());
-
-    let (realtime_options, documents_options) = service_options(plan, &data)?;
-    let (realtime, realtime_handle, realtime_join) =
-        start_realtime(realtime_options, &store, &egress, &bodies, &tracer, &supervisor, &mut metrics)
-            .await?;
-    let (documents, documents_handle) =
-        open_documents(documents_options, &bodies, &tracer, &supervisor, &mut metrics)?;
-    data.note(&store, &documents_handle)?;
-    watch_damage(&supervisor, &store, &documents_handle);
-
-    let ports = if plan.only_checks { Ports::default() } else { Ports::bind(config)? };
-    let addresses = ports.addresses();
-    let (functions, functions_handle) = if config.run_functions {
-        let here = Here::new(addresses.clone(), config.public_url.as_deref());
-        let documents = (&documents, &documents_handle);
-        let connectors = connectors(here, &realtime_handle, documents, (&egress, &bodies), &data_dir);
-        let shared = (&bodies, &tracer, &supervisor);
-        let (service, handle) = start_functions(plan, &data_dir, &store, connectors, shared, &mut metrics)?;
-        tell_master_key(plan, &data_dir, &handle).await?;
-        (Some(service), Some(handle))
-    } else {
-        (None, None)
-    };
-
-    let (tls, authority) = tls(&config.tls, &data_dir)?;
-    let edge_metrics = edge::Metrics::register(&mut metrics);
+    let component = supervisor.component("process");
+    let mut data = OpenData::open(plan.data_dir.as_deref(), &plan.accept_loss)?;
+    let resources = open_resources(config, &data, &supervisor, &mut metrics)?;
+    let (tls, authority) = tls(&config.tls, data.path())?;
     let guard = Guard::new(config, &mut metrics);
-    let mut upstreams = guarded(&guard, realtime, documents, functions);
+    let edge_metrics = edge::Metrics::register(&mut metrics);
+    let keys = made_keys(config, table, &data)?;
+    let mut assembly = Assembly::new(plan, table, &guard, &resources, keys, &mut metrics);
+    assembly.start(Phase::Storage, &data).await?;
+    note_parts(&mut data, &resources, assembly.parts())?;
+    let running: Vec<&ConfiguredService> = assembly.wanted().map(|(service, _)| service).collect();
+    let mut ports =
+        if plan.only_checks { Ports::default() } else { Ports::bind(running, config.is_development())? };
+    assembly.addresses = ports.addresses();
+    assembly.start(Phase::Apps, &data).await?;
+    assembly.start(Phase::Front, &data).await?;
+    let Assembly { services, addresses, admin, .. } = assembly;
     let ready_line = Ready {
-        addresses,
+        services: config
+            .services
+            .iter()
+            .map(|service| ready(service, table, &services, &addresses))
+            .collect(),
         public_url: config.public_url.clone(),
-        data_dir: plan.data_dir.as_ref().map(|_| data_dir.clone()),
+        data_dir: plan.data_dir.as_ref().map(|_| data.path().to_owned()),
         authority,
         shows_https: plan.shows_https,
-        gateway_serves: gateway_serves(&config.gateway, functions_handle.is_some()),
     };
-    let facts = admin::Facts {
-        ready_line: ready_line.facts(),
-        supervisor: supervisor.clone(),
-        tracer: tracer.clone(),
-        realtime: realtime_handle,
-        functions: functions_handle.clone(),
+    if let Some(admin) = admin {
+        let facts = admin::Facts {
+            ready_line: ready_line.facts(),
+            supervisor: supervisor.clone(),
+            tracer: resources.tracer.clone(),
+            services: services.iter().map(mounted).collect(),
+        };
+        admin.open(facts, metrics);
+    }
+    let quotas = quotas(&config.edge, ports.count());
+    let listen = |service: &RunningService| {
+        let listener = ports.remove(&service.id)?.with_quotas(&quotas).with_metrics(&edge_metrics);
+        Some(serve(service, listener.with_tls(tls.clone()), &guard, config))
     };
-    front(&config.gateway, &guard, &mut upstreams, facts, metrics)?;
-    let served = serve(ports, &guard, &upstreams, config, &edge_metrics, &tls);
-    Ok(House {
-        served,
-        ready_line,
-        supervisor,
-        process,
-        realtime: realtime_join,
-        documents: documents_handle,
-        functions: functions_handle,
+    let served = services.iter().filter_map(listen).collect();
+    Ok(Process { served, ready_line, supervisor, component, services, resources, data })
+}
+
+/// What all services share: the journal and the registry in the data folder, bodies, requests that we make.
+fn open_resources(
+    config: &Config,
+    data: &OpenData,
+    supervisor: &Supervisor,
+    metrics: &mut Registry,
+) -> anyhow::Result<Resources> {
+    let accept_loss = state_embedded::AcceptLoss {
+        journal: data.accepts(Part::Journal),
+        registry: data.accepts(Part::Registry),
+    };
+    let options = state_embedded::Options { accept_loss, ..config.state.clone() };
+    let store = state_embedded::Store::open_supervised(data.path().join("state"), &options, supervisor)?;
+    store.register_metrics(metrics);
+    let component = supervisor.component("state files");
+    component.set_ready();
+    store.when_damaged(move |why| component.set_not_ready(why));
+    let bodies = Budget::new(config.bodies.clone(), data.path(), http_messages::Metrics::register(metrics));
+    let egress = egress::Client::new(&config.egress, &egress::Metrics::register(metrics))?;
+    Ok(Resources {
+        tracer: Tracer::new(config.telemetry.spans_max),
         store,
-        tracer,
-        egress,
-        temporary: data.temporary,
+        egress: egress.with_bodies(bodies.clone()),
+        bodies,
+        supervisor: supervisor.clone(),
     })
 }
 
-/// Journal, registry and leases in the data folder.
-fn open_state(
-    options: &state_embedded::Options,
-    data: &Data,
-    supervisor: &Supervisor,
-    metrics: &mut Registry,
-) -> anyhow::Result<state_embedded::Store> {
-    let (folder, options) = (data.path.join("state"), state_options(options, data));
-    let store = state_embedded::Store::open_supervised(folder, &options, supervisor)?;
-    store.register_metrics(metrics);
-    Ok(store)
-}
-
-/// The services by the names that routes call them by, each with its guard before it.
-fn guarded(
-    guard: &Guard,
-    realtime: realtime::Service,
-    documents: documents::Service,
-    functions: Option<functions::Service>,
-) -> BTreeMap<String, Upstream> {
-    let mut upstreams = BTreeMap::from([
-        ("realtime".to_owned(), guard.service(&guard::REALTIME, Upstream::new(realtime))),
-        ("documents".to_owned(), guard.service(&guard::DOCUMENTS, Upstream::new(documents))),
-    ]);
-    upstreams.extend(functions.map(|service| {
-        let service = Upstream::new(Upstream::new(service).map_request(with_client_address));
-        ("functions".to_owned(), guard.service(&guard::FUNCTIONS, service))
-    }));
-    upstreams
-}
-
-/// Where function keys are asked for, somebody must be able to learn the first one: the owner of the machine.
-async fn tell_master_key(plan: &Plan, data_dir: &Path, functions: &functions::Handle) -> anyhow::Result<()> {
-    if !functions_options(plan, data_dir).enable_auth {
-        return Ok(());
-    }
-    let file = keys::tell_master_key(data_dir, &functions.master_key().await?)?;
-    if !plan.config.is_development() && functions.has_void_keys().await? {
-        tracing::warn!(
-            "function, host and master keys of this app that were made in development mode open nothing here; callers need new ones: read them at /admin/host/keys and /admin/functions/<name>/keys with the master key in {}",
-            file.display()
-        );
-    }
-    tracing::info!("function keys are asked for; the master key is in {}", file.display());
-    Ok(())
-}
-
-/// The document service with its database in the data folder.
-fn open_documents(
-    options: documents::Options,
-    bodies: &Budget,
-    tracer: &Tracer,
-    supervisor: &Supervisor,
-    metrics: &mut Registry,
-) -> anyhow::Result<(documents::Service, documents::Handle)> {
-    let dependencies = documents::Dependencies {
-        tracer: tracer.clone(),
-        bodies: bodies.clone(),
-        supervisor: supervisor.clone(),
-    };
-    let started = documents::start(options, dependencies, metrics);
-    let (service, handle, _join) = started.context("the document service cannot start")?;
-    Ok((service, handle))
-}
-
-/// The realtime service on the process's own state.
-async fn start_realtime(
-    options: realtime::Options,
-    store: &state_embedded::Store,
-    egress: &egress::Client,
-    bodies: &Budget,
-    tracer: &Tracer,
-    supervisor: &Supervisor,
-    metrics: &mut Registry,
-) -> anyhow::Result<(realtime::Service, realtime::Handle, realtime::Join)> {
-    let dependencies = realtime::Dependencies {
-        node: NODE,
-        tracer: tracer.clone(),
-        journal: store.journal(),
-        registry: store.registry(),
-        egress: egress.clone(),
-        bodies: bodies.clone(),
-        supervisor: supervisor.clone(),
-        listeners: Vec::new(),
-    };
-    realtime::start(options, dependencies, metrics).await.context("the realtime service cannot start")
-}
-
-/// Triggers and bindings by the services of this process, or over the network.
-fn connectors(
-    here: Here,
-    realtime: &realtime::Handle,
-    (documents, documents_handle): (&documents::Service, &documents::Handle),
-    (egress, bodies): (&egress::Client, &Budget),
-    data_dir: &Path,
-) -> Vec<Arc<dyn Connector>> {
-    let here = Arc::new(here);
-    let cosmos = cosmos_connector(
-        Arc::clone(&here),
-        documents.clone(),
-        documents_handle,
-        egress.clone(),
-        bodies,
-        &host_name(data_dir),
-    );
-    let signalr = signalr_connector(here, realtime.clone(), egress.clone());
-    vec![Arc::new(signalr), Arc::new(cosmos)]
-}
-
-/// The functions host with its connectors.
-fn start_functions(
-    plan: &Plan,
-    data_dir: &Path,
-    store: &state_embedded::Store,
-    connectors: Vec<Arc<dyn Connector>>,
-    (bodies, tracer, supervisor): (&Budget, &Tracer, &Supervisor),
-    metrics: &mut Registry,
-) -> anyhow::Result<(functions::Service, functions::Handle)> {
-    let dependencies = functions::Dependencies {
-        environment: plan.environment.clone(),
-        registry: store.registry(),
-        lease: store.lease(),
-        owner: format!("chappe-{}", uuid::Uuid::new_v4()),
-        connectors,
-        bodies: bodies.clone(),
-        tracer: tracer.clone(),
-        supervisor: supervisor.clone(),
-        workers: None,
-    };
-    Ok(functions::Service::start(functions_options(plan, data_dir), dependencies, metrics)?)
-}
-
-/// Puts the gateway in front of the services, and the admin API among them.
-///
-/// The gateway registers its metrics before the registry moves into the admin API, and routes lead to that API: so its place
-/// in the table is a slot that is filled last.
-fn front(
-    options: &gateway::Options,
-    guard: &Guard,
-    upstreams: &mut BTreeMap<String, Upstream>,
-    facts: admin::Facts,
-    mut metrics: Registry,
+/// Sees to it that what was opened belongs to this data folder.
+fn note_parts(
+    data: &mut OpenData,
+    resources: &Resources,
+    of_services: Vec<(Part, String)>,
 ) -> anyhow::Result<()> {
-    let slot = admin::Slot::default();
-    upstreams.insert("chappe".to_owned(), guard.service(&guard::CHAPPE, Upstream::new(slot.clone())));
-    let options = with_default_routes(options, upstreams);
-    let dependencies = gateway::Dependencies { upstreams: upstreams.clone() };
-    let (gateway, ..) = gateway::start(&options, dependencies, &mut metrics)?;
-    slot.fill(admin::Service::new(facts, metrics));
-    upstreams.insert("gateway".to_owned(), Upstream::new(gateway));
-    Ok(())
+    let parts = resources.store.parts();
+    let mut all = vec![(Part::Journal, parts.journal), (Part::Registry, parts.registry)];
+    all.extend(of_services);
+    Ok(data.note(all)?)
 }
 
-/// Each listener with its service.
-fn serve(
-    ports: Ports,
-    guard: &Guard,
-    upstreams: &BTreeMap<String, Upstream>,
-    config: &Config,
-    metrics: &edge::Metrics,
-    tls: &TlsConfig,
-) -> Vec<(&'static str, Listener, Upstream)> {
-    let Ports { gateway, functions, realtime, documents, admin } = ports;
-    let named = [
-        (gateway, "gateway"),
-        (functions, "functions"),
-        (realtime, "realtime"),
-        (documents, "documents"),
-        (admin, "chappe"),
-    ];
-    let options = &config.edge;
-    let quotas = quotas(options, named.iter().filter(|(listener, _)| listener.is_some()).count());
-    let served = named.into_iter().filter_map(|(listener, name)| {
-        let service = upstreams.get(name)?.clone();
-        let service =
-            if name == "chappe" { Upstream::new(service.map_request(on_own_port)) } else { service };
-        let service = guard.listener(service);
-        let mut options = options.clone();
-        if name == "functions" {
-            // It stops listening when the drain begins, and its calls have as long as they have behind the gateway.
-            let limit = config.drain_timeout_ms.saturating_add(options.drain_timeout_ms.get());
-            options.drain_timeout_ms = limit;
+/// The services that have been started so far.
+struct Assembly<'a> {
+    plan: &'a Plan,
+    table: Table,
+    guard: &'a Guard,
+    resources: &'a Resources,
+    metrics: &'a mut Registry,
+    keys: keys::MadeKeys,
+    services: Vec<RunningService>,
+    parts: Vec<(Part, String)>,
+    /// The services by the names that routes call them by.
+    upstreams: BTreeMap<String, Upstream>,
+    addresses: Addresses,
+    embedded: Embedded,
+    admin: Option<admin::Handle>,
+}
+
+impl<'a> Assembly<'a> {
+    fn new(
+        plan: &'a Plan,
+        table: Table,
+        guard: &'a Guard,
+        resources: &'a Resources,
+        keys: keys::MadeKeys,
+        metrics: &'a mut Registry,
+    ) -> Self {
+        Self {
+            plan,
+            table,
+            guard,
+            resources,
+            metrics,
+            keys,
+            services: Vec::new(),
+            parts: Vec::new(),
+            upstreams: BTreeMap::new(),
+            addresses: Addresses::default(),
+            embedded: Embedded::default(),
+            admin: None,
         }
-        let listener = listener?.with_options(options).with_quotas(&quotas);
-        let listener = listener.with_metrics(metrics).with_tls(tls.clone());
-        Some((name, listener, service))
+    }
+
+    /// The services that are to run, with their rows.
+    fn wanted(&self) -> impl Iterator<Item = (&'a ConfiguredService, &'static Row)> + use<'a> {
+        let (config, table) = (&self.plan.config, self.table);
+        let rows =
+            config.services.iter().map(move |service| (service, services::row(table, service.section)));
+        rows.filter(|(_, row)| (row.runs)(config))
+    }
+
+    fn parts(&mut self) -> Vec<(Part, String)> {
+        std::mem::take(&mut self.parts)
+    }
+
+    /// Starts the services of a phase, each with its guard before it.
+    async fn start(&mut self, phase: Phase, data: &OpenData) -> anyhow::Result<()> {
+        let default_routes: Vec<(&str, &str)> = self
+            .table
+            .iter()
+            .flat_map(|row| row.routes.iter().filter_map(|path| Some((*path, row.section.target?))))
+            .collect();
+        let wanted: Vec<_> = self.wanted().filter(|(_, row)| row.phase == phase).collect();
+        for (service, row) in wanted {
+            let mut options = service.options.clone();
+            if let (Some(key), Some(made)) = (options.primary_key(), self.keys.get(&service.id.to_string())) {
+                key.get_or_insert_with(|| made.clone());
+            }
+            let starting = Starting {
+                id: &service.id,
+                options,
+                config: &self.plan.config,
+                app: &self.plan.app,
+                environment: &self.plan.environment,
+                only_checks: self.plan.only_checks,
+                data,
+                resources: self.resources,
+                metrics: self.metrics,
+                upstreams: &self.upstreams,
+                default_routes: &default_routes,
+                addresses: &self.addresses,
+                embedded: &mut self.embedded,
+                admin: &mut self.admin,
+            };
+            let Started { service: upstream, handle, join, parts, about } = (row.start)(starting).await?;
+            let upstream = row.rules.map_or(upstream.clone(), |rules| self.guard.service(rules, upstream));
+            if let Some(target) = service.target() {
+                self.upstreams.insert(target, upstream.clone());
+            }
+            self.parts.extend(parts);
+            let id = service.id.clone();
+            let service = RunningService { id, row, handle, join: Some(join), service: upstream, about };
+            self.services.push(service);
+        }
+        Ok(())
+    }
+}
+
+/// Where other machines can connect, keys of our own for the services that have none configured.
+fn made_keys(config: &Config, table: Table, data: &OpenData) -> Result<keys::MadeKeys, keys::KeysError> {
+    let Some(exposure) = config.exposure() else { return Ok(keys::MadeKeys::new()) };
+    tracing::info!("no development mode, because {exposure}: the emulators' public keys are refused");
+    let with_key = config.services.iter().filter_map(|service| {
+        let row = services::row(table, service.section);
+        Some((service, row.made_key_bytes.filter(|_| (row.runs)(config))?))
     });
-    served.collect()
+    let with_key: Vec<_> = with_key.collect();
+    let is_missing =
+        |service: &ConfiguredService| service.options.clone().primary_key().is_some_and(|key| key.is_none());
+    if !with_key.iter().any(|(service, _)| is_missing(service)) {
+        return Ok(keys::MadeKeys::new());
+    }
+    let wanted: Vec<_> = with_key.iter().map(|(service, bytes)| (service.id.to_string(), *bytes)).collect();
+    let made = keys::load_or_make(data.path(), &wanted)?;
+    tracing::info!("the keys in use are in {}", data.path().join("keys.json").display());
+    Ok(made)
+}
+
+/// What people and machines are told of a service.
+fn ready(
+    service: &ConfiguredService,
+    table: Table,
+    running: &[RunningService],
+    addresses: &Addresses,
+) -> ReadyService {
+    let running = running.iter().find(|running| running.id == service.id);
+    ReadyService {
+        id: service.id.clone(),
+        title: services::row(table, service.section).title,
+        about: running.map(|running| running.about.clone()).unwrap_or_default(),
+        address: addresses.get(&service.id),
+    }
+}
+
+/// A service's part of the admin API.
+fn mounted(service: &RunningService) -> admin::Mounted {
+    let own = format!("/chappe/api/{}", service.id);
+    let own = service.handle.admin(&own).map(|operations| (own, operations));
+    let shortcuts = service.row.admin_shortcuts.iter().filter_map(|name| {
+        let operations = service.handle.admin("/chappe/api")?;
+        Some((format!("/chappe/api/{name}"), operations))
+    });
+    let handle = Arc::clone(&service.handle);
+    let info = move || {
+        let handle = Arc::clone(&handle);
+        let info: std::pin::Pin<Box<dyn Future<Output = _> + Send>> =
+            Box::pin(async move { handle.info().await });
+        info
+    };
+    admin::Mounted { operations: own.into_iter().chain(shortcuts).collect(), info: Box::new(info) }
+}
+
+/// A listener with its service.
+fn serve(service: &RunningService, listener: Listener, guard: &Guard, config: &Config) -> Served {
+    let mut options = config.edge.clone();
+    let closes_first = service.row.drain.closes_listener_first;
+    if closes_first {
+        // It stops listening when the drain begins, and its calls have as long as they have behind the gateway.
+        let limit = config.drain_timeout_ms.saturating_add(options.drain_timeout_ms.get());
+        options.drain_timeout_ms = limit;
+    }
+    Served {
+        id: service.id.clone(),
+        listener: listener.with_options(options),
+        service: guard.listener((service.row.on_own_port)(service.service.clone())),
+        closes_first,
+    }
 }
 
 /// What all ports share. Everything that stays open has been opened by now.
@@ -327,168 +375,6 @@ fn quotas(options: &edge::Options, ports: usize) -> edge::Quotas {
         );
     }
     quotas
-}
-
-/// Tells the functions host who calls; it knows nothing of connections.
-fn with_client_address(mut request: Request<Body>) -> Request<Body> {
-    if let Some(peer) = request.extensions().get::<edge::Peer>() {
-        let client = functions::ClientAddress(peer.remote.ip());
-        request.extensions_mut().insert(client);
-    }
-    request
-}
-
-fn on_own_port(mut request: Request<Body>) -> Request<Body> {
-    request.extensions_mut().insert(admin::OwnPort);
-    request
-}
-
-/// What people find at the gateway: files where a route leads to a folder that is there, and the services that run.
-fn gateway_serves(configured: &gateway::Options, runs_functions: bool) -> String {
-    let files =
-        configured.routes.iter().any(|route| route.directory.as_ref().is_some_and(|folder| folder.is_dir()));
-    let parts = [(files, "files"), (runs_functions, "/api"), (true, "/client")];
-    let parts: Vec<&str> = parts.iter().filter(|(is_there, _)| *is_there).map(|(_, part)| *part).collect();
-    parts.join(", ")
-}
-
-/// The routes that every gateway has unless one of them is configured otherwise: path and service. docs/configuration.md is made from it.
-const DEFAULT_ROUTES: [(&str, &str); 7] = [
-    ("/api", "functions"),
-    ("/runtime", "functions"),
-    ("/client", "realtime"),
-    ("/chappe", "chappe"),
-    ("/healthz", "chappe"),
-    ("/readyz", "chappe"),
-    ("/metrics", "chappe"),
-];
-
-/// The configured routes, and those that every gateway has unless one of them takes the same path.
-fn with_default_routes(
-    configured: &gateway::Options,
-    upstreams: &BTreeMap<String, Upstream>,
-) -> gateway::Options {
-    let runs = |route: &Route| route.service.as_ref().is_none_or(|service| upstreams.contains_key(service));
-    let (mut routes, idle): (Vec<Route>, Vec<Route>) = configured.routes.iter().cloned().partition(runs);
-    for route in idle {
-        tracing::warn!(
-            path = route.path,
-            service = route.service,
-            "this route leads nowhere: the service does not run"
-        );
-    }
-    for route in &routes {
-        if let Some(folder) = route.directory.as_ref().filter(|folder| !folder.is_dir()) {
-            tracing::warn!("{}", missing_folder(&route.path, folder));
-        }
-    }
-    for (path, service) in DEFAULT_ROUTES {
-        let taken = routes.iter().any(|route| route.path.trim_end_matches('/') == path);
-        if !taken && upstreams.contains_key(service) {
-            routes.push(Route::to_service(path, service));
-        }
-    }
-    gateway::Options { routes }
-}
-
-/// Lets readiness say when something can only be read any more.
-fn watch_damage(supervisor: &Supervisor, store: &state_embedded::Store, documents: &documents::Handle) {
-    let (of_store, of_documents) =
-        (supervisor.component("state files"), supervisor.component("documents files"));
-    for component in [&of_store, &of_documents] {
-        component.set_ready();
-    }
-    store.when_damaged(move |why| of_store.set_not_ready(why));
-    documents.when_damaged(move |why| of_documents.set_not_ready(why));
-}
-
-/// Where data is kept.
-struct Data {
-    path: PathBuf,
-    /// None for an ephemeral process.
-    folder: Option<DataFolder>,
-    temporary: Option<Ephemeral>,
-}
-
-impl Data {
-    /// The configured folder, made where it is missing; a temporary one for an ephemeral process.
-    fn open(plan: &Plan) -> anyhow::Result<Self> {
-        let Some(path) = &plan.data_dir else {
-            let temporary = Ephemeral::make()?;
-            return Ok(Self { path: temporary.path().to_owned(), folder: None, temporary: Some(temporary) });
-        };
-        let folder = DataFolder::open(path, &plan.accept_loss)?;
-        Ok(Self { path: path.clone(), folder: Some(folder), temporary: None })
-    }
-
-    fn accepts(&self, part: Part) -> bool {
-        self.folder.as_ref().is_some_and(|folder| folder.accepts(part))
-    }
-
-    /// Sees to it that the parts that were opened are those of this folder, and notes new ones.
-    fn note(&mut self, store: &state_embedded::Store, documents: &documents::Handle) -> anyhow::Result<()> {
-        let Some(folder) = &mut self.folder else { return Ok(()) };
-        let parts = store.parts();
-        let mut parts = vec![
-            (Part::Journal, parts.journal),
-            (Part::Registry, parts.registry),
-            (Part::Documents, documents.store_id()),
-        ];
-        parts.extend(folder.keys());
-        Ok(folder.note(&parts)?)
-    }
-}
-
-/// How old the date of a signature may be where strangers may have seen it, in seconds: as the public document service.
-const SIGNATURE_AGE_MAX_S: NonZeroU64 = NonZeroU64::new(15 * 60).expect("not zero");
-
-/// The services' own options, with what the whole house decides: folders, keys, addresses.
-fn service_options(plan: &Plan, data: &Data) -> anyhow::Result<(realtime::Options, documents::Options)> {
-    let data_dir = &data.path;
-    let config = &plan.config;
-    let (mut realtime, mut documents) = (config.realtime.clone(), config.documents.clone());
-    let exposure = config.exposure();
-    let development = exposure.is_none();
-    realtime.development_keys = development;
-    documents.development_key = development;
-    if let Some(exposure) = exposure {
-        tracing::info!("no development mode, because {exposure}: the emulators' public keys are refused");
-        documents.signature_age_max_s.get_or_insert(SIGNATURE_AGE_MAX_S);
-    }
-    documents.data_dir = data_dir.join("documents");
-    documents.accept_loss = data.accepts(Part::Documents);
-    if !development && (realtime.primary_key.is_none() || documents.primary_key.is_none()) {
-        let made = keys::load_or_make(data_dir)?;
-        tracing::info!("the keys in use are in {}", data_dir.join("keys.json").display());
-        realtime.primary_key.get_or_insert(made.realtime);
-        documents.primary_key.get_or_insert(made.documents);
-    }
-    Ok((realtime, documents))
-}
-
-fn state_options(configured: &state_embedded::Options, data: &Data) -> state_embedded::Options {
-    let accept_loss = state_embedded::AcceptLoss {
-        journal: data.accepts(Part::Journal),
-        registry: data.accepts(Part::Registry),
-    };
-    state_embedded::Options { accept_loss, ..configured.clone() }
-}
-
-fn functions_options(plan: &Plan, data_dir: &Path) -> functions::Options {
-    let mut options = plan.config.functions.clone();
-    options.app_dir = plan.app.clone();
-    options.cache_dir = Some(data_dir.join("workers"));
-    options.ignored_dirs = vec![data_dir.to_owned()];
-    options.development = plan.config.is_development();
-    options.runs_triggers = !plan.only_checks;
-    // Core Tools ask for no keys on a developer's machine; anywhere else a function without its key is an open door.
-    options.enable_auth |= !plan.config.is_development();
-    options
-}
-
-/// A name for this process's leases that survives restarts: who is killed finds its own leases again and need not wait.
-fn host_name(data_dir: &Path) -> String {
-    format!("chappe-{}", data_dir.display())
 }
 
 /// Certificates: the operator's, or a development authority's in the data folder.

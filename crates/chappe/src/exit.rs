@@ -2,10 +2,7 @@
 
 use std::error::Error;
 
-use functions::worker::StartError as WorkerError;
-use realtime::StartError as RealtimeError;
-
-use crate::run::Logged;
+use crate::services;
 use crate::trust::TrustError;
 
 /// The command line, the configuration or the app is wrong (`EX_USAGE` of sysexits.h): restarting does not help.
@@ -16,6 +13,14 @@ const FAILED_PART: u8 = 70;
 
 /// Anything else: restarting may help.
 const FAILED: u8 = 1;
+
+/// The error was logged; nothing is left to say.
+#[derive(Debug, thiserror::Error)]
+#[error("the log has the error")]
+pub(crate) struct Logged {
+    /// The exit code of that error.
+    pub(crate) code: u8,
+}
 
 /// The code with which the process ends because of an error.
 pub(crate) fn code(error: &anyhow::Error) -> u8 {
@@ -32,24 +37,7 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
 
 /// Whether an error is of the configuration or the app, as `chappe check` finds it too.
 fn is_usage(error: &(dyn Error + 'static)) -> bool {
-    if let Some(error) = error.downcast_ref::<functions::Error>() {
-        use functions::Error::{App, Setting, Worker};
-        return match error {
-            App(_) | Setting(_) => true,
-            Worker(error) => {
-                matches!(error, WorkerError::UnknownLanguage { .. } | WorkerError::Config { .. })
-            }
-            _ => false,
-        };
-    }
-    if let Some(error) = error.downcast_ref::<RealtimeError>() {
-        use RealtimeError::{EmptyKey, Instance, NoKey, Options, PublicKey, Upstream};
-        return matches!(error, EmptyKey(_) | Instance(_) | NoKey | Options(_) | PublicKey(_) | Upstream(_));
-    }
-    if let Some(error) = error.downcast_ref::<documents::Error>() {
-        return matches!(error, documents::Error::Option { .. });
-    }
-    error.is::<gateway::ConfigError>()
+    services::TABLE.iter().any(|row| (row.is_usage_error)(error))
         || error.is::<egress::OptionsError>()
         || error.is::<edge::TlsConfigError>()
         || error.is::<TrustError>()
@@ -58,6 +46,8 @@ fn is_usage(error: &(dyn Error + 'static)) -> bool {
 #[cfg(test)]
 mod tests {
     use anyhow::Context;
+    use functions::worker::StartError as WorkerError;
+    use realtime::StartError as RealtimeError;
 
     use super::*;
 

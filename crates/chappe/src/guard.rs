@@ -31,7 +31,7 @@ use tower::Service;
 use crate::config::Config;
 use headers::TrustedProxies;
 use policy::Policy;
-pub(crate) use rules::{CHAPPE, DOCUMENTS, FUNCTIONS, REALTIME, Rules};
+pub(crate) use rules::{Audience, Rules};
 
 /// Makes the guards of listeners and services. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -1,22 +1,18 @@
 //! The keys of the embedded services: configured ones, the emulators' public ones while only this machine can connect, or ones
 //! made on first start.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
-use serde::{Deserialize, Serialize};
 
-/// Keys made on first start, kept in the data folder.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct MadeKeys {
-    /// Access key of the realtime service.
-    pub(crate) realtime: String,
-    /// Account key of the document service, in base64.
-    pub(crate) documents: String,
-}
+/// Keys made on first start, by the service that accepts them; kept in the data folder.
+pub(crate) type MadeKeys = BTreeMap<String, String>;
+
+/// The services whose keys tell one folder from another. The list is part of the format of the manifest.
+const IN_DIGEST: [&str; 2] = ["realtime", "documents"];
 
 /// Why keys could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -35,34 +31,42 @@ pub(crate) enum KeysError {
     Content { file: String, what: String },
 }
 
-/// Reads the keys in `folder`, or makes them. The file is readable by its owner only.
-pub(crate) fn load_or_make(folder: &Path) -> Result<MadeKeys, KeysError> {
+/// Reads the keys in `folder`, and makes those that are missing: `wanted` names the services, and how many random bytes each key has.
+/// The file is readable by its owner only.
+pub(crate) fn load_or_make(folder: &Path, wanted: &[(String, usize)]) -> Result<MadeKeys, KeysError> {
     let path = folder.join("keys.json");
     let file = path.display().to_string();
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            return serde_json::from_str(&text)
-                .map_err(|cause| KeysError::Content { file, what: cause.to_string() });
-        }
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-            return Err(KeysError::File { file, cause });
-        }
-        Err(_) => {}
+    let mut keys: MadeKeys = match std::fs::read_to_string(&path) {
+        Ok(text) => read(&text).map_err(|what| KeysError::Content { file, what })?,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => MadeKeys::new(),
+        Err(cause) => return Err(KeysError::File { file, cause }),
+    };
+    let before = keys.len();
+    for (service, bytes) in wanted {
+        keys.entry(service.clone()).or_insert_with(|| random_key(*bytes));
     }
-    let keys = MadeKeys { realtime: random_key(32), documents: random_key(64) };
-    let text = serde_json::to_string_pretty(&keys).expect("keys are text");
-    write(folder, "keys.json", &text)?;
+    if keys.len() > before {
+        let text = serde_json::to_string_pretty(&keys).expect("keys are text");
+        write(folder, "keys.json", &text)?;
+    }
     Ok(keys)
+}
+
+fn read(text: &str) -> Result<MadeKeys, String> {
+    let keys: MadeKeys = serde_json::from_str(text).map_err(|cause| cause.to_string())?;
+    match IN_DIGEST.iter().find(|name| !keys.contains_key(**name)) {
+        Some(missing) => Err(format!("the key of {missing} is missing")),
+        None => Ok(keys),
+    }
 }
 
 /// What tells the made keys of one folder from those of another; none where no keys were made.
 pub(crate) fn digest(folder: &Path) -> Option<String> {
     let text = std::fs::read_to_string(folder.join("keys.json")).ok()?;
     let keys: MadeKeys = serde_json::from_str(&text).ok()?;
-    let digest = ring::digest::digest(
-        &ring::digest::SHA256,
-        format!("{}\n{}", keys.realtime, keys.documents).as_bytes(),
-    );
+    let keys: Vec<&str> =
+        IN_DIGEST.iter().map(|name| keys.get(*name).map(String::as_str)).collect::<Option<_>>()?;
+    let digest = ring::digest::digest(&ring::digest::SHA256, keys.join("\n").as_bytes());
     Some(digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -99,12 +103,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_made_once() {
+    fn keys_are_made_once_and_a_new_service_gets_one_of_its_own() {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let made = load_or_make(folder.path()).expect("keys can be made");
-        let read = load_or_make(folder.path()).expect("keys can be read");
-        assert_eq!((made.realtime, made.documents), (read.realtime, read.documents));
+        let wanted = [("realtime".to_owned(), 32), ("documents".to_owned(), 64)];
+        let made = load_or_make(folder.path(), &wanted).expect("keys can be made");
+        let digest_before = digest(folder.path());
+        assert!(digest_before.is_some());
+        let more = [wanted[0].clone(), wanted[1].clone(), ("queues".to_owned(), 64)];
+        let read = load_or_make(folder.path(), &more).expect("keys can be read");
+        assert_eq!((&made["realtime"], &made["documents"]), (&read["realtime"], &read["documents"]));
+        assert!(!read["queues"].is_empty());
+        assert_eq!(digest(folder.path()), digest_before, "it is still the same folder");
         std::fs::write(folder.path().join("keys.json"), "{").expect("a file can be written");
-        assert!(matches!(load_or_make(folder.path()), Err(KeysError::Content { .. })));
+        assert!(matches!(load_or_make(folder.path(), &wanted), Err(KeysError::Content { .. })));
     }
 }

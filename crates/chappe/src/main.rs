@@ -1,7 +1,7 @@
 //! The Chappe binary: command line, configuration, wiring, and the life of the process.
 //!
-//! It assembles and decides nothing: which service does what stands in the services, who meets whom in `wiring/`. Start
-//! reading at `run.rs`.
+//! It assembles and decides nothing: what a service does stands in its crate, which services there are in `services.rs`, and how they are
+//! connected in `wiring.rs`. Start reading at `run.rs`.
 
 mod admin;
 mod assemble;
@@ -19,6 +19,7 @@ mod ports;
 mod private;
 mod ready;
 mod run;
+mod services;
 mod signals;
 mod tail;
 mod telemetry;
@@ -44,16 +45,17 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    let sections = || services::sections(services::TABLE);
     let plan = match &cli.command {
-        Command::Start(start) => Plan::start(start.app(), &start.shared, &start.func),
-        Command::Demo(demo) => Plan::demo(demo.folder.as_deref(), demo.yes, &demo.shared),
+        Command::Start(start) => Plan::start(sections(), start.app(), &start.shared, &start.func),
+        Command::Demo(demo) => Plan::demo(sections(), demo.folder.as_deref(), demo.yes, &demo.shared),
         Command::Check(check) => {
             // A folder that is named needs neither an app nor a configuration: those may be what was lost.
             if let Some(Some(folder)) = &check.data {
                 return check_data(folder);
             }
             let plan = if check.data.is_some() { Plan::start } else { Plan::check };
-            plan(check.app(), &check.shared, &check.func)
+            plan(sections(), check.app(), &check.shared, &check.func)
         }
         Command::Backup(backup) => {
             let made = data_folder::backup::backup(&backup.data_dir, &backup.to);
@@ -79,13 +81,13 @@ fn main() -> ExitCode {
         if check.data.is_some() {
             return plan.data_dir.as_deref().map_or(ExitCode::SUCCESS, check_data);
         }
-        return checked(check::run(plan));
+        return checked(check::run(plan, services::TABLE));
     }
-    ended(run::run(plan))
+    ended(run::run(plan, services::TABLE))
 }
 
 /// Prints what a check found: each problem as an error of its own.
-fn checked(findings: anyhow::Result<check::Findings>) -> ExitCode {
+fn checked(findings: anyhow::Result<services::Findings>) -> ExitCode {
     let findings = match findings {
         Ok(findings) => findings,
         Err(error) => return ended(Err(error)),
@@ -133,7 +135,7 @@ fn check_data(folder: &Path) -> ExitCode {
 fn ended(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     // These were logged where they happened, as all that happens to a running process.
-    if !(error.is::<supervision::Failure>() || error.is::<drain::Overdue>() || error.is::<run::Logged>()) {
+    if !(error.is::<supervision::Failure>() || error.is::<drain::Overdue>() || error.is::<exit::Logged>()) {
         complain(&error);
     }
     ExitCode::from(exit::code(&error))

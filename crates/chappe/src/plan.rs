@@ -3,15 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use http_messages::error_chain;
-
 use crate::cli::{FuncArgs, FuncFlagError, SharedArgs};
-use crate::config::{self, Config, ConfigError, Listen};
+use crate::config::{Config, ConfigError, Kept, Layers, Listen, Origin, Section};
 use crate::data_folder::Part;
 use crate::demo;
-
-/// The services that routes may lead to.
-const SERVICES: [&str; 4] = ["chappe", "documents", "functions", "realtime"];
 
 /// Why nothing can be run.
 #[derive(Debug, thiserror::Error)]
@@ -19,12 +14,9 @@ pub(crate) enum PlanError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A route leads nowhere.
-    #[error("[[gateway.routes]]: {0}")]
-    Routes(#[from] gateway::ConfigError),
-    /// The realtime service cannot run as it is configured.
-    #[error("[realtime]: {}", error_chain(.0))]
-    Realtime(realtime::StartError),
+    /// A service cannot run as it is configured.
+    #[error("{0}")]
+    Service(String),
     /// The app cannot be read.
     #[error(transparent)]
     App(#[from] functions::app::LoadAppError),
@@ -39,7 +31,7 @@ pub(crate) enum PlanError {
     )]
     NoRoomForBody {
         /// The option that allows it.
-        key: &'static str,
+        key: String,
         /// Its value.
         bytes: usize,
         /// The option of the room.
@@ -77,36 +69,57 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn start(app: &Path, shared: &SharedArgs, func: &FuncArgs) -> Result<Self, PlanError> {
-        Self::new(app, shared, func, false)
+    /// `sections` are those of the services.
+    pub(crate) fn start(
+        sections: Vec<&'static Section>,
+        app: &Path,
+        shared: &SharedArgs,
+        func: &FuncArgs,
+    ) -> Result<Self, PlanError> {
+        Self::new(sections, app, shared, func, false)
     }
 
     /// As `start`, for finding what is wrong with it.
-    pub(crate) fn check(app: &Path, shared: &SharedArgs, func: &FuncArgs) -> Result<Self, PlanError> {
-        let plan = Self::start(app, shared, func)?;
+    pub(crate) fn check(
+        sections: Vec<&'static Section>,
+        app: &Path,
+        shared: &SharedArgs,
+        func: &FuncArgs,
+    ) -> Result<Self, PlanError> {
+        let plan = Self::start(sections, app, shared, func)?;
         Ok(Self { only_checks: true, data_dir: None, ..plan })
     }
 
     /// As `start`, but the example is unpacked first where it is missing: its folder holds its configuration.
-    pub(crate) fn demo(folder: Option<&Path>, yes: bool, shared: &SharedArgs) -> Result<Self, PlanError> {
+    pub(crate) fn demo(
+        sections: Vec<&'static Section>,
+        folder: Option<&Path>,
+        yes: bool,
+        shared: &SharedArgs,
+    ) -> Result<Self, PlanError> {
         let consent = if yes || folder.is_some() { demo::Consent::Given } else { demo::Consent::Ask };
         let folder = folder.unwrap_or(Path::new(demo::FOLDER));
         demo::unpack(folder, consent)?;
-        Self::new(folder, shared, &FuncArgs::default(), true)
+        Self::new(sections, folder, shared, &FuncArgs::default(), true)
     }
 
-    fn new(app: &Path, shared: &SharedArgs, func: &FuncArgs, demo: bool) -> Result<Self, PlanError> {
+    fn new(
+        sections: Vec<&'static Section>,
+        app: &Path,
+        shared: &SharedArgs,
+        func: &FuncArgs,
+        demo: bool,
+    ) -> Result<Self, PlanError> {
         let app = absolute(app);
-        let mut flags = shared.set.clone();
-        flags.extend(shared.gateway_port.map(|port| format!("listen.gateway=localhost:{port}")));
-        if shared.no_functions {
-            flags.push("run_functions=false".to_owned());
+        let (mut layers, mut environment) = layers(sections, &app, shared.config.as_deref(), &shared.set)?;
+        if let Some(port) = shared.gateway_port {
+            let flag = Origin::Flag(format!("--gateway-port {port}"));
+            layers.set("listen.gateway", &format!("localhost:{port}"), &flag)?;
         }
-        let (mut config, mut environment) = configuration(&app, shared.config.as_deref(), &flags)?;
-        config.gateway.targets(&SERVICES)?;
-        take_identity(&mut config.realtime.upstream, &environment);
-        config.realtime.check().map_err(PlanError::Realtime)?;
-        if config.run_functions {
+        if shared.no_functions {
+            layers.set("run_functions", "false", &Origin::Flag("--no-functions".to_owned()))?;
+        }
+        if layers.config()?.run_functions {
             if let Some(language) = func.language() {
                 environment.insert("FUNCTIONS_WORKER_RUNTIME".to_owned(), language.to_owned());
             }
@@ -114,17 +127,21 @@ impl Plan {
             let loaded = functions::app::App::load(&app, &environment)?;
             // As Core Tools do; what Chappe itself is told about its ports beats it.
             if let Some(port) = loaded.local.http_port
-                && config.listen.functions.is_default()
+                && layers.config()?.listen("functions").is_some_and(Listen::is_default)
             {
-                config.listen.functions = Listen::localhost(port);
+                let origin = Origin::File(app.join("local.settings.json"), None);
+                layers.set("listen.functions", &format!("localhost:{port}"), &origin)?;
             }
             func.settings(&loaded.language, &mut environment);
         }
-        func.apply(&mut config, shared.port)?;
-        if config.tls.certificate_file.is_some() != config.tls.key_file.is_some() {
-            return Err(PlanError::HalfCertificate);
+        for (key, value, flag) in func.configuration(&layers.config()?, shared.port)? {
+            layers.set(&key, &value, &Origin::Flag(flag))?;
         }
-        check_bodies(&config)?;
+        let mut config = layers.config()?;
+        for service in &mut config.services {
+            service.options.take_environment(&environment);
+        }
+        validate(&config)?;
         let data_dir = (!shared.ephemeral)
             .then(|| data_dir(&app, shared.data_dir.as_deref(), config.data_dir.as_deref()));
         Ok(Self {
@@ -141,24 +158,37 @@ impl Plan {
     }
 }
 
-/// The configuration of an app, and the environment, of which it is a part. `flags` are `key=value`.
+/// Finds what is wrong with a configuration beyond what reading it finds.
+fn validate(config: &Config) -> Result<(), PlanError> {
+    let targets: Vec<String> = config.services.iter().filter_map(|service| service.target()).collect();
+    for service in &config.services {
+        service.options.validate(&service.id.to_string(), &targets).map_err(PlanError::Service)?;
+    }
+    if config.tls.certificate_file.is_some() != config.tls.key_file.is_some() {
+        return Err(PlanError::HalfCertificate);
+    }
+    check_bodies(config)
+}
+
+/// The configuration of an app from all its sources, and the environment, which is one of them. `flags` are `key=value`.
 ///
 /// # Errors
 ///
 /// If the configuration cannot be read, or is wrong.
-pub(crate) fn configuration(
+pub(crate) fn layers(
+    sections: Vec<&'static Section>,
     app: &Path,
     file: Option<&Path>,
     flags: &[String],
-) -> Result<(Config, BTreeMap<String, String>), ConfigError> {
+) -> Result<(Layers, BTreeMap<String, String>), ConfigError> {
     // Variables that are not text cannot be settings.
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let beside_the_app = absolute(app).join("chappe.toml");
     let file = file.map(Path::to_owned).or_else(|| beside_the_app.exists().then_some(beside_the_app));
-    let config = config::load(file.as_deref(), &environment, flags)?;
-    Ok((config, environment))
+    let layers = Layers::load(sections, file.as_deref(), &environment, flags)?;
+    Ok((layers, environment))
 }
 
 /// Where the data of an app is kept: what the command line names, or the configuration, or `.chappe` in the app's folder.
@@ -171,28 +201,21 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The identity of the machine, where the configuration names no other: App Service tells by two variables where its tokens are.
-fn take_identity(upstream: &mut realtime::upstream::Options, environment: &BTreeMap<String, String>) {
-    if upstream.identity_endpoint.is_none() && upstream.identity_header.is_none() {
-        upstream.identity_endpoint = environment.get("IDENTITY_ENDPOINT").cloned();
-        upstream.identity_header = environment.get("IDENTITY_HEADER").cloned();
-    }
-}
-
 /// Whether there is room for the largest body of each kind.
 fn check_bodies(config: &Config) -> Result<(), PlanError> {
     let memory = ("memory_bytes_max", config.bodies.body_bytes_max());
     let disk = ("disk_bytes_max", usize::try_from(config.bodies.disk_bytes_max).unwrap_or(usize::MAX));
-    let upstream = &config.realtime.upstream;
-    let kinds = [
-        ("documents.body_bytes_max", config.documents.body_bytes_max, memory),
-        ("realtime.body_bytes_max", config.realtime.body_bytes_max, memory),
-        ("realtime.engine.message_bytes_max", config.realtime.engine.message_bytes_max as usize, memory),
-        ("realtime.upstream.answer_bytes_max", upstream.answer_bytes_max.get(), memory),
-        ("egress.response_bytes_max", config.egress.response_bytes_max.get(), memory),
-        ("functions.body_bytes_max", config.functions.body_bytes_max, disk),
-    ];
-    for (key, bytes, (room, bytes_max)) in kinds {
+    let egress = ("egress.response_bytes_max".to_owned(), config.egress.response_bytes_max.get(), memory);
+    let of_services = config.services.iter().flat_map(|service| {
+        service.options.bodies().into_iter().map(move |body| {
+            let room = match body.kept {
+                Kept::InMemory => memory,
+                Kept::InFiles => disk,
+            };
+            (format!("{}.{}", service.id, body.key), body.bytes, room)
+        })
+    });
+    for (key, bytes, (room, bytes_max)) in of_services.chain([egress]) {
         if bytes > bytes_max {
             return Err(PlanError::NoRoomForBody { key, bytes, room, bytes_max });
         }

@@ -2,42 +2,31 @@
 //! default port, which nobody configured, moves to a free one, and only in development: the service is still reached through the
 //! gateway and from inside the process.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use edge::{BindError, Listener, PortOwner};
 
-use crate::config::{Config, Listen, ListenSection};
+use crate::config::{ConfiguredService, Listen, ServiceId};
 
 /// The listeners of the process, bound and not yet served. By default none.
 #[derive(Default)]
-pub(crate) struct Ports {
-    pub(crate) gateway: Option<Listener>,
-    pub(crate) functions: Option<Listener>,
-    pub(crate) realtime: Option<Listener>,
-    pub(crate) documents: Option<Listener>,
-    pub(crate) admin: Option<Listener>,
-}
+pub(crate) struct Ports(BTreeMap<ServiceId, Listener>);
 
 /// Where each service can be reached, for people and for connection strings.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Addresses {
-    pub(crate) gateway: Option<SocketAddr>,
-    pub(crate) functions: Option<SocketAddr>,
-    pub(crate) realtime: Option<SocketAddr>,
-    pub(crate) documents: Option<SocketAddr>,
-    pub(crate) admin: Option<SocketAddr>,
-}
+pub(crate) struct Addresses(BTreeMap<ServiceId, SocketAddr>);
 
 /// Why a service has no port.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PortsError {
     /// The port was configured, by whatever source.
     #[error(
-        "{service} cannot have the address that is configured for it, {listen}; stop the program that has it, or set listen.{service} \
-         to another address"
+        "{service} cannot have the address that is configured for it, {listen}; stop the program that has it, or set {} to another \
+         address", service.listen_option()
     )]
     Configured {
-        service: &'static str,
+        service: ServiceId,
         listen: Listen,
         #[source]
         cause: BindError,
@@ -45,10 +34,10 @@ pub(crate) enum PortsError {
     /// The default port is taken, and clients on other machines could not learn where the service is instead.
     #[error(
         "{service} cannot have its default address, {listen}, and ports move only in development mode, while nothing but this machine \
-         connects; set listen.{service} to a free address, or to off"
+         connects; set {} to a free address, or to off", service.listen_option()
     )]
     Default {
-        service: &'static str,
+        service: ServiceId,
         listen: Listen,
         #[source]
         cause: BindError,
@@ -56,33 +45,52 @@ pub(crate) enum PortsError {
 }
 
 impl Ports {
-    /// Binds what the configuration names.
-    pub(crate) fn bind(config: &Config) -> Result<Self, PortsError> {
-        let development = config.is_development();
-        let ListenSection { gateway, functions, realtime, documents, admin } = &config.listen;
-        let functions_wanted = if config.run_functions { functions } else { &Listen::Off };
-        Ok(Self {
-            gateway: bind("gateway", gateway, development)?,
-            functions: bind("functions", functions_wanted, development)?,
-            realtime: bind("realtime", realtime, development)?,
-            documents: bind("documents", documents, development)?,
-            admin: bind("admin", admin, development)?,
-        })
+    /// Binds what the configuration names, for the services that run.
+    pub(crate) fn bind<'a>(
+        services: impl IntoIterator<Item = &'a ConfiguredService>,
+        development: bool,
+    ) -> Result<Self, PortsError> {
+        let mut ports = BTreeMap::new();
+        for ConfiguredService { id, listen, .. } in services {
+            if let Some(listener) = bind(id, listen, development)? {
+                ports.insert(id.clone(), listener);
+            }
+        }
+        Ok(Self(ports))
     }
 
     pub(crate) fn addresses(&self) -> Addresses {
-        let address = |listener: &Option<Listener>| listener.as_ref().map(Listener::local_addr);
-        Addresses {
-            gateway: address(&self.gateway),
-            functions: address(&self.functions),
-            realtime: address(&self.realtime),
-            documents: address(&self.documents),
-            admin: address(&self.admin),
-        }
+        Addresses(self.0.iter().map(|(id, listener)| (id.clone(), listener.local_addr())).collect())
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The listener of a service, which it gives away.
+    pub(crate) fn remove(&mut self, id: &ServiceId) -> Option<Listener> {
+        self.0.remove(id)
+    }
+}
+
+impl FromIterator<(ServiceId, SocketAddr)> for Addresses {
+    fn from_iter<T: IntoIterator<Item = (ServiceId, SocketAddr)>>(addresses: T) -> Self {
+        Self(addresses.into_iter().collect())
     }
 }
 
 impl Addresses {
+    /// Where the default service of a section listens.
+    pub(crate) fn of(&self, service: &str) -> Option<SocketAddr> {
+        self.0.iter().find(|(id, _)| id.service == service).map(|(_, address)| *address)
+    }
+
+    /// Where a service listens.
+    pub(crate) fn get(&self, id: &ServiceId) -> Option<SocketAddr> {
+        self.0.get(id).copied()
+    }
+
     /// `http://localhost:8080`, as a person types it, or the same with another scheme: every port takes TLS as well as plain HTTP.
     pub(crate) fn url(scheme: &str, address: SocketAddr) -> String {
         let host = match address.ip() {
@@ -94,13 +102,13 @@ impl Addresses {
     }
 }
 
-fn bind(service: &'static str, listen: &Listen, development: bool) -> Result<Option<Listener>, PortsError> {
+fn bind(service: &ServiceId, listen: &Listen, development: bool) -> Result<Option<Listener>, PortsError> {
     let Listen::On { host, port, is_default } = listen else { return Ok(None) };
     let cause = match bind_port(service, host, *port) {
         Ok(listener) => return Ok(Some(listener)),
         Err(cause) => cause,
     };
-    let listen = listen.clone();
+    let (service, listen) = (service.clone(), listen.clone());
     if !is_default {
         return Err(PortsError::Configured { service, listen, cause });
     }
@@ -120,12 +128,13 @@ fn bind(service: &'static str, listen: &Listen, development: bool) -> Result<Opt
             return Err(PortsError::Default { service, listen, cause });
         }
     };
-    match bind_port(service, host, 0) {
+    match bind_port(&service, host, 0) {
         Ok(listener) => {
             let port = listener.local_addr().port();
             tracing::warn!(
-                "{listen} {why}: {service} listens on {host}:{port} instead, as that is only its default; set listen.{service} to \
-                 choose a port"
+                "{listen} {why}: {service} listens on {host}:{port} instead, as that is only its default; set {} to choose \
+                 a port",
+                service.listen_option()
             );
             Ok(Some(listener))
         }
@@ -133,16 +142,18 @@ fn bind(service: &'static str, listen: &Listen, development: bool) -> Result<Opt
     }
 }
 
-fn bind_port(service: &'static str, host: &str, port: u16) -> Result<Listener, BindError> {
+fn bind_port(service: &ServiceId, host: &str, port: u16) -> Result<Listener, BindError> {
     match host.parse::<IpAddr>() {
-        Ok(ip) => Listener::bind(service, SocketAddr::new(ip, port)),
-        Err(_) => Listener::bind_localhost(service, port),
+        Ok(ip) => Listener::bind(service.to_string(), SocketAddr::new(ip, port)),
+        Err(_) => Listener::bind_localhost(service.to_string(), port),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const GATEWAY: ServiceId = ServiceId { service: "gateway" };
 
     /// A port that something else has, and what holds it.
     fn taken_port() -> (std::net::TcpListener, u16) {
@@ -155,9 +166,9 @@ mod tests {
     fn a_default_port_that_is_taken_moves_in_development_only() {
         let (_other, taken) = taken_port();
         let listen = Listen::default_port(taken);
-        let listener = bind("gateway", &listen, true).expect("another port is taken").expect("it listens");
+        let listener = bind(&GATEWAY, &listen, true).expect("another port is taken").expect("it listens");
         assert_ne!(listener.local_addr().port(), taken);
-        let error = bind("gateway", &listen, false).expect_err("other machines may connect");
+        let error = bind(&GATEWAY, &listen, false).expect_err("other machines may connect");
         assert!(matches!(error, PortsError::Default { .. }), "{error:?}");
     }
 
@@ -165,8 +176,7 @@ mod tests {
     fn a_configured_port_that_is_taken_is_an_error() {
         let (_other, taken) = taken_port();
         for development in [true, false] {
-            let error =
-                bind("gateway", &Listen::localhost(taken), development).expect_err("it is configured");
+            let error = bind(&GATEWAY, &Listen::localhost(taken), development).expect_err("it is configured");
             assert!(matches!(error, PortsError::Configured { .. }), "{error:?}");
             let text = error.to_string();
             assert!(text.contains("set listen.gateway to another address"), "{text}");

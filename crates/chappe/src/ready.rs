@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use crate::config::ServiceId;
 use crate::ports::Addresses;
 
 /// Where everything is.
 pub(crate) struct Ready {
-    pub(crate) addresses: Addresses,
+    /// In the order in which people read them.
+    pub(crate) services: Vec<ReadyService>,
     pub(crate) public_url: Option<String>,
     /// None for a temporary folder.
     pub(crate) data_dir: Option<PathBuf>,
@@ -18,15 +20,27 @@ pub(crate) struct Ready {
     pub(crate) authority: Option<PathBuf>,
     /// Whether people are shown addresses with `https`.
     pub(crate) shows_https: bool,
-    /// What the gateway leads to, such as `files, /api, /client`.
-    pub(crate) gateway_serves: String,
+}
+
+/// A service, and where it is.
+pub(crate) struct ReadyService {
+    pub(crate) id: ServiceId,
+    pub(crate) title: &'static str,
+    /// What people find there, such as `files, /api, /client`.
+    pub(crate) about: String,
+    /// None where it takes no connections of its own, or does not run.
+    pub(crate) address: Option<SocketAddr>,
 }
 
 impl Ready {
     /// The base address of functions with an HTTP trigger: their own port, or the gateway.
     pub(crate) fn functions_url(&self) -> String {
-        let address = self.addresses.functions.or(self.addresses.gateway);
+        let address = self.address("functions").or_else(|| self.address("gateway"));
         address.map(|address| self.shown(address)).unwrap_or_default()
+    }
+
+    fn address(&self, service: &str) -> Option<SocketAddr> {
+        self.services.iter().find(|ready| ready.id.service == service)?.address
     }
 
     fn shown(&self, address: SocketAddr) -> String {
@@ -37,7 +51,7 @@ impl Ready {
     pub(crate) fn gateway_url(&self) -> String {
         let public = self.public_url.clone();
         public
-            .or_else(|| self.addresses.gateway.map(|address| self.shown(address)))
+            .or_else(|| self.address("gateway").map(|address| self.shown(address)))
             .unwrap_or_else(|| self.functions_url())
     }
 
@@ -48,14 +62,12 @@ impl Ready {
 
     /// The services with their addresses of one scheme. A public address is what it is: a proxy has it.
     fn urls_with(&self, scheme: &str) -> serde_json::Value {
-        let url = |address: Option<SocketAddr>| address.map(|address| Addresses::url(scheme, address));
-        json!({
-            "gateway": self.public_url.clone().or_else(|| url(self.addresses.gateway)),
-            "functions": url(self.addresses.functions),
-            "realtime": url(self.addresses.realtime),
-            "documents": url(self.addresses.documents),
-            "admin": url(self.addresses.admin),
-        })
+        let urls = self.services.iter().map(|ready| {
+            let own = ready.address.map(|address| Addresses::url(scheme, address));
+            let public = self.public_url.clone().filter(|_| ready.id.service == "gateway");
+            (ready.id.to_string(), json!(public.or(own)))
+        });
+        serde_json::Value::Object(urls.collect())
     }
 
     /// What a machine reads: the line it waits for, and the answer of the admin API.
@@ -76,19 +88,13 @@ impl Ready {
 
     /// The lines that a person reads.
     pub(crate) fn text(&self) -> String {
-        let rows = [
-            ("Gateway", self.addresses.gateway, self.gateway_serves.as_str()),
-            ("Functions", self.addresses.functions, "as Functions Core Tools"),
-            ("Realtime", self.addresses.realtime, "SignalR clients and the REST interface"),
-            ("Documents", self.addresses.documents, "any Cosmos DB SDK"),
-            ("Admin", self.addresses.admin, "health, metrics"),
-        ];
         let mut text = String::from("\n");
-        for (name, address, what) in rows {
-            if let Some(address) = address {
+        for ready in &self.services {
+            if let Some(address) = ready.address {
                 let reach =
                     if address.ip().is_unspecified() { "; on every address of this machine" } else { "" };
-                text += &format!("  {name:<10} {:<24} {what}{reach}\n", self.shown(address));
+                text +=
+                    &format!("  {:<10} {:<24} {}{reach}\n", ready.title, self.shown(address), ready.about);
             }
         }
         match &self.data_dir {
@@ -103,24 +109,6 @@ impl Ready {
         }
         text
     }
-}
-
-/// The settings that the app's functions use, for people: with their names, and never with their values.
-pub(crate) fn settings_text(settings: &[functions::SettingUse]) -> Option<String> {
-    let names = |is_set: bool| -> Vec<&str> {
-        settings
-            .iter()
-            .filter(|setting| setting.is_set == is_set)
-            .map(|setting| setting.name.as_str())
-            .collect()
-    };
-    let mut text = String::new();
-    for (title, names) in [("Settings in use", names(true)), ("Settings that are missing", names(false))] {
-        if !names.is_empty() {
-            text += &format!("\n{title}: {}\n", names.join(", "));
-        }
-    }
-    (!text.is_empty()).then_some(text)
 }
 
 /// The command that starts this process again.
@@ -142,19 +130,23 @@ mod tests {
 
     #[test]
     fn the_banner_shows_what_is_there_and_nothing_else() {
-        let address = |text: &str| Some(text.parse().expect("an address"));
-        let addresses = Addresses {
-            gateway: address("0.0.0.0:80"),
-            realtime: address("127.0.0.1:8888"),
-            ..Addresses::default()
+        let service = |service, title, about: &str, address: &str| ReadyService {
+            id: ServiceId { service },
+            title,
+            about: about.to_owned(),
+            address: address.parse().ok(),
         };
         let ready = Ready {
-            addresses,
+            services: vec![
+                service("gateway", "Gateway", "/client", "0.0.0.0:80"),
+                service("functions", "Functions", "as Functions Core Tools", "none"),
+                service("realtime", "Realtime", "SignalR clients", "127.0.0.1:8888"),
+                service("documents", "Documents", "any Cosmos DB SDK", "none"),
+            ],
             public_url: None,
             data_dir: None,
             authority: None,
             shows_https: false,
-            gateway_serves: "/client".to_owned(),
         };
         let text = ready.text();
         assert!(
@@ -169,19 +161,5 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("files") && !text.contains("ConnectionString"), "{text}");
-    }
-
-    #[test]
-    fn settings_are_shown_by_name() {
-        let setting = |name: &str, is_set| functions::SettingUse {
-            name: name.to_owned(),
-            functions: Vec::new(),
-            is_set,
-            nearest: None,
-            example: String::new(),
-        };
-        let text = settings_text(&[setting("Db", true), setting("Hub", false), setting("Cron", true)]);
-        assert_eq!(text.as_deref(), Some("\nSettings in use: Db, Cron\n\nSettings that are missing: Hub\n"));
-        assert_eq!(settings_text(&[]), None);
     }
 }

@@ -1,34 +1,31 @@
 //! The life of the process: start, serve, drain, end.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use edge::Listener;
-use gateway::Upstream;
 use supervision::{Failure, Supervisor, Unit};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::assemble::{self, House};
+use crate::assemble::{Process, Served, assemble};
 use crate::demo;
 use crate::drain::{Limit, Overdue};
-use crate::exit;
+use crate::exit::{self, Logged};
 use crate::plan::Plan;
 use crate::ready::{self, Ready};
+use crate::services::Table;
 use crate::signals::Signals;
 use crate::telemetry::{self, Exporter, LogStream};
 
 /// What is added to the configured times for what is stored, and for the last spans.
 const STORE_DRAIN: Duration = Duration::from_secs(5);
 
-/// What invocations have even where the realtime service took all the time.
-const FUNCTIONS_DRAIN_MIN: Duration = Duration::from_secs(1);
-
 /// How long what still works may take to end where a part has failed: whatever starts the process again waits for it.
 const FAILED_DRAIN: Duration = Duration::from_secs(3);
 
 /// Runs until asked to end, or until a part ends without which it cannot go on.
-pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
+pub(crate) fn run(plan: Plan, table: Table) -> anyhow::Result<()> {
     let stream = if plan.json { LogStream::Stderr } else { LogStream::Stdout };
     let pretty = telemetry::start_logging(&plan.config.telemetry, stream);
     match edge::raise_open_files() {
@@ -41,7 +38,7 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
         if plan.demo {
             demo::install_packages(&plan.app, pretty).await?;
         }
-        serve(plan, pretty).await
+        serve(plan, table, pretty).await
     });
     // Whoever asked twice does not want to wait for work that blocks.
     runtime.shutdown_background();
@@ -57,66 +54,43 @@ pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
     }
 }
 
-/// The error was logged; nothing is left to say.
-#[derive(Debug, thiserror::Error)]
-#[error("the log has the error")]
-pub(crate) struct Logged {
-    /// The exit code of that error.
-    pub(crate) code: u8,
-}
-
-async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
-    let house = assemble::assemble(&plan).await?;
+async fn serve(plan: Plan, table: Table, pretty: bool) -> anyhow::Result<()> {
+    let mut process = assemble(&plan, table).await?;
     let (stopping, stop) = watch::channel(false);
-    let (functions_stopping, functions_stop) = watch::channel(false);
+    let (first_stopping, first_stop) = watch::channel(false);
     // Told to stop on its own, last of all: the spans of what drains are to leave as well.
     let (exported, export_stop) = watch::channel(false);
-    let exporter = exporter(&plan, &house).map(|exporter| export(&house.supervisor, exporter, export_stop));
-    let mut listeners = listen(house.served, &stop, &functions_stop, &house.supervisor);
-    house.process.set_ready();
+    let supervisor = process.supervisor.clone();
+    let exporter = exporter(&plan, &process).map(|exporter| export(&supervisor, exporter, export_stop));
+    let mut listeners = listen(std::mem::take(&mut process.served), &stop, &first_stop, &supervisor);
+    process.component.set_ready();
     let clients_limit = Duration::from_millis(plan.config.drain_timeout_ms.get());
     let requests_limit = Duration::from_millis(plan.config.edge.drain_timeout_ms.get());
     let limit = Limit::new(clients_limit + requests_limit + STORE_DRAIN);
     // Before anybody is told that we are ready, and may ask us to end.
     let mut signals = Signals::watch();
     limit.guard()?;
-    announce(&plan, &house.ready_line, pretty);
-    let base = house.ready_line.functions_url();
-    let open = plan.demo.then(|| house.ready_line.gateway_url());
-    let listing = tokio::spawn(list_functions(house.functions.clone(), base, open, pretty && !plan.json));
+    announce(&plan, &process.ready_line, pretty);
+    let listing = tokio::spawn(list(&process, plan.demo, pretty && !plan.json));
 
-    let failure = end_is_due(&mut signals, &house.supervisor, &limit).await;
+    let failure = end_is_due(&mut signals, &supervisor, &limit).await;
     listing.abort();
     if failure.is_none() {
-        house.process.set_not_ready("draining");
+        process.component.set_not_ready("draining");
     }
-    house.supervisor.stopping();
+    supervisor.stopping();
     let drain = async {
-        let began = Instant::now();
-        // Callers of functions are to go to another process at once, as with the vendor's host; calls that run are let end.
-        let _ = functions_stopping.send(true);
-        // Clients are told to come back before the listeners close, so that no other order shows them a refused port first.
-        limit.step("the realtime service");
-        // Its parts take the limit for each of them.
-        if tokio::time::timeout(clients_limit, house.realtime.drain(clients_limit)).await.is_err() {
-            tracing::warn!(
-                "the realtime service did not drain in time: what it still had to tell is cut off"
-            );
-        }
-        if let Some(functions) = &house.functions {
-            limit.step("the functions host");
-            functions.drain(clients_limit.saturating_sub(began.elapsed()).max(FUNCTIONS_DRAIN_MIN)).await;
-        }
-        limit.step("requests that run");
-        // Nobody listens any more only if every listener has ended already.
-        let _ = stopping.send(true);
-        while listeners.join_next().await.is_some() {}
-        limit.step("the document store");
-        house.documents.drain().await;
+        // Callers of such services are to go to another process at once, as with the vendor's host; calls that run are let end.
+        let _ = first_stopping.send(true);
+        let egress = process.resources.egress.clone();
+        let all_listeners = async {
+            // Nobody listens any more only if every listener has ended already.
+            let _ = stopping.send(true);
+            while listeners.join_next().await.is_some() {}
+        };
+        process.drain_services(clients_limit, |what| limit.step(what), all_listeners).await;
         limit.step("the journal and the registry");
-        house.store.close().await;
-        // Only now: an ephemeral process keeps its data until nobody writes any more.
-        drop(house.temporary);
+        process.close().await;
         if let Some(exporter) = exporter {
             limit.step("the export of spans");
             // Fails only if the exporter has ended already; a panic of it was logged where it happened.
@@ -124,7 +98,7 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
             let _ = exporter.await;
         }
         limit.step("requests that we make");
-        house.egress.close().await;
+        egress.close().await;
     };
     tokio::select! {
         () = drain => tracing::info!("drained"),
@@ -138,28 +112,29 @@ async fn serve(plan: Plan, pretty: bool) -> anyhow::Result<()> {
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-/// Serves each listener in a task of its own, until it is told to stop; that of the functions is told by `functions_stop`.
+/// Serves each listener in a task of its own, until it is told to stop; those that close first are told by `first_stop`.
 fn listen(
-    served: Vec<(&'static str, Listener, Upstream)>,
+    served: Vec<Served>,
     stop: &watch::Receiver<bool>,
-    functions_stop: &watch::Receiver<bool>,
+    first_stop: &watch::Receiver<bool>,
     supervisor: &Supervisor,
 ) -> JoinSet<()> {
     let mut listeners = JoinSet::new();
-    for (name, listener, service) in served {
-        let stop = if name == "functions" { functions_stop } else { stop };
+    for Served { id, listener, service, closes_first } in served {
+        let stop = if closes_first { first_stop } else { stop };
         let (mut stop, supervisor) = (stop.clone(), supervisor.clone());
         listeners.spawn(async move {
+            let unit = format!("listener of {id}");
             let serve = |unit: Unit| async move {
                 unit.fault_point();
                 // A dropped sender means that the process is ending as well.
                 let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
                 if let Err(cause) = listener.serve(service, stopped).await {
-                    tracing::error!(listener = name, %cause, "a listener cannot serve");
+                    tracing::error!(listener = %id, %cause, "a listener cannot serve");
                 }
             };
             // What it gives is that it ended, of which the supervisor has been told.
-            let _ = supervisor.essential(&format!("listener of {name}"), serve).await;
+            let _ = supervisor.essential(&unit, serve).await;
         });
     }
     listeners
@@ -206,37 +181,33 @@ fn announce(plan: &Plan, ready: &Ready, pretty: bool) {
     }
 }
 
-/// Says which functions there are, once the worker has told; and what to open, where that is the app's page. An app that fails at first
-/// has said so in the log, and is listed when it runs.
-async fn list_functions(
-    functions: Option<functions::Handle>,
-    base: String,
-    open: Option<String>,
-    as_text: bool,
-) {
-    let Some(functions) = functions else { return };
-    if !functions.started().await {
-        return;
-    }
-    let mut text = functions.startup_listing(&base);
-    text += &ready::settings_text(&functions.settings_used()).unwrap_or_default();
-    if let Some(url) = open {
-        text += &format!("\n  Open {url}\n");
-    }
-    if as_text {
-        ready::print(&text);
-        return;
-    }
-    // A record for each line that says something.
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        tracing::info!(target: "functions", "{line}");
+/// Says what the services run, once they know; and what to open, where that is the app's page.
+fn list(process: &Process, is_demo: bool, as_text: bool) -> impl Future<Output = ()> + Send + use<> {
+    let handles: Vec<_> = process.services.iter().map(|service| Arc::clone(&service.handle)).collect();
+    let base = process.ready_line.functions_url();
+    let mut open = is_demo.then(|| process.ready_line.gateway_url());
+    async move {
+        for handle in handles {
+            let Some(mut text) = handle.listing(&base).await else { continue };
+            if let Some(url) = open.take() {
+                text += &format!("\n  Open {url}\n");
+            }
+            if as_text {
+                ready::print(&text);
+                continue;
+            }
+            // A record for each line that says something.
+            for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+                tracing::info!(target: "functions", "{line}");
+            }
+        }
     }
 }
 
-fn exporter(plan: &Plan, house: &House) -> Option<Exporter> {
+fn exporter(plan: &Plan, process: &Process) -> Option<Exporter> {
     let configured = plan.config.telemetry.otlp_endpoint.as_deref();
     let endpoint =
         configured.or_else(|| plan.environment.get("OTEL_EXPORTER_OTLP_ENDPOINT").map(String::as_str));
     let endpoint = endpoint.filter(|endpoint| !endpoint.is_empty())?;
-    Some(Exporter::new(house.tracer.clone(), house.egress.clone(), endpoint))
+    Some(Exporter::new(process.resources.tracer.clone(), process.resources.egress.clone(), endpoint))
 }

@@ -10,6 +10,7 @@ use crate::cli::TrustArgs;
 use crate::data_folder;
 use crate::plan::{self, PlanError};
 use crate::ready;
+use crate::services;
 
 /// Where the authority is kept in the data folder.
 pub(crate) const FOLDER: &str = "tls";
@@ -36,7 +37,9 @@ pub(crate) fn run(arguments: &TrustArgs) -> anyhow::Result<()> {
     if arguments.data_dir.is_none() && !arguments.app.is_dir() {
         return Err(TrustError::NoFolder(arguments.app.clone()).into());
     }
-    let (config, _) = plan::configuration(&arguments.app, arguments.config.as_deref(), &[])
+    let sections = services::sections(services::TABLE);
+    let config = plan::layers(sections, &arguments.app, arguments.config.as_deref(), &[])
+        .and_then(|(layers, _)| layers.config())
         .map_err(|error| TrustError::Plan(error.into()))?;
     if let Some(certificate) = config.tls.certificate_file {
         return Err(TrustError::OwnCertificate(certificate).into());

@@ -102,36 +102,52 @@ pub(crate) struct FuncFlagError {
 }
 
 impl FuncArgs {
-    /// Lays the flags over the configuration; they beat file and environment. `port` is that of `--port`.
-    pub(crate) fn apply(&self, config: &mut Config, port: Option<u16>) -> Result<(), FuncFlagError> {
+    /// The values that the flags set, each as key, value and flag; they beat file and environment. `config` is what those say, `port` is
+    /// that of `--port`.
+    pub(crate) fn configuration(
+        &self,
+        config: &Config,
+        port: Option<u16>,
+    ) -> Result<Vec<(String, String, String)>, FuncFlagError> {
         self.refused.check()?;
+        let mut values = Vec::new();
+        let mut set = |key: &str, value: String, flag: &str| {
+            values.push((key.to_owned(), value, flag.to_owned()));
+        };
         if let Some(certificate) = &self.cert {
             let lower = certificate.to_string_lossy().to_ascii_lowercase();
             if lower.ends_with(".pfx") || lower.ends_with(".p12") {
                 return Err(FuncFlagError { flag: "--cert with a .pfx file", instead: PFX.to_owned() });
             }
-            config.tls.certificate_file = Some(certificate.clone());
-            config.tls.key_file = Some(certificate.clone());
+            // Not from the folder of the configuration file, but from where the command was typed.
+            let file = std::path::absolute(certificate).unwrap_or_else(|_| certificate.clone());
+            for key in ["tls.certificate_file", "tls.key_file"] {
+                set(key, quoted(&file.to_string_lossy()), "--cert");
+            }
         }
-        self.listen(config, port)?;
+        if let Some((listen, flag)) = self.listen(config, port)? {
+            set("listen.functions", listen, flag);
+        }
         if !self.cors.is_empty() {
-            let origins = self.cors.iter().map(|origin| origin.trim().to_owned());
-            config.functions.cors_origins = origins.filter(|origin| !origin.is_empty()).collect();
+            let origins = self.cors.iter().map(|origin| origin.trim()).filter(|origin| !origin.is_empty());
+            set("functions.cors_origins", list(origins), "--cors");
         }
-        config.functions.cors_credentials = self.cors_credentials.or(config.functions.cors_credentials);
+        if let Some(credentials) = self.cors_credentials {
+            set("functions.cors_credentials", credentials.to_string(), "--cors-credentials");
+        }
         if !self.functions.is_empty() {
-            config.functions.functions.clone_from(&self.functions);
+            set("functions.functions", list(self.functions.iter().map(String::as_str)), "--functions");
         }
         if let Some(enable_auth) = self.enable_auth {
-            config.functions.enable_auth = enable_auth;
+            set("functions.enable_auth", enable_auth.to_string(), "--enableAuth");
         }
         if let Some(seconds) = self.timeout {
-            config.functions.start_wait_ms = seconds.saturating_mul(1000);
+            set("functions.start_wait_ms", seconds.saturating_mul(1000).to_string(), "--timeout");
         }
         if self.verbose == Some(true) {
-            VERBOSE.clone_into(&mut config.telemetry.level);
+            set("telemetry.level", VERBOSE.to_owned(), "--verbose");
         }
-        Ok(())
+        Ok(values)
     }
 
     /// The app settings that flags stand for, laid over the environment. `language` is the app's.
@@ -156,22 +172,36 @@ impl FuncArgs {
         flags.into_iter().find_map(|(given, language)| given.then_some(language))
     }
 
-    fn listen(&self, config: &mut Config, port: Option<u16>) -> Result<(), FuncFlagError> {
-        if let Some(port) = port {
-            config.listen.functions = Listen::localhost(port);
-        }
-        let Some(address) = &self.address else { return Ok(()) };
-        let port = match &config.listen.functions {
-            Listen::On { port, .. } => *port,
-            Listen::Off => 7071,
+    /// Where the functions listen, and the flag that says so.
+    fn listen(
+        &self,
+        config: &Config,
+        port: Option<u16>,
+    ) -> Result<Option<(String, &'static str)>, FuncFlagError> {
+        let Some(address) = &self.address else {
+            return Ok(port.map(|port| (format!("localhost:{port}"), "--port")));
+        };
+        let configured = match config.listen("functions") {
+            Some(Listen::On { port, .. }) => *port,
+            _ => 7071,
         };
         let host = if address.contains(':') { format!("[{address}]") } else { address.clone() };
-        config.listen.functions = format!("{host}:{port}").parse().map_err(|_| FuncFlagError {
+        let listen = format!("{host}:{}", port.unwrap_or(configured));
+        listen.parse::<Listen>().map_err(|_| FuncFlagError {
             flag: "--address with a name",
             instead: format!("{address:?} is not an IP address; write 127.0.0.1, 0.0.0.0 or localhost"),
         })?;
-        Ok(())
+        Ok(Some((listen, "--address")))
     }
+}
+
+/// A text as TOML writes it, so that none reads like a number or a list.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    toml::Value::Array(texts.map(|text| toml::Value::String(text.to_owned())).collect()).to_string()
 }
 
 /// What `--verbose` logs: our own services in detail, libraries as before.

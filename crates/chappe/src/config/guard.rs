@@ -15,8 +15,9 @@ pub(crate) struct GuardSection {
     /// name by which other machines come through a proxy belongs into `public_url`, which ends development mode. Default: none.
     /// Since 0.1.0.
     pub(crate) hosts: Vec<HostName>,
-    /// Addresses or networks of proxies that may send `x-ms-client-principal*`, `x-ms-token-*`, `x-arr-clientcert` and `x-arr-ssl`,
-    /// such as `["10.0.0.0/8", "::1"]`. From everybody else these headers are removed. Default: none. Since 0.1.0.
+    /// Addresses or networks of proxies that may send `x-ms-client-principal*`, `x-ms-token-*`, `x-arr-clientcert`, `x-arr-ssl` and
+    /// `x-forwarded-for`, such as `["10.0.0.0/8", "::1"]`. From everybody else these headers are removed, and `x-forwarded-for` becomes
+    /// the address that the request came from. Default: none. Since 0.1.0.
     pub(crate) trusted_proxies: Vec<Network>,
     /// A secret of at least 16 characters that such a proxy sends in the header `x-chappe-proxy-secret`. Alone, it is enough; with
     /// `trusted_proxies`, both must hold. Default: none. Since 0.1.0.

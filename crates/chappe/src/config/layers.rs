@@ -1,132 +1,160 @@
 //! Laying the sources of configuration over each other, and saying clearly what is wrong with one of them.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use functions::nearest;
+use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::Config;
-
-/// What is wrong with the configuration, and where.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {}; name one that this user may read", file.display())]
-    Unreadable {
-        file: PathBuf,
-        #[source]
-        cause: std::io::Error,
-    },
-    /// A source is not what it should be.
-    #[error("{origin}: {message}")]
-    Invalid { origin: Origin, message: String },
-}
-
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    File(PathBuf),
-    Variable(String),
-    Flag(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(file) => write!(f, "{}", file.display()),
-            Self::Variable(name) => write!(f, "the environment variable {name}"),
-            Self::Flag(flag) => write!(f, "the flag {flag}"),
-        }
-    }
-}
+use super::error::{ConfigError, Origin};
+use super::read::read;
+use super::section::Section;
+use super::sections::Config;
 
 /// Variables that begin with this are configuration.
 const VARIABLE_PREFIX: &str = "CHAPPE_";
 /// Variables with that prefix that are flags of the command line.
 const VARIABLES_OF_FLAGS: [&str; 1] = ["CHAPPE_CONFIG"];
 
-/// Reads the file (if there is one), the environment and `key=value` flags, in this order, and checks the result.
-///
-/// Nothing is taken from the process itself, so that tests own all three.
-pub(crate) fn load(
-    file: Option<&Path>,
-    environment: &BTreeMap<String, String>,
-    flags: &[String],
-) -> Result<Config, ConfigError> {
-    let mut table = Table::new();
-    if let Some(file) = file {
-        let text = std::fs::read_to_string(file)
-            .map_err(|cause| ConfigError::Unreadable { file: file.to_owned(), cause })?;
-        let origin = Origin::File(file.to_owned());
-        // Checked on its own first: here the error knows line and column.
-        toml::from_str::<Config>(&text).map_err(|cause| invalid(origin.clone(), &cause))?;
-        table = text.parse().map_err(|cause| invalid(origin, &cause))?;
-    }
-    for (name, value) in environment {
-        let Some(path) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
-        // A section is needed: CHAPPE_SOMETHING alone may belong to somebody else.
-        if VARIABLES_OF_FLAGS.contains(&name.as_str()) || !path.contains("__") {
-            continue;
-        }
-        let path = path.to_lowercase().replace("__", ".");
-        overlay(&mut table, &path, value, &Origin::Variable(name.clone()))?;
-    }
-    for flag in flags {
-        let origin = Origin::Flag(format!("--set {flag}"));
-        let Some((path, value)) = flag.split_once('=') else {
-            let message = "expected KEY=VALUE, such as listen.gateway=localhost:9000".to_owned();
-            return Err(ConfigError::Invalid { origin, message });
-        };
-        overlay(&mut table, path.trim(), value, &origin)?;
-    }
-    let origin = file.map_or_else(|| Origin::Flag("--set".to_owned()), |file| Origin::File(file.to_owned()));
-    let mut config: Config = table.try_into().map_err(|cause| invalid(origin, &cause))?;
-    if let Some(folder) = file.and_then(Path::parent) {
-        config.resolve_paths(folder);
-    }
-    Ok(config)
+/// Values from several sources, each over the ones before, with where each came from.
+#[derive(Clone)]
+pub(crate) struct Layers {
+    sections: Vec<&'static Section>,
+    root: Table,
+    origins: BTreeMap<String, Origin>,
+    file: Option<PathBuf>,
 }
 
-/// Sets one value by its dotted path, and checks the whole, so that a mistake is blamed on its own source.
-fn overlay(table: &mut Table, path: &str, text: &str, origin: &Origin) -> Result<(), ConfigError> {
-    let mut changed = table.clone();
-    let mut place = &mut changed;
+impl Layers {
+    /// The file (if there is one), the environment and `key=value` flags, in this order.
+    ///
+    /// Nothing is taken from the process itself, so that tests own all three.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or a value is wrong.
+    pub(crate) fn load(
+        sections: Vec<&'static Section>,
+        file: Option<&Path>,
+        environment: &BTreeMap<String, String>,
+        flags: &[String],
+    ) -> Result<Self, ConfigError> {
+        let mut layers = Self { sections, root: Table::new(), origins: BTreeMap::new(), file: None };
+        if let Some(file) = file {
+            layers.add_file(file)?;
+        }
+        for (name, value) in environment {
+            let Some(path) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
+            // A section is needed: CHAPPE_SOMETHING alone may belong to somebody else.
+            if VARIABLES_OF_FLAGS.contains(&name.as_str()) || !path.contains("__") {
+                continue;
+            }
+            let path = path.to_lowercase().replace("__", ".");
+            layers.set(&path, value, &Origin::Variable(name.clone()))?;
+        }
+        for flag in flags {
+            let origin = Origin::Flag(format!("--set {flag}"));
+            let Some((path, value)) = flag.split_once('=') else {
+                let message = "expected KEY=VALUE, such as listen.gateway=localhost:9000".to_owned();
+                return Err(ConfigError::Invalid { origin, message });
+            };
+            layers.set(path.trim(), value, &origin)?;
+        }
+        Ok(layers)
+    }
+
+    /// What all sources together say.
+    ///
+    /// # Errors
+    ///
+    /// None where each source was right when it was added.
+    pub(crate) fn config(&self) -> Result<Config, ConfigError> {
+        let origin = self
+            .file
+            .clone()
+            .map_or_else(|| Origin::Flag("--set".to_owned()), |file| Origin::File(file, None));
+        let mut config = self.read(&self.root).map_err(|cause| invalid(origin, &cause))?;
+        if let Some(folder) = self.file.as_deref().and_then(Path::parent) {
+            config.resolve_paths(folder);
+        }
+        Ok(config)
+    }
+
+    /// Sets one value by its dotted path, and checks the whole, so that a mistake is blamed on its own source.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such key, or the value is wrong for it.
+    pub(crate) fn set(&mut self, path: &str, text: &str, origin: &Origin) -> Result<(), ConfigError> {
+        let mut changed = self.root.clone();
+        insert(&mut changed, path, parse_value(text)).map_err(|segment| ConfigError::Invalid {
+            origin: origin.clone(),
+            message: format!("{path:?} leads into {segment:?}, which is not a section"),
+        })?;
+        if let Err(cause) = self.read(&changed) {
+            // What reads like a number may be meant as text, such as a key made of digits.
+            insert(&mut changed, path, Value::String(text.to_owned())).expect("the path was followed before");
+            self.read(&changed).map_err(|_| invalid(origin.clone(), &cause))?;
+        }
+        self.root = changed;
+        self.origins.retain(|known, _| !known.starts_with(&format!("{path}.")));
+        self.origins.insert(path.to_owned(), origin.clone());
+        Ok(())
+    }
+
+    fn add_file(&mut self, file: &Path) -> Result<(), ConfigError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|cause| ConfigError::Unreadable { file: file.to_owned(), cause })?;
+        let wrong = |cause: &toml::de::Error| invalid(Origin::File(file.to_owned(), None), cause);
+        let root = DeTable::parse(&text).map_err(|cause| wrong(&cause))?.into_inner();
+        // Read on its own first: here the error knows line and column.
+        read(&self.sections, root.clone()).map_err(|mut cause| {
+            cause.set_input(Some(&text));
+            wrong(&cause)
+        })?;
+        note_lines(&root, "", &mut |path, at| {
+            let line =
+                text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1;
+            self.origins.insert(path, Origin::File(file.to_owned(), Some(line)));
+        });
+        self.root = text.parse().map_err(|cause| wrong(&cause))?;
+        self.file = Some(file.to_owned());
+        Ok(())
+    }
+
+    fn read(&self, root: &Table) -> Result<Config, toml::de::Error> {
+        let text = toml::to_string(root).expect("it was read from TOML");
+        read(&self.sections, DeTable::parse(&text)?.into_inner())
+    }
+}
+
+/// Tells where each value begins, by its dotted path; tables are told with their keys only.
+fn note_lines(table: &DeTable<'_>, above: &str, note: &mut impl FnMut(String, usize)) {
+    for (key, value) in table {
+        let path =
+            if above.is_empty() { key.get_ref().to_string() } else { format!("{above}.{}", key.get_ref()) };
+        match value.get_ref() {
+            DeValue::Table(inner) => note_lines(inner, &path, note),
+            _ => note(path, key.span().start),
+        }
+    }
+}
+
+/// Puts a value in its place; `Err` names the segment that is no section.
+fn insert(table: &mut Table, path: &str, value: Value) -> Result<(), String> {
+    let mut place = table;
     let mut segments = path.split('.').peekable();
     while let Some(segment) = segments.next() {
         if segments.peek().is_none() {
-            place.insert(segment.to_owned(), parse_value(text));
+            place.insert(segment.to_owned(), value);
             break;
         }
         let next = place.entry(segment).or_insert_with(|| Value::Table(Table::new()));
-        let Value::Table(inner) = next else {
-            let message = format!("{path:?} leads into {segment:?}, which is not a section");
-            return Err(ConfigError::Invalid { origin: origin.clone(), message });
-        };
+        let Value::Table(inner) = next else { return Err(segment.to_owned()) };
         place = inner;
     }
-    let typed: Result<Config, _> = changed.clone().try_into();
-    if let Err(cause) = typed {
-        // What reads like a number may be meant as text, such as a key made of digits.
-        set_text(&mut changed, path, text);
-        let as_text: Result<Config, _> = changed.clone().try_into();
-        as_text.map_err(|_| invalid(origin.clone(), &cause))?;
-    }
-    *table = changed;
     Ok(())
-}
-
-fn set_text(table: &mut Table, path: &str, text: &str) {
-    let (parents, last) = path.rsplit_once('.').map_or((None, path), |(parents, last)| (Some(parents), last));
-    let mut place = table;
-    for segment in parents.into_iter().flat_map(|parents| parents.split('.')) {
-        match place.get_mut(segment) {
-            Some(Value::Table(inner)) => place = inner,
-            _ => return,
-        }
-    }
-    place.insert(last.to_owned(), Value::String(text.to_owned()));
 }
 
 /// A number, a truth value, a list, or else text.

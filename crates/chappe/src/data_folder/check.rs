@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::error::DataFolderError;
+use super::manifest::Manifest;
 use http_messages::error_chain;
-
-use super::{DataFolderError, Manifest};
 
 /// Says what is wrong with the folder, each a line for people; nothing if all is sound. Changes nothing.
 pub(crate) fn check(folder: &Path) -> Result<Vec<String>, DataFolderError> {

@@ -1,3 +1,7 @@
+use std::path::Path;
+
+use super::error::DataFolderError;
+use super::open::DataFolder;
 use super::*;
 
 const IDS: [(Part, &str); 3] = [(Part::Journal, "1"), (Part::Registry, "2"), (Part::Documents, "3")];

@@ -1,4 +1,4 @@
-//! Whom each service's paths are for. Data; `docs/guard.md` shows the same table.
+//! Whom a service's paths are for; the rules themselves stand in the rows of `services/`, and `docs/guard.md` shows them.
 
 use percent_encoding::percent_decode_str;
 
@@ -21,25 +21,9 @@ pub(crate) enum Audience {
 /// Paths of one service, as prefixes on whole segments in lower case, and the audience of all others.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    paths: &'static [(&'static str, Audience)],
-    others: Audience,
+    pub(crate) paths: &'static [(&'static str, Audience)],
+    pub(crate) others: Audience,
 }
-
-/// Clients connect from pages of any origin, as with the emulator and the service: their token says who they are.
-pub(crate) const REALTIME: Rules = Rules { paths: &[("/client", Audience::Browser)], others: Audience::App };
-
-/// Everything is signed with the account key.
-pub(crate) const DOCUMENTS: Rules = Rules { paths: &[], others: Audience::App };
-
-/// Functions are the app's, and so are their keys and CORS. Administration asks for no key in development mode.
-pub(crate) const FUNCTIONS: Rules =
-    Rules { paths: &[("/admin", Audience::Person), ("/runtime", Audience::App)], others: Audience::Browser };
-
-/// The process about itself.
-pub(crate) const CHAPPE: Rules = Rules {
-    paths: &[("/healthz", Audience::Anyone), ("/readyz", Audience::Anyone)],
-    others: Audience::Operator,
-};
 
 impl Rules {
     /// Whom a path is for. Of the path as written and as a lenient service might read it (decoded, without empty and dot segments)
@@ -75,19 +59,29 @@ fn lenient(path: &str) -> String {
 mod tests {
     use super::*;
 
+    fn audience(service: &str, path: &str) -> Audience {
+        let row = crate::services::TABLE.iter().find(|row| row.section.name == service).expect("a service");
+        row.rules.expect("it has rules").audience(path)
+    }
+
     #[test]
     fn a_path_has_the_audience_of_its_prefix() {
-        assert_eq!(FUNCTIONS.audience("/admin/host/keys"), Audience::Person);
-        assert_eq!(FUNCTIONS.audience("/admin"), Audience::Person);
-        assert_eq!(FUNCTIONS.audience("/administrators"), Audience::Browser);
-        assert_eq!(FUNCTIONS.audience("/api/cards"), Audience::Browser);
-        assert_eq!(REALTIME.audience("/client/negotiate"), Audience::Browser);
-        assert_eq!(REALTIME.audience("/Client/"), Audience::Browser, "paths are matched without case");
-        assert_eq!(REALTIME.audience("/api/v1/hubs/chat"), Audience::App);
-        assert_eq!(REALTIME.audience("/server/"), Audience::App);
-        assert_eq!(DOCUMENTS.audience("/"), Audience::App);
-        assert_eq!(CHAPPE.audience("/readyz"), Audience::Anyone);
-        assert_eq!(CHAPPE.audience("/metrics"), Audience::Operator);
+        for (service, path, expected) in [
+            ("functions", "/admin/host/keys", Audience::Person),
+            ("functions", "/admin", Audience::Person),
+            ("functions", "/administrators", Audience::Browser),
+            ("functions", "/api/cards", Audience::Browser),
+            ("realtime", "/client/negotiate", Audience::Browser),
+            // Paths are matched without case.
+            ("realtime", "/Client/", Audience::Browser),
+            ("realtime", "/api/v1/hubs/chat", Audience::App),
+            ("realtime", "/server/", Audience::App),
+            ("documents", "/", Audience::App),
+            ("admin", "/readyz", Audience::Anyone),
+            ("admin", "/metrics", Audience::Operator),
+        ] {
+            assert_eq!(audience(service, path), expected, "{service} {path}");
+        }
     }
 
     #[test]
@@ -95,12 +89,12 @@ mod tests {
         for path in
             ["/ADMIN/host/keys", "//admin/host", "/%61dmin/x", "/./admin", "/api/../admin", "/api/..%2fadmin"]
         {
-            assert_eq!(FUNCTIONS.audience(path), Audience::Person, "{path}");
+            assert_eq!(audience("functions", path), Audience::Person, "{path}");
         }
         for path in
             ["/client/../api/v1", "/client/%2e%2e/api", "/client/..\\api", "/clients", "/%63lient/../api"]
         {
-            assert_eq!(REALTIME.audience(path), Audience::App, "{path}");
+            assert_eq!(audience("realtime", path), Audience::App, "{path}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `cosmosDBTrigger` and `cosmosDB` for functions: over the embedded document service, called in process, where the connection
 //! string names this process; over the network otherwise.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use connect_cosmosdb::{CosmosDb, Hints, Origins, Resolver, Transport};
@@ -8,29 +9,25 @@ use http_messages::Budget;
 use identity::master_key::MasterKey;
 use identity::{CosmosConnectionString, Principal};
 
-use super::resolver::{Embedded, Here};
+use super::resolver::Here;
+use crate::config::ServiceId;
 
 /// The connector, with the resolver that decides between the two.
 pub(crate) fn cosmos_connector(
     here: Arc<Here>,
-    documents: documents::Service,
-    handle: &documents::Handle,
+    documents: &BTreeMap<ServiceId, (documents::Service, documents::Handle)>,
     egress: egress::Client,
     bodies: &Budget,
     host: &str,
 ) -> CosmosDb {
-    let hints = handle.hints();
-    let hints: Hints = Arc::new(move |database: &str, container: &str| {
-        Some(hints.subscribe(&format!("dbs/{database}/colls/{container}")))
-    });
-    let origins: Origins = Arc::new(|extensions| {
-        extensions.get::<documents::FeedOrigins>().map(|origins| origins.0.clone()).unwrap_or_default()
-    });
+    let transports: BTreeMap<ServiceId, Transport> = documents
+        .iter()
+        .map(|(id, (service, handle))| (id.clone(), in_process(service.clone(), handle)))
+        .collect();
     let resolver: Resolver = Arc::new(move |connection: &CosmosConnectionString| {
-        if here.is(&connection.account_endpoint, Embedded::Documents) {
-            let transport =
-                Transport::in_process(documents.clone(), Principal::InProcess { name: "functions" });
-            return Ok(transport.with_hints(Arc::clone(&hints)).with_origins(Arc::clone(&origins)));
+        let embedded = here.named_by(&connection.account_endpoint, "documents");
+        if let Some(transport) = embedded.and_then(|id| transports.get(id)) {
+            return Ok(transport.clone());
         }
         let key = MasterKey::parse(connection.account_key.expose())?;
         Ok(Transport::signed(egress.clone(), key))
@@ -38,4 +35,17 @@ pub(crate) fn cosmos_connector(
     let options =
         connect_cosmosdb::Options { instance: host.to_owned(), ..connect_cosmosdb::Options::default() };
     CosmosDb::new(resolver, options, bodies.clone())
+}
+
+/// A document service of this process, which tells of changes by itself.
+fn in_process(service: documents::Service, handle: &documents::Handle) -> Transport {
+    let hints = handle.hints();
+    let hints: Hints = Arc::new(move |database: &str, container: &str| {
+        Some(hints.subscribe(&format!("dbs/{database}/colls/{container}")))
+    });
+    let origins: Origins = Arc::new(|extensions| {
+        extensions.get::<documents::FeedOrigins>().map(|origins| origins.0.clone()).unwrap_or_default()
+    });
+    let transport = Transport::in_process(service, Principal::InProcess { name: "functions" });
+    transport.with_hints(hints).with_origins(origins)
 }

@@ -1,6 +1,7 @@
 //! `signalRConnectionInfo` and `signalR` for functions: over the embedded realtime service, called in process, where the
 //! connection string names this process; over the network otherwise.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,32 +11,34 @@ use connect_signalr::{
 };
 use functions_contract::BindingError;
 use http::Uri;
-use http_messages::error_chain;
 use identity::{Claims, SignalRConnectionString};
 use realtime_engine::{ConnectionId, GroupError, GroupName, Hub, Lifetime, Membership, Target, UserId};
 use trace::TraceContext;
 
-use super::resolver::{Embedded, Here};
+use crate::config::ServiceId;
+use http_messages::error_chain;
+
+use super::resolver::Here;
 
 /// The connector, with the resolver that decides between the two.
 pub(crate) fn signalr_connector(
     here: Arc<Here>,
-    realtime: realtime::Handle,
+    realtime: BTreeMap<ServiceId, realtime::Handle>,
     egress: egress::Client,
 ) -> SignalR {
     let in_process: InProcess = Arc::new(move |connection: &SignalRConnectionString| {
-        here.is(&connection.server_url(), Embedded::Realtime).then(|| {
-            let (realtime, here) = (realtime.clone(), Arc::clone(&here));
-            let service: Arc<dyn SignalRService> =
-                Arc::new(EmbeddedSignalR { realtime, here, client_url: connection.client_url() });
-            service
-        })
+        let id = here.named_by(&connection.server_url(), "realtime")?;
+        let (realtime, here) = (realtime.get(id)?.clone(), Arc::clone(&here));
+        let service: Arc<dyn SignalRService> =
+            Arc::new(EmbeddedSignalR { id: id.clone(), realtime, here, client_url: connection.client_url() });
+        Some(service)
     });
     SignalR::new(in_process, egress)
 }
 
 /// The realtime service of this process, as one connection string names it.
 struct EmbeddedSignalR {
+    id: ServiceId,
     realtime: realtime::Handle,
     here: Arc<Here>,
     /// The client endpoint in the connection string, for invocations that no HTTP request caused.
@@ -52,7 +55,7 @@ impl SignalRService for EmbeddedSignalR {
         lifetime: Duration,
         origin: Option<&Uri>,
     ) -> Result<ClientAccess, BindingError> {
-        let base = self.here.client_base(origin, &self.client_url);
+        let base = self.here.client_base(&self.id, origin, &self.client_url);
         let access = self
             .realtime
             .client_access(hub, user, claims, lifetime, &base)

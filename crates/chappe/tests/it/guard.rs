@@ -226,8 +226,8 @@ async fn pages_call_functions_as_the_cors_settings_say() {
 #[tokio::test]
 async fn the_process_itself_obeys_only_its_own_pages() {
     const KILL: &str = "/chappe/api/workers/kill";
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let process = start(folder.path(), &["run_functions=false"]).await;
+    let app = app();
+    let process = start(app.path(), &[]).await;
     for port in ["gateway", "admin"] {
         let http = process.http(port);
         let pages = [
@@ -323,14 +323,22 @@ async fn headers_that_vouch_for_a_caller_enter_from_a_trusted_proxy_only() {
                 seen.text()
             );
         }
+        let forwarded = [("x-forwarded-for", "203.0.113.9, 192.0.2.1"), ("x_forwarded_for", "forged")];
+        let seen = send(&http, "GET", "/api/headers", &forwarded).await;
+        let headers: serde_json::Value = seen.json().expect("the headers");
+        let own = headers["x-forwarded-for"].as_str().unwrap_or_default();
+        let is_own = own.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        assert!(is_own && headers.get("x_forwarded_for").is_none(), "{port}: {headers}");
         let proxy = [
             ("x-chappe-proxy-secret", "only the proxy knows"),
             ("x-ms-client-principal-id", "ada"),
             ("x_ms_client_principal_id", "forged"),
+            forwarded[0],
         ];
         let seen = send(&http, "GET", "/api/headers", &proxy).await;
         let headers: serde_json::Value = seen.json().expect("the headers");
         assert_eq!(headers["x-ms-client-principal-id"], "ada", "{port}: {headers}");
+        assert_eq!(headers["x-forwarded-for"], forwarded[0].1, "{port}: a trusted proxy is believed");
         assert!(
             !headers.to_string().contains("forged") && !headers.to_string().contains("only the proxy"),
             "{headers}"

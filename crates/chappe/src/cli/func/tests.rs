@@ -8,21 +8,22 @@ fn configured(flags: &[&str]) -> Result<Config, String> {
     let arguments = ["chappe", "start"].iter().chain(flags).map(std::ffi::OsString::from);
     let cli = Cli::try_parse_from(normalise(arguments)).map_err(|error| error.to_string())?;
     let Command::Start(start) = cli.command else { panic!("it was start") };
-    let mut config = Config::default();
-    start.func.apply(&mut config, start.shared.port).map_err(|error| error.to_string())?;
-    Ok(config)
+    let values = start.func.configuration(&crate::services::config(&[]), start.shared.port);
+    let values = values.map_err(|error| error.to_string())?;
+    let flags: Vec<String> = values.into_iter().map(|(key, value, _)| format!("{key}={value}")).collect();
+    Ok(crate::services::config(&flags))
 }
 
 #[test]
 fn the_port_is_that_of_the_functions() {
     let config = configured(&["-p", "7100"]).expect("known");
-    assert_eq!(config.listen.functions, Listen::localhost(7100));
-    assert_eq!(config.listen.gateway, Config::default().listen.gateway);
+    assert_eq!(config.listen("functions"), Some(&Listen::localhost(7100)));
+    assert!(config.listen("gateway").is_some_and(Listen::is_default));
     let config = configured(&["--port", "7100", "--address", "0.0.0.0"]).expect("known");
-    assert_eq!(config.listen.functions.to_string(), "0.0.0.0:7100");
+    assert_eq!(config.listen("functions").expect("it has one").to_string(), "0.0.0.0:7100");
     assert!(!config.is_development());
     let config = configured(&["--address", "::1"]).expect("known");
-    assert_eq!(config.listen.functions.to_string(), "[::1]:7071");
+    assert_eq!(config.listen("functions").expect("it has one").to_string(), "[::1]:7071");
     assert!(configured(&["--address", "example.org"]).expect_err("a name").contains("not an IP address"));
 }
 
@@ -40,17 +41,20 @@ fn flags_with_a_meaning_are_keys_of_the_configuration() {
         "one",
         "two",
     ];
-    let functions = configured(&flags).expect("known").functions;
+    let functions = configured(&flags).expect("known");
+    let functions: &functions::Options = functions.options().expect("they are configured");
     assert_eq!(functions.cors_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(functions.cors_credentials, Some(true));
     assert!(functions.enable_auth);
     assert_eq!(functions.start_wait_ms, 5000);
     assert_eq!(functions.functions, ["one", "two"]);
-    assert!(!configured(&["--enableAuth=false"]).expect("known").functions.enable_auth);
+    let open = configured(&["--enableAuth=false"]).expect("known");
+    assert!(!open.options::<functions::Options>().expect("they are configured").enable_auth);
     assert!(configured(&["--verbose"]).expect("known").telemetry.level.contains("functions=debug"));
     assert_eq!(configured(&["--verbose=false"]).expect("known").telemetry.level, "info");
     let tls = configured(&["--useHttps", "--cert", "own.pem"]).expect("known").tls;
-    assert_eq!(tls.certificate_file, Some(PathBuf::from("own.pem")));
+    let here = std::env::current_dir().expect("there is one");
+    assert_eq!(tls.certificate_file, Some(here.join("own.pem")));
     assert_eq!(tls.key_file, tls.certificate_file);
 }
 

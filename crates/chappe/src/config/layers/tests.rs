@@ -10,7 +10,9 @@ fn read(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Conf
     let environment =
         environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-    load(Some(&path), &environment, &flags)
+    let sections = crate::services::sections(crate::services::TABLE);
+    Layers::load(sections, Some(&path), &environment, &flags)
+        .and_then(|layers| layers.config())
         .map_err(|error| error.to_string().replace(&folder.path().display().to_string(), ""))
 }
 
@@ -21,11 +23,12 @@ fn flags_beat_the_environment_and_that_beats_the_file() {
     let environment =
         [("CHAPPE_LISTEN__FUNCTIONS", "localhost:20"), ("CHAPPE_LISTEN__REALTIME", "localhost:30")];
     let config = read(file, &environment, &["listen.realtime=off"]).expect("all of it is right");
-    assert_eq!(config.listen.gateway, Listen::localhost(1));
-    assert_eq!(config.listen.functions, Listen::localhost(20));
-    assert_eq!(config.listen.realtime, Listen::Off);
-    assert_eq!(config.listen.documents, Listen::default_port(8081));
-    assert!(!config.listen.gateway.is_default(), "it was configured");
+    let listen = |service| config.listen(service).expect("it has one").clone();
+    assert_eq!(listen("gateway"), Listen::localhost(1));
+    assert_eq!(listen("functions"), Listen::localhost(20));
+    assert_eq!(listen("realtime"), Listen::Off);
+    assert_eq!(listen("documents"), Listen::default_port(8081));
+    assert!(!listen("gateway").is_default(), "it was configured");
 }
 
 #[test]
@@ -62,6 +65,7 @@ fn other_variables_are_nobodys_business() {
 fn paths_start_at_the_file_that_names_them() {
     let config =
         read("[[gateway.routes]]\npath = \"/\"\ndirectory = \"public\"\n", &[], &[]).expect("a route");
-    let directory = config.gateway.routes[0].directory.clone().expect("a folder");
+    let gateway: &gateway::Options = config.options().expect("it is configured");
+    let directory = gateway.routes[0].directory.clone().expect("a folder");
     assert!(directory.is_absolute() && directory.ends_with("public"), "{}", directory.display());
 }

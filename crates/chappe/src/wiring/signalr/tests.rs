@@ -14,6 +14,10 @@ use tokio::sync::{Mutex, watch};
 use trace::{TraceContext, Tracer};
 
 use super::*;
+use crate::ports::Addresses;
+use crate::wiring::Reachable;
+
+const ID: ServiceId = ServiceId { service: "realtime" };
 
 const DEFAULT_SETTING: &str = "AzureSignalRConnectionString";
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
@@ -64,15 +68,15 @@ impl Bench {
     }
 
     fn here(&self) -> Arc<Here> {
-        let addresses = crate::ports::Addresses { realtime: Some(self.address), ..Default::default() };
-        Arc::new(Here::new(addresses, None))
+        let reachable = Reachable { id: ID, emulator_port: None, is_behind_gateway: true };
+        Arc::new(Here::new(vec![reachable], [(ID, self.address)].into_iter().collect(), None))
     }
 
     fn signalr(&self, here: Arc<Here>) -> SignalR {
         let metrics = egress::Metrics::register(&mut Registry::default());
         let egress =
             egress::Client::new(&egress::Options::default(), &metrics).expect("the options are valid");
-        signalr_connector(here, self.realtime.clone(), egress)
+        signalr_connector(here, BTreeMap::from([(ID, self.realtime.clone())]), egress)
     }
 
     fn settings(&self) -> Settings {
@@ -173,14 +177,14 @@ async fn the_embedded_output_keeps_the_contract_of_sinks() {
 async fn the_remote_output_keeps_the_contract_of_sinks() {
     let bench = Bench::start().await;
     // No address is known, so the connection string names another host.
-    let here = Arc::new(Here::new(crate::ports::Addresses::default(), None));
+    let here = Arc::new(Here::new(Vec::new(), Addresses::default(), None));
     check_sink(&Output { bench, here }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_connects_with_connection_info_embedded_and_remote() {
     let bench = Bench::start().await;
-    let nowhere = Arc::new(Here::new(crate::ports::Addresses::default(), None));
+    let nowhere = Arc::new(Here::new(Vec::new(), Addresses::default(), None));
     for here in [bench.here(), nowhere] {
         let signalr = bench.signalr(here);
         let reader = signalr.reader(&spec("signalRConnectionInfo", Direction::In), &bench.settings()).await;
@@ -258,7 +262,7 @@ async fn an_identity_based_connection_to_this_process_needs_no_token() {
     let mut settings: Vec<Named> =
         strings.into_iter().map(|string| Named(vec![(DEFAULT_SETTING, string)])).collect();
     settings.push(Named(vec![("AzureSignalRConnectionString__serviceUri", endpoint)]));
-    let nowhere = || Arc::new(Here::new(crate::ports::Addresses::default(), None));
+    let nowhere = || Arc::new(Here::new(Vec::new(), Addresses::default(), None));
     let count = settings.len();
     for (number, settings) in settings.iter().enumerate() {
         let item = json!({ "target": "number", "userId": "ada", "arguments": [number] });

@@ -1,21 +1,15 @@
 //! Who may ask the process about itself: this machine, by a name of this machine. Which pages may, the guard before it says.
 
-use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Extensions, HeaderValue, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
 
-/// Why a request was not answered. Each has a page under `docs/errors/`.
+/// Why a request got nothing. Each has a page under `docs/errors/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum AdminError {
     NotThisMachine,
     NoSuchPath,
     NoTraceId,
-    NoSuchPlace,
-    UnreadableLetters,
-    NoSuchFilter,
-    TooManyWatch,
-    Draining,
 }
 
 /// In the extensions of a request that came in on the admin port: whoever opened that port decided who reaches it.
@@ -23,16 +17,16 @@ pub(super) enum Refusal {
 pub(crate) struct OwnPort;
 
 /// Admits a request, or says why not.
-pub(super) fn admit(request: &Parts) -> Result<(), Refusal> {
-    if request.extensions.get::<OwnPort>().is_some() {
+pub(super) fn admit(uri: &Uri, extensions: &Extensions) -> Result<(), AdminError> {
+    if extensions.get::<OwnPort>().is_some() {
         return Ok(());
     }
-    let peer = request.extensions.get::<edge::Peer>();
+    let peer = extensions.get::<edge::Peer>();
     let here = peer.is_some_and(|peer| peer.remote.ip().to_canonical().is_loopback());
     // A page of somewhere else can make a browser on this machine connect here, under a name of its own (DNS rebinding): the
     // name that the browser asked for gives it away.
-    if !here || !request.uri.host().is_some_and(is_loopback_name) {
-        return Err(Refusal::NotThisMachine);
+    if !here || !uri.host().is_some_and(is_loopback_name) {
+        return Err(AdminError::NotThisMachine);
     }
     Ok(())
 }
@@ -43,7 +37,7 @@ fn is_loopback_name(host: &str) -> bool {
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-impl Refusal {
+impl AdminError {
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::NotThisMachine => (
@@ -58,31 +52,6 @@ impl Refusal {
                 StatusCode::BAD_REQUEST,
                 "admin-no-trace-id",
                 "A trace id is 32 lower-case hexadecimal digits.",
-            ),
-            Self::NoSuchPlace => (
-                StatusCode::BAD_REQUEST,
-                "admin-no-such-place",
-                "`after` is the `next` of the page before; leave it out to begin with the oldest.",
-            ),
-            Self::UnreadableLetters => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "admin-unreadable-letters",
-                "The dead letters cannot be read; the log says why.",
-            ),
-            Self::NoSuchFilter => (
-                StatusCode::BAD_REQUEST,
-                "admin-no-such-filter",
-                "`hub` is no hub name, or `connection` is no connection id.",
-            ),
-            Self::TooManyWatch => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "admin-too-many-watch",
-                "As many watch as may; end one of them, or raise realtime.watchers_max.",
-            ),
-            Self::Draining => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "admin-draining",
-                "The process is ending; ask the one that comes after it.",
             ),
         }
     }
@@ -102,18 +71,18 @@ mod tests {
     use super::*;
     use http::Request;
 
-    fn ask(uri: &str, remote: &str) -> Result<(), Refusal> {
+    fn ask(uri: &str, remote: &str) -> Result<(), AdminError> {
         let (mut parts, ()) = Request::get(uri).body(()).expect("a request").into_parts();
         let remote = remote.parse().expect("an address");
         parts.extensions.insert(edge::Peer { remote, local: remote, tls: false });
-        admit(&parts)
+        admit(&parts.uri, &parts.extensions)
     }
 
     #[test]
     fn only_this_machine_by_its_own_name_may_ask() {
         assert_eq!(ask("http://localhost:8080/metrics", "127.0.0.1:9"), Ok(()));
         assert_eq!(ask("http://[::1]:8080/metrics", "[::1]:9"), Ok(()));
-        let elsewhere = Err(Refusal::NotThisMachine);
+        let elsewhere = Err(AdminError::NotThisMachine);
         assert_eq!(ask("http://localhost:8080/metrics", "192.168.1.9:9"), elsewhere);
         assert_eq!(ask("http://evil.example:8080/metrics", "127.0.0.1:9"), elsewhere);
     }

@@ -1,0 +1,194 @@
+//! [`start`]: the admin API as a service.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use gateway::Upstream;
+use http::{Method, Request, Response, StatusCode, header};
+use http_messages::Body;
+use prometheus_client::registry::Registry;
+use serde_json::{Map, Value, json};
+use supervision::{NotReady, Supervisor};
+use tower::ServiceExt;
+use trace::{TraceId, Tracer};
+
+use super::access::{AdminError, admit};
+
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// The admin API as a service. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Service {
+    state: Arc<OnceLock<Arc<State>>>,
+}
+
+/// Gives the API what it tells about, once everything has been started. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    state: Arc<OnceLock<Arc<State>>>,
+}
+
+/// Ends the API. It has no tasks of its own.
+pub(crate) struct Join(());
+
+struct State {
+    facts: Facts,
+    metrics: Registry,
+}
+
+/// What the API tells about, beside the metrics.
+pub(crate) struct Facts {
+    pub(crate) ready_line: Value,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) tracer: Tracer,
+    pub(crate) services: Vec<Mounted>,
+}
+
+/// A service's part of the API.
+pub(crate) struct Mounted {
+    /// Path prefixes below which its operations are.
+    pub(crate) operations: Vec<(String, Upstream)>,
+    /// What it tells of itself in `/chappe/api/info`.
+    pub(crate) info: Info,
+}
+
+/// Asks a service what it tells of itself.
+pub(crate) type Info =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Map<String, Value>> + Send>> + Send + Sync>;
+
+/// Makes the API. It serves once [`Handle::open`] was called, and routes may lead to it before.
+pub(crate) fn start() -> (Service, Handle, Join) {
+    let state = Arc::<OnceLock<Arc<State>>>::default();
+    (Service { state: Arc::clone(&state) }, Handle { state }, Join(()))
+}
+
+impl Handle {
+    /// Gives the API what it tells about. Only the first call counts.
+    pub(crate) fn open(&self, facts: Facts, metrics: Registry) {
+        // There is one assembly, and it opens once.
+        let _ = self.state.set(Arc::new(State { facts, metrics }));
+    }
+}
+
+impl Join {
+    /// Returns at once: requests belong to the listeners.
+    #[expect(clippy::unused_async, reason = "every service ends by the same call")]
+    pub(crate) async fn drain(self) {}
+}
+
+impl State {
+    /// Begins the response; what is left to wait for is its future.
+    ///
+    /// Not an `async fn`: a service's future that is made inside an `async` block loses its `'static` body type, and with it `Send`
+    /// (rust-lang/rust#110338).
+    fn respond(self: &Arc<Self>, request: Request<Body>) -> ResponseFuture {
+        let path = request.uri().path();
+        let is_admitted = admit(request.uri(), request.extensions());
+        let own = match (request.method(), path, is_admitted) {
+            (_, "/healthz", _) => text(StatusCode::OK, "ok\n"),
+            (_, "/readyz", _) => self.readiness(is_admitted.is_ok()),
+            (_, _, Err(error)) => error.respond(),
+            (&Method::GET, "/metrics", _) => self.metrics(),
+            (&Method::GET, "/chappe/api/info", _) => {
+                let state = Arc::clone(self);
+                return Box::pin(async move { Ok(json_response(&state.info().await)) });
+            }
+            (&Method::GET, _, _) if path.starts_with("/chappe/api/traces/") => self.trace(path),
+            _ => match self.operation(path) {
+                Some(operation) => return Box::pin(operation.oneshot(request)),
+                None => AdminError::NoSuchPath.respond(),
+            },
+        };
+        Box::pin(std::future::ready(Ok(own)))
+    }
+
+    /// The service whose operations are below a path.
+    fn operation(&self, path: &str) -> Option<Upstream> {
+        let operations = self.facts.services.iter().flat_map(|service| &service.operations);
+        let covers = |prefix: &str| {
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let found = operations.filter(|(prefix, _)| covers(prefix)).max_by_key(|(prefix, _)| prefix.len());
+        found.map(|(_, operation)| operation.clone())
+    }
+
+    /// Whether every part of the process is ready, and which are not. The reasons name files and settings, so that only those who
+    /// may ask for the rest of the API read them.
+    fn readiness(&self, with_reasons: bool) -> Response<Body> {
+        let not_ready = self.facts.supervisor.not_ready();
+        if not_ready.is_empty() {
+            return text(StatusCode::OK, "ready\n");
+        }
+        let mut page = "not ready\n".to_owned();
+        for NotReady { component, reason } in not_ready {
+            page += &if with_reasons { format!("{component}: {reason}\n") } else { format!("{component}\n") };
+        }
+        text(StatusCode::SERVICE_UNAVAILABLE, page)
+    }
+
+    fn metrics(&self) -> Response<Body> {
+        let mut page = String::new();
+        match prometheus_client::encoding::text::encode(&mut page, &self.metrics) {
+            Ok(()) => {
+                let mut response = text(StatusCode::OK, page);
+                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+                response
+            }
+            Err(cause) => {
+                tracing::error!(%cause, "the metrics could not be written");
+                text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the metrics could not be written; the log says why\n",
+                )
+            }
+        }
+    }
+
+    async fn info(&self) -> Value {
+        let mut info = self.facts.ready_line.clone();
+        for service in &self.facts.services {
+            for (key, value) in (service.info)().await {
+                info[key] = value;
+            }
+        }
+        info
+    }
+
+    fn trace(&self, path: &str) -> Response<Body> {
+        let id = path.rsplit('/').next().unwrap_or_default();
+        match TraceId::parse(id) {
+            Some(id) => json_response(&json!({ "spans": self.facts.tracer.trace(id) })),
+            None => AdminError::NoTraceId.respond(),
+        }
+    }
+}
+
+impl tower::Service<Request<Body>> for Service {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> ResponseFuture {
+        let state = self.state.get().expect("the API is opened before a listener serves");
+        state.respond(request)
+    }
+}
+
+fn text(status: StatusCode, content: impl Into<String>) -> Response<Body> {
+    let mut response = http_messages::text(status, content.into());
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}
+
+fn json_response(content: &Value) -> Response<Body> {
+    let mut response = text(StatusCode::OK, content.to_string());
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,182 @@
+//! What the configuration knows of a service: the name of its section, its default port, and its options, whatever their type.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+use toml::de::{DeValue, ValueDeserializer};
+
+/// The section of a service in `chappe.toml`, and its key under `[listen]`.
+pub(crate) struct Section {
+    /// Such as `realtime`.
+    pub(crate) name: &'static str,
+    /// Where it listens on localhost unless configured otherwise; `None`: it takes no connections of its own.
+    pub(crate) port: Option<u16>,
+    /// The name that routes call the service by; `None`: no route leads to it.
+    pub(crate) target: Option<&'static str>,
+    /// Reads the options.
+    pub(crate) parse: for<'i> fn(Spanned<DeValue<'i>>) -> Result<Box<dyn ServiceOptions>, toml::de::Error>,
+    /// The options where nothing is configured.
+    pub(crate) defaults: fn() -> Box<dyn ServiceOptions>,
+}
+
+/// The options of one service. The methods answer what the process asks of every service before it starts one.
+pub(crate) trait ServiceOptions: Values + Send + Sync {
+    /// Makes relative paths start at `base`, the folder of the file that named them.
+    fn resolve_paths(&mut self, _base: &Path) {}
+
+    /// Finds what is wrong, beyond what reading finds. `section` is the section's name; `targets` are the names that routes may lead to.
+    ///
+    /// # Errors
+    ///
+    /// The text names the section, and says what to do.
+    fn validate(&self, _section: &str, _targets: &[String]) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Takes what the environment of the process configures, where the options name nothing else.
+    fn take_environment(&mut self, _environment: &BTreeMap<String, String>) {}
+
+    /// The largest bodies that the options allow.
+    fn bodies(&self) -> Vec<BodyBound> {
+        Vec::new()
+    }
+
+    /// The key of the service, where it has one and it is configured.
+    fn primary_key(&mut self) -> Option<&mut Option<String>> {
+        None
+    }
+
+    /// An address of this service alone by which other machines reach it through a proxy: the option, and its value.
+    fn public_url(&self) -> Option<(&'static str, &str)> {
+        None
+    }
+
+    /// Folders that the options name and that must exist: the route or key that names each, and the folder.
+    fn folders(&self) -> Vec<(String, PathBuf)> {
+        Vec::new()
+    }
+}
+
+/// The largest body that an option allows.
+pub(crate) struct BodyBound {
+    /// The option, below its section.
+    pub(crate) key: &'static str,
+    pub(crate) bytes: usize,
+    pub(crate) kept: Kept,
+}
+
+/// Where a body is kept while it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    InMemory,
+    InFiles,
+}
+
+/// What is the same for options of every type.
+pub(crate) trait Values: Any {
+    fn boxed_clone(&self) -> Box<dyn ServiceOptions>;
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<O: ServiceOptions + Clone> Values for O {
+    fn boxed_clone(&self) -> Box<dyn ServiceOptions> {
+        Box::new(self.clone())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl fmt::Debug for dyn ServiceOptions {
+    /// Without the values: some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServiceOptions")
+    }
+}
+
+impl Clone for Box<dyn ServiceOptions> {
+    fn clone(&self) -> Self {
+        (**self).boxed_clone()
+    }
+}
+
+impl Section {
+    /// A section whose keys are the fields of `O`.
+    pub(crate) const fn of<O>(name: &'static str, port: Option<u16>, target: Option<&'static str>) -> Self
+    where
+        O: ServiceOptions + Default + for<'de> Deserialize<'de>,
+    {
+        Self { name, port, target, parse: parse::<O>, defaults: || Box::new(O::default()) }
+    }
+}
+
+/// The options of a service that has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoOptions {}
+
+impl ServiceOptions for NoOptions {}
+
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}]", self.name)
+    }
+}
+
+fn parse<O>(value: Spanned<DeValue<'_>>) -> Result<Box<dyn ServiceOptions>, toml::de::Error>
+where
+    O: ServiceOptions + for<'de> Deserialize<'de>,
+{
+    Ok(Box::new(O::deserialize(ValueDeserializer::from(value))?))
+}
+
+/// The fields of a struct, as its `Deserialize` asks for them.
+pub(super) fn fields<O: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+    let mut fields: &'static [&'static str] = &[];
+    // It always fails: the names were all that was wanted.
+    let _ = O::deserialize(FieldNames(&mut fields));
+    fields
+}
+
+struct FieldNames<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for FieldNames<'_> {
+    type Error = de::value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom("not a struct"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        Err(de::Error::custom("only the names were asked for"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct seq tuple
+        tuple_struct map enum identifier ignored_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_a_section_are_the_fields_that_can_be_read() {
+        let keys = fields::<documents::Options>();
+        assert!(keys.contains(&"page_items") && keys.contains(&"primary_key"), "{keys:?}");
+        assert!(!keys.contains(&"data_dir"), "what the program around decides is no key: {keys:?}");
+    }
+}

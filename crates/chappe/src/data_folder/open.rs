@@ -1,0 +1,142 @@
+//! [`OpenData`]: where a process keeps its data.
+
+use std::path::{Path, PathBuf};
+
+use super::ephemeral::Ephemeral;
+use super::error::DataFolderError;
+use super::manifest::Manifest;
+use super::part::Part;
+use crate::{keys, private};
+
+/// Where a process keeps its data: in a folder of its own, or in a temporary one.
+pub(crate) struct OpenData {
+    path: PathBuf,
+    /// None for an ephemeral process.
+    folder: Option<DataFolder>,
+    temporary: Option<Ephemeral>,
+}
+
+impl OpenData {
+    /// The folder `path`, made where it is missing; a temporary one where there is no path.
+    ///
+    /// # Errors
+    ///
+    /// As [`DataFolderError`] says, or if no temporary folder can be made.
+    pub(crate) fn open(path: Option<&Path>, accepted: &[Part]) -> anyhow::Result<Self> {
+        let Some(path) = path else {
+            let temporary = Ephemeral::make()?;
+            return Ok(Self { path: temporary.path().to_owned(), folder: None, temporary: Some(temporary) });
+        };
+        let folder = DataFolder::open(path, accepted)?;
+        Ok(Self { path: path.to_owned(), folder: Some(folder), temporary: None })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether to go on where data of a part is known to be lost.
+    pub(crate) fn accepts(&self, part: Part) -> bool {
+        self.folder.as_ref().is_some_and(|folder| folder.accepts(part))
+    }
+
+    /// Sees to it that the parts that were opened are those of this folder, and notes new ones.
+    ///
+    /// # Errors
+    ///
+    /// If a part is another than the one that was there, or the list cannot be written.
+    pub(crate) fn note(&mut self, mut parts: Vec<(Part, String)>) -> Result<(), DataFolderError> {
+        let Some(folder) = &mut self.folder else { return Ok(()) };
+        parts.extend(folder.keys());
+        folder.note(&parts)
+    }
+
+    /// The folder of an ephemeral process; removed when it is dropped.
+    pub(crate) fn into_temporary(self) -> Option<Ephemeral> {
+        self.temporary
+    }
+}
+
+/// A data folder that may be opened.
+pub(super) struct DataFolder {
+    path: PathBuf,
+    manifest: Manifest,
+    accepted: Vec<Part>,
+}
+
+impl DataFolder {
+    /// Makes the folder where it is missing, keeps it from others, and sees to it that no part of it is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`DataFolderError`] says. Nothing in the folder is changed then.
+    pub(super) fn open(path: &Path, accepted: &[Part]) -> Result<Self, DataFolderError> {
+        make(path)?;
+        let manifest = Manifest::read_or_make(path)?;
+        let folder = Self { path: path.to_owned(), manifest, accepted: accepted.to_vec() };
+        folder.refuse_missing_parts()?;
+        Ok(folder)
+    }
+
+    /// Whether to go on where data of a part is known to be lost.
+    pub(super) fn accepts(&self, part: Part) -> bool {
+        self.accepted.contains(&part)
+    }
+
+    fn refuse_missing_parts(&self) -> Result<(), DataFolderError> {
+        for part in self.manifest.parts().filter(|part| !self.accepts(*part)) {
+            for witness in part.witnesses() {
+                let missing = self.path.join(witness);
+                if !missing.exists() {
+                    return Err(DataFolderError::Missing { folder: self.path.clone(), part, missing });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the parts that were opened with the list, and notes new ones.
+    ///
+    /// # Errors
+    ///
+    /// If a part is another than the one that was there, or the list cannot be written.
+    pub(super) fn note(&mut self, parts: &[(Part, String)]) -> Result<(), DataFolderError> {
+        for (part, found) in parts {
+            match self.manifest.id(*part) {
+                Some(expected) if expected != found && !self.accepts(*part) => {
+                    return Err(DataFolderError::Another {
+                        folder: self.path.clone(),
+                        part: *part,
+                        found: found.clone(),
+                        expected: expected.to_owned(),
+                    });
+                }
+                _ => self.manifest.set(*part, found),
+            }
+        }
+        self.manifest.write_if_changed(&self.path)
+    }
+
+    /// The keys that were made, if there are any, as a part.
+    pub(super) fn keys(&self) -> Option<(Part, String)> {
+        Some((Part::Keys, keys::digest(&self.path)?))
+    }
+}
+
+/// Makes the folder where it is missing, and keeps it from others: from other users, and from the app's repository.
+///
+/// # Errors
+///
+/// If it cannot be made, or others can read it.
+pub(crate) fn make(path: &Path) -> Result<(), DataFolderError> {
+    private::make_folder(path).map_err(|error| match error {
+        private::FolderError::Io(folder, cause) => DataFolderError::Make(folder, cause),
+        open @ private::FolderError::Open { .. } => open.into(),
+    })?;
+    let ignore = path.join(".gitignore");
+    if !ignore.exists() {
+        // Data beside an app must not end in its repository. A folder that cannot be written is found out by the caller.
+        let _ = std::fs::write(ignore, "*\n");
+    }
+    Ok(())
+}

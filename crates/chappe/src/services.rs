@@ -1,0 +1,46 @@
+//! The services of this process: one table, one row each. Every list of the binary (configuration, ports, routes, guard, keys, admin,
+//! readiness, drain) is a loop over it.
+//!
+//! - `row.rs`: what a row says, and the three faces of a service that runs.
+//! - one file for each service: its row, and how it starts.
+//!
+//! To add a service: a crate with `Options` and `start(options, dependencies, metrics) -> (Service, Handle, Join)`, a file here with its
+//! row, and the row's name in [`TABLE`]. `docs/configuration.md` follows from the row (`cargo xtask reference`).
+
+mod admin;
+mod documents;
+mod functions;
+mod gateway;
+mod realtime;
+mod row;
+
+pub(crate) use gateway::missing_folder;
+pub(crate) use row::{Findings, Phase, Resources, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
+
+use crate::config::Section;
+
+/// The services of a process.
+pub(crate) type Table = &'static [&'static Row];
+
+/// The services of this process, in the order in which people read them.
+pub(crate) static TABLE: Table =
+    &[&gateway::ROW, &functions::ROW, &realtime::ROW, &documents::ROW, &admin::ROW];
+
+/// The sections of the services in `chappe.toml`.
+pub(crate) fn sections(table: Table) -> Vec<&'static Section> {
+    table.iter().map(|row| &row.section).collect()
+}
+
+/// The row of a section.
+pub(crate) fn row(table: Table, section: &Section) -> &'static Row {
+    let row = table.iter().find(|row| row.section.name == section.name);
+    row.expect("a configured service has a row, because its section comes from the table")
+}
+
+/// A configuration that flags alone make.
+#[cfg(test)]
+pub(crate) fn config(flags: &[String]) -> crate::config::Config {
+    let none = std::collections::BTreeMap::new();
+    let layers = crate::config::Layers::load(sections(TABLE), None, &none, flags).expect("they can be read");
+    layers.config().expect("each was read before")
+}

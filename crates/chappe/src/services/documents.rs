@@ -1,0 +1,88 @@
+//! The document service: JSON containers with a change feed, as Cosmos DB SDKs speak with them.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use gateway::Upstream;
+
+use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
+use crate::config::{BodyBound, Kept, Section, ServiceOptions};
+use crate::data_folder::Part;
+use crate::guard::{Audience, Rules};
+
+pub(super) static ROW: Row = Row {
+    // The port of the Cosmos DB emulator.
+    section: Section::of::<documents::Options>("documents", Some(8081), Some("documents")),
+    title: "Documents",
+    routes: &[],
+    // Everything is signed with the account key.
+    rules: Some(&Rules { paths: &[], others: Audience::App }),
+    made_key_bytes: Some(64),
+    phase: Phase::Storage,
+    drain: Drain { stage: Stage::Storage, closes_listener_first: false, what: "the document store" },
+    admin_shortcuts: &[],
+    on_own_port: |service| service,
+    runs: |_| true,
+    is_usage_error: |error| matches!(error.downcast_ref(), Some(documents::Error::Option { .. })),
+    start: |starting| Box::pin(async move { start(starting) }),
+};
+
+/// How old the date of a signature may be where strangers may have seen it, in seconds: as the public document service.
+const SIGNATURE_AGE_MAX_S: NonZeroU64 = NonZeroU64::new(15 * 60).expect("not zero");
+
+impl ServiceOptions for documents::Options {
+    fn bodies(&self) -> Vec<BodyBound> {
+        vec![BodyBound { key: "body_bytes_max", bytes: self.body_bytes_max, kept: Kept::InMemory }]
+    }
+
+    fn public_url(&self) -> Option<(&'static str, &str)> {
+        Some(("public_url", self.public_url.as_deref()?))
+    }
+
+    fn primary_key(&mut self) -> Option<&mut Option<String>> {
+        Some(&mut self.primary_key)
+    }
+}
+
+fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
+    let mut options: documents::Options = starting.options();
+    options.development_key = starting.config.is_development();
+    if !options.development_key {
+        options.signature_age_max_s.get_or_insert(SIGNATURE_AGE_MAX_S);
+    }
+    options.data_dir = starting.data.path().join("documents");
+    options.accept_loss = starting.data.accepts(Part::Documents);
+    let resources = starting.resources;
+    let dependencies = documents::Dependencies {
+        tracer: resources.tracer.clone(),
+        bodies: resources.bodies.clone(),
+        supervisor: resources.supervisor.clone(),
+    };
+    let started = documents::start(options, dependencies, starting.metrics);
+    let (service, handle, join) = started.context("the document service cannot start")?;
+    let component = resources.supervisor.component("documents files");
+    component.set_ready();
+    handle.when_damaged(move |why| component.set_not_ready(why));
+    starting.embedded.documents.insert(starting.id.clone(), (service.clone(), handle.clone()));
+    let parts = vec![(Part::Documents, handle.store_id())];
+    Ok(Started {
+        service: Upstream::new(service),
+        handle: Arc::new(handle),
+        join: Box::new(join),
+        parts,
+        about: "any Cosmos DB SDK".to_owned(),
+    })
+}
+
+impl ServiceHandle for documents::Handle {}
+
+#[async_trait]
+impl ServiceJoin for documents::Join {
+    /// Behind the limit of the whole process only: what was acknowledged is worth waiting for.
+    async fn drain(self: Box<Self>, _: Duration) {
+        documents::Join::drain(*self).await;
+    }
+}

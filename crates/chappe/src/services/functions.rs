@@ -1,0 +1,255 @@
+//! The functions host: the app's functions, their triggers and bindings. Keys are asked for as soon as any service listens beyond this machine, or `public_url` leads others here.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use functions::app::missing_packages;
+use functions::worker::StartError as WorkerError;
+use functions::{Error, FunctionState, Handle};
+use gateway::Upstream;
+use http::Request;
+use http_messages::Body;
+use serde_json::{Map, Value, json};
+use tower::ServiceExt;
+
+use super::row::{Drain, Findings, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
+use crate::config::{BodyBound, ConfiguredService, Kept, Section, ServiceOptions};
+use crate::guard::{Audience, Rules};
+use crate::keys;
+use crate::wiring::{self, Here, Reachable};
+use http_messages::error_chain;
+
+pub(super) static ROW: Row = Row {
+    // The port of Functions Core Tools.
+    section: Section::of::<functions::Options>("functions", Some(7071), Some("functions")),
+    title: "Functions",
+    routes: &["/api", "/runtime"],
+    // Functions are the app's, and so are their keys and CORS. Administration asks for no key in development mode.
+    rules: Some(&Rules {
+        paths: &[("/admin", Audience::Person), ("/runtime", Audience::App)],
+        others: Audience::Browser,
+    }),
+    made_key_bytes: None,
+    phase: Phase::Apps,
+    drain: Drain { stage: Stage::Work, closes_listener_first: true, what: "the functions host" },
+    admin_shortcuts: &["logs", "workers"],
+    on_own_port: |service| service,
+    runs: |config| config.run_functions,
+    is_usage_error: |error| match error.downcast_ref() {
+        Some(Error::App(_) | Error::Setting(_)) => true,
+        Some(Error::Worker(error)) => {
+            matches!(error, WorkerError::UnknownLanguage { .. } | WorkerError::Config { .. })
+        }
+        _ => false,
+    },
+    start: |starting| Box::pin(start(starting)),
+};
+
+/// Longest that an app may take to load while it is checked; above what its worker is given for each step.
+const LOAD_MAX: Duration = Duration::from_secs(200);
+
+impl ServiceOptions for functions::Options {
+    fn bodies(&self) -> Vec<BodyBound> {
+        vec![BodyBound { key: "body_bytes_max", bytes: self.body_bytes_max, kept: Kept::InFiles }]
+    }
+}
+
+async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
+    let (data_dir, resources) = (starting.data.path(), starting.resources);
+    let development = starting.config.is_development();
+    let mut options: functions::Options = starting.options();
+    options.app_dir = starting.app.to_owned();
+    options.cache_dir = Some(data_dir.join("workers"));
+    options.ignored_dirs = vec![data_dir.to_owned()];
+    options.development = development;
+    options.runs_triggers = !starting.only_checks;
+    // Core Tools ask for no keys on a developer's machine; anywhere else a function without its key is an open door.
+    options.enable_auth |= !development;
+    let asks_for_keys = options.enable_auth;
+    let connectors = wiring::connectors(
+        starting.embedded,
+        here(&starting),
+        (&resources.egress, &resources.bodies),
+        data_dir,
+    );
+    let dependencies = functions::Dependencies {
+        environment: starting.environment.clone(),
+        registry: resources.store.registry(),
+        lease: resources.store.lease(),
+        owner: format!("chappe-{}", uuid::Uuid::new_v4()),
+        connectors,
+        bodies: resources.bodies.clone(),
+        tracer: resources.tracer.clone(),
+        supervisor: resources.supervisor.clone(),
+        workers: None,
+    };
+    let (service, handle, join) = functions::start(options, dependencies, starting.metrics)?;
+    if asks_for_keys {
+        tell_master_key(&handle, data_dir, development).await?;
+    }
+    let service = Upstream::new(service);
+    Ok(Started {
+        service: Upstream::new(service.map_request(with_client_address)),
+        handle: Arc::new(handle),
+        join: Box::new(join),
+        parts: Vec::new(),
+        about: "as Functions Core Tools".to_owned(),
+    })
+}
+
+/// How connection strings name the services of this process.
+fn here(starting: &Starting<'_>) -> Here {
+    let reachable = |service: &ConfiguredService| Reachable {
+        id: service.id.clone(),
+        emulator_port: service.section.port,
+        is_behind_gateway: starting
+            .default_routes
+            .iter()
+            .any(|(_, target)| service.section.target == Some(target)),
+    };
+    let services = starting.config.services.iter().map(reachable).collect();
+    Here::new(services, starting.addresses.clone(), starting.config.public_url.as_deref())
+}
+
+/// Tells the functions host who calls; it knows nothing of connections.
+fn with_client_address(mut request: Request<Body>) -> Request<Body> {
+    if let Some(peer) = request.extensions().get::<edge::Peer>() {
+        let client = functions::ClientAddress(peer.remote.ip());
+        request.extensions_mut().insert(client);
+    }
+    request
+}
+
+/// Where function keys are asked for, somebody must be able to learn the first one: the owner of the machine.
+async fn tell_master_key(functions: &Handle, data_dir: &Path, development: bool) -> anyhow::Result<()> {
+    let file = keys::tell_master_key(data_dir, &functions.master_key().await?)?;
+    if !development && functions.has_void_keys().await? {
+        tracing::warn!(
+            "function, host and master keys of this app that were made in development mode open nothing here; callers need new ones: read them at /admin/host/keys and /admin/functions/<name>/keys with the master key in {}",
+            file.display()
+        );
+    }
+    tracing::info!("function keys are asked for; the master key is in {}", file.display());
+    Ok(())
+}
+
+#[async_trait]
+impl ServiceHandle for Handle {
+    fn admin(&self, mount: &str) -> Option<Upstream> {
+        Some(Upstream::new(functions::Admin::new(self.clone(), mount)))
+    }
+
+    async fn info(&self) -> Map<String, Value> {
+        Map::from_iter([("workers".to_owned(), json!(self.worker_pids()))])
+    }
+
+    /// The functions, once the worker has told, and the settings that they use. An app that fails at first has said so in the log, and
+    /// is listed when it runs.
+    async fn listing(&self, base: &str) -> Option<String> {
+        if !self.started().await {
+            return None;
+        }
+        let text = self.startup_listing(base);
+        Some(text + &settings_text(&self.settings_used()).unwrap_or_default())
+    }
+
+    /// What keeps functions from running.
+    async fn check(&self) -> Findings {
+        let mut findings = Findings::default();
+        let app = self.app();
+        let packages = if app.language == "node" { missing_packages(&app.dir) } else { Vec::new() };
+        if !packages.is_empty() {
+            findings.problems.push(format!(
+                "packages that package.json names are not installed: {}; run `npm install` in {}",
+                packages.join(", "),
+                app.dir.display()
+            ));
+        }
+        match tokio::time::timeout(LOAD_MAX, self.ready()).await {
+            Ok(Ok(())) => check_functions(self, &mut findings),
+            Ok(Err(error)) => {
+                let text = error_chain(&error);
+                // The worker names the first of the packages that were named above.
+                let is_told =
+                    |package: &String| text.contains(&format!("the package '{package}' is not installed"));
+                if !packages.iter().any(is_told) {
+                    findings.problems.push(format!("the app cannot be loaded: {text}"));
+                }
+            }
+            Err(_) => findings.problems.push(format!(
+                "the app was not loaded within {LOAD_MAX:?}; do long work in the first invocation"
+            )),
+        }
+        findings
+    }
+}
+
+/// Functions in error, and settings that are missing.
+fn check_functions(functions: &Handle, findings: &mut Findings) {
+    let settings = functions.settings_used();
+    let missing: Vec<_> = settings.iter().filter(|setting| !setting.is_set).collect();
+    findings.problems.extend(missing.iter().map(ToString::to_string));
+    for function in functions.functions() {
+        let lacks_setting = missing.iter().any(|setting| setting.functions.contains(&function.name));
+        match function.state {
+            FunctionState::Ready | FunctionState::Disabled => findings.functions.push(function.name),
+            // Said with the setting, once for all functions that need it.
+            FunctionState::InError(_) if lacks_setting => {}
+            FunctionState::InError(why) => {
+                findings.problems.push(format!("the function '{}' is in error: {why}", function.name));
+            }
+        }
+    }
+    if findings.functions.is_empty() && findings.problems.is_empty() {
+        let lines = functions.logs().tail(0);
+        findings.problems.extend(
+            lines.into_iter().filter(|line| line.level >= functions::Level::Warn).map(|line| line.text),
+        );
+    }
+}
+
+/// The settings that the app's functions use, for people: with their names, and never with their values.
+fn settings_text(settings: &[functions::SettingUse]) -> Option<String> {
+    let names = |is_set: bool| -> Vec<&str> {
+        settings
+            .iter()
+            .filter(|setting| setting.is_set == is_set)
+            .map(|setting| setting.name.as_str())
+            .collect()
+    };
+    let mut text = String::new();
+    for (title, names) in [("Settings in use", names(true)), ("Settings that are missing", names(false))] {
+        if !names.is_empty() {
+            text += &format!("\n{title}: {}\n", names.join(", "));
+        }
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+#[async_trait]
+impl ServiceJoin for functions::Join {
+    async fn drain(self: Box<Self>, limit: Duration) {
+        functions::Join::drain(*self, limit).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_shown_by_name() {
+        let setting = |name: &str, is_set| functions::SettingUse {
+            name: name.to_owned(),
+            functions: Vec::new(),
+            is_set,
+            nearest: None,
+            example: String::new(),
+        };
+        let text = settings_text(&[setting("Db", true), setting("Hub", false), setting("Cron", true)]);
+        assert_eq!(text.as_deref(), Some("\nSettings in use: Db, Cron\n\nSettings that are missing: Hub\n"));
+        assert_eq!(settings_text(&[]), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! The gateway: what every port of the process can be reached through.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gateway::{Dependencies, Options, Route, Upstream};
+
+use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
+use crate::config::{Section, ServiceOptions};
+
+pub(super) static ROW: Row = Row {
+    // Files, and every service through one port.
+    section: Section::of::<Options>("gateway", Some(8080), None),
+    title: "Gateway",
+    routes: &[],
+    rules: None,
+    made_key_bytes: None,
+    phase: Phase::Front,
+    drain: Drain { stage: Stage::Storage, closes_listener_first: false, what: "the gateway" },
+    admin_shortcuts: &[],
+    on_own_port: |service| service,
+    runs: |_| true,
+    is_usage_error: |error| error.is::<gateway::ConfigError>(),
+    start: |starting| Box::pin(async move { start(starting) }),
+};
+
+impl ServiceOptions for Options {
+    fn resolve_paths(&mut self, base: &Path) {
+        for folder in self.routes.iter_mut().filter_map(|route| route.directory.as_mut()) {
+            *folder = base.join(&*folder);
+        }
+    }
+
+    fn validate(&self, section: &str, targets: &[String]) -> Result<(), String> {
+        let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+        self.targets(&targets).map(drop).map_err(|error| format!("[[{section}.routes]]: {error}"))
+    }
+
+    fn folders(&self) -> Vec<(String, PathBuf)> {
+        let folder = |route: &Route| Some((route.path.clone(), route.directory.clone()?));
+        self.routes.iter().filter_map(folder).collect()
+    }
+}
+
+fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
+    let configured: Options = starting.options();
+    let about = about(&configured, &starting);
+    let options = with_default_routes(&configured, &starting);
+    let dependencies = Dependencies { upstreams: starting.upstreams.clone() };
+    let (service, handle, join) = gateway::start(&options, dependencies, starting.metrics)?;
+    Ok(Started {
+        service: Upstream::new(service),
+        handle: Arc::new(handle),
+        join: Box::new(join),
+        parts: Vec::new(),
+        about,
+    })
+}
+
+impl ServiceHandle for gateway::Handle {}
+
+#[async_trait]
+impl ServiceJoin for gateway::Join {
+    async fn drain(self: Box<Self>, _: Duration) {
+        gateway::Join::drain(*self).await;
+    }
+}
+
+/// What people find at the gateway: files where a route leads to a folder that is there, and the services that run.
+fn about(configured: &Options, starting: &Starting<'_>) -> String {
+    let files = configured.folders().iter().any(|(_, folder)| folder.is_dir());
+    let files = files.then_some("files");
+    // One route of each service is enough to tell what is there.
+    let mut told = Vec::new();
+    let routes = starting.default_routes.iter().filter_map(|(path, target)| {
+        let is_first = !told.contains(target);
+        told.push(*target);
+        (is_first && *target != "chappe" && starting.upstreams.contains_key(*target)).then_some(*path)
+    });
+    files.into_iter().chain(routes).collect::<Vec<_>>().join(", ")
+}
+
+/// The configured routes, and those that every gateway has unless one of them takes the same path.
+fn with_default_routes(configured: &Options, starting: &Starting<'_>) -> Options {
+    let upstreams = starting.upstreams;
+    let runs = |route: &Route| route.service.as_ref().is_none_or(|service| upstreams.contains_key(service));
+    let (mut routes, idle): (Vec<Route>, Vec<Route>) = configured.routes.iter().cloned().partition(runs);
+    for route in idle {
+        tracing::warn!(
+            path = route.path,
+            service = route.service,
+            "this route leads nowhere: the service does not run"
+        );
+    }
+    for (path, folder) in configured.folders().iter().filter(|(_, folder)| !folder.is_dir()) {
+        tracing::warn!("{}", missing_folder(path, folder));
+    }
+    for (path, target) in starting.default_routes {
+        let taken = routes.iter().any(|route| route.path.trim_end_matches('/') == *path);
+        if !taken && upstreams.contains_key(*target) {
+            routes.push(Route::to_service(*path, *target));
+        }
+    }
+    Options { routes }
+}
+
+/// What is said of a route that leads to a folder which is not there, by `check` and at the start.
+pub(crate) fn missing_folder(route: &str, folder: &Path) -> String {
+    format!(
+        "[[gateway.routes]]: the route {route:?} leads to the folder {}, which does not exist; make it, or correct `directory`",
+        folder.display()
+    )
+}

@@ -1,0 +1,127 @@
+//! The realtime service: SignalR clients, app servers, and the REST operations.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use gateway::Upstream;
+use realtime::StartError;
+use realtime_engine::NodeId;
+use serde_json::{Map, Value, json};
+
+use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
+use crate::config::{BodyBound, Kept, Section, ServiceOptions};
+use crate::guard::{Audience, Rules};
+use http_messages::error_chain;
+
+pub(super) static ROW: Row = Row {
+    // The port of the SignalR emulator.
+    section: Section::of::<realtime::Options>("realtime", Some(8888), Some("realtime")),
+    title: "Realtime",
+    routes: &["/client"],
+    // Clients connect from pages of any origin, as with the emulator and the service: their token says who they are.
+    rules: Some(&Rules { paths: &[("/client", Audience::Browser)], others: Audience::App }),
+    made_key_bytes: Some(32),
+    phase: Phase::Storage,
+    drain: Drain { stage: Stage::Connections, closes_listener_first: false, what: "the realtime service" },
+    admin_shortcuts: &[],
+    on_own_port: |service| service,
+    runs: |_| true,
+    is_usage_error: |error| {
+        use StartError::{EmptyKey, Instance, NoKey, Options, PublicKey, Upstream};
+        error.downcast_ref().is_some_and(|error| {
+            matches!(error, EmptyKey(_) | Instance(_) | NoKey | Options(_) | PublicKey(_) | Upstream(_))
+        })
+    },
+    start: |starting| Box::pin(start(starting)),
+};
+
+/// This process among those of a cluster: a single node is a cluster of one.
+const NODE: NodeId = NodeId(0);
+
+impl ServiceOptions for realtime::Options {
+    fn resolve_paths(&mut self, base: &Path) {
+        if let Some(file) = &mut self.upstream.templates_file {
+            *file = base.join(&*file);
+        }
+    }
+
+    fn validate(&self, section: &str, _: &[String]) -> Result<(), String> {
+        self.check().map_err(|error| format!("[{section}]: {}", error_chain(&error)))
+    }
+
+    /// The identity of the machine, where the configuration names no other: App Service tells by two variables where its tokens are.
+    fn take_environment(&mut self, environment: &BTreeMap<String, String>) {
+        let upstream = &mut self.upstream;
+        if upstream.identity_endpoint.is_none() && upstream.identity_header.is_none() {
+            upstream.identity_endpoint = environment.get("IDENTITY_ENDPOINT").cloned();
+            upstream.identity_header = environment.get("IDENTITY_HEADER").cloned();
+        }
+    }
+
+    fn bodies(&self) -> Vec<BodyBound> {
+        let in_memory = |key, bytes| BodyBound { key, bytes, kept: Kept::InMemory };
+        vec![
+            in_memory("body_bytes_max", self.body_bytes_max),
+            in_memory("engine.message_bytes_max", self.engine.message_bytes_max as usize),
+            in_memory("upstream.answer_bytes_max", self.upstream.answer_bytes_max.get()),
+        ]
+    }
+
+    fn primary_key(&mut self) -> Option<&mut Option<String>> {
+        Some(&mut self.primary_key)
+    }
+}
+
+async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
+    let mut options: realtime::Options = starting.options();
+    options.development_keys = starting.config.is_development();
+    let resources = starting.resources;
+    let dependencies = realtime::Dependencies {
+        node: NODE,
+        tracer: resources.tracer.clone(),
+        journal: resources.store.journal(),
+        registry: resources.store.registry(),
+        egress: resources.egress.clone(),
+        bodies: resources.bodies.clone(),
+        supervisor: resources.supervisor.clone(),
+        listeners: Vec::new(),
+    };
+    let started = realtime::start(options, dependencies, starting.metrics).await;
+    let (service, handle, join) = started.context("the realtime service cannot start")?;
+    starting.embedded.realtime.insert(starting.id.clone(), handle.clone());
+    Ok(Started {
+        service: Upstream::new(service),
+        handle: Arc::new(handle),
+        join: Box::new(join),
+        parts: Vec::new(),
+        about: "SignalR clients and the REST interface".to_owned(),
+    })
+}
+
+#[async_trait]
+impl ServiceHandle for realtime::Handle {
+    fn admin(&self, mount: &str) -> Option<Upstream> {
+        Some(Upstream::new(realtime::Admin::new(self.clone(), mount)))
+    }
+
+    async fn info(&self) -> Map<String, Value> {
+        let connections = self.engine().connection_count(None).await.unwrap_or(0);
+        Map::from_iter([("connections".to_owned(), json!(connections))])
+    }
+}
+
+#[async_trait]
+impl ServiceJoin for realtime::Join {
+    async fn drain(self: Box<Self>, limit: Duration) {
+        // Its parts take the limit for each of them.
+        if tokio::time::timeout(limit, realtime::Join::drain(*self, limit)).await.is_err() {
+            tracing::warn!(
+                "the realtime service did not drain in time: what it still had to tell is cut off"
+            );
+        }
+    }
+}
