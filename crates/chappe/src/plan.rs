@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{FuncArgs, FuncFlagError, SharedArgs};
-use crate::config::{Config, ConfigError, Kept, Layers, Listen, Origin, Section};
+use crate::config::{Config, ConfigError, ConfiguredService, Kept, Layers, Listen, Origin, Section};
 use crate::data_folder::Part;
 use crate::demo;
 
@@ -160,7 +160,7 @@ impl Plan {
 
 /// Finds what is wrong with a configuration beyond what reading it finds.
 fn validate(config: &Config) -> Result<(), PlanError> {
-    let targets: Vec<String> = config.services.iter().filter_map(|service| service.target()).collect();
+    let targets: Vec<String> = config.services.iter().filter_map(ConfiguredService::target).collect();
     for service in &config.services {
         service.options.validate(&service.id.to_string(), &targets).map_err(PlanError::Service)?;
     }

@@ -30,6 +30,7 @@ pub(crate) struct InvalidListen(String);
 
 impl Listen {
     /// A port of localhost, as somebody configured it.
+    #[cfg(test)]
     pub(crate) fn localhost(port: u16) -> Self {
         Self::On { host: "localhost".to_owned(), port, is_default: false }
     }

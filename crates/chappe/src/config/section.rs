@@ -19,10 +19,14 @@ pub(crate) struct Section {
     /// The name that routes call the service by; `None`: no route leads to it.
     pub(crate) target: Option<&'static str>,
     /// Reads the options.
-    pub(crate) parse: for<'i> fn(Spanned<DeValue<'i>>) -> Result<Box<dyn ServiceOptions>, toml::de::Error>,
+    pub(crate) parse: ParseOptions,
     /// The options where nothing is configured.
     pub(crate) defaults: fn() -> Box<dyn ServiceOptions>,
 }
+
+/// Reads the options of a service from a table.
+pub(crate) type ParseOptions =
+    for<'i> fn(Spanned<DeValue<'i>>) -> Result<Box<dyn ServiceOptions>, toml::de::Error>;
 
 /// The options of one service. The methods answer what the process asks of every service before it starts one.
 pub(crate) trait ServiceOptions: Values + Send + Sync {

@@ -1,4 +1,4 @@
-//! The headers by which a platform vouches for a caller, and who may send them. Pure.
+//! The headers by which a platform vouches for a caller or says where a caller is, and who may send them. Pure.
 
 use std::net::IpAddr;
 
@@ -9,6 +9,9 @@ use crate::config::{GuardSection, Network, Secret};
 
 /// In which a trusted proxy shows its secret. No service ever sees it.
 const SECRET: &str = "x-chappe-proxy-secret";
+
+/// Says which addresses a request came from, the client's first. Apps take the first one for the client's.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Who may vouch for callers.
 #[derive(Debug)]
@@ -23,7 +26,8 @@ impl TrustedProxies {
     }
 
     /// Removes what the sender may not say: from a trusted proxy only the spellings that are not the plain one, because a runtime
-    /// that folds names would let them replace it.
+    /// that folds names would let them replace it. From anybody else `X-Forwarded-For` is replaced by the address that the request came
+    /// from.
     pub(super) fn strip(&self, peer: Option<IpAddr>, headers: &mut HeaderMap) {
         if !headers.keys().any(|name| concerns_us(name.as_str())) {
             return;
@@ -34,12 +38,20 @@ impl TrustedProxies {
             .filter(|name| {
                 let name = name.as_str();
                 let plain = !name.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric());
-                is_spelling_of(name, SECRET) || (is_identity_header(name) && !(trusted && plain))
+                is_spelling_of(name, SECRET) || (needs_trust(name) && !(trusted && plain))
             })
             .cloned()
             .collect();
+        let forwards = removed.iter().any(|name| is_forwarded_for(name.as_str()));
         for name in removed {
             headers.remove(name);
+        }
+        if let Some(peer) = peer
+            && forwards
+            && !trusted
+        {
+            let address = HeaderValue::try_from(peer.to_canonical().to_string());
+            headers.insert(FORWARDED_FOR, address.expect("an address is visible ASCII"));
         }
     }
 
@@ -59,7 +71,15 @@ impl TrustedProxies {
 }
 
 fn concerns_us(name: &str) -> bool {
-    is_identity_header(name) || is_spelling_of(name, SECRET)
+    needs_trust(name) || is_spelling_of(name, SECRET)
+}
+
+fn needs_trust(name: &str) -> bool {
+    is_identity_header(name) || is_forwarded_for(name)
+}
+
+fn is_forwarded_for(name: &str) -> bool {
+    is_spelling_of(name, FORWARDED_FOR.as_str())
 }
 
 /// Compares digests, so that the time taken says nothing about how much of the secret was right.
@@ -136,6 +156,33 @@ mod tests {
         fn other_headers_stay(name in "[a-w][a-z0-9_.-]{0,30}") {
             prop_assert_eq!(left(&proxies(&[], None), "192.0.2.1", &[(&name, "x")]), [name]);
         }
+    }
+
+    #[test]
+    fn x_forwarded_for_is_the_peer_unless_a_trusted_proxy_sent_it() {
+        let sent = [("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "203.0.113.10")];
+        let found = |proxies: &TrustedProxies, peer: &str, sent: &[(&str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in sent {
+                let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+                headers.append(name, HeaderValue::from_str(value).expect("a value"));
+            }
+            proxies.strip(Some(peer.parse().expect("an address")), &mut headers);
+            let values =
+                headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")));
+            values.collect::<Vec<_>>()
+        };
+        let nobody = proxies(&[], None);
+        assert_eq!(found(&nobody, "192.0.2.1", &sent), ["x-forwarded-for: 192.0.2.1"]);
+        assert_eq!(found(&nobody, "::ffff:192.0.2.1", &sent[..1]), ["x-forwarded-for: 192.0.2.1"]);
+        let folded = [("X_Forwarded.For", "203.0.113.9")];
+        assert_eq!(found(&nobody, "192.0.2.1", &folded), ["x-forwarded-for: 192.0.2.1"]);
+        assert!(found(&nobody, "192.0.2.1", &[]).is_empty(), "a header that nobody sent is not made up");
+        let trusted = proxies(&["192.0.2.0/24"], None);
+        let kept = ["x-forwarded-for: 203.0.113.9", "x-forwarded-for: 203.0.113.10"];
+        assert_eq!(found(&trusted, "192.0.2.1", &sent), kept);
+        assert_eq!(found(&trusted, "192.0.2.1", &[sent[0], folded[0]]), kept[..1], "the other spelling goes");
+        assert_eq!(found(&trusted, "198.51.100.1", &sent), ["x-forwarded-for: 198.51.100.1"]);
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn with_default_routes(configured: &Options, starting: &Starting<'_>) -> Options
     for (path, target) in starting.default_routes {
         let taken = routes.iter().any(|route| route.path.trim_end_matches('/') == *path);
         if !taken && upstreams.contains_key(*target) {
-            routes.push(Route::to_service(*path, *target));
+            routes.push(Route::to_service(path, target));
         }
     }
     Options { routes }
