@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_port_can_take_the_own_descriptors_of_another() {
+    fn a_port_cannot_use_the_reserved_descriptors_of_another() {
         let descriptors = Descriptors::divide(160, 3);
         assert_eq!(descriptors.connections_max(), 112, "48 are left to the process");
         let [first, second, third] = [(); 3].map(|()| descriptors.port());
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn however_few_there_are_each_port_has_one() {
+    fn each_port_gets_one_descriptor_at_least() {
         let descriptors = Descriptors::divide(0, 5);
         assert!((0..5).all(|_| descriptors.port().take().is_some()));
     }

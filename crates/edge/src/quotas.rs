@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_holds_no_more_than_its_share() {
+    fn unsent_bytes_of_an_address_are_bounded() {
         let (quotas, options) = (Quotas::default(), options(1_000, 100, 9));
         let greedy = Arc::new(quotas.client(address("192.0.2.1")));
         // One alone passes, whatever its size.
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn when_all_hold_too_much_those_with_more_than_their_part_wait() {
+    fn at_the_total_limit_addresses_above_an_equal_share_are_refused() {
         let (quotas, options) = (Quotas::default(), options(100, 80, 9));
         let clients: Vec<_> =
             (1..=4).map(|last| Arc::new(quotas.client(IpAddr::from([192, 0, 2, last])))).collect();

@@ -28,7 +28,7 @@ fn trusts(authority: &DevAuthority, leaf: &Leaf, name: &str, now: SystemTime) ->
 }
 
 #[test]
-fn the_authority_is_kept_and_its_leaves_are_trusted() {
+fn the_authority_is_reused_and_its_certificates_verify() {
     let dir = folder();
     let now = SystemTime::now();
     let first = authority(dir.path(), now, "box.lan");
@@ -43,7 +43,7 @@ fn the_authority_is_kept_and_its_leaves_are_trusted() {
 }
 
 #[test]
-fn a_stolen_authority_cannot_speak_for_others() {
+fn the_development_authority_cannot_sign_for_other_hosts() {
     let dir = folder();
     let now = SystemTime::now();
     let authority = authority(dir.path(), now, "box.lan");
@@ -106,7 +106,7 @@ fn only_the_owner_reads_the_key() {
 }
 
 #[test]
-fn strange_host_names_are_left_out() {
+fn invalid_host_names_are_left_out_of_the_certificate() {
     for name in ["localhost", "my_box", "-a", "a..b", "a b", ""] {
         assert!(!is_dns_name(name), "{name}");
     }

@@ -57,7 +57,7 @@ fn heads_within_the_limits_pass_unchanged() {
 }
 
 #[test]
-fn what_follows_a_head_is_not_counted() {
+fn bytes_after_the_head_are_not_counted() {
     let mut head = Head::new(BYTES_MAX, FIELDS_MAX);
     let request = b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nbody\n\n";
     assert_eq!(head.pass(request), request.len());
@@ -70,7 +70,7 @@ fn what_follows_a_head_is_not_counted() {
 }
 
 #[test]
-fn a_cut_head_has_an_end_wherever_it_is_cut() {
+fn a_truncated_head_is_terminated_wherever_it_is_truncated() {
     let long = "a".repeat(4 * BYTES_MAX);
     let bytes = Some(HeadLimit::Bytes);
     check(&format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"), bytes, None, "aaa HTTP/1.1\r\n\r\n");
@@ -83,7 +83,7 @@ fn a_cut_head_has_an_end_wherever_it_is_cut() {
 }
 
 #[test]
-fn the_origin_is_found_behind_the_cut() {
+fn the_origin_header_is_found_in_the_truncated_part() {
     let long = "a".repeat(4 * BYTES_MAX);
     let page = Some("https://page.example");
     let origin = "oRIGIN:  https://page.example \r\n";
@@ -101,7 +101,7 @@ fn the_origin_is_found_behind_the_cut() {
 }
 
 #[test]
-fn a_head_without_an_end_is_given_up() {
+fn a_head_that_never_ends_closes_the_connection() {
     let endless = "A: b\r\n".repeat(BYTES_MAX * SKIPPED_HEADS_MAX);
     check(&format!("GET / HTTP/1.1\r\n{endless}"), Some(HeadLimit::Fields), None, "\r\n\r\n");
 }

@@ -81,7 +81,7 @@ proptest! {
 }
 
 #[test]
-fn a_slow_reader_is_given_small_pieces_and_a_fast_one_large_ones() {
+fn chunks_are_small_for_slow_readers_and_large_for_fast_ones() {
     let largest = |pauses: &[u64]| {
         let response = answer(&[200_000], Some(Arc::default()), &Quotas::default());
         in_paused_time(taken(response, pauses)).iter().map(Bytes::len).max()
@@ -91,7 +91,7 @@ fn a_slow_reader_is_given_small_pieces_and_a_fast_one_large_ones() {
 }
 
 #[test]
-fn the_clock_runs_while_the_reader_is_awaited_only() {
+fn the_write_timeout_counts_only_while_the_reader_is_slow() {
     in_paused_time(async {
         let clock = Arc::<StreamClock>::default();
         let quotas = Quotas::default();

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use edge::{BindError, Listener};
 
 #[test]
-fn a_taken_port_is_told_from_others() {
+fn binding_a_port_in_use_is_a_distinct_error() {
     let first = Listener::bind("first", (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
     let address = first.local_addr();
     let error = Listener::bind("second", address).expect_err("the port is taken");
@@ -23,7 +23,7 @@ fn a_taken_port_is_told_from_others() {
 /// Only Linux tells, under `/proc`.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_process_that_has_the_port_is_named() {
+fn the_error_names_the_process_that_uses_the_port() {
     let first = Listener::bind_localhost("first", 0).expect("a free port");
     let error = Listener::bind_localhost("second", first.local_addr().port()).expect_err("the port is taken");
     let BindError::Taken { holder: Some(holder), .. } = &error else { panic!("{error:?}") };
@@ -34,7 +34,7 @@ fn the_process_that_has_the_port_is_named() {
 }
 
 #[test]
-fn a_foreign_address_is_told_from_others() {
+fn binding_an_address_of_another_machine_is_a_distinct_error() {
     // TEST-NET-1 (RFC 5737): no machine has it.
     let error = Listener::bind("foreign", ([192, 0, 2, 1], 0).into()).expect_err("not our address");
     assert!(matches!(error, BindError::NoSuchAddress { .. }), "{error:?}");

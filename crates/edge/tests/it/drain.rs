@@ -26,7 +26,7 @@ fn read_to_end(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_request_finishes_and_new_ones_are_refused() {
+async fn drain_finishes_running_requests_and_refuses_new_ones() {
     let mut server = Server::start();
     let address = server.address;
     let idle = send(&server, "");
@@ -58,7 +58,7 @@ async fn what_does_not_finish_is_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http2_is_told_to_go_away_and_finishes_too() {
+async fn drain_sends_goaway_and_finishes_http2_requests() {
     let mut server = Server::start();
     let stream = tokio::net::TcpStream::connect(server.address).await.expect("connected");
     let (mut sender, connection) =

@@ -81,7 +81,7 @@ async fn a_method_that_begins_like_http2_is_http1() {
 }
 
 #[tokio::test]
-async fn a_malformed_host_is_refused_in_clear_words() {
+async fn a_malformed_host_is_answered_with_400_and_the_reason() {
     let server = Server::start();
     let request = "GET / HTTP/1.1\r\nHost: user@x\r\nConnection: close\r\n\r\n";
     let response = raw(server.address, request.as_bytes()).await;
@@ -101,7 +101,7 @@ async fn tls_without_a_certificate_is_closed_and_plain_goes_on() {
 }
 
 #[tokio::test]
-async fn a_service_that_panics_takes_down_its_own_connection_only() {
+async fn a_panic_of_the_service_ends_its_own_connection_only() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     // One place beside that of the other: who panics gives it back.
@@ -126,7 +126,7 @@ async fn a_service_that_panics_takes_down_its_own_connection_only() {
 }
 
 #[tokio::test]
-async fn a_service_that_panics_takes_down_its_own_http2_stream_only() {
+async fn a_panic_of_the_service_ends_its_own_http2_stream_only() {
     let options = Options {
         http2_streams_max: NonZeroU32::new(2).expect("not zero"),
         http2_streams_per_address_max: NonZeroU32::new(2).expect("not zero"),

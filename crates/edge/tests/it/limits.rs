@@ -26,7 +26,7 @@ async fn ended(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_large_is_431() {
+async fn a_head_that_is_too_large_is_answered_with_431() {
     let server = Server::start();
     let head = |bytes: usize| {
         let filler = "a".repeat(bytes);
@@ -57,7 +57,7 @@ fn assert_readable(response: &str, text: &str) {
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_reads_why_its_head_was_refused() {
+async fn a_page_of_another_origin_can_read_a_431_response() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let server = Server::start_with(Options::default(), |listener| listener.with_metrics(&metrics));
@@ -113,7 +113,7 @@ async fn a_page_of_another_origin_reads_why_its_head_was_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_read_after_its_answer_is_no_head() {
+async fn body_bytes_read_after_the_response_are_not_taken_for_a_head() {
     let options = Options { head_timeout_ms: milliseconds(200), ..Options::default() };
     let mut server = Server::start_with(options, |listener| listener);
     let mut stream = TcpStream::connect(server.address).await.expect("connected");
@@ -139,7 +139,7 @@ async fn a_body_that_is_read_after_its_answer_is_no_head() {
 }
 
 #[tokio::test]
-async fn a_large_head_in_pieces_and_over_tls_is_refused_alike() {
+async fn a_large_head_in_pieces_or_over_tls_is_answered_with_431() {
     let folder = tempfile::tempdir().expect("a folder");
     let authority = edge::DevAuthority::load_or_create(folder.path()).expect("an authority");
     let tls = authority.tls_config().expect("a certificate");
@@ -163,7 +163,7 @@ async fn a_large_head_in_pieces_and_over_tls_is_refused_alike() {
 }
 
 #[tokio::test]
-async fn a_page_reads_why_its_http2_head_was_refused_and_the_connection_goes_on() {
+async fn an_http2_431_can_be_read_by_a_page_and_the_connection_stays_open() {
     let server = Server::start();
     let stream = TcpStream::connect(server.address).await.expect("connected");
     let (mut sender, connection) =
@@ -273,7 +273,7 @@ async fn a_running_request_is_not_idle() {
 }
 
 #[tokio::test]
-async fn beyond_the_most_connections_further_ones_are_closed() {
+async fn connections_beyond_the_limit_are_closed() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let options = Options { connections_max: NonZeroUsize::new(1).expect("not zero"), ..Options::default() };
@@ -316,7 +316,7 @@ fn options_are_checked() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_still_sending_can_read_its_refusal() {
+async fn a_client_that_is_still_sending_receives_the_error_response() {
     let server = Server::start();
     let heads = ["Content-Length: 33554432", "Transfer-Encoding: chunked"];
     for head in heads {
@@ -334,7 +334,7 @@ async fn a_client_that_is_still_sending_can_read_its_refusal() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_ends_its_refused_body_is_cut_off() {
+async fn a_connection_whose_rejected_body_never_ends_is_closed() {
     let options = Options { unread_timeout_ms: milliseconds(100), ..Options::default() };
     let server = Server::start_with(options, |listener| listener);
     let mut stream = TcpStream::connect(server.address).await.expect("connected");
@@ -349,7 +349,7 @@ async fn a_client_that_never_ends_its_refused_body_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_body_that_trickles_breaks_off() {
+async fn a_body_below_the_least_rate_is_aborted() {
     let options = Options {
         body_grace_ms: milliseconds(200),
         body_bytes_per_second_min: NonZeroU32::new(1_000).expect("not zero"),
@@ -390,7 +390,7 @@ async fn a_body_that_trickles_breaks_off() {
 }
 
 #[tokio::test]
-async fn a_body_that_falls_silent_after_a_fast_start_breaks_off() {
+async fn a_body_that_stops_after_a_fast_start_is_aborted() {
     let options = Options {
         body_window_ms: milliseconds(300),
         body_grace_ms: milliseconds(100),
@@ -412,7 +412,7 @@ async fn a_body_that_falls_silent_after_a_fast_start_breaks_off() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_reads_its_answer_is_cut_off() {
+async fn a_connection_whose_client_never_reads_is_closed() {
     let options = Options { write_timeout_ms: milliseconds(200), ..Options::default() };
     let server = Server::start_with(options, |listener| listener);
     let request = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";

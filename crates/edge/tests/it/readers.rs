@@ -32,7 +32,7 @@ async fn connect(server: &Server, window: u32) -> RawHttp2 {
 }
 
 #[tokio::test]
-async fn http2_streams_whose_window_stays_shut_are_reset() {
+async fn http2_streams_without_window_are_reset() {
     let (server, registry) = server(Options { write_timeout_ms: milliseconds(300), ..Options::default() });
     let mut client = connect(&server, 0).await;
     let mut open = Vec::new();
@@ -54,7 +54,7 @@ async fn http2_streams_whose_window_stays_shut_are_reset() {
 }
 
 #[tokio::test]
-async fn http2_streams_that_are_read_byte_by_byte_are_reset() {
+async fn http2_streams_read_byte_by_byte_are_reset() {
     let (server, _registry) = server(Options { write_timeout_ms: milliseconds(500), ..Options::default() });
     // hyper hands a piece to h2 as soon as one byte of it may leave: so also with a first byte that is granted at once.
     for (path, window) in [("/medium", 0), ("/medium", 1), ("/", 0), ("/", 1)] {
@@ -77,7 +77,7 @@ async fn http2_streams_that_are_read_byte_by_byte_are_reset() {
 }
 
 #[tokio::test]
-async fn an_http2_stream_that_is_read_slowly_and_steadily_gets_all_of_its_answer() {
+async fn an_http2_stream_read_slowly_and_steadily_gets_its_complete_response() {
     let (server, registry) = server(Options { write_timeout_ms: milliseconds(2_000), ..Options::default() });
     let mut client = connect(&server, 0).await;
     let stream = client.get("/medium").await.expect("sent");
@@ -105,7 +105,7 @@ async fn an_http2_stream_that_is_read_slowly_and_steadily_gets_all_of_its_answer
 }
 
 #[tokio::test]
-async fn an_answer_that_has_nothing_to_say_may_take_its_time() {
+async fn a_response_that_sends_nothing_for_a_while_is_not_aborted() {
     let options = Options { write_timeout_ms: milliseconds(100), ..Options::default() };
     let (mut server, _registry) = server(options);
     let mut client = connect(&server, 65_535).await;
@@ -128,7 +128,7 @@ async fn an_answer_that_has_nothing_to_say_may_take_its_time() {
 }
 
 #[tokio::test]
-async fn an_address_that_leaves_too_much_unread_gets_no_more() {
+async fn an_address_with_too_many_unread_bytes_gets_no_further_response() {
     let megabytes = |count: usize| NonZeroUsize::new(count * 1024 * 1024).expect("not zero");
     let options = Options {
         unsent_bytes_per_address_max: megabytes(40),
@@ -143,7 +143,7 @@ async fn an_address_that_leaves_too_much_unread_gets_no_more() {
     let second = client.get("/large").await.expect("sent");
     let told = client.heard().await.expect("it is told");
     assert!(matches!(told, Heard::Reset(id, _) if id == second), "{told:?}");
-    has(&registry, "edge_answers_cut_total{listener=\"test\",reason=\"UnsentBytes\"} 1");
+    has(&registry, "edge_answers_cut_total{listener=\"test\",reason=\"Unsent\"} 1");
     // Once the first is cut, there is room again.
     assert_eq!(client.heard().await.expect("it is told"), Heard::Reset(first, RawHttp2::CANCEL));
     let response = raw(server.address, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
@@ -151,7 +151,7 @@ async fn an_address_that_leaves_too_much_unread_gets_no_more() {
 }
 
 #[tokio::test]
-async fn when_an_address_holds_too_much_its_requests_are_answered_503() {
+async fn an_address_above_its_unread_limit_is_answered_with_503() {
     let options = Options {
         unsent_bytes_per_address_max: NonZeroUsize::new(1024 * 1024).expect("not zero"),
         ..Options::default()
@@ -164,7 +164,7 @@ async fn when_an_address_holds_too_much_its_requests_are_answered_503() {
     let response = raw(server.address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("retry-after: 5"), "{response}");
     assert!(response.contains("wait for the clients of your address to read them"), "{response}");
-    has(&registry, "edge_requests_refused_total{listener=\"test\",reason=\"UnsentBytes\"} 1");
+    has(&registry, "edge_requests_refused_total{listener=\"test\",reason=\"Unsent\"} 1");
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn the_http2_requests_of_an_address_are_bounded_over_all_its_connections()
     let refused = second.get("/").await.expect("sent");
     let text = second.text(refused).await.expect("a response");
     assert!(text.contains("Too many HTTP/2 requests of your address"), "{text}");
-    has(&registry, "edge_requests_refused_total{listener=\"test\",reason=\"Http2Streams\"} 1");
+    has(&registry, "edge_requests_refused_total{listener=\"test\",reason=\"Streams\"} 1");
     server.release.notify_waiters();
     while !running.is_empty() {
         match first.heard().await.expect("a response") {
@@ -198,7 +198,7 @@ async fn the_http2_requests_of_an_address_are_bounded_over_all_its_connections()
 }
 
 #[tokio::test]
-async fn an_http1_client_that_reads_a_little_now_and_then_is_cut_off() {
+async fn an_http1_connection_read_below_the_least_rate_is_closed() {
     let options = Options {
         write_timeout_ms: milliseconds(500),
         write_bytes_per_second_min: NonZeroU32::new(1_000_000).expect("not zero"),

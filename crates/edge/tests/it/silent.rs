@@ -43,7 +43,7 @@ async fn ask(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn a_newcomer_takes_the_place_of_the_oldest_silent_connection_of_its_address() {
+async fn a_new_connection_replaces_the_connection_of_its_address_that_was_silent_longest() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let options = at_once(Options { connections_per_address_max: count(4), ..Options::default() });
@@ -92,7 +92,7 @@ fn has(registry: &Registry, line: &str) {
 }
 
 #[tokio::test]
-async fn a_running_request_never_gives_way() {
+async fn a_connection_with_a_running_request_is_never_evicted() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let options = Options { connections_per_address_max: count(1), ..Options::default() };
@@ -125,7 +125,7 @@ async fn upgraded_connections_do_not_count() {
 }
 
 #[tokio::test]
-async fn hundreds_of_silent_connections_keep_nobody_out() {
+async fn hundreds_of_silent_connections_do_not_block_new_ones() {
     let options = at_once(Options { connections_max: count(100), ..Options::default() });
     let server = Server::start_with(options, |listener| listener);
     let mut silent = Vec::new();
@@ -142,7 +142,7 @@ async fn hundreds_of_silent_connections_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn the_clients_of_one_port_leave_descriptors_to_another() {
+async fn a_port_with_many_connections_leaves_descriptors_to_another() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     // As if the process could open so few more, of which 48 are for itself and a quarter of the rest for each port.

@@ -54,7 +54,7 @@ fn head(path: &str, field: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_connection_can_be_used_again_after_a_body_that_nobody_read() {
+async fn a_connection_is_reused_after_a_body_that_the_service_did_not_read() {
     let server = Server::start();
     let mut client = AddressUsage::connect(&server).await;
     // RefusalReason, and accepted; smaller than any buffer, as Node.js sends it, and as large as it may be; of known length and not.
@@ -82,7 +82,7 @@ async fn a_connection_can_be_used_again_after_a_body_that_nobody_read() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_still_on_its_way_is_awaited() {
+async fn a_response_waits_for_the_rest_of_a_short_request_body() {
     let server = Server::start();
     let mut client = AddressUsage::connect(&server).await;
     for path in ["/refuse", "/ignore"] {
@@ -97,7 +97,7 @@ async fn a_body_that_is_still_on_its_way_is_awaited() {
 }
 
 #[tokio::test]
-async fn where_the_rest_is_not_read_the_answer_says_so() {
+async fn a_response_says_connection_close_when_the_rest_is_not_read() {
     let server = Server::start();
     let long = (256 * 1024 + 1).to_string();
     let cases = [
@@ -119,7 +119,7 @@ async fn where_the_rest_is_not_read_the_answer_says_so() {
 }
 
 #[tokio::test]
-async fn an_unread_rest_that_does_not_come_ends_the_connection() {
+async fn a_rest_of_a_body_that_does_not_arrive_closes_the_connection() {
     let options = Options {
         unread_timeout_ms: std::num::NonZeroU64::new(200).expect("not zero"),
         ..Options::default()
@@ -132,7 +132,7 @@ async fn an_unread_rest_that_does_not_come_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_read_leaves_the_connection_as_it_was() {
+async fn a_connection_is_kept_alive_after_a_body_was_read() {
     let server = Server::start();
     let mut client = AddressUsage::connect(&server).await;
     for request in [

@@ -52,7 +52,7 @@ fn read_head(stream: &mut impl Read) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_behind_the_request_arrive_first() {
+async fn bytes_sent_after_the_upgrade_request_are_read_first() {
     let mut server = Server::start();
     let address = server.address;
     let client = tokio::task::spawn_blocking(move || {
@@ -102,7 +102,7 @@ fn tls_client(options: Options) -> TlsClient {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn encrypted_bytes_behind_the_request_arrive_first() {
+async fn encrypted_bytes_sent_after_the_upgrade_request_are_read_first() {
     let TlsClient { mut server, mut stream, _dir } = tls_client(Options::default());
     let client = tokio::task::spawn_blocking(move || {
         // One record with the request and more, and a second one right behind, most likely in the same segment.
@@ -167,7 +167,7 @@ impl Stream for rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_duplex_stays_in_the_runtime_plain_and_encrypted() {
+async fn a_duplex_stays_in_the_runtime_with_and_without_tls() {
     let server = Server::start();
     let address = server.address;
     let plain = tokio::task::spawn_blocking(move || {
@@ -232,7 +232,7 @@ async fn unsent_ciphertext_is_bounded_and_flushed_later() {
 }
 
 #[tokio::test]
-async fn an_answer_other_than_101_leaves_the_connection_to_http() {
+async fn a_response_other_than_101_leaves_the_connection_to_http() {
     let server = Server::start();
     let request = "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let response = harness::raw(server.address, request.as_bytes()).await;
