@@ -1,5 +1,5 @@
-//! What was acknowledged survives `kill -9`: a child process writes and reports each acknowledgement, and is killed in the
-//! middle of it. `CHAPPE_SOAK_KILLS` says how often (5 by default).
+//! Acknowledged writes survive `kill -9`: a child process writes and reports each acknowledgement, and is killed
+//! meanwhile. `CHAPPE_SOAK_KILLS` sets the number of kills (default: 5).
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use trace::Tracer;
 use crate::client::{Client, request};
 
 const FOLDER: &str = "CHAPPE_DOCUMENTS_CRASH_FOLDER";
-const CHILD: &str = "crash::writes_until_it_is_killed";
+const TEST: &str = "crash::acknowledged_writes_survive_kill_9_and_so_do_their_feed_entries";
 const DOCS: &str = "/dbs/d/colls/c/docs";
 const WRITERS: u32 = 16;
 
@@ -29,11 +29,18 @@ async fn status(service: &Service, line: &str, body: &str) -> u16 {
     service.clone().call(request).await.expect("the service never fails").status().as_u16()
 }
 
-/// The child's part. Run as an ordinary test, without its folder, it has nothing to do.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writes_until_it_is_killed() {
-    let Ok(folder) = std::env::var(FOLDER) else { return };
-    let (service, _handle) = open(Path::new(&folder));
+#[test]
+fn acknowledged_writes_survive_kill_9_and_so_do_their_feed_entries() {
+    match std::env::var_os(FOLDER) {
+        Some(folder) => write_until_killed(Path::new(&folder)),
+        None => kill_and_check(),
+    }
+}
+
+/// The child process.
+#[tokio::main(worker_threads = 2)]
+async fn write_until_killed(folder: &Path) {
+    let (service, _handle) = open(folder);
     status(&service, "POST /dbs", r#"{"id":"d"}"#).await;
     status(&service, "POST /dbs/d/colls", r#"{"id":"c","partitionKey":{"paths":["/pk"]}}"#).await;
     let run = std::process::id();
@@ -55,14 +62,13 @@ async fn writes_until_it_is_killed() {
     }
 }
 
-#[test]
-fn acknowledged_writes_survive_kill_9_and_so_do_their_feed_entries() {
+fn kill_and_check() {
     let kills: usize = std::env::var("CHAPPE_SOAK_KILLS").map_or(5, |text| text.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut acknowledged = BTreeSet::new();
     for kill in 0..kills {
         let mut child = Command::new(std::env::current_exe().expect("a test knows its binary"))
-            .args(["--exact", CHILD, "--nocapture"])
+            .args(["--exact", TEST, "--nocapture"])
             .env(FOLDER, folder.path())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,8 +1,8 @@
-//! `kill -9` under load: what was acknowledged is there, nothing is torn, and offsets follow one another.
+//! `kill -9` under load: acknowledged records survive, no record is torn, and offsets are consecutive.
 //!
-//! The test starts its own binary as a child that writes and tells each acknowledgement on its standard error. After a
-//! random number of them the child is killed, and the parent opens the directory and compares. The same directory goes
-//! through all the kills. `CHAPPE_SOAK_KILLS` sets their number.
+//! The test starts itself as a child process that writes and reports each acknowledgement on its standard error. After a
+//! random number of them the parent kills the child, opens the directory and compares. All kills use the same directory.
+//! `CHAPPE_SOAK_KILLS` sets their number.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
@@ -18,7 +18,7 @@ use crate::chance::Chance;
 /// Journals that are made and removed all the time.
 const REMOVED: usize = 2;
 
-/// Tells the child where to write.
+/// Set for the child process: the directory to write to.
 const DIRECTORY: &str = "CHAPPE_CRASH_DIRECTORY";
 const JOURNALS: usize = 3;
 const APPENDERS: u64 = 8;
@@ -61,18 +61,20 @@ fn records(seed: u64) -> Vec<Record> {
         .collect()
 }
 
-/// Writes a line at once, so that lines of several tasks do not mix.
-fn tell(line: &str) {
-    // Where the parent is gone there is nobody to tell, and the kill is on its way.
+/// Writes a line with one call, so that lines of several tasks do not mix.
+fn report(line: &str) {
+    // It fails only when the parent has stopped reading, just before the kill.
     drop(std::io::stderr().write_all(format!("{line}\n").as_bytes()));
 }
 
-/// What the child does; without a directory in the environment it is not a child, and there is nothing to do.
 #[test]
-fn child() {
-    let Some(directory) = std::env::var_os(DIRECTORY) else { return };
+fn acknowledged_writes_survive_kills_under_load() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("a runtime can be made").block_on(write_for_ever(Path::new(&directory)));
+    let runtime = runtime.expect("a runtime can be made");
+    match std::env::var_os(DIRECTORY) {
+        Some(directory) => runtime.block_on(write_for_ever(Path::new(&directory))),
+        None => runtime.block_on(kill_and_compare()),
+    }
 }
 
 async fn write_for_ever(directory: &Path) {
@@ -87,10 +89,10 @@ async fn write_for_ever(directory: &Path) {
                 let (number, seed) = (chance.below(JOURNALS), chance.number() >> 16);
                 let name = journal_name(number);
                 let position = journal.append(&instance(), &name, records(seed)).await.expect("append works");
-                tell(&format!("append {number} {} {} {seed}", position.epoch.0, position.offset.0));
+                report(&format!("append {number} {} {} {seed}", position.epoch.0, position.offset.0));
                 if chance.below(20) == 0 {
                     let below = position.offset.0.saturating_sub(KEPT_RECORDS[number]);
-                    tell(&format!("trim {number} {below}"));
+                    report(&format!("trim {number} {below}"));
                     let below = Position { offset: Offset(below), ..position };
                     journal.trim(&instance(), &name, below).await.expect("trim works");
                 }
@@ -105,10 +107,10 @@ async fn write_for_ever(directory: &Path) {
             loop {
                 let seed = chance.number() >> 16;
                 let position = journal.append(&instance(), &name, records(seed)).await.expect("append works");
-                tell(&format!("made {task} {} {seed}", position.epoch.0));
-                tell(&format!("removing {task}"));
+                report(&format!("made {task} {} {seed}", position.epoch.0));
+                report(&format!("removing {task}"));
                 journal.remove(&instance(), &name).await.expect("remove works");
-                tell(&format!("removed {task}"));
+                report(&format!("removed {task}"));
             }
         });
     }
@@ -123,7 +125,7 @@ async fn write_for_ever(directory: &Path) {
                 let value = Bytes::from(count.to_string());
                 let put = registry.put(&instance, &key, value, Expect::Anything, Durability::Durable, None);
                 let version = put.await.expect("put works");
-                tell(&format!("put {task} {count} {}", version.0));
+                report(&format!("put {task} {count} {}", version.0));
             }
         });
     }
@@ -155,9 +157,9 @@ struct Lives {
 }
 
 impl Acknowledged {
-    fn take(&mut self, line: &str) {
+    fn record(&mut self, line: &str) {
         let words: Vec<_> = line.split(' ').collect();
-        let number = |index: usize| words[index].parse::<u64>().expect("the child tells numbers");
+        let number = |index: usize| words[index].parse::<u64>().expect("the child reports numbers");
         match words[0] {
             "append" => {
                 let journal = usize::try_from(number(1)).expect("a small number");
@@ -187,8 +189,8 @@ impl Acknowledged {
                     lives.over.extend(lives.now.take().map(|(epoch, ..)| epoch));
                 }
             }
-            // Only the child's own panic would say anything else.
-            _ => panic!("the child says: {line}"),
+            // Anything else is a panic of the child.
+            _ => panic!("unexpected output of the child: {line}"),
         }
     }
 
@@ -299,17 +301,22 @@ impl Acknowledged {
     }
 }
 
-/// Lets a child write until `lines` acknowledgements, kills it, and takes what it told.
+/// Lets a child write until it has reported `lines` acknowledgements, kills it, and records what it reported.
 fn kill_after(lines: usize, directory: &Path, acknowledged: &mut Acknowledged) {
     let mut child = Command::new(std::env::current_exe().expect("the test has a path"))
-        .args(["crash::child", "--exact", "--nocapture", "--test-threads=1"])
+        .args([
+            "crash::acknowledged_writes_survive_kills_under_load",
+            "--exact",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(DIRECTORY, directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the child starts");
-    let mut told = BufReader::new(child.stderr.take().expect("standard error is a pipe"));
+    let mut reports = BufReader::new(child.stderr.take().expect("standard error is a pipe"));
     let mut count = 0;
     let mut line = String::new();
     loop {
@@ -318,17 +325,16 @@ fn kill_after(lines: usize, directory: &Path, acknowledged: &mut Acknowledged) {
         }
         count += 1;
         line.clear();
-        told.read_line(&mut line).expect("the pipe can be read");
-        // The last line may have been cut by the kill; then it was not told.
+        reports.read_line(&mut line).expect("the pipe can be read");
+        // The kill may have cut the last line; it does not count then.
         let Some(line) = line.strip_suffix('\n') else { break };
-        acknowledged.take(line);
+        acknowledged.record(line);
     }
     let status = child.wait().expect("the child ends");
     assert!(!status.success() && count > lines, "the child ended by itself: {status}");
 }
 
-#[tokio::test]
-async fn acknowledged_writes_survive_kills_under_load() {
+async fn kill_and_compare() {
     let kills: usize = match std::env::var("CHAPPE_SOAK_KILLS") {
         Ok(kills) => kills.parse().expect("CHAPPE_SOAK_KILLS is a number"),
         Err(_) => 5,

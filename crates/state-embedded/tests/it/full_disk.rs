@@ -1,7 +1,7 @@
-//! A full disk: refused cleanly, and usable again when there is room.
+//! A full disk: writes are refused without damage, and succeed again when there is space.
 //!
-//! The test starts its own binary as a child in a mount namespace of its own, with a small file system in memory. Where
-//! the system does not allow that, the test says that it did not run.
+//! The test starts itself as a child in a mount namespace of its own, on a small file system in memory. It needs `unshare`
+//! (util-linux) and the right to create user namespaces, and fails without them.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,41 +9,43 @@ use std::process::Command;
 use state::{AppendError, Durability, Expect, Instance, Key, Name, Offset, Position, Record, RegistryError};
 use state_embedded::{JournalOptions, OpenStoreError, Options, Store};
 
-/// Tells the child where the small file system is.
+/// Set for the child process: where the small file system is mounted.
 const DIRECTORY: &str = "CHAPPE_FULL_DISK_DIRECTORY";
+
+const NEEDS: &str = "the test needs 'unshare' and user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0)";
 
 const MOUNT: &str = "mount -t tmpfs -o size=4m tmpfs \"$0\" && exec \"$@\"";
 
 #[test]
-fn a_full_disk_refuses_and_recovers() {
+fn writes_to_a_full_disk_are_refused_and_succeed_when_there_is_space() {
+    let Some(directory) = std::env::var_os(DIRECTORY) else { return run_on_a_small_disk() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime can be made").block_on(fill(Path::new(&directory)));
+    eprintln!("full disk: done");
+}
+
+/// Runs this test in a child process whose directory is a file system of 4 MiB.
+fn run_on_a_small_disk() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let unshare = |command: &str| {
         let mut unshare = Command::new("unshare");
         unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", command]).arg(directory.path());
         unshare
     };
-    let possible = unshare("mount -t tmpfs -o size=4m tmpfs \"$0\"").output();
-    if !possible.is_ok_and(|output| output.status.success()) {
-        eprintln!("NOT RUN: a full disk needs 'unshare' and the right to mount in a namespace of one's own");
-        return;
-    }
+    let mounted = unshare("mount -t tmpfs -o size=4m tmpfs \"$0\"").output().expect(NEEDS);
+    assert!(mounted.status.success(), "{NEEDS}: {}", String::from_utf8_lossy(&mounted.stderr));
     let output = unshare(MOUNT)
         .arg(std::env::current_exe().expect("the test has a path"))
-        .args(["full_disk::child", "--exact", "--nocapture"])
+        .args([
+            "full_disk::writes_to_a_full_disk_are_refused_and_succeed_when_there_is_space",
+            "--exact",
+            "--nocapture",
+        ])
         .env(DIRECTORY, directory.path())
         .output()
         .expect("the child starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("full disk: done"), "the child says:\n{said}");
-}
-
-/// What happens in the namespace; without a directory in the environment there is nothing to do.
-#[test]
-fn child() {
-    let Some(directory) = std::env::var_os(DIRECTORY) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime can be made").block_on(fill(Path::new(&directory)));
-    eprintln!("full disk: done");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && log.contains("full disk: done"), "output of the child:\n{log}");
 }
 
 fn options() -> Options {
@@ -58,7 +60,7 @@ fn options() -> Options {
 async fn fill(directory: &Path) {
     let (instance, name) = (Instance::new("a").expect("valid"), Name::new("n").expect("valid"));
     let filler = directory.join("filler");
-    std::fs::write(&filler, vec![1; 1 << 20]).expect("there is room");
+    std::fs::write(&filler, vec![1; 1 << 20]).expect("there is space");
     let path = directory.join("state");
     let store = Store::open(&path, &options()).expect("the store opens");
     let (journal, registry) = (store.journal(), store.registry());
@@ -75,7 +77,7 @@ async fn fill(directory: &Path) {
         }
     };
     assert!(matches!(refused, AppendError::NoSpace { .. }), "{refused:?}");
-    // What is left, to the last byte.
+    // Fills the rest of the disk.
     let rest = directory.join("rest");
     drop(std::fs::write(&rest, vec![1; 4 << 20]));
     let key = Key::new("k").expect("valid");
@@ -90,9 +92,9 @@ async fn fill(directory: &Path) {
 
     std::fs::remove_file(&rest).expect("it is there");
     std::fs::remove_file(&filler).expect("it is there");
-    let next = journal.append(&instance, &name, vec![record()]).await.expect("there is room again");
+    let next = journal.append(&instance, &name, vec![record()]).await.expect("there is space again");
     assert_eq!(next.offset.0, count);
-    put().await.expect("there is room again");
+    put().await.expect("there is space again");
     store.close().await;
     let store = Store::open(&path, &options()).expect("the store opens");
     let start = start.expect("something was appended");
