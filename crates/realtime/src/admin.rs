@@ -1,5 +1,5 @@
-//! The operations that whoever runs the process has on the realtime service: dead letters, the live trace, account keys. The binary
-//! mounts them in its admin API, which decides who may ask.
+//! Admin operations of the realtime service: dead letters, the live trace, account keys. The binary mounts them in its admin API, which
+//! authorizes the caller.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -9,27 +9,27 @@ use std::task::{Context, Poll};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use http_messages::Body;
+use http_messages::{Body, ErrorChain};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::Handle;
 use crate::engine::{ConnectionId, Filter, GroupName, UserId};
-use crate::error::TraceError;
 use crate::events::DeadLettersError;
+use crate::handle::Handle;
+use crate::service::TraceError;
 
-/// Dead letters in a page where nobody says how many, and at most.
+/// Dead letters on a page: the default, and the most.
 const PAGE_LETTERS: usize = 100;
 const PAGE_LETTERS_MAX: usize = 1000;
 
-/// Answers the operations below the path where it is mounted. Cheap to clone.
+/// Handles the operations below the path where it is mounted. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Admin {
     realtime: Handle,
     mount: Arc<str>,
 }
 
-/// Why an operation was not done. Each code has a page under `docs/errors/`.
+/// Why an operation failed. Each code has a page under `docs/errors/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AdminError {
     NoSuchPath,
@@ -66,16 +66,14 @@ impl Admin {
         let page = page.map_err(|error| match error {
             DeadLettersError::Cursor(_) => AdminError::NoSuchPosition,
             DeadLettersError::Read(_) => {
-                let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-                let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-                tracing::error!("the dead letters cannot be read: {text}");
+                tracing::error!(error = %ErrorChain(&error), "the dead letters cannot be read");
                 AdminError::UnreadableLetters
             }
         })?;
         Ok(json_response(StatusCode::OK, &json!({ "letters": page.letters, "next": page.next })))
     }
 
-    /// `?hub=&user=&group=&connection=`, each of which may be absent: one JSON object a line for as long as the caller reads.
+    /// `?hub=&user=&group=&connection=`, all optional: one JSON object a line while the caller reads.
     async fn trace(&self, query: Option<&str>) -> Result<Response<Body>, AdminError> {
         let hub = parameter(query, "hub").map(|hub| self.realtime.hub(&hub)).transpose();
         let connection = parameter(query, "connection").map(|id| ConnectionId::parse(&id)).transpose();
@@ -87,7 +85,7 @@ impl Admin {
             presence_only: false,
         };
         let body = self.realtime.trace(filter).await.map_err(|error| match error {
-            TraceError::TooMany(_) => AdminError::TooManyWatchers,
+            TraceError::TooManyWatchers(_) => AdminError::TooManyWatchers,
             TraceError::Stopped(_) => AdminError::Draining,
         })?;
         let mut response = Response::new(body);
@@ -132,7 +130,7 @@ impl AdminError {
             Self::NoSuchFilter => (
                 StatusCode::BAD_REQUEST,
                 "admin-no-such-filter",
-                "`hub` is no hub name, or `connection` is no connection id.",
+                "`hub` is not a valid hub name, or `connection` is not a connection id.",
             ),
             Self::TooManyWatchers => (
                 StatusCode::TOO_MANY_REQUESTS,
@@ -142,7 +140,7 @@ impl AdminError {
             Self::Draining => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "admin-draining",
-                "The process is ending; ask the one that comes after it.",
+                "The process is shutting down; try again when it has restarted.",
             ),
         }
     }

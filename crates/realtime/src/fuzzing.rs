@@ -9,12 +9,12 @@ use state::Instance;
 
 use crate::engine::fuzzing::{Frames, frames};
 use crate::engine::{Action, OutgoingMessage};
-use crate::error::Refusal;
 use crate::filter::{Filter, Seen};
 use crate::from_protocol::{
-    Operation, Page, Payload, Query, To, commands, group, hub_of_client, hub_of_rest, route, stream_id,
-    stream_items,
+    Operation, Page, Payload, Query, To, commands, hub_of_client, hub_of_rest, route, stream_id, stream_items,
 };
+use crate::names::group;
+use crate::rejection::Rejection;
 use crate::to_protocol;
 use crate::upstream::{Awaited, StreamReader, to_client};
 
@@ -48,10 +48,10 @@ pub struct Refused {
 ///
 /// If the request is refused.
 pub fn rest(method: &Method, uri: &Uri, content_type: &[u8], body: &[u8]) -> Result<Vec<Accepted>, Refused> {
-    read_rest(method, uri, content_type, &Bytes::copy_from_slice(body)).map_err(|refusal| {
-        let (status, code, message) = (refusal.status, refusal.code, refusal.message.clone());
+    read_rest(method, uri, content_type, &Bytes::copy_from_slice(body)).map_err(|rejection| {
+        let (status, code, message) = (rejection.status, rejection.code, rejection.message.clone());
         // Rendering it must not fail either.
-        drop(to_protocol::error_detail(refusal));
+        drop(to_protocol::error_detail(rejection));
         Refused { status, code, message }
     })
 }
@@ -61,7 +61,7 @@ fn read_rest(
     uri: &Uri,
     content_type: &[u8],
     body: &Bytes,
-) -> Result<Vec<Accepted>, Refusal> {
+) -> Result<Vec<Accepted>, Rejection> {
     let instance = Instance::new("fuzz").expect("the name is valid");
     let routed = route(method, uri.path())?;
     let query = Query::parse(uri.query());
@@ -103,7 +103,7 @@ fn read_rest(
     })
 }
 
-fn check_target(to: &To) -> Result<(), Refusal> {
+fn check_target(to: &To) -> Result<(), Rejection> {
     if let To::Group(name) = to {
         group(name)?;
     }
@@ -111,7 +111,7 @@ fn check_target(to: &To) -> Result<(), Refusal> {
 }
 
 /// The address of the next page must be one, and lead to the entry after the last.
-fn check_page(query: &Query<'_>, uri: &Uri) -> Result<(), Refusal> {
+fn check_page(query: &Query<'_>, uri: &Uri) -> Result<(), Rejection> {
     let page = Page::read(query)?;
     let last = "last & greatest/\u{e9}";
     let next: Uri = page.next_link(uri, last).parse().expect("the address of the next page is one");
@@ -133,7 +133,7 @@ fn accepted(message: &OutgoingMessage) -> Accepted {
 pub fn client_query(query: &str) -> Result<String, String> {
     let instance = Instance::new("fuzz").expect("the name is valid");
     let query = Query::parse(Some(query));
-    let hub = hub_of_client(&query, &instance).map_err(|refusal| refusal.message)?;
+    let hub = hub_of_client(&query, &instance).map_err(|rejection| rejection.message)?;
     // What is kept of a query says the same as before.
     let kept = query.without(&["access_token", "id", "_"]);
     let again = Query::parse(Some(&kept));

@@ -8,8 +8,8 @@ use http::{Method, Request, StatusCode};
 use identity::openid::{self, JsonWebKeySet, JsonWebKeySetError, Provider};
 use identity::{Claims, TokenError, TokenRules, UnixSeconds};
 
-use crate::error::Refusal;
 use crate::options::OpenIdOptions;
+use crate::rejection::Rejection;
 
 /// Largest key set that is read, in bytes.
 const KEY_SET_BYTES_MAX: u64 = 256 * 1024;
@@ -75,7 +75,7 @@ impl Logins {
         purpose: Purpose,
         now: UnixSeconds,
         rules: &TokenRules,
-    ) -> Result<(Claims, UnixSeconds), Refusal> {
+    ) -> Result<(Claims, UnixSeconds), Rejection> {
         let mut keys = self.keys(None, now).await?;
         let verified = loop {
             let provider = Provider {
@@ -99,12 +99,12 @@ impl Logins {
         Ok((verified.claims, verified.expires_at))
     }
 
-    fn admit(&self, claims: &Claims, purpose: Purpose) -> Result<(), Refusal> {
+    fn admit(&self, claims: &Claims, purpose: Purpose) -> Result<(), Rejection> {
         let ids = ["oid", "appid", "azp", "sub"];
         let is_known = |name: &&str| claims.values(name).iter().any(|id| self.options.callers.contains(id));
         if !self.options.callers.is_empty() && !ids.iter().any(is_known) {
             let message = "the token's bearer is none of the callers that are configured (openid.callers)";
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "CallerNotAllowed", message));
+            return Err(Rejection::new(StatusCode::FORBIDDEN, "CallerNotAllowed", message));
         }
         if !self.options.roles_required {
             return Ok(());
@@ -120,11 +120,11 @@ impl Logins {
             return Ok(());
         }
         let message = format!("the token has none of the roles {}", needed.join(", "));
-        Err(Refusal::new(StatusCode::FORBIDDEN, "RoleMissing", message))
+        Err(Rejection::new(StatusCode::FORBIDDEN, "RoleMissing", message))
     }
 
     /// The provider's keys: those at hand while they are fresh, and not those of `stale`.
-    async fn keys(&self, stale: Option<UnixSeconds>, now: UnixSeconds) -> Result<Keys, Refusal> {
+    async fn keys(&self, stale: Option<UnixSeconds>, now: UnixSeconds) -> Result<Keys, Rejection> {
         let fresh_s = self.options.refresh_s.get();
         let usable = |keys: &Keys| now.saturating_sub(keys.read_at) < fresh_s && Some(keys.read_at) != stale;
         if let Some(keys) = self.at_hand(now).filter(usable) {
@@ -204,9 +204,9 @@ async fn read_file(file: &Path) -> Result<Bytes, KeysError> {
     Ok(text.into())
 }
 
-fn unavailable() -> Refusal {
+fn unavailable() -> Rejection {
     let message = "the keys of the login provider are not at hand, so that its tokens cannot be checked; the log says why";
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "LoginUnavailable", message)
+    Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "LoginUnavailable", message)
 }
 
 impl std::fmt::Debug for Logins {

@@ -18,9 +18,9 @@ use crate::engine::{
     ClientInvocation, EngineHandle, GroupError, GroupName, Membership, OutgoingMessage, Publish, Roles,
     Target,
 };
-use crate::from_protocol;
 use crate::from_protocol::fields::{elements, string};
 use crate::history::{History, Replay};
+use crate::names::group;
 use crate::upstream::Methods;
 
 /// The methods. As in a hub of ASP.NET Core, case does not matter in what clients call.
@@ -179,7 +179,7 @@ impl Call<'_> {
     fn group(&self, index: usize) -> Result<Option<GroupName>, String> {
         let Some(argument) = self.argument(index) else { return Ok(None) };
         let name = string(argument).ok_or("a group is named by a string")?;
-        from_protocol::group(&name).map(Some).map_err(|refusal| refusal.message)
+        group(&name).map(Some).map_err(|error| error.to_string())
     }
 }
 

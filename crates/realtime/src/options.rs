@@ -6,7 +6,6 @@ use identity::{AccessKey, DEVELOPMENT_SIGNALR_KEY, KeySet};
 use serde::{Deserialize, Serialize};
 use state::Instance;
 
-use crate::StartError;
 use crate::history::Rule as HistoryRule;
 use crate::{engine, events, servers, upstream};
 pub use login::{DynamicKeyOptions, OpenIdOptions};
@@ -79,6 +78,31 @@ pub enum Mode {
     Classic,
 }
 
+/// Why the service cannot run with its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// The name of the instance is invalid.
+    #[error("the instance of the realtime service")]
+    Instance(#[source] state::InvalidName),
+    /// There is no key to verify tokens with.
+    #[error("no access key is configured; set primary_key")]
+    NoKey,
+    /// With an empty key anyone could sign tokens.
+    #[error("{0} is empty")]
+    EmptyKey(&'static str),
+    /// The key is publicly known.
+    #[error(
+        "{0} is a key that the emulators publish, so it protects nothing; set another key, or listen on loopback only"
+    )]
+    PublicKey(&'static str),
+    /// Options contradict each other.
+    #[error("the options of the realtime service: {0}")]
+    Contradiction(&'static str),
+    /// The upstream templates cannot be used.
+    #[error(transparent)]
+    Upstream(#[from] upstream::LoadError),
+}
+
 /// Longest client token, in characters; the SDKs refuse to make a longer one.
 pub(crate) const CLIENT_TOKEN_BYTES_MAX: usize = 4_096;
 
@@ -135,25 +159,25 @@ impl Options {
     ///
     /// If a name, or a template for upstreams, cannot be used. Keys are looked at by the start only, as whoever starts may add
     /// some.
-    pub fn check(&self) -> Result<(), StartError> {
+    pub fn check(&self) -> Result<(), OptionsError> {
         self.instance()?;
         upstream::load(&self.upstream)?;
         let openid = self.openid.as_ref().map_or(Ok(()), OpenIdOptions::check);
-        openid.and_then(|()| self.dynamic_keys.check()).map_err(StartError::Options)
+        openid.and_then(|()| self.dynamic_keys.check()).map_err(OptionsError::Contradiction)
     }
 
-    pub(crate) fn instance(&self) -> Result<Instance, StartError> {
-        Instance::new(&self.instance).map_err(StartError::Instance)
+    pub(crate) fn instance(&self) -> Result<Instance, OptionsError> {
+        Instance::new(&self.instance).map_err(OptionsError::Instance)
     }
 
     /// The keys to accept; the first one signs.
-    pub(crate) fn keys(&self) -> Result<KeySet, StartError> {
+    pub(crate) fn keys(&self) -> Result<KeySet, OptionsError> {
         let mut keys = Vec::new();
         for (option, text) in [("primary_key", &self.primary_key), ("secondary_key", &self.secondary_key)] {
             let Some(text) = text else { continue };
-            let key = AccessKey::new(text.as_str()).map_err(|_| StartError::EmptyKey(option))?;
+            let key = AccessKey::new(text.as_str()).map_err(|_| OptionsError::EmptyKey(option))?;
             if key.is_public_development_key() && !self.development_keys {
-                return Err(StartError::PublicKey(option));
+                return Err(OptionsError::PublicKey(option));
             }
             keys.push(key);
         }
@@ -161,7 +185,7 @@ impl Options {
             keys.push(AccessKey::new(DEVELOPMENT_SIGNALR_KEY).expect("the constant is not empty"));
         }
         if keys.is_empty() {
-            return Err(StartError::NoKey);
+            return Err(OptionsError::NoKey);
         }
         let primary = keys.remove(0);
         Ok(KeySet { primary, others: keys, dynamic: Vec::new() })
@@ -193,7 +217,7 @@ mod tests {
             Some("one"),
             public,
             false,
-            "secondary_key is a key that the emulators publish, which protects nothing; set another one, or serve on loopback only",
+            "secondary_key is a key that the emulators publish, so it protects nothing; set another key, or listen on loopback only",
         );
         check(None, None, false, "no access key is configured; set primary_key");
         check(Some(""), None, false, "primary_key is empty");

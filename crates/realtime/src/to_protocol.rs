@@ -1,4 +1,4 @@
-//! From our words to answers in the service's dialect. Every refusal is rendered here, once for REST and once for clients.
+//! From our words to answers in the service's dialect. Every rejection is rendered here, once for REST and once for clients.
 
 use bytes::Bytes;
 use http::header::{
@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_messages::Body;
 use serde_json::{Value, json};
 
-use crate::error::Refusal;
+use crate::rejection::Rejection;
 
 /// Where the SDKs read why a thing is absent.
 const MS_ERROR_CODE: &str = "x-ms-error-code";
@@ -44,32 +44,32 @@ pub(crate) fn framed_result(protocol: &'static str, framed: Bytes) -> Response<B
     response
 }
 
-/// A refusal for an app: `ErrorDetail`, with its code in `x-ms-error-code` too, where the SDKs look for it.
-pub(crate) fn error_detail(refusal: Refusal) -> Response<Body> {
-    let body = detail(&refusal).to_string();
-    let code = HeaderValue::from_static(refusal.code);
-    let mut response = with_headers(http_messages::json(refusal.status, body), refusal);
+/// A rejection for an app: `ErrorDetail`, with its code in `x-ms-error-code` too, where the SDKs look for it.
+pub(crate) fn error_detail(rejection: Rejection) -> Response<Body> {
+    let body = detail(&rejection).to_string();
+    let code = HeaderValue::from_static(rejection.code);
+    let mut response = with_headers(http_messages::json(rejection.status, body), rejection);
     response.headers_mut().insert(MS_ERROR_CODE, code);
     response
 }
 
 /// `{code, message, target?, details?, inner?}`: `inner` has the code of the first thing that led to it.
-fn detail(refusal: &Refusal) -> Value {
-    let mut body = json!({ "code": refusal.code, "message": refusal.message });
-    if let Some(target) = &refusal.target {
+fn detail(rejection: &Rejection) -> Value {
+    let mut body = json!({ "code": rejection.code, "message": rejection.message });
+    if let Some(target) = &rejection.target {
         body["target"] = target.as_ref().into();
     }
-    if let Some(first) = refusal.details.first() {
-        body["details"] = refusal.details.iter().map(detail).collect();
+    if let Some(first) = rejection.details.first() {
+        body["details"] = rejection.details.iter().map(detail).collect();
         body["inner"] = json!({ "code": first.code });
     }
     body
 }
 
-/// A refusal for a client: text that its SDK shows in the exception.
-pub(crate) fn error_text(refusal: Refusal) -> Response<Body> {
-    let body = refusal.message.clone();
-    with_headers(http_messages::text(refusal.status, body), refusal)
+/// A rejection for a client: text that its SDK shows in the exception.
+pub(crate) fn error_text(rejection: Rejection) -> Response<Body> {
+    let body = rejection.message.clone();
+    with_headers(http_messages::text(rejection.status, body), rejection)
 }
 
 /// The answer to a preflight request: whatever header and method a page asks for is allowed, as the emulator does. Apps give headers of
@@ -100,9 +100,9 @@ pub(crate) fn allow_origin(origin: Option<HeaderValue>, response: &mut Response<
     headers.append(VARY, HeaderValue::from_static("Origin"));
 }
 
-fn with_headers(mut response: Response<Body>, refusal: Refusal) -> Response<Body> {
+fn with_headers(mut response: Response<Body>, rejection: Rejection) -> Response<Body> {
     let headers = response.headers_mut();
-    if let Some(header) = refusal.header {
+    if let Some(header) = rejection.header {
         let (name, value) = *header;
         headers.insert(name, value);
     }

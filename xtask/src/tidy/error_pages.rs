@@ -22,7 +22,14 @@ const TABLES: [Table; 3] = [
     Table {
         page: "realtime",
         sources: "crates/realtime/src",
-        markers: &["Refusal::new(", "Self::new(", "bad_request(", "unauthorized(", "absent(", ": &str = \""],
+        markers: &[
+            "Rejection::new(",
+            "Self::new(",
+            "bad_request(",
+            "unauthorized(",
+            "absent(",
+            ": &str = \"",
+        ],
     },
     Table { page: "documents", sources: "crates/documents/src/error.rs", markers: &["=> \""] },
     Table { page: "egress", sources: "crates/egress/src/error.rs", markers: &["=> \""] },
@@ -162,7 +169,7 @@ fn codes_of_area(text: &str, area: &str) -> BTreeSet<String> {
 mod tests {
     use super::*;
 
-    const MARKERS: &[&str] = &["Refusal::new(", "bad_request(", ": &str = \"", "=> \""];
+    const MARKERS: &[&str] = &["Rejection::new(", "bad_request(", ": &str = \"", "=> \""];
 
     fn codes(text: &str) -> Vec<String> {
         codes_behind(text, MARKERS).into_iter().collect()
@@ -170,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_code_is_the_first_literal_of_its_call() {
-        assert_eq!(codes("Refusal::new(StatusCode::CONFLICT, \"InUse\", message)"), ["InUse"]);
+        assert_eq!(codes("Rejection::new(StatusCode::CONFLICT, \"InUse\", message)"), ["InUse"]);
         assert_eq!(codes("bad_request(\n    \"MissingId\",\n    \"an id is needed\",\n)"), ["MissingId"]);
         assert_eq!(codes("const ABSENT: &str = \"Warning.User.NotExisted\";"), ["Warning.User.NotExisted"]);
         assert_eq!(codes("Self::TooLarge { .. } => \"body_too_large\","), ["body_too_large"]);
@@ -178,8 +185,11 @@ mod tests {
 
     #[test]
     fn what_is_passed_on_or_is_prose_is_no_code() {
-        assert_eq!(codes("Self { ..Refusal::new(status, code, message) }\nlet other = \"Other\";"), [""; 0]);
-        assert_eq!(codes("Refusal::new(status, code, text);\nlet other = \"Other\";"), [""; 0]);
+        assert_eq!(
+            codes("Self { ..Rejection::new(status, code, message) }\nlet other = \"Other\";"),
+            [""; 0]
+        );
+        assert_eq!(codes("Rejection::new(status, code, text);\nlet other = \"Other\";"), [""; 0]);
         assert_eq!(codes("let words: &str = \"two words\";"), [""; 0]);
         assert_eq!(codes("const USER_ID: &str = \"asrs.s.uid\";"), [""; 0]);
     }

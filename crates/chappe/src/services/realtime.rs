@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use gateway::Upstream;
-use realtime::StartError;
+use realtime::{OpenKeysError, StartError};
 use realtime_engine::NodeId;
 use serde_json::{Map, Value, json};
 
@@ -31,9 +31,8 @@ pub(super) static ROW: Row = Row {
     on_own_port: |service| service,
     runs: |_| true,
     is_usage_error: |error| {
-        use StartError::{EmptyKey, Instance, NoKey, Options, PublicKey, Upstream};
         error.downcast_ref().is_some_and(|error| {
-            matches!(error, EmptyKey(_) | Instance(_) | NoKey | Options(_) | PublicKey(_) | Upstream(_))
+            matches!(error, StartError::Options(_) | StartError::Keys(OpenKeysError::Options(_)))
         })
     },
     start: |starting| Box::pin(start(starting)),

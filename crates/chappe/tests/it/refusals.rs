@@ -34,8 +34,8 @@ async fn messages_that_are_none_are_400_with_the_place() {
         (HUB, r#"{"arguments":[]}"#, "no target"),
         (HUB, r#"{"target":"x","arguments":1}"#, "must be a JSON array"),
         (HUB, deep.as_str(), "nests deeper"),
-        ("/api/v1/hubs/1-2", MESSAGE, "'1-2' is no hub name"),
-        ("/api/v1/hubs/%00", MESSAGE, "is no hub name"),
+        ("/api/v1/hubs/1-2", MESSAGE, "'1-2' is not a valid hub name"),
+        ("/api/v1/hubs/%00", MESSAGE, "is not a valid hub name"),
     ];
     for (path, body, words) in wrong {
         let authorization = format!("Bearer {}", token(&audience(path), None));

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::fields::{Fields, FieldsError, elements, json_text};
 use super::message::invalid;
 use crate::authentication::{NewClaims, Refresh};
-use crate::error::Refusal;
+use crate::rejection::Rejection;
 
 /// How .NET writes the last moment that it knows, which the SDK sends where a connection's end is to stay.
 const NO_TIME: &str = "9999-12-31T23:59:59";
@@ -19,7 +19,7 @@ pub(crate) struct RefreshAuth {
 
 impl RefreshAuth {
     /// Reads `{connectionToken, expireTime?, claims?: [{type, value}]}`. No time and no claims leave what was before.
-    pub(crate) fn read(body: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, Rejection> {
         let fields = fields(body)?;
         let token = token(&fields)?;
         let expires_on = match fields.string("expireTime").map_err(malformed)? {
@@ -36,30 +36,30 @@ impl RefreshAuth {
 }
 
 /// Reads `{connectionToken}`.
-pub(crate) fn connection_token(body: &[u8]) -> Result<String, Refusal> {
+pub(crate) fn connection_token(body: &[u8]) -> Result<String, Rejection> {
     token(&fields(body)?)
 }
 
-fn fields(body: &[u8]) -> Result<Fields<'_>, Refusal> {
+fn fields(body: &[u8]) -> Result<Fields<'_>, Rejection> {
     json_text(body).and_then(Fields::parse).map_err(malformed)
 }
 
-fn malformed(error: FieldsError) -> Refusal {
+fn malformed(error: FieldsError) -> Rejection {
     invalid(format!("the body is not {{\"connectionToken\": ...}}: {error}"))
 }
 
-fn token(fields: &Fields<'_>) -> Result<String, Refusal> {
+fn token(fields: &Fields<'_>) -> Result<String, Rejection> {
     let token = fields.string("connectionToken").map_err(malformed)?.filter(|token| !token.is_empty());
     let missing = "the body lacks connectionToken, the connection's secret from negotiate version 1";
-    let refusal = || Refusal::bad_request("MissingConnectionToken", missing).about("connectionToken");
-    Ok(token.ok_or_else(refusal)?.into_owned())
+    let rejection = || Rejection::bad_request("MissingConnectionToken", missing).about("connectionToken");
+    Ok(token.ok_or_else(rejection)?.into_owned())
 }
 
 /// A moment as RFC 3339 writes it; one before 1970 has passed like any other.
-fn unix_s(time: &str) -> Result<u64, Refusal> {
+fn unix_s(time: &str) -> Result<u64, Rejection> {
     let time: Timestamp = time.parse().map_err(|_| {
         let message = "expireTime is a moment with its offset, such as 2030-01-01T12:00:00Z, or null";
-        Refusal::bad_request("InvalidExpireTime", message).about("expireTime")
+        Rejection::bad_request("InvalidExpireTime", message).about("expireTime")
     })?;
     Ok(u64::try_from(time.as_second()).unwrap_or(0))
 }
@@ -80,8 +80,9 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<RefreshAuth, String> {
-        RefreshAuth::read(body.as_bytes())
-            .map_err(|refusal| format!("{} {}: {}", refusal.status.as_u16(), refusal.code, refusal.message))
+        RefreshAuth::read(body.as_bytes()).map_err(|rejection| {
+            format!("{} {}: {}", rejection.status.as_u16(), rejection.code, rejection.message)
+        })
     }
 
     #[test]

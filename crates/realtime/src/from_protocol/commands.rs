@@ -3,16 +3,16 @@
 use bytes::Bytes;
 
 use super::fields::{Fields, FieldsError, elements, json_text};
-use super::group;
 use super::message::{Payload, invalid};
 use crate::engine::{Action, Closing};
-use crate::error::Refusal;
+use crate::names::group;
+use crate::rejection::Rejection;
 
 /// Most commands in one request.
 const COMMANDS_MAX: usize = 100;
 
 /// Reads all commands, or says of each that is wrong what is wrong with it: none is carried out unless all can be.
-pub(crate) fn commands(body: &Bytes) -> Result<Vec<Action>, Refusal> {
+pub(crate) fn commands(body: &Bytes) -> Result<Vec<Action>, Rejection> {
     let commands = json_text(body).and_then(elements);
     let commands = commands.map_err(|error| invalid(format!("the body is no array of commands: {error}")))?;
     if commands.len() > COMMANDS_MAX {
@@ -23,7 +23,7 @@ pub(crate) fn commands(body: &Bytes) -> Result<Vec<Action>, Refusal> {
     for (index, command) in commands.into_iter().enumerate() {
         match action(command, index) {
             Ok(action) => actions.push(action),
-            Err(refusal) => refused.push(refusal),
+            Err(rejection) => refused.push(rejection),
         }
     }
     if refused.is_empty() {
@@ -31,13 +31,13 @@ pub(crate) fn commands(body: &Bytes) -> Result<Vec<Action>, Refusal> {
     }
     let first = &refused[0];
     let message = format!("{}: {}", first.target.as_deref().unwrap_or("commands"), first.message);
-    Err(Refusal::bad_request("InvalidCommands", message).about("commands").because(refused))
+    Err(Rejection::bad_request("InvalidCommands", message).about("commands").because(refused))
 }
 
-fn action(command: &str, index: usize) -> Result<Action, Refusal> {
+fn action(command: &str, index: usize) -> Result<Action, Rejection> {
     let here = format!("commands[{index}]");
     let malformed = |error: FieldsError| invalid(format!("it is no command: {error}"));
-    let read = || -> Result<Action, Refusal> {
+    let read = || -> Result<Action, Rejection> {
         let fields = Fields::parse(command).map_err(malformed)?;
         let kind = fields.string("type").map_err(malformed)?.unwrap_or_default();
         let text = |name| fields.string(name).map_err(malformed);
@@ -57,5 +57,5 @@ fn action(command: &str, index: usize) -> Result<Action, Refusal> {
             _ => Err(invalid("its type is none of SendMessage, JoinGroup, LeaveGroup and CloseConnection")),
         }
     };
-    read().map_err(|refusal| refusal.about(here))
+    read().map_err(|rejection| rejection.about(here))
 }

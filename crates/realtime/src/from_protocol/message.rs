@@ -18,26 +18,35 @@ use signalr_protocol::{
 
 use super::fields::{Fields, FieldsError, Pair, json_text};
 use crate::engine::{InvalidArguments, OutgoingMessage, is_reserved_method};
-use crate::error::{Refusal, SendError};
+use crate::rejection::Rejection;
 
-/// Builds a message from a method and the text of a JSON array, checked so that no shard can fail to encode it.
-pub(crate) fn invocation(target: &str, arguments: &str) -> Result<OutgoingMessage, SendError> {
+/// Why a method and its arguments make no invocation.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvalidInvocation {
+    #[error("the message has no target; name the client method to call")]
+    NoTarget,
+    #[error(transparent)]
+    Arguments(#[from] InvalidArguments),
+}
+
+/// Builds an invocation from a method and the text of a JSON array. It is checked here, because a shard must be able to encode it.
+pub(crate) fn invocation(target: &str, arguments: &str) -> Result<OutgoingMessage, InvalidInvocation> {
     if target.is_empty() {
-        return Err(SendError::NoTarget);
+        return Err(InvalidInvocation::NoTarget);
     }
     Ok(OutgoingMessage::invocation(target, arguments)?)
 }
 
 /// Refuses a body that is compressed: a small one may hold gigabytes, no SDK sends one, and nothing else here would say what it is.
-pub(crate) fn refuse_compressed(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn refuse_compressed(headers: &HeaderMap) -> Result<(), Rejection> {
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
     if encodings.all(|encoding| encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
         return Ok(());
     }
     let message = "the body is compressed; send it without content-encoding";
-    let refusal = Refusal::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message);
+    let rejection = Rejection::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message);
     // What would be taken instead (RFC 9110, 15.5.16).
-    Err(refusal.with(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
+    Err(rejection.with(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
 }
 
 /// What a call is, in JSON.
@@ -53,7 +62,7 @@ pub(super) enum Form {
 
 impl Form {
     /// By the content type; a body without one is JSON.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Rejection> {
         let content_type = match headers.get(CONTENT_TYPE) {
             Some(value) => value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim(),
             None => "application/json",
@@ -67,7 +76,7 @@ impl Form {
             Ok(Self::ByProtocol)
         } else {
             let message = "the content type of a message is application/json, application/x-msgpack or application/octet-stream";
-            Err(Refusal::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message))
+            Err(Rejection::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message))
         }
     }
 }
@@ -83,7 +92,7 @@ pub(crate) enum Payload {
 
 impl Payload {
     /// Reads a body by its content type.
-    pub(crate) fn read(headers: &HeaderMap, body: &Bytes) -> Result<Self, Refusal> {
+    pub(crate) fn read(headers: &HeaderMap, body: &Bytes) -> Result<Self, Rejection> {
         match Form::of(headers)? {
             Form::Json => Self::from_json(body),
             Form::MessagePack => Self::from_messagepack(body),
@@ -92,7 +101,7 @@ impl Payload {
     }
 
     /// The message that calls and waits for nothing.
-    pub(crate) fn message(self) -> Result<OutgoingMessage, Refusal> {
+    pub(crate) fn message(self) -> Result<OutgoingMessage, Rejection> {
         match self {
             Self::Call { target, arguments } => {
                 invocation(&target, &arguments).map_err(|error| invalid(error.to_string()))
@@ -104,11 +113,11 @@ impl Payload {
     }
 
     /// The message that calls and waits for a result under this id.
-    pub(crate) fn call(self, invocation_id: &str) -> Result<OutgoingMessage, Refusal> {
+    pub(crate) fn call(self, invocation_id: &str) -> Result<OutgoingMessage, Rejection> {
         match self {
             Self::Call { target, arguments } => {
                 if target.is_empty() {
-                    return Err(invalid(SendError::NoTarget.to_string()));
+                    return Err(invalid(InvalidInvocation::NoTarget.to_string()));
                 }
                 let message = OutgoingMessage::call(Some(invocation_id), &target, &arguments);
                 message.map_err(|error| invalid(error.to_string()))
@@ -128,7 +137,7 @@ impl Payload {
         }
     }
 
-    fn from_json(body: &[u8]) -> Result<Self, Refusal> {
+    fn from_json(body: &[u8]) -> Result<Self, Rejection> {
         let payload = json_text(body).map_err(PayloadError::Shape).and_then(Self::from_json_value);
         payload.map_err(|error| match error {
             PayloadError::Shape(error) => invalid(format!("the body is not {SHAPE}: {error}")),
@@ -188,21 +197,21 @@ impl Payload {
         Ok(Self::Framed { json: Some(json), messagepack: Some(messagepack), blazorpack })
     }
 
-    fn from_messagepack(body: &Bytes) -> Result<Self, Refusal> {
+    fn from_messagepack(body: &Bytes) -> Result<Self, Rejection> {
         // What the SDKs send as octets is MessagePack too, and some callers name it so.
         if let Ok(payloads) = parse_payloads(body) {
             return Self::framed(slices(body, &payloads)).map_err(invalid);
         }
         let message = parse_message(body).map_err(|error| invalid(error.to_string()))?;
         if message.target.is_empty() {
-            return Err(invalid(SendError::NoTarget.to_string()));
+            return Err(invalid(InvalidInvocation::NoTarget.to_string()));
         }
         let mut framed = Vec::new();
         message.encode_msgpack(&mut framed);
         Self::framed(vec![(HubProtocol::MessagePack, framed.into())]).map_err(invalid)
     }
 
-    fn from_payloads(body: &Bytes) -> Result<Self, Refusal> {
+    fn from_payloads(body: &Bytes) -> Result<Self, Rejection> {
         let payloads = parse_payloads(body).map_err(|error| invalid(error.to_string()))?;
         Self::framed(slices(body, &payloads)).map_err(invalid)
     }
@@ -257,8 +266,8 @@ impl std::fmt::Display for PayloadError {
     }
 }
 
-pub(super) fn invalid(message: impl Into<String>) -> Refusal {
-    Refusal::bad_request("InvalidBody", message)
+pub(super) fn invalid(message: impl Into<String>) -> Rejection {
+    Rejection::bad_request("InvalidBody", message)
 }
 
 /// The messages of a body, sharing its bytes.

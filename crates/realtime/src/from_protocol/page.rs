@@ -3,8 +3,8 @@
 use http::Uri;
 use percent_encoding::utf8_percent_encode;
 
-use super::{Query, UNESCAPED};
-use crate::error::Refusal;
+use super::query::{Query, UNESCAPED, decode};
+use crate::rejection::Rejection;
 
 /// Most entries in one answer (the vendor's description of the list of a group's members).
 const PAGE_SIZE_MAX: usize = 200;
@@ -30,12 +30,12 @@ pub(crate) struct Page {
 
 impl Page {
     /// Reads the query. Absent means: from the beginning, as many as a page holds, to the end.
-    pub(crate) fn read(query: &Query<'_>) -> Result<Self, Refusal> {
+    pub(crate) fn read(query: &Query<'_>) -> Result<Self, Rejection> {
         let number = |name: &'static str, expected: &str, allowed: std::ops::RangeInclusive<usize>| {
             let Some(text) = query.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
             let number = text.parse().ok().filter(|number| allowed.contains(number));
             number.map(Some).ok_or_else(|| {
-                Refusal::bad_request("InvalidPage", format!("{name} is {expected}")).about(name)
+                Rejection::bad_request("InvalidPage", format!("{name} is {expected}")).about(name)
             })
         };
         Ok(Self {
@@ -65,7 +65,7 @@ impl Page {
         link.truncate(link.find('?').unwrap_or(link.len()));
         link.push('?');
         let replaced = |pair: &str| {
-            let name = super::decode(pair.split('=').next().unwrap_or(pair));
+            let name = decode(pair.split('=').next().unwrap_or(pair));
             [NAMES.top, NAMES.token].iter().any(|other| other.eq_ignore_ascii_case(&name))
         };
         let kept =

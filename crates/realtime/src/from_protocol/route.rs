@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::error::Refusal;
+use crate::rejection::Rejection;
 
 /// The generation, told by the path's prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub(crate) struct Routed {
 }
 
 /// Finds the operation, or why there is none: no such address, or another method.
-pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Refusal> {
+pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Rejection> {
     let raw = path.trim_matches('/').split('/');
     let decoded: Vec<Cow<'_, str>>;
     let segments: Vec<&str> = if memchr::memchr(b'%', path.as_bytes()).is_none() {
@@ -111,7 +111,7 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Refusal> {
         let all: Option<Vec<_>> = raw.map(|segment| percent_decode_str(segment).decode_utf8().ok()).collect();
         decoded = all.ok_or_else(|| {
             let message = "a part of the path is not UTF-8 when it is decoded; encode names as UTF-8, then by percent signs";
-            Refusal::bad_request("InvalidPath", message)
+            Rejection::bad_request("InvalidPath", message)
         })?;
         decoded.iter().map(AsRef::as_ref).collect()
     };
@@ -143,15 +143,15 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Refusal> {
         if allow.contains(&"GET") && !endless {
             allow.push("HEAD");
         }
-        return Err(Refusal::method(&allow.join(", ")));
+        return Err(Rejection::method(&allow.join(", ")));
     };
     let (_, operation) = table.swap_remove(found);
     Ok(Routed { api, hub: hub.to_owned(), operation })
 }
 
-fn unknown(path: &str) -> Refusal {
+fn unknown(path: &str) -> Rejection {
     let path: String = path.chars().take(256).collect();
-    Refusal::not_found(format!(
+    Rejection::not_found(format!(
         "no operation is at '{path}'; operations are below /api/v1/hubs/<hub> and /api/hubs/<hub>"
     ))
 }

@@ -10,17 +10,17 @@ use signalr_protocol::{
 use super::fields::json_text;
 use super::message::{Form, invalid, slices};
 use crate::engine::OutgoingMessage;
-use crate::error::Refusal;
+use crate::rejection::Rejection;
 
 /// Longest name of a stream, in characters.
 const STREAM_CHARS_MAX: usize = 100;
 
 /// Checks a stream's name: 1 to 100 characters, not only white space (the vendor's description of the operation).
-pub(crate) fn stream_id(name: &str) -> Result<&str, Refusal> {
+pub(crate) fn stream_id(name: &str) -> Result<&str, Rejection> {
     if name.trim().is_empty() || name.chars().nth(STREAM_CHARS_MAX).is_some() {
         let message =
             format!("a stream's id has 1 to {STREAM_CHARS_MAX} characters and is not only white space");
-        return Err(Refusal::bad_request("InvalidStreamId", message).about("streamId"));
+        return Err(Rejection::bad_request("InvalidStreamId", message).about("streamId"));
     }
     Ok(name)
 }
@@ -31,7 +31,7 @@ pub(crate) fn stream_items(
     stream: &str,
     headers: &HeaderMap,
     body: &Bytes,
-) -> Result<Vec<OutgoingMessage>, Refusal> {
+) -> Result<Vec<OutgoingMessage>, Rejection> {
     let refused = |error: &dyn std::fmt::Display| invalid(format!("the item: {error}"));
     if is_lines(headers) {
         return lines(stream, body);
@@ -63,7 +63,7 @@ fn is_lines(headers: &HeaderMap) -> bool {
 }
 
 /// JSON values, one a line; empty lines do not count.
-fn lines(stream: &str, body: &Bytes) -> Result<Vec<OutgoingMessage>, Refusal> {
+fn lines(stream: &str, body: &Bytes) -> Result<Vec<OutgoingMessage>, Rejection> {
     let text = json_text(body).map_err(|_| invalid("the items are not UTF-8"))?;
     let mut items = Vec::new();
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

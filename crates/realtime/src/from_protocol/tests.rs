@@ -1,8 +1,10 @@
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 use http::{HeaderValue, Method};
+use state::Instance;
 
 use super::*;
+use crate::names::{group, hub};
 
 fn instance() -> Instance {
     Instance::new("test").expect("the name is fine")
@@ -12,9 +14,9 @@ fn check_route(request: &str, expected: &Expect) {
     let (method, path) = request.split_once(' ').unwrap();
     let shown = match route(&Method::from_bytes(method.as_bytes()).unwrap(), path) {
         Ok(Routed { api, hub, operation }) => format!("{api:?} {hub} {operation:?}"),
-        Err(refusal) => {
-            let header = refusal.header.map(|header| format!(" [{}]", header.1.to_str().unwrap()));
-            format!("{} {}{}", refusal.status.as_u16(), refusal.message, header.unwrap_or_default())
+        Err(rejection) => {
+            let header = rejection.header.map(|header| format!(" [{}]", header.1.to_str().unwrap()));
+            format!("{} {}{}", rejection.status.as_u16(), rejection.message, header.unwrap_or_default())
         }
     };
     expected.assert_eq(&shown);
@@ -84,9 +86,9 @@ fn other_addresses_and_methods_are_told_apart() {
     );
     check_route(
         "PUT /api/v1/hubs/chat/groups/g",
-        &expect!["405 this address takes POST, GET, HEAD only [POST, GET, HEAD]"],
+        &expect!["405 this address accepts POST, GET, HEAD only [POST, GET, HEAD]"],
     );
-    check_route("GET /api/v1/hubs/chat", &expect!["405 this address takes POST only [POST]"]);
+    check_route("GET /api/v1/hubs/chat", &expect!["405 this address accepts POST only [POST]"]);
     for path in ["/api", "/api/v1/hubs", "/api/v1/hubs/chat//x"] {
         assert_eq!(route(&Method::POST, path).unwrap_err().status, 404, "{path}");
     }
@@ -94,8 +96,8 @@ fn other_addresses_and_methods_are_told_apart() {
 
 #[test]
 fn a_path_that_is_not_utf8_has_an_error_of_its_own() {
-    let refusal = route(&Method::POST, "/api/v1/hubs/chat/users/%ff").unwrap_err();
-    assert_eq!((refusal.status.as_u16(), refusal.code), (400, "InvalidPath"));
+    let rejection = route(&Method::POST, "/api/v1/hubs/chat/users/%ff").unwrap_err();
+    assert_eq!((rejection.status.as_u16(), rejection.code), (400, "InvalidPath"));
 }
 
 #[test]
@@ -112,7 +114,7 @@ fn words_of_paths_are_matched_without_case_and_names_with_it() {
 fn hubs_have_names_by_the_pattern_and_an_application_in_front() {
     let check = |query: &str, expected: &Expect| {
         let hub = hub_of_client(&Query::parse(Some(query)), &instance());
-        let shown = hub.map_or_else(|refusal| refusal.message, |hub| hub.name().to_owned());
+        let shown = hub.map_or_else(|rejection| rejection.message, |hub| hub.name().to_owned());
         expected.assert_eq(&shown);
     };
     check("hub=Chat", &expect!["chat"]);
@@ -121,7 +123,7 @@ fn hubs_have_names_by_the_pattern_and_an_application_in_front() {
     check("hub=a&hub=a", &expect!["the query names more than one hub"]);
     let no_hub = |name: &str| {
         format!(
-            "'{name}' is no hub name: a hub has a letter first and at most 127 letters, digits and characters of _`,.[] after it"
+            "'{name}' is not a valid hub name; use a letter, then at most 127 letters, digits and characters of _`,.[]"
         )
     };
     for name in ["", "1a", "a-b", "a b", &"a".repeat(129)] {
@@ -162,7 +164,7 @@ fn check_message(content_type: &'static str, body: &'static [u8], expected: &Exp
     }
     let shown = match Payload::read(&headers, &Bytes::from_static(body)).and_then(Payload::message) {
         Ok(message) => format!("{message:?}"),
-        Err(refusal) => format!("{} {}", refusal.status.as_u16(), refusal.message),
+        Err(rejection) => format!("{} {}", rejection.status.as_u16(), rejection.message),
     };
     expected.assert_eq(&shown);
 }
@@ -187,7 +189,11 @@ fn json_bodies_are_read_whatever_the_case_of_their_names() {
         br#"{"rawBytes":null,"rawOnly":false,"target":"t"}"#,
         &expect![[r#"OutgoingMessage(Invocation { invocation_id: None, target: "t", arguments: "[]" })"#]],
     );
-    check_message(json, br#"{"arguments":[]}"#, &expect!["400 the message has no target"]);
+    check_message(
+        json,
+        br#"{"arguments":[]}"#,
+        &expect!["400 the message has no target; name the client method to call"],
+    );
     check_message(
         json,
         br#"{"target":"t","arguments":{}}"#,

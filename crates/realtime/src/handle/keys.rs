@@ -8,19 +8,19 @@ use crate::service::answer_key_rotation;
 use crate::store::keys::{AccountKeys, KeyError, KeyRotation};
 
 impl Handle {
-    /// Changes the account keys while the service runs: tokens of a key that is replaced are refused from then on, connections that
-    /// they opened live on. What was changed is kept on disk; a configuration of keys that changes later counts again.
+    /// Changes the account keys while the service runs. Tokens signed with a replaced key are rejected from then on; their open
+    /// connections continue. The change is stored on disk and lasts until the keys in the configuration change.
     ///
     /// # Errors
     ///
-    /// If a key is one that the emulators publish and those are not accepted, or the keys cannot be kept on disk.
+    /// If a key is one that the emulators publish and those are not accepted, or the keys cannot be stored on disk.
     pub async fn rotate_keys(&self, rotation: KeyRotation) -> Result<AccountKeys, KeyError> {
         self.shared.keys.rotate(rotation).await
     }
 
-    /// Answers a request to change the account keys, for the admin API of the program around. The caller proves itself with a token
-    /// for the request's address that a present account key has signed, as for a REST operation. The body is JSON:
-    /// `{"renew": ["primary", "secondary"], "primary": "<key>", "secondary": "<key>"}`, everything optional; the answer has both keys.
+    /// Handles a request of the admin API to change the account keys. As for a REST operation, the caller needs a token for the
+    /// request's URL, signed with a current account key. The body is JSON:
+    /// `{"renew": ["primary", "secondary"], "primary": "<key>", "secondary": "<key>"}`, everything optional; the response has both keys.
     pub async fn answer_key_rotation(&self, request: Request<Body>) -> Response<Body> {
         answer_key_rotation(&self.shared, request).await
     }

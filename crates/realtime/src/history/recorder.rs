@@ -1,6 +1,6 @@
-//! [`Recorder`]: the task that keeps messages and sends them on. `places.rs` bounds the number of logs.
+//! [`Recorder`]: the task that appends messages to their logs and then publishes them. `admission.rs` limits the number of logs.
 
-mod places;
+mod admission;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,16 +11,14 @@ use futures_util::future::join_all;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use serde::{Deserialize, Serialize};
-use state::{
-    Durability, Expect, Instance, Journal, Key, Name, Offset, Position, Record, Registry, RegistryError,
-};
+use state::{Durability, Expect, Instance, Journal, Name, Offset, Position, Record, Registry, RegistryError};
 use supervision::Unit;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-pub(super) use self::places::{OpenError, Opening};
-use super::options::HistoryError;
+use super::names::{LIST, is_of_group, journal_name, key, logged_group};
+use super::options::{HistoryError, Rule};
+use super::requests::{AT, AppendRequest, Dependencies, OpenRequest};
 use super::streams::{Limits, Streams, Trim};
-use super::{Parts, Rule, is_of_group, journal_name, kept_group};
 use crate::engine::{EngineHandle, Kept, Publish, PublishError};
 
 /// Messages that share one flush at most.
@@ -29,24 +27,8 @@ const BATCH_MAX: usize = 256;
 /// How often old messages are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Keys of the list of logs.
-const LIST: &str = "realtime/history/";
+/// Entries of the list of logs that are read at once.
 const PAGE: usize = 256;
-
-/// When a message was kept, in milliseconds since the Unix epoch.
-pub(super) const AT: &str = "at-ms";
-
-/// A message to be kept and sent.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) publish: Publish,
-    /// Which rule covers it.
-    pub(super) rule: usize,
-    /// Who waits for it.
-    pub(super) done: Option<oneshot::Sender<Result<(), PublishError>>>,
-    /// Its room among what waits.
-    pub(super) room: Option<OwnedSemaphorePermit>,
-}
 
 pub(super) struct Recorder {
     engine: EngineHandle,
@@ -59,7 +41,7 @@ pub(super) struct Recorder {
     kept: Counter,
     failures: Counter,
     groups: Gauge,
-    refusals: Counter,
+    rejections: Counter,
 }
 
 /// What the list says of a log, so that it is found and trimmed after a restart.
@@ -74,17 +56,20 @@ struct Listed {
 type Appended = Result<Position, PublishError>;
 
 impl Recorder {
-    pub(super) fn new(parts: Parts, metrics: &mut prometheus_client::registry::Registry) -> Self {
-        let Parts { rules, groups_max, instance, journal, registry, engine } = parts;
+    pub(super) fn new(
+        dependencies: Dependencies,
+        metrics: &mut prometheus_client::registry::Registry,
+    ) -> Self {
+        let Dependencies { rules, groups_max, instance, journal, registry, engine } = dependencies;
         let (kept, failures) = (Counter::default(), Counter::default());
-        let (groups, refusals) = (Gauge::default(), Counter::default());
+        let (groups, rejections) = (Gauge::default(), Counter::default());
         metrics.register("realtime_history_kept", "Messages that were kept", kept.clone());
         let help = "Messages that could not be kept, and were not sent";
         metrics.register("realtime_history_failures", help, failures.clone());
         metrics.register("realtime_history_groups", "Groups that have a log", groups.clone());
         let help =
             "Messages that were not kept and clients that could not follow, because of history_groups_max";
-        metrics.register("realtime_history_group_refusals", help, refusals.clone());
+        metrics.register("realtime_history_group_refusals", help, rejections.clone());
         let (streams, has_warned) = (Streams::new(groups_max), false);
         Self {
             engine,
@@ -97,7 +82,7 @@ impl Recorder {
             kept,
             failures,
             groups,
-            refusals,
+            rejections,
         }
     }
 
@@ -127,8 +112,8 @@ impl Recorder {
 
     pub(super) async fn run(
         mut self,
-        mut jobs: mpsc::Receiver<Job>,
-        mut openings: mpsc::Receiver<Opening>,
+        mut jobs: mpsc::Receiver<AppendRequest>,
+        mut openings: mpsc::Receiver<OpenRequest>,
         mut stop: oneshot::Receiver<()>,
         unit: Unit,
     ) {
@@ -165,12 +150,12 @@ impl Recorder {
     }
 
     /// Keeps a batch, and sends it in the order in which it came.
-    async fn keep(&mut self, jobs: Vec<Job>) {
+    async fn keep(&mut self, jobs: Vec<AppendRequest>) {
         let at = SystemTime::now();
         let mut names: Vec<Name> = Vec::new();
         let mut batches: HashMap<Name, (usize, Vec<Record>)> = HashMap::new();
         for job in &jobs {
-            let group = kept_group(&job.publish.target).flatten();
+            let group = logged_group(&job.publish.target).flatten();
             let name = journal_name(&job.publish.hub, group);
             let (_, records) = batches.entry(name.clone()).or_insert_with(|| (job.rule, Vec::new()));
             records.push(record(&job.publish, at));
@@ -200,12 +185,12 @@ impl Recorder {
                     Err(PublishError::NotKept(Arc::clone(why)))
                 }
                 None if refused.contains(name) => {
-                    self.refusals.inc();
+                    self.rejections.inc();
                     self.engine.publish_unkept(job.publish).await.map_err(Into::into)
                 }
                 _ => Err(PublishError::Stopped),
             };
-            drop(job.room);
+            drop(job.permit);
             if let Some(done) = job.done {
                 // Whoever waited may have gone away.
                 let _ = done.send(result);
@@ -268,10 +253,6 @@ impl Recorder {
             tracing::warn!(journal = %trim.name, error, "old messages could not be forgotten");
         }
     }
-}
-
-fn key(name: &Name) -> Key {
-    Key::new(format!("{LIST}{}", name.as_str())).expect("a journal's name is part of a key")
 }
 
 fn record(publish: &Publish, at: SystemTime) -> Record {

@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use state::{Entry, Epoch, Instance, Journal, JournalInfo, Name, Offset, Position, ReadError};
 
-use super::recorder::{AT, OpenError};
-use super::{History, Rule, journal_name};
+use super::handle::History;
+use super::names::journal_name;
+use super::options::Rule;
+use super::requests::{AT, OpenError};
 use crate::engine::{
     Begun, CaughtUp, ConnectionId, EngineHandle, GroupName, Hub, Kept, OutgoingMessage, Publish, Target,
 };

@@ -24,7 +24,7 @@ use crate::engine::{
     Action, Candidate, Closing, ConnectionId, GroupError, GroupName, Lifetime, Membership, OutgoingMessage,
     Predicate, Publish, PublishError, Scope, ServerClose, Stopped, Target,
 };
-use crate::error::Refusal;
+use crate::rejection::Rejection;
 use crate::store::user_groups::MembershipError;
 
 /// Members of a group in one answer, at most; as in the REST operation.
@@ -393,7 +393,7 @@ fn changed(change: Result<(), MembershipError>) -> Result<Outcome, Stopped> {
     match change {
         Ok(()) => Ok(Outcome::Ok),
         Err(MembershipError::Stopped(stopped)) => Err(stopped),
-        Err(error) => Ok(Outcome::Failed(Refusal::from(error).message)),
+        Err(error) => Ok(Outcome::Failed(Rejection::from(error).message)),
     }
 }
 

@@ -13,7 +13,7 @@ use super::order::{
 };
 use crate::engine::{ConnectionId, GroupName, InvalidArguments, Membership, OutgoingMessage, Target, UserId};
 use crate::filter::Filter;
-use crate::from_protocol::group;
+use crate::names::group;
 
 /// Reads an order out of a message.
 pub(crate) fn order(message: Message<'_>) -> Order {
@@ -326,12 +326,12 @@ fn connections(texts: &[&str]) -> Vec<ConnectionId> {
 }
 
 fn named(name: &str, ack: Option<i32>) -> Result<GroupName, Wrong> {
-    group(name).map_err(|refusal| Wrong {
+    group(name).map_err(|error| Wrong {
         ack,
         object: EVENT_GROUP,
         id: shortened(name),
         kind: EVENT_INVALID,
-        text: refusal.message.into(),
+        text: error.to_string().into(),
     })
 }
 

@@ -7,29 +7,29 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use http_messages::{Body, BufferedBody, ReadError};
 
-use super::Shared;
-use crate::error::Refusal;
+use super::shared::Shared;
+use crate::rejection::Rejection;
 
-/// How many times the largest body is read before a sender of more is cut off.
+/// How many times the largest body is read of a larger one.
 const DISCARD_FACTOR: usize = 8;
 
-/// Reads a whole body of bounded size, within the room of the process. What is too large is read on for a while and thrown away: a
-/// sender that is cut off in the middle of its body often sees a broken connection instead of the answer.
+/// Reads a whole body of at most `bytes_max` bytes, within the memory limit of the process. Of a larger one, some more is read and
+/// discarded: a sender whose body is not read often sees a broken connection instead of the response.
 pub(crate) async fn read_body(
     shared: &Shared,
     mut body: Body,
     bytes_max: usize,
-) -> Result<BufferedBody, Refusal> {
+) -> Result<BufferedBody, Rejection> {
     let patience_bytes = bytes_max.saturating_mul(DISCARD_FACTOR) as u64;
     let is_hopeless = body.size_hint().lower() > patience_bytes;
     let read = shared.bodies.read(&mut body, bytes_max).await;
     if matches!(read, Err(ReadError::TooLarge { .. })) && !is_hopeless {
         discard(body, patience_bytes).await;
     }
-    read.map_err(refused_body)
+    read.map_err(body_rejection)
 }
 
-/// Reads on up to so many bytes of a body that is refused.
+/// Reads up to `bytes_max` more bytes of a rejected body.
 pub(crate) async fn discard(mut body: Body, bytes_max: u64) {
     let mut discarded_bytes = 0;
     while let Some(Ok(frame)) = body.frame().await {
@@ -40,19 +40,19 @@ pub(crate) async fn discard(mut body: Body, bytes_max: u64) {
     }
 }
 
-/// The answer to a request whose body was not read whole.
-pub(crate) fn refused_body(error: ReadError) -> Refusal {
+/// The response to a request whose body was not read to its end.
+pub(crate) fn body_rejection(error: ReadError) -> Rejection {
     match &error {
         ReadError::TooLarge { .. } => {
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", error.to_string())
+            Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", error.to_string())
         }
         ReadError::Broken(cause) => {
             tracing::debug!(cause, "the body of a request broke off");
-            Refusal::bad_request("BrokenBody", error.to_string())
+            Rejection::bad_request("BrokenBody", error.to_string())
         }
         _ => {
             let seconds = HeaderValue::from(error.retry_after().unwrap_or_default().as_secs());
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "NoRoomForBody", error.to_string())
+            Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "NoRoomForBody", error.to_string())
                 .with(RETRY_AFTER, seconds)
         }
     }

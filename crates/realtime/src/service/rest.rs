@@ -1,55 +1,46 @@
-//! The REST interface for apps, both generations: who may call, which operation, and its answer. The operations are in the files
-//! below `rest/`, by what they are about.
+//! The REST API for apps, in both versions: authorization, routing and the response. The operations are in the files below `rest/`, by
+//! subject.
 
 mod authentication;
 mod groups;
 mod keys;
 mod presence;
+mod request;
 mod send;
-pub(crate) mod watch;
+mod watch;
 
 pub(crate) use keys::answer_key_rotation;
 
 use std::sync::Arc;
 
-use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_messages::Body;
 
-use super::{Shared, access, read_body};
-use crate::engine::{ConnectionId, Hub, Target, UserId};
-use crate::error::Refusal;
-use crate::from_protocol::{Api, Operation, Query, Routed, To, group, hub_of_rest, refuse_compressed, route};
+use super::access;
+use super::body::read_body;
+use super::shared::Shared;
+use crate::from_protocol::{Api, Operation, Query, Routed, hub_of_rest, refuse_compressed, route};
 use crate::login::Purpose;
+use crate::rejection::Rejection;
 use crate::to_protocol;
+use request::RestRequest;
 
-/// Answers any request below `/api`, with the label for metrics.
+/// Answers a request below `/api`. Also returns the operation, as a metrics label.
 pub(super) async fn answer(shared: &Arc<Shared>, request: Request<Body>) -> (&'static str, Response<Body>) {
     let routed = match route(request.method(), request.uri().path()) {
         Ok(routed) => routed,
-        Err(refusal) => return ("unknown", to_protocol::error_detail(refusal)),
+        Err(rejection) => return ("unknown", to_protocol::error_detail(rejection)),
     };
     let operation = routed.operation.name();
     let answered = carry_out(shared, request, routed).await;
     (operation, answered.unwrap_or_else(to_protocol::error_detail))
 }
 
-/// One request that is allowed.
-struct Call<'a> {
-    shared: &'a Arc<Shared>,
-    api: Api,
-    hub: Hub,
-    query: &'a Query<'a>,
-    head: &'a Parts,
-    /// When the caller's token ends, in Unix seconds; absent for callers in this process.
-    expires_at: Option<u64>,
-}
-
 async fn carry_out(
     shared: &Arc<Shared>,
     request: Request<Body>,
     routed: Routed,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, Rejection> {
     let Routed { api, hub, operation } = routed;
     if operation == Operation::Health {
         return Ok(http_messages::empty(StatusCode::OK));
@@ -57,7 +48,7 @@ async fn carry_out(
     let (head, body) = request.into_parts();
     let query = Query::parse(head.uri.query());
     if operation == Operation::AccessKey {
-        // Older SDKs ask without a version, and below both prefixes.
+        // Older SDKs send no version, and use both prefixes.
         return Box::pin(keys::access_key(shared, &head)).await;
     }
     let expires_at = access::app(shared, &head, operation.purpose()).await?;
@@ -65,22 +56,22 @@ async fn carry_out(
     if api == Api::Dated && query.get("api-version").is_none_or(str::is_empty) {
         let message =
             "the query lacks api-version=<date>, such as 2022-06-01; paths without it begin with /api/v1";
-        return Err(Refusal::bad_request("MissingApiVersion", message).about("api-version"));
+        return Err(Rejection::bad_request("MissingApiVersion", message).about("api-version"));
     }
     let hub = hub_of_rest(&hub, &query, &shared.instance)?;
-    let call = Call { shared, api, hub, query: &query, head: &head, expires_at };
+    let call = RestRequest { shared, api, hub, query: &query, head: &head, expires_at };
     match operation {
         Operation::Send(to) => {
             let body = read_body(shared, body, shared.options.body_bytes_max).await?;
             Ok(http_messages::empty(call.send(to, &body).await?))
         }
-        // In a box of its own: a send needs no room for what the others keep while they wait.
+        // Boxed, so that the future of a send stays small.
         other => Box::pin(call.perform(other, body)).await,
     }
 }
 
 impl Operation {
-    /// What somebody must be allowed to do who asks for it.
+    /// The permission that a caller with a login token needs.
     fn purpose(&self) -> Purpose {
         match self {
             Self::Health
@@ -98,9 +89,9 @@ impl Operation {
     }
 }
 
-impl Call<'_> {
-    /// Any operation but a send.
-    async fn perform(&self, operation: Operation, body: Body) -> Result<Response<Body>, Refusal> {
+impl RestRequest<'_> {
+    /// Performs an operation other than a send.
+    async fn perform(&self, operation: Operation, body: Body) -> Result<Response<Body>, Rejection> {
         let bytes_max = self.shared.options.body_bytes_max;
         let status = match operation {
             Operation::StreamItem { connection, stream } => {
@@ -143,29 +134,4 @@ impl Call<'_> {
         };
         Ok(http_messages::empty(status))
     }
-
-    /// The status of a success in each generation.
-    fn either(&self, v1: StatusCode, dated: StatusCode) -> StatusCode {
-        if self.api == Api::V1 { v1 } else { dated }
-    }
-
-    /// Connections that the caller leaves out. What is no connection id names no connection.
-    fn excluded(&self) -> Vec<ConnectionId> {
-        self.query.all("excluded").filter_map(|id| ConnectionId::parse(id).ok()).collect()
-    }
-
-    /// A text of the query; an empty one counts as absent.
-    fn text(&self, name: &str) -> Option<&str> {
-        self.query.get(name).filter(|text| !text.is_empty())
-    }
-}
-
-/// Who is meant; `None` where the path names a connection that cannot exist.
-fn target(to: To) -> Result<Option<Target>, Refusal> {
-    Ok(match to {
-        To::All => Some(Target::All),
-        To::Group(name) => Some(Target::Group(group(&name)?)),
-        To::User(user) => Some(Target::User(UserId::new(&user))),
-        To::Connection(id) => ConnectionId::parse(&id).ok().map(Target::Connection),
-    })
 }

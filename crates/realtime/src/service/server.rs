@@ -8,11 +8,12 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_messages::Body;
 use identity::Claims;
 
+use super::access;
+use super::shared::Shared;
 use super::upgrade::Switch;
-use super::{Shared, access};
 use crate::engine::Hub;
-use crate::error::Refusal;
 use crate::from_protocol::{Query, hub_of_client};
+use crate::rejection::Rejection;
 use crate::servers::{Answerer, NotTaken, PassedOn, Sticky, Visitor};
 use crate::to_protocol;
 
@@ -27,14 +28,14 @@ pub(super) async fn answer(shared: &Shared, request: Request<Body>) -> (&'static
     let answered = if path == "/server" {
         connect(shared, request).await
     } else {
-        Err(Refusal::not_found("app servers connect at /server/?hub=<hub>"))
+        Err(Rejection::not_found("app servers connect at /server/?hub=<hub>"))
     };
     ("server", answered.unwrap_or_else(to_protocol::error_text))
 }
 
-async fn connect(shared: &Shared, request: Request<Body>) -> Result<Response<Body>, Refusal> {
+async fn connect(shared: &Shared, request: Request<Body>) -> Result<Response<Body>, Rejection> {
     if *request.method() != Method::GET {
-        return Err(Refusal::method("GET"));
+        return Err(Rejection::method("GET"));
     }
     let (head, body) = request.into_parts();
     let uri = head.uri.clone();
@@ -54,9 +55,9 @@ async fn connect(shared: &Shared, request: Request<Body>) -> Result<Response<Bod
     };
     let (upgrade, response) = switch.into_parts();
     shared.servers.welcome(upgrade, visitor).map_err(|error| match error {
-        NotTaken::Stopping => Refusal::stopping(),
+        NotTaken::Stopping => Rejection::stopping(),
         NotTaken::Full(_) => {
-            Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyServerConnections", error.to_string())
+            Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyServerConnections", error.to_string())
         }
     })?;
     Ok(response)
@@ -94,19 +95,21 @@ pub(super) fn is_served(
     hub: &Hub,
     claims: &Claims,
     query: &Query<'_>,
-) -> Result<bool, Refusal> {
-    let refusal = |message| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "NoAppServer", message);
+) -> Result<bool, Rejection> {
+    let rejection = |message| Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "NoAppServer", message);
     match shared.servers.answerer(hub, sticky(claims).as_ref()) {
         Answerer::Servers => Ok(true),
-        Answerer::Upstream if is_of_app_server(query) && shared.servers.may_come() => Err(refusal(format!(
-            "this client negotiated with an app server (asrs.op), and none is connected for hub {hub}; try again when it is"
-        ))),
+        Answerer::Upstream if is_of_app_server(query) && shared.servers.may_come() => {
+            Err(rejection(format!(
+                "this client negotiated with an app server (asrs.op), and none is connected for hub {hub}; try again when it is"
+            )))
+        }
         Answerer::Upstream => Ok(false),
         Answerer::Nobody => {
             let message = format!(
                 "no app server that may answer this client is connected for hub {hub}; start one, or set the service's mode to 'serverless'"
             );
-            Err(refusal(message))
+            Err(rejection(message))
         }
     }
 }
@@ -120,10 +123,10 @@ pub(super) fn passed_on(
     shared: &Shared,
     headers: &HeaderMap,
     peer: Option<IpAddr>,
-) -> Result<PassedOn, Refusal> {
+) -> Result<PassedOn, Rejection> {
     shared.servers.passed_on(headers, peer).map_err(|error| {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        Refusal::new(status, "TooManyHeaders", error.to_string())
+        Rejection::new(status, "TooManyHeaders", error.to_string())
     })
 }
 

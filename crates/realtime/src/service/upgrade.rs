@@ -5,7 +5,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_messages::Body;
 use websocket::accept_upgrade;
 
-use crate::error::Refusal;
+use crate::rejection::Rejection;
 
 /// A request that may become a WebSocket.
 pub(super) struct Switch {
@@ -15,17 +15,17 @@ pub(super) struct Switch {
 
 impl Switch {
     /// Checks the request (RFC 6455, 4.2.1), and takes its connection out of it.
-    pub(super) fn of(request: &mut Request<Body>) -> Result<Self, Refusal> {
+    pub(super) fn of(request: &mut Request<Body>) -> Result<Self, Rejection> {
         let accept = accept_upgrade(request).map_err(|refused| {
-            let refusal = Refusal::new(refused.status(), "WebSocketHandshake", refused.to_string());
+            let rejection = Rejection::new(refused.status(), "WebSocketHandshake", refused.to_string());
             match refused.header() {
-                Some((name, value)) => refusal.with(name, HeaderValue::from_static(value)),
-                None => refusal,
+                Some((name, value)) => rejection.with(name, HeaderValue::from_static(value)),
+                None => rejection,
             }
         })?;
         let upgrade = request.extensions_mut().remove::<edge::Upgrade>().ok_or_else(|| {
             let message = "this listener cannot hand WebSockets over";
-            Refusal::new(StatusCode::NOT_IMPLEMENTED, "UpgradeUnavailable", message)
+            Rejection::new(StatusCode::NOT_IMPLEMENTED, "UpgradeUnavailable", message)
         })?;
         Ok(Self { upgrade, accept })
     }

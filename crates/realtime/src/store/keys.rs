@@ -23,8 +23,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use state::{Durability, Expect, Instance, Key, KeyEntry, Registry, RegistryError};
 
-use crate::StartError;
-use crate::options::{DynamicKeyOptions, Options};
+use crate::options::{DynamicKeyOptions, Options, OptionsError};
 
 const ACCOUNT: &str = "realtime/keys/account";
 const DYNAMIC: &str = "realtime/keys/dynamic/";
@@ -90,11 +89,27 @@ pub struct AccountKeys {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Everybody knows it.
-    #[error("the {0} key is one that the emulators publish, which protects nothing")]
+    #[error("the {0} key is one that the emulators publish, so it protects nothing")]
     Public(&'static str),
     /// They could not be kept on disk.
     #[error("keep the keys of the realtime service")]
     Store(#[source] RegistryError),
+}
+
+/// Why the keys cannot be used at the start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenKeysError {
+    /// The configured keys are invalid.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The stored keys cannot be read, or keys of development mode cannot be removed.
+    #[error("read the keys of the realtime service")]
+    Store(#[from] RegistryError),
+    /// A record is damaged, or a newer version wrote it.
+    #[error(
+        "the record '{0}' holds no key that this version can read; start the version that wrote it, or remove the record"
+    )]
+    Record(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -132,18 +147,17 @@ impl Keys {
         registry: Arc<dyn Registry>,
         instance: Instance,
         now: UnixSeconds,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, OpenKeysError> {
         let configured = options.keys()?;
         let hash = hash(options);
-        let stored = |error| StartError::Keys(KeyError::Store(error));
         let account = Key::new(ACCOUNT).expect("the constant is a key");
         let mut keys = configured.clone();
-        if let Some(entry) = registry.get(&instance, &account).await.map_err(stored)? {
+        if let Some(entry) = registry.get(&instance, &account).await? {
             let record: AccountRecord = read(&entry)?;
             let is_void = record.development && !options.development_keys;
             if record.configured == hash && !is_void {
                 let key = |text: String| {
-                    AccessKey::new(text).map_err(|_| StartError::KeyRecord(ACCOUNT.to_owned()))
+                    AccessKey::new(text).map_err(|_| OpenKeysError::Record(ACCOUNT.to_owned()))
                 };
                 let secondary = record.secondary.map(key).transpose()?;
                 keys = key_set(key(record.primary)?, secondary, options.development_keys);
@@ -156,7 +170,7 @@ impl Keys {
                 tracing::warn!(
                     "the account keys that were set while running are dropped, because {why}; set new ones at /chappe/api/realtime/keys"
                 );
-                registry.delete(&instance, &account, Expect::Anything).await.map_err(stored)?;
+                registry.delete(&instance, &account, Expect::Anything).await?;
             }
         }
         let issued = dynamic_keys(&*registry, &instance, options.development_keys, now).await?;
@@ -267,19 +281,17 @@ async fn dynamic_keys(
     instance: &Instance,
     development: bool,
     now: UnixSeconds,
-) -> Result<Vec<Issued>, StartError> {
+) -> Result<Vec<Issued>, OpenKeysError> {
     let found = registry.list(instance, DYNAMIC, None, DynamicKeyOptions::LIVE_MAX).await;
-    let found = found.map_err(|error| StartError::Keys(KeyError::Store(error)))?;
     let mut issued = Vec::new();
-    for entry in &found {
+    for entry in &found? {
         let record: DynamicRecord = read(entry)?;
-        let unreadable = || StartError::KeyRecord(entry.key.to_string());
+        let unreadable = || OpenKeysError::Record(entry.key.to_string());
         let id = entry.key.as_str().strip_prefix(DYNAMIC).ok_or_else(unreadable)?;
         let key = AccessKey::new(record.key).map_err(|_| unreadable())?;
         if record.development && !development {
             // App servers ask for a new one as soon as theirs is refused.
-            let removed = registry.delete(instance, &entry.key, Expect::Anything).await;
-            removed.map_err(|error| StartError::Keys(KeyError::Store(error)))?;
+            registry.delete(instance, &entry.key, Expect::Anything).await?;
         } else if record.expires_at > now {
             let key = DynamicKey { id: id.into(), key, expires_at: record.expires_at };
             issued.push(Issued { at: record.issued_at, key });
@@ -289,15 +301,15 @@ async fn dynamic_keys(
 }
 
 /// A record, unless a newer version wrote it.
-fn read<T: for<'de> Deserialize<'de>>(entry: &KeyEntry) -> Result<T, StartError> {
+fn read<T: for<'de> Deserialize<'de>>(entry: &KeyEntry) -> Result<T, OpenKeysError> {
     #[derive(Deserialize)]
     struct Versioned {
         v: u32,
     }
-    let unreadable = |_| StartError::KeyRecord(entry.key.to_string());
+    let unreadable = |_| OpenKeysError::Record(entry.key.to_string());
     let version: Versioned = serde_json::from_slice(&entry.value).map_err(unreadable)?;
     if version.v > VERSION {
-        return Err(StartError::KeyRecord(entry.key.to_string()));
+        return Err(OpenKeysError::Record(entry.key.to_string()));
     }
     serde_json::from_slice(&entry.value).map_err(unreadable)
 }

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full};
 use http_messages::Body;
 use identity::{AccessKey, Algorithm, Claims};
 use prometheus_client::registry::Registry;
+use realtime::servers;
 use realtime::{Dependencies, Handle, Join, Options, Service};
 use realtime_engine::NodeId;
 use tokio::sync::oneshot;
@@ -29,12 +30,18 @@ pub(crate) struct Fixture {
     folder: Option<tempfile::TempDir>,
 }
 
+/// How long a drain waits for clients and app servers that do not answer a close, in milliseconds: most test clients are dropped or do
+/// nothing while the service drains.
+const CLOSE_TIMEOUT_MS: u64 = 100;
+
 pub(crate) fn options() -> Options {
     let engine = realtime_engine::Options {
         shards: std::num::NonZeroU16::new(2),
+        close_timeout_ms: CLOSE_TIMEOUT_MS,
         ..realtime_engine::Options::default()
     };
-    Options { primary_key: Some(KEY.to_owned()), engine, ..Options::default() }
+    let servers = servers::Options { close_timeout_ms: CLOSE_TIMEOUT_MS, ..servers::Options::default() };
+    Options { primary_key: Some(KEY.to_owned()), engine, servers, ..Options::default() }
 }
 
 impl Fixture {

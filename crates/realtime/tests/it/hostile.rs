@@ -9,17 +9,10 @@ mod tokens;
 mod transports;
 
 use http::StatusCode;
-use realtime::Options;
 use signalr_protocol::HubProtocol;
 use testkit::{Http, HubClient, RawSocket};
 
-use crate::fixture::{self, Listening, client_token, token};
-
-/// Rogues do not answer a close, and need not be waited for.
-fn options() -> Options {
-    let engine = realtime_engine::Options { close_timeout_ms: 200, ..fixture::options().engine };
-    Options { engine, ..fixture::options() }
-}
+use crate::fixture::{Listening, client_token, options, token};
 
 /// A masked frame as hostile clients write them: nothing is checked. `first` is the whole first byte.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {

@@ -122,7 +122,7 @@ async fn refused_addresses_say_what_is_there() {
         &expect![[r#"
         405
         allow: POST, OPTIONS
-        this address takes POST, OPTIONS only"#]],
+        this address accepts POST, OPTIONS only"#]],
     )
     .await;
     check(
@@ -145,14 +145,14 @@ async fn refused_addresses_say_what_is_there() {
     .await;
     check(&fixture, "POST /client/negotiate?hub=9", &good, &expect![[r#"
         400
-        '9' is no hub name: a hub has a letter first and at most 127 letters, digits and characters of _`,.[] after it"#]]).await;
+        '9' is not a valid hub name; use a letter, then at most 127 letters, digits and characters of _`,.[]"#]]).await;
     check(
         &fixture,
         "POST /client/other?hub=chat",
         &good,
         &expect![[r#"
         404
-        clients negotiate at /client/negotiate and connect at /client/"#]],
+        unknown path; clients negotiate at /client/negotiate and connect at /client/"#]],
     )
     .await;
 }
@@ -230,7 +230,7 @@ async fn requests_without_an_id_or_with_another_verb_are_turned_away() {
         &expect![[r#"
             405
             allow: GET, POST, DELETE, OPTIONS
-            this address takes GET, POST, DELETE, OPTIONS only"#]],
+            this address accepts GET, POST, DELETE, OPTIONS only"#]],
     )
     .await;
 }

@@ -227,7 +227,7 @@ async fn events_stream_until_either_side_ends_them() {
     let twice = shown(client.send("GET", "text/event-stream", "").await).await;
     assert!(twice.starts_with("409\n"), "{twice}");
     let changed = client.shown("GET", "").await;
-    assert!(changed.starts_with("400\nthis connection has begun on another transport"), "{changed}");
+    assert!(changed.starts_with("400\nthe connection uses another transport"), "{changed}");
     let deleted = client.shown("DELETE", "").await;
     assert!(deleted.starts_with("400\n"), "{deleted}");
     client.check("POST", "{\"type\":7}\u{1e}", &expect!["200"]).await;

@@ -164,7 +164,7 @@ async fn users_are_in_groups_whether_connected_or_not() {
     check(&fixture, "PUT /api/v1/hubs/chat/groups/%20/users/ada", "", &expect![[r#"
         400
         x-ms-error-code: InvalidGroup
-        {"code":"InvalidGroup","message":"a group name has 1 to 1024 characters and is not only white space"}"#]]).await;
+        {"code":"InvalidGroup","message":"invalid group name; use 1 to 1024 characters, not only white space"}"#]]).await;
 }
 
 /// Room for bodies that is all taken, as long as the second value lives.
@@ -220,7 +220,7 @@ async fn bad_requests_say_what_is_wrong() {
     check(&fixture, "POST /api/v1/hubs/1chat", MESSAGE, &expect![[r#"
         400
         x-ms-error-code: InvalidHub
-        {"code":"InvalidHub","message":"'1chat' is no hub name: a hub has a letter first and at most 127 letters, digits and characters of _`,.[] after it"}"#]]).await;
+        {"code":"InvalidHub","message":"'1chat' is not a valid hub name; use a letter, then at most 127 letters, digits and characters of _`,.[]"}"#]]).await;
     check(&fixture, "POST /api/hubs/chat/:send", MESSAGE, &expect![[r#"
         400
         x-ms-error-code: MissingApiVersion
@@ -233,7 +233,7 @@ async fn bad_requests_say_what_is_wrong() {
             405
             allow: POST
             x-ms-error-code: MethodNotAllowed
-            {"code":"MethodNotAllowed","message":"this address takes POST only"}"#]],
+            {"code":"MethodNotAllowed","message":"this address accepts POST only"}"#]],
     )
     .await;
     check(&fixture, "POST /api/v2/hubs/chat", "", &expect![[r#"

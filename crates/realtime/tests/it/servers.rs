@@ -26,13 +26,10 @@ use testkit::{AppServer, Http, HubClient, Introduction};
 
 use crate::fixture::{Fixture, Listening, client_token, options, token};
 
-/// A service in Default mode whose timers are short enough to be waited for.
+/// Options for Default mode with short timeouts.
 fn default_mode() -> Options {
-    let servers =
-        servers::Options { pause_timeout_ms: 500, close_timeout_ms: 200, ..servers::Options::default() };
-    let mut options = Options { mode: Mode::Default, servers, ..options() };
-    options.engine.close_timeout_ms = 200;
-    options
+    let servers = servers::Options { pause_timeout_ms: 500, ..options().servers };
+    Options { mode: Mode::Default, servers, ..options() }
 }
 
 async fn listen(options: Options) -> Listening {

@@ -153,14 +153,17 @@ async fn messages_from_this_process_arrive_and_carry_their_trace() {
         (
             Message { hub: "a b", ..message.clone() },
             expect![
-                "'a b' is no hub name: a hub has a letter first and at most 127 letters, digits and characters of _`,.[] after it"
+                "'a b' is not a valid hub name; use a letter, then at most 127 letters, digits and characters of _`,.[]"
             ],
         ),
         (
             Message { arguments: "{}", ..message.clone() },
             expect!["the arguments of a message must be a JSON array"],
         ),
-        (Message { target: "", ..message.clone() }, expect!["the message has no target"]),
+        (
+            Message { target: "", ..message.clone() },
+            expect!["the message has no target; name the client method to call"],
+        ),
     ] {
         expected.assert_eq(&handle.send(changed).await.unwrap_err().to_string());
     }
@@ -235,7 +238,7 @@ async fn a_full_service_says_so_before_the_upgrade() {
     let listening = Fixture::start(options).await.listen();
     let ada = Client::connect(&listening, &[], HubProtocol::Json).await;
     let refused = negotiate(&listening, &[]).await.unwrap_err().to_string();
-    expect!["not JSON: the service holds as many connections as it may; try again later"].assert_eq(&refused);
+    expect!["not JSON: the service is at its connection limit; try again later"].assert_eq(&refused);
     let path = format!("/client/?hub=chat&access_token={}", client_token("chat", &[]));
     let refused = HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.err().unwrap();
     expect!["the upgrade was answered HTTP/1.1 429 Too Many Requests"].assert_eq(&refused.to_string());

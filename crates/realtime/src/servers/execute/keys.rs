@@ -3,11 +3,11 @@
 
 use signalr_protocol::service::{Extensions, Message};
 
-use crate::error::Refusal;
 use crate::login::Purpose;
+use crate::rejection::Rejection;
 use crate::servers::Servers;
 use crate::servers::link::Link;
-use crate::service::unix_now;
+use crate::unix_time::unix_now;
 
 impl Servers {
     /// Answers with a key, or says why not. Whoever asks is as good as the token that it shows, whatever opened its connection.
@@ -20,7 +20,7 @@ impl Servers {
                 error_message: None,
                 extensions: Extensions::default(),
             }),
-            Err(Refusal { code, message, .. }) => {
+            Err(Rejection { code, message, .. }) => {
                 tracing::warn!(server = %link.server, code, %message, "an app server gets no key");
                 link.outbox.push(&Message::AccessKeyResponse {
                     kid: None,
@@ -33,14 +33,14 @@ impl Servers {
         }
     }
 
-    async fn key_for(&self, token: &str) -> Result<identity::DynamicKey, Refusal> {
+    async fn key_for(&self, token: &str) -> Result<identity::DynamicKey, Rejection> {
         let Some(logins) = &self.0.powers.logins else {
             let message = "this service knows no login provider; connect with an AccessKey in the connection string, or configure openid";
-            return Err(Refusal::unauthorized("NoLoginProvider", message));
+            return Err(Rejection::unauthorized("NoLoginProvider", message));
         };
         let now = unix_now();
         logins.verify(token, Purpose::Serve, now, &self.0.token_rules).await?;
         let key = self.0.powers.keys.hand_out(now).await;
-        key.map_err(|error| Refusal::store_failed(&error))
+        key.map_err(|error| Rejection::store_failed(&error))
     }
 }

@@ -108,7 +108,7 @@ fn memberships_last_as_long_as_they_are_to() {
     check(
         Message::JoinGroupWithAck { connection_id: ADA, group_name: " ", ack_id: 5, extensions: x() },
         &expect![
-            "Wrong(Wrong { ack: Some(5), object: 3, id: ' ', kind: 1, text: 'a group name has 1 to 1024 characters and is not only white space' })"
+            "Wrong(Wrong { ack: Some(5), object: 3, id: ' ', kind: 1, text: 'invalid group name; use 1 to 1024 characters, not only white space' })"
         ],
     );
 }

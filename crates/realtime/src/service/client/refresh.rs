@@ -6,13 +6,14 @@ use http::{Method, Request, Response, StatusCode};
 use http_messages::Body;
 use serde_json::json;
 
-use super::caller;
+use super::caller::caller;
 use crate::authentication::{self, NewClaims, Refresh};
 use crate::engine::{ConnectionId, ConnectionToken, Hub, OtherUser};
-use crate::error::Refusal;
 use crate::from_protocol::Query;
-use crate::service::{Shared, unix_now};
+use crate::rejection::Rejection;
+use crate::service::Shared;
 use crate::to_protocol;
+use crate::unix_time::unix_now;
 
 /// Where the SDK of apps has the connection token; clients of ASP.NET Core have it in the query.
 const CONNECTION_TOKEN: &str = "x-signalr-connection-token";
@@ -29,9 +30,9 @@ pub(super) struct Asked {
 pub(super) fn read(
     shared: &Shared,
     request: &Request<Body>,
-) -> Result<Result<Asked, Response<Body>>, Refusal> {
+) -> Result<Result<Asked, Response<Body>>, Rejection> {
     if *request.method() != Method::POST {
-        return Err(Refusal::method("POST, OPTIONS"));
+        return Err(Rejection::method("POST, OPTIONS"));
     }
     let query = Query::parse(request.uri().query());
     let header = request.headers().get(CONNECTION_TOKEN).and_then(|value| value.to_str().ok());
@@ -42,15 +43,15 @@ pub(super) fn read(
     let connection = ConnectionToken::parse(token).ok().map(ConnectionToken::connection);
     match caller(shared, request, &query) {
         Ok(caller) => Ok(Ok(Asked { hub: caller.hub, connection, claims: caller.claims })),
-        Err(refusal) if refusal.status == StatusCode::UNAUTHORIZED => {
-            Ok(Err(refused(refusal.status, "invalid_token", &refusal.message)))
+        Err(rejection) if rejection.status == StatusCode::UNAUTHORIZED => {
+            Ok(Err(refused(rejection.status, "invalid_token", &rejection.message)))
         }
-        Err(refusal) => Err(refusal),
+        Err(rejection) => Err(rejection),
     }
 }
 
 /// Gives the connection the claims and the end of the new token.
-pub(super) async fn carry_out(shared: &Shared, asked: Asked) -> Result<Response<Body>, Refusal> {
+pub(super) async fn carry_out(shared: &Shared, asked: Asked) -> Result<Response<Body>, Rejection> {
     let Asked { hub, connection, claims } = asked;
     let lifetime_s = authentication::lifetime_s(&claims, unix_now());
     let refresh = Refresh { claims: NewClaims::OfToken(claims), expires_on: None };

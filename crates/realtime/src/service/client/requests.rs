@@ -1,7 +1,8 @@
 //! Server-Sent Events and long polling: messages in answers to GET, sent with POST, long polling ended with DELETE. The statuses are
 //! those of ASP.NET Core's `HttpConnectionDispatcher` (reference, 1.3). Each request is authenticated anew.
 
-mod pieces;
+mod parts;
+mod received;
 
 use std::pin::Pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -16,25 +17,26 @@ use http_body_util::BodyExt;
 use http_messages::{Body, BoxError};
 use signalr_protocol::Transport;
 
-use super::{Caller, Newcomer, in_use, newcomer, remember, unknown_id};
-use crate::engine::{ConnectionId, EngineHandle, HttpTransport, Hub, Link, Outlet, Received, Taken, Turn};
-use crate::error::Refusal;
-use crate::service::{Shared, read_body};
+use super::admission::{NewConnection, new_connection, open_session};
+use super::caller::Caller;
+use super::rejections::{id_in_use, other_transport, unknown_id};
+use crate::engine::{ConnectionId, EngineHandle, HttpTransport, Hub, Link, Outlet, Taken, Turn};
+use crate::rejection::Rejection;
+use crate::service::Shared;
+use crate::service::body::read_body;
 use crate::store::sessions::{Kind, Session};
 use crate::store::{EARLY_BYTES_MAX, Early, Negotiations};
-
-/// What a framing adds to one message at most, in bytes.
-const FRAMING_BYTES: usize = 8;
+use received::{FRAMING_BYTES, plain, response_to};
 
 /// A GET that is answered with an endless stream of events.
 pub(super) async fn events(
     shared: &Arc<Shared>,
     caller: Caller<'_>,
     headers: &HeaderMap,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, Rejection> {
     match session(shared, &caller)? {
         Found::Http(_, outlet) if outlet.transport() == HttpTransport::ServerSentEvents => {
-            return Err(in_use());
+            return Err(id_in_use());
         }
         Found::Http(..) | Found::WebSocket => return Err(other_transport()),
         Found::Nothing => {}
@@ -57,7 +59,7 @@ pub(super) async fn poll(
     shared: &Arc<Shared>,
     caller: Caller<'_>,
     headers: &HeaderMap,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, Rejection> {
     let interval = caller.claims.system().poll_interval_s.map(Duration::from_secs);
     let interval = interval.unwrap_or(Duration::from_millis(shared.options.poll_interval_ms));
     let outlet = match session(shared, &caller)? {
@@ -84,11 +86,11 @@ pub(super) async fn send(
     shared: &Shared,
     caller: &Caller<'_>,
     body: Body,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, Rejection> {
     let found = session(shared, caller)?;
     if matches!(found, Found::WebSocket) {
         let message = "POST requests are not allowed for WebSocket connections.";
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "WrongTransport", message));
+        return Err(Rejection::new(StatusCode::METHOD_NOT_ALLOWED, "WrongTransport", message));
     }
     // Whatever the hub's framing adds to a message of the largest size.
     let bytes_max = shared.options.engine.message_bytes_max as usize + FRAMING_BYTES;
@@ -99,30 +101,18 @@ pub(super) async fn send(
     if body.size_hint().upper().is_none_or(|bytes| bytes > bytes_max as u64)
         && shared.servers.takes_pieces(&caller.hub, connection)
     {
-        return pieces::send(shared, connection, &outlet, body).await;
+        return parts::send(shared, connection, &outlet, body).await;
     }
     let _turn = outlet.sends_whole().await;
     let payload = read_body(shared, body, bytes_max).await?;
     if payload.is_empty() {
         return Ok(plain(StatusCode::OK));
     }
-    taken(shared.engine.receive(connection, payload.clone()).await?)
-}
-
-/// The answer to a POST.
-fn taken(received: Received) -> Result<Response<Body>, Refusal> {
-    match received {
-        Received::Taken => Ok(plain(StatusCode::OK)),
-        Received::Gone => Err(unknown_id()),
-        Received::Busy => {
-            let message = "too many requests of this connection wait for its app server; send again when they are answered";
-            Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message))
-        }
-    }
+    response_to(shared.engine.receive(connection, payload.clone()).await?)
 }
 
 /// What a client sends before its first GET, as with requests the handshake may come first: it waits for the connection to begin.
-fn keep_early(shared: &Shared, caller: &Caller<'_>, payload: &[u8]) -> Result<Response<Body>, Refusal> {
+fn keep_early(shared: &Shared, caller: &Caller<'_>, payload: &[u8]) -> Result<Response<Body>, Rejection> {
     let secret = caller.query.id().ok_or_else(unknown_id)?;
     let user_id = caller.claims.user_id();
     match negotiations(shared).keep_early(secret, &caller.hub, user_id, payload, Instant::now()) {
@@ -132,13 +122,13 @@ fn keep_early(shared: &Shared, caller: &Caller<'_>, payload: &[u8]) -> Result<Re
             let message = format!(
                 "before a client has connected, it may send {EARLY_BYTES_MAX} bytes; connect by a GET first"
             );
-            Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message))
+            Err(Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message))
         }
     }
 }
 
 /// A DELETE: the goodbye of a long-polling client.
-pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Response<Body>, Refusal> {
+pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Response<Body>, Rejection> {
     match session(shared, caller)? {
         Found::Http(connection, outlet) if outlet.transport() == HttpTransport::LongPolling => {
             shared.engine.leave(connection, true).await?;
@@ -146,7 +136,7 @@ pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Respo
         }
         Found::Http(..) | Found::WebSocket => {
             let message = "Cannot terminate this connection using the DELETE verb.";
-            Err(Refusal::bad_request("WrongTransport", message))
+            Err(Rejection::bad_request("WrongTransport", message))
         }
         Found::Nothing => Err(unknown_id()),
     }
@@ -161,8 +151,8 @@ enum Found {
 }
 
 /// The client's session, if it has begun one; refused where it names no id, in the words of ASP.NET Core, which clients compare.
-fn session(shared: &Shared, caller: &Caller<'_>) -> Result<Found, Refusal> {
-    let missing = || Refusal::bad_request("MissingConnectionId", "Connection ID required");
+fn session(shared: &Shared, caller: &Caller<'_>) -> Result<Found, Rejection> {
+    let missing = || Rejection::bad_request("MissingConnectionId", "Connection ID required");
     let secret = caller.query.id().ok_or_else(missing)?;
     Ok(match shared.sessions.get(secret, &caller.hub, caller.claims.user_id()) {
         None if is_used(shared, secret, &caller.hub) => Found::WebSocket,
@@ -187,29 +177,23 @@ async fn begin(
     caller: Caller<'_>,
     headers: &HeaderMap,
     transport: HttpTransport,
-) -> Result<(ConnectionId, Arc<Outlet>), Refusal> {
+) -> Result<(ConnectionId, Arc<Outlet>), Rejection> {
     let hub = caller.hub.clone();
     let user_id = caller.claims.user_id().map(Into::into);
     let name = match transport {
         HttpTransport::ServerSentEvents => Transport::ServerSentEvents,
         HttpTransport::LongPolling => Transport::LongPolling,
     };
-    let Newcomer { secret, mut admission, early } = newcomer(shared, caller, headers, name)?;
+    let NewConnection { secret, mut admission, early } = new_connection(shared, caller, headers, name)?;
     let secret = secret.expect("a session was looked for by this id before");
     let (connection, outlet) = (admission.connection, shared.engine.outlet(transport));
     let kind = Kind::Http(Arc::clone(&outlet));
-    admission.guard = Some(remember(shared, &secret, Session { connection, hub, user_id, kind }));
+    admission.guard = Some(open_session(shared, &secret, Session { connection, hub, user_id, kind }));
     shared.engine.attach(Link::Outlet(Arc::clone(&outlet)), admission).await?;
     if !early.is_empty() {
         shared.engine.receive(connection, early.into()).await?;
     }
     Ok((connection, outlet))
-}
-
-pub(super) fn other_transport() -> Refusal {
-    let message =
-        "this connection has begun on another transport, and a connection cannot change its transport";
-    Refusal::bad_request("WrongTransport", message)
 }
 
 fn polled(status: StatusCode, messages: Vec<Bytes>) -> Response<Body> {
@@ -220,12 +204,6 @@ fn polled(status: StatusCode, messages: Vec<Bytes>) -> Response<Body> {
         *response.body_mut() = body.map_err(|never| match never {}).boxed_unsync();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     }
-    response
-}
-
-fn plain(status: StatusCode) -> Response<Body> {
-    let mut response = http_messages::empty(status);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
 

@@ -5,16 +5,16 @@ use http::{Response, StatusCode};
 use http_messages::Body;
 use serde_json::{Value, json};
 
-use super::Call;
+use super::request::RestRequest;
 use crate::authentication;
 use crate::engine::{ConnectionId, ConnectionToken, Facts, OtherUser};
-use crate::error::Refusal;
 use crate::from_protocol::{RefreshAuth, connection_token};
+use crate::rejection::Rejection;
 use crate::to_protocol;
 
-impl Call<'_> {
+impl RestRequest<'_> {
     /// Answers with the claims that the connection has then, from which the app makes the client's next token.
-    pub(super) async fn refresh_auth(&self, body: &[u8]) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn refresh_auth(&self, body: &[u8]) -> Result<Response<Body>, Rejection> {
         let RefreshAuth { token, refresh } = RefreshAuth::read(body)?;
         let connection = connection(&token)?;
         let refreshed = self.shared.engine.refresh(&self.hub, connection, refresh).await?;
@@ -22,26 +22,26 @@ impl Call<'_> {
             Ok(facts) => Ok(claims(&facts)),
             Err(other @ OtherUser) => {
                 let message = other.to_string();
-                Err(Refusal::new(StatusCode::FORBIDDEN, "ConnectionUserMismatch", message).about("claims"))
+                Err(Rejection::new(StatusCode::FORBIDDEN, "ConnectionUserMismatch", message).about("claims"))
             }
         }
     }
 
     /// All claims of a connection.
-    pub(super) async fn connection_claims(&self, body: &[u8]) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn connection_claims(&self, body: &[u8]) -> Result<Response<Body>, Rejection> {
         let connection = connection(&connection_token(body)?)?;
         let facts = self.shared.engine.facts(&self.hub, connection).await?;
         Ok(claims(&*facts.ok_or_else(no_connection)?))
     }
 }
 
-fn connection(token: &str) -> Result<ConnectionId, Refusal> {
+fn connection(token: &str) -> Result<ConnectionId, Rejection> {
     ConnectionToken::parse(token).map(ConnectionToken::connection).map_err(|_| no_connection())
 }
 
-fn no_connection() -> Refusal {
+fn no_connection() -> Rejection {
     let message = "no open connection of this hub has this token; connections without negotiation or of its version 0 have none";
-    Refusal::absent("ConnectionNotFound", message).about("connectionToken")
+    Rejection::absent("ConnectionNotFound", message).about("connectionToken")
 }
 
 /// `{claims: [{type, value}]}`

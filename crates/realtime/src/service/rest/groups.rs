@@ -4,23 +4,27 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::Call;
+use super::request::RestRequest;
 use crate::engine::{ConnectionId, Lifetime, Membership, UserId};
-use crate::error::Refusal;
-use crate::from_protocol::group;
+use crate::names::group;
+use crate::rejection::Rejection;
 
 const CONNECTION_ABSENT: &str = "Error.Connection.NotExisted";
 
 /// Longest time in a group that a user can be given: a year, as in the service.
 const SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
 
-impl Call<'_> {
-    pub(super) async fn connection_joins(&self, connection: &str, name: &str) -> Result<StatusCode, Refusal> {
+impl RestRequest<'_> {
+    pub(super) async fn connection_joins(
+        &self,
+        connection: &str,
+        name: &str,
+    ) -> Result<StatusCode, Rejection> {
         if self.change(connection, name, Membership::Join).await? {
             Ok(StatusCode::OK)
         } else {
             // The SDK takes this code for an answer, and any other 404 for a fault.
-            Err(Refusal::absent(CONNECTION_ABSENT, "the connection does not exist"))
+            Err(Rejection::absent(CONNECTION_ABSENT, "the connection does not exist"))
         }
     }
 
@@ -29,13 +33,13 @@ impl Call<'_> {
         &self,
         connection: &str,
         name: &str,
-    ) -> Result<StatusCode, Refusal> {
+    ) -> Result<StatusCode, Rejection> {
         self.change(connection, name, Membership::Leave).await?;
         Ok(StatusCode::OK)
     }
 
-    /// As [`Call::connection_leaves`].
-    pub(super) async fn connection_leaves_all(&self, connection: &str) -> Result<StatusCode, Refusal> {
+    /// As [`RestRequest::connection_leaves`].
+    pub(super) async fn connection_leaves_all(&self, connection: &str) -> Result<StatusCode, Rejection> {
         if let Ok(id) = ConnectionId::parse(connection) {
             self.shared.engine.leave_all_groups(&self.hub, id).await?;
         }
@@ -43,38 +47,38 @@ impl Call<'_> {
     }
 
     /// Changes one connection's membership; says whether the connection exists.
-    async fn change(&self, connection: &str, name: &str, change: Membership) -> Result<bool, Refusal> {
+    async fn change(&self, connection: &str, name: &str, change: Membership) -> Result<bool, Rejection> {
         let group = group(name)?;
         let Ok(id) = ConnectionId::parse(connection) else { return Ok(false) };
         Ok(self.shared.engine.change_connection(&self.hub, id, &group, change).await?)
     }
 
-    pub(super) async fn user_joins(&self, user: &str, name: &str) -> Result<StatusCode, Refusal> {
+    pub(super) async fn user_joins(&self, user: &str, name: &str) -> Result<StatusCode, Rejection> {
         let (group, lifetime) = (group(name)?, self.lifetime()?);
         self.shared.user_groups.join(&self.hub, &UserId::new(user), &group, lifetime).await?;
         Ok(self.either(StatusCode::ACCEPTED, StatusCode::OK))
     }
 
-    pub(super) async fn user_leaves(&self, user: &str, name: &str) -> Result<StatusCode, Refusal> {
+    pub(super) async fn user_leaves(&self, user: &str, name: &str) -> Result<StatusCode, Rejection> {
         self.shared.user_groups.leave(&self.hub, &UserId::new(user), &group(name)?).await?;
         Ok(self.either(StatusCode::ACCEPTED, StatusCode::NO_CONTENT))
     }
 
-    pub(super) async fn user_leaves_all(&self, user: &str) -> Result<StatusCode, Refusal> {
+    pub(super) async fn user_leaves_all(&self, user: &str) -> Result<StatusCode, Rejection> {
         self.shared.user_groups.leave_all(&self.hub, &UserId::new(user)).await?;
         Ok(self.either(StatusCode::OK, StatusCode::NO_CONTENT))
     }
 
     /// How long a user stays in a group: `ttl`, in seconds. By the vendor's description, 0 reaches only the connections of this
     /// moment.
-    fn lifetime(&self) -> Result<Lifetime, Refusal> {
+    fn lifetime(&self) -> Result<Lifetime, Rejection> {
         let Some(ttl) = self.text("ttl") else { return Ok(Lifetime::Always) };
         match ttl.parse::<u64>() {
             Ok(0) => Ok(Lifetime::Present),
             Ok(seconds) => Ok(Lifetime::For(Duration::from_secs(seconds.min(SECONDS_MAX)))),
             Err(_) => {
                 let message = "ttl is a whole number of seconds, such as ttl=3600";
-                Err(Refusal::bad_request("InvalidTtl", message).about("ttl"))
+                Err(Rejection::bad_request("InvalidTtl", message).about("ttl"))
             }
         }
     }

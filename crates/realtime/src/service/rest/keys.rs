@@ -10,12 +10,15 @@ use identity::{AccessKey, Claims};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::{Shared, access, read_body, unix_now};
-use super::Call;
-use crate::error::{ClientAccessError, Refusal};
+use super::request::RestRequest;
+use crate::client_access::{self, ClientAccessError};
 use crate::login::Purpose;
+use crate::rejection::Rejection;
+use crate::service::body::read_body;
+use crate::service::{Shared, access};
 use crate::store::keys::{KeyChange, KeyError, KeyRotation};
-use crate::{Handle, to_protocol};
+use crate::to_protocol;
+use crate::unix_time::unix_now;
 
 /// Longest life of a token that a client can be given, in minutes: a year.
 const MINUTES_MAX: u64 = 366 * 24 * 60;
@@ -23,16 +26,16 @@ const MINUTES_MAX: u64 = 366 * 24 * 60;
 /// How long a client's token lives unless something else is asked for (the vendor's description of the operation).
 const MINUTES: u64 = 60;
 
-impl Call<'_> {
+impl RestRequest<'_> {
     /// `{token}`: lets one client into the hub, by the name under which this request reached us.
-    pub(super) fn generate_token(&self) -> Result<Response<Body>, Refusal> {
+    pub(super) fn generate_token(&self) -> Result<Response<Body>, Rejection> {
         let minutes = match self.text("minutesToExpire") {
             None => MINUTES,
             Some(text) => {
                 let minutes = text.parse().ok().filter(|minutes| (1..=MINUTES_MAX).contains(minutes));
                 minutes.ok_or_else(|| {
                     let message = format!("minutesToExpire is a whole number from 1 to {MINUTES_MAX}");
-                    Refusal::bad_request("InvalidMinutesToExpire", message).about("minutesToExpire")
+                    Rejection::bad_request("InvalidMinutesToExpire", message).about("minutesToExpire")
                 })?
             }
         };
@@ -43,12 +46,12 @@ impl Call<'_> {
             (uri.scheme_str().unwrap_or("http"), uri.authority().map_or("localhost", |a| a.as_str()));
         let base = format!("{scheme}://{authority}");
         let lifetime = Duration::from_secs(minutes * 60);
-        let handle = Handle::new(Arc::clone(self.shared));
-        let access = handle.client_access(self.hub.name(), self.text("userId"), &claims, lifetime, &base);
+        let key = &self.shared.keys.current().primary;
+        let access = client_access::issue(key, &self.hub, self.text("userId"), &claims, lifetime, &base);
         let access = access.map_err(|error| match error {
             ClientAccessError::Hub(error) => error.into(),
             ClientAccessError::TooLong { .. } => {
-                Refusal::bad_request("TokenTooLong", error.to_string()).about("userId")
+                Rejection::bad_request("TokenTooLong", error.to_string()).about("userId")
             }
         })?;
         Ok(to_protocol::json(json!({ "token": access.access_token }).to_string()))
@@ -56,9 +59,9 @@ impl Call<'_> {
 }
 
 /// `{AccessKey, KeyId}`: a key for an app server that logged in, with which it signs its clients' tokens.
-pub(super) async fn access_key(shared: &Arc<Shared>, head: &Parts) -> Result<Response<Body>, Refusal> {
+pub(super) async fn access_key(shared: &Arc<Shared>, head: &Parts) -> Result<Response<Body>, Rejection> {
     access::app(shared, head, Purpose::Serve).await?;
-    let key = shared.keys.hand_out(unix_now()).await.map_err(|error| Refusal::store_failed(&error))?;
+    let key = shared.keys.hand_out(unix_now()).await.map_err(|error| Rejection::store_failed(&error))?;
     Ok(to_protocol::json(json!({ "AccessKey": key.key.expose(), "KeyId": key.id }).to_string()))
 }
 
@@ -78,25 +81,27 @@ enum Which {
     Secondary,
 }
 
-/// Changes the account keys; see [`Handle::answer_key_rotation`].
+/// Changes the account keys; see [`crate::Handle::answer_key_rotation`].
 pub(crate) async fn answer_key_rotation(shared: &Arc<Shared>, request: Request<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
     rotate(shared, &head, body).await.unwrap_or_else(to_protocol::error_detail)
 }
 
-async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
+async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Response<Body>, Rejection> {
     access::app(shared, head, Purpose::Own).await?;
     let body = read_body(shared, body, shared.options.body_bytes_max).await?;
     let rotate: Rotate = serde_json::from_slice(&body)
-        .map_err(|error| Refusal::bad_request("InvalidBody", format!("the body: {error}")))?;
+        .map_err(|error| Rejection::bad_request("InvalidBody", format!("the body: {error}")))?;
     let change = |which: Which, given: Option<&String>| match given {
         Some(key) if !rotate.renew.contains(&which) => {
             AccessKey::new(key.as_str()).map(KeyChange::Set).map_err(|error| {
                 let name = if which == Which::Primary { "primary" } else { "secondary" };
-                Refusal::bad_request("InvalidKey", error.to_string()).about(name)
+                Rejection::bad_request("InvalidKey", error.to_string()).about(name)
             })
         }
-        Some(_) => Err(Refusal::bad_request("InvalidKey", "a key is either renewed or given").about("renew")),
+        Some(_) => {
+            Err(Rejection::bad_request("InvalidKey", "a key is either renewed or given").about("renew"))
+        }
         None if rotate.renew.contains(&which) => Ok(KeyChange::Renew),
         None => Ok(KeyChange::Keep),
     };
@@ -105,8 +110,8 @@ async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Respon
         secondary: change(Which::Secondary, rotate.secondary.as_ref())?,
     };
     let keys = shared.keys.rotate(rotation).await.map_err(|error| match error {
-        KeyError::Public(which) => Refusal::bad_request("InvalidKey", error.to_string()).about(which),
-        KeyError::Store(_) => Refusal::store_failed(&error),
+        KeyError::Public(which) => Rejection::bad_request("InvalidKey", error.to_string()).about(which),
+        KeyError::Store(_) => Rejection::store_failed(&error),
     })?;
     tracing::info!(
         "the account keys were changed; tokens of a key that was replaced are refused from now on"

@@ -4,10 +4,11 @@ use http::{Response, StatusCode};
 use http_messages::Body;
 use serde_json::{Value, json};
 
-use super::Call;
+use super::request::RestRequest;
 use crate::engine::{ConnectionId, Named, Names, Scope, UserId};
-use crate::error::Refusal;
-use crate::from_protocol::{Page, To, group};
+use crate::from_protocol::{Page, To};
+use crate::names::group;
+use crate::rejection::Rejection;
 use crate::to_protocol;
 
 const CONNECTION_ABSENT: &str = "Warning.Connection.NotExisted";
@@ -15,8 +16,8 @@ const USER_ABSENT: &str = "Warning.User.NotExisted";
 const GROUP_ABSENT: &str = "Warning.Group.NotExisted";
 const USER_NOT_IN_GROUP: &str = "Info.User.NotInGroup";
 
-impl Call<'_> {
-    pub(super) async fn exists(&self, to: &To) -> Result<StatusCode, Refusal> {
+impl RestRequest<'_> {
+    pub(super) async fn exists(&self, to: &To) -> Result<StatusCode, Rejection> {
         let (engine, hub) = (&self.shared.engine, &self.hub);
         let (exists, code, what) = match to {
             To::Connection(id) => {
@@ -36,20 +37,20 @@ impl Call<'_> {
             }
             To::All => return Ok(StatusCode::OK),
         };
-        if exists { Ok(StatusCode::OK) } else { Err(Refusal::absent(code, what)) }
+        if exists { Ok(StatusCode::OK) } else { Err(Rejection::absent(code, what)) }
     }
 
-    pub(super) async fn user_in_group(&self, user: &str, name: &str) -> Result<StatusCode, Refusal> {
+    pub(super) async fn user_in_group(&self, user: &str, name: &str) -> Result<StatusCode, Rejection> {
         let group = group(name)?;
         if self.shared.engine.user_in_group(&self.hub, &UserId::new(user), &group).await? {
             Ok(StatusCode::OK)
         } else {
-            Err(Refusal::absent(USER_NOT_IN_GROUP, "the user is not in the group"))
+            Err(Rejection::absent(USER_NOT_IN_GROUP, "the user is not in the group"))
         }
     }
 
     /// `{value: [{connectionId, userId?}], nextLink?}`, as the vendor lists the connections of a group.
-    pub(super) async fn list_connections(&self, of: To) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn list_connections(&self, of: To) -> Result<Response<Body>, Rejection> {
         let page = Page::read(self.query)?;
         let after = page.after.as_deref().map(ConnectionId::parse).transpose().map_err(|_| wrong_token())?;
         let scope = match of {
@@ -73,16 +74,16 @@ impl Call<'_> {
     }
 
     /// `{value: [{userId, connections}], nextLink?}`.
-    pub(super) async fn list_users(&self) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn list_users(&self) -> Result<Response<Body>, Rejection> {
         self.list_names(Names::Users, "userId").await
     }
 
     /// `{value: [{group, connections}], nextLink?}`.
-    pub(super) async fn list_groups(&self) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn list_groups(&self) -> Result<Response<Body>, Rejection> {
         self.list_names(Names::Groups, "group").await
     }
 
-    async fn list_names(&self, names: Names, label: &str) -> Result<Response<Body>, Refusal> {
+    async fn list_names(&self, names: Names, label: &str) -> Result<Response<Body>, Rejection> {
         let page = Page::read(self.query)?;
         let (after, count) = (page.after.as_deref(), page.entries() + 1);
         let mut found = self.shared.engine.list_names(&self.hub, names, after, count).await?;
@@ -94,7 +95,7 @@ impl Call<'_> {
     }
 
     /// `{connections, users, groups}`.
-    pub(super) async fn count(&self) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn count(&self) -> Result<Response<Body>, Rejection> {
         let counts = self.shared.engine.counts(&self.hub).await?;
         let (connections, users, groups) = (counts.connections, counts.users(), counts.groups());
         let body = json!({ "connections": connections, "users": users, "groups": groups });
@@ -110,7 +111,7 @@ impl Call<'_> {
     }
 }
 
-fn wrong_token() -> Refusal {
+fn wrong_token() -> Rejection {
     let message = "the continuationToken is none that a list has given; follow nextLink as it is";
-    Refusal::bad_request("InvalidContinuationToken", message).about("continuationToken")
+    Rejection::bad_request("InvalidContinuationToken", message).about("continuationToken")
 }

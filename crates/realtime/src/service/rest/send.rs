@@ -9,14 +9,14 @@ use http_messages::Body;
 use signalr_protocol::{CompletionResult, HubMessage, HubProtocol, msgpack_to_json};
 use trace::TraceContext;
 
-use super::{Call, target};
+use super::request::{RestRequest, target};
 use crate::engine::{
     Candidate, ClientResult, Closing, ConnectionId, InvokeError, OutgoingMessage, Predicate, Publish,
     StreamOf, StreamState, Target,
 };
-use crate::error::Refusal;
 use crate::filter::{Filter, Seen};
 use crate::from_protocol::{Api, Payload, To, commands, stream_id, stream_items};
+use crate::rejection::Rejection;
 use crate::to_protocol;
 
 const CONNECTION_ABSENT: &str = "Error.Connection.NotExisted";
@@ -28,8 +28,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// How long one request waits for a client that takes less than it is sent.
 const STREAM_PATIENCE: Duration = Duration::from_secs(10);
 
-impl Call<'_> {
-    pub(super) async fn send(&self, to: To, body: &Bytes) -> Result<StatusCode, Refusal> {
+impl RestRequest<'_> {
+    pub(super) async fn send(&self, to: To, body: &Bytes) -> Result<StatusCode, Rejection> {
         let message = Payload::read(&self.head.headers, body)?.message()?;
         // Who is not there gets nothing, and the sender is told nothing (reference, 2.1).
         if let Some(target) = target(to)? {
@@ -44,18 +44,18 @@ impl Call<'_> {
         connection: &str,
         stream: &str,
         body: &Bytes,
-    ) -> Result<StatusCode, Refusal> {
+    ) -> Result<StatusCode, Rejection> {
         let stream = stream_id(stream)?;
         let items = stream_items(stream, &self.head.headers, body)?;
         let completed = self.text("completed").map_or(Ok(false), truth).map_err(|()| {
-            Refusal::bad_request("InvalidCompleted", "completed is true or false").about("completed")
+            Rejection::bad_request("InvalidCompleted", "completed is true or false").about("completed")
         })?;
         let end = completed.then(|| end_of(stream, None));
         self.send_in_stream(connection, stream, items, end).await
     }
 
     /// The end of a stream that a client asked for; with a reason it is an error.
-    pub(super) async fn stream_end(&self, connection: &str, stream: &str) -> Result<StatusCode, Refusal> {
+    pub(super) async fn stream_end(&self, connection: &str, stream: &str) -> Result<StatusCode, Rejection> {
         let stream = stream_id(stream)?;
         // The vendor's description says `reason`, and its SDK sends `error`.
         let reason = self.text("reason").or_else(|| self.text("error"));
@@ -69,9 +69,9 @@ impl Call<'_> {
         stream: &str,
         items: Vec<OutgoingMessage>,
         end: Option<OutgoingMessage>,
-    ) -> Result<StatusCode, Refusal> {
+    ) -> Result<StatusCode, Rejection> {
         let no_connection =
-            || Refusal::absent(CONNECTION_ABSENT, "the connection does not exist, or has ended");
+            || Rejection::absent(CONNECTION_ABSENT, "the connection does not exist, or has ended");
         let connection = ConnectionId::parse(connection).map_err(|_| no_connection())?;
         let of = StreamOf { hub: &self.hub, connection, stream };
         let (count, mut sent) = (items.len(), 0);
@@ -88,7 +88,7 @@ impl Call<'_> {
                     let message = format!(
                         "the connection has no open stream '{stream}': its client did not ask for it, has cancelled it, or it has ended; {sent} of {count} items were sent"
                     );
-                    return Err(Refusal::absent(STREAM_ABSENT, message));
+                    return Err(Rejection::absent(STREAM_ABSENT, message));
                 }
             }
         }
@@ -101,7 +101,7 @@ impl Call<'_> {
         traceparent.and_then(TraceContext::parse)
     }
 
-    async fn publish(&self, target: Target, message: OutgoingMessage) -> Result<(), Refusal> {
+    async fn publish(&self, target: Target, message: OutgoingMessage) -> Result<(), Rejection> {
         let publish = Publish {
             hub: self.hub.clone(),
             target,
@@ -114,12 +114,11 @@ impl Call<'_> {
     }
 
     /// Commands for the connections that a filter chooses, or for all.
-    pub(super) async fn execute(&self, body: &Bytes) -> Result<StatusCode, Refusal> {
-        let filter = self
-            .text("filter")
-            .map(Filter::parse)
-            .transpose()
-            .map_err(|error| Refusal::bad_request("InvalidFilter", error.to_string()).about("filter"))?;
+    pub(super) async fn execute(&self, body: &Bytes) -> Result<StatusCode, Rejection> {
+        let filter =
+            self.text("filter").map(Filter::parse).transpose().map_err(|error| {
+                Rejection::bad_request("InvalidFilter", error.to_string()).about("filter")
+            })?;
         let actions = commands(body)?;
         let which = Predicate::new(move |candidate: &Candidate<'_>| {
             filter.as_ref().is_none_or(|filter| {
@@ -133,7 +132,7 @@ impl Call<'_> {
     }
 
     /// Calls a method of one client and answers with its result.
-    pub(super) async fn invoke(&self, connection: &str, body: &Bytes) -> Result<Response<Body>, Refusal> {
+    pub(super) async fn invoke(&self, connection: &str, body: &Bytes) -> Result<Response<Body>, Rejection> {
         let payload = Payload::read(&self.head.headers, body)?;
         let engine = &self.shared.engine;
         let invocation_id = engine.issue().token.to_string();
@@ -146,7 +145,7 @@ impl Call<'_> {
             return Ok(completion(protocol, &invocation_id, outcome));
         }
         let result = outcome
-            .map_err(|error| Refusal::bad_request("ClientInvocationFailed", error).about("connectionId"))?;
+            .map_err(|error| Rejection::bad_request("ClientInvocationFailed", error).about("connectionId"))?;
         Ok(to_protocol::json(answer(protocol, result)?))
     }
 
@@ -158,7 +157,7 @@ impl Call<'_> {
         kinds.any(|kind| kind.trim().eq_ignore_ascii_case("application/octet-stream"))
     }
 
-    pub(super) async fn close(&self, to: To) -> Result<StatusCode, Refusal> {
+    pub(super) async fn close(&self, to: To) -> Result<StatusCode, Rejection> {
         let status = match (&to, self.api) {
             (To::Connection(_), Api::V1) => StatusCode::ACCEPTED,
             (To::Connection(_), Api::Dated) => StatusCode::OK,
@@ -166,7 +165,7 @@ impl Call<'_> {
         };
         let allow_reconnect = self.text("allowReconnect").map_or(Ok(true), truth).map_err(|()| {
             let message = "allowReconnect is true or false";
-            Refusal::bad_request("InvalidAllowReconnect", message).about("allowReconnect")
+            Rejection::bad_request("InvalidAllowReconnect", message).about("allowReconnect")
         })?;
         let closing = Closing { reason: self.text("reason").map(Into::into), allow_reconnect };
         if let Some(target) = target(to)? {
@@ -215,7 +214,7 @@ fn end_of(stream: &str, reason: Option<&str>) -> OutgoingMessage {
 }
 
 /// `{result?, protocol?}`: the protocol is named where the result could not be made JSON, which is then in base64.
-fn answer(protocol: HubProtocol, result: Option<Bytes>) -> Result<String, Refusal> {
+fn answer(protocol: HubProtocol, result: Option<Bytes>) -> Result<String, Rejection> {
     use base64::Engine as _;
     let Some(result) = result else { return Ok("{}".to_owned()) };
     let json = match protocol {
@@ -224,7 +223,7 @@ fn answer(protocol: HubProtocol, result: Option<Bytes>) -> Result<String, Refusa
             let mut json = Vec::new();
             msgpack_to_json(&result, &mut json).map_err(|error| {
                 let message = format!("the client's result cannot be said in JSON: {error}");
-                Refusal::bad_request("ClientInvocationFailed", message)
+                Rejection::bad_request("ClientInvocationFailed", message)
             })?;
             json
         }
@@ -234,7 +233,7 @@ fn answer(protocol: HubProtocol, result: Option<Bytes>) -> Result<String, Refusa
         }
     };
     let json = String::from_utf8(json)
-        .map_err(|_| Refusal::bad_request("ClientInvocationFailed", "the client's result is not UTF-8"))?;
+        .map_err(|_| Rejection::bad_request("ClientInvocationFailed", "the client's result is not UTF-8"))?;
     Ok(format!("{{\"result\":{json}}}"))
 }
 
@@ -256,15 +255,17 @@ fn completion(
     to_protocol::framed_result(protocol.name(), framed.into())
 }
 
-fn refused(error: InvokeError) -> Refusal {
+fn refused(error: InvokeError) -> Rejection {
     let message = error.to_string();
     match error {
-        InvokeError::NotFound | InvokeError::Disconnected => Refusal::absent(CONNECTION_ABSENT, message),
-        InvokeError::Untranslatable => Refusal::bad_request("InvalidBody", message),
+        InvokeError::NotFound | InvokeError::Disconnected => Rejection::absent(CONNECTION_ABSENT, message),
+        InvokeError::Untranslatable => Rejection::bad_request("InvalidBody", message),
         // The SDK repeats a message whose answer is above 500. A call that took too long was carried out perhaps, and must not be
         // repeated: the vendor's own timeouts are 500, for this reason.
-        InvokeError::Timeout => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "InvocationTimeout", message),
-        InvokeError::TooMany => Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyInvocations", message),
-        InvokeError::Stopped => Refusal::stopping(),
+        InvokeError::Timeout => {
+            Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "InvocationTimeout", message)
+        }
+        InvokeError::TooMany => Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyInvocations", message),
+        InvokeError::Stopped => Rejection::stopping(),
     }
 }

@@ -87,7 +87,7 @@ async fn public_keys_are_set_only_where_they_are_accepted() {
     let error = keys.rotate(rotation).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the secondary key is one that the emulators publish, which protects nothing"
+        "the secondary key is one that the emulators publish, so it protects nothing"
     );
     // On loopback it is accepted beside the others, whatever those are.
     let development = Options { development_keys: true, secondary_key: None, ..options() };

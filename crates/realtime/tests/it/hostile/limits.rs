@@ -69,7 +69,7 @@ async fn a_hub_that_is_full_turns_newcomers_away_until_one_leaves() {
     }
     let refused = join(&listening, "chat", "bob").await.err().expect("the hub is full");
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
-    let told = "hub chat holds as many connections as it may: 3; try again later";
+    let told = "hub chat is at its limit of 3 connections; try again later";
     assert_eq!(negotiate(&listening, "chat").await, (429, told.to_owned()));
     // Other hubs are others; one has a limit of its own.
     let _small = join(&listening, "small", "ada").await.unwrap();

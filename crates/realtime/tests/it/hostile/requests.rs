@@ -20,7 +20,7 @@ async fn negotiated(listening: &Listening, query: &str, token: &str) -> String {
 
 fn no_hub(name: &str) -> String {
     format!(
-        "400 '{name}' is no hub name: a hub has a letter first and at most 127 letters, digits and characters of _`,.[] after it"
+        "400 '{name}' is not a valid hub name; use a letter, then at most 127 letters, digits and characters of _`,.[]"
     )
 }
 

@@ -4,8 +4,7 @@
 use testkit::RawSocket;
 
 use super::still_serves;
-use crate::fixture::options;
-use crate::fixture::{Fixture, Listening, client_token};
+use crate::fixture::{Fixture, Listening, client_token, options};
 
 /// A request that must not be answered: what would be smuggled.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";

@@ -106,8 +106,8 @@ async fn requests_that_belong_to_no_connection_are_refused() {
         ("POST", "/client/?hub=chat&id=%00%ff", 404, unknown),
         ("GET", "/client/?hub=chat&id=none", 404, unknown),
         ("DELETE", "/client/?hub=chat&id=none", 404, unknown),
-        ("PUT", "/client/?hub=chat&id=none", 405, "this address takes GET, POST, DELETE, OPTIONS only"),
-        ("TRACE", "/client/?hub=chat&id=none", 405, "this address takes GET, POST, DELETE, OPTIONS only"),
+        ("PUT", "/client/?hub=chat&id=none", 405, "this address accepts GET, POST, DELETE, OPTIONS only"),
+        ("TRACE", "/client/?hub=chat&id=none", 405, "this address accepts GET, POST, DELETE, OPTIONS only"),
     ] {
         let answer = http.send(method, path, &[("authorization", &authorization)], "").await.unwrap();
         assert_eq!((answer.status.as_u16(), answer.text().as_str()), (status, text), "{method} {path}");

@@ -79,7 +79,7 @@ async fn nothing_is_carried_out_unless_all_can_be() {
     let wrong = json!([send("x"), { "type": "Explode" }, { "type": "JoinGroup" }, { "type": "SendMessage" }]);
     check("", wrong, expect![[r#"
         InvalidCommands
-        {"code":"InvalidCommands","message":"commands[1]: its type is none of SendMessage, JoinGroup, LeaveGroup and CloseConnection","target":"commands","details":[{"code":"InvalidBody","message":"its type is none of SendMessage, JoinGroup, LeaveGroup and CloseConnection","target":"commands[1]"},{"code":"InvalidGroup","message":"a group name has 1 to 1024 characters and is not only white space","target":"commands[2]"},{"code":"InvalidBody","message":"SendMessage needs a message","target":"commands[3]"}],"inner":{"code":"InvalidBody"}}"#]]).await;
+        {"code":"InvalidCommands","message":"commands[1]: its type is none of SendMessage, JoinGroup, LeaveGroup and CloseConnection","target":"commands","details":[{"code":"InvalidBody","message":"its type is none of SendMessage, JoinGroup, LeaveGroup and CloseConnection","target":"commands[1]"},{"code":"InvalidGroup","message":"invalid group name; use 1 to 1024 characters, not only white space","target":"commands[2]"},{"code":"InvalidBody","message":"SendMessage needs a message","target":"commands[3]"}],"inner":{"code":"InvalidBody"}}"#]]).await;
     check("", json!([{ "type": "SendMessage", "message": { "target": "t", "arguments": {} } }]), expect![[r#"
         InvalidCommands
         {"code":"InvalidCommands","message":"commands[0]: the arguments of a message must be a JSON array","target":"commands","details":[{"code":"InvalidBody","message":"the arguments of a message must be a JSON array","target":"commands[0]"}],"inner":{"code":"InvalidBody"}}"#]])

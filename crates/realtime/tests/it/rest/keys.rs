@@ -112,7 +112,7 @@ async fn keys_are_changed_only_by_their_holders_and_only_to_keys() {
     check(
         KEY,
         &json!({ "secondary": identity::DEVELOPMENT_SIGNALR_KEY }).to_string(),
-        expect!["400 the secondary key is one that the emulators publish, which protects nothing"],
+        expect!["400 the secondary key is one that the emulators publish, so it protects nothing"],
     )
     .await;
     check(KEY, r#"{"drop":true}"#, expect!["400 the body: unknown field `drop`, expected one of `renew`, `primary`, `secondary` at line 1 column 7"]).await;

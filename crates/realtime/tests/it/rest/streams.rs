@@ -383,7 +383,7 @@ async fn messagepack_bodies_are_messages_too_and_wrong_ones_are_refused() {
     .await;
     refused(
         json!({ "rawBytes": raw(Some(r#"{"type":1,"target":"t","arguments":[]}"#), None) }),
-        expect!["the message has no target"],
+        expect!["the message has no target; name the client method to call"],
     )
     .await;
     refused(

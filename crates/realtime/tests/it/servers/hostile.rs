@@ -63,7 +63,7 @@ async fn requests_that_are_no_server_connection_say_what_one_is() {
     };
     check("GET", "/server/?hub=chat", false, expect!["401 an access token is required, as 'Authorization: Bearer <token>', signed with an access key for the address /server/?hub=<hub>"]).await;
     check("GET", "/server/", true, expect!["400 the query lacks hub=<name>"]).await;
-    check("POST", "/server/?hub=chat", true, expect!["405 this address takes GET only"]).await;
+    check("POST", "/server/?hub=chat", true, expect!["405 this address accepts GET only"]).await;
     check("GET", "/server/more?hub=chat", true, expect!["404 app servers connect at /server/?hub=<hub>"])
         .await;
     check(

@@ -1,41 +1,15 @@
-//! Places for logs: a new log of a group takes that of an empty one where there are as many as there may be.
+//! Limits the number of logs of groups: beyond it, a new log replaces an empty one.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use state::{Expect, Name, ReadError, Record, RegistryError};
-use tokio::sync::oneshot;
+use state::{Expect, Name, Record};
 
-use super::{Recorder, key};
-use crate::history::is_of_group;
+use super::Recorder;
+use crate::history::names::{is_of_group, key};
+use crate::history::requests::OpenError;
 use crate::history::streams::{Full, InUse, Limits};
-
-/// A client wants to follow a log.
-#[derive(Debug)]
-pub(in crate::history) struct Opening {
-    pub(in crate::history) name: Name,
-    /// Which rule covers it.
-    pub(in crate::history) rule: usize,
-    pub(in crate::history) reply: oneshot::Sender<Result<InUse, OpenError>>,
-}
-
-/// Why there is no log to follow.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
-    /// As many groups as may have one have messages in theirs.
-    #[error("there are as many logs of groups as realtime.history_groups_max allows")]
-    Full,
-    /// It could not be put on the list.
-    #[error("list the log")]
-    Registry(#[from] RegistryError),
-    /// It could not be made.
-    #[error("make the log")]
-    Journal(#[from] ReadError),
-    /// The service is ending.
-    #[error("the service is shutting down")]
-    Stopped,
-}
 
 impl Recorder {
     pub(super) fn limits(&self, name: &Name, rule: usize) -> Limits {
@@ -91,7 +65,7 @@ impl Recorder {
             Some(found) => found,
             None => {
                 let admitted = self.streams.admit(name, limits).map_err(|Full| {
-                    self.refusals.inc();
+                    self.rejections.inc();
                     OpenError::Full
                 });
                 let (made, instead_of) = admitted.inspect_err(|_| self.warn_once())?;

@@ -1,5 +1,4 @@
-//! A POST that is longer than what is collected of a client: for an app server that takes messages in pieces it is handed on as it
-//! arrives.
+//! POST requests with a body longer than the service buffers: an app server that accepts messages in parts gets the body as it arrives.
 
 use bytes::Bytes;
 use http::Response;
@@ -7,68 +6,69 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use http_messages::{Body, ReadError};
 
-use super::{FRAMING_BYTES, taken};
+use super::received::{FRAMING_BYTES, response_to};
 use crate::engine::{ConnectionId, EngineHandle, Outlet, Received};
-use crate::error::Refusal;
-use crate::service::{Shared, discard, refused_body};
+use crate::rejection::Rejection;
+use crate::service::Shared;
+use crate::service::body::{body_rejection, discard};
 
-/// A connection whose app server has the beginning of a message. Whatever keeps the end from coming ends the connection: what the client
-/// sent next would be read as the rest. When it is dropped, the request itself has gone.
-struct Unfinished<'a> {
+/// A connection whose app server has the first parts of a message. If the rest cannot follow, the connection must end, or the app server
+/// would read the client's next message as the rest. Dropped when the request is cancelled.
+struct UnfinishedMessage<'a> {
     engine: &'a EngineHandle,
     connection: Option<ConnectionId>,
 }
 
-/// Hands a body on piece by piece.
+/// Forwards a body part by part.
 pub(super) async fn send(
     shared: &Shared,
     connection: ConnectionId,
     outlet: &Outlet,
     body: Body,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Response<Body>, Rejection> {
     let bytes_max = shared.options.engine.forwarded_message_bytes_max as usize + FRAMING_BYTES;
     let patience_bytes = bytes_max.saturating_mul(2) as u64;
     let bytes = body.size_hint().lower();
     if bytes > bytes_max as u64 {
-        // A sender that is cut off in the middle often sees a broken connection instead of the answer.
+        // A sender whose body is not read often sees a broken connection instead of the response.
         if bytes <= patience_bytes {
             discard(body, patience_bytes).await;
         }
-        return Err(refused_body(ReadError::TooLarge { bytes_max }));
+        return Err(body_rejection(ReadError::TooLarge { bytes_max }));
     }
     let _alone = outlet.sends_alone().await;
     let engine = &shared.engine;
-    let mut unfinished = Unfinished { engine, connection: None };
-    let sent = hand_on(&mut unfinished, connection, body, bytes_max).await;
+    let mut unfinished = UnfinishedMessage { engine, connection: None };
+    let sent = forward(&mut unfinished, connection, body, bytes_max).await;
     if !matches!(sent, Ok(Received::Taken))
         && let Some(connection) = unfinished.connection.take()
     {
         engine.leave(connection, false).await?;
     }
     unfinished.connection = None;
-    taken(sent?)
+    response_to(sent?)
 }
 
-async fn hand_on(
-    unfinished: &mut Unfinished<'_>,
+async fn forward(
+    unfinished: &mut UnfinishedMessage<'_>,
     connection: ConnectionId,
     mut body: Body,
     bytes_max: usize,
-) -> Result<Received, Refusal> {
+) -> Result<Received, Rejection> {
     let engine = unfinished.engine;
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|cause| refused_body(ReadError::Broken(cause)))?;
-        let Ok(piece) = frame.into_data() else { continue };
-        bytes += piece.len();
+        let frame = frame.map_err(|cause| body_rejection(ReadError::Broken(cause)))?;
+        let Ok(part) = frame.into_data() else { continue };
+        bytes += part.len();
         if bytes > bytes_max {
-            return Err(refused_body(ReadError::TooLarge { bytes_max }));
+            return Err(body_rejection(ReadError::TooLarge { bytes_max }));
         }
-        if piece.is_empty() {
+        if part.is_empty() {
             continue;
         }
         unfinished.connection = Some(connection);
-        let received = engine.receive_part(connection, piece, false).await?;
+        let received = engine.receive_part(connection, part, false).await?;
         if received != Received::Taken {
             return Ok(received);
         }
@@ -79,7 +79,7 @@ async fn hand_on(
     Ok(engine.receive_part(connection, Bytes::new(), true).await?)
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for UnfinishedMessage<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection {
             self.engine.try_leave(connection);

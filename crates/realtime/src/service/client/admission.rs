@@ -1,0 +1,107 @@
+//! From a verified request to the engine's [`Admission`].
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, StatusCode};
+use identity::Claims;
+use signalr_protocol::Transport;
+
+use super::caller::Caller;
+use super::rejections::{id_in_use, reject_beyond_limits, unknown_id};
+use super::transports::is_allowed;
+use crate::authentication;
+use crate::engine::{Admission, Arrival, ConnectionId, ConnectionToken, Facts, Guard, Hub, UserId};
+use crate::from_protocol::Query;
+use crate::rejection::Rejection;
+use crate::service::{Shared, server};
+use crate::store::sessions::Session;
+use crate::store::{Negotiated, Taken};
+
+/// Query parameters of the client that are for this service only.
+const OWN_QUERY: [&str; 3] = ["access_token", "id", "_"];
+
+/// A connection that is about to open.
+pub(super) struct NewConnection {
+    /// The id of the client's further requests, where it negotiated.
+    pub(super) secret: Option<String>,
+    pub(super) admission: Admission,
+    /// Bytes that the client has sent by POST already.
+    pub(super) early: Vec<u8>,
+}
+
+/// Admits a client with the id that it negotiated, or with a new one where it skipped negotiation.
+pub(super) fn new_connection(
+    shared: &Shared,
+    caller: Caller<'_>,
+    headers: &HeaderMap,
+    transport: Transport,
+) -> Result<NewConnection, Rejection> {
+    let Caller { query, hub, claims, address } = caller;
+    if !is_allowed(&claims, transport) {
+        let message = format!("the transport {} is not allowed by this client's token", transport.name());
+        return Err(Rejection::new(StatusCode::NOT_FOUND, "TransportDisabled", message));
+    }
+    reject_beyond_limits(shared, &hub)?;
+    let is_served = server::is_served(shared, &hub, &claims, query)?;
+    let passed_on = if is_served { Some(server::passed_on(shared, headers, address)?) } else { None };
+    let (connection, secret, stateful, early) = match query.id() {
+        None => (shared.engine.issue().connection, None, false, Vec::new()),
+        Some(secret) => {
+            let Negotiated { connection, stateful, early, .. } =
+                claim_negotiated(shared, secret, &hub, claims.user_id())?;
+            (connection, Some(secret.to_owned()), stateful, early)
+        }
+    };
+    let arrival = Some(Arrival { transport, address });
+    let mut admission = admission(hub, connection, &claims);
+    // App servers and upstreams read these, and so does a refresh of the authentication, which needs the connection token.
+    let has_token = secret.as_deref().is_some_and(|secret| {
+        ConnectionToken::parse(secret).is_ok_and(|token| token.connection() == connection)
+    });
+    if passed_on.is_some() || has_token || shared.upstream.keeps_facts(&admission.hub) {
+        admission.facts = Some(Arc::new(facts(&claims, query, arrival)));
+    }
+    if let Some(passed_on) = passed_on {
+        let hub = admission.hub.clone();
+        admission.server = Some(server::for_client(shared, hub, &claims, passed_on));
+    }
+    admission.stateful = stateful && transport == Transport::WebSockets;
+    Ok(NewConnection { secret, admission, early })
+}
+
+/// Claims the id that a client negotiated: it opens one connection.
+fn claim_negotiated(
+    shared: &Shared,
+    secret: &str,
+    hub: &Hub,
+    user_id: Option<&str>,
+) -> Result<Negotiated, Rejection> {
+    let mut negotiations = shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner);
+    match negotiations.take(secret, hub, user_id, Instant::now()) {
+        Taken::Fresh(negotiated) => Ok(negotiated),
+        Taken::Used => Err(id_in_use()),
+        Taken::Unknown => Err(unknown_id()),
+    }
+}
+
+/// Accepts further requests of the client with its secret while the guard lives.
+pub(super) fn open_session(shared: &Shared, secret: &str, session: Session) -> Guard {
+    let guard = shared.sessions.insert(secret, session);
+    // Or requests after the end of the session would find a used id instead of an unknown one.
+    shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner).forget(secret);
+    guard
+}
+
+fn admission(hub: Hub, connection: ConnectionId, claims: &Claims) -> Admission {
+    let mut admission = Admission::new(hub, connection, claims.user_id().map(UserId::new));
+    admission.handshake_timeout = claims.system().handshake_timeout_s.map(Duration::from_secs);
+    admission.expires_at = authentication::ends_at(claims);
+    admission.roles = authentication::roles(claims);
+    admission
+}
+
+fn facts(claims: &Claims, query: &Query<'_>, arrival: Option<Arrival>) -> Facts {
+    let claims = authentication::payload(claims);
+    Facts { claims: claims.into(), query: query.without(&OWN_QUERY).into(), arrival }
+}

@@ -1,0 +1,43 @@
+//! Why a client gets no connection.
+
+use std::sync::PoisonError;
+
+use http::StatusCode;
+
+use crate::engine::Hub;
+use crate::rejection::Rejection;
+use crate::service::Shared;
+
+pub(super) fn id_in_use() -> Rejection {
+    let message = "a client has connected with this id already";
+    Rejection::new(StatusCode::CONFLICT, "ConnectionInUse", message)
+}
+
+/// The text is that of ASP.NET Core, which clients compare. docs/errors says more.
+pub(super) fn unknown_id() -> Rejection {
+    Rejection::not_found("No Connection with that ID")
+}
+
+/// Rejects a request while the service drains.
+pub(super) fn reject_while_stopping(shared: &Shared) -> Result<(), Rejection> {
+    let is_stopping = shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+    if is_stopping { Err(Rejection::stopping()) } else { Ok(()) }
+}
+
+/// Rejects a client while the service drains, and where the connection limits of the service or the hub are reached.
+pub(super) fn reject_beyond_limits(shared: &Shared, hub: &Hub) -> Result<(), Rejection> {
+    reject_while_stopping(shared)?;
+    let full = |message: String| Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyConnections", message);
+    if shared.engine.is_full() {
+        return Err(full("the service is at its connection limit; try again later".to_owned()));
+    }
+    if let Some(limit) = shared.engine.hub_is_full(hub) {
+        return Err(full(format!("hub {hub} is at its limit of {limit} connections; try again later")));
+    }
+    Ok(())
+}
+
+pub(super) fn other_transport() -> Rejection {
+    let message = "the connection uses another transport; a connection cannot change its transport";
+    Rejection::bad_request("WrongTransport", message)
+}

@@ -1,0 +1,31 @@
+//! The response to a POST of a client.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::engine::Received;
+use crate::rejection::Rejection;
+use crate::service::client::rejections::unknown_id;
+use http_messages::Body;
+
+/// Bytes that the framing of a hub protocol adds to one message at most.
+pub(super) const FRAMING_BYTES: usize = 8;
+
+/// The response to a POST whose messages were given to the engine.
+pub(super) fn response_to(received: Received) -> Result<Response<Body>, Rejection> {
+    match received {
+        Received::Taken => Ok(plain(StatusCode::OK)),
+        Received::Gone => Err(unknown_id()),
+        Received::Busy => {
+            let message = "too many requests of this connection wait for its app server; send again when they are answered";
+            Err(Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message))
+        }
+    }
+}
+
+/// A response without a body.
+pub(super) fn plain(status: StatusCode) -> Response<Body> {
+    let mut response = http_messages::empty(status);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}

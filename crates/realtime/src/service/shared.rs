@@ -1,0 +1,46 @@
+//! [`Shared`]: the state of one service, which its requests and its handles share.
+
+use std::sync::{Arc, Mutex};
+
+use http_messages::Budget;
+use prometheus_client::metrics::gauge::Gauge;
+use state::Instance;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::engine::{EngineHandle, Upstream};
+use crate::login::Logins;
+use crate::metrics::RequestMetrics;
+use crate::options::Options;
+use crate::servers::Servers;
+use crate::store::Negotiations;
+use crate::store::keys::Keys;
+use crate::store::sessions::Sessions;
+use crate::store::user_groups::UserGroups;
+use crate::upstream::Dispatcher;
+
+/// The state of one service.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) instance: Instance,
+    pub(crate) keys: Arc<Keys>,
+    /// Verifies tokens of the login provider, where one is configured.
+    pub(crate) logins: Option<Arc<Logins>>,
+    pub(crate) engine: EngineHandle,
+    pub(crate) negotiations: Mutex<Negotiations>,
+    pub(crate) sessions: Sessions,
+    pub(crate) user_groups: Arc<UserGroups>,
+    /// One permit for each watcher.
+    pub(crate) watchers: Arc<Semaphore>,
+    pub(crate) upstream: Arc<dyn Upstream>,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) servers: Servers,
+    /// One task for each client between the response 101 and its shard. `None` once the drain has begun: no task may start then,
+    /// because nothing would await it.
+    pub(crate) upgrades: Mutex<Option<JoinSet<()>>>,
+    /// Clients that were answered 101 and are not with the engine yet.
+    pub(crate) upgrades_under_way: Gauge,
+    pub(crate) requests: RequestMetrics,
+    pub(crate) bodies: Budget,
+}
