@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full};
 use http_messages::{Body, BoxError, Budget, BufferedBody, ReadError};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
+use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioTimer;
 
 use crate::connector::{Connector, ConnectorState};
@@ -157,7 +158,7 @@ impl Client {
             return Err(SendError::Address { uri: uri.to_string() });
         }
         let proxy = self.shared.state.forwarding_proxy(uri);
-        if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.clone()) {
+        if let Some(authorization) = proxy.as_ref().and_then(Intercept::basic_auth).cloned() {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
         }
         // The connection decides which HTTP is spoken, and not what a request came in with; the same goes for the fields

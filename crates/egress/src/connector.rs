@@ -8,19 +8,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use http_messages::BoxError;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+use tower::ServiceExt as _;
 
 use crate::connection::{Connection, Stream};
 use crate::error::SendError;
 use crate::metrics::Metrics;
 use crate::policy::AddressPolicy;
-use crate::proxy::{Proxies, Proxy};
+use crate::proxy::Proxies;
 use crate::roots::Roots;
-use crate::tunnel::{self, TunnelError};
 
 /// Makes connections; cheap to clone.
 #[derive(Clone, Debug)]
@@ -62,7 +65,7 @@ impl ConnectorState {
     /// The proxy to which a request to `uri` is handed as it is, instead of through a tunnel.
     ///
     /// Only where every address may be reached: a proxy that resolves the name itself would not ask our policy.
-    pub(crate) fn forwarding_proxy(&self, uri: &Uri) -> Option<&Proxy> {
+    pub(crate) fn forwarding_proxy(&self, uri: &Uri) -> Option<Intercept> {
         let plain = uri.scheme_str() == Some("http");
         if plain && self.addresses.permits_all() { self.proxies.find(uri) } else { None }
     }
@@ -77,10 +80,10 @@ impl ConnectorState {
         };
         let port = uri.port_u16().unwrap_or(default_port);
         let forwarding = self.forwarding_proxy(uri);
-        let stream = if let Some(proxy) = forwarding {
-            connect_any(&proxy.host, proxy.port, &resolve(&proxy.host, proxy.port).await?, deadline).await?
+        let stream = if let Some(proxy) = &forwarding {
+            connect_proxy(proxy, deadline).await?
         } else if let Some(proxy) = self.proxies.find(uri) {
-            self.tunnel(proxy, host, port, deadline).await?
+            self.tunnel(&proxy, host, port, deadline).await?
         } else {
             connect_any(host, port, &self.allowed_addresses(host, port).await?, deadline).await?
         };
@@ -101,9 +104,10 @@ impl ConnectorState {
         }
     }
 
+    /// A connection to a host through a tunnel of the proxy (CONNECT, RFC 9110 section 9.3.6).
     async fn tunnel(
         &self,
-        proxy: &Proxy,
+        proxy: &Intercept,
         host: &str,
         port: u16,
         deadline: Instant,
@@ -111,19 +115,24 @@ impl ConnectorState {
         let target = if self.addresses.permits_all() {
             authority(host, port)
         } else {
-            // The proxy is asked for the address that was judged, so that it cannot find another one.
+            // The proxy is asked for the address that the policy allowed, so that it cannot resolve another one.
             let address = self.allowed_addresses(host, port).await?;
             address.first().map_or_else(|| authority(host, port), ToString::to_string)
         };
-        let addresses = resolve(&proxy.host, proxy.port).await?;
-        let mut stream = connect_any(&proxy.host, proxy.port, &addresses, deadline).await?;
-        let opened = tunnel::open(&mut stream, &target, proxy.authorization.as_ref()).await;
-        let named = authority(&proxy.host, proxy.port);
-        opened.map_err(|error| match error {
-            TunnelError::Io(cause) => SendError::Connect { host: named, cause: Arc::new(cause) },
-            TunnelError::Refused(response) => SendError::Proxy { proxy: named, host: target, response },
-        })?;
-        Ok(stream)
+        let stream = connect_proxy(proxy, deadline).await?;
+        let failed = |cause: BoxError| SendError::Proxy {
+            proxy: proxy_authority(proxy),
+            host: target.clone(),
+            cause: Arc::from(cause),
+        };
+        let uri = Uri::builder().scheme("http").authority(target.as_str()).path_and_query("/").build();
+        let uri = uri.map_err(|error| failed(error.into()))?;
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), OnceConnector(Some(stream)));
+        if let Some(authorization) = proxy.basic_auth() {
+            tunnel = tunnel.with_auth(authorization.clone());
+        }
+        let opened = tunnel.oneshot(uri).await;
+        opened.map(TokioIo::into_inner).map_err(|error| failed(error.into()))
     }
 
     async fn secure(&self, stream: TcpStream, host: &str) -> Result<Stream, SendError> {
@@ -134,6 +143,37 @@ impl ConnectorState {
         let stream = connector.connect(name, stream).await.map_err(failed)?;
         Ok(Stream::Tls(Box::new(stream)))
     }
+}
+
+/// A connection that exists already, as the connector of a tunnel.
+struct OnceConnector(Option<TcpStream>);
+
+impl tower::Service<Uri> for OnceConnector {
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = std::future::Ready<io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _proxy: Uri) -> Self::Future {
+        let stream = self.0.take().ok_or_else(|| io::Error::other("the connection was used already"));
+        std::future::ready(stream.map(TokioIo::new))
+    }
+}
+
+/// A TCP connection to a proxy.
+async fn connect_proxy(proxy: &Intercept, deadline: Instant) -> Result<TcpStream, SendError> {
+    let host = proxy.uri().host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let port = proxy.uri().port_u16().unwrap_or(80);
+    connect_any(host, port, &resolve(host, port).await?, deadline).await
+}
+
+/// The proxy's host and port, for people.
+fn proxy_authority(proxy: &Intercept) -> String {
+    let host = proxy.uri().host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    authority(host, proxy.uri().port_u16().unwrap_or(80))
 }
 
 /// `host:port`, with the brackets that an IPv6 address needs.

@@ -51,15 +51,16 @@ pub enum SendError {
         /// The limit.
         after: Duration,
     },
-    /// A proxy does not take us to the host.
-    #[error("the proxy {proxy} refused a tunnel to {host}: {response}")]
+    /// The proxy did not open a tunnel to the host.
+    #[error("the proxy {proxy} refused a tunnel to {host}")]
     Proxy {
         /// The proxy's name and port.
         proxy: String,
         /// Where we wanted to go.
         host: String,
-        /// The first line of its response.
-        response: String,
+        /// Why.
+        #[source]
+        cause: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// The host's certificate is not trusted, or no encryption was agreed on.
     #[error("secure the connection to {host}")]

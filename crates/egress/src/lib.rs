@@ -17,7 +17,6 @@ mod policy;
 mod proxy;
 mod roots;
 mod tasks;
-mod tunnel;
 
 pub use client::{Client, RequestTimeout};
 pub use error::{OptionsError, SendError};

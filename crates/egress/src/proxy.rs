@@ -1,12 +1,11 @@
-//! Which proxy a request takes, if any. Pure.
+//! Which proxy a request takes, if any, by the rules of `hyper-util`. Pure.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use http::Uri;
 use http::uri::Authority;
-use http::{HeaderValue, Uri};
-use percent_encoding::percent_decode_str;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use serde::Deserialize;
 
 use crate::error::OptionsError;
@@ -38,35 +37,13 @@ pub struct ProxyUrls {
     pub no_proxy: Vec<String>,
 }
 
-/// A proxy that takes a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Proxy {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// The value of Proxy-Authorization.
-    pub(crate) authorization: Option<HeaderValue>,
-}
-
 /// All proxies of a client.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proxies {
-    http: Option<Proxy>,
-    https: Option<Proxy>,
-    direct: Vec<Direct>,
-}
-
-/// An entry of the list of hosts that are reached directly.
-#[derive(Clone, Debug)]
-struct Direct {
-    host: DirectHost,
-    port: Option<u16>,
-}
-
-#[derive(Clone, Debug)]
-enum DirectHost {
-    All,
-    Name(String),
-    Network(Cidr),
+    /// `None` where there is no proxy.
+    matcher: Option<Arc<Matcher>>,
+    /// Hosts that are reached directly on one port only, which the matcher does not know.
+    direct_on_port: Arc<[(Matcher, u16)]>,
 }
 
 impl Proxies {
@@ -79,68 +56,56 @@ impl Proxies {
     }
 
     fn from_urls(urls: &ProxyUrls) -> Result<Self, OptionsError> {
-        let proxy = |url: &Option<String>| url.as_deref().map(parse).transpose();
-        let direct = urls.no_proxy.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty());
-        Ok(Self {
-            http: proxy(&urls.http)?,
-            https: proxy(&urls.https)?,
-            direct: direct.map(Direct::parse).collect(),
-        })
+        let checked = |url: &Option<String>| url.as_deref().map(check).transpose();
+        let (http, https) = (checked(&urls.http)?, checked(&urls.https)?);
+        if http.is_none() && https.is_none() {
+            return Ok(Self::default());
+        }
+        let mut direct = Vec::new();
+        let mut direct_on_port = Vec::new();
+        for entry in urls.no_proxy.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty()) {
+            match entry.rsplit_once(':') {
+                Some((host, port)) if entry.parse::<Cidr>().is_err() && port.parse::<u16>().is_ok() => {
+                    let port = port.parse().expect("it was parsed before");
+                    direct_on_port.push((matching_all_but(&name(host)), port));
+                }
+                _ => direct.push(name(entry)),
+            }
+        }
+        let matcher = Matcher::builder()
+            .http(http.unwrap_or_default())
+            .https(https.unwrap_or_default())
+            .no(direct.join(","))
+            .build();
+        Ok(Self { matcher: Some(Arc::new(matcher)), direct_on_port: direct_on_port.into() })
     }
 
-    /// The proxy that takes a request to `uri`.
-    pub(crate) fn find(&self, uri: &Uri) -> Option<&Proxy> {
-        let (proxy, default_port) = match uri.scheme_str() {
-            Some("https") => (self.https.as_ref()?, 443),
-            _ => (self.http.as_ref()?, 80),
-        };
+    /// The proxy for a request to `uri`; `None` where the host is reached directly.
+    pub(crate) fn find(&self, uri: &Uri) -> Option<Intercept> {
+        let matcher = self.matcher.as_ref()?;
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
-        let port = uri.port_u16().unwrap_or(default_port);
         let address: Option<IpAddr> = host.parse().ok();
-        let ourselves = host.eq_ignore_ascii_case("localhost")
+        let is_this_host = host.eq_ignore_ascii_case("localhost")
             || address.is_some_and(|address| address.to_canonical().is_loopback());
-        let direct = ourselves || self.direct.iter().any(|entry| entry.matches(host, address, port));
-        (!direct).then_some(proxy)
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let is_direct = |(all_but, direct_port): &(Matcher, u16)| {
+            *direct_port == port && all_but.intercept(uri).is_none()
+        };
+        if is_this_host || self.direct_on_port.iter().any(is_direct) {
+            return None;
+        }
+        matcher.intercept(uri)
     }
 }
 
-impl Direct {
-    fn parse(entry: &str) -> Self {
-        if entry == "*" {
-            return Self { host: DirectHost::All, port: None };
-        }
-        if let Ok(network) = entry.parse() {
-            return Self { host: DirectHost::Network(network), port: None };
-        }
-        let (host, port) = match entry.rsplit_once(':') {
-            Some((host, port)) if port.parse::<u16>().is_ok() => (host, port.parse().ok()),
-            _ => (entry, None),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let host = match host.parse() {
-            Ok(network) => DirectHost::Network(network),
-            Err(_name) => {
-                DirectHost::Name(host.trim_start_matches("*.").trim_start_matches('.').to_ascii_lowercase())
-            }
-        };
-        Self { host, port }
-    }
+/// An entry of the list as the matcher reads it: `*.example.com` means `example.com` and all below it.
+fn name(entry: &str) -> String {
+    entry.trim_start_matches("*.").trim_start_matches('[').trim_end_matches(']').to_owned()
+}
 
-    fn matches(&self, host: &str, address: Option<IpAddr>, port: u16) -> bool {
-        if self.port.is_some_and(|wanted| wanted != port) {
-            return false;
-        }
-        match &self.host {
-            DirectHost::All => true,
-            DirectHost::Network(network) => {
-                address.is_some_and(|address| network.contains(address.to_canonical()))
-            }
-            DirectHost::Name(name) => {
-                let host = host.to_ascii_lowercase();
-                host.strip_suffix(name.as_str()).is_some_and(|above| above.is_empty() || above.ends_with('.'))
-            }
-        }
-    }
+/// Intercepts every request but those to one host, so that the host is matched by the same rules as the others.
+fn matching_all_but(host: &str) -> Matcher {
+    Matcher::builder().all("http://proxy.invalid").no(host).build()
 }
 
 /// The variables as curl and others read them.
@@ -157,30 +122,16 @@ fn from_environment(variable: impl Fn(&str) -> Option<String>) -> ProxyUrls {
     }
 }
 
-/// Reads the address of a proxy; without a scheme it is `http`. The error does not repeat it, because it may hold a password.
-fn parse(url: &str) -> Result<Proxy, OptionsError> {
+/// Checks the address of a proxy; without a scheme it is `http`. The error does not repeat it, because it may hold a password.
+fn check(url: &str) -> Result<String, OptionsError> {
     let authority = match url.split_once("://") {
         Some(("http", rest)) => rest,
         Some((scheme, _)) => return Err(OptionsError::ProxyScheme { scheme: scheme.to_owned() }),
         None => url,
     };
-    let authority: Authority =
+    let _: Authority =
         authority.trim_end_matches('/').parse().map_err(|_malformed| OptionsError::ProxyMalformed)?;
-    let authorization = authority.as_str().rsplit_once('@').map(|(login, _)| basic(login));
-    Ok(Proxy {
-        host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
-        port: authority.port_u16().unwrap_or(80),
-        authorization,
-    })
-}
-
-/// The value of Proxy-Authorization for `user:password`, percent-encoded as in a URL (RFC 7617).
-fn basic(login: &str) -> HeaderValue {
-    let login: Vec<u8> = percent_decode_str(login).collect();
-    let text = format!("Basic {}", STANDARD.encode(login));
-    let mut value = HeaderValue::try_from(text).expect("base64 is a field value");
-    value.set_sensitive(true);
-    value
+    Ok(format!("http://{authority}"))
 }
 
 #[cfg(test)]
@@ -191,9 +142,9 @@ mod tests {
         Proxies::from_urls(urls).expect("proxies")
     }
 
-    fn check(proxies: &Proxies, uri: &str, expected: Option<&str>) {
+    fn finds(proxies: &Proxies, uri: &str, expected: Option<&str>) {
         let found = proxies.find(&uri.parse().expect("an address"));
-        assert_eq!(found.map(|proxy| proxy.host.as_str()), expected, "{uri}");
+        assert_eq!(found.as_ref().and_then(|proxy| proxy.uri().host()), expected, "{uri}");
     }
 
     #[test]
@@ -205,19 +156,19 @@ mod tests {
             https: Some("http://secure:3128/".to_owned()),
             no_proxy: no_proxy.to_vec(),
         });
-        check(&proxies, "http://a.test/", Some("plain"));
-        check(&proxies, "https://a.test/", Some("secure"));
-        check(&proxies, "http://Example.com/", None);
-        check(&proxies, "http://www.example.com/", None);
-        check(&proxies, "http://notexample.com/", Some("plain"));
-        check(&proxies, "http://a.inner.test/", None);
-        check(&proxies, "http://10.9.8.7/", None);
-        check(&proxies, "http://11.9.8.7/", Some("plain"));
-        check(&proxies, "http://exact.test:8080/", None);
-        check(&proxies, "http://exact.test/", Some("plain"));
-        check(&proxies, "https://spaced.test/", None);
+        finds(&proxies, "http://a.test/", Some("plain"));
+        finds(&proxies, "https://a.test/", Some("secure"));
+        finds(&proxies, "http://Example.com/", None);
+        finds(&proxies, "http://www.example.com/", None);
+        finds(&proxies, "http://notexample.com/", Some("plain"));
+        finds(&proxies, "http://a.inner.test/", None);
+        finds(&proxies, "http://10.9.8.7/", None);
+        finds(&proxies, "http://11.9.8.7/", Some("plain"));
+        finds(&proxies, "http://exact.test:8080/", None);
+        finds(&proxies, "http://exact.test/", Some("plain"));
+        finds(&proxies, "https://spaced.test/", None);
         for ourselves in ["http://localhost:1/", "http://127.0.0.1/", "http://[::1]:8080/"] {
-            check(&proxies, ourselves, None);
+            finds(&proxies, ourselves, None);
         }
     }
 
@@ -232,8 +183,8 @@ mod tests {
         assert_eq!(urls.http.as_deref(), Some("small"));
         assert_eq!(urls.https, None);
         let proxies = proxies(&urls);
-        check(&proxies, "http://b.test/", None);
-        check(&proxies, "http://c.test/", Some("small"));
+        finds(&proxies, "http://b.test/", None);
+        finds(&proxies, "http://c.test/", Some("small"));
         assert_eq!(from(&[("ALL_PROXY", "all")]).https.as_deref(), Some("all"));
         assert_eq!(
             from(&[("HTTP_PROXY", "")]),
@@ -243,13 +194,17 @@ mod tests {
 
     #[test]
     fn a_login_becomes_a_header_and_a_bad_address_an_error() {
-        let proxy = parse("http://us%40er:pass@[::1]:3128").expect("a proxy");
-        assert_eq!((proxy.host.as_str(), proxy.port), ("::1", 3128));
+        let proxies = proxies(&ProxyUrls {
+            http: Some("http://us%40er:pass@[::1]:3128".to_owned()),
+            ..Default::default()
+        });
+        let proxy = proxies.find(&Uri::from_static("http://a.test/")).expect("a proxy");
+        assert_eq!((proxy.uri().host(), proxy.uri().port_u16()), (Some("[::1]"), Some(3128)));
         // `us@er:pass`
-        assert_eq!(proxy.authorization.expect("a login"), "Basic dXNAZXI6cGFzcw==");
+        assert_eq!(proxy.basic_auth().expect("a login"), "Basic dXNAZXI6cGFzcw==");
         assert!(
-            matches!(parse("socks5://x"), Err(OptionsError::ProxyScheme { scheme }) if scheme == "socks5")
+            matches!(check("socks5://x"), Err(OptionsError::ProxyScheme { scheme }) if scheme == "socks5")
         );
-        assert!(matches!(parse("http://a b"), Err(OptionsError::ProxyMalformed)));
+        assert!(matches!(check("http://a b"), Err(OptionsError::ProxyMalformed)));
     }
 }

@@ -95,15 +95,15 @@ async fn a_policy_holds_behind_a_proxy() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_quoted() {
+async fn a_refusal_of_the_proxy_is_reported_with_its_reason() {
     let server = Server::start().await;
     let proxy = tunneller(&server, "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
     let client = client(&through(None, Some(&proxy.url)));
     let error = client.call(get("https://far.test/")).await.expect_err("the proxy refuses");
     assert!(error.nothing_sent());
-    let text = error.to_string();
+    let text = http_messages::error_chain(&error);
     assert!(
-        text.contains("refused a tunnel to far.test:443: HTTP/1.1 407 Proxy Authentication Required"),
+        text.contains("refused a tunnel to far.test:443: tunnel error: proxy authorization required"),
         "{text}"
     );
     assert!(!text.contains("pass"), "no password is shown: {text}");
