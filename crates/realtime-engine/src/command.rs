@@ -1,92 +1,21 @@
-//! What the engine is asked to do: the public [`Publish`], [`Target`] and [`Membership`], and the closed list of
-//! everything a shard can be told.
+//! [`Command`]: the closed list of everything that a shard can be asked for.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use trace::TraceContext;
 
-use super::admission::Admission;
-use super::invoke::{ClientResult, InvokeError};
-use super::keeper::{Begun, CaughtUp, Kept};
-use super::list::{Action, Counts, Member, Named, Names, Predicate, Scope};
-use super::span::SendSpan;
-use super::tap::Sink;
-use super::{AppServer, ConnectionId, Facts, GroupName, Hub, Link, OutgoingMessage, UserId};
-use crate::{AuthenticationRefresh, OtherUser};
-
-/// A message and who gets it.
-#[derive(Clone, Debug)]
-pub struct Publish {
-    /// The hub whose connections it is for.
-    pub hub: Hub,
-    /// Which of them.
-    pub target: Target,
-    /// Connections that do not get it although they belong to the target.
-    pub excluded: Vec<ConnectionId>,
-    /// Users whose connections do not get it although they belong to the target.
-    pub excluded_users: Vec<UserId>,
-    /// What they get.
-    pub message: OutgoingMessage,
-    /// The trace that the sending belongs to; its span `send` lasts until the last shard has written once to each
-    /// receiver.
-    pub trace: Option<TraceContext>,
-}
-
-/// Which connections of a hub are meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// All that did their handshake.
-    All,
-    /// Those in a group.
-    Group(GroupName),
-    /// Those of a user.
-    User(UserId),
-    /// One.
-    Connection(ConnectionId),
-}
-
-/// A change of a group's members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Membership {
-    /// Become a member.
-    Join,
-    /// Be one no longer.
-    Leave,
-}
-
-/// How long a user belongs to a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lifetime {
-    /// Only the connections that the user has now.
-    Present,
-    /// All connections that it has or gets within this time.
-    For(Duration),
-    /// All connections that it has or gets, until it is taken out.
-    Always,
-}
-
-/// What clients are told whose connections an app closes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Closing {
-    /// Why; their clients see it as an error.
-    pub reason: Option<Box<str>>,
-    /// Whether a client with automatic reconnect may come back.
-    pub allow_reconnect: bool,
-}
-
-/// How an app server ends a client's connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServerClose {
-    /// Why, when it is a mistake.
-    pub error: Option<Box<str>>,
-    /// Whether the client may come back at once; goes into the Close message.
-    pub allow_reconnect: bool,
-    /// Whether the engine says Close itself; an app server that closes properly has said it already.
-    pub say_close: bool,
-}
+use crate::invoke::{ClientResult, InvokeError};
+use crate::keeper::{Begun, CaughtUp};
+use crate::list::{Action, Counts, Member, Named, Names, Predicate, Scope};
+use crate::publish::Work;
+use crate::stream::StreamPart;
+use crate::tap::Sink;
+use crate::{
+    Admission, AppServer, AuthenticationRefresh, Closing, ConnectionId, Facts, GroupName, Hub, Lifetime,
+    Link, Membership, OtherUser, OutgoingMessage, ServerClose, Target, UserId,
+};
 
 /// What became of bytes that a client sent over HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -297,45 +226,4 @@ pub(crate) enum Subject {
     Group(GroupName),
     UserInGroup(UserId, GroupName),
     ConnectionInGroup(ConnectionId, GroupName),
-}
-
-/// Items of a stream that a client asked for, its end, or both; without messages a question.
-#[derive(Debug)]
-pub(crate) struct StreamPart {
-    pub(crate) hub: Hub,
-    pub(crate) connection: ConnectionId,
-    /// The invocation id by which the client asked.
-    pub(crate) stream: Box<str>,
-    pub(crate) messages: Vec<Work>,
-    /// Whether the stream ends with them.
-    pub(crate) is_end: bool,
-    pub(crate) answer: oneshot::Sender<StreamState>,
-}
-
-/// What became of a part of a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StreamState {
-    /// There is no such connection in the hub.
-    #[default]
-    NoConnection,
-    /// The client did not ask for this stream, has cancelled it, or it has ended. Nothing was sent.
-    NotOpen,
-    /// It goes to the client.
-    Sent {
-        /// Whether so much waits for the client that the sender should wait too.
-        is_behind: bool,
-    },
-}
-
-/// One publish, shared by the shards that carry it out. Its span ends when the last of them lets go.
-#[derive(Debug)]
-pub(crate) struct Work {
-    pub(crate) hub: Hub,
-    pub(crate) target: Target,
-    pub(crate) excluded: Vec<ConnectionId>,
-    pub(crate) excluded_users: Vec<UserId>,
-    pub(crate) message: OutgoingMessage,
-    /// Where it stands among those that are kept, if it is.
-    pub(crate) kept: Option<Kept>,
-    pub(crate) span: Option<SendSpan>,
 }

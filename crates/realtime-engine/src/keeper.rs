@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use super::{Hub, Publish, PublishError, Target};
+use crate::{Hub, Publish, PublishError, Target};
 
 /// Takes the messages that are kept, keeps them, and hands them to
 /// [`EngineHandle::publish_kept`](super::EngineHandle::publish_kept) in the order of their positions.
@@ -17,30 +17,6 @@ pub trait Keeper: Debug + Send + Sync + 'static {
 
     /// As [`Keeper::publish`], for callers that cannot wait: the message is taken when it is on its way to be kept.
     fn try_publish(&self, publish: Publish) -> Result<(), PublishError>;
-}
-
-/// Where a kept message stands among those to the same hub or group; as a position that clients know, the next one wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// The life of the log.
-    pub epoch: u64,
-    /// The number of the message in it.
-    pub offset: u64,
-}
-
-impl std::fmt::Display for Kept {
-    /// The form in which clients keep it and show it again: the epoch in hexadecimal digits, and the number.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:x}-{}", self.epoch, self.offset)
-    }
-}
-
-impl Kept {
-    /// Reads the form that clients show.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (epoch, offset) = text.split_once('-')?;
-        Some(Self { epoch: u64::from_str_radix(epoch, 16).ok()?, offset: offset.parse().ok()? })
-    }
 }
 
 /// How a connection begins to follow what is kept.

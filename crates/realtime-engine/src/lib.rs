@@ -9,30 +9,42 @@
 //! Know these first: [`EngineHandle`], [`Publish`], [`Admission`]. Start reading at `shard.rs`.
 
 mod admission;
+mod attach;
 mod authentication;
+mod capacity;
+mod client;
+mod close;
 mod command;
 mod end;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
+mod hub_counts;
 mod id;
 mod invoke;
 mod keeper;
 mod limits;
 mod link;
 mod list;
+mod membership;
 mod message;
 mod metrics;
 mod name;
 mod options;
+mod publish;
 mod reserved;
+mod roles;
 mod server;
 mod shard;
 mod shrink;
 mod span;
 mod start;
+mod stopped;
+mod stream;
+mod stream_position;
 mod tap;
+mod target;
 mod upstream;
 
 use std::sync::Arc;
@@ -41,30 +53,36 @@ use prometheus_client::registry::Registry;
 use supervision::Supervisor;
 use trace::Tracer;
 
-pub use admission::{Admission, Arrival, Facts, Guard, Roles};
+pub use admission::{Admission, Guard};
+pub use attach::{AttachError, Issued};
 pub use authentication::{AuthenticationRefresh, OtherUser, Refreshed};
-pub use command::{
-    Closing, Lifetime, Membership, Publish, Reattached, Received, ServerClose, StreamState, Target,
-};
+pub use capacity::Room;
+pub use client::{Arrival, ClientConnection, Facts};
+pub use close::{Closing, ServerClose};
+pub use command::{Reattached, Received};
 pub use end::EndReason;
-pub use handle::{
-    AttachError, EngineHandle, EngineJoin, GroupError, Issued, PublishError, Stopped, StreamOf,
-    UserGroupError,
-};
+pub use handle::{EngineHandle, EngineJoin};
 pub use id::{ConnectionId, ConnectionToken, MalformedId, NodeId};
 pub use invoke::{ClientResult, InvokeError};
-pub use keeper::{Begun, CaughtUp, Keeper, Kept};
+pub use keeper::{Begun, CaughtUp, Keeper};
 pub use link::{HttpTransport, Link, Outlet, Taken, Turn};
 pub use list::{Action, Candidate, Counts, Member, Named, Names, Predicate, Scope};
+pub use membership::{GroupError, Lifetime, Membership, UserGroupError};
 pub use message::{InvalidArguments, InvalidValue, OutgoingMessage};
 pub use name::{GroupName, Hub, UserId};
 pub use options::{HubOptions, Options, SlowConsumer};
+pub use publish::{Publish, PublishError};
 pub use reserved::{calls_reserved_method, is_reserved_method, message_calls_reserved_method};
-pub use server::{AppServer, Pace, Room};
+pub use roles::Roles;
+pub use server::{AppServer, Pace};
 pub use shrink::should_shrink;
 pub use start::StartError;
+pub use stopped::Stopped;
+pub use stream::{StreamOf, StreamState};
+pub use stream_position::Kept;
 pub use tap::{Filter, Sight, SightEvent, Tap};
-pub use upstream::{ClientConnection, ClientInvocation, NoUpstream, Opening, Refusal, Upstream};
+pub use target::Target;
+pub use upstream::{ClientInvocation, NoUpstream, Opening, Refusal, Upstream};
 
 /// Starts the shards' threads. What is counted is registered with `registry`; spans go to `tracer`; what clients call goes
 /// to `upstream`.

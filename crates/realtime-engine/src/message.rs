@@ -5,7 +5,6 @@ use serde_json::Value;
 use signalr_protocol::{HubProtocol, TranscodeError, check_json};
 use state::Record;
 
-use super::shard::Encoded;
 use super::{Kept, Target, calls_reserved_method, is_reserved_method};
 
 /// A hub message on its way to clients. A shard encodes it at most once for each protocol that a receiver speaks.
@@ -69,11 +68,6 @@ pub enum InvalidArguments {
 pub struct InvalidValue(TranscodeError);
 
 impl OutgoingMessage {
-    /// Whether a client of this hub protocol can be told it.
-    pub fn can_be_encoded(&self, protocol: HubProtocol) -> bool {
-        Encoded::new(self, false).step(protocol).is_some()
-    }
-
     /// Calls the client's method `target`. `arguments` is the text of a JSON array.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ClientConnection, ConnectionId, Facts};
+use crate::{ClientConnection, ConnectionId, Facts, Room};
 
 /// The app server that a client's bytes go to. It is called on a shard's thread: it must hand the work on and return at once,
 /// never block.
@@ -55,13 +55,4 @@ pub enum Pace {
     Slow,
     /// Nothing, until the client has taken what waits.
     Stop,
-}
-
-/// Whether whoever answers for a client can take more of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// Go on.
-    Free,
-    /// Read nothing of this client until [`EngineHandle::resume`](super::EngineHandle::resume).
-    Full,
 }

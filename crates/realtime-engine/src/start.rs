@@ -10,7 +10,8 @@ use supervision::Supervisor;
 use tokio::sync::{mpsc, oneshot};
 use trace::Tracer;
 
-use super::handle::{HubCounts, ShardSender, ShardThread, ShardWaker, Shared};
+use super::handle::{ShardSender, ShardThread, ShardWaker, Shared};
+use super::hub_counts::HubCounts;
 use super::shard::{Inbox, Settings, Shard, WAKER_TOKEN};
 use super::{EngineHandle, EngineJoin, NodeId, Options, Upstream};
 use crate::metrics::EngineMetrics;

@@ -1,11 +1,8 @@
 //! [`Upstream`]: who hears what clients call, and whose connections come and go.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use signalr_protocol::HubProtocol;
 
-use super::{ConnectionId, EndReason, Facts, Hub, Roles, Room, UserId};
+use crate::{ClientConnection, EndReason, Hub, Roles, Room};
 
 /// Takes what clients invoke. It is called on a shard's thread: it must hand the work on and return at once, never block.
 ///
@@ -45,21 +42,6 @@ pub enum Opening {
     Go,
     /// When [`EngineHandle::opened`](super::EngineHandle::opened) says so.
     Wait,
-}
-
-/// Which client something is about.
-#[derive(Clone, Debug)]
-pub struct ClientConnection {
-    /// The connection.
-    pub id: ConnectionId,
-    /// Its hub.
-    pub hub: Hub,
-    /// Its user, if its token named one.
-    pub user: Option<UserId>,
-    /// What it speaks.
-    pub protocol: HubProtocol,
-    /// What it brought along, where that was kept.
-    pub facts: Option<Arc<Facts>>,
 }
 
 /// A message by which a client asks for something: an invocation, or the parts and ends of streams and results.

@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use super::{EngineHandle, Stopped};
 use crate::command::{Command, Invoke};
 use crate::{
-    AppServer, AuthenticationRefresh, Begun, CaughtUp, ClientResult, ConnectionId, Facts, GroupName,
+    AppServer, AuthenticationRefresh, Begun, CaughtUp, ClientResult, Closing, ConnectionId, Facts, GroupName,
     HttpTransport, Hub, InvalidArguments, InvokeError, OtherUser, OutgoingMessage, Outlet, Reattached,
-    Received, ServerClose,
+    Received, ServerClose, Target,
 };
 
 impl EngineHandle {
@@ -240,5 +240,27 @@ impl EngineHandle {
     pub async fn unfollow(&self, connection: ConnectionId, group: Option<&GroupName>) -> Result<(), Stopped> {
         let group = group.cloned();
         self.ask_owner(connection, |done| Command::Unfollow { connection, group, done }).await
+    }
+
+    /// Closes connections. Says how many there were.
+    pub async fn close(
+        &self,
+        hub: &Hub,
+        target: &Target,
+        excluded: &[ConnectionId],
+        closing: &Closing,
+    ) -> Result<u32, Stopped> {
+        let excluded: Arc<[ConnectionId]> = excluded.into();
+        let ask = |closed| Command::Close {
+            hub: hub.clone(),
+            target: target.clone(),
+            excluded: Arc::clone(&excluded),
+            closing: closing.clone(),
+            closed,
+        };
+        if let Target::Connection(connection) = target {
+            return self.ask_owner(*connection, ask).await;
+        }
+        Ok(self.ask_all(ask).await?.into_iter().sum())
     }
 }

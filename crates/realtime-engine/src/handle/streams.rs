@@ -6,23 +6,14 @@ use tokio::sync::oneshot;
 use trace::TraceContext;
 
 use super::{EngineHandle, Stopped};
-use crate::command::{Command, StreamPart, Work};
+use crate::command::Command;
+use crate::publish::Work;
 use crate::span::SendSpan;
-use crate::{ConnectionId, Hub, OutgoingMessage, StreamState, Target};
+use crate::stream::StreamPart;
+use crate::{OutgoingMessage, StreamOf, StreamState, Target};
 
 /// How often it is looked whether a client has taken what waits for it.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-
-/// A stream of one client.
-#[derive(Clone, Copy, Debug)]
-pub struct StreamOf<'a> {
-    /// The client's hub.
-    pub hub: &'a Hub,
-    /// The client's connection.
-    pub connection: ConnectionId,
-    /// The invocation id by which it asked.
-    pub stream: &'a str,
-}
 
 impl EngineHandle {
     /// Sends items of a stream that a client asked for, and its end if they end it. Where the client takes less than it is sent,

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use websocket::Decoder;
 
 use super::deadlines::Tick;
+use super::keys::{GroupKey, HubKey, UserKey};
 use super::pending::{Backlog, Run};
 use super::stateful::Stateful;
 use crate::limits::{Bucket, Shared};
@@ -17,9 +18,6 @@ use crate::{
     Admission, AppServer, ClientResult, ConnectionId, Facts, Guard, HttpTransport, InvokeError, Outlet, Pace,
     Received, Roles,
 };
-
-/// Number of a connection in its shard's table; used again after it ends.
-pub(crate) type Slot = u32;
 
 /// One client. What most connections do not need most of the time is boxed.
 #[derive(Debug)]
@@ -147,18 +145,6 @@ pub(crate) struct Posted {
     pub(crate) is_end: bool,
     pub(crate) done: oneshot::Sender<Received>,
 }
-
-/// Number of a hub in its shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct HubKey(pub(crate) u32);
-
-/// Number of a user in its shard. The niche makes `Option` of a place free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct UserKey(pub(crate) u32);
-
-/// Number of a group in its shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct GroupKey(pub(crate) u32);
 
 impl Connection {
     pub(crate) fn places(&self) -> Option<Places> {

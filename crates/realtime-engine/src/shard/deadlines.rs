@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::connection::Slot;
+use super::keys::Slot;
 
 /// Time of a shard: counted from its start, in steps of [`Deadlines::tick`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -66,6 +66,13 @@ impl<'a> Encoded<'a> {
     }
 }
 
+impl OutgoingMessage {
+    /// Whether the message can be encoded for clients of a hub protocol.
+    pub fn can_be_encoded(&self, protocol: HubProtocol) -> bool {
+        Encoded::new(self, false).step(protocol).is_some()
+    }
+}
+
 /// A hub message of the engine's own that stateful reconnect does not count, as a frame.
 pub(crate) fn hub_frame(message: &HubMessage<'_>, protocol: HubProtocol) -> Frame {
     let mut builder = FrameBuilder::new();

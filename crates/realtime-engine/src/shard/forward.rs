@@ -10,20 +10,13 @@ use bytes::Bytes;
 use signalr_protocol::{HubMessage, MessageKind, is_numbered, peek};
 
 use super::Shard;
-use super::connection::{Slot, Stage};
+use super::connection::Stage;
+use super::forwarding::Forwarding;
+use super::keys::Slot;
 use super::pieces::{Cut, Pieces};
 use super::receive::Unreadable;
 use super::stateful::Arrival;
 use crate::{AppServer, ConnectionId, Room};
-
-/// What a stateful client of an app server is in the middle of.
-#[derive(Debug)]
-pub(crate) struct Forwarding {
-    pieces: Pieces,
-    /// Whether the long message under way is forwarded, and whether it is one that is numbered.
-    passes: bool,
-    is_numbered: bool,
-}
 
 impl Shard {
     /// The app server that a client's bytes go to.

@@ -13,8 +13,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use slab::Slab;
 
 use self::followers::Followers;
-use super::connection::{Connection, GroupKey, HubKey, Places, Rare, Slot, Stage, UserKey};
+use super::connection::{Connection, Places, Rare, Stage};
 use super::deadlines::Tick;
+use super::keys::{GroupKey, HubKey, Slot, UserKey};
 use crate::metrics::{EngineMetrics, HubLabels};
 use crate::{ConnectionId, GroupName, Hub, Options, SlowConsumer, UserId};
 

@@ -6,9 +6,10 @@ use signalr_protocol::HubProtocol;
 use websocket::{CloseCode, close_frame};
 
 use super::Shard;
-use super::connection::{Connection, Opening, Road, Slot, Stage};
+use super::connection::{Connection, Opening, Road, Stage};
 use super::deadlines::Due;
 use super::encode::{close_message, hub_frame};
+use super::keys::Slot;
 use super::pending::{Frame, Step};
 use crate::metrics::EndLabels;
 use crate::{Admission, ClientConnection, EndReason, Hub, SightEvent};

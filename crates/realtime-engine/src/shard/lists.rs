@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Shard;
-use super::connection::{GroupKey, Slot};
 use super::encode::Encoded;
+use super::keys::{GroupKey, Slot};
 use crate::{
     Action, Candidate, Closing, ConnectionId, Counts, EndReason, Hub, Member, Named, Names, Predicate, Scope,
     SlowConsumer, Target,

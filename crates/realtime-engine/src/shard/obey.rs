@@ -5,8 +5,9 @@ use std::time::Instant;
 use tokio::sync::mpsc::error::TryRecvError;
 use websocket::CloseCode;
 
-use super::connection::{Posted, Slot, Stage};
+use super::connection::{Posted, Stage};
 use super::index::TooManyGroups;
+use super::keys::Slot;
 use super::{Inbox, Shard};
 use crate::command::{Changed, Command, Subject};
 use crate::{

@@ -13,9 +13,10 @@ use signalr_protocol::{
 use websocket::{CloseCode, Decoder, Opcode, Role, frame};
 
 use super::Shard;
-use super::connection::{Connection, Handshaking, Opening, Road, Slot, Stage};
+use super::connection::{Connection, Handshaking, Opening, Road, Stage};
 use super::deadlines::Due;
 use super::encode::opcode;
+use super::keys::Slot;
 use super::life::client_of;
 use super::pending::{Frame, Step};
 use super::stateful::Stateful;

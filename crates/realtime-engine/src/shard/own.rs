@@ -8,11 +8,12 @@
 use std::sync::Arc;
 
 use super::Shard;
-use super::connection::{Road, Slot};
+use super::connection::Road;
 use super::due::{Verdict, due};
 use super::encode::Encoded;
 use super::flush::Appended;
 use super::index::HubPolicy;
+use super::keys::Slot;
 use super::pending::Backlog;
 use crate::{AppServer, EndReason, Pace, SlowConsumer, Target};
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::Shard;
-use super::connection::Slot;
 use super::encode::Encoded;
 use super::flush::Appended;
 use super::index::HubPolicy;
-use crate::command::Work;
+use super::keys::Slot;
+use crate::publish::Work;
 use crate::{Kept, OutgoingMessage, SlowConsumer};
 
 impl Shard {

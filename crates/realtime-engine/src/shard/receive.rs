@@ -11,8 +11,9 @@ use signalr_protocol::{
 use websocket::{Close, CloseCode, DecodedPart, Decoder, Opcode, Part, Role, frame};
 
 use super::Shard;
-use super::connection::{Posted, Road, Slot, Stage};
+use super::connection::{Posted, Road, Stage};
 use super::encode::Encoded;
+use super::keys::Slot;
 use super::pending::{Frame, Step};
 use super::stateful::{Arrival, SequenceGap};
 use crate::limits::Exceeded;

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use signalr_protocol::{HubMessage, Sequenced};
 use websocket::{Decoder, Role};
 
-use super::connection::{Road, Slot};
+use super::connection::Road;
 use super::deadlines::Due;
 use super::due::{Verdict, View, due};
 use super::encode::hub_frame;
+use super::keys::Slot;
 use super::pending::{Backlog, Step};
 use super::stateful::Stateful;
 use super::{Piece, Shard};

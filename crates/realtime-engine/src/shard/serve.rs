@@ -9,9 +9,10 @@ use tokio::sync::oneshot;
 use websocket::{CloseCode, Opcode};
 
 use super::Shard;
-use super::connection::{Slot, Stage};
+use super::connection::Stage;
 use super::deadlines::Due;
 use super::encode::Encoded;
+use super::keys::Slot;
 use super::pending::{Class, Frame, Step};
 use crate::command::{Command, Invoke};
 use crate::{

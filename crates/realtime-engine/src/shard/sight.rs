@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::Shard;
-use crate::command::Work;
+use crate::publish::Work;
 use crate::tap::Sink;
 use crate::{ClientConnection, Sight, SightEvent};
 

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::deadlines::Tick;
-use super::forward::Forwarding;
+use super::forwarding::Forwarding;
 use super::pending::Frame;
 
 /// The state of one connection.

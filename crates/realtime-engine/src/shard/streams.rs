@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::Shard;
-use super::connection::{Road, Slot};
-use crate::command::StreamPart;
+use super::connection::Road;
+use super::keys::Slot;
+use crate::stream::StreamPart;
 use crate::{Refusal, StreamState};
 
 /// Types of hub messages.

@@ -6,10 +6,11 @@ use signalr_protocol::HubMessage;
 use websocket::CloseCode;
 
 use super::Shard;
-use super::connection::{Connection, Road, Slot, Stage};
+use super::connection::{Connection, Road, Stage};
 use super::deadlines::Tick;
 use super::due::{OpenView, ReachedBy, Verdict, View, due};
 use super::encode::hub_frame;
+use super::keys::Slot;
 use super::pending::Step;
 use crate::{HttpTransport, Outlet};
 

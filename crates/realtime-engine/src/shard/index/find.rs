@@ -1,7 +1,7 @@
 //! Questions to the index.
 
 use super::{Connections, Index};
-use crate::shard::connection::{GroupKey, HubKey, Slot, UserKey};
+use crate::shard::keys::{GroupKey, HubKey, Slot, UserKey};
 use crate::{ConnectionId, GroupName, Hub, Names, Target, UserId};
 
 use super::HubPolicy;

@@ -2,7 +2,7 @@
 
 use super::followers::Followers;
 use super::{Connections, Index, TooManyGroups};
-use crate::shard::connection::{GroupKey, HubKey, Slot};
+use crate::shard::keys::{GroupKey, HubKey, Slot};
 use crate::{Begun, CaughtUp, GroupName, Hub, Kept, Target};
 
 /// What has a history: a hub or a group.

@@ -1,0 +1,10 @@
+//! [`Room`]: whether more of a client can be received.
+
+/// Whether whoever answers for a client can take more of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Go on.
+    Free,
+    /// Read nothing of this client until [`EngineHandle::resume`](crate::EngineHandle::resume).
+    Full,
+}

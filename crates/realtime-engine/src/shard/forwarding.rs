@@ -1,0 +1,12 @@
+//! [`Forwarding`]: the progress of a message that is forwarded to an app server in parts.
+
+use super::pieces::Pieces;
+
+/// What a stateful client of an app server is in the middle of.
+#[derive(Debug)]
+pub(crate) struct Forwarding {
+    pub(super) pieces: Pieces,
+    /// Whether the long message under way is forwarded, and whether it is one that is numbered.
+    pub(super) passes: bool,
+    pub(super) is_numbered: bool,
+}
