@@ -24,7 +24,7 @@ const SECTIONS: [(&str, &str, &str); 26] = [
     ("realtime.events", "crates/realtime/src/events/options.rs", "Options"),
     ("documents", "crates/documents/src/options.rs", "Options"),
     ("functions", "crates/functions/src/options.rs", "Options"),
-    ("functions.workers", "crates/functions/src/worker/spec.rs", "PoolOptions"),
+    ("functions.workers", "crates/functions/src/worker/pool/options.rs", "PoolOptions"),
     ("edge", "crates/edge/src/options.rs", "Options"),
     ("bodies", "crates/http-messages/src/options.rs", "Options"),
     ("egress", "crates/egress/src/options.rs", "Options"),

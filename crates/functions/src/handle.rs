@@ -135,7 +135,7 @@ impl Handle {
             return Err(InvokeFunctionError::Unavailable(why));
         }
         let invoker = running.invoker.clone();
-        let held = invoker.running.hold();
+        let held = invoker.active.delay_drain();
         let trigger_data = running.manual_trigger_data(&function, input).await;
         let mut stop = running.stop.clone();
         let call = tokio::spawn(async move {
@@ -155,12 +155,12 @@ impl Handle {
         self.shared.invoker.workers.pids()
     }
 
-    /// Kills a worker; another takes its place. `false` if no worker has this process id.
+    /// Kills a worker; it is replaced. `false` if no worker has this process id.
     pub fn kill_worker(&self, pid: u32) -> bool {
         self.shared.invoker.workers.kill(pid)
     }
 
-    /// Kills all workers; others take their place. Gives their process ids.
+    /// Kills all workers; they are replaced. Gives their process ids.
     pub fn kill_workers(&self) -> Vec<u32> {
         self.worker_pids().into_iter().filter(|pid| self.kill_worker(*pid)).collect()
     }
@@ -185,7 +185,7 @@ impl Handle {
             // Aborted or ended in between: both are the end.
             let _ = task.await;
         }
-        if tokio::time::timeout(left(), self.shared.invoker.running.idle()).await.is_err() {
+        if tokio::time::timeout(left(), self.shared.invoker.active.idle()).await.is_err() {
             self.logs().host(Level::Warn, "Invocations did not end in time and are cut off.");
         }
         self.shared.invoker.workers.drain(left()).await;

@@ -89,7 +89,7 @@ fn reload(startup: &mut AppStartup, triggers: &mut Triggers) -> Result<(), Strin
         App::load(&triggers.options.app_dir, &startup.environment).map_err(|error| error_chain(&error))?;
     startup.zone = time_zone(&app).map_err(|error| error_chain(&error))?;
     startup.invoker.logs.set_levels(app.host.log_levels.clone());
-    startup.invoker.limit = app.host.function_timeout;
+    startup.invoker.function_timeout = app.host.function_timeout;
     startup.invoker.workers.restart(&app).map_err(|error| error_chain(&error))?;
     triggers.app = app.clone();
     startup.app = app;

@@ -33,7 +33,7 @@ use crate::invoke::{Function, TriggerData};
 use crate::log::Level;
 use crate::metrics::{Rejected, StatusLabel};
 use crate::running_app::RunningApp;
-use crate::worker::Cancellation;
+use crate::worker::CancellationToken;
 use matched::{MatchedRequest, needs_body_data, trigger_data};
 use respond::{failed, malformed, text, too_many};
 
@@ -153,10 +153,10 @@ impl Dispatch {
     ) -> Response<Body> {
         let invoker = running.invoker.clone();
         let name = function.name().to_owned();
-        let held = invoker.running.hold();
+        let held = invoker.active.delay_drain();
         let mut stop = self.stop.clone();
-        let (_canceller, cancellation) = Cancellation::channel();
-        trigger_data.terms.cancellation = cancellation;
+        let (_canceller, cancellation) = CancellationToken::channel();
+        trigger_data.options.cancellation = cancellation;
         let call = tokio::spawn(async move {
             let result = invoker.invoke_with_retry(&function, trigger_data, &mut stop).await;
             drop((held, turn));

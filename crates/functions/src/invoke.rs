@@ -1,8 +1,8 @@
 //! One invocation: inputs are read, the worker is called, outputs are written; with its span, its log lines, its metrics.
 
+mod active;
 mod observe;
 mod repeat;
-mod running;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,11 +24,11 @@ use crate::function::{Binding, Declaration};
 use crate::log::{Level, Logs};
 use crate::metrics::{FunctionLabel, InvocationLabels, Metrics, Outcome};
 use crate::to_protocol::typed_data;
-use crate::worker::{InvokeError, Terms};
+use crate::worker::{InvokeError, InvokeOptions};
 use crate::workers::Workers;
+pub(crate) use active::ActiveInvocations;
 use functions_contract::{BindingContext, BindingError, Reader, Sink};
 pub(crate) use observe::WorkerLog;
-pub(crate) use running::Running;
 
 /// A function that can be called: its declaration with its bindings' readers and sinks.
 pub(crate) struct Function {
@@ -61,7 +61,7 @@ pub(crate) struct TriggerData {
     /// Further facts for the log, behind the `Executing` line.
     pub(crate) details: Option<String>,
     /// Who may cancel it, and who wants to know which worker has it; its limit is the function's.
-    pub(crate) terms: Terms,
+    pub(crate) options: InvokeOptions,
     /// Which retry this is.
     pub(crate) retry: Option<RetryContext>,
 }
@@ -115,12 +115,12 @@ pub(crate) enum InvocationError {
 #[derive(Clone)]
 pub(crate) struct Invoker {
     pub(crate) workers: Arc<dyn Workers>,
-    pub(crate) running: Running,
+    pub(crate) active: ActiveInvocations,
     pub(crate) logs: Logs,
     pub(crate) tracer: Tracer,
     pub(crate) metrics: Metrics,
     /// Longest run of a function.
-    pub(crate) limit: Option<Duration>,
+    pub(crate) function_timeout: Option<Duration>,
 }
 
 impl Function {
@@ -189,7 +189,7 @@ impl Invoker {
         id: &str,
     ) -> Result<Returned, InvocationError> {
         let name = function.name();
-        let _running = self.running.enter(id, name);
+        let _running = self.active.begin(id, name);
         let mut span = self.tracer.start("function", trigger_data.parent);
         span.set("function", name);
         span.set("invocation", id);
@@ -274,7 +274,10 @@ impl Invoker {
             },
             retry_context: trigger_data.retry,
         };
-        let answer = self.workers.invoke(request, Terms { limit: self.limit, ..trigger_data.terms }).await;
+        let answer = self
+            .workers
+            .invoke(request, InvokeOptions { timeout: self.function_timeout, ..trigger_data.options })
+            .await;
         let response = answer.map_err(|cause| InvocationError::Worker { cause })?;
         if !response.result.is_success() {
             return Err(InvocationError::Function { result: Box::new(response.result) });

@@ -79,7 +79,7 @@ impl RunningApp {
     pub(crate) async fn start_manually(&self, function: &Arc<Function>, input: &Json) {
         let (invoker, function) = (self.invoker.clone(), Arc::clone(function));
         let trigger_data = self.manual_trigger_data(&function, input).await;
-        let held = invoker.running.hold();
+        let held = invoker.active.delay_drain();
         let mut stop = self.stop.clone();
         tokio::spawn(async move {
             // The log has what became of it.

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::handle::{Handle, Join};
 use crate::host;
 use crate::http::{CorsPolicy, Dispatch, PERMIT_BYTES, proxy_client};
-use crate::invoke::{Invoker, Running, WorkerLog};
+use crate::invoke::{ActiveInvocations, Invoker, WorkerLog};
 use crate::keys::Keys;
 use crate::log::{Level, Logs};
 use crate::metrics::Metrics;
@@ -68,20 +68,20 @@ impl Service {
         let zone = time_zone(&app)?;
         let metrics = Metrics::register(registry);
         let logs = logs(&options, &app);
-        let running = Running::new(metrics.in_flight.clone());
+        let active = ActiveInvocations::new(metrics.in_flight.clone());
         let observer =
-            Arc::new(WorkerLog { logs: logs.clone(), running: running.clone(), metrics: metrics.clone() });
+            Arc::new(WorkerLog { logs: logs.clone(), active: active.clone(), metrics: metrics.clone() });
         let workers = match dependencies.workers {
             Some(start) => start(observer)?,
             None => start_pool(&options, &app, observer, registry)?,
         };
         let invoker = Invoker {
             workers,
-            running,
+            active,
             logs: logs.clone(),
             tracer: dependencies.tracer,
             metrics,
-            limit: app.host.function_timeout,
+            function_timeout: app.host.function_timeout,
         };
         let instance = Instance::new(&format!("functions-{}", app.settings.host_id()))
             .map_err(|error| Error::Setting(format!("the host id cannot be used: {error}")))?;

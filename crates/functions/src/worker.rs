@@ -1,9 +1,9 @@
-//! Language workers: starting their processes, speaking to them, and replacing those that die.
+//! Language workers: starts their processes, exchanges messages with them, and replaces those that exit.
 //!
-//! [`Pool`] is what the rest of the host uses. It keeps one or more [`Worker`]s of one app alive; each is a process and a
-//! connection, by either road of `worker-protocol`.
+//! The host uses [`Pool`]. It keeps one or more [`Worker`]s of one app running; each is a process with a channel, by either
+//! protocol of `worker-protocol`.
 //!
-//! Not its concern: what a function's bindings mean, retries of invocations, which functions are enabled.
+//! Out of scope: what the bindings of a function mean, retries of invocations, which functions are enabled.
 //! Know these first: [`WorkerSpec`], [`Pool`], [`InvokeError`].
 //! Start reading at `worker/pool.rs`.
 //!
@@ -17,33 +17,34 @@
 //! pool.load(Vec<FunctionMetadata>).await -> Result<Vec<LoadResponse>, StartError>
 //!                                                         kept, and repeated for each further or new worker
 //! pool.capabilities() -> Capabilities                     of the first worker
-//! pool.invoke(InvocationRequest, Terms).await -> Result<InvocationResponse, InvokeError>
+//! pool.invoke(InvocationRequest, InvokeOptions).await -> Result<InvocationResponse, InvokeError>
 //! pool.workers() -> Vec<WorkerInfo { pid, .. }>           pool.kill(pid) -> bool; it is replaced
 //! pool.drain(grace).await                                 ends all processes and awaits all tasks
 //! ```
 
+mod channel;
 mod config;
 mod embedded;
 mod error;
 mod http_address;
-mod link;
-mod link_frames;
-mod link_function_rpc;
+mod instance;
+mod invoke_options;
 mod metrics;
 mod observe;
-mod overdue;
 mod platform;
 mod pool;
 mod process;
-mod running;
+mod resolve;
 mod spec;
 mod stored;
-mod terms;
+mod timed_out;
 
 pub use error::{InvokeError, StartError};
+pub use instance::{Indexing, Worker};
+pub use invoke_options::{
+    CancellationSource, CancellationToken, InvokeOptions, WorkerAddressReceiver, WorkerAddressSender,
+};
 pub use observe::{Observer, WorkerEvent, WorkerLine};
-pub use pool::{Pool, WorkerInfo};
-pub use running::{Indexing, Worker};
-pub use spec::{PoolOptions, Road, Timeouts, WorkerSpec};
+pub use pool::{Pool, PoolOptions, WorkerInfo};
+pub use spec::{Timeouts, WorkerProtocol, WorkerSpec};
 pub(crate) use stored::stored;
-pub use terms::{Cancellation, Canceller, Place, Placed, Terms};

@@ -11,7 +11,9 @@ use crate::app::App;
 use crate::error::Error;
 use crate::host_version::HOST_VERSION;
 use crate::options::Options;
-use crate::worker::{Indexing, InvokeError, Observer, Pool, PoolOptions, StartError, Terms, WorkerSpec};
+use crate::worker::{
+    Indexing, InvokeError, InvokeOptions, Observer, Pool, PoolOptions, StartError, WorkerSpec,
+};
 
 /// The processes that run an app's functions.
 #[async_trait::async_trait]
@@ -27,12 +29,12 @@ pub trait Workers: Send + Sync + 'static {
         Capabilities::default()
     }
 
-    /// Calls a function in one of the workers. The limit of `terms` ends the call, and with it the worker that does not answer.
+    /// Invokes a function in one of the workers. The timeout of `options` ends the invocation, and replaces a worker that does not respond.
     /// Log records of the call reach the [`Observer`] before this returns.
     async fn invoke(
         &self,
         request: InvocationRequest,
-        terms: Terms,
+        options: InvokeOptions,
     ) -> Result<InvocationResponse, InvokeError>;
 
     /// Ends the processes and starts anew, with the app as it is now: [`Workers::index`] and [`Workers::load`] wait again.
@@ -78,9 +80,9 @@ impl Workers for AppPool {
     async fn invoke(
         &self,
         request: InvocationRequest,
-        terms: Terms,
+        options: InvokeOptions,
     ) -> Result<InvocationResponse, InvokeError> {
-        self.pool.invoke(request, terms).await
+        self.pool.invoke(request, options).await
     }
 
     fn restart(&self, app: &App) -> Result<(), Error> {

@@ -218,7 +218,7 @@ impl Dispatch {
             Ok(running) => running,
             Err(why) => return text(StatusCode::SERVICE_UNAVAILABLE, &why),
         };
-        let outstanding = running.invoker.running.count();
+        let outstanding = running.invoker.active.count();
         let status =
             json!({ "state": "Disabled", "outstandingInvocations": outstanding, "outstandingRetries": 0 });
         json_response(StatusCode::OK, &status)

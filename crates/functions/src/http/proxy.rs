@@ -31,7 +31,7 @@ use super::respond::malformed;
 use crate::invoke::{Function, TriggerData};
 use crate::metrics::Rejected;
 use crate::running_app::{HttpProxying, RunningApp};
-use crate::worker::{Cancellation, Placed, Terms};
+use crate::worker::{CancellationToken, InvokeOptions, WorkerAddressSender};
 use exchange::{Exchange, Permits, Verdict};
 use forward::forward;
 use head::Head;
@@ -88,14 +88,14 @@ impl Dispatch {
         let Ok(uri) = url.parse::<Uri>() else { return malformed() };
         let client = matched.parts.extensions.get::<ClientAddress>().map(|client| client.0);
         let head = Head::new(matched.parts, &uri, client, &id);
-        let (canceller, cancellation) = Cancellation::channel();
-        let (placed, place) = Placed::channel();
-        let terms = Terms { limit: None, cancellation, placed: Some(placed) };
-        let trigger_data = trigger_data(&function, matched, proxying, &url, &shown, terms);
+        let (cancellation_source, cancellation) = CancellationToken::channel();
+        let (address_sender, address_receiver) = WorkerAddressSender::channel();
+        let options = InvokeOptions { timeout: None, cancellation, worker_address: Some(address_sender) };
+        let trigger_data = trigger_data(&function, matched, proxying, &url, &shown, options);
         let upload = Upload::new(body, self.body_bytes_max);
         let name = function.name().to_owned();
         let invoker = running.invoker.clone();
-        let held = invoker.running.hold();
+        let held = invoker.active.delay_drain();
         let invocation = tokio::spawn(async move {
             let result = invoker.attempt(&function, trigger_data, &id).await;
             drop(held);
@@ -104,14 +104,14 @@ impl Dispatch {
         let exchange = Exchange {
             function: name,
             verdict: Verdict::Open(invocation),
-            canceller: Some(canceller),
+            cancellation_source: Some(cancellation_source),
             upload: upload.clone(),
             logs: self.logs.clone(),
             ended: exchange::Ended::new(&self.metrics),
             _permits: permits,
         };
         let client = self.proxy.clone();
-        exchange.answer(forward(client, head, upload, place)).await
+        exchange.answer(forward(client, head, upload, address_receiver)).await
     }
 
     /// The body to stream, and what bindings see of it: they need it whole, where they name its properties.
@@ -136,7 +136,7 @@ fn trigger_data(
     proxying: HttpProxying,
     url: &str,
     shown: &Bytes,
-    terms: Terms,
+    options: InvokeOptions,
 ) -> TriggerData {
     let MatchedRequest { parts, route_values, typed, .. } = matched;
     let (metadata, binding_data) =
@@ -153,7 +153,7 @@ fn trigger_data(
         binding_data,
         reason: "This function was programmatically called via the host APIs.".to_owned(),
         parent: traceparent.and_then(TraceContext::parse),
-        terms,
+        options,
         ..TriggerData::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use worker_protocol::{LogCategory, RpcLog};
 
-use super::Running;
+use super::ActiveInvocations;
 use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, WorkerChange, WorkerLabel};
 use crate::worker::{Observer, WorkerEvent, WorkerLine};
@@ -11,7 +11,7 @@ use crate::worker::{Observer, WorkerEvent, WorkerLine};
 #[derive(Debug)]
 pub(crate) struct WorkerLog {
     pub(crate) logs: Logs,
-    pub(crate) running: Running,
+    pub(crate) active: ActiveInvocations,
     pub(crate) metrics: Metrics,
 }
 
@@ -19,7 +19,7 @@ impl Observer for WorkerLog {
     fn log(&self, record: &RpcLog) {
         let id = record.invocation_id.as_ref().map(worker_protocol::InvocationId::as_str);
         let id = id.filter(|id| !id.is_empty());
-        let function = id.and_then(|id| self.running.function(id));
+        let function = id.and_then(|id| self.active.function(id));
         let mut text = record.message.clone();
         if let Some(exception) = &record.exception
             && !text.contains(&exception.message)
@@ -58,18 +58,18 @@ impl Observer for WorkerLog {
                 let change = if *is_restart { WorkerChange::Restarted } else { WorkerChange::Started };
                 (change, Level::Info, "Worker process started and initialized.".to_owned())
             }
-            WorkerEvent::Exited { pid, status, was_asked } => {
+            WorkerEvent::Exited { pid, status, is_expected } => {
                 let how =
                     status.map_or_else(|| "in an unknown way".to_owned(), |status| format!("with {status}"));
-                if *was_asked {
+                if *is_expected {
                     (WorkerChange::Exited, Level::Debug, format!("Worker process {pid} ended {how}."))
                 } else {
                     let text = format!("Worker process {pid} ended {how}; another one is being started.");
                     (WorkerChange::Exited, Level::Error, text)
                 }
             }
-            WorkerEvent::Overran { pid, answers } => {
-                let rest = if *answers {
+            WorkerEvent::TimedOut { pid, is_responding } => {
+                let rest = if *is_responding {
                     "it ends once its other invocations have ended"
                 } else {
                     "it does not answer either, and is killed"

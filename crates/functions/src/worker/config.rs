@@ -179,7 +179,7 @@ fn parse_time_span(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::spec::Road;
+    use super::super::spec::WorkerProtocol;
     use super::*;
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
             ("languageWorkers__python__arguments".to_owned(), "-X dev".to_owned()),
         ]);
         let spec = WorkerSpec::resolve("python", folder.path(), env, folder.path(), "4").expect("resolved");
-        assert_eq!(spec.road, Road::FunctionRpc);
+        assert_eq!(spec.protocol, WorkerProtocol::FunctionRpc);
         assert_eq!(spec.command, Path::new("python3"));
         assert_eq!(spec.arguments[..3], ["-u", "-X", "dev"]);
         let worker = spec.arguments[3].to_str().expect("plain");

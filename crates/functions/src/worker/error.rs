@@ -167,7 +167,7 @@ pub enum InvokeError {
         /// Why the last start failed, that it is under way, or that workers end before they take the invocation.
         reason: String,
     },
-    /// The request is larger than what the road to the worker carries.
+    /// The request is larger than what the protocol to the worker carries.
     #[error("the invocation is larger ({bytes} bytes) than the worker accepts ({bytes_max} bytes)")]
     TooLarge {
         /// Its size.

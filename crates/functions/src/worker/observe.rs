@@ -59,14 +59,14 @@ pub enum WorkerEvent {
         /// How; `None` when the system does not say.
         status: Option<ExitStatus>,
         /// Whether we asked for it.
-        was_asked: bool,
+        is_expected: bool,
     },
-    /// A function went on although it was told to stop; the worker gets no new invocations, and another one is started.
-    Overran {
+    /// A function timed out and did not react to its cancellation. The worker gets no new invocations, and another one is started.
+    TimedOut {
         /// Its process.
         pid: u32,
-        /// Whether it still answers: then its other invocations may end. Otherwise it is killed at once.
-        answers: bool,
+        /// Whether the worker still responds: then its other invocations may end. Otherwise it is killed at once.
+        is_responding: bool,
     },
     /// It could not be started; the next try comes after the delay.
     StartFailed {

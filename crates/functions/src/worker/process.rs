@@ -122,7 +122,7 @@ async fn supervise(
     ended: watch::Sender<Option<End>>,
     observer: Arc<dyn Observer>,
 ) {
-    let mut was_asked = false;
+    let mut is_expected = false;
     let status = loop {
         tokio::select! {
             status = child.wait() => break status.ok(),
@@ -132,9 +132,9 @@ async fn supervise(
                 platform::kill_group(group.0);
             }
             Some(stop) = stops.recv() => match stop {
-                Stop::Expect => was_asked = true,
+                Stop::Expect => is_expected = true,
                 Stop::Terminate => {
-                    was_asked = true;
+                    is_expected = true;
                     platform::terminate_group(group.0);
                 }
                 Stop::Kill => {
@@ -149,7 +149,7 @@ async fn supervise(
     let drained = async { while output.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(OUTPUT_AFTER_END_MAX, drained).await;
     ended.send_replace(Some(status));
-    observer.event(&WorkerEvent::Exited { pid, status, was_asked });
+    observer.event(&WorkerEvent::Exited { pid, status, is_expected });
 }
 
 async fn read_lines(

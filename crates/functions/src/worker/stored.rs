@@ -1,4 +1,4 @@
-//! Bodies from files on their way to a worker.
+//! Bodies of requests that are stored in files, on their way to a worker.
 
 use std::io;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http_messages::FileBody;
 use worker_protocol::{ReadStoredBytes, StoredBytes};
 
-/// How much of a stored body is in memory at a time while it is sent.
-pub(super) const PIECE_BYTES: usize = 256 * 1024;
+/// Size of the part of a stored body that is in memory while it is sent.
+pub(super) const CHUNK_BYTES: usize = 256 * 1024;
 
 #[derive(Debug)]
 struct InFile(FileBody);
@@ -28,30 +28,30 @@ pub(crate) fn stored(body: FileBody) -> StoredBytes {
     StoredBytes::new(Arc::new(InFile(body)))
 }
 
-/// Reads the next piece, on a thread that may block.
-pub(super) async fn read_piece(stored: &StoredBytes, at: usize) -> io::Result<Bytes> {
+/// Reads the next part, on a thread that may block.
+pub(super) async fn read_chunk(stored: &StoredBytes, at: usize) -> io::Result<Bytes> {
     let stored = stored.clone();
-    let read = tokio::task::spawn_blocking(move || stored.read_at(at, PIECE_BYTES)).await;
+    let read = tokio::task::spawn_blocking(move || stored.read_at(at, CHUNK_BYTES)).await;
     read.map_err(io::Error::other)?
 }
 
-/// Whether it is UTF-8 as a whole.
+/// Whether all of it is UTF-8.
 pub(super) async fn is_text(stored: &StoredBytes) -> io::Result<bool> {
-    // A character may be cut by the end of a piece.
-    let (mut at, mut begun) = (0, Vec::new());
+    // A character may span two parts.
+    let (mut at, mut pending) = (0, Vec::new());
     while at < stored.bytes() {
-        let piece = read_piece(stored, at).await?;
-        at += piece.len();
-        begun.extend_from_slice(&piece);
-        match std::str::from_utf8(&begun) {
-            Ok(_) => begun.clear(),
+        let chunk = read_chunk(stored, at).await?;
+        at += chunk.len();
+        pending.extend_from_slice(&chunk);
+        match std::str::from_utf8(&pending) {
+            Ok(_) => pending.clear(),
             Err(error) if error.error_len().is_none() => {
-                begun.drain(..error.valid_up_to());
+                pending.drain(..error.valid_up_to());
             }
             Err(_) => return Ok(false),
         }
     }
-    Ok(begun.is_empty())
+    Ok(pending.is_empty())
 }
 
 #[cfg(test)]
@@ -72,17 +72,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn text_is_recognised_across_pieces() {
+    async fn text_is_recognised_if_a_character_spans_two_parts() {
         let check = async |bytes: Vec<u8>| {
             is_text(&StoredBytes::new(Arc::new(InMemory(bytes.into())))).await.unwrap()
         };
-        // The end of a piece is in each of the four bytes of a character.
+        // The end of a part is at each of the four bytes of a character.
         for before in 0..4 {
-            let text = format!("{}{}", "x".repeat(before), "\u{1f600}".repeat(PIECE_BYTES / 2));
+            let text = format!("{}{}", "x".repeat(before), "\u{1f600}".repeat(CHUNK_BYTES / 2));
             assert!(check(text.clone().into_bytes()).await);
             let mut cut = text.into_bytes();
             cut.pop();
-            assert!(!check(cut).await, "the last character is not whole");
+            assert!(!check(cut).await, "the last character is incomplete");
         }
         assert!(!check(vec![0xff; 10]).await);
         assert!(check(Vec::new()).await);

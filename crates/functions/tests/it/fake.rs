@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use functions::app::App;
-use functions::worker::{Cancellation, Indexing, InvokeError, Observer, StartError, Terms};
+use functions::worker::{CancellationToken, Indexing, InvokeError, InvokeOptions, Observer, StartError};
 use functions::{Dependencies, Error, Handle, Options, Service, Workers};
 use functions_contract::Connector;
 use http::{Request, Response};
@@ -39,7 +39,7 @@ pub(crate) struct FakeWorkers {
     /// Limits that the host passed along.
     pub(crate) limits: Arc<Mutex<Vec<Option<Duration>>>>,
     /// Who may cancel each call.
-    pub(crate) cancellations: Arc<Mutex<Vec<Cancellation>>>,
+    pub(crate) cancellations: Arc<Mutex<Vec<CancellationToken>>>,
 }
 
 /// Describes an app and what is around it.
@@ -66,7 +66,7 @@ pub(crate) struct Host {
     pub(crate) supervisor: Supervisor,
     pub(crate) metrics: Registry,
     pub(crate) limits: Arc<Mutex<Vec<Option<Duration>>>>,
-    pub(crate) cancellations: Arc<Mutex<Vec<Cancellation>>>,
+    pub(crate) cancellations: Arc<Mutex<Vec<CancellationToken>>>,
     /// The state must outlive the host.
     _store: Arc<Store>,
     _dir: tempfile::TempDir,
@@ -217,9 +217,9 @@ impl Workers for FakeWorkers {
         Ok(functions.into_iter().map(loaded).collect())
     }
 
-    async fn invoke(&self, request: InvocationRequest, terms: Terms) -> Answer {
-        self.limits.lock().expect("no panic").push(terms.limit);
-        self.cancellations.lock().expect("no panic").push(terms.cancellation);
+    async fn invoke(&self, request: InvocationRequest, options: InvokeOptions) -> Answer {
+        self.limits.lock().expect("no panic").push(options.timeout);
+        self.cancellations.lock().expect("no panic").push(options.cancellation);
         let id = request.invocation_id.clone();
         let script = Arc::clone(self.scripts.get(&request.function_id).expect("a known function"));
         self.observer.log(&RpcLog {

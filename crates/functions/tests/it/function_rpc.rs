@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use functions::worker::{InvokeError, PoolOptions, Terms, WorkerSpec};
+use functions::worker::{InvokeError, InvokeOptions, PoolOptions, WorkerSpec};
 use worker_protocol::{ReadStoredBytes, RpcHttp, Status, StoredBytes, TypedData};
 
 use super::worker::{Running, request, start_spec};
@@ -31,15 +31,18 @@ async fn start_with(capabilities: &str) -> Running {
 }
 
 #[tokio::test]
-async fn values_of_any_size_travel_and_records_come_before_the_answer() {
+async fn values_of_any_size_are_returned_and_log_records_come_before_the_response() {
     let running = start().await;
     for value in [
         TypedData::String("text".into()),
         TypedData::Bytes(Bytes::from(vec![3; 3 << 20])),
         TypedData::Bytes(Bytes::new()),
     ] {
-        let answer =
-            running.pool.invoke(request("echo", value.clone()), Terms::default()).await.expect("answered");
+        let answer = running
+            .pool
+            .invoke(request("echo", value.clone()), InvokeOptions::default())
+            .await
+            .expect("answered");
         let own = format!("log {} ", answer.invocation_id);
         let lines = running.seen.lines();
         let records: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix(&own)).collect();
@@ -53,23 +56,26 @@ async fn values_of_any_size_travel_and_records_come_before_the_answer() {
 }
 
 #[tokio::test]
-async fn stored_bytes_reach_the_worker_in_pieces() {
+async fn stored_bytes_are_read_in_parts() {
     let running = start().await;
     let content: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
-    let answer = running.pool.invoke(request("echo", elsewhere(content.clone())), Terms::default()).await;
+    let answer =
+        running.pool.invoke(request("echo", elsewhere(content.clone())), InvokeOptions::default()).await;
     assert_eq!(answer.expect("answered").return_value, Some(TypedData::Bytes(content.into())));
     running.pool.drain(std::time::Duration::from_secs(2)).await;
 }
 
 #[tokio::test]
-async fn many_invocations_at_once_find_their_answers() {
+async fn concurrent_invocations_get_their_own_responses() {
     let running = start().await;
     let calls = (0..500).map(|number: i32| {
         let pool = running.pool.clone();
         tokio::spawn(async move {
             let value = TypedData::String(number.to_string());
-            let answer =
-                pool.invoke(request("echo", value.clone()), Terms::default()).await.expect("answered");
+            let answer = pool
+                .invoke(request("echo", value.clone()), InvokeOptions::default())
+                .await
+                .expect("answered");
             assert_eq!(answer.return_value, Some(value));
         })
     });
@@ -90,7 +96,8 @@ async fn an_http_request_has_the_fields_that_the_worker_understands() {
         body: TypedData::Bytes(Bytes::from_static(b"\xff\0")),
         ..RpcHttp::default()
     };
-    let answer = running.pool.invoke(request("http", http.into()), Terms::default()).await.expect("answered");
+    let answer =
+        running.pool.invoke(request("http", http.into()), InvokeOptions::default()).await.expect("answered");
     let Some(TypedData::Http(answer)) = answer.return_value else { panic!("HTTP") };
     assert_eq!(answer.status_code, "201");
     // Method, url, headers, body, query, rawBody: no nullable maps, as the worker does not announce them.
@@ -132,8 +139,11 @@ async fn check_http(capabilities: &str, content_type: &str, body: &'static [u8],
             body: sent,
             ..RpcHttp::default()
         };
-        let answer =
-            running.pool.invoke(request("http", http.into()), Terms::default()).await.expect("answered");
+        let answer = running
+            .pool
+            .invoke(request("http", http.into()), InvokeOptions::default())
+            .await
+            .expect("answered");
         let Some(TypedData::Http(answer)) = answer.return_value else { panic!("HTTP") };
         let seen = (answer.headers["x-fields"].as_str(), answer.headers["x-body-kind"].as_str());
         assert_eq!(seen, expected, "{capabilities}, {content_type}");
@@ -170,7 +180,7 @@ async fn collections_are_json_for_workers_that_do_not_know_them() {
         let echo = async |running: &Running| {
             let answer = running
                 .pool
-                .invoke(request("echo", value.clone()), Terms::default())
+                .invoke(request("echo", value.clone()), InvokeOptions::default())
                 .await
                 .expect("answered");
             answer.return_value.expect("it returned")
@@ -183,12 +193,12 @@ async fn collections_are_json_for_workers_that_do_not_know_them() {
 }
 
 #[tokio::test]
-async fn a_call_that_nobody_waits_for_is_cancelled_where_the_worker_can() {
+async fn an_abandoned_invocation_is_cancelled_if_the_worker_supports_it() {
     for (capabilities, is_told) in [("HandlesInvocationCancelMessage", true), ("RpcHttpBodyOnly", false)] {
         let running = start_with(capabilities).await;
         let waits = tokio::spawn({
             let pool = running.pool.clone();
-            async move { pool.invoke(request("waits", TypedData::Null), Terms::default()).await }
+            async move { pool.invoke(request("waits", TypedData::Null), InvokeOptions::default()).await }
         });
         let told = running.seen.wait_for("log waits").await;
         let id = told.split(' ').nth(1).expect("an id").to_owned();
@@ -199,15 +209,18 @@ async fn a_call_that_nobody_waits_for_is_cancelled_where_the_worker_can() {
         }
         // Another worker would have ended with 5, had it been told.
         let value = TypedData::String("next".into());
-        let answer =
-            running.pool.invoke(request("echo", value.clone()), Terms::default()).await.expect("answered");
+        let answer = running
+            .pool
+            .invoke(request("echo", value.clone()), InvokeOptions::default())
+            .await
+            .expect("answered");
         assert_eq!(answer.return_value, Some(value));
         running.pool.drain(std::time::Duration::from_secs(2)).await;
     }
 }
 
 #[tokio::test]
-async fn failures_and_deaths_are_told_apart() {
+async fn failures_of_functions_and_exits_of_workers_are_different_errors() {
     let running = start().await;
     let failed = running.call("fails").await.expect("answered").result;
     assert_eq!((failed.status, failed.message()), (Status::Failure, "ValueError: bad"));
@@ -216,8 +229,11 @@ async fn failures_and_deaths_are_told_apart() {
     running.seen.wait_for("exited, exit status: 9, asked: false").await;
     running.seen.wait_for("restarted").await;
     let value = TypedData::String("again".into());
-    let answer =
-        running.pool.invoke(request("echo", value.clone()), Terms::default()).await.expect("answered");
+    let answer = running
+        .pool
+        .invoke(request("echo", value.clone()), InvokeOptions::default())
+        .await
+        .expect("answered");
     assert_eq!(answer.return_value, Some(value));
     running.pool.drain(std::time::Duration::from_secs(2)).await;
 }

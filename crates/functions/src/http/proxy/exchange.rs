@@ -21,7 +21,7 @@ use crate::http::respond::failed;
 use crate::invoke::{InvocationError, Returned};
 use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, ProxiedEnd, ProxiedLabel};
-use crate::worker::Canceller;
+use crate::worker::CancellationSource;
 
 /// How long the head of a response may come after its invocation succeeded without returning anything: some workers send none then.
 const HEAD_WAIT: Duration = Duration::from_millis(900);
@@ -56,7 +56,7 @@ pub(super) struct Exchange {
     pub(super) function: String,
     pub(super) verdict: Verdict,
     /// Gone once the invocation has ended.
-    pub(super) canceller: Option<Canceller>,
+    pub(super) cancellation_source: Option<CancellationSource>,
     pub(super) upload: Upload,
     pub(super) logs: Logs,
     pub(super) ended: Ended,
@@ -160,7 +160,7 @@ impl Exchange {
                     ended = verdict.ended() => match ended {
                         Err(error) => return Err(Break::Failed(error)),
                         Ok(_) => {
-                            self.canceller = None;
+                            self.cancellation_source = None;
                             continue;
                         }
                     },
@@ -190,9 +190,9 @@ impl Exchange {
         let ended = timeout(wait, self.verdict.ended()).await;
         // Nobody waits for it any longer. A worker that did not know the path frees the invocation; any other may end it.
         if ended.is_ok() || status == StatusCode::NOT_FOUND {
-            self.canceller = None;
-        } else if let Some(canceller) = self.canceller.take() {
-            canceller.forget();
+            self.cancellation_source = None;
+        } else if let Some(cancellation_source) = self.cancellation_source.take() {
+            cancellation_source.forget();
         }
         ended.map_or(Ok(()), |ended| ended.map(drop))
     }
@@ -225,7 +225,7 @@ impl Exchange {
 
     /// The answer to a request that the worker did not take, or did not answer.
     async fn not_forwarded(mut self, error: &ForwardError) -> Response<Body> {
-        self.canceller = None;
+        self.cancellation_source = None;
         self.ended.end = ProxiedEnd::Failed;
         match self.upload.error() {
             Some(UploadError::TooLarge) => return empty(StatusCode::PAYLOAD_TOO_LARGE),

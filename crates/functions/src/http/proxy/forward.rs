@@ -8,7 +8,7 @@ use http_messages::Body;
 
 use super::head::Head;
 use super::upload::Upload;
-use crate::worker::Place;
+use crate::worker::WorkerAddressReceiver;
 
 /// Pauses before a refused connection is tried again. Their sum is how long a worker may not listen at the address that it announced.
 const REFUSED_PAUSES_MS: [u64; 6] = [20, 50, 100, 150, 200, 250];
@@ -54,9 +54,9 @@ pub(super) async fn forward(
     client: Client,
     head: Head,
     upload: Upload,
-    mut place: Place,
+    mut address_receiver: WorkerAddressReceiver,
 ) -> Result<Response<Body>, ForwardError> {
-    let address = place.address().await;
+    let address = address_receiver.address().await;
     let mut pauses = REFUSED_PAUSES_MS.into_iter();
     loop {
         let mut request = head.request(&address, upload.lend()).ok_or(ForwardError::Unaddressable)?;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 /// The set of invocations under way; cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Running {
+pub(crate) struct ActiveInvocations {
     shared: Arc<Shared>,
 }
 
@@ -22,35 +22,35 @@ struct Shared {
 
 /// Something that drain must wait for, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct DrainGuard {
     shared: Arc<Shared>,
 }
 
 /// One invocation; it has ended when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Entered {
-    held: Held,
+pub(crate) struct ActiveInvocation {
+    guard: DrainGuard,
     id: String,
 }
 
-impl Running {
+impl ActiveInvocations {
     pub(crate) fn new(gauge: Gauge) -> Self {
         let (count, _) = watch::channel(0);
         Self { shared: Arc::new(Shared { functions: Mutex::default(), count, gauge }) }
     }
 
     /// Makes drain wait, for what is about to become an invocation in a task of its own.
-    pub(crate) fn hold(&self) -> Held {
+    pub(crate) fn delay_drain(&self) -> DrainGuard {
         self.shared.count.send_modify(|count| *count += 1);
-        Held { shared: Arc::clone(&self.shared) }
+        DrainGuard { shared: Arc::clone(&self.shared) }
     }
 
     /// Notes that an invocation begins.
-    pub(crate) fn enter(&self, id: &str, function: &str) -> Entered {
+    pub(crate) fn begin(&self, id: &str, function: &str) -> ActiveInvocation {
         let mut functions = self.shared.functions.lock().unwrap_or_else(PoisonError::into_inner);
         functions.insert(id.to_owned(), function.into());
         self.shared.gauge.inc();
-        Entered { held: self.hold(), id: id.to_owned() }
+        ActiveInvocation { guard: self.delay_drain(), id: id.to_owned() }
     }
 
     /// The function that an invocation belongs to, while it runs.
@@ -71,15 +71,15 @@ impl Running {
     }
 }
 
-impl Drop for Held {
+impl Drop for DrainGuard {
     fn drop(&mut self) {
         self.shared.count.send_modify(|count| *count -= 1);
     }
 }
 
-impl Drop for Entered {
+impl Drop for ActiveInvocation {
     fn drop(&mut self) {
-        let shared = &self.held.shared;
+        let shared = &self.guard.shared;
         shared.functions.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
         shared.gauge.dec();
     }

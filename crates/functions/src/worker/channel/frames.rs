@@ -1,4 +1,4 @@
-//! Our own road: a Unix socket in a private folder, or a loopback port where that is not possible.
+//! The channel of our own worker protocol: a Unix socket in a private folder, or a loopback port where that is not possible.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,15 +15,15 @@ use uuid::Uuid;
 use worker_protocol::frames::{DecodeError, FrameDecoder, StartStream, decode_worker};
 use worker_protocol::{Chunk, StoredBytes, WorkerMessage};
 
-use super::link::{Link, Outgoing, QUEUE_MESSAGES};
-use super::stored::read_piece;
+use super::{OutgoingMessage, QUEUE_MESSAGES, WorkerChannel};
+use crate::worker::stored::read_chunk;
 
-/// Where one worker connects.
+/// Listens for the connection of one worker.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(in crate::worker) struct FramesListener {
     socket: Socket,
     address: String,
-    hello: StartStream,
+    expected: StartStream,
     frame_bytes_max: usize,
 }
 
@@ -40,11 +40,12 @@ enum Socket {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
-/// How long a connection has to say who it is. A local process that connects and stays silent must not keep ours out.
-const HELLO_WAIT: Duration = Duration::from_secs(5);
+/// How long a connection may take for its first frame. Another local process that connects and stays silent must not keep our worker
+/// out.
+const START_WAIT: Duration = Duration::from_secs(5);
 
 /// Largest first frame.
-const HELLO_BYTES_MAX: usize = 4096;
+const START_BYTES_MAX: usize = 4096;
 
 /// The address of a Unix socket has at most 108 bytes on Linux and 104 on macOS, its end included.
 #[cfg(unix)]
@@ -53,24 +54,24 @@ const UNIX_PATH_BYTES_MAX: usize = 100;
 /// Frames that wait together are written together up to this size.
 const BATCH_BYTES: usize = 64 * 1024;
 
-impl Listener {
-    pub(super) async fn bind(frame_bytes_max: usize) -> io::Result<Self> {
+impl FramesListener {
+    pub(in crate::worker) async fn bind(frame_bytes_max: usize) -> io::Result<Self> {
         let (socket, address) = bind_socket().await?;
         let token = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let hello = StartStream { token, worker_id: Uuid::new_v4().to_string() };
-        Ok(Self { socket, address, hello, frame_bytes_max })
+        let expected = StartStream { token, worker_id: Uuid::new_v4().to_string() };
+        Ok(Self { socket, address, expected, frame_bytes_max })
     }
 
-    pub(super) fn prepare(&self, command: &mut Command) {
-        // By the environment, as arguments are visible to other users.
+    pub(in crate::worker) fn prepare(&self, command: &mut Command) {
+        // In the environment, as arguments are visible to other users.
         command
             .env("CHAPPE_WORKER_ADDRESS", &self.address)
-            .env("CHAPPE_WORKER_TOKEN", &self.hello.token)
-            .env("CHAPPE_WORKER_ID", &self.hello.worker_id)
+            .env("CHAPPE_WORKER_TOKEN", &self.expected.token)
+            .env("CHAPPE_WORKER_ID", &self.expected.worker_id)
             .env("CHAPPE_WORKER_FRAME_BYTES_MAX", self.frame_bytes_max.to_string());
     }
 
-    pub(super) async fn accept(self) -> io::Result<Link> {
+    pub(in crate::worker) async fn accept(self) -> io::Result<WorkerChannel> {
         loop {
             let mut stream: Box<dyn Stream> = match &self.socket {
                 #[cfg(unix)]
@@ -81,15 +82,21 @@ impl Listener {
                     Box::new(stream)
                 }
             };
-            match tokio::time::timeout(HELLO_WAIT, read_hello(&mut stream)).await {
-                Ok(Ok((hello, decoder))) if hello == self.hello => {
-                    return Ok(link(stream, decoder, self.frame_bytes_max));
+            match tokio::time::timeout(START_WAIT, read_start(&mut stream)).await {
+                Ok(Ok((start, decoder))) if start == self.expected => {
+                    return Ok(open_channel(stream, decoder, self.frame_bytes_max));
                 }
-                // Another version of our own worker would never get through, so say it at once.
+                // A worker of another version can never connect, so fail at once.
                 Ok(Err(error @ DecodeError::Version { .. })) => return Err(io::Error::other(error)),
-                Ok(Ok(_)) => tracing::warn!("a process connected in a worker's place, with a wrong token"),
-                Ok(Err(error)) => tracing::warn!(%error, "a process connected in a worker's place"),
-                Err(_) => tracing::warn!("a process connected in a worker's place and said nothing"),
+                Ok(Ok(_)) => tracing::warn!(
+                    "a process connected to the address of a worker with a wrong token; its connection is closed"
+                ),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "a process connected to the address of a worker and sent something else; its connection is closed");
+                }
+                Err(_) => tracing::warn!(
+                    "a process connected to the address of a worker and sent nothing; its connection is closed"
+                ),
             }
         }
     }
@@ -116,10 +123,10 @@ async fn bind_port() -> io::Result<(Socket, String)> {
     Ok((Socket::Tcp(listener), address))
 }
 
-async fn read_hello(
+async fn read_start(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<(StartStream, FrameDecoder), DecodeError> {
-    let mut decoder = FrameDecoder::new(HELLO_BYTES_MAX);
+    let mut decoder = FrameDecoder::new(START_BYTES_MAX);
     loop {
         if let Some(frame) = decoder.next_frame()? {
             return Ok((StartStream::decode(&frame)?, decoder));
@@ -130,17 +137,17 @@ async fn read_hello(
     }
 }
 
-fn link(stream: Box<dyn Stream>, mut hello: FrameDecoder, frame_bytes_max: usize) -> Link {
+fn open_channel(stream: Box<dyn Stream>, mut start: FrameDecoder, frame_bytes_max: usize) -> WorkerChannel {
     let mut decoder = FrameDecoder::new(frame_bytes_max);
-    // What came behind the hello belongs to the connection.
-    std::mem::swap(decoder.buffer(), hello.buffer());
+    // Bytes that follow the first frame belong to the channel.
+    std::mem::swap(decoder.buffer(), start.buffer());
     let (reader, writer) = tokio::io::split(stream);
     let (outgoing, to_write) = mpsc::channel(QUEUE_MESSAGES);
     let (to_handle, incoming) = mpsc::channel(QUEUE_MESSAGES);
     let mut tasks = JoinSet::new();
     tasks.spawn(write(writer, to_write));
     tasks.spawn(read(reader, decoder, to_handle));
-    Link { outgoing, incoming, tasks }
+    WorkerChannel { outgoing, incoming, tasks }
 }
 
 async fn read(mut from: impl AsyncRead + Unpin, mut decoder: FrameDecoder, to: mpsc::Sender<WorkerMessage>) {
@@ -159,7 +166,7 @@ async fn read(mut from: impl AsyncRead + Unpin, mut decoder: FrameDecoder, to: m
                 }
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::error!(%error, cause, "a worker broke the protocol; its connection is closed");
+                    tracing::error!(%error, cause, "a worker violated the protocol; its connection is closed");
                     return;
                 }
             }
@@ -170,23 +177,24 @@ async fn read(mut from: impl AsyncRead + Unpin, mut decoder: FrameDecoder, to: m
     }
 }
 
-/// Writes frames, and knows which of them the system took as a whole.
+/// Writes frames, and knows which of them were written completely.
 struct FrameWriter<W> {
     to: W,
-    /// Small pieces that are to be written together.
+    /// Small chunks, to be written together.
     batch: BytesMut,
-    /// Bytes of whole and begun frames, those in `batch` included.
-    bytes_taken: u64,
-    /// Where frames end, counted as `bytes_taken`, and who asks whether they arrived.
-    asked: VecDeque<(u64, oneshot::Sender<()>)>,
+    /// Bytes of all frames until now, including those in `batch`.
+    bytes_accepted: u64,
+    /// The ends of frames, counted like `bytes_accepted`, with the receivers of their delivery.
+    undelivered: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
-async fn write(to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Outgoing>) {
-    let mut writer = FrameWriter { to, batch: BytesMut::new(), bytes_taken: 0, asked: VecDeque::new() };
+async fn write(to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<OutgoingMessage>) {
+    let mut writer =
+        FrameWriter { to, batch: BytesMut::new(), bytes_accepted: 0, undelivered: VecDeque::new() };
     while let Some(frame) = frames.recv().await {
         let mut next = Some(frame);
         while let Some(frame) = next {
-            if writer.take(frame).await.is_err() {
+            if writer.push(frame).await.is_err() {
                 return;
             }
             next = frames.try_recv().ok();
@@ -199,32 +207,33 @@ async fn write(to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Outgoing>
 }
 
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
-    /// Small pieces are gathered, large ones written as they are.
-    async fn take(&mut self, frame: Outgoing) -> io::Result<()> {
-        for piece in frame.pieces {
-            let bytes = piece.bytes();
+    /// Adds a frame. Small chunks are batched, large ones written at once.
+    async fn push(&mut self, frame: OutgoingMessage) -> io::Result<()> {
+        for chunk in frame.chunks {
+            let bytes = chunk.bytes();
             if self.batch.len() + bytes > BATCH_BYTES {
                 self.write_batch().await?;
             }
-            match piece {
-                Chunk::Bytes(piece) if bytes > BATCH_BYTES => self.to.write_all(&piece).await?,
-                Chunk::Bytes(piece) => self.batch.extend_from_slice(&piece),
+            match chunk {
+                Chunk::Bytes(chunk) if bytes > BATCH_BYTES => self.to.write_all(&chunk).await?,
+                Chunk::Bytes(chunk) => self.batch.extend_from_slice(&chunk),
                 Chunk::Stored(stored) => {
                     self.write_batch().await?;
                     self.write_stored(&stored).await?;
                 }
             }
-            self.bytes_taken += bytes as u64;
+            self.bytes_accepted += bytes as u64;
         }
-        self.asked.extend(frame.arrived.map(|arrived| (self.bytes_taken, arrived)));
+        self.undelivered.extend(frame.delivered.map(|delivered| (self.bytes_accepted, delivered)));
         Ok(())
     }
 
-    /// One part of it is in memory at a time. If it cannot be read, the frame has no end, and the connection is closed.
+    /// Reads and writes stored bytes in parts, with one part in memory at a time. If they cannot be read, the frame stays incomplete and the
+    /// connection is closed.
     async fn write_stored(&mut self, stored: &StoredBytes) -> io::Result<()> {
         let mut at = 0;
         while at < stored.bytes() {
-            let read = read_piece(stored, at).await.inspect_err(|error| {
+            let read = read_chunk(stored, at).await.inspect_err(|error| {
                 tracing::error!(%error, "the body of a request cannot be read from its file");
             })?;
             self.to.write_all(&read).await?;
@@ -238,14 +247,14 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         self.to.flush().await
     }
 
-    /// Writes what was gathered. A worker that dies half-way may have had the first frames of it, but never one whose end was
-    /// not written.
+    /// Writes the batch. If the worker dies meanwhile, it may have received the first frames of the batch, but none whose end was not
+    /// written.
     async fn write_batch(&mut self) -> io::Result<()> {
         let written = self.to.write_all_buf(&mut self.batch).await;
-        let end = self.bytes_taken - self.batch.len() as u64;
-        while self.asked.front().is_some_and(|(frame_end, _)| *frame_end <= end) {
-            if let Some((_, arrived)) = self.asked.pop_front() {
-                let _ = arrived.send(());
+        let end = self.bytes_accepted - self.batch.len() as u64;
+        while self.undelivered.front().is_some_and(|(frame_end, _)| *frame_end <= end) {
+            if let Some((_, delivered)) = self.undelivered.pop_front() {
+                let _ = delivered.send(());
             }
         }
         written
@@ -258,18 +267,18 @@ mod tests {
 
     use super::*;
 
-    fn frame(bytes: usize) -> (Outgoing, oneshot::Receiver<()>) {
-        let (arrived, told) = oneshot::channel();
-        let pieces = [Bytes::from(vec![1; 3]), Bytes::from(vec![2; bytes - 3])];
-        let pieces = pieces.into_iter().map(Chunk::Bytes).collect();
-        (Outgoing { pieces, arrived: Some(arrived) }, told)
+    fn frame(bytes: usize) -> (OutgoingMessage, oneshot::Receiver<()>) {
+        let (delivered, receiver) = oneshot::channel();
+        let chunks = [Bytes::from(vec![1; 3]), Bytes::from(vec![2; bytes - 3])];
+        let chunks = chunks.into_iter().map(Chunk::Bytes).collect();
+        (OutgoingMessage { chunks, delivered: Some(delivered) }, receiver)
     }
 
-    /// Sends frames of these sizes to a peer that takes so many bytes and goes; tells which may have arrived.
+    /// Sends frames of these sizes to a peer that reads `bytes_read` bytes and closes; checks which may have been delivered.
     async fn check(sizes: &[usize], bytes_read: usize, expected: &[bool]) {
         let (ours, mut peer) = tokio::io::duplex(1);
         let (sender, frames) = mpsc::channel(sizes.len());
-        let (all, told): (Vec<_>, Vec<_>) = sizes.iter().map(|bytes| frame(*bytes)).unzip();
+        let (all, receivers): (Vec<_>, Vec<_>) = sizes.iter().map(|bytes| frame(*bytes)).unzip();
         for frame in all {
             sender.try_send(frame).expect("there is room");
         }
@@ -277,16 +286,16 @@ mod tests {
         peer.read_exact(&mut vec![0; bytes_read]).await.expect("that much is sent");
         drop(peer);
         writes.await.expect("no panic");
-        let mut arrived = Vec::new();
-        for told in told {
-            arrived.push(told.await.is_ok());
+        let mut delivered = Vec::new();
+        for receiver in receivers {
+            delivered.push(receiver.await.is_ok());
         }
-        assert_eq!(arrived, expected, "{sizes:?}, {bytes_read} read");
+        assert_eq!(delivered, expected, "{sizes:?}, {bytes_read} read");
     }
 
     #[tokio::test]
-    async fn a_frame_that_was_not_written_to_its_end_did_not_arrive() {
-        // The pipe holds one byte beyond what was read.
+    async fn only_frames_that_were_written_completely_count_as_delivered() {
+        // The pipe buffers one byte more than was read.
         check(&[10, 10, 10], 8, &[false, false, false]).await;
         check(&[10, 10, 10], 10, &[true, false, false]).await;
         check(&[10, 10, 10], 28, &[true, true, false]).await;

@@ -1,7 +1,7 @@
-//! The official road: a gRPC server on a loopback port, for the one stream of one worker.
+//! The channel of FunctionRpc: a gRPC server on a loopback port, for the one stream of one worker.
 //!
 //! Written on hyper alone. One bidirectional stream of one method needs no more of gRPC than its five-byte message prefix
-//! and its trailers ("gRPC over HTTP2", section "Requests" and "Responses"), and messages pass without a copy.
+//! and its trailers ("gRPC over HTTP2", section "Requests" and "Responses"), and messages are not copied.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -27,12 +27,12 @@ use worker_protocol::function_rpc::{
 };
 use worker_protocol::{Chunk, WorkerMessage};
 
-use super::link::{Link, Outgoing, QUEUE_MESSAGES};
-use super::stored::read_piece;
+use super::{OutgoingMessage, QUEUE_MESSAGES, WorkerChannel};
+use crate::worker::stored::read_chunk;
 
-/// Where one worker connects.
+/// Listens for the connection of one worker.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(in crate::worker) struct GrpcListener {
     listener: TcpListener,
     port: u16,
     worker_id: String,
@@ -41,29 +41,30 @@ pub(super) struct Listener {
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// The stream of the right worker, once it came.
-struct Arrived {
-    outgoing: mpsc::Sender<Outgoing>,
+/// The stream of the worker that was started.
+struct AcceptedStream {
+    outgoing: mpsc::Sender<OutgoingMessage>,
     incoming: mpsc::Receiver<WorkerMessage>,
 }
 
-type Arrival = Arc<Mutex<Option<oneshot::Sender<Arrived>>>>;
+/// Receives the stream of the worker, once.
+type StreamSlot = Arc<Mutex<Option<oneshot::Sender<AcceptedStream>>>>;
 
 /// Flow control windows in bytes. The defaults of HTTP/2 (64 KiB) cost a large message many round trips.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
-impl Listener {
-    pub(super) async fn bind() -> io::Result<Self> {
+impl GrpcListener {
+    pub(in crate::worker) async fn bind() -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let id = || Uuid::new_v4().to_string();
         Ok(Self { listener, port, worker_id: id(), request_id: id() })
     }
 
-    /// Both generations of flags, always: node and dotnet read only the new ones, python only the old ones. No others:
-    /// java's worker refuses flags that it does not know.
-    pub(super) fn prepare(&self, command: &mut Command) {
+    /// Passes both generations of flags: the Node.js and .NET workers read only the new ones, the Python worker only the old ones. No
+    /// others: the Java worker fails on flags that it does not know.
+    pub(in crate::worker) fn prepare(&self, command: &mut Command) {
         let Self { port, worker_id, request_id, .. } = self;
         let port = port.to_string();
         let uri = format!("http://127.0.0.1:{port}/");
@@ -82,13 +83,13 @@ impl Listener {
         for (name, value) in flags {
             command.arg(name).arg(value);
         }
-        // How dotnet's worker finds its host when the app is started by other means.
+        // The .NET worker reads its host's address from here if the app is started by other means.
         command.env("Functions__Worker__HostEndpoint", &uri);
     }
 
-    pub(super) async fn accept(self) -> io::Result<Link> {
-        let (sender, mut arrived) = oneshot::channel();
-        let arrival: Arrival = Arc::new(Mutex::new(Some(sender)));
+    pub(in crate::worker) async fn accept(self) -> io::Result<WorkerChannel> {
+        let (sender, mut stream_receiver) = oneshot::channel();
+        let slot: StreamSlot = Arc::new(Mutex::new(Some(sender)));
         let worker_id: Arc<str> = self.worker_id.into();
         let mut tasks = JoinSet::new();
         loop {
@@ -96,12 +97,12 @@ impl Listener {
                 accepted = self.listener.accept() => {
                     let (stream, _) = accepted?;
                     stream.set_nodelay(true)?;
-                    tasks.spawn(serve(stream, Arc::clone(&arrival), Arc::clone(&worker_id)));
+                    tasks.spawn(serve(stream, Arc::clone(&slot), Arc::clone(&worker_id)));
                 }
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
-                arrived = &mut arrived => {
-                    let Arrived { outgoing, incoming } = arrived.map_err(io::Error::other)?;
-                    return Ok(Link { outgoing, incoming, tasks });
+                accepted = &mut stream_receiver => {
+                    let AcceptedStream { outgoing, incoming } = accepted.map_err(io::Error::other)?;
+                    return Ok(WorkerChannel { outgoing, incoming, tasks });
                 }
             }
         }
@@ -110,16 +111,16 @@ impl Listener {
 
 type Reading = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Streams that one connection may open at the same time, and that wait to be read.
+/// Number of streams that one connection may have open.
 const STREAMS_MAX: u32 = 8;
 
-/// Reads streams beside the connection, not from within the response: hyper asks for a response's next part only while the
-/// worker takes parts, and a worker may well want to be read before it takes any.
-async fn serve(stream: TcpStream, arrival: Arrival, worker_id: Arc<str>) {
+/// Serves one connection. Streams are read beside it, not from within the response: hyper polls a response only while the worker reads,
+/// and a worker may write before it reads.
+async fn serve(stream: TcpStream, slot: StreamSlot, worker_id: Arc<str>) {
     let (to_read, mut readings) = mpsc::channel::<Reading>(QUEUE_MESSAGES);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (arrival, worker_id, to_read) = (Arc::clone(&arrival), Arc::clone(&worker_id), to_read.clone());
-        async move { Ok::<_, Infallible>(answer(request, arrival, worker_id, &to_read).await) }
+        let (slot, worker_id, to_read) = (Arc::clone(&slot), Arc::clone(&worker_id), to_read.clone());
+        async move { Ok::<_, Infallible>(respond_to(request, slot, worker_id, &to_read).await) }
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -132,10 +133,10 @@ async fn serve(stream: TcpStream, arrival: Arrival, worker_id: Arc<str>) {
         tokio::select! {
             served = &mut connection => {
                 if let Err(error) = served {
-                    // A worker that dies closes its connection in the middle, which is nothing to worry about by itself.
+                    // A worker that dies closes its connection in the middle of a stream; its end is reported elsewhere.
                     tracing::debug!(%error, "a worker's connection ended");
                 }
-                // What it sent before may not be handled yet.
+                // Messages that it sent before may not be handled yet.
                 while tasks.join_next().await.is_some() {}
                 return;
             }
@@ -147,20 +148,20 @@ async fn serve(stream: TcpStream, arrival: Arrival, worker_id: Arc<str>) {
     }
 }
 
-async fn answer(
+async fn respond_to(
     request: Request<Incoming>,
-    arrival: Arrival,
+    slot: StreamSlot,
     worker_id: Arc<str>,
     to_read: &mpsc::Sender<Reading>,
 ) -> Response<Body> {
     let (outgoing, to_write) = mpsc::channel(QUEUE_MESSAGES);
     let is_ours = request.uri().path() == EVENT_STREAM_PATH;
     let body = if is_ours {
-        let reading = read(request.into_body(), arrival, worker_id, outgoing);
+        let reading = read(request.into_body(), slot, worker_id, outgoing);
         let _ = to_read.send(Box::pin(reading)).await;
-        respond(to_write)
+        outgoing_body(to_write)
     } else {
-        // UNIMPLEMENTED; extensions' own services would be found here.
+        // UNIMPLEMENTED: the service of an extension, which this host does not have.
         StreamBody::new(stream::iter([Ok(trailers("12"))])).boxed_unsync()
     };
     let mut response = Response::new(body);
@@ -174,31 +175,31 @@ fn trailers(status: &'static str) -> Frame<Bytes> {
     Frame::trailers(trailers)
 }
 
-/// Everything that is to be written, and the trailers when nothing more will come.
-fn respond(to_write: mpsc::Receiver<Outgoing>) -> Body {
+/// The body of the response: all messages of the host, then the trailers.
+fn outgoing_body(to_write: mpsc::Receiver<OutgoingMessage>) -> Body {
     let frames = stream::unfold(Some((to_write, VecDeque::new(), 0)), async |state| {
-        let (mut to_write, mut pieces, mut at) = state?;
-        if pieces.is_empty() {
+        let (mut to_write, mut chunks, mut at) = state?;
+        if chunks.is_empty() {
             match to_write.recv().await {
                 Some(next) => {
-                    // From here on hyper has it and does not tell how far it came, so it may arrive.
-                    next.arrived.map(|arrived| arrived.send(()));
-                    pieces = VecDeque::from(next.pieces);
+                    // From here on hyper has it and does not report what was written, so the worker may receive it.
+                    next.delivered.map(|delivered| delivered.send(()));
+                    chunks = VecDeque::from(next.chunks);
                 }
                 None => return Some((Ok(trailers("0")), None)),
             }
         }
-        let data = match pieces.pop_front() {
+        let data = match chunks.pop_front() {
             Some(Chunk::Bytes(bytes)) => bytes,
             Some(Chunk::Stored(stored)) => {
-                // One part of it is in memory at a time.
-                let Ok(read) = read_piece(&stored, at).await else {
+                // One part of the stored bytes is in memory at a time.
+                let Ok(read) = read_chunk(&stored, at).await else {
                     tracing::error!("the body of a request cannot be read from its file");
                     return Some((Ok(trailers("13")), None));
                 };
                 at += read.len();
                 if at < stored.bytes() {
-                    pieces.push_front(Chunk::Stored(stored));
+                    chunks.push_front(Chunk::Stored(stored));
                 } else {
                     at = 0;
                 }
@@ -206,13 +207,18 @@ fn respond(to_write: mpsc::Receiver<Outgoing>) -> Body {
             }
             None => Bytes::new(),
         };
-        Some((Ok(Frame::data(data)), Some((to_write, pieces, at))))
+        Some((Ok(Frame::data(data)), Some((to_write, chunks, at))))
     });
     StreamBody::new(frames).boxed_unsync()
 }
 
-/// Reads a worker's stream until it ends. Its first message tells whether it is the worker that we started.
-async fn read(mut body: Incoming, arrival: Arrival, worker_id: Arc<str>, outgoing: mpsc::Sender<Outgoing>) {
+/// Reads the stream of a worker until it ends. Its first message identifies the worker that was started.
+async fn read(
+    mut body: Incoming,
+    slot: StreamSlot,
+    worker_id: Arc<str>,
+    outgoing: mpsc::Sender<OutgoingMessage>,
+) {
     let mut outgoing = Some(outgoing);
     let mut handler = None;
     let mut buffer = BytesMut::new();
@@ -224,21 +230,23 @@ async fn read(mut body: Incoming, arrival: Arrival, worker_id: Arc<str>, outgoin
                 Ok(None) => break,
                 Ok(Some(message)) => decode_worker(message),
                 Err(problem) => {
-                    tracing::error!(problem, "a worker broke the protocol; its connection is closed");
+                    tracing::error!(problem, "a worker violated the protocol; its connection is closed");
                     return;
                 }
             };
             let Some(to) = &handler else {
                 if !matches!(&message, WorkerMessage::Start { worker_id: id } if id.as_str() == &*worker_id) {
-                    tracing::warn!("a process connected in a worker's place, with a wrong worker id");
+                    tracing::warn!(
+                        "a process connected to the port of a worker with a wrong worker id; its stream is closed"
+                    );
                     return;
                 }
                 let Some(outgoing) = outgoing.take() else { return };
                 let (to, incoming) = mpsc::channel(QUEUE_MESSAGES);
-                let waits = arrival.lock().unwrap_or_else(PoisonError::into_inner).take();
-                // A worker may open more streams with its id; it has no need to, as all invocations go by the first.
+                let waits = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+                // All messages are sent on the first stream of a worker; further ones are closed.
                 let Some(waits) = waits else { return };
-                if waits.send(Arrived { outgoing, incoming }).is_err() {
+                if waits.send(AcceptedStream { outgoing, incoming }).is_err() {
                     return;
                 }
                 handler = Some(to);
@@ -253,27 +261,27 @@ async fn read(mut body: Incoming, arrival: Arrival, worker_id: Arc<str>, outgoin
 
 const PREFIX_BYTES: usize = 5;
 
-/// Takes a message out of the buffer: a flag (compressed or not), a length, and the message.
+/// Splits a message off the buffer: a flag (compressed or not), a length, and the message.
 fn next_message(buffer: &mut BytesMut) -> Result<Option<StreamingMessage>, &'static str> {
     let Some(prefix) = buffer.get(..PREFIX_BYTES) else { return Ok(None) };
     if prefix[0] != 0 {
-        return Err("a compressed message, although we accept none");
+        return Err("it sent a compressed message, which this host does not support");
     }
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length > MESSAGE_BYTES_MAX {
-        return Err("a message that is too large");
+        return Err("it sent a message beyond 2 GiB");
     }
     if buffer.len() - PREFIX_BYTES < length {
         return Ok(None);
     }
     buffer.advance(PREFIX_BYTES);
     let message = buffer.split_to(length).freeze();
-    StreamingMessage::decode(message).map(Some).map_err(|_| "a message that is not well-formed")
+    StreamingMessage::decode(message).map(Some).map_err(|_| "it sent a malformed message")
 }
 
-/// Makes the pieces of a message.
-pub(super) fn encode(
+/// Encodes a message, with its gRPC prefix.
+pub(in crate::worker) fn encode(
     message: &StreamingMessage,
     placeholder: Option<&Placeholder>,
 ) -> Result<Vec<Chunk>, usize> {
@@ -286,13 +294,13 @@ pub(super) fn encode(
         return Ok(vec![bytes.freeze().into()]);
     };
     let mut first = bytes.split_to(PREFIX_BYTES);
-    let (mut pieces, length) = placeholder.replace(&bytes.freeze());
+    let (mut chunks, length) = placeholder.replace(&bytes.freeze());
     first[1..].copy_from_slice(&prefix(length)?.to_be_bytes());
-    pieces.insert(0, first.freeze().into());
-    Ok(pieces)
+    chunks.insert(0, first.freeze().into());
+    Ok(chunks)
 }
 
-/// The length of a message as its prefix has it; too large a one is the error.
+/// The length of a message for its prefix; the error is a length beyond the maximum.
 fn prefix(length: usize) -> Result<u32, usize> {
     u32::try_from(length).ok().filter(|_| length <= MESSAGE_BYTES_MAX).ok_or(length)
 }

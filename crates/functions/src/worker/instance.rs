@@ -1,0 +1,161 @@
+//! [`Worker`]: one worker process with its channel.
+
+mod invoke;
+mod pending;
+mod startup;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::Uri;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use worker_protocol::{Capabilities, FunctionMetadata, HostMessage, WorkerMetadata};
+
+use super::channel::OutgoingMessage;
+use super::channel::listener::encode;
+use super::error::StartError;
+use super::process::Process;
+use super::spec::WorkerSpec;
+use super::timed_out::TimedOutInvocations;
+pub(super) use invoke::WorkerInvokeError;
+use pending::{PendingRequests, close};
+
+/// An initialized worker. Dropping it kills its process.
+#[derive(Debug)]
+pub struct Worker {
+    process: Process,
+    spec: Arc<WorkerSpec>,
+    frame_bytes_max: usize,
+    outgoing: mpsc::Sender<OutgoingMessage>,
+    pending: Arc<Mutex<PendingRequests>>,
+    timed_out: Arc<TimedOutInvocations>,
+    /// Notified at the end of each invocation while the worker is being replaced.
+    invocation_ended: Arc<Notify>,
+    capabilities: Capabilities,
+    metadata: WorkerMetadata,
+    /// The address at which it accepts HTTP requests itself.
+    http_address: Option<Uri>,
+    started_at: Instant,
+    /// Closed when the channel is closed and all messages received by it are handled.
+    closed: watch::Receiver<()>,
+    _tasks: JoinSet<()>,
+}
+
+/// The functions of an app, or that the host has to find them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Indexing {
+    /// The functions that the worker found.
+    Worker(Vec<FunctionMetadata>),
+    /// The host has to read the `function.json` files of the app.
+    Host,
+}
+
+impl Worker {
+    /// Closes the worker for new invocations, and waits until the others have ended.
+    pub(super) async fn finish_invocations(&self) {
+        self.lock().is_closed = true;
+        loop {
+            let invocation_ended = self.invocation_ended.notified();
+            tokio::pin!(invocation_ended);
+            invocation_ended.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            invocation_ended.await;
+        }
+    }
+
+    /// Waits until the worker is gone.
+    pub(super) async fn ended(&self) {
+        let mut closed = self.closed.clone();
+        let mut close_seen = async || while closed.changed().await.is_ok() {};
+        tokio::select! {
+            _ = self.process.ended() => {
+                // Its last messages may not be handled yet; as its process group is dead, they are few.
+                let _ = timeout(CLOSED_GRACE, close_seen()).await;
+            }
+            () = close_seen() => {
+                // A process without a connection is useless. It gets a moment to exit by itself, so that its own exit status
+                // is reported.
+                if timeout(CLOSED_GRACE, self.process.ended()).await.is_err() {
+                    self.process.kill();
+                    self.process.ended().await;
+                }
+            }
+        }
+        close(&self.pending);
+    }
+
+    /// Stops the worker: sends a terminate message, then a signal, then kills it.
+    pub(super) async fn stop(&self, grace: Duration) {
+        self.process.expect_end();
+        let is_supported = self.capabilities.has(Capabilities::HANDLES_WORKER_TERMINATE_MESSAGE);
+        let is_sent = is_supported && self.send(HostMessage::Terminate { grace }).await.is_ok();
+        if is_sent && timeout(grace, self.process.ended()).await.is_ok() {
+            return;
+        }
+        // The Python worker does not support the message, but exits on the signal.
+        self.process.terminate();
+        if timeout(grace.min(SIGNAL_GRACE_MAX), self.process.ended()).await.is_err() {
+            self.process.kill();
+            self.process.ended().await;
+        }
+    }
+
+    /// Kills the process and all its descendants. The worker gets no more invocations.
+    pub fn kill(&self) {
+        self.lock().is_closed = true;
+        self.process.kill();
+    }
+
+    /// Id of its process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid
+    }
+
+    /// Its capabilities.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Its runtime and version.
+    pub fn metadata(&self) -> &WorkerMetadata {
+        &self.metadata
+    }
+
+    /// When its process was started.
+    pub fn started_at(&self) -> Instant {
+        self.started_at
+    }
+
+    /// Number of invocations without a response.
+    pub fn in_flight(&self) -> usize {
+        self.lock().invocations.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PendingRequests> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, message: HostMessage) -> Result<(), StartError> {
+        let frame = encode(self.spec.protocol, message, &self.capabilities, self.frame_bytes_max, false);
+        let chunks = frame.map_err(|too_large| StartError::Protocol {
+            language: self.spec.language.clone(),
+            problem: format!(
+                "the host has to send it a message of {} bytes, but at most {} are allowed",
+                too_large.bytes, too_large.bytes_max
+            ),
+        })?;
+        // If the channel is closed, the wait for the response reports it with a better reason.
+        let _ = self.outgoing.send(OutgoingMessage::new(chunks)).await;
+        Ok(())
+    }
+}
+
+/// How long a process may run without a connection.
+const CLOSED_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a process may run after the signal to exit.
+const SIGNAL_GRACE_MAX: Duration = Duration::from_secs(2);

@@ -1,0 +1,103 @@
+//! [`InvokeOptions`]: timeout and cancellation of an invocation, and the address of the worker that gets it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use tokio::sync::watch;
+
+/// Options of one invocation. By default it has no timeout and is never cancelled.
+#[derive(Clone, Debug, Default)]
+pub struct InvokeOptions {
+    /// Longest run; `None`: no timeout.
+    pub timeout: Option<Duration>,
+    /// Cancels the invocation.
+    pub cancellation: CancellationToken,
+    /// Receives the address at which the worker that has the invocation accepts its HTTP request.
+    pub worker_address: Option<WorkerAddressSender>,
+}
+
+/// Whether an invocation is cancelled. The default token is never cancelled.
+#[derive(Clone, Debug, Default)]
+pub struct CancellationToken(Option<watch::Receiver<bool>>);
+
+/// Cancels an invocation, at the latest when it is dropped.
+#[derive(Debug)]
+pub struct CancellationSource {
+    sender: watch::Sender<bool>,
+    is_armed: bool,
+}
+
+impl CancellationToken {
+    /// A source and its token.
+    pub fn channel() -> (CancellationSource, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (CancellationSource { sender, is_armed: true }, Self(Some(receiver)))
+    }
+
+    /// Whether it is cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.as_ref().is_some_and(|receiver| *receiver.borrow())
+    }
+
+    /// Waits until it is cancelled; forever if it never is. Cancel-safe.
+    pub async fn cancelled(&mut self) {
+        if let Some(receiver) = &mut self.0
+            && receiver.wait_for(|cancelled| *cancelled).await.is_ok()
+        {
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
+}
+
+impl CancellationSource {
+    /// Cancels the invocation.
+    pub fn cancel(&self) {
+        self.sender.send_replace(true);
+    }
+
+    /// Lets the invocation run; it can no longer be cancelled.
+    pub fn forget(mut self) {
+        self.is_armed = false;
+    }
+}
+
+impl Drop for CancellationSource {
+    fn drop(&mut self) {
+        if self.is_armed {
+            self.cancel();
+        }
+    }
+}
+
+/// Sends the address at which a worker accepts HTTP requests, once that worker has the invocation.
+#[derive(Clone, Debug)]
+pub struct WorkerAddressSender(Arc<watch::Sender<Option<Uri>>>);
+
+/// Receives the address from a [`WorkerAddressSender`].
+#[derive(Debug)]
+pub struct WorkerAddressReceiver(watch::Receiver<Option<Uri>>);
+
+impl WorkerAddressSender {
+    /// A sender and its receiver.
+    pub fn channel() -> (Self, WorkerAddressReceiver) {
+        let (sender, receiver) = watch::channel(None);
+        (Self(Arc::new(sender)), WorkerAddressReceiver(receiver))
+    }
+
+    /// Sends the address.
+    pub fn send(&self, address: Uri) {
+        self.0.send_replace(Some(address));
+    }
+}
+
+impl WorkerAddressReceiver {
+    /// Waits for the address; forever if no worker gets the invocation. Cancel-safe.
+    pub async fn address(&mut self) -> Uri {
+        match self.0.wait_for(Option::is_some).await.ok().and_then(|address| address.clone()) {
+            Some(address) => address,
+            None => std::future::pending().await,
+        }
+    }
+}
