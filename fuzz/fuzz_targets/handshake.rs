@@ -7,7 +7,7 @@ use chappe_fuzz::memory::peak_bytes;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use signalr_protocol::{
-    HANDSHAKE_VERSION_MAX, HandshakeRequest, NegotiateAnswer, handshake_refused, negotiate_version,
+    HANDSHAKE_VERSION_MAX, HandshakeRequest, NegotiateResponse, handshake_error, negotiate_version,
 };
 
 /// Longest text that a refusal may have, in bytes: the sender chooses a part of it.
@@ -28,18 +28,18 @@ fuzz_target!(|record: &[u8]| {
             assert!(request.version <= HANDSHAKE_VERSION_MAX);
         }
         Err(error) => {
-            let refusal = handshake_refused(&error.to_string());
+            let refusal = handshake_error(&error.to_string());
             assert!(refusal.len() <= REFUSAL_BYTES_MAX, "{} bytes of refusal", refusal.len());
             readable(&refusal, &error.to_string());
         }
     }
     if let Ok(text) = std::str::from_utf8(record) {
-        readable(&handshake_refused(text), text);
+        readable(&handshake_error(text), text);
         match negotiate_version(Some(text), 0) {
             Ok(version) => assert!(version <= 1),
             Err(error) => {
                 let answer: Value =
-                    serde_json::from_str(&NegotiateAnswer::Error(error.to_string()).to_json())
+                    serde_json::from_str(&NegotiateResponse::Error(error.to_string()).to_json())
                         .expect("a negotiate answer is JSON");
                 assert_eq!(answer["error"], error.to_string());
                 assert!(error.to_string().len() <= REFUSAL_BYTES_MAX);

@@ -1,6 +1,6 @@
 //! What must hold for any payload of a hub message, in both encodings.
 
-use signalr_protocol::{HubMessage, HubProtocol, MessageKind, next_message, parse, peek};
+use signalr_protocol::{HubMessage, HubProtocol, HubMessageType, next_message, parse, peek};
 
 use crate::memory::peak_bytes;
 use crate::plain_messagepack::value_bytes;
@@ -56,23 +56,23 @@ pub fn check(protocol: HubProtocol, payload: &[u8]) {
 }
 
 /// The kind; the id where this kind has one; the target where this kind has one.
-fn facts<'m>(message: &'m HubMessage<'_>) -> (MessageKind, Option<Option<&'m str>>, Option<&'m str>) {
+fn facts<'m>(message: &'m HubMessage<'_>) -> (HubMessageType, Option<Option<&'m str>>, Option<&'m str>) {
     match message {
         HubMessage::Invocation(call) => {
-            (MessageKind::Invocation, Some(call.invocation_id.as_deref()), Some(&call.target))
+            (HubMessageType::Invocation, Some(call.invocation_id.as_deref()), Some(&call.target))
         }
         HubMessage::StreamInvocation(call) => {
-            (MessageKind::StreamInvocation, Some(call.invocation_id.as_deref()), Some(&call.target))
+            (HubMessageType::StreamInvocation, Some(call.invocation_id.as_deref()), Some(&call.target))
         }
-        HubMessage::StreamItem(item) => (MessageKind::StreamItem, Some(Some(&item.invocation_id)), None),
-        HubMessage::Completion(end) => (MessageKind::Completion, Some(Some(&end.invocation_id)), None),
+        HubMessage::StreamItem(item) => (HubMessageType::StreamItem, Some(Some(&item.invocation_id)), None),
+        HubMessage::Completion(end) => (HubMessageType::Completion, Some(Some(&end.invocation_id)), None),
         HubMessage::CancelInvocation(cancel) => {
-            (MessageKind::CancelInvocation, Some(Some(&cancel.invocation_id)), None)
+            (HubMessageType::CancelInvocation, Some(Some(&cancel.invocation_id)), None)
         }
-        HubMessage::Ping => (MessageKind::Ping, None, None),
-        HubMessage::Close(_) => (MessageKind::Close, None, None),
-        HubMessage::Ack(_) => (MessageKind::Ack, None, None),
-        HubMessage::Sequence(_) => (MessageKind::Sequence, None, None),
-        HubMessage::Unknown(number) => (MessageKind::Unknown(*number), None, None),
+        HubMessage::Ping => (HubMessageType::Ping, None, None),
+        HubMessage::Close(_) => (HubMessageType::Close, None, None),
+        HubMessage::Ack(_) => (HubMessageType::Ack, None, None),
+        HubMessage::Sequence(_) => (HubMessageType::Sequence, None, None),
+        HubMessage::Unknown(number) => (HubMessageType::Unknown(*number), None, None),
     }
 }

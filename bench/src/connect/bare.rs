@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use http_messages::Body;
 use mio::{Events, Interest, Poll, Token, Waker};
-use signalr_protocol::HANDSHAKE_ACCEPTED;
+use signalr_protocol::HANDSHAKE_SUCCESS;
 use slab::Slab;
 use websocket::{Decoder, Event, Opcode, Role};
 
@@ -172,7 +172,7 @@ fn greet(socket: &mut Socket, decoder: &mut Decoder, mut input: &mut [u8]) -> bo
         match decoded.event {
             None => return true,
             Some(Event::Message(..)) => {
-                let answer = websocket::frame(Opcode::Text, HANDSHAKE_ACCEPTED);
+                let answer = websocket::frame(Opcode::Text, HANDSHAKE_SUCCESS);
                 if socket.try_write(&answer).is_err() {
                     return false;
                 }

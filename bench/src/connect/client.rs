@@ -10,7 +10,7 @@ use identity::{AccessKey, Algorithm, Claims};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
-use signalr_protocol::HANDSHAKE_ACCEPTED;
+use signalr_protocol::HANDSHAKE_SUCCESS;
 
 use super::KEY;
 
@@ -233,7 +233,7 @@ impl Client {
                 Ok(Next::Bytes)
             }
             Stage::Handshaking => {
-                let expected = websocket::frame(websocket::Opcode::Text, HANDSHAKE_ACCEPTED);
+                let expected = websocket::frame(websocket::Opcode::Text, HANDSHAKE_SUCCESS);
                 if self.answer.len() < expected.len() {
                     return Ok(Next::Bytes);
                 }

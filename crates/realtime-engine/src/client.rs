@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use signalr_protocol::{HubProtocol, Transport};
+use signalr_protocol::{HubProtocol, TransportType};
 
 use crate::{ConnectionId, Hub, UserId};
 
@@ -37,7 +37,7 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// By which transport.
-    pub transport: Transport,
+    pub transport: TransportType,
     /// The address of the other end of its connection: its own, or that of a proxy between.
     pub address: Option<IpAddr>,
 }

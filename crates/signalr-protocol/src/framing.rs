@@ -1,15 +1,15 @@
-//! How messages are told apart in a byte stream: a JSON message ends with 0x1E, a MessagePack (or BlazorPack) message begins with its length
-//! as a VarInt. Know [`next_message`] (stateless) and [`Splitter`] (keeps the bytes of a message that is not complete yet).
+//! Message framing: a JSON message ends with 0x1E, a MessagePack (or BlazorPack) message begins with its length as a VarInt.
+//! [`next_message`] is stateless; [`Splitter`] buffers an incomplete message.
 
-use crate::HubProtocol;
+use crate::hub_protocol::HubProtocol;
 
-/// Ends each JSON message and each handshake record.
+/// Ends each JSON message and each handshake message.
 pub const RECORD_SEPARATOR: u8 = 0x1e;
 
-/// Longest VarInt of a length: 7 bits a byte, at most 0x7fffffff ("Message framing", MessagePack encoding).
+/// Longest length prefix, in bytes: 7 bits per byte, at most 0x7fffffff ("Message framing", MessagePack encoding).
 const PREFIX_BYTES_MAX: usize = 5;
 
-/// Why a byte stream cannot be cut into messages. The connection cannot go on after it.
+/// Why a byte stream cannot be split into messages. Close the connection after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
     /// The message is longer than the receiver allows.
@@ -23,8 +23,12 @@ pub enum FramingError {
     Prefix,
 }
 
-/// Takes the first complete message from `input`: its payload without framing, and how many bytes of `input` it used.
-/// `None` when `input` holds no complete message yet. `bytes_max` limits the payload.
+/// The first complete message in `input`: its payload without framing, and its length with framing. `None` if `input` holds no
+/// complete message. `bytes_max` limits the payload.
+///
+/// # Errors
+///
+/// If the message is too large, or its length prefix is invalid.
 pub fn next_message(
     protocol: HubProtocol,
     input: &[u8],
@@ -46,7 +50,7 @@ pub fn next_message(
     }
 }
 
-/// Cuts a byte stream that arrives in arbitrary pieces into messages. Owns memory only while a message is incomplete.
+/// Splits a byte stream that arrives in chunks into messages. Uses memory only while a message is incomplete.
 #[derive(Debug)]
 pub struct Splitter {
     protocol: HubProtocol,
@@ -60,13 +64,13 @@ impl Splitter {
         Self { protocol, bytes_max, partial: Vec::new() }
     }
 
-    /// Bytes kept of an incomplete message.
+    /// Buffered bytes of an incomplete message.
     pub fn partial_bytes(&self) -> usize {
         self.partial.len()
     }
 
-    /// Takes the next piece of the stream and calls `each` with the payload of every message that it completes, in order.
-    /// After an error, of framing or of `each`, the rest of the piece is dropped: the connection is to be closed.
+    /// Reads the next chunk of the stream and calls `each` with the payload of every message that it completes, in order.
+    /// After an error, of framing or of `each`, the rest of the chunk is dropped: close the connection.
     pub fn feed<E: From<FramingError>>(
         &mut self,
         mut input: &[u8],
@@ -75,8 +79,8 @@ impl Splitter {
         if !self.partial.is_empty() {
             let Some(used) = self.complete(input)? else { return Ok(()) };
             input = &input[used..];
-            let whole = std::mem::take(&mut self.partial);
-            if let Some((payload, _)) = next_message(self.protocol, &whole, self.bytes_max)? {
+            let message = std::mem::take(&mut self.partial);
+            if let Some((payload, _)) = next_message(self.protocol, &message, self.bytes_max)? {
                 each(payload)?;
             }
         }
@@ -88,45 +92,45 @@ impl Splitter {
         Ok(())
     }
 
-    /// Moves bytes of `input` to the incomplete message until that is complete, and says how many; `None` when all of them
-    /// were taken and it still is not. Never looks twice at a byte, so that a message sent byte by byte costs no more.
+    /// Moves bytes of `input` to the incomplete message until it is complete; returns how many, or `None` if it is still
+    /// incomplete. Each byte is examined once, so that a message sent byte by byte costs no more.
     fn complete(&mut self, input: &[u8]) -> Result<Option<usize>, FramingError> {
         let bytes_max = self.bytes_max;
         match self.protocol {
             HubProtocol::Json => {
                 let end = memchr::memchr(RECORD_SEPARATOR, input);
-                let taken = end.map_or(input.len(), |end| end + 1);
+                let used = end.map_or(input.len(), |end| end + 1);
                 if self.partial.len() + end.unwrap_or(input.len()) > bytes_max {
                     return Err(FramingError::TooLarge { bytes_max });
                 }
-                self.partial.extend_from_slice(&input[..taken]);
-                Ok(end.map(|_| taken))
+                self.partial.extend_from_slice(&input[..used]);
+                Ok(end.map(|_| used))
             }
             HubProtocol::MessagePack | HubProtocol::BlazorPack => {
-                let mut taken = 0;
+                let mut used = 0;
                 let (length, prefix) = loop {
                     if let Some(found) = length_prefix(&self.partial)? {
                         break found;
                     }
-                    let Some(byte) = input.get(taken) else { return Ok(None) };
+                    let Some(byte) = input.get(used) else { return Ok(None) };
                     self.partial.push(*byte);
-                    taken += 1;
+                    used += 1;
                 };
                 if length > bytes_max {
                     return Err(FramingError::TooLarge { bytes_max });
                 }
                 let missing = prefix + length - self.partial.len();
-                let available = missing.min(input.len() - taken);
-                self.partial.extend_from_slice(&input[taken..taken + available]);
-                Ok((available == missing).then_some(taken + available))
+                let available = missing.min(input.len() - used);
+                self.partial.extend_from_slice(&input[used..used + available]);
+                Ok((available == missing).then_some(used + available))
             }
         }
     }
 }
 
-/// Where a frame that is being written began; see [`write_frame_start`].
+/// The start of a frame that is being written; see [`write_frame_start`].
 #[derive(Debug)]
-#[must_use = "a frame that is begun is to be finished"]
+#[must_use = "a started frame must be finished"]
 pub struct FrameStart {
     protocol: HubProtocol,
     at: usize,
@@ -136,16 +140,17 @@ pub struct FrameStart {
 pub fn write_frame_start(protocol: HubProtocol, out: &mut Vec<u8>) -> FrameStart {
     let at = out.len();
     if protocol != HubProtocol::Json {
-        // The length is known only afterwards; room for the longest prefix is closed up by then.
+        // The length is not known yet: space for the longest prefix is reserved and later reduced.
         out.extend_from_slice(&[0; PREFIX_BYTES_MAX]);
     }
     FrameStart { protocol, at }
 }
 
-/// Ends the frame that `start` began: appends the separator, or puts the length in front of the payload.
+/// Completes a frame: appends the separator, or writes the length before the payload.
 ///
 /// # Panics
-/// When the payload is longer than 0x7fffffff bytes, which no limit of ours allows.
+///
+/// If the payload is longer than 0x7fffffff bytes.
 pub fn finish_frame(start: &FrameStart, out: &mut Vec<u8>) {
     match start.protocol {
         HubProtocol::Json => out.push(RECORD_SEPARATOR),
@@ -156,7 +161,7 @@ pub fn finish_frame(start: &FrameStart, out: &mut Vec<u8>) {
             let mut prefix = 0;
             loop {
                 let more = length > 0x7f;
-                // The mask leaves seven bits, so that the cast cannot cut anything off.
+                // The mask leaves seven bits, so that the cast cannot truncate.
                 out[start.at + prefix] = (length & 0x7f) as u8 | if more { 0x80 } else { 0 };
                 length >>= 7;
                 prefix += 1;
@@ -170,11 +175,11 @@ pub fn finish_frame(start: &FrameStart, out: &mut Vec<u8>) {
     }
 }
 
-/// Reads the length in front of a MessagePack message: the length, and how many bytes the prefix takes. `None` when it is not complete.
+/// The length prefix of a MessagePack message: the length, and the size of the prefix. `None` if it is incomplete.
 ///
 /// # Errors
 ///
-/// If it is no VarInt of at most 0x7fffffff.
+/// If it is not a VarInt of at most 0x7fffffff.
 pub fn length_prefix(input: &[u8]) -> Result<Option<(usize, usize)>, FramingError> {
     let mut length = 0usize;
     for (index, byte) in input.iter().take(PREFIX_BYTES_MAX).enumerate() {

@@ -1,42 +1,48 @@
-//! The handshake: one JSON record from the client, one back. Both end with 0x1E, whatever protocol is agreed on.
+//! The handshake: a JSON message from the client and one from the server. Both end with 0x1E, whatever the hub protocol.
 
+use crate::framing::RECORD_SEPARATOR;
+use crate::hub_protocol::HubProtocol;
 use crate::json::{members, text};
-use crate::{HubProtocol, ParseError, RECORD_SEPARATOR};
+use crate::parse_error::ParseError;
 
-/// The answer to a handshake that was understood.
-pub const HANDSHAKE_ACCEPTED: &[u8] = b"{}\x1e";
+/// The response to a valid handshake request.
+pub const HANDSHAKE_SUCCESS: &[u8] = b"{}\x1e";
 
-/// The newest version of the hub protocol. It differs from 1 only by the messages of stateful reconnect, which a client sends only where
-/// negotiate offered it.
+/// The newest version of the hub protocol. It adds the messages of stateful reconnect to version 1; a client sends them only if
+/// negotiate offered stateful reconnect.
 pub const HANDSHAKE_VERSION_MAX: i32 = 2;
 
-/// What a client asks for in its first record.
+/// The handshake request of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandshakeRequest {
-    /// The encoding of everything that follows.
+    /// The encoding of all messages that follow.
     pub protocol: HubProtocol,
-    /// The version of the hub protocol that the client asks for: at most [`HANDSHAKE_VERSION_MAX`].
+    /// The requested version of the hub protocol: at most [`HANDSHAKE_VERSION_MAX`].
     pub version: i32,
 }
 
-/// Why a handshake is refused. The text is what [`handshake_refused`] sends to the client.
+/// Why a handshake fails. [`handshake_error`] sends the text to the client.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// The record is not a handshake request.
+    /// The message is not a handshake request.
     #[error("the first message must be a handshake such as {{\"protocol\":\"json\",\"version\":1}}")]
     Malformed(#[source] ParseError),
-    /// The protocol is none that we speak.
+    /// The protocol is not supported.
     #[error("the hub protocol '{0}' is not supported; use 'json' or 'messagepack'")]
     Protocol(String),
-    /// The version is none that we speak.
+    /// The version is not supported.
     #[error("version {0} of the hub protocol is not supported; use version 1 or 2")]
     Version(i32),
 }
 
 impl HandshakeRequest {
-    /// Reads the payload of the first record, without its separator. BlazorPack is read like the others: whether anybody is there to
-    /// speak it is for the caller to say, by [`HandshakeError::Protocol`]. As in ASP.NET Core 8 and later, every version up to the newest is
-    /// accepted, 0 too, which `signalrcore` sends.
+    /// Parses a handshake request, without its separator. BlazorPack is accepted here: if no app server supports it, the caller returns
+    /// [`HandshakeError::Protocol`]. As in ASP.NET Core 8 and later, every version up to the newest is accepted, also 0, which
+    /// `signalrcore` sends.
+    ///
+    /// # Errors
+    ///
+    /// See [`HandshakeError`].
     pub fn parse(record: &[u8]) -> Result<Self, HandshakeError> {
         let (mut protocol, mut version) = (None, None);
         members(record, |name, value| match name {
@@ -53,7 +59,7 @@ impl HandshakeRequest {
         });
         let version = version.map_err(HandshakeError::Malformed)?;
         let Some(protocol) = HubProtocol::from_name(&name) else {
-            // Only the beginning of a name that anybody may send comes back to them.
+            // Only the start of a name of unknown length is returned.
             return Err(HandshakeError::Protocol(name.chars().take(64).collect()));
         };
         if version > HANDSHAKE_VERSION_MAX {
@@ -63,9 +69,9 @@ impl HandshakeRequest {
     }
 }
 
-/// The record that refuses a handshake; the connection is closed after it.
-pub fn handshake_refused(why: &str) -> Vec<u8> {
-    let mut record = serde_json::json!({ "error": why }).to_string().into_bytes();
+/// The response to an invalid handshake request; close the connection after it.
+pub fn handshake_error(error: &str) -> Vec<u8> {
+    let mut record = serde_json::json!({ "error": error }).to_string().into_bytes();
     record.push(RECORD_SEPARATOR);
     record
 }
@@ -83,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn handshakes_are_read_in_any_property_order() {
+    fn handshake_requests_are_parsed_in_any_property_order() {
         check(r#"{"protocol":"json","version":1}"#, "json 1");
         check(r#"{"version":1,"protocol":"messagepack","extra":[1]}"#, "messagepack 1");
         check(r#"{"protocol":"json","version":2}"#, "json 2");
@@ -93,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_is_wrong() {
+    fn invalid_handshake_requests_give_an_error_text() {
         check(
             r#"{"protocol":"xml","version":1}"#,
             "the hub protocol 'xml' is not supported; use 'json' or 'messagepack'",
@@ -106,6 +112,6 @@ mod tests {
         for record in [r#"{"type":6}"#, "", "[]", r#"["json",1]"#, r#"{"protocol":"json","version":"1"}"#] {
             check(record, malformed);
         }
-        assert_eq!(handshake_refused("a \"b\""), b"{\"error\":\"a \\\"b\\\"\"}\x1e");
+        assert_eq!(handshake_error("a \"b\""), b"{\"error\":\"a \\\"b\\\"\"}\x1e");
     }
 }

@@ -1,5 +1,5 @@
-//! Hub messages as JSON. Property order is free, unknown properties are ignored, and of two with one name the last counts ("JSON Hub
-//! Protocol Encoding"). What is wrong with a message is said in the words of ASP.NET Core.
+//! Hub messages in JSON. Properties may have any order, unknown properties are ignored, and of duplicates the last one counts ("JSON
+//! Hub Protocol Encoding"). Error texts are those of ASP.NET Core.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -8,16 +8,18 @@ pub(crate) mod reader;
 pub(crate) mod text;
 
 use crate::framing::{finish_frame, write_frame_start};
+use crate::hub_protocol::HubProtocol;
 use crate::message::{
-    CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, Invocation, Keep,
-    MessageKind, ParseError, Sequenced, StreamItem,
+    CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, HubMessageType, Invocation,
+    Lists, Sequenced, StreamItem,
 };
-use crate::{HubProtocol, TranscodeError, transcode};
+use crate::parse_error::ParseError;
+use crate::transcode::{self, TranscodeError};
 use reader::{JsonError, JsonReader, JsonToken};
 
-/// Every property of every message, as it is written; which of them must be there, and what they must be, depends on the type.
+/// The raw properties of all messages. The type decides which of them are required.
 #[derive(Default)]
-struct Wire<'a> {
+struct Properties<'a> {
     kind: Option<&'a str>,
     headers: Option<&'a str>,
     invocation_id: Option<&'a str>,
@@ -29,40 +31,40 @@ struct Wire<'a> {
     error: Option<&'a str>,
     allow_reconnect: Option<&'a str>,
     sequence_id: Option<&'a str>,
-    keep: Keep,
+    lists: Lists,
 }
 
-pub(crate) fn parse(payload: &[u8], keep: Keep) -> Result<HubMessage<'_>, ParseError> {
-    let wire = Wire { keep, ..Wire::read(payload)? };
-    let number = wire.kind.ok_or(ParseError::Missing("type"))?;
+pub(crate) fn parse(payload: &[u8], lists: Lists) -> Result<HubMessage<'_>, ParseError> {
+    let properties = Properties { lists, ..Properties::read(payload)? };
+    let number = properties.kind.ok_or(ParseError::Missing("type"))?;
     let number = number.parse::<u64>().map_err(|_| ParseError::Type { name: "type", expected: "Number" })?;
-    Ok(match MessageKind::from(number) {
-        MessageKind::Invocation => HubMessage::Invocation(wire.invocation()?),
-        MessageKind::StreamInvocation => {
-            let invocation = wire.invocation()?;
+    Ok(match HubMessageType::from(number) {
+        HubMessageType::Invocation => HubMessage::Invocation(properties.invocation()?),
+        HubMessageType::StreamInvocation => {
+            let invocation = properties.invocation()?;
             if invocation.invocation_id.is_none() {
                 return Err(ParseError::Missing("invocationId"));
             }
             HubMessage::StreamInvocation(invocation)
         }
-        MessageKind::StreamItem => {
-            let (headers, invocation_id) = wire.id()?;
-            let item = wire.item.ok_or(ParseError::Missing("item"))?.as_bytes().into();
+        HubMessageType::StreamItem => {
+            let (headers, invocation_id) = properties.headers_and_id()?;
+            let item = properties.item.ok_or(ParseError::Missing("item"))?.as_bytes().into();
             HubMessage::StreamItem(StreamItem { headers, invocation_id, item })
         }
-        MessageKind::Completion => HubMessage::Completion(wire.completion()?),
-        MessageKind::CancelInvocation => {
-            let (headers, invocation_id) = wire.id()?;
+        HubMessageType::Completion => HubMessage::Completion(properties.completion()?),
+        HubMessageType::CancelInvocation => {
+            let (headers, invocation_id) = properties.headers_and_id()?;
             HubMessage::CancelInvocation(CancelInvocation { headers, invocation_id })
         }
-        MessageKind::Ping => HubMessage::Ping,
-        MessageKind::Close => HubMessage::Close(Close {
-            error: text("error", wire.error)?,
-            allow_reconnect: wire.allow_reconnect == Some("true"),
+        HubMessageType::Ping => HubMessage::Ping,
+        HubMessageType::Close => HubMessage::Close(Close {
+            error: text("error", properties.error)?,
+            allow_reconnect: properties.allow_reconnect == Some("true"),
         }),
-        MessageKind::Ack => HubMessage::Ack(wire.sequenced()?),
-        MessageKind::Sequence => HubMessage::Sequence(wire.sequenced()?),
-        MessageKind::Unknown(number) => HubMessage::Unknown(number),
+        HubMessageType::Ack => HubMessage::Ack(properties.sequenced()?),
+        HubMessageType::Sequence => HubMessage::Sequence(properties.sequenced()?),
+        HubMessageType::Unknown(number) => HubMessage::Unknown(number),
     })
 }
 
@@ -74,7 +76,7 @@ pub(crate) fn first_element(array: &[u8]) -> Option<&[u8]> {
     reader.raw().ok().map(str::as_bytes)
 }
 
-/// Reads an object and nothing behind it: calls `each` with the name and the value, as it is written, of each member.
+/// Reads an object; calls `each` with the name and the raw value of each member.
 pub(crate) fn members<'a>(json: &'a [u8], mut each: impl FnMut(&str, &'a str)) -> Result<(), ParseError> {
     let text = std::str::from_utf8(json).map_err(|_| JsonError::NOT_UTF8)?;
     let mut reader = JsonReader::new(text);
@@ -98,7 +100,7 @@ pub(crate) fn members<'a>(json: &'a [u8], mut each: impl FnMut(&str, &'a str)) -
     Ok(reader.end()?)
 }
 
-/// A string, or nothing: absent and null alike.
+/// A string; `None` if it is absent or null.
 pub(crate) fn text<'a>(
     name: &'static str,
     value: Option<&'a str>,
@@ -111,27 +113,27 @@ pub(crate) fn text<'a>(
     }
 }
 
-impl<'a> Wire<'a> {
+impl<'a> Properties<'a> {
     fn read(payload: &'a [u8]) -> Result<Self, ParseError> {
-        let mut wire = Self::default();
+        let mut properties = Self::default();
         members(payload, |name, value| {
-            let place = match name {
-                "type" => &mut wire.kind,
-                "headers" => &mut wire.headers,
-                "invocationId" => &mut wire.invocation_id,
-                "target" => &mut wire.target,
-                "arguments" => &mut wire.arguments,
-                "streamIds" => &mut wire.stream_ids,
-                "item" => &mut wire.item,
-                "result" => &mut wire.result,
-                "error" => &mut wire.error,
-                "allowReconnect" => &mut wire.allow_reconnect,
-                "sequenceId" => &mut wire.sequence_id,
+            let property = match name {
+                "type" => &mut properties.kind,
+                "headers" => &mut properties.headers,
+                "invocationId" => &mut properties.invocation_id,
+                "target" => &mut properties.target,
+                "arguments" => &mut properties.arguments,
+                "streamIds" => &mut properties.stream_ids,
+                "item" => &mut properties.item,
+                "result" => &mut properties.result,
+                "error" => &mut properties.error,
+                "allowReconnect" => &mut properties.allow_reconnect,
+                "sequenceId" => &mut properties.sequence_id,
                 _ => return,
             };
-            *place = Some(value);
+            *property = Some(value);
         })?;
-        Ok(wire)
+        Ok(properties)
     }
 
     fn invocation(&self) -> Result<Invocation<'a>, ParseError> {
@@ -143,7 +145,7 @@ impl<'a> Wire<'a> {
         }
         Ok(Invocation {
             headers: self.headers()?,
-            // An empty one asks for no completion, as none does.
+            // An empty id requests no completion, like a missing one.
             invocation_id: text("invocationId", self.invocation_id)?.filter(|id| !id.is_empty()),
             target,
             arguments: arguments.as_bytes().into(),
@@ -152,7 +154,7 @@ impl<'a> Wire<'a> {
     }
 
     fn completion(&self) -> Result<Completion<'a>, ParseError> {
-        let (headers, invocation_id) = self.id()?;
+        let (headers, invocation_id) = self.headers_and_id()?;
         let result = match (self.result, text("error", self.error)?) {
             (Some(_), Some(_)) => return Err(ParseError::ResultAndError),
             (Some(result), None) => CompletionResult::Value(result.as_bytes().into()),
@@ -162,7 +164,7 @@ impl<'a> Wire<'a> {
         Ok(Completion { headers, invocation_id, result })
     }
 
-    fn id(&self) -> Result<(Headers<'a>, Cow<'a, str>), ParseError> {
+    fn headers_and_id(&self) -> Result<(Headers<'a>, Cow<'a, str>), ParseError> {
         let id = text("invocationId", self.invocation_id)?.filter(|id| !id.is_empty());
         Ok((self.headers()?, id.ok_or(ParseError::Missing("invocationId"))?))
     }
@@ -174,7 +176,9 @@ impl<'a> Wire<'a> {
             return Err(ParseError::Type { name: "headers", expected: "Object" });
         }
         members(object.as_bytes(), |name, value| match text("headers", Some(value)) {
-            Ok(Some(value)) if self.keep == Keep::All => headers.push((Cow::Owned(name.to_owned()), value)),
+            Ok(Some(value)) if self.lists == Lists::Keep => {
+                headers.push((Cow::Owned(name.to_owned()), value));
+            }
             Ok(Some(_)) => {}
             Ok(None) | Err(_) => is_text = false,
         })?;
@@ -193,7 +197,7 @@ impl<'a> Wire<'a> {
             let JsonToken::Text(id) = reader.token()? else {
                 return Err(ParseError::Type { name: "streamIds", expected: "Array of String" });
             };
-            if self.keep == Keep::All {
+            if self.lists == Lists::Keep {
                 ids.push(id.lossy());
             }
         }
@@ -243,8 +247,8 @@ pub(crate) fn encode(message: &HubMessage<'_>, out: &mut Vec<u8>) {
                 out.extend_from_slice(b",\"allowReconnect\":true");
             }
         }),
-        HubMessage::Ack(Sequenced { sequence_id }) => numbered(8, *sequence_id, out),
-        HubMessage::Sequence(Sequenced { sequence_id }) => numbered(9, *sequence_id, out),
+        HubMessage::Ack(Sequenced { sequence_id }) => sequenced(8, *sequence_id, out),
+        HubMessage::Sequence(Sequenced { sequence_id }) => sequenced(9, *sequence_id, out),
     }
 }
 
@@ -300,15 +304,15 @@ fn framed(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     finish_frame(&start, out);
 }
 
-fn numbered(kind: u8, sequence_id: u64, out: &mut Vec<u8>) {
+fn sequenced(kind: u8, sequence_id: u64, out: &mut Vec<u8>) {
     framed(out, |out| {
         begin(kind, &Vec::new(), None, out);
-        write!(out, ",\"sequenceId\":{sequence_id}").expect("a vector takes every byte");
+        write!(out, ",\"sequenceId\":{sequence_id}").expect("writing to a vector cannot fail");
     });
 }
 
 fn begin(kind: u8, headers: &Headers<'_>, invocation_id: Option<&Cow<'_, str>>, out: &mut Vec<u8>) {
-    write!(out, "{{\"type\":{kind}").expect("a vector takes every byte");
+    write!(out, "{{\"type\":{kind}").expect("writing to a vector cannot fail");
     if !headers.is_empty() {
         out.extend_from_slice(b",\"headers\":{");
         for (index, (name, value)) in headers.iter().enumerate() {
@@ -334,5 +338,5 @@ fn property(name: &str, value: &str, out: &mut Vec<u8>) {
 }
 
 fn string(value: &str, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, value).expect("a string is always JSON and a vector takes every byte");
+    serde_json::to_writer(out, value).expect("a string is always JSON and writing to a vector cannot fail");
 }

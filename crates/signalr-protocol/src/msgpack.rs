@@ -1,5 +1,5 @@
-//! Hub messages as MessagePack: an array whose first element is the type. Elements beyond the known ones are ignored, so that
-//! a newer peer may append some ("MessagePack Hub Protocol Encoding").
+//! Hub messages in MessagePack: an array whose first element is the type. Elements after the known ones are ignored: a newer peer
+//! may add some ("MessagePack Hub Protocol Encoding").
 
 use std::borrow::Cow;
 
@@ -8,89 +8,91 @@ use rmp::encode;
 pub(crate) mod reader;
 
 use crate::framing::{finish_frame, write_frame_start};
+use crate::hub_protocol::HubProtocol;
 use crate::message::{
-    CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, Invocation, Keep,
-    MessageKind, ParseError, Sequenced, StreamItem,
+    CancelInvocation, Close, Completion, CompletionResult, Headers, HubMessage, HubMessageType, Invocation,
+    Lists, Sequenced, StreamItem,
 };
-use crate::{HubProtocol, TranscodeError, transcode};
-use reader::{Reader, Token};
+use crate::parse_error::ParseError;
+use crate::transcode::{self, TranscodeError};
+use reader::{MsgpackReader, MsgpackToken};
 
-/// Kinds of completion: element 3 of type 3.
+/// The result kinds of a completion: element 3 of type 3.
 const COMPLETION_ERROR: u64 = 1;
 const COMPLETION_VOID: u64 = 2;
 const COMPLETION_VALUE: u64 = 3;
 
-const INFALLIBLE: &str = "a vector takes every byte";
+const INFALLIBLE: &str = "writing to a vector cannot fail";
 
-pub(crate) fn parse(payload: &[u8], keep: Keep) -> Result<HubMessage<'_>, ParseError> {
-    // Elements that are stepped over must be there all the same, and nothing behind them: clients that get such a message as it is
-    // close their connection.
-    let mut whole = Reader::new(payload);
-    whole.raw()?;
-    if !whole.is_empty() {
+pub(crate) fn parse(payload: &[u8], lists: Lists) -> Result<HubMessage<'_>, ParseError> {
+    // Skipped elements must be complete too, and nothing may follow: clients close their connection if they receive an
+    // invalid message.
+    let mut skipped = MsgpackReader::new(payload);
+    skipped.raw()?;
+    if !skipped.is_empty() {
         return Err(ParseError::MessagePack("bytes follow the message"));
     }
-    let mut reader = Reader::new(payload);
+    let mut reader = MsgpackReader::new(payload);
     let elements = Elements::begin(&mut reader)?;
-    let kind = MessageKind::from(reader.unsigned()?);
+    let kind = HubMessageType::from(reader.unsigned()?);
     Ok(match kind {
-        MessageKind::Invocation => {
-            HubMessage::Invocation(invocation(&mut reader, elements, "target for Invocation message", keep)?)
+        HubMessageType::Invocation => {
+            HubMessage::Invocation(invocation(&mut reader, elements, "target for Invocation message", lists)?)
         }
-        MessageKind::StreamInvocation => {
-            let invocation = invocation(&mut reader, elements, "target for StreamInvocation message", keep)?;
+        HubMessageType::StreamInvocation => {
+            let invocation = invocation(&mut reader, elements, "target for StreamInvocation message", lists)?;
             if invocation.invocation_id.is_none() {
                 return Err(ParseError::Empty("invocation ID for StreamInvocation message"));
             }
             HubMessage::StreamInvocation(invocation)
         }
-        MessageKind::StreamItem => {
+        HubMessageType::StreamItem => {
             elements.at_least(4, "item")?;
             HubMessage::StreamItem(StreamItem {
-                headers: headers(&mut reader, keep)?,
+                headers: headers(&mut reader, lists)?,
                 invocation_id: id(&mut reader, "invocation ID for StreamItem message")?,
                 item: reader.raw()?.into(),
             })
         }
-        MessageKind::Completion => HubMessage::Completion(completion(&mut reader, elements, keep)?),
-        MessageKind::CancelInvocation => {
+        HubMessageType::Completion => HubMessage::Completion(completion(&mut reader, elements, lists)?),
+        HubMessageType::CancelInvocation => {
             elements.at_least(3, "invocationId")?;
-            let headers = headers(&mut reader, keep)?;
+            let headers = headers(&mut reader, lists)?;
             let invocation_id = id(&mut reader, "invocation ID for CancelInvocation message")?;
             HubMessage::CancelInvocation(CancelInvocation { headers, invocation_id })
         }
-        MessageKind::Ping => HubMessage::Ping,
-        MessageKind::Close => {
+        HubMessageType::Ping => HubMessage::Ping,
+        HubMessageType::Close => {
             elements.at_least(2, "error")?;
             let error = reader.optional_string()?;
-            let allow_reconnect = elements.0 > 2 && reader.token()? == Token::Bool(true);
+            let allow_reconnect = elements.0 > 2 && reader.token()? == MsgpackToken::Bool(true);
             HubMessage::Close(Close { error, allow_reconnect })
         }
-        MessageKind::Ack | MessageKind::Sequence => {
+        HubMessageType::Ack | HubMessageType::Sequence => {
             elements.at_least(2, "sequenceId")?;
             let sequenced = Sequenced { sequence_id: reader.unsigned()? };
-            if kind == MessageKind::Ack {
+            if kind == HubMessageType::Ack {
                 HubMessage::Ack(sequenced)
             } else {
                 HubMessage::Sequence(sequenced)
             }
         }
-        MessageKind::Unknown(number) => HubMessage::Unknown(number),
+        HubMessageType::Unknown(number) => HubMessage::Unknown(number),
     })
 }
 
 /// The first element of an array.
 pub(crate) fn first_element(array: &[u8]) -> Option<&[u8]> {
-    let mut reader = Reader::new(array);
+    let mut reader = MsgpackReader::new(array);
     if reader.array().ok()? == 0 { None } else { reader.raw().ok() }
 }
 
-/// How many elements the array of the message has.
+/// The number of elements of the message's array.
 #[derive(Clone, Copy)]
 struct Elements(u32);
 
 impl Elements {
-    fn begin(reader: &mut Reader<'_>) -> Result<Self, ParseError> {
+    fn begin(reader: &mut MsgpackReader<'_>) -> Result<Self, ParseError> {
         let elements = Self(reader.array()?);
         elements.at_least(1, "type")?;
         Ok(elements)
@@ -102,32 +104,32 @@ impl Elements {
 }
 
 fn invocation<'a>(
-    reader: &mut Reader<'a>,
+    reader: &mut MsgpackReader<'a>,
     elements: Elements,
     target: &'static str,
-    keep: Keep,
+    lists: Lists,
 ) -> Result<Invocation<'a>, ParseError> {
     elements.at_least(5, "arguments")?;
-    let headers = headers(reader, keep)?;
-    // An empty one asks for no completion, as none does.
+    let headers = headers(reader, lists)?;
+    // An empty id requests no completion, like a missing one.
     let invocation_id = optional_text(reader, "'invocationId' as String")?.filter(|id| !id.is_empty());
     let target = optional_text(reader, "'target' as String")?
         .filter(|text| !text.is_empty())
         .ok_or(ParseError::Empty(target))?;
     let arguments = reader.raw()?;
-    Reader::new(arguments).array().map_err(|_| ParseError::Reading("array length for 'arguments'"))?;
+    MsgpackReader::new(arguments).array().map_err(|_| ParseError::Reading("array length for 'arguments'"))?;
     let mut stream_ids = Vec::new();
     if elements.0 > 5 {
         match reader.token()? {
-            Token::Array(count) => {
+            MsgpackToken::Array(count) => {
                 for _ in 0..count {
                     let id = id(reader, "value in streamIds received")?;
-                    if keep == Keep::All {
+                    if lists == Lists::Keep {
                         stream_ids.push(id);
                     }
                 }
             }
-            Token::Nil => {}
+            MsgpackToken::Nil => {}
             _ => return Err(ParseError::Reading("array length for 'streamIds'")),
         }
     }
@@ -135,12 +137,12 @@ fn invocation<'a>(
 }
 
 fn completion<'a>(
-    reader: &mut Reader<'a>,
+    reader: &mut MsgpackReader<'a>,
     elements: Elements,
-    keep: Keep,
+    lists: Lists,
 ) -> Result<Completion<'a>, ParseError> {
     elements.at_least(4, "result")?;
-    let headers = headers(reader, keep)?;
+    let headers = headers(reader, lists)?;
     let invocation_id = id(reader, "invocation ID for Completion message")?;
     let result = match reader.unsigned().map_err(|_| ParseError::Reading("'resultKind' as Int32"))? {
         COMPLETION_VOID => CompletionResult::Void,
@@ -157,29 +159,29 @@ fn completion<'a>(
     Ok(Completion { headers, invocation_id, result })
 }
 
-/// An id that must be there and not be empty.
-fn id<'a>(reader: &mut Reader<'a>, what: &'static str) -> Result<Cow<'a, str>, ParseError> {
+/// A required id that is not empty.
+fn id<'a>(reader: &mut MsgpackReader<'a>, what: &'static str) -> Result<Cow<'a, str>, ParseError> {
     let id = optional_text(reader, "'invocationId' as String")?.filter(|id| !id.is_empty());
     id.ok_or(ParseError::Empty(what))
 }
 
 fn optional_text<'a>(
-    reader: &mut Reader<'a>,
+    reader: &mut MsgpackReader<'a>,
     what: &'static str,
 ) -> Result<Option<Cow<'a, str>>, ParseError> {
     reader.optional_string().map_err(|_| ParseError::Reading(what))
 }
 
-fn headers<'a>(reader: &mut Reader<'a>, keep: Keep) -> Result<Headers<'a>, ParseError> {
+fn headers<'a>(reader: &mut MsgpackReader<'a>, lists: Lists) -> Result<Headers<'a>, ParseError> {
     let count = match reader.token()? {
-        Token::Map(count) => count,
-        Token::Nil => 0,
+        MsgpackToken::Map(count) => count,
+        MsgpackToken::Nil => 0,
         _ => return Err(ParseError::Reading("map length for 'headers'")),
     };
     let mut headers = Vec::new();
     for _ in 0..count {
         let header = (reader.string()?, reader.string()?);
-        if keep == Keep::All {
+        if lists == Lists::Keep {
             headers.push(header);
         }
     }

@@ -1,15 +1,15 @@
-//! The negotiate answer: which transports there are and under which id a connection will be made ("Transport Protocols").
+//! The negotiate response: the available transports and the connection id ("Transport Protocols").
 
 use serde::Serialize;
 
-use crate::TransferFormat;
+use crate::hub_protocol::TransferFormat;
 
-/// The newest version of negotiate that we speak.
+/// The newest supported version of negotiate.
 pub const NEGOTIATE_VERSION_MAX: u8 = 1;
 
-/// How a client may connect.
+/// A transport of hub connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Transport {
+pub enum TransportType {
     /// WebSockets, text and binary.
     WebSockets,
     /// Server-Sent Events, text only.
@@ -18,71 +18,69 @@ pub enum Transport {
     LongPolling,
 }
 
-/// What a client is told. [`NegotiateAnswer::to_json`] writes it.
+/// The response to a negotiate request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NegotiateAnswer {
-    /// Version 0: one id, public and secret at once.
+pub enum NegotiateResponse {
+    /// Version 0: the connection id is also the connection token.
     V0 {
-        /// The `id` on the transports.
+        /// The `id` in requests of the transports.
         connection_id: String,
-        /// In the order in which clients are to try them.
-        transports: Vec<Transport>,
+        /// In order of preference.
+        transports: Vec<TransportType>,
     },
-    /// Version 1: a public id and a secret token.
+    /// Version 1: a public connection id and a secret connection token.
     V1 {
-        /// By which others address the connection.
+        /// Identifies the connection to others.
         connection_id: String,
-        /// The `id` on the transports; only the client knows it.
+        /// The `id` in requests of the transports; known only to the client.
         connection_token: String,
-        /// In the order in which clients are to try them.
-        transports: Vec<Transport>,
-        /// Whether a lost WebSocket may be replaced; said only to clients that asked for it.
+        /// In order of preference.
+        transports: Vec<TransportType>,
+        /// Whether stateful reconnect is possible; only for clients that requested it.
         stateful: bool,
-        /// How long the token lasts, in seconds, where it can be replaced while the connection lives.
+        /// The lifetime of the access token, in seconds, if it can be refreshed during the connection.
         token_lifetime_s: Option<u64>,
     },
-    /// The client is to stop and show this text.
+    /// The client stops with this error text.
     Error(String),
 }
 
-/// The answer of an app that sends its clients on to a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Redirect {
-    /// Where to negotiate next; the client inserts `/negotiate` into its path.
-    pub url: String,
-    /// The bearer token for it.
-    pub access_token: String,
-}
-
-/// Why the wanted version of negotiate cannot be served. Answered with status 200 and [`NegotiateAnswer::Error`].
+/// Why the requested version of negotiate is not supported. Respond with status 200 and [`NegotiateResponse::Error`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NegotiateError {
     /// The version is not a whole number.
     #[error("the negotiateVersion '{0}' is not a whole number")]
     NotANumber(String),
     /// The version is older than this server allows.
-    #[error("the negotiateVersion {wanted} is older than {least}, the oldest that this server supports")]
+    #[error("the negotiateVersion {requested} is older than {least}, the oldest that this server supports")]
     TooOld {
-        /// What the client asked for.
-        wanted: i64,
+        /// The requested version.
+        requested: i64,
         /// The oldest version allowed.
         least: u8,
     },
 }
 
-/// The version to answer with: absent counts as 0, more than [`NEGOTIATE_VERSION_MAX`] as that; `least` is the server's minimum.
-pub fn negotiate_version(wanted: Option<&str>, least: u8) -> Result<u8, NegotiateError> {
-    let wanted = wanted.unwrap_or("0");
-    let number: i64 =
-        wanted.trim().parse().map_err(|_| NegotiateError::NotANumber(wanted.chars().take(32).collect()))?;
+/// The version of the response: a missing version counts as 0, a newer one as [`NEGOTIATE_VERSION_MAX`]; `least` is the oldest
+/// supported version.
+///
+/// # Errors
+///
+/// If the version is invalid or too old.
+pub fn negotiate_version(requested: Option<&str>, least: u8) -> Result<u8, NegotiateError> {
+    let requested = requested.unwrap_or("0");
+    let number: i64 = requested
+        .trim()
+        .parse()
+        .map_err(|_| NegotiateError::NotANumber(requested.chars().take(32).collect()))?;
     if number < i64::from(least) {
-        return Err(NegotiateError::TooOld { wanted: number, least });
+        return Err(NegotiateError::TooOld { requested: number, least });
     }
     Ok(u8::try_from(number).unwrap_or(u8::MAX).min(NEGOTIATE_VERSION_MAX))
 }
 
-impl Transport {
-    /// The name in negotiate answers.
+impl TransportType {
+    /// The name in negotiate responses.
     pub fn name(self) -> &'static str {
         match self {
             Self::WebSockets => "WebSockets",
@@ -91,7 +89,7 @@ impl Transport {
         }
     }
 
-    /// What it can carry.
+    /// The transfer formats that it supports.
     pub fn transfer_formats(self) -> &'static [TransferFormat] {
         match self {
             Self::WebSockets | Self::LongPolling => &[TransferFormat::Text, TransferFormat::Binary],
@@ -100,12 +98,12 @@ impl Transport {
     }
 }
 
-impl NegotiateAnswer {
+impl NegotiateResponse {
     /// The body, `application/json`.
     pub fn to_json(&self) -> String {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct Wire<'a> {
+        struct Body<'a> {
             negotiate_version: u8,
             connection_id: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,20 +120,20 @@ impl NegotiateAnswer {
             transport: &'static str,
             transfer_formats: Vec<&'static str>,
         }
-        let available = |transports: &[Transport]| {
+        let available = |transports: &[TransportType]| {
             let format = |format: &TransferFormat| match format {
                 TransferFormat::Text => "Text",
                 TransferFormat::Binary => "Binary",
             };
-            let describe = |transport: &Transport| Available {
+            let describe = |transport: &TransportType| Available {
                 transport: transport.name(),
                 transfer_formats: transport.transfer_formats().iter().map(format).collect(),
             };
             transports.iter().map(describe).collect()
         };
-        let wire = match self {
+        let body = match self {
             Self::Error(error) => return serde_json::json!({ "error": error }).to_string(),
-            Self::V0 { connection_id, transports } => Wire {
+            Self::V0 { connection_id, transports } => Body {
                 negotiate_version: 0,
                 connection_id,
                 connection_token: None,
@@ -143,7 +141,7 @@ impl NegotiateAnswer {
                 use_stateful_reconnect: false,
                 token_lifetime_seconds: None,
             },
-            Self::V1 { connection_id, connection_token, transports, stateful, token_lifetime_s } => Wire {
+            Self::V1 { connection_id, connection_token, transports, stateful, token_lifetime_s } => Body {
                 negotiate_version: 1,
                 connection_id,
                 connection_token: Some(connection_token),
@@ -152,15 +150,7 @@ impl NegotiateAnswer {
                 token_lifetime_seconds: *token_lifetime_s,
             },
         };
-        serde_json::to_string(&wire).expect("text and numbers are always JSON")
-    }
-}
-
-impl Redirect {
-    /// The body, `application/json`. The transports are empty but present: old clients fail without the property.
-    pub fn to_json(&self) -> String {
-        let Self { url, access_token } = self;
-        serde_json::json!({ "url": url, "accessToken": access_token, "availableTransports": [] }).to_string()
+        serde_json::to_string(&body).expect("text and numbers are always JSON")
     }
 }
 
@@ -170,15 +160,15 @@ mod tests {
 
     use super::*;
 
-    fn check(wanted: Option<&str>, expected: &Expect) {
-        let outcome = negotiate_version(wanted, 0);
+    fn check(requested: Option<&str>, expected: &Expect) {
+        let outcome = negotiate_version(requested, 0);
         expected.assert_eq(
             &outcome.map_or_else(|error| error.to_string(), |version| format!("version {version}")),
         );
     }
 
     #[test]
-    fn the_version_is_clamped_from_above_only() {
+    fn a_newer_version_is_clamped_and_an_older_one_rejected() {
         check(None, &expect!["version 0"]);
         check(Some("0"), &expect!["version 0"]);
         check(Some("1"), &expect!["version 1"]);
@@ -189,14 +179,15 @@ mod tests {
             Some("-1"),
             &expect!["the negotiateVersion -1 is older than 0, the oldest that this server supports"],
         );
-        assert_eq!(negotiate_version(None, 1), Err(NegotiateError::TooOld { wanted: 0, least: 1 }));
+        assert_eq!(negotiate_version(None, 1), Err(NegotiateError::TooOld { requested: 0, least: 1 }));
     }
 
     #[test]
-    fn answers_have_the_fields_of_their_version() {
+    fn responses_have_the_properties_of_their_version() {
         let (connection_id, connection_token) = ("public".to_owned(), "secret".to_owned());
-        let transports = vec![Transport::WebSockets, Transport::ServerSentEvents, Transport::LongPolling];
-        let v1 = |stateful, token_lifetime_s| NegotiateAnswer::V1 {
+        let transports =
+            vec![TransportType::WebSockets, TransportType::ServerSentEvents, TransportType::LongPolling];
+        let v1 = |stateful, token_lifetime_s| NegotiateResponse::V1 {
             connection_id: connection_id.clone(),
             connection_token: connection_token.clone(),
             transports: transports.clone(),
@@ -208,13 +199,9 @@ mod tests {
         let v1 = v1(false, None);
         expect![[r#"{"negotiateVersion":1,"connectionId":"public","connectionToken":"secret","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]},{"transport":"ServerSentEvents","transferFormats":["Text"]},{"transport":"LongPolling","transferFormats":["Text","Binary"]}]}"#]]
             .assert_eq(&v1.to_json());
-        let v0 = NegotiateAnswer::V0 { connection_id, transports: vec![Transport::WebSockets] };
+        let v0 = NegotiateResponse::V0 { connection_id, transports: vec![TransportType::WebSockets] };
         expect![[r#"{"negotiateVersion":0,"connectionId":"public","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]}]}"#]]
             .assert_eq(&v0.to_json());
-        expect![[r#"{"error":"no"}"#]].assert_eq(&NegotiateAnswer::Error("no".to_owned()).to_json());
-        let redirect =
-            Redirect { url: "http://host/client/?hub=chat".to_owned(), access_token: "t".to_owned() };
-        expect![[r#"{"url":"http://host/client/?hub=chat","accessToken":"t","availableTransports":[]}"#]]
-            .assert_eq(&redirect.to_json());
+        expect![[r#"{"error":"no"}"#]].assert_eq(&NegotiateResponse::Error("no".to_owned()).to_json());
     }
 }

@@ -1,7 +1,7 @@
-//! Values from JSON to MessagePack and back, for clients of one hub that speak different protocols.
+//! Transcodes values between JSON and MessagePack, for clients of one hub with different protocols.
 //!
-//! Whole numbers stay whole over all of i64 and u64. What JSON cannot say is written as JSON clients expect it: binary as base64,
-//! timestamps as RFC 3339 text, not-a-number and infinities as null.
+//! Integers stay exact over all of i64 and u64. Values without a JSON form are written as JSON clients expect them: binary as
+//! base64, timestamps as RFC 3339 text, NaN and infinities as null.
 
 use std::io::Write;
 
@@ -11,15 +11,15 @@ use rmp::encode;
 
 use crate::json::reader::{JsonError, JsonReader, JsonToken};
 use crate::json::text::{JsonText, write_text as write_json_text};
-use crate::message::ParseError;
-use crate::msgpack::reader::{Reader, Token};
+use crate::msgpack::reader::{MsgpackReader, MsgpackToken};
+use crate::parse_error::ParseError;
 
-/// How deep values may nest; deeper ones are refused in both directions.
+/// Maximum nesting of values; deeper ones are rejected in both directions.
 pub const DEPTH_MAX: usize = 127;
 
-const INFALLIBLE: &str = "a vector takes every byte";
+const INFALLIBLE: &str = "writing to a vector cannot fail";
 
-/// Why a value cannot be translated.
+/// Why a value cannot be transcoded.
 #[derive(Debug, thiserror::Error)]
 pub enum TranscodeError {
     /// The source is not JSON.
@@ -31,30 +31,30 @@ pub enum TranscodeError {
     /// The value nests deeper than [`DEPTH_MAX`].
     #[error("the value nests deeper than {DEPTH_MAX} levels")]
     Depth,
-    /// More than one value was given.
+    /// Bytes follow the value.
     #[error("bytes follow the value")]
     Trailing,
-    /// A key of a map is a map or an array, which JSON cannot say.
+    /// A key of a map is a map or an array; JSON has no such keys.
     #[error("a key of a map is neither text nor a number")]
     Key,
 }
 
-/// Appends the MessagePack form of one JSON value, in one pass. Halves of surrogate pairs become the three bytes that JavaScript's
-/// encoders write for them, numbers beyond every floating point number infinity, as in JavaScript. On an error `out` may hold a part of it.
+/// Appends one JSON value as MessagePack, in one pass. As in JavaScript, an unpaired surrogate becomes three bytes, and a number
+/// beyond the range of 64-bit floating point becomes infinity. After an error `out` may hold a part of the value.
 pub fn json_to_msgpack(json: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
     let mut reader = JsonReader::new(text(json)?);
     write_msgpack(&mut reader, out, 0)?;
     reader.end().map_err(|_| TranscodeError::Trailing)
 }
 
-/// Appends the JSON form of one MessagePack value, in one pass. On an error `out` may hold a part of it.
+/// Appends one MessagePack value as JSON, in one pass. After an error `out` may hold a part of the value.
 pub fn msgpack_to_json(msgpack: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
-    let mut reader = Reader::new(msgpack);
+    let mut reader = MsgpackReader::new(msgpack);
     write_json(&mut reader, out, 0)?;
     if reader.is_empty() { Ok(()) } else { Err(TranscodeError::Trailing) }
 }
 
-/// Checks that a text is one JSON value that [`json_to_msgpack`] takes: JSON by its grammar, and not too deep.
+/// Checks that [`json_to_msgpack`] accepts a text: valid JSON that does not nest too deeply.
 pub fn check_json(json: &[u8]) -> Result<(), TranscodeError> {
     let mut reader = JsonReader::new(text(json)?);
     reader.raw().map_err(TranscodeError::Json)?;
@@ -80,7 +80,7 @@ fn write_msgpack(reader: &mut JsonReader<'_>, out: &mut Vec<u8>, depth: usize) -
                 write_msgpack(reader, out, depth + 1)?;
                 count += 1;
             }
-            write_head(out, at, count, [0x90, 0xdc, 0xdd]);
+            write_header(out, at, count, [0x90, 0xdc, 0xdd]);
         }
         JsonToken::Object => {
             let (at, mut count) = (out.len(), 0);
@@ -90,20 +90,20 @@ fn write_msgpack(reader: &mut JsonReader<'_>, out: &mut Vec<u8>, depth: usize) -
                 write_msgpack(reader, out, depth + 1)?;
                 count += 1;
             }
-            write_head(out, at, count, [0x80, 0xde, 0xdf]);
+            write_header(out, at, count, [0x80, 0xde, 0xdf]);
         }
     }
     Ok(())
 }
 
-/// Whole numbers stay whole where 64 bits hold them; all others are floating point numbers, rounded as everywhere.
+/// Integers of 64 bits stay exact; all other numbers are rounded to 64-bit floating point.
 fn write_number(number: &str, out: &mut Vec<u8>) {
     if let Ok(whole) = number.parse::<u64>() {
         encode::write_uint(out, whole).expect(INFALLIBLE);
     } else if let (Ok(whole), true) = (number.parse::<i64>(), number != "-0") {
         encode::write_sint(out, whole).expect(INFALLIBLE);
     } else {
-        // JSON's grammar of numbers is a part of Rust's; what is too large for any is infinite.
+        // Rust parses every JSON number; one that is too large becomes infinite.
         let number = number.parse().unwrap_or(f64::NAN);
         encode::write_f64(out, number).expect(INFALLIBLE);
     }
@@ -116,24 +116,26 @@ fn write_text(text: JsonText<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes);
 }
 
-/// Puts the head of a container, whose elements are already written, in the place of the byte at `at`. JSON does not say how many
-/// there will be; a head for more than 15 moves them by two or four bytes.
-fn write_head(out: &mut Vec<u8>, at: usize, count: u32, [fix, head16, head32]: [u8; 3]) {
+/// Replaces the byte at `at` with the header of a container whose elements are already written. JSON does not tell their number in
+/// advance; the header for more than 15 elements moves them by two or four bytes.
+fn write_header(out: &mut Vec<u8>, at: usize, count: u32, [fix, header16, header32]: [u8; 3]) {
     if let (Ok(count), true) = (u8::try_from(count), count < 16) {
         out[at] = fix | count;
     } else if let Ok(count) = u16::try_from(count) {
-        out[at] = head16;
+        out[at] = header16;
         out.splice(at + 1..at + 1, count.to_be_bytes());
     } else {
-        out[at] = head32;
+        out[at] = header32;
         out.splice(at + 1..at + 1, count.to_be_bytes());
     }
 }
 
-fn write_json(reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), TranscodeError> {
+fn write_json(reader: &mut MsgpackReader<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), TranscodeError> {
     match reader.token().map_err(TranscodeError::MessagePack)? {
-        Token::Array(_) | Token::Map(_) if depth == DEPTH_MAX => return Err(TranscodeError::Depth),
-        Token::Array(count) => {
+        MsgpackToken::Array(_) | MsgpackToken::Map(_) if depth == DEPTH_MAX => {
+            return Err(TranscodeError::Depth);
+        }
+        MsgpackToken::Array(count) => {
             out.push(b'[');
             for index in 0..count {
                 if index > 0 {
@@ -143,7 +145,7 @@ fn write_json(reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: usize) -> Resul
             }
             out.push(b']');
         }
-        Token::Map(count) => {
+        MsgpackToken::Map(count) => {
             out.push(b'{');
             for index in 0..count {
                 if index > 0 {
@@ -160,10 +162,10 @@ fn write_json(reader: &mut Reader<'_>, out: &mut Vec<u8>, depth: usize) -> Resul
     Ok(())
 }
 
-/// JSON has only text as keys: numbers and the like are put in quotes.
-fn write_key(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), TranscodeError> {
+/// JSON keys are strings: a scalar key is written in quotes.
+fn write_key(reader: &mut MsgpackReader<'_>, out: &mut Vec<u8>) -> Result<(), TranscodeError> {
     let token = reader.token().map_err(TranscodeError::MessagePack)?;
-    if matches!(token, Token::Array(_) | Token::Map(_)) {
+    if matches!(token, MsgpackToken::Array(_) | MsgpackToken::Map(_)) {
         return Err(TranscodeError::Key);
     }
     let at = out.len();
@@ -175,24 +177,26 @@ fn write_key(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), Transcode
     Ok(())
 }
 
-fn write_scalar(token: &Token<'_>, out: &mut Vec<u8>) {
+fn write_scalar(token: &MsgpackToken<'_>, out: &mut Vec<u8>) {
     match token {
-        Token::Bool(value) => write!(out, "{value}"),
-        Token::Unsigned(number) => write!(out, "{number}"),
-        Token::Signed(number) => write!(out, "{number}"),
-        // serde_json writes the shortest text that reads back as the same number, and null for what is no number.
-        Token::F32(number) => serde_json::to_writer(out, number).map_err(Into::into),
-        Token::F64(number) => serde_json::to_writer(out, number).map_err(Into::into),
-        Token::Text(text) => {
+        MsgpackToken::Bool(value) => write!(out, "{value}"),
+        MsgpackToken::Unsigned(number) => write!(out, "{number}"),
+        MsgpackToken::Signed(number) => write!(out, "{number}"),
+        // serde_json writes the shortest text that parses as the same number, and null for NaN.
+        MsgpackToken::F32(number) => serde_json::to_writer(out, number).map_err(Into::into),
+        MsgpackToken::F64(number) => serde_json::to_writer(out, number).map_err(Into::into),
+        MsgpackToken::Text(text) => {
             write_json_text(text, out);
             Ok(())
         }
-        Token::Extension(-1, bytes) if timestamp(bytes).is_some() => {
-            let (seconds, nanoseconds) = timestamp(bytes).expect("the guard has just read it");
+        MsgpackToken::Extension(-1, bytes) if timestamp(bytes).is_some() => {
+            let (seconds, nanoseconds) = timestamp(bytes).expect("the guard has parsed it");
             write_timestamp(seconds, nanoseconds, out)
         }
-        Token::Binary(bytes) | Token::Extension(_, bytes) => write!(out, "\"{}\"", BASE64.encode(bytes)),
-        Token::Nil | Token::Array(_) | Token::Map(_) => out.write_all(b"null"),
+        MsgpackToken::Binary(bytes) | MsgpackToken::Extension(_, bytes) => {
+            write!(out, "\"{}\"", BASE64.encode(bytes))
+        }
+        MsgpackToken::Nil | MsgpackToken::Array(_) | MsgpackToken::Map(_) => out.write_all(b"null"),
     }
     .expect(INFALLIBLE);
 }
@@ -211,14 +215,14 @@ pub(crate) fn timestamp(bytes: &[u8]) -> Option<(i64, u32)> {
         }
         _ => return None,
     };
-    // Years 0001 to 9999, which is what RFC 3339 can say.
+    // Years 0001 to 9999, the range of RFC 3339.
     let representable = (-62_135_596_800..=253_402_300_799).contains(&seconds) && nanoseconds < 1_000_000_000;
     representable.then_some((seconds, nanoseconds))
 }
 
 fn write_timestamp(seconds: i64, nanoseconds: u32, out: &mut Vec<u8>) -> std::io::Result<()> {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // The proleptic Gregorian calendar counted in eras of 400 years that begin on 1 March, so that leap days come last.
+    // The proleptic Gregorian calendar in eras of 400 years that begin on 1 March, so that leap days come last.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

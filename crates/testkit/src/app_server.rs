@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use anyhow::{Context, bail};
 use serde_json::Value;
 use signalr_protocol::service::{
-    self, AckStatus, Extensions, HandshakeRequest, Message, ServerConnectionType,
+    self, AckStatus, Extensions, Message, ServerConnectionType, ServiceHandshakeRequest,
 };
 use signalr_protocol::{HubProtocol, next_message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,7 +92,7 @@ impl AppServer {
         let Introduction { connection_type, target, migration_level, allow_stateful_reconnects, .. } =
             introduction;
         server
-            .send(&Message::HandshakeRequest(HandshakeRequest {
+            .send(&Message::HandshakeRequest(ServiceHandshakeRequest {
                 version: service::VERSION,
                 connection_type: *connection_type,
                 target: Some(target.as_deref().unwrap_or_default()),

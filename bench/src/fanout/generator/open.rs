@@ -108,7 +108,7 @@ pub(crate) fn shake_hands(
     stream.write_all(&websocket::masked_frame(Opcode::Text, record.as_bytes(), [1, 2, 3, 4]))?;
     let mut accepted = [0; 5];
     stream.read_exact(&mut accepted)?;
-    if accepted[2..] != *signalr_protocol::HANDSHAKE_ACCEPTED {
+    if accepted[2..] != *signalr_protocol::HANDSHAKE_SUCCESS {
         bail!("the server refuses the handshake");
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hasher};
 use bytes::Bytes;
 use signalr_protocol::{
     Close, Completion, CompletionResult, HubMessage, HubProtocol, Invocation, StreamItem, TranscodeError,
-    count_numbered, json_to_msgpack, next_message, parse,
+    count_sequenced, json_to_msgpack, next_message, parse,
 };
 use websocket::{FrameBuilder, Opcode};
 
@@ -173,7 +173,7 @@ fn ready(
     let bytes = framed(protocol, bytes_about, |out| match own {
         Some(message) => {
             out.extend_from_slice(message);
-            messages = count_numbered(protocol, message);
+            messages = count_sequenced(protocol, message);
             readable(protocol, message)
         }
         None => {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use signalr_protocol::{HubMessage, MessageKind, is_numbered, peek};
+use signalr_protocol::{HubMessage, HubMessageType, is_sequenced, peek};
 
 use super::Shard;
 use super::connection::Stage;
@@ -93,9 +93,9 @@ impl Shard {
         let Some(stateful) = connection.stateful_mut() else { return Ok(()) };
         let mut forwarding = stateful.forwarding.take().unwrap_or_else(|| {
             let pieces = Pieces::new(protocol, bytes_max);
-            Box::new(Forwarding { pieces, passes: false, is_numbered: false })
+            Box::new(Forwarding { pieces, passes: false, is_sequenced: false })
         });
-        let Forwarding { pieces, passes, is_numbered } = &mut *forwarding;
+        let Forwarding { pieces, passes, is_sequenced } = &mut *forwarding;
         let mut out = Vec::new();
         let result = pieces.feed(bytes, |cut| match cut {
             Cut::Whole { framed, payload } => {
@@ -104,8 +104,8 @@ impl Shard {
                 }
                 Ok(())
             }
-            Cut::Begin { bytes, is_numbered: numbered } => {
-                *is_numbered = numbered;
+            Cut::Begin { bytes, is_sequenced: numbered } => {
+                *is_sequenced = numbered;
                 *passes = !numbered || self.is_next_new(slot);
                 if *passes {
                     // What is whole by now stays if the rest of this one never comes.
@@ -123,7 +123,7 @@ impl Shard {
                 Ok(())
             }
             Cut::End { bytes, all } => {
-                if *is_numbered {
+                if *is_sequenced {
                     self.count_arrival(slot, all);
                 }
                 if *passes {
@@ -167,12 +167,12 @@ impl Shard {
             return Ok(false);
         }
         let protocol = connection.protocol;
-        if is_numbered(protocol, payload) {
+        if is_sequenced(protocol, payload) {
             return Ok(self.count_arrival(slot, framed_bytes) == Arrival::New);
         }
         // What cannot be read is for the app server to refuse.
         let kind = peek(protocol, payload).map(|peek| peek.kind);
-        if matches!(kind, Ok(MessageKind::Ack | MessageKind::Sequence)) {
+        if matches!(kind, Ok(HubMessageType::Ack | HubMessageType::Sequence)) {
             self.on_sequence(slot, payload)?;
             return Ok(false);
         }

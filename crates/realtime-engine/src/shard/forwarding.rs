@@ -8,5 +8,5 @@ pub(crate) struct Forwarding {
     pub(super) pieces: Pieces,
     /// Whether the long message under way is forwarded, and whether it is one that is numbered.
     pub(super) passes: bool,
-    pub(super) is_numbered: bool,
+    pub(super) is_sequenced: bool,
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use mio::event::Source;
 use mio::{Interest, Token};
 use signalr_protocol::{
-    HANDSHAKE_ACCEPTED, HandshakeError, HandshakeRequest, HubProtocol, RECORD_SEPARATOR, TransferFormat,
-    handshake_refused,
+    HANDSHAKE_SUCCESS, HandshakeError, HandshakeRequest, HubProtocol, RECORD_SEPARATOR, TransferFormat,
+    handshake_error,
 };
 use websocket::{CloseCode, Decoder, Opcode, Role, frame};
 
@@ -148,7 +148,7 @@ impl Shard {
             return;
         }
         match self.settings.upstream.opening(&client) {
-            crate::Opening::Go => self.answer_handshake(slot, Bytes::from_static(HANDSHAKE_ACCEPTED)),
+            crate::Opening::Go => self.answer_handshake(slot, Bytes::from_static(HANDSHAKE_SUCCESS)),
             // Until then nothing is read, so that nothing has to be kept.
             crate::Opening::Wait => self.connections[slot as usize].is_paused = true,
         }
@@ -161,7 +161,7 @@ impl Shard {
         }
         match result {
             Ok(()) => {
-                self.answer_handshake(slot, Bytes::from_static(HANDSHAKE_ACCEPTED));
+                self.answer_handshake(slot, Bytes::from_static(HANDSHAKE_SUCCESS));
                 self.resume(slot);
             }
             Err(why) => self.refuse_handshake(slot, &why),
@@ -169,7 +169,7 @@ impl Shard {
     }
 
     fn refuse_handshake(&mut self, slot: Slot, why: &str) {
-        let record = Frame::kept(frame(Opcode::Text, &handshake_refused(why)));
+        let record = Frame::kept(frame(Opcode::Text, &handshake_error(why)));
         self.leave_with(slot, EndReason::HandshakeRefused, record, why);
     }
 

@@ -1,7 +1,7 @@
 //! [`Pieces`]: cuts what a stateful client sends to an app server into its hub messages, and gives long ones out as they arrive. Pure.
 
 use signalr_protocol::{
-    FramingError, HubProtocol, RECORD_SEPARATOR, begins_numbered, length_prefix, next_message,
+    FramingError, HubProtocol, RECORD_SEPARATOR, length_prefix, next_message, prefix_is_sequenced,
 };
 
 /// A message up to this size, in bytes with its framing, is collected before it is given out: its type must be known, which may
@@ -37,7 +37,7 @@ pub(crate) enum Cut<'a> {
     /// The beginning of a long one, and whether it is one that is numbered.
     Begin {
         bytes: &'a [u8],
-        is_numbered: bool,
+        is_sequenced: bool,
     },
     Middle(&'a [u8]),
     /// Its end, and how many bytes it has in all.
@@ -146,9 +146,9 @@ impl Pieces {
                 None => (None, 0),
             },
         };
-        let is_numbered = begins_numbered(self.protocol, &bytes[prefix..]);
+        let is_sequenced = prefix_is_sequenced(self.protocol, &bytes[prefix..]);
         self.long = Some(Long { left, bytes: bytes.len() });
-        each(Cut::Begin { bytes, is_numbered })
+        each(Cut::Begin { bytes, is_sequenced })
     }
 
     /// In the middle of a long message.
@@ -210,7 +210,7 @@ mod tests {
             pieces.feed::<FramingError>(piece, |cut| {
                 match cut {
                     Cut::Whole { framed, .. } => all.push((framed.to_vec(), 1, false)),
-                    Cut::Begin { bytes, is_numbered } => long = (bytes.to_vec(), 1, is_numbered),
+                    Cut::Begin { bytes, is_sequenced } => long = (bytes.to_vec(), 1, is_sequenced),
                     Cut::Middle(bytes) => {
                         long.0.extend_from_slice(bytes);
                         long.1 += 1;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use signalr_protocol::{
-    Completion, CompletionResult, FramingError, HubMessage, MessageKind, ParseError, Peek, Splitter,
+    Completion, CompletionResult, FramingError, HubMessage, HubMessageType, ParseError, Peek, Splitter,
     next_message, parse, peek,
 };
 use websocket::{Close, CloseCode, DecodedPart, Decoder, Opcode, Part, Role, frame};
@@ -302,23 +302,23 @@ impl Shard {
         self.take_from_rates(slot, 1, 0)?;
         let peek = peek(protocol, payload)?;
         let message_type = match peek.kind {
-            MessageKind::Invocation => 1,
-            MessageKind::StreamItem => 2,
-            MessageKind::Completion => 3,
-            MessageKind::StreamInvocation => 4,
-            MessageKind::CancelInvocation => 5,
-            MessageKind::Ack | MessageKind::Sequence => return self.on_sequence(slot, payload),
-            MessageKind::Close => {
+            HubMessageType::Invocation => 1,
+            HubMessageType::StreamItem => 2,
+            HubMessageType::Completion => 3,
+            HubMessageType::StreamInvocation => 4,
+            HubMessageType::CancelInvocation => 5,
+            HubMessageType::Ack | HubMessageType::Sequence => return self.on_sequence(slot, payload),
+            HubMessageType::Close => {
                 self.say_goodbye(slot, EndReason::ClientClosed, None, CloseCode::NORMAL, "");
                 return Ok(());
             }
-            MessageKind::Ping => {
+            HubMessageType::Ping => {
                 // Only who has begun to ping can be missed when it stops; old clients never do.
                 self.connections[slot as usize].pings = true;
                 return Ok(());
             }
             // They belong to later versions of the protocol.
-            MessageKind::Unknown(_) => return Ok(()),
+            HubMessageType::Unknown(_) => return Ok(()),
         };
         if self.count_arrival(slot, payload.len()) == Arrival::Skip {
             return Ok(());

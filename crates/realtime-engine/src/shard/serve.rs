@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use signalr_protocol::count_numbered;
+use signalr_protocol::count_sequenced;
 use tokio::sync::oneshot;
 use websocket::{CloseCode, Opcode};
 
@@ -66,7 +66,7 @@ impl Shard {
             }
             Stage::Open(_) if connection.server().is_some() => {
                 let opcode = super::encode::opcode(connection.protocol);
-                let numbered = count_numbered(connection.protocol, &payload);
+                let numbered = count_sequenced(connection.protocol, &payload);
                 let frame = Frame::new(websocket::frame(opcode, &payload), Class::Kept, numbered);
                 self.append_or_end(slot, &mut Step::new(frame.in_order()));
                 true

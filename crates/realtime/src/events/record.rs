@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use signalr_protocol::{HubProtocol, Transport};
+use signalr_protocol::{HubProtocol, TransportType};
 use state::Instance;
 
 use super::listener::{ConnectionEvent, Happened, NODE_LOST};
@@ -182,8 +182,8 @@ impl<'a> Record<'a> {
     }
 }
 
-fn transport(name: &str) -> Option<Transport> {
-    [Transport::WebSockets, Transport::ServerSentEvents, Transport::LongPolling]
+fn transport(name: &str) -> Option<TransportType> {
+    [TransportType::WebSockets, TransportType::ServerSentEvents, TransportType::LongPolling]
         .into_iter()
         .find(|transport| transport.name() == name)
 }
@@ -200,7 +200,7 @@ mod tests {
 
     fn client() -> ClientConnection {
         let address = Some("2001:db8::7".parse().unwrap());
-        let arrival = Some(Arrival { transport: Transport::LongPolling, address });
+        let arrival = Some(Arrival { transport: TransportType::LongPolling, address });
         let facts = Facts { claims: r#"{"sub":"ada \u00fc"}"#.into(), query: "hub=chat&x=1".into(), arrival };
         ClientConnection {
             id: ConnectionId::parse(&"A".repeat(27)).unwrap(),

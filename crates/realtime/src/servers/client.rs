@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use signalr_protocol::service::FlowOperation;
 use signalr_protocol::{
-    FramingError, HubProtocol, MessageKind, RECORD_SEPARATOR, is_numbered, next_message, peek,
+    FramingError, HubMessageType, HubProtocol, RECORD_SEPARATOR, is_sequenced, next_message, peek,
 };
 use tokio::sync::oneshot;
 
@@ -408,7 +408,7 @@ impl State {
                 left_out.push(end..end + used);
             } else {
                 has_messages = true;
-                numbered += u32::from(is_numbered(protocol, message));
+                numbered += u32::from(is_sequenced(protocol, message));
             }
             end += used;
         }
@@ -453,7 +453,7 @@ fn is_close(protocol: HubProtocol, message: &[u8]) -> bool {
         HubProtocol::Json => message.len() <= CLOSE_BYTES_MAX && message.contains(&b'7'),
         HubProtocol::MessagePack | HubProtocol::BlazorPack => message.get(1) == Some(&7),
     };
-    may_be && peek(protocol, message).is_ok_and(|peek| peek.kind == MessageKind::Close)
+    may_be && peek(protocol, message).is_ok_and(|peek| peek.kind == HubMessageType::Close)
 }
 
 impl AppServer for Client {

@@ -8,7 +8,7 @@ mod cutter;
 
 use std::collections::HashSet;
 
-use signalr_protocol::{HubMessage, HubProtocol, MessageKind, RECORD_SEPARATOR, parse, peek};
+use signalr_protocol::{HubMessage, HubMessageType, HubProtocol, RECORD_SEPARATOR, parse, peek};
 
 use cutter::{Cutter, Part};
 
@@ -164,7 +164,7 @@ impl Forwarding {
         if !self.calls.is_empty()
             && may_be_completion(protocol, message)
             && let Ok(peek) = peek(protocol, message)
-            && peek.kind == MessageKind::Completion
+            && peek.kind == HubMessageType::Completion
             && let Some(id) = peek.invocation_id.as_deref()
         {
             self.calls.remove(id);
@@ -259,7 +259,7 @@ impl Forwarding {
 fn note_call(calls: &mut HashSet<Box<str>>, protocol: HubProtocol, payload: &[u8]) {
     // What cannot be read is the server's affair: it closes the connection.
     let Ok(peek) = peek(protocol, payload) else { return };
-    let is_call = matches!(peek.kind, MessageKind::Invocation | MessageKind::StreamInvocation);
+    let is_call = matches!(peek.kind, HubMessageType::Invocation | HubMessageType::StreamInvocation);
     if let Some(id) = peek.invocation_id.filter(|_| is_call && calls.len() < CALLS_MAX) {
         calls.insert(id.into());
     }

@@ -5,7 +5,7 @@ use signalr_protocol::service::{self, Message, ServerConnectionType};
 use super::from_protocol::shortened;
 
 /// Why a connection is refused that begins with something else.
-pub(crate) const NO_HANDSHAKE: &str = "the first message of a server connection is a HandshakeRequest";
+pub(crate) const NO_HANDSHAKE: &str = "the first message of a server connection is a ServiceHandshakeRequest";
 
 /// What a connection's first message says, or why the connection is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,14 +56,14 @@ pub(crate) fn hello(message: &Message<'_>, instance: &str, clients_allowed: bool
 
 #[cfg(test)]
 mod tests {
-    use signalr_protocol::service::{Extensions, HandshakeRequest};
+    use signalr_protocol::service::{Extensions, ServiceHandshakeRequest};
 
     use super::*;
 
     #[test]
     fn handshakes_are_taken_or_refused_in_words() {
         let check = |version, connection_type, target, state, clients_allowed, expected: &str| {
-            let request = Message::HandshakeRequest(HandshakeRequest {
+            let request = Message::HandshakeRequest(ServiceHandshakeRequest {
                 version,
                 connection_type,
                 target,
@@ -109,6 +109,6 @@ mod tests {
             "this service runs in Serverless mode, where app servers carry no clients; set its mode to 'default' or 'classic', or connect with the persistent transport of the management SDK",
         );
         let first = hello(&Message::Ping { messages: vec![] }, "node-0", true).unwrap_err();
-        assert_eq!(first, "the first message of a server connection is a HandshakeRequest");
+        assert_eq!(first, "the first message of a server connection is a ServiceHandshakeRequest");
     }
 }

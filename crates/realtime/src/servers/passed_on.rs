@@ -1,14 +1,14 @@
 //! [`PassedOn`]: the headers of a client's connect request that its app server is told, where hubs read them as
-//! `HttpContext.Request.Headers`. Pure.
+//! `HttpContext.Request.ClientHeaders`. Pure.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::header::CONNECTION;
-use signalr_protocol::service::Headers;
+use signalr_protocol::service::ClientHeaders;
 
-/// Headers that are not for the app server: the client's secret for this service, and what concerns only the connection between the
+/// ClientHeaders that are not for the app server: the client's secret for this service, and what concerns only the connection between the
 /// client and this service (RFC 9110, 7.6.1; RFC 9113, 8.2.2; RFC 6455, 4.1).
 const WITHHELD: [&str; 14] = [
     "authorization",
@@ -33,7 +33,7 @@ const OWN_PREFIXES: [&str; 2] = ["asrs-", "x-asrs-"];
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Headers of one client's request: a line `name:value` for each value, names in lower case. One allocation, because every client of an app
+/// ClientHeaders of one client's request: a line `name:value` for each value, names in lower case. One allocation, because every client of an app
 /// server keeps it for as long as it is connected.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct PassedOn(Box<str>);
@@ -97,8 +97,8 @@ impl PassedOn {
     }
 
     /// As messages have them: each name once, with all its values.
-    pub(crate) fn list(&self) -> Headers<'_> {
-        let mut all: Headers<'_> = Vec::new();
+    pub(crate) fn list(&self) -> ClientHeaders<'_> {
+        let mut all: ClientHeaders<'_> = Vec::new();
         for (name, value) in self.0.split('\n').filter_map(|line| line.split_once(':')) {
             match all.last_mut() {
                 Some((last, values)) if *last == name => values.push(value),

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use signalr_protocol::{HubProtocol, MessageKind, next_message, peek};
+use signalr_protocol::{HubMessageType, HubProtocol, next_message, peek};
 
 /// Calls of one client that are remembered; the results of further ones are passed on at once.
 const CALLS_MAX: usize = 1024;
@@ -69,7 +69,7 @@ impl AwaitedResults {
     }
 
     fn take(&mut self, protocol: HubProtocol, message: &[u8]) -> Option<Instant> {
-        let peek = peek(protocol, message).ok().filter(|peek| peek.kind == MessageKind::Completion)?;
+        let peek = peek(protocol, message).ok().filter(|peek| peek.kind == HubMessageType::Completion)?;
         let id = peek.invocation_id?;
         let index = self.calls.iter().position(|(invocation, _)| **invocation == *id)?;
         let not_before = self.calls.swap_remove(index).1;

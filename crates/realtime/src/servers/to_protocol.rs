@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{
-    AckStatus, Claims, ConnectionKind, DataMessageType, Extensions, FlowOperation, Headers, Message,
-    OpenConnection,
+    AckStatus, ClientHeaders, ConnectionKind, DataMessageType, Extensions, FlowOperation, Message,
+    OpenConnection, ServiceClaims,
 };
 
 use super::invocations::Pending;
@@ -41,7 +41,7 @@ pub(crate) fn open(
     let query = format!("?{}", facts.query);
     let is_diagnostic =
         claims.iter().any(|(kind, value)| kind == "asrs.s.dc" && value.eq_ignore_ascii_case("true"));
-    let mut all: Headers<'_> = vec![(INSTANCE_ID, vec![instance])];
+    let mut all: ClientHeaders<'_> = vec![(INSTANCE_ID, vec![instance])];
     if is_diagnostic {
         all.push((DIAGNOSTIC_CLIENT, vec!["true"]));
     }
@@ -190,7 +190,7 @@ pub(crate) fn servers<'a>(now: SystemTime, servers: impl IntoIterator<Item = &'a
 }
 
 /// A client's claims as app servers are told them, in every message: `ClaimTypes.Role` is what a hub looks up, and a token has `role`.
-pub(crate) fn told(claims: &[(String, String)]) -> Claims<'_> {
+pub(crate) fn told(claims: &[(String, String)]) -> ServiceClaims<'_> {
     with_long_types(claims.iter().map(|(kind, value)| (kind.as_str(), value.as_str()))).collect()
 }
 

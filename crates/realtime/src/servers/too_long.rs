@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use signalr_protocol::service::{AckStatus, beginning};
+use signalr_protocol::service::{AckStatus, parse_prefix};
 use signalr_protocol::{HubProtocol, length_prefix};
 
 use super::execute::publish;
@@ -29,7 +29,7 @@ pub(crate) struct TooLong {
 impl TooLong {
     /// From the beginning of a message of so many bytes.
     pub(crate) fn new(begun: &[u8], bytes: usize, bytes_max: u32) -> Self {
-        match beginning(begun) {
+        match parse_prefix(begun) {
             Some(read) => Self {
                 bytes,
                 bytes_max,

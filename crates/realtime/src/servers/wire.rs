@@ -43,7 +43,7 @@ pub(crate) enum Ended {
     Framing(#[from] FramingError),
     /// A message cannot be read.
     #[error("a service message cannot be read: {0}")]
-    Message(#[from] service::ParseError),
+    Message(#[from] service::ServiceParseError),
 }
 
 impl Ended {

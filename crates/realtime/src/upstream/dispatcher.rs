@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use signalr_protocol::count_numbered;
+use signalr_protocol::count_sequenced;
 use state::RegistryError;
 use supervision::Supervisor;
 use tokio::sync::oneshot;
@@ -229,7 +229,7 @@ impl Shared {
 #[async_trait::async_trait]
 impl Clients for EngineHandle {
     async fn reply(&self, client: &ClientConnection, framed: Bytes) {
-        let messages = count_numbered(client.protocol, &framed);
+        let messages = count_sequenced(client.protocol, &framed);
         let publish = Publish {
             hub: client.hub.clone(),
             target: Target::Connection(client.id),

@@ -91,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), binary in any::<bool>()) {
+    fn random_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), binary in any::<bool>()) {
         let protocol = if binary { HubProtocol::MessagePack } else { HubProtocol::Json };
         let _ = Splitter::new(protocol, 16).feed(&bytes, |_| Ok::<(), FramingError>(()));
     }

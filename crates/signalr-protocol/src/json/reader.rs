@@ -1,6 +1,6 @@
-//! Reads JSON out of a text, borrowing from it, by the grammar of RFC 8259 and nothing more: halves of surrogate pairs and numbers
-//! beyond every floating point number are JSON, and what only passes through need not mean anything here. Never panics and never
-//! recurses, whatever the text is.
+//! [`JsonReader`]: reads JSON from a text and borrows from it. Accepts exactly the grammar of RFC 8259, which includes unpaired
+//! surrogates and numbers of any size: values that are only forwarded need not be representable here. Never panics and never
+//! recurses.
 
 use super::text::{JsonText, hex, plain_bytes};
 
@@ -12,7 +12,7 @@ pub struct JsonError {
     at: usize,
 }
 
-/// What is left to read.
+/// The text not yet read.
 #[derive(Debug, Clone)]
 pub struct JsonReader<'a> {
     text: &'a str,
@@ -20,24 +20,24 @@ pub struct JsonReader<'a> {
     deepest: usize,
 }
 
-/// One value; of a container, only its beginning.
+/// One value; of a container, only its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonToken<'a> {
     /// `null`.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number, as it is written.
+    /// A number as written.
     Number(&'a str),
     /// A string.
     Text(JsonText<'a>),
-    /// Elements follow, up to the end that [`JsonReader::element`] finds.
+    /// Elements follow; read them with [`JsonReader::element`].
     Array,
-    /// Members follow, up to the end that [`JsonReader::member`] finds.
+    /// Members follow; read them with [`JsonReader::member`].
     Object,
 }
 
-/// Which containers are open: one bit each, so that only nesting beyond 64 levels takes memory.
+/// The open containers: one bit each, so that only nesting beyond 64 levels needs memory.
 #[derive(Debug, Default)]
 struct Nesting {
     bits: u64,
@@ -50,21 +50,21 @@ impl JsonError {
 }
 
 impl<'a> JsonReader<'a> {
-    /// Reads a text from its beginning.
+    /// A reader at the start of a text.
     pub fn new(text: &'a str) -> Self {
         Self { text, at: 0, deepest: 0 }
     }
 
-    /// How deep the values nested that were stepped over.
+    /// The deepest nesting of the values that [`Self::raw`] skipped.
     pub fn deepest(&self) -> usize {
         self.deepest
     }
 
-    /// The next value: whole, unless it is an array or an object.
+    /// The next scalar, or the start of an array or object.
     ///
     /// # Errors
     ///
-    /// If none begins here.
+    /// If there is no value.
     pub fn token(&mut self) -> Result<JsonToken<'a>, JsonError> {
         self.skip_space();
         let begin = self.at;
@@ -80,11 +80,11 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    /// Whether another element of an array follows; `is_first` from its beginning to its first element.
+    /// Whether another element of an array follows. `is_first`: no element has been read yet.
     ///
     /// # Errors
     ///
-    /// If neither another one nor the end follows.
+    /// If neither an element nor the end follows.
     pub fn element(&mut self, is_first: bool) -> Result<bool, JsonError> {
         self.follows(is_first, b']', "a comma or the end of the array is expected")
     }
@@ -93,7 +93,7 @@ impl<'a> JsonReader<'a> {
     ///
     /// # Errors
     ///
-    /// If neither another one nor the end follows.
+    /// If neither a member nor the end follows.
     pub fn member(&mut self, is_first: bool) -> Result<Option<JsonText<'a>>, JsonError> {
         if self.follows(is_first, b'}', "a comma or the end of the object is expected")? {
             self.name().map(Some)
@@ -102,11 +102,11 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    /// Steps over one whole value and gives it as it is written, without the space around it.
+    /// Skips one complete value; returns it as written, without the whitespace around it.
     ///
     /// # Errors
     ///
-    /// If it is none.
+    /// If it is not a valid value.
     pub fn raw(&mut self) -> Result<&'a str, JsonError> {
         self.skip_space();
         let begin = self.at;
@@ -127,14 +127,14 @@ impl<'a> JsonReader<'a> {
                 JsonToken::Array => self.deepest = self.deepest.max(open.depth + 1),
                 _ => {}
             }
-            // A value has ended, and with it perhaps the containers around it.
+            // A value is complete, and perhaps the containers around it.
             loop {
-                let goes_on = match open.innermost_is_object() {
+                let continues = match open.innermost_is_object() {
                     None => return Ok(&self.text[begin..self.at]),
                     Some(true) => self.member(false)?.is_some(),
                     Some(false) => self.element(false)?,
                 };
-                if goes_on {
+                if continues {
                     break;
                 }
                 open.pop();
@@ -142,11 +142,11 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    /// Checks that nothing but space is left.
+    /// Checks that only whitespace remains.
     ///
     /// # Errors
     ///
-    /// If something is.
+    /// If something else follows.
     pub fn end(&mut self) -> Result<(), JsonError> {
         self.skip_space();
         if self.at == self.text.len() { Ok(()) } else { Err(self.error("the end is expected")) }
@@ -237,7 +237,7 @@ impl<'a> JsonReader<'a> {
                     has_escapes = true;
                     self.rest_of_escape()?;
                 }
-                Some(_) => return Err(self.error("a control character stands in a string")),
+                Some(_) => return Err(self.error("a string contains a control character")),
                 None => return Err(self.error("a string does not end")),
             }
         }
@@ -250,7 +250,7 @@ impl<'a> JsonReader<'a> {
                 self.at += 4;
                 Ok(())
             }
-            _ => Err(self.error("an escape is none")),
+            _ => Err(self.error("an escape sequence is invalid")),
         }
     }
 

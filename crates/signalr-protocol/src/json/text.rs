@@ -1,49 +1,48 @@
-//! Strings of JSON: what they say, and how bytes are written as one. Halves of surrogate pairs, which JSON and JavaScript have and UTF-8 has
-//! not, are kept as their three bytes or replaced, as the caller needs it.
+//! [`JsonText`]: decodes and encodes JSON strings. JSON and JavaScript allow unpaired surrogates, UTF-8 does not: the caller chooses
+//! whether they are kept (as three bytes) or replaced.
 
 use std::borrow::Cow;
 
-/// A string, as it is written between its quotation marks.
+/// A string as written between its quotation marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JsonText<'a> {
     pub(super) raw: &'a str,
     pub(super) has_escapes: bool,
 }
 
-/// What becomes of a half of a surrogate pair, which no UTF-8 text can hold.
+/// How to decode an unpaired surrogate, which UTF-8 text cannot contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Half {
-    /// Its three bytes, as encoders that do not check write it.
-    Kept,
+enum UnpairedSurrogate {
+    /// Its three bytes, as encoders without validation write it.
+    Keep,
     /// U+FFFD.
-    Replaced,
+    Replace,
 }
 
 impl<'a> JsonText<'a> {
-    /// The string. A half of a surrogate pair becomes U+FFFD, as a Rust string cannot hold it.
+    /// The string; an unpaired surrogate becomes U+FFFD, because a Rust string cannot contain it.
     pub fn lossy(self) -> Cow<'a, str> {
         if !self.has_escapes {
             return Cow::Borrowed(self.raw);
         }
-        // Everything but halves of pairs is UTF-8, and those are replaced.
-        let bytes = self.decoded(Half::Replaced);
+        // Everything except unpaired surrogates is UTF-8, and those are replaced.
+        let bytes = self.decoded(UnpairedSurrogate::Replace);
         Cow::Owned(
             String::from_utf8(bytes)
                 .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
         )
     }
 
-    /// The bytes of the string in UTF-8, but for halves of surrogate pairs, which have three bytes each, as JavaScript's encoders of
-    /// MessagePack write them.
+    /// The string in UTF-8; an unpaired surrogate becomes three bytes, as in JavaScript's MessagePack encoders.
     pub fn bytes(self) -> Cow<'a, [u8]> {
         if self.has_escapes {
-            Cow::Owned(self.decoded(Half::Kept))
+            Cow::Owned(self.decoded(UnpairedSurrogate::Keep))
         } else {
             Cow::Borrowed(self.raw.as_bytes())
         }
     }
 
-    fn decoded(self, half: Half) -> Vec<u8> {
+    fn decoded(self, half: UnpairedSurrogate) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.raw.len());
         let mut rest = self.raw.as_bytes();
         while let Some(at) = memchr::memchr(b'\\', rest) {
@@ -65,8 +64,9 @@ impl<'a> JsonText<'a> {
     }
 }
 
-/// Writes the character whose four digits begin the text, and the second half of it if it has one. Gives what is left.
-fn unit<'a>(text: &'a [u8], half: Half, out: &mut Vec<u8>) -> &'a [u8] {
+/// Writes the character of a `\u` escape; `text` begins with its four digits. Also reads the second escape of a surrogate pair.
+/// Returns the remaining text.
+fn unit<'a>(text: &'a [u8], half: UnpairedSurrogate, out: &mut Vec<u8>) -> &'a [u8] {
     let (first, rest) = (hex(text).unwrap_or(0xfffd), text.get(4..).unwrap_or_default());
     let second = rest.strip_prefix(b"\\u").and_then(hex);
     let (code, rest) = match (first, second) {
@@ -77,8 +77,8 @@ fn unit<'a>(text: &'a [u8], half: Half, out: &mut Vec<u8>) -> &'a [u8] {
     };
     match (char::from_u32(code), half) {
         (Some(character), _) => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
-        (None, Half::Replaced) => out.extend_from_slice("\u{fffd}".as_bytes()),
-        (None, Half::Kept) => {
+        (None, UnpairedSurrogate::Replace) => out.extend_from_slice("\u{fffd}".as_bytes()),
+        (None, UnpairedSurrogate::Keep) => {
             let [high, low] = first.to_be_bytes();
             out.extend_from_slice(&[0xed, 0x80 | (high & 0x0f) << 2 | low >> 6, 0x80 | low & 0x3f]);
         }
@@ -86,7 +86,7 @@ fn unit<'a>(text: &'a [u8], half: Half, out: &mut Vec<u8>) -> &'a [u8] {
     rest
 }
 
-/// The number that four hexadecimal digits say.
+/// The value of four hexadecimal digits.
 pub(super) fn hex(text: &[u8]) -> Option<u16> {
     let digits = text.get(..4)?;
     digits.iter().try_fold(0, |number: u16, digit| {
@@ -95,8 +95,8 @@ pub(super) fn hex(text: &[u8]) -> Option<u16> {
     })
 }
 
-/// How many bytes at the beginning stand for themselves in a string: up to a quotation mark, a backslash or a control character.
-/// Looks at eight bytes at a time.
+/// The number of bytes at the start that need no escape: up to a quotation mark, a backslash or a control character. Examines
+/// eight bytes at a time.
 pub(super) fn plain_bytes(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -116,8 +116,8 @@ pub(super) fn plain_bytes(bytes: &[u8]) -> usize {
     at + bytes[at..].iter().position(is_special).unwrap_or(bytes.len() - at)
 }
 
-/// Appends a string with its quotation marks. The bytes are UTF-8, or nearly: halves of surrogate pairs are written as the escapes
-/// from which [`JsonText::bytes`] makes them, and other bytes that are not UTF-8 as U+FFFD.
+/// Appends a string with its quotation marks. An unpaired surrogate in `bytes` is written as the escape that [`JsonText::bytes`]
+/// decodes; other invalid UTF-8 is written as U+FFFD.
 pub(crate) fn write_text(mut bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     loop {
@@ -129,7 +129,7 @@ pub(crate) fn write_text(mut bytes: &[u8], out: &mut Vec<u8>) {
             Err(error) => {
                 let (valid, rest) = bytes.split_at(error.valid_up_to());
                 escape(valid, out);
-                let used = match half_of_pair(rest) {
+                let used = match unpaired_surrogate(rest) {
                     Some(half) => {
                         out.extend_from_slice(format!("\\u{half:04x}").as_bytes());
                         3
@@ -146,7 +146,7 @@ pub(crate) fn write_text(mut bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// The text that bytes are, where a Rust string is needed: a half of a surrogate pair, and whatever else is not UTF-8, becomes U+FFFD.
+/// Decodes UTF-8; an unpaired surrogate, and other invalid UTF-8, becomes U+FFFD.
 pub(crate) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     let Err(error) = std::str::from_utf8(bytes) else { return String::from_utf8_lossy(bytes) };
     let (mut text, mut rest, mut error) = (String::new(), bytes, Some(error));
@@ -154,7 +154,7 @@ pub(crate) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
         let (valid, behind) = rest.split_at(found.valid_up_to());
         text.push_str(&String::from_utf8_lossy(valid));
         text.push('\u{fffd}');
-        let used = half_of_pair(behind).map_or(found.error_len().unwrap_or(behind.len()), |_| 3);
+        let used = unpaired_surrogate(behind).map_or(found.error_len().unwrap_or(behind.len()), |_| 3);
         rest = &behind[used..];
         error = std::str::from_utf8(rest).err();
     }
@@ -162,8 +162,8 @@ pub(crate) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The half of a surrogate pair that three bytes at the beginning are.
-fn half_of_pair(bytes: &[u8]) -> Option<u16> {
+/// The unpaired surrogate at the start, encoded as three bytes.
+fn unpaired_surrogate(bytes: &[u8]) -> Option<u16> {
     match *bytes.first_chunk::<3>()? {
         [0xed, second @ 0xa0..=0xbf, third @ 0x80..=0xbf] => {
             Some(0xd000 | u16::from(second & 0x3f) << 6 | u16::from(third & 0x3f))
@@ -172,7 +172,7 @@ fn half_of_pair(bytes: &[u8]) -> Option<u16> {
     }
 }
 
-/// Appends the characters of a string, escaped where they must be.
+/// Appends the characters of a string, escaped if necessary.
 fn escape(mut text: &[u8], out: &mut Vec<u8>) {
     loop {
         let (plain, rest) = text.split_at(plain_bytes(text));

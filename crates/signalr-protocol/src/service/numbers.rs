@@ -1,4 +1,4 @@
-//! The numbers of types, kinds and states on the wire.
+//! The numbers of message types and enum values.
 
 use super::message::{
     AckStatus, ConnectionKind, DataMessageType, FlowOperation, Message, ServerConnectionType,

@@ -1,29 +1,29 @@
-//! From bytes to [`Message`].
+//! Parses [`Message`].
 
-use super::ParseError;
-use super::fields::Fields;
-use super::message::{Extensions, HandshakeRequest, Message, OpenConnection, ServerConnectionType};
+use super::error::ServiceParseError;
+use super::fields::FieldReader;
+use super::message::{Extensions, Message, OpenConnection, ServerConnectionType, ServiceHandshakeRequest};
 
-/// Reads one payload, as [`crate::next_message`] or [`crate::Splitter`] gives it for [`super::FRAMING`].
+/// Parses one payload, without framing ([`super::FRAMING`]).
 ///
 /// # Errors
 ///
-/// If it is no array with a type in front, or a field of a known type is missing or wrong.
-pub fn parse(payload: &[u8]) -> Result<Message<'_>, ParseError> {
-    let (kind, mut fields) = Fields::open(payload)?;
+/// If it is not an array that begins with a type, or a field of a known type is missing or invalid.
+pub fn parse(payload: &[u8]) -> Result<Message<'_>, ServiceParseError> {
+    let (kind, mut fields) = FieldReader::open(payload)?;
     match kind {
-        1..=6 | 15 | 22 | 38 | 39 => of_connections(kind, &mut fields),
-        7..=10 | 13 | 14 => of_data(kind, &mut fields),
-        11 | 12 | 16..=19 | 26 | 27 => of_groups(kind, &mut fields),
-        20 | 21 | 23..=25 | 30..=33 | 40 => of_questions(kind, &mut fields),
-        28 | 29 | 41..=43 => of_access(kind, &mut fields),
-        34..=37 => of_invocations(kind, &mut fields),
+        1..=6 | 15 | 22 | 38 | 39 => connection_message(kind, &mut fields),
+        7..=10 | 13 | 14 => data_message(kind, &mut fields),
+        11 | 12 | 16..=19 | 26 | 27 => group_message(kind, &mut fields),
+        20 | 21 | 23..=25 | 30..=33 | 40 => ack_message(kind, &mut fields),
+        28 | 29 | 41..=43 => auth_message(kind, &mut fields),
+        34..=37 => client_result_message(kind, &mut fields),
         unknown => Ok(Message::Unknown(unknown)),
     }
 }
 
-/// Server connections, client connections, and what flows between them.
-fn of_connections<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>, ParseError> {
+/// Messages about server connections, client connections and their data.
+fn connection_message<'a>(kind: u64, fields: &mut FieldReader<'a>) -> Result<Message<'a>, ServiceParseError> {
     Ok(match kind {
         1 => Message::HandshakeRequest(handshake_request(fields)?),
         2 => Message::HandshakeResponse {
@@ -71,11 +71,13 @@ fn of_connections<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>,
     })
 }
 
-fn handshake_request<'a>(fields: &mut Fields<'a>) -> Result<HandshakeRequest<'a>, ParseError> {
+fn handshake_request<'a>(
+    fields: &mut FieldReader<'a>,
+) -> Result<ServiceHandshakeRequest<'a>, ServiceParseError> {
     let version = fields.number("version")?;
-    // The first SDKs send the version alone; type and target came together.
+    // The first SDKs send only the version; later ones also the type and the target.
     if fields.left() < 2 {
-        return Ok(HandshakeRequest {
+        return Ok(ServiceHandshakeRequest {
             version,
             connection_type: ServerConnectionType::Default,
             target: None,
@@ -84,7 +86,7 @@ fn handshake_request<'a>(fields: &mut Fields<'a>) -> Result<HandshakeRequest<'a>
             allow_stateful_reconnects: None,
         });
     }
-    Ok(HandshakeRequest {
+    Ok(ServiceHandshakeRequest {
         version,
         connection_type: fields.number("connectionType")?.into(),
         target: fields.optional_text("target")?,
@@ -94,8 +96,8 @@ fn handshake_request<'a>(fields: &mut Fields<'a>) -> Result<HandshakeRequest<'a>
     })
 }
 
-/// What many clients are sent.
-fn of_data<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>, ParseError> {
+/// Messages to several clients.
+fn data_message<'a>(kind: u64, fields: &mut FieldReader<'a>) -> Result<Message<'a>, ServiceParseError> {
     Ok(match kind {
         7 => Message::MultiConnectionData {
             connections: fields.texts("connectionList")?,
@@ -133,8 +135,8 @@ fn of_data<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>, ParseE
     })
 }
 
-/// Who is in which group.
-fn of_groups<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>, ParseError> {
+/// Messages about group membership.
+fn group_message<'a>(kind: u64, fields: &mut FieldReader<'a>) -> Result<Message<'a>, ServiceParseError> {
     let member = fields.text(if matches!(kind, 16 | 17 | 26 | 27) { "userId" } else { "connectionId" })?;
     let group_name = match kind {
         12 | 17 | 19 | 27 => fields.optional_text("groupName")?,
@@ -159,12 +161,12 @@ fn of_groups<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>, Pars
         (27, group_name) => {
             Message::UserLeaveGroupWithAck { user_id: member, group_name, ack_id, extensions }
         }
-        _ => unreachable!("the types that name a group were given one above"),
+        _ => unreachable!("the types that require a group have one"),
     })
 }
 
-/// What is answered by an ack, and the ack.
-fn of_questions<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>, ParseError> {
+/// Messages that request an ack, and the ack.
+fn ack_message<'a>(kind: u64, fields: &mut FieldReader<'a>) -> Result<Message<'a>, ServiceParseError> {
     Ok(match kind {
         20 => Message::Ack {
             ack_id: fields.number("ackId")?,
@@ -202,11 +204,11 @@ fn of_questions<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>, P
             continuation_token: fields.optional_text("continuationToken")?,
             max_page_size: fields.optional_number("maxPageSize")?,
         },
-        _ => of_closing(kind, fields)?,
+        _ => close_message(kind, fields)?,
     })
 }
 
-fn of_closing<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>, ParseError> {
+fn close_message<'a>(kind: u64, fields: &mut FieldReader<'a>) -> Result<Message<'a>, ServiceParseError> {
     Ok(match kind {
         30 => Message::CloseConnectionWithAck {
             connection_id: fields.text("connectionId")?,
@@ -237,8 +239,8 @@ fn of_closing<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>, Par
     })
 }
 
-/// Keys, and the logins of clients.
-fn of_access<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>, ParseError> {
+/// Messages about access keys and the authentication of clients.
+fn auth_message<'a>(kind: u64, fields: &mut FieldReader<'a>) -> Result<Message<'a>, ServiceParseError> {
     Ok(match kind {
         28 => Message::AccessKeyRequest {
             token: fields.optional_text("token")?,
@@ -272,8 +274,11 @@ fn of_access<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>, Pars
     })
 }
 
-/// Results of clients.
-fn of_invocations<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>, ParseError> {
+/// Messages about client results.
+fn client_result_message<'a>(
+    kind: u64,
+    fields: &mut FieldReader<'a>,
+) -> Result<Message<'a>, ServiceParseError> {
     let invocation_id = fields.text("invocationId")?;
     let connection_id = fields.text("connectionId")?;
     let caller_server_id = fields.text(if kind == 37 { "instanceId" } else { "callerServerId" })?;
@@ -309,7 +314,7 @@ fn of_invocations<'a>(kind: u64, fields: &mut Fields<'a>) -> Result<Message<'a>,
     })
 }
 
-/// A number that must be one of those known, as in the SDK.
-fn known<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T, ParseError> {
-    T::try_from(number).map_err(|_| ParseError::Field { field, why: "the number is not known" })
+/// An enum value; an unknown number is an error, as in the SDK.
+fn known<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T, ServiceParseError> {
+    T::try_from(number).map_err(|_| ServiceParseError::Field { field, why: "the number is not known" })
 }

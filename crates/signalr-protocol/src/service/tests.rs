@@ -35,10 +35,10 @@ fn errors_name_the_field() {
         ],
     );
     check_error(b"\x92\x06\xa1c", &expect!["'payload' is missing"]);
-    check_error(b"\x93\x06\xc0\xc4\x00", &expect!["'connectionId': a text is expected"]);
+    check_error(b"\x93\x06\xc0\xc4\x00", &expect!["'connectionId': a string is expected"]);
     check_error(b"\x93\x06\xa1c\xa1x", &expect!["'payload': bytes are expected"]);
     check_error(b"\x93\x06\xa1c\xc4\x05x", &expect!["'payload': it ends in the middle of a value"]);
-    check_error(b"\x93\x0a\x91\x01\x80", &expect!["'excludedList': a text is expected"]);
+    check_error(b"\x93\x0a\x91\x01\x80", &expect!["'excludedList': a string is expected"]);
     check_error(b"\x92\x0a\x90", &expect!["'payloads' is missing"]);
     check_error(b"\x93\x0a\x90\x90", &expect!["'payloads': a map is expected"]);
     check_error(
@@ -59,7 +59,7 @@ fn errors_name_the_field() {
 }
 
 #[test]
-fn a_length_that_is_a_lie_costs_nothing() {
+fn a_wrong_length_allocates_nothing() {
     // Four thousand million texts are announced, and none is there.
     check_error(
         b"\x93\x0a\xdd\xff\xff\xff\xff",
@@ -69,7 +69,7 @@ fn a_length_that_is_a_lie_costs_nothing() {
 }
 
 #[test]
-fn keys_and_protocols_are_found() {
+fn ping_values_and_payloads_are_found_by_name() {
     let messages = ["status", "", "echo", "7", "odd"];
     assert_eq!(ping_value(&messages, "status"), Some(""));
     assert_eq!(ping_value(&messages, "echo"), Some("7"));
@@ -163,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_can_be_written_and_read_again(kind in 1u8..48, fields in prop::collection::vec(value(), 0..8)) {
+    fn a_parsed_message_can_be_encoded_and_parsed_again(kind in 1u8..48, fields in prop::collection::vec(value(), 0..8)) {
         let mut payload = vec![0x90 | (fields.len() as u8 + 1), kind];
         payload.extend(fields.concat());
         check_round_trip(&payload);
@@ -171,7 +171,7 @@ proptest! {
 }
 
 #[test]
-fn ticks_are_read_up_to_the_last_of_the_year_9999() {
+fn ticks_are_parsed_up_to_the_year_9999() {
     /// `DateTime.MaxValue.Ticks`.
     const LAST: u64 = 3_155_378_975_999_999_999;
     let with_ticks = |ticks: u64| {

@@ -55,7 +55,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn every_vector_is_read_and_written() {
+fn every_vector_is_parsed_and_encoded() {
     for Vector { name, message: expected, hex: frame, decode_only, .. } in vectors() {
         let frame = bytes(&frame);
         let (payload, used) = next_message(FRAMING, &frame, frame.len()).unwrap().unwrap();
@@ -77,7 +77,7 @@ fn every_vector_is_read_and_written() {
 }
 
 #[test]
-fn no_known_type_is_without_a_vector() {
+fn every_known_type_has_a_vector() {
     for source in [Source::Hand, Source::Recorded] {
         let (mut covered, mut names) = (BTreeSet::new(), BTreeSet::new());
         for vector in vectors().into_iter().filter(|vector| vector.source == source) {
@@ -94,7 +94,7 @@ fn no_known_type_is_without_a_vector() {
 /// What the SDK's library writes in another form than we do, each with its reason in the vector. Everything else is the same byte for
 /// byte.
 #[test]
-fn messages_of_the_library_are_written_byte_for_byte_but_for_flow_control() {
+fn messages_of_the_sdk_are_encoded_identically_except_flow_control() {
     let recorded: Vec<_> = vectors().into_iter().filter(|vector| vector.source == Source::Recorded).collect();
     assert_eq!(recorded.len(), 115, "with the long payload below, all 116 messages");
     for Vector { name, decode_only, note, .. } in recorded {
@@ -104,7 +104,7 @@ fn messages_of_the_library_are_written_byte_for_byte_but_for_flow_control() {
 }
 
 #[test]
-fn a_long_payload_of_the_library_is_read_and_written() {
+fn a_long_payload_of_the_sdk_is_parsed_and_encoded() {
     let long: Vec<u8> = (0..70_000_u32).map(|byte| byte.to_le_bytes()[0]).collect();
     let head = bytes("83a3049406aa6b6670336d5a2d616461c600011170");
     let frame = [&head[..], &long, &[0x80]].concat();

@@ -1,18 +1,18 @@
-//! From [`Message`] to bytes.
+//! Encodes [`Message`].
 
-use super::FRAMING;
-use super::message::{HandshakeRequest, Message, OpenConnection};
-use super::writer::{Writer, count};
-use crate::{finish_frame, write_frame_start};
+use super::message::{Message, OpenConnection, ServiceHandshakeRequest};
+use super::writer::{FieldWriter, count};
+use crate::framing::{finish_frame, write_frame_start};
+use crate::hub_protocol::HubProtocol;
 
 impl Message<'_> {
-    /// Appends the message with its length in front. A [`Message::Unknown`] has nothing to encode and appends nothing.
+    /// Appends the message with framing. [`Message::Unknown`] appends nothing.
     pub fn encode(&self, out: &mut Vec<u8>) {
         if let Self::Unknown(_) = self {
             return;
         }
-        let start = write_frame_start(FRAMING, out);
-        let mut writer = Writer { out };
+        let start = write_frame_start(HubProtocol::MessagePack, out);
+        let mut writer = FieldWriter { out };
         match (self, self.kind()) {
             (Self::HandshakeRequest(request), _) => writer.handshake_request(request),
             (Self::OpenConnection(open), _) => writer.open_connection(open),
@@ -20,21 +20,21 @@ impl Message<'_> {
                 writer.begin(3, count(messages.len()));
                 messages.iter().for_each(|message| writer.text(message));
             }
-            (_, 7..=10 | 13 | 14) => writer.of_data(self),
-            (_, 11 | 12 | 16..=19 | 26 | 27) => writer.of_groups(self),
-            (_, 30..=33) => writer.of_closing(self),
-            (_, 20 | 21 | 23..=25 | 40) => writer.of_questions(self),
-            (_, 28 | 29 | 41..=43) => writer.of_access(self),
-            (_, 34..=37) => writer.of_invocations(self),
-            _ => writer.of_connections(self),
+            (_, 7..=10 | 13 | 14) => writer.data_message(self),
+            (_, 11 | 12 | 16..=19 | 26 | 27) => writer.group_message(self),
+            (_, 30..=33) => writer.close_message(self),
+            (_, 20 | 21 | 23..=25 | 40) => writer.ack_message(self),
+            (_, 28 | 29 | 41..=43) => writer.auth_message(self),
+            (_, 34..=37) => writer.client_result_message(self),
+            _ => writer.connection_message(self),
         }
         finish_frame(&start, out);
     }
 }
 
-impl Writer<'_> {
-    fn handshake_request(&mut self, request: &HandshakeRequest<'_>) {
-        let HandshakeRequest {
+impl FieldWriter<'_> {
+    fn handshake_request(&mut self, request: &ServiceHandshakeRequest<'_>) {
+        let ServiceHandshakeRequest {
             version,
             connection_type,
             target,
@@ -63,8 +63,8 @@ impl Writer<'_> {
         self.extensions(extensions);
     }
 
-    /// Server connections, client connections, and what flows between them.
-    fn of_connections(&mut self, message: &Message<'_>) {
+    /// Messages about server connections, client connections and their data.
+    fn connection_message(&mut self, message: &Message<'_>) {
         match message {
             Message::HandshakeResponse { error_message, extensions, connection_id } => {
                 self.begin(2, 3);
@@ -114,7 +114,7 @@ impl Writer<'_> {
     }
 
     /// What many clients are sent.
-    fn of_data(&mut self, message: &Message<'_>) {
+    fn data_message(&mut self, message: &Message<'_>) {
         match message {
             Message::MultiConnectionData { connections, payloads, extensions } => {
                 self.begin(7, 3);
@@ -167,7 +167,7 @@ impl Writer<'_> {
     }
 
     /// Who is in which group.
-    fn of_groups(&mut self, message: &Message<'_>) {
+    fn group_message(&mut self, message: &Message<'_>) {
         let (member, group, ack_id, extensions) = match message {
             Message::JoinGroup { connection_id: member, group_name, extensions }
             | Message::UserJoinGroup { user_id: member, group_name, extensions } => {
@@ -197,7 +197,7 @@ impl Writer<'_> {
     }
 
     /// What is answered by an ack, and the ack.
-    fn of_questions(&mut self, message: &Message<'_>) {
+    fn ack_message(&mut self, message: &Message<'_>) {
         match message {
             Message::Ack { ack_id, status, message, extensions, payload } => {
                 self.begin(20, 5);
@@ -253,7 +253,7 @@ impl Writer<'_> {
     }
 
     /// Ends of clients, answered by an ack.
-    fn of_closing(&mut self, message: &Message<'_>) {
+    fn close_message(&mut self, message: &Message<'_>) {
         match message {
             Message::CloseConnectionWithAck { connection_id, reason, ack_id, extensions } => {
                 self.begin(30, 4);
@@ -290,7 +290,7 @@ impl Writer<'_> {
     }
 
     /// Keys, and the logins of clients.
-    fn of_access(&mut self, message: &Message<'_>) {
+    fn auth_message(&mut self, message: &Message<'_>) {
         match message {
             Message::AccessKeyRequest { token, kid, extensions } => {
                 self.begin(28, 3);
@@ -331,7 +331,7 @@ impl Writer<'_> {
     }
 
     /// Results of clients.
-    fn of_invocations(&mut self, message: &Message<'_>) {
+    fn client_result_message(&mut self, message: &Message<'_>) {
         match message {
             Message::ClientInvocation {
                 invocation_id,

@@ -1,18 +1,18 @@
-//! [`Writer`]: the fields of a message, one after the other.
+//! [`FieldWriter`]: writes the fields of a message in order.
 
 use rmp::encode;
 
 use super::message::{DataMessageType, Extensions, UnixTime};
 
-const INFALLIBLE: &str = "a vector takes every byte";
+const INFALLIBLE: &str = "writing to a vector cannot fail";
 
-/// Where a message is written to.
-pub(super) struct Writer<'o> {
+/// Writes a message to a buffer.
+pub(super) struct FieldWriter<'o> {
     pub(super) out: &'o mut Vec<u8>,
 }
 
-impl Writer<'_> {
-    /// The head of a message: its type, and how many fields follow.
+impl FieldWriter<'_> {
+    /// The start of a message: its type, and the number of fields.
     pub(super) fn begin(&mut self, kind: u64, fields: u32) {
         encode::write_array_len(self.out, fields + 1).expect(INFALLIBLE);
         encode::write_uint(self.out, kind).expect(INFALLIBLE);
@@ -130,7 +130,7 @@ impl Writer<'_> {
         }
     }
 
-    /// The timestamp of MessagePack in its shortest form, or nil.
+    /// A MessagePack timestamp in its shortest form, or nil.
     pub(super) fn time(&mut self, time: Option<UnixTime>) {
         let Some(UnixTime { seconds, nanoseconds }) = time else { return self.nil() };
         let mut extension = |bytes: &[u8]| {

@@ -22,7 +22,7 @@ fn check_to_json(msgpack: &[u8], expected: &Expect) {
 }
 
 #[test]
-fn json_becomes_the_shortest_messagepack() {
+fn json_is_transcoded_to_the_shortest_messagepack() {
     check_to_msgpack("null", &expect!["c0"]);
     check_to_msgpack(" [true, false] ", &expect!["92 c3 c2"]);
     check_to_msgpack("[0,127,128,-1,-33,65536]", &expect!["96 00 7f cc 80 ff d0 df ce 00 01 00 00"]);
@@ -36,7 +36,7 @@ fn json_becomes_the_shortest_messagepack() {
 }
 
 #[test]
-fn long_containers_get_long_heads() {
+fn long_containers_get_long_headers() {
     for (count, head) in [
         (15, &[0x9f][..]),
         (16, &[0xdc, 0, 16]),
@@ -56,7 +56,7 @@ fn long_containers_get_long_heads() {
 }
 
 #[test]
-fn messagepack_becomes_json_even_where_json_is_poorer() {
+fn messagepack_types_without_a_json_form_are_transcoded() {
     check_to_json(
         b"\x93\xc0\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xd0\x80",
         &expect!["[null,18446744073709551615,-128]"],
@@ -77,7 +77,7 @@ fn messagepack_becomes_json_even_where_json_is_poorer() {
 }
 
 #[test]
-fn what_is_checked_is_what_can_be_translated() {
+fn check_json_accepts_what_can_be_transcoded() {
     let check = |json: &str, fits: bool| {
         assert_eq!(check_json(json.as_bytes()).is_ok(), fits, "{json}");
         assert_eq!(json_to_msgpack(json.as_bytes(), &mut Vec::new()).is_ok(), fits, "{json}");
@@ -93,7 +93,7 @@ fn what_is_checked_is_what_can_be_translated() {
 }
 
 #[test]
-fn halves_of_surrogate_pairs_and_numbers_without_bound_pass_both_ways() {
+fn unpaired_surrogates_and_huge_numbers_are_transcoded_both_ways() {
     check_to_msgpack(r#""a\ud83d""#, &expect!["a4 61 ed a0 bd"]);
     check_to_msgpack(
         r#"{"\ude00\ud83d\ude00":1e400}"#,
@@ -110,7 +110,7 @@ fn halves_of_surrogate_pairs_and_numbers_without_bound_pass_both_ways() {
 }
 
 #[test]
-fn the_depth_that_is_checked_is_the_depth_that_is_refused() {
+fn check_json_and_transcoding_have_the_same_depth_limit() {
     for (depth, fits) in [(DEPTH_MAX, true), (DEPTH_MAX + 1, false)] {
         let json = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert_eq!(check_json(json.as_bytes()).is_ok(), fits);
@@ -276,7 +276,7 @@ fn read_text(json: &[u8], at: &mut usize) -> Vec<u16> {
 
 proptest! {
     #[test]
-    fn all_json_is_accepted_and_survives_the_round_trip((text, value) in any_json()) {
+    fn any_json_survives_the_round_trip((text, value) in any_json()) {
         prop_assert!(check_json(text.as_bytes()).is_ok());
         let (mut msgpack, mut json) = (Vec::new(), Vec::new());
         json_to_msgpack(text.as_bytes(), &mut msgpack).unwrap();
@@ -288,7 +288,7 @@ proptest! {
     }
 
     #[test]
-    fn all_json_passes_in_a_message_unchanged((text, _) in any_json()) {
+    fn any_json_is_unchanged_in_a_message((text, _) in any_json()) {
         let message = format!("{{ \"arguments\" :[ {text} ] ,\"target\":\"m\",\"type\":1}}");
         let parsed = crate::parse(crate::HubProtocol::Json, message.as_bytes()).unwrap();
         let crate::HubMessage::Invocation(invocation) = parsed else { panic!("{message}") };
@@ -297,7 +297,7 @@ proptest! {
     }
 
     #[test]
-    fn what_serde_reads_is_accepted(text in "[\\[\\]{}:,\"\\\\ue0-9.+-]{0,12}") {
+    fn text_that_serde_parses_is_accepted(text in "[\\[\\]{}:,\"\\\\ue0-9.+-]{0,12}") {
         if serde_json::from_str::<serde_json::Value>(&text).is_ok() {
             prop_assert!(check_json(text.as_bytes()).is_ok());
         } else {
@@ -307,7 +307,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn random_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         let _ = (json_to_msgpack(&bytes, &mut Vec::new()), msgpack_to_json(&bytes, &mut Vec::new()));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use signalr_protocol::service::{AckStatus, Claims, UnixTime, claims_payload};
+use signalr_protocol::service::{AckStatus, ServiceClaims, UnixTime, claims_payload};
 
 use super::{Outcome, answer};
 use crate::authentication::{self, NewClaims, Refresh};
@@ -61,6 +61,7 @@ fn connection(token: &str) -> Option<ConnectionId> {
 /// Answers with the claims of a connection, from which the SDK makes the client's next token.
 fn answer_claims(link: &Link, facts: &Arc<Facts>, ack: i32) {
     let claims = authentication::told(&facts.claims);
-    let claims: Claims<'_> = claims.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect();
+    let claims: ServiceClaims<'_> =
+        claims.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect();
     link.outbox.push(&to_protocol::ack(ack, AckStatus::Ok, "", Some(&claims_payload(&claims))));
 }

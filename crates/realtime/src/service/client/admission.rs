@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
 use identity::Claims;
-use signalr_protocol::Transport;
+use signalr_protocol::TransportType;
 
 use super::caller::Caller;
 use super::rejections::{id_in_use, reject_beyond_limits, unknown_id};
@@ -35,7 +35,7 @@ pub(super) fn new_connection(
     shared: &Shared,
     caller: Caller<'_>,
     headers: &HeaderMap,
-    transport: Transport,
+    transport: TransportType,
 ) -> Result<NewConnection, Rejection> {
     let Caller { query, hub, claims, address } = caller;
     if !is_allowed(&claims, transport) {
@@ -66,7 +66,7 @@ pub(super) fn new_connection(
         let hub = admission.hub.clone();
         admission.server = Some(server::for_client(shared, hub, &claims, passed_on));
     }
-    admission.stateful = stateful && transport == Transport::WebSockets;
+    admission.stateful = stateful && transport == TransportType::WebSockets;
     Ok(NewConnection { secret, admission, early })
 }
 

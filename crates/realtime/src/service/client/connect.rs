@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use http::{HeaderMap, Request, Response};
 use http_messages::Body;
-use signalr_protocol::Transport;
+use signalr_protocol::TransportType;
 
 use super::admission::{NewConnection, new_connection, open_session};
 use super::caller::Caller;
@@ -45,7 +45,7 @@ fn opens(shared: &Shared, caller: Caller<'_>, headers: &HeaderMap) -> Result<Ope
         None => {
             let hub = caller.hub.clone();
             let user_id = caller.claims.user_id().map(Into::into);
-            let new = new_connection(shared, caller, headers, Transport::WebSockets)?;
+            let new = new_connection(shared, caller, headers, TransportType::WebSockets)?;
             let NewConnection { secret, mut admission, early } = new;
             if !early.is_empty() {
                 return Err(other_transport());

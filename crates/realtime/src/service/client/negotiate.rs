@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use http::{Method, Request, Response, StatusCode};
-use signalr_protocol::{NegotiateAnswer, Transport, negotiate_version};
+use signalr_protocol::{NegotiateResponse, TransportType, negotiate_version};
 
 use super::caller::{Caller, caller};
 use super::rejections::{reject_beyond_limits, reject_while_stopping};
@@ -21,8 +21,8 @@ use crate::unix_time::unix_now;
 use http_messages::Body;
 
 /// In the order in which clients are to try them.
-const TRANSPORTS: [Transport; 3] =
-    [Transport::WebSockets, Transport::ServerSentEvents, Transport::LongPolling];
+const TRANSPORTS: [TransportType; 3] =
+    [TransportType::WebSockets, TransportType::ServerSentEvents, TransportType::LongPolling];
 
 /// The hub of a client that negotiates, and the app server that its token names, where the client may have to wait for an app server.
 pub(super) fn to_await(shared: &Shared, request: &Request<Body>) -> Option<(Hub, Option<Sticky>)> {
@@ -52,7 +52,7 @@ pub(super) fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Resp
     let version = match negotiate_version(query.get("negotiateVersion"), 0) {
         Ok(version) => version,
         // By the protocol the error goes into a response with status 200; the client shows it and stops.
-        Err(error) => return Ok(to_protocol::json(NegotiateAnswer::Error(error.to_string()).to_json())),
+        Err(error) => return Ok(to_protocol::json(NegotiateResponse::Error(error.to_string()).to_json())),
     };
     let asks_for_state =
         query.get("useStatefulReconnect").is_some_and(|asked| asked.eq_ignore_ascii_case("true"));
@@ -73,8 +73,8 @@ pub(super) fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Resp
     drop(negotiations);
     let transports = TRANSPORTS.into_iter().filter(|transport| is_allowed(&claims, *transport)).collect();
     let answer = match version {
-        0 => NegotiateAnswer::V0 { connection_id: id, transports },
-        _ => NegotiateAnswer::V1 {
+        0 => NegotiateResponse::V0 { connection_id: id, transports },
+        _ => NegotiateResponse::V1 {
             connection_id: id,
             connection_token: token,
             transports,

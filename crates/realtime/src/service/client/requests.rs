@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use http_messages::{Body, BoxError};
-use signalr_protocol::Transport;
+use signalr_protocol::TransportType;
 
 use super::admission::{NewConnection, new_connection, open_session};
 use super::caller::Caller;
@@ -181,8 +181,8 @@ async fn begin(
     let hub = caller.hub.clone();
     let user_id = caller.claims.user_id().map(Into::into);
     let name = match transport {
-        HttpTransport::ServerSentEvents => Transport::ServerSentEvents,
-        HttpTransport::LongPolling => Transport::LongPolling,
+        HttpTransport::ServerSentEvents => TransportType::ServerSentEvents,
+        HttpTransport::LongPolling => TransportType::LongPolling,
     };
     let NewConnection { secret, mut admission, early } = new_connection(shared, caller, headers, name)?;
     let secret = secret.expect("a session was looked for by this id before");

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use identity::AccessKey;
-use signalr_protocol::Transport;
+use signalr_protocol::TransportType;
 use state::Instance;
 
 use super::*;
@@ -21,7 +21,7 @@ fn client(user: Option<&str>, facts: Option<(&str, &str)>) -> ClientConnection {
 }
 
 fn arrival() -> Arrival {
-    Arrival { transport: Transport::LongPolling, address: Some("2001:db8::7".parse().unwrap()) }
+    Arrival { transport: TransportType::LongPolling, address: Some("2001:db8::7".parse().unwrap()) }
 }
 
 fn check(client: &ClientConnection, category: Category, event: &str, content: Content, expected: Expect) {

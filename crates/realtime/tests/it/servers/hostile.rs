@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 use realtime::{Options, servers};
-use signalr_protocol::service::{HandshakeRequest, Message, ServerConnectionType};
+use signalr_protocol::service::{Message, ServerConnectionType, ServiceHandshakeRequest};
 use testkit::{AppServer, Http, Introduction};
 use websocket::Opcode;
 
@@ -100,7 +100,7 @@ async fn malformed_traffic_ends_its_connection_in_words_and_no_other() {
         (
             Opcode::Binary,
             b"\x03\x92\x06\xc0",
-            expect!["1002 a service message cannot be read: 'connectionId': a text is expected"],
+            expect!["1002 a service message cannot be read: 'connectionId': a string is expected"],
         ),
         (
             Opcode::Binary,
@@ -149,7 +149,7 @@ async fn handshakes_that_are_none_are_refused_in_words() {
         expected.assert_eq(&answer.await.unwrap());
         assert_eq!(one.closed().await.unwrap().unwrap().0, 1008);
     };
-    let request = |version| HandshakeRequest {
+    let request = |version| ServiceHandshakeRequest {
         version,
         connection_type: ServerConnectionType::Default,
         target: None,
@@ -160,7 +160,7 @@ async fn handshakes_that_are_none_are_refused_in_words() {
     check(None, expect!["no handshake came within 200 ms"]).await;
     check(
         Some(Message::Ping { messages: vec![] }),
-        expect!["the first message of a server connection is a HandshakeRequest"],
+        expect!["the first message of a server connection is a ServiceHandshakeRequest"],
     )
     .await;
     check(
@@ -168,7 +168,7 @@ async fn handshakes_that_are_none_are_refused_in_words() {
         expect!["version 3 of the service protocol is not supported; use version 1"],
     )
     .await;
-    let on_demand = HandshakeRequest {
+    let on_demand = ServiceHandshakeRequest {
         connection_type: ServerConnectionType::OnDemand,
         target: Some("elsewhere"),
         ..request(1)

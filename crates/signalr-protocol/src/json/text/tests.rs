@@ -2,7 +2,7 @@ use super::super::reader::{JsonReader, JsonToken};
 use super::*;
 
 #[test]
-fn strings_are_decoded_with_halves_of_pairs_kept_or_replaced() {
+fn unpaired_surrogates_are_kept_or_replaced() {
     let check = |json: &str, bytes: &[u8], lossy: &str| {
         let Ok(JsonToken::Text(text)) = JsonReader::new(json).token() else { panic!("{json}") };
         assert_eq!((&*text.bytes(), &*text.lossy()), (bytes, lossy), "{json}");
@@ -17,7 +17,7 @@ fn strings_are_decoded_with_halves_of_pairs_kept_or_replaced() {
 }
 
 #[test]
-fn bytes_are_written_as_strings_whatever_they_are() {
+fn any_bytes_are_written_as_a_valid_string() {
     let check = |bytes: &[u8], json: &str, text: &str| {
         let mut out = Vec::new();
         write_text(bytes, &mut out);
@@ -34,7 +34,7 @@ fn bytes_are_written_as_strings_whatever_they_are() {
 }
 
 #[test]
-fn plain_bytes_end_at_the_first_special_one() {
+fn plain_bytes_end_at_the_first_byte_to_escape() {
     for length in 0..40 {
         let plain = vec![b'\xff'; length];
         assert_eq!(plain_bytes(&plain), length);

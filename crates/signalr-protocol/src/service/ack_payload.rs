@@ -1,18 +1,18 @@
-//! What an ack carries beside its status: members of a group, claims of a client.
+//! The payload of an ack: members of a group, claims of a client.
 
 use rmp::encode;
 
-use super::message::Claims;
-use crate::msgpack::reader::{Reader, Token};
+use super::message::ServiceClaims;
+use crate::msgpack::reader::{MsgpackReader, MsgpackToken};
 
-const INFALLIBLE: &str = "a vector takes every byte";
+const INFALLIBLE: &str = "writing to a vector cannot fail";
 
-/// The payload of the ack that answers [`super::Message::GroupMemberQuery`]: `[[[connectionId, userId], ...], continuationToken]`.
+/// The payload of the ack for [`super::Message::GroupMemberQuery`]: `[[[connectionId, userId], ...], continuationToken]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GroupMembers<'a> {
-    /// Connections with their users.
+    /// Connection ids with their user ids.
     pub members: Vec<(&'a str, Option<&'a str>)>,
-    /// Where to go on; absent when these were the last ones.
+    /// Continues the list; `None` after the last page.
     pub continuation_token: Option<&'a str>,
 }
 
@@ -25,7 +25,7 @@ impl<'a> GroupMembers<'a> {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         encode::write_array_len(&mut out, 2).expect(INFALLIBLE);
-        let count = u32::try_from(self.members.len()).expect("an answer is a page of members");
+        let count = u32::try_from(self.members.len()).expect("a page has fewer members");
         encode::write_array_len(&mut out, count).expect(INFALLIBLE);
         for (connection, user) in &self.members {
             encode::write_array_len(&mut out, 2).expect(INFALLIBLE);
@@ -36,15 +36,17 @@ impl<'a> GroupMembers<'a> {
         out
     }
 
-    /// Reads a payload. `None` if it is none.
+    /// Parses a payload; `None` if it is invalid.
     pub fn parse(payload: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader::new(payload);
-        let (Token::Array(2..), Token::Array(count)) = (reader.token().ok()?, reader.token().ok()?) else {
+        let mut reader = MsgpackReader::new(payload);
+        let (MsgpackToken::Array(2..), MsgpackToken::Array(count)) =
+            (reader.token().ok()?, reader.token().ok()?)
+        else {
             return None;
         };
         let mut members = Vec::new();
         for _ in 0..count {
-            let Token::Array(2) = reader.token().ok()? else { return None };
+            let MsgpackToken::Array(2) = reader.token().ok()? else { return None };
             let connection = read_optional(&mut reader)??;
             members.push((connection, read_optional(&mut reader)?));
         }
@@ -52,8 +54,8 @@ impl<'a> GroupMembers<'a> {
     }
 }
 
-/// The payload of the acks that answer [`super::Message::RefreshAuth`] and [`super::Message::GetConnectionClaims`]: a map of types to
-/// values, in which a type may stand several times, or nil where there are none.
+/// The payload of the acks for [`super::Message::RefreshAuth`] and [`super::Message::GetConnectionClaims`]: a map from claim type to
+/// value, which may contain a type several times, or nil if there are no claims.
 ///
 /// # Panics
 ///
@@ -73,12 +75,12 @@ pub fn claims_payload(claims: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-/// Reads what [`claims_payload`] wrote. `None` if it is something else.
-pub fn parse_claims_payload(payload: &[u8]) -> Option<Claims<'_>> {
-    let mut reader = Reader::new(payload);
+/// Parses a payload of [`claims_payload`]; `None` if it is invalid.
+pub fn parse_claims_payload(payload: &[u8]) -> Option<ServiceClaims<'_>> {
+    let mut reader = MsgpackReader::new(payload);
     let count = match reader.token().ok()? {
-        Token::Nil => 0,
-        Token::Map(count) => count,
+        MsgpackToken::Nil => 0,
+        MsgpackToken::Map(count) => count,
         _ => return None,
     };
     let mut claims = Vec::new();
@@ -95,10 +97,10 @@ fn optional_text(text: Option<&str>, out: &mut Vec<u8>) {
     }
 }
 
-fn read_optional<'a>(reader: &mut Reader<'a>) -> Option<Option<&'a str>> {
+fn read_optional<'a>(reader: &mut MsgpackReader<'a>) -> Option<Option<&'a str>> {
     match reader.token().ok()? {
-        Token::Nil => Some(None),
-        Token::Text(text) => std::str::from_utf8(text).ok().map(Some),
+        MsgpackToken::Nil => Some(None),
+        MsgpackToken::Text(text) => std::str::from_utf8(text).ok().map(Some),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::next_message;
+use crate::{CancelInvocation, Close, Completion, CompletionResult, Sequenced};
 
 /// Encodes `message` in both protocols, shows the bytes, and reads them back as what was written.
 fn check_bytes(message: &HubMessage<'_>, json: &Expect, msgpack: &Expect) {
@@ -48,7 +49,7 @@ fn check_peek(protocol: HubProtocol, payload: &[u8], expected: &Expect) {
 }
 
 #[test]
-fn our_own_messages_are_the_same_in_blazorpack() {
+fn service_messages_are_the_same_in_blazorpack() {
     for message in [
         HubMessage::Ping,
         HubMessage::Close(Close { error: Some("over".into()), allow_reconnect: true }),
@@ -98,7 +99,7 @@ fn close_ack_and_sequence_have_exact_bytes() {
 }
 
 #[test]
-fn messages_of_calls_have_exact_bytes() {
+fn invocation_messages_have_exact_bytes() {
     check_bytes(
         &HubMessage::CancelInvocation(CancelInvocation { headers: vec![], invocation_id: "7".into() }),
         &expect![[r#"{"type":5,"invocationId":"7"}<1E>"#]],
@@ -126,7 +127,7 @@ fn messages_of_calls_have_exact_bytes() {
 }
 
 #[test]
-fn raw_parts_pass_through_in_the_encoding_of_the_message() {
+fn raw_arguments_items_and_results_are_not_changed() {
     let mut out = Vec::new();
     let mut invocation = Invocation::new("news", b"[1, {\"a\":2}]");
     invocation.encode_json(&mut out);
@@ -149,7 +150,7 @@ fn raw_parts_pass_through_in_the_encoding_of_the_message() {
 }
 
 #[test]
-fn json_properties_come_in_any_order_and_unknown_ones_are_ignored() {
+fn json_properties_may_have_any_order_and_unknown_ones_are_ignored() {
     check_json(
         r#"{"arguments":[ 1,"x" ],"streamIds":["s"],"new":{"type":9},"target":"a\nb","invocationId":"1","headers":{"h":"v"},"type":4}"#,
         &expect![[
@@ -176,7 +177,7 @@ fn json_properties_come_in_any_order_and_unknown_ones_are_ignored() {
 }
 
 #[test]
-fn broken_json_messages_say_what_is_wrong() {
+fn invalid_json_messages_are_rejected_with_the_cause() {
     check_json("{}", &expect!["error: Missing required property 'type'."]);
     check_json("[1]", &expect!["error: Unexpected JSON Token Type 'Array'. Expected a JSON Object."]);
     // By position it would be a ping.
@@ -202,7 +203,7 @@ fn broken_json_messages_say_what_is_wrong() {
 }
 
 #[test]
-fn messagepack_messages_may_be_longer_but_not_shorter() {
+fn messagepack_messages_may_have_more_elements_but_not_fewer() {
     check_msgpack(
         b"\x97\x01\xc0\xc0\xa1t\x91\xc4\x01z\x90\xa3new",
         &expect![[
@@ -250,7 +251,7 @@ fn check_malformed(protocol: HubProtocol, payload: &[u8], expected: &str) {
 }
 
 #[test]
-fn malformed_calls_in_json_are_refused_in_the_words_of_asp_net_core() {
+fn malformed_json_invocations_give_the_errors_of_asp_net_core() {
     for (payload, expected) in [
         (r#"{"type":1,"arguments":[]}"#, "Missing required property 'target'."),
         (r#"{"type":1,"target":null,"arguments":[]}"#, "Missing required property 'target'."),
@@ -305,7 +306,7 @@ fn malformed_calls_in_json_are_refused_in_the_words_of_asp_net_core() {
 }
 
 #[test]
-fn malformed_calls_in_messagepack_are_refused_in_the_words_of_asp_net_core() {
+fn malformed_messagepack_invocations_give_the_errors_of_asp_net_core() {
     for (payload, expected) in [
         (&b"\x95\x01\x80\xc0\xc0\x90"[..], "Null or empty target for Invocation message."),
         (b"\x95\x01\x80\xc0\xa0\x90", "Null or empty target for Invocation message."),
@@ -327,7 +328,7 @@ fn malformed_calls_in_messagepack_are_refused_in_the_words_of_asp_net_core() {
 }
 
 #[test]
-fn an_empty_invocation_id_asks_for_no_completion() {
+fn an_empty_invocation_id_requests_no_completion() {
     let json = br#"{"type":1,"invocationId":"","target":"m","arguments":[]}"#;
     for (protocol, payload) in
         [(HubProtocol::Json, &json[..]), (HubProtocol::MessagePack, b"\x95\x01\x80\xa0\xa1m\x90")]
@@ -337,7 +338,7 @@ fn an_empty_invocation_id_asks_for_no_completion() {
 }
 
 #[test]
-fn halves_of_surrogate_pairs_are_replaced_in_names_only() {
+fn unpaired_surrogates_are_replaced_in_names_only() {
     let json = br#"{"type":1,"invocationId":"1","target":"m\ud83d","arguments":["\ud83d"]}"#;
     let msgpack = b"\x95\x01\x80\xa11\xa4m\xed\xa0\xbd\x91\xa3\xed\xa0\xbd";
     for (protocol, payload, arguments) in [
@@ -352,7 +353,7 @@ fn halves_of_surrogate_pairs_are_replaced_in_names_only() {
 }
 
 #[test]
-fn peek_sees_what_routing_needs() {
+fn peek_returns_type_invocation_id_and_target() {
     let json = HubProtocol::Json;
     check_peek(
         json,
@@ -385,7 +386,7 @@ fn peek_sees_what_routing_needs() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn random_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         for protocol in [HubProtocol::Json, HubProtocol::MessagePack] {
             let _ = (parse(protocol, &bytes), peek(protocol, &bytes));
         }
