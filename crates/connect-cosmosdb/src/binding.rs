@@ -1,4 +1,4 @@
-//! The `cosmosDB` bindings: documents into a function, documents out of it.
+//! The `cosmosDB` input and output bindings.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,50 +11,52 @@ use trace::TraceContext;
 use crate::client::{Client, Container, ContainerName, NewContainer};
 use crate::partition_key;
 use crate::query::Query;
-use crate::trigger::{container_name, flag, number, text, wrong};
+use crate::trigger_options::{boolean, container_name, invalid_property, number, text};
 
-/// Input: one document by its id, or the rows of a query.
+/// Input binding: one document by its id, or the rows of a query.
 #[derive(Debug)]
 pub(crate) struct DocumentReader {
     client: Client,
     function: String,
-    wanted: Wanted,
+    selection: Selection,
     rows_max: usize,
 }
 
 #[derive(Debug)]
-enum Wanted {
+enum Selection {
     Document,
     Rows(Query),
 }
 
-/// Output: each document is created or replaced.
+/// Output binding: each document is created or replaced.
 #[derive(Debug)]
 pub(crate) struct DocumentSink {
     client: Client,
     function: String,
     create: Option<NewContainer>,
-    /// The containers written to, so that their partition keys need not be asked for each time. One entry unless the
-    /// app's declaration has expressions in names.
+    /// The containers that were written to, so that their partition keys are read only once. One entry, unless the declaration
+    /// has expressions in names.
     known: Mutex<Vec<(ContainerName, Arc<Container>)>>,
 }
 
-/// More containers than this are asked for anew.
+/// The most containers in `known`.
 const CONTAINERS_KNOWN_MAX: usize = 64;
 
 impl DocumentReader {
     pub(crate) fn new(spec: &BindingSpec, client: Client, rows_max: usize) -> Result<Self, BindingError> {
         container_name(spec)?;
-        // From the declaration, where its expressions are still expressions: see `query.rs`.
+        // From the declaration, in which the expressions are not resolved yet; see `query.rs`.
         let query = text(spec, &["sqlQuery"]).map(Query::parse);
         let id = text(spec, &["id"]);
-        let wanted = match (id, query) {
-            (Some(_), Some(_)) => return Err(wrong(spec, "sqlQuery", "contradicts id; keep one of them")),
-            (Some(_), None) => Wanted::Document,
-            (None, Some(query)) => Wanted::Rows(query),
-            (None, None) => Wanted::Rows(Query::parse("SELECT * FROM c")),
+        let selection = match (id, query) {
+            (Some(_), Some(_)) => {
+                return Err(invalid_property(spec, "sqlQuery", "contradicts id; keep one of them"));
+            }
+            (Some(_), None) => Selection::Document,
+            (None, Some(query)) => Selection::Rows(query),
+            (None, None) => Selection::Rows(Query::parse("SELECT * FROM c")),
         };
-        Ok(Self { client, function: spec.function.clone(), wanted, rows_max })
+        Ok(Self { client, function: spec.function.clone(), selection, rows_max })
     }
 
     async fn document(
@@ -66,9 +68,9 @@ impl DocumentReader {
             BindingError::Value(format!("the cosmosDB input of function '{}' has an empty id", self.function))
         })?;
         let key = partition_key::header_for(property(context, "partitionKey"));
-        // Also a missing container gives nothing here, as with the real binding.
-        let Some(answer) = self.client.read_item(name, id, &key).await? else { return Ok(Value::Null) };
-        Ok(Value::Json(text_of(&answer.body)?))
+        // A missing container is no value either, as in the Azure Functions extension.
+        let Some(response) = self.client.read_item(name, id, &key).await? else { return Ok(Value::Null) };
+        Ok(Value::Json(text_of(&response.body)?))
     }
 
     async fn rows(
@@ -86,7 +88,7 @@ impl DocumentReader {
             rows.extend(page.documents);
             if rows.len() > self.rows_max {
                 return Err(BindingError::Value(format!(
-                    "the query of function '{}' has more than {} rows; narrow it down, or raise query_rows_max",
+                    "the query of function '{}' has more than {} rows; restrict it, or raise query_rows_max",
                     self.function, self.rows_max
                 )));
             }
@@ -103,9 +105,9 @@ impl DocumentReader {
 impl Reader for DocumentReader {
     async fn read(&self, context: &BindingContext<'_>) -> Result<Value, BindingError> {
         let name = resolved_name(context)?;
-        match &self.wanted {
-            Wanted::Document => self.document(context, &name).await,
-            Wanted::Rows(query) => self.rows(context, &name, query).await,
+        match &self.selection {
+            Selection::Document => self.document(context, &name).await,
+            Selection::Rows(query) => self.rows(context, &name, query).await,
         }
     }
 }
@@ -113,7 +115,7 @@ impl Reader for DocumentReader {
 impl DocumentSink {
     pub(crate) fn new(spec: &BindingSpec, client: Client) -> Result<Self, BindingError> {
         container_name(spec)?;
-        let create = flag(spec, &["createIfNotExists"])?;
+        let create = boolean(spec, &["createIfNotExists"])?;
         let partition_key_path = text(spec, &["partitionKey"]);
         let create = match (create, partition_key_path) {
             (false, _) => None,
@@ -123,7 +125,7 @@ impl DocumentSink {
                 throughput: number(spec, &["containerThroughput", "collectionThroughput"])?,
             }),
             (true, None) => {
-                return Err(wrong(
+                return Err(invalid_property(
                     spec,
                     "partitionKey",
                     "is missing; createIfNotExists needs it, such as /id",
@@ -140,22 +142,23 @@ impl DocumentSink {
         trace: TraceContext,
     ) -> Result<(), BindingError> {
         let body = Bytes::from(serde_json::to_vec(document).expect("a JSON object is writable"));
-        // Twice: the container may have been made anew, with another partition key, since it was asked for.
+        // Two attempts: the container may have been created again with another partition key since it was read.
         for attempt in 0..2 {
             let container = self.container(name, attempt == 0).await?;
-            let key = container.key.header_of(document);
-            let answer = self.client.upsert_item(name, &key, body.clone(), trace).await?;
-            let stale = answer.status == StatusCode::NOT_FOUND
-                || (answer.status == StatusCode::BAD_REQUEST && matches!(answer.substatus(), 1001 | 1024));
+            let key = container.key.header_of_document(document);
+            let response = self.client.upsert_item(name, &key, body.clone(), trace).await?;
+            let stale = response.status == StatusCode::NOT_FOUND
+                || (response.status == StatusCode::BAD_REQUEST
+                    && matches!(response.substatus(), 1001 | 1024));
             if attempt == 0 && stale {
                 continue;
             }
-            return answer.success().map(drop).map_err(Into::into);
+            return response.success().map(drop).map_err(Into::into);
         }
         unreachable!("the second attempt returns")
     }
 
-    /// The container's definition; made first where it is missing and the app says so.
+    /// The container's definition. A missing container is created if the app asks for that.
     async fn container(&self, name: &ContainerName, cached: bool) -> Result<Arc<Container>, BindingError> {
         if let Some(known) = self.known(name).filter(|_| cached) {
             return Ok(known);
@@ -175,7 +178,7 @@ impl DocumentSink {
             cause: None,
         })?;
         let found = Arc::new(found);
-        self.learn(name, Arc::clone(&found));
+        self.remember(name, Arc::clone(&found));
         Ok(found)
     }
 
@@ -184,7 +187,7 @@ impl DocumentSink {
         known.iter().find(|(known, _)| known == name).map(|(_, container)| Arc::clone(container))
     }
 
-    fn learn(&self, name: &ContainerName, container: Arc<Container>) {
+    fn remember(&self, name: &ContainerName, container: Arc<Container>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|(known, _)| known != name);
         known.truncate(CONTAINERS_KNOWN_MAX - 1);
@@ -196,7 +199,7 @@ impl DocumentSink {
 impl Sink for DocumentSink {
     async fn write(&self, context: &BindingContext<'_>, items: Vec<Value>) -> Result<(), BindingError> {
         let name = resolved_name(context)?;
-        // All are looked at before the first is written.
+        // All items are checked before the first one is written.
         let mut documents = Vec::with_capacity(items.len());
         for item in items {
             self.collect(item, &mut documents)?;
@@ -210,24 +213,24 @@ impl Sink for DocumentSink {
 
 impl DocumentSink {
     fn collect(&self, item: Value, documents: &mut Vec<Map<String, Json>>) -> Result<(), BindingError> {
-        let wrong = |what: &str| {
+        let invalid_property = |what: &str| {
             BindingError::Value(format!(
-                "function '{}' gave {what} to its cosmosDB output; it takes JSON objects",
+                "function '{}' returned {what} for its cosmosDB output, which accepts JSON objects only",
                 self.function
             ))
         };
         let json: Json = match item {
             Value::Null => return Ok(()),
             Value::Json(text) | Value::Text(text) => {
-                serde_json::from_str(&text).map_err(|_| wrong("text that is not JSON"))?
+                serde_json::from_str(&text).map_err(|_| invalid_property("text that is not JSON"))?
             }
             Value::Bytes(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|_| wrong("bytes that are not JSON"))?
+                serde_json::from_slice(&bytes).map_err(|_| invalid_property("bytes that are not JSON"))?
             }
             Value::Many(items) => {
                 return items.into_iter().try_for_each(|item| self.collect(item, documents));
             }
-            Value::Integer(_) | Value::Double(_) => return Err(wrong("a number")),
+            Value::Integer(_) | Value::Double(_) => return Err(invalid_property("a number")),
         };
         match json {
             Json::Null => Ok(()),
@@ -238,18 +241,18 @@ impl DocumentSink {
             Json::Array(items) => {
                 for item in items {
                     let Json::Object(document) = item else {
-                        return Err(wrong("an array with something else"));
+                        return Err(invalid_property("an array with values that are not objects"));
                     };
                     documents.push(with_id(document));
                 }
                 Ok(())
             }
-            Json::Bool(_) | Json::Number(_) | Json::String(_) => Err(wrong("a plain value")),
+            Json::Bool(_) | Json::Number(_) | Json::String(_) => Err(invalid_property("a plain value")),
         }
     }
 }
 
-/// The binding documents that an id is generated where the function gives none.
+/// Adds a generated id to a document without one, as the extension documents.
 fn with_id(mut document: Map<String, Json>) -> Map<String, Json> {
     if document.get("id").is_none_or(Json::is_null) {
         document.insert("id".to_owned(), uuid::Uuid::new_v4().to_string().into());
@@ -278,7 +281,7 @@ fn property<'a>(context: &BindingContext<'a>, name: &str) -> Option<&'a str> {
 fn text_of(body: &Bytes) -> Result<String, BindingError> {
     let text = std::str::from_utf8(body);
     text.map(str::to_owned).map_err(|_| BindingError::System {
-        what: "the document that came back is not UTF-8".to_owned(),
+        what: "the document in the response is not UTF-8".to_owned(),
         retryable: false,
         cause: None,
     })

@@ -1,4 +1,4 @@
-//! [`Client`]: the requests of the dialect that triggers and bindings need.
+//! [`Client`]: the requests of the protocol that triggers and bindings need.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,27 +11,27 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value as Json};
 use trace::TraceContext;
 
-use crate::Options;
 use crate::error::RequestError;
-use crate::transport::Transport;
+use crate::options::Options;
+use crate::transport::AccountTransport;
 
 mod container;
 mod item;
 
-pub(crate) use container::{Container, KeyRange, NewContainer};
-pub(crate) use item::{Feed, FeedStart, Written};
+pub(crate) use container::{Container, NewContainer, PartitionKeyRange};
+pub(crate) use item::{FeedRequest, FeedStart, ItemWrite};
 
-/// Everything but the unreserved characters of RFC 3986.
+/// Characters that are escaped in a path segment: all but the unreserved ones of RFC 3986.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The API version that the public JavaScript and Python SDKs name.
+/// The API version that the JavaScript and Python SDKs send.
 const API_VERSION: &str = "2020-07-15";
 
-/// One account, reached over one transport. Cheap to clone.
+/// One account, over one transport. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    transport: Transport,
-    /// Scheme and authority; requests carry absolute addresses, as all services of this process expect.
+    transport: AccountTransport,
+    /// Scheme and authority; the services of this process expect absolute addresses in requests.
     endpoint: Uri,
     response_bytes_max: usize,
     bodies: Budget,
@@ -47,25 +47,30 @@ pub(crate) struct ContainerName {
 }
 
 /// A request without its account.
-struct Outgoing {
+struct CosmosRequest {
     method: Method,
     path: String,
     headers: HeaderMap,
     body: Bytes,
 }
 
-/// What came back, whatever its status.
-pub(crate) struct Answer {
+/// A response of the account, with any status.
+pub(crate) struct CosmosResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) extensions: Extensions,
     pub(crate) body: Bytes,
-    /// What was asked, for error texts.
+    /// Method and path of the request, for error texts.
     what: String,
 }
 
 impl Client {
-    pub(crate) fn new(transport: Transport, endpoint: &Uri, options: &Options, bodies: Budget) -> Self {
+    pub(crate) fn new(
+        transport: AccountTransport,
+        endpoint: &Uri,
+        options: &Options,
+        bodies: Budget,
+    ) -> Self {
         Self {
             transport,
             endpoint: endpoint.clone(),
@@ -76,36 +81,36 @@ impl Client {
         }
     }
 
-    /// The host name of the account, as lease prefixes carry it.
+    /// The host name of the account, as it appears in lease prefixes.
     pub(crate) fn host(&self) -> &str {
         self.endpoint.host().unwrap_or("localhost")
     }
 
-    /// Whether both reach the same account, as far as its address tells.
+    /// Whether both have the same endpoint.
     pub(crate) fn same_account(&self, other: &Self) -> bool {
         self.endpoint.authority() == other.endpoint.authority()
     }
 
-    pub(crate) fn transport(&self) -> &Transport {
+    pub(crate) fn transport(&self) -> &AccountTransport {
         &self.transport
     }
 
-    /// Sends a request, and again while the account asks for patience.
-    async fn send(&self, request: Outgoing) -> Result<Answer, RequestError> {
+    /// Sends a request, and repeats it while the account throttles it (429, 449).
+    async fn send(&self, request: CosmosRequest) -> Result<CosmosResponse, RequestError> {
         let mut waited = Duration::ZERO;
         for _ in 0..self.throttled_retries_max {
-            let answer = self.send_once(&request).await?;
-            let Some(pause) = answer.asked_patience() else { return Ok(answer) };
+            let response = self.send_once(&request).await?;
+            let Some(pause) = response.retry_after() else { return Ok(response) };
             waited += pause;
             if waited > self.throttled_wait_max {
-                return Ok(answer);
+                return Ok(response);
             }
             tokio::time::sleep(pause).await;
         }
         self.send_once(&request).await
     }
 
-    async fn send_once(&self, outgoing: &Outgoing) -> Result<Answer, RequestError> {
+    async fn send_once(&self, outgoing: &CosmosRequest) -> Result<CosmosResponse, RequestError> {
         let what = format!("{} {}", outgoing.method, outgoing.path);
         let request = self.request(outgoing);
         let response = self
@@ -116,13 +121,19 @@ impl Client {
         let (head, body) = response.into_parts();
         let body = self.read(body).await;
         let body = body.map_err(|cause| RequestError::Unreadable { what: what.clone(), cause })?;
-        Ok(Answer { status: head.status, headers: head.headers, extensions: head.extensions, body, what })
+        Ok(CosmosResponse {
+            status: head.status,
+            headers: head.headers,
+            extensions: head.extensions,
+            body,
+            what,
+        })
     }
 
-    /// Reads an answer of at most `response_bytes_max`.
+    /// Reads a response body of at most `response_bytes_max`.
     async fn read(&self, mut body: Body) -> Result<Bytes, BoxError> {
         match self.bodies.read(&mut body, self.response_bytes_max).await {
-            Ok(held) => Ok(held.into_bytes()),
+            Ok(body) => Ok(body.into_bytes()),
             Err(ReadError::TooLarge { bytes_max }) => {
                 Err(format!("it is larger than {bytes_max} bytes (response_bytes_max)").into())
             }
@@ -130,10 +141,10 @@ impl Client {
         }
     }
 
-    fn request(&self, outgoing: &Outgoing) -> Request<Body> {
+    fn request(&self, outgoing: &CosmosRequest) -> Request<Body> {
         let mut parts = self.endpoint.clone().into_parts();
-        parts.path_and_query = Some(outgoing.path.parse().expect("a percent-encoded path is a path"));
-        let uri = Uri::from_parts(parts).expect("an endpoint with a path is an address");
+        parts.path_and_query = Some(outgoing.path.parse().expect("a percent-encoded path is valid"));
+        let uri = Uri::from_parts(parts).expect("an endpoint with a path is a URI");
         let mut request = Request::new(body_of(outgoing.body.clone()));
         *request.method_mut() = outgoing.method.clone();
         *request.uri_mut() = uri;
@@ -170,7 +181,7 @@ impl std::fmt::Display for ContainerName {
     }
 }
 
-impl Outgoing {
+impl CosmosRequest {
     fn new(method: Method, path: String) -> Self {
         Self { method, path, headers: HeaderMap::new(), body: Bytes::new() }
     }
@@ -193,7 +204,7 @@ impl Outgoing {
     }
 }
 
-impl Answer {
+impl CosmosResponse {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
@@ -206,19 +217,19 @@ impl Answer {
         self.header("x-ms-substatus").and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
-    /// The answer itself if it is a success, otherwise what the account said.
+    /// The response itself if its status is a success, otherwise the error that the account reported.
     pub(crate) fn success(self) -> Result<Self, RequestError> {
-        if self.status.is_success() { Ok(self) } else { Err(self.refused()) }
+        if self.status.is_success() { Ok(self) } else { Err(self.rejected()) }
     }
 
-    pub(crate) fn refused(self) -> RequestError {
+    pub(crate) fn rejected(self) -> RequestError {
         let body: Option<Map<String, Json>> = serde_json::from_slice(&self.body).ok();
         let message = body.as_ref().and_then(|body| body.get("message")).and_then(Json::as_str);
-        // The real service ends messages with lines about its replicas; the first line says it.
+        // Azure Cosmos DB appends lines about its replicas; the first line contains the reason.
         let message =
-            message.and_then(|text| text.lines().next()).unwrap_or("no reason was given").to_owned();
+            message.and_then(|text| text.lines().next()).unwrap_or("the account gave no reason").to_owned();
         let substatus = self.substatus();
-        RequestError::Refused { what: self.what, status: self.status, substatus, message }
+        RequestError::Rejected { what: self.what, status: self.status, substatus, message }
     }
 
     pub(crate) fn object(&self) -> Result<Map<String, Json>, RequestError> {
@@ -229,15 +240,15 @@ impl Answer {
         RequestError::Malformed { what: self.what.clone(), why }
     }
 
-    /// How long the account asked to wait, if it did.
-    fn asked_patience(&self) -> Option<Duration> {
+    /// The pause that the account asks for, if it throttled the request.
+    fn retry_after(&self) -> Option<Duration> {
         let retry_with = self.status.as_u16() == 449;
         if self.status != StatusCode::TOO_MANY_REQUESTS && !retry_with {
             return None;
         }
-        let asked_ms = self.header("x-ms-retry-after-ms").and_then(|text| text.parse::<f64>().ok());
-        let asked_ms = asked_ms.filter(|ms| ms.is_finite() && *ms >= 0.0).unwrap_or(100.0);
-        Some(Duration::from_secs_f64((asked_ms / 1000.0).min(60.0)))
+        let wait_ms = self.header("x-ms-retry-after-ms").and_then(|text| text.parse::<f64>().ok());
+        let wait_ms = wait_ms.filter(|ms| ms.is_finite() && *ms >= 0.0).unwrap_or(100.0);
+        Some(Duration::from_secs_f64((wait_ms / 1000.0).min(60.0)))
     }
 }
 
@@ -260,7 +271,7 @@ fn body_of(bytes: Bytes) -> Body {
     Body::new(Full::new(bytes).map_err(|never| -> BoxError { match never {} }))
 }
 
-/// `Fri, 20 Nov 2026 21:36:21 GMT`, as the signature wants it.
+/// `Fri, 20 Nov 2026 21:36:21 GMT`, the form that the signature requires.
 fn rfc1123_now() -> String {
     rfc1123(SystemTime::now())
 }

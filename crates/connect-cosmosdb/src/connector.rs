@@ -1,4 +1,4 @@
-//! [`CosmosDb`]: makes the triggers and bindings of this crate.
+//! [`CosmosDb`]: creates the triggers and bindings of this crate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,51 +9,41 @@ use functions_contract::{
 use http_messages::Budget;
 use identity::CosmosConnectionString;
 
-use crate::Options;
 use crate::binding::{DocumentReader, DocumentSink};
 use crate::client::Client;
-use crate::keeper::Siblings;
+use crate::live_sources::LiveSources;
+use crate::options::Options;
+use crate::shared::Shared;
 use crate::source::FeedSource;
-use crate::transport::Resolver;
-use crate::trigger::{Trigger, text, wrong};
-use crate::watched::Watched;
+use crate::transport::AccountResolver;
+use crate::trigger_options::{TriggerOptions, invalid_property, text};
+use crate::trigger_registry::TriggerRegistry;
 
-/// The properties of a binding that name its connection: now, and before version 4 of the extension.
+/// The properties of a binding that name its connection: the current name, and the one before version 4 of the extension.
 const CONNECTION: [&str; 2] = ["connection", "connectionStringSetting"];
 /// The same for the leases of a trigger.
 const LEASE_CONNECTION: [&str; 2] = ["leaseConnection", "leaseConnectionStringSetting"];
-/// The emulator's address with its public key, which Microsoft documents: the embedded document service on a developer's machine.
+/// The emulator's address and public key, as Microsoft documents them: the document service in this process, on a developer's machine.
 const CONNECTION_EXAMPLE: &str = "AccountEndpoint=http://localhost:8081/;\
     AccountKey=C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==;";
-/// The name of the setting that holds the connection string where a binding does not name one.
+/// The setting that holds the connection string if a binding does not name one.
 const CONNECTION_DEFAULT: &str = "CosmosDB";
 
 /// The connector for `cosmosDBTrigger` and `cosmosDB`.
 pub struct CosmosDb {
-    resolver: Resolver,
+    resolver: AccountResolver,
     shared: Arc<Shared>,
 }
 
-/// What all bindings of one process share.
-pub(crate) struct Shared {
-    pub(crate) options: Options,
-    /// The room that answers share with other bodies of the process.
-    bodies: Budget,
-    /// Differs with each start, so that leases of an earlier process are recognised.
-    pub(crate) process: String,
-    pub(crate) siblings: Siblings,
-    pub(crate) watched: Watched,
-}
-
 impl CosmosDb {
-    /// A connector that reaches accounts as `resolver` says, and reads their answers within the room of `bodies`.
-    pub fn new(resolver: Resolver, options: Options, bodies: Budget) -> Self {
+    /// A connector that reaches accounts through the transport that `resolver` chooses. `bodies` bounds the bytes of their responses.
+    pub fn new(resolver: AccountResolver, options: Options, bodies: Budget) -> Self {
         let shared = Shared {
             options,
             bodies,
             process: uuid::Uuid::new_v4().simple().to_string(),
-            siblings: Siblings::default(),
-            watched: Watched::default(),
+            live_sources: LiveSources::default(),
+            triggers: TriggerRegistry::default(),
         };
         Self { resolver, shared: Arc::new(shared) }
     }
@@ -74,23 +64,25 @@ impl CosmosDb {
                 )
             } else {
                 format!(
-                    "stands for the setting '{setting}', which does not exist; set it to \
+                    "names the setting '{setting}', which does not exist; set it to \
                          AccountEndpoint=…;AccountKey=…;"
                 )
             };
-            return Err(wrong(spec, properties[0], &why));
+            return Err(invalid_property(spec, properties[0], &why));
         };
         let connection = CosmosConnectionString::parse(&value).map_err(|error| {
-            wrong(spec, properties[0], &format!("names the setting '{setting}': {error}"))
+            invalid_property(spec, properties[0], &format!("names the setting '{setting}': {error}"))
         })?;
         let transport = (self.resolver)(&connection).map_err(|error| {
-            wrong(spec, properties[0], &format!("names the setting '{setting}': {error}"))
+            invalid_property(spec, properties[0], &format!("names the setting '{setting}': {error}"))
         })?;
         let endpoint = connection.account_endpoint.parse().map_err(|error| {
-            wrong(
+            invalid_property(
                 spec,
                 properties[0],
-                &format!("names the setting '{setting}': its AccountEndpoint is no address: {error}"),
+                &format!(
+                    "names the setting '{setting}': its AccountEndpoint is not a valid address: {error}"
+                ),
             )
         })?;
         Ok(Client::new(transport, &endpoint, &self.shared.options, self.shared.bodies.clone()))
@@ -118,15 +110,15 @@ impl Connector for CosmosDb {
         spec: &BindingSpec,
         app: &dyn AppSettings,
     ) -> Result<Box<dyn Source>, BindingError> {
-        let trigger = Trigger::parse(spec)?;
+        let trigger = TriggerOptions::parse(spec)?;
         let monitored = self.client(spec, app, &CONNECTION)?;
         let leases = match text(spec, &LEASE_CONNECTION) {
             Some(_) => self.client(spec, app, &LEASE_CONNECTION)?,
             None => monitored.clone(),
         };
         if trigger.monitored == trigger.leases && monitored.same_account(&leases) {
-            let why = "is the monitored container itself; every checkpoint would be a change: name another container";
-            return Err(wrong(spec, "leaseContainerName", why));
+            let why = "is the monitored container itself, so that every checkpoint would be a change; name another container";
+            return Err(invalid_property(spec, "leaseContainerName", why));
         }
         Ok(Box::new(FeedSource::new(trigger, monitored, leases, Arc::clone(&self.shared))))
     }

@@ -1,51 +1,53 @@
-//! Which leases a source should try to take now. Pure: everything comes in as arguments.
+//! Load balancing: the leases that a source should try to acquire now. Pure.
 //!
-//! The aim is that each living source holds its share, rounded up, and that a lease moves only when the balance is off.
+//! Each live source owns its share, rounded up; a lease moves only if the shares are unequal.
 
 use std::collections::BTreeMap;
 
-/// Who holds a lease, as one source sees it.
+/// The holder of a lease, as one source sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Holder {
+pub(crate) enum LeaseHolder {
     /// This source.
-    Me,
-    /// Nobody, or somebody who is known to have gone or has not been heard of for too long.
-    Nobody,
-    /// A living source, here or elsewhere.
-    Other(String),
+    ThisSource,
+    /// No source, or one that is gone or whose lease has expired.
+    Free,
+    /// Another live source, in this process or elsewhere.
+    OtherSource(String),
 }
 
-/// The leases to take, as indices into `holders`; more than one only where they are free.
-pub(crate) fn leases_to_take(holders: &[Holder]) -> Vec<usize> {
+/// The leases to acquire, as indices into `holders`; more than one only if they are free.
+pub(crate) fn leases_to_acquire(holders: &[LeaseHolder]) -> Vec<usize> {
     let mut held: BTreeMap<&str, usize> = BTreeMap::new();
     let mut mine = 0;
     for holder in holders {
         match holder {
-            Holder::Me => mine += 1,
-            Holder::Nobody => {}
-            Holder::Other(owner) => *held.entry(owner).or_default() += 1,
+            LeaseHolder::ThisSource => mine += 1,
+            LeaseHolder::Free => {}
+            LeaseHolder::OtherSource(owner) => *held.entry(owner).or_default() += 1,
         }
     }
     let share = holders.len().div_ceil(held.len() + 1);
-    let wanted = share.saturating_sub(mine);
-    if wanted == 0 {
+    let selection = share.saturating_sub(mine);
+    if selection == 0 {
         return Vec::new();
     }
-    let free: Vec<_> = indices(holders, |holder| *holder == Holder::Nobody).take(wanted).collect();
+    let free: Vec<_> = indices(holders, |holder| *holder == LeaseHolder::Free).take(selection).collect();
     if !free.is_empty() {
         return free;
     }
-    // Nothing is free: take one from whoever holds most, if that one has more than its share. A source that lacks more
-    // than one lease may also take from a holder of exactly the share, or the last ones would never move.
+    // No lease is free: acquire one from the source with the most leases, if it has more than its share. A source that lacks
+    // more than one lease also acquires from a source with exactly its share; otherwise the last leases would never move.
     let Some((owner, count)) = held.into_iter().max_by_key(|(_, count)| *count) else { return Vec::new() };
-    let tolerated = if wanted > 1 { share - 1 } else { share };
+    let tolerated = if selection > 1 { share - 1 } else { share };
     if count <= tolerated {
         return Vec::new();
     }
-    indices(holders, |holder| matches!(holder, Holder::Other(other) if other == owner)).take(1).collect()
+    indices(holders, |holder| matches!(holder, LeaseHolder::OtherSource(other) if other == owner))
+        .take(1)
+        .collect()
 }
 
-fn indices(holders: &[Holder], matches: impl Fn(&Holder) -> bool) -> impl Iterator<Item = usize> {
+fn indices(holders: &[LeaseHolder], matches: impl Fn(&LeaseHolder) -> bool) -> impl Iterator<Item = usize> {
     holders.iter().enumerate().filter(move |(_, holder)| matches(holder)).map(|(index, _)| index)
 }
 
@@ -53,21 +55,21 @@ fn indices(holders: &[Holder], matches: impl Fn(&Holder) -> bool) -> impl Iterat
 mod tests {
     use super::*;
 
-    /// `m` = mine, `.` = free, any other letter = a living owner.
+    /// `m` = this source, `.` = free, any other letter = another live source.
     fn check(leases: &str, taken: &[usize]) {
         let holders: Vec<_> = leases
             .chars()
             .map(|letter| match letter {
-                'm' => Holder::Me,
-                '.' => Holder::Nobody,
-                other => Holder::Other(other.to_string()),
+                'm' => LeaseHolder::ThisSource,
+                '.' => LeaseHolder::Free,
+                other => LeaseHolder::OtherSource(other.to_string()),
             })
             .collect();
-        assert_eq!(leases_to_take(&holders), taken, "{leases}");
+        assert_eq!(leases_to_acquire(&holders), taken, "{leases}");
     }
 
     #[test]
-    fn free_leases_are_taken_up_to_the_share() {
+    fn free_leases_are_acquired_up_to_the_share() {
         check(".", &[0]);
         check("....", &[0, 1, 2, 3]);
         check("aa..", &[2, 3]);
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn one_lease_at_a_time_is_taken_from_the_greedy() {
+    fn one_lease_at_a_time_is_acquired_from_the_source_with_the_most() {
         check("aaaa", &[0]);
         check("maaa", &[1]);
         check("mmaa", &[]);
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_enough_takes_nothing() {
+    fn a_source_with_its_share_acquires_no_further_lease() {
         check("m.a", &[1]);
         check("mm.aaa", &[2]);
         check("mmm.aa", &[]);

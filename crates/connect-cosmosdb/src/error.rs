@@ -1,44 +1,44 @@
-//! Why a request of the dialect failed, and how the host hears of it.
+//! Why a request failed, and how that is reported to the host.
 
 use functions_contract::BindingError;
 use http::StatusCode;
 use http_messages::BoxError;
 
-/// Why a request had no usable answer.
+/// Why a request had no usable response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
-    /// Nobody answered.
+    /// There was no response.
     #[error(
-        "the account at {endpoint} did not answer; check the connection string and that the service runs"
+        "the account at {endpoint} did not respond; check the connection string, and that the service runs"
     )]
     Unreachable {
         endpoint: String,
         #[source]
         cause: BoxError,
     },
-    /// The answer broke off or is larger than `response_bytes_max`.
-    #[error("the answer to {what} could not be read")]
+    /// The connection broke during the response, or it is larger than `response_bytes_max`.
+    #[error("the response to {what} could not be read")]
     Unreadable {
         what: String,
         #[source]
         cause: BoxError,
     },
-    /// The account refused.
-    #[error("{what} was answered with {status} (sub-status {substatus}): {message}")]
-    Refused { what: String, status: StatusCode, substatus: u32, message: String },
-    /// The answer is not of the dialect.
-    #[error("the answer to {what} is not what the Cosmos DB dialect prescribes: {why}")]
+    /// The account rejected the request.
+    #[error("{what} returned {status} (sub-status {substatus}): {message}")]
+    Rejected { what: String, status: StatusCode, substatus: u32, message: String },
+    /// The response violates the protocol.
+    #[error("the response to {what} violates the Cosmos DB protocol: {why}")]
     Malformed { what: String, why: String },
 }
 
 impl RequestError {
-    /// Whether another attempt may help without a change of anything.
+    /// Whether another attempt may succeed without a change of the app or the account.
     fn retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Unreadable { .. } => true,
             Self::Malformed { .. } => false,
-            // A missing container may be created any time; a wrong key or a bad document stays wrong.
-            Self::Refused { status, .. } => {
+            // A missing container may be created at any time; a wrong key or an invalid document stays wrong.
+            Self::Rejected { status, .. } => {
                 status.is_server_error() || matches!(status.as_u16(), 404 | 408 | 410 | 412 | 429 | 449)
             }
         }
@@ -51,7 +51,7 @@ impl From<RequestError> for BindingError {
         let what = error.to_string();
         let cause = match error {
             RequestError::Unreachable { cause, .. } | RequestError::Unreadable { cause, .. } => Some(cause),
-            RequestError::Refused { .. } | RequestError::Malformed { .. } => None,
+            RequestError::Rejected { .. } | RequestError::Malformed { .. } => None,
         };
         Self::System { what, retryable, cause }
     }

@@ -1,27 +1,27 @@
-//! Lease documents: who reads which part of a container's feed, and how far they came.
+//! Lease documents: the owner and the position of each part of a container's feed.
 //!
-//! The documents are those of the change feed processor of the public .NET SDK, so that its hosts and ours can share one
-//! lease container.
+//! The documents are those of the change feed processor of the .NET SDK, so that its hosts and ours can share a lease
+//! container.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::client::KeyRange;
+use crate::client::PartitionKeyRange;
 
-/// Property of a lease that says where its feed begins, and the only value that it has.
+/// Our property in `properties` that says where the feed begins; [`BEGINNING`] is its only value.
 const START: &str = "chappe.start";
 const BEGINNING: &str = "beginning";
 
-/// The name under which one source holds leases: `instance.process.number`.
+/// The name under which a source owns leases: `instance.process.number`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
-    /// Which host; survives restarts.
+pub(crate) struct LeaseOwner {
+    /// The host; the same after a restart.
     pub(crate) instance: String,
-    /// Which start of it.
+    /// The process; differs after a restart.
     pub(crate) process: String,
-    /// Which source within that.
+    /// The source within the process.
     pub(crate) number: u64,
 }
 
@@ -32,14 +32,14 @@ pub(crate) struct Lease {
     pub(crate) etag: String,
 }
 
-/// Part of the hash range, when a lease names it: `min` inclusive, `max` exclusive.
+/// A range of effective partition keys (hashes) that a lease covers: `min` inclusive, `max` exclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Hashes {
+pub(crate) struct EpkRange {
     pub(crate) min: String,
     pub(crate) max: String,
 }
 
-impl Owner {
+impl LeaseOwner {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.rsplitn(3, '.');
         let number = parts.next()?.parse().ok()?;
@@ -48,7 +48,7 @@ impl Owner {
     }
 }
 
-impl fmt::Display for Owner {
+impl fmt::Display for LeaseOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.instance, self.process, self.number)
     }
@@ -64,11 +64,11 @@ impl Lease {
         Some(lease)
     }
 
-    /// The document of a lease that nobody holds yet. `from_beginning`: without a continuation, the feed is read from its
-    /// beginning, whatever the trigger says.
+    /// The document of a lease without an owner. `from_beginning`: without a continuation, the feed is read from its beginning,
+    /// even if the trigger starts from now.
     pub(crate) fn new_document(
         prefix: &str,
-        range: &KeyRange,
+        range: &PartitionKeyRange,
         continuation: Option<&str>,
         from_beginning: bool,
         now: SystemTime,
@@ -77,11 +77,11 @@ impl Lease {
         let bounds = json!({
             "min": range.min, "max": range.max, "isMinInclusive": true, "isMaxInclusive": false,
         });
-        // Hosts of the public SDK keep the properties of a lease as they are.
+        // Hosts of the .NET SDK preserve the properties of a lease.
         let properties = if from_beginning { json!({ START: BEGINNING }) } else { json!({}) };
         let document = json!({
             "id": id,
-            // For lease containers that are partitioned by /partitionKey; harmless in others.
+            // For lease containers that are partitioned by /partitionKey.
             "partitionKey": id,
             "version": 0,
             "LeaseToken": range.id,
@@ -100,7 +100,7 @@ impl Lease {
         self.text("id").expect("a lease has an id: read() checked it")
     }
 
-    /// The physical partition or hash range that the lease is for. Documents of older hosts call it `PartitionId`.
+    /// The physical partition or range that the lease covers. Documents of older hosts name it `PartitionId`.
     pub(crate) fn token(&self) -> &str {
         self.text("LeaseToken").or_else(|| self.text("PartitionId")).expect("read() checked it")
     }
@@ -113,30 +113,30 @@ impl Lease {
         self.text("ContinuationToken").filter(|token| !token.is_empty())
     }
 
-    /// Whether the feed is to be read from its beginning where there is no continuation yet.
+    /// Whether the feed is read from its beginning if there is no continuation.
     pub(crate) fn begins_at_start(&self) -> bool {
         let start = self.document.get("properties").and_then(|properties| properties.get(START));
         start.and_then(Json::as_str) == Some(BEGINNING)
     }
 
-    /// The hash range, if the lease is for one instead of for a whole partition (`version` 1).
-    pub(crate) fn hashes(&self) -> Option<Hashes> {
+    /// The range of effective partition keys, if the lease covers a part of a partition (`version` 1).
+    pub(crate) fn epk_range(&self) -> Option<EpkRange> {
         if self.document.get("version").and_then(Json::as_i64) != Some(1) {
             return None;
         }
         let range = self.document.get("FeedRange")?.get("Range")?;
         let mark = |name: &str| range.get(name).and_then(Json::as_str).map(str::to_owned);
-        Some(Hashes { min: mark("min")?, max: mark("max")? })
+        Some(EpkRange { min: mark("min")?, max: mark("max")? })
     }
 
-    /// Whether its owner has not been heard of for `expiry`.
+    /// Whether its owner has not renewed it for `expiry`.
     pub(crate) fn expired(&self, now: SystemTime, expiry: Duration) -> bool {
         self.renewed_at().is_none_or(|at| at + expiry < now)
     }
 
-    /// A lease that has just been taken, renewed or given up.
+    /// The lease with this owner (`None`: released), renewed at `now`.
     #[must_use]
-    pub(crate) fn held_by(&self, owner: Option<&Owner>, now: SystemTime) -> Self {
+    pub(crate) fn held_by(&self, owner: Option<&LeaseOwner>, now: SystemTime) -> Self {
         let mut lease = self.clone();
         lease.set("Owner", owner.map_or(Json::Null, |owner| owner.to_string().into()));
         lease.set("timestamp", timestamp(now).into());
@@ -186,14 +186,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn owners_survive_the_round_trip_whatever_the_instance_is_called() {
-        let owner = Owner { instance: "host.local".to_owned(), process: "p1".to_owned(), number: 7 };
-        assert_eq!(Owner::parse(&owner.to_string()), Some(owner));
-        assert_eq!(Owner::parse("d3b07384-d9a0-4c9b-8f5e-000000000000"), None);
+    fn an_owner_with_dots_in_its_instance_is_parsed_back() {
+        let owner = LeaseOwner { instance: "host.local".to_owned(), process: "p1".to_owned(), number: 7 };
+        assert_eq!(LeaseOwner::parse(&owner.to_string()), Some(owner));
+        assert_eq!(LeaseOwner::parse("d3b07384-d9a0-4c9b-8f5e-000000000000"), None);
     }
 
     #[test]
-    fn a_foreign_lease_is_understood() {
+    fn a_lease_of_the_dotnet_sdk_is_read() {
         let document = json!({
             "id": "localhost_AQ==_AQI=..AA-BB", "version": 1, "LeaseToken": "AA-BB", "_etag": "\"1\"",
             "FeedRange": {"Range": {"min": "AA", "max": "BB"}}, "Owner": "other",
@@ -204,14 +204,14 @@ mod tests {
             (lease.token(), lease.owner(), lease.continuation()),
             ("AA-BB", Some("other"), Some("\"18\""))
         );
-        assert_eq!(lease.hashes(), Some(Hashes { min: "AA".to_owned(), max: "BB".to_owned() }));
+        assert_eq!(lease.epk_range(), Some(EpkRange { min: "AA".to_owned(), max: "BB".to_owned() }));
         let at: jiff::Timestamp = "2026-11-20T21:37:00Z".parse().unwrap();
         assert!(!lease.expired(at.into(), Duration::from_secs(60)));
         assert!(lease.expired(at.into(), Duration::from_secs(30)));
     }
 
     #[test]
-    fn the_old_name_of_the_token_is_read() {
+    fn a_lease_token_under_its_old_name_is_read() {
         let document = json!({"id": "x..0", "PartitionId": "0", "_etag": "e", "_ts": 5});
         let lease = Lease::read(document.as_object().unwrap().clone(), None).unwrap();
         assert_eq!((lease.token(), lease.owner()), ("0", None));

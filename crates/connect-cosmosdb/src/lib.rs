@@ -1,30 +1,33 @@
-//! `cosmosDBTrigger` and the `cosmosDB` bindings, as a client of the Cosmos DB REST dialect.
+//! `cosmosDBTrigger` and the `cosmosDB` bindings, as a client of the Cosmos DB REST protocol.
 //!
-//! One road for every account: requests go through a [`Transport`], which is either the documents service of this process
-//! (a function call, vouched for by a principal) or an HTTP client to another host (signed with the account key). Lease
-//! documents, paging and conditions are the same in both cases, so that an app behaves the same when a setting's value
-//! moves it from one to the other. Which one a connection string means is decided by the [`Resolver`] of whoever
-//! assembles the process.
+//! Requests to every account go through an [`AccountTransport`]: either the documents service of this process (a function
+//! call, authorized by a principal) or an HTTP client to another host (signed with the account key). Lease documents,
+//! paging and conditions are the same in both cases, so that an app behaves the same when a setting's value moves it from
+//! one to the other. The binary passes an [`AccountResolver`] that chooses the transport for a connection string.
 //!
 //! Not its concern: storing documents, running functions, deciding what is embedded.
 //!
-//! Know these first: [`CosmosDb`], [`Transport`], [`Options`]. Start reading at `source.rs`.
+//! Know these first: [`CosmosDb`], [`AccountTransport`], [`Options`]. Start reading at `connector.rs`; the trigger is
+//! `source.rs`, its leases are `lease_renewer.rs`.
 
 mod binding;
 mod client;
 mod connector;
 mod decide;
 mod error;
-mod keeper;
 mod lease;
+mod lease_renewer;
+mod lease_store;
+mod live_sources;
 mod options;
 mod partition_key;
 mod query;
+mod shared;
 mod source;
 mod transport;
-mod trigger;
-mod watched;
+mod trigger_options;
+mod trigger_registry;
 
 pub use connector::CosmosDb;
 pub use options::Options;
-pub use transport::{Hints, Origin, Origins, Resolver, Transport};
+pub use transport::{AccountResolver, AccountTransport, ChangeHints, ChangeOrigin, ChangeOrigins};

@@ -1,4 +1,4 @@
-//! What the assembler sets; what an app sets stands in its bindings.
+//! What the program around the connector sets. What an app sets is in its bindings.
 
 use serde::Deserialize;
 
@@ -6,17 +6,17 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Name of this host in lease documents. Only one process may use a name at a time: a lease that was left behind
-    /// under the same name by an earlier process is taken back at once instead of after its expiry. The identity of a
-    /// locked data directory fulfils that. Default: a random name, so that nothing is taken back early.
+    /// Name of this host in lease documents. Only one process may use a name at a time: a lease that an earlier process left
+    /// under the same name is acquired at once, not after its expiry. The identity of a locked data folder meets that
+    /// condition. Default: a random name, so that every left lease expires first.
     pub instance: String,
-    /// Largest response that is read, in bytes. Default: 16 MiB (a page of the dialect has at most 4 MiB).
+    /// The largest response, in bytes. Default: 16 MiB (a page of the protocol has at most 4 MiB).
     pub response_bytes_max: usize,
-    /// How often a request is repeated that was answered with 429 or 449. Default: 9, as the public SDKs do.
+    /// How often a request is repeated after 429 or 449. Default: 9, as in the SDKs.
     pub throttled_retries_max: u32,
-    /// How long a request may go on being repeated after 429 or 449, in milliseconds. Default: 30000.
+    /// How long in total a request is repeated after 429 or 449, in milliseconds. Default: 30000.
     pub throttled_wait_ms_max: u64,
-    /// Largest number of rows that a query input binding collects. Default: 100000.
+    /// The most rows that a query input binding collects. Default: 100000.
     pub query_rows_max: usize,
 }
 

@@ -1,16 +1,16 @@
-//! Partition keys: from a container's definition and a document to the header that names its partition.
+//! Partition keys: the header that names the partition of a document, from the container's definition.
 
 use serde_json::{Map, Value as Json};
 
-/// How a container is partitioned.
+/// The partition key definition of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KeyDefinition {
+pub(crate) struct PartitionKeyDefinition {
     /// One path, or several for a hierarchical key; each split into its property names. Empty for a container without a
-    /// key, or with one that the system makes.
+    /// key, or with a system key.
     paths: Vec<Vec<String>>,
 }
 
-impl KeyDefinition {
+impl PartitionKeyDefinition {
     /// Reads the `partitionKey` property of a container.
     pub(crate) fn parse(container: &Map<String, Json>) -> Self {
         let definition = container.get("partitionKey").and_then(Json::as_object);
@@ -20,7 +20,7 @@ impl KeyDefinition {
         Self { paths: paths.map(split_path).collect() }
     }
 
-    /// The only path, if it is one property at the top: `id` for `/id`.
+    /// The property, if the key is one property at the top level: `id` for `/id`.
     pub(crate) fn single_property(&self) -> Option<&str> {
         match self.paths.as_slice() {
             [path] if path.len() == 1 => Some(&path[0]),
@@ -29,7 +29,7 @@ impl KeyDefinition {
     }
 
     /// The header value for a document. An absent property is `{}`, which is another key than `null`.
-    pub(crate) fn header_of(&self, document: &Map<String, Json>) -> String {
+    pub(crate) fn header_of_document(&self, document: &Map<String, Json>) -> String {
         let values = self.paths.iter().map(|path| match lookup(document, path) {
             Some(value @ (Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_))) => value.clone(),
             Some(Json::Array(_) | Json::Object(_)) | None => Json::Object(Map::new()),
@@ -38,13 +38,13 @@ impl KeyDefinition {
     }
 }
 
-/// The header value for one given key; `None` stands for documents without the property.
+/// The header value for a key; `None` is the key of documents without the property.
 pub(crate) fn header_for(key: Option<&str>) -> String {
     let value = key.map_or_else(|| Json::Object(Map::new()), |text| Json::String(text.to_owned()));
     header(&Json::Array(vec![value]))
 }
 
-/// Header values are ASCII: everything else is escaped as `\uXXXX`.
+/// Header values are ASCII: other characters are escaped as `\uXXXX`.
 fn header(key: &Json) -> String {
     let mut ascii = String::new();
     for character in key.to_string().chars() {
@@ -91,11 +91,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_header_names_the_partition_of_a_document() {
+    fn the_header_contains_the_partition_key_of_the_document() {
         let check = |paths: Json, document: Json, expected: &str| {
             let container = json!({ "partitionKey": { "paths": paths } });
-            let definition = KeyDefinition::parse(container.as_object().unwrap());
-            assert_eq!(definition.header_of(document.as_object().unwrap()), expected, "{document}");
+            let definition = PartitionKeyDefinition::parse(container.as_object().unwrap());
+            assert_eq!(definition.header_of_document(document.as_object().unwrap()), expected, "{document}");
         };
         check(json!(["/pk"]), json!({"pk": "x"}), r#"["x"]"#);
         check(json!(["/pk"]), json!({"pk": 5.0}), "[5.0]");
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_system_key_has_no_value() {
         let container = json!({ "partitionKey": { "paths": ["/_partitionKey"], "systemKey": true } });
-        let definition = KeyDefinition::parse(container.as_object().unwrap());
-        assert_eq!(definition.header_of(&Map::new()), "[]");
+        let definition = PartitionKeyDefinition::parse(container.as_object().unwrap());
+        assert_eq!(definition.header_of_document(&Map::new()), "[]");
     }
 }

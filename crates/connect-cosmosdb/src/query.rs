@@ -1,4 +1,4 @@
-//! The `sqlQuery` of an input binding: `{expressions}` become parameters, so that no value can become part of the query.
+//! The `sqlQuery` of an input binding: `{expressions}` become parameters, so that a value cannot inject query text.
 
 use functions_contract::BindingError;
 use serde_json::{Map, Value as Json, json};
@@ -7,12 +7,12 @@ use serde_json::{Map, Value as Json, json};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Query {
     text: String,
-    /// The binding data that each parameter stands for: `@p0` for the first path.
+    /// The path into the binding data of each parameter: `@p0` for the first.
     paths: Vec<String>,
 }
 
 impl Query {
-    /// Finds `{name}` and `{dotted.path}`; other braces belong to the query, such as those of object literals.
+    /// Finds `{name}` and `{dotted.path}`; other braces are part of the query, such as those of object literals.
     pub(crate) fn parse(text: &str) -> Self {
         let mut query = Self { text: String::with_capacity(text.len()), paths: Vec::new() };
         let mut rest = text;
@@ -38,7 +38,7 @@ impl Query {
         for (index, path) in self.paths.iter().enumerate() {
             let value = lookup(binding_data, path).ok_or_else(|| {
                 BindingError::Value(format!(
-                    "sqlQuery needs {{{path}}}, which neither the trigger nor the request gives"
+                    "sqlQuery needs {{{path}}}, which neither the trigger nor the request provides"
                 ))
             })?;
             parameters.push(json!({ "name": format!("@p{index}"), "value": value }));
@@ -64,7 +64,7 @@ fn is_path(text: &str) -> bool {
     text.split('.').all(word)
 }
 
-/// Names are matched as they are first, then without regard to case, as the real host does.
+/// Names are matched exactly first, then without regard to case, as in the Azure Functions host.
 fn lookup<'a>(data: &'a Map<String, Json>, path: &str) -> Option<&'a Json> {
     let mut names = path.split('.');
     let mut value = functions_contract::find_property(data, names.next()?)?;
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn object_literals_are_left_alone() {
+    fn object_literals_stay_in_the_query() {
         check(
             "SELECT VALUE {\"id\": c.id, 'n': {}} FROM c",
             json!({}),
@@ -105,11 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_value_is_named() {
+    fn a_query_whose_expression_has_no_value_is_rejected_with_its_name() {
         let error = Query::parse("SELECT {a.b} FROM c").resolve(&Map::new()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "sqlQuery needs {a.b}, which neither the trigger nor the request gives"
+            "sqlQuery needs {a.b}, which neither the trigger nor the request provides"
         );
     }
 }

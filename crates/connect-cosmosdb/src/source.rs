@@ -1,7 +1,7 @@
 //! [`FeedSource`]: the change feed of a container as a trigger.
 //!
-//! Leases are kept by a task of its own ([`Keeper`]); this side reads the parts of the feed that are held, one page at a
-//! time, and asks the keeper to record how far the function came.
+//! A [`LeaseRenewer`] task owns the leases; the source reads the parts of the feed whose leases it holds, one page at a time,
+//! and stores checkpoints through the renewer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,61 +12,67 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-use crate::client::{Answer, Client, Feed, FeedStart, KeyRange};
-use crate::connector::Shared;
+use crate::client::{Client, CosmosResponse, FeedRequest, FeedStart, PartitionKeyRange};
 use crate::error::RequestError;
-use crate::keeper::{CheckpointError, Held, Keeper, SourceNumber};
-use crate::lease::Owner;
-use crate::trigger::Trigger;
-use crate::watched::{LeaseUse, Listener};
+use crate::lease::LeaseOwner;
+use crate::lease_renewer::{CheckpointError, HeldLease, LeaseRenewer};
+use crate::live_sources::LiveSource;
+use crate::shared::Shared;
+use crate::trigger_options::TriggerOptions;
+use crate::trigger_registry::{LeaseUse, TriggerId};
 
 mod open;
 
 /// A trigger on one container.
 pub(crate) struct FeedSource {
-    trigger: Trigger,
+    trigger: TriggerOptions,
     monitored: Client,
     leases: Client,
     shared: Arc<Shared>,
-    number: SourceNumber,
-    opened: Option<Opened>,
-    /// Batches that were given back, in order.
+    number: LiveSource,
+    opened: Option<OpenFeed>,
+    /// Abandoned batches, in order.
     returned: VecDeque<Batch>,
-    /// Which held lease is read first at the next turn, so that a busy one does not starve the others.
-    turn: usize,
+    /// The held lease that the next poll reads first, so that a busy one does not starve the others.
+    next_lease: usize,
     _leases: LeaseUse,
 }
 
-/// What is known once both containers were found and leases were sought.
-struct Opened {
-    /// Identity of the monitored container: one that was dropped and made anew has another feed.
+/// What is known once both containers were found and leases were acquired.
+struct OpenFeed {
+    /// The resource id of the monitored container: one that was deleted and created again has another feed.
     rid: String,
-    ranges: Vec<KeyRange>,
-    keeper: Keeper,
+    ranges: Vec<PartitionKeyRange>,
+    renewer: LeaseRenewer,
     hint: Option<watch::Receiver<u64>>,
 }
 
 /// [`Batch::position`] of this source, as JSON.
 #[derive(Debug, Deserialize, Serialize)]
-struct Position {
+struct FeedPosition {
     lease: String,
     continuation: String,
 }
 
-/// What one read of a part of the feed brought.
-enum Reading {
+/// The outcome of one read of a part of the feed.
+enum FeedRead {
     Changes(Batch),
-    Nothing,
-    /// The position moved without a change to hand out.
+    Empty,
+    /// The position moved, but there is no change to hand out.
     Advanced,
 }
 
 impl FeedSource {
-    pub(crate) fn new(trigger: Trigger, monitored: Client, leases: Client, shared: Arc<Shared>) -> Self {
-        let number = shared.siblings.born();
+    pub(crate) fn new(
+        trigger: TriggerOptions,
+        monitored: Client,
+        leases: Client,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let number = shared.live_sources.register();
         let names =
             (leases.host(), &trigger.leases, &trigger.processor, monitored.host(), &trigger.monitored);
-        let (lease_use, other) = shared.watched.uses(format!("{names:?}"), &trigger.function);
+        let (lease_use, other) = shared.triggers.uses(format!("{names:?}"), &trigger.function);
         if let Some(other) = other {
             tracing::warn!(
                 "functions '{other}' and '{}' listen to the container {} with the same leases in {}: each change reaches \
@@ -84,88 +90,88 @@ impl FeedSource {
             number,
             opened: None,
             returned: VecDeque::new(),
-            turn: 0,
+            next_lease: 0,
             _leases: lease_use,
         }
     }
 
-    /// One turn over everything that is held.
+    /// Reads the held leases in turn until one has changes.
     async fn poll(&mut self) -> Result<Option<Batch>, BindingError> {
         self.open().await?;
         let opened = self.opened.as_mut().expect("open() succeeded");
         if let Some(hint) = opened.hint.as_mut() {
-            // Marked as seen before reading: a change that comes in between wakes us again.
+            // Marked as seen before reading, so that a change during the read ends the next wait.
             hint.borrow_and_update();
         }
-        let held = opened.keeper.held();
+        let held = opened.renewer.held();
         for index in 0..held.len() {
-            let part = &held[(self.turn + index) % held.len()];
+            let part = &held[(self.next_lease + index) % held.len()];
             match self.read(part).await? {
-                Reading::Changes(batch) => {
-                    self.turn = self.turn.wrapping_add(index + 1);
+                FeedRead::Changes(batch) => {
+                    self.next_lease = self.next_lease.wrapping_add(index + 1);
                     return Ok(Some(batch));
                 }
-                Reading::Nothing => {}
-                // The next turn starts from the new position.
-                Reading::Advanced => return Ok(None),
+                FeedRead::Empty => {}
+                // The next poll starts from the new position.
+                FeedRead::Advanced => return Ok(None),
             }
         }
         Ok(None)
     }
 
-    async fn read(&mut self, part: &Held) -> Result<Reading, BindingError> {
-        let answer = self.request(part, self.trigger.items_max).await?;
+    async fn read(&mut self, part: &HeldLease) -> Result<FeedRead, BindingError> {
+        let response = self.request(part, self.trigger.items_max).await?;
         let opened = self.opened.as_ref().expect("reading needs an open source");
-        if let Some(rid) = answer.header("x-ms-content-path").filter(|rid| *rid != opened.rid) {
-            tracing::warn!(container = %self.trigger.monitored, rid, "the container was made anew; its feed starts again");
+        if let Some(rid) = response.header("x-ms-content-path").filter(|rid| *rid != opened.rid) {
+            tracing::warn!(container = %self.trigger.monitored, rid, "the container was created again; its feed starts from the beginning");
             self.opened = None;
-            return Ok(Reading::Advanced);
+            return Ok(FeedRead::Advanced);
         }
-        match answer.status {
+        match response.status {
             StatusCode::OK => {}
-            StatusCode::NOT_MODIFIED => return self.nothing(part, &answer).await,
-            StatusCode::GONE if opened.keeper.split(&part.token).await? => {
+            StatusCode::NOT_MODIFIED => return self.no_change(part, &response).await,
+            StatusCode::GONE if opened.renewer.split(&part.token).await? => {
                 self.opened = None;
-                return Ok(Reading::Advanced);
+                return Ok(FeedRead::Advanced);
             }
             StatusCode::NOT_FOUND => {
                 self.opened = None;
-                self.shared.watched.missing(&self.listener());
+                self.shared.triggers.missing(&self.trigger_id());
                 return Err(self.missing());
             }
             _ => {
                 self.opened = None;
-                return Err(answer.refused().into());
+                return Err(response.rejected().into());
             }
         }
         let continuation =
-            answer.etag().ok_or_else(|| answer.malformed("a feed answer has no etag".to_owned()))?;
-        let documents = answer.documents()?;
+            response.etag().ok_or_else(|| response.malformed("the feed response has no etag".to_owned()))?;
+        let documents = response.documents()?;
         if documents.is_empty() {
-            opened.keeper.checkpoint(&part.token, &continuation).await.map_err(not_recorded)?;
-            return Ok(Reading::Advanced);
+            opened.renewer.checkpoint(&part.token, &continuation).await.map_err(checkpoint_failed)?;
+            return Ok(FeedRead::Advanced);
         }
-        Ok(Reading::Changes(self.batch(part, continuation, &documents, &answer)))
+        Ok(FeedRead::Changes(self.batch(part, continuation, &documents, &response)))
     }
 
-    /// Nothing new. If this is the first look, the position is recorded: it is what "from now" means, and a crash before
-    /// the first change must not move it.
-    async fn nothing(&self, part: &Held, answer: &Answer) -> Result<Reading, BindingError> {
+    /// There is no change. The position of the first read is stored: it defines "from now", and a crash before the first change
+    /// must not move it.
+    async fn no_change(&self, part: &HeldLease, response: &CosmosResponse) -> Result<FeedRead, BindingError> {
         let opened = self.opened.as_ref().expect("reading needs an open source");
-        if let (None, Some(continuation)) = (&part.continuation, answer.etag()) {
-            opened.keeper.checkpoint(&part.token, &continuation).await.map_err(not_recorded)?;
+        if let (None, Some(continuation)) = (&part.continuation, response.etag()) {
+            opened.renewer.checkpoint(&part.token, &continuation).await.map_err(checkpoint_failed)?;
         }
-        Ok(Reading::Nothing)
+        Ok(FeedRead::Empty)
     }
 
     fn batch(
         &self,
-        part: &Held,
+        part: &HeldLease,
         continuation: String,
         documents: &[Box<RawValue>],
-        answer: &Answer,
+        response: &CosmosResponse,
     ) -> Batch {
-        let mut text = String::with_capacity(answer.body.len());
+        let mut text = String::with_capacity(response.body.len());
         text.push('[');
         for (index, document) in documents.iter().enumerate() {
             if index > 0 {
@@ -174,14 +180,14 @@ impl FeedSource {
             text.push_str(document.get());
         }
         text.push(']');
-        let mut origins = self.monitored.transport().origins(&answer.extensions);
+        let mut origins = self.monitored.transport().origins(&response.extensions);
         origins.sort_by_key(|(lsn, ..)| *lsn);
         let newest = origins.len().saturating_sub(Batch::ORIGINS_MAX);
         let origins = origins.split_off(newest).into_iter();
-        let position = Position { lease: part.token.clone(), continuation };
+        let position = FeedPosition { lease: part.token.clone(), continuation };
         let now = jiff::Timestamp::now();
         Batch {
-            position: serde_json::to_string(&position).expect("two texts are writable"),
+            position: serde_json::to_string(&position).expect("two strings can be serialised"),
             data: Value::Text(text),
             metadata: Vec::new(),
             item_count: documents.len(),
@@ -190,18 +196,21 @@ impl FeedSource {
         }
     }
 
-    async fn request(&self, part: &Held, items_max: u32) -> Result<Answer, RequestError> {
+    async fn request(&self, part: &HeldLease, items_max: u32) -> Result<CosmosResponse, RequestError> {
         let opened = self.opened.as_ref().expect("reading needs an open source");
-        let whole = || part.token.as_str();
+        let partition = || part.token.as_str();
         // A lease for a range of hashes is read through the partition that holds its beginning.
-        let range_id = part.hashes.as_ref().map_or_else(whole, |hashes| {
-            let holds = |range: &&KeyRange| range.min <= hashes.min && hashes.min < range.max;
-            opened.ranges.iter().find(holds).map_or_else(whole, |range| range.id.as_str())
+        let range_id = part.epk_range.as_ref().map_or_else(partition, |epk_range| {
+            let holds = |range: &&PartitionKeyRange| range.min <= epk_range.min && epk_range.min < range.max;
+            opened.ranges.iter().find(holds).map_or_else(partition, |range| range.id.as_str())
         });
-        let feed = Feed {
+        let feed = FeedRequest {
             container: &self.trigger.monitored,
             range_id,
-            hashes: part.hashes.as_ref().map(|hashes| (hashes.min.as_str(), hashes.max.as_str())),
+            epk_range: part
+                .epk_range
+                .as_ref()
+                .map(|epk_range| (epk_range.min.as_str(), epk_range.max.as_str())),
             continuation: part.continuation.as_deref(),
             start: self.start(part),
             items_max,
@@ -209,33 +218,33 @@ impl FeedSource {
         self.monitored.feed(&feed).await
     }
 
-    /// Where the feed begins while there is no continuation. A container that was made while we listened has nothing from
-    /// before; a time that the app names counts all the same.
-    fn start(&self, part: &Held) -> FeedStart {
+    /// Where the feed is read from without a continuation. A container that was created while the trigger listened is read from
+    /// its beginning; a start time of the app takes precedence.
+    fn start(&self, part: &HeldLease) -> FeedStart {
         match self.trigger.start {
             FeedStart::Now if part.from_beginning => FeedStart::Beginning,
             start => start,
         }
     }
 
-    /// Waits for a hint, for a change of what is held, or for the next poll. The poll comes also where there are hints:
-    /// it is what notices that a container was dropped.
+    /// Waits for a hint, for a change of the held leases, or for the next poll. It polls even if there are hints, because only a
+    /// poll detects that the container was deleted.
     async fn wait(&mut self) {
         let Some(opened) = self.opened.as_mut() else { return };
         tokio::select! {
             () = hinted(opened.hint.as_mut()) => {}
-            () = opened.keeper.changed() => {}
+            () = opened.renewer.changed() => {}
             () = tokio::time::sleep(self.trigger.poll_delay) => {}
         }
     }
 
-    fn listener(&self) -> Listener {
+    fn trigger_id(&self) -> TriggerId {
         let container = format!("{}/{}", self.monitored.host(), self.trigger.monitored);
-        Listener { function: self.trigger.function.clone(), container }
+        TriggerId { function: self.trigger.function.clone(), container }
     }
 
-    fn owner(&self) -> Owner {
-        Owner {
+    fn owner(&self) -> LeaseOwner {
+        LeaseOwner {
             instance: self.shared.options.instance.clone(),
             process: self.shared.process.clone(),
             number: self.number.number,
@@ -247,10 +256,11 @@ impl FeedSource {
 impl Source for FeedSource {
     async fn next(&mut self) -> Result<Batch, BindingError> {
         loop {
-            // Before anything is handed out: nobody keeps the leases any more, so another host may read the same, and what this one
-            // reads could not be recorded and would come again for ever.
-            if self.opened.as_ref().is_some_and(|opened| opened.keeper.has_ended()) {
-                let what = "keep the leases: the task that renews them met a defect, which the log tells";
+            // Checked before a batch is handed out: without the renewer, another host may read the same changes, and a checkpoint
+            // could not be stored, so that the same batch would come again without end.
+            if self.opened.as_ref().is_some_and(|opened| opened.renewer.has_ended()) {
+                let what =
+                    "renew the leases: the task that renews them ended because of a defect; see the log";
                 return Err(BindingError::System { what: what.to_owned(), retryable: true, cause: None });
             }
             if let Some(batch) = self.returned.pop_front() {
@@ -264,13 +274,13 @@ impl Source for FeedSource {
     }
 
     async fn complete(&mut self, batch: &Batch) -> Result<(), BindingError> {
-        let position: Position = serde_json::from_str(&batch.position)
-            .map_err(|error| BindingError::Value(format!("a position of another source: {error}")))?;
+        let position: FeedPosition = serde_json::from_str(&batch.position)
+            .map_err(|error| BindingError::Value(format!("the position is of another source: {error}")))?;
         let Some(opened) = self.opened.as_ref() else {
-            return Err(not_recorded(CheckpointError::Lost(position.lease)));
+            return Err(checkpoint_failed(CheckpointError::Lost(position.lease)));
         };
-        let recorded = opened.keeper.checkpoint(&position.lease, &position.continuation).await;
-        recorded.map_err(not_recorded)
+        let recorded = opened.renewer.checkpoint(&position.lease, &position.continuation).await;
+        recorded.map_err(checkpoint_failed)
     }
 
     async fn abandon(&mut self, batch: Batch) -> Result<(), BindingError> {
@@ -281,27 +291,27 @@ impl Source for FeedSource {
     async fn lag(&mut self) -> Result<Lag, BindingError> {
         self.open().await?;
         let opened = self.opened.as_mut().expect("open() succeeded");
-        let held = opened.keeper.held();
+        let held = opened.renewer.held();
         let mut items = 0;
         for part in held.iter() {
-            // From now, nothing is waiting before the first look.
+            // With a start from now, no change is waiting before the first read.
             if part.continuation.is_none() && self.start(part) == FeedStart::Now {
                 continue;
             }
-            let answer = self.request(part, 1).await?;
-            items += waiting(answer)?;
+            let response = self.request(part, 1).await?;
+            items += waiting(response)?;
         }
         Ok(Lag { items })
     }
 
     async fn close(self: Box<Self>) {
         if let Some(opened) = self.opened {
-            opened.keeper.close().await;
+            opened.renewer.close().await;
         }
     }
 }
 
-/// Ends with the next hint; never where there are none.
+/// Completes at the next hint; never, if there are no hints.
 async fn hinted(hint: Option<&mut watch::Receiver<u64>>) {
     if let Some(hint) = hint
         && hint.changed().await.is_ok()
@@ -311,32 +321,32 @@ async fn hinted(hint: Option<&mut watch::Receiver<u64>>) {
     std::future::pending::<()>().await;
 }
 
-/// The account's newest LSN, minus that of the first change not yet read: the estimate of the public SDK. It counts
-/// writes, so that it is an upper bound of the items.
-fn waiting(answer: Answer) -> Result<u64, RequestError> {
+/// The account's newest LSN minus that of the first unread change: the estimate of the .NET SDK. It counts writes, so that it
+/// is an upper bound of the items.
+fn waiting(response: CosmosResponse) -> Result<u64, RequestError> {
     #[derive(Deserialize)]
     struct Numbered {
         _lsn: Option<u64>,
     }
-    if answer.status == StatusCode::NOT_MODIFIED {
+    if response.status == StatusCode::NOT_MODIFIED {
         return Ok(0);
     }
-    let answer = answer.success()?;
-    let documents = answer.documents()?;
+    let response = response.success()?;
+    let documents = response.documents()?;
     let Some(first) = documents.first() else { return Ok(0) };
     // `{range}:{version}#{lsn}[#{region}={lsn}]`
-    let newest = answer.header("x-ms-session-token").and_then(|token| token.split('#').nth(1));
+    let newest = response.header("x-ms-session-token").and_then(|token| token.split('#').nth(1));
     let newest: Option<u64> = newest.and_then(|lsn| lsn.parse().ok());
     let first: Option<Numbered> = serde_json::from_str(first.get()).ok();
     let first = first.and_then(|document| document._lsn);
     Ok(newest.zip(first).map_or(1, |(newest, first)| newest.saturating_sub(first) + 1))
 }
 
-fn not_recorded(error: CheckpointError) -> BindingError {
+fn checkpoint_failed(error: CheckpointError) -> BindingError {
     match error {
         CheckpointError::Request(error) => error.into(),
         CheckpointError::Lost(lease) => BindingError::System {
-            what: format!("lease {lease} went to another host, which hands the batch out again"),
+            what: format!("another host acquired the lease {lease} and hands the batch out again"),
             retryable: true,
             cause: None,
         },

@@ -1,4 +1,4 @@
-//! [`Transport`]: how requests of the dialect reach an account, and what the account tells us beside its answers.
+//! [`AccountTransport`]: how requests reach an account, and what an account in this process reports beside its responses.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,91 +14,92 @@ use tower::ServiceExt as _;
 use tower::util::BoxCloneService;
 use trace::TraceContext;
 
-/// Where a change comes from: its number in the container's feed (LSN), the trace that wrote it, and when.
-pub type Origin = (u64, TraceContext, SystemTime);
+/// The origin of a change: its number in the container's feed (LSN), the trace that wrote it, and when.
+pub type ChangeOrigin = (u64, TraceContext, SystemTime);
 
-/// Reads origins from the extensions of a feed answer.
-pub type Origins = Arc<dyn Fn(&Extensions) -> Vec<Origin> + Send + Sync>;
+/// Reads the origins from the extensions of a feed response.
+pub type ChangeOrigins = Arc<dyn Fn(&Extensions) -> Vec<ChangeOrigin> + Send + Sync>;
 
-/// Gives, for (database, container), a value that changes with every write: a trigger wakes at once instead of polling.
-pub type Hints = Arc<dyn Fn(&str, &str) -> Option<watch::Receiver<u64>> + Send + Sync>;
+/// For (database, container), a value that changes with every write, so that a trigger reads at once instead of at its next poll.
+pub type ChangeHints = Arc<dyn Fn(&str, &str) -> Option<watch::Receiver<u64>> + Send + Sync>;
 
-/// From a connection string to the road it means.
-pub type Resolver = Arc<dyn Fn(&CosmosConnectionString) -> Result<Transport, BoxError> + Send + Sync>;
+/// Chooses the transport for a connection string.
+pub type AccountResolver =
+    Arc<dyn Fn(&CosmosConnectionString) -> Result<AccountTransport, BoxError> + Send + Sync>;
 
-/// A road to one account. Cheap to clone.
+/// The way to send requests to one account. Cheap to clone.
 #[derive(Clone)]
-pub struct Transport {
-    /// A mutex only because the service need not be `Sync`; it is held while cloning.
-    service: Arc<Mutex<Road>>,
-    credentials: Credentials,
-    hints: Option<Hints>,
-    origins: Option<Origins>,
+pub struct AccountTransport {
+    /// The mutex exists because the service need not be `Sync`; it is locked only while the service is cloned.
+    service: Arc<Mutex<AccountService>>,
+    authorization: Authorization,
+    hints: Option<ChangeHints>,
+    origins: Option<ChangeOrigins>,
 }
 
-type Road = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
+type AccountService = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
 
-/// An answer to come. Boxed, because the compiler cannot prove `Send` through nested futures over boxed errors.
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+/// Boxed, because the compiler cannot prove `Send` through nested futures over boxed errors.
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
 
 #[derive(Clone)]
-enum Credentials {
-    /// The caller is known: this process itself.
-    Vouched(Principal),
-    /// Each request is signed.
-    Signed(MasterKey),
+enum Authorization {
+    /// Each request carries this principal: a call within the process.
+    Principal(Principal),
+    /// Each request is signed with this key.
+    MasterKey(MasterKey),
 }
 
-impl Transport {
-    /// Calls a service of this process, which trusts `principal`.
+impl AccountTransport {
+    /// Calls a service of this process as `principal`.
     pub fn in_process<S>(service: S, principal: Principal) -> Self
     where
         S: tower::Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
-        Self::new(service, Credentials::Vouched(principal))
+        Self::new(service, Authorization::Principal(principal))
     }
 
-    /// Sends through a client, each request signed with the account's key.
+    /// Sends requests through a client and signs each with the account's key.
     pub fn signed<S>(client: S, key: MasterKey) -> Self
     where
         S: tower::Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
-        Self::new(client, Credentials::Signed(key))
+        Self::new(client, Authorization::MasterKey(key))
     }
 
-    /// With a signal for new changes, so that triggers need not wait for their next poll.
+    /// Adds a signal for new changes, so that triggers do not wait for their next poll.
     #[must_use]
-    pub fn with_hints(self, hints: Hints) -> Self {
+    pub fn with_hints(self, hints: ChangeHints) -> Self {
         Self { hints: Some(hints), ..self }
     }
 
-    /// With the traces of the changes that a feed answer holds.
+    /// Adds the origins of the changes in a feed response.
     #[must_use]
-    pub fn with_origins(self, origins: Origins) -> Self {
+    pub fn with_origins(self, origins: ChangeOrigins) -> Self {
         Self { origins: Some(origins), ..self }
     }
 
-    fn new<S>(service: S, credentials: Credentials) -> Self
+    fn new<S>(service: S, authorization: Authorization) -> Self
     where
         S: tower::Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
         let service = BoxCloneService::new(service.map_err(Into::into));
-        Self { service: Arc::new(Mutex::new(service)), credentials, hints: None, origins: None }
+        Self { service: Arc::new(Mutex::new(service)), authorization, hints: None, origins: None }
     }
 
-    /// Sends one request, vouched for or signed.
-    pub(crate) fn call(&self, mut request: Request<Body>) -> Answering {
-        match &self.credentials {
-            Credentials::Vouched(principal) => {
+    /// Sends one request with its authorization.
+    pub(crate) fn call(&self, mut request: Request<Body>) -> ResponseFuture {
+        match &self.authorization {
+            Authorization::Principal(principal) => {
                 request.extensions_mut().insert(principal.clone());
             }
-            Credentials::Signed(key) => sign(&mut request, key),
+            Authorization::MasterKey(key) => sign(&mut request, key),
         }
         let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(service.oneshot(request))
@@ -108,7 +109,7 @@ impl Transport {
         self.hints.as_ref().and_then(|hints| hints(database, container))
     }
 
-    pub(crate) fn origins(&self, extensions: &Extensions) -> Vec<Origin> {
+    pub(crate) fn origins(&self, extensions: &Extensions) -> Vec<ChangeOrigin> {
         self.origins.as_ref().map(|origins| origins(extensions)).unwrap_or_default()
     }
 }
@@ -123,12 +124,12 @@ fn sign(request: &mut Request<Body>, key: &MasterKey) {
     request.headers_mut().insert(http::header::AUTHORIZATION, value);
 }
 
-impl fmt::Debug for Transport {
+impl fmt::Debug for AccountTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let road = match self.credentials {
-            Credentials::Vouched(_) => "in process",
-            Credentials::Signed(_) => "signed",
+        let kind = match self.authorization {
+            Authorization::Principal(_) => "in process",
+            Authorization::MasterKey(_) => "signed",
         };
-        f.debug_struct("Transport").field("road", &road).finish_non_exhaustive()
+        f.debug_struct("Transport").field("kind", &kind).finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use connect_cosmosdb::{CosmosDb, Hints, Origins, Resolver, Transport};
+use connect_cosmosdb::{AccountResolver, AccountTransport, ChangeHints, ChangeOrigins, CosmosDb};
 use http_messages::Budget;
 use identity::master_key::MasterKey;
 use identity::{CosmosConnectionString, Principal};
@@ -20,17 +20,17 @@ pub(crate) fn cosmos_connector(
     bodies: &Budget,
     host: &str,
 ) -> CosmosDb {
-    let transports: BTreeMap<ServiceId, Transport> = documents
+    let transports: BTreeMap<ServiceId, AccountTransport> = documents
         .iter()
         .map(|(id, (service, handle))| (id.clone(), in_process(service.clone(), handle)))
         .collect();
-    let resolver: Resolver = Arc::new(move |connection: &CosmosConnectionString| {
+    let resolver: AccountResolver = Arc::new(move |connection: &CosmosConnectionString| {
         let embedded = here.named_by(&connection.account_endpoint, "documents");
         if let Some(transport) = embedded.and_then(|id| transports.get(id)) {
             return Ok(transport.clone());
         }
         let key = MasterKey::parse(connection.account_key.expose())?;
-        Ok(Transport::signed(egress.clone(), key))
+        Ok(AccountTransport::signed(egress.clone(), key))
     });
     let options =
         connect_cosmosdb::Options { instance: host.to_owned(), ..connect_cosmosdb::Options::default() };
@@ -38,14 +38,14 @@ pub(crate) fn cosmos_connector(
 }
 
 /// A document service of this process, which tells of changes by itself.
-fn in_process(service: documents::Service, handle: &documents::Handle) -> Transport {
+fn in_process(service: documents::Service, handle: &documents::Handle) -> AccountTransport {
     let hints = handle.hints();
-    let hints: Hints = Arc::new(move |database: &str, container: &str| {
+    let hints: ChangeHints = Arc::new(move |database: &str, container: &str| {
         Some(hints.subscribe(&format!("dbs/{database}/colls/{container}")))
     });
-    let origins: Origins = Arc::new(|extensions| {
+    let origins: ChangeOrigins = Arc::new(|extensions| {
         extensions.get::<documents::FeedOrigins>().map(|origins| origins.0.clone()).unwrap_or_default()
     });
-    let transport = Transport::in_process(service, Principal::InProcess { name: "functions" });
+    let transport = AccountTransport::in_process(service, Principal::InProcess { name: "functions" });
     transport.with_hints(hints).with_origins(origins)
 }

@@ -9,26 +9,26 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 use trace::TraceContext;
 
-use super::{Answer, Client, ContainerName, Outgoing, rfc1123};
+use super::{Client, ContainerName, CosmosRequest, CosmosResponse, rfc1123};
 use crate::error::RequestError;
 
-/// What became of a write with a condition.
-pub(crate) enum Written {
+/// The outcome of a conditional write.
+pub(crate) enum ItemWrite {
     /// It was accepted; the new etag.
     Accepted(String),
-    /// The condition did not hold, or the item is gone.
-    Changed,
-    /// An item of this id already exists.
-    Taken,
+    /// The etag did not match, or the item does not exist any more.
+    PreconditionFailed,
+    /// An item with this id exists already.
+    AlreadyExists,
 }
 
 /// One page of documents.
-pub(crate) struct Page {
+pub(crate) struct QueryPage {
     pub(crate) documents: Vec<Box<RawValue>>,
     pub(crate) continuation: Option<String>,
 }
 
-/// Where reading a feed begins that has no position yet.
+/// Where a feed without a continuation is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FeedStart {
     Beginning,
@@ -36,13 +36,13 @@ pub(crate) enum FeedStart {
     At(SystemTime),
 }
 
-/// Which part of a container's feed is read, and from where.
-pub(crate) struct Feed<'a> {
+/// A read of a part of a container's feed.
+pub(crate) struct FeedRequest<'a> {
     pub(crate) container: &'a ContainerName,
     /// The physical partition.
     pub(crate) range_id: &'a str,
-    /// A part of it, as marks of the hash range, where it is not read whole.
-    pub(crate) hashes: Option<(&'a str, &'a str)>,
+    /// The bounds of effective partition keys, if only a part of the partition is read.
+    pub(crate) epk_range: Option<(&'a str, &'a str)>,
     pub(crate) continuation: Option<&'a str>,
     pub(crate) start: FeedStart,
     pub(crate) items_max: u32,
@@ -60,14 +60,14 @@ impl Client {
         name: &ContainerName,
         id: &str,
         key: &str,
-    ) -> Result<Option<Answer>, RequestError> {
+    ) -> Result<Option<CosmosResponse>, RequestError> {
         let request =
-            Outgoing::new(Method::GET, name.item_path(id)).header("x-ms-documentdb-partitionkey", key);
-        let answer = self.send(request).await?;
-        if answer.status == StatusCode::NOT_FOUND {
+            CosmosRequest::new(Method::GET, name.item_path(id)).header("x-ms-documentdb-partitionkey", key);
+        let response = self.send(request).await?;
+        if response.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        answer.success().map(Some)
+        response.success().map(Some)
     }
 
     pub(crate) async fn create_item(
@@ -76,9 +76,9 @@ impl Client {
         key: &str,
         document: &Map<String, Json>,
         trace: Option<TraceContext>,
-    ) -> Result<Written, RequestError> {
+    ) -> Result<ItemWrite, RequestError> {
         let body = serde_json::to_vec(document).expect("a JSON object is writable");
-        let request = Outgoing::new(Method::POST, name.items_path())
+        let request = CosmosRequest::new(Method::POST, name.items_path())
             .header("x-ms-documentdb-partitionkey", key)
             .json(body)
             .traced(trace);
@@ -91,11 +91,11 @@ impl Client {
         key: &str,
         document: Bytes,
         trace: TraceContext,
-    ) -> Result<Answer, RequestError> {
-        let request = Outgoing::new(Method::POST, name.items_path())
+    ) -> Result<CosmosResponse, RequestError> {
+        let request = CosmosRequest::new(Method::POST, name.items_path())
             .header("x-ms-documentdb-partitionkey", key)
             .header("x-ms-documentdb-is-upsert", "true")
-            // Nobody reads the stored document here.
+            // The stored document is not needed here.
             .header("prefer", "return=minimal")
             .json(document)
             .traced(Some(trace));
@@ -109,9 +109,9 @@ impl Client {
         key: &str,
         document: &Map<String, Json>,
         condition: (&str, Option<TraceContext>),
-    ) -> Result<Written, RequestError> {
+    ) -> Result<ItemWrite, RequestError> {
         let body = serde_json::to_vec(document).expect("a JSON object is writable");
-        let request = Outgoing::new(Method::PUT, name.item_path(id))
+        let request = CosmosRequest::new(Method::PUT, name.item_path(id))
             .header("x-ms-documentdb-partitionkey", key)
             .header("if-match", condition.0)
             .header("prefer", "return=minimal")
@@ -120,7 +120,7 @@ impl Client {
         written(self.send(request).await?)
     }
 
-    /// Deletes the item if it still is as its etag says.
+    /// Deletes the item if its etag still matches.
     pub(crate) async fn delete_item(
         &self,
         name: &ContainerName,
@@ -128,25 +128,25 @@ impl Client {
         key: &str,
         etag: &str,
     ) -> Result<(), RequestError> {
-        let request = Outgoing::new(Method::DELETE, name.item_path(id))
+        let request = CosmosRequest::new(Method::DELETE, name.item_path(id))
             .header("x-ms-documentdb-partitionkey", key)
             .header("if-match", etag);
-        let answer = self.send(request).await?;
-        if matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED) {
+        let response = self.send(request).await?;
+        if matches!(response.status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED) {
             return Ok(());
         }
-        answer.success().map(drop)
+        response.success().map(drop)
     }
 
-    /// One page of a query, over one partition if `key` names it.
+    /// One page of a query; within one partition if there is a `key`.
     pub(crate) async fn query(
         &self,
         name: &ContainerName,
         key: Option<&str>,
         query: &Json,
         continuation: Option<&str>,
-    ) -> Result<Page, RequestError> {
-        let mut request = Outgoing::new(Method::POST, name.items_path()).json(query.to_string());
+    ) -> Result<QueryPage, RequestError> {
+        let mut request = CosmosRequest::new(Method::POST, name.items_path()).json(query.to_string());
         request = request
             .header("content-type", "application/query+json")
             .header("x-ms-documentdb-isquery", "true")
@@ -158,19 +158,19 @@ impl Client {
         if let Some(continuation) = continuation {
             request = request.header("x-ms-continuation", continuation);
         }
-        let answer = self.send(request).await?.success()?;
+        let response = self.send(request).await?.success()?;
         let continuation =
-            answer.header("x-ms-continuation").filter(|text| !text.is_empty()).map(str::to_owned);
-        Ok(Page { documents: answer.documents()?, continuation })
+            response.header("x-ms-continuation").filter(|text| !text.is_empty()).map(str::to_owned);
+        Ok(QueryPage { documents: response.documents()?, continuation })
     }
 
-    /// One read of a change feed. 200, 304 and refusals alike come back as they are.
-    pub(crate) async fn feed(&self, feed: &Feed<'_>) -> Result<Answer, RequestError> {
-        let mut request = Outgoing::new(Method::GET, feed.container.items_path())
+    /// One read of a change feed. Responses with any status are returned: 200, 304 and errors.
+    pub(crate) async fn feed(&self, feed: &FeedRequest<'_>) -> Result<CosmosResponse, RequestError> {
+        let mut request = CosmosRequest::new(Method::GET, feed.container.items_path())
             .header("a-im", "Incremental Feed")
             .header("x-ms-max-item-count", &feed.items_max.to_string())
             .header("x-ms-documentdb-partitionkeyrangeid", feed.range_id);
-        if let Some((min, max)) = feed.hashes {
+        if let Some((min, max)) = feed.epk_range {
             request = request
                 .header("x-ms-read-key-type", "EffectivePartitionKeyRange")
                 .header("x-ms-start-epk", min)
@@ -186,7 +186,7 @@ impl Client {
     }
 }
 
-impl Answer {
+impl CosmosResponse {
     /// The documents of a page, as their text.
     pub(crate) fn documents(&self) -> Result<Vec<Box<RawValue>>, RequestError> {
         let parsed: Result<Documents, _> = serde_json::from_slice(&self.body);
@@ -194,14 +194,15 @@ impl Answer {
     }
 }
 
-fn written(answer: Answer) -> Result<Written, RequestError> {
-    match answer.status {
-        StatusCode::CONFLICT => Ok(Written::Taken),
-        StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND => Ok(Written::Changed),
+fn written(response: CosmosResponse) -> Result<ItemWrite, RequestError> {
+    match response.status {
+        StatusCode::CONFLICT => Ok(ItemWrite::AlreadyExists),
+        StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND => Ok(ItemWrite::PreconditionFailed),
         _ => {
-            let answer = answer.success()?;
-            let etag = answer.etag().ok_or_else(|| answer.malformed("there is no etag header".to_owned()))?;
-            Ok(Written::Accepted(etag))
+            let response = response.success()?;
+            let etag =
+                response.etag().ok_or_else(|| response.malformed("there is no etag header".to_owned()))?;
+            Ok(ItemWrite::Accepted(etag))
         }
     }
 }

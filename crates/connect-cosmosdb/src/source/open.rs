@@ -1,31 +1,32 @@
-//! Finding the containers of a trigger and taking leases.
+//! Opening a source: finds the containers of the trigger and acquires leases.
 
 use std::time::Duration;
 
 use functions_contract::BindingError;
 
-use super::{FeedSource, Opened, hinted};
+use super::{FeedSource, OpenFeed, hinted};
 use crate::client::{Container, NewContainer};
-use crate::keeper::{Keeper, LeaseStore};
+use crate::lease_renewer::LeaseRenewer;
+use crate::lease_store::LeaseStore;
 
-/// How long a source waits for a missing container before it says so again.
+/// How long a source waits for a missing container before it reports it again.
 const MISSING_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 impl FeedSource {
-    /// Opens the source unless it is open. Every step may be repeated, so that being dropped in the middle is harmless.
+    /// Opens the source unless it is open. Every step may be repeated, so that cancelling is harmless.
     pub(super) async fn open(&mut self) -> Result<(), BindingError> {
         if self.opened.is_some() {
             return Ok(());
         }
-        // Asked for first: a write from here on is not missed.
+        // Subscribed first, so that no later write is missed.
         let name = &self.trigger.monitored;
         let mut hint = self.monitored.transport().hint(&name.database, &name.container);
         if let Some(hint) = hint.as_mut() {
             hint.borrow_and_update();
         }
         let monitored = self.monitored_container(hint.clone()).await?;
-        let listener = self.listener();
-        let made_meanwhile = self.shared.watched.found(&listener, &monitored.rid);
+        let trigger_id = self.trigger_id();
+        let created_while_listening = self.shared.triggers.found(&trigger_id, &monitored.rid);
         self.lease_container().await?;
         let store = LeaseStore {
             leases: self.leases.clone(),
@@ -40,18 +41,18 @@ impl FeedSource {
                 monitored.rid
             ),
             owner: self.owner(),
-            siblings: self.shared.siblings.clone(),
+            live_sources: self.shared.live_sources.clone(),
         };
-        store.initialise(made_meanwhile).await?;
+        store.initialise(created_while_listening).await?;
         let ranges = self.monitored.key_ranges(&self.trigger.monitored).await?;
-        let keeper = Keeper::start(store, self.trigger.intervals).await?;
-        self.shared.watched.has_leases(&listener);
-        self.opened = Some(Opened { rid: monitored.rid, ranges, keeper, hint });
+        let renewer = LeaseRenewer::start(store, self.trigger.intervals).await?;
+        self.shared.triggers.has_leases(&trigger_id);
+        self.opened = Some(OpenFeed { rid: monitored.rid, ranges, renewer, hint });
         Ok(())
     }
 
-    /// The monitored container. That it is missing is said at once the first time; later the source waits for it, so that
-    /// a container made by the app's first write is noticed without delay and without a log full of the same line.
+    /// The monitored container. The first time that it is missing, an error reports it at once. After that, the source waits for
+    /// it, so that a container that the app's first write creates is found without delay, and the log does not repeat the line.
     async fn monitored_container(
         &self,
         mut hint: Option<tokio::sync::watch::Receiver<u64>>,
@@ -62,7 +63,7 @@ impl FeedSource {
             if let Some(container) = self.monitored.container(name).await? {
                 return Ok(container);
             }
-            let first_time = self.shared.watched.missing(&self.listener());
+            let first_time = self.shared.triggers.missing(&self.trigger_id());
             if first_time || tokio::time::Instant::now() >= give_up {
                 return Err(self.missing());
             }
@@ -98,8 +99,8 @@ impl FeedSource {
             return Ok(());
         }
         Err(BindingError::Declaration(format!(
-            "the lease container {name} of function '{}' has another partition key than /id or /partitionKey; \
-             name another container in leaseContainerName",
+            "the lease container {name} of function '{}' has a partition key other than /id or /partitionKey; \
+             set leaseContainerName to another container",
             self.trigger.function
         )))
     }
@@ -107,8 +108,8 @@ impl FeedSource {
     pub(super) fn missing(&self) -> BindingError {
         let name = &self.trigger.monitored;
         BindingError::Absent(format!(
-            "container '{}' in database '{}', which function '{}' listens to, does not exist; it is looked for \
-             again until it does: create it, or correct databaseName and containerName",
+            "container '{}' in database '{}', which function '{}' listens to, does not exist; the \
+             trigger waits for it: create it, or correct databaseName and containerName",
             name.container, name.database, self.trigger.function
         ))
     }

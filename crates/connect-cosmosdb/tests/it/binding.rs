@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use connect_cosmosdb::{CosmosDb, Options, Transport};
+use connect_cosmosdb::{AccountTransport, CosmosDb, Options};
 use functions_contract::{BindingContext, BindingError, Connector as _, Direction, Reader, Sink, Value};
 use identity::master_key::MasterKey;
 use serde_json::{Map, Value as Json, json};
@@ -21,7 +21,7 @@ async fn sink(fake: &Fake, properties: &Json) -> Arc<dyn Sink> {
     connector(fake, "one").sink(&spec, &Settings).await.unwrap()
 }
 
-/// A call whose properties stand resolved beside the names that every test uses.
+/// The context of an invocation with these resolved properties, and with the names that every test uses.
 fn with_context<R>(properties: &Json, data: &Json, act: impl FnOnce(&BindingContext<'_>) -> R) -> R {
     let mut resolved = json!({"databaseName": "demo", "containerName": "cards"});
     resolved.as_object_mut().unwrap().extend(properties.as_object().unwrap().clone());
@@ -69,12 +69,12 @@ fn a_document_is_read_by_its_id() {
     let found = read(&fake, json!({"id": "a b", "partitionKey": "a b"}), json!({})).unwrap();
     assert_eq!(json_of(found)["text"], "hello");
     assert_eq!(read(&fake, json!({"id": "none"}), json!({})).unwrap(), Value::Null);
-    // As with the real binding, a missing container is a missing document.
+    // A missing container is a missing document, as in the Azure Functions extension.
     assert_eq!(read(&Fake::new(), json!({"id": "none"}), json!({})).unwrap(), Value::Null);
 }
 
 #[test]
-fn a_query_gives_all_rows_and_takes_values_as_parameters() {
+fn a_query_returns_all_rows_and_passes_values_as_parameters() {
     let fake = account();
     for id in ["x1", "x2", "y1"] {
         fake.put("demo", "cards", json!({"id": id}));
@@ -85,7 +85,7 @@ fn a_query_gives_all_rows_and_takes_values_as_parameters() {
     let rows = json_of(read(&fake, query.clone(), json!({"prefix": "z"})).unwrap());
     assert_eq!(rows, json!([]));
     let error = read(&fake, query, json!({})).unwrap_err().to_string();
-    assert_eq!(error, "sqlQuery needs {prefix}, which neither the trigger nor the request gives");
+    assert_eq!(error, "sqlQuery needs {prefix}, which neither the trigger nor the request provides");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn each_document_is_created_or_replaced() {
 }
 
 #[test]
-fn a_missing_container_is_created_only_if_the_app_says_so() {
+fn a_missing_container_is_created_only_with_create_if_not_exists() {
     let fake = Fake::new();
     let document = || vec![Value::Json(r#"{"id":"a","kind":"card"}"#.to_owned())];
     assert_eq!(
@@ -118,7 +118,7 @@ fn a_missing_container_is_created_only_if_the_app_says_so() {
 }
 
 #[test]
-fn a_container_made_anew_with_another_key_is_asked_for_again() {
+fn a_container_created_again_with_another_partition_key_is_read_again() {
     let fake = account();
     let properties = json!({});
     with_context(&properties, &json!({}), |context| {
@@ -134,19 +134,21 @@ fn a_container_made_anew_with_another_key_is_asked_for_again() {
 }
 
 #[test]
-fn what_is_not_a_document_is_refused_before_anything_is_written() {
+fn an_item_that_is_not_an_object_is_rejected_before_anything_is_written() {
     let fake = account();
     for (item, what) in [
         (Value::Text("hello".to_owned()), "text that is not JSON"),
         (Value::Integer(5), "a number"),
         (Value::Json("true".to_owned()), "a plain value"),
-        (Value::Json(r#"[{"id":"b"},5]"#.to_owned()), "an array with something else"),
+        (Value::Json(r#"[{"id":"b"},5]"#.to_owned()), "an array with values that are not objects"),
     ] {
         let items = vec![Value::Json(r#"{"id":"a"}"#.to_owned()), item];
         let error = write(&fake, json!({}), items).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("function 'changed' gave {what} to its cosmosDB output; it takes JSON objects")
+            format!(
+                "function 'changed' returned {what} for its cosmosDB output, which accepts JSON objects only"
+            )
         );
     }
     assert_eq!(fake.documents("demo", "cards").len(), 0);
@@ -162,20 +164,20 @@ fn a_throttled_request_is_repeated() {
     let error = write(&fake, json!({}), vec![Value::Json(r#"{"id":"a"}"#.to_owned())]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "GET /dbs/demo/colls/cards was answered with 429 Too Many Requests (sub-status 0): slow down"
+        "GET /dbs/demo/colls/cards returned 429 Too Many Requests (sub-status 0): slow down"
     );
     assert!(matches!(error, BindingError::System { retryable: true, .. }));
 }
 
 #[test]
-fn a_remote_account_sees_signed_requests() {
+fn a_remote_account_receives_signed_requests() {
     let fake = Fake::new();
     fake.create_container("my data", "cards & more", "/id");
     fake.with(|account| account.key = Some(MasterKey::parse("c2VjcmV0").unwrap()));
     let over_the_wire = |key: &'static str| {
         let fake = fake.clone();
         let resolver = move |_: &identity::CosmosConnectionString| {
-            Ok(Transport::signed(fake.clone(), MasterKey::parse(key).unwrap()))
+            Ok(AccountTransport::signed(fake.clone(), MasterKey::parse(key).unwrap()))
         };
         CosmosDb::new(Arc::new(resolver), Options::default(), http_messages::Budget::default())
     };

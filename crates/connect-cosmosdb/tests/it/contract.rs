@@ -21,7 +21,7 @@ const ITEMS_MAX: usize = 3;
 
 struct Suite {
     process: Process,
-    /// Removed at the end.
+    /// Deleted on drop.
     _folder: tempfile::TempDir,
 }
 
@@ -41,7 +41,7 @@ impl Suite {
     }
 }
 
-/// What a document carries, by the text of the whole batch.
+/// The numbers in the documents of a batch.
 fn numbers(text: &str) -> Vec<u64> {
     let documents: Vec<Json> = serde_json::from_str(text).unwrap();
     documents.iter().map(|document| document["number"].as_u64().unwrap()).collect()
@@ -71,7 +71,7 @@ impl SourceFactory for Suite {
     }
 
     async fn expire_leases(&self) {
-        // A source that vanished in this process or in an earlier one of this host is known to be gone.
+        // A source of this process or of an earlier one of this host that did not close is known to be gone.
     }
 }
 
@@ -128,12 +128,12 @@ fn by_id(id: &str) -> Map<String, Json> {
     properties.as_object().unwrap().clone()
 }
 
-/// A document as the service itself has it.
+/// A document as the service stores it.
 async fn stored(process: &Process, id: &str) -> String {
     ask(process, Method::GET, &format!("/dbs/my%20data/colls/cards%20%26%20more/docs/{id}"), Json::Null).await
 }
 
-/// Sends a request to the service without the code under test.
+/// Sends a request to the service directly, without the code under test.
 async fn ask(process: &Process, method: Method, path: &str, body: Json) -> String {
     let body = if body.is_null() { Full::default() } else { Full::from(body.to_string()) };
     let body = Body::new(body.map_err(|never| -> BoxError { match never {} }));
@@ -167,7 +167,7 @@ async fn the_output_keeps_the_guarantees_of_a_sink() {
 }
 
 #[tokio::test]
-async fn the_input_keeps_the_promises_of_a_reader() {
+async fn the_input_keeps_the_guarantees_of_a_reader() {
     let suite = Suite::new().await;
     check_reader(&suite).await;
     suite.drain().await;

@@ -1,11 +1,11 @@
-//! The same bindings over the document service of this workspace: in process, and as a remote account would be reached.
+//! The bindings over the document service of this workspace: in process, and signed as for a remote account.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connect_cosmosdb::{CosmosDb, Options, Transport};
+use connect_cosmosdb::{AccountTransport, CosmosDb, Options};
 use functions_contract::{Batch, BindingContext, BindingError, Connector as _, Direction, Source, Value};
 use http_body_util::BodyExt as _;
 use identity::Principal;
@@ -17,7 +17,7 @@ use crate::trigger::{Settings, spec};
 
 const KEY: &str = "c2VjcmV0";
 
-/// A document service with its connector; the same folder opens it again.
+/// A document service with its connector; it can be opened again in the same folder.
 pub(crate) struct Process {
     pub(crate) service: documents::Service,
     handle: documents::Handle,
@@ -39,10 +39,11 @@ impl Process {
         let account = service.clone();
         let resolver = move |_: &identity::CosmosConnectionString| {
             if remote {
-                return Ok(Transport::signed(account.clone(), MasterKey::parse(KEY).unwrap()));
+                return Ok(AccountTransport::signed(account.clone(), MasterKey::parse(KEY).unwrap()));
             }
             let hints = hints.clone();
-            let transport = Transport::in_process(account.clone(), Principal::InProcess { name: "test" });
+            let transport =
+                AccountTransport::in_process(account.clone(), Principal::InProcess { name: "test" });
             Ok(transport
                 .with_hints(Arc::new(move |database, container| {
                     Some(hints.subscribe(&format!("dbs/{database}/colls/{container}")))
@@ -61,7 +62,7 @@ impl Process {
         }
     }
 
-    /// Writes as a function's output does; the trace it was written under.
+    /// Writes through an output binding; returns the trace of the write.
     pub(crate) async fn write(&self, documents: Json) -> TraceContext {
         let properties = names();
         let mut declared = properties.clone();
@@ -121,7 +122,7 @@ impl Process {
     }
 }
 
-/// Names that must be encoded in a path, and decoded in a signature.
+/// Names that are encoded in a path and decoded in a signature.
 pub(crate) fn names() -> Json {
     json!({"databaseName": "my data", "containerName": "cards & more"})
 }
@@ -156,7 +157,7 @@ async fn whole_way(remote: bool) {
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["c"]);
 
-    // The process dies with a batch in hand; the next one gets it again, and at once.
+    // The process dies before it completes a batch; the next one gets the batch again at once.
     drop(source);
     process.drain().await;
     drop(process);
@@ -170,16 +171,16 @@ async fn whole_way(remote: bool) {
 }
 
 #[tokio::test]
-async fn the_whole_way_in_process() {
+async fn items_travel_from_output_to_trigger_in_process() {
     whole_way(false).await;
 }
 
 #[tokio::test]
-async fn the_whole_way_as_a_remote_account() {
+async fn items_travel_from_output_to_trigger_over_a_remote_account() {
     whole_way(true).await;
 }
 
-/// The next batch, asked for again while the container is missing, as the host does.
+/// The next batch; repeated while the container is missing, as the host does.
 async fn next_again(source: &mut dyn Source) -> Batch {
     let again = async {
         loop {
@@ -193,8 +194,8 @@ async fn next_again(source: &mut dyn Source) -> Batch {
     tokio::time::timeout(Duration::from_secs(20), again).await.expect("a batch comes")
 }
 
-/// A function that starts "from now" before its container is there; then the container is made, and made again.
-async fn made_meanwhile(remote: bool) {
+/// A function starts "from now" before its container exists; then the container is created, deleted and created again.
+async fn created_while_listening(remote: bool) {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), remote);
     let mut source = process.trigger(json!({"startFromBeginning": false})).await;
@@ -225,17 +226,17 @@ async fn made_meanwhile(remote: bool) {
 }
 
 #[tokio::test]
-async fn a_container_made_meanwhile_loses_nothing_in_process() {
-    made_meanwhile(false).await;
+async fn no_change_of_a_container_created_while_listening_is_lost_in_process() {
+    created_while_listening(false).await;
 }
 
 #[tokio::test]
-async fn a_container_made_meanwhile_loses_nothing_as_a_remote_account() {
-    made_meanwhile(true).await;
+async fn no_change_of_a_container_created_while_listening_is_lost_on_a_remote_account() {
+    created_while_listening(true).await;
 }
 
 #[tokio::test]
-async fn a_batch_knows_the_traces_that_wrote_it() {
+async fn a_batch_contains_the_traces_of_its_writes() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), false);
     let first = process.write(json!({"id": "a", "kind": "card"})).await;

@@ -1,5 +1,5 @@
-//! An account of the Cosmos DB dialect in memory: as much of it as triggers and bindings ask for, with a hand on the
-//! things that a real account does rarely (throttling, splits, other hosts).
+//! An account of the Cosmos DB protocol in memory: the operations that triggers and bindings use. Tests control what a
+//! real account does rarely (throttling, splits, other hosts).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use connect_cosmosdb::Origin;
+use connect_cosmosdb::ChangeOrigin;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use http_messages::{Body, BoxError};
@@ -19,9 +19,9 @@ use serde_json::{Map, Value as Json, json};
 use tokio::sync::watch;
 use trace::TraceContext;
 
-/// The origins of a feed answer, as an account of this process attaches them.
+/// The origins of a feed response, as an account of this process attaches them.
 #[derive(Clone)]
-pub(crate) struct Origins(pub(crate) Vec<Origin>);
+pub(crate) struct ChangeOrigins(pub(crate) Vec<ChangeOrigin>);
 
 #[derive(Clone)]
 pub(crate) struct Fake {
@@ -33,15 +33,15 @@ pub(crate) struct Fake {
 pub(crate) struct Account {
     databases: BTreeMap<String, BTreeMap<String, Container>>,
     number: u64,
-    /// Requests, as `METHOD path`, in order.
+    /// The requests so far, as `METHOD path`.
     pub(crate) requests: Vec<String>,
     /// The next request with this method panics.
     pub(crate) panics_at: Option<Method>,
-    /// So many requests are answered with 429 first.
+    /// The number of requests that get 429 first.
     pub(crate) throttled: u32,
-    /// Reads of a feed from a time on.
+    /// The number of feed reads with a start time.
     pub(crate) dated_feeds: u32,
-    /// Requests without a principal must be signed with this key.
+    /// The key with which requests without a principal must be signed.
     pub(crate) key: Option<MasterKey>,
 }
 
@@ -65,7 +65,7 @@ struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     body: Json,
-    origins: Vec<Origin>,
+    origins: Vec<ChangeOrigin>,
 }
 
 impl Fake {
@@ -77,7 +77,7 @@ impl Fake {
         act(&mut self.account.lock().unwrap())
     }
 
-    /// A value that changes with each write, whatever the container.
+    /// A value that changes with each write to any container.
     pub(crate) fn hint(&self) -> watch::Receiver<u64> {
         self.hint.subscribe()
     }
@@ -106,7 +106,7 @@ impl Fake {
         })
     }
 
-    /// Replaces the container's partition by two.
+    /// Splits the container's partition into two.
     pub(crate) fn split(&self, database: &str, container: &str) {
         self.with(|account| {
             let container = account.container(database, container).unwrap();
@@ -144,7 +144,7 @@ impl tower::Service<Request<Body>> for Fake {
                 Response::new(Body::new(Full::new(text).map_err(|never| -> BoxError { match never {} })));
             *response.status_mut() = reply.status;
             *response.headers_mut() = reply.headers;
-            response.extensions_mut().insert(Origins(reply.origins));
+            response.extensions_mut().insert(ChangeOrigins(reply.origins));
             Ok(response)
         })
     }
@@ -271,7 +271,7 @@ impl Container {
         reply
     }
 
-    /// Two pages where there is more than one row. Filters by the only parameter that is used here: a prefix of the id.
+    /// Two pages if there is more than one row. Filters by the only parameter that the crate uses: a prefix of the id.
     fn query(&self, body: &Json) -> Reply {
         let prefix = body["parameters"][0]["value"].as_str().unwrap_or_default();
         let matching =

@@ -1,5 +1,5 @@
-//! The trigger and the bindings: against an account that lives in the test and can do what real ones do rarely, and against
-//! the document service itself.
+//! The trigger and the bindings: over an account in memory that can do what real ones do rarely, and over the document
+//! service itself.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

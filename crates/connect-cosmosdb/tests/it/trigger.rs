@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use connect_cosmosdb::{CosmosDb, Options, Transport};
+use connect_cosmosdb::{AccountTransport, CosmosDb, Options};
 use functions_contract::{
     AppSettings, Batch, BindingError, BindingSpec, Connector as _, Direction, Source, Value,
 };
@@ -11,7 +11,7 @@ use http::Method;
 use identity::Principal;
 use serde_json::{Value as Json, json};
 
-use crate::fake::{Fake, Origins};
+use crate::fake::{ChangeOrigins, Fake};
 
 pub(crate) struct Settings;
 
@@ -31,16 +31,16 @@ impl AppSettings for Settings {
     }
 }
 
-/// A connector of one host, whose requests reach `fake`.
+/// A connector of one host that sends its requests to `fake`.
 pub(crate) fn connector(fake: &Fake, instance: &str) -> CosmosDb {
     let fake = fake.clone();
     let resolver = Arc::new(move |_: &identity::CosmosConnectionString| {
         let hint = fake.clone();
         let principal = Principal::InProcess { name: "test" };
-        let transport = Transport::in_process(fake.clone(), principal)
+        let transport = AccountTransport::in_process(fake.clone(), principal)
             .with_hints(Arc::new(move |_, _| Some(hint.hint())))
             .with_origins(Arc::new(|extensions| {
-                extensions.get::<Origins>().map(|origins| origins.0.clone()).unwrap_or_default()
+                extensions.get::<ChangeOrigins>().map(|origins| origins.0.clone()).unwrap_or_default()
             }));
         Ok(transport)
     });
@@ -89,7 +89,7 @@ async fn next(source: &mut dyn Source) -> Batch {
     tokio::time::timeout(Duration::from_secs(10), source.next()).await.expect("a batch comes").unwrap()
 }
 
-/// Whether the source has nothing to hand out: it waits until told to stop.
+/// Whether the source hands out nothing within the wait.
 async fn has_nothing(source: &mut dyn Source) -> bool {
     tokio::time::timeout(Duration::from_millis(100), source.next()).await.is_err()
 }
@@ -116,7 +116,7 @@ async fn changes_come_in_order_and_a_completed_batch_does_not_come_again() {
     assert_eq!(source.lag().await.unwrap().items, 1);
     assert_eq!(lease(&fake)["ContinuationToken"], "\"2\"");
 
-    // The next process goes on from there, without waiting for the lease of the one that died to expire.
+    // The next process continues there, without waiting until the lease of the dead one expires.
     drop(source);
     let restarted = connector(&fake, "one");
     let mut source = open(&restarted, properties).await;
@@ -129,9 +129,9 @@ async fn changes_come_in_order_and_a_completed_batch_does_not_come_again() {
 }
 
 #[tokio::test]
-async fn a_waiting_source_wakes_by_the_hint() {
+async fn a_waiting_source_reads_at_once_after_a_hint() {
     let fake = account();
-    // The poll alone would come after an hour.
+    // The next poll is an hour away.
     let mut source = open(&connector(&fake, "one"), json!({"feedPollDelay": 3_600_000})).await;
     let (batch, ()) = tokio::join!(next(source.as_mut()), async {
         while fake.documents("demo", "leases").iter().all(|lease| lease["ContinuationToken"].is_null()) {
@@ -143,7 +143,7 @@ async fn a_waiting_source_wakes_by_the_hint() {
 }
 
 #[tokio::test]
-async fn from_now_is_the_moment_of_the_first_look_also_after_a_crash() {
+async fn a_start_from_now_keeps_its_position_after_a_crash() {
     let fake = account();
     fake.put("demo", "cards", json!({"id": "old"}));
     let mut source = open(&connector(&fake, "one"), json!({})).await;
@@ -155,7 +155,7 @@ async fn from_now_is_the_moment_of_the_first_look_also_after_a_crash() {
 }
 
 #[tokio::test]
-async fn what_was_not_completed_comes_again() {
+async fn a_batch_that_was_not_completed_comes_again() {
     let fake = account();
     fake.put("demo", "cards", json!({"id": "a"}));
     let host = connector(&fake, "one");
@@ -164,7 +164,7 @@ async fn what_was_not_completed_comes_again() {
     source.abandon(batch.clone()).await.unwrap();
     let again = next(source.as_mut()).await;
     assert_eq!((ids(&again), &again.position), (vec!["a".to_owned()], &batch.position));
-    // The source dies without a word; the next one of the same process does not wait for the lease to expire.
+    // The source is dropped without close; the next one of the same process does not wait until the lease expires.
     drop(source);
     let mut source = open(&host, json!({"startFromBeginning": true})).await;
     assert_eq!(ids(&next(source.as_mut()).await), ["a"]);
@@ -186,7 +186,7 @@ async fn two_sources_never_read_at_the_same_time() {
     fake.put("demo", "cards", json!({"id": "b"}));
     let mut second = open(&two, properties).await;
     assert!(has_nothing(second.as_mut()).await);
-    // Given back, the lease moves without waiting for its expiry.
+    // A released lease moves before its expiry.
     first.close().await;
     assert_eq!(ids(&next(second.as_mut()).await), ["b"]);
 }
@@ -201,7 +201,7 @@ async fn a_lost_lease_is_an_error_of_the_checkpoint() {
     stolen["Owner"] = "somebody else".into();
     fake.put("demo", "leases", stolen);
     let error = source.complete(&batch).await.unwrap_err();
-    assert_eq!(error.to_string(), "lease 0 went to another host, which hands the batch out again");
+    assert_eq!(error.to_string(), "another host acquired the lease 0 and hands the batch out again");
     assert_eq!(lease(&fake)["ContinuationToken"], Json::Null);
     assert!(has_nothing(source.as_mut()).await);
 }
@@ -222,7 +222,7 @@ async fn a_lease_is_renewed_while_a_function_runs() {
 }
 
 #[tokio::test]
-async fn a_source_whose_lease_task_panics_fails_and_the_next_one_goes_on_where_it_stood() {
+async fn a_source_whose_lease_task_panics_fails_and_the_next_one_continues_at_its_position() {
     let fake = account();
     fake.put("demo", "cards", json!({"id": "a"}));
     let properties = json!({"startFromBeginning": true, "leaseRenewInterval": 10});
@@ -232,19 +232,19 @@ async fn a_source_whose_lease_task_panics_fails_and_the_next_one_goes_on_where_i
     source.complete(&first).await.unwrap();
     fake.put("demo", "cards", json!({"id": "b"}));
     let second = next(source.as_mut()).await;
-    // The next renewal, which comes while the function runs.
+    // The next renewal happens while the function runs.
     fake.with(|account| account.panics_at = Some(Method::PUT));
     while fake.with(|account| account.panics_at.is_some()) {
         tokio::task::yield_now().await;
     }
-    let refused = source.complete(&second).await.unwrap_err();
-    assert!(refused.to_string().contains("went to another host"), "{refused}");
+    let rejected = source.complete(&second).await.unwrap_err();
+    assert!(rejected.to_string().contains("another host acquired the lease"), "{rejected}");
     let error =
         tokio::time::timeout(Duration::from_secs(10), source.next()).await.expect("in time").unwrap_err();
     assert!(matches!(error, BindingError::System { retryable: true, .. }), "{error}");
-    assert!(error.to_string().contains("the task that renews them met a defect"), "{error}");
-    // What the host does with such an error: it closes the source and opens it again. Nothing is lost, and nothing that was recorded
-    // comes again.
+    assert!(error.to_string().contains("the task that renews them ended because of a defect"), "{error}");
+    // After such an error, the host closes the source and opens it again. No change is lost, and no completed batch comes
+    // again.
     source.close().await;
     let mut source = open(&host, properties).await;
     let again = next(source.as_mut()).await;
@@ -254,7 +254,7 @@ async fn a_source_whose_lease_task_panics_fails_and_the_next_one_goes_on_where_i
 }
 
 #[tokio::test]
-async fn an_expired_lease_of_another_host_is_taken() {
+async fn an_expired_lease_of_another_host_is_acquired() {
     let fake = account();
     fake.put("demo", "cards", json!({"id": "a"}));
     let mut source = open(&connector(&fake, "one"), json!({"startFromBeginning": true})).await;
@@ -268,7 +268,7 @@ async fn an_expired_lease_of_another_host_is_taken() {
 }
 
 #[tokio::test]
-async fn a_missing_container_is_named_and_then_waited_for() {
+async fn a_missing_container_is_reported_and_then_awaited() {
     let fake = Fake::new();
     let host = connector(&fake, "one");
     let properties = json!({"startFromBeginning": true, "feedPollDelay": 3_600_000});
@@ -276,13 +276,13 @@ async fn a_missing_container_is_named_and_then_waited_for() {
     let error = source.next().await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "container 'cards' in database 'demo', which function 'changed' listens to, does not exist; it is looked \
-         for again until it does: create it, or correct databaseName and containerName"
+        "container 'cards' in database 'demo', which function 'changed' listens to, does not exist; the trigger \
+        waits for it: create it, or correct databaseName and containerName"
     );
     assert!(matches!(error, BindingError::Absent(_)));
     let mut source = open(&host, properties).await;
     let (batch, ()) = tokio::join!(next(source.as_mut()), async {
-        // The second look has been taken when the container is asked for again.
+        // The second request for the container shows that the first poll is over.
         while fake.with(|account| account.requests.len()) < 2 {
             tokio::task::yield_now().await;
         }
@@ -293,7 +293,7 @@ async fn a_missing_container_is_named_and_then_waited_for() {
 }
 
 #[tokio::test]
-async fn a_container_that_is_made_anew_is_read_from_its_own_start() {
+async fn a_container_created_again_is_read_from_its_beginning() {
     let fake = account();
     for id in ["a", "b"] {
         fake.put("demo", "cards", json!({"id": id}));
@@ -308,10 +308,10 @@ async fn a_container_that_is_made_anew_is_read_from_its_own_start() {
 }
 
 #[tokio::test]
-async fn a_container_made_while_the_function_listens_is_read_from_its_beginning() {
+async fn a_container_created_while_the_function_listens_is_read_from_its_beginning() {
     let fake = Fake::new();
     let host = connector(&fake, "one");
-    // Without startFromBeginning. The host retries with the same source.
+    // Without startFromBeginning; the host retries with the same source.
     let mut source = open(&host, json!({"feedPollDelay": 20})).await;
     assert!(matches!(source.next().await, Err(BindingError::Absent(_))));
     fake.create_container("demo", "cards", "/id");
@@ -321,7 +321,7 @@ async fn a_container_made_while_the_function_listens_is_read_from_its_beginning(
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["first", "second"]);
     assert_eq!(source.lag().await.unwrap().items, 2);
-    // A crash before the first checkpoint changes nothing: the lease remembers where the feed begins.
+    // After a crash before the first checkpoint, the lease still contains where the feed begins.
     assert_eq!(lease(&fake)["properties"], json!({"chappe.start": "beginning"}));
     drop(source);
     let mut source = open(&connector(&fake, "one"), json!({"feedPollDelay": 20})).await;
@@ -332,7 +332,7 @@ async fn a_container_made_while_the_function_listens_is_read_from_its_beginning(
 }
 
 #[tokio::test]
-async fn a_container_made_anew_under_a_running_function_is_read_from_its_beginning() {
+async fn a_container_created_again_while_the_function_runs_is_read_from_its_beginning() {
     let fake = account();
     fake.put("demo", "cards", json!({"id": "old"}));
     let mut source = open(&connector(&fake, "one"), json!({"feedPollDelay": 20})).await;
@@ -352,7 +352,7 @@ async fn a_container_made_anew_under_a_running_function_is_read_from_its_beginni
 }
 
 #[tokio::test]
-async fn a_start_time_counts_also_for_a_container_made_meanwhile() {
+async fn a_start_time_applies_to_a_container_created_while_listening() {
     let fake = Fake::new();
     let host = connector(&fake, "one");
     let properties = json!({"feedPollDelay": 20, "startFromTime": "2020-01-01T00:00:00Z"});
@@ -366,7 +366,7 @@ async fn a_start_time_counts_also_for_a_container_made_meanwhile() {
 }
 
 #[tokio::test]
-async fn the_parts_of_a_split_partition_continue_where_it_stood() {
+async fn the_children_of_a_split_partition_continue_at_its_position() {
     let fake = account();
     fake.put("demo", "cards", json!({"id": "a"}));
     let mut source = open(&connector(&fake, "one"), json!({"startFromBeginning": true})).await;
@@ -384,7 +384,7 @@ async fn the_parts_of_a_split_partition_continue_where_it_stood() {
 }
 
 #[tokio::test]
-async fn lease_documents_are_those_of_the_public_sdk() {
+async fn lease_documents_are_those_of_the_dotnet_sdk() {
     let fake = account();
     let mut source = open(&connector(&fake, "one"), json!({"leaseContainerPrefix": "mine-"})).await;
     assert!(has_nothing(source.as_mut()).await);
@@ -411,7 +411,7 @@ async fn lease_documents_are_those_of_the_public_sdk() {
 }
 
 #[tokio::test]
-async fn wrong_declarations_say_what_is_wrong() {
+async fn an_invalid_declaration_is_rejected_with_its_property_and_reason() {
     let fake = account();
     let host = connector(&fake, "one");
     let check = async |properties: Json, expected: &str| {
@@ -422,10 +422,10 @@ async fn wrong_declarations_say_what_is_wrong() {
         let prefix = "function 'changed', cosmosDBTrigger 'documents': property ";
         assert_eq!(text.strip_prefix(prefix), Some(expected), "{text}");
     };
-    check(json!({"databaseName": ""}), "'databaseName' is missing; name it").await;
+    check(json!({"databaseName": ""}), "'databaseName' is missing; set it").await;
     check(
         json!({"connection": "Nowhere"}),
-        "'connection' stands for the setting 'Nowhere', which does not exist; set it to AccountEndpoint=…;AccountKey=…;",
+        "'connection' names the setting 'Nowhere', which does not exist; set it to AccountEndpoint=…;AccountKey=…;",
     )
     .await;
     check(
@@ -441,7 +441,7 @@ async fn wrong_declarations_say_what_is_wrong() {
     .await;
     check(
         json!({"leaseContainerName": "cards"}),
-        "'leaseContainerName' is the monitored container itself; every checkpoint would be a change: name another \
+        "'leaseContainerName' is the monitored container itself, so that every checkpoint would be a change; name another \
          container",
     )
     .await;
@@ -455,7 +455,7 @@ async fn wrong_declarations_say_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_lease_container_is_not_made_unasked() {
+async fn a_lease_container_is_created_only_on_request() {
     let fake = account();
     let properties = json!({"createLeaseContainerIfNotExists": false});
     let mut source = open(&connector(&fake, "one"), properties).await;

@@ -1,44 +1,25 @@
-//! [`LeaseStore`]: lease documents as they lie in the lease container.
+//! [`LeaseStore`]: the lease documents of a trigger in the lease container.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value as Json, json};
 use trace::TraceContext;
 
-use crate::client::{Client, ContainerName, KeyRange, Written};
+use crate::client::{Client, ContainerName, ItemWrite, PartitionKeyRange};
 use crate::error::RequestError;
-use crate::lease::{Lease, Owner};
+use crate::lease::{Lease, LeaseOwner};
+use crate::live_sources::LiveSources;
 use crate::partition_key;
 
-/// How long the document lives that says that somebody initialises, in seconds; its owner may have died.
+/// The TTL of the `.lock` document, in seconds: its owner may die before it deletes the document.
 const LOCK_TTL_SECONDS: u64 = 30;
 
-/// The sources of this process that are alive, by number.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Siblings {
-    alive: Arc<Mutex<Alive>>,
-}
-
-#[derive(Debug, Default)]
-struct Alive {
-    numbers: HashSet<u64>,
-    next: u64,
-}
-
-/// A living source's number; given back when it is dropped.
-#[derive(Debug)]
-pub(crate) struct SourceNumber {
-    siblings: Siblings,
-    pub(crate) number: u64,
-}
-
-/// What became of a change of a lease.
-pub(crate) enum Change {
-    Made(Lease),
-    /// Somebody was faster; what the document is now, if it still exists.
-    Refused(Option<Lease>),
+/// The outcome of a conditional write of a lease.
+pub(crate) enum LeaseWrite {
+    /// It was written.
+    Written(Lease),
+    /// Another host changed the document; its current content, if it still exists.
+    Conflict(Option<Lease>),
 }
 
 /// The leases of one trigger.
@@ -50,33 +31,12 @@ pub(crate) struct LeaseStore {
     pub(crate) monitored_container: ContainerName,
     /// `{processor name}{host}_{database rid}_{container rid}`: the same for all hosts of a trigger.
     pub(crate) prefix: String,
-    pub(crate) owner: Owner,
-    pub(crate) siblings: Siblings,
-}
-
-impl Siblings {
-    pub(crate) fn born(&self) -> SourceNumber {
-        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        alive.next += 1;
-        let number = alive.next;
-        alive.numbers.insert(number);
-        SourceNumber { siblings: self.clone(), number }
-    }
-
-    fn lives(&self, number: u64) -> bool {
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner).numbers.contains(&number)
-    }
-}
-
-impl Drop for SourceNumber {
-    fn drop(&mut self) {
-        let mut alive = self.siblings.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        alive.numbers.remove(&self.number);
-    }
+    pub(crate) owner: LeaseOwner,
+    pub(crate) live_sources: LiveSources,
 }
 
 impl LeaseStore {
-    pub(crate) fn owner(&self) -> &Owner {
+    pub(crate) fn owner(&self) -> &LeaseOwner {
         &self.owner
     }
 
@@ -84,18 +44,18 @@ impl LeaseStore {
         &self.prefix
     }
 
-    /// Whether an owner is known to be dead before its lease expires: an earlier process of this host (only one process
-    /// may use a host's name at a time), or a source of this process that is gone.
-    pub(crate) fn has_gone(&self, owner: &Owner) -> bool {
+    /// Whether an owner is known to be gone before its lease expires: an earlier process of this host (only one process at a
+    /// time may use a host's name), or a source of this process that was closed.
+    pub(crate) fn is_gone(&self, owner: &LeaseOwner) -> bool {
         owner.instance == self.owner.instance
-            && (owner.process != self.owner.process || !self.siblings.lives(owner.number))
+            && (owner.process != self.owner.process || !self.live_sources.is_live(owner.number))
     }
 
-    /// Makes the documents that a processor expects, unless they are there.
+    /// Creates the documents that a change feed processor expects, unless they exist.
     ///
-    /// Every step may be repeated and may run at two hosts at once: an item that exists is left as it is. So the `.lock`
-    /// document, for which other hosts wait, need not be waited for here.
-    /// `from_beginning` stands in the leases, so that a crash before the first checkpoint does not change where the feed begins.
+    /// Every step may be repeated, and may run on two hosts at once: an existing item stays as it is. Therefore this host does
+    /// not wait for the `.lock` document, for which other hosts wait. `from_beginning` is stored in the leases, so that a
+    /// crash before the first checkpoint does not change where the feed begins.
     pub(crate) async fn initialise(&self, from_beginning: bool) -> Result<(), RequestError> {
         let info = format!("{}.info", self.prefix);
         let initialised = self.leases.read_item(&self.lease_container, &info, &key(&info)).await?.is_some();
@@ -116,7 +76,7 @@ impl LeaseStore {
         Ok(())
     }
 
-    /// All leases of the trigger, whoever holds them.
+    /// All leases of the trigger, of every owner.
     pub(crate) async fn list(&self) -> Result<Vec<Lease>, RequestError> {
         let query = json!({
             "query": "SELECT * FROM c WHERE STARTSWITH(c.id, @prefix)",
@@ -136,24 +96,26 @@ impl LeaseStore {
         }
     }
 
-    /// Writes a lease, if it still is as its etag says.
-    pub(crate) async fn replace(&self, lease: Lease) -> Result<Change, RequestError> {
+    /// Writes a lease if its etag still matches.
+    pub(crate) async fn replace(&self, lease: Lease) -> Result<LeaseWrite, RequestError> {
         let id = lease.id();
-        let condition = (lease.etag.as_str(), Some(unrecorded()));
+        let condition = (lease.etag.as_str(), Some(unsampled()));
         let written = self
             .leases
             .replace_item(&self.lease_container, id, &key(id), lease.document(), condition)
             .await?;
         match written {
-            Written::Accepted(etag) => Ok(Change::Made(lease.with_etag(etag))),
-            Written::Changed | Written::Taken => Ok(Change::Refused(self.read(id).await?)),
+            ItemWrite::Accepted(etag) => Ok(LeaseWrite::Written(lease.with_etag(etag))),
+            ItemWrite::PreconditionFailed | ItemWrite::AlreadyExists => {
+                Ok(LeaseWrite::Conflict(self.read(id).await?))
+            }
         }
     }
 
-    /// Makes the leases of the partitions that came out of this one, then removes it; whether there are any.
+    /// Creates the leases of the partitions into which this one was split, then deletes it; `false` if it was not split.
     pub(crate) async fn replace_by_children(&self, parent: &Lease) -> Result<bool, RequestError> {
         let ranges = self.monitored.key_ranges(&self.monitored_container).await?;
-        let children: Vec<&KeyRange> =
+        let children: Vec<&PartitionKeyRange> =
             ranges.iter().filter(|range| range.parents.iter().any(|id| id == parent.token())).collect();
         if children.is_empty() {
             return Ok(false);
@@ -169,31 +131,31 @@ impl LeaseStore {
     }
 
     async fn read(&self, id: &str) -> Result<Option<Lease>, RequestError> {
-        let Some(answer) = self.leases.read_item(&self.lease_container, id, &key(id)).await? else {
+        let Some(response) = self.leases.read_item(&self.lease_container, id, &key(id)).await? else {
             return Ok(None);
         };
-        Ok(Lease::read(answer.object()?, answer.etag()))
+        Ok(Lease::read(response.object()?, response.etag()))
     }
 
-    /// Makes a document unless it exists; its etag if it was made.
+    /// Creates a document unless it exists; the etag of the new document.
     async fn create(&self, document: Json) -> Result<Option<String>, RequestError> {
         let Json::Object(document) = document else { unreachable!("lease documents are objects") };
         let id = document.get("id").and_then(Json::as_str).unwrap_or_default();
         let created =
-            self.leases.create_item(&self.lease_container, &key(id), &document, Some(unrecorded())).await?;
+            self.leases.create_item(&self.lease_container, &key(id), &document, Some(unsampled())).await?;
         match created {
-            Written::Accepted(etag) => Ok(Some(etag)),
-            Written::Taken | Written::Changed => Ok(None),
+            ItemWrite::Accepted(etag) => Ok(Some(etag)),
+            ItemWrite::AlreadyExists | ItemWrite::PreconditionFailed => Ok(None),
         }
     }
 }
 
-/// Lease containers are partitioned by `/id` or by `/partitionKey`, which both hold the id.
+/// Lease containers are partitioned by `/id` or by `/partitionKey`; both properties contain the id.
 fn key(id: &str) -> String {
     partition_key::header_for(Some(id))
 }
 
-/// Book-keeping is not worth a trace of its own.
-fn unrecorded() -> TraceContext {
+/// Writes of leases are not traced.
+fn unsampled() -> TraceContext {
     TraceContext { sampled: false, ..TraceContext::root() }
 }

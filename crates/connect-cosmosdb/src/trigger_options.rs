@@ -1,4 +1,4 @@
-//! The settings of a `cosmosDBTrigger`, under their present and their old names.
+//! The properties of a `cosmosDBTrigger`, under their current and their old names.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,32 +6,32 @@ use functions_contract::{BindingError, BindingSpec};
 use serde_json::Value as Json;
 
 use crate::client::{ContainerName, FeedStart};
-use crate::keeper::Intervals;
+use crate::lease_renewer::LeaseIntervals;
 
-/// What the real trigger asks for when the app says nothing.
+/// The defaults of the Azure Functions extension.
 const ITEMS_MAX_DEFAULT: u32 = 100;
 const POLL_DELAY_DEFAULT: Duration = Duration::from_millis(5000);
 const ACQUIRE_INTERVAL_DEFAULT: Duration = Duration::from_millis(13_000);
 const RENEW_INTERVAL_DEFAULT: Duration = Duration::from_millis(17_000);
 const EXPIRY_INTERVAL_DEFAULT: Duration = Duration::from_millis(60_000);
 
-/// A trigger, as the app declares it.
+/// A trigger as the app declares it.
 #[derive(Clone, Debug)]
-pub(crate) struct Trigger {
+pub(crate) struct TriggerOptions {
     pub(crate) function: String,
     pub(crate) monitored: ContainerName,
     pub(crate) leases: ContainerName,
-    /// Told apart from the other triggers on the same container by `leaseContainerPrefix`.
+    /// `leaseContainerPrefix`: distinguishes the triggers on one container that share a lease container.
     pub(crate) processor: String,
     pub(crate) create_leases: bool,
     pub(crate) leases_throughput: Option<u64>,
     pub(crate) start: FeedStart,
     pub(crate) items_max: u32,
     pub(crate) poll_delay: Duration,
-    pub(crate) intervals: Intervals,
+    pub(crate) intervals: LeaseIntervals,
 }
 
-impl Trigger {
+impl TriggerOptions {
     pub(crate) fn parse(spec: &BindingSpec) -> Result<Self, BindingError> {
         let monitored = container_name(spec)?;
         let lease_container =
@@ -42,7 +42,7 @@ impl Trigger {
         };
         let items_max = number(spec, &["maxItemsPerInvocation"])?.map_or(Ok(ITEMS_MAX_DEFAULT), |count| {
             let fits = u32::try_from(count).ok().filter(|count| *count > 0);
-            fits.ok_or_else(|| wrong(spec, "maxItemsPerInvocation", "must be a positive number"))
+            fits.ok_or_else(|| invalid_property(spec, "maxItemsPerInvocation", "must be a positive number"))
         })?;
         Ok(Self {
             function: spec.function.clone(),
@@ -51,7 +51,7 @@ impl Trigger {
             processor: text(spec, &["leaseContainerPrefix", "leaseCollectionPrefix"])
                 .unwrap_or("")
                 .to_owned(),
-            create_leases: flag(
+            create_leases: boolean(
                 spec,
                 &["createLeaseContainerIfNotExists", "createLeaseCollectionIfNotExists"],
             )?,
@@ -59,7 +59,7 @@ impl Trigger {
             start: start(spec)?,
             items_max,
             poll_delay: milliseconds(&["feedPollDelay"], POLL_DELAY_DEFAULT)?,
-            intervals: Intervals {
+            intervals: LeaseIntervals {
                 acquire: milliseconds(&["leaseAcquireInterval"], ACQUIRE_INTERVAL_DEFAULT)?,
                 renew: milliseconds(&["leaseRenewInterval"], RENEW_INTERVAL_DEFAULT)?,
                 expiry: milliseconds(&["leaseExpirationInterval"], EXPIRY_INTERVAL_DEFAULT)?,
@@ -68,10 +68,12 @@ impl Trigger {
     }
 }
 
-/// The container that a trigger or binding names; `collectionName` is the older word.
+/// The container that a trigger or binding names; `collectionName` is the old property.
 pub(crate) fn container_name(spec: &BindingSpec) -> Result<ContainerName, BindingError> {
     let required = |names: &[&str]| {
-        text(spec, names).map(str::to_owned).ok_or_else(|| wrong(spec, names[0], "is missing; name it"))
+        text(spec, names)
+            .map(str::to_owned)
+            .ok_or_else(|| invalid_property(spec, names[0], "is missing; set it"))
     };
     Ok(ContainerName {
         database: required(&["databaseName"])?,
@@ -79,12 +81,12 @@ pub(crate) fn container_name(spec: &BindingSpec) -> Result<ContainerName, Bindin
     })
 }
 
-/// The first of several names of one property that is there.
+/// The text of a property that has several names; the first one that is set.
 pub(crate) fn text<'a>(spec: &'a BindingSpec, names: &[&str]) -> Option<&'a str> {
     names.iter().find_map(|name| spec.text(name))
 }
 
-/// A whole number, also as text: `%SETTING%` leaves text behind.
+/// A whole number, also as text, because `%SETTING%` becomes text.
 pub(crate) fn number(spec: &BindingSpec, names: &[&str]) -> Result<Option<u64>, BindingError> {
     let Some((name, value)) = first(spec, names) else { return Ok(None) };
     let parsed = match value {
@@ -92,22 +94,22 @@ pub(crate) fn number(spec: &BindingSpec, names: &[&str]) -> Result<Option<u64>, 
         Json::String(text) => text.trim().parse().ok(),
         Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => None,
     };
-    parsed.map(Some).ok_or_else(|| wrong(spec, name, "must be a whole number"))
+    parsed.map(Some).ok_or_else(|| invalid_property(spec, name, "must be a whole number"))
 }
 
-/// A yes or no, also as text.
-pub(crate) fn flag(spec: &BindingSpec, names: &[&str]) -> Result<bool, BindingError> {
+/// `true` or `false`, also as text.
+pub(crate) fn boolean(spec: &BindingSpec, names: &[&str]) -> Result<bool, BindingError> {
     let Some((name, value)) = first(spec, names) else { return Ok(false) };
     match value {
         Json::Bool(value) => Ok(*value),
         Json::String(text) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
         Json::String(text) if text.trim().eq_ignore_ascii_case("false") => Ok(false),
-        _ => Err(wrong(spec, name, "must be true or false")),
+        _ => Err(invalid_property(spec, name, "must be true or false")),
     }
 }
 
-/// A declaration error that names the function, the binding and the property.
-pub(crate) fn wrong(spec: &BindingSpec, property: &str, why: &str) -> BindingError {
+/// The declaration error for a property; it names the function, the binding and the property.
+pub(crate) fn invalid_property(spec: &BindingSpec, property: &str, why: &str) -> BindingError {
     BindingError::Declaration(format!(
         "function '{}', {} '{}': property '{property}' {why}",
         spec.function, spec.kind, spec.name
@@ -120,17 +122,17 @@ fn first<'a>(spec: &'a BindingSpec, names: &[&'a str]) -> Option<(&'a str, &'a J
 }
 
 fn start(spec: &BindingSpec) -> Result<FeedStart, BindingError> {
-    let from_beginning = flag(spec, &["startFromBeginning"])?;
+    let from_beginning = boolean(spec, &["startFromBeginning"])?;
     match (from_beginning, text(spec, &["startFromTime"])) {
         (true, Some(_)) => {
-            Err(wrong(spec, "startFromTime", "contradicts startFromBeginning; keep one of them"))
+            Err(invalid_property(spec, "startFromTime", "contradicts startFromBeginning; keep one of them"))
         }
         (true, None) => Ok(FeedStart::Beginning),
         (false, None) => Ok(FeedStart::Now),
         (false, Some(time)) => {
             let parsed: Result<jiff::Timestamp, _> = time.trim().parse();
             let parsed = parsed.map_err(|_| {
-                wrong(spec, "startFromTime", "must be a time in UTC such as 2026-11-20T21:36:21Z")
+                invalid_property(spec, "startFromTime", "must be a time in UTC such as 2026-11-20T21:36:21Z")
             })?;
             Ok(FeedStart::At(SystemTime::from(parsed)))
         }
