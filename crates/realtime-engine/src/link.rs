@@ -226,11 +226,11 @@ mod tests {
         let start = Instant::now();
         let outlet = Outlet::new(HttpTransport::LongPolling, start, Gauge::default());
         while Instant::now() == start {}
-        outlet.push(Piece::kept(Bytes::from_static(b"a")));
+        outlet.push(Piece::required(Bytes::from_static(b"a")));
         let first = outlet.taken_at();
         assert!(first > start, "nothing was there to be taken before");
         while Instant::now() == first {}
-        outlet.push(Piece::kept(Bytes::from_static(b"b")));
+        outlet.push(Piece::required(Bytes::from_static(b"b")));
         assert_eq!(outlet.taken_at(), first);
     }
 
@@ -245,8 +245,8 @@ mod tests {
         });
         let second = outlet.begin();
         assert_eq!(waiting.await.unwrap(), Taken::Superseded);
-        outlet.push(Piece::kept(Bytes::from_static(b"a")));
-        outlet.push(Piece::kept(Bytes::from_static(b"b")));
+        outlet.push(Piece::required(Bytes::from_static(b"a")));
+        outlet.push(Piece::required(Bytes::from_static(b"b")));
         outlet.end();
         let both = vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")];
         assert_eq!(outlet.take(second).await, Taken::Messages(both));

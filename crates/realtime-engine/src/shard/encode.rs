@@ -77,7 +77,7 @@ impl OutgoingMessage {
 pub(crate) fn hub_frame(message: &HubMessage<'_>, protocol: HubProtocol) -> Frame {
     let mut builder = FrameBuilder::new();
     message.encode(protocol, builder.payload());
-    Frame::kept(builder.finish(opcode(protocol)))
+    Frame::required(builder.finish(opcode(protocol)))
 }
 
 /// The Close message.
@@ -104,9 +104,9 @@ fn encode(content: &Content, protocol: HubProtocol, keyed: bool) -> Option<Frame
             })?;
             // Whoever waits for an answer must get the question.
             let class = match invocation_id {
-                Some(_) => Class::Kept,
+                Some(_) => Class::Required,
                 None if keyed => call(HubProtocol::Json, &invocation),
-                None => Class::Call(0),
+                None => Class::Droppable(0),
             };
             Some(Frame::new(bytes, class, 1))
         }
@@ -114,7 +114,7 @@ fn encode(content: &Content, protocol: HubProtocol, keyed: bool) -> Option<Frame
             let item = value(item, protocol)?;
             let invocation_id = Cow::Borrowed(&**invocation_id);
             let message = HubMessage::StreamItem(StreamItem { headers: Vec::new(), invocation_id, item });
-            Some(Frame::new(hub_frame(&message, protocol).bytes().clone(), Class::Kept, 1))
+            Some(Frame::new(hub_frame(&message, protocol).bytes().clone(), Class::Required, 1))
         }
         Content::Completion { invocation_id, outcome } => {
             let result = match outcome {
@@ -124,7 +124,7 @@ fn encode(content: &Content, protocol: HubProtocol, keyed: bool) -> Option<Frame
             };
             let invocation_id = Cow::Borrowed(&**invocation_id);
             let message = HubMessage::Completion(Completion { headers: Vec::new(), invocation_id, result });
-            Some(Frame::new(hub_frame(&message, protocol).bytes().clone(), Class::Kept, 1))
+            Some(Frame::new(hub_frame(&message, protocol).bytes().clone(), Class::Required, 1))
         }
         Content::Ready { json, messagepack, blazorpack } => {
             let (own, other) = match protocol {
@@ -143,7 +143,7 @@ fn encode(content: &Content, protocol: HubProtocol, keyed: bool) -> Option<Frame
                 out.extend_from_slice(message);
                 readable(protocol, message)
             })?;
-            Some(Frame::new(bytes, Class::Kept, *messages).in_order())
+            Some(Frame::new(bytes, Class::Required, *messages).in_order())
         }
     }
 }
@@ -184,9 +184,9 @@ fn ready(
     let class = match source {
         Some((protocol, framed)) if keyed => match one_invocation(protocol, framed) {
             Some(invocation) => call(protocol, &invocation),
-            None => Class::Kept,
+            None => Class::Required,
         },
-        _ => Class::Call(0),
+        _ => Class::Droppable(0),
     };
     Some(Frame::new(bytes, class, messages))
 }
@@ -221,7 +221,7 @@ fn call(protocol: HubProtocol, invocation: &Invocation<'_>) -> Class {
     hasher.write(invocation.target.as_bytes());
     hasher.write_u8(0xff);
     hasher.write(invocation.first_argument(protocol).unwrap_or_default());
-    Class::Call(hasher.finish())
+    Class::Droppable(hasher.finish())
 }
 
 fn untranslatable(result: Result<(), TranscodeError>) -> Option<()> {

@@ -104,7 +104,7 @@ impl Shard {
             }
             Road::Outlet(outlet) => {
                 http::flush(outlet, &run);
-                if run.is_heard() {
+                if run.has_hub_message() {
                     connection.sent = self.now;
                 }
                 self.metrics.turn.frames += u64::from(run.frames());
@@ -153,13 +153,13 @@ impl Shard {
 
     /// Counts what was written to a socket, and does what follows from it.
     fn finish_write(&mut self, slot: Slot, report: Report) {
-        let Report { outcome, writes, bytes, frames, is_heard } = report;
+        let Report { outcome, writes, bytes, frames, has_hub_message } = report;
         let turn = &mut self.metrics.turn;
         turn.writes += writes;
         turn.sent_bytes += bytes as u64;
         turn.frames += frames;
         let connection = &mut self.connections[slot as usize];
-        if is_heard {
+        if has_hub_message {
             connection.sent = self.now;
         }
         match outcome {

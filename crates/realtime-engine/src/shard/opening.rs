@@ -169,7 +169,7 @@ impl Shard {
     }
 
     fn refuse_handshake(&mut self, slot: Slot, why: &str) {
-        let record = Frame::kept(frame(Opcode::Text, &handshake_error(why)));
+        let record = Frame::required(frame(Opcode::Text, &handshake_error(why)));
         self.leave_with(slot, EndReason::HandshakeRefused, record, why);
     }
 
@@ -192,7 +192,7 @@ impl Shard {
         self.keep(slot, admission, deadline);
         self.index.open(&mut self.connections, slot, &hub, user.as_ref());
         // Before anything that is published from now on.
-        self.append_or_end(slot, &mut Step::new(Frame::kept(frame(opcode(protocol), &answer))));
+        self.append_or_end(slot, &mut Step::new(Frame::required(frame(opcode(protocol), &answer))));
         let Some(client) = self.client(slot) else { return };
         let connection = &self.connections[slot as usize];
         let transport = connection.transport();

@@ -182,10 +182,10 @@ impl Shard {
         let id = connection.id;
         connection.run = None;
         if let Some(backlog) = &mut connection.backlog {
-            self.pending_bytes -= backlog.drop_unbegun() as u64;
+            self.pending_bytes -= backlog.drop_unstarted() as u64;
         }
         if let Road::Outlet(outlet) = &connection.road {
-            outlet.put(Backlog::drop_unbegun);
+            outlet.put(Backlog::drop_unstarted);
         }
         if let Some(server) = server {
             server.overflowed(id, why);

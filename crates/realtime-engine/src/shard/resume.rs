@@ -128,7 +128,7 @@ impl Shard {
             }
             (None, None) => Box::default(),
         };
-        for piece in first.into_iter().chain(kept.into_iter().map(Piece::kept)) {
+        for piece in first.into_iter().chain(kept.into_iter().map(Piece::required)) {
             self.pending_bytes += piece.len() as u64;
             backlog.push(piece);
         }

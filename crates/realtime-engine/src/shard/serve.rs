@@ -59,7 +59,7 @@ impl Shard {
                 if is_accepted(&payload) {
                     self.answer_handshake(slot, payload);
                 } else {
-                    let record = Frame::kept(websocket::frame(Opcode::Text, &payload));
+                    let record = Frame::required(websocket::frame(Opcode::Text, &payload));
                     self.say_goodbye(slot, EndReason::HandshakeRefused, Some(record), CloseCode::NORMAL, "");
                 }
                 true
@@ -67,7 +67,7 @@ impl Shard {
             Stage::Open(_) if connection.server().is_some() => {
                 let opcode = super::encode::opcode(connection.protocol);
                 let numbered = count_sequenced(connection.protocol, &payload);
-                let frame = Frame::new(websocket::frame(opcode, &payload), Class::Kept, numbered);
+                let frame = Frame::new(websocket::frame(opcode, &payload), Class::Required, numbered);
                 self.append_or_end(slot, &mut Step::new(frame.in_order()));
                 true
             }

@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn frame(text: &'static str, counted: u32) -> Frame {
-        Frame::new(websocket::frame(websocket::Opcode::Text, text.as_bytes()), Class::Kept, counted)
+        Frame::new(websocket::frame(websocket::Opcode::Text, text.as_bytes()), Class::Required, counted)
     }
 
     fn again(stateful: &mut Stateful) -> (u64, String) {

@@ -52,7 +52,7 @@ mod tests {
 
     /// A call whose frame is two bytes longer than its text.
     fn call(text: &str) -> Step {
-        Step::new(Frame::new(websocket::frame(Opcode::Text, text.as_bytes()), Class::Call(1), 0))
+        Step::new(Frame::new(websocket::frame(Opcode::Text, text.as_bytes()), Class::Droppable(1), 0))
     }
 
     fn outlet() -> Arc<Outlet> {

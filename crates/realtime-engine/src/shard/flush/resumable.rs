@@ -94,7 +94,7 @@ mod tests {
             if case.has_spoken {
                 stateful.release();
             }
-            let frame = Frame::new(Bytes::from_static(b"abcd"), Class::Kept, case.counted);
+            let frame = Frame::new(Bytes::from_static(b"abcd"), Class::Required, case.counted);
             let frame = if case.keeps_order { frame.in_order() } else { frame };
             let bounds = Bounds { bytes_max: case.bytes_max, own_bytes_max: case.bytes_max };
             let mut asked = None;

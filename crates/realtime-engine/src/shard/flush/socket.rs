@@ -51,7 +51,7 @@ pub(super) struct Report {
     /// Frames that were written to their end.
     pub(super) frames: u64,
     /// Whether the client gets a hub message by it, so that it needs no ping.
-    pub(super) is_heard: bool,
+    pub(super) has_hub_message: bool,
 }
 
 /// Lets a frame wait.
@@ -90,12 +90,17 @@ pub(super) fn is_long(run: &Run) -> bool {
 
 /// Writes a run that is not long in one call. What was not taken is returned as a backlog.
 pub(super) fn write_run(socket: &mut impl Writer, run: &Run) -> (Report, Option<Backlog>) {
-    let report =
-        |outcome, bytes, frames| Report { outcome, writes: 1, bytes, frames, is_heard: run.is_heard() };
+    let report = |outcome, bytes, frames| Report {
+        outcome,
+        writes: 1,
+        bytes,
+        frames,
+        has_hub_message: run.has_hub_message(),
+    };
     let written = match socket.write(run.joined()) {
         Ok(written) => written,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-        Err(_) => return (Report { is_heard: false, ..report(Outcome::Lost, 0, 0) }, None),
+        Err(_) => return (Report { has_hub_message: false, ..report(Outcome::Lost, 0, 0) }, None),
     };
     if written < run.bytes() {
         return (report(Outcome::Blocked, written, 0), Some(Backlog::rest_of(run, written)));
@@ -105,15 +110,16 @@ pub(super) fn write_run(socket: &mut impl Writer, run: &Run) -> (Report, Option<
 
 /// Writes a backlog until it is empty or the socket takes no more.
 pub(super) fn write_backlog(socket: &mut impl Writer, backlog: &mut Backlog) -> Report {
-    let mut report = Report { outcome: Outcome::Written, writes: 0, bytes: 0, frames: 0, is_heard: false };
+    let mut report =
+        Report { outcome: Outcome::Written, writes: 0, bytes: 0, frames: 0, has_hub_message: false };
     while !backlog.is_empty() {
         report.writes += 1;
-        let is_heard = backlog.is_heard();
+        let has_hub_message = backlog.has_hub_message();
         match socket.write_vectored(&backlog.slices()) {
             Ok(written) => {
                 report.bytes += written;
                 report.frames += backlog.advance(written);
-                report.is_heard |= is_heard;
+                report.has_hub_message |= has_hub_message;
             }
             Err(error) => {
                 let is_blocked = error.kind() == io::ErrorKind::WouldBlock;
@@ -181,8 +187,9 @@ mod tests {
     }
 
     fn run_of(texts: &[&str]) -> Rc<Run> {
-        let step =
-            |run: Option<Rc<Run>>, text: &&str| Some(Step::new(frame(text, Class::Kept)).after(run.as_ref()));
+        let step = |run: Option<Rc<Run>>, text: &&str| {
+            Some(Step::new(frame(text, Class::Required)).after(run.as_ref()))
+        };
         texts.iter().fold(None, step).expect("a test has frames")
     }
 
@@ -223,7 +230,7 @@ mod tests {
             let (report, backlog) = write_run(&mut script, &run_of(&["ab", "cd", "ef"]));
             let expected = (*outcome, *writes, *bytes, *frames);
             assert_eq!((report.outcome, report.writes, report.bytes, report.frames), expected, "{name}");
-            assert_eq!(report.is_heard, *outcome != Outcome::Lost, "{name}");
+            assert_eq!(report.has_hub_message, *outcome != Outcome::Lost, "{name}");
             assert_eq!(script.taken, "abcdef".as_bytes()[..*bytes], "{name}");
             assert_eq!(rest(backlog), *left, "{name}");
         }
@@ -237,7 +244,7 @@ mod tests {
             let report = write_backlog(&mut script, &mut backlog);
             let expected = (*outcome, *writes, *bytes, *frames);
             assert_eq!((report.outcome, report.writes, report.bytes, report.frames), expected, "{name}");
-            assert_eq!(report.is_heard, *bytes > 0, "{name}");
+            assert_eq!(report.has_hub_message, *bytes > 0, "{name}");
             assert_eq!(script.taken, "abcdef".as_bytes()[..*bytes], "{name}");
             assert_eq!(rest(Some(backlog)), *left, "{name}");
         }
@@ -270,7 +277,7 @@ mod tests {
     #[test]
     fn a_frame_is_appended_as_the_table_says() {
         for (name, in_run, in_backlog, bytes_max, slow_consumer, new, (outcome, waits, left_out)) in APPENDS {
-            let call = |text: &&str| frame(text, Class::Call(1));
+            let call = |text: &&str| frame(text, Class::Droppable(1));
             let mut run = (!in_run.is_empty()).then(|| run_of(in_run));
             let mut backlog = in_backlog.map(|texts| {
                 let mut backlog = Backlog::default();

@@ -1,0 +1,199 @@
+//! [`Backlog`]: what one socket did not take, or the requests of one client have not taken.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes};
+
+use super::frame::{Class, Piece};
+use super::run::Run;
+
+/// Frames that wait until a socket is writable, or until a request takes them.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    pieces: VecDeque<Piece>,
+    bytes: usize,
+    /// Those among them that the client's own app server sent.
+    own_bytes: usize,
+    /// A part of the first piece is written.
+    is_started: bool,
+}
+
+impl Backlog {
+    /// Slices given to the socket in one call.
+    const SLICES_MAX: usize = 64;
+
+    /// What is left of a run of which `written` bytes were written: frame by frame, so that each can still be dropped.
+    pub(crate) fn rest_of(run: &Run, written: usize) -> Self {
+        let mut backlog = Self::default();
+        for frame in run.list() {
+            backlog.push(frame.piece());
+        }
+        backlog.advance(written);
+        backlog
+    }
+
+    pub(crate) fn push(&mut self, piece: Piece) {
+        self.bytes += piece.len();
+        if piece.is_own {
+            self.own_bytes += piece.len();
+        }
+        self.pieces.push_back(piece);
+    }
+
+    /// Drops the invocations that one with this class replaces. Returns how many bytes that frees, and how many invocations were dropped.
+    pub(crate) fn replace(&mut self, class: Class) -> (usize, u64) {
+        let Class::Droppable(_) = class else { return (0, 0) };
+        self.drop_where(|piece| piece == class)
+    }
+
+    /// Drops the oldest invocations until `bytes` more fit into `bytes_max`, or none is left. Returns the same as [`Backlog::replace`].
+    pub(crate) fn drop_oldest(&mut self, bytes: usize, bytes_max: usize) -> (usize, u64) {
+        let mut missing = (self.policed_bytes() + bytes).saturating_sub(bytes_max);
+        let mut freed = (0, 0);
+        while missing > 0 {
+            let mut first = true;
+            let (left_out, count) =
+                self.drop_where(|class| matches!(class, Class::Droppable(_)) && std::mem::take(&mut first));
+            if count == 0 {
+                break;
+            }
+            freed = (freed.0 + left_out, freed.1 + count);
+            missing = missing.saturating_sub(left_out);
+        }
+        freed
+    }
+
+    fn drop_where(&mut self, mut chosen: impl FnMut(Class) -> bool) -> (usize, u64) {
+        let (before, mut count) = (self.bytes, 0);
+        let mut bytes = 0;
+        self.pieces.retain(|piece| {
+            // What a client's own app server sent is not dropped for a broadcast.
+            let stays = piece.is_own || !chosen(piece.class);
+            if stays {
+                bytes += piece.len();
+            } else {
+                count += 1;
+            }
+            stays
+        });
+        self.bytes = bytes;
+        (before - bytes, count)
+    }
+
+    /// Drops everything but the rest of a frame that is partly written, which must be completed. Returns how many bytes that frees.
+    pub(crate) fn drop_unstarted(&mut self) -> usize {
+        let before = self.bytes;
+        self.pieces.truncate(usize::from(self.is_started));
+        self.bytes = self.pieces.iter().map(Piece::len).sum();
+        self.own_bytes = self.pieces.iter().filter(|piece| piece.is_own).map(Piece::len).sum();
+        before - self.bytes
+    }
+
+    /// Everything that waits, for the caller to write.
+    pub(crate) fn into_bytes(self) -> Vec<Bytes> {
+        self.pieces.into_iter().map(|piece| piece.bytes).collect()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes to which the policy for slow clients applies: not those from the client's own app server, which have a limit of their own.
+    pub(crate) fn policed_bytes(&self) -> usize {
+        self.bytes - self.own_bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Whether a hub message waits, or a part of one.
+    pub(crate) fn has_hub_message(&self) -> bool {
+        self.pieces.iter().any(|piece| piece.class != Class::Control)
+    }
+
+    /// What to write next.
+    pub(crate) fn slices(&self) -> Vec<IoSlice<'_>> {
+        self.pieces.iter().take(Self::SLICES_MAX).map(|piece| IoSlice::new(&piece.bytes)).collect()
+    }
+
+    /// Removes what was written. Returns how many frames that completed.
+    pub(crate) fn advance(&mut self, mut written: usize) -> u64 {
+        self.bytes -= written;
+        let mut frames = 0;
+        while let Some(piece) = self.pieces.front_mut() {
+            let taken = written.min(piece.bytes.len());
+            if piece.is_own {
+                self.own_bytes -= taken;
+            }
+            if piece.bytes.len() > written {
+                if written > 0 {
+                    // A frame that was started must be completed.
+                    piece.bytes.advance(written);
+                    piece.class = Class::Required;
+                    self.is_started = true;
+                }
+                break;
+            }
+            written -= piece.bytes.len();
+            self.is_started = false;
+            frames += u64::from(piece.frames);
+            self.pieces.pop_front();
+        }
+        frames
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::pending::{Frame, Step};
+
+    fn frame(payload: &'static [u8], class: Class) -> Frame {
+        Frame::new(websocket::frame(websocket::Opcode::Text, payload), class, 0)
+    }
+
+    #[test]
+    fn a_backlog_counts_frames_when_their_last_byte_is_written() {
+        let run = Step::new(frame(b"a", Class::Required)).after(None);
+        let mut backlog = Backlog::rest_of(&run, 1);
+        backlog.push(frame(b"bc", Class::Required).piece());
+        assert_eq!(backlog.bytes(), 6);
+        assert_eq!(backlog.advance(1), 0);
+        assert_eq!(backlog.advance(2), 1);
+        assert_eq!(backlog.slices().iter().map(|slice| slice.len()).collect::<Vec<_>>(), [3]);
+        assert_eq!((backlog.advance(3), backlog.is_empty(), backlog.bytes()), (1, true, 0));
+    }
+
+    #[test]
+    fn droppable_frames_are_dropped_unless_they_are_partly_written() {
+        let backlog = || {
+            let mut backlog = Backlog::default();
+            for (payload, class) in [
+                (b"0", Class::Droppable(1)),
+                (b"1", Class::Droppable(1)),
+                (b"2", Class::Required),
+                (b"3", Class::Droppable(2)),
+                (b"4", Class::Droppable(1)),
+            ] {
+                backlog.push(frame(payload, class).piece());
+            }
+            backlog.advance(1);
+            backlog
+        };
+        let left = |backlog: Backlog| {
+            backlog.into_bytes().iter().map(|bytes| bytes[bytes.len() - 1]).collect::<Vec<_>>()
+        };
+        let mut latest = backlog();
+        assert_eq!(latest.replace(Class::Droppable(1)), (6, 2));
+        assert_eq!(latest.replace(Class::Required), (0, 0));
+        assert_eq!(left(latest), b"023");
+        let mut oldest = backlog();
+        assert_eq!(oldest.drop_oldest(3, 12), (6, 2));
+        assert_eq!(left(oldest), b"024");
+        let mut all = backlog();
+        assert_eq!(all.drop_oldest(100, 12), (9, 3));
+        assert_eq!(left(all), b"02");
+    }
+}
