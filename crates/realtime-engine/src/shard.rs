@@ -3,7 +3,7 @@
 //! One turn: reads what is readable, takes commands, looks at deadlines, writes. Everything that happens to a connection
 //! happens here, on this thread; the ways in are the closed list [`Command`] and the sockets themselves.
 //!
-//! Start reading at [`Shard::turn`]. `receive.rs` is the way in, `publish.rs` and `flush.rs` the way out, `pending.rs` what waits
+//! Start reading at [`Shard::turn`]. `receive.rs` and `hub_messages.rs` are the way in, `publish.rs` and `flush.rs` the way out, `pending.rs` what waits
 //! between them, `obey.rs` and `serve.rs` what others ask for, `index.rs` who receives what, `streams.rs` what is sent in streams, `opening.rs`, `upkeep.rs` and `life.rs` how connections
 //! begin, are looked after and end (`due.rs` decides what is due), `resume.rs` how they survive their sockets, `forward.rs` what goes on to app servers, `sight.rs` what is shown to whoever looks.
 
@@ -14,6 +14,7 @@ mod encode;
 mod flush;
 mod forward;
 mod forwarding;
+mod hub_messages;
 mod index;
 mod keys;
 mod life;
@@ -100,7 +101,9 @@ pub(crate) struct Shard {
     index: Index,
     deadlines: Deadlines,
     timeouts: Timeouts,
+    /// The time of this turn, in ticks and by the operating system's clock.
     now: Tick,
+    instant: Instant,
     /// Connections to write to, in order.
     dirty: VecDeque<Slot>,
     /// How many ever came onto that list and went off it: by these a publish knows when it has been written.
@@ -186,6 +189,7 @@ impl Shard {
             deadlines,
             timeouts,
             now: Tick(0),
+            instant: start,
             dirty: VecDeque::new(),
             dirtied: 0,
             flushed: 0,
@@ -227,7 +231,7 @@ impl Shard {
 
     /// One turn of the loop.
     fn turn(&mut self, events: &Events, inbox: &mut Inbox, now: Instant) -> Left {
-        self.now = self.deadlines.at(now);
+        (self.now, self.instant) = (self.deadlines.at(now), now);
         for slot in std::mem::take(&mut self.unread) {
             self.on_readable(slot);
         }

@@ -12,9 +12,9 @@ use signalr_protocol::{HubMessage, HubMessageType, is_sequenced, peek};
 use super::Shard;
 use super::connection::Stage;
 use super::forwarding::Forwarding;
+use super::hub_messages::Unreadable;
 use super::keys::Slot;
 use super::pieces::{Cut, Pieces};
-use super::receive::Unreadable;
 use super::stateful::Arrival;
 use crate::{AppServer, ConnectionId, Room};
 

@@ -1,7 +1,7 @@
 //! How connections begin: admitted, their handshake read, somebody asked about it, answered, and let in.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use mio::event::Source;
@@ -212,7 +212,7 @@ impl Shard {
 
     /// Keeps of an admission what the connection needs from now on.
     fn keep(&mut self, slot: Slot, admission: Admission, looked_at: super::deadlines::Tick) {
-        let now = Instant::now();
+        let now = self.instant;
         let connection = &mut self.connections[slot as usize];
         let Admission { hub, user, expires_at, facts, roles, stateful, server, guard, .. } = admission;
         if facts.is_some() {

@@ -1,16 +1,17 @@
 //! How stateful connections survive their sockets: `stateful.rs` counts, here it is done.
 
 use bytes::Bytes;
-use signalr_protocol::{HubMessage, Sequenced};
+use signalr_protocol::{HubMessage, Sequenced, parse};
 use websocket::{Decoder, Role};
 
 use super::connection::Road;
 use super::deadlines::Due;
 use super::due::{Verdict, View, due};
 use super::encode::hub_frame;
+use super::hub_messages::Unreadable;
 use super::keys::Slot;
 use super::pending::{Backlog, Step};
-use super::stateful::Stateful;
+use super::stateful::{Arrival, Stateful};
 use super::{Piece, Shard};
 use crate::{EndReason, Reattached, SightEvent};
 
@@ -92,6 +93,42 @@ impl Shard {
                 self.perform(slot, verdict);
             }
         }
+    }
+
+    /// Counts a message of a stateful client, and returns whether it is new.
+    pub(super) fn count_arrival(&mut self, slot: Slot, bytes: usize) -> Arrival {
+        let Some(connection) = self.connections.get_mut(slot as usize) else { return Arrival::Skip };
+        if !connection.is_stateful {
+            return Arrival::New;
+        }
+        let Some(stateful) = connection.stateful_mut() else { return Arrival::New };
+        let arrival = stateful.arrived(bytes);
+        if stateful.is_ack_urgent() {
+            self.acknowledge(slot);
+        } else if stateful.is_listening() && !std::mem::replace(&mut stateful.is_ack_due, true) {
+            self.look_soon(slot);
+        }
+        arrival
+    }
+
+    /// An Ack or Sequence message.
+    pub(super) fn on_sequence(&mut self, slot: Slot, payload: &[u8]) -> Result<(), Unreadable> {
+        let connection = &mut self.connections[slot as usize];
+        let message = parse(connection.protocol, payload)?;
+        // They mean nothing from a client that is not stateful.
+        let Some(stateful) = connection.stateful_mut() else { return Ok(()) };
+        match message {
+            HubMessage::Ack(ack) if stateful.is_listening() => {
+                let before = stateful.own_bytes() as u64;
+                stateful.acknowledge(ack.sequence_id);
+                self.kept_own_bytes -= before - stateful.own_bytes() as u64;
+                // Its app server may have been slowed down for what is acknowledged now.
+                self.quicken(slot);
+            }
+            HubMessage::Sequence(sequence) => stateful.sequence(sequence.sequence_id)?,
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Tells a client which of its messages have come, if it does not know.
