@@ -4,7 +4,7 @@ mod func;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::web_address;
 use crate::data_folder::Part;
@@ -165,12 +165,32 @@ pub(crate) struct SharedArgs {
     /// The port of the gateway, in place of 8080
     #[arg(long, value_name = "PORT")]
     pub(crate) gateway_port: Option<u16>,
+    /// The format of log lines, also when the output is piped; without it, text on a terminal and JSON otherwise
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log: Option<LogFlag>,
     /// Run no functions: only the realtime service, the document service and the gateway
     #[arg(long)]
     pub(crate) no_functions: bool,
     /// Print one line of JSON on standard output when everything listens; logs go to standard error
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `--log`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFlag {
+    Text,
+    Json,
+}
+
+impl LogFlag {
+    /// The value of `telemetry.format`.
+    pub(crate) fn format(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
 }
 
 impl StartArgs {

@@ -116,6 +116,10 @@ impl Plan {
             let flag = Origin::Flag(format!("--gateway-port {port}"));
             layers.set("listen.gateway", &format!("localhost:{port}"), &flag)?;
         }
+        if let Some(log) = shared.log {
+            let format = log.format();
+            layers.set("telemetry.format", format, &Origin::Flag(format!("--log {format}")))?;
+        }
         if shared.no_functions {
             layers.set("run_functions", "false", &Origin::Flag("--no-functions".to_owned()))?;
         }

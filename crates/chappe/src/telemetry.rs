@@ -3,6 +3,7 @@
 mod json;
 mod logs;
 mod otlp;
+mod span_fields;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -23,8 +24,8 @@ pub(crate) enum LogStream {
     Stderr,
 }
 
-/// Starts logging, and says whether lines are for people. A wrong filter is reported, never fatal: an operator who raises the
-/// level must not stop the service.
+/// Starts logging; returns whether the lines are text for people. A wrong filter is logged and never fatal: changing the level
+/// must not stop the service.
 pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> bool {
     let (filter, complaint) = match EnvFilter::builder().parse(&options.level) {
         Ok(filter) => (filter, None),
@@ -34,9 +35,9 @@ pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> bo
             (EnvFilter::new("info"), Some(complaint))
         }
     };
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(span_fields::SpanFields);
     let pretty = match options.format {
-        LogFormat::Pretty => true,
+        LogFormat::Text => true,
         LogFormat::Json => false,
         LogFormat::Auto => stream.is_terminal(),
     };

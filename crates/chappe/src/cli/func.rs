@@ -225,16 +225,10 @@ impl RefusedArgs {
             );
         }
         if self.enable_json_output.is_some() {
-            return refused(
-                "--enable-json-output",
-                "`--set telemetry.format=json` prints every log line as JSON",
-            );
+            return refused("--enable-json-output", "`--log json` prints every log line as JSON");
         }
         if self.json_output_file.is_some() {
-            return refused(
-                "--json-output-file",
-                "redirect the output: `chappe start --set telemetry.format=json > FILE`",
-            );
+            return refused("--json-output-file", "redirect the output: `chappe start --log json > FILE`");
         }
         if self.runtime.is_some() {
             return refused(

@@ -84,7 +84,7 @@ pub(crate) struct TelemetrySection {
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,realtime=debug`. Default: `info`.
     /// Since 0.1.0.
     pub(crate) level: String,
-    /// `pretty`, `json`, or `auto` for pretty on a terminal. Default: `auto`. Since 0.1.0.
+    /// `text`, `json`, or `auto` for text on a terminal and JSON otherwise. Default: `auto`. Since 0.1.0.
     pub(crate) format: LogFormat,
     /// How many spans are kept in memory. Default: 8192. Since 0.1.0.
     pub(crate) spans_max: usize,
@@ -98,11 +98,12 @@ pub(crate) struct TelemetrySection {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
-    /// Pretty on a terminal, JSON otherwise.
+    /// Text on a terminal, JSON otherwise.
     #[default]
     Auto,
-    /// For people.
-    Pretty,
+    /// Text for people.
+    #[serde(alias = "pretty")]
+    Text,
     /// One JSON object a line.
     Json,
 }

@@ -1,5 +1,5 @@
-//! Log lines as JSON: one object a line. A field that holds JSON becomes an object or a list in the line, not text with escaped
-//! quotes; the message stays text whatever it is, so that a collector finds one type there.
+//! Log lines as JSON: one object a line, with the fields of the event and of its spans. A field that holds JSON becomes an object
+//! or a list in the line, not text with escaped quotes; the message stays text, so that a collector finds one type there.
 
 use std::fmt::{self, Write as _};
 use std::time::SystemTime;
@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::logs::timestamp;
+use super::span_fields;
 
 /// The JSON format.
 pub(super) struct JsonFormat;
@@ -23,7 +24,7 @@ where
 {
     fn format_event(
         &self,
-        _: &FmtContext<'_, S, N>,
+        context: &FmtContext<'_, S, N>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
@@ -32,6 +33,9 @@ where
         line.0.insert("timestamp".to_owned(), timestamp(SystemTime::now()).into());
         line.0.insert("level".to_owned(), metadata.level().as_str().into());
         event.record(&mut line);
+        for (name, value) in span_fields::of_event(context, event) {
+            line.0.entry(name).or_insert(value);
+        }
         line.0.insert("target".to_owned(), metadata.target().into());
         writeln!(writer, "{}", Value::Object(line.0))
     }
@@ -109,19 +113,39 @@ mod tests {
         }
     }
 
-    #[test]
-    fn fields_that_hold_json_are_nested_and_messages_stay_text() {
+    fn lines_of(log: impl FnOnce()) -> Vec<Value> {
         let written = Written::default();
         let writer = written.clone();
         let layer =
             tracing_subscriber::fmt::layer().event_format(JsonFormat).with_writer(move || writer.clone());
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        let registry = tracing_subscriber::registry().with(span_fields::SpanFields).with(layer);
+        tracing::subscriber::with_default(registry, log);
+        let text = String::from_utf8(written.0.lock().expect("one thread").clone()).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    #[test]
+    fn a_line_carries_the_fields_of_its_spans() {
+        let lines = lines_of(|| {
+            let outer = tracing::error_span!("connection", hub = "chat", connection = "c1", trace_id = "t1");
+            let _outer = outer.enter();
+            let inner = tracing::error_span!("invocation", trace_id = "t2", span_id = tracing::field::Empty);
+            inner.record("span_id", "s2");
+            inner.in_scope(|| tracing::info!(hub = "own", "inside"));
+            tracing::info!("outside");
+        });
+        let of = |line: &Value| ["hub", "connection", "trace_id", "span_id"].map(|name| line[name].clone());
+        assert_eq!(of(&lines[0]), ["own", "c1", "t2", "s2"].map(Value::from));
+        assert_eq!(of(&lines[1]), ["chat".into(), "c1".into(), "t1".into(), Value::Null]);
+    }
+
+    #[test]
+    fn fields_that_hold_json_are_nested_and_messages_stay_text() {
+        let lines = lines_of(|| {
             let urls = serde_json::json!({"gateway": "http://localhost:8080", "admin": null});
             tracing::info!(urls = %urls, count = 3, ok = true, half = "{\"a\":", list = "[1,2]", "listening");
             tracing::warn!("{}", urls);
         });
-        let text = String::from_utf8(written.0.lock().expect("one thread").clone()).expect("text");
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         assert_eq!(lines[0]["urls"]["gateway"], "http://localhost:8080");
         assert_eq!(lines[0]["list"], serde_json::json!([1, 2]));
         assert_eq!((&lines[0]["count"], &lines[0]["ok"]), (&Value::from(3), &Value::from(true)));

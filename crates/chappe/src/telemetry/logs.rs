@@ -9,7 +9,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The pretty format.
+use super::span_fields;
+
+/// The text format.
 pub(super) struct ToolsFormat;
 
 const GREY: &str = "\x1b[90m";
@@ -24,7 +26,7 @@ where
 {
     fn format_event(
         &self,
-        _: &FmtContext<'_, S, N>,
+        context: &FmtContext<'_, S, N>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
@@ -40,9 +42,18 @@ where
         let (grey, colour, plain) =
             if writer.has_ansi_escapes() { (GREY, colour, PLAIN) } else { ("", "", "") };
         write!(writer, "{grey}[{}]{plain} {colour}{}", timestamp(SystemTime::now()), line.message)?;
-        // What functions say stands alone, as the tools print it; the rest of the house adds its facts.
+        // Lines of functions stand alone, as Functions Core Tools print them; other lines and warnings have their fields behind them.
         if !metadata.target().starts_with("functions") || metadata.level() <= &Level::WARN {
             write!(writer, "{}", line.fields)?;
+            for (name, value) in span_fields::of_event(context, event) {
+                if !line.has(&name) {
+                    write!(
+                        writer,
+                        " {name}={}",
+                        value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+                    )?;
+                }
+            }
         }
         writeln!(writer, "{plain}")
     }
@@ -52,6 +63,13 @@ where
 struct Line {
     message: String,
     fields: String,
+}
+
+impl Line {
+    /// Whether the event itself has a field of that name.
+    fn has(&self, name: &str) -> bool {
+        self.fields.split(' ').any(|field| field.split_once('=').is_some_and(|(found, _)| found == name))
+    }
 }
 
 impl Visit for Line {

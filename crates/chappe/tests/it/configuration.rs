@@ -107,7 +107,7 @@ fn a_flag_of_core_tools_without_a_meaning_names_what_does_the_same() {
         &["--password of Functions Core Tools", "openssl pkcs12", "tls.key_file"],
     );
     let arguments = ["start", "--no-functions", "--json-output-file", "x"];
-    check(folder.path(), &arguments, 64, &["--json-output-file", "telemetry.format=json"]);
+    check(folder.path(), &arguments, 64, &["--json-output-file", "--log json"]);
 }
 
 #[test]

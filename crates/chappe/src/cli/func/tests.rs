@@ -64,7 +64,7 @@ fn flags_without_a_meaning_name_what_does_the_same() {
         (&["--cert", "own.pfx"][..], "openssl pkcs12"),
         (&["--password", "x"], "openssl pkcs12"),
         (&["--dotnet-isolated-debug"], "FUNCTIONS_ENABLE_DEBUGGER_WAIT"),
-        (&["--enable-json-output"], "telemetry.format=json"),
+        (&["--enable-json-output"], "--log json"),
         (&["--json-output-file", "x"], "> FILE"),
         (&["--runtime", "inproc8"], "FUNCTIONS_WORKER_RUNTIME"),
         (&["--user-log-level", "Debug"], "host.json"),
