@@ -6,12 +6,12 @@
 use std::sync::OnceLock;
 
 use chappe_fuzz::memory::peak_bytes;
-use documents::fuzzing::{Limits, query};
+use documents::fuzzing::{QueryLimits, query};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
-const FREE: Limits = Limits { items: 1000, rows: u64::MAX, steps: u64::MAX };
-const TIGHT: Limits = Limits { items: 2, rows: 3, steps: 2000 };
+const FREE: QueryLimits = QueryLimits { items: 1000, rows: u64::MAX, steps: u64::MAX };
+const TIGHT: QueryLimits = QueryLimits { items: 2, rows: 3, steps: 2000 };
 /// Every page with ORDER BY goes over all rows again, three at a time.
 const PAGES_MAX: usize = ROWS * ROWS;
 const ROWS: usize = 12;

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::{Map, Value};
 
-use crate::partition_key::{Definition, parse_path};
+use crate::partition_key::{PartitionKeyDefinition, parse_path};
 use crate::resource_id::{ContainerNumber, DatabaseNumber, container_rid, database_rid};
 
 /// A database.
@@ -35,7 +35,7 @@ pub(crate) struct Container {
     pub(crate) definition: Map<String, Value>,
     /// The offer's `content`, if the container asked for throughput.
     pub(crate) offer: Option<Value>,
-    pub(crate) partition_key: Definition,
+    pub(crate) partition_key: PartitionKeyDefinition,
     /// `defaultTtl`: none is off, -1 on without a default, otherwise seconds.
     pub(crate) default_ttl: Option<i64>,
     /// Each unique key's paths.
@@ -84,12 +84,12 @@ pub(crate) fn unique_keys(definition: &Map<String, Value>) -> Result<Vec<Vec<Vec
 
 /// One committed state of the account.
 #[derive(Debug, Default)]
-pub(crate) struct Snapshot {
+pub(crate) struct CatalogSnapshot {
     databases: BTreeMap<String, Arc<Database>>,
     containers: BTreeMap<(DatabaseNumber, String), Arc<Container>>,
 }
 
-impl Snapshot {
+impl CatalogSnapshot {
     pub(crate) fn new(databases: Vec<Database>, containers: Vec<Container>) -> Self {
         Self {
             databases: databases.into_iter().map(|it| (it.id.clone(), Arc::new(it))).collect(),
@@ -131,16 +131,16 @@ impl Snapshot {
     }
 }
 
-/// The newest [`Snapshot`], shared between the writer and the requests.
+/// The newest [`CatalogSnapshot`], shared between the writer and the requests.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Catalog(Arc<RwLock<Arc<Snapshot>>>);
+pub(crate) struct Catalog(Arc<RwLock<Arc<CatalogSnapshot>>>);
 
 impl Catalog {
-    pub(crate) fn now(&self) -> Arc<Snapshot> {
+    pub(crate) fn now(&self) -> Arc<CatalogSnapshot> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn replace(&self, snapshot: Snapshot) {
+    pub(crate) fn replace(&self, snapshot: CatalogSnapshot) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::catalog::Container;
-use crate::error::{Failure, Kind};
+use crate::error::{FailureKind, RequestFailure};
 use crate::resource_id::ContainerNumber;
 
 /// What was asked of an item.
@@ -35,25 +35,29 @@ pub(crate) enum Effect {
 }
 
 /// Decides about one item. `existing` is the etag of the item that is there (expired ones are not there).
-pub(crate) fn decide(verb: Verb, conditions: &Conditions, existing: Option<&str>) -> Result<Effect, Failure> {
+pub(crate) fn decide(
+    verb: Verb,
+    conditions: &Conditions,
+    existing: Option<&str>,
+) -> Result<Effect, RequestFailure> {
     let Some(etag) = existing else {
         return match verb {
             // An upsert of a missing item creates it whatever If-Match says.
             Verb::Create | Verb::Upsert => Ok(Effect::Insert),
             Verb::Replace | Verb::Patch | Verb::Delete | Verb::Read => {
-                Err(Failure::not_found("An item with this id and partition key"))
+                Err(RequestFailure::not_found("An item with this id and partition key"))
             }
         };
     };
     if verb == Verb::Create {
         let message =
             "An item with this id and partition key exists already. Use upsert or replace to change it.";
-        return Err(Failure::new(Kind::Conflict, message));
+        return Err(RequestFailure::new(FailureKind::Conflict, message));
     }
     if conditions.if_match.as_deref().is_some_and(|wanted| wanted != "*" && wanted != etag) {
         let message =
             "The item was changed since it was read: its etag is not the one in If-Match. Read it again.";
-        return Err(Failure::new(Kind::PreconditionFailed, message));
+        return Err(RequestFailure::new(FailureKind::PreconditionFailed, message));
     }
     match verb {
         Verb::Create => unreachable!("creating over an existing item returned above"),
@@ -69,12 +73,12 @@ pub(crate) fn item_etag(container: ContainerNumber, lsn: u64) -> String {
 }
 
 /// The item's own `ttl` where the container honours it: none, -1 for never, or seconds.
-pub(crate) fn item_ttl(item: &Map<String, Value>) -> Result<Option<i64>, Failure> {
+pub(crate) fn item_ttl(item: &Map<String, Value>) -> Result<Option<i64>, RequestFailure> {
     let Some(value) = item.get("ttl") else { return Ok(None) };
     match value.as_i64() {
         Some(ttl) if ttl == -1 || (1..=i64::from(i32::MAX)).contains(&ttl) => Ok(Some(ttl)),
         // The service's own text: people search for it.
-        _ => Err(Failure::bad_request(format!(
+        _ => Err(RequestFailure::bad_request(format!(
             "The input ttl '{:.64}' is invalid. Ensure to provide a nonzero positive integer less than or equal to '2147483647', or '-1' which means never expire.",
             value.to_string()
         ))),
@@ -82,7 +86,7 @@ pub(crate) fn item_ttl(item: &Map<String, Value>) -> Result<Option<i64>, Failure
 }
 
 /// Refuses a `ttl` that is null, also where the container has no time to live: leave the property out instead.
-pub(crate) fn check_ttl(item: &Map<String, Value>) -> Result<(), Failure> {
+pub(crate) fn check_ttl(item: &Map<String, Value>) -> Result<(), RequestFailure> {
     if item.get("ttl").is_some_and(Value::is_null) { item_ttl(item).map(drop) } else { Ok(()) }
 }
 

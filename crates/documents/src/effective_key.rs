@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::partition_key::{Component, PartitionKey};
+use crate::partition_key::{KeyComponent, PartitionKey};
 
 /// The effective key of a partition key: 32 upper-case hexadecimal digits for each level.
 pub(crate) fn effective_key(key: &PartitionKey) -> String {
@@ -19,14 +19,14 @@ pub(crate) fn effective_key(key: &PartitionKey) -> String {
     text
 }
 
-fn encoded(component: &Component) -> Vec<u8> {
+fn encoded(component: &KeyComponent) -> Vec<u8> {
     match component {
-        Component::Undefined => vec![0x00],
-        Component::Null => vec![0x01],
-        Component::Bool(false) => vec![0x02],
-        Component::Bool(true) => vec![0x03],
-        Component::Number(number) => [&[0x05], number.to_le_bytes().as_slice()].concat(),
-        Component::Text(text) => [&[0x08], text.as_bytes(), &[0xff]].concat(),
+        KeyComponent::Undefined => vec![0x00],
+        KeyComponent::Null => vec![0x01],
+        KeyComponent::Bool(false) => vec![0x02],
+        KeyComponent::Bool(true) => vec![0x03],
+        KeyComponent::Number(number) => [&[0x05], number.to_le_bytes().as_slice()].concat(),
+        KeyComponent::Text(text) => [&[0x08], text.as_bytes(), &[0xff]].concat(),
     }
 }
 

@@ -1,11 +1,11 @@
-//! What goes wrong: [`Error`] when the service cannot be opened, and `Failure`, the answer to a request that is refused.
+//! What goes wrong: [`Error`] when the service cannot be opened, and `RequestFailure`, the answer to a request that is refused.
 
 use std::path::PathBuf;
 
 use http::StatusCode;
 use http_messages::ReadError;
 
-use crate::partition_key::KeyError;
+use crate::partition_key::PartitionKeyError;
 use crate::resource_id::IdError;
 
 /// Why the service could not be opened.
@@ -59,8 +59,8 @@ pub enum Error {
 
 /// A refused request, in the dialect's terms. Rendered in `to_protocol.rs` and nowhere else.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Failure {
-    pub(crate) kind: Kind,
+pub(crate) struct RequestFailure {
+    pub(crate) kind: FailureKind,
     /// The header `x-ms-substatus`; 0 is left out.
     pub(crate) substatus: u32,
     /// For the caller: what happened, and what to do.
@@ -73,7 +73,7 @@ pub(crate) struct Failure {
 
 /// What kind of refusal. SDKs decide by these whether they try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum FailureKind {
     BadRequest,
     Unauthorized,
     /// The signature is right, and its date is not accepted.
@@ -108,7 +108,7 @@ pub(crate) const SUBSTATUS_REQUEST_RATE: u32 = 3200;
 /// A queue is shorter in a moment.
 const QUEUE_RETRY_AFTER_MS: u64 = 50;
 
-impl Kind {
+impl FailureKind {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -150,13 +150,13 @@ impl Kind {
     }
 }
 
-impl Failure {
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+impl RequestFailure {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self { kind, substatus: 0, message: message.into(), errors_json: None, retry_after_ms: None }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(Kind::BadRequest, message)
+        Self::new(FailureKind::BadRequest, message)
     }
 
     /// A construct of the dialect that this service does not offer.
@@ -165,7 +165,7 @@ impl Failure {
     }
 
     pub(crate) fn not_found(what: &str) -> Self {
-        Self::new(Kind::NotFound, format!("{what} does not exist."))
+        Self::new(FailureKind::NotFound, format!("{what} does not exist."))
     }
 
     /// The database or container on the way to the resource is missing.
@@ -181,19 +181,19 @@ impl Failure {
 
     /// SDKs try again after the time, by themselves and a limited number of times; a 503 they would pass on.
     fn too_many_requests(message: impl Into<String>, retry_after_ms: u64) -> Self {
-        let failure = Self::new(Kind::TooManyRequests, message).with_substatus(SUBSTATUS_REQUEST_RATE);
+        let failure = Self::new(FailureKind::TooManyRequests, message).with_substatus(SUBSTATUS_REQUEST_RATE);
         Self { retry_after_ms: Some(retry_after_ms), ..failure }
     }
 
     /// Nobody waits for the answer any more; it is never seen.
     pub(crate) fn caller_gone() -> Self {
-        Self::new(Kind::RequestTimeout, "The caller went away before the answer was ready.")
+        Self::new(FailureKind::RequestTimeout, "The caller went away before the answer was ready.")
     }
 
     /// The service is draining, or a thread of it is gone.
     pub(crate) fn closing() -> Self {
         Self::new(
-            Kind::Unavailable,
+            FailureKind::Unavailable,
             "The service is shutting down and takes no more requests. Retry in a moment.",
         )
     }
@@ -201,19 +201,19 @@ impl Failure {
     /// There is no room for what was to be written.
     pub(crate) fn disk_full() -> Self {
         let message = "The disk that holds the documents is full. Nothing of this request was stored. Make room and retry; deleting works.";
-        Self::new(Kind::InsufficientStorage, message)
+        Self::new(FailureKind::InsufficientStorage, message)
     }
 
     /// What was asked for is not as it was written.
     pub(crate) fn damaged() -> Self {
         let message = "The database file is damaged where this request reads. What is sound is still answered; writes are refused. The operator must run `chappe check --data` and restore a backup.";
-        Self::new(Kind::Damaged, message)
+        Self::new(FailureKind::Damaged, message)
     }
 
     /// Nothing is written because damage was found.
     pub(crate) fn read_only() -> Self {
         let message = "The database file is damaged or incomplete, so nothing is written any more; nothing of this request was stored. The log and /readyz say what is wrong. The operator must run `chappe check --data` and restore a backup.";
-        Self::new(Kind::Damaged, message)
+        Self::new(FailureKind::Damaged, message)
     }
 
     pub(crate) fn with_substatus(mut self, substatus: u32) -> Self {
@@ -222,11 +222,11 @@ impl Failure {
     }
 }
 
-impl From<ReadError> for Failure {
+impl From<ReadError> for RequestFailure {
     fn from(cause: ReadError) -> Self {
         match &cause {
             ReadError::TooLarge { bytes_max } => {
-                Self::new(Kind::TooLarge, format!("The request body has more than {bytes_max} bytes."))
+                Self::new(FailureKind::TooLarge, format!("The request body has more than {bytes_max} bytes."))
             }
             ReadError::Broken(why) => Self::bad_request(format!("The request body broke off: {why}.")),
             _ => {
@@ -240,7 +240,7 @@ impl From<ReadError> for Failure {
 }
 
 /// What SQLite reports is ours (or the disk's) to answer for. The cause goes to the log, not to the caller.
-impl From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for RequestFailure {
     fn from(cause: rusqlite::Error) -> Self {
         if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
             // The writer logs it, once in a while: a line for each write would fill the disk that holds the log.
@@ -248,7 +248,7 @@ impl From<rusqlite::Error> for Failure {
         }
         if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) {
             return Self::new(
-                Kind::RequestTimeout,
+                FailureKind::RequestTimeout,
                 "The read took longer than it may (four times query_ms_max) and was ended. Ask for less, or retry when the machine has less to do.",
             );
         }
@@ -257,19 +257,19 @@ impl From<rusqlite::Error> for Failure {
             return Self::damaged();
         }
         Self::new(
-            Kind::Unavailable,
+            FailureKind::Unavailable,
             "The documents database could not carry out the request. Nothing of it was stored. The log says why; retry.",
         )
     }
 }
 
-impl From<KeyError> for Failure {
-    fn from(cause: KeyError) -> Self {
+impl From<PartitionKeyError> for RequestFailure {
+    fn from(cause: PartitionKeyError) -> Self {
         Self::bad_request(sentence(&cause.to_string()))
     }
 }
 
-impl From<IdError> for Failure {
+impl From<IdError> for RequestFailure {
     fn from(cause: IdError) -> Self {
         Self::bad_request(sentence(&cause.to_string()))
     }

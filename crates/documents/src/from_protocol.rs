@@ -10,7 +10,7 @@ use trace::TraceContext;
 
 use crate::Options;
 use crate::decide::Conditions;
-use crate::error::{Failure, Kind};
+use crate::error::{FailureKind, RequestFailure};
 use crate::partition_key::PartitionKey;
 use crate::query::{PageLimits, Parameters};
 
@@ -24,13 +24,13 @@ pub(crate) enum Address {
     Databases,
     Database(String),
     Containers(String),
-    Container(Owner),
-    Ranges(Owner),
-    Items(Owner),
-    Item(Owner, String),
-    PartitionDelete(Owner),
+    Container(ContainerAddress),
+    Ranges(ContainerAddress),
+    Items(ContainerAddress),
+    Item(ContainerAddress, String),
+    PartitionDelete(ContainerAddress),
     /// `sprocs`, `triggers`, `udfs` or `conflicts`, and whether one of them is named.
-    Scripts(Owner, ScriptKind, bool),
+    Scripts(ContainerAddress, ScriptKind, bool),
     Users(String, bool),
     ClientKeys,
     Offers,
@@ -42,7 +42,7 @@ pub(crate) enum Address {
 
 /// A container's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
+pub(crate) struct ContainerAddress {
     pub(crate) database: String,
     pub(crate) container: String,
 }
@@ -71,7 +71,8 @@ impl Address {
             ["dbs", database] => Self::Database((*database).to_owned()),
             ["dbs", database, "colls"] => Self::Containers((*database).to_owned()),
             ["dbs", database, "colls", container, rest @ ..] => {
-                let owner = Owner { database: (*database).to_owned(), container: (*container).to_owned() };
+                let owner =
+                    ContainerAddress { database: (*database).to_owned(), container: (*container).to_owned() };
                 Self::below_container(owner, rest)
             }
             ["dbs", database, "users", rest @ ..] => Self::Users((*database).to_owned(), !rest.is_empty()),
@@ -83,7 +84,7 @@ impl Address {
         }
     }
 
-    fn below_container(owner: Owner, rest: &[&str]) -> Self {
+    fn below_container(owner: ContainerAddress, rest: &[&str]) -> Self {
         match rest {
             [] => Self::Container(owner),
             ["pkranges"] => Self::Ranges(owner),
@@ -101,7 +102,7 @@ impl Address {
 
 /// A request, read to its end.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct DocumentRequest {
     pub(crate) method: Method,
     pub(crate) address: Address,
     /// `scheme://host[:port]/`, as the client reached us.
@@ -131,7 +132,7 @@ pub(crate) struct QueryBody {
     pub(crate) parameters: Parameters,
 }
 
-impl Call {
+impl DocumentRequest {
     pub(crate) fn new(head: request::Parts, address: Address, body: Bytes, activity: String) -> Self {
         let scheme = head.uri.scheme_str().unwrap_or("http");
         let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
@@ -162,7 +163,7 @@ impl Call {
         self.header(name).is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1")
     }
 
-    /// A query is told by its header or by its content type. Ask [`Call::is_query_plan`] first: Python's plan requests have neither.
+    /// A query is told by its header or by its content type. Ask [`DocumentRequest::is_query_plan`] first: Python's plan requests have neither.
     pub(crate) fn is_query(&self) -> bool {
         let content_type = self.header("content-type").unwrap_or_default();
         self.flag("x-ms-documentdb-isquery") || content_type.starts_with("application/query+json")
@@ -193,13 +194,13 @@ impl Call {
         self.header("traceparent").and_then(TraceContext::parse)
     }
 
-    pub(crate) fn partition_key(&self) -> Result<Option<PartitionKey>, Failure> {
+    pub(crate) fn partition_key(&self) -> Result<Option<PartitionKey>, RequestFailure> {
         let header = self.header("x-ms-documentdb-partitionkey");
         Ok(header.map(PartitionKey::parse_header).transpose()?)
     }
 
     /// Size of the page that the client wants.
-    pub(crate) fn page_limits(&self, options: &Options) -> Result<PageLimits, Failure> {
+    pub(crate) fn page_limits(&self, options: &Options) -> Result<PageLimits, RequestFailure> {
         let items = match self.header("x-ms-max-item-count") {
             None => options.page_items,
             Some(text) => match text.parse::<i64>() {
@@ -208,7 +209,7 @@ impl Call {
                 Ok(wanted) if wanted > 0 => usize::try_from(wanted).unwrap_or(usize::MAX),
                 _ => {
                     let message = "x-ms-max-item-count must be -1 or a whole number above 0.";
-                    return Err(Failure::bad_request(message));
+                    return Err(RequestFailure::bad_request(message));
                 }
             },
         };
@@ -232,43 +233,45 @@ impl Call {
     }
 
     /// Whether this reads the change feed, which `A-IM` asks for.
-    pub(crate) fn is_change_feed(&self) -> Result<bool, Failure> {
+    pub(crate) fn is_change_feed(&self) -> Result<bool, RequestFailure> {
         match self.header("a-im") {
             None => Ok(false),
             Some(text) if text.eq_ignore_ascii_case("Incremental Feed") => Ok(true),
-            Some(text) if text.eq_ignore_ascii_case("Full-Fidelity Feed") => Err(Failure::not_supported(
-                "The change feed mode \"all versions and deletes\" (A-IM: Full-Fidelity Feed)",
-            )),
+            Some(text) if text.eq_ignore_ascii_case("Full-Fidelity Feed") => {
+                Err(RequestFailure::not_supported(
+                    "The change feed mode \"all versions and deletes\" (A-IM: Full-Fidelity Feed)",
+                ))
+            }
             Some(text) => {
-                Err(Failure::bad_request(format!("The A-IM header {text:?} is none of this dialect.")))
+                Err(RequestFailure::bad_request(format!("The A-IM header {text:?} is none of this dialect.")))
             }
         }
     }
 
     /// Whether the change feed is to tell an item and what is known of its change apart.
-    pub(crate) fn separates_metadata(&self) -> Result<bool, Failure> {
+    pub(crate) fn separates_metadata(&self) -> Result<bool, RequestFailure> {
         match self.header("x-ms-cosmos-changefeed-wire-format-version") {
             None => Ok(false),
             Some("2021-09-15") => Ok(true),
-            Some(other) => Err(Failure::not_supported(&format!(
+            Some(other) => Err(RequestFailure::not_supported(&format!(
                 "The version {other:?} of the change feed's format (x-ms-cosmos-changefeed-wire-format-version)"
             ))),
         }
     }
 
     /// Where the change feed is read from. An etag wins over a date: Python keeps sending the date it began with.
-    pub(crate) fn feed_start(&self) -> Result<FeedStart, Failure> {
+    pub(crate) fn feed_start(&self) -> Result<FeedStart, RequestFailure> {
         match (self.header("if-none-match"), self.header("if-modified-since")) {
             (Some("*"), _) => Ok(FeedStart::Now),
             (Some(etag), _) => etag.trim_matches('"').parse().map(FeedStart::After).map_err(|_| {
-                Failure::bad_request(
+                RequestFailure::bad_request(
                     "If-None-Match is no position of this change feed. Use the etag of an earlier answer.",
                 )
             }),
             (None, None) => Ok(FeedStart::Beginning),
             (None, Some(date)) => {
                 let time = jiff::fmt::rfc2822::parse(date).map_err(|_| {
-                    Failure::bad_request(
+                    RequestFailure::bad_request(
                         "If-Modified-Since must be a date such as Fri, 20 Nov 2026 21:36:21 GMT.",
                     )
                 })?;
@@ -279,54 +282,56 @@ impl Call {
 
     /// Refuses what would change the meaning of the request and is not offered. Everything else that is unknown is ignored, as
     /// newer SDKs send more headers.
-    pub(crate) fn check_headers(&self) -> Result<(), Failure> {
+    pub(crate) fn check_headers(&self) -> Result<(), RequestFailure> {
         for name in ["x-ms-documentdb-pre-trigger-include", "x-ms-documentdb-post-trigger-include"] {
             if self.header(name).is_some() {
-                return Err(Failure::not_supported(&format!("Running triggers (header {name})")));
+                return Err(RequestFailure::not_supported(&format!("Running triggers (header {name})")));
             }
         }
         let level = self.header("x-ms-consistency-level").unwrap_or("Session");
         if ["Strong", "BoundedStaleness"].iter().any(|strong| strong.eq_ignore_ascii_case(level)) {
             let message =
                 format!("The consistency level {level} is stronger than the account's, which is Session.");
-            return Err(Failure::bad_request(message));
+            return Err(RequestFailure::bad_request(message));
         }
         // Some SDKs send `<container rid>,0`.
         let range = self.header("x-ms-documentdb-partitionkeyrangeid").unwrap_or("0");
         if range.rsplit(',').next() != Some("0") {
             let message =
                 format!("The partition key range {range:?} is not known; the container has one, with id 0.");
-            return Err(Failure::new(Kind::Gone, message).with_substatus(1002));
+            return Err(RequestFailure::new(FailureKind::Gone, message).with_substatus(1002));
         }
         Ok(())
     }
 
     /// The body as JSON.
-    pub(crate) fn json(&self) -> Result<Value, Failure> {
+    pub(crate) fn json(&self) -> Result<Value, RequestFailure> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let what = if error.to_string().starts_with("recursion limit") {
                 "is nested deeper than 128 levels".to_owned()
             } else {
                 format!("is not valid JSON: {error}")
             };
-            Failure::bad_request(format!("The request body {what}."))
+            RequestFailure::bad_request(format!("The request body {what}."))
         })
     }
 
     /// The body as a JSON object, without system properties.
-    pub(crate) fn object(&self) -> Result<Map<String, Value>, Failure> {
+    pub(crate) fn object(&self) -> Result<Map<String, Value>, RequestFailure> {
         without_system_properties(self.json()?)
     }
 
     /// The body of a query.
-    pub(crate) fn query_body(&self, options: &Options) -> Result<QueryBody, Failure> {
+    pub(crate) fn query_body(&self, options: &Options) -> Result<QueryBody, RequestFailure> {
         let body = self.json()?;
         let text = body.get("query").and_then(Value::as_str).ok_or_else(|| {
-            Failure::bad_request("The body of a query must be {\"query\":\"SELECT …\",\"parameters\":[…]}.")
+            RequestFailure::bad_request(
+                "The body of a query must be {\"query\":\"SELECT …\",\"parameters\":[…]}.",
+            )
         })?;
         if text.len() > options.query_bytes_max {
             let most = options.query_bytes_max;
-            return Err(Failure::bad_request(format!(
+            return Err(RequestFailure::bad_request(format!(
                 "The query has {} bytes; at most {most} are allowed.",
                 text.len()
             )));
@@ -335,7 +340,9 @@ impl Call {
         for parameter in body.get("parameters").and_then(Value::as_array).into_iter().flatten() {
             let name = parameter.get("name").and_then(Value::as_str).filter(|name| name.starts_with('@'));
             let name = name.ok_or_else(|| {
-                Failure::bad_request("Each parameter of a query must be {\"name\":\"@name\",\"value\":…}.")
+                RequestFailure::bad_request(
+                    "Each parameter of a query must be {\"name\":\"@name\",\"value\":…}.",
+                )
             })?;
             // A parameter without a value is one that was undefined in JavaScript.
             if let Some(value) = parameter.get("value") {
@@ -352,9 +359,9 @@ pub(crate) fn is_vouched_for(extensions: &Extensions) -> bool {
 }
 
 /// A JSON value as an item: an object without system properties.
-pub(crate) fn without_system_properties(value: Value) -> Result<Map<String, Value>, Failure> {
+pub(crate) fn without_system_properties(value: Value) -> Result<Map<String, Value>, RequestFailure> {
     let Value::Object(mut object) = value else {
-        return Err(Failure::bad_request("The request body must be a JSON object."));
+        return Err(RequestFailure::bad_request("The request body must be a JSON object."));
     };
     object.retain(|name, _| !SYSTEM_PROPERTIES.contains(&name.as_str()));
     Ok(object)
@@ -366,7 +373,7 @@ mod tests {
 
     #[test]
     fn paths_are_read_with_and_without_slashes_and_escapes() {
-        let owner = || Owner { database: "db 1".to_owned(), container: "c".to_owned() };
+        let owner = || ContainerAddress { database: "db 1".to_owned(), container: "c".to_owned() };
         assert_eq!(Address::parse("/"), Address::Account);
         assert_eq!(Address::parse("/dbs/db%201/colls/c/docs/"), Address::Items(owner()));
         assert_eq!(

@@ -3,11 +3,11 @@
 
 use serde_json::Value;
 
-use crate::query::{self, Budget, ListRows, Meter, PageLimits, Parameters};
+use crate::query::{self, ListRows, Meter, PageLimits, Parameters, QueryBudget};
 
 /// What one page of a query may be and cost.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct QueryLimits {
     /// Rows in a page.
     pub items: usize,
     /// Rows that a page looks at.
@@ -18,7 +18,7 @@ pub struct Limits {
 
 /// A whole result.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct QueryOutcome {
     /// Its rows, as JSON.
     pub rows: Vec<String>,
     /// Number of its pages.
@@ -39,16 +39,16 @@ pub struct Outcome {
 pub fn query(
     text: &str,
     rows: &[Value],
-    limits: Limits,
+    limits: QueryLimits,
     pages_max: usize,
-) -> Result<Outcome, Option<String>> {
+) -> Result<QueryOutcome, Option<String>> {
     let query = query::parse(text, &Parameters::new()).map_err(|error| Some(error.message))?;
     let rows = ListRows(rows.to_vec());
     let page_limits = PageLimits { items: limits.items, bytes: usize::MAX, sort_rows: usize::MAX };
-    let mut outcome = Outcome::default();
+    let mut outcome = QueryOutcome::default();
     let mut continuation: Option<String> = None;
     for pages in 1..=pages_max {
-        let meter = Meter::of_steps(Budget { rows: limits.rows, steps: limits.steps });
+        let meter = Meter::of_steps(QueryBudget { rows: limits.rows, steps: limits.steps });
         let page = query::run(&query, &rows, page_limits, continuation.as_deref(), 1, &meter);
         outcome.rows_most = outcome.rows_most.max(meter.rows());
         outcome.steps_most = outcome.steps_most.max(meter.steps());

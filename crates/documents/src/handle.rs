@@ -1,47 +1,14 @@
-//! [`Handle`]: the service as the rest of the process uses it, beside sending it requests.
-
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+//! [`Handle`] and [`Join`]: what other parts of the process hold of the service.
 
 use tokio::sync::watch;
-use trace::TraceContext;
 
-use crate::store::Store;
-
-/// Tells which container has news, so that an embedded trigger need not poll. Cheap to clone.
-///
-/// The number is the newest LSN of the container. It is a hint: it starts at 0 after a restart and when a container is
-/// made again; whoever waits should read the feed whenever it changes, and once at the beginning.
-#[derive(Clone, Debug, Default)]
-pub struct Hints(Arc<Mutex<HashMap<String, watch::Sender<u64>>>>);
-
-impl Hints {
-    /// Follows the container at `dbs/<database>/colls/<container>`, by names and without encoding. It need not exist yet.
-    pub fn subscribe(&self, path: &str) -> watch::Receiver<u64> {
-        let mut hints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Entries that nobody follows any more are dropped here, so that the map is bounded by its followers.
-        hints.retain(|_, sender| sender.receiver_count() > 0);
-        hints.entry(path.to_owned()).or_insert_with(|| watch::channel(0).0).subscribe()
-    }
-
-    pub(crate) fn publish(&self, path: &str, lsn: u64) {
-        let hints = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = hints.get(path) {
-            sender.send_replace(lsn);
-        }
-    }
-}
-
-/// Where the documents of one answer of the change feed came from, in the order of the documents: LSN, the write's span,
-/// and when it was accepted. In the extensions of answers to in-process callers; never on the wire.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FeedOrigins(pub Vec<(u64, TraceContext, SystemTime)>);
+use crate::hints::Hints;
+use crate::store::DocumentStore;
 
 /// What the wiring holds of the service. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    pub(crate) store: Store,
+    pub(crate) store: DocumentStore,
 }
 
 /// Ends the service; see [`Join::drain`].

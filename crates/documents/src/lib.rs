@@ -3,19 +3,22 @@
 //! Not its concern: sockets and TLS (`edge`), who consumes the feed, other outside systems. One container is one physical
 //! partition: what the public service spreads over machines stands here in one SQLite file.
 //!
-//! Know these first: [`start`], [`Service`] (the requests), [`Handle`] (hints), `store::Store` (the rules of what is kept).
+//! Know these first: [`start`], [`Service`] (the requests), [`Handle`] (hints), `store::DocumentStore` (the rules of what is kept).
 //! Start reading at `service.rs`; the way of a write is `service/items.rs`, `store/writer.rs`, `store/apply_items.rs`,
 //! `decide.rs`.
 
 mod catalog;
+mod clock;
 mod decide;
 mod effective_key;
 mod error;
+mod feed_origins;
 mod from_protocol;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
+mod hints;
 mod metrics;
 mod options;
 mod partition_key;
@@ -26,11 +29,13 @@ mod service;
 mod store;
 mod to_protocol;
 
+pub use clock::Clock;
 pub use error::Error;
-pub use handle::{FeedOrigins, Handle, Hints, Join};
+pub use feed_origins::FeedOrigins;
+pub use handle::{Handle, Join};
+pub use hints::Hints;
 pub use options::Options;
 pub use service::{Dependencies, Service, start};
-pub use store::Clock;
 
 /// Reads everything in a documents folder that no process has open, and says what is damaged; nothing if it is sound.
 ///

@@ -18,7 +18,7 @@ struct RequestLabels {
 
 /// Reads that share threads and a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum Lane {
+pub(crate) enum ReadPool {
     /// One item, or one row of a definition.
     Point,
     /// A page of a change feed.
@@ -29,8 +29,8 @@ pub(crate) enum Lane {
 
 /// The label of what is counted for each lane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LaneLabels {
-    lane: Lane,
+struct ReadPoolLabels {
+    lane: ReadPool,
 }
 
 metric_set! {
@@ -55,9 +55,9 @@ metric_set! {
         /// Writes that wait for the writer
         write_queue: Gauge = "documents_write_queue_requests";
         /// Reads that wait for a reader
-        read_queue: Family<LaneLabels, Gauge> = "documents_read_queue_requests";
+        read_queue: Family<ReadPoolLabels, Gauge> = "documents_read_queue_requests";
         /// Reads that ended early, or were not begun, because their caller had gone
-        reads_abandoned: Family<LaneLabels, Counter> = "documents_reads_abandoned";
+        reads_abandoned: Family<ReadPoolLabels, Counter> = "documents_reads_abandoned";
         /// Rows that queries and lists looked at
         query_rows: Counter = "documents_query_rows";
         /// Pages of queries and lists that ended early because they had used up their budget
@@ -89,12 +89,12 @@ impl Metrics {
     }
 
     /// Reads that wait: shared by whoever sends and the readers.
-    pub(crate) fn read_queue(&self, lane: Lane) -> Gauge {
-        self.read_queue.get_or_create(&LaneLabels { lane }).clone()
+    pub(crate) fn read_queue(&self, lane: ReadPool) -> Gauge {
+        self.read_queue.get_or_create(&ReadPoolLabels { lane }).clone()
     }
 
-    pub(crate) fn read_abandoned(&self, lane: Lane) {
-        self.reads_abandoned.get_or_create(&LaneLabels { lane }).inc();
+    pub(crate) fn read_abandoned(&self, lane: ReadPool) {
+        self.reads_abandoned.get_or_create(&ReadPoolLabels { lane }).inc();
     }
 
     pub(crate) fn query_rows(&self, rows: u64) {
@@ -115,7 +115,7 @@ impl Metrics {
     }
 }
 
-impl Lane {
+impl ReadPool {
     /// The lane in the names of its threads.
     pub(crate) fn name(self) -> &'static str {
         match self {

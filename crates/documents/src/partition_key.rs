@@ -9,14 +9,14 @@ const KEY_BYTES_MAX: usize = 2048;
 
 /// Which properties make the key of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Definition {
+pub(crate) struct PartitionKeyDefinition {
     /// One path of property names for each level; empty for a container without a key.
     pub(crate) paths: Vec<Vec<String>>,
 }
 
 /// One level of a key.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Component {
+pub(crate) enum KeyComponent {
     /// The property is missing.
     Undefined,
     /// The property is null.
@@ -31,11 +31,11 @@ pub(crate) enum Component {
 
 /// The value of a key, one component for each level, or fewer for a prefix.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PartitionKey(pub(crate) Vec<Component>);
+pub(crate) struct PartitionKey(pub(crate) Vec<KeyComponent>);
 
 /// Why a key, or its definition, cannot be used. Texts are for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum KeyError {
+pub(crate) enum PartitionKeyError {
     /// The header is no JSON array of scalars.
     #[error(
         "the partition key header must be a JSON array of strings, numbers, booleans, null or {{}}, such as [\"x\"]"
@@ -57,44 +57,46 @@ pub(crate) enum KeyError {
     Definition(&'static str),
 }
 
-impl Definition {
+impl PartitionKeyDefinition {
     /// Reads the `partitionKey` of a container.
-    pub(crate) fn from_json(value: Option<&Value>) -> Result<Self, KeyError> {
+    pub(crate) fn from_json(value: Option<&Value>) -> Result<Self, PartitionKeyError> {
         let Some(value) = value.filter(|value| !value.is_null()) else {
-            return Err(KeyError::Definition(
+            return Err(PartitionKeyError::Definition(
                 "the container has no partitionKey; give it one, such as {\"paths\":[\"/pk\"],\"kind\":\"Hash\",\"version\":2}",
             ));
         };
         let paths = value.get("paths").and_then(Value::as_array);
         let Some(paths) = paths.filter(|paths| (1..=3).contains(&paths.len())) else {
-            return Err(KeyError::Definition("partitionKey.paths must be an array of one to three paths"));
+            return Err(PartitionKeyError::Definition(
+                "partitionKey.paths must be an array of one to three paths",
+            ));
         };
         let kind = value.get("kind").and_then(Value::as_str).unwrap_or("Hash");
         match (kind, paths.len()) {
             ("Hash", 1) | ("MultiHash", _) => {}
             ("Hash", _) => {
-                return Err(KeyError::Definition(
+                return Err(PartitionKeyError::Definition(
                     "partitionKey.kind Hash takes one path; use MultiHash for more",
                 ));
             }
-            _ => return Err(KeyError::Definition("partitionKey.kind must be Hash or MultiHash")),
+            _ => return Err(PartitionKeyError::Definition("partitionKey.kind must be Hash or MultiHash")),
         }
         let parsed: Option<Vec<_>> = paths.iter().map(|path| path.as_str().and_then(parse_path)).collect();
-        let paths = parsed.ok_or(KeyError::Definition(
+        let paths = parsed.ok_or(PartitionKeyError::Definition(
             "each path of partitionKey.paths must start with / and name a property, such as /pk or /a/b or /\"a b\"",
         ))?;
         Ok(Self { paths })
     }
 
     /// The key of an item.
-    pub(crate) fn extract(&self, item: &Map<String, Value>) -> Result<PartitionKey, KeyError> {
+    pub(crate) fn extract(&self, item: &Map<String, Value>) -> Result<PartitionKey, PartitionKeyError> {
         let components: Result<_, _> = self.paths.iter().map(|path| component_at(path, item)).collect();
         PartitionKey(components?).checked()
     }
 }
 
 /// The version of a definition: 1 or 2, as a number or, as Java writes it, as the text `V1` or `V2`.
-pub(crate) fn version(value: &Value) -> Result<u64, KeyError> {
+pub(crate) fn version(value: &Value) -> Result<u64, PartitionKeyError> {
     let number = match value {
         Value::String(text) => match text.to_ascii_uppercase().as_str() {
             "V1" | "1" => Some(1),
@@ -104,21 +106,21 @@ pub(crate) fn version(value: &Value) -> Result<u64, KeyError> {
         Value::Null => Some(1),
         value => value.as_u64().filter(|version| (1..=2).contains(version)),
     };
-    number.ok_or(KeyError::Definition("partitionKey.version must be 1 or 2"))
+    number.ok_or(PartitionKeyError::Definition("partitionKey.version must be 1 or 2"))
 }
 
 impl PartitionKey {
     /// Reads the header `x-ms-documentdb-partitionkey`. It may be a prefix: see [`PartitionKey::full`].
-    pub(crate) fn parse_header(header: &str) -> Result<Self, KeyError> {
-        let values: Vec<Value> = serde_json::from_str(header).map_err(|_| KeyError::Header)?;
+    pub(crate) fn parse_header(header: &str) -> Result<Self, PartitionKeyError> {
+        let values: Vec<Value> = serde_json::from_str(header).map_err(|_| PartitionKeyError::Header)?;
         let components: Option<Vec<_>> = values.iter().map(component_of_header).collect();
-        Self(components.ok_or(KeyError::Header)?).checked()
+        Self(components.ok_or(PartitionKeyError::Header)?).checked()
     }
 
     /// The key, if it has as many levels as the container's.
-    pub(crate) fn full(self, definition: &Definition) -> Result<Self, KeyError> {
+    pub(crate) fn full(self, definition: &PartitionKeyDefinition) -> Result<Self, PartitionKeyError> {
         let (given, expected) = (self.0.len(), definition.paths.len());
-        if given == expected { Ok(self) } else { Err(KeyError::Levels { given, expected }) }
+        if given == expected { Ok(self) } else { Err(PartitionKeyError::Levels { given, expected }) }
     }
 
     /// The key as it is stored: JSON without spaces, numbers as doubles, so that equal keys have equal texts.
@@ -136,22 +138,22 @@ impl PartitionKey {
         let mut text = String::from("[");
         for component in &self.0 {
             match component {
-                Component::Undefined => text.push_str("{}"),
-                Component::Null => text.push_str("null"),
-                Component::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
+                KeyComponent::Undefined => text.push_str("{}"),
+                KeyComponent::Null => text.push_str("null"),
+                KeyComponent::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
                 // Adding zero turns -0 into 0: they are equal as doubles.
-                Component::Number(value) => text.push_str(&Value::from(*value + 0.0).to_string()),
-                Component::Text(value) => text.push_str(&Value::from(value.as_str()).to_string()),
+                KeyComponent::Number(value) => text.push_str(&Value::from(*value + 0.0).to_string()),
+                KeyComponent::Text(value) => text.push_str(&Value::from(value.as_str()).to_string()),
             }
             text.push(',');
         }
         text
     }
 
-    fn checked(self) -> Result<Self, KeyError> {
+    fn checked(self) -> Result<Self, PartitionKeyError> {
         let bytes: usize =
-            self.0.iter().map(|part| if let Component::Text(text) = part { text.len() } else { 8 }).sum();
-        if bytes > KEY_BYTES_MAX { Err(KeyError::TooLong) } else { Ok(self) }
+            self.0.iter().map(|part| if let KeyComponent::Text(text) = part { text.len() } else { 8 }).sum();
+        if bytes > KEY_BYTES_MAX { Err(PartitionKeyError::TooLong) } else { Ok(self) }
     }
 }
 
@@ -179,26 +181,26 @@ pub(crate) fn parse_path(path: &str) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 
-fn component_at(path: &[String], item: &Map<String, Value>) -> Result<Component, KeyError> {
+fn component_at(path: &[String], item: &Map<String, Value>) -> Result<KeyComponent, PartitionKeyError> {
     let (first, rest) = path.split_first().expect("a parsed path has at least one name");
     let mut value = item.get(first);
     for name in rest {
         value = value.and_then(Value::as_object).and_then(|object| object.get(name));
     }
-    let Some(value) = value else { return Ok(Component::Undefined) };
-    scalar(value).ok_or_else(|| KeyError::NotScalar(format!("/{}", path.join("/"))))
+    let Some(value) = value else { return Ok(KeyComponent::Undefined) };
+    scalar(value).ok_or_else(|| PartitionKeyError::NotScalar(format!("/{}", path.join("/"))))
 }
 
-fn component_of_header(value: &Value) -> Option<Component> {
-    if value.as_object().is_some_and(Map::is_empty) { Some(Component::Undefined) } else { scalar(value) }
+fn component_of_header(value: &Value) -> Option<KeyComponent> {
+    if value.as_object().is_some_and(Map::is_empty) { Some(KeyComponent::Undefined) } else { scalar(value) }
 }
 
-fn scalar(value: &Value) -> Option<Component> {
+fn scalar(value: &Value) -> Option<KeyComponent> {
     match value {
-        Value::Null => Some(Component::Null),
-        Value::Bool(value) => Some(Component::Bool(*value)),
-        Value::Number(value) => value.as_f64().map(Component::Number),
-        Value::String(value) => Some(Component::Text(value.clone())),
+        Value::Null => Some(KeyComponent::Null),
+        Value::Bool(value) => Some(KeyComponent::Bool(*value)),
+        Value::Number(value) => value.as_f64().map(KeyComponent::Number),
+        Value::String(value) => Some(KeyComponent::Text(value.clone())),
         Value::Array(_) | Value::Object(_) => None,
     }
 }
@@ -208,9 +210,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn definition(paths: &[&str]) -> Definition {
+    fn definition(paths: &[&str]) -> PartitionKeyDefinition {
         let kind = if paths.len() == 1 { "Hash" } else { "MultiHash" };
-        Definition::from_json(Some(&json!({"paths": paths, "kind": kind}))).expect("a good definition")
+        PartitionKeyDefinition::from_json(Some(&json!({"paths": paths, "kind": kind})))
+            .expect("a good definition")
     }
 
     fn check(paths: &[&str], item: &Value, header: &str) {
@@ -252,13 +255,15 @@ mod tests {
         let text = |header| PartitionKey::parse_header(header).map(|key| key.to_text());
         assert_ne!(text("[{}]"), text("[null]"));
         assert_eq!(text("[]").as_deref(), Ok("[]"));
-        assert_eq!(text("x"), Err(KeyError::Header));
-        assert_eq!(text("[[1]]"), Err(KeyError::Header));
-        assert_eq!(text(&format!("[\"{}\"]", "x".repeat(3000))), Err(KeyError::TooLong));
+        assert_eq!(text("x"), Err(PartitionKeyError::Header));
+        assert_eq!(text("[[1]]"), Err(PartitionKeyError::Header));
+        assert_eq!(text(&format!("[\"{}\"]", "x".repeat(3000))), Err(PartitionKeyError::TooLong));
         let object = json!({"pk": {}});
         let refused = definition(&["/pk"]).extract(object.as_object().expect("an object"));
-        assert_eq!(refused, Err(KeyError::NotScalar("/pk".to_owned())));
-        assert!(Definition::from_json(Some(&json!({"paths": ["pk"]}))).is_err());
-        assert!(Definition::from_json(Some(&json!({"paths": ["/a", "/b"], "kind": "Hash"}))).is_err());
+        assert_eq!(refused, Err(PartitionKeyError::NotScalar("/pk".to_owned())));
+        assert!(PartitionKeyDefinition::from_json(Some(&json!({"paths": ["pk"]}))).is_err());
+        assert!(
+            PartitionKeyDefinition::from_json(Some(&json!({"paths": ["/a", "/b"], "kind": "Hash"}))).is_err()
+        );
     }
 }

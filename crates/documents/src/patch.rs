@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::Failure;
-use crate::query::{self, Budget, Meter, Query};
+use crate::error::RequestFailure;
+use crate::query::{self, Meter, QueryBudget, SqlQuery};
 
 /// Most operations in one patch.
 const OPERATIONS_MAX: usize = 10;
@@ -22,7 +22,7 @@ pub(crate) struct Patch {
 
 /// A query (`from c where …`) that the item must satisfy.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Condition(Query);
+pub(crate) struct Condition(SqlQuery);
 
 #[derive(Clone, Debug, PartialEq)]
 struct Operation {
@@ -46,8 +46,8 @@ enum Verb {
 
 impl Condition {
     /// Whether the item, system properties included, satisfies the condition.
-    pub(crate) fn holds_for(&self, item: &Value, now_ts: i64) -> Result<bool, Failure> {
-        let meter = Meter::of_steps(Budget { rows: 1, steps: CONDITION_STEPS_MAX });
+    pub(crate) fn holds_for(&self, item: &Value, now_ts: i64) -> Result<bool, RequestFailure> {
+        let meter = Meter::of_steps(QueryBudget { rows: 1, steps: CONDITION_STEPS_MAX });
         let holds = meter.next_row(0)? && query::holds(&self.0, item, now_ts, &meter);
         Ok(meter.row_is_whole()? && holds)
     }
@@ -55,20 +55,22 @@ impl Condition {
 
 impl Patch {
     /// Reads the body of a PATCH: a bare array of operations, or an object with `operations` and `condition`.
-    pub(crate) fn from_json(body: &Value) -> Result<Self, Failure> {
+    pub(crate) fn from_json(body: &Value) -> Result<Self, RequestFailure> {
         let operations = body.as_array().or_else(|| body.get("operations")?.as_array());
         let operations = operations.ok_or_else(|| {
-            Failure::bad_request(
+            RequestFailure::bad_request(
                 "The body of a patch must be an array of operations, or an object {\"operations\":[…]}.",
             )
         })?;
         if operations.is_empty() || operations.len() > OPERATIONS_MAX {
-            return Err(Failure::bad_request(format!("A patch has 1 to {OPERATIONS_MAX} operations.")));
+            return Err(RequestFailure::bad_request(format!(
+                "A patch has 1 to {OPERATIONS_MAX} operations."
+            )));
         }
         let condition = match body.get("condition") {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) if text.len() > CONDITION_BYTES_MAX => {
-                return Err(Failure::bad_request(format!(
+                return Err(RequestFailure::bad_request(format!(
                     "The condition of a patch has {} bytes; at most {CONDITION_BYTES_MAX} are allowed.",
                     text.len()
                 )));
@@ -78,7 +80,7 @@ impl Patch {
                 Some(Condition(query))
             }
             Some(_) => {
-                return Err(Failure::bad_request(
+                return Err(RequestFailure::bad_request(
                     "The condition of a patch must be a text such as \"from c where c.x = 1\".",
                 ));
             }
@@ -88,7 +90,7 @@ impl Patch {
     }
 
     /// The item after all operations.
-    pub(crate) fn apply(&self, item: Map<String, Value>) -> Result<Map<String, Value>, Failure> {
+    pub(crate) fn apply(&self, item: Map<String, Value>) -> Result<Map<String, Value>, RequestFailure> {
         let mut item = Value::Object(item);
         for operation in &self.operations {
             operation.apply(&mut item)?;
@@ -101,7 +103,7 @@ impl Patch {
 }
 
 impl Operation {
-    fn from_json(value: &Value) -> Result<Self, Failure> {
+    fn from_json(value: &Value) -> Result<Self, RequestFailure> {
         let text = |name: &str| value.get(name).and_then(Value::as_str);
         let verb = match text("op").map(str::to_ascii_lowercase).as_deref() {
             Some("add") => Verb::Add,
@@ -111,20 +113,20 @@ impl Operation {
             Some("incr" | "increment") => Verb::Increment,
             Some("move") => Verb::Move,
             _ => {
-                return Err(Failure::bad_request(
+                return Err(RequestFailure::bad_request(
                     "Each operation of a patch needs an op: add, set, replace, remove, incr or move.",
                 ));
             }
         };
         let path = text("path").and_then(pointer).ok_or_else(|| {
-            Failure::bad_request(
+            RequestFailure::bad_request(
                 "Each operation of a patch needs a path such as /a/b that is not the item itself.",
             )
         })?;
         let needs_value = !matches!(verb, Verb::Remove | Verb::Move);
         let given = value.get("value");
         if needs_value && given.is_none() {
-            return Err(Failure::bad_request(format!(
+            return Err(RequestFailure::bad_request(format!(
                 "The patch operation on {} needs a value.",
                 shown(&path)
             )));
@@ -132,23 +134,25 @@ impl Operation {
         let from = if verb == Verb::Move {
             text("from")
                 .and_then(pointer)
-                .ok_or_else(|| Failure::bad_request("A move in a patch needs a from path."))?
+                .ok_or_else(|| RequestFailure::bad_request("A move in a patch needs a from path."))?
         } else {
             Vec::new()
         };
         if verb == Verb::Move && path.starts_with(&from) {
-            return Err(Failure::bad_request("A move in a patch cannot move a value into itself."));
+            return Err(RequestFailure::bad_request("A move in a patch cannot move a value into itself."));
         }
         // System properties would be overwritten anyway; saying so is kinder than seeming to obey.
         if let Some(name) =
             [&path, &from].into_iter().filter_map(|path| path.first()).find(|name| is_system(name))
         {
-            return Err(Failure::bad_request(format!("A patch cannot change the system property {name}.")));
+            return Err(RequestFailure::bad_request(format!(
+                "A patch cannot change the system property {name}."
+            )));
         }
         Ok(Self { verb, path, value: given.cloned().unwrap_or(Value::Null), from })
     }
 
-    fn apply(&self, item: &mut Value) -> Result<(), Failure> {
+    fn apply(&self, item: &mut Value) -> Result<(), RequestFailure> {
         match self.verb {
             Verb::Add => put(item, &self.path, self.value.clone(), true),
             Verb::Set => put(item, &self.path, self.value.clone(), false),
@@ -181,11 +185,11 @@ fn shown(path: &[String]) -> String {
     format!("/{}", path.join("/"))
 }
 
-fn missing(path: &[String]) -> Failure {
-    Failure::bad_request(format!("The patch names {}, which does not exist in the item.", shown(path)))
+fn missing(path: &[String]) -> RequestFailure {
+    RequestFailure::bad_request(format!("The patch names {}, which does not exist in the item.", shown(path)))
 }
 
-fn existing<'a>(item: &'a mut Value, path: &[String]) -> Result<&'a mut Value, Failure> {
+fn existing<'a>(item: &'a mut Value, path: &[String]) -> Result<&'a mut Value, RequestFailure> {
     path.iter().try_fold(item, |value, name| child(value, name)).ok_or_else(|| missing(path))
 }
 
@@ -198,7 +202,7 @@ fn child<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
 }
 
 /// Puts a value at a path whose parent exists. `insert` moves the later elements of an array, otherwise one is overwritten.
-fn put(item: &mut Value, path: &[String], value: Value, insert: bool) -> Result<(), Failure> {
+fn put(item: &mut Value, path: &[String], value: Value, insert: bool) -> Result<(), RequestFailure> {
     let (last, parents) = path.split_last().expect("a parsed pointer has at least one name");
     match existing(item, parents)? {
         Value::Object(object) => {
@@ -222,7 +226,7 @@ fn put(item: &mut Value, path: &[String], value: Value, insert: bool) -> Result<
     }
 }
 
-fn take(item: &mut Value, path: &[String]) -> Result<Value, Failure> {
+fn take(item: &mut Value, path: &[String]) -> Result<Value, RequestFailure> {
     let (last, parents) = path.split_last().expect("a parsed pointer has at least one name");
     let taken = match existing(item, parents)? {
         // The order of the other properties stays as it was.
@@ -236,9 +240,12 @@ fn take(item: &mut Value, path: &[String]) -> Result<Value, Failure> {
     taken.ok_or_else(|| missing(path))
 }
 
-fn increment(item: &mut Value, path: &[String], by: &Value) -> Result<(), Failure> {
+fn increment(item: &mut Value, path: &[String], by: &Value) -> Result<(), RequestFailure> {
     let wrong = || {
-        Failure::bad_request(format!("The patch adds to {}, and both sides must be numbers.", shown(path)))
+        RequestFailure::bad_request(format!(
+            "The patch adds to {}, and both sides must be numbers.",
+            shown(path)
+        ))
     };
     if !by.is_number() {
         return Err(wrong());

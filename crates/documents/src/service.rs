@@ -22,10 +22,11 @@ use supervision::Supervisor;
 use trace::Tracer;
 
 use crate::catalog::Container;
-use crate::error::{Failure, Kind, SUBSTATUS_STALE_CONTAINER, sentence};
-use crate::from_protocol::{Address, Call, Owner, ScriptKind, is_vouched_for};
+use crate::clock::Clock;
+use crate::error::{FailureKind, RequestFailure, SUBSTATUS_STALE_CONTAINER, sentence};
+use crate::from_protocol::{Address, ContainerAddress, DocumentRequest, ScriptKind, is_vouched_for};
 use crate::metrics::Metrics;
-use crate::store::{Clock, Store};
+use crate::store::DocumentStore;
 use crate::to_protocol::{self, Reply};
 use crate::{Error, Handle, Join, Options};
 
@@ -45,7 +46,7 @@ pub struct Service {
 struct Inner {
     options: Options,
     keys: Vec<MasterKey>,
-    store: Store,
+    store: DocumentStore,
     clock: Clock,
     tracer: Tracer,
     metrics: Metrics,
@@ -105,7 +106,7 @@ impl Service {
         options.check()?;
         let keys = keys(&options)?;
         let metrics = Metrics::register(registry);
-        let store = Store::open(&options, clock.clone(), supervisor, &metrics)?;
+        let store = DocumentStore::open(&options, clock.clone(), supervisor, &metrics)?;
         let handle = Handle { store: store.clone() };
         let inner = Inner { options, keys, store, clock, tracer, metrics };
         Ok((Self { inner: Arc::new(inner), bodies: Budget::default() }, handle))
@@ -143,12 +144,12 @@ impl Service {
         head: http::request::Parts,
         body: Body,
         activity: &str,
-    ) -> (&'static str, Result<Reply, Failure>) {
+    ) -> (&'static str, Result<Reply, RequestFailure>) {
         let address = Address::parse(head.uri.path());
         // Before the signature is checked: a client in direct mode signs this request for the resource that it looks for, and
         // would be told of a wrong key.
         if address == Address::DirectAddresses {
-            return ("direct", Err(Failure::bad_request(NO_DIRECT_MODE)));
+            return ("direct", Err(RequestFailure::bad_request(NO_DIRECT_MODE)));
         }
         // Nobody's body is read before it is known that they may send one.
         if let Err(failure) = self.authenticate(&head) {
@@ -158,7 +159,7 @@ impl Service {
             Ok(body) => body,
             Err(failure) => return ("refused", Err(failure)),
         };
-        let call = Call::new(head, address, body, activity.to_owned());
+        let call = DocumentRequest::new(head, address, body, activity.to_owned());
         if let Err(failure) = call.check_headers() {
             return ("refused", Err(failure));
         }
@@ -166,7 +167,7 @@ impl Service {
     }
 
     /// Checks the signature, unless the wiring vouches for the caller.
-    fn authenticate(&self, head: &http::request::Parts) -> Result<(), Failure> {
+    fn authenticate(&self, head: &http::request::Parts) -> Result<(), RequestFailure> {
         if is_vouched_for(&head.extensions) {
             return Ok(());
         }
@@ -184,20 +185,20 @@ impl Service {
         };
         verify(&self.inner.keys, text("authorization"), &parts, dates).map_err(|error| {
             let kind = match error {
-                SignatureError::DateOutside { .. } => Kind::Forbidden,
-                _ => Kind::Unauthorized,
+                SignatureError::DateOutside { .. } => FailureKind::Forbidden,
+                _ => FailureKind::Unauthorized,
             };
-            Failure::new(kind, sentence(&error.to_string()))
+            RequestFailure::new(kind, sentence(&error.to_string()))
         })
     }
 
-    async fn read_body(&self, mut body: Body) -> Result<Bytes, Failure> {
+    async fn read_body(&self, mut body: Body) -> Result<Bytes, RequestFailure> {
         let read = self.bodies.read(&mut body, self.inner.options.body_bytes_max).await;
         Ok(read?.into_bytes())
     }
 
     /// Finds who carries the call out, and under which name it is counted.
-    async fn dispatch(&self, call: &Call) -> (&'static str, Result<Reply, Failure>) {
+    async fn dispatch(&self, call: &DocumentRequest) -> (&'static str, Result<Reply, RequestFailure>) {
         match (call.method.as_str(), &call.address) {
             ("GET", Address::Account) => ("account_read", Ok(self.account(call))),
             ("GET" | "POST" | "DELETE", Address::Databases | Address::Database(_)) => {
@@ -234,7 +235,7 @@ impl Service {
     }
 
     /// What is not offered, or offered empty.
-    fn elsewhere(&self, call: &Call, address: &Address) -> Result<Reply, Failure> {
+    fn elsewhere(&self, call: &DocumentRequest, address: &Address) -> Result<Reply, RequestFailure> {
         let reads = call.method == Method::GET || call.is_query();
         match address {
             Address::Scripts(owner, kind, false) if reads => {
@@ -248,42 +249,46 @@ impl Service {
                 Ok(Reply::new(StatusCode::OK, to_protocol::list(&container.rid(), key, &[])))
             }
             Address::Scripts(_, _, true) if call.method == Method::GET => {
-                Err(Failure::not_found("The script or conflict"))
+                Err(RequestFailure::not_found("The script or conflict"))
             }
-            Address::Scripts(..) => {
-                Err(Failure::not_supported("Server-side JavaScript (stored procedures, triggers, functions)"))
-            }
+            Address::Scripts(..) => Err(RequestFailure::not_supported(
+                "Server-side JavaScript (stored procedures, triggers, functions)",
+            )),
             Address::Users(database, false) if reads => {
                 let database = self.database(database)?;
                 let rid = crate::resource_id::database_rid(database.number);
                 Ok(Reply::new(StatusCode::OK, to_protocol::list(&rid, "Users", &[])))
             }
             Address::Users(_, true) if call.method == Method::GET => {
-                Err(Failure::not_found("The user or permission"))
+                Err(RequestFailure::not_found("The user or permission"))
             }
-            Address::Users(..) => Err(Failure::not_supported("Managing users and permissions")),
-            Address::ClientKeys => Err(Failure::not_found("The client encryption key")),
-            Address::Unknown => Err(Failure::not_found("A resource at this path")),
+            Address::Users(..) => Err(RequestFailure::not_supported("Managing users and permissions")),
+            Address::ClientKeys => Err(RequestFailure::not_found("The client encryption key")),
+            Address::Unknown => Err(RequestFailure::not_found("A resource at this path")),
             _ => {
                 let message = format!("{} is not possible on this resource.", call.method);
-                Err(Failure::new(Kind::MethodNotAllowed, message))
+                Err(RequestFailure::new(FailureKind::MethodNotAllowed, message))
             }
         }
     }
 
     /// The container of an address, as the client should know it.
-    fn container(&self, call: &Call, owner: &Owner) -> Result<Arc<Container>, Failure> {
+    fn container(
+        &self,
+        call: &DocumentRequest,
+        owner: &ContainerAddress,
+    ) -> Result<Arc<Container>, RequestFailure> {
         let snapshot = self.inner.store.catalog().now();
         let database = snapshot.database(&owner.database);
-        let database =
-            database.ok_or_else(|| Failure::owner_missing(&format!("The database {:?}", owner.database)))?;
+        let database = database
+            .ok_or_else(|| RequestFailure::owner_missing(&format!("The database {:?}", owner.database)))?;
         let container = snapshot.container(database.number, &owner.container);
         let container = container
-            .ok_or_else(|| Failure::owner_missing(&format!("The container {:?}", owner.container)))?;
+            .ok_or_else(|| RequestFailure::owner_missing(&format!("The container {:?}", owner.container)))?;
         // A client that cached the container learns here that it was deleted and made again.
         if call.header("x-ms-cosmos-intended-collection-rid").is_some_and(|rid| rid != container.rid()) {
             let message = "The container was made again since the client last read it. Read it again.";
-            return Err(Failure::bad_request(message).with_substatus(SUBSTATUS_STALE_CONTAINER));
+            return Err(RequestFailure::bad_request(message).with_substatus(SUBSTATUS_STALE_CONTAINER));
         }
         Ok(Arc::clone(container))
     }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::catalog::{Container, Database};
 use crate::decide::item_etag;
-use crate::error::{Failure, Kind};
-use crate::handle::FeedOrigins;
+use crate::error::{FailureKind, RequestFailure};
+use crate::feed_origins::FeedOrigins;
 use crate::resource_id::{database_rid, item_rid, range_rid};
 use crate::store::Item;
 
@@ -86,7 +86,7 @@ impl Reply {
 }
 
 /// The answer to a refused request. Its body is JSON in every case: SDKs read `message` from it without looking first.
-pub(crate) fn refused(failure: &Failure, activity: &str) -> Reply {
+pub(crate) fn refused(failure: &RequestFailure, activity: &str) -> Reply {
     let inner =
         failure.errors_json.clone().unwrap_or_else(|| json!({"Errors": [failure.message]}).to_string());
     let body = json!({
@@ -204,10 +204,14 @@ pub(crate) fn change(container: &Container, changed: &Item) -> String {
 }
 
 /// The same as JSON.
-pub(crate) fn item_value(container: &Container, stored: &Item, in_feed: bool) -> Result<Value, Failure> {
+pub(crate) fn item_value(
+    container: &Container,
+    stored: &Item,
+    in_feed: bool,
+) -> Result<Value, RequestFailure> {
     serde_json::from_str(&item(container, stored, in_feed)).map_err(|error| {
         tracing::error!(%error, "a stored item is no JSON object; the database is damaged");
-        Failure::new(Kind::Unavailable, "A stored item cannot be read. The log says more.")
+        RequestFailure::new(FailureKind::Unavailable, "A stored item cannot be read. The log says more.")
     })
 }
 

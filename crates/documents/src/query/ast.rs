@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// One SELECT over one container.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Query {
+pub(crate) struct SqlQuery {
     pub(crate) select: Select,
     pub(crate) filter: Option<Expression>,
     pub(crate) order_by: Vec<SortKey>,
@@ -54,7 +54,7 @@ pub(crate) enum Expression {
     Conditional(Box<Expression>, Box<Expression>, Box<Expression>),
     Array(Vec<Expression>),
     Object(Vec<(String, Expression)>),
-    Call(Function, Vec<Expression>),
+    Call(SqlFunction, Vec<Expression>),
     Aggregate(usize),
 }
 
@@ -88,7 +88,7 @@ pub(crate) enum Aggregate {
 
 /// A built-in function. `functions.rs` has their names and meanings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Function {
+pub(crate) enum SqlFunction {
     IsDefined,
     IsNull,
     IsString,

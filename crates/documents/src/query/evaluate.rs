@@ -6,12 +6,13 @@ use std::cmp::Ordering;
 use serde_json::{Map, Number, Value};
 
 use super::ast::{Expression, Operator};
+use super::equality::equal_within;
 use super::functions;
 use super::meter::{Meter, weight};
 
 /// What an expression can see.
 #[derive(Clone, Copy)]
-pub(super) struct Scope<'a> {
+pub(super) struct EvaluationScope<'a> {
     /// The item; none after aggregation.
     pub(super) root: Option<&'a Value>,
     /// Results of the aggregates, by index.
@@ -22,15 +23,15 @@ pub(super) struct Scope<'a> {
     pub(super) meter: &'a Meter<'a>,
 }
 
-type Outcome<'a> = Option<Cow<'a, Value>>;
+type Evaluated<'a> = Option<Cow<'a, Value>>;
 
 /// Whether a condition is exactly true.
-pub(super) fn is_true(condition: &Expression, scope: &Scope<'_>) -> bool {
+pub(super) fn is_true(condition: &Expression, scope: &EvaluationScope<'_>) -> bool {
     truth(condition, scope) == Some(true)
 }
 
 /// The value of an expression.
-pub(super) fn evaluate<'a>(expression: &'a Expression, scope: &Scope<'a>) -> Outcome<'a> {
+pub(super) fn evaluate<'a>(expression: &'a Expression, scope: &EvaluationScope<'a>) -> Evaluated<'a> {
     if !scope.meter.step() {
         return None;
     }
@@ -74,7 +75,7 @@ pub(super) fn evaluate<'a>(expression: &'a Expression, scope: &Scope<'a>) -> Out
 }
 
 /// An object of expressions; undefined ones are left out.
-pub(super) fn object(properties: &[(String, Expression)], scope: &Scope<'_>) -> Map<String, Value> {
+pub(super) fn object(properties: &[(String, Expression)], scope: &EvaluationScope<'_>) -> Map<String, Value> {
     let defined = properties
         .iter()
         .filter_map(|(name, expression)| Some((name.clone(), owned(evaluate(expression, scope)?, scope)?)));
@@ -82,44 +83,10 @@ pub(super) fn object(properties: &[(String, Expression)], scope: &Scope<'_>) -> 
 }
 
 /// A value as part of a new one; none if the meter does not allow the copy.
-pub(super) fn owned(value: Cow<'_, Value>, scope: &Scope<'_>) -> Option<Value> {
+pub(super) fn owned(value: Cow<'_, Value>, scope: &EvaluationScope<'_>) -> Option<Value> {
     match value {
         Cow::Owned(value) => Some(value),
         Cow::Borrowed(value) => scope.meter.build(weight(value)).then(|| value.clone()),
-    }
-}
-
-/// [`equal`], paid for; none only where the meter does not allow the comparison.
-pub(super) fn equal_within(one: &Value, other: &Value, meter: &Meter<'_>) -> Option<bool> {
-    let bytes = match (one, other) {
-        (Value::String(one), Value::String(other)) if one.len() == other.len() => one.len(),
-        (Value::Array(one_elements), Value::Array(other)) if one_elements.len() == other.len() => weight(one),
-        (Value::Object(one_properties), Value::Object(other)) if one_properties.len() == other.len() => {
-            weight(one)
-        }
-        _ => 0,
-    };
-    meter.handle(bytes).then(|| equal(one, other))
-}
-
-/// Deep equality, with numbers as doubles. Values of different types are unequal, null and another value among them: the
-/// documentation's table says undefined, the engine (and .NET's own evaluator) says false. So `c.name != null` finds the items
-/// that have a name, which is how LINQ asks for them.
-pub(super) fn equal(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Null, Value::Null) => true,
-        (Value::Bool(one), Value::Bool(other)) => one == other,
-        (Value::Number(one), Value::Number(other)) => one.as_f64() == other.as_f64(),
-        (Value::String(one), Value::String(other)) => one == other,
-        (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| equal(one, other))
-        }
-        (Value::Object(one), Value::Object(other)) => {
-            let same =
-                |(name, value): (&String, &Value)| other.get(name).is_some_and(|there| equal(value, there));
-            one.len() == other.len() && one.iter().all(same)
-        }
-        _ => false,
     }
 }
 
@@ -139,7 +106,7 @@ enum Key<'k> {
     Position(usize),
 }
 
-fn member<'a>(of: Cow<'a, Value>, key: &Key<'_>) -> Outcome<'a> {
+fn member<'a>(of: Cow<'a, Value>, key: &Key<'_>) -> Evaluated<'a> {
     match of {
         Cow::Borrowed(value) => match key {
             Key::Name(name) => value.as_object()?.get(*name).map(Cow::Borrowed),
@@ -163,7 +130,7 @@ fn position(number: &Number) -> Option<usize> {
 }
 
 /// The three-valued logic: undefined and everything that is no boolean is `None`.
-fn truth(condition: &Expression, scope: &Scope<'_>) -> Option<bool> {
+fn truth(condition: &Expression, scope: &EvaluationScope<'_>) -> Option<bool> {
     if !scope.meter.step() {
         return None;
     }
@@ -199,7 +166,7 @@ fn truth(condition: &Expression, scope: &Scope<'_>) -> Option<bool> {
 }
 
 /// AND (`deciding` false) or OR (`deciding` true): one deciding part decides, an undefined one leaves it open.
-fn fold(parts: &[Expression], scope: &Scope<'_>, deciding: bool) -> Option<bool> {
+fn fold(parts: &[Expression], scope: &EvaluationScope<'_>, deciding: bool) -> Option<bool> {
     let mut outcome = Some(!deciding);
     for part in parts {
         match truth(part, scope) {
@@ -215,8 +182,8 @@ fn binary<'a>(
     operator: Operator,
     one: &'a Expression,
     other: &'a Expression,
-    scope: &Scope<'a>,
-) -> Outcome<'a> {
+    scope: &EvaluationScope<'a>,
+) -> Evaluated<'a> {
     if operator == Operator::Coalesce {
         return evaluate(one, scope).or_else(|| evaluate(other, scope));
     }

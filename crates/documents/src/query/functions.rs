@@ -2,35 +2,35 @@
 
 use serde_json::Value;
 
-use super::ast::{Aggregate, Function};
-use super::evaluate::{equal, equal_within};
+use super::ast::{Aggregate, SqlFunction};
+use super::equality::{equal, equal_within};
 use super::meter::{Meter, weight};
 
 /// Name, function, fewest and most arguments. Names are compared without regard to case.
-const FUNCTIONS: [(&str, Function, usize, usize); 19] = [
-    ("IS_DEFINED", Function::IsDefined, 1, 1),
-    ("IS_NULL", Function::IsNull, 1, 1),
-    ("IS_STRING", Function::IsString, 1, 1),
-    ("IS_NUMBER", Function::IsNumber, 1, 1),
-    ("IS_BOOL", Function::IsBool, 1, 1),
-    ("IS_ARRAY", Function::IsArray, 1, 1),
-    ("IS_OBJECT", Function::IsObject, 1, 1),
-    ("IS_PRIMITIVE", Function::IsPrimitive, 1, 1),
-    ("STARTSWITH", Function::StartsWith, 2, 3),
-    ("ENDSWITH", Function::EndsWith, 2, 3),
-    ("CONTAINS", Function::Contains, 2, 3),
-    ("STRINGEQUALS", Function::StringEquals, 2, 3),
-    ("ARRAY_CONTAINS", Function::ArrayContains, 2, 3),
-    ("ARRAY_LENGTH", Function::ArrayLength, 1, 1),
-    ("LENGTH", Function::Length, 1, 1),
-    ("LOWER", Function::Lower, 1, 1),
-    ("UPPER", Function::Upper, 1, 1),
-    ("CONCAT", Function::Concat, 2, 64),
-    ("GETCURRENTTIMESTAMP", Function::CurrentTimestamp, 0, 0),
+const FUNCTIONS: [(&str, SqlFunction, usize, usize); 19] = [
+    ("IS_DEFINED", SqlFunction::IsDefined, 1, 1),
+    ("IS_NULL", SqlFunction::IsNull, 1, 1),
+    ("IS_STRING", SqlFunction::IsString, 1, 1),
+    ("IS_NUMBER", SqlFunction::IsNumber, 1, 1),
+    ("IS_BOOL", SqlFunction::IsBool, 1, 1),
+    ("IS_ARRAY", SqlFunction::IsArray, 1, 1),
+    ("IS_OBJECT", SqlFunction::IsObject, 1, 1),
+    ("IS_PRIMITIVE", SqlFunction::IsPrimitive, 1, 1),
+    ("STARTSWITH", SqlFunction::StartsWith, 2, 3),
+    ("ENDSWITH", SqlFunction::EndsWith, 2, 3),
+    ("CONTAINS", SqlFunction::Contains, 2, 3),
+    ("STRINGEQUALS", SqlFunction::StringEquals, 2, 3),
+    ("ARRAY_CONTAINS", SqlFunction::ArrayContains, 2, 3),
+    ("ARRAY_LENGTH", SqlFunction::ArrayLength, 1, 1),
+    ("LENGTH", SqlFunction::Length, 1, 1),
+    ("LOWER", SqlFunction::Lower, 1, 1),
+    ("UPPER", SqlFunction::Upper, 1, 1),
+    ("CONCAT", SqlFunction::Concat, 2, 64),
+    ("GETCURRENTTIMESTAMP", SqlFunction::CurrentTimestamp, 0, 0),
 ];
 
 /// A function by its name, and how many arguments it takes.
-pub(super) fn function(name: &str) -> Option<(Function, std::ops::RangeInclusive<usize>)> {
+pub(super) fn function(name: &str) -> Option<(SqlFunction, std::ops::RangeInclusive<usize>)> {
     let found = FUNCTIONS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name))?;
     Some((found.1, found.2..=found.3))
 }
@@ -49,7 +49,7 @@ pub(super) fn aggregate(name: &str) -> Option<Aggregate> {
 
 /// Calls a function; `None` is undefined, in arguments as in the answer.
 pub(super) fn call(
-    function: Function,
+    function: SqlFunction,
     arguments: &[Option<&Value>],
     now_ts: i64,
     meter: &Meter<'_>,
@@ -62,35 +62,35 @@ pub(super) fn call(
     let first = arguments.first().copied().flatten();
     let truth = |value: bool| Some(Value::Bool(value));
     match function {
-        Function::IsDefined => truth(first.is_some()),
-        Function::IsNull => truth(first.is_some_and(Value::is_null)),
-        Function::IsString => truth(first.is_some_and(Value::is_string)),
-        Function::IsNumber => truth(first.is_some_and(Value::is_number)),
-        Function::IsBool => truth(first.is_some_and(Value::is_boolean)),
-        Function::IsArray => truth(first.is_some_and(Value::is_array)),
-        Function::IsObject => truth(first.is_some_and(Value::is_object)),
-        Function::IsPrimitive => truth(first.is_some_and(|value| !value.is_array() && !value.is_object())),
-        Function::StartsWith => texts(arguments, |one, other| one.starts_with(other)),
-        Function::EndsWith => texts(arguments, |one, other| one.ends_with(other)),
-        Function::Contains => texts(arguments, |one, other| one.contains(other)),
-        Function::StringEquals => texts(arguments, |one, other| one == other),
-        Function::ArrayContains => array_contains(arguments, meter),
-        Function::ArrayLength => Some(Value::from(first?.as_array()?.len())),
-        Function::Length => Some(Value::from(first?.as_str()?.chars().count())),
-        Function::Lower => {
+        SqlFunction::IsDefined => truth(first.is_some()),
+        SqlFunction::IsNull => truth(first.is_some_and(Value::is_null)),
+        SqlFunction::IsString => truth(first.is_some_and(Value::is_string)),
+        SqlFunction::IsNumber => truth(first.is_some_and(Value::is_number)),
+        SqlFunction::IsBool => truth(first.is_some_and(Value::is_boolean)),
+        SqlFunction::IsArray => truth(first.is_some_and(Value::is_array)),
+        SqlFunction::IsObject => truth(first.is_some_and(Value::is_object)),
+        SqlFunction::IsPrimitive => truth(first.is_some_and(|value| !value.is_array() && !value.is_object())),
+        SqlFunction::StartsWith => texts(arguments, |one, other| one.starts_with(other)),
+        SqlFunction::EndsWith => texts(arguments, |one, other| one.ends_with(other)),
+        SqlFunction::Contains => texts(arguments, |one, other| one.contains(other)),
+        SqlFunction::StringEquals => texts(arguments, |one, other| one == other),
+        SqlFunction::ArrayContains => array_contains(arguments, meter),
+        SqlFunction::ArrayLength => Some(Value::from(first?.as_array()?.len())),
+        SqlFunction::Length => Some(Value::from(first?.as_str()?.chars().count())),
+        SqlFunction::Lower => {
             let text = first?.as_str()?;
             meter.build(text_bytes).then(|| Value::from(text.to_lowercase()))
         }
-        Function::Upper => {
+        SqlFunction::Upper => {
             let text = first?.as_str()?;
             meter.build(text_bytes).then(|| Value::from(text.to_uppercase()))
         }
-        Function::Concat => {
+        SqlFunction::Concat => {
             let parts: Option<Vec<&str>> = arguments.iter().map(|argument| (*argument)?.as_str()).collect();
             let parts = parts?;
             meter.build(text_bytes).then(|| Value::from(parts.concat()))
         }
-        Function::CurrentTimestamp => Some(Value::from(now_ts.saturating_mul(1000))),
+        SqlFunction::CurrentTimestamp => Some(Value::from(now_ts.saturating_mul(1000))),
     }
 }
 

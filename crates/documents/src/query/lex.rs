@@ -1,17 +1,17 @@
 //! Text to tokens. Offsets are in characters, as the dialect's errors want them.
 
-use super::SqlError;
+use super::error::SqlError;
 
 /// A token and where it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Token {
-    pub(super) kind: Kind,
+pub(super) struct SqlToken {
+    pub(super) kind: SqlTokenKind,
     pub(super) start: usize,
     pub(super) end: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum SqlTokenKind {
     /// An identifier or a keyword: keywords are told apart by where they stand.
     Word(String),
     /// `@name`, with its `@`.
@@ -29,7 +29,7 @@ const SYMBOLS: [&str; 32] = [
     ".", ":", "?", "+", "-", "*", "/", "%", "&", "|", "^", "~", ";",
 ];
 
-pub(super) fn lex(text: &str) -> Result<Vec<Token>, SqlError> {
+pub(super) fn lex(text: &str) -> Result<Vec<SqlToken>, SqlError> {
     let characters: Vec<char> = text.chars().collect();
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -44,26 +44,26 @@ pub(super) fn lex(text: &str) -> Result<Vec<Token>, SqlError> {
             continue;
         }
         let (kind, length) = token(rest).map_err(|length| syntax_error(rest, at, length))?;
-        tokens.push(Token { kind, start: at, end: at + length });
+        tokens.push(SqlToken { kind, start: at, end: at + length });
         at += length;
     }
-    tokens.push(Token { kind: Kind::End, start: at, end: at });
+    tokens.push(SqlToken { kind: SqlTokenKind::End, start: at, end: at });
     Ok(tokens)
 }
 
 /// The token at the start of `rest` and its length; `Err` has the length of what cannot be one.
-fn token(rest: &[char]) -> Result<(Kind, usize), usize> {
+fn token(rest: &[char]) -> Result<(SqlTokenKind, usize), usize> {
     let first = rest[0];
     let word_length = |from: usize| {
         rest[from..].iter().take_while(|it| it.is_alphanumeric() || **it == '_' || **it == '$').count()
     };
     if first.is_alphabetic() || first == '_' || first == '$' {
         let length = word_length(0);
-        return Ok((Kind::Word(rest[..length].iter().collect()), length));
+        return Ok((SqlTokenKind::Word(rest[..length].iter().collect()), length));
     }
     if first == '@' && word_length(1) > 0 {
         let length = 1 + word_length(1);
-        return Ok((Kind::Parameter(rest[..length].iter().collect()), length));
+        return Ok((SqlTokenKind::Parameter(rest[..length].iter().collect()), length));
     }
     if first == '"' || first == '\'' {
         return string(rest);
@@ -74,18 +74,18 @@ fn token(rest: &[char]) -> Result<(Kind, usize), usize> {
     let symbol = SYMBOLS.iter().find(|symbol| {
         symbol.chars().enumerate().all(|(index, character)| rest.get(index) == Some(&character))
     });
-    symbol.map(|symbol| (Kind::Symbol(symbol), symbol.len())).ok_or(1)
+    symbol.map(|symbol| (SqlTokenKind::Symbol(symbol), symbol.len())).ok_or(1)
 }
 
 /// A string in single or double quotes, with backslash escapes.
-fn string(rest: &[char]) -> Result<(Kind, usize), usize> {
+fn string(rest: &[char]) -> Result<(SqlTokenKind, usize), usize> {
     let quote = rest[0];
     let mut text = String::new();
     let mut at = 1;
     loop {
         match rest.get(at).copied() {
             None => return Err(rest.len()),
-            Some(character) if character == quote => return Ok((Kind::Text(text), at + 1)),
+            Some(character) if character == quote => return Ok((SqlTokenKind::Text(text), at + 1)),
             Some('\\') => {
                 let (character, length) = escape(&rest[at + 1..]).ok_or(at + 1)?;
                 text.push(character);
@@ -124,7 +124,7 @@ fn hex(digits: &[char]) -> Option<u32> {
     u32::from_str_radix(&digits.iter().collect::<String>(), 16).ok()
 }
 
-fn number(rest: &[char]) -> Result<(Kind, usize), usize> {
+fn number(rest: &[char]) -> Result<(SqlTokenKind, usize), usize> {
     let mut length = 0;
     let mut previous = ' ';
     for &character in rest {
@@ -138,7 +138,7 @@ fn number(rest: &[char]) -> Result<(Kind, usize), usize> {
     let text: String = rest[..length].iter().collect();
     let whole = text.parse::<i64>().ok().map(serde_json::Number::from);
     let number = whole.or_else(|| serde_json::Number::from_f64(text.parse().ok()?));
-    number.map(|number| (Kind::Number(number), length)).ok_or(length)
+    number.map(|number| (SqlTokenKind::Number(number), length)).ok_or(length)
 }
 
 fn syntax_error(rest: &[char], at: usize, length: usize) -> SqlError {

@@ -9,7 +9,7 @@ use std::mem::size_of;
 
 use serde_json::Value;
 
-use crate::error::Failure;
+use crate::error::RequestFailure;
 
 /// Bytes that cost as much as the evaluation of an expression.
 const BYTES_PER_STEP: usize = 16;
@@ -20,7 +20,7 @@ const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What one page may cost.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Budget {
+pub(crate) struct QueryBudget {
     /// Rows that are looked at.
     pub(crate) rows: u64,
     pub(crate) steps: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Budget {
 
 /// What the page is told from outside.
 #[derive(Clone, Copy)]
-pub(crate) struct Watch<'a> {
+pub(crate) struct QueryWatch<'a> {
     /// Whether the page's time is up. Asked between rows.
     pub(crate) time_is_up: &'a dyn Fn() -> bool,
     /// Whether the caller has gone. Asked within rows too.
@@ -45,8 +45,8 @@ enum Stop {
 
 /// Counts the cost of one page.
 pub(crate) struct Meter<'a> {
-    budget: Budget,
-    watch: Option<Watch<'a>>,
+    budget: QueryBudget,
+    watch: Option<QueryWatch<'a>>,
     rows: Cell<u64>,
     steps: Cell<u64>,
     looked_at: Cell<u64>,
@@ -56,12 +56,12 @@ pub(crate) struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    pub(crate) fn new(budget: Budget, watch: Watch<'a>) -> Self {
+    pub(crate) fn new(budget: QueryBudget, watch: QueryWatch<'a>) -> Self {
         Self { watch: Some(watch), ..Self::of_steps(budget) }
     }
 
     /// A meter that only counts.
-    pub(crate) fn of_steps(budget: Budget) -> Self {
+    pub(crate) fn of_steps(budget: QueryBudget) -> Self {
         Self {
             budget,
             watch: None,
@@ -77,8 +77,8 @@ impl<'a> Meter<'a> {
     /// A meter for the rows of the page itself, which were found already: they have as many steps again, and neither their
     /// number nor their time ends the page.
     pub(super) fn of_found_rows(&self) -> Self {
-        let watch = self.watch.map(|watch| Watch { time_is_up: &|| false, ..watch });
-        Self { watch, ..Self::of_steps(Budget { rows: u64::MAX, ..self.budget }) }
+        let watch = self.watch.map(|watch| QueryWatch { time_is_up: &|| false, ..watch });
+        Self { watch, ..Self::of_steps(QueryBudget { rows: u64::MAX, ..self.budget }) }
     }
 
     /// Rows that were looked at.
@@ -98,10 +98,10 @@ impl<'a> Meter<'a> {
     }
 
     /// Whether the page may look at one more row, of so many bytes of JSON. The first row is always allowed.
-    pub(crate) fn next_row(&self, bytes: usize) -> Result<bool, Failure> {
+    pub(crate) fn next_row(&self, bytes: usize) -> Result<bool, RequestFailure> {
         let gone = self.watch.is_some_and(|watch| (watch.caller_is_gone)());
         if gone || self.stop.get() == Some(Stop::CallerGone) {
-            return Err(Failure::caller_gone());
+            return Err(RequestFailure::caller_gone());
         }
         let spent = self.rows.get() >= self.budget.rows || self.steps.get() >= self.budget.steps;
         let late = || self.watch.is_some_and(|watch| (watch.time_is_up)());
@@ -118,14 +118,14 @@ impl<'a> Meter<'a> {
 
     /// Whether the row that was begun has been evaluated to its end. If not, the page ends before it; a row that is too much for
     /// a whole page is an error, as the next page would not get further.
-    pub(crate) fn row_is_whole(&self) -> Result<bool, Failure> {
+    pub(crate) fn row_is_whole(&self) -> Result<bool, RequestFailure> {
         match self.stop.get() {
             None => Ok(true),
-            Some(Stop::CallerGone) => Err(Failure::caller_gone()),
-            Some(Stop::RowBytes) => Err(Failure::bad_request(format!(
+            Some(Stop::CallerGone) => Err(RequestFailure::caller_gone()),
+            Some(Stop::RowBytes) => Err(RequestFailure::bad_request(format!(
                 "The expressions of the query build more than {ROW_BYTES_MAX} bytes from one item. Select less of it."
             ))),
-            Some(Stop::Steps) if self.rows.get() <= 1 => Err(Failure::bad_request(format!(
+            Some(Stop::Steps) if self.rows.get() <= 1 => Err(RequestFailure::bad_request(format!(
                 "The query takes more than {} steps for a single item, and no page may take more. Use fewer terms, or split the query. The limit is query_steps_max; conditions of patches have a lower one.",
                 self.budget.steps
             ))),
@@ -198,10 +198,10 @@ fn steps_of(bytes: usize) -> u64 {
 mod tests {
     use super::*;
 
-    const BUDGET: Budget = Budget { rows: 3, steps: 1000 };
+    const BUDGET: QueryBudget = QueryBudget { rows: 3, steps: 1000 };
 
     fn meter<'a>(time_is_up: &'a dyn Fn() -> bool, caller_is_gone: &'a dyn Fn() -> bool) -> Meter<'a> {
-        Meter::new(BUDGET, Watch { time_is_up, caller_is_gone })
+        Meter::new(BUDGET, QueryWatch { time_is_up, caller_is_gone })
     }
 
     #[test]
@@ -233,15 +233,15 @@ mod tests {
     fn a_row_ends_when_its_caller_has_gone_and_when_it_builds_too_much() {
         let gone = Cell::new(false);
         let is_gone = || gone.get();
-        let watch = Watch { time_is_up: &|| false, caller_is_gone: &is_gone };
-        let meter = Meter::new(Budget { rows: 9, steps: 1_000_000_000 }, watch);
+        let watch = QueryWatch { time_is_up: &|| false, caller_is_gone: &is_gone };
+        let meter = Meter::new(QueryBudget { rows: 9, steps: 1_000_000_000 }, watch);
         assert_eq!(meter.next_row(0), Ok(true));
         gone.set(true);
         assert!(!(0..=LOOK_EVERY).all(|_| meter.step()));
         assert!(meter.row_is_whole().is_err());
         gone.set(false);
         assert!(meter.next_row(0).is_err(), "it is not begun again");
-        let meter = Meter::new(Budget { rows: 9, steps: 1_000_000_000 }, watch);
+        let meter = Meter::new(QueryBudget { rows: 9, steps: 1_000_000_000 }, watch);
         assert_eq!(meter.next_row(0), Ok(true));
         assert!(meter.build(ROW_BYTES_MAX) && !meter.build(1));
         assert!(meter.row_is_whole().is_err());

@@ -5,11 +5,11 @@ mod expressions;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::ast::{Aggregate, Expression, Query, Select, SortKey};
-use super::lex::{Kind, Token, lex};
-use super::{Parameters, SqlError};
+use super::ast::{Aggregate, Expression, Select, SortKey, SqlQuery};
+use super::error::SqlError;
+use super::lex::{SqlToken, SqlTokenKind, lex};
 
 /// Brackets, functions and unary operators inside each other.
 const NESTING_MAX: usize = 64;
@@ -30,7 +30,11 @@ const KEYWORDS: [&str; 27] = [
     "TRUE", "FALSE",
 ];
 
-pub(super) fn parse(text: &str, parameters: &Parameters) -> Result<Query, SqlError> {
+/// Values of `@name`.
+pub(crate) type Parameters = Map<String, Value>;
+
+/// Parses a query.
+pub(crate) fn parse(text: &str, parameters: &Parameters) -> Result<SqlQuery, SqlError> {
     let mut parser = Parser {
         tokens: lex(text)?,
         at: 0,
@@ -55,11 +59,11 @@ enum Clause {
 }
 
 struct Parser<'a> {
-    tokens: Vec<Token>,
+    tokens: Vec<SqlToken>,
     at: usize,
     parameters: HashMap<&'a str, Arc<Value>>,
     /// Uses of a name for the item, and where: FROM, which defines it, comes after SELECT.
-    names: Vec<(String, Token, Clause)>,
+    names: Vec<(String, SqlToken, Clause)>,
     aggregates: Vec<(Aggregate, Expression)>,
     clause: Clause,
     nesting: usize,
@@ -69,7 +73,7 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn query(&mut self) -> Result<Query, SqlError> {
+    fn query(&mut self) -> Result<SqlQuery, SqlError> {
         self.expect_word("SELECT")?;
         let mut limit = None;
         loop {
@@ -97,12 +101,12 @@ impl Parser<'_> {
             limit = Some(limit.map_or(bound, |top: u64| top.min(bound)));
         }
         self.take_symbol(";");
-        if self.peek().kind != Kind::End {
+        if self.peek().kind != SqlTokenKind::End {
             return Err(self.unexpected());
         }
         self.check_names(alias.as_deref())?;
         let aggregates = std::mem::take(&mut self.aggregates);
-        Ok(Query { select, filter, order_by, limit, offset, aggregates })
+        Ok(SqlQuery { select, filter, order_by, limit, offset, aggregates })
     }
 
     fn select(&mut self) -> Result<Select, SqlError> {
@@ -110,7 +114,8 @@ impl Parser<'_> {
             return Ok(Select::Star);
         }
         // VALUE is a keyword only in front of an expression: `SELECT value FROM value` names a container.
-        if self.peek_word("VALUE") && !matches!(self.peek_second(), Kind::Symbol("." | "," | ")") | Kind::End)
+        if self.peek_word("VALUE")
+            && !matches!(self.peek_second(), SqlTokenKind::Symbol("." | "," | ")") | SqlTokenKind::End)
         {
             self.at += 1;
             return Ok(Select::Value(self.expression()?));
@@ -135,11 +140,11 @@ impl Parser<'_> {
     fn alias(&mut self) -> Result<Option<String>, SqlError> {
         let explicit = self.take_word("AS");
         match self.peek().kind.clone() {
-            Kind::Word(word) if explicit || !is_keyword(&word) => {
+            SqlTokenKind::Word(word) if explicit || !is_keyword(&word) => {
                 self.at += 1;
                 Ok(Some(word))
             }
-            Kind::Text(text) if explicit => {
+            SqlTokenKind::Text(text) if explicit => {
                 self.at += 1;
                 Ok(Some(text))
             }
@@ -150,16 +155,16 @@ impl Parser<'_> {
 
     /// The name under which the item is known.
     fn from(&mut self) -> Result<String, SqlError> {
-        let Kind::Word(root) = self.peek().kind.clone() else { return Err(self.unexpected()) };
+        let SqlTokenKind::Word(root) = self.peek().kind.clone() else { return Err(self.unexpected()) };
         self.at += 1;
         if self.peek_word("IN") {
             return Err(self.unsupported("FROM … IN"));
         }
-        if matches!(self.peek().kind, Kind::Symbol("." | "[")) {
+        if matches!(self.peek().kind, SqlTokenKind::Symbol("." | "[")) {
             return Err(self.unsupported("FROM over a path inside the item"));
         }
         let alias = self.alias()?;
-        if self.peek_word("JOIN") || self.peek().kind == Kind::Symbol(",") {
+        if self.peek_word("JOIN") || self.peek().kind == SqlTokenKind::Symbol(",") {
             return Err(self.unsupported("JOIN"));
         }
         Ok(alias.unwrap_or(root))
@@ -188,8 +193,8 @@ impl Parser<'_> {
     fn count(&mut self, clause: &str) -> Result<u64, SqlError> {
         let token = self.peek().clone();
         let value = match &token.kind {
-            Kind::Number(number) => Value::Number(number.clone()),
-            Kind::Parameter(name) => self.parameter(name, &token)?.as_ref().clone(),
+            SqlTokenKind::Number(number) => Value::Number(number.clone()),
+            SqlTokenKind::Parameter(name) => self.parameter(name, &token)?.as_ref().clone(),
             _ => return Err(self.unexpected()),
         };
         self.at += 1;
@@ -201,7 +206,7 @@ impl Parser<'_> {
         })
     }
 
-    fn parameter(&self, name: &str, token: &Token) -> Result<Arc<Value>, SqlError> {
+    fn parameter(&self, name: &str, token: &SqlToken) -> Result<Arc<Value>, SqlError> {
         self.parameters.get(name).cloned().ok_or_else(|| SqlError {
             code: "SC2010",
             message: format!("The query parameter '{name}' has no value in the request."),
@@ -227,16 +232,16 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn peek(&self) -> &Token {
+    fn peek(&self) -> &SqlToken {
         &self.tokens[self.at]
     }
 
-    fn peek_second(&self) -> &Kind {
+    fn peek_second(&self) -> &SqlTokenKind {
         &self.tokens[(self.at + 1).min(self.tokens.len() - 1)].kind
     }
 
     fn peek_word(&self, keyword: &str) -> bool {
-        matches!(&self.peek().kind, Kind::Word(word) if word.eq_ignore_ascii_case(keyword))
+        matches!(&self.peek().kind, SqlTokenKind::Word(word) if word.eq_ignore_ascii_case(keyword))
     }
 
     fn take_word(&mut self, keyword: &str) -> bool {
@@ -246,7 +251,7 @@ impl Parser<'_> {
     }
 
     fn take_symbol(&mut self, symbol: &str) -> bool {
-        let found = matches!(self.peek().kind, Kind::Symbol(there) if there == symbol);
+        let found = matches!(self.peek().kind, SqlTokenKind::Symbol(there) if there == symbol);
         self.at += usize::from(found);
         found
     }
@@ -263,7 +268,7 @@ impl Parser<'_> {
     fn unexpected(&self) -> SqlError {
         let token = self.peek();
         let (code, message) = match &token.kind {
-            Kind::End => ("SC1002", "Syntax error, unexpected end-of-file.".to_owned()),
+            SqlTokenKind::End => ("SC1002", "Syntax error, unexpected end-of-file.".to_owned()),
             kind => ("SC1001", format!("Syntax error, incorrect syntax near '{}'.", shown(kind))),
         };
         SqlError { code, message, start: token.start, end: token.end }
@@ -290,17 +295,17 @@ fn is_keyword(word: &str) -> bool {
     KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(word))
 }
 
-fn shown(kind: &Kind) -> String {
+fn shown(kind: &SqlTokenKind) -> String {
     match kind {
-        Kind::Word(text) | Kind::Parameter(text) | Kind::Text(text) => text.clone(),
-        Kind::Number(number) => number.to_string(),
-        Kind::Symbol(symbol) => (*symbol).to_owned(),
-        Kind::End => String::new(),
+        SqlTokenKind::Word(text) | SqlTokenKind::Parameter(text) | SqlTokenKind::Text(text) => text.clone(),
+        SqlTokenKind::Number(number) => number.to_string(),
+        SqlTokenKind::Symbol(symbol) => (*symbol).to_owned(),
+        SqlTokenKind::End => String::new(),
     }
 }
 
 /// A path has the name of its last step.
-fn own_name(expression: &Expression, start: &Token) -> Option<String> {
+fn own_name(expression: &Expression, start: &SqlToken) -> Option<String> {
     match (expression, &start.kind) {
         (Expression::Property(_, name), _) => Some(name.clone()),
         (Expression::Index(_, by), _) => match by.as_ref() {
@@ -308,7 +313,7 @@ fn own_name(expression: &Expression, start: &Token) -> Option<String> {
             Expression::Parameter(value) => value.as_str().map(str::to_owned),
             _ => None,
         },
-        (Expression::Root, Kind::Word(word)) => Some(word.clone()),
+        (Expression::Root, SqlTokenKind::Word(word)) => Some(word.clone()),
         _ => None,
     }
 }

@@ -6,26 +6,27 @@
 //! A page whose [`Meter`] is spent hands out what it has, which may be nothing, and its continuation says how far the scan came:
 //! with ORDER BY it carries the best rows so far, with aggregates the sums so far.
 
-use std::cmp::Ordering;
-
 use serde_json::Value;
 
-use super::ast::{Query, Select};
-use super::evaluate::{Scope, evaluate, object, owned};
+use super::ast::{Select, SqlQuery};
+use super::evaluate::{EvaluationScope, evaluate, object, owned};
+use super::filter::holds;
 use super::meter::{Meter, weight};
-use super::order::compare;
-use crate::error::Failure;
+use crate::error::RequestFailure;
 
-mod best;
-mod resume;
-mod sum;
+mod accumulator;
+mod continuation;
+mod limits;
+mod sort;
+mod top_rows;
 
-use best::Best;
-use resume::{Resume, Scan};
-use sum::Sum;
+use accumulator::Accumulator;
+use continuation::{Continuation, InterruptedScan};
+use limits::HELD_BYTES_MAX;
+pub(crate) use limits::PageLimits;
+use sort::{RowKey, SortOrder};
+use top_rows::TopRows;
 
-/// Most bytes of values that ORDER BY, or MIN and MAX, hold in memory.
-const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most rows of a page with ORDER BY whose scan takes several requests: the continuation carries a number for each.
 const SCAN_ROOM: usize = 100;
 
@@ -36,47 +37,39 @@ pub(crate) trait Rows {
         &self,
         after: u64,
         meter: &Meter<'_>,
-        take: &mut dyn FnMut(u64, Value) -> Result<Take, Failure>,
-    ) -> Result<Ended, Failure>;
+        take: &mut dyn FnMut(u64, Value) -> Result<RowResult, RequestFailure>,
+    ) -> Result<ScanEnd, RequestFailure>;
 
     /// One row by its number, if it is still there.
-    fn one(&self, number: u64) -> Result<Option<Value>, Failure>;
+    fn one(&self, number: u64) -> Result<Option<Value>, RequestFailure>;
 }
 
 /// What became of a row that was handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Take {
+pub(crate) enum RowResult {
     /// The next one, please.
-    More,
+    Continue,
     /// No more are needed.
-    Enough,
+    Stop,
     /// The meter was spent inside this row; it counts as not looked at.
-    Undone,
+    Unfinished,
 }
 
 /// How a scan ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum ScanEnd {
     /// There are no more rows, or no more are needed.
     Complete,
     /// The meter is spent; the last row that was looked at has this number.
-    Cut(u64),
+    Interrupted(u64),
 }
 
 /// Rows of a list in memory, numbered from 1.
 pub(crate) struct ListRows(pub(crate) Vec<Value>);
 
-/// How large a page may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PageLimits {
-    pub(crate) items: usize,
-    pub(crate) bytes: usize,
-    pub(crate) sort_rows: usize,
-}
-
 /// One page of a result.
 #[derive(Debug, Default)]
-pub(crate) struct Page {
+pub(crate) struct QueryPage {
     /// JSON texts.
     pub(crate) rows: Vec<String>,
     pub(crate) continuation: Option<String>,
@@ -87,23 +80,23 @@ impl Rows for ListRows {
         &self,
         after: u64,
         meter: &Meter<'_>,
-        take: &mut dyn FnMut(u64, Value) -> Result<Take, Failure>,
-    ) -> Result<Ended, Failure> {
+        take: &mut dyn FnMut(u64, Value) -> Result<RowResult, RequestFailure>,
+    ) -> Result<ScanEnd, RequestFailure> {
         let mut last = after;
         for (number, row) in (1..).zip(&self.0).skip_while(|(number, _)| *number <= after) {
             if !meter.next_row(weight(row))? {
-                return Ok(Ended::Cut(last));
+                return Ok(ScanEnd::Interrupted(last));
             }
             match take(number, row.clone())? {
-                Take::More => last = number,
-                Take::Enough => break,
-                Take::Undone => return Ok(Ended::Cut(last)),
+                RowResult::Continue => last = number,
+                RowResult::Stop => break,
+                RowResult::Unfinished => return Ok(ScanEnd::Interrupted(last)),
             }
         }
-        Ok(Ended::Complete)
+        Ok(ScanEnd::Complete)
     }
 
-    fn one(&self, number: u64) -> Result<Option<Value>, Failure> {
+    fn one(&self, number: u64) -> Result<Option<Value>, RequestFailure> {
         let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         Ok(index.and_then(|index| self.0.get(index)).cloned())
     }
@@ -111,17 +104,17 @@ impl Rows for ListRows {
 
 /// The page after `continuation`, or the first one.
 pub(crate) fn run(
-    query: &Query,
+    query: &SqlQuery,
     rows: &dyn Rows,
     limits: PageLimits,
     continuation: Option<&str>,
     now_ts: i64,
     meter: &Meter<'_>,
-) -> Result<Page, Failure> {
+) -> Result<QueryPage, RequestFailure> {
     let resume = match continuation {
-        None => Resume::first(query.offset),
-        Some(text) => Resume::decode(text, query.aggregates.len()).ok_or_else(|| {
-            Failure::bad_request("The continuation is not one of this query. Start again without it.")
+        None => Continuation::first(query.offset),
+        Some(text) => Continuation::decode(text, query.aggregates.len()).ok_or_else(|| {
+            RequestFailure::bad_request("The continuation is not one of this query. Start again without it.")
         })?,
     };
     let run = Run { query, rows, limits, now_ts, meter };
@@ -135,27 +128,28 @@ pub(crate) fn run(
 }
 
 struct Run<'a> {
-    query: &'a Query,
+    query: &'a SqlQuery,
     rows: &'a dyn Rows,
     limits: PageLimits,
     now_ts: i64,
     meter: &'a Meter<'a>,
 }
 
-/// A row's sort values and number.
-type Key = (Vec<Option<Value>>, u64);
-
 impl Run<'_> {
-    fn scope<'r>(&'r self, root: &'r Value) -> Scope<'r> {
-        Scope { root: Some(root), aggregates: &[], now_ts: self.now_ts, meter: self.meter }
+    fn scope<'r>(&'r self, root: &'r Value) -> EvaluationScope<'r> {
+        EvaluationScope { root: Some(root), aggregates: &[], now_ts: self.now_ts, meter: self.meter }
+    }
+
+    fn order(&self) -> SortOrder<'_> {
+        SortOrder(&self.query.order_by)
     }
 
     fn keeps(&self, row: &Value) -> bool {
-        super::holds(self.query, row, self.now_ts, self.meter)
+        holds(self.query, row, self.now_ts, self.meter)
     }
 
     /// What the result shows of a row; none if it shows nothing.
-    fn shown(&self, scope: &Scope<'_>) -> Option<String> {
+    fn shown(&self, scope: &EvaluationScope<'_>) -> Option<String> {
         match &self.query.select {
             Select::Star => scope.root.map(Value::to_string),
             Select::Value(expression) => evaluate(expression, scope).map(|value| value.to_string()),
@@ -164,18 +158,18 @@ impl Run<'_> {
     }
 
     /// How many rows the page may have, by the client's wish and the query's limit.
-    fn room(&self, resume: &Resume) -> usize {
+    fn room(&self, resume: &Continuation) -> usize {
         let left = self.query.limit.map_or(u64::MAX, |limit| limit.saturating_sub(resume.taken));
         self.limits.items.min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
     /// Whether the query's own limit is reached, so that no further page follows.
-    fn is_complete(&self, resume: &Resume) -> bool {
+    fn is_complete(&self, resume: &Continuation) -> bool {
         self.query.limit.is_some_and(|limit| resume.taken >= limit)
     }
 
-    fn streamed(&self, mut resume: Resume) -> Result<Page, Failure> {
-        let mut page = Page::default();
+    fn streamed(&self, mut resume: Continuation) -> Result<QueryPage, RequestFailure> {
+        let mut page = QueryPage::default();
         let (room, mut bytes, mut more) = (self.room(&resume), 0, false);
         if room == 0 {
             return Ok(page);
@@ -183,60 +177,60 @@ impl Run<'_> {
         let ended = self.rows.each(resume.number, self.meter, &mut |number, row| {
             let text = if self.keeps(&row) { self.shown(&self.scope(&row)) } else { None };
             if !self.meter.row_is_whole()? {
-                return Ok(Take::Undone);
+                return Ok(RowResult::Unfinished);
             }
-            let Some(text) = text else { return Ok(Take::More) };
+            let Some(text) = text else { return Ok(RowResult::Continue) };
             if resume.skip > 0 {
                 resume.skip -= 1;
                 resume.number = number;
-                return Ok(Take::More);
+                return Ok(RowResult::Continue);
             }
             more =
                 page.rows.len() == room || (!page.rows.is_empty() && bytes + text.len() > self.limits.bytes);
             if more {
-                return Ok(Take::Enough);
+                return Ok(RowResult::Stop);
             }
             bytes += text.len();
             page.rows.push(text);
             resume.number = number;
             resume.taken = resume.taken.saturating_add(1);
             // The next matching row only tells whether there is another page; behind a limit there is none.
-            Ok(if self.is_complete(&resume) { Take::Enough } else { Take::More })
+            Ok(if self.is_complete(&resume) { RowResult::Stop } else { RowResult::Continue })
         })?;
-        if let Ended::Cut(last) = ended {
+        if let ScanEnd::Interrupted(last) = ended {
             (more, resume.number) = (true, last);
         }
         page.continuation = if more { Some(resume.encode()?) } else { None };
         Ok(page)
     }
 
-    fn sorted(&self, mut resume: Resume) -> Result<Page, Failure> {
+    fn sorted(&self, mut resume: Continuation) -> Result<QueryPage, RequestFailure> {
         let room = self.room(&resume).min(if resume.scan.is_some() { SCAN_ROOM } else { usize::MAX });
         if room == 0 {
-            return Ok(Page::default());
+            return Ok(QueryPage::default());
         }
         let skip = usize::try_from(resume.skip).unwrap_or(usize::MAX);
         let keep = skip.saturating_add(room).saturating_add(1);
         if keep > self.limits.sort_rows {
             let most = self.limits.sort_rows;
-            return Err(Failure::bad_request(format!(
+            return Err(RequestFailure::bad_request(format!(
                 "ORDER BY with this OFFSET and page size needs {keep} rows in memory, and the limit is {most}. Page by continuation instead of OFFSET."
             )));
         }
-        let mut best = Best::new(self, keep);
+        let mut best = TopRows::new(self.order(), keep);
         let ended = self.scan(&mut resume, &mut best)?;
-        if let Ended::Cut(last) = ended {
+        if let ScanEnd::Interrupted(last) = ended {
             best.keep = skip.saturating_add(room.min(SCAN_ROOM)).saturating_add(1);
             best.trim()?;
-            resume.scan = Some(Scan::new(last, best.keys, best.bound)?);
-            return Ok(Page { rows: Vec::new(), continuation: Some(resume.encode()?) });
+            resume.scan = Some(InterruptedScan::new(last, best.keys, best.bound)?);
+            return Ok(QueryPage { rows: Vec::new(), continuation: Some(resume.encode()?) });
         }
         best.trim()?;
         self.sorted_page(resume, best.keys, best.bound.as_ref(), room)
     }
 
     /// Looks at the rows that the scan has not come to yet, and again at the best ones that it has seen.
-    fn scan(&self, resume: &mut Resume, best: &mut Best<'_>) -> Result<Ended, Failure> {
+    fn scan(&self, resume: &mut Continuation, best: &mut TopRows<'_>) -> Result<ScanEnd, RequestFailure> {
         let after = resume.sort_position();
         let mut scanned = 0;
         if let Some(scan) = resume.scan.take() {
@@ -247,7 +241,7 @@ impl Run<'_> {
                 let allowed = again.meter.next_row(weight(&row))?;
                 let key = again.sort_key(number, &row, after.as_ref());
                 if !allowed || !again.meter.row_is_whole()? {
-                    return Err(Failure::bad_request(
+                    return Err(RequestFailure::bad_request(
                         "ORDER BY over items of this size needs more than one request may take (query_steps_max). Ask for smaller pages, or filter the items.",
                     ));
                 }
@@ -261,17 +255,17 @@ impl Run<'_> {
         self.rows.each(scanned, self.meter, &mut |number, row| {
             let key = self.sort_key(number, &row, after.as_ref());
             if !self.meter.row_is_whole()? {
-                return Ok(Take::Undone);
+                return Ok(RowResult::Unfinished);
             }
             if let Some(key) = key {
                 best.add(key)?;
             }
-            Ok(Take::More)
+            Ok(RowResult::Continue)
         })
     }
 
     /// A row's key, if the result shows the row and it comes behind `after`.
-    fn sort_key(&self, number: u64, row: &Value, after: Option<&Key>) -> Option<Key> {
+    fn sort_key(&self, number: u64, row: &Value, after: Option<&RowKey>) -> Option<RowKey> {
         if !self.keeps(row) {
             return None;
         }
@@ -282,24 +276,25 @@ impl Run<'_> {
         let by = self.query.order_by.iter();
         let by = by.map(|key| evaluate(&key.by, &scope).and_then(|value| owned(value, &scope)));
         let key = (by.collect(), number);
-        after.is_none_or(|after| self.in_order(&key, after).is_gt()).then_some(key)
+        after.is_none_or(|after| self.order().compare(&key, after).is_gt()).then_some(key)
     }
 
     /// The page of the rows that the scan found best. `bound`: rows behind it were dropped on the way.
     fn sorted_page(
         &self,
-        mut resume: Resume,
-        keys: Vec<Key>,
-        bound: Option<&Key>,
+        mut resume: Continuation,
+        keys: Vec<RowKey>,
+        bound: Option<&RowKey>,
         room: usize,
-    ) -> Result<Page, Failure> {
-        let mut page = Page::default();
+    ) -> Result<QueryPage, RequestFailure> {
+        let mut page = QueryPage::default();
         let (mut bytes, mut more) = (0, bound.is_some());
         let skip = usize::try_from(resume.skip).unwrap_or(usize::MAX);
         // The scan was paid for; what is shown has a budget of its own, so that each page has a row.
         let showing = Run { meter: &self.meter.of_found_rows(), ..*self };
         for key in keys.into_iter().skip(skip) {
-            if page.rows.len() == room || bound.is_some_and(|bound| self.in_order(&key, bound).is_gt()) {
+            if page.rows.len() == room || bound.is_some_and(|bound| self.order().compare(&key, bound).is_gt())
+            {
                 more = true;
                 break;
             }
@@ -324,49 +319,39 @@ impl Run<'_> {
         Ok(page)
     }
 
-    fn in_order(&self, one: &Key, other: &Key) -> Ordering {
-        let pairs = one.0.iter().zip(&other.0).zip(&self.query.order_by);
-        let first_difference = pairs
-            .map(|((one, other), key)| {
-                let order = compare(one.as_ref(), other.as_ref());
-                if key.descending { order.reverse() } else { order }
-            })
-            .find(|order| order.is_ne());
-        first_difference.unwrap_or_else(|| one.1.cmp(&other.1))
-    }
-
-    fn aggregated(&self, mut resume: Resume) -> Result<Page, Failure> {
+    fn aggregated(&self, mut resume: Continuation) -> Result<QueryPage, RequestFailure> {
         let mut sums = resume.sums();
-        sums.resize_with(self.query.aggregates.len(), Sum::default);
+        sums.resize_with(self.query.aggregates.len(), Accumulator::default);
         let ended = self.rows.each(resume.number, self.meter, &mut |_, row| {
             let scope = self.scope(&row);
             let of = if self.keeps(&row) { self.query.aggregates.as_slice() } else { &[] };
             let values: Vec<_> = of.iter().map(|(_, of)| evaluate(of, &scope)).collect();
             if !self.meter.row_is_whole()? {
-                return Ok(Take::Undone);
+                return Ok(RowResult::Unfinished);
             }
             for ((sum, (aggregate, _)), value) in sums.iter_mut().zip(of).zip(&values) {
                 sum.add(*aggregate, value.as_deref());
             }
-            if sums.iter().map(Sum::bytes).sum::<usize>() > HELD_BYTES_MAX {
-                return Err(Failure::bad_request(format!(
+            if sums.iter().map(Accumulator::bytes).sum::<usize>() > HELD_BYTES_MAX {
+                return Err(RequestFailure::bad_request(format!(
                     "MIN and MAX of this query hold more than {HELD_BYTES_MAX} bytes in memory. Ask for fewer or smaller values."
                 )));
             }
-            Ok(Take::More)
+            Ok(RowResult::Continue)
         })?;
-        if let Ended::Cut(last) = ended {
+        if let ScanEnd::Interrupted(last) = ended {
             resume.number = last;
             resume.keep_sums(&sums);
-            return Ok(Page { rows: Vec::new(), continuation: Some(resume.encode()?) });
+            return Ok(QueryPage { rows: Vec::new(), continuation: Some(resume.encode()?) });
         }
         let pairs = sums.into_iter().zip(&self.query.aggregates);
         let aggregates: Vec<_> = pairs.map(|(sum, (aggregate, _))| sum.result(*aggregate)).collect();
         let showing = self.meter.of_found_rows();
-        let scope = Scope { root: None, aggregates: &aggregates, now_ts: self.now_ts, meter: &showing };
+        let scope =
+            EvaluationScope { root: None, aggregates: &aggregates, now_ts: self.now_ts, meter: &showing };
         let wanted = self.query.offset == 0 && self.query.limit != Some(0);
         let row = if wanted { self.shown(&scope) } else { None };
         showing.row_is_whole()?;
-        Ok(Page { rows: row.into_iter().collect(), continuation: None })
+        Ok(QueryPage { rows: row.into_iter().collect(), continuation: None })
     }
 }

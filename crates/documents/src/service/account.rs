@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Service;
-use crate::from_protocol::Call;
+use crate::from_protocol::DocumentRequest;
 use crate::query::{IN_ITEMS_MAX, LOGICAL_MAX};
 use crate::to_protocol::Reply;
 
@@ -11,7 +11,7 @@ impl Service {
     /// SDKs move all their traffic to the address in this document, so it is the one that the client reached us by (or the
     /// public one), never the one that we are bound to. Unlike the real service's it names no `addresses`, of which direct mode
     /// is made.
-    pub(super) fn account(&self, call: &Call) -> Reply {
+    pub(super) fn account(&self, call: &DocumentRequest) -> Reply {
         let options = &self.inner.options;
         let endpoint = options.public_url.as_deref().unwrap_or(&call.origin);
         let location = json!([{"name": options.region, "databaseAccountEndpoint": endpoint}]);

@@ -7,11 +7,11 @@ use super::Service;
 use super::items::{Write, document_write, item_number};
 use crate::catalog::Container;
 use crate::decide::{Conditions, Verb, item_etag};
-use crate::error::{Failure, Kind};
-use crate::from_protocol::{Call, Owner, without_system_properties};
+use crate::error::{FailureKind, RequestFailure};
+use crate::from_protocol::{ContainerAddress, DocumentRequest, without_system_properties};
 use crate::partition_key::PartitionKey;
 use crate::patch::Patch;
-use crate::store::{Change, Changed, ItemOutcome, Refusal};
+use crate::store::{ChangeRejection, ChangeResult, ItemResult, StoreChange};
 use crate::to_protocol::{self, Reply};
 
 /// Most operations in one batch.
@@ -20,25 +20,33 @@ const OPERATIONS_MAX: usize = 100;
 const HYBRID_ROW: u8 = 0x81;
 
 impl Service {
-    pub(super) async fn batch(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+    pub(super) async fn batch(
+        &self,
+        call: &DocumentRequest,
+        owner: &ContainerAddress,
+    ) -> Result<Reply, RequestFailure> {
         let container = self.container(call, owner)?;
         if call.body.first() == Some(&HYBRID_ROW) {
-            return Err(Failure::not_supported("The binary batch format (HybridRow) of the .NET SDK"));
+            return Err(RequestFailure::not_supported("The binary batch format (HybridRow) of the .NET SDK"));
         }
         if !call.flag("x-ms-cosmos-batch-atomic") {
-            return Err(Failure::not_supported("A bulk request (a batch that is not atomic)"));
+            return Err(RequestFailure::not_supported("A bulk request (a batch that is not atomic)"));
         }
         self.check_size(call.body.len())?;
         let key = call.partition_key()?.ok_or_else(|| {
-            Failure::bad_request("A transactional batch needs the header x-ms-documentdb-partitionkey.")
+            RequestFailure::bad_request(
+                "A transactional batch needs the header x-ms-documentdb-partitionkey.",
+            )
         })?;
         let Value::Array(given) = call.json()? else {
-            return Err(Failure::bad_request("The body of a batch must be an array of operations."));
+            return Err(RequestFailure::bad_request("The body of a batch must be an array of operations."));
         };
         // Every operation is on this one key, so a key that cannot be one is an error of the whole batch.
         let key = key.full(&container.partition_key)?;
         if given.is_empty() || given.len() > OPERATIONS_MAX {
-            return Err(Failure::bad_request(format!("A batch has 1 to {OPERATIONS_MAX} operations.")));
+            return Err(RequestFailure::bad_request(format!(
+                "A batch has 1 to {OPERATIONS_MAX} operations."
+            )));
         }
         let count = given.len();
         let mut span = self.inner.tracer.start("documents.write", call.trace());
@@ -51,20 +59,20 @@ impl Service {
                 // What cannot be an operation at all is no batch: the whole of it is refused.
                 Err(failure) => {
                     span.fail(failure.message.as_str());
-                    return Err(Failure {
+                    return Err(RequestFailure {
                         message: format!("Operation {index} of the batch: {}", failure.message),
                         ..failure
                     });
                 }
             }
         }
-        let change = Change::Items { container: container.number, operations };
+        let change = StoreChange::Items { container: container.number, operations };
         let traceparent = span.context().to_traceparent();
         let reply = match self.inner.store.change(change, call.body.len()).await {
-            Ok(Changed::Items { lsn, outcomes }) => {
+            Ok(ChangeResult::Items { lsn, outcomes }) => {
                 succeeded(&container, &outcomes).of_container(&container, lsn)
             }
-            Ok(Changed::Definition) => unreachable!("a change of items gives items"),
+            Ok(ChangeResult::Definition) => unreachable!("a change of items gives items"),
             // What concerns the whole request is told as such, so that clients try it again as a whole.
             Err(refusal) if is_of_request(&refusal.failure) => return Err(refusal.failure),
             Err(refusal) => {
@@ -77,13 +85,16 @@ impl Service {
     }
 }
 
-fn is_of_request(failure: &Failure) -> bool {
-    matches!(failure.kind, Kind::TooManyRequests | Kind::Unavailable | Kind::InsufficientStorage)
+fn is_of_request(failure: &RequestFailure) -> bool {
+    matches!(
+        failure.kind,
+        FailureKind::TooManyRequests | FailureKind::Unavailable | FailureKind::InsufficientStorage
+    )
 }
 
-fn write_of(container: &Container, operation: Value, key: &PartitionKey) -> Result<Write, Failure> {
+fn write_of(container: &Container, operation: Value, key: &PartitionKey) -> Result<Write, RequestFailure> {
     let Value::Object(mut operation) = operation else {
-        return Err(Failure::bad_request("Each operation of a batch must be an object."));
+        return Err(RequestFailure::bad_request("Each operation of a batch must be an object."));
     };
     let text = |operation: &Map<String, Value>, name: &str| {
         operation.get(name).and_then(Value::as_str).map(str::to_owned)
@@ -98,7 +109,7 @@ fn write_of(container: &Container, operation: Value, key: &PartitionKey) -> Resu
         Some("Delete") => Verb::Delete,
         Some("Read") => Verb::Read,
         _ => {
-            return Err(Failure::bad_request(
+            return Err(RequestFailure::bad_request(
                 "operationType must be Create, Upsert, Read, Replace, Delete or Patch.",
             ));
         }
@@ -113,19 +124,19 @@ fn write_of(container: &Container, operation: Value, key: &PartitionKey) -> Resu
         }
         return Ok(write);
     }
-    let id = id.ok_or_else(|| Failure::bad_request("The operation needs an id."))?;
+    let id = id.ok_or_else(|| RequestFailure::bad_request("The operation needs an id."))?;
     let patch =
         if verb == Verb::Patch { Some(Patch::from_json(&body.unwrap_or(Value::Null))?) } else { None };
     let number = item_number(container, &id);
     Ok(Write { verb, key: key.to_text(), id, number, conditions, document: None, patch })
 }
 
-fn succeeded(container: &Container, outcomes: &[ItemOutcome]) -> Reply {
+fn succeeded(container: &Container, outcomes: &[ItemResult]) -> Reply {
     let results: Vec<String> = outcomes.iter().map(|outcome| result(container, outcome)).collect();
     Reply::new(StatusCode::OK, format!("[{}]", results.join(",")))
 }
 
-fn result(container: &Container, outcome: &ItemOutcome) -> String {
+fn result(container: &Container, outcome: &ItemResult) -> String {
     let Some(item) = &outcome.item else {
         return "{\"statusCode\":204,\"subStatusCode\":0,\"requestCharge\":1.0}".to_owned();
     };
@@ -138,10 +149,11 @@ fn result(container: &Container, outcome: &ItemOutcome) -> String {
 }
 
 /// The failing operation keeps its status, every other is 424; nothing was stored.
-fn failed(refusal: &Refusal, count: usize) -> Reply {
+fn failed(refusal: &ChangeRejection, count: usize) -> Reply {
     let results: Vec<Value> = (0..count)
         .map(|index| {
-            let kind = if index == refusal.operation { refusal.failure.kind } else { Kind::FailedDependency };
+            let kind =
+                if index == refusal.operation { refusal.failure.kind } else { FailureKind::FailedDependency };
             let substatus = if index == refusal.operation { refusal.failure.substatus } else { 0 };
             json!({"statusCode": kind.status().as_u16(), "subStatusCode": substatus, "requestCharge": 1.0})
         })

@@ -7,25 +7,28 @@ use serde_json::{Map, Value, json};
 
 use super::Service;
 use crate::catalog::{Container, Database, default_ttl, unique_keys};
-use crate::error::{Failure, Kind, sentence};
-use crate::from_protocol::{Address, Call};
-use crate::metrics::Lane;
-use crate::partition_key::{self, Definition};
+use crate::error::{FailureKind, RequestFailure, sentence};
+use crate::from_protocol::{Address, DocumentRequest};
+use crate::metrics::ReadPool;
+use crate::partition_key::{self, PartitionKeyDefinition};
 use crate::query::{self, ListRows};
 use crate::resource_id::{check_id, database_rid};
-use crate::store::{Change, rows};
+use crate::store::{StoreChange, rows};
 use crate::to_protocol::{self, Reply};
 
 /// Properties of a container that cannot be changed later.
 const FIXED: [&str; 2] = ["partitionKey", "uniqueKeyPolicy"];
 
 impl Service {
-    pub(super) fn database(&self, name: &str) -> Result<Arc<Database>, Failure> {
+    pub(super) fn database(&self, name: &str) -> Result<Arc<Database>, RequestFailure> {
         let snapshot = self.inner.store.catalog().now();
-        snapshot.database(name).cloned().ok_or_else(|| Failure::not_found(&format!("The database {name:?}")))
+        snapshot
+            .database(name)
+            .cloned()
+            .ok_or_else(|| RequestFailure::not_found(&format!("The database {name:?}")))
     }
 
-    pub(super) async fn databases(&self, call: &Call) -> Result<Reply, Failure> {
+    pub(super) async fn databases(&self, call: &DocumentRequest) -> Result<Reply, RequestFailure> {
         match (&call.method, &call.address) {
             (&Method::GET, Address::Database(name)) => {
                 let database = self.database(name)?;
@@ -34,7 +37,7 @@ impl Service {
             }
             (&Method::DELETE, Address::Database(name)) => {
                 let database = self.database(name)?.number;
-                self.define(Change::DeleteDatabase { database }).await?;
+                self.define(StoreChange::DeleteDatabase { database }).await?;
                 Ok(Reply::empty(StatusCode::NO_CONTENT))
             }
             (&Method::POST, Address::Databases) if !call.is_query() => self.create_database(call).await,
@@ -43,24 +46,24 @@ impl Service {
                 let all = snapshot.databases().map(|database| to_protocol::database(database)).collect();
                 self.list_or_query(call, "", "Databases", all).await
             }
-            _ => Err(Failure::new(
-                Kind::MethodNotAllowed,
+            _ => Err(RequestFailure::new(
+                FailureKind::MethodNotAllowed,
                 "A database cannot be changed, only made and deleted.",
             )),
         }
     }
 
-    async fn create_database(&self, call: &Call) -> Result<Reply, Failure> {
+    async fn create_database(&self, call: &DocumentRequest) -> Result<Reply, RequestFailure> {
         let id = id_of(&call.object()?)?;
         let offer = offer_of(call)?;
-        self.define(Change::CreateDatabase { id: id.clone(), offer }).await?;
+        self.define(StoreChange::CreateDatabase { id: id.clone(), offer }).await?;
         let database = self.database(&id)?;
         let mut reply = Reply::json(&to_protocol::database(&database));
         reply.status = StatusCode::CREATED;
         Ok(reply.with("etag", to_protocol::database_etag(&database)))
     }
 
-    pub(super) async fn containers(&self, call: &Call) -> Result<Reply, Failure> {
+    pub(super) async fn containers(&self, call: &DocumentRequest) -> Result<Reply, RequestFailure> {
         match (&call.method, &call.address) {
             (&Method::GET, Address::Container(owner)) => {
                 let container = self.container(call, owner).map_err(|failure| failure.with_substatus(0))?;
@@ -72,7 +75,7 @@ impl Service {
             }
             (&Method::DELETE, Address::Container(owner)) => {
                 let container = self.container(call, owner).map_err(|failure| failure.with_substatus(0))?;
-                self.define(Change::DeleteContainer { container: container.number }).await?;
+                self.define(StoreChange::DeleteContainer { container: container.number }).await?;
                 Ok(Reply::empty(StatusCode::NO_CONTENT))
             }
             (&Method::POST, Address::Containers(database)) if !call.is_query() => {
@@ -85,19 +88,27 @@ impl Service {
                     snapshot.containers_of(database.number).map(|it| to_protocol::container(it)).collect();
                 self.list_or_query(call, &database_rid(database.number), "DocumentCollections", all).await
             }
-            _ => Err(Failure::new(Kind::MethodNotAllowed, "This method is not possible on a container.")),
+            _ => Err(RequestFailure::new(
+                FailureKind::MethodNotAllowed,
+                "This method is not possible on a container.",
+            )),
         }
     }
 
-    fn owner(&self, database: &str) -> Result<Arc<Database>, Failure> {
-        self.database(database).map_err(|_| Failure::owner_missing(&format!("The database {database:?}")))
+    fn owner(&self, database: &str) -> Result<Arc<Database>, RequestFailure> {
+        self.database(database)
+            .map_err(|_| RequestFailure::owner_missing(&format!("The database {database:?}")))
     }
 
-    async fn read_container(&self, call: &Call, container: Arc<Container>) -> Result<Reply, Failure> {
+    async fn read_container(
+        &self,
+        call: &DocumentRequest,
+        container: Arc<Container>,
+    ) -> Result<Reply, RequestFailure> {
         let number = container.number;
         let populate = call.flag("x-ms-documentdb-populatequotainfo");
         // Usage goes over all items.
-        let lane = if populate { Lane::Scan } else { Lane::Point };
+        let lane = if populate { ReadPool::Scan } else { ReadPool::Point };
         let (lsn, usage) = self
             .inner
             .store
@@ -123,33 +134,42 @@ impl Service {
         Ok(reply)
     }
 
-    async fn create_container(&self, call: &Call, database: &str) -> Result<Reply, Failure> {
+    async fn create_container(
+        &self,
+        call: &DocumentRequest,
+        database: &str,
+    ) -> Result<Reply, RequestFailure> {
         let database = self.owner(database)?;
         let given = call.object()?;
         let id = id_of(&given)?;
         let definition = filled_in(given)?;
         let offer = offer_of(call)?;
-        let change = Change::CreateContainer { database: database.number, id: id.clone(), definition, offer };
+        let change =
+            StoreChange::CreateContainer { database: database.number, id: id.clone(), definition, offer };
         self.define(change).await?;
         let snapshot = self.inner.store.catalog().now();
         let container = snapshot.container(database.number, &id).ok_or_else(|| {
             // Somebody deleted it between its commit and this line.
-            Failure::owner_missing("The container")
+            RequestFailure::owner_missing("The container")
         })?;
         Ok(container_reply(StatusCode::CREATED, container).of_database(container, 0))
     }
 
-    async fn replace_container(&self, call: &Call, container: &Container) -> Result<Reply, Failure> {
+    async fn replace_container(
+        &self,
+        call: &DocumentRequest,
+        container: &Container,
+    ) -> Result<Reply, RequestFailure> {
         let given = call.object()?;
         if id_of(&given)? != container.id {
-            return Err(Failure::bad_request(
+            return Err(RequestFailure::bad_request(
                 "The id in the body is not that of the container. A container cannot be renamed.",
             ));
         }
         let definition = filled_in(given)?;
         for name in FIXED {
             if definition.get(name) != container.definition.get(name) {
-                return Err(Failure::bad_request(format!(
+                return Err(RequestFailure::bad_request(format!(
                     "The {name} of a container cannot be changed. Make a new container."
                 )));
             }
@@ -160,37 +180,39 @@ impl Service {
             // A version that no container has: the writer refuses it.
             Some(_) => Some(0),
         };
-        self.define(Change::ReplaceContainer { container: container.number, definition, if_match }).await?;
+        self.define(StoreChange::ReplaceContainer { container: container.number, definition, if_match })
+            .await?;
         let snapshot = self.inner.store.catalog().now();
-        let replaced =
-            snapshot.by_number(container.number).ok_or_else(|| Failure::owner_missing("The container"))?;
+        let replaced = snapshot
+            .by_number(container.number)
+            .ok_or_else(|| RequestFailure::owner_missing("The container"))?;
         let number = container.number;
         let lsn = self
             .inner
             .store
-            .read(Lane::Point, move |connection| rows::newest_lsn(connection, number))
+            .read(ReadPool::Point, move |connection| rows::newest_lsn(connection, number))
             .await?;
         Ok(container_reply(StatusCode::OK, replaced).of_database(replaced, lsn))
     }
 
-    pub(super) async fn define(&self, change: Change) -> Result<(), Failure> {
+    pub(super) async fn define(&self, change: StoreChange) -> Result<(), RequestFailure> {
         self.inner.store.change(change, 1).await.map(drop).map_err(|refusal| refusal.failure)
     }
 
     /// A list of definitions: all of them, or those that a query asks for.
     pub(super) async fn list_or_query(
         &self,
-        call: &Call,
+        call: &DocumentRequest,
         rid: &str,
         key: &str,
         all: Vec<Value>,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, RequestFailure> {
         let limits = call.page_limits(&self.inner.options)?;
         let continuation = call.continuation().map(str::to_owned);
         let body = if call.is_query() { Some(call.query_body(&self.inner.options)?) } else { None };
         let now_ts = self.inner.clock.seconds();
         // On a reader thread: what a client's query costs, the runtime does not pay. A plain list waits for no query.
-        let lane = if body.is_some() { Lane::Scan } else { Lane::Point };
+        let lane = if body.is_some() { ReadPool::Scan } else { ReadPool::Point };
         let page = self
             .query_page(lane, move |_, meter| {
                 let (text, parameters) = body.map_or_else(
@@ -206,7 +228,7 @@ impl Service {
 }
 
 /// The answer that carries a page.
-pub(super) fn page_reply(rid: &str, key: &str, page: &query::Page) -> Reply {
+pub(super) fn page_reply(rid: &str, key: &str, page: &query::QueryPage) -> Reply {
     let reply = Reply::new(StatusCode::OK, to_protocol::list(rid, key, &page.rows))
         .with("x-ms-item-count", page.rows.len().to_string());
     match &page.continuation {
@@ -220,20 +242,20 @@ fn container_reply(status: StatusCode, container: &Container) -> Reply {
         .with("etag", to_protocol::container_etag(container))
 }
 
-fn id_of(body: &Map<String, Value>) -> Result<String, Failure> {
+fn id_of(body: &Map<String, Value>) -> Result<String, RequestFailure> {
     let id = body.get("id").and_then(Value::as_str);
-    let id = id.ok_or_else(|| Failure::bad_request("The body needs an id that is a text."))?;
+    let id = id.ok_or_else(|| RequestFailure::bad_request("The body needs an id that is a text."))?;
     check_id(id)?;
     Ok(id.to_owned())
 }
 
 /// Checks what counts, and fills in what the real service fills in; the rest is kept as it came.
-fn filled_in(mut given: Map<String, Value>) -> Result<Map<String, Value>, Failure> {
+fn filled_in(mut given: Map<String, Value>) -> Result<Map<String, Value>, RequestFailure> {
     for link in ["_docs", "_sprocs", "_triggers", "_udfs", "_conflicts"] {
         given.remove(link);
     }
-    let wrong = |why: &str| Failure::bad_request(sentence(why));
-    Definition::from_json(given.get("partitionKey"))?;
+    let wrong = |why: &str| RequestFailure::bad_request(sentence(why));
+    PartitionKeyDefinition::from_json(given.get("partitionKey"))?;
     default_ttl(&given).map_err(wrong)?;
     unique_keys(&given).map_err(wrong)?;
     if let Some(Value::Object(key)) = given.get_mut("partitionKey") {
@@ -258,10 +280,11 @@ fn filled_in(mut given: Map<String, Value>) -> Result<Map<String, Value>, Failur
 }
 
 /// The indexing policy as the service completes it. The path of the etag is always left out of the index.
-fn indexing_policy(given: Option<Value>) -> Result<Value, Failure> {
+fn indexing_policy(given: Option<Value>) -> Result<Value, RequestFailure> {
     const ETAG: &str = "/\"_etag\"/?";
-    let wrong =
-        || Failure::bad_request("The indexingPolicy of a container must be an object of arrays of paths.");
+    let wrong = || {
+        RequestFailure::bad_request("The indexingPolicy of a container must be an object of arrays of paths.")
+    };
     let given = given.unwrap_or_else(|| json!({}));
     let Value::Object(mut policy) = given else { return Err(wrong()) };
     let mode = policy.entry("indexingMode").or_insert_with(|| json!("consistent"));
@@ -287,17 +310,18 @@ fn indexing_policy(given: Option<Value>) -> Result<Value, Failure> {
 }
 
 /// The throughput that the request asks for. It limits nothing here; it is kept because clients read it back.
-fn offer_of(call: &Call) -> Result<Option<Value>, Failure> {
+fn offer_of(call: &DocumentRequest) -> Result<Option<Value>, RequestFailure> {
     if let Some(text) = call.header("x-ms-cosmos-offer-autopilot-settings") {
         let settings: Value = serde_json::from_str(text).map_err(|_| {
-            Failure::bad_request(
+            RequestFailure::bad_request(
                 "x-ms-cosmos-offer-autopilot-settings must be JSON such as {\"maxThroughput\":4000}.",
             )
         })?;
         return Ok(Some(json!({"offerThroughput": 400, "offerAutopilotSettings": settings})));
     }
     let Some(text) = call.header("x-ms-offer-throughput") else { return Ok(None) };
-    let throughput: u64 =
-        text.parse().map_err(|_| Failure::bad_request("x-ms-offer-throughput must be a whole number."))?;
+    let throughput: u64 = text
+        .parse()
+        .map_err(|_| RequestFailure::bad_request("x-ms-offer-throughput must be a whole number."))?;
     Ok(Some(json!({"offerThroughput": throughput})))
 }

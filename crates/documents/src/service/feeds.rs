@@ -11,21 +11,21 @@ use serde_json::{Value, json};
 use super::Service;
 use super::definitions::page_reply;
 use crate::catalog::Container;
-use crate::error::Failure;
-use crate::from_protocol::{Call, FeedStart, Owner};
-use crate::handle::FeedOrigins;
-use crate::metrics::Lane;
+use crate::error::RequestFailure;
+use crate::feed_origins::FeedOrigins;
+use crate::from_protocol::{ContainerAddress, DocumentRequest, FeedStart};
+use crate::metrics::ReadPool;
 use crate::partition_key;
-use crate::query::{self, Budget, Ended, Meter, PageLimits, Rows, Select, Take, Watch};
+use crate::query::{self, Meter, PageLimits, QueryBudget, QueryWatch, RowResult, Rows, ScanEnd, Select};
 use crate::resource_id::ItemNumber;
-use crate::store::{Caller, Item, ItemsAfter, Look, Scope, rows};
+use crate::store::{Cancellation, Item, ItemRange, ItemsAfter, ScannedRow, rows};
 use crate::to_protocol::{self, Reply};
 
 /// The items of a container as rows of a query.
 struct ItemRows<'a> {
     connection: &'a Connection,
     container: &'a Container,
-    scope: &'a Scope,
+    scope: &'a ItemRange,
     now_ts: i64,
 }
 
@@ -45,23 +45,24 @@ impl Rows for ItemRows<'_> {
         &self,
         after: u64,
         meter: &Meter<'_>,
-        take: &mut dyn FnMut(u64, Value) -> Result<Take, Failure>,
-    ) -> Result<Ended, Failure> {
-        let (mut last, mut ended) = (after, Ended::Complete);
+        take: &mut dyn FnMut(u64, Value) -> Result<RowResult, RequestFailure>,
+    ) -> Result<ScanEnd, RequestFailure> {
+        let (mut last, mut ended) = (after, ScanEnd::Complete);
         let after = ItemsAfter::Number(after);
         rows::each_row(self.connection, self.container.number, self.scope, after, self.now_ts, |look| {
-            let taken = if meter.next_row(look.bytes)? { self.hand_over(look, take)? } else { Take::Undone };
+            let taken =
+                if meter.next_row(look.bytes)? { self.hand_over(look, take)? } else { RowResult::Unfinished };
             match taken {
-                Take::More => last = look.position,
-                Take::Enough => {}
-                Take::Undone => ended = Ended::Cut(last),
+                RowResult::Continue => last = look.position,
+                RowResult::Stop => {}
+                RowResult::Unfinished => ended = ScanEnd::Interrupted(last),
             }
-            Ok(taken == Take::More)
+            Ok(taken == RowResult::Continue)
         })?;
         Ok(ended)
     }
 
-    fn one(&self, number: u64) -> Result<Option<Value>, Failure> {
+    fn one(&self, number: u64) -> Result<Option<Value>, RequestFailure> {
         let number = ItemNumber(number);
         let found = rows::item_by_number(self.connection, self.container.number, number, self.now_ts)?;
         found.map(|item| to_protocol::item_value(self.container, &item, false)).transpose()
@@ -71,45 +72,45 @@ impl Rows for ItemRows<'_> {
 impl ItemRows<'_> {
     fn hand_over(
         &self,
-        look: &Look<'_>,
-        take: &mut dyn FnMut(u64, Value) -> Result<Take, Failure>,
-    ) -> Result<Take, Failure> {
-        let Some(item) = look.item()? else { return Ok(Take::More) };
+        look: &ScannedRow<'_>,
+        take: &mut dyn FnMut(u64, Value) -> Result<RowResult, RequestFailure>,
+    ) -> Result<RowResult, RequestFailure> {
+        let Some(item) = look.item()? else { return Ok(RowResult::Continue) };
         take(item.number.0, to_protocol::item_value(self.container, &item, false)?)
     }
 }
 
 /// Ends a page at its time, and when its caller has gone.
 pub(super) struct PageTime<'a> {
-    caller: &'a Caller,
+    caller: &'a Cancellation,
     until: Instant,
 }
 
 impl<'a> PageTime<'a> {
-    pub(super) fn new(caller: &'a Caller, time: Duration) -> Self {
+    pub(super) fn new(caller: &'a Cancellation, time: Duration) -> Self {
         Self { caller, until: Instant::now() + time }
     }
 
     /// Carries out a page under a meter.
-    pub(super) fn metered<T>(&self, budget: Budget, page: impl FnOnce(&Meter<'_>) -> T) -> T {
-        let (time_is_up, caller_is_gone) = (|| Instant::now() >= self.until, || self.caller.is_gone());
-        let watch = Watch { time_is_up: &time_is_up, caller_is_gone: &caller_is_gone };
+    pub(super) fn metered<T>(&self, budget: QueryBudget, page: impl FnOnce(&Meter<'_>) -> T) -> T {
+        let (time_is_up, caller_is_gone) = (|| Instant::now() >= self.until, || self.caller.is_canceled());
+        let watch = QueryWatch { time_is_up: &time_is_up, caller_is_gone: &caller_is_gone };
         page(&Meter::new(budget, watch))
     }
 }
 
 impl Service {
     /// Runs a page of a query on a thread of the lane.
-    pub(super) async fn query_page<T, F>(&self, lane: Lane, read: F) -> Result<T, Failure>
+    pub(super) async fn query_page<T, F>(&self, lane: ReadPool, read: F) -> Result<T, RequestFailure>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection, &Meter<'_>) -> Result<T, Failure> + Send + 'static,
+        F: FnOnce(&Connection, &Meter<'_>) -> Result<T, RequestFailure> + Send + 'static,
     {
         let options = &self.inner.options;
-        let budget = Budget { rows: options.query_rows_max, steps: options.query_steps_max };
+        let budget = QueryBudget { rows: options.query_rows_max, steps: options.query_steps_max };
         let time = Duration::from_millis(options.query_ms_max);
         let metrics = self.inner.metrics.clone();
-        let carry_out = move |connection: &Connection, caller: &Caller| {
+        let carry_out = move |connection: &Connection, caller: &Cancellation| {
             PageTime::new(caller, time).metered(budget, |meter| {
                 let result = read(connection, meter);
                 metrics.query_rows(meter.rows());
@@ -122,22 +123,30 @@ impl Service {
         self.inner.store.read_for(lane, carry_out).await
     }
 
-    pub(super) async fn list_items(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+    pub(super) async fn list_items(
+        &self,
+        call: &DocumentRequest,
+        owner: &ContainerAddress,
+    ) -> Result<Reply, RequestFailure> {
         self.items_by_query(call, owner, "SELECT * FROM c".to_owned(), query::Parameters::new()).await
     }
 
-    pub(super) async fn query_items(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+    pub(super) async fn query_items(
+        &self,
+        call: &DocumentRequest,
+        owner: &ContainerAddress,
+    ) -> Result<Reply, RequestFailure> {
         let body = call.query_body(&self.inner.options)?;
         self.items_by_query(call, owner, body.text, body.parameters).await
     }
 
     async fn items_by_query(
         &self,
-        call: &Call,
-        owner: &Owner,
+        call: &DocumentRequest,
+        owner: &ContainerAddress,
         text: String,
         parameters: query::Parameters,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, RequestFailure> {
         let container = self.container(call, owner)?;
         let scope = scope_of(call, &container)?;
         let limits = call.page_limits(&self.inner.options)?;
@@ -150,7 +159,7 @@ impl Service {
             let page = query::run(&query, &rows, limits, continuation.as_deref(), now_ts, meter)?;
             Ok((page, meter.rows(), rows::newest_lsn(connection, of.number)?))
         };
-        let (page, looked_at, lsn) = self.query_page(Lane::Scan, read).await?;
+        let (page, looked_at, lsn) = self.query_page(ReadPool::Scan, read).await?;
         let mut reply = page_reply(&container.rid(), "Documents", &page).of_container(&container, lsn);
         if call.flag("x-ms-documentdb-populatequerymetrics") {
             reply = reply.with("x-ms-documentdb-query-metrics", query_metrics(&page, looked_at));
@@ -160,7 +169,11 @@ impl Service {
 
     /// A plan that lets the SDKs send the original text and hand its rows through. There is one range, so that the service
     /// itself does what SDKs otherwise do across ranges.
-    pub(super) async fn query_plan(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+    pub(super) async fn query_plan(
+        &self,
+        call: &DocumentRequest,
+        owner: &ContainerAddress,
+    ) -> Result<Reply, RequestFailure> {
         self.container(call, owner)?;
         let body = call.query_body(&self.inner.options)?;
         // Reading a long query takes some milliseconds, which the runtime does not pay.
@@ -171,7 +184,7 @@ impl Service {
             })?;
             Ok(matches!(query.select, Select::Value(_)))
         };
-        let has_select_value = self.inner.store.read(Lane::Scan, read).await?;
+        let has_select_value = self.inner.store.read(ReadPool::Scan, read).await?;
         Ok(Reply::json(&json!({
             "partitionedQueryExecutionInfoVersion": 2,
             "queryInfo": {
@@ -188,13 +201,17 @@ impl Service {
     }
 
     /// Python and .NET read the ranges as a change feed and go on until they get a 304: an answer that repeats 200 hangs them.
-    pub(super) async fn ranges(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+    pub(super) async fn ranges(
+        &self,
+        call: &DocumentRequest,
+        owner: &ContainerAddress,
+    ) -> Result<Reply, RequestFailure> {
         let container = self.container(call, owner)?;
         let number = container.number;
         let lsn = self
             .inner
             .store
-            .read(Lane::Point, move |connection| rows::newest_lsn(connection, number))
+            .read(ReadPool::Point, move |connection| rows::newest_lsn(connection, number))
             .await?;
         let etag = to_protocol::range_etag(&container);
         let known = call.conditions().if_none_match.is_some_and(|known| known == etag);
@@ -210,7 +227,11 @@ impl Service {
 
     /// The change feed, latest versions. The etag is the position after the answer, also where nothing is new: clients copy it
     /// from every answer, and with "from now" it is the only thing that fixes where they began.
-    pub(super) async fn change_feed(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+    pub(super) async fn change_feed(
+        &self,
+        call: &DocumentRequest,
+        owner: &ContainerAddress,
+    ) -> Result<Reply, RequestFailure> {
         let container = self.container(call, owner)?;
         let scope = scope_of(call, &container)?;
         let limits = call.page_limits(&self.inner.options)?;
@@ -218,9 +239,9 @@ impl Service {
         let separate = call.separates_metadata()?;
         let (number, now_ts) = (container.number, self.inner.clock.seconds());
         let options = &self.inner.options;
-        let budget = Budget { rows: options.query_rows_max, steps: options.query_steps_max };
+        let budget = QueryBudget { rows: options.query_rows_max, steps: options.query_steps_max };
         let time = Duration::from_millis(options.query_ms_max);
-        let read = move |connection: &Connection, caller: &Caller| {
+        let read = move |connection: &Connection, caller: &Cancellation| {
             let newest = rows::newest_lsn(connection, number)?;
             let after = match start {
                 FeedStart::Beginning => 0,
@@ -250,7 +271,7 @@ impl Service {
                 Ok(page)
             })
         };
-        let page = self.inner.store.read_for(Lane::Feed, read).await?;
+        let page = self.inner.store.read_for(ReadPool::Feed, read).await?;
         self.inner.metrics.feed_read(page.items.len());
         Ok(feed_reply(call, &container, &page, separate))
     }
@@ -271,7 +292,7 @@ impl FeedPage {
     }
 }
 
-fn feed_reply(call: &Call, container: &Container, page: &FeedPage, separate: bool) -> Reply {
+fn feed_reply(call: &DocumentRequest, container: &Container, page: &FeedPage, separate: bool) -> Reply {
     let text = |item: &Item| match separate {
         true => to_protocol::change(container, item),
         false => to_protocol::item(container, item, true),
@@ -299,21 +320,21 @@ fn origins(items: &[Item]) -> FeedOrigins {
     FeedOrigins(items.iter().filter_map(origin).collect())
 }
 
-fn scope_of(call: &Call, container: &Container) -> Result<Scope, Failure> {
+fn scope_of(call: &DocumentRequest, container: &Container) -> Result<ItemRange, RequestFailure> {
     if let Some(key) = call.partition_key()? {
-        return Scope::of_key(key, &container.partition_key);
+        return ItemRange::of_key(key, &container.partition_key);
     }
-    let Some((start, end)) = call.effective_range() else { return Ok(Scope::Container) };
+    let Some((start, end)) = call.effective_range() else { return Ok(ItemRange::Container) };
     let version = container.definition.get("partitionKey").and_then(|key| key.get("version"));
     if version.and_then(|version| partition_key::version(version).ok()) != Some(2) {
         let what =
             "A feed range (x-ms-start-epk, x-ms-end-epk) of a container whose partitionKey.version is not 2";
-        return Err(Failure::not_supported(what));
+        return Err(RequestFailure::not_supported(what));
     }
-    Ok(Scope::EffectiveRange(start, end))
+    Ok(ItemRange::EffectiveRange(start, end))
 }
 
-fn query_metrics(page: &query::Page, looked_at: u64) -> String {
+fn query_metrics(page: &query::QueryPage, looked_at: u64) -> String {
     let bytes: usize = page.rows.iter().map(String::len).sum();
     let count = page.rows.len();
     format!(

@@ -9,13 +9,13 @@ use trace::Span;
 use super::Service;
 use crate::catalog::Container;
 use crate::decide::{Conditions, Verb, check_ttl, item_etag};
-use crate::error::{Failure, Kind, SUBSTATUS_KEY_MISMATCH};
-use crate::from_protocol::{Call, Owner};
-use crate::metrics::Lane;
+use crate::error::{FailureKind, RequestFailure, SUBSTATUS_KEY_MISMATCH};
+use crate::from_protocol::{ContainerAddress, DocumentRequest};
+use crate::metrics::ReadPool;
 use crate::partition_key::PartitionKey;
 use crate::patch::Patch;
 use crate::resource_id::{ItemNumber, check_id, parse_item_rid};
-use crate::store::{Change, Changed, ItemOperation, ItemOutcome, rows};
+use crate::store::{ChangeResult, ItemOperation, ItemResult, StoreChange, rows};
 use crate::to_protocol::{self, Reply};
 
 /// What a write asks for, before it has a span.
@@ -38,7 +38,12 @@ impl Write {
 }
 
 impl Service {
-    pub(super) async fn read_item(&self, call: &Call, owner: &Owner, id: &str) -> Result<Reply, Failure> {
+    pub(super) async fn read_item(
+        &self,
+        call: &DocumentRequest,
+        owner: &ContainerAddress,
+        id: &str,
+    ) -> Result<Reply, RequestFailure> {
         let container = self.container(call, owner)?;
         let key = key_of_header(call, &container)?;
         let (number, now_ts) = (container.number, self.inner.clock.seconds());
@@ -46,12 +51,13 @@ impl Service {
         let (found, lsn) = self
             .inner
             .store
-            .read(Lane::Point, move |connection| {
+            .read(ReadPool::Point, move |connection| {
                 let found = rows::item_at(connection, number, &key, &id, by_rid, now_ts)?;
                 Ok((found, rows::newest_lsn(connection, number)?))
             })
             .await?;
-        let item = found.ok_or_else(|| Failure::not_found("An item with this id and partition key"))?;
+        let item =
+            found.ok_or_else(|| RequestFailure::not_found("An item with this id and partition key"))?;
         let etag = item_etag(number, item.lsn);
         let unchanged = call.conditions().if_none_match.is_some_and(|known| known == etag);
         let reply = if unchanged {
@@ -65,10 +71,10 @@ impl Service {
     /// Creates, upserts, replaces, patches or deletes an item, in a span of its own.
     pub(super) async fn write_item(
         &self,
-        call: &Call,
-        owner: &Owner,
+        call: &DocumentRequest,
+        owner: &ContainerAddress,
         id: Option<&str>,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, RequestFailure> {
         let mut span = self.inner.tracer.start("documents.write", call.trace());
         span.set("database", owner.database.as_str());
         span.set("container", owner.container.as_str());
@@ -87,11 +93,11 @@ impl Service {
 
     async fn write_in_span(
         &self,
-        call: &Call,
-        owner: &Owner,
+        call: &DocumentRequest,
+        owner: &ContainerAddress,
         id: Option<&str>,
         span: &mut Span,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, RequestFailure> {
         let container = self.container(call, owner)?;
         let write = match id {
             None => self.write_of_document(call, &container, None)?,
@@ -111,24 +117,24 @@ impl Service {
         };
         span.set("id", write.id.as_str());
         let operations = vec![write.with_span(span)];
-        let change = Change::Items { container: container.number, operations };
+        let change = StoreChange::Items { container: container.number, operations };
         let changed = self.inner.store.change(change, call.body.len().max(1)).await;
         match changed.map_err(|refusal| refusal.failure)? {
-            Changed::Items { lsn, mut outcomes } => {
+            ChangeResult::Items { lsn, mut outcomes } => {
                 let outcome = outcomes.pop().expect("one operation has one outcome");
                 Ok(write_reply(call, &container, &outcome, lsn))
             }
-            Changed::Definition => unreachable!("a change of items gives items"),
+            ChangeResult::Definition => unreachable!("a change of items gives items"),
         }
     }
 
     /// A create, an upsert, or a replace of the item `id`.
     fn write_of_document(
         &self,
-        call: &Call,
+        call: &DocumentRequest,
         container: &Arc<Container>,
         id: Option<&str>,
-    ) -> Result<Write, Failure> {
+    ) -> Result<Write, RequestFailure> {
         let document = call.object()?;
         self.check_size(call.body.len())?;
         let verb = match id {
@@ -145,19 +151,23 @@ impl Service {
         Ok(write)
     }
 
-    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Failure> {
+    pub(super) fn check_size(&self, bytes: usize) -> Result<(), RequestFailure> {
         let most = self.inner.options.item_bytes_max;
         if bytes > most {
             let message = format!("The item has {bytes} bytes of JSON; at most {most} are allowed.");
-            return Err(Failure::new(Kind::TooLarge, message));
+            return Err(RequestFailure::new(FailureKind::TooLarge, message));
         }
         Ok(())
     }
 
-    pub(super) async fn delete_partition(&self, call: &Call, owner: &Owner) -> Result<Reply, Failure> {
+    pub(super) async fn delete_partition(
+        &self,
+        call: &DocumentRequest,
+        owner: &ContainerAddress,
+    ) -> Result<Reply, RequestFailure> {
         let container = self.container(call, owner)?;
         let key = key_of_header(call, &container)?;
-        self.define(Change::DeletePartition { container: container.number, key }).await?;
+        self.define(StoreChange::DeletePartition { container: container.number, key }).await?;
         Ok(Reply::empty(StatusCode::OK))
     }
 }
@@ -169,16 +179,17 @@ pub(super) fn document_write(
     document: Map<String, Value>,
     header: Option<PartitionKey>,
     conditions: Conditions,
-) -> Result<Write, Failure> {
+) -> Result<Write, RequestFailure> {
     let id = document.get("id").and_then(Value::as_str);
-    let id = id.ok_or_else(|| Failure::bad_request("The item needs an id that is a text."))?.to_owned();
+    let id =
+        id.ok_or_else(|| RequestFailure::bad_request("The item needs an id that is a text."))?.to_owned();
     check_id(&id)?;
     let key = container.partition_key.extract(&document)?.to_text();
     if let Some(header) = header {
         let header = header.full(&container.partition_key)?;
         if header.to_text() != key {
             let message = "The partition key in the request's header is not the one in the item.";
-            return Err(Failure::bad_request(message).with_substatus(SUBSTATUS_KEY_MISMATCH));
+            return Err(RequestFailure::bad_request(message).with_substatus(SUBSTATUS_KEY_MISMATCH));
         }
     }
     check_ttl(&document)?;
@@ -190,16 +201,16 @@ pub(super) fn item_number(container: &Container, id: &str) -> Option<ItemNumber>
     parse_item_rid(id, container.database, container.number)
 }
 
-fn key_of_header(call: &Call, container: &Container) -> Result<String, Failure> {
+fn key_of_header(call: &DocumentRequest, container: &Container) -> Result<String, RequestFailure> {
     let key = call.partition_key()?.ok_or_else(|| {
-        Failure::bad_request(
+        RequestFailure::bad_request(
             "The header x-ms-documentdb-partitionkey is missing, such as [\"x\"]; this operation needs it.",
         )
     })?;
     Ok(key.full(&container.partition_key)?.to_text())
 }
 
-fn write_reply(call: &Call, container: &Container, outcome: &ItemOutcome, lsn: u64) -> Reply {
+fn write_reply(call: &DocumentRequest, container: &Container, outcome: &ItemResult, lsn: u64) -> Reply {
     let Some(item) = &outcome.item else {
         return Reply::empty(StatusCode::NO_CONTENT).of_container(container, lsn);
     };

@@ -8,11 +8,11 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Service;
-use crate::catalog::{Container, Database, Snapshot};
-use crate::error::{Failure, Kind};
-use crate::from_protocol::{Address, Call};
+use crate::catalog::{CatalogSnapshot, Container, Database};
+use crate::error::{FailureKind, RequestFailure};
+use crate::from_protocol::{Address, DocumentRequest};
 use crate::resource_id::database_rid;
-use crate::store::Change;
+use crate::store::StoreChange;
 use crate::to_protocol::Reply;
 
 /// Throughput of a container that asked for none, in request units a second.
@@ -25,7 +25,7 @@ enum Offered<'a> {
 }
 
 impl Service {
-    pub(super) async fn offers(&self, call: &Call) -> Result<Reply, Failure> {
+    pub(super) async fn offers(&self, call: &DocumentRequest) -> Result<Reply, RequestFailure> {
         match (&call.method, &call.address) {
             (&Method::GET, Address::Offer(rid)) => {
                 let snapshot = self.inner.store.catalog().now();
@@ -34,8 +34,8 @@ impl Service {
             (&Method::PUT, Address::Offer(rid)) => {
                 let body = call.object()?;
                 let content = body.get("content").filter(|content| content.is_object());
-                let content =
-                    content.ok_or_else(|| Failure::bad_request("The offer needs a content object."))?;
+                let content = content
+                    .ok_or_else(|| RequestFailure::bad_request("The offer needs a content object."))?;
                 let change = find(&self.inner.store.catalog().now(), rid)?.replacement(content.clone());
                 self.define(change).await?;
                 let snapshot = self.inner.store.catalog().now();
@@ -46,16 +46,21 @@ impl Service {
                 let all = offered(&snapshot).map(|offered| offered.to_json()).collect();
                 self.list_or_query(call, "", "Offers", all).await
             }
-            _ => Err(Failure::new(Kind::MethodNotAllowed, "An offer can be read, queried and replaced.")),
+            _ => Err(RequestFailure::new(
+                FailureKind::MethodNotAllowed,
+                "An offer can be read, queried and replaced.",
+            )),
         }
     }
 }
 
-fn find<'a>(snapshot: &'a Snapshot, rid: &str) -> Result<Offered<'a>, Failure> {
-    offered(snapshot).find(|offered| offered.rid() == rid).ok_or_else(|| Failure::not_found("The offer"))
+fn find<'a>(snapshot: &'a CatalogSnapshot, rid: &str) -> Result<Offered<'a>, RequestFailure> {
+    offered(snapshot)
+        .find(|offered| offered.rid() == rid)
+        .ok_or_else(|| RequestFailure::not_found("The offer"))
 }
 
-fn offered(snapshot: &Snapshot) -> impl Iterator<Item = Offered<'_>> {
+fn offered(snapshot: &CatalogSnapshot) -> impl Iterator<Item = Offered<'_>> {
     let of_database = |database| {
         let Database { offer, .. } = Arc::as_ref(database);
         offer.as_ref().map(|offer| Offered::Database(database, offer))
@@ -74,10 +79,12 @@ impl Offered<'_> {
     }
 
     /// The change that gives the offer this content.
-    fn replacement(&self, offer: Value) -> Change {
+    fn replacement(&self, offer: Value) -> StoreChange {
         match self {
-            Self::Container(container) => Change::ReplaceOffer { container: container.number, offer },
-            Self::Database(database, _) => Change::ReplaceDatabaseOffer { database: database.number, offer },
+            Self::Container(container) => StoreChange::ReplaceOffer { container: container.number, offer },
+            Self::Database(database, _) => {
+                StoreChange::ReplaceDatabaseOffer { database: database.number, offer }
+            }
         }
     }
 

@@ -4,19 +4,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
 
 use super::apply_items;
-use super::{Change, Changed, Refusal};
+use super::write_time::WriteTime;
+use super::{ChangeRejection, ChangeResult, StoreChange};
 use crate::Error;
-use crate::catalog::{Container, Database, Snapshot, default_ttl, unique_keys};
-use crate::error::{Failure, Kind};
-use crate::partition_key::Definition;
+use crate::catalog::{CatalogSnapshot, Container, Database, default_ttl, unique_keys};
+use crate::error::{FailureKind, RequestFailure};
+use crate::partition_key::PartitionKeyDefinition;
 use crate::resource_id::{ContainerNumber, DatabaseNumber};
-
-/// The time of a transaction, in seconds and in nanoseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
-    pub(super) ts: i64,
-    pub(super) ns: u64,
-}
 
 /// Makes the tables that came later. A version that does not know them leaves them alone, so they are no new format.
 pub(super) fn complete_tables(connection: &Connection) -> rusqlite::Result<()> {
@@ -31,22 +25,22 @@ pub(super) fn complete_tables(connection: &Connection) -> rusqlite::Result<()> {
 /// Carries out one change; also says which container it moved to which LSN.
 pub(super) fn apply(
     connection: &Connection,
-    catalog: &Snapshot,
+    catalog: &CatalogSnapshot,
     account: &str,
-    change: Change,
-    now: Now,
-) -> Result<(Changed, Option<(String, u64)>), Refusal> {
-    let definition = |()| (Changed::Definition, None);
+    change: StoreChange,
+    now: WriteTime,
+) -> Result<(ChangeResult, Option<(String, u64)>), ChangeRejection> {
+    let definition = |()| (ChangeResult::Definition, None);
     match change {
-        Change::CreateDatabase { id, offer } => {
+        StoreChange::CreateDatabase { id, offer } => {
             Ok(create_database(connection, account, &id, offer.as_ref(), now).map(definition)?)
         }
-        Change::ReplaceDatabaseOffer { database, offer } => {
+        StoreChange::ReplaceDatabaseOffer { database, offer } => {
             let sql = "UPDATE database_offers SET offer = ?2 WHERE database = ?1";
             let changed = connection.execute(sql, params![database.0, offer.to_string()])?;
             Ok(exists(changed, "The database of the offer").map(definition)?)
         }
-        Change::DeleteDatabase { database } => {
+        StoreChange::DeleteDatabase { database } => {
             for container in catalog.containers_of(database) {
                 delete_container(connection, container.number)?;
             }
@@ -54,36 +48,41 @@ pub(super) fn apply(
             let deleted = connection.execute("DELETE FROM databases WHERE number = ?1", [database.0])?;
             Ok(exists(deleted, "The database").map(definition)?)
         }
-        Change::CreateContainer { database, id, definition: body, offer } => {
+        StoreChange::CreateContainer { database, id, definition: body, offer } => {
             Ok(create_container(connection, database, &id, &body, offer.as_ref(), now).map(definition)?)
         }
-        Change::ReplaceContainer { container, definition: body, if_match } => {
+        StoreChange::ReplaceContainer { container, definition: body, if_match } => {
             let container = catalog.by_number(container).ok_or_else(container_gone)?;
             Ok(replace_container(connection, container, &body, if_match, now).map(definition)?)
         }
-        Change::ReplaceOffer { container, offer } => {
+        StoreChange::ReplaceOffer { container, offer } => {
             let sql = "UPDATE containers SET offer = ?2 WHERE number = ?1";
             let changed = connection.execute(sql, params![container.0, offer.to_string()])?;
             Ok(exists(changed, "The container of the offer").map(definition)?)
         }
-        Change::DeleteContainer { container } => Ok(delete_container(connection, container).map(definition)?),
-        Change::Items { container, operations } => {
+        StoreChange::DeleteContainer { container } => {
+            Ok(delete_container(connection, container).map(definition)?)
+        }
+        StoreChange::Items { container, operations } => {
             let container = catalog.by_number(container).ok_or_else(container_gone)?;
             let changed = apply_items::apply(connection, container, operations, now)?;
-            let hint =
-                if let Changed::Items { lsn, .. } = &changed { Some((container.path(), *lsn)) } else { None };
+            let hint = if let ChangeResult::Items { lsn, .. } = &changed {
+                Some((container.path(), *lsn))
+            } else {
+                None
+            };
             Ok((changed, hint))
         }
-        Change::DeletePartition { container, key } => {
+        StoreChange::DeletePartition { container, key } => {
             let sql = "DELETE FROM items WHERE container = ?1 AND key = ?2";
             connection.prepare_cached(sql)?.execute(params![container.0, key])?;
-            Ok((Changed::Definition, None))
+            Ok((ChangeResult::Definition, None))
         }
     }
 }
 
 /// Everything that the account holds, without items.
-pub(super) fn load_catalog(connection: &Connection, account: &str) -> Result<Snapshot, Error> {
+pub(super) fn load_catalog(connection: &Connection, account: &str) -> Result<CatalogSnapshot, Error> {
     let damaged = |error: rusqlite::Error| Error::Damaged(error.to_string());
     let databases = {
         let sql = "SELECT d.number, d.id, d.ts, o.offer FROM databases d
@@ -105,7 +104,7 @@ pub(super) fn load_catalog(connection: &Connection, account: &str) -> Result<Sna
     while let Some(row) = rows.next().map_err(damaged)? {
         containers.push(container_of(row)?);
     }
-    Ok(Snapshot::new(databases, containers))
+    Ok(CatalogSnapshot::new(databases, containers))
 }
 
 /// Removes at most `items_max` items that expired at or before `ts`.
@@ -128,7 +127,7 @@ fn container_of(row: &Row<'_>) -> Result<Container, Error> {
     let small = |index: usize| u32::try_from(number(index)?).map_err(|error| damaged(&error));
     let definition: Map<String, Value> = serde_json::from_str(&get(6)?).map_err(|error| damaged(&error))?;
     let offer: Option<String> = row.get(7).map_err(|error| damaged(&error))?;
-    let partition_key = Definition::from_json(definition.get("partitionKey"));
+    let partition_key = PartitionKeyDefinition::from_json(definition.get("partitionKey"));
     Ok(Container {
         number: ContainerNumber(small(0)?),
         database: DatabaseNumber(small(1)?),
@@ -149,8 +148,8 @@ fn create_database(
     account: &str,
     id: &str,
     offer: Option<&Value>,
-    now: Now,
-) -> Result<(), Failure> {
+    now: WriteTime,
+) -> Result<(), RequestFailure> {
     let sql = "INSERT INTO databases (account, id, ts) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
     let made = connection.execute(sql, params![account, id, now.ts])?;
     unless_taken(made, &format!("A database with id {id:?} exists already."))?;
@@ -167,11 +166,11 @@ fn create_container(
     id: &str,
     definition: &Map<String, Value>,
     offer: Option<&Value>,
-    now: Now,
-) -> Result<(), Failure> {
+    now: WriteTime,
+) -> Result<(), RequestFailure> {
     let found = "SELECT 1 FROM databases WHERE number = ?1";
     if connection.query_row(found, [database.0], |_| Ok(())).optional()?.is_none() {
-        return Err(Failure::owner_missing("The database"));
+        return Err(RequestFailure::owner_missing("The database"));
     }
     let sql = "INSERT INTO containers (database, id, version, ts, definition, offer)
         VALUES (?1, ?2, 1, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
@@ -186,17 +185,17 @@ fn replace_container(
     container: &Container,
     definition: &Map<String, Value>,
     if_match: Option<u32>,
-    now: Now,
-) -> Result<(), Failure> {
+    now: WriteTime,
+) -> Result<(), RequestFailure> {
     if if_match.is_some_and(|version| version != container.version) {
         let message = "The container was changed since it was read: its etag is not the one in If-Match.";
-        return Err(Failure::new(Kind::PreconditionFailed, message));
+        return Err(RequestFailure::new(FailureKind::PreconditionFailed, message));
     }
     let sql = "UPDATE containers SET version = version + 1, ts = ?2, definition = ?3 WHERE number = ?1";
     let text = serde_json::to_string(definition).expect("JSON values print as JSON");
     let changed = connection.execute(sql, params![container.number.0, now.ts, text])?;
     exists(changed, "The container")?;
-    let ttl = default_ttl(definition).map_err(Failure::bad_request)?;
+    let ttl = default_ttl(definition).map_err(RequestFailure::bad_request)?;
     if ttl != container.default_ttl {
         // Every item's expiry follows the container's new default.
         let sql = "UPDATE items SET expires_at = CASE
@@ -207,19 +206,19 @@ fn replace_container(
     Ok(())
 }
 
-fn delete_container(connection: &Connection, container: ContainerNumber) -> Result<(), Failure> {
+fn delete_container(connection: &Connection, container: ContainerNumber) -> Result<(), RequestFailure> {
     connection.execute("DELETE FROM items WHERE container = ?1", [container.0])?;
     exists(connection.execute("DELETE FROM containers WHERE number = ?1", [container.0])?, "The container")
 }
 
-fn container_gone() -> Failure {
-    Failure::owner_missing("The container")
+fn container_gone() -> RequestFailure {
+    RequestFailure::owner_missing("The container")
 }
 
-fn exists(rows: usize, what: &str) -> Result<(), Failure> {
-    if rows == 0 { Err(Failure::not_found(what)) } else { Ok(()) }
+fn exists(rows: usize, what: &str) -> Result<(), RequestFailure> {
+    if rows == 0 { Err(RequestFailure::not_found(what)) } else { Ok(()) }
 }
 
-fn unless_taken(rows: usize, message: &str) -> Result<(), Failure> {
-    if rows == 0 { Err(Failure::new(Kind::Conflict, message)) } else { Ok(()) }
+fn unless_taken(rows: usize, message: &str) -> Result<(), RequestFailure> {
+    if rows == 0 { Err(RequestFailure::new(FailureKind::Conflict, message)) } else { Ok(()) }
 }

@@ -3,15 +3,15 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
 
-use super::apply::Now;
-use super::{Changed, Item, ItemOperation, ItemOutcome, Refusal, rows};
+use super::write_time::WriteTime;
+use super::{ChangeRejection, ChangeResult, Item, ItemOperation, ItemResult, rows};
 use crate::catalog::Container;
 use crate::decide::{Effect, Verb, check_ttl, decide, expires_at, item_etag, item_ttl, unique_keys_collide};
-use crate::error::{Failure, Kind};
+use crate::error::{FailureKind, RequestFailure};
 use crate::resource_id::ItemNumber;
 
 /// Where the container stands.
-struct Position {
+struct FeedPosition {
     lsn: u64,
     last_item: u64,
 }
@@ -20,39 +20,39 @@ pub(super) fn apply(
     connection: &Connection,
     container: &Container,
     operations: Vec<ItemOperation>,
-    now: Now,
-) -> Result<Changed, Refusal> {
+    now: WriteTime,
+) -> Result<ChangeResult, ChangeRejection> {
     let mut position = advance(connection, container)?;
     let before = position.last_item;
     let mut outcomes = Vec::with_capacity(operations.len());
     for (index, operation) in operations.into_iter().enumerate() {
         let outcome = apply_one(connection, container, operation, &mut position, now);
-        outcomes.push(outcome.map_err(|failure| Refusal { operation: index, failure })?);
+        outcomes.push(outcome.map_err(|failure| ChangeRejection { operation: index, failure })?);
     }
     if position.last_item != before {
         let sql = "UPDATE containers SET last_item = ?2 WHERE number = ?1";
         connection.prepare_cached(sql)?.execute(params![container.number.0, signed(position.last_item)])?;
     }
-    Ok(Changed::Items { lsn: position.lsn, outcomes })
+    Ok(ChangeResult::Items { lsn: position.lsn, outcomes })
 }
 
 /// Takes the container's next LSN.
-fn advance(connection: &Connection, container: &Container) -> Result<Position, Failure> {
+fn advance(connection: &Connection, container: &Container) -> Result<FeedPosition, RequestFailure> {
     let sql = "UPDATE containers SET lsn = lsn + 1 WHERE number = ?1 RETURNING lsn, last_item";
     let mut statement = connection.prepare_cached(sql)?;
     let found = statement.query_row([container.number.0], |row| {
-        Ok(Position { lsn: rows::unsigned(row.get(0)?), last_item: rows::unsigned(row.get(1)?) })
+        Ok(FeedPosition { lsn: rows::unsigned(row.get(0)?), last_item: rows::unsigned(row.get(1)?) })
     });
-    found.optional()?.ok_or_else(|| Failure::owner_missing("The container"))
+    found.optional()?.ok_or_else(|| RequestFailure::owner_missing("The container"))
 }
 
 fn apply_one(
     connection: &Connection,
     container: &Container,
     operation: ItemOperation,
-    position: &mut Position,
-    now: Now,
-) -> Result<ItemOutcome, Failure> {
+    position: &mut FeedPosition,
+    now: WriteTime,
+) -> Result<ItemResult, RequestFailure> {
     let (key, id) = (&operation.key, &operation.id);
     let existing = rows::any_item_at(connection, container.number, key, id, operation.number)?;
     let existing = match existing {
@@ -70,18 +70,18 @@ fn apply_one(
             position.last_item += 1;
             let number = ItemNumber(position.last_item);
             let item = write(connection, container, operation, None, number, position.lsn, now)?;
-            Ok(ItemOutcome { created: true, item: Some(item) })
+            Ok(ItemResult { created: true, item: Some(item) })
         }
         (Effect::Overwrite, Some(existing)) => {
             let number = existing.number;
             let item = write(connection, container, operation, Some(&existing), number, position.lsn, now)?;
-            Ok(ItemOutcome { created: false, item: Some(item) })
+            Ok(ItemResult { created: false, item: Some(item) })
         }
         (Effect::Delete, Some(existing)) => {
             delete(connection, container, existing.number)?;
-            Ok(ItemOutcome { created: false, item: None })
+            Ok(ItemResult { created: false, item: None })
         }
-        (Effect::Nothing, existing) => Ok(ItemOutcome { created: false, item: existing }),
+        (Effect::Nothing, existing) => Ok(ItemResult { created: false, item: existing }),
         (Effect::Overwrite | Effect::Delete, None) => unreachable!("decide asks for an item that is there"),
     }
 }
@@ -94,8 +94,8 @@ fn write(
     existing: Option<&Item>,
     number: ItemNumber,
     lsn: u64,
-    now: Now,
-) -> Result<Item, Failure> {
+    now: WriteTime,
+) -> Result<Item, RequestFailure> {
     let document = new_document(container, &operation, existing, now)?;
     // Where the container has no time to live, the item's may be anything and counts only once that changes.
     let ttl = if container.default_ttl.is_some() {
@@ -137,8 +137,8 @@ fn new_document(
     container: &Container,
     operation: &ItemOperation,
     existing: Option<&Item>,
-    now: Now,
-) -> Result<Map<String, Value>, Failure> {
+    now: WriteTime,
+) -> Result<Map<String, Value>, RequestFailure> {
     if operation.verb != Verb::Patch {
         return Ok(operation.document.clone().expect("writes other than patch and delete carry a document"));
     }
@@ -149,7 +149,7 @@ fn new_document(
         let seen = crate::to_protocol::item_value(container, existing, false)?;
         if !condition.holds_for(&seen, now.ts)? {
             let message = "The condition of the patch does not hold for the item as it is.";
-            return Err(Failure::new(Kind::PreconditionFailed, message));
+            return Err(RequestFailure::new(FailureKind::PreconditionFailed, message));
         }
     }
     let (id, ttl) = (document.get("id").cloned().unwrap_or_default(), document.get("ttl").cloned());
@@ -160,7 +160,9 @@ fn new_document(
     let key = container.partition_key.extract(&patched)?;
     let same_id = patched.get("id") == Some(&id);
     if key.to_text() != operation.key || !same_id {
-        return Err(Failure::bad_request("A patch must not change the id or the partition key of an item."));
+        return Err(RequestFailure::bad_request(
+            "A patch must not change the id or the partition key of an item.",
+        ));
     }
     Ok(patched)
 }
@@ -172,8 +174,8 @@ fn make_room(
     key: &str,
     id: &str,
     number: ItemNumber,
-    now: Now,
-) -> Result<(), Failure> {
+    now: WriteTime,
+) -> Result<(), RequestFailure> {
     match rows::any_item(connection, container.number, key, id)? {
         Some((other, expiry)) if other.number != number => {
             if expiry.is_some_and(|expiry| expiry <= now.ts) {
@@ -181,7 +183,7 @@ fn make_room(
             }
             let message =
                 "Another item with the new id and this partition key exists already. Choose another id.";
-            Err(Failure::new(Kind::Conflict, message))
+            Err(RequestFailure::new(FailureKind::Conflict, message))
         }
         _ => Ok(()),
     }
@@ -194,8 +196,8 @@ fn check_unique(
     key: &str,
     number: ItemNumber,
     document: &Map<String, Value>,
-    now: Now,
-) -> Result<(), Failure> {
+    now: WriteTime,
+) -> Result<(), RequestFailure> {
     let sql = "SELECT body FROM items WHERE container = ?1 AND key = ?2 AND number <> ?3
         AND (expires_at IS NULL OR expires_at > ?4)";
     let mut statement = connection.prepare_cached(sql)?;
@@ -204,13 +206,13 @@ fn check_unique(
         let other = rows::parse_body(&row.get::<_, String>(0)?)?;
         if unique_keys_collide(container, document, &other) {
             let message = "Another item of this partition key value has the same values in a unique key of the container.";
-            return Err(Failure::new(Kind::Conflict, message));
+            return Err(RequestFailure::new(FailureKind::Conflict, message));
         }
     }
     Ok(())
 }
 
-fn delete(connection: &Connection, container: &Container, number: ItemNumber) -> Result<(), Failure> {
+fn delete(connection: &Connection, container: &Container, number: ItemNumber) -> Result<(), RequestFailure> {
     let sql = "DELETE FROM items WHERE container = ?1 AND number = ?2";
     connection.prepare_cached(sql)?.execute(params![container.number.0, signed(number.0)])?;
     Ok(())

@@ -14,8 +14,8 @@ use checked_files::Health;
 use rusqlite::Connection;
 
 use super::schema;
-use crate::error::Failure;
-use crate::metrics::{Lane, Metrics};
+use crate::error::RequestFailure;
+use crate::metrics::{Metrics, ReadPool};
 use crate::{Error, Options};
 use supervision::{Supervisor, Unit};
 
@@ -27,49 +27,49 @@ const TIMES_MAX: u32 = 4;
 
 /// Whether the caller of a read still waits.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Caller(Arc<AtomicBool>);
+pub(crate) struct Cancellation(Arc<AtomicBool>);
 
 /// Held by the waiting caller; says so when it is dropped.
-pub(super) struct Waiting(Caller);
+pub(super) struct CancelOnDrop(Cancellation);
 
 /// Reads and answers; whether the caller took the answer.
-type Read = Box<dyn FnOnce(&Connection) -> bool + Send>;
+type ReadFn = Box<dyn FnOnce(&Connection) -> bool + Send>;
 
 /// One read, and the caller that waits for it.
-pub(super) struct Job {
-    pub(super) read: Read,
-    pub(super) caller: Caller,
+pub(super) struct ReadJob {
+    pub(super) read: ReadFn,
+    pub(super) caller: Cancellation,
 }
 
 /// The lanes.
 #[derive(Debug)]
 pub(super) struct Readers {
-    points: Queue,
-    feeds: Queue,
-    scans: Queue,
+    points: ReadPoolQueue,
+    feeds: ReadPoolQueue,
+    scans: ReadPoolQueue,
 }
 
 /// One lane: its queue and threads.
 #[derive(Debug)]
-struct Queue {
-    lane: Lane,
+struct ReadPoolQueue {
+    lane: ReadPool,
     /// None once stopped.
-    jobs: Mutex<Option<SyncSender<Job>>>,
+    jobs: Mutex<Option<SyncSender<ReadJob>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     metrics: Metrics,
 }
 
-impl Caller {
-    pub(crate) fn is_gone(&self) -> bool {
+impl Cancellation {
+    pub(crate) fn is_canceled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn waiting(&self) -> Waiting {
-        Waiting(self.clone())
+    pub(super) fn cancel_on_drop(&self) -> CancelOnDrop {
+        CancelOnDrop(self.clone())
     }
 }
 
-impl Drop for Waiting {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.0.store(true, Ordering::Relaxed);
     }
@@ -83,19 +83,20 @@ impl Readers {
         supervisor: &Supervisor,
         metrics: &Metrics,
     ) -> Result<Self, Error> {
-        let queue = |lane, threads| Queue::start(lane, threads, options, (path, health), supervisor, metrics);
+        let queue =
+            |lane, threads| ReadPoolQueue::start(lane, threads, options, (path, health), supervisor, metrics);
         Ok(Self {
-            points: queue(Lane::Point, options.point_reader_threads)?,
-            feeds: queue(Lane::Feed, options.feed_reader_threads)?,
-            scans: queue(Lane::Scan, options.reader_threads)?,
+            points: queue(ReadPool::Point, options.point_reader_threads)?,
+            feeds: queue(ReadPool::Feed, options.feed_reader_threads)?,
+            scans: queue(ReadPool::Scan, options.reader_threads)?,
         })
     }
 
-    pub(super) fn send(&self, lane: Lane, job: Job) -> Result<(), Failure> {
+    pub(super) fn send(&self, lane: ReadPool, job: ReadJob) -> Result<(), RequestFailure> {
         match lane {
-            Lane::Point => self.points.send(job),
-            Lane::Feed => self.feeds.send(job),
-            Lane::Scan => self.scans.send(job),
+            ReadPool::Point => self.points.send(job),
+            ReadPool::Feed => self.feeds.send(job),
+            ReadPool::Scan => self.scans.send(job),
         }
     }
 
@@ -107,9 +108,9 @@ impl Readers {
     }
 }
 
-impl Queue {
+impl ReadPoolQueue {
     fn start(
-        lane: Lane,
+        lane: ReadPool,
         threads: usize,
         options: &Options,
         (path, health): (&Path, &Health),
@@ -121,14 +122,14 @@ impl Queue {
         let time_max = Duration::from_millis(options.query_ms_max).saturating_mul(TIMES_MAX);
         let mut handles = Vec::new();
         for number in 0..threads {
-            let mut reader = Reader {
+            let mut reader = ReaderThread {
                 lane,
                 connection: schema::open_reader(path, health)?,
                 time_max,
                 metrics: metrics.clone(),
             };
             let jobs = Arc::clone(&jobs);
-            let builder = thread::Builder::new().stack_size(super::STACK_BYTES);
+            let builder = thread::Builder::new().stack_size(super::stack::STACK_BYTES);
             let name = format!("documents {} reader {number}", lane.name());
             let run = move |unit: &Unit| reader.run(&jobs, unit);
             handles.push(supervisor.restarting_thread(builder, &name, run).map_err(Error::Thread)?);
@@ -137,9 +138,9 @@ impl Queue {
         Ok(Self { lane, jobs, threads, metrics: metrics.clone() })
     }
 
-    fn send(&self, job: Job) -> Result<(), Failure> {
+    fn send(&self, job: ReadJob) -> Result<(), RequestFailure> {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let jobs = jobs.as_ref().ok_or_else(Failure::closing)?;
+        let jobs = jobs.as_ref().ok_or_else(RequestFailure::closing)?;
         let waiting = self.metrics.read_queue(self.lane);
         waiting.inc();
         match jobs.try_send(job) {
@@ -147,8 +148,8 @@ impl Queue {
             Err(error) => {
                 waiting.dec();
                 Err(match error {
-                    TrySendError::Full(_) => Failure::busy(),
-                    TrySendError::Disconnected(_) => Failure::closing(),
+                    TrySendError::Full(_) => RequestFailure::busy(),
+                    TrySendError::Disconnected(_) => RequestFailure::closing(),
                 })
             }
         }
@@ -166,30 +167,30 @@ impl Queue {
 }
 
 /// What one thread works with.
-struct Reader {
-    lane: Lane,
+struct ReaderThread {
+    lane: ReadPool,
     connection: Connection,
     time_max: Duration,
     metrics: Metrics,
 }
 
-impl Reader {
-    fn run(&mut self, jobs: &Mutex<Receiver<Job>>, unit: &Unit) {
+impl ReaderThread {
+    fn run(&mut self, jobs: &Mutex<Receiver<ReadJob>>, unit: &Unit) {
         loop {
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(Job { read, caller }) = job else { return };
+            let Ok(ReadJob { read, caller }) = job else { return };
             self.metrics.read_queue(self.lane).dec();
             unit.fault_point();
-            let taken = !caller.is_gone() && self.carry_out(read, &caller);
+            let taken = !caller.is_canceled() && self.execute(read, &caller);
             if !taken {
                 self.metrics.read_abandoned(self.lane);
             }
         }
     }
 
-    fn carry_out(&mut self, read: Read, caller: &Caller) -> bool {
+    fn execute(&mut self, read: ReadFn, caller: &Cancellation) -> bool {
         let (seen, until) = (caller.clone(), Instant::now() + self.time_max);
-        let interrupt = move || seen.is_gone() || Instant::now() >= until;
+        let interrupt = move || seen.is_canceled() || Instant::now() >= until;
         if let Err(error) = self.connection.progress_handler(OPERATIONS_PER_LOOK, Some(interrupt)) {
             tracing::warn!(%error, "a long read cannot be ended early");
         }
@@ -206,8 +207,8 @@ impl Reader {
 /// Runs a read in one snapshot of the database.
 pub(super) fn in_snapshot<T>(
     connection: &Connection,
-    read: impl FnOnce(&Connection) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    read: impl FnOnce(&Connection) -> Result<T, RequestFailure>,
+) -> Result<T, RequestFailure> {
     let transaction = connection.unchecked_transaction()?;
     let result = read(&transaction)?;
     transaction.commit()?;

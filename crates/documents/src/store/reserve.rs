@@ -1,4 +1,4 @@
-//! [`Reserve`]: room on the disk that is kept for deletes.
+//! [`DiskReserve`]: room on the disk that is kept for deletes.
 //!
 //! Deleting writes before it frees: the write-ahead log grows, and only a checkpoint gives room back. On a disk without any room
 //! it would be refused like every write, and nobody could make room by deleting. So a file holds some room, and goes when a delete
@@ -16,7 +16,7 @@ const TRY_EVERY: Duration = Duration::from_secs(30);
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// The file that keeps the room.
-pub(super) struct Reserve {
+pub(super) struct DiskReserve {
     path: PathBuf,
     bytes: u64,
     is_there: bool,
@@ -25,7 +25,7 @@ pub(super) struct Reserve {
     tried: Option<Instant>,
 }
 
-impl Reserve {
+impl DiskReserve {
     /// Makes the file, or takes over that of an earlier process. Zero bytes: none.
     pub(super) fn new(path: PathBuf, bytes: u64) -> Self {
         let is_there = bytes == 0 || std::fs::metadata(&path).is_ok_and(|file| file.len() == bytes);

@@ -6,15 +6,15 @@ use trace::TraceContext;
 
 use super::Item;
 use crate::effective_key::effective_key;
-use crate::error::Failure;
-use crate::partition_key::{Definition, PartitionKey};
+use crate::error::RequestFailure;
+use crate::partition_key::{PartitionKey, PartitionKeyDefinition};
 use crate::resource_id::{ContainerNumber, ItemNumber};
 
 const COLUMNS: &str = "number, lsn, ts, traceparent, accepted_ns, body";
 
 /// Which items of a container a read looks at.
 #[derive(Clone, Debug)]
-pub(crate) enum Scope {
+pub(crate) enum ItemRange {
     /// All of them.
     Container,
     /// Those with this text of the partition key.
@@ -34,7 +34,7 @@ pub(crate) enum ItemsAfter {
     Lsn(u64),
 }
 
-impl Scope {
+impl ItemRange {
     /// Whether an item with this text of its key is in the scope.
     fn admits(&self, key: &str) -> bool {
         match self {
@@ -50,7 +50,10 @@ impl Scope {
     }
 
     /// The scope of a partition key header: a full key or a prefix of a hierarchical one.
-    pub(crate) fn of_key(key: PartitionKey, definition: &Definition) -> Result<Self, Failure> {
+    pub(crate) fn of_key(
+        key: PartitionKey,
+        definition: &PartitionKeyDefinition,
+    ) -> Result<Self, RequestFailure> {
         match key.0.len() {
             0 => Ok(Self::Container),
             levels if levels < definition.paths.len() => Ok(Self::KeyPrefix(key.prefix_text())),
@@ -65,7 +68,7 @@ pub(super) fn any_item(
     container: ContainerNumber,
     key: &str,
     id: &str,
-) -> Result<Option<(Item, Option<i64>)>, Failure> {
+) -> Result<Option<(Item, Option<i64>)>, RequestFailure> {
     let sql =
         format!("SELECT {COLUMNS}, expires_at FROM items WHERE container = ?1 AND key = ?2 AND id = ?3");
     let mut statement = connection.prepare_cached(&sql)?;
@@ -80,7 +83,7 @@ pub(super) fn any_item_at(
     key: &str,
     id: &str,
     number: Option<ItemNumber>,
-) -> Result<Option<(Item, Option<i64>)>, Failure> {
+) -> Result<Option<(Item, Option<i64>)>, RequestFailure> {
     let by_id = any_item(connection, container, key, id)?;
     let (None, Some(number)) = (&by_id, number) else { return Ok(by_id) };
     let sql =
@@ -100,7 +103,7 @@ pub(crate) fn item_at(
     id: &str,
     number: Option<ItemNumber>,
     now_ts: i64,
-) -> Result<Option<Item>, Failure> {
+) -> Result<Option<Item>, RequestFailure> {
     let found = any_item_at(connection, container, key, id, number)?;
     Ok(found.filter(|(_, expiry)| expiry.is_none_or(|expiry| expiry > now_ts)).map(|(item, _)| item))
 }
@@ -111,7 +114,7 @@ pub(crate) fn item_by_number(
     container: ContainerNumber,
     number: ItemNumber,
     now_ts: i64,
-) -> Result<Option<Item>, Failure> {
+) -> Result<Option<Item>, RequestFailure> {
     let sql = format!(
         "SELECT {COLUMNS} FROM items WHERE container = ?1 AND number = ?2 AND (expires_at IS NULL OR expires_at > ?3)"
     );
@@ -122,7 +125,7 @@ pub(crate) fn item_by_number(
 
 /// A stored row that a read came to.
 #[derive(Debug)]
-pub(crate) struct Look<'r> {
+pub(crate) struct ScannedRow<'r> {
     /// Number or LSN, as the read is ordered.
     pub(crate) position: u64,
     /// Bytes of the item's JSON; 0 where the item does not belong to what is read.
@@ -130,9 +133,9 @@ pub(crate) struct Look<'r> {
     row: Option<&'r Row<'r>>,
 }
 
-impl Look<'_> {
+impl ScannedRow<'_> {
     /// The item, unless it has expired or lies outside of the scope.
-    pub(crate) fn item(&self) -> Result<Option<Item>, Failure> {
+    pub(crate) fn item(&self) -> Result<Option<Item>, RequestFailure> {
         Ok(self.row.map(item_of).transpose()?)
     }
 }
@@ -142,11 +145,11 @@ impl Look<'_> {
 pub(crate) fn each_row(
     connection: &Connection,
     container: ContainerNumber,
-    scope: &Scope,
+    scope: &ItemRange,
     after: ItemsAfter,
     now_ts: i64,
-    mut take: impl FnMut(&Look<'_>) -> Result<bool, Failure>,
-) -> Result<(), Failure> {
+    mut take: impl FnMut(&ScannedRow<'_>) -> Result<bool, RequestFailure>,
+) -> Result<(), RequestFailure> {
     let (column, after) = match after {
         ItemsAfter::Number(number) => ("number", number),
         ItemsAfter::Lsn(lsn) => ("lsn", lsn),
@@ -164,7 +167,7 @@ pub(crate) fn each_row(
         let key = row.get_ref(7)?.as_str().map_err(rusqlite::Error::from)?;
         let belongs = expiry.is_none_or(|expiry| expiry > now_ts) && scope.admits(key);
         let bytes = if belongs { row.get_ref(5)?.as_bytes().map_or(0, <[u8]>::len) } else { 0 };
-        if !take(&Look { position, bytes, row: belongs.then_some(row) })? {
+        if !take(&ScannedRow { position, bytes, row: belongs.then_some(row) })? {
             break;
         }
     }
@@ -172,10 +175,10 @@ pub(crate) fn each_row(
 }
 
 /// The newest LSN of a container.
-pub(crate) fn newest_lsn(connection: &Connection, container: ContainerNumber) -> Result<u64, Failure> {
+pub(crate) fn newest_lsn(connection: &Connection, container: ContainerNumber) -> Result<u64, RequestFailure> {
     let mut statement = connection.prepare_cached("SELECT lsn FROM containers WHERE number = ?1")?;
     let lsn = statement.query_row([container.0], |row| row.get(0)).optional()?;
-    lsn.map(unsigned).ok_or_else(|| Failure::owner_missing("The container"))
+    lsn.map(unsigned).ok_or_else(|| RequestFailure::owner_missing("The container"))
 }
 
 /// The LSN before the first item written at `ts` or later; the newest LSN if there is none.
@@ -183,7 +186,7 @@ pub(crate) fn lsn_before_time(
     connection: &Connection,
     container: ContainerNumber,
     ts: i64,
-) -> Result<u64, Failure> {
+) -> Result<u64, RequestFailure> {
     let mut statement =
         connection.prepare_cached("SELECT min(lsn) FROM items WHERE container = ?1 AND ts >= ?2")?;
     let first: Option<i64> = statement.query_row(params![container.0, ts], |row| row.get(0))?;
@@ -191,17 +194,20 @@ pub(crate) fn lsn_before_time(
 }
 
 /// How many items a container holds and how many bytes of JSON they are.
-pub(crate) fn usage(connection: &Connection, container: ContainerNumber) -> Result<(u64, u64), Failure> {
+pub(crate) fn usage(
+    connection: &Connection,
+    container: ContainerNumber,
+) -> Result<(u64, u64), RequestFailure> {
     let sql = "SELECT count(*), coalesce(sum(length(body)), 0) FROM items WHERE container = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     Ok(statement.query_row([container.0], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))))?)
 }
 
 /// A stored body as JSON.
-pub(crate) fn parse_body(body: &str) -> Result<Map<String, Value>, Failure> {
+pub(crate) fn parse_body(body: &str) -> Result<Map<String, Value>, RequestFailure> {
     serde_json::from_str(body).map_err(|error| {
         tracing::error!(%error, "a stored item is no JSON object; the database is damaged");
-        Failure::damaged()
+        RequestFailure::damaged()
     })
 }
 

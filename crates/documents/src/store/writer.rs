@@ -1,4 +1,4 @@
-//! [`Writer`]: the one thread that writes, and its group commit.
+//! [`WriterThread`]: the one thread that writes, and its group commit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -11,26 +11,27 @@ use rusqlite::TransactionBehavior;
 use supervision::{Supervisor, Unit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::reserve::Reserve;
-use super::{Change, Changed, Clock, Refusal, apply};
+use super::reserve::DiskReserve;
+use super::write_time::WriteTime;
+use super::{ChangeRejection, ChangeResult, Clock, StoreChange, apply};
 use crate::catalog::Catalog;
 use crate::decide::Verb;
-use crate::error::{Failure, Kind};
-use crate::handle::Hints;
+use crate::error::{FailureKind, RequestFailure};
+use crate::hints::Hints;
 use crate::metrics::Metrics;
 use crate::{Error, Options};
 
-type Answer = oneshot::Sender<Result<Changed, Refusal>>;
+type ResultSender = oneshot::Sender<Result<ChangeResult, ChangeRejection>>;
 
-struct Job {
-    change: Change,
-    answer: Answer,
+struct WriteJob {
+    change: StoreChange,
+    answer: ResultSender,
     /// The job's share of the queue's bytes, given back when it is done.
     _bytes: OwnedSemaphorePermit,
 }
 
 /// What the writer thread works with.
-pub(super) struct Context {
+pub(super) struct WriterContext {
     pub(super) database: Database,
     pub(super) account: String,
     pub(super) catalog: Catalog,
@@ -38,7 +39,7 @@ pub(super) struct Context {
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
     /// Room for deletes on a full disk.
-    pub(super) reserve: Reserve,
+    pub(super) reserve: DiskReserve,
     /// When the log was last told that the disk is full.
     pub(super) full_disk_told: Option<Instant>,
 }
@@ -54,30 +55,34 @@ const PAGE_BYTES: u64 = 4096;
 
 /// The writer's queue and thread.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct WriterThread {
     /// None once stopped.
-    queue: Mutex<Option<SyncSender<Job>>>,
+    queue: Mutex<Option<SyncSender<WriteJob>>>,
     bytes: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
     metrics: Metrics,
 }
 
-struct Limits {
+struct WriterLimits {
     group_max: usize,
     sweep_interval: Duration,
     sweep_items_max: usize,
 }
 
-impl Writer {
-    pub(super) fn start(options: &Options, context: Context, supervisor: &Supervisor) -> Result<Self, Error> {
+impl WriterThread {
+    pub(super) fn start(
+        options: &Options,
+        context: WriterContext,
+        supervisor: &Supervisor,
+    ) -> Result<Self, Error> {
         let (queue, jobs) = sync_channel(options.write_queue_requests_max);
-        let limits = Limits {
+        let limits = WriterLimits {
             group_max: options.write_group_requests_max,
             sweep_interval: Duration::from_millis(options.sweep_interval_ms),
             sweep_items_max: options.sweep_items_max,
         };
         let metrics = context.metrics.clone();
-        let builder = thread::Builder::new().stack_size(super::STACK_BYTES);
+        let builder = thread::Builder::new().stack_size(super::stack::STACK_BYTES);
         let run = move |unit: &Unit| run(context, &jobs, &limits, unit);
         let thread = supervisor.essential_thread(builder, "documents writer", run).map_err(Error::Thread)?;
         let bytes = options.write_queue_bytes_max.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
@@ -89,20 +94,26 @@ impl Writer {
         })
     }
 
-    pub(super) fn send(&self, change: Change, bytes: usize, answer: Answer) -> Result<(), Failure> {
+    pub(super) fn send(
+        &self,
+        change: StoreChange,
+        bytes: usize,
+        answer: ResultSender,
+    ) -> Result<(), RequestFailure> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.bytes).try_acquire_many_owned(bytes).map_err(|_| Failure::busy())?;
+        let permit =
+            Arc::clone(&self.bytes).try_acquire_many_owned(bytes).map_err(|_| RequestFailure::busy())?;
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let job = Job { change, answer, _bytes: permit };
-        let queue = queue.as_ref().ok_or_else(Failure::closing)?;
+        let job = WriteJob { change, answer, _bytes: permit };
+        let queue = queue.as_ref().ok_or_else(RequestFailure::closing)?;
         self.metrics.write_queue().inc();
         match queue.try_send(job) {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.metrics.write_queue().dec();
                 Err(match error {
-                    TrySendError::Full(_) => Failure::busy(),
-                    TrySendError::Disconnected(_) => Failure::closing(),
+                    TrySendError::Full(_) => RequestFailure::busy(),
+                    TrySendError::Disconnected(_) => RequestFailure::closing(),
                 })
             }
         }
@@ -118,7 +129,7 @@ impl Writer {
     }
 }
 
-fn run(mut context: Context, jobs: &Receiver<Job>, limits: &Limits, unit: &Unit) {
+fn run(mut context: WriterContext, jobs: &Receiver<WriteJob>, limits: &WriterLimits, unit: &Unit) {
     let mut sweep_due = Instant::now() + limits.sweep_interval;
     let mut held_back = None;
     loop {
@@ -153,7 +164,7 @@ fn run(mut context: Context, jobs: &Receiver<Job>, limits: &Limits, unit: &Unit)
     }
 }
 
-impl Change {
+impl StoreChange {
     fn is_of_items(&self) -> bool {
         matches!(self, Self::Items { .. } | Self::DeletePartition { .. })
     }
@@ -171,7 +182,7 @@ impl Change {
 }
 
 /// Carries out the jobs in one transaction, and answers them when it is on disk.
-fn commit_group(context: &mut Context, group: Vec<Job>) {
+fn commit_group(context: &mut WriterContext, group: Vec<WriteJob>) {
     let began = Instant::now();
     context.metrics.write_queue().dec_by(i64::try_from(group.len()).unwrap_or(i64::MAX));
     let definitions_change = group.iter().any(|job| !job.change.is_of_items());
@@ -206,8 +217,11 @@ fn commit_group(context: &mut Context, group: Vec<Job>) {
     }
 }
 
-fn tell_of_a_full_disk(context: &mut Context, applied: &Result<Vec<Result<Applied, Refusal>>, Failure>) {
-    let is_full = |failure: &Failure| failure.kind == Kind::InsufficientStorage;
+fn tell_of_a_full_disk(
+    context: &mut WriterContext,
+    applied: &Result<Vec<Result<Applied, ChangeRejection>>, RequestFailure>,
+) {
+    let is_full = |failure: &RequestFailure| failure.kind == FailureKind::InsufficientStorage;
     let met = match applied {
         Ok(results) => {
             results.iter().filter_map(|result| result.as_ref().err()).any(|refusal| is_full(&refusal.failure))
@@ -225,10 +239,10 @@ fn tell_of_a_full_disk(context: &mut Context, applied: &Result<Vec<Result<Applie
 
 /// Applies a group. Where the disk is full, what frees room is applied alone, with the room that was kept for it.
 fn apply_on_any_disk(
-    context: &mut Context,
-    changes: Vec<Change>,
+    context: &mut WriterContext,
+    changes: Vec<StoreChange>,
     bytes: usize,
-) -> Result<Vec<Result<Applied, Refusal>>, Failure> {
+) -> Result<Vec<Result<Applied, ChangeRejection>>, RequestFailure> {
     let freeing: Vec<_> = changes.iter().map(|change| change.frees_room().then(|| change.clone())).collect();
     context.reserve.restore();
     let was_low = context.reserve.is_low();
@@ -237,13 +251,14 @@ fn apply_on_any_disk(
         context.reserve.restore_now();
         has_room = !context.reserve.is_low();
     }
-    let mut applied = if has_room { apply_caught(context, changes) } else { Err(Failure::disk_full()) };
-    let is_full = applied.as_ref().is_err_and(|failure| failure.kind == Kind::InsufficientStorage);
+    let mut applied =
+        if has_room { apply_caught(context, changes) } else { Err(RequestFailure::disk_full()) };
+    let is_full = applied.as_ref().is_err_and(|failure| failure.kind == FailureKind::InsufficientStorage);
     if is_full && freeing.iter().any(Option::is_some) && (context.reserve.release() || was_low) {
         let is_freeing: Vec<bool> = freeing.iter().map(Option::is_some).collect();
         applied = apply_caught(context, freeing.into_iter().flatten().collect()).map(|freed| {
             let mut freed = freed.into_iter();
-            let refused = || Err(Failure::disk_full().into());
+            let refused = || Err(RequestFailure::disk_full().into());
             is_freeing
                 .into_iter()
                 .map(|is| if is { freed.next() } else { None }.unwrap_or_else(refused))
@@ -257,7 +272,7 @@ fn apply_on_any_disk(
 }
 
 /// Whether the file has free pages for as many bytes, so that it need not grow.
-fn has_free_pages(context: &Context, bytes: usize) -> bool {
+fn has_free_pages(context: &WriterContext, bytes: usize) -> bool {
     let connection = &context.database.connection;
     let free = connection.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
     // Pages of items are not full to the last byte, and indexes grow too.
@@ -280,30 +295,30 @@ fn give_back_the_log(connection: &rusqlite::Connection) {
 
 /// A defect met by one group rolls that group back, and must not end the writer for everybody.
 fn apply_caught(
-    context: &mut Context,
-    changes: Vec<Change>,
-) -> Result<Vec<Result<Applied, Refusal>>, Failure> {
+    context: &mut WriterContext,
+    changes: Vec<StoreChange>,
+) -> Result<Vec<Result<Applied, ChangeRejection>>, RequestFailure> {
     catch_unwind(AssertUnwindSafe(|| apply_group(context, changes))).unwrap_or_else(|_| {
         tracing::error!("a write of documents panicked; nothing of its group was stored; this is a defect");
-        Err(Failure::new(
-            Kind::Unavailable,
+        Err(RequestFailure::new(
+            FailureKind::Unavailable,
             "The write met a defect of the service and was not stored. The log says more.",
         ))
     })
 }
 
 /// What a change gave, and which container it moved to which LSN.
-type Applied = (Changed, Option<(String, u64)>);
+type Applied = (ChangeResult, Option<(String, u64)>);
 
 fn apply_group(
-    context: &mut Context,
-    changes: Vec<Change>,
-) -> Result<Vec<Result<Applied, Refusal>>, Failure> {
+    context: &mut WriterContext,
+    changes: Vec<StoreChange>,
+) -> Result<Vec<Result<Applied, ChangeRejection>>, RequestFailure> {
     if context.database.health.damage().is_some() {
-        return Err(Failure::read_only());
+        return Err(RequestFailure::read_only());
     }
     let catalog = context.catalog.now();
-    let now = apply::Now { ts: context.clock.seconds(), ns: context.clock.nanoseconds() };
+    let now = WriteTime { ts: context.clock.seconds(), ns: context.clock.nanoseconds() };
     let mut transaction =
         context.database.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut results = Vec::with_capacity(changes.len());
@@ -312,7 +327,7 @@ fn apply_group(
         let result = apply::apply(&savepoint, &catalog, &context.account, change, now);
         if savepoint.is_autocommit() {
             // A full disk makes SQLite roll the whole transaction back; those before this one are gone with it.
-            let full = result.err().map_or_else(Failure::closing, |refusal| refusal.failure);
+            let full = result.err().map_or_else(RequestFailure::closing, |refusal| refusal.failure);
             return Err(full);
         }
         match result {
@@ -328,7 +343,7 @@ fn apply_group(
 }
 
 /// Removes expired items, a bounded number at a time.
-fn sweep(context: &Context, items_max: usize) {
+fn sweep(context: &WriterContext, items_max: usize) {
     if context.database.health.damage().is_some() {
         return;
     }

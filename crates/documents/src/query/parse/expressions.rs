@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::SqlError;
 use super::super::ast::{Expression, Operator};
 use super::super::functions;
-use super::super::lex::Kind;
+use super::super::lex::SqlTokenKind;
 use super::{CHAIN_MAX, Clause, IN_ITEMS_MAX, LOGICAL_MAX, NESTING_MAX, OPERANDS_MAX, Parser, is_keyword};
 
 /// What may stand between two operands, loosest first.
@@ -115,7 +115,7 @@ impl Parser<'_> {
     fn infix(&self) -> Result<Option<Infix>, SqlError> {
         let binary = |operator, strength| Ok(Some(Infix::Binary(operator, strength)));
         match &self.peek().kind {
-            Kind::Word(word) => match word.to_ascii_uppercase().as_str() {
+            SqlTokenKind::Word(word) => match word.to_ascii_uppercase().as_str() {
                 "OR" => Ok(Some(Infix::Or)),
                 "AND" => Ok(Some(Infix::And)),
                 "IN" => Ok(Some(Infix::In)),
@@ -123,7 +123,7 @@ impl Parser<'_> {
                 "LIKE" => Err(self.unsupported("LIKE")),
                 _ => Ok(None),
             },
-            Kind::Symbol(symbol) => match *symbol {
+            SqlTokenKind::Symbol(symbol) => match *symbol {
                 "??" => binary(Operator::Coalesce, 2),
                 "=" => binary(Operator::Equal, COMPARISON),
                 "!=" | "<>" => binary(Operator::NotEqual, COMPARISON),
@@ -148,7 +148,7 @@ impl Parser<'_> {
 
     /// `NOT IN`, `NOT BETWEEN`, `NOT LIKE`.
     fn is_negated_infix(&self) -> bool {
-        let Kind::Word(next) = self.peek_second() else { return false };
+        let SqlTokenKind::Word(next) = self.peek_second() else { return false };
         ["IN", "BETWEEN", "LIKE"].iter().any(|word| word.eq_ignore_ascii_case(next))
     }
 
@@ -175,7 +175,7 @@ impl Parser<'_> {
         if self.take_symbol("+") {
             return self.nested(Self::unary);
         }
-        if matches!(self.peek().kind, Kind::Symbol("~")) {
+        if matches!(self.peek().kind, SqlTokenKind::Symbol("~")) {
             return Err(self.unsupported("The bit operator ~"));
         }
         let primary = self.primary()?;
@@ -187,7 +187,9 @@ impl Parser<'_> {
         for step in 0.. {
             self.check_chain(step)?;
             if self.take_symbol(".") {
-                let Kind::Word(name) = self.peek().kind.clone() else { return Err(self.unexpected()) };
+                let SqlTokenKind::Word(name) = self.peek().kind.clone() else {
+                    return Err(self.unexpected());
+                };
                 self.at += 1;
                 of = Expression::Property(Box::new(of), name);
             } else if self.take_symbol("[") {
@@ -204,20 +206,20 @@ impl Parser<'_> {
     fn primary(&mut self) -> Result<Expression, SqlError> {
         let token = self.peek().clone();
         match token.kind {
-            Kind::Number(number) => {
+            SqlTokenKind::Number(number) => {
                 self.at += 1;
                 Ok(Expression::Literal(Value::Number(number)))
             }
-            Kind::Text(text) => {
+            SqlTokenKind::Text(text) => {
                 self.at += 1;
                 Ok(Expression::Literal(Value::String(text)))
             }
-            Kind::Parameter(ref name) => {
+            SqlTokenKind::Parameter(ref name) => {
                 let value = self.parameter(name, &token)?;
                 self.at += 1;
                 Ok(Expression::Parameter(value))
             }
-            Kind::Symbol("(") => {
+            SqlTokenKind::Symbol("(") => {
                 self.at += 1;
                 if self.peek_word("SELECT") {
                     return Err(self.unsupported("A subquery"));
@@ -226,13 +228,13 @@ impl Parser<'_> {
                 self.expect_symbol(")")?;
                 Ok(inner)
             }
-            Kind::Symbol("[") => {
+            SqlTokenKind::Symbol("[") => {
                 self.at += 1;
                 Ok(Expression::Array(self.list("]")?))
             }
-            Kind::Symbol("{") => self.object(),
-            Kind::Word(word) => self.word(&word),
-            Kind::Symbol(_) | Kind::End => Err(self.unexpected()),
+            SqlTokenKind::Symbol("{") => self.object(),
+            SqlTokenKind::Word(word) => self.word(&word),
+            SqlTokenKind::Symbol(_) | SqlTokenKind::End => Err(self.unexpected()),
         }
     }
 
@@ -244,17 +246,19 @@ impl Parser<'_> {
             "null" => Some(Expression::Literal(Value::Null)),
             "undefined" => Some(Expression::Undefined),
             "exists" => return Err(self.unsupported("EXISTS")),
-            "array" if *self.peek_second() == Kind::Symbol("(") => return Err(self.unsupported("ARRAY")),
+            "array" if *self.peek_second() == SqlTokenKind::Symbol("(") => {
+                return Err(self.unsupported("ARRAY"));
+            }
             _ => None,
         };
         if let Some(constant) = constant {
             self.at += 1;
             return Ok(constant);
         }
-        if *self.peek_second() == Kind::Symbol("(") {
+        if *self.peek_second() == SqlTokenKind::Symbol("(") {
             return self.call(word);
         }
-        if word.eq_ignore_ascii_case("udf") && *self.peek_second() == Kind::Symbol(".") {
+        if word.eq_ignore_ascii_case("udf") && *self.peek_second() == SqlTokenKind::Symbol(".") {
             return Err(self.unsupported("A user-defined function"));
         }
         if is_keyword(word) && !word.eq_ignore_ascii_case("value") {
@@ -307,7 +311,7 @@ impl Parser<'_> {
             return Ok(Expression::Object(properties));
         }
         loop {
-            let (Kind::Text(name) | Kind::Word(name)) = self.peek().kind.clone() else {
+            let (SqlTokenKind::Text(name) | SqlTokenKind::Word(name)) = self.peek().kind.clone() else {
                 return Err(self.unexpected());
             };
             self.at += 1;

@@ -1,4 +1,4 @@
-//! [`Sum`]: what one aggregate has seen.
+//! [`Accumulator`]: what one aggregate has seen.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use super::super::order::compare;
 
 /// What one aggregate has seen.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Sum {
+pub(super) struct Accumulator {
     count: u64,
     total: f64,
     /// Something defined that is not a number: SUM and AVG become undefined.
@@ -22,7 +22,7 @@ pub(super) struct Sum {
 
 /// A sum inside a continuation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct SavedSum {
+pub(super) struct SavedAccumulator {
     #[serde(rename = "c")]
     count: u64,
     /// The bits of the total: its text in JSON need not lead back to the same number.
@@ -35,7 +35,7 @@ pub(super) struct SavedSum {
     extreme: Vec<Value>,
 }
 
-impl Sum {
+impl Accumulator {
     pub(super) fn add(&mut self, aggregate: Aggregate, value: Option<&Value>) {
         let Some(value) = value else { return };
         self.count = self.count.saturating_add(1);
@@ -72,8 +72,8 @@ impl Sum {
         }
     }
 
-    pub(super) fn saved(&self) -> SavedSum {
-        SavedSum {
+    pub(super) fn saved(&self) -> SavedAccumulator {
+        SavedAccumulator {
             count: self.count,
             total_bits: self.total.to_bits(),
             spoiled: self.spoiled,
@@ -81,7 +81,7 @@ impl Sum {
         }
     }
 
-    pub(super) fn restored(saved: &SavedSum) -> Self {
+    pub(super) fn restored(saved: &SavedAccumulator) -> Self {
         let extreme = saved.extreme.first().cloned();
         Self {
             count: saved.count,

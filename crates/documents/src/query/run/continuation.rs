@@ -1,13 +1,13 @@
-//! [`Resume`]: what a continuation says. It comes back from the client, so nothing in it is trusted.
+//! [`Continuation`]: what a continuation says. It comes back from the client, so nothing in it is trusted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Key;
-use super::sum::{SavedSum, Sum};
-use crate::error::Failure;
+use super::accumulator::{Accumulator, SavedAccumulator};
+use super::sort::RowKey;
+use crate::error::RequestFailure;
 
 /// Longest continuation that names its row by its sort values; beyond it the rows handed out are counted instead.
 const NAMED_BYTES_MAX: usize = 1024;
@@ -18,7 +18,7 @@ const SCAN_ROWS_MAX: usize = 1000;
 
 /// Where the next page begins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Resume {
+pub(super) struct Continuation {
     /// Number of the last row handed out or, without ORDER BY, looked at.
     #[serde(rename = "n", default)]
     pub(super) number: u64,
@@ -33,15 +33,15 @@ pub(super) struct Resume {
     pub(super) taken: u64,
     /// With ORDER BY, how far the scan for the next page came.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
-    pub(super) scan: Option<Scan>,
+    pub(super) scan: Option<InterruptedScan>,
     /// With aggregates, the sums so far.
     #[serde(rename = "a", default, skip_serializing_if = "Vec::is_empty")]
-    sums: Vec<SavedSum>,
+    sums: Vec<SavedAccumulator>,
 }
 
 /// A scan that was cut.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Scan {
+pub(super) struct InterruptedScan {
     /// Number of the last row looked at.
     #[serde(rename = "n")]
     pub(super) scanned: u64,
@@ -53,7 +53,7 @@ pub(super) struct Scan {
     bound: Option<(u64, Vec<Vec<Value>>)>,
 }
 
-impl Resume {
+impl Continuation {
     /// The first page.
     pub(super) fn first(skip: u64) -> Self {
         Self { skip, ..Self::default() }
@@ -67,18 +67,18 @@ impl Resume {
         (sums_fit && scan_fits).then_some(resume)
     }
 
-    pub(super) fn encode(&self) -> Result<String, Failure> {
+    pub(super) fn encode(&self) -> Result<String, RequestFailure> {
         let text = self.text();
         if text.len() <= BYTES_MAX {
             return Ok(text);
         }
-        Err(Failure::bad_request(
+        Err(RequestFailure::bad_request(
             "The query needs several requests, and what it has to remember between them is too long for a continuation. Filter the items, or use fewer or shorter values in ORDER BY, MIN and MAX.",
         ))
     }
 
     /// The continuation behind a page with ORDER BY.
-    pub(super) fn encode_sorted(&self, offset: u64) -> Result<String, Failure> {
+    pub(super) fn encode_sorted(&self, offset: u64) -> Result<String, RequestFailure> {
         let text = self.text();
         if text.len() <= NAMED_BYTES_MAX {
             return Ok(text);
@@ -86,7 +86,7 @@ impl Resume {
         Self { skip: offset.saturating_add(self.taken), taken: self.taken, ..Self::default() }.encode()
     }
 
-    pub(super) fn after_sorted(&mut self, (keys, number): Key) {
+    pub(super) fn after_sorted(&mut self, (keys, number): RowKey) {
         self.number = number;
         self.keys = wrapped(keys);
         self.skip = 0;
@@ -94,16 +94,16 @@ impl Resume {
     }
 
     /// The key of the last row handed out, if the continuation names it.
-    pub(super) fn sort_position(&self) -> Option<Key> {
+    pub(super) fn sort_position(&self) -> Option<RowKey> {
         (!self.keys.is_empty()).then(|| (unwrapped(&self.keys), self.number))
     }
 
-    pub(super) fn sums(&self) -> Vec<Sum> {
-        self.sums.iter().map(Sum::restored).collect()
+    pub(super) fn sums(&self) -> Vec<Accumulator> {
+        self.sums.iter().map(Accumulator::restored).collect()
     }
 
-    pub(super) fn keep_sums(&mut self, sums: &[Sum]) {
-        self.sums = sums.iter().map(Sum::saved).collect();
+    pub(super) fn keep_sums(&mut self, sums: &[Accumulator]) {
+        self.sums = sums.iter().map(Accumulator::saved).collect();
     }
 
     fn text(&self) -> String {
@@ -111,10 +111,14 @@ impl Resume {
     }
 }
 
-impl Scan {
-    pub(super) fn new(scanned: u64, best: Vec<Key>, bound: Option<Key>) -> Result<Self, Failure> {
+impl InterruptedScan {
+    pub(super) fn new(
+        scanned: u64,
+        best: Vec<RowKey>,
+        bound: Option<RowKey>,
+    ) -> Result<Self, RequestFailure> {
         if best.len() > SCAN_ROWS_MAX {
-            return Err(Failure::bad_request(format!(
+            return Err(RequestFailure::bad_request(format!(
                 "ORDER BY with OFFSET looks at more rows than one request may, and cannot go on with {} rows to pass over. Page by continuation instead of OFFSET, or filter the items.",
                 best.len()
             )));
@@ -134,7 +138,7 @@ impl Scan {
         })
     }
 
-    pub(super) fn bound(&self) -> Option<Key> {
+    pub(super) fn bound(&self) -> Option<RowKey> {
         self.bound.as_ref().map(|(number, keys)| (unwrapped(keys), *number))
     }
 }
