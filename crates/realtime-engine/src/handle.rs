@@ -51,7 +51,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct ShardThread {
     pub(crate) ended: oneshot::Receiver<()>,
-    pub(crate) thread: std::thread::JoinHandle<()>,
+    pub(crate) thread: supervision::Thread,
 }
 
 impl EngineHandle {

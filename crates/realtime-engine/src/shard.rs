@@ -40,10 +40,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
+use mio::event::Event;
 use mio::{Events, Poll, Token};
 use slab::Slab;
-use supervision::Unit;
-use tokio::sync::mpsc;
+use supervision::{Turned, Turns, Unit, Wait};
+use tokio::sync::{mpsc, oneshot};
 
 use self::deadlines::{Deadlines, Tick};
 use self::due::Timeouts;
@@ -140,6 +141,81 @@ enum Left {
     More,
 }
 
+/// A socket that is ready.
+#[derive(Clone, Copy, Debug)]
+struct Ready {
+    token: Token,
+    is_readable: bool,
+    is_writable: bool,
+}
+
+impl Ready {
+    fn of(event: &Event) -> Self {
+        let is_readable = event.is_readable() || event.is_error();
+        Self { token: event.token(), is_readable, is_writable: event.is_writable() }
+    }
+}
+
+/// A shard with its queue, as the work of a thread. It ends when the engine is drained.
+pub(crate) struct ShardTurns {
+    shard: Shard,
+    inbox: Inbox,
+    events: Events,
+    left: Left,
+    /// Dropped last: it tells the engine that the shard has ended.
+    _done: oneshot::Sender<()>,
+}
+
+impl ShardTurns {
+    pub(crate) fn new(shard: Shard, inbox: Inbox, done: oneshot::Sender<()>) -> Self {
+        Self { shard, inbox, events: Events::with_capacity(EVENTS_MAX), left: Left::Nothing, _done: done }
+    }
+
+    fn end(&mut self) -> Turned {
+        self.shard.cut_all();
+        Turned::Ended
+    }
+}
+
+impl Turns for ShardTurns {
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+        let Self { shard, inbox, events, left, .. } = self;
+        let now = Instant::now();
+        if shard.has_ended(now) {
+            return self.end();
+        }
+        let timeout = match wait {
+            Wait::ForWork => shard.timeout(*left, now),
+            Wait::Never => Some(Duration::ZERO),
+        };
+        match shard.poll.poll(events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Turned::Idle,
+            Err(error) => {
+                // A poll that fails can serve nobody any more.
+                tracing::error!(%error, "a shard's poll failed");
+                return self.end();
+            }
+        }
+        unit.fault_point();
+        let began = Instant::now();
+        let ready = events.iter().map(Ready::of);
+        #[cfg(feature = "simulation")]
+        let ready = ready.chain(edge::simulation::take_ready(&shard.poll).into_iter().map(Ready::simulated));
+        *left = shard.turn(ready, inbox, began);
+        shard.metrics.end_turn(began.elapsed(), shard.pending_bytes);
+        if *left == Left::More { Turned::Worked } else { Turned::Idle }
+    }
+}
+
+#[cfg(feature = "simulation")]
+impl Ready {
+    fn simulated(ready: edge::simulation::Ready) -> Self {
+        let edge::simulation::Ready { token, is_readable, is_writable } = ready;
+        Self { token, is_readable, is_writable }
+    }
+}
+
 impl Settings {
     pub(crate) fn new(
         options: &Options,
@@ -206,41 +282,18 @@ impl Shard {
         }
     }
 
-    /// The thread's life: until the engine is drained.
-    pub(crate) fn run(mut self, mut inbox: Inbox, unit: &Unit) {
-        let mut events = Events::with_capacity(EVENTS_MAX);
-        let mut left = Left::Nothing;
-        while !self.has_ended(Instant::now()) {
-            let timeout = self.timeout(left, Instant::now());
-            match self.poll.poll(&mut events, timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    // A poll that fails can serve nobody any more.
-                    tracing::error!(%error, "a shard's poll failed");
-                    break;
-                }
-            }
-            unit.fault_point();
-            let began = Instant::now();
-            left = self.turn(&events, &mut inbox, began);
-            self.metrics.end_turn(began.elapsed(), self.pending_bytes);
-        }
-        self.cut_all();
-    }
-
-    /// One turn of the loop.
-    fn turn(&mut self, events: &Events, inbox: &mut Inbox, now: Instant) -> Left {
+    /// One turn of the loop, with the sockets that are ready.
+    fn turn(&mut self, ready: impl Iterator<Item = Ready>, inbox: &mut Inbox, now: Instant) -> Left {
         (self.now, self.instant) = (self.deadlines.at(now), now);
         for slot in std::mem::take(&mut self.unread) {
             self.on_readable(slot);
         }
-        for event in events {
-            let Ok(slot) = Slot::try_from(event.token().0) else { continue };
-            if event.is_writable() {
+        for Ready { token, is_readable, is_writable } in ready {
+            let Ok(slot) = Slot::try_from(token.0) else { continue };
+            if is_writable {
                 self.on_writable(slot);
             }
-            if event.is_readable() || event.is_error() {
+            if is_readable {
                 self.on_readable(slot);
             }
         }

@@ -12,7 +12,7 @@ use trace::Tracer;
 
 use super::handle::{ShardSender, ShardThread, ShardWaker, Shared};
 use super::hub_counts::HubCounts;
-use super::shard::{Inbox, Settings, Shard, WAKER_TOKEN};
+use super::shard::{Inbox, Settings, Shard, ShardTurns, WAKER_TOKEN};
 use super::{EngineHandle, EngineJoin, NodeId, Options, Upstream};
 use crate::metrics::EngineMetrics;
 
@@ -79,10 +79,10 @@ fn start_shard(
     let inbox = Inbox { commands: queue, waker: Arc::clone(&waker) };
     let settings = settings.clone();
     let name = format!("shard {shard}");
-    let thread = supervisor.essential_thread(std::thread::Builder::new(), &name, move |unit| {
+    let thread = supervisor.essential_turns(std::thread::Builder::new(), &name, move || {
         // The shard is made here because its connections share references that stay on one thread.
-        Shard::new(shard, poll, settings, std::time::Instant::now()).run(inbox, unit);
-        drop(done);
+        let shard = Shard::new(shard, poll, settings, std::time::Instant::now());
+        ShardTurns::new(shard, inbox, done)
     })?;
     Ok((ShardSender::new(commands, waker), ShardThread { ended, thread }))
 }

@@ -31,6 +31,11 @@ pub fn threads() -> usize {
     WORK.with_borrow(Vec::len)
 }
 
+/// Whether a thread has ended.
+pub fn has_ended(number: usize) -> bool {
+    WORK.with_borrow(|all| all.get(number).is_none_or(Option::is_none))
+}
+
 /// Runs one turn of a thread, by the order in which they were started.
 pub fn turn(number: usize) -> Turned {
     let work = WORK.with_borrow_mut(|all| all.get_mut(number).and_then(Option::take));

@@ -5,7 +5,6 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
 
 use prometheus_client::registry::Registry;
-use tokio::sync::oneshot;
 use websocket::{CloseCode, Decoded, Decoder, Event, Opcode, Role, masked_frame};
 
 use super::*;
@@ -68,7 +67,7 @@ impl World {
     /// One turn with whatever has happened by now.
     fn turn(&mut self) -> Left {
         self.shard.poll.poll(&mut self.events, Some(Duration::ZERO)).unwrap();
-        self.shard.turn(&self.events, &mut self.inbox, self.now)
+        self.shard.turn(self.events.iter().map(Ready::of), &mut self.inbox, self.now)
     }
 
     /// Turns until something is so. The wait is for the loopback, not for a clock of ours.
