@@ -6,7 +6,7 @@ use rusqlite::{OpenFlags, config::DbConfig};
 
 use crate::connection::{connect, identity};
 use crate::error::OpenDatabaseError;
-use crate::files::{mark_path, sync, sync_folder};
+use crate::files::{mark_path, sync};
 use crate::find::{Found, check_format, find};
 use crate::health::Damage;
 use crate::layout::{AtLoss, Layout};
@@ -50,5 +50,5 @@ pub fn backup(layout: &Layout<'_>, to: &Path) -> Result<(), OpenDatabaseError> {
     }
     sync(to)?;
     Mark::create(&mark_path(to), id, found)?;
-    sync_folder(to)
+    Ok(())
 }

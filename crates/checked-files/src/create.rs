@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::connection::{connect, integrity, uri};
 use crate::error::OpenDatabaseError;
-use crate::files::{mark_path, remove, sync, sync_folder, with_ending};
+use crate::files::{mark_path, remove, sync, with_ending};
 use crate::layout::Layout;
 use crate::mark::Mark;
 use crate::page::PAGE_BYTES;
@@ -68,5 +68,5 @@ fn finish(connection: Connection, layout: &Layout<'_>, temporary: &Path) -> Resu
     std::fs::rename(temporary, layout.path)
         .map_err(|cause| OpenDatabaseError::Io(layout.path.to_owned(), cause))?;
     Mark::create(&mark_path(layout.path), id, 0)?;
-    sync_folder(layout.path)
+    Ok(())
 }

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use crate::connection::{connect, identity};
 use crate::create::{add_checksums, create};
 use crate::error::OpenDatabaseError;
-use crate::files::mark_path;
+use crate::files::{mark_path, sync, with_ending};
 use crate::find::{Found, check_format, find, mark};
 use crate::health::{Damage, Health};
 use crate::layout::{AtLoss, Layout};
@@ -55,6 +55,12 @@ impl Database {
             Found::Nothing => create(layout)?,
             Found::WithoutChecksums => add_checksums(layout)?,
             Found::Checked => {}
+        }
+        // A killed process may have left a commit that was not flushed. It must not be read before a power failure can no longer
+        // undo it.
+        let log = with_ending(layout.path, "-wal");
+        if log.try_exists().map_err(|cause| OpenDatabaseError::Io(log.clone(), cause))? {
+            sync(&log)?;
         }
         let connection = connect(layout.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
         // The log is not changed before it is certain that nothing is missing.

@@ -29,18 +29,6 @@ pub(crate) fn sync(path: &Path) -> Result<(), OpenDatabaseError> {
     synced.map_err(|cause| OpenDatabaseError::Io(path.to_owned(), cause))
 }
 
-/// Makes the names in a file's folder durable.
-pub(crate) fn sync_folder(path: &Path) -> Result<(), OpenDatabaseError> {
-    // Windows cannot open a folder; NTFS logs its changes.
-    #[cfg(unix)]
-    if let Some(folder) = path.parent() {
-        let synced = File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|cause| OpenDatabaseError::Io(folder.to_owned(), cause))?;
-    }
-    let _ = path;
-    Ok(())
-}
-
 pub(crate) fn mark_path(path: &Path) -> PathBuf {
     path.with_extension("mark")
 }

@@ -15,6 +15,7 @@ mod database;
 mod error;
 mod files;
 mod find;
+mod folder;
 mod health;
 mod layout;
 mod mark;

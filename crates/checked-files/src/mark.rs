@@ -16,6 +16,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use crate::folder::sync_folder_of;
 use crate::store_id::StoreId;
 
 const MAGIC: &[u8; 4] = b"CHM1";
@@ -59,6 +60,8 @@ impl Mark {
         file.write_all(&slot).and_then(|()| file.write_all(&slot)).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         std::fs::rename(&temporary, path).map_err(failed)?;
+        // Otherwise a power failure could restore the previous mark, which belongs to a store that has been replaced.
+        sync_folder_of(path).map_err(failed)?;
         Self::open(path)
     }
 

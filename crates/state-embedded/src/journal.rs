@@ -62,6 +62,7 @@ impl Journal {
         metrics: Metrics,
         supervisor: &Supervisor,
     ) -> Result<(Self, Threads), OpenStoreError> {
+        recovery.make_durable()?;
         let mark = recovery.open_mark()?;
         let Recovery { directory, store, recovered, .. } = recovery;
         let failed = |cause| OpenStoreError::from_io(&directory, cause);

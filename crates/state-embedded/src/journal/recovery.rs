@@ -97,6 +97,20 @@ impl Recovery {
         Ok(Self { directory: directory.to_owned(), store: options.store, recovered, mark, needs_new_epochs })
     }
 
+    /// Flushes what a killed process may have written without a flush. A record that was read must not be lost in a power
+    /// failure, because its offset would be used again.
+    pub(super) fn make_durable(&self) -> Result<(), OpenStoreError> {
+        let Recovered { active, segments, .. } = &self.recovered;
+        let flush = || {
+            if let Some((file, _)) = active.as_ref().and_then(|active| segments.get(&active.number)) {
+                platform::sync_data(file)?;
+            }
+            platform::sync_directory(&self.directory)?;
+            self.directory.parent().map_or(Ok(()), platform::sync_directory)
+        };
+        flush().map_err(|cause| OpenStoreError::from_io(&self.directory, cause))
+    }
+
     /// Reads every record. Returns a description of each journal's damage; empty if there is none.
     pub(crate) fn verify(&self) -> Vec<String> {
         let mut findings = Vec::new();
@@ -115,7 +129,12 @@ impl Recovery {
 
     /// The mark; created if there is none.
     pub(super) fn open_mark(&mut self) -> Result<Mark, OpenStoreError> {
-        if let Some(mark) = self.mark.take() {
+        if let Some(mut mark) = self.mark.take() {
+            // A power failure may have left it behind. From now on it shows again whether the log loses its end.
+            if mark.sequence() < self.recovered.last_group {
+                let written = mark.write(self.recovered.last_group);
+                written.map_err(|cause| OpenStoreError::from_io(&mark_path(&self.directory), cause))?;
+            }
             return Ok(mark);
         }
         let path = mark_path(&self.directory);
