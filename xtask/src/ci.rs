@@ -29,6 +29,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
             ])),
         ),
         ("rust tests", Box::new(cargo(&["test", "--workspace", "--all-features", "--locked"]))),
+        ("simulation", Box::new(|| simulation(root))),
         ("each crate alone", Box::new(|| each_crate_alone(root))),
         ("documentation", Box::new(|| documentation(root))),
         ("fuzz", Box::new(|| fuzz::run(root, FUZZ))),
@@ -53,6 +54,13 @@ fn each_crate_alone(root: &Path) -> anyhow::Result<()> {
         step::cargo(root, &["check", "--quiet", "--package", package.name.as_str(), "--locked"])?;
     }
     Ok(())
+}
+
+/// The simulator with a few hundred seeds; `cargo xtask soak simulate` runs many more.
+fn simulation(root: &Path) -> anyhow::Result<()> {
+    step::cargo(root, &["build", "--package", "simulator", "--locked"])?;
+    let mut simulator = Command::new(root.join("target/debug/simulator"));
+    step::run(simulator.args(["--seeds", "500"]).current_dir(root))
 }
 
 fn documentation(root: &Path) -> anyhow::Result<()> {

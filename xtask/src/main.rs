@@ -40,8 +40,14 @@ enum Command {
     /// Crash and load tests at full count
     Soak {
         /// Only the steps whose name contains this text
+        #[arg(conflicts_with = "only")]
+        step: Option<String>,
+        /// The same
         #[arg(long)]
         only: Option<String>,
+        /// Repeat one seed of the simulator and show its events
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Fuzzing: every target for some seconds in all, or one target for ever or over named inputs
     Fuzz {
@@ -85,7 +91,8 @@ fn run() -> anyhow::Result<()> {
         Command::Tidy => tidy::run(&root),
         Command::Deny => deny::run(&root),
         Command::Reference => reference::run(&root, false),
-        Command::Soak { only } => soak::run(&root, only.as_deref()),
+        Command::Soak { seed: Some(seed), .. } => soak::simulate_one(&root, seed),
+        Command::Soak { step, only, .. } => soak::run(&root, step.or(only).as_deref()),
         Command::Fuzz { seconds, target } => match target.split_first() {
             None => fuzz::run(&root, std::time::Duration::from_secs(seconds)),
             Some((target, arguments)) => fuzz::run_one(&root, target, arguments),

@@ -15,6 +15,9 @@ const DAMAGE: &str = "2000";
 /// Connections that one process holds while messages flow; a process may have 20,000 descriptors in most places.
 const CONNECTIONS: &str = "15000";
 
+/// Seeds of the simulator.
+const SEEDS: &str = "100000";
+
 /// Half-open connections at a time.
 const FLOOD: &str = "8000";
 
@@ -33,6 +36,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
     let steps: Vec<step::Step<'_>> = vec![
         ("soak state-embedded", Box::new(|| crashes(root, "state-embedded", "crash"))),
         ("soak damage", Box::new(|| damage(root))),
+        ("soak simulate", Box::new(|| simulate(root))),
         ("soak documents", Box::new(|| crashes(root, "documents", "crash"))),
         ("soak connection events", Box::new(|| crashes(root, "chappe", "connection_events"))),
         ("soak fuzz", Box::new(|| fuzz::run(root, FUZZ))),
@@ -49,6 +53,19 @@ fn crashes(root: &Path, package: &str, filter: &str) -> anyhow::Result<()> {
     let mut command = cargo();
     command.args(["test", "--release", "--package", package, "--", "--nocapture", filter]);
     step::run(command.env("CHAPPE_SOAK_KILLS", KILLS).current_dir(root))
+}
+
+fn simulate(root: &Path) -> anyhow::Result<()> {
+    step::cargo(root, &["build", "--release", "--package", "simulator"])?;
+    let mut simulator = Command::new(root.join("target/release/simulator"));
+    step::run(simulator.args(["--seeds", SEEDS]).current_dir(root))
+}
+
+/// Repeats one seed of the simulator, with all of its events. The build is that of CI, whose parts are there mostly.
+pub(crate) fn simulate_one(root: &Path, seed: u64) -> anyhow::Result<()> {
+    step::cargo(root, &["build", "--package", "simulator"])?;
+    let mut simulator = Command::new(root.join("target/debug/simulator"));
+    step::run(simulator.args(["--seed", &seed.to_string()]).current_dir(root))
 }
 
 fn damage(root: &Path) -> anyhow::Result<()> {

@@ -57,8 +57,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Crates of ours that any crate may use: they hold nothing that belongs to a layer.
 const FOR_ALL: [&str; 1] = ["metric-set"];
 
-/// Crates of the workspace that assemble or measure, and may name any other but `testkit`.
-const ASSEMBLERS: [&str; 3] = ["chappe", "bench", "xtask"];
+/// Crates of the workspace that assemble, measure or simulate, and may name any other but `testkit`.
+const ASSEMBLERS: [&str; 4] = ["chappe", "bench", "simulator", "xtask"];
+
+/// Crates that nothing else may be built from.
+const ONLY_FOR_TESTS: [&str; 2] = ["testkit", "simulator"];
 
 /// Crates by others that do input or output; a crate that must do none may not name them.
 const IO_CRATES: [&str; 10] =
@@ -85,8 +88,8 @@ pub(super) fn check(metadata: &Metadata) -> Vec<String> {
         }
         for dependency in package.dependencies.iter().filter(|one| one.kind != DependencyKind::Development) {
             let other = dependency.name.as_str();
-            if other == "testkit" {
-                complaints.push(format!("invariant 10: testkit is for tests only, but {name} depends on it"));
+            if ONLY_FOR_TESTS.contains(&other) {
+                complaints.push(format!("invariant 10: {other} is for tests only, but {name} depends on it"));
             }
             if names.contains(&other)
                 && !FOR_ALL.contains(&other)

@@ -1,0 +1,184 @@
+//! Runs seeds: one, or many in several processes; and says how to repeat a failure.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+
+use crate::chance::Chance;
+use crate::disk::Disk;
+use crate::events::Events;
+use crate::storage::Storage;
+use crate::system;
+
+/// Runs the store and the realtime service with virtual time, files and sockets, and faults drawn from seeds.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Repeat one seed and show its events.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The first of many seeds.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 500)]
+    seeds: u64,
+    /// Processes at a time. Default: one for each processor.
+    #[arg(long)]
+    processes: Option<u64>,
+    /// Run the seeds in this process.
+    #[arg(long, hide = true)]
+    here: bool,
+    /// Let the device ignore flushes, to see that the simulator notices.
+    #[arg(long, hide = true)]
+    ignore_flushes: bool,
+}
+
+/// How a run went.
+#[derive(Debug)]
+struct Outcome {
+    failure: Option<anyhow::Error>,
+    events: Events,
+}
+
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.seed {
+        Some(seed) => one(seed, &arguments),
+        None if arguments.here => many_here(&arguments),
+        None => many(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A folder in memory where the system has such.
+fn folder(seed: u64) -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    base.join(format!("chappe-simulator-{}-{seed}", std::process::id()))
+}
+
+/// Runs one seed in a thread of its own, as the standard library draws some random numbers once a thread.
+fn run(seed: u64, is_shown: bool, ignores_flushes: bool) -> Result<Outcome> {
+    let run = move || -> Result<Outcome> {
+        let base = folder(seed);
+        let root = base.join("disk");
+        std::fs::create_dir_all(&root).context("make a folder for the simulated disk")?;
+        let mut disk = Disk::new(root, Chance::new(seed ^ 0xd15c));
+        disk.ignores_flushes = ignores_flushes;
+        let mut events = Events::new(is_shown);
+        system::begin(seed, disk);
+        let result =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Storage::new(seed, &mut events).run()));
+        supervision::simulation::forget();
+        system::end();
+        std::fs::remove_dir_all(&base).context("remove the simulated disk")?;
+        let failure = match result {
+            Ok(result) => result.err(),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+                Some(anyhow::anyhow!("a panic: {text}"))
+            }
+        };
+        Ok(Outcome { failure, events })
+    };
+    let thread =
+        std::thread::Builder::new().name(format!("seed-{seed}")).spawn(run).context("start a thread")?;
+    thread.join().map_err(|_| anyhow::anyhow!("seed {seed}: the simulator itself panicked"))?
+}
+
+fn one(seed: u64, arguments: &Arguments) -> Result<()> {
+    let outcome = run(seed, true, arguments.ignore_flushes)?;
+    println!("events: {:016x}", outcome.events.sum());
+    match outcome.failure {
+        Some(failure) => Err(failure.context(format!("seed {seed} fails"))),
+        None => Ok(()),
+    }
+}
+
+fn many_here(arguments: &Arguments) -> Result<()> {
+    // The panics that a seed orders are no news.
+    std::panic::set_hook(Box::new(|_| {}));
+    for seed in arguments.first..arguments.first + arguments.seeds {
+        let outcome = run(seed, false, arguments.ignore_flushes)?;
+        if let Some(failure) = outcome.failure {
+            bail!(
+                "{}seed {seed} fails: {failure:#}\nrepeat it with: cargo xtask soak simulate --seed {seed}",
+                outcome.events.last()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Seeds that one child process runs.
+const SHARE: u64 = 50;
+
+fn many(arguments: &Arguments) -> Result<()> {
+    let began = Instant::now();
+    let program = std::env::current_exe().context("find this program")?;
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let processes = arguments.processes.unwrap_or(processors).max(1);
+    let end = arguments.first + arguments.seeds;
+    let (mut next, mut done, mut failures) = (arguments.first, 0, Vec::new());
+    let mut running: Vec<(Child, u64)> = Vec::new();
+    while next < end || !running.is_empty() {
+        while next < end && (running.len() as u64) < processes && failures.is_empty() {
+            let count = SHARE.min(end - next);
+            let mut command = Command::new(&program);
+            command.args(["--here", "--first", &next.to_string(), "--seeds", &count.to_string()]);
+            if arguments.ignore_flushes {
+                command.arg("--ignore-flushes");
+            }
+            let child = command.stderr(Stdio::piped()).spawn().context("start a process")?;
+            running.push((child, count));
+            next += count;
+        }
+        if running.is_empty() {
+            break;
+        }
+        let (child, count) = running.remove(0);
+        let output = child.wait_with_output().context("wait for a process")?;
+        if !output.status.success() {
+            failures.push(String::from_utf8_lossy(&output.stderr).into_owned());
+            continue;
+        }
+        done += count;
+        if done % 1_000 < count || done == arguments.seeds {
+            println!("{done} of {} seeds, {:.0} s", arguments.seeds, began.elapsed().as_secs_f64());
+        }
+    }
+    match failures.first() {
+        Some(first) => bail!("{first}"),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_pass_and_the_same_seed_gives_the_same_events() {
+        for seed in 0..5 {
+            let [first, second] = [(); 2].map(|()| run(seed, false, false).expect("it runs"));
+            assert!(first.failure.is_none(), "seed {seed}: {:?}\n{}", first.failure, first.events.last());
+            assert_eq!(first.events.sum(), second.events.sum(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_ignores_flushes_is_noticed() {
+        let is_noticed = |seed| run(seed, false, true).expect("it runs").failure.is_some();
+        assert!((0..30).any(is_noticed));
+    }
+}
