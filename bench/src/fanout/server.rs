@@ -12,8 +12,8 @@ use prometheus_client::registry::Registry;
 use realtime::upstream::TemplateOptions;
 use realtime::{Mode, Options};
 use realtime_engine::{
-    self, ConnectionId, EngineHandle, GroupName, Hub, Membership, OutgoingMessage, Publish, PublishError,
-    Scope, SlowConsumer, Target,
+    self, ConnectionId, EngineHandle, GroupName, Hub, ListScope, Membership, OutgoingMessage, Publish,
+    PublishError, SlowConsumer, Target,
 };
 use state_embedded::Store;
 use tokio::runtime::Runtime;
@@ -227,7 +227,7 @@ impl<'a> Server<'a> {
 
     /// Everybody comes into one group of all, one of fifty and one of ten.
     fn join_all(&mut self) -> anyhow::Result<u64> {
-        let listed = self.engine.list_members(&self.hub, &Scope::Hub, None, usize::MAX);
+        let listed = self.engine.list_members(&self.hub, &ListScope::Hub, None, usize::MAX);
         let mut members = self.runtime.block_on(listed)?;
         // As they came, like the clients of every other server here: their ids are in no order.
         members.sort_by_cached_key(|member| {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::{AppServer, ConnectionId, Facts, Hub, Roles, UserId};
+use crate::{AppServer, ClientContext, ConnectionId, Hub, Roles, UserId};
 
 /// With what a client enters the engine: who it is, by the words of its token.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Admission {
     pub expires_at: Option<SystemTime>,
     /// What an upstream or an app server is told about the client, and what a refresh of its authentication begins with; absent where
     /// nobody asks.
-    pub facts: Option<Arc<Facts>>,
+    pub client_context: Option<Arc<ClientContext>>,
     /// What the client may do without a backend.
     pub roles: Option<Roles>,
     /// Whether negotiate promised that a new socket may take the place of a lost one.
@@ -29,21 +29,21 @@ pub struct Admission {
     /// The app server that answers for the client, in Default mode.
     pub server: Option<Arc<dyn AppServer>>,
     /// Dropped when the engine has let go of the connection.
-    pub guard: Option<Guard>,
+    pub guard: Option<ConnectionGuard>,
 }
 
 /// Something that ends when a connection does.
 #[derive(Clone)]
-pub struct Guard(#[allow(dead_code, reason = "held for its drop")] Arc<dyn Send + Sync>);
+pub struct ConnectionGuard(#[allow(dead_code, reason = "held for its drop")] Arc<dyn Send + Sync>);
 
-impl Guard {
+impl ConnectionGuard {
     /// Holds `what` until the connection is gone.
     pub fn new(what: impl Send + Sync + 'static) -> Self {
         Self(Arc::new(what))
     }
 }
 
-impl fmt::Debug for Guard {
+impl fmt::Debug for ConnectionGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Guard(..)")
     }
@@ -58,7 +58,7 @@ impl Admission {
             user,
             handshake_timeout: None,
             expires_at: None,
-            facts: None,
+            client_context: None,
             roles: None,
             stateful: false,
             server: None,

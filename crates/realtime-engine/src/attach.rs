@@ -1,10 +1,10 @@
-//! What a new connection gets ([`Issued`]), and why it may be refused ([`AttachError`]).
+//! What a new connection gets ([`ConnectionIds`]), and why it may be refused ([`AttachError`]).
 
 use crate::{ConnectionId, ConnectionToken};
 
 /// Names for a connection that is about to be: both lead to the same shard.
 #[derive(Clone, Copy, Debug)]
-pub struct Issued {
+pub struct ConnectionIds {
     /// The public name.
     pub connection: ConnectionId,
     /// The secret of its client.

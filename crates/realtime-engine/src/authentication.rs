@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::SystemTime;
 
-use crate::{Facts, Roles, UserId};
+use crate::{ClientContext, Roles, UserId};
 
 /// New claims for a connection. The shard applies them, because only the shard knows the present ones; what they mean is
 /// decided by the service around the engine.
@@ -13,14 +13,14 @@ pub trait AuthenticationRefresh: Debug + Send + 'static {
     /// # Errors
     ///
     /// If the new claims name another user.
-    fn apply(self: Box<Self>, known: &Facts, user: Option<&UserId>) -> Result<Refreshed, OtherUser>;
+    fn apply(self: Box<Self>, known: &ClientContext, user: Option<&UserId>) -> Result<Refreshed, OtherUser>;
 }
 
 /// What a connection has after its authentication was refreshed.
 #[derive(Debug, PartialEq)]
 pub struct Refreshed {
     /// Its new claims, beside what does not change.
-    pub facts: Facts,
+    pub client_context: ClientContext,
     /// When the connection is to be closed because its authentication ends; absent means never.
     pub ends_at: Option<SystemTime>,
     /// What the client may do without a backend.

@@ -1,10 +1,10 @@
-//! [`Room`]: whether more of a client can be received.
+//! [`Capacity`]: whether more of a client can be received.
 
 /// Whether whoever answers for a client can take more of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
+pub enum Capacity {
     /// Go on.
-    Free,
+    Available,
     /// Read nothing of this client until [`EngineHandle::resume`](crate::EngineHandle::resume).
-    Full,
+    Exhausted,
 }

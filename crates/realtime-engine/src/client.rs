@@ -1,4 +1,4 @@
-//! [`ClientConnection`] and [`Facts`]: which client a connection belongs to.
+//! [`ClientConnection`] and [`ClientContext`]: which client a connection belongs to.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,23 +19,23 @@ pub struct ClientConnection {
     /// What it speaks.
     pub protocol: HubProtocol,
     /// What it brought along, where that was kept.
-    pub facts: Option<Arc<Facts>>,
+    pub client_context: Option<Arc<ClientContext>>,
 }
 
 /// What a client brought along, for those who answer its calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct ClientContext {
     /// The payload of its token: a JSON object.
     pub claims: Box<str>,
     /// The query of its address, without its token and its id.
     pub query: Box<str>,
     /// How it came, where that is known.
-    pub arrival: Option<Arrival>,
+    pub remote: Option<RemoteEndpoint>,
 }
 
 /// How a client reached the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
+pub struct RemoteEndpoint {
     /// By which transport.
     pub transport: TransportType,
     /// The address of the other end of its connection: its own, or that of a proxy between.

@@ -1,8 +1,8 @@
-//! How connections are closed on request: by an app ([`Closing`]) or by their app server ([`ServerClose`]).
+//! How connections are closed on request: by an app ([`CloseRequest`]) or by their app server ([`ServerClose`]).
 
 /// What clients are told whose connections an app closes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Closing {
+pub struct CloseRequest {
     /// Why; their clients see it as an error.
     pub reason: Option<Box<str>>,
     /// Whether a client with automatic reconnect may come back.

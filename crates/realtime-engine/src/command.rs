@@ -6,22 +6,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::invoke::{ClientResult, InvokeError};
-use crate::keeper::{Begun, CaughtUp};
-use crate::list::{Action, Counts, Member, Named, Names, Predicate, Scope};
+use crate::history_log::{CatchUpResult, FollowResult};
+use crate::invoke::{ClientInvokeError, ClientResult};
+use crate::presence::{Action, ConnectionEntry, ListScope, NameKind, NamedCount, Predicate, PresenceCounts};
 use crate::publish::Work;
 use crate::stream::StreamPart;
-use crate::tap::Sink;
+use crate::trace_subscription::Sink;
 use crate::{
-    Admission, AppServer, AuthenticationRefresh, Closing, ConnectionId, Facts, GroupName, Hub, Lifetime,
-    Link, Membership, OtherUser, OutgoingMessage, ServerClose, Target, UserId,
+    Admission, AppServer, AuthenticationRefresh, ClientContext, CloseRequest, ConnectionId, GroupName, Hub,
+    Lifetime, Membership, OtherUser, OutgoingMessage, ServerClose, Target, Transport, UserId,
 };
 
 /// What became of bytes that a client sent over HTTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Received {
+pub enum ReceiveResult {
     /// They were taken in.
-    Taken,
+    Accepted,
     /// There is no such connection any more.
     #[default]
     Gone,
@@ -31,9 +31,9 @@ pub enum Received {
 
 /// What became of a socket that came to replace that of a stateful connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reattached {
+pub enum ReattachResult {
     /// It took over.
-    Taken,
+    Attached,
     /// The connection is gone, or its messages could not all be kept; the client has to begin anew.
     #[default]
     Gone,
@@ -42,19 +42,19 @@ pub enum Reattached {
 /// Everything that can happen to a shard from outside its sockets.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Attach(Box<Link>, Box<Admission>),
+    Attach(Box<Transport>, Box<Admission>),
     /// A new socket for a connection that can reconnect statefully.
     Reattach {
         connection: ConnectionId,
         socket: Box<edge::Socket>,
-        done: oneshot::Sender<Reattached>,
+        done: oneshot::Sender<ReattachResult>,
     },
     /// Bytes from a client that sends by HTTP requests; `is_end` where the request ends with them.
     Receive {
         connection: ConnectionId,
         payload: Bytes,
         is_end: bool,
-        done: oneshot::Sender<Received>,
+        done: oneshot::Sender<ReceiveResult>,
     },
     /// The client of an HTTP transport has gone (`false`) or said goodbye (`true`).
     Leave {
@@ -116,7 +116,7 @@ pub(crate) enum Command {
         hub: Hub,
         target: Target,
         excluded: Arc<[ConnectionId]>,
-        closing: Closing,
+        closing: CloseRequest,
         closed: oneshot::Sender<u32>,
     },
     Invoke(Box<Invoke>),
@@ -127,17 +127,17 @@ pub(crate) enum Command {
         invocation_id: Box<str>,
     },
     /// What is known of a connection's client.
-    Facts {
+    GetClientContext {
         hub: Hub,
         connection: ConnectionId,
-        answer: oneshot::Sender<Option<Arc<Facts>>>,
+        answer: oneshot::Sender<Option<Arc<ClientContext>>>,
     },
     /// The client of a connection has logged in again.
     Refresh {
         hub: Hub,
         connection: ConnectionId,
         refresh: Box<dyn AuthenticationRefresh>,
-        answer: oneshot::Sender<Option<Result<Arc<Facts>, OtherUser>>>,
+        answer: oneshot::Sender<Option<Result<Arc<ClientContext>, OtherUser>>>,
     },
     Exists {
         hub: Hub,
@@ -148,23 +148,23 @@ pub(crate) enum Command {
         hub: Option<Hub>,
         answer: oneshot::Sender<u64>,
     },
-    Members {
+    ListConnections {
         hub: Hub,
-        scope: Scope,
+        scope: ListScope,
         after: Option<ConnectionId>,
         max: usize,
-        answer: oneshot::Sender<Vec<Member>>,
+        answer: oneshot::Sender<Vec<ConnectionEntry>>,
     },
-    Named {
+    ListNames {
         hub: Hub,
-        names: Names,
+        names: NameKind,
         after: Option<Box<str>>,
         max: usize,
-        answer: oneshot::Sender<Vec<Named>>,
+        answer: oneshot::Sender<Vec<NamedCount>>,
     },
-    Counts {
+    CountPresence {
         hub: Hub,
-        answer: oneshot::Sender<Counts>,
+        answer: oneshot::Sender<PresenceCounts>,
     },
     Execute {
         hub: Hub,
@@ -172,7 +172,7 @@ pub(crate) enum Command {
         actions: Arc<[Action]>,
         answer: oneshot::Sender<u64>,
     },
-    Tap(Box<Sink>),
+    SubscribeTrace(Box<Sink>),
     /// A connection wants to follow what is kept of a group, or of its hub.
     Follow {
         connection: ConnectionId,
@@ -180,13 +180,13 @@ pub(crate) enum Command {
         may_join: bool,
         /// The life of the log.
         epoch: u64,
-        begun: oneshot::Sender<Begun>,
+        begun: oneshot::Sender<FollowResult>,
     },
     CatchUp {
         connection: ConnectionId,
         group: Option<GroupName>,
         next: u64,
-        caught_up: oneshot::Sender<CaughtUp>,
+        caught_up: oneshot::Sender<CatchUpResult>,
     },
     Unfollow {
         connection: ConnectionId,
@@ -205,7 +205,7 @@ pub(crate) struct Invoke {
     pub(crate) connection: ConnectionId,
     pub(crate) invocation_id: Box<str>,
     pub(crate) message: OutgoingMessage,
-    pub(crate) answer: oneshot::Sender<Result<ClientResult, InvokeError>>,
+    pub(crate) answer: oneshot::Sender<Result<ClientResult, ClientInvokeError>>,
 }
 
 /// What became of a connection's change of a group.

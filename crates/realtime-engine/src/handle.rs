@@ -21,7 +21,7 @@ use trace::Tracer;
 pub(crate) use self::wake::{ShardSender, ShardWaker};
 use crate::command::Command;
 use crate::hub_counts::HubCounts;
-use crate::{ConnectionId, Keeper, NodeId, Stopped, Target};
+use crate::{ConnectionId, HistoryLog, NodeId, Stopped, Target};
 
 /// Talks to the shards; cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     pub(crate) next_shard: AtomicU16,
     pub(crate) shards: Vec<ShardSender>,
     pub(crate) tracer: Tracer,
-    pub(crate) keeper: OnceLock<Arc<dyn Keeper>>,
+    pub(crate) keeper: OnceLock<Arc<dyn HistoryLog>>,
 }
 
 #[derive(Debug)]

@@ -14,7 +14,7 @@ pub struct ClientResult {
 
 /// Why a client's answer did not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvokeError {
+pub enum ClientInvokeError {
     /// There is no such connection in the hub.
     #[error("the connection does not exist")]
     NotFound,

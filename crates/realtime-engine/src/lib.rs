@@ -9,33 +9,32 @@
 //! Know these first: [`EngineHandle`], [`Publish`], [`Admission`]. Start reading at `shard.rs`.
 
 mod admission;
+mod app_server;
 mod attach;
 mod authentication;
 mod capacity;
 mod client;
 mod close;
 mod command;
-mod end;
+mod end_reason;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod handle;
+mod history_log;
 mod hub_counts;
 mod id;
 mod invoke;
-mod keeper;
 mod limits;
-mod link;
-mod list;
 mod membership;
 mod message;
 mod metrics;
 mod name;
 mod options;
+mod presence;
 mod publish;
 mod reserved;
 mod roles;
-mod server;
 mod shard;
 mod shrink;
 mod span;
@@ -43,8 +42,9 @@ mod start;
 mod stopped;
 mod stream;
 mod stream_position;
-mod tap;
 mod target;
+mod trace_subscription;
+mod transport;
 mod upstream;
 
 use std::sync::Arc;
@@ -53,36 +53,38 @@ use prometheus_client::registry::Registry;
 use supervision::Supervisor;
 use trace::Tracer;
 
-pub use admission::{Admission, Guard};
-pub use attach::{AttachError, Issued};
+pub use admission::{Admission, ConnectionGuard};
+pub use app_server::{AppServer, SendRate};
+pub use attach::{AttachError, ConnectionIds};
 pub use authentication::{AuthenticationRefresh, OtherUser, Refreshed};
-pub use capacity::Room;
-pub use client::{Arrival, ClientConnection, Facts};
-pub use close::{Closing, ServerClose};
-pub use command::{Reattached, Received};
-pub use end::EndReason;
+pub use capacity::Capacity;
+pub use client::{ClientConnection, ClientContext, RemoteEndpoint};
+pub use close::{CloseRequest, ServerClose};
+pub use command::{ReattachResult, ReceiveResult};
+pub use end_reason::EndReason;
 pub use handle::{EngineHandle, EngineJoin};
+pub use history_log::{CatchUpResult, FollowResult, HistoryLog};
 pub use id::{ConnectionId, ConnectionToken, MalformedId, NodeId};
-pub use invoke::{ClientResult, InvokeError};
-pub use keeper::{Begun, CaughtUp, Keeper};
-pub use link::{HttpTransport, Link, Outlet, Taken, Turn};
-pub use list::{Action, Candidate, Counts, Member, Named, Names, Predicate, Scope};
+pub use invoke::{ClientInvokeError, ClientResult};
 pub use membership::{GroupError, Lifetime, Membership, UserGroupError};
 pub use message::{InvalidArguments, InvalidValue, OutgoingMessage};
 pub use name::{GroupName, Hub, UserId};
 pub use options::{HubOptions, Options, SlowConsumer};
+pub use presence::{
+    Action, Candidate, ConnectionEntry, ListScope, NameKind, NamedCount, Predicate, PresenceCounts,
+};
 pub use publish::{Publish, PublishError};
 pub use reserved::{calls_reserved_method, is_reserved_method, message_calls_reserved_method};
 pub use roles::Roles;
-pub use server::{AppServer, Pace};
 pub use shrink::should_shrink;
 pub use start::StartError;
 pub use stopped::Stopped;
 pub use stream::{StreamOf, StreamState};
-pub use stream_position::Kept;
-pub use tap::{Filter, Sight, SightEvent, Tap};
+pub use stream_position::StreamPosition;
 pub use target::Target;
-pub use upstream::{ClientInvocation, NoUpstream, Opening, Refusal, Upstream};
+pub use trace_subscription::{TraceEvent, TraceEventKind, TraceFilter, TraceSubscription};
+pub use transport::{HttpTransport, HttpTransportKind, PollId, PollResult, Transport};
+pub use upstream::{ClientInvocation, HandshakeDecision, InvocationRejection, NoUpstream, Upstream};
 
 /// Starts the shards' threads. What is counted is registered with `registry`; spans go to `tracer`; what clients call goes
 /// to `upstream`.

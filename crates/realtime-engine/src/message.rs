@@ -5,7 +5,7 @@ use serde_json::Value;
 use signalr_protocol::{HubProtocol, TranscodeError, check_json};
 use state::Record;
 
-use super::{Kept, Target, calls_reserved_method, is_reserved_method};
+use super::{StreamPosition, Target, calls_reserved_method, is_reserved_method};
 
 /// A hub message on its way to clients. A shard encodes it at most once for each protocol that a receiver speaks.
 #[derive(Clone, Debug)]
@@ -160,7 +160,7 @@ impl OutgoingMessage {
     }
 
     /// Tells a follower, by its method `chappe.position`, from where it would have to go on.
-    pub fn position(target: &Target, next: Kept) -> Self {
+    pub fn position(target: &Target, next: StreamPosition) -> Self {
         let group = match target {
             Target::Group(group) => Value::from(group.as_str()),
             Target::All | Target::User(_) | Target::Connection(_) => Value::Null,

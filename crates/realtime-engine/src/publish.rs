@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trace::TraceContext;
 
 use crate::span::SendSpan;
-use crate::{ConnectionId, Hub, Kept, OutgoingMessage, Stopped, Target, UserId};
+use crate::{ConnectionId, Hub, OutgoingMessage, Stopped, StreamPosition, Target, UserId};
 
 /// A message and who gets it.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Work {
     pub(crate) excluded_users: Vec<UserId>,
     pub(crate) message: OutgoingMessage,
     /// Where it stands among those that are kept, if it is.
-    pub(crate) kept: Option<Kept>,
+    pub(crate) kept: Option<StreamPosition>,
     pub(crate) span: Option<SendSpan>,
 }
 
@@ -46,7 +46,7 @@ pub enum PublishError {
     Busy,
     /// The hub or group keeps its messages, and this one could not be kept.
     #[error("the message could not be kept: {0}")]
-    NotKept(Arc<str>),
+    NotRecorded(Arc<str>),
     /// The engine has ended.
     #[error("the engine has been shut down")]
     Stopped,

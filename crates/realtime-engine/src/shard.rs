@@ -58,7 +58,7 @@ use super::handle::ShardWaker;
 use super::hub_counts::HubCounts;
 use super::limits::{Rates, UserBuckets};
 use super::publish::Work;
-use super::tap::Sink;
+use super::trace_subscription::Sink;
 use super::{Options, Upstream};
 use crate::metrics::{EngineMetrics, ShardMetrics};
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{ClientConnection, EndReason, Hub, Roles, Room};
+use crate::{Capacity, ClientConnection, EndReason, Hub, Roles};
 
 /// Takes what clients invoke. It is called on a shard's thread: it must hand the work on and return at once, never block.
 ///
@@ -10,37 +10,37 @@ use crate::{ClientConnection, EndReason, Hub, Roles, Room};
 /// ([`AppServer`](super::AppServer)) are its own affair; nothing of them comes here.
 pub trait Upstream: std::fmt::Debug + Send + Sync + 'static {
     /// A client calls a method of its hub. On refusal the engine answers with the reason if an answer is expected. On
-    /// [`Room::Full`] the call is taken, but nothing more is read of this client until
+    /// [`Capacity::Exhausted`] the call is taken, but nothing more is read of this client until
     /// [`EngineHandle::resume`](super::EngineHandle::resume); what one read brought along may still follow.
     ///
     /// # Errors
     ///
     /// If the call is not taken.
-    fn invoke(&self, invocation: ClientInvocation) -> Result<Room, Refusal>;
+    fn invoke(&self, invocation: ClientInvocation) -> Result<Capacity, InvocationRejection>;
 
-    /// Whether what clients of a hub bring along ([`Facts`]) is to be kept for as long as they are connected.
-    fn keeps_facts(&self, _hub: &Hub) -> bool {
+    /// Whether what clients of a hub bring along ([`ClientContext`]) is to be kept for as long as they are connected.
+    fn keeps_client_context(&self, _hub: &Hub) -> bool {
         false
     }
 
     /// A connection has said what it speaks, and waits for the answer to its handshake.
-    fn opening(&self, _connection: &ClientConnection) -> Opening {
-        Opening::Go
+    fn connecting(&self, _connection: &ClientConnection) -> HandshakeDecision {
+        HandshakeDecision::Accept
     }
 
     /// A connection has done its handshake.
     fn connected(&self, _connection: &ClientConnection) {}
 
-    /// A connection has ended that was [`opening`](Upstream::opening); called once for each of them.
+    /// A connection has ended that was [`opening`](Upstream::connecting); called once for each of them.
     fn disconnected(&self, _connection: &ClientConnection, _reason: EndReason, _error: Option<&str>) {}
 }
 
 /// Whether a handshake may be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
+pub enum HandshakeDecision {
     /// At once.
-    Go,
-    /// When [`EngineHandle::opened`](super::EngineHandle::opened) says so.
+    Accept,
+    /// When [`EngineHandle::complete_handshake`](super::EngineHandle::complete_handshake) says so.
     Wait,
 }
 
@@ -63,16 +63,16 @@ pub struct ClientInvocation {
 
 /// Why an invocation is not taken; the text reaches the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal(pub String);
+pub struct InvocationRejection(pub String);
 
 /// The upstream of an engine that has none: refuses every call and says why.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoUpstream;
 
 impl Upstream for NoUpstream {
-    fn invoke(&self, invocation: ClientInvocation) -> Result<Room, Refusal> {
+    fn invoke(&self, invocation: ClientInvocation) -> Result<Capacity, InvocationRejection> {
         let hub = &invocation.client.hub;
-        Err(Refusal(format!(
+        Err(InvocationRejection(format!(
             "no upstream is configured for hub {hub}: clients of this hub can receive messages, but nobody answers their calls"
         )))
     }

@@ -13,7 +13,7 @@ use http_messages::{Body, ErrorChain};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::engine::{ConnectionId, Filter, GroupName, UserId};
+use crate::engine::{ConnectionId, GroupName, TraceFilter, UserId};
 use crate::events::DeadLettersError;
 use crate::handle::Handle;
 use crate::service::TraceError;
@@ -77,7 +77,7 @@ impl Admin {
     async fn trace(&self, query: Option<&str>) -> Result<Response<Body>, AdminError> {
         let hub = parameter(query, "hub").map(|hub| self.realtime.hub(&hub)).transpose();
         let connection = parameter(query, "connection").map(|id| ConnectionId::parse(&id)).transpose();
-        let filter = Filter {
+        let filter = TraceFilter {
             hub: hub.map_err(|_| AdminError::NoSuchFilter)?,
             user: parameter(query, "user").map(|user| UserId::new(&user)),
             group: parameter(query, "group").map(|group| GroupName::new(&group)),

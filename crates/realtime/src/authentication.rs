@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use identity::Claims;
 
 use crate::claim_types::{self, long_type, name_in_token, with_long_types};
-use crate::engine::{AuthenticationRefresh, Facts, OtherUser, Refreshed, Roles, UserId};
+use crate::engine::{AuthenticationRefresh, ClientContext, OtherUser, Refreshed, Roles, UserId};
 
 /// When the login of a client ends, in Unix seconds.
 const EXPIRES_ON: &str = "asrs.s.aeo";
@@ -47,7 +47,7 @@ pub(crate) enum NewClaims {
 }
 
 impl AuthenticationRefresh for Refresh {
-    fn apply(self: Box<Self>, known: &Facts, user: Option<&UserId>) -> Result<Refreshed, OtherUser> {
+    fn apply(self: Box<Self>, known: &ClientContext, user: Option<&UserId>) -> Result<Refreshed, OtherUser> {
         refresh(known, user.map(UserId::as_str), *self)
     }
 }
@@ -57,7 +57,7 @@ impl AuthenticationRefresh for Refresh {
 /// # Errors
 ///
 /// If the user would be another one.
-fn refresh(known: &Facts, user: Option<&str>, refresh: Refresh) -> Result<Refreshed, OtherUser> {
+fn refresh(known: &ClientContext, user: Option<&str>, refresh: Refresh) -> Result<Refreshed, OtherUser> {
     let old: Claims = claim_types::parse(&known.claims).into_iter().collect();
     let mut claims = match refresh.claims {
         NewClaims::Keep => old.clone(),
@@ -73,7 +73,11 @@ fn refresh(known: &Facts, user: Option<&str>, refresh: Refresh) -> Result<Refres
         ends_at: ends_at(&claims),
         roles: roles(&claims),
         is_changed: comparable(&old) != comparable(&claims),
-        facts: Facts { claims: payload(&claims).into(), query: known.query.clone(), arrival: known.arrival },
+        client_context: ClientContext {
+            claims: payload(&claims).into(),
+            query: known.query.clone(),
+            remote: known.remote,
+        },
     })
 }
 

@@ -11,7 +11,7 @@ use identity::Claims;
 
 use crate::client_access::{self, ClientAccess, ClientAccessError};
 use crate::engine::{
-    ConnectionId, EngineHandle, Filter, Hub, InvalidArguments, Publish, PublishError, Target,
+    ConnectionId, EngineHandle, Hub, InvalidArguments, Publish, PublishError, Target, TraceFilter,
 };
 use crate::events::{DeadLetterPage, DeadLettersError};
 use crate::from_protocol::{InvalidInvocation, invocation};
@@ -122,7 +122,7 @@ impl Handle {
     /// # Errors
     ///
     /// If there are too many watchers, or the service is shutting down.
-    pub async fn trace(&self, filter: Filter) -> Result<Body, TraceError> {
+    pub async fn trace(&self, filter: TraceFilter) -> Result<Body, TraceError> {
         trace(&self.shared, filter).await
     }
 

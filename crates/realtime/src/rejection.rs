@@ -128,7 +128,7 @@ impl From<PublishError> for Rejection {
         match error {
             PublishError::Stopped => Self::stopping(),
             PublishError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "Busy", error.to_string()),
-            PublishError::NotKept(_) => {
+            PublishError::NotRecorded(_) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "HistoryUnavailable", error.to_string())
             }
         }

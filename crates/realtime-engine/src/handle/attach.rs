@@ -5,15 +5,15 @@ use std::sync::atomic::Ordering;
 use super::{EngineHandle, Shared};
 use crate::command::Command;
 use crate::id::{self, ShardId};
-use crate::{Admission, AttachError, Hub, Issued, Link, Stopped};
+use crate::{Admission, AttachError, ConnectionIds, Hub, Stopped, Transport};
 
 impl EngineHandle {
     /// Names for a new connection. Shards take turns.
-    pub fn issue(&self) -> Issued {
+    pub fn issue(&self) -> ConnectionIds {
         let count = u16::try_from(self.0.shards.len()).expect("options count shards in 16 bits");
         let shard = ShardId(self.0.next_shard.fetch_add(1, Ordering::Relaxed) % count);
         let (connection, token) = id::draw_both(self.0.node, shard);
-        Issued { connection, token }
+        ConnectionIds { connection, token }
     }
 
     /// Whether a socket offered now would be refused for want of a place, so that its client can be told in HTTP.
@@ -32,7 +32,7 @@ impl EngineHandle {
     /// # Errors
     ///
     /// If there is no place for it. Then the socket is closed.
-    pub async fn attach(&self, link: Link, admission: Admission) -> Result<(), AttachError> {
+    pub async fn attach(&self, link: Transport, admission: Admission) -> Result<(), AttachError> {
         let Some(shard) = self.shard_of(admission.connection) else {
             return Err(AttachError::Foreign(admission.connection));
         };

@@ -9,15 +9,15 @@ use tokio::sync::oneshot;
 use super::{EngineHandle, Stopped};
 use crate::command::{Command, Invoke};
 use crate::{
-    AppServer, AuthenticationRefresh, Begun, CaughtUp, ClientResult, Closing, ConnectionId, Facts, GroupName,
-    HttpTransport, Hub, InvalidArguments, InvokeError, OtherUser, OutgoingMessage, Outlet, Reattached,
-    Received, ServerClose, Target,
+    AppServer, AuthenticationRefresh, CatchUpResult, ClientContext, ClientInvokeError, ClientResult,
+    CloseRequest, ConnectionId, FollowResult, GroupName, HttpTransport, HttpTransportKind, Hub,
+    InvalidArguments, OtherUser, OutgoingMessage, ReattachResult, ReceiveResult, ServerClose, Target,
 };
 
 impl EngineHandle {
     /// Where messages for a client of an HTTP transport will wait.
-    pub fn outlet(&self, transport: HttpTransport) -> Arc<Outlet> {
-        Outlet::new(transport, Instant::now(), self.0.outlet_bytes.clone())
+    pub fn http_transport(&self, transport: HttpTransportKind) -> Arc<HttpTransport> {
+        HttpTransport::new(transport, Instant::now(), self.0.outlet_bytes.clone())
     }
 
     /// Takes in what a client of an HTTP transport sent: whole hub messages or parts of them. Waits while the client is not read
@@ -26,7 +26,7 @@ impl EngineHandle {
     /// # Errors
     ///
     /// If the engine has ended.
-    pub async fn receive(&self, connection: ConnectionId, payload: Bytes) -> Result<Received, Stopped> {
+    pub async fn receive(&self, connection: ConnectionId, payload: Bytes) -> Result<ReceiveResult, Stopped> {
         self.receive_part(connection, payload, true).await
     }
 
@@ -41,7 +41,7 @@ impl EngineHandle {
         connection: ConnectionId,
         payload: Bytes,
         is_end: bool,
-    ) -> Result<Received, Stopped> {
+    ) -> Result<ReceiveResult, Stopped> {
         self.ask_owner(connection, |done| Command::Receive { connection, payload, is_end, done }).await
     }
 
@@ -70,13 +70,13 @@ impl EngineHandle {
         &self,
         connection: ConnectionId,
         socket: edge::Socket,
-    ) -> Result<Reattached, Stopped> {
+    ) -> Result<ReattachResult, Stopped> {
         let socket = Box::new(socket);
         self.ask_owner(connection, |done| Command::Reattach { connection, socket, done }).await
     }
 
     /// Says that a connection whose handshake waits may go on, or why it may not.
-    pub async fn opened(&self, connection: ConnectionId, result: Result<(), String>) {
+    pub async fn complete_handshake(&self, connection: ConnectionId, result: Result<(), String>) {
         let result = result.map_err(Into::into);
         if let Some(shard) = self.shard_of(connection) {
             // A shard that has ended has no connections that wait.
@@ -117,7 +117,7 @@ impl EngineHandle {
         self.ask_owner(connection, |found| Command::Rebind { connection, server, found }).await
     }
 
-    /// Reads a client again that was not read because its server took no more ([`Room::Full`](crate::Room::Full)).
+    /// Reads a client again that was not read because its server took no more ([`Capacity::Exhausted`](crate::Capacity::Exhausted)).
     pub async fn resume(&self, connection: ConnectionId) {
         if let Some(shard) = self.shard_of(connection) {
             // A shard that has ended reads nobody.
@@ -130,7 +130,7 @@ impl EngineHandle {
     ///
     /// # Errors
     ///
-    /// See [`InvokeError`]; an error that the client answers is a result.
+    /// See [`ClientInvokeError`]; an error that the client answers is a result.
     pub async fn invoke(
         &self,
         hub: &Hub,
@@ -138,7 +138,7 @@ impl EngineHandle {
         target: &str,
         arguments: &str,
         patience: Duration,
-    ) -> Result<Result<ClientResult, InvokeError>, InvalidArguments> {
+    ) -> Result<Result<ClientResult, ClientInvokeError>, InvalidArguments> {
         let invocation_id = self.issue().token.to_string();
         let message = OutgoingMessage::call(Some(&invocation_id), target, arguments)?;
         Ok(self.call(hub, connection, invocation_id.into(), message, patience).await)
@@ -148,7 +148,7 @@ impl EngineHandle {
     ///
     /// # Errors
     ///
-    /// See [`InvokeError`].
+    /// See [`ClientInvokeError`].
     pub async fn call(
         &self,
         hub: &Hub,
@@ -156,18 +156,18 @@ impl EngineHandle {
         invocation_id: Box<str>,
         message: OutgoingMessage,
         patience: Duration,
-    ) -> Result<ClientResult, InvokeError> {
-        let Some(shard) = self.shard_of(connection) else { return Err(InvokeError::NotFound) };
+    ) -> Result<ClientResult, ClientInvokeError> {
+        let Some(shard) = self.shard_of(connection) else { return Err(ClientInvokeError::NotFound) };
         let (answer, result) = oneshot::channel();
         let hub = hub.clone();
         let invoke = Invoke { hub, connection, invocation_id: invocation_id.clone(), message, answer };
-        shard.send(Command::Invoke(Box::new(invoke))).await.map_err(|Stopped| InvokeError::Stopped)?;
+        shard.send(Command::Invoke(Box::new(invoke))).await.map_err(|Stopped| ClientInvokeError::Stopped)?;
         match tokio::time::timeout(patience, result).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_ended)) => Err(InvokeError::Disconnected),
+            Ok(Err(_ended)) => Err(ClientInvokeError::Disconnected),
             Err(_late) => {
                 let _ = shard.send(Command::Forget { connection, invocation_id }).await;
-                Err(InvokeError::Timeout)
+                Err(ClientInvokeError::Timeout)
             }
         }
     }
@@ -178,13 +178,17 @@ impl EngineHandle {
     /// # Errors
     ///
     /// If the engine has ended.
-    pub async fn facts(&self, hub: &Hub, connection: ConnectionId) -> Result<Option<Arc<Facts>>, Stopped> {
+    pub async fn client_context(
+        &self,
+        hub: &Hub,
+        connection: ConnectionId,
+    ) -> Result<Option<Arc<ClientContext>>, Stopped> {
         let hub = hub.clone();
-        self.ask_owner(connection, |answer| Command::Facts { hub, connection, answer }).await
+        self.ask_owner(connection, |answer| Command::GetClientContext { hub, connection, answer }).await
     }
 
     /// Refreshes the authentication of an open connection of `hub`, and gives what is known of its client from then on; `None` as in
-    /// [`EngineHandle::facts`].
+    /// [`EngineHandle::client_context`].
     ///
     /// # Errors
     ///
@@ -194,7 +198,7 @@ impl EngineHandle {
         hub: &Hub,
         connection: ConnectionId,
         refresh: impl AuthenticationRefresh,
-    ) -> Result<Option<Result<Arc<Facts>, OtherUser>>, Stopped> {
+    ) -> Result<Option<Result<Arc<ClientContext>, OtherUser>>, Stopped> {
         let (hub, refresh): (_, Box<dyn AuthenticationRefresh>) = (hub.clone(), Box::new(refresh));
         self.ask_owner(connection, |answer| Command::Refresh { hub, connection, refresh, answer }).await
     }
@@ -211,7 +215,7 @@ impl EngineHandle {
         group: Option<&GroupName>,
         may_join: bool,
         epoch: u64,
-    ) -> Result<Begun, Stopped> {
+    ) -> Result<FollowResult, Stopped> {
         let group = group.cloned();
         let ask = |begun| Command::Follow { connection, group, may_join, epoch, begun };
         self.ask_owner(connection, ask).await
@@ -227,7 +231,7 @@ impl EngineHandle {
         connection: ConnectionId,
         group: Option<&GroupName>,
         next: u64,
-    ) -> Result<CaughtUp, Stopped> {
+    ) -> Result<CatchUpResult, Stopped> {
         let group = group.cloned();
         self.ask_owner(connection, |caught_up| Command::CatchUp { connection, group, next, caught_up }).await
     }
@@ -248,7 +252,7 @@ impl EngineHandle {
         hub: &Hub,
         target: &Target,
         excluded: &[ConnectionId],
-        closing: &Closing,
+        closing: &CloseRequest,
     ) -> Result<u32, Stopped> {
         let excluded: Arc<[ConnectionId]> = excluded.into();
         let ask = |closed| Command::Close {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::{EngineHandle, Stopped};
 use crate::command::{Command, Subject};
-use crate::tap::tap;
+use crate::trace_subscription::tap;
 use crate::{
-    Action, ConnectionId, Counts, Filter, GroupName, Hub, Member, Named, Names, Predicate, Scope, Tap, UserId,
+    Action, ConnectionEntry, ConnectionId, GroupName, Hub, ListScope, NameKind, NamedCount, Predicate,
+    PresenceCounts, TraceFilter, TraceSubscription, UserId,
 };
 
 impl EngineHandle {
@@ -63,12 +64,13 @@ impl EngineHandle {
     pub async fn list_members(
         &self,
         hub: &Hub,
-        scope: &Scope,
+        scope: &ListScope,
         after: Option<ConnectionId>,
         max: usize,
-    ) -> Result<Vec<Member>, Stopped> {
-        let ask = |answer| Command::Members { hub: hub.clone(), scope: scope.clone(), after, max, answer };
-        let mut members: Vec<Member> = self.ask_all(ask).await?.into_iter().flatten().collect();
+    ) -> Result<Vec<ConnectionEntry>, Stopped> {
+        let ask =
+            |answer| Command::ListConnections { hub: hub.clone(), scope: scope.clone(), after, max, answer };
+        let mut members: Vec<ConnectionEntry> = self.ask_all(ask).await?.into_iter().flatten().collect();
         members.sort_unstable_by_key(|member| member.connection);
         members.truncate(max);
         Ok(members)
@@ -82,17 +84,22 @@ impl EngineHandle {
     pub async fn list_names(
         &self,
         hub: &Hub,
-        names: Names,
+        names: NameKind,
         after: Option<&str>,
         max: usize,
-    ) -> Result<Vec<Named>, Stopped> {
-        let ask =
-            |answer| Command::Named { hub: hub.clone(), names, after: after.map(Into::into), max, answer };
+    ) -> Result<Vec<NamedCount>, Stopped> {
+        let ask = |answer| Command::ListNames {
+            hub: hub.clone(),
+            names,
+            after: after.map(Into::into),
+            max,
+            answer,
+        };
         let mut all: BTreeMap<String, u64> = BTreeMap::new();
-        for Named { name, connections } in self.ask_all(ask).await?.into_iter().flatten() {
+        for NamedCount { name, connections } in self.ask_all(ask).await?.into_iter().flatten() {
             *all.entry(name).or_default() += connections;
         }
-        Ok(all.into_iter().take(max).map(|(name, connections)| Named { name, connections }).collect())
+        Ok(all.into_iter().take(max).map(|(name, connections)| NamedCount { name, connections }).collect())
     }
 
     /// How many connections, users and groups a hub has.
@@ -100,9 +107,9 @@ impl EngineHandle {
     /// # Errors
     ///
     /// If the engine has ended.
-    pub async fn counts(&self, hub: &Hub) -> Result<Counts, Stopped> {
-        let mut all = Counts::default();
-        for counts in self.ask_all(|answer| Command::Counts { hub: hub.clone(), answer }).await? {
+    pub async fn counts(&self, hub: &Hub) -> Result<PresenceCounts, Stopped> {
+        let mut all = PresenceCounts::default();
+        for counts in self.ask_all(|answer| Command::CountPresence { hub: hub.clone(), answer }).await? {
             all.add(counts);
         }
         Ok(all)
@@ -128,10 +135,10 @@ impl EngineHandle {
     /// # Errors
     ///
     /// If the engine has ended.
-    pub async fn tap(&self, filter: Filter) -> Result<Tap, Stopped> {
+    pub async fn subscribe_trace(&self, filter: TraceFilter) -> Result<TraceSubscription, Stopped> {
         let (sink, tap) = tap(filter);
         for shard in &self.0.shards {
-            shard.send(Command::Tap(Box::new(sink.clone()))).await?;
+            shard.send(Command::SubscribeTrace(Box::new(sink.clone()))).await?;
         }
         Ok(tap)
     }

@@ -9,7 +9,7 @@ use super::wake::{Reserved, When, reserve};
 use crate::command::Command;
 use crate::publish::Work;
 use crate::span::SendSpan;
-use crate::{Keeper, Kept, Publish, PublishError, Stopped};
+use crate::{HistoryLog, Publish, PublishError, Stopped, StreamPosition};
 
 impl EngineHandle {
     /// Sends a message, or says that it would have to wait. Messages that one caller publishes one after the other reach
@@ -45,42 +45,42 @@ impl EngineHandle {
         }
     }
 
-    /// Sends a message that is kept already; for the [`Keeper`].
+    /// Sends a message that is kept already; for the [`HistoryLog`].
     ///
     /// # Errors
     ///
     /// If the engine has ended.
-    pub async fn publish_kept(&self, publish: Publish, kept: Kept) -> Result<(), Stopped> {
+    pub async fn publish_recorded(&self, publish: Publish, kept: StreamPosition) -> Result<(), Stopped> {
         self.send(publish, Some(kept)).await
     }
 
-    /// Sends a message that the [`Keeper`] took and cannot keep.
+    /// Sends a message that the [`HistoryLog`] took and cannot keep.
     ///
     /// # Errors
     ///
     /// If the engine has ended.
-    pub async fn publish_unkept(&self, publish: Publish) -> Result<(), Stopped> {
+    pub async fn publish_unrecorded(&self, publish: Publish) -> Result<(), Stopped> {
         self.send(publish, None).await
     }
 
     /// From now on, messages that `keeper` keeps go through it. Only the first one counts.
-    pub fn keep_with(&self, keeper: Arc<dyn Keeper>) {
+    pub fn set_history_log(&self, keeper: Arc<dyn HistoryLog>) {
         // There is one start, and it sets one keeper.
         let _ = self.0.keeper.set(keeper);
     }
 
-    fn keeper(&self, publish: &Publish) -> Option<&Arc<dyn Keeper>> {
-        self.0.keeper.get().filter(|keeper| keeper.keeps(&publish.hub, &publish.target))
+    fn keeper(&self, publish: &Publish) -> Option<&Arc<dyn HistoryLog>> {
+        self.0.keeper.get().filter(|keeper| keeper.has_history(&publish.hub, &publish.target))
     }
 
-    async fn send(&self, publish: Publish, kept: Option<Kept>) -> Result<(), Stopped> {
+    async fn send(&self, publish: Publish, kept: Option<StreamPosition>) -> Result<(), Stopped> {
         let shards = self.shards_of(&publish.target);
         let permits = reserve(shards, When::Soon).await?;
         self.hand_out(publish, kept, permits);
         Ok(())
     }
 
-    fn hand_out(&self, publish: Publish, kept: Option<Kept>, permits: Vec<Reserved<'_>>) {
+    fn hand_out(&self, publish: Publish, kept: Option<StreamPosition>, permits: Vec<Reserved<'_>>) {
         let Publish { hub, target, mut excluded, excluded_users, message, trace } = publish;
         // Shards search in it for each receiver.
         excluded.sort_unstable();

@@ -15,8 +15,8 @@ use super::pending::{Backlog, Run};
 use super::stateful::Stateful;
 use crate::limits::{Bucket, Shared};
 use crate::{
-    Admission, AppServer, ClientResult, ConnectionId, Facts, Guard, HttpTransport, InvokeError, Outlet, Pace,
-    Received, Roles,
+    Admission, AppServer, ClientContext, ClientInvokeError, ClientResult, ConnectionGuard, ConnectionId,
+    HttpTransport, HttpTransportKind, ReceiveResult, Roles, SendRate,
 };
 
 /// One client. What most connections do not need most of the time is boxed.
@@ -47,14 +47,14 @@ pub(crate) struct Connection {
     /// Whether its client is not read from; here, because nearly every client waits for leave to come in.
     pub(crate) is_paused: bool,
     /// How fast its app server may send to it.
-    pub(crate) pace: Pace,
+    pub(crate) pace: SendRate,
 }
 
 /// By what the client is reached now.
 #[derive(Debug)]
 pub(crate) enum Road {
     Socket(edge::Socket),
-    Outlet(Arc<Outlet>),
+    Http(Arc<HttpTransport>),
     /// Its socket is lost, and a new one may come until then.
     Detached {
         until: Tick,
@@ -110,7 +110,7 @@ pub(crate) struct Rare {
     pub(crate) groups: Vec<(GroupKey, u32)>,
     /// The beginning of a hub message that came in pieces.
     pub(crate) partial: Option<Box<Splitter>>,
-    pub(crate) facts: Option<Arc<Facts>>,
+    pub(crate) client_context: Option<Arc<ClientContext>>,
     pub(crate) extra: Option<Box<Extra>>,
 }
 
@@ -129,12 +129,12 @@ pub(crate) struct Extra {
     pub(crate) bucket: Option<Box<Bucket>>,
     pub(crate) user_bucket: Option<Shared>,
     /// Calls of its methods whose results are awaited.
-    pub(crate) calls: HashMap<Box<str>, oneshot::Sender<Result<ClientResult, InvokeError>>>,
+    pub(crate) calls: HashMap<Box<str>, oneshot::Sender<Result<ClientResult, ClientInvokeError>>>,
     /// Streams that its client asked for and that have not ended, by their invocation ids.
     pub(crate) open_streams: HashSet<Box<str>>,
     /// What its client sent over HTTP while it is not read from.
     pub(crate) held: VecDeque<Posted>,
-    pub(crate) guard: Option<Guard>,
+    pub(crate) guard: Option<ConnectionGuard>,
 }
 
 /// Bytes that a client sent in a request.
@@ -143,7 +143,7 @@ pub(crate) struct Posted {
     pub(crate) payload: Bytes,
     /// Whether the request ends with them.
     pub(crate) is_end: bool,
-    pub(crate) done: oneshot::Sender<Received>,
+    pub(crate) done: oneshot::Sender<ReceiveResult>,
 }
 
 impl Connection {
@@ -189,20 +189,20 @@ impl Connection {
 
     /// Whether the transport itself shows that the client is there, so that nobody needs to ping.
     pub(crate) fn is_kept_alive_by_transport(&self) -> bool {
-        matches!(&self.road, Road::Outlet(outlet) if outlet.transport() == HttpTransport::LongPolling)
+        matches!(&self.road, Road::Http(outlet) if outlet.transport() == HttpTransportKind::LongPolling)
     }
 
     /// Whether only text can be sent.
     pub(crate) fn is_text_only(&self) -> bool {
-        matches!(&self.road, Road::Outlet(outlet) if outlet.transport() == HttpTransport::ServerSentEvents)
+        matches!(&self.road, Road::Http(outlet) if outlet.transport() == HttpTransportKind::ServerSentEvents)
     }
 
     pub(crate) fn transport(&self) -> &'static str {
         match &self.road {
             Road::Socket(_) | Road::Detached { .. } => "WebSockets",
-            Road::Outlet(outlet) => match outlet.transport() {
-                HttpTransport::ServerSentEvents => "ServerSentEvents",
-                HttpTransport::LongPolling => "LongPolling",
+            Road::Http(outlet) => match outlet.transport() {
+                HttpTransportKind::ServerSentEvents => "ServerSentEvents",
+                HttpTransportKind::LongPolling => "LongPolling",
             },
         }
     }

@@ -102,7 +102,7 @@ impl Shard {
                 }
                 self.finish_write(slot, report);
             }
-            Road::Outlet(outlet) => {
+            Road::Http(outlet) => {
                 http::flush(outlet, &run);
                 if run.has_hub_message() {
                     connection.sent = self.now;
@@ -180,7 +180,7 @@ impl Shard {
         let socket = match &mut connection.road {
             Road::Socket(socket) => socket,
             // The client has the time for a close to take its last messages.
-            Road::Outlet(outlet) => return outlet.end(),
+            Road::Http(outlet) => return outlet.end(),
             Road::Detached { .. } => return,
         };
         match socket.shutdown_write() {
@@ -209,7 +209,7 @@ fn append(
     let Connection { road, run, backlog, .. } = connection;
     match road {
         Road::Socket(_) => socket::append(run, backlog.as_deref_mut(), step, policy, account),
-        Road::Outlet(outlet) => http::append(outlet, run, step, policy, account),
+        Road::Http(outlet) => http::append(outlet, run, step, policy, account),
         // A new socket is sent what is kept.
         Road::Detached { .. } => Appended::Waits,
     }

@@ -16,7 +16,7 @@ use super::hub_messages::Unreadable;
 use super::keys::Slot;
 use super::pieces::{Cut, Pieces};
 use super::stateful::Arrival;
-use crate::{AppServer, ConnectionId, Room};
+use crate::{AppServer, Capacity, ConnectionId};
 
 impl Shard {
     /// The app server that a client's bytes go to.
@@ -39,7 +39,7 @@ impl Shard {
     pub(super) fn is_held_back(&mut self, slot: Slot) -> bool {
         let Some(connection) = self.connections.get(slot as usize) else { return false };
         let id = connection.id;
-        let is_full = self.server_of(slot).is_some_and(|server| server.room(id) == Room::Full);
+        let is_full = self.server_of(slot).is_some_and(|server| server.capacity(id) == Capacity::Exhausted);
         if is_full {
             self.connections[slot as usize].is_paused = true;
         }
@@ -72,7 +72,7 @@ impl Shard {
         bytes: Vec<u8>,
         is_partial: bool,
     ) {
-        if server.data(id, Bytes::from(bytes), is_partial) == Room::Full
+        if server.data(id, Bytes::from(bytes), is_partial) == Capacity::Exhausted
             && let Some(connection) = self.connections.get_mut(slot as usize)
         {
             connection.is_paused = true;

@@ -11,7 +11,7 @@ use super::encode::Encoded;
 use super::keys::Slot;
 use super::stateful::{Arrival, SequenceGap};
 use crate::limits::Exceeded;
-use crate::{ClientInvocation, ClientResult, EndReason, OutgoingMessage, Room, SightEvent};
+use crate::{Capacity, ClientInvocation, ClientResult, EndReason, OutgoingMessage, TraceEventKind};
 
 /// Why a hub message ends the connection; the text goes into its Close message.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +109,7 @@ impl Shard {
         let invocation_id: Option<Box<str>> = peek.invocation_id.as_deref().map(Into::into);
         let target: Option<Box<str>> = peek.target.as_deref().map(Into::into);
         let bytes = payload.len() as u64;
-        self.show(&client, || SightEvent::Received { message_type, method: target.clone(), bytes });
+        self.show(&client, || TraceEventKind::Received { message_type, method: target.clone(), bytes });
         let invocation = ClientInvocation {
             client,
             roles,
@@ -127,7 +127,7 @@ impl Shard {
         match taken {
             Ok(room) => {
                 self.note_stream(slot, message_type, id);
-                if room == Room::Full {
+                if room == Capacity::Exhausted {
                     self.connections[slot as usize].is_paused = true;
                 }
             }

@@ -12,7 +12,7 @@ use super::encode::{close_message, hub_frame};
 use super::keys::Slot;
 use super::pending::{Frame, Step};
 use crate::metrics::EndLabels;
-use crate::{Admission, ClientConnection, EndReason, Hub, SightEvent};
+use crate::{Admission, ClientConnection, EndReason, Hub, TraceEventKind};
 
 impl Shard {
     /// Who a connection is, in the words of the upstream; `None` unless it is open.
@@ -24,7 +24,7 @@ impl Shard {
             hub: self.index.hub(places.hub).clone(),
             user: places.user.map(|(user, _)| self.index.user(user).clone()),
             protocol: connection.protocol,
-            facts: connection.rare.as_ref().and_then(|rare| rare.facts.clone()),
+            client_context: connection.rare.as_ref().and_then(|rare| rare.client_context.clone()),
         })
     }
 
@@ -113,7 +113,7 @@ impl Shard {
         connection.is_stateful = false;
         let id = connection.id;
         // From now on the client's secret leads nowhere, so that it begins anew; but one that sends requests takes its last messages.
-        let keeps_secret = matches!(connection.road, Road::Outlet(_));
+        let keeps_secret = matches!(connection.road, Road::Http(_));
         if guard.is_some() {
             connection.extra_or_new().guard = guard;
         }
@@ -134,7 +134,7 @@ impl Shard {
         }
         let Some(client) = client else { return };
         if was_open {
-            let event = || SightEvent::Ended { reason, error: error.map(Into::into) };
+            let event = || TraceEventKind::Ended { reason, error: error.map(Into::into) };
             self.show(&client, event);
         }
         match server {
@@ -170,7 +170,7 @@ impl Shard {
             self.kept_own_bytes -= stateful.map_or(0, |stateful| stateful.own_bytes() as u64);
             self.index.forget(connection.id);
             self.settings.connections.fetch_sub(1, Ordering::AcqRel);
-            if let Road::Outlet(outlet) = &connection.road {
+            if let Road::Http(outlet) = &connection.road {
                 outlet.end();
             }
         }
@@ -191,6 +191,6 @@ pub(super) fn client_of(admission: &Admission, protocol: HubProtocol) -> ClientC
         hub: admission.hub.clone(),
         user: admission.user.clone(),
         protocol,
-        facts: admission.facts.clone(),
+        client_context: admission.client_context.clone(),
     }
 }

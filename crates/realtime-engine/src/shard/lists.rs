@@ -6,8 +6,8 @@ use super::Shard;
 use super::encode::Encoded;
 use super::keys::{GroupKey, Slot};
 use crate::{
-    Action, Candidate, Closing, ConnectionId, Counts, EndReason, Hub, Member, Named, Names, Predicate, Scope,
-    SlowConsumer, Target,
+    Action, Candidate, CloseRequest, ConnectionEntry, ConnectionId, EndReason, Hub, ListScope, NameKind,
+    NamedCount, Predicate, PresenceCounts, SlowConsumer, Target,
 };
 
 impl Shard {
@@ -15,14 +15,14 @@ impl Shard {
     pub(super) fn members(
         &self,
         hub: &Hub,
-        scope: &Scope,
+        scope: &ListScope,
         after: Option<ConnectionId>,
         max: usize,
-    ) -> Vec<Member> {
+    ) -> Vec<ConnectionEntry> {
         let target = match scope {
-            Scope::Hub => Target::All,
-            Scope::Group(group) => Target::Group(group.clone()),
-            Scope::User(user) => Target::User(user.clone()),
+            ListScope::Hub => Target::All,
+            ListScope::Group(group) => Target::Group(group.clone()),
+            ListScope::User(user) => Target::User(user.clone()),
         };
         let mut one = [0];
         let slots = self.index.receivers(&self.connections, hub, &target, &mut one);
@@ -39,7 +39,7 @@ impl Shard {
                 }
             }
         }
-        let member = |(connection, slot): (ConnectionId, Slot)| Member {
+        let member = |(connection, slot): (ConnectionId, Slot)| ConnectionEntry {
             connection,
             user: self.index.user_of(&self.connections, slot).cloned(),
         };
@@ -47,7 +47,13 @@ impl Shard {
     }
 
     /// Users or groups with connections here, after `after` in the order of their names, at most `max` of them.
-    pub(super) fn named(&self, hub: &Hub, names: Names, after: Option<&str>, max: usize) -> Vec<Named> {
+    pub(super) fn named(
+        &self,
+        hub: &Hub,
+        names: NameKind,
+        after: Option<&str>,
+        max: usize,
+    ) -> Vec<NamedCount> {
         let mut page: BTreeMap<&str, u64> = BTreeMap::new();
         for (name, connections) in self.index.names(hub, names) {
             let is_wanted = after.is_none_or(|after| name > after)
@@ -59,15 +65,17 @@ impl Shard {
                 }
             }
         }
-        page.into_iter().map(|(name, connections)| Named { name: name.to_owned(), connections }).collect()
+        page.into_iter()
+            .map(|(name, connections)| NamedCount { name: name.to_owned(), connections })
+            .collect()
     }
 
-    pub(super) fn counts(&self, hub: &Hub) -> Counts {
+    pub(super) fn counts(&self, hub: &Hub) -> PresenceCounts {
         let names = |names| self.index.names(hub, names).map(|(name, _)| name.into()).collect();
-        Counts {
+        PresenceCounts {
             connections: self.index.hub_count(hub) as u64,
-            users: names(Names::Users),
-            groups: names(Names::Groups),
+            users: names(NameKind::Users),
+            groups: names(NameKind::Groups),
         }
     }
 
@@ -107,7 +115,7 @@ impl Shard {
                     self.index.leave(&mut self.connections, slot, group);
                 }
             }
-            Action::Close(Closing { reason, allow_reconnect }) => {
+            Action::Close(CloseRequest { reason, allow_reconnect }) => {
                 for &slot in chosen {
                     self.close(slot, EndReason::Closed, reason.as_deref(), *allow_reconnect);
                 }

@@ -11,8 +11,8 @@ use super::keys::Slot;
 use super::{Inbox, Shard};
 use crate::command::{Changed, Command, Subject};
 use crate::{
-    Begun, CaughtUp, Closing, ConnectionId, EndReason, GroupName, Hub, Lifetime, Membership, Reattached,
-    Received, Target, UserId,
+    CatchUpResult, CloseRequest, ConnectionId, EndReason, FollowResult, GroupName, Hub, Lifetime, Membership,
+    ReattachResult, ReceiveResult, Target, UserId,
 };
 
 impl Shard {
@@ -39,11 +39,11 @@ impl Shard {
             Command::Attach(link, admission) => self.attach(*link, *admission),
             Command::Reattach { connection, socket, done } => {
                 let slot = self.index.slot(connection);
-                let _ = done.send(slot.map_or(Reattached::Gone, |slot| self.reattach(slot, *socket)));
+                let _ = done.send(slot.map_or(ReattachResult::Gone, |slot| self.reattach(slot, *socket)));
             }
             Command::Receive { connection, payload, is_end, done } => match self.index.slot(connection) {
                 Some(slot) => self.receive(slot, Posted { payload, is_end, done }),
-                None => drop(done.send(Received::Gone)),
+                None => drop(done.send(ReceiveResult::Gone)),
             },
             Command::Leave { connection, goodbye, found } => {
                 let slot = self.index.slot(connection);
@@ -86,16 +86,16 @@ impl Shard {
                 let _ = closed.send(self.close_all(&hub, &target, &excluded, &closing));
             }
             Command::Invoke(_) | Command::Forget { .. } | Command::Stream(_) => self.tell_client(command),
-            Command::Facts { .. } | Command::Refresh { .. } => self.obey_authentication(command),
+            Command::GetClientContext { .. } | Command::Refresh { .. } => self.obey_authentication(command),
             Command::Exists { .. }
             | Command::Count { .. }
-            | Command::Members { .. }
-            | Command::Named { .. }
-            | Command::Counts { .. } => self.answer(command),
+            | Command::ListConnections { .. }
+            | Command::ListNames { .. }
+            | Command::CountPresence { .. } => self.answer(command),
             Command::Execute { hub, which, actions, answer } => {
                 let _ = answer.send(self.execute(&hub, &which, &actions));
             }
-            Command::Tap(sink) => self.add_tap(*sink),
+            Command::SubscribeTrace(sink) => self.add_tap(*sink),
             Command::Follow { .. } | Command::CatchUp { .. } | Command::Unfollow { .. } => {
                 self.follow(command);
             }
@@ -120,12 +120,12 @@ impl Shard {
                 let slot = self.index.slot(connection);
                 let follow =
                     |slot| self.index.follow(&mut self.connections, slot, group.as_ref(), may_join, epoch);
-                let _ = begun.send(slot.map_or(Begun::NoConnection, follow));
+                let _ = begun.send(slot.map_or(FollowResult::NoConnection, follow));
             }
             Command::CatchUp { connection, group, next, caught_up } => {
                 let slot = self.index.slot(connection);
                 let catch_up = |slot| self.index.catch_up(&self.connections, slot, group.as_ref(), next);
-                let _ = caught_up.send(slot.map_or(CaughtUp::Gone, catch_up));
+                let _ = caught_up.send(slot.map_or(CatchUpResult::Gone, catch_up));
             }
             Command::Unfollow { connection, group, done } => {
                 if let Some(slot) = self.index.slot(connection) {
@@ -147,13 +147,13 @@ impl Shard {
                 let count = hub.map_or_else(|| self.index.count(), |hub| self.index.hub_count(&hub));
                 let _ = answer.send(count as u64);
             }
-            Command::Members { hub, scope, after, max, answer } => {
+            Command::ListConnections { hub, scope, after, max, answer } => {
                 let _ = answer.send(self.members(&hub, &scope, after, max));
             }
-            Command::Named { hub, names, after, max, answer } => {
+            Command::ListNames { hub, names, after, max, answer } => {
                 let _ = answer.send(self.named(&hub, names, after.as_deref(), max));
             }
-            Command::Counts { hub, answer } => drop(answer.send(self.counts(&hub))),
+            Command::CountPresence { hub, answer } => drop(answer.send(self.counts(&hub))),
             other => unreachable!("{other:?} is no question"),
         }
     }
@@ -204,7 +204,13 @@ impl Shard {
         self.index.user_joins(connections, hub, user, group, expires).is_ok()
     }
 
-    fn close_all(&mut self, hub: &Hub, target: &Target, excluded: &[ConnectionId], closing: &Closing) -> u32 {
+    fn close_all(
+        &mut self,
+        hub: &Hub,
+        target: &Target,
+        excluded: &[ConnectionId],
+        closing: &CloseRequest,
+    ) -> u32 {
         let mut one = [0];
         let slots = self.index.receivers(&self.connections, hub, target, &mut one).to_vec();
         let mut count = 0;

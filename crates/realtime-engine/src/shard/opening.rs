@@ -21,17 +21,17 @@ use super::life::client_of;
 use super::pending::{Frame, Step};
 use super::stateful::Stateful;
 use crate::limits::Bucket;
-use crate::{Admission, EndReason, Link, Pace, SightEvent};
+use crate::{Admission, EndReason, HandshakeDecision, SendRate, TraceEventKind, Transport};
 
 /// Longest handshake record: it holds a name and a number.
 const HANDSHAKE_BYTES_MAX: usize = 4096;
 
 impl Shard {
-    pub(super) fn attach(&mut self, link: Link, admission: Admission) {
+    pub(super) fn attach(&mut self, link: Transport, admission: Admission) {
         if self.draining.is_some() {
             self.settings.connections.fetch_sub(1, Ordering::AcqRel);
             self.settings.hub_counts.release(&admission.hub);
-            if let Link::Outlet(outlet) = link {
+            if let Transport::Http(outlet) = link {
                 outlet.end();
             }
             return;
@@ -41,8 +41,8 @@ impl Shard {
         let deadline = self.now.plus(wait.unwrap_or(self.timeouts.handshake)).plus(1);
         let id = admission.connection;
         let road = match link {
-            Link::Socket(socket) => Road::Socket(socket),
-            Link::Outlet(outlet) => Road::Outlet(outlet),
+            Transport::Socket(socket) => Road::Socket(socket),
+            Transport::Http(outlet) => Road::Http(outlet),
         };
         let entry = self.connections.vacant_entry();
         let slot = Slot::try_from(entry.key()).expect("connections_max keeps slots in 32 bits");
@@ -62,7 +62,7 @@ impl Shard {
             pings: false,
             is_stateful: false,
             is_paused: false,
-            pace: Pace::Go,
+            pace: SendRate::Full,
         });
         self.index.admit(id, slot);
         self.deadlines.add(deadline, Due { slot, generation: self.generation });
@@ -147,10 +147,10 @@ impl Shard {
             server.data(client.id, record.into(), false);
             return;
         }
-        match self.settings.upstream.opening(&client) {
-            crate::Opening::Go => self.answer_handshake(slot, Bytes::from_static(HANDSHAKE_SUCCESS)),
+        match self.settings.upstream.connecting(&client) {
+            HandshakeDecision::Accept => self.answer_handshake(slot, Bytes::from_static(HANDSHAKE_SUCCESS)),
             // Until then nothing is read, so that nothing has to be kept.
-            crate::Opening::Wait => self.connections[slot as usize].is_paused = true,
+            HandshakeDecision::Wait => self.connections[slot as usize].is_paused = true,
         }
     }
 
@@ -200,7 +200,7 @@ impl Shard {
         if !is_served {
             self.settings.upstream.connected(&client);
         }
-        self.show(&client, || SightEvent::Connected { protocol, transport });
+        self.show(&client, || TraceEventKind::Connected { protocol, transport });
         if !rest.is_empty() {
             self.on_hub_bytes(slot, &rest, true);
             if is_served {
@@ -214,9 +214,10 @@ impl Shard {
     fn keep(&mut self, slot: Slot, admission: Admission, looked_at: super::deadlines::Tick) {
         let now = self.instant;
         let connection = &mut self.connections[slot as usize];
-        let Admission { hub, user, expires_at, facts, roles, stateful, server, guard, .. } = admission;
-        if facts.is_some() {
-            connection.rare.get_or_insert_default().facts = facts;
+        let Admission { hub, user, expires_at, client_context, roles, stateful, server, guard, .. } =
+            admission;
+        if client_context.is_some() {
+            connection.rare.get_or_insert_default().client_context = client_context;
         }
         if let Some(expires_at) = expires_at {
             let left = expires_at.duration_since(SystemTime::now()).unwrap_or_default();

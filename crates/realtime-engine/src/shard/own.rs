@@ -2,7 +2,7 @@
 //! connection.
 //!
 //! A broadcast may be left out for a client that does not keep up, or end it, but its own messages are worth waiting for. So more of them
-//! may wait than of broadcasts, and its app server is slowed down meanwhile ([`Pace`]). The client is ended only where it takes nothing
+//! may wait than of broadcasts, and its app server is slowed down meanwhile ([`SendRate`]). The client is ended only where it takes nothing
 //! for a time, or where so much waits that the process cannot keep it.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::flush::Appended;
 use super::index::HubPolicy;
 use super::keys::Slot;
 use super::pending::Backlog;
-use crate::{AppServer, EndReason, Pace, SlowConsumer, Target};
+use crate::{AppServer, EndReason, SendRate, SlowConsumer, Target};
 
 /// Beyond this part of what may wait for a client, its server is stopped rather than slowed down.
 const STOP_DIVISOR: usize = 4;
@@ -51,7 +51,7 @@ impl Shard {
             self.end(slot, EndReason::SlowConsumer);
             return 0;
         }
-        if matches!(self.connections[slot as usize].road, Road::Outlet(_)) {
+        if matches!(self.connections[slot as usize].road, Road::Http(_)) {
             // There it is told from broadcasts, which a run does not do.
             self.flush(slot);
         }
@@ -71,7 +71,7 @@ impl Shard {
         let total = options.own_pending_bytes_total;
         let (all, most) = match &self.connections[slot as usize].road {
             // What waits for requests is counted for all shards at once.
-            Road::Outlet(_) => {
+            Road::Http(_) => {
                 (u64::try_from(self.settings.metrics.outlet_bytes.get()).unwrap_or_default(), total)
             }
             Road::Socket(_) | Road::Detached { .. } => {
@@ -90,7 +90,7 @@ impl Shard {
     fn waiting_bytes(&self, slot: Slot) -> usize {
         let connection = &self.connections[slot as usize];
         match &connection.road {
-            Road::Outlet(outlet) => outlet.bytes(),
+            Road::Http(outlet) => outlet.bytes(),
             Road::Socket(_) | Road::Detached { .. } => {
                 connection.backlog.as_ref().map_or(0, |backlog| backlog.bytes())
             }
@@ -114,31 +114,31 @@ impl Shard {
         let most = self.settings.options.own_pending_bytes_max as usize;
         let kept_max = self.settings.options.stateful_bytes_max as usize;
         let pace = if waiting.max(kept) > (most / STOP_DIVISOR).max(policy.pending_bytes_max) {
-            Pace::Stop
+            SendRate::Paused
         } else if waiting > policy.pending_bytes_max || kept > kept_max {
-            connection.pace.max(Pace::Slow)
+            connection.pace.max(SendRate::Reduced)
         } else if waiting > policy.pending_bytes_max / 2 || kept > kept_max / 2 {
             // Not at the bound itself, or each message would stop and go.
             connection.pace
         } else {
-            Pace::Go
+            SendRate::Full
         };
         if pace == connection.pace {
             return;
         }
-        if connection.pace == Pace::Go {
+        if connection.pace == SendRate::Full {
             self.slowed.push((slot, connection.generation));
         }
         connection.pace = pace;
         let (id, server) = (connection.id, connection.server().cloned());
         if let Some(server) = server {
-            server.pace(id, pace);
+            server.send_rate(id, pace);
         }
     }
 
     /// As [`Shard::keep_pace`], when a slow client has taken something.
     pub(super) fn quicken(&mut self, slot: Slot) {
-        if self.connections.get(slot as usize).is_some_and(|connection| connection.pace != Pace::Go) {
+        if self.connections.get(slot as usize).is_some_and(|connection| connection.pace != SendRate::Full) {
             self.keep_pace(slot, self.policy(slot));
         }
     }
@@ -156,7 +156,7 @@ impl Shard {
             }
             self.quicken(slot);
             let connection = &self.connections[slot as usize];
-            if connection.pace == Pace::Go || connection.is_closing() {
+            if connection.pace == SendRate::Full || connection.is_closing() {
                 return false;
             }
             let verdict = due(&self.slow_reader_view(slot), self.now);
@@ -184,7 +184,7 @@ impl Shard {
         if let Some(backlog) = &mut connection.backlog {
             self.pending_bytes -= backlog.drop_unstarted() as u64;
         }
-        if let Road::Outlet(outlet) = &connection.road {
+        if let Road::Http(outlet) = &connection.road {
             outlet.put(Backlog::drop_unstarted);
         }
         if let Some(server) = server {

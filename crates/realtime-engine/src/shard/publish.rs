@@ -8,7 +8,7 @@ use super::flush::Appended;
 use super::index::HubPolicy;
 use super::keys::Slot;
 use crate::publish::Work;
-use crate::{Kept, OutgoingMessage, SlowConsumer};
+use crate::{OutgoingMessage, SlowConsumer, StreamPosition};
 
 impl Shard {
     /// Appends one message to what waits for each receiver. Cheap for each: the writes come at the end of the turn.
@@ -47,7 +47,7 @@ impl Shard {
         };
         if let (Some(kept), false) = (work.kept, followers.is_empty()) {
             // Where to go on: behind this message.
-            let next = Kept { offset: kept.offset + 1, ..kept };
+            let next = StreamPosition { offset: kept.offset + 1, ..kept };
             let position = OutgoingMessage::position(&work.target, next);
             self.hand_to(&followers, &mut Encoded::new(&position, keyed), policy);
         }

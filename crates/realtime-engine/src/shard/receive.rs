@@ -10,7 +10,7 @@ use super::connection::{Posted, Road, Stage};
 use super::hub_messages::Unreadable;
 use super::keys::Slot;
 use super::pending::{Frame, Step};
-use crate::{EndReason, Received};
+use crate::{EndReason, ReceiveResult};
 
 /// How often one connection is read from before others have their turn.
 const READS_MAX: usize = 16;
@@ -131,7 +131,7 @@ impl Shard {
         let connection = &mut self.connections[slot as usize];
         let Posted { payload, is_end, done } = posted;
         if connection.is_closing() {
-            let _ = done.send(Received::Gone);
+            let _ = done.send(ReceiveResult::Gone);
             return;
         }
         connection.heard = self.now;
@@ -141,7 +141,7 @@ impl Shard {
             if held.len() < HELD_MAX {
                 held.push_back(Posted { payload, is_end, done });
             } else {
-                let _ = done.send(Received::Busy);
+                let _ = done.send(ReceiveResult::Busy);
             }
             return;
         }
@@ -150,7 +150,7 @@ impl Shard {
             self.on_message(slot, &payload, is_end);
         }
         // The request may have gone away; its bytes count all the same.
-        let _ = done.send(Received::Taken);
+        let _ = done.send(ReceiveResult::Accepted);
     }
 
     /// Reads again from a client that was paused.

@@ -13,17 +13,17 @@ use super::keys::Slot;
 use super::pending::{Backlog, Step};
 use super::stateful::{Arrival, Stateful};
 use super::{Piece, Shard};
-use crate::{EndReason, Reattached, SightEvent};
+use crate::{EndReason, ReattachResult, TraceEventKind};
 
 impl Shard {
     /// A new socket for a connection that has lost its own, or is about to notice.
-    pub(super) fn reattach(&mut self, slot: Slot, socket: edge::Socket) -> Reattached {
+    pub(super) fn reattach(&mut self, slot: Slot, socket: edge::Socket) -> ReattachResult {
         let is_open = self.connections[slot as usize].places().is_some();
         let connection = &mut self.connections[slot as usize];
         let (protocol, now) = (connection.protocol, self.now);
         let Some(stateful) = connection.stateful_mut().filter(|stateful| is_open && stateful.can_resume())
         else {
-            return Reattached::Gone;
+            return ReattachResult::Gone;
         };
         let (sequence_id, again) = stateful.resume(now);
         Self::forget_pending(&mut self.pending_bytes, connection);
@@ -38,13 +38,13 @@ impl Shard {
         // Before anything that comes by the new socket.
         self.speak_for(slot, true);
         if let Some(client) = self.client(slot) {
-            self.show(&client, || SightEvent::Attached(true));
+            self.show(&client, || TraceEventKind::Attached(true));
         }
         // Nothing may come before it on the new socket.
         let sequence = hub_frame(&HubMessage::Sequence(Sequenced { sequence_id }), protocol);
         self.send_kept(slot, Some(sequence.piece()), again);
         self.watch_socket(slot);
-        Reattached::Taken
+        ReattachResult::Attached
     }
 
     /// The socket of a connection is gone: a stateful one waits for another, any other ends.
@@ -70,7 +70,7 @@ impl Shard {
         self.deadlines.add(until.min(self.now.plus(self.timeouts.keep_alive)), due);
         self.speak_for(slot, true);
         if let Some(client) = self.client(slot) {
-            self.show(&client, || SightEvent::Attached(false));
+            self.show(&client, || TraceEventKind::Attached(false));
         }
     }
 

@@ -16,11 +16,11 @@ use super::keys::Slot;
 use super::pending::{Class, Frame, Step};
 use crate::command::{Command, Invoke};
 use crate::{
-    AppServer, AuthenticationRefresh, ClientConnection, ClientResult, ConnectionId, EndReason, Facts,
-    InvokeError, OtherUser, Refreshed, ServerClose,
+    AppServer, AuthenticationRefresh, ClientConnection, ClientContext, ClientInvokeError, ClientResult,
+    ConnectionId, EndReason, OtherUser, Refreshed, ServerClose,
 };
 
-type Answer = oneshot::Sender<Result<ClientResult, InvokeError>>;
+type Answer = oneshot::Sender<Result<ClientResult, ClientInvokeError>>;
 
 impl Shard {
     /// What app servers ask of their clients' connections.
@@ -107,16 +107,18 @@ impl Shard {
         let calls_max = self.settings.options.client_results_max as usize;
         let refuse = |answer: Answer, error| drop(answer.send(Err(error)));
         let Some(slot) = self.index.find(&self.connections, &hub, connection) else {
-            return refuse(answer, InvokeError::NotFound);
+            return refuse(answer, ClientInvokeError::NotFound);
         };
         let protocol = self.connections[slot as usize].protocol;
         let mut encoded = Encoded::new(&message, false);
-        let Some(step) = encoded.step(protocol) else { return refuse(answer, InvokeError::Untranslatable) };
+        let Some(step) = encoded.step(protocol) else {
+            return refuse(answer, ClientInvokeError::Untranslatable);
+        };
         let calls = &mut self.connections[slot as usize].extra_or_new().calls;
         // Those whose callers have gone count no more.
         calls.retain(|_, answer| !answer.is_closed());
         if calls.len() >= calls_max {
-            return refuse(answer, InvokeError::TooMany);
+            return refuse(answer, ClientInvokeError::TooMany);
         }
         calls.insert(invocation_id, answer);
         self.append_or_end(slot, step);
@@ -134,9 +136,9 @@ impl Shard {
     /// What is asked about who a client is.
     pub(super) fn obey_authentication(&mut self, command: Command) {
         match command {
-            Command::Facts { hub, connection, answer } => {
+            Command::GetClientContext { hub, connection, answer } => {
                 let slot = self.index.find(&self.connections, &hub, connection);
-                let _ = answer.send(slot.and_then(|slot| self.client(slot)?.facts));
+                let _ = answer.send(slot.and_then(|slot| self.client(slot)?.client_context));
             }
             Command::Refresh { hub, connection, refresh, answer } => {
                 let slot = self.index.find(&self.connections, &hub, connection);
@@ -151,18 +153,18 @@ impl Shard {
         &mut self,
         slot: Slot,
         refresh: Box<dyn AuthenticationRefresh>,
-    ) -> Option<Result<Arc<Facts>, OtherUser>> {
-        let ClientConnection { id, user, facts, .. } = self.client(slot)?;
-        let Refreshed { facts, ends_at, roles, is_changed } =
-            match refresh.apply(facts.as_deref()?, user.as_ref()) {
+    ) -> Option<Result<Arc<ClientContext>, OtherUser>> {
+        let ClientConnection { id, user, client_context, .. } = self.client(slot)?;
+        let Refreshed { client_context, ends_at, roles, is_changed } =
+            match refresh.apply(client_context.as_deref()?, user.as_ref()) {
                 Ok(refreshed) => refreshed,
                 Err(other) => return Some(Err(other)),
             };
-        let facts = Arc::new(facts);
+        let client_context = Arc::new(client_context);
         let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
         let expires = ends_at.map(|at| self.now.plus(self.deadlines.ticks(left(at))));
         let connection = &mut self.connections[slot as usize];
-        connection.rare.get_or_insert_default().facts = Some(Arc::clone(&facts));
+        connection.rare.get_or_insert_default().client_context = Some(Arc::clone(&client_context));
         if roles.is_some() || connection.extra().is_some_and(|extra| extra.roles.is_some()) {
             connection.extra_or_new().roles = roles;
         }
@@ -171,14 +173,14 @@ impl Shard {
             connection.extra_or_new().expires = expires;
         }
         if let Some(server) = connection.server() {
-            server.refreshed(id, &facts, is_changed);
+            server.refreshed(id, &client_context, is_changed);
         }
         // The next look at a connection is not far away, but may be behind an end that was moved forward.
         let next_look = self.now.plus(self.timeouts.keep_alive.max(1));
         if let Some(expires) = expires.filter(|at| *at < earlier.unwrap_or(next_look).min(next_look)) {
             self.deadlines.add(expires, Due { slot, generation: connection.generation });
         }
-        Some(Ok(facts))
+        Some(Ok(client_context))
     }
 }
 

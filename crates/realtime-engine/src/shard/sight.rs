@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use super::Shard;
 use crate::publish::Work;
-use crate::tap::Sink;
-use crate::{ClientConnection, Sight, SightEvent};
+use crate::trace_subscription::Sink;
+use crate::{ClientConnection, TraceEvent, TraceEventKind};
 
 impl Shard {
     pub(super) fn add_tap(&mut self, tap: Sink) {
@@ -14,13 +14,13 @@ impl Shard {
     }
 
     /// Shows what happened to a client. Nothing is made where nobody looks.
-    pub(super) fn show(&mut self, client: &ClientConnection, event: impl FnOnce() -> SightEvent) {
+    pub(super) fn show(&mut self, client: &ClientConnection, event: impl FnOnce() -> TraceEventKind) {
         if self.taps.is_empty() {
             return;
         }
         // First what happened before: a group is left before its member ends.
         self.show_changes();
-        self.show_sight(&Sight {
+        self.show_sight(&TraceEvent {
             at: SystemTime::now(),
             hub: client.hub.clone(),
             connection: Some(client.id),
@@ -34,12 +34,12 @@ impl Shard {
         if !self.taps.iter().any(Sink::wants_messages) {
             return;
         }
-        let event = SightEvent::Sent {
+        let event = TraceEventKind::Sent {
             to: work.target.clone(),
             method: work.message.method().map(Into::into),
             receivers,
         };
-        self.show_sight(&Sight {
+        self.show_sight(&TraceEvent {
             at: SystemTime::now(),
             hub: work.hub.clone(),
             connection: None,
@@ -54,9 +54,12 @@ impl Shard {
             return;
         }
         for change in self.index.take_changes() {
-            let event =
-                if change.joined { SightEvent::Joined(change.group) } else { SightEvent::Left(change.group) };
-            self.show_sight(&Sight {
+            let event = if change.joined {
+                TraceEventKind::Joined(change.group)
+            } else {
+                TraceEventKind::Left(change.group)
+            };
+            self.show_sight(&TraceEvent {
                 at: SystemTime::now(),
                 hub: change.hub,
                 connection: Some(change.connection),
@@ -66,7 +69,7 @@ impl Shard {
         }
     }
 
-    fn show_sight(&mut self, sight: &Sight) {
+    fn show_sight(&mut self, sight: &TraceEvent) {
         self.taps.retain(|tap| tap.show(sight));
         if self.taps.is_empty() {
             self.index.watch(false);

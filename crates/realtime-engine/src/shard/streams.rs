@@ -7,7 +7,7 @@ use super::Shard;
 use super::connection::Road;
 use super::keys::Slot;
 use crate::stream::StreamPart;
-use crate::{Refusal, StreamState};
+use crate::{InvocationRejection, StreamState};
 
 /// Types of hub messages.
 const STREAM_INVOCATION: u8 = 4;
@@ -21,13 +21,18 @@ const BEHIND_DIVISOR: usize = 4;
 
 impl Shard {
     /// Refuses a stream beyond as many as a client may have.
-    pub(super) fn check_stream(&self, slot: Slot, message_type: u8, id: Option<&str>) -> Result<(), Refusal> {
+    pub(super) fn check_stream(
+        &self,
+        slot: Slot,
+        message_type: u8,
+        id: Option<&str>,
+    ) -> Result<(), InvocationRejection> {
         let (STREAM_INVOCATION, Some(id)) = (message_type, id) else { return Ok(()) };
         let streams_max = self.settings.options.connection_streams_max.get();
         let open = self.connections[slot as usize].extra().map(|extra| &extra.open_streams);
         let is_refused = open.is_some_and(|open| open.len() >= streams_max as usize && !open.contains(id));
         if is_refused {
-            return Err(Refusal(format!(
+            return Err(InvocationRejection(format!(
                 "the connection has {streams_max} open streams, as many as it may; cancel one, or wait until one ends"
             )));
         }
@@ -80,7 +85,7 @@ impl Shard {
             + connection.backlog.as_ref().map_or(0, |backlog| backlog.bytes());
         let at_outlet = match &connection.road {
             Road::Socket(_) => 0,
-            Road::Outlet(outlet) => outlet.bytes(),
+            Road::Http(outlet) => outlet.bytes(),
             // What it is not sent now must be kept until it comes back.
             Road::Detached { .. } => return true,
         };

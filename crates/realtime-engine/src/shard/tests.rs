@@ -13,8 +13,8 @@ use crate::handle::ShardWaker;
 use crate::id::ShardId;
 use crate::metrics::EndLabels;
 use crate::{
-    Admission, ConnectionId, EndReason, Hub, Lifetime, Link, Membership, NoUpstream, NodeId, OutgoingMessage,
-    Target, UserId,
+    Admission, ConnectionId, EndReason, Hub, Lifetime, Membership, NoUpstream, NodeId, OutgoingMessage,
+    Target, Transport, UserId,
 };
 
 mod followers;
@@ -98,7 +98,7 @@ impl World {
         let (stream, socket) = sockets();
         let id = admission.connection;
         self.shard.settings.connections.fetch_add(1, Ordering::AcqRel);
-        self.command(Command::Attach(Box::new(Link::Socket(socket)), Box::new(admission)));
+        self.command(Command::Attach(Box::new(Transport::Socket(socket)), Box::new(admission)));
         Client { stream, decoder: Decoder::new(Role::Client, 1 << 24), received: VecDeque::new(), id }
     }
 

@@ -12,7 +12,7 @@ use super::due::{OpenView, ReachedBy, Verdict, View, due};
 use super::encode::hub_frame;
 use super::keys::Slot;
 use super::pending::Step;
-use crate::{HttpTransport, Outlet};
+use crate::{HttpTransport, HttpTransportKind};
 
 impl Shard {
     /// Performs what has become due by now, for connections and for memberships of users.
@@ -100,11 +100,11 @@ impl Shard {
     fn reached_by(&self, connection: &Connection) -> ReachedBy {
         match &connection.road {
             Road::Socket(_) => ReachedBy::Socket,
-            Road::Outlet(outlet) => {
+            Road::Http(outlet) => {
                 let request_deadline = self.request_deadline(outlet);
                 match outlet.transport() {
-                    HttpTransport::ServerSentEvents => ReachedBy::ServerSentEvents { request_deadline },
-                    HttpTransport::LongPolling => ReachedBy::LongPolling { request_deadline },
+                    HttpTransportKind::ServerSentEvents => ReachedBy::ServerSentEvents { request_deadline },
+                    HttpTransportKind::LongPolling => ReachedBy::LongPolling { request_deadline },
                 }
             }
             Road::Detached { until } => ReachedBy::Nothing { deadline: *until },
@@ -112,7 +112,7 @@ impl Shard {
     }
 
     /// When the next request for messages must have come; `None` while there is one.
-    fn request_deadline(&self, outlet: &Outlet) -> Option<Tick> {
+    fn request_deadline(&self, outlet: &HttpTransport) -> Option<Tick> {
         let patience = Duration::from_millis(self.settings.options.disconnect_timeout_ms);
         Some(self.deadlines.after(outlet.idle_since()?, patience))
     }
@@ -122,7 +122,7 @@ impl Shard {
         let connection = &self.connections[slot as usize];
         let deadline = match &connection.road {
             Road::Socket(_) => Some(connection.sent.plus(self.timeouts.own_stalled).plus(1)),
-            Road::Outlet(outlet) => {
+            Road::Http(outlet) => {
                 let patience = Duration::from_millis(self.settings.options.own_stalled_timeout_ms);
                 Some(self.deadlines.after(outlet.taken_at(), patience))
             }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use realtime_engine::{
-    Admission, AttachError, Closing, ConnectionId, EngineHandle, EngineJoin, GroupName, Hub, Lifetime, Link,
-    Membership, NoUpstream, NodeId, Options, OutgoingMessage, Publish, Target, UserId,
+    Admission, AttachError, CloseRequest, ConnectionId, EngineHandle, EngineJoin, GroupName, Hub, Lifetime,
+    Membership, NoUpstream, NodeId, Options, OutgoingMessage, Publish, Target, Transport, UserId,
 };
 use signalr_protocol::{HubMessage, HubProtocol, next_message, parse};
 use supervision::Supervisor;
@@ -58,7 +58,7 @@ impl World {
         let connection = self.engine.issue().connection;
         let user = user.map(UserId::new);
         let admission = Admission::new(hub.clone(), connection, user);
-        self.engine.attach(Link::Socket(socket), admission).await?;
+        self.engine.attach(Transport::Socket(socket), admission).await?;
         let decoder = Decoder::new(Role::Client, 1 << 24);
         Ok(Client { stream, decoder, received: VecDeque::new(), id: connection })
     }
@@ -325,7 +325,7 @@ async fn existence_counts_and_closing() {
     assert!(!engine.change_connection(&chat, absent, &group, Membership::Join).await.unwrap());
     assert!(!engine.group_exists(&chat, &group).await.unwrap());
 
-    let enough = Closing { reason: Some("enough".into()), allow_reconnect: true };
+    let enough = CloseRequest { reason: Some("enough".into()), allow_reconnect: true };
     let closed = engine.close(&chat, &Target::All, &[bob.id], &enough).await.unwrap();
     assert_eq!(closed, 1);
     assert_eq!(ada.receive(), "{\"type\":7,\"error\":\"enough\",\"allowReconnect\":true}\u{1e}");

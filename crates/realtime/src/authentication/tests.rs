@@ -5,9 +5,9 @@ use super::*;
 const ROLE: &str = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role";
 const NAME_IDENTIFIER: &str = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier";
 
-fn facts(claims: &[(&str, &str)]) -> Facts {
+fn client_context(claims: &[(&str, &str)]) -> ClientContext {
     let claims: Claims = claims.iter().copied().collect();
-    Facts { claims: payload(&claims).into(), query: "hub=chat".into(), arrival: None }
+    ClientContext { claims: payload(&claims).into(), query: "hub=chat".into(), remote: None }
 }
 
 fn of_app(claims: &[(&str, &str)]) -> NewClaims {
@@ -21,9 +21,9 @@ fn refreshed(
     claims: NewClaims,
     expires_on: Option<u64>,
 ) -> Result<(String, bool), OtherUser> {
-    let refreshed = refresh(&facts(old), user, Refresh { claims, expires_on })?;
-    assert_eq!(&*refreshed.facts.query, "hub=chat");
-    Ok((refreshed.facts.claims.into(), refreshed.is_changed))
+    let refreshed = refresh(&client_context(old), user, Refresh { claims, expires_on })?;
+    assert_eq!(&*refreshed.client_context.query, "hub=chat");
+    Ok((refreshed.client_context.claims.into(), refreshed.is_changed))
 }
 
 fn check(
@@ -55,7 +55,7 @@ fn the_same_claims_under_other_names_and_another_end_are_no_change() {
     let expected = r#"{"exp":"9","role":["b","a"],"nameid":"ada","asrs.s.aeo":"20"}"#;
     check(&old, Some("ada"), &given, Some(20), (expected, false));
     let kept = refreshed(&old, Some("ada"), NewClaims::Keep, None).unwrap();
-    assert_eq!(kept, (facts(&old).claims.into(), false));
+    assert_eq!(kept, (client_context(&old).claims.into(), false));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_connection_ends_with_its_login_where_its_app_asks_for_it() {
 #[test]
 fn a_refresh_moves_the_end_of_a_connection_that_has_one() {
     let end = |old: &[(&str, &str)], claims, expires_on| {
-        let refreshed = refresh(&facts(old), None, Refresh { claims, expires_on }).unwrap();
+        let refreshed = refresh(&client_context(old), None, Refresh { claims, expires_on }).unwrap();
         refreshed.ends_at.map(|at| at.duration_since(UNIX_EPOCH).unwrap().as_secs())
     };
     let ending = [("exp", "9"), ("asrs.s.coae", "true")];
@@ -167,13 +167,13 @@ proptest! {
     ) {
         let old: Claims = old.into_iter().collect();
         let user = old.user_id();
-        let known = Facts { claims: payload(&old).into(), ..Facts::default() };
+        let known = ClientContext { claims: payload(&old).into(), ..ClientContext::default() };
         let asked = Refresh { claims: NewClaims::OfApp(given), expires_on };
         if let Ok(refreshed) = refresh(&known, user, asked) {
-            let claims: Claims = claim_types::parse(&refreshed.facts.claims).into_iter().collect();
+            let claims: Claims = claim_types::parse(&refreshed.client_context.claims).into_iter().collect();
             prop_assert_eq!(claims.user_id(), user);
             prop_assert_eq!((claims.values("aud"), claims.values("exp")), (old.values("aud"), old.values("exp")));
-            let told = told(&refreshed.facts.claims);
+            let told = told(&refreshed.client_context.claims);
             // As the SDK makes it: by short names, and of claims that are equal then only one.
             let mut next = Claims::new();
             for (kind, value) in &told {

@@ -105,7 +105,7 @@ impl DeadLetter {
         now: SystemTime,
     ) -> Self {
         let client = &event.client;
-        let facts = client.facts.as_deref();
+        let client_context = client.client_context.as_deref();
         let (reason, error) = match &event.what {
             Happened::Connected => (None, None),
             Happened::Disconnected { reason, error } => (Some(reason.to_string()), error.as_deref()),
@@ -117,8 +117,8 @@ impl DeadLetter {
             hub: client.hub.name().to_owned(),
             connection_id: client.id.to_string(),
             user_id: client.user.as_ref().map(ToString::to_string),
-            claims: facts.map(|facts| facts.claims.to_string()),
-            query: facts.map(|facts| facts.query.to_string()),
+            claims: client_context.map(|client_context| client_context.claims.to_string()),
+            query: client_context.map(|client_context| client_context.query.to_string()),
             reason,
             error: error.map(str::to_owned),
             at_unix_ms: unix_ms(event.at),

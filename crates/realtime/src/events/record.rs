@@ -10,7 +10,7 @@ use signalr_protocol::{HubProtocol, TransportType};
 use state::Instance;
 
 use super::listener::{ConnectionEvent, Happened, NODE_LOST};
-use crate::engine::{Arrival, ClientConnection, ConnectionId, Facts, Hub, NodeId, UserId};
+use crate::engine::{ClientConnection, ClientContext, ConnectionId, Hub, NodeId, RemoteEndpoint, UserId};
 
 /// The form of records; a newer one is left alone.
 const VERSION: u32 = 1;
@@ -99,17 +99,17 @@ impl Place {
 impl<'a> Record<'a> {
     /// A connection that is opening.
     pub(crate) fn open(client: &'a ClientConnection) -> Self {
-        let facts = client.facts.as_deref();
-        let arrival = facts.and_then(|facts| facts.arrival);
+        let client_context = client.client_context.as_deref();
+        let remote = client_context.and_then(|client_context| client_context.remote);
         Self {
             version: VERSION,
             hub: client.hub.name().into(),
             user: client.user.as_ref().map(|user| user.as_str().into()),
             protocol: client.protocol.name().into(),
-            claims: facts.map(|facts| facts.claims.as_ref().into()),
-            query: facts.map(|facts| facts.query.as_ref().into()),
-            transport: arrival.map(|arrival| arrival.transport.name().into()),
-            address: arrival.and_then(|arrival| arrival.address),
+            claims: client_context.map(|client_context| client_context.claims.as_ref().into()),
+            query: client_context.map(|client_context| client_context.query.as_ref().into()),
+            transport: remote.map(|remote| remote.transport.name().into()),
+            address: remote.and_then(|remote| remote.address),
             ended: None,
         }
     }
@@ -155,16 +155,16 @@ impl<'a> Record<'a> {
         let protocol = HubProtocol::from_name(&self.protocol)
             .ok_or_else(|| UnreadableRecord::Protocol(self.protocol.into_owned()))?;
         let transport = self.transport.and_then(|name| transport(&name));
-        let arrival = transport.map(|transport| Arrival { transport, address: self.address });
-        let facts = self.claims.zip(self.query).map(|(claims, query)| {
-            Arc::new(Facts { claims: claims.as_ref().into(), query: query.as_ref().into(), arrival })
+        let remote = transport.map(|transport| RemoteEndpoint { transport, address: self.address });
+        let client_context = self.claims.zip(self.query).map(|(claims, query)| {
+            Arc::new(ClientContext { claims: claims.as_ref().into(), query: query.as_ref().into(), remote })
         });
         let client = ClientConnection {
             id: connection,
             hub: Hub::new(instance.clone(), &self.hub),
             user: self.user.map(|user| UserId::new(&user)),
             protocol,
-            facts,
+            client_context,
         };
         let (what, at) = match self.ended {
             Some(ended) => {
@@ -200,14 +200,15 @@ mod tests {
 
     fn client() -> ClientConnection {
         let address = Some("2001:db8::7".parse().unwrap());
-        let arrival = Some(Arrival { transport: TransportType::LongPolling, address });
-        let facts = Facts { claims: r#"{"sub":"ada \u00fc"}"#.into(), query: "hub=chat&x=1".into(), arrival };
+        let remote = Some(RemoteEndpoint { transport: TransportType::LongPolling, address });
+        let client_context =
+            ClientContext { claims: r#"{"sub":"ada \u00fc"}"#.into(), query: "hub=chat&x=1".into(), remote };
         ClientConnection {
             id: ConnectionId::parse(&"A".repeat(27)).unwrap(),
             hub: Hub::new(Instance::new("test").unwrap(), "chat"),
             user: Some(UserId::new("ada \"ü\"")),
             protocol: HubProtocol::MessagePack,
-            facts: Some(Arc::new(facts)),
+            client_context: Some(Arc::new(client_context)),
         }
     }
 
@@ -240,10 +241,10 @@ mod tests {
 
     #[test]
     fn a_client_without_anything_has_a_small_record() {
-        let client = ClientConnection { user: None, facts: None, ..client() };
+        let client = ClientConnection { user: None, client_context: None, ..client() };
         let bytes = Record::open(&client).to_bytes();
         assert_eq!(String::from_utf8_lossy(&bytes), r#"{"version":1,"hub":"chat","protocol":"messagepack"}"#);
-        assert!(late(&bytes).client.facts.is_none());
+        assert!(late(&bytes).client.client_context.is_none());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::fields::{Fields, FieldsError, elements, json_text};
 use super::message::{Payload, invalid};
-use crate::engine::{Action, Closing};
+use crate::engine::{Action, CloseRequest};
 use crate::names::group;
 use crate::rejection::Rejection;
 
@@ -52,7 +52,7 @@ fn action(command: &str, index: usize) -> Result<Action, Rejection> {
             "closeconnection" => {
                 let reason = text("reason")?.filter(|reason| !reason.is_empty());
                 let allow_reconnect = fields.boolean("allowReconnect").map_err(malformed)?.unwrap_or(true);
-                Ok(Action::Close(Closing { reason: reason.as_deref().map(Into::into), allow_reconnect }))
+                Ok(Action::Close(CloseRequest { reason: reason.as_deref().map(Into::into), allow_reconnect }))
             }
             _ => Err(invalid("its type is none of SendMessage, JoinGroup, LeaveGroup and CloseConnection")),
         }

@@ -9,7 +9,7 @@ use super::names::logged_group;
 use super::options::Rule;
 use super::requests::{AppendRequest, OpenError, OpenRequest};
 use super::streams::InUse;
-use crate::engine::{GroupName, Hub, Keeper, Publish, PublishError, Target};
+use crate::engine::{GroupName, HistoryLog, Hub, Publish, PublishError, Target};
 
 /// Messages that may wait for the recorder.
 pub(super) const APPENDS_MAX: usize = 1024;
@@ -67,8 +67,8 @@ fn permits(publish: &Publish) -> u32 {
 }
 
 #[async_trait::async_trait]
-impl Keeper for History {
-    fn keeps(&self, hub: &Hub, target: &Target) -> bool {
+impl HistoryLog for History {
+    fn has_history(&self, hub: &Hub, target: &Target) -> bool {
         self.rule(hub, target).is_some()
     }
 

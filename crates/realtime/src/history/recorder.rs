@@ -19,7 +19,7 @@ use super::names::{LIST, is_of_group, journal_name, key, logged_group};
 use super::options::{HistoryError, Rule};
 use super::requests::{AT, AppendRequest, Dependencies, OpenRequest};
 use super::streams::{Limits, Streams, Trim};
-use crate::engine::{EngineHandle, Kept, Publish, PublishError};
+use crate::engine::{EngineHandle, Publish, PublishError, StreamPosition};
 
 /// Messages that share one flush at most.
 const BATCH_MAX: usize = 256;
@@ -175,18 +175,18 @@ impl Recorder {
         for (job, name) in jobs.into_iter().zip(&names) {
             let result = match appended.get_mut(name) {
                 Some(Ok(position)) => {
-                    let kept = Kept { epoch: position.epoch.0, offset: position.offset.0 };
+                    let kept = StreamPosition { epoch: position.epoch.0, offset: position.offset.0 };
                     position.offset.0 += 1;
                     self.kept.inc();
-                    self.engine.publish_kept(job.publish, kept).await.map_err(Into::into)
+                    self.engine.publish_recorded(job.publish, kept).await.map_err(Into::into)
                 }
-                Some(Err(PublishError::NotKept(why))) => {
+                Some(Err(PublishError::NotRecorded(why))) => {
                     self.failures.inc();
-                    Err(PublishError::NotKept(Arc::clone(why)))
+                    Err(PublishError::NotRecorded(Arc::clone(why)))
                 }
                 None if refused.contains(name) => {
                     self.rejections.inc();
-                    self.engine.publish_unkept(job.publish).await.map_err(Into::into)
+                    self.engine.publish_unrecorded(job.publish).await.map_err(Into::into)
                 }
                 _ => Err(PublishError::Stopped),
             };
@@ -210,7 +210,7 @@ impl Recorder {
     async fn append(&self, name: Name, rule: usize, records: Vec<Record>) -> (Name, Appended) {
         let not_kept = |error: String| {
             tracing::error!(journal = %name, error, "messages could not be kept");
-            PublishError::NotKept(error.into())
+            PublishError::NotRecorded(error.into())
         };
         if !self.streams.is_listed(&name)
             && let Err(error) = self.list(&name, self.limits(&name, rule)).await

@@ -10,7 +10,8 @@ use super::names::journal_name;
 use super::options::Rule;
 use super::requests::{AT, OpenError};
 use crate::engine::{
-    Begun, CaughtUp, ConnectionId, EngineHandle, GroupName, Hub, Kept, OutgoingMessage, Publish, Target,
+    CatchUpResult, ConnectionId, EngineHandle, FollowResult, GroupName, Hub, OutgoingMessage, Publish,
+    StreamPosition, Target,
 };
 
 /// Messages that are read at one time.
@@ -24,7 +25,7 @@ const ROUNDS_MAX: usize = 1000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Followed {
     /// Where it is now.
-    pub(crate) position: Kept,
+    pub(crate) position: StreamPosition,
     /// Whether something that it missed is not kept any more.
     pub(crate) has_gap: bool,
     /// How many messages it got.
@@ -90,7 +91,8 @@ impl Replay<'_> {
     ) -> Result<Followed, NotFollowed> {
         let history = self.history.ok_or(NotFollowed::NotKept)?;
         let rule = history.rule_of(self.hub, group).ok_or(NotFollowed::NotKept)?;
-        let wanted = position.map(|text| Kept::parse(text).ok_or(NotFollowed::Position)).transpose()?;
+        let wanted =
+            position.map(|text| StreamPosition::parse(text).ok_or(NotFollowed::Position)).transpose()?;
         if let (Some(group), false) = (group, may_join) {
             // Only those who may follow the group let a log be made for it.
             let is_member = self.engine.connection_in_group(self.hub, self.connection, group).await;
@@ -109,11 +111,11 @@ impl Replay<'_> {
         let info = self.journal.info(self.instance, &name).await.map_err(NotFollowed::Read)?;
         let begun = self.engine.follow(self.connection, group, may_join, info.epoch.0).await;
         let before = match begun.map_err(|_| NotFollowed::Gone)? {
-            Begun::NoConnection => return Err(NotFollowed::Gone),
-            Begun::NoMember => return Err(NotFollowed::NoMember),
-            Begun::TooManyGroups => return Err(NotFollowed::TooManyGroups),
-            Begun::Since(since) => Some(since),
-            Begun::Withheld => None,
+            FollowResult::NoConnection => return Err(NotFollowed::Gone),
+            FollowResult::NotMember => return Err(NotFollowed::NoMember),
+            FollowResult::TooManyGroups => return Err(NotFollowed::TooManyGroups),
+            FollowResult::Since(since) => Some(since),
+            FollowResult::Withheld => None,
         };
         let followed = self.bring(rule, group, (&name, info), wanted, before).await;
         if followed.is_err() {
@@ -128,7 +130,7 @@ impl Replay<'_> {
         rule: &Rule,
         group: Option<&GroupName>,
         (name, info): (&Name, JournalInfo),
-        wanted: Option<Kept>,
+        wanted: Option<StreamPosition>,
         before: Option<u64>,
     ) -> Result<Followed, NotFollowed> {
         let (mut next, mut has_gap) = self.begin(rule, info, wanted);
@@ -149,7 +151,11 @@ impl Replay<'_> {
                             next = entry.offset.0 + 1;
                             if self.send(rule, entry, &mut has_gap).await? {
                                 messages += 1;
-                                self.tell_position(group, Kept { epoch: info.epoch.0, offset: next }).await?;
+                                self.tell_position(
+                                    group,
+                                    StreamPosition { epoch: info.epoch.0, offset: next },
+                                )
+                                .await?;
                             }
                         }
                     }
@@ -158,22 +164,22 @@ impl Replay<'_> {
                     Err(error) => return Err(NotFollowed::Read(error)),
                 }
             }
-            let position = Kept { epoch: info.epoch.0, offset: next };
+            let position = StreamPosition { epoch: info.epoch.0, offset: next };
             if before.is_some() {
                 return Ok(Followed { position, has_gap, messages });
             }
             let caught_up = self.engine.catch_up(self.connection, group, next).await;
             match caught_up.map_err(|_| NotFollowed::Gone)? {
-                CaughtUp::Gone => return Err(NotFollowed::Gone),
-                CaughtUp::Live => return Ok(Followed { position, has_gap, messages }),
-                CaughtUp::Behind(_) => {}
+                CatchUpResult::Gone => return Err(NotFollowed::Gone),
+                CatchUpResult::Live => return Ok(Followed { position, has_gap, messages }),
+                CatchUpResult::Behind(_) => {}
             }
         }
         Err(NotFollowed::TooFast)
     }
 
     /// Where to begin, and whether something is missing before.
-    fn begin(&self, rule: &Rule, info: JournalInfo, wanted: Option<Kept>) -> (u64, bool) {
+    fn begin(&self, rule: &Rule, info: JournalInfo, wanted: Option<StreamPosition>) -> (u64, bool) {
         let (first, end) = (info.first.0, info.next.0);
         // Some more than the rule says may still be there.
         let first = first.max(end.saturating_sub(rule.messages.get().into()));
@@ -197,7 +203,11 @@ impl Replay<'_> {
     }
 
     /// As behind each message that comes later: a client that goes away in the middle knows where it is.
-    async fn tell_position(&self, group: Option<&GroupName>, next: Kept) -> Result<(), NotFollowed> {
+    async fn tell_position(
+        &self,
+        group: Option<&GroupName>,
+        next: StreamPosition,
+    ) -> Result<(), NotFollowed> {
         let target = group.map_or(Target::All, |group| Target::Group(group.clone()));
         self.publish(OutgoingMessage::position(&target, next)).await
     }

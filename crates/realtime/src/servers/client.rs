@@ -23,7 +23,7 @@ use super::registry::Sticky;
 use super::results::AwaitedResults;
 use super::{Servers, to_protocol};
 use crate::engine::{
-    AppServer, ClientConnection, ConnectionId, Facts, Hub, Pace, Room, ServerClose,
+    AppServer, Capacity, ClientConnection, ClientContext, ConnectionId, Hub, SendRate, ServerClose,
     message_calls_reserved_method,
 };
 
@@ -74,7 +74,7 @@ struct State {
     /// Its results that its server must not get yet.
     results: AwaitedResults,
     /// How fast its server may send to it.
-    pace: Pace,
+    pace: SendRate,
     /// Pauses that its server has not acknowledged.
     pauses: u32,
 }
@@ -229,7 +229,7 @@ impl Client {
         let (sender, receiver) = oneshot::channel();
         if from.modern {
             state.pause_acknowledged = Some(sender);
-            if state.pace != Pace::Go {
+            if state.pace != SendRate::Full {
                 // A pause during a pause is not acknowledged.
                 state.flow(id, from, FlowOperation::Resume);
             }
@@ -251,7 +251,7 @@ impl Client {
             let what = to_protocol::Data { is_handshake: false, is_partial, modern: with.modern };
             with.outbox.push_from(id, |out| to_protocol::data(id, &bytes, what, out));
         }
-        if was_paused && with.modern && state.pace == Pace::Go {
+        if was_paused && with.modern && state.pace == SendRate::Full {
             state.flow(id, with, FlowOperation::Resume);
         }
     }
@@ -260,7 +260,7 @@ impl Client {
     pub(super) fn let_one_through(&self, from: &Link) {
         let mut state = self.state();
         let Some(id) = state.known.as_ref().map(|known| known.id) else { return };
-        if state.belongs_to(from) && state.pace == Pace::Slow && !state.forwarding.is_shut() {
+        if state.belongs_to(from) && state.pace == SendRate::Reduced && !state.forwarding.is_shut() {
             state.flow(id, from, FlowOperation::Resume);
             state.flow(id, from, FlowOperation::Pause);
         }
@@ -295,7 +295,7 @@ impl Client {
         };
         self.takes_pieces.store(to.modern, Ordering::Release);
         let (id, protocol) = (known.id, known.protocol);
-        let facts = known.facts.clone().unwrap_or_default();
+        let client_context = known.client_context.clone().unwrap_or_default();
         *owner = Arc::clone(to);
         // The old server must not get anything behind this, nor the new one anything before it: both happens while nobody else can
         // put anything of this client anywhere.
@@ -305,7 +305,7 @@ impl Client {
         // Where the old server has not answered the handshake, the new one does, as for a client that has just come.
         let from_name = answered.then_some(&*from.server);
         to.outbox.push_from(id, |out| {
-            to_protocol::open(id, protocol, &facts, &self.headers, instance, from_name, out);
+            to_protocol::open(id, protocol, &client_context, &self.headers, instance, from_name, out);
             let what = to_protocol::Data { is_handshake: true, is_partial: false, modern: to.modern };
             to_protocol::data(id, &record, what, out);
             if !held.bytes.is_empty() {
@@ -320,9 +320,9 @@ impl Client {
         state.drained = None;
         state.pause_acknowledged = None;
         from.slow_down(id, false);
-        if state.pace != Pace::Go && to.modern {
+        if state.pace != SendRate::Full && to.modern {
             // First, for the pause wakes whoever looks at the slow ones.
-            to.slow_down(id, state.pace == Pace::Slow);
+            to.slow_down(id, state.pace == SendRate::Reduced);
             state.flow(id, to, FlowOperation::Pause);
         }
         Some(held.unanswered)
@@ -460,7 +460,7 @@ impl AppServer for Client {
     fn open(&self, connection: &ClientConnection) {
         let Some(me) = self.me.upgrade() else { return };
         let id = connection.id;
-        let facts = connection.facts.clone().unwrap_or_default();
+        let client_context = connection.client_context.clone().unwrap_or_default();
         let is_admitted = self.servers.admit(&me, id, |link| {
             let mut state = self.state();
             state.known = Some(connection.clone());
@@ -468,7 +468,15 @@ impl AppServer for Client {
             self.takes_pieces.store(link.modern, Ordering::Release);
             let instance = self.servers.instance();
             link.outbox.push_from(id, |out| {
-                to_protocol::open(id, connection.protocol, &facts, &self.headers, instance, None, out);
+                to_protocol::open(
+                    id,
+                    connection.protocol,
+                    &client_context,
+                    &self.headers,
+                    instance,
+                    None,
+                    out,
+                );
             });
         });
         if !is_admitted {
@@ -485,20 +493,20 @@ impl AppServer for Client {
         self.takes_pieces.load(Ordering::Acquire)
     }
 
-    fn room(&self, connection: ConnectionId) -> Room {
+    fn capacity(&self, connection: ConnectionId) -> Capacity {
         let state = self.state();
         let Some(owner) = state.owner.as_ref().filter(|owner| owner.outbox.hold_back(connection)) else {
-            return Room::Free;
+            return Capacity::Available;
         };
         self.servers.ask_for_another(owner);
-        Room::Full
+        Capacity::Exhausted
     }
 
-    fn data(&self, connection: ConnectionId, payload: Bytes, is_partial: bool) -> Room {
+    fn data(&self, connection: ConnectionId, payload: Bytes, is_partial: bool) -> Capacity {
         let mut state = self.state();
         let is_handshake = !std::mem::replace(&mut state.introduced, true);
         let State { owner: Some(owner), known, forwarding, results, .. } = &mut *state else {
-            return Room::Free;
+            return Capacity::Available;
         };
         let protocol = known.as_ref().map_or(HubProtocol::Json, |known| known.protocol);
         let mut fill = Fill::Free;
@@ -534,7 +542,7 @@ impl AppServer for Client {
             self.servers.ask_for_another(owner);
         }
         state.tell_if_drained();
-        if fill == Fill::Full || !is_read_on { Room::Full } else { Room::Free }
+        if fill == Fill::Full || !is_read_on { Capacity::Exhausted } else { Capacity::Available }
     }
 
     fn closed(&self, connection: ConnectionId, error: Option<&str>) {
@@ -548,28 +556,34 @@ impl AppServer for Client {
         }
     }
 
-    fn refreshed(&self, connection: ConnectionId, facts: &Arc<Facts>, claims_changed: bool) {
+    fn refreshed(&self, connection: ConnectionId, client_context: &Arc<ClientContext>, claims_changed: bool) {
         let mut state = self.state();
         let State { known: Some(known), owner: Some(owner), .. } = &mut *state else { return };
-        known.facts = Some(Arc::clone(facts));
+        known.client_context = Some(Arc::clone(client_context));
         // Its own server, which need not be the one that refreshed it. Servers of old SDKs know no such message.
         if claims_changed && owner.modern {
-            owner.outbox.push_from(connection, |out| to_protocol::claims_changed(connection, facts, out));
+            owner
+                .outbox
+                .push_from(connection, |out| to_protocol::claims_changed(connection, client_context, out));
         }
     }
 
-    fn pace(&self, connection: ConnectionId, pace: Pace) {
+    fn send_rate(&self, connection: ConnectionId, pace: SendRate) {
         let mut state = self.state();
         let before = std::mem::replace(&mut state.pace, pace);
         let Some(owner) = state.owner.clone().filter(|owner| owner.modern) else { return };
-        owner.slow_down(connection, pace == Pace::Slow);
+        owner.slow_down(connection, pace == SendRate::Reduced);
         if state.forwarding.is_shut() {
             // It is paused already, to be moved.
             return;
         }
         match (before, pace) {
-            (Pace::Go, Pace::Slow | Pace::Stop) => state.flow(connection, &owner, FlowOperation::Pause),
-            (Pace::Slow | Pace::Stop, Pace::Go) => state.flow(connection, &owner, FlowOperation::Resume),
+            (SendRate::Full, SendRate::Reduced | SendRate::Paused) => {
+                state.flow(connection, &owner, FlowOperation::Pause)
+            }
+            (SendRate::Reduced | SendRate::Paused, SendRate::Full) => {
+                state.flow(connection, &owner, FlowOperation::Resume)
+            }
             _ => {}
         }
     }

@@ -21,8 +21,8 @@ use super::order::{
 };
 use super::{Servers, to_protocol};
 use crate::engine::{
-    Action, Candidate, Closing, ConnectionId, GroupError, GroupName, Lifetime, Membership, OutgoingMessage,
-    Predicate, Publish, PublishError, Scope, ServerClose, Stopped, Target,
+    Action, Candidate, CloseRequest, ConnectionId, GroupError, GroupName, Lifetime, ListScope, Membership,
+    OutgoingMessage, Predicate, Publish, PublishError, ServerClose, Stopped, Target,
 };
 use crate::rejection::Rejection;
 use crate::store::user_groups::MembershipError;
@@ -212,7 +212,7 @@ impl Servers {
         match self.engine().try_publish(publish.clone()) {
             Ok(()) => Ok(()),
             Err(PublishError::Stopped) => Err(Stopped),
-            Err(PublishError::NotKept(why)) => {
+            Err(PublishError::NotRecorded(why)) => {
                 tracing::warn!(%why, "a message of an app server was not sent");
                 Ok(())
             }
@@ -225,7 +225,7 @@ impl Servers {
                 }
                 match self.engine().publish(publish).await {
                     Err(PublishError::Stopped) => Err(Stopped),
-                    Err(PublishError::NotKept(why)) => {
+                    Err(PublishError::NotRecorded(why)) => {
                         // The service protocol has no answer to a send; the keeper counts it.
                         tracing::warn!(%why, "a message of an app server was not sent");
                         Ok(())
@@ -258,7 +258,7 @@ impl Servers {
             return Ok(if found { Outcome::Ok } else { Outcome::NotFound("the connection does not exist") });
         }
         let is_one = matches!(whom, Target::Connection(_));
-        let closing = Closing { reason: reason.map(Into::into), allow_reconnect: false };
+        let closing = CloseRequest { reason: reason.map(Into::into), allow_reconnect: false };
         let closed = self.engine().close(&link.hub, &whom, excluded, &closing).await?;
         Ok(if is_one && closed == 0 {
             Outcome::NotFound("the connection does not exist")
@@ -333,7 +333,7 @@ impl Servers {
         let most = most as usize;
         // One more tells whether there is a next page.
         let mut members =
-            self.engine().list_members(&link.hub, &Scope::Group(group), after, most + 1).await?;
+            self.engine().list_members(&link.hub, &ListScope::Group(group), after, most + 1).await?;
         let has_more = members.len() > most;
         members.truncate(most);
         let ids: Vec<String> = members.iter().map(|member| member.connection.to_string()).collect();

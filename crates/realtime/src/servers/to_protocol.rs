@@ -11,7 +11,7 @@ use signalr_protocol::service::{
 use super::invocations::Pending;
 use super::passed_on::PassedOn;
 use crate::claim_types::{self, with_long_types};
-use crate::engine::{ConnectionId, Facts};
+use crate::engine::{ClientContext, ConnectionId};
 
 /// .NET ticks (100 nanoseconds each) from 1 January 0001 to the Unix epoch.
 const DOT_NET_EPOCH_TICKS: u128 = 621_355_968_000_000_000;
@@ -31,14 +31,14 @@ const DIAGNOSTIC_CLIENT: &str = "Asrs-Is-Diagnostic-Client";
 pub(crate) fn open(
     client: ConnectionId,
     protocol: HubProtocol,
-    facts: &Facts,
+    client_context: &ClientContext,
     headers: &PassedOn,
     instance: &str,
     from: Option<&str>,
     out: &mut Vec<u8>,
 ) {
-    let (client, claims) = (client.to_string(), claim_types::parse(&facts.claims));
-    let query = format!("?{}", facts.query);
+    let (client, claims) = (client.to_string(), claim_types::parse(&client_context.claims));
+    let query = format!("?{}", client_context.query);
     let is_diagnostic =
         claims.iter().any(|(kind, value)| kind == "asrs.s.dc" && value.eq_ignore_ascii_case("true"));
     let mut all: ClientHeaders<'_> = vec![(INSTANCE_ID, vec![instance])];
@@ -53,7 +53,7 @@ pub(crate) fn open(
         connection_id: &client,
         claims: told(&claims),
         headers: all,
-        query_string: Some(if facts.query.is_empty() { "" } else { &query }),
+        query_string: Some(if client_context.query.is_empty() { "" } else { &query }),
         extensions: Extensions { protocol: Some(protocol.name()), ..Extensions::default() },
     });
     message.encode(out);
@@ -123,8 +123,8 @@ pub(crate) fn reconnected(client: ConnectionId, out: &mut Vec<u8>) {
 }
 
 /// Says which claims a client has from now on.
-pub(crate) fn claims_changed(client: ConnectionId, facts: &Facts, out: &mut Vec<u8>) {
-    let (client, claims) = (client.to_string(), claim_types::parse(&facts.claims));
+pub(crate) fn claims_changed(client: ConnectionId, client_context: &ClientContext, out: &mut Vec<u8>) {
+    let (client, claims) = (client.to_string(), claim_types::parse(&client_context.claims));
     let message = Message::UpdateConnectionClaims {
         connection_id: &client,
         claims: told(&claims),
@@ -218,16 +218,16 @@ mod tests {
 
     #[test]
     fn an_opened_client_brings_its_claims_query_and_headers() {
-        let facts = Facts {
+        let client_context = ClientContext {
             claims: r#"{"sub":"ada","role":["a","b"],"exp":12,"asrs.s.dc":"True"}"#.into(),
             query: "hub=chat&x=%20".into(),
-            arrival: None,
+            remote: None,
         };
         let mut out = Vec::new();
         let request = [(http::header::USER_AGENT, http::HeaderValue::from_static("test"))];
         let bounds = crate::servers::Options::default().client_header_bounds();
         let headers = PassedOn::of(&request.into_iter().collect(), None, bounds).unwrap();
-        open(client(), HubProtocol::Json, &facts, &headers, "node", Some("server-1"), &mut out);
+        open(client(), HubProtocol::Json, &client_context, &headers, "node", Some("server-1"), &mut out);
         let opened = messages(&out);
         let [Message::OpenConnection(open)] = &opened[..] else { panic!("{opened:?}") };
         let expected = [

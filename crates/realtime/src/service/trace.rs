@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Shared;
-use crate::engine::{Filter, Sight, SightEvent, Stopped, Tap, Target};
+use crate::engine::{Stopped, Target, TraceEvent, TraceEventKind, TraceFilter, TraceSubscription};
 use http_messages::{Body, BoxError};
 
 /// Why a caller gets no live events.
@@ -42,9 +42,9 @@ pub(super) enum EventFormat {
 }
 
 /// The events that match a filter, as lines of JSON.
-pub(crate) async fn trace(shared: &Shared, filter: Filter) -> Result<Body, TraceError> {
+pub(crate) async fn trace(shared: &Shared, filter: TraceFilter) -> Result<Body, TraceError> {
     let permit = watcher_permit(shared)?;
-    let tap = shared.engine.tap(filter).await?;
+    let tap = shared.engine.subscribe_trace(filter).await?;
     Ok(event_stream(tap, EventFormat::JsonLines, None, permit))
 }
 
@@ -56,7 +56,7 @@ pub(super) fn watcher_permit(shared: &Shared) -> Result<OwnedSemaphorePermit, Tr
 
 /// The response body for one watcher; it ends at `until`, when the watcher's token expires.
 pub(super) fn event_stream(
-    tap: Tap,
+    tap: TraceSubscription,
     format: EventFormat,
     until: Option<Instant>,
     permit: OwnedSemaphorePermit,
@@ -67,7 +67,7 @@ pub(super) fn event_stream(
 
 /// One watcher.
 struct Watcher {
-    tap: Tap,
+    tap: TraceSubscription,
     format: EventFormat,
     until: Option<Instant>,
     has_begun: bool,
@@ -104,7 +104,7 @@ impl Watcher {
 
     /// An event, followed by the report of missed events when it is due. Events are missed while older ones wait, so the older ones are
     /// written first: a caller that reads the lists again after the report gets no event from before it.
-    fn encode_with_missed(&mut self, sight: &Sight) -> Bytes {
+    fn encode_with_missed(&mut self, sight: &TraceEvent) -> Bytes {
         let encoded = self.encode(&event_json(sight));
         self.missed = match self.missed.take() {
             Some((missed, before)) => Some((missed, before.saturating_sub(1))),
@@ -126,22 +126,22 @@ impl Watcher {
 }
 
 /// An event as JSON. Times are in milliseconds since the Unix epoch.
-fn event_json(sight: &Sight) -> Value {
+fn event_json(sight: &TraceEvent) -> Value {
     let mut json = match &sight.event {
-        SightEvent::Connected { protocol, transport } => {
+        TraceEventKind::Connected { protocol, transport } => {
             json!({ "event": "connected", "protocol": protocol.name(), "transport": transport })
         }
-        SightEvent::Attached(true) => json!({ "event": "resumed" }),
-        SightEvent::Attached(false) => json!({ "event": "suspended" }),
-        SightEvent::Ended { reason, error } => {
+        TraceEventKind::Attached(true) => json!({ "event": "resumed" }),
+        TraceEventKind::Attached(false) => json!({ "event": "suspended" }),
+        TraceEventKind::Ended { reason, error } => {
             json!({ "event": "disconnected", "reason": reason.name(), "error": error })
         }
-        SightEvent::Joined(group) => json!({ "event": "joined", "group": group.as_str() }),
-        SightEvent::Left(group) => json!({ "event": "left", "group": group.as_str() }),
-        SightEvent::Sent { to, method, receivers } => {
+        TraceEventKind::Joined(group) => json!({ "event": "joined", "group": group.as_str() }),
+        TraceEventKind::Left(group) => json!({ "event": "left", "group": group.as_str() }),
+        TraceEventKind::Sent { to, method, receivers } => {
             json!({ "event": "sent", "to": receiver(to), "method": method, "receivers": receivers })
         }
-        SightEvent::Received { message_type, method, bytes } => {
+        TraceEventKind::Received { message_type, method, bytes } => {
             json!({ "event": "received", "type": message_type, "method": method, "bytes": bytes })
         }
     };

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::should_shrink;
-use crate::engine::{ConnectionId, Guard, Hub, Outlet};
+use crate::engine::{ConnectionGuard, ConnectionId, HttpTransport, Hub};
 
 /// A client that may come again.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     /// A WebSocket whose place another one may take.
     Stateful,
     /// Requests, with the messages for them.
-    Http(Arc<Outlet>),
+    Http(Arc<HttpTransport>),
 }
 
 /// All such clients of a service, by their secrets.
@@ -37,10 +37,10 @@ struct Forget {
 
 impl Sessions {
     /// Remembers a session for as long as the guard lives.
-    pub(crate) fn insert(&self, secret: &str, session: Session) -> Guard {
+    pub(crate) fn insert(&self, secret: &str, session: Session) -> ConnectionGuard {
         let secret: Arc<str> = secret.into();
         self.lock().insert(Arc::clone(&secret), session);
-        Guard::new(Forget { sessions: self.clone(), secret })
+        ConnectionGuard::new(Forget { sessions: self.clone(), secret })
     }
 
     /// The session of a secret, if it belongs to this user of this hub.

@@ -20,8 +20,8 @@ use super::send::Sender;
 use super::template::Category;
 use super::webhook::Webhook;
 use crate::engine::{
-    ClientConnection, ClientInvocation, ConnectionId, EndReason, EngineHandle, Hub, NoUpstream, Opening,
-    OutgoingMessage, Publish, Refusal, Room, StreamOf, StreamState, Target, Upstream,
+    Capacity, ClientConnection, ClientInvocation, ConnectionId, EndReason, EngineHandle, HandshakeDecision,
+    Hub, InvocationRejection, NoUpstream, OutgoingMessage, Publish, StreamOf, StreamState, Target, Upstream,
 };
 use crate::events::{self, ConnectionListener, DeadLetters, EventKind, Records};
 
@@ -208,17 +208,17 @@ impl Shared {
     }
 
     /// Why a call cannot go to any upstream, if so.
-    fn refusal(&self, hub: &Hub, method: &str) -> Option<Refusal> {
+    fn refusal(&self, hub: &Hub, method: &str) -> Option<InvocationRejection> {
         if method.len() > METHOD_BYTES_MAX {
             self.refuse("method_too_long");
-            return Some(Refusal(format!(
+            return Some(InvocationRejection(format!(
                 "the name of the method has {} bytes, more than the {METHOD_BYTES_MAX} that an upstream can be told",
                 method.len()
             )));
         }
         if self.sender.rules.find(hub.name(), Category::Messages, method).is_none() {
             self.refuse("no_template");
-            return Some(Refusal(format!(
+            return Some(InvocationRejection(format!(
                 "no upstream is configured for method '{method}' of hub {hub}; add a template that matches it to realtime.upstream.templates"
             )));
         }
@@ -266,10 +266,10 @@ impl Clients for EngineHandle {
 }
 
 impl Upstream for Dispatcher {
-    fn invoke(&self, invocation: ClientInvocation) -> Result<Room, Refusal> {
+    fn invoke(&self, invocation: ClientInvocation) -> Result<Capacity, InvocationRejection> {
         let shared = &self.0;
         if shared.inbox.is_closed() {
-            return Err(Refusal(
+            return Err(InvocationRejection(
                 "the service is shutting down; connect again and repeat the call".to_owned(),
             ));
         }
@@ -286,23 +286,23 @@ impl Upstream for Dispatcher {
         let found = shared.inbox.room_for(invocation.client.id, invocation.payload.len());
         let Some((load, room)) = found else {
             shared.refuse("queue_full");
-            return Err(Refusal("too many calls wait for upstreams; try again later".to_owned()));
+            return Err(InvocationRejection("too many calls wait for upstreams; try again later".to_owned()));
         };
         shared.inbox.push(Input::Call(Box::new(invocation), load));
         Ok(room)
     }
 
-    fn keeps_facts(&self, hub: &Hub) -> bool {
+    fn keeps_client_context(&self, hub: &Hub) -> bool {
         self.0.sender.rules.concern(hub.name()) || self.0.is_heard(hub)
     }
 
-    fn opening(&self, connection: &ClientConnection) -> Opening {
+    fn connecting(&self, connection: &ClientConnection) -> HandshakeDecision {
         // Who wants to hear the end must be sure to: that is what the record is for.
         if !self.0.wants(&connection.hub, EventKind::Disconnected) {
-            return Opening::Go;
+            return HandshakeDecision::Accept;
         }
         self.0.inbox.push(Input::Opening(connection.clone()));
-        Opening::Wait
+        HandshakeDecision::Wait
     }
 
     fn connected(&self, connection: &ClientConnection) {

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::metrics::Metrics;
 use super::options::Options;
-use crate::engine::{ClientConnection, ClientInvocation, ConnectionId, EndReason, Room};
+use crate::engine::{Capacity, ClientConnection, ClientInvocation, ConnectionId, EndReason};
 
 /// What happened, in the order in which it did.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Inbox {
     }
 
     /// Room for one more call, and whether its client may go on; `None` where there is none.
-    pub(crate) fn room_for(&self, connection: ConnectionId, bytes: usize) -> Option<(Load, Room)> {
+    pub(crate) fn room_for(&self, connection: ConnectionId, bytes: usize) -> Option<(Load, Capacity)> {
         let inner = &self.0;
         let add = |count: &AtomicUsize, more: usize, most: usize| {
             count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
@@ -140,7 +140,7 @@ impl Inner {
     }
 
     /// Counts a call of a connection in.
-    fn enter(&self, connection: ConnectionId, bytes: usize) -> Room {
+    fn enter(&self, connection: ConnectionId, bytes: usize) -> Capacity {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let account = accounts.entry(connection).or_default();
         account.calls += 1;
@@ -148,9 +148,9 @@ impl Inner {
         let Limits { connection_calls_max, connection_bytes_max, .. } = self.limits;
         if account.calls >= connection_calls_max || account.bytes >= connection_bytes_max {
             account.is_paused = true;
-            return Room::Full;
+            return Capacity::Exhausted;
         }
-        Room::Free
+        Capacity::Available
     }
 
     /// Counts a call of a connection out; says whether its client is to be read from again.

@@ -9,7 +9,7 @@ use signalr_protocol::{HubProtocol, TransferFormat};
 
 use super::claims;
 use super::template::Category;
-use crate::engine::{Arrival, ClientConnection};
+use crate::engine::{ClientConnection, RemoteEndpoint};
 
 const CONNECTION_ID: HeaderName = HeaderName::from_static("x-asrs-connection-id");
 const HUB: HeaderName = HeaderName::from_static("x-asrs-hub");
@@ -96,9 +96,9 @@ pub(crate) fn build(
         headers.insert(INVOCATION_ID, call);
     }
     headers.insert(HUB_PROTOCOL, HeaderValue::from_static(client.protocol.name()));
-    if let Some(facts) = &client.facts {
-        insert_facts(headers, &facts.claims, &facts.query);
-        if let Some(Arrival { transport, address }) = facts.arrival {
+    if let Some(client_context) = &client.client_context {
+        insert_facts(headers, &client_context.claims, &client_context.query);
+        if let Some(RemoteEndpoint { transport, address }) = client_context.remote {
             headers.insert(TRANSPORT, HeaderValue::from_static(transport.name()));
             if let Some(address) = address {
                 headers.insert(CLIENT_ADDRESS, claims::header(&address.to_string()));

@@ -9,7 +9,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http_body_util::BodyExt;
 use http_messages::Body;
 use realtime::{Message, Options};
-use realtime_engine::{Closing, Target};
+use realtime_engine::{CloseRequest, Target};
 use serde_json::Value;
 
 use crate::fixture::{Fixture, body, client_token, options, request, shown, token};
@@ -180,7 +180,7 @@ async fn a_close_reaches_a_client_that_polls_later() {
                 &hub,
                 &Target::All,
                 &[],
-                &Closing { reason: Some("enough".into()), allow_reconnect: false }
+                &CloseRequest { reason: Some("enough".into()), allow_reconnect: false }
             )
             .await
             .unwrap(),

@@ -4,14 +4,14 @@
 use std::rc::Rc;
 
 use super::room::{Account, Appended, make_room};
-use crate::Outlet;
+use crate::HttpTransport;
 use crate::shard::index::HubPolicy;
 use crate::shard::pending::{Frame, Run, Step};
 
 /// Lets a frame wait.
 #[inline]
 pub(super) fn append(
-    outlet: &Outlet,
+    outlet: &HttpTransport,
     run: &mut Option<Rc<Run>>,
     step: &mut Step,
     policy: HubPolicy,
@@ -32,7 +32,7 @@ pub(super) fn append(
 }
 
 /// Moves a run into the outlet.
-pub(super) fn flush(outlet: &Outlet, run: &Run) {
+pub(super) fn flush(outlet: &HttpTransport, run: &Run) {
     for piece in run.list().iter().filter_map(Frame::payload) {
         outlet.push(piece);
     }
@@ -48,15 +48,15 @@ mod tests {
 
     use super::*;
     use crate::shard::pending::Class;
-    use crate::{HttpTransport, SlowConsumer, Taken};
+    use crate::{HttpTransportKind, PollResult, SlowConsumer};
 
     /// A call whose frame is two bytes longer than its text.
     fn call(text: &str) -> Step {
         Step::new(Frame::new(websocket::frame(Opcode::Text, text.as_bytes()), Class::Droppable(1), 0))
     }
 
-    fn outlet() -> Arc<Outlet> {
-        Outlet::new(HttpTransport::LongPolling, Instant::now(), Default::default())
+    fn outlet() -> Arc<HttpTransport> {
+        HttpTransport::new(HttpTransportKind::LongPolling, Instant::now(), Default::default())
     }
 
     /// Name, texts in the outlet, texts in the run, bytes that may wait, the policy, the new text, and what becomes of it: the
@@ -106,7 +106,7 @@ mod tests {
                 flush(&outlet, run);
             }
             let messages: Vec<Bytes> = waits.iter().map(|text| Bytes::from_static(text.as_bytes())).collect();
-            let taken = (!messages.is_empty()).then_some(Taken::Messages(messages));
+            let taken = (!messages.is_empty()).then_some(PollResult::Messages(messages));
             assert_eq!(outlet.try_take(outlet.begin()), taken, "{name}");
         }
     }
@@ -116,6 +116,9 @@ mod tests {
         let outlet = outlet();
         let close = Frame::control(close_frame(websocket::CloseCode::NORMAL, ""));
         flush(&outlet, &Step::new(close).after(Some(&call("a").after(None))));
-        assert_eq!(outlet.try_take(outlet.begin()), Some(Taken::Messages(vec![Bytes::from_static(b"a")])));
+        assert_eq!(
+            outlet.try_take(outlet.begin()),
+            Some(PollResult::Messages(vec![Bytes::from_static(b"a")]))
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Connections, Index};
 use crate::shard::keys::{GroupKey, HubKey, Slot, UserKey};
-use crate::{ConnectionId, GroupName, Hub, Names, Target, UserId};
+use crate::{ConnectionId, GroupName, Hub, NameKind, Target, UserId};
 
 use super::HubPolicy;
 
@@ -38,17 +38,17 @@ impl Index {
     }
 
     /// Users or groups of a hub that have connections here, with how many.
-    pub(crate) fn names(&self, hub: &Hub, names: Names) -> Box<dyn Iterator<Item = (&str, u64)> + '_> {
+    pub(crate) fn names(&self, hub: &Hub, names: NameKind) -> Box<dyn Iterator<Item = (&str, u64)> + '_> {
         let Some(key) = self.hub_keys.get(hub).copied() else { return Box::new(std::iter::empty()) };
         let present = |(_, members): &(&str, u64)| *members > 0;
         match names {
-            Names::Users => {
+            NameKind::Users => {
                 let users = self.users.iter().filter(move |(_, user)| user.hub == key);
                 Box::new(
                     users.map(|(_, user)| (user.name.as_str(), user.members.len() as u64)).filter(present),
                 )
             }
-            Names::Groups => {
+            NameKind::Groups => {
                 let groups = self.groups.iter().filter(move |(_, group)| group.hub == key);
                 Box::new(
                     groups

@@ -3,11 +3,11 @@
 use super::followers::Followers;
 use super::{Connections, Index, TooManyGroups};
 use crate::shard::keys::{GroupKey, HubKey, Slot};
-use crate::{Begun, CaughtUp, GroupName, Hub, Kept, Target};
+use crate::{CatchUpResult, FollowResult, GroupName, Hub, StreamPosition, Target};
 
 /// What has a history: a hub or a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
+enum ListScope {
     Hub(HubKey),
     Group(GroupKey),
 }
@@ -19,16 +19,16 @@ impl Index {
         &mut self,
         hub: &Hub,
         target: &Target,
-        position: Kept,
+        position: StreamPosition,
         receivers: &mut Vec<Slot>,
     ) -> Vec<Slot> {
         let Some(scope) = self.scope_of_target(hub, target) else { return Vec::new() };
         let (members, followers) = match scope {
-            Scope::Hub(key) => {
+            ListScope::Hub(key) => {
                 let hub = &mut self.hubs[key.0 as usize];
                 (&hub.members, &mut hub.followers)
             }
-            Scope::Group(key) => {
+            ListScope::Group(key) => {
                 let group = &mut self.groups[key.0 as usize];
                 (&group.members, &mut group.followers)
             }
@@ -44,26 +44,26 @@ impl Index {
         group: Option<&GroupName>,
         may_join: bool,
         epoch: u64,
-    ) -> Begun {
-        let Some(places) = connections[slot as usize].places() else { return Begun::NoConnection };
+    ) -> FollowResult {
+        let Some(places) = connections[slot as usize].places() else { return FollowResult::NoConnection };
         let scope = match group {
-            None => Scope::Hub(places.hub),
+            None => ListScope::Hub(places.hub),
             Some(name) => {
                 if !self.is_member(connections, slot, name) {
                     if !may_join {
-                        return Begun::NoMember;
+                        return FollowResult::NotMember;
                     }
                     if let Err(TooManyGroups) = self.join(connections, slot, name) {
-                        return Begun::TooManyGroups;
+                        return FollowResult::TooManyGroups;
                     }
                 }
                 let key = self.group_key(Some(places.hub), name);
-                Scope::Group(key.expect("a group with a member exists"))
+                ListScope::Group(key.expect("a group with a member exists"))
             }
         };
         let followers = match scope {
-            Scope::Hub(key) => &mut self.hubs[key.0 as usize].followers,
-            Scope::Group(key) => &mut self.groups[key.0 as usize].followers,
+            ListScope::Hub(key) => &mut self.hubs[key.0 as usize].followers,
+            ListScope::Group(key) => &mut self.groups[key.0 as usize].followers,
         };
         followers.get_or_insert_default().follow(slot, epoch)
     }
@@ -82,9 +82,9 @@ impl Index {
         slot: Slot,
         group: Option<&GroupName>,
         next: u64,
-    ) -> CaughtUp {
+    ) -> CatchUpResult {
         let followers = self.followers(connections, slot, group);
-        followers.map_or(CaughtUp::Gone, |followers| followers.catch_up(slot, next))
+        followers.map_or(CatchUpResult::Gone, |followers| followers.catch_up(slot, next))
     }
 
     /// A connection stops following; it stays a member.
@@ -94,11 +94,11 @@ impl Index {
         }
     }
 
-    fn scope_of_target(&self, hub: &Hub, target: &Target) -> Option<Scope> {
+    fn scope_of_target(&self, hub: &Hub, target: &Target) -> Option<ListScope> {
         let hub = self.hub_keys.get(hub).copied();
         match target {
-            Target::All => hub.map(Scope::Hub),
-            Target::Group(group) => self.group_key(hub, group).map(Scope::Group),
+            Target::All => hub.map(ListScope::Hub),
+            Target::Group(group) => self.group_key(hub, group).map(ListScope::Group),
             Target::User(_) | Target::Connection(_) => None,
         }
     }

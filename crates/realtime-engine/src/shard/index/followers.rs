@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::{Begun, CaughtUp, Kept};
+use crate::{CatchUpResult, FollowResult, StreamPosition};
 
 /// The members of one hub or group. `K` names a member.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ impl<K> Default for Followers<K> {
 impl<K: Copy + Eq + Hash + Ord> Followers<K> {
     /// A message passes on its way to `receivers`, who are among `members`: removes the receivers that must not be sent it
     /// now, and returns those to tell its position, sorted.
-    pub(super) fn pass(&mut self, position: Kept, members: &[K], receivers: &mut Vec<K>) -> Vec<K> {
-        let Kept { epoch, offset } = position;
+    pub(super) fn pass(&mut self, position: StreamPosition, members: &[K], receivers: &mut Vec<K>) -> Vec<K> {
+        let StreamPosition { epoch, offset } = position;
         if self.enter_epoch(epoch) {
             // Everybody who is a member when the first message of a log passes is sent all of that log.
             for member in members {
@@ -100,35 +100,35 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
 
     /// A member starts to follow a log of this epoch: either it has been sent everything since some offset and lacks only
     /// what is before, or messages are withheld from it until [`Followers::catch_up`].
-    pub(super) fn follow(&mut self, member: K, epoch: u64) -> Begun {
+    pub(super) fn follow(&mut self, member: K, epoch: u64) -> FollowResult {
         self.enter_epoch(epoch);
         let next = self.newest.map(|newest| newest + 1);
         let (progress, begun) = match self.members.get(&member) {
             Some(Progress::NotFollowing { since } | Progress::Live { since: Some(since) })
                 if Some(*since) != next =>
             {
-                (Progress::Live { since: Some(*since) }, Begun::Since(*since))
+                (Progress::Live { since: Some(*since) }, FollowResult::Since(*since))
             }
             // Nothing has been sent to it yet; so that older messages come first, newer ones wait.
-            _ => (Progress::CatchingUp { withheld: None }, Begun::Withheld),
+            _ => (Progress::CatchingUp { withheld: None }, FollowResult::Withheld),
         };
         self.members.insert(member, progress);
         begun
     }
 
     /// A replay has sent the member everything before offset `next`.
-    pub(super) fn catch_up(&mut self, member: K, next: u64) -> CaughtUp {
+    pub(super) fn catch_up(&mut self, member: K, next: u64) -> CatchUpResult {
         match self.members.get_mut(&member) {
-            None | Some(Progress::NotFollowing { .. }) => CaughtUp::Gone,
+            None | Some(Progress::NotFollowing { .. }) => CatchUpResult::Gone,
             Some(Progress::CatchingUp { withheld: Some(newest) }) if *newest >= next => {
-                CaughtUp::Behind(*newest)
+                CatchUpResult::Behind(*newest)
             }
             Some(progress @ Progress::CatchingUp { .. }) => {
                 *progress = Progress::Live { since: Some(next) };
-                CaughtUp::Live
+                CatchUpResult::Live
             }
             // Another replay for the same member was faster.
-            Some(Progress::Live { .. }) => CaughtUp::Live,
+            Some(Progress::Live { .. }) => CatchUpResult::Live,
         }
     }
 
@@ -194,8 +194,8 @@ mod tests {
     enum Event {
         Join,
         Leave,
-        Follow(u64, Begun),
-        CatchUp(u64, CaughtUp),
+        Follow(u64, FollowResult),
+        CatchUp(u64, CatchUpResult),
         Unfollow,
         /// A message of an epoch, with whether member 1 is sent it, and whether it is told its position.
         Pass(u64, u64, bool, bool),
@@ -222,26 +222,26 @@ mod tests {
         Case { name: "a member that leaves is not tracked any more",
             before: Some(Live { since: Some(3) }), newest: Some(4), events: &[Leave], after: None },
         Case { name: "a member to which nothing was sent catches up from the log",
-            before: None, newest: Some(4), events: &[Join, Follow(EPOCH, Begun::Withheld)],
+            before: None, newest: Some(4), events: &[Join, Follow(EPOCH, FollowResult::Withheld)],
             after: Some(CatchingUp { withheld: None }) },
         Case { name: "a member that was sent something lacks only what is before",
             before: Some(NotFollowing { since: 3 }), newest: Some(4),
-            events: &[Follow(EPOCH, Begun::Since(3)), Pass(EPOCH, 5, SENT, TOLD)], after: Some(Live { since: Some(3) }) },
+            events: &[Follow(EPOCH, FollowResult::Since(3)), Pass(EPOCH, 5, SENT, TOLD)], after: Some(Live { since: Some(3) }) },
         Case { name: "a live follower that follows again lacks only what is before",
             before: Some(Live { since: Some(3) }), newest: Some(4),
-            events: &[Follow(EPOCH, Begun::Since(3))], after: Some(Live { since: Some(3) }) },
+            events: &[Follow(EPOCH, FollowResult::Since(3))], after: Some(Live { since: Some(3) }) },
         Case { name: "a live follower that was sent nothing yet catches up again",
             before: Some(Live { since: Some(5) }), newest: Some(4),
-            events: &[Follow(EPOCH, Begun::Withheld), Pass(EPOCH, 5, false, false)],
+            events: &[Follow(EPOCH, FollowResult::Withheld), Pass(EPOCH, 5, false, false)],
             after: Some(CatchingUp { withheld: Some(5) }) },
         Case { name: "messages are withheld while a replay runs, and it reads them from the log",
             before: None, newest: Some(4),
-            events: &[Follow(EPOCH, Begun::Withheld), Pass(EPOCH, 5, false, false), CatchUp(5, CaughtUp::Behind(5)),
-                CatchUp(6, CaughtUp::Live), Pass(EPOCH, 6, SENT, TOLD)],
+            events: &[Follow(EPOCH, FollowResult::Withheld), Pass(EPOCH, 5, false, false), CatchUp(5, CatchUpResult::Behind(5)),
+                CatchUp(6, CatchUpResult::Live), Pass(EPOCH, 6, SENT, TOLD)],
             after: Some(Live { since: Some(6) }) },
         Case { name: "a message that the replay read before it passed is not sent twice",
             before: Some(CatchingUp { withheld: None }), newest: Some(4),
-            events: &[CatchUp(7, CaughtUp::Live), Pass(EPOCH, 5, false, false), Pass(EPOCH, 6, false, false),
+            events: &[CatchUp(7, CatchUpResult::Live), Pass(EPOCH, 5, false, false), Pass(EPOCH, 6, false, false),
                 Pass(EPOCH, 7, SENT, TOLD)],
             after: Some(Live { since: Some(7) }) },
         Case { name: "nor after the member has stopped following",
@@ -249,23 +249,23 @@ mod tests {
             events: &[Unfollow, Pass(EPOCH, 5, false, false), Pass(EPOCH, 6, SENT, false)],
             after: Some(NotFollowing { since: 6 }) },
         Case { name: "a replay for a member that does not follow is over",
-            before: Some(NotFollowing { since: 3 }), newest: Some(4), events: &[CatchUp(5, CaughtUp::Gone)],
+            before: Some(NotFollowing { since: 3 }), newest: Some(4), events: &[CatchUp(5, CatchUpResult::Gone)],
             after: Some(NotFollowing { since: 3 }) },
         Case { name: "a replay for a member that has left is over",
-            before: Some(CatchingUp { withheld: None }), newest: Some(4), events: &[Leave, CatchUp(5, CaughtUp::Gone)],
+            before: Some(CatchingUp { withheld: None }), newest: Some(4), events: &[Leave, CatchUp(5, CatchUpResult::Gone)],
             after: None },
         Case { name: "the slower of two replays finds the member live",
             before: None, newest: Some(4),
-            events: &[Follow(EPOCH, Begun::Withheld), Follow(EPOCH, Begun::Withheld), CatchUp(5, CaughtUp::Live),
-                Pass(EPOCH, 5, SENT, TOLD), CatchUp(5, CaughtUp::Live)],
+            events: &[Follow(EPOCH, FollowResult::Withheld), Follow(EPOCH, FollowResult::Withheld), CatchUp(5, CatchUpResult::Live),
+                Pass(EPOCH, 5, SENT, TOLD), CatchUp(5, CatchUpResult::Live)],
             after: Some(Live { since: Some(5) }) },
         Case { name: "a replay that fails leaves a gap that the next one fills",
             before: None, newest: Some(4),
-            events: &[Follow(EPOCH, Begun::Withheld), Pass(EPOCH, 5, false, false), Unfollow, Pass(EPOCH, 6, SENT, false),
-                Follow(EPOCH, Begun::Since(6))],
+            events: &[Follow(EPOCH, FollowResult::Withheld), Pass(EPOCH, 5, false, false), Unfollow, Pass(EPOCH, 6, SENT, false),
+                Follow(EPOCH, FollowResult::Since(6))],
             after: Some(Live { since: Some(6) }) },
         Case { name: "a replay that fails before any message passed leaves nothing known",
-            before: None, newest: None, events: &[Follow(EPOCH, Begun::Withheld), Unfollow], after: None },
+            before: None, newest: None, events: &[Follow(EPOCH, FollowResult::Withheld), Unfollow], after: None },
         Case { name: "the first message of a new log is sent to members and live followers, and tracked",
             before: Some(Live { since: Some(3) }), newest: Some(9), events: &[Pass(11, 0, SENT, TOLD)],
             after: Some(Live { since: Some(0) }) },
@@ -274,12 +274,12 @@ mod tests {
             events: &[Pass(11, 2, SENT, false), Pass(11, 3, SENT, false)], after: Some(NotFollowing { since: 2 }) },
         Case { name: "a replay of a new log of which nothing has passed starts anew",
             before: Some(Live { since: Some(3) }), newest: Some(9),
-            events: &[Follow(11, Begun::Withheld), CatchUp(1, CaughtUp::Live), Pass(11, 0, false, false),
+            events: &[Follow(11, FollowResult::Withheld), CatchUp(1, CatchUpResult::Live), Pass(11, 0, false, false),
                 Pass(11, 1, SENT, TOLD)],
             after: Some(Live { since: Some(1) }) },
         Case { name: "what was withheld of the old log does not count in the new one",
             before: Some(CatchingUp { withheld: Some(9) }), newest: Some(9),
-            events: &[Follow(11, Begun::Withheld), CatchUp(0, CaughtUp::Live)], after: Some(Live { since: Some(0) }) },
+            events: &[Follow(11, FollowResult::Withheld), CatchUp(0, CatchUpResult::Live)], after: Some(Live { since: Some(0) }) },
         Case { name: "a live follower of the old log stays live when another member follows the new one",
             before: Some(Live { since: None }), newest: None, events: &[Pass(EPOCH, 0, SENT, TOLD), Unfollow], after: None },
     ];
@@ -302,7 +302,7 @@ mod tests {
                     Unfollow => followers.unfollow(1),
                     Pass(epoch, offset, sent, told) => {
                         let mut receivers = vec![2, 1];
-                        let position = Kept { epoch, offset };
+                        let position = StreamPosition { epoch, offset };
                         let positions = followers.pass(position, &[2, 1], &mut receivers);
                         let expected = if sent { vec![2, 1] } else { vec![2] };
                         assert_eq!(receivers, expected, "{name}: {event:?}");
@@ -342,10 +342,13 @@ mod tests {
         let members: Vec<Counted> = (0..count).map(Counted).collect();
         let mut followers = Followers::default();
         for member in &members {
-            assert_eq!(followers.follow(*member, EPOCH), Begun::Withheld);
-            assert_eq!(followers.catch_up(*member, 0), CaughtUp::Live);
+            assert_eq!(followers.follow(*member, EPOCH), FollowResult::Withheld);
+            assert_eq!(followers.catch_up(*member, 0), CatchUpResult::Live);
         }
-        assert_eq!(followers.pass(Kept { epoch: EPOCH, offset: 0 }, &members, &mut members.clone()), members);
+        assert_eq!(
+            followers.pass(StreamPosition { epoch: EPOCH, offset: 0 }, &members, &mut members.clone()),
+            members
+        );
         STEPS.set(0);
         for (gone, member) in members.iter().enumerate() {
             followers.leave(*member);

@@ -1,32 +1,32 @@
 //! Who follows kept messages gets each of them once, however the log and the shards take turns.
 
 use super::*;
-use crate::{Begun, CaughtUp, GroupName, Kept};
+use crate::{CatchUpResult, FollowResult, GroupName, StreamPosition};
 
 impl World {
-    fn publish_kept(&mut self, offset: u64) {
+    fn publish_recorded(&mut self, offset: u64) {
         self.publish_kept_in(10, offset);
     }
 
     fn publish_kept_in(&mut self, epoch: u64, offset: u64) {
         let message = OutgoingMessage::invocation("m", &format!("[{offset}]")).unwrap();
-        let kept = Some(Kept { epoch, offset });
+        let kept = Some(StreamPosition { epoch, offset });
         let work = Work { kept, ..work(Target::Group(GroupName::new("g")), message) };
         self.command(Command::Publish(Arc::new(work)));
     }
 
-    fn follow(&mut self, client: &Client) -> Begun {
+    fn follow(&mut self, client: &Client) -> FollowResult {
         self.follow_in(10, client)
     }
 
-    fn follow_in(&mut self, epoch: u64, client: &Client) -> Begun {
+    fn follow_in(&mut self, epoch: u64, client: &Client) -> FollowResult {
         let (begun, mut answer) = oneshot::channel();
         let group = Some(GroupName::new("g"));
         self.command(Command::Follow { connection: client.id, group, may_join: true, epoch, begun });
         answer.try_recv().unwrap()
     }
 
-    fn catch_up(&mut self, client: &Client, next: u64) -> CaughtUp {
+    fn catch_up(&mut self, client: &Client, next: u64) -> CatchUpResult {
         let (caught_up, mut answer) = oneshot::channel();
         let group = Some(GroupName::new("g"));
         self.command(Command::CatchUp { connection: client.id, group, next, caught_up });
@@ -57,11 +57,11 @@ fn told(next: u64) -> String {
 fn a_message_that_the_log_showed_first_does_not_come_again() {
     let mut world = World::new(Options::default());
     let mut client = world.join_hub();
-    assert_eq!(world.follow(&client), Begun::Withheld);
+    assert_eq!(world.follow(&client), FollowResult::Withheld);
     // It read 0 to 2 from the log; the shard has not seen one of them yet.
-    assert_eq!(world.catch_up(&client, 3), CaughtUp::Live);
+    assert_eq!(world.catch_up(&client, 3), CatchUpResult::Live);
     for offset in 0..=4 {
-        world.publish_kept(offset);
+        world.publish_recorded(offset);
     }
     assert_eq!(heard(&mut world, &mut client), ["m[3]".to_owned(), told(4), "m[4]".to_owned(), told(5)]);
 }
@@ -70,18 +70,18 @@ fn a_message_that_the_log_showed_first_does_not_come_again() {
 fn what_comes_by_meanwhile_is_read_from_the_log_and_not_sent_twice() {
     let mut world = World::new(Options::default());
     let (mut client, mut member) = (world.join_hub(), world.join_hub());
-    assert_eq!(world.follow(&member), Begun::Withheld);
-    assert_eq!(world.catch_up(&member, 0), CaughtUp::Live);
-    world.publish_kept(0);
-    assert_eq!(world.follow(&client), Begun::Withheld);
-    world.publish_kept(1);
-    assert_eq!(world.catch_up(&client, 1), CaughtUp::Behind(1));
-    assert_eq!(world.catch_up(&client, 2), CaughtUp::Live);
-    world.publish_kept(2);
+    assert_eq!(world.follow(&member), FollowResult::Withheld);
+    assert_eq!(world.catch_up(&member, 0), CatchUpResult::Live);
+    world.publish_recorded(0);
+    assert_eq!(world.follow(&client), FollowResult::Withheld);
+    world.publish_recorded(1);
+    assert_eq!(world.catch_up(&client, 1), CatchUpResult::Behind(1));
+    assert_eq!(world.catch_up(&client, 2), CatchUpResult::Live);
+    world.publish_recorded(2);
     assert_eq!(heard(&mut world, &mut client), ["m[2]".to_owned(), told(3)]);
     assert_eq!(heard(&mut world, &mut member).len(), 6);
     // Something reached it since, so that what it asks for again is before that.
-    assert_eq!(world.follow(&client), Begun::Since(2));
+    assert_eq!(world.follow(&client), FollowResult::Since(2));
 }
 
 #[test]
@@ -89,20 +89,20 @@ fn numbers_of_a_removed_log_do_not_count_in_the_next_one() {
     let mut world = World::new(Options::default());
     let (mut client, mut member) = (world.join_hub(), world.join_hub());
     for follower in [&client, &member] {
-        assert_eq!(world.follow(follower), Begun::Withheld);
-        assert_eq!(world.catch_up(follower, 0), CaughtUp::Live);
+        assert_eq!(world.follow(follower), FollowResult::Withheld);
+        assert_eq!(world.catch_up(follower, 0), CatchUpResult::Live);
     }
     for offset in 0..=9 {
-        world.publish_kept(offset);
+        world.publish_recorded(offset);
     }
     assert_eq!(heard(&mut world, &mut client).len(), 20);
     assert_eq!(heard(&mut world, &mut member).len(), 20);
     // The log was removed and made anew; it holds two messages, one of which has not come by yet.
     world.publish_kept_in(11, 0);
-    assert_eq!(world.follow_in(11, &client), Begun::Since(0), "it has had everything of this one");
+    assert_eq!(world.follow_in(11, &client), FollowResult::Since(0), "it has had everything of this one");
     let late = world.join_hub();
-    assert_eq!(world.follow_in(11, &late), Begun::Withheld);
-    assert_eq!(world.catch_up(&late, 2), CaughtUp::Live);
+    assert_eq!(world.follow_in(11, &late), FollowResult::Withheld);
+    assert_eq!(world.catch_up(&late, 2), CatchUpResult::Live);
     world.publish_kept_in(11, 1);
     world.publish_kept_in(11, 2);
     let told = |next: u64| format!("chappe.position[\"g\",\"b-{next}\"]");
@@ -112,8 +112,8 @@ fn numbers_of_a_removed_log_do_not_count_in_the_next_one() {
     let mut late = late;
     assert_eq!(heard(&mut world, &mut late), ["m[2]".to_owned(), told(3)]);
     // One that asks before anything of the next life came by: what was read from it does not come again.
-    assert_eq!(world.follow_in(12, &client), Begun::Withheld);
-    assert_eq!(world.catch_up(&client, 1), CaughtUp::Live);
+    assert_eq!(world.follow_in(12, &client), FollowResult::Withheld);
+    assert_eq!(world.catch_up(&client, 1), CatchUpResult::Live);
     world.publish_kept_in(12, 0);
     world.publish_kept_in(12, 1);
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::command::{Changed, Invoke};
-use crate::{ClientResult, GroupName, HubOptions, InvokeError, Predicate, SlowConsumer};
+use crate::{ClientInvokeError, ClientResult, GroupName, HubOptions, Predicate, SlowConsumer};
 
 const PING: &str = "{\"type\":6}\u{1e}";
 const CALL: &str = "{\"type\":1,\"target\":\"t\",\"arguments\":[]}\u{1e}";
@@ -172,9 +172,9 @@ fn a_call_of_a_client_is_answered_by_it_or_by_its_end() {
         result
     };
     let (mut value, mut error) = (call(&mut world, "1", client.id), call(&mut world, "2", client.id));
-    assert_eq!(call(&mut world, "3", client.id).try_recv().unwrap(), Err(InvokeError::TooMany));
+    assert_eq!(call(&mut world, "3", client.id).try_recv().unwrap(), Err(ClientInvokeError::TooMany));
     let other = ConnectionId::draw(NodeId(0), ShardId(0));
-    assert_eq!(call(&mut world, "4", other).try_recv().unwrap(), Err(InvokeError::NotFound));
+    assert_eq!(call(&mut world, "4", other).try_recv().unwrap(), Err(ClientInvokeError::NotFound));
     assert_eq!(
         client.receive(),
         "{\"type\":1,\"invocationId\":\"1\",\"target\":\"ask\",\"arguments\":[]}\u{1e}"
@@ -204,14 +204,14 @@ fn lists_are_in_order_and_in_pages() {
     }
     ids.sort_by_key(|(id, _)| *id);
     let page = |after, max| -> Vec<ConnectionId> {
-        let members = world.shard.members(&hub(), &crate::Scope::Hub, after, max);
+        let members = world.shard.members(&hub(), &crate::ListScope::Hub, after, max);
         members.into_iter().map(|member| member.connection).collect()
     };
     let all: Vec<ConnectionId> = ids.iter().map(|(id, _)| *id).collect();
     assert_eq!(page(None, 3), all[..3]);
     assert_eq!(page(Some(all[2]), 3), all[3..]);
     let names = |after, max| -> Vec<(String, u64)> {
-        let named = world.shard.named(&hub(), crate::Names::Users, after, max);
+        let named = world.shard.named(&hub(), crate::NameKind::Users, after, max);
         named.into_iter().map(|named| (named.name, named.connections)).collect()
     };
     assert_eq!(names(None, 2), [("a".to_owned(), 2), ("b".to_owned(), 1)]);
@@ -223,7 +223,7 @@ fn lists_are_in_order_and_in_pages() {
     assert_eq!(world.shard.execute(&hub(), &which, &[join]), 2);
     let in_group = Predicate::new(|candidate| candidate.groups.contains(&"g"));
     let close =
-        crate::Action::Close(crate::Closing { reason: Some("enough".into()), allow_reconnect: false });
+        crate::Action::Close(crate::CloseRequest { reason: Some("enough".into()), allow_reconnect: false });
     assert_eq!(world.shard.execute(&hub(), &in_group, &[close]), 2);
     assert_eq!(world.shard.index.count(), 2);
 }

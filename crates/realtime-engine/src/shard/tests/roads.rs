@@ -6,21 +6,21 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
-    AppServer, ClientConnection, ClientInvocation, Facts, HttpTransport, Opening, Outlet, Pace, Received,
-    Refusal, Room, ServerClose, Taken,
+    AppServer, Capacity, ClientConnection, ClientContext, ClientInvocation, HandshakeDecision, HttpTransport,
+    HttpTransportKind, InvocationRejection, PollResult, ReceiveResult, SendRate, ServerClose,
 };
 
 impl World {
-    fn outlet(&mut self, transport: HttpTransport) -> (ConnectionId, Arc<Outlet>) {
+    fn http_transport(&mut self, transport: HttpTransportKind) -> (ConnectionId, Arc<HttpTransport>) {
         let (admission, outlet) =
-            (admission(Some("ada")), Outlet::new(transport, self.now, Default::default()));
+            (admission(Some("ada")), HttpTransport::new(transport, self.now, Default::default()));
         let id = admission.connection;
         self.shard.settings.connections.fetch_add(1, Ordering::AcqRel);
-        self.command(Command::Attach(Box::new(Link::Outlet(Arc::clone(&outlet))), Box::new(admission)));
+        self.command(Command::Attach(Box::new(Transport::Http(Arc::clone(&outlet))), Box::new(admission)));
         (id, outlet)
     }
 
-    fn receive(&mut self, connection: ConnectionId, text: &str) -> Option<Received> {
+    fn receive(&mut self, connection: ConnectionId, text: &str) -> Option<ReceiveResult> {
         let (done, mut answer) = oneshot::channel();
         let payload = Bytes::copy_from_slice(text.as_bytes());
         self.command(Command::Receive { connection, payload, is_end: true, done });
@@ -28,9 +28,9 @@ impl World {
     }
 }
 
-fn texts(taken: Option<Taken>) -> Vec<String> {
+fn texts(taken: Option<PollResult>) -> Vec<String> {
     match taken {
-        Some(Taken::Messages(messages)) => {
+        Some(PollResult::Messages(messages)) => {
             messages.iter().map(|message| String::from_utf8_lossy(message).into_owned()).collect()
         }
         other => vec![format!("{other:?}")],
@@ -40,17 +40,17 @@ fn texts(taken: Option<Taken>) -> Vec<String> {
 #[test]
 fn a_client_of_requests_gets_payloads_without_frames() {
     let mut world = World::new(Options::default());
-    let (id, outlet) = world.outlet(HttpTransport::LongPolling);
+    let (id, outlet) = world.http_transport(HttpTransportKind::LongPolling);
     let turn = outlet.begin();
-    assert_eq!(world.receive(id, "{\"protocol\":\"js"), Some(Received::Taken));
+    assert_eq!(world.receive(id, "{\"protocol\":\"js"), Some(ReceiveResult::Accepted));
     assert_eq!(outlet.try_take(turn), None);
-    assert_eq!(world.receive(id, "on\",\"version\":1}\u{1e}"), Some(Received::Taken));
+    assert_eq!(world.receive(id, "on\",\"version\":1}\u{1e}"), Some(ReceiveResult::Accepted));
     world.publish(Target::All, "[1]");
     let expected = ["{}\u{1e}", "{\"type\":1,\"target\":\"m\",\"arguments\":[1]}\u{1e}"];
     assert_eq!(texts(outlet.try_take(turn)), expected);
     assert_eq!(
         world.receive(id, "{\"type\":1,\"invocationId\":\"7\",\"target\":\"t\",\"arguments\":[]}\u{1e}"),
-        Some(Received::Taken)
+        Some(ReceiveResult::Accepted)
     );
     assert!(texts(outlet.try_take(turn))[0].contains("no upstream"));
     // The transport itself shows that somebody is there: no pings, no timeout, as long as somebody polls.
@@ -65,14 +65,14 @@ fn a_client_of_requests_gets_payloads_without_frames() {
         world.pass(Duration::from_secs(2));
     }
     assert_eq!((world.shard.index.count(), world.ends(EndReason::ConnectionLost)), (0, 1));
-    assert_eq!(world.receive(id, "x"), Some(Received::Gone));
+    assert_eq!(world.receive(id, "x"), Some(ReceiveResult::Gone));
     assert_eq!(texts(outlet.try_take(turn)), ["Some(Ended)"]);
 }
 
 #[test]
 fn a_client_of_events_is_pinged_and_takes_its_last_message() {
     let mut world = World::new(Options::default());
-    let (id, outlet) = world.outlet(HttpTransport::ServerSentEvents);
+    let (id, outlet) = world.http_transport(HttpTransportKind::ServerSentEvents);
     let turn = outlet.begin();
     world.receive(id, "{\"protocol\":\"json\",\"version\":1}\u{1e}");
     assert_eq!(texts(outlet.try_take(turn)), ["{}\u{1e}"]);
@@ -94,7 +94,7 @@ fn a_client_of_events_is_pinged_and_takes_its_last_message() {
 #[test]
 fn events_carry_text_only() {
     let mut world = World::new(Options::default());
-    let (id, outlet) = world.outlet(HttpTransport::ServerSentEvents);
+    let (id, outlet) = world.http_transport(HttpTransportKind::ServerSentEvents);
     let turn = outlet.begin();
     world.receive(id, "{\"protocol\":\"messagepack\",\"version\":1}\u{1e}");
     assert!(
@@ -106,7 +106,7 @@ fn events_carry_text_only() {
 #[test]
 fn a_client_of_requests_that_takes_nothing_is_dropped() {
     let mut world = World::new(Options { pending_bytes_max: 100_000, ..Options::default() });
-    let (id, outlet) = world.outlet(HttpTransport::LongPolling);
+    let (id, outlet) = world.http_transport(HttpTransportKind::LongPolling);
     world.receive(id, "{\"protocol\":\"json\",\"version\":1}\u{1e}");
     let arguments = format!("[\"{}\"]", "x".repeat(40_000));
     for expected in [0, 0, 1] {
@@ -123,14 +123,14 @@ struct Waiting {
 }
 
 impl Upstream for Waiting {
-    fn invoke(&self, invocation: ClientInvocation) -> Result<Room, Refusal> {
+    fn invoke(&self, invocation: ClientInvocation) -> Result<Capacity, InvocationRejection> {
         self.heard.lock().unwrap().push(format!("invoke {}", invocation.target.unwrap()));
-        Ok(Room::Free)
+        Ok(Capacity::Available)
     }
 
-    fn opening(&self, _: &ClientConnection) -> Opening {
+    fn connecting(&self, _: &ClientConnection) -> HandshakeDecision {
         self.heard.lock().unwrap().push("opening".to_owned());
-        Opening::Wait
+        HandshakeDecision::Wait
     }
 
     fn connected(&self, _: &ClientConnection) {
@@ -206,20 +206,20 @@ impl AppServer for Scribe {
         false
     }
 
-    fn room(&self, _: ConnectionId) -> Room {
-        Room::Free
+    fn capacity(&self, _: ConnectionId) -> Capacity {
+        Capacity::Available
     }
 
-    fn data(&self, _: ConnectionId, payload: Bytes, _: bool) -> Room {
+    fn data(&self, _: ConnectionId, payload: Bytes, _: bool) -> Capacity {
         self.hear(String::from_utf8_lossy(&payload).into_owned());
-        if self.full.load(Ordering::Acquire) { Room::Full } else { Room::Free }
+        if self.full.load(Ordering::Acquire) { Capacity::Exhausted } else { Capacity::Available }
     }
 
     fn closed(&self, _: ConnectionId, error: Option<&str>) {
         self.hear(format!("closed {error:?}"));
     }
 
-    fn pace(&self, _: ConnectionId, pace: Pace) {
+    fn send_rate(&self, _: ConnectionId, pace: SendRate) {
         self.hear(format!("pace {pace:?}"));
     }
 
@@ -231,8 +231,8 @@ impl AppServer for Scribe {
         self.hear("reconnected".to_owned());
     }
 
-    fn refreshed(&self, _: ConnectionId, facts: &Arc<Facts>, claims_changed: bool) {
-        self.hear(format!("refreshed {} {claims_changed}", facts.claims));
+    fn refreshed(&self, _: ConnectionId, client_context: &Arc<ClientContext>, claims_changed: bool) {
+        self.hear(format!("refreshed {} {claims_changed}", client_context.claims));
     }
 }
 

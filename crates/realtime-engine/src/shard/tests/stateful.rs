@@ -1,7 +1,7 @@
 //! A new socket goes on where the old one ended.
 
 use super::*;
-use crate::{Reattached, SlowConsumer};
+use crate::{ReattachResult, SlowConsumer};
 
 const PING: &str = "{\"type\":6}\u{1e}";
 
@@ -22,7 +22,7 @@ impl World {
         self.turn_until(|shard| shard.connections[slot as usize].pings);
     }
 
-    fn reattach(&mut self, client: &mut Client) -> Reattached {
+    fn reattach(&mut self, client: &mut Client) -> ReattachResult {
         let (stream, socket) = sockets();
         let (done, mut answer) = oneshot::channel();
         self.command(Command::Reattach { connection: client.id, socket: Box::new(socket), done });
@@ -61,7 +61,7 @@ fn what_was_sent_meanwhile_and_not_acknowledged_comes_on_the_new_socket() {
     });
     world.publish(Target::All, "[3]");
     assert_eq!(world.shard.index.count(), 1, "it is still a member");
-    assert_eq!(world.reattach(&mut client), Reattached::Taken);
+    assert_eq!(world.reattach(&mut client), ReattachResult::Attached);
     world.publish(Target::All, "[4]");
     let got: Vec<String> = (0..4).map(|_| client.receive()).collect();
     assert_eq!(got, [sequence(2), call(2), call(3), call(4)]);
@@ -81,7 +81,7 @@ fn a_new_socket_takes_over_from_one_that_nobody_knows_to_be_dead() {
     let mut client = world.stateful();
     world.first_word(&mut client);
     let mut old = std::mem::replace(&mut client.stream, sockets().0);
-    assert_eq!(world.reattach(&mut client), Reattached::Taken);
+    assert_eq!(world.reattach(&mut client), ReattachResult::Attached);
     assert_eq!(client.receive(), sequence(1));
     assert_eq!(old.read(&mut [0; 16]).unwrap(), 0, "the old one is closed");
 }
@@ -97,12 +97,12 @@ fn who_does_not_come_back_in_time_is_gone_and_who_forgets_the_new_socket_too() {
     world.turn_until(|shard| {
         shard.connections.iter().all(|(_, one)| matches!(one.road, connection::Road::Detached { .. }))
     });
-    assert_eq!(world.reattach(&mut forgetful), Reattached::Taken);
+    assert_eq!(world.reattach(&mut forgetful), ReattachResult::Attached);
     for _ in 0..9 {
         world.pass(Duration::from_secs(2));
     }
     assert_eq!((world.ends(EndReason::ConnectionLost), world.shard.index.count()), (2, 0));
-    assert_eq!(world.reattach(&mut lost), Reattached::Gone);
+    assert_eq!(world.reattach(&mut lost), ReattachResult::Gone);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_closed_connection_cannot_be_taken_up_again() {
     let slot = world.slot(&client);
     world.shard.close(slot, EndReason::Closed, None, false);
     world.turn();
-    assert_eq!(world.reattach(&mut client), Reattached::Gone);
+    assert_eq!(world.reattach(&mut client), ReattachResult::Gone);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use signalr_protocol::HubProtocol;
 use state_embedded::Store;
 
 use super::*;
-use crate::engine::{ClientConnection, ConnectionId, Facts, Hub, UserId};
+use crate::engine::{ClientConnection, ClientContext, ConnectionId, Hub, UserId};
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
@@ -25,7 +25,11 @@ fn letter(cause: &str, given_up_at: u64) -> DeadLetter {
         hub: Hub::new(Instance::new("test").unwrap(), "chat"),
         user: Some(UserId::new("ada")),
         protocol: HubProtocol::Json,
-        facts: Some(Arc::new(Facts { claims: "{}".into(), query: "hub=chat".into(), arrival: None })),
+        client_context: Some(Arc::new(ClientContext {
+            claims: "{}".into(),
+            query: "hub=chat".into(),
+            remote: None,
+        })),
     };
     let what = Happened::Disconnected { reason: "ClientClosed".into(), error: None };
     let event = ConnectionEvent { client, what, at: at(7) };

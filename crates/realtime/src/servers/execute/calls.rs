@@ -10,7 +10,7 @@ use signalr_protocol::{Completion, CompletionResult, HubMessage};
 
 use super::publish;
 use crate::engine::{
-    ClientResult, ConnectionId, InvalidArguments, InvokeError, OutgoingMessage, Stopped, Target,
+    ClientInvokeError, ClientResult, ConnectionId, InvalidArguments, OutgoingMessage, Stopped, Target,
 };
 use crate::servers::invocations::Pending;
 use crate::servers::link::Link;
@@ -45,7 +45,7 @@ impl Servers {
         let protocol = client.as_ref().and_then(|client| client.protocol());
         if protocol.is_some_and(|protocol| !message.can_be_encoded(protocol)) {
             // The client would not hear of the call, and so never answer it.
-            self.fail(&pending, &InvokeError::Untranslatable.to_string());
+            self.fail(&pending, &ClientInvokeError::Untranslatable.to_string());
             return Ok(());
         }
         if let Err(why) = lock(&self.0.invocations).insert(pending.clone(), now) {

@@ -7,7 +7,7 @@ use signalr_protocol::service::{AckStatus, ServiceClaims, UnixTime, claims_paylo
 
 use super::{Outcome, answer};
 use crate::authentication::{self, NewClaims, Refresh};
-use crate::engine::{ConnectionId, ConnectionToken, Facts, OtherUser, Stopped};
+use crate::engine::{ClientContext, ConnectionId, ConnectionToken, OtherUser, Stopped};
 use crate::servers::link::Link;
 use crate::servers::{Servers, to_protocol};
 
@@ -32,7 +32,7 @@ impl Servers {
         let expires_on = expires_at.map(|at| u64::try_from(at.seconds).unwrap_or(0));
         match self.engine().refresh(&link.hub, connection, Refresh { claims, expires_on }).await? {
             None => answer(link, Some(ack), Outcome::NotFound(NO_CONNECTION)),
-            Some(Ok(facts)) => answer_claims(link, &facts, ack),
+            Some(Ok(client_context)) => answer_claims(link, &client_context, ack),
             Some(Err(other @ OtherUser)) => {
                 link.outbox.push(&to_protocol::ack(ack, AckStatus::Forbidden, &other.to_string(), None));
             }
@@ -41,12 +41,12 @@ impl Servers {
     }
 
     pub(super) async fn claims(&self, link: &Link, token: &str, ack: i32) -> Result<(), Stopped> {
-        let facts = match connection(token) {
-            Some(connection) => self.engine().facts(&link.hub, connection).await?,
+        let client_context = match connection(token) {
+            Some(connection) => self.engine().client_context(&link.hub, connection).await?,
             None => None,
         };
-        match facts {
-            Some(facts) => answer_claims(link, &facts, ack),
+        match client_context {
+            Some(client_context) => answer_claims(link, &client_context, ack),
             None => answer(link, Some(ack), Outcome::NotFound(NO_CONNECTION)),
         }
         Ok(())
@@ -59,8 +59,8 @@ fn connection(token: &str) -> Option<ConnectionId> {
 }
 
 /// Answers with the claims of a connection, from which the SDK makes the client's next token.
-fn answer_claims(link: &Link, facts: &Arc<Facts>, ack: i32) {
-    let claims = authentication::told(&facts.claims);
+fn answer_claims(link: &Link, client_context: &Arc<ClientContext>, ack: i32) {
+    let claims = authentication::told(&client_context.claims);
     let claims: ServiceClaims<'_> =
         claims.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect();
     link.outbox.push(&to_protocol::ack(ack, AckStatus::Ok, "", Some(&claims_payload(&claims))));

@@ -11,7 +11,9 @@ use super::caller::Caller;
 use super::rejections::{id_in_use, reject_beyond_limits, unknown_id};
 use super::transports::is_allowed;
 use crate::authentication;
-use crate::engine::{Admission, Arrival, ConnectionId, ConnectionToken, Facts, Guard, Hub, UserId};
+use crate::engine::{
+    Admission, ClientContext, ConnectionGuard, ConnectionId, ConnectionToken, Hub, RemoteEndpoint, UserId,
+};
 use crate::from_protocol::Query;
 use crate::rejection::Rejection;
 use crate::service::{Shared, server};
@@ -53,14 +55,14 @@ pub(super) fn new_connection(
             (connection, Some(secret.to_owned()), stateful, early)
         }
     };
-    let arrival = Some(Arrival { transport, address });
+    let remote = Some(RemoteEndpoint { transport, address });
     let mut admission = admission(hub, connection, &claims);
     // App servers and upstreams read these, and so does a refresh of the authentication, which needs the connection token.
     let has_token = secret.as_deref().is_some_and(|secret| {
         ConnectionToken::parse(secret).is_ok_and(|token| token.connection() == connection)
     });
-    if passed_on.is_some() || has_token || shared.upstream.keeps_facts(&admission.hub) {
-        admission.facts = Some(Arc::new(facts(&claims, query, arrival)));
+    if passed_on.is_some() || has_token || shared.upstream.keeps_client_context(&admission.hub) {
+        admission.client_context = Some(Arc::new(client_context(&claims, query, remote)));
     }
     if let Some(passed_on) = passed_on {
         let hub = admission.hub.clone();
@@ -86,7 +88,7 @@ fn claim_negotiated(
 }
 
 /// Accepts further requests of the client with its secret while the guard lives.
-pub(super) fn open_session(shared: &Shared, secret: &str, session: Session) -> Guard {
+pub(super) fn open_session(shared: &Shared, secret: &str, session: Session) -> ConnectionGuard {
     let guard = shared.sessions.insert(secret, session);
     // Or requests after the end of the session would find a used id instead of an unknown one.
     shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner).forget(secret);
@@ -101,7 +103,7 @@ fn admission(hub: Hub, connection: ConnectionId, claims: &Claims) -> Admission {
     admission
 }
 
-fn facts(claims: &Claims, query: &Query<'_>, arrival: Option<Arrival>) -> Facts {
+fn client_context(claims: &Claims, query: &Query<'_>, remote: Option<RemoteEndpoint>) -> ClientContext {
     let claims = authentication::payload(claims);
-    Facts { claims: claims.into(), query: query.without(&OWN_QUERY).into(), arrival }
+    ClientContext { claims: claims.into(), query: query.without(&OWN_QUERY).into(), remote }
 }

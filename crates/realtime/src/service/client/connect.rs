@@ -9,7 +9,7 @@ use signalr_protocol::TransportType;
 use super::admission::{NewConnection, new_connection, open_session};
 use super::caller::Caller;
 use super::rejections::other_transport;
-use crate::engine::{Admission, ConnectionId, Link, Reattached};
+use crate::engine::{Admission, ConnectionId, ReattachResult, Transport};
 use crate::rejection::Rejection;
 use crate::service::Shared;
 use crate::service::upgrade::Switch;
@@ -74,13 +74,13 @@ fn hand_over(shared: &Arc<Shared>, upgrade: edge::Upgrade, opens: Opens) -> Resu
         match (upgrade.into_socket().await, opens) {
             (Ok(socket), Opens::NewConnection(admission)) => {
                 let connection = admission.connection;
-                if let Err(error) = engine.attach(Link::Socket(socket), *admission).await {
+                if let Err(error) = engine.attach(Transport::Socket(socket), *admission).await {
                     tracing::warn!(%connection, %error, "a client was rejected after its WebSocket opened");
                 }
             }
             (Ok(socket), Opens::Reconnect(connection)) => {
                 // Dropping the socket makes the client start a new connection.
-                if let Ok(Reattached::Gone) | Err(_) = engine.reattach(connection, socket).await {
+                if let Ok(ReattachResult::Gone) | Err(_) = engine.reattach(connection, socket).await {
                     tracing::debug!(%connection, "a client reconnected too late: its connection has ended");
                 }
             }

@@ -20,7 +20,9 @@ use signalr_protocol::TransportType;
 use super::admission::{NewConnection, new_connection, open_session};
 use super::caller::Caller;
 use super::rejections::{id_in_use, other_transport, unknown_id};
-use crate::engine::{ConnectionId, EngineHandle, HttpTransport, Hub, Link, Outlet, Taken, Turn};
+use crate::engine::{
+    ConnectionId, EngineHandle, HttpTransport, HttpTransportKind, Hub, PollId, PollResult, Transport,
+};
 use crate::rejection::Rejection;
 use crate::service::Shared;
 use crate::service::body::read_body;
@@ -35,13 +37,13 @@ pub(super) async fn events(
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Rejection> {
     match session(shared, &caller)? {
-        Found::Http(_, outlet) if outlet.transport() == HttpTransport::ServerSentEvents => {
+        Found::Http(_, outlet) if outlet.transport() == HttpTransportKind::ServerSentEvents => {
             return Err(id_in_use());
         }
         Found::Http(..) | Found::WebSocket => return Err(other_transport()),
         Found::Nothing => {}
     }
-    let (connection, outlet) = begin(shared, caller, headers, HttpTransport::ServerSentEvents).await?;
+    let (connection, outlet) = begin(shared, caller, headers, HttpTransportKind::ServerSentEvents).await?;
     let turn = outlet.begin();
     let engine = shared.engine.clone();
     let events = Events { engine, connection, outlet, turn, has_begun: false, next: None };
@@ -63,10 +65,10 @@ pub(super) async fn poll(
     let interval = caller.claims.system().poll_interval_s.map(Duration::from_secs);
     let interval = interval.unwrap_or(Duration::from_millis(shared.options.poll_interval_ms));
     let outlet = match session(shared, &caller)? {
-        Found::Http(_, outlet) if outlet.transport() == HttpTransport::LongPolling => outlet,
+        Found::Http(_, outlet) if outlet.transport() == HttpTransportKind::LongPolling => outlet,
         Found::Http(..) | Found::WebSocket => return Err(other_transport()),
         Found::Nothing => {
-            let (_, outlet) = begin(shared, caller, headers, HttpTransport::LongPolling).await?;
+            let (_, outlet) = begin(shared, caller, headers, HttpTransportKind::LongPolling).await?;
             // Answered at once: it tells the client that the connection is there.
             outlet.finish(Instant::now());
             return Ok(polled(StatusCode::OK, Vec::new()));
@@ -75,8 +77,8 @@ pub(super) async fn poll(
     let polling = Polling { turn: outlet.begin(), outlet: &outlet };
     let taken = tokio::time::timeout(interval, outlet.take(polling.turn)).await;
     Ok(match taken {
-        Ok(Taken::Messages(messages)) => polled(StatusCode::OK, messages),
-        Ok(Taken::Superseded | Taken::Ended) => polled(StatusCode::NO_CONTENT, Vec::new()),
+        Ok(PollResult::Messages(messages)) => polled(StatusCode::OK, messages),
+        Ok(PollResult::Superseded | PollResult::Ended) => polled(StatusCode::NO_CONTENT, Vec::new()),
         Err(_nothing) => polled(StatusCode::OK, Vec::new()),
     })
 }
@@ -103,7 +105,7 @@ pub(super) async fn send(
     {
         return parts::send(shared, connection, &outlet, body).await;
     }
-    let _turn = outlet.sends_whole().await;
+    let _turn = outlet.begin_whole_send().await;
     let payload = read_body(shared, body, bytes_max).await?;
     if payload.is_empty() {
         return Ok(plain(StatusCode::OK));
@@ -130,7 +132,7 @@ fn keep_early(shared: &Shared, caller: &Caller<'_>, payload: &[u8]) -> Result<Re
 /// A DELETE: the goodbye of a long-polling client.
 pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Response<Body>, Rejection> {
     match session(shared, caller)? {
-        Found::Http(connection, outlet) if outlet.transport() == HttpTransport::LongPolling => {
+        Found::Http(connection, outlet) if outlet.transport() == HttpTransportKind::LongPolling => {
             shared.engine.leave(connection, true).await?;
             Ok(plain(StatusCode::ACCEPTED))
         }
@@ -144,7 +146,7 @@ pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Respo
 
 /// What an id leads to.
 enum Found {
-    Http(ConnectionId, Arc<Outlet>),
+    Http(ConnectionId, Arc<HttpTransport>),
     WebSocket,
     /// No connection that has begun.
     Nothing,
@@ -176,20 +178,20 @@ async fn begin(
     shared: &Shared,
     caller: Caller<'_>,
     headers: &HeaderMap,
-    transport: HttpTransport,
-) -> Result<(ConnectionId, Arc<Outlet>), Rejection> {
+    transport: HttpTransportKind,
+) -> Result<(ConnectionId, Arc<HttpTransport>), Rejection> {
     let hub = caller.hub.clone();
     let user_id = caller.claims.user_id().map(Into::into);
     let name = match transport {
-        HttpTransport::ServerSentEvents => TransportType::ServerSentEvents,
-        HttpTransport::LongPolling => TransportType::LongPolling,
+        HttpTransportKind::ServerSentEvents => TransportType::ServerSentEvents,
+        HttpTransportKind::LongPolling => TransportType::LongPolling,
     };
     let NewConnection { secret, mut admission, early } = new_connection(shared, caller, headers, name)?;
     let secret = secret.expect("a session was looked for by this id before");
-    let (connection, outlet) = (admission.connection, shared.engine.outlet(transport));
+    let (connection, outlet) = (admission.connection, shared.engine.http_transport(transport));
     let kind = Kind::Http(Arc::clone(&outlet));
     admission.guard = Some(open_session(shared, &secret, Session { connection, hub, user_id, kind }));
-    shared.engine.attach(Link::Outlet(Arc::clone(&outlet)), admission).await?;
+    shared.engine.attach(Transport::Http(Arc::clone(&outlet)), admission).await?;
     if !early.is_empty() {
         shared.engine.receive(connection, early.into()).await?;
     }
@@ -216,8 +218,8 @@ pub(super) fn never_cached(response: &mut Response<Body>) {
 
 /// A poll under way; however it ends, the outlet learns of it.
 struct Polling<'a> {
-    outlet: &'a Outlet,
-    turn: Turn,
+    outlet: &'a HttpTransport,
+    turn: PollId,
 }
 
 impl Drop for Polling<'_> {
@@ -226,14 +228,14 @@ impl Drop for Polling<'_> {
     }
 }
 
-type Next = Pin<Box<dyn Future<Output = Taken> + Send>>;
+type Next = Pin<Box<dyn Future<Output = PollResult> + Send>>;
 
 /// The body of a stream of events. When it is dropped, the client is gone.
 struct Events {
     engine: EngineHandle,
     connection: ConnectionId,
-    outlet: Arc<Outlet>,
-    turn: Turn,
+    outlet: Arc<HttpTransport>,
+    turn: PollId,
     has_begun: bool,
     next: Option<Next>,
 }
@@ -255,8 +257,8 @@ impl http_body::Body for Events {
         let taken = std::task::ready!(next.as_mut().poll(context));
         self.next = None;
         Poll::Ready(match taken {
-            Taken::Messages(messages) => Some(Ok(Frame::data(as_events(&messages)))),
-            Taken::Superseded | Taken::Ended => None,
+            PollResult::Messages(messages) => Some(Ok(Frame::data(as_events(&messages)))),
+            PollResult::Superseded | PollResult::Ended => None,
         })
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::request::RestRequest;
 use crate::authentication;
-use crate::engine::{ConnectionId, ConnectionToken, Facts, OtherUser};
+use crate::engine::{ClientContext, ConnectionId, ConnectionToken, OtherUser};
 use crate::from_protocol::{RefreshAuth, connection_token};
 use crate::rejection::Rejection;
 use crate::to_protocol;
@@ -19,7 +19,7 @@ impl RestRequest<'_> {
         let connection = connection(&token)?;
         let refreshed = self.shared.engine.refresh(&self.hub, connection, refresh).await?;
         match refreshed.ok_or_else(no_connection)? {
-            Ok(facts) => Ok(claims(&facts)),
+            Ok(client_context) => Ok(claims(&client_context)),
             Err(other @ OtherUser) => {
                 let message = other.to_string();
                 Err(Rejection::new(StatusCode::FORBIDDEN, "ConnectionUserMismatch", message).about("claims"))
@@ -30,8 +30,8 @@ impl RestRequest<'_> {
     /// All claims of a connection.
     pub(super) async fn connection_claims(&self, body: &[u8]) -> Result<Response<Body>, Rejection> {
         let connection = connection(&connection_token(body)?)?;
-        let facts = self.shared.engine.facts(&self.hub, connection).await?;
-        Ok(claims(&*facts.ok_or_else(no_connection)?))
+        let client_context = self.shared.engine.client_context(&self.hub, connection).await?;
+        Ok(claims(&*client_context.ok_or_else(no_connection)?))
     }
 }
 
@@ -45,8 +45,8 @@ fn no_connection() -> Rejection {
 }
 
 /// `{claims: [{type, value}]}`
-fn claims(facts: &Facts) -> Response<Body> {
-    let claims: Vec<Value> = authentication::told(&facts.claims)
+fn claims(client_context: &ClientContext) -> Response<Body> {
+    let claims: Vec<Value> = authentication::told(&client_context.claims)
         .into_iter()
         .map(|(kind, value)| json!({ "type": kind, "value": value }))
         .collect();

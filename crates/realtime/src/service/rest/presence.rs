@@ -5,7 +5,7 @@ use http_messages::Body;
 use serde_json::{Value, json};
 
 use super::request::RestRequest;
-use crate::engine::{ConnectionId, Named, Names, Scope, UserId};
+use crate::engine::{ConnectionId, ListScope, NameKind, NamedCount, UserId};
 use crate::from_protocol::{Page, To};
 use crate::names::group;
 use crate::rejection::Rejection;
@@ -54,9 +54,9 @@ impl RestRequest<'_> {
         let page = Page::read(self.query)?;
         let after = page.after.as_deref().map(ConnectionId::parse).transpose().map_err(|_| wrong_token())?;
         let scope = match of {
-            To::All => Scope::Hub,
-            To::Group(name) => Scope::Group(group(&name)?),
-            To::User(user) => Scope::User(UserId::new(&user)),
+            To::All => ListScope::Hub,
+            To::Group(name) => ListScope::Group(group(&name)?),
+            To::User(user) => ListScope::User(UserId::new(&user)),
             To::Connection(_) => unreachable!("no path leads to the connections of a connection"),
         };
         let count = page.entries() + 1;
@@ -75,20 +75,20 @@ impl RestRequest<'_> {
 
     /// `{value: [{userId, connections}], nextLink?}`.
     pub(super) async fn list_users(&self) -> Result<Response<Body>, Rejection> {
-        self.list_names(Names::Users, "userId").await
+        self.list_names(NameKind::Users, "userId").await
     }
 
     /// `{value: [{group, connections}], nextLink?}`.
     pub(super) async fn list_groups(&self) -> Result<Response<Body>, Rejection> {
-        self.list_names(Names::Groups, "group").await
+        self.list_names(NameKind::Groups, "group").await
     }
 
-    async fn list_names(&self, names: Names, label: &str) -> Result<Response<Body>, Rejection> {
+    async fn list_names(&self, names: NameKind, label: &str) -> Result<Response<Body>, Rejection> {
         let page = Page::read(self.query)?;
         let (after, count) = (page.after.as_deref(), page.entries() + 1);
         let mut found = self.shared.engine.list_names(&self.hub, names, after, count).await?;
         let more = page.cut(&mut found);
-        let entry = |Named { name, connections }: &Named| json!({ label: name, "connections": connections });
+        let entry = |NamedCount { name, connections }: &NamedCount| json!({ label: name, "connections": connections });
         let value = found.iter().map(entry).collect();
         let last = found.last().filter(|_| more).map(|named| named.name.as_str());
         Ok(self.page(&page, value, last))

@@ -11,8 +11,8 @@ use trace::TraceContext;
 
 use super::request::{RestRequest, target};
 use crate::engine::{
-    Candidate, ClientResult, Closing, ConnectionId, InvokeError, OutgoingMessage, Predicate, Publish,
-    StreamOf, StreamState, Target,
+    Candidate, ClientInvokeError, ClientResult, CloseRequest, ConnectionId, OutgoingMessage, Predicate,
+    Publish, StreamOf, StreamState, Target,
 };
 use crate::filter::{Filter, Seen};
 use crate::from_protocol::{Api, Payload, To, commands, stream_id, stream_items};
@@ -137,7 +137,9 @@ impl RestRequest<'_> {
         let engine = &self.shared.engine;
         let invocation_id = engine.issue().token.to_string();
         let message = payload.call(&invocation_id)?;
-        let Ok(id) = ConnectionId::parse(connection) else { return Err(refused(InvokeError::NotFound)) };
+        let Ok(id) = ConnectionId::parse(connection) else {
+            return Err(refused(ClientInvokeError::NotFound));
+        };
         let patience = Duration::from_millis(self.shared.options.invoke_timeout_ms);
         let result = engine.call(&self.hub, id, invocation_id.clone().into(), message, patience).await;
         let ClientResult { protocol, outcome } = result.map_err(refused)?;
@@ -167,7 +169,7 @@ impl RestRequest<'_> {
             let message = "allowReconnect is true or false";
             Rejection::bad_request("InvalidAllowReconnect", message).about("allowReconnect")
         })?;
-        let closing = Closing { reason: self.text("reason").map(Into::into), allow_reconnect };
+        let closing = CloseRequest { reason: self.text("reason").map(Into::into), allow_reconnect };
         if let Some(target) = target(to)? {
             self.shared.engine.close(&self.hub, &target, &self.excluded(), &closing).await?;
         }
@@ -255,17 +257,21 @@ fn completion(
     to_protocol::framed_result(protocol.name(), framed.into())
 }
 
-fn refused(error: InvokeError) -> Rejection {
+fn refused(error: ClientInvokeError) -> Rejection {
     let message = error.to_string();
     match error {
-        InvokeError::NotFound | InvokeError::Disconnected => Rejection::absent(CONNECTION_ABSENT, message),
-        InvokeError::Untranslatable => Rejection::bad_request("InvalidBody", message),
+        ClientInvokeError::NotFound | ClientInvokeError::Disconnected => {
+            Rejection::absent(CONNECTION_ABSENT, message)
+        }
+        ClientInvokeError::Untranslatable => Rejection::bad_request("InvalidBody", message),
         // The SDK repeats a message whose answer is above 500. A call that took too long was carried out perhaps, and must not be
         // repeated: the vendor's own timeouts are 500, for this reason.
-        InvokeError::Timeout => {
+        ClientInvokeError::Timeout => {
             Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "InvocationTimeout", message)
         }
-        InvokeError::TooMany => Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyInvocations", message),
-        InvokeError::Stopped => Rejection::stopping(),
+        ClientInvokeError::TooMany => {
+            Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyInvocations", message)
+        }
+        ClientInvokeError::Stopped => Rejection::stopping(),
     }
 }

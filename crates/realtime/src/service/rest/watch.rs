@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::request::RestRequest;
-use crate::engine::{ConnectionId, Filter, UserId};
+use crate::engine::{ConnectionId, TraceFilter, UserId};
 use crate::names::group;
 use crate::rejection::Rejection;
 use crate::service::trace::{EventFormat, event_stream, watcher_permit};
@@ -25,14 +25,14 @@ impl RestRequest<'_> {
             Rejection::bad_request("InvalidConnection", "the parameter connection is not a connection id")
                 .about("connection")
         })?;
-        let filter = Filter {
+        let filter = TraceFilter {
             hub: Some(self.hub.clone()),
             user: self.text("user").map(UserId::new),
             group: self.text("group").map(group).transpose()?,
             connection,
             presence_only: true,
         };
-        let tap = self.shared.engine.tap(filter).await?;
+        let tap = self.shared.engine.subscribe_trace(filter).await?;
         let accept = self.head.headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
         let is_events = |value: &str| value.to_ascii_lowercase().contains("text/event-stream");
         let format =

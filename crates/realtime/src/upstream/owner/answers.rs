@@ -157,7 +157,7 @@ async fn fail(clients: &dyn Clients, client: &ClientConnection, id: Box<str>, er
 /// Ends a stream whose answer does not go on.
 async fn lose(clients: &dyn Clients, client: &ClientConnection, id: Box<str>, failure: SendFailure) {
     tracing::debug!(connection = %client.id, error = %ErrorChain(&failure), "the answer to a stream did not go on");
-    let token = client.facts.as_ref().map(|facts| claims::parse(&facts.claims));
+    let token = client.client_context.as_ref().map(|client_context| claims::parse(&client_context.claims));
     let with_details = token.is_some_and(|token| claims::asks_for_details(&token));
     fail(clients, client, id, &failure.for_client(with_details)).await;
 }

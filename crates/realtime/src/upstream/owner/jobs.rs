@@ -103,7 +103,10 @@ pub(super) async fn call(shared: Arc<Shared>, clients: Arc<dyn Clients>, key: Jo
             }
             Err(failure) => {
                 tracing::debug!(connection = %client.id, method = call.method, error = %ErrorChain(&failure), "an upstream could not be asked");
-                let token = client.facts.as_ref().map(|facts| claims::parse(&facts.claims));
+                let token = client
+                    .client_context
+                    .as_ref()
+                    .map(|client_context| claims::parse(&client_context.claims));
                 Err(failure.for_client(token.is_some_and(|token| claims::asks_for_details(&token))))
             }
         };

@@ -9,14 +9,14 @@ use expect_test::{Expect, expect};
 use state::Registry;
 
 use self::stage::{Setup, client, instance};
-use crate::engine::{EndReason, Opening, Upstream};
+use crate::engine::{EndReason, HandshakeDecision, Upstream};
 
 #[tokio::test]
 async fn a_connection_is_on_record_from_before_its_handshake_until_its_end_was_told() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Setup::new().start(folder.path(), true).await;
     let client = client(0, "chat");
-    assert_eq!(process.dispatcher.opening(&client), Opening::Wait);
+    assert_eq!(process.dispatcher.connecting(&client), HandshakeDecision::Wait);
     assert_eq!(process.told().await, "opened Ok(())");
     // Whoever is let in is on disk.
     let found = process.disk.list(&instance(), "realtime/", None, 10).await.unwrap();
@@ -27,7 +27,7 @@ async fn a_connection_is_on_record_from_before_its_handshake_until_its_end_was_t
     assert_eq!(process.heard().await, "first: disconnected ClientClosed user 0");
     process.forgotten(1).await;
     // A hub that nobody listens to costs nothing.
-    assert_eq!(process.dispatcher.opening(&self::client(1, "other")), Opening::Go);
+    assert_eq!(process.dispatcher.connecting(&self::client(1, "other")), HandshakeDecision::Accept);
     process.stop().await;
 }
 
@@ -37,7 +37,7 @@ async fn a_connection_that_cannot_be_recorded_is_refused() {
     let mut process = Setup::new().start(folder.path(), true).await;
     process.disk.is_full.store(true, Ordering::SeqCst);
     let (refused, accepted) = (client(0, "chat"), client(1, "chat"));
-    process.dispatcher.opening(&refused);
+    process.dispatcher.connecting(&refused);
     expect![[r#"opened Err("the connection cannot be recorded, so that nobody could be told of its end; the service's disk may be full, try again later")"#]]
         .assert_eq(&process.told().await);
     process.dispatcher.disconnected(&refused, EndReason::HandshakeRefused, None);
@@ -54,11 +54,11 @@ async fn who_goes_before_the_handshake_is_answered_was_never_there() {
     let mut process = Setup::new().start(folder.path(), true).await;
     let (early, late, other) = (client(0, "chat"), client(1, "chat"), client(2, "chat"));
     // Gone while its record is written.
-    process.dispatcher.opening(&early);
+    process.dispatcher.connecting(&early);
     process.disconnect(&early);
     process.forgotten(1).await;
     // Gone when it was, and before the answer.
-    process.dispatcher.opening(&late);
+    process.dispatcher.connecting(&late);
     assert_eq!(process.told().await, "opened Ok(())");
     process.disconnect(&late);
     process.forgotten(2).await;

@@ -6,22 +6,22 @@ use signalr_protocol::TransportType;
 use state::Instance;
 
 use super::*;
-use crate::engine::{ConnectionId, Facts, Hub, UserId};
+use crate::engine::{ClientContext, ConnectionId, Hub, UserId};
 
-fn client(user: Option<&str>, facts: Option<(&str, &str)>) -> ClientConnection {
+fn client(user: Option<&str>, client_context: Option<(&str, &str)>) -> ClientConnection {
     ClientConnection {
         id: ConnectionId::parse(&"A".repeat(27)).unwrap(),
         hub: Hub::new(Instance::new("test").unwrap(), "chat"),
         user: user.map(UserId::new),
         protocol: HubProtocol::Json,
-        facts: facts.map(|(claims, query)| {
-            Arc::new(Facts { claims: claims.into(), query: query.into(), arrival: Some(arrival()) })
+        client_context: client_context.map(|(claims, query)| {
+            Arc::new(ClientContext { claims: claims.into(), query: query.into(), remote: Some(remote()) })
         }),
     }
 }
 
-fn arrival() -> Arrival {
-    Arrival { transport: TransportType::LongPolling, address: Some("2001:db8::7".parse().unwrap()) }
+fn remote() -> RemoteEndpoint {
+    RemoteEndpoint { transport: TransportType::LongPolling, address: Some("2001:db8::7".parse().unwrap()) }
 }
 
 fn check(client: &ClientConnection, category: Category, event: &str, content: Content, expected: Expect) {

@@ -7,7 +7,9 @@
 
 use super::*;
 use crate::shard::connection::{Connection, Stage};
-use crate::{ClientConnection, ClientInvocation, Facts, Opening, Refusal, Room};
+use crate::{
+    Capacity, ClientConnection, ClientContext, ClientInvocation, HandshakeDecision, InvocationRejection,
+};
 
 const CLIENTS: usize = 1000;
 
@@ -30,16 +32,16 @@ const CLAIMS_BYTES: usize = 164;
 struct Recording;
 
 impl Upstream for Recording {
-    fn invoke(&self, _: ClientInvocation) -> Result<Room, Refusal> {
+    fn invoke(&self, _: ClientInvocation) -> Result<Capacity, InvocationRejection> {
         unreachable!("clients of the gate call nothing")
     }
 
-    fn keeps_facts(&self, _: &Hub) -> bool {
+    fn keeps_client_context(&self, _: &Hub) -> bool {
         true
     }
 
-    fn opening(&self, _: &ClientConnection) -> Opening {
-        Opening::Wait
+    fn connecting(&self, _: &ClientConnection) -> HandshakeDecision {
+        HandshakeDecision::Wait
     }
 }
 
@@ -88,8 +90,9 @@ fn a_client_with_name_claims_and_group_takes_few_bytes_more() {
     let everybody = group("everybody");
     let bytes = bytes(&mut world, |world, number| {
         let claims = "x".repeat(CLAIMS_BYTES).into();
-        let facts = Some(Arc::new(Facts { claims, query: Box::default(), arrival: None }));
-        let mut client = world.admit(Admission { facts, ..admission(Some(&format!("user-{number:03}"))) });
+        let client_context = Some(Arc::new(ClientContext { claims, query: Box::default(), remote: None }));
+        let mut client =
+            world.admit(Admission { client_context, ..admission(Some(&format!("user-{number:03}"))) });
         shake_hands(world, &mut client);
         world.put_into(&client, &everybody);
         client

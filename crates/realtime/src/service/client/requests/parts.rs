@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use http_messages::{Body, ReadError};
 
 use super::received::{FRAMING_BYTES, response_to};
-use crate::engine::{ConnectionId, EngineHandle, Outlet, Received};
+use crate::engine::{ConnectionId, EngineHandle, HttpTransport, ReceiveResult};
 use crate::rejection::Rejection;
 use crate::service::Shared;
 use crate::service::body::{body_rejection, discard};
@@ -23,7 +23,7 @@ struct UnfinishedMessage<'a> {
 pub(super) async fn send(
     shared: &Shared,
     connection: ConnectionId,
-    outlet: &Outlet,
+    outlet: &HttpTransport,
     body: Body,
 ) -> Result<Response<Body>, Rejection> {
     let bytes_max = shared.options.engine.forwarded_message_bytes_max as usize + FRAMING_BYTES;
@@ -36,11 +36,11 @@ pub(super) async fn send(
         }
         return Err(body_rejection(ReadError::TooLarge { bytes_max }));
     }
-    let _alone = outlet.sends_alone().await;
+    let _alone = outlet.begin_partial_send().await;
     let engine = &shared.engine;
     let mut unfinished = UnfinishedMessage { engine, connection: None };
     let sent = forward(&mut unfinished, connection, body, bytes_max).await;
-    if !matches!(sent, Ok(Received::Taken))
+    if !matches!(sent, Ok(ReceiveResult::Accepted))
         && let Some(connection) = unfinished.connection.take()
     {
         engine.leave(connection, false).await?;
@@ -54,7 +54,7 @@ async fn forward(
     connection: ConnectionId,
     mut body: Body,
     bytes_max: usize,
-) -> Result<Received, Rejection> {
+) -> Result<ReceiveResult, Rejection> {
     let engine = unfinished.engine;
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
@@ -69,12 +69,12 @@ async fn forward(
         }
         unfinished.connection = Some(connection);
         let received = engine.receive_part(connection, part, false).await?;
-        if received != Received::Taken {
+        if received != ReceiveResult::Accepted {
             return Ok(received);
         }
     }
     if unfinished.connection.is_none() {
-        return Ok(Received::Taken);
+        return Ok(ReceiveResult::Accepted);
     }
     Ok(engine.receive_part(connection, Bytes::new(), true).await?)
 }

@@ -3,7 +3,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::engine::Received;
+use crate::engine::ReceiveResult;
 use crate::rejection::Rejection;
 use crate::service::client::rejections::unknown_id;
 use http_messages::Body;
@@ -12,11 +12,11 @@ use http_messages::Body;
 pub(super) const FRAMING_BYTES: usize = 8;
 
 /// The response to a POST whose messages were given to the engine.
-pub(super) fn response_to(received: Received) -> Result<Response<Body>, Rejection> {
+pub(super) fn response_to(received: ReceiveResult) -> Result<Response<Body>, Rejection> {
     match received {
-        Received::Taken => Ok(plain(StatusCode::OK)),
-        Received::Gone => Err(unknown_id()),
-        Received::Busy => {
+        ReceiveResult::Accepted => Ok(plain(StatusCode::OK)),
+        ReceiveResult::Gone => Err(unknown_id()),
+        ReceiveResult::Busy => {
             let message = "too many requests of this connection wait for its app server; send again when they are answered";
             Err(Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message))
         }

@@ -12,7 +12,7 @@ use state_embedded::Store;
 use tokio::sync::mpsc;
 
 use super::super::*;
-use crate::engine::{ClientConnection, EndReason, Hub, NodeId, Opening, Upstream};
+use crate::engine::{ClientConnection, EndReason, HandshakeDecision, Hub, NodeId, Upstream};
 use crate::events::{self, ConnectionListener, DeadLetters, EventKind, Happened, Life, Records};
 use crate::upstream::dispatcher::{Dispatcher, Parts, Running};
 use crate::upstream::methods::Methods;
@@ -185,7 +185,7 @@ pub(super) fn client(number: u8, hub: &str) -> ClientConnection {
         hub: Hub::new(instance(), hub),
         user: Some(crate::engine::UserId::new(&format!("user {number}"))),
         protocol: HubProtocol::Json,
-        facts: None,
+        client_context: None,
     }
 }
 
@@ -273,7 +273,7 @@ impl Process {
     }
 
     pub(super) async fn connect(&mut self, client: &ClientConnection) {
-        assert_eq!(self.dispatcher.opening(client), Opening::Wait);
+        assert_eq!(self.dispatcher.connecting(client), HandshakeDecision::Wait);
         assert_eq!(self.told().await, "opened Ok(())");
         self.dispatcher.connected(client);
     }

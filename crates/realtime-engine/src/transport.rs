@@ -1,5 +1,5 @@
-//! [`Link`]: by what a client is reached. WebSockets are sockets of the shard's own; Server-Sent Events and long polling are
-//! answers to HTTP requests, and share an [`Outlet`] with whoever writes those answers.
+//! [`Transport`]: by what a client is reached. WebSockets are sockets of the shard's own; Server-Sent Events and long polling are
+//! answers to HTTP requests, and share an [`HttpTransport`] with whoever writes those answers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -12,16 +12,16 @@ use super::shard::{Backlog, Piece};
 
 /// By what a client is reached.
 #[derive(Debug)]
-pub enum Link {
+pub enum Transport {
     /// A WebSocket, after its upgrade.
     Socket(edge::Socket),
     /// An answer to an HTTP request.
-    Outlet(Arc<Outlet>),
+    Http(Arc<HttpTransport>),
 }
 
 /// Which HTTP transport it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpTransport {
+pub enum HttpTransportKind {
     /// One long answer.
     ServerSentEvents,
     /// One answer after the other.
@@ -30,8 +30,8 @@ pub enum HttpTransport {
 
 /// Where a shard puts messages for a client of an HTTP transport, and the client's requests take them from.
 #[derive(Debug)]
-pub struct Outlet {
-    transport: HttpTransport,
+pub struct HttpTransport {
+    transport: HttpTransportKind,
     state: Mutex<State>,
     changed: Notify,
     /// Bytes that wait in all outlets.
@@ -42,7 +42,7 @@ pub struct Outlet {
 
 /// What a request for messages gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum PollResult {
     /// The messages that waited, each as it is framed by its hub protocol.
     Messages(Vec<Bytes>),
     /// A newer request takes them.
@@ -53,7 +53,7 @@ pub enum Taken {
 
 /// One request for messages among those of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn(u64);
+pub struct PollId(u64);
 
 #[derive(Debug)]
 struct State {
@@ -69,9 +69,9 @@ struct State {
     ended: bool,
 }
 
-impl Outlet {
+impl HttpTransport {
     /// An outlet for a client that has just come.
-    pub(crate) fn new(transport: HttpTransport, now: Instant, bytes: Gauge) -> Arc<Self> {
+    pub(crate) fn new(transport: HttpTransportKind, now: Instant, bytes: Gauge) -> Arc<Self> {
         let state = State {
             backlog: Backlog::default(),
             turn: 0,
@@ -85,37 +85,37 @@ impl Outlet {
     }
 
     /// Which transport it serves.
-    pub fn transport(&self) -> HttpTransport {
+    pub fn transport(&self) -> HttpTransportKind {
         self.transport
     }
 
     /// Waits until no request of the client is handed on in pieces: for one that is handed on whole.
-    pub async fn sends_whole(&self) -> RwLockReadGuard<'_, ()> {
+    pub async fn begin_whole_send(&self) -> RwLockReadGuard<'_, ()> {
         self.sending.read().await
     }
 
     /// Waits until no other request of the client is handed on: for one that is handed on in pieces, between which nothing may come.
-    pub async fn sends_alone(&self) -> RwLockWriteGuard<'_, ()> {
+    pub async fn begin_partial_send(&self) -> RwLockWriteGuard<'_, ()> {
         self.sending.write().await
     }
 
     /// Takes the place of whoever waited for messages before.
-    pub fn begin(&self) -> Turn {
+    pub fn begin(&self) -> PollId {
         let mut state = self.lock();
         state.turn += 1;
         state.takers += 1;
-        let turn = Turn(state.turn);
+        let turn = PollId(state.turn);
         drop(state);
         self.changed.notify_waiters();
         turn
     }
 
     /// Whether it is the first turn.
-    pub fn is_first(turn: Turn) -> bool {
+    pub fn is_first(turn: PollId) -> bool {
         turn.0 == 1
     }
 
-    /// Says that a request of [`Outlet::begin`] is over.
+    /// Says that a request of [`HttpTransport::begin`] is over.
     pub fn finish(&self, now: Instant) {
         let mut state = self.lock();
         state.takers = state.takers.saturating_sub(1);
@@ -123,7 +123,7 @@ impl Outlet {
     }
 
     /// Waits for messages, and takes all of them. Cancel-safe.
-    pub async fn take(&self, turn: Turn) -> Taken {
+    pub async fn take(&self, turn: PollId) -> PollResult {
         loop {
             // Registered before looking, so that nothing that happens in between is missed.
             let changed = self.changed.notified();
@@ -137,17 +137,17 @@ impl Outlet {
     }
 
     /// What is there now; `None` to wait.
-    pub fn try_take(&self, turn: Turn) -> Option<Taken> {
+    pub fn try_take(&self, turn: PollId) -> Option<PollResult> {
         let mut state = self.lock();
         if state.turn != turn.0 {
-            return Some(Taken::Superseded);
+            return Some(PollResult::Superseded);
         }
         if !state.backlog.is_empty() {
             self.count(state.backlog.bytes(), 0);
             state.taken_at = Instant::now();
-            return Some(Taken::Messages(std::mem::take(&mut state.backlog).into_bytes()));
+            return Some(PollResult::Messages(std::mem::take(&mut state.backlog).into_bytes()));
         }
-        state.ended.then_some(Taken::Ended)
+        state.ended.then_some(PollResult::Ended)
     }
 
     /// Whether the connection has ended.
@@ -211,7 +211,7 @@ impl Outlet {
     }
 }
 
-impl Drop for Outlet {
+impl Drop for HttpTransport {
     fn drop(&mut self) {
         self.count(self.bytes(), 0);
     }
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn messages_are_overdue_from_when_the_first_of_them_came() {
         let start = Instant::now();
-        let outlet = Outlet::new(HttpTransport::LongPolling, start, Gauge::default());
+        let outlet = HttpTransport::new(HttpTransportKind::LongPolling, start, Gauge::default());
         while Instant::now() == start {}
         outlet.push(Piece::required(Bytes::from_static(b"a")));
         let first = outlet.taken_at();
@@ -236,21 +236,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_newer_turn_takes_over_and_the_end_comes_after_the_messages() {
-        let outlet = Outlet::new(HttpTransport::LongPolling, Instant::now(), Gauge::default());
+        let outlet = HttpTransport::new(HttpTransportKind::LongPolling, Instant::now(), Gauge::default());
         let first = outlet.begin();
-        assert!(Outlet::is_first(first) && outlet.idle_since().is_none());
+        assert!(HttpTransport::is_first(first) && outlet.idle_since().is_none());
         let waiting = tokio::spawn({
             let outlet = Arc::clone(&outlet);
             async move { outlet.take(first).await }
         });
         let second = outlet.begin();
-        assert_eq!(waiting.await.unwrap(), Taken::Superseded);
+        assert_eq!(waiting.await.unwrap(), PollResult::Superseded);
         outlet.push(Piece::required(Bytes::from_static(b"a")));
         outlet.push(Piece::required(Bytes::from_static(b"b")));
         outlet.end();
         let both = vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")];
-        assert_eq!(outlet.take(second).await, Taken::Messages(both));
-        assert_eq!(outlet.take(second).await, Taken::Ended);
+        assert_eq!(outlet.take(second).await, PollResult::Messages(both));
+        assert_eq!(outlet.take(second).await, PollResult::Ended);
         outlet.finish(Instant::now());
         outlet.finish(Instant::now());
         assert!(outlet.idle_since().is_some());

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{Closing, ConnectionId, GroupName, OutgoingMessage, UserId};
+use super::{CloseRequest, ConnectionId, GroupName, OutgoingMessage, UserId};
 
 /// Whose connections a list has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum ListScope {
     /// All of the hub.
     Hub,
     /// Those in a group.
@@ -18,7 +18,7 @@ pub enum Scope {
 
 /// A connection in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct ConnectionEntry {
     /// Its id.
     pub connection: ConnectionId,
     /// Its user, if it has one.
@@ -27,7 +27,7 @@ pub struct Member {
 
 /// What a list names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
+pub enum NameKind {
     /// Users with at least one connection.
     Users,
     /// Groups with at least one connection.
@@ -36,7 +36,7 @@ pub enum Names {
 
 /// A user or a group in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedCount {
     /// Its name.
     pub name: String,
     /// How many connections it has.
@@ -45,7 +45,7 @@ pub struct Named {
 
 /// How many there are in a hub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct PresenceCounts {
     /// Connections.
     pub connections: u64,
     /// Distinct users and groups, by their names: a user may have connections in several shards.
@@ -76,7 +76,7 @@ pub enum Action {
     /// They leave a group.
     Leave(GroupName),
     /// They are closed.
-    Close(Closing),
+    Close(CloseRequest),
 }
 
 impl Predicate {
@@ -96,7 +96,7 @@ impl fmt::Debug for Predicate {
     }
 }
 
-impl Counts {
+impl PresenceCounts {
     /// Users with at least one connection.
     pub fn users(&self) -> u64 {
         self.users.len() as u64

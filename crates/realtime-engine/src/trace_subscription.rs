@@ -1,4 +1,4 @@
-//! [`Tap`]: what happens in the engine, seen live: connections that come and go, groups, messages. The live trace, and presence
+//! [`TraceSubscription`]: what happens in the engine, seen live: connections that come and go, groups, messages. The live trace, and presence
 //! as a stream, are made of it.
 //!
 //! A tap never slows a shard down: what its reader does not take in time is left out, and the reader is told how much that was.
@@ -18,7 +18,7 @@ const SIGHTS_MAX: usize = 4096;
 
 /// What a tap is to show; empty shows everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct TraceFilter {
     /// Only this hub.
     pub hub: Option<Hub>,
     /// Only what concerns this user.
@@ -33,7 +33,7 @@ pub struct Filter {
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight {
+pub struct TraceEvent {
     /// When.
     pub at: SystemTime,
     /// In which hub.
@@ -43,12 +43,12 @@ pub struct Sight {
     /// The connection's user.
     pub user: Option<UserId>,
     /// What.
-    pub event: SightEvent,
+    pub event: TraceEventKind,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SightEvent {
+pub enum TraceEventKind {
     /// A connection did its handshake.
     Connected {
         /// What it speaks.
@@ -91,22 +91,22 @@ pub enum SightEvent {
 
 /// Reads what happens. Dropping it ends the tap.
 #[derive(Debug)]
-pub struct Tap {
-    sights: mpsc::Receiver<Sight>,
+pub struct TraceSubscription {
+    sights: mpsc::Receiver<TraceEvent>,
     missed: Arc<AtomicU64>,
 }
 
 /// A shard's end of a tap.
 #[derive(Clone, Debug)]
 pub(crate) struct Sink {
-    filter: Arc<Filter>,
-    sights: mpsc::Sender<Sight>,
+    filter: Arc<TraceFilter>,
+    sights: mpsc::Sender<TraceEvent>,
     missed: Arc<AtomicU64>,
 }
 
-impl Tap {
+impl TraceSubscription {
     /// The next sight; `None` when the engine has ended. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Sight> {
+    pub async fn next(&mut self) -> Option<TraceEvent> {
         self.sights.recv().await
     }
 
@@ -122,16 +122,16 @@ impl Tap {
 }
 
 /// A tap and the end of it that shards hold.
-pub(crate) fn tap(filter: Filter) -> (Sink, Tap) {
+pub(crate) fn tap(filter: TraceFilter) -> (Sink, TraceSubscription) {
     let (sender, sights) = mpsc::channel(SIGHTS_MAX);
     let missed = Arc::new(AtomicU64::new(0));
     let sink = Sink { filter: Arc::new(filter), sights: sender, missed: Arc::clone(&missed) };
-    (sink, Tap { sights, missed })
+    (sink, TraceSubscription { sights, missed })
 }
 
 impl Sink {
     /// Shows a sight to the reader if its filter lets it pass; says whether there still is a reader.
-    pub(crate) fn show(&self, sight: &Sight) -> bool {
+    pub(crate) fn show(&self, sight: &TraceEvent) -> bool {
         if self.filter.passes(sight)
             && let Err(mpsc::error::TrySendError::Full(_)) = self.sights.try_send(sight.clone())
         {
@@ -145,16 +145,18 @@ impl Sink {
     }
 }
 
-impl Filter {
-    fn passes(&self, sight: &Sight) -> bool {
+impl TraceFilter {
+    fn passes(&self, sight: &TraceEvent) -> bool {
         let (group, user, connection) = match &sight.event {
-            SightEvent::Joined(group) | SightEvent::Left(group) => (Some(group), None, None),
-            SightEvent::Sent { to: Target::Group(group), .. } => (Some(group), None, None),
-            SightEvent::Sent { to: Target::User(user), .. } => (None, Some(user), None),
-            SightEvent::Sent { to: Target::Connection(connection), .. } => (None, None, Some(*connection)),
+            TraceEventKind::Joined(group) | TraceEventKind::Left(group) => (Some(group), None, None),
+            TraceEventKind::Sent { to: Target::Group(group), .. } => (Some(group), None, None),
+            TraceEventKind::Sent { to: Target::User(user), .. } => (None, Some(user), None),
+            TraceEventKind::Sent { to: Target::Connection(connection), .. } => {
+                (None, None, Some(*connection))
+            }
             _ => (None, None, None),
         };
-        let is_message = matches!(sight.event, SightEvent::Sent { .. } | SightEvent::Received { .. });
+        let is_message = matches!(sight.event, TraceEventKind::Sent { .. } | TraceEventKind::Received { .. });
         !(self.presence_only && is_message)
             && self.hub.as_ref().is_none_or(|wanted| *wanted == sight.hub)
             && self.group.as_ref().is_none_or(|wanted| Some(wanted) == group)
@@ -167,33 +169,45 @@ impl Filter {
 mod tests {
     use super::*;
 
-    fn sight(event: SightEvent) -> Sight {
+    fn sight(event: TraceEventKind) -> TraceEvent {
         let hub = Hub::new(state::Instance::new("test").unwrap(), "chat");
-        Sight { at: SystemTime::UNIX_EPOCH, hub, connection: None, user: Some(UserId::new("ada")), event }
+        TraceEvent {
+            at: SystemTime::UNIX_EPOCH,
+            hub,
+            connection: None,
+            user: Some(UserId::new("ada")),
+            event,
+        }
     }
 
     #[tokio::test]
     async fn a_tap_shows_what_its_filter_lets_pass() {
-        let filter =
-            Filter { group: Some(GroupName::new("g")), user: Some(UserId::new("ada")), ..Filter::default() };
+        let filter = TraceFilter {
+            group: Some(GroupName::new("g")),
+            user: Some(UserId::new("ada")),
+            ..TraceFilter::default()
+        };
         let (sink, mut tap) = tap(filter);
         for group in ["f", "g"] {
-            assert!(sink.show(&sight(SightEvent::Joined(GroupName::new(group)))));
+            assert!(sink.show(&sight(TraceEventKind::Joined(GroupName::new(group)))));
         }
-        assert!(sink.show(&sight(SightEvent::Attached(true))));
+        assert!(sink.show(&sight(TraceEventKind::Attached(true))));
         drop(sink);
-        assert_eq!(tap.next().await.map(|sight| sight.event), Some(SightEvent::Joined(GroupName::new("g"))));
+        assert_eq!(
+            tap.next().await.map(|sight| sight.event),
+            Some(TraceEventKind::Joined(GroupName::new("g")))
+        );
         assert_eq!(tap.next().await, None);
     }
 
     #[test]
     fn a_reader_that_does_not_read_is_told_how_much_it_missed() {
-        let (sink, tap) = tap(Filter::default());
+        let (sink, tap) = tap(TraceFilter::default());
         for _ in 0..SIGHTS_MAX + 3 {
-            assert!(sink.show(&sight(SightEvent::Attached(false))));
+            assert!(sink.show(&sight(TraceEventKind::Attached(false))));
         }
         assert_eq!((tap.take_missed(), tap.take_missed()), (3, 0));
         drop(tap);
-        assert!(!sink.show(&sight(SightEvent::Attached(false))), "the tap is gone");
+        assert!(!sink.show(&sight(TraceEventKind::Attached(false))), "the tap is gone");
     }
 }

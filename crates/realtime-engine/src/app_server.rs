@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{ClientConnection, ConnectionId, Facts, Room};
+use crate::{Capacity, ClientConnection, ClientContext, ConnectionId};
 
 /// The app server that a client's bytes go to. It is called on a shard's thread: it must hand the work on and return at once,
 /// never block.
@@ -19,20 +19,20 @@ pub trait AppServer: Debug + Send + Sync + 'static {
     /// Whether it takes a long message in pieces, so that none needs to be collected before it is handed on.
     fn takes_pieces(&self) -> bool;
 
-    /// Whether there is room for what a client sends, before it is read. On [`Room::Full`] the client is resumed as one whose bytes found no
+    /// Whether there is room for what a client sends, before it is read. On [`Capacity::Exhausted`] the client is resumed as one whose bytes found no
     /// room.
-    fn room(&self, connection: ConnectionId) -> Room;
+    fn capacity(&self, connection: ConnectionId) -> Capacity;
 
     /// Bytes of a client, as they came. They are always taken. `is_partial` where a message does not end with them, which is only so
     /// where [`AppServer::takes_pieces`].
-    fn data(&self, connection: ConnectionId, payload: Bytes, is_partial: bool) -> Room;
+    fn data(&self, connection: ConnectionId, payload: Bytes, is_partial: bool) -> Capacity;
 
     /// The client is gone, and why if that was a mistake. Called once for each client that was opened here and not bound to
     /// another server since.
     fn closed(&self, connection: ConnectionId, error: Option<&str>);
 
     /// The client takes what its server sends to it alone faster, or more slowly, than before.
-    fn pace(&self, connection: ConnectionId, pace: Pace);
+    fn send_rate(&self, connection: ConnectionId, rate: SendRate);
 
     /// The client is about to be ended because too much of what its server sent to it alone waits, or for too long.
     fn overflowed(&self, connection: ConnectionId, why: &str);
@@ -42,17 +42,17 @@ pub trait AppServer: Debug + Send + Sync + 'static {
     fn reconnected(&self, connection: ConnectionId);
 
     /// The client has logged in again. `claims_changed` says whether its claims are others than before.
-    fn refreshed(&self, connection: ConnectionId, facts: &Arc<Facts>, claims_changed: bool);
+    fn refreshed(&self, connection: ConnectionId, client_context: &Arc<ClientContext>, claims_changed: bool);
 }
 
 /// How fast the server of a client may send to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pace {
+pub enum SendRate {
     /// As fast as it can.
     #[default]
-    Go,
+    Full,
     /// A message now and then.
-    Slow,
+    Reduced,
     /// Nothing, until the client has taken what waits.
-    Stop,
+    Paused,
 }
