@@ -1,4 +1,4 @@
-//! A function app's folder: what its files and settings say, before any worker runs.
+//! A function app's folder: its files and settings, read before any worker runs.
 //!
 //! Know these first: [`App::load`], [`Settings`].
 
@@ -26,7 +26,7 @@ pub(crate) use snapshot::Snapshot;
 
 use read::read_optional;
 
-/// A function app as its folder and its environment describe it.
+/// A function app as its folder and the environment describe it.
 #[derive(Clone, Debug)]
 pub struct App {
     /// The folder.
@@ -37,14 +37,14 @@ pub struct App {
     pub local: LocalSettings,
     /// App settings: the environment over the `Values` of `local.settings.json`.
     pub settings: Settings,
-    /// Which worker runs the app, such as `node`.
+    /// The worker language, such as `node`.
     pub language: String,
-    /// What the user should know about how the app was read; each a sentence.
+    /// Warnings about the app's files and settings; each is a sentence.
     pub notices: Vec<String>,
 }
 
 impl App {
-    /// Reads the app in `dir`. `environment` is a snapshot: the process's environment is never looked at from here.
+    /// Reads the app in `dir`. `environment` is a snapshot of the process's environment, which this function does not read.
     pub fn load(dir: &Path, environment: &BTreeMap<String, String>) -> Result<Self, LoadAppError> {
         let host_path = dir.join("host.json");
         let Some(host_text) = read_optional(&host_path)? else {

@@ -1,10 +1,10 @@
 //! Binding expressions: `%SETTING%`, resolved when the app loads, and `{expression}`, compiled then and resolved for each
 //! invocation.
 //!
-//! The rules are those of the WebJobs SDK: names are matched without regard to case, dots reach into objects, binding data
-//! comes before built-in names, a missing name is an error.
+//! The rules are those of the WebJobs SDK: names are matched without regard to case, dots select properties of objects, binding data
+//! takes precedence over built-in names, a missing name is an error.
 //!
-//! Pure: the time and the random bytes of GUIDs come in through [`Surroundings`].
+//! Pure: the time and the random bytes of GUIDs come in through [`SystemValues`].
 
 mod datetime;
 
@@ -27,7 +27,7 @@ enum Part {
     Expression { path: Vec<String>, format: Option<String> },
 }
 
-/// A template that is no template.
+/// Text that is not a valid template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{text}\" is not a valid binding expression: {problem}")]
 pub(crate) struct CompileTemplateError {
@@ -44,7 +44,7 @@ pub(crate) struct MissingSetting {
     pub(crate) name: String,
 }
 
-/// An expression without a value.
+/// An expression that has no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no value for {{{expression}}} in \"{template}\": {problem}")]
 pub(crate) struct ResolveError {
@@ -53,18 +53,18 @@ pub(crate) struct ResolveError {
     problem: String,
 }
 
-/// What built-in expressions need.
+/// The inputs of built-in expressions.
 #[derive(Debug)]
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct SystemValues<'a> {
     /// `{sys.methodname}`.
     pub(crate) function: &'a str,
     /// `{sys.utcnow}`, `{DateTime}`.
     pub(crate) now: SystemTime,
-    /// Draws a GUID for `{rand-guid}` and `{sys.randguid}`.
+    /// Generates a GUID for `{rand-guid}` and `{sys.randguid}`.
     pub(crate) guid: fn() -> uuid::Uuid,
 }
 
-/// Replaces each `%SETTING%`. A single `%` stays (URLs have them); `%%` is no name and stays too.
+/// Replaces each `%SETTING%`. A single `%` stays (URLs have them), and so does `%%`.
 pub(crate) fn resolve_settings(text: &str, settings: &dyn AppSettings) -> Result<String, MissingSetting> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -103,7 +103,7 @@ pub(crate) fn named_settings(text: &str) -> Vec<&str> {
 }
 
 impl Template {
-    /// Compiles text. `{{` and `}}` stand for single braces.
+    /// Compiles text. `{{` and `}}` are escaped braces.
     pub(crate) fn compile(text: &str) -> Result<Self, CompileTemplateError> {
         let fail = |problem| CompileTemplateError { text: text.to_owned(), problem };
         let mut parts = Vec::new();
@@ -143,9 +143,9 @@ impl Template {
         if path.iter().any(|part| part.trim().is_empty()) {
             return Err("an expression is a name, or names joined by dots");
         }
-        // JSON that is not an expression at all, such as a property holding `{"a":1}`, ends here too.
+        // JSON that is not an expression, such as a property with `{"a":1}`, is rejected here too.
         if !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '$' | '[' | ']')) {
-            return Err("a name has letters, digits, '_' and '-' only");
+            return Err("a name consists of letters, digits, '_' and '-'");
         }
         Ok(Part::Expression { path, format })
     }
@@ -159,14 +159,14 @@ impl Template {
     pub(crate) fn resolve(
         &self,
         data: &Map<String, Json>,
-        surroundings: &Surroundings<'_>,
+        system: &SystemValues<'_>,
     ) -> Result<String, ResolveError> {
         let mut out = String::new();
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.push_str(text),
                 Part::Expression { path, format } => {
-                    let value = evaluate(path, format.as_deref(), data, surroundings);
+                    let value = evaluate(path, format.as_deref(), data, system);
                     out.push_str(&value.map_err(|problem| ResolveError {
                         expression: path.join("."),
                         template: self.source.clone(),
@@ -183,7 +183,7 @@ fn evaluate(
     path: &[String],
     format: Option<&str>,
     data: &Map<String, Json>,
-    surroundings: &Surroundings<'_>,
+    system: &SystemValues<'_>,
 ) -> Result<String, String> {
     let [first, rest @ ..] = path else { return Err("the expression is empty".to_owned()) };
     if let Some(mut value) = find_property(data, first) {
@@ -197,14 +197,14 @@ fn evaluate(
         }
         return text_of(value, format);
     }
-    let now = || datetime::format(surroundings.now, format);
+    let now = || datetime::format(system.now, format);
     match (first.to_ascii_lowercase().as_str(), rest) {
-        ("rand-guid", []) => guid(surroundings, format),
+        ("rand-guid", []) => guid(system, format),
         ("datetime", []) => now(),
-        ("sys", [name]) if name.eq_ignore_ascii_case("randguid") => guid(surroundings, format),
+        ("sys", [name]) if name.eq_ignore_ascii_case("randguid") => guid(system, format),
         ("sys", [name]) if name.eq_ignore_ascii_case("utcnow") => now(),
-        ("sys", [name]) if name.eq_ignore_ascii_case("methodname") => Ok(surroundings.function.to_owned()),
-        _ => Err(format!("the trigger gives no '{first}'")),
+        ("sys", [name]) if name.eq_ignore_ascii_case("methodname") => Ok(system.function.to_owned()),
+        _ => Err(format!("the trigger provides no '{first}'")),
     }
 }
 
@@ -223,14 +223,14 @@ fn text_of(value: &Json, format: Option<&str>) -> Result<String, String> {
 }
 
 /// GUID formats of .NET: D (default) with hyphens, N digits only, B in braces, P in parentheses.
-fn guid(surroundings: &Surroundings<'_>, format: Option<&str>) -> Result<String, String> {
-    let id = (surroundings.guid)();
+fn guid(system: &SystemValues<'_>, format: Option<&str>) -> Result<String, String> {
+    let id = (system.guid)();
     match format.unwrap_or("D") {
         "" | "D" | "d" => Ok(id.hyphenated().to_string()),
         "N" | "n" => Ok(id.simple().to_string()),
         "B" | "b" => Ok(id.braced().to_string()),
         "P" | "p" => Ok(format!("({})", id.hyphenated())),
-        other => Err(format!("'{other}' is no format of a GUID; use one of D, N, B, P")),
+        other => Err(format!("'{other}' is not a GUID format; use one of D, N, B, P")),
     }
 }
 

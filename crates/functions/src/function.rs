@@ -1,5 +1,5 @@
-//! What a function is, once its declaration has been understood: its trigger, inputs and outputs. Pure: [`declare`] turns
-//! what the worker or `function.json` said into a [`Declaration`] or into the reason why the function is in error.
+//! The declaration of a function: its trigger, inputs and outputs. Pure: [`declare`] converts the metadata from the worker or
+//! `function.json` to a [`Declaration`], or to the reason why the function is in error.
 
 mod properties;
 
@@ -21,9 +21,9 @@ pub(crate) use properties::Properties;
 pub(crate) struct Declaration {
     /// As the worker knows it.
     pub(crate) metadata: FunctionMetadata,
-    /// What starts it.
+    /// Its trigger.
     pub(crate) trigger: Trigger,
-    /// The trigger's binding.
+    /// The binding of the trigger.
     pub(crate) trigger_spec: Binding,
     /// Input bindings, in declared order.
     pub(crate) inputs: Vec<Binding>,
@@ -31,9 +31,9 @@ pub(crate) struct Declaration {
     pub(crate) outputs: Vec<Binding>,
     /// Name of the `http` output, which may be `$return`.
     pub(crate) http_output: Option<String>,
-    /// When a failed invocation is tried again.
+    /// Its retry policy.
     pub(crate) retry: Option<RetryPolicy>,
-    /// Whether it is switched off.
+    /// Whether it is disabled.
     pub(crate) is_disabled: bool,
 }
 
@@ -45,14 +45,14 @@ pub(crate) struct Binding {
     pub(crate) data_type: worker_protocol::DataType,
 }
 
-/// What starts a function.
+/// The trigger of a function.
 #[derive(Clone, Debug)]
 pub(crate) enum Trigger {
     Http(HttpTrigger),
     Timer(TimerTrigger),
-    /// Only started by its name.
+    /// `manualTrigger`: started by its name only.
     Manual,
-    /// Served by a connector.
+    /// A trigger of a connector.
     Source,
 }
 
@@ -62,11 +62,11 @@ pub(crate) struct HttpTrigger {
     pub(crate) auth_level: AuthLevel,
     /// Empty = all.
     pub(crate) methods: Vec<Method>,
-    /// The whole route, prefix included.
+    /// The route, including the prefix.
     pub(crate) template: Template,
 }
 
-/// Which key a caller needs.
+/// The key that a caller needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum AuthLevel {
     Anonymous,
@@ -83,10 +83,10 @@ pub(crate) struct TimerTrigger {
     pub(crate) use_monitor: Option<bool>,
 }
 
-/// A binding type that somebody serves.
-pub(crate) type Kind = (String, Direction);
+/// A binding type that a connector serves.
+pub(crate) type BindingType = (String, Direction);
 
-/// Types that this crate serves itself.
+/// Binding types that this crate serves itself.
 const BUILT_IN: &[(&str, Direction)] = &[
     ("httpTrigger", Direction::In),
     ("timerTrigger", Direction::In),
@@ -94,21 +94,24 @@ const BUILT_IN: &[(&str, Direction)] = &[
     ("http", Direction::Out),
 ];
 
-/// What the declaration is judged by.
+/// What declarations are validated against.
 #[derive(Debug)]
-pub(crate) struct Rules<'a> {
+pub(crate) struct DeclarationRules<'a> {
     pub(crate) settings: &'a Settings,
-    /// Types that connectors serve.
-    pub(crate) kinds: &'a [Kind],
+    /// Binding types that connectors serve.
+    pub(crate) kinds: &'a [BindingType],
     pub(crate) route_prefix: &'a str,
     /// The policy of `host.json`.
     pub(crate) retry: Option<&'a RetrySection>,
-    /// For schedules.
+    /// The time zone of schedules.
     pub(crate) zone: &'a TimeZone,
 }
 
-/// Judges one function. The error is a sentence for the function's author.
-pub(crate) fn declare(metadata: FunctionMetadata, rules: &Rules<'_>) -> Result<Declaration, String> {
+/// Validates one function. The error is a sentence for the function's author.
+pub(crate) fn declare(
+    metadata: FunctionMetadata,
+    rules: &DeclarationRules<'_>,
+) -> Result<Declaration, String> {
     if let Some(status) = metadata.status.as_ref().filter(|status| status.exception.is_some()) {
         return Err(status.message().to_owned());
     }
@@ -124,7 +127,7 @@ pub(crate) fn declare(metadata: FunctionMetadata, rules: &Rules<'_>) -> Result<D
         let binding = Binding::parse(&metadata.name, raw, rules)?;
         let spec = &binding.spec;
         if names.iter().any(|name| name.eq_ignore_ascii_case(&spec.name)) {
-            return Err(format!("two bindings are called '{}'; each needs a name of its own", spec.name));
+            return Err(format!("two bindings are named '{}'; each needs a name of its own", spec.name));
         }
         names.push(spec.name.clone());
         match spec.direction {
@@ -149,7 +152,7 @@ pub(crate) fn declare(metadata: FunctionMetadata, rules: &Rules<'_>) -> Result<D
 }
 
 impl Binding {
-    fn parse(function: &str, raw: &str, rules: &Rules<'_>) -> Result<Self, String> {
+    fn parse(function: &str, raw: &str, rules: &DeclarationRules<'_>) -> Result<Self, String> {
         let json: Json =
             serde_json::from_str(raw).map_err(|error| format!("a binding is not JSON: {error}"))?;
         let Json::Object(properties) = json else { return Err("a binding is not a JSON object".to_owned()) };
@@ -158,7 +161,7 @@ impl Binding {
         };
         if !is_binding_name(&name) {
             return Err(format!(
-                "'{name}' is no name for a binding: it begins with a letter, has up to 128 letters and digits, or is $return"
+                "'{name}' is not a valid binding name: it must start with a letter and have at most 128 letters and digits, or be $return"
             ));
         }
         let direction = match info.direction {
@@ -171,12 +174,12 @@ impl Binding {
             }
         };
         check_kind(&name, &info.kind, direction, rules)?;
-        let (as_written, named): (Map<String, Json>, Map<String, Json>) =
-            properties.into_iter().partition(|(property, _)| is_as_written(&info.kind, property));
-        let mut resolved = resolve_all(named, rules.settings)
+        let (literal, resolvable): (Map<String, Json>, Map<String, Json>) =
+            properties.into_iter().partition(|(property, _)| is_literal(&info.kind, property));
+        let mut resolved = resolve_all(resolvable, rules.settings)
             .map_err(|problem| format!("the binding '{name}' cannot be used: {problem}"))?;
-        resolved.extend(as_written);
-        // A trigger's properties (routes, schedules) are no templates.
+        resolved.extend(literal);
+        // The properties of a trigger (routes, schedules) have no expressions.
         let is_trigger = direction == Direction::In && info.kind.to_ascii_lowercase().ends_with("trigger");
         let properties = if is_trigger {
             Properties::constant(resolved.clone())
@@ -196,7 +199,7 @@ impl Binding {
 }
 
 impl Trigger {
-    fn parse(spec: &BindingSpec, rules: &Rules<'_>) -> Result<Self, String> {
+    fn parse(spec: &BindingSpec, rules: &DeclarationRules<'_>) -> Result<Self, String> {
         if spec.kind.eq_ignore_ascii_case("httpTrigger") {
             return HttpTrigger::parse(spec, rules).map(Self::Http);
         }
@@ -211,12 +214,12 @@ impl Trigger {
 }
 
 impl HttpTrigger {
-    fn parse(spec: &BindingSpec, rules: &Rules<'_>) -> Result<Self, String> {
+    fn parse(spec: &BindingSpec, rules: &DeclarationRules<'_>) -> Result<Self, String> {
         let auth_level = match spec.text("authLevel").unwrap_or("function").to_ascii_lowercase().as_str() {
             "anonymous" => AuthLevel::Anonymous,
             "function" => AuthLevel::Function,
             "admin" | "system" => AuthLevel::Admin,
-            other => return Err(format!("authLevel '{other}' is none of anonymous, function, admin")),
+            other => return Err(format!("unknown authLevel '{other}'; use anonymous, function or admin")),
         };
         let methods = match spec.property("methods") {
             Some(Json::Array(methods)) => methods
@@ -232,7 +235,7 @@ impl HttpTrigger {
         let whole = [rules.route_prefix, &route];
         let whole: Vec<&str> = whole.into_iter().filter(|part| !part.is_empty()).collect();
         let template = Template::parse(&whole.join("/")).map_err(|error| error.to_string())?;
-        // The real host judges the route without its prefix; without one, both are the same.
+        // The Azure Functions host checks the route without its prefix.
         let first = route.split('/').next().unwrap_or_default();
         if ["admin", "runtime"].iter().any(|reserved| first.eq_ignore_ascii_case(reserved)) {
             return Err(format!(
@@ -245,7 +248,7 @@ impl HttpTrigger {
 }
 
 impl TimerTrigger {
-    fn parse(spec: &BindingSpec, rules: &Rules<'_>) -> Result<Self, String> {
+    fn parse(spec: &BindingSpec, rules: &DeclarationRules<'_>) -> Result<Self, String> {
         let text = spec.text("schedule").ok_or("the timerTrigger has no schedule")?;
         let schedule = Schedule::parse(text, rules.zone.clone()).map_err(|error| error.to_string())?;
         Ok(Self {
@@ -268,14 +271,14 @@ fn check_name(name: &str) -> Result<(), String> {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if !valid || name.eq_ignore_ascii_case("host") {
         return Err(format!(
-            "'{name}' is no name for a function: it begins with a letter, has up to 128 letters, digits, '_' and '-', and is \
+            "'{name}' is not a valid function name: it must start with a letter, have at most 128 letters, digits, '_' and '-', and is \
              not 'host'"
         ));
     }
     Ok(())
 }
 
-/// The real host allows letters and digits only; our check also lets `_` pass, which workers of other languages use.
+/// The Azure Functions host allows letters and digits only; `_` is accepted too, because workers of other languages use it.
 fn is_binding_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     name == "$return"
@@ -284,17 +287,22 @@ fn is_binding_name(name: &str) -> bool {
             && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
 }
 
-fn check_kind(name: &str, kind: &str, direction: Direction, rules: &Rules<'_>) -> Result<(), String> {
+fn check_kind(
+    name: &str,
+    kind: &str,
+    direction: Direction,
+    rules: &DeclarationRules<'_>,
+) -> Result<(), String> {
     let built_in = BUILT_IN.iter().map(|(known, direction)| (*known, *direction));
     let known: Vec<(&str, Direction)> =
         built_in.chain(rules.kinds.iter().map(|(known, direction)| (known.as_str(), *direction))).collect();
-    if known.iter().any(|(known, way)| known.eq_ignore_ascii_case(kind) && *way == direction) {
+    if known.iter().any(|(known, served)| known.eq_ignore_ascii_case(kind) && *served == direction) {
         return Ok(());
     }
     let list: Vec<String> =
-        known.iter().map(|(known, way)| format!("{known} ({})", direction_word(*way))).collect();
+        known.iter().map(|(known, served)| format!("{known} ({})", direction_word(*served))).collect();
     Err(format!(
-        "the binding '{name}' has type '{kind}' ({}), which is not supported; known are {}",
+        "the binding '{name}' has type '{kind}' ({}), which is not supported; use one of {}",
         direction_word(direction),
         list.join(", ")
     ))
@@ -307,8 +315,8 @@ fn direction_word(direction: Direction) -> &'static str {
     }
 }
 
-/// Whether `%NAME%` in a property of a binding stands for itself: in a route, as in the real host.
-pub(crate) fn is_as_written(kind: &str, property: &str) -> bool {
+/// Whether `%NAME%` in a property of a binding is not resolved: in a route, as in the Azure Functions host.
+pub(crate) fn is_literal(kind: &str, property: &str) -> bool {
     kind.eq_ignore_ascii_case("httpTrigger") && property.eq_ignore_ascii_case("route")
 }
 
@@ -330,8 +338,8 @@ fn resolve_value(value: Json, settings: &Settings) -> Result<Json, String> {
     })
 }
 
-/// By the setting `AzureWebJobs.<name>.Disabled` (or with `__` or `_`), or by `disabled` of `function.json`: a boolean, or
-/// the name of a setting that holds one.
+/// Whether the setting `AzureWebJobs.<name>.Disabled` (or with `__` or `_`) is on, or `disabled` of `function.json` is true: a
+/// boolean, or the name of a setting that contains one.
 fn is_disabled(metadata: &FunctionMetadata, settings: &Settings) -> bool {
     let name = &metadata.name;
     let by_setting = [

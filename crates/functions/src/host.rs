@@ -99,7 +99,7 @@ fn reload(startup: &mut AppStartup, triggers: &mut Triggers) -> Result<(), Strin
 async fn look(options: &Options) -> Option<Snapshot> {
     let (dir, left_out) = (options.app_dir.clone(), options.ignored_dirs.clone());
     // None only if the runtime ends.
-    tokio::task::spawn_blocking(move || Snapshot::take(&dir, &left_out)).await.ok()
+    tokio::task::spawn_blocking(move || Snapshot::read(&dir, &left_out)).await.ok()
 }
 
 /// Why the app is tried again.
@@ -162,14 +162,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_a_limit() {
+    fn retry_pauses_double_up_to_a_limit() {
         let second = Duration::from_secs(1);
         let pauses = [0, 1, 3, 4, 40].map(|times| doubled(second, times, second * 10).as_secs());
         assert_eq!(pauses, [1, 2, 8, 10, 10]);
     }
 
     #[test]
-    fn the_same_words_are_new_once() {
+    fn a_repeated_failure_is_new_only_once() {
         let mut failures = Failures::default();
         let new = ["a", "a", "b", "a", "a"].map(|why| failures.is_new(why));
         assert_eq!(new, [true, false, true, true, false]);

@@ -18,7 +18,7 @@ use worker_protocol::{
     StatusResult, TypedData,
 };
 
-use crate::expression::{ResolveError, Surroundings};
+use crate::expression::{ResolveError, SystemValues};
 use crate::from_protocol::items;
 use crate::function::{Binding, Declaration};
 use crate::log::{Level, Logs};
@@ -249,7 +249,7 @@ impl Invoker {
             data: &trigger_data.binding_data,
             origin: trigger_data.origin.as_ref(),
             trace,
-            surroundings: Surroundings {
+            system: SystemValues {
                 function: function.name(),
                 now: SystemTime::now(),
                 guid: uuid::Uuid::new_v4,
@@ -292,7 +292,7 @@ struct Scope<'a> {
     data: &'a Map<String, Json>,
     origin: Option<&'a Uri>,
     trace: TraceContext,
-    surroundings: Surroundings<'a>,
+    system: SystemValues<'a>,
 }
 
 impl Scope<'_> {
@@ -341,7 +341,7 @@ impl Scope<'_> {
     }
 
     fn resolve<'p>(&self, binding: &'p Binding) -> Result<Cow<'p, Map<String, Json>>, InvocationError> {
-        let resolved = binding.properties.resolve(self.data, &self.surroundings);
+        let resolved = binding.properties.resolve(self.data, &self.system);
         resolved.map_err(|cause| InvocationError::Expression { binding: binding.spec.name.clone(), cause })
     }
 

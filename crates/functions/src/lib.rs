@@ -13,6 +13,7 @@
 
 mod admin;
 pub mod app;
+mod closest_name;
 mod connectors;
 mod dependencies;
 mod error;
@@ -29,7 +30,6 @@ mod keys;
 mod listen;
 mod log;
 mod metrics;
-mod nearest;
 mod options;
 mod retry;
 mod route;
@@ -49,13 +49,13 @@ pub mod worker;
 mod workers;
 
 pub use admin::Admin;
+pub use closest_name::closest_name;
 pub use dependencies::Dependencies;
 pub use error::{Error, InvokeFunctionError};
 pub use function_info::{FunctionInfo, FunctionState};
 pub use handle::{Handle, Join};
 pub use http::{ClientAddress, PublicOrigin};
 pub use log::{Level, LogLine, Logs};
-pub use nearest::nearest;
 pub use options::Options;
 pub use service::{Service, start};
 pub use setting_use::SettingUse;

@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_category_decides() {
+    fn the_longest_matching_category_sets_the_level() {
         let Json::Object(section) = serde_json::json!({
             "default": "Warning", "Function": "Error", "Function.noisy": "None", "Function.noisy.User": "Debug"
         }) else {

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_program_around_decides_is_no_key() {
+    fn options_that_the_program_sets_are_not_configuration_keys() {
         for key in ["app_dir", "cache_dir", "ignored_dirs", "development", "runs_triggers"] {
             let text = format!(r#"{{"{key}": null}}"#);
             let error = serde_json::from_str::<Options>(&text).expect_err("not a key").to_string();

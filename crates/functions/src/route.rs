@@ -1,7 +1,8 @@
 //! HTTP routes: templates in the syntax of ASP.NET, and a table that finds the function for a request. Pure.
 //!
 //! `{x}` `{x?}` `{x=default}` `{*rest}` `{x:constraint(arguments):…}`, several parts in a segment (`{name}.{ext}`). Literals
-//! are matched without regard to case. Between routes that match, their order in the table decides, as in the original.
+//! are matched without regard to case. Of several matching routes, the first in the table is chosen, as in the Azure Functions
+//! host.
 
 mod constraint;
 mod table;
@@ -38,7 +39,7 @@ struct Parameter {
     catch_all: bool,
 }
 
-/// A template that cannot be used. Holds what is wrong.
+/// A template that is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the route \"{template}\" is not valid: {problem}")]
 pub(crate) struct ParseRouteError {
@@ -46,7 +47,7 @@ pub(crate) struct ParseRouteError {
     problem: String,
 }
 
-/// Values of a template's parameters: as text for the worker, typed by constraint for expressions.
+/// Values of a template's parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct RouteValues {
     /// Name and text, in the template's order.
@@ -54,7 +55,7 @@ pub(crate) struct RouteValues {
 }
 
 impl Template {
-    /// Compiles a template; leading and trailing slashes do not count.
+    /// Compiles a template; leading and trailing slashes are ignored.
     pub(crate) fn parse(source: &str) -> Result<Self, ParseRouteError> {
         let fail = |problem: String| ParseRouteError { template: source.to_owned(), problem };
         let trimmed = source.trim_matches('/');
@@ -91,13 +92,13 @@ impl Template {
         &self.source
     }
 
-    /// Matches a path that is decoded already, but for `%2F`. One slash at its end does not count; a catch-all keeps it.
+    /// Matches a path that is decoded except for `%2F`. One slash at its end is ignored; a catch-all includes it.
     pub(crate) fn matches(&self, path: &str) -> Option<RouteValues> {
         let mut values = RouteValues::default();
         let mut rest = path.strip_prefix('/').unwrap_or(path);
         for segment in &self.segments {
             if rest.is_empty() {
-                segment.take_absent(&mut values)?;
+                segment.match_absent(&mut values)?;
                 continue;
             }
             let (text, after) = rest.split_once('/').unwrap_or((rest, ""));
@@ -107,7 +108,7 @@ impl Template {
             if let [Part::Parameter(parameter)] = segment.parts.as_slice()
                 && parameter.catch_all
             {
-                return parameter.take(rest, &mut values).then_some(values);
+                return parameter.bind(rest, &mut values).then_some(values);
             }
             if !match_parts(&segment.parts, text, &mut values) {
                 return None;
@@ -117,15 +118,15 @@ impl Template {
         rest.is_empty().then_some(values)
     }
 
-    /// Whether a path may match both templates. Says yes where constraints might rule it out.
+    /// Whether a path may match both templates; constraints are not considered.
     fn overlaps(&self, other: &Self) -> bool {
         for at in 0..self.segments.len().max(other.segments.len()) {
             match (self.segments.get(at), other.segments.get(at)) {
                 (Some(a), Some(b)) if a.is_catch_all() || b.is_catch_all() => return true,
-                (Some(a), Some(b)) if a.meets(b) => {}
+                (Some(a), Some(b)) if a.overlaps(b) => {}
                 (Some(_), Some(_)) => return false,
                 (Some(only), None) | (None, Some(only)) => {
-                    if only.take_absent(&mut RouteValues::default()).is_none() {
+                    if only.match_absent(&mut RouteValues::default()).is_none() {
                         return false;
                     }
                 }
@@ -135,8 +136,8 @@ impl Template {
         true
     }
 
-    /// How general a template is: per segment 1 literal, 2 several parts or constrained, 3 plain, 4 constrained catch-all,
-    /// 5 catch-all (the "inbound precedence" of ASP.NET routing). It decides nothing here, but authors expect it to.
+    /// The "inbound precedence" of ASP.NET routing, for each segment: 1 literal, 2 several parts or constrained, 3 plain, 4 constrained
+    /// catch-all, 5 catch-all. It does not affect matching here; it only serves the warning about hidden routes.
     fn precedence(&self) -> Vec<u8> {
         self.segments.iter().map(Segment::precedence).collect()
     }
@@ -175,7 +176,7 @@ impl Segment {
             } else if first == '}' {
                 return Err("a '}' has no '{' before it".to_owned());
             } else if first == '?' {
-                return Err("'?' stands only at the end of a parameter, as in {id?}".to_owned());
+                return Err("'?' is only allowed at the end of a parameter, as in {id?}".to_owned());
             } else {
                 literal.push(first);
                 rest = &rest[first.len_utf8()..];
@@ -202,7 +203,7 @@ impl Segment {
     }
 
     /// Whether a text may match both segments.
-    fn meets(&self, other: &Self) -> bool {
+    fn overlaps(&self, other: &Self) -> bool {
         match (self.parts.as_slice(), other.parts.as_slice()) {
             ([Part::Literal(a)], [Part::Literal(b)]) => a.to_lowercase() == b.to_lowercase(),
             ([Part::Literal(text)], parts) | (parts, [Part::Literal(text)]) => {
@@ -225,12 +226,11 @@ impl Segment {
         }
     }
 
-    /// A path that ends before this segment still matches if the segment may be left out. A constraint of a catch-all that has no
-    /// value does not hold.
-    fn take_absent(&self, values: &mut RouteValues) -> Option<()> {
+    /// Matches a path that ends before this segment: possible if the segment is optional. A constrained catch-all needs a value.
+    fn match_absent(&self, values: &mut RouteValues) -> Option<()> {
         let [Part::Parameter(parameter)] = self.parts.as_slice() else { return None };
         match &parameter.default {
-            Some(default) => parameter.take(default, values).then_some(()),
+            Some(default) => parameter.bind(default, values).then_some(()),
             None if parameter.catch_all => {
                 (parameter.optional || parameter.constraints.is_empty()).then_some(())
             }
@@ -253,7 +253,7 @@ impl Parameter {
         let name_end = inside.find([':', '=']).unwrap_or(inside.len());
         let (name, mut rest) = inside.split_at(name_end);
         if name.is_empty() || name.contains(['/', '{', '}', '*', '?']) {
-            return Err(format!("'{name}' is no name for a parameter"));
+            return Err(format!("'{name}' is not a valid parameter name"));
         }
         let mut constraints = Vec::new();
         while let Some(after) = rest.strip_prefix(':') {
@@ -269,8 +269,8 @@ impl Parameter {
         Ok(Self { name: name.to_owned(), constraints, default, optional, catch_all: stars > 0 })
     }
 
-    /// Takes a value if the constraints allow it.
-    fn take(&self, text: &str, values: &mut RouteValues) -> bool {
+    /// Adds a value if the constraints allow it; `false` otherwise.
+    fn bind(&self, text: &str, values: &mut RouteValues) -> bool {
         let allowed = self.constraints.iter().all(|constraint| constraint.allows(text));
         if allowed {
             values.texts.push((self.name.clone(), text.to_owned()));
@@ -279,7 +279,7 @@ impl Parameter {
     }
 }
 
-/// Matches the parts of one segment against its text: the last parameter that can, takes as little as possible.
+/// Matches the parts of one segment against its text; the last parameter matches as little as possible.
 fn match_parts(parts: &[Part], text: &str, values: &mut RouteValues) -> bool {
     match parts {
         [] => text.is_empty(),
@@ -288,31 +288,31 @@ fn match_parts(parts: &[Part], text: &str, values: &mut RouteValues) -> bool {
             head.is_some_and(|head| head.to_lowercase() == literal.to_lowercase())
                 && match_parts(rest, &text[literal.len()..], values)
         }
-        [Part::Parameter(parameter)] => !text.is_empty() && parameter.take(text, values),
+        [Part::Parameter(parameter)] => !text.is_empty() && parameter.bind(text, values),
         [Part::Parameter(parameter), rest @ ..] => {
-            // From the right, as ASP.NET does: `{name}.{ext}` on `a.b.c` gives name `a.b`.
+            // From the right, as ASP.NET does: `{name}.{ext}` matches `a.b.c` with name `a.b`.
             let ends = text.char_indices().map(|(at, c)| at + c.len_utf8()).rev();
             for end in ends {
                 let mark = values.texts.len();
-                if parameter.take(&text[..end], values) && match_parts(rest, &text[end..], values) {
+                if parameter.bind(&text[..end], values) && match_parts(rest, &text[end..], values) {
                     return true;
                 }
                 values.texts.truncate(mark);
             }
-            // `{name}.{ext?}` also matches without the dot, but not with nothing behind it.
+            // `{name}.{ext?}` also matches without the dot, but not with a trailing dot.
             if let [Part::Literal(dot), Part::Parameter(last)] = rest
                 && last.optional
                 && dot == "."
                 && !text.ends_with('.')
             {
-                return parameter.take(text, values);
+                return parameter.bind(text, values);
             }
             false
         }
     }
 }
 
-/// Splits at slashes that are not inside braces: a regular expression may hold some.
+/// Splits at slashes outside of braces: a regular expression may contain some.
 fn split_segments(template: &str) -> Vec<&str> {
     let mut segments = Vec::new();
     let (mut depth, mut start) = (0_usize, 0);
@@ -331,7 +331,7 @@ fn split_segments(template: &str) -> Vec<&str> {
     segments
 }
 
-/// From `{…}…`: the inside with doubled braces made single, and what follows.
+/// Splits `{…}…` into the inside, with doubled braces unescaped, and the rest.
 fn split_parameter(text: &str) -> Option<(String, &str)> {
     let mut inside = String::new();
     let mut rest = text.strip_prefix('{')?;
@@ -349,7 +349,7 @@ fn split_parameter(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// Where a constraint ends: at the next `:` or `=` that is not inside parentheses.
+/// The end of a constraint: the next `:` or `=` outside of parentheses.
 fn constraint_end(text: &str) -> usize {
     let mut depth = 0_usize;
     for (at, c) in text.char_indices() {

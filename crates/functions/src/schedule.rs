@@ -1,8 +1,8 @@
 //! Schedules of timer triggers: NCRONTAB expressions and time spans. Pure: `now` comes in, the next time goes out.
 //!
-//! The dialect is that of the NCrontab library: five fields (minute first) or six (second first); lists, ranges, steps,
-//! English names by prefix; Sunday is 0; a range whose ends are swapped is turned round; day of month *and* day of week
-//! must match (unlike cron, where one is enough).
+//! The syntax is that of the NCrontab library: five fields (minute first) or six (second first); lists, ranges, steps, English
+//! names by prefix; Sunday is 0; swapped ends of a range are reordered; day of month *and* day of week must match (unlike
+//! cron, where one suffices).
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::time_span::parse_time_span;
 
-/// When a timer runs.
+/// The schedule of a timer.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
     kind: Kind,
@@ -22,7 +22,7 @@ pub(crate) struct Schedule {
 #[derive(Clone, Debug)]
 enum Kind {
     Cron(Box<Cron>),
-    /// Every so often, counted from the last run.
+    /// An interval, counted from the last run.
     Every(Duration),
 }
 
@@ -35,11 +35,12 @@ struct Cron {
     days: u64,
     months: u64,
     weekdays: u64,
-    /// Runs at intervals (`*`, `-` or `/` in second, minute or hour), not at points in time. Matters when clocks change.
+    /// Whether it runs at intervals (`*`, `-` or `/` in second, minute or hour), not at points in time. Matters when the clock
+    /// changes.
     interval: bool,
 }
 
-/// A schedule that cannot be read.
+/// Text that is not a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the schedule \"{text}\" is neither a cron expression ({{second}} {{minute}} {{hour}} {{day}} {{month}} {{day of week}}) \
@@ -66,11 +67,11 @@ const MONTHS: [&str; 12] = [
 ];
 const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 
-/// Longer than any gap between matching days that can be: 29 February on a given weekday comes back within 40 years.
+/// Longer than the longest gap between matching days: 29 February falls on each weekday within 40 years.
 const YEARS_SEARCHED_MAX: i16 = 41;
 
 impl Schedule {
-    /// Reads a schedule; local time is that of `zone`.
+    /// Parses a schedule in the local time of `zone`.
     pub(crate) fn parse(text: &str, zone: TimeZone) -> Result<Self, ParseScheduleError> {
         let fail = |problem: String| ParseScheduleError { text: text.to_owned(), problem };
         if text.contains(':') {
@@ -82,7 +83,7 @@ impl Schedule {
         Ok(Self { kind: Kind::Cron(Box::new(cron)), zone })
     }
 
-    /// The first time after `now`; `None` if there is none any more (30 February).
+    /// The first time after `now`; `None` if there is none (30 February).
     pub(crate) fn next_after(&self, now: SystemTime) -> Option<SystemTime> {
         match &self.kind {
             Kind::Every(span) => now.checked_add(*span),
@@ -98,12 +99,12 @@ impl Schedule {
         }
     }
 
-    /// Whether it names times of the clock, which change with it, and not spans.
+    /// Whether it names times of the local clock, which changes with daylight saving time, and not intervals.
     pub(crate) fn follows_clock_changes(&self) -> bool {
         matches!(self.kind, Kind::Cron(_))
     }
 
-    /// Whether runs may lie closer together than this.
+    /// Whether runs may be closer together than this.
     pub(crate) fn is_faster_than(&self, span: Duration, now: SystemTime) -> bool {
         let mut at = now;
         (0..5).any(|_| {
@@ -184,8 +185,8 @@ impl Cron {
         Time::new(hour, minute, second, 0).ok()
     }
 
-    /// Interval schedules follow the clock that people see, also through an hour that is repeated: they are matched in
-    /// each stretch of constant offset.
+    /// Interval schedules follow the local clock, even through a repeated hour: they are matched within each period of constant
+    /// offset.
     fn next_interval(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let mut from = now.checked_add(SignedDuration::from_nanos(1)).ok()?;
         let mut transitions = zone.following(now);
@@ -201,11 +202,11 @@ impl Cron {
         }
     }
 
-    /// Point-in-time schedules run once a day that they name: at the first of two equal times, and after a gap if their
-    /// time falls into it.
+    /// Point-in-time schedules run once on each matching day: at the first of two equal local times, and after a gap if their time
+    /// falls into it.
     fn next_point(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let local_now = zone.to_datetime(now);
-        // Looking back covers a time that a gap has moved to after now.
+        // Starts in the past to include a time that a gap moved to after now.
         let mut local = local_now.checked_sub(SignedDuration::from_hours(3)).ok()?;
         let mut best: Option<Timestamp> = None;
         loop {
@@ -213,7 +214,7 @@ impl Cron {
             if best.is_some_and(|best| zone.to_datetime(best) <= local) {
                 return best;
             }
-            // `compatible`: a time in a gap moves by the gap, of two equal times the earlier counts.
+            // `compatible`: a time in a gap moves by the gap; of two equal times, the earlier one counts.
             let at = zone.to_ambiguous_timestamp(local).compatible().ok()?;
             if at > now && best.is_none_or(|best| at < best) {
                 best = Some(at);
@@ -247,7 +248,7 @@ fn field(text: &str, what: &str, min: u8, max: u8, names: &[&str]) -> Result<u64
             (first.min(last), first.max(last))
         } else {
             let first = value(range)?;
-            // `5/15` begins at 5 and goes on to the field's end.
+            // `5/15` starts at 5 and continues to the end of the field.
             (first, if step.is_some() { max } else { first })
         };
         for number in (first..=last).step_by(usize::from(step.unwrap_or(1))) {
@@ -267,7 +268,7 @@ fn value(text: &str, what: &str, min: u8, max: u8, names: &[&str]) -> Result<u8,
     let lower = text.to_ascii_lowercase();
     let named = (!lower.is_empty()).then(|| names.iter().position(|name| name.starts_with(&lower))).flatten();
     let index = named.and_then(|index| u8::try_from(index).ok());
-    index.map(|index| index + min).ok_or_else(|| format!("'{text}' is no value for {what}"))
+    index.map(|index| index + min).ok_or_else(|| format!("'{text}' is not a value for {what}"))
 }
 
 fn has(bits: u64, number: i8) -> bool {

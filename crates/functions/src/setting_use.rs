@@ -1,4 +1,4 @@
-//! Which app settings the functions of an app name, and which of them are missing.
+//! The app settings that the bindings of an app name, and which of them are missing.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde_json::{Map, Value as Json};
 use worker_protocol::{BindingInfo, FunctionMetadata};
 
 use crate::app::{LocalSettings, Settings};
+use crate::closest_name::closest_name;
 use crate::expression::named_settings;
-use crate::function::is_as_written;
-use crate::nearest::nearest;
+use crate::function::is_literal;
 use functions_contract::{AppSettings, BindingSpec, ConnectionSetting, Direction, find_property};
 
 /// A setting that bindings name: as their connection, or as `%NAME%`.
 ///
-/// Its text says that it is missing, and what to do.
+/// Its `Display` text says that it is missing, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingUse {
     /// Its name.
@@ -22,14 +22,14 @@ pub struct SettingUse {
     pub functions: Vec<String>,
     /// Whether it has a value.
     pub is_set: bool,
-    /// The existing setting that was probably meant, where it is missing.
-    pub nearest: Option<String>,
-    /// A value that would work.
+    /// The existing setting with the most similar name, if this one is missing.
+    pub closest: Option<String>,
+    /// An example value.
     pub example: String,
 }
 
 impl SettingUse {
-    /// The complete line for `Values` in `local.settings.json`. The comma at its end does no harm behind the last one: these files
+    /// The complete line for `Values` in `local.settings.json`. The comma at its end is valid on the last line too: these files
     /// are read leniently.
     pub fn line(&self) -> String {
         format!("{}: {},", Json::from(self.name.as_str()), Json::from(self.example.as_str()))
@@ -46,8 +46,8 @@ impl fmt::Display for SettingUse {
             self.name,
             self.functions.join(", ")
         )?;
-        if let Some(nearest) = &self.nearest {
-            write!(f, "; did you mean {nearest:?}, which exists?")?;
+        if let Some(closest) = &self.closest {
+            write!(f, "; did you mean {closest:?}, which exists?")?;
         }
         write!(
             f,
@@ -57,8 +57,8 @@ impl fmt::Display for SettingUse {
     }
 }
 
-/// Finds every setting that the bindings of `functions` name, each once, in the order in which they are met. `connections` tells
-/// which settings the connection of a binding is read from.
+/// Every setting that the bindings of `functions` name, each once, in the order of their first use. `connections` returns the
+/// settings from which the connection of a binding is read.
 pub(crate) fn settings_used(
     functions: &[FunctionMetadata],
     settings: &Settings,
@@ -73,13 +73,16 @@ pub(crate) fn settings_used(
         Some(known) if known.functions.iter().any(|other| other == function) => {}
         Some(known) => known.functions.push(function.to_owned()),
         None => {
-            let nearest =
-                if is_set { None } else { nearest(name, candidates(settings, local)).map(str::to_owned) };
+            let closest = if is_set {
+                None
+            } else {
+                closest_name(name, candidates(settings, local)).map(str::to_owned)
+            };
             uses.push(SettingUse {
                 name: name.to_owned(),
                 functions: vec![function.to_owned()],
                 is_set,
-                nearest,
+                closest,
                 example,
             });
         }
@@ -89,13 +92,13 @@ pub(crate) fn settings_used(
             let Ok(Json::Object(properties)) = serde_json::from_str(raw) else { continue };
             let kind = find_property(&properties, "type").and_then(Json::as_str).unwrap_or_default();
             let named = names_in(&properties).into_iter();
-            for (property, name) in named.filter(|(property, _)| !is_as_written(kind, property)) {
+            for (property, name) in named.filter(|(property, _)| !is_literal(kind, property)) {
                 add(&function.name, &name, settings.get(&name).is_some(), example_of(&property).to_owned());
             }
             for ConnectionSetting { name, example } in
                 spec(&function.name, raw, properties).iter().flat_map(&connections)
             {
-                // Its own name is resolved first, and was looked for above.
+                // A name with %...% is itself a use, which was recorded above.
                 if named_settings(&name).is_empty() {
                     add(&function.name, &name, settings.has_connection(&name), example);
                 }
@@ -115,7 +118,7 @@ fn spec(function: &str, raw: &str, properties: Map<String, Json>) -> Option<Bind
     Some(BindingSpec { function: function.to_owned(), name, kind: info.kind, direction, properties })
 }
 
-/// Each `%NAME%` with the property that has it, however deep.
+/// Each `%NAME%` with the property that contains it, at any depth.
 fn names_in(properties: &Map<String, Json>) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut waiting: Vec<(&str, &Json)> =
@@ -137,7 +140,7 @@ fn names_in(properties: &Map<String, Json>) -> Vec<(String, String)> {
     found
 }
 
-/// What stands in for a value that only the author knows.
+/// An example for a value that only the author knows.
 fn example_of(property: &str) -> &'static str {
     match property.to_ascii_lowercase().as_str() {
         "schedule" => "0 */5 * * * *",
@@ -149,7 +152,7 @@ fn example_of(property: &str) -> &'static str {
     }
 }
 
-/// The names among which a misspelt one is looked for: those of the file; where there is no file, those of the environment.
+/// The names that a missing one is compared with: those of the file, or of the environment if there is no file.
 fn candidates<'a>(settings: &'a Settings, local: &'a LocalSettings) -> Vec<&'a str> {
     let named: Vec<&str> =
         local.values.iter().chain(&local.connection_strings).map(|(name, _)| name.as_str()).collect();
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn each_missing_setting_is_named_once_with_its_line() {
+    fn each_missing_setting_is_reported_once_with_the_line_to_add() {
         let local = LocalSettings {
             values: vec![
                 ("CosmosDbConnection".to_owned(), "x".to_owned()),
@@ -205,11 +208,11 @@ mod tests {
              \"CosmosDBConnection\": \"Endpoint=x;\","
         );
         assert_eq!(uses[3].line(), "\"Cron\": \"0 */5 * * * *\",");
-        assert_eq!(uses[3].nearest, None);
+        assert_eq!(uses[3].closest, None);
     }
 
     #[test]
-    fn bindings_that_make_no_sense_are_left_to_their_judge() {
+    fn malformed_bindings_are_left_to_validation() {
         let mut broken = function("f", &[serde_json::json!([1])]);
         broken.raw_bindings.push("{".to_owned());
         assert_eq!(

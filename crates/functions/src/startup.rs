@@ -13,7 +13,7 @@ use worker_protocol::FunctionMetadata;
 
 use crate::app::{App, index_folder};
 use crate::connectors::find_connector;
-use crate::function::{Binding, Declaration, Kind, Rules, Trigger, declare};
+use crate::function::{Binding, BindingType, Declaration, DeclarationRules, Trigger, declare};
 use crate::function_info::in_error;
 use crate::invoke::{Function, Invoker};
 use crate::log::Level;
@@ -138,13 +138,13 @@ impl AppStartup {
     }
 
     fn validate(&self, metadata: Vec<FunctionMetadata>) -> (Vec<Declaration>, Vec<(String, String)>) {
-        let kinds: Vec<Kind> = self
+        let kinds: Vec<BindingType> = self
             .connectors
             .iter()
             .flat_map(|connector| connector.kinds())
             .map(|(kind, direction)| ((*kind).to_owned(), *direction))
             .collect();
-        let rules = Rules {
+        let rules = DeclarationRules {
             settings: &self.app.settings,
             kinds: &kinds,
             route_prefix: &self.app.host.http.route_prefix,

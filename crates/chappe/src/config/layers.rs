@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use functions::nearest;
+use functions::closest_name;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
@@ -167,7 +167,7 @@ fn parse_value(text: &str) -> Value {
 fn invalid(origin: Origin, cause: &toml::de::Error) -> ConfigError {
     let mut message = cause.to_string().trim().to_owned();
     if let Some((unknown, known)) = unknown_field(cause.message())
-        && let Some(guess) = nearest(&unknown, known.iter().map(String::as_str))
+        && let Some(guess) = closest_name(&unknown, known.iter().map(String::as_str))
     {
         message = format!("{message}\ndid you mean `{guess}`?");
     }

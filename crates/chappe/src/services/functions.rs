@@ -245,7 +245,7 @@ mod tests {
             name: name.to_owned(),
             functions: Vec::new(),
             is_set,
-            nearest: None,
+            closest: None,
             example: String::new(),
         };
         let text = settings_text(&[setting("Db", true), setting("Hub", false), setting("Cron", true)]);

@@ -104,7 +104,7 @@ fn a_folder_of_source_a_language_that_nothing_tells_and_a_program_that_may_not_r
         own.path(),
         &["check"],
         64,
-        &["holds the source of an app (Api.csproj)", "run `dotnet build Api.csproj` there"],
+        &["contains the source of an app (Api.csproj)", "run `dotnet build Api.csproj` there"],
     );
     write(own.path(), "pom.xml", "");
     std::fs::remove_file(own.path().join("Api.csproj")).expect("it is there");

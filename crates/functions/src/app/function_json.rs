@@ -1,5 +1,5 @@
-//! `*/function.json`: how apps of older programming models declare their functions. Read only when the worker says that
-//! the host shall index the app.
+//! `*/function.json`: the declarations of apps of older programming models. Read only if the worker leaves indexing to the
+//! host.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::read::{parse_object, read_optional};
 use crate::retry::{RetryPolicy, RetrySection};
 use functions_contract::find_property;
 
-/// Finds the functions of a folder. A file that cannot be read makes an error beside the functions that can.
+/// Reads the functions of a folder. A file that cannot be read becomes an error; the other functions are returned.
 pub(crate) fn index_folder(dir: &Path, language: &str) -> (Vec<FunctionMetadata>, Vec<(String, String)>) {
     let (mut functions, mut errors) = (Vec::new(), Vec::new());
     let Ok(entries) = std::fs::read_dir(dir) else { return (functions, errors) };
@@ -47,8 +47,8 @@ fn describe(
     let text = |key: &str| find_property(json, key).and_then(Json::as_str).filter(|text| !text.is_empty());
     let script_file = match text("scriptFile") {
         Some(file) => folder.join(file),
-        None => folder.join(only_script(folder).ok_or_else(|| {
-            "no scriptFile, and the folder does not hold exactly one script, run.* or index.js; add \"scriptFile\"".to_owned()
+        None => folder.join(default_script(folder).ok_or_else(|| {
+            "no scriptFile, and the folder does not contain exactly one script, run.* or index.js; add \"scriptFile\"".to_owned()
         })?),
     };
     let retry = match find_property(json, "retry").and_then(Json::as_object) {
@@ -74,8 +74,9 @@ fn describe(
     })
 }
 
-/// Without `scriptFile`: the only file that is not JSON, else `run.*`, else `index.js`/`.mjs`/`.cjs`, else `__init__.py`.
-fn only_script(folder: &Path) -> Option<String> {
+/// The script of a function without `scriptFile`: the only file that is not JSON, else `run.*`, else `index.js`/`.mjs`/`.cjs`, else
+/// `__init__.py`.
+fn default_script(folder: &Path) -> Option<String> {
     let mut files: Vec<String> = std::fs::read_dir(folder)
         .ok()?
         .filter_map(|entry| entry.ok().filter(|entry| entry.path().is_file()))

@@ -1,4 +1,4 @@
-//! `host.json`: a foreign format, read leniently. Keys that mean nothing to us are kept and named at debug level.
+//! `host.json`, read leniently. Unknown keys are kept and logged at debug level.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use crate::retry::RetrySection;
 use crate::time_span::parse_time_span;
 use functions_contract::find_property;
 
-/// What `host.json` says, after overrides by `AzureFunctionsJobHost__a__b` settings.
+/// The content of `host.json`, with the overrides of `AzureFunctionsJobHost__a__b` settings.
 #[derive(Clone, Debug)]
 pub struct HostJson {
     /// The `extensions.http` section.
     pub http: HttpSection,
-    /// Longest run of one invocation; `None` = no limit (`-1`). Default 30 minutes.
+    /// The longest duration of one invocation; `None` = no limit (`-1`). Default 30 minutes.
     pub function_timeout: Option<Duration>,
-    /// Retry policy for functions that bring none of their own.
+    /// The retry policy of functions that declare none.
     pub(crate) retry: Option<RetrySection>,
     /// The `functions` allow-list; `None` = all.
     pub functions: Option<Vec<String>>,
-    /// Which log lines are kept, by category.
+    /// The lowest log level of each category.
     pub(crate) log_levels: LogLevels,
-    /// Everything, as it was written, for connectors and `/admin`.
+    /// The whole file as it was written, with overrides.
     pub all: Map<String, Json>,
 }
 
 /// The `extensions.http` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSection {
-    /// What stands before each route. Default `api`.
+    /// The prefix of every route. Default `api`.
     pub route_prefix: String,
-    /// Requests under way or waiting, above which others are answered 429; `None` = only the host's own bound.
+    /// The limit of active and waiting requests, above which the host responds with 429; `None` = only the host's own limit.
     pub outstanding_requests_max: Option<usize>,
-    /// Functions called by HTTP at the same time; further requests wait. `None` = no limit.
+    /// The limit of concurrent invocations by HTTP; further requests wait. `None` = no limit.
     pub concurrent_requests_max: Option<usize>,
     /// Headers added to every response.
     pub custom_headers: Vec<(String, String)>,
@@ -61,14 +61,14 @@ const KNOWN_KEYS: &[&str] = &[
 ];
 
 impl HostJson {
-    /// Reads the file's text. `settings` are searched for overrides.
+    /// Reads the file's text, with overrides from `settings`.
     pub fn parse<'a>(text: &str, settings: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
         let mut all = parse_object(text)?;
         match find_property(&all, "version") {
             Some(Json::String(version)) if version == "2.0" => {}
             Some(found) => {
                 return Err(format!(
-                    "\"version\" is {found}, but only \"2.0\" can be run; write \"version\": \"2.0\""
+                    "\"version\" is {found}, but only \"2.0\" is supported; write \"version\": \"2.0\""
                 ));
             }
             None => return Err("\"version\" is missing; add \"version\": \"2.0\"".to_owned()),
@@ -88,12 +88,12 @@ impl HostJson {
         })
     }
 
-    /// Whether a program of the app's own is to run the functions.
+    /// Whether the app declares a custom handler.
     pub(super) fn has_custom_handler(&self) -> bool {
         find_property(&self.all, "customHandler").is_some()
     }
 
-    /// Sentences for the user about what was found but has no effect here.
+    /// Warnings about content that has no effect here; each is a sentence.
     pub(super) fn notices(&self) -> Vec<String> {
         let unknown: Vec<&str> = self
             .all
@@ -107,7 +107,7 @@ impl HostJson {
         let mut notices = Vec::new();
         if self.has_custom_handler() {
             notices.push(
-                "host.json has customHandler, which this version does not run; its functions need a language worker"
+                "host.json has customHandler, which this version does not support; the functions need a language worker"
                     .to_owned(),
             );
         }
@@ -140,8 +140,8 @@ impl HttpSection {
     }
 }
 
-/// `AzureFunctionsJobHost__a__b` and `AzureFunctionsJobHost:a:b` name the same key (configuration providers of .NET read
-/// a double underscore as a colon).
+/// The path of an override: `AzureFunctionsJobHost__a__b` and `AzureFunctionsJobHost:a:b` are the same (configuration providers of
+/// .NET read a double underscore as a colon).
 fn override_path(setting: &str) -> Option<Vec<String>> {
     const PREFIX: &str = "AzureFunctionsJobHost";
     let (prefix, rest) = setting.split_at_checked(PREFIX.len())?;
@@ -174,7 +174,7 @@ fn section<'a>(all: &'a Map<String, Json>, path: &[&str]) -> Option<&'a Map<Stri
     path.iter().try_fold(all, |object, key| find_property(object, key)?.as_object())
 }
 
-/// A limit where `-1` means none. Overrides come as text, so text that holds a number counts.
+/// A limit; `-1` = no limit. Overrides are text, so text with a number is accepted.
 fn limit(section: &Map<String, Json>, name: &str) -> Result<Option<usize>, String> {
     let found = match find_property(section, name) {
         None | Some(Json::Null) => return Ok(None),
@@ -198,7 +198,7 @@ fn function_timeout(all: &Map<String, Json>) -> Result<Option<Duration>, String>
             let timeout = parse_time_span(text).filter(|timeout| !timeout.is_zero());
             timeout.map(Some).ok_or_else(|| {
                 format!(
-                    "functionTimeout \"{text}\" is no time span; write it as \"hh:mm:ss\", or \"-1\" for none"
+                    "functionTimeout \"{text}\" is not a time span; write it as \"hh:mm:ss\", or \"-1\" for no limit"
                 )
             })
         }
@@ -214,7 +214,7 @@ fn allow_list(all: &Map<String, Json>) -> Result<Option<Vec<String>>, String> {
                 names.iter().map(|name| name.as_str().map(str::to_owned)).collect();
             names.map(Some).ok_or_else(|| "\"functions\" must be a list of function names".to_owned())
         }
-        // An override sets one element by its number: AzureFunctionsJobHost__functions__0.
+        // An override sets one element by its index: AzureFunctionsJobHost__functions__0.
         Some(Json::Object(numbered)) => {
             Ok(Some(numbered.values().filter_map(|name| name.as_str().map(str::to_owned)).collect()))
         }

@@ -1,4 +1,4 @@
-//! Which language an app is written in, and whether its folder is the app or only its source.
+//! The language of an app, and whether its folder contains the app or only its source.
 
 use std::path::{Path, PathBuf};
 
@@ -6,20 +6,20 @@ use super::error::LoadAppError;
 use super::read::{parse_object, read_optional};
 use super::settings::Settings;
 
-/// Files that tell the language, in the order in which they are looked for.
-const SIGNS: [(&str, &str); 4] = [
+/// Files that determine the language, in the order of the search.
+const LANGUAGE_FILES: [(&str, &str); 4] = [
     ("function_app.py", "python"),
     ("requirements.txt", "python"),
     ("package.json", "node"),
     ("pom.xml", "java"),
 ];
 
-/// The language: what the settings say, or the app's own `worker.config.json`, which a C# publish folder has in place of settings, or
-/// the files of its tools.
+/// The language: from the settings, else from the app's own `worker.config.json` (a C# publish folder has it instead of settings),
+/// else from the files of the language's tools.
 ///
 /// # Errors
 ///
-/// If nothing tells the language, or if the folder holds a project that must be built first.
+/// If the language cannot be determined, or if the folder contains a project that must be built first.
 pub(super) fn find(
     dir: &Path,
     settings: &Settings,
@@ -32,13 +32,14 @@ pub(super) fn find(
     {
         return Err(LoadAppError::NotBuilt { dir: dir.to_owned(), project, advice });
     }
-    let by_files = || SIGNS.iter().find(|(file, _)| dir.join(file).is_file()).map(|(_, language)| *language);
+    let by_files =
+        || LANGUAGE_FILES.iter().find(|(file, _)| dir.join(file).is_file()).map(|(_, language)| *language);
     let found = named.or(own_worker).or_else(|| by_files().map(str::to_owned));
     let custom = || has_custom_handler.then(|| "custom".to_owned());
     found.or_else(custom).ok_or_else(|| LoadAppError::NoLanguage { dir: dir.to_owned() })
 }
 
-/// The language of the worker that the app brings along.
+/// The language of the worker that the app contains.
 fn own_worker(dir: &Path) -> Result<Option<String>, LoadAppError> {
     let path = dir.join("worker.config.json");
     let Some(text) = read_optional(&path)? else { return Ok(None) };
@@ -48,19 +49,19 @@ fn own_worker(dir: &Path) -> Result<Option<String>, LoadAppError> {
     let language = language.and_then(serde_json::Value::as_str).unwrap_or_default().trim();
     if language.is_empty() {
         let problem =
-            "description.language is missing; it names the language of the app, such as dotnet-isolated";
+            "description.language is missing; set it to the language of the app, such as dotnet-isolated";
         return Err(malformed(problem.to_owned()));
     }
     Ok(Some(language.to_ascii_lowercase()))
 }
 
-/// A project of the named language, or of any where none is named, whose output is the app; and what to do.
+/// A project whose build output is the app, and what to do; only of the named language, if one is named.
 fn source(dir: &Path, named: Option<&str>) -> Option<(String, String)> {
     let may_be = |language: &str| named.is_none_or(|named| named.starts_with(language));
     let names = std::fs::read_dir(dir).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut names: Vec<String> = names.collect();
     names.sort();
-    // The vendor's tools write extensions.csproj into apps of every language.
+    // The vendor's tools create extensions.csproj in apps of every language.
     let is_dotnet = |name: &&String| {
         let lower = name.to_lowercase();
         [".csproj", ".fsproj"].iter().any(|end| lower.ends_with(end)) && lower != "extensions.csproj"
@@ -90,7 +91,7 @@ fn advise(build: &str, built: Option<PathBuf>, usual: &str) -> String {
     }
 }
 
-/// The youngest folder two levels below that holds this file.
+/// The newest folder two levels below that contains this file.
 fn built(below: &Path, file: &str) -> Option<PathBuf> {
     let folders = |dir: &Path| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(dir).into_iter().flatten();
@@ -107,7 +108,7 @@ mod tests {
 
     use super::super::App;
 
-    /// The language of an app with these files, or why it has none.
+    /// The language of an app with these files, or the error.
     fn language(files: &[(&str, &str)]) -> String {
         let dir = tempfile::tempdir().expect("a temporary folder");
         for (name, text) in [&[("host.json", r#"{"version":"2.0"}"#)], files].concat() {
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_language_is_told_by_settings_then_by_the_apps_own_worker_then_by_its_files() {
+    fn the_language_comes_from_settings_then_from_the_apps_own_worker_then_from_its_files() {
         let named = ("local.settings.json", r#"{"Values":{"FUNCTIONS_WORKER_RUNTIME":"Java"}}"#);
         let own = ("worker.config.json", r#"{"description":{"language":"dotnet-isolated"}}"#);
         assert_eq!(language(&[named, own]), "java");
@@ -134,17 +135,17 @@ mod tests {
         assert_eq!(language(&[("pom.xml", ""), ("hello/function.json", "{}")]), "java");
         let handler = r#"{"version":"2.0","customHandler":{"description":{"defaultExecutablePath":"x"}}}"#;
         assert_eq!(language(&[("host.json", handler)]), "custom");
-        assert!(language(&[]).starts_with("cannot tell which language the app in DIR is written in"));
+        assert!(language(&[]).starts_with("cannot determine the language of the app in DIR"));
         let broken = language(&[("worker.config.json", "{}")]);
         assert!(broken.starts_with("DIR/worker.config.json: description.language is missing"), "{broken}");
     }
 
     #[test]
-    fn a_folder_of_source_says_how_the_app_is_built_and_started() {
+    fn a_folder_of_source_is_an_error_that_says_how_to_build_and_start_the_app() {
         let named = ("local.settings.json", r#"{"Values":{"FUNCTIONS_WORKER_RUNTIME":"dotnet-isolated"}}"#);
         assert_eq!(
             language(&[("My.csproj", ""), named]),
-            "DIR holds the source of an app (My.csproj), not the app: run `dotnet build My.csproj` there, and start its output, \
+            "DIR contains the source of an app (My.csproj), not its build output: run `dotnet build My.csproj` there, and start its output, \
              usually: chappe start bin/Debug/<framework>"
         );
         let built = ("bin/Release/net8.0/worker.config.json", "{}");

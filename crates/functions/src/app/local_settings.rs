@@ -1,11 +1,11 @@
-//! `local.settings.json`: settings for running on a developer's machine.
+//! `local.settings.json`: the settings of an app on a developer's machine.
 
 use serde_json::{Map, Value as Json};
 
 use super::read::parse_object;
 use functions_contract::find_property;
 
-/// What `local.settings.json` says.
+/// The content of `local.settings.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocalSettings {
     /// App settings, in the file's order.
@@ -67,7 +67,7 @@ fn flat(all: &Map<String, Json>, name: &str) -> Result<Vec<(String, String)>, St
         .collect()
 }
 
-/// Both forms that occur: `"name": "string"` and `"name": { "ConnectionString": "string", "ProviderName": ".." }`.
+/// Accepts both forms: `"name": "string"` and `"name": { "ConnectionString": "string", "ProviderName": ".." }`.
 fn connection_strings(all: &Map<String, Json>) -> Result<Vec<(String, String)>, String> {
     let Some(Json::Object(section)) = find_property(all, "ConnectionStrings") else { return Ok(Vec::new()) };
     section

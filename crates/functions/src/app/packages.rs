@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_are_looked_for_at_and_above_the_app() {
+    fn packages_are_found_in_the_folder_of_the_app_and_above() {
         let root = tempfile::tempdir().expect("a temporary folder");
         let app = root.path().join("apps/one");
         let put = |path: &str, text: &str| {

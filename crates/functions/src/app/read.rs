@@ -19,9 +19,9 @@ pub(crate) fn read_optional(path: &Path) -> Result<Option<String>, LoadAppError>
     }
 }
 
-/// Makes JSON of what the tools in this field accept as JSON: a byte order mark, comments of both kinds and trailing
-/// commas are taken out (Newtonsoft.Json, which reads these files in the real host, lets all of them pass). Lines keep
-/// their numbers, so that errors point to the right place.
+/// Converts text that the vendor's tools accept as JSON to JSON: removes a byte order mark, comments of both kinds and trailing
+/// commas (Newtonsoft.Json, which reads these files in the Azure Functions host, accepts all of them). Line numbers stay the
+/// same, so that errors name the right line.
 pub(crate) fn lenient_json(text: &str) -> String {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut out = String::with_capacity(text.len());
@@ -67,17 +67,17 @@ pub(crate) fn lenient_json(text: &str) -> String {
 }
 
 fn drop_trailing_comma(out: &mut String) {
-    let kept = out.trim_end().len();
-    if out[..kept].ends_with(',') {
-        out.replace_range(kept - 1..kept, " ");
+    let end = out.trim_end().len();
+    if out[..end].ends_with(',') {
+        out.replace_range(end - 1..end, " ");
     }
 }
 
-/// Parses a foreign JSON file leniently; the error names line and column.
+/// Parses a JSON file leniently; the error contains line and column.
 pub(crate) fn parse_object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
     match serde_json::from_str(&lenient_json(text)) {
         Ok(serde_json::Value::Object(object)) => Ok(object),
-        Ok(_) => Err("the file holds JSON, but not an object; it must look like { ... }".to_owned()),
+        Ok(_) => Err("the file contains JSON that is not an object; it must look like { ... }".to_owned()),
         Err(error) => Err(format!("not valid JSON: {error}; correct the file at that place")),
     }
 }

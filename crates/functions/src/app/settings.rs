@@ -1,4 +1,4 @@
-//! App settings: what the environment and `local.settings.json` say together.
+//! App settings: the environment and `local.settings.json`, merged.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Puts the environment over the file's values; also gives a notice for each name that both have.
+    /// Merges the settings; the environment overrides the file. Also returns a warning for each name with two different values.
     pub(super) fn merge(
         dir: &Path,
         environment: &BTreeMap<String, String>,
@@ -27,7 +27,7 @@ impl Settings {
             if let Some(existing) = environment.get(name) {
                 if existing != value {
                     notices.push(format!(
-                        "the environment already sets {name}; its value is used, not that of local.settings.json"
+                        "{name} is set in the environment and in local.settings.json; the value of the environment is used"
                     ));
                 }
                 continue;
@@ -38,7 +38,7 @@ impl Settings {
             values.entry(format!("ConnectionStrings:{name}")).or_insert_with(|| value.clone());
         }
         if !local.values.is_empty() {
-            // The real tool forces this where local.settings.json is in use.
+            // Core Tools sets this when local.settings.json is used.
             values
                 .entry("AZURE_FUNCTIONS_ENVIRONMENT".to_owned())
                 .or_insert_with(|| "Development".to_owned());
@@ -47,20 +47,22 @@ impl Settings {
         (Self { values: Arc::new(values), host_id: host_id.into() }, notices)
     }
 
-    /// Settings made of pairs, for tests of whoever needs an [`AppSettings`].
+    /// Settings from pairs, for tests that need an [`AppSettings`].
     pub fn from_pairs<const N: usize>(host_id: &str, pairs: [(&str, &str); N]) -> Self {
         let values = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Self { values: Arc::new(values), host_id: host_id.into() }
     }
 
-    /// A setting that is set and not empty. A hyphen in its name may be written as `_`, as shells want it.
+    /// A setting that is set and not empty. `_` in the environment stands for a hyphen in the name, because shells do not accept
+    /// hyphens.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let plain = || name.contains('-').then(|| self.values.get(&name.replace('-', "_"))).flatten();
-        let value = self.values.get(name).or_else(plain);
+        let with_underscores =
+            || name.contains('-').then(|| self.values.get(&name.replace('-', "_"))).flatten();
+        let value = self.values.get(name).or_else(with_underscores);
         value.map(String::as_str).filter(|value| !value.trim().is_empty())
     }
 
-    /// A setting that switches something on: `1` or `true`.
+    /// Whether a setting is `1` or `true`.
     pub fn is_on(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
     }
@@ -87,8 +89,8 @@ impl AppSettings for Settings {
     }
 }
 
-/// The real host takes the site's name in lower case, at most 32 characters, or a setting; a folder has no site, so its
-/// name stands in, with a digest of its path because many folders are called `app`.
+/// The Azure Functions host uses a setting, or the site's name in lower case, at most 32 characters. A folder has no site: its name
+/// is used, with a digest of its path, because many folders are named `app`.
 fn host_id(dir: &Path, values: &BTreeMap<String, String>) -> String {
     let explicit = ["AzureFunctionsWebHost__hostid", "AzureFunctionsWebHost:hostid", "WEBSITE_SITE_NAME"];
     let named = explicit.iter().find_map(|name| values.get(*name).filter(|value| !value.is_empty()));

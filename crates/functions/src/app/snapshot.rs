@@ -1,7 +1,7 @@
-//! Whether the files of an app have changed: a digest of their names, sizes and times.
+//! Detects changes of an app's files: a digest of their names, sizes and modification times.
 //!
-//! Files are looked at again and again instead of watched by the operating system. That works on every system and on mounted
-//! folders of containers, which report no changes; it needs no dependency, and it happens only while an app does not run.
+//! Files are polled instead of watched by the operating system. Polling works on every system and on mounted folders of
+//! containers, which report no changes. It needs no dependency, and it runs only while an app does not run.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::Metadata;
@@ -9,24 +9,24 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// What an app's folder looked like at one time. Two that differ mean that a file was added, removed, or written.
+/// The state of an app's folder at one time. Two different snapshots mean that a file was added, removed or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot(u64);
 
-/// Most entries that are looked at; an app with more is judged by these.
+/// The most entries of a snapshot; further ones are ignored.
 const ENTRIES_MAX: usize = 20_000;
 
-/// How deep folders are entered.
+/// The depth of nested folders.
 const DEPTH_MAX: usize = 12;
 
-/// Folders that change without concerning the app: repositories, our own data, and what loading the app itself writes.
-const LEFT_OUT: [&str; 4] = [".git", ".chappe", "__pycache__", ".cache"];
+/// Folders whose changes do not concern the app: repositories, our own data, and what loading the app writes.
+const IGNORED_NAMES: [&str; 4] = [".git", ".chappe", "__pycache__", ".cache"];
 
 impl Snapshot {
-    /// Looks at the app in `dir`, without the folders in `left_out`. Of `node_modules` only the packages themselves are seen, and the
-    /// list that npm writes when it has finished. Blocks; what cannot be read counts as not there.
-    pub(crate) fn take(dir: &Path, left_out: &[PathBuf]) -> Self {
-        let mut walk = Walk { hasher: DefaultHasher::new(), left: ENTRIES_MAX, left_out };
+    /// The state of the app in `dir`, without the folders in `ignored`. In `node_modules`, only the `package.json` of each package
+    /// counts, and the list that npm writes at the end. Blocks; what cannot be read counts as absent.
+    pub(crate) fn read(dir: &Path, ignored: &[PathBuf]) -> Self {
+        let mut walk = Walk { hasher: DefaultHasher::new(), left: ENTRIES_MAX, ignored };
         walk.folder(dir, 0);
         Self(walk.hasher.finish())
     }
@@ -35,7 +35,7 @@ impl Snapshot {
 struct Walk<'a> {
     hasher: DefaultHasher,
     left: usize,
-    left_out: &'a [PathBuf],
+    ignored: &'a [PathBuf],
 }
 
 impl Walk<'_> {
@@ -46,7 +46,7 @@ impl Walk<'_> {
             }
             self.left -= 1;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if LEFT_OUT.contains(&name.as_str()) || self.left_out.contains(&path) {
+            if IGNORED_NAMES.contains(&name.as_str()) || self.ignored.contains(&path) {
                 continue;
             }
             name.hash(&mut self.hasher);
@@ -60,7 +60,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The names of installed packages, those of a scope among them; of each its package.json, and the list of npm.
+    /// Installed packages, including those of a scope, each by its `package.json`; and the list of npm.
     fn packages(&mut self, dir: &Path) {
         for (path, metadata) in entries(dir) {
             if self.left == 0 {
@@ -87,7 +87,7 @@ impl Walk<'_> {
     }
 }
 
-/// The entries of a folder by name, links followed. One that cannot be read is left out.
+/// The entries of a folder by name; links are followed. One that cannot be read is ignored.
 fn entries(dir: &Path) -> Vec<(PathBuf, Metadata)> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
@@ -110,13 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_the_app_is_seen_and_the_rest_is_not() {
+    fn changes_of_app_files_are_detected_and_others_ignored() {
         let app = tempfile::tempdir().expect("a temporary folder");
         write(app.path(), "src/functions/a.js", "1");
         let data = app.path().join("data");
-        let take = || Snapshot::take(app.path(), std::slice::from_ref(&data));
-        let mut before = take();
-        assert_eq!(take(), before, "nothing changed");
+        let read = || Snapshot::read(app.path(), std::slice::from_ref(&data));
+        let mut before = read();
+        assert_eq!(read(), before, "nothing changed");
         for (name, text) in [
             ("src/functions/a.js", "22"),
             ("src/functions/b.js", "1"),
@@ -126,7 +126,7 @@ mod tests {
             ("node_modules/.package-lock.json", "{}"),
         ] {
             write(app.path(), name, text);
-            let after = take();
+            let after = read();
             assert_ne!(after, before, "{name} is part of the app");
             before = after;
         }
@@ -138,22 +138,22 @@ mod tests {
             "node_modules/left-pad/index.js",
         ] {
             write(app.path(), name, "1");
-            let after = take();
-            // The folder of the package is new, its file is not looked at.
-            assert_eq!(after, before, "{name} is no part of the app");
+            let after = read();
+            // The folder of the package is new; its file is ignored.
+            assert_eq!(after, before, "{name} is not part of the app");
         }
         std::fs::remove_file(app.path().join("src/functions/b.js")).expect("it is there");
-        assert_ne!(take(), before, "a file is gone");
+        assert_ne!(read(), before, "a file is gone");
     }
 
-    /// Links may lead back to where they are: the depth ends what would never end.
+    /// Links may form a loop: the depth limit ends it.
     #[test]
-    fn folders_are_entered_to_a_limited_depth() {
+    fn folders_are_read_to_a_limited_depth() {
         let app = tempfile::tempdir().expect("a temporary folder");
         let deep = format!("{}x", "d/".repeat(DEPTH_MAX + 1));
         write(app.path(), &deep, "1");
-        let before = Snapshot::take(app.path(), &[]);
+        let before = Snapshot::read(app.path(), &[]);
         write(app.path(), &deep, "22");
-        assert_eq!(Snapshot::take(app.path(), &[]), before);
+        assert_eq!(Snapshot::read(app.path(), &[]), before);
     }
 }

@@ -33,7 +33,7 @@ fn refused(files: &[(&str, &str)], expected: Expect) {
 const HOST: (&str, &str) = ("host.json", r#"{"version":"2.0"}"#);
 
 #[test]
-fn what_is_wrong_with_an_app_is_explained() {
+fn an_app_that_cannot_be_loaded_is_an_error_that_says_what_to_do() {
     refused(
         &[],
         expect![
@@ -48,7 +48,7 @@ fn what_is_wrong_with_an_app_is_explained() {
     );
     refused(
         &[("host.json", "[]")],
-        expect!["DIR/host.json: the file holds JSON, but not an object; it must look like { ... }"],
+        expect!["DIR/host.json: the file contains JSON that is not an object; it must look like { ... }"],
     );
     refused(
         &[("host.json", "{}")],
@@ -56,12 +56,14 @@ fn what_is_wrong_with_an_app_is_explained() {
     );
     refused(
         &[("host.json", r#"{"version":"1.0"}"#)],
-        expect![[r#"DIR/host.json: "version" is "1.0", but only "2.0" can be run; write "version": "2.0""#]],
+        expect![[
+            r#"DIR/host.json: "version" is "1.0", but only "2.0" is supported; write "version": "2.0""#
+        ]],
     );
     refused(
         &[("host.json", r#"{"version":"2.0","functionTimeout":"5m"}"#)],
         expect![[
-            r#"DIR/host.json: functionTimeout "5m" is no time span; write it as "hh:mm:ss", or "-1" for none"#
+            r#"DIR/host.json: functionTimeout "5m" is not a time span; write it as "hh:mm:ss", or "-1" for no limit"#
         ]],
     );
     refused(
@@ -81,13 +83,13 @@ fn what_is_wrong_with_an_app_is_explained() {
         &[],
         |_| "loaded".to_owned(),
         expect![
-            "cannot tell which language the app in DIR is written in: FUNCTIONS_WORKER_RUNTIME is not set, and there is no worker.config.json, function_app.py, requirements.txt, package.json or pom.xml; set FUNCTIONS_WORKER_RUNTIME, for example to \"node\", in local.settings.json (Values) or in the environment"
+            "cannot determine the language of the app in DIR: FUNCTIONS_WORKER_RUNTIME is not set, and there is no worker.config.json, function_app.py, requirements.txt, package.json or pom.xml; set FUNCTIONS_WORKER_RUNTIME, for example to \"node\", in local.settings.json (Values) or in the environment"
         ],
     );
 }
 
 #[test]
-fn files_are_read_as_leniently_as_by_the_real_tools() {
+fn json_with_comments_and_trailing_commas_is_accepted_as_by_core_tools() {
     let host = "\u{feff}{ // who needs\n \"version\": \"2.0\", /* comments\n */ \"extensions\": {\"HTTP\": {\"RoutePrefix\": \"/v1//\",\n \"maxOutstandingRequests\": -1,},},\n \"functionTimeout\": \"-1\", \"someday\": \"// no comment\", }";
     check(
         &[("host.json", host), ("package.json", "{}")],
@@ -143,12 +145,12 @@ fn the_environment_overrides_both_files() {
             Some("environment") Some("file") Some("3") Some("Development")
             Some("prefixed") Some("Server=x") None
             Some(7072) ["https://a.test", "https://b.test"] true x
-            the environment already sets A; its value is used, not that of local.settings.json"#]],
+            A is set in the environment and in local.settings.json; the value of the environment is used"#]],
     );
 }
 
 #[test]
-fn functions_of_older_models_are_found_in_their_folders() {
+fn functions_with_function_json_are_found_in_their_folders() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let write = |path: &str, text: &str| {
         let path = dir.path().join(path);
@@ -172,7 +174,7 @@ fn functions_of_older_models_are_found_in_their_folders() {
 }
 
 #[test]
-fn a_hyphen_in_a_settings_name_may_be_an_underscore() {
+fn a_hyphen_in_the_name_of_a_setting_matches_an_underscore() {
     let settings = Settings::from_pairs("app", [("my_conn", "plain"), ("a-b", "exact"), ("a_b", "other")]);
     assert_eq!(settings.get("my-conn"), Some("plain"));
     assert_eq!(settings.get("a-b"), Some("exact"));

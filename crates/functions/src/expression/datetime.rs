@@ -4,10 +4,10 @@ use std::time::SystemTime;
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 
-/// What the WebJobs SDK writes where no format is given: no colons, so that it can stand in a blob's name.
+/// The default format of the WebJobs SDK: without colons, so that it is valid in the name of a blob.
 const FORMAT_DEFAULT: &str = "yyyy-MM-ddTHH-mm-ssK";
 
-/// A UTC time in a .NET format: a standard one (one letter) or a pattern. The error names what is not known.
+/// A UTC time in a .NET format: a standard one (one letter) or a pattern. The error contains the unknown part.
 pub(super) fn format(time: SystemTime, format: Option<&str>) -> Result<String, String> {
     let timestamp = Timestamp::try_from(time).map_err(|_| "the time is out of range".to_owned())?;
     let time = timestamp.to_zoned(TimeZone::UTC);
@@ -23,7 +23,7 @@ pub(super) fn format(time: SystemTime, format: Option<&str>) -> Result<String, S
     let mut out = String::new();
     let mut rest = pattern;
     while let Some(first) = rest.chars().next() {
-        let taken = match first {
+        let consumed = match first {
             '\'' | '"' => {
                 let end =
                     rest[1..].find(first).ok_or_else(|| format!("a quote in '{pattern}' is not closed"))?;
@@ -49,7 +49,7 @@ pub(super) fn format(time: SystemTime, format: Option<&str>) -> Result<String, S
                 other.len_utf8()
             }
         };
-        rest = &rest[taken..];
+        rest = &rest[consumed..];
     }
     Ok(out)
 }

@@ -13,20 +13,20 @@ fn check(template: &str, expected: Expect) {
     }) else {
         panic!("not an object")
     };
-    let surroundings = Surroundings {
+    let system = SystemValues {
         function: "todo",
         now: UNIX_EPOCH + Duration::from_millis(1_772_600_767_089),
         guid: || uuid::Uuid::from_u128(0x0123_4567_89ab_4cde_8f01_2345_6789_abcd),
     };
     let text = match Template::compile(template) {
-        Ok(template) => template.resolve(&data, &surroundings).unwrap_or_else(|error| error.to_string()),
+        Ok(template) => template.resolve(&data, &system).unwrap_or_else(|error| error.to_string()),
         Err(error) => error.to_string(),
     };
     expected.assert_eq(&text);
 }
 
 #[test]
-fn names_reach_into_binding_data_without_regard_to_case() {
+fn expressions_find_binding_data_without_regard_to_case() {
     check("todos/{ID}-{name}.txt", expect!["todos/7-ann.txt"]);
     check("{data.url}{data.list.1}", expect!["http://x/b"]);
     check("{Headers.X-User}/{Query.q}/{empty}", expect!["bob/1/"]);
@@ -44,8 +44,8 @@ fn built_in_names() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
-    check("a/{who}", expect![[r#"no value for {who} in "a/{who}": the trigger gives no 'who'"#]]);
+fn an_expression_without_a_value_is_an_error_with_its_name() {
+    check("a/{who}", expect![[r#"no value for {who} in "a/{who}": the trigger provides no 'who'"#]]);
     check(
         "{data.nope}",
         expect![[r#"no value for {data.nope} in "{data.nope}": there is no property 'nope'"#]],
@@ -53,7 +53,7 @@ fn what_is_missing_is_named() {
     check(
         "{rand-guid:Q}",
         expect![[
-            r#"no value for {rand-guid} in "{rand-guid:Q}": 'Q' is no format of a GUID; use one of D, N, B, P"#
+            r#"no value for {rand-guid} in "{rand-guid:Q}": 'Q' is not a GUID format; use one of D, N, B, P"#
         ]],
     );
 }
@@ -80,7 +80,7 @@ fn braces() {
 }
 
 #[test]
-fn settings_are_replaced_and_missing_ones_named() {
+fn settings_are_replaced_and_a_missing_one_is_an_error_with_its_name() {
     let settings = Settings::from_pairs("host", [("hub", "board"), ("A", "1")]);
     assert_eq!(resolve_settings("%hub%-%A%%A%", &settings).as_deref(), Ok("board-11"));
     assert_eq!(resolve_settings("100% and 5%%", &settings).expect_err("a name").name, " and 5");

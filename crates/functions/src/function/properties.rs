@@ -1,18 +1,18 @@
-//! A binding's properties with their expressions compiled.
+//! The properties of a binding with compiled expressions.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value as Json};
 
-use crate::expression::{ResolveError, Surroundings, Template};
+use crate::expression::{ResolveError, SystemValues, Template};
 
 /// Properties of a binding, ready to be resolved for each invocation.
 #[derive(Clone, Debug)]
 pub(crate) struct Properties {
     source: Map<String, Json>,
-    /// Only the properties that differ from invocation to invocation.
-    changing: Vec<(String, Node)>,
-    /// Whether binding data is needed, here or by the connector.
+    /// The properties with expressions.
+    dynamic: Vec<(String, Node)>,
+    /// Whether expressions need binding data, here or in the connector.
     needs_data: bool,
 }
 
@@ -24,35 +24,35 @@ enum Node {
     Object(Vec<(String, Node)>),
 }
 
-/// Not resolved here: their expressions become parameters of a query, in the connector; putting values into the text would
+/// Properties that are not resolved here: the connector converts their expressions to query parameters. Values in the text would
 /// let a caller change the query.
-const LEFT_ALONE: &[&str] = &["sqlQuery"];
+const UNRESOLVED: &[&str] = &["sqlQuery"];
 
 impl Properties {
     /// Properties without expressions.
     pub(crate) fn constant(source: Map<String, Json>) -> Self {
-        Self { source, changing: Vec::new(), needs_data: false }
+        Self { source, dynamic: Vec::new(), needs_data: false }
     }
 
-    /// Compiles all texts, however deep.
+    /// Compiles all texts, at any depth.
     pub(crate) fn compile(source: Map<String, Json>) -> Result<Self, String> {
-        let mut changing = Vec::new();
+        let mut dynamic = Vec::new();
         let mut needs_data = false;
         for (key, value) in &source {
-            if LEFT_ALONE.iter().any(|name| name.eq_ignore_ascii_case(key)) {
+            if UNRESOLVED.iter().any(|name| name.eq_ignore_ascii_case(key)) {
                 needs_data |= value.as_str().is_some_and(|text| text.contains('{'));
                 continue;
             }
             let node = Node::compile(value)?;
             if !matches!(node, Node::Constant(_)) {
-                changing.push((key.clone(), node));
+                dynamic.push((key.clone(), node));
             }
         }
-        needs_data |= !changing.is_empty();
-        Ok(Self { source, changing, needs_data })
+        needs_data |= !dynamic.is_empty();
+        Ok(Self { source, dynamic, needs_data })
     }
 
-    /// Whether an invocation's binding data is looked at.
+    /// Whether expressions need the binding data of an invocation.
     pub(crate) fn needs_data(&self) -> bool {
         self.needs_data
     }
@@ -61,14 +61,14 @@ impl Properties {
     pub(crate) fn resolve(
         &self,
         data: &Map<String, Json>,
-        surroundings: &Surroundings<'_>,
+        system: &SystemValues<'_>,
     ) -> Result<Cow<'_, Map<String, Json>>, ResolveError> {
-        if self.changing.is_empty() {
+        if self.dynamic.is_empty() {
             return Ok(Cow::Borrowed(&self.source));
         }
         let mut resolved = self.source.clone();
-        for (key, node) in &self.changing {
-            resolved.insert(key.clone(), node.resolve(data, surroundings)?);
+        for (key, node) in &self.dynamic {
+            resolved.insert(key.clone(), node.resolve(data, system)?);
         }
         Ok(Cow::Owned(resolved))
     }
@@ -108,20 +108,15 @@ impl Node {
         Ok(node)
     }
 
-    fn resolve(
-        &self,
-        data: &Map<String, Json>,
-        surroundings: &Surroundings<'_>,
-    ) -> Result<Json, ResolveError> {
+    fn resolve(&self, data: &Map<String, Json>, system: &SystemValues<'_>) -> Result<Json, ResolveError> {
         Ok(match self {
             Self::Constant(value) => value.clone(),
-            Self::Text(template) => Json::String(template.resolve(data, surroundings)?),
-            Self::List(nodes) => Json::Array(
-                nodes.iter().map(|node| node.resolve(data, surroundings)).collect::<Result<_, _>>()?,
-            ),
+            Self::Text(template) => Json::String(template.resolve(data, system)?),
+            Self::List(nodes) => {
+                Json::Array(nodes.iter().map(|node| node.resolve(data, system)).collect::<Result<_, _>>()?)
+            }
             Self::Object(nodes) => {
-                let resolve =
-                    |(key, node): &(String, Node)| Ok((key.clone(), node.resolve(data, surroundings)?));
+                let resolve = |(key, node): &(String, Node)| Ok((key.clone(), node.resolve(data, system)?));
                 Json::Object(nodes.iter().map(resolve).collect::<Result<_, ResolveError>>()?)
             }
         })

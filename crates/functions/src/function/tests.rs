@@ -11,8 +11,13 @@ fn check(name: &str, bindings: &[Json], expected: Expect) {
         [("EVERY", "*/5 * * * * *"), ("AzureWebJobs.off.Disabled", "true"), ("HUB", "board")],
     );
     let kinds = [("queueTrigger".to_owned(), Direction::In), ("queue".to_owned(), Direction::Out)];
-    let rules =
-        Rules { settings: &settings, kinds: &kinds, route_prefix: "api", retry: None, zone: &TimeZone::UTC };
+    let rules = DeclarationRules {
+        settings: &settings,
+        kinds: &kinds,
+        route_prefix: "api",
+        retry: None,
+        zone: &TimeZone::UTC,
+    };
     let metadata = FunctionMetadata {
         name: name.to_owned(),
         function_id: FunctionId::new("1"),
@@ -48,7 +53,7 @@ fn http() -> Json {
 }
 
 #[test]
-fn keys_and_words_are_understood_in_any_case() {
+fn keys_and_values_of_bindings_are_matched_without_regard_to_case() {
     check(
         "f",
         &[
@@ -98,10 +103,10 @@ fn what_is_wrong_is_named() {
         "1f",
         &[http()],
         expect![
-            "'1f' is no name for a function: it begins with a letter, has up to 128 letters, digits, '_' and '-', and is not 'host'"
+            "'1f' is not a valid function name: it must start with a letter, have at most 128 letters, digits, '_' and '-', and is not 'host'"
         ],
     );
-    check("f", &[http(), http()], expect!["two bindings are called 'req'; each needs a name of its own"]);
+    check("f", &[http(), http()], expect!["two bindings are named 'req'; each needs a name of its own"]);
     check(
         "f",
         &[json!({"type": "queue", "name": "q", "direction": "out"})],
@@ -121,7 +126,7 @@ fn what_is_wrong_is_named() {
         "f",
         &[http(), json!({"type": "kafka", "name": "k", "direction": "out"})],
         expect![
-            "the binding 'k' has type 'kafka' (out), which is not supported; known are httpTrigger (in), timerTrigger (in), manualTrigger (in), http (out), queueTrigger (in), queue (out)"
+            "the binding 'k' has type 'kafka' (out), which is not supported; use one of httpTrigger (in), timerTrigger (in), manualTrigger (in), http (out), queueTrigger (in), queue (out)"
         ],
     );
     check(
@@ -141,13 +146,13 @@ fn what_is_wrong_is_named() {
     check(
         "f",
         &[json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "some"})],
-        expect!["authLevel 'some' is none of anonymous, function, admin"],
+        expect!["unknown authLevel 'some'; use anonymous, function or admin"],
     );
     check(
         "f",
         &[json!({"type": "httpTrigger", "name": "req", "direction": "in", "route": "{a:color}"})],
         expect![[
-            r#"the route "api/{a:color}" is not valid: 'color' is no constraint; known are int, long, bool, datetime, decimal, double, float, guid, alpha, required, file, nonfile, length, minlength, maxlength, min, max, range, regex"#
+            r#"the route "api/{a:color}" is not valid: 'color' is not a known constraint; use one of int, long, bool, datetime, decimal, double, float, guid, alpha, required, file, nonfile, length, minlength, maxlength, min, max, range, regex"#
         ]],
     );
 }

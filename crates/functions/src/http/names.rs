@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_names_have_their_usual_form() {
+    fn known_header_names_have_their_usual_capitals() {
         assert!(REGULAR.is_sorted(), "a binary search needs it");
         for (lower, expected) in [
             ("content-type", "Content-Type"),

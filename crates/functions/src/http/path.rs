@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_decoded_but_for_slashes_and_loses_its_dot_segments() {
+    fn a_path_is_decoded_except_for_slashes_and_its_dot_segments_are_removed() {
         for (raw, expected) in [
             ("/api/items/7", "/api/items/7"),
             ("/a%20b/%C3%A4/%25", "/a b/ä/%"),
@@ -140,13 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_a_null_or_bytes_beyond_ascii_is_refused() {
+    fn a_path_with_a_null_or_non_ascii_bytes_is_rejected() {
         assert_eq!(read("/a%00b"), None);
         assert_eq!(read("/ä"), None);
     }
 
     #[test]
-    fn an_address_has_its_path_escaped_once() {
+    fn the_path_of_an_address_is_escaped_once() {
         for (decoded, expected) in [
             ("/a b/ä/%", "/a%20b/%C3%A4/%25"),
             ("/%zz/a%2Fb", "/%25zz/a%2Fb"),

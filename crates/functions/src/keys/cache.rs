@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_current_is_known() {
+    fn the_cache_returns_only_current_keys() {
         let cache = Cache::new("keys/exposed/host".to_owned());
         let path = "keys/exposed/functions/f";
         let known = || cache.function(path).map(|keys| keys.keys[0].value.clone());

@@ -1,4 +1,4 @@
-//! Constraints of route parameters: what a value must look like.
+//! Constraints of route parameters.
 
 use fancy_regex::{Regex, RegexBuilder};
 use serde_json::Value as Json;
@@ -24,10 +24,10 @@ pub(super) enum Constraint {
     Regex(Regex),
 }
 
-/// Larger compiled expressions are refused: a route is not the place for them.
+/// The size limit of a compiled regular expression.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
-/// Steps that a match with look-around or back-references may take; then the value does not match.
+/// The step limit of a match with look-around or back-references; above it, the value does not match.
 const REGEX_STEPS_MAX: usize = 100_000;
 
 impl Constraint {
@@ -41,11 +41,11 @@ impl Constraint {
         };
         let number = |text: &str| {
             let parsed = text.trim().parse::<i64>();
-            parsed.map_err(|_| format!("'{text}' is no number, in the constraint {name}"))
+            parsed.map_err(|_| format!("'{text}' is not a number, in the constraint {name}"))
         };
         let length = |text: &str| {
             let parsed = text.trim().parse::<usize>();
-            parsed.map_err(|_| format!("'{text}' is no length, in the constraint {name}"))
+            parsed.map_err(|_| format!("'{text}' is not a length, in the constraint {name}"))
         };
         let pair = || arguments.and_then(|arguments| arguments.split_once(','));
         let one =
@@ -81,7 +81,7 @@ impl Constraint {
             "regex" => Self::Regex(regex(one()?)?),
             _ => {
                 return Err(format!(
-                    "'{name}' is no constraint; known are int, long, bool, datetime, decimal, double, float, guid, alpha, \
+                    "'{name}' is not a known constraint; use one of int, long, bool, datetime, decimal, double, float, guid, alpha, \
                      required, file, nonfile, length, minlength, maxlength, min, max, range, regex"
                 ));
             }
@@ -103,7 +103,7 @@ impl Constraint {
             Self::NonFile => !is_file(text),
             Self::Length(min, max) => (*min..=*max).contains(&text.encode_utf16().count()),
             Self::Range(min, max) => integer(text).is_some_and(|number| (*min..=*max).contains(&number)),
-            // An expression that takes too many steps decides nothing in favour of the value.
+            // An expression that exceeds the step limit does not match.
             Self::Regex(regex) => regex.is_match(text).unwrap_or_default(),
         }
     }
@@ -129,7 +129,7 @@ fn regex(pattern: &str) -> Result<Regex, String> {
     built.map_err(|error| format!("the regular expression '{pattern}' cannot be used: {error}"))
 }
 
-/// The white space that .NET's parsers of numbers pass over.
+/// Removes the white space that .NET's number parsers ignore.
 fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r'])
 }
@@ -148,12 +148,12 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// What .NET's parsers of fractions take, in the invariant culture.
+/// The number formats of .NET in the invariant culture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NumberForm {
     /// `NumberStyles.Number`: a sign before or behind, no exponent.
     Decimal,
-    /// `NumberStyles.Float` with thousands: a sign before, an exponent, and the numbers that are none.
+    /// `NumberStyles.Float` with thousands: a leading sign, an exponent, infinity and NaN.
     Float,
 }
 
@@ -201,8 +201,8 @@ fn is_guid(text: &str) -> bool {
     inner.len() == 36 && uuid::Uuid::try_parse(inner).is_ok()
 }
 
-/// .NET's parser takes many forms; the ones that are written in URLs are ISO dates, the invariant `MM/dd/yyyy`, and a time alone, which
-/// stands for today.
+/// .NET's parser accepts many forms; supported are those that appear in URLs: ISO dates, the invariant `MM/dd/yyyy`, and a time alone
+/// (today).
 fn is_datetime(text: &str) -> bool {
     const DATES: [&str; 2] = ["%m/%d/%Y", "%Y-%m-%d"];
     const TIMES: [&str; 4] = ["%H:%M", "%H:%M:%S", "%I:%M%p", "%I:%M:%S%p"];
@@ -211,7 +211,7 @@ fn is_datetime(text: &str) -> bool {
         return true;
     }
     let is_date = |text: &str| DATES.iter().any(|format| jiff::civil::Date::strptime(format, text).is_ok());
-    // `7:32 pm` and `7:32pm` are one.
+    // `7:32 pm` and `7:32pm` are the same.
     let is_time = |text: &str| {
         let text = text.replace(' ', "").to_ascii_uppercase();
         TIMES.iter().any(|format| jiff::civil::Time::strptime(format, &text).is_ok())

@@ -1,10 +1,10 @@
-//! All routes of an app, in the order in which they are tried.
+//! The routes of an app, in the order of matching.
 
 use http::Method;
 
 use super::{RouteValues, Template};
 
-/// Routes with what they lead to.
+/// Routes with their targets.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteTable<T> {
     entries: Vec<Entry<T>>,
@@ -18,10 +18,10 @@ struct Entry<T> {
     target: T,
 }
 
-/// What the table found.
+/// A matching route.
 #[derive(Debug)]
 pub(crate) struct Routed<'a, T> {
-    /// Where the route leads.
+    /// The target of the route.
     pub(crate) target: &'a T,
     /// The template that matched.
     pub(crate) template: &'a Template,
@@ -30,15 +30,15 @@ pub(crate) struct Routed<'a, T> {
 }
 
 impl<T> RouteTable<T> {
-    /// A table of these routes, which are tried in the given order.
+    /// A table of these routes in the order of matching.
     pub(crate) fn new(routes: impl IntoIterator<Item = (Template, Vec<Method>, T)>) -> Self {
         let entries =
             routes.into_iter().map(|(template, methods, target)| Entry { template, methods, target });
         Self { entries: entries.collect() }
     }
 
-    /// Finds the route for a request. `path` begins with `/` and is decoded but for `%2F`. A route that matches but does
-    /// not allow the method is passed over: the host answers 404 then, not 405.
+    /// Finds the route for a request. `path` starts with `/` and is decoded except for `%2F`. A route that does not allow the method is
+    /// skipped: the host responds with 404 then, not 405.
     pub(crate) fn find(&self, method: &Method, path: &str) -> Option<Routed<'_, T>> {
         self.entries.iter().find_map(|entry| {
             let values = entry.allows(method).then(|| entry.template.matches(path)).flatten()?;
@@ -46,8 +46,8 @@ impl<T> RouteTable<T> {
         })
     }
 
-    /// Routes that are less general than an earlier one which takes requests of theirs: the earlier, then the later. In the routing
-    /// of ASP.NET the later one would come first, so that authors may expect it.
+    /// Pairs of an earlier route and a more specific later one that never gets the requests that match both. ASP.NET routing would
+    /// prefer the later one, so authors may expect that.
     pub(crate) fn hidden(&self) -> Vec<(&T, &T)> {
         let mut hidden = Vec::new();
         for (at, later) in self.entries.iter().enumerate() {
@@ -63,7 +63,7 @@ impl<T> RouteTable<T> {
 }
 
 impl<T> Entry<T> {
-    /// Names of methods are compared without case, as the original does.
+    /// Method names are compared without regard to case, as in the Azure Functions host.
     fn allows(&self, method: &Method) -> bool {
         let is_same = |allowed: &Method| allowed.as_str().eq_ignore_ascii_case(method.as_str());
         self.methods.is_empty() || self.methods.iter().any(is_same)

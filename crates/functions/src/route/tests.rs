@@ -32,7 +32,7 @@ fn check(routes: &str, request: &str, expected: Expect) {
 }
 
 #[test]
-fn the_first_route_that_matches_is_taken() {
+fn the_first_matching_route_is_chosen() {
     let routes = "
         items/{name:alpha}
         items/{any}
@@ -49,7 +49,7 @@ fn the_first_route_that_matches_is_taken() {
 }
 
 #[test]
-fn a_slash_at_the_end_counts_only_for_a_catch_all() {
+fn a_trailing_slash_is_kept_only_in_a_catch_all() {
     check("a/b", "GET /a/b/", expect!["a/b {}"]);
     check("a/b", "GET /a/b//", expect!["not found"]);
     check("a/b", "GET //a/b", expect!["not found"]);
@@ -62,7 +62,7 @@ fn a_slash_at_the_end_counts_only_for_a_catch_all() {
 }
 
 #[test]
-fn a_less_general_route_behind_another_is_hidden() {
+fn a_more_specific_route_after_a_general_one_is_reported_as_hidden() {
     let table = |routes: &[&str]| {
         let routes: Vec<_> = routes
             .iter()
@@ -81,7 +81,7 @@ fn a_less_general_route_behind_another_is_hidden() {
 }
 
 #[test]
-fn methods_choose_between_equal_routes() {
+fn equal_routes_are_chosen_by_method() {
     let routes = "
         GET cards/{id}
         PUT,POST cards/{id}
@@ -91,7 +91,7 @@ fn methods_choose_between_equal_routes() {
 }
 
 #[test]
-fn optional_default_and_compound() {
+fn optional_default_and_compound_parameters_match() {
     check("a/{b?}", "GET /a", expect!["a/{b?} {}"]);
     check("a/{b=1}/{c?}", "GET /a", expect![[r#"a/{b=1}/{c?} {"b":"1"}"#]]);
     check("a/{b}", "GET /a", expect!["not found"]);
@@ -145,7 +145,7 @@ fn constraints() {
 }
 
 #[test]
-fn what_is_wrong_with_a_template_is_named() {
+fn an_invalid_template_is_rejected_with_the_reason() {
     check("a/{b", "GET /", expect![[r#"the route "a/{b" is not valid: a '{' is not closed"#]]);
     check(
         "{b}/{B}",

@@ -27,7 +27,7 @@ fn check(schedule: &str, zone: &str, now: &str, count: usize, expected: Expect) 
 }
 
 #[test]
-fn steps_lists_ranges_names() {
+fn steps_lists_ranges_and_names_are_parsed() {
     check(
         "*/20 * * * * *",
         "UTC",
@@ -62,7 +62,7 @@ fn steps_lists_ranges_names() {
 }
 
 #[test]
-fn day_and_weekday_must_both_match_and_swapped_ranges_turn_round() {
+fn day_and_weekday_must_both_match_and_swapped_ranges_are_reordered() {
     check(
         "0 0 0 13 * Fri",
         "UTC",
@@ -79,7 +79,7 @@ fn day_and_weekday_must_both_match_and_swapped_ranges_turn_round() {
 }
 
 #[test]
-fn a_point_in_time_runs_once_through_each_change_of_clocks() {
+fn a_point_in_time_runs_once_when_the_clock_changes() {
     // 29 March 2026, 02:00 to 03:00 does not exist in Berlin.
     check(
         "0 30 2 * * *",
@@ -119,7 +119,7 @@ fn a_point_in_time_runs_once_through_each_change_of_clocks() {
 }
 
 #[test]
-fn an_interval_keeps_running_through_the_repeated_hour() {
+fn an_interval_runs_through_the_repeated_hour() {
     check(
         "0 */30 * * * *",
         "Europe/Berlin",
@@ -146,7 +146,7 @@ fn an_interval_keeps_running_through_the_repeated_hour() {
 }
 
 #[test]
-fn time_spans_count_from_the_last_run() {
+fn a_time_span_counts_from_the_last_run() {
     check(
         "00:00:30",
         "UTC",
@@ -160,7 +160,7 @@ fn time_spans_count_from_the_last_run() {
 }
 
 #[test]
-fn what_cannot_be_read_is_explained() {
+fn text_that_is_not_a_schedule_is_rejected_with_the_reason() {
     check(
         "61 * * * * *",
         "UTC",
@@ -185,7 +185,7 @@ fn what_cannot_be_read_is_explained() {
         "2026-01-01T00:00:00Z",
         1,
         expect![
-            "the schedule \"0 0 * * * Caturday\" is neither a cron expression ({second} {minute} {hour} {day} {month} {day of week}) nor a time span (hh:mm:ss): 'Caturday' is no value for day of week"
+            "the schedule \"0 0 * * * Caturday\" is neither a cron expression ({second} {minute} {hour} {day} {month} {day of week}) nor a time span (hh:mm:ss): 'Caturday' is not a value for day of week"
         ],
     );
     check(

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_function_that_does_not_load_is_told_in_one_line_with_its_place() {
+    fn a_function_that_does_not_load_is_reported_in_one_line_with_its_location() {
         let mut result = StatusResult::failure("SyntaxError: Unexpected token.\nand more");
         assert_eq!(
             not_loaded("node", &result),

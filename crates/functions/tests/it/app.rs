@@ -18,7 +18,7 @@ fn http_trigger(name: &str) -> Vec<serde_json::Value> {
 }
 
 #[tokio::test]
-async fn functions_in_error_do_not_stop_the_others() {
+async fn functions_in_error_do_not_prevent_the_others_from_running() {
     let ok = |_| async { returned(TypedData::Null) };
     let refused =
         json!({"type": "feed", "name": "out", "direction": "out", "refuse": "the setting Db is missing"});
@@ -50,7 +50,7 @@ async fn functions_in_error_do_not_stop_the_others() {
 
         	The 'refused' function is in error: the binding 'out' cannot be used: the setting Db is missing
 
-        	The 'unknown' function is in error: the binding 'b' has type 'blob' (out), which is not supported; known are httpTrigger (in), timerTrigger (in), manualTrigger (in), http (out), feedTrigger (in), feed (in), feed (out)
+        	The 'unknown' function is in error: the binding 'b' has type 'blob' (out), which is not supported; use one of httpTrigger (in), timerTrigger (in), manualTrigger (in), http (out), feedTrigger (in), feed (in), feed (out)
 
         	The 'unloadable' function is in error: the node worker could not load it: SyntaxError: Unexpected token. Correct its code or its declaration, then start again
     "#]]
@@ -68,7 +68,7 @@ async fn functions_in_error_do_not_stop_the_others() {
 }
 
 #[tokio::test]
-async fn a_disabled_function_is_not_found_unless_an_administrator_calls() {
+async fn a_disabled_function_is_found_only_with_the_master_key() {
     let host = Setup::default()
         .options(|options| options.enable_auth = true)
         .setting("AzureWebJobs.off.Disabled", "true")
@@ -80,7 +80,7 @@ async fn a_disabled_function_is_not_found_unless_an_administrator_calls() {
 }
 
 #[tokio::test]
-async fn only_the_functions_that_were_asked_for_run() {
+async fn only_the_selected_functions_run() {
     let ok = |_| async { returned(TypedData::Null) };
     let host = Setup::default()
         .host_json(r#"{"version":"2.0","functions":["a","b"]}"#)
@@ -95,7 +95,7 @@ async fn only_the_functions_that_were_asked_for_run() {
 }
 
 #[tokio::test]
-async fn headers_and_limits_of_host_json_hold() {
+async fn headers_and_limits_of_host_json_apply() {
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let seen = Arc::clone(&most);
     let http = json!({"maxConcurrentRequests": 2, "customHeaders": {"X-Frame-Options": "DENY"}});

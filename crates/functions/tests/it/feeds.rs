@@ -27,14 +27,14 @@ fn text_of(request: &InvocationRequest) -> String {
 }
 
 #[tokio::test]
-async fn the_scripted_feed_keeps_the_contracts() {
+async fn the_scripted_feed_keeps_the_contracts_of_source_sink_and_reader() {
     check_source(&Feed::default()).await;
     check_sink(&Feed::default()).await;
     check_reader(&Feed::default()).await;
 }
 
 #[tokio::test]
-async fn a_change_runs_through_inputs_function_and_outputs() {
+async fn a_change_passes_through_inputs_function_and_outputs() {
     let feed = Feed::default();
     let input = json!({"type": "feed", "name": "old", "direction": "IN", "id": "{sys.methodname}{Source}"});
     let known = json!({"type": "feed", "name": "known", "direction": "in", "id": "0"});
@@ -144,7 +144,7 @@ async fn a_batch_whose_worker_dies_comes_again() {
 }
 
 #[tokio::test]
-async fn a_retry_policy_repeats_the_batch_and_says_so() {
+async fn a_retry_policy_repeats_the_batch_and_logs_it() {
     let feed = Feed::default();
     let contexts = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&contexts);
@@ -207,7 +207,7 @@ async fn an_output_that_fails_fails_the_invocation() {
 }
 
 #[tokio::test]
-async fn a_source_that_fails_is_opened_again_and_reported_once() {
+async fn a_failing_source_is_opened_again_and_logged_once() {
     let feed = Feed::default();
     for _ in 0..3 {
         feed.fail_next("the database is away");
@@ -229,7 +229,7 @@ async fn a_source_that_fails_is_opened_again_and_reported_once() {
 }
 
 #[tokio::test]
-async fn a_source_that_is_not_there_yet_is_no_error() {
+async fn a_missing_source_is_logged_as_a_warning() {
     let feed = Feed::default();
     for _ in 0..3 {
         feed.absent_next("there is no feed yet");
@@ -285,7 +285,7 @@ async fn spans_lead_from_the_write_to_the_function() {
 }
 
 #[tokio::test]
-async fn drain_waits_for_what_runs() {
+async fn drain_waits_for_active_invocations() {
     let feed = Feed::default();
     let ended = Arc::new(AtomicUsize::new(0));
     let (count, entered) = (Arc::clone(&ended), Arc::new(tokio::sync::Notify::new()));
@@ -336,7 +336,7 @@ async fn a_missing_value_for_an_expression_fails_the_invocation_with_its_name() 
 }
 
 #[tokio::test]
-async fn a_query_finds_route_query_and_body_in_the_binding_data() {
+async fn the_connector_of_a_query_gets_route_query_and_body_as_binding_data() {
     let http = json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "anonymous", "route": "f/{id:int}"});
     let query = json!({"type": "feed", "name": "found", "direction": "in", "sqlQuery": "SELECT {id}"});
     let host = Setup::default()
@@ -361,7 +361,7 @@ async fn a_query_finds_route_query_and_body_in_the_binding_data() {
 }
 
 #[tokio::test]
-async fn expressions_reach_headers_query_route_and_body_of_a_request() {
+async fn expressions_resolve_headers_query_route_and_body_of_a_request() {
     let http = json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "anonymous", "route": "f/{id}"});
     let out = json!({
         "type": "feed", "name": "out", "direction": "out",

@@ -48,7 +48,7 @@ async fn check(value: TypedData, request: &str, expected: Expect) {
 }
 
 #[tokio::test]
-async fn the_worker_sees_the_request_as_the_client_made_it() {
+async fn the_worker_gets_the_request_as_the_client_sent_it() {
     let host = Setup::default()
         .function("f", &[trigger(&["post"], "items/{id:int}/{rest?}"), result()], echo)
         .start()
@@ -103,7 +103,7 @@ async fn properties_of_a_json_body_are_trigger_metadata() {
 }
 
 #[tokio::test]
-async fn both_forms_of_a_response_are_understood() {
+async fn both_forms_of_a_response_are_accepted() {
     let mut http = RpcHttp {
         status_code: "201".to_owned(),
         body: TypedData::Bytes("made".into()),
@@ -134,7 +134,7 @@ async fn both_forms_of_a_response_are_understood() {
 }
 
 #[tokio::test]
-async fn values_that_are_no_response_become_its_body() {
+async fn a_returned_value_that_is_not_a_response_becomes_the_body() {
     let object = json!({"status": 418, "headers": {"x-tea": 1}, "body": {"pot": true}});
     check(
         TypedData::Json(object.to_string()),
@@ -195,7 +195,7 @@ async fn values_that_are_no_response_become_its_body() {
 }
 
 #[tokio::test]
-async fn a_response_by_the_name_of_its_output() {
+async fn a_response_set_by_the_name_of_the_output_is_sent() {
     let named = json!({"type": "http", "name": "res", "direction": "out"});
     let host = Setup::default()
         .function("f", &[trigger(&[], "f"), named], |_| async {
@@ -228,7 +228,7 @@ async fn a_function_that_throws_gives_an_empty_500_and_its_stack_in_the_log() {
 }
 
 #[tokio::test]
-async fn keys_are_asked_for_where_they_are_enforced() {
+async fn a_request_without_a_valid_key_is_rejected_if_keys_are_enforced() {
     let anonymous =
         json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "ANONYMOUS"});
     let admin = json!({"type": "httpTrigger", "name": "req", "direction": "in", "AuthLevel": "admin"});
@@ -279,7 +279,7 @@ async fn keys_are_asked_for_where_they_are_enforced() {
 }
 
 #[tokio::test]
-async fn cors_lets_listed_origins_in() {
+async fn cors_allows_listed_origins_only() {
     let host = Setup::default()
         .options(|options| {
             options.cors_origins = vec!["https://page.test".to_owned()];
@@ -407,7 +407,7 @@ async fn a_large_body_reaches_the_worker_from_a_file() {
 }
 
 #[tokio::test]
-async fn workers_have_so_many_bytes_of_large_bodies_at_a_time() {
+async fn bytes_of_large_bodies_in_workers_are_limited() {
     let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (entered_in, release_in) = (Arc::clone(&entered), Arc::clone(&release));
     let host = Setup::default()
@@ -449,7 +449,7 @@ async fn workers_have_so_many_bytes_of_large_bodies_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_body_without_room_is_refused_and_may_come_again() {
+async fn a_body_without_capacity_gets_503_with_retry_after() {
     let (bodies, held) = without_room().await;
     let host = Setup::default()
         .bodies(bodies)
@@ -494,7 +494,7 @@ async fn a_body_without_a_length_reaches_the_function() {
 }
 
 #[tokio::test]
-async fn the_host_answers_for_itself() {
+async fn the_host_serves_its_home_page_and_admin_paths() {
     let timer = json!({"type": "timerTrigger", "name": "t", "direction": "in", "schedule": "0 0 0 1 1 *"});
     let ran = Arc::new(Notify::new());
     let ran_in = Arc::clone(&ran);
@@ -544,7 +544,7 @@ async fn the_host_answers_for_itself() {
 }
 
 #[tokio::test]
-async fn the_callers_trace_goes_on_in_the_worker() {
+async fn the_trace_of_the_caller_continues_in_the_worker() {
     let host = Setup::default()
         .host_json(r#"{"version":"2.0","functionTimeout":"00:00:07"}"#)
         .function("f", &[trigger(&[], "f"), result()], |request: InvocationRequest| async move {
@@ -563,7 +563,7 @@ async fn the_callers_trace_goes_on_in_the_worker() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_cancels_its_invocation_whose_end_is_recorded_all_the_same() {
+async fn a_client_that_disconnects_cancels_its_invocation_whose_end_is_still_recorded() {
     let ends = Arc::new(Notify::new());
     let end = Arc::clone(&ends);
     let host = Setup::default()

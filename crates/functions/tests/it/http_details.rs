@@ -33,7 +33,7 @@ fn named(name: &'static str) -> impl Fn(InvocationRequest) -> std::future::Ready
 }
 
 #[tokio::test]
-async fn a_path_is_normalised_before_it_is_routed_and_sent_on() {
+async fn a_path_is_normalised_before_routing_and_proxying() {
     let host = Setup::default()
         .function("any", &trigger("anonymous", &[], "items/{any}"), address)
         .function("rest", &trigger("anonymous", &[], "rest/{*rest}"), address)
@@ -67,7 +67,7 @@ async fn a_header_that_is_not_utf_8_is_refused() {
 }
 
 #[tokio::test]
-async fn the_first_function_by_name_has_a_request_and_the_other_is_warned_about() {
+async fn the_first_function_by_name_gets_a_request_that_matches_two_and_a_warning_names_the_other() {
     let host = Setup::default()
         .function("b_literal", &trigger("anonymous", &[], "items/new"), named("b_literal"))
         .function("A_any", &trigger("anonymous", &[], "items/{any}"), named("A_any"))
@@ -100,7 +100,7 @@ async fn of_two_functions_with_one_route_and_method_the_second_by_name_is_in_err
 }
 
 #[tokio::test]
-async fn a_percent_sign_in_a_route_stands_for_itself() {
+async fn a_percent_sign_in_a_route_is_literal() {
     let host = Setup::default()
         .setting("PLACE", "here")
         .function("f", &trigger("anonymous", &[], "%PLACE%/{x}"), address)
@@ -122,7 +122,7 @@ async fn query_and_metadata(request: InvocationRequest) -> Answer {
 }
 
 #[tokio::test]
-async fn query_values_are_joined_and_metadata_has_the_last_with_known_header_names() {
+async fn query_values_are_joined_and_metadata_contains_the_last_one() {
     let host = Setup::default()
         .function("f", &trigger("anonymous", &[], "f/{id:int}"), query_and_metadata)
         .start()
@@ -179,7 +179,7 @@ async fn put_key(host: &Host, path: &str, code: &str, body: &Json) -> Seen {
 }
 
 #[tokio::test]
-async fn a_caller_has_the_identity_of_its_key() {
+async fn the_identity_of_a_caller_names_its_key() {
     let host = host_with_keys().await;
     let seen = async |code: &str| host.send(&format!("GET /api/f?code={code}")).await.body;
     assert_eq!(seen("fnkey").await, r#"Some("WebJobsAuthLevel") ["Function", "true", "default"]"#);
@@ -191,7 +191,7 @@ async fn a_caller_has_the_identity_of_its_key() {
 }
 
 #[tokio::test]
-async fn administration_tells_no_key_from_one_that_opens_less() {
+async fn admin_responds_401_without_a_key_and_403_with_a_lesser_key() {
     let host = host_with_keys().await;
     for path in ["/admin/host/status", "/ADMIN/Host/Keys/", "/runtime/webhooks/x"] {
         let answer = async |code: &str, header: &str| {
@@ -212,7 +212,7 @@ async fn administration_tells_no_key_from_one_that_opens_less() {
 }
 
 #[tokio::test]
-async fn keys_have_links_and_must_have_values() {
+async fn keys_in_admin_have_links_and_need_values() {
     let host = host_with_keys().await;
     let created = put_key(&host, "functions/f/keys/k1", "master", &json!({"value": "v1"})).await;
     let href = "http://app.test:7071/admin/functions/f/keys/k1";
@@ -232,7 +232,7 @@ async fn keys_have_links_and_must_have_values() {
 }
 
 #[tokio::test]
-async fn a_start_by_name_asks_for_json() {
+async fn starting_a_function_by_name_requires_json() {
     let host = Setup::default().function("f", &trigger("anonymous", &[], "f"), named("f")).start().await;
     let start = async |headers: &str, body: &str| {
         host.send(&format!("POST /admin/functions/f{headers}\n\n{body}")).await.status
@@ -246,7 +246,7 @@ async fn a_start_by_name_asks_for_json() {
 }
 
 #[tokio::test]
-async fn the_host_tells_about_itself() {
+async fn admin_reports_status_config_and_processes() {
     let host = Setup::default().function("f", &trigger("anonymous", &[], "f"), named("f")).start().await;
     assert_eq!(
         host.send("GET /Admin/Host/Ping/").await.text(),
@@ -269,7 +269,7 @@ async fn the_host_tells_about_itself() {
 }
 
 #[tokio::test]
-async fn a_path_below_admin_that_administers_nothing_may_be_a_functions() {
+async fn an_unknown_path_below_admin_is_routed_to_functions() {
     let host = Setup::default()
         .host_json(r#"{"version":"2.0","extensions":{"http":{"routePrefix":""}}}"#)
         .options(|options| options.enable_auth = true)
@@ -296,7 +296,7 @@ async fn response(http: RpcHttp) -> String {
 }
 
 #[tokio::test]
-async fn a_functions_own_header_wins_over_the_custom_one_and_no_content_type_is_made_up() {
+async fn a_header_of_the_function_overrides_the_custom_header_and_no_content_type_is_added() {
     let mut http = RpcHttp { body: TypedData::Bytes("x".into()), ..RpcHttp::default() };
     http.headers.insert("x-own".to_owned(), "function".to_owned());
     assert_eq!(response(http).await, "200\nx-own: function\nx-more: host\n\nx");
@@ -311,7 +311,7 @@ async fn a_functions_own_header_wins_over_the_custom_one_and_no_content_type_is_
 }
 
 #[tokio::test]
-async fn cookies_have_a_path_and_the_attributes_in_the_originals_order() {
+async fn cookies_have_a_path_and_the_attributes_in_the_order_of_the_azure_host() {
     let plain = RpcHttpCookie { name: "a".to_owned(), value: "1".to_owned(), ..RpcHttpCookie::default() };
     let full = RpcHttpCookie {
         name: "full".to_owned(),
@@ -334,7 +334,7 @@ async fn cookies_have_a_path_and_the_attributes_in_the_originals_order() {
 }
 
 #[tokio::test]
-async fn a_retry_policy_repeats_a_function_that_is_called_by_http() {
+async fn a_retry_policy_repeats_an_http_function() {
     let host = Setup::default()
         .function("f", &trigger("anonymous", &[], "f"), |request: InvocationRequest| async move {
             let retry = request.retry_context.expect("a context from the first try on");
@@ -384,7 +384,7 @@ async fn trace_state_and_baggage_reach_the_worker() {
 }
 
 #[tokio::test]
-async fn a_route_that_begins_as_the_hosts_own_do_is_an_error() {
+async fn a_route_with_a_reserved_prefix_is_an_error() {
     let host = Setup::default()
         .function("ar", &trigger("anonymous", &[], "Admin/x"), named("ar"))
         .function("ok", &trigger("anonymous", &[], "administer"), named("ok"))

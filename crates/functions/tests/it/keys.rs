@@ -85,7 +85,7 @@ async fn until(host: &Host, key: &str, status: u16) {
 }
 
 #[tokio::test]
-async fn a_check_reads_nothing_and_yet_sees_every_change() {
+async fn a_key_check_reads_the_cache_and_sees_every_change() {
     let (setup, counting) = setup();
     let host = setup.start().await;
     let instance = Instance::new("functions-app").expect("a valid name");
@@ -124,7 +124,7 @@ async fn a_check_reads_nothing_and_yet_sees_every_change() {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_stored_is_answered_with_the_reason() {
+async fn a_key_that_cannot_be_stored_gets_503_with_the_reason() {
     let (setup, registry) = setup();
     let host = setup.options(|options| options.enable_auth = false).start().await;
     let address = "/admin/functions/f/keys/mine";

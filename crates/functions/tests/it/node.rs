@@ -48,7 +48,7 @@ fn app() -> tempfile::TempDir {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_app_starts_runs_fails_and_survives_its_worker() {
+async fn a_node_app_starts_runs_fails_and_survives_the_death_of_its_worker() {
     let store = Arc::new(Store::ephemeral(&state_embedded::Options::default()).expect("a store"));
     let app = app();
     let handle = start(app.path(), &store, environment()).expect("the host starts");
@@ -71,7 +71,7 @@ async fn a_node_app_starts_runs_fails_and_survives_its_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_many_processes_run_as_the_setting_says() {
+async fn the_number_of_worker_processes_is_that_of_the_setting() {
     let store = Store::ephemeral(&state_embedded::Options::default()).expect("a store");
     let app = app();
     let with_count = |count: &str| {
@@ -105,7 +105,7 @@ async fn as_many_processes_run_as_the_setting_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_node_the_host_says_what_to_do() {
+async fn without_node_the_error_says_what_to_do() {
     let store = Store::ephemeral(&state_embedded::Options::default()).expect("a store");
     let app = app();
     let nowhere = BTreeMap::from([("PATH".to_owned(), app.path().display().to_string())]);

@@ -181,7 +181,7 @@ fn text(json: &Json, path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_worker_gets_the_request_itself_with_what_only_the_host_says_of_it() {
+async fn a_proxied_request_reaches_the_worker_with_forwarded_headers() {
     let host = Host::start(&[]).await;
     let headers = [
         ("x-ms-invocation-id", "a caller's"),
@@ -226,7 +226,7 @@ async fn the_worker_gets_the_request_itself_with_what_only_the_host_says_of_it()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn values_of_the_route_go_with_the_invocation_where_the_worker_needs_them_there() {
+async fn route_values_are_in_the_invocation_if_the_worker_requires_them() {
     let host = Host::start(&[("PROXIED_ROUTE_PARAMETERS", "1")]).await;
     let json: Json = serde_json::from_str(&host.get("echo/cats").await.body).expect("JSON");
     assert_eq!(text(&json, "/input"), "10", "only the parameters");
@@ -268,7 +268,7 @@ async fn a_404_of_the_worker_frees_its_invocation_and_one_of_the_function_stays(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_that_returns_nothing_is_answered() {
+async fn a_function_that_returns_nothing_gets_204() {
     let host = Host::start(&[]).await;
     let began = Instant::now();
     assert_eq!(host.get("nothing").await.text(), "204");
@@ -280,7 +280,7 @@ async fn a_function_that_returns_nothing_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_go_through_as_they_come_both_ways() {
+async fn bytes_of_request_and_response_are_streamed() {
     let host = Host::start(&[]).await;
     let (upload, body) = piecemeal();
     upload.send(Bytes::from_static(b"first")).await.expect("wanted");
@@ -314,7 +314,7 @@ async fn bytes_go_through_as_they_come_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_cancels_its_invocation_and_closes_the_connection_to_the_worker() {
+async fn a_client_that_disconnects_cancels_its_invocation_and_closes_the_connection_to_the_worker() {
     let host = Host::start(&[]).await;
     let id = tokio::select! {
         seen = host.get("hangs") => panic!("it answered {}", seen.status),
@@ -329,7 +329,7 @@ async fn a_client_that_goes_away_cancels_its_invocation_and_closes_the_connectio
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_early_answer_to_an_unfinished_upload_comes_at_once() {
+async fn an_early_response_to_an_unfinished_upload_is_sent_at_once() {
     let host = Host::start(&[]).await;
     let (upload, body) = piecemeal();
     upload.send(Bytes::from_static(b"first")).await.expect("wanted");
@@ -343,7 +343,7 @@ async fn an_early_answer_to_an_unfinished_upload_comes_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_breaks_off_its_upload_breaks_it_off_for_the_function_too() {
+async fn an_upload_that_the_client_aborts_is_aborted_for_the_function_too() {
     let host = Host::start(&[]).await;
     let (frames, receiver) = mpsc::channel::<Result<Frame<Bytes>, BoxError>>(1);
     let body = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
@@ -364,7 +364,7 @@ async fn a_client_that_breaks_off_its_upload_breaks_it_off_for_the_function_too(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bindings_see_the_body_of_a_request_that_goes_to_the_worker_itself() {
+async fn bindings_get_the_body_of_a_proxied_request() {
     let host = Host::start(&[("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", "1000")]).await;
     let body = br#"{"card": {"owner": "Ann"}}"#;
     let seen = host.send("POST", "bound", &[], body).await;
@@ -378,7 +378,7 @@ async fn bindings_see_the_body_of_a_request_that_goes_to_the_worker_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_request_goes_to_the_worker_that_has_its_invocation() {
+async fn each_proxied_request_goes_to_the_worker_of_its_invocation() {
     let host = Host::start(&[("FUNCTIONS_WORKER_PROCESS_COUNT", "3")]).await;
     let all = async {
         while host.handle.worker_pids().len() < 3 {
@@ -400,7 +400,7 @@ async fn each_request_goes_to_the_worker_that_has_its_invocation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_that_waits_for_its_request_is_not_started_by_name() {
+async fn a_proxied_function_cannot_be_started_by_name() {
     let host = Host::start(&[]).await;
     let error = host.handle.invoke("missing", &Json::Null).await.expect_err("it would wait for ever");
     assert!(error.to_string().contains("can only be called by HTTP"), "{error}");
@@ -413,7 +413,7 @@ async fn a_function_that_waits_for_its_request_is_not_started_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_nobody_listens_at_fails_each_request_soon() {
+async fn a_worker_address_without_a_listener_fails_each_request_soon() {
     let host = Host::start(&[("PROXIED_LISTEN", "never")]).await;
     let began = Instant::now();
     assert_eq!(host.get("missing").await.text(), "500");

@@ -73,7 +73,7 @@ async fn seen(host: &Host, call: &Json) -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_recorded_call_of_an_asp_net_core_app_has_its_outcome() {
+async fn each_recorded_call_of_an_asp_net_core_app_has_the_recorded_outcome() {
     let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workers/recorded/aspnet.jsonl");
     let recording = std::fs::read_to_string(recording).expect("the recording is there");
     // The app has a timer too, of whose runs there is no recording.

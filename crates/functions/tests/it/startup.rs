@@ -153,7 +153,7 @@ async fn an_app_with_a_syntax_error_starts_once_it_is_corrected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_cannot_be_read_are_a_reason_too() {
+async fn an_app_with_unreadable_files_reports_the_reason() {
     let host = Host::start(&[("app.js", "throw new Error('first');")], |_| {});
     assert!(host.fails().await.contains("first"));
     host.write("host.json", "{");
@@ -165,7 +165,7 @@ async fn files_that_cannot_be_read_are_a_reason_too() {
 
 /// What an app needs may be away without a file of the app changing: a database, a program.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_is_tried_again_after_a_while_and_its_words_are_logged_once() {
+async fn a_failing_app_is_started_again_after_a_pause_and_its_reason_is_logged_once() {
     let elsewhere = tempfile::tempdir().expect("a temporary folder");
     let (needed, tries) = (elsewhere.path().join("needed"), elsewhere.path().join("tries"));
     let app = format!(
@@ -183,7 +183,7 @@ async fn an_app_is_tried_again_after_a_while_and_its_words_are_logged_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_exposed_host_keeps_the_reason_to_its_log() {
+async fn an_exposed_host_shows_the_reason_in_its_log_only() {
     let host =
         Host::start(&[("app.js", "throw new Error('secret path');")], |options| options.enable_auth = true);
     assert!(host.fails().await.contains("secret path"));

@@ -35,7 +35,7 @@ async fn next(receiver: &mut mpsc::UnboundedReceiver<Json>) -> Json {
 }
 
 #[tokio::test]
-async fn a_timer_fires_again_and_again() {
+async fn a_timer_fires_repeatedly() {
     let (setup, mut fired) = ticking("00:00:00.02", json!({}));
     let host = setup.start().await;
     for _ in 0..3 {
@@ -66,7 +66,7 @@ async fn a_trigger_whose_task_panics_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_missed_run_is_made_up_for_after_a_restart() {
+async fn a_missed_run_is_made_up_after_a_restart() {
     let (setup, mut fired) = ticking("0 0 0 1 1 *", json!({}));
     let store = Arc::clone(&setup.store);
     let instance = Instance::new("functions-app").expect("a valid name");
@@ -92,7 +92,7 @@ async fn a_missed_run_is_made_up_for_after_a_restart() {
 }
 
 #[tokio::test]
-async fn one_host_at_a_time_runs_a_timer() {
+async fn only_one_host_at_a_time_runs_a_timer() {
     let (first, mut fired_first) = ticking("00:00:00.02", json!({}));
     let (mut second, mut fired_second) = ticking("00:00:00.02", json!({}));
     second.store = Arc::clone(&first.store);
@@ -138,7 +138,7 @@ async fn runs_of_one_timer_never_overlap() {
 }
 
 #[tokio::test]
-async fn a_timer_at_start_up_and_by_name_has_its_status() {
+async fn a_timer_run_at_startup_or_by_name_gets_its_schedule_status() {
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let binding = timer("0 0 0 1 1 *", json!({"runOnStartup": true}));
     let host = Setup::default()

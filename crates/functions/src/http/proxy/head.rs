@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_host_says_where_a_request_comes_from() {
+    fn forwarded_headers_of_a_client_are_replaced_by_those_of_the_host() {
         let parts = parts(&[
             ("host", "other.test"),
             ("x-ms-invocation-id", "of the caller"),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_one_connection_stays_there() {
+    fn hop_by_hop_headers_are_removed() {
         let mut headers = parts(&[
             ("connection", "close, X-Hop"),
             ("x-hop", "1"),

@@ -1,7 +1,7 @@
-//! The known name that a misspelt one was probably meant to be: keys of the configuration and names of settings alike.
+//! The known name that is most similar to an unknown one, for "did you mean" hints.
 
-/// The candidate with the fewest edits, if it is near enough to be a guess worth making.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The candidate with the smallest edit distance, if it is at most a third of the word (at least 2).
+pub fn closest_name<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).max(2);
     let scored = candidates.into_iter().map(|candidate| (edits(word, candidate), candidate));
     scored
@@ -31,10 +31,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_names_are_guessed_and_far_ones_are_not() {
+    fn a_similar_name_is_found_and_a_different_one_is_not() {
         let known = ["gateway", "functions", "realtime", "documents"];
-        assert_eq!(nearest("gatway", known), Some("gateway"));
-        assert_eq!(nearest("funktions", known), Some("functions"));
-        assert_eq!(nearest("kubernetes", known), None);
+        assert_eq!(closest_name("gatway", known), Some("gateway"));
+        assert_eq!(closest_name("funktions", known), Some("functions"));
+        assert_eq!(closest_name("kubernetes", known), None);
     }
 }
