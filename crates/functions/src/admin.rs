@@ -1,5 +1,5 @@
-//! The operations that whoever runs the process has on the functions host: the app's log, and ending its workers. The binary mounts
-//! them in its admin API, which decides who may ask. The host's own `/admin` is another thing: it asks for the app's master key.
+//! The operations on the functions host in the admin API of the process: the log of the app, and killing its workers. The binary
+//! mounts them and decides who may call them. The host's own `/admin` is separate: it requires the master key of the app.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::handle::Handle;
 
-/// Answers the operations below the path where it is mounted. Cheap to clone.
+/// Serves the operations below the path where it is mounted. Cheap to clone.
 #[derive(Clone)]
 pub struct Admin {
     functions: Handle,
@@ -42,7 +42,7 @@ impl Admin {
         }
     }
 
-    /// `?after=<number>`: the newest lines behind that number.
+    /// `?after=<number>`: the newest lines after that number.
     fn logs(&self, query: Option<&str>) -> Value {
         let after = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("after=")));
         let after = after.and_then(|number| number.parse().ok()).unwrap_or(0);

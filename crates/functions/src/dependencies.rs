@@ -15,19 +15,19 @@ use crate::workers::StartWorkers;
 pub struct Dependencies {
     /// A snapshot of the process's environment.
     pub environment: BTreeMap<String, String>,
-    /// Where keys and the runs of timers are remembered.
+    /// Stores keys and the schedule status of timers.
     pub registry: Arc<dyn Registry>,
-    /// Who may run a timer.
+    /// Decides which host runs a timer.
     pub lease: Arc<dyn Lease>,
-    /// This process among others that run the same app.
+    /// The name of this process among the hosts of the app, for leases.
     pub owner: String,
     /// Triggers and bindings beyond HTTP and timers.
     pub connectors: Vec<Arc<dyn Connector>>,
-    /// The room that request bodies share with those of other services.
+    /// Bounds the bytes of request bodies, together with those of other services.
     pub bodies: Budget,
-    /// Where spans go.
+    /// Records spans.
     pub tracer: Tracer,
-    /// Is told when a task of the host ends, and keeps whether the app is ready.
+    /// Supervises the tasks of the host, and reports whether the app is ready.
     pub supervisor: Supervisor,
     /// Starts the app's workers; `None` = the pool of this crate.
     pub workers: Option<StartWorkers>,

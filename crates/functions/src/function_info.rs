@@ -1,4 +1,4 @@
-//! The list of functions that is printed when an app has started, in the form that users of Core Tools know.
+//! The functions of an app for display, and the list that is printed when it has started, in the form of Core Tools.
 
 use crate::function::Trigger;
 
@@ -13,32 +13,32 @@ pub struct FunctionInfo {
     pub state: FunctionState,
     /// The type of its trigger, such as `httpTrigger`; empty when it is in error.
     pub trigger: String,
-    /// HTTP methods it answers; empty = all, or not called by HTTP.
+    /// Its HTTP methods; empty = all, or not an HTTP function.
     pub methods: Vec<String>,
-    /// Its route with the prefix, such as `api/cards/{id}`, if it is called by HTTP.
+    /// Its route with the prefix, such as `api/cards/{id}`; `None` if it is not an HTTP function.
     pub route: Option<String>,
-    /// The schedule, if it is a timer.
+    /// Its schedule, if it is a timer.
     pub schedule: Option<String>,
 }
 
 /// Whether a function can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FunctionState {
-    /// It can.
+    /// It can run.
     Ready,
-    /// The app's settings switch it off.
+    /// The settings of the app disable it.
     Disabled,
-    /// It cannot, and this is why.
+    /// It cannot run, for this reason.
     InError(String),
 }
 
-/// How users know a function that cannot run.
+/// The text for a function that cannot run, as the Azure Functions host writes it.
 pub(crate) fn in_error(name: &str, why: &str) -> String {
     format!("The '{name}' function is in error: {why}")
 }
 
 impl RunningApp {
-    /// All functions, those in error included, by name.
+    /// All functions by name, including those in error.
     pub(crate) fn infos(&self) -> Vec<FunctionInfo> {
         let ready = self.functions.iter().map(|function| {
             let declaration = &function.declaration;
@@ -68,7 +68,7 @@ impl RunningApp {
     }
 }
 
-/// The list as text, `base` being the address that clients use, such as `http://localhost:7071`.
+/// The list as text. `base` is the address that clients use, such as `http://localhost:7071`.
 pub(crate) fn startup_listing(functions: &[FunctionInfo], base: &str) -> String {
     let base = base.trim_end_matches('/');
     let mut text = String::from("\nFunctions:\n");

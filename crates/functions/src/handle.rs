@@ -1,4 +1,4 @@
-//! [`Handle`]: what the program around the host can ask of it.
+//! [`Handle`]: the interface of the host for callers in this process.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,8 +55,8 @@ impl Handle {
         Self { shared: Arc::new(Shared { app, invoker, keys, phase, stop, task }) }
     }
 
-    /// The master key, made now if there is none yet: it opens every function and the admin API, and reads all other keys.
-    /// For whoever owns the machine; where keys are asked for, nobody could learn the first one otherwise.
+    /// The master key, created now if there is none yet: it permits calls of every function and of `/admin`, which shows all other
+    /// keys. For the owner of the machine, who could not get the first key otherwise.
     ///
     /// # Errors
     ///
@@ -66,23 +66,23 @@ impl Handle {
         host.map(|host| host.master_key).map_err(|error| Error::Keys(error_chain(&error)))
     }
 
-    /// Whether keys of the app are kept that open nothing here, because they were made in development mode (or before the modes were
-    /// told apart).
+    /// Whether keys are stored that are not valid here, because they were created in development mode (or by a version without
+    /// modes).
     ///
     /// # Errors
     ///
     /// If the keys cannot be read.
     pub async fn has_void_keys(&self) -> Result<bool, Error> {
-        self.shared.keys.are_some_void().await.map_err(|error| Error::Keys(error_chain(&error)))
+        self.shared.keys.has_void_keys().await.map_err(|error| Error::Keys(error_chain(&error)))
     }
 
-    /// What the app's files and settings say.
+    /// The app as its files and settings describe it.
     pub fn app(&self) -> &App {
         &self.shared.app
     }
 
-    /// Waits until the functions can be called, or until it is known that the app does not start. In the second case the
-    /// host goes on trying; whether to wait or to end is the caller's choice.
+    /// Waits until the functions can be called, or until the first start has failed. After a failure the host continues to try;
+    /// the caller decides whether to wait ([`Handle::started`]) or to end.
     pub async fn ready(&self) -> Result<(), Error> {
         let mut phase = self.shared.phase.clone();
         match phase.wait_for(|phase| !matches!(phase, Phase::Starting)).await.as_deref() {
@@ -92,7 +92,7 @@ impl Handle {
         }
     }
 
-    /// Waits until the functions can be called, however often the app fails before. `false` if the host is stopped first.
+    /// Waits until the functions can be called, even if the app fails before. `false` if the host is stopped first.
     pub async fn started(&self) -> bool {
         let mut phase = self.shared.phase.clone();
         phase.wait_for(|phase| matches!(phase, Phase::Running(_))).await.is_ok()
@@ -103,7 +103,7 @@ impl Handle {
         self.running().is_some()
     }
 
-    /// All functions, those in error included, by name; empty until the app has started.
+    /// All functions by name, including those in error; empty until the app has started.
     pub fn functions(&self) -> Vec<FunctionInfo> {
         self.running().map(|running| running.infos()).unwrap_or_default()
     }
@@ -119,7 +119,7 @@ impl Handle {
         startup_listing(&self.functions(), base)
     }
 
-    /// Runs a function by its name with this value in place of its trigger's, and waits for its end.
+    /// Runs a function by its name with this input, and waits for its end.
     pub async fn invoke(&self, name: &str, input: &Json) -> Result<(), InvokeFunctionError> {
         let Some(running) = self.running() else {
             return Err(InvokeFunctionError::Unavailable("the function app has not started".to_owned()));
@@ -135,12 +135,12 @@ impl Handle {
             return Err(InvokeFunctionError::Unavailable(why));
         }
         let invoker = running.invoker.clone();
-        let held = invoker.active.delay_drain();
+        let drain_guard = invoker.active.delay_drain();
         let trigger_data = running.manual_trigger_data(&function, input).await;
         let mut stop = running.stop.clone();
         let call = tokio::spawn(async move {
             let result = invoker.invoke_with_retry(&function, trigger_data, &mut stop).await;
-            drop(held);
+            drop(drain_guard);
             result
         });
         match call.await {
@@ -150,7 +150,7 @@ impl Handle {
         }
     }
 
-    /// Process ids of the workers that live now.
+    /// The process ids of the living workers.
     pub fn worker_pids(&self) -> Vec<u32> {
         self.shared.invoker.workers.pids()
     }
@@ -160,7 +160,7 @@ impl Handle {
         self.shared.invoker.workers.kill(pid)
     }
 
-    /// Kills all workers; they are replaced. Gives their process ids.
+    /// Kills all workers; they are replaced. Returns their process ids.
     pub fn kill_workers(&self) -> Vec<u32> {
         self.worker_pids().into_iter().filter(|pid| self.kill_worker(*pid)).collect()
     }
@@ -170,8 +170,8 @@ impl Handle {
         &self.shared.invoker.logs
     }
 
-    /// Stops the triggers, lets invocations end, closes the sources and ends the workers, all within `limit`. What has not
-    /// ended by then is cut off; its batches come again.
+    /// Stops the triggers, waits for active invocations, closes the sources and stops the workers, all within `limit`. What has not
+    /// ended by then is aborted; its batches come again.
     pub async fn drain(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         let left = || deadline.saturating_duration_since(Instant::now());
@@ -179,14 +179,14 @@ impl Handle {
         if let Some(mut task) = self.shared.task.lock().await.take()
             && tokio::time::timeout(left(), &mut task).await.is_err()
         {
-            let text = "Triggers did not end in time; what they were doing will be done again.";
+            let text = "Triggers did not end in time and are aborted; their batches come again.";
             self.logs().host(Level::Warn, text);
             task.abort();
-            // Aborted or ended in between: both are the end.
+            // Either result means that the task has ended.
             let _ = task.await;
         }
         if tokio::time::timeout(left(), self.shared.invoker.active.idle()).await.is_err() {
-            self.logs().host(Level::Warn, "Invocations did not end in time and are cut off.");
+            self.logs().host(Level::Warn, "Invocations did not end in time and are aborted.");
         }
         self.shared.invoker.workers.drain(left()).await;
     }

@@ -1,5 +1,5 @@
-//! Bringing the app up: at the start, and again after it failed, when its files have changed or some time has passed. An app that
-//! throws because a database is away changes no file.
+//! Starts the app, and starts it again after a failure when its files have changed or after a pause: an app that fails because a
+//! database is unavailable changes no file. Then runs its triggers.
 
 use http_messages::error_chain;
 use std::sync::Arc;
@@ -17,31 +17,31 @@ use crate::startup::AppStartup;
 use crate::time_zone::time_zone;
 use crate::triggers::Triggers;
 
-/// Longest pause after a change, where changes have not helped.
+/// The longest pause after a change of files, if the same failure repeats.
 const CHANGE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// Brings the app up and runs its triggers until the host stops.
+/// Starts the app and runs its triggers until the host stops.
 pub(crate) async fn run(mut startup: AppStartup, mut triggers: Triggers, phase: watch::Sender<Phase>) {
     let mut stop = triggers.stop.clone();
-    // Held until the host stops: dropping it would take the app off the list.
+    // Kept until the host stops: dropping it would remove the app from the readiness report.
     let readiness = triggers.supervisor.component("function app");
     let started = async {
         let mut failures = Failures::default();
         loop {
-            let seen = look(&triggers.options).await;
+            let seen = snapshot(&triggers.options).await;
             let mut why = match startup.run().await {
                 Ok(running) => {
                     if failures.count > 0 {
-                        startup.invoker.logs.host(Level::Info, "The function app has started now.");
+                        startup.invoker.logs.host(Level::Info, "The function app has started.");
                     }
-                    // First, so that who waits for the phase finds the app ready.
+                    // Before the phase changes, so that the app is ready for whoever waits for the phase.
                     readiness.set_ready();
                     break Arc::new(running);
                 }
                 Err(error) => error_chain(&*error),
             };
             loop {
-                if failures.is_new(&why) {
+                if failures.record(&why) {
                     let text = format!(
                         "The function app did not start: {why}\nIt is started again when a file of the app changes."
                     );
@@ -49,9 +49,9 @@ pub(crate) async fn run(mut startup: AppStartup, mut triggers: Triggers, phase: 
                 }
                 readiness.set_not_ready(format!("it did not start: {why}"));
                 phase.send_replace(Phase::Failed(why.into()));
-                let change = failures.wait(&triggers.options, seen).await;
-                if change == Change::Files {
-                    // Whoever asks now asks because something was mended, and waits for what becomes of it.
+                let reason = failures.wait(&triggers.options, seen).await;
+                if reason == RestartReason::Files {
+                    // A request that arrives now waits for the result of the new start.
                     phase.send_replace(Phase::Starting);
                 }
                 match reload(&mut startup, &mut triggers) {
@@ -69,7 +69,7 @@ pub(crate) async fn run(mut startup: AppStartup, mut triggers: Triggers, phase: 
     if triggers.options.runs_triggers {
         run_triggers(&triggers, &running).await;
     }
-    // The phase must stay readable until the host stops, even for an app without such triggers.
+    // The phase must stay readable until the host stops, even if the app has no such triggers.
     stop.stopped().await;
 }
 
@@ -78,12 +78,12 @@ async fn run_triggers(triggers: &Triggers, running: &RunningApp) {
     triggers.spawn(running, &mut tasks);
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
-            tracing::error!(%error, "a trigger's task ended abnormally; its function is no longer started");
+            tracing::error!(%error, "the task of a trigger ended abnormally; its function is no longer triggered");
         }
     }
 }
 
-/// Reads the app's files and settings anew and starts its workers with them.
+/// Reads the app's files and settings again and restarts its workers with them.
 fn reload(startup: &mut AppStartup, triggers: &mut Triggers) -> Result<(), String> {
     let app =
         App::load(&triggers.options.app_dir, &startup.environment).map_err(|error| error_chain(&error))?;
@@ -96,31 +96,31 @@ fn reload(startup: &mut AppStartup, triggers: &mut Triggers) -> Result<(), Strin
     Ok(())
 }
 
-async fn look(options: &Options) -> Option<Snapshot> {
-    let (dir, left_out) = (options.app_dir.clone(), options.ignored_dirs.clone());
-    // None only if the runtime ends.
-    tokio::task::spawn_blocking(move || Snapshot::read(&dir, &left_out)).await.ok()
+async fn snapshot(options: &Options) -> Option<Snapshot> {
+    let (dir, ignored) = (options.app_dir.clone(), options.ignored_dirs.clone());
+    // `None` only if the runtime shuts down.
+    tokio::task::spawn_blocking(move || Snapshot::read(&dir, &ignored)).await.ok()
 }
 
-/// Why the app is tried again.
+/// Why the app is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+enum RestartReason {
     Files,
     Time,
 }
 
-/// How often the app did not start, and with what words.
+/// The failed starts of the app.
 #[derive(Debug, Default)]
 struct Failures {
     count: u32,
-    /// How often in a row with the same words.
+    /// The number of repetitions of the last reason.
     same: u32,
     last: Option<String>,
 }
 
 impl Failures {
-    /// Counts a failure, and says whether its words are new: the same ones are not logged twice.
-    fn is_new(&mut self, why: &str) -> bool {
+    /// Counts a failure; `true` if its reason differs from the last one. A repeated reason is not logged again.
+    fn record(&mut self, why: &str) -> bool {
         self.count += 1;
         let is_new = self.last.as_deref() != Some(why);
         self.same = if is_new { 0 } else { self.same + 1 };
@@ -128,25 +128,25 @@ impl Failures {
         is_new
     }
 
-    /// Waits until files differ from `before` and rest again, or until it is time to try all the same. An installation writes
-    /// files for a while; the app is tried when it pauses.
-    async fn wait(&self, options: &Options, before: Option<Snapshot>) -> Change {
+    /// Waits until the files differ from `before` and stop changing, or until the retry pause is over. An installation writes files
+    /// for a while; the app is started when it pauses.
+    async fn wait(&self, options: &Options, before: Option<Snapshot>) -> RestartReason {
         let interval = Duration::from_millis(options.watch_interval_ms.max(10));
         let now = Instant::now();
-        // An app that writes into its own folder while it fails must not be started as fast as it fails.
+        // Limits the restarts of an app that writes into its own folder while it fails.
         let earliest = now + doubled(interval, self.same, CHANGE_PAUSE_MAX);
         let (min, max) = (options.start_retry_ms_min.max(10), options.start_retry_ms_max.max(10));
         let latest = now + doubled(Duration::from_millis(min), self.same, Duration::from_millis(max));
         let mut last = before;
         loop {
             tokio::time::sleep(interval).await;
-            let seen = look(options).await;
-            let rests = seen == last;
-            if seen != before && rests && Instant::now() >= earliest {
-                return Change::Files;
+            let seen = snapshot(options).await;
+            let is_stable = seen == last;
+            if seen != before && is_stable && Instant::now() >= earliest {
+                return RestartReason::Files;
             }
-            if rests && Instant::now() >= latest {
-                return Change::Time;
+            if is_stable && Instant::now() >= latest {
+                return RestartReason::Time;
             }
             last = seen;
         }
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_repeated_failure_is_new_only_once() {
         let mut failures = Failures::default();
-        let new = ["a", "a", "b", "a", "a"].map(|why| failures.is_new(why));
+        let new = ["a", "a", "b", "a", "a"].map(|why| failures.record(why));
         assert_eq!(new, [true, false, true, true, false]);
         assert_eq!((failures.count, failures.same), (5, 1));
     }

@@ -1,10 +1,10 @@
-//! Keys of the app: who may call functions and who may administer. Drawn on first use and kept in the `Registry`.
+//! The keys of the app: function keys, host keys and the master key. Generated on first use and stored in the `Registry`.
 //!
-//! A function accepts its own keys, the host's function keys and the master key; administration only the master key.
-//! Keys that were made in development mode, where nobody is asked for a key and any local program may make one, are a set of their
-//! own: outside of it they open nothing.
+//! A function accepts its own keys, the host keys and the master key; `/admin` accepts only the master key. Keys that were created in
+//! development mode, in which no key is required and any local program may create one, are a separate set, which is not valid in
+//! other modes.
 //!
-//! Where keys are checked, they come from a cache that [`Keys::follow`] keeps; where they are shown or changed, they are read.
+//! Checks use a cache that [`Keys::follow`] keeps current; operations that show or change keys read the registry.
 
 mod cache;
 mod stored;
@@ -26,12 +26,12 @@ use crate::stop::Stop;
 pub(crate) struct Keys {
     registry: Arc<dyn Registry>,
     instance: Instance,
-    /// What the paths of the keys that count here begin with.
+    /// The path prefix of the keys that are valid in this mode.
     prefix: &'static str,
     cache: Arc<Cache>,
 }
 
-/// What a key opens.
+/// What a key permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyLevel {
     /// One function.
@@ -44,7 +44,7 @@ pub(crate) enum KeyLevel {
     Admin,
 }
 
-/// A key that a caller showed.
+/// A valid key that a caller sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KnownKey {
     pub(crate) level: KeyLevel,
@@ -52,8 +52,8 @@ pub(crate) struct KnownKey {
 }
 
 impl KnownKey {
-    /// Whether who shows it may call a function of this level.
-    pub(crate) fn opens(&self, level: AuthLevel) -> bool {
+    /// Whether it permits calls of a function with this level.
+    pub(crate) fn permits(&self, level: AuthLevel) -> bool {
         match (level, self.level) {
             (AuthLevel::Anonymous, _) | (_, KeyLevel::Admin) => true,
             (AuthLevel::Function, level) => level != KeyLevel::System,
@@ -67,32 +67,32 @@ impl KnownKey {
 pub(crate) enum ReadKeysError {
     #[error("read keys of the app")]
     Registry(#[from] RegistryError),
-    #[error("the stored keys at {key} are malformed; remove them to let new ones be drawn")]
+    #[error("the stored keys at {key} are malformed; remove them, and new ones are generated")]
     Malformed {
         key: String,
         #[source]
         cause: serde_json::Error,
     },
-    #[error("keys were changed by others too often at the same time")]
+    #[error("keys were changed concurrently too often; try again")]
     Contended,
 }
 
-/// What all paths of keys begin with, whatever their mode. Before there were modes, keys stood right below it.
+/// The path prefix of all keys. Versions without modes stored keys directly below it.
 const ALL: &str = "keys/";
 
-/// Keys that were made while only this machine could connect.
+/// The prefix of keys that were created in development mode.
 const DEVELOPMENT: &str = "keys/development/";
 
-/// Keys that were made outside of development mode.
+/// The prefix of keys that were created in other modes.
 const EXPOSED: &str = "keys/exposed/";
 
-/// Pause before the keys are watched again after a watch ended.
+/// The pause before the keys are watched again after a watch ended.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Keys that are read at a time where only their paths matter.
+/// The page size of a listing that only needs paths.
 const VOID_PAGE_KEYS: usize = 100;
 
-/// Tries of a compare-and-set before giving up.
+/// The limit of attempts of a compare-and-set.
 const TRIES_MAX: usize = 16;
 
 impl Keys {
@@ -102,9 +102,9 @@ impl Keys {
         Self { registry, instance, prefix, cache }
     }
 
-    /// Whether keys are kept that open nothing here, because they were made in development mode or by a version that did not tell
-    /// the modes apart.
-    pub(crate) async fn are_some_void(&self) -> Result<bool, RegistryError> {
+    /// Whether keys are stored that are not valid in this mode, because they were created in development mode or by a version without
+    /// modes.
+    pub(crate) async fn has_void_keys(&self) -> Result<bool, RegistryError> {
         let mut after = None;
         loop {
             let page = self.registry.list(&self.instance, ALL, after.as_ref(), VOID_PAGE_KEYS).await?;
@@ -118,7 +118,7 @@ impl Keys {
         }
     }
 
-    /// Keeps the cache until the host stops. Without it, or while the registry cannot be watched, each check reads the keys.
+    /// Keeps the cache current until the host stops. Without it, or while the registry cannot be watched, each check reads the keys.
     pub(crate) async fn follow(self, mut stop: Stop) {
         loop {
             let followed = tokio::select! {
@@ -128,7 +128,10 @@ impl Keys {
             self.cache.clear();
             if let Err(error) = followed {
                 let error = error_chain(&error);
-                tracing::warn!(error, "keys cannot be watched, so each request reads them");
+                tracing::warn!(
+                    error,
+                    "the keys cannot be watched; each request reads them from the registry"
+                );
             }
             tokio::select! {
                 () = tokio::time::sleep(WATCH_PAUSE) => {}
@@ -140,18 +143,18 @@ impl Keys {
     async fn follow_one_watch(&self) -> Result<(), RegistryError> {
         let mut watch = self.registry.watch(&self.instance, self.prefix).await?;
         while let Some(change) = watch.next().await {
-            self.cache.take(change);
+            self.cache.apply(change);
         }
         Ok(())
     }
 
-    /// Which key a caller shows: one of the host, or of the function that is called. `None` where it is no key of these.
+    /// The key that a caller sent: of the host, or of the called function. `None` if it is not valid.
     pub(crate) async fn identify(
         &self,
         presented: &str,
         function: Option<&str>,
     ) -> Result<Option<KnownKey>, ReadKeysError> {
-        let host = self.known_host().await?;
+        let host = self.cached_host().await?;
         let known = |level, name: &str| Some(KnownKey { level, name: name.to_owned() });
         let find = |keys: &[NamedKey]| {
             keys.iter().find(|key| is_equal(presented, &key.value)).map(|key| key.name.clone())
@@ -173,7 +176,7 @@ impl Keys {
         Ok(find(&own.keys).and_then(|name| known(KeyLevel::Function, &name)))
     }
 
-    async fn known_host(&self) -> Result<Arc<HostKeys>, ReadKeysError> {
+    async fn cached_host(&self) -> Result<Arc<HostKeys>, ReadKeysError> {
         match self.cache.host() {
             Some(host) => Ok(host),
             None => Ok(Arc::new(self.host().await?)),
@@ -190,7 +193,7 @@ impl Keys {
         Ok(self.update(&self.function_path(function), None).await?.0)
     }
 
-    /// Sets a key, to a new random value unless one is given; gives the value.
+    /// Sets a key, to a generated value unless one is given; returns the key.
     pub(crate) async fn set(
         &self,
         scope: KeyScope<'_>,
@@ -202,7 +205,7 @@ impl Keys {
         Ok(key)
     }
 
-    /// Sets the master key, to a new random value unless one is given; gives the value.
+    /// Sets the master key, to a generated value unless one is given; returns the key.
     pub(crate) async fn set_master(&self, value: Option<String>) -> Result<NamedKey, ReadKeysError> {
         let key = NamedKey { name: "_master".to_owned(), value: value.unwrap_or_else(generate_key) };
         let change = (KeyScope::HostFunctions, KeyEdit::Master(key.value.clone()));
@@ -210,7 +213,7 @@ impl Keys {
         Ok(key)
     }
 
-    /// Removes a key; `false` if there is none of that name.
+    /// Removes a key; `false` if there is none with that name.
     pub(crate) async fn remove(&self, scope: KeyScope<'_>, name: &str) -> Result<bool, ReadKeysError> {
         self.change(scope, &KeyEdit::Remove(name.to_owned())).await
     }
@@ -227,8 +230,8 @@ impl Keys {
         }
     }
 
-    /// Reads what is stored, draws it if it is not there, and applies the change; tells whether the change changed anything.
-    /// Several hosts may do this at once: compare-and-set lets one win and the others read its result.
+    /// Reads a set of keys, generates it if it does not exist, and applies the change; also returns whether the change had an effect.
+    /// Several hosts may do this at once: compare-and-set lets one succeed, and the others read its result.
     async fn update<T: StoredKeys>(
         &self,
         path: &str,
@@ -249,14 +252,14 @@ impl Keys {
             if !is_changed && found.is_some() {
                 return Ok((value, false));
             }
-            let bytes = serde_json::to_vec(&value).expect("keys are plain texts");
+            let bytes = serde_json::to_vec(&value).expect("keys can be serialised");
             let put = self
                 .registry
                 .put(&self.instance, &key, bytes.into(), expect, Durability::Durable, None)
                 .await;
             match put {
                 Ok(version) => {
-                    self.cache.wrote(path, version);
+                    self.cache.record_write(path, version);
                     return Ok((value, is_changed));
                 }
                 Err(RegistryError::Conflict { .. }) => {}
@@ -275,7 +278,7 @@ impl Keys {
     }
 }
 
-/// Compares digests, so that the time taken says nothing about how much of a key was right.
+/// Compares digests, so that the duration does not depend on how much of a key matches.
 fn is_equal(presented: &str, key: &str) -> bool {
     let digest = |text: &str| ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     digest(presented).as_ref() == digest(key).as_ref()

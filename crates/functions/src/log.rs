@@ -1,5 +1,5 @@
-//! Log lines of the app: which are kept ([`LogLevels`]), and where they go ([`Logs`]): to `tracing`, to a bounded tail in
-//! memory, and to whoever listens now.
+//! Log lines of the app: the levels of their categories ([`LogLevels`]), and their destinations ([`Logs`]): `tracing`, a bounded tail
+//! in memory, and subscribers.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,27 +13,27 @@ use worker_protocol::LogLevel;
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
-    /// Its number, from 1, rising by one from line to line.
+    /// Its number, from 1, without gaps.
     pub number: u64,
     /// When it was written.
     pub at: SystemTime,
-    /// How serious it is.
+    /// Its level.
     pub level: Level,
     /// The function it belongs to.
     pub function: Option<String>,
     /// The invocation it belongs to.
     pub invocation_id: Option<String>,
-    /// Whether the function's author wrote it, not the host.
+    /// Whether the function wrote it, not the host.
     pub from_user: bool,
     /// The text; may have several lines.
     pub text: String,
 }
 
-/// How serious a line is.
+/// The level of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Finest.
+    /// The most detailed level.
     Trace,
     /// For developers.
     Debug,
@@ -66,16 +66,16 @@ struct Tail {
     number_last: u64,
 }
 
-/// `logging.logLevel` of `host.json`: the lowest level that each category keeps. The longest matching category wins.
+/// `logging.logLevel` of `host.json`: the lowest level of each category. The longest matching category applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogLevels {
-    /// Category and level; `None` = nothing is kept. Longest category first.
+    /// Category and level; `None` = no lines. Longest category first.
     rules: Vec<(String, Option<Level>)>,
     default: Option<Option<Level>>,
 }
 
 impl Logs {
-    /// A log that remembers the newest `lines_max` lines, each cut to `text_bytes_max` bytes.
+    /// A log that keeps the newest `lines_max` lines, each truncated to `text_bytes_max` bytes.
     pub(crate) fn new(lines_max: usize, text_bytes_max: usize) -> Self {
         let (live, _) = broadcast::channel(lines_max.clamp(1, 1024));
         let shared = Shared {
@@ -88,13 +88,13 @@ impl Logs {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The remembered lines with a number above `after`, oldest first.
+    /// The lines in memory with a number above `after`, oldest first.
     pub fn tail(&self, after: u64) -> Vec<LogLine> {
         let tail = self.shared.tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.lines.iter().filter(|line| line.number > after).cloned().collect()
     }
 
-    /// Lines from now on. A listener that is too slow misses lines and is told how many.
+    /// Lines from now on. A subscriber that is too slow misses lines and gets their number.
     pub fn subscribe(&self) -> broadcast::Receiver<LogLine> {
         self.shared.live.subscribe()
     }
@@ -113,7 +113,7 @@ impl Logs {
         self.write(level, &format!("Function.{function}"), Some(function), id, false, text.into());
     }
 
-    /// Writes a line of the function's author.
+    /// Writes a line of the function itself.
     pub(crate) fn user(&self, level: Level, function: Option<&str>, id: Option<&str>, text: String) {
         let category = function.map_or_else(|| "Function".to_owned(), |name| format!("Function.{name}.User"));
         self.write(level, &category, function, id, true, text);
@@ -132,7 +132,7 @@ impl Logs {
         if !levels.keeps(category, level) {
             return;
         }
-        cut(&mut text, self.shared.text_bytes_max);
+        truncate(&mut text, self.shared.text_bytes_max);
         emit(level, function, id, from_user, &text);
         let mut tail = self.shared.tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.number_last += 1;
@@ -149,12 +149,12 @@ impl Logs {
             tail.lines.pop_front();
         }
         tail.lines.push_back(line.clone());
-        // Nobody listening is the usual case, and no error. Sent under the lock, so that listeners see the numbers rise.
+        // No subscriber is the usual case, not an error. Sent under the lock, so that subscribers get the lines in order.
         let _ = self.shared.live.send(line);
     }
 }
 
-/// Gives the line to `tracing`. Targets are fixed when a program is compiled, so the function's name is a field.
+/// Passes the line to `tracing`. Targets are compile-time constants, so the name of the function is a field.
 fn emit(level: Level, function: Option<&str>, id: Option<&str>, from_user: bool, text: &str) {
     macro_rules! at {
         ($level:ident) => {
@@ -174,7 +174,7 @@ fn emit(level: Level, function: Option<&str>, id: Option<&str>, from_user: bool,
     }
 }
 
-fn cut(text: &mut String, bytes_max: usize) {
+fn truncate(text: &mut String, bytes_max: usize) {
     if text.len() <= bytes_max {
         return;
     }
@@ -184,11 +184,11 @@ fn cut(text: &mut String, bytes_max: usize) {
     }
     let missing = text.len() - end;
     text.truncate(end);
-    text.push_str(&format!("… ({missing} bytes left out)"));
+    text.push_str(&format!("… ({missing} bytes omitted)"));
 }
 
 impl Level {
-    /// The level of a worker's record. Critical counts as an error; `None` is only used in filters.
+    /// The level of a worker's record. `Critical` becomes an error; `None` is only used in filters.
     pub(crate) fn from_protocol(level: LogLevel) -> Self {
         match level {
             LogLevel::Trace => Self::Trace,
@@ -267,7 +267,7 @@ mod tests {
             logs.user(Level::Info, Some("f"), None, text.to_owned());
         }
         let texts: Vec<_> = logs.tail(0).into_iter().map(|line| (line.number, line.text)).collect();
-        assert_eq!(texts, [(2, "two".to_owned()), (3, "a long l… (3 bytes left out)".to_owned())]);
+        assert_eq!(texts, [(2, "two".to_owned()), (3, "a long l… (3 bytes omitted)".to_owned())]);
         assert_eq!(logs.tail(3), []);
     }
 }

@@ -1,4 +1,4 @@
-//! What the functions host can be told, and what it must be given.
+//! The settings of the functions host.
 
 use std::path::PathBuf;
 
@@ -8,68 +8,67 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// The function app's folder, with `host.json`; set by the program around. Default `.`.
+    /// The folder of the function app, with `host.json`; set by the program around the host. Default `.`.
     #[serde(skip)]
     pub app_dir: PathBuf,
-    /// Which functions to run, by name; empty = all that `host.json` allows. Default empty. Since 0.1.0.
+    /// The functions to run, by name; empty = all that `host.json` allows. Default empty. Since 0.1.0.
     pub functions: Vec<String>,
-    /// Whether only this machine can connect; set by the program around. Keys that are made meanwhile open nothing later, when
-    /// others can connect too. Default false.
+    /// Whether only this machine can connect; set by the program around the host. Keys that are created in this mode are not valid
+    /// when other machines can connect. Default false.
     #[serde(skip)]
     pub development: bool,
-    /// Whether keys are enforced; off, everybody may call everything, as with Core Tools. Default false. Since 0.1.0.
+    /// Whether keys are enforced; if not, every caller may call every function, as with Core Tools. Default false. Since 0.1.0.
     pub enable_auth: bool,
-    /// Origins that browsers may call from, or `*`; empty = what `local.settings.json` says. Default empty. Since 0.1.0.
+    /// Allowed origins of browsers (CORS), or `*`; empty = those of `local.settings.json`. Default empty. Since 0.1.0.
     pub cors_origins: Vec<String>,
-    /// Whether such calls may carry credentials. Default: what `local.settings.json` says. Since 0.1.0.
+    /// Whether requests from these origins may contain credentials. Default: the value of `local.settings.json`. Since 0.1.0.
     pub cors_credentials: Option<bool>,
-    /// Headers of responses that pages of such origins may read, beside the few that browsers always let them read. Default empty.
+    /// Response headers that pages of these origins may read, in addition to those that browsers always expose. Default empty.
     /// Since 0.1.0.
     pub cors_exposed_headers: Vec<String>,
     /// Largest request body, in bytes; the setting `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` overrides it. Default 104857600.
     /// Since 0.1.0.
     pub body_bytes_max: usize,
-    /// Bytes of request bodies from files (`bodies.spill_bytes_min`) that the app's workers may have at a time, as they hold each in
-    /// memory; further requests wait, and a single larger one goes alone. Default 268435456. Since 0.1.0.
+    /// The total bytes of request bodies from files (`bodies.spill_bytes_min`) that are at the app's workers at a time, because workers
+    /// keep them in memory; further requests wait, and a single larger body is sent alone. Default 268435456. Since 0.1.0.
     pub worker_bodies_bytes_max: usize,
-    /// HTTP requests under way or waiting, above which others are answered 429; `host.json` may set less. Default 10000.
+    /// The limit of active and waiting HTTP requests, above which the host responds with 429; `host.json` may lower it. Default 10000.
     /// Since 0.1.0.
     pub requests_max: usize,
-    /// How long a request waits for the app to start, in milliseconds; then 503. Default 60000. Since 0.1.0.
+    /// How long a request waits for the app to start, in milliseconds; after that, 503. Default 60000. Since 0.1.0.
     pub start_wait_ms: u64,
-    /// How often the files of an app that did not start are looked at, in milliseconds; it is tried again when they changed.
+    /// The polling interval of the files of an app that did not start, in milliseconds; when they change, the app is started again.
     /// Default 500. Since 0.1.0.
     pub watch_interval_ms: u64,
-    /// Pause until an app that did not start is tried again without a change, in milliseconds; doubles. Default 5000.
+    /// The pause before an app that did not start is started again without a change, in milliseconds; doubles each time. Default 5000.
     /// Since 0.1.0.
     pub start_retry_ms_min: u64,
-    /// Longest such pause, in milliseconds. Default 60000. Since 0.1.0.
+    /// The longest such pause, in milliseconds. Default 60000. Since 0.1.0.
     pub start_retry_ms_max: u64,
     /// Log lines kept in memory. Default 2000. Since 0.1.0.
     pub log_lines_max: usize,
-    /// Longest log line, in bytes; the rest is cut. Default 65536. Since 0.1.0.
+    /// The longest log line, in bytes; longer ones are truncated. Default 65536. Since 0.1.0.
     pub log_text_bytes_max: usize,
-    /// Pause after the first failure of a trigger's source, in milliseconds; doubles. Default 100. Since 0.1.0.
+    /// The pause after the first failure of a trigger's source, in milliseconds; doubles each time. Default 100. Since 0.1.0.
     pub source_retry_ms_min: u64,
-    /// Longest such pause, in milliseconds. Default 10000. Since 0.1.0.
+    /// The longest such pause, in milliseconds. Default 10000. Since 0.1.0.
     pub source_retry_ms_max: u64,
-    /// How often a trigger's lag is measured, in milliseconds. Default 10000. Since 0.1.0.
+    /// The interval at which the lag of a trigger is measured, in milliseconds. Default 10000. Since 0.1.0.
     pub lag_interval_ms: u64,
-    /// How long a timer stays ours without being renewed, in milliseconds. Default 60000. Since 0.1.0.
+    /// The duration of the lease of a timer without renewal, in milliseconds. Default 60000. Since 0.1.0.
     pub timer_lease_ms: u64,
-    /// Where files of the built-in workers are put; private to the user, and set by the program around. `None` = `chappe` in
-    /// the user's cache folder. Default `None`.
+    /// The folder for the files of the built-in workers; private to the user, and set by the program around the host. `None` = `chappe`
+    /// in the user's cache folder. Default `None`.
     #[serde(skip)]
     pub cache_dir: Option<PathBuf>,
-    /// Folders whose files are not the app's, wherever they are; set by the program around. Default: none.
+    /// Folders whose files do not belong to the app; set by the program around the host. Default: none.
     #[serde(skip)]
     pub ignored_dirs: Vec<PathBuf>,
-    /// Whether triggers are started once the app has loaded; off where an app is only checked. Set by the program around. Default
-    /// true.
+    /// Whether triggers are started after the app has loaded; false if an app is only checked. Set by the program around the host.
+    /// Default true.
     #[serde(skip)]
     pub runs_triggers: bool,
-    /// Worker processes and how they are replaced; the setting `FUNCTIONS_WORKER_PROCESS_COUNT` overrides their number.
-    /// Since 0.1.0.
+    /// Worker processes and their replacement; the setting `FUNCTIONS_WORKER_PROCESS_COUNT` overrides their number. Since 0.1.0.
     pub workers: crate::worker::PoolOptions,
 }
 

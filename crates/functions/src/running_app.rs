@@ -12,14 +12,14 @@ use crate::setting_use::SettingUse;
 use crate::stop::Stop;
 use crate::timer::{self, ScheduleMonitor};
 
-/// How far the app is.
+/// The state of the app.
 #[derive(Clone)]
 pub(crate) enum Phase {
-    /// Its workers are starting.
+    /// The app is starting.
     Starting,
     /// Its functions can be called.
     Running(Arc<RunningApp>),
-    /// It did not start; why.
+    /// The app did not start, with the reason.
     Failed(Arc<str>),
 }
 
@@ -35,17 +35,17 @@ pub(crate) struct RunningApp {
     pub(crate) invoker: Invoker,
     /// Stores the runs of its timers.
     pub(crate) schedule_monitor: ScheduleMonitor,
-    /// Ends the pauses between retries.
+    /// Ends the pauses between retries when the host stops.
     pub(crate) stop: Stop,
     pub(crate) language: String,
-    /// Whether the workers take HTTP requests themselves.
+    /// How workers receive HTTP requests themselves, if they do.
     pub(crate) proxying: Option<HttpProxying>,
 }
 
-/// How workers take HTTP requests themselves (capability `HttpUri`).
+/// How workers receive HTTP requests themselves (capability `HttpUri`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HttpProxying {
-    /// Whether the invocation has to carry the values of the route as parameters of its request.
+    /// Whether the invocation must contain the route values.
     pub(crate) needs_route_values: bool,
 }
 
@@ -62,33 +62,32 @@ impl RunningApp {
         self.functions.iter().find(|function| function.name().eq_ignore_ascii_case(name)).cloned()
     }
 
-    /// Why a function cannot be started with a value in place of its trigger's; `None` if it can.
+    /// Why a function cannot be started by its name; `None` if it can.
     pub(crate) fn only_by_http(&self, function: &Function) -> Option<String> {
-        let waits_for_request =
-            self.proxying.is_some() && matches!(function.declaration.trigger, Trigger::Http(_));
-        waits_for_request.then(|| {
+        let is_proxied = self.proxying.is_some() && matches!(function.declaration.trigger, Trigger::Http(_));
+        is_proxied.then(|| {
             format!(
-                "Functions.{} can only be called by HTTP: its worker takes the request itself (HttpUri), and an invocation without one \
-                 would wait for it for ever. Send a request to its route.",
+                "Functions.{} can only be called by HTTP: its worker receives the request itself (HttpUri), and would wait without end for \
+                 the request of an invocation that has none. Send a request to its route.",
                 function.name()
             )
         })
     }
 
-    /// Starts a function with a value in place of its trigger's; nobody waits for it but drain.
+    /// Starts a function by its name with this input. Only drain waits for its end.
     pub(crate) async fn start_manually(&self, function: &Arc<Function>, input: &Json) {
         let (invoker, function) = (self.invoker.clone(), Arc::clone(function));
         let trigger_data = self.manual_trigger_data(&function, input).await;
-        let held = invoker.active.delay_drain();
+        let drain_guard = invoker.active.delay_drain();
         let mut stop = self.stop.clone();
         tokio::spawn(async move {
-            // The log has what became of it.
+            // The outcome is in the log.
             let _ = invoker.invoke_with_retry(&function, trigger_data, &mut stop).await;
-            drop(held);
+            drop(drain_guard);
         });
     }
 
-    /// What a function gets that is started by its name.
+    /// The trigger data of a function that is started by its name.
     pub(crate) async fn manual_trigger_data(&self, function: &Function, input: &Json) -> TriggerData {
         const REASON: &str = "This function was programmatically called via the host APIs.";
         if let Trigger::Timer(trigger) = &function.declaration.trigger {

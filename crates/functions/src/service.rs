@@ -40,8 +40,8 @@ pub struct Service {
     dispatch: Arc<Dispatch>,
 }
 
-/// Reads the app, starts its workers and returns at once with the service's three faces: for HTTP, for callers in this process, and
-/// for whoever ends it. Requests wait until the functions can be called. Must be called in a Tokio runtime.
+/// Reads the app, starts its workers and returns at once: the service for HTTP, the handle for callers in this process, and the
+/// owner of its tasks. Requests wait until the functions can be called. Must be called in a Tokio runtime.
 ///
 /// # Errors
 ///
@@ -90,8 +90,8 @@ impl Service {
         let (stop_tx, stop) = Stop::channel();
         let bodies = dependencies.bodies;
         let dispatch = dispatch(&options, &app, phase.clone(), keys.clone(), &invoker, bodies, stop.clone())?;
-        // Where nobody is asked for a key, none is checked.
-        let known_keys = keys.clone();
+        // The cache is not needed if keys are not enforced.
+        let handle_keys = keys.clone();
         let supervisor = dependencies.supervisor.clone();
         let follow_keys = options.enable_auth.then(|| follow(supervisor.clone(), keys, stop.clone()));
         let startup = AppStartup {
@@ -107,7 +107,7 @@ impl Service {
                 instance: instance.clone(),
                 logs,
             },
-            tries_sources: !options.runs_triggers,
+            checks_sources: !options.runs_triggers,
         };
         let triggers = Triggers {
             options,
@@ -120,12 +120,12 @@ impl Service {
             supervisor: dependencies.supervisor,
         };
         let task = tokio::spawn(run(supervisor, startup, triggers, phase_tx, follow_keys));
-        let handle = Handle::new(app, invoker, known_keys, phase, stop_tx, task);
+        let handle = Handle::new(app, invoker, handle_keys, phase, stop_tx, task);
         Ok((Self { dispatch: Arc::new(dispatch) }, handle))
     }
 }
 
-/// The log of an app, with what was noticed while its files were read.
+/// The log of an app, starting with the warnings about its files.
 fn logs(options: &Options, app: &App) -> Logs {
     let logs = Logs::new(options.log_lines_max, options.log_text_bytes_max);
     logs.set_levels(app.host.log_levels.clone());
@@ -135,7 +135,7 @@ fn logs(options: &Options, app: &App) -> Logs {
     logs
 }
 
-/// Runs the app and the cache of keys until the host stops.
+/// Runs the app, and keeps the cache of keys, until the host stops.
 async fn run(
     supervisor: Supervisor,
     startup: AppStartup,
@@ -161,7 +161,7 @@ impl tower::Service<Request<Body>> for Service {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Overload is answered per request, with 429.
+        // Overload is reported per request, with 429.
         Poll::Ready(Ok(()))
     }
 
@@ -171,7 +171,7 @@ impl tower::Service<Request<Body>> for Service {
     }
 }
 
-/// Keeps the cache of keys until the host stops.
+/// Keeps the cache of keys current until the host stops.
 async fn follow(supervisor: Supervisor, keys: Keys, stop: Stop) {
     let task = |unit: Unit| {
         let (keys, stop) = (keys.clone(), stop.clone());
@@ -204,14 +204,14 @@ fn dispatch(
     let cors = cors.ok_or_else(|| {
         let names = options.cors_exposed_headers.join(", ");
         Error::Setting(format!(
-            "functions.cors_exposed_headers has \"{names}\", of which one is no name of a header"
+            "functions.cors_exposed_headers has \"{names}\", of which one is not a valid header name"
         ))
     })?;
     let header = |(name, value): &(String, String)| {
         let parsed = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
         parsed.ok_or_else(|| {
             Error::Setting(format!(
-                "host.json: extensions.http.customHeaders has \"{name}\", which is no valid header"
+                "host.json: extensions.http.customHeaders has \"{name}\", which is not a valid header"
             ))
         })
     };
@@ -244,7 +244,7 @@ fn body_bytes_max(options: &Options, app: &App) -> Result<usize, Error> {
     match app.settings.get(NAME) {
         None => Ok(options.body_bytes_max),
         Some(text) => text.trim().parse().map_err(|_| {
-            Error::Setting(format!("the setting {NAME} is \"{text}\", but must be a number of bytes"))
+            Error::Setting(format!("the setting {NAME} is \"{text}\", which is not a number of bytes"))
         }),
     }
 }

@@ -1,4 +1,4 @@
-//! From a worker that has connected to functions that can be called: index, judge, bind, load.
+//! Starts an app: indexes its functions, validates and binds them, and loads them into the workers.
 
 mod validate;
 
@@ -26,10 +26,10 @@ use crate::worker::{Indexing, StartError};
 use functions_contract::{Connector, Direction};
 use validate::{hidden_by, order, without_conflicts, without_settings};
 
-/// What starting an app needs.
+/// The inputs of the start of an app.
 pub(crate) struct AppStartup {
     pub(crate) app: App,
-    /// The process's environment, for reading the app again.
+    /// A snapshot of the process's environment, for the next reload of the app.
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) only: Vec<String>,
     pub(crate) connectors: Vec<Arc<dyn Connector>>,
@@ -37,12 +37,12 @@ pub(crate) struct AppStartup {
     pub(crate) invoker: Invoker,
     pub(crate) schedule_monitor: ScheduleMonitor,
     pub(crate) stop: Stop,
-    /// Whether sources are opened and closed again, where nothing else would open them: in a check.
-    pub(crate) tries_sources: bool,
+    /// Whether each source is opened and closed once: in a check, where no trigger runs.
+    pub(crate) checks_sources: bool,
 }
 
 impl AppStartup {
-    /// Brings the app up. Functions in error do not keep the others from running.
+    /// Starts the app. Functions in error do not prevent the others from running.
     pub(crate) async fn run(&self) -> Result<RunningApp, Arc<StartError>> {
         let index = self.invoker.workers.index().await?;
         let mut errors = Vec::new();
@@ -57,12 +57,12 @@ impl AppStartup {
         let registered: Vec<String> = metadata.iter().map(|function| function.name.clone()).collect();
         let settings_used = self.settings_used(&metadata);
         for missing in settings_used.iter().filter(|setting| !setting.is_set) {
-            // Once for all functions that need it; each of them says only that it is in error.
+            // Logged once for all functions that need the setting; each of them is only reported as in error.
             self.invoker.logs.host(Level::Error, missing.to_string());
         }
         let (metadata, lacking) = without_settings(metadata, &settings_used);
-        let (declared, refused) = self.validate(metadata);
-        errors.extend(refused);
+        let (declared, invalid) = self.validate(metadata);
+        errors.extend(invalid);
         let (declared, conflicting) = without_conflicts(declared);
         errors.extend(conflicting);
         let mut functions = Vec::new();
@@ -73,7 +73,7 @@ impl AppStartup {
                 Err(why) => errors.push((name, why)),
             }
         }
-        // Disabled functions last, but loaded: a master key may still call them.
+        // Disabled functions are loaded too, last: the master key may call them.
         functions.sort_by_key(|function| function.declaration.is_disabled);
         let to_load = functions.iter().map(|function| function.declaration.metadata.clone()).collect();
         for response in self.invoker.workers.load(to_load).await? {
@@ -91,11 +91,11 @@ impl AppStartup {
         }
         errors.extend(lacking);
         if functions.is_empty() && errors.is_empty() {
-            self.invoker.logs.host(Level::Warn, none_found(&self.app.dir, &registered));
+            self.invoker.logs.host(Level::Warn, no_functions(&self.app.dir, &registered));
         }
         functions.sort_by_key(|function| order(function.name()));
         let routes = routes(&functions);
-        self.warn_of_retries(&functions);
+        self.warn_about_http_retries(&functions);
         for (first, hidden) in routes.hidden() {
             self.invoker.logs.function(Level::Warn, hidden.name(), None, hidden_by(hidden, first));
         }
@@ -112,16 +112,16 @@ impl AppStartup {
         })
     }
 
-    /// Callers of HTTP functions do not expect to wait for retries, and other hosts may not retry these.
-    fn warn_of_retries(&self, functions: &[Arc<Function>]) {
+    /// Warns about HTTP functions with a retry policy: callers do not expect to wait for retries, and other hosts may not retry them.
+    fn warn_about_http_retries(&self, functions: &[Arc<Function>]) {
         let retried = functions.iter().filter(|function| {
             matches!(function.declaration.trigger, Trigger::Http(_)) && function.declaration.retry.is_some()
         });
         let names: Vec<&str> = retried.map(|function| function.name()).collect();
         if !names.is_empty() {
             let text = format!(
-                "The retry policy also repeats functions that are called by HTTP: {}. A caller waits until the last try has \
-                 ended; the vendor announced to end such retries (https://aka.ms/func-retry-policies).",
+                "The retry policy also applies to HTTP functions: {}. A caller waits until the last attempt has ended; the \
+                 vendor announced the end of such retries (https://aka.ms/func-retry-policies).",
                 names.join(", ")
             );
             self.invoker.logs.host(Level::Warn, text);
@@ -129,9 +129,9 @@ impl AppStartup {
     }
 
     fn settings_used(&self, metadata: &[FunctionMetadata]) -> Vec<SettingUse> {
-        let wanted: Vec<FunctionMetadata> =
-            metadata.iter().filter(|function| self.is_wanted(&function.name)).cloned().collect();
-        settings_used(&wanted, &self.app.settings, &self.app.local, |spec| {
+        let selected: Vec<FunctionMetadata> =
+            metadata.iter().filter(|function| self.is_selected(&function.name)).cloned().collect();
+        settings_used(&selected, &self.app.settings, &self.app.local, |spec| {
             let connector = find_connector(&self.connectors, &spec.kind, spec.direction);
             connector.map(|connector| connector.connections(spec)).unwrap_or_default()
         })
@@ -154,13 +154,13 @@ impl AppStartup {
         let (mut declared, mut errors): (Vec<Declaration>, Vec<(String, String)>) = (Vec::new(), Vec::new());
         for metadata in metadata {
             let name = metadata.name.clone();
-            if !self.is_wanted(&name) {
+            if !self.is_selected(&name) {
                 continue;
             }
             if declared.iter().any(|other| other.metadata.name.eq_ignore_ascii_case(&name)) {
                 errors.push((
                     name,
-                    "another function has the same name; names differ in more than case".to_owned(),
+                    "another function has the same name; names must differ by more than case".to_owned(),
                 ));
                 continue;
             }
@@ -172,14 +172,14 @@ impl AppStartup {
         (declared, errors)
     }
 
-    fn is_wanted(&self, name: &str) -> bool {
-        let named = |list: &[String]| list.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
+    fn is_selected(&self, name: &str) -> bool {
+        let named = |list: &[String]| list.iter().any(|selected| selected.eq_ignore_ascii_case(name));
         (self.only.is_empty() || named(&self.only))
             && self.app.host.functions.as_ref().is_none_or(|allowed| named(allowed))
     }
 
     async fn bind(&self, declaration: Declaration) -> Result<Function, String> {
-        if self.tries_sources && matches!(declaration.trigger, Trigger::Source) {
+        if self.checks_sources && matches!(declaration.trigger, Trigger::Source) {
             let binding = &declaration.trigger_spec;
             let source =
                 self.connector(binding, Direction::In).source(&binding.spec, &self.app.settings).await;
@@ -202,12 +202,12 @@ impl AppStartup {
 
     fn connector(&self, binding: &Binding, direction: Direction) -> &Arc<dyn Connector> {
         let found = find_connector(&self.connectors, &binding.spec.kind, direction);
-        found.expect("a declaration is only valid if somebody serves each of its bindings")
+        found.expect("a declaration is only valid if each of its bindings has a connector")
     }
 }
 
-/// Why an app has no function to run.
-fn none_found(dir: &Path, registered: &[String]) -> String {
+/// The warning for an app without functions to run.
+fn no_functions(dir: &Path, registered: &[String]) -> String {
     if registered.is_empty() {
         return format!(
             "No functions found in {}: the worker ran the app, but it registered none. Check that \"main\" in package.json \
@@ -216,8 +216,8 @@ fn none_found(dir: &Path, registered: &[String]) -> String {
         );
     }
     format!(
-        "None of the app's functions is to run: it has {}, and --functions, functions.functions or \"functions\" in host.json \
-         name others.",
+        "None of the functions of the app is selected: it has {}, and --functions, functions.functions or \"functions\" in \
+         host.json select others.",
         registered.join(", ")
     )
 }
@@ -226,7 +226,7 @@ fn unusable(binding: &Binding, error: &functions_contract::BindingError) -> Stri
     format!("the binding '{}' cannot be used: {}", binding.spec.name, error_chain(error))
 }
 
-/// Routes in the order in which they are tried; those of disabled functions last.
+/// The routes in the order of matching; those of disabled functions last.
 fn routes(functions: &[Arc<Function>]) -> RouteTable<Arc<Function>> {
     let mut ordered: Vec<&Arc<Function>> = functions.iter().collect();
     ordered.sort_by_key(|function| function.declaration.is_disabled);

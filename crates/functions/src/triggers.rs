@@ -18,7 +18,7 @@ use crate::running_app::RunningApp;
 use crate::stop::Stop;
 use crate::timer::Timer;
 
-/// What the triggers that are no HTTP requests need.
+/// What timers and sources need.
 pub(crate) struct Triggers {
     pub(crate) options: Options,
     pub(crate) app: App,
@@ -31,7 +31,7 @@ pub(crate) struct Triggers {
 }
 
 impl Triggers {
-    /// Starts a task for each function with such a trigger.
+    /// Starts a task for each enabled function with a timer or a source.
     pub(crate) fn spawn(&self, running: &RunningApp, tasks: &mut JoinSet<()>) {
         for function in running.functions.iter().filter(|function| !function.declaration.is_disabled) {
             match &function.declaration.trigger {
@@ -76,7 +76,7 @@ impl Triggers {
         }
     }
 
-    /// Runs a trigger's task, again if it panics: what it had in hand was not completed, and comes again.
+    /// Runs the task of a trigger, and runs it again if it panics: the batch that was not completed comes again.
     fn supervise<F>(
         &self,
         function: &str,

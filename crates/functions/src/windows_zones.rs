@@ -1,4 +1,4 @@
-//! Names of time zones as Windows has them, which settings of apps made on Windows hold (Unicode CLDR, `windowsZones`, territory 001).
+//! Windows names of time zones, as settings of apps from Windows contain them (Unicode CLDR, `windowsZones`, territory 001).
 //! Pure.
 
 /// Windows name and IANA name, sorted by the former without case.

@@ -32,7 +32,7 @@ impl Dispatch {
         if function.declaration.is_disabled && !key.as_ref().is_some_and(|key| key.level == KeyLevel::Admin) {
             return Err(empty(StatusCode::NOT_FOUND));
         }
-        if level == AuthLevel::Anonymous || key.as_ref().is_some_and(|key| key.opens(level)) {
+        if level == AuthLevel::Anonymous || key.as_ref().is_some_and(|key| key.permits(level)) {
             return Ok(key);
         }
         self.rejected(Rejected::Unauthorized);

@@ -1,7 +1,7 @@
-//! The keys as the registry last told them, so that a request whose key is checked reads nothing.
+//! A cache of keys, so that the check of a key does not read the registry.
 //!
-//! Only a watch fills it: whoever reads a key for himself cannot know whether it was removed meanwhile. Without a watch it is
-//! empty, and keys are read from the registry.
+//! Only a watch of the registry fills it: a key that was read once may have been removed since. Without a watch the cache is empty, and
+//! keys are read from the registry.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,19 +11,19 @@ use state::{KeyChange, KeyEntry, Version};
 
 use super::stored::{FunctionKeys, HostKeys};
 
-/// What is known of the keys of one app.
+/// The cached keys of one app.
 #[derive(Debug)]
 pub(super) struct Cache {
     host_path: String,
-    known: Mutex<Known>,
+    known: Mutex<CachedKeys>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct CachedKeys {
     host: Option<(Version, Arc<HostKeys>)>,
-    /// By the path in the registry.
+    /// By path in the registry.
     functions: HashMap<String, (Version, Arc<FunctionKeys>)>,
-    /// What we wrote ourselves: nothing older counts any more, also where the watch has not told it yet.
+    /// The versions of our own writes: older versions are stale, even if the watch has not reported the write yet.
     written: HashMap<String, Version>,
 }
 
@@ -32,22 +32,22 @@ impl Cache {
         Self { host_path, known: Mutex::default() }
     }
 
-    /// The host's keys, if they are known.
+    /// The host's keys, if they are cached and current.
     pub(super) fn host(&self) -> Option<Arc<HostKeys>> {
         let known = self.lock();
         let (version, keys) = known.host.as_ref()?;
         known.is_current(&self.host_path, *version).then(|| Arc::clone(keys))
     }
 
-    /// A function's keys, if they are known.
+    /// A function's keys, if they are cached and current.
     pub(super) fn function(&self, path: &str) -> Option<Arc<FunctionKeys>> {
         let known = self.lock();
         let (version, keys) = known.functions.get(path)?;
         known.is_current(path, *version).then(|| Arc::clone(keys))
     }
 
-    /// Takes what the watch tells.
-    pub(super) fn take(&self, change: KeyChange) {
+    /// Applies a change that the watch reports.
+    pub(super) fn apply(&self, change: KeyChange) {
         let mut known = self.lock();
         match change {
             KeyChange::Set(entry) if entry.key.as_str() == self.host_path => known.host = parse(&entry),
@@ -62,39 +62,39 @@ impl Cache {
             KeyChange::Removed(key, _) => {
                 known.functions.remove(key.as_str());
             }
-            KeyChange::Reset => known.forget(),
+            KeyChange::Reset => known.clear(),
         }
     }
 
-    /// Notes that we wrote a key ourselves.
-    pub(super) fn wrote(&self, path: &str, version: Version) {
+    /// Records a write of our own.
+    pub(super) fn record_write(&self, path: &str, version: Version) {
         let mut known = self.lock();
         let newest = known.written.entry(path.to_owned()).or_insert(version);
         *newest = version.max(*newest);
     }
 
-    /// Forgets everything, because nobody tells of changes any more.
+    /// Clears the cache, because changes are no longer reported.
     pub(super) fn clear(&self) {
-        self.lock().forget();
+        self.lock().clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, CachedKeys> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl CachedKeys {
     fn is_current(&self, path: &str, version: Version) -> bool {
         self.written.get(path).is_none_or(|written| *written <= version)
     }
 
-    fn forget(&mut self) {
+    fn clear(&mut self) {
         self.host = None;
         self.functions.clear();
     }
 }
 
-/// Malformed keys are left to whoever reads them from the registry: he has an error to give.
+/// `None` for malformed keys: a read from the registry reports them as an error.
 fn parse<T: DeserializeOwned>(entry: &KeyEntry) -> Option<(Version, Arc<T>)> {
     serde_json::from_slice(&entry.value).ok().map(|keys| (entry.version, Arc::new(keys)))
 }
@@ -123,24 +123,24 @@ mod tests {
         let (first, second) = (FunctionKeys::generate(), FunctionKeys::generate());
         let value = |keys: &FunctionKeys| Some(keys.keys[0].value.clone());
         assert_eq!(known(), None);
-        cache.take(set(path, 1, &first));
+        cache.apply(set(path, 1, &first));
         assert_eq!(known(), value(&first));
-        // Written by us, and not told yet.
-        cache.wrote(path, Version(3));
+        // Our own write, which the watch has not reported yet.
+        cache.record_write(path, Version(3));
         assert_eq!(known(), None);
-        cache.take(set(path, 2, &first));
+        cache.apply(set(path, 2, &first));
         assert_eq!(known(), None);
-        cache.take(set(path, 3, &second));
+        cache.apply(set(path, 3, &second));
         assert_eq!(known(), value(&second));
-        cache.take(set(path, 4, &"malformed"));
+        cache.apply(set(path, 4, &"malformed"));
         assert_eq!(known(), None);
-        cache.take(set(path, 5, &second));
-        cache.take(KeyChange::Removed(Key::new(path).expect("a valid key"), Version(6)));
+        cache.apply(set(path, 5, &second));
+        cache.apply(KeyChange::Removed(Key::new(path).expect("a valid key"), Version(6)));
         assert_eq!(known(), None);
-        cache.take(set(path, 7, &first));
-        cache.take(set("keys/exposed/host", 8, &HostKeys::generate()));
+        cache.apply(set(path, 7, &first));
+        cache.apply(set("keys/exposed/host", 8, &HostKeys::generate()));
         assert!(cache.host().is_some());
-        cache.take(KeyChange::Reset);
+        cache.apply(KeyChange::Reset);
         assert!(cache.host().is_none() && known().is_none());
     }
 }

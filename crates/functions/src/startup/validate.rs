@@ -1,4 +1,4 @@
-//! Which functions of an app cannot run, and how their author is told. Pure.
+//! Functions that cannot run, with the reason for their author. Pure.
 
 use worker_protocol::{FunctionMetadata, StatusResult};
 
@@ -6,12 +6,12 @@ use crate::function::{Declaration, Trigger};
 use crate::invoke::Function;
 use crate::setting_use::SettingUse;
 
-/// Parts the functions that lack a setting, with the reason, from the others.
+/// Splits off the functions that lack a setting, with the reason.
 pub(super) fn without_settings(
     metadata: Vec<FunctionMetadata>,
     settings: &[SettingUse],
 ) -> (Vec<FunctionMetadata>, Vec<(String, String)>) {
-    let (mut whole, mut lacking) = (Vec::new(), Vec::new());
+    let (mut complete, mut lacking) = (Vec::new(), Vec::new());
     for function in metadata {
         let missing: Vec<String> = settings
             .iter()
@@ -19,38 +19,38 @@ pub(super) fn without_settings(
             .map(|setting| format!("{:?}", setting.name))
             .collect();
         match missing.as_slice() {
-            [] => whole.push(function),
+            [] => complete.push(function),
             [one] => lacking.push((function.name, format!("the setting {one} is missing"))),
             several => {
                 lacking.push((function.name, format!("the settings {} are missing", several.join(", "))));
             }
         }
     }
-    (whole, lacking)
+    (complete, lacking)
 }
 
-/// The order of functions: by name, without case. Between two whose routes match, the first has the request.
+/// The sort key of functions: by name without case. Of two functions whose routes match, the first gets the request.
 pub(super) fn order(name: &str) -> String {
     name.to_ascii_uppercase()
 }
 
-/// Parts the functions whose route and a method of theirs belong to another function, which comes first by name, from the others. A
-/// disabled function takes no route away.
+/// Splits off the functions that share a route and a method with another function that is first by name. The routes of disabled
+/// functions do not count.
 pub(super) fn without_conflicts(mut declared: Vec<Declaration>) -> (Vec<Declaration>, Vec<(String, String)>) {
     declared.sort_by_key(|declaration| order(&declaration.metadata.name));
-    let (mut kept, mut errors): (Vec<Declaration>, Vec<(String, String)>) = (Vec::new(), Vec::new());
+    let (mut valid, mut errors): (Vec<Declaration>, Vec<(String, String)>) = (Vec::new(), Vec::new());
     for declaration in declared {
-        match kept.iter().find(|earlier| conflicts(earlier, &declaration)) {
+        match valid.iter().find(|earlier| conflicts(earlier, &declaration)) {
             Some(earlier) => {
                 let name = &earlier.metadata.name;
                 let why =
                     format!("The route specified conflicts with the route defined by function '{name}'.");
                 errors.push((declaration.metadata.name, why));
             }
-            None => kept.push(declaration),
+            None => valid.push(declaration),
         }
     }
-    (kept, errors)
+    (valid, errors)
 }
 
 fn conflicts(earlier: &Declaration, later: &Declaration) -> bool {
@@ -63,15 +63,15 @@ fn conflicts(earlier: &Declaration, later: &Declaration) -> bool {
     is_enabled && is_same_route && shares_a_method
 }
 
-/// What the author of a function is told whose requests another function has.
+/// The warning for a function whose requests another function gets.
 pub(super) fn hidden_by(hidden: &Function, first: &Function) -> String {
     let route = |function: &Function| match &function.declaration.trigger {
         Trigger::Http(http) => http.template.source().to_owned(),
         Trigger::Timer(_) | Trigger::Manual | Trigger::Source => String::new(),
     };
     format!(
-        "Requests that match the routes of both '{}' ({}) and '{}' ({}) go to '{}': the first by name has them, however general \
-         its route. Rename one of the two, or narrow its route with a constraint.",
+        "Requests that match the routes of both '{}' ({}) and '{}' ({}) go to '{}': the first by name gets them, even if its route is \
+         more general. Rename one of the two, or restrict its route with a constraint.",
         first.name(),
         route(first),
         hidden.name(),
@@ -80,17 +80,17 @@ pub(super) fn hidden_by(hidden: &Function, first: &Function) -> String {
     )
 }
 
-/// Why a function is in error that the worker could not load: one line, with the place in the app's code where there is one.
+/// Why a function that the worker could not load is in error: one line, with the location in the app's code if known.
 pub(super) fn not_loaded(language: &str, result: &StatusResult) -> String {
     let message = result.message();
     let first = message.lines().next().unwrap_or_default().trim().trim_end_matches('.');
-    let first = if first.is_empty() { "it gave no reason" } else { first };
+    let first = if first.is_empty() { "the worker gave no reason" } else { first };
     let stack = result.exception.as_ref().map_or("", |exception| exception.stack_trace.as_str());
-    let place =
+    let location =
         stack.lines().map(str::trim).find(|line| line.starts_with("at ") || line.starts_with("File "));
-    let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+    let location = location.map(|location| format!(" ({location})")).unwrap_or_default();
     format!(
-        "the {language} worker could not load it: {first}{place}. Correct its code or its declaration, then start again"
+        "the {language} worker could not load it: {first}{location}. Correct its code or its declaration, then start again"
     )
 }
 

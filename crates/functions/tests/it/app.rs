@@ -42,7 +42,7 @@ async fn functions_in_error_do_not_prevent_the_others_from_running() {
 
         Functions:
 
-        	The 'GOOD' function is in error: another function has the same name; names differ in more than case
+        	The 'GOOD' function is in error: another function has the same name; names must differ by more than case
 
         	good: [ANY] http://localhost:7071/api/good
 

@@ -358,10 +358,7 @@ async fn a_retry_policy_repeats_an_http_function() {
         .await;
     assert_eq!(host.send("GET /api/f").await.body, "after 2 of 5");
     let log = host.log();
-    assert!(
-        log.contains("Warn The retry policy also repeats functions that are called by HTTP: f."),
-        "{log}"
-    );
+    assert!(log.contains("Warn The retry policy also applies to HTTP functions: f."), "{log}");
 }
 
 #[tokio::test]
