@@ -1,4 +1,4 @@
-//! [`Command`]: the closed list of everything that a shard can be asked for.
+//! [`ShardCommand`]: the closed list of everything that a shard can be asked for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::client_result::{ClientInvokeError, ClientResult};
 use crate::history_log::{CatchUpResult, FollowResult};
-use crate::invoke::{ClientInvokeError, ClientResult};
 use crate::presence::{Action, ConnectionEntry, ListScope, NameKind, NamedCount, Predicate, PresenceCounts};
-use crate::publish::Work;
-use crate::stream::StreamPart;
-use crate::trace_subscription::Sink;
+use crate::publish::PublishJob;
+use crate::stream::StreamMessages;
+use crate::trace_subscription::TraceSink;
 use crate::{
     Admission, AppServer, AuthenticationRefresh, ClientContext, CloseRequest, ConnectionId, GroupName, Hub,
     Lifetime, Membership, OtherUser, OutgoingMessage, ServerClose, Target, Transport, UserId,
@@ -41,7 +41,7 @@ pub enum ReattachResult {
 
 /// Everything that can happen to a shard from outside its sockets.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub(crate) enum ShardCommand {
     Attach(Box<Transport>, Box<Admission>),
     /// A new socket for a connection that can reconnect statefully.
     Reattach {
@@ -86,13 +86,13 @@ pub(crate) enum Command {
     Resume {
         connection: ConnectionId,
     },
-    Publish(Arc<Work>),
+    Publish(Arc<PublishJob>),
     ChangeConnection {
         hub: Hub,
         connection: ConnectionId,
         group: GroupName,
         membership: Membership,
-        changed: oneshot::Sender<Changed>,
+        changed: oneshot::Sender<GroupChangeResult>,
     },
     LeaveAllGroups {
         hub: Hub,
@@ -120,7 +120,7 @@ pub(crate) enum Command {
         closed: oneshot::Sender<u32>,
     },
     Invoke(Box<Invoke>),
-    Stream(Box<StreamPart>),
+    Stream(Box<StreamMessages>),
     /// Nobody waits for this client result any more.
     Forget {
         connection: ConnectionId,
@@ -141,7 +141,7 @@ pub(crate) enum Command {
     },
     Exists {
         hub: Hub,
-        subject: Subject,
+        subject: PresenceQuery,
         answer: oneshot::Sender<bool>,
     },
     Count {
@@ -172,7 +172,7 @@ pub(crate) enum Command {
         actions: Arc<[Action]>,
         answer: oneshot::Sender<u64>,
     },
-    SubscribeTrace(Box<Sink>),
+    SubscribeTrace(Box<TraceSink>),
     /// A connection wants to follow what is kept of a group, or of its hub.
     Follow {
         connection: ConnectionId,
@@ -180,13 +180,13 @@ pub(crate) enum Command {
         may_join: bool,
         /// The life of the log.
         epoch: u64,
-        begun: oneshot::Sender<FollowResult>,
+        result: oneshot::Sender<FollowResult>,
     },
     CatchUp {
         connection: ConnectionId,
         group: Option<GroupName>,
         next: u64,
-        caught_up: oneshot::Sender<CatchUpResult>,
+        result: oneshot::Sender<CatchUpResult>,
     },
     Unfollow {
         connection: ConnectionId,
@@ -210,7 +210,7 @@ pub(crate) struct Invoke {
 
 /// What became of a connection's change of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Changed {
+pub(crate) enum GroupChangeResult {
     Done,
     #[default]
     NoConnection,
@@ -220,7 +220,7 @@ pub(crate) enum Changed {
 
 /// Whose existence is asked for.
 #[derive(Clone, Debug)]
-pub(crate) enum Subject {
+pub(crate) enum PresenceQuery {
     Connection(ConnectionId),
     User(UserId),
     Group(GroupName),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use signalr_protocol::HubProtocol;
 
 use crate::OutgoingMessage;
-use crate::message::Content;
+use crate::message::MessageContent;
 use crate::shard::Encoded;
 
 /// A message as the frames that clients of each protocol get.
@@ -29,6 +29,6 @@ pub fn frames(message: &OutgoingMessage) -> Frames {
         json: bytes(HubProtocol::Json),
         messagepack: bytes(HubProtocol::MessagePack),
         blazorpack: bytes(HubProtocol::BlazorPack),
-        only_blazorpack: matches!(&message.0, Content::Ready { json: None, messagepack: None, .. }),
+        only_blazorpack: matches!(&message.0, MessageContent::Ready { json: None, messagepack: None, .. }),
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use trace::Tracer;
 
 pub(crate) use self::wake::{ShardSender, ShardWaker};
-use crate::command::Command;
+use crate::command::ShardCommand;
 use crate::hub_counts::HubCounts;
 use crate::{ConnectionId, HistoryLog, NodeId, Stopped, Target};
 
@@ -41,11 +41,11 @@ pub(crate) struct Shared {
     /// Sockets handed to shards and not yet given up by them.
     pub(crate) connections: Arc<AtomicU32>,
     pub(crate) hub_counts: Arc<HubCounts>,
-    pub(crate) outlet_bytes: prometheus_client::metrics::gauge::Gauge,
+    pub(crate) http_pending_bytes: prometheus_client::metrics::gauge::Gauge,
     pub(crate) next_shard: AtomicU16,
     pub(crate) shards: Vec<ShardSender>,
     pub(crate) tracer: Tracer,
-    pub(crate) keeper: OnceLock<Arc<dyn HistoryLog>>,
+    pub(crate) history_log: OnceLock<Arc<dyn HistoryLog>>,
 }
 
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl EngineHandle {
     async fn ask_owner<T: Default>(
         &self,
         connection: ConnectionId,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+        command: impl FnOnce(oneshot::Sender<T>) -> ShardCommand,
     ) -> Result<T, Stopped> {
         let Some(shard) = self.shard_of(connection) else { return Ok(T::default()) };
         let (sender, answer) = oneshot::channel();
@@ -71,7 +71,10 @@ impl EngineHandle {
         answer.await.map_err(|_| Stopped)
     }
 
-    async fn ask_all<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Result<Vec<T>, Stopped> {
+    async fn ask_all<T>(
+        &self,
+        command: impl Fn(oneshot::Sender<T>) -> ShardCommand,
+    ) -> Result<Vec<T>, Stopped> {
         let mut answers = Vec::with_capacity(self.0.shards.len());
         for shard in &self.0.shards {
             let (sender, answer) = oneshot::channel();
@@ -105,7 +108,7 @@ impl EngineJoin {
     pub async fn drain(self, cut_after: Duration) {
         for shard in &self.handle.0.shards {
             // A shard that has already ended needs no telling.
-            let _ = shard.send(Command::Drain { cut_after }).await;
+            let _ = shard.send(ShardCommand::Drain { cut_after }).await;
         }
         for ShardThread { ended, thread } in self.threads {
             // The sender is dropped at the thread's very end, so the join that follows does not block.

@@ -27,7 +27,7 @@ pub(crate) struct Bucket {
 
 /// Which rate was exceeded; the text goes into the Close message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Exceeded {
+pub(crate) enum RateExceeded {
     #[error("more than {0} messages a second are not allowed")]
     Messages(u32),
     #[error("more than {0} bytes a second are not allowed")]
@@ -35,7 +35,7 @@ pub(crate) enum Exceeded {
 }
 
 /// A user in its hub.
-type Home = (Hub, UserId);
+type HubUser = (Hub, UserId);
 
 /// A bucket that connections share.
 pub(crate) type Shared = Arc<Mutex<Bucket>>;
@@ -43,7 +43,7 @@ pub(crate) type Shared = Arc<Mutex<Bucket>>;
 /// The buckets of users who have connections.
 #[derive(Debug, Default)]
 pub(crate) struct UserBuckets {
-    buckets: Mutex<HashMap<Home, Weak<Mutex<Bucket>>>>,
+    buckets: Mutex<HashMap<HubUser, Weak<Mutex<Bucket>>>>,
 }
 
 impl Rates {
@@ -67,20 +67,20 @@ impl Bucket {
     }
 
     /// Takes out what was sent, or says that it was too much.
-    pub(crate) fn take(&mut self, messages: u32, bytes: usize, now: Instant) -> Result<(), Exceeded> {
+    pub(crate) fn take(&mut self, messages: u32, bytes: usize, now: Instant) -> Result<(), RateExceeded> {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
         if let Some(rate) = self.rates.messages {
             self.messages =
                 (self.messages + passed * f64::from(rate)).min(f64::from(rate)) - f64::from(messages);
             if self.messages < 0.0 {
-                return Err(Exceeded::Messages(rate));
+                return Err(RateExceeded::Messages(rate));
             }
         }
         if let Some(rate) = self.rates.bytes {
             self.bytes = (self.bytes + passed * f64::from(rate)).min(f64::from(rate)) - bytes as f64;
             if self.bytes < 0.0 {
-                return Err(Exceeded::Bytes(rate));
+                return Err(RateExceeded::Bytes(rate));
             }
         }
         Ok(())
@@ -120,9 +120,9 @@ mod tests {
         let mut bucket = Bucket::new(rates, start);
         assert_eq!(bucket.take(1, 50, start), Ok(()));
         assert_eq!(bucket.take(1, 50, start), Ok(()));
-        assert_eq!(bucket.take(1, 0, start), Err(Exceeded::Messages(2)));
+        assert_eq!(bucket.take(1, 0, start), Err(RateExceeded::Messages(2)));
         let mut bucket = Bucket::new(rates, start);
-        assert_eq!(bucket.take(1, 101, start), Err(Exceeded::Bytes(100)));
+        assert_eq!(bucket.take(1, 101, start), Err(RateExceeded::Bytes(100)));
         let mut bucket = Bucket::new(rates, start);
         for half in 0..20 {
             assert_eq!(bucket.take(1, 50, start + Duration::from_millis(500 * half)), Ok(()), "{half}");

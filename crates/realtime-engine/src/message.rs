@@ -9,10 +9,10 @@ use super::{StreamPosition, Target, calls_reserved_method, is_reserved_method};
 
 /// A hub message on its way to clients. A shard encodes it at most once for each protocol that a receiver speaks.
 #[derive(Clone, Debug)]
-pub struct OutgoingMessage(pub(crate) Content);
+pub struct OutgoingMessage(pub(crate) MessageContent);
 
 #[derive(Clone, Debug)]
-pub(crate) enum Content {
+pub(crate) enum MessageContent {
     Invocation {
         invocation_id: Option<Box<str>>,
         target: Box<str>,
@@ -24,7 +24,7 @@ pub(crate) enum Content {
     },
     Completion {
         invocation_id: Box<str>,
-        outcome: Outcome,
+        outcome: CompletionOutcome,
     },
     Ready {
         json: Option<Bytes>,
@@ -40,7 +40,7 @@ pub(crate) enum Content {
 
 /// How an invocation of a client ended.
 #[derive(Clone, Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum CompletionOutcome {
     Error(Box<str>),
     Void,
     Value(Box<str>),
@@ -96,7 +96,7 @@ impl OutgoingMessage {
         }
         sayable(arguments).map_err(InvalidArguments::Value)?;
         let invocation_id = invocation_id.map(Into::into);
-        Ok(Self(Content::Invocation {
+        Ok(Self(MessageContent::Invocation {
             invocation_id,
             target: target.into(),
             arguments: arguments.trim().into(),
@@ -107,19 +107,19 @@ impl OutgoingMessage {
     /// their length. For clients of JSON or MessagePack where only the other is there, it is translated; a message that cannot
     /// be said in a client's protocol is left out for it, and counted.
     pub fn ready(json: Option<Bytes>, messagepack: Option<Bytes>, blazorpack: Option<Bytes>) -> Self {
-        Self(Content::Ready { json, messagepack, blazorpack })
+        Self(MessageContent::Ready { json, messagepack, blazorpack })
     }
 
     /// Whole hub messages for one client, framed in the client's own protocol; they are passed on as they are. `numbered` of them are
     /// such as stateful reconnect numbers (types 1 to 5).
     pub fn raw(framed: Bytes, numbered: u32) -> Self {
-        Self(Content::Raw { framed, messages: numbered })
+        Self(MessageContent::Raw { framed, messages: numbered })
     }
 
     /// Answers a client's invocation with an error.
     pub fn completion_error(invocation_id: &str, error: &str) -> Self {
-        let outcome = Outcome::Error(error.into());
-        Self(Content::Completion { invocation_id: invocation_id.into(), outcome })
+        let outcome = CompletionOutcome::Error(error.into());
+        Self(MessageContent::Completion { invocation_id: invocation_id.into(), outcome })
     }
 
     /// Ends a client's invocation or stream, with a result (the text of a JSON value) or without.
@@ -129,10 +129,10 @@ impl OutgoingMessage {
     /// If the result is no JSON value.
     pub fn completion(invocation_id: &str, result: Option<&str>) -> Result<Self, InvalidValue> {
         let outcome = match result {
-            Some(result) => Outcome::Value(json(result)?),
-            None => Outcome::Void,
+            Some(result) => CompletionOutcome::Value(json(result)?),
+            None => CompletionOutcome::Void,
         };
-        Ok(Self(Content::Completion { invocation_id: invocation_id.into(), outcome }))
+        Ok(Self(MessageContent::Completion { invocation_id: invocation_id.into(), outcome }))
     }
 
     /// One item, the text of a JSON value, of the stream that a client asked for by `invocation_id`.
@@ -141,21 +141,24 @@ impl OutgoingMessage {
     ///
     /// If the item is no JSON value.
     pub fn stream_item(invocation_id: &str, item: &str) -> Result<Self, InvalidValue> {
-        Ok(Self(Content::StreamItem { invocation_id: invocation_id.into(), item: json(item)? }))
+        Ok(Self(MessageContent::StreamItem { invocation_id: invocation_id.into(), item: json(item)? }))
     }
 
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         match &self.0 {
-            Content::Invocation { target, arguments, .. } => target.len() + arguments.len(),
-            Content::StreamItem { item, .. } => item.len(),
-            Content::Completion { outcome: Outcome::Error(text) | Outcome::Value(text), .. } => text.len(),
-            Content::Completion { outcome: Outcome::Void, .. } => 0,
-            Content::Ready { json, messagepack, blazorpack } => {
+            MessageContent::Invocation { target, arguments, .. } => target.len() + arguments.len(),
+            MessageContent::StreamItem { item, .. } => item.len(),
+            MessageContent::Completion {
+                outcome: CompletionOutcome::Error(text) | CompletionOutcome::Value(text),
+                ..
+            } => text.len(),
+            MessageContent::Completion { outcome: CompletionOutcome::Void, .. } => 0,
+            MessageContent::Ready { json, messagepack, blazorpack } => {
                 length(json) + length(messagepack) + length(blazorpack)
             }
-            Content::Raw { framed, .. } => framed.len(),
+            MessageContent::Raw { framed, .. } => framed.len(),
         }
     }
 
@@ -167,17 +170,17 @@ impl OutgoingMessage {
         };
         let arguments = serde_json::json!([group, next.to_string()]).to_string();
         let target = "chappe.position".into();
-        Self(Content::Invocation { invocation_id: None, target, arguments: arguments.into() })
+        Self(MessageContent::Invocation { invocation_id: None, target, arguments: arguments.into() })
     }
 
     /// The message in the form in which it is kept; `None` where it is no call of the clients' methods.
     pub fn to_record(&self) -> Option<Record> {
         match &self.0 {
-            Content::Invocation { invocation_id: None, target, arguments } => {
+            MessageContent::Invocation { invocation_id: None, target, arguments } => {
                 let headers = vec![("target".to_owned(), Bytes::copy_from_slice(target.as_bytes()))];
                 Some(Record { headers, body: Bytes::copy_from_slice(arguments.as_bytes()) })
             }
-            Content::Ready { json, messagepack, blazorpack } => {
+            MessageContent::Ready { json, messagepack, blazorpack } => {
                 let forms = [("json", json), ("messagepack", messagepack), ("blazorpack", blazorpack)];
                 let kept = |(name, bytes): (&str, &Option<Bytes>)| Some((name.to_owned(), bytes.clone()?));
                 Some(Record { headers: forms.into_iter().filter_map(kept).collect(), body: Bytes::new() })
@@ -197,7 +200,7 @@ impl OutgoingMessage {
             Some(target) => {
                 let (target, arguments) = (text(&target)?, text(&record.body)?);
                 (!is_reserved_method(&target)).then_some(())?;
-                Some(Self(Content::Invocation { invocation_id: None, target, arguments }))
+                Some(Self(MessageContent::Invocation { invocation_id: None, target, arguments }))
             }
             None => {
                 let [json, messagepack, blazorpack] = ["json", "messagepack", "blazorpack"].map(header);
@@ -217,7 +220,7 @@ impl OutgoingMessage {
     /// The client's method that it calls, where it is known without reading it.
     pub(crate) fn method(&self) -> Option<&str> {
         match &self.0 {
-            Content::Invocation { target, .. } => Some(target),
+            MessageContent::Invocation { target, .. } => Some(target),
             _ => None,
         }
     }

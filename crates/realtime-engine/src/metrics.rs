@@ -23,7 +23,7 @@ pub(crate) struct EngineMetrics {
     untranslatable: Family<ShardLabels, Counter>,
     left_out: Family<ShardLabels, Counter>,
     pending_bytes: Family<ShardLabels, Gauge>,
-    pub(crate) outlet_bytes: Gauge,
+    pub(crate) http_pending_bytes: Gauge,
     turn_seconds: Family<ShardLabels, Histogram, fn() -> Histogram>,
 }
 
@@ -85,7 +85,7 @@ impl EngineMetrics {
             blocked_writes: Family::default(),
             untranslatable: Family::default(),
             left_out: Family::default(),
-            outlet_bytes: Gauge::default(),
+            http_pending_bytes: Gauge::default(),
             pending_bytes: Family::default(),
             turn_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.000_1, 4.0, 8))
@@ -109,7 +109,7 @@ impl EngineMetrics {
         let help = "Messages left out for clients that do not read, where their hub says so";
         add("left_out", help, &metrics.left_out);
         let help = "Bytes that wait for requests of clients over Server-Sent Events and long polling";
-        registry.register("realtime_outlet_bytes", help, metrics.outlet_bytes.clone());
+        registry.register("realtime_outlet_bytes", help, metrics.http_pending_bytes.clone());
         let help = "Connections that did their handshake";
         registry.register("realtime_connections", help, metrics.connections.clone());
         registry.register("realtime_connection_ends", "Connections that ended, by why", metrics.ends.clone());

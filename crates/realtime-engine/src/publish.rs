@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use trace::TraceContext;
 
-use crate::span::SendSpan;
+use crate::send_span::SendSpan;
 use crate::{ConnectionId, Hub, OutgoingMessage, Stopped, StreamPosition, Target, UserId};
 
 /// A message and who gets it.
@@ -27,7 +27,7 @@ pub struct Publish {
 
 /// One publish, shared by the shards that carry it out. Its span ends when the last of them lets go.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub(crate) struct PublishJob {
     pub(crate) hub: Hub,
     pub(crate) target: Target,
     pub(crate) excluded: Vec<ConnectionId>,

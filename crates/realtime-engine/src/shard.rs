@@ -1,12 +1,15 @@
 //! [`Shard`]: one thread's connections, and the loop that serves them.
 //!
 //! One turn: reads what is readable, takes commands, looks at deadlines, writes. Everything that happens to a connection
-//! happens here, on this thread; the ways in are the closed list [`Command`] and the sockets themselves.
+//! happens here, on this thread; the ways in are the closed list [`ShardCommand`] and the sockets themselves.
 //!
 //! Start reading at [`Shard::turn`]. `receive.rs` and `hub_messages.rs` are the way in, `publish.rs` and `flush.rs` the way out, `pending.rs` what waits
 //! between them, `obey.rs` and `serve.rs` what others ask for, `index.rs` who receives what, `streams.rs` what is sent in streams, `opening.rs`, `upkeep.rs` and `life.rs` how connections
-//! begin, are looked after and end (`due.rs` decides what is due), `resume.rs` how they survive their sockets, `forward.rs` what goes on to app servers, `sight.rs` what is shown to whoever looks.
+//! begin, are looked after and end (`due.rs` decides what is due), `resume.rs` how they survive their sockets, `forward.rs` what goes on to app servers, `event.rs` what is shown to whoever looks.
 
+mod app_server;
+mod closing;
+mod commands;
 mod connection;
 mod deadlines;
 mod due;
@@ -14,24 +17,21 @@ mod encode;
 mod flush;
 mod forward;
 mod forwarding;
+mod handshake;
 mod hub_messages;
 mod index;
 mod keys;
-mod life;
-mod lists;
-mod obey;
-mod opening;
-mod own;
+mod own_messages;
 mod pending;
-mod pieces;
 mod publish;
+mod queries;
 mod receive;
-mod resume;
-mod serve;
+mod reconnect;
 mod shrink;
-mod sight;
+mod splitter;
 mod stateful;
 mod streams;
+mod trace;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -53,12 +53,12 @@ pub(crate) use self::encode::Encoded;
 use self::index::{Connections, HubPolicy, Index};
 use self::keys::Slot;
 pub(crate) use self::pending::{Backlog, Piece};
-use super::command::Command;
+use super::command::ShardCommand;
 use super::handle::ShardWaker;
 use super::hub_counts::HubCounts;
 use super::limits::{Rates, UserBuckets};
-use super::publish::Work;
-use super::trace_subscription::Sink;
+use super::publish::PublishJob;
+use super::trace_subscription::TraceSink;
 use super::{Options, Upstream};
 use crate::metrics::{EngineMetrics, ShardMetrics};
 
@@ -72,14 +72,14 @@ const TICK_MIN: Duration = Duration::from_millis(100);
 const TICK_MAX: Duration = Duration::from_secs(1);
 
 /// While the servers of slow clients hold messages back, their connections are looked at this often.
-const LOOK_AT_SLOWED: Duration = Duration::from_millis(50);
+const SLOW_READER_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long an acknowledgement of a stateful client's messages may wait for more of them, and messages for its first word.
 const SOON: Duration = Duration::from_secs(1);
 
 /// What all shards have alike.
 #[derive(Clone)]
-pub(crate) struct Settings {
+pub(crate) struct ShardSettings {
     options: Options,
     metrics: EngineMetrics,
     upstream: Arc<dyn Upstream>,
@@ -90,14 +90,14 @@ pub(crate) struct Settings {
 }
 
 /// A shard's queue, seen from the shard.
-pub(crate) struct Inbox {
-    pub(crate) commands: mpsc::Receiver<Command>,
+pub(crate) struct ShardInbox {
+    pub(crate) commands: mpsc::Receiver<ShardCommand>,
     pub(crate) waker: Arc<ShardWaker>,
 }
 
 pub(crate) struct Shard {
     poll: Poll,
-    settings: Settings,
+    settings: ShardSettings,
     connections: Connections,
     index: Index,
     deadlines: Deadlines,
@@ -110,14 +110,14 @@ pub(crate) struct Shard {
     /// How many ever came onto that list and went off it: by these a publish knows when it has been written.
     dirtied: u64,
     flushed: u64,
-    traced: VecDeque<(u64, Arc<Work>)>,
+    traced: VecDeque<(u64, Arc<PublishJob>)>,
     /// Connections that had more to read than was their turn.
     unread: Vec<Slot>,
     /// Stateful connections to be looked at a moment later, and when.
     soon: VecDeque<(Tick, Slot, u32)>,
     /// Connections whose app server was told to send more slowly, with their generation.
-    slowed: Vec<(Slot, u32)>,
-    taps: Vec<Sink>,
+    slow_readers: Vec<(Slot, u32)>,
+    trace_sinks: Vec<TraceSink>,
     connection_rates: Rates,
     user_rates: Rates,
     /// What holds before a connection is in a hub.
@@ -136,9 +136,9 @@ pub(crate) struct Shard {
 
 /// Whether more is to be done before waiting for events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
-    Nothing,
-    More,
+enum TurnResult {
+    Idle,
+    MoreWork,
 }
 
 /// A socket that is ready.
@@ -159,20 +159,20 @@ impl Ready {
 /// A shard with its queue, as the work of a thread. It ends when the engine is drained.
 pub(crate) struct ShardTurns {
     shard: Shard,
-    inbox: Inbox,
+    inbox: ShardInbox,
     events: Events,
-    left: Left,
+    left: TurnResult,
     /// Dropped last: it tells the engine that the shard has ended.
     _done: oneshot::Sender<()>,
 }
 
 impl ShardTurns {
-    pub(crate) fn new(shard: Shard, inbox: Inbox, done: oneshot::Sender<()>) -> Self {
-        Self { shard, inbox, events: Events::with_capacity(EVENTS_MAX), left: Left::Nothing, _done: done }
+    pub(crate) fn new(shard: Shard, inbox: ShardInbox, done: oneshot::Sender<()>) -> Self {
+        Self { shard, inbox, events: Events::with_capacity(EVENTS_MAX), left: TurnResult::Idle, _done: done }
     }
 
     fn end(&mut self) -> Turned {
-        self.shard.cut_all();
+        self.shard.end_all();
         Turned::Ended
     }
 }
@@ -204,7 +204,7 @@ impl Turns for ShardTurns {
         let ready = ready.chain(edge::simulation::take_ready(&shard.poll).into_iter().map(Ready::simulated));
         *left = shard.turn(ready, inbox, began);
         shard.metrics.end_turn(began.elapsed(), shard.pending_bytes);
-        if *left == Left::More { Turned::Worked } else { Turned::Idle }
+        if *left == TurnResult::MoreWork { Turned::Worked } else { Turned::Idle }
     }
 }
 
@@ -216,7 +216,7 @@ impl Ready {
     }
 }
 
-impl Settings {
+impl ShardSettings {
     pub(crate) fn new(
         options: &Options,
         metrics: EngineMetrics,
@@ -230,7 +230,7 @@ impl Settings {
 }
 
 impl Shard {
-    pub(crate) fn new(number: u16, poll: Poll, settings: Settings, start: Instant) -> Self {
+    pub(crate) fn new(number: u16, poll: Poll, settings: ShardSettings, start: Instant) -> Self {
         let options = &settings.options;
         let time = Duration::from_millis;
         let [handshake, keep_alive, client_timeout, close, disconnect] = [
@@ -254,8 +254,8 @@ impl Shard {
         };
         Self {
             soon: VecDeque::new(),
-            slowed: Vec::new(),
-            taps: Vec::new(),
+            slow_readers: Vec::new(),
+            trace_sinks: Vec::new(),
             connection_rates: Rates::of_connection(options),
             user_rates: Rates::of_user(options),
             default_policy: HubPolicy::of_all(options),
@@ -283,7 +283,12 @@ impl Shard {
     }
 
     /// One turn of the loop, with the sockets that are ready.
-    fn turn(&mut self, ready: impl Iterator<Item = Ready>, inbox: &mut Inbox, now: Instant) -> Left {
+    fn turn(
+        &mut self,
+        ready: impl Iterator<Item = Ready>,
+        inbox: &mut ShardInbox,
+        now: Instant,
+    ) -> TurnResult {
         (self.now, self.instant) = (self.deadlines.at(now), now);
         for slot in std::mem::take(&mut self.unread) {
             self.on_readable(slot);
@@ -297,26 +302,34 @@ impl Shard {
                 self.on_readable(slot);
             }
         }
-        let more_commands = self.take_commands(inbox, now);
-        self.look_at_deadlines();
-        self.show_changes();
+        let more_commands = self.receive_commands(inbox, now);
+        self.check_deadlines();
+        self.trace_group_changes();
         let more_writes = self.flush_chunk();
-        if more_commands || more_writes || !self.unread.is_empty() { Left::More } else { Left::Nothing }
+        if more_commands || more_writes || !self.unread.is_empty() {
+            TurnResult::MoreWork
+        } else {
+            TurnResult::Idle
+        }
     }
 
-    fn timeout(&self, left: Left, now: Instant) -> Option<Duration> {
-        if left == Left::More {
+    fn timeout(&self, left: TurnResult, now: Instant) -> Option<Duration> {
+        if left == TurnResult::MoreWork {
             return Some(Duration::ZERO);
         }
         // Where there is nobody to look after, the shard sleeps until it is called.
         let idle = self.connections.is_empty() && self.index.next_expiry().is_none();
         let next_tick = (!idle).then(|| self.deadlines.next_tick().saturating_duration_since(now));
         // That a request of a slow client has taken messages is seen by looking.
-        if self.slowed.is_empty() { next_tick } else { next_tick.map(|at| at.min(LOOK_AT_SLOWED)) }
+        if self.slow_readers.is_empty() {
+            next_tick
+        } else {
+            next_tick.map(|at| at.min(SLOW_READER_INTERVAL))
+        }
     }
 
     fn has_ended(&self, now: Instant) -> bool {
-        self.draining.is_some_and(|cut_at| self.connections.is_empty() || now >= cut_at)
+        self.draining.is_some_and(|end_at| self.connections.is_empty() || now >= end_at)
     }
 }
 

@@ -12,7 +12,7 @@ use trace::Tracer;
 
 use super::handle::{ShardSender, ShardThread, ShardWaker, Shared};
 use super::hub_counts::HubCounts;
-use super::shard::{Inbox, Settings, Shard, ShardTurns, WAKER_TOKEN};
+use super::shard::{Shard, ShardInbox, ShardSettings, ShardTurns, WAKER_TOKEN};
 use super::{EngineHandle, EngineJoin, NodeId, Options, Upstream};
 use crate::metrics::EngineMetrics;
 
@@ -36,8 +36,8 @@ pub(super) fn start(
     let metrics = EngineMetrics::register(registry);
     let connections = Arc::new(AtomicU32::new(0));
     let hub_counts = Arc::new(HubCounts::new(options));
-    let outlet_bytes = metrics.outlet_bytes.clone();
-    let settings = Settings::new(
+    let http_pending_bytes = metrics.http_pending_bytes.clone();
+    let settings = ShardSettings::new(
         options,
         metrics,
         Arc::clone(upstream),
@@ -57,11 +57,11 @@ pub(super) fn start(
         connections_max: options.connections_max,
         connections,
         hub_counts,
-        outlet_bytes,
+        http_pending_bytes,
         next_shard: AtomicU16::new(0),
         shards,
         tracer,
-        keeper: OnceLock::new(),
+        history_log: OnceLock::new(),
     });
     Ok((handle.clone(), EngineJoin::new(handle, threads)))
 }
@@ -69,14 +69,14 @@ pub(super) fn start(
 fn start_shard(
     shard: u16,
     options: &Options,
-    settings: &Settings,
+    settings: &ShardSettings,
     supervisor: &Supervisor,
 ) -> io::Result<(ShardSender, ShardThread)> {
     let poll = Poll::new()?;
     let waker = ShardWaker::new(Waker::new(poll.registry(), WAKER_TOKEN)?);
     let (commands, queue) = mpsc::channel((options.commands_max as usize).max(1));
     let (done, ended) = oneshot::channel();
-    let inbox = Inbox { commands: queue, waker: Arc::clone(&waker) };
+    let inbox = ShardInbox { commands: queue, waker: Arc::clone(&waker) };
     let settings = settings.clone();
     let name = format!("shard {shard}");
     let thread = supervisor.essential_turns(std::thread::Builder::new(), &name, move || {

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use crate::publish::Work;
+use crate::publish::PublishJob;
 use crate::{ConnectionId, Hub};
 
 /// A stream of one client.
@@ -18,12 +18,12 @@ pub struct StreamOf<'a> {
 
 /// Items of a stream that a client asked for, its end, or both; without messages a question.
 #[derive(Debug)]
-pub(crate) struct StreamPart {
+pub(crate) struct StreamMessages {
     pub(crate) hub: Hub,
     pub(crate) connection: ConnectionId,
     /// The invocation id by which the client asked.
     pub(crate) stream: Box<str>,
-    pub(crate) messages: Vec<Work>,
+    pub(crate) messages: Vec<PublishJob>,
     /// Whether the stream ends with them.
     pub(crate) is_end: bool,
     pub(crate) answer: oneshot::Sender<StreamState>,

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::{ConnectionId, EndReason, GroupName, Hub, Target, UserId};
 
 /// Sights that wait for one reader.
-const SIGHTS_MAX: usize = 4096;
+const EVENTS_WAITING_MAX: usize = 4096;
 
 /// What a tap is to show; empty shows everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,27 +92,27 @@ pub enum TraceEventKind {
 /// Reads what happens. Dropping it ends the tap.
 #[derive(Debug)]
 pub struct TraceSubscription {
-    sights: mpsc::Receiver<TraceEvent>,
+    events: mpsc::Receiver<TraceEvent>,
     missed: Arc<AtomicU64>,
 }
 
 /// A shard's end of a tap.
 #[derive(Clone, Debug)]
-pub(crate) struct Sink {
+pub(crate) struct TraceSink {
     filter: Arc<TraceFilter>,
-    sights: mpsc::Sender<TraceEvent>,
+    events: mpsc::Sender<TraceEvent>,
     missed: Arc<AtomicU64>,
 }
 
 impl TraceSubscription {
     /// The next sight; `None` when the engine has ended. Cancel-safe.
     pub async fn next(&mut self) -> Option<TraceEvent> {
-        self.sights.recv().await
+        self.events.recv().await
     }
 
     /// How many sights wait to be read.
     pub fn waiting(&self) -> usize {
-        self.sights.len()
+        self.events.len()
     }
 
     /// How many sights were left out since the last time this was asked, because nobody read.
@@ -122,22 +122,22 @@ impl TraceSubscription {
 }
 
 /// A tap and the end of it that shards hold.
-pub(crate) fn tap(filter: TraceFilter) -> (Sink, TraceSubscription) {
-    let (sender, sights) = mpsc::channel(SIGHTS_MAX);
+pub(crate) fn subscription(filter: TraceFilter) -> (TraceSink, TraceSubscription) {
+    let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
     let missed = Arc::new(AtomicU64::new(0));
-    let sink = Sink { filter: Arc::new(filter), sights: sender, missed: Arc::clone(&missed) };
-    (sink, TraceSubscription { sights, missed })
+    let sink = TraceSink { filter: Arc::new(filter), events: sender, missed: Arc::clone(&missed) };
+    (sink, TraceSubscription { events, missed })
 }
 
-impl Sink {
+impl TraceSink {
     /// Shows a sight to the reader if its filter lets it pass; says whether there still is a reader.
-    pub(crate) fn show(&self, sight: &TraceEvent) -> bool {
-        if self.filter.passes(sight)
-            && let Err(mpsc::error::TrySendError::Full(_)) = self.sights.try_send(sight.clone())
+    pub(crate) fn send(&self, event: &TraceEvent) -> bool {
+        if self.filter.matches(event)
+            && let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event.clone())
         {
             self.missed.fetch_add(1, Ordering::AcqRel);
         }
-        !self.sights.is_closed()
+        !self.events.is_closed()
     }
 
     pub(crate) fn wants_messages(&self) -> bool {
@@ -146,8 +146,8 @@ impl Sink {
 }
 
 impl TraceFilter {
-    fn passes(&self, sight: &TraceEvent) -> bool {
-        let (group, user, connection) = match &sight.event {
+    fn matches(&self, event: &TraceEvent) -> bool {
+        let (group, user, connection) = match &event.event {
             TraceEventKind::Joined(group) | TraceEventKind::Left(group) => (Some(group), None, None),
             TraceEventKind::Sent { to: Target::Group(group), .. } => (Some(group), None, None),
             TraceEventKind::Sent { to: Target::User(user), .. } => (None, Some(user), None),
@@ -156,12 +156,12 @@ impl TraceFilter {
             }
             _ => (None, None, None),
         };
-        let is_message = matches!(sight.event, TraceEventKind::Sent { .. } | TraceEventKind::Received { .. });
+        let is_message = matches!(event.event, TraceEventKind::Sent { .. } | TraceEventKind::Received { .. });
         !(self.presence_only && is_message)
-            && self.hub.as_ref().is_none_or(|wanted| *wanted == sight.hub)
+            && self.hub.as_ref().is_none_or(|wanted| *wanted == event.hub)
             && self.group.as_ref().is_none_or(|wanted| Some(wanted) == group)
-            && self.user.as_ref().is_none_or(|wanted| Some(wanted) == sight.user.as_ref().or(user))
-            && self.connection.is_none_or(|wanted| Some(wanted) == sight.connection.or(connection))
+            && self.user.as_ref().is_none_or(|wanted| Some(wanted) == event.user.as_ref().or(user))
+            && self.connection.is_none_or(|wanted| Some(wanted) == event.connection.or(connection))
     }
 }
 
@@ -169,7 +169,7 @@ impl TraceFilter {
 mod tests {
     use super::*;
 
-    fn sight(event: TraceEventKind) -> TraceEvent {
+    fn event(event: TraceEventKind) -> TraceEvent {
         let hub = Hub::new(state::Instance::new("test").unwrap(), "chat");
         TraceEvent {
             at: SystemTime::UNIX_EPOCH,
@@ -187,27 +187,27 @@ mod tests {
             user: Some(UserId::new("ada")),
             ..TraceFilter::default()
         };
-        let (sink, mut tap) = tap(filter);
+        let (sink, mut subscription) = subscription(filter);
         for group in ["f", "g"] {
-            assert!(sink.show(&sight(TraceEventKind::Joined(GroupName::new(group)))));
+            assert!(sink.send(&event(TraceEventKind::Joined(GroupName::new(group)))));
         }
-        assert!(sink.show(&sight(TraceEventKind::Attached(true))));
+        assert!(sink.send(&event(TraceEventKind::Attached(true))));
         drop(sink);
         assert_eq!(
-            tap.next().await.map(|sight| sight.event),
+            subscription.next().await.map(|event| event.event),
             Some(TraceEventKind::Joined(GroupName::new("g")))
         );
-        assert_eq!(tap.next().await, None);
+        assert_eq!(subscription.next().await, None);
     }
 
     #[test]
     fn a_reader_that_does_not_read_is_told_how_much_it_missed() {
-        let (sink, tap) = tap(TraceFilter::default());
-        for _ in 0..SIGHTS_MAX + 3 {
-            assert!(sink.show(&sight(TraceEventKind::Attached(false))));
+        let (sink, subscription) = subscription(TraceFilter::default());
+        for _ in 0..EVENTS_WAITING_MAX + 3 {
+            assert!(sink.send(&event(TraceEventKind::Attached(false))));
         }
-        assert_eq!((tap.take_missed(), tap.take_missed()), (3, 0));
-        drop(tap);
-        assert!(!sink.show(&sight(TraceEventKind::Attached(false))), "the tap is gone");
+        assert_eq!((subscription.take_missed(), subscription.take_missed()), (3, 0));
+        drop(subscription);
+        assert!(!sink.send(&event(TraceEventKind::Attached(false))), "the tap is gone");
     }
 }

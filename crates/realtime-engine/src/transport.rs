@@ -31,7 +31,7 @@ pub enum HttpTransportKind {
 /// Where a shard puts messages for a client of an HTTP transport, and the client's requests take them from.
 #[derive(Debug)]
 pub struct HttpTransport {
-    transport: HttpTransportKind,
+    kind: HttpTransportKind,
     state: Mutex<State>,
     changed: Notify,
     /// Bytes that wait in all outlets.
@@ -59,9 +59,9 @@ pub struct PollId(u64);
 struct State {
     backlog: Backlog,
     /// The newest request that came to take messages.
-    turn: u64,
+    poll: u64,
     /// Requests that wait for messages now.
-    takers: u32,
+    waiting_polls: u32,
     /// Since when none has.
     idle_since: Instant,
     /// When messages were last taken, or put in where none waited.
@@ -71,22 +71,22 @@ struct State {
 
 impl HttpTransport {
     /// An outlet for a client that has just come.
-    pub(crate) fn new(transport: HttpTransportKind, now: Instant, bytes: Gauge) -> Arc<Self> {
+    pub(crate) fn new(kind: HttpTransportKind, now: Instant, bytes: Gauge) -> Arc<Self> {
         let state = State {
             backlog: Backlog::default(),
-            turn: 0,
-            takers: 0,
+            poll: 0,
+            waiting_polls: 0,
             idle_since: now,
             taken_at: now,
             ended: false,
         };
         let (state, sending) = (Mutex::new(state), RwLock::default());
-        Arc::new(Self { transport, state, changed: Notify::new(), bytes, sending })
+        Arc::new(Self { kind, state, changed: Notify::new(), bytes, sending })
     }
 
     /// Which transport it serves.
-    pub fn transport(&self) -> HttpTransportKind {
-        self.transport
+    pub fn kind(&self) -> HttpTransportKind {
+        self.kind
     }
 
     /// Waits until no request of the client is handed on in pieces: for one that is handed on whole.
@@ -100,36 +100,36 @@ impl HttpTransport {
     }
 
     /// Takes the place of whoever waited for messages before.
-    pub fn begin(&self) -> PollId {
+    pub fn begin_poll(&self) -> PollId {
         let mut state = self.lock();
-        state.turn += 1;
-        state.takers += 1;
-        let turn = PollId(state.turn);
+        state.poll += 1;
+        state.waiting_polls += 1;
+        let poll = PollId(state.poll);
         drop(state);
         self.changed.notify_waiters();
-        turn
+        poll
     }
 
     /// Whether it is the first turn.
-    pub fn is_first(turn: PollId) -> bool {
-        turn.0 == 1
+    pub fn is_first(poll: PollId) -> bool {
+        poll.0 == 1
     }
 
     /// Says that a request of [`HttpTransport::begin`] is over.
-    pub fn finish(&self, now: Instant) {
+    pub fn end_poll(&self, now: Instant) {
         let mut state = self.lock();
-        state.takers = state.takers.saturating_sub(1);
+        state.waiting_polls = state.waiting_polls.saturating_sub(1);
         state.idle_since = now;
     }
 
     /// Waits for messages, and takes all of them. Cancel-safe.
-    pub async fn take(&self, turn: PollId) -> PollResult {
+    pub async fn next_messages(&self, poll: PollId) -> PollResult {
         loop {
             // Registered before looking, so that nothing that happens in between is missed.
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(taken) = self.try_take(turn) {
+            if let Some(taken) = self.try_next_messages(poll) {
                 return taken;
             }
             changed.await;
@@ -137,9 +137,9 @@ impl HttpTransport {
     }
 
     /// What is there now; `None` to wait.
-    pub fn try_take(&self, turn: PollId) -> Option<PollResult> {
+    pub fn try_next_messages(&self, poll: PollId) -> Option<PollResult> {
         let mut state = self.lock();
-        if state.turn != turn.0 {
+        if state.poll != poll.0 {
             return Some(PollResult::Superseded);
         }
         if !state.backlog.is_empty() {
@@ -198,7 +198,7 @@ impl HttpTransport {
     /// Since when no request has waited for messages; `None` while one does.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.lock();
-        (state.takers == 0).then_some(state.idle_since)
+        (state.waiting_polls == 0).then_some(state.idle_since)
     }
 
     fn count(&self, before: usize, after: usize) {
@@ -224,35 +224,35 @@ mod tests {
     #[test]
     fn messages_are_overdue_from_when_the_first_of_them_came() {
         let start = Instant::now();
-        let outlet = HttpTransport::new(HttpTransportKind::LongPolling, start, Gauge::default());
+        let http = HttpTransport::new(HttpTransportKind::LongPolling, start, Gauge::default());
         while Instant::now() == start {}
-        outlet.push(Piece::required(Bytes::from_static(b"a")));
-        let first = outlet.taken_at();
+        http.push(Piece::required(Bytes::from_static(b"a")));
+        let first = http.taken_at();
         assert!(first > start, "nothing was there to be taken before");
         while Instant::now() == first {}
-        outlet.push(Piece::required(Bytes::from_static(b"b")));
-        assert_eq!(outlet.taken_at(), first);
+        http.push(Piece::required(Bytes::from_static(b"b")));
+        assert_eq!(http.taken_at(), first);
     }
 
     #[tokio::test]
     async fn a_newer_turn_takes_over_and_the_end_comes_after_the_messages() {
-        let outlet = HttpTransport::new(HttpTransportKind::LongPolling, Instant::now(), Gauge::default());
-        let first = outlet.begin();
-        assert!(HttpTransport::is_first(first) && outlet.idle_since().is_none());
+        let http = HttpTransport::new(HttpTransportKind::LongPolling, Instant::now(), Gauge::default());
+        let first = http.begin_poll();
+        assert!(HttpTransport::is_first(first) && http.idle_since().is_none());
         let waiting = tokio::spawn({
-            let outlet = Arc::clone(&outlet);
-            async move { outlet.take(first).await }
+            let http = Arc::clone(&http);
+            async move { http.next_messages(first).await }
         });
-        let second = outlet.begin();
+        let second = http.begin_poll();
         assert_eq!(waiting.await.unwrap(), PollResult::Superseded);
-        outlet.push(Piece::required(Bytes::from_static(b"a")));
-        outlet.push(Piece::required(Bytes::from_static(b"b")));
-        outlet.end();
+        http.push(Piece::required(Bytes::from_static(b"a")));
+        http.push(Piece::required(Bytes::from_static(b"b")));
+        http.end();
         let both = vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")];
-        assert_eq!(outlet.take(second).await, PollResult::Messages(both));
-        assert_eq!(outlet.take(second).await, PollResult::Ended);
-        outlet.finish(Instant::now());
-        outlet.finish(Instant::now());
-        assert!(outlet.idle_since().is_some());
+        assert_eq!(http.next_messages(second).await, PollResult::Messages(both));
+        assert_eq!(http.next_messages(second).await, PollResult::Ended);
+        http.end_poll(Instant::now());
+        http.end_poll(Instant::now());
+        assert!(http.idle_since().is_some());
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{EngineHandle, Shared};
-use crate::command::Command;
+use crate::command::ShardCommand;
 use crate::id::{self, ShardId};
 use crate::{Admission, AttachError, ConnectionIds, Hub, Stopped, Transport};
 
@@ -37,7 +37,7 @@ impl EngineHandle {
             return Err(AttachError::Foreign(admission.connection));
         };
         let place = Place::take(&self.0, admission.hub.clone())?;
-        let command = Command::Attach(Box::new(link), Box::new(admission));
+        let command = ShardCommand::Attach(Box::new(link), Box::new(admission));
         shard.send(command).await.map_err(|Stopped| AttachError::Stopped)?;
         // From here the shard gives the place back, when the connection ends.
         place.keep();

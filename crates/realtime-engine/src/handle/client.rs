@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{EngineHandle, Stopped};
-use crate::command::{Command, Invoke};
+use crate::command::{Invoke, ShardCommand};
 use crate::{
     AppServer, AuthenticationRefresh, CatchUpResult, ClientContext, ClientInvokeError, ClientResult,
     CloseRequest, ConnectionId, FollowResult, GroupName, HttpTransport, HttpTransportKind, Hub,
@@ -17,7 +17,7 @@ use crate::{
 impl EngineHandle {
     /// Where messages for a client of an HTTP transport will wait.
     pub fn http_transport(&self, transport: HttpTransportKind) -> Arc<HttpTransport> {
-        HttpTransport::new(transport, Instant::now(), self.0.outlet_bytes.clone())
+        HttpTransport::new(transport, Instant::now(), self.0.http_pending_bytes.clone())
     }
 
     /// Takes in what a client of an HTTP transport sent: whole hub messages or parts of them. Waits while the client is not read
@@ -42,7 +42,7 @@ impl EngineHandle {
         payload: Bytes,
         is_end: bool,
     ) -> Result<ReceiveResult, Stopped> {
-        self.ask_owner(connection, |done| Command::Receive { connection, payload, is_end, done }).await
+        self.ask_owner(connection, |done| ShardCommand::Receive { connection, payload, is_end, done }).await
     }
 
     /// Ends a connection whose client has said goodbye, or whose requests have ended. Says whether it was there.
@@ -51,14 +51,14 @@ impl EngineHandle {
     ///
     /// If the engine has ended.
     pub async fn leave(&self, connection: ConnectionId, goodbye: bool) -> Result<bool, Stopped> {
-        self.ask_owner(connection, |found| Command::Leave { connection, goodbye, found }).await
+        self.ask_owner(connection, |found| ShardCommand::Leave { connection, goodbye, found }).await
     }
 
     /// As [`EngineHandle::leave`] without a goodbye, where there is room for it at once.
     pub fn try_leave(&self, connection: ConnectionId) {
         let Some(shard) = self.shard_of(connection) else { return };
         let (found, _nobody_waits) = oneshot::channel();
-        let _ = shard.try_send(Command::Leave { connection, goodbye: false, found });
+        let _ = shard.try_send(ShardCommand::Leave { connection, goodbye: false, found });
     }
 
     /// Gives a stateful connection a new socket.
@@ -72,7 +72,7 @@ impl EngineHandle {
         socket: edge::Socket,
     ) -> Result<ReattachResult, Stopped> {
         let socket = Box::new(socket);
-        self.ask_owner(connection, |done| Command::Reattach { connection, socket, done }).await
+        self.ask_owner(connection, |done| ShardCommand::Reattach { connection, socket, done }).await
     }
 
     /// Says that a connection whose handshake waits may go on, or why it may not.
@@ -80,7 +80,7 @@ impl EngineHandle {
         let result = result.map_err(Into::into);
         if let Some(shard) = self.shard_of(connection) {
             // A shard that has ended has no connections that wait.
-            let _ = shard.send(Command::Opened { connection, result }).await;
+            let _ = shard.send(ShardCommand::Opened { connection, result }).await;
         }
     }
 
@@ -91,7 +91,7 @@ impl EngineHandle {
     ///
     /// If the engine has ended.
     pub async fn from_server(&self, connection: ConnectionId, payload: Bytes) -> Result<bool, Stopped> {
-        self.ask_owner(connection, |found| Command::FromServer { connection, payload, found }).await
+        self.ask_owner(connection, |found| ShardCommand::FromServer { connection, payload, found }).await
     }
 
     /// Ends a client on behalf of its app server, which is not told any more. Says whether the client was there.
@@ -101,7 +101,7 @@ impl EngineHandle {
     /// If the engine has ended.
     pub async fn end_client(&self, connection: ConnectionId, close: ServerClose) -> Result<bool, Stopped> {
         let close = Box::new(close);
-        self.ask_owner(connection, |found| Command::EndClient { connection, close, found }).await
+        self.ask_owner(connection, |found| ShardCommand::EndClient { connection, close, found }).await
     }
 
     /// Gives a client to another app server. Says whether the client is there and had one.
@@ -114,14 +114,14 @@ impl EngineHandle {
         connection: ConnectionId,
         server: Arc<dyn AppServer>,
     ) -> Result<bool, Stopped> {
-        self.ask_owner(connection, |found| Command::Rebind { connection, server, found }).await
+        self.ask_owner(connection, |found| ShardCommand::Rebind { connection, server, found }).await
     }
 
     /// Reads a client again that was not read because its server took no more ([`Capacity::Exhausted`](crate::Capacity::Exhausted)).
     pub async fn resume(&self, connection: ConnectionId) {
         if let Some(shard) = self.shard_of(connection) {
             // A shard that has ended reads nobody.
-            let _ = shard.send(Command::Resume { connection }).await;
+            let _ = shard.send(ShardCommand::Resume { connection }).await;
         }
     }
 
@@ -161,12 +161,15 @@ impl EngineHandle {
         let (answer, result) = oneshot::channel();
         let hub = hub.clone();
         let invoke = Invoke { hub, connection, invocation_id: invocation_id.clone(), message, answer };
-        shard.send(Command::Invoke(Box::new(invoke))).await.map_err(|Stopped| ClientInvokeError::Stopped)?;
+        shard
+            .send(ShardCommand::Invoke(Box::new(invoke)))
+            .await
+            .map_err(|Stopped| ClientInvokeError::Stopped)?;
         match tokio::time::timeout(patience, result).await {
             Ok(Ok(result)) => result,
             Ok(Err(_ended)) => Err(ClientInvokeError::Disconnected),
             Err(_late) => {
-                let _ = shard.send(Command::Forget { connection, invocation_id }).await;
+                let _ = shard.send(ShardCommand::Forget { connection, invocation_id }).await;
                 Err(ClientInvokeError::Timeout)
             }
         }
@@ -184,7 +187,7 @@ impl EngineHandle {
         connection: ConnectionId,
     ) -> Result<Option<Arc<ClientContext>>, Stopped> {
         let hub = hub.clone();
-        self.ask_owner(connection, |answer| Command::GetClientContext { hub, connection, answer }).await
+        self.ask_owner(connection, |answer| ShardCommand::GetClientContext { hub, connection, answer }).await
     }
 
     /// Refreshes the authentication of an open connection of `hub`, and gives what is known of its client from then on; `None` as in
@@ -200,7 +203,7 @@ impl EngineHandle {
         refresh: impl AuthenticationRefresh,
     ) -> Result<Option<Result<Arc<ClientContext>, OtherUser>>, Stopped> {
         let (hub, refresh): (_, Box<dyn AuthenticationRefresh>) = (hub.clone(), Box::new(refresh));
-        self.ask_owner(connection, |answer| Command::Refresh { hub, connection, refresh, answer }).await
+        self.ask_owner(connection, |answer| ShardCommand::Refresh { hub, connection, refresh, answer }).await
     }
 
     /// Lets a connection follow what is kept of a group, or of its hub, and become a member of the group if it `may_join`. `epoch`
@@ -217,7 +220,7 @@ impl EngineHandle {
         epoch: u64,
     ) -> Result<FollowResult, Stopped> {
         let group = group.cloned();
-        let ask = |begun| Command::Follow { connection, group, may_join, epoch, begun };
+        let ask = |result| ShardCommand::Follow { connection, group, may_join, epoch, result };
         self.ask_owner(connection, ask).await
     }
 
@@ -233,7 +236,7 @@ impl EngineHandle {
         next: u64,
     ) -> Result<CatchUpResult, Stopped> {
         let group = group.cloned();
-        self.ask_owner(connection, |caught_up| Command::CatchUp { connection, group, next, caught_up }).await
+        self.ask_owner(connection, |result| ShardCommand::CatchUp { connection, group, next, result }).await
     }
 
     /// Lets a connection follow no longer; it stays a member.
@@ -243,7 +246,7 @@ impl EngineHandle {
     /// If the engine has ended.
     pub async fn unfollow(&self, connection: ConnectionId, group: Option<&GroupName>) -> Result<(), Stopped> {
         let group = group.cloned();
-        self.ask_owner(connection, |done| Command::Unfollow { connection, group, done }).await
+        self.ask_owner(connection, |done| ShardCommand::Unfollow { connection, group, done }).await
     }
 
     /// Closes connections. Says how many there were.
@@ -255,7 +258,7 @@ impl EngineHandle {
         closing: &CloseRequest,
     ) -> Result<u32, Stopped> {
         let excluded: Arc<[ConnectionId]> = excluded.into();
-        let ask = |closed| Command::Close {
+        let ask = |closed| ShardCommand::Close {
             hub: hub.clone(),
             target: target.clone(),
             excluded: Arc::clone(&excluded),

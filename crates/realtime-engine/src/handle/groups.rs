@@ -1,7 +1,7 @@
 //! Changes of groups.
 
 use super::EngineHandle;
-use crate::command::{Changed, Command};
+use crate::command::{GroupChangeResult, ShardCommand};
 use crate::{
     ConnectionId, GroupError, GroupName, Hub, Lifetime, Membership, Stopped, UserGroupError, UserId,
 };
@@ -20,18 +20,18 @@ impl EngineHandle {
         membership: Membership,
     ) -> Result<bool, GroupError> {
         let (hub, group) = (hub.clone(), group.clone());
-        let ask = |changed| Command::ChangeConnection { hub, connection, group, membership, changed };
+        let ask = |changed| ShardCommand::ChangeConnection { hub, connection, group, membership, changed };
         match self.ask_owner(connection, ask).await? {
-            Changed::Done => Ok(true),
-            Changed::NoConnection => Ok(false),
-            Changed::TooMany => Err(GroupError::TooMany),
+            GroupChangeResult::Done => Ok(true),
+            GroupChangeResult::NoConnection => Ok(false),
+            GroupChangeResult::TooMany => Err(GroupError::TooMany),
         }
     }
 
     /// Takes a connection out of all its groups. Says whether the connection exists.
     pub async fn leave_all_groups(&self, hub: &Hub, connection: ConnectionId) -> Result<bool, Stopped> {
         let hub = hub.clone();
-        self.ask_owner(connection, |found| Command::LeaveAllGroups { hub, connection, found }).await
+        self.ask_owner(connection, |found| ShardCommand::LeaveAllGroups { hub, connection, found }).await
     }
 
     /// Puts a user into a group or takes it out: all its connections, those of now and, by its `lifetime`, those to come. Kept in
@@ -46,7 +46,7 @@ impl EngineHandle {
     ) -> Result<(), UserGroupError> {
         let ask = |taken| {
             let (hub, user, group) = (hub.clone(), user.clone(), group.clone());
-            Command::ChangeUser { hub, user, group, membership, lifetime, taken }
+            ShardCommand::ChangeUser { hub, user, group, membership, lifetime, taken }
         };
         let answers = self.ask_all(ask).await.map_err(|Stopped| UserGroupError::Stopped)?;
         if answers.into_iter().all(|taken| taken) { Ok(()) } else { Err(UserGroupError::Full) }
@@ -54,7 +54,7 @@ impl EngineHandle {
 
     /// Takes a user, with all its connections, out of all its groups.
     pub async fn user_leaves_all_groups(&self, hub: &Hub, user: &UserId) -> Result<(), Stopped> {
-        let ask = |done| Command::UserLeavesAllGroups { hub: hub.clone(), user: user.clone(), done };
+        let ask = |done| ShardCommand::UserLeavesAllGroups { hub: hub.clone(), user: user.clone(), done };
         self.ask_all(ask).await.map(|_| ())
     }
 }

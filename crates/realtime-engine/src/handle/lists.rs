@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{EngineHandle, Stopped};
-use crate::command::{Command, Subject};
-use crate::trace_subscription::tap;
+use crate::command::{PresenceQuery, ShardCommand};
+use crate::trace_subscription::subscription;
 use crate::{
     Action, ConnectionEntry, ConnectionId, GroupName, Hub, ListScope, NameKind, NamedCount, Predicate,
     PresenceCounts, TraceFilter, TraceSubscription, UserId,
@@ -15,23 +15,23 @@ impl EngineHandle {
     /// Whether the connection is there and did its handshake.
     pub async fn connection_exists(&self, hub: &Hub, connection: ConnectionId) -> Result<bool, Stopped> {
         let hub = hub.clone();
-        let subject = Subject::Connection(connection);
-        self.ask_owner(connection, |answer| Command::Exists { hub, subject, answer }).await
+        let subject = PresenceQuery::Connection(connection);
+        self.ask_owner(connection, |answer| ShardCommand::Exists { hub, subject, answer }).await
     }
 
     /// Whether the user has a connection.
     pub async fn user_exists(&self, hub: &Hub, user: &UserId) -> Result<bool, Stopped> {
-        self.exists(hub, &Subject::User(user.clone())).await
+        self.exists(hub, &PresenceQuery::User(user.clone())).await
     }
 
     /// Whether the group has a connection.
     pub async fn group_exists(&self, hub: &Hub, group: &GroupName) -> Result<bool, Stopped> {
-        self.exists(hub, &Subject::Group(group.clone())).await
+        self.exists(hub, &PresenceQuery::Group(group.clone())).await
     }
 
     /// Whether the user was put into the group, or has a connection that was.
     pub async fn user_in_group(&self, hub: &Hub, user: &UserId, group: &GroupName) -> Result<bool, Stopped> {
-        self.exists(hub, &Subject::UserInGroup(user.clone(), group.clone())).await
+        self.exists(hub, &PresenceQuery::UserInGroup(user.clone(), group.clone())).await
     }
 
     /// Whether the connection is a member of the group.
@@ -41,18 +41,18 @@ impl EngineHandle {
         connection: ConnectionId,
         group: &GroupName,
     ) -> Result<bool, Stopped> {
-        let (hub, subject) = (hub.clone(), Subject::ConnectionInGroup(connection, group.clone()));
-        self.ask_owner(connection, |answer| Command::Exists { hub, subject, answer }).await
+        let (hub, subject) = (hub.clone(), PresenceQuery::ConnectionInGroup(connection, group.clone()));
+        self.ask_owner(connection, |answer| ShardCommand::Exists { hub, subject, answer }).await
     }
 
     /// Number of connections that did their handshake, in one hub or in all.
     pub async fn connection_count(&self, hub: Option<&Hub>) -> Result<u64, Stopped> {
-        let counts = self.ask_all(|answer| Command::Count { hub: hub.cloned(), answer }).await?;
+        let counts = self.ask_all(|answer| ShardCommand::Count { hub: hub.cloned(), answer }).await?;
         Ok(counts.into_iter().sum())
     }
 
-    async fn exists(&self, hub: &Hub, subject: &Subject) -> Result<bool, Stopped> {
-        let ask = |answer| Command::Exists { hub: hub.clone(), subject: subject.clone(), answer };
+    async fn exists(&self, hub: &Hub, subject: &PresenceQuery) -> Result<bool, Stopped> {
+        let ask = |answer| ShardCommand::Exists { hub: hub.clone(), subject: subject.clone(), answer };
         Ok(self.ask_all(ask).await?.contains(&true))
     }
 
@@ -68,8 +68,13 @@ impl EngineHandle {
         after: Option<ConnectionId>,
         max: usize,
     ) -> Result<Vec<ConnectionEntry>, Stopped> {
-        let ask =
-            |answer| Command::ListConnections { hub: hub.clone(), scope: scope.clone(), after, max, answer };
+        let ask = |answer| ShardCommand::ListConnections {
+            hub: hub.clone(),
+            scope: scope.clone(),
+            after,
+            max,
+            answer,
+        };
         let mut members: Vec<ConnectionEntry> = self.ask_all(ask).await?.into_iter().flatten().collect();
         members.sort_unstable_by_key(|member| member.connection);
         members.truncate(max);
@@ -88,7 +93,7 @@ impl EngineHandle {
         after: Option<&str>,
         max: usize,
     ) -> Result<Vec<NamedCount>, Stopped> {
-        let ask = |answer| Command::ListNames {
+        let ask = |answer| ShardCommand::ListNames {
             hub: hub.clone(),
             names,
             after: after.map(Into::into),
@@ -109,7 +114,7 @@ impl EngineHandle {
     /// If the engine has ended.
     pub async fn counts(&self, hub: &Hub) -> Result<PresenceCounts, Stopped> {
         let mut all = PresenceCounts::default();
-        for counts in self.ask_all(|answer| Command::CountPresence { hub: hub.clone(), answer }).await? {
+        for counts in self.ask_all(|answer| ShardCommand::CountPresence { hub: hub.clone(), answer }).await? {
             all.add(counts);
         }
         Ok(all)
@@ -125,7 +130,7 @@ impl EngineHandle {
         let (which, actions): (_, Arc<[Action]>) = (Arc::new(which), actions.into());
         let ask = |answer| {
             let (which, actions) = (Arc::clone(&which), Arc::clone(&actions));
-            Command::Execute { hub: hub.clone(), which, actions, answer }
+            ShardCommand::Execute { hub: hub.clone(), which, actions, answer }
         };
         Ok(self.ask_all(ask).await?.into_iter().sum())
     }
@@ -136,10 +141,10 @@ impl EngineHandle {
     ///
     /// If the engine has ended.
     pub async fn subscribe_trace(&self, filter: TraceFilter) -> Result<TraceSubscription, Stopped> {
-        let (sink, tap) = tap(filter);
+        let (sink, subscription) = subscription(filter);
         for shard in &self.0.shards {
-            shard.send(Command::SubscribeTrace(Box::new(sink.clone()))).await?;
+            shard.send(ShardCommand::SubscribeTrace(Box::new(sink.clone()))).await?;
         }
-        Ok(tap)
+        Ok(subscription)
     }
 }

@@ -6,17 +6,17 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::EngineHandle;
 use super::wake::{Reserved, When, reserve};
-use crate::command::Command;
-use crate::publish::Work;
-use crate::span::SendSpan;
+use crate::command::ShardCommand;
+use crate::publish::PublishJob;
+use crate::send_span::SendSpan;
 use crate::{HistoryLog, Publish, PublishError, Stopped, StreamPosition};
 
 impl EngineHandle {
     /// Sends a message, or says that it would have to wait. Messages that one caller publishes one after the other reach
     /// each receiver in that order.
     pub fn try_publish(&self, publish: Publish) -> Result<(), PublishError> {
-        match self.keeper(&publish) {
-            Some(keeper) => keeper.try_publish(publish),
+        match self.history_log(&publish) {
+            Some(history_log) => history_log.try_publish(publish),
             None => self.try_send(publish),
         }
     }
@@ -39,8 +39,8 @@ impl EngineHandle {
     /// dropped before it ends, nobody gets the message. Shards are woken once the tasks that are ready now have run, so that
     /// many that publish at the same time wake them once; see [`EngineHandle::try_publish`] for callers that are alone.
     pub async fn publish(&self, publish: Publish) -> Result<(), PublishError> {
-        match self.keeper(&publish) {
-            Some(keeper) => keeper.publish(publish).await,
+        match self.history_log(&publish) {
+            Some(history_log) => history_log.publish(publish).await,
             None => Ok(self.send(publish, None).await?),
         }
     }
@@ -63,14 +63,14 @@ impl EngineHandle {
         self.send(publish, None).await
     }
 
-    /// From now on, messages that `keeper` keeps go through it. Only the first one counts.
-    pub fn set_history_log(&self, keeper: Arc<dyn HistoryLog>) {
+    /// From now on, messages that `history_log` keeps go through it. Only the first one counts.
+    pub fn set_history_log(&self, history_log: Arc<dyn HistoryLog>) {
         // There is one start, and it sets one keeper.
-        let _ = self.0.keeper.set(keeper);
+        let _ = self.0.history_log.set(history_log);
     }
 
-    fn keeper(&self, publish: &Publish) -> Option<&Arc<dyn HistoryLog>> {
-        self.0.keeper.get().filter(|keeper| keeper.has_history(&publish.hub, &publish.target))
+    fn history_log(&self, publish: &Publish) -> Option<&Arc<dyn HistoryLog>> {
+        self.0.history_log.get().filter(|history_log| history_log.has_history(&publish.hub, &publish.target))
     }
 
     async fn send(&self, publish: Publish, kept: Option<StreamPosition>) -> Result<(), Stopped> {
@@ -85,9 +85,9 @@ impl EngineHandle {
         // Shards search in it for each receiver.
         excluded.sort_unstable();
         let span = trace.map(|parent| SendSpan::start(&self.0.tracer, parent));
-        let work = Arc::new(Work { hub, target, excluded, excluded_users, message, kept, span });
+        let work = Arc::new(PublishJob { hub, target, excluded, excluded_users, message, kept, span });
         for permit in permits {
-            permit.send(Command::Publish(Arc::clone(&work)));
+            permit.send(ShardCommand::Publish(Arc::clone(&work)));
         }
     }
 }

@@ -6,10 +6,10 @@ use tokio::sync::oneshot;
 use trace::TraceContext;
 
 use super::{EngineHandle, Stopped};
-use crate::command::Command;
-use crate::publish::Work;
-use crate::span::SendSpan;
-use crate::stream::StreamPart;
+use crate::command::ShardCommand;
+use crate::publish::PublishJob;
+use crate::send_span::SendSpan;
+use crate::stream::StreamMessages;
 use crate::{OutgoingMessage, StreamOf, StreamState, Target};
 
 /// How often it is looked whether a client has taken what waits for it.
@@ -56,7 +56,7 @@ impl EngineHandle {
         let StreamOf { hub, connection, stream } = of;
         // One span for all of them; it ends when the first one was written.
         let mut span = trace.map(|parent| SendSpan::start(&self.0.tracer, parent));
-        let work = |message| Work {
+        let work = |message| PublishJob {
             hub: hub.clone(),
             target: Target::Connection(connection),
             excluded: Vec::new(),
@@ -68,7 +68,14 @@ impl EngineHandle {
         let messages = messages.into_iter().map(work).collect();
         let ask = |answer: oneshot::Sender<StreamState>| {
             let (hub, stream) = (hub.clone(), stream.into());
-            Command::Stream(Box::new(StreamPart { hub, connection, stream, messages, is_end, answer }))
+            ShardCommand::Stream(Box::new(StreamMessages {
+                hub,
+                connection,
+                stream,
+                messages,
+                is_end,
+                answer,
+            }))
         };
         self.ask_owner(connection, ask).await
     }

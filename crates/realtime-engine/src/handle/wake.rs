@@ -13,19 +13,19 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::Stopped;
-use crate::command::Command;
+use crate::command::ShardCommand;
 
 /// The sender's half of a shard's queue.
 #[derive(Debug)]
 pub(crate) struct ShardSender {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<ShardCommand>,
     waker: Arc<ShardWaker>,
 }
 
 /// A place in a shard's queue for one command.
 #[derive(Debug)]
 pub(super) struct Reserved<'a> {
-    permit: mpsc::Permit<'a, Command>,
+    permit: mpsc::Permit<'a, ShardCommand>,
     waker: &'a Arc<ShardWaker>,
     when: When,
 }
@@ -59,7 +59,7 @@ const WOKEN: u8 = 1;
 const PROMISED: u8 = 2;
 
 /// Waits in a runtime's list of tasks that have yielded, without a task: the runtime wakes what is in it once no other task is ready.
-struct Promise(Arc<ShardWaker>);
+struct DeferredWake(Arc<ShardWaker>);
 
 impl WakeState {
     /// A command is in the queue. Whether to wake the shard.
@@ -99,7 +99,7 @@ impl ShardWaker {
         match when {
             When::Now if self.state.wake_now() => self.wake_thread(),
             When::Soon if self.state.wake_soon() => {
-                let promise = Arc::new(Promise(Arc::clone(self))).into();
+                let promise = Arc::new(DeferredWake(Arc::clone(self))).into();
                 // Hands the promise to the runtime; there is nothing to wait for here. Outside of a runtime it is woken at once.
                 let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&promise));
             }
@@ -114,7 +114,7 @@ impl ShardWaker {
     }
 }
 
-impl Wake for Promise {
+impl Wake for DeferredWake {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -127,18 +127,18 @@ impl Wake for Promise {
 }
 
 impl ShardSender {
-    pub(crate) fn new(commands: mpsc::Sender<Command>, waker: Arc<ShardWaker>) -> Self {
+    pub(crate) fn new(commands: mpsc::Sender<ShardCommand>, waker: Arc<ShardWaker>) -> Self {
         Self { commands, waker }
     }
 
     /// Sends a command and wakes the shard. Waits while the queue is full.
-    pub(super) async fn send(&self, command: Command) -> Result<(), Stopped> {
+    pub(super) async fn send(&self, command: ShardCommand) -> Result<(), Stopped> {
         self.reserve(When::Now).await?.send(command);
         Ok(())
     }
 
     /// As [`ShardSender::send`], where the queue is not full.
-    pub(super) fn try_send(&self, command: Command) -> Result<(), TrySendError<()>> {
+    pub(super) fn try_send(&self, command: ShardCommand) -> Result<(), TrySendError<()>> {
         self.try_reserve()?.send(command);
         Ok(())
     }
@@ -166,7 +166,7 @@ impl ShardSender {
 
 impl Reserved<'_> {
     /// Puts the command into the queue and wakes the shard.
-    pub(super) fn send(self, command: Command) {
+    pub(super) fn send(self, command: ShardCommand) {
         self.permit.send(command);
         self.waker.wake(self.when);
     }
@@ -240,7 +240,7 @@ mod tests {
         }
     }
 
-    fn shard(poll: &mio::Poll) -> (ShardSender, mpsc::Receiver<Command>) {
+    fn shard(poll: &mio::Poll) -> (ShardSender, mpsc::Receiver<ShardCommand>) {
         let waker = Waker::new(poll.registry(), Token(0)).unwrap();
         let (commands, queue) = mpsc::channel(1);
         (ShardSender::new(commands, ShardWaker::new(waker)), queue)
@@ -275,7 +275,7 @@ mod tests {
     fn a_full_queue_wakes_the_shard_although_the_runtime_of_a_promise_has_ended() {
         let mut poll = mio::Poll::new().unwrap();
         let (shard, mut queue) = shard(&poll);
-        let forget = || Command::Drain { cut_after: Duration::ZERO };
+        let forget = || ShardCommand::Drain { cut_after: Duration::ZERO };
         let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime().block_on(async { shard.reserve(When::Soon).await.unwrap().send(forget()) });
         assert!(!is_woken(&mut poll), "this runtime has ended before it was out of tasks");

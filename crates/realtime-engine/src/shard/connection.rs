@@ -22,37 +22,37 @@ use crate::{
 /// One client. What most connections do not need most of the time is boxed.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) road: Road,
+    pub(crate) transport: TransportState,
     pub(crate) decoder: Decoder,
     /// What waits for the end of the turn.
     pub(crate) run: Option<Rc<Run>>,
     /// What waits for the socket; while it is there, `run` is not.
     pub(crate) backlog: Option<Box<Backlog>>,
-    pub(crate) stage: Stage,
+    pub(crate) state: ConnectionState,
     pub(crate) rare: Option<Box<Rare>>,
     pub(crate) id: ConnectionId,
     /// Tells this connection from others that had its slot.
     pub(crate) generation: u32,
     /// When a hub message was last written. A pong does not count: a SignalR client waits for hub messages.
-    pub(crate) sent: Tick,
+    pub(crate) last_sent_at: Tick,
     /// When something last came, or, once closing, when that began.
-    pub(crate) heard: Tick,
+    pub(crate) last_received_at: Tick,
     pub(crate) protocol: HubProtocol,
     /// Whether it is on the shard's list of connections to write to.
     pub(crate) dirty: bool,
     /// Whether it has ever sent a ping, so that it is missed when none comes any more.
-    pub(crate) pings: bool,
+    pub(crate) has_pinged: bool,
     /// Whether what is sent is numbered and kept; here, because every publish asks.
     pub(crate) is_stateful: bool,
     /// Whether its client is not read from; here, because nearly every client waits for leave to come in.
     pub(crate) is_paused: bool,
     /// How fast its app server may send to it.
-    pub(crate) pace: SendRate,
+    pub(crate) send_rate: SendRate,
 }
 
 /// By what the client is reached now.
 #[derive(Debug)]
-pub(crate) enum Road {
+pub(crate) enum TransportState {
     Socket(edge::Socket),
     Http(Arc<HttpTransport>),
     /// Its socket is lost, and a new one may come until then.
@@ -63,7 +63,7 @@ pub(crate) enum Road {
 
 /// How far a connection is in its life.
 #[derive(Debug)]
-pub(crate) enum Stage {
+pub(crate) enum ConnectionState {
     /// Admitted; its first record has not come.
     Handshaking(Box<Handshaking>),
     /// Its handshake was read; somebody else decides about the answer.
@@ -120,26 +120,26 @@ pub(crate) struct Extra {
     /// When its token ends.
     pub(crate) expires: Option<Tick>,
     /// When the last hub message came, where that is asked for.
-    pub(crate) spoke: Tick,
+    pub(crate) last_message_at: Tick,
     pub(crate) roles: Option<Roles>,
     pub(crate) stateful: Option<Box<Stateful>>,
     pub(crate) server: Option<Arc<dyn AppServer>>,
     /// Its app server ended it, and need not hear of its end.
-    pub(crate) is_given_up: bool,
+    pub(crate) is_end_known: bool,
     pub(crate) bucket: Option<Box<Bucket>>,
     pub(crate) user_bucket: Option<Shared>,
     /// Calls of its methods whose results are awaited.
-    pub(crate) calls: HashMap<Box<str>, oneshot::Sender<Result<ClientResult, ClientInvokeError>>>,
+    pub(crate) pending_results: HashMap<Box<str>, oneshot::Sender<Result<ClientResult, ClientInvokeError>>>,
     /// Streams that its client asked for and that have not ended, by their invocation ids.
     pub(crate) open_streams: HashSet<Box<str>>,
     /// What its client sent over HTTP while it is not read from.
-    pub(crate) held: VecDeque<Posted>,
+    pub(crate) queued_posts: VecDeque<PostedBytes>,
     pub(crate) guard: Option<ConnectionGuard>,
 }
 
 /// Bytes that a client sent in a request.
 #[derive(Debug)]
-pub(crate) struct Posted {
+pub(crate) struct PostedBytes {
     pub(crate) payload: Bytes,
     /// Whether the request ends with them.
     pub(crate) is_end: bool,
@@ -148,14 +148,16 @@ pub(crate) struct Posted {
 
 impl Connection {
     pub(crate) fn places(&self) -> Option<Places> {
-        match self.stage {
-            Stage::Open(places) => Some(places),
-            Stage::Handshaking(_) | Stage::Opening(_) | Stage::Closing { .. } => None,
+        match self.state {
+            ConnectionState::Open(places) => Some(places),
+            ConnectionState::Handshaking(_)
+            | ConnectionState::Opening(_)
+            | ConnectionState::Closing { .. } => None,
         }
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        matches!(self.stage, Stage::Closing { .. })
+        matches!(self.state, ConnectionState::Closing { .. })
     }
 
     pub(crate) fn groups(&self) -> &[(GroupKey, u32)] {
@@ -189,18 +191,18 @@ impl Connection {
 
     /// Whether the transport itself shows that the client is there, so that nobody needs to ping.
     pub(crate) fn is_kept_alive_by_transport(&self) -> bool {
-        matches!(&self.road, Road::Http(outlet) if outlet.transport() == HttpTransportKind::LongPolling)
+        matches!(&self.transport, TransportState::Http(http) if http.kind() == HttpTransportKind::LongPolling)
     }
 
     /// Whether only text can be sent.
     pub(crate) fn is_text_only(&self) -> bool {
-        matches!(&self.road, Road::Http(outlet) if outlet.transport() == HttpTransportKind::ServerSentEvents)
+        matches!(&self.transport, TransportState::Http(http) if http.kind() == HttpTransportKind::ServerSentEvents)
     }
 
-    pub(crate) fn transport(&self) -> &'static str {
-        match &self.road {
-            Road::Socket(_) | Road::Detached { .. } => "WebSockets",
-            Road::Http(outlet) => match outlet.transport() {
+    pub(crate) fn transport_name(&self) -> &'static str {
+        match &self.transport {
+            TransportState::Socket(_) | TransportState::Detached { .. } => "WebSockets",
+            TransportState::Http(http) => match http.kind() {
                 HttpTransportKind::ServerSentEvents => "ServerSentEvents",
                 HttpTransportKind::LongPolling => "LongPolling",
             },

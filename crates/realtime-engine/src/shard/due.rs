@@ -71,11 +71,11 @@ pub(crate) struct OpenView {
     /// Since when a stateful client's new socket is there, until the client has said with which message it continues.
     pub(crate) resuming_since: Option<Tick>,
     /// When something last came.
-    pub(crate) heard: Tick,
+    pub(crate) last_received_at: Tick,
     /// When a hub message was last written.
-    pub(crate) sent: Tick,
+    pub(crate) last_sent_at: Tick,
     /// Whether the client has sent a ping, so that silence means something.
-    pub(crate) pings: bool,
+    pub(crate) has_pinged: bool,
     /// Whether it is not read from, so that silence means nothing.
     pub(crate) is_paused: bool,
     /// A number of the connection that spreads pings: clients that came together do not get their pings together.
@@ -133,7 +133,7 @@ pub(crate) enum Verdict {
     /// Drop the connection; its close has begun before.
     Remove,
     /// Close the connection of a slow reader.
-    GiveUp,
+    EndStalledReader,
     /// Acknowledge what came, and send what waits for the client's first word.
     Acknowledge,
 }
@@ -153,7 +153,7 @@ pub(crate) fn due(view: &View, now: Tick) -> Verdict {
         View::Open(open) => open.due(now),
         View::Closing { since, timeouts } => at(since.plus(timeouts.close), now, Verdict::Remove),
         View::SlowReader { deadline } => match deadline {
-            Some(deadline) => at(*deadline, now, Verdict::GiveUp),
+            Some(deadline) => at(*deadline, now, Verdict::EndStalledReader),
             None => Verdict::Wait(now.plus(1)),
         },
         View::Unacknowledged { deadline } => at(*deadline, now, Verdict::Acknowledge),
@@ -246,8 +246,8 @@ impl OpenView {
 
     /// The client is missed if it is silent for too long, and pinged where nothing else is sent.
     fn keep_alive(&self, now: Tick, mut next: Tick) -> Verdict {
-        if self.pings && !self.is_paused {
-            let silence = self.heard.plus(self.timeouts.client_timeout);
+        if self.has_pinged && !self.is_paused {
+            let silence = self.last_received_at.plus(self.timeouts.client_timeout);
             match after(silence, now, Verdict::LoseSocket(EndReason::ClientTimeout)) {
                 Verdict::Wait(until) => next = next.min(until),
                 overdue => return overdue,
@@ -255,7 +255,7 @@ impl OpenView {
         }
         // Spread over an eighth of the interval.
         let interval = self.timeouts.keep_alive - self.spread % (self.timeouts.keep_alive / 8 + 1);
-        let ping_at = self.sent.plus(interval);
+        let ping_at = self.last_sent_at.plus(interval);
         if now >= ping_at {
             return Verdict::Ping(next.min(now.plus(interval)));
         }

@@ -12,7 +12,7 @@ use websocket::{FrameBuilder, Opcode};
 
 use super::pending::{Class, Frame, Step};
 use crate::OutgoingMessage;
-use crate::message::{Content, Outcome};
+use crate::message::{CompletionOutcome, MessageContent};
 
 /// What an invocation says besides its method, arguments and id: names of fields and quotes, 54 bytes in JSON.
 const ENVELOPE_BYTES: usize = 64;
@@ -85,9 +85,9 @@ pub(crate) fn close_message(error: Option<&str>, allow_reconnect: bool) -> HubMe
     HubMessage::Close(Close { error: error.map(Cow::Borrowed), allow_reconnect })
 }
 
-fn encode(content: &Content, protocol: HubProtocol, keyed: bool) -> Option<Frame> {
+fn encode(content: &MessageContent, protocol: HubProtocol, keyed: bool) -> Option<Frame> {
     match content {
-        Content::Invocation { invocation_id, target, arguments } => {
+        MessageContent::Invocation { invocation_id, target, arguments } => {
             let invocation = Invocation {
                 invocation_id: invocation_id.as_deref().map(Cow::Borrowed),
                 ..Invocation::new(target, arguments.as_bytes())
@@ -105,28 +105,28 @@ fn encode(content: &Content, protocol: HubProtocol, keyed: bool) -> Option<Frame
             // Whoever waits for an answer must get the question.
             let class = match invocation_id {
                 Some(_) => Class::Required,
-                None if keyed => call(HubProtocol::Json, &invocation),
+                None if keyed => coalescing_key(HubProtocol::Json, &invocation),
                 None => Class::Droppable(0),
             };
             Some(Frame::new(bytes, class, 1))
         }
-        Content::StreamItem { invocation_id, item } => {
+        MessageContent::StreamItem { invocation_id, item } => {
             let item = value(item, protocol)?;
             let invocation_id = Cow::Borrowed(&**invocation_id);
             let message = HubMessage::StreamItem(StreamItem { headers: Vec::new(), invocation_id, item });
             Some(Frame::new(hub_frame(&message, protocol).bytes().clone(), Class::Required, 1))
         }
-        Content::Completion { invocation_id, outcome } => {
+        MessageContent::Completion { invocation_id, outcome } => {
             let result = match outcome {
-                Outcome::Error(error) => CompletionResult::Error(Cow::Borrowed(error)),
-                Outcome::Void => CompletionResult::Void,
-                Outcome::Value(text) => CompletionResult::Value(value(text, protocol)?),
+                CompletionOutcome::Error(error) => CompletionResult::Error(Cow::Borrowed(error)),
+                CompletionOutcome::Void => CompletionResult::Void,
+                CompletionOutcome::Value(text) => CompletionResult::Value(value(text, protocol)?),
             };
             let invocation_id = Cow::Borrowed(&**invocation_id);
             let message = HubMessage::Completion(Completion { headers: Vec::new(), invocation_id, result });
             Some(Frame::new(hub_frame(&message, protocol).bytes().clone(), Class::Required, 1))
         }
-        Content::Ready { json, messagepack, blazorpack } => {
+        MessageContent::Ready { json, messagepack, blazorpack } => {
             let (own, other) = match protocol {
                 HubProtocol::Json => {
                     (json, messagepack.as_ref().map(|framed| (HubProtocol::MessagePack, framed)))
@@ -138,7 +138,7 @@ fn encode(content: &Content, protocol: HubProtocol, keyed: bool) -> Option<Frame
             };
             ready(own.as_ref(), other, protocol, keyed)
         }
-        Content::Raw { framed: message, messages } => {
+        MessageContent::Raw { framed: message, messages } => {
             let bytes = framed(protocol, message.len(), |out| {
                 out.extend_from_slice(message);
                 readable(protocol, message)
@@ -183,7 +183,7 @@ fn ready(
     })?;
     let class = match source {
         Some((protocol, framed)) if keyed => match one_invocation(protocol, framed) {
-            Some(invocation) => call(protocol, &invocation),
+            Some(invocation) => coalescing_key(protocol, &invocation),
             None => Class::Required,
         },
         _ => Class::Droppable(0),
@@ -216,7 +216,7 @@ fn translate(source: HubProtocol, framed: &[u8], out: &mut Vec<u8>) -> Option<()
 }
 
 /// By what later call a waiting one may be replaced.
-fn call(protocol: HubProtocol, invocation: &Invocation<'_>) -> Class {
+fn coalescing_key(protocol: HubProtocol, invocation: &Invocation<'_>) -> Class {
     let mut hasher = DefaultHasher::new();
     hasher.write(invocation.target.as_bytes());
     hasher.write_u8(0xff);

@@ -15,7 +15,7 @@ use self::room::Account;
 pub(super) use self::room::Appended;
 use self::socket::{Outcome, Report};
 use super::Shard;
-use super::connection::{Connection, Road, Stage};
+use super::connection::{Connection, ConnectionState, TransportState};
 use super::index::HubPolicy;
 use super::keys::Slot;
 use super::pending::{Backlog, Step};
@@ -88,13 +88,13 @@ impl Shard {
         connection.dirty = false;
         let Some(run) = connection.run.take() else { return };
         debug_assert!(connection.backlog.is_none(), "a connection has a run or a backlog");
-        match &mut connection.road {
-            Road::Socket(_) if socket::is_long(&run) => {
+        match &mut connection.transport {
+            TransportState::Socket(_) if socket::is_long(&run) => {
                 self.pending_bytes += run.bytes() as u64;
                 connection.backlog = Some(Box::new(Backlog::rest_of(&run, 0)));
                 self.write_backlog(slot);
             }
-            Road::Socket(socket) => {
+            TransportState::Socket(socket) => {
                 let (report, rest) = socket::write_run(socket, &run);
                 if let Some(rest) = rest {
                     self.pending_bytes += rest.bytes() as u64;
@@ -102,10 +102,10 @@ impl Shard {
                 }
                 self.finish_write(slot, report);
             }
-            Road::Http(outlet) => {
-                http::flush(outlet, &run);
+            TransportState::Http(http) => {
+                http::flush(http, &run);
                 if run.has_hub_message() {
-                    connection.sent = self.now;
+                    connection.last_sent_at = self.now;
                 }
                 self.metrics.turn.frames += u64::from(run.frames());
                 if connection.is_closing() {
@@ -113,14 +113,14 @@ impl Shard {
                 }
             }
             // A new socket is sent what is kept.
-            Road::Detached { .. } => {}
+            TransportState::Detached { .. } => {}
         }
     }
 
     /// The socket can take more.
     pub(super) fn on_writable(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
-        let Road::Socket(socket) = &mut connection.road else { return };
+        let TransportState::Socket(socket) = &mut connection.transport else { return };
         if socket.wants_write() {
             match socket.try_flush() {
                 Ok(()) => {}
@@ -134,7 +134,9 @@ impl Shard {
     /// Writes what waits until the socket takes no more.
     pub(super) fn write_backlog(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
-        let (Road::Socket(socket), Some(backlog)) = (&mut connection.road, &mut connection.backlog) else {
+        let (TransportState::Socket(socket), Some(backlog)) =
+            (&mut connection.transport, &mut connection.backlog)
+        else {
             return;
         };
         let report = socket::write_backlog(socket, backlog);
@@ -146,7 +148,7 @@ impl Shard {
         self.finish_write(slot, report);
         match report.outcome {
             Outcome::Written if is_closing => {}
-            Outcome::Written | Outcome::Blocked => self.quicken(slot),
+            Outcome::Written | Outcome::Blocked => self.raise_send_rate(slot),
             Outcome::Lost => {}
         }
     }
@@ -160,7 +162,7 @@ impl Shard {
         turn.frames += frames;
         let connection = &mut self.connections[slot as usize];
         if has_hub_message {
-            connection.sent = self.now;
+            connection.last_sent_at = self.now;
         }
         match outcome {
             Outcome::Written if connection.is_closing() => self.shut(slot),
@@ -173,15 +175,15 @@ impl Shard {
     /// Our last byte is written: ends our side, and leaves the rest to the client or to the deadline.
     fn shut(&mut self, slot: Slot) {
         let connection = &mut self.connections[slot as usize];
-        if !matches!(connection.stage, Stage::Closing { shut: false }) {
+        if !matches!(connection.state, ConnectionState::Closing { shut: false }) {
             return;
         }
-        connection.stage = Stage::Closing { shut: true };
-        let socket = match &mut connection.road {
-            Road::Socket(socket) => socket,
+        connection.state = ConnectionState::Closing { shut: true };
+        let socket = match &mut connection.transport {
+            TransportState::Socket(socket) => socket,
             // The client has the time for a close to take its last messages.
-            Road::Http(outlet) => return outlet.end(),
-            Road::Detached { .. } => return,
+            TransportState::Http(http) => return http.end(),
+            TransportState::Detached { .. } => return,
         };
         match socket.shutdown_write() {
             Ok(()) => {}
@@ -206,12 +208,12 @@ fn append(
     policy: HubPolicy,
     account: &mut Account<'_>,
 ) -> Appended {
-    let Connection { road, run, backlog, .. } = connection;
-    match road {
-        Road::Socket(_) => socket::append(run, backlog.as_deref_mut(), step, policy, account),
-        Road::Http(outlet) => http::append(outlet, run, step, policy, account),
+    let Connection { transport, run, backlog, .. } = connection;
+    match transport {
+        TransportState::Socket(_) => socket::append(run, backlog.as_deref_mut(), step, policy, account),
+        TransportState::Http(http) => http::append(http, run, step, policy, account),
         // A new socket is sent what is kept.
-        Road::Detached { .. } => Appended::Waits,
+        TransportState::Detached { .. } => Appended::Waits,
     }
 }
 
@@ -229,7 +231,7 @@ fn append_stateful(
     let Some(mut stateful) = extra.and_then(|extra| extra.stateful.take()) else {
         return append(connection, step, policy, account);
     };
-    let has_transport = !matches!(connection.road, Road::Detached { .. });
+    let has_transport = !matches!(connection.transport, TransportState::Detached { .. });
     let before = stateful.own_bytes() as u64;
     let appended = resumable::append(&mut stateful, step, bounds, has_transport, |step| {
         append(connection, step, resumable::policy(policy), account)

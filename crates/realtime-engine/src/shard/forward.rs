@@ -10,22 +10,22 @@ use bytes::Bytes;
 use signalr_protocol::{HubMessage, HubMessageType, is_sequenced, peek};
 
 use super::Shard;
-use super::connection::Stage;
+use super::connection::ConnectionState;
 use super::forwarding::Forwarding;
 use super::hub_messages::Unreadable;
 use super::keys::Slot;
-use super::pieces::{Cut, Pieces};
-use super::stateful::Arrival;
+use super::splitter::{MessageSplitter, SplitPart};
+use super::stateful::MessageStatus;
 use crate::{AppServer, Capacity, ConnectionId};
 
 impl Shard {
     /// The app server that a client's bytes go to.
     pub(super) fn server_of(&self, slot: Slot) -> Option<&Arc<dyn AppServer>> {
         let connection = self.connections.get(slot as usize)?;
-        match &connection.stage {
-            Stage::Opening(opening) => opening.admission.server.as_ref(),
-            Stage::Open(_) => connection.server(),
-            Stage::Handshaking(_) | Stage::Closing { .. } => None,
+        match &connection.state {
+            ConnectionState::Opening(opening) => opening.admission.server.as_ref(),
+            ConnectionState::Open(_) => connection.server(),
+            ConnectionState::Handshaking(_) | ConnectionState::Closing { .. } => None,
         }
     }
 
@@ -36,7 +36,7 @@ impl Shard {
 
     /// Whether a client is not to be read because its app server is behind. Asked before each read: many clients that each bring one more
     /// read are too much together.
-    pub(super) fn is_held_back(&mut self, slot: Slot) -> bool {
+    pub(super) fn is_server_full(&mut self, slot: Slot) -> bool {
         let Some(connection) = self.connections.get(slot as usize) else { return false };
         let id = connection.id;
         let is_full = self.server_of(slot).is_some_and(|server| server.capacity(id) == Capacity::Exhausted);
@@ -53,18 +53,18 @@ impl Shard {
         self.metrics.turn.received_messages += u64::from(is_end);
         let (id, now) = (connection.id, self.now);
         if let Some(extra) = connection.extra_mut() {
-            extra.spoke = now;
+            extra.last_message_at = now;
         }
         if connection.is_stateful {
-            return self.forward_numbered(slot, id, server.as_ref(), bytes);
+            return self.forward_sequenced(slot, id, server.as_ref(), bytes);
         }
         if is_end || !bytes.is_empty() {
-            self.hand_over(slot, id, server.as_ref(), bytes.to_vec(), !is_end);
+            self.send_to_server(slot, id, server.as_ref(), bytes.to_vec(), !is_end);
         }
         Ok(())
     }
 
-    fn hand_over(
+    fn send_to_server(
         &mut self,
         slot: Slot,
         id: ConnectionId,
@@ -79,62 +79,62 @@ impl Shard {
         }
     }
 
-    fn forward_numbered(
+    fn forward_sequenced(
         &mut self,
         slot: Slot,
         id: ConnectionId,
         server: &dyn AppServer,
         bytes: &[u8],
     ) -> Result<(), Unreadable> {
-        self.release_held(slot);
+        self.release_withheld(slot);
         let bytes_max = self.settings.options.forwarded_message_bytes_max as usize;
         let Some(connection) = self.connections.get_mut(slot as usize) else { return Ok(()) };
         let protocol = connection.protocol;
         let Some(stateful) = connection.stateful_mut() else { return Ok(()) };
         let mut forwarding = stateful.forwarding.take().unwrap_or_else(|| {
-            let pieces = Pieces::new(protocol, bytes_max);
-            Box::new(Forwarding { pieces, passes: false, is_sequenced: false })
+            let splitter = MessageSplitter::new(protocol, bytes_max);
+            Box::new(Forwarding { splitter, is_forwarded: false, is_sequenced: false })
         });
-        let Forwarding { pieces, passes, is_sequenced } = &mut *forwarding;
+        let Forwarding { splitter, is_forwarded, is_sequenced } = &mut *forwarding;
         let mut out = Vec::new();
-        let result = pieces.feed(bytes, |cut| match cut {
-            Cut::Whole { framed, payload } => {
-                if self.passes(slot, framed.len(), payload)? {
+        let result = splitter.feed(bytes, |cut| match cut {
+            SplitPart::Message { framed, payload } => {
+                if self.should_forward(slot, framed.len(), payload)? {
                     out.extend_from_slice(framed);
                 }
                 Ok(())
             }
-            Cut::Begin { bytes, is_sequenced: numbered } => {
+            SplitPart::LongStart { bytes, is_sequenced: numbered } => {
                 *is_sequenced = numbered;
-                *passes = !numbered || self.is_next_new(slot);
-                if *passes {
+                *is_forwarded = !numbered || self.is_next_new(slot);
+                if *is_forwarded {
                     // What is whole by now stays if the rest of this one never comes.
                     if !out.is_empty() {
-                        self.hand_over(slot, id, server, std::mem::take(&mut out), false);
+                        self.send_to_server(slot, id, server, std::mem::take(&mut out), false);
                     }
                     out.extend_from_slice(bytes);
                 }
                 Ok(())
             }
-            Cut::Middle(bytes) => {
-                if *passes {
+            SplitPart::LongMiddle(bytes) => {
+                if *is_forwarded {
                     out.extend_from_slice(bytes);
                 }
                 Ok(())
             }
-            Cut::End { bytes, all } => {
+            SplitPart::LongEnd { bytes, all } => {
                 if *is_sequenced {
-                    self.count_arrival(slot, all);
+                    self.count_received(slot, all);
                 }
-                if *passes {
+                if *is_forwarded {
                     out.extend_from_slice(bytes);
                 }
                 Ok(())
             }
         });
-        let is_partial = *passes && pieces.is_within_long();
+        let is_partial = *is_forwarded && splitter.is_within_long();
         if !out.is_empty() {
-            self.hand_over(slot, id, server, out, is_partial);
+            self.send_to_server(slot, id, server, out, is_partial);
         }
         let connection = self.connections.get_mut(slot as usize);
         if let Some(stateful) = connection.and_then(|connection| connection.stateful_mut()) {
@@ -145,7 +145,7 @@ impl Shard {
 
     /// Speaks for a client that is between two sockets: the hub in the app server knows nothing of that, and would give up a client that
     /// does not ping. `is_new` where a socket was lost or has come, so that the rest of a message that has begun will not come.
-    pub(super) fn speak_for(&mut self, slot: Slot, is_new: bool) {
+    pub(super) fn ping_server_for(&mut self, slot: Slot, is_new: bool) {
         let Some(server) = self.server_of(slot).map(Arc::clone) else { return };
         let connection = &mut self.connections[slot as usize];
         let (id, protocol) = (connection.id, connection.protocol);
@@ -161,14 +161,19 @@ impl Shard {
     }
 
     /// Takes in one whole message, and says whether it goes on to the app server.
-    fn passes(&mut self, slot: Slot, framed_bytes: usize, payload: &[u8]) -> Result<bool, Unreadable> {
+    fn should_forward(
+        &mut self,
+        slot: Slot,
+        framed_bytes: usize,
+        payload: &[u8],
+    ) -> Result<bool, Unreadable> {
         let Some(connection) = self.connections.get(slot as usize) else { return Ok(false) };
         if connection.is_closing() {
             return Ok(false);
         }
         let protocol = connection.protocol;
         if is_sequenced(protocol, payload) {
-            return Ok(self.count_arrival(slot, framed_bytes) == Arrival::New);
+            return Ok(self.count_received(slot, framed_bytes) == MessageStatus::New);
         }
         // What cannot be read is for the app server to refuse.
         let kind = peek(protocol, payload).map(|peek| peek.kind);

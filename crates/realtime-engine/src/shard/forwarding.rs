@@ -1,12 +1,12 @@
 //! [`Forwarding`]: the progress of a message that is forwarded to an app server in parts.
 
-use super::pieces::Pieces;
+use super::splitter::MessageSplitter;
 
 /// What a stateful client of an app server is in the middle of.
 #[derive(Debug)]
 pub(crate) struct Forwarding {
-    pub(super) pieces: Pieces,
+    pub(super) splitter: MessageSplitter,
     /// Whether the long message under way is forwarded, and whether it is one that is numbered.
-    pub(super) passes: bool,
+    pub(super) is_forwarded: bool,
     pub(super) is_sequenced: bool,
 }

@@ -9,8 +9,8 @@ use websocket::CloseCode;
 use super::Shard;
 use super::encode::Encoded;
 use super::keys::Slot;
-use super::stateful::{Arrival, SequenceGap};
-use crate::limits::Exceeded;
+use super::stateful::{MessageStatus, SequenceGap};
+use crate::limits::RateExceeded;
 use crate::{Capacity, ClientInvocation, ClientResult, EndReason, OutgoingMessage, TraceEventKind};
 
 /// Why a hub message ends the connection; the text goes into its Close message.
@@ -23,7 +23,7 @@ pub(super) enum Unreadable {
     #[error(transparent)]
     Sequence(#[from] SequenceGap),
     #[error(transparent)]
-    Rate(#[from] Exceeded),
+    Rate(#[from] RateExceeded),
 }
 
 impl Unreadable {
@@ -43,7 +43,7 @@ impl Shard {
             return Ok(());
         }
         if connection.is_stateful {
-            self.release_held(slot);
+            self.release_withheld(slot);
         }
         let Some(connection) = self.connections.get_mut(slot as usize) else { return Ok(()) };
         self.metrics.turn.received_messages += 1;
@@ -58,22 +58,22 @@ impl Shard {
             HubMessageType::CancelInvocation => 5,
             HubMessageType::Ack | HubMessageType::Sequence => return self.on_sequence(slot, payload),
             HubMessageType::Close => {
-                self.say_goodbye(slot, EndReason::ClientClosed, None, CloseCode::NORMAL, "");
+                self.close_with(slot, EndReason::ClientClosed, None, CloseCode::NORMAL, "");
                 return Ok(());
             }
             HubMessageType::Ping => {
                 // Only a client that has pinged is missed when it stops; old clients never ping.
-                self.connections[slot as usize].pings = true;
+                self.connections[slot as usize].has_pinged = true;
                 return Ok(());
             }
             // Types of later versions of the protocol.
             HubMessageType::Unknown(_) => return Ok(()),
         };
-        if self.count_arrival(slot, payload.len()) == Arrival::Skip {
+        if self.count_received(slot, payload.len()) == MessageStatus::Duplicate {
             return Ok(());
         }
         if let Some(extra) = self.connections[slot as usize].extra_mut() {
-            extra.spoke = self.now;
+            extra.last_message_at = self.now;
         }
         if message_type == 3 && self.on_result(slot, &peek, payload)? {
             return Ok(());
@@ -87,7 +87,7 @@ impl Shard {
         let connection = &mut self.connections[slot as usize];
         let protocol = connection.protocol;
         let Some(id) = peek.invocation_id.as_deref() else { return Ok(false) };
-        let Some(answer) = connection.extra_mut().and_then(|extra| extra.calls.remove(id)) else {
+        let Some(answer) = connection.extra_mut().and_then(|extra| extra.pending_results.remove(id)) else {
             return Ok(false);
         };
         if let HubMessage::Completion(Completion { result, .. }) = parse(protocol, payload)? {
@@ -109,7 +109,7 @@ impl Shard {
         let invocation_id: Option<Box<str>> = peek.invocation_id.as_deref().map(Into::into);
         let target: Option<Box<str>> = peek.target.as_deref().map(Into::into);
         let bytes = payload.len() as u64;
-        self.show(&client, || TraceEventKind::Received { message_type, method: target.clone(), bytes });
+        self.trace(&client, || TraceEventKind::Received { message_type, method: target.clone(), bytes });
         let invocation = ClientInvocation {
             client,
             roles,
@@ -126,7 +126,7 @@ impl Shard {
         };
         match taken {
             Ok(room) => {
-                self.note_stream(slot, message_type, id);
+                self.record_stream(slot, message_type, id);
                 if room == Capacity::Exhausted {
                     self.connections[slot as usize].is_paused = true;
                 }
@@ -144,14 +144,14 @@ impl Shard {
     }
 
     /// Counts what came against the rate limits. Closes a connection that exceeds them, and returns whether it did.
-    pub(super) fn is_too_much(&mut self, slot: Slot, messages: u32, bytes: usize) -> bool {
+    pub(super) fn exceeds_rates(&mut self, slot: Slot, messages: u32, bytes: usize) -> bool {
         let Err(exceeded) = self.count_against_rates(slot, messages, bytes) else { return false };
         self.close(slot, EndReason::RateLimited, Some(&exceeded.to_string()), false);
         true
     }
 
     /// Counts what came against the rate limits.
-    fn count_against_rates(&mut self, slot: Slot, messages: u32, bytes: usize) -> Result<(), Exceeded> {
+    fn count_against_rates(&mut self, slot: Slot, messages: u32, bytes: usize) -> Result<(), RateExceeded> {
         if self.connection_rates.is_unlimited() && self.user_rates.is_unlimited() {
             return Ok(());
         }

@@ -24,7 +24,7 @@ use self::changes::Changes;
 use self::followers::Followers;
 use self::members::{push, swap_remove, to_u32};
 pub(crate) use self::policy::HubPolicy;
-use super::connection::{Connection, Places, Stage};
+use super::connection::{Connection, ConnectionState, Places};
 use super::deadlines::Tick;
 use super::keys::{GroupKey, HubKey, Slot, UserKey};
 use crate::metrics::{EngineMetrics, HubLabels};
@@ -136,7 +136,7 @@ impl Index {
             let key = self.user_or_new(hub, user);
             (key, push(&mut self.users[key.0 as usize].members, slot))
         });
-        connections[slot as usize].stage = Stage::Open(Places { hub, hub_position, user });
+        connections[slot as usize].state = ConnectionState::Open(Places { hub, hub_position, user });
         if let Some((user, _)) = user {
             let groups: Vec<GroupKey> =
                 self.users[user.0 as usize].groups.iter().map(|(group, _)| *group).collect();
@@ -157,15 +157,15 @@ impl Index {
         }
         hub.gauge.dec();
         if let Some(moved) = swap_remove(&mut hub.members, places.hub_position)
-            && let Stage::Open(other) = &mut connections[moved as usize].stage
+            && let ConnectionState::Open(other) = &mut connections[moved as usize].state
         {
             other.hub_position = places.hub_position;
         }
         if let Some((user, position)) = places.user {
             let members = &mut self.users[user.0 as usize].members;
             if let Some(moved) = swap_remove(members, position)
-                && let Stage::Open(Places { user: Some((_, other)), .. }) =
-                    &mut connections[moved as usize].stage
+                && let ConnectionState::Open(Places { user: Some((_, other)), .. }) =
+                    &mut connections[moved as usize].state
             {
                 *other = position;
             }

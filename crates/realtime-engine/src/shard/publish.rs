@@ -7,12 +7,12 @@ use super::encode::Encoded;
 use super::flush::Appended;
 use super::index::HubPolicy;
 use super::keys::Slot;
-use crate::publish::Work;
+use crate::publish::PublishJob;
 use crate::{OutgoingMessage, SlowConsumer, StreamPosition};
 
 impl Shard {
     /// Appends one message to what waits for each receiver. Cheap for each: the writes come at the end of the turn.
-    pub(super) fn publish(&mut self, work: Arc<Work>) {
+    pub(super) fn publish(&mut self, work: Arc<PublishJob>) {
         let mut one = [0];
         let receivers = self.index.receivers(&self.connections, &work.hub, &work.target, &mut one);
         let Some(&first) = receivers.first() else { return };
@@ -53,7 +53,7 @@ impl Shard {
         }
         receivers.clear();
         self.receivers = receivers;
-        self.show_sent(&work, count);
+        self.trace_sent(&work, count);
         if let Some(span) = &work.span {
             span.add_receivers(count);
             self.traced.push_back((self.dirtied, work));

@@ -6,7 +6,7 @@ use signalr_protocol::{Splitter, next_message};
 use websocket::{Close, CloseCode, DecodedPart, Decoder, Opcode, Part, Role, frame};
 
 use super::Shard;
-use super::connection::{Posted, Road, Stage};
+use super::connection::{ConnectionState, PostedBytes, TransportState};
 use super::hub_messages::Unreadable;
 use super::keys::Slot;
 use super::pending::{Frame, Step};
@@ -44,12 +44,12 @@ impl Shard {
 
     fn read_once(&mut self, slot: Slot, buffer: &mut [u8]) -> Flow {
         let Some(connection) = self.connections.get(slot as usize) else { return Flow::Stop };
-        if !connection.is_closing() && (connection.is_paused || self.is_held_back(slot)) {
+        if !connection.is_closing() && (connection.is_paused || self.is_server_full(slot)) {
             // `resume` reads again.
             return Flow::Stop;
         }
         let Some(connection) = self.connections.get_mut(slot as usize) else { return Flow::Stop };
-        let Road::Socket(socket) = &mut connection.road else { return Flow::Stop };
+        let TransportState::Socket(socket) = &mut connection.transport else { return Flow::Stop };
         let length = match socket.try_read(buffer) {
             Ok(0) => {
                 self.lose_socket(slot);
@@ -64,12 +64,12 @@ impl Shard {
         };
         self.metrics.turn.received_bytes += length as u64;
         if connection.is_closing() {
-            // `heard` is when the closing began, and the deadline counts from there.
+            // `last_received_at` is when the closing began, and the deadline counts from there.
             return Flow::Continue;
         }
-        connection.heard = self.now;
+        connection.last_received_at = self.now;
         let is_open = connection.places().is_some();
-        if is_open && self.is_too_much(slot, 0, length) {
+        if is_open && self.exceeds_rates(slot, 0, length) {
             return Flow::Continue;
         }
         let Some(connection) = self.connections.get_mut(slot as usize) else { return Flow::Stop };
@@ -96,7 +96,7 @@ impl Shard {
                 Ok(decoded) => decoded,
                 Err(violation) => {
                     let code = violation.close_code();
-                    self.say_goodbye(slot, EndReason::WebSocketViolation, None, code, &violation.to_string());
+                    self.close_with(slot, EndReason::WebSocketViolation, None, code, &violation.to_string());
                     return Flow::Continue;
                 }
             };
@@ -104,7 +104,7 @@ impl Shard {
             match decoded.part {
                 None => return Flow::Continue,
                 Some(Part::Data { payload, is_end, .. }) => self.on_message(slot, payload, is_end),
-                Some(Part::Ping(_)) if self.is_too_much(slot, 1, 0) => {}
+                Some(Part::Ping(_)) if self.exceeds_rates(slot, 1, 0) => {}
                 Some(Part::Ping(payload)) => {
                     let pong = Frame::control(frame(Opcode::Pong, payload));
                     self.append_or_end(slot, &mut Step::new(pong));
@@ -113,7 +113,7 @@ impl Shard {
                 Some(Part::Close(Close { code, .. })) => {
                     // Echoes the code (RFC 6455, 5.5.1).
                     let code = code.unwrap_or(CloseCode::NORMAL);
-                    self.say_goodbye(slot, EndReason::ClientClosed, None, code, "");
+                    self.close_with(slot, EndReason::ClientClosed, None, code, "");
                 }
             }
             match self.connections.get(slot as usize) {
@@ -127,26 +127,26 @@ impl Shard {
     }
 
     /// Bytes that a client of an HTTP transport sent in a request.
-    pub(super) fn receive(&mut self, slot: Slot, posted: Posted) {
+    pub(super) fn receive(&mut self, slot: Slot, posted: PostedBytes) {
         let connection = &mut self.connections[slot as usize];
-        let Posted { payload, is_end, done } = posted;
+        let PostedBytes { payload, is_end, done } = posted;
         if connection.is_closing() {
             let _ = done.send(ReceiveResult::Gone);
             return;
         }
-        connection.heard = self.now;
-        if connection.is_paused || self.is_held_back(slot) {
+        connection.last_received_at = self.now;
+        if connection.is_paused || self.is_server_full(slot) {
             let connection = &mut self.connections[slot as usize];
-            let held = &mut connection.extra_or_new().held;
-            if held.len() < HELD_MAX {
-                held.push_back(Posted { payload, is_end, done });
+            let queued_posts = &mut connection.extra_or_new().queued_posts;
+            if queued_posts.len() < HELD_MAX {
+                queued_posts.push_back(PostedBytes { payload, is_end, done });
             } else {
                 let _ = done.send(ReceiveResult::Busy);
             }
             return;
         }
         self.metrics.turn.received_bytes += payload.len() as u64;
-        if !self.is_too_much(slot, 0, payload.len()) {
+        if !self.exceeds_rates(slot, 0, payload.len()) {
             self.on_message(slot, &payload, is_end);
         }
         // The request may have gone away; its bytes count all the same.
@@ -160,9 +160,10 @@ impl Shard {
             return;
         }
         connection.is_paused = false;
-        let held = connection.extra_mut().map(|extra| std::mem::take(&mut extra.held)).unwrap_or_default();
-        connection.heard = self.now;
-        for posted in held {
+        let queued_posts =
+            connection.extra_mut().map(|extra| std::mem::take(&mut extra.queued_posts)).unwrap_or_default();
+        connection.last_received_at = self.now;
+        for posted in queued_posts {
             if self.connections.contains(slot as usize) {
                 self.receive(slot, posted);
             }
@@ -173,19 +174,21 @@ impl Shard {
     /// A WebSocket message or the body of a request, or a part of one.
     fn on_message(&mut self, slot: Slot, payload: &[u8], is_end: bool) {
         let connection = &mut self.connections[slot as usize];
-        match &mut connection.stage {
-            Stage::Handshaking(_) => self.on_handshake_bytes(slot, payload),
+        match &mut connection.state {
+            ConnectionState::Handshaking(_) => self.on_handshake_bytes(slot, payload),
             // At most what one read returned: then reading stops until the handshake is answered.
-            Stage::Opening(opening) if opening.admission.server.is_none() => {
+            ConnectionState::Opening(opening) if opening.admission.server.is_none() => {
                 opening.rest.extend_from_slice(payload);
             }
             // Nothing is numbered before the answer; what one read returned waits for it.
-            Stage::Opening(opening) if opening.admission.stateful => {
+            ConnectionState::Opening(opening) if opening.admission.stateful => {
                 opening.rest.extend_from_slice(payload);
                 connection.is_paused = true;
             }
-            Stage::Opening(_) | Stage::Open(_) => self.on_hub_bytes(slot, payload, is_end),
-            Stage::Closing { .. } => {}
+            ConnectionState::Opening(_) | ConnectionState::Open(_) => {
+                self.on_hub_bytes(slot, payload, is_end);
+            }
+            ConnectionState::Closing { .. } => {}
         }
     }
 

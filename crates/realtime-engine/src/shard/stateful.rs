@@ -66,11 +66,11 @@ const ACK_BYTES: usize = 16 * 1024;
 
 /// What becomes of a message that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
+pub(crate) enum MessageStatus {
     /// It is new.
     New,
     /// It came before, or belongs to a socket that is gone.
-    Skip,
+    Duplicate,
 }
 
 /// The client says that it begins with a message that is missing before.
@@ -146,9 +146,9 @@ impl Stateful {
     }
 
     /// Counts a message of types 1 to 5.
-    pub(crate) fn arrived(&mut self, bytes: usize) -> Arrival {
+    pub(crate) fn receive(&mut self, bytes: usize) -> MessageStatus {
         if self.waits_since.is_some() {
-            return Arrival::Skip;
+            return MessageStatus::Duplicate;
         }
         let number = self.expected;
         self.expected += 1;
@@ -156,10 +156,10 @@ impl Stateful {
         if number <= self.received {
             // The acknowledgement was lost with the socket.
             self.acknowledged = self.acknowledged.min(number - 1);
-            return Arrival::Skip;
+            return MessageStatus::Duplicate;
         }
         self.received = number;
-        Arrival::New
+        MessageStatus::New
     }
 
     /// Whether the next message of types 1 to 5 is one that has not come before.
@@ -289,16 +289,19 @@ mod tests {
     #[test]
     fn repeated_messages_are_skipped_and_gaps_are_noticed() {
         let mut stateful = Stateful::new();
-        assert_eq!([stateful.arrived(1), stateful.arrived(1)], [Arrival::New; 2]);
+        assert_eq!([stateful.receive(1), stateful.receive(1)], [MessageStatus::New; 2]);
         assert_eq!((stateful.take_ack(), stateful.take_ack()), (Some(2), None));
         stateful.resume(Tick(0));
-        assert_eq!((stateful.arrived(1), stateful.is_listening()), (Arrival::Skip, false));
+        assert_eq!((stateful.receive(1), stateful.is_listening()), (MessageStatus::Duplicate, false));
         assert_eq!(stateful.sequence(4), Err(SequenceGap { from: 4, received: 2 }));
         assert_eq!(stateful.sequence(0), Err(SequenceGap { from: 0, received: 2 }));
         assert_eq!(stateful.sequence(2), Ok(()));
-        assert_eq!([stateful.arrived(1), stateful.arrived(1)], [Arrival::Skip, Arrival::New]);
+        assert_eq!(
+            [stateful.receive(1), stateful.receive(1)],
+            [MessageStatus::Duplicate, MessageStatus::New]
+        );
         assert_eq!(stateful.take_ack(), Some(3));
-        assert_eq!(stateful.arrived(ACK_BYTES), Arrival::New);
+        assert_eq!(stateful.receive(ACK_BYTES), MessageStatus::New);
         assert!(stateful.is_ack_urgent());
         assert_eq!((stateful.take_ack(), stateful.is_ack_urgent()), (Some(4), false));
     }

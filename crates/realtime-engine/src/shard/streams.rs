@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use super::Shard;
-use super::connection::Road;
+use super::connection::TransportState;
 use super::keys::Slot;
-use crate::stream::StreamPart;
+use crate::stream::StreamMessages;
 use crate::{InvocationRejection, StreamState};
 
 /// Types of hub messages.
@@ -40,7 +40,7 @@ impl Shard {
     }
 
     /// Notes that a client has asked for a stream, or wants no more of it.
-    pub(super) fn note_stream(&mut self, slot: Slot, message_type: u8, id: Option<&str>) {
+    pub(super) fn record_stream(&mut self, slot: Slot, message_type: u8, id: Option<&str>) {
         let Some(id) = id.filter(|id| id.len() <= ID_BYTES_MAX) else { return };
         let connection = &mut self.connections[slot as usize];
         match message_type {
@@ -57,8 +57,8 @@ impl Shard {
     }
 
     /// Sends a part of a stream, if that is open.
-    pub(super) fn stream_part(&mut self, part: StreamPart) {
-        let StreamPart { hub, connection, stream, messages, is_end, answer } = part;
+    pub(super) fn stream_part(&mut self, part: StreamMessages) {
+        let StreamMessages { hub, connection, stream, messages, is_end, answer } = part;
         // Who asked may have gone away; what was asked is done all the same.
         let Some(slot) = self.index.find(&self.connections, &hub, connection) else {
             let _ = answer.send(StreamState::NoConnection);
@@ -83,11 +83,11 @@ impl Shard {
         let Some(connection) = self.connections.get(slot as usize) else { return false };
         let waiting = connection.run.as_ref().map_or(0, |run| run.bytes())
             + connection.backlog.as_ref().map_or(0, |backlog| backlog.bytes());
-        let at_outlet = match &connection.road {
-            Road::Socket(_) => 0,
-            Road::Http(outlet) => outlet.bytes(),
+        let at_outlet = match &connection.transport {
+            TransportState::Socket(_) => 0,
+            TransportState::Http(http) => http.bytes(),
             // What it is not sent now must be kept until it comes back.
-            Road::Detached { .. } => return true,
+            TransportState::Detached { .. } => return true,
         };
         waiting + at_outlet > self.policy(slot).pending_bytes_max / BEHIND_DIVISOR
     }

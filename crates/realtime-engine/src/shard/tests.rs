@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use websocket::{CloseCode, Decoded, Decoder, Event, Opcode, Role, masked_frame};
 
 use super::*;
-use crate::command::Subject;
+use crate::command::PresenceQuery;
 use crate::handle::ShardWaker;
 use crate::id::ShardId;
 use crate::metrics::EndLabels;
@@ -20,13 +20,13 @@ use crate::{
 mod followers;
 mod gate;
 mod limits;
-mod roads;
 mod stateful;
+mod transports;
 
 struct World {
     shard: Shard,
-    inbox: Inbox,
-    commands: mpsc::Sender<Command>,
+    inbox: ShardInbox,
+    commands: mpsc::Sender<ShardCommand>,
     events: Events,
     now: Instant,
     metrics: EngineMetrics,
@@ -51,12 +51,12 @@ impl World {
         let metrics = EngineMetrics::register(&mut Registry::default());
         let connections = Arc::new(AtomicU32::new(0));
         let hub_counts = Arc::new(HubCounts::new(&options));
-        let settings = Settings::new(&options, metrics.clone(), upstream, connections, hub_counts);
+        let settings = ShardSettings::new(&options, metrics.clone(), upstream, connections, hub_counts);
         let now = Instant::now();
         let waker = ShardWaker::new(waker);
         Self {
             shard: Shard::new(0, poll, settings, now),
-            inbox: Inbox { commands: queue, waker },
+            inbox: ShardInbox { commands: queue, waker },
             commands,
             events: Events::with_capacity(64),
             now,
@@ -65,7 +65,7 @@ impl World {
     }
 
     /// One turn with whatever has happened by now.
-    fn turn(&mut self) -> Left {
+    fn turn(&mut self) -> TurnResult {
         self.shard.poll.poll(&mut self.events, Some(Duration::ZERO)).unwrap();
         self.shard.turn(self.events.iter().map(Ready::of), &mut self.inbox, self.now)
     }
@@ -85,7 +85,7 @@ impl World {
         self.turn();
     }
 
-    fn command(&mut self, command: Command) {
+    fn command(&mut self, command: ShardCommand) {
         self.commands.try_send(command).unwrap();
         self.turn();
     }
@@ -98,7 +98,7 @@ impl World {
         let (stream, socket) = sockets();
         let id = admission.connection;
         self.shard.settings.connections.fetch_add(1, Ordering::AcqRel);
-        self.command(Command::Attach(Box::new(Transport::Socket(socket)), Box::new(admission)));
+        self.command(ShardCommand::Attach(Box::new(Transport::Socket(socket)), Box::new(admission)));
         Client { stream, decoder: Decoder::new(Role::Client, 1 << 24), received: VecDeque::new(), id }
     }
 
@@ -118,7 +118,7 @@ impl World {
     fn publish(&mut self, target: Target, arguments: &str) {
         let message = OutgoingMessage::invocation("m", arguments).unwrap();
         let work = work(target, message);
-        self.command(Command::Publish(Arc::new(work)));
+        self.command(ShardCommand::Publish(Arc::new(work)));
     }
 
     fn ends(&self, reason: EndReason) -> u64 {
@@ -169,8 +169,8 @@ fn admission(user: Option<&str>) -> Admission {
     Admission::new(hub(), ConnectionId::draw(NodeId(0), ShardId(0)), user.map(UserId::new))
 }
 
-fn work(target: Target, message: OutgoingMessage) -> Work {
-    Work {
+fn work(target: Target, message: OutgoingMessage) -> PublishJob {
+    PublishJob {
         hub: hub(),
         target,
         excluded: Vec::new(),
@@ -223,10 +223,10 @@ fn answers_to_the_pings_of_a_websocket_count_as_nothing_sent() {
         world.pass(Duration::from_secs(5));
         client.stream.write_all(&masked_frame(Opcode::Ping, b"", [7, 7, 7, 7])).unwrap();
         let now = world.shard.now;
-        world.turn_until(|shard| shard.connections[slot as usize].heard == now);
+        world.turn_until(|shard| shard.connections[slot as usize].last_received_at == now);
     }
-    let heard: Vec<String> = (0..5).map(|_| client.receive()).collect();
-    assert_eq!(heard, ["pong", "pong", "pong", "{\"type\":6}\u{1e}", "pong"]);
+    let last_received_at: Vec<String> = (0..5).map(|_| client.receive()).collect();
+    assert_eq!(last_received_at, ["pong", "pong", "pong", "{\"type\":6}\u{1e}", "pong"]);
 }
 
 #[test]
@@ -236,13 +236,13 @@ fn a_client_that_says_nothing_for_too_long_is_cut_and_one_that_pings_is_not() {
     // A client that has never pinged, as old ones do not, is not missed.
     silent.send("{\"type\":6}\u{1e}");
     let slot = world.slot(&silent);
-    world.turn_until(|shard| shard.connections[slot as usize].pings);
+    world.turn_until(|shard| shard.connections[slot as usize].has_pinged);
     for _ in 0..5 {
         world.pass(Duration::from_secs(8));
         pinging.send("{\"type\":6}\u{1e}");
         let slot = world.shard.index.find(&world.shard.connections, &hub(), pinging.id).unwrap();
         let now = world.shard.now;
-        world.turn_until(|shard| shard.connections[slot as usize].heard == now);
+        world.turn_until(|shard| shard.connections[slot as usize].last_received_at == now);
     }
     assert_eq!(world.ends(EndReason::ClientTimeout), 1);
     assert_eq!(world.shard.index.count(), 2);
@@ -276,7 +276,7 @@ fn an_expired_token_closes_with_leave_to_come_back() {
         if world.shard.index.count() == 1 {
             client.send("{\"type\":6}\u{1e}");
             let now = world.shard.now;
-            world.turn_until(|shard| shard.connections.iter().all(|(_, one)| one.heard == now));
+            world.turn_until(|shard| shard.connections.iter().all(|(_, one)| one.last_received_at == now));
         }
     }
     let mut last = client.receive();
@@ -296,7 +296,7 @@ fn messages_of_one_turn_cost_each_receiver_one_write() {
     for number in 0..16 {
         let message = OutgoingMessage::invocation("m", &format!("[{number}]")).unwrap();
         let work = work(Target::All, message);
-        world.commands.try_send(Command::Publish(Arc::new(work))).unwrap();
+        world.commands.try_send(ShardCommand::Publish(Arc::new(work))).unwrap();
     }
     world.turn();
     let turn = world.shard.metrics.turn;
@@ -315,8 +315,8 @@ fn a_big_broadcast_leaves_room_for_reads_between_its_chunks() {
     let clients: Vec<Client> = (0..5).map(|_| world.join_hub()).collect();
     world.publish(Target::All, "[1]");
     assert_eq!(world.shard.dirty.len(), 3);
-    assert_eq!((world.turn(), world.shard.dirty.len()), (Left::More, 1));
-    assert_eq!((world.turn(), world.shard.dirty.len()), (Left::Nothing, 0));
+    assert_eq!((world.turn(), world.shard.dirty.len()), (TurnResult::MoreWork, 1));
+    assert_eq!((world.turn(), world.shard.dirty.len()), (TurnResult::Idle, 0));
     drop(clients);
 }
 
@@ -392,7 +392,7 @@ fn a_users_membership_ends_with_its_lifetime() {
     let (taken, _answer) = oneshot::channel();
     let lifetime = Lifetime::For(Duration::from_secs(5));
     let membership = Membership::Join;
-    let join = Command::ChangeUser {
+    let join = ShardCommand::ChangeUser {
         hub: hub(),
         user: user.clone(),
         group: group.clone(),
@@ -402,9 +402,9 @@ fn a_users_membership_ends_with_its_lifetime() {
     };
     world.command(join);
     let in_group =
-        |world: &World| world.shard.exists(&hub(), &Subject::UserInGroup(user.clone(), group.clone()));
+        |world: &World| world.shard.exists(&hub(), &PresenceQuery::UserInGroup(user.clone(), group.clone()));
     world.pass(Duration::from_secs(4));
     assert!(in_group(&world));
     world.pass(Duration::from_secs(2));
-    assert!(!in_group(&world) && !world.shard.exists(&hub(), &Subject::Group(group.clone())));
+    assert!(!in_group(&world) && !world.shard.exists(&hub(), &PresenceQuery::Group(group.clone())));
 }

@@ -6,7 +6,7 @@ use signalr_protocol::HubMessage;
 use websocket::CloseCode;
 
 use super::Shard;
-use super::connection::{Connection, Road, Stage};
+use super::connection::{Connection, ConnectionState, TransportState};
 use super::deadlines::Tick;
 use super::due::{OpenView, ReachedBy, Verdict, View, due};
 use super::encode::hub_frame;
@@ -16,7 +16,7 @@ use crate::{HttpTransport, HttpTransportKind};
 
 impl Shard {
     /// Performs what has become due by now, for connections and for memberships of users.
-    pub(super) fn look_at_deadlines(&mut self) {
+    pub(super) fn check_deadlines(&mut self) {
         let mut entries = Vec::new();
         self.deadlines.advance(self.now, &mut entries);
         for entry in entries {
@@ -28,8 +28,8 @@ impl Shard {
                 }
             }
         }
-        self.look_at_stateful();
-        self.look_at_slowed();
+        self.check_stateful();
+        self.check_slow_readers();
         self.index.expire(&mut self.connections, self.now);
         self.shrink_tables();
     }
@@ -44,11 +44,11 @@ impl Shard {
                 return self.connections.contains(slot as usize).then_some(then);
             }
             Verdict::PingServer(then) => {
-                self.speak_for(slot, false);
+                self.ping_server_for(slot, false);
                 return Some(then);
             }
             Verdict::Refuse(reason, why) => {
-                self.say_goodbye(slot, reason, None, CloseCode::POLICY_VIOLATION, why);
+                self.close_with(slot, reason, None, CloseCode::POLICY_VIOLATION, why);
             }
             Verdict::Close { reason, error, allow_reconnect } => {
                 self.close(slot, reason, Some(error), allow_reconnect);
@@ -60,9 +60,9 @@ impl Shard {
             }
             Verdict::End(reason) => self.end(slot, reason),
             Verdict::Remove => self.remove(slot),
-            Verdict::GiveUp => self.give_up_stalled(slot),
+            Verdict::EndStalledReader => self.end_stalled_reader(slot),
             Verdict::Acknowledge => {
-                self.release_held(slot);
+                self.release_withheld(slot);
                 self.acknowledge(slot);
             }
         }
@@ -72,25 +72,27 @@ impl Shard {
 
     fn view(&self, slot: Slot) -> View {
         let connection = &self.connections[slot as usize];
-        match &connection.stage {
-            Stage::Handshaking(handshaking) => View::Handshaking { deadline: handshaking.deadline },
-            Stage::Opening(opening) => View::Opening { deadline: opening.deadline },
-            Stage::Closing { .. } => View::Closing { since: connection.heard, timeouts: self.timeouts },
-            Stage::Open(_) => View::Open(self.open_view(connection)),
+        match &connection.state {
+            ConnectionState::Handshaking(handshaking) => View::Handshaking { deadline: handshaking.deadline },
+            ConnectionState::Opening(opening) => View::Opening { deadline: opening.deadline },
+            ConnectionState::Closing { .. } => {
+                View::Closing { since: connection.last_received_at, timeouts: self.timeouts }
+            }
+            ConnectionState::Open(_) => View::Open(self.open_view(connection)),
         }
     }
 
     fn open_view(&self, connection: &Connection) -> OpenView {
         let extra = connection.extra();
-        let spoke = extra.map_or(self.now, |extra| extra.spoke);
+        let last_message_at = extra.map_or(self.now, |extra| extra.last_message_at);
         OpenView {
             reached_by: self.reached_by(connection),
             token_expires: connection.expires(),
-            idle_deadline: self.idle_ticks(connection).map(|ticks| spoke.plus(ticks)),
+            idle_deadline: self.idle_ticks(connection).map(|ticks| last_message_at.plus(ticks)),
             resuming_since: extra.and_then(|extra| extra.stateful.as_ref()?.waits_since()),
-            heard: connection.heard,
-            sent: connection.sent,
-            pings: connection.pings,
+            last_received_at: connection.last_received_at,
+            last_sent_at: connection.last_sent_at,
+            has_pinged: connection.has_pinged,
             is_paused: connection.is_paused,
             spread: connection.generation,
             timeouts: self.timeouts,
@@ -98,35 +100,37 @@ impl Shard {
     }
 
     fn reached_by(&self, connection: &Connection) -> ReachedBy {
-        match &connection.road {
-            Road::Socket(_) => ReachedBy::Socket,
-            Road::Http(outlet) => {
-                let request_deadline = self.request_deadline(outlet);
-                match outlet.transport() {
+        match &connection.transport {
+            TransportState::Socket(_) => ReachedBy::Socket,
+            TransportState::Http(http) => {
+                let request_deadline = self.request_deadline(http);
+                match http.kind() {
                     HttpTransportKind::ServerSentEvents => ReachedBy::ServerSentEvents { request_deadline },
                     HttpTransportKind::LongPolling => ReachedBy::LongPolling { request_deadline },
                 }
             }
-            Road::Detached { until } => ReachedBy::Nothing { deadline: *until },
+            TransportState::Detached { until } => ReachedBy::Nothing { deadline: *until },
         }
     }
 
     /// When the next request for messages must have come; `None` while there is one.
-    fn request_deadline(&self, outlet: &HttpTransport) -> Option<Tick> {
+    fn request_deadline(&self, http: &HttpTransport) -> Option<Tick> {
         let patience = Duration::from_millis(self.settings.options.disconnect_timeout_ms);
-        Some(self.deadlines.after(outlet.idle_since()?, patience))
+        Some(self.deadlines.after(http.idle_since()?, patience))
     }
 
     /// What a client that is sent messages faster than it reads them has to do, and until when.
     pub(super) fn slow_reader_view(&self, slot: Slot) -> View {
         let connection = &self.connections[slot as usize];
-        let deadline = match &connection.road {
-            Road::Socket(_) => Some(connection.sent.plus(self.timeouts.own_stalled).plus(1)),
-            Road::Http(outlet) => {
-                let patience = Duration::from_millis(self.settings.options.own_stalled_timeout_ms);
-                Some(self.deadlines.after(outlet.taken_at(), patience))
+        let deadline = match &connection.transport {
+            TransportState::Socket(_) => {
+                Some(connection.last_sent_at.plus(self.timeouts.own_stalled).plus(1))
             }
-            Road::Detached { .. } => None,
+            TransportState::Http(http) => {
+                let patience = Duration::from_millis(self.settings.options.own_stalled_timeout_ms);
+                Some(self.deadlines.after(http.taken_at(), patience))
+            }
+            TransportState::Detached { .. } => None,
         };
         View::SlowReader { deadline }
     }

@@ -579,10 +579,10 @@ impl AppServer for Client {
         }
         match (before, pace) {
             (SendRate::Full, SendRate::Reduced | SendRate::Paused) => {
-                state.flow(connection, &owner, FlowOperation::Pause)
+                state.flow(connection, &owner, FlowOperation::Pause);
             }
             (SendRate::Reduced | SendRate::Paused, SendRate::Full) => {
-                state.flow(connection, &owner, FlowOperation::Resume)
+                state.flow(connection, &owner, FlowOperation::Resume);
             }
             _ => {}
         }

@@ -1,7 +1,9 @@
 //! A table of all deadlines.
 
 use super::*;
-use Verdict::{Acknowledge, Close, End, GiveUp, LoseSocket, Ping, PingServer, Refuse, Remove, Wait};
+use Verdict::{
+    Acknowledge, Close, End, EndStalledReader, LoseSocket, Ping, PingServer, Refuse, Remove, Wait,
+};
 
 const TIMEOUTS: Timeouts = Timeouts {
     handshake: 20,
@@ -19,9 +21,9 @@ const OPEN: OpenView = OpenView {
     token_expires: None,
     idle_deadline: None,
     resuming_since: None,
-    heard: Tick(100),
-    sent: Tick(100),
-    pings: true,
+    last_received_at: Tick(100),
+    last_sent_at: Tick(100),
+    has_pinged: true,
     is_paused: false,
     spread: 0,
     timeouts: TIMEOUTS,
@@ -67,13 +69,13 @@ fn cases_of_begin_and_end() -> Vec<Case> {
 
 #[rustfmt::skip]
 fn cases_of_keep_alive() -> Vec<Case> {
-    let old = OpenView { pings: false, ..OPEN };
+    let old = OpenView { has_pinged: false, ..OPEN };
     let paused = OpenView { is_paused: true, ..OPEN };
-    let quiet = OpenView { sent: Tick(90), ..OPEN };
+    let quiet = OpenView { last_sent_at: Tick(90), ..OPEN };
     let spread = OpenView { spread: 5, ..OPEN };
     vec![
         ("keep-alive: sent to and heard of just now", View::Open(OPEN), 100, Wait(Tick(116))),
-        ("keep-alive: the client is missed before the next ping", View::Open(OpenView { heard: Tick(80), ..OPEN }), 100, Wait(Tick(111))),
+        ("keep-alive: the client is missed before the next ping", View::Open(OpenView { last_received_at: Tick(80), ..OPEN }), 100, Wait(Tick(111))),
         ("keep-alive: something was sent within the interval", View::Open(quiet), 105, Wait(Tick(106))),
         ("keep-alive: nothing was sent for the interval", View::Open(quiet), 106, Ping(Tick(122))),
         ("keep-alive: a zero interval pings at every tick",
@@ -128,7 +130,7 @@ fn cases_of_single_deadlines() -> Vec<Case> {
     let stateful = View::Unacknowledged { deadline: Tick(101) };
     vec![
         ("slow reader: may still read", slow, 139, Wait(Tick(140))),
-        ("slow reader: read nothing", slow, 140, GiveUp),
+        ("slow reader: read nothing", slow, 140, EndStalledReader),
         ("slow reader: has no socket to read from", View::SlowReader { deadline: None }, 141, Wait(Tick(142))),
         ("stateful: an acknowledgement waits for more messages", stateful, 100, Wait(Tick(101))),
         ("stateful: an acknowledgement waits no longer", stateful, 101, Acknowledge),

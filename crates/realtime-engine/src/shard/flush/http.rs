@@ -11,7 +11,7 @@ use crate::shard::pending::{Frame, Run, Step};
 /// Lets a frame wait.
 #[inline]
 pub(super) fn append(
-    outlet: &HttpTransport,
+    http: &HttpTransport,
     run: &mut Option<Rc<Run>>,
     step: &mut Step,
     policy: HubPolicy,
@@ -19,11 +19,11 @@ pub(super) fn append(
 ) -> Appended {
     let bytes = step.frame().len();
     let in_run = run.as_ref().map_or(0, |run| run.bytes());
-    let waiting = in_run + outlet.policed_bytes();
+    let waiting = in_run + http.policed_bytes();
     if waiting > 0 && waiting + bytes > policy.pending_bytes_max {
-        let (_, left_out) = outlet.put(|backlog| make_room(backlog, step.frame(), policy));
+        let (_, left_out) = http.put(|backlog| make_room(backlog, step.frame(), policy));
         *account.left_out += left_out;
-        if in_run + outlet.policed_bytes() + bytes > policy.pending_bytes_max {
+        if in_run + http.policed_bytes() + bytes > policy.pending_bytes_max {
             return Appended::NoRoom;
         }
     }
@@ -32,9 +32,9 @@ pub(super) fn append(
 }
 
 /// Moves a run into the outlet.
-pub(super) fn flush(outlet: &HttpTransport, run: &Run) {
+pub(super) fn flush(http: &HttpTransport, run: &Run) {
     for piece in run.list().iter().filter_map(Frame::payload) {
-        outlet.push(piece);
+        http.push(piece);
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
         Step::new(Frame::new(websocket::frame(Opcode::Text, text.as_bytes()), Class::Droppable(1), 0))
     }
 
-    fn outlet() -> Arc<HttpTransport> {
+    fn http() -> Arc<HttpTransport> {
         HttpTransport::new(HttpTransportKind::LongPolling, Instant::now(), Default::default())
     }
 
@@ -86,9 +86,9 @@ mod tests {
     #[test]
     fn a_frame_is_appended_and_flushed_as_the_table_says() {
         for (name, in_outlet, in_run, pending_bytes_max, slow_consumer, new, expected) in CASES {
-            let outlet = outlet();
+            let http = http();
             for text in *in_outlet {
-                flush(&outlet, &call(text).after(None));
+                flush(&http, &call(text).after(None));
             }
             let mut run =
                 in_run.iter().fold(None, |run: Option<Rc<Run>>, text| Some(call(text).after(run.as_ref())));
@@ -99,25 +99,25 @@ mod tests {
                 slow_consumer: *slow_consumer,
                 idle_timeout_ms: None,
             };
-            let (outcome, waits, calls) = *expected;
-            assert_eq!(append(&outlet, &mut run, &mut call(new), policy, &mut account), outcome, "{name}");
-            assert_eq!((pending_bytes, left_out), (0, calls), "{name}");
+            let (outcome, waits, pending_results) = *expected;
+            assert_eq!(append(&http, &mut run, &mut call(new), policy, &mut account), outcome, "{name}");
+            assert_eq!((pending_bytes, left_out), (0, pending_results), "{name}");
             if let Some(run) = &run {
-                flush(&outlet, run);
+                flush(&http, run);
             }
             let messages: Vec<Bytes> = waits.iter().map(|text| Bytes::from_static(text.as_bytes())).collect();
             let taken = (!messages.is_empty()).then_some(PollResult::Messages(messages));
-            assert_eq!(outlet.try_take(outlet.begin()), taken, "{name}");
+            assert_eq!(http.try_next_messages(http.begin_poll()), taken, "{name}");
         }
     }
 
     #[test]
     fn control_frames_of_websockets_do_not_reach_requests() {
-        let outlet = outlet();
+        let http = http();
         let close = Frame::control(close_frame(websocket::CloseCode::NORMAL, ""));
-        flush(&outlet, &Step::new(close).after(Some(&call("a").after(None))));
+        flush(&http, &Step::new(close).after(Some(&call("a").after(None))));
         assert_eq!(
-            outlet.try_take(outlet.begin()),
+            http.try_next_messages(http.begin_poll()),
             Some(PollResult::Messages(vec![Bytes::from_static(b"a")]))
         );
     }

@@ -103,7 +103,7 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
     pub(super) fn follow(&mut self, member: K, epoch: u64) -> FollowResult {
         self.enter_epoch(epoch);
         let next = self.newest.map(|newest| newest + 1);
-        let (progress, begun) = match self.members.get(&member) {
+        let (progress, result) = match self.members.get(&member) {
             Some(Progress::NotFollowing { since } | Progress::Live { since: Some(since) })
                 if Some(*since) != next =>
             {
@@ -113,7 +113,7 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
             _ => (Progress::CatchingUp { withheld: None }, FollowResult::Withheld),
         };
         self.members.insert(member, progress);
-        begun
+        result
     }
 
     /// A replay has sent the member everything before offset `next`.
@@ -293,18 +293,18 @@ mod tests {
                 match *event {
                     Join => followers.join(1),
                     Leave => followers.leave(1),
-                    Follow(epoch, begun) => {
-                        assert_eq!(followers.follow(1, epoch), begun, "{name}: {event:?}");
+                    Follow(epoch, result) => {
+                        assert_eq!(followers.follow(1, epoch), result, "{name}: {event:?}");
                     }
-                    CatchUp(next, caught_up) => {
-                        assert_eq!(followers.catch_up(1, next), caught_up, "{name}: {event:?}");
+                    CatchUp(next, result) => {
+                        assert_eq!(followers.catch_up(1, next), result, "{name}: {event:?}");
                     }
                     Unfollow => followers.unfollow(1),
-                    Pass(epoch, offset, sent, told) => {
+                    Pass(epoch, offset, last_sent_at, told) => {
                         let mut receivers = vec![2, 1];
                         let position = StreamPosition { epoch, offset };
                         let positions = followers.pass(position, &[2, 1], &mut receivers);
-                        let expected = if sent { vec![2, 1] } else { vec![2] };
+                        let expected = if last_sent_at { vec![2, 1] } else { vec![2] };
                         assert_eq!(receivers, expected, "{name}: {event:?}");
                         assert_eq!(positions, if told { vec![1] } else { vec![] }, "{name}: {event:?}");
                     }

@@ -11,8 +11,8 @@ impl World {
     fn publish_kept_in(&mut self, epoch: u64, offset: u64) {
         let message = OutgoingMessage::invocation("m", &format!("[{offset}]")).unwrap();
         let kept = Some(StreamPosition { epoch, offset });
-        let work = Work { kept, ..work(Target::Group(GroupName::new("g")), message) };
-        self.command(Command::Publish(Arc::new(work)));
+        let work = PublishJob { kept, ..work(Target::Group(GroupName::new("g")), message) };
+        self.command(ShardCommand::Publish(Arc::new(work)));
     }
 
     fn follow(&mut self, client: &Client) -> FollowResult {
@@ -20,16 +20,16 @@ impl World {
     }
 
     fn follow_in(&mut self, epoch: u64, client: &Client) -> FollowResult {
-        let (begun, mut answer) = oneshot::channel();
+        let (result, mut answer) = oneshot::channel();
         let group = Some(GroupName::new("g"));
-        self.command(Command::Follow { connection: client.id, group, may_join: true, epoch, begun });
+        self.command(ShardCommand::Follow { connection: client.id, group, may_join: true, epoch, result });
         answer.try_recv().unwrap()
     }
 
     fn catch_up(&mut self, client: &Client, next: u64) -> CatchUpResult {
-        let (caught_up, mut answer) = oneshot::channel();
+        let (result, mut answer) = oneshot::channel();
         let group = Some(GroupName::new("g"));
-        self.command(Command::CatchUp { connection: client.id, group, next, caught_up });
+        self.command(ShardCommand::CatchUp { connection: client.id, group, next, result });
         answer.try_recv().unwrap()
     }
 }
@@ -37,7 +37,7 @@ impl World {
 /// Calls until the end mark, in short: `m[1]` and `chappe.position["g","a-2"]`.
 fn heard(world: &mut World, client: &mut Client) -> Vec<String> {
     let mark = OutgoingMessage::invocation("mark", "[]").unwrap();
-    world.command(Command::Publish(Arc::new(work(Target::Connection(client.id), mark))));
+    world.command(ShardCommand::Publish(Arc::new(work(Target::Connection(client.id), mark))));
     let mut all = Vec::new();
     loop {
         let message = client.receive();

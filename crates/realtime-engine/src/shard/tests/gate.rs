@@ -37,7 +37,7 @@ impl World {
     fn put_into(&mut self, client: &Client, group: &GroupName) {
         let (changed, _) = oneshot::channel();
         let (group, membership) = (group.clone(), Membership::Join);
-        self.command(Command::ChangeConnection {
+        self.command(ShardCommand::ChangeConnection {
             hub: hub(),
             connection: client.id,
             group,
@@ -48,7 +48,7 @@ impl World {
 
     /// As many turns as the shard asks for.
     fn settle(&mut self) {
-        while self.turn() == Left::More {}
+        while self.turn() == TurnResult::MoreWork {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! What clients may do and how much of it, and what happens to those that do not read.
 
 use super::*;
-use crate::command::{Changed, Invoke};
+use crate::command::{GroupChangeResult, Invoke};
 use crate::{ClientInvokeError, ClientResult, GroupName, HubOptions, Predicate, SlowConsumer};
 
 const PING: &str = "{\"type\":6}\u{1e}";
@@ -61,7 +61,7 @@ fn a_client_that_only_pings_is_closed_where_its_hub_wants_more() {
                 client.send(text);
                 let (slot, now) = (world.slot(client), world.shard.now);
                 world.turn_until(|shard| {
-                    shard.connections.get(slot as usize).is_none_or(|one| one.heard == now)
+                    shard.connections.get(slot as usize).is_none_or(|one| one.last_received_at == now)
                 });
             }
         }
@@ -86,7 +86,7 @@ fn a_connection_may_be_in_so_many_groups() {
     let mut change = |group: &str, membership| {
         let (changed, mut answer) = oneshot::channel();
         let group = GroupName::new(group);
-        world.command(Command::ChangeConnection {
+        world.command(ShardCommand::ChangeConnection {
             hub: hub(),
             connection: client.id,
             group,
@@ -95,11 +95,11 @@ fn a_connection_may_be_in_so_many_groups() {
         });
         answer.try_recv().unwrap()
     };
-    assert_eq!([change("a", Membership::Join), change("b", Membership::Join)], [Changed::Done; 2]);
-    assert_eq!(change("c", Membership::Join), Changed::TooMany);
-    assert_eq!(change("a", Membership::Join), Changed::Done, "it is a member already");
-    assert_eq!(change("b", Membership::Leave), Changed::Done);
-    assert_eq!(change("c", Membership::Join), Changed::Done);
+    assert_eq!([change("a", Membership::Join), change("b", Membership::Join)], [GroupChangeResult::Done; 2]);
+    assert_eq!(change("c", Membership::Join), GroupChangeResult::TooMany);
+    assert_eq!(change("a", Membership::Join), GroupChangeResult::Done, "it is a member already");
+    assert_eq!(change("b", Membership::Leave), GroupChangeResult::Done);
+    assert_eq!(change("c", Membership::Join), GroupChangeResult::Done);
 }
 
 /// Publishes numbered calls of `keys` methods until the socket takes no more and `more` others, then lets the client read.
@@ -127,7 +127,7 @@ fn what_a_slow_client_gets(slow_consumer: SlowConsumer, keys: usize, more: usize
     }
     assert_eq!(world.ends(EndReason::SlowConsumer), 0);
     let message = OutgoingMessage::invocation("end", "[]").unwrap();
-    world.command(Command::Publish(Arc::new(work(Target::All, message))));
+    world.command(ShardCommand::Publish(Arc::new(work(Target::All, message))));
     let reader = std::thread::spawn(move || {
         let mut got = Vec::new();
         loop {
@@ -168,7 +168,7 @@ fn a_call_of_a_client_is_answered_by_it_or_by_its_end() {
         let (answer, result) = oneshot::channel();
         let message = OutgoingMessage::call(Some(id), "ask", "[]").unwrap();
         let invoke = Invoke { hub: hub(), connection, invocation_id: id.into(), message, answer };
-        world.command(Command::Invoke(Box::new(invoke)));
+        world.command(ShardCommand::Invoke(Box::new(invoke)));
         result
     };
     let (mut value, mut error) = (call(&mut world, "1", client.id), call(&mut world, "2", client.id));
@@ -181,7 +181,7 @@ fn a_call_of_a_client_is_answered_by_it_or_by_its_end() {
     );
     client.send("{\"type\":3,\"invocationId\":\"2\",\"error\":\"no\"}\u{1e}{\"type\":3,\"invocationId\":\"1\",\"result\":[7]}\u{1e}");
     let slot = world.slot(&client);
-    world.turn_until(|shard| shard.connections[slot as usize].extra().unwrap().calls.is_empty());
+    world.turn_until(|shard| shard.connections[slot as usize].extra().unwrap().pending_results.is_empty());
     let result = |outcome| Ok(ClientResult { protocol: signalr_protocol::HubProtocol::Json, outcome });
     assert_eq!(value.try_recv().unwrap(), result(Ok(Some("[7]".into()))));
     assert_eq!(error.try_recv().unwrap(), result(Err("no".to_owned())));

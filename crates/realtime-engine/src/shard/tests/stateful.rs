@@ -19,20 +19,23 @@ impl World {
     pub(super) fn first_word(&mut self, client: &mut Client) {
         client.send(PING);
         let slot = self.slot(client);
-        self.turn_until(|shard| shard.connections[slot as usize].pings);
+        self.turn_until(|shard| shard.connections[slot as usize].has_pinged);
     }
 
     fn reattach(&mut self, client: &mut Client) -> ReattachResult {
         let (stream, socket) = sockets();
         let (done, mut answer) = oneshot::channel();
-        self.command(Command::Reattach { connection: client.id, socket: Box::new(socket), done });
+        self.command(ShardCommand::Reattach { connection: client.id, socket: Box::new(socket), done });
         client.stream = stream;
         client.decoder = Decoder::new(Role::Client, 1 << 24);
         answer.try_recv().unwrap()
     }
 
     fn is_detached(&self, client: &Client) -> bool {
-        matches!(self.shard.connections[self.slot(client) as usize].road, connection::Road::Detached { .. })
+        matches!(
+            self.shard.connections[self.slot(client) as usize].transport,
+            connection::TransportState::Detached { .. }
+        )
     }
 }
 
@@ -57,7 +60,10 @@ fn what_was_sent_meanwhile_and_not_acknowledged_comes_on_the_new_socket() {
     client.send("{\"type\":8,\"sequenceId\":1}\u{1e}");
     drop(std::mem::replace(&mut client.stream, sockets().0));
     world.turn_until(|shard| {
-        shard.connections.iter().any(|(_, one)| matches!(one.road, connection::Road::Detached { .. }))
+        shard
+            .connections
+            .iter()
+            .any(|(_, one)| matches!(one.transport, connection::TransportState::Detached { .. }))
     });
     world.publish(Target::All, "[3]");
     assert_eq!(world.shard.index.count(), 1, "it is still a member");
@@ -95,7 +101,10 @@ fn who_does_not_come_back_in_time_is_gone_and_who_forgets_the_new_socket_too() {
         drop(std::mem::replace(&mut client.stream, sockets().0));
     }
     world.turn_until(|shard| {
-        shard.connections.iter().all(|(_, one)| matches!(one.road, connection::Road::Detached { .. }))
+        shard
+            .connections
+            .iter()
+            .all(|(_, one)| matches!(one.transport, connection::TransportState::Detached { .. }))
     });
     assert_eq!(world.reattach(&mut forgetful), ReattachResult::Attached);
     for _ in 0..9 {

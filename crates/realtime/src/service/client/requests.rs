@@ -37,16 +37,17 @@ pub(super) async fn events(
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Rejection> {
     match session(shared, &caller)? {
-        Found::Http(_, outlet) if outlet.transport() == HttpTransportKind::ServerSentEvents => {
+        Found::Http(_, http_transport) if http_transport.kind() == HttpTransportKind::ServerSentEvents => {
             return Err(id_in_use());
         }
         Found::Http(..) | Found::WebSocket => return Err(other_transport()),
         Found::Nothing => {}
     }
-    let (connection, outlet) = begin(shared, caller, headers, HttpTransportKind::ServerSentEvents).await?;
-    let turn = outlet.begin();
+    let (connection, http_transport) =
+        begin(shared, caller, headers, HttpTransportKind::ServerSentEvents).await?;
+    let poll = http_transport.begin_poll();
     let engine = shared.engine.clone();
-    let events = Events { engine, connection, outlet, turn, has_begun: false, next: None };
+    let events = Events { engine, connection, http_transport, poll, has_begun: false, next: None };
     let mut response = Response::new(events.boxed_unsync());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -64,18 +65,20 @@ pub(super) async fn poll(
 ) -> Result<Response<Body>, Rejection> {
     let interval = caller.claims.system().poll_interval_s.map(Duration::from_secs);
     let interval = interval.unwrap_or(Duration::from_millis(shared.options.poll_interval_ms));
-    let outlet = match session(shared, &caller)? {
-        Found::Http(_, outlet) if outlet.transport() == HttpTransportKind::LongPolling => outlet,
+    let http_transport = match session(shared, &caller)? {
+        Found::Http(_, http_transport) if http_transport.kind() == HttpTransportKind::LongPolling => {
+            http_transport
+        }
         Found::Http(..) | Found::WebSocket => return Err(other_transport()),
         Found::Nothing => {
-            let (_, outlet) = begin(shared, caller, headers, HttpTransportKind::LongPolling).await?;
+            let (_, http_transport) = begin(shared, caller, headers, HttpTransportKind::LongPolling).await?;
             // Answered at once: it tells the client that the connection is there.
-            outlet.finish(Instant::now());
+            http_transport.end_poll(Instant::now());
             return Ok(polled(StatusCode::OK, Vec::new()));
         }
     };
-    let polling = Polling { turn: outlet.begin(), outlet: &outlet };
-    let taken = tokio::time::timeout(interval, outlet.take(polling.turn)).await;
+    let polling = Polling { poll: http_transport.begin_poll(), http_transport: &http_transport };
+    let taken = tokio::time::timeout(interval, http_transport.next_messages(polling.poll)).await;
     Ok(match taken {
         Ok(PollResult::Messages(messages)) => polled(StatusCode::OK, messages),
         Ok(PollResult::Superseded | PollResult::Ended) => polled(StatusCode::NO_CONTENT, Vec::new()),
@@ -96,16 +99,16 @@ pub(super) async fn send(
     }
     // Whatever the hub's framing adds to a message of the largest size.
     let bytes_max = shared.options.engine.message_bytes_max as usize + FRAMING_BYTES;
-    let Found::Http(connection, outlet) = found else {
+    let Found::Http(connection, http_transport) = found else {
         let payload = read_body(shared, body, bytes_max).await?;
         return keep_early(shared, caller, &payload);
     };
     if body.size_hint().upper().is_none_or(|bytes| bytes > bytes_max as u64)
         && shared.servers.takes_pieces(&caller.hub, connection)
     {
-        return parts::send(shared, connection, &outlet, body).await;
+        return parts::send(shared, connection, &http_transport, body).await;
     }
-    let _turn = outlet.begin_whole_send().await;
+    let _turn = http_transport.begin_whole_send().await;
     let payload = read_body(shared, body, bytes_max).await?;
     if payload.is_empty() {
         return Ok(plain(StatusCode::OK));
@@ -132,7 +135,9 @@ fn keep_early(shared: &Shared, caller: &Caller<'_>, payload: &[u8]) -> Result<Re
 /// A DELETE: the goodbye of a long-polling client.
 pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Response<Body>, Rejection> {
     match session(shared, caller)? {
-        Found::Http(connection, outlet) if outlet.transport() == HttpTransportKind::LongPolling => {
+        Found::Http(connection, http_transport)
+            if http_transport.kind() == HttpTransportKind::LongPolling =>
+        {
             shared.engine.leave(connection, true).await?;
             Ok(plain(StatusCode::ACCEPTED))
         }
@@ -159,7 +164,9 @@ fn session(shared: &Shared, caller: &Caller<'_>) -> Result<Found, Rejection> {
     Ok(match shared.sessions.get(secret, &caller.hub, caller.claims.user_id()) {
         None if is_used(shared, secret, &caller.hub) => Found::WebSocket,
         None => Found::Nothing,
-        Some(Session { connection, kind: Kind::Http(outlet), .. }) => Found::Http(connection, outlet),
+        Some(Session { connection, kind: Kind::Http(http_transport), .. }) => {
+            Found::Http(connection, http_transport)
+        }
         Some(Session { kind: Kind::Stateful, .. }) => Found::WebSocket,
     })
 }
@@ -188,14 +195,14 @@ async fn begin(
     };
     let NewConnection { secret, mut admission, early } = new_connection(shared, caller, headers, name)?;
     let secret = secret.expect("a session was looked for by this id before");
-    let (connection, outlet) = (admission.connection, shared.engine.http_transport(transport));
-    let kind = Kind::Http(Arc::clone(&outlet));
+    let (connection, http_transport) = (admission.connection, shared.engine.http_transport(transport));
+    let kind = Kind::Http(Arc::clone(&http_transport));
     admission.guard = Some(open_session(shared, &secret, Session { connection, hub, user_id, kind }));
-    shared.engine.attach(Transport::Http(Arc::clone(&outlet)), admission).await?;
+    shared.engine.attach(Transport::Http(Arc::clone(&http_transport)), admission).await?;
     if !early.is_empty() {
         shared.engine.receive(connection, early.into()).await?;
     }
-    Ok((connection, outlet))
+    Ok((connection, http_transport))
 }
 
 fn polled(status: StatusCode, messages: Vec<Bytes>) -> Response<Body> {
@@ -218,13 +225,13 @@ pub(super) fn never_cached(response: &mut Response<Body>) {
 
 /// A poll under way; however it ends, the outlet learns of it.
 struct Polling<'a> {
-    outlet: &'a HttpTransport,
-    turn: PollId,
+    http_transport: &'a HttpTransport,
+    poll: PollId,
 }
 
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
-        self.outlet.finish(Instant::now());
+        self.http_transport.end_poll(Instant::now());
     }
 }
 
@@ -234,8 +241,8 @@ type Next = Pin<Box<dyn Future<Output = PollResult> + Send>>;
 struct Events {
     engine: EngineHandle,
     connection: ConnectionId,
-    outlet: Arc<HttpTransport>,
-    turn: PollId,
+    http_transport: Arc<HttpTransport>,
+    poll: PollId,
     has_begun: bool,
     next: Option<Next>,
 }
@@ -252,8 +259,10 @@ impl http_body::Body for Events {
             // A comment, so that proxies and browsers take the stream for opened.
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b":\r\n\r\n")))));
         }
-        let (outlet, turn) = (Arc::clone(&self.outlet), self.turn);
-        let next = self.next.get_or_insert_with(|| Box::pin(async move { outlet.take(turn).await }));
+        let (http_transport, poll) = (Arc::clone(&self.http_transport), self.poll);
+        let next = self
+            .next
+            .get_or_insert_with(|| Box::pin(async move { http_transport.next_messages(poll).await }));
         let taken = std::task::ready!(next.as_mut().poll(context));
         self.next = None;
         Poll::Ready(match taken {
@@ -265,7 +274,7 @@ impl http_body::Body for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.outlet.finish(Instant::now());
+        self.http_transport.end_poll(Instant::now());
         // Where the shard has no room for this now, it finds out by itself that nobody takes messages any more.
         self.engine.try_leave(self.connection);
     }

@@ -9,7 +9,7 @@
 
 use std::sync::OnceLock;
 
-use trace::Tracer;
+use ::trace::Tracer;
 
 use super::*;
 use crate::handle::{ShardSender, Shared};
@@ -43,7 +43,7 @@ const BURSTS: [u64; 3] = [1, 4, 16];
 const FILLER_BYTES: usize = 85;
 
 /// Where the counting happens.
-struct Stage {
+struct ConnectionState {
     world: World,
     handle: EngineHandle,
     clients: Vec<Client>,
@@ -84,16 +84,16 @@ fn handle(world: &World) -> EngineHandle {
         connections_max: settings.options.connections_max,
         connections: Arc::clone(&settings.connections),
         hub_counts: Arc::clone(&settings.hub_counts),
-        outlet_bytes: world.metrics.outlet_bytes.clone(),
+        http_pending_bytes: world.metrics.http_pending_bytes.clone(),
         next_shard: 0.into(),
         shards: vec![ShardSender::new(world.commands.clone(), waker)],
         tracer: Tracer::new(1),
-        keeper: OnceLock::new(),
+        history_log: OnceLock::new(),
     })
 }
 
 /// A world with groups of the first so many of its clients, its handle, and those groups.
-fn world(sizes: &[usize], protocol: impl Fn(usize) -> &'static str) -> Stage {
+fn world(sizes: &[usize], protocol: impl Fn(usize) -> &'static str) -> ConnectionState {
     edge::raise_open_files().expect("the system lets us have as many files as it allows");
     let mut world = World::new(Options::default());
     let clients = world.crowd(CLIENTS, protocol);
@@ -110,12 +110,12 @@ fn world(sizes: &[usize], protocol: impl Fn(usize) -> &'static str) -> Stage {
     for _ in 0..8 {
         count(&mut world, &handle, &[&Target::All; 16]);
     }
-    Stage { world, handle, clients, targets }
+    ConnectionState { world, handle, clients, targets }
 }
 
 #[test]
 fn a_publish_costs_the_same_for_any_number_of_receivers() {
-    let Stage { mut world, handle, clients, mut targets } = world(&[1, 100, CLIENTS], |_| JSON);
+    let ConnectionState { mut world, handle, clients, mut targets } = world(&[1, 100, CLIENTS], |_| JSON);
     targets.extend([Target::All, Target::Connection(clients[0].id)]);
     for target in &targets {
         for burst in BURSTS {
@@ -130,7 +130,8 @@ fn a_publish_costs_the_same_for_any_number_of_receivers() {
 #[test]
 fn a_second_protocol_costs_a_frame_and_nothing_for_each_receiver() {
     let protocol = |number: usize| if number.is_multiple_of(2) { JSON } else { MESSAGE_PACK };
-    let Stage { mut world, handle, clients: _clients, targets } = world(&[2, 100, CLIENTS], protocol);
+    let ConnectionState { mut world, handle, clients: _clients, targets } =
+        world(&[2, 100, CLIENTS], protocol);
     for target in &targets {
         for burst in BURSTS {
             let counted = count(&mut world, &handle, &vec![target; burst as usize]);
@@ -144,7 +145,8 @@ fn a_second_protocol_costs_a_frame_and_nothing_for_each_receiver() {
 /// Those that got only the second message have another run than those that got both, and each run is joined once.
 #[test]
 fn receivers_with_different_messages_cost_what_differs() {
-    let Stage { mut world, handle, clients: _clients, targets } = world(&[1, 2, 100, CLIENTS], |_| JSON);
+    let ConnectionState { mut world, handle, clients: _clients, targets } =
+        world(&[1, 2, 100, CLIENTS], |_| JSON);
     for pair in targets.windows(2) {
         let (_, shard) = count(&mut world, &handle, &[&pair[0], &pair[1]]);
         assert_eq!(shard, 2 * JSON_FRAME + JOIN + OTHER_RUN, "to {pair:?}");

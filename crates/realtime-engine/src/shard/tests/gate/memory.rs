@@ -6,7 +6,7 @@
 //! more for its connection and 72 for its user, until others fill the room.
 
 use super::*;
-use crate::shard::connection::{Connection, Stage};
+use crate::shard::connection::{Connection, ConnectionState};
 use crate::{
     Capacity, ClientConnection, ClientContext, ClientInvocation, HandshakeDecision, InvocationRejection,
 };
@@ -63,8 +63,8 @@ fn bytes(world: &mut World, attach: impl Fn(&mut World, usize) -> Client) -> usi
 fn shake_hands(world: &mut World, client: &mut Client) {
     client.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");
     let slot = world.slot(client) as usize;
-    world.turn_until(|shard| !matches!(shard.connections[slot].stage, Stage::Handshaking(_)));
-    world.command(Command::Opened { connection: client.id, result: Ok(()) });
+    world.turn_until(|shard| !matches!(shard.connections[slot].state, ConnectionState::Handshaking(_)));
+    world.command(ShardCommand::Opened { connection: client.id, result: Ok(()) });
     client.stream.read_exact(&mut [0; 5]).unwrap();
 }
 

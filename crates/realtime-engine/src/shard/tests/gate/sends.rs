@@ -34,7 +34,7 @@ fn count(
         let mut work = work(target.clone(), message);
         work.excluded = excluded.clone();
         work.excluded.sort_unstable();
-        world.commands.try_send(Command::Publish(Arc::new(work))).unwrap();
+        world.commands.try_send(ShardCommand::Publish(Arc::new(work))).unwrap();
     }
     world.settle();
     let mut delivered = 0;

@@ -23,7 +23,7 @@ struct UnfinishedMessage<'a> {
 pub(super) async fn send(
     shared: &Shared,
     connection: ConnectionId,
-    outlet: &HttpTransport,
+    http_transport: &HttpTransport,
     body: Body,
 ) -> Result<Response<Body>, Rejection> {
     let bytes_max = shared.options.engine.forwarded_message_bytes_max as usize + FRAMING_BYTES;
@@ -36,7 +36,7 @@ pub(super) async fn send(
         }
         return Err(body_rejection(ReadError::TooLarge { bytes_max }));
     }
-    let _alone = outlet.begin_partial_send().await;
+    let _alone = http_transport.begin_partial_send().await;
     let engine = &shared.engine;
     let mut unfinished = UnfinishedMessage { engine, connection: None };
     let sent = forward(&mut unfinished, connection, body, bytes_max).await;

@@ -12,18 +12,18 @@ use crate::{
 
 impl World {
     fn http_transport(&mut self, transport: HttpTransportKind) -> (ConnectionId, Arc<HttpTransport>) {
-        let (admission, outlet) =
+        let (admission, http) =
             (admission(Some("ada")), HttpTransport::new(transport, self.now, Default::default()));
         let id = admission.connection;
         self.shard.settings.connections.fetch_add(1, Ordering::AcqRel);
-        self.command(Command::Attach(Box::new(Transport::Http(Arc::clone(&outlet))), Box::new(admission)));
-        (id, outlet)
+        self.command(ShardCommand::Attach(Box::new(Transport::Http(Arc::clone(&http))), Box::new(admission)));
+        (id, http)
     }
 
     fn receive(&mut self, connection: ConnectionId, text: &str) -> Option<ReceiveResult> {
         let (done, mut answer) = oneshot::channel();
         let payload = Bytes::copy_from_slice(text.as_bytes());
-        self.command(Command::Receive { connection, payload, is_end: true, done });
+        self.command(ShardCommand::Receive { connection, payload, is_end: true, done });
         answer.try_recv().ok()
     }
 }
@@ -40,25 +40,25 @@ fn texts(taken: Option<PollResult>) -> Vec<String> {
 #[test]
 fn a_client_of_requests_gets_payloads_without_frames() {
     let mut world = World::new(Options::default());
-    let (id, outlet) = world.http_transport(HttpTransportKind::LongPolling);
-    let turn = outlet.begin();
+    let (id, http) = world.http_transport(HttpTransportKind::LongPolling);
+    let turn = http.begin_poll();
     assert_eq!(world.receive(id, "{\"protocol\":\"js"), Some(ReceiveResult::Accepted));
-    assert_eq!(outlet.try_take(turn), None);
+    assert_eq!(http.try_next_messages(turn), None);
     assert_eq!(world.receive(id, "on\",\"version\":1}\u{1e}"), Some(ReceiveResult::Accepted));
     world.publish(Target::All, "[1]");
     let expected = ["{}\u{1e}", "{\"type\":1,\"target\":\"m\",\"arguments\":[1]}\u{1e}"];
-    assert_eq!(texts(outlet.try_take(turn)), expected);
+    assert_eq!(texts(http.try_next_messages(turn)), expected);
     assert_eq!(
         world.receive(id, "{\"type\":1,\"invocationId\":\"7\",\"target\":\"t\",\"arguments\":[]}\u{1e}"),
         Some(ReceiveResult::Accepted)
     );
-    assert!(texts(outlet.try_take(turn))[0].contains("no upstream"));
+    assert!(texts(http.try_next_messages(turn))[0].contains("no upstream"));
     // The transport itself shows that somebody is there: no pings, no timeout, as long as somebody polls.
     for _ in 0..10 {
         world.pass(Duration::from_secs(10));
     }
-    assert_eq!((outlet.try_take(turn), world.shard.index.count()), (None, 1));
-    outlet.finish(world.now);
+    assert_eq!((http.try_next_messages(turn), world.shard.index.count()), (None, 1));
+    http.end_poll(world.now);
     world.pass(Duration::from_secs(14));
     assert_eq!(world.shard.index.count(), 1);
     for _ in 0..9 {
@@ -66,25 +66,25 @@ fn a_client_of_requests_gets_payloads_without_frames() {
     }
     assert_eq!((world.shard.index.count(), world.ends(EndReason::ConnectionLost)), (0, 1));
     assert_eq!(world.receive(id, "x"), Some(ReceiveResult::Gone));
-    assert_eq!(texts(outlet.try_take(turn)), ["Some(Ended)"]);
+    assert_eq!(texts(http.try_next_messages(turn)), ["Some(Ended)"]);
 }
 
 #[test]
 fn a_client_of_events_is_pinged_and_takes_its_last_message() {
     let mut world = World::new(Options::default());
-    let (id, outlet) = world.http_transport(HttpTransportKind::ServerSentEvents);
-    let turn = outlet.begin();
+    let (id, http) = world.http_transport(HttpTransportKind::ServerSentEvents);
+    let turn = http.begin_poll();
     world.receive(id, "{\"protocol\":\"json\",\"version\":1}\u{1e}");
-    assert_eq!(texts(outlet.try_take(turn)), ["{}\u{1e}"]);
+    assert_eq!(texts(http.try_next_messages(turn)), ["{}\u{1e}"]);
     for _ in 0..4 {
         world.pass(Duration::from_secs(5));
     }
-    assert_eq!(texts(outlet.try_take(turn)), ["{\"type\":6}\u{1e}"]);
+    assert_eq!(texts(http.try_next_messages(turn)), ["{\"type\":6}\u{1e}"]);
     let slot = world.shard.index.slot(id).unwrap();
     world.shard.close(slot, EndReason::Closed, Some("enough"), false);
     world.turn();
-    assert_eq!(texts(outlet.try_take(turn)), ["{\"type\":7,\"error\":\"enough\"}\u{1e}"]);
-    assert_eq!(texts(outlet.try_take(turn)), ["Some(Ended)"]);
+    assert_eq!(texts(http.try_next_messages(turn)), ["{\"type\":7,\"error\":\"enough\"}\u{1e}"]);
+    assert_eq!(texts(http.try_next_messages(turn)), ["Some(Ended)"]);
     for _ in 0..4 {
         world.pass(Duration::from_secs(2));
     }
@@ -94,11 +94,12 @@ fn a_client_of_events_is_pinged_and_takes_its_last_message() {
 #[test]
 fn events_carry_text_only() {
     let mut world = World::new(Options::default());
-    let (id, outlet) = world.http_transport(HttpTransportKind::ServerSentEvents);
-    let turn = outlet.begin();
+    let (id, http) = world.http_transport(HttpTransportKind::ServerSentEvents);
+    let turn = http.begin_poll();
     world.receive(id, "{\"protocol\":\"messagepack\",\"version\":1}\u{1e}");
     assert!(
-        texts(outlet.try_take(turn))[0].starts_with("{\"error\":\"the hub protocol 'messagepack' is binary")
+        texts(http.try_next_messages(turn))[0]
+            .starts_with("{\"error\":\"the hub protocol 'messagepack' is binary")
     );
     assert_eq!(world.ends(EndReason::HandshakeRefused), 1);
 }
@@ -106,14 +107,14 @@ fn events_carry_text_only() {
 #[test]
 fn a_client_of_requests_that_takes_nothing_is_dropped() {
     let mut world = World::new(Options { pending_bytes_max: 100_000, ..Options::default() });
-    let (id, outlet) = world.http_transport(HttpTransportKind::LongPolling);
+    let (id, http) = world.http_transport(HttpTransportKind::LongPolling);
     world.receive(id, "{\"protocol\":\"json\",\"version\":1}\u{1e}");
     let arguments = format!("[\"{}\"]", "x".repeat(40_000));
     for expected in [0, 0, 1] {
         world.publish(Target::All, &arguments);
         assert_eq!(world.ends(EndReason::SlowConsumer), expected);
     }
-    assert!(outlet.has_ended());
+    assert!(http.has_ended());
 }
 
 /// Lets nobody in before it is told.
@@ -161,16 +162,16 @@ fn a_handshake_waits_for_whoever_is_asked_and_so_does_what_follows_it() {
     let mut gone = world.attach(None, None);
     gone.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");
     world.turn_until(|shard| {
-        shard.connections.iter().all(|(_, one)| matches!(one.stage, connection::Stage::Opening(_)))
+        shard.connections.iter().all(|(_, one)| matches!(one.state, connection::ConnectionState::Opening(_)))
     });
     hasty.send("{\"type\":1,\"target\":\"late\",\"arguments\":[]}\u{1e}");
     world.publish(Target::All, "[\"not for who waits\"]");
     assert_eq!(upstream.take(), ["opening"; 3]);
-    world.command(Command::Opened { connection: hasty.id, result: Ok(()) });
+    world.command(ShardCommand::Opened { connection: hasty.id, result: Ok(()) });
     assert_eq!(hasty.receive(), "{}\u{1e}");
     world.turn_until(|_| upstream.heard.lock().unwrap().len() == 3);
     assert_eq!(upstream.take(), ["connected", "invoke early", "invoke late"]);
-    world.command(Command::Opened { connection: refused.id, result: Err("not now".into()) });
+    world.command(ShardCommand::Opened { connection: refused.id, result: Err("not now".into()) });
     assert_eq!(refused.receive(), "{\"error\":\"not now\"}\u{1e}");
     assert_eq!(upstream.take(), ["disconnected HandshakeRefused"]);
     for _ in 0..9 {
@@ -219,8 +220,8 @@ impl AppServer for Scribe {
         self.hear(format!("closed {error:?}"));
     }
 
-    fn send_rate(&self, _: ConnectionId, pace: SendRate) {
-        self.hear(format!("pace {pace:?}"));
+    fn send_rate(&self, _: ConnectionId, send_rate: SendRate) {
+        self.hear(format!("pace {send_rate:?}"));
     }
 
     fn overflowed(&self, _: ConnectionId, why: &str) {
@@ -239,7 +240,7 @@ impl AppServer for Scribe {
 fn from_server(world: &mut World, connection: ConnectionId, text: &str) -> bool {
     let (found, mut answer) = oneshot::channel();
     let payload = Bytes::copy_from_slice(text.as_bytes());
-    world.command(Command::FromServer { connection, payload, found });
+    world.command(ShardCommand::FromServer { connection, payload, found });
     answer.try_recv().unwrap()
 }
 
@@ -264,15 +265,15 @@ fn an_app_server_answers_everything_of_its_clients() {
     assert_eq!(server.take(), ["any"], "it has no room");
     let (found, mut answer) = oneshot::channel();
     let other: Arc<dyn AppServer> = Arc::clone(&next) as Arc<dyn AppServer>;
-    world.command(Command::Rebind { connection: client.id, server: other, found });
+    world.command(ShardCommand::Rebind { connection: client.id, server: other, found });
     assert!(answer.try_recv().unwrap());
-    world.command(Command::Resume { connection: client.id });
+    world.command(ShardCommand::Resume { connection: client.id });
     world.turn_until(|_| next.heard.lock().unwrap().len() == 1);
     assert!(from_server(&mut world, client.id, "back"));
     assert_eq!((client.receive(), next.take()), ("back".to_owned(), vec!["thing".to_owned()]));
     let (found, _answer) = oneshot::channel();
     let close = ServerClose { error: None, allow_reconnect: true, say_close: true };
-    world.command(Command::EndClient { connection: client.id, close: Box::new(close), found });
+    world.command(ShardCommand::EndClient { connection: client.id, close: Box::new(close), found });
     assert_eq!(world.ends(EndReason::ServerOffline), 1);
     assert!(next.take().is_empty(), "it ended it itself");
 

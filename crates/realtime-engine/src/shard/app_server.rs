@@ -9,12 +9,12 @@ use tokio::sync::oneshot;
 use websocket::{CloseCode, Opcode};
 
 use super::Shard;
-use super::connection::Stage;
+use super::connection::ConnectionState;
 use super::deadlines::Due;
 use super::encode::Encoded;
 use super::keys::Slot;
 use super::pending::{Class, Frame, Step};
-use crate::command::{Command, Invoke};
+use crate::command::{Invoke, ShardCommand};
 use crate::{
     AppServer, AuthenticationRefresh, ClientConnection, ClientContext, ClientInvokeError, ClientResult,
     ConnectionId, EndReason, OtherUser, Refreshed, ServerClose,
@@ -24,25 +24,25 @@ type Answer = oneshot::Sender<Result<ClientResult, ClientInvokeError>>;
 
 impl Shard {
     /// What app servers ask of their clients' connections.
-    pub(super) fn obey_server(&mut self, command: Command) {
+    pub(super) fn handle_app_server_command(&mut self, command: ShardCommand) {
         match command {
-            Command::FromServer { connection, payload, found } => {
+            ShardCommand::FromServer { connection, payload, found } => {
                 let slot = self.index.slot(connection);
                 let _ = found.send(slot.is_some_and(|slot| self.take_from_server(slot, payload)));
             }
-            Command::EndClient { connection, close, found } => {
+            ShardCommand::EndClient { connection, close, found } => {
                 let slot = self.index.slot(connection);
                 if let Some(slot) = slot {
                     self.end_client(slot, &close);
                 }
                 let _ = found.send(slot.is_some());
             }
-            Command::Rebind { connection, server, found } => {
+            ShardCommand::Rebind { connection, server, found } => {
                 let slot = self.index.slot(connection);
                 let rebound = slot.is_some_and(|slot| self.rebind(slot, server));
                 let _ = found.send(rebound);
             }
-            Command::Resume { connection } => {
+            ShardCommand::Resume { connection } => {
                 if let Some(slot) = self.index.slot(connection) {
                     self.resume(slot);
                 }
@@ -54,17 +54,17 @@ impl Shard {
     /// Bytes of an app server to its client: first the answer to the handshake, then hub messages.
     fn take_from_server(&mut self, slot: Slot, payload: Bytes) -> bool {
         let connection = &self.connections[slot as usize];
-        match &connection.stage {
-            Stage::Opening(opening) if opening.admission.server.is_some() => {
+        match &connection.state {
+            ConnectionState::Opening(opening) if opening.admission.server.is_some() => {
                 if is_accepted(&payload) {
                     self.answer_handshake(slot, payload);
                 } else {
                     let record = Frame::required(websocket::frame(Opcode::Text, &payload));
-                    self.say_goodbye(slot, EndReason::HandshakeRefused, Some(record), CloseCode::NORMAL, "");
+                    self.close_with(slot, EndReason::HandshakeRefused, Some(record), CloseCode::NORMAL, "");
                 }
                 true
             }
-            Stage::Open(_) if connection.server().is_some() => {
+            ConnectionState::Open(_) if connection.server().is_some() => {
                 let opcode = super::encode::opcode(connection.protocol);
                 let numbered = count_sequenced(connection.protocol, &payload);
                 let frame = Frame::new(websocket::frame(opcode, &payload), Class::Required, numbered);
@@ -77,21 +77,21 @@ impl Shard {
 
     fn end_client(&mut self, slot: Slot, close: &ServerClose) {
         // Whoever ends it need not hear that it ended.
-        self.connections[slot as usize].extra_or_new().is_given_up = true;
+        self.connections[slot as usize].extra_or_new().is_end_known = true;
         let reason = if close.allow_reconnect { EndReason::ServerOffline } else { EndReason::ServerClosed };
         if close.say_close && self.connections[slot as usize].places().is_some() {
             return self.close(slot, reason, close.error.as_deref(), close.allow_reconnect);
         }
         let text = close.error.as_deref().unwrap_or_default();
-        self.say_goodbye(slot, reason, None, CloseCode::NORMAL, text);
+        self.close_with(slot, reason, None, CloseCode::NORMAL, text);
     }
 
     fn rebind(&mut self, slot: Slot, server: Arc<dyn AppServer>) -> bool {
         let connection = &mut self.connections[slot as usize];
-        let bound = match &mut connection.stage {
-            Stage::Opening(opening) => &mut opening.admission.server,
-            Stage::Open(_) => &mut connection.extra_or_new().server,
-            Stage::Handshaking(_) | Stage::Closing { .. } => return false,
+        let bound = match &mut connection.state {
+            ConnectionState::Opening(opening) => &mut opening.admission.server,
+            ConnectionState::Open(_) => &mut connection.extra_or_new().server,
+            ConnectionState::Handshaking(_) | ConnectionState::Closing { .. } => return false,
         };
         // A client that never had an app server is not given one in the middle of its life.
         let had_one = bound.is_some();
@@ -114,13 +114,13 @@ impl Shard {
         let Some(step) = encoded.step(protocol) else {
             return refuse(answer, ClientInvokeError::Untranslatable);
         };
-        let calls = &mut self.connections[slot as usize].extra_or_new().calls;
+        let pending_results = &mut self.connections[slot as usize].extra_or_new().pending_results;
         // Those whose callers have gone count no more.
-        calls.retain(|_, answer| !answer.is_closed());
-        if calls.len() >= calls_max {
+        pending_results.retain(|_, answer| !answer.is_closed());
+        if pending_results.len() >= calls_max {
             return refuse(answer, ClientInvokeError::TooMany);
         }
-        calls.insert(invocation_id, answer);
+        pending_results.insert(invocation_id, answer);
         self.append_or_end(slot, step);
     }
 
@@ -129,18 +129,18 @@ impl Shard {
         let slot = self.index.slot(connection);
         let extra = slot.and_then(|slot| self.connections[slot as usize].extra_mut());
         if let Some(extra) = extra {
-            extra.calls.remove(invocation_id);
+            extra.pending_results.remove(invocation_id);
         }
     }
 
     /// What is asked about who a client is.
-    pub(super) fn obey_authentication(&mut self, command: Command) {
+    pub(super) fn handle_authentication_command(&mut self, command: ShardCommand) {
         match command {
-            Command::GetClientContext { hub, connection, answer } => {
+            ShardCommand::GetClientContext { hub, connection, answer } => {
                 let slot = self.index.find(&self.connections, &hub, connection);
                 let _ = answer.send(slot.and_then(|slot| self.client(slot)?.client_context));
             }
-            Command::Refresh { hub, connection, refresh, answer } => {
+            ShardCommand::Refresh { hub, connection, refresh, answer } => {
                 let slot = self.index.find(&self.connections, &hub, connection);
                 let _ = answer.send(slot.and_then(|slot| self.refresh(slot, refresh)));
             }

@@ -3,24 +3,24 @@
 use std::time::SystemTime;
 
 use super::Shard;
-use crate::publish::Work;
-use crate::trace_subscription::Sink;
+use crate::publish::PublishJob;
+use crate::trace_subscription::TraceSink;
 use crate::{ClientConnection, TraceEvent, TraceEventKind};
 
 impl Shard {
-    pub(super) fn add_tap(&mut self, tap: Sink) {
-        self.taps.push(tap);
+    pub(super) fn add_trace_sink(&mut self, sink: TraceSink) {
+        self.trace_sinks.push(sink);
         self.index.watch(true);
     }
 
     /// Shows what happened to a client. Nothing is made where nobody looks.
-    pub(super) fn show(&mut self, client: &ClientConnection, event: impl FnOnce() -> TraceEventKind) {
-        if self.taps.is_empty() {
+    pub(super) fn trace(&mut self, client: &ClientConnection, event: impl FnOnce() -> TraceEventKind) {
+        if self.trace_sinks.is_empty() {
             return;
         }
         // First what happened before: a group is left before its member ends.
-        self.show_changes();
-        self.show_sight(&TraceEvent {
+        self.trace_group_changes();
+        self.emit(&TraceEvent {
             at: SystemTime::now(),
             hub: client.hub.clone(),
             connection: Some(client.id),
@@ -30,8 +30,8 @@ impl Shard {
     }
 
     /// Shows a message that was handed to receivers.
-    pub(super) fn show_sent(&mut self, work: &Work, receivers: u64) {
-        if !self.taps.iter().any(Sink::wants_messages) {
+    pub(super) fn trace_sent(&mut self, work: &PublishJob, receivers: u64) {
+        if !self.trace_sinks.iter().any(TraceSink::wants_messages) {
             return;
         }
         let event = TraceEventKind::Sent {
@@ -39,7 +39,7 @@ impl Shard {
             method: work.message.method().map(Into::into),
             receivers,
         };
-        self.show_sight(&TraceEvent {
+        self.emit(&TraceEvent {
             at: SystemTime::now(),
             hub: work.hub.clone(),
             connection: None,
@@ -49,8 +49,8 @@ impl Shard {
     }
 
     /// Shows who joined and left groups since this was last called.
-    pub(super) fn show_changes(&mut self) {
-        if self.taps.is_empty() {
+    pub(super) fn trace_group_changes(&mut self) {
+        if self.trace_sinks.is_empty() {
             return;
         }
         for change in self.index.take_changes() {
@@ -59,7 +59,7 @@ impl Shard {
             } else {
                 TraceEventKind::Left(change.group)
             };
-            self.show_sight(&TraceEvent {
+            self.emit(&TraceEvent {
                 at: SystemTime::now(),
                 hub: change.hub,
                 connection: Some(change.connection),
@@ -69,9 +69,9 @@ impl Shard {
         }
     }
 
-    fn show_sight(&mut self, sight: &TraceEvent) {
-        self.taps.retain(|tap| tap.show(sight));
-        if self.taps.is_empty() {
+    fn emit(&mut self, event: &TraceEvent) {
+        self.trace_sinks.retain(|sink| sink.send(event));
+        if self.trace_sinks.is_empty() {
             self.index.watch(false);
         }
     }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::Shard;
-use super::connection::Road;
+use super::connection::TransportState;
 use super::due::{Verdict, due};
 use super::encode::Encoded;
 use super::flush::Appended;
@@ -40,8 +40,8 @@ impl Shard {
         if !self.connections.contains(slot as usize) {
             return 0;
         }
-        if let Err(why) = self.has_room_for_own(slot, bytes) {
-            self.give_up(slot, &why);
+        if let Err(why) = self.check_own_limits(slot, bytes) {
+            self.end_slow_reader(slot, &why);
             return 0;
         }
         // How much may wait was decided above.
@@ -51,15 +51,15 @@ impl Shard {
             self.end(slot, EndReason::SlowConsumer);
             return 0;
         }
-        if matches!(self.connections[slot as usize].road, Road::Http(_)) {
+        if matches!(self.connections[slot as usize].transport, TransportState::Http(_)) {
             // There it is told from broadcasts, which a run does not do.
             self.flush(slot);
         }
-        self.keep_pace(slot, policy);
+        self.update_send_rate(slot, policy);
         1
     }
 
-    fn has_room_for_own(&self, slot: Slot, bytes: usize) -> Result<(), String> {
+    fn check_own_limits(&self, slot: Slot, bytes: usize) -> Result<(), String> {
         let options = &self.settings.options;
         let waiting = self.waiting_bytes(slot);
         let most = options.own_pending_bytes_max as usize;
@@ -69,12 +69,12 @@ impl Shard {
             ));
         }
         let total = options.own_pending_bytes_total;
-        let (all, most) = match &self.connections[slot as usize].road {
+        let (all, most) = match &self.connections[slot as usize].transport {
             // What waits for requests is counted for all shards at once.
-            Road::Http(_) => {
-                (u64::try_from(self.settings.metrics.outlet_bytes.get()).unwrap_or_default(), total)
+            TransportState::Http(_) => {
+                (u64::try_from(self.settings.metrics.http_pending_bytes.get()).unwrap_or_default(), total)
             }
-            Road::Socket(_) | Road::Detached { .. } => {
+            TransportState::Socket(_) | TransportState::Detached { .. } => {
                 (self.pending_bytes + self.kept_own_bytes, total / u64::from(options.shard_count()))
             }
         };
@@ -89,9 +89,9 @@ impl Shard {
     /// Bytes that wait for a client, of whatever kind.
     fn waiting_bytes(&self, slot: Slot) -> usize {
         let connection = &self.connections[slot as usize];
-        match &connection.road {
-            Road::Http(outlet) => outlet.bytes(),
-            Road::Socket(_) | Road::Detached { .. } => {
+        match &connection.transport {
+            TransportState::Http(http) => http.bytes(),
+            TransportState::Socket(_) | TransportState::Detached { .. } => {
                 connection.backlog.as_ref().map_or(0, |backlog| backlog.bytes())
             }
         }
@@ -108,75 +108,79 @@ impl Shard {
     }
 
     /// Tells a client's server how fast the client takes its messages, where that has changed.
-    pub(super) fn keep_pace(&mut self, slot: Slot, policy: HubPolicy) {
+    pub(super) fn update_send_rate(&mut self, slot: Slot, policy: HubPolicy) {
         let (waiting, kept) = (self.waiting_bytes(slot), self.kept_bytes(slot));
         let connection = &mut self.connections[slot as usize];
         let most = self.settings.options.own_pending_bytes_max as usize;
         let kept_max = self.settings.options.stateful_bytes_max as usize;
-        let pace = if waiting.max(kept) > (most / STOP_DIVISOR).max(policy.pending_bytes_max) {
+        let send_rate = if waiting.max(kept) > (most / STOP_DIVISOR).max(policy.pending_bytes_max) {
             SendRate::Paused
         } else if waiting > policy.pending_bytes_max || kept > kept_max {
-            connection.pace.max(SendRate::Reduced)
+            connection.send_rate.max(SendRate::Reduced)
         } else if waiting > policy.pending_bytes_max / 2 || kept > kept_max / 2 {
             // Not at the bound itself, or each message would stop and go.
-            connection.pace
+            connection.send_rate
         } else {
             SendRate::Full
         };
-        if pace == connection.pace {
+        if send_rate == connection.send_rate {
             return;
         }
-        if connection.pace == SendRate::Full {
-            self.slowed.push((slot, connection.generation));
+        if connection.send_rate == SendRate::Full {
+            self.slow_readers.push((slot, connection.generation));
         }
-        connection.pace = pace;
+        connection.send_rate = send_rate;
         let (id, server) = (connection.id, connection.server().cloned());
         if let Some(server) = server {
-            server.send_rate(id, pace);
+            server.send_rate(id, send_rate);
         }
     }
 
-    /// As [`Shard::keep_pace`], when a slow client has taken something.
-    pub(super) fn quicken(&mut self, slot: Slot) {
-        if self.connections.get(slot as usize).is_some_and(|connection| connection.pace != SendRate::Full) {
-            self.keep_pace(slot, self.policy(slot));
+    /// As [`Shard::update_send_rate`], when a slow client has taken something.
+    pub(super) fn raise_send_rate(&mut self, slot: Slot) {
+        if self
+            .connections
+            .get(slot as usize)
+            .is_some_and(|connection| connection.send_rate != SendRate::Full)
+        {
+            self.update_send_rate(slot, self.policy(slot));
         }
     }
 
     /// Looks at the clients whose servers were slowed down: those that have taken nothing for too long are given up.
-    pub(super) fn look_at_slowed(&mut self) {
-        if self.slowed.is_empty() {
+    pub(super) fn check_slow_readers(&mut self) {
+        if self.slow_readers.is_empty() {
             return;
         }
-        let mut slowed = std::mem::take(&mut self.slowed);
-        slowed.retain(|&(slot, generation)| {
+        let mut slow_readers = std::mem::take(&mut self.slow_readers);
+        slow_readers.retain(|&(slot, generation)| {
             let same = self.connections.get(slot as usize).is_some_and(|one| one.generation == generation);
             if !same {
                 return false;
             }
-            self.quicken(slot);
+            self.raise_send_rate(slot);
             let connection = &self.connections[slot as usize];
-            if connection.pace == SendRate::Full || connection.is_closing() {
+            if connection.send_rate == SendRate::Full || connection.is_closing() {
                 return false;
             }
             let verdict = due(&self.slow_reader_view(slot), self.now);
             self.perform(slot, verdict);
-            verdict != Verdict::GiveUp
+            verdict != Verdict::EndStalledReader
         });
-        self.slowed.append(&mut slowed);
+        self.slow_readers.append(&mut slow_readers);
     }
 
     /// Ends a client that has read nothing for too long.
-    pub(super) fn give_up_stalled(&mut self, slot: Slot) {
+    pub(super) fn end_stalled_reader(&mut self, slot: Slot) {
         let limit_ms = self.settings.options.own_stalled_timeout_ms;
         let why = format!(
             "the client has read nothing for {limit_ms} ms (engine.own_stalled_timeout_ms), while messages of its app server wait"
         );
-        self.give_up(slot, &why);
+        self.end_slow_reader(slot, &why);
     }
 
     /// Ends a client that does not take its own messages: it is told, if it reads again in time, and its server is.
-    fn give_up(&mut self, slot: Slot, why: &str) {
+    fn end_slow_reader(&mut self, slot: Slot, why: &str) {
         let connection = &mut self.connections[slot as usize];
         let server: Option<Arc<dyn AppServer>> = connection.server().cloned();
         let id = connection.id;
@@ -184,8 +188,8 @@ impl Shard {
         if let Some(backlog) = &mut connection.backlog {
             self.pending_bytes -= backlog.drop_unstarted() as u64;
         }
-        if let Road::Http(outlet) = &connection.road {
-            outlet.put(Backlog::drop_unstarted);
+        if let TransportState::Http(http) = &connection.transport {
+            http.put(Backlog::drop_unstarted);
         }
         if let Some(server) = server {
             server.overflowed(id, why);

@@ -6,7 +6,7 @@ use signalr_protocol::HubProtocol;
 use websocket::{CloseCode, close_frame};
 
 use super::Shard;
-use super::connection::{Connection, Opening, Road, Stage};
+use super::connection::{Connection, ConnectionState, Opening, TransportState};
 use super::deadlines::Due;
 use super::encode::{close_message, hub_frame};
 use super::keys::Slot;
@@ -44,7 +44,7 @@ impl Shard {
 
     /// Begins an orderly close: a last hub message, a close frame, and time for the client to answer. From here on the
     /// connection receives nothing that is published.
-    pub(super) fn say_goodbye(
+    pub(super) fn close_with(
         &mut self,
         slot: Slot,
         reason: EndReason,
@@ -69,12 +69,12 @@ impl Shard {
             return;
         }
         // What its app server said before must come before the goodbye.
-        self.release_held(slot);
+        self.release_withheld(slot);
         if self.connections.get(slot as usize).is_none_or(Connection::is_closing) {
             return;
         }
-        self.leave_index(slot, reason, error);
-        if matches!(self.connections[slot as usize].road, Road::Detached { .. }) {
+        self.deregister(slot, reason, error);
+        if matches!(self.connections[slot as usize].transport, TransportState::Detached { .. }) {
             return self.remove(slot);
         }
         for frame in last.into_iter().chain([Frame::control(close_frame(code, text))]) {
@@ -83,7 +83,7 @@ impl Shard {
             }
         }
         if let Some(connection) = self.connections.get_mut(slot as usize) {
-            connection.heard = self.now;
+            connection.last_received_at = self.now;
             // Its entry among the deadlines may be for later than the close is.
             let due = Due { slot, generation: connection.generation };
             self.deadlines.add(self.now.plus(self.timeouts.close).plus(1), due);
@@ -93,27 +93,29 @@ impl Shard {
     /// Ends a connection at once.
     pub(super) fn end(&mut self, slot: Slot, reason: EndReason) {
         if self.connections.get(slot as usize).is_some_and(|connection| !connection.is_closing()) {
-            self.leave_index(slot, reason, None);
+            self.deregister(slot, reason, None);
         }
         self.remove(slot);
     }
 
     /// The one place where a connection stops being one of the hub's: takes it out, counts why, tells the upstream.
-    fn leave_index(&mut self, slot: Slot, reason: EndReason, error: Option<&str>) {
-        let (client, hub) = self.known_as(slot);
-        let (mut server, guard) = match &mut self.connections[slot as usize].stage {
-            Stage::Opening(opening) => (opening.admission.server.clone(), opening.admission.guard.take()),
-            Stage::Handshaking(handshaking) => (None, handshaking.admission.guard.take()),
-            Stage::Open(_) | Stage::Closing { .. } => (None, None),
+    fn deregister(&mut self, slot: Slot, reason: EndReason, error: Option<&str>) {
+        let (client, hub) = self.registered_client(slot);
+        let (mut server, guard) = match &mut self.connections[slot as usize].state {
+            ConnectionState::Opening(opening) => {
+                (opening.admission.server.clone(), opening.admission.guard.take())
+            }
+            ConnectionState::Handshaking(handshaking) => (None, handshaking.admission.guard.take()),
+            ConnectionState::Open(_) | ConnectionState::Closing { .. } => (None, None),
         };
         let was_open = self.connections[slot as usize].places().is_some();
         self.index.close(&mut self.connections, slot);
         let connection = &mut self.connections[slot as usize];
-        connection.stage = Stage::Closing { shut: false };
+        connection.state = ConnectionState::Closing { shut: false };
         connection.is_stateful = false;
         let id = connection.id;
         // From now on the client's secret leads nowhere, so that it begins anew; but one that sends requests takes its last messages.
-        let keeps_secret = matches!(connection.road, Road::Http(_));
+        let keeps_secret = matches!(connection.transport, TransportState::Http(_));
         if guard.is_some() {
             connection.extra_or_new().guard = guard;
         }
@@ -123,9 +125,9 @@ impl Shard {
                 extra.guard = None;
             }
             // Whoever waits for a result learns that none will come.
-            extra.calls.clear();
-            extra.held.clear();
-            hears = !extra.is_given_up;
+            extra.pending_results.clear();
+            extra.queued_posts.clear();
+            hears = !extra.is_end_known;
             server = server.or(extra.server.take());
         }
         self.settings.metrics.ends.get_or_create(&EndLabels { reason }).inc();
@@ -135,7 +137,7 @@ impl Shard {
         let Some(client) = client else { return };
         if was_open {
             let event = || TraceEventKind::Ended { reason, error: error.map(Into::into) };
-            self.show(&client, event);
+            self.trace(&client, event);
         }
         match server {
             _ if !hears => {}
@@ -145,20 +147,20 @@ impl Shard {
     }
 
     /// Who a connection is to those who heard of it, and whose hub it is counted in.
-    fn known_as(&self, slot: Slot) -> (Option<ClientConnection>, Option<Hub>) {
+    fn registered_client(&self, slot: Slot) -> (Option<ClientConnection>, Option<Hub>) {
         let connection = &self.connections[slot as usize];
-        match &connection.stage {
-            Stage::Handshaking(handshaking) => (None, Some(handshaking.admission.hub.clone())),
-            Stage::Opening(opening) => {
+        match &connection.state {
+            ConnectionState::Handshaking(handshaking) => (None, Some(handshaking.admission.hub.clone())),
+            ConnectionState::Opening(opening) => {
                 let Opening { admission, .. } = &**opening;
                 (Some(client_of(admission, connection.protocol)), Some(admission.hub.clone()))
             }
-            Stage::Open(_) => {
+            ConnectionState::Open(_) => {
                 let client = self.client(slot);
                 let hub = client.as_ref().map(|client| client.hub.clone());
                 (client, hub)
             }
-            Stage::Closing { .. } => (None, None),
+            ConnectionState::Closing { .. } => (None, None),
         }
     }
 
@@ -170,13 +172,13 @@ impl Shard {
             self.kept_own_bytes -= stateful.map_or(0, |stateful| stateful.own_bytes() as u64);
             self.index.forget(connection.id);
             self.settings.connections.fetch_sub(1, Ordering::AcqRel);
-            if let Road::Http(outlet) = &connection.road {
-                outlet.end();
+            if let TransportState::Http(http) = &connection.transport {
+                http.end();
             }
         }
     }
 
-    pub(super) fn cut_all(&mut self) {
+    pub(super) fn end_all(&mut self) {
         let slots: Vec<Slot> = self.connections.iter().map(|(slot, _)| slot as Slot).collect();
         for slot in slots {
             self.end(slot, EndReason::Drained);

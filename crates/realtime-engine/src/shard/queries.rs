@@ -5,12 +5,52 @@ use std::collections::BTreeMap;
 use super::Shard;
 use super::encode::Encoded;
 use super::keys::{GroupKey, Slot};
+use crate::command::{PresenceQuery, ShardCommand};
 use crate::{
     Action, Candidate, CloseRequest, ConnectionEntry, ConnectionId, EndReason, Hub, ListScope, NameKind,
     NamedCount, Predicate, PresenceCounts, SlowConsumer, Target,
 };
 
 impl Shard {
+    /// Questions that change nothing.
+    pub(super) fn handle_query(&self, question: ShardCommand) {
+        match question {
+            ShardCommand::Exists { hub, subject, answer } => {
+                let _ = answer.send(self.exists(&hub, &subject));
+            }
+            ShardCommand::Count { hub, answer } => {
+                let count = hub.map_or_else(|| self.index.count(), |hub| self.index.hub_count(&hub));
+                let _ = answer.send(count as u64);
+            }
+            ShardCommand::ListConnections { hub, scope, after, max, answer } => {
+                let _ = answer.send(self.members(&hub, &scope, after, max));
+            }
+            ShardCommand::ListNames { hub, names, after, max, answer } => {
+                let _ = answer.send(self.named(&hub, names, after.as_deref(), max));
+            }
+            ShardCommand::CountPresence { hub, answer } => drop(answer.send(self.counts(&hub))),
+            other => unreachable!("{other:?} is no question"),
+        }
+    }
+
+    pub(super) fn exists(&self, hub: &Hub, subject: &PresenceQuery) -> bool {
+        let has_receivers = |target| {
+            let mut one = [0];
+            !self.index.receivers(&self.connections, hub, &target, &mut one).is_empty()
+        };
+        match subject {
+            PresenceQuery::Connection(id) => has_receivers(Target::Connection(*id)),
+            PresenceQuery::User(user) => has_receivers(Target::User(user.clone())),
+            PresenceQuery::Group(group) => has_receivers(Target::Group(group.clone())),
+            PresenceQuery::UserInGroup(user, group) => {
+                self.index.user_in_group(&self.connections, hub, user, group)
+            }
+            PresenceQuery::ConnectionInGroup(id, group) => {
+                self.index.slot(*id).is_some_and(|slot| self.index.is_member(&self.connections, slot, group))
+            }
+        }
+    }
+
     /// The connections after `after` in the order of their ids, at most `max` of them.
     pub(super) fn members(
         &self,

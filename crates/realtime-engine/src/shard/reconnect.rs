@@ -4,14 +4,14 @@ use bytes::Bytes;
 use signalr_protocol::{HubMessage, Sequenced, parse};
 use websocket::{Decoder, Role};
 
-use super::connection::Road;
+use super::connection::TransportState;
 use super::deadlines::Due;
 use super::due::{Verdict, View, due};
 use super::encode::hub_frame;
 use super::hub_messages::Unreadable;
 use super::keys::Slot;
 use super::pending::{Backlog, Step};
-use super::stateful::{Arrival, Stateful};
+use super::stateful::{MessageStatus, Stateful};
 use super::{Piece, Shard};
 use crate::{EndReason, ReattachResult, TraceEventKind};
 
@@ -29,16 +29,16 @@ impl Shard {
         Self::forget_pending(&mut self.pending_bytes, connection);
         connection.run = None;
         connection.backlog = None;
-        connection.road = Road::Socket(socket);
+        connection.transport = TransportState::Socket(socket);
         connection.decoder = Decoder::new(Role::Server, self.settings.options.message_bytes_max);
-        connection.heard = self.now;
+        connection.last_received_at = self.now;
         if let Some(rare) = &mut connection.rare {
             rare.partial = None;
         }
         // Before anything that comes by the new socket.
-        self.speak_for(slot, true);
+        self.ping_server_for(slot, true);
         if let Some(client) = self.client(slot) {
-            self.show(&client, || TraceEventKind::Attached(true));
+            self.trace(&client, || TraceEventKind::Attached(true));
         }
         // Nothing may come before it on the new socket.
         let sequence = hub_frame(&HubMessage::Sequence(Sequenced { sequence_id }), protocol);
@@ -65,23 +65,23 @@ impl Shard {
         connection.run = None;
         connection.backlog = None;
         // Dropping the socket takes it out of the poll.
-        connection.road = Road::Detached { until };
+        connection.transport = TransportState::Detached { until };
         let due = Due { slot, generation: connection.generation };
         self.deadlines.add(until.min(self.now.plus(self.timeouts.keep_alive)), due);
-        self.speak_for(slot, true);
+        self.ping_server_for(slot, true);
         if let Some(client) = self.client(slot) {
-            self.show(&client, || TraceEventKind::Attached(false));
+            self.trace(&client, || TraceEventKind::Attached(false));
         }
     }
 
     /// Looks at a stateful connection again in a moment.
-    pub(super) fn look_soon(&mut self, slot: Slot) {
+    pub(super) fn check_soon(&mut self, slot: Slot) {
         let generation = self.connections[slot as usize].generation;
         self.soon.push_back((self.now.plus(self.timeouts.soon), slot, generation));
     }
 
     /// Does what is due for stateful connections.
-    pub(super) fn look_at_stateful(&mut self) {
+    pub(super) fn check_stateful(&mut self) {
         while let Some((deadline, slot, generation)) = self.soon.front().copied() {
             let verdict = due(&View::Unacknowledged { deadline }, self.now);
             if verdict != Verdict::Acknowledge {
@@ -96,19 +96,21 @@ impl Shard {
     }
 
     /// Counts a message of a stateful client, and returns whether it is new.
-    pub(super) fn count_arrival(&mut self, slot: Slot, bytes: usize) -> Arrival {
-        let Some(connection) = self.connections.get_mut(slot as usize) else { return Arrival::Skip };
+    pub(super) fn count_received(&mut self, slot: Slot, bytes: usize) -> MessageStatus {
+        let Some(connection) = self.connections.get_mut(slot as usize) else {
+            return MessageStatus::Duplicate;
+        };
         if !connection.is_stateful {
-            return Arrival::New;
+            return MessageStatus::New;
         }
-        let Some(stateful) = connection.stateful_mut() else { return Arrival::New };
-        let arrival = stateful.arrived(bytes);
+        let Some(stateful) = connection.stateful_mut() else { return MessageStatus::New };
+        let status = stateful.receive(bytes);
         if stateful.is_ack_urgent() {
             self.acknowledge(slot);
         } else if stateful.is_listening() && !std::mem::replace(&mut stateful.is_ack_due, true) {
-            self.look_soon(slot);
+            self.check_soon(slot);
         }
-        arrival
+        status
     }
 
     /// An Ack or Sequence message.
@@ -123,7 +125,7 @@ impl Shard {
                 stateful.acknowledge(ack.sequence_id);
                 self.kept_own_bytes -= before - stateful.own_bytes() as u64;
                 // Its app server may have been slowed down for what is acknowledged now.
-                self.quicken(slot);
+                self.raise_send_rate(slot);
             }
             HubMessage::Sequence(sequence) => stateful.sequence(sequence.sequence_id)?,
             _ => {}
@@ -145,13 +147,13 @@ impl Shard {
     }
 
     /// Sends what was held until the client's first word.
-    pub(super) fn release_held(&mut self, slot: Slot) {
+    pub(super) fn release_withheld(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
-        let held = connection.stateful_mut().map(Stateful::release).unwrap_or_default();
-        if held.is_empty() || connection.is_closing() {
+        let queued_posts = connection.stateful_mut().map(Stateful::release).unwrap_or_default();
+        if queued_posts.is_empty() || connection.is_closing() {
             return;
         }
-        self.send_kept(slot, None, held);
+        self.send_kept(slot, None, queued_posts);
     }
 
     /// Writes frames that are kept already, behind what waits.

@@ -13,11 +13,11 @@ use signalr_protocol::{
 use websocket::{CloseCode, Decoder, Opcode, Role, frame};
 
 use super::Shard;
-use super::connection::{Connection, Handshaking, Opening, Road, Stage};
+use super::closing::client_of;
+use super::connection::{Connection, ConnectionState, Handshaking, Opening, TransportState};
 use super::deadlines::Due;
 use super::encode::opcode;
 use super::keys::Slot;
-use super::life::client_of;
 use super::pending::{Frame, Step};
 use super::stateful::Stateful;
 use crate::limits::Bucket;
@@ -31,8 +31,8 @@ impl Shard {
         if self.draining.is_some() {
             self.settings.connections.fetch_sub(1, Ordering::AcqRel);
             self.settings.hub_counts.release(&admission.hub);
-            if let Transport::Http(outlet) = link {
-                outlet.end();
+            if let Transport::Http(http) = link {
+                http.end();
             }
             return;
         }
@@ -40,29 +40,33 @@ impl Shard {
         let wait = admission.handshake_timeout.map(|time| self.deadlines.ticks(time));
         let deadline = self.now.plus(wait.unwrap_or(self.timeouts.handshake)).plus(1);
         let id = admission.connection;
-        let road = match link {
-            Transport::Socket(socket) => Road::Socket(socket),
-            Transport::Http(outlet) => Road::Http(outlet),
+        let transport = match link {
+            Transport::Socket(socket) => TransportState::Socket(socket),
+            Transport::Http(http) => TransportState::Http(http),
         };
         let entry = self.connections.vacant_entry();
         let slot = Slot::try_from(entry.key()).expect("connections_max keeps slots in 32 bits");
         entry.insert(Connection {
-            road,
+            transport,
             decoder: Decoder::new(Role::Server, self.settings.options.message_bytes_max),
             run: None,
             backlog: None,
-            stage: Stage::Handshaking(Box::new(Handshaking { admission, deadline, record: Vec::new() })),
+            state: ConnectionState::Handshaking(Box::new(Handshaking {
+                admission,
+                deadline,
+                record: Vec::new(),
+            })),
             rare: None,
             id,
             generation: self.generation,
-            sent: self.now,
-            heard: self.now,
+            last_sent_at: self.now,
+            last_received_at: self.now,
             protocol: HubProtocol::Json,
             dirty: false,
-            pings: false,
+            has_pinged: false,
             is_stateful: false,
             is_paused: false,
-            pace: SendRate::Full,
+            send_rate: SendRate::Full,
         });
         self.index.admit(id, slot);
         self.deadlines.add(deadline, Due { slot, generation: self.generation });
@@ -71,7 +75,7 @@ impl Shard {
 
     /// Registers a connection's socket, and reads what came with it.
     pub(super) fn watch_socket(&mut self, slot: Slot) {
-        let Road::Socket(socket) = &mut self.connections[slot as usize].road else { return };
+        let TransportState::Socket(socket) = &mut self.connections[slot as usize].transport else { return };
         let both = Interest::READABLE | Interest::WRITABLE;
         let registered = socket.register(self.poll.registry(), Token(slot as usize), both);
         let has_leftover = socket.has_leftover();
@@ -86,7 +90,9 @@ impl Shard {
 
     /// Takes in a part of a handshake. The record may come in pieces, and hub messages may follow it in the same one.
     pub(super) fn on_handshake_bytes(&mut self, slot: Slot, payload: &[u8]) {
-        let Stage::Handshaking(handshaking) = &mut self.connections[slot as usize].stage else { return };
+        let ConnectionState::Handshaking(handshaking) = &mut self.connections[slot as usize].state else {
+            return;
+        };
         let end = payload.iter().position(|byte| *byte == RECORD_SEPARATOR);
         let mut record = std::mem::take(&mut handshaking.record);
         record.extend_from_slice(&payload[..end.unwrap_or(payload.len())]);
@@ -115,15 +121,15 @@ impl Shard {
                 );
                 self.refuse_handshake(slot, &why);
             }
-            Ok(request) => self.ask_about(slot, request, record, &payload[end + 1..]),
+            Ok(request) => self.request_decision(slot, request, record, &payload[end + 1..]),
         }
     }
 
     /// The handshake is read: asks whoever answers for the connection.
-    fn ask_about(&mut self, slot: Slot, request: HandshakeRequest, mut record: Vec<u8>, rest: &[u8]) {
+    fn request_decision(&mut self, slot: Slot, request: HandshakeRequest, mut record: Vec<u8>, rest: &[u8]) {
         let connection = &mut self.connections[slot as usize];
-        let stage = std::mem::replace(&mut connection.stage, Stage::Closing { shut: false });
-        let Stage::Handshaking(handshaking) = stage else {
+        let state = std::mem::replace(&mut connection.state, ConnectionState::Closing { shut: false });
+        let ConnectionState::Handshaking(handshaking) = state else {
             unreachable!("only a connection that shakes hands gets here");
         };
         let Handshaking { mut admission, deadline, .. } = *handshaking;
@@ -133,13 +139,13 @@ impl Shard {
         let client = client_of(&admission, request.protocol);
         let (server, is_stateful) = (admission.server.clone(), admission.stateful);
         let opening = Opening { admission, deadline, rest: rest.to_vec() };
-        connection.stage = Stage::Opening(Box::new(opening));
+        connection.state = ConnectionState::Opening(Box::new(opening));
         if let Some(server) = server {
             server.open(&client);
             record.push(RECORD_SEPARATOR);
             if !is_stateful {
                 record.extend_from_slice(rest);
-                if let Stage::Opening(opening) = &mut self.connections[slot as usize].stage {
+                if let ConnectionState::Opening(opening) = &mut self.connections[slot as usize].state {
                     opening.rest = Vec::new();
                 }
             }
@@ -156,7 +162,7 @@ impl Shard {
 
     /// What [`Upstream::opening`](engine::Upstream::opening) said in the end.
     pub(super) fn opened(&mut self, slot: Slot, result: Result<(), Box<str>>) {
-        if !matches!(self.connections[slot as usize].stage, Stage::Opening(_)) {
+        if !matches!(self.connections[slot as usize].state, ConnectionState::Opening(_)) {
             return;
         }
         match result {
@@ -176,15 +182,15 @@ impl Shard {
     fn leave_with(&mut self, slot: Slot, reason: EndReason, last: Frame, why: &str) {
         // The text stands in the record already; a close frame has no room for two.
         tracing::debug!(why, "a handshake was refused");
-        self.say_goodbye(slot, reason, Some(last), CloseCode::NORMAL, "");
+        self.close_with(slot, reason, Some(last), CloseCode::NORMAL, "");
     }
 
     /// Sends the answer, and lets the connection in: it is a member of its hub from now on.
     pub(super) fn answer_handshake(&mut self, slot: Slot, answer: Bytes) {
         let connection = &mut self.connections[slot as usize];
         // The index puts the connection's places here in a moment.
-        let stage = std::mem::replace(&mut connection.stage, Stage::Closing { shut: false });
-        let Stage::Opening(opening) = stage else {
+        let state = std::mem::replace(&mut connection.state, ConnectionState::Closing { shut: false });
+        let ConnectionState::Opening(opening) = state else {
             unreachable!("only a connection that is opening gets here");
         };
         let Opening { admission, deadline, rest } = *opening;
@@ -195,12 +201,12 @@ impl Shard {
         self.append_or_end(slot, &mut Step::new(Frame::required(frame(opcode(protocol), &answer))));
         let Some(client) = self.client(slot) else { return };
         let connection = &self.connections[slot as usize];
-        let transport = connection.transport();
+        let transport = connection.transport_name();
         let is_served = connection.server().is_some();
         if !is_served {
             self.settings.upstream.connected(&client);
         }
-        self.show(&client, || TraceEventKind::Connected { protocol, transport });
+        self.trace(&client, || TraceEventKind::Connected { protocol, transport });
         if !rest.is_empty() {
             self.on_hub_bytes(slot, &rest, true);
             if is_served {
@@ -252,7 +258,7 @@ impl Shard {
         // The next look is at the end of the time for the handshake, which may be too late for what else is watched.
         let mut look_at = None;
         if self.settings.options.limits_idle_time() {
-            connection.extra_or_new().spoke = self.now;
+            connection.extra_or_new().last_message_at = self.now;
             let idle = self.index.policy_of(&hub).idle_timeout_ms;
             look_at = idle.map(|idle| self.deadlines.ticks(Duration::from_millis(idle.get())));
         }
@@ -263,7 +269,7 @@ impl Shard {
             self.deadlines.add(at, Due { slot, generation: connection.generation });
         }
         if connection.is_stateful {
-            self.look_soon(slot);
+            self.check_soon(slot);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Pieces`]: cuts what a stateful client sends to an app server into its hub messages, and gives long ones out as they arrive. Pure.
+//! [`MessageSplitter`]: cuts what a stateful client sends to an app server into its hub messages, and gives long ones out as they arrive. Pure.
 
 use signalr_protocol::{
     FramingError, HubProtocol, RECORD_SEPARATOR, length_prefix, next_message, prefix_is_sequenced,
@@ -10,7 +10,7 @@ const COLLECTED_BYTES_MAX: usize = 4096;
 
 /// Cuts a stream that arrives in arbitrary pieces.
 #[derive(Debug)]
-pub(crate) struct Pieces {
+pub(crate) struct MessageSplitter {
     protocol: HubProtocol,
     bytes_max: usize,
     /// The beginning of a message that is collected.
@@ -28,26 +28,26 @@ struct Long {
 
 /// What the stream holds next.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Cut<'a> {
+pub(crate) enum SplitPart<'a> {
     /// A whole message.
-    Whole {
+    Message {
         framed: &'a [u8],
         payload: &'a [u8],
     },
     /// The beginning of a long one, and whether it is one that is numbered.
-    Begin {
+    LongStart {
         bytes: &'a [u8],
         is_sequenced: bool,
     },
-    Middle(&'a [u8]),
+    LongMiddle(&'a [u8]),
     /// Its end, and how many bytes it has in all.
-    End {
+    LongEnd {
         bytes: &'a [u8],
         all: usize,
     },
 }
 
-impl Pieces {
+impl MessageSplitter {
     /// For messages of at most `bytes_max` bytes, framing included.
     pub(crate) fn new(protocol: HubProtocol, bytes_max: usize) -> Self {
         Self { protocol, bytes_max, collected: Vec::new(), long: None }
@@ -66,11 +66,11 @@ impl Pieces {
     pub(crate) fn feed<E: From<FramingError>>(
         &mut self,
         mut input: &[u8],
-        mut each: impl FnMut(Cut<'_>) -> Result<(), E>,
+        mut each: impl FnMut(SplitPart<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         while !input.is_empty() {
             let used = if self.long.is_some() {
-                self.go_on(input, &mut each)?
+                self.continue_long(input, &mut each)?
             } else if self.collected.is_empty() {
                 self.begin(input, &mut each)?
             } else {
@@ -85,14 +85,14 @@ impl Pieces {
     fn begin<E: From<FramingError>>(
         &mut self,
         input: &[u8],
-        each: &mut impl FnMut(Cut<'_>) -> Result<(), E>,
+        each: &mut impl FnMut(SplitPart<'_>) -> Result<(), E>,
     ) -> Result<usize, E> {
         if let Some((payload, used)) = next_message(self.protocol, input, self.bytes_max)? {
-            each(Cut::Whole { framed: &input[..used], payload })?;
+            each(SplitPart::Message { framed: &input[..used], payload })?;
             return Ok(used);
         }
         if input.len() > COLLECTED_BYTES_MAX {
-            self.begin_long(input, each)?;
+            self.start_long(input, each)?;
         } else {
             self.collected.extend_from_slice(input);
         }
@@ -103,7 +103,7 @@ impl Pieces {
     fn collect<E: From<FramingError>>(
         &mut self,
         input: &[u8],
-        each: &mut impl FnMut(Cut<'_>) -> Result<(), E>,
+        each: &mut impl FnMut(SplitPart<'_>) -> Result<(), E>,
     ) -> Result<usize, E> {
         let room = COLLECTED_BYTES_MAX + 1 - self.collected.len();
         let (missing, ends) = match self.protocol {
@@ -125,19 +125,19 @@ impl Pieces {
         if (ends && used == missing) || matches!(length_of(self.protocol, &self.collected)?, Some(0)) {
             let framed = std::mem::take(&mut self.collected);
             if let Some((payload, _)) = next_message(self.protocol, &framed, self.bytes_max)? {
-                each(Cut::Whole { framed: &framed, payload })?;
+                each(SplitPart::Message { framed: &framed, payload })?;
             }
         } else if self.collected.len() > COLLECTED_BYTES_MAX {
             let beginning = std::mem::take(&mut self.collected);
-            self.begin_long(&beginning, each)?;
+            self.start_long(&beginning, each)?;
         }
         Ok(used)
     }
 
-    fn begin_long<E: From<FramingError>>(
+    fn start_long<E: From<FramingError>>(
         &mut self,
         bytes: &[u8],
-        each: &mut impl FnMut(Cut<'_>) -> Result<(), E>,
+        each: &mut impl FnMut(SplitPart<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let (left, prefix) = match self.protocol {
             HubProtocol::Json => (None, 0),
@@ -148,14 +148,14 @@ impl Pieces {
         };
         let is_sequenced = prefix_is_sequenced(self.protocol, &bytes[prefix..]);
         self.long = Some(Long { left, bytes: bytes.len() });
-        each(Cut::Begin { bytes, is_sequenced })
+        each(SplitPart::LongStart { bytes, is_sequenced })
     }
 
     /// In the middle of a long message.
-    fn go_on<E: From<FramingError>>(
+    fn continue_long<E: From<FramingError>>(
         &mut self,
         input: &[u8],
-        each: &mut impl FnMut(Cut<'_>) -> Result<(), E>,
+        each: &mut impl FnMut(SplitPart<'_>) -> Result<(), E>,
     ) -> Result<usize, E> {
         let Some(long) = &mut self.long else { return Ok(0) };
         let (used, is_end) = match &mut long.left {
@@ -176,9 +176,9 @@ impl Pieces {
         }
         if is_end {
             self.long = None;
-            each(Cut::End { bytes, all })?;
+            each(SplitPart::LongEnd { bytes, all })?;
         } else {
-            each(Cut::Middle(bytes))?;
+            each(SplitPart::LongMiddle(bytes))?;
         }
         Ok(used)
     }
@@ -204,18 +204,18 @@ mod tests {
         stream: &[u8],
         piece_bytes: usize,
     ) -> Result<Vec<(Vec<u8>, usize, bool)>, FramingError> {
-        let mut pieces = Pieces::new(protocol, 100_000);
+        let mut splitter = MessageSplitter::new(protocol, 100_000);
         let (mut all, mut long) = (Vec::new(), (Vec::new(), 0, false));
         for piece in stream.chunks(piece_bytes) {
-            pieces.feed::<FramingError>(piece, |cut| {
+            splitter.feed::<FramingError>(piece, |cut| {
                 match cut {
-                    Cut::Whole { framed, .. } => all.push((framed.to_vec(), 1, false)),
-                    Cut::Begin { bytes, is_sequenced } => long = (bytes.to_vec(), 1, is_sequenced),
-                    Cut::Middle(bytes) => {
+                    SplitPart::Message { framed, .. } => all.push((framed.to_vec(), 1, false)),
+                    SplitPart::LongStart { bytes, is_sequenced } => long = (bytes.to_vec(), 1, is_sequenced),
+                    SplitPart::LongMiddle(bytes) => {
                         long.0.extend_from_slice(bytes);
                         long.1 += 1;
                     }
-                    Cut::End { bytes, all: length } => {
+                    SplitPart::LongEnd { bytes, all: length } => {
                         long.0.extend_from_slice(bytes);
                         long.1 += 1;
                         assert_eq!(long.0.len(), length);
@@ -224,9 +224,9 @@ mod tests {
                 }
                 Ok(())
             })?;
-            assert!(pieces.collected.len() <= COLLECTED_BYTES_MAX);
+            assert!(splitter.collected.len() <= COLLECTED_BYTES_MAX);
         }
-        assert!(!pieces.is_within_long() && pieces.collected.is_empty());
+        assert!(!splitter.is_within_long() && splitter.collected.is_empty());
         Ok(all)
     }
 
