@@ -9,6 +9,7 @@
 mod bare;
 mod client;
 pub(crate) mod generator;
+mod kind;
 pub(crate) mod pair;
 pub(crate) mod server;
 
@@ -17,15 +18,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::kind::Kind;
 use self::pair::{Pair, Setup};
 use crate::core_time::CoreTime;
 use crate::report::{Better, Goal, Section, Spread};
-
-/// Signs the clients' tokens.
-const KEY: &str = "a-key-of-the-bench-with-as-many-characters-as-such-keys-have";
-
-/// Open files that a server and a generator may have: two for each client of a sample, and those of the process.
-const FILES: u64 = 12_000;
 
 /// How often a disturbed sample is taken again before it is left out.
 const ATTEMPTS_MAX: usize = 6;
@@ -57,18 +53,6 @@ pub(crate) struct Args {
     /// Also write the result as JSON to this file
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,
-}
-
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
-    /// The yardstick: the bare stack.
-    Bare,
-    /// The realtime service; nobody hears that clients come and go.
-    Chappe,
-    /// The same with somebody who wants to hear it, so that each client is recorded on disk before it is let in.
-    Listener,
 }
 
 const KINDS: [Kind; 3] = [Kind::Bare, Kind::Chappe, Kind::Listener];
@@ -174,9 +158,9 @@ fn table(args: &Args, series: &[Series], disturbed: usize) -> anyhow::Result<Sec
     })
 }
 
-/// The cost of each sample as a multiple of the yardstick's in the same round.
+/// The cost of each sample as a multiple of the baseline's in the same round.
 fn ratios(own: &Series, series: &[Series]) -> Spread {
-    let bare = series.iter().find(|other| other.kind == Kind::Bare).expect("the yardstick is measured");
+    let bare = series.iter().find(|other| other.kind == Kind::Bare).expect("the baseline is measured");
     let both = own.samples.iter().zip(&bare.samples);
     Spread::of(both.filter_map(|(own, bare)| Some(cost_us(own.as_ref()?) / cost_us(bare.as_ref()?))))
 }

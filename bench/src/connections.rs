@@ -7,13 +7,14 @@
 //! Start reading at [`run`]; `client.rs` is what one client does, `generator.rs` holds them, `service.rs` has the process under test.
 
 mod client;
+mod clock;
 pub(crate) mod generator;
 mod service;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -327,9 +328,4 @@ fn show(what: &str, memory: Memory) {
         megabytes(memory.anonymous),
         megabytes(memory.resident)
     );
-}
-
-/// Seconds since 1970.
-fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

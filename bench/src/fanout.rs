@@ -1,4 +1,4 @@
-//! Fan-out: what a delivered message costs the server, beside a bare loop that sends the same bytes and beside servers of others'.
+//! Fan-out: what a delivered message costs the server, beside a bare loop that sends the same bytes and beside peer servers.
 //!
 //! One server process on core 0 and one generator process on core 1 for each contender; only one pair works at a time, and
 //! they take turns within each round. The metric is the time in which core 0 was not idle for each message that the
@@ -8,6 +8,7 @@
 //! `generator.rs` measures, `measured.rs` tells.
 
 pub(crate) mod app;
+mod control;
 pub(crate) mod generator;
 mod measured;
 mod pair;
@@ -16,6 +17,7 @@ mod plan;
 pub(crate) mod process;
 mod raw;
 pub(crate) mod server;
+mod table;
 mod task;
 
 pub(crate) use process::{allow_files, anonymous_bytes, pin};
@@ -75,7 +77,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut sections: Vec<Section> = Vec::new();
     for key in keys.into_iter().filter(|key| is_asked(key)) {
         let section = match tables.iter().find(|table| table.key == key) {
-            Some(table) => Measured::take(table, args.rounds, args.tries)?.section(table, args.rounds),
+            Some(table) => {
+                let measured = Measured::take(table, args.rounds, args.tries)?;
+                measured.section(table, plan::goals(table.goals, &measured), args.rounds)
+            }
             None => other(key, args)?,
         };
         println!("{}", section.show());

@@ -2,7 +2,7 @@
 //!
 //! For each group size three ways take turns within each round, on files that were written before:
 //!
-//! - `bare`: one thread writes the group's bytes and flushes (the yardstick);
+//! - `bare`: one thread writes the group's bytes and flushes (the baseline);
 //! - `together`: one caller appends the group as one append;
 //! - `callers`: as many callers as the group is large append one record each, again and again, so that the journal must
 //!   find the groups itself. The clock starts once each of them is there and was answered once.
@@ -31,13 +31,13 @@ const RECORD_BYTES: usize = 1024;
 /// Records in a group.
 const SIZES: [usize; 4] = [1, 16, 64, 256];
 
-/// The ways that take turns; the first one is the yardstick.
+/// The ways that take turns; the first one is the baseline.
 const WAYS: [&str; 3] = ["bare", "together", "callers"];
 
 /// Groups that one way writes before it is the next one's turn.
 const GROUPS_PER_TURN: usize = 20;
 
-/// The goals: a part of the yardstick's throughput, and a multiple of its 99th percentile.
+/// The goals: a part of the baseline's throughput, and a multiple of its 99th percentile.
 const THROUGHPUT_RATIO_MIN: f64 = 0.6;
 const P99_RATIO_MAX: f64 = 3.0;
 
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let directory =
         tempfile::tempdir_in(&parent).with_context(|| format!("make a folder in {}", parent.display()))?;
     let bytes_of_a_way = (args.rounds * GROUPS_PER_TURN * SIZES.iter().sum::<usize>() * RECORD_BYTES) as u64;
-    let mut yardstick = Yardstick::new(&directory.path().join("yardstick"), bytes_of_a_way)?;
+    let mut baseline = Baseline::new(&directory.path().join("baseline"), bytes_of_a_way)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     // Two ways use it, records have heads, and the half that stays free keeps the next segment from being made meanwhile.
     let segment_bytes = 5 * bytes_of_a_way + (1 << 20);
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             // Who goes first changes, so that a drift of the machine does not always favour the same one.
             for way in (0..WAYS.len()).map(|turn| (turn + round) % WAYS.len()) {
                 samples[way].take(match WAYS[way] {
-                    "bare" => yardstick.turn(size)?,
+                    "bare" => baseline.turn(size)?,
                     "together" => subject.together(size)?,
                     _ => subject.callers(size)?,
                 });
@@ -126,13 +126,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// A bare file, written with zeros and flushed before it is used.
-struct Yardstick {
+struct Baseline {
     file: File,
     bytes: u64,
     position: u64,
 }
 
-impl Yardstick {
+impl Baseline {
     fn new(path: &Path, bytes: u64) -> anyhow::Result<Self> {
         let mut file = OpenOptions::new().create_new(true).write(true).open(path)?;
         let zeros = vec![0; 1 << 20];

@@ -1,7 +1,7 @@
 //! The main job from outside: one process with the example app, one writer, one connected client, one edit at a time.
 //!
 //! Printed: the time until the process listens, until the first function answers, from an accepted write to its message in
-//! the client (p50, p99), and the process's resident memory without its workers. The yardstick of the same run is a bare
+//! the client (p50, p99), and the process's resident memory without its workers. The baseline of the same run is a bare
 //! durable write: the same number of bytes, written and flushed to a file in the same folder between two edits.
 
 pub(crate) mod peer;
@@ -33,9 +33,6 @@ pub(crate) struct Args {
     json: Option<PathBuf>,
 }
 
-/// Longest time that any single step may take.
-pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(20);
-
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let mut process = Process::start(args, data.path())?;
@@ -59,7 +56,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     hub.wait_for("first card\"")?;
     let mut documents = Documents::connect(&process.documents)?;
 
-    let mut scratch = std::fs::File::create(data.path().join("yardstick"))?;
+    let mut scratch = std::fs::File::create(data.path().join("baseline"))?;
     let (mut sent, mut accepted, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
     for edit in 0..args.edits + args.edits / 10 {
         let id = format!("bench-{}", edit % 16);

@@ -1,4 +1,4 @@
-//! Benches: each measures the real thing beside a yardstick of the same run, and prints the ratio.
+//! Benches: each measures the real thing beside a baseline of the same run, and prints the ratio.
 //!
 //! Absolute numbers belong to one machine and one moment; ratios carry over. Each bench prints a table and, when asked, writes
 //! what it measured as JSON.
@@ -21,7 +21,7 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Measures Chappe against yardsticks of the same run
+/// Measures Chappe against baselines of the same run
 #[derive(Debug, Parser)]
 #[command(name = "bench")]
 enum Command {
@@ -35,7 +35,7 @@ enum Command {
     Latency(latency::Args),
     /// Many connections held by one process while messages flow, through kills, until all have left
     Connections(connections::Args),
-    /// Shows that the servers of others' which the fan-out is compared with deliver what they should
+    /// Shows that the peer servers which the fan-out is compared with deliver what they should
     Peers(fanout::peers::proof::Args),
     /// Server work for each client that negotiates, connects and joins a group, beside the bare HTTP and WebSocket stack
     Connect(connect::Args),

@@ -1,7 +1,7 @@
 //! Sends by REST: how many requests a second, beside the same HTTP stack with next to nothing behind it.
 //!
 //! One server process on core 0 and one generator process on core 1 for each kind of server; only one pair works at a time, and
-//! the kinds take turns within each round. The yardstick (`bare.rs`) shares listener, HTTP and runtime with the service, so the ratio
+//! the kinds take turns within each round. The baseline (`bare.rs`) shares listener, HTTP and runtime with the service, so the ratio
 //! is what is left for routing, verifying a token, reading a message, and the way through a shard. Each request carries a token made
 //! for its address, and there are as many addresses as clients; nothing in the service remembers tokens, so each is verified anew.
 //!
@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a disturbed sample is taken again before it is left out.
 const ATTEMPTS_MAX: usize = 4;
 
-/// Requests for each second of the server's processor, to one connection, as a share of the yardstick's.
+/// Requests for each second of the server's processor, to one connection, as a share of the baseline's.
 const SHARE_MIN: f64 = 0.7;
 const SHARE_AIM: f64 = 0.85;
 
@@ -64,7 +64,7 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
-    /// The yardstick: the same HTTP stack; verifies nothing, and writes a prepared frame.
+    /// The baseline: the same HTTP stack; verifies nothing, and writes a prepared frame.
     Bare,
     /// The realtime service.
     Chappe,
@@ -271,10 +271,10 @@ fn report(args: &Args, all: &[Series], disturbed: usize) -> anyhow::Result<Secti
     })
 }
 
-/// What a sample is, as a multiple of the yardstick's in the same round.
+/// What a sample is, as a multiple of the baseline's in the same round.
 fn ratios(own: &Series, all: &[Series], value: fn(&Sample) -> f64) -> Spread {
     let bare = all.iter().find(|other| other.kind == Kind::Bare && other.to == own.to);
-    let bare = bare.expect("the yardstick is measured for every target");
+    let bare = bare.expect("the baseline is measured for every target");
     let both = own.samples.iter().zip(&bare.samples);
     Spread::of(both.filter_map(|(own, bare)| Some(value(own.as_ref()?) / value(bare.as_ref()?))))
 }

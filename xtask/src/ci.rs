@@ -95,7 +95,7 @@ fn fan_out(root: &Path) -> anyhow::Result<()> {
     step::cargo(root, &["build", "--package", "bench", "--locked"])?;
     let mut bench = Command::new(root.join("target/debug/bench"));
     bench.args(["fanout", "--connections", "200", "--rounds", "1", "--sample-ms", "50", "--tries", "1"]);
-    bench.args(["--only", "fewer,1k,shapes,roads,shards,protocols,events,polls,tls,rogue,rest"]);
+    bench.args(["--only", "fewer,1k,shapes,paths,shards,protocols,events,polls,tls,slow-reader,rest"]);
     step::run(bench.current_dir(root))
 }
 

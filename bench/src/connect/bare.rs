@@ -1,4 +1,4 @@
-//! The yardstick: the same listener and the same WebSocket frames, with a service that knows one answer to each request and
+//! The baseline: the same listener and the same WebSocket frames, with a service that knows one answer to each request and
 //! checks nothing, and a loop that accepts any handshake.
 
 use std::convert::Infallible;

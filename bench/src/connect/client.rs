@@ -12,7 +12,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use signalr_protocol::HANDSHAKE_SUCCESS;
 
-use super::KEY;
+use super::kind::KEY;
 
 /// The hub of all clients.
 pub(super) const HUB: &str = "bench";
@@ -34,7 +34,7 @@ pub(super) enum Stream {
 }
 
 /// Opens connections to the server.
-pub(super) struct Road {
+pub(super) struct PublishPath {
     address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
 }
@@ -70,7 +70,7 @@ pub(super) enum Next {
     Group,
 }
 
-impl Road {
+impl PublishPath {
     /// `authority` is the file of the certificate authority to trust, where TLS is to be spoken.
     pub(super) fn new(address: SocketAddr, authority: Option<&std::path::Path>) -> anyhow::Result<Self> {
         let Some(authority) = authority else { return Ok(Self { address, tls: None }) };

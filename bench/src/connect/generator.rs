@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use mio::{Events, Interest, Poll, Token};
 
-use super::client::{Client, Next, Road, Stream, answered};
+use super::Sample;
+use super::client::{Client, Next, PublishPath, Stream, answered};
+use super::kind::FILES;
 use super::server::{Control, Question};
-use super::{FILES, Sample};
 use crate::core_time::{CoreClock, processor};
 use crate::fanout::{allow_files, pin};
 
@@ -47,7 +48,7 @@ struct App {
 
 struct Generator {
     clock: CoreClock,
-    road: Road,
+    road: PublishPath,
     control: Control,
     poll: Poll,
     buffer: Vec<u8>,
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     allow_files(FILES)?;
     let mut generator = Generator {
         clock,
-        road: Road::new(args.address, args.authority.as_deref())?,
+        road: PublishPath::new(args.address, args.authority.as_deref())?,
         control: Control::connect(args.control)?,
         poll: Poll::new()?,
         buffer: vec![0; 64 * 1024],

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use super::Kind;
+use super::kind::Kind;
 
 /// What is special about a pair.
 #[derive(Clone, Copy, Default)]

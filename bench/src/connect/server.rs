@@ -20,7 +20,7 @@ use realtime_engine::Hub;
 use tokio::runtime::Runtime;
 
 use super::bare::Bare;
-use super::{FILES, KEY, Kind};
+use super::kind::{FILES, KEY, Kind};
 use crate::fanout::{allow_files, anonymous_bytes, pin};
 use crate::service::dependencies;
 

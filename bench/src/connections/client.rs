@@ -190,7 +190,7 @@ impl Client {
         let key = AccessKey::new(DEVELOPMENT_SIGNALR_KEY).expect("the constant is not empty");
         let mut claims = Claims::new();
         claims.push("asrs.s.uid", format!("u{}", self.number));
-        let now = super::unix_now();
+        let now = super::clock::unix_now();
         let audience = format!("http://localhost/client/?hub={HUB}");
         identity::sign(&claims, &audience, now, now + 3_600, &key, Algorithm::Hs256)
     }

@@ -191,7 +191,7 @@ fn send(realtime: &str, path: &str, target: &str, number: u64) -> anyhow::Result
 
 fn authorization(path: &str) -> String {
     let key = AccessKey::new(DEVELOPMENT_SIGNALR_KEY).expect("the constant is not empty");
-    let now = super::unix_now();
+    let now = super::clock::unix_now();
     let audience = format!("http://localhost{path}");
     format!("Bearer {}", identity::sign(&Claims::new(), &audience, now, now + 600, &key, Algorithm::Hs256))
 }

@@ -4,113 +4,33 @@
 //! each burst, while the server works; a few are probes, watched by a poll: when the last probe has a burst, the next is asked
 //! for. Everything that comes is counted for every client, so nothing can be lost unseen.
 
+mod args;
 mod clients;
 mod control;
+mod load;
 mod open;
 mod polls;
-mod roads;
+mod publisher;
 mod stream;
 
 use std::io::{self, BufRead};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::peers::Peer;
 use super::process::{allow_files, anonymous_bytes, cpu_ns, pin};
 use super::task::{Ready, Sample, Task};
 use crate::core_time::{CoreClock, processor};
+pub(crate) use args::{Args, Transport};
 use clients::Clients;
 use control::Control;
+use load::{Latencies, Load};
 pub(crate) use open::shake_hands;
 use polls::Polls;
-use roads::Publisher;
-pub(super) use roads::{authorization, path};
+use publisher::Publisher;
+pub(super) use publisher::{authorization, path};
 pub(crate) use stream::discard_all;
-
-/// Flags of the hidden command `fanout-generator`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    #[arg(long)]
-    address: SocketAddr,
-    #[arg(long)]
-    control: SocketAddr,
-    /// The server's process, whose memory is looked at
-    #[arg(long)]
-    process: u32,
-    #[arg(long)]
-    connections: u32,
-    /// Whose server it is; absent for ours and for the bare loop
-    #[arg(long)]
-    peer: Option<Peer>,
-    /// The size of the frames that the peer was started for
-    #[arg(long, default_value_t = 0)]
-    frame_bytes: usize,
-    #[arg(long, value_enum, default_value_t)]
-    transport: Transport,
-    /// Every second client speaks MessagePack
-    #[arg(long)]
-    mixed: bool,
-    /// The certificate of the authority that the server's own is from; clients then use TLS
-    #[arg(long)]
-    authority: Option<PathBuf>,
-    /// One more client, which never reads
-    #[arg(long)]
-    rogue: bool,
-    /// Clients that call methods, where hub messages are the road
-    #[arg(long, default_value_t = 0)]
-    callers: u32,
-}
-
-/// By what clients are connected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Transport {
-    #[default]
-    WebSockets,
-    ServerSentEvents,
-    LongPolling,
-}
-
-/// How long anything that should come at once may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Clients that are connected before memory is first looked at, so that what exists once is not counted for each.
 const FIRST: u32 = 100;
-
-/// When bursts arrived, since they were asked for, in nanoseconds.
-#[derive(Debug, Default)]
-struct Latencies {
-    probes: Vec<u64>,
-    last: Vec<u64>,
-}
-
-/// Connected clients, whatever they are connected by.
-trait Load {
-    /// Connects one more client.
-    fn connect(&mut self, number: u32) -> anyhow::Result<()>;
-
-    /// Has a burst published. Then waits until those that are watched have so many bursts that fewer than [`Task::in_flight`] are
-    /// under way.
-    fn burst(
-        &mut self,
-        publisher: &mut Publisher,
-        task: &Task,
-        latencies: &mut Latencies,
-    ) -> anyhow::Result<()>;
-
-    /// Waits until those that are watched have all that was published.
-    fn finish(
-        &mut self,
-        publisher: &mut Publisher,
-        task: &Task,
-        latencies: &mut Latencies,
-    ) -> anyhow::Result<()>;
-
-    /// Reads until each client has had so many messages since the last time, and proves that none is missing and none too many.
-    fn settle(&mut self, each: u64) -> anyhow::Result<()>;
-
-    fn count(&self) -> u64;
-}
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut clock = CoreClock::new(processor(0)?)?;
@@ -132,9 +52,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let after = anonymous_bytes(args.process)?;
     let idle_bytes = (after as f64 - before as f64) / f64::from(args.connections - first);
     // One that never reads is a member like the others, and is not asked for what it got.
-    let _rogue = args.rogue.then(|| open::rogue(args)).transpose()?;
-    control.join(u64::from(args.connections + u32::from(args.rogue)))?;
-    if args.rogue {
+    let _slow_reader = args.slow_reader.then(|| open::slow_reader(args)).transpose()?;
+    control.join(u64::from(args.connections + u32::from(args.slow_reader)))?;
+    if args.slow_reader {
         open::fill(args)?;
     }
     // Those who call are no members: they would have to read what they called for.
@@ -204,9 +124,4 @@ fn percentiles(values: &mut [u64]) -> [u64; 2] {
         let at = (values.len().saturating_sub(1) as f64 * share) as usize;
         values.get(at).copied().unwrap_or(0)
     })
-}
-
-/// A moment since `asked`, in nanoseconds.
-fn since_ns(asked: Instant) -> u64 {
-    u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }

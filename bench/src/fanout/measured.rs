@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::pair::Pair;
-use super::plan::{Contender, Table};
-use super::task::{Road, Sample, Task};
-use crate::report::{Section, Spread};
+use super::table::{Contender, Table};
+use super::task::{PublishPath, Sample, Task};
+use crate::report::{Goal, Section, Spread};
 
 /// The samples of one table.
 pub(super) struct Measured {
@@ -96,7 +96,7 @@ impl Measured {
         ratios(self.find(name, task), self.find(name, other), value).median
     }
 
-    pub(super) fn section(&self, table: &Table, rounds: usize) -> Section {
+    pub(super) fn section(&self, table: &Table, goals: Vec<Goal>, rounds: usize) -> Section {
         let head = [
             "at once",
             "under way",
@@ -132,7 +132,7 @@ impl Measured {
             ),
             head,
             rows,
-            goals: (table.goals)(self),
+            goals,
             samples: self.to_json(),
         }
     }
@@ -142,17 +142,17 @@ impl Measured {
         let over = |value: fn(&Sample) -> f64| Spread::of(samples.iter().flatten().map(value));
         let sends = over(Sample::sends).median;
         let what = self.contenders[contender].own_task(&self.tasks[task]);
-        let road = match what.road {
-            Road::Direct => "in process",
-            Road::Rest => "REST",
-            Road::Upstream => "upstream",
+        let publish_path = match what.publish_path {
+            PublishPath::Direct => "in process",
+            PublishPath::Rest => "REST",
+            PublishPath::Upstream => "upstream",
         };
         vec![
             what.burst.to_string(),
             what.in_flight.to_string(),
             what.frame_bytes.to_string(),
             what.shape.name().to_owned(),
-            road.to_owned(),
+            publish_path.to_owned(),
             self.contenders[contender].name.clone(),
             over(Sample::cost_us).show(3),
             ratios(samples, &self.samples[0][task], Sample::cost_us).show(2),

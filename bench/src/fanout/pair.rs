@@ -18,7 +18,7 @@ pub(super) struct Setup {
     pub(super) transport: Transport,
     pub(super) mixed: bool,
     pub(super) tls: bool,
-    pub(super) rogue: bool,
+    pub(super) slow_reader: bool,
     /// An app behind an upstream, and clients that call its methods.
     pub(super) app: bool,
     /// Shards of our server; each has a processor, and more than one share the second with the generator.
@@ -30,7 +30,7 @@ pub(super) struct Setup {
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Server {
-    /// The yardstick: a bare loop that sends a prepared buffer to each socket.
+    /// The baseline: a bare loop that sends a prepared buffer to each socket.
     Raw,
     /// A real listener and the real service.
     Chappe,
@@ -68,7 +68,7 @@ impl Setup {
             transport,
             mixed: false,
             tls: false,
-            rogue: false,
+            slow_reader: false,
             app: false,
             shards: 1,
             program: None,
@@ -95,7 +95,7 @@ impl Pair {
                 command.args((setup.server == Server::Raw).then_some("--raw"));
                 command.args(setup.tls.then_some("--tls"));
                 command.args(upstream.iter().flat_map(|upstream| ["--upstream", upstream]));
-                command.args(setup.rogue.then_some("--keep-slow"));
+                command.args(setup.slow_reader.then_some("--keep-slow"));
                 command.args(["--shards", &setup.shards.to_string()]);
                 let mut server = start(&mut command)?;
                 let line = first_line(&mut server)?;
@@ -122,7 +122,7 @@ impl Pair {
             command.args(["--peer", peer.get_name(), "--frame-bytes", &frame_bytes.to_string()]);
         }
         command.args(setup.mixed.then_some("--mixed"));
-        command.args(setup.rogue.then_some("--rogue"));
+        command.args(setup.slow_reader.then_some("--slow-reader"));
         command.args(authority.iter().flat_map(|authority| ["--authority", authority]));
         if setup.app {
             command.args(["--callers", &CALLERS.to_string()]);

@@ -1,12 +1,11 @@
 //! Which tables there are: who is measured, at which levels, and what is promised.
 
-use std::path::Path;
-
 use super::generator::Transport;
 use super::measured::Measured;
 use super::pair::{Server, Setup};
 use super::peers::Peer;
-use super::task::{Road, Sample, Shape, Task};
+use super::table::{Contender, GoalSet, Table};
+use super::task::{PublishPath, Sample, Shape, Task};
 use crate::report::{Better, Goal};
 
 /// Messages that are published at once.
@@ -17,59 +16,13 @@ const FRAME_BYTES: usize = 130;
 
 const PEERS: [Peer; 5] = [Peer::Ws, Peer::SocketIo, Peer::Centrifugo, Peer::Gws, Peer::Bun];
 
-/// One table of the benchmark.
-pub(super) struct Table {
-    /// By which it can be asked for.
-    pub(super) key: &'static str,
-    pub(super) title: String,
-    pub(super) note: &'static str,
-    /// The first is the yardstick.
-    pub(super) contenders: Vec<Contender>,
-    pub(super) tasks: Vec<Task>,
-    pub(super) goals: fn(&Measured) -> Vec<Goal>,
-}
-
-/// Somebody who is measured.
-#[derive(Clone, Debug)]
-pub(super) struct Contender {
-    pub(super) name: String,
-    pub(super) setup: Setup,
-}
-
-impl Table {
-    /// Adds another build's server for each of ours, and leaves out those of others.
-    pub(super) fn add_beside(&mut self, program: &Path) {
-        self.contenders.retain(|contender| !contender.is_foreign());
-        let ours = self.contenders.iter().filter(|contender| contender.setup.server == Server::Chappe);
-        let other = |contender: &Contender| Contender {
-            name: format!("{}, other build", contender.name),
-            setup: Setup { program: Some(program.to_owned()), ..contender.setup.clone() },
-        };
-        let others: Vec<Contender> = ours.map(other).collect();
-        self.contenders.extend(others);
-    }
-}
-
-impl Contender {
-    /// Whether we can do without it.
-    pub(super) fn is_foreign(&self) -> bool {
-        matches!(self.setup.server, Server::Peer(_))
-    }
-
-    /// What it does for a task: the bare loop knows one road.
-    pub(super) fn own_task(&self, task: &Task) -> Task {
-        let road = if self.setup.server == Server::Raw { Road::Direct } else { task.road };
-        Task { road, ..*task }
-    }
-}
-
 /// All tables, for so many connections and samples so long.
 pub(super) fn tables(connections: u32, sample_ms: u64) -> Vec<Table> {
     let task = |burst, frame_bytes| Task {
         burst,
         frame_bytes,
         shape: Shape::One,
-        road: Road::Direct,
+        publish_path: PublishPath::Direct,
         in_flight: 1,
         reads_after: false,
         sample_ms,
@@ -83,7 +36,7 @@ pub(super) fn tables(connections: u32, sample_ms: u64) -> Vec<Table> {
     let mut tables = vec![
         Table {
             contenders: with_peers(connections),
-            goals: broadcast_goals,
+            goals: GoalSet::Broadcast,
             tasks: with_saturated(&small),
             ..plain("broadcast", format!("Broadcast to one group of {connections}"), connections, FRAME_BYTES)
         },
@@ -92,17 +45,17 @@ pub(super) fn tables(connections: u32, sample_ms: u64) -> Vec<Table> {
         plain("1k", format!("Frames of 1 KiB to {connections}"), connections, 1024),
         plain("16k", format!("Frames of 16 KiB to {few}"), few, 16 * 1024),
         shapes(connections, &small),
-        roads(connections, &small),
+        publish_paths(connections, &small),
     ];
     tables.extend(variants(connections, few, &small));
     tables.push(shards(connections, task(1, FRAME_BYTES)));
     tables.push(Table {
-        goals: rogue_goals,
+        goals: GoalSet::SlowReader,
         ..table(
-            "rogue",
+            "slow-reader",
             format!("One client that never reads, beside {connections} others"),
             "Its socket is full from the start, and its messages are dropped, the oldest first; what the others get is measured.",
-            beside(connections, "with the one", |setup| setup.rogue = true),
+            beside(connections, "with the one", |setup| setup.slow_reader = true),
             vec![task(1, FRAME_BYTES)],
         )
     });
@@ -113,16 +66,16 @@ fn shapes(connections: u32, bursts: &[Task]) -> Table {
     let tasks = Shape::ALL.iter().flat_map(|shape| bursts.iter().map(|task| Task { shape: *shape, ..*task }));
     let title = format!("Many groups, and single connections, {connections} in all");
     let note = "Each client gets each burst, by one publish or by many.";
-    Table { goals: shape_goals, ..table("shapes", title, note, pair(connections), tasks.collect()) }
+    Table { goals: GoalSet::Shapes, ..table("shapes", title, note, pair(connections), tasks.collect()) }
 }
 
-fn roads(connections: u32, bursts: &[Task]) -> Table {
-    let roads = [Road::Direct, Road::Rest, Road::Upstream];
-    let tasks = roads.iter().flat_map(|road| bursts.iter().map(|task| Task { road: *road, ..*task }));
+fn publish_paths(connections: u32, bursts: &[Task]) -> Table {
+    let paths = [PublishPath::Direct, PublishPath::Rest, PublishPath::Upstream];
+    let tasks = paths.iter().flat_map(|path| bursts.iter().map(|task| Task { publish_path: *path, ..*task }));
     let setup = Setup { app: true, ..Setup::new(Server::Chappe, connections) };
     table(
-        "roads",
-        format!("Roads to one group of {connections}"),
+        "paths",
+        format!("Publish paths to one group of {connections}"),
         "In process; by REST, each request of a burst on a keep-alive connection of its own; by a hub message of a client that \
          goes to an upstream, which sends by REST. The bare loop is called in process.",
         vec![raw(connections), chappe("Chappe", setup)],
@@ -139,7 +92,7 @@ fn shards(connections: u32, task: Task) -> Table {
         chappe("Chappe, two shards", two),
     ];
     Table {
-        goals: shard_goals,
+        goals: GoalSet::Shards,
         ..table(
             "shards",
             format!("Two shards on two processors, {connections} clients"),
@@ -202,6 +155,17 @@ fn variants(connections: u32, few: u32, bursts: &[Task]) -> [Table; 4] {
     ]
 }
 
+/// What a table promises.
+pub(super) fn goals(set: GoalSet, measured: &Measured) -> Vec<Goal> {
+    match set {
+        GoalSet::None => Vec::new(),
+        GoalSet::Broadcast => broadcast_goals(measured),
+        GoalSet::Shapes => shape_goals(measured),
+        GoalSet::Shards => shard_goals(measured),
+        GoalSet::SlowReader => slow_reader_goals(measured),
+    }
+}
+
 fn table(
     key: &'static str,
     title: String,
@@ -209,7 +173,7 @@ fn table(
     contenders: Vec<Contender>,
     tasks: Vec<Task>,
 ) -> Table {
-    Table { key, title, note, contenders, tasks, goals: |_| Vec::new() }
+    Table { key, title, note, contenders, tasks, goals: GoalSet::None }
 }
 
 fn raw(connections: u32) -> Contender {
@@ -292,7 +256,7 @@ fn shape_goals(measured: &Measured) -> Vec<Goal> {
     vec![less("groups of 10, to one group, for each message", ratio, 1.3, Some(1.1))]
 }
 
-fn rogue_goals(measured: &Measured) -> Vec<Goal> {
+fn slow_reader_goals(measured: &Measured) -> Vec<Goal> {
     let p99 = |sample: &Sample| sample.probe_p99_ns as f64;
     let ratio = measured.ratio("Chappe, with the one", "Chappe", |_| true, p99);
     vec![less("p99 of the others, to without", ratio, 1.1, None)]

@@ -1,4 +1,4 @@
-//! The yardstick: one thread, one poll, a prepared buffer, one send for each socket and burst. Nothing that serves clients
+//! The baseline: one thread, one poll, a prepared buffer, one send for each socket and burst. Nothing that serves clients
 //! can do less, short of sending fewer times.
 
 use std::collections::{HashMap, VecDeque};
@@ -10,7 +10,7 @@ use anyhow::bail;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use super::server::{Question, REQUEST_BYTES, answer};
+use super::control::{ControlRequest, REQUEST_BYTES, respond};
 use super::task::MARK;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -114,13 +114,13 @@ impl Loop {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) => return Err(error.into()),
             }
-            match Question::parse(request)? {
-                Question::Publish(burst) => self.publish(burst)?,
-                Question::FrameBytes(bytes) => self.frame_bytes = bytes as usize,
+            match ControlRequest::parse(request)? {
+                ControlRequest::Publish(burst) => self.publish(burst)?,
+                ControlRequest::FrameBytes(bytes) => self.frame_bytes = bytes as usize,
                 // It is the same work for a bare loop, whichever names the receivers have.
-                Question::Shape(_) => {}
-                Question::Join => answer(&mut self.control, [self.clients.len() as u64, 0])?,
-                Question::Writes => answer(&mut self.control, [self.writes, 0])?,
+                ControlRequest::Shape(_) => {}
+                ControlRequest::Join => respond(&mut self.control, [self.clients.len() as u64, 0])?,
+                ControlRequest::Writes => respond(&mut self.control, [self.writes, 0])?,
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The measured server, and how the generator talks to it: by five-byte requests on a control connection of its own.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use realtime_engine::{
 use state_embedded::Store;
 use tokio::runtime::Runtime;
 
+use super::control::{ControlRequest, REQUEST_BYTES, respond};
 use super::process::{allow_files, pin};
 use super::raw;
 use super::task::{Shape, group, text};
@@ -43,58 +44,8 @@ pub(crate) struct Args {
     keep_slow: bool,
 }
 
-pub(super) const REQUEST_BYTES: usize = 5;
-
 /// The hub of all clients.
 pub(super) const HUB: &str = "bench";
-
-/// What the generator may ask.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Question {
-    /// Publish so many messages to everybody, in the present shape; not answered, for the clients see them.
-    Publish(u32),
-    /// From now on, frames have so many bytes.
-    FrameBytes(u32),
-    /// From now on, publishes have this [`Shape`].
-    Shape(u32),
-    /// Put every client into its groups; answered with their number.
-    Join,
-    /// Answered with writes to clients so far.
-    Writes,
-}
-
-impl Question {
-    pub(super) fn to_bytes(self) -> [u8; REQUEST_BYTES] {
-        let (letter, number) = match self {
-            Self::Publish(burst) => (b'P', burst),
-            Self::FrameBytes(bytes) => (b'F', bytes),
-            Self::Shape(shape) => (b'S', shape),
-            Self::Join => (b'J', 0),
-            Self::Writes => (b'W', 0),
-        };
-        let [a, b, c, d] = number.to_le_bytes();
-        [letter, a, b, c, d]
-    }
-
-    pub(super) fn parse([letter, a, b, c, d]: [u8; REQUEST_BYTES]) -> anyhow::Result<Self> {
-        let number = u32::from_le_bytes([a, b, c, d]);
-        Ok(match letter {
-            b'P' => Self::Publish(number),
-            b'F' => Self::FrameBytes(number),
-            b'S' => Self::Shape(number),
-            b'J' => Self::Join,
-            b'W' => Self::Writes,
-            other => bail!("an unknown request: {other}"),
-        })
-    }
-}
-
-pub(super) fn answer(control: &mut impl Write, numbers: [u64; 2]) -> std::io::Result<()> {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&numbers[0].to_le_bytes());
-    bytes[8..].copy_from_slice(&numbers[1].to_le_bytes());
-    control.write_all(&bytes)
-}
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.shards == NonZeroU16::MIN {
@@ -110,7 +61,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // One shard and one thread for requests, as on a machine of two processors.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let server = Server::start(&runtime, &control, args)?;
-    server.obey(accept_control(&control)?)
+    server.execute(accept_control(&control)?)
 }
 
 fn accept_control(listener: &TcpListener) -> anyhow::Result<TcpStream> {
@@ -185,15 +136,19 @@ impl<'a> Server<'a> {
         Ok(Self { runtime, engine, hub, join, store, registry, shape, targets, arguments, _folder: folder })
     }
 
-    fn obey(mut self, mut control: TcpStream) -> anyhow::Result<()> {
+    fn execute(mut self, mut control: TcpStream) -> anyhow::Result<()> {
         let mut request = [0; REQUEST_BYTES];
         while control.read_exact(&mut request).is_ok() {
-            match Question::parse(request)? {
-                Question::Publish(burst) => self.publish(burst)?,
-                Question::FrameBytes(bytes) => self.arguments = format!("[\"{}\"]", text(bytes as usize)),
-                Question::Shape(shape) => self.shape = Shape::from_number(shape).context("a known shape")?,
-                Question::Join => answer(&mut control, [self.join_all()?, 0])?,
-                Question::Writes => answer(&mut control, [self.writes()?, 0])?,
+            match ControlRequest::parse(request)? {
+                ControlRequest::Publish(burst) => self.publish(burst)?,
+                ControlRequest::FrameBytes(bytes) => {
+                    self.arguments = format!("[\"{}\"]", text(bytes as usize));
+                }
+                ControlRequest::Shape(shape) => {
+                    self.shape = Shape::from_number(shape).context("a known shape")?;
+                }
+                ControlRequest::Join => respond(&mut control, [self.join_all()?, 0])?,
+                ControlRequest::Writes => respond(&mut control, [self.writes()?, 0])?,
             }
         }
         self.runtime.block_on(async {

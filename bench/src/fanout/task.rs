@@ -12,7 +12,7 @@ pub(crate) struct Task {
     /// Size of a frame as it is sent to a client that speaks JSON over WebSockets, head included.
     pub(crate) frame_bytes: usize,
     pub(crate) shape: Shape,
-    pub(crate) road: Road,
+    pub(crate) publish_path: PublishPath,
     /// Bursts that are published before the first of them has arrived everywhere: 1 measures latency, more saturate the server.
     pub(crate) in_flight: u32,
     /// Clients are read only after the sample, so that the generator leaves the processors to the server.
@@ -36,7 +36,7 @@ pub(crate) enum Shape {
 
 /// How a publish reaches the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Road {
+pub(crate) enum PublishPath {
     /// By a call in the server's own process.
     Direct,
     /// By a request to the REST API, each on a keep-alive connection of its own.

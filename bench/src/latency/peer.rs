@@ -3,13 +3,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use identity::master_key::{MasterKey, SignedParts};
 use serde_json::Value;
 
-use super::STEP_TIMEOUT;
+/// Longest time that any single step may take.
+pub(crate) const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One keep-alive HTTP/1.1 connection.
 pub(crate) struct Http {

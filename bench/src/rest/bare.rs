@@ -1,4 +1,4 @@
-//! The yardstick: our listener and HTTP, and behind it a service that reads the body, verifies nothing, and writes a frame that was
+//! The baseline: our listener and HTTP, and behind it a service that reads the body, verifies nothing, and writes a frame that was
 //! made beforehand to the sockets that the path names. Nothing that sends by REST over this stack can do less.
 
 use std::convert::Infallible;

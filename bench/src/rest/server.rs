@@ -1,4 +1,4 @@
-//! The measured server: either the service as it runs in production, or the yardstick of `bare.rs`.
+//! The measured server: either the service as it runs in production, or the baseline of `bare.rs`.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};

@@ -9,9 +9,11 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use signalr_protocol::HubProtocol;
 
+use super::args::{Args, PATIENCE, Transport};
+use super::load::{Latencies, Load, since_ns};
 use super::open::{Opener, RECEIVE_BUFFER_BYTES};
+use super::publisher::Publisher;
 use super::stream::{RECORD_EXTRA_BYTES, Stream, Unit, discard_all};
-use super::{Args, Latencies, Load, PATIENCE, Publisher, Transport, since_ns};
 use crate::fanout::peers::Peer;
 use crate::fanout::task::{Task, messagepack_bytes};
 

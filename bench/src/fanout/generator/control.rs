@@ -5,9 +5,9 @@ use std::net::TcpStream;
 
 use anyhow::{Context, bail};
 
-use super::Args;
+use super::args::Args;
+use crate::fanout::control::ControlRequest;
 use crate::fanout::peers::PeerControl;
-use crate::fanout::server::Question;
 use crate::fanout::task::{Shape, Task};
 
 /// The way to the server's own process.
@@ -36,7 +36,7 @@ impl Control {
     /// Makes all clients members; there must be so many.
     pub(super) fn join(&mut self, expected: u64) -> anyhow::Result<()> {
         let joined = match &mut self.wire {
-            Wire::Ours(_) => self.ask(Question::Join)?[0],
+            Wire::Ours(_) => self.ask(ControlRequest::Join)?[0],
             Wire::Peer(peer) => peer.joined()?,
         };
         if joined != expected {
@@ -48,8 +48,8 @@ impl Control {
     pub(super) fn prepare(&mut self, task: &Task) -> anyhow::Result<()> {
         match &mut self.wire {
             Wire::Ours(stream) => {
-                stream.write_all(&Question::FrameBytes(u32::try_from(task.frame_bytes)?).to_bytes())?;
-                Ok(stream.write_all(&Question::Shape(task.shape.to_number()).to_bytes())?)
+                stream.write_all(&ControlRequest::FrameBytes(u32::try_from(task.frame_bytes)?).to_bytes())?;
+                Ok(stream.write_all(&ControlRequest::Shape(task.shape.to_number()).to_bytes())?)
             }
             Wire::Peer(peer) if task.shape == Shape::One => peer.renew(),
             Wire::Peer(_) => bail!("peers have one group"),
@@ -58,7 +58,7 @@ impl Control {
 
     pub(super) fn publish(&mut self, burst: u32) -> anyhow::Result<()> {
         match &mut self.wire {
-            Wire::Ours(stream) => Ok(stream.write_all(&Question::Publish(burst).to_bytes())?),
+            Wire::Ours(stream) => Ok(stream.write_all(&ControlRequest::Publish(burst).to_bytes())?),
             Wire::Peer(peer) => peer.publish(burst),
         }
     }
@@ -66,12 +66,12 @@ impl Control {
     /// Writes to clients so far; absent for servers that do not count them.
     pub(super) fn writes(&mut self) -> anyhow::Result<Option<u64>> {
         match &self.wire {
-            Wire::Ours(_) => Ok(Some(self.ask(Question::Writes)?[0])),
+            Wire::Ours(_) => Ok(Some(self.ask(ControlRequest::Writes)?[0])),
             Wire::Peer(_) => Ok(None),
         }
     }
 
-    fn ask(&mut self, question: Question) -> anyhow::Result<[u64; 2]> {
+    fn ask(&mut self, question: ControlRequest) -> anyhow::Result<[u64; 2]> {
         let Wire::Ours(stream) = &mut self.wire else { bail!("a peer is asked in its own way") };
         stream.write_all(&question.to_bytes())?;
         let mut bytes = [0; 16];

@@ -8,8 +8,8 @@ use identity::{AccessKey, Algorithm, Claims, DEVELOPMENT_SIGNALR_KEY};
 use signalr_protocol::HubProtocol;
 use websocket::Opcode;
 
+use super::args::{Args, PATIENCE};
 use super::stream::{Stream, secure, tls};
-use super::{Args, PATIENCE};
 use crate::fanout::peers;
 use crate::fanout::server::HUB;
 use crate::latency::peer::Http;
@@ -18,7 +18,7 @@ use crate::latency::peer::Http;
 pub(super) const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
 /// Messages of 100 KB that fill a socket and more.
-const ROGUE_MESSAGES: usize = 80;
+const SLOW_READER_MESSAGES: usize = 80;
 
 /// A token that is good for the whole bench.
 pub(super) fn token(audience: &str, claims: &[(&str, String)]) -> anyhow::Result<String> {
@@ -94,7 +94,7 @@ pub(crate) fn shake_hands(
     path: &str,
     protocol: HubProtocol,
 ) -> anyhow::Result<()> {
-    // In one piece, for the yardstick reads no further than it must.
+    // In one piece, for the baseline reads no further than it must.
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -159,10 +159,10 @@ impl Negotiated {
 }
 
 /// A member that never reads, with little room for what it does not read.
-pub(super) fn rogue(args: &Args) -> anyhow::Result<Stream> {
-    let rogue = Opener::new(args)?.websocket(args.connections, HubProtocol::Json)?;
-    rustix::net::sockopt::set_socket_recv_buffer_size(rogue.socket(), 4096)?;
-    Ok(rogue)
+pub(super) fn slow_reader(args: &Args) -> anyhow::Result<Stream> {
+    let slow_reader = Opener::new(args)?.websocket(args.connections, HubProtocol::Json)?;
+    rustix::net::sockopt::set_socket_recv_buffer_size(slow_reader.socket(), 4096)?;
+    Ok(slow_reader)
 }
 
 /// Fills the socket of the one that never reads, and the server's patience with it, by messages that only it gets.
@@ -171,7 +171,7 @@ pub(super) fn fill(args: &Args) -> anyhow::Result<()> {
     let authorization = format!("Bearer {}", token(&format!("http://localhost{path}"), &[])?);
     let body = format!("{{\"target\":\"m\",\"arguments\":[\"{}\"]}}", "x".repeat(100_000));
     let mut http = Http::connect(&args.address.to_string())?;
-    for _ in 0..ROGUE_MESSAGES {
+    for _ in 0..SLOW_READER_MESSAGES {
         let headers = [("authorization", authorization.as_str())];
         let (status, _) = http.request("POST", &path, &headers, body.as_bytes())?;
         if status != 202 {

@@ -9,8 +9,10 @@ use anyhow::{Context, bail};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use super::args::{Args, PATIENCE};
+use super::load::{Latencies, Load, since_ns};
 use super::open::{Negotiated, read_head};
-use super::{Args, Latencies, Load, PATIENCE, Publisher, since_ns};
+use super::publisher::Publisher;
 use crate::fanout::task::{MARK, Task};
 
 struct Client {

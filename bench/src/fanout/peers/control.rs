@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::{GROUP, Peer};
-use crate::fanout::server::Question;
+use crate::fanout::control::ControlRequest;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ impl PeerControl {
     /// Publishes so many messages to everybody, and does not wait.
     pub(crate) fn publish(&mut self, burst: u32) -> anyhow::Result<()> {
         match self {
-            Self::Program(stream) => Ok(stream.write_all(&Question::Publish(burst).to_bytes())?),
+            Self::Program(stream) => Ok(stream.write_all(&ControlRequest::Publish(burst).to_bytes())?),
             Self::Centrifugo(api) => api.publish(burst),
         }
     }
@@ -50,7 +50,7 @@ impl PeerControl {
     pub(crate) fn joined(&mut self) -> anyhow::Result<u64> {
         match self {
             Self::Program(stream) => {
-                stream.write_all(&Question::Join.to_bytes())?;
+                stream.write_all(&ControlRequest::Join.to_bytes())?;
                 let (mut joined, mut second) = ([0; 8], [0; 8]);
                 stream.read_exact(&mut joined).context("the peer has gone")?;
                 // Our own server answers with two numbers; here the second one means nothing.

@@ -1,4 +1,4 @@
-//! [`Publisher`]: the roads by which a burst is published.
+//! [`Publisher`]: the paths by which a burst is published.
 
 use std::io::Write;
 
@@ -6,12 +6,12 @@ use anyhow::{Context, bail};
 use signalr_protocol::HubProtocol;
 use websocket::Opcode;
 
-use super::Args;
+use super::args::Args;
 use super::control::Control;
 use super::open::{Opener, token};
 use super::stream::Stream;
 use crate::fanout::server::HUB;
-use crate::fanout::task::{Road, Shape, Task, group, text};
+use crate::fanout::task::{PublishPath, Shape, Task, group, text};
 use crate::latency::peer::Http;
 
 /// Connections to the REST API; on each, one request is under way at a time.
@@ -61,15 +61,15 @@ impl Publisher {
     /// Makes ready what a task sends again and again.
     pub(super) fn prepare(&mut self, task: &Task) -> anyhow::Result<()> {
         let text = text(task.frame_bytes);
-        match task.road {
-            Road::Direct => {}
-            Road::Rest => {
+        match task.publish_path {
+            PublishPath::Direct => {}
+            PublishPath::Rest => {
                 self.body = format!("{{\"target\":\"m\",\"arguments\":[\"{text}\"]}}").into_bytes();
                 while self.senders.len() < SENDERS {
                     self.senders.push(Http::connect(&self.address)?);
                 }
             }
-            Road::Upstream => {
+            PublishPath::Upstream => {
                 let call = format!("{{\"type\":1,\"target\":\"m\",\"arguments\":[\"{text}\"]}}\u{1e}");
                 self.call = websocket::masked_frame(Opcode::Text, call.as_bytes(), [9, 8, 7, 6]);
             }
@@ -79,9 +79,9 @@ impl Publisher {
 
     /// Has a burst published; waits for nothing.
     pub(super) fn publish(&mut self, task: &Task) -> anyhow::Result<()> {
-        match task.road {
-            Road::Direct => self.control.publish(task.burst),
-            Road::Rest => {
+        match task.publish_path {
+            PublishPath::Direct => self.control.publish(task.burst),
+            PublishPath::Rest => {
                 let path = path();
                 let headers = [("authorization", self.authorization.as_str())];
                 let senders = self.senders.get_mut(..task.burst as usize);
@@ -91,7 +91,7 @@ impl Publisher {
                 }
                 Ok(())
             }
-            Road::Upstream => {
+            PublishPath::Upstream => {
                 let callers = self.callers.get_mut(..task.burst as usize);
                 for caller in callers.context("as many callers as a burst has messages")? {
                     caller.write_all(&self.call)?;
