@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use functions_contract::{BindingContext, BindingError, BindingSpec, Reader, Sink, Value, find_property};
 use http::StatusCode;
 use serde_json::{Map, Value as Json};
 use trace::TraceContext;
 
-use crate::client::{Client, Container, ContainerName, NewContainer};
+use crate::client::{Client, Container, ContainerName, DocumentPage, NewContainer};
 use crate::partition_key;
 use crate::query::Query;
 use crate::trigger_options::{boolean, container_name, invalid_property, number, text};
@@ -81,12 +82,13 @@ impl DocumentReader {
     ) -> Result<Value, BindingError> {
         let body = query.resolve(context.binding_data)?;
         let key = property(context, "partitionKey").map(|key| partition_key::header_for(Some(key)));
-        let mut rows = Vec::new();
+        let mut pages: Vec<DocumentPage> = Vec::new();
         let mut continuation: Option<String> = None;
         loop {
             let page = self.client.query(name, key.as_deref(), &body, continuation.as_deref()).await?;
-            rows.extend(page.documents);
-            if rows.len() > self.rows_max {
+            pages.push(page.page);
+            let count: usize = pages.iter().map(|page| page.documents.len()).sum();
+            if count > self.rows_max {
                 return Err(BindingError::Value(format!(
                     "the query of function '{}' has more than {} rows; restrict it, or raise query_rows_max",
                     self.function, self.rows_max
@@ -94,8 +96,7 @@ impl DocumentReader {
             }
             continuation = page.continuation;
             if continuation.is_none() {
-                let text = serde_json::to_string(&rows).expect("raw JSON is writable");
-                return Ok(Value::Json(text));
+                return Ok(Value::Json(joined(pages)));
             }
         }
     }
@@ -278,9 +279,17 @@ fn property<'a>(context: &BindingContext<'a>, name: &str) -> Option<&'a str> {
     find_property(context.properties, name).and_then(Json::as_str).filter(|text| !text.is_empty())
 }
 
-fn text_of(body: &Bytes) -> Result<String, BindingError> {
-    let text = std::str::from_utf8(body);
-    text.map(str::to_owned).map_err(|_| BindingError::System {
+/// The rows of all pages as one JSON array. A single page is not copied.
+fn joined(mut pages: Vec<DocumentPage>) -> ByteString {
+    if pages.len() == 1 {
+        return pages.remove(0).array;
+    }
+    let rows: Vec<&str> = pages.iter().flat_map(|page| &page.documents).map(|row| &**row).collect();
+    format!("[{}]", rows.join(",")).into()
+}
+
+fn text_of(body: &Bytes) -> Result<ByteString, BindingError> {
+    ByteString::try_from(body.clone()).map_err(|_| BindingError::System {
         what: "the document in the response is not UTF-8".to_owned(),
         retryable: false,
         cause: None,

@@ -87,7 +87,7 @@ impl LeaseStore {
         loop {
             let page =
                 self.leases.query(&self.lease_container, None, &query, continuation.as_deref()).await?;
-            let documents = page.documents.iter().filter_map(|text| serde_json::from_str(text.get()).ok());
+            let documents = page.page.documents.iter().filter_map(|text| serde_json::from_str(text).ok());
             leases.extend(documents.filter_map(|document: Map<String, Json>| Lease::read(document, None)));
             continuation = page.continuation;
             if continuation.is_none() {

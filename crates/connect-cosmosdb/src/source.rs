@@ -9,10 +9,9 @@ use std::sync::Arc;
 use functions_contract::{Batch, BindingError, ItemOrigin, Lag, Source, Value};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-use crate::client::{Client, CosmosResponse, FeedRequest, FeedStart, PartitionKeyRange};
+use crate::client::{Client, CosmosResponse, DocumentPage, FeedRequest, FeedStart, PartitionKeyRange};
 use crate::error::RequestError;
 use crate::lease::LeaseOwner;
 use crate::lease_renewer::{CheckpointError, HeldLease, LeaseRenewer};
@@ -146,12 +145,12 @@ impl FeedSource {
         }
         let continuation =
             response.etag().ok_or_else(|| response.malformed("the feed response has no etag".to_owned()))?;
-        let documents = response.documents()?;
-        if documents.is_empty() {
+        let page = response.documents()?;
+        if page.documents.is_empty() {
             opened.renewer.checkpoint(&part.token, &continuation).await.map_err(checkpoint_failed)?;
             return Ok(FeedRead::Advanced);
         }
-        Ok(FeedRead::Changes(self.batch(part, continuation, &documents, &response)))
+        Ok(FeedRead::Changes(self.batch(part, continuation, page, &response)))
     }
 
     /// There is no change. The position of the first read is stored: it defines "from now", and a crash before the first change
@@ -168,18 +167,9 @@ impl FeedSource {
         &self,
         part: &HeldLease,
         continuation: String,
-        documents: &[Box<RawValue>],
+        page: DocumentPage,
         response: &CosmosResponse,
     ) -> Batch {
-        let mut text = String::with_capacity(response.body.len());
-        text.push('[');
-        for (index, document) in documents.iter().enumerate() {
-            if index > 0 {
-                text.push(',');
-            }
-            text.push_str(document.get());
-        }
-        text.push(']');
         let mut origins = self.monitored.transport().origins(&response.extensions);
         origins.sort_by_key(|(lsn, ..)| *lsn);
         let newest = origins.len().saturating_sub(Batch::ORIGINS_MAX);
@@ -188,9 +178,10 @@ impl FeedSource {
         let now = jiff::Timestamp::now();
         Batch {
             position: serde_json::to_string(&position).expect("two strings can be serialised"),
-            data: Value::Text(text),
+            // A slice of the response: the documents are not copied.
+            data: Value::Text(page.array),
             metadata: Vec::new(),
-            item_count: documents.len(),
+            item_count: page.documents.len(),
             origins: origins.map(|(_, trace, accepted_at)| ItemOrigin { trace, accepted_at }).collect(),
             reason: format!("New changes on container {} at {now}", self.trigger.monitored.container),
         }
@@ -332,12 +323,12 @@ fn waiting(response: CosmosResponse) -> Result<u64, RequestError> {
         return Ok(0);
     }
     let response = response.success()?;
-    let documents = response.documents()?;
+    let documents = response.documents()?.documents;
     let Some(first) = documents.first() else { return Ok(0) };
     // `{range}:{version}#{lsn}[#{region}={lsn}]`
     let newest = response.header("x-ms-session-token").and_then(|token| token.split('#').nth(1));
     let newest: Option<u64> = newest.and_then(|lsn| lsn.parse().ok());
-    let first: Option<Numbered> = serde_json::from_str(first.get()).ok();
+    let first: Option<Numbered> = serde_json::from_str(first).ok();
     let first = first.and_then(|document| document._lsn);
     Ok(newest.zip(first).map_or(1, |(newest, first)| newest.saturating_sub(first) + 1))
 }

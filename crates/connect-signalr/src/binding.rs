@@ -27,7 +27,7 @@ impl Reader for ConnectionInfo {
         let claims = token_claims(context.properties)?;
         let access = self.service.client_access(hub, user, &claims, TOKEN_LIFETIME, context.origin)?;
         let info = serde_json::json!({ "url": access.url, "accessToken": access.access_token });
-        Ok(Value::Json(info.to_string()))
+        Ok(Value::Json(info.to_string().into()))
     }
 }
 

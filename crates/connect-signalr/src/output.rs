@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        let found = match OutputItem::parse(&Value::Json(text.to_owned())) {
+        let found = match OutputItem::parse(&Value::Json(text.into())) {
             Ok(OutputItem::Message(SignalRMessage { recipient, target, arguments })) => {
                 format!("{recipient:?} {target} {arguments}")
             }

@@ -246,7 +246,7 @@ impl Service {
                     ScriptKind::UserDefinedFunctions => "UserDefinedFunctions",
                     ScriptKind::Conflicts => "Conflicts",
                 };
-                Ok(Reply::new(StatusCode::OK, to_protocol::list(&container.rid(), key, &[])))
+                Ok(Reply::new(StatusCode::OK, to_protocol::list::<&str>(&container.rid(), key, &[])))
             }
             Address::Scripts(_, _, true) if call.method == Method::GET => {
                 Err(RequestFailure::not_found("The script or conflict"))
@@ -257,7 +257,7 @@ impl Service {
             Address::Users(database, false) if reads => {
                 let database = self.database(database)?;
                 let rid = crate::resource_id::database_rid(database.number);
-                Ok(Reply::new(StatusCode::OK, to_protocol::list(&rid, "Users", &[])))
+                Ok(Reply::new(StatusCode::OK, to_protocol::list::<&str>(&rid, "Users", &[])))
             }
             Address::Users(_, true) if call.method == Method::GET => {
                 Err(RequestFailure::not_found("The user or permission"))

@@ -109,9 +109,21 @@ pub(crate) fn header_safe(text: &str) -> String {
     utf8_percent_encode(text, HEADER_UNSAFE).to_string()
 }
 
-/// A list: `{"_rid","<key>","_count"}`. Rows are JSON texts.
-pub(crate) fn list(rid: &str, key: &str, rows: &[String]) -> String {
-    format!("{{\"_rid\":{},\"{key}\":[{}],\"_count\":{}}}", Value::from(rid), rows.join(","), rows.len())
+/// A list: `{"_rid","<key>","_count"}`. Rows are JSON texts; each is copied once.
+pub(crate) fn list<Row: AsRef<str>>(rid: &str, key: &str, rows: &[Row]) -> String {
+    let start = format!("{{\"_rid\":{},\"{key}\":[", Value::from(rid));
+    let end = format!("],\"_count\":{}}}", rows.len());
+    let row_bytes: usize = rows.iter().map(|row| row.as_ref().len() + 1).sum();
+    let mut text = String::with_capacity(start.len() + row_bytes + end.len());
+    text.push_str(&start);
+    for (index, row) in rows.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(row.as_ref());
+    }
+    text.push_str(&end);
+    text
 }
 
 /// A database with its system properties.
@@ -179,22 +191,27 @@ pub(crate) fn range_etag(container: &Container) -> String {
 }
 
 /// An item as text, with its system properties behind its own; in the feed with its LSN as well. The item's own text is not
-/// parsed for this.
-pub(crate) fn item(container: &Container, item: &Item, in_feed: bool) -> String {
-    let own = item.body.strip_suffix('}').unwrap_or(&item.body);
+/// parsed for this, and copied once.
+pub(crate) fn item<Body: AsRef<str>>(container: &Container, item: &Item<Body>, in_feed: bool) -> String {
+    let own = item.body.as_ref();
+    let own = own.strip_suffix('}').unwrap_or(own);
     let comma = if own == "{" { "" } else { "," };
     let rid = item_rid(container.database, container.number, item.number);
     let etag = Value::from(item_etag(container.number, item.lsn));
     let lsn = if in_feed { format!(",\"_lsn\":{}", item.lsn) } else { String::new() };
-    format!(
-        "{own}{comma}\"_rid\":\"{rid}\",\"_self\":\"{}docs/{rid}/\",\"_etag\":{etag},\"_attachments\":\"attachments/\",\"_ts\":{}{lsn}}}",
+    let system = format!(
+        "{comma}\"_rid\":\"{rid}\",\"_self\":\"{}docs/{rid}/\",\"_etag\":{etag},\"_attachments\":\"attachments/\",\"_ts\":{}{lsn}}}",
         container.self_link(),
         item.ts,
-    )
+    );
+    let mut text = String::with_capacity(own.len() + system.len());
+    text.push_str(own);
+    text.push_str(&system);
+    text
 }
 
 /// A change of the feed in the format that tells the item and what is known of the change apart.
-pub(crate) fn change(container: &Container, changed: &Item) -> String {
+pub(crate) fn change<Body: AsRef<str>>(container: &Container, changed: &Item<Body>) -> String {
     format!(
         "{{\"current\":{},\"metadata\":{{\"lsn\":{},\"crts\":{}}}}}",
         item(container, changed, false),

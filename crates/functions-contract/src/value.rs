@@ -1,16 +1,17 @@
 //! The values that triggers and bindings exchange with functions.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
-/// A value on its way between an outside system and a function.
+/// A value on its way between an outside system and a function. Clones share texts and bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// No value: a document that does not exist, an output that the function did not set.
     Null,
     /// Plain text.
-    Text(String),
+    Text(ByteString),
     /// JSON, as its text: most values pass through without being parsed.
-    Json(String),
+    Json(ByteString),
     /// Bytes.
     Bytes(Bytes),
     /// A whole number.

@@ -1,5 +1,6 @@
-//! What workers give, in our own values.
+//! Data of workers as values for output bindings.
 
+use bytestring::ByteString;
 use serde_json::value::RawValue;
 use worker_protocol::TypedData;
 
@@ -40,16 +41,16 @@ fn items_of_body(body: TypedData) -> Vec<Value> {
     }
 }
 
-/// Splits the text of a JSON array without looking into its elements, so that numbers and key order stay as written.
-fn split_array(text: &str) -> Option<Vec<Value>> {
+/// Splits the text of a JSON array into slices of it. The elements are not parsed, so that numbers and key order stay as written.
+fn split_array(text: &ByteString) -> Option<Vec<Value>> {
     if !text.trim_start().starts_with('[') {
         return None;
     }
     let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
     let items = elements.into_iter().filter(|element| element.get() != "null");
     let item = |element: &RawValue| match serde_json::from_str::<String>(element.get()) {
-        Ok(text) => Value::Text(text),
-        Err(_) => Value::Json(element.get().to_owned()),
+        Ok(text) => Value::Text(text.into()),
+        Err(_) => Value::Json(text.slice_ref(element.get())),
     };
     Some(items.map(item).collect())
 }
@@ -60,18 +61,18 @@ mod tests {
 
     #[test]
     fn arrays_are_several_items_and_keep_their_text() {
-        let split = |text: &str| items(TypedData::Json(text.to_owned()));
+        let split = |text: &str| items(TypedData::Json(text.into()));
         assert_eq!(
             split(r#"[{"b":1,"a":12345678901234567890.5}, "x", null, 3]"#),
             [
-                Value::Json(r#"{"b":1,"a":12345678901234567890.5}"#.to_owned()),
-                Value::Text("x".to_owned()),
-                Value::Json("3".to_owned())
+                Value::Json(r#"{"b":1,"a":12345678901234567890.5}"#.into()),
+                Value::Text("x".into()),
+                Value::Json("3".into())
             ]
         );
         assert_eq!(split("null"), []);
-        assert_eq!(items(TypedData::String("[1".to_owned())), [Value::Text("[1".to_owned())]);
-        assert_eq!(items(TypedData::String("[1]".to_owned())), [Value::Json("1".to_owned())]);
+        assert_eq!(items(TypedData::String("[1".into())), [Value::Text("[1".into())]);
+        assert_eq!(items(TypedData::String("[1]".into())), [Value::Json("1".into())]);
         assert_eq!(items(TypedData::Null), []);
     }
 }

@@ -99,13 +99,13 @@ impl RunningApp {
                 Json::String(text) => Some(text.clone()),
                 other => Some(other.to_string()),
             };
-            trigger_data.metadata.extend(text.map(|text| (trigger_name, TypedData::String(text))));
+            trigger_data.metadata.extend(text.map(|text| (trigger_name, TypedData::String(text.into()))));
             return TriggerData { reason: REASON.to_owned(), ..trigger_data };
         }
         let data = match input {
             Json::Null => TypedData::Null,
-            Json::String(text) => TypedData::String(text.clone()),
-            other => TypedData::Json(other.to_string()),
+            Json::String(text) => TypedData::String(text.as_str().into()),
+            other => TypedData::Json(other.to_string().into()),
         };
         let text = input.as_str().map_or_else(|| input.to_string(), str::to_owned);
         let binding_data = serde_json::from_str(&text).unwrap_or_default();

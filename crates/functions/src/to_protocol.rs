@@ -1,7 +1,9 @@
-//! Our values in the words of workers.
+//! Values of triggers and bindings as data for workers.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use bytestring::ByteString;
 use serde_json::{Map, Value as Json};
 use worker_protocol::{DataType, TypedData};
 
@@ -12,13 +14,11 @@ pub(crate) fn typed_data(value: Value, data_type: DataType) -> TypedData {
     let binary = matches!(data_type, DataType::Binary | DataType::Stream);
     match value {
         Value::Null => TypedData::Null,
-        Value::Text(text) if binary => TypedData::Bytes(text.into_bytes().into()),
+        Value::Text(text) if binary => TypedData::Bytes(text.into_bytes()),
         Value::Text(text) => TypedData::String(text),
-        Value::Json(json) if binary => TypedData::Bytes(json.into_bytes().into()),
+        Value::Json(json) if binary => TypedData::Bytes(json.into_bytes()),
         Value::Json(json) => TypedData::Json(json),
-        Value::Bytes(bytes) if data_type == DataType::String => {
-            TypedData::String(String::from_utf8_lossy(&bytes).into_owned())
-        }
+        Value::Bytes(bytes) if data_type == DataType::String => TypedData::String(lossy_text(bytes)),
         Value::Bytes(bytes) => TypedData::Bytes(bytes),
         Value::Integer(number) => TypedData::Int(number),
         Value::Double(number) => TypedData::Double(number),
@@ -31,7 +31,7 @@ fn many(items: Vec<Value>, binary: bool) -> TypedData {
     if !items.is_empty() && (all_bytes || binary) {
         let bytes = items.into_iter().map(|item| match item {
             Value::Bytes(bytes) => bytes,
-            other => text_of(other).into_bytes().into(),
+            other => text_of(other).into_bytes(),
         });
         return TypedData::CollectionBytes(bytes.collect());
     }
@@ -49,7 +49,7 @@ fn metadata_value(value: &Value) -> TypedData {
         Value::Null => TypedData::Null,
         Value::Text(text) => TypedData::String(text.clone()),
         Value::Bytes(bytes) => TypedData::Bytes(bytes.clone()),
-        other => TypedData::Json(json_of(other).to_string()),
+        other => TypedData::Json(json_of(other).to_string().into()),
     }
 }
 
@@ -57,8 +57,8 @@ fn metadata_value(value: &Value) -> TypedData {
 pub(crate) fn json_of(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
-        Value::Text(text) => Json::String(text.clone()),
-        Value::Json(json) => serde_json::from_str(json).unwrap_or_else(|_| Json::String(json.clone())),
+        Value::Text(text) => Json::String(text.to_string()),
+        Value::Json(json) => serde_json::from_str(json).unwrap_or_else(|_| Json::String(json.to_string())),
         Value::Bytes(bytes) => Json::String(String::from_utf8_lossy(bytes).into_owned()),
         Value::Integer(number) => Json::from(*number),
         Value::Double(number) => Json::from(*number),
@@ -80,13 +80,19 @@ pub(crate) fn binding_data(data: &Value, metadata: &[(String, Value)]) -> Map<St
     all
 }
 
-fn text_of(value: Value) -> String {
+/// Bytes as text, without a copy if they are UTF-8.
+fn lossy_text(bytes: Bytes) -> ByteString {
+    ByteString::try_from(bytes.clone())
+        .unwrap_or_else(|_| ByteString::from(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn text_of(value: Value) -> ByteString {
     match value {
-        Value::Null => String::new(),
+        Value::Null => ByteString::new(),
         Value::Text(text) | Value::Json(text) => text,
-        Value::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Value::Integer(number) => number.to_string(),
-        Value::Double(number) => number.to_string(),
-        many @ Value::Many(_) => json_of(&many).to_string(),
+        Value::Bytes(bytes) => lossy_text(bytes),
+        Value::Integer(number) => number.to_string().into(),
+        Value::Double(number) => number.to_string().into(),
+        many @ Value::Many(_) => json_of(&many).to_string().into(),
     }
 }

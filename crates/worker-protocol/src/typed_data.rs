@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 use crate::{RpcClaimsIdentity, RpcHttpCookie, StoredBytes};
 
-/// A value of a binding, a trigger's metadata or a result.
+/// A value of a binding, a trigger's metadata or a result. Clones share texts and bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum TypedData {
     /// No value: in FunctionRpc, a `TypedData` whose oneof is not set.
     #[default]
     Null,
     /// Text.
-    String(String),
+    String(ByteString),
     /// JSON, as text.
-    Json(String),
+    Json(ByteString),
     /// Bytes.
     Bytes(Bytes),
     /// Bytes that the function declared as a stream.
@@ -31,7 +32,7 @@ pub enum TypedData {
     /// Several byte strings. This kind and the next three are for workers with the capability `TypedDataCollection`.
     CollectionBytes(Vec<Bytes>),
     /// Several texts.
-    CollectionString(Vec<String>),
+    CollectionString(Vec<ByteString>),
     /// Several floats.
     CollectionDouble(Vec<f64>),
     /// Several integers.

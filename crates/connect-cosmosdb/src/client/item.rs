@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -24,7 +25,7 @@ pub(crate) enum ItemWrite {
 
 /// One page of documents.
 pub(crate) struct QueryPage {
-    pub(crate) documents: Vec<Box<RawValue>>,
+    pub(crate) page: DocumentPage,
     pub(crate) continuation: Option<String>,
 }
 
@@ -49,9 +50,16 @@ pub(crate) struct FeedRequest<'a> {
 }
 
 #[derive(Deserialize)]
-struct Documents {
-    #[serde(rename = "Documents")]
-    documents: Vec<Box<RawValue>>,
+struct Documents<'a> {
+    #[serde(borrow, rename = "Documents")]
+    documents: Vec<&'a RawValue>,
+}
+
+/// The documents of a page, as slices of the response.
+pub(crate) struct DocumentPage {
+    pub(crate) documents: Vec<ByteString>,
+    /// The documents as the text of a JSON array.
+    pub(crate) array: ByteString,
 }
 
 impl Client {
@@ -161,7 +169,7 @@ impl Client {
         let response = self.send(request).await?.success()?;
         let continuation =
             response.header("x-ms-continuation").filter(|text| !text.is_empty()).map(str::to_owned);
-        Ok(QueryPage { documents: response.documents()?, continuation })
+        Ok(QueryPage { page: response.documents()?, continuation })
     }
 
     /// One read of a change feed. Responses with any status are returned: 200, 304 and errors.
@@ -187,11 +195,29 @@ impl Client {
 }
 
 impl CosmosResponse {
-    /// The documents of a page, as their text.
-    pub(crate) fn documents(&self) -> Result<Vec<Box<RawValue>>, RequestError> {
-        let parsed: Result<Documents, _> = serde_json::from_slice(&self.body);
-        parsed.map(|page| page.documents).map_err(|error| self.malformed(error.to_string()))
+    /// The documents of a page. The body is parsed once, and no text is copied.
+    pub(crate) fn documents(&self) -> Result<DocumentPage, RequestError> {
+        let body = ByteString::try_from(self.body.clone());
+        let body = body.map_err(|_| self.malformed("it is not UTF-8".to_owned()))?;
+        let page: Documents<'_> =
+            serde_json::from_str(&body).map_err(|error| self.malformed(error.to_string()))?;
+        let documents: Vec<ByteString> =
+            page.documents.iter().map(|document| body.slice_ref(document.get())).collect();
+        Ok(DocumentPage { array: array_around(&body, &page.documents), documents })
     }
+}
+
+/// The array that these elements form in a text, from bracket to bracket.
+fn array_around(text: &ByteString, elements: &[&RawValue]) -> ByteString {
+    let (Some(first), Some(last)) = (elements.first(), elements.last()) else {
+        return ByteString::from_static("[]");
+    };
+    let offset = |address: usize| address - text.as_ptr().addr();
+    let start = offset(first.get().as_ptr().addr());
+    let end = offset(last.get().as_ptr().addr()) + last.get().len();
+    let open = text[..start].rfind('[').expect("an element of an array follows its bracket");
+    let close = end + text[end..].find(']').expect("the bracket of an array follows its last element");
+    text.slice_ref(&text[open..=close])
 }
 
 fn written(response: CosmosResponse) -> Result<ItemWrite, RequestError> {

@@ -93,8 +93,8 @@ fn each_document_is_created_or_replaced() {
     let fake = account();
     fake.put("demo", "cards", json!({"id": "a", "text": "old"}));
     let items = vec![
-        Value::Json(r#"[{"id":"a","text":"new"},{"id":"b"}]"#.to_owned()),
-        Value::Text(r#"{"text":"no id"}"#.to_owned()),
+        Value::Json(r#"[{"id":"a","text":"new"},{"id":"b"}]"#.to_owned().into()),
+        Value::Text(r#"{"text":"no id"}"#.to_owned().into()),
         Value::Null,
     ];
     write(&fake, json!({}), items).unwrap();
@@ -107,7 +107,7 @@ fn each_document_is_created_or_replaced() {
 #[test]
 fn a_missing_container_is_created_only_with_create_if_not_exists() {
     let fake = Fake::new();
-    let document = || vec![Value::Json(r#"{"id":"a","kind":"card"}"#.to_owned())];
+    let document = || vec![Value::Json(r#"{"id":"a","kind":"card"}"#.to_owned().into())];
     assert_eq!(
         write(&fake, json!({}), document()).unwrap_err().to_string(),
         "container 'cards' in database 'demo', to which function 'changed' writes, does not exist; create it, or set \
@@ -124,7 +124,7 @@ fn a_container_created_again_with_another_partition_key_is_read_again() {
     with_context(&properties, &json!({}), |context| {
         block(async {
             let sink = sink(&fake, &properties).await;
-            let document = || vec![Value::Json(r#"{"id":"a","kind":"card"}"#.to_owned())];
+            let document = || vec![Value::Json(r#"{"id":"a","kind":"card"}"#.to_owned().into())];
             sink.write(context, document()).await.unwrap();
             fake.create_container("demo", "cards", "/kind");
             sink.write(context, document()).await.unwrap();
@@ -137,12 +137,12 @@ fn a_container_created_again_with_another_partition_key_is_read_again() {
 fn an_item_that_is_not_an_object_is_rejected_before_anything_is_written() {
     let fake = account();
     for (item, what) in [
-        (Value::Text("hello".to_owned()), "text that is not JSON"),
+        (Value::Text("hello".into()), "text that is not JSON"),
         (Value::Integer(5), "a number"),
-        (Value::Json("true".to_owned()), "a plain value"),
-        (Value::Json(r#"[{"id":"b"},5]"#.to_owned()), "an array with values that are not objects"),
+        (Value::Json("true".into()), "a plain value"),
+        (Value::Json(r#"[{"id":"b"},5]"#.to_owned().into()), "an array with values that are not objects"),
     ] {
-        let items = vec![Value::Json(r#"{"id":"a"}"#.to_owned()), item];
+        let items = vec![Value::Json(r#"{"id":"a"}"#.to_owned().into()), item];
         let error = write(&fake, json!({}), items).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -158,10 +158,10 @@ fn an_item_that_is_not_an_object_is_rejected_before_anything_is_written() {
 fn a_throttled_request_is_repeated() {
     let fake = account();
     fake.with(|account| account.throttled = 3);
-    write(&fake, json!({}), vec![Value::Json(r#"{"id":"a"}"#.to_owned())]).unwrap();
+    write(&fake, json!({}), vec![Value::Json(r#"{"id":"a"}"#.to_owned().into())]).unwrap();
     assert_eq!(fake.documents("demo", "cards").len(), 1);
     fake.with(|account| account.throttled = u32::MAX);
-    let error = write(&fake, json!({}), vec![Value::Json(r#"{"id":"a"}"#.to_owned())]).unwrap_err();
+    let error = write(&fake, json!({}), vec![Value::Json(r#"{"id":"a"}"#.to_owned().into())]).unwrap_err();
     assert_eq!(
         error.to_string(),
         "GET /dbs/demo/colls/cards returned 429 Too Many Requests (sub-status 0): slow down"
@@ -187,7 +187,7 @@ fn a_remote_account_receives_signed_requests() {
             block(async {
                 let spec = spec("cosmosDB", Direction::Out, properties.clone());
                 let sink = connector.sink(&spec, &Settings).await.unwrap();
-                sink.write(context, vec![Value::Json(r#"{"id":"a"}"#.to_owned())]).await
+                sink.write(context, vec![Value::Json(r#"{"id":"a"}"#.to_owned().into())]).await
             })
         })
     };

@@ -87,11 +87,11 @@ impl SinkFactory for Suite {
     }
 
     fn item(&self, number: u64) -> Value {
-        Value::Json(document(number).to_string())
+        Value::Json(document(number).to_string().into())
     }
 
     fn bad_item(&self) -> Option<Value> {
-        Some(Value::Text("no document".to_owned()))
+        Some(Value::Text("no document".into()))
     }
 
     async fn accepted(&self) -> Vec<u64> {
@@ -113,7 +113,7 @@ impl ReaderFactory for Suite {
     async fn present(&self) -> (Map<String, Json>, Value) {
         self.process.write(document(1)).await;
         let stored = stored(&self.process, "item-1").await;
-        (by_id("item-1"), Value::Json(stored))
+        (by_id("item-1"), Value::Json(stored.into()))
     }
 
     async fn absent(&self) -> Option<Map<String, Json>> {

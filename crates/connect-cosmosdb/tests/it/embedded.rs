@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connect_cosmosdb::{AccountTransport, CosmosDb, Options};
@@ -77,7 +77,7 @@ impl Process {
             origin: None,
             trace: TraceContext::root(),
         };
-        sink.write(&context, vec![Value::Json(documents.to_string())]).await.unwrap();
+        sink.write(&context, vec![Value::Json(documents.to_string().into())]).await.unwrap();
         context.trace
     }
 
@@ -145,7 +145,7 @@ async fn whole_way(remote: bool) {
     let Value::Json(text) = found else { panic!("{found:?} is no document") };
     assert!(text.contains(r#""kind":"card""#), "{text}");
     let query = json!({"sqlQuery": "SELECT VALUE c.id FROM c WHERE c.id = {wanted}"});
-    assert_eq!(process.read(query, json!({"wanted": "a"})).await, Value::Json(r#"["a"]"#.to_owned()));
+    assert_eq!(process.read(query, json!({"wanted": "a"})).await, Value::Json(r#"["a"]"#.to_owned().into()));
 
     let mut source = process.trigger(json!({})).await;
     let batch = next(source.as_mut()).await;
@@ -166,6 +166,45 @@ async fn whole_way(remote: bool) {
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["c"]);
     source.complete(&batch).await.unwrap();
+    source.close().await;
+    process.drain().await;
+}
+
+/// The text of an item is copied twice from the database to the trigger: from its row, and into the response of the feed. The batch
+/// is a slice of that response.
+#[tokio::test]
+async fn a_batch_is_a_slice_of_the_feed_response() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), false);
+    process.write(json!([{"id": "a", "kind": "card"}, {"id": "b", "kind": "card"}])).await;
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let (account, seen) = (process.service.clone(), Arc::clone(&bodies));
+    let recording = tower::service_fn(move |request| {
+        let (mut account, seen) = (account.clone(), Arc::clone(&seen));
+        async move {
+            let response = tower::Service::call(&mut account, request).await?;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.expect("a body in memory").to_bytes();
+            seen.lock().expect("no panic").push(body.clone());
+            Ok::<_, http_messages::BoxError>(http::Response::from_parts(head, http_messages::full(body)))
+        }
+    });
+    let principal = Principal::InProcess { name: "test" };
+    let transport = AccountTransport::in_process(recording, principal);
+    let resolver = move |_: &identity::CosmosConnectionString| Ok(transport.clone());
+    let options = Options { instance: "recorded".to_owned(), ..Options::default() };
+    let budget = http_messages::Budget::default();
+    let mut properties = names();
+    let more = json!({"startFromBeginning": true, "createLeaseContainerIfNotExists": true});
+    properties.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let spec = spec("cosmosDBTrigger", Direction::In, properties);
+    let connector = CosmosDb::new(Arc::new(resolver), options, budget);
+    let mut source = connector.source(&spec, &Settings).await.unwrap();
+    let batch = next(source.as_mut()).await;
+    assert_eq!(ids(&batch), ["a", "b"]);
+    let Value::Text(text) = &batch.data else { panic!("a batch is text") };
+    let is_slice = |body: &bytes::Bytes| body.as_ptr_range().contains(&text.as_ptr());
+    assert!(bodies.lock().expect("no panic").iter().any(is_slice), "the batch was copied");
     source.close().await;
     process.drain().await;
 }

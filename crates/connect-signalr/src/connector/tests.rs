@@ -130,11 +130,11 @@ impl SinkFactory for Output {
     }
 
     fn item(&self, number: u64) -> Value {
-        Value::Json(json!({ "target": "number", "arguments": [number] }).to_string())
+        Value::Json(json!({ "target": "number", "arguments": [number] }).to_string().into())
     }
 
     fn bad_item(&self) -> Option<Value> {
-        Some(Value::Json(json!({ "target": "number", "arguments": 1 }).to_string()))
+        Some(Value::Json(json!({ "target": "number", "arguments": 1 }).to_string().into()))
     }
 
     async fn accepted(&self) -> Vec<u64> {
@@ -152,7 +152,7 @@ async fn an_output_with_one_invalid_item_sends_nothing() {
     let service = Arc::new(Recorded::default());
     let output = Output(Arc::clone(&service));
     let (sink, properties) = (output.sink().await, output.properties());
-    let items = vec![output.item(1), Value::Json("{}".to_owned())];
+    let items = vec![output.item(1), Value::Json("{}".into())];
     sink.write(&context(&properties), items).await.expect_err("the second item is invalid");
     assert!(output.accepted().await.is_empty(), "nothing was sent");
 }
@@ -163,7 +163,7 @@ async fn a_group_action_changes_membership_of_the_hub() {
     let output = Output(Arc::clone(&service));
     let (sink, properties) = (output.sink().await, output.properties());
     let item = json!({ "action": "add", "userId": "u", "groupName": "g" });
-    let written = sink.write(&context(&properties), vec![Value::Json(item.to_string())]).await;
+    let written = sink.write(&context(&properties), vec![Value::Json(item.to_string().into())]).await;
     written.expect("the item is valid");
     let change = r#"board SignalRGroupAction { member: User("u"), action: Add("g") }"#;
     assert_eq!(service.calls(), ["http://localhost:8888", change]);
@@ -181,7 +181,7 @@ async fn connection_info_contains_the_address_and_only_the_listed_claims_of_the_
     let reader = connector(&service).reader(&spec, &Settings(vec![CONNECTION])).await;
     let value = reader.expect("the binding is valid").read(&context(&spec.properties)).await;
     let expected = json!({ "url": "http://here", "accessToken": "token" }).to_string();
-    assert_eq!(value.expect("the token is readable"), Value::Json(expected));
+    assert_eq!(value.expect("the token is readable"), Value::Json(expected.into()));
     let call = service.calls().pop().expect("the binding called the service");
     assert!(call.starts_with(r#"board Some("ada") 3600 s None"#), "{call}");
     assert!(call.contains("role") && call.contains("\"a\"") && call.contains("\"b\""), "{call}");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::StatusCode;
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use trace::TraceContext;
 
 use super::Service;
 use super::definitions::page_reply;
@@ -32,12 +33,27 @@ struct ItemRows<'a> {
 /// One page of the change feed.
 #[derive(Default)]
 struct FeedPage {
-    items: Vec<Item>,
+    changes: Vec<FeedChange>,
     /// LSN up to which the feed has been seen.
     position: u64,
     newest: u64,
     /// The page ended before the feed did, and before it was full.
     cut: bool,
+}
+
+/// One item of a page of the change feed.
+struct FeedChange {
+    lsn: u64,
+    trace: Option<TraceContext>,
+    accepted_ns: u64,
+    /// As the response has it. Made from the row, so that the item's text is copied no more than into this and into the response.
+    text: String,
+}
+
+impl AsRef<str> for FeedChange {
+    fn as_ref(&self) -> &str {
+        &self.text
+    }
 }
 
 impl Rows for ItemRows<'_> {
@@ -241,7 +257,12 @@ impl Service {
         let options = &self.inner.options;
         let budget = QueryBudget { rows: options.query_rows_max, steps: options.query_steps_max };
         let time = Duration::from_millis(options.query_ms_max);
+        let of = Arc::clone(&container);
         let read = move |connection: &Connection, caller: &Cancellation| {
+            let text = |item: &Item<&str>| match separate {
+                true => to_protocol::change(&of, item),
+                false => to_protocol::item(&of, item, true),
+            };
             let newest = rows::newest_lsn(connection, number)?;
             let after = match start {
                 FeedStart::Beginning => 0,
@@ -259,65 +280,67 @@ impl Service {
                         page.cut = true;
                         return Ok(false);
                     }
-                    match look.item()? {
-                        Some(item) => full = page.take(item, limits, &mut bytes).is_break(),
+                    match look.borrowed_item()? {
+                        Some(item) => full = page.push(&item, text, limits, &mut bytes).is_break(),
                         None => page.position = look.position,
                     }
                     Ok(!full)
                 })?;
-                if page.items.is_empty() && !page.cut {
+                if page.changes.is_empty() && !page.cut {
                     page.position = newest.max(after);
                 }
                 Ok(page)
             })
         };
         let page = self.inner.store.read_for(ReadPool::Feed, read).await?;
-        self.inner.metrics.feed_read(page.items.len());
-        Ok(feed_reply(call, &container, &page, separate))
+        self.inner.metrics.feed_read(page.changes.len());
+        Ok(feed_reply(call, &container, &page))
     }
 }
 
 impl FeedPage {
-    /// Takes an item unless the page is full. What was written in one transaction is never split: it shares an LSN.
-    fn take(&mut self, item: Item, limits: PageLimits, bytes: &mut usize) -> ControlFlow<()> {
+    /// Adds an item unless the page is full. What was written in one transaction is never split: it shares an LSN.
+    fn push(
+        &mut self,
+        item: &Item<&str>,
+        text: impl Fn(&Item<&str>) -> String,
+        limits: PageLimits,
+        bytes: &mut usize,
+    ) -> ControlFlow<()> {
         let same_transaction = item.lsn == self.position;
-        let over = self.items.len() >= limits.items || *bytes + item.body.len() > limits.bytes;
-        if over && !self.items.is_empty() && !same_transaction {
+        let over = self.changes.len() >= limits.items || *bytes + item.body.len() > limits.bytes;
+        if over && !self.changes.is_empty() && !same_transaction {
             return ControlFlow::Break(());
         }
         *bytes += item.body.len();
         self.position = item.lsn;
-        self.items.push(item);
+        let (lsn, trace, accepted_ns) = (item.lsn, item.trace, item.accepted_ns);
+        self.changes.push(FeedChange { lsn, trace, accepted_ns, text: text(item) });
         ControlFlow::Continue(())
     }
 }
 
-fn feed_reply(call: &DocumentRequest, container: &Container, page: &FeedPage, separate: bool) -> Reply {
-    let text = |item: &Item| match separate {
-        true => to_protocol::change(container, item),
-        false => to_protocol::item(container, item, true),
-    };
-    let texts: Vec<String> = page.items.iter().map(text).collect();
+fn feed_reply(call: &DocumentRequest, container: &Container, page: &FeedPage) -> Reply {
     // 304 says that nothing is newer; a page that was cut says no such thing.
-    let mut reply = if texts.is_empty() && !page.cut {
+    let mut reply = if page.changes.is_empty() && !page.cut {
         Reply::empty(StatusCode::NOT_MODIFIED)
     } else {
-        Reply::new(StatusCode::OK, to_protocol::list(&container.rid(), "Documents", &texts))
+        Reply::new(StatusCode::OK, to_protocol::list(&container.rid(), "Documents", &page.changes))
     };
     // On 304 too: .NET's iterator parses the count of every answer and throws where there is none.
-    reply = reply.with("x-ms-item-count", texts.len().to_string());
+    reply = reply.with("x-ms-item-count", page.changes.len().to_string());
     if call.in_process {
-        reply.origins = Some(origins(&page.items));
+        reply.origins = Some(origins(&page.changes));
     }
     reply.with("etag", format!("\"{}\"", page.position)).of_container(container, page.newest)
 }
 
-fn origins(items: &[Item]) -> FeedOrigins {
-    let origin = |item: &Item| {
+fn origins(changes: &[FeedChange]) -> FeedOrigins {
+    let origin = |item: &FeedChange| {
         let accepted = SystemTime::UNIX_EPOCH + Duration::from_nanos(item.accepted_ns);
         item.trace.map(|trace| (item.lsn, trace, accepted))
     };
-    FeedOrigins(items.iter().filter_map(origin).collect())
+    FeedOrigins(changes.iter().filter_map(origin).collect())
 }
 
 fn scope_of(call: &DocumentRequest, container: &Container) -> Result<ItemRange, RequestFailure> {

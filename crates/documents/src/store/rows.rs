@@ -138,6 +138,13 @@ impl ScannedRow<'_> {
     pub(crate) fn item(&self) -> Result<Option<Item>, RequestFailure> {
         Ok(self.row.map(item_of).transpose()?)
     }
+
+    /// The same, without a copy of the body.
+    pub(crate) fn borrowed_item(&self) -> Result<Option<Item<&str>>, RequestFailure> {
+        let Some(row) = self.row else { return Ok(None) };
+        let body = row.get_ref(5)?.as_str().map_err(rusqlite::Error::from)?;
+        Ok(Some(item_with(row, body)?))
+    }
 }
 
 /// Hands rows in order to `take` until it answers false or there are no more. Rows that do not belong to the read are handed
@@ -217,6 +224,10 @@ pub(super) fn unsigned(value: i64) -> u64 {
 }
 
 fn item_of(row: &Row<'_>) -> rusqlite::Result<Item> {
+    item_with(row, row.get(5)?)
+}
+
+fn item_with<Body>(row: &Row<'_>, body: Body) -> rusqlite::Result<Item<Body>> {
     let trace: Option<String> = row.get(3)?;
     Ok(Item {
         number: ItemNumber(unsigned(row.get(0)?)),
@@ -224,6 +235,6 @@ fn item_of(row: &Row<'_>) -> rusqlite::Result<Item> {
         ts: row.get(2)?,
         trace: trace.as_deref().and_then(TraceContext::parse),
         accepted_ns: unsigned(row.get(4)?),
-        body: row.get(5)?,
+        body,
     })
 }

@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use http::Uri;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
@@ -144,7 +145,7 @@ pub(super) fn binding_data(
             let in_expressions = match &value {
                 _ if !needs_body => Json::Null,
                 TypedData::Json(text) => serde_json::from_str(text).unwrap_or_default(),
-                TypedData::String(text) => Json::String(text.clone()),
+                TypedData::String(text) => Json::String(text.to_string()),
                 _ => Json::Null,
             };
             gathered.put(name, value, in_expressions);
@@ -153,12 +154,12 @@ pub(super) fn binding_data(
     let query = query_pairs(parts.uri.query().unwrap_or_default());
     for (name, value) in &query {
         if !name.eq_ignore_ascii_case("code") {
-            gathered.put(name.clone(), TypedData::String(value.clone()), Json::String(value.clone()));
+            gathered.put(name.clone(), TypedData::String(value.as_str().into()), Json::String(value.clone()));
         }
     }
     for (name, text) in route_values {
         let value = typed.remove(name).unwrap_or_default();
-        gathered.put(name.clone(), TypedData::String(text.clone()), value);
+        gathered.put(name.clone(), TypedData::String(text.as_str().into()), value);
     }
     let headers = headers(parts).into_iter();
     let headers = headers.map(|(name, value)| (names::written(&name), Json::String(value)));
@@ -168,8 +169,8 @@ pub(super) fn binding_data(
         query.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), (name, value))).collect();
     let query = last.into_values().map(|(name, value)| (name, Json::String(value))).collect();
     let query = Json::Object(query);
-    gathered.put("Headers".to_owned(), TypedData::Json(headers.to_string()), headers);
-    gathered.put("Query".to_owned(), TypedData::Json(query.to_string()), query);
+    gathered.put("Headers".to_owned(), TypedData::Json(headers.to_string().into()), headers);
+    gathered.put("Query".to_owned(), TypedData::Json(query.to_string().into()), query);
     (gathered.metadata, gathered.data)
 }
 
@@ -217,11 +218,13 @@ fn body_properties(body: &[u8]) -> Vec<(String, TypedData)> {
     let form = |raw: &RawValue| match raw.get() {
         text if text.len() > METADATA_BODY_BYTES_MAX => None,
         "null" => None,
-        "true" => Some(TypedData::String("True".to_owned())),
-        "false" => Some(TypedData::String("False".to_owned())),
-        text if text.starts_with(['{', '[']) => Some(TypedData::Json(text.to_owned())),
-        text if text.starts_with('"') => serde_json::from_str(text).ok().map(TypedData::String),
-        number => Some(TypedData::String(plain_number(number))),
+        "true" => Some(TypedData::String(ByteString::from_static("True"))),
+        "false" => Some(TypedData::String(ByteString::from_static("False"))),
+        text if text.starts_with(['{', '[']) => Some(TypedData::Json(text.into())),
+        text if text.starts_with('"') => {
+            serde_json::from_str::<String>(text).ok().map(|text| TypedData::String(text.into()))
+        }
+        number => Some(TypedData::String(plain_number(number).into())),
     };
     properties.into_iter().filter_map(|(name, raw)| Some((name, form(raw)?))).collect()
 }

@@ -48,8 +48,8 @@ fn sniff(object: Map<String, Json>) -> RpcHttp {
     let negotiation = find_property(&object, "enableContentNegotiation").and_then(Json::as_bool);
     let body = match find_property(&object, "body") {
         None | Some(Json::Null) => TypedData::Null,
-        Some(Json::String(text)) => TypedData::String(text.clone()),
-        Some(other) => TypedData::Json(other.to_string()),
+        Some(Json::String(text)) => TypedData::String(text.as_str().into()),
+        Some(other) => TypedData::Json(other.to_string().into()),
     };
     RpcHttp {
         status_code: status.map(text).unwrap_or_default(),
@@ -108,11 +108,11 @@ fn respond(http: RpcHttp, request: &HeaderMap) -> Result<Response<Body>, String>
 fn content(body: TypedData, wants_json: bool) -> (Bytes, Option<&'static str>) {
     match body {
         TypedData::Null => (Bytes::new(), None),
-        TypedData::String(text) if wants_json => (Json::String(text).to_string().into(), Some(JSON)),
-        TypedData::String(text) => (text.into(), Some(TEXT)),
+        TypedData::String(text) if wants_json => (Json::String(text.into()).to_string().into(), Some(JSON)),
+        TypedData::String(text) => (text.into_bytes(), Some(TEXT)),
         TypedData::Json(json) => match serde_json::from_str::<String>(&json) {
             Ok(text) if !wants_json => (text.into(), Some(TEXT)),
-            _ => (json.into(), Some(JSON)),
+            _ => (json.into_bytes(), Some(JSON)),
         },
         // What bytes are, only the function knows.
         TypedData::Bytes(bytes) | TypedData::Stream(bytes) => (bytes, None),

@@ -26,8 +26,8 @@ pub(super) fn of_run(
     let timestamp = jiff::Timestamp::try_from(started).unwrap_or_default();
     let fired = timestamp.strftime("%m/%d/%Y %H:%M:%S").to_string();
     TriggerData {
-        data: TypedData::Json(data.to_string()),
-        metadata: [("TimerTrigger".to_owned(), TypedData::String(fired))].into(),
+        data: TypedData::Json(data.to_string().into()),
+        metadata: [("TimerTrigger".to_owned(), TypedData::String(fired.into()))].into(),
         reason: format!("Timer fired at {}", timestamp.strftime("%Y-%m-%dT%H:%M:%S%.7f+00:00")),
         details: match reason {
             RunReason::PastDue(due) => {

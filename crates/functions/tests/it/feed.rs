@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use bytestring::ByteString;
 use functions_contract::suite::{ReaderFactory, SinkFactory, SourceFactory};
 use functions_contract::{
     AppSettings, Batch, BindingContext, BindingError, BindingSpec, Connector, Direction, ItemOrigin, Lag,
@@ -29,6 +30,8 @@ struct State {
     owner: Option<u64>,
     opened: u64,
     written: Vec<(Map<String, Json>, Value)>,
+    /// The text of the last batch.
+    last_batch: Option<ByteString>,
     /// What the next opening or writing answers instead of working.
     failures: Vec<BindingError>,
 }
@@ -75,6 +78,10 @@ impl Feed {
         tokio::time::timeout(crate::fake::PATIENCE, wait).await.expect("the items are completed in time");
     }
 
+    pub(crate) fn last_batch(&self) -> Option<ByteString> {
+        self.state().last_batch.clone()
+    }
+
     pub(crate) fn is_owned(&self) -> bool {
         self.state().owner.is_some()
     }
@@ -100,12 +107,16 @@ impl Source for FeedSource {
                     let end = state.items.len().min(start + ITEMS_MAX);
                     let items = &state.items[start..end];
                     let texts: Vec<&str> = items.iter().map(|(text, _)| text.as_str()).collect();
+                    let text = ByteString::from(format!("[{}]", texts.join(",")));
+                    let (count, origins) =
+                        (items.len(), items.iter().filter_map(|(_, origin)| *origin).collect());
+                    state.last_batch = Some(text.clone());
                     return Ok(Batch {
                         position: end.to_string(),
-                        data: Value::Text(format!("[{}]", texts.join(","))),
-                        metadata: vec![("Source".to_owned(), Value::Text("feed".to_owned()))],
-                        item_count: items.len(),
-                        origins: items.iter().filter_map(|(_, origin)| *origin).collect(),
+                        data: Value::Text(text),
+                        metadata: vec![("Source".to_owned(), Value::Text("feed".into()))],
+                        item_count: count,
+                        origins,
                         reason: "New changes on the feed".to_owned(),
                     });
                 }
@@ -165,11 +176,11 @@ impl Reader for Feed {
     async fn read(&self, context: &BindingContext<'_>) -> Result<Value, BindingError> {
         if context.properties.contains_key("sqlQuery") {
             // A query takes its values from the binding data, as parameters.
-            return Ok(Value::Json(Json::Object(context.binding_data.clone()).to_string()));
+            return Ok(Value::Json(Json::Object(context.binding_data.clone()).to_string().into()));
         }
         let id = context.properties.get("id").and_then(Json::as_str).unwrap_or_default();
         let found = id.parse::<usize>().ok().and_then(|at| self.state().items.get(at).cloned());
-        Ok(found.map_or(Value::Null, |(text, _)| Value::Json(text)))
+        Ok(found.map_or(Value::Null, |(text, _)| Value::Json(text.into())))
     }
 }
 
@@ -233,7 +244,7 @@ impl SinkFactory for Feed {
     }
 
     fn item(&self, number: u64) -> Value {
-        Value::Json(number.to_string())
+        Value::Json(number.to_string().into())
     }
 
     fn bad_item(&self) -> Option<Value> {
@@ -257,7 +268,7 @@ impl ReaderFactory for Feed {
 
     async fn present(&self) -> (Map<String, Json>, Value) {
         self.push(&json!({"a": 1}), None);
-        (Map::from_iter([("id".to_owned(), json!("0"))]), Value::Json("{\"a\":1}".to_owned()))
+        (Map::from_iter([("id".to_owned(), json!("0"))]), Value::Json("{\"a\":1}".into()))
     }
 
     async fn absent(&self) -> Option<Map<String, Json>> {

@@ -21,7 +21,7 @@ fn trigger() -> serde_json::Value {
 
 fn text_of(request: &InvocationRequest) -> String {
     match &request.input_data[0].data {
-        TypedData::String(text) => text.clone(),
+        TypedData::String(text) => text.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -50,9 +50,9 @@ async fn a_change_passes_through_inputs_function_and_outputs() {
             let values = request.input_data.iter().map(|input| (input.name.clone(), input.data.clone()));
             *seen.lock().expect("no panic") = values.collect();
             async {
-                let mut answer = outputs(&[("out", TypedData::Json("[{\"a\":1},{\"a\":2}]".to_owned()))]);
+                let mut answer = outputs(&[("out", TypedData::Json("[{\"a\":1},{\"a\":2}]".into()))]);
                 if let Ok(response) = &mut answer {
-                    response.return_value = Some(TypedData::String("back".to_owned()));
+                    response.return_value = Some(TypedData::String("back".into()));
                 }
                 answer
             }
@@ -65,9 +65,9 @@ async fn a_change_passes_through_inputs_function_and_outputs() {
         let inputs = inputs.lock().expect("no panic");
         inputs.iter().find(|(known, _)| known == name).map(|(_, data)| data.clone())
     };
-    assert_eq!(data("items"), Some(TypedData::String("[{\"id\":1}]".to_owned())));
+    assert_eq!(data("items"), Some(TypedData::String("[{\"id\":1}]".into())));
     assert_eq!(data("old"), Some(TypedData::Null), "what is not there is null");
-    assert_eq!(data("known"), Some(TypedData::Json("{\"id\":1}".to_owned())));
+    assert_eq!(data("known"), Some(TypedData::Json("{\"id\":1}".into())));
     let written: Vec<_> = feed
         .written()
         .into_iter()
@@ -76,9 +76,9 @@ async fn a_change_passes_through_inputs_function_and_outputs() {
     assert_eq!(
         written,
         [
-            (Some(json!("board-feed")), Value::Json("{\"a\":1}".to_owned())),
-            (Some(json!("board-feed")), Value::Json("{\"a\":2}".to_owned())),
-            (None, Value::Text("back".to_owned())),
+            (Some(json!("board-feed")), Value::Json("{\"a\":1}".into())),
+            (Some(json!("board-feed")), Value::Json("{\"a\":2}".into())),
+            (None, Value::Text("back".into())),
         ]
     );
     // Expressions of a query are the connector's: put into the text, they would let data change the query.
@@ -144,6 +144,36 @@ async fn a_batch_whose_worker_dies_comes_again() {
 }
 
 #[tokio::test]
+async fn every_attempt_gets_the_text_of_the_batch_without_a_copy() {
+    let feed = Feed::default();
+    let texts = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&texts);
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger()], move |request| {
+            let TypedData::String(text) = request.input_data[0].data.clone() else { panic!("text") };
+            seen.lock().expect("no panic").push(text);
+            async { threw("again") }
+        })
+        .metadata(|metadata| {
+            metadata.retry_options = Some(RetryOptions {
+                max_retry_count: 1,
+                retry_strategy: RetryStrategy::FixedDelay,
+                delay_interval: Some(Duration::from_millis(1)),
+                ..RetryOptions::default()
+            });
+        })
+        .start()
+        .await;
+    feed.push(&json!({"id": 1}), None);
+    feed.completed(1).await;
+    let batch = feed.last_batch().expect("a batch was handed out");
+    let addresses: Vec<_> = texts.lock().expect("no panic").iter().map(|text| text.as_ptr()).collect();
+    assert_eq!(addresses, [batch.as_ptr(), batch.as_ptr()]);
+    host.handle.drain(crate::fake::PATIENCE).await;
+}
+
+#[tokio::test]
 async fn a_retry_policy_repeats_the_batch_and_logs_it() {
     let feed = Feed::default();
     let contexts = Arc::new(Mutex::new(Vec::new()));
@@ -186,9 +216,7 @@ async fn an_output_that_fails_fails_the_invocation() {
     let output = json!({"type": "feed", "name": "out", "direction": "out"});
     let host = Setup::default()
         .connector(Arc::new(feed.clone()))
-        .function("f", &[trigger(), output], |_| async {
-            outputs(&[("out", TypedData::String("x".to_owned()))])
-        })
+        .function("f", &[trigger(), output], |_| async { outputs(&[("out", TypedData::String("x".into()))]) })
         .start()
         .await;
     // The source is open by now or opens with this failure; either way the next one meets the sink.
@@ -323,7 +351,7 @@ async fn a_missing_value_for_an_expression_fails_the_invocation_with_its_name() 
     let http = json!({"type": "httpTrigger", "name": "req", "direction": "in", "authLevel": "anonymous"});
     let host = Setup::default()
         .connector(Arc::new(feed.clone()))
-        .function("f", &[http, output], |_| async { outputs(&[("out", TypedData::String("x".to_owned()))]) })
+        .function("f", &[http, output], |_| async { outputs(&[("out", TypedData::String("x".into()))]) })
         .start()
         .await;
     assert_eq!(host.send("GET /api/f").await.status, 500);

@@ -71,7 +71,7 @@ async fn concurrent_invocations_get_their_own_responses() {
     let calls = (0..500).map(|number: i32| {
         let pool = running.pool.clone();
         tokio::spawn(async move {
-            let value = TypedData::String(number.to_string());
+            let value = TypedData::String(number.to_string().into());
             let answer = pool
                 .invoke(request("echo", value.clone()), InvokeOptions::default())
                 .await
@@ -186,7 +186,7 @@ async fn collections_are_json_for_workers_that_do_not_know_them() {
             answer.return_value.expect("it returned")
         };
         assert_eq!(echo(&able).await, value);
-        assert_eq!(echo(&unable).await, TypedData::Json(json.to_owned()));
+        assert_eq!(echo(&unable).await, TypedData::Json(json.to_owned().into()));
     }
     able.pool.drain(std::time::Duration::from_secs(2)).await;
     unable.pool.drain(std::time::Duration::from_secs(2)).await;

@@ -32,7 +32,7 @@ async fn echo(request: InvocationRequest) -> Answer {
     let metadata: Vec<_> =
         request.trigger_metadata.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
     text.push_str(&metadata.join("\n"));
-    returned(TypedData::String(text))
+    returned(TypedData::String(text.into()))
 }
 
 /// Lets a function return this and shows the response.
@@ -137,7 +137,7 @@ async fn both_forms_of_a_response_are_accepted() {
 async fn a_returned_value_that_is_not_a_response_becomes_the_body() {
     let object = json!({"status": 418, "headers": {"x-tea": 1}, "body": {"pot": true}});
     check(
-        TypedData::Json(object.to_string()),
+        TypedData::Json(object.to_string().into()),
         "GET /api/f",
         expect![[r#"
         418
@@ -148,7 +148,7 @@ async fn a_returned_value_that_is_not_a_response_becomes_the_body() {
     )
     .await;
     check(
-        TypedData::Json("{\"a\":1}".to_owned()),
+        TypedData::Json("{\"a\":1}".into()),
         "GET /api/f",
         expect![[r#"
         200
@@ -158,7 +158,7 @@ async fn a_returned_value_that_is_not_a_response_becomes_the_body() {
     )
     .await;
     check(
-        TypedData::String("plain".to_owned()),
+        TypedData::String("plain".into()),
         "GET /api/f",
         expect![[r#"
         200
@@ -178,7 +178,7 @@ async fn a_returned_value_that_is_not_a_response_becomes_the_body() {
     .await;
     check(TypedData::Null, "GET /api/f", expect!["204"]).await;
     let negotiated = RpcHttp {
-        body: TypedData::String("t".to_owned()),
+        body: TypedData::String("t".into()),
         enable_content_negotiation: true,
         ..RpcHttp::default()
     };
@@ -378,7 +378,7 @@ async fn a_large_body_reaches_the_worker_from_a_file() {
             let is_stored = matches!(http.body, TypedData::Stored(_));
             let names: Vec<&str> = request.trigger_metadata.keys().map(String::as_str).collect();
             let sum: u64 = body.iter().map(|byte| u64::from(*byte)).sum();
-            returned(TypedData::String(format!("{is_stored} {} {sum} {names:?}", body.len())))
+            returned(TypedData::String(format!("{is_stored} {} {sum} {names:?}", body.len()).into()))
         })
         .start()
         .await;
@@ -548,7 +548,7 @@ async fn the_trace_of_the_caller_continues_in_the_worker() {
     let host = Setup::default()
         .host_json(r#"{"version":"2.0","functionTimeout":"00:00:07"}"#)
         .function("f", &[trigger(&[], "f"), result()], |request: InvocationRequest| async move {
-            returned(TypedData::String(request.trace_context.trace_parent))
+            returned(TypedData::String(request.trace_context.trace_parent.into()))
         })
         .start()
         .await;

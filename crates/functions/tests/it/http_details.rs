@@ -24,12 +24,12 @@ fn http_of(request: &InvocationRequest) -> &RpcHttp {
 /// Answers with the request's address and route values.
 async fn address(request: InvocationRequest) -> Answer {
     let http = http_of(&request);
-    returned(TypedData::String(format!("{} {:?}", http.url, http.params)))
+    returned(TypedData::String(format!("{} {:?}", http.url, http.params).into()))
 }
 
 /// Answers with its own name.
 fn named(name: &'static str) -> impl Fn(InvocationRequest) -> std::future::Ready<Answer> {
-    move |_| std::future::ready(returned(TypedData::String(name.to_owned())))
+    move |_| std::future::ready(returned(TypedData::String(name.to_owned().into())))
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn query_and_metadata(request: InvocationRequest) -> Answer {
     let metadata: BTreeMap<&String, String> =
         request.trigger_metadata.iter().map(|(name, value)| (name, format!("{value:?}"))).collect();
     let seen = json!({"query": http_of(&request).query, "metadata": metadata});
-    returned(TypedData::Json(seen.to_string()))
+    returned(TypedData::Json(seen.to_string().into()))
 }
 
 #[tokio::test]
@@ -148,10 +148,12 @@ async fn host_with_keys() -> Host {
             let identities = &http_of(&request).identities;
             let [identity] = identities.as_slice() else { panic!("{identities:?}") };
             let claims: Vec<_> = identity.claims.iter().map(|claim| claim.value.as_str()).collect();
-            returned(TypedData::String(format!("{:?} {claims:?}", identity.authentication_type)))
+            returned(TypedData::String(format!("{:?} {claims:?}", identity.authentication_type).into()))
         })
         .function("free", &trigger("anonymous", &[], "free"), |request| async move {
-            returned(TypedData::String(format!("{:?}", http_of(&request).identities[0].authentication_type)))
+            returned(TypedData::String(
+                format!("{:?}", http_of(&request).identities[0].authentication_type).into(),
+            ))
         });
     let registry = setup.store.registry();
     let host = setup.start().await;
@@ -339,10 +341,9 @@ async fn a_retry_policy_repeats_an_http_function() {
         .function("f", &trigger("anonymous", &[], "f"), |request: InvocationRequest| async move {
             let retry = request.retry_context.expect("a context from the first try on");
             match retry.retry_count {
-                2 => returned(TypedData::String(format!(
-                    "after {} of {}",
-                    retry.retry_count, retry.max_retry_count
-                ))),
+                2 => returned(TypedData::String(
+                    format!("after {} of {}", retry.retry_count, retry.max_retry_count).into(),
+                )),
                 _ => threw("not yet"),
             }
         })
@@ -366,7 +367,7 @@ async fn trace_state_and_baggage_reach_the_worker() {
     let host = Setup::default()
         .function("f", &trigger("anonymous", &[], "f"), |request: InvocationRequest| async move {
             let context = request.trace_context;
-            returned(TypedData::String(format!("{} {:?}", context.trace_state, context.baggage)))
+            returned(TypedData::String(format!("{} {:?}", context.trace_state, context.baggage).into()))
         })
         .start()
         .await;

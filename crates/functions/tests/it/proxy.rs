@@ -219,7 +219,7 @@ async fn a_proxied_request_reaches_the_worker_with_forwarded_headers() {
     assert_eq!(text(&json, "/input"), "");
     // Outputs count, although the serialized response among them does not.
     let written: Vec<Value> = host.feed.written().into_iter().map(|(_, value)| value).collect();
-    assert_eq!(written, [Value::Text("stored".to_owned())]);
+    assert_eq!(written, [Value::Text("stored".into())]);
     assert_eq!(host.get("nowhere").await.status, 404);
     assert_eq!(host.ended("Answered"), 1);
     host.end().await;
@@ -370,7 +370,7 @@ async fn bindings_get_the_body_of_a_proxied_request() {
     let seen = host.send("POST", "bound", &[], body).await;
     assert_eq!((seen.status, seen.body.as_bytes()), (200, body.as_slice()));
     let [(properties, value)] = &host.feed.written()[..] else { panic!("one item") };
-    assert_eq!((properties["into"].as_str(), value), (Some("Ann"), &Value::Text("stored".to_owned())));
+    assert_eq!((properties["into"].as_str(), value), (Some("Ann"), &Value::Text("stored".into())));
     assert_eq!(host.send("POST", "bound", &[], &[b' '; 1001]).await.status, 413);
     // What cannot be resolved fails the invocation, and the worker's own response does not count.
     assert_eq!(host.send("POST", "bound", &[], b"{}").await.status, 500);

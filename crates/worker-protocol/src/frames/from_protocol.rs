@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use serde::de::IgnoredAny;
 
 use super::codec::{DecodeError, ReceivedFrame, StartStream, VERSION};
@@ -184,11 +185,11 @@ fn slice((at, length): BodyRange, body: &Bytes) -> Decoded<Bytes> {
     Ok(body.slice(at..end))
 }
 
-fn text(text: TextJson, body: &Bytes) -> Decoded<String> {
+fn text(text: TextJson, body: &Bytes) -> Decoded<ByteString> {
     match text {
         TextJson::Inline(text) => Ok(text),
         TextJson::InBody(place) => {
-            String::from_utf8(slice(place, body)?.into()).map_err(|_| DecodeError::NotText)
+            ByteString::try_from(slice(place, body)?).map_err(|_| DecodeError::NotText)
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -87,7 +88,7 @@ pub(super) enum ValueJson {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum TextJson {
-    Inline(String),
+    Inline(ByteString),
     InBody(BodyRange),
 }
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
+use bytestring::ByteString;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
@@ -67,6 +68,18 @@ fn stored_bytes_are_a_chunk_of_their_own_and_are_decoded_as_bytes() {
 }
 
 #[test]
+fn a_large_text_is_a_chunk_of_its_frame_and_a_slice_of_the_received_one() {
+    let text = ByteString::from("x".repeat(300));
+    let frame = encode_host(request(TypedData::Json(text.clone())), BYTES_MAX).expect("small");
+    let Chunk::Bytes(chunk) = &frame.chunks[1] else { panic!("a text is in memory") };
+    assert_eq!(chunk.as_ptr(), text.as_ptr());
+    let received = &split(&joined(&frame), 1000)[0];
+    let HostMessage::Invoke(read) = decode_host(received).expect("readable") else { panic!("an invocation") };
+    let TypedData::Json(read) = &read.input_data[0].data else { panic!("JSON") };
+    assert!(received.body.as_ptr_range().contains(&read.as_ptr()));
+}
+
+#[test]
 fn host_messages_have_the_documented_form() {
     check(
         HostMessage::Terminate { grace: Duration::from_secs(5) },
@@ -91,13 +104,13 @@ fn host_messages_have_the_documented_form() {
 fn large_texts_and_numbers_are_decoded_unchanged() {
     let long = "ü".repeat(300);
     let values = vec![
-        TypedData::String(long.clone()),
+        TypedData::String(long.clone().into()),
         TypedData::Json("{}".into()),
         TypedData::Int(i64::MIN),
         TypedData::Int((1 << 53) + 1),
         TypedData::Double(f64::NEG_INFINITY),
         TypedData::CollectionSint64(vec![1, i64::MAX]),
-        TypedData::CollectionString(vec![String::new(), long]),
+        TypedData::CollectionString(vec!["".into(), long.into()]),
         TypedData::CollectionBytes(vec![Bytes::new(), Bytes::from_static(b"a")]),
         TypedData::Null,
     ];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytestring::ByteString;
 
 use super::codec::{EncodeError, FrameBody, OutgoingFrame, StartStream, VERSION};
 use super::messages::{
@@ -170,11 +170,11 @@ fn value(data: TypedData, body: &mut FrameBody) -> Option<ValueJson> {
     })
 }
 
-fn text(value: String, body: &mut FrameBody) -> TextJson {
+fn text(value: ByteString, body: &mut FrameBody) -> TextJson {
     if value.len() < BODY_TEXT_BYTES_MIN {
         return TextJson::Inline(value);
     }
-    TextJson::InBody(body.push(Bytes::from(value)))
+    TextJson::InBody(body.push(value.into_bytes()))
 }
 
 fn int(value: i64) -> IntJson {

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+use bytestring::ByteString;
+
 use super::messages as proto;
 use super::messages::StreamingMessage;
 use super::messages::google::protobuf::{Duration as ProtoDuration, Timestamp};
@@ -237,15 +240,17 @@ fn log(record: proto::RpcLog) -> RpcLog {
 fn typed_data(data: proto::TypedData) -> TypedData {
     match data.data {
         None => TypedData::Null,
-        Some(Data::String(value)) => TypedData::String(value),
-        Some(Data::Json(value)) => TypedData::Json(value),
+        Some(Data::String(value)) => TypedData::String(text(value)),
+        Some(Data::Json(value)) => TypedData::Json(text(value)),
         Some(Data::Bytes(value)) => TypedData::Bytes(value),
         Some(Data::Stream(value)) => TypedData::Stream(value),
         Some(Data::Http(value)) => TypedData::Http(Box::new(http(*value))),
         Some(Data::Int(value)) => TypedData::Int(value),
         Some(Data::Double(value)) => TypedData::Double(value),
         Some(Data::CollectionBytes(values)) => TypedData::CollectionBytes(values.bytes),
-        Some(Data::CollectionString(values)) => TypedData::CollectionString(values.string),
+        Some(Data::CollectionString(values)) => {
+            TypedData::CollectionString(values.string.into_iter().map(ByteString::from).collect())
+        }
         Some(Data::CollectionDouble(values)) => TypedData::CollectionDouble(values.double),
         Some(Data::CollectionSint64(values)) => TypedData::CollectionSint64(values.sint64),
         Some(Data::ModelBindingData(value)) => TypedData::ModelBindingData(Box::new(model(value))),
@@ -253,6 +258,12 @@ fn typed_data(data: proto::TypedData) -> TypedData {
             TypedData::CollectionModelBindingData(values.model_binding_data.into_iter().map(model).collect())
         }
     }
+}
+
+/// Protobuf texts are UTF-8. Of a worker that sends something else, what is not becomes replacement characters.
+fn text(bytes: Bytes) -> ByteString {
+    ByteString::try_from(bytes.clone())
+        .unwrap_or_else(|_| ByteString::from(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn model(model: proto::ModelBindingData) -> ModelBindingData {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use expect_test::{Expect, expect};
 use prost::Message;
 
@@ -112,6 +113,27 @@ fn messages_have_the_bytes_of_the_public_definition() {
 }
 
 #[test]
+fn a_text_is_copied_only_into_the_encoded_message() {
+    let text = ByteString::from("{}");
+    let message =
+        encode_host(request(TypedData::Json(text.clone())), &Capabilities::default(), String::new());
+    let content = message.content.as_ref();
+    let Some(messages::streaming_message::Content::InvocationRequest(request)) = content else {
+        panic!("an invocation")
+    };
+    let data = request.input_data[0].rpc_data.clone();
+    let Some(messages::parameter_binding::RpcData::Data(data)) = data else { panic!("data") };
+    let Some(messages::typed_data::Data::Json(bytes)) = data.data else { panic!("JSON") };
+    assert_eq!(bytes.as_ptr(), text.as_ptr());
+
+    let encoded = Bytes::from(message.encode_to_vec());
+    let read = decode_host(StreamingMessage::decode(encoded.clone()).expect("well-formed"));
+    let Some(HostMessage::Invoke(read)) = read else { panic!("an invocation") };
+    let TypedData::Json(read) = &read.input_data[0].data else { panic!("JSON") };
+    assert!(encoded.as_ptr_range().contains(&read.as_ptr()));
+}
+
+#[test]
 fn decoded_messages_equal_the_encoded_ones() {
     let names = [Capabilities::TYPED_DATA_COLLECTION, Capabilities::RAW_HTTP_BODY_BYTES];
     let capabilities: Capabilities = names.into_iter().map(|name| (name, "true")).collect();
@@ -123,7 +145,7 @@ fn decoded_messages_equal_the_encoded_ones() {
         TypedData::Int(i64::MIN),
         TypedData::Double(0.5),
         TypedData::CollectionBytes(vec![Bytes::from_static(b"a"), Bytes::new()]),
-        TypedData::CollectionString(vec![String::new()]),
+        TypedData::CollectionString(vec!["".into()]),
         TypedData::CollectionDouble(vec![1.0, -2.5]),
         TypedData::CollectionSint64(vec![i64::MAX, -1]),
         http().into(),

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytestring::ByteString;
 use serde_json::Value as Json;
 
 use super::messages as proto;
@@ -266,8 +267,8 @@ fn typed_data(data: TypedData, worker: &Capabilities) -> proto::TypedData {
     let data = if worker.has(Capabilities::TYPED_DATA_COLLECTION) { data } else { without_collection(data) };
     let kind = match data {
         TypedData::Null => return proto::TypedData { data: None },
-        TypedData::String(value) => Data::String(value),
-        TypedData::Json(value) => Data::Json(value),
+        TypedData::String(value) => Data::String(value.into_bytes()),
+        TypedData::Json(value) => Data::Json(value.into_bytes()),
         TypedData::Bytes(value) => Data::Bytes(value),
         TypedData::Stream(value) => Data::Stream(value),
         TypedData::Stored(_) => {
@@ -277,7 +278,10 @@ fn typed_data(data: TypedData, worker: &Capabilities) -> proto::TypedData {
         TypedData::Int(value) => Data::Int(value),
         TypedData::Double(value) => Data::Double(value),
         TypedData::CollectionBytes(bytes) => Data::CollectionBytes(proto::CollectionBytes { bytes }),
-        TypedData::CollectionString(string) => Data::CollectionString(proto::CollectionString { string }),
+        TypedData::CollectionString(values) => {
+            let string = values.into_iter().map(String::from).collect();
+            Data::CollectionString(proto::CollectionString { string })
+        }
         TypedData::CollectionDouble(double) => Data::CollectionDouble(proto::CollectionDouble { double }),
         TypedData::CollectionSint64(sint64) => Data::CollectionSint64(proto::CollectionSInt64 { sint64 }),
         TypedData::ModelBindingData(value) => Data::ModelBindingData(model(*value)),
@@ -295,12 +299,14 @@ fn without_collection(data: TypedData) -> TypedData {
         TypedData::CollectionBytes(items) => {
             items.into_iter().map(|bytes| STANDARD.encode(bytes).into()).collect()
         }
-        TypedData::CollectionString(items) => items.into_iter().map(Json::String).collect(),
+        TypedData::CollectionString(items) => {
+            items.into_iter().map(|text| Json::String(text.into())).collect()
+        }
         TypedData::CollectionDouble(items) => items.into_iter().map(json_number).collect(),
         TypedData::CollectionSint64(items) => items.into_iter().map(Json::from).collect(),
         other => return other,
     };
-    TypedData::Json(Json::Array(array).to_string())
+    TypedData::Json(Json::Array(array).to_string().into())
 }
 
 /// JSON has no infinite numbers and no NaN; .NET writes these texts.
@@ -367,9 +373,9 @@ fn text_body(body: TypedData, content_type: Option<&String>) -> TypedData {
         return body;
     }
     match body {
-        TypedData::Bytes(bytes) => match String::from_utf8(bytes.into()) {
+        TypedData::Bytes(bytes) => match ByteString::try_from(bytes.clone()) {
             Ok(text) => TypedData::String(text),
-            Err(not_text) => TypedData::Bytes(not_text.into_bytes().into()),
+            Err(_) => TypedData::Bytes(bytes),
         },
         other => other,
     }

@@ -138,11 +138,11 @@ impl SinkFactory for Output {
     }
 
     fn item(&self, number: u64) -> Value {
-        Value::Json(json!({ "target": "number", "userId": "ada", "arguments": [number] }).to_string())
+        Value::Json(json!({ "target": "number", "userId": "ada", "arguments": [number] }).to_string().into())
     }
 
     fn bad_item(&self) -> Option<Value> {
-        Some(Value::Json(json!({ "target": "number", "arguments": { "no": "array" } }).to_string()))
+        Some(Value::Json(json!({ "target": "number", "arguments": { "no": "array" } }).to_string().into()))
     }
 
     async fn accepted(&self) -> Vec<u64> {
@@ -246,7 +246,7 @@ async fn write(
         origin: None,
         trace,
     };
-    sink.write(&context, vec![Value::Json(item.to_string())]).await
+    sink.write(&context, vec![Value::Json(item.to_string().into())]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ async fn values_are_returned_unchanged_and_log_records_come_before_the_response(
     let running = start_loaded(&[], PoolOptions::default()).await;
     let values = [
         TypedData::Bytes(Bytes::from(vec![7; 300_000])),
-        TypedData::Json(format!("[{:?}]", "ü".repeat(1000))),
+        TypedData::Json(format!("[{:?}]", "ü".repeat(1000)).into()),
         TypedData::Int(i64::MAX),
         TypedData::Double(f64::INFINITY),
         TypedData::CollectionBytes(vec![Bytes::from_static(b"a"), Bytes::new()]),
