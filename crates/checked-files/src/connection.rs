@@ -8,7 +8,7 @@ use crate::health::Health;
 use crate::store_id::StoreId;
 use crate::vfs;
 
-/// Opens a database for reading while a [`Database`](crate::Database) writes it.
+/// Opens a database for reading while a [`CheckedDatabase`](crate::CheckedDatabase) writes it.
 ///
 /// # Errors
 ///

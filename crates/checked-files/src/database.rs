@@ -1,4 +1,4 @@
-//! [`Database`]: an SQLite file opened for writing, with checksums, a mark and its health.
+//! [`CheckedDatabase`]: an SQLite file opened for writing, with checksums, a mark and its health.
 //!
 //! ```text
 //! x.sqlite        pages with checksums, see `page.rs`
@@ -28,7 +28,7 @@ const CHECKPOINT_PAGES: u32 = 1000;
 
 /// An open database.
 #[derive(Debug)]
-pub struct Database {
+pub struct CheckedDatabase {
     /// The writing connection.
     pub connection: Connection,
     /// Whether it may be written.
@@ -40,7 +40,7 @@ pub struct Database {
     pub lost_end: bool,
 }
 
-impl Database {
+impl CheckedDatabase {
     /// Opens the database for writing; creates it if there is none.
     ///
     /// If acknowledged commits are missing at its end, it is opened read-only (see [`Health`]), unless the loss is accepted.

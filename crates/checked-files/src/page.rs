@@ -27,17 +27,17 @@ const NUMBER_AT: usize = PAGE_BYTES - 8;
 const SUM_AT: usize = PAGE_BYTES - 4;
 
 /// A page's bytes.
-pub(crate) type Page = [u8; PAGE_BYTES];
+pub(crate) type PageBytes = [u8; PAGE_BYTES];
 
 /// Writes number and checksum into the reserved bytes.
-pub(crate) fn set_checksum(page: &mut Page, number: u32) {
+pub(crate) fn set_checksum(page: &mut PageBytes, number: u32) {
     page[NUMBER_AT..SUM_AT].copy_from_slice(&number.to_le_bytes());
     let sum = crc32fast::hash(&page[..SUM_AT]);
     page[SUM_AT..].copy_from_slice(&sum.to_le_bytes());
 }
 
 /// Whether number and checksum of a page are correct.
-pub(crate) fn is_intact(page: &Page, number: u32) -> bool {
+pub(crate) fn is_intact(page: &PageBytes, number: u32) -> bool {
     page[NUMBER_AT..SUM_AT] == number.to_le_bytes()
         && page[SUM_AT..] == crc32fast::hash(&page[..SUM_AT]).to_le_bytes()
 }
@@ -47,7 +47,7 @@ pub(crate) fn is_intact(page: &Page, number: u32) -> bool {
 pub(crate) fn is_intact_frame(
     before: [u8; 8],
     header: &[u8; FRAME_HEADER_BYTES],
-    page: &Page,
+    page: &PageBytes,
     is_big_endian: bool,
 ) -> bool {
     let number = |bytes: &[u8]| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);

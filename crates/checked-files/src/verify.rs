@@ -18,7 +18,7 @@ use crate::{health, vfs};
 ///
 /// # Errors
 ///
-/// As [`Database::open`](crate::Database::open).
+/// As [`CheckedDatabase::open`](crate::CheckedDatabase::open).
 pub fn verify(layout: &Layout<'_>) -> Result<Vec<String>, OpenDatabaseError> {
     let failed = |cause| OpenDatabaseError::from_sqlite(layout.path, layout.part, cause);
     vfs::register().map_err(failed)?;

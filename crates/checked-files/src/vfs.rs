@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use rusqlite::ffi::{self, sqlite3_file, sqlite3_io_methods, sqlite3_vfs};
 
 use crate::page::{
-    self, FRAME_HEADER_BYTES, LOG_HEADER_BYTES, PAGE_BYTES, Page, RESERVED_AT, RESERVED_BYTES,
+    self, FRAME_HEADER_BYTES, LOG_HEADER_BYTES, PAGE_BYTES, PageBytes, RESERVED_AT, RESERVED_BYTES,
 };
 
 /// The name of the VFS.
@@ -134,7 +134,7 @@ impl CheckedFile {
     /// # Safety
     ///
     /// As [`Self::of`].
-    unsafe fn is_intact_frame(&self, file: *mut sqlite3_file, frame: u64, page: &Page) -> bool {
+    unsafe fn is_intact_frame(&self, file: *mut sqlite3_file, frame: u64, page: &PageBytes) -> bool {
         if self.rewritten_from.is_some_and(|from| frame >= from) {
             return true;
         }
@@ -246,7 +246,7 @@ unsafe extern "C" fn read(file: *mut sqlite3_file, buffer: *mut c_void, amount: 
         return code;
     }
     // SAFETY: a read of a whole page has a buffer of that size, which has just been filled.
-    let page = || unsafe { &*buffer.cast::<Page>() };
+    let page = || unsafe { &*buffer.cast::<PageBytes>() };
     let is_intact = match tail.kind {
         FileKind::Database => {
             page_number(amount, offset).is_none_or(|number| page::is_intact(page(), number))
@@ -283,7 +283,7 @@ unsafe extern "C" fn write(
         return unsafe { system_write(file, buffer, amount, offset) };
     };
     // SAFETY: a write of a whole page has a buffer of that size.
-    let mut page: Page = unsafe { *buffer.cast::<Page>() };
+    let mut page: PageBytes = unsafe { *buffer.cast::<PageBytes>() };
     if number == 1 && page[RESERVED_AT] != RESERVED_BYTES {
         // Its last bytes are data: it was created without `reserve_bytes` and must not be written with this VFS.
         return ffi::SQLITE_IOERR_WRITE;

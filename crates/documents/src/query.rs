@@ -20,4 +20,4 @@ pub(crate) use error::SqlError;
 pub(crate) use filter::holds;
 pub(crate) use meter::{Meter, QueryBudget, QueryWatch};
 pub(crate) use parse::{IN_ITEMS_MAX, LOGICAL_MAX, Parameters, parse};
-pub(crate) use run::{ListRows, PageLimits, QueryPage, RowResult, Rows, ScanEnd, run};
+pub(crate) use run::{ListRows, PageLimits, ResultPage, RowResult, Rows, ScanEnd, run};

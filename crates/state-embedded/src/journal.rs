@@ -3,7 +3,7 @@
 //! Concurrent appends, to any journals, share one write and one flush. `docs/decisions/0003-journal.md` gives the reasons,
 //! `journal/frame.rs` the bytes.
 //!
-//! Know these first: [`Journal`] (the handle), `writer.rs` (the writing thread), `index.rs` (the index in memory),
+//! Know these first: [`JournalHandle`] (the handle), `writer.rs` (the writing thread), `index.rs` (the index in memory),
 //! `recover.rs` (reading the log at the start). Start reading at `writer.rs`.
 
 mod backup;
@@ -29,9 +29,9 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::backup::backup;
 use self::index::{JournalKey, JournalState, Shared};
-use self::reader::{ReadRequest, Reader};
+use self::reader::{JournalRead, JournalReader};
 pub(crate) use self::recovery::{Recovery, RecoveryOptions};
-use self::writer::{Command, Writer};
+use self::writer::{JournalCommand, JournalWriter};
 use crate::error::{OpenStoreError, StoreClosed};
 use crate::metrics::Metrics;
 use crate::options::JournalOptions;
@@ -39,10 +39,10 @@ use crate::queue::Queue;
 
 /// A handle to the log's threads; clones share them.
 #[derive(Clone)]
-pub(crate) struct Journal {
-    writes: Arc<Queue<Command>>,
+pub(crate) struct JournalHandle {
+    writes: Arc<Queue<JournalCommand>>,
     /// One queue for each reading thread, used in turn.
-    reads: Arc<[Queue<ReadRequest>]>,
+    reads: Arc<[Queue<JournalRead>]>,
     next_reader: Arc<AtomicUsize>,
     shared: Arc<Shared>,
     append_bytes_max: usize,
@@ -51,9 +51,9 @@ pub(crate) struct Journal {
 }
 
 /// The threads; the store joins them when it closes.
-pub(crate) struct Threads(Vec<Thread>);
+pub(crate) struct JournalThreads(Vec<Thread>);
 
-impl Journal {
+impl JournalHandle {
     /// Opens a log that was read, and starts the threads. `generation` is the store's, see `index.rs`.
     pub(crate) fn open(
         mut recovery: Recovery,
@@ -61,7 +61,7 @@ impl Journal {
         options: &JournalOptions,
         metrics: Metrics,
         supervisor: &Supervisor,
-    ) -> Result<(Self, Threads), OpenStoreError> {
+    ) -> Result<(Self, JournalThreads), OpenStoreError> {
         recovery.make_durable()?;
         let mark = recovery.open_mark()?;
         let Recovery { directory, store, recovered, .. } = recovery;
@@ -84,7 +84,7 @@ impl Journal {
             metrics: metrics.clone(),
         };
         let group_gap = u64::from(uuid::Uuid::new_v4().as_fields().0);
-        let writer = Writer::new(writer::Dependencies {
+        let writer = JournalWriter::new(writer::Dependencies {
             directory: directory.clone(),
             store,
             options: options.clone(),
@@ -101,18 +101,23 @@ impl Journal {
         Ok((journal, threads))
     }
 
-    fn start(&self, store: u32, writer: Writer, supervisor: &Supervisor) -> std::io::Result<Threads> {
+    fn start(
+        &self,
+        store: u32,
+        writer: JournalWriter,
+        supervisor: &Supervisor,
+    ) -> std::io::Result<JournalThreads> {
         let writes = self.writes.clone();
-        let turns = move || writer::WriterTurns::new(writer, writes);
+        let turns = move || writer::JournalWriterTurns::new(writer, writes);
         let mut threads = vec![supervisor.essential_turns(Builder::new(), "journal writer", turns)?];
         for number in 0..self.reads.len() {
             let (shared, health) = (self.shared.clone(), self.health.clone());
-            let reader = Reader { store, shared, health, metrics: self.metrics.clone() };
-            let turns = reader::ReaderTurns { reader, queues: self.reads.clone(), number };
+            let reader = JournalReader { store, shared, health, metrics: self.metrics.clone() };
+            let turns = reader::JournalReaderTurns { reader, queues: self.reads.clone(), number };
             let name = format!("journal reader {number}");
             threads.push(supervisor.restarting_turns(Builder::new(), &name, turns)?);
         }
-        Ok(Threads(threads))
+        Ok(JournalThreads(threads))
     }
 
     /// Whether the journal may be written.
@@ -132,7 +137,7 @@ impl Journal {
     async fn command<T>(
         &self,
         bytes: usize,
-        make: impl FnOnce(oneshot::Sender<T>) -> Command,
+        make: impl FnOnce(oneshot::Sender<T>) -> JournalCommand,
     ) -> Result<T, StoreClosed> {
         let (reply, replied) = oneshot::channel();
         self.metrics.journal_queue.inc();
@@ -154,13 +159,13 @@ impl Journal {
             journal: key.1.clone(),
             cause,
         };
-        let created = self.command(256, |reply| Command::Create { key: key.clone(), reply }).await;
+        let created = self.command(256, |reply| JournalCommand::Create { key: key.clone(), reply }).await;
         created.map_err(|closed| failed(closed.into()))?.map_err(|error| failed(error.into()))
     }
 }
 
-impl Threads {
-    /// Waits for the threads to end, after [`Journal::close`]. Blocks.
+impl JournalThreads {
+    /// Waits for the threads to end, after [`JournalHandle::close`]. Blocks.
     pub(crate) fn join(self) {
         for thread in self.0 {
             if thread.join().is_err() {
@@ -189,7 +194,7 @@ fn validate(records: &[Record], append_bytes_max: usize) -> Result<usize, Append
 }
 
 #[async_trait::async_trait]
-impl state::Journal for Journal {
+impl state::Journal for JournalHandle {
     async fn append(
         &self,
         instance: &Instance,
@@ -198,7 +203,7 @@ impl state::Journal for Journal {
     ) -> Result<Position, AppendError> {
         let key = (instance.clone(), name.clone());
         let bytes = validate(&records, self.append_bytes_max)?;
-        self.command(bytes + 256, |reply| Command::Append { key, records, bytes, reply })
+        self.command(bytes + 256, |reply| JournalCommand::Append { key, records, bytes, reply })
             .await
             .map_err(|_| AppendError::Closed { journal: name.clone() })?
     }
@@ -219,7 +224,7 @@ impl state::Journal for Journal {
         let closed = || ReadError::Backend { journal: name.clone(), cause: Box::new(StoreClosed) };
         let (reply, replied) = oneshot::channel();
         let reader = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.reads.len();
-        let read = ReadRequest { journal, from, records_max, bytes_max, reply };
+        let read = JournalRead { journal, from, records_max, bytes_max, reply };
         self.reads[reader].push(read, 1).await.map_err(|_| closed())?;
         replied.await.map_err(|_| closed())?
     }
@@ -259,14 +264,14 @@ impl state::Journal for Journal {
             return Err(failed(ReadError::EpochChanged(now).into()));
         }
         let below = below.offset.0;
-        self.command(256, |reply| Command::Trim { journal, below, reply })
+        self.command(256, |reply| JournalCommand::Trim { journal, below, reply })
             .await
             .map_err(|closed| failed(closed.into()))?
     }
 
     async fn remove(&self, instance: &Instance, name: &Name) -> Result<(), RemoveError> {
         let key = (instance.clone(), name.clone());
-        self.command(256, |reply| Command::Remove { key, reply })
+        self.command(256, |reply| JournalCommand::Remove { key, reply })
             .await
             .map_err(|closed| RemoveError { journal: name.clone(), cause: closed.into() })?
     }

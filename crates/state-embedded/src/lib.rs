@@ -20,4 +20,4 @@ mod store;
 
 pub use error::OpenStoreError;
 pub use options::{AcceptLoss, Clock, JournalOptions, Options, RegistryOptions};
-pub use store::{Parts, Store, backup, verify};
+pub use store::{PartIds, Store, backup, verify};

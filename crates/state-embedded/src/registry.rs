@@ -4,7 +4,7 @@
 //! the lock of the session keys while it queries the database, so that it sees both as of one moment. The same threads
 //! serve the leases, see `lease.rs`.
 //!
-//! Know these first: [`Registry`] (the handle), [`Shared`], `transaction.rs`. Start reading at `writer.rs`.
+//! Know these first: [`RegistryHandle`] (the handle), [`Shared`], `transaction.rs`. Start reading at `writer.rs`.
 
 mod command;
 mod grants;
@@ -23,13 +23,13 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use bytes::Bytes;
-use checked_files::{AtLoss, Database, Health, StoreId};
+use checked_files::{AtLoss, CheckedDatabase, Health, StoreId};
 use state::{Durability, Expect, Instance, Key, KeyEntry, RegistryError, Version, Watch};
 use supervision::{Supervisor, Thread};
 use tokio::sync::oneshot;
 
-pub(crate) use self::command::Command;
 use self::command::KeyWrite;
+pub(crate) use self::command::RegistryCommand;
 use self::read::{PageRange, ReadQueue};
 use self::session::Shared;
 use self::watch::Watcher;
@@ -40,8 +40,8 @@ use crate::queue::Queue;
 
 /// A handle to the registry's two threads; clones share them.
 #[derive(Clone)]
-pub(crate) struct Registry {
-    writes: Arc<Queue<Command>>,
+pub(crate) struct RegistryHandle {
+    writes: Arc<Queue<RegistryCommand>>,
     reads: ReadQueue,
     shared: Arc<Shared>,
     options: RegistryOptions,
@@ -51,9 +51,9 @@ pub(crate) struct Registry {
 }
 
 /// The threads; the store joins them when it closes.
-pub(crate) struct Threads(Vec<Thread>);
+pub(crate) struct RegistryThreads(Vec<Thread>);
 
-impl Registry {
+impl RegistryHandle {
     /// Opens the database at `file` and starts the threads.
     pub(crate) fn open(
         file: &Path,
@@ -62,9 +62,9 @@ impl Registry {
         metrics: Metrics,
         at_loss: AtLoss,
         supervisor: &Supervisor,
-    ) -> Result<(Self, Threads), OpenStoreError> {
+    ) -> Result<(Self, RegistryThreads), OpenStoreError> {
         let failed = |cause| OpenStoreError::from_database(file, cause);
-        let database = Database::open(&tables::layout(file), at_loss)
+        let database = CheckedDatabase::open(&tables::layout(file), at_loss)
             .map_err(|cause| OpenStoreError::from_checked(file, cause))?;
         let health = database.health.clone();
         let id = database.id();
@@ -80,18 +80,18 @@ impl Registry {
             health: health.clone(),
             id,
         };
-        let reader = reader::Reader::new(read_connection, file.to_owned(), health, shared.clone());
-        let writer = writer::Writer::new(database, counters, shared, metrics);
+        let reader = reader::RegistryReader::new(read_connection, file.to_owned(), health, shared.clone());
+        let writer = writer::RegistryWriter::new(database, counters, shared, metrics);
         let (writes, reads) = (registry.writes.clone(), registry.reads.clone());
         let failed =
             |cause| OpenStoreError::Io { directory: file.parent().unwrap_or(file).to_owned(), cause };
-        let writing = move || writer::WriterTurns::new(writer, writes);
-        let reading = reader::ReaderTurns { reader, queue: reads.0 };
+        let writing = move || writer::RegistryWriterTurns::new(writer, writes);
+        let reading = reader::RegistryReaderTurns { reader, queue: reads.0 };
         let threads = vec![
             supervisor.essential_turns(Builder::new(), "registry writer", writing).map_err(failed)?,
             supervisor.restarting_turns(Builder::new(), "registry reader", reading).map_err(failed)?,
         ];
-        Ok((registry, Threads(threads)))
+        Ok((registry, RegistryThreads(threads)))
     }
 
     /// Whether the registry may be written.
@@ -114,7 +114,7 @@ impl Registry {
     pub(crate) async fn command<T>(
         &self,
         bytes: usize,
-        make: impl FnOnce(oneshot::Sender<T>) -> Command,
+        make: impl FnOnce(oneshot::Sender<T>) -> RegistryCommand,
     ) -> Result<T, StoreClosed> {
         let (reply, replied) = oneshot::channel();
         self.metrics.registry_queue.inc();
@@ -139,8 +139,8 @@ pub(crate) fn verify(file: &Path) -> Result<Vec<String>, OpenStoreError> {
     checked_files::verify(&tables::layout(file)).map_err(|cause| OpenStoreError::from_checked(file, cause))
 }
 
-impl Threads {
-    /// Waits for the threads to end, after [`Registry::close`]. Blocks.
+impl RegistryThreads {
+    /// Waits for the threads to end, after [`RegistryHandle::close`]. Blocks.
     pub(crate) fn join(self) {
         for thread in self.0 {
             if thread.join().is_err() {
@@ -158,7 +158,7 @@ fn validate(key: &Key, value: &Bytes) -> Result<(), RegistryError> {
 }
 
 #[async_trait::async_trait]
-impl state::Registry for Registry {
+impl state::Registry for RegistryHandle {
     async fn get(&self, instance: &Instance, key: &Key) -> Result<Option<KeyEntry>, RegistryError> {
         self.reads.get((instance.clone(), key.clone())).await
     }
@@ -176,14 +176,14 @@ impl state::Registry for Registry {
         let key = (instance.clone(), key.clone());
         let bytes = value.len();
         let write = KeyWrite { value, expect, durability, ttl };
-        self.command(bytes, |reply| Command::Put { key, write, reply })
+        self.command(bytes, |reply| RegistryCommand::Put { key, write, reply })
             .await
             .map_err(|closed| RegistryError::Backend(Box::new(closed)))?
     }
 
     async fn delete(&self, instance: &Instance, key: &Key, expect: Expect) -> Result<bool, RegistryError> {
         let key = (instance.clone(), key.clone());
-        self.command(0, |reply| Command::Delete { key, expect, reply })
+        self.command(0, |reply| RegistryCommand::Delete { key, expect, reply })
             .await
             .map_err(|closed| RegistryError::Backend(Box::new(closed)))?
     }

@@ -22,21 +22,21 @@ use tempfile::TempDir;
 
 use self::format::Format;
 use crate::error::OpenStoreError;
-use crate::journal::{self, Journal};
-use crate::lease::Lease;
+use crate::journal::{self, JournalHandle};
+use crate::lease::LeaseHandle;
 use crate::metrics::Metrics;
 use crate::options::{AcceptLoss, Clock, Options};
 use crate::platform;
-use crate::registry::{self, Registry};
+use crate::registry::{self, RegistryHandle};
 
 /// An open data directory. Give it away by the contracts' handles; close it when they are no longer used.
 pub struct Store {
     directory: PathBuf,
     /// The store's own number.
     number: u32,
-    journal: Journal,
-    registry: Registry,
-    lease: Arc<Lease>,
+    journal: JournalHandle,
+    registry: RegistryHandle,
+    lease: Arc<LeaseHandle>,
     metrics: Metrics,
     /// Taken by the first close.
     open: Mutex<Option<Open>>,
@@ -44,7 +44,7 @@ pub struct Store {
 
 /// The ids of the parts of a store; another store has others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parts {
+pub struct PartIds {
     /// The journals.
     pub journal: String,
     /// The registry and the leases.
@@ -53,8 +53,8 @@ pub struct Parts {
 
 /// What ends with the store, in this order.
 struct Open {
-    journal: journal::Threads,
-    registry: registry::Threads,
+    journal: journal::JournalThreads,
+    registry: registry::RegistryThreads,
     // Held for its `Drop`: the lock goes when everything is written, the temporary directory at the very end.
     _lock: lock::Lock,
     _temporary: Option<TempDir>,
@@ -115,7 +115,7 @@ impl Store {
         let recovery = journal::Recovery::read(&log, recovery_options)?;
         let at_loss = at_loss(options.accept_loss.registry);
         let (registry, registry_threads) =
-            Registry::open(&database, &options.registry, clock, metrics.clone(), at_loss, supervisor)?;
+            RegistryHandle::open(&database, &options.registry, clock, metrics.clone(), at_loss, supervisor)?;
         let found = format;
         format.version = format::VERSION;
         format.is_new = false;
@@ -128,7 +128,7 @@ impl Store {
         }
         let is_written = if format == found { Ok(()) } else { format.write(directory) };
         let opened = is_written.and_then(|()| {
-            Journal::open(recovery, format.generation, &options.journal, metrics.clone(), supervisor)
+            JournalHandle::open(recovery, format.generation, &options.journal, metrics.clone(), supervisor)
         });
         let (journal, journal_threads) = match opened {
             Ok(opened) => opened,
@@ -148,7 +148,7 @@ impl Store {
             directory: directory.to_owned(),
             number: format.store,
             journal,
-            lease: Arc::new(Lease(registry.clone())),
+            lease: Arc::new(LeaseHandle(registry.clone())),
             registry,
             metrics,
             open: Mutex::new(Some(Open {
@@ -190,8 +190,8 @@ impl Store {
     }
 
     /// The ids that were drawn when the store's parts were made, in hexadecimal digits.
-    pub fn parts(&self) -> Parts {
-        Parts { journal: format!("{:08x}", self.number), registry: self.registry.id().to_string() }
+    pub fn parts(&self) -> PartIds {
+        PartIds { journal: format!("{:08x}", self.number), registry: self.registry.id().to_string() }
     }
 
     /// Adds the store's counters, whose names begin with `state_`, to a metrics registry.

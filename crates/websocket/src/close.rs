@@ -1,18 +1,18 @@
-//! [`Close`]: the body of a close frame (section 5.5.1).
+//! [`CloseBody`]: the body of a close frame (section 5.5.1).
 
 use crate::close_code::CloseCode;
 use crate::violation::Violation;
 
 /// The body of a close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Close<'a> {
+pub struct CloseBody<'a> {
     /// The status code; `None` if the body is empty.
     pub code: Option<CloseCode>,
     /// The reason, for people.
     pub reason: &'a str,
 }
 
-impl<'a> Close<'a> {
+impl<'a> CloseBody<'a> {
     /// Parses the body of a close frame.
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Violation> {
         match body {

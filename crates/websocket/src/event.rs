@@ -1,6 +1,6 @@
 //! [`Event`]: what the peer sent, complete.
 
-use crate::close::Close;
+use crate::close::CloseBody;
 use crate::frame::Opcode;
 use crate::violation::Violation;
 
@@ -14,7 +14,7 @@ pub enum Event<'a> {
     /// A pong.
     Pong(&'a [u8]),
     /// A close frame; ignore everything that follows.
-    Close(Close<'a>),
+    Close(CloseBody<'a>),
 }
 
 /// The type of a message.
@@ -49,7 +49,7 @@ impl<'a> Event<'a> {
             Opcode::Binary | Opcode::Continuation => Self::Message(MessageKind::Binary, payload),
             Opcode::Ping => Self::Ping(payload),
             Opcode::Pong => Self::Pong(payload),
-            Opcode::Close => Self::Close(Close::parse(payload)?),
+            Opcode::Close => Self::Close(CloseBody::parse(payload)?),
         })
     }
 }

@@ -16,7 +16,7 @@ mod upgrade;
 mod utf8;
 mod violation;
 
-pub use close::Close;
+pub use close::CloseBody;
 pub use close_code::CloseCode;
 pub use decoder::Decoder;
 pub use decoder::message::Decoded;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use checked_files::{AtLoss, Database, Layout, OpenDatabaseError};
+use checked_files::{AtLoss, CheckedDatabase, Layout, OpenDatabaseError};
 use rusqlite::{Connection, params};
 
 /// The tables of format 1 and of today.
@@ -19,12 +19,12 @@ pub(crate) fn file(folder: &Path) -> PathBuf {
     folder.join("rows.sqlite")
 }
 
-pub(crate) fn open(folder: &Path) -> Result<Database, OpenDatabaseError> {
-    Database::open(&layout(&file(folder)), AtLoss::Refuse)
+pub(crate) fn open(folder: &Path) -> Result<CheckedDatabase, OpenDatabaseError> {
+    CheckedDatabase::open(&layout(&file(folder)), AtLoss::Refuse)
 }
 
-pub(crate) fn open_accepting(folder: &Path) -> Result<Database, OpenDatabaseError> {
-    Database::open(&layout(&file(folder)), AtLoss::Accept)
+pub(crate) fn open_accepting(folder: &Path) -> Result<CheckedDatabase, OpenDatabaseError> {
+    CheckedDatabase::open(&layout(&file(folder)), AtLoss::Accept)
 }
 
 pub(crate) fn body(number: i64) -> String {
@@ -32,13 +32,13 @@ pub(crate) fn body(number: i64) -> String {
 }
 
 /// Commits one row and acknowledges it, as a store does.
-pub(crate) fn put(database: &mut Database, number: i64) -> rusqlite::Result<()> {
+pub(crate) fn put(database: &mut CheckedDatabase, number: i64) -> rusqlite::Result<()> {
     let connection = &database.connection;
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let put = || {
         let sql = "INSERT INTO rows VALUES (?1, ?2, ?3)";
         connection.execute(sql, params![format!("id{number}"), number, body(number)])?;
-        let sequence = Database::count_commit(connection)?;
+        let sequence = CheckedDatabase::count_commit(connection)?;
         connection.execute_batch("COMMIT")?;
         Ok(sequence)
     };

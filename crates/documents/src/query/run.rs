@@ -69,7 +69,7 @@ pub(crate) struct ListRows(pub(crate) Vec<Value>);
 
 /// One page of a result.
 #[derive(Debug, Default)]
-pub(crate) struct QueryPage {
+pub(crate) struct ResultPage {
     /// JSON texts.
     pub(crate) rows: Vec<String>,
     pub(crate) continuation: Option<String>,
@@ -110,7 +110,7 @@ pub(crate) fn run(
     continuation: Option<&str>,
     now_ts: i64,
     meter: &Meter<'_>,
-) -> Result<QueryPage, RequestFailure> {
+) -> Result<ResultPage, RequestFailure> {
     let resume = match continuation {
         None => Continuation::first(query.offset),
         Some(text) => Continuation::decode(text, query.aggregates.len()).ok_or_else(|| {
@@ -168,8 +168,8 @@ impl Run<'_> {
         self.query.limit.is_some_and(|limit| resume.taken >= limit)
     }
 
-    fn streamed(&self, mut resume: Continuation) -> Result<QueryPage, RequestFailure> {
-        let mut page = QueryPage::default();
+    fn streamed(&self, mut resume: Continuation) -> Result<ResultPage, RequestFailure> {
+        let mut page = ResultPage::default();
         let (room, mut bytes, mut more) = (self.room(&resume), 0, false);
         if room == 0 {
             return Ok(page);
@@ -204,10 +204,10 @@ impl Run<'_> {
         Ok(page)
     }
 
-    fn sorted(&self, mut resume: Continuation) -> Result<QueryPage, RequestFailure> {
+    fn sorted(&self, mut resume: Continuation) -> Result<ResultPage, RequestFailure> {
         let room = self.room(&resume).min(if resume.scan.is_some() { SCAN_ROOM } else { usize::MAX });
         if room == 0 {
-            return Ok(QueryPage::default());
+            return Ok(ResultPage::default());
         }
         let skip = usize::try_from(resume.skip).unwrap_or(usize::MAX);
         let keep = skip.saturating_add(room).saturating_add(1);
@@ -223,7 +223,7 @@ impl Run<'_> {
             best.keep = skip.saturating_add(room.min(SCAN_ROOM)).saturating_add(1);
             best.trim()?;
             resume.scan = Some(InterruptedScan::new(last, best.keys, best.bound)?);
-            return Ok(QueryPage { rows: Vec::new(), continuation: Some(resume.encode()?) });
+            return Ok(ResultPage { rows: Vec::new(), continuation: Some(resume.encode()?) });
         }
         best.trim()?;
         self.sorted_page(resume, best.keys, best.bound.as_ref(), room)
@@ -286,8 +286,8 @@ impl Run<'_> {
         keys: Vec<RowKey>,
         bound: Option<&RowKey>,
         room: usize,
-    ) -> Result<QueryPage, RequestFailure> {
-        let mut page = QueryPage::default();
+    ) -> Result<ResultPage, RequestFailure> {
+        let mut page = ResultPage::default();
         let (mut bytes, mut more) = (0, bound.is_some());
         let skip = usize::try_from(resume.skip).unwrap_or(usize::MAX);
         // The scan was paid for; what is shown has a budget of its own, so that each page has a row.
@@ -319,7 +319,7 @@ impl Run<'_> {
         Ok(page)
     }
 
-    fn aggregated(&self, mut resume: Continuation) -> Result<QueryPage, RequestFailure> {
+    fn aggregated(&self, mut resume: Continuation) -> Result<ResultPage, RequestFailure> {
         let mut sums = resume.sums();
         sums.resize_with(self.query.aggregates.len(), Accumulator::default);
         let ended = self.rows.each(resume.number, self.meter, &mut |_, row| {
@@ -342,7 +342,7 @@ impl Run<'_> {
         if let ScanEnd::Interrupted(last) = ended {
             resume.number = last;
             resume.keep_sums(&sums);
-            return Ok(QueryPage { rows: Vec::new(), continuation: Some(resume.encode()?) });
+            return Ok(ResultPage { rows: Vec::new(), continuation: Some(resume.encode()?) });
         }
         let pairs = sums.into_iter().zip(&self.query.aggregates);
         let aggregates: Vec<_> = pairs.map(|(sum, (aggregate, _))| sum.result(*aggregate)).collect();
@@ -352,6 +352,6 @@ impl Run<'_> {
         let wanted = self.query.offset == 0 && self.query.limit != Some(0);
         let row = if wanted { self.shown(&scope) } else { None };
         showing.row_is_whole()?;
-        Ok(QueryPage { rows: row.into_iter().collect(), continuation: None })
+        Ok(ResultPage { rows: row.into_iter().collect(), continuation: None })
     }
 }

@@ -228,7 +228,7 @@ impl Service {
 }
 
 /// The answer that carries a page.
-pub(super) fn page_reply(rid: &str, key: &str, page: &query::QueryPage) -> Reply {
+pub(super) fn page_reply(rid: &str, key: &str, page: &query::ResultPage) -> Reply {
     let reply = Reply::new(StatusCode::OK, to_protocol::list(rid, key, &page.rows))
         .with("x-ms-item-count", page.rows.len().to_string());
     match &page.continuation {

@@ -357,7 +357,7 @@ fn scope_of(call: &DocumentRequest, container: &Container) -> Result<ItemRange, 
     Ok(ItemRange::EffectiveRange(start, end))
 }
 
-fn query_metrics(page: &query::QueryPage, looked_at: u64) -> String {
+fn query_metrics(page: &query::ResultPage, looked_at: u64) -> String {
     let bytes: usize = page.rows.iter().map(String::len).sum();
     let count = page.rows.len();
     format!(

@@ -3,7 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
-use checked_files::{AtLoss, Database, Health, Layout};
+use checked_files::{AtLoss, CheckedDatabase, Health, Layout};
 use rusqlite::Connection;
 
 use crate::{Error, Options};
@@ -73,10 +73,10 @@ pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
 }
 
 /// Opens the file for writing; makes it where there is nothing.
-pub(super) fn open(options: &Options, path: &Path) -> Result<Database, Error> {
+pub(super) fn open(options: &Options, path: &Path) -> Result<CheckedDatabase, Error> {
     let layout = Layout { part: PART, path, format: FORMAT, tables: TABLES, cache_kib: 8192 };
     let at_loss = if options.accept_loss { AtLoss::Accept } else { AtLoss::Refuse };
-    let database = Database::open(&layout, at_loss)?;
+    let database = CheckedDatabase::open(&layout, at_loss)?;
     if let Some(bytes_max) = options.database_bytes_max {
         let failed = |cause| Error::Database { path: path.to_owned(), cause };
         let connection = &database.connection;

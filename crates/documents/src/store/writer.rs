@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use checked_files::Database;
+use checked_files::CheckedDatabase;
 use rusqlite::TransactionBehavior;
 use supervision::{Supervisor, Unit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -32,7 +32,7 @@ struct WriteJob {
 
 /// What the writer thread works with.
 pub(super) struct WriterContext {
-    pub(super) database: Database,
+    pub(super) database: CheckedDatabase,
     pub(super) account: String,
     pub(super) catalog: Catalog,
     pub(super) hints: Hints,
@@ -336,7 +336,7 @@ fn apply_group(
         }
         results.push(result);
     }
-    let sequence = Database::count_commit(&transaction)?;
+    let sequence = CheckedDatabase::count_commit(&transaction)?;
     transaction.commit()?;
     context.database.acknowledge(sequence);
     Ok(results)

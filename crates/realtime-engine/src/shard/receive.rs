@@ -3,7 +3,7 @@
 use std::io;
 
 use signalr_protocol::{Splitter, next_message};
-use websocket::{Close, CloseCode, DecodedPart, Decoder, Opcode, Part, Role, frame};
+use websocket::{CloseBody, CloseCode, DecodedPart, Decoder, Opcode, Part, Role, frame};
 
 use super::Shard;
 use super::connection::{ConnectionState, PostedBytes, TransportState};
@@ -110,7 +110,7 @@ impl Shard {
                     self.append_or_end(slot, &mut Step::new(pong));
                 }
                 Some(Part::Pong(_)) => {}
-                Some(Part::Close(Close { code, .. })) => {
+                Some(Part::Close(CloseBody { code, .. })) => {
                     // Echoes the code (RFC 6455, 5.5.1).
                     let code = code.unwrap_or(CloseCode::NORMAL);
                     self.close_with(slot, EndReason::ClientClosed, None, code, "");

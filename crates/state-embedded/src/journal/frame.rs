@@ -14,7 +14,7 @@
 //! 24 before      u64   number of the last group that was durable when this one was written
 //! 32 journal     u64   which journal, 0 for the segment's own frames
 //! 40 epoch       u64   the journal's epoch
-//! 48 offset      u64   the record's offset; for other kinds, see [`Kind`]
+//! 48 offset      u64   the record's offset; for other kinds, see [`FrameKind`]
 //! ```
 //!
 //! A group is written with one write and one flush; if one of its frames is missing, it counts as not written. `before` tells
@@ -36,7 +36,7 @@ const LAST: u8 = 1;
 /// The type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Kind {
+pub(super) enum FrameKind {
     /// Begins a segment. `offset` is the segment's number; payload: the file's size in bytes.
     Segment = 1,
     /// Declares a journal: just created, or carried over to a new segment. `offset` is that of its first record; payload:
@@ -54,8 +54,8 @@ pub(super) enum Kind {
 
 /// A frame's header, without length and checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FrameHeader {
-    pub(super) kind: Kind,
+pub(super) struct LogFrameHeader {
+    pub(super) kind: FrameKind,
     pub(super) is_last: bool,
     pub(super) group: u64,
     pub(super) before: u64,
@@ -67,7 +67,7 @@ pub(super) struct FrameHeader {
 /// A header that was read, with the length and the checksum of the payload.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ParsedHeader {
-    pub(super) header: FrameHeader,
+    pub(super) header: LogFrameHeader,
     pub(super) payload_bytes: usize,
     checksum: u32,
 }
@@ -98,7 +98,7 @@ pub(super) fn journal_payload_bytes(instance: &Instance, name: &Name) -> usize {
 pub(super) fn put(
     buffer: &mut Vec<u8>,
     store: u32,
-    header: &FrameHeader,
+    header: &LogFrameHeader,
     payload: impl FnOnce(&mut Vec<u8>),
 ) {
     let start = buffer.len();
@@ -139,18 +139,18 @@ pub(super) fn header(bytes: &[u8]) -> Option<ParsedHeader> {
     let checksum = bytes.get_u32_le();
     let payload_bytes = bytes.get_u32_le() as usize;
     let kind = match bytes.get_u8() {
-        1 => Kind::Segment,
-        2 => Kind::Journal,
-        3 => Kind::Record,
-        4 => Kind::Trim,
-        5 => Kind::Seal,
-        6 => Kind::Remove,
+        1 => FrameKind::Segment,
+        2 => FrameKind::Journal,
+        3 => FrameKind::Record,
+        4 => FrameKind::Trim,
+        5 => FrameKind::Seal,
+        6 => FrameKind::Remove,
         _ => return None,
     };
     let is_last = bytes.get_u8() & LAST != 0;
     bytes.advance(2);
     let mut number = || bytes.get_u64_le();
-    let header = FrameHeader {
+    let header = LogFrameHeader {
         kind,
         is_last,
         group: number(),

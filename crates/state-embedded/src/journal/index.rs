@@ -20,7 +20,7 @@ pub(super) type JournalKey = (Instance, Name);
 
 /// Adjacent frames of one journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct FrameRun {
     /// Offset of its first record.
     pub(super) first: u64,
     pub(super) records: u64,
@@ -31,7 +31,7 @@ pub(super) struct Run {
     pub(super) bytes: u64,
 }
 
-impl Run {
+impl FrameRun {
     /// Offset after its last record.
     pub(super) fn next(&self) -> u64 {
         self.first + self.records
@@ -52,7 +52,7 @@ impl Run {
 }
 
 /// Adds a run to a segment's list of journal number, epoch and run.
-pub(super) fn note_run(runs: &mut Vec<(u64, u64, Run)>, journal: u64, epoch: u64, run: Run) {
+pub(super) fn note_run(runs: &mut Vec<(u64, u64, FrameRun)>, journal: u64, epoch: u64, run: FrameRun) {
     // After a removal and a restart, a number may be used again, with another epoch.
     let last = runs.last_mut().filter(|(id, other, _)| (*id, *other) == (journal, epoch));
     if !last.is_some_and(|(_, _, last)| last.merge(&run)) {
@@ -86,12 +86,12 @@ pub(super) struct JournalState {
 pub(super) struct RecordIndex {
     pub(super) first: u64,
     pub(super) next: u64,
-    pub(super) runs: VecDeque<Run>,
+    pub(super) runs: VecDeque<FrameRun>,
 }
 
 impl RecordIndex {
     /// Adds durable records at the end. Returns whether this began a new run.
-    pub(super) fn extend(&mut self, run: Run) -> bool {
+    pub(super) fn extend(&mut self, run: FrameRun) -> bool {
         debug_assert_eq!(run.first, self.next);
         self.next = run.next();
         if self.runs.back_mut().is_some_and(|last| last.merge(&run)) {
@@ -102,7 +102,7 @@ impl RecordIndex {
     }
 
     /// Removes records below `first`. Returns the runs without records left.
-    pub(super) fn trim(&mut self, first: u64) -> Vec<Run> {
+    pub(super) fn trim(&mut self, first: u64) -> Vec<FrameRun> {
         self.first = self.first.max(first.min(self.next));
         let mut dead = Vec::new();
         while let Some(run) = self.runs.front().copied()
@@ -190,7 +190,7 @@ impl Shared {
     }
 
     /// Removes a journal and wakes those who wait for it. Returns its runs.
-    pub(super) fn remove(&self, journal: &JournalState) -> Vec<Run> {
+    pub(super) fn remove(&self, journal: &JournalState) -> Vec<FrameRun> {
         let mut journals = self.journals.write().expect("no thread panics with the journals' lock");
         // The key may belong to a journal that was created after it.
         if journals.get(&journal.key).is_some_and(|current| current.id == journal.id) {

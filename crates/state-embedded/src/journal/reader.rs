@@ -10,8 +10,8 @@ use state::{Entry, Epoch, Offset, Position, ReadError};
 use supervision::{Turned, Turns, Unit, Wait};
 use tokio::sync::oneshot;
 
-use super::frame::{self, HEADER_BYTES, Kind};
-use super::index::{JournalState, Run, Shared};
+use super::frame::{self, FrameKind, HEADER_BYTES};
+use super::index::{FrameRun, JournalState, Shared};
 use crate::metrics::Metrics;
 use crate::platform;
 use crate::queue::{Popped, Queue};
@@ -20,7 +20,7 @@ use crate::queue::{Popped, Queue};
 const READ_BYTES_MAX: usize = 64 << 20;
 
 /// A request of a caller.
-pub(super) struct ReadRequest {
+pub(super) struct JournalRead {
     pub(super) journal: Arc<JournalState>,
     pub(super) from: Position,
     pub(super) records_max: usize,
@@ -28,7 +28,7 @@ pub(super) struct ReadRequest {
     pub(super) reply: oneshot::Sender<Result<Vec<Entry>, ReadError>>,
 }
 
-pub(super) struct Reader {
+pub(super) struct JournalReader {
     pub(super) store: u32,
     pub(super) shared: Arc<Shared>,
     pub(super) health: Health,
@@ -49,14 +49,14 @@ struct Damaged {
 }
 
 /// A reader and the queue of its requests.
-pub(super) struct ReaderTurns {
-    pub(super) reader: Reader,
-    pub(super) queues: Arc<[Queue<ReadRequest>]>,
+pub(super) struct JournalReaderTurns {
+    pub(super) reader: JournalReader,
+    pub(super) queues: Arc<[Queue<JournalRead>]>,
     /// Which of the queues is this reader's.
     pub(super) number: usize,
 }
 
-impl Turns for ReaderTurns {
+impl Turns for JournalReaderTurns {
     /// Answers the waiting requests. Ends when the queue is closed and empty.
     fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
         // Dropped by a panic, so that the callers learn of it.
@@ -77,8 +77,8 @@ impl Turns for ReaderTurns {
     }
 }
 
-impl Reader {
-    fn read(&self, read: &ReadRequest) -> Result<Vec<Entry>, ReadError> {
+impl JournalReader {
+    fn read(&self, read: &JournalRead) -> Result<Vec<Entry>, ReadError> {
         let journal = &read.journal;
         let bytes_max = read.bytes_max.min(READ_BYTES_MAX);
         let Some(runs) = requested_runs(read, bytes_max)? else { return Ok(Vec::new()) };
@@ -106,8 +106,8 @@ impl Reader {
     /// Adds the requested records of a run. Returns whether more records fit.
     fn read_run(
         &self,
-        read: &ReadRequest,
-        run: Run,
+        read: &JournalRead,
+        run: FrameRun,
         bytes_left: &mut usize,
         entries: &mut Vec<Entry>,
     ) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
@@ -124,7 +124,7 @@ impl Reader {
             let found = frame::header(&frame).filter(|found| frame::is_intact(found, &frame, self.store));
             let found = found.ok_or_else(|| damaged(offset, at))?;
             let header = found.header;
-            let is_expected = header.kind == Kind::Record
+            let is_expected = header.kind == FrameKind::Record
                 && (header.journal, header.epoch, header.offset)
                     == (read.journal.id, read.journal.stored_epoch.0, offset);
             let record = frame::record(frame.slice(HEADER_BYTES..HEADER_BYTES + found.payload_bytes));
@@ -145,7 +145,7 @@ impl Reader {
 }
 
 /// A description of the first unreadable record of a run, if there is one.
-pub(super) fn damaged(file: &File, run: &Run, journal: u64, epoch: Epoch, store: u32) -> Option<String> {
+pub(super) fn damaged(file: &File, run: &FrameRun, journal: u64, epoch: Epoch, store: u32) -> Option<String> {
     let at_start =
         |at: usize| Damaged { offset: run.first, segment: run.segment, position: run.position + at as u64 };
     let mut buffer = vec![0; usize::try_from(run.bytes).ok()?];
@@ -160,7 +160,7 @@ pub(super) fn damaged(file: &File, run: &Run, journal: u64, epoch: Epoch, store:
         let found = frame::header(frame).filter(|found| frame::is_intact(found, frame, store));
         let found = found.filter(|found| {
             let header = found.header;
-            header.kind == Kind::Record
+            header.kind == FrameKind::Record
                 && (header.journal, header.epoch, header.offset) == (journal, epoch.0, offset)
         });
         let Some(found) = found else { return Some(Damaged { offset, ..at_start(at) }.to_string()) };
@@ -171,7 +171,7 @@ pub(super) fn damaged(file: &File, run: &Run, journal: u64, epoch: Epoch, store:
 
 /// The runs from the one with the first requested record to the one that reaches a limit; `None` if there is nothing to
 /// read.
-fn requested_runs(read: &ReadRequest, bytes_max: usize) -> Result<Option<Vec<Run>>, ReadError> {
+fn requested_runs(read: &JournalRead, bytes_max: usize) -> Result<Option<Vec<FrameRun>>, ReadError> {
     let records = read.journal.records();
     if !read.journal.has_record_at(&records, read.from)? || read.records_max == 0 {
         return Ok(None);

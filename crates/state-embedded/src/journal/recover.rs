@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use bytes::Buf;
 use state::Epoch;
 
-use super::frame::Kind;
-use super::index::{JournalKey, RecordIndex, Run, note_run};
-use super::scan::{Frame, Scan};
-use super::segment::{self, Index};
+use super::frame::FrameKind;
+use super::index::{FrameRun, JournalKey, RecordIndex, note_run};
+use super::scan::{SegmentFrame, SegmentScan};
+use super::segment::{self, SegmentIndex};
 use crate::error::OpenStoreError;
 
 /// The content of a log.
@@ -24,7 +24,7 @@ pub(super) struct Recovered {
     /// Open files of all segments, by number, with their size in bytes.
     pub(super) segments: BTreeMap<u64, (File, u64)>,
     /// The segment to continue in, if there is any.
-    pub(super) active: Option<Active>,
+    pub(super) active: Option<RecoveredSegment>,
     /// The last complete group.
     pub(super) last_group: u64,
     /// An incomplete group follows it.
@@ -34,14 +34,14 @@ pub(super) struct Recovered {
 }
 
 /// The segment that is written to.
-pub(super) struct Active {
+pub(super) struct RecoveredSegment {
     pub(super) number: u64,
     /// Where the next group is written.
     pub(super) position: u64,
     /// It is sealed: the next group begins a new segment.
     pub(super) is_sealed: bool,
     /// For its index file.
-    pub(super) runs: Vec<(u64, u64, Run)>,
+    pub(super) runs: Vec<(u64, u64, FrameRun)>,
 }
 
 /// A journal with its records.
@@ -56,7 +56,7 @@ pub(super) struct RecoveredJournal {
 struct SegmentContents {
     /// By journal number.
     journals: BTreeMap<u64, JournalSummary>,
-    runs: Vec<(u64, u64, Run)>,
+    runs: Vec<(u64, u64, FrameRun)>,
     last_group: u64,
     end: u64,
     is_sealed: bool,
@@ -103,7 +103,7 @@ pub(super) fn recover(directory: &Path, store: u32) -> Result<Recovered, OpenSto
         let bytes = file.metadata().map_err(failed)?.len();
         segments.insert(*number, (file, bytes));
     }
-    let mut runs: BTreeMap<u64, Vec<(u64, Run)>> = BTreeMap::new();
+    let mut runs: BTreeMap<u64, Vec<(u64, FrameRun)>> = BTreeMap::new();
     let mut unused = Vec::new();
     let Some(last) = read_active(directory, store, &mut numbers, &mut segments, &mut unused)? else {
         let journals = Vec::new();
@@ -133,7 +133,7 @@ pub(super) fn recover(directory: &Path, store: u32) -> Result<Recovered, OpenSto
     Ok(Recovered {
         journals,
         segments,
-        active: Some(Active {
+        active: Some(RecoveredSegment {
             number: active,
             position: last.end,
             is_sealed: last.is_sealed,
@@ -167,7 +167,7 @@ fn read_active(
             None => 0,
         };
         let (file, _) = &segments[&number];
-        let is_damaged = Scan::new(file, store).proves_damage(contents.end, before);
+        let is_damaged = SegmentScan::new(file, store).proves_damage(contents.end, before);
         if is_damaged.map_err(|cause| OpenStoreError::from_io(&path, cause))? {
             let what = "records that were durable cannot be read";
             return Err(OpenStoreError::Corrupt { file: path, position: contents.end, what });
@@ -189,8 +189,8 @@ fn read_sealed(
     store: u32,
     number: u64,
     segments: &BTreeMap<u64, (File, u64)>,
-) -> Result<Index, OpenStoreError> {
-    if let Some(index) = Index::read(directory, number, store) {
+) -> Result<SegmentIndex, OpenStoreError> {
+    if let Some(index) = SegmentIndex::read(directory, number, store) {
         return Ok(index);
     }
     let path = segment::path(directory, number);
@@ -201,7 +201,7 @@ fn read_sealed(
         Err(SegmentFailure::Damage { position: contents.end, what: "the segment has no end" })
     });
     let contents = contents.map_err(|failure| failure.in_file(path))?;
-    let index = Index { last_group: contents.last_group, runs: contents.runs };
+    let index = SegmentIndex { last_group: contents.last_group, runs: contents.runs };
     if let Err(error) = index.write(directory, number, store) {
         tracing::warn!(%error, "cannot write an index file of the journal; the next start reads the segment instead");
     }
@@ -218,7 +218,7 @@ fn read_segment(file: &File, number: u64, store: u32) -> Result<SegmentContents,
         is_sealed: false,
         is_torn: false,
     };
-    let mut scan = Scan::new(file, store);
+    let mut scan = SegmentScan::new(file, store);
     while !contents.is_sealed {
         let Some((effects, group, end)) = read_group(&mut scan, number, &contents)? else { break };
         for (position, effect) in effects {
@@ -248,7 +248,7 @@ type Group = (Vec<(u64, Effect)>, u64, u64);
 
 /// Reads one complete group; `None` if there is none.
 fn read_group(
-    scan: &mut Scan<'_>,
+    scan: &mut SegmentScan<'_>,
     number: u64,
     contents: &SegmentContents,
 ) -> Result<Option<Group>, SegmentFailure> {
@@ -263,7 +263,7 @@ fn read_group(
             // The first group of a segment names one of the segment before it.
             None => contents.end == 0 || header.before == contents.last_group && header.group > header.before,
         };
-        let is_begin = header.kind == Kind::Segment && header.offset == number;
+        let is_begin = header.kind == FrameKind::Segment && header.offset == number;
         if !is_next || (position == 0) != is_begin {
             return Ok(None);
         }
@@ -280,17 +280,17 @@ fn read_group(
     }
 }
 
-fn effect(frame: &Frame<'_>) -> Option<Effect> {
+fn effect(frame: &SegmentFrame<'_>) -> Option<Effect> {
     let header = frame.header;
     Some(match header.kind {
-        Kind::Segment => Effect::Begin,
-        Kind::Journal => {
+        FrameKind::Segment => Effect::Begin,
+        FrameKind::Journal => {
             let (next, instance, name) = super::frame::journal(frame.payload)?;
             let journal =
                 JournalSummary { key: (instance, name), epoch: header.epoch, first: header.offset, next };
             Effect::Journal(header.journal, journal)
         }
-        Kind::Record => {
+        FrameKind::Record => {
             // The reader checks the content; here only its presence matters.
             frame.payload.has_remaining().then_some(())?;
             Effect::Record {
@@ -300,9 +300,9 @@ fn effect(frame: &Frame<'_>) -> Option<Effect> {
                 bytes: frame.bytes,
             }
         }
-        Kind::Trim => Effect::Trim { journal: header.journal, first: header.offset },
-        Kind::Remove => Effect::Remove { journal: header.journal, epoch: header.epoch },
-        Kind::Seal => Effect::Seal,
+        FrameKind::Trim => Effect::Trim { journal: header.journal, first: header.offset },
+        FrameKind::Remove => Effect::Remove { journal: header.journal, epoch: header.epoch },
+        FrameKind::Seal => Effect::Seal,
     })
 }
 
@@ -322,7 +322,7 @@ impl SegmentContents {
                     return damage("a record that does not follow the one before it");
                 }
                 journal.next += 1;
-                let run = Run { first: offset, records: 1, segment, position, bytes };
+                let run = FrameRun { first: offset, records: 1, segment, position, bytes };
                 note_run(&mut self.runs, id, epoch, run);
             }
             Effect::Trim { journal, first } => {
@@ -347,8 +347,8 @@ impl SegmentContents {
 fn join_runs(
     id: u64,
     journal: JournalSummary,
-    runs: Vec<(u64, Run)>,
-) -> Result<RecoveredJournal, Option<Run>> {
+    runs: Vec<(u64, FrameRun)>,
+) -> Result<RecoveredJournal, Option<FrameRun>> {
     let mut runs: Vec<_> = runs
         .into_iter()
         .filter(|(epoch, run)| *epoch == journal.epoch && run.next() > journal.first)

@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::io;
 
-use super::frame::{self, FrameHeader, HEADER_BYTES, ParsedHeader};
+use super::frame::{self, HEADER_BYTES, LogFrameHeader, ParsedHeader};
 use crate::platform;
 
 /// Size of one read, in bytes; a larger frame is read at once.
 const WINDOW_BYTES: usize = 1 << 20;
 
 /// A segment file, read through a window that moves forward.
-pub(super) struct Scan<'a> {
+pub(super) struct SegmentScan<'a> {
     file: &'a File,
     store: u32,
     window: Vec<u8>,
@@ -18,13 +18,13 @@ pub(super) struct Scan<'a> {
 }
 
 /// An intact frame.
-pub(super) struct Frame<'w> {
-    pub(super) header: FrameHeader,
+pub(super) struct SegmentFrame<'w> {
+    pub(super) header: LogFrameHeader,
     pub(super) payload: &'w [u8],
     pub(super) bytes: u64,
 }
 
-impl<'a> Scan<'a> {
+impl<'a> SegmentScan<'a> {
     pub(super) fn new(file: &'a File, store: u32) -> Self {
         Self { file, store, window: Vec::new(), window_position: 0 }
     }
@@ -44,7 +44,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The intact frame at `position`, if there is one.
-    pub(super) fn frame(&mut self, position: u64) -> io::Result<Option<Frame<'_>>> {
+    pub(super) fn frame(&mut self, position: u64) -> io::Result<Option<SegmentFrame<'_>>> {
         let store = self.store;
         let Some(found) = frame::header(self.at(position, HEADER_BYTES)?) else { return Ok(None) };
         let bytes = self.at(position, HEADER_BYTES + found.payload_bytes)?;
@@ -91,6 +91,6 @@ impl<'a> Scan<'a> {
     }
 }
 
-fn frame_of<'w>(found: &ParsedHeader, bytes: &'w [u8]) -> Frame<'w> {
-    Frame { header: found.header, payload: &bytes[HEADER_BYTES..], bytes: found.frame_bytes() as u64 }
+fn frame_of<'w>(found: &ParsedHeader, bytes: &'w [u8]) -> SegmentFrame<'w> {
+    SegmentFrame { header: found.header, payload: &bytes[HEADER_BYTES..], bytes: found.frame_bytes() as u64 }
 }

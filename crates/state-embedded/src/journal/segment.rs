@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::{Buf, BufMut};
 
-use super::index::Run;
+use super::index::FrameRun;
 use crate::platform;
 use supervision::{Supervisor, Thread, Turned, Turns, Unit, Wait};
 
@@ -69,14 +69,14 @@ pub(super) fn remove(directory: &Path, number: u64) {
 }
 
 /// The runs of a sealed segment, so that the next start need not read the segment.
-pub(super) struct Index {
+pub(super) struct SegmentIndex {
     /// Number of the group that sealed it.
     pub(super) last_group: u64,
     /// Journal number and epoch, and a run of its records.
-    pub(super) runs: Vec<(u64, u64, Run)>,
+    pub(super) runs: Vec<(u64, u64, FrameRun)>,
 }
 
-impl Index {
+impl SegmentIndex {
     /// Writes the file without a flush: if it is lost or torn, the segment is read instead.
     pub(super) fn write(&self, directory: &Path, number: u64, store: u32) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(40 + 48 * self.runs.len());
@@ -111,7 +111,7 @@ impl Index {
         while content.has_remaining() {
             let mut number_in = || content.get_u64_le();
             let (journal, epoch) = (number_in(), number_in());
-            let run = Run {
+            let run = FrameRun {
                 first: number_in(),
                 records: number_in(),
                 segment: number,

@@ -19,11 +19,11 @@ use checked_files::{Damage, Health, Mark};
 use state::{Epoch, Offset, Position, Record};
 use supervision::{Turned, Turns, Unit, Wait};
 
-pub(super) use self::command::Command;
-use self::command::{Outcome, WriteFailure};
+pub(super) use self::command::JournalCommand;
+use self::command::{JournalOutcome, WriteFailure};
 use self::group::{FrameBuffer, GroupNumbers, Staged};
 use self::segments::Segments;
-use super::frame::{self, Kind};
+use super::frame::{self, FrameKind};
 use super::index::{JournalKey, JournalState, RecordIndex, Shared};
 use super::recover::{Recovered, live_runs};
 use super::segment::Spare;
@@ -52,7 +52,7 @@ pub(super) struct Dependencies {
     pub(super) metrics: Metrics,
 }
 
-pub(super) struct Writer {
+pub(super) struct JournalWriter {
     directory: PathBuf,
     options: JournalOptions,
     shared: Arc<Shared>,
@@ -72,19 +72,19 @@ pub(super) struct Writer {
 }
 
 /// A writer and the queue of its commands.
-pub(super) struct WriterTurns {
-    writer: Writer,
-    queue: Arc<Queue<Command>>,
-    commands: Vec<Command>,
+pub(super) struct JournalWriterTurns {
+    writer: JournalWriter,
+    queue: Arc<Queue<JournalCommand>>,
+    commands: Vec<JournalCommand>,
 }
 
-impl WriterTurns {
-    pub(super) fn new(writer: Writer, queue: Arc<Queue<Command>>) -> Self {
+impl JournalWriterTurns {
+    pub(super) fn new(writer: JournalWriter, queue: Arc<Queue<JournalCommand>>) -> Self {
         Self { writer, queue, commands: Vec::new() }
     }
 }
 
-impl Turns for WriterTurns {
+impl Turns for JournalWriterTurns {
     /// Executes the waiting commands. Ends when the queue is closed and empty.
     fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
         let Self { writer, queue, commands } = self;
@@ -106,7 +106,7 @@ impl Turns for WriterTurns {
     }
 }
 
-impl Writer {
+impl JournalWriter {
     pub(super) fn new(dependencies: Dependencies) -> Self {
         let Dependencies { directory, store, options, shared, spare, recovered, .. } = dependencies;
         let Dependencies { mark, health, generation, group_gap, metrics, .. } = dependencies;
@@ -152,7 +152,7 @@ impl Writer {
 
     /// Waits a moment for the callers of the last group: its end woke them, and they are about to call again. Without
     /// this, two halves of them take turns, and each half pays for a flush of its own.
-    fn gather(&mut self, queue: &Queue<Command>, commands: &mut Vec<Command>) {
+    fn gather(&mut self, queue: &Queue<JournalCommand>, commands: &mut Vec<JournalCommand>) {
         let patience = (self.flush_mean / 4).min(GATHER_MAX);
         let began = Instant::now();
         while commands.len() < self.callers && began.elapsed() < patience {
@@ -163,7 +163,7 @@ impl Writer {
     }
 
     /// Removes as many commands from the front as fit into one group.
-    fn split_group(&self, commands: &mut Vec<Command>) -> Vec<Command> {
+    fn split_group(&self, commands: &mut Vec<JournalCommand>) -> Vec<JournalCommand> {
         let mut bytes = 0;
         let fitting = commands
             .iter()
@@ -176,8 +176,8 @@ impl Writer {
         std::mem::replace(commands, rest)
     }
 
-    fn commit(&mut self, commands: Vec<Command>) {
-        let bytes: usize = commands.iter().map(Command::bytes).sum();
+    fn commit(&mut self, commands: Vec<JournalCommand>) {
+        let bytes: usize = commands.iter().map(JournalCommand::bytes).sum();
         let begun = if self.has_failed || self.health.damage().is_some() {
             Err(WriteFailure::Closed)
         } else {
@@ -222,7 +222,7 @@ impl Writer {
             self.begin_segment(bytes)?;
         }
         let active = self.segments.active();
-        let header = self.numbers.header(Kind::Segment, 0, 0, active.number);
+        let header = self.numbers.header(FrameKind::Segment, 0, 0, active.number);
         self.frames.put(&header, |payload| payload.put_u64_le(active.bytes));
         for journal in all {
             let info = journal.info();
@@ -244,30 +244,31 @@ impl Writer {
     }
 
     /// Puts a command's frames into the group.
-    fn stage(&mut self, command: Command, position: u64, staged: &mut Staged) -> Outcome {
+    fn stage(&mut self, command: JournalCommand, position: u64, staged: &mut Staged) -> JournalOutcome {
         match command {
-            Command::Append { key, records, reply, .. } => {
+            JournalCommand::Append { key, records, reply, .. } => {
                 let position = self.stage_append(&key, &records, position, staged);
-                Outcome::Append(key, reply, position)
+                JournalOutcome::Append(key, reply, position)
             }
-            Command::Create { key, reply } => {
+            JournalCommand::Create { key, reply } => {
                 let journal = self.find_or_create(&key, staged);
-                Outcome::Create(key, reply, journal)
+                JournalOutcome::Create(key, reply, journal)
             }
-            Command::Trim { journal, below, reply } => {
+            JournalCommand::Trim { journal, below, reply } => {
                 // A journal that was removed in the meantime has no records to trim.
                 if self.find(&journal.key, staged).is_some_and(|current| current.id == journal.id) {
                     self.stage_trim(&journal, below, staged);
                 }
-                Outcome::Trim(journal.key.clone(), reply)
+                JournalOutcome::Trim(journal.key.clone(), reply)
             }
-            Command::Remove { key, reply } => {
+            JournalCommand::Remove { key, reply } => {
                 if let Some(journal) = self.find(&key, staged) {
-                    let header = self.numbers.header(Kind::Remove, journal.id, journal.stored_epoch.0, 0);
+                    let header =
+                        self.numbers.header(FrameKind::Remove, journal.id, journal.stored_epoch.0, 0);
                     self.frames.put(&header, |_| {});
                     staged.removed.push(journal);
                 }
-                Outcome::Remove(key, reply)
+                JournalOutcome::Remove(key, reply)
             }
         }
     }
@@ -284,7 +285,7 @@ impl Writer {
         let first = staged.change(&journal).next;
         let from = group_position + self.frames.len() as u64;
         for (record, offset) in records.iter().zip(first..) {
-            let header = self.numbers.header(Kind::Record, journal.id, journal.stored_epoch.0, offset);
+            let header = self.numbers.header(FrameKind::Record, journal.id, journal.stored_epoch.0, offset);
             self.frames.put(&header, |payload| frame::put_record(payload, record));
         }
         let to = group_position + self.frames.len() as u64;
@@ -299,7 +300,7 @@ impl Writer {
         let first = below.min(change.next);
         if first > change.first {
             change.first = first;
-            let header = self.numbers.header(Kind::Trim, journal.id, journal.stored_epoch.0, first);
+            let header = self.numbers.header(FrameKind::Trim, journal.id, journal.stored_epoch.0, first);
             self.frames.put(&header, |_| {});
         }
     }

@@ -1,4 +1,4 @@
-//! [`Command`]: what callers ask the writer to do, and how each of them gets its result.
+//! [`RegistryCommand`]: what callers ask the writer to do, and how each of them gets its result.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use tokio::sync::oneshot;
 use super::session::InstanceKey;
 
 /// The channel on which a caller waits for its result.
-pub(super) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
+pub(super) type ReplySender<T, E> = oneshot::Sender<Result<T, E>>;
 
 /// A request of a caller.
-pub(crate) enum Command {
-    Put { key: InstanceKey, write: KeyWrite, reply: Reply<Version, RegistryError> },
-    Delete { key: InstanceKey, expect: Expect, reply: Reply<bool, RegistryError> },
-    Acquire { lease: (Instance, Name), owner: String, ttl: Duration, reply: Reply<Grant, LeaseError> },
-    Renew { instance: Instance, grant: Grant, ttl: Duration, reply: Reply<Grant, LeaseError> },
-    Release { instance: Instance, grant: Grant, reply: Reply<(), LeaseError> },
+pub(crate) enum RegistryCommand {
+    Put { key: InstanceKey, write: KeyWrite, reply: ReplySender<Version, RegistryError> },
+    Delete { key: InstanceKey, expect: Expect, reply: ReplySender<bool, RegistryError> },
+    Acquire { lease: (Instance, Name), owner: String, ttl: Duration, reply: ReplySender<Grant, LeaseError> },
+    Renew { instance: Instance, grant: Grant, ttl: Duration, reply: ReplySender<Grant, LeaseError> },
+    Release { instance: Instance, grant: Grant, reply: ReplySender<(), LeaseError> },
 }
 
 /// The arguments of [`state::Registry::put`].
@@ -30,11 +30,11 @@ pub(crate) struct KeyWrite {
 }
 
 /// The result of a command; sent to the caller once the batch is durable.
-pub(super) enum Outcome {
-    Put(Reply<Version, RegistryError>, Result<Version, RegistryError>),
-    Delete(Reply<bool, RegistryError>, Result<bool, RegistryError>),
-    Grant(Reply<Grant, LeaseError>, Result<Grant, LeaseError>),
-    Release(Reply<(), LeaseError>),
+pub(super) enum RegistryOutcome {
+    Put(ReplySender<Version, RegistryError>, Result<Version, RegistryError>),
+    Delete(ReplySender<bool, RegistryError>, Result<bool, RegistryError>),
+    Grant(ReplySender<Grant, LeaseError>, Result<Grant, LeaseError>),
+    Release(ReplySender<(), LeaseError>),
 }
 
 /// Why a batch was not committed; shared by all of its callers.
@@ -42,25 +42,25 @@ pub(super) enum Outcome {
 #[error(transparent)]
 pub(super) struct BatchFailed(pub(super) Arc<dyn std::error::Error + Send + Sync>);
 
-impl Command {
+impl RegistryCommand {
     /// For a command that was not executed because its batch had failed before. The result is a placeholder: after a
-    /// failed batch, [`Outcome::send`] sends the failure.
-    pub(super) fn not_executed(self) -> Outcome {
+    /// failed batch, [`RegistryOutcome::send`] sends the failure.
+    pub(super) fn not_executed(self) -> RegistryOutcome {
         match self {
-            Self::Put { reply, .. } => Outcome::Put(reply, Ok(Version(0))),
-            Self::Delete { reply, .. } => Outcome::Delete(reply, Ok(false)),
+            Self::Put { reply, .. } => RegistryOutcome::Put(reply, Ok(Version(0))),
+            Self::Delete { reply, .. } => RegistryOutcome::Delete(reply, Ok(false)),
             Self::Acquire { lease: (_, name), reply, .. } => {
-                Outcome::Grant(reply, Err(LeaseError::Lost { name }))
+                RegistryOutcome::Grant(reply, Err(LeaseError::Lost { name }))
             }
             Self::Renew { grant, reply, .. } => {
-                Outcome::Grant(reply, Err(LeaseError::Lost { name: grant.name }))
+                RegistryOutcome::Grant(reply, Err(LeaseError::Lost { name: grant.name }))
             }
-            Self::Release { reply, .. } => Outcome::Release(reply),
+            Self::Release { reply, .. } => RegistryOutcome::Release(reply),
         }
     }
 }
 
-impl Outcome {
+impl RegistryOutcome {
     /// Sends the caller its result, or the failure of the batch. The caller may no longer wait for it.
     pub(super) fn send(self, failed: Option<&BatchFailed>) {
         let registry = |failed: &BatchFailed| RegistryError::Backend(Box::new(failed.clone()));

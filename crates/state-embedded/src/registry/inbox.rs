@@ -1,4 +1,4 @@
-//! [`Inbox`]: the changes that a watcher has not read yet, bounded.
+//! [`WatchInbox`]: the changes that a watcher has not read yet, bounded.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -7,7 +7,7 @@ use state::{Instance, KeyChange};
 use tokio::sync::Notify;
 
 /// Changes that a watcher has not read yet.
-pub(super) struct Inbox {
+pub(super) struct WatchInbox {
     pub(super) instance: Instance,
     pub(super) prefix: String,
     changes_max: usize,
@@ -25,7 +25,7 @@ struct InboxState {
     is_closed: bool,
 }
 
-/// The result of [`Inbox::pop`].
+/// The result of [`WatchInbox::pop`].
 pub(super) enum NextChange {
     Overflow,
     Change(KeyChange),
@@ -33,7 +33,7 @@ pub(super) enum NextChange {
     Closed,
 }
 
-impl Inbox {
+impl WatchInbox {
     /// An inbox for the keys of `instance` below `prefix`, of at most `changes_max` changes with `bytes_max` bytes of values.
     pub(super) fn new(instance: Instance, prefix: String, changes_max: usize, bytes_max: usize) -> Self {
         Self { instance, prefix, changes_max, bytes_max, state: Mutex::default(), changed: Notify::new() }

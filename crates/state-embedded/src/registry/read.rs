@@ -10,11 +10,11 @@ use crate::error::StoreClosed;
 use crate::queue::Queue;
 
 /// A request of a caller.
-pub(super) enum ReadRequest {
+pub(super) enum RegistryRead {
     /// One key.
     Get { key: InstanceKey, reply: oneshot::Sender<Result<Option<KeyEntry>, RegistryError>> },
     /// Some keys, in order.
-    Page { range: PageRange, reply: oneshot::Sender<Result<Page, RegistryError>> },
+    Page { range: PageRange, reply: oneshot::Sender<Result<KeyPage, RegistryError>> },
 }
 
 /// Which keys to read.
@@ -29,7 +29,7 @@ pub(super) struct PageRange {
 }
 
 /// Existing keys below a prefix, in order, as of one moment.
-pub(super) struct Page {
+pub(super) struct KeyPage {
     pub(super) entries: Vec<KeyEntry>,
     /// The page includes all changes up to this version.
     pub(super) applied: Version,
@@ -39,15 +39,15 @@ pub(super) struct Page {
 
 /// The queue of the reading thread; clones share it.
 #[derive(Clone)]
-pub(super) struct ReadQueue(pub(super) Arc<Queue<ReadRequest>>);
+pub(super) struct ReadQueue(pub(super) Arc<Queue<RegistryRead>>);
 
 impl ReadQueue {
     pub(super) async fn get(&self, key: InstanceKey) -> Result<Option<KeyEntry>, RegistryError> {
-        self.request(|reply| ReadRequest::Get { key, reply }).await
+        self.request(|reply| RegistryRead::Get { key, reply }).await
     }
 
-    pub(super) async fn page(&self, range: PageRange) -> Result<Page, RegistryError> {
-        self.request(|reply| ReadRequest::Page { range, reply }).await
+    pub(super) async fn page(&self, range: PageRange) -> Result<KeyPage, RegistryError> {
+        self.request(|reply| RegistryRead::Page { range, reply }).await
     }
 
     /// Rejects further requests; accepted ones are still executed.
@@ -57,7 +57,7 @@ impl ReadQueue {
 
     async fn request<T>(
         &self,
-        make: impl FnOnce(oneshot::Sender<Result<T, RegistryError>>) -> ReadRequest,
+        make: impl FnOnce(oneshot::Sender<Result<T, RegistryError>>) -> RegistryRead,
     ) -> Result<T, RegistryError> {
         let (reply, replied) = oneshot::channel();
         let closed = || RegistryError::Backend(Box::new(StoreClosed));

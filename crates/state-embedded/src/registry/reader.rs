@@ -8,12 +8,12 @@ use rusqlite::Connection;
 use state::{Instance, Key, KeyEntry, RegistryError};
 use supervision::{Turned, Turns, Unit, Wait};
 
-use super::read::{Page, PageRange, ReadRequest};
-use super::session::{InstanceKey, Session, Shared};
+use super::read::{KeyPage, PageRange, RegistryRead};
+use super::session::{InstanceKey, SessionKeys, Shared};
 use super::tables;
 use crate::queue::{Popped, Queue};
 
-pub(super) struct Reader {
+pub(super) struct RegistryReader {
     connection: Connection,
     file: PathBuf,
     health: Health,
@@ -21,12 +21,12 @@ pub(super) struct Reader {
 }
 
 /// A reader and the queue of its requests.
-pub(super) struct ReaderTurns {
-    pub(super) reader: Reader,
-    pub(super) queue: Arc<Queue<ReadRequest>>,
+pub(super) struct RegistryReaderTurns {
+    pub(super) reader: RegistryReader,
+    pub(super) queue: Arc<Queue<RegistryRead>>,
 }
 
-impl Turns for ReaderTurns {
+impl Turns for RegistryReaderTurns {
     /// Answers the waiting requests. Ends when the queue is closed and empty.
     fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
         // Dropped by a panic, so that the callers learn of it.
@@ -44,18 +44,18 @@ impl Turns for ReaderTurns {
     }
 }
 
-impl Reader {
+impl RegistryReader {
     pub(super) fn new(connection: Connection, file: PathBuf, health: Health, shared: Arc<Shared>) -> Self {
         Self { connection, file, health, shared }
     }
 
     /// The caller may no longer wait for the result.
-    fn execute(&self, read: ReadRequest) {
+    fn execute(&self, read: RegistryRead) {
         match read {
-            ReadRequest::Get { key, reply } => {
+            RegistryRead::Get { key, reply } => {
                 drop(reply.send(self.get(key).map_err(|error| self.failed(error))));
             }
-            ReadRequest::Page { range, reply } => {
+            RegistryRead::Page { range, reply } => {
                 drop(reply.send(self.page(&range).map_err(|error| self.failed(error))));
             }
         }
@@ -78,7 +78,7 @@ impl Reader {
         Ok(stored.filter(|stored| !stored.is_expired(now)).map(|stored| stored.entry(key.1)))
     }
 
-    fn page(&self, range: &PageRange) -> rusqlite::Result<Page> {
+    fn page(&self, range: &PageRange) -> rusqlite::Result<KeyPage> {
         let PageRange { instance, prefix, after, keys_max, bytes_max } = range;
         let (keys_max, bytes_max) = (*keys_max, *bytes_max);
         let prefix = prefix.as_str();
@@ -110,13 +110,13 @@ impl Reader {
         let fitting = fitting(&entries, keys_max, bytes_max);
         let is_last = fitting == entries.len() && bytes <= bytes_max;
         entries.truncate(fitting);
-        Ok(Page { entries, applied, is_last })
+        Ok(KeyPage { entries, applied, is_last })
     }
 }
 
-/// Session keys below `prefix` and after `after`, in order.
+/// SessionKeys keys below `prefix` and after `after`, in order.
 fn session_keys(
-    session: &Session,
+    session: &SessionKeys,
     instance: &Instance,
     prefix: &str,
     after: Option<&str>,

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use state::{Instance, Key, KeyChange, KeyEntry, Version};
 
-use super::inbox::Inbox;
+use super::inbox::WatchInbox;
 use crate::options::Clock;
 
 /// An instance and a key in it.
@@ -15,13 +15,13 @@ pub(super) type InstanceKey = (Instance, Key);
 
 /// Shared by the two threads and the watchers. Lock order: `session` before `watchers`; an inbox's lock is innermost.
 pub(super) struct Shared {
-    session: RwLock<Session>,
-    pub(super) watchers: Mutex<Vec<Weak<Inbox>>>,
+    session: RwLock<SessionKeys>,
+    pub(super) watchers: Mutex<Vec<Weak<WatchInbox>>>,
     clock: Clock,
 }
 
 /// The keys that live in memory.
-pub(super) struct Session {
+pub(super) struct SessionKeys {
     pub(super) keys: BTreeMap<InstanceKey, StoredValue>,
     /// All changes up to this version are visible.
     pub(super) applied: Version,
@@ -48,7 +48,7 @@ impl StoredValue {
 impl Shared {
     /// Without session keys; `applied` is the last version of the database.
     pub(super) fn new(applied: Version, clock: Clock) -> Self {
-        let session = Session { keys: BTreeMap::new(), applied };
+        let session = SessionKeys { keys: BTreeMap::new(), applied };
         Self { session: RwLock::new(session), watchers: Mutex::default(), clock }
     }
 
@@ -57,11 +57,11 @@ impl Shared {
         (self.clock)()
     }
 
-    pub(super) fn session(&self) -> RwLockReadGuard<'_, Session> {
+    pub(super) fn session(&self) -> RwLockReadGuard<'_, SessionKeys> {
         self.session.read().expect("no thread panics with the session's lock")
     }
 
-    pub(super) fn session_mut(&self) -> RwLockWriteGuard<'_, Session> {
+    pub(super) fn session_mut(&self) -> RwLockWriteGuard<'_, SessionKeys> {
         self.session.write().expect("no thread panics with the session's lock")
     }
 

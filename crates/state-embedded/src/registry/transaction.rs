@@ -1,6 +1,6 @@
 //! [`Transaction`]: executes the commands of one batch, in order, in one transaction of the database.
 //!
-//! Session keys are staged beside the transaction. The writer commits both together.
+//! SessionKeys keys are staged beside the transaction. The writer commits both together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 use state::{Durability, Expect, Grant, Instance, Key, KeyChange, LeaseError, Name, RegistryError, Version};
 
-use super::command::{Command, KeyWrite, Outcome};
+use super::command::{KeyWrite, RegistryCommand, RegistryOutcome};
 use super::session::{InstanceKey, Shared, StoredValue};
 use super::{grants, tables};
 
@@ -29,10 +29,10 @@ pub(super) struct WriterState {
 
 /// What a batch changes once it is committed.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct WriteBatch {
     /// A transaction of the database is open.
     pub(super) is_durable: bool,
-    /// Session keys that the batch sets, or removes (`None`).
+    /// SessionKeys keys that the batch sets, or removes (`None`).
     pub(super) staged: BTreeMap<InstanceKey, Option<StoredValue>>,
     pub(super) changes: Vec<(Instance, KeyChange)>,
     /// The counters at the end of the transaction, if they change.
@@ -48,7 +48,7 @@ pub(super) struct Transaction<'w> {
     pub(super) connection: &'w Connection,
     pub(super) shared: &'w Shared,
     pub(super) state: &'w mut WriterState,
-    pub(super) batch: &'w mut Batch,
+    pub(super) batch: &'w mut WriteBatch,
 }
 
 /// Where a key is stored, and its version.
@@ -62,31 +62,31 @@ struct FoundKey {
 
 impl Transaction<'_> {
     /// Executes a command. If the database fails, the outcome only carries the caller's channel.
-    pub(super) fn execute(&mut self, command: Command) -> (Outcome, Option<rusqlite::Error>) {
+    pub(super) fn execute(&mut self, command: RegistryCommand) -> (RegistryOutcome, Option<rusqlite::Error>) {
         let now = self.shared.now();
         match command {
-            Command::Put { key, write, reply } => {
+            RegistryCommand::Put { key, write, reply } => {
                 let (result, failure) = split(self.put(key, write, now), Ok(Version(0)));
-                (Outcome::Put(reply, result), failure)
+                (RegistryOutcome::Put(reply, result), failure)
             }
-            Command::Delete { key, expect, reply } => {
+            RegistryCommand::Delete { key, expect, reply } => {
                 let (result, failure) = split(self.delete(key, expect, now), Ok(false));
-                (Outcome::Delete(reply, result), failure)
+                (RegistryOutcome::Delete(reply, result), failure)
             }
-            Command::Acquire { lease, owner, ttl, reply } => {
+            RegistryCommand::Acquire { lease, owner, ttl, reply } => {
                 let acquired = self.acquire(&lease, &owner, now, ttl);
                 let (result, failure) = split(acquired, Err(LeaseError::Lost { name: lease.1 }));
-                (Outcome::Grant(reply, result), failure)
+                (RegistryOutcome::Grant(reply, result), failure)
             }
-            Command::Renew { instance, grant, ttl, reply } => {
+            RegistryCommand::Renew { instance, grant, ttl, reply } => {
                 let lease = (instance, grant.name.clone());
                 let renewed = self.renew(&lease, &grant, now, ttl);
                 let (result, failure) = split(renewed, Err(LeaseError::Lost { name: lease.1 }));
-                (Outcome::Grant(reply, result), failure)
+                (RegistryOutcome::Grant(reply, result), failure)
             }
-            Command::Release { instance, grant, reply } => {
+            RegistryCommand::Release { instance, grant, reply } => {
                 let lease = (instance, grant.name.clone());
-                (Outcome::Release(reply), self.release(&lease, &grant).err())
+                (RegistryOutcome::Release(reply), self.release(&lease, &grant).err())
             }
         }
     }

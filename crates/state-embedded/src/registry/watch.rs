@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use state::{Instance, Key, KeyChange, KeyEntry, RegistryError, Version, Watch};
 
-use super::inbox::{Inbox, NextChange};
+use super::inbox::{NextChange, WatchInbox};
 use super::read::{PageRange, ReadQueue};
 use super::session::Shared;
 use crate::error::StoreClosed;
@@ -22,7 +22,7 @@ const PAGE_BYTES_MAX: usize = 1 << 20;
 
 pub(super) struct Watcher {
     reads: ReadQueue,
-    inbox: Arc<Inbox>,
+    inbox: Arc<WatchInbox>,
     phase: Phase,
     /// For each page: its last key (`None`: it goes to the end), and the version up to which it is complete.
     covered: Vec<(Option<Key>, Version)>,
@@ -54,7 +54,7 @@ impl Watcher {
         // Two of the largest values must fit; otherwise a single large one would reset the watch for ever.
         let bytes_max = options.watch_bytes_max.max(2 * Key::VALUE_BYTES_MAX);
         let changes_max = options.watch_changes_max.max(1);
-        let inbox = Arc::new(Inbox::new(instance.clone(), prefix.to_owned(), changes_max, bytes_max));
+        let inbox = Arc::new(WatchInbox::new(instance.clone(), prefix.to_owned(), changes_max, bytes_max));
         let mut watchers = shared.watchers.lock().expect("no thread panics with the watchers' lock");
         // Checked under the lock: the end of the watches takes it too.
         if is_closed() {

@@ -1,20 +1,20 @@
 //! The writing thread: executes all waiting commands in order, commits them in one transaction, and only then replies.
 //!
-//! Session keys are staged beside the transaction and moved to memory after its commit, under the lock that readers take
+//! SessionKeys keys are staged beside the transaction and moved to memory after its commit, under the lock that readers take
 //! too. So a batch takes effect completely or not at all, in both places, for every reader.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use checked_files::Database;
+use checked_files::CheckedDatabase;
 use state::Version;
 use supervision::{Turned, Turns, Unit, Wait};
 
-use super::command::{BatchFailed, Command};
+use super::command::{BatchFailed, RegistryCommand};
 use super::session::Shared;
 use super::tables::Counters;
-use super::transaction::{Batch, Transaction, WriterState};
+use super::transaction::{Transaction, WriteBatch, WriterState};
 use crate::error::WriteFailedBefore;
 use crate::metrics::Metrics;
 use crate::queue::{Popped, Queue};
@@ -22,8 +22,8 @@ use crate::queue::{Popped, Queue};
 /// How often the writer looks for expired keys, while there are keys that can expire.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
-pub(super) struct Writer {
-    database: Database,
+pub(super) struct RegistryWriter {
+    database: CheckedDatabase,
     state: WriterState,
     shared: Arc<Shared>,
     /// A commit failed so that nobody can say what the device holds.
@@ -32,21 +32,21 @@ pub(super) struct Writer {
 }
 
 /// A writer and the queue of its commands.
-pub(super) struct WriterTurns {
-    writer: Writer,
-    queue: Arc<Queue<Command>>,
-    commands: Vec<Command>,
+pub(super) struct RegistryWriterTurns {
+    writer: RegistryWriter,
+    queue: Arc<Queue<RegistryCommand>>,
+    commands: Vec<RegistryCommand>,
     /// When expired keys were last removed.
     swept: Instant,
 }
 
-impl WriterTurns {
-    pub(super) fn new(writer: Writer, queue: Arc<Queue<Command>>) -> Self {
+impl RegistryWriterTurns {
+    pub(super) fn new(writer: RegistryWriter, queue: Arc<Queue<RegistryCommand>>) -> Self {
         Self { writer, queue, commands: Vec::new(), swept: Instant::now() }
     }
 }
 
-impl Turns for WriterTurns {
+impl Turns for RegistryWriterTurns {
     /// Executes the waiting commands, and removes expired keys. Ends when the queue is closed and empty.
     fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
         let Self { writer, queue, commands, swept } = self;
@@ -66,8 +66,13 @@ impl Turns for WriterTurns {
     }
 }
 
-impl Writer {
-    pub(super) fn new(database: Database, counters: Counters, shared: Arc<Shared>, metrics: Metrics) -> Self {
+impl RegistryWriter {
+    pub(super) fn new(
+        database: CheckedDatabase,
+        counters: Counters,
+        shared: Arc<Shared>,
+        metrics: Metrics,
+    ) -> Self {
         let next_version = counters.version_limit + 1;
         let state =
             WriterState { counters, next_version, session_expiry: BTreeSet::new(), has_expiring: true };
@@ -75,11 +80,11 @@ impl Writer {
     }
 
     /// Executes and commits `commands`, then replies to their callers.
-    fn execute(&mut self, commands: &mut Vec<Command>) {
+    fn execute(&mut self, commands: &mut Vec<RegistryCommand>) {
         if commands.is_empty() {
             return;
         }
-        let mut batch = Batch::default();
+        let mut batch = WriteBatch::default();
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut failed = self.has_failed.then(|| BatchFailed(Arc::new(WriteFailedBefore)));
         if let Some(damage) = self.database.health.damage() {
@@ -109,7 +114,7 @@ impl Writer {
         }
     }
 
-    fn transaction<'w>(&'w mut self, batch: &'w mut Batch) -> Transaction<'w> {
+    fn transaction<'w>(&'w mut self, batch: &'w mut WriteBatch) -> Transaction<'w> {
         Transaction {
             connection: &self.database.connection,
             shared: &self.shared,
@@ -123,7 +128,7 @@ impl Writer {
         if self.has_failed || self.database.health.damage().is_some() {
             return;
         }
-        let mut batch = Batch::default();
+        let mut batch = WriteBatch::default();
         match self.transaction(&mut batch).expire() {
             // `commit` notes and logs its failure; the next sweep tries again.
             Ok(()) => drop(self.commit(batch)),
@@ -136,7 +141,7 @@ impl Writer {
     }
 
     /// Makes the batch durable, then visible, then notifies the watchers.
-    fn commit(&mut self, batch: Batch) -> Result<(), BatchFailed> {
+    fn commit(&mut self, batch: WriteBatch) -> Result<(), BatchFailed> {
         {
             let shared = self.shared.clone();
             let mut session = shared.session_mut();
@@ -172,7 +177,7 @@ impl Writer {
     fn commit_transaction(&mut self) -> rusqlite::Result<()> {
         let began = Instant::now();
         let connection = &self.database.connection;
-        let sequence = Database::count_commit(connection)?;
+        let sequence = CheckedDatabase::count_commit(connection)?;
         connection.prepare_cached("COMMIT")?.execute([])?;
         self.database.acknowledge(sequence);
         self.metrics.registry_commits.inc();
@@ -185,7 +190,7 @@ impl Writer {
         self.database.health.note(self.database.path(), error);
     }
 
-    fn roll_back(&self, batch: &Batch) {
+    fn roll_back(&self, batch: &WriteBatch) {
         // SQLite may have rolled back by itself; then there is nothing left to do.
         if batch.is_durable
             && !self.database.connection.is_autocommit()

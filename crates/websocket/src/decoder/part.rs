@@ -2,7 +2,7 @@
 
 use super::message::Decoded;
 use super::{Decoder, Lent, Payload};
-use crate::close::Close;
+use crate::close::CloseBody;
 use crate::event::{Event, MessageKind};
 use crate::frame::Opcode;
 use crate::header::ReceivedHeader;
@@ -35,7 +35,7 @@ pub enum Part<'a> {
     /// A pong.
     Pong(&'a [u8]),
     /// A close frame; ignore everything that follows.
-    Close(Close<'a>),
+    Close(CloseBody<'a>),
 }
 
 /// Where the payload of a part is.
@@ -152,7 +152,7 @@ impl Decoder {
         let part = match opcode {
             Opcode::Ping => Part::Ping(payload),
             Opcode::Pong => Part::Pong(payload),
-            _ => Part::Close(Close::parse(payload)?),
+            _ => Part::Close(CloseBody::parse(payload)?),
         };
         Ok(DecodedPart { consumed, part: Some(part) })
     }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use crate::{
-    Close, CloseCode, Decoded, DecodedPart, Decoder, Event, Opcode, Part, Role, frame, masked_frame,
+    CloseBody, CloseCode, Decoded, DecodedPart, Decoder, Event, Opcode, Part, Role, frame, masked_frame,
 };
 
 const KEY: [u8; 4] = [1, 2, 3, 4];
@@ -83,7 +83,9 @@ fn show(event: &Event<'_>) -> String {
         Event::Message(kind, payload) => format!("{kind:?} {}", text(payload)),
         Event::Ping(payload) => format!("Ping {}", text(payload)),
         Event::Pong(payload) => format!("Pong {}", text(payload)),
-        Event::Close(Close { code, reason }) => format!("Close {:?} {reason}", code.map(CloseCode::number)),
+        Event::Close(CloseBody { code, reason }) => {
+            format!("Close {:?} {reason}", code.map(CloseCode::number))
+        }
     }
 }
 

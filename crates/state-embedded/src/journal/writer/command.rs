@@ -1,4 +1,4 @@
-//! [`Command`]: what callers ask the writer to do, and how each of them gets its result.
+//! [`JournalCommand`]: what callers ask the writer to do, and how each of them gets its result.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::super::index::{JournalKey, JournalState};
 use crate::error::WriteFailedBefore;
 
 /// A request of a caller.
-pub(in super::super) enum Command {
+pub(in super::super) enum JournalCommand {
     /// Appends records; creates the journal if it does not exist.
     Append {
         key: JournalKey,
@@ -28,7 +28,7 @@ pub(in super::super) enum Command {
 }
 
 /// The result of a command whose frames are in the group; sent to the caller once the group is durable.
-pub(super) enum Outcome {
+pub(super) enum JournalOutcome {
     Append(JournalKey, oneshot::Sender<Result<Position, AppendError>>, Position),
     Create(JournalKey, oneshot::Sender<Result<Arc<JournalState>, AppendError>>, Arc<JournalState>),
     Trim(JournalKey, oneshot::Sender<Result<(), TrimError>>),
@@ -46,7 +46,7 @@ pub(super) enum WriteFailure {
     Unknown(Arc<io::Error>),
 }
 
-impl Command {
+impl JournalCommand {
     /// An upper bound of its size in the log, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let journal = |key: &JournalKey| frame::frame_bytes(frame::journal_payload_bytes(&key.0, &key.1));
@@ -68,7 +68,7 @@ impl Command {
     }
 }
 
-impl Outcome {
+impl JournalOutcome {
     /// Sends the caller its result. The caller may no longer wait for it.
     pub(super) fn send(self, failed: Option<&WriteFailure>) {
         match self {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::frame::{self, FrameHeader, Kind};
-use super::super::index::{JournalState, Run};
+use super::super::frame::{self, FrameKind, LogFrameHeader};
+use super::super::index::{FrameRun, JournalState};
 
 /// Numbers of groups. They rise, with gaps: the number of a group that was not written completely is not used again.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +23,22 @@ impl GroupNumbers {
     }
 
     /// The header of a frame of the group that is being composed.
-    pub(super) const fn header(&self, kind: Kind, journal: u64, epoch: u64, offset: u64) -> FrameHeader {
-        FrameHeader { kind, is_last: false, group: self.next, before: self.durable, journal, epoch, offset }
+    pub(super) const fn header(
+        &self,
+        kind: FrameKind,
+        journal: u64,
+        epoch: u64,
+        offset: u64,
+    ) -> LogFrameHeader {
+        LogFrameHeader {
+            kind,
+            is_last: false,
+            group: self.next,
+            before: self.durable,
+            journal,
+            epoch,
+            offset,
+        }
     }
 
     /// The group is durable.
@@ -64,7 +78,7 @@ impl FrameBuffer {
     }
 
     /// Appends a frame; `payload` writes its payload.
-    pub(super) fn put(&mut self, header: &FrameHeader, payload: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn put(&mut self, header: &LogFrameHeader, payload: impl FnOnce(&mut Vec<u8>)) {
         self.last_frame = self.bytes.len();
         frame::put(&mut self.bytes, self.store, header, payload);
     }
@@ -78,7 +92,7 @@ impl FrameBuffer {
         next: u64,
     ) {
         let (instance, name) = &journal.key;
-        self.put(&numbers.header(Kind::Journal, journal.id, journal.stored_epoch.0, first), |payload| {
+        self.put(&numbers.header(FrameKind::Journal, journal.id, journal.stored_epoch.0, first), |payload| {
             frame::put_journal(payload, next, instance, name);
         });
     }
@@ -103,33 +117,38 @@ pub(super) struct Staged {
     pub(super) created: Vec<Arc<JournalState>>,
     pub(super) removed: Vec<Arc<JournalState>>,
     /// By journal number.
-    pub(super) changed: BTreeMap<u64, Change>,
+    pub(super) changed: BTreeMap<u64, JournalChange>,
     pub(super) appends: u64,
 }
 
 /// What a group changes in one journal.
-pub(super) struct Change {
+pub(super) struct JournalChange {
     pub(super) journal: Arc<JournalState>,
     pub(super) next: u64,
     pub(super) first: u64,
-    pub(super) runs: Vec<Run>,
+    pub(super) runs: Vec<FrameRun>,
 }
 
 impl Staged {
-    pub(super) fn change(&mut self, journal: &Arc<JournalState>) -> &mut Change {
+    pub(super) fn change(&mut self, journal: &Arc<JournalState>) -> &mut JournalChange {
         self.changed.entry(journal.id).or_insert_with(|| {
             let records = journal.records();
-            Change { journal: journal.clone(), next: records.next, first: records.first, runs: Vec::new() }
+            JournalChange {
+                journal: journal.clone(),
+                next: records.next,
+                first: records.first,
+                runs: Vec::new(),
+            }
         })
     }
 }
 
-impl Change {
+impl JournalChange {
     /// Adds `records` records that lie between two positions of a segment.
     pub(super) fn add(&mut self, first: u64, records: u64, segment: u64, from: u64, to: u64) {
         self.next = first + records;
         if records > 0 {
-            self.runs.push(Run { first, records, segment, position: from, bytes: to - from });
+            self.runs.push(FrameRun { first, records, segment, position: from, bytes: to - from });
         }
     }
 }

@@ -9,10 +9,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::frame::{self, FrameHeader, Kind};
-use super::super::index::{Run, Shared, note_run};
+use super::super::frame::{self, FrameKind, LogFrameHeader};
+use super::super::index::{FrameRun, Shared, note_run};
 use super::super::recover;
-use super::super::segment::{self, Index, Spare};
+use super::super::segment::{self, SegmentIndex, Spare};
 use super::group::GroupNumbers;
 use crate::metrics::Metrics;
 use crate::options::JournalOptions;
@@ -28,13 +28,13 @@ pub(super) struct Segments {
     bytes_max: u64,
     shared: Arc<Shared>,
     spare: Spare,
-    active: Option<Active>,
+    active: Option<ActiveSegment>,
     sealed: BTreeMap<u64, Sealed>,
     metrics: Metrics,
 }
 
 /// The segment that is written to.
-pub(super) struct Active {
+pub(super) struct ActiveSegment {
     pub(super) number: u64,
     pub(super) file: Arc<File>,
     /// Size of the file.
@@ -43,7 +43,7 @@ pub(super) struct Active {
     pub(super) position: u64,
     is_sealed: bool,
     live_runs: u64,
-    runs: Vec<(u64, u64, Run)>,
+    runs: Vec<(u64, u64, FrameRun)>,
 }
 
 struct Sealed {
@@ -51,7 +51,7 @@ struct Sealed {
     live_runs: u64,
 }
 
-impl Active {
+impl ActiveSegment {
     /// Whether a group of so many bytes fits, and the seal after it.
     const fn has_room(&self, bytes: u64) -> bool {
         self.position + bytes + frame::frame_bytes(0) as u64 <= self.bytes
@@ -68,7 +68,7 @@ impl Segments {
         shared: Arc<Shared>,
         spare: Spare,
         found: BTreeMap<u64, (File, u64)>,
-        active: Option<recover::Active>,
+        active: Option<recover::RecoveredSegment>,
         live_runs: &HashMap<u64, u64>,
         metrics: Metrics,
     ) -> Self {
@@ -90,9 +90,9 @@ impl Segments {
             segments.shared.add_segment(number, file.clone());
             let live_runs = live_of(&number);
             match active.take_if(|active| active.number == number) {
-                Some(recover::Active { position, is_sealed, runs, .. }) => {
+                Some(recover::RecoveredSegment { position, is_sealed, runs, .. }) => {
                     segments.active =
-                        Some(Active { number, file, bytes, position, is_sealed, live_runs, runs });
+                        Some(ActiveSegment { number, file, bytes, position, is_sealed, live_runs, runs });
                 }
                 None => drop(segments.sealed.insert(number, Sealed { bytes, live_runs })),
             }
@@ -102,7 +102,7 @@ impl Segments {
     }
 
     /// The active segment, if it has groups and `bytes` more fit.
-    pub(super) fn begun_with_room(&self, bytes: u64) -> Option<&Active> {
+    pub(super) fn begun_with_room(&self, bytes: u64) -> Option<&ActiveSegment> {
         self.active
             .as_ref()
             .filter(|active| active.has_room(bytes) && !active.is_sealed && active.position > 0)
@@ -114,7 +114,7 @@ impl Segments {
     }
 
     /// The active segment.
-    pub(super) fn active(&self) -> &Active {
+    pub(super) fn active(&self) -> &ActiveSegment {
         self.active.as_ref().expect("a group begins in an active segment")
     }
 
@@ -129,7 +129,7 @@ impl Segments {
         else {
             return Ok(());
         };
-        let header = FrameHeader { is_last: true, ..numbers.header(Kind::Seal, 0, 0, 0) };
+        let header = LogFrameHeader { is_last: true, ..numbers.header(FrameKind::Seal, 0, 0, 0) };
         let mut buffer = Vec::new();
         frame::put(&mut buffer, self.store, &header, |_| {});
         platform::write_at(&active.file, &buffer, active.position)?;
@@ -151,13 +151,13 @@ impl Segments {
             segment::remove(&self.directory, unused.number);
         }
         if let Some(full) = self.active.take() {
-            let index = Index { last_group, runs: full.runs };
+            let index = SegmentIndex { last_group, runs: full.runs };
             if let Err(error) = index.write(&self.directory, full.number, self.store) {
                 tracing::warn!(%error, "cannot write an index file of the journal; the next start reads the segment instead");
             }
             self.sealed.insert(full.number, Sealed { bytes: full.bytes, live_runs: full.live_runs });
         }
-        self.active = Some(Active {
+        self.active = Some(ActiveSegment {
             number,
             file,
             bytes,
@@ -179,14 +179,14 @@ impl Segments {
     }
 
     /// Notes a durable run of the active segment. `is_new`: it does not lengthen the run before it.
-    pub(super) fn add_run(&mut self, journal: u64, epoch: u64, run: Run, is_new: bool) {
+    pub(super) fn add_run(&mut self, journal: u64, epoch: u64, run: FrameRun, is_new: bool) {
         let active = self.active.as_mut().expect("a group begins in an active segment");
         active.live_runs += u64::from(is_new);
         note_run(&mut active.runs, journal, epoch, run);
     }
 
     /// Subtracts runs whose records are all deleted.
-    pub(super) fn release(&mut self, dead: &[Run]) {
+    pub(super) fn release(&mut self, dead: &[FrameRun]) {
         for run in dead {
             match &mut self.active {
                 Some(active) if active.number == run.segment => active.live_runs -= 1,
