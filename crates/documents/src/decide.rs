@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_decides() {
+    fn the_existing_item_decides_the_effect() {
         assert_eq!(status(Verb::Create, None, None), Ok(Effect::Insert));
         assert_eq!(status(Verb::Create, None, Some("a")), Err(409));
         assert_eq!(status(Verb::Upsert, Some("x"), None), Ok(Effect::Insert));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn expiry_follows_container_and_item() {
+    fn expiry_depends_on_container_and_item_ttl() {
         assert_eq!(expires_at(None, Some(5), 100), None);
         assert_eq!(expires_at(Some(-1), None, 100), None);
         assert_eq!(expires_at(Some(-1), Some(5), 100), Some(105));

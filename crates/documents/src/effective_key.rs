@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_hash_as_the_sdks_hash_them() {
+    fn effective_keys_equal_those_of_the_sdks() {
         for (header, expected) in [
             (r#"["x"]"#, "11E3F358618BE9AA5BAFF4C7C74F0716"),
             (r#"[""]"#, "32E9366E637A71B4E710384B2F4970A0"),

@@ -1,4 +1,4 @@
-//! What goes wrong: [`Error`] when the service cannot be opened, and `RequestFailure`, the answer to a request that is refused.
+//! [`Error`]: why the service cannot be opened; and `RequestFailure`: the error response to a request.
 
 use std::path::PathBuf;
 
@@ -8,43 +8,43 @@ use http_messages::ReadError;
 use crate::partition_key::PartitionKeyError;
 use crate::resource_id::IdError;
 
-/// Why the service could not be opened.
+/// Why the service cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The data directory could not be made or read.
-    #[error("open the documents folder {path}")]
+    /// The data directory cannot be created or read.
+    #[error("cannot open the documents folder {path}")]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         cause: std::io::Error,
     },
     /// Two processes must not write the same folder.
     #[error(
-        "the documents folder {path} is in use by another process; stop that one, or give this one another data directory"
+        "the documents folder {path} is in use by another process; stop that process, or give this one another data directory"
     )]
     InUse {
         /// The folder.
         path: PathBuf,
     },
     /// The database file cannot be used.
-    #[error("open the documents database {path}")]
+    #[error("cannot open the documents database {path}")]
     Database {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         #[source]
         cause: rusqlite::Error,
     },
-    /// It is damaged, not the one that was there, or of a newer version.
+    /// It is damaged, another database, or of a newer version.
     #[error(transparent)]
     File(#[from] checked_files::OpenDatabaseError),
-    /// A row cannot be understood: the file was changed by somebody else.
+    /// A row is invalid: another program changed the file.
     #[error("the documents database is damaged: {0}")]
     Damaged(String),
-    /// An option cannot be used.
+    /// The value of an option is invalid.
     #[error("option {name}: {why}")]
     Option {
         /// The option's name.
@@ -52,60 +52,60 @@ pub enum Error {
         /// What is wrong, and what to do.
         why: String,
     },
-    /// A thread could not be started.
-    #[error("start a documents thread")]
+    /// A thread cannot be started.
+    #[error("cannot start a documents thread")]
     Thread(#[source] std::io::Error),
 }
 
-/// A refused request, in the dialect's terms. Rendered in `to_protocol.rs` and nowhere else.
+/// An error response, in terms of the Cosmos DB REST API. Only `to_protocol.rs` renders it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RequestFailure {
     pub(crate) kind: FailureKind,
-    /// The header `x-ms-substatus`; 0 is left out.
+    /// The header `x-ms-substatus`; omitted if 0.
     pub(crate) substatus: u32,
-    /// For the caller: what happened, and what to do.
+    /// For the client: what happened, and what to do.
     pub(crate) message: String,
-    /// A ready inner message, for errors whose shape the dialect prescribes (SQL).
+    /// The inner message of errors with a prescribed form (SQL).
     pub(crate) errors_json: Option<String>,
-    /// The header `x-ms-retry-after-ms`, by which SDKs wait before they try again.
+    /// The header `x-ms-retry-after-ms`: how long SDKs wait before they retry.
     pub(crate) retry_after_ms: Option<u64>,
 }
 
-/// What kind of refusal. SDKs decide by these whether they try again.
+/// The kind of an error response. SDKs decide by it whether they retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FailureKind {
     BadRequest,
     Unauthorized,
-    /// The signature is right, and its date is not accepted.
+    /// The signature is valid, but its date is not accepted.
     Forbidden,
     NotFound,
     MethodNotAllowed,
     Conflict,
     PreconditionFailed,
     TooLarge,
-    /// It took too long; may be tried again.
+    /// The request timed out; it can be retried.
     RequestTimeout,
     Gone,
     FailedDependency,
     TooManyRequests,
-    /// Our fault; may be tried again.
+    /// An error of the service; the request can be retried.
     Unavailable,
-    /// The database file is damaged: reads of what is sound are answered, and nothing is written.
+    /// The database file is damaged: intact data can be read, nothing is written.
     Damaged,
-    /// The disk is full. Trying again does not help before somebody makes room.
+    /// The disk is full. A retry fails until there is space.
     InsufficientStorage,
 }
 
-/// The header and the body disagree about the partition key.
+/// Header and body have different partition keys.
 pub(crate) const SUBSTATUS_KEY_MISMATCH: u32 = 1001;
-/// The database or container that should hold the resource is missing.
+/// The database or container of the resource does not exist.
 pub(crate) const SUBSTATUS_OWNER_MISSING: u32 = 1003;
-/// The client's idea of the container is out of date: it reads the container again and retries.
+/// The client's cached container is outdated: it reads the container again and retries.
 pub(crate) const SUBSTATUS_STALE_CONTAINER: u32 = 1024;
-/// Too many requests at once.
+/// Too many concurrent requests.
 pub(crate) const SUBSTATUS_REQUEST_RATE: u32 = 3200;
 
-/// A queue is shorter in a moment.
+/// A full queue usually has space again after this time, in milliseconds.
 const QUEUE_RETRY_AFTER_MS: u64 = 50;
 
 impl FailureKind {
@@ -159,7 +159,7 @@ impl RequestFailure {
         Self::new(FailureKind::BadRequest, message)
     }
 
-    /// A construct of the dialect that this service does not offer.
+    /// A feature of Cosmos DB that this service does not support.
     pub(crate) fn not_supported(what: &str) -> Self {
         Self::bad_request(format!("{what} is not supported by this service yet; nothing was done."))
     }
@@ -168,51 +168,52 @@ impl RequestFailure {
         Self::new(FailureKind::NotFound, format!("{what} does not exist."))
     }
 
-    /// The database or container on the way to the resource is missing.
+    /// The database or container of the resource does not exist.
     pub(crate) fn owner_missing(what: &str) -> Self {
         Self::not_found(what).with_substatus(SUBSTATUS_OWNER_MISSING)
     }
 
     /// The write or read queue is full.
     pub(crate) fn busy() -> Self {
-        let message = "The service has more requests waiting than it may hold. Retry after the time in x-ms-retry-after-ms.";
+        let message =
+            "The request queue of the service is full. Retry after the time in x-ms-retry-after-ms.";
         Self::too_many_requests(message, QUEUE_RETRY_AFTER_MS)
     }
 
-    /// SDKs try again after the time, by themselves and a limited number of times; a 503 they would pass on.
+    /// SDKs retry after this time, a limited number of times; they would return a 503 to the app.
     fn too_many_requests(message: impl Into<String>, retry_after_ms: u64) -> Self {
         let failure = Self::new(FailureKind::TooManyRequests, message).with_substatus(SUBSTATUS_REQUEST_RATE);
         Self { retry_after_ms: Some(retry_after_ms), ..failure }
     }
 
-    /// Nobody waits for the answer any more; it is never seen.
+    /// The client no longer waits; nobody receives this response.
     pub(crate) fn caller_gone() -> Self {
-        Self::new(FailureKind::RequestTimeout, "The caller went away before the answer was ready.")
+        Self::new(FailureKind::RequestTimeout, "The client disconnected before the response was ready.")
     }
 
-    /// The service is draining, or a thread of it is gone.
+    /// The service is draining, or one of its threads has ended.
     pub(crate) fn closing() -> Self {
         Self::new(
             FailureKind::Unavailable,
-            "The service is shutting down and takes no more requests. Retry in a moment.",
+            "The service is shutting down and accepts no more requests. Retry in a moment.",
         )
     }
 
-    /// There is no room for what was to be written.
+    /// The disk has no space for the write.
     pub(crate) fn disk_full() -> Self {
-        let message = "The disk that holds the documents is full. Nothing of this request was stored. Make room and retry; deleting works.";
+        let message = "The disk that holds the documents is full. Nothing of this request was stored. Free some space and retry; deletes are accepted.";
         Self::new(FailureKind::InsufficientStorage, message)
     }
 
-    /// What was asked for is not as it was written.
+    /// The requested data is damaged.
     pub(crate) fn damaged() -> Self {
-        let message = "The database file is damaged where this request reads. What is sound is still answered; writes are refused. The operator must run `chappe check --data` and restore a backup.";
+        let message = "The database file is damaged where this request reads. Intact data can still be read; writes are rejected. The operator must run `chappe check --data` and restore a backup.";
         Self::new(FailureKind::Damaged, message)
     }
 
-    /// Nothing is written because damage was found.
+    /// The database is read-only because of damage.
     pub(crate) fn read_only() -> Self {
-        let message = "The database file is damaged or incomplete, so nothing is written any more; nothing of this request was stored. The log and /readyz say what is wrong. The operator must run `chappe check --data` and restore a backup.";
+        let message = "The database file is damaged or incomplete, so that it is read-only; nothing of this request was stored. The log and /readyz give the details. The operator must run `chappe check --data` and restore a backup.";
         Self::new(FailureKind::Damaged, message)
     }
 
@@ -231,25 +232,25 @@ impl From<ReadError> for RequestFailure {
             ReadError::Broken(why) => Self::bad_request(format!("The request body broke off: {why}.")),
             _ => {
                 let retry_after = cause.retry_after().unwrap_or_default();
-                let message = "The service holds as many bytes of request bodies as it may (bodies.memory_bytes_max), and there was \
-                    no room for this one. Nothing was done. Retry after the time in x-ms-retry-after-ms.";
+                let message = "The memory for request bodies is in use (bodies.memory_bytes_max), and this \
+                    body does not fit. Nothing was done. Retry after the time in x-ms-retry-after-ms.";
                 Self::too_many_requests(message, u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX))
             }
         }
     }
 }
 
-/// What SQLite reports is ours (or the disk's) to answer for. The cause goes to the log, not to the caller.
+/// An error of SQLite is an error of the service or of the disk. The cause is logged and not sent to the client.
 impl From<rusqlite::Error> for RequestFailure {
     fn from(cause: rusqlite::Error) -> Self {
         if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
-            // The writer logs it, once in a while: a line for each write would fill the disk that holds the log.
+            // The writer logs it at intervals: a line for each write would fill the disk of the log.
             return Self::disk_full();
         }
         if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) {
             return Self::new(
                 FailureKind::RequestTimeout,
-                "The read took longer than it may (four times query_ms_max) and was ended. Ask for less, or retry when the machine has less to do.",
+                "The read exceeded its time limit (four times query_ms_max) and was canceled. Request less data, or retry when the machine is less busy.",
             );
         }
         tracing::error!(error = %cause, "the documents database failed");
@@ -258,7 +259,7 @@ impl From<rusqlite::Error> for RequestFailure {
         }
         Self::new(
             FailureKind::Unavailable,
-            "The documents database could not carry out the request. Nothing of it was stored. The log says why; retry.",
+            "The documents database failed to execute the request. Nothing of it was stored. The log has the cause; retry.",
         )
     }
 }

@@ -372,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_read_with_and_without_slashes_and_escapes() {
+    fn paths_are_parsed_with_and_without_slashes_and_escapes() {
         let owner = || ContainerAddress { database: "db 1".to_owned(), container: "c".to_owned() };
         assert_eq!(Address::parse("/"), Address::Account);
         assert_eq!(Address::parse("/dbs/db%201/colls/c/docs/"), Address::Items(owner()));

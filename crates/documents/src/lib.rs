@@ -1,10 +1,10 @@
-//! JSON document containers with a change feed, in the Cosmos DB wire dialect (REST, gateway mode).
+//! The document service: containers of JSON items with a change feed, with the REST API of Cosmos DB (gateway mode).
 //!
-//! Not its concern: sockets and TLS (`edge`), who consumes the feed, other outside systems. One container is one physical
-//! partition: what the public service spreads over machines stands here in one SQLite file.
+//! Not its concern: sockets and TLS (`edge`), consumers of the change feed, other external systems. A container is one physical
+//! partition; all containers are in one SQLite file.
 //!
-//! Know these first: [`start`], [`Service`] (the requests), [`Handle`] (hints), `store::DocumentStore` (the rules of what is kept).
-//! Start reading at `service.rs`; the way of a write is `service/items.rs`, `store/writer.rs`, `store/apply_items.rs`,
+//! Know these first: [`start`], [`Service`] (the requests), [`Handle`] (hints), `store::DocumentStore` (the rules of storage).
+//! Start reading at `service.rs`; a write goes through `service/items.rs`, `store/writer.rs`, `store/apply_items.rs` and
 //! `decide.rs`.
 
 mod catalog;
@@ -37,7 +37,7 @@ pub use hints::Hints;
 pub use options::Options;
 pub use service::{Dependencies, Service, start};
 
-/// Reads everything in a documents folder that no process has open, and says what is damaged; nothing if it is sound.
+/// Reads everything in a documents folder that no process has open. Returns a description of each damage; empty if there is none.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub fn verify(folder: &std::path::Path) -> Result<Vec<String>, Error> {
     store::verify(folder)
 }
 
-/// Copies a documents folder, as it is at one moment, to a new one. A process may have it open.
+/// Copies a documents folder, as of one moment, to a new one. A process may have it open.
 ///
 /// # Errors
 ///

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_program_around_decides_is_no_key() {
+    fn options_set_by_the_process_are_not_configuration_keys() {
         for key in ["data_dir", "development_key"] {
             let text = format!(r#"{{"{key}": null}}"#);
             let error = serde_json::from_str::<Options>(&text).expect_err("not a key").to_string();

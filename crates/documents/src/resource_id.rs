@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_would_break_a_path_are_refused() {
+    fn ids_with_path_characters_are_rejected() {
         assert_eq!(check_id("a b'é"), Ok(()));
         assert_eq!(check_id(""), Err(IdError::Empty));
         assert_eq!(check_id("a/b"), Err(IdError::Character('/')));

@@ -1,22 +1,22 @@
-//! [`DocumentStore`]: databases, containers, items and their change feed, durable on one machine. SQLite stands behind it.
+//! [`DocumentStore`]: databases, containers, items and their change feed, durable, in an SQLite file.
 //!
 //! # Rules
 //!
-//! 1. **Acknowledged is durable.** A write answers after its transaction is on disk, and survives `kill -9` and power loss.
-//! 2. **One transaction.** An item and its entry in the feed become visible together, or neither does: they are one row.
+//! 1. **Acknowledged is durable.** A write is acknowledged when its transaction is on disk; it survives `kill -9` and power loss.
+//! 2. **One transaction.** An item and its entry in the change feed become visible together: they are one row.
 //!    The operations of a batch share one transaction and one LSN.
-//! 3. **Group commit.** Writes that wait together share one transaction and one sync. One that is refused takes nothing
-//!    away from its neighbours: each has a savepoint of its own.
-//! 4. **Order.** LSNs of a container rise by commit order and are never used twice. A reader that has seen LSN n never
-//!    finds a new entry at or below n.
+//! 3. **Group commit.** Waiting writes share one transaction and one fsync. A rejected write does not affect the others: each has
+//!    a savepoint.
+//! 4. **Order.** LSNs of a container rise in commit order and are never reused. A reader that has read LSN n never finds a new
+//!    entry at or below n.
 //! 5. **Latest version.** The feed shows each item once, at its newest LSN. Deleted and expired items are not in it.
-//! 6. **Expiry is immediate.** No read shows an item at or after its expiry, whether it is swept or not.
-//! 7. **Nothing blocks the runtime.** One thread writes, a few read; their queues are bounded, and full ones refuse at once.
-//!    Point reads, change feeds and queries have threads of their own. A read whose caller has gone ends.
-//! 8. **Instance.** Every database belongs to an account; numbers of databases and containers are never used again.
-//! 9. **Format.** The file names its format; a newer one is refused.
-//! 10. **Damage shows.** What is not as it was written is never answered, and ends writing; a file that lost acknowledged
-//!     commits at its end is opened read-only. `checked-files` does both.
+//! 6. **Expiry is immediate.** No read returns an item at or after its expiry, even if it is not removed yet.
+//! 7. **Nothing blocks the runtime.** One thread writes, a few read; their queues are bounded, and full queues reject at once.
+//!    Point reads, change feeds and queries have separate threads. A read ends when its client disconnects.
+//! 8. **Account.** Every database belongs to an account; numbers of databases and containers are never reused.
+//! 9. **Format.** The file contains its format; a newer one is rejected.
+//! 10. **Damage is detected.** Damaged data is never returned, and ends writing; a file that lost acknowledged commits at its end
+//!     is opened read-only. `checked-files` implements both.
 
 mod apply;
 mod apply_items;
@@ -69,12 +69,12 @@ struct Shared {
     health: Health,
     id: StoreId,
     path: PathBuf,
-    /// Held for as long as the store is open, so that no second process writes the folder.
+    /// Locked while the store is open, so that no second process writes the folder.
     _lock: File,
 }
 
 impl DocumentStore {
-    /// Opens or makes the store in the options' folder, and starts its threads.
+    /// Opens or creates the store in the options' folder, and starts its threads.
     pub(crate) fn open(
         options: &Options,
         clock: Clock,
@@ -119,7 +119,7 @@ impl DocumentStore {
         self.shared.hints.clone()
     }
 
-    /// Carries out a change. Dropping the future does not take it back.
+    /// Executes a change. Dropping the future does not cancel it.
     pub(crate) async fn change(
         &self,
         change: StoreChange,
@@ -137,17 +137,17 @@ impl DocumentStore {
         changed
     }
 
-    /// Reads on a thread of the lane, in one snapshot. Dropping the future ends the read.
-    pub(crate) async fn read<T, F>(&self, lane: ReadPool, read: F) -> Result<T, RequestFailure>
+    /// Reads on a thread of the pool, in one snapshot. Dropping the future cancels the read.
+    pub(crate) async fn read<T, F>(&self, pool: ReadPool, read: F) -> Result<T, RequestFailure>
     where
         T: Send + 'static,
         F: FnOnce(&rusqlite::Connection) -> Result<T, RequestFailure> + Send + 'static,
     {
-        self.read_for(lane, move |connection, _| read(connection)).await
+        self.read_for(pool, move |connection, _| read(connection)).await
     }
 
-    /// The same for a read that looks now and then whether its caller still waits.
-    pub(crate) async fn read_for<T, F>(&self, lane: ReadPool, read: F) -> Result<T, RequestFailure>
+    /// The same for a read that checks regularly whether it is canceled.
+    pub(crate) async fn read_for<T, F>(&self, pool: ReadPool, read: F) -> Result<T, RequestFailure>
     where
         T: Send + 'static,
         F: FnOnce(&rusqlite::Connection, &Cancellation) -> Result<T, RequestFailure> + Send + 'static,
@@ -158,10 +158,10 @@ impl DocumentStore {
         let seen = caller.clone();
         let read = Box::new(move |connection: &rusqlite::Connection| {
             let result = readers::in_snapshot(connection, |connection| read(connection, &seen));
-            // The request may have gone away meanwhile; then nobody wants the answer.
+            // The client may have disconnected in the meantime.
             answer.send(result).is_ok()
         });
-        self.shared.readers.send(lane, ReadJob { read, caller })?;
+        self.shared.readers.send(pool, ReadJob { read, caller })?;
         let read = answered.await.unwrap_or_else(|_| Err(RequestFailure::closing()));
         if let Err(failure) = &read {
             self.note_damage(failure);
@@ -169,10 +169,10 @@ impl DocumentStore {
         read
     }
 
-    /// Damage that one request meets ends writing for all: nobody knows what else is damaged.
+    /// Damage that a request finds ends all writing: nobody knows what else is damaged.
     fn note_damage(&self, failure: &RequestFailure) {
         if failure.kind == FailureKind::Damaged && self.shared.health.damage().is_none() {
-            let what = "a request met a part that is not as it was written".to_owned();
+            let what = "a request found damaged data".to_owned();
             self.shared.health.set_damaged(Damage::File { file: self.shared.path.clone(), what });
         }
     }
@@ -182,12 +182,12 @@ impl DocumentStore {
         &self.shared.health
     }
 
-    /// The store's id, drawn when it was made.
+    /// The store's id, drawn when it was created.
     pub(crate) fn id(&self) -> StoreId {
         self.shared.id
     }
 
-    /// Ends the threads after they have done what they took.
+    /// Ends the threads after they have executed what is queued.
     pub(crate) async fn drain(&self) {
         let shared = Arc::clone(&self.shared);
         let joined = tokio::task::spawn_blocking(move || {

@@ -1,12 +1,11 @@
-//! [`OpenStoreError`]: why a store could not be opened, in words for whoever operates it; and the causes that the contracts'
-//! own errors carry.
+//! [`OpenStoreError`]: why a store cannot be opened, for the operator; and the causes inside the errors of the contracts.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::platform;
 
-/// Why a store could not be opened. Nothing in the data directory was changed.
+/// Why a store cannot be opened. The data directory is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenStoreError {
@@ -18,24 +17,24 @@ pub enum OpenStoreError {
     InUse {
         /// The data directory.
         directory: PathBuf,
-        /// Who has it: `process 123`, or `another process` where that is not known.
+        /// `process 123`, or `another process` if the id is unknown.
         owner: String,
     },
-    /// It was written by a later version of this program.
+    /// A later version of this program wrote it.
     #[error(
-        "the data directory {} has on-disk format {found}, and this version knows formats up to {known}; start the \
+        "the data directory {} has on-disk format {found}, and this version supports formats up to {known}; start the \
          version that wrote it or a later one, or choose another data directory",
         directory.display()
     )]
     NewerFormat {
         /// The data directory.
         directory: PathBuf,
-        /// The format found.
+        /// The format of the directory.
         found: u32,
-        /// The newest format that this version knows.
+        /// The newest format that this version supports.
         known: u32,
     },
-    /// There are files in it, but no readable `format` file: it is not a data directory of ours, or is damaged.
+    /// It contains files, but no valid `format` file: it is another program's directory, or damaged.
     #[error(
         "the directory {} has no valid 'format' file, so it is not a data directory of this program; choose an empty or \
          new one",
@@ -45,7 +44,7 @@ pub enum OpenStoreError {
         /// The data directory.
         directory: PathBuf,
     },
-    /// This user may not read or write there.
+    /// The user lacks permission.
     #[error(
         "no permission to read and write the data directory {}; change its owner or mode, or choose another one",
         directory.display()
@@ -53,11 +52,11 @@ pub enum OpenStoreError {
     Permission {
         /// The data directory.
         directory: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         cause: io::Error,
     },
-    /// It lies on a file system that is mounted read-only.
+    /// Its file system is mounted read-only.
     #[error(
         "the data directory {} is on a read-only file system; remount it writable or choose another one",
         directory.display()
@@ -65,7 +64,7 @@ pub enum OpenStoreError {
     ReadOnly {
         /// The data directory.
         directory: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         cause: io::Error,
     },
@@ -77,13 +76,13 @@ pub enum OpenStoreError {
     NoSpace {
         /// The data directory.
         directory: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         cause: io::Error,
     },
-    /// Records that were durable once are damaged or missing.
+    /// Acknowledged records are damaged or missing.
     #[error(
-        "the journal file {} is damaged at byte {position} ({what}); nothing was changed: restore a backup, or go on with \
+        "the journal file {} is damaged at byte {position} ({what}); nothing was changed: restore a backup, or continue with \
          empty journals with --accept-loss=journal",
         file.display()
     )]
@@ -92,46 +91,46 @@ pub enum OpenStoreError {
         file: PathBuf,
         /// Where the damage begins, in bytes.
         position: u64,
-        /// What was found there.
+        /// The damage.
         what: &'static str,
     },
     /// Acknowledged records are missing at the end of the journal.
     #[error(
         "the journal in {} lost its end (it ends at group {found}, and group {acknowledged} was acknowledged): its files are \
-         damaged, cut or missing; nothing was changed: restore a backup, or go on without the missing records with \
+         damaged, truncated or missing; nothing was changed: restore a backup, or continue without the missing records with \
          --accept-loss=journal",
         directory.display()
     )]
     LostTail {
         /// The journal's folder.
         directory: PathBuf,
-        /// The last group of records that is there.
+        /// The last complete group of records.
         found: u64,
         /// The last group that was acknowledged.
         acknowledged: u64,
     },
-    /// Files of two data directories were mixed.
+    /// The files of two data directories were mixed.
     #[error(
         "the file {} belongs to another data directory; put back the files that belong together, or restore a backup",
         file.display()
     )]
     AnotherStore {
-        /// The file that belongs elsewhere.
+        /// The file of the other directory.
         file: PathBuf,
     },
-    /// A part that an older version always made is missing.
+    /// A part that an older version always created is missing.
     #[error(
-        "{} is missing from a data directory that was used before; nothing was changed: restore a backup, or go on without \
-         what it held with --accept-loss={part}",
+        "{} is missing from a data directory that was used before; nothing was changed: restore a backup, or continue without \
+         its data with --accept-loss={part}",
         file.display()
     )]
     Missing {
-        /// What is missing.
+        /// The missing file.
         file: PathBuf,
         /// The name of the part.
         part: &'static str,
     },
-    /// A part is damaged, not the one that was there, or of a later version.
+    /// A part is damaged, replaced by another one, or of a later version.
     #[error(transparent)]
     Part(checked_files::OpenDatabaseError),
     /// The registry's database cannot be used.
@@ -142,11 +141,11 @@ pub enum OpenStoreError {
     Database {
         /// The database file.
         file: PathBuf,
-        /// What the database said.
+        /// The error of SQLite.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The system refused something else.
+    /// Another error of the operating system.
     #[error(
         "cannot open the data directory {}; remove the cause, or choose another directory",
         directory.display()
@@ -154,14 +153,14 @@ pub enum OpenStoreError {
     Io {
         /// The data directory.
         directory: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         cause: io::Error,
     },
 }
 
 impl OpenStoreError {
-    /// Gives a system error in the data directory the words for its kind.
+    /// The error for an error of the operating system in the data directory.
     pub(crate) fn from_io(directory: &Path, cause: io::Error) -> Self {
         let directory = directory.to_owned();
         match cause.kind() {
@@ -172,7 +171,7 @@ impl OpenStoreError {
         }
     }
 
-    /// The same for a database whose file was looked at first.
+    /// The error for an error of a checked database.
     pub(crate) fn from_checked(file: &Path, cause: checked_files::OpenDatabaseError) -> Self {
         use checked_files::OpenDatabaseError::{Database, Io};
         match cause {
@@ -182,7 +181,7 @@ impl OpenStoreError {
         }
     }
 
-    /// The same for the database, which reports the system's refusals in its own codes.
+    /// The error for an error of SQLite, which has codes of its own for errors of the operating system.
     pub(crate) fn from_database(file: &Path, cause: rusqlite::Error) -> Self {
         let directory = file.parent().unwrap_or(file);
         let kind = match cause.sqlite_error_code() {
@@ -195,12 +194,12 @@ impl OpenStoreError {
     }
 }
 
-/// The cause inside a contract's error once the store is closed.
+/// The cause inside the errors of a closed store.
 #[derive(Debug, thiserror::Error)]
-#[error("the store is closed; open it anew")]
+#[error("the store is closed")]
 pub(crate) struct StoreClosed;
 
-/// The cause inside a contract's error after a failed flush: what the device holds is not known any more.
+/// The cause inside the errors after a failed flush: the content of the device is unknown.
 #[derive(Debug, thiserror::Error)]
-#[error("an earlier write to the device failed; the store takes no more writes until it is opened anew")]
+#[error("an earlier write to the device failed; the store accepts no writes until the next start")]
 pub(crate) struct WriteFailedBefore;

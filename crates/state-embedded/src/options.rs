@@ -1,14 +1,14 @@
-//! [`Options`]: bounds and sizes of the store; and [`Clock`].
+//! [`Options`]: limits and sizes of the store; and [`Clock`].
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Deserialize;
 
-/// Where the store reads the time for expiry; a test hands in its own.
+/// The time by which keys and leases expire.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// Settings of the embedded store. Every field has a default; unknown keys are refused.
+/// Settings of the embedded store. Every field has a default; unknown keys are errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
@@ -16,12 +16,12 @@ pub struct Options {
     pub journal: JournalOptions,
     /// Settings of the registry and the leases.
     pub registry: RegistryOptions,
-    /// Which parts may go on although acknowledged data is known to be lost. Set by the program around. Default: none.
+    /// The parts that may open although acknowledged data is lost. Set by the command line. Default: none.
     #[serde(skip)]
     pub accept_loss: AcceptLoss,
 }
 
-/// Which parts of a store may go on although acknowledged data is known to be lost.
+/// The parts of a store that may open although acknowledged data is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AcceptLoss {
     /// The journals.
@@ -34,23 +34,22 @@ pub struct AcceptLoss {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JournalOptions {
-    /// Size of a segment file, in bytes, at least 64 KiB. Default: 64 MiB. A segment that must hold a larger append is
-    /// made larger. Since 0.1.0.
+    /// Size of a segment file, in bytes, at least 64 KiB. A larger append gets a larger segment. Default: 64 MiB. Since 0.1.0.
     pub segment_bytes: u64,
-    /// Size of the first segment file, in bytes; each next one is twice as large up to `segment_bytes`, so that a small
-    /// store stays small. Default: 1 MiB. Since 0.1.0.
+    /// Size of the first segment file, in bytes. Each later one is twice as large, up to `segment_bytes`; a small store stays
+    /// small. Default: 1 MiB. Since 0.1.0.
     pub segment_bytes_first: u64,
-    /// Most bytes that one append may have, in bytes. Default: 64 MiB. Since 0.1.0.
+    /// Largest append, in bytes. Default: 64 MiB. Since 0.1.0.
     pub append_bytes_max: usize,
-    /// Most bytes that one group, that is one write and flush, may have before the next one begins, in bytes; one
-    /// larger append makes a group of its own. Default: 8 MiB. Since 0.1.0.
-    pub group_bytes_max: usize,
-    /// Most bytes of appends that wait for the writer before appending waits too, in bytes. Default: 32 MiB.
+    /// Largest group of appends that share one write and flush, in bytes. A larger append is a group of its own. Default: 8 MiB.
     /// Since 0.1.0.
+    pub group_bytes_max: usize,
+    /// Size of the queue of the journal's writer, in bytes of appends. When it is full, callers wait. Default: 32 MiB. Since
+    /// 0.1.0.
     pub queue_bytes_max: usize,
-    /// Most reads that wait for a reader thread before reading waits too. Default: 1024. Since 0.1.0.
+    /// Size of the queues of the reader threads, in reads. When they are full, callers wait. Default: 1024. Since 0.1.0.
     pub reads_max: usize,
-    /// Threads that read, at least 1. Default: 2. Since 0.1.0.
+    /// Number of reader threads, at least 1. Default: 2. Since 0.1.0.
     pub reader_threads: usize,
 }
 
@@ -58,14 +57,15 @@ pub struct JournalOptions {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistryOptions {
-    /// Most bytes of writes that wait for the writer before writing waits too, in bytes. Default: 32 MiB. Since 0.1.0.
+    /// Size of the queue of the registry's writer, in bytes of values. When it is full, callers wait. Default: 32 MiB. Since
+    /// 0.1.0.
     pub queue_bytes_max: usize,
-    /// Most reads that wait for the reader thread before reading waits too. Default: 1024. Since 0.1.0.
+    /// Size of the queue of the registry's reader thread, in reads. When it is full, callers wait. Default: 1024. Since 0.1.0.
     pub reads_max: usize,
-    /// Most changes that are kept for a watcher that does not read; then it gets a reset. Default: 1024. Since 0.1.0.
+    /// Most unread changes of a watcher; beyond that, the watcher is reset. Default: 1024. Since 0.1.0.
     pub watch_changes_max: usize,
-    /// Most bytes of values that are kept for a watcher that does not read, in bytes; then it gets a reset.
-    /// Default: 8 MiB. Since 0.1.0.
+    /// Largest total size of the values in a watcher's unread changes, in bytes; beyond that, the watcher is reset. Default: 8 MiB.
+    /// Since 0.1.0.
     pub watch_bytes_max: usize,
 }
 

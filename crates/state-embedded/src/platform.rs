@@ -1,18 +1,16 @@
-//! The platform seam: what files need beyond the standard library, for each platform.
-//!
-//! Everything that differs between Linux, macOS and Windows stands here and nowhere else in this crate.
+//! File operations that differ between Linux, macOS and Windows. The only code of this crate for one platform.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Makes the written bytes of `file` durable, without the metadata that reading them back does not need.
+/// Makes the written bytes of `file` durable, without metadata that a later read does not need.
 pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     // `File::sync_data` is fdatasync on Linux, F_FULLFSYNC on macOS, FlushFileBuffers on Windows.
     file.sync_data()
 }
 
-/// Makes the names in a directory durable: files made, renamed or removed in it.
+/// Makes created, renamed and removed names in a directory durable.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
     return File::open(directory)?.sync_all();
@@ -21,19 +19,19 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     return directory.try_exists().map(|_| ());
 }
 
-/// Reserves `bytes` for `file` and makes it that long, so that a full disk is met now and not in the middle of a write.
+/// Reserves `bytes` for `file` and sets its length, so that a full disk is detected now and not in the middle of a write.
 pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
         Ok(()) => return Ok(()),
-        // Not every file system can reserve; then the zeros that are written next do it.
+        // Not every file system can reserve; then writing zeros reserves the space.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
         Err(errno) => return Err(errno.into()),
     }
     file.set_len(bytes)
 }
 
-/// Writes all of `bytes` at `position`, without moving a shared cursor.
+/// Writes all of `bytes` at `position`, without a shared cursor.
 pub(crate) fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
     #[cfg(unix)]
     return std::os::unix::fs::FileExt::write_all_at(file, bytes, position);
@@ -68,16 +66,16 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Resu
     Ok(filled)
 }
 
-/// Whether a failed write means that there is no room: the device is full or a quota is used up.
+/// Whether a write failed because the device is full or a quota is used up.
 pub(crate) fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Keeps what is in `directory` from other users of the machine.
+/// Makes `directory` inaccessible to other users of the machine.
 pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
     return std::fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o700));
-    // On Windows a new folder takes its access list from the one above it.
+    // On Windows a new folder inherits its access list.
     #[cfg(not(unix))]
     return directory.try_exists().map(|_| ());
 }

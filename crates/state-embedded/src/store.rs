@@ -1,12 +1,12 @@
 //! [`Store`]: a data directory, opened by this process alone.
 //!
 //! ```text
-//! lock               held while the store is open; tells who holds it
-//! format             version of the on-disk format, the store's own number, and its generation
+//! lock               locked while the store is open; names the process
+//! format             version of the on-disk format, number and generation of the store
 //! journal/           the segment log, see `journal.rs`
-//! journal.mark       up to where its records were acknowledged
+//! journal.mark       the last acknowledged group of records
 //! registry.sqlite    keys and leases, see `registry.rs`
-//! registry.mark      up to where its commits were acknowledged
+//! registry.mark      the last acknowledged commit
 //! ```
 
 mod format;
@@ -29,20 +29,20 @@ use crate::options::{AcceptLoss, Clock, Options};
 use crate::platform;
 use crate::registry::{self, RegistryHandle};
 
-/// An open data directory. Give it away by the contracts' handles; close it when they are no longer used.
+/// An open data directory. Its users get handles of the contracts; close it when they are no longer used.
 pub struct Store {
     directory: PathBuf,
-    /// The store's own number.
+    /// The number of the store.
     number: u32,
     journal: JournalHandle,
     registry: RegistryHandle,
     lease: Arc<LeaseHandle>,
     metrics: Metrics,
-    /// Taken by the first close.
-    open: Mutex<Option<Open>>,
+    /// `None` after the first close.
+    open: Mutex<Option<OpenStore>>,
 }
 
-/// The ids of the parts of a store; another store has others.
+/// The ids of the parts of a store, different for each store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartIds {
     /// The journals.
@@ -51,24 +51,30 @@ pub struct PartIds {
     pub registry: String,
 }
 
-/// What ends with the store, in this order.
-struct Open {
+/// What the close ends, in this order.
+struct OpenStore {
     journal: journal::JournalThreads,
     registry: registry::RegistryThreads,
-    // Held for its `Drop`: the lock goes when everything is written, the temporary directory at the very end.
+    // For their `Drop`: the lock is released when everything is written, the temporary directory is removed last.
     _lock: lock::Lock,
     _temporary: Option<TempDir>,
 }
 
 impl Store {
-    /// Opens the data directory, making it where it is missing. Blocks for as long as the files need.
+    /// Opens the data directory; creates it if it is missing. Blocks.
     ///
-    /// The directory must belong to the store alone: other files in a new one are refused.
+    /// # Errors
+    ///
+    /// If it is in use, damaged, of a newer format, or a new one that contains other files.
     pub fn open(directory: impl AsRef<Path>, options: &Options) -> Result<Self, OpenStoreError> {
         Self::open_with_clock(directory, options, Arc::new(SystemTime::now))
     }
 
-    /// Like [`Store::open`]; the supervisor is told when one of the store's threads ends.
+    /// Like [`Store::open`], with a supervisor for the store's threads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
     pub fn open_supervised(
         directory: impl AsRef<Path>,
         options: &Options,
@@ -77,7 +83,11 @@ impl Store {
         Self::open_in(directory.as_ref(), None, options, Arc::new(SystemTime::now), supervisor)
     }
 
-    /// Like [`Store::open`], with the clock by which keys and leases expire.
+    /// Like [`Store::open`], with a clock for the expiry of keys and leases.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
     pub fn open_with_clock(
         directory: impl AsRef<Path>,
         options: &Options,
@@ -86,7 +96,11 @@ impl Store {
         Self::open_in(directory.as_ref(), None, options, clock, &Supervisor::default())
     }
 
-    /// Opens an empty store in a temporary directory that goes with it.
+    /// Opens an empty store in a temporary directory that is removed with it.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be created.
     pub fn ephemeral(options: &Options) -> Result<Self, OpenStoreError> {
         let temporary = tempfile::Builder::new().prefix("chappe-").tempdir();
         let temporary = temporary.map_err(|cause| OpenStoreError::from_io(&std::env::temp_dir(), cause))?;
@@ -101,11 +115,11 @@ impl Store {
         clock: Clock,
         supervisor: &Supervisor,
     ) -> Result<Self, OpenStoreError> {
-        make_directory(directory)?;
-        let lock = lock::Lock::take(directory)?;
-        let mut format = Format::read_or_make(directory)?;
+        create_directory(directory)?;
+        let lock = lock::Lock::acquire(directory)?;
+        let mut format = Format::read_or_create(directory)?;
         let (database, log) = (directory.join("registry.sqlite"), directory.join("journal"));
-        refuse_missing_parts(&format, &database, &log, options.accept_loss)?;
+        check_parts(&format, &database, &log, options.accept_loss)?;
         let metrics = Metrics::default();
         let recovery_options = journal::RecoveryOptions {
             store: format.store,
@@ -119,10 +133,10 @@ impl Store {
         let found = format;
         format.version = format::VERSION;
         format.is_new = false;
-        // Durable before anybody is told a position.
+        // Durable before a caller gets a position.
         format.generation += u64::from(recovery.needs_new_epochs);
         if format.is_copy {
-            // Drawn and not counted: a backup may be put back more than once, and each time other records follow.
+            // Random, not incremented: a backup may be restored more than once, and each time other records follow.
             let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
             (format.generation, format.is_copy) = (high ^ low, false);
         }
@@ -151,7 +165,7 @@ impl Store {
             lease: Arc::new(LeaseHandle(registry.clone())),
             registry,
             metrics,
-            open: Mutex::new(Some(Open {
+            open: Mutex::new(Some(OpenStore {
                 journal: journal_threads,
                 registry: registry_threads,
                 _lock: lock,
@@ -175,12 +189,12 @@ impl Store {
         self.lease.clone()
     }
 
-    /// Where the files are.
+    /// The data directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Tells a listener once a part of the store is read-only, and why; at once where it is so already.
+    /// Calls a listener with the reason when a part of the store becomes read-only; at once if it already is.
     pub fn when_damaged(&self, listener: impl Fn(String) + Send + Sync + 'static) {
         let listener = Arc::new(listener);
         for health in [self.journal.health(), self.registry.health()] {
@@ -189,42 +203,44 @@ impl Store {
         }
     }
 
-    /// The ids that were drawn when the store's parts were made, in hexadecimal digits.
+    /// The ids of the store's parts, in hexadecimal digits; drawn when they were created.
     pub fn parts(&self) -> PartIds {
         PartIds { journal: format!("{:08x}", self.number), registry: self.registry.id().to_string() }
     }
 
-    /// Adds the store's counters, whose names begin with `state_`, to a metrics registry.
+    /// Adds the store's metrics, whose names begin with `state_`, to a metrics registry.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
         self.metrics.add_to(registry);
     }
 
-    /// Carries out what was taken, refuses everything later, and ends the store's threads. Dropping the store does the
-    /// same, but blocks.
+    /// Executes all accepted commands, rejects later ones, and ends the store's threads. Dropping the store does the same, but
+    /// blocks.
     pub async fn close(&self) {
-        let Some(open) = self.refuse_more() else { return };
+        let Some(open) = self.close_queues() else { return };
         let (closed, wait) = tokio::sync::oneshot::channel::<()>();
         let close = move || {
             open.end();
             drop(closed);
         };
-        // Not the runtime's own pool, because a store may be closed after that has begun to shut down.
+        // Not the runtime's blocking pool: a store may be closed after the pool has begun to shut down.
         match std::thread::Builder::new().name("store-close".to_owned()).spawn(close) {
-            // An answer never comes: the channel's end is the answer.
+            // Nothing is sent: the drop of the sender ends the wait.
             Ok(_) => drop(wait.await),
-            Err(error) => tracing::warn!(%error, "the store was closed without a thread of its own"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot start a thread that closes the store; closing it in place");
+            }
         }
     }
 
-    fn refuse_more(&self) -> Option<Open> {
+    fn close_queues(&self) -> Option<OpenStore> {
         self.journal.close();
         self.registry.close();
         self.open.lock().expect("no thread panics with the store's lock").take()
     }
 }
 
-impl Open {
-    /// Waits for the threads, then lets the directory go. Blocks.
+impl OpenStore {
+    /// Waits for the threads, then releases the directory. Blocks.
     fn end(self) {
         self.journal.join();
         self.registry.join();
@@ -233,47 +249,47 @@ impl Open {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if let Some(open) = self.refuse_more() {
+        if let Some(open) = self.close_queues() {
             open.end();
         }
     }
 }
 
-/// Reads everything in a data directory that no process has open, and says what is damaged; nothing if all is sound. Changes
-/// nothing.
+/// Reads everything in a data directory that no process has open. Returns a description of each damage; empty if there is none.
+/// Changes nothing.
 ///
 /// # Errors
 ///
 /// If it is in use, or a part cannot be read at all.
 pub fn verify(directory: &Path) -> Result<Vec<String>, OpenStoreError> {
-    let _lock = lock::Lock::take(directory)?;
+    let _lock = lock::Lock::acquire(directory)?;
     let format = Format::read(directory)?;
     let (database, log) = (directory.join("registry.sqlite"), directory.join("journal"));
-    refuse_missing_parts(&format, &database, &log, AcceptLoss::default())?;
+    check_parts(&format, &database, &log, AcceptLoss::default())?;
     let has_no_mark = format.is_new || format.version < 2;
     let recovery_options =
         journal::RecoveryOptions { store: format.store, has_no_mark, at_loss: AtLoss::Refuse };
-    // What is wrong with one part does not keep the other from being looked at.
+    // Damage to one part does not stop the check of the other.
     let log = journal::Recovery::read(&log, recovery_options).map(|recovery| recovery.verify());
     let parts = [log, registry::verify(&database)];
     Ok(parts.into_iter().flat_map(|part| part.unwrap_or_else(|error| vec![error.to_string()])).collect())
 }
 
-/// Copies a data directory to a new one, as it is at one moment for each part. A process may have it open.
+/// Copies a data directory to a new one, each part as of one moment. A process may have it open.
 ///
 /// # Errors
 ///
 /// If it is damaged or incomplete, or the copy cannot be written.
 pub fn backup(directory: &Path, to: &Path) -> Result<(), OpenStoreError> {
     let format = Format::read(directory)?;
-    make_directory(to)?;
+    create_directory(to)?;
     registry::backup(&directory.join("registry.sqlite"), &to.join("registry.sqlite"))?;
     journal::backup(&directory.join("journal"), &to.join("journal"), format.store)?;
     Format { is_copy: true, ..format }.write(to)
 }
 
-/// Version 1 kept no marks; but it made both parts whenever it started.
-fn refuse_missing_parts(
+/// Checks that no part is missing. Only for version 1, which had no marks but always created both parts.
+fn check_parts(
     format: &Format,
     database: &Path,
     log: &Path,
@@ -297,7 +313,7 @@ const fn at_loss(is_accepted: bool) -> AtLoss {
     if is_accepted { AtLoss::Accept } else { AtLoss::Refuse }
 }
 
-fn make_directory(directory: &Path) -> Result<(), OpenStoreError> {
+fn create_directory(directory: &Path) -> Result<(), OpenStoreError> {
     let failed = |cause| OpenStoreError::from_io(directory, cause);
     if !directory.try_exists().map_err(failed)? {
         std::fs::create_dir_all(directory).map_err(failed)?;

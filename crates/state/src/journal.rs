@@ -3,21 +3,21 @@
 //! # Guarantees
 //!
 //! 1. **Durable before acknowledged.** When [`Journal::append`] returns `Ok`, its records survive `kill -9` of the
-//!    process and, as far as the device keeps its word on flushes, loss of power.
-//! 2. **All or nothing.** The records of one append become readable together, with consecutive offsets, or not at all.
+//!    process and, if the device honours flushes, a power failure.
+//! 2. **Atomic.** The records of one append become readable together, with consecutive offsets, or not at all.
 //! 3. **Order.** Offsets of one journal rise by one for each record, start at 0, and are never reused within an epoch.
-//!    Appends by one caller that awaits each before the next keep their order.
-//! 4. **Reads see only what is acknowledged or about to be.** A read returns whole records in offset order, without
-//!    gaps, and never a record that a crash could still take back.
-//! 5. **A position is offset and epoch.** A journal that is lost and made anew gets another epoch; reading it with an
-//!    old position answers [`ReadError::EpochChanged`] and never silently something else's records.
-//! 6. **Trim only forgets the front.** After `trim(n)` records below `n` may be gone (now or later); reading below the
-//!    first one kept answers [`ReadError::Trimmed`] with the first position that is left.
+//!    A caller that awaits each append keeps its order.
+//! 4. **Only durable records are read.** A read returns complete records in offset order, without gaps, and never a record
+//!    that a crash could remove.
+//! 5. **A position is an offset and an epoch.** A journal that is lost and created again has another epoch; reading it at an old
+//!    position returns [`ReadError::EpochChanged`] and never other records.
+//! 6. **Trim removes only from the start.** After `trim(n)`, records below `n` are removed now or later; reading below the first
+//!    remaining record returns [`ReadError::Trimmed`] with its position.
 //! 7. **Bounded.** A record has at most [`Record::BYTES_MAX`] bytes of body and headers together; reads return at most
-//!    what was asked for, and at least one record where there is one.
-//! 8. **Removed is forgotten.** After [`Journal::remove`] returned `Ok`, the journal and its records do not come back, also
-//!    not after a crash, and other journals keep theirs. A journal that is made again under the name starts at offset 0 with
-//!    another epoch, so that positions of before answer [`ReadError::EpochChanged`].
+//!    the requested amount, and at least one record if there is one.
+//! 8. **Removal is durable.** After [`Journal::remove`] returned `Ok`, the journal and its records do not reappear, even after a
+//!    crash; other journals are unchanged. A journal created again under the name starts at offset 0 with another epoch, so that
+//!    reading at an old position returns [`ReadError::EpochChanged`].
 
 use bytes::Bytes;
 
@@ -27,30 +27,30 @@ use crate::{Instance, Name};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(pub u64);
 
-/// Identity of one life of a journal; drawn when it is made.
+/// Identifies a journal from its creation to its removal or loss; drawn when it is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);
 
-/// Where to read on from: the offset of the next record wanted, in the life of the journal it belongs to.
+/// Where to continue reading: the epoch of the journal and the offset of the next record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// The life of the journal.
+    /// The epoch of the journal.
     pub epoch: Epoch,
-    /// The next record wanted.
+    /// The offset of the next record.
     pub offset: Offset,
 }
 
-/// Names and values beside a record's body: trace context, origin, schema version.
+/// Headers of a record, such as trace context, origin, schema version.
 ///
-/// Keys are short ASCII names in lower case. Order is kept.
+/// Names are short ASCII text in lower case. The order is preserved.
 pub type Headers = Vec<(String, Bytes)>;
 
-/// What is appended.
+/// A record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Small facts about the body.
+    /// Metadata of the body.
     pub headers: Headers,
-    /// The body; its meaning is the writer's.
+    /// The body; the contract does not interpret it.
     pub body: Bytes,
 }
 
@@ -68,119 +68,119 @@ impl Record {
         self.body.len() + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
     }
 
-    /// Whether the record has neither headers nor body.
+    /// Whether headers and body are empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// What is read: a record with its offset.
+/// A record with its offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The record's number.
+    /// The record's offset.
     pub offset: Offset,
     /// The record.
     pub record: Record,
 }
 
-/// Where a journal begins and ends now.
+/// The start and the end of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalInfo {
-    /// The journal's present life.
+    /// The journal's epoch.
     pub epoch: Epoch,
-    /// First record that can still be read.
+    /// The first record that can be read.
     pub first: Offset,
-    /// The offset that the next appended record will get.
+    /// The offset of the next appended record.
     pub next: Offset,
 }
 
-/// Why an append did not happen. Nothing of it will become readable later, except after [`AppendError::Unknown`].
+/// Why an append failed. None of its records become readable later, except after [`AppendError::Unknown`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
     /// A record exceeds [`Record::BYTES_MAX`], or the records of one append together exceed the backend's own limit.
     #[error("an append of {bytes} bytes is larger than the limit of {limit} bytes")]
     TooLarge {
-        /// Size of the offending record, or of the append.
+        /// Size of the record or of the append.
         bytes: usize,
-        /// The limit it broke.
+        /// The limit.
         limit: usize,
     },
-    /// The device has no room. Free some and try again; the journal stays usable.
+    /// The device is full. The append can be retried when there is space.
     #[error("no space left for journal {journal}")]
     NoSpace {
         /// The journal.
         journal: Name,
     },
-    /// The journal is closing or has failed before and must be opened anew.
+    /// The journal is closed, or an earlier write failed; it accepts nothing until the next start.
     #[error("journal {journal} is closed")]
     Closed {
         /// The journal.
         journal: Name,
     },
-    /// Writing failed in a way that leaves open whether the records are there: read the journal before retrying.
+    /// It is unknown whether the records were written: read the journal before retrying.
     #[error("append to journal {journal}")]
     Unknown {
         /// The journal.
         journal: Name,
-        /// What the backend met.
+        /// The error of the backend.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// Why a read gave nothing.
+/// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The journal was lost and made anew since the position was taken.
-    #[error("the journal was made anew since this position was taken; it now starts at {0:?}")]
+    /// The journal was lost or removed, and created again, since the position was obtained.
+    #[error("the journal was created again since this position was obtained; it now starts at {0:?}")]
     EpochChanged(Position),
-    /// The records were trimmed away; reading can go on here, with a gap.
-    #[error("the records at this position were trimmed; the first one left is {0:?}")]
+    /// The records were trimmed; reading can continue at this position, with a gap.
+    #[error("the records at this position were trimmed; the first remaining position is {0:?}")]
     Trimmed(Position),
-    /// The position lies beyond the journal's end.
-    #[error("the position lies beyond the journal's end at {0:?}")]
+    /// The position is beyond the end of the journal.
+    #[error("the position is beyond the end of the journal at {0:?}")]
     BeyondEnd(Position),
     /// The backend failed.
     #[error("read journal {journal}")]
     Backend {
         /// The journal.
         journal: Name,
-        /// What the backend met.
+        /// The error of the backend.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// Why a trim did not happen.
+/// Why a trim failed.
 #[derive(Debug, thiserror::Error)]
 #[error("trim journal {journal}")]
 pub struct TrimError {
     /// The journal.
     pub journal: Name,
-    /// What the backend met.
+    /// The error of the backend.
     #[source]
     pub cause: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// Why a removal did not happen, or may not have happened; it can be tried again.
+/// Why a removal failed, or may have failed; it can be retried.
 #[derive(Debug, thiserror::Error)]
 #[error("remove journal {journal}")]
 pub struct RemoveError {
     /// The journal.
     pub journal: Name,
-    /// What the backend met.
+    /// The error of the backend.
     #[source]
     pub cause: Box<dyn std::error::Error + Send + Sync>,
 }
 
 /// An ordered, durable log for each name. See the module's guarantees.
 ///
-/// A journal comes into being with its first append or `info`.
+/// A journal is created by its first append, read, wait or `info`.
 #[async_trait::async_trait]
 pub trait Journal: Send + Sync + 'static {
-    /// Appends records together and answers the position of the first. An empty list answers the end.
+    /// Appends records together; returns the position of the first. For an empty list, returns the end.
     async fn append(
         &self,
         instance: &Instance,
@@ -188,7 +188,7 @@ pub trait Journal: Send + Sync + 'static {
         records: Vec<Record>,
     ) -> Result<Position, AppendError>;
 
-    /// Reads up to `records_max` records or about `bytes_max` bytes from `from`; at the end, an empty list.
+    /// Reads up to `records_max` records or about `bytes_max` bytes from `from`; returns an empty list at the end.
     async fn read(
         &self,
         instance: &Instance,
@@ -198,17 +198,16 @@ pub trait Journal: Send + Sync + 'static {
         bytes_max: usize,
     ) -> Result<Vec<Entry>, ReadError>;
 
-    /// Waits until a record at `from` can be read, or an error is known. Cancel-safe.
+    /// Waits until a record at `from` can be read, or reading it fails. Cancel-safe.
     async fn wait(&self, instance: &Instance, name: &Name, from: Position) -> Result<(), ReadError>;
 
-    /// Where the journal begins and ends.
+    /// The start and the end of the journal.
     async fn info(&self, instance: &Instance, name: &Name) -> Result<JournalInfo, ReadError>;
 
-    /// Forgets records below `below`.
+    /// Removes records below `below`.
     async fn trim(&self, instance: &Instance, name: &Name, below: Position) -> Result<(), TrimError>;
 
-    /// Removes the journal with all its records and gives back what it takes of memory and storage. Does nothing where there
-    /// is no such journal. An append under way at the same time comes before, and is removed too, or after, and makes the
-    /// journal again.
+    /// Removes the journal with all its records, and frees its memory and storage. Does nothing if it does not exist. A concurrent
+    /// append takes effect before the removal (and is removed too), or after it (and creates the journal again).
     async fn remove(&self, instance: &Instance, name: &Name) -> Result<(), RemoveError>;
 }

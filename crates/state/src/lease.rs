@@ -1,31 +1,31 @@
-//! [`Lease`]: one owner at a time, with a rising fencing number.
+//! [`Lease`]: one owner at a time, with a fencing token.
 //!
 //! # Guarantees
 //!
 //! 1. **One owner.** At any time at most one unexpired [`Grant`] exists for a name.
-//! 2. **Fencing.** Each acquisition by another owner, or after expiry, gets a [`Fence`] larger than all before it. Who
-//!    writes under a lease sends its fence along, so that a writer that was overtaken can be refused.
-//! 3. **Expiry.** A grant that is not renewed ends after its time; the holder must stop by itself before then.
-//! 4. **Fences survive restarts.** A fence never goes back, also not after `kill -9`.
+//! 2. **Fencing.** Each acquisition by another owner, or after expiry, gets a [`Fence`] larger than all before it. A
+//!    writer sends the fence of its lease with each write, so that writes of an earlier owner can be rejected.
+//! 3. **Expiry.** A grant that is not renewed expires; its owner must stop before then.
+//! 4. **Fences survive restarts.** A fence never decreases, even after `kill -9`.
 
 use std::time::{Duration, SystemTime};
 
 use crate::{Instance, Name};
 
-/// A number that rises with each change of owner.
+/// The fencing token: rises with each change of owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(pub u64);
 
-/// Ownership for a time.
+/// A lease that its owner holds until it expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// What is owned.
+    /// The lease.
     pub name: Name,
-    /// By whom.
+    /// The owner.
     pub owner: String,
-    /// The number to send along.
+    /// The fencing token.
     pub fence: Fence,
-    /// When it ends unless renewed.
+    /// When it expires unless it is renewed.
     pub expires_at: SystemTime,
 }
 
@@ -33,17 +33,17 @@ pub struct Grant {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeaseError {
-    /// Somebody else holds it, until then.
+    /// Another owner holds it.
     #[error("lease {name} is held by {owner}")]
     Held {
         /// The lease.
         name: Name,
-        /// Who holds it.
+        /// The current owner.
         owner: String,
-        /// Until when, unless renewed.
+        /// When it expires unless it is renewed.
         until: SystemTime,
     },
-    /// The grant has expired or passed to another owner: stop what it protected.
+    /// The grant has expired, or another owner holds the lease: stop the work that it protects.
     #[error("lease {name} is lost")]
     Lost {
         /// The lease.
@@ -57,7 +57,7 @@ pub enum LeaseError {
 /// Leases by name. See the module's guarantees.
 #[async_trait::async_trait]
 pub trait Lease: Send + Sync + 'static {
-    /// Takes the lease if it is free, expired, or already this owner's (which keeps its fence).
+    /// Acquires the lease if it is free or expired. The current owner acquires it again with the same fence.
     async fn acquire(
         &self,
         instance: &Instance,
@@ -66,9 +66,9 @@ pub trait Lease: Send + Sync + 'static {
         ttl: Duration,
     ) -> Result<Grant, LeaseError>;
 
-    /// Prolongs a grant.
+    /// Renews a grant.
     async fn renew(&self, instance: &Instance, grant: &Grant, ttl: Duration) -> Result<Grant, LeaseError>;
 
-    /// Gives a grant back; giving back a lost one is not an error.
+    /// Releases a grant; releasing a lost one is not an error.
     async fn release(&self, instance: &Instance, grant: Grant) -> Result<(), LeaseError>;
 }

@@ -6,10 +6,10 @@
 //! 2. **Versions rise.** Each successful write or delete of a registry gets a version larger than all before it.
 //! 3. **Durability is chosen by the writer.** [`Durability::Durable`] survives `kill -9` once acknowledged;
 //!    [`Durability::Session`] lives in memory and is gone after a restart.
-//! 4. **Expiry is exact for readers.** A key whose time has come is absent from `get` and `list` at once, even if it is
-//!    removed later. Its disappearance reaches watchers within a second.
-//! 5. **Watch misses nothing.** A [`Watch`] first yields the present keys below its prefix, then each later change in
-//!    version order. A watcher that is too slow gets [`KeyChange::Reset`] and then the present keys again.
+//! 4. **Expiry is exact for readers.** An expired key is absent from `get` and `list` at once, even if it is removed later.
+//!    Watchers are notified within a second.
+//! 5. **A watch is complete.** A [`Watch`] first returns the existing keys below its prefix, then each later change in version
+//!    order. A watcher that is too slow gets [`KeyChange::Reset`] and then the existing keys again.
 //! 6. **Bounded.** Values have at most [`Key::VALUE_BYTES_MAX`] bytes; lists are paged.
 
 use std::fmt;
@@ -29,7 +29,11 @@ impl Key {
     /// Largest value, in bytes: 1 MiB.
     pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 
-    /// Checks and takes a key.
+    /// Validates a key.
+    ///
+    /// # Errors
+    ///
+    /// If it is empty, too long, or has control characters.
     pub fn new(key: impl Into<String>) -> Result<Self, InvalidName> {
         let key = key.into();
         if key.is_empty() || key.len() > Self::BYTES_MAX {
@@ -53,14 +57,14 @@ impl fmt::Display for Key {
     }
 }
 
-/// When a key was last written, as a number that only rises.
+/// The version of a key: the number of its last write. Only rises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
-/// What a writer expects to find.
+/// The version that a writer expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// Write whatever is there.
+    /// Any version, or none.
     Anything,
     /// The key must not exist.
     Absent,
@@ -68,12 +72,12 @@ pub enum Expect {
     At(Version),
 }
 
-/// How long a value must live.
+/// Whether a value survives a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// On disk before it is acknowledged.
+    /// On disk before the write is acknowledged.
     Durable,
-    /// In memory; rebuilt by its writers after a restart.
+    /// In memory; its writers write it again after a restart.
     Session,
 }
 
@@ -84,20 +88,20 @@ pub struct KeyEntry {
     pub key: Key,
     /// Its value.
     pub value: Bytes,
-    /// When it was written.
+    /// The version.
     pub version: Version,
-    /// When it disappears by itself, if ever.
+    /// When it expires, if ever.
     pub expires_at: Option<SystemTime>,
 }
 
-/// What a watcher is told.
+/// An event of a watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyChange {
-    /// The key has this value now.
+    /// The key has this value.
     Set(KeyEntry),
-    /// The key is gone.
+    /// The key was removed or has expired.
     Removed(Key, Version),
-    /// Changes were missed; the present keys follow as `Set`, and what is not among them is gone.
+    /// Changes were missed. The existing keys follow as `Set`; keys not among them were removed.
     Reset,
 }
 
@@ -105,12 +109,12 @@ pub enum KeyChange {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// Another writer was first; holds the version that is there, if any.
+    /// The key is at another version than expected.
     #[error("key {key} is not at the expected version")]
     Conflict {
         /// The key.
         key: Key,
-        /// The version that is there now.
+        /// The current version, if the key exists.
         found: Option<Version>,
     },
     /// The value exceeds [`Key::VALUE_BYTES_MAX`].
@@ -128,7 +132,7 @@ pub enum RegistryError {
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The stream of changes below a prefix. Dropping it ends the watch.
+/// The changes below a prefix. Dropping it ends the watch.
 #[async_trait::async_trait]
 pub trait Watch: Send {
     /// The next change; `None` when the registry closes. Cancel-safe.
@@ -141,7 +145,7 @@ pub trait Registry: Send + Sync + 'static {
     /// The value of a key.
     async fn get(&self, instance: &Instance, key: &Key) -> Result<Option<KeyEntry>, RegistryError>;
 
-    /// Writes a key; `ttl` lets it expire.
+    /// Writes a key; it expires after `ttl`.
     async fn put(
         &self,
         instance: &Instance,
@@ -152,7 +156,7 @@ pub trait Registry: Send + Sync + 'static {
         ttl: Option<Duration>,
     ) -> Result<Version, RegistryError>;
 
-    /// Removes a key; answers whether it was there.
+    /// Removes a key; returns whether it existed.
     async fn delete(&self, instance: &Instance, key: &Key, expect: Expect) -> Result<bool, RegistryError>;
 
     /// Keys that start with `prefix` and sort after `after`, in order, at most `keys_max` of them.
@@ -164,6 +168,6 @@ pub trait Registry: Send + Sync + 'static {
         keys_max: usize,
     ) -> Result<Vec<KeyEntry>, RegistryError>;
 
-    /// Present and future keys below `prefix`.
+    /// Watches the keys below `prefix`.
     async fn watch(&self, instance: &Instance, prefix: &str) -> Result<Box<dyn Watch>, RegistryError>;
 }

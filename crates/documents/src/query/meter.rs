@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_ends_when_its_time_is_up_but_takes_one_row() {
+    fn a_page_without_time_left_has_one_row() {
         let meter = meter(&|| true, &|| false);
         assert_eq!(meter.next_row(0), Ok(true));
         assert!(meter.step());
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_ends_at_its_number_of_rows_and_at_its_steps() {
+    fn a_page_ends_at_its_row_limit_and_at_its_step_limit() {
         let rows = meter(&|| false, &|| false);
         let taken = (0..9).take_while(|_| rows.next_row(0) == Ok(true)).count();
         assert_eq!((taken, rows.was_cut()), (3, true));
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_ends_when_its_caller_has_gone_and_when_it_builds_too_much() {
+    fn a_row_ends_when_the_read_is_canceled_or_builds_too_much() {
         let gone = Cell::new(false);
         let is_gone = || gone.get();
         let watch = QueryWatch { time_is_up: &|| false, caller_is_gone: &is_gone };

@@ -108,11 +108,11 @@ impl Service {
         let number = container.number;
         let populate = call.flag("x-ms-documentdb-populatequotainfo");
         // Usage goes over all items.
-        let lane = if populate { ReadPool::Scan } else { ReadPool::Point };
+        let pool = if populate { ReadPool::Scan } else { ReadPool::Point };
         let (lsn, usage) = self
             .inner
             .store
-            .read(lane, move |connection| {
+            .read(pool, move |connection| {
                 let usage = if populate { Some(rows::usage(connection, number)?) } else { None };
                 Ok((rows::newest_lsn(connection, number)?, usage))
             })
@@ -212,9 +212,9 @@ impl Service {
         let body = if call.is_query() { Some(call.query_body(&self.inner.options)?) } else { None };
         let now_ts = self.inner.clock.seconds();
         // On a reader thread: what a client's query costs, the runtime does not pay. A plain list waits for no query.
-        let lane = if body.is_some() { ReadPool::Scan } else { ReadPool::Point };
+        let pool = if body.is_some() { ReadPool::Scan } else { ReadPool::Point };
         let page = self
-            .query_page(lane, move |_, meter| {
+            .query_page(pool, move |_, meter| {
                 let (text, parameters) = body.map_or_else(
                     || ("SELECT * FROM c".to_owned(), Map::new()),
                     |body| (body.text, body.parameters),

@@ -67,7 +67,7 @@ impl Rows for ItemRows<'_> {
         let after = ItemsAfter::Number(after);
         rows::each_row(self.connection, self.container.number, self.scope, after, self.now_ts, |look| {
             let taken =
-                if meter.next_row(look.bytes)? { self.hand_over(look, take)? } else { RowResult::Unfinished };
+                if meter.next_row(look.bytes)? { self.visit_row(look, take)? } else { RowResult::Unfinished };
             match taken {
                 RowResult::Continue => last = look.position,
                 RowResult::Stop => {}
@@ -86,7 +86,7 @@ impl Rows for ItemRows<'_> {
 }
 
 impl ItemRows<'_> {
-    fn hand_over(
+    fn visit_row(
         &self,
         look: &ScannedRow<'_>,
         take: &mut dyn FnMut(u64, Value) -> Result<RowResult, RequestFailure>,
@@ -116,8 +116,8 @@ impl<'a> PageTime<'a> {
 }
 
 impl Service {
-    /// Runs a page of a query on a thread of the lane.
-    pub(super) async fn query_page<T, F>(&self, lane: ReadPool, read: F) -> Result<T, RequestFailure>
+    /// Runs a page of a query on a thread of the pool.
+    pub(super) async fn query_page<T, F>(&self, pool: ReadPool, read: F) -> Result<T, RequestFailure>
     where
         T: Send + 'static,
         F: FnOnce(&Connection, &Meter<'_>) -> Result<T, RequestFailure> + Send + 'static,
@@ -126,7 +126,7 @@ impl Service {
         let budget = QueryBudget { rows: options.query_rows_max, steps: options.query_steps_max };
         let time = Duration::from_millis(options.query_ms_max);
         let metrics = self.inner.metrics.clone();
-        let carry_out = move |connection: &Connection, caller: &Cancellation| {
+        let execute = move |connection: &Connection, caller: &Cancellation| {
             PageTime::new(caller, time).metered(budget, |meter| {
                 let result = read(connection, meter);
                 metrics.query_rows(meter.rows());
@@ -136,7 +136,7 @@ impl Service {
                 result
             })
         };
-        self.inner.store.read_for(lane, carry_out).await
+        self.inner.store.read_for(pool, execute).await
     }
 
     pub(super) async fn list_items(

@@ -57,37 +57,37 @@ pub(crate) struct ItemOperation {
     pub(crate) verb: Verb,
     /// The partition key's text.
     pub(crate) key: String,
-    /// Which item; for create and upsert, the id of the document.
+    /// The id of the item; for create and upsert, of the new document.
     pub(crate) id: String,
-    /// The item's number if `id` is a resource id of this container: it counts where no item has that id.
+    /// The item's number if `id` is a resource id of this container: used if no item has that id.
     pub(crate) number: Option<ItemNumber>,
     pub(crate) conditions: Conditions,
     /// The new item, without system properties: for create, upsert and replace.
     pub(crate) document: Option<Map<String, Value>>,
     /// For patch.
     pub(crate) patch: Option<Patch>,
-    /// The write's span.
+    /// The span of the write.
     pub(crate) trace: TraceContext,
 }
 
-/// What became of a [`StoreChange`].
+/// The result of a [`StoreChange`].
 #[derive(Debug)]
 pub(crate) enum ChangeResult {
-    /// A database or container was made, replaced or deleted; the catalog shows it.
+    /// A database or container was created, replaced or deleted; the catalog contains the change.
     Definition,
-    /// One outcome for each operation.
+    /// One result for each operation.
     Items { lsn: u64, outcomes: Vec<ItemResult> },
 }
 
-/// What became of an [`ItemOperation`].
+/// The result of an [`ItemOperation`].
 #[derive(Debug)]
 pub(crate) struct ItemResult {
     pub(crate) created: bool,
-    /// The item as it is now; none if it was deleted.
+    /// The current item; `None` if it was deleted.
     pub(crate) item: Option<Item>,
 }
 
-/// Why a change was refused, and which of its operations was the reason.
+/// Why a change was rejected, and which of its operations failed.
 #[derive(Debug)]
 pub(crate) struct ChangeRejection {
     pub(crate) operation: usize,

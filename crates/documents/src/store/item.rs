@@ -8,14 +8,14 @@ use crate::resource_id::ItemNumber;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Item<Body = String> {
     pub(crate) number: ItemNumber,
-    /// Position in the feed.
+    /// Position in the change feed.
     pub(crate) lsn: u64,
-    /// Seconds since the Unix epoch of the last write.
+    /// When it was last written, in seconds since the Unix epoch.
     pub(crate) ts: i64,
-    /// JSON object, without system properties.
+    /// The JSON object, without system properties.
     pub(crate) body: Body,
-    /// Span of the write.
+    /// The span of the write.
     pub(crate) trace: Option<TraceContext>,
-    /// Nanoseconds since the Unix epoch at which the write was accepted.
+    /// When the write was accepted, in nanoseconds since the Unix epoch.
     pub(crate) accepted_ns: u64,
 }

@@ -1,6 +1,6 @@
 //! [`Readers`]: threads with a connection each, in lanes with a bounded queue each.
 //!
-//! A read waits only behind others of its lane: however long queries take, point reads and change feeds go on. A read whose
+//! A read waits only behind others of its pool: however long queries take, point reads and change feeds go on. A read whose
 //! caller has gone is not begun, and ends at the next row or, inside SQLite, after some thousand operations.
 
 use std::path::Path;
@@ -49,10 +49,10 @@ pub(super) struct Readers {
     scans: ReadPoolQueue,
 }
 
-/// One lane: its queue and threads.
+/// One pool: its queue and threads.
 #[derive(Debug)]
 struct ReadPoolQueue {
-    lane: ReadPool,
+    pool: ReadPool,
     /// None once stopped.
     jobs: Mutex<Option<SyncSender<ReadJob>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -84,7 +84,7 @@ impl Readers {
         metrics: &Metrics,
     ) -> Result<Self, Error> {
         let queue =
-            |lane, threads| ReadPoolQueue::start(lane, threads, options, (path, health), supervisor, metrics);
+            |pool, threads| ReadPoolQueue::start(pool, threads, options, (path, health), supervisor, metrics);
         Ok(Self {
             points: queue(ReadPool::Point, options.point_reader_threads)?,
             feeds: queue(ReadPool::Feed, options.feed_reader_threads)?,
@@ -92,8 +92,8 @@ impl Readers {
         })
     }
 
-    pub(super) fn send(&self, lane: ReadPool, job: ReadJob) -> Result<(), RequestFailure> {
-        match lane {
+    pub(super) fn send(&self, pool: ReadPool, job: ReadJob) -> Result<(), RequestFailure> {
+        match pool {
             ReadPool::Point => self.points.send(job),
             ReadPool::Feed => self.feeds.send(job),
             ReadPool::Scan => self.scans.send(job),
@@ -110,7 +110,7 @@ impl Readers {
 
 impl ReadPoolQueue {
     fn start(
-        lane: ReadPool,
+        pool: ReadPool,
         threads: usize,
         options: &Options,
         (path, health): (&Path, &Health),
@@ -123,25 +123,25 @@ impl ReadPoolQueue {
         let mut handles = Vec::new();
         for number in 0..threads {
             let mut reader = ReaderThread {
-                lane,
+                pool,
                 connection: schema::open_reader(path, health)?,
                 time_max,
                 metrics: metrics.clone(),
             };
             let jobs = Arc::clone(&jobs);
             let builder = thread::Builder::new().stack_size(super::stack::STACK_BYTES);
-            let name = format!("documents {} reader {number}", lane.name());
+            let name = format!("documents {} reader {number}", pool.name());
             let run = move |unit: &Unit| reader.run(&jobs, unit);
             handles.push(supervisor.restarting_thread(builder, &name, run).map_err(Error::Thread)?);
         }
         let (jobs, threads) = (Mutex::new(Some(sender)), Mutex::new(handles));
-        Ok(Self { lane, jobs, threads, metrics: metrics.clone() })
+        Ok(Self { pool, jobs, threads, metrics: metrics.clone() })
     }
 
     fn send(&self, job: ReadJob) -> Result<(), RequestFailure> {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let jobs = jobs.as_ref().ok_or_else(RequestFailure::closing)?;
-        let waiting = self.metrics.read_queue(self.lane);
+        let waiting = self.metrics.read_queue(self.pool);
         waiting.inc();
         match jobs.try_send(job) {
             Ok(()) => Ok(()),
@@ -168,7 +168,7 @@ impl ReadPoolQueue {
 
 /// What one thread works with.
 struct ReaderThread {
-    lane: ReadPool,
+    pool: ReadPool,
     connection: Connection,
     time_max: Duration,
     metrics: Metrics,
@@ -179,11 +179,11 @@ impl ReaderThread {
         loop {
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(ReadJob { read, caller }) = job else { return };
-            self.metrics.read_queue(self.lane).dec();
+            self.metrics.read_queue(self.pool).dec();
             unit.fault_point();
             let taken = !caller.is_canceled() && self.execute(read, &caller);
             if !taken {
-                self.metrics.read_abandoned(self.lane);
+                self.metrics.read_abandoned(self.pool);
             }
         }
     }

@@ -1,4 +1,4 @@
 //! The stack size of the threads that evaluate queries.
 
-/// Room for the evaluator, which follows a query's tree: 64 brackets of chains of 100 operators. Untouched stack costs nothing.
+/// Enough for the recursive evaluation of a query: 64 levels of brackets with chains of 100 operators. Unused stack uses no memory.
 pub(super) const STACK_BYTES: usize = 16 * 1024 * 1024;

@@ -149,7 +149,7 @@ async fn rows_that_change_between_two_requests_of_a_sorted_scan_are_not_lost() {
 }
 
 #[tokio::test]
-async fn ten_thousand_terms_over_many_items_come_in_bounded_pages() {
+async fn a_query_of_ten_thousand_terms_has_bounded_pages() {
     let client = with_items(300, |options| options.query_steps_max = 2_000_000).await;
     let terms: Vec<String> = (0..9_999).map(|n| format!("c.none={n}")).collect();
     let sql = format!("SELECT VALUE c.id FROM c WHERE {}", terms.join(" OR "));
@@ -162,7 +162,7 @@ async fn ten_thousand_terms_over_many_items_come_in_bounded_pages() {
 }
 
 #[tokio::test]
-async fn queries_with_too_many_terms_are_refused_before_they_run() {
+async fn queries_with_too_many_terms_are_rejected_before_they_run() {
     let client = with_items(1, |_| {}).await;
     for (condition, error) in [
         (vec!["1=0"; 10_002].join(" OR "), "maximum number of 'OR' operators. The allowed limit is 10000"),
@@ -181,7 +181,7 @@ async fn queries_with_too_many_terms_are_refused_before_they_run() {
 }
 
 #[tokio::test]
-async fn no_query_builds_more_than_it_may_from_one_item() {
+async fn a_query_that_builds_too_many_bytes_from_one_item_is_rejected() {
     let client = with_items(1, |_| {}).await;
     let large = json!({"id": "large", "pk": "x", "s": "x".repeat(1_000_000)});
     assert_eq!(client.send(&format!("POST {DOCS}"), &large.to_string()).await.status, 201);
@@ -238,7 +238,7 @@ fn without_limits(options: &mut Options) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn queries_whose_callers_have_gone_end() {
+async fn queries_of_disconnected_clients_end() {
     let client = with_items_of(LARGE.0, LARGE.1, without_limits).await;
     let before = metric(&client, "documents_query_rows_total");
     let mut calls: Vec<_> =
@@ -316,7 +316,7 @@ async fn a_feed_with_a_small_budget_gives_the_same_items_in_more_pages() {
 }
 
 #[tokio::test]
-async fn hostile_continuations_do_no_harm() {
+async fn invalid_continuations_are_rejected() {
     use base64::Engine as _;
     let client = with_items(5, |_| {}).await;
     let token = |value: Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());

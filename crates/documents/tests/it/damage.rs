@@ -64,7 +64,7 @@ async fn assert_read_only(client: &Client) {
 }
 
 #[tokio::test]
-async fn a_damaged_item_is_refused_and_ends_writing_while_sound_items_are_read() {
+async fn a_read_of_a_damaged_item_fails_and_ends_writing() {
     let folder = killed(false).await;
     let path = folder.path().join("documents.sqlite");
     let mut bytes = std::fs::read(&path).expect("the file can be read");
@@ -101,7 +101,7 @@ async fn a_log_that_lost_its_end_is_opened_read_only() {
 }
 
 #[tokio::test]
-async fn a_missing_empty_or_halved_file_is_refused_and_the_log_is_kept() {
+async fn a_missing_empty_or_truncated_file_is_rejected_and_the_log_is_kept() {
     for what in ["missing", "empty", "halved"] {
         let folder = killed(true).await;
         let (path, log) =

@@ -18,7 +18,7 @@ async fn put(client: &Client, id: &str) {
 }
 
 #[tokio::test]
-async fn the_feed_shows_each_item_once_at_its_latest() {
+async fn the_feed_has_each_item_once_at_its_latest_version() {
     let client = Client::with_container(CONTAINER).await;
     for id in ["a", "b", "a", "c"] {
         put(&client, id).await;
@@ -42,7 +42,7 @@ async fn the_feed_shows_each_item_once_at_its_latest() {
 }
 
 #[tokio::test]
-async fn the_feed_begins_where_it_is_asked_to() {
+async fn the_feed_begins_at_the_requested_position() {
     let client = Client::with_container(CONTAINER).await;
     put(&client, "old").await;
     client.pass(60);
@@ -64,7 +64,7 @@ async fn the_feed_begins_where_it_is_asked_to() {
 }
 
 #[tokio::test]
-async fn a_feed_may_tell_the_item_and_its_change_apart() {
+async fn a_feed_can_separate_items_and_metadata() {
     let client = Client::with_container(CONTAINER).await;
     put(&client, "a").await;
     put(&client, "b").await;
@@ -82,7 +82,7 @@ async fn a_feed_may_tell_the_item_and_its_change_apart() {
 }
 
 #[tokio::test]
-async fn a_range_of_effective_keys_cuts_the_feed() {
+async fn a_feed_can_be_limited_to_a_range_of_effective_keys() {
     let definition = r#"{"id":"c","partitionKey":{"paths":["/pk"],"version":2}}"#;
     let client = Client::with_container(definition).await;
     put(&client, "of x").await;
@@ -113,7 +113,7 @@ async fn partition_key_ranges_end_with_a_304() {
 }
 
 #[tokio::test]
-async fn a_write_wakes_followers_and_its_trace_goes_on() {
+async fn a_write_notifies_subscribers_and_its_trace_continues() {
     let client = Client::with_container(CONTAINER).await;
     let mut hint = client.handle.watch("d", "c");
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -31,7 +31,7 @@ async fn get(client: &Client, id: &str, key: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn the_life_of_an_item() {
+async fn an_item_is_created_read_replaced_and_deleted() {
     check(
         CONTAINER,
         &[
@@ -54,7 +54,7 @@ async fn the_life_of_an_item() {
 }
 
 #[tokio::test]
-async fn an_answer_shows_the_item_and_its_system_properties() {
+async fn a_response_has_the_item_and_its_system_properties() {
     let client = Client::with_container(CONTAINER).await;
     let sent = r#"{"id":"a b","pk":"x","big":9007199254740993,"f":1.0,"_etag":"mine","_ts":1}"#;
     let made = client.send(&format!("POST {DOCS}"), sent).await;
@@ -83,7 +83,7 @@ async fn an_answer_shows_the_item_and_its_system_properties() {
 }
 
 #[tokio::test]
-async fn etags_guard_changes() {
+async fn a_write_with_an_old_etag_is_rejected() {
     let client = Client::with_container(CONTAINER).await;
     let first = client.send(&format!("POST {DOCS}"), r#"{"id":"1","pk":"x"}"#).await;
     let guarded = |verb: &str, etag: &str| {
@@ -103,7 +103,7 @@ async fn etags_guard_changes() {
 }
 
 #[tokio::test]
-async fn partition_keys_are_told_apart() {
+async fn different_partition_keys_have_separate_items() {
     check(
         CONTAINER,
         &[
@@ -138,7 +138,7 @@ async fn partition_keys_are_told_apart() {
 }
 
 #[tokio::test]
-async fn patches_change_all_or_nothing() {
+async fn patches_are_atomic() {
     let client = Client::with_container(CONTAINER).await;
     let item = json!({"id": "1", "pk": "x", "n": 1, "list": [1, 2], "a": {"b": 1}});
     client.send(&format!("POST {DOCS}"), &item.to_string()).await;
@@ -189,7 +189,7 @@ async fn patches_change_all_or_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_is_stored_whole_or_not_at_all() {
+async fn batches_are_atomic() {
     let client = Client::with_container(CONTAINER).await;
     let batch = async |operations: Value| {
         let line = format!(
@@ -238,7 +238,7 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn expired_items_are_gone_at_once() {
+async fn expired_items_are_not_returned() {
     let definition = r#"{"id":"c","partitionKey":{"paths":["/pk"]},"defaultTtl":100}"#;
     let client = Client::with_container(definition).await;
     for item in [
@@ -264,7 +264,7 @@ async fn expired_items_are_gone_at_once() {
 }
 
 #[tokio::test]
-async fn unique_keys_hold_within_a_partition() {
+async fn unique_keys_are_enforced_within_a_partition() {
     let definition = r#"{"id":"c","partitionKey":{"paths":["/pk"]},"uniqueKeyPolicy":{"uniqueKeys":[{"paths":["/mail"]}]}}"#;
     check(
         definition,
@@ -285,7 +285,7 @@ async fn unique_keys_hold_within_a_partition() {
 }
 
 #[tokio::test]
-async fn a_partition_is_deleted_whole() {
+async fn deleting_a_partition_deletes_all_its_items() {
     let client = check(
         CONTAINER,
         &[

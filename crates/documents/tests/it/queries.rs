@@ -22,7 +22,7 @@ async fn with_items() -> Client {
 }
 
 #[tokio::test]
-async fn conditions_follow_the_three_valued_logic() {
+async fn conditions_use_three_valued_logic() {
     let client = with_items().await;
     for (condition, ids) in [
         ("c.n = 3", "1"),
@@ -147,7 +147,7 @@ async fn values_of_different_types_are_unequal_and_have_no_order() {
 }
 
 #[tokio::test]
-async fn projections_leave_out_what_is_undefined() {
+async fn projections_omit_undefined_values() {
     let client = with_items().await;
     for (sql, rows) in [
         (
@@ -179,7 +179,7 @@ async fn projections_leave_out_what_is_undefined() {
 }
 
 #[tokio::test]
-async fn parameters_stand_wherever_a_value_may() {
+async fn parameters_are_allowed_wherever_a_value_is() {
     let client = with_items().await;
     let body = json!({
         "query": "SELECT TOP @top VALUE c.id FROM c WHERE c.n IN (@a, @b) OR ARRAY_CONTAINS(@list, c.id)",
@@ -196,7 +196,7 @@ async fn parameters_stand_wherever_a_value_may() {
 }
 
 #[tokio::test]
-async fn pages_have_the_asked_size_and_join_without_gap() {
+async fn pages_have_the_requested_size_and_no_gaps() {
     let client = with_items().await;
     for (sql, expected) in [
         ("SELECT * FROM c", "1 2|3 4|5"),
@@ -230,7 +230,7 @@ async fn pages_have_the_asked_size_and_join_without_gap() {
 }
 
 #[tokio::test]
-async fn sort_values_too_long_for_a_continuation_page_all_the_same() {
+async fn sort_values_too_long_for_a_continuation_can_be_paged() {
     let client = Client::with_container(CONTAINER).await;
     for (id, letter) in [("1", "c"), ("2", "a"), ("3", "b")] {
         let item = json!({"id": id, "pk": "x", "s": letter.repeat(5000)});
@@ -250,7 +250,7 @@ async fn sort_values_too_long_for_a_continuation_page_all_the_same() {
 }
 
 #[tokio::test]
-async fn what_is_not_supported_is_named_where_it_stands() {
+async fn unsupported_sql_is_rejected_with_its_position() {
     let client = with_items().await;
     for (sql, start, error) in [
         ("SELECT DISTINCT c.pk FROM c", 7, "DISTINCT is not supported by this service yet."),
@@ -284,7 +284,7 @@ async fn what_is_not_supported_is_named_where_it_stands() {
 }
 
 #[tokio::test]
-async fn deep_and_long_queries_do_no_harm() {
+async fn deep_and_long_queries_are_rejected_or_run() {
     let client = with_items().await;
     let long = format!("SELECT VALUE c.id FROM c WHERE c.id = '1'{}", " OR c.id = '2'".repeat(5000));
     assert_eq!(client.query(&long).await, "\"1\"\n\"2\"");
@@ -304,7 +304,7 @@ async fn deep_and_long_queries_do_no_harm() {
 }
 
 #[tokio::test]
-async fn plans_let_the_original_query_through() {
+async fn query_plans_return_the_original_query() {
     let client = with_items().await;
     // Python's plan requests look like a create but for this header.
     let line = format!("POST {DOCS} x-ms-cosmos-is-query-plan-request: True; content-type: application/json");
@@ -321,7 +321,7 @@ async fn plans_let_the_original_query_through() {
 }
 
 #[tokio::test]
-async fn further_functions() {
+async fn string_array_and_time_functions_return_their_values() {
     let client = with_items().await;
     for (expression, value) in [
         ("IS_STRING(c.s)", "true"),
@@ -347,7 +347,7 @@ async fn further_functions() {
 }
 
 #[tokio::test]
-async fn metrics_of_a_query_count_what_came_back() {
+async fn query_metrics_count_the_returned_items() {
     let client = with_items().await;
     let line = format!("POST {DOCS} x-ms-documentdb-isquery: True");
     let query = r#"{"query":"SELECT * FROM c WHERE c.pk = 'x'"}"#;

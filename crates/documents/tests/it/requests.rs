@@ -20,7 +20,7 @@ async fn status(client: &Client, line: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn callers_from_outside_must_sign() {
+async fn requests_without_a_valid_signature_are_rejected() {
     let client = Client::with_container(CONTAINER).await;
     let unsigned = client.send_request(request("GET /dbs/d", "")).await;
     assert_eq!((unsigned.status, unsigned.json()["code"].as_str()), (401, Some("Unauthorized")));
@@ -41,7 +41,7 @@ async fn callers_from_outside_must_sign() {
 }
 
 #[tokio::test]
-async fn the_date_of_a_signature_has_an_age_where_one_is_set_and_is_a_date_always() {
+async fn an_invalid_or_too_old_signature_date_is_rejected() {
     let key = MasterKey::parse(identity::DEVELOPMENT_COSMOS_KEY).expect("a good key");
     let send = async |client: &Client, date: &str| {
         let signed = sign(&key, &SignedParts { verb: "get", path: "/", ms_date: date, date: "" });
@@ -60,7 +60,7 @@ async fn the_date_of_a_signature_has_an_age_where_one_is_set_and_is_a_date_alway
 }
 
 #[tokio::test]
-async fn the_account_names_the_address_it_was_reached_by() {
+async fn the_account_has_the_address_of_the_request() {
     let client = Client::new();
     let account = client.send("GET /", "").await.json();
     assert_eq!(account["writableLocations"][0]["databaseAccountEndpoint"], "http://localhost:8081/");
@@ -73,7 +73,7 @@ async fn the_account_names_the_address_it_was_reached_by() {
 }
 
 #[tokio::test]
-async fn databases_and_containers_come_and_go() {
+async fn databases_and_containers_are_created_and_deleted() {
     let client = Client::new();
     for (line, body, expected) in [
         ("GET /dbs/d", "", "404"),
@@ -111,7 +111,7 @@ async fn databases_and_containers_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_container_made_again_is_another_one() {
+async fn a_container_created_again_has_another_resource_id() {
     let client = Client::with_container(CONTAINER).await;
     let first = client.send("GET /dbs/d/colls/c x-ms-documentdb-populatequotainfo: true", "").await;
     assert!(first.header("x-ms-resource-usage").starts_with("documentsCount=0;"));
@@ -128,7 +128,7 @@ async fn a_container_made_again_is_another_one() {
 }
 
 #[tokio::test]
-async fn a_container_names_its_database_as_its_owner() {
+async fn a_container_response_names_its_database() {
     let client = Client::new();
     assert_eq!(client.send("POST /dbs", r#"{"id":"my d"}"#).await.status, 201);
     let definition = r#"{"id":"c","partitionKey":{"paths":["/pk"],"version":"V2"}}"#;
@@ -168,7 +168,7 @@ async fn offers_can_be_read_and_replaced() {
 }
 
 #[tokio::test]
-async fn bad_input_gets_a_clear_answer() {
+async fn invalid_input_is_rejected_with_the_cause() {
     let client = Client::with_container(CONTAINER).await;
     const DOCS: &str = "POST /dbs/d/colls/c/docs";
     let deep = format!(r#"{{"id":"1","pk":"x","v":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
@@ -205,7 +205,7 @@ async fn bad_input_gets_a_clear_answer() {
 }
 
 #[tokio::test]
-async fn pages_of_this_machine_may_ask_from_a_browser() {
+async fn web_pages_of_loopback_origins_are_allowed_by_cors() {
     let client = Client::new();
     let answer = client.send_request(request("OPTIONS /dbs origin: http://localhost:8080", "")).await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, "http://localhost:8080"));
@@ -214,7 +214,7 @@ async fn pages_of_this_machine_may_ask_from_a_browser() {
 }
 
 #[tokio::test]
-async fn what_is_not_offered_is_named() {
+async fn unsupported_features_are_rejected_by_name() {
     let client = Client::with_container(CONTAINER).await;
     for (path, key) in [
         ("/dbs/d/colls/c/sprocs", "StoredProcedures"),
@@ -248,7 +248,7 @@ async fn what_is_not_offered_is_named() {
 }
 
 #[tokio::test]
-async fn a_client_in_direct_mode_is_told_of_gateway_mode_whatever_it_signs() {
+async fn a_client_in_direct_mode_is_told_to_use_gateway_mode() {
     let client = Client::with_container(CONTAINER).await;
     // As .NET asks, which signs for the item that it is after.
     let question = "/addresses/?$resolveFor=dbs%2fd%2fcolls%2fc%2fdocs&$filter=protocol%20eq%20rntbd&$partitionKeyRangeIds=0";
@@ -266,7 +266,7 @@ async fn a_client_in_direct_mode_is_told_of_gateway_mode_whatever_it_signs() {
 }
 
 #[tokio::test]
-async fn limits_of_batches_patches_and_queries_hold() {
+async fn limits_of_batches_patches_and_queries_are_enforced() {
     let client = Client::with_container(CONTAINER).await;
     const DOCS: &str = "/dbs/d/colls/c/docs";
     let batch = format!(
@@ -302,7 +302,7 @@ async fn limits_of_batches_patches_and_queries_hold() {
 }
 
 #[tokio::test]
-async fn both_keys_of_the_account_sign() {
+async fn both_account_keys_are_accepted() {
     let (first, second) = ("Zmlyc3Q=", "c2Vjb25k");
     let client = Client::with(|options| {
         options.development_key = false;
@@ -334,14 +334,14 @@ async fn without_room() -> (Budget, Vec<BufferedBody>) {
 }
 
 #[tokio::test]
-async fn a_body_without_room_is_throttled() {
+async fn a_body_that_exceeds_the_memory_budget_is_throttled() {
     let (bodies, held) = without_room().await;
     let client = Client::new().with_bodies(bodies);
     let refused = client.send("POST /dbs", r#"{"id":"d"}"#).await;
     // SDKs wait so long and try again.
     assert_eq!((refused.status, refused.header("x-ms-substatus")), (429, "3200"));
     assert_eq!((refused.header("x-ms-retry-after-ms"), refused.header("retry-after")), ("5000", "5"));
-    assert!(refused.error().contains("no room for this one. Nothing was done."), "{}", refused.error());
+    assert!(refused.error().contains("this body does not fit. Nothing was done."), "{}", refused.error());
     drop(held);
     assert_eq!(client.send("POST /dbs", r#"{"id":"d"}"#).await.status, 201);
 }

@@ -16,7 +16,7 @@ async fn batch(client: &Client, key: &str, operations: Value) -> Answer {
 }
 
 #[tokio::test]
-async fn every_verb_finds_an_item_by_its_resource_id() {
+async fn every_method_finds_an_item_by_its_resource_id() {
     let client = Client::with_container(CONTAINER).await;
     let made = client.send(&format!("POST {DOCS}"), r#"{"id":"1","pk":"x","n":1}"#).await.json();
     let path = format!("/{}", made["_self"].as_str().expect("a link"));
@@ -52,7 +52,7 @@ async fn every_verb_finds_an_item_by_its_resource_id() {
 }
 
 #[tokio::test]
-async fn databases_and_containers_are_found_by_resource_id_with_every_verb() {
+async fn every_method_finds_databases_and_containers_by_resource_id() {
     let client = Client::with_container(CONTAINER).await;
     let container = client.send("GET /dbs/d/colls/c", "").await.json();
     let link = format!("/{}", container["_self"].as_str().expect("a link"));
@@ -95,7 +95,7 @@ async fn a_replace_with_another_id_renames_the_item() {
 }
 
 #[tokio::test]
-async fn an_id_whose_item_has_expired_is_free_for_a_rename() {
+async fn an_item_can_be_renamed_to_the_id_of_an_expired_item() {
     let client =
         Client::with_container(r#"{"id":"c","partitionKey":{"paths":["/pk"]},"defaultTtl":-1}"#).await;
     for item in [r#"{"id":"a","pk":"x"}"#, r#"{"id":"b","pk":"x","ttl":10}"#] {
@@ -109,7 +109,7 @@ async fn an_id_whose_item_has_expired_is_free_for_a_rename() {
 }
 
 #[tokio::test]
-async fn values_that_the_service_refuses_are_400_for_an_item_and_for_a_whole_batch() {
+async fn invalid_values_are_400_for_an_item_and_for_a_batch() {
     let client = Client::with_container(CONTAINER).await;
     client.send(&format!("POST {DOCS}"), r#"{"id":"there","pk":"x"}"#).await;
     for (item, error) in [
@@ -146,7 +146,7 @@ async fn values_that_the_service_refuses_are_400_for_an_item_and_for_a_whole_bat
 }
 
 #[tokio::test]
-async fn an_indexing_policy_comes_back_completed() {
+async fn an_indexing_policy_is_returned_with_defaults() {
     let client = Client::new();
     client.send("POST /dbs", r#"{"id":"d"}"#).await;
     let all = json!([{"path": "/*"}]);
@@ -189,7 +189,7 @@ async fn an_indexing_policy_comes_back_completed() {
 }
 
 #[tokio::test]
-async fn a_database_made_with_throughput_has_an_offer() {
+async fn a_database_created_with_throughput_has_an_offer() {
     let client = Client::new();
     assert_eq!(client.send("POST /dbs", r#"{"id":"without"}"#).await.status, 201);
     let made = client.send("POST /dbs x-ms-offer-throughput: 1000", r#"{"id":"d"}"#).await.json();

@@ -19,7 +19,7 @@ fn metric(client: &Client, name: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writes_that_wait_together_share_a_transaction() {
+async fn waiting_writes_share_a_transaction() {
     let client = Client::with_container(CONTAINER).await;
     let groups_before = metric(&client, "documents_commit_group_requests_count");
     let writes = (0..400).map(|number| {
@@ -44,7 +44,7 @@ async fn writes_that_wait_together_share_a_transaction() {
 }
 
 #[tokio::test]
-async fn more_bytes_than_may_wait_are_refused_with_429() {
+async fn writes_beyond_the_queue_limit_are_429() {
     let client = Client::with(|options| {
         options.body_bytes_max = 1024;
         options.write_queue_bytes_max = 1024;
@@ -73,7 +73,7 @@ async fn more_bytes_than_may_wait_are_refused_with_429() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_stores_nothing_by_halves() {
+async fn a_write_on_a_full_disk_is_507_and_stores_nothing() {
     let client = Client::with(|options| options.database_bytes_max = Some(1 << 20));
     client.container(CONTAINER).await;
     let put = async |id: usize, bytes: usize| {
@@ -103,7 +103,7 @@ async fn a_full_disk_is_told_and_stores_nothing_by_halves() {
 }
 
 #[tokio::test]
-async fn after_the_drain_nothing_is_taken_and_everything_is_there() {
+async fn after_the_drain_requests_are_rejected_and_data_is_stored() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let options = Options { data_dir: folder.path().to_owned(), ..Options::default() };
     let open = || Service::open(options.clone(), Tracer::new(1), &mut Registry::default());
@@ -117,7 +117,7 @@ async fn after_the_drain_nothing_is_taken_and_everything_is_there() {
 }
 
 #[tokio::test]
-async fn a_newer_format_and_bad_options_are_refused() {
+async fn a_newer_format_and_invalid_options_are_rejected() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let connection = rusqlite::Connection::open(folder.path().join("documents.sqlite")).expect("a new file");
     connection.pragma_update(None, "user_version", 99).expect("the pragma is known");

@@ -1,4 +1,4 @@
-//! The `format` file: which version of the on-disk format a directory has, the store's own number, and its generation.
+//! The `format` file: the version of the on-disk format of a directory, the number of the store, and its generation.
 //!
 //! ```text
 //! chappe-state 3
@@ -6,10 +6,9 @@
 //! generation 0
 //! ```
 //!
-//! The first line stays as it is in every later version, so that an older program can tell that it must not go on. While a new
-//! store is made, a fourth line says `new`: until it is gone, parts may be missing. A backup has the line `copy`, and draws another generation when it is
-//! opened first. Version 1 had neither marks, checksums in the
-//! registry, nor a generation; version 2 removed no journals.
+//! The first line has the same form in every later version, so that an older program can detect a newer format. While a new store
+//! is created, the fourth line is `new`: parts may be missing. In a backup it is `copy`: the first opening draws another
+//! generation. Version 1 had no marks, no checksums in the registry and no generation; version 2 could not remove journals.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,18 +20,18 @@ use crate::platform;
 /// The on-disk format that this version writes, and the newest that it reads.
 pub(super) const VERSION: u32 = 3;
 
-/// What the file says.
+/// The content of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Format {
     /// Version of the on-disk format.
     pub(super) version: u32,
-    /// Drawn when the store was made; its records carry it, so that another store's records are never taken for its own.
+    /// Drawn when the store is created; its records contain it, so that records of another store are never read as its own.
     pub(super) store: u32,
-    /// Raised whenever acknowledged records may have been lost: it changes the epochs of all journals.
+    /// Changes when acknowledged records may have been lost; changes the epochs of all journals.
     pub(super) generation: u64,
-    /// Whether the store was never open yet.
+    /// Whether the store has never been open.
     pub(super) is_new: bool,
-    /// Whether it is a copy that was never open yet: its journals are older than what clients know.
+    /// Whether it is a copy that has never been open: its journals are older than the positions that clients have.
     pub(super) is_copy: bool,
 }
 
@@ -48,13 +47,13 @@ impl Format {
         }
     }
 
-    /// Reads the directory's format, or writes it where the directory is new.
-    pub(super) fn read_or_make(directory: &Path) -> Result<Self, OpenStoreError> {
+    /// Reads the directory's format; writes it if the directory is new.
+    pub(super) fn read_or_create(directory: &Path) -> Result<Self, OpenStoreError> {
         let failed = |cause| OpenStoreError::from_io(directory, cause);
         match std::fs::read_to_string(directory.join("format")) {
             Ok(text) => parse(&text, directory),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if has_strangers(directory).map_err(failed)? {
+                if has_other_files(directory).map_err(failed)? {
                     return Err(OpenStoreError::NotOurs { directory: directory.to_owned() });
                 }
                 let store = uuid::Uuid::new_v4().as_fields().0;
@@ -69,11 +68,11 @@ impl Format {
         }
     }
 
-    /// Writes it durably, beside its place first, so that there is never half a file.
+    /// Writes it durably, under a temporary name first, so that it is never incomplete.
     pub(super) fn write(&self, directory: &Path) -> Result<(), OpenStoreError> {
         let write = || {
-            let beside = directory.join("format.new");
-            let mut file = File::create(&beside)?;
+            let temporary = directory.join("format.new");
+            let mut file = File::create(&temporary)?;
             writeln!(file, "chappe-state {}", self.version)?;
             writeln!(file, "store {:08x}", self.store)?;
             writeln!(file, "generation {}", self.generation)?;
@@ -83,7 +82,7 @@ impl Format {
                 writeln!(file, "copy")?;
             }
             file.sync_all()?;
-            std::fs::rename(&beside, directory.join("format"))?;
+            std::fs::rename(&temporary, directory.join("format"))?;
             platform::sync_directory(directory)
         };
         write().map_err(|cause| OpenStoreError::from_io(directory, cause))
@@ -110,8 +109,8 @@ fn parse(text: &str, directory: &Path) -> Result<Format, OpenStoreError> {
     Ok(Format { version, store, generation, is_new: state == Some("new"), is_copy: state == Some("copy") })
 }
 
-/// Whether there is anything in it but what an interrupted first start leaves.
-fn has_strangers(directory: &Path) -> io::Result<bool> {
+/// Whether it contains files other than those of an interrupted first start.
+fn has_other_files(directory: &Path) -> io::Result<bool> {
     for entry in std::fs::read_dir(directory)? {
         let name = entry?.file_name();
         if name != "lock" && name != "format.new" {

@@ -1,4 +1,4 @@
-//! The lock that keeps two processes from opening one data directory.
+//! [`Lock`]: prevents two processes from opening one data directory.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use crate::error::OpenStoreError;
 
-/// Longest text that is read from a lock file, in bytes.
+/// Longest text read from a lock file, in bytes.
 const OWNER_BYTES_MAX: u64 = 100;
 
-/// Held while it lives; the system takes it back when the process ends in whatever way.
+/// Locked until it is dropped; the operating system releases it when the process ends.
 pub(super) struct Lock {
     _file: File,
 }
 
-/// How long a lock that is held is tried for: a process that was just started by a holder has its files for a moment.
+/// How long a locked file is tried again: a child process that the owner has just started has the owner's files for a moment.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 fn try_lock(file: &File) -> Result<(), TryLockError> {
@@ -31,7 +31,7 @@ fn try_lock(file: &File) -> Result<(), TryLockError> {
 }
 
 impl Lock {
-    pub(super) fn take(directory: &Path) -> Result<Self, OpenStoreError> {
+    pub(super) fn acquire(directory: &Path) -> Result<Self, OpenStoreError> {
         let failed = |cause| OpenStoreError::from_io(directory, cause);
         let mut file = OpenOptions::new()
             .create(true)
@@ -44,7 +44,7 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut owner = String::new();
-                // Only for the message; a lock file that cannot be read still is a lock.
+                // Only for the message: an unreadable lock file is still locked.
                 let read = (&file).take(OWNER_BYTES_MAX).read_to_string(&mut owner);
                 let is_known = read.is_ok() && !owner.trim().is_empty();
                 let owner = if is_known { owner.trim().to_owned() } else { "another process".to_owned() };

@@ -170,7 +170,7 @@ fn put(path: &Path, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_truncated_log_is_refused_and_a_prefix_once_the_loss_is_accepted() {
+async fn a_truncated_log_is_rejected_and_opens_as_a_prefix_with_accept_loss() {
     let written = write(1 << 20).await;
     let (path, bytes, end) = written.last_segment();
     let mut chance = Chance::new();
@@ -183,7 +183,7 @@ async fn a_truncated_log_is_refused_and_a_prefix_once_the_loss_is_accepted() {
 }
 
 #[tokio::test]
-async fn zeros_in_place_of_the_end_are_a_lost_end() {
+async fn a_log_whose_end_is_zeros_is_rejected() {
     let written = write(1 << 20).await;
     let (path, bytes, end) = written.last_segment();
     let mut chance = Chance::new();
@@ -195,7 +195,7 @@ async fn zeros_in_place_of_the_end_are_a_lost_end() {
 }
 
 #[tokio::test]
-async fn a_missing_journal_is_refused_and_never_made_anew() {
+async fn a_missing_journal_is_rejected_and_not_created_again() {
     let written = write(64 << 10).await;
     std::fs::remove_dir_all(written.directory.path().join("journal")).expect("it is there");
     let refused = written.open().map(drop).expect_err("the journal is missing");
@@ -206,7 +206,7 @@ async fn a_missing_journal_is_refused_and_never_made_anew() {
 }
 
 #[tokio::test]
-async fn a_missing_mark_is_refused() {
+async fn a_missing_mark_is_rejected() {
     let written = write(1 << 20).await;
     std::fs::remove_file(written.mark()).expect("the mark is there");
     let refused = written.open().map(drop);
@@ -259,7 +259,7 @@ async fn torn(mark_is_exact: bool) -> (Written, state::Epoch) {
 
 /// What was never acknowledged was never told to anybody: positions stay good.
 #[tokio::test]
-async fn a_torn_group_that_was_not_acknowledged_keeps_the_epoch() {
+async fn an_unacknowledged_torn_group_keeps_the_epoch() {
     let (written, epoch) = torn(true).await;
     let store = written.open().expect("a torn tail is cut off");
     assert_eq!(info(&store).await.epoch, epoch);
@@ -268,7 +268,7 @@ async fn a_torn_group_that_was_not_acknowledged_keeps_the_epoch() {
 
 /// Nothing proves that nobody was told of the torn group: positions of before must not be taken for those that follow.
 #[tokio::test]
-async fn a_torn_group_behind_an_older_mark_begins_new_epochs() {
+async fn a_torn_group_after_an_older_mark_begins_new_epochs() {
     let (written, epoch) = torn(false).await;
     let store = written.open().expect("a torn tail is cut off");
     let info_now = info(&store).await;
@@ -314,7 +314,7 @@ async fn a_flipped_bit_is_reported() {
 /// A group of which only the later blocks reached the device leaves sound frames behind the torn ones. They must not
 /// come to life when the place before them is written again.
 #[tokio::test]
-async fn frames_behind_a_torn_one_stay_dead() {
+async fn frames_after_a_torn_one_are_not_read() {
     let written = write(1 << 20).await;
     let (path, bytes, end) = written.last_segment();
     // The last group has three records; without its first head, the other two are sound but belong to nothing.
@@ -336,7 +336,7 @@ async fn frames_behind_a_torn_one_stay_dead() {
 }
 
 #[tokio::test]
-async fn damage_in_a_full_segment_is_reported_by_reading_and_by_opening() {
+async fn damage_in_a_sealed_segment_is_reported_by_reading_and_by_opening() {
     let written = write(64 << 10).await;
     let store = written.open().expect("the store opens");
     let (instance, name) = names();
@@ -361,7 +361,7 @@ async fn damage_in_a_full_segment_is_reported_by_reading_and_by_opening() {
 }
 
 #[tokio::test]
-async fn a_lost_index_file_is_made_again() {
+async fn a_missing_index_file_is_written_again() {
     let written = write(64 << 10).await;
     let store = written.open().expect("the store opens");
     let (instance, name) = names();
@@ -385,7 +385,7 @@ async fn a_lost_index_file_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_lost_segment_is_noticed() {
+async fn a_missing_segment_is_rejected() {
     let written = write(64 << 10).await;
     let store = written.open().expect("the store opens");
     let (instance, name) = names();
@@ -402,7 +402,7 @@ async fn a_lost_segment_is_noticed() {
 
 /// A copy is a journal of an earlier moment: positions that were given out after it must not be taken for those that follow.
 #[tokio::test]
-async fn a_copy_has_the_records_and_new_epochs_each_time_it_is_opened_first() {
+async fn a_backup_has_the_records_and_gets_new_epochs_at_its_first_opening() {
     let written = write(64 << 10).await;
     let store = written.open().expect("the store opens");
     let mut epochs = vec![written.start.epoch];

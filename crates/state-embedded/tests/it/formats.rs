@@ -67,7 +67,7 @@ async fn texts(store: &Store, journal: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_store_of_format_2_is_taken_over_without_loss() {
+async fn a_store_of_format_2_opens_without_loss() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     unpack(FORMAT_2, directory.path());
     let instance = Instance::new("default").expect("a name");

@@ -12,7 +12,7 @@ fn refused(directory: impl AsRef<std::path::Path>) -> OpenStoreError {
 }
 
 #[tokio::test]
-async fn a_directory_in_use_names_the_process() {
+async fn a_directory_in_use_is_rejected_with_the_process_id() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let path = directory.path().join("state");
     let store = Store::open(&path, &options()).expect("the store opens");
@@ -26,7 +26,7 @@ async fn a_directory_in_use_names_the_process() {
 }
 
 #[test]
-fn a_newer_format_is_refused_and_left_alone() {
+fn a_newer_format_is_rejected_and_unchanged() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     drop(Store::open(directory.path(), &options()).expect("an empty directory is taken"));
     let format = directory.path().join("format");
@@ -38,7 +38,7 @@ fn a_newer_format_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_directory_of_somebody_else_is_refused_and_left_alone() {
+fn a_directory_with_other_files_is_rejected_and_unchanged() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     std::fs::write(directory.path().join("letter.txt"), "dear").expect("the file can be written");
     let error = refused(&directory);
@@ -50,7 +50,7 @@ fn a_directory_of_somebody_else_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_file_in_the_way_is_named() {
+fn a_file_in_place_of_the_directory_is_named() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     let error = refused(file.path().join("state"));
     assert!(matches!(error, OpenStoreError::Io { .. }), "{error:?}");
@@ -60,7 +60,7 @@ fn a_file_in_the_way_is_named() {
 /// Nobody, not even root, may make a directory there.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_place_without_permission_is_named() {
+fn a_directory_without_permission_is_named() {
     let error = refused("/sys/chappe-state");
     assert!(
         matches!(error, OpenStoreError::Permission { .. } | OpenStoreError::ReadOnly { .. }),
@@ -70,7 +70,7 @@ fn a_place_without_permission_is_named() {
 }
 
 #[tokio::test]
-async fn an_ephemeral_store_leaves_nothing() {
+async fn an_ephemeral_store_removes_its_directory() {
     let store = Store::ephemeral(&Options::default()).expect("the store opens");
     let directory = store.directory().to_owned();
     let (instance, name) = (state::Instance::new("a").expect("valid"), state::Name::new("n").expect("valid"));
@@ -103,7 +103,7 @@ async fn calls_to_a_closed_store_fail_and_its_waits_end() {
 }
 
 #[test]
-fn metrics_are_named_and_counted() {
+fn metrics_have_their_documented_names() {
     let store = Store::ephemeral(&options()).expect("the store opens");
     let mut registry = prometheus_client::registry::Registry::default();
     store.register_metrics(&mut registry);
@@ -117,7 +117,7 @@ fn metrics_are_named_and_counted() {
 }
 
 #[test]
-fn unknown_settings_are_refused() {
+fn unknown_settings_are_rejected() {
     let unknown = serde_json::from_str::<Options>(r#"{"journal": {"segment_size": 1}}"#);
     assert!(unknown.expect_err("the key is unknown").to_string().contains("segment_size"));
     let known: Options = serde_json::from_str(r#"{"journal": {"segment_bytes": 65536}}"#).expect("known");

@@ -54,7 +54,7 @@ impl Opened {
 }
 
 #[tokio::test]
-async fn a_writer_that_panics_is_a_failure_of_the_process() {
+async fn a_panic_of_a_writer_fails_the_process() {
     let opened = open("registry writer");
     assert!(!opened.put().await, "what was not written is not acknowledged");
     assert_eq!(opened.failed().await, "registry writer");
@@ -67,7 +67,7 @@ async fn a_writer_that_panics_is_a_failure_of_the_process() {
 }
 
 #[tokio::test]
-async fn a_reader_that_panics_reads_on() {
+async fn a_reader_continues_after_a_panic() {
     let opened = open("registry reader");
     assert!(!opened.get().await, "the read that met the panic fails");
     assert!(opened.put().await && opened.get().await);

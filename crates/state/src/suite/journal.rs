@@ -18,34 +18,34 @@ macro_rules! journal_suite {
             journal,
             [
                 g1_acknowledged_records_survive_a_restart,
-                g2_one_append_is_readable_together,
-                g2_concurrent_appends_are_all_or_nothing,
-                g2_a_refused_append_leaves_nothing,
+                g2_the_records_of_an_append_are_readable_together,
+                g2_concurrent_appends_are_atomic,
+                g2_a_rejected_append_writes_no_record,
                 g3_offsets_rise_by_one_from_zero,
-                g3_offsets_go_on_after_a_restart,
-                g3_an_empty_append_answers_the_end,
-                g4_reads_follow_on_without_gaps,
-                g4_wait_wakes_for_a_new_record,
-                g4_wait_answers_at_once_where_a_record_is,
+                g3_offsets_continue_after_a_restart,
+                g3_an_empty_append_returns_the_end,
+                g4_consecutive_reads_have_no_gaps,
+                g4_wait_returns_when_a_record_is_appended,
+                g4_wait_returns_at_once_for_an_existing_record,
                 g4_wait_reports_errors,
                 g5_a_lost_journal_gets_another_epoch,
-                g5_the_epoch_is_kept_by_a_restart,
-                g5_info_makes_a_journal_that_lasts,
-                g6_reading_below_trim_answers_the_first_left,
+                g5_a_restart_keeps_the_epoch,
+                g5_info_creates_a_durable_journal,
+                g6_reading_below_a_trim_returns_the_first_position,
                 g6_trim_survives_a_restart,
                 g6_trim_beyond_the_end_keeps_offsets,
                 g6_a_restart_after_much_trimming_keeps_the_rest,
-                g7_record_at_the_limit_fits_and_above_is_refused,
-                g7_reads_keep_to_what_was_asked,
+                g7_a_record_above_the_limit_is_rejected,
+                g7_reads_respect_both_limits,
                 g7_reading_beyond_the_end_is_an_error,
-                g8_a_removed_journal_is_gone_and_begins_anew,
+                g8_a_removed_journal_is_created_again_with_another_epoch,
                 g8_a_removal_survives_a_restart,
-                g8_removing_what_is_not_there_does_nothing,
-                g8_removals_and_appends_at_the_same_time_leave_one_or_the_other,
+                g8_removing_a_missing_journal_does_nothing,
+                g8_a_concurrent_removal_and_append_take_effect_in_some_order,
                 g8_wait_reports_a_removal,
                 instances_and_names_are_isolated,
-                headers_keep_names_values_and_order,
-                odd_names_are_kept_apart,
+                headers_are_stored_with_names_values_and_order,
+                unusual_names_are_distinct_journals,
             ]
         );
     };
@@ -91,7 +91,7 @@ pub async fn g1_acknowledged_records_survive_a_restart(mut backend: impl Backend
 }
 
 /// Guarantee 2.
-pub async fn g2_one_append_is_readable_together(backend: impl Backend) {
+pub async fn g2_the_records_of_an_append_are_readable_together(backend: impl Backend) {
     let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
     let start = append(&journal, &i, &n, &["one", "two", "three"]).await;
     let entries = journal.read(&i, &n, start, 10, 1 << 20).await.expect("read works");
@@ -100,7 +100,7 @@ pub async fn g2_one_append_is_readable_together(backend: impl Backend) {
 }
 
 /// Guarantee 2: a reader that runs along never sees part of an append, and the records of one append are neighbours.
-pub async fn g2_concurrent_appends_are_all_or_nothing(backend: impl Backend) {
+pub async fn g2_concurrent_appends_are_atomic(backend: impl Backend) {
     const WRITERS: usize = 8;
     const APPENDS: usize = 25;
     const RECORDS: usize = 3;
@@ -142,7 +142,7 @@ pub async fn g2_concurrent_appends_are_all_or_nothing(backend: impl Backend) {
 }
 
 /// Guarantee 2: where one record of an append is refused, none of them appears.
-pub async fn g2_a_refused_append_leaves_nothing(backend: impl Backend) {
+pub async fn g2_a_rejected_append_writes_no_record(backend: impl Backend) {
     let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
     let start = append(&journal, &i, &n, &["kept"]).await;
     let huge = Record::new(vec![0; Record::BYTES_MAX + 1]);
@@ -164,7 +164,7 @@ pub async fn g3_offsets_rise_by_one_from_zero(backend: impl Backend) {
 }
 
 /// Guarantee 3.
-pub async fn g3_offsets_go_on_after_a_restart(mut backend: impl Backend) {
+pub async fn g3_offsets_continue_after_a_restart(mut backend: impl Backend) {
     let (i, n) = (instance("a"), name("orders"));
     append(&backend.journal(), &i, &n, &["one", "two"]).await;
     backend.reopen().await;
@@ -176,7 +176,7 @@ pub async fn g3_offsets_go_on_after_a_restart(mut backend: impl Backend) {
 }
 
 /// Guarantee 3.
-pub async fn g3_an_empty_append_answers_the_end(backend: impl Backend) {
+pub async fn g3_an_empty_append_returns_the_end(backend: impl Backend) {
     let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
     assert_eq!(append(&journal, &i, &n, &[]).await.offset, Offset(0));
     append(&journal, &i, &n, &["one"]).await;
@@ -184,7 +184,7 @@ pub async fn g3_an_empty_append_answers_the_end(backend: impl Backend) {
 }
 
 /// Guarantee 4.
-pub async fn g4_reads_follow_on_without_gaps(backend: impl Backend) {
+pub async fn g4_consecutive_reads_have_no_gaps(backend: impl Backend) {
     let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
     let start = append(&journal, &i, &n, &["0"]).await;
     for number in 1..200 {
@@ -204,7 +204,7 @@ pub async fn g4_reads_follow_on_without_gaps(backend: impl Backend) {
 }
 
 /// Guarantee 4.
-pub async fn g4_wait_wakes_for_a_new_record(backend: impl Backend) {
+pub async fn g4_wait_returns_when_a_record_is_appended(backend: impl Backend) {
     let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
     let end = at(append(&journal, &i, &n, &["one"]).await, 1);
     let mut waiting = journal.wait(&i, &n, end);
@@ -216,7 +216,7 @@ pub async fn g4_wait_wakes_for_a_new_record(backend: impl Backend) {
 }
 
 /// Guarantee 4.
-pub async fn g4_wait_answers_at_once_where_a_record_is(backend: impl Backend) {
+pub async fn g4_wait_returns_at_once_for_an_existing_record(backend: impl Backend) {
     let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
     let start = append(&journal, &i, &n, &["one"]).await;
     soon("waiting for a present record", journal.wait(&i, &n, start)).await.expect("wait works");
@@ -249,7 +249,7 @@ pub async fn g5_a_lost_journal_gets_another_epoch(mut backend: impl Backend) {
 }
 
 /// Guarantee 5.
-pub async fn g5_the_epoch_is_kept_by_a_restart(mut backend: impl Backend) {
+pub async fn g5_a_restart_keeps_the_epoch(mut backend: impl Backend) {
     let (i, n) = (instance("a"), name("orders"));
     let before = append(&backend.journal(), &i, &n, &["one"]).await;
     backend.reopen().await;
@@ -257,7 +257,7 @@ pub async fn g5_the_epoch_is_kept_by_a_restart(mut backend: impl Backend) {
 }
 
 /// Guarantee 5: whoever took a position from an empty journal can still use it after a restart.
-pub async fn g5_info_makes_a_journal_that_lasts(mut backend: impl Backend) {
+pub async fn g5_info_creates_a_durable_journal(mut backend: impl Backend) {
     let (i, n) = (instance("a"), name("orders"));
     let before = backend.journal().info(&i, &n).await.expect("info works");
     assert_eq!((before.first, before.next), (Offset(0), Offset(0)));
@@ -268,7 +268,7 @@ pub async fn g5_info_makes_a_journal_that_lasts(mut backend: impl Backend) {
 }
 
 /// Guarantee 6.
-pub async fn g6_reading_below_trim_answers_the_first_left(backend: impl Backend) {
+pub async fn g6_reading_below_a_trim_returns_the_first_position(backend: impl Backend) {
     let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
     let start = append(&journal, &i, &n, &["0", "1", "2", "3", "4"]).await;
     journal.trim(&i, &n, at(start, 3)).await.expect("trim works");
@@ -335,7 +335,7 @@ pub async fn g6_a_restart_after_much_trimming_keeps_the_rest(mut backend: impl B
 }
 
 /// Guarantee 7.
-pub async fn g7_record_at_the_limit_fits_and_above_is_refused(backend: impl Backend) {
+pub async fn g7_a_record_above_the_limit_is_rejected(backend: impl Backend) {
     let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
     let mut largest = Record::new(vec![7; Record::BYTES_MAX - 5]);
     largest.headers.push(("ab".to_owned(), Bytes::from_static(b"cde")));
@@ -349,7 +349,7 @@ pub async fn g7_record_at_the_limit_fits_and_above_is_refused(backend: impl Back
 }
 
 /// Guarantee 7.
-pub async fn g7_reads_keep_to_what_was_asked(backend: impl Backend) {
+pub async fn g7_reads_respect_both_limits(backend: impl Backend) {
     let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
     let body = "x".repeat(1000);
     let start = append(&journal, &i, &n, &[body.as_str(); 20]).await;
@@ -371,7 +371,7 @@ pub async fn g7_reading_beyond_the_end_is_an_error(backend: impl Backend) {
 }
 
 /// Guarantee 8.
-pub async fn g8_a_removed_journal_is_gone_and_begins_anew(backend: impl Backend) {
+pub async fn g8_a_removed_journal_is_created_again_with_another_epoch(backend: impl Backend) {
     let (i, n, other, journal) = (instance("a"), name("orders"), name("bills"), backend.journal());
     let old = append(&journal, &i, &n, &["one", "two"]).await;
     let kept = append(&journal, &i, &other, &["kept"]).await;
@@ -421,7 +421,7 @@ pub async fn g8_a_removal_survives_a_restart(mut backend: impl Backend) {
 }
 
 /// Guarantee 8.
-pub async fn g8_removing_what_is_not_there_does_nothing(mut backend: impl Backend) {
+pub async fn g8_removing_a_missing_journal_does_nothing(mut backend: impl Backend) {
     let (i, n) = (instance("a"), name("orders"));
     backend.journal().remove(&i, &n).await.expect("there is nothing to remove");
     let start = append(&backend.journal(), &i, &n, &["one"]).await;
@@ -434,7 +434,7 @@ pub async fn g8_removing_what_is_not_there_does_nothing(mut backend: impl Backen
 }
 
 /// Guarantees 2, 3 and 8: each append is there whole or was removed, in an order that there is.
-pub async fn g8_removals_and_appends_at_the_same_time_leave_one_or_the_other(mut backend: impl Backend) {
+pub async fn g8_a_concurrent_removal_and_append_take_effect_in_some_order(mut backend: impl Backend) {
     let (i, n) = (instance("a"), name("orders"));
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..4 {
@@ -502,7 +502,7 @@ pub async fn instances_and_names_are_isolated(mut backend: impl Backend) {
 }
 
 /// See [`crate::Headers`].
-pub async fn headers_keep_names_values_and_order(mut backend: impl Backend) {
+pub async fn headers_are_stored_with_names_values_and_order(mut backend: impl Backend) {
     let (i, n) = (instance("a"), name("orders"));
     let mut sent = record("body");
     sent.headers = vec![
@@ -521,7 +521,7 @@ pub async fn headers_keep_names_values_and_order(mut backend: impl Backend) {
 }
 
 /// See [`Name`]: anything but control characters, also what a file system or a subject would mistake.
-pub async fn odd_names_are_kept_apart(mut backend: impl Backend) {
+pub async fn unusual_names_are_distinct_journals(mut backend: impl Backend) {
     let i = instance("a");
     let longest = "é".repeat(Name::BYTES_MAX / 2);
     let odd = ["..", ".", "a/b", "a_b", "A", "a", "a%2Fb", "*", ">", "con", "ü", &longest, " "];

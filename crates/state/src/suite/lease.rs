@@ -15,14 +15,14 @@ macro_rules! lease_suite {
             $make,
             lease,
             [
-                g1_a_held_lease_is_refused_to_others,
-                g1_exactly_one_of_many_owners_gets_it,
+                g1_a_held_lease_is_refused_to_other_owners,
+                g1_exactly_one_of_many_owners_acquires_it,
                 g1_a_released_lease_is_free,
                 g2_fences_rise_with_each_change_of_owner,
-                g2_the_same_owner_keeps_its_fence,
+                g2_acquiring_again_keeps_the_fence,
                 g2_expiry_gives_the_same_owner_a_new_fence,
-                g3_a_grant_ends_exactly_at_its_time,
-                g3_renewal_prolongs,
+                g3_a_grant_expires_exactly_at_its_time,
+                g3_renewal_extends_a_grant,
                 g3_a_lost_grant_cannot_be_renewed,
                 g3_releasing_a_lost_grant_changes_nothing,
                 g4_fences_rise_over_restarts,
@@ -47,7 +47,7 @@ impl Leases {
         self.0.acquire(&self.1, &self.2, owner, TTL).await
     }
 
-    async fn take(&self, owner: &str) -> Grant {
+    async fn acquire_free(&self, owner: &str) -> Grant {
         self.acquire(owner).await.expect("the lease is free")
     }
 
@@ -61,9 +61,9 @@ impl Leases {
 }
 
 /// Guarantee 1.
-pub async fn g1_a_held_lease_is_refused_to_others(backend: impl Backend) {
+pub async fn g1_a_held_lease_is_refused_to_other_owners(backend: impl Backend) {
     let leases = Leases::of(&backend);
-    let grant = leases.take("one").await;
+    let grant = leases.acquire_free("one").await;
     assert_eq!((grant.owner.as_str(), &grant.name), ("one", &leases.2));
     let refused = leases.acquire("two").await;
     let Err(LeaseError::Held { owner, until, name }) = refused else { panic!("got {refused:?}") };
@@ -71,7 +71,7 @@ pub async fn g1_a_held_lease_is_refused_to_others(backend: impl Backend) {
 }
 
 /// Guarantee 1.
-pub async fn g1_exactly_one_of_many_owners_gets_it(backend: impl Backend) {
+pub async fn g1_exactly_one_of_many_owners_acquires_it(backend: impl Backend) {
     for _ in 0..5 {
         let mut tasks = tokio::task::JoinSet::new();
         for owner in 0..32 {
@@ -88,11 +88,11 @@ pub async fn g1_exactly_one_of_many_owners_gets_it(backend: impl Backend) {
 /// Guarantee 1.
 pub async fn g1_a_released_lease_is_free(backend: impl Backend) {
     let leases = Leases::of(&backend);
-    let first = leases.take("one").await;
+    let first = leases.acquire_free("one").await;
     leases.release(first.clone()).await;
     let lost = leases.renew(&first).await;
     assert!(matches!(lost, Err(LeaseError::Lost { .. })), "{lost:?}");
-    assert!(leases.take("two").await.fence > first.fence);
+    assert!(leases.acquire_free("two").await.fence > first.fence);
 }
 
 /// Guarantee 2.
@@ -100,7 +100,7 @@ pub async fn g2_fences_rise_with_each_change_of_owner(backend: impl Backend) {
     let leases = Leases::of(&backend);
     let mut fences = Vec::new();
     for round in 0..10 {
-        let grant = leases.take(&(round % 3).to_string()).await;
+        let grant = leases.acquire_free(&(round % 3).to_string()).await;
         fences.push(grant.fence);
         if round % 2 == 0 {
             leases.release(grant).await;
@@ -112,11 +112,11 @@ pub async fn g2_fences_rise_with_each_change_of_owner(backend: impl Backend) {
 }
 
 /// Guarantee 2.
-pub async fn g2_the_same_owner_keeps_its_fence(backend: impl Backend) {
+pub async fn g2_acquiring_again_keeps_the_fence(backend: impl Backend) {
     let leases = Leases::of(&backend);
-    let first = leases.take("one").await;
+    let first = leases.acquire_free("one").await;
     backend.advance(TTL / 2);
-    let again = leases.take("one").await;
+    let again = leases.acquire_free("one").await;
     assert_eq!(again.fence, first.fence);
     assert_eq!(again.expires_at, first.expires_at + TTL / 2, "acquiring again prolongs");
 }
@@ -124,25 +124,25 @@ pub async fn g2_the_same_owner_keeps_its_fence(backend: impl Backend) {
 /// Guarantee 2: between its expiry and its return, somebody else may have written.
 pub async fn g2_expiry_gives_the_same_owner_a_new_fence(backend: impl Backend) {
     let leases = Leases::of(&backend);
-    let first = leases.take("one").await;
+    let first = leases.acquire_free("one").await;
     backend.advance(TTL);
-    assert!(leases.take("one").await.fence > first.fence);
+    assert!(leases.acquire_free("one").await.fence > first.fence);
 }
 
 /// Guarantee 3.
-pub async fn g3_a_grant_ends_exactly_at_its_time(backend: impl Backend) {
+pub async fn g3_a_grant_expires_exactly_at_its_time(backend: impl Backend) {
     let leases = Leases::of(&backend);
-    let first = leases.take("one").await;
+    let first = leases.acquire_free("one").await;
     backend.advance(TTL - Duration::from_millis(1));
     assert!(matches!(leases.acquire("two").await, Err(LeaseError::Held { .. })));
     backend.advance(Duration::from_millis(1));
-    assert!(leases.take("two").await.fence > first.fence);
+    assert!(leases.acquire_free("two").await.fence > first.fence);
 }
 
 /// Guarantee 3.
-pub async fn g3_renewal_prolongs(backend: impl Backend) {
+pub async fn g3_renewal_extends_a_grant(backend: impl Backend) {
     let leases = Leases::of(&backend);
-    let first = leases.take("one").await;
+    let first = leases.acquire_free("one").await;
     backend.advance(TTL / 2);
     let renewed = leases.renew(&first).await.expect("the grant is held");
     assert_eq!((renewed.fence, renewed.expires_at), (first.fence, first.expires_at + TTL / 2));
@@ -154,11 +154,11 @@ pub async fn g3_renewal_prolongs(backend: impl Backend) {
 /// Guarantee 3.
 pub async fn g3_a_lost_grant_cannot_be_renewed(backend: impl Backend) {
     let leases = Leases::of(&backend);
-    let first = leases.take("one").await;
+    let first = leases.acquire_free("one").await;
     backend.advance(TTL);
     let expired = leases.renew(&first).await;
     assert!(matches!(expired, Err(LeaseError::Lost { .. })), "{expired:?}");
-    leases.take("two").await;
+    leases.acquire_free("two").await;
     let taken = leases.renew(&first).await;
     assert!(matches!(taken, Err(LeaseError::Lost { .. })), "{taken:?}");
 }
@@ -166,9 +166,9 @@ pub async fn g3_a_lost_grant_cannot_be_renewed(backend: impl Backend) {
 /// Guarantee 3.
 pub async fn g3_releasing_a_lost_grant_changes_nothing(backend: impl Backend) {
     let leases = Leases::of(&backend);
-    let first = leases.take("one").await;
+    let first = leases.acquire_free("one").await;
     backend.advance(TTL);
-    let second = leases.take("one").await;
+    let second = leases.acquire_free("one").await;
     leases.release(first).await;
     let refused = leases.acquire("two").await;
     assert!(matches!(refused, Err(LeaseError::Held { .. })), "an old fence frees nothing: {refused:?}");
@@ -179,7 +179,7 @@ pub async fn g3_releasing_a_lost_grant_changes_nothing(backend: impl Backend) {
 pub async fn g4_fences_rise_over_restarts(mut backend: impl Backend) {
     let mut fences = Vec::new();
     for round in 0..6 {
-        let grant = Leases::of(&backend).take("one").await;
+        let grant = Leases::of(&backend).acquire_free("one").await;
         fences.push(grant.fence);
         if round % 2 == 0 {
             Leases::of(&backend).release(grant).await;
@@ -192,7 +192,7 @@ pub async fn g4_fences_rise_over_restarts(mut backend: impl Backend) {
 
 /// Guarantees 1 and 4: whoever was acknowledged still holds it.
 pub async fn g4_a_grant_survives_a_restart(mut backend: impl Backend) {
-    let first = Leases::of(&backend).take("one").await;
+    let first = Leases::of(&backend).acquire_free("one").await;
     let renewed = Leases::of(&backend).renew(&first).await.expect("the grant is held");
     backend.reopen().await;
     let refused = Leases::of(&backend).acquire("two").await;
@@ -205,6 +205,6 @@ pub async fn lease_names_and_instances_are_isolated(backend: impl Backend) {
     let homes = [("a", "x"), ("a", "y"), ("b", "x")].map(|(i, n)| (instance(i), name(n)));
     for (round, (i, n)) in homes.into_iter().enumerate() {
         let leases = Leases(backend.lease(), i, n);
-        leases.take(&round.to_string()).await;
+        leases.acquire_free(&round.to_string()).await;
     }
 }

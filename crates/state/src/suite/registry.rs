@@ -19,26 +19,26 @@ macro_rules! registry_suite {
             registry,
             [
                 g1_exactly_one_of_many_writers_wins,
-                g1_expectations_are_checked,
+                g1_an_unexpected_version_is_a_conflict,
                 g1_concurrent_increments_are_all_counted,
                 g2_versions_rise_over_all_keys,
                 g2_versions_rise_over_a_restart,
                 g3_durable_survives_a_restart_and_session_does_not,
-                g3_a_session_value_replaces_a_durable_one_for_good,
+                g3_a_session_value_replaces_a_durable_one_permanently,
                 g3_a_durable_value_replaces_a_session_one,
                 g4_an_expired_key_is_absent_at_once,
                 g4_a_new_write_ends_the_old_expiry,
                 g4_expiry_survives_a_restart,
-                g4_watchers_hear_of_expiry_within_a_second,
-                g5_watch_yields_the_present_then_changes_in_order,
-                g5_watch_keeps_to_its_prefix,
-                g5_a_slow_watcher_gets_reset_and_the_present,
-                g5_a_watch_during_writes_ends_with_the_truth,
-                g6_a_value_at_the_limit_fits_and_above_is_refused,
+                g4_watchers_are_notified_of_expiry_within_a_second,
+                g5_a_watch_returns_existing_keys_then_changes_in_order,
+                g5_a_watch_returns_only_keys_below_its_prefix,
+                g5_a_slow_watcher_gets_a_reset_and_the_existing_keys,
+                g5_a_watch_during_writes_ends_with_the_current_values,
+                g6_a_value_above_the_limit_is_rejected,
                 g6_lists_are_paged_and_ordered,
-                delete_answers_whether_it_was_there,
+                delete_returns_whether_the_key_existed,
                 registry_instances_are_isolated,
-                prefixes_are_taken_literally,
+                prefixes_are_literal,
             ]
         );
     };
@@ -147,7 +147,7 @@ pub async fn g1_exactly_one_of_many_writers_wins(backend: impl Backend) {
 }
 
 /// Guarantee 1.
-pub async fn g1_expectations_are_checked(backend: impl Backend) {
+pub async fn g1_an_unexpected_version_is_a_conflict(backend: impl Backend) {
     let keys = Keys::of(&backend);
     let durable = Durability::Durable;
     let early = keys.write("k", "x", Expect::At(Version(1)), durable, None).await;
@@ -238,7 +238,7 @@ pub async fn g3_durable_survives_a_restart_and_session_does_not(mut backend: imp
 }
 
 /// Guarantee 3: the durable value does not come back from the dead.
-pub async fn g3_a_session_value_replaces_a_durable_one_for_good(mut backend: impl Backend) {
+pub async fn g3_a_session_value_replaces_a_durable_one_permanently(mut backend: impl Backend) {
     let keys = Keys::of(&backend);
     let durable = keys.set("k", "durable").await;
     keys.write("k", "session", Expect::At(durable), Durability::Session, None).await.expect("put works");
@@ -306,7 +306,7 @@ pub async fn g4_expiry_survives_a_restart(mut backend: impl Backend) {
 }
 
 /// Guarantee 4: though nobody touches the key.
-pub async fn g4_watchers_hear_of_expiry_within_a_second(backend: impl Backend) {
+pub async fn g4_watchers_are_notified_of_expiry_within_a_second(backend: impl Backend) {
     let keys = Keys::of(&backend);
     for durability in [Durability::Durable, Durability::Session] {
         let put = keys.write("k", "1", Expect::Absent, durability, ttl(10)).await.expect("put works");
@@ -323,7 +323,7 @@ pub async fn g4_watchers_hear_of_expiry_within_a_second(backend: impl Backend) {
 }
 
 /// Guarantee 5.
-pub async fn g5_watch_yields_the_present_then_changes_in_order(backend: impl Backend) {
+pub async fn g5_a_watch_returns_existing_keys_then_changes_in_order(backend: impl Backend) {
     let keys = Keys::of(&backend);
     keys.set("k/b", "1").await;
     keys.write("k/a", "1", Expect::Anything, Durability::Session, None).await.expect("put works");
@@ -344,7 +344,7 @@ pub async fn g5_watch_yields_the_present_then_changes_in_order(backend: impl Bac
 }
 
 /// Guarantee 5.
-pub async fn g5_watch_keeps_to_its_prefix(backend: impl Backend) {
+pub async fn g5_a_watch_returns_only_keys_below_its_prefix(backend: impl Backend) {
     let keys = Keys::of(&backend);
     let other = Keys(backend.registry(), instance("b"));
     let mut changes = keys.watch("k/").await;
@@ -357,7 +357,7 @@ pub async fn g5_watch_keeps_to_its_prefix(backend: impl Backend) {
 }
 
 /// Guarantee 5: after `Reset` come the present keys, and then changes again.
-pub async fn g5_a_slow_watcher_gets_reset_and_the_present(backend: impl Backend) {
+pub async fn g5_a_slow_watcher_gets_a_reset_and_the_existing_keys(backend: impl Backend) {
     let keys = Keys::of(&backend);
     keys.set("k/gone", "1").await;
     let mut changes = keys.watch("k/").await;
@@ -399,7 +399,7 @@ pub async fn g5_a_slow_watcher_gets_reset_and_the_present(backend: impl Backend)
 }
 
 /// Guarantee 5: what a watcher put together from the start equals what is there in the end.
-pub async fn g5_a_watch_during_writes_ends_with_the_truth(backend: impl Backend) {
+pub async fn g5_a_watch_during_writes_ends_with_the_current_values(backend: impl Backend) {
     let keys = Keys::of(&backend);
     for number in 0..200 {
         keys.write(&format!("k/{number:03}"), "0", Expect::Anything, Durability::Session, None)
@@ -454,7 +454,7 @@ pub async fn g5_a_watch_during_writes_ends_with_the_truth(backend: impl Backend)
 }
 
 /// Guarantee 6.
-pub async fn g6_a_value_at_the_limit_fits_and_above_is_refused(backend: impl Backend) {
+pub async fn g6_a_value_above_the_limit_is_rejected(backend: impl Backend) {
     let keys = Keys::of(&backend);
     let largest = "x".repeat(Key::VALUE_BYTES_MAX);
     for durability in [Durability::Durable, Durability::Session] {
@@ -486,7 +486,7 @@ pub async fn g6_lists_are_paged_and_ordered(backend: impl Backend) {
 }
 
 /// See [`Registry::delete`].
-pub async fn delete_answers_whether_it_was_there(mut backend: impl Backend) {
+pub async fn delete_returns_whether_the_key_existed(mut backend: impl Backend) {
     let keys = Keys::of(&backend);
     keys.set("d", "1").await;
     keys.write("s", "1", Expect::Absent, Durability::Session, None).await.expect("put works");
@@ -511,7 +511,7 @@ pub async fn registry_instances_are_isolated(backend: impl Backend) {
 }
 
 /// A prefix is text, not a pattern, and ends anywhere, also before the largest character.
-pub async fn prefixes_are_taken_literally(backend: impl Backend) {
+pub async fn prefixes_are_literal(backend: impl Backend) {
     let keys = Keys::of(&backend);
     for text in ["%", "a%b", "axb", "a_b", "a*b", "A%b", "z\u{10ffff}", "z\u{10ffff}a", "zz", "é", "éa"] {
         keys.set(text, "v").await;
