@@ -5,6 +5,7 @@ mod edges;
 mod error_pages;
 mod modules;
 mod sources;
+mod type_names;
 mod unused;
 
 use std::path::Path;
@@ -16,9 +17,11 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let metadata = metadata(root)?;
     let mut complaints = edges::check(&metadata);
     unused::check(&metadata, &mut complaints)?;
+    let mut type_names = type_names::TypeNames::default();
     for package in metadata.workspace_packages() {
-        check_modules(package, &mut complaints)?;
+        check_modules(package, &mut type_names, &mut complaints)?;
     }
+    type_names.check(&mut complaints);
     let scanned = sources::check(root, &mut complaints)?;
     if !complaints.is_empty() {
         bail!("{} complaint(s):\n{}", complaints.len(), complaints.join("\n"));
@@ -28,11 +31,19 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
 }
 
 /// What can be said about a crate only when its modules are read together.
-fn check_modules(package: &Package, complaints: &mut Vec<String>) -> anyhow::Result<()> {
+fn check_modules(
+    package: &Package,
+    type_names: &mut type_names::TypeNames,
+    complaints: &mut Vec<String>,
+) -> anyhow::Result<()> {
     for target in &package.targets {
         if target.is_lib() || target.is_bin() {
             let modules = modules::Modules::read(target.src_path.as_std_path())?;
             cycles::check(package.name.as_str(), &modules.dependencies(), complaints);
+            // Tools name their parts as they like: nothing of them is used elsewhere.
+            if !matches!(package.name.as_str(), "bench" | "xtask") {
+                type_names.add(package.name.as_str(), &modules);
+            }
         }
     }
     Ok(())

@@ -14,6 +14,15 @@ use syn::{Attribute, Item, ItemUse, UseTree, Visibility};
 /// A path from the crate's root: `["engine", "shard"]`.
 type ModulePath = Vec<String>;
 
+/// From where a type can be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Visible {
+    /// From other crates: `pub`.
+    Everywhere,
+    /// From its crate: `pub(crate)`, `pub(super)` and the like.
+    InCrate,
+}
+
 /// The modules of one crate.
 #[derive(Default)]
 pub(super) struct Modules {
@@ -34,7 +43,7 @@ struct Module {
     /// Imports that are no re-exports.
     private_imports: Vec<Vec<String>>,
     /// The types that it declares for use outside of the module.
-    types: Vec<String>,
+    types: BTreeMap<String, Visible>,
 }
 
 impl Modules {
@@ -101,6 +110,13 @@ impl Modules {
         }
         self.modules.insert(path, module);
         Ok(())
+    }
+
+    /// The types that can be named from outside of their modules, with their file.
+    pub(super) fn types(&self) -> impl Iterator<Item = (&str, Visible, &Path)> {
+        self.modules.values().flat_map(|module| {
+            module.types.iter().map(|(name, visible)| (name.as_str(), *visible, module.file.as_path()))
+        })
     }
 
     /// Each file, and the files that its code names with one of the names.
@@ -171,11 +187,11 @@ impl Modules {
                 import.extend(rest[1..].iter().cloned());
                 return self.definition(&import, depth + 1);
             }
-            if !module.types.contains(first) {
+            if !module.types.contains_key(first) {
                 for glob in &module.globs {
                     let Some(mut target) = self.absolute(at, glob) else { continue };
                     target.pop();
-                    let declared = self.modules.get(&target).is_some_and(|one| one.types.contains(first));
+                    let declared = self.modules.get(&target).is_some_and(|one| one.types.contains_key(first));
                     if declared {
                         target.extend(rest.iter().cloned());
                         return self.definition(&target, depth + 1);
@@ -216,7 +232,12 @@ impl Module {
         if let Some((visibility, name)) = declared
             && !matches!(visibility, Visibility::Inherited)
         {
-            self.types.push(name.to_string());
+            let visible = if matches!(visibility, Visibility::Public(_)) {
+                Visible::Everywhere
+            } else {
+                Visible::InCrate
+            };
+            self.types.insert(name.to_string(), visible);
         }
         self.visit_item(item);
     }
