@@ -9,9 +9,9 @@ use http::StatusCode;
 use serde_json::{Map, Value as Json};
 use trace::TraceContext;
 
-use crate::client::{Client, Container, ContainerName, DocumentPage, NewContainer};
+use crate::client::{Client, ContainerName, ContainerProperties, DocumentPage, NewContainer};
 use crate::partition_key;
-use crate::query::Query;
+use crate::query::ParameterizedQuery;
 use crate::trigger_options::{boolean, container_name, invalid_property, number, text};
 
 /// Input binding: one document by its id, or the rows of a query.
@@ -26,7 +26,7 @@ pub(crate) struct DocumentReader {
 #[derive(Debug)]
 enum Selection {
     Document,
-    Rows(Query),
+    Rows(ParameterizedQuery),
 }
 
 /// Output binding: each document is created or replaced.
@@ -37,7 +37,7 @@ pub(crate) struct DocumentSink {
     create: Option<NewContainer>,
     /// The containers that were written to, so that their partition keys are read only once. One entry, unless the declaration
     /// has expressions in names.
-    known: Mutex<Vec<(ContainerName, Arc<Container>)>>,
+    known: Mutex<Vec<(ContainerName, Arc<ContainerProperties>)>>,
 }
 
 /// The most containers in `known`.
@@ -47,7 +47,7 @@ impl DocumentReader {
     pub(crate) fn new(spec: &BindingSpec, client: Client, rows_max: usize) -> Result<Self, BindingError> {
         container_name(spec)?;
         // From the declaration, in which the expressions are not resolved yet; see `query.rs`.
-        let query = text(spec, &["sqlQuery"]).map(Query::parse);
+        let query = text(spec, &["sqlQuery"]).map(ParameterizedQuery::parse);
         let id = text(spec, &["id"]);
         let selection = match (id, query) {
             (Some(_), Some(_)) => {
@@ -55,7 +55,7 @@ impl DocumentReader {
             }
             (Some(_), None) => Selection::Document,
             (None, Some(query)) => Selection::Rows(query),
-            (None, None) => Selection::Rows(Query::parse("SELECT * FROM c")),
+            (None, None) => Selection::Rows(ParameterizedQuery::parse("SELECT * FROM c")),
         };
         Ok(Self { client, function: spec.function.clone(), selection, rows_max })
     }
@@ -78,7 +78,7 @@ impl DocumentReader {
         &self,
         context: &BindingContext<'_>,
         name: &ContainerName,
-        query: &Query,
+        query: &ParameterizedQuery,
     ) -> Result<Value, BindingError> {
         let body = query.resolve(context.binding_data)?;
         let key = property(context, "partitionKey").map(|key| partition_key::header_for(Some(key)));
@@ -160,7 +160,11 @@ impl DocumentSink {
     }
 
     /// The container's definition. A missing container is created if the app asks for that.
-    async fn container(&self, name: &ContainerName, cached: bool) -> Result<Arc<Container>, BindingError> {
+    async fn container(
+        &self,
+        name: &ContainerName,
+        cached: bool,
+    ) -> Result<Arc<ContainerProperties>, BindingError> {
         if let Some(known) = self.known(name).filter(|_| cached) {
             return Ok(known);
         }
@@ -183,12 +187,12 @@ impl DocumentSink {
         Ok(found)
     }
 
-    fn known(&self, name: &ContainerName) -> Option<Arc<Container>> {
+    fn known(&self, name: &ContainerName) -> Option<Arc<ContainerProperties>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().find(|(known, _)| known == name).map(|(_, container)| Arc::clone(container))
     }
 
-    fn remember(&self, name: &ContainerName, container: Arc<Container>) {
+    fn remember(&self, name: &ContainerName, container: Arc<ContainerProperties>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|(known, _)| known != name);
         known.truncate(CONTAINERS_KNOWN_MAX - 1);

@@ -18,8 +18,8 @@ use crate::transport::AccountTransport;
 mod container;
 mod item;
 
-pub(crate) use container::{Container, NewContainer, PartitionKeyRange};
-pub(crate) use item::{DocumentPage, FeedRequest, FeedStart, ItemWrite};
+pub(crate) use container::{ContainerProperties, NewContainer, PartitionKeyRange};
+pub(crate) use item::{DocumentPage, FeedRequest, ItemWrite, StartFrom};
 
 /// Characters that are escaped in a path segment: all but the unreserved ones of RFC 3986.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

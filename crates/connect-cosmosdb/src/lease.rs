@@ -27,7 +27,7 @@ pub(crate) struct LeaseOwner {
 
 /// A lease document as it was last read or written.
 #[derive(Clone, Debug)]
-pub(crate) struct Lease {
+pub(crate) struct LeaseDocument {
     document: Map<String, Json>,
     pub(crate) etag: String,
 }
@@ -54,7 +54,7 @@ impl fmt::Display for LeaseOwner {
     }
 }
 
-impl Lease {
+impl LeaseDocument {
     /// Reads a document of the lease container; `None` if it is not a lease.
     pub(crate) fn read(document: Map<String, Json>, etag: Option<String>) -> Option<Self> {
         let own_etag = document.get("_etag").and_then(Json::as_str).map(str::to_owned);
@@ -199,7 +199,7 @@ mod tests {
             "FeedRange": {"Range": {"min": "AA", "max": "BB"}}, "Owner": "other",
             "ContinuationToken": "\"18\"", "timestamp": "2026-11-20T21:36:21.1234567Z",
         });
-        let lease = Lease::read(document.as_object().unwrap().clone(), None).unwrap();
+        let lease = LeaseDocument::read(document.as_object().unwrap().clone(), None).unwrap();
         assert_eq!(
             (lease.token(), lease.owner(), lease.continuation()),
             ("AA-BB", Some("other"), Some("\"18\""))
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn a_lease_token_under_its_old_name_is_read() {
         let document = json!({"id": "x..0", "PartitionId": "0", "_etag": "e", "_ts": 5});
-        let lease = Lease::read(document.as_object().unwrap().clone(), None).unwrap();
+        let lease = LeaseDocument::read(document.as_object().unwrap().clone(), None).unwrap();
         assert_eq!((lease.token(), lease.owner()), ("0", None));
     }
 }

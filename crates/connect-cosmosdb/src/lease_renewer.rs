@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::decide::{LeaseHolder, leases_to_acquire};
 use crate::error::RequestError;
-use crate::lease::{EpkRange, Lease, LeaseOwner};
+use crate::lease::{EpkRange, LeaseDocument, LeaseOwner};
 use crate::lease_store::{LeaseStore, LeaseWrite};
 
 /// Attempts to acquire a lease that changes concurrently; after that, the next interval tries again.
@@ -60,7 +60,7 @@ enum RenewerCommand {
 
 /// A lease that this source owns, and when it was last renewed.
 struct OwnedLease {
-    lease: Lease,
+    lease: LeaseDocument,
     renewed_at: Instant,
 }
 
@@ -183,7 +183,7 @@ impl RenewerTask {
 
     /// Tries to acquire one lease. If another source was faster, it keeps the lease. A conflict with ourselves or with a source
     /// that is gone is retried: a write whose response we did not receive may have been accepted.
-    async fn acquire_one(&mut self, mut lease: Lease, seen: LeaseHolder) -> Result<(), RequestError> {
+    async fn acquire_one(&mut self, mut lease: LeaseDocument, seen: LeaseHolder) -> Result<(), RequestError> {
         for _ in 0..ACQUIRE_ATTEMPTS {
             let now = SystemTime::now();
             match self.store.replace(lease.held_by(Some(self.store.owner()), now)).await? {
@@ -199,7 +199,7 @@ impl RenewerTask {
         Ok(())
     }
 
-    fn holder(&self, lease: &Lease, now: SystemTime) -> LeaseHolder {
+    fn holder(&self, lease: &LeaseDocument, now: SystemTime) -> LeaseHolder {
         let Some(owner) = lease.owner() else { return LeaseHolder::Free };
         if owner == self.store.owner().to_string() {
             // Ours by name, but not in `owned`: an earlier attempt was cancelled.
@@ -238,7 +238,11 @@ impl RenewerTask {
     }
 
     /// Writes a change of an owned lease; a lease that another host owns now is removed from `owned`.
-    async fn change(&mut self, token: &str, change: impl Fn(&Lease) -> Lease) -> Result<(), CheckpointError> {
+    async fn change(
+        &mut self,
+        token: &str,
+        change: impl Fn(&LeaseDocument) -> LeaseDocument,
+    ) -> Result<(), CheckpointError> {
         let lost = || CheckpointError::Lost(token.to_owned());
         let mut lease = self.owned.get(token).ok_or_else(lost)?.lease.clone();
         // Two attempts suffice: an earlier write of ours may have been accepted without a response, and no other host
@@ -283,7 +287,7 @@ impl RenewerTask {
         self.publish();
     }
 
-    fn own(&mut self, lease: Lease) {
+    fn own(&mut self, lease: LeaseDocument) {
         let token = lease.token().to_owned();
         self.owned.insert(token, OwnedLease { lease, renewed_at: Instant::now() });
     }

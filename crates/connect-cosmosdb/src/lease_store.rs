@@ -7,7 +7,7 @@ use trace::TraceContext;
 
 use crate::client::{Client, ContainerName, ItemWrite, PartitionKeyRange};
 use crate::error::RequestError;
-use crate::lease::{Lease, LeaseOwner};
+use crate::lease::{LeaseDocument, LeaseOwner};
 use crate::live_sources::LiveSources;
 use crate::partition_key;
 
@@ -17,9 +17,9 @@ const LOCK_TTL_SECONDS: u64 = 30;
 /// The outcome of a conditional write of a lease.
 pub(crate) enum LeaseWrite {
     /// It was written.
-    Written(Lease),
+    Written(LeaseDocument),
     /// Another host changed the document; its current content, if it still exists.
-    Conflict(Option<Lease>),
+    Conflict(Option<LeaseDocument>),
 }
 
 /// The leases of one trigger.
@@ -67,7 +67,8 @@ impl LeaseStore {
             self.create(json!({ "id": lock, "partitionKey": lock, "ttl": LOCK_TTL_SECONDS })).await?;
         let now = SystemTime::now();
         for range in self.monitored.key_ranges(&self.monitored_container).await? {
-            self.create(Lease::new_document(&self.prefix, &range, None, from_beginning, now).into()).await?;
+            self.create(LeaseDocument::new_document(&self.prefix, &range, None, from_beginning, now).into())
+                .await?;
         }
         self.create(json!({ "id": info, "partitionKey": info })).await?;
         if let Some(etag) = locked {
@@ -77,7 +78,7 @@ impl LeaseStore {
     }
 
     /// All leases of the trigger, of every owner.
-    pub(crate) async fn list(&self) -> Result<Vec<Lease>, RequestError> {
+    pub(crate) async fn list(&self) -> Result<Vec<LeaseDocument>, RequestError> {
         let query = json!({
             "query": "SELECT * FROM c WHERE STARTSWITH(c.id, @prefix)",
             "parameters": [{ "name": "@prefix", "value": format!("{}..", self.prefix) }],
@@ -88,7 +89,9 @@ impl LeaseStore {
             let page =
                 self.leases.query(&self.lease_container, None, &query, continuation.as_deref()).await?;
             let documents = page.page.documents.iter().filter_map(|text| serde_json::from_str(text).ok());
-            leases.extend(documents.filter_map(|document: Map<String, Json>| Lease::read(document, None)));
+            leases.extend(
+                documents.filter_map(|document: Map<String, Json>| LeaseDocument::read(document, None)),
+            );
             continuation = page.continuation;
             if continuation.is_none() {
                 return Ok(leases);
@@ -97,7 +100,7 @@ impl LeaseStore {
     }
 
     /// Writes a lease if its etag still matches.
-    pub(crate) async fn replace(&self, lease: Lease) -> Result<LeaseWrite, RequestError> {
+    pub(crate) async fn replace(&self, lease: LeaseDocument) -> Result<LeaseWrite, RequestError> {
         let id = lease.id();
         let condition = (lease.etag.as_str(), Some(unsampled()));
         let written = self
@@ -113,7 +116,7 @@ impl LeaseStore {
     }
 
     /// Creates the leases of the partitions into which this one was split, then deletes it; `false` if it was not split.
-    pub(crate) async fn replace_by_children(&self, parent: &Lease) -> Result<bool, RequestError> {
+    pub(crate) async fn replace_by_children(&self, parent: &LeaseDocument) -> Result<bool, RequestError> {
         let ranges = self.monitored.key_ranges(&self.monitored_container).await?;
         let children: Vec<&PartitionKeyRange> =
             ranges.iter().filter(|range| range.parents.iter().any(|id| id == parent.token())).collect();
@@ -122,7 +125,8 @@ impl LeaseStore {
         }
         for range in children {
             let (continuation, start) = (parent.continuation(), parent.begins_at_start());
-            let document = Lease::new_document(&self.prefix, range, continuation, start, SystemTime::now());
+            let document =
+                LeaseDocument::new_document(&self.prefix, range, continuation, start, SystemTime::now());
             self.create(document.into()).await?;
         }
         let id = parent.id();
@@ -130,11 +134,11 @@ impl LeaseStore {
         Ok(true)
     }
 
-    async fn read(&self, id: &str) -> Result<Option<Lease>, RequestError> {
+    async fn read(&self, id: &str) -> Result<Option<LeaseDocument>, RequestError> {
         let Some(response) = self.leases.read_item(&self.lease_container, id, &key(id)).await? else {
             return Ok(None);
         };
-        Ok(Lease::read(response.object()?, response.etag()))
+        Ok(LeaseDocument::read(response.object()?, response.etag()))
     }
 
     /// Creates a document unless it exists; the etag of the new document.

@@ -5,13 +5,13 @@ use serde_json::{Map, Value as Json, json};
 
 /// A query whose expressions have been replaced by parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Query {
+pub(crate) struct ParameterizedQuery {
     text: String,
     /// The path into the binding data of each parameter: `@p0` for the first.
     paths: Vec<String>,
 }
 
-impl Query {
+impl ParameterizedQuery {
     /// Finds `{name}` and `{dotted.path}`; other braces are part of the query, such as those of object literals.
     pub(crate) fn parse(text: &str) -> Self {
         let mut query = Self { text: String::with_capacity(text.len()), paths: Vec::new() };
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, data: Json, expected: Json) {
-        let resolved = Query::parse(text).resolve(data.as_object().unwrap()).unwrap();
+        let resolved = ParameterizedQuery::parse(text).resolve(data.as_object().unwrap()).unwrap();
         assert_eq!(resolved, expected, "{text}");
     }
 
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_query_whose_expression_has_no_value_is_rejected_with_its_name() {
-        let error = Query::parse("SELECT {a.b} FROM c").resolve(&Map::new()).unwrap_err();
+        let error = ParameterizedQuery::parse("SELECT {a.b} FROM c").resolve(&Map::new()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "sqlQuery needs {a.b}, which neither the trigger nor the request provides"

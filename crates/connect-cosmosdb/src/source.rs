@@ -11,7 +11,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::client::{Client, CosmosResponse, DocumentPage, FeedRequest, FeedStart, PartitionKeyRange};
+use crate::client::{Client, CosmosResponse, DocumentPage, FeedRequest, PartitionKeyRange, StartFrom};
 use crate::error::RequestError;
 use crate::lease::LeaseOwner;
 use crate::lease_renewer::{CheckpointError, HeldLease, LeaseRenewer};
@@ -211,9 +211,9 @@ impl FeedSource {
 
     /// Where the feed is read from without a continuation. A container that was created while the trigger listened is read from
     /// its beginning; a start time of the app takes precedence.
-    fn start(&self, part: &HeldLease) -> FeedStart {
+    fn start(&self, part: &HeldLease) -> StartFrom {
         match self.trigger.start {
-            FeedStart::Now if part.from_beginning => FeedStart::Beginning,
+            StartFrom::Now if part.from_beginning => StartFrom::Beginning,
             start => start,
         }
     }
@@ -286,7 +286,7 @@ impl Source for FeedSource {
         let mut items = 0;
         for part in held.iter() {
             // With a start from now, no change is waiting before the first read.
-            if part.continuation.is_none() && self.start(part) == FeedStart::Now {
+            if part.continuation.is_none() && self.start(part) == StartFrom::Now {
                 continue;
             }
             let response = self.request(part, 1).await?;

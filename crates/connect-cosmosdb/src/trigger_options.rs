@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use functions_contract::{BindingError, BindingSpec};
 use serde_json::Value as Json;
 
-use crate::client::{ContainerName, FeedStart};
+use crate::client::{ContainerName, StartFrom};
 use crate::lease_renewer::LeaseIntervals;
 
 /// The defaults of the Azure Functions extension.
@@ -25,7 +25,7 @@ pub(crate) struct TriggerOptions {
     pub(crate) processor: String,
     pub(crate) create_leases: bool,
     pub(crate) leases_throughput: Option<u64>,
-    pub(crate) start: FeedStart,
+    pub(crate) start: StartFrom,
     pub(crate) items_max: u32,
     pub(crate) poll_delay: Duration,
     pub(crate) intervals: LeaseIntervals,
@@ -121,20 +121,20 @@ fn first<'a>(spec: &'a BindingSpec, names: &[&'a str]) -> Option<(&'a str, &'a J
     found.filter(|(_, value)| !value.is_null())
 }
 
-fn start(spec: &BindingSpec) -> Result<FeedStart, BindingError> {
+fn start(spec: &BindingSpec) -> Result<StartFrom, BindingError> {
     let from_beginning = boolean(spec, &["startFromBeginning"])?;
     match (from_beginning, text(spec, &["startFromTime"])) {
         (true, Some(_)) => {
             Err(invalid_property(spec, "startFromTime", "contradicts startFromBeginning; keep one of them"))
         }
-        (true, None) => Ok(FeedStart::Beginning),
-        (false, None) => Ok(FeedStart::Now),
+        (true, None) => Ok(StartFrom::Beginning),
+        (false, None) => Ok(StartFrom::Now),
         (false, Some(time)) => {
             let parsed: Result<jiff::Timestamp, _> = time.trim().parse();
             let parsed = parsed.map_err(|_| {
                 invalid_property(spec, "startFromTime", "must be a time in UTC such as 2026-11-20T21:36:21Z")
             })?;
-            Ok(FeedStart::At(SystemTime::from(parsed)))
+            Ok(StartFrom::At(SystemTime::from(parsed)))
         }
     }
 }

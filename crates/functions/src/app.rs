@@ -1,6 +1,6 @@
 //! A function app's folder: its files and settings, read before any worker runs.
 //!
-//! Know these first: [`App::load`], [`Settings`].
+//! Know these first: [`App::load`], [`MergedSettings`].
 
 mod error;
 mod function_json;
@@ -19,7 +19,7 @@ pub use error::LoadAppError;
 pub use host_json::{HostJson, HttpSection};
 pub use local_settings::LocalSettings;
 pub use packages::missing_packages;
-pub use settings::Settings;
+pub use settings::MergedSettings;
 
 pub(crate) use function_json::index_folder;
 pub(crate) use snapshot::Snapshot;
@@ -36,7 +36,7 @@ pub struct App {
     /// `local.settings.json`, or its defaults.
     pub local: LocalSettings,
     /// App settings: the environment over the `Values` of `local.settings.json`.
-    pub settings: Settings,
+    pub settings: MergedSettings,
     /// The worker language, such as `node`.
     pub language: String,
     /// Warnings about the app's files and settings; each is a sentence.
@@ -60,7 +60,7 @@ impl App {
                 .map_err(|problem| LoadAppError::Malformed { path: local_path, problem })?,
             None => LocalSettings::default(),
         };
-        let (settings, mut notices) = Settings::merge(dir, environment, &local);
+        let (settings, mut notices) = MergedSettings::merge(dir, environment, &local);
         let host = HostJson::parse(&host_text, settings.iter())
             .map_err(|problem| LoadAppError::Malformed { path: host_path, problem })?;
         notices.extend(host.notices());

@@ -16,7 +16,7 @@ use functions_contract::{AppSettings, find_property};
 
 /// Text with `{expressions}`, ready to be resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Template {
+pub(crate) struct ExpressionTemplate {
     source: String,
     parts: Vec<Part>,
 }
@@ -102,7 +102,7 @@ pub(crate) fn named_settings(text: &str) -> Vec<&str> {
     names
 }
 
-impl Template {
+impl ExpressionTemplate {
     /// Compiles text. `{{` and `}}` are escaped braces.
     pub(crate) fn compile(text: &str) -> Result<Self, CompileTemplateError> {
         let fail = |problem| CompileTemplateError { text: text.to_owned(), problem };

@@ -8,10 +8,10 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json};
 use worker_protocol::{BindingInfo, FunctionMetadata};
 
-use crate::app::Settings;
+use crate::app::MergedSettings;
 use crate::expression::resolve_settings;
 use crate::retry::{RetryPolicy, RetrySection};
-use crate::route::Template;
+use crate::route::RouteTemplate;
 use crate::schedule::Schedule;
 use functions_contract::{BindingSpec, Direction};
 pub(crate) use properties::Properties;
@@ -63,7 +63,7 @@ pub(crate) struct HttpTrigger {
     /// Empty = all.
     pub(crate) methods: Vec<Method>,
     /// The route, including the prefix.
-    pub(crate) template: Template,
+    pub(crate) template: RouteTemplate,
 }
 
 /// The key that a caller needs.
@@ -97,7 +97,7 @@ const BUILT_IN: &[(&str, Direction)] = &[
 /// What declarations are validated against.
 #[derive(Debug)]
 pub(crate) struct DeclarationRules<'a> {
-    pub(crate) settings: &'a Settings,
+    pub(crate) settings: &'a MergedSettings,
     /// Binding types that connectors serve.
     pub(crate) kinds: &'a [BindingType],
     pub(crate) route_prefix: &'a str,
@@ -234,7 +234,7 @@ impl HttpTrigger {
         let route = spec.text("route").unwrap_or(&spec.function).trim_matches('/').to_owned();
         let whole = [rules.route_prefix, &route];
         let whole: Vec<&str> = whole.into_iter().filter(|part| !part.is_empty()).collect();
-        let template = Template::parse(&whole.join("/")).map_err(|error| error.to_string())?;
+        let template = RouteTemplate::parse(&whole.join("/")).map_err(|error| error.to_string())?;
         // The Azure Functions host checks the route without its prefix.
         let first = route.split('/').next().unwrap_or_default();
         if ["admin", "runtime"].iter().any(|reserved| first.eq_ignore_ascii_case(reserved)) {
@@ -320,12 +320,15 @@ pub(crate) fn is_literal(kind: &str, property: &str) -> bool {
     kind.eq_ignore_ascii_case("httpTrigger") && property.eq_ignore_ascii_case("route")
 }
 
-fn resolve_all(properties: Map<String, Json>, settings: &Settings) -> Result<Map<String, Json>, String> {
+fn resolve_all(
+    properties: Map<String, Json>,
+    settings: &MergedSettings,
+) -> Result<Map<String, Json>, String> {
     let resolve = |(key, value)| Ok((key, resolve_value(value, settings)?));
     properties.into_iter().map(resolve).collect()
 }
 
-fn resolve_value(value: Json, settings: &Settings) -> Result<Json, String> {
+fn resolve_value(value: Json, settings: &MergedSettings) -> Result<Json, String> {
     Ok(match value {
         Json::String(text) => {
             Json::String(resolve_settings(&text, settings).map_err(|error| error.to_string())?)
@@ -340,7 +343,7 @@ fn resolve_value(value: Json, settings: &Settings) -> Result<Json, String> {
 
 /// Whether the setting `AzureWebJobs.<name>.Disabled` (or with `__` or `_`) is on, or `disabled` of `function.json` is true: a
 /// boolean, or the name of a setting that contains one.
-fn is_disabled(metadata: &FunctionMetadata, settings: &Settings) -> bool {
+fn is_disabled(metadata: &FunctionMetadata, settings: &MergedSettings) -> bool {
     let name = &metadata.name;
     let by_setting = [
         format!("AzureWebJobs.{name}.Disabled"),

@@ -12,9 +12,9 @@ use crate::app::App;
 use crate::error::{Error, InvokeFunctionError};
 use crate::function_info::{FunctionInfo, in_error, startup_listing};
 use crate::invoke::Invoker;
-use crate::keys::Keys;
+use crate::keys::AppKeys;
 use crate::log::{Level, Logs};
-use crate::running_app::{Phase, RunningApp};
+use crate::running_app::{AppPhase, RunningApp};
 use crate::setting_use::SettingUse;
 
 /// A running functions host; cheap to clone.
@@ -26,9 +26,9 @@ pub struct Handle {
 struct Shared {
     app: App,
     invoker: Invoker,
-    keys: Keys,
-    phase: watch::Receiver<Phase>,
-    stop: watch::Sender<bool>,
+    keys: AppKeys,
+    phase: watch::Receiver<AppPhase>,
+    shutdown: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -46,13 +46,13 @@ impl Handle {
     pub(crate) fn new(
         app: App,
         invoker: Invoker,
-        keys: Keys,
-        phase: watch::Receiver<Phase>,
-        stop: watch::Sender<bool>,
+        keys: AppKeys,
+        phase: watch::Receiver<AppPhase>,
+        shutdown: watch::Sender<bool>,
         task: JoinHandle<()>,
     ) -> Self {
         let task = Mutex::new(Some(task));
-        Self { shared: Arc::new(Shared { app, invoker, keys, phase, stop, task }) }
+        Self { shared: Arc::new(Shared { app, invoker, keys, phase, shutdown, task }) }
     }
 
     /// The master key, created now if there is none yet: it permits calls of every function and of `/admin`, which shows all other
@@ -85,17 +85,17 @@ impl Handle {
     /// the caller decides whether to wait ([`Handle::started`]) or to end.
     pub async fn ready(&self) -> Result<(), Error> {
         let mut phase = self.shared.phase.clone();
-        match phase.wait_for(|phase| !matches!(phase, Phase::Starting)).await.as_deref() {
-            Ok(Phase::Running(_)) => Ok(()),
-            Ok(Phase::Failed(why)) => Err(Error::NotStarted(why.to_string())),
-            Ok(Phase::Starting) | Err(_) => Err(Error::NotStarted("the host is being stopped".to_owned())),
+        match phase.wait_for(|phase| !matches!(phase, AppPhase::Starting)).await.as_deref() {
+            Ok(AppPhase::Running(_)) => Ok(()),
+            Ok(AppPhase::Failed(why)) => Err(Error::NotStarted(why.to_string())),
+            Ok(AppPhase::Starting) | Err(_) => Err(Error::NotStarted("the host is being stopped".to_owned())),
         }
     }
 
     /// Waits until the functions can be called, even if the app fails before. `false` if the host is stopped first.
     pub async fn started(&self) -> bool {
         let mut phase = self.shared.phase.clone();
-        phase.wait_for(|phase| matches!(phase, Phase::Running(_))).await.is_ok()
+        phase.wait_for(|phase| matches!(phase, AppPhase::Running(_))).await.is_ok()
     }
 
     /// Whether the functions can be called now.
@@ -137,9 +137,9 @@ impl Handle {
         let invoker = running.invoker.clone();
         let drain_guard = invoker.active.delay_drain();
         let trigger_data = running.manual_trigger_data(&function, input).await;
-        let mut stop = running.stop.clone();
+        let mut shutdown = running.shutdown.clone();
         let call = tokio::spawn(async move {
-            let result = invoker.invoke_with_retry(&function, trigger_data, &mut stop).await;
+            let result = invoker.invoke_with_retry(&function, trigger_data, &mut shutdown).await;
             drop(drain_guard);
             result
         });
@@ -175,7 +175,7 @@ impl Handle {
     pub async fn drain(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         let left = || deadline.saturating_duration_since(Instant::now());
-        self.shared.stop.send_replace(true);
+        self.shared.shutdown.send_replace(true);
         if let Some(mut task) = self.shared.task.lock().await.take()
             && tokio::time::timeout(left(), &mut task).await.is_err()
         {
@@ -193,8 +193,8 @@ impl Handle {
 
     fn running(&self) -> Option<Arc<RunningApp>> {
         match &*self.shared.phase.borrow() {
-            Phase::Running(running) => Some(Arc::clone(running)),
-            Phase::Starting | Phase::Failed(_) => None,
+            AppPhase::Running(running) => Some(Arc::clone(running)),
+            AppPhase::Starting | AppPhase::Failed(_) => None,
         }
     }
 }

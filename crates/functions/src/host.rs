@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::app::{App, Snapshot};
 use crate::log::Level;
 use crate::options::Options;
-use crate::running_app::{Phase, RunningApp};
+use crate::running_app::{AppPhase, RunningApp};
 use crate::startup::AppStartup;
 use crate::time_zone::time_zone;
 use crate::triggers::Triggers;
@@ -21,8 +21,8 @@ use crate::triggers::Triggers;
 const CHANGE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Starts the app and runs its triggers until the host stops.
-pub(crate) async fn run(mut startup: AppStartup, mut triggers: Triggers, phase: watch::Sender<Phase>) {
-    let mut stop = triggers.stop.clone();
+pub(crate) async fn run(mut startup: AppStartup, mut triggers: Triggers, phase: watch::Sender<AppPhase>) {
+    let mut shutdown = triggers.shutdown.clone();
     // Kept until the host stops: dropping it would remove the app from the readiness report.
     let readiness = triggers.supervisor.component("function app");
     let started = async {
@@ -48,11 +48,11 @@ pub(crate) async fn run(mut startup: AppStartup, mut triggers: Triggers, phase: 
                     startup.invoker.logs.host(Level::Error, text);
                 }
                 readiness.set_not_ready(format!("it did not start: {why}"));
-                phase.send_replace(Phase::Failed(why.into()));
+                phase.send_replace(AppPhase::Failed(why.into()));
                 let reason = failures.wait(&triggers.options, seen).await;
                 if reason == RestartReason::Files {
                     // A request that arrives now waits for the result of the new start.
-                    phase.send_replace(Phase::Starting);
+                    phase.send_replace(AppPhase::Starting);
                 }
                 match reload(&mut startup, &mut triggers) {
                     Ok(()) => break,
@@ -63,14 +63,14 @@ pub(crate) async fn run(mut startup: AppStartup, mut triggers: Triggers, phase: 
     };
     let running = tokio::select! {
         running = started => running,
-        () = stop.stopped() => return,
+        () = shutdown.requested() => return,
     };
-    phase.send_replace(Phase::Running(Arc::clone(&running)));
+    phase.send_replace(AppPhase::Running(Arc::clone(&running)));
     if triggers.options.runs_triggers {
         run_triggers(&triggers, &running).await;
     }
     // The phase must stay readable until the host stops, even if the app has no such triggers.
-    stop.stopped().await;
+    shutdown.requested().await;
 }
 
 async fn run_triggers(triggers: &Triggers, running: &RunningApp) {

@@ -71,7 +71,7 @@ impl Dispatch {
         if parts.headers.values().any(|value| std::str::from_utf8(value.as_bytes()).is_err()) {
             return malformed();
         }
-        if let Some(target) = admin::Target::parse(&path) {
+        if let Some(target) = admin::AdminTarget::parse(&path) {
             return self.admin(target, &parts, &path, body).await;
         }
         if is_webhook(&path) {
@@ -154,11 +154,11 @@ impl Dispatch {
         let invoker = running.invoker.clone();
         let name = function.name().to_owned();
         let held = invoker.active.delay_drain();
-        let mut stop = self.stop.clone();
+        let mut shutdown = self.shutdown.clone();
         let (_canceller, cancellation) = CancellationToken::channel();
         trigger_data.options.cancellation = cancellation;
         let call = tokio::spawn(async move {
-            let result = invoker.invoke_with_retry(&function, trigger_data, &mut stop).await;
+            let result = invoker.invoke_with_retry(&function, trigger_data, &mut shutdown).await;
             drop((held, turn));
             result
         });

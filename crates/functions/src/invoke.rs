@@ -22,7 +22,7 @@ use crate::expression::{ResolveError, SystemValues};
 use crate::from_protocol::items;
 use crate::function::{Binding, Declaration};
 use crate::log::{Level, Logs};
-use crate::metrics::{FunctionLabel, InvocationLabels, Metrics, Outcome};
+use crate::metrics::{FunctionLabel, InvocationLabels, InvocationOutcome, Metrics};
 use crate::to_protocol::typed_data;
 use crate::worker::{InvokeError, InvokeOptions};
 use crate::workers::Workers;
@@ -210,8 +210,8 @@ impl Invoker {
         let result = self.run(function, trigger_data, id, span.context()).await;
         let took = started.elapsed();
         let (word, outcome) = match &result {
-            Ok(_) => ("Succeeded", Outcome::Succeeded),
-            Err(_) => ("Failed", Outcome::Failed),
+            Ok(_) => ("Succeeded", InvocationOutcome::Succeeded),
+            Err(_) => ("Failed", InvocationOutcome::Failed),
         };
         let level = if result.is_ok() { Level::Info } else { Level::Error };
         self.logs.function(

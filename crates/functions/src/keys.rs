@@ -4,7 +4,7 @@
 //! development mode, in which no key is required and any local program may create one, are a separate set, which is not valid in
 //! other modes.
 //!
-//! Checks use a cache that [`Keys::follow`] keeps current; operations that show or change keys read the registry.
+//! Checks use a cache that [`AppKeys::follow`] keeps current; operations that show or change keys read the registry.
 
 mod cache;
 mod stored;
@@ -19,11 +19,11 @@ use self::cache::Cache;
 use self::stored::{FunctionKeys, HostKeys, KeyEdit, StoredKeys, generate_key};
 pub(crate) use self::stored::{KeyScope, NamedKey};
 use crate::function::AuthLevel;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 
 /// The keys of one app; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Keys {
+pub(crate) struct AppKeys {
     registry: Arc<dyn Registry>,
     instance: Instance,
     /// The path prefix of the keys that are valid in this mode.
@@ -95,7 +95,7 @@ const VOID_PAGE_KEYS: usize = 100;
 /// The limit of attempts of a compare-and-set.
 const TRIES_MAX: usize = 16;
 
-impl Keys {
+impl AppKeys {
     pub(crate) fn new(registry: Arc<dyn Registry>, instance: Instance, development: bool) -> Self {
         let prefix = if development { DEVELOPMENT } else { EXPOSED };
         let cache = Arc::new(Cache::new(format!("{prefix}host")));
@@ -119,11 +119,11 @@ impl Keys {
     }
 
     /// Keeps the cache current until the host stops. Without it, or while the registry cannot be watched, each check reads the keys.
-    pub(crate) async fn follow(self, mut stop: Stop) {
+    pub(crate) async fn follow(self, mut shutdown: Shutdown) {
         loop {
             let followed = tokio::select! {
                 followed = self.follow_one_watch() => followed,
-                () = stop.stopped() => return self.cache.clear(),
+                () = shutdown.requested() => return self.cache.clear(),
             };
             self.cache.clear();
             if let Err(error) = followed {
@@ -135,7 +135,7 @@ impl Keys {
             }
             tokio::select! {
                 () = tokio::time::sleep(WATCH_PAUSE) => {}
-                () = stop.stopped() => return,
+                () = shutdown.requested() => return,
             }
         }
     }

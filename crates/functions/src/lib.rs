@@ -37,8 +37,9 @@ mod running_app;
 mod schedule;
 mod service;
 mod setting_use;
+mod shutdown;
 mod startup;
-mod stop;
+
 mod time_span;
 mod time_zone;
 mod timer;

@@ -11,18 +11,18 @@ use std::time::Duration;
 use http_messages::error_chain;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::app::Settings;
+use crate::app::MergedSettings;
 use crate::invoke::{Function, Invoker};
 use crate::log::Level;
 use crate::metrics::{BatchEnd, BatchLabels, FunctionLabel};
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 use functions_contract::{Batch, BindingError, Connector, Source};
 
 /// Feeds one function from one source.
 pub(crate) struct Listener {
     pub(crate) function: Arc<Function>,
     pub(crate) connector: Arc<dyn Connector>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: MergedSettings,
     pub(crate) invoker: Invoker,
     /// Pause after the first failure of the source; doubles.
     pub(crate) retry_min: Duration,
@@ -41,8 +41,8 @@ enum Ended {
 }
 
 impl Listener {
-    /// Runs until `stop`.
-    pub(crate) async fn run(&self, mut stop: Stop) {
+    /// Runs until `shutdown`.
+    pub(crate) async fn run(&self, mut shutdown: Shutdown) {
         let name = self.function.name().to_owned();
         let mut pause = self.retry_min;
         let mut reported: Option<BindingError> = None;
@@ -50,10 +50,10 @@ impl Listener {
             let spec = &self.function.declaration.trigger_spec.spec;
             let opened = tokio::select! {
                 opened = self.connector.source(spec, &self.settings) => opened,
-                () = stop.stopped() => return,
+                () = shutdown.requested() => return,
             };
             let ended = match opened {
-                Ok(source) => self.serve(source, &mut stop, &mut pause, &mut reported).await,
+                Ok(source) => self.serve(source, &mut shutdown, &mut pause, &mut reported).await,
                 Err(error) => Ended::Failed(error),
             };
             let Ended::Failed(error) = ended else { return };
@@ -72,7 +72,7 @@ impl Listener {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = stop.stopped() => return,
+                () = shutdown.requested() => return,
             }
             pause = (pause * 2).min(self.retry_max);
         }
@@ -81,7 +81,7 @@ impl Listener {
     async fn serve(
         &self,
         mut source: Box<dyn Source>,
-        stop: &mut Stop,
+        shutdown: &mut Shutdown,
         pause: &mut Duration,
         reported: &mut Option<BindingError>,
     ) -> Ended {
@@ -90,7 +90,7 @@ impl Listener {
         let ended = loop {
             let batch = tokio::select! {
                 biased;
-                () = stop.stopped() => break Ended::Stopped,
+                () = shutdown.requested() => break Ended::Stopped,
                 // `next` is cancel-safe: what it would have given, it gives when it is called again.
                 _ = lag_ticks.tick() => match source.lag().await {
                     Ok(lag) => {
@@ -103,7 +103,7 @@ impl Listener {
                 batch = source.next() => batch,
             };
             let served = match batch {
-                Ok(batch) => self.batch(source.as_mut(), batch, stop).await,
+                Ok(batch) => self.batch(source.as_mut(), batch, shutdown).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = served {
@@ -128,14 +128,15 @@ impl Listener {
         &self,
         source: &mut dyn Source,
         batch: Batch,
-        stop: &mut Stop,
+        shutdown: &mut Shutdown,
     ) -> Result<(), BindingError> {
         let spec = &self.function.declaration.trigger_spec;
         let (trigger_data, feed) = trigger_data::of_batch(&batch, spec, &self.invoker.tracer);
         drop(feed);
-        let result = self.invoker.invoke_with_retry(&self.function, trigger_data, stop).await;
+        let result = self.invoker.invoke_with_retry(&self.function, trigger_data, shutdown).await;
         // A stop between two tries leaves the retries to the next owner.
-        let is_cut_short = result.is_err() && self.function.declaration.retry.is_some() && stop.is_stopped();
+        let is_cut_short =
+            result.is_err() && self.function.declaration.retry.is_some() && shutdown.is_requested();
         let ended = match &result {
             Err(error) if error.is_interrupted() || is_cut_short => BatchEnd::Abandoned,
             _ => BatchEnd::Completed,

@@ -40,11 +40,11 @@ metric_set! {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct InvocationLabels {
     pub(crate) function: String,
-    pub(crate) result: Outcome,
+    pub(crate) result: InvocationOutcome,
 }
 
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
-pub(crate) enum Outcome {
+pub(crate) enum InvocationOutcome {
     Succeeded,
     Failed,
 }

@@ -14,7 +14,7 @@ pub(crate) use table::RouteTable;
 
 /// A compiled template.
 #[derive(Clone, Debug)]
-pub(crate) struct Template {
+pub(crate) struct RouteTemplate {
     source: String,
     segments: Vec<Segment>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct RouteValues {
     pub(crate) texts: Vec<(String, String)>,
 }
 
-impl Template {
+impl RouteTemplate {
     /// Compiles a template; leading and trailing slashes are ignored.
     pub(crate) fn parse(source: &str) -> Result<Self, ParseRouteError> {
         let fail = |problem: String| ParseRouteError { template: source.to_owned(), problem };

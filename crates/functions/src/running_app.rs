@@ -9,12 +9,12 @@ use crate::function::Trigger;
 use crate::invoke::{Function, Invoker, TriggerData};
 use crate::route::RouteTable;
 use crate::setting_use::SettingUse;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 use crate::timer::{self, ScheduleMonitor};
 
 /// The state of the app.
 #[derive(Clone)]
-pub(crate) enum Phase {
+pub(crate) enum AppPhase {
     /// The app is starting.
     Starting,
     /// Its functions can be called.
@@ -36,7 +36,7 @@ pub(crate) struct RunningApp {
     /// Stores the runs of its timers.
     pub(crate) schedule_monitor: ScheduleMonitor,
     /// Ends the pauses between retries when the host stops.
-    pub(crate) stop: Stop,
+    pub(crate) shutdown: Shutdown,
     pub(crate) language: String,
     /// How workers receive HTTP requests themselves, if they do.
     pub(crate) proxying: Option<HttpProxying>,
@@ -79,10 +79,10 @@ impl RunningApp {
         let (invoker, function) = (self.invoker.clone(), Arc::clone(function));
         let trigger_data = self.manual_trigger_data(&function, input).await;
         let drain_guard = invoker.active.delay_drain();
-        let mut stop = self.stop.clone();
+        let mut shutdown = self.shutdown.clone();
         tokio::spawn(async move {
             // The outcome is in the log.
-            let _ = invoker.invoke_with_retry(&function, trigger_data, &mut stop).await;
+            let _ = invoker.invoke_with_retry(&function, trigger_data, &mut shutdown).await;
             drop(drain_guard);
         });
     }

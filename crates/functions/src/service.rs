@@ -21,13 +21,13 @@ use crate::handle::{Handle, Join};
 use crate::host;
 use crate::http::{CorsPolicy, Dispatch, PERMIT_BYTES, proxy_client};
 use crate::invoke::{ActiveInvocations, Invoker, WorkerLog};
-use crate::keys::Keys;
+use crate::keys::AppKeys;
 use crate::log::{Level, Logs};
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::running_app::Phase;
+use crate::running_app::AppPhase;
+use crate::shutdown::Shutdown;
 use crate::startup::AppStartup;
-use crate::stop::Stop;
 use crate::time_zone::time_zone;
 use crate::timer::ScheduleMonitor;
 use crate::triggers::Triggers;
@@ -85,15 +85,16 @@ impl Service {
         };
         let instance = Instance::new(&format!("functions-{}", app.settings.host_id()))
             .map_err(|error| Error::Setting(format!("the host id cannot be used: {error}")))?;
-        let keys = Keys::new(Arc::clone(&dependencies.registry), instance.clone(), options.development);
-        let (phase_tx, phase) = watch::channel(Phase::Starting);
-        let (stop_tx, stop) = Stop::channel();
+        let keys = AppKeys::new(Arc::clone(&dependencies.registry), instance.clone(), options.development);
+        let (phase_tx, phase) = watch::channel(AppPhase::Starting);
+        let (shutdown_sender, shutdown) = Shutdown::channel();
         let bodies = dependencies.bodies;
-        let dispatch = dispatch(&options, &app, phase.clone(), keys.clone(), &invoker, bodies, stop.clone())?;
+        let dispatch =
+            dispatch(&options, &app, phase.clone(), keys.clone(), &invoker, bodies, shutdown.clone())?;
         // The cache is not needed if keys are not enforced.
         let handle_keys = keys.clone();
         let supervisor = dependencies.supervisor.clone();
-        let follow_keys = options.enable_auth.then(|| follow(supervisor.clone(), keys, stop.clone()));
+        let follow_keys = options.enable_auth.then(|| follow(supervisor.clone(), keys, shutdown.clone()));
         let startup = AppStartup {
             app: app.clone(),
             environment: dependencies.environment,
@@ -101,7 +102,7 @@ impl Service {
             connectors: dependencies.connectors.clone(),
             zone,
             invoker: invoker.clone(),
-            stop: stop.clone(),
+            shutdown: shutdown.clone(),
             schedule_monitor: ScheduleMonitor {
                 registry: dependencies.registry,
                 instance: instance.clone(),
@@ -116,11 +117,11 @@ impl Service {
             lease: dependencies.lease,
             instance,
             owner: dependencies.owner,
-            stop,
+            shutdown,
             supervisor: dependencies.supervisor,
         };
         let task = tokio::spawn(run(supervisor, startup, triggers, phase_tx, follow_keys));
-        let handle = Handle::new(app, invoker, handle_keys, phase, stop_tx, task);
+        let handle = Handle::new(app, invoker, handle_keys, phase, shutdown_sender, task);
         Ok((Self { dispatch: Arc::new(dispatch) }, handle))
     }
 }
@@ -140,7 +141,7 @@ async fn run(
     supervisor: Supervisor,
     startup: AppStartup,
     triggers: Triggers,
-    phase: watch::Sender<Phase>,
+    phase: watch::Sender<AppPhase>,
     follow_keys: Option<impl Future<Output = ()>>,
 ) {
     let follow_keys = async {
@@ -172,12 +173,12 @@ impl tower::Service<Request<Body>> for Service {
 }
 
 /// Keeps the cache of keys current until the host stops.
-async fn follow(supervisor: Supervisor, keys: Keys, stop: Stop) {
+async fn follow(supervisor: Supervisor, keys: AppKeys, shutdown: Shutdown) {
     let task = |unit: Unit| {
-        let (keys, stop) = (keys.clone(), stop.clone());
+        let (keys, shutdown) = (keys.clone(), shutdown.clone());
         async move {
             unit.fault_point();
-            keys.follow(stop).await;
+            keys.follow(shutdown).await;
         }
     };
     supervisor.restarting("functions keys", task).await;
@@ -186,11 +187,11 @@ async fn follow(supervisor: Supervisor, keys: Keys, stop: Stop) {
 fn dispatch(
     options: &Options,
     app: &App,
-    phase: watch::Receiver<Phase>,
-    keys: Keys,
+    phase: watch::Receiver<AppPhase>,
+    keys: AppKeys,
     invoker: &Invoker,
     bodies: Budget,
-    stop: Stop,
+    shutdown: Shutdown,
 ) -> Result<Dispatch, Error> {
     let http = &app.host.http;
     let worker_bodies_permits =
@@ -234,7 +235,7 @@ fn dispatch(
         bodies,
         worker_bodies: Arc::new(Semaphore::new(worker_bodies_permits)),
         worker_bodies_permits,
-        stop,
+        shutdown,
         proxy: proxy_client(),
     })
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value as Json};
 use worker_protocol::{BindingInfo, FunctionMetadata};
 
-use crate::app::{LocalSettings, Settings};
+use crate::app::{LocalSettings, MergedSettings};
 use crate::closest_name::closest_name;
 use crate::expression::named_settings;
 use crate::function::is_literal;
@@ -61,7 +61,7 @@ impl fmt::Display for SettingUse {
 /// settings from which the connection of a binding is read.
 pub(crate) fn settings_used(
     functions: &[FunctionMetadata],
-    settings: &Settings,
+    settings: &MergedSettings,
     local: &LocalSettings,
     connections: impl Fn(&BindingSpec) -> Vec<ConnectionSetting>,
 ) -> Vec<SettingUse> {
@@ -153,7 +153,7 @@ fn example_of(property: &str) -> &'static str {
 }
 
 /// The names that a missing one is compared with: those of the file, or of the environment if there is no file.
-fn candidates<'a>(settings: &'a Settings, local: &'a LocalSettings) -> Vec<&'a str> {
+fn candidates<'a>(settings: &'a MergedSettings, local: &'a LocalSettings) -> Vec<&'a str> {
     let named: Vec<&str> =
         local.values.iter().chain(&local.connection_strings).map(|(name, _)| name.as_str()).collect();
     if named.is_empty() { settings.iter().map(|(name, _)| name).collect() } else { named }
@@ -185,8 +185,10 @@ mod tests {
             ],
             ..LocalSettings::default()
         };
-        let settings =
-            Settings::from_pairs("app", [("CosmosDbConnection", "x"), ("Hub", "chat"), ("Bus__uri", "x")]);
+        let settings = MergedSettings::from_pairs(
+            "app",
+            [("CosmosDbConnection", "x"), ("Hub", "chat"), ("Bus__uri", "x")],
+        );
         let feed = serde_json::json!({"type": "feedTrigger", "name": "a", "direction": "in", "connection": "CosmosDBConnection"});
         let out = serde_json::json!({"type": "feed", "name": "b", "direction": "out", "connection": "CosmosDBConnection",
             "hubName": "%Hub%"});
@@ -216,7 +218,12 @@ mod tests {
         let mut broken = function("f", &[serde_json::json!([1])]);
         broken.raw_bindings.push("{".to_owned());
         assert_eq!(
-            settings_used(&[broken], &Settings::from_pairs("app", []), &LocalSettings::default(), connection),
+            settings_used(
+                &[broken],
+                &MergedSettings::from_pairs("app", []),
+                &LocalSettings::default(),
+                connection
+            ),
             []
         );
     }

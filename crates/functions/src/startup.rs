@@ -20,7 +20,7 @@ use crate::log::Level;
 use crate::route::RouteTable;
 use crate::running_app::{HttpProxying, RunningApp};
 use crate::setting_use::{SettingUse, settings_used};
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 use crate::timer::ScheduleMonitor;
 use crate::worker::{Indexing, StartError};
 use functions_contract::{Connector, Direction};
@@ -36,7 +36,7 @@ pub(crate) struct AppStartup {
     pub(crate) zone: TimeZone,
     pub(crate) invoker: Invoker,
     pub(crate) schedule_monitor: ScheduleMonitor,
-    pub(crate) stop: Stop,
+    pub(crate) shutdown: Shutdown,
     /// Whether each source is opened and closed once: in a check, where no trigger runs.
     pub(crate) checks_sources: bool,
 }
@@ -106,7 +106,7 @@ impl AppStartup {
             settings_used,
             invoker: self.invoker.clone(),
             schedule_monitor: self.schedule_monitor.clone(),
-            stop: self.stop.clone(),
+            shutdown: self.shutdown.clone(),
             language: self.app.language.clone(),
             proxying: HttpProxying::of(&self.invoker.workers.capabilities()),
         })

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::function::TimerTrigger;
 use crate::invoke::{Function, Invoker};
 use crate::log::Level;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 pub(crate) use schedule_monitor::ScheduleMonitor;
 use state_machine::{TimerEffect, TimerEvent, TimerState};
 pub(crate) use trigger_data::manual_trigger_data;
@@ -45,7 +45,7 @@ type Task<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// What goes on beside the state machine, as parts of the timer's own task.
 struct Activities<'a> {
-    stop: Stop,
+    shutdown: Shutdown,
     /// The run that is under way.
     run: Option<Task<'a>>,
     /// The lease, and the task that renews it, which ends when it is lost.
@@ -53,9 +53,9 @@ struct Activities<'a> {
 }
 
 impl Timer {
-    /// Runs until `stop`.
-    pub(crate) async fn run(&self, stop: Stop) {
-        let mut activities = Activities { stop, run: None, renewal: None };
+    /// Runs until `shutdown`.
+    pub(crate) async fn run(&self, shutdown: Shutdown) {
+        let mut activities = Activities { shutdown, run: None, renewal: None };
         let mut state = TimerState::default();
         while state != TimerState::Stopped {
             let mut events = VecDeque::from([activities.next_event(&state).await]);
@@ -84,10 +84,10 @@ impl Timer {
             TimerEffect::StoreStatus(status) => self.monitor.store(self.function.name(), &status).await,
             TimerEffect::Run { started, reason, status } => {
                 let trigger_data = trigger_data::of_run(&self.trigger, status.as_ref(), started, reason);
-                let mut stop = activities.stop.clone();
+                let mut shutdown = activities.shutdown.clone();
                 activities.run = Some(Box::pin(async move {
                     // Its result is in the log; the schedule goes on in either case.
-                    let _ = self.invoker.invoke_with_retry(&self.function, trigger_data, &mut stop).await;
+                    let _ = self.invoker.invoke_with_retry(&self.function, trigger_data, &mut shutdown).await;
                 }));
             }
             TimerEffect::WarnExhausted => {
@@ -170,7 +170,7 @@ impl Activities<'_> {
                 TimerEvent::RunEnded
             }
             // A run learns of it by itself.
-            () = self.stop.stopped(), if !state.is_running() => TimerEvent::StopRequested,
+            () = self.shutdown.requested(), if !state.is_running() => TimerEvent::StopRequested,
             () = time_reached(state) => TimerEvent::TimeReached,
         }
     }

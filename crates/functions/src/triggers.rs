@@ -15,7 +15,7 @@ use crate::function::Trigger;
 use crate::listen::Listener;
 use crate::options::Options;
 use crate::running_app::RunningApp;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 use crate::timer::Timer;
 
 /// What timers and sources need.
@@ -26,7 +26,7 @@ pub(crate) struct Triggers {
     pub(crate) lease: Arc<dyn state::Lease>,
     pub(crate) instance: Instance,
     pub(crate) owner: String,
-    pub(crate) stop: Stop,
+    pub(crate) shutdown: Shutdown,
     pub(crate) supervisor: Supervisor,
 }
 
@@ -48,9 +48,9 @@ impl Triggers {
                         lease_ttl: Duration::from_millis(self.options.timer_lease_ms.max(300)),
                     };
                     let timer = Arc::new(timer);
-                    self.supervise(function.name(), tasks, move |stop| {
+                    self.supervise(function.name(), tasks, move |shutdown| {
                         let timer = Arc::clone(&timer);
-                        async move { timer.run(stop).await }
+                        async move { timer.run(shutdown).await }
                     });
                 }
                 Trigger::Source => {
@@ -67,9 +67,9 @@ impl Triggers {
                         lag_every: Duration::from_millis(self.options.lag_interval_ms.max(10)),
                     };
                     let listener = Arc::new(listener);
-                    self.supervise(function.name(), tasks, move |stop| {
+                    self.supervise(function.name(), tasks, move |shutdown| {
                         let listener = Arc::clone(&listener);
-                        async move { listener.run(stop).await }
+                        async move { listener.run(shutdown).await }
                     });
                 }
             }
@@ -81,15 +81,15 @@ impl Triggers {
         &self,
         function: &str,
         tasks: &mut JoinSet<()>,
-        run: impl Fn(Stop) -> F + Send + Sync + 'static,
+        run: impl Fn(Shutdown) -> F + Send + Sync + 'static,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (supervisor, stop) = (self.supervisor.clone(), self.stop.clone());
+        let (supervisor, shutdown) = (self.supervisor.clone(), self.shutdown.clone());
         let name = format!("trigger of {function}");
         tasks.spawn(async move {
             let task = |unit: Unit| {
-                let run = run(stop.clone());
+                let run = run(shutdown.clone());
                 async move {
                     unit.fault_point();
                     run.await;

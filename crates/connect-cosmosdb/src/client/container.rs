@@ -9,7 +9,7 @@ use crate::partition_key::PartitionKeyDefinition;
 
 /// An existing container.
 #[derive(Clone, Debug)]
-pub(crate) struct Container {
+pub(crate) struct ContainerProperties {
     pub(crate) rid: String,
     pub(crate) database_rid: String,
     pub(crate) key: PartitionKeyDefinition,
@@ -37,7 +37,10 @@ pub(crate) struct PartitionKeyRange {
 
 impl Client {
     /// The container, or `None` if it or its database does not exist.
-    pub(crate) async fn container(&self, name: &ContainerName) -> Result<Option<Container>, RequestError> {
+    pub(crate) async fn container(
+        &self,
+        name: &ContainerName,
+    ) -> Result<Option<ContainerProperties>, RequestError> {
         let response = self.send(CosmosRequest::new(Method::GET, name.path())).await?;
         if response.status == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -49,7 +52,7 @@ impl Client {
         // `_self` is `dbs/{database rid}/colls/{container rid}/`.
         let own_link = text("_self").unwrap_or_default();
         let database_rid = own_link.split('/').nth(1).unwrap_or_default().to_owned();
-        Ok(Some(Container { rid, database_rid, key: PartitionKeyDefinition::parse(&body) }))
+        Ok(Some(ContainerProperties { rid, database_rid, key: PartitionKeyDefinition::parse(&body) }))
     }
 
     /// Creates the database if it does not exist, then the container if it does not exist.

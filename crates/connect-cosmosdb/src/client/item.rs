@@ -24,14 +24,14 @@ pub(crate) enum ItemWrite {
 }
 
 /// One page of documents.
-pub(crate) struct QueryPage {
+pub(crate) struct ItemPage {
     pub(crate) page: DocumentPage,
     pub(crate) continuation: Option<String>,
 }
 
 /// Where a feed without a continuation is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FeedStart {
+pub(crate) enum StartFrom {
     Beginning,
     Now,
     At(SystemTime),
@@ -45,7 +45,7 @@ pub(crate) struct FeedRequest<'a> {
     /// The bounds of effective partition keys, if only a part of the partition is read.
     pub(crate) epk_range: Option<(&'a str, &'a str)>,
     pub(crate) continuation: Option<&'a str>,
-    pub(crate) start: FeedStart,
+    pub(crate) start: StartFrom,
     pub(crate) items_max: u32,
 }
 
@@ -153,7 +153,7 @@ impl Client {
         key: Option<&str>,
         query: &Json,
         continuation: Option<&str>,
-    ) -> Result<QueryPage, RequestError> {
+    ) -> Result<ItemPage, RequestError> {
         let mut request = CosmosRequest::new(Method::POST, name.items_path()).json(query.to_string());
         request = request
             .header("content-type", "application/query+json")
@@ -169,7 +169,7 @@ impl Client {
         let response = self.send(request).await?.success()?;
         let continuation =
             response.header("x-ms-continuation").filter(|text| !text.is_empty()).map(str::to_owned);
-        Ok(QueryPage { page: response.documents()?, continuation })
+        Ok(ItemPage { page: response.documents()?, continuation })
     }
 
     /// One read of a change feed. Responses with any status are returned: 200, 304 and errors.
@@ -186,9 +186,9 @@ impl Client {
         }
         request = match (feed.continuation, feed.start) {
             (Some(continuation), _) => request.header("if-none-match", continuation),
-            (None, FeedStart::Beginning) => request,
-            (None, FeedStart::Now) => request.header("if-none-match", "*"),
-            (None, FeedStart::At(time)) => request.header("if-modified-since", &rfc1123(time)),
+            (None, StartFrom::Beginning) => request,
+            (None, StartFrom::Now) => request.header("if-none-match", "*"),
+            (None, StartFrom::At(time)) => request.header("if-modified-since", &rfc1123(time)),
         };
         self.send(request).await
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use functions_contract::BindingError;
 
 use super::{FeedSource, OpenFeed, hinted};
-use crate::client::{Container, NewContainer};
+use crate::client::{ContainerProperties, NewContainer};
 use crate::lease_renewer::LeaseRenewer;
 use crate::lease_store::LeaseStore;
 
@@ -56,7 +56,7 @@ impl FeedSource {
     async fn monitored_container(
         &self,
         mut hint: Option<tokio::sync::watch::Receiver<u64>>,
-    ) -> Result<Container, BindingError> {
+    ) -> Result<ContainerProperties, BindingError> {
         let name = &self.trigger.monitored;
         let give_up = tokio::time::Instant::now() + MISSING_AGAIN_AFTER;
         loop {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::LoadAppError;
 use super::read::{parse_object, read_optional};
-use super::settings::Settings;
+use super::settings::MergedSettings;
 
 /// Files that determine the language, in the order of the search.
 const LANGUAGE_FILES: [(&str, &str); 4] = [
@@ -22,7 +22,7 @@ const LANGUAGE_FILES: [(&str, &str); 4] = [
 /// If the language cannot be determined, or if the folder contains a project that must be built first.
 pub(super) fn find(
     dir: &Path,
-    settings: &Settings,
+    settings: &MergedSettings,
     has_custom_handler: bool,
 ) -> Result<String, LoadAppError> {
     let own_worker = own_worker(dir)?;

@@ -9,12 +9,12 @@ use functions_contract::AppSettings;
 
 /// App settings by exact name; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct MergedSettings {
     values: Arc<BTreeMap<String, String>>,
     host_id: Arc<str>,
 }
 
-impl Settings {
+impl MergedSettings {
     /// Merges the settings; the environment overrides the file. Also returns a warning for each name with two different values.
     pub(super) fn merge(
         dir: &Path,
@@ -73,7 +73,7 @@ impl Settings {
     }
 }
 
-impl AppSettings for Settings {
+impl AppSettings for MergedSettings {
     fn setting(&self, name: &str) -> Option<String> {
         self.get(name).map(str::to_owned)
     }

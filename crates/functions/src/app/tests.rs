@@ -175,7 +175,8 @@ fn functions_with_function_json_are_found_in_their_folders() {
 
 #[test]
 fn a_hyphen_in_the_name_of_a_setting_matches_an_underscore() {
-    let settings = Settings::from_pairs("app", [("my_conn", "plain"), ("a-b", "exact"), ("a_b", "other")]);
+    let settings =
+        MergedSettings::from_pairs("app", [("my_conn", "plain"), ("a-b", "exact"), ("a_b", "other")]);
     assert_eq!(settings.get("my-conn"), Some("plain"));
     assert_eq!(settings.get("a-b"), Some("exact"));
     assert_eq!(settings.get("my_con"), None);

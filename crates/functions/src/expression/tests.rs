@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use serde_json::json;
 
 use super::*;
-use crate::app::Settings;
+use crate::app::MergedSettings;
 
 fn check(template: &str, expected: Expect) {
     let Json::Object(data) = json!({
@@ -18,7 +18,7 @@ fn check(template: &str, expected: Expect) {
         now: UNIX_EPOCH + Duration::from_millis(1_772_600_767_089),
         guid: || uuid::Uuid::from_u128(0x0123_4567_89ab_4cde_8f01_2345_6789_abcd),
     };
-    let text = match Template::compile(template) {
+    let text = match ExpressionTemplate::compile(template) {
         Ok(template) => template.resolve(&data, &system).unwrap_or_else(|error| error.to_string()),
         Err(error) => error.to_string(),
     };
@@ -81,7 +81,7 @@ fn braces() {
 
 #[test]
 fn settings_are_replaced_and_a_missing_one_is_an_error_with_its_name() {
-    let settings = Settings::from_pairs("host", [("hub", "board"), ("A", "1")]);
+    let settings = MergedSettings::from_pairs("host", [("hub", "board"), ("A", "1")]);
     assert_eq!(resolve_settings("%hub%-%A%%A%", &settings).as_deref(), Ok("board-11"));
     assert_eq!(resolve_settings("100% and 5%%", &settings).expect_err("a name").name, " and 5");
     assert_eq!(resolve_settings("100%", &settings).as_deref(), Ok("100%"));

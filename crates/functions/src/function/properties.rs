@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value as Json};
 
-use crate::expression::{ResolveError, SystemValues, Template};
+use crate::expression::{ExpressionTemplate, ResolveError, SystemValues};
 
 /// Properties of a binding, ready to be resolved for each invocation.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Properties {
 #[derive(Clone, Debug)]
 enum Node {
     Constant(Json),
-    Text(Template),
+    Text(ExpressionTemplate),
     List(Vec<Node>),
     Object(Vec<(String, Node)>),
 }
@@ -78,7 +78,7 @@ impl Node {
     fn compile(value: &Json) -> Result<Self, String> {
         let node = match value {
             Json::String(text) => {
-                let template = Template::compile(text).map_err(|error| error.to_string())?;
+                let template = ExpressionTemplate::compile(text).map_err(|error| error.to_string())?;
                 // A doubled brace must become a single one, so text with braces is resolved even if it is constant.
                 if template.is_constant() && !text.contains(['{', '}']) {
                     Self::Constant(value.clone())

@@ -6,7 +6,7 @@ use super::*;
 
 /// Judges a function with these bindings; shows what was understood, or the error.
 fn check(name: &str, bindings: &[Json], expected: Expect) {
-    let settings = Settings::from_pairs(
+    let settings = MergedSettings::from_pairs(
         "host",
         [("EVERY", "*/5 * * * * *"), ("AzureWebJobs.off.Disabled", "true"), ("HUB", "board")],
     );

@@ -17,11 +17,11 @@ use crate::function::Trigger;
 use crate::function_info::in_error;
 use crate::host_version::HOST_VERSION;
 use crate::invoke::Function;
-use crate::running_app::{Phase, RunningApp};
+use crate::running_app::{AppPhase, RunningApp};
 
 /// What an administrator asks for, read from the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum AdminTarget {
     Ping,
     Status,
     Config,
@@ -35,17 +35,17 @@ pub(super) enum Target {
     FunctionStatus(String),
     MasterKey,
     /// Keys of the host or of a function; all of them or one by its name.
-    Keys(Keyed, Option<String>),
+    Keys(KeyOwner, Option<String>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Keyed {
+pub(super) enum KeyOwner {
     HostFunctions,
     System,
     Function(String),
 }
 
-impl Target {
+impl AdminTarget {
     /// Reads a path; `None` where there is nothing to administer, so that it may be a function's.
     pub(super) fn parse(path: &str) -> Option<Self> {
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -67,16 +67,16 @@ impl Target {
             // The master key is none of the host's keys for functions.
             ["admin", "host", "keys" | "functionkeys", "_master"] => return None,
             ["admin", "host", "keys" | "functionkeys"] | ["admin", "host", "keys" | "functionkeys", _] => {
-                Self::Keys(Keyed::HostFunctions, name(3))
+                Self::Keys(KeyOwner::HostFunctions, name(3))
             }
             ["admin", "host", "systemkeys"] | ["admin", "host", "systemkeys", _] => {
-                Self::Keys(Keyed::System, name(3))
+                Self::Keys(KeyOwner::System, name(3))
             }
             ["admin", "functions"] => Self::Functions,
             ["admin", "functions", _] => Self::Function(function()),
             ["admin", "functions", _, "status"] => Self::FunctionStatus(function()),
             ["admin", "functions", _, "keys"] | ["admin", "functions", _, "keys", _] => {
-                Self::Keys(Keyed::Function(function()), name(4))
+                Self::Keys(KeyOwner::Function(function()), name(4))
             }
             _ => return None,
         })
@@ -87,13 +87,13 @@ impl Dispatch {
     /// `path` is the one that the target was read from.
     pub(super) async fn admin(
         &self,
-        target: Target,
+        target: AdminTarget,
         parts: &Parts,
         path: &str,
         body: Body,
     ) -> Response<Body> {
         let method = &parts.method;
-        if target == Target::Ping && (method == Method::GET || method == Method::POST) {
+        if target == AdminTarget::Ping && (method == Method::GET || method == Method::POST) {
             return ping();
         }
         if let Some(refusal) = self.refuse_unless_admin(parts).await {
@@ -101,40 +101,42 @@ impl Dispatch {
         }
         let href = format!("{}{}", base(parts), super::path::write(path.trim_matches('/')));
         match target {
-            Target::Status if method == Method::GET => json_response(StatusCode::OK, &self.status()),
-            Target::Config if method == Method::GET => self.config(),
-            Target::Processes if method == Method::GET => self.processes().await,
-            Target::DrainStatus if method == Method::GET => self.drain_status().await,
-            Target::Health if method == Method::GET => empty(StatusCode::OK),
-            Target::InstanceInfo if method == Method::GET => {
+            AdminTarget::Status if method == Method::GET => json_response(StatusCode::OK, &self.status()),
+            AdminTarget::Config if method == Method::GET => self.config(),
+            AdminTarget::Processes if method == Method::GET => self.processes().await,
+            AdminTarget::DrainStatus if method == Method::GET => self.drain_status().await,
+            AdminTarget::Health if method == Method::GET => empty(StatusCode::OK),
+            AdminTarget::InstanceInfo if method == Method::GET => {
                 json_response(StatusCode::OK, &json!({ "FUNCTIONS_EXTENSION_VERSION": HOST_VERSION }))
             }
-            Target::Functions | Target::Function(_) | Target::FunctionStatus(_) => {
+            AdminTarget::Functions | AdminTarget::Function(_) | AdminTarget::FunctionStatus(_) => {
                 self.functions(&target, parts, body).await
             }
-            Target::MasterKey => self.master_key(parts, &href, body).await,
-            Target::Keys(Keyed::Function(function), name) => {
+            AdminTarget::MasterKey => self.master_key(parts, &href, body).await,
+            AdminTarget::Keys(KeyOwner::Function(function), name) => {
                 self.keys_of_function(parts, &href, &function, name, body).await
             }
-            Target::Keys(Keyed::HostFunctions, name) => self.host_keys(parts, &href, name, body).await,
-            Target::Keys(Keyed::System, name) => self.system_keys(parts, &href, name, body).await,
+            AdminTarget::Keys(KeyOwner::HostFunctions, name) => {
+                self.host_keys(parts, &href, name, body).await
+            }
+            AdminTarget::Keys(KeyOwner::System, name) => self.system_keys(parts, &href, name, body).await,
             _ => empty(StatusCode::NOT_FOUND),
         }
     }
 
-    async fn functions(&self, target: &Target, parts: &Parts, body: Body) -> Response<Body> {
+    async fn functions(&self, target: &AdminTarget, parts: &Parts, body: Body) -> Response<Body> {
         let running = match self.running().await {
             Ok(running) => running,
             Err(why) => return text(StatusCode::SERVICE_UNAVAILABLE, &why),
         };
         match (target, parts.method.as_str()) {
-            (Target::Functions, "GET") => json_response(StatusCode::OK, &describe_all(&running, parts)),
-            (Target::Function(name), "GET") => match running.find(name) {
+            (AdminTarget::Functions, "GET") => json_response(StatusCode::OK, &describe_all(&running, parts)),
+            (AdminTarget::Function(name), "GET") => match running.find(name) {
                 Some(function) => json_response(StatusCode::OK, &describe(&function, &running, parts)),
                 None => empty(StatusCode::NOT_FOUND),
             },
-            (Target::Function(name), "POST") => self.start_function(&running, name, parts, body).await,
-            (Target::FunctionStatus(name), "GET") => {
+            (AdminTarget::Function(name), "POST") => self.start_function(&running, name, parts, body).await,
+            (AdminTarget::FunctionStatus(name), "GET") => {
                 let error = running.errors.iter().find(|(failed, _)| failed.eq_ignore_ascii_case(name));
                 match (running.find(name), error) {
                     (Some(_), _) => json_response(StatusCode::OK, &json!({})),
@@ -226,11 +228,11 @@ impl Dispatch {
 
     fn status(&self) -> Json {
         let (state, errors) = match &*self.phase.borrow() {
-            Phase::Starting => ("Starting", Vec::new()),
-            Phase::Running(running) => {
+            AppPhase::Starting => ("Starting", Vec::new()),
+            AppPhase::Running(running) => {
                 ("Running", running.errors.iter().map(|(name, why)| in_error(name, why)).collect())
             }
-            Phase::Failed(why) => ("Error", vec![why.to_string()]),
+            AppPhase::Failed(why) => ("Error", vec![why.to_string()]),
         };
         let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut status = json!({

@@ -9,17 +9,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::cors::CorsPolicy;
 use crate::app::App;
-use crate::keys::Keys;
+use crate::keys::AppKeys;
 use crate::log::Logs;
 use crate::metrics::{Metrics, Rejected, RejectedLabel};
-use crate::running_app::{Phase, RunningApp};
-use crate::stop::Stop;
+use crate::running_app::{AppPhase, RunningApp};
+use crate::shutdown::Shutdown;
 
 /// Dispatches requests. Shared by all clones of the service.
 pub(crate) struct Dispatch {
     pub(crate) app: App,
-    pub(crate) phase: tokio::sync::watch::Receiver<Phase>,
-    pub(crate) keys: Keys,
+    pub(crate) phase: tokio::sync::watch::Receiver<AppPhase>,
+    pub(crate) keys: AppKeys,
     pub(crate) is_auth_enforced: bool,
     pub(crate) cors: CorsPolicy,
     pub(crate) body_bytes_max: usize,
@@ -38,7 +38,7 @@ pub(crate) struct Dispatch {
     pub(crate) worker_bodies: Arc<Semaphore>,
     pub(crate) worker_bodies_permits: usize,
     /// Ends the pauses between retries.
-    pub(crate) stop: Stop,
+    pub(crate) shutdown: Shutdown,
     /// Hands requests to workers that take them themselves.
     pub(crate) proxy: egress::Client,
 }
@@ -53,18 +53,18 @@ impl Dispatch {
     /// Waits for the app to start; the error is for the client.
     pub(super) async fn running(&self) -> Result<Arc<RunningApp>, String> {
         let mut phase = self.phase.clone();
-        let decided = phase.wait_for(|phase| !matches!(phase, Phase::Starting));
+        let decided = phase.wait_for(|phase| !matches!(phase, AppPhase::Starting));
         match tokio::time::timeout(self.start_wait, decided).await {
             Ok(Ok(phase)) => match &*phase {
-                Phase::Running(running) => Ok(Arc::clone(running)),
+                AppPhase::Running(running) => Ok(Arc::clone(running)),
                 // Paths and stacks are for those who develop the app, not for whoever reaches an exposed port.
-                Phase::Failed(_) if self.is_auth_enforced => {
+                AppPhase::Failed(_) if self.is_auth_enforced => {
                     Err("The function app did not start; the log of the host says why.\n".to_owned())
                 }
-                Phase::Failed(why) => Err(format!(
+                AppPhase::Failed(why) => Err(format!(
                     "The function app did not start: {why}\nIt is started again when a file of the app changes.\n"
                 )),
-                Phase::Starting => Err("The function app is starting.\n".to_owned()),
+                AppPhase::Starting => Err("The function app is starting.\n".to_owned()),
             },
             Ok(Err(_)) => Err("The function app has been stopped.\n".to_owned()),
             Err(_) => Err(format!("The function app did not start within {:?}.\n", self.start_wait)),
@@ -73,7 +73,7 @@ impl Dispatch {
 
     /// An app whose route prefix is empty may serve `/` itself.
     pub(super) fn has_root_route(&self, method: &Method) -> bool {
-        let Phase::Running(running) = &*self.phase.borrow() else { return false };
+        let AppPhase::Running(running) = &*self.phase.borrow() else { return false };
         running.routes.find(method, "/").is_some_and(|routed| !routed.target.declaration.is_disabled)
     }
 

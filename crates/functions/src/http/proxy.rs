@@ -32,10 +32,10 @@ use crate::invoke::{Function, TriggerData};
 use crate::metrics::Rejected;
 use crate::running_app::{HttpProxying, RunningApp};
 use crate::worker::{CancellationToken, InvokeOptions, WorkerAddressSender};
-use exchange::{Exchange, Permits, Verdict};
+use exchange::{Exchange, InvocationState, Permits};
 use forward::forward;
-use head::Head;
-use upload::Upload;
+use head::ProxiedHead;
+use upload::RequestUpload;
 
 /// How long a connection to a worker may take, in milliseconds.
 const CONNECT_TIMEOUT_MS: u64 = 1000;
@@ -87,12 +87,12 @@ impl Dispatch {
         let url = request::function_url(matched.parts, matched.path);
         let Ok(uri) = url.parse::<Uri>() else { return malformed() };
         let client = matched.parts.extensions.get::<ClientAddress>().map(|client| client.0);
-        let head = Head::new(matched.parts, &uri, client, &id);
+        let head = ProxiedHead::new(matched.parts, &uri, client, &id);
         let (cancellation_source, cancellation) = CancellationToken::channel();
         let (address_sender, address_receiver) = WorkerAddressSender::channel();
         let options = InvokeOptions { timeout: None, cancellation, worker_address: Some(address_sender) };
         let trigger_data = trigger_data(&function, matched, proxying, &url, &shown, options);
-        let upload = Upload::new(body, self.body_bytes_max);
+        let upload = RequestUpload::new(body, self.body_bytes_max);
         let name = function.name().to_owned();
         let invoker = running.invoker.clone();
         let held = invoker.active.delay_drain();
@@ -103,11 +103,11 @@ impl Dispatch {
         });
         let exchange = Exchange {
             function: name,
-            verdict: Verdict::Open(invocation),
+            verdict: InvocationState::Open(invocation),
             cancellation_source: Some(cancellation_source),
             upload: upload.clone(),
             logs: self.logs.clone(),
-            ended: exchange::Ended::new(&self.metrics),
+            ended: exchange::OutcomeCounter::new(&self.metrics),
             _permits: permits,
         };
         let client = self.proxy.clone();

@@ -5,17 +5,17 @@ use worker_protocol::{RetryContext, RpcException};
 use super::{Function, InvocationError, Invoker, Returned, TriggerData};
 use crate::log::Level;
 use crate::metrics::FunctionLabel;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 use crate::time_span::format_time_span;
 
 impl Invoker {
     /// Invokes until it succeeds or the policy ends. Gives the last result. An interrupted invocation is not repeated here:
-    /// nobody knows what it did, so its trigger decides. `stop` ends the waiting between two tries.
+    /// nobody knows what it did, so its trigger decides. `shutdown` ends the waiting between two tries.
     pub(crate) async fn invoke_with_retry(
         &self,
         function: &Function,
         trigger_data: TriggerData,
-        stop: &mut Stop,
+        shutdown: &mut Shutdown,
     ) -> Result<Returned, InvocationError> {
         let Some(policy) = &function.declaration.retry else {
             return self.invoke(function, trigger_data).await;
@@ -43,7 +43,7 @@ impl Invoker {
             self.logs.function(Level::Debug, name, Some(&id), text);
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
-                () = stop.stopped() => return Err(error),
+                () = shutdown.requested() => return Err(error),
             }
             self.metrics.retries.get_or_create(&FunctionLabel { function: name.to_owned() }).inc();
             context = RetryContext {

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::{RouteValues, Template};
+use super::{RouteTemplate, RouteValues};
 
 /// Routes with their targets.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub(crate) struct RouteTable<T> {
 
 #[derive(Clone, Debug)]
 struct Entry<T> {
-    template: Template,
+    template: RouteTemplate,
     /// Empty = all.
     methods: Vec<Method>,
     target: T,
@@ -20,18 +20,18 @@ struct Entry<T> {
 
 /// A matching route.
 #[derive(Debug)]
-pub(crate) struct Routed<'a, T> {
+pub(crate) struct MatchedRoute<'a, T> {
     /// The target of the route.
     pub(crate) target: &'a T,
     /// The template that matched.
-    pub(crate) template: &'a Template,
+    pub(crate) template: &'a RouteTemplate,
     /// Its parameters' values.
     pub(crate) values: RouteValues,
 }
 
 impl<T> RouteTable<T> {
     /// A table of these routes in the order of matching.
-    pub(crate) fn new(routes: impl IntoIterator<Item = (Template, Vec<Method>, T)>) -> Self {
+    pub(crate) fn new(routes: impl IntoIterator<Item = (RouteTemplate, Vec<Method>, T)>) -> Self {
         let entries =
             routes.into_iter().map(|(template, methods, target)| Entry { template, methods, target });
         Self { entries: entries.collect() }
@@ -39,10 +39,10 @@ impl<T> RouteTable<T> {
 
     /// Finds the route for a request. `path` starts with `/` and is decoded except for `%2F`. A route that does not allow the method is
     /// skipped: the host responds with 404 then, not 405.
-    pub(crate) fn find(&self, method: &Method, path: &str) -> Option<Routed<'_, T>> {
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Option<MatchedRoute<'_, T>> {
         self.entries.iter().find_map(|entry| {
             let values = entry.allows(method).then(|| entry.template.matches(path)).flatten()?;
-            Some(Routed { target: &entry.target, template: &entry.template, values })
+            Some(MatchedRoute { target: &entry.target, template: &entry.template, values })
         })
     }
 

@@ -13,7 +13,7 @@ fn check(routes: &str, request: &str, expected: Expect) {
             }
             None => (Vec::new(), line),
         };
-        match Template::parse(template) {
+        match RouteTemplate::parse(template) {
             Ok(template) => entries.push((template, methods, line.to_owned())),
             Err(error) => return expected.assert_eq(&error.to_string()),
         }
@@ -66,7 +66,7 @@ fn a_more_specific_route_after_a_general_one_is_reported_as_hidden() {
     let table = |routes: &[&str]| {
         let routes: Vec<_> = routes
             .iter()
-            .map(|route| (Template::parse(route).expect("valid"), Vec::new(), (*route).to_owned()))
+            .map(|route| (RouteTemplate::parse(route).expect("valid"), Vec::new(), (*route).to_owned()))
             .collect();
         let table = RouteTable::new(routes);
         let pairs: Vec<String> =
@@ -138,7 +138,7 @@ fn constraints() {
         ("regex(^(?=.*7)(?<!x)...$)", "a7b", "abc"),
     ] {
         let constraint = constraint.replace("\\\\", "\\");
-        let template = Template::parse(&format!("{{x:{constraint}}}")).expect("valid");
+        let template = RouteTemplate::parse(&format!("{{x:{constraint}}}")).expect("valid");
         assert!(template.matches(&format!("/{good}")).is_some(), "{constraint} {good}");
         assert!(template.matches(&format!("/{bad}")).is_none(), "{constraint} {bad}");
     }

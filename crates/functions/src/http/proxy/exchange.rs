@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::forward::ForwardError;
 use super::head;
-use super::upload::{Upload, UploadError};
+use super::upload::{RequestUpload, UploadError};
 use crate::http::respond::failed;
 use crate::invoke::{InvocationError, Returned};
 use crate::log::{Level, Logs};
@@ -54,12 +54,12 @@ pub(crate) type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 /// A proxied request while it is under way. Dropped before its end, it cancels its invocation and closes the connection to the worker.
 pub(super) struct Exchange {
     pub(super) function: String,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: InvocationState,
     /// Gone once the invocation has ended.
     pub(super) cancellation_source: Option<CancellationSource>,
-    pub(super) upload: Upload,
+    pub(super) upload: RequestUpload,
     pub(super) logs: Logs,
-    pub(super) ended: Ended,
+    pub(super) ended: OutcomeCounter,
     pub(super) _permits: Permits,
 }
 
@@ -70,7 +70,7 @@ enum Returns {
 }
 
 /// How the invocation ended.
-pub(super) enum Verdict {
+pub(super) enum InvocationState {
     /// It has not.
     Open(JoinHandle<Result<Returned, InvocationError>>),
     /// Well.
@@ -78,7 +78,7 @@ pub(super) enum Verdict {
 }
 
 /// Counts how a proxied request ended.
-pub(super) struct Ended {
+pub(super) struct OutcomeCounter {
     counters: Family<ProxiedLabel, Counter>,
     end: ProxiedEnd,
 }
@@ -155,7 +155,7 @@ impl Exchange {
     async fn frame(&mut self, body: &mut Body) -> Result<Option<Frame<Bytes>>, Break> {
         loop {
             let frame = match &mut self.verdict {
-                verdict @ Verdict::Open(_) => tokio::select! {
+                verdict @ InvocationState::Open(_) => tokio::select! {
                     biased;
                     ended = verdict.ended() => match ended {
                         Err(error) => return Err(Break::Failed(error)),
@@ -166,7 +166,7 @@ impl Exchange {
                     },
                     frame = body.frame() => frame,
                 },
-                Verdict::Succeeded => match timeout(SILENCE_MAX, body.frame()).await {
+                InvocationState::Succeeded => match timeout(SILENCE_MAX, body.frame()).await {
                     Ok(frame) => frame,
                     Err(_) => return Err(Break::Lost("the worker was silent for too long".into())),
                 },
@@ -183,7 +183,7 @@ impl Exchange {
 
     /// Waits at the end of the response for the end of the invocation, for a bounded time.
     async fn settle(&mut self, status: StatusCode) -> Result<(), Option<InvocationError>> {
-        if matches!(self.verdict, Verdict::Succeeded) {
+        if matches!(self.verdict, InvocationState::Succeeded) {
             return Ok(());
         }
         let wait = if status == StatusCode::NOT_FOUND { NOT_FOUND_WAIT } else { VERDICT_WAIT };
@@ -259,7 +259,7 @@ enum Break {
     Lost(Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl Verdict {
+impl InvocationState {
     /// Waits for the end of the invocation. Cancel-safe.
     async fn ended(&mut self) -> Result<Returns, Option<InvocationError>> {
         let Self::Open(invocation) = self else { return Ok(Returns::Nothing) };
@@ -274,13 +274,13 @@ impl Verdict {
     }
 }
 
-impl Ended {
+impl OutcomeCounter {
     pub(super) fn new(metrics: &Metrics) -> Self {
         Self { counters: metrics.http_proxied.clone(), end: ProxiedEnd::Abandoned }
     }
 }
 
-impl Drop for Ended {
+impl Drop for OutcomeCounter {
     fn drop(&mut self) {
         self.counters.get_or_create(&ProxiedLabel { ended: self.end }).inc();
     }

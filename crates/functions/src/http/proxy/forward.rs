@@ -6,8 +6,8 @@ use egress::{Client, RequestTimeout, SendError};
 use http::{Response, Uri};
 use http_messages::Body;
 
-use super::head::Head;
-use super::upload::Upload;
+use super::head::ProxiedHead;
+use super::upload::RequestUpload;
 use crate::worker::WorkerAddressReceiver;
 
 /// Pauses before a refused connection is tried again. Their sum is how long a worker may not listen at the address that it announced.
@@ -52,8 +52,8 @@ pub(super) enum ForwardError {
 /// Hands the request to the worker that has the invocation, and gives the response as soon as its head is there.
 pub(super) async fn forward(
     client: Client,
-    head: Head,
-    upload: Upload,
+    head: ProxiedHead,
+    upload: RequestUpload,
     mut address_receiver: WorkerAddressReceiver,
 ) -> Result<Response<Body>, ForwardError> {
     let address = address_receiver.address().await;

@@ -33,13 +33,13 @@ const HOP_BY_HOP: [&str; 8] = [
 
 /// The head of a request as the worker gets it.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct ProxiedHead {
     method: Method,
     path_and_query: String,
     headers: HeaderMap,
 }
 
-impl Head {
+impl ProxiedHead {
     /// The head to send for a request that reached us at `url`, from `client` where that is known.
     pub(super) fn new(parts: &Parts, url: &Uri, client: Option<std::net::IpAddr>, id: &str) -> Self {
         let mut headers = parts.headers.clone();
@@ -122,7 +122,7 @@ mod tests {
             ("cookie", "a=b"),
         ]);
         let url = "http://app.test:7071/api/x?y=%20".parse().expect("an address");
-        let head = Head::new(&parts, &url, "127.0.0.1".parse().ok(), "id-1");
+        let head = ProxiedHead::new(&parts, &url, "127.0.0.1".parse().ok(), "id-1");
         let body = http_messages::full(bytes::Bytes::new());
         let request =
             head.request(&"http://localhost:5/".parse().expect("an address"), body).expect("a request");

@@ -11,7 +11,7 @@ use http_messages::Body;
 
 /// A body that is lent to one request after the other until one of them reaches the worker, and that can be ended from outside.
 #[derive(Clone)]
-pub(super) struct Upload {
+pub(super) struct RequestUpload {
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -38,9 +38,9 @@ pub(super) enum UploadError {
     Unwanted,
 }
 
-struct Lent(Upload);
+struct Lent(RequestUpload);
 
-impl Upload {
+impl RequestUpload {
     pub(super) fn new(body: Body, bytes_max: usize) -> Self {
         let bytes_left = u64::try_from(bytes_max).unwrap_or(u64::MAX);
         Self { shared: Arc::new(Mutex::new(Shared { body, bytes_left, end: None, waker: None })) }
