@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edge::{DevAuthority, Listener, TlsConfig};
-use gateway::Upstream;
+use gateway::UpstreamService;
 use http_messages::Budget;
 use prometheus_client::registry::Registry;
 use supervision::{Component, Supervisor};
@@ -46,7 +46,7 @@ pub(crate) struct Process {
 pub(crate) struct Served {
     pub(crate) id: ServiceId,
     pub(crate) listener: Listener,
-    pub(crate) service: Upstream,
+    pub(crate) service: UpstreamService,
     /// Whether it closes when the drain begins, and not with the others.
     pub(crate) closes_first: bool,
 }
@@ -58,7 +58,7 @@ pub(crate) struct RunningService {
     pub(crate) handle: Arc<dyn ServiceHandle>,
     join: Option<Box<dyn ServiceJoin>>,
     /// Guarded, as listeners and routes lead to it.
-    service: Upstream,
+    service: UpstreamService,
     about: String,
 }
 
@@ -204,7 +204,7 @@ struct Assembly<'a> {
     services: Vec<RunningService>,
     parts: Vec<(Part, String)>,
     /// The services by the names that routes call them by.
-    upstreams: BTreeMap<String, Upstream>,
+    upstreams: BTreeMap<String, UpstreamService>,
     addresses: Addresses,
     embedded: Embedded,
     admin: Option<admin::Handle>,

@@ -19,7 +19,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use gateway::Upstream;
+use gateway::UpstreamService;
 use http::{Request, Response};
 use http_messages::Body;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -78,13 +78,13 @@ impl Guard {
 
     /// Guards everything that comes in on one listener: the name by which this process is called, and headers that only a trusted
     /// proxy may send.
-    pub(crate) fn listener(&self, service: Upstream) -> Upstream {
-        Upstream::new(Guarded { guard: self.clone(), place: Place::Listener, service })
+    pub(crate) fn listener(&self, service: UpstreamService) -> UpstreamService {
+        UpstreamService::new(Guarded { guard: self.clone(), place: Place::Listener, service })
     }
 
     /// Guards a service by whom its paths are for, on its own port and behind the gateway alike.
-    pub(crate) fn service(&self, rules: &'static Rules, service: Upstream) -> Upstream {
-        Upstream::new(Guarded { guard: self.clone(), place: Place::Service(rules), service })
+    pub(crate) fn service(&self, rules: &'static Rules, service: UpstreamService) -> UpstreamService {
+        UpstreamService::new(Guarded { guard: self.clone(), place: Place::Service(rules), service })
     }
 
     /// The answer to a request that no service is to see.
@@ -136,13 +136,13 @@ enum Place {
 struct Guarded {
     guard: Guard,
     place: Place,
-    service: Upstream,
+    service: UpstreamService,
 }
 
 impl Service<Request<Body>> for Guarded {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = <Upstream as Service<Request<Body>>>::Future;
+    type Future = <UpstreamService as Service<Request<Body>>>::Future;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.service.poll_ready(context)

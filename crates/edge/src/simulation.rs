@@ -5,7 +5,7 @@
 
 pub(crate) mod ends;
 
-pub use ends::{Ready, Remote, forget, take_ready};
+pub use ends::{Remote, SocketReadiness, forget, take_ready};
 
 use crate::Socket;
 

@@ -15,7 +15,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioTimer;
 
-use crate::connector::{Connector, ConnectorState};
+use crate::connector::{ConnectorState, HttpConnector};
 use crate::error::{OptionsError, SendError};
 use crate::metrics::Metrics;
 use crate::options::{HttpVersion, Options, milliseconds};
@@ -26,7 +26,7 @@ use crate::tasks::Tasks;
 /// Sends requests; cheap to clone, and all clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pool: legacy::Client<Connector, Body>,
+    pool: legacy::Client<HttpConnector, Body>,
     shared: Arc<Shared>,
     /// The budget that response bodies share with other bodies of the process.
     bodies: Budget,
@@ -69,7 +69,7 @@ impl Client {
             .http1_max_buf_size(head_bytes_max as usize)
             .http2_max_header_list_size(head_bytes_max)
             .http2_only(options.http_version == HttpVersion::Http2)
-            .build(Connector(Arc::clone(&state)));
+            .build(HttpConnector(Arc::clone(&state)));
         let shared = Shared {
             state,
             tasks,

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::metrics::OpenConnection;
+use crate::metrics::OpenConnectionGuard;
 
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -23,7 +23,7 @@ pub(crate) struct Connection {
     pub(crate) stream: Stream,
     /// Requests go to a proxy, which wants the whole address in each.
     pub(crate) forwarded: bool,
-    pub(crate) _open: OpenConnection,
+    pub(crate) _open: OpenConnectionGuard,
 }
 
 impl hyper_util::client::legacy::connect::Connection for Connection {

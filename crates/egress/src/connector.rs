@@ -1,4 +1,4 @@
-//! [`Connector`]: opens connections: proxy or direct, name resolution, address policy, TCP, TLS.
+//! [`HttpConnector`]: opens connections: proxy or direct, name resolution, address policy, TCP, TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -27,7 +27,7 @@ use crate::roots::Roots;
 
 /// Makes connections; cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Connector(pub(crate) Arc<ConnectorState>);
+pub(crate) struct HttpConnector(pub(crate) Arc<ConnectorState>);
 
 /// What connecting needs.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct ConnectorState {
     pub(crate) metrics: Metrics,
 }
 
-impl tower::Service<Uri> for Connector {
+impl tower::Service<Uri> for HttpConnector {
     type Response = TokioIo<Connection>;
     type Error = SendError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, SendError>> + Send>>;

@@ -27,7 +27,7 @@ struct Labels {
 
 /// A connection that is open until this is dropped.
 #[derive(Debug)]
-pub(crate) struct OpenConnection(Gauge);
+pub(crate) struct OpenConnectionGuard(Gauge);
 
 impl Metrics {
     pub(crate) fn request(&self) {
@@ -38,13 +38,13 @@ impl Metrics {
         self.failures.get_or_create_owned(&Labels { cause: error.cause() }).inc();
     }
 
-    pub(crate) fn connection(&self) -> OpenConnection {
+    pub(crate) fn connection(&self) -> OpenConnectionGuard {
         self.connections.inc();
-        OpenConnection(self.connections.clone())
+        OpenConnectionGuard(self.connections.clone())
     }
 }
 
-impl Drop for OpenConnection {
+impl Drop for OpenConnectionGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

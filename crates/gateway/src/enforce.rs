@@ -17,10 +17,10 @@ use crate::error::Refusal;
 use crate::matching::Table;
 use crate::metrics::{Metrics, RequestLabels};
 use crate::static_files::{Directories, Directory};
-use crate::{ConfigError, Options, Target};
+use crate::{Options, RouteError, RouteTarget};
 
 /// A service in this process that routes may lead to.
-pub type Upstream = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+pub type UpstreamService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
@@ -35,7 +35,7 @@ pub struct Service {
 #[derive(Clone, Debug)]
 pub struct Handle {
     compiled: Arc<RwLock<Arc<Compiled>>>,
-    upstreams: Arc<BTreeMap<String, Upstream>>,
+    upstreams: Arc<BTreeMap<String, UpstreamService>>,
 }
 
 /// Ends the gateway. It has no tasks of its own: its requests belong to the listener, its work to the services behind it.
@@ -46,7 +46,7 @@ pub struct Join(());
 #[derive(Clone, Debug, Default)]
 pub struct Dependencies {
     /// The services of this process, by the name that routes call them by.
-    pub upstreams: BTreeMap<String, Upstream>,
+    pub upstreams: BTreeMap<String, UpstreamService>,
 }
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ struct Step {
 
 #[derive(Debug)]
 enum Action {
-    Forward(Upstream),
+    Forward(UpstreamService),
     ReadFile(Directory),
 }
 
@@ -78,7 +78,7 @@ pub fn start(
     options: &Options,
     dependencies: Dependencies,
     metrics: &mut Registry,
-) -> Result<(Service, Handle, Join), ConfigError> {
+) -> Result<(Service, Handle, Join), RouteError> {
     let Dependencies { upstreams } = dependencies;
     let table = compile(options, &upstreams)?;
     let compiled = Compiled { table, metrics: Metrics::register(metrics) };
@@ -87,13 +87,16 @@ pub fn start(
     Ok((Service { compiled }, handle, Join(())))
 }
 
-fn compile(options: &Options, upstreams: &BTreeMap<String, Upstream>) -> Result<Table<Step>, ConfigError> {
+fn compile(
+    options: &Options,
+    upstreams: &BTreeMap<String, UpstreamService>,
+) -> Result<Table<Step>, RouteError> {
     let services: Vec<&str> = upstreams.keys().map(String::as_str).collect();
     let directories = Directories::new();
     let rows = options.targets(&services)?.into_iter().map(|(path, target)| {
         let action = match target {
-            Target::Service(name) => Action::Forward(upstreams[&name].clone()),
-            Target::Directory(directory) => Action::ReadFile(directories.at(directory)),
+            RouteTarget::Service(name) => Action::Forward(upstreams[&name].clone()),
+            RouteTarget::Directory(directory) => Action::ReadFile(directories.at(directory)),
         };
         (path.clone(), Step { label: path, action })
     });
@@ -106,7 +109,7 @@ impl Handle {
     /// # Errors
     ///
     /// If a route is wrong, or leads to a service that does not run; the old routes stay.
-    pub fn set_routes(&self, options: &Options) -> Result<(), ConfigError> {
+    pub fn set_routes(&self, options: &Options) -> Result<(), RouteError> {
         let table = compile(options, &self.upstreams)?;
         let mut compiled = self.compiled.write().unwrap_or_else(PoisonError::into_inner);
         *compiled = Arc::new(Compiled { table, metrics: compiled.metrics.clone() });

@@ -6,7 +6,7 @@ use http_messages::Body;
 /// Why a set of routes cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ConfigError {
+pub enum RouteError {
     /// A path that no request can have.
     #[error("the route path {path:?} must start with '/' and hold neither '?' nor '#'")]
     Path {

@@ -4,7 +4,7 @@
 //! pure (`matching.rs`), and enforcement, the only part that touches a live request (`enforce.rs`).
 //!
 //! Not its concern: sockets (those are `edge`'s), and what the services behind it mean. It knows them by name only, as
-//! [`Upstream`]s that the binary hands in; an upgrade passes through untouched, because it travels in the request's
+//! [`UpstreamService`]s that the binary hands in; an upgrade passes through untouched, because it travels in the request's
 //! extensions.
 //!
 //! Know these first: [`Options`], [`Route`], [`start`].
@@ -17,7 +17,7 @@ mod options;
 mod route;
 mod static_files;
 
-pub use enforce::{Dependencies, Handle, Join, Service, Upstream, start};
-pub use error::ConfigError;
+pub use enforce::{Dependencies, Handle, Join, Service, UpstreamService, start};
+pub use error::RouteError;
 pub use options::Options;
-pub use route::{Route, Target};
+pub use route::{Route, RouteTarget};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigError, Route, Target};
+use crate::{Route, RouteError, RouteTarget};
 
 /// What the gateway does. Unknown keys are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,14 +18,14 @@ impl Options {
     /// # Errors
     ///
     /// If a route is wrong, stands there twice, or names a service that is not among `services`.
-    pub fn targets(&self, services: &[&str]) -> Result<Vec<(String, Target)>, ConfigError> {
-        let mut targets: Vec<(String, Target)> = Vec::with_capacity(self.routes.len());
+    pub fn targets(&self, services: &[&str]) -> Result<Vec<(String, RouteTarget)>, RouteError> {
+        let mut targets: Vec<(String, RouteTarget)> = Vec::with_capacity(self.routes.len());
         for route in &self.routes {
             let (path, target) = (route.path.clone(), route.target()?);
-            if let Target::Service(service) = &target
+            if let RouteTarget::Service(service) = &target
                 && !services.contains(&service.as_str())
             {
-                return Err(ConfigError::UnknownService {
+                return Err(RouteError::UnknownService {
                     path,
                     service: service.clone(),
                     known: services.join(", "),
@@ -33,7 +33,7 @@ impl Options {
             }
             // A slash at the end makes no other path.
             if targets.iter().any(|(other, _)| other.trim_end_matches('/') == path.trim_end_matches('/')) {
-                return Err(ConfigError::Duplicate { path });
+                return Err(RouteError::Duplicate { path });
             }
             targets.push((path, target));
         }

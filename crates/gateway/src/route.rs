@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ConfigError;
+use crate::RouteError;
 
 /// One route: requests below a path go to one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct Route {
 
 /// Where a route leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum RouteTarget {
     /// A service in this process.
     Service(String),
     /// Files below a folder; the route's own path is not part of theirs.
@@ -41,14 +41,14 @@ impl Route {
     }
 
     /// Checks the route and says where it leads.
-    pub fn target(&self) -> Result<Target, ConfigError> {
+    pub fn target(&self) -> Result<RouteTarget, RouteError> {
         if !self.path.starts_with('/') || self.path.contains(['?', '#']) {
-            return Err(ConfigError::Path { path: self.path.clone() });
+            return Err(RouteError::Path { path: self.path.clone() });
         }
         match (&self.service, &self.directory) {
-            (Some(service), None) => Ok(Target::Service(service.clone())),
-            (None, Some(directory)) => Ok(Target::Directory(directory.clone())),
-            _ => Err(ConfigError::Target { path: self.path.clone() }),
+            (Some(service), None) => Ok(RouteTarget::Service(service.clone())),
+            (None, Some(directory)) => Ok(RouteTarget::Directory(directory.clone())),
+            _ => Err(RouteError::Target { path: self.path.clone() }),
         }
     }
 }

@@ -23,14 +23,14 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) folder: PathBuf,
     pub(crate) metrics: Metrics,
-    pub(crate) small: Pool,
-    pub(crate) large: Pool,
-    pub(crate) disk: Pool,
+    pub(crate) small: CapacityPool,
+    pub(crate) large: CapacityPool,
+    pub(crate) disk: CapacityPool,
 }
 
 /// Capacity of one kind, reserved in order of arrival.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct CapacityPool {
     name: &'static str,
     permits: Arc<Semaphore>,
     units_max: u32,
@@ -58,7 +58,7 @@ impl Budget {
             let label = PoolLabel { pool: label };
             // More units than a u32 counts are 4 TiB.
             let units_max = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
-            Pool {
+            CapacityPool {
                 name,
                 permits: Arc::new(Semaphore::new(units_max as usize)),
                 units_max,
@@ -83,7 +83,7 @@ impl Default for Budget {
     }
 }
 
-impl Pool {
+impl CapacityPool {
     /// Reserves capacity; waits for it in order of arrival and for a bounded time.
     pub(crate) async fn reserve(&self, bytes: u64) -> Result<Reservation, ReadError> {
         let units = units(bytes).min(self.units_max);
@@ -113,10 +113,10 @@ impl Pool {
 }
 
 /// Counts one waiting body.
-struct Waiting<'a>(&'a Pool);
+struct Waiting<'a>(&'a CapacityPool);
 
 impl<'a> Waiting<'a> {
-    fn new(pool: &'a Pool) -> Self {
+    fn new(pool: &'a CapacityPool) -> Self {
         pool.waiting_count.fetch_add(1, Ordering::Relaxed);
         pool.waiting.inc();
         Self(pool)

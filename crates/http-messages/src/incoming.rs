@@ -7,7 +7,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use crate::budget::Pool;
+use crate::budget::CapacityPool;
 use crate::error::ReadError;
 use crate::message::BoxError;
 use crate::options::Options;
@@ -44,7 +44,7 @@ where
     B::Error: Into<BoxError>,
 {
     /// The next bytes. Fails where they arrive slowly while others wait for one of the pools.
-    pub(crate) async fn next(&mut self, pools: &[&Pool]) -> Result<Option<Bytes>, ReadError> {
+    pub(crate) async fn next(&mut self, pools: &[&CapacityPool]) -> Result<Option<Bytes>, ReadError> {
         let mut since = Instant::now();
         loop {
             let frame = tokio::select! {
@@ -71,7 +71,7 @@ where
     }
 
     /// Fails if others wait and the body is too slow.
-    fn keep_up(&self, pools: &[&Pool]) -> Result<(), ReadError> {
+    fn keep_up(&self, pools: &[&CapacityPool]) -> Result<(), ReadError> {
         let Self { received_bytes, awaited, contended_bytes_per_second_min: rate, .. } = *self;
         let allowed =
             self.contended_grace + Duration::from_millis(received_bytes.saturating_mul(1000) / rate);

@@ -1,8 +1,8 @@
-//! [`AppServer`]: an app server of Default mode that does what a script says: the service protocol over a raw WebSocket.
+//! [`ScriptedAppServer`]: an app server of Default mode that does what a script says: the service protocol over a raw WebSocket.
 //!
-//! A test drives it step by step ([`AppServer::accept`], [`AppServer::call`], [`AppServer::complete`], or any message with
-//! [`AppServer::send`] and [`AppServer::until`]), or lets it answer by itself with the methods of a small hub
-//! ([`AppServer::serve`]).
+//! A test drives it step by step ([`ScriptedAppServer::accept`], [`ScriptedAppServer::call`], [`ScriptedAppServer::complete`], or any message with
+//! [`ScriptedAppServer::send`] and [`ScriptedAppServer::until`]), or lets it answer by itself with the methods of a small hub
+//! ([`ScriptedAppServer::serve`]).
 
 mod hub;
 mod sdk;
@@ -48,7 +48,7 @@ pub struct Introduction {
 
 /// A connected app server, after its handshake.
 #[derive(Debug)]
-pub struct AppServer {
+pub struct ScriptedAppServer {
     wire: Wire,
     server: String,
     clients: HashMap<String, Client>,
@@ -81,7 +81,7 @@ impl Introduction {
     }
 }
 
-impl AppServer {
+impl ScriptedAppServer {
     /// Connects to `authority` and shakes hands.
     ///
     /// # Errors
@@ -288,7 +288,7 @@ impl AppServer {
         Ok((status, text))
     }
 
-    /// As [`AppServer::ask`], with the ack's payload.
+    /// As [`ScriptedAppServer::ask`], with the ack's payload.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@
 //!
 //! Not its concern: being fast or complete. A dev-dependency only (invariant 10).
 //!
-//! Know these first: [`Http`], [`HubClient`], [`RawSocket`], [`RawHttp2`], [`AppServer`], [`LoginProvider`], [`Process`].
+//! Know these first: [`Http`], [`HubClient`], [`RawSocket`], [`RawHttp2`], [`ScriptedAppServer`], [`LoginProvider`], [`ChildProcess`].
 
 mod app_server;
 mod http_client;
@@ -13,11 +13,11 @@ mod process;
 mod raw_http2;
 mod raw_socket;
 
-pub use app_server::{AppServer, Introduction, Served};
-pub use http_client::{Answer, Http};
+pub use app_server::{Introduction, ScriptedAppServer, Served};
+pub use http_client::{Http, HttpResponse};
 pub use hub_client::HubClient;
 pub use login_provider::LoginProvider;
-pub use process::Process;
+pub use process::ChildProcess;
 pub use raw_http2::{Heard, RawHttp2};
 pub use raw_socket::RawSocket;
 

@@ -1,4 +1,4 @@
-//! [`Process`]: the binary, started on free ports, killed by its own id.
+//! [`ChildProcess`]: the binary, started on free ports, killed by its own id.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -13,13 +13,13 @@ use tokio::time::timeout;
 use crate::{Http, PATIENCE};
 
 /// A running binary. Dropping it kills it.
-pub struct Process {
+pub struct ChildProcess {
     child: Child,
     facts: Value,
     log: JoinHandle<String>,
 }
 
-impl Process {
+impl ChildProcess {
     /// Starts `binary` with `arguments`, every service on a free port, and waits for its ready line.
     pub async fn start(binary: &str, folder: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let ports = ["gateway", "functions", "realtime", "documents"]
@@ -29,7 +29,7 @@ impl Process {
         Self::start_as_configured(binary, folder, &arguments).await
     }
 
-    /// Like [`Process::start`], on the ports that its configuration names.
+    /// Like [`ChildProcess::start`], on the ports that its configuration names.
     pub async fn start_as_configured(
         binary: &str,
         folder: &Path,

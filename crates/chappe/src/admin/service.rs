@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use gateway::Upstream;
+use gateway::UpstreamService;
 use http::{Method, Request, Response, StatusCode, header};
 use http_messages::Body;
 use prometheus_client::registry::Registry;
@@ -49,7 +49,7 @@ pub(crate) struct Facts {
 /// A service's part of the API.
 pub(crate) struct Mounted {
     /// Path prefixes below which its operations are.
-    pub(crate) operations: Vec<(String, Upstream)>,
+    pub(crate) operations: Vec<(String, UpstreamService)>,
     /// What it tells of itself in `/chappe/api/info`.
     pub(crate) info: Info,
 }
@@ -105,7 +105,7 @@ impl State {
     }
 
     /// The service whose operations are below a path.
-    fn operation(&self, path: &str) -> Option<Upstream> {
+    fn operation(&self, path: &str) -> Option<UpstreamService> {
         let operations = self.facts.services.iter().flat_map(|service| &service.operations);
         let covers = |prefix: &str| {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gateway::Upstream;
+use gateway::UpstreamService;
 use http::Request;
 use http_messages::Body;
 use tower::ServiceExt;
@@ -27,7 +27,7 @@ pub(super) static ROW: Row = Row {
     phase: Phase::Apps,
     drain: Drain { stage: Stage::Storage, closes_listener_first: false, what: "the admin API" },
     admin_shortcuts: &[],
-    on_own_port: |service| Upstream::new(service.map_request(on_own_port)),
+    on_own_port: |service| UpstreamService::new(service.map_request(on_own_port)),
     runs: |_| true,
     is_usage_error: |_| false,
     start: |starting| Box::pin(async move { Ok(start(starting)) }),
@@ -37,7 +37,7 @@ fn start(starting: Starting<'_>) -> Started {
     let (service, handle, join) = admin::start();
     *starting.admin = Some(handle.clone());
     Started {
-        service: Upstream::new(service),
+        service: UpstreamService::new(service),
         handle: Arc::new(handle),
         join: Box::new(join),
         parts: Vec::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use gateway::Upstream;
+use gateway::UpstreamService;
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::config::{BodyBound, Kept, Section, ServiceOptions};
@@ -69,7 +69,7 @@ fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     starting.embedded.documents.insert(starting.id.clone(), (service.clone(), handle.clone()));
     let parts = vec![(Part::Documents, handle.store_id())];
     Ok(Started {
-        service: Upstream::new(service),
+        service: UpstreamService::new(service),
         handle: Arc::new(handle),
         join: Box::new(join),
         parts,

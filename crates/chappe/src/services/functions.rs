@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use functions::app::missing_packages;
 use functions::worker::StartError as WorkerError;
 use functions::{Error, FunctionState, Handle};
-use gateway::Upstream;
+use gateway::UpstreamService;
 use http::Request;
 use http_messages::Body;
 use serde_json::{Map, Value, json};
@@ -89,9 +89,9 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     if asks_for_keys {
         tell_master_key(&handle, data_dir, development).await?;
     }
-    let service = Upstream::new(service);
+    let service = UpstreamService::new(service);
     Ok(Started {
-        service: Upstream::new(service.map_request(with_client_address)),
+        service: UpstreamService::new(service.map_request(with_client_address)),
         handle: Arc::new(handle),
         join: Box::new(join),
         parts: Vec::new(),
@@ -137,8 +137,8 @@ async fn tell_master_key(functions: &Handle, data_dir: &Path, development: bool)
 
 #[async_trait]
 impl ServiceHandle for Handle {
-    fn admin(&self, mount: &str) -> Option<Upstream> {
-        Some(Upstream::new(functions::Admin::new(self.clone(), mount)))
+    fn admin(&self, mount: &str) -> Option<UpstreamService> {
+        Some(UpstreamService::new(functions::Admin::new(self.clone(), mount)))
     }
 
     async fn info(&self) -> Map<String, Value> {

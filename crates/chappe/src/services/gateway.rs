@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gateway::{Dependencies, Options, Route, Upstream};
+use gateway::{Dependencies, Options, Route, UpstreamService};
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::config::{Section, ServiceOptions};
@@ -22,7 +22,7 @@ pub(super) static ROW: Row = Row {
     admin_shortcuts: &[],
     on_own_port: |service| service,
     runs: |_| true,
-    is_usage_error: |error| error.is::<gateway::ConfigError>(),
+    is_usage_error: |error| error.is::<gateway::RouteError>(),
     start: |starting| Box::pin(async move { start(starting) }),
 };
 
@@ -51,7 +51,7 @@ fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     let dependencies = Dependencies { upstreams: starting.upstreams.clone() };
     let (service, handle, join) = gateway::start(&options, dependencies, starting.metrics)?;
     Ok(Started {
-        service: Upstream::new(service),
+        service: UpstreamService::new(service),
         handle: Arc::new(handle),
         join: Box::new(join),
         parts: Vec::new(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use gateway::Upstream;
+use gateway::UpstreamService;
 use realtime::{OpenKeysError, StartError};
 use realtime_engine::NodeId;
 use serde_json::{Map, Value, json};
@@ -93,7 +93,7 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     let (service, handle, join) = started.context("the realtime service cannot start")?;
     starting.embedded.realtime.insert(starting.id.clone(), handle.clone());
     Ok(Started {
-        service: Upstream::new(service),
+        service: UpstreamService::new(service),
         handle: Arc::new(handle),
         join: Box::new(join),
         parts: Vec::new(),
@@ -103,8 +103,8 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
 
 #[async_trait]
 impl ServiceHandle for realtime::Handle {
-    fn admin(&self, mount: &str) -> Option<Upstream> {
-        Some(Upstream::new(realtime::Admin::new(self.clone(), mount)))
+    fn admin(&self, mount: &str) -> Option<UpstreamService> {
+        Some(UpstreamService::new(realtime::Admin::new(self.clone(), mount)))
     }
 
     async fn info(&self) -> Map<String, Value> {

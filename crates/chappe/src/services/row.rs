@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gateway::Upstream;
+use gateway::UpstreamService;
 use http_messages::Budget;
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
@@ -40,7 +40,7 @@ pub(crate) struct Row {
     /// Operations that the admin API has at `/chappe/api/<name>` too, not only at `/chappe/api/<service>/<name>`.
     pub(crate) admin_shortcuts: &'static [&'static str],
     /// Marks requests that came in on its own port.
-    pub(crate) on_own_port: fn(Upstream) -> Upstream,
+    pub(crate) on_own_port: fn(UpstreamService) -> UpstreamService,
     /// Whether it is to run.
     pub(crate) runs: fn(&Config) -> bool,
     /// Whether an error of its start says that the configuration or the app is wrong, so that restarting does not help.
@@ -109,7 +109,7 @@ pub(crate) struct Starting<'a> {
     pub(crate) resources: &'a Resources,
     pub(crate) metrics: &'a mut Registry,
     /// The services that were started before, guarded, by the names that routes call them by.
-    pub(crate) upstreams: &'a BTreeMap<String, Upstream>,
+    pub(crate) upstreams: &'a BTreeMap<String, UpstreamService>,
     /// The routes that every gateway has, as path and name.
     pub(crate) default_routes: &'a [(&'static str, &'static str)],
     pub(crate) addresses: &'a Addresses,
@@ -129,7 +129,7 @@ impl Starting<'_> {
 
 /// A service that runs, by its three faces: for requests, for callers in this process, and for the end.
 pub(crate) struct Started {
-    pub(crate) service: Upstream,
+    pub(crate) service: UpstreamService,
     pub(crate) handle: Arc<dyn ServiceHandle>,
     pub(crate) join: Box<dyn ServiceJoin>,
     /// Its parts of the data folder, with their ids.
@@ -142,7 +142,7 @@ pub(crate) struct Started {
 #[async_trait]
 pub(crate) trait ServiceHandle: Send + Sync {
     /// Its operations, mounted at a path of the admin API; `None` where it has none.
-    fn admin(&self, _mount: &str) -> Option<Upstream> {
+    fn admin(&self, _mount: &str) -> Option<UpstreamService> {
         None
     }
 

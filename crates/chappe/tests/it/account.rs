@@ -2,7 +2,7 @@
 
 use identity::DEVELOPMENT_COSMOS_KEY;
 use identity::master_key::{MasterKey, SignedParts, sign};
-use testkit::{Answer, Http, Process};
+use testkit::{ChildProcess, Http, HttpResponse};
 
 pub(crate) const DATE: &str = "sun, 01 nov 2026 08:00:00 gmt";
 /// Path of the items of the container that [`Account::container`] makes.
@@ -16,11 +16,11 @@ pub(crate) struct Account {
 
 impl Account {
     /// With the key that the public emulator documents.
-    pub(crate) fn of(process: &Process) -> Self {
+    pub(crate) fn of(process: &ChildProcess) -> Self {
         Self::with_key(process, DEVELOPMENT_COSMOS_KEY)
     }
 
-    pub(crate) fn with_key(process: &Process, key: &str) -> Self {
+    pub(crate) fn with_key(process: &ChildProcess, key: &str) -> Self {
         Self {
             http: process.http("documents"),
             key: MasterKey::parse(key).expect("a key in base64"),
@@ -43,7 +43,7 @@ impl Account {
         path: &str,
         partition: Option<&str>,
         body: impl Into<Vec<u8>>,
-    ) -> anyhow::Result<Answer> {
+    ) -> anyhow::Result<HttpResponse> {
         let authorization = self.authorization(verb, path);
         let partition = partition.map(|value| format!("[\"{value}\"]"));
         let mut headers = vec![("authorization", authorization.as_str()), ("x-ms-date", self.date.as_str())];
@@ -64,12 +64,12 @@ impl Account {
     }
 
     /// Writes an item with so many bytes beside its id.
-    pub(crate) async fn put(&self, id: &str, bytes: usize) -> anyhow::Result<Answer> {
+    pub(crate) async fn put(&self, id: &str, bytes: usize) -> anyhow::Result<HttpResponse> {
         let item = format!(r#"{{"id":"{id}","v":"{}"}}"#, "v".repeat(bytes));
         self.send("POST", ITEMS, Some(id), item).await
     }
 
-    pub(crate) async fn delete(&self, id: &str) -> anyhow::Result<Answer> {
+    pub(crate) async fn delete(&self, id: &str) -> anyhow::Result<HttpResponse> {
         self.send("DELETE", &format!("{ITEMS}/{id}"), Some(id), "").await
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use testkit::Process;
+use testkit::ChildProcess;
 
 use crate::configuration::check;
 
@@ -54,7 +54,7 @@ async fn without_nodejs_the_other_services_run_and_the_log_says_what_to_install(
     let path = format!("PATH={}", empty.path().display());
     let env = if Path::new("/usr/bin/env").exists() { "/usr/bin/env" } else { "env" };
     let arguments = [path.as_str(), BINARY, "start", "--ephemeral"];
-    let process = Process::start(env, folder.path(), &arguments).await.expect("it starts all the same");
+    let process = ChildProcess::start(env, folder.path(), &arguments).await.expect("it starts all the same");
     let answer = process.http("functions").get("/api/x").await.expect("it answers");
     assert_ne!(answer.status, 200);
     assert_eq!(process.http("gateway").get("/healthz").await.expect("it answers").status, 200);
@@ -93,7 +93,7 @@ async fn the_demo_writes_the_example_when_told_so() {
     let folder = app(&[]);
     let path = format!("PATH={}", folder.path().display());
     let arguments = [path.as_str(), BINARY, "demo", "--yes", "--ephemeral"];
-    let (code, text) = Process::fail("env", folder.path(), &arguments).await.expect("it can be run");
+    let (code, text) = ChildProcess::fail("env", folder.path(), &arguments).await.expect("it can be run");
     // Without npm it goes no further.
     assert_eq!(code, Some(1), "{text}");
     assert!(folder.path().join("examples/live-documents/host.json").exists(), "{text}");
@@ -104,7 +104,7 @@ async fn the_demo_without_npm_says_what_to_install() {
     let folder = app(&[]);
     let path = format!("PATH={}", folder.path().display());
     let arguments = [path.as_str(), BINARY, "demo", "--folder", "demo", "--ephemeral"];
-    let (code, text) = Process::fail("env", folder.path(), &arguments).await.expect("it can be run");
+    let (code, text) = ChildProcess::fail("env", folder.path(), &arguments).await.expect("it can be run");
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("`npm` was not found") && text.contains("Node.js 20"), "{text}");
     assert!(folder.path().join("demo/host.json").exists(), "the example is there for the next try");
@@ -122,6 +122,6 @@ async fn the_port_of_local_settings_is_taken() {
     let free = ["gateway", "realtime", "documents"].map(|name| format!("listen.{name}=localhost:0"));
     let mut arguments = vec!["start", "--ephemeral"];
     arguments.extend(free.iter().flat_map(|port| ["--set", port]));
-    let process = Process::start_as_configured(BINARY, app.path(), &arguments).await.expect("it starts");
+    let process = ChildProcess::start_as_configured(BINARY, app.path(), &arguments).await.expect("it starts");
     assert_eq!(process.facts()["urls"]["functions"], format!("http://localhost:{port}"));
 }

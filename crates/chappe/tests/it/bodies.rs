@@ -1,6 +1,6 @@
 //! Large and unfinished bodies against the built binary: what they cost it.
 
-use testkit::{Http, Process, RawSocket};
+use testkit::{ChildProcess, Http, RawSocket};
 use tokio::time::{Instant, sleep};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
@@ -30,7 +30,7 @@ core.registerFunction({ name: 'upload', bindings }, ({ http }) => {
 });
 "#;
 
-async fn start(settings: &[&str]) -> (Process, tempfile::TempDir) {
+async fn start(settings: &[&str]) -> (ChildProcess, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let files = [
         ("host.json", r#"{"version":"2.0"}"#),
@@ -43,7 +43,7 @@ async fn start(settings: &[&str]) -> (Process, tempfile::TempDir) {
     }
     let settings = settings.iter().flat_map(|setting| ["--set", setting]);
     let arguments: Vec<&str> = ["start", "--ephemeral"].into_iter().chain(settings).collect();
-    let process = Process::start(BINARY, folder.path(), &arguments).await.expect("it starts");
+    let process = ChildProcess::start(BINARY, folder.path(), &arguments).await.expect("it starts");
     (process, folder)
 }
 
@@ -57,7 +57,7 @@ fn expected(bytes: usize) -> String {
 }
 
 /// Most memory that the process ever held; where the system tells it.
-fn assert_peak(process: &Process, bytes_max: usize) {
+fn assert_peak(process: &ChildProcess, bytes_max: usize) {
     if let Some(peak) = process.peak_resident_bytes() {
         assert!(peak <= bytes_max as u64, "{} MiB", peak / MIB as u64);
     }

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use testkit::Process;
+use testkit::ChildProcess;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 
 /// Runs the binary in `folder` and expects it to end with `code`, saying every one of `words`.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn check(folder: &Path, arguments: &[&str], code: i32, words: &[&str]) {
-    let (found, text) = Process::fail(BINARY, folder, arguments).await.expect("the binary can be run");
+    let (found, text) = ChildProcess::fail(BINARY, folder, arguments).await.expect("the binary can be run");
     for word in words {
         assert!(text.contains(word), "{arguments:?} should say {word:?}:\n{text}");
     }
@@ -72,7 +72,7 @@ fn data_of_a_running_process_is_not_opened_twice() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");
     let arguments = ["start", "--no-functions", "--data-dir", "data"];
-    let first = runtime.block_on(Process::start(BINARY, folder.path(), &arguments)).expect("it starts");
+    let first = runtime.block_on(ChildProcess::start(BINARY, folder.path(), &arguments)).expect("it starts");
     check(folder.path(), &[&arguments[..], &["--gateway-port", "0"]].concat(), 1, &["data"]);
     drop(first);
 }

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use signalr_protocol::HubProtocol;
 use state::Instance;
-use testkit::{HubClient, PATIENCE, Process};
+use testkit::{ChildProcess, HubClient, PATIENCE};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -117,7 +117,7 @@ impl Upstream {
     }
 }
 
-async fn start(folder: &Path, upstream: &Upstream) -> Process {
+async fn start(folder: &Path, upstream: &Upstream) -> ChildProcess {
     let template = format!(
         "realtime.upstream.templates=[{{url_template=\"{}\",category_pattern=\"connections\"}}]",
         upstream.address
@@ -125,7 +125,7 @@ async fn start(folder: &Path, upstream: &Upstream) -> Process {
     let arguments = ["start", "--no-functions", "--data-dir", "data", "--set", &template];
     let quick = ["--set", "realtime.events.backoff_first_ms=2", "--set", "realtime.events.backoff_max_ms=20"];
     let arguments: Vec<&str> = arguments.into_iter().chain(quick).collect();
-    Process::start(BINARY, folder, &arguments).await.expect("it starts after every kill")
+    ChildProcess::start(BINARY, folder, &arguments).await.expect("it starts after every kill")
 }
 
 /// Comes and goes until the process is gone.
@@ -205,7 +205,7 @@ async fn dead_letters_are_read_from_the_admin_api() {
     let arguments = ["start", "--no-functions", "--ephemeral", "--set", &template];
     let quick = ["--set", "realtime.events.attempts_max=1"];
     let arguments: Vec<&str> = arguments.into_iter().chain(quick).collect();
-    let process = Process::start(BINARY, folder.path(), &arguments).await.expect("it starts");
+    let process = ChildProcess::start(BINARY, folder.path(), &arguments).await.expect("it starts");
     let gateway = process.http("gateway");
     let client = crate::realtime::connect(&process, "chat", Some("ada"), HubProtocol::Json).await;
     drop(client);

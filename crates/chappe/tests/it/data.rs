@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use testkit::Process;
+use testkit::ChildProcess;
 
 use crate::account::Account;
 use crate::configuration::check;
@@ -16,7 +16,7 @@ async fn what_was_acknowledged_survives_ten_kills() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let mut acknowledged: Vec<String> = Vec::new();
     for round in 0..10 {
-        let process = Process::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
+        let process = ChildProcess::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
         let account = Account::of(&process);
         if round == 0 {
             account.container().await;
@@ -46,7 +46,7 @@ async fn what_was_acknowledged_survives_ten_kills() {
         acknowledged.extend([first, second, third].into_iter().flatten());
     }
     assert!(acknowledged.len() >= 200);
-    let process = Process::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
+    let process = ChildProcess::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
     assert_eq!(lost(&Account::of(&process), &acknowledged).await, None, "after the last kill");
 }
 
@@ -64,7 +64,7 @@ async fn lost<'a>(account: &Account, ids: &'a [String]) -> Option<&'a str> {
 fn a_newer_format_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");
-    let first = runtime.block_on(Process::start(BINARY, folder.path(), &ARGUMENTS)).expect("it starts");
+    let first = runtime.block_on(ChildProcess::start(BINARY, folder.path(), &ARGUMENTS)).expect("it starts");
     drop(runtime.block_on(first.kill()).expect("it can be killed"));
     let format = folder.path().join("data/state/format");
     let text = std::fs::read_to_string(&format).expect("the format is a file");
@@ -75,7 +75,7 @@ fn a_newer_format_is_refused_with_what_to_do() {
 
 /// A process that stored three items and was killed.
 async fn killed(folder: &Path) {
-    let process = Process::start(BINARY, folder, &ARGUMENTS).await.expect("it starts");
+    let process = ChildProcess::start(BINARY, folder, &ARGUMENTS).await.expect("it starts");
     let account = Account::of(&process);
     account.container().await;
     for id in ["0", "1", "2"] {
@@ -93,19 +93,19 @@ async fn a_used_data_folder_that_lacks_a_file_is_refused_and_the_loss_can_be_acc
     let before = std::fs::read(&log).expect("a killed process leaves a log");
     std::fs::remove_file(documents.join("documents.sqlite")).expect("it is there");
     let words = ["lacks a part", "databases, containers and items", "--accept-loss=documents"];
-    let (code, text) = Process::fail(BINARY, folder.path(), &ARGUMENTS).await.expect("it ends");
+    let (code, text) = ChildProcess::fail(BINARY, folder.path(), &ARGUMENTS).await.expect("it ends");
     assert!(code == Some(1) && words.iter().all(|word| text.contains(word)), "{text}");
     assert_eq!(std::fs::read(&log).expect("it is there"), before, "the log was changed");
     let (code, text) =
-        Process::fail(BINARY, folder.path(), &["check", "--data=data"]).await.expect("it ends");
+        ChildProcess::fail(BINARY, folder.path(), &["check", "--data=data"]).await.expect("it ends");
     assert!(code == Some(1) && text.contains("documents.sqlite is missing"), "{text}");
     let accepting = [&ARGUMENTS[..], &["--accept-loss", "documents"]].concat();
-    let process = Process::start(BINARY, folder.path(), &accepting).await.expect("it starts");
+    let process = ChildProcess::start(BINARY, folder.path(), &accepting).await.expect("it starts");
     let account = Account::of(&process);
     account.container().await;
     assert!(!account.has("0").await);
     process.kill().await.expect("it can be killed");
-    let process = Process::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts as always");
+    let process = ChildProcess::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts as always");
     process.kill().await.expect("it can be killed");
 }
 
@@ -114,15 +114,15 @@ async fn a_log_that_lost_its_end_makes_the_documents_read_only() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     killed(folder.path()).await;
     let (code, text) =
-        Process::fail(BINARY, folder.path(), &["check", "--data=data"]).await.expect("it ends");
+        ChildProcess::fail(BINARY, folder.path(), &["check", "--data=data"]).await.expect("it ends");
     assert!(code == Some(0) && text.contains("is complete"), "{text}");
     let log = folder.path().join("data/documents/documents.sqlite-wal");
     let bytes = std::fs::read(&log).expect("a killed process leaves a log");
     std::fs::write(&log, &bytes[..bytes.len() - 5000]).expect("it can be cut");
     let (code, text) =
-        Process::fail(BINARY, folder.path(), &["check", "--data=data"]).await.expect("it ends");
+        ChildProcess::fail(BINARY, folder.path(), &["check", "--data=data"]).await.expect("it ends");
     assert!(code == Some(1) && text.contains("acknowledged commits"), "{text}");
-    let process = Process::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
+    let process = ChildProcess::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
     let account = Account::of(&process);
     assert!(account.has("0").await, "what is left can be read");
     let refused = account.put("3", 10).await.expect("it answers");
@@ -158,7 +158,7 @@ async fn a_full_disk_refuses_writes_and_recovers_when_there_is_room() {
         "the test needs 'unshare' and user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0)"
     );
     let arguments = [&unshare[..], &[BINARY], &ARGUMENTS].concat();
-    let process = Process::start("unshare", folder.path(), &arguments).await.expect("it starts");
+    let process = ChildProcess::start("unshare", folder.path(), &arguments).await.expect("it starts");
     let account = Account::of(&process);
     account.container().await;
     let mut stored = 0;
@@ -207,7 +207,7 @@ async fn an_ephemeral_process_leaves_nothing_behind() {
     let arguments = [variable.as_str(), BINARY, "start", "--no-functions", "--ephemeral"];
     let left = |path: &Path| std::fs::read_dir(path).expect("it can be read").count();
     for times in [1, 2] {
-        let process = Process::start("env", folder.path(), &arguments).await.expect("it starts");
+        let process = ChildProcess::start("env", folder.path(), &arguments).await.expect("it starts");
         let account = Account::of(&process);
         account.container().await;
         assert_eq!(account.put("1", 1000).await.expect("it answers").status, 201);
@@ -238,11 +238,11 @@ async fn the_folder_of_a_killed_ephemeral_process_is_removed_by_the_next_start()
     let variable = format!("TMPDIR={}", temporary.path().display());
     let arguments = [variable.as_str(), BINARY, "start", "--no-functions", "--ephemeral"];
     let left = || std::fs::read_dir(temporary.path()).expect("it can be read").count();
-    let living = Process::start("env", folder.path(), &arguments).await.expect("it starts");
-    let killed = Process::start("env", folder.path(), &arguments).await.expect("it starts");
+    let living = ChildProcess::start("env", folder.path(), &arguments).await.expect("it starts");
+    let killed = ChildProcess::start("env", folder.path(), &arguments).await.expect("it starts");
     killed.kill().await.expect("it can be killed");
     assert_eq!(left(), 2);
-    let next = Process::start("env", folder.path(), &arguments).await.expect("it starts");
+    let next = ChildProcess::start("env", folder.path(), &arguments).await.expect("it starts");
     assert_eq!(left(), 2, "that of the killed one is gone, that of the living one is there");
     Account::of(&living).container().await;
     for process in [living, next] {
@@ -257,7 +257,7 @@ async fn the_folder_of_a_killed_ephemeral_process_is_removed_by_the_next_start()
 #[tokio::test]
 async fn a_backup_of_a_running_process_holds_what_was_acknowledged_before_and_can_be_restored() {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let process = Process::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
+    let process = ChildProcess::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
     let account = Account::of(&process);
     account.container().await;
     let mut acknowledged = Vec::new();
@@ -278,7 +278,7 @@ async fn a_backup_of_a_running_process_holds_what_was_acknowledged_before_and_ca
     };
     let copy = async {
         let arguments = ["backup", "copy", "--data-dir", "data"];
-        let copied = Process::fail(BINARY, folder.path(), &arguments).await.expect("it ends");
+        let copied = ChildProcess::fail(BINARY, folder.path(), &arguments).await.expect("it ends");
         // The writer holds the other end.
         let _ = is_copied.0.send(true);
         copied
@@ -286,7 +286,7 @@ async fn a_backup_of_a_running_process_holds_what_was_acknowledged_before_and_ca
     let (written, (code, text)) = tokio::join!(write, copy);
     assert!(code == Some(0) && text.contains("is complete"), "{text}");
     assert!(written > 0, "something was written meanwhile");
-    let again = Process::fail(BINARY, folder.path(), &["backup", "copy", "--data-dir", "data"])
+    let again = ChildProcess::fail(BINARY, folder.path(), &["backup", "copy", "--data-dir", "data"])
         .await
         .expect("it ends");
     assert!(again.0 == Some(1) && again.1.contains("exists"), "{}", again.1);
@@ -296,7 +296,7 @@ async fn a_backup_of_a_running_process_holds_what_was_acknowledged_before_and_ca
     std::fs::write(&database, &bytes[..bytes.len() / 2]).expect("it can be cut");
     std::fs::rename(folder.path().join("data"), folder.path().join("damaged")).expect("it can be moved");
     std::fs::rename(folder.path().join("copy"), folder.path().join("data")).expect("it can be moved");
-    let process = Process::start(BINARY, folder.path(), &ARGUMENTS).await.expect("the copy starts");
+    let process = ChildProcess::start(BINARY, folder.path(), &ARGUMENTS).await.expect("the copy starts");
     let account = Account::of(&process);
     assert_eq!(lost(&account, &acknowledged).await, None);
     assert_eq!(account.put("after", 10).await.expect("it answers").status, 201);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use testkit::{PATIENCE, Process};
+use testkit::{ChildProcess, PATIENCE};
 use tokio::io::AsyncReadExt;
 
 use crate::realtime::token;
@@ -38,7 +38,7 @@ async fn a_part_that_does_not_drain_is_named_and_the_process_ends() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let arguments: Vec<&str> =
         ["start", "--no-functions", "--ephemeral", "--set", &endpoint].into_iter().chain(SETTINGS).collect();
-    let process = Process::start(BINARY, folder.path(), &arguments).await.expect("it starts");
+    let process = ChildProcess::start(BINARY, folder.path(), &arguments).await.expect("it starts");
     // Something to export.
     let authorization = format!("Bearer {}", token("http://localhost/api/v1/hubs/chat", None));
     let traced = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

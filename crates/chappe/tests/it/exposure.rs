@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use testkit::{Http, Process};
+use testkit::{ChildProcess, Http};
 
 use crate::account::Account;
 use crate::realtime::token;
@@ -18,7 +18,7 @@ fn outer_address() -> Option<IpAddr> {
 }
 
 /// What the emulators' public keys get: of the document service, and of the realtime service.
-async fn public_keys(process: &Process) -> (u16, u16) {
+async fn public_keys(process: &ChildProcess) -> (u16, u16) {
     let documents = Account::of(process).send("GET", "/dbs", None, "").await.expect("it answers");
     let authorization = format!("Bearer {}", token("http://localhost/api/v1/hubs/chat", None));
     let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
@@ -32,7 +32,7 @@ async fn a_proxy_for_other_machines_ends_development_mode() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let start = async |setting: &str| {
         let arguments = ["start", "--no-functions", "--data-dir", "data", "--set", setting];
-        Process::start(BINARY, folder.path(), &arguments).await.expect("it starts")
+        ChildProcess::start(BINARY, folder.path(), &arguments).await.expect("it starts")
     };
     let local = start("public_url=http://localhost:3000").await;
     assert_eq!(public_keys(&local).await, (200, 202));
@@ -56,7 +56,8 @@ async fn beyond_loopback_public_keys_are_refused_and_own_ones_are_made() {
     let mut arguments =
         vec!["start", "--no-functions", "--data-dir", "data", "--set", "listen.gateway=0.0.0.0:0"];
     arguments.extend(elsewhere.iter().flat_map(|setting| ["--set", setting.as_str()]));
-    let process = Process::start_as_configured(BINARY, folder.path(), &arguments).await.expect("it starts");
+    let process =
+        ChildProcess::start_as_configured(BINARY, folder.path(), &arguments).await.expect("it starts");
 
     assert_eq!(public_keys(&process).await, (401, 401));
 

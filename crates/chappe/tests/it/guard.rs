@@ -1,6 +1,6 @@
 //! Requests that a foreign web page can make a developer's browser send, and headers that only a platform may set, on every port.
 
-use testkit::{Answer, Http, PATIENCE, Process};
+use testkit::{ChildProcess, Http, HttpResponse, PATIENCE};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -47,17 +47,17 @@ pub(crate) fn app() -> tempfile::TempDir {
     folder
 }
 
-async fn start(folder: &std::path::Path, settings: &[&str]) -> Process {
+async fn start(folder: &std::path::Path, settings: &[&str]) -> ChildProcess {
     let mut arguments = vec!["start", "--data-dir", "data", "--set", "listen.admin=localhost:0"];
     arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-    Process::start(BINARY, folder, &arguments).await.expect("it starts")
+    ChildProcess::start(BINARY, folder, &arguments).await.expect("it starts")
 }
 
-async fn send(http: &Http, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+async fn send(http: &Http, method: &str, path: &str, headers: &[(&str, &str)]) -> HttpResponse {
     http.send(method, path, headers, r#"{"value":"planted"}"#).await.expect("it answers")
 }
 
-fn is_refused(answer: &Answer, code: &str) {
+fn is_refused(answer: &HttpResponse, code: &str) {
     assert_eq!(answer.status, 403, "{}", answer.text());
     assert!(answer.text().contains(code), "{}", answer.text());
     assert!(!answer.headers.contains_key("access-control-allow-origin"), "a foreign page may not read it");
@@ -86,7 +86,8 @@ async fn a_foreign_page_cannot_administer_the_functions_host() {
     // The app lets every origin read: administration must not follow.
     let process = start(app.path(), &["functions.cors_origins=[\"*\"]"]).await;
     let functions = process.http("functions");
-    let key = |answer: Answer| answer.json().expect("a key")["value"].as_str().expect("a text").to_owned();
+    let key =
+        |answer: HttpResponse| answer.json().expect("a key")["value"].as_str().expect("a text").to_owned();
     let before = key(functions.get(MASTER).await.expect("it answers"));
     let text = ("content-type", "text/plain");
     let doors = [

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use signalr_protocol::HubProtocol;
-use testkit::{HubClient, Process, RawSocket};
+use testkit::{ChildProcess, HubClient, RawSocket};
 
 use crate::realtime::{connect, token};
 
@@ -19,15 +19,15 @@ const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 
 const HANDSHAKE: &[u8] = b"\x81\xa0\0\0\0\0{\"protocol\":\"json\",\"version\":1}\x1e";
 
-async fn start(folder: &Path, settings: &[&str]) -> Process {
+async fn start(folder: &Path, settings: &[&str]) -> ChildProcess {
     let settings = settings.iter().flat_map(|setting| ["--set", setting]);
     let arguments: Vec<&str> =
         ["start", "--no-functions", "--ephemeral"].into_iter().chain(settings).collect();
-    Process::start(BINARY, folder, &arguments).await.expect("it starts")
+    ChildProcess::start(BINARY, folder, &arguments).await.expect("it starts")
 }
 
 /// A WebSocket of the hub `chat` that has not shaken hands.
-async fn opened(process: &Process) -> RawSocket {
+async fn opened(process: &ChildProcess) -> RawSocket {
     let path = format!("/client/?hub=chat&access_token={}", token("http://localhost/client/?hub=chat", None));
     let realtime = process.http("realtime");
     let (socket, head) = RawSocket::upgrade(realtime.authority(), &path, "").await.expect("it answers");
@@ -43,14 +43,14 @@ struct Witness {
 }
 
 impl Witness {
-    async fn connect(process: &Process) -> Self {
+    async fn connect(process: &ChildProcess) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let hub = format!("witness{}", COUNT.fetch_add(1, Ordering::Relaxed));
         Self { client: connect(process, &hub, None, HubProtocol::Json).await, hub, sent: 0 }
     }
 
     /// A message is sent over REST and arrives.
-    async fn is_served(&mut self, process: &Process) {
+    async fn is_served(&mut self, process: &ChildProcess) {
         let path = format!("/api/v1/hubs/{}", self.hub);
         let authorization = format!("Bearer {}", token(&format!("http://localhost{path}"), None));
         let fields = [("authorization", authorization.as_str()), ("content-type", "application/json")];
@@ -64,12 +64,12 @@ impl Witness {
 }
 
 /// Connections that the process counts.
-async fn connections(process: &Process) -> u64 {
+async fn connections(process: &ChildProcess) -> u64 {
     let info = process.http("gateway").get("/chappe/api/info").await.and_then(|answer| answer.json());
     info.expect("it answers")["connections"].as_u64().expect("a number")
 }
 
 /// Memory in megabytes, for messages and bounds.
-fn megabytes(process: &Process) -> Option<u64> {
+fn megabytes(process: &ChildProcess) -> Option<u64> {
     process.anonymous_bytes().map(|bytes| bytes / (1024 * 1024))
 }

@@ -1,15 +1,15 @@
 //! Start, health, drain, crash, restart.
 
 use signalr_protocol::HubProtocol;
-use testkit::{HubClient, Process};
+use testkit::{ChildProcess, HubClient};
 
 use crate::realtime::{CLIENT_PATH, connect};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 
-async fn start(folder: &std::path::Path) -> Process {
+async fn start(folder: &std::path::Path) -> ChildProcess {
     let arguments = ["start", "--no-functions", "--data-dir", "data"];
-    Process::start(BINARY, folder, &arguments).await.expect("it starts")
+    ChildProcess::start(BINARY, folder, &arguments).await.expect("it starts")
 }
 
 #[tokio::test]
@@ -62,7 +62,8 @@ async fn a_configured_port_that_is_taken_ends_the_start() {
         );
         std::fs::write(folder.path().join("chappe.toml"), file).expect("a file can be written");
         let arguments = ["start", "--no-functions", "--ephemeral"];
-        let (code, text) = Process::fail(BINARY, folder.path(), &arguments).await.expect("it can be run");
+        let (code, text) =
+            ChildProcess::fail(BINARY, folder.path(), &arguments).await.expect("it can be run");
         assert_eq!(code, Some(1), "{text}");
         let words = [
             format!("{service} cannot have the address that is configured for it, localhost:{taken}"),
@@ -80,12 +81,12 @@ async fn a_configured_port_that_is_taken_ends_the_start() {
     let setting = format!("listen.gateway=localhost:{taken}");
     let folder = tempfile::tempdir().expect("a folder can be made");
     let arguments = ["start", "--no-functions", "--ephemeral", "--set", &setting];
-    let (code, text) = Process::fail(BINARY, folder.path(), &arguments).await.expect("it can be run");
+    let (code, text) = ChildProcess::fail(BINARY, folder.path(), &arguments).await.expect("it can be run");
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("gateway cannot have the address"), "{text}");
     let variable = format!("CHAPPE_LISTEN__GATEWAY=localhost:{taken}");
     let arguments = [variable.as_str(), BINARY, "start", "--no-functions", "--ephemeral"];
-    let (code, text) = Process::fail("env", folder.path(), &arguments).await.expect("it can be run");
+    let (code, text) = ChildProcess::fail("env", folder.path(), &arguments).await.expect("it can be run");
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("gateway cannot have the address"), "{text}");
 }

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use identity::{AccessKey, Algorithm, Claims, DEVELOPMENT_SIGNALR_KEY};
 use serde_json::json;
 use signalr_protocol::HubProtocol;
-use testkit::{HubClient, Process};
+use testkit::{ChildProcess, HubClient};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 pub(crate) const CLIENT_PATH: &str = "/client/";
@@ -23,7 +23,7 @@ pub(crate) fn token(audience: &str, user: Option<&str>) -> String {
 
 /// A client of a hub, through the gateway, without negotiation.
 pub(crate) async fn connect(
-    process: &Process,
+    process: &ChildProcess,
     hub: &str,
     user: Option<&str>,
     protocol: HubProtocol,
@@ -38,7 +38,7 @@ pub(crate) async fn connect(
 async fn a_broadcast_over_rest_reaches_clients_of_the_gateway() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let arguments = ["start", "--no-functions", "--ephemeral"];
-    let process = Process::start(BINARY, folder.path(), &arguments).await.expect("it starts");
+    let process = ChildProcess::start(BINARY, folder.path(), &arguments).await.expect("it starts");
     let mut alice = connect(&process, "chat", Some("alice"), HubProtocol::Json).await;
     let mut bob = connect(&process, "chat", Some("bob"), HubProtocol::Json).await;
     let path = "/api/v1/hubs/chat/users/alice";
@@ -65,7 +65,7 @@ async fn account_keys_change_through_the_admin_api_while_a_client_stays() {
     const KEYS: &str = "/chappe/api/realtime/keys";
     let folder = tempfile::tempdir().expect("a folder can be made");
     let arguments = ["start", "--no-functions", "--ephemeral"];
-    let process = Process::start(BINARY, folder.path(), &arguments).await.expect("it starts");
+    let process = ChildProcess::start(BINARY, folder.path(), &arguments).await.expect("it starts");
     let mut ada = connect(&process, "chat", Some("ada"), HubProtocol::Json).await;
     let gateway = process.http("gateway");
     let rotate = async |token: String, host: &'static str| {

@@ -1,7 +1,7 @@
 //! Wrong requests through the built binary: each is told what is wrong, and the process goes on.
 
 use identity::{AccessKey, Algorithm, Claims, DEVELOPMENT_SIGNALR_KEY};
-use testkit::{PATIENCE, Process};
+use testkit::{ChildProcess, PATIENCE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -13,9 +13,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 const HUB: &str = "/api/v1/hubs/chat";
 const MESSAGE: &str = r#"{"target":"x","arguments":[]}"#;
 
-async fn start(folder: &std::path::Path) -> Process {
+async fn start(folder: &std::path::Path) -> ChildProcess {
     let arguments = ["start", "--no-functions", "--ephemeral"];
-    Process::start(BINARY, folder, &arguments).await.expect("it starts")
+    ChildProcess::start(BINARY, folder, &arguments).await.expect("it starts")
 }
 
 fn audience(path: &str) -> String {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use signalr_protocol::HubProtocol;
-use testkit::{PATIENCE, Process};
+use testkit::{ChildProcess, PATIENCE};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -14,15 +14,15 @@ use crate::realtime::{connect, token};
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 const HANDSHAKE: &[u8] = b"\x81\xa0\0\0\0\0{\"protocol\":\"json\",\"version\":1}\x1e";
 
-async fn start(folder: &std::path::Path, settings: &[&str]) -> Process {
+async fn start(folder: &std::path::Path, settings: &[&str]) -> ChildProcess {
     let settings = settings.iter().flat_map(|setting| ["--set", setting]);
     let arguments: Vec<&str> =
         ["start", "--no-functions", "--ephemeral"].into_iter().chain(settings).collect();
-    Process::start(BINARY, folder, &arguments).await.expect("it starts")
+    ChildProcess::start(BINARY, folder, &arguments).await.expect("it starts")
 }
 
 /// A socket of the hub `chat` after the answer 101, before the handshake.
-async fn upgraded(process: &Process) -> TcpStream {
+async fn upgraded(process: &ChildProcess) -> TcpStream {
     let token = token("http://localhost/client/?hub=chat", None);
     let request = format!(
         "GET /client/?hub=chat&access_token={token} HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\n\

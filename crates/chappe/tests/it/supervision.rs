@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{PATIENCE, Process, RawSocket};
+use testkit::{ChildProcess, PATIENCE, RawSocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
@@ -22,20 +22,20 @@ fn panics(unit: &str) -> String {
     format!("SUPERVISION_TESTING_PANIC={unit}")
 }
 
-async fn start(folder: &std::path::Path, unit: &str, more: &[&str]) -> Process {
+async fn start(folder: &std::path::Path, unit: &str, more: &[&str]) -> ChildProcess {
     let variable = panics(unit);
     let mut arguments = vec![variable.as_str(), BINARY, "start", "--no-functions", "--data-dir", "data"];
     arguments.extend(more);
-    Process::start("/usr/bin/env", folder, &arguments).await.expect("it starts")
+    ChildProcess::start("/usr/bin/env", folder, &arguments).await.expect("it starts")
 }
 
-async fn send(process: &Process) -> anyhow::Result<testkit::Answer> {
+async fn send(process: &ChildProcess) -> anyhow::Result<testkit::HttpResponse> {
     let bearer = format!("Bearer {}", token(&format!("http://localhost{HUB}"), None));
     let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
     process.http("realtime").send("POST", HUB, &headers, r#"{"target":"x","arguments":[]}"#).await
 }
 
-async fn ends_with_70(process: Process, unit: &str) {
+async fn ends_with_70(process: ChildProcess, unit: &str) {
     let (code, log) = process.wait().await.expect("it ends by itself");
     assert_eq!(code, Some(70), "{unit}: {log}");
     let words = format!("the part '{unit}' has ended: it panicked: a fault that a test ordered");
@@ -84,7 +84,7 @@ async fn a_panic_of_the_task_that_keeps_messages_ends_the_process() {
     let ports = PORTS.map(|name| format!("listen.{name}=localhost:0"));
     arguments.extend(rule);
     arguments.extend(ports.iter().flat_map(|port| ["--set", port.as_str()]));
-    let (code, log) = Process::fail("/usr/bin/env", folder.path(), &arguments).await.expect("it runs");
+    let (code, log) = ChildProcess::fail("/usr/bin/env", folder.path(), &arguments).await.expect("it runs");
     assert_eq!(code, Some(70), "{log}");
     assert!(log.contains("the part 'history' has ended: it panicked"), "{log}");
     let again = start(folder.path(), "nothing", &rule).await;
@@ -98,7 +98,7 @@ async fn a_panic_of_the_functions_host_ends_the_process() {
     let ports = PORTS.map(|name| format!("listen.{name}=localhost:0"));
     let mut arguments = vec![variable.as_str(), BINARY, "start", "--ephemeral"];
     arguments.extend(ports.iter().flat_map(|port| ["--set", port.as_str()]));
-    let (code, log) = Process::fail("/usr/bin/env", app.path(), &arguments).await.expect("it runs");
+    let (code, log) = ChildProcess::fail("/usr/bin/env", app.path(), &arguments).await.expect("it runs");
     assert_eq!(code, Some(70), "{log}");
     assert!(log.contains("the part 'functions host' has ended: it panicked"), "{log}");
 }
@@ -141,14 +141,15 @@ async fn tasks_without_which_nothing_goes_on_end_the_process() {
         let ports = PORTS.map(|name| format!("listen.{name}=localhost:0"));
         let mut arguments = vec![variable.as_str(), BINARY, "start", "--no-functions", "--ephemeral"];
         arguments.extend(ports.iter().flat_map(|port| ["--set", port.as_str()]));
-        let (code, log) = Process::fail("/usr/bin/env", folder.path(), &arguments).await.expect("it runs");
+        let (code, log) =
+            ChildProcess::fail("/usr/bin/env", folder.path(), &arguments).await.expect("it runs");
         assert_eq!(code, Some(70), "{unit}: {log}");
         assert!(log.contains(&format!("the part '{unit}' has ended")), "{unit}: {log}");
     }
 }
 
 /// Waits until the process says that a part was started again, once.
-async fn is_restarted(process: &Process, unit: &str) {
+async fn is_restarted(process: &ChildProcess, unit: &str) {
     let line = format!("chappe_supervision_restarted_total{{component=\"{unit}\"}} 1");
     let began = Instant::now();
     loop {
@@ -167,7 +168,7 @@ async fn function_keys_are_followed_again_after_a_panic() {
     let variable = panics("functions keys");
     let auth = ["--data-dir", "data", "--set", "functions.enable_auth=true"];
     let arguments = [&[variable.as_str(), BINARY, "start"][..], &auth].concat();
-    let process = Process::start("/usr/bin/env", app.path(), &arguments).await.expect("it starts");
+    let process = ChildProcess::start("/usr/bin/env", app.path(), &arguments).await.expect("it starts");
     is_restarted(&process, "functions keys").await;
     let (functions, gateway) = (process.http("functions"), process.http("gateway"));
     let began = Instant::now();

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use signalr_protocol::HubProtocol;
-use testkit::Process;
+use testkit::ChildProcess;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 use tokio::time::timeout;
@@ -22,7 +22,7 @@ async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
 async fn what_happens_is_printed_while_it_happens() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let arguments = ["start", "--no-functions", "--ephemeral"];
-    let process = Process::start(BINARY, folder.path(), &arguments).await.expect("it starts");
+    let process = ChildProcess::start(BINARY, folder.path(), &arguments).await.expect("it starts");
     let url = format!("http://{}", process.http("gateway").authority());
     let mut tail = Command::new(BINARY);
     tail.args(["tail", "--hub", "chat", "--url", &url]).stdout(Stdio::piped()).kill_on_drop(true);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use testkit::Process;
+use testkit::ChildProcess;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 
@@ -39,7 +39,7 @@ async fn trust_makes_the_authority_that_start_uses_afterwards() {
     }
 
     let process =
-        Process::start(BINARY, folder.path(), &["start", "--no-functions"]).await.expect("it starts");
+        ChildProcess::start(BINARY, folder.path(), &["start", "--no-functions"]).await.expect("it starts");
     assert_eq!(process.facts()["certificateAuthority"].as_str(), path.to_str());
     assert_eq!(std::fs::read_to_string(path).expect("it is there"), certificate);
     assert_eq!(printed(folder.path(), &["--path"]).trim_end(), path.to_str().expect("a path of text"));

@@ -9,7 +9,7 @@ use mio::{Poll, Token};
 
 /// What happened to a socket that is registered with a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ready {
+pub struct SocketReadiness {
     /// By which it was registered.
     pub token: Token,
     /// There is something to read, the end included.
@@ -20,11 +20,11 @@ pub struct Ready {
 
 thread_local! {
     /// What happened since the last look, with the poll that it concerns.
-    static READY: RefCell<Vec<(i32, Ready)>> = const { RefCell::new(Vec::new()) };
+    static READY: RefCell<Vec<(i32, SocketReadiness)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What happened to the sockets of a poll since the last look.
-pub fn take_ready(poll: &Poll) -> Vec<Ready> {
+pub fn take_ready(poll: &Poll) -> Vec<SocketReadiness> {
     let of = number(poll.registry());
     READY.with_borrow_mut(|all| all.extract_if(.., |(poll, _)| *poll == of).map(|(_, ready)| ready).collect())
 }
@@ -78,7 +78,8 @@ pub(crate) fn ends(outward_max: usize) -> (Local, Remote) {
 impl Shared {
     fn tell(&self, is_readable: bool, is_writable: bool) {
         if let Some((poll, token)) = self.registered {
-            READY.with_borrow_mut(|all| all.push((poll, Ready { token, is_readable, is_writable })));
+            READY
+                .with_borrow_mut(|all| all.push((poll, SocketReadiness { token, is_readable, is_writable })));
         }
     }
 }

@@ -16,8 +16,8 @@ fn body(text: String) -> Body {
 }
 
 /// A service that says what reached it.
-fn echo() -> Upstream {
-    Upstream::new(service_fn(|request: Request<Body>| async move {
+fn echo() -> UpstreamService {
+    UpstreamService::new(service_fn(|request: Request<Body>| async move {
         let names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
         Ok(Response::new(body(format!("echo {} [{}]", request.uri().path(), names.join(" ")))))
     }))

@@ -22,7 +22,7 @@ use realtime::{Mode, Options, servers};
 use serde_json::Value;
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::Extensions;
-use testkit::{AppServer, Http, HubClient, Introduction};
+use testkit::{Http, HubClient, Introduction, ScriptedAppServer};
 
 use crate::fixture::{Fixture, Listening, client_token, options, token};
 
@@ -40,8 +40,8 @@ fn introduction(server: &str) -> Introduction {
     Introduction::new("chat", server, token("http://localhost/server/?hub=chat", &[]))
 }
 
-async fn server(listening: &Listening, name: &str) -> AppServer {
-    AppServer::connect(&listening.authority, &introduction(name)).await.unwrap()
+async fn server(listening: &Listening, name: &str) -> ScriptedAppServer {
+    ScriptedAppServer::connect(&listening.authority, &introduction(name)).await.unwrap()
 }
 
 /// Where a client with these claims connects without negotiation.
@@ -52,7 +52,7 @@ fn client_path(claims: &[(&str, &str)]) -> String {
 /// A client of an app server, which answers its handshake, and its connection id.
 async fn client(
     listening: &Listening,
-    server: &mut AppServer,
+    server: &mut ScriptedAppServer,
     claims: &[(&str, &str)],
     protocol: HubProtocol,
 ) -> (HubClient, String) {
@@ -64,7 +64,7 @@ async fn client(
 
 async fn json_client(
     listening: &Listening,
-    server: &mut AppServer,
+    server: &mut ScriptedAppServer,
     claims: &[(&str, &str)],
 ) -> (HubClient, String) {
     client(listening, server, claims, HubProtocol::Json).await

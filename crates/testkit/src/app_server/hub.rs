@@ -1,14 +1,14 @@
-//! The methods that an [`AppServer`] answers by itself.
+//! The methods that an [`ScriptedAppServer`] answers by itself.
 
 use anyhow::Context;
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{self, AckStatus, Extensions, Message};
 
-use super::AppServer;
+use super::ScriptedAppServer;
 use super::translate::hub_message;
 
-impl AppServer {
+impl ScriptedAppServer {
     /// Answers clients until the connection closes. Its hub has the methods `Echo(value)`, `Count(n)` (a stream of 0 to n - 1),
     /// `Sum` (of the numbers of an uploaded stream), `Broadcast(value)` (calls `news` on all), `Join(group)`, `ToGroup(group,
     /// value)` (calls `news`), `ToUser(user, value)` (calls `news`), `Ask(value)` (calls the caller's `answer` and gives back what it

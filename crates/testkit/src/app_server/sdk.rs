@@ -1,4 +1,4 @@
-//! [`AppServer::serve_as_sdk`]: an app server that gives its clients up as the SDK does (Microsoft.Azure.SignalR 1.34.0).
+//! [`ScriptedAppServer::serve_as_sdk`]: an app server that gives its clients up as the SDK does (Microsoft.Azure.SignalR 1.34.0).
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use signalr_protocol::service::{self, ConnectionKind, Extensions, FlowOperation,
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::AppServer;
+use super::ScriptedAppServer;
 
 /// What an app server did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Served {
     pub thrown_away: u64,
 }
 
-impl AppServer {
+impl ScriptedAppServer {
     /// Answers each call with its first argument, `delay` after it came. Once `leave` says so, it shuts down and lets its clients migrate
     /// (`fin:1`), and ends when that is answered and it has none: it acknowledges that a client is paused, executes the calls of that client that it has got,
     /// and never sends their answers.

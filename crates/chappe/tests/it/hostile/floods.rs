@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tempfile::tempdir;
-use testkit::{Process, RawSocket};
+use testkit::{ChildProcess, RawSocket};
 use tokio::time::timeout;
 
 use super::{BINARY, HANDSHAKE, Witness, connections, megabytes, opened, start};
@@ -17,7 +17,7 @@ fn flood() -> usize {
 const LEFT_MB_MAX: u64 = 16;
 
 /// Opens so many.
-async fn open_many(process: &Process, count: usize) -> Vec<RawSocket> {
+async fn open_many(process: &ChildProcess, count: usize) -> Vec<RawSocket> {
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {
         sockets.push(opened(process).await);
@@ -115,7 +115,7 @@ async fn a_process_out_of_descriptors_keeps_those_it_has() {
     let script = "ulimit -n 200; exec \"$0\" \"$@\"";
     let arguments: Vec<&str> = ["-c", script, BINARY].into_iter().chain(start).chain(ports).collect();
     let process =
-        Process::start_as_configured("/bin/sh", folder.path(), &arguments).await.expect("it starts");
+        ChildProcess::start_as_configured("/bin/sh", folder.path(), &arguments).await.expect("it starts");
     let mut witness = Witness::connect(&process).await;
     let realtime = process.http("realtime");
     let mut sockets = Vec::new();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tempfile::tempdir;
-use testkit::{Heard, Http, PATIENCE, Process, RawHttp2};
+use testkit::{ChildProcess, Heard, Http, PATIENCE, RawHttp2};
 use tokio::time::{Instant, timeout};
 
 use super::{BINARY, Witness, megabytes};
@@ -24,7 +24,7 @@ const MEMORY_MB_MAX: u64 = 64;
 const LARGE_BYTES: usize = 20 * 1024 * 1024;
 
 /// The gateway with static files, and few descriptors.
-async fn start(folder: &Path) -> Process {
+async fn start(folder: &Path) -> ChildProcess {
     let public = folder.join("public");
     std::fs::create_dir(&public).expect("a folder can be made");
     std::fs::write(public.join("large.bin"), vec![b'x'; LARGE_BYTES]).expect("a file can be written");
@@ -39,7 +39,7 @@ async fn start(folder: &Path) -> Process {
         .into_iter()
         .chain(settings.flat_map(|setting| ["--set", setting]))
         .collect();
-    Process::start_as_configured("/bin/sh", folder, &arguments).await.expect("it starts")
+    ChildProcess::start_as_configured("/bin/sh", folder, &arguments).await.expect("it starts")
 }
 
 /// Asks on one connection as often as it may, grants nothing, and answers pings until every stream was reset. Says how many were.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use realtime::Options;
-use testkit::{Answer, Http, PATIENCE, RawSocket};
+use testkit::{Http, HttpResponse, PATIENCE, RawSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -35,7 +35,12 @@ impl Rogue {
         format!("/client/?hub=chat&id={}", self.id)
     }
 
-    async fn send(&self, method: &str, fields: &[(&str, &str)], body: impl Into<bytes::Bytes>) -> Answer {
+    async fn send(
+        &self,
+        method: &str,
+        fields: &[(&str, &str)],
+        body: impl Into<bytes::Bytes>,
+    ) -> HttpResponse {
         let mut all = vec![("authorization", self.authorization.as_str())];
         all.extend(fields);
         self.http.send(method, &self.path(), &all, body).await.unwrap()

@@ -4,7 +4,7 @@ use realtime::{Mode, Options};
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{AckStatus, Extensions, Message, UnixTime, parse_claims_payload};
-use testkit::{AppServer, HubClient, Introduction};
+use testkit::{HubClient, Introduction, ScriptedAppServer};
 
 use super::requests::Requests;
 use super::{
@@ -18,15 +18,15 @@ async fn listen() -> Listening {
     Fixture::start(Options { mode: Mode::Default, ..refresh_options() }).await.listen()
 }
 
-async fn server(listening: &Listening) -> AppServer {
+async fn server(listening: &Listening) -> ScriptedAppServer {
     let introduction = Introduction::new("chat", "owner", token("http://localhost/server/?hub=chat", &[]));
-    AppServer::connect(&listening.authority, &introduction).await.unwrap()
+    ScriptedAppServer::connect(&listening.authority, &introduction).await.unwrap()
 }
 
 /// A client over a WebSocket: itself, its connection id and its secret.
 async fn websocket(
     listening: &Listening,
-    server: &mut AppServer,
+    server: &mut ScriptedAppServer,
     token: &str,
 ) -> (HubClient, String, String) {
     let secret = negotiate(&listening.fixture, token, "&negotiateVersion=1").await;
@@ -38,7 +38,7 @@ async fn websocket(
 
 /// Refreshes a connection: the status, and its claims from then on.
 async fn refresh(
-    server: &mut AppServer,
+    server: &mut ScriptedAppServer,
     secret: &str,
     claims: &[(&str, &str)],
     expires_at: Option<u64>,
@@ -58,7 +58,7 @@ async fn refresh(
 }
 
 /// Answers the next call with its argument.
-async fn answer(server: &mut AppServer) {
+async fn answer(server: &mut ScriptedAppServer) {
     let (id, call) = server.call().await.unwrap();
     server.complete(&id, call["invocationId"].as_str().unwrap(), &call["arguments"][0]).await.unwrap();
 }
@@ -220,7 +220,7 @@ async fn only_the_token_of_negotiate_version_1_names_a_connection() {
     }
     // Another hub's server does not find it either.
     let introduction = Introduction::new("other", "other", token("http://localhost/server/?hub=other", &[]));
-    let mut other = AppServer::connect(&listening.authority, &introduction).await.unwrap();
+    let mut other = ScriptedAppServer::connect(&listening.authority, &introduction).await.unwrap();
     assert_eq!(refresh(&mut other, &secret, &[], None).await.0, AckStatus::NotFound);
     assert_eq!(refresh(&mut owner, &secret, &[], None).await.0, AckStatus::Ok);
     listening.stop().await;

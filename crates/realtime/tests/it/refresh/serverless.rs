@@ -8,7 +8,7 @@ use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{
     AckStatus, Extensions, Message, ServerConnectionType, UnixTime, parse_claims_payload,
 };
-use testkit::{AppServer, HubClient, Introduction};
+use testkit::{HubClient, Introduction, ScriptedAppServer};
 
 use super::requests::Requests;
 use super::{
@@ -222,7 +222,7 @@ async fn the_persistent_transport_refreshes_clients_of_upstreams_too() {
         connection_type: ServerConnectionType::Weak,
         ..Introduction::new("chat", "management", token("http://localhost/server/?hub=chat", &[]))
     };
-    let mut management = AppServer::connect(&listening.authority, &introduction).await.unwrap();
+    let mut management = ScriptedAppServer::connect(&listening.authority, &introduction).await.unwrap();
     let get = |ack_id| Message::GetConnectionClaims {
         connection_token: &secret,
         ack_id,

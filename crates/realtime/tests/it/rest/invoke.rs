@@ -5,7 +5,7 @@ use std::time::Duration;
 use expect_test::expect;
 use serde_json::{Value, json};
 use signalr_protocol::{Completion, CompletionResult, HubMessage, HubProtocol, parse};
-use testkit::Answer;
+use testkit::HttpResponse;
 
 use super::world::{Client, World};
 use crate::fixture::{Fixture, options};
@@ -17,7 +17,7 @@ async fn invoke(
     protocol: HubProtocol,
     headers: &[(&str, &str)],
     result: CompletionResult<'_>,
-) -> Answer {
+) -> HttpResponse {
     let line = format!("POST connections/{}/:invoke", client.id);
     let mut all = vec![("content-type", "application/json")];
     all.extend(headers);
@@ -37,7 +37,7 @@ async fn invoke(
     tokio::join!(world.call_with(&line, &all, body), answering).0
 }
 
-fn shown(answer: &Answer) -> String {
+fn shown(answer: &HttpResponse) -> String {
     format!("{} {}", answer.status.as_u16(), answer.text())
 }
 

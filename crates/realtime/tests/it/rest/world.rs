@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
-use testkit::{Answer, Http, HubClient};
+use testkit::{Http, HttpResponse, HubClient};
 
 use crate::fixture::{Fixture, Listening, client_token, options, token};
 use crate::webhook::Webhook;
@@ -47,7 +47,7 @@ impl World {
     }
 
     /// An operation on the hub `chat`, such as `POST :send?excluded=x`, with a JSON body.
-    pub(super) async fn call(&self, line: &str, body: Value) -> Answer {
+    pub(super) async fn call(&self, line: &str, body: Value) -> HttpResponse {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.call_with(line, &[("content-type", "application/json")], body).await
     }
@@ -58,7 +58,7 @@ impl World {
         line: &str,
         headers: &[(&str, &str)],
         body: impl Into<bytes::Bytes>,
-    ) -> Answer {
+    ) -> HttpResponse {
         let (method, operation) = line.split_once(' ').unwrap();
         let mark = if operation.contains('?') { '&' } else { '?' };
         let path = format!("/api/hubs/chat/{operation}{mark}api-version=2024-12-01");
@@ -69,7 +69,7 @@ impl World {
     }
 
     /// An operation that must succeed with this status.
-    pub(super) async fn expect(&self, status: u16, line: &str, body: Value) -> Answer {
+    pub(super) async fn expect(&self, status: u16, line: &str, body: Value) -> HttpResponse {
         let answer = self.call(line, body).await;
         assert_eq!(answer.status, StatusCode::from_u16(status).unwrap(), "{line}: {}", answer.text());
         answer

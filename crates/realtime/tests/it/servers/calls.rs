@@ -6,7 +6,7 @@ use realtime::{Mode, Options, servers};
 use serde_json::json;
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{Message, ServerConnectionType};
-use testkit::{AppServer, HubClient, Introduction};
+use testkit::{HubClient, Introduction, ScriptedAppServer};
 
 use super::ends::ping;
 use super::{client, client_path, default_mode, introduction, json_client, listen, say, server, x};
@@ -18,7 +18,7 @@ fn call(invocation: &str) -> Vec<(&'static str, Vec<u8>)> {
     vec![("json", (message + "\u{1e}").into_bytes())]
 }
 
-async fn invoke(server: &mut AppServer, invocation: &str, client: &str) {
+async fn invoke(server: &mut ScriptedAppServer, invocation: &str, client: &str) {
     let (name, sent) = (server.name().to_owned(), call(invocation));
     let message = Message::ClientInvocation {
         invocation_id: invocation,
@@ -31,7 +31,7 @@ async fn invoke(server: &mut AppServer, invocation: &str, client: &str) {
 }
 
 /// What a caller is told: the result and its protocol, or the error.
-async fn outcome(server: &mut AppServer, invocation: &str) -> String {
+async fn outcome(server: &mut ScriptedAppServer, invocation: &str) -> String {
     server
         .until(|message| match message {
             Message::ClientCompletion { invocation_id, protocol, payload, .. }
@@ -280,7 +280,7 @@ async fn calls_that_wait_are_bounded() {
 async fn the_persistent_transport_calls_clients_of_serverless_mode() {
     let listening = listen(Options { mode: Mode::Serverless, ..default_mode() }).await;
     let weak = Introduction { connection_type: ServerConnectionType::Weak, ..introduction("sdk") };
-    let mut sdk = AppServer::connect(&listening.authority, &weak).await.unwrap();
+    let mut sdk = ScriptedAppServer::connect(&listening.authority, &weak).await.unwrap();
     let exists = |id: String| {
         move |ack_id| {
             let id: &'static str = Box::leak(id.into_boxed_str());

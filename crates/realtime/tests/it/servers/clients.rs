@@ -5,7 +5,7 @@ use realtime::{Mode, Options};
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{DataMessageType, Message, ServerConnectionType};
-use testkit::{AppServer, Http, HubClient, Introduction};
+use testkit::{Http, HubClient, Introduction, ScriptedAppServer};
 use websocket::Opcode;
 
 use super::{
@@ -178,7 +178,7 @@ async fn long_messages_of_clients_come_in_pieces_where_the_server_understands_th
     let listening = listen(default_mode()).await;
     for (allow_stateful_reconnects, in_pieces) in [(Some(false), true), (None, false)] {
         let introduction = Introduction { allow_stateful_reconnects, ..introduction("one") };
-        let mut server = AppServer::connect(&listening.authority, &introduction).await.unwrap();
+        let mut server = ScriptedAppServer::connect(&listening.authority, &introduction).await.unwrap();
         let (mut ada, id) = json_client(&listening, &mut server, &[]).await;
         let text = "x".repeat(600_000);
         say(&mut ada, &json!({ "type": 1, "target": "Take", "arguments": [text] })).await;
@@ -241,7 +241,7 @@ async fn state_is_promised_only_where_the_servers_keep_it() {
     let one = server(&listening, "one").await;
     assert_eq!(negotiate(&listening, &[]).await.1["useStatefulReconnect"], true);
     let old = Introduction { allow_stateful_reconnects: None, ..introduction("two") };
-    let two = AppServer::connect(&listening.authority, &old).await.unwrap();
+    let two = ScriptedAppServer::connect(&listening.authority, &old).await.unwrap();
     assert_eq!(negotiate(&listening, &[]).await.1["useStatefulReconnect"], json!(null));
     drop((one, two));
     listening.stop().await;
@@ -344,11 +344,11 @@ async fn a_client_of_an_app_server_in_classic_mode_is_refused_where_no_server_co
 #[tokio::test(flavor = "multi_thread")]
 async fn a_serverless_service_takes_only_servers_that_carry_no_clients() {
     let listening = listen(Options { mode: Mode::Serverless, ..default_mode() }).await;
-    let refused = AppServer::connect(&listening.authority, &introduction("one")).await.err().unwrap();
+    let refused = ScriptedAppServer::connect(&listening.authority, &introduction("one")).await.err().unwrap();
     expect!["this service runs in Serverless mode, where app servers carry no clients; set its mode to 'default' or 'classic', or connect with the persistent transport of the management SDK"]
         .assert_eq(&refused.to_string());
     let weak = Introduction { connection_type: ServerConnectionType::Weak, ..introduction("one") };
-    let weak = AppServer::connect(&listening.authority, &weak).await.unwrap();
+    let weak = ScriptedAppServer::connect(&listening.authority, &weak).await.unwrap();
     assert_eq!(negotiate(&listening, &[]).await.0, 200);
     drop(weak);
     listening.stop().await;

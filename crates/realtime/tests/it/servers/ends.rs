@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use realtime_engine::Target;
 use serde_json::json;
 use signalr_protocol::service::{ConnectionKind, FlowOperation, Message, ping_value};
-use testkit::{AppServer, Introduction};
+use testkit::{Introduction, ScriptedAppServer};
 
 use super::{
     close_of, default_mode, heard, introduction, json_client, listen, negotiate, news, payloads, say, server,
@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The value of a ping that has this key.
-async fn pinged(server: &mut AppServer, key: &str) -> String {
+async fn pinged(server: &mut ScriptedAppServer, key: &str) -> String {
     server
         .until(|message| match message {
             Message::Ping { messages } => ping_value(messages, key).map(str::to_owned),
@@ -23,12 +23,12 @@ async fn pinged(server: &mut AppServer, key: &str) -> String {
         .unwrap()
 }
 
-pub(super) async fn ping(server: &mut AppServer, messages: &[&str]) {
+pub(super) async fn ping(server: &mut ScriptedAppServer, messages: &[&str]) {
     server.send(&Message::Ping { messages: messages.to_vec() }).await.unwrap();
 }
 
 /// A client that has moved: the headers that name the other server, and the record by which it is introduced.
-pub(super) async fn moved_in(server: &mut AppServer) -> (String, Option<String>, Vec<u8>) {
+pub(super) async fn moved_in(server: &mut ScriptedAppServer) -> (String, Option<String>, Vec<u8>) {
     let (id, from) = server
         .until(|message| match message {
             Message::OpenConnection(open) => {
@@ -45,7 +45,7 @@ pub(super) async fn moved_in(server: &mut AppServer) -> (String, Option<String>,
 }
 
 /// Where a client goes, by the words of its old server.
-async fn moved_out(server: &mut AppServer) -> (String, Option<String>) {
+async fn moved_out(server: &mut ScriptedAppServer) -> (String, Option<String>) {
     server
         .until(|message| match message {
             Message::CloseConnection { connection_id, headers, .. } => {
@@ -157,7 +157,7 @@ async fn many_clients_move_and_their_next_calls_are_answered() {
     let listening = listen(default_mode()).await;
     // An SDK from before flow control: it does not answer, and is not asked.
     let old = Introduction { allow_stateful_reconnects: None, ..introduction("one") };
-    let mut one = AppServer::connect(&listening.authority, &old).await.unwrap();
+    let mut one = ScriptedAppServer::connect(&listening.authority, &old).await.unwrap();
     let mut clients = Vec::new();
     for _ in 0..40 {
         clients.push(json_client(&listening, &mut one, &[]).await.0);
@@ -252,7 +252,7 @@ async fn a_server_that_shuts_down_may_drop_its_clients_or_wait_for_them() {
 async fn clients_move_from_a_lost_server_that_allowed_it() {
     let listening = listen(default_mode()).await;
     let any = Introduction { migration_level: 2, ..introduction("one") };
-    let mut one = AppServer::connect(&listening.authority, &any).await.unwrap();
+    let mut one = ScriptedAppServer::connect(&listening.authority, &any).await.unwrap();
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
     let mut two = server(&listening, "two").await;
     one.die();

@@ -3,7 +3,7 @@
 use realtime::{Options, servers};
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::Message;
-use testkit::{AppServer, Http, HubClient};
+use testkit::{Http, HubClient, ScriptedAppServer};
 
 use super::{client_path, default_mode, listen, negotiate, server};
 use crate::fixture::{Listening, body, client_token, request};
@@ -20,7 +20,7 @@ const SENT: [(&str, &str); 8] = [
 ];
 
 /// The headers of the next client, without `host`, sorted.
-async fn opened(server: &mut AppServer) -> Vec<String> {
+async fn opened(server: &mut ScriptedAppServer) -> Vec<String> {
     let headers = server.until(|message| match message {
         Message::OpenConnection(open) => {
             let shown = open.headers.iter().filter(|(name, _)| *name != "host");

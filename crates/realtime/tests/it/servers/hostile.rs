@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use realtime::{Options, servers};
 use signalr_protocol::service::{Message, ServerConnectionType, ServiceHandshakeRequest};
-use testkit::{AppServer, Http, Introduction};
+use testkit::{Http, Introduction, ScriptedAppServer};
 use websocket::Opcode;
 
 use super::{default_mode, introduction, json_client, listen, server, x};
@@ -12,7 +12,8 @@ use crate::fixture::{Listening, client_token, token};
 /// Why a token does not open a server connection.
 async fn check_token(listening: &Listening, token: String, expected: &Expect) {
     let introduction = Introduction { token: token.clone(), ..introduction("one") };
-    let refused = AppServer::connect(&listening.authority, &introduction).await.err().unwrap().to_string();
+    let refused =
+        ScriptedAppServer::connect(&listening.authority, &introduction).await.err().unwrap().to_string();
     assert!(refused.contains("401"), "{refused}");
     let http = Http::new(&listening.authority);
     let authorization = format!("Bearer {token}");
@@ -138,7 +139,7 @@ async fn handshakes_that_are_none_are_refused_in_words() {
     let servers = servers::Options { handshake_timeout_ms: 200, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
     let check = async |message: Option<Message<'_>>, expected: Expect| {
-        let mut one = AppServer::upgrade(&listening.authority, &introduction("one")).await.unwrap();
+        let mut one = ScriptedAppServer::upgrade(&listening.authority, &introduction("one")).await.unwrap();
         if let Some(message) = message {
             one.send(&message).await.unwrap();
         }
@@ -178,7 +179,7 @@ async fn handshakes_that_are_none_are_refused_in_words() {
         expect!["the instance 'elsewhere' that asked for the connection is not here"],
     )
     .await;
-    let mut silent = AppServer::upgrade(&listening.authority, &introduction("one")).await.unwrap();
+    let mut silent = ScriptedAppServer::upgrade(&listening.authority, &introduction("one")).await.unwrap();
     silent.send_frame(Opcode::Text, b"hello").await.unwrap();
     assert_eq!(silent.closed().await.unwrap().unwrap().0, 1008);
     listening.stop().await;
@@ -200,11 +201,12 @@ async fn server_connections_are_bounded() {
     let servers = servers::Options { connections_max: 1, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
     let one = server(&listening, "one").await;
-    let refused = AppServer::connect(&listening.authority, &introduction("two")).await.err().unwrap();
+    let refused = ScriptedAppServer::connect(&listening.authority, &introduction("two")).await.err().unwrap();
     assert_eq!(refused.to_string(), "the upgrade was answered HTTP/1.1 429 Too Many Requests");
     drop(one);
-    let again =
-        async { while AppServer::connect(&listening.authority, &introduction("two")).await.is_err() {} };
+    let again = async {
+        while ScriptedAppServer::connect(&listening.authority, &introduction("two")).await.is_err() {}
+    };
     tokio::time::timeout(testkit::PATIENCE, again).await.expect("the place is given back");
     listening.stop().await;
 }
@@ -215,7 +217,7 @@ async fn a_server_reaches_no_client_of_another_hub() {
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[("sub", "ada")]).await;
     let other_hub = Introduction::new("other", "one", token("http://localhost/server/?hub=other", &[]));
-    let mut other = AppServer::connect(&listening.authority, &other_hub).await.unwrap();
+    let mut other = ScriptedAppServer::connect(&listening.authority, &other_hub).await.unwrap();
     other.data(&id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[\"foreign\"]}\x1e").await.unwrap();
     let close = |ack_id| Message::CloseConnectionWithAck {
         connection_id: &id,

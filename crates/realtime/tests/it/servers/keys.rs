@@ -5,7 +5,7 @@ use realtime::{OpenIdOptions, Options};
 use serde_json::json;
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::Message;
-use testkit::{AppServer, HubClient, Introduction, LoginProvider};
+use testkit::{HubClient, Introduction, LoginProvider, ScriptedAppServer};
 
 use super::{default_mode, introduction, listen, server, x};
 use crate::fixture::{Listening, now};
@@ -34,7 +34,10 @@ fn login_token(provider: &LoginProvider, role: &str) -> String {
 }
 
 /// Asks for a key: its name and itself, or the error's name and text.
-async fn ask_for_key(server: &mut AppServer, token: Option<&str>) -> Result<(String, String), String> {
+async fn ask_for_key(
+    server: &mut ScriptedAppServer,
+    token: Option<&str>,
+) -> Result<(String, String), String> {
     server.send(&Message::AccessKeyRequest { token, kid: None, extensions: x() }).await.unwrap();
     let answer = server.until(|message| match message {
         Message::AccessKeyResponse { kid: Some(kid), access_key: Some(key), error_type: None, .. } => {
@@ -54,7 +57,7 @@ async fn a_server_that_logged_in_gets_a_key_that_signs_its_clients_tokens() {
     let (listening, _keys) = with_provider(&provider).await;
     let token = login_token(&provider, "SignalR App Server");
     let logged_in = Introduction { token: token.clone(), ..introduction("one") };
-    let mut one = AppServer::connect(&listening.authority, &logged_in).await.unwrap();
+    let mut one = ScriptedAppServer::connect(&listening.authority, &logged_in).await.unwrap();
     let (id, key) = ask_for_key(&mut one, Some(&token)).await.unwrap();
     // It is the same one until the next is due.
     assert_eq!(ask_for_key(&mut one, Some(&token)).await, Ok((id.clone(), key.clone())));
@@ -72,7 +75,7 @@ async fn a_server_that_logged_in_gets_a_key_that_signs_its_clients_tokens() {
     // Whoever only holds such a key is no app server.
     let holder =
         Introduction { token: sign("http://localhost/server/?hub=chat", &[]), ..introduction("two") };
-    let refused = AppServer::connect(&listening.authority, &holder).await.err().unwrap().to_string();
+    let refused = ScriptedAppServer::connect(&listening.authority, &holder).await.err().unwrap().to_string();
     assert!(refused.contains("401"), "{refused}");
     listening.stop().await;
 }
@@ -83,7 +86,7 @@ async fn without_the_role_nobody_is_an_app_server_or_gets_a_key() {
     let (listening, _keys) = with_provider(&provider).await;
     let token = login_token(&provider, "SignalR REST API Owner");
     let reader = Introduction { token: token.clone(), ..introduction("one") };
-    let refused = AppServer::connect(&listening.authority, &reader).await.err().unwrap().to_string();
+    let refused = ScriptedAppServer::connect(&listening.authority, &reader).await.err().unwrap().to_string();
     assert!(refused.contains("403"), "{refused}");
     // Nor over a connection that an account key has opened.
     let mut two = server(&listening, "two").await;

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{ConnectionKind, FlowOperation, Message};
-use testkit::{AppServer, HubClient, Served};
+use testkit::{HubClient, ScriptedAppServer, Served};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -31,7 +31,7 @@ impl Process {
         let (leave, leaves) = watch::channel(false);
         let mut connections = JoinSet::new();
         for _ in 0..CONNECTIONS {
-            let server = AppServer::connect(&listening.authority, &introduction(name)).await.unwrap();
+            let server = ScriptedAppServer::connect(&listening.authority, &introduction(name)).await.unwrap();
             connections.spawn(server.serve_as_sdk(answers_after, leaves.clone()));
         }
         Self { leave, connections }
@@ -118,7 +118,7 @@ async fn clients_that_call_all_the_time_get_every_answer_while_their_servers_cha
 }
 
 /// Waits until a client is paused.
-async fn paused(server: &mut AppServer) -> String {
+async fn paused(server: &mut ScriptedAppServer) -> String {
     server
         .until(|message| match message {
             Message::ConnectionFlowControl { connection_id, operation: FlowOperation::Pause, .. } => {
@@ -130,7 +130,7 @@ async fn paused(server: &mut AppServer) -> String {
         .unwrap()
 }
 
-async fn acknowledge_pause(server: &mut AppServer, client: &str) {
+async fn acknowledge_pause(server: &mut ScriptedAppServer, client: &str) {
     server
         .send(&Message::ConnectionFlowControl {
             connection_id: client,
@@ -147,7 +147,7 @@ fn call_of(id: u32) -> Value {
 }
 
 /// Waits for the answer to the announcement of a shutdown.
-async fn until_finack(server: &mut AppServer) {
+async fn until_finack(server: &mut ScriptedAppServer) {
     let finack = |message: &Message<'_>| match message {
         Message::Ping { messages } => messages.contains(&"finack").then_some(()),
         _ => None,
@@ -226,7 +226,7 @@ async fn a_call_that_is_not_answered_in_time_ends_with_an_error_when_its_client_
 async fn a_call_of_a_server_that_is_lost_ends_with_an_error_when_its_client_moves() {
     let listening = listen(default_mode()).await;
     let any = testkit::Introduction { migration_level: 2, ..introduction("one") };
-    let mut one = AppServer::connect(&listening.authority, &any).await.unwrap();
+    let mut one = ScriptedAppServer::connect(&listening.authority, &any).await.unwrap();
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
     say(&mut ada, &call_of(1)).await;
     one.call().await.unwrap();
@@ -281,7 +281,7 @@ async fn a_client_whose_server_is_lost_while_it_is_paused_belongs_to_its_new_ser
     options.servers.pause_timeout_ms = 60_000;
     let listening = listen(options).await;
     let any = testkit::Introduction { migration_level: 2, ..introduction("one") };
-    let mut one = AppServer::connect(&listening.authority, &any).await.unwrap();
+    let mut one = ScriptedAppServer::connect(&listening.authority, &any).await.unwrap();
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
     let mut two = server(&listening, "two").await;
     ping(&mut one, &["shutdown", "fin:1"]).await;
@@ -336,7 +336,7 @@ async fn all_clients_of_a_server_that_is_lost_while_it_shuts_down_go_on() {
     const CLIENTS: usize = 40;
     let listening = listen(default_mode()).await;
     let any = testkit::Introduction { migration_level: 2, ..introduction("one") };
-    let mut one = AppServer::connect(&listening.authority, &any).await.unwrap();
+    let mut one = ScriptedAppServer::connect(&listening.authority, &any).await.unwrap();
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(json_client(&listening, &mut one, &[]).await.0);

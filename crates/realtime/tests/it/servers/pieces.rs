@@ -5,13 +5,13 @@ use std::time::Duration;
 use realtime::Options;
 use serde_json::json;
 use signalr_protocol::service::Message;
-use testkit::{AppServer, Http, HubClient, Introduction, RawSocket};
+use testkit::{Http, HubClient, Introduction, RawSocket, ScriptedAppServer};
 
 use super::{default_mode, introduction, json_client, listen, negotiate, say, server};
 use crate::fixture::client_token;
 
 /// Takes a message of a client in its pieces: its bytes, and how many pieces it had.
-async fn take(one: &mut AppServer) -> (Vec<u8>, usize) {
+async fn take(one: &mut ScriptedAppServer) -> (Vec<u8>, usize) {
     let (mut all, mut pieces) = (Vec::new(), 0);
     loop {
         let (bytes, is_partial) = one
@@ -72,7 +72,7 @@ async fn a_message_beyond_the_bound_ends_its_client_with_1009() {
 async fn a_server_that_knows_no_pieces_gets_messages_whole_up_to_the_smaller_bound() {
     let listening = listen(default_mode()).await;
     let old = Introduction { allow_stateful_reconnects: None, ..introduction("one") };
-    let mut one = AppServer::connect(&listening.authority, &old).await.unwrap();
+    let mut one = ScriptedAppServer::connect(&listening.authority, &old).await.unwrap();
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
     let message = json!({ "type": 1, "target": "take", "arguments": ["x".repeat(1_000_000)] });
     say(&mut ada, &message).await;
@@ -87,7 +87,7 @@ async fn a_server_that_knows_no_pieces_gets_messages_whole_up_to_the_smaller_bou
 }
 
 /// Sends the head of a frame and less than all of it, and waits until the server has that.
-async fn begin(ada: &mut HubClient, one: &mut AppServer, frame: &[u8]) -> usize {
+async fn begin(ada: &mut HubClient, one: &mut ScriptedAppServer, frame: &[u8]) -> usize {
     let half = frame.len() / 2;
     ada.send_raw(&frame[..half]).await.unwrap();
     let mut begun = 0;

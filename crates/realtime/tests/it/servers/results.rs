@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use signalr_protocol::service::Message;
-use testkit::{AppServer, HubClient};
+use testkit::{HubClient, ScriptedAppServer};
 
 use super::{default_mode, json_client, listen, say, server, x};
 
@@ -19,7 +19,7 @@ fn with_delays() -> realtime::Options {
 }
 
 /// Calls `answer` of a client, as the SDK does.
-async fn invoke(caller: &mut AppServer, invocation: &str, client: &str) {
+async fn invoke(caller: &mut ScriptedAppServer, invocation: &str, client: &str) {
     let call = json!({ "type": 1, "invocationId": invocation, "target": "answer", "arguments": [] });
     let (name, framed) = (caller.name().to_owned(), format!("{call}\u{1e}"));
     caller

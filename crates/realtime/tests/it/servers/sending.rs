@@ -4,7 +4,7 @@ use realtime::{Mode, Options};
 use serde_json::json;
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{AckStatus, Extensions, Message, ServerConnectionType};
-use testkit::{AppServer, HubClient, Introduction};
+use testkit::{HubClient, Introduction, ScriptedAppServer};
 
 use super::{
     client, client_path, close_of, default_mode, heard, introduction, json_client, listen, news, payloads,
@@ -274,7 +274,7 @@ async fn a_client_that_goes_before_its_handshake_is_answered_leaves_nobody_waiti
 }
 
 /// Answers a client's end as the SDK does, with bytes behind it, and gives the events that follow before the answer to an echo.
-async fn events_after_bytes_for(server: &mut AppServer, id: &str) -> Vec<(i32, String)> {
+async fn events_after_bytes_for(server: &mut ScriptedAppServer, id: &str) -> Vec<(i32, String)> {
     server.data(id, b"{\"type\":3,\"invocationId\":\"1\"}\x1e").await.unwrap();
     server.data(id, b"{\"type\":7}\x1e").await.unwrap();
     server.send(&Message::Ping { messages: vec!["echo", "behind"] }).await.unwrap();
@@ -323,7 +323,7 @@ async fn bytes_for_a_client_that_has_just_ended_are_no_event_and_for_one_that_ne
 async fn the_persistent_transport_sends_and_asks_in_serverless_mode() {
     let listening = listen(Options { mode: Mode::Serverless, ..default_mode() }).await;
     let weak = Introduction { connection_type: ServerConnectionType::Weak, ..introduction("sdk") };
-    let mut sdk = AppServer::connect(&listening.authority, &weak).await.unwrap();
+    let mut sdk = ScriptedAppServer::connect(&listening.authority, &weak).await.unwrap();
     let path = client_path(&[("sub", "ada")]);
     let mut ada = HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.unwrap();
     let join =

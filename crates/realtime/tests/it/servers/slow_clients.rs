@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use signalr_protocol::service::{FlowOperation, Message};
-use testkit::{AppServer, HubClient};
+use testkit::{HubClient, ScriptedAppServer};
 
 use super::{client_path, close_of, default_mode, json_client, listen, news, payloads, say, server, x};
 
@@ -18,7 +18,7 @@ fn numbered(number: u64, letters: usize) -> Vec<u8> {
 }
 
 /// Sends to one client, as the SDK does for `Clients.Client(id)`.
-async fn send_to(server: &mut AppServer, client: &str, framed: &[u8]) {
+async fn send_to(server: &mut ScriptedAppServer, client: &str, framed: &[u8]) {
     let message = Message::MultiConnectionData {
         connections: vec![client],
         payloads: vec![("json", framed)],
@@ -28,7 +28,7 @@ async fn send_to(server: &mut AppServer, client: &str, framed: &[u8]) {
 }
 
 /// Sends messages of 100 kB until the service asks for a pause, and says how many.
-async fn send_until_paused(server: &mut AppServer, client: &str) -> u64 {
+async fn send_until_paused(server: &mut ScriptedAppServer, client: &str) -> u64 {
     let mut count = 0;
     loop {
         send_to(server, client, &numbered(count, 100_000)).await;
@@ -47,7 +47,7 @@ async fn send_until_paused(server: &mut AppServer, client: &str) -> u64 {
     }
 }
 
-async fn flow(server: &mut AppServer) -> FlowOperation {
+async fn flow(server: &mut ScriptedAppServer) -> FlowOperation {
     server
         .until(|message| match message {
             Message::ConnectionFlowControl { operation, .. } => Some(*operation),
@@ -136,7 +136,7 @@ async fn a_server_sends_one_message_now_and_then_while_its_client_is_slow() {
 }
 
 /// What the service last said about the flow before it answers a question.
-async fn last_flow_before_answer(server: &mut AppServer) -> Option<FlowOperation> {
+async fn last_flow_before_answer(server: &mut ScriptedAppServer) -> Option<FlowOperation> {
     server.send(&Message::Ping { messages: vec!["echo", "1"] }).await.unwrap();
     let mut last = None;
     server
@@ -154,7 +154,7 @@ async fn last_flow_before_answer(server: &mut AppServer) -> Option<FlowOperation
 }
 
 /// The service's event about a client whose buffer is full, and what it gives as the reason of the end.
-async fn overflow(server: &mut AppServer, client: &str) -> (String, String) {
+async fn overflow(server: &mut ScriptedAppServer, client: &str) -> (String, String) {
     let event = server.until(|message| match message {
         Message::ServiceEvent { object: 1, id: Some(id), kind: 3, message: Some(why), .. }
             if *id == client =>

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{ConnectionKind, FlowOperation, Message};
-use testkit::{AppServer, HubClient, Introduction};
+use testkit::{HubClient, Introduction, ScriptedAppServer};
 
 use super::ends::ping;
 use super::{client_path, default_mode, introduction, listen, negotiate, say, server};
@@ -23,7 +23,7 @@ async fn upgrade(listening: &Listening, path: &str, protocol: HubProtocol) -> Hu
 /// A stateful client whose app server has answered its handshake, and its connection id.
 async fn connect(
     listening: &Listening,
-    one: &mut AppServer,
+    one: &mut ScriptedAppServer,
     path: &str,
     protocol: HubProtocol,
 ) -> (HubClient, String) {
@@ -32,7 +32,7 @@ async fn connect(
     (client.unwrap(), id.unwrap())
 }
 
-async fn reconnected(one: &mut AppServer) -> String {
+async fn reconnected(one: &mut ScriptedAppServer) -> String {
     let back = one.until(|message| match message {
         Message::ConnectionReconnect { connection_id, .. } => Some((*connection_id).to_owned()),
         _ => None,
@@ -179,7 +179,7 @@ async fn the_service_pings_for_a_client_that_is_between_two_sockets() {
 const PINGS: [&[u8]; 2] = [b"{\"type\":6}\x1e", b"\x02\x91\x06"];
 
 /// The next that a client says, other than pings, put together from its pieces.
-async fn said(one: &mut AppServer) -> Vec<u8> {
+async fn said(one: &mut ScriptedAppServer) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
         let (bytes, is_partial) = piece(one).await;
@@ -224,7 +224,7 @@ async fn a_hub_faster_than_acknowledgements_is_slowed_down_and_nothing_is_lost()
 }
 
 /// What the service asks for next.
-async fn flow(one: &mut AppServer) -> FlowOperation {
+async fn flow(one: &mut ScriptedAppServer) -> FlowOperation {
     let asked = one.until(|message| match message {
         Message::ConnectionFlowControl { operation, .. } => Some(*operation),
         _ => None,
@@ -281,7 +281,7 @@ async fn an_old_server_that_a_client_has_moved_to_is_not_told_of_its_new_socket(
     let path = promised(&listening).await;
     let (ada, id) = connect(&listening, &mut one, &path, HubProtocol::Json).await;
     let old = Introduction { allow_stateful_reconnects: None, ..introduction("two") };
-    let mut two = AppServer::connect(&listening.authority, &old).await.unwrap();
+    let mut two = ScriptedAppServer::connect(&listening.authority, &old).await.unwrap();
     ping(&mut one, &["shutdown", "fin:1"]).await;
     assert_eq!(two.introduced().await.unwrap().0, id);
     drop(ada);
@@ -320,7 +320,7 @@ async fn what_a_server_says_before_it_closes_a_client_comes_before_the_close() {
 }
 
 /// The next bytes of a client, and whether more of the same message follows.
-async fn piece(one: &mut AppServer) -> (Vec<u8>, bool) {
+async fn piece(one: &mut ScriptedAppServer) -> (Vec<u8>, bool) {
     let found = one.until(|message| match message {
         Message::ConnectionData { payload, extensions, .. } => {
             Some((payload.to_vec(), extensions.is_partial))

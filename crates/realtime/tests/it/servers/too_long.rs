@@ -4,7 +4,7 @@ use realtime::{Options, servers};
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{AckStatus, Message};
-use testkit::{AppServer, HubClient};
+use testkit::{HubClient, ScriptedAppServer};
 
 use super::{client, close_of, default_mode, heard, json_client, listen, say, server, x};
 use crate::fixture::Listening;
@@ -15,7 +15,7 @@ async fn listen_for_short_ones() -> Listening {
 }
 
 /// The next event: what it is about, its kind, and its text.
-async fn event(one: &mut AppServer) -> (i32, String, i32, String) {
+async fn event(one: &mut ScriptedAppServer) -> (i32, String, i32, String) {
     let event = one.until(|message| match message {
         Message::ServiceEvent { object, id, kind, message, .. } => {
             let text = |text: &Option<&str>| text.unwrap_or_default().to_owned();
@@ -31,7 +31,7 @@ fn why(kind: u32, bytes: usize) -> String {
 }
 
 /// The connection still carries its client.
-async fn lives(one: &mut AppServer, client: &mut HubClient, id: &str) {
+async fn lives(one: &mut ScriptedAppServer, client: &mut HubClient, id: &str) {
     one.data(id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[\"on\"]}\x1e").await.unwrap();
     assert_eq!(heard(client).await, json!(["on"]));
 }
@@ -128,7 +128,8 @@ async fn a_piece_that_is_too_long_ends_its_client_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_is_too_long_is_refused() {
     let listening = listen_for_short_ones().await;
-    let mut one = AppServer::upgrade(&listening.authority, &super::introduction("one")).await.unwrap();
+    let mut one =
+        ScriptedAppServer::upgrade(&listening.authority, &super::introduction("one")).await.unwrap();
     let filler = "x".repeat(200_000);
     one.send(&Message::Ping { messages: vec!["echo", &filler] }).await.unwrap();
     let refused = one.until(|message| match message {

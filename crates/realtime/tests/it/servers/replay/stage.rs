@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use signalr_protocol::service::{Extensions, Message, parse};
 use signalr_protocol::{HubMessage, HubProtocol};
-use testkit::{AppServer, Http, HubClient, Introduction, PATIENCE};
+use testkit::{Http, HubClient, Introduction, PATIENCE, ScriptedAppServer};
 use tokio::time::timeout;
 use websocket::Opcode;
 
@@ -20,7 +20,7 @@ pub(super) struct Replay {
     hub: &'static str,
     /// The names of the app servers, where the recording has them.
     names: HashMap<u32, &'static str>,
-    servers: HashMap<u32, AppServer>,
+    servers: HashMap<u32, ScriptedAppServer>,
     /// What servers were told and no step has asked for.
     unasked: HashMap<u32, Vec<Vec<u8>>>,
     /// By recorded id.
@@ -133,7 +133,7 @@ impl Replay {
                     self.names.get(&conn).copied().map_or_else(|| format!("server-{conn}"), str::to_owned);
                 let bearer = token(&format!("http://localhost/server/?hub={}", self.hub), &[]);
                 let introduction = Introduction::new(self.hub, &name, bearer);
-                new.insert(AppServer::upgrade(&self.authority, &introduction).await.unwrap())
+                new.insert(ScriptedAppServer::upgrade(&self.authority, &introduction).await.unwrap())
             }
         };
         server.send_frame(Opcode::Binary, &bytes).await.unwrap();
