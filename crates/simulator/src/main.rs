@@ -5,10 +5,12 @@
 //! `docs/testing.md` says what is simulated and how to look into a failure.
 //!
 //! Know these first: `system.rs` (the functions of the C library that the simulated code calls), `disk.rs` (what a power failure
-//! leaves), `storage.rs` (journals, keys and leases). Start reading at `run.rs`.
+//! leaves), `storage.rs` (journals, keys and leases), `delivery.rs` (the realtime service). Start reading at `run.rs`.
 
 #[cfg(target_os = "linux")]
 mod chance;
+#[cfg(target_os = "linux")]
+mod delivery;
 #[cfg(target_os = "linux")]
 mod disk;
 #[cfg(target_os = "linux")]

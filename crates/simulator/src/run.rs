@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use crate::chance::Chance;
+use crate::delivery::Delivery;
 use crate::disk::Disk;
 use crate::events::Events;
 use crate::storage::Storage;
@@ -76,8 +77,15 @@ fn run(seed: u64, is_shown: bool, ignores_flushes: bool) -> Result<Outcome> {
         disk.ignores_flushes = ignores_flushes;
         let mut events = Events::new(is_shown);
         system::begin(seed, disk);
-        let result =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Storage::new(seed, &mut events).run()));
+        let result = std::panic::catch_unwind(
+            std::panic::AssertUnwindSafe(|| // Every second seed is one of each kind.
+            if seed.is_multiple_of(2) {
+                Storage::new(seed, &mut events).run()
+            } else {
+                Delivery::new(seed, &mut events).run()
+            }
+        ),
+        );
         supervision::simulation::forget();
         system::end();
         std::fs::remove_dir_all(&base).context("remove the simulated disk")?;

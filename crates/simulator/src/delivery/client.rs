@@ -1,0 +1,233 @@
+//! [`Client`]: a simulated SignalR client (JSON) with a WebSocket, maybe with stateful reconnect, or with long polling.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use edge::simulation::Remote;
+use realtime_engine::ConnectionId;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use websocket::{Decoder, Event, Opcode, Role, masked_frame};
+
+use super::model::ConnectionNumber;
+
+const SEPARATOR: u8 = 0x1e;
+/// A client whose last word is older sends a ping.
+const PING_EVERY: Duration = Duration::from_secs(4);
+
+/// By what a client is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClientKind {
+    WebSocket,
+    /// With stateful reconnect.
+    Stateful,
+    LongPolling,
+}
+
+/// What the service and the client have between them now.
+pub(super) enum Link {
+    Socket(Remote, Box<Decoder>),
+    /// The poll under way, and what is to be posted.
+    Polls(Option<JoinHandle<Option<Vec<u8>>>>),
+    /// A stateful client's socket is lost.
+    Lost(Instant),
+}
+
+/// One life of a connection.
+pub(super) struct Client {
+    pub(super) number: ConnectionNumber,
+    pub(super) user: usize,
+    pub(super) kind: ClientKind,
+    /// The access token, and the connection's secret and public id.
+    pub(super) token: String,
+    pub(super) secret: String,
+    pub(super) id: ConnectionId,
+    pub(super) link: Link,
+    pub(super) is_open: bool,
+    /// It does not read.
+    pub(super) is_paused: bool,
+    /// It did not read once, so that the service may have ended it.
+    pub(super) was_slow: bool,
+    /// What it asked the service to follow, until the answer comes, and whether positions jumped meanwhile.
+    pub(super) follows: Option<bool>,
+    /// The position of the kept group that it knows: epoch and next offset.
+    pub(super) position: Option<(String, u64)>,
+    /// The last message of the kept group, until its position comes.
+    pub(super) unplaced: Option<u64>,
+    /// To be sent over HTTP.
+    pub(super) posts: VecDeque<Vec<u8>>,
+    spoke: Instant,
+    partial: Vec<u8>,
+    /// Numbers of stateful reconnect: of the next message that comes, of the last one that came, and its own.
+    expected: u64,
+    received: u64,
+    sent: VecDeque<(u64, Vec<u8>)>,
+    next: u64,
+}
+
+impl Client {
+    pub(super) fn new(
+        number: ConnectionNumber,
+        user: usize,
+        kind: ClientKind,
+        token: String,
+        secret: String,
+        id: ConnectionId,
+        link: Link,
+    ) -> Self {
+        Self {
+            number,
+            user,
+            kind,
+            token,
+            secret,
+            id,
+            link,
+            is_open: false,
+            is_paused: false,
+            was_slow: false,
+            follows: None,
+            position: None,
+            unplaced: None,
+            posts: VecDeque::new(),
+            spoke: Instant::now(),
+            partial: Vec::new(),
+            expected: 1,
+            received: 0,
+            sent: VecDeque::new(),
+            next: 1,
+        }
+    }
+
+    fn send_raw(&mut self, bytes: Vec<u8>) {
+        self.spoke = Instant::now();
+        match &self.link {
+            Link::Socket(remote, _) => remote.send(&masked_frame(Opcode::Text, &bytes, [1, 2, 3, 4])),
+            Link::Polls(_) => self.posts.push_back(bytes),
+            Link::Lost(_) => {}
+        }
+    }
+
+    fn send_value(&mut self, message: &Value) {
+        let mut bytes = message.to_string().into_bytes();
+        bytes.push(SEPARATOR);
+        self.send_raw(bytes);
+    }
+
+    pub(super) fn shake_hands(&mut self) {
+        let version = if self.kind == ClientKind::Stateful { 2 } else { 1 };
+        self.send_value(&json!({ "protocol": "json", "version": version }));
+    }
+
+    /// Calls a method of the service.
+    pub(super) fn invoke(&mut self, id: &str, method: &str, arguments: &Value) {
+        let call = json!({ "type": 1, "invocationId": id, "target": method, "arguments": arguments });
+        let mut bytes = call.to_string().into_bytes();
+        bytes.push(SEPARATOR);
+        if self.kind == ClientKind::Stateful {
+            self.sent.push_back((self.next, bytes.clone()));
+            self.next += 1;
+        }
+        self.send_raw(bytes);
+    }
+
+    /// Says that it is there, if it has not spoken for long; the first ping after the handshake is due at once.
+    pub(super) fn ping_if_due(&mut self, is_first: bool) {
+        if is_first || self.spoke.elapsed() >= PING_EVERY {
+            self.send_value(&json!({ "type": 6 }));
+        }
+    }
+
+    /// Tells the service what came.
+    pub(super) fn acknowledge(&mut self) {
+        if self.kind == ClientKind::Stateful && self.received > 0 {
+            self.send_value(&json!({ "type": 8, "sequenceId": self.received }));
+        }
+    }
+
+    /// Goes on by a new socket.
+    pub(super) fn reconnect(&mut self, remote: Remote) {
+        self.link = Link::Socket(remote, decoder());
+        self.partial.clear();
+        let first = self.sent.front().map_or(self.next, |(number, _)| *number);
+        self.send_value(&json!({ "type": 9, "sequenceId": first }));
+        for (_, bytes) in self.sent.clone() {
+            self.send_raw(bytes);
+        }
+    }
+
+    /// Reads at most `bytes_max` bytes of what came by a socket. The second value says that the service has ended the connection.
+    pub(super) fn read(&mut self, bytes_max: usize) -> Result<(Vec<Value>, bool)> {
+        let Link::Socket(remote, decoder) = &mut self.link else { return Ok((Vec::new(), false)) };
+        let mut bytes = remote.receive(bytes_max);
+        let mut is_closed = bytes.is_empty() && remote.has_ended();
+        let mut input = &mut bytes[..];
+        while !input.is_empty() {
+            let decoded = decoder.decode(input).context("a frame cannot be read")?;
+            match decoded.event {
+                Some(Event::Message(_, payload)) => self.partial.extend_from_slice(payload),
+                Some(Event::Close(_)) => is_closed = true,
+                Some(Event::Ping(_) | Event::Pong(_)) | None => {}
+            }
+            let consumed = decoded.consumed;
+            input = &mut input[consumed..];
+        }
+        Ok((self.messages()?, is_closed))
+    }
+
+    /// Reads what a poll brought.
+    pub(super) fn polled(&mut self, bytes: &[u8]) -> Result<Vec<Value>> {
+        self.partial.extend_from_slice(bytes);
+        self.messages()
+    }
+
+    /// The whole messages that came, without those that came before by a lost socket.
+    fn messages(&mut self) -> Result<Vec<Value>> {
+        let mut messages = Vec::new();
+        while let Some(end) = self.partial.iter().position(|byte| *byte == SEPARATOR) {
+            let message: Vec<u8> = self.partial.drain(..=end).collect();
+            let text = String::from_utf8_lossy(&message[..end]).into_owned();
+            let message: Value =
+                serde_json::from_str(&text).with_context(|| format!("'{text}' is no message"))?;
+            if self.counts(&message)? {
+                messages.push(message);
+            }
+        }
+        Ok(messages)
+    }
+
+    /// Numbers a message. False for one that is to be skipped.
+    fn counts(&mut self, message: &Value) -> Result<bool> {
+        if self.kind != ClientKind::Stateful {
+            return Ok(true);
+        }
+        match message["type"].as_u64() {
+            Some(1..=5) => {
+                let number = self.expected;
+                self.expected += 1;
+                let is_new = number > self.received;
+                self.received = self.received.max(number);
+                Ok(is_new)
+            }
+            Some(8) => {
+                let up_to = message["sequenceId"].as_u64().unwrap_or(0);
+                self.sent.retain(|(number, _)| *number > up_to);
+                Ok(false)
+            }
+            Some(9) => {
+                let from = message["sequenceId"].as_u64().unwrap_or(0);
+                if from == 0 || from > self.received + 1 {
+                    bail!("the service goes on with message {from}, and {} came", self.received);
+                }
+                self.expected = from;
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
+    }
+}
+
+pub(super) fn decoder() -> Box<Decoder> {
+    Box::new(Decoder::new(Role::Client, 1 << 24))
+}

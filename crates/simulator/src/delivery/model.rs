@@ -1,0 +1,196 @@
+//! What clients must have received: a model of messages, members and positions, in plain maps. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, bail, ensure};
+
+/// Names a message.
+pub(super) type MessageId = u64;
+/// Names one life of a connection, from its handshake to its end.
+pub(super) type ConnectionNumber = u64;
+
+/// Who receives a message.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Audience {
+    All,
+    User(usize),
+    Group(String),
+    Connection(ConnectionNumber),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Pending,
+    Acknowledged,
+    /// Its sender was told that nobody gets it.
+    Refused,
+    /// Its sender's process is gone, or it was told nothing certain.
+    Unknown,
+}
+
+#[derive(Debug)]
+struct Sent {
+    sender: usize,
+    to: Audience,
+    outcome: Outcome,
+    /// Open connections that were in the audience when it was sent, and still are.
+    receivers: BTreeSet<ConnectionNumber>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    user: usize,
+    groups: BTreeSet<String>,
+    /// Groups that it was ever in, or asked to be in.
+    may_hear: BTreeSet<String>,
+    received: BTreeSet<MessageId>,
+    last: BTreeMap<(usize, Audience), MessageId>,
+}
+
+/// All messages and connections.
+#[derive(Debug, Default)]
+pub(super) struct Deliveries {
+    sent: BTreeMap<MessageId, Sent>,
+    open: BTreeMap<ConnectionNumber, Connection>,
+    /// Which message is where in the kept group's log: by epoch and offset.
+    places: BTreeMap<(String, u64), MessageId>,
+}
+
+impl Deliveries {
+    pub(super) fn opened(&mut self, number: ConnectionNumber, user: usize) {
+        let connection = Connection {
+            user,
+            groups: BTreeSet::new(),
+            may_hear: BTreeSet::new(),
+            received: BTreeSet::new(),
+            last: BTreeMap::new(),
+        };
+        self.open.insert(number, connection);
+    }
+
+    /// A connection has ended: it need not receive anything any more.
+    pub(super) fn ended(&mut self, number: ConnectionNumber) {
+        self.open.remove(&number);
+        for sent in self.sent.values_mut() {
+            sent.receivers.remove(&number);
+        }
+    }
+
+    pub(super) fn joining(&mut self, number: ConnectionNumber, group: &str) {
+        if let Some(connection) = self.open.get_mut(&number) {
+            connection.may_hear.insert(group.to_owned());
+        }
+    }
+
+    pub(super) fn joined(&mut self, number: ConnectionNumber, group: &str) {
+        if let Some(connection) = self.open.get_mut(&number) {
+            connection.groups.insert(group.to_owned());
+        }
+    }
+
+    /// A connection is about to leave a group.
+    pub(super) fn leaving(&mut self, number: ConnectionNumber, group: &str) {
+        if let Some(connection) = self.open.get_mut(&number) {
+            connection.groups.remove(group);
+        }
+        for sent in self.sent.values_mut().filter(|sent| sent.to == Audience::Group(group.to_owned())) {
+            if sent.outcome == Outcome::Pending {
+                sent.receivers.remove(&number);
+            }
+        }
+    }
+
+    /// A message is being sent.
+    pub(super) fn sending(&mut self, id: MessageId, sender: usize, to: Audience) {
+        let is_receiver = |(number, connection): &(&ConnectionNumber, &Connection)| match &to {
+            Audience::All => true,
+            Audience::User(user) => connection.user == *user,
+            Audience::Group(group) => connection.groups.contains(group),
+            Audience::Connection(one) => *number == one,
+        };
+        let receivers = self.open.iter().filter(is_receiver).map(|(number, _)| *number).collect();
+        self.sent.insert(id, Sent { sender, to, outcome: Outcome::Pending, receivers });
+    }
+
+    pub(super) fn acknowledged(&mut self, id: MessageId) {
+        self.set(id, Outcome::Acknowledged);
+    }
+
+    pub(super) fn unknown(&mut self, id: MessageId) {
+        self.set(id, Outcome::Unknown);
+    }
+
+    /// A sender was told that nobody gets its message.
+    pub(super) fn refused(&mut self, id: MessageId) -> Result<()> {
+        let receiver = self.open.iter().find(|(_, connection)| connection.received.contains(&id));
+        if let Some((number, _)) = receiver {
+            bail!("connection {number} received message {id}, which was refused");
+        }
+        self.set(id, Outcome::Refused);
+        Ok(())
+    }
+
+    fn set(&mut self, id: MessageId, outcome: Outcome) {
+        if let Some(sent) = self.sent.get_mut(&id) {
+            sent.outcome = outcome;
+        }
+    }
+
+    /// A connection received a message for the first time that its numbers say.
+    pub(super) fn received(&mut self, number: ConnectionNumber, id: MessageId) -> Result<()> {
+        let Some(sent) = self.sent.get(&id) else { bail!("message {id} was never sent") };
+        ensure!(sent.outcome != Outcome::Refused, "message {id} was refused, and is received");
+        let Some(connection) = self.open.get_mut(&number) else { return Ok(()) };
+        let is_addressed = match &sent.to {
+            Audience::All => true,
+            Audience::User(user) => connection.user == *user,
+            Audience::Group(group) => connection.may_hear.contains(group),
+            Audience::Connection(one) => number == *one,
+        };
+        ensure!(is_addressed, "connection {number} received message {id}, which went to {:?}", sent.to);
+        ensure!(connection.received.insert(id), "connection {number} received message {id} twice");
+        let last = connection.last.insert((sent.sender, sent.to.clone()), id);
+        ensure!(
+            last.is_none_or(|last| last < id),
+            "connection {number} received message {id} of sender {} behind message {last:?}",
+            sent.sender
+        );
+        Ok(())
+    }
+
+    /// A follower was told the position behind a message of the kept group.
+    pub(super) fn placed(&mut self, id: MessageId, epoch: &str, offset: u64) -> Result<()> {
+        let before = self.places.insert((epoch.to_owned(), offset), id);
+        ensure!(
+            before.is_none_or(|before| before == id),
+            "position {epoch}-{offset} held message {before:?} and holds {id} now"
+        );
+        Ok(())
+    }
+
+    /// All that a connection received.
+    pub(super) fn received_by(&self, number: ConnectionNumber) -> Vec<MessageId> {
+        self.open.get(&number).map(|one| one.received.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// Everything is quiet: what must have come has come.
+    pub(super) fn check_received(&self) -> Result<()> {
+        for (id, sent) in self.sent.iter().filter(|(_, sent)| sent.outcome == Outcome::Acknowledged) {
+            for number in &sent.receivers {
+                let has_it = self.open.get(number).is_some_and(|one| one.received.contains(id));
+                ensure!(has_it, "connection {number} never received message {id} to {:?}", sent.to);
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody has read the whole log of a group: each message that was acknowledged is in it.
+    pub(super) fn check_log(&self, group: &str, log: &[MessageId]) -> Result<()> {
+        let to = Audience::Group(group.to_owned());
+        for (id, sent) in self.sent.iter().filter(|(_, sent)| sent.to == to) {
+            let is_missing = sent.outcome == Outcome::Acknowledged && !log.contains(id);
+            ensure!(!is_missing, "message {id} was acknowledged, and is not in the log of {group}");
+        }
+        Ok(())
+    }
+}
