@@ -34,7 +34,7 @@ use crate::log::Level;
 use crate::metrics::{Rejected, StatusLabel};
 use crate::running_app::RunningApp;
 use crate::worker::CancellationToken;
-use matched::{MatchedRequest, needs_body_data, trigger_data};
+use matched::{MatchedRequest, trigger_data};
 use respond::{failed, malformed, text, too_many};
 
 impl Dispatch {
@@ -77,22 +77,28 @@ impl Dispatch {
         if is_webhook(&path) {
             return self.webhook(&parts).await;
         }
-        if path == "/" && !self.has_root_route(&parts.method) {
-            return self.home().await;
-        }
-        if !self.may_have_route(&path) {
+        let is_root = path == "/";
+        if !is_root && !self.may_have_route(&path) {
             return empty(StatusCode::NOT_FOUND);
         }
         let running = match self.running().await {
             Ok(running) => running,
             Err(why) => {
                 self.rejected(Rejected::NotReady);
-                return text(StatusCode::SERVICE_UNAVAILABLE, &why);
+                return if is_root {
+                    home::not_running(&why)
+                } else {
+                    text(StatusCode::SERVICE_UNAVAILABLE, &why)
+                };
             }
         };
         let Some(routed) = running.routes.find(&parts.method, &path) else {
-            return empty(StatusCode::NOT_FOUND);
+            return if is_root { self.home() } else { empty(StatusCode::NOT_FOUND) };
         };
+        // A function that serves `/` is there only while it is enabled.
+        if is_root && routed.target.declaration.is_disabled {
+            return self.home();
+        }
         let function = Arc::clone(routed.target);
         let Trigger::Http(trigger) = &function.declaration.trigger else {
             return empty(StatusCode::NOT_FOUND);
@@ -112,7 +118,7 @@ impl Dispatch {
                 MatchedRequest { parts: &parts, path: &path, route_values: &routed.values.texts, typed, key };
             return self.proxy(&running, proxying, function, matched, body, permits).await;
         }
-        let needs_properties = needs_body_data(&function);
+        let needs_properties = function.needs_binding_data;
         let received = match self.receive(body, needs_properties).await {
             Ok(received) => received,
             Err(refusal) => return refusal,
@@ -132,14 +138,8 @@ impl Dispatch {
     }
 
     /// The page at `/`, which tools poll until it is there.
-    async fn home(&self) -> Response<Body> {
-        match self.running().await {
-            Ok(_) => home::page(self.app.settings.is_on("AzureWebJobsDisableHomepage")),
-            Err(why) => {
-                self.rejected(Rejected::NotReady);
-                home::not_running(&why)
-            }
-        }
+    fn home(&self) -> Response<Body> {
+        home::page(self.app.settings.is_on("AzureWebJobsDisableHomepage"))
     }
 
     /// Calls the function in a task of its own: a client that goes away cancels it, but its end is awaited and recorded all the same.

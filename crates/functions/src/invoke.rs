@@ -35,6 +35,9 @@ pub(crate) struct Function {
     pub(crate) declaration: Declaration,
     pub(crate) inputs: Vec<(Binding, Arc<dyn Reader>)>,
     pub(crate) outputs: Vec<(Binding, Arc<dyn Sink>)>,
+    /// Whether a binding has an expression that binding data may resolve. Decided once: requests whose function has none are not
+    /// looked into.
+    pub(crate) needs_binding_data: bool,
 }
 
 /// What a trigger gives for one invocation.
@@ -124,6 +127,16 @@ pub(crate) struct Invoker {
 }
 
 impl Function {
+    pub(crate) fn new(
+        declaration: Declaration,
+        inputs: Vec<(Binding, Arc<dyn Reader>)>,
+        outputs: Vec<(Binding, Arc<dyn Sink>)>,
+    ) -> Self {
+        let needs_binding_data = inputs.iter().any(|(binding, _)| binding.properties.needs_data())
+            || outputs.iter().any(|(binding, _)| binding.properties.needs_data());
+        Self { declaration, inputs, outputs, needs_binding_data }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.declaration.metadata.name
     }

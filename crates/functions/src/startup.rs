@@ -197,7 +197,7 @@ impl AppStartup {
             let sink = sink.map_err(|error| unusable(&binding, &error))?;
             outputs.push((binding, sink));
         }
-        Ok(Function { declaration, inputs, outputs })
+        Ok(Function::new(declaration, inputs, outputs))
     }
 
     fn connector(&self, binding: &Binding, direction: Direction) -> &Arc<dyn Connector> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue};
 use http_messages::Budget;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -69,12 +69,6 @@ impl Dispatch {
             Ok(Err(_)) => Err("The function app has been stopped.\n".to_owned()),
             Err(_) => Err(format!("The function app did not start within {:?}.\n", self.start_wait)),
         }
-    }
-
-    /// An app whose route prefix is empty may serve `/` itself.
-    pub(super) fn has_root_route(&self, method: &Method) -> bool {
-        let AppPhase::Running(running) = &*self.phase.borrow() else { return false };
-        running.routes.find(method, "/").is_some_and(|routed| !routed.target.declaration.is_disabled)
     }
 
     /// Whether a path may be that of a function: below the app's prefix, where it has one. Nothing else waits for the app, nor is told

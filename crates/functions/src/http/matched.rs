@@ -5,14 +5,8 @@ use trace::TraceContext;
 
 use super::body::Received;
 use super::request;
-use crate::invoke::{Function, TriggerData};
+use crate::invoke::TriggerData;
 use crate::keys::KnownKey;
-
-/// Whether a binding has expressions, which may name properties of the body.
-pub(super) fn needs_body_data(function: &Function) -> bool {
-    function.inputs.iter().any(|(binding, _)| binding.properties.needs_data())
-        || function.outputs.iter().any(|(binding, _)| binding.properties.needs_data())
-}
 
 /// A request to a function, beside its body.
 pub(super) struct MatchedRequest<'a> {

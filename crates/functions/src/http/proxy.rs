@@ -25,7 +25,7 @@ use worker_protocol::RpcHttp;
 
 use super::dispatch::Dispatch;
 use super::extensions::ClientAddress;
-use super::matched::{MatchedRequest, needs_body_data};
+use super::matched::MatchedRequest;
 use super::request;
 use super::respond::malformed;
 use crate::invoke::{Function, TriggerData};
@@ -116,7 +116,7 @@ impl Dispatch {
 
     /// The body to stream, and what bindings see of it: they need it whole, where they name its properties.
     async fn to_stream(&self, function: &Function, body: Body) -> Result<(Body, Bytes), Response<Body>> {
-        if needs_body_data(function) {
+        if function.needs_binding_data {
             let bytes = self.read_body(body).await?;
             return Ok((full(bytes.clone()), bytes));
         }
@@ -140,7 +140,7 @@ fn trigger_data(
 ) -> TriggerData {
     let MatchedRequest { parts, route_values, typed, .. } = matched;
     let (metadata, binding_data) =
-        request::binding_data(parts, shown, route_values, typed, needs_body_data(function));
+        request::binding_data(parts, shown, route_values, typed, function.needs_binding_data);
     let mut data = RpcHttp::default();
     if proxying.needs_route_values {
         data.params = route_values.iter().cloned().collect();
