@@ -1,4 +1,4 @@
-//! [`Admission`]: with what a client enters the engine, and what is kept of it.
+//! [`Admission`]: what the engine is told about a client that connects.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,38 +6,38 @@ use std::time::{Duration, SystemTime};
 
 use crate::{AppServer, ClientContext, ConnectionId, Hub, Roles, UserId};
 
-/// With what a client enters the engine: who it is, by the words of its token.
+/// What the engine is told about a client that connects, most of it from the client's token.
 #[derive(Clone, Debug)]
 pub struct Admission {
     /// The hub.
     pub hub: Hub,
-    /// Its public name, from [`EngineHandle::issue`](crate::EngineHandle::issue).
+    /// Its connection id, from [`EngineHandle::issue`](crate::EngineHandle::issue).
     pub connection: ConnectionId,
     /// Its user.
     pub user: Option<UserId>,
     /// How long the client has for its handshake; absent means the engine's own setting.
     pub handshake_timeout: Option<Duration>,
-    /// When the connection is to be closed because its token ends; absent means never.
+    /// When the connection is closed because its token expires; absent means never.
     pub expires_at: Option<SystemTime>,
-    /// What an upstream or an app server is told about the client, and what a refresh of its authentication begins with; absent where
-    /// nobody asks.
+    /// What an upstream or an app server is told about the client, and what a refresh of its authentication starts from; absent where
+    /// neither needs it.
     pub client_context: Option<Arc<ClientContext>>,
-    /// What the client may do without a backend.
+    /// What the client may do to groups without a backend.
     pub roles: Option<Roles>,
-    /// Whether negotiate promised that a new socket may take the place of a lost one.
+    /// Whether negotiate offered stateful reconnect.
     pub stateful: bool,
-    /// The app server that answers for the client, in Default mode.
+    /// The app server that the client is routed to, in Default mode.
     pub server: Option<Arc<dyn AppServer>>,
-    /// Dropped when the engine has let go of the connection.
+    /// Dropped when the connection has ended.
     pub guard: Option<ConnectionGuard>,
 }
 
-/// Something that ends when a connection does.
+/// A value that is dropped when a connection ends.
 #[derive(Clone)]
 pub struct ConnectionGuard(#[allow(dead_code, reason = "held for its drop")] Arc<dyn Send + Sync>);
 
 impl ConnectionGuard {
-    /// Holds `what` until the connection is gone.
+    /// Holds `what` until the connection has ended.
     pub fn new(what: impl Send + Sync + 'static) -> Self {
         Self(Arc::new(what))
     }
@@ -50,7 +50,7 @@ impl fmt::Debug for ConnectionGuard {
 }
 
 impl Admission {
-    /// A client of a hub, with nothing special about it.
+    /// A client of a hub, with the default for everything else.
     pub fn new(hub: Hub, connection: ConnectionId, user: Option<UserId>) -> Self {
         Self {
             hub,

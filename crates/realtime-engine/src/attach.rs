@@ -2,28 +2,28 @@
 
 use crate::{ConnectionId, ConnectionToken};
 
-/// Names for a connection that is about to be: both lead to the same shard.
+/// The ids of a new connection. Both lead to the same shard.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionIds {
-    /// The public name.
+    /// The connection id.
     pub connection: ConnectionId,
-    /// The secret of its client.
+    /// The connection token, a secret of its client.
     pub token: ConnectionToken,
 }
 
-/// Why a socket was not taken.
+/// Why a connection was not attached.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// [`Options::connections_max`](crate::Options::connections_max) is reached.
-    #[error("the engine holds as many connections as it may: {connections_max}")]
+    #[error("too many connections; the limit is {connections_max} (realtime.engine.connections_max)")]
     Full {
-        /// The bound.
+        /// The limit.
         connections_max: u32,
     },
-    /// The hub has as many connections as it may.
-    #[error("the hub holds as many connections as it may: {connections_max}")]
+    /// The hub's own limit, or [`Options::hub_connections_max`](crate::Options::hub_connections_max), is reached.
+    #[error("too many connections to this hub; the limit is {connections_max}")]
     HubFull {
-        /// The bound.
+        /// The limit.
         connections_max: u32,
     },
     /// The connection id was issued by another node, or for a shard that does not exist.

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use crate::{ClientContext, Roles, UserId};
 
-/// New claims for a connection. The shard applies them, because only the shard knows the present ones; what they mean is
-/// decided by the service around the engine.
+/// New claims for a connection. The shard applies them, because only the shard knows the current ones; what they mean is decided by
+/// the service around the engine.
 pub trait AuthenticationRefresh: Debug + Send + 'static {
-    /// What the connection has afterwards. `known` is what it has now, `user` is its user.
+    /// Returns what the connection has afterwards. `known` is what it has now, `user` is its user.
     ///
     /// # Errors
     ///
@@ -19,17 +19,17 @@ pub trait AuthenticationRefresh: Debug + Send + 'static {
 /// What a connection has after its authentication was refreshed.
 #[derive(Debug, PartialEq)]
 pub struct Refreshed {
-    /// Its new claims, beside what does not change.
+    /// Its new claims, with the parts of the context that do not change.
     pub client_context: ClientContext,
-    /// When the connection is to be closed because its authentication ends; absent means never.
+    /// When the connection is closed because its authentication expires; absent means never.
     pub ends_at: Option<SystemTime>,
     /// What the client may do without a backend.
     pub roles: Option<Roles>,
-    /// Whether its claims differ from those before; the time of the end does not count.
+    /// Whether its claims differ from those before, apart from their expiry.
     pub is_changed: bool,
 }
 
 /// The new claims belong to another user than the connection. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the new claims name another user than the one of the connection; a refresh cannot change the user")]
+#[error("the new claims name a different user than the connection; a refresh cannot change the user")]
 pub struct OtherUser;

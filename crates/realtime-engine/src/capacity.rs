@@ -1,10 +1,10 @@
-//! [`Capacity`]: whether more of a client can be received.
+//! [`Capacity`]: whether more data of a client can be accepted.
 
-/// Whether whoever answers for a client can take more of it.
+/// Whether an app server or upstream can accept more data of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capacity {
-    /// Go on.
+    /// It can.
     Available,
-    /// Read nothing of this client until [`EngineHandle::resume`](crate::EngineHandle::resume).
+    /// It cannot: read nothing from this client until [`EngineHandle::resume`](crate::EngineHandle::resume).
     Exhausted,
 }

@@ -7,7 +7,7 @@ use signalr_protocol::{HubProtocol, TransportType};
 
 use crate::{ConnectionId, Hub, UserId};
 
-/// Which client something is about.
+/// Identifies the client of a connection.
 #[derive(Clone, Debug)]
 pub struct ClientConnection {
     /// The connection.
@@ -16,28 +16,28 @@ pub struct ClientConnection {
     pub hub: Hub,
     /// Its user, if its token named one.
     pub user: Option<UserId>,
-    /// What it speaks.
+    /// Its hub protocol.
     pub protocol: HubProtocol,
-    /// What it brought along, where that was kept.
+    /// What is known from its token and request, if that was kept.
     pub client_context: Option<Arc<ClientContext>>,
 }
 
-/// What a client brought along, for those who answer its calls.
+/// What is known of a client from its token and its request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientContext {
     /// The payload of its token: a JSON object.
     pub claims: Box<str>,
-    /// The query of its address, without its token and its id.
+    /// The query of its request, without its token and its id.
     pub query: Box<str>,
-    /// How it came, where that is known.
+    /// Its transport and address, if they are known.
     pub remote: Option<RemoteEndpoint>,
 }
 
-/// How a client reached the service.
+/// The remote end of a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemoteEndpoint {
-    /// By which transport.
+    /// The transport.
     pub transport: TransportType,
-    /// The address of the other end of its connection: its own, or that of a proxy between.
+    /// The address of the client, or of a proxy between it and us.
     pub address: Option<IpAddr>,
 }

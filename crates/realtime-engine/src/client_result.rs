@@ -1,34 +1,34 @@
-//! Client results: a call of one client's method whose answer comes back.
+//! Client results: invocations of one client's method that return a result.
 
 use bytes::Bytes;
 use signalr_protocol::HubProtocol;
 
-/// What a client answered.
+/// The result that a client returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientResult {
-    /// In which encoding the result is.
+    /// The encoding of the result.
     pub protocol: HubProtocol,
     /// The result, if there is one, or the text of the client's error.
     pub outcome: Result<Option<Bytes>, String>,
 }
 
-/// Why a client's answer did not come.
+/// Why there is no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientInvokeError {
     /// There is no such connection in the hub.
     #[error("the connection does not exist")]
     NotFound,
-    /// The message cannot be said in the client's protocol.
-    #[error("the message cannot be said in the client's protocol")]
+    /// The message cannot be encoded in the client's protocol.
+    #[error("the message cannot be encoded in the client's protocol")]
     Untranslatable,
-    /// It ended before it answered.
-    #[error("the connection ended before it answered")]
+    /// The connection ended first.
+    #[error("the connection ended before the client returned a result")]
     Disconnected,
-    /// It took too long.
-    #[error("the client did not answer in time")]
+    /// The client took too long.
+    #[error("the client did not return a result in time")]
     Timeout,
-    /// It has as many unanswered calls as it may have.
-    #[error("the client has as many unanswered calls as it may have")]
+    /// [`Options::client_results_max`](crate::Options::client_results_max) is reached.
+    #[error("too many invocations of this client wait for a result (realtime.engine.client_results_max)")]
     TooMany,
     /// The engine has ended.
     #[error("the engine has been shut down")]

@@ -1,4 +1,4 @@
-//! [`ShardCommand`]: the closed list of everything that a shard can be asked for.
+//! [`ShardCommand`]: the closed list of everything that a shard can be asked to do.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,52 +17,52 @@ use crate::{
     Lifetime, Membership, OtherUser, OutgoingMessage, ServerClose, Target, Transport, UserId,
 };
 
-/// What became of bytes that a client sent over HTTP.
+/// What happened to bytes that a client sent in an HTTP request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReceiveResult {
-    /// They were taken in.
+    /// They were accepted.
     Accepted,
-    /// There is no such connection any more.
+    /// The connection has ended.
     #[default]
     Gone,
-    /// Too many requests of this connection wait already.
+    /// Too many requests of this connection are pending.
     Busy,
 }
 
-/// What became of a socket that came to replace that of a stateful connection.
+/// What happened to the new socket of a client that reconnects statefully.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReattachResult {
-    /// It took over.
+    /// The connection uses it now.
     Attached,
-    /// The connection is gone, or its messages could not all be kept; the client has to begin anew.
+    /// The connection has ended, or its buffer has overflowed; the client has to open a new connection.
     #[default]
     Gone,
 }
 
-/// Everything that can happen to a shard from outside its sockets.
+/// Everything that a shard can be asked to do.
 #[derive(Debug)]
 pub(crate) enum ShardCommand {
     Attach(Box<Transport>, Box<Admission>),
-    /// A new socket for a connection that can reconnect statefully.
+    /// A new socket for a stateful connection.
     Reattach {
         connection: ConnectionId,
         socket: Box<edge::Socket>,
         done: oneshot::Sender<ReattachResult>,
     },
-    /// Bytes from a client that sends by HTTP requests; `is_end` where the request ends with them.
+    /// Bytes from an HTTP request of a client; `is_end` if the request ends with them.
     Receive {
         connection: ConnectionId,
         payload: Bytes,
         is_end: bool,
         done: oneshot::Sender<ReceiveResult>,
     },
-    /// The client of an HTTP transport has gone (`false`) or said goodbye (`true`).
+    /// The client of an HTTP transport was lost (`false`) or has closed the connection (`true`).
     Leave {
         connection: ConnectionId,
         goodbye: bool,
         found: oneshot::Sender<bool>,
     },
-    /// The answer to [`Upstream::opening`](super::Upstream::opening).
+    /// The decision that [`Upstream::connecting`](crate::Upstream::connecting) has postponed.
     Opened {
         connection: ConnectionId,
         result: Result<(), Box<str>>,
@@ -82,7 +82,7 @@ pub(crate) enum ShardCommand {
         server: Arc<dyn AppServer>,
         found: oneshot::Sender<bool>,
     },
-    /// A client is read again.
+    /// Reads a client again that was paused.
     Resume {
         connection: ConnectionId,
     },
@@ -121,18 +121,18 @@ pub(crate) enum ShardCommand {
     },
     Invoke(Box<Invoke>),
     Stream(Box<StreamMessages>),
-    /// Nobody waits for this client result any more.
+    /// The caller no longer waits for this client result.
     Forget {
         connection: ConnectionId,
         invocation_id: Box<str>,
     },
-    /// What is known of a connection's client.
+    /// Asks what is known of a connection's client.
     GetClientContext {
         hub: Hub,
         connection: ConnectionId,
         answer: oneshot::Sender<Option<Arc<ClientContext>>>,
     },
-    /// The client of a connection has logged in again.
+    /// Refreshes the authentication of a connection.
     Refresh {
         hub: Hub,
         connection: ConnectionId,
@@ -173,12 +173,12 @@ pub(crate) enum ShardCommand {
         answer: oneshot::Sender<u64>,
     },
     SubscribeTrace(Box<TraceSink>),
-    /// A connection wants to follow what is kept of a group, or of its hub.
+    /// Subscribes a connection to the history of a group, or of its hub.
     Follow {
         connection: ConnectionId,
         group: Option<GroupName>,
         may_join: bool,
-        /// The life of the log.
+        /// The epoch of the history.
         epoch: u64,
         result: oneshot::Sender<FollowResult>,
     },
@@ -198,7 +198,7 @@ pub(crate) enum ShardCommand {
     },
 }
 
-/// A call of one client's method whose result is awaited.
+/// An invocation of one client's method that returns a result.
 #[derive(Debug)]
 pub(crate) struct Invoke {
     pub(crate) hub: Hub,
@@ -208,17 +208,17 @@ pub(crate) struct Invoke {
     pub(crate) answer: oneshot::Sender<Result<ClientResult, ClientInvokeError>>,
 }
 
-/// What became of a connection's change of a group.
+/// What happened to a change of a connection's group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum GroupChangeResult {
     Done,
     #[default]
     NoConnection,
-    /// It is in as many groups as it may be.
+    /// [`Options::connection_groups_max`](crate::Options::connection_groups_max) is reached.
     TooMany,
 }
 
-/// Whose existence is asked for.
+/// What is asked to exist.
 #[derive(Clone, Debug)]
 pub(crate) enum PresenceQuery {
     Connection(ConnectionId),

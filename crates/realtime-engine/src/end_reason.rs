@@ -5,33 +5,33 @@ use prometheus_client::encoding::EncodeLabelValue;
 /// Why a connection ended; a label of the metric `realtime_connection_ends`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum EndReason {
-    /// The client said goodbye with a WebSocket close or a hub Close message.
+    /// The client closed the connection with a WebSocket close frame or a hub Close message.
     ClientClosed,
-    /// The socket ended without a goodbye.
+    /// The socket ended without a close.
     ConnectionLost,
-    /// The first message was no acceptable handshake.
+    /// The handshake request was refused.
     HandshakeRefused,
-    /// No handshake came in time.
+    /// No handshake request was received in time.
     HandshakeTimeout,
-    /// Nothing came from the client for too long.
+    /// Nothing was received from the client for too long.
     ClientTimeout,
-    /// No hub message came from the client for longer than its hub allows.
+    /// No hub message was received from the client for longer than its hub allows.
     IdleTimeout,
     /// The client did not read what was sent to it.
     SlowConsumer,
-    /// The client sent more than it may.
+    /// The client exceeded a rate limit.
     RateLimited,
-    /// The client broke the rules of WebSocket.
+    /// The client violated the WebSocket protocol.
     WebSocketViolation,
     /// The client sent a hub message that cannot be read.
     MalformedMessage,
-    /// Somebody asked the engine to close it.
+    /// An app asked to close it.
     Closed,
     /// Its app server closed it.
     ServerClosed,
-    /// Its app server has gone, and no other could take it over.
+    /// Its app server was lost, and no other could take over.
     ServerOffline,
-    /// Its token ended.
+    /// Its token expired.
     TokenExpired,
     /// The engine was drained.
     Drained,

@@ -1,4 +1,4 @@
-//! [`EngineHandle`]: how the rest of the process talks to the shards. [`EngineJoin`]: how it ends them.
+//! [`EngineHandle`]: how the rest of the process uses the shards. [`EngineJoin`]: how it ends them.
 //!
 //! `attach.rs` adds connections, `publish.rs` sends messages, `groups.rs` changes groups, `client.rs` has what concerns one client,
 //! `streams.rs` sends stream items, `lists.rs` lists connections, users and groups, and `wake.rs` is the queue of a shard.
@@ -23,7 +23,7 @@ use crate::command::ShardCommand;
 use crate::hub_counts::HubCounts;
 use crate::{ConnectionId, HistoryLog, NodeId, Stopped, Target};
 
-/// Talks to the shards; cheap to clone.
+/// Sends commands to the shards; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EngineHandle(Arc<Shared>);
 
@@ -38,7 +38,7 @@ pub struct EngineJoin {
 pub(crate) struct Shared {
     pub(crate) node: NodeId,
     pub(crate) connections_max: u32,
-    /// Sockets handed to shards and not yet given up by them.
+    /// Connections of all shards.
     pub(crate) connections: Arc<AtomicU32>,
     pub(crate) hub_counts: Arc<HubCounts>,
     pub(crate) http_pending_bytes: prometheus_client::metrics::gauge::Gauge,
@@ -59,7 +59,7 @@ impl EngineHandle {
         Self(Arc::new(shared))
     }
 
-    /// Asks the shard that owns a connection. A connection of another node is not here, so the answer is the default.
+    /// Asks the shard that owns a connection. For a connection of another node the answer is the default.
     async fn ask_owner<T: Default>(
         &self,
         connection: ConnectionId,
@@ -95,7 +95,7 @@ impl EngineHandle {
         self.0.shards.get(usize::from(connection.shard().0))
     }
 
-    /// The shards that may hold receivers.
+    /// The shards that may have receivers.
     fn shards_of(&self, target: &Target) -> &[ShardSender] {
         let Target::Connection(connection) = target else { return &self.0.shards };
         self.shard_of(*connection).map_or(&[], std::slice::from_ref)
@@ -103,11 +103,11 @@ impl EngineHandle {
 }
 
 impl EngineJoin {
-    /// Ends the engine: tells every client to connect again (Close with `allowReconnect`), waits for them to go, and cuts
-    /// those that have not gone after `cut_after`. Returns when all threads have ended.
+    /// Ends the engine: tells every client to reconnect (Close with `allowReconnect`), waits until they have closed, and drops the
+    /// connections that are left after `cut_after`. Returns when all threads have ended.
     pub async fn drain(self, cut_after: Duration) {
         for shard in &self.handle.0.shards {
-            // A shard that has already ended needs no telling.
+            // Fails only for a shard that has ended already.
             let _ = shard.send(ShardCommand::Drain { cut_after }).await;
         }
         for ShardThread { ended, thread } in self.threads {

@@ -1,49 +1,49 @@
-//! [`HistoryLog`]: who writes messages down before they are sent, so that a client that comes back can ask for what it missed; and how
-//! such a client is brought up to date without a gap and without a message twice.
+//! [`HistoryLog`]: records messages before they are sent, so that a client can recover what it missed; and how such a client catches
+//! up without a gap and without a duplicate.
 
 use std::fmt::Debug;
 
 use crate::{Hub, Publish, PublishError, Target};
 
-/// Takes the messages that are kept, keeps them, and hands them to
-/// [`EngineHandle::publish_recorded`](super::EngineHandle::publish_recorded) in the order of their positions.
+/// Records messages, and passes them to [`EngineHandle::publish_recorded`](super::EngineHandle::publish_recorded) in the order of
+/// their positions.
 #[async_trait::async_trait]
 pub trait HistoryLog: Debug + Send + Sync + 'static {
-    /// Whether messages to that target are kept.
+    /// Whether messages to that target are recorded.
     fn has_history(&self, hub: &Hub, target: &Target) -> bool;
 
-    /// Keeps a message and sends it.
+    /// Records a message and sends it.
     async fn publish(&self, publish: Publish) -> Result<(), PublishError>;
 
-    /// As [`HistoryLog::publish`], for callers that cannot wait: the message is taken when it is on its way to be kept.
+    /// As [`HistoryLog::publish`], for callers that cannot wait: returns when the message is queued to be recorded.
     fn try_publish(&self, publish: Publish) -> Result<(), PublishError>;
 }
 
-/// How a connection begins to follow what is kept.
+/// The result of a subscription to a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FollowResult {
     /// There is no such connection in the hub.
     #[default]
     NoConnection,
-    /// It is no member of the group, and may not become one by itself.
+    /// The connection is not a member of the group, and may not join it.
     NotMember,
-    /// It is in as many groups as it may be.
+    /// The connection is in too many groups.
     TooManyGroups,
-    /// It follows. It has had everything from this number on, so it misses what is before.
+    /// It is subscribed, and has received every message from this offset on.
     Since(u64),
-    /// Messages are withheld from it until [`EngineHandle::catch_up`](super::EngineHandle::catch_up) has been told that it has
-    /// everything before them.
+    /// It is subscribed; live messages are withheld until [`EngineHandle::catch_up`](super::EngineHandle::catch_up) reports that it has
+    /// received those before them.
     Withheld,
 }
 
-/// Whether a connection has caught up.
+/// Whether a connection has caught up with a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CatchUpResult {
-    /// It is gone.
+    /// It has ended.
     #[default]
     Gone,
-    /// It has; from now on it gets messages as they come.
+    /// It has; from now on it receives messages live.
     Live,
-    /// Messages up to this number were withheld meanwhile.
+    /// It has not: messages up to this offset were withheld meanwhile.
     Behind(u64),
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::{Hub, Options};
 
-/// How many connections each hub has, where that is limited.
+/// How many connections each hub has, if any hub has a limit.
 #[derive(Debug)]
 pub(crate) struct HubCounts {
     options: Options,
@@ -25,14 +25,14 @@ impl HubCounts {
         own.or(self.options.hub_connections_max).map(std::num::NonZeroU32::get)
     }
 
-    /// Whether a hub has no place left.
+    /// The limit of a hub, if it is reached.
     pub(crate) fn is_full(&self, hub: &Hub) -> Option<u32> {
         let limit = self.is_limited.then(|| self.limit(hub)).flatten()?;
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         (counts.get(hub).is_some_and(|count| *count >= limit)).then_some(limit)
     }
 
-    /// Takes a place in a hub, or says how many it has.
+    /// Counts a new connection of a hub; fails with the hub's limit if it is reached.
     pub(crate) fn take(&self, hub: &Hub) -> Result<(), u32> {
         if !self.is_limited {
             return Ok(());
@@ -47,7 +47,7 @@ impl HubCounts {
         Ok(())
     }
 
-    /// Gives a place back.
+    /// Counts the end of a connection of a hub.
     pub(crate) fn release(&self, hub: &Hub) {
         if !self.is_limited {
             return;

@@ -1,7 +1,7 @@
-//! [`ConnectionId`] and [`ConnectionToken`]: who a connection is, and the secret by which its client proves it.
+//! [`ConnectionId`] and [`ConnectionToken`]: the public id of a connection, and the secret of its client.
 //!
-//! Both carry the node and the shard that own the connection, so that sending to one connection, or routing a client
-//! that comes back with its token, needs no lookup anywhere.
+//! Both contain the node and the shard that own the connection, so that sending to one connection, or routing a client that shows
+//! its token, needs no lookup.
 
 use std::fmt;
 
@@ -18,19 +18,19 @@ pub struct NodeId(pub u16);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ShardId(pub(crate) u16);
 
-/// The public name of a connection: others send to it by this name.
+/// The public id of a connection: apps send to it by this id.
 ///
 /// As text: 27 characters of the URL-safe base64 alphabet, made from node, shard and 128 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(Address);
 
-/// The secret that a client shows as `id` when it connects after negotiate version 1, and by which its app names the connection when
-/// the client has logged in again. The [`ConnectionId`] is made from it by a hash: whoever holds the token finds the connection without a
-/// table, and knowing the public name of a connection gives no way into it. It carries the same node and shard as the id.
+/// The secret that a client sends as `id` when it connects after negotiate version 1, and by which its app names the connection when
+/// it refreshes the client's authentication. The [`ConnectionId`] is a hash of it: the token leads to the connection without a
+/// table, and the public id does not lead to the token. Node and shard are the same as those of the id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConnectionToken(Address);
 
-/// A text that is no connection id or token.
+/// A text that is not a connection id or token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a connection id has 27 characters of URL-safe base64")]
 pub struct MalformedId;
@@ -43,7 +43,7 @@ struct Address {
     random: [u8; 16],
 }
 
-/// A secret for a new connection, and the name that belongs to it.
+/// A token for a new connection, and the id that belongs to it.
 pub(crate) fn draw_both(node: NodeId, shard: ShardId) -> (ConnectionId, ConnectionToken) {
     let mut random = [0; 16];
     SystemRandom::new().fill(&mut random).expect("the operating system gives random bytes");
@@ -78,12 +78,12 @@ impl ConnectionToken {
         Address::parse(text).map(Self)
     }
 
-    /// The node that gave the token out.
+    /// The node that issued the token.
     pub fn node(self) -> NodeId {
         NodeId(self.0.node)
     }
 
-    /// The connection that the token is for, whether it lives or not.
+    /// The connection that the token is for, whether it exists or not.
     pub fn connection(self) -> ConnectionId {
         let mut hash = Context::new(&SHA256);
         hash.update(b"connection id of a connection token\0");
@@ -140,7 +140,7 @@ impl fmt::Display for ConnectionToken {
 }
 
 impl fmt::Debug for ConnectionToken {
-    // A token is a secret: it must not end up in a log.
+    // A token is a secret and must not be logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ConnectionToken(..)")
     }
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_survives_its_text_form_and_keeps_node_and_shard() {
+    fn an_id_is_parsed_from_its_text_with_node_and_shard() {
         let id = ConnectionId::draw(NodeId(7), ShardId(300));
         let text = id.to_string();
         assert_eq!(text.len(), 27);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn a_text_that_is_not_an_id_is_refused() {
         for text in [
             "",
             "abc",
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_differ_and_do_not_show_themselves_to_logs() {
+    fn tokens_are_unique_and_hidden_from_logs() {
         let (id, token) = draw_both(NodeId(0), ShardId(0));
         assert_ne!(token.to_string(), draw_both(NodeId(0), ShardId(0)).1.to_string());
         assert_ne!(token.to_string(), id.to_string());
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_names_its_connection_and_an_id_names_none() {
+    fn a_token_leads_to_its_connection_and_an_id_is_no_token() {
         let (id, token) = draw_both(NodeId(7), ShardId(300));
         let shown = ConnectionToken::parse(&token.to_string()).unwrap();
         assert_eq!(shown.connection(), id);

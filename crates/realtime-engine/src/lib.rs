@@ -1,6 +1,6 @@
 //! The engine of the realtime service: shards that hold the sockets of connected clients and send to them.
 //!
-//! Not its concern: HTTP, tokens, negotiation, REST; whoever admits a client has checked all that.
+//! Not its concern: HTTP, tokens, negotiation, REST. The service around the engine checks all of that before it attaches a client.
 //!
 //! A shard is one thread with a readiness loop over its own sockets and shares nothing with the others. A publish is one
 //! command to each shard, is encoded once for each protocol there, and costs each receiver one write per loop turn, however
@@ -86,12 +86,11 @@ pub use trace_subscription::{TraceEvent, TraceEventKind, TraceFilter, TraceSubsc
 pub use transport::{HttpTransport, HttpTransportKind, PollId, PollResult, Transport};
 pub use upstream::{ClientInvocation, HandshakeDecision, InvocationRejection, NoUpstream, Upstream};
 
-/// Starts the shards' threads. What is counted is registered with `registry`; spans go to `tracer`; what clients call goes
-/// to `upstream`.
+/// Starts the shards' threads. Metrics are added to `registry`, spans go to `tracer`, and invocations of clients go to `upstream`.
 ///
 /// # Errors
 ///
-/// If the operating system gives no thread or no poll.
+/// If the operating system refuses a thread or a poll.
 pub fn start(
     options: &Options,
     node: NodeId,

@@ -1,7 +1,7 @@
-//! [`Bucket`]: how much a client may send in a second. Pure: the time comes in.
+//! [`Bucket`]: rate limits of clients. Pure: the time is an argument.
 //!
-//! A bucket holds one second's worth, so that short bursts up to it pass, and fills evenly. Users' buckets are shared by all their
-//! connections, whichever shards hold them.
+//! A token bucket holds the amount of one second, so that short bursts pass, and fills evenly. The connections of a user share one
+//! bucket across shards.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use super::{Hub, Options, UserId};
 
-/// What may be sent in a second; absent means any amount.
+/// What may be sent in a second; absent means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rates {
     pub(crate) messages: Option<u32>,
     pub(crate) bytes: Option<u32>,
 }
 
-/// What is left of the rates.
+/// A token bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     rates: Rates,
@@ -25,7 +25,7 @@ pub(crate) struct Bucket {
     filled: Instant,
 }
 
-/// Which rate was exceeded; the text goes into the Close message.
+/// The limit that was exceeded; the text goes into the Close message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RateExceeded {
     #[error("more than {0} messages a second are not allowed")]
@@ -66,7 +66,7 @@ impl Bucket {
         Self { rates, messages: full(rates.messages), bytes: full(rates.bytes), filled: now }
     }
 
-    /// Takes out what was sent, or says that it was too much.
+    /// Consumes what was sent, or fails if it exceeds a limit.
     pub(crate) fn take(&mut self, messages: u32, bytes: usize, now: Instant) -> Result<(), RateExceeded> {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
@@ -88,10 +88,10 @@ impl Bucket {
 }
 
 impl UserBuckets {
-    /// Buckets of users who are gone are swept out when there are this many more than before.
+    /// Buckets of users without connections are removed each time this many more buckets exist.
     const SWEEP_EVERY: usize = 1024;
 
-    /// The bucket of a user, made when its first connection comes.
+    /// The bucket of a user, created for its first connection.
     pub(crate) fn get(&self, hub: &Hub, user: &UserId, rates: Rates, now: Instant) -> Shared {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() % Self::SWEEP_EVERY == Self::SWEEP_EVERY - 1 {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_holds_what_it_may_and_not_more() {
+    fn messages_and_bytes_beyond_one_second_are_refused_until_the_bucket_fills() {
         let start = Instant::now();
         let rates = Rates { messages: Some(2), bytes: Some(100) };
         let mut bucket = Bucket::new(rates, start);

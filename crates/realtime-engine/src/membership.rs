@@ -7,20 +7,20 @@ use crate::Stopped;
 /// A change of a group's members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Membership {
-    /// Become a member.
+    /// Joins.
     Join,
-    /// Be one no longer.
+    /// Leaves.
     Leave,
 }
 
 /// How long a user belongs to a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// Only the connections that the user has now.
+    /// Only the current connections of the user.
     Present,
-    /// All connections that it has or gets within this time.
+    /// All connections of the user, current and new, for this long.
     For(Duration),
-    /// All connections that it has or gets, until it is taken out.
+    /// All connections of the user, current and new, until it is removed.
     Always,
 }
 
@@ -28,7 +28,7 @@ pub enum Lifetime {
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
     /// [`Options::connection_groups_max`](crate::Options::connection_groups_max) is reached.
-    #[error("the connection is in as many groups as it may be")]
+    #[error("the connection is in too many groups (realtime.engine.connection_groups_max)")]
     TooMany,
     /// The engine has ended.
     #[error("the engine has been shut down")]
@@ -45,7 +45,7 @@ impl From<Stopped> for GroupError {
 #[derive(Debug, thiserror::Error)]
 pub enum UserGroupError {
     /// [`Options::user_groups_max`](crate::Options::user_groups_max) is reached.
-    #[error("the engine remembers as many memberships of users as it may")]
+    #[error("too many memberships of users in groups (realtime.engine.user_groups_max)")]
     Full,
     /// The engine has ended.
     #[error("the engine has been shut down")]

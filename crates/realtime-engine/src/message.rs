@@ -7,7 +7,7 @@ use state::Record;
 
 use super::{StreamPosition, Target, calls_reserved_method, is_reserved_method};
 
-/// A hub message on its way to clients. A shard encodes it at most once for each protocol that a receiver speaks.
+/// A hub message for clients. A shard encodes it at most once for each protocol of its receivers.
 #[derive(Clone, Debug)]
 pub struct OutgoingMessage(pub(crate) MessageContent);
 
@@ -31,14 +31,14 @@ pub(crate) enum MessageContent {
         messagepack: Option<Bytes>,
         blazorpack: Option<Bytes>,
     },
-    /// `messages` counts those that stateful reconnect numbers.
+    /// `messages` is how many of them stateful reconnect counts.
     Raw {
         framed: Bytes,
         messages: u32,
     },
 }
 
-/// How an invocation of a client ended.
+/// The result of an invocation of a client.
 #[derive(Clone, Debug)]
 pub(crate) enum CompletionOutcome {
     Error(Box<str>),
@@ -46,10 +46,10 @@ pub(crate) enum CompletionOutcome {
     Value(Box<str>),
 }
 
-/// A call that is not sent: its method is reserved, or its arguments are no JSON array, or such as no client of MessagePack could be told.
+/// An invocation that is not sent: its method is reserved, or its arguments are not a JSON array, or cannot be encoded in MessagePack.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidArguments {
-    /// Only the service itself calls it.
+    /// Only the service itself invokes it.
     #[error(
         "the methods of clients that begin with 'chappe.' are called by the service only; choose another name"
     )]
@@ -62,17 +62,17 @@ pub enum InvalidArguments {
     Value(TranscodeError),
 }
 
-/// A value that is not JSON, or that no client of MessagePack could be told.
+/// A value that is not JSON, or cannot be encoded in MessagePack.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct InvalidValue(TranscodeError);
 
 impl OutgoingMessage {
-    /// Calls the client's method `target`. `arguments` is the text of a JSON array.
+    /// Invokes the client's method `target`. `arguments` is the text of a JSON array.
     ///
     /// # Errors
     ///
-    /// If the method is reserved for the service, or the arguments are no JSON array.
+    /// If the method is reserved for the service, or the arguments are not a JSON array.
     pub fn invocation(target: &str, arguments: &str) -> Result<Self, InvalidArguments> {
         Self::call(None, target, arguments)
     }
@@ -103,30 +103,30 @@ impl OutgoingMessage {
         }))
     }
 
-    /// A hub message that its sender encoded and framed itself, in some of the protocols: JSON with its 0x1E, the others with
-    /// their length. For clients of JSON or MessagePack where only the other is there, it is translated; a message that cannot
-    /// be said in a client's protocol is left out for it, and counted.
+    /// A hub message that its sender has encoded and framed in some of the protocols: JSON with its 0x1E, the others with their length. If
+    /// only one of JSON and MessagePack is given, it is translated to the other for clients that use it; a message that cannot be
+    /// translated is left out for such a client, and counted.
     pub fn ready(json: Option<Bytes>, messagepack: Option<Bytes>, blazorpack: Option<Bytes>) -> Self {
         Self(MessageContent::Ready { json, messagepack, blazorpack })
     }
 
-    /// Whole hub messages for one client, framed in the client's own protocol; they are passed on as they are. `numbered` of them are
-    /// such as stateful reconnect numbers (types 1 to 5).
+    /// Complete hub messages for one client, framed in the client's protocol; they are passed on unchanged. `numbered` is how many of them
+    /// stateful reconnect counts (types 1 to 5).
     pub fn raw(framed: Bytes, numbered: u32) -> Self {
         Self(MessageContent::Raw { framed, messages: numbered })
     }
 
-    /// Answers a client's invocation with an error.
+    /// Completes a client's invocation with an error.
     pub fn completion_error(invocation_id: &str, error: &str) -> Self {
         let outcome = CompletionOutcome::Error(error.into());
         Self(MessageContent::Completion { invocation_id: invocation_id.into(), outcome })
     }
 
-    /// Ends a client's invocation or stream, with a result (the text of a JSON value) or without.
+    /// Completes a client's invocation or stream, with a result (the text of a JSON value) or without.
     ///
     /// # Errors
     ///
-    /// If the result is no JSON value.
+    /// If the result is not a JSON value.
     pub fn completion(invocation_id: &str, result: Option<&str>) -> Result<Self, InvalidValue> {
         let outcome = match result {
             Some(result) => CompletionOutcome::Value(json(result)?),
@@ -135,16 +135,16 @@ impl OutgoingMessage {
         Ok(Self(MessageContent::Completion { invocation_id: invocation_id.into(), outcome }))
     }
 
-    /// One item, the text of a JSON value, of the stream that a client asked for by `invocation_id`.
+    /// One item, the text of a JSON value, of the stream that a client invoked with `invocation_id`.
     ///
     /// # Errors
     ///
-    /// If the item is no JSON value.
+    /// If the item is not a JSON value.
     pub fn stream_item(invocation_id: &str, item: &str) -> Result<Self, InvalidValue> {
         Ok(Self(MessageContent::StreamItem { invocation_id: invocation_id.into(), item: json(item)? }))
     }
 
-    /// About how many bytes it takes.
+    /// Its approximate size in bytes.
     pub fn bytes(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         match &self.0 {
@@ -162,7 +162,7 @@ impl OutgoingMessage {
         }
     }
 
-    /// Tells a follower, by its method `chappe.position`, from where it would have to go on.
+    /// Tells a subscriber of a history, by its method `chappe.position`, the position from which it would recover.
     pub fn position(target: &Target, next: StreamPosition) -> Self {
         let group = match target {
             Target::Group(group) => Value::from(group.as_str()),
@@ -173,7 +173,7 @@ impl OutgoingMessage {
         Self(MessageContent::Invocation { invocation_id: None, target, arguments: arguments.into() })
     }
 
-    /// The message in the form in which it is kept; `None` where it is no call of the clients' methods.
+    /// The message in the form in which it is recorded; `None` if it is not an invocation.
     pub fn to_record(&self) -> Option<Record> {
         match &self.0 {
             MessageContent::Invocation { invocation_id: None, target, arguments } => {
@@ -189,8 +189,8 @@ impl OutgoingMessage {
         }
     }
 
-    /// Reads what [`OutgoingMessage::to_record`] wrote; `None` where it is something else, or calls a reserved method: an earlier
-    /// version kept such calls of anybody.
+    /// Reads what [`OutgoingMessage::to_record`] wrote; `None` if it is something else, or invokes a reserved method, which an earlier
+    /// version recorded from any sender.
     pub fn from_record(record: &Record) -> Option<Self> {
         let header = |name: &str| {
             record.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
@@ -217,7 +217,7 @@ impl OutgoingMessage {
         }
     }
 
-    /// The client's method that it calls, where it is known without reading it.
+    /// The client's method that it invokes, if that is known without parsing the message.
     pub(crate) fn method(&self) -> Option<&str> {
         match &self.0 {
             MessageContent::Invocation { target, .. } => Some(target),
@@ -231,7 +231,7 @@ fn json(text: &str) -> Result<Box<str>, InvalidValue> {
     Ok(text.trim().into())
 }
 
-/// Whether clients of both protocols could be told.
+/// Checks that the JSON can be encoded in both protocols.
 fn sayable(text: &str) -> Result<(), TranscodeError> {
     check_json(text.as_bytes())
 }
@@ -241,7 +241,7 @@ mod tests {
     use super::OutgoingMessage;
 
     #[test]
-    fn what_some_clients_could_not_be_told_is_refused_for_all() {
+    fn arguments_that_one_protocol_cannot_encode_are_refused() {
         let check = |arguments: &str, expected: bool| {
             assert_eq!(OutgoingMessage::invocation("t", arguments).is_ok(), expected, "{arguments}");
         };

@@ -1,4 +1,4 @@
-//! What the shards count: each keeps its own numbers and adds them to the metrics once a turn.
+//! Metrics of the shards: each shard counts in plain integers and adds them to the metrics once a turn.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 
 use crate::EndReason;
 
-/// What the engine counts, in all its shards.
+/// The metrics of all shards.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineMetrics {
     pub(crate) connections: Family<HubLabels, Gauge>,
@@ -27,7 +27,7 @@ pub(crate) struct EngineMetrics {
     turn_seconds: Family<ShardLabels, Histogram, fn() -> Histogram>,
 }
 
-/// The numbers of one shard: plain integers while a turn lasts, handed over at its end.
+/// The metrics of one shard: plain integers during a turn, added to the counters at its end.
 #[derive(Debug)]
 pub(crate) struct ShardMetrics {
     pub(crate) turn: TurnCounts,
@@ -140,7 +140,7 @@ impl EngineMetrics {
 }
 
 impl ShardMetrics {
-    /// Hands the turn's counts over and begins the next.
+    /// Adds the turn's counts to the metrics and starts the next turn.
     pub(crate) fn end_turn(&mut self, length: std::time::Duration, pending_bytes: u64) {
         let turn = std::mem::take(&mut self.turn);
         for (counter, count) in [

@@ -1,12 +1,12 @@
-//! The names by which messages find their receivers: [`Hub`], [`UserId`], [`GroupName`].
+//! The names of receivers: [`Hub`], [`UserId`], [`GroupName`].
 
 use std::fmt;
 use std::sync::Arc;
 
 use state::Instance;
 
-/// A hub of one instance (account or namespace). An application prefix is part of the name, as it is on the wire:
-/// `app_hub`. Names are compared exactly; whoever reads them from a request lower-cases them.
+/// A hub of one instance (account or namespace). An application prefix is part of the name, as in the protocol: `app_hub`. Names are
+/// compared exactly; code that reads one from a request converts it to lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hub {
     instance: Instance,

@@ -5,91 +5,89 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
-/// What the engine may use and how long it waits. Unknown keys are refused.
+/// Limits and timeouts of the engine. Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Number of shards, each one thread. Default: absent, which means one less than the processors, at least 1.
     /// Since 0.1.0.
     pub shards: Option<NonZeroU16>,
-    /// Connections that all shards together may hold; a further client is turned away. Default: 100000. Since 0.1.0.
+    /// Maximum number of connections; further clients are refused. Default: 100000. Since 0.1.0.
     pub connections_max: u32,
-    /// Connections that one hub may have; a further client is turned away. Default: absent, which means any number.
-    /// Since 0.1.0.
+    /// Maximum number of connections of one hub; further clients are refused. Default: absent, which means no limit. Since 0.1.0.
     pub hub_connections_max: Option<NonZeroU32>,
-    /// Groups that one connection may be in; joining a further one is refused. Default: 1000. Since 0.1.0.
+    /// Maximum number of groups of one connection; joining a further one is refused. Default: 1000. Since 0.1.0.
     pub connection_groups_max: NonZeroU32,
-    /// Streams that one client has asked for and that have not ended; a further one is refused. Default: 1000. Since 0.1.0.
+    /// Maximum number of open streams that one client has invoked; a further one is refused. Default: 1000. Since 0.1.0.
     pub connection_streams_max: NonZeroU32,
-    /// Messages, pings of every kind among them, that one connection may send in a second, and at once; one that sends more is
-    /// closed. Default: absent, which
-    /// means any number. Since 0.1.0.
+    /// Messages a second, pings included, that one connection may send, and in one burst; a connection that sends more is closed. Default:
+    /// absent, which means no limit. Since 0.1.0.
     pub connection_messages_per_second: Option<u32>,
-    /// Bytes that one connection may send in a second, and at once; one that sends more is closed. Default: absent. Since 0.1.0.
+    /// Bytes a second that one connection may send, and in one burst; a connection that sends more is closed. Default: absent. Since 0.1.0.
     pub connection_bytes_per_second: Option<u32>,
-    /// Messages that all connections of a user together may send in a second; the one that sends more is closed.
-    /// Default: absent. Since 0.1.0.
-    pub user_messages_per_second: Option<u32>,
-    /// Bytes that all connections of a user together may send in a second; the one that sends more is closed. Default: absent.
+    /// Messages a second that all connections of a user together may send; the connection that exceeds it is closed. Default: absent.
     /// Since 0.1.0.
+    pub user_messages_per_second: Option<u32>,
+    /// Bytes a second that all connections of a user together may send; the connection that exceeds it is closed. Default: absent. Since
+    /// 0.1.0.
     pub user_bytes_per_second: Option<u32>,
-    /// Calls of one client's methods whose result is awaited at one time. Default: 100. Since 0.1.0.
+    /// Invocations of one client's methods that may wait for a result at the same time. Default: 100. Since 0.1.0.
     pub client_results_max: u32,
-    /// Bytes that may wait for one connection, because its client does not read, before `slow_consumer` applies.
-    /// A connection for which nothing waits always takes one message. Default: 1048576. Since 0.1.0.
+    /// Bytes that may be pending for one connection whose client reads too slowly, before `slow_consumer` applies. A connection with nothing
+    /// pending always accepts one message. Default: 1048576. Since 0.1.0.
     pub pending_bytes_max: u32,
     /// What happens to a connection beyond `pending_bytes_max`. Default: `disconnect`. Since 0.1.0.
     pub slow_consumer: SlowConsumer,
-    /// Bytes that may wait for one connection of what its app server sends to it alone (items of streams, results, calls of its methods),
-    /// which do not count as `pending_bytes_max`. Beyond that one, its app server is asked to send more slowly; beyond this one, the
-    /// connection is closed. Default: 33554432. Since 0.1.0.
+    /// Bytes that may be pending for one connection of what its app server sends to it alone (stream items, results, invocations of its
+    /// methods); they do not count towards `pending_bytes_max`. Beyond `pending_bytes_max` its app server is asked to send more slowly; beyond
+    /// this limit the connection is closed. Default: 33554432. Since 0.1.0.
     pub own_pending_bytes_max: u32,
-    /// Bytes that may wait for all connections together before one that gets more from its app server is closed. Default: 536870912. Since
-    /// 0.1.0.
+    /// Bytes that may be pending for all connections together; beyond that, a connection that gets more from its app server is closed.
+    /// Default: 536870912. Since 0.1.0.
     pub own_pending_bytes_total: u64,
     /// A connection whose app server was asked to send more slowly, and whose client reads nothing for this long, in milliseconds, is
     /// closed. Default: 30000. Since 0.1.0.
     pub own_stalled_timeout_ms: u64,
     /// Largest message a client may send, in bytes, whether in one frame or many. Default: 1048576. Since 0.1.0.
     pub message_bytes_max: u32,
-    /// Largest message a client may send to an app server that takes messages in pieces, in bytes. It is forwarded as it arrives, and the
-    /// app's own `MaximumReceiveMessageSize` (32 KiB unless set) ends the connection of a client that sends more than that. Servers whose
-    /// SDK is too old for pieces get messages of at most `message_bytes_max`. Default: 67108864. Since 0.1.0.
+    /// Largest message a client may send to an app server that accepts messages in parts, in bytes. It is forwarded as it arrives, and the
+    /// app's own `MaximumReceiveMessageSize` (32 KiB unless set) ends the connection of a client that sends more than that. Servers whose SDK
+    /// is too old for parts get messages of at most `message_bytes_max`. Default: 67108864. Since 0.1.0.
     pub forwarded_message_bytes_max: u32,
     /// Time a client has for the handshake record, in milliseconds. Default: 15000. Since 0.1.0.
     pub handshake_timeout_ms: u64,
-    /// A ping is sent where nothing was sent for this long, in milliseconds. Default: 15000. Since 0.1.0.
+    /// A ping is sent after this time without a message to the client, in milliseconds. Default: 15000. Since 0.1.0.
     pub keep_alive_ms: u64,
-    /// A connection from which nothing came for this long, in milliseconds, is closed. Default: 30000. Since 0.1.0.
+    /// A connection is closed after this time without a message from the client, in milliseconds. Default: 30000. Since 0.1.0.
     pub client_timeout_ms: u64,
-    /// A connection that sent no hub message but pings for this long, in milliseconds, is closed. Default: absent, which means that
-    /// it may only listen. Since 0.1.0.
+    /// A connection is closed after this time without a hub message other than a ping from the client, in milliseconds. Default: absent,
+    /// which means never. Since 0.1.0.
     pub idle_timeout_ms: Option<NonZeroU64>,
-    /// Whether clients may reconnect statefully: a new socket takes the place of a lost one, and no message is lost or comes
-    /// twice. Default: true. Since 0.1.0.
+    /// Whether clients may use stateful reconnect: a new socket replaces a lost one, and no message is lost or duplicated. Default: true.
+    /// Since 0.1.0.
     pub stateful_reconnect: bool,
-    /// Bytes of messages that are kept for a stateful client until it acknowledges them; a connection whose client lets more
-    /// than this gather cannot be resumed after the loss of its socket. Of what its app server sends to it alone, more than this slows
-    /// the server down, and `own_pending_bytes_max` is kept. Default: 1048576. Since 0.1.0.
+    /// Bytes of messages that are buffered for a stateful client until it acknowledges them; a connection that exceeds this cannot be resumed
+    /// after it has lost its socket. For messages that its app server sends to it alone, exceeding it slows the server down, and the buffer
+    /// may hold `own_pending_bytes_max`. Default: 1048576. Since 0.1.0.
     pub stateful_bytes_max: u32,
     /// How long a stateful connection lives without a socket, and a long-polling connection without a poll, in milliseconds.
     /// Default: 15000. Since 0.1.0.
     pub disconnect_timeout_ms: u64,
-    /// Time a client has to answer a close, in milliseconds, before its socket is cut. Default: 5000. Since 0.1.0.
+    /// Time a client has to answer a close, in milliseconds, before its socket is dropped. Default: 5000. Since 0.1.0.
     pub close_timeout_ms: u64,
-    /// Connections written to before a shard looks at its reads and commands again. Default: 1024. Since 0.1.0.
+    /// Connections that a shard writes to before it handles reads and commands again. Default: 1024. Since 0.1.0.
     pub flush_chunk: u32,
     /// Size of the read buffer that all connections of a shard share, in bytes. Default: 65536. Since 0.1.0.
     pub read_buffer_bytes: u32,
-    /// Commands that may wait for a shard; publishers wait, or are told, when it is full. Default: 1024. Since 0.1.0.
+    /// Commands that may wait in a shard's queue; when it is full, publishers wait or get an error. Default: 1024. Since 0.1.0.
     pub commands_max: u32,
-    /// Memberships of users in groups that a shard remembers. Default: 1000000. Since 0.1.0.
+    /// Maximum number of memberships of users in groups. Default: 1000000. Since 0.1.0.
     pub user_groups_max: u32,
-    /// What is different for single hubs, by their names in lower case.
+    /// Options of single hubs, by their names in lower case.
     pub hubs: BTreeMap<String, HubOptions>,
 }
 
-/// What is different for one hub. Absent keys are as for all.
+/// Options of one hub. Absent keys have the engine's values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HubOptions {
@@ -103,17 +101,18 @@ pub struct HubOptions {
     pub idle_timeout_ms: Option<NonZeroU64>,
 }
 
-/// What happens to a connection whose client does not keep up.
+/// What happens to a connection whose client reads too slowly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SlowConsumer {
-    /// It is cut; its client connects again and finds the present state.
+    /// It is closed; its client reconnects and reads the current state.
     #[default]
     Disconnect,
-    /// The oldest calls of its methods that wait are left out until the new one has room.
+    /// The oldest pending invocations are left out, until there is room for the new one.
     DropOldest,
-    /// Of calls of one method with the same first argument, only the latest waits; where that is not enough, it is cut.
+    /// Of pending invocations of one method with the same first argument, only the latest is kept; if that is not enough, the connection is
+    /// closed.
     LatestByKey,
 }
 
@@ -155,12 +154,12 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether any hub limits how long a client may say nothing.
+    /// Whether any hub has an idle timeout.
     pub(crate) fn limits_idle_time(&self) -> bool {
         self.idle_timeout_ms.is_some() || self.hubs.values().any(|hub| hub.idle_timeout_ms.is_some())
     }
 
-    /// How many shards there will be.
+    /// The number of shards.
     pub(crate) fn shard_count(&self) -> u16 {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let fallback = u16::try_from(processors.saturating_sub(1)).unwrap_or(u16::MAX);

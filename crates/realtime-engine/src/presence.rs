@@ -1,11 +1,11 @@
-//! Presence: who is there, as lists and numbers; and choosing among those who are there.
+//! Presence: lists and counts of connections, users and groups; actions on connections that match a predicate.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use super::{CloseRequest, ConnectionId, GroupName, OutgoingMessage, UserId};
 
-/// Whose connections a list has.
+/// Which connections a list contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListScope {
     /// All of the hub.
@@ -25,7 +25,7 @@ pub struct ConnectionEntry {
     pub user: Option<UserId>,
 }
 
-/// What a list names.
+/// Which names a list contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameKind {
     /// Users with at least one connection.
@@ -43,7 +43,7 @@ pub struct NamedCount {
     pub connections: u64,
 }
 
-/// How many there are in a hub.
+/// Counts of a hub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PresenceCounts {
     /// Connections.
@@ -53,7 +53,7 @@ pub struct PresenceCounts {
     pub(crate) groups: HashSet<Box<str>>,
 }
 
-/// A connection that is looked at, to decide whether an action concerns it.
+/// A connection that a predicate is evaluated for.
 pub struct Candidate<'a> {
     /// Its id.
     pub connection: ConnectionId,
@@ -63,24 +63,24 @@ pub struct Candidate<'a> {
     pub groups: &'a [&'a str],
 }
 
-/// Chooses connections. It runs on the shards' threads, for every connection of a hub: it must be quick.
+/// Selects connections. It runs on the shards' threads, for every connection of a hub, so it must be fast.
 pub struct Predicate(Box<dyn Fn(&Candidate<'_>) -> bool + Send + Sync>);
 
-/// What is done with the connections that were chosen.
+/// An action on the selected connections.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// They get a message.
+    /// Sends them a message.
     Send(OutgoingMessage),
-    /// They become members of a group.
+    /// Adds them to a group.
     Join(GroupName),
-    /// They leave a group.
+    /// Removes them from a group.
     Leave(GroupName),
-    /// They are closed.
+    /// Closes them.
     Close(CloseRequest),
 }
 
 impl Predicate {
-    /// Chooses those for which `choose` says so.
+    /// Selects the connections for which `choose` returns true.
     pub fn new(choose: impl Fn(&Candidate<'_>) -> bool + Send + Sync + 'static) -> Self {
         Self(Box::new(choose))
     }

@@ -7,25 +7,24 @@ use trace::TraceContext;
 use crate::send_span::SendSpan;
 use crate::{ConnectionId, Hub, OutgoingMessage, Stopped, StreamPosition, Target, UserId};
 
-/// A message and who gets it.
+/// A message and its receivers.
 #[derive(Clone, Debug)]
 pub struct Publish {
-    /// The hub whose connections it is for.
+    /// The hub.
     pub hub: Hub,
-    /// Which of them.
+    /// Which connections of the hub.
     pub target: Target,
-    /// Connections that do not get it although they belong to the target.
+    /// Connections of the target that do not receive it.
     pub excluded: Vec<ConnectionId>,
-    /// Users whose connections do not get it although they belong to the target.
+    /// Users whose connections do not receive it, although they belong to the target.
     pub excluded_users: Vec<UserId>,
-    /// What they get.
+    /// The message.
     pub message: OutgoingMessage,
-    /// The trace that the sending belongs to; its span `send` lasts until the last shard has written once to each
-    /// receiver.
+    /// The trace that it belongs to; its span `send` ends when the last shard has written once to each receiver.
     pub trace: Option<TraceContext>,
 }
 
-/// One publish, shared by the shards that carry it out. Its span ends when the last of them lets go.
+/// One publish, shared by the shards. Its span ends when the last shard drops it.
 #[derive(Debug)]
 pub(crate) struct PublishJob {
     pub(crate) hub: Hub,
@@ -33,19 +32,19 @@ pub(crate) struct PublishJob {
     pub(crate) excluded: Vec<ConnectionId>,
     pub(crate) excluded_users: Vec<UserId>,
     pub(crate) message: OutgoingMessage,
-    /// Where it stands among those that are kept, if it is.
+    /// Its position in the history, if it is recorded.
     pub(crate) kept: Option<StreamPosition>,
     pub(crate) span: Option<SendSpan>,
 }
 
-/// Why a publish was not taken. Nobody got it.
+/// Why a message was not sent to anybody.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// A shard's command queue is full; try again, or wait with [`EngineHandle::publish`](crate::EngineHandle::publish).
-    #[error("a shard has as many commands waiting as it may")]
+    #[error("the queue of a shard is full (realtime.engine.commands_max); try again")]
     Busy,
-    /// The hub or group keeps its messages, and this one could not be kept.
-    #[error("the message could not be kept: {0}")]
+    /// The hub or group has a history, and the message could not be recorded in it.
+    #[error("the message could not be recorded in the history: {0}")]
     NotRecorded(Arc<str>),
     /// The engine has ended.
     #[error("the engine has been shut down")]

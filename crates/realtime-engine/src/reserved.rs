@@ -1,18 +1,18 @@
-//! Methods of clients that only this service calls, such as `chappe.position`. A client believes what they say about its position,
-//! so that no client, app, upstream or app server may call them: every way into the engine asks here.
+//! Client methods that only this service invokes, such as `chappe.position`. A client trusts the position in them, so no client, app,
+//! upstream or app server may invoke them; every sender is checked here.
 
 use signalr_protocol::{HubProtocol, next_message, peek};
 
-/// The beginning of the reserved names.
+/// The prefix of the reserved names.
 const PREFIX: &[u8] = b"chappe.";
 
-/// Whether a method is reserved for this service. The SDKs look their handlers up without regard to case, so case does not count.
+/// Whether a method is reserved for this service. The comparison ignores case, as the SDKs do when they look up a handler.
 pub fn is_reserved_method(method: &str) -> bool {
     method.as_bytes().get(..PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX))
 }
 
-/// Whether one of the framed hub messages calls a reserved method. A message that cannot be read and has the prefix in it counts as
-/// one that does: a client may read it otherwise than we do.
+/// Whether one of the framed hub messages invokes a reserved method. A message that cannot be parsed and contains the prefix counts as
+/// one, because a client may parse it differently.
 pub fn calls_reserved_method(protocol: HubProtocol, mut framed: &[u8]) -> bool {
     while let Ok(Some((payload, used))) = next_message(protocol, framed, framed.len()) {
         if message_calls_reserved_method(protocol, payload) {
@@ -30,8 +30,7 @@ pub fn message_calls_reserved_method(protocol: HubProtocol, payload: &[u8]) -> b
             .map_or(true, |peek| peek.target.is_some_and(|name| is_reserved_method(&name)))
 }
 
-/// Whether the prefix stands anywhere in the bytes, plainly or behind a JSON escape. Most messages are let through by this look, which
-/// costs less than reading them.
+/// Whether the bytes contain the prefix, plain or with a JSON escape. Most messages do not, and this test costs less than parsing them.
 fn may_hold_prefix(payload: &[u8]) -> bool {
     memchr::memchr3_iter(PREFIX[0], PREFIX[0].to_ascii_uppercase(), b'\\', payload).any(|at| {
         let rest = &payload[at..];
@@ -47,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reserved_names_have_the_prefix_in_any_case() {
+    fn names_with_the_prefix_in_any_case_are_reserved() {
         for name in ["chappe.position", "chappe.", "Chappe.Position", "CHAPPE.x"] {
             assert!(is_reserved_method(name), "{name}");
         }
@@ -57,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn framed_messages_are_searched_for_calls_of_reserved_methods() {
+    fn a_framed_invocation_of_a_reserved_method_is_found() {
         let check = |message: &str, expected: bool| {
             assert_eq!(calls_reserved_method(HubProtocol::Json, message.as_bytes()), expected, "{message}");
         };

@@ -1,9 +1,9 @@
-//! [`Roles`]: what a client may do to groups by itself.
+//! [`Roles`]: the permissions of a client on groups.
 
-/// What a client may do to groups by itself, from the `role` claims of its token. Nothing unless it is said.
+/// The permissions of a client on groups, from the `role` claims of its token. Nothing is permitted by default.
 ///
-/// The words are those of Azure Web PubSub (`webpubsub.joinLeaveGroup`, `webpubsub.sendToGroup`, each for all groups or with
-/// `.<group>` for one), with `chappe.` accepted in place of `webpubsub.`: SignalR Service itself gives roles no meaning.
+/// The names are those of Azure Web PubSub (`webpubsub.joinLeaveGroup`, `webpubsub.sendToGroup`, each for all groups or with `.<group>` for
+/// one), with `chappe.` accepted instead of `webpubsub.`: SignalR Service itself gives roles no meaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
     join: Grant,
@@ -32,7 +32,7 @@ impl Grant {
 }
 
 impl Roles {
-    /// Reads the roles of a token; those that mean something else are skipped. `None` where nothing is granted.
+    /// Reads the roles of a token; others are ignored. `None` if nothing is granted.
     pub fn from_claims<'a>(roles: impl Iterator<Item = &'a str>) -> Option<Self> {
         let (mut join, mut send) = (Some(Vec::new()), Some(Vec::new()));
         for role in roles {
@@ -77,7 +77,7 @@ mod tests {
     use super::Roles;
 
     #[test]
-    fn roles_grant_what_they_name_and_nothing_else() {
+    fn a_role_grants_its_permission_on_its_group_only() {
         let roles = |names: &[&'static str]| Roles::from_claims(names.iter().copied());
         assert_eq!(roles(&["admin", "webpubsub.", "chappe.rule", "sendToGroup"]), None);
         let some = roles(&["webpubsub.joinLeaveGroup.a.b", "chappe.sendToGroup"]).unwrap();

@@ -1,10 +1,10 @@
-//! [`SendSpan`]: the one span of a publish, from the call until the last shard has written.
+//! [`SendSpan`]: the span of a publish, from the call until the last shard has written.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use trace::{Span, TraceContext, Tracer};
 
-/// Lives in the publish that the shards share, so that it ends exactly when the last of them is done with it.
+/// Part of the publish that the shards share, so that it ends when the last of them drops it.
 #[derive(Debug)]
 pub(crate) struct SendSpan {
     span: Option<Span>,

@@ -1,11 +1,12 @@
 //! [`Shard`]: one thread's connections, and the loop that serves them.
 //!
-//! One turn: reads what is readable, takes commands, looks at deadlines, writes. Everything that happens to a connection
-//! happens here, on this thread; the ways in are the closed list [`ShardCommand`] and the sockets themselves.
+//! One turn: read from sockets, handle commands, check deadlines, write. Everything that happens to a connection happens on this thread;
+//! its inputs are the closed list [`ShardCommand`] and the sockets.
 //!
-//! Start reading at [`Shard::turn`]. `receive.rs` and `hub_messages.rs` are the way in, `publish.rs` and `flush.rs` the way out, `pending.rs` what waits
-//! between them, `obey.rs` and `serve.rs` what others ask for, `index.rs` who receives what, `streams.rs` what is sent in streams, `opening.rs`, `upkeep.rs` and `life.rs` how connections
-//! begin, are looked after and end (`due.rs` decides what is due), `resume.rs` how they survive their sockets, `forward.rs` what goes on to app servers, `event.rs` what is shown to whoever looks.
+//! Start reading at [`Shard::turn`]. Input: `receive.rs` and `hub_messages.rs`. Output: `publish.rs`, `own_messages.rs` and `streams.rs` append
+//! to what is pending (`pending.rs`), and `flush.rs` writes it. `commands.rs`, `app_server.rs` and `queries.rs` handle commands. `index.rs` knows
+//! hubs, users and groups. A connection starts in `handshake.rs`, is checked by `upkeep.rs` (`due.rs` decides what is due), survives the loss of
+//! its socket in `reconnect.rs`, and ends in `closing.rs`. `forward.rs` passes messages on to app servers, `trace.rs` sends events to subscribers.
 
 mod app_server;
 mod closing;
@@ -62,7 +63,7 @@ use super::trace_subscription::TraceSink;
 use super::{Options, Upstream};
 use crate::metrics::{EngineMetrics, ShardMetrics};
 
-/// By which the shard's queue announces itself; slots are 32-bit and never this.
+/// The token of the shard's queue; slots have 32 bits and never equal it.
 pub(crate) const WAKER_TOKEN: Token = Token(usize::MAX);
 
 const EVENTS_MAX: usize = 1024;
@@ -71,25 +72,25 @@ const EVENTS_MAX: usize = 1024;
 const TICK_MIN: Duration = Duration::from_millis(100);
 const TICK_MAX: Duration = Duration::from_secs(1);
 
-/// While the servers of slow clients hold messages back, their connections are looked at this often.
+/// How often slow readers are checked whose app servers were asked to send more slowly.
 const SLOW_READER_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long an acknowledgement of a stateful client's messages may wait for more of them, and messages for its first word.
+/// How long an acknowledgement of a stateful client's messages may be delayed, and messages until the client's first message.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What all shards have alike.
+/// What all shards share.
 #[derive(Clone)]
 pub(crate) struct ShardSettings {
     options: Options,
     metrics: EngineMetrics,
     upstream: Arc<dyn Upstream>,
-    /// How many connections the engine holds; each shard gives back what it ends.
+    /// Connections of the engine; a shard decrements it when a connection ends.
     connections: Arc<AtomicU32>,
     hub_counts: Arc<HubCounts>,
     user_buckets: Arc<UserBuckets>,
 }
 
-/// A shard's queue, seen from the shard.
+/// The receiving end of a shard's queue.
 pub(crate) struct ShardInbox {
     pub(crate) commands: mpsc::Receiver<ShardCommand>,
     pub(crate) waker: Arc<ShardWaker>,
@@ -107,34 +108,34 @@ pub(crate) struct Shard {
     instant: Instant,
     /// Connections to write to, in order.
     dirty: VecDeque<Slot>,
-    /// How many ever came onto that list and went off it: by these a publish knows when it has been written.
+    /// How many were ever added to that list and removed from it: these tell when a publish has been written.
     dirtied: u64,
     flushed: u64,
     traced: VecDeque<(u64, Arc<PublishJob>)>,
-    /// Connections that had more to read than was their turn.
+    /// Connections that have more to read than one turn allows.
     unread: Vec<Slot>,
-    /// Stateful connections to be looked at a moment later, and when.
+    /// Stateful connections to be checked soon, with the time.
     soon: VecDeque<(Tick, Slot, u32)>,
-    /// Connections whose app server was told to send more slowly, with their generation.
+    /// Connections whose app server was asked to send more slowly, with their generation.
     slow_readers: Vec<(Slot, u32)>,
     trace_sinks: Vec<TraceSink>,
     connection_rates: Rates,
     user_rates: Rates,
-    /// What holds before a connection is in a hub.
+    /// The policy for a connection that has not joined its hub yet.
     default_policy: HubPolicy,
     read_buffer: Box<[u8]>,
-    /// Receivers of the message that is being published; lent out, so that a publish need not ask for room.
+    /// Receivers of the message that is being published; reused, so that a publish need not allocate.
     receivers: Vec<Slot>,
     metrics: ShardMetrics,
     pending_bytes: u64,
-    /// Bytes that are kept for stateful clients of what their own hubs sent to them alone, until they are acknowledged.
+    /// Bytes of messages of app servers to one client alone that stateful clients have not acknowledged.
     kept_own_bytes: u64,
     generation: u32,
-    /// When to cut what is left, once the shard drains.
+    /// When connections that are left are dropped, once the shard drains.
     draining: Option<Instant>,
 }
 
-/// Whether more is to be done before waiting for events.
+/// Whether there is more work to do before waiting for events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TurnResult {
     Idle,
@@ -192,7 +193,7 @@ impl Turns for ShardTurns {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Turned::Idle,
             Err(error) => {
-                // A poll that fails can serve nobody any more.
+                // Without a poll the shard cannot serve its connections.
                 tracing::error!(%error, "a shard's poll failed");
                 return self.end();
             }
@@ -317,10 +318,10 @@ impl Shard {
         if left == TurnResult::MoreWork {
             return Some(Duration::ZERO);
         }
-        // Where there is nobody to look after, the shard sleeps until it is called.
+        // Without connections the shard sleeps until it gets a command.
         let idle = self.connections.is_empty() && self.index.next_expiry().is_none();
         let next_tick = (!idle).then(|| self.deadlines.next_tick().saturating_duration_since(now));
-        // That a request of a slow client has taken messages is seen by looking.
+        // A request that reads messages does not wake the shard, so slow readers are polled.
         if self.slow_readers.is_empty() {
             next_tick
         } else {

@@ -1,4 +1,4 @@
-//! Puts the engine together: polls, queues, threads.
+//! Starts the engine: polls, queues, threads.
 
 use std::io;
 use std::sync::atomic::{AtomicU16, AtomicU32};
@@ -18,7 +18,7 @@ use crate::metrics::EngineMetrics;
 
 /// Why the engine did not start.
 #[derive(Debug, thiserror::Error)]
-#[error("start shard {shard}")]
+#[error("shard {shard} cannot start")]
 pub struct StartError {
     shard: u16,
     #[source]
@@ -80,7 +80,7 @@ fn start_shard(
     let settings = settings.clone();
     let name = format!("shard {shard}");
     let thread = supervisor.essential_turns(std::thread::Builder::new(), &name, move || {
-        // The shard is made here because its connections share references that stay on one thread.
+        // The shard is created on its own thread, because its connections share references that are not `Send`.
         let shard = Shard::new(shard, poll, settings, std::time::Instant::now());
         ShardTurns::new(shard, inbox, done)
     })?;

@@ -1,4 +1,4 @@
-//! Streams that clients asked for: which stream ([`StreamOf`]), and what became of a part of it ([`StreamState`]).
+//! Streams that clients invoked: which stream ([`StreamOf`]), and what happened to its items ([`StreamState`]).
 
 use tokio::sync::oneshot;
 
@@ -12,34 +12,34 @@ pub struct StreamOf<'a> {
     pub hub: &'a Hub,
     /// The client's connection.
     pub connection: ConnectionId,
-    /// The invocation id by which it asked.
+    /// The invocation id of the stream.
     pub stream: &'a str,
 }
 
-/// Items of a stream that a client asked for, its end, or both; without messages a question.
+/// Items of a stream that a client invoked, its end, or both; without messages it only asks for the state.
 #[derive(Debug)]
 pub(crate) struct StreamMessages {
     pub(crate) hub: Hub,
     pub(crate) connection: ConnectionId,
-    /// The invocation id by which the client asked.
+    /// The invocation id of the stream.
     pub(crate) stream: Box<str>,
     pub(crate) messages: Vec<PublishJob>,
-    /// Whether the stream ends with them.
+    /// Whether the stream ends after them.
     pub(crate) is_end: bool,
     pub(crate) answer: oneshot::Sender<StreamState>,
 }
 
-/// What became of a part of a stream.
+/// What happened to items of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StreamState {
     /// There is no such connection in the hub.
     #[default]
     NoConnection,
-    /// The client did not ask for this stream, has cancelled it, or it has ended. Nothing was sent.
+    /// The client has not invoked this stream, has cancelled it, or it has ended. Nothing was sent.
     NotOpen,
-    /// It goes to the client.
+    /// They are sent to the client.
     Sent {
-        /// Whether so much waits for the client that the sender should wait too.
+        /// Whether so many bytes are pending for the client that the sender should wait.
         is_behind: bool,
     },
 }

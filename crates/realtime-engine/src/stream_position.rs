@@ -1,23 +1,24 @@
 //! [`StreamPosition`]: the position of a message in a history.
 
-/// Where a kept message stands among those to the same hub or group; as a position that clients know, the next one wanted.
+/// The position of a recorded message in the history of its hub or group; as a position that a client sends, that of the next message it
+/// wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamPosition {
-    /// The life of the log.
+    /// The epoch of the history.
     pub epoch: u64,
-    /// The number of the message in it.
+    /// The offset in it.
     pub offset: u64,
 }
 
 impl std::fmt::Display for StreamPosition {
-    /// The form in which clients keep it and show it again: the epoch in hexadecimal digits, and the number.
+    /// The form that clients store and send back: the epoch in hexadecimal digits, and the offset.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:x}-{}", self.epoch, self.offset)
     }
 }
 
 impl StreamPosition {
-    /// Reads the form that clients show.
+    /// Parses the form that clients send.
     pub fn parse(text: &str) -> Option<Self> {
         let (epoch, offset) = text.split_once('-')?;
         Some(Self { epoch: u64::from_str_radix(epoch, 16).ok()?, offset: offset.parse().ok()? })

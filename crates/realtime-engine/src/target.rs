@@ -1,16 +1,16 @@
-//! [`Target`]: which connections of a hub are meant.
+//! [`Target`]: which connections of a hub receive a message.
 
 use crate::{ConnectionId, GroupName, UserId};
 
-/// Which connections of a hub are meant.
+/// Which connections of a hub receive a message, or are closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// All that did their handshake.
+    /// All that have completed their handshake.
     All,
-    /// Those in a group.
+    /// The members of a group.
     Group(GroupName),
-    /// Those of a user.
+    /// The connections of a user.
     User(UserId),
-    /// One.
+    /// One connection.
     Connection(ConnectionId),
 }

@@ -1,8 +1,8 @@
-//! [`TraceSubscription`]: what happens in the engine, seen live: connections that come and go, groups, messages. The live trace, and presence
-//! as a stream, are made of it.
+//! [`TraceSubscription`]: events of the engine, live: connections, groups, messages. The live trace, and presence as a stream, are built
+//! on it.
 //!
-//! A tap never slows a shard down: what its reader does not take in time is left out, and the reader is told how much that was.
-//! Where nobody looks, a tap costs one comparison an event.
+//! A subscription never slows a shard down: events that its reader does not read in time are dropped, and the reader is told how many.
+//! Without a subscriber, an event costs one comparison.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,56 +13,56 @@ use tokio::sync::mpsc;
 
 use super::{ConnectionId, EndReason, GroupName, Hub, Target, UserId};
 
-/// Sights that wait for one reader.
+/// Events that may wait for one subscriber.
 const EVENTS_WAITING_MAX: usize = 4096;
 
-/// What a tap is to show; empty shows everything.
+/// Which events a subscription receives; the default is all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TraceFilter {
     /// Only this hub.
     pub hub: Option<Hub>,
-    /// Only what concerns this user.
+    /// Only events of this user.
     pub user: Option<UserId>,
-    /// Only what concerns this group.
+    /// Only events of this group.
     pub group: Option<GroupName>,
-    /// Only what concerns this connection.
+    /// Only events of this connection.
     pub connection: Option<ConnectionId>,
-    /// Whether messages are left out, so that only who is there remains.
+    /// Whether messages are left out, so that only connections and groups remain.
     pub presence_only: bool,
 }
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEvent {
-    /// When.
+    /// When it happened.
     pub at: SystemTime,
-    /// In which hub.
+    /// The hub.
     pub hub: Hub,
-    /// Which connection it is about; absent for a message to several.
+    /// The connection; absent for a message to several.
     pub connection: Option<ConnectionId>,
     /// The connection's user.
     pub user: Option<UserId>,
-    /// What.
+    /// What happened.
     pub event: TraceEventKind,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceEventKind {
-    /// A connection did its handshake.
+    /// A connection has completed its handshake.
     Connected {
-        /// What it speaks.
+        /// Its hub protocol.
         protocol: HubProtocol,
-        /// What it speaks over.
+        /// Its transport.
         transport: &'static str,
     },
     /// A stateful connection lost its socket (`false`), or has a new one (`true`).
     Attached(bool),
     /// A connection ended.
     Ended {
-        /// Why.
+        /// The reason.
         reason: EndReason,
-        /// The text of the error, if it was one.
+        /// The error, if it ended with one.
         error: Option<Box<str>>,
     },
     /// A connection became a member of a group.
@@ -71,32 +71,32 @@ pub enum TraceEventKind {
     Left(GroupName),
     /// A message was handed to receivers.
     Sent {
-        /// Who was meant.
+        /// The target.
         to: Target,
-        /// The client's method that it calls, where it is a call.
+        /// The method, if it is an invocation.
         method: Option<Box<str>>,
-        /// How many connections of one shard got it.
+        /// How many connections of one shard receive it.
         receivers: u64,
     },
     /// A client sent a hub message.
     Received {
         /// The type of the message.
         message_type: u8,
-        /// The method that it calls, where it is a call.
+        /// The method, if it is an invocation.
         method: Option<Box<str>>,
         /// Its size.
         bytes: u64,
     },
 }
 
-/// Reads what happens. Dropping it ends the tap.
+/// Receives events. Dropping it ends the subscription.
 #[derive(Debug)]
 pub struct TraceSubscription {
     events: mpsc::Receiver<TraceEvent>,
     missed: Arc<AtomicU64>,
 }
 
-/// A shard's end of a tap.
+/// A shard's end of a subscription.
 #[derive(Clone, Debug)]
 pub(crate) struct TraceSink {
     filter: Arc<TraceFilter>,
@@ -105,23 +105,23 @@ pub(crate) struct TraceSink {
 }
 
 impl TraceSubscription {
-    /// The next sight; `None` when the engine has ended. Cancel-safe.
+    /// The next event; `None` when the engine has ended. Cancel-safe.
     pub async fn next(&mut self) -> Option<TraceEvent> {
         self.events.recv().await
     }
 
-    /// How many sights wait to be read.
+    /// How many events wait to be read.
     pub fn waiting(&self) -> usize {
         self.events.len()
     }
 
-    /// How many sights were left out since the last time this was asked, because nobody read.
+    /// How many events were dropped since the last call, because they were not read in time.
     pub fn take_missed(&self) -> u64 {
         self.missed.swap(0, Ordering::AcqRel)
     }
 }
 
-/// A tap and the end of it that shards hold.
+/// A subscription and the sink for the shards.
 pub(crate) fn subscription(filter: TraceFilter) -> (TraceSink, TraceSubscription) {
     let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
     let missed = Arc::new(AtomicU64::new(0));
@@ -130,7 +130,7 @@ pub(crate) fn subscription(filter: TraceFilter) -> (TraceSink, TraceSubscription
 }
 
 impl TraceSink {
-    /// Shows a sight to the reader if its filter lets it pass; says whether there still is a reader.
+    /// Sends an event to the subscriber if the filter matches it; returns whether there still is a subscriber.
     pub(crate) fn send(&self, event: &TraceEvent) -> bool {
         if self.filter.matches(event)
             && let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event.clone())
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tap_shows_what_its_filter_lets_pass() {
+    async fn a_subscriber_receives_the_events_that_its_filter_matches() {
         let filter = TraceFilter {
             group: Some(GroupName::new("g")),
             user: Some(UserId::new("ada")),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_does_not_read_is_told_how_much_it_missed() {
+    fn a_subscriber_that_does_not_read_is_told_how_many_events_it_missed() {
         let (sink, subscription) = subscription(TraceFilter::default());
         for _ in 0..EVENTS_WAITING_MAX + 3 {
             assert!(sink.send(&event(TraceEventKind::Attached(false))));

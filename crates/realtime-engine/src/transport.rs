@@ -1,5 +1,5 @@
-//! [`Transport`]: by what a client is reached. WebSockets are sockets of the shard's own; Server-Sent Events and long polling are
-//! answers to HTTP requests, and share an [`HttpTransport`] with whoever writes those answers.
+//! [`Transport`]: the transport of a connection. A shard owns the sockets of its WebSockets. Server-Sent Events and long polling are
+//! responses to HTTP requests; the shard shares an [`HttpTransport`] with the code that writes those responses.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -10,67 +10,67 @@ use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::shard::{Backlog, Piece};
 
-/// By what a client is reached.
+/// The transport of a connection.
 #[derive(Debug)]
 pub enum Transport {
-    /// A WebSocket, after its upgrade.
+    /// A WebSocket, after the upgrade.
     Socket(edge::Socket),
-    /// An answer to an HTTP request.
+    /// Responses to HTTP requests.
     Http(Arc<HttpTransport>),
 }
 
-/// Which HTTP transport it is.
+/// The kind of an HTTP transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpTransportKind {
-    /// One long answer.
+    /// One long response.
     ServerSentEvents,
-    /// One answer after the other.
+    /// One response after the other.
     LongPolling,
 }
 
-/// Where a shard puts messages for a client of an HTTP transport, and the client's requests take them from.
+/// A buffer of messages for a client: its shard puts messages in, and the client's requests read them.
 #[derive(Debug)]
 pub struct HttpTransport {
     kind: HttpTransportKind,
     state: Mutex<State>,
     changed: Notify,
-    /// Bytes that wait in all outlets.
+    /// Bytes pending in all HTTP transports.
     bytes: Gauge,
-    /// Held by requests that send: many whole ones share it, one that is handed on in pieces has it alone.
+    /// Locked by requests that send: shared by requests that are forwarded as a whole, exclusive for one that is forwarded in parts.
     sending: RwLock<()>,
 }
 
-/// What a request for messages gets.
+/// The result of a poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PollResult {
-    /// The messages that waited, each as it is framed by its hub protocol.
+    /// The pending messages, framed by the hub protocol.
     Messages(Vec<Bytes>),
-    /// A newer request takes them.
+    /// A newer poll has replaced this one.
     Superseded,
-    /// The connection has ended, and everything was taken.
+    /// The connection has ended, and all messages were read.
     Ended,
 }
 
-/// One request for messages among those of a connection.
+/// Identifies a poll: a request that reads messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollId(u64);
 
 #[derive(Debug)]
 struct State {
     backlog: Backlog,
-    /// The newest request that came to take messages.
+    /// The newest poll.
     poll: u64,
-    /// Requests that wait for messages now.
+    /// Polls that wait for messages now.
     waiting_polls: u32,
-    /// Since when none has.
+    /// Since when no poll waits.
     idle_since: Instant,
-    /// When messages were last taken, or put in where none waited.
+    /// When messages were last read, or put into an empty buffer.
     taken_at: Instant,
     ended: bool,
 }
 
 impl HttpTransport {
-    /// An outlet for a client that has just come.
+    /// A transport for a new client.
     pub(crate) fn new(kind: HttpTransportKind, now: Instant, bytes: Gauge) -> Arc<Self> {
         let state = State {
             backlog: Backlog::default(),
@@ -84,22 +84,23 @@ impl HttpTransport {
         Arc::new(Self { kind, state, changed: Notify::new(), bytes, sending })
     }
 
-    /// Which transport it serves.
+    /// Its kind.
     pub fn kind(&self) -> HttpTransportKind {
         self.kind
     }
 
-    /// Waits until no request of the client is handed on in pieces: for one that is handed on whole.
+    /// Waits until no request of the client is being forwarded in parts; for a request that is forwarded as a whole.
     pub async fn begin_whole_send(&self) -> RwLockReadGuard<'_, ()> {
         self.sending.read().await
     }
 
-    /// Waits until no other request of the client is handed on: for one that is handed on in pieces, between which nothing may come.
+    /// Waits until no other request of the client is being forwarded; for a request that is forwarded in parts, which no other bytes may
+    /// interrupt.
     pub async fn begin_partial_send(&self) -> RwLockWriteGuard<'_, ()> {
         self.sending.write().await
     }
 
-    /// Takes the place of whoever waited for messages before.
+    /// Starts a poll, which replaces the one before.
     pub fn begin_poll(&self) -> PollId {
         let mut state = self.lock();
         state.poll += 1;
@@ -110,22 +111,22 @@ impl HttpTransport {
         poll
     }
 
-    /// Whether it is the first turn.
+    /// Whether it is the first poll of the connection.
     pub fn is_first(poll: PollId) -> bool {
         poll.0 == 1
     }
 
-    /// Says that a request of [`HttpTransport::begin`] is over.
+    /// Ends a poll of [`HttpTransport::begin_poll`].
     pub fn end_poll(&self, now: Instant) {
         let mut state = self.lock();
         state.waiting_polls = state.waiting_polls.saturating_sub(1);
         state.idle_since = now;
     }
 
-    /// Waits for messages, and takes all of them. Cancel-safe.
+    /// Waits for messages, and removes and returns all of them. Cancel-safe.
     pub async fn next_messages(&self, poll: PollId) -> PollResult {
         loop {
-            // Registered before looking, so that nothing that happens in between is missed.
+            // Registered before the state is read, so that no change in between is missed.
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -136,7 +137,7 @@ impl HttpTransport {
         }
     }
 
-    /// What is there now; `None` to wait.
+    /// As [`HttpTransport::next_messages`], without waiting; `None` if there is nothing yet.
     pub fn try_next_messages(&self, poll: PollId) -> Option<PollResult> {
         let mut state = self.lock();
         if state.poll != poll.0 {
@@ -155,29 +156,29 @@ impl HttpTransport {
         self.lock().ended
     }
 
-    /// Bytes that wait.
+    /// Pending bytes.
     pub(super) fn bytes(&self) -> usize {
         self.lock().backlog.bytes()
     }
 
-    /// Bytes that count where the policy for slow clients is applied.
+    /// Pending bytes to which the policy for slow clients applies.
     pub(super) fn policed_bytes(&self) -> usize {
         self.lock().backlog.policed_bytes()
     }
 
-    /// When messages were last taken.
+    /// When messages were last read.
     pub(super) fn taken_at(&self) -> Instant {
         self.lock().taken_at
     }
 
-    /// Puts messages in, with what `put` does to those that wait already.
+    /// Applies `put` to the pending messages.
     pub(super) fn put<T>(&self, put: impl FnOnce(&mut Backlog) -> T) -> T {
         let mut state = self.lock();
         let before = state.backlog.bytes();
         let result = put(&mut state.backlog);
         self.count(before, state.backlog.bytes());
         if before == 0 {
-            // Nothing was there to be taken before.
+            // There was nothing to read before.
             state.taken_at = Instant::now();
         }
         drop(state);
@@ -189,13 +190,13 @@ impl HttpTransport {
         self.put(|backlog| backlog.push(piece));
     }
 
-    /// The connection is no more; what waits can still be taken.
+    /// Marks the connection as ended; pending messages can still be read.
     pub(super) fn end(&self) {
         self.lock().ended = true;
         self.changed.notify_waiters();
     }
 
-    /// Since when no request has waited for messages; `None` while one does.
+    /// Since when no poll waits; `None` while one does.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.lock();
         (state.waiting_polls == 0).then_some(state.idle_since)
@@ -222,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_overdue_from_when_the_first_of_them_came() {
+    fn taken_at_is_the_time_of_the_first_pending_message() {
         let start = Instant::now();
         let http = HttpTransport::new(HttpTransportKind::LongPolling, start, Gauge::default());
         while Instant::now() == start {}
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_newer_turn_takes_over_and_the_end_comes_after_the_messages() {
+    async fn a_newer_poll_replaces_the_older_one_and_reads_the_end_after_the_messages() {
         let http = HttpTransport::new(HttpTransportKind::LongPolling, Instant::now(), Gauge::default());
         let first = http.begin_poll();
         assert!(HttpTransport::is_first(first) && http.idle_since().is_none());

@@ -1,71 +1,72 @@
-//! [`Upstream`]: who hears what clients call, and whose connections come and go.
+//! [`Upstream`]: receives the invocations and connection events of clients in Serverless mode.
 
 use bytes::Bytes;
 
 use crate::{Capacity, ClientConnection, EndReason, Hub, Roles};
 
-/// Takes what clients invoke. It is called on a shard's thread: it must hand the work on and return at once, never block.
+/// Receives invocations and connection events. It is called on a shard's thread, so it must queue the work and return; it must never
+/// block.
 ///
-/// An answer goes back through [`EngineHandle`](super::EngineHandle), to the connection that asked. Clients of an app server
-/// ([`AppServer`](super::AppServer)) are its own affair; nothing of them comes here.
+/// Results go back through [`EngineHandle`](super::EngineHandle) to the client's connection. Nothing is reported here about clients of an
+/// app server ([`AppServer`](super::AppServer)).
 pub trait Upstream: std::fmt::Debug + Send + Sync + 'static {
-    /// A client calls a method of its hub. On refusal the engine answers with the reason if an answer is expected. On
-    /// [`Capacity::Exhausted`] the call is taken, but nothing more is read of this client until
-    /// [`EngineHandle::resume`](super::EngineHandle::resume); what one read brought along may still follow.
+    /// A client invokes a method of its hub. If it is rejected, the engine returns the error to a client that expects a result. On
+    /// [`Capacity::Exhausted`] the invocation is accepted, but nothing more is read from this client until
+    /// [`EngineHandle::resume`](super::EngineHandle::resume); messages of the same read may still follow.
     ///
     /// # Errors
     ///
-    /// If the call is not taken.
+    /// If the invocation is rejected.
     fn invoke(&self, invocation: ClientInvocation) -> Result<Capacity, InvocationRejection>;
 
-    /// Whether what clients of a hub bring along ([`ClientContext`]) is to be kept for as long as they are connected.
+    /// Whether the [`ClientContext`] of a hub's clients is kept while they are connected.
     fn keeps_client_context(&self, _hub: &Hub) -> bool {
         false
     }
 
-    /// A connection has said what it speaks, and waits for the answer to its handshake.
+    /// A connection has sent its handshake request, and waits for the response.
     fn connecting(&self, _connection: &ClientConnection) -> HandshakeDecision {
         HandshakeDecision::Accept
     }
 
-    /// A connection has done its handshake.
+    /// A connection has completed its handshake.
     fn connected(&self, _connection: &ClientConnection) {}
 
-    /// A connection has ended that was [`opening`](Upstream::connecting); called once for each of them.
+    /// A connection has ended that was reported by [`connecting`](Upstream::connecting); called once for each of them.
     fn disconnected(&self, _connection: &ClientConnection, _reason: EndReason, _error: Option<&str>) {}
 }
 
-/// Whether a handshake may be answered.
+/// When the handshake response is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeDecision {
     /// At once.
     Accept,
-    /// When [`EngineHandle::complete_handshake`](super::EngineHandle::complete_handshake) says so.
+    /// When [`EngineHandle::complete_handshake`](super::EngineHandle::complete_handshake) is called.
     Wait,
 }
 
-/// A message by which a client asks for something: an invocation, or the parts and ends of streams and results.
+/// A hub message of a client: an invocation, or items and ends of streams and results.
 #[derive(Clone, Debug)]
 pub struct ClientInvocation {
-    /// Who asks.
+    /// The client.
     pub client: ClientConnection,
-    /// What it may do by itself.
+    /// Its permissions on groups.
     pub roles: Option<Roles>,
     /// The number of the message type in the hub protocol (1 to 5).
     pub message_type: u8,
-    /// Given where the client waits for an answer, and in the parts and ends of streams.
+    /// The invocation id, if the client expects a result, and in items and ends of streams.
     pub invocation_id: Option<Box<str>>,
     /// The method, in types 1 and 4.
     pub target: Option<Box<str>>,
-    /// The whole hub message in the client's protocol, without its framing.
+    /// The complete hub message in the client's protocol, without its framing.
     pub payload: Bytes,
 }
 
-/// Why an invocation is not taken; the text reaches the client.
+/// Why an invocation is rejected; the client gets the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvocationRejection(pub String);
 
-/// The upstream of an engine that has none: refuses every call and says why.
+/// The upstream of an engine without upstreams: rejects every invocation with an explanation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoUpstream;
 
@@ -73,7 +74,7 @@ impl Upstream for NoUpstream {
     fn invoke(&self, invocation: ClientInvocation) -> Result<Capacity, InvocationRejection> {
         let hub = &invocation.client.hub;
         Err(InvocationRejection(format!(
-            "no upstream is configured for hub {hub}: clients of this hub can receive messages, but nobody answers their calls"
+            "no upstream is configured for hub {hub}: its clients can receive messages, but cannot invoke methods"
         )))
     }
 }

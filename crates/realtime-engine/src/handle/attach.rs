@@ -1,4 +1,4 @@
-//! How connections enter: ids are issued, a place is reserved, and a shard gets the transport.
+//! New connections: ids are issued, the connection is counted, and a shard gets the transport.
 
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,7 @@ use crate::id::{self, ShardId};
 use crate::{Admission, AttachError, ConnectionIds, Hub, Stopped, Transport};
 
 impl EngineHandle {
-    /// Names for a new connection. Shards take turns.
+    /// Ids for a new connection. Connections are distributed over the shards in turn.
     pub fn issue(&self) -> ConnectionIds {
         let count = u16::try_from(self.0.shards.len()).expect("options count shards in 16 bits");
         let shard = ShardId(self.0.next_shard.fetch_add(1, Ordering::Relaxed) % count);
@@ -16,22 +16,22 @@ impl EngineHandle {
         ConnectionIds { connection, token }
     }
 
-    /// Whether a socket offered now would be refused for want of a place, so that its client can be told in HTTP.
+    /// Whether [`EngineHandle::attach`] would fail with [`AttachError::Full`] now, so that the client can be refused in HTTP.
     pub fn is_full(&self) -> bool {
         self.0.connections.load(Ordering::Acquire) >= self.0.connections_max
     }
 
-    /// How many connections a hub may have, if it has that many.
+    /// The limit of connections of a hub, if it is reached.
     pub fn hub_is_full(&self, hub: &Hub) -> Option<u32> {
         self.0.hub_counts.is_full(hub)
     }
 
-    /// Hands a client over: a socket after the answer 101 has been written to it, or an outlet. Waits while the shard's queue is
-    /// full.
+    /// Gives a connection to its shard: a socket after the response 101 was written to it, or an HTTP transport. Waits while the shard's
+    /// queue is full.
     ///
     /// # Errors
     ///
-    /// If there is no place for it. Then the socket is closed.
+    /// If a limit is reached or the engine has ended; the socket is closed then.
     pub async fn attach(&self, link: Transport, admission: Admission) -> Result<(), AttachError> {
         let Some(shard) = self.shard_of(admission.connection) else {
             return Err(AttachError::Foreign(admission.connection));
@@ -39,13 +39,13 @@ impl EngineHandle {
         let place = Place::take(&self.0, admission.hub.clone())?;
         let command = ShardCommand::Attach(Box::new(link), Box::new(admission));
         shard.send(command).await.map_err(|Stopped| AttachError::Stopped)?;
-        // From here the shard gives the place back, when the connection ends.
+        // From here on the shard releases it, when the connection ends.
         place.keep();
         Ok(())
     }
 }
 
-/// One of the connections that the engine may hold; given back on drop unless kept.
+/// One counted connection; released on drop unless kept.
 struct Place<'a>(Option<(&'a Shared, Hub)>);
 
 impl<'a> Place<'a> {

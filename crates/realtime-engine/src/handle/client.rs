@@ -1,4 +1,4 @@
-//! What concerns one client: bytes over HTTP, new sockets, what its app server or upstream says, results of its methods.
+//! Commands about one client: bytes over HTTP, new sockets, data of its app server, decisions of its upstream, client results.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,13 +15,12 @@ use crate::{
 };
 
 impl EngineHandle {
-    /// Where messages for a client of an HTTP transport will wait.
+    /// A new HTTP transport, to be attached.
     pub fn http_transport(&self, transport: HttpTransportKind) -> Arc<HttpTransport> {
         HttpTransport::new(transport, Instant::now(), self.0.http_pending_bytes.clone())
     }
 
-    /// Takes in what a client of an HTTP transport sent: whole hub messages or parts of them. Waits while the client is not read
-    /// from.
+    /// Receives what a client of an HTTP transport sent: complete hub messages or parts of them. Waits while the client is paused.
     ///
     /// # Errors
     ///
@@ -30,8 +29,8 @@ impl EngineHandle {
         self.receive_part(connection, payload, true).await
     }
 
-    /// As [`EngineHandle::receive`], with a part of what one request has; the last one says that it `is_end`. For clients whose app
-    /// server takes messages in pieces; no two requests of a client may be taken in at once.
+    /// As [`EngineHandle::receive`], with a part of one request; `is_end` for the last part. For clients whose app server accepts
+    /// messages in parts; two requests of a client must not be received at the same time.
     ///
     /// # Errors
     ///
@@ -45,7 +44,7 @@ impl EngineHandle {
         self.ask_owner(connection, |done| ShardCommand::Receive { connection, payload, is_end, done }).await
     }
 
-    /// Ends a connection whose client has said goodbye, or whose requests have ended. Says whether it was there.
+    /// Ends a connection whose client has closed it (`goodbye`), or whose requests have stopped. Returns whether it existed.
     ///
     /// # Errors
     ///
@@ -54,14 +53,14 @@ impl EngineHandle {
         self.ask_owner(connection, |found| ShardCommand::Leave { connection, goodbye, found }).await
     }
 
-    /// As [`EngineHandle::leave`] without a goodbye, where there is room for it at once.
+    /// As [`EngineHandle::leave`] without a goodbye, if the shard's queue is not full.
     pub fn try_leave(&self, connection: ConnectionId) {
         let Some(shard) = self.shard_of(connection) else { return };
         let (found, _nobody_waits) = oneshot::channel();
         let _ = shard.try_send(ShardCommand::Leave { connection, goodbye: false, found });
     }
 
-    /// Gives a stateful connection a new socket.
+    /// Gives a stateful connection its new socket.
     ///
     /// # Errors
     ///
@@ -75,17 +74,17 @@ impl EngineHandle {
         self.ask_owner(connection, |done| ShardCommand::Reattach { connection, socket, done }).await
     }
 
-    /// Says that a connection whose handshake waits may go on, or why it may not.
+    /// Completes a handshake that waits for a decision: accepts the connection, or refuses it with an error.
     pub async fn complete_handshake(&self, connection: ConnectionId, result: Result<(), String>) {
         let result = result.map_err(Into::into);
         if let Some(shard) = self.shard_of(connection) {
-            // A shard that has ended has no connections that wait.
+            // A shard that has ended has no connections.
             let _ = shard.send(ShardCommand::Opened { connection, result }).await;
         }
     }
 
-    /// Bytes of an app server for its client: first the answer to the handshake, then whole framed hub messages. Says whether the
-    /// client is there.
+    /// Bytes of an app server for its client: first the handshake response, then complete framed hub messages. Returns whether the
+    /// connection exists.
     ///
     /// # Errors
     ///
@@ -94,7 +93,7 @@ impl EngineHandle {
         self.ask_owner(connection, |found| ShardCommand::FromServer { connection, payload, found }).await
     }
 
-    /// Ends a client on behalf of its app server, which is not told any more. Says whether the client was there.
+    /// Closes a client's connection on behalf of its app server, which is not told about it. Returns whether the connection existed.
     ///
     /// # Errors
     ///
@@ -104,7 +103,7 @@ impl EngineHandle {
         self.ask_owner(connection, |found| ShardCommand::EndClient { connection, close, found }).await
     }
 
-    /// Gives a client to another app server. Says whether the client is there and had one.
+    /// Moves a client to another app server. Returns whether the connection exists and had an app server.
     ///
     /// # Errors
     ///
@@ -117,20 +116,20 @@ impl EngineHandle {
         self.ask_owner(connection, |found| ShardCommand::Rebind { connection, server, found }).await
     }
 
-    /// Reads a client again that was not read because its server took no more ([`Capacity::Exhausted`](crate::Capacity::Exhausted)).
+    /// Reads a client again that was paused because of [`Capacity::Exhausted`](crate::Capacity::Exhausted).
     pub async fn resume(&self, connection: ConnectionId) {
         if let Some(shard) = self.shard_of(connection) {
-            // A shard that has ended reads nobody.
+            // A shard that has ended has no connections.
             let _ = shard.send(ShardCommand::Resume { connection }).await;
         }
     }
 
-    /// Calls a method of one client, and waits for its result at most for `patience`. `arguments` is the text of a JSON array,
-    /// which must be one that [`OutgoingMessage::invocation`] takes.
+    /// Invokes a method of one client, and waits for its result for at most `patience`. `arguments` is the text of a JSON array that
+    /// [`OutgoingMessage::invocation`] accepts.
     ///
     /// # Errors
     ///
-    /// See [`ClientInvokeError`]; an error that the client answers is a result.
+    /// See [`ClientInvokeError`]; an error that the client returns is a result.
     pub async fn invoke(
         &self,
         hub: &Hub,
@@ -144,7 +143,7 @@ impl EngineHandle {
         Ok(self.call(hub, connection, invocation_id.into(), message, patience).await)
     }
 
-    /// As [`EngineHandle::invoke`], with a message that holds `invocation_id` already.
+    /// As [`EngineHandle::invoke`], with a message that has `invocation_id` already.
     ///
     /// # Errors
     ///
@@ -175,8 +174,7 @@ impl EngineHandle {
         }
     }
 
-    /// What is known of the client of an open connection of `hub`; `None` where there is no such connection, or it was let in by a
-    /// caller that keeps nothing of its client.
+    /// What is known of the client of an open connection of `hub`; `None` if there is no such connection, or its context is not kept.
     ///
     /// # Errors
     ///
@@ -190,7 +188,7 @@ impl EngineHandle {
         self.ask_owner(connection, |answer| ShardCommand::GetClientContext { hub, connection, answer }).await
     }
 
-    /// Refreshes the authentication of an open connection of `hub`, and gives what is known of its client from then on; `None` as in
+    /// Refreshes the authentication of an open connection of `hub`, and returns the client's new context; `None` as in
     /// [`EngineHandle::client_context`].
     ///
     /// # Errors
@@ -206,8 +204,8 @@ impl EngineHandle {
         self.ask_owner(connection, |answer| ShardCommand::Refresh { hub, connection, refresh, answer }).await
     }
 
-    /// Lets a connection follow what is kept of a group, or of its hub, and become a member of the group if it `may_join`. `epoch`
-    /// is the present life of the log, which must not end before the connection has caught up.
+    /// Subscribes a connection to the history of a group, or of its hub, and adds it to the group if it `may_join`. `epoch` is the
+    /// current epoch of the history, which must not end before the connection has caught up.
     ///
     /// # Errors
     ///
@@ -224,7 +222,7 @@ impl EngineHandle {
         self.ask_owner(connection, ask).await
     }
 
-    /// Says that a connection has everything below the number `next`.
+    /// Reports that a connection has received everything below the offset `next`.
     ///
     /// # Errors
     ///
@@ -239,7 +237,7 @@ impl EngineHandle {
         self.ask_owner(connection, |result| ShardCommand::CatchUp { connection, group, next, result }).await
     }
 
-    /// Lets a connection follow no longer; it stays a member.
+    /// Ends the subscription of a connection to a history; it stays a member of the group.
     ///
     /// # Errors
     ///
@@ -249,7 +247,7 @@ impl EngineHandle {
         self.ask_owner(connection, |done| ShardCommand::Unfollow { connection, group, done }).await
     }
 
-    /// Closes connections. Says how many there were.
+    /// Closes connections. Returns how many.
     pub async fn close(
         &self,
         hub: &Hub,

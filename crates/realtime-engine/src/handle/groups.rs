@@ -7,11 +7,11 @@ use crate::{
 };
 
 impl EngineHandle {
-    /// Puts a connection into a group or takes it out. Says whether the connection exists.
+    /// Adds a connection to a group or removes it. Returns whether the connection exists.
     ///
     /// # Errors
     ///
-    /// If it is in as many groups as it may be, or the engine has ended.
+    /// If the connection is in too many groups, or the engine has ended.
     pub async fn change_connection(
         &self,
         hub: &Hub,
@@ -28,14 +28,14 @@ impl EngineHandle {
         }
     }
 
-    /// Takes a connection out of all its groups. Says whether the connection exists.
+    /// Removes a connection from all its groups. Returns whether the connection exists.
     pub async fn leave_all_groups(&self, hub: &Hub, connection: ConnectionId) -> Result<bool, Stopped> {
         let hub = hub.clone();
         self.ask_owner(connection, |found| ShardCommand::LeaveAllGroups { hub, connection, found }).await
     }
 
-    /// Puts a user into a group or takes it out: all its connections, those of now and, by its `lifetime`, those to come. Kept in
-    /// memory here; whoever wants it to outlive the process keeps it, and says it again at the next start.
+    /// Adds a user to a group or removes it: all its current connections and, depending on `lifetime`, its later ones. Kept in memory
+    /// only; a caller that wants it to survive the process stores it, and repeats it after the next start.
     pub async fn change_user(
         &self,
         hub: &Hub,
@@ -52,7 +52,7 @@ impl EngineHandle {
         if answers.into_iter().all(|taken| taken) { Ok(()) } else { Err(UserGroupError::Full) }
     }
 
-    /// Takes a user, with all its connections, out of all its groups.
+    /// Removes a user, with all its connections, from all its groups.
     pub async fn user_leaves_all_groups(&self, hub: &Hub, user: &UserId) -> Result<(), Stopped> {
         let ask = |done| ShardCommand::UserLeavesAllGroups { hub: hub.clone(), user: user.clone(), done };
         self.ask_all(ask).await.map(|_| ())

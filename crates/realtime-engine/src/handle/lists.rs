@@ -1,4 +1,4 @@
-//! Who is there.
+//! Presence: which connections, users and groups exist.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl EngineHandle {
-    /// Whether the connection is there and did its handshake.
+    /// Whether the connection exists and has completed its handshake.
     pub async fn connection_exists(&self, hub: &Hub, connection: ConnectionId) -> Result<bool, Stopped> {
         let hub = hub.clone();
         let subject = PresenceQuery::Connection(connection);
@@ -29,7 +29,7 @@ impl EngineHandle {
         self.exists(hub, &PresenceQuery::Group(group.clone())).await
     }
 
-    /// Whether the user was put into the group, or has a connection that was.
+    /// Whether the user was added to the group, or has a connection that was.
     pub async fn user_in_group(&self, hub: &Hub, user: &UserId, group: &GroupName) -> Result<bool, Stopped> {
         self.exists(hub, &PresenceQuery::UserInGroup(user.clone(), group.clone())).await
     }
@@ -45,7 +45,7 @@ impl EngineHandle {
         self.ask_owner(connection, |answer| ShardCommand::Exists { hub, subject, answer }).await
     }
 
-    /// Number of connections that did their handshake, in one hub or in all.
+    /// Number of connections that have completed their handshake, in one hub or in all.
     pub async fn connection_count(&self, hub: Option<&Hub>) -> Result<u64, Stopped> {
         let counts = self.ask_all(|answer| ShardCommand::Count { hub: hub.cloned(), answer }).await?;
         Ok(counts.into_iter().sum())
@@ -56,7 +56,7 @@ impl EngineHandle {
         Ok(self.ask_all(ask).await?.contains(&true))
     }
 
-    /// The connections of a hub, a group or a user after `after` in the order of their ids, at most `max` of them.
+    /// At most `max` connections of a hub, a group or a user, in the order of their ids, after the id `after`.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl EngineHandle {
         Ok(members)
     }
 
-    /// The users or the groups of a hub that have connections, after `after` in the order of their names, at most `max` of them.
+    /// At most `max` users or groups of a hub that have connections, in the order of their names, after the name `after`.
     ///
     /// # Errors
     ///
@@ -120,8 +120,8 @@ impl EngineHandle {
         Ok(all)
     }
 
-    /// Does something, one action after the other, with the connections of a hub that are chosen; says how many those were. They
-    /// are chosen once, before the first action.
+    /// Applies actions, one after the other, to the connections of a hub that match a predicate; returns how many match. The predicate is
+    /// evaluated once, before the first action.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl EngineHandle {
         Ok(self.ask_all(ask).await?.into_iter().sum())
     }
 
-    /// Looks at what happens, from now on.
+    /// Subscribes to the live trace, from now on.
     ///
     /// # Errors
     ///

@@ -12,8 +12,8 @@ use crate::send_span::SendSpan;
 use crate::{HistoryLog, Publish, PublishError, Stopped, StreamPosition};
 
 impl EngineHandle {
-    /// Sends a message, or says that it would have to wait. Messages that one caller publishes one after the other reach
-    /// each receiver in that order.
+    /// Sends a message, or fails with [`PublishError::Busy`] where it would have to wait. Messages that one caller publishes one after
+    /// the other reach each receiver in that order.
     pub fn try_publish(&self, publish: Publish) -> Result<(), PublishError> {
         match self.history_log(&publish) {
             Some(history_log) => history_log.try_publish(publish),
@@ -23,7 +23,7 @@ impl EngineHandle {
 
     fn try_send(&self, publish: Publish) -> Result<(), PublishError> {
         let shards = self.shards_of(&publish.target);
-        // First a place in each queue, then the message: it reaches all shards or none.
+        // First a permit of each queue, then the message: it reaches all shards or none.
         let mut permits = Vec::with_capacity(shards.len());
         for shard in shards {
             permits.push(shard.try_reserve().map_err(|error| match error {
@@ -35,9 +35,9 @@ impl EngineHandle {
         Ok(())
     }
 
-    /// Sends a message; waits while a shard's queue is full. Same order as [`EngineHandle::try_publish`]. If the future is
-    /// dropped before it ends, nobody gets the message. Shards are woken once the tasks that are ready now have run, so that
-    /// many that publish at the same time wake them once; see [`EngineHandle::try_publish`] for callers that are alone.
+    /// Sends a message; waits while a shard's queue is full. Same order as [`EngineHandle::try_publish`]. If the future is dropped before
+    /// it completes, nobody receives the message. Shards are woken after the tasks that are ready now have run, so that callers that
+    /// publish at the same time wake them once; a single caller is faster with [`EngineHandle::try_publish`].
     pub async fn publish(&self, publish: Publish) -> Result<(), PublishError> {
         match self.history_log(&publish) {
             Some(history_log) => history_log.publish(publish).await,
@@ -45,7 +45,7 @@ impl EngineHandle {
         }
     }
 
-    /// Sends a message that is kept already; for the [`HistoryLog`].
+    /// Sends a message that is recorded already; for the [`HistoryLog`].
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl EngineHandle {
         self.send(publish, Some(kept)).await
     }
 
-    /// Sends a message that the [`HistoryLog`] took and cannot keep.
+    /// Sends a message that the [`HistoryLog`] accepted and cannot record.
     ///
     /// # Errors
     ///
@@ -63,9 +63,9 @@ impl EngineHandle {
         self.send(publish, None).await
     }
 
-    /// From now on, messages that `history_log` keeps go through it. Only the first one counts.
+    /// Sets the [`HistoryLog`] that records messages before they are sent. Only the first call has an effect.
     pub fn set_history_log(&self, history_log: Arc<dyn HistoryLog>) {
-        // There is one start, and it sets one keeper.
+        // The service sets one, when it starts.
         let _ = self.0.history_log.set(history_log);
     }
 
@@ -82,7 +82,7 @@ impl EngineHandle {
 
     fn hand_out(&self, publish: Publish, kept: Option<StreamPosition>, permits: Vec<Reserved<'_>>) {
         let Publish { hub, target, mut excluded, excluded_users, message, trace } = publish;
-        // Shards search in it for each receiver.
+        // Shards search it for each receiver.
         excluded.sort_unstable();
         let span = trace.map(|parent| SendSpan::start(&self.0.tracer, parent));
         let work = Arc::new(PublishJob { hub, target, excluded, excluded_users, message, kept, span });

@@ -1,4 +1,4 @@
-//! What is sent in streams that clients asked for.
+//! Items of streams that clients invoked.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,12 @@ use crate::send_span::SendSpan;
 use crate::stream::StreamMessages;
 use crate::{OutgoingMessage, StreamOf, StreamState, Target};
 
-/// How often it is looked whether a client has taken what waits for it.
+/// How often a sender checks whether a client has read what is pending.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 impl EngineHandle {
-    /// Sends items of a stream that a client asked for, and its end if they end it. Where the client takes less than it is sent,
-    /// this waits, but no longer than `patience`; what is then sent beyond what may wait for a client ends its connection.
+    /// Sends items of a stream that a client invoked, and the stream's end if they end it. If the client reads more slowly than it is sent
+    /// to, this waits for at most `patience`; a client that exceeds its limit of pending bytes after that is closed.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl EngineHandle {
         }
         let until = Instant::now() + patience;
         while Instant::now() < until {
-            // No event says that a client reads again; who waits here is slower than its client by at most this.
+            // No event reports that a client reads again, so its state is polled.
             tokio::time::sleep(LOOK_EVERY).await;
             match self.ask_stream(of, Vec::new(), false, None).await? {
                 StreamState::Sent { is_behind: true } => {}
@@ -54,7 +54,7 @@ impl EngineHandle {
         trace: Option<TraceContext>,
     ) -> Result<StreamState, Stopped> {
         let StreamOf { hub, connection, stream } = of;
-        // One span for all of them; it ends when the first one was written.
+        // One span for all of them; it ends when the first one is written.
         let mut span = trace.map(|parent| SendSpan::start(&self.0.tracer, parent));
         let work = |message| PublishJob {
             hub: hub.clone(),

@@ -1,4 +1,4 @@
-//! The queue of a shard, and how the shard is woken for what is put into it.
+//! The queue of a shard, and how the shard is woken for commands.
 //!
 //! Putting a command into the queue and waking the shard is one call ([`ShardSender::send`], [`Reserved::send`]). Whether a call
 //! really wakes the shard's thread is decided by [`WakeState`]: once for all commands that the shard has not looked at yet, and
@@ -22,7 +22,7 @@ pub(crate) struct ShardSender {
     waker: Arc<ShardWaker>,
 }
 
-/// A place in a shard's queue for one command.
+/// A permit to put one command into a shard's queue.
 #[derive(Debug)]
 pub(super) struct Reserved<'a> {
     permit: mpsc::Permit<'a, ShardCommand>,
@@ -35,9 +35,8 @@ pub(super) struct Reserved<'a> {
 pub(super) enum When {
     /// At once.
     Now,
-    /// When the runtime has run the tasks that are ready now; outside of a runtime at once. Many requests that came together wake the
-    /// shard once. Where it shares their processor, waking it for each would cost two changes of threads a message; elsewhere it
-    /// saves the system calls.
+    /// When the runtime has run the tasks that are ready now; outside of a runtime at once. Requests that arrive together wake the shard
+    /// once: on a shared processor, waking it for each would cost two thread switches a message; elsewhere this saves system calls.
     Soon,
 }
 

@@ -1,4 +1,4 @@
-//! What app servers, and others who deal with single clients, ask of a shard.
+//! Commands of app servers, and others about single clients: client results and authentication.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,7 +23,7 @@ use crate::{
 type Answer = oneshot::Sender<Result<ClientResult, ClientInvokeError>>;
 
 impl Shard {
-    /// What app servers ask of their clients' connections.
+    /// Commands of app servers about their clients' connections.
     pub(super) fn handle_app_server_command(&mut self, command: ShardCommand) {
         match command {
             ShardCommand::FromServer { connection, payload, found } => {
@@ -51,7 +51,7 @@ impl Shard {
         }
     }
 
-    /// Bytes of an app server to its client: first the answer to the handshake, then hub messages.
+    /// Sends bytes of an app server to its client: first the handshake response, then hub messages.
     fn take_from_server(&mut self, slot: Slot, payload: Bytes) -> bool {
         let connection = &self.connections[slot as usize];
         match &connection.state {
@@ -76,7 +76,7 @@ impl Shard {
     }
 
     fn end_client(&mut self, slot: Slot, close: &ServerClose) {
-        // Whoever ends it need not hear that it ended.
+        // The server that closes it need not be told that it ended.
         self.connections[slot as usize].extra_or_new().is_end_known = true;
         let reason = if close.allow_reconnect { EndReason::ServerOffline } else { EndReason::ServerClosed };
         if close.say_close && self.connections[slot as usize].places().is_some() {
@@ -93,7 +93,7 @@ impl Shard {
             ConnectionState::Open(_) => &mut connection.extra_or_new().server,
             ConnectionState::Handshaking(_) | ConnectionState::Closing { .. } => return false,
         };
-        // A client that never had an app server is not given one in the middle of its life.
+        // A client that was connected without an app server does not get one later.
         let had_one = bound.is_some();
         if had_one {
             *bound = Some(server);
@@ -101,7 +101,7 @@ impl Shard {
         had_one
     }
 
-    /// Calls a client's method, and remembers who waits for the result.
+    /// Invokes a client's method, and remembers the caller that waits for the result.
     pub(super) fn invoke(&mut self, invoke: Invoke) {
         let Invoke { hub, connection, invocation_id, message, answer } = invoke;
         let calls_max = self.settings.options.client_results_max as usize;
@@ -115,7 +115,7 @@ impl Shard {
             return refuse(answer, ClientInvokeError::Untranslatable);
         };
         let pending_results = &mut self.connections[slot as usize].extra_or_new().pending_results;
-        // Those whose callers have gone count no more.
+        // Invocations whose callers have gone do not count.
         pending_results.retain(|_, answer| !answer.is_closed());
         if pending_results.len() >= calls_max {
             return refuse(answer, ClientInvokeError::TooMany);
@@ -124,7 +124,7 @@ impl Shard {
         self.append_or_end(slot, step);
     }
 
-    /// Nobody waits for a client's result any more.
+    /// Forgets an invocation whose caller no longer waits.
     pub(super) fn forget_call(&mut self, connection: ConnectionId, invocation_id: &str) {
         let slot = self.index.slot(connection);
         let extra = slot.and_then(|slot| self.connections[slot as usize].extra_mut());
@@ -133,7 +133,7 @@ impl Shard {
         }
     }
 
-    /// What is asked about who a client is.
+    /// Commands about what is known of a client.
     pub(super) fn handle_authentication_command(&mut self, command: ShardCommand) {
         match command {
             ShardCommand::GetClientContext { hub, connection, answer } => {
@@ -148,7 +148,7 @@ impl Shard {
         }
     }
 
-    /// Refreshes the authentication of an open connection; `None` where nothing is known of its client.
+    /// Refreshes the authentication of an open connection; `None` if its client's context is not kept.
     fn refresh(
         &mut self,
         slot: Slot,
@@ -175,7 +175,7 @@ impl Shard {
         if let Some(server) = connection.server() {
             server.refreshed(id, &client_context, is_changed);
         }
-        // The next look at a connection is not far away, but may be behind an end that was moved forward.
+        // The next check may be later than an expiry that was moved forward.
         let next_look = self.now.plus(self.timeouts.keep_alive.max(1));
         if let Some(expires) = expires.filter(|at| *at < earlier.unwrap_or(next_look).min(next_look)) {
             self.deadlines.add(expires, Due { slot, generation: connection.generation });
@@ -184,7 +184,7 @@ impl Shard {
     }
 }
 
-/// Whether an app server's answer to a handshake lets the client in: a record without an error.
+/// Whether a handshake response of an app server accepts the client: a record without an error.
 fn is_accepted(answer: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     struct Wire {

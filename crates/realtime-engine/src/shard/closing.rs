@@ -1,4 +1,4 @@
-//! How connections end: closed in order, or at once.
+//! The end of connections: an orderly close, or at once.
 
 use std::sync::atomic::Ordering;
 
@@ -15,7 +15,7 @@ use crate::metrics::EndLabels;
 use crate::{Admission, ClientConnection, EndReason, Hub, TraceEventKind};
 
 impl Shard {
-    /// Who a connection is, in the words of the upstream; `None` unless it is open.
+    /// Describes a connection to the upstream; `None` unless it is open.
     pub(super) fn client(&self, slot: Slot) -> Option<ClientConnection> {
         let connection = self.connections.get(slot as usize)?;
         let places = connection.places()?;
@@ -28,7 +28,7 @@ impl Shard {
         })
     }
 
-    /// Closes a connection that speaks the hub protocol, with the reason in the Close message.
+    /// Closes a connection, with the error in the Close message.
     pub(super) fn close(
         &mut self,
         slot: Slot,
@@ -36,14 +36,14 @@ impl Shard {
         error: Option<&str>,
         allow_reconnect: bool,
     ) {
-        // What led here may have ended the connection already.
+        // The connection may have ended already.
         let Some(connection) = self.connections.get(slot as usize) else { return };
         let message = hub_frame(&close_message(error, allow_reconnect), connection.protocol);
         self.leave(slot, reason, Some(message), CloseCode::NORMAL, "", error);
     }
 
-    /// Begins an orderly close: a last hub message, a close frame, and time for the client to answer. From here on the
-    /// connection receives nothing that is published.
+    /// Starts an orderly close: a last hub message, a close frame, and time for the client to answer. The connection receives no more
+    /// published messages.
     pub(super) fn close_with(
         &mut self,
         slot: Slot,
@@ -68,7 +68,7 @@ impl Shard {
         if self.connections.get(slot as usize).is_none_or(Connection::is_closing) {
             return;
         }
-        // What its app server said before must come before the goodbye.
+        // Messages that its app server sent before must come before the Close message.
         self.release_withheld(slot);
         if self.connections.get(slot as usize).is_none_or(Connection::is_closing) {
             return;
@@ -84,7 +84,7 @@ impl Shard {
         }
         if let Some(connection) = self.connections.get_mut(slot as usize) {
             connection.last_received_at = self.now;
-            // Its entry among the deadlines may be for later than the close is.
+            // Its entry among the deadlines may be later than the end of the close.
             let due = Due { slot, generation: connection.generation };
             self.deadlines.add(self.now.plus(self.timeouts.close).plus(1), due);
         }
@@ -98,7 +98,7 @@ impl Shard {
         self.remove(slot);
     }
 
-    /// The one place where a connection stops being one of the hub's: takes it out, counts why, tells the upstream.
+    /// The one place where a connection leaves its hub: removes it from the index, counts the reason, tells the upstream or app server.
     fn deregister(&mut self, slot: Slot, reason: EndReason, error: Option<&str>) {
         let (client, hub) = self.registered_client(slot);
         let (mut server, guard) = match &mut self.connections[slot as usize].state {
@@ -114,7 +114,7 @@ impl Shard {
         connection.state = ConnectionState::Closing { shut: false };
         connection.is_stateful = false;
         let id = connection.id;
-        // From now on the client's secret leads nowhere, so that it begins anew; but one that sends requests takes its last messages.
+        // Releases the client's token, so that it starts a new connection; a client of an HTTP transport still needs it to read its last messages.
         let keeps_secret = matches!(connection.transport, TransportState::Http(_));
         if guard.is_some() {
             connection.extra_or_new().guard = guard;
@@ -124,7 +124,7 @@ impl Shard {
             if !keeps_secret {
                 extra.guard = None;
             }
-            // Whoever waits for a result learns that none will come.
+            // Tells the callers that wait for results that the connection has ended.
             extra.pending_results.clear();
             extra.queued_posts.clear();
             hears = !extra.is_end_known;
@@ -146,7 +146,7 @@ impl Shard {
         }
     }
 
-    /// Who a connection is to those who heard of it, and whose hub it is counted in.
+    /// The client of a connection, if an upstream or app server was told about it, and the hub that it is counted in.
     fn registered_client(&self, slot: Slot) -> (Option<ClientConnection>, Option<Hub>) {
         let connection = &self.connections[slot as usize];
         match &connection.state {
@@ -164,7 +164,7 @@ impl Shard {
         }
     }
 
-    /// Lets go of a connection that is closing. Dropping the socket takes it out of the poll.
+    /// Drops a connection that is closing. Dropping the socket removes it from the poll.
     pub(super) fn remove(&mut self, slot: Slot) {
         if let Some(connection) = self.connections.try_remove(slot as usize) {
             Self::forget_pending(&mut self.pending_bytes, &connection);
@@ -186,7 +186,7 @@ impl Shard {
     }
 }
 
-/// Who somebody is that has not been let in yet.
+/// Describes a client that is not connected yet.
 pub(super) fn client_of(admission: &Admission, protocol: HubProtocol) -> ClientConnection {
     ClientConnection {
         id: admission.connection,

@@ -1,4 +1,4 @@
-//! The command phase: what the rest of the process asks of a shard.
+//! The command phase: handles the commands in the shard's queue.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Shard {
-    /// Takes what the queue holds, but no more than it can hold. Says whether there may be more.
+    /// Handles the commands in the queue, but at most as many as the queue can hold. Returns whether there may be more.
     pub(super) fn receive_commands(&mut self, inbox: &mut ShardInbox, now: Instant) -> bool {
         inbox.waker.look();
         for _ in 0..self.settings.options.commands_max.max(1) {
@@ -24,7 +24,7 @@ impl Shard {
                 Ok(command) => self.handle_command(command, now),
                 Err(TryRecvError::Empty) => return false,
                 Err(TryRecvError::Disconnected) => {
-                    // Nobody can reach the engine any more, not even to drain it.
+                    // All handles were dropped: nobody can drain the engine.
                     self.draining.get_or_insert(now);
                     return false;
                 }
@@ -34,7 +34,7 @@ impl Shard {
     }
 
     fn handle_command(&mut self, command: ShardCommand, now: Instant) {
-        // Who asked may have gone away; what was asked is done all the same, so answers may fail to arrive.
+        // The caller may have gone; the command is executed all the same, and sending the answer may fail.
         match command {
             ShardCommand::Attach(link, admission) => self.attach(*link, *admission),
             ShardCommand::Reattach { connection, socket, done } => {
@@ -120,7 +120,7 @@ impl Shard {
         }
     }
 
-    /// Calls of one client's methods, and what is sent in its streams.
+    /// Commands about client results and streams.
     fn handle_client_command(&mut self, command: ShardCommand) {
         match command {
             ShardCommand::Invoke(invoke) => self.invoke(*invoke),
@@ -132,7 +132,7 @@ impl Shard {
         }
     }
 
-    /// What followers of kept messages ask for.
+    /// Commands about histories.
     fn follow(&mut self, command: ShardCommand) {
         match command {
             ShardCommand::Follow { connection, group, may_join, epoch, result } => {
@@ -221,7 +221,7 @@ impl Shard {
         count
     }
 
-    /// Tells every client to come back, to wherever it then finds us.
+    /// Tells every client to reconnect.
     fn drain(&mut self, end_at: Instant) {
         if self.draining.is_some() {
             return;

@@ -1,4 +1,4 @@
-//! [`Connection`]: what a shard knows of one client. Kept small: there may be a hundred thousand that do nothing.
+//! [`Connection`]: the state of one connection. Kept small: there may be a hundred thousand idle ones.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
@@ -19,83 +19,83 @@ use crate::{
     HttpTransport, HttpTransportKind, ReceiveResult, Roles, SendRate,
 };
 
-/// One client. What most connections do not need most of the time is boxed.
+/// One connection. Parts that most connections rarely need are boxed.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) transport: TransportState,
     pub(crate) decoder: Decoder,
-    /// What waits for the end of the turn.
+    /// What is written at the end of the turn.
     pub(crate) run: Option<Rc<Run>>,
-    /// What waits for the socket; while it is there, `run` is not.
+    /// What the socket has not accepted; while there is a backlog, there is no `run`.
     pub(crate) backlog: Option<Box<Backlog>>,
     pub(crate) state: ConnectionState,
     pub(crate) rare: Option<Box<Rare>>,
     pub(crate) id: ConnectionId,
-    /// Tells this connection from others that had its slot.
+    /// Distinguishes this connection from earlier ones with its slot.
     pub(crate) generation: u32,
-    /// When a hub message was last written. A pong does not count: a SignalR client waits for hub messages.
+    /// When a hub message was last written. A pong does not count, because a SignalR client waits for hub messages.
     pub(crate) last_sent_at: Tick,
-    /// When something last came, or, once closing, when that began.
+    /// When something was last received, or, while closing, when the close started.
     pub(crate) last_received_at: Tick,
     pub(crate) protocol: HubProtocol,
     /// Whether it is on the shard's list of connections to write to.
     pub(crate) dirty: bool,
-    /// Whether it has ever sent a ping, so that it is missed when none comes any more.
+    /// Whether it has ever sent a ping, so that the client timeout applies.
     pub(crate) has_pinged: bool,
-    /// Whether what is sent is numbered and kept; here, because every publish asks.
+    /// Whether stateful reconnect is in use; here, because every publish reads it.
     pub(crate) is_stateful: bool,
-    /// Whether its client is not read from; here, because nearly every client waits for leave to come in.
+    /// Whether its client is not read; here, because nearly every client waits for its handshake response.
     pub(crate) is_paused: bool,
     /// How fast its app server may send to it.
     pub(crate) send_rate: SendRate,
 }
 
-/// By what the client is reached now.
+/// The current transport of a connection.
 #[derive(Debug)]
 pub(crate) enum TransportState {
     Socket(edge::Socket),
     Http(Arc<HttpTransport>),
-    /// Its socket is lost, and a new one may come until then.
+    /// The socket is lost; the client may reconnect statefully until then.
     Detached {
         until: Tick,
     },
 }
 
-/// How far a connection is in its life.
+/// The state of a connection.
 #[derive(Debug)]
 pub(crate) enum ConnectionState {
-    /// Admitted; its first record has not come.
+    /// The handshake request is not complete.
     Handshaking(Box<Handshaking>),
-    /// Its handshake was read; somebody else decides about the answer.
+    /// The handshake request was read; the response is pending.
     Opening(Box<Opening>),
-    /// It receives what is published.
+    /// It receives published messages.
     Open(Places),
-    /// A close is on its way; what still comes is thrown away.
+    /// A close was sent; what is received is ignored.
     Closing {
-        /// Our side of the socket is shut.
+        /// Our side of the socket is shut down.
         shut: bool,
     },
 }
 
-/// What is needed until the handshake has come.
+/// What is needed until the handshake request is complete.
 #[derive(Debug)]
 pub(crate) struct Handshaking {
     pub(crate) admission: Admission,
     pub(crate) deadline: Tick,
-    /// The beginning of the record, if it came in pieces.
+    /// The start of the record, if it arrived in parts.
     pub(crate) record: Vec<u8>,
 }
 
-/// What is needed until the handshake is answered.
+/// What is needed until the handshake response is sent.
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) admission: Admission,
     pub(crate) deadline: Tick,
-    /// Hub messages that came right behind the handshake, while the answer waits.
+    /// Hub messages that followed the handshake request.
     pub(crate) rest: Vec<u8>,
 }
 
-/// Where a connection stands in the shard's indexes.
+/// The positions of a connection in the shard's index.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places {
     pub(crate) hub: HubKey,
@@ -103,41 +103,41 @@ pub(crate) struct Places {
     pub(crate) user: Option<(UserKey, u32)>,
 }
 
-/// What few connections have.
+/// What few connections need.
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
-    /// Its groups, and where it stands among their members.
+    /// Its groups, and its position among their members.
     pub(crate) groups: Vec<(GroupKey, u32)>,
-    /// The beginning of a hub message that came in pieces.
+    /// The start of a hub message that arrived in parts.
     pub(crate) partial: Option<Box<Splitter>>,
     pub(crate) client_context: Option<Arc<ClientContext>>,
     pub(crate) extra: Option<Box<Extra>>,
 }
 
-/// What hardly any connection has.
+/// What very few connections need.
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
-    /// When its token ends.
+    /// When its token expires.
     pub(crate) expires: Option<Tick>,
-    /// When the last hub message came, where that is asked for.
+    /// When the last hub message was received; kept only if the hub has an idle timeout.
     pub(crate) last_message_at: Tick,
     pub(crate) roles: Option<Roles>,
     pub(crate) stateful: Option<Box<Stateful>>,
     pub(crate) server: Option<Arc<dyn AppServer>>,
-    /// Its app server ended it, and need not hear of its end.
+    /// Its app server closed it, and is not told that it ended.
     pub(crate) is_end_known: bool,
     pub(crate) bucket: Option<Box<Bucket>>,
     pub(crate) user_bucket: Option<Shared>,
-    /// Calls of its methods whose results are awaited.
+    /// Invocations of its methods whose callers wait for a result.
     pub(crate) pending_results: HashMap<Box<str>, oneshot::Sender<Result<ClientResult, ClientInvokeError>>>,
-    /// Streams that its client asked for and that have not ended, by their invocation ids.
+    /// Open streams that its client has invoked, by their invocation ids.
     pub(crate) open_streams: HashSet<Box<str>>,
-    /// What its client sent over HTTP while it is not read from.
+    /// Requests of its client that arrived while it is paused.
     pub(crate) queued_posts: VecDeque<PostedBytes>,
     pub(crate) guard: Option<ConnectionGuard>,
 }
 
-/// Bytes that a client sent in a request.
+/// Bytes that a client sent in an HTTP request.
 #[derive(Debug)]
 pub(crate) struct PostedBytes {
     pub(crate) payload: Bytes,
@@ -172,7 +172,7 @@ impl Connection {
         self.rare.as_mut()?.extra.as_deref_mut()
     }
 
-    /// What hardly any connection has, made where it is missing.
+    /// [`Extra`], created if it is missing.
     pub(crate) fn extra_or_new(&mut self) -> &mut Extra {
         self.rare.get_or_insert_default().extra.get_or_insert_default()
     }
@@ -189,7 +189,7 @@ impl Connection {
         self.extra()?.expires
     }
 
-    /// Whether the transport itself shows that the client is there, so that nobody needs to ping.
+    /// Whether the transport itself shows that the client is alive, so that no pings are needed.
     pub(crate) fn is_kept_alive_by_transport(&self) -> bool {
         matches!(&self.transport, TransportState::Http(http) if http.kind() == HttpTransportKind::LongPolling)
     }

@@ -1,5 +1,5 @@
-//! [`Deadlines`]: when to look at which connection. A wheel of buckets: putting an entry in costs a push, whatever the number
-//! of connections, and each connection has one entry.
+//! [`Deadlines`]: when to check which connection. A timer wheel: adding an entry costs one push, whatever the number of connections, and
+//! each connection has one entry.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::keys::Slot;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tick(pub(crate) u32);
 
-/// A connection to be looked at; the generation tells whether it is still the same one.
+/// A connection to be checked; the generation tells whether it is still the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) slot: Slot,
@@ -32,7 +32,7 @@ impl Tick {
 }
 
 impl Deadlines {
-    /// Deadlines further away are put here and looked at again when it is reached.
+    /// Later deadlines are added here and checked again when it is reached.
     const BUCKETS: u32 = 64;
 
     pub(crate) fn new(start: Instant, tick: Duration) -> Self {
@@ -59,12 +59,12 @@ impl Deadlines {
     }
 
     pub(crate) fn add(&mut self, at: Tick, due: Due) {
-        // At least the next tick, for this one may be done; at most a whole turn, for then the bucket is that of now.
+        // At least the next tick, because this one may be done; at most one round of the wheel, which is the bucket of now.
         let at = at.0.clamp(self.done.0 + 1, self.done.0 + Self::BUCKETS);
         self.buckets[(at % Self::BUCKETS) as usize].push(due);
     }
 
-    /// Takes out what has become due, in order.
+    /// Removes and returns what is due, in order.
     pub(crate) fn advance(&mut self, now: Tick, due: &mut Vec<Due>) {
         // After a long sleep each bucket is emptied once, not once for each lost tick.
         let from = self.done.0.max(now.0.saturating_sub(Self::BUCKETS));
@@ -74,7 +74,7 @@ impl Deadlines {
         self.done = self.done.max(now);
     }
 
-    /// Gives back memory that a busier time took. Where nobody is left to look after, every entry is for somebody who has gone.
+    /// Releases unused memory. Without connections, every entry is for one that has ended.
     pub(crate) fn shrink(&mut self, nobody_is_left: bool) {
         for bucket in &mut self.buckets {
             if nobody_is_left {

@@ -147,7 +147,7 @@ pub(crate) fn due(view: &View, now: Tick) -> Verdict {
         }
         View::Opening { deadline } => {
             let refused =
-                Verdict::Refuse(EndReason::HandshakeTimeout, "nobody answered the handshake in time");
+                Verdict::Refuse(EndReason::HandshakeTimeout, "the handshake was not answered in time");
             at(*deadline, now, refused)
         }
         View::Open(open) => open.due(now),

@@ -1,4 +1,4 @@
-//! [`Encoded`]: a message in the form of each protocol, made when the first receiver needs it.
+//! [`Encoded`]: a message in the encoding of each protocol, encoded when the first receiver needs it.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hasher};
@@ -14,15 +14,15 @@ use super::pending::{Class, Frame, Step};
 use crate::OutgoingMessage;
 use crate::message::{CompletionOutcome, MessageContent};
 
-/// What an invocation says besides its method, arguments and id: names of fields and quotes, 54 bytes in JSON.
+/// The size of an invocation without its method, arguments and id: field names and quotes, 54 bytes in JSON.
 const ENVELOPE_BYTES: usize = 64;
 
-/// A message on its way into the pending runs of one shard.
+/// A message that is appended to the pending runs of one shard.
 pub(crate) struct Encoded<'a> {
     message: &'a OutgoingMessage,
-    /// Whether it matters which call may replace which: only where the hub's slow clients get the latest by key.
+    /// Whether a coalescing key is needed: only if the hub's slow clients get the latest invocation by key.
     keyed: bool,
-    /// Whether it is for one client, from its own hub.
+    /// Whether it is for one client, from its app server.
     is_own: bool,
     /// By [`HubProtocol`].
     variants: [Variant; 3],
@@ -30,7 +30,7 @@ pub(crate) struct Encoded<'a> {
 
 enum Variant {
     NotYet,
-    /// The message cannot be said in this protocol.
+    /// The message cannot be encoded in this protocol.
     Impossible,
     Ready(Step),
 }
@@ -40,12 +40,12 @@ impl<'a> Encoded<'a> {
         Self { message, keyed, is_own: false, variants: [const { Variant::NotYet }; 3] }
     }
 
-    /// A message for one client, from its own hub.
+    /// A message for one client, from its app server.
     pub(crate) fn own(message: &'a OutgoingMessage) -> Self {
         Self { is_own: true, ..Self::new(message, false) }
     }
 
-    /// The step by which receivers of a protocol get the message; `None` where it cannot be said in that protocol.
+    /// The step that appends the message for receivers of a protocol; `None` if it cannot be encoded in that protocol.
     pub(crate) fn step(&mut self, protocol: HubProtocol) -> Option<&mut Step> {
         let variant = match protocol {
             HubProtocol::Json => &mut self.variants[0],
@@ -73,7 +73,7 @@ impl OutgoingMessage {
     }
 }
 
-/// A hub message of the engine's own that stateful reconnect does not count, as a frame.
+/// A hub message of the engine that stateful reconnect does not count, as a frame.
 pub(crate) fn hub_frame(message: &HubMessage<'_>, protocol: HubProtocol) -> Frame {
     let mut builder = FrameBuilder::new();
     message.encode(protocol, builder.payload());
@@ -102,7 +102,7 @@ fn encode(content: &MessageContent, protocol: HubProtocol, keyed: bool) -> Optio
                 HubProtocol::MessagePack => untranslatable(invocation.encode_msgpack_from_json(out)),
                 HubProtocol::BlazorPack => None,
             })?;
-            // Whoever waits for an answer must get the question.
+            // An invocation whose caller waits for a result is never dropped.
             let class = match invocation_id {
                 Some(_) => Class::Required,
                 None if keyed => coalescing_key(HubProtocol::Json, &invocation),
@@ -204,7 +204,7 @@ fn readable(protocol: HubProtocol, message: &[u8]) -> Option<()> {
     (protocol != HubProtocol::Json || std::str::from_utf8(message).is_ok()).then_some(())
 }
 
-/// Only an invocation is translated: it is the one message that is sent to many.
+/// Only an invocation is translated, because only invocations are sent to many clients.
 fn translate(source: HubProtocol, framed: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (payload, _) = next_message(source, framed, framed.len()).ok()??;
     let Ok(HubMessage::Invocation(invocation)) = parse(source, payload) else { return None };
@@ -215,7 +215,7 @@ fn translate(source: HubProtocol, framed: &[u8], out: &mut Vec<u8>) -> Option<()
     })
 }
 
-/// By what later call a waiting one may be replaced.
+/// The key by which a later invocation may replace a pending one: the method and its first argument.
 fn coalescing_key(protocol: HubProtocol, invocation: &Invocation<'_>) -> Class {
     let mut hasher = DefaultHasher::new();
     hasher.write(invocation.target.as_bytes());
@@ -226,7 +226,7 @@ fn coalescing_key(protocol: HubProtocol, invocation: &Invocation<'_>) -> Class {
 
 fn untranslatable(result: Result<(), TranscodeError>) -> Option<()> {
     result
-        .inspect_err(|error| tracing::warn!(%error, "a message cannot be said in a receiver's protocol"))
+        .inspect_err(|error| tracing::warn!(%error, "a message cannot be encoded in a receiver's protocol"))
         .ok()
 }
 
@@ -240,7 +240,7 @@ fn framed(
     Some(builder.finish(opcode(protocol)))
 }
 
-/// JSON travels in text frames, the others in binary ones.
+/// JSON is sent in text frames, the other protocols in binary frames.
 pub(crate) fn opcode(protocol: HubProtocol) -> Opcode {
     match protocol {
         HubProtocol::Json => Opcode::Text,

@@ -1,8 +1,8 @@
-//! What clients of app servers send, on its way there: as it comes, and without keeping more of it than a short message.
+//! Forwards what clients send to their app servers: as it arrives, without buffering more than a short message.
 //!
-//! A stateful client's messages are numbered, and those that came before are left out; Ack and Sequence go no further, for the SDK knows
-//! neither. What an app server got of a message before the socket was lost it forgets when it hears of the new socket, and the client
-//! sends that message again from its beginning.
+//! A stateful client's messages are counted, and duplicates are left out; Ack and Sequence are not forwarded, because the SDK does not know
+//! them. An app server drops the part of a message that it got before the socket was lost when it is told about the new socket, and the
+//! client sends that message again from the start.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::stateful::MessageStatus;
 use crate::{AppServer, Capacity, ConnectionId};
 
 impl Shard {
-    /// The app server that a client's bytes go to.
+    /// The app server of a client.
     pub(super) fn server_of(&self, slot: Slot) -> Option<&Arc<dyn AppServer>> {
         let connection = self.connections.get(slot as usize)?;
         match &connection.state {
@@ -29,13 +29,13 @@ impl Shard {
         }
     }
 
-    /// Whether a client's messages need not be collected.
+    /// Whether a client's messages can be forwarded in parts.
     pub(super) fn takes_pieces(&self, slot: Slot) -> bool {
         self.server_of(slot).is_some_and(|server| server.takes_pieces())
     }
 
-    /// Whether a client is not to be read because its app server is behind. Asked before each read: many clients that each bring one more
-    /// read are too much together.
+    /// Whether a client is not read because its app server is behind. Checked before each read: one more read of each of many clients would be
+    /// too much.
     pub(super) fn is_server_full(&mut self, slot: Slot) -> bool {
         let Some(connection) = self.connections.get(slot as usize) else { return false };
         let id = connection.id;
@@ -46,7 +46,7 @@ impl Shard {
         is_full
     }
 
-    /// Bytes of a client that has an app server; `is_end` where a WebSocket message or a request ends with them.
+    /// Forwards bytes of a client; `is_end` if a WebSocket message or a request ends with them.
     pub(super) fn forward(&mut self, slot: Slot, bytes: &[u8], is_end: bool) -> Result<(), Unreadable> {
         let Some(server) = self.server_of(slot).map(Arc::clone) else { return Ok(()) };
         let connection = &mut self.connections[slot as usize];
@@ -108,7 +108,7 @@ impl Shard {
                 *is_sequenced = numbered;
                 *is_forwarded = !numbered || self.is_next_new(slot);
                 if *is_forwarded {
-                    // What is whole by now stays if the rest of this one never comes.
+                    // Complete messages are sent first, so that they are not lost if the rest of this one never arrives.
                     if !out.is_empty() {
                         self.send_to_server(slot, id, server, std::mem::take(&mut out), false);
                     }
@@ -143,8 +143,8 @@ impl Shard {
         result
     }
 
-    /// Speaks for a client that is between two sockets: the hub in the app server knows nothing of that, and would give up a client that
-    /// does not ping. `is_new` where a socket was lost or has come, so that the rest of a message that has begun will not come.
+    /// Sends a ping to the app server for a client that has no socket now: the hub in the app server would close a client that does not ping.
+    /// `is_new` when a socket was lost or attached, so that the rest of a message that was cut off will not follow.
     pub(super) fn ping_server_for(&mut self, slot: Slot, is_new: bool) {
         let Some(server) = self.server_of(slot).map(Arc::clone) else { return };
         let connection = &mut self.connections[slot as usize];
@@ -160,7 +160,7 @@ impl Shard {
         server.data(id, ping.into(), false);
     }
 
-    /// Takes in one whole message, and says whether it goes on to the app server.
+    /// Handles one complete message, and returns whether it is forwarded to the app server.
     fn should_forward(
         &mut self,
         slot: Slot,
@@ -175,7 +175,7 @@ impl Shard {
         if is_sequenced(protocol, payload) {
             return Ok(self.count_received(slot, framed_bytes) == MessageStatus::New);
         }
-        // What cannot be read is for the app server to refuse.
+        // A message that cannot be parsed is refused by the app server.
         let kind = peek(protocol, payload).map(|peek| peek.kind);
         if matches!(kind, Ok(HubMessageType::Ack | HubMessageType::Sequence)) {
             self.on_sequence(slot, payload)?;
@@ -184,7 +184,7 @@ impl Shard {
         Ok(true)
     }
 
-    /// Whether the next numbered message of a stateful client is one that has not come before.
+    /// Whether the next counted message of a stateful client is new.
     fn is_next_new(&mut self, slot: Slot) -> bool {
         let connection = self.connections.get_mut(slot as usize);
         connection

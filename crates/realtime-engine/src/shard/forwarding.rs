@@ -2,11 +2,11 @@
 
 use super::splitter::MessageSplitter;
 
-/// What a stateful client of an app server is in the middle of.
+/// The state of forwarding for a stateful client.
 #[derive(Debug)]
 pub(crate) struct Forwarding {
     pub(super) splitter: MessageSplitter,
-    /// Whether the long message under way is forwarded, and whether it is one that is numbered.
+    /// Whether the current long message is forwarded, and whether it is counted.
     pub(super) is_forwarded: bool,
     pub(super) is_sequenced: bool,
 }

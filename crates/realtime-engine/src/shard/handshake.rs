@@ -1,4 +1,4 @@
-//! How connections begin: admitted, their handshake read, somebody asked about it, answered, and let in.
+//! The start of connections: attached, handshake request read, decision requested, response sent, added to the hub.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -23,7 +23,7 @@ use super::stateful::Stateful;
 use crate::limits::Bucket;
 use crate::{Admission, EndReason, HandshakeDecision, SendRate, TraceEventKind, Transport};
 
-/// Longest handshake record: it holds a name and a number.
+/// Longest handshake request: it has a name and a number.
 const HANDSHAKE_BYTES_MAX: usize = 4096;
 
 impl Shard {
@@ -73,7 +73,7 @@ impl Shard {
         self.watch_socket(slot);
     }
 
-    /// Registers a connection's socket, and reads what came with it.
+    /// Registers a connection's socket, and reads what arrived with it.
     pub(super) fn watch_socket(&mut self, slot: Slot) {
         let TransportState::Socket(socket) = &mut self.connections[slot as usize].transport else { return };
         let both = Interest::READABLE | Interest::WRITABLE;
@@ -88,7 +88,7 @@ impl Shard {
         }
     }
 
-    /// Takes in a part of a handshake. The record may come in pieces, and hub messages may follow it in the same one.
+    /// Handles bytes of a handshake request. It may arrive in parts, and hub messages may follow it in the same part.
     pub(super) fn on_handshake_bytes(&mut self, slot: Slot, payload: &[u8]) {
         let ConnectionState::Handshaking(handshaking) = &mut self.connections[slot as usize].state else {
             return;
@@ -98,7 +98,7 @@ impl Shard {
         record.extend_from_slice(&payload[..end.unwrap_or(payload.len())]);
         let Some(end) = end.filter(|_| record.len() <= HANDSHAKE_BYTES_MAX) else {
             if record.len() > HANDSHAKE_BYTES_MAX {
-                return self.refuse_handshake(slot, "the handshake is longer than any handshake is");
+                return self.refuse_handshake(slot, "the handshake request is longer than 4096 bytes");
             }
             handshaking.record = record;
             return;
@@ -107,7 +107,7 @@ impl Shard {
         let is_text_only = self.connections[slot as usize].is_text_only();
         match HandshakeRequest::parse(&record) {
             Err(error) => self.refuse_handshake(slot, &error.to_string()),
-            // Only an app server can answer what a Blazor client says.
+            // Only an app server can handle the messages of a Blazor client.
             Ok(HandshakeRequest { protocol: protocol @ HubProtocol::BlazorPack, .. }) if is_serverless => {
                 let refused = HandshakeError::Protocol(protocol.name().to_owned());
                 self.refuse_handshake(slot, &refused.to_string());
@@ -125,7 +125,7 @@ impl Shard {
         }
     }
 
-    /// The handshake is read: asks whoever answers for the connection.
+    /// The handshake request is complete: asks the app server or upstream for a decision.
     fn request_decision(&mut self, slot: Slot, request: HandshakeRequest, mut record: Vec<u8>, rest: &[u8]) {
         let connection = &mut self.connections[slot as usize];
         let state = std::mem::replace(&mut connection.state, ConnectionState::Closing { shut: false });
@@ -134,7 +134,7 @@ impl Shard {
         };
         let Handshaking { mut admission, deadline, .. } = *handshaking;
         connection.protocol = request.protocol;
-        // Negotiate offered it, and a client that took the offer says so by the version.
+        // Negotiate offered stateful reconnect; version 2 of the protocol accepts it.
         admission.stateful &= request.version >= 2;
         let client = client_of(&admission, request.protocol);
         let (server, is_stateful) = (admission.server.clone(), admission.stateful);
@@ -149,18 +149,18 @@ impl Shard {
                     opening.rest = Vec::new();
                 }
             }
-            // Full or not: nothing more may come before the answer.
+            // Whatever its capacity: nothing more may be read before the response.
             server.data(client.id, record.into(), false);
             return;
         }
         match self.settings.upstream.connecting(&client) {
             HandshakeDecision::Accept => self.answer_handshake(slot, Bytes::from_static(HANDSHAKE_SUCCESS)),
-            // Until then nothing is read, so that nothing has to be kept.
+            // Nothing is read until then, so that nothing has to be buffered.
             HandshakeDecision::Wait => self.connections[slot as usize].is_paused = true,
         }
     }
 
-    /// What [`Upstream::opening`](engine::Upstream::opening) said in the end.
+    /// The decision that [`Upstream::connecting`](crate::Upstream::connecting) has postponed.
     pub(super) fn opened(&mut self, slot: Slot, result: Result<(), Box<str>>) {
         if !matches!(self.connections[slot as usize].state, ConnectionState::Opening(_)) {
             return;
@@ -180,15 +180,15 @@ impl Shard {
     }
 
     fn leave_with(&mut self, slot: Slot, reason: EndReason, last: Frame, why: &str) {
-        // The text stands in the record already; a close frame has no room for two.
+        // The text is in the record already; a close frame is too short for it.
         tracing::debug!(why, "a handshake was refused");
         self.close_with(slot, reason, Some(last), CloseCode::NORMAL, "");
     }
 
-    /// Sends the answer, and lets the connection in: it is a member of its hub from now on.
+    /// Sends the handshake response, and adds the connection to its hub.
     pub(super) fn answer_handshake(&mut self, slot: Slot, answer: Bytes) {
         let connection = &mut self.connections[slot as usize];
-        // The index puts the connection's places here in a moment.
+        // The index sets the connection's positions below.
         let state = std::mem::replace(&mut connection.state, ConnectionState::Closing { shut: false });
         let ConnectionState::Opening(opening) = state else {
             unreachable!("only a connection that is opening gets here");
@@ -197,7 +197,7 @@ impl Shard {
         let (hub, user, protocol) = (admission.hub.clone(), admission.user.clone(), connection.protocol);
         self.keep(slot, admission, deadline);
         self.index.open(&mut self.connections, slot, &hub, user.as_ref());
-        // Before anything that is published from now on.
+        // Before any message that is published from now on.
         self.append_or_end(slot, &mut Step::new(Frame::required(frame(opcode(protocol), &answer))));
         let Some(client) = self.client(slot) else { return };
         let connection = &self.connections[slot as usize];
@@ -210,13 +210,13 @@ impl Shard {
         if !rest.is_empty() {
             self.on_hub_bytes(slot, &rest, true);
             if is_served {
-                // It was read no more until here.
+                // It was paused until the response.
                 self.resume(slot);
             }
         }
     }
 
-    /// Keeps of an admission what the connection needs from now on.
+    /// Keeps the parts of an admission that an open connection needs.
     fn keep(&mut self, slot: Slot, admission: Admission, looked_at: super::deadlines::Tick) {
         let now = self.instant;
         let connection = &mut self.connections[slot as usize];
@@ -229,7 +229,7 @@ impl Shard {
             let left = expires_at.duration_since(SystemTime::now()).unwrap_or_default();
             let expires = self.now.plus(self.deadlines.ticks(left));
             connection.extra_or_new().expires = Some(expires);
-            // The next look is at the end of the time for the handshake, which may be too late.
+            // The next check is at the handshake timeout, which may be too late.
             if expires < looked_at {
                 let due = Due { slot, generation: connection.generation };
                 self.deadlines.add(expires, due);
@@ -255,7 +255,7 @@ impl Shard {
             let bucket = self.settings.user_buckets.get(&hub, user, self.user_rates, now);
             connection.extra_or_new().user_bucket = Some(bucket);
         }
-        // The next look is at the end of the time for the handshake, which may be too late for what else is watched.
+        // The next check is at the handshake timeout, which may be too late for other deadlines.
         let mut look_at = None;
         if self.settings.options.limits_idle_time() {
             connection.extra_or_new().last_message_at = self.now;

@@ -1,4 +1,4 @@
-//! Hub messages of clients without an app server: what they ask for, and what ends their connections.
+//! Hub messages of clients without an app server.
 
 use bytes::Bytes;
 use signalr_protocol::{
@@ -36,7 +36,7 @@ impl Unreadable {
 }
 
 impl Shard {
-    /// One hub message.
+    /// Handles one hub message.
     pub(super) fn on_hub_message(&mut self, slot: Slot, payload: &[u8]) -> Result<(), Unreadable> {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return Ok(()) };
         if connection.places().is_none() {
@@ -62,7 +62,7 @@ impl Shard {
                 return Ok(());
             }
             HubMessageType::Ping => {
-                // Only a client that has pinged is missed when it stops; old clients never ping.
+                // The client timeout applies only to clients that have pinged; old clients never ping.
                 self.connections[slot as usize].has_pinged = true;
                 return Ok(());
             }
@@ -102,7 +102,7 @@ impl Shard {
         Ok(true)
     }
 
-    /// Gives an invocation to the upstream, or refuses it.
+    /// Passes an invocation to the upstream, or rejects it.
     fn forward_to_upstream(&mut self, slot: Slot, message_type: u8, peek: &Peek<'_>, payload: &[u8]) {
         let Some(client) = self.client(slot) else { return };
         let roles = self.connections[slot as usize].extra().and_then(|extra| extra.roles.clone());
@@ -143,14 +143,14 @@ impl Shard {
         }
     }
 
-    /// Counts what came against the rate limits. Closes a connection that exceeds them, and returns whether it did.
+    /// Counts received data against the rate limits. Closes a connection that exceeds them, and returns whether it did.
     pub(super) fn exceeds_rates(&mut self, slot: Slot, messages: u32, bytes: usize) -> bool {
         let Err(exceeded) = self.count_against_rates(slot, messages, bytes) else { return false };
         self.close(slot, EndReason::RateLimited, Some(&exceeded.to_string()), false);
         true
     }
 
-    /// Counts what came against the rate limits.
+    /// Counts received data against the rate limits.
     fn count_against_rates(&mut self, slot: Slot, messages: u32, bytes: usize) -> Result<(), RateExceeded> {
         if self.connection_rates.is_unlimited() && self.user_rates.is_unlimited() {
             return Ok(());

@@ -1,9 +1,8 @@
-//! Messages of a client's own hub to that client alone: the items of its streams, the results of its calls, and what is sent to its
-//! connection.
+//! Messages of an app server to one client alone: items of its streams, results of its invocations, and what is sent to its connection.
 //!
-//! A broadcast may be left out for a client that does not keep up, or end it, but its own messages are worth waiting for. So more of them
-//! may wait than of broadcasts, and its app server is slowed down meanwhile ([`SendRate`]). The client is ended only where it takes nothing
-//! for a time, or where so much waits that the process cannot keep it.
+//! A slow client may miss broadcasts or be closed because of them, but should get its own messages. So more bytes of them may be pending than
+//! of broadcasts, and its app server is asked to send more slowly ([`SendRate`]). The client is closed only if it reads nothing for some time,
+//! or if more bytes are pending than the process may hold.
 
 use std::sync::Arc;
 
@@ -17,16 +16,16 @@ use super::keys::Slot;
 use super::pending::Backlog;
 use crate::{AppServer, EndReason, SendRate, SlowConsumer, Target};
 
-/// Beyond this part of what may wait for a client, its server is stopped rather than slowed down.
+/// Beyond this part of the pending bytes that a client may have, its server is paused rather than slowed down.
 const STOP_DIVISOR: usize = 4;
 
 impl Shard {
-    /// Whether a publish is a message of a client's own hub.
+    /// Whether a publish is a message of an app server to its client alone.
     pub(super) fn is_own(&self, target: &Target, receiver: Slot) -> bool {
         matches!(target, Target::Connection(_)) && self.connections[receiver as usize].server().is_some()
     }
 
-    /// Lets a message of its own hub wait for a client; says for how many clients it does.
+    /// Appends a message of its app server to what is pending for a client; returns for how many clients it is pending.
     pub(super) fn hand_own(&mut self, slot: Slot, encoded: &mut Encoded<'_>, policy: HubPolicy) -> u64 {
         let Some(step) = encoded.step(self.connections[slot as usize].protocol) else {
             self.metrics.turn.untranslatable += 1;
@@ -44,7 +43,7 @@ impl Shard {
             self.end_slow_reader(slot, &why);
             return 0;
         }
-        // How much may wait was decided above.
+        // The limit was checked above.
         let own =
             HubPolicy { pending_bytes_max: usize::MAX, slow_consumer: SlowConsumer::Disconnect, ..policy };
         if self.append(slot, step, own) != Appended::Waits {
@@ -52,7 +51,7 @@ impl Shard {
             return 0;
         }
         if matches!(self.connections[slot as usize].transport, TransportState::Http(_)) {
-            // There it is told from broadcasts, which a run does not do.
+            // A run does not distinguish it from broadcasts; the HTTP transport's backlog does.
             self.flush(slot);
         }
         self.update_send_rate(slot, policy);
@@ -65,12 +64,12 @@ impl Shard {
         let most = options.own_pending_bytes_max as usize;
         if waiting > 0 && waiting + bytes > most {
             return Err(format!(
-                "more than {most} bytes wait for this client (engine.own_pending_bytes_max): its app server sends faster than it reads"
+                "more than {most} bytes are pending for this client (engine.own_pending_bytes_max): its app server sends faster than it reads"
             ));
         }
         let total = options.own_pending_bytes_total;
         let (all, most) = match &self.connections[slot as usize].transport {
-            // What waits for requests is counted for all shards at once.
+            // Bytes of HTTP transports are counted for all shards together.
             TransportState::Http(_) => {
                 (u64::try_from(self.settings.metrics.http_pending_bytes.get()).unwrap_or_default(), total)
             }
@@ -80,13 +79,13 @@ impl Shard {
         };
         if waiting.max(self.kept_bytes(slot)) > 0 && all + bytes as u64 > most {
             return Err(format!(
-                "more than {total} bytes wait for clients that do not read (engine.own_pending_bytes_total), for this one among them"
+                "more than {total} bytes are pending for slow clients, this one among them (engine.own_pending_bytes_total)"
             ));
         }
         Ok(())
     }
 
-    /// Bytes that wait for a client, of whatever kind.
+    /// Pending bytes of a client, of all kinds.
     fn waiting_bytes(&self, slot: Slot) -> usize {
         let connection = &self.connections[slot as usize];
         match &connection.transport {
@@ -97,7 +96,7 @@ impl Shard {
         }
     }
 
-    /// Bytes of its own hub that a stateful client has not acknowledged, so that they are kept.
+    /// Bytes of its app server that a stateful client has not acknowledged.
     fn kept_bytes(&self, slot: Slot) -> usize {
         let connection = &self.connections[slot as usize];
         if !connection.is_stateful {
@@ -107,7 +106,7 @@ impl Shard {
         stateful.map_or(0, |stateful| stateful.own_bytes())
     }
 
-    /// Tells a client's server how fast the client takes its messages, where that has changed.
+    /// Tells a client's app server the rate at which it may send, if that has changed.
     pub(super) fn update_send_rate(&mut self, slot: Slot, policy: HubPolicy) {
         let (waiting, kept) = (self.waiting_bytes(slot), self.kept_bytes(slot));
         let connection = &mut self.connections[slot as usize];
@@ -118,7 +117,7 @@ impl Shard {
         } else if waiting > policy.pending_bytes_max || kept > kept_max {
             connection.send_rate.max(SendRate::Reduced)
         } else if waiting > policy.pending_bytes_max / 2 || kept > kept_max / 2 {
-            // Not at the bound itself, or each message would stop and go.
+            // Half of the limit, so that the rate does not change with each message.
             connection.send_rate
         } else {
             SendRate::Full
@@ -136,7 +135,7 @@ impl Shard {
         }
     }
 
-    /// As [`Shard::update_send_rate`], when a slow client has taken something.
+    /// As [`Shard::update_send_rate`], when a slow client has read something.
     pub(super) fn raise_send_rate(&mut self, slot: Slot) {
         if self
             .connections
@@ -147,7 +146,7 @@ impl Shard {
         }
     }
 
-    /// Looks at the clients whose servers were slowed down: those that have taken nothing for too long are given up.
+    /// Checks the clients whose app servers were slowed down: those that have read nothing for too long are closed.
     pub(super) fn check_slow_readers(&mut self) {
         if self.slow_readers.is_empty() {
             return;
@@ -170,16 +169,16 @@ impl Shard {
         self.slow_readers.append(&mut slow_readers);
     }
 
-    /// Ends a client that has read nothing for too long.
+    /// Closes a client that has read nothing for too long.
     pub(super) fn end_stalled_reader(&mut self, slot: Slot) {
         let limit_ms = self.settings.options.own_stalled_timeout_ms;
         let why = format!(
-            "the client has read nothing for {limit_ms} ms (engine.own_stalled_timeout_ms), while messages of its app server wait"
+            "the client has read nothing for {limit_ms} ms (engine.own_stalled_timeout_ms), while messages of its app server are pending"
         );
         self.end_slow_reader(slot, &why);
     }
 
-    /// Ends a client that does not take its own messages: it is told, if it reads again in time, and its server is.
+    /// Closes a client that does not read its own messages. Its app server is told, and the client too, if it reads again in time.
     fn end_slow_reader(&mut self, slot: Slot, why: &str) {
         let connection = &mut self.connections[slot as usize];
         let server: Option<Arc<dyn AppServer>> = connection.server().cloned();

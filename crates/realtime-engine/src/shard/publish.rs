@@ -1,4 +1,4 @@
-//! From a publish to what waits for its receivers.
+//! Appends published messages to what is pending for their receivers.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::publish::PublishJob;
 use crate::{OutgoingMessage, SlowConsumer, StreamPosition};
 
 impl Shard {
-    /// Appends one message to what waits for each receiver. Cheap for each: the writes come at the end of the turn.
+    /// Appends one message to what is pending for each receiver. The writes come at the end of the turn.
     pub(super) fn publish(&mut self, work: Arc<PublishJob>) {
         let mut one = [0];
         let receivers = self.index.receivers(&self.connections, &work.hub, &work.target, &mut one);
@@ -46,7 +46,7 @@ impl Shard {
             _ => self.hand_to(&receivers, &mut Encoded::new(&work.message, keyed), policy),
         };
         if let (Some(kept), false) = (work.kept, followers.is_empty()) {
-            // Where to go on: behind this message.
+            // The position to continue from: behind this message.
             let next = StreamPosition { offset: kept.offset + 1, ..kept };
             let position = OutgoingMessage::position(&work.target, next);
             self.hand_to(&followers, &mut Encoded::new(&position, keyed), policy);
@@ -60,7 +60,7 @@ impl Shard {
         }
     }
 
-    /// Lets a message wait for connections of one hub; says for how many it does.
+    /// Appends a message to what is pending for connections of one hub; returns for how many.
     pub(super) fn hand_to(
         &mut self,
         receivers: &[Slot],

@@ -1,4 +1,4 @@
-//! Who is there: lists and numbers of one shard, and choosing among its connections.
+//! Queries: lists and counts of one shard, and actions on connections that match a predicate.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Shard {
-    /// Questions that change nothing.
+    /// Commands that change nothing.
     pub(super) fn handle_query(&self, question: ShardCommand) {
         match question {
             ShardCommand::Exists { hub, subject, answer } => {
@@ -51,7 +51,7 @@ impl Shard {
         }
     }
 
-    /// The connections after `after` in the order of their ids, at most `max` of them.
+    /// At most `max` connections in the order of their ids, after the id `after`.
     pub(super) fn members(
         &self,
         hub: &Hub,
@@ -86,7 +86,7 @@ impl Shard {
         page.into_iter().map(member).collect()
     }
 
-    /// Users or groups with connections here, after `after` in the order of their names, at most `max` of them.
+    /// At most `max` users or groups with connections here, in the order of their names, after the name `after`.
     pub(super) fn named(
         &self,
         hub: &Hub,
@@ -119,7 +119,7 @@ impl Shard {
         }
     }
 
-    /// Does something with the connections of a hub that are chosen; says how many those are.
+    /// Applies actions to the connections of a hub that match a predicate; returns how many match.
     pub(super) fn execute(&mut self, hub: &Hub, which: &Predicate, actions: &[Action]) -> u64 {
         let mut one = [0];
         let all = self.index.receivers(&self.connections, hub, &Target::All, &mut one);
@@ -127,7 +127,7 @@ impl Shard {
         let count = chosen.len() as u64;
         for action in actions {
             self.act(&chosen, action);
-            // A message ends those that are too slow for it, and a close ends all.
+            // A message may end slow clients, and a close ends all.
             chosen.retain(|&slot| {
                 self.connections.get(slot as usize).is_some_and(|connection| connection.places().is_some())
             });

@@ -12,10 +12,10 @@ use super::keys::Slot;
 use super::pending::{Frame, Step};
 use crate::{EndReason, ReceiveResult};
 
-/// How often one connection is read from before others have their turn.
+/// How often one connection is read before others have their turn.
 const READS_MAX: usize = 16;
 
-/// How many requests of one client over HTTP may wait while it is not read from.
+/// How many requests of one client may wait while it is paused.
 const HELD_MAX: usize = 16;
 
 /// Whether to go on reading from a connection.
@@ -73,7 +73,7 @@ impl Shard {
             return Flow::Continue;
         }
         let Some(connection) = self.connections.get_mut(slot as usize) else { return Flow::Stop };
-        // Taken out while events borrow from it: what they lead to needs the shard.
+        // Moved out while events borrow from it, because handling them needs the shard.
         let mut decoder = std::mem::replace(&mut connection.decoder, Decoder::new(Role::Server, 0));
         let flow = self.decode(slot, &mut decoder, &mut buffer[..length]);
         if let Some(connection) = self.connections.get_mut(slot as usize) {
@@ -126,7 +126,7 @@ impl Shard {
         }
     }
 
-    /// Bytes that a client of an HTTP transport sent in a request.
+    /// Handles bytes that a client of an HTTP transport sent in a request.
     pub(super) fn receive(&mut self, slot: Slot, posted: PostedBytes) {
         let connection = &mut self.connections[slot as usize];
         let PostedBytes { payload, is_end, done } = posted;
@@ -149,7 +149,7 @@ impl Shard {
         if !self.exceeds_rates(slot, 0, payload.len()) {
             self.on_message(slot, &payload, is_end);
         }
-        // The request may have gone away; its bytes count all the same.
+        // The request may have ended; its bytes count all the same.
         let _ = done.send(ReceiveResult::Accepted);
     }
 
@@ -171,16 +171,16 @@ impl Shard {
         self.unread.push(slot);
     }
 
-    /// A WebSocket message or the body of a request, or a part of one.
+    /// Handles a WebSocket message or the body of a request, or a part of one.
     fn on_message(&mut self, slot: Slot, payload: &[u8], is_end: bool) {
         let connection = &mut self.connections[slot as usize];
         match &mut connection.state {
             ConnectionState::Handshaking(_) => self.on_handshake_bytes(slot, payload),
-            // At most what one read returned: then reading stops until the handshake is answered.
+            // At most what one read returned; the connection is paused until the handshake response.
             ConnectionState::Opening(opening) if opening.admission.server.is_none() => {
                 opening.rest.extend_from_slice(payload);
             }
-            // Nothing is numbered before the answer; what one read returned waits for it.
+            // Nothing is counted before the handshake response; what one read returned waits for it.
             ConnectionState::Opening(opening) if opening.admission.stateful => {
                 opening.rest.extend_from_slice(payload);
                 connection.is_paused = true;
@@ -192,7 +192,7 @@ impl Shard {
         }
     }
 
-    /// Hub messages, whole or in parts.
+    /// Handles hub messages, complete or in parts.
     pub(super) fn on_hub_bytes(&mut self, slot: Slot, input: &[u8], is_end: bool) {
         let is_served = self.server_of(slot).is_some();
         let result = if is_served { self.forward(slot, input, is_end) } else { self.split(slot, input) };

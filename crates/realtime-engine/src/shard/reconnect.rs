@@ -1,4 +1,4 @@
-//! How stateful connections survive their sockets: `stateful.rs` counts, here it is done.
+//! Stateful reconnect: attaches new sockets, repeats messages, acknowledges. `stateful.rs` has the state.
 
 use bytes::Bytes;
 use signalr_protocol::{HubMessage, Sequenced, parse};
@@ -16,7 +16,7 @@ use super::{Piece, Shard};
 use crate::{EndReason, ReattachResult, TraceEventKind};
 
 impl Shard {
-    /// A new socket for a connection that has lost its own, or is about to notice.
+    /// Attaches a new socket to a connection that has lost its own, or has not noticed yet.
     pub(super) fn reattach(&mut self, slot: Slot, socket: edge::Socket) -> ReattachResult {
         let is_open = self.connections[slot as usize].places().is_some();
         let connection = &mut self.connections[slot as usize];
@@ -35,19 +35,19 @@ impl Shard {
         if let Some(rare) = &mut connection.rare {
             rare.partial = None;
         }
-        // Before anything that comes by the new socket.
+        // Before anything that is received from the new socket.
         self.ping_server_for(slot, true);
         if let Some(client) = self.client(slot) {
             self.trace(&client, || TraceEventKind::Attached(true));
         }
-        // Nothing may come before it on the new socket.
+        // Nothing may be sent before it on the new socket.
         let sequence = hub_frame(&HubMessage::Sequence(Sequenced { sequence_id }), protocol);
         self.send_kept(slot, Some(sequence.piece()), again);
         self.watch_socket(slot);
         ReattachResult::Attached
     }
 
-    /// The socket of a connection is gone: a stateful one waits for another, any other ends.
+    /// The socket of a connection is lost: a stateful connection waits for a new one, any other ends.
     pub(super) fn lose_socket(&mut self, slot: Slot) {
         self.lose_client(slot, EndReason::ConnectionLost);
     }
@@ -64,7 +64,7 @@ impl Shard {
         Self::forget_pending(&mut self.pending_bytes, connection);
         connection.run = None;
         connection.backlog = None;
-        // Dropping the socket takes it out of the poll.
+        // Dropping the socket removes it from the poll.
         connection.transport = TransportState::Detached { until };
         let due = Due { slot, generation: connection.generation };
         self.deadlines.add(until.min(self.now.plus(self.timeouts.keep_alive)), due);
@@ -74,13 +74,13 @@ impl Shard {
         }
     }
 
-    /// Looks at a stateful connection again in a moment.
+    /// Schedules a check of a stateful connection.
     pub(super) fn check_soon(&mut self, slot: Slot) {
         let generation = self.connections[slot as usize].generation;
         self.soon.push_back((self.now.plus(self.timeouts.soon), slot, generation));
     }
 
-    /// Does what is due for stateful connections.
+    /// Performs what is due for stateful connections.
     pub(super) fn check_stateful(&mut self) {
         while let Some((deadline, slot, generation)) = self.soon.front().copied() {
             let verdict = due(&View::Unacknowledged { deadline }, self.now);
@@ -117,14 +117,14 @@ impl Shard {
     pub(super) fn on_sequence(&mut self, slot: Slot, payload: &[u8]) -> Result<(), Unreadable> {
         let connection = &mut self.connections[slot as usize];
         let message = parse(connection.protocol, payload)?;
-        // They mean nothing from a client that is not stateful.
+        // Ignored from a client that is not stateful.
         let Some(stateful) = connection.stateful_mut() else { return Ok(()) };
         match message {
             HubMessage::Ack(ack) if stateful.is_listening() => {
                 let before = stateful.own_bytes() as u64;
                 stateful.acknowledge(ack.sequence_id);
                 self.kept_own_bytes -= before - stateful.own_bytes() as u64;
-                // Its app server may have been slowed down for what is acknowledged now.
+                // Its app server may have been slowed down because of what is acknowledged now.
                 self.raise_send_rate(slot);
             }
             HubMessage::Sequence(sequence) => stateful.sequence(sequence.sequence_id)?,
@@ -133,7 +133,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Tells a client which of its messages have come, if it does not know.
+    /// Acknowledges a client's messages, if they are not acknowledged yet.
     pub(super) fn acknowledge(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         if connection.is_closing() {
@@ -146,7 +146,7 @@ impl Shard {
         }
     }
 
-    /// Sends what was held until the client's first word.
+    /// Sends what was withheld until the client's first message.
     pub(super) fn release_withheld(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         let queued_posts = connection.stateful_mut().map(Stateful::release).unwrap_or_default();
@@ -156,7 +156,7 @@ impl Shard {
         self.send_kept(slot, None, queued_posts);
     }
 
-    /// Writes frames that are kept already, behind what waits.
+    /// Writes frames that are buffered already, behind what is pending.
     fn send_kept(&mut self, slot: Slot, first: Option<Piece>, kept: Vec<Bytes>) {
         let connection = &mut self.connections[slot as usize];
         let mut backlog = match (connection.backlog.take(), connection.run.take()) {

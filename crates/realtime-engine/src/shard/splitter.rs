@@ -1,46 +1,47 @@
-//! [`MessageSplitter`]: cuts what a stateful client sends to an app server into its hub messages, and gives long ones out as they arrive. Pure.
+//! [`MessageSplitter`]: splits what a stateful client sends to an app server into hub messages, and returns long ones in parts as they
+//! arrive. Pure.
 
 use signalr_protocol::{
     FramingError, HubProtocol, RECORD_SEPARATOR, length_prefix, next_message, prefix_is_sequenced,
 };
 
-/// A message up to this size, in bytes with its framing, is collected before it is given out: its type must be known, which may
-/// stand at its end, and all messages that are not numbered are shorter.
+/// A message up to this size, in bytes with its framing, is collected before it is returned: its type must be known, which may be at its
+/// end, and all messages that are not counted are shorter.
 const COLLECTED_BYTES_MAX: usize = 4096;
 
-/// Cuts a stream that arrives in arbitrary pieces.
+/// Splits a stream that arrives in arbitrary parts.
 #[derive(Debug)]
 pub(crate) struct MessageSplitter {
     protocol: HubProtocol,
     bytes_max: usize,
-    /// The beginning of a message that is collected.
+    /// The start of a message that is collected.
     collected: Vec<u8>,
     long: Option<Long>,
 }
 
-/// A long message under way.
+/// A long message of which parts were returned.
 #[derive(Debug)]
 struct Long {
-    /// How many bytes are missing, where the framing says so.
+    /// How many bytes are missing, if the framing tells.
     left: Option<usize>,
     bytes: usize,
 }
 
-/// What the stream holds next.
+/// The next part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SplitPart<'a> {
-    /// A whole message.
+    /// A complete message.
     Message {
         framed: &'a [u8],
         payload: &'a [u8],
     },
-    /// The beginning of a long one, and whether it is one that is numbered.
+    /// The start of a long message, and whether it is counted.
     LongStart {
         bytes: &'a [u8],
         is_sequenced: bool,
     },
     LongMiddle(&'a [u8]),
-    /// Its end, and how many bytes it has in all.
+    /// Its end, and its size in bytes.
     LongEnd {
         bytes: &'a [u8],
         all: usize,
@@ -53,16 +54,16 @@ impl MessageSplitter {
         Self { protocol, bytes_max, collected: Vec::new(), long: None }
     }
 
-    /// Whether the beginning of a long message was given out, and its end was not.
+    /// Whether the start of a long message was returned, and its end was not.
     pub(crate) fn is_within_long(&self) -> bool {
         self.long.is_some()
     }
 
-    /// Takes the next bytes of the stream and calls `each` with everything that they hold, in order.
+    /// Reads the next bytes of the stream and calls `each` with everything that they contain, in order.
     ///
     /// # Errors
     ///
-    /// If the stream cannot be cut, or `each` fails; the connection is to be closed then.
+    /// If the framing is invalid, or `each` fails; the connection must be closed then.
     pub(crate) fn feed<E: From<FramingError>>(
         &mut self,
         mut input: &[u8],
@@ -81,7 +82,7 @@ impl MessageSplitter {
         Ok(())
     }
 
-    /// At the beginning of a message. Says how many bytes were used.
+    /// At the start of a message. Returns how many bytes were used.
     fn begin<E: From<FramingError>>(
         &mut self,
         input: &[u8],
@@ -99,7 +100,7 @@ impl MessageSplitter {
         Ok(input.len())
     }
 
-    /// Adds to what is collected, up to the end of the message or to what is collected at most.
+    /// Collects bytes, up to the end of the message or the limit.
     fn collect<E: From<FramingError>>(
         &mut self,
         input: &[u8],
@@ -121,7 +122,7 @@ impl MessageSplitter {
         };
         let used = missing.min(input.len()).min(room);
         self.collected.extend_from_slice(&input[..used]);
-        // A prefix that is complete may be that of an empty message.
+        // A complete prefix may be that of an empty message.
         if (ends && used == missing) || matches!(length_of(self.protocol, &self.collected)?, Some(0)) {
             let framed = std::mem::take(&mut self.collected);
             if let Some((payload, _)) = next_message(self.protocol, &framed, self.bytes_max)? {
@@ -184,7 +185,7 @@ impl MessageSplitter {
     }
 }
 
-/// The length that a prefix says; `None` where there is none, or not all of it.
+/// The length in a prefix; `None` if there is no prefix, or it is not complete.
 fn length_of(protocol: HubProtocol, framed: &[u8]) -> Result<Option<usize>, FramingError> {
     match protocol {
         HubProtocol::Json => Ok(None),
@@ -198,7 +199,7 @@ fn length_of(protocol: HubProtocol, framed: &[u8]) -> Result<Option<usize>, Fram
 mod tests {
     use super::*;
 
-    /// What comes out when the stream comes in pieces of one size: messages whole, long ones joined, with how many parts they had.
+    /// The messages of a stream that arrives in parts of one size, with how many parts each was returned in.
     fn run(
         protocol: HubProtocol,
         stream: &[u8],
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_cut_into_the_same_messages_in_whatever_pieces_it_comes() {
+    fn a_stream_is_split_into_the_same_messages_for_any_size_of_parts() {
         for protocol in [HubProtocol::Json, HubProtocol::MessagePack, HubProtocol::BlazorPack] {
             let messages: Vec<Vec<u8>> = [0, 1, 100, 127, 128, 4090, 4094, 4095, 4096, 4097, 5000, 70_000]
                 .map(|bytes| framed(protocol, &vec![b'x'; bytes]))
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_given_out_as_it_arrives_and_a_short_one_whole() {
+    fn a_long_message_is_returned_in_parts_and_a_short_one_complete() {
         let text =
             [&b"{\"type\":1,\"arguments\":[\""[..], &[b'x'; 50_000], b"\"]}\x1e{\"type\":6}\x1e"].concat();
         let got = run(HubProtocol::Json, &text, 10_000).unwrap();
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_beyond_the_bound_is_refused_as_soon_as_that_shows() {
+    fn a_message_over_the_limit_is_refused_when_its_length_is_known() {
         let refused = Err(FramingError::TooLarge { bytes_max: 100_000 });
         assert_eq!(run(HubProtocol::Json, &[b'x'; 100_001], 10_000), refused);
         let mut prefix = framed(HubProtocol::MessagePack, &[0; 100_001]);

@@ -1,9 +1,9 @@
-//! [`Stateful`]: what is needed to go on after the loss of a socket as if nothing had been. Pure.
+//! [`Stateful`]: the state of stateful reconnect: sequence numbers, acknowledgements, buffer. Pure.
 //!
-//! Both sides number the messages of types 1 to 5, from 1. Each keeps what it sent until the other acknowledges it (type 8). When a
-//! new socket has come, each says with type 9 which number it begins again with, and repeats what was not acknowledged; the
-//! receiver skips what it had. The prose of the specification has the number of the message after the last one sent; what ships
-//! sends that of the first one that is repeated, which the receivers of both kinds understand (reference, 1.7).
+//! Both sides number the messages of types 1 to 5, from 1. Each buffers what it sent until the other acknowledges it (type 8). On a new
+//! socket, each sends with type 9 the number that it continues with, and repeats what was not acknowledged; the receiver skips duplicates.
+//! In the text of the specification that is the number after the last message sent; shipped clients and servers send the number of the
+//! first message that is repeated, which receivers of both kinds understand (reference, 1.7).
 
 use std::collections::VecDeque;
 
@@ -19,31 +19,31 @@ pub(crate) struct Stateful {
     /// Frames that the client has not acknowledged.
     kept: VecDeque<Kept>,
     kept_bytes: usize,
-    /// Those among them that are from the client's own hub.
+    /// Bytes of those frames that are from the client's app server.
     own_bytes: usize,
-    /// The number that the next message to the client gets.
+    /// The number of the next message to the client.
     next: u64,
-    /// More was to be kept than may be: the connection cannot be resumed.
+    /// The buffer has overflowed: the connection cannot be resumed.
     overflowed: bool,
-    /// The number that the client's next message has.
+    /// The number of the client's next message.
     expected: u64,
-    /// The highest number that came.
+    /// The highest number received.
     received: u64,
     acknowledged: u64,
-    /// An acknowledgement is due, and on the shard's list.
+    /// An acknowledgement is due and scheduled.
     pub(crate) is_ack_due: bool,
-    /// After a change of sockets nothing counts before the client has said where it begins; since when it has not.
+    /// Since when a new socket waits for the client's Sequence message; nothing counts before it.
     waits_since: Option<Tick>,
-    /// Whether counted messages stay here until the client has said its first word. A client in JavaScript counts only what it
-    /// reads after it has dealt with the answer to its handshake, and says so with a ping.
+    /// Whether counted messages are withheld until the client's first message. A JavaScript client counts only what it reads after it has
+    /// handled the handshake response, and sends a ping then.
     is_held: bool,
-    /// Bytes that came since the last acknowledgement.
+    /// Bytes received since the last acknowledgement.
     unacknowledged_bytes: usize,
-    /// Where the client has an app server: what it is in the middle of.
+    /// The state of forwarding, if the client has an app server.
     pub(crate) forwarding: Option<Box<Forwarding>>,
 }
 
-/// A frame that may have to be sent again.
+/// A buffered frame.
 #[derive(Debug)]
 struct Kept {
     /// The number of the first message in it.
@@ -52,30 +52,30 @@ struct Kept {
     is_own: bool,
 }
 
-/// How much may be kept for one client.
+/// The limits of one client's buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Of what is sent to many.
+    /// For messages to many clients.
     pub(crate) bytes_max: usize,
-    /// Of what its own hub sends to it alone, which is slowed down before.
+    /// For messages of its app server to it alone, which is slowed down before.
     pub(crate) own_bytes_max: usize,
 }
 
-/// So many bytes are acknowledged without waiting for more: a client may keep only few, and stops sending when it has no room.
+/// This many bytes are acknowledged at once: a client's buffer may be small, and it stops sending when the buffer is full.
 const ACK_BYTES: usize = 16 * 1024;
 
-/// What becomes of a message that came.
+/// Whether a received message is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageStatus {
     /// It is new.
     New,
-    /// It came before, or belongs to a socket that is gone.
+    /// It was received before, or the client has not sent its Sequence message yet.
     Duplicate,
 }
 
-/// The client says that it begins with a message that is missing before.
+/// The client continues with a number beyond the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the client goes on with message {from}, but only those up to {received} came")]
+#[error("the client continues with message {from}, but only messages up to {received} were received")]
 pub(crate) struct SequenceGap {
     from: u64,
     received: u64,
@@ -100,9 +100,9 @@ impl Stateful {
         }
     }
 
-    /// Numbers what is being sent, and keeps it.
+    /// Numbers and buffers what is being sent.
     pub(crate) fn keep(&mut self, frame: &Frame, bounds: Bounds) {
-        // What is not counted is kept only for as long as it must not overtake what is held.
+        // What is not counted is buffered only while it must not overtake what is withheld.
         if frame.counted() == 0 && !(self.is_held && frame.keeps_order()) {
             return;
         }
@@ -122,18 +122,18 @@ impl Stateful {
         }
     }
 
-    /// Bytes that are kept of what the client's own hub sent to it alone.
+    /// Buffered bytes of what the client's app server sent to it alone.
     pub(crate) fn own_bytes(&self) -> usize {
         self.own_bytes
     }
 
-    /// The client has everything up to this number.
+    /// The client has received everything up to this number.
     pub(crate) fn acknowledge(&mut self, up_to: u64) {
         if self.overflowed && up_to.checked_add(1) == Some(self.next) {
-            // Nothing is missing that was not kept.
+            // Everything sent was received, so nothing is missing.
             self.overflowed = false;
         }
-        // A frame goes when its last message is known to have arrived: when the next frame begins beyond it.
+        // A frame is removed when its last message was received: when the next frame starts beyond it.
         while let Some(kept) = self.kept.front() {
             let last = self.kept.get(1).map_or(self.next, |kept| kept.number) - 1;
             if last > up_to {
@@ -154,7 +154,7 @@ impl Stateful {
         self.expected += 1;
         self.unacknowledged_bytes += bytes;
         if number <= self.received {
-            // The acknowledgement was lost with the socket.
+            // The acknowledgement was lost with the socket, so it is repeated.
             self.acknowledged = self.acknowledged.min(number - 1);
             return MessageStatus::Duplicate;
         }
@@ -162,27 +162,27 @@ impl Stateful {
         MessageStatus::New
     }
 
-    /// Whether the next message of types 1 to 5 is one that has not come before.
+    /// Whether the next message of types 1 to 5 is new.
     pub(crate) fn is_next_new(&self) -> bool {
         self.waits_since.is_none() && self.expected > self.received
     }
 
-    /// Whether messages that are not counted may be listened to: not between two sockets.
+    /// Whether messages are handled: not before the Sequence message on a new socket.
     pub(crate) fn is_listening(&self) -> bool {
         self.waits_since.is_none()
     }
 
-    /// Since when a new socket's client has not said where it goes on.
+    /// Since when a new socket waits for the client's Sequence message.
     pub(crate) fn waits_since(&self) -> Option<Tick> {
         self.waits_since
     }
 
-    /// Whether counted messages stay here for now.
+    /// Whether counted messages are withheld.
     pub(crate) fn is_held(&self) -> bool {
         self.is_held
     }
 
-    /// Lets go of what stayed here.
+    /// Returns what was withheld.
     pub(crate) fn release(&mut self) -> Vec<Bytes> {
         if !std::mem::take(&mut self.is_held) {
             return Vec::new();
@@ -190,12 +190,12 @@ impl Stateful {
         self.kept.iter().map(|kept| kept.bytes.clone()).collect()
     }
 
-    /// Whether so much came that it is to be acknowledged at once.
+    /// Whether so many bytes were received that they are acknowledged at once.
     pub(crate) fn is_ack_urgent(&self) -> bool {
         self.unacknowledged_bytes >= ACK_BYTES
     }
 
-    /// The client says which number its next message has.
+    /// The client's Sequence message: the number of its next message.
     pub(crate) fn sequence(&mut self, from: u64) -> Result<(), SequenceGap> {
         if from > self.received + 1 || from == 0 {
             return Err(SequenceGap { from, received: self.received });
@@ -205,7 +205,7 @@ impl Stateful {
         Ok(())
     }
 
-    /// The number to acknowledge, if the client does not know it yet.
+    /// The number to acknowledge, if it was not acknowledged yet.
     pub(crate) fn take_ack(&mut self) -> Option<u64> {
         self.is_ack_due = false;
         self.unacknowledged_bytes = 0;
@@ -215,12 +215,12 @@ impl Stateful {
         })
     }
 
-    /// Whether a new socket could go on where the old one ended.
+    /// Whether the connection can be resumed on a new socket.
     pub(crate) fn can_resume(&self) -> bool {
         !self.overflowed
     }
 
-    /// A new socket is there: the number that it begins with, and what is to be sent again.
+    /// Resumes on a new socket: returns the number that it continues with, and what is sent again.
     pub(crate) fn resume(&mut self, now: Tick) -> (u64, Vec<Bytes>) {
         self.waits_since = Some(now);
         self.is_held = false;
@@ -234,7 +234,7 @@ mod tests {
     use super::super::pending::Class;
     use super::*;
 
-    /// Room for so many bytes of either kind.
+    /// Limits of so many bytes for both kinds.
     fn room(bytes: usize) -> Bounds {
         Bounds { bytes_max: bytes, own_bytes_max: bytes }
     }
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_acknowledged_is_sent_again() {
+    fn frames_that_are_not_acknowledged_are_sent_again() {
         let mut stateful = Stateful::new();
         assert_eq!(again(&mut stateful), (1, String::new()));
         for (text, counted) in [("a", 1), ("p", 0), ("bc", 2), ("d", 1)] {
@@ -257,7 +257,7 @@ mod tests {
         }
         assert_eq!(again(&mut stateful), (1, "abcd".to_owned()));
         stateful.acknowledge(2);
-        // The frame with messages 2 and 3 stays whole until both have arrived.
+        // The frame with messages 2 and 3 is buffered until both were received.
         assert_eq!(again(&mut stateful), (2, "bcd".to_owned()));
         stateful.acknowledge(3);
         assert_eq!(again(&mut stateful), (4, "d".to_owned()));
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_the_clients_first_word_is_held() {
+    fn counted_messages_are_withheld_until_the_clients_first_message() {
         let mut stateful = Stateful::new();
         stateful.keep(&frame("a", 1), room(1000));
         assert!(stateful.is_held());
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_overtake_held_messages_is_held_with_them() {
+    fn a_frame_that_must_not_overtake_withheld_messages_is_withheld_too() {
         let mut stateful = Stateful::new();
         stateful.keep(&frame("a", 1), room(1000));
         stateful.keep(&frame("p", 0), room(1000));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_messages_are_skipped_and_gaps_are_noticed() {
+    fn duplicates_are_skipped_and_a_gap_is_an_error() {
         let mut stateful = Stateful::new();
         assert_eq!([stateful.receive(1), stateful.receive(1)], [MessageStatus::New; 2]);
         assert_eq!((stateful.take_ack(), stateful.take_ack()), (Some(2), None));
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_its_own_hub_sends_to_a_client_has_a_bound_of_its_own() {
+    fn messages_of_the_app_server_have_their_own_limit() {
         let bounds = Bounds { bytes_max: 10, own_bytes_max: 100 };
         let mut stateful = Stateful::new();
         for _ in 0..5 {
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_acknowledges_nothing_cannot_be_resumed() {
+    fn a_client_that_exceeds_the_buffer_cannot_be_resumed() {
         let mut stateful = Stateful::new();
         for _ in 0..10 {
             stateful.keep(&frame("12345678", 1), room(100));

@@ -1,5 +1,4 @@
-//! Streams that clients asked for: which of them are open, and what is sent in them. Those of clients whose app server answers
-//! are that server's affair.
+//! Streams that clients without an app server have invoked: which of them are open, and what is sent in them.
 
 use std::sync::Arc;
 
@@ -13,14 +12,15 @@ use crate::{InvocationRejection, StreamState};
 const STREAM_INVOCATION: u8 = 4;
 const CANCEL_INVOCATION: u8 = 5;
 
-/// Longest id of a stream that is remembered, in bytes: 100 characters, which is what REST takes. A longer one has a single answer.
+/// Longest invocation id of a stream that is tracked, in bytes: 100 characters, the limit of REST. A stream with a longer id can be answered
+/// by one response only.
 const ID_BYTES_MAX: usize = 400;
 
-/// What part of [`Options::pending_bytes_max`](crate::Options::pending_bytes_max) may wait before senders of streams wait too.
+/// The part of [`Options::pending_bytes_max`](crate::Options::pending_bytes_max) that may be pending before senders of streams wait.
 const BEHIND_DIVISOR: usize = 4;
 
 impl Shard {
-    /// Refuses a stream beyond as many as a client may have.
+    /// Rejects a stream beyond the client's limit.
     pub(super) fn check_stream(
         &self,
         slot: Slot,
@@ -33,13 +33,13 @@ impl Shard {
         let is_refused = open.is_some_and(|open| open.len() >= streams_max as usize && !open.contains(id));
         if is_refused {
             return Err(InvocationRejection(format!(
-                "the connection has {streams_max} open streams, as many as it may; cancel one, or wait until one ends"
+                "too many open streams; the limit of the connection is {streams_max}; cancel one, or wait until one ends"
             )));
         }
         Ok(())
     }
 
-    /// Notes that a client has asked for a stream, or wants no more of it.
+    /// Records that a client has invoked or cancelled a stream.
     pub(super) fn record_stream(&mut self, slot: Slot, message_type: u8, id: Option<&str>) {
         let Some(id) = id.filter(|id| id.len() <= ID_BYTES_MAX) else { return };
         let connection = &mut self.connections[slot as usize];
@@ -56,10 +56,10 @@ impl Shard {
         }
     }
 
-    /// Sends a part of a stream, if that is open.
+    /// Sends items of a stream, if it is open.
     pub(super) fn stream_part(&mut self, part: StreamMessages) {
         let StreamMessages { hub, connection, stream, messages, is_end, answer } = part;
-        // Who asked may have gone away; what was asked is done all the same.
+        // The caller may have gone; the command is executed all the same.
         let Some(slot) = self.index.find(&self.connections, &hub, connection) else {
             let _ = answer.send(StreamState::NoConnection);
             return;
@@ -77,7 +77,7 @@ impl Shard {
         let _ = answer.send(StreamState::Sent { is_behind: self.is_behind(slot) });
     }
 
-    /// Whether a client takes less than it is sent.
+    /// Whether a client reads more slowly than it is sent to.
     fn is_behind(&self, slot: Slot) -> bool {
         // It may have ended with the last message.
         let Some(connection) = self.connections.get(slot as usize) else { return false };
@@ -86,7 +86,7 @@ impl Shard {
         let at_outlet = match &connection.transport {
             TransportState::Socket(_) => 0,
             TransportState::Http(http) => http.bytes(),
-            // What it is not sent now must be kept until it comes back.
+            // What cannot be sent now is buffered until it reconnects.
             TransportState::Detached { .. } => return true,
         };
         waiting + at_outlet > self.policy(slot).pending_bytes_max / BEHIND_DIVISOR

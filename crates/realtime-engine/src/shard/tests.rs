@@ -1,4 +1,4 @@
-//! A shard driven by hand: time is an argument, sockets are real ones on loopback.
+//! A shard that is driven by the test: time is an argument, sockets are real ones on loopback.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -70,7 +70,7 @@ impl World {
         self.shard.turn(self.events.iter().map(Ready::of), &mut self.inbox, self.now)
     }
 
-    /// Turns until something is so. The wait is for the loopback, not for a clock of ours.
+    /// Runs turns until a condition holds. The wait is for the loopback interface, not for a clock.
     fn turn_until(&mut self, done: impl Fn(&Shard) -> bool) {
         let patience = Instant::now() + Duration::from_secs(10);
         while !done(&self.shard) {
@@ -131,7 +131,7 @@ impl Client {
         self.stream.write_all(&masked_frame(Opcode::Text, text.as_bytes(), [7, 7, 7, 7])).unwrap();
     }
 
-    /// The next thing that the shard says: a message, `close <code>`, or `end`.
+    /// The next thing that the shard sends: a message, `close <code>`, or `end`.
     fn receive(&mut self) -> String {
         let mut buffer = vec![0; 64 * 1024];
         while self.received.is_empty() {
@@ -186,7 +186,7 @@ fn hub() -> Hub {
 }
 
 #[test]
-fn no_handshake_in_time_ends_the_connection() {
+fn a_connection_without_a_handshake_ends_at_the_timeout() {
     let mut world = World::new(Options::default());
     let mut client = world.attach(None, None);
     world.pass(Duration::from_secs(15));
@@ -194,13 +194,13 @@ fn no_handshake_in_time_ends_the_connection() {
     world.pass(Duration::from_secs(2));
     assert_eq!((client.receive(), client.receive()), ("close 1008".into(), "end".into()));
     assert_eq!(world.ends(EndReason::HandshakeTimeout), 1);
-    // Whoever never answers the close is cut.
+    // A client that does not answer the close is dropped.
     world.pass(Duration::from_secs(7));
     assert!(world.shard.connections.is_empty());
 }
 
 #[test]
-fn a_quiet_connection_is_pinged_and_a_busy_one_is_not() {
+fn an_idle_connection_is_pinged_and_a_busy_one_is_not() {
     let mut world = World::new(Options::default());
     let (mut quiet, mut busy) = (world.join_hub(), world.join_hub());
     for second in 0..16 {
@@ -215,7 +215,7 @@ fn a_quiet_connection_is_pinged_and_a_busy_one_is_not() {
 }
 
 #[test]
-fn answers_to_the_pings_of_a_websocket_count_as_nothing_sent() {
+fn a_websocket_pong_does_not_postpone_the_ping() {
     let mut world = World::new(Options::default());
     let mut client = world.join_hub();
     let slot = world.slot(&client);
@@ -230,10 +230,10 @@ fn answers_to_the_pings_of_a_websocket_count_as_nothing_sent() {
 }
 
 #[test]
-fn a_client_that_says_nothing_for_too_long_is_cut_and_one_that_pings_is_not() {
+fn a_silent_client_is_closed_at_the_client_timeout_and_one_that_pings_is_not() {
     let mut world = World::new(Options::default());
     let (mut silent, mut pinging, mut old) = (world.join_hub(), world.join_hub(), world.join_hub());
-    // A client that has never pinged, as old ones do not, is not missed.
+    // The timeout does not apply to a client that has never pinged, as old ones do not.
     silent.send("{\"type\":6}\u{1e}");
     let slot = world.slot(&silent);
     world.turn_until(|shard| shard.connections[slot as usize].has_pinged);
@@ -250,9 +250,9 @@ fn a_client_that_says_nothing_for_too_long_is_cut_and_one_that_pings_is_not() {
     assert_eq!(old.receive(), "{\"type\":6}\u{1e}");
 }
 
-/// The token ends before the time for the handshake would have: nobody would look at the connection until then.
+/// The token expires before the handshake timeout, which is when the connection would be checked next.
 #[test]
-fn a_token_that_ends_soon_closes_in_time() {
+fn a_token_that_expires_before_the_next_check_closes_in_time() {
     let mut world = World::new(Options::default());
     let expires_at = std::time::SystemTime::now() + Duration::from_secs(3);
     let mut client = world.attach(None, Some(expires_at));
@@ -264,7 +264,7 @@ fn a_token_that_ends_soon_closes_in_time() {
 }
 
 #[test]
-fn an_expired_token_closes_with_leave_to_come_back() {
+fn an_expired_token_closes_with_allow_reconnect() {
     let mut world = World::new(Options::default());
     let expires_at = std::time::SystemTime::now() + Duration::from_secs(100);
     let mut client = world.attach(None, Some(expires_at));
@@ -289,7 +289,7 @@ fn an_expired_token_closes_with_leave_to_come_back() {
 }
 
 #[test]
-fn messages_of_one_turn_cost_each_receiver_one_write() {
+fn messages_of_one_turn_are_one_write_for_each_receiver() {
     let mut world = World::new(Options::default());
     let mut clients: Vec<Client> = (0..3).map(|_| world.join_hub()).collect();
     let before = world.shard.metrics.turn;
@@ -310,7 +310,7 @@ fn messages_of_one_turn_cost_each_receiver_one_write() {
 }
 
 #[test]
-fn a_big_broadcast_leaves_room_for_reads_between_its_chunks() {
+fn reads_are_handled_between_the_chunks_of_a_broadcast() {
     let mut world = World::new(Options { flush_chunk: 2, ..Options::default() });
     let clients: Vec<Client> = (0..5).map(|_| world.join_hub()).collect();
     world.publish(Target::All, "[1]");
@@ -321,7 +321,7 @@ fn a_big_broadcast_leaves_room_for_reads_between_its_chunks() {
 }
 
 #[test]
-fn a_slow_consumer_is_dropped_and_the_others_do_not_notice() {
+fn a_slow_consumer_is_closed_and_other_clients_get_every_message() {
     let pending_bytes_max = 100_000;
     let mut world = World::new(Options { pending_bytes_max, ..Options::default() });
     let (mut slow, mut quick) = (world.join_hub(), world.join_hub());
@@ -331,21 +331,21 @@ fn a_slow_consumer_is_dropped_and_the_others_do_not_notice() {
         assert!(published < 10_000, "the socket takes everything");
         world.publish(Target::All, &arguments);
         published += 1;
-        // The quick one reads; the slow one does not.
+        // The fast client reads; the slow one does not.
         assert!(quick.receive().len() > 50_000);
         assert!(world.shard.pending_bytes <= u64::from(pending_bytes_max));
     }
     assert_eq!((world.shard.index.count(), world.shard.pending_bytes), (1, 0));
     world.publish(Target::All, "[\"after\"]");
     assert!(quick.receive().contains("after"));
-    // What the slow one got is a prefix of whole messages and at most one broken off.
+    // The slow client has received complete messages in order, and at most a part of one more.
     let mut rest = Vec::new();
     let _ = slow.stream.read_to_end(&mut rest);
     assert!(rest.len() < published * 51_000);
 }
 
 #[test]
-fn a_client_that_floods_without_reading_ends_only_itself() {
+fn a_client_that_sends_without_reading_ends_only_itself() {
     let mut world = World::new(Options { pending_bytes_max: 100_000, ..Options::default() });
     let (mut flooding, mut other) = (world.attach(None, None), world.join_hub());
     flooding.send("{\"protocol\":\"messagepack\",\"version\":1}\u{1e}");
@@ -354,8 +354,7 @@ fn a_client_that_floods_without_reading_ends_only_itself() {
     while world.shard.pending_bytes == 0 {
         world.publish(Target::Connection(flooding.id), &arguments);
     }
-    // Each call is answered, until there is no room for answers; what follows is no length of a message, but there is nobody
-    // left to tell.
+    // Each invocation is answered until the limit of pending bytes; what follows is not a valid length, but the connection has ended.
     let call = b"\x08\x95\x01\x80\xa11\xa1t\x90";
     let flood = [&call.repeat(1000)[..], &[0xff; 5]].concat();
     flooding.stream.write_all(&masked_frame(Opcode::Binary, &flood, [1, 2, 3, 4])).unwrap();
@@ -366,7 +365,7 @@ fn a_client_that_floods_without_reading_ends_only_itself() {
 }
 
 #[test]
-fn what_a_socket_does_not_take_at_once_arrives_later_and_in_order() {
+fn bytes_that_a_socket_does_not_accept_are_written_later_in_order() {
     let mut world = World::new(Options { pending_bytes_max: 64 << 20, ..Options::default() });
     let mut client = world.join_hub();
     let filler = "x".repeat(100_000);
@@ -383,7 +382,7 @@ fn what_a_socket_does_not_take_at_once_arrives_later_and_in_order() {
 }
 
 #[test]
-fn a_users_membership_ends_with_its_lifetime() {
+fn a_users_membership_expires_after_its_lifetime() {
     let mut world = World::new(Options::default());
     let mut client = world.attach(Some("ada"), None);
     client.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");

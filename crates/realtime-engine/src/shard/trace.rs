@@ -1,4 +1,4 @@
-//! What a shard shows to whoever looks: the taps of the live trace and of presence.
+//! Sends events to the subscribers of the live trace and of presence.
 
 use std::time::SystemTime;
 
@@ -13,12 +13,12 @@ impl Shard {
         self.index.watch(true);
     }
 
-    /// Shows what happened to a client. Nothing is made where nobody looks.
+    /// Sends an event about a client. The event is built only if there is a subscriber.
     pub(super) fn trace(&mut self, client: &ClientConnection, event: impl FnOnce() -> TraceEventKind) {
         if self.trace_sinks.is_empty() {
             return;
         }
-        // First what happened before: a group is left before its member ends.
+        // First the changes of groups that happened before.
         self.trace_group_changes();
         self.emit(&TraceEvent {
             at: SystemTime::now(),
@@ -29,7 +29,7 @@ impl Shard {
         });
     }
 
-    /// Shows a message that was handed to receivers.
+    /// Sends the event of a message that was published.
     pub(super) fn trace_sent(&mut self, work: &PublishJob, receivers: u64) {
         if !self.trace_sinks.iter().any(TraceSink::wants_messages) {
             return;
@@ -48,7 +48,7 @@ impl Shard {
         });
     }
 
-    /// Shows who joined and left groups since this was last called.
+    /// Sends the events of changes of groups since the last call.
     pub(super) fn trace_group_changes(&mut self) {
         if self.trace_sinks.is_empty() {
             return;

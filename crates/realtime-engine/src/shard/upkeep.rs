@@ -34,7 +34,7 @@ impl Shard {
         self.shrink_tables();
     }
 
-    /// Performs a verdict; returns when to look again, if the connection is still there then.
+    /// Performs a verdict; returns when to check again, if the connection still exists.
     pub(super) fn perform(&mut self, slot: Slot, verdict: Verdict) -> Option<Tick> {
         match verdict {
             Verdict::Wait(until) => return Some(until),
@@ -66,7 +66,7 @@ impl Shard {
                 self.acknowledge(slot);
             }
         }
-        // Where a close has begun, its own deadline counts from now.
+        // The deadline of a close that has started counts from now.
         self.connections.contains(slot as usize).then(|| self.now.plus(self.timeouts.close))
     }
 
@@ -113,13 +113,13 @@ impl Shard {
         }
     }
 
-    /// When the next request for messages must have come; `None` while there is one.
+    /// The deadline for the next poll; `None` while there is one.
     fn request_deadline(&self, http: &HttpTransport) -> Option<Tick> {
         let patience = Duration::from_millis(self.settings.options.disconnect_timeout_ms);
         Some(self.deadlines.after(http.idle_since()?, patience))
     }
 
-    /// What a client that is sent messages faster than it reads them has to do, and until when.
+    /// The view of a client that reads more slowly than it is sent to.
     pub(super) fn slow_reader_view(&self, slot: Slot) -> View {
         let connection = &self.connections[slot as usize];
         let deadline = match &connection.transport {

@@ -63,7 +63,7 @@ impl World {
         Ok(Client { stream, decoder, received: VecDeque::new(), id: connection })
     }
 
-    /// A client that has done its handshake.
+    /// A client that has completed its handshake.
     async fn client(&self, user: Option<&str>, protocol: &str) -> Client {
         let mut client = self.attach(&hub("chat"), user).await.unwrap();
         client.send(&format!("{{\"protocol\":\"{protocol}\",\"version\":1}}\u{1e}"));
@@ -83,7 +83,7 @@ impl World {
         self.engine.publish(publish).await.unwrap();
     }
 
-    /// What each client received so far: everybody gets an end mark, and what came before it is shown.
+    /// What each client has received so far: an end mark is published to all, and what arrived before it is returned.
     async fn check(&self, clients: &mut [&mut Client], expected: &[&str]) {
         self.publish(Target::All, &[], "|").await;
         let received: Vec<String> = clients.iter_mut().map(|client| client.until_mark()).collect();
@@ -177,7 +177,7 @@ fn hub(name: &str) -> Hub {
 }
 
 #[tokio::test]
-async fn each_target_reaches_its_own_in_both_protocols() {
+async fn each_target_reaches_its_connections_in_both_protocols() {
     let world = World::new();
     let (mut ada, mut bob) =
         (world.client(Some("ada"), "json").await, world.client(Some("bob"), "messagepack").await);
@@ -201,12 +201,12 @@ async fn each_target_reaches_its_own_in_both_protocols() {
 }
 
 #[tokio::test]
-async fn a_users_group_holds_its_present_and_later_connections() {
+async fn a_user_in_a_group_brings_its_current_and_later_connections() {
     let world = World::new();
     let (chat, user, group) = (hub("chat"), UserId::new("ada"), GroupName::new("g"));
     let mut before = world.client(Some("ada"), "json").await;
     world.engine.change_user(&chat, &user, &group, Membership::Join, Lifetime::Always).await.unwrap();
-    // Two shards, so that one of these comes to the shard that held no connection of the user.
+    // Two shards, so that one of these is on a shard without a connection of the user.
     let (mut later, mut last) =
         (world.client(Some("ada"), "json").await, world.client(Some("ada"), "json").await);
     assert!(world.engine.user_in_group(&chat, &user, &group).await.unwrap());
@@ -258,17 +258,18 @@ async fn a_message_of_one_protocol_is_translated_for_the_other() {
 }
 
 #[tokio::test]
-async fn handshakes_come_in_any_pieces_and_bad_ones_are_told_why() {
+async fn handshakes_may_arrive_in_parts_and_bad_ones_get_an_error() {
     let world = World::new();
     let mut pieces = world.attach(&hub("chat"), None).await.unwrap();
     pieces.send("{\"protocol\":\"js");
     pieces.send("on\",\"version\":1}");
-    // The rest of the record, a whole call, and the beginning of another.
+    // The rest of the record, a complete invocation, and the start of another.
     pieces.send(
         "\u{1e}{\"type\":1,\"target\":\"t\",\"arguments\":[],\"invocationId\":\"1\"}\u{1e}{\"type\":1,",
     );
     assert_eq!(pieces.receive(), "{}\u{1e}");
-    let why = "no upstream is configured for hub chat: clients of this hub can receive messages, but nobody answers their calls";
+    let why =
+        "no upstream is configured for hub chat: its clients can receive messages, but cannot invoke methods";
     assert_eq!(pieces.receive(), format!("{{\"type\":3,\"invocationId\":\"1\",\"error\":\"{why}\"}}\u{1e}"));
     pieces.send("\"target\":\"t\",\"arguments\":[],\"invocationId\":\"2\"}\u{1e}");
     assert!(pieces.receive().contains("\"invocationId\":\"2\""));
@@ -283,7 +284,7 @@ async fn handshakes_come_in_any_pieces_and_bad_ones_are_told_why() {
 }
 
 #[tokio::test]
-async fn what_breaks_the_rules_closes_the_connection_with_the_reason() {
+async fn a_protocol_violation_closes_the_connection_with_the_reason() {
     let world = World::new();
     let mut unmasked = world.client(None, "json").await;
     unmasked.stream.write_all(&[0x81, 0x01, b'x']).unwrap();
@@ -307,7 +308,7 @@ async fn what_breaks_the_rules_closes_the_connection_with_the_reason() {
 }
 
 #[tokio::test]
-async fn existence_counts_and_closing() {
+async fn connections_users_and_groups_are_found_counted_and_closed() {
     let world = World::new();
     let chat = hub("chat");
     let (mut ada, mut bob) =
@@ -318,7 +319,7 @@ async fn existence_counts_and_closing() {
     assert!(engine.user_exists(&chat, &UserId::new("ada")).await.unwrap());
     assert!(!engine.user_exists(&hub("other"), &UserId::new("ada")).await.unwrap());
     assert!(engine.connection_exists(&chat, ada.id).await.unwrap());
-    // A connection of this hub does not exist in another, and one of another node not here.
+    // A connection of this hub does not exist in another hub, and one of another node does not exist here.
     assert!(!engine.connection_exists(&hub("other"), ada.id).await.unwrap());
     let absent = engine.issue().connection;
     let group = GroupName::new("g");
@@ -335,7 +336,7 @@ async fn existence_counts_and_closing() {
 }
 
 #[tokio::test]
-async fn the_bound_on_connections_is_exact_and_places_come_back() {
+async fn the_limit_of_connections_is_exact_and_counts_ended_ones_no_more() {
     let world = World::with(&Options {
         shards: std::num::NonZeroU16::new(1),
         connections_max: 1,
@@ -343,11 +344,11 @@ async fn the_bound_on_connections_is_exact_and_places_come_back() {
     });
     let mut first = world.client(None, "json").await;
     let refused = world.attach(&hub("chat"), None).await.err().unwrap();
-    assert_eq!(refused.to_string(), "the engine holds as many connections as it may: 1");
+    assert_eq!(refused.to_string(), "too many connections; the limit is 1 (realtime.engine.connections_max)");
     first.send_bytes(Opcode::Close, b"");
     assert_eq!((first.receive(), first.receive()), ("close 1000 ".into(), "end".into()));
     drop(first);
-    // The place is free when the shard has seen the end of the socket, which a count does not wait for.
+    // The connection is uncounted when the shard has seen the end of the socket, which a query does not wait for.
     let again = loop {
         match world.attach(&hub("chat"), None).await {
             Ok(client) => break client,
@@ -359,7 +360,7 @@ async fn the_bound_on_connections_is_exact_and_places_come_back() {
 }
 
 #[tokio::test]
-async fn one_span_tells_of_a_publish_and_its_receivers() {
+async fn a_publish_has_one_span_with_its_receivers() {
     let world = World::new();
     let mut clients = [world.client(None, "json").await, world.client(None, "json").await];
     let parent = TraceContext::root();
@@ -375,7 +376,7 @@ async fn one_span_tells_of_a_publish_and_its_receivers() {
     world.engine.publish(publish).await.unwrap();
     let [first, second] = &mut clients;
     world.check(&mut [first, second], &["t", "t"]).await;
-    // Commands are taken in order, so what the shards did before they answer is done.
+    // Commands are handled in order, so the shards have handled the publish when they answer.
     world.engine.connection_count(None).await.unwrap();
     let spans = world.tracer.trace(parent.trace_id);
     assert_eq!(spans.len(), 1);
@@ -384,7 +385,7 @@ async fn one_span_tells_of_a_publish_and_its_receivers() {
 }
 
 #[tokio::test]
-async fn draining_tells_clients_to_come_back_and_ends_the_threads() {
+async fn draining_tells_clients_to_reconnect_and_ends_the_threads() {
     let world = World::new();
     let (mut json, mut binary) = (world.client(None, "json").await, world.client(None, "messagepack").await);
     let handshaking = world.attach(&hub("chat"), None).await.unwrap();

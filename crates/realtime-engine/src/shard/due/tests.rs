@@ -37,7 +37,7 @@ const IDLE: Verdict = Close {
     allow_reconnect: false,
 };
 const NO_HANDSHAKE: Verdict = Refuse(EndReason::HandshakeTimeout, "no handshake came in time");
-const NO_ANSWER: Verdict = Refuse(EndReason::HandshakeTimeout, "nobody answered the handshake in time");
+const NO_ANSWER: Verdict = Refuse(EndReason::HandshakeTimeout, "the handshake was not answered in time");
 const LOST: Verdict = End(EndReason::ConnectionLost);
 const SILENT: Verdict = LoseSocket(EndReason::ClientTimeout);
 

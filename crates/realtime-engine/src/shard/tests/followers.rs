@@ -1,4 +1,4 @@
-//! Who follows kept messages gets each of them once, however the log and the shards take turns.
+//! A subscriber of a history gets each message once, in whatever order the log and the shards progress.
 
 use super::*;
 use crate::{CatchUpResult, FollowResult, GroupName, StreamPosition};
@@ -34,7 +34,7 @@ impl World {
     }
 }
 
-/// Calls until the end mark, in short: `m[1]` and `chappe.position["g","a-2"]`.
+/// The invocations up to the end mark, in short: `m[1]` and `chappe.position["g","a-2"]`.
 fn heard(world: &mut World, client: &mut Client) -> Vec<String> {
     let mark = OutgoingMessage::invocation("mark", "[]").unwrap();
     world.command(ShardCommand::Publish(Arc::new(work(Target::Connection(client.id), mark))));
@@ -54,7 +54,7 @@ fn told(next: u64) -> String {
 }
 
 #[test]
-fn a_message_that_the_log_showed_first_does_not_come_again() {
+fn a_message_that_was_replayed_first_is_not_sent_again() {
     let mut world = World::new(Options::default());
     let mut client = world.join_hub();
     assert_eq!(world.follow(&client), FollowResult::Withheld);
@@ -67,7 +67,7 @@ fn a_message_that_the_log_showed_first_does_not_come_again() {
 }
 
 #[test]
-fn what_comes_by_meanwhile_is_read_from_the_log_and_not_sent_twice() {
+fn messages_during_a_replay_are_replayed_and_not_sent_twice() {
     let mut world = World::new(Options::default());
     let (mut client, mut member) = (world.join_hub(), world.join_hub());
     assert_eq!(world.follow(&member), FollowResult::Withheld);
@@ -80,12 +80,12 @@ fn what_comes_by_meanwhile_is_read_from_the_log_and_not_sent_twice() {
     world.publish_recorded(2);
     assert_eq!(heard(&mut world, &mut client), ["m[2]".to_owned(), told(3)]);
     assert_eq!(heard(&mut world, &mut member).len(), 6);
-    // Something reached it since, so that what it asks for again is before that.
+    // It has received a message since, so what it asks for is before that.
     assert_eq!(world.follow(&client), FollowResult::Since(2));
 }
 
 #[test]
-fn numbers_of_a_removed_log_do_not_count_in_the_next_one() {
+fn offsets_of_a_removed_log_are_ignored_in_the_next_epoch() {
     let mut world = World::new(Options::default());
     let (mut client, mut member) = (world.join_hub(), world.join_hub());
     for follower in [&client, &member] {
@@ -97,7 +97,7 @@ fn numbers_of_a_removed_log_do_not_count_in_the_next_one() {
     }
     assert_eq!(heard(&mut world, &mut client).len(), 20);
     assert_eq!(heard(&mut world, &mut member).len(), 20);
-    // The log was removed and made anew; it holds two messages, one of which has not come by yet.
+    // The log was removed and created again; it has two messages, one of which the shard has not seen yet.
     world.publish_kept_in(11, 0);
     assert_eq!(world.follow_in(11, &client), FollowResult::Since(0), "it has had everything of this one");
     let late = world.join_hub();
@@ -111,7 +111,7 @@ fn numbers_of_a_removed_log_do_not_count_in_the_next_one() {
     assert_eq!(heard(&mut world, &mut member), all);
     let mut late = late;
     assert_eq!(heard(&mut world, &mut late), ["m[2]".to_owned(), told(3)]);
-    // One that asks before anything of the next life came by: what was read from it does not come again.
+    // A client that asks before the shard has seen a message of the next epoch: what was replayed is not sent again.
     assert_eq!(world.follow_in(12, &client), FollowResult::Withheld);
     assert_eq!(world.catch_up(&client, 1), CatchUpResult::Live);
     world.publish_kept_in(12, 0);

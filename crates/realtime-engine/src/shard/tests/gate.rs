@@ -1,12 +1,11 @@
-//! The gate of fan-out: counts that a noisy machine cannot change, each beside what it may be.
+//! The regression gate of fan-out: counts that do not depend on the machine, each with its limit.
 //!
-//! What a delivered message costs follows from few numbers: how many sends it takes (`sends.rs`), how often a publish asks the
-//! allocator (`allocations.rs`), how many bytes wait with a client that does nothing (`memory.rs`). Time shows when one of them
-//! is lost only on a quiet machine and much later; a count shows it in the test run of whoever lost it. So a shard is driven by
-//! hand here, on the thread of the test, with real sockets: what is counted depends on neither clock nor scheduler.
+//! The cost of a delivered message follows from a few numbers: system calls (`sends.rs`), allocations of a publish (`allocations.rs`), and
+//! memory of an idle client (`memory.rs`). A benchmark shows a regression only on a quiet machine and later; a count shows it in the test run
+//! of the change. So these tests drive a shard on their own thread, with real sockets: the counts depend on neither clock nor scheduler.
 //!
-//! The bounds are named constants. Whoever has a reason to move one says in its comment what the additional send, allocation or
-//! byte buys; whoever makes something cheaper lowers it, so that nobody loses the gain again unseen.
+//! The limits are named constants. A change that raises one says in its comment what the additional send, allocation or byte is for; a change
+//! that makes something cheaper lowers it, so that the gain is not lost again unnoticed.
 
 mod allocations;
 mod memory;
@@ -19,12 +18,12 @@ const JSON: &str = "json";
 const MESSAGE_PACK: &str = "messagepack";
 
 impl World {
-    /// Clients that did their handshake and were answered.
+    /// Clients that have completed their handshake.
     fn crowd(&mut self, count: usize, protocol: impl Fn(usize) -> &'static str) -> Vec<Client> {
         (0..count).map(|number| self.join_with(admission(None), protocol(number), 1)).collect()
     }
 
-    /// One client that did its handshake and was answered.
+    /// One client that has completed its handshake.
     fn join_with(&mut self, admission: Admission, protocol: &str, version: u32) -> Client {
         let mut client = self.admit(admission);
         client.send(&format!("{{\"protocol\":\"{protocol}\",\"version\":{version}}}\u{1e}"));
@@ -46,7 +45,7 @@ impl World {
         });
     }
 
-    /// As many turns as the shard asks for.
+    /// Runs turns until the shard has no more work.
     fn settle(&mut self) {
         while self.turn() == TurnResult::MoreWork {}
     }

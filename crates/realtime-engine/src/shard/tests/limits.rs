@@ -1,4 +1,4 @@
-//! What clients may do and how much of it, and what happens to those that do not read.
+//! Limits of clients, and what happens to clients that do not read.
 
 use super::*;
 use crate::command::{GroupChangeResult, Invoke};
@@ -8,7 +8,7 @@ const PING: &str = "{\"type\":6}\u{1e}";
 const CALL: &str = "{\"type\":1,\"target\":\"t\",\"arguments\":[]}\u{1e}";
 
 #[test]
-fn a_connection_that_sends_too_much_is_told_and_closed() {
+fn a_connection_over_its_rate_limit_is_closed_with_an_error() {
     let mut world = World::new(Options { connection_messages_per_second: Some(3), ..Options::default() });
     let (mut busy, mut calm) = (world.join_hub(), world.join_hub());
     calm.send(&[CALL; 3].concat());
@@ -24,7 +24,7 @@ fn a_connection_that_sends_too_much_is_told_and_closed() {
 }
 
 #[test]
-fn connections_of_a_user_share_what_it_may_send() {
+fn connections_of_a_user_share_a_rate_limit() {
     let mut world = World::new(Options { user_bytes_per_second: Some(100), ..Options::default() });
     let mut join = |user| {
         let mut client = world.admit(admission(Some(user)));
@@ -47,7 +47,7 @@ fn connections_of_a_user_share_what_it_may_send() {
 }
 
 #[test]
-fn a_client_that_only_pings_is_closed_where_its_hub_wants_more() {
+fn a_client_that_only_pings_is_closed_at_the_idle_timeout_of_its_hub() {
     let hubs = [(
         "chat".to_owned(),
         HubOptions { idle_timeout_ms: Some(60_000.try_into().unwrap()), ..HubOptions::default() },
@@ -79,7 +79,7 @@ fn a_client_that_only_pings_is_closed_where_its_hub_wants_more() {
 }
 
 #[test]
-fn a_connection_may_be_in_so_many_groups() {
+fn joining_a_group_beyond_the_limit_is_refused() {
     let mut world =
         World::new(Options { connection_groups_max: 2.try_into().unwrap(), ..Options::default() });
     let client = world.join_hub();
@@ -102,7 +102,7 @@ fn a_connection_may_be_in_so_many_groups() {
     assert_eq!(change("c", Membership::Join), GroupChangeResult::Done);
 }
 
-/// Publishes numbered calls of `keys` methods until the socket takes no more and `more` others, then lets the client read.
+/// Publishes numbered invocations of `keys` methods until the socket accepts no more, then `more` others, then lets the client read.
 fn what_a_slow_client_gets(slow_consumer: SlowConsumer, keys: usize, more: usize) -> (usize, Vec<usize>) {
     let hubs = HubOptions {
         slow_consumer: Some(slow_consumer),
@@ -143,7 +143,7 @@ fn what_a_slow_client_gets(slow_consumer: SlowConsumer, keys: usize, more: usize
 }
 
 #[test]
-fn a_slow_client_of_such_a_hub_loses_the_oldest_calls() {
+fn drop_oldest_drops_the_oldest_invocations_of_a_slow_client() {
     let (published, got) = what_a_slow_client_gets(SlowConsumer::DropOldest, 1, 40);
     assert!(got.len() < published && got.is_sorted(), "{got:?} of {published}");
     let newest: Vec<usize> = (published - 8..published).collect();
@@ -151,17 +151,17 @@ fn a_slow_client_of_such_a_hub_loses_the_oldest_calls() {
 }
 
 #[test]
-fn a_slow_client_of_such_a_hub_gets_the_latest_call_by_key() {
+fn latest_by_key_keeps_the_latest_invocation_of_each_key_for_a_slow_client() {
     let (published, got) = what_a_slow_client_gets(SlowConsumer::LatestByKey, 3, 40);
     assert!(got.len() < published && got.is_sorted(), "{got:?} of {published}");
-    // One of each key waited behind what was already on its way.
+    // One of each key was pending behind what was already being written.
     let newest: Vec<usize> = (published - 3..published).collect();
     assert!(got.ends_with(&newest), "{got:?} of {published}");
     assert!(!got.contains(&(published - 4)), "{got:?} of {published}");
 }
 
 #[test]
-fn a_call_of_a_client_is_answered_by_it_or_by_its_end() {
+fn an_invocation_of_a_client_ends_with_its_result_or_its_disconnect() {
     let mut world = World::new(Options { client_results_max: 2, ..Options::default() });
     let mut client = world.join_hub();
     let call = |world: &mut World, id: &str, connection| {
@@ -192,7 +192,7 @@ fn a_call_of_a_client_is_answered_by_it_or_by_its_end() {
 }
 
 #[test]
-fn lists_are_in_order_and_in_pages() {
+fn lists_are_sorted_and_paged() {
     let mut world = World::new(Options::default());
     let mut ids = Vec::new();
     for user in ["b", "a", "c", "a"] {

@@ -1,4 +1,4 @@
-//! A new socket goes on where the old one ended.
+//! Stateful reconnect: a new socket continues where the old one ended.
 
 use super::*;
 use crate::{ReattachResult, SlowConsumer};
@@ -6,7 +6,7 @@ use crate::{ReattachResult, SlowConsumer};
 const PING: &str = "{\"type\":6}\u{1e}";
 
 impl World {
-    /// A client that can reconnect, after its first word.
+    /// A stateful client that has sent its first message.
     fn stateful(&mut self) -> Client {
         let mut client = self.admit(Admission { stateful: true, ..admission(None) });
         client.send("{\"protocol\":\"json\",\"version\":2}\u{1e}");
@@ -48,10 +48,10 @@ fn sequence(id: usize) -> String {
 }
 
 #[test]
-fn what_was_sent_meanwhile_and_not_acknowledged_comes_on_the_new_socket() {
+fn messages_that_were_not_acknowledged_are_sent_on_the_new_socket() {
     let mut world = World::new(Options::default());
     let mut client = world.stateful();
-    // A client in JavaScript counts only what it gets after its first word.
+    // A JavaScript client counts only what it gets after its first message.
     world.publish(Target::All, "[1]");
     world.turn();
     world.first_word(&mut client);
@@ -71,7 +71,7 @@ fn what_was_sent_meanwhile_and_not_acknowledged_comes_on_the_new_socket() {
     world.publish(Target::All, "[4]");
     let got: Vec<String> = (0..4).map(|_| client.receive()).collect();
     assert_eq!(got, [sequence(2), call(2), call(3), call(4)]);
-    // Until the client says where it goes on, nothing that it sends counts; then what it repeats is skipped.
+    // Before the client's Sequence message, nothing that it sends counts; after it, what it repeats is skipped.
     client.send(&[call(0), sequence(1), call(1), call(2)].concat());
     let slot = world.slot(&client);
     world.turn_until(|shard| {
@@ -82,7 +82,7 @@ fn what_was_sent_meanwhile_and_not_acknowledged_comes_on_the_new_socket() {
 }
 
 #[test]
-fn a_new_socket_takes_over_from_one_that_nobody_knows_to_be_dead() {
+fn a_new_socket_replaces_one_whose_loss_was_not_noticed() {
     let mut world = World::new(Options::default());
     let mut client = world.stateful();
     world.first_word(&mut client);
@@ -93,7 +93,7 @@ fn a_new_socket_takes_over_from_one_that_nobody_knows_to_be_dead() {
 }
 
 #[test]
-fn who_does_not_come_back_in_time_is_gone_and_who_forgets_the_new_socket_too() {
+fn a_client_that_does_not_reconnect_or_send_its_sequence_in_time_is_closed() {
     let mut world = World::new(Options::default());
     let (mut lost, mut forgetful) = (world.stateful(), world.stateful());
     for client in [&mut lost, &mut forgetful] {
@@ -115,7 +115,7 @@ fn who_does_not_come_back_in_time_is_gone_and_who_forgets_the_new_socket_too() {
 }
 
 #[test]
-fn a_closed_connection_cannot_be_taken_up_again() {
+fn a_closed_connection_cannot_be_resumed() {
     let mut world = World::new(Options::default());
     let mut client = world.stateful();
     world.first_word(&mut client);
@@ -126,7 +126,7 @@ fn a_closed_connection_cannot_be_taken_up_again() {
 }
 
 #[test]
-fn a_client_that_acknowledges_nothing_goes_on_until_it_loses_its_socket() {
+fn a_client_that_acknowledges_nothing_is_served_until_it_loses_its_socket() {
     let options =
         Options { stateful_bytes_max: 1000, slow_consumer: SlowConsumer::DropOldest, ..Options::default() };
     let mut world = World::new(options);
@@ -143,7 +143,7 @@ fn a_client_that_acknowledges_nothing_goes_on_until_it_loses_its_socket() {
 }
 
 #[test]
-fn many_bytes_are_acknowledged_at_once() {
+fn many_received_bytes_are_acknowledged_at_once() {
     let mut world = World::new(Options::default());
     let mut client = world.stateful();
     world.first_word(&mut client);

@@ -1,4 +1,4 @@
-//! Other ways to a client than a WebSocket of its own: outlets for requests, handshakes that wait, app servers.
+//! HTTP transports, handshakes that wait for a decision, and app servers.
 
 use std::sync::Mutex;
 
@@ -38,7 +38,7 @@ fn texts(taken: Option<PollResult>) -> Vec<String> {
 }
 
 #[test]
-fn a_client_of_requests_gets_payloads_without_frames() {
+fn a_long_polling_client_gets_payloads_without_frames_and_is_not_pinged() {
     let mut world = World::new(Options::default());
     let (id, http) = world.http_transport(HttpTransportKind::LongPolling);
     let turn = http.begin_poll();
@@ -53,7 +53,7 @@ fn a_client_of_requests_gets_payloads_without_frames() {
         Some(ReceiveResult::Accepted)
     );
     assert!(texts(http.try_next_messages(turn))[0].contains("no upstream"));
-    // The transport itself shows that somebody is there: no pings, no timeout, as long as somebody polls.
+    // The polls show that the client is alive: no pings and no timeout while it polls.
     for _ in 0..10 {
         world.pass(Duration::from_secs(10));
     }
@@ -70,7 +70,7 @@ fn a_client_of_requests_gets_payloads_without_frames() {
 }
 
 #[test]
-fn a_client_of_events_is_pinged_and_takes_its_last_message() {
+fn a_server_sent_events_client_is_pinged_and_gets_the_close_message() {
     let mut world = World::new(Options::default());
     let (id, http) = world.http_transport(HttpTransportKind::ServerSentEvents);
     let turn = http.begin_poll();
@@ -92,7 +92,7 @@ fn a_client_of_events_is_pinged_and_takes_its_last_message() {
 }
 
 #[test]
-fn events_carry_text_only() {
+fn a_binary_protocol_over_server_sent_events_is_refused() {
     let mut world = World::new(Options::default());
     let (id, http) = world.http_transport(HttpTransportKind::ServerSentEvents);
     let turn = http.begin_poll();
@@ -105,7 +105,7 @@ fn events_carry_text_only() {
 }
 
 #[test]
-fn a_client_of_requests_that_takes_nothing_is_dropped() {
+fn a_long_polling_client_that_reads_nothing_is_closed() {
     let mut world = World::new(Options { pending_bytes_max: 100_000, ..Options::default() });
     let (id, http) = world.http_transport(HttpTransportKind::LongPolling);
     world.receive(id, "{\"protocol\":\"json\",\"version\":1}\u{1e}");
@@ -117,7 +117,7 @@ fn a_client_of_requests_that_takes_nothing_is_dropped() {
     assert!(http.has_ended());
 }
 
-/// Lets nobody in before it is told.
+/// Postpones every handshake until the test decides.
 #[derive(Debug, Default)]
 struct Waiting {
     heard: Mutex<Vec<String>>,
@@ -150,7 +150,7 @@ impl Waiting {
 }
 
 #[test]
-fn a_handshake_waits_for_whoever_is_asked_and_so_does_what_follows_it() {
+fn a_handshake_and_the_messages_behind_it_wait_for_the_upstream() {
     let upstream = Arc::new(Waiting::default());
     let mut world = World::with(Options::default(), Arc::clone(&upstream) as Arc<dyn Upstream>);
     let mut hasty = world.attach(Some("ada"), None);
@@ -181,7 +181,7 @@ fn a_handshake_waits_for_whoever_is_asked_and_so_does_what_follows_it() {
     assert_eq!(upstream.take(), ["disconnected HandshakeTimeout"]);
 }
 
-/// Writes down what it hears; is full when told so.
+/// Records its calls; its capacity is set by the test.
 #[derive(Debug, Default)]
 struct Scribe {
     heard: Mutex<Vec<String>>,
@@ -245,7 +245,7 @@ fn from_server(world: &mut World, connection: ConnectionId, text: &str) -> bool 
 }
 
 #[test]
-fn an_app_server_answers_everything_of_its_clients() {
+fn an_app_server_gets_every_message_of_its_clients_and_sends_theirs() {
     let mut world = World::new(Options::default());
     let (server, next) = (Arc::new(Scribe::default()), Arc::new(Scribe::default()));
     let with_server =

@@ -268,7 +268,7 @@ async fn methods_of_this_process_are_answered_in_order_with_their_streams() {
     check(
         process.call(&client, r#"{"type":1,"invocationId":"3","target":"send","arguments":[]}"#),
         expect![[
-            r#"Err("no upstream is configured for hub other: clients of this hub can receive messages, but nobody answers their calls")"#
+            r#"Err("no upstream is configured for hub other: its clients can receive messages, but cannot invoke methods")"#
         ]],
     );
     process.stop().await;

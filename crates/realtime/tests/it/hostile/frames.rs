@@ -185,7 +185,7 @@ async fn handshakes_that_are_none_are_refused_in_words() {
         (b"{\"protocol\":null,\"version\":1}\x1e", malformed.clone()),
         (deep.as_bytes(), malformed.clone()),
         (b"GET / HTTP/1.1\r\n\r\n\x1e", malformed),
-        (long.as_bytes(), "the handshake is longer than any handshake is".to_owned()),
+        (long.as_bytes(), "the handshake request is longer than 4096 bytes".to_owned()),
         (
             b"{\"protocol\":\"json\",\"version\":3}\x1e",
             "version 3 of the hub protocol is not supported; use version 1 or 2".to_owned(),

@@ -187,7 +187,7 @@ async fn a_client_has_so_many_open_streams_and_no_more() {
     let error = &ada.hub.next_json().await.unwrap()["error"];
     assert_eq!(
         error,
-        "the connection has 2 open streams, as many as it may; cancel one, or wait until one ends"
+        "too many open streams; the limit of the connection is 2; cancel one, or wait until one ends"
     );
     world.expect(202, &format!("POST connections/{}/streams/a/:complete", ada.id), Value::Null).await;
     assert_eq!(ada.hub.next_json().await.unwrap()["invocationId"], "a");

@@ -190,7 +190,7 @@ async fn a_call_that_cannot_be_said_in_its_clients_protocol_ends_at_once() {
     let (mut ada, id) = client(&listening, &mut owner, &[], HubProtocol::BlazorPack).await;
     for server in [&mut owner, &mut caller] {
         invoke(server, "i", &id).await;
-        let why = "error: the message cannot be said in the client's protocol";
+        let why = "error: the message cannot be encoded in the client's protocol";
         assert_eq!(outcome(server, "i").await, why);
     }
     // The id is free again, and a call in the client's protocol is made.

@@ -207,7 +207,7 @@ async fn a_client_for_which_too_much_waits_is_closed_and_both_sides_learn_why() 
     }
     let (why, closed) = overflow(&mut one, &id).await;
     assert!(
-        why.contains("more than 3000000 bytes wait for this client (engine.own_pending_bytes_max)"),
+        why.contains("more than 3000000 bytes are pending for this client (engine.own_pending_bytes_max)"),
         "{why}"
     );
     assert_eq!(closed, why);
@@ -294,7 +294,7 @@ async fn what_waits_for_all_clients_has_a_bound_over_sockets_and_requests() {
             send_to(&mut one, &id, &numbered(number, 100_000)).await;
         }
         let (why, closed) = overflow(&mut one, &id).await;
-        assert!(why.contains("more than 3000000 bytes wait for clients that do not read"), "{why}");
+        assert!(why.contains("more than 3000000 bytes are pending for slow clients"), "{why}");
         assert_eq!(closed, why);
         drop(client);
         listening.stop().await;

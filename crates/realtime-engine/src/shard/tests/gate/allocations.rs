@@ -1,11 +1,10 @@
-//! Allocations of a publish: on the thread that publishes, and on the shard's.
+//! Allocations of a publish: on the publishing thread, and on the shard's.
 //!
-//! However many receive it, a message is read, queued, encoded and joined once. So the counts must not know how many receivers
-//! there are, and what waits together costs two more, whatever waits. They are exact, for the pinned compiler and a debug build: a bound with
-//! room in it would let somebody lose what another one gained.
+//! A message is queued, encoded and joined once, for any number of receivers. So the counts do not depend on the number of receivers, and
+//! messages that are pending together cost two more, however many there are. The counts are exact, for the pinned compiler and a debug build,
+//! so that a small regression shows.
 //!
-//! A list that grows counts as an allocation. So much is published beforehand that queues and lists have their size: what is
-//! counted is the daily business.
+//! A list that grows counts as an allocation. So the test publishes before it counts, until queues and lists have their size.
 
 use std::sync::OnceLock;
 
@@ -15,34 +14,33 @@ use super::*;
 use crate::handle::{ShardSender, Shared};
 use crate::{EngineHandle, Publish};
 
-/// To make a message of a method and arguments: a copy of each.
+/// To create a message from a method and arguments: a copy of each.
 const MESSAGE: u64 = 2;
 
-/// To queue a message: what the shards share, and the list of their places in the queues.
+/// To queue a message: the shared publish, and the list of the queues' permits.
 const QUEUE: u64 = 2;
 
-/// To hand a message to its receivers in one protocol: the frame, its owner (by which it is shared), and what waits then.
+/// To append a message for its receivers in one protocol: the frame, its shared owner, and the run.
 const JSON_FRAME: u64 = 3;
 
-/// What the other protocol costs besides, where both are spoken.
+/// The additional cost of a second protocol.
 const MESSAGE_PACK_FRAME: u64 = 3;
 
-/// To join what waits into one buffer, for each protocol: the list of frames, and the buffer.
+/// To join a run into one buffer, for each protocol: the list of frames, and the buffer.
 const JOIN: u64 = 2;
 
-/// Where the receivers of one message have different messages waiting: what waits then for each further kind of them, and the
-/// first time the map of kinds.
+/// If the receivers of one message have different runs: each further run, and the first time the map of runs.
 const OTHER_RUN: u64 = 2;
 
 const CLIENTS: usize = 1000;
 
-/// Messages that wait together.
+/// Numbers of messages that are pending together.
 const BURSTS: [u64; 3] = [1, 4, 16];
 
 /// Frames of about 130 bytes, as in the benchmark.
 const FILLER_BYTES: usize = 85;
 
-/// Where the counting happens.
+/// The shard and its clients.
 struct ConnectionState {
     world: World,
     handle: EngineHandle,
@@ -54,9 +52,9 @@ fn allocations(work: impl FnOnce()) -> u64 {
     allocation_counter::measure(work).count_total
 }
 
-/// What publishing to all these targets costs: where it is published, and on the shard until it is written.
+/// The allocations of publishing to all these targets: on the publishing thread, and on the shard until it is written.
 fn count(world: &mut World, handle: &EngineHandle, targets: &[&Target]) -> (u64, u64) {
-    // Whoever publishes has these already.
+    // The publisher has these already.
     let (hub, arguments) = (hub(), arguments());
     let publish = |target: &Target| {
         let message = OutgoingMessage::invocation("m", &arguments).unwrap();
@@ -75,7 +73,7 @@ fn arguments() -> String {
     format!("[\"{}\"]", "x".repeat(FILLER_BYTES))
 }
 
-/// A handle of the shard that is driven by hand.
+/// A handle of the shard that the test drives.
 fn handle(world: &World) -> EngineHandle {
     let settings = &world.shard.settings;
     let waker = Arc::clone(&world.inbox.waker);
@@ -92,7 +90,7 @@ fn handle(world: &World) -> EngineHandle {
     })
 }
 
-/// A world with groups of the first so many of its clients, its handle, and those groups.
+/// A world, its handle, and groups of its first clients, one of each size.
 fn world(sizes: &[usize], protocol: impl Fn(usize) -> &'static str) -> ConnectionState {
     edge::raise_open_files().expect("the system lets us have as many files as it allows");
     let mut world = World::new(Options::default());
@@ -106,7 +104,7 @@ fn world(sizes: &[usize], protocol: impl Fn(usize) -> &'static str) -> Connectio
     });
     let targets = groups.collect();
     let handle = handle(&world);
-    // The queue is a chain of blocks for 32 commands each, which go round once there are enough of them.
+    // The queue is a chain of blocks for 32 commands each, which are reused once there are enough of them.
     for _ in 0..8 {
         count(&mut world, &handle, &[&Target::All; 16]);
     }
@@ -114,7 +112,7 @@ fn world(sizes: &[usize], protocol: impl Fn(usize) -> &'static str) -> Connectio
 }
 
 #[test]
-fn a_publish_costs_the_same_for_any_number_of_receivers() {
+fn a_publish_allocates_the_same_for_any_number_of_receivers() {
     let ConnectionState { mut world, handle, clients, mut targets } = world(&[1, 100, CLIENTS], |_| JSON);
     targets.extend([Target::All, Target::Connection(clients[0].id)]);
     for target in &targets {
@@ -128,7 +126,7 @@ fn a_publish_costs_the_same_for_any_number_of_receivers() {
 }
 
 #[test]
-fn a_second_protocol_costs_a_frame_and_nothing_for_each_receiver() {
+fn a_second_protocol_allocates_one_frame_and_nothing_for_each_receiver() {
     let protocol = |number: usize| if number.is_multiple_of(2) { JSON } else { MESSAGE_PACK };
     let ConnectionState { mut world, handle, clients: _clients, targets } =
         world(&[2, 100, CLIENTS], protocol);
@@ -142,9 +140,9 @@ fn a_second_protocol_costs_a_frame_and_nothing_for_each_receiver() {
     }
 }
 
-/// Those that got only the second message have another run than those that got both, and each run is joined once.
+/// Receivers of the second message only have another run than receivers of both, and each run is joined once.
 #[test]
-fn receivers_with_different_messages_cost_what_differs() {
+fn receivers_with_different_runs_allocate_one_run_each() {
     let ConnectionState { mut world, handle, clients: _clients, targets } =
         world(&[1, 2, 100, CLIENTS], |_| JSON);
     for pair in targets.windows(2) {

@@ -1,5 +1,4 @@
-//! Bytes that wait with a client that does nothing: what the heap holds for it, as it was asked for. The sockets' own memory
-//! is the kernel's.
+//! Heap memory of an idle client. The memory of sockets belongs to the kernel and is not counted.
 //!
 //! Tables grow by doubling, so that the count is that of one number of clients: with a thousand, lists by number (capacity
 //! 1024) are full, and tables by name (1792) little more than half. Where the lists have just doubled, a client takes up to 160 bytes
@@ -13,21 +12,21 @@ use crate::{
 
 const CLIENTS: usize = 1000;
 
-/// A client without a name, in no group, that nobody hears of. Measured: 230. They are its place among the connections (164), its
-/// id in the table of them (51), the list of its hub's members and its next deadline (15).
+/// A client without a user, in no group, whose upstream is not told about it. Measured: 230: its connection (164), its id in the table of
+/// ids (51), the list of its hub's members and its next deadline (15).
 const BARE_BYTES_MAX: usize = 235;
 
-/// A client with a name and a token of 300 characters, in one group, of whose coming and going an upstream was told. Measured: 687.
-/// Besides what a bare one has, they are its claims and how it came (236), its groups (60) and its user (169).
+/// A client with a user and a token of 300 characters, in one group, whose upstream is told about it. Measured: 687: besides the above, its
+/// client context (236), its groups (60) and its user (169).
 const HEARD_BYTES_MAX: usize = 700;
 
-/// A connection itself: less would be good, and more is paid by all.
+/// The size of a connection, which every client pays.
 const CONNECTION_BYTES_MAX: usize = 160;
 
-/// A token of 300 characters carries so much JSON: 219 characters of base64 between head and signature.
+/// The JSON in a token of 300 characters: 219 characters of base64 between header and signature.
 const CLAIMS_BYTES: usize = 164;
 
-/// Records comings and goings before a client is let in, as webhooks do.
+/// Postpones handshakes and keeps client contexts, as the upstream of webhooks does.
 #[derive(Debug)]
 struct Recording;
 
@@ -45,10 +44,10 @@ impl Upstream for Recording {
     }
 }
 
-/// Bytes of the heap that a client takes, on average.
+/// Heap bytes of a client, on average.
 fn bytes(world: &mut World, attach: impl Fn(&mut World, usize) -> Client) -> usize {
     edge::raise_open_files().expect("the system lets us have as many files as it allows");
-    // Room for the clients' own ends, which are not counted; and the first one, with whom its hub begins.
+    // Space for the clients' ends, which are not counted; and a first client, which creates the hub.
     let mut clients = Vec::with_capacity(CLIENTS + 1);
     clients.push(attach(world, CLIENTS));
     let counted = allocation_counter::measure(|| {
@@ -59,7 +58,7 @@ fn bytes(world: &mut World, attach: impl Fn(&mut World, usize) -> Client) -> usi
     usize::try_from(counted.bytes_current).unwrap().div_ceil(CLIENTS)
 }
 
-/// Ends a client's handshake; keeps nothing of it in the client.
+/// Completes a client's handshake, without keeping anything of it in the client.
 fn shake_hands(world: &mut World, client: &mut Client) {
     client.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");
     let slot = world.slot(client) as usize;
@@ -74,7 +73,7 @@ fn a_connection_is_small() {
 }
 
 #[test]
-fn a_client_that_nobody_hears_of_takes_few_bytes() {
+fn an_idle_client_without_an_upstream_stays_below_its_limit() {
     let mut world = World::new(Options::default());
     let bytes = bytes(&mut world, |world, _| {
         let mut client = world.attach(None, None);
@@ -85,7 +84,7 @@ fn a_client_that_nobody_hears_of_takes_few_bytes() {
 }
 
 #[test]
-fn a_client_with_name_claims_and_group_takes_few_bytes_more() {
+fn an_idle_client_with_user_claims_and_group_stays_below_its_limit() {
     let mut world = World::with(Options::default(), Arc::new(Recording));
     let everybody = group("everybody");
     let bytes = bytes(&mut world, |world, number| {

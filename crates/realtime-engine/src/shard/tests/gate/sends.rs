@@ -1,14 +1,14 @@
-//! Sends for each delivered message: one for each client that something waits for, whatever waits.
+//! System calls of delivery: one for each client with pending messages, however many there are.
 //!
-//! A send costs about the same from 130 bytes to 16 KiB, and nothing in user space comes near what fewer of them save
-//! (docs/performance.md). So the counts are exact: a send more is a mistake, not a matter of taste.
+//! A send costs about the same from 130 bytes to 16 KiB, and nothing in user space saves as much as fewer sends do (docs/performance.md). So
+//! the counts are exact: one more send is a mistake.
 
 use super::*;
 
-/// Clients in each of these worlds; an even number, so that halves are equal.
+/// Clients of each test; an even number, so that halves are equal.
 const CLIENTS: usize = 50;
 
-/// Messages that wait together: one at a time, and enough that coalescing shows.
+/// Numbers of messages that are pending together: one, and enough that coalescing shows.
 const BURSTS: [usize; 3] = [1, 4, 16];
 
 /// What a shard did.
@@ -16,12 +16,12 @@ const BURSTS: [usize; 3] = [1, 4, 16];
 struct Counted {
     /// Writes to sockets.
     sends: usize,
-    /// Messages that came out of the clients' ends of them.
+    /// Messages that clients received.
     delivered: usize,
 }
 
-/// Publishes the numbers from 0, one to each target, before the shard's next turn. `gets` says which of them a client must get; they
-/// have to come whole, in order, and alone.
+/// Publishes the numbers from 0, one to each target, before the shard's next turn. `gets` returns which of them a client must receive:
+/// complete, in order, and nothing else.
 fn count(
     world: &mut World,
     clients: &mut [Client],
@@ -62,7 +62,7 @@ fn count(
     Counted { sends: (turn.writes - before.writes) as usize, delivered }
 }
 
-/// The call `m(number)` as a client of a protocol gets it.
+/// The invocation `m(number)` as a client of a protocol receives it.
 fn call(protocol: &str, number: usize) -> Vec<u8> {
     match protocol {
         JSON => format!("{{\"type\":1,\"target\":\"m\",\"arguments\":[{number}]}}\u{1e}").into_bytes(),
@@ -80,7 +80,7 @@ fn to(target: &Target, burst: usize) -> Vec<(Target, Vec<ConnectionId>)> {
 }
 
 #[test]
-fn a_burst_costs_one_send_for_each_client_of_either_protocol() {
+fn a_burst_is_one_send_for_each_client_of_either_protocol() {
     let mut world = World::new(Options::default());
     let mut clients = world.crowd(CLIENTS, mixed);
     let all = group("all");
@@ -95,9 +95,9 @@ fn a_burst_costs_one_send_for_each_client_of_either_protocol() {
     }
 }
 
-/// Chunks give reads their turn; they must not tear apart what waits.
+/// Reads are handled between chunks; a chunk must not split the pending messages of one client.
 #[test]
-fn a_burst_that_is_written_in_chunks_costs_no_more() {
+fn a_burst_that_is_written_in_chunks_is_one_send_for_each_client() {
     let mut world = World::new(Options { flush_chunk: 8, ..Options::default() });
     let mut clients = world.crowd(CLIENTS, mixed);
     for burst in BURSTS {
@@ -107,7 +107,7 @@ fn a_burst_that_is_written_in_chunks_costs_no_more() {
 }
 
 #[test]
-fn a_message_to_each_of_many_groups_costs_its_members_one_send() {
+fn messages_to_many_groups_are_one_send_for_each_member() {
     let mut world = World::new(Options::default());
     let mut clients = world.crowd(CLIENTS, mixed);
     let groups: Vec<GroupName> = (0..10).map(|number| group(&format!("g{number}"))).collect();
@@ -120,7 +120,7 @@ fn a_message_to_each_of_many_groups_costs_its_members_one_send() {
 }
 
 #[test]
-fn a_client_that_different_groups_and_exclusions_reach_has_one_send_too() {
+fn overlapping_groups_and_exclusions_are_one_send_for_each_client() {
     let mut world = World::new(Options::default());
     let mut clients = world.crowd(CLIENTS, mixed);
     let (first, second) = (group("first"), group("second"));
@@ -147,9 +147,9 @@ fn a_client_that_different_groups_and_exclusions_reach_has_one_send_too() {
     assert_eq!(counted, Counted { sends: CLIENTS, delivered: 30 + 30 + 25 + 30 });
 }
 
-/// Their messages are kept besides, which must not lead to writing them apart.
+/// Their messages are buffered too, which must not split the write.
 #[test]
-fn clients_that_can_resume_cost_no_more() {
+fn stateful_clients_get_one_send_for_each_burst() {
     let mut world = World::new(Options::default());
     let mut clients: Vec<Client> = (0..CLIENTS)
         .map(|_| {
