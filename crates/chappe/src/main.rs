@@ -11,6 +11,8 @@ mod config;
 mod data_folder;
 mod demo;
 mod drain;
+#[cfg(test)]
+mod error_pages;
 mod exit;
 mod guard;
 mod keys;

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 
 use crate::catalog::Container;
-use crate::error::{FailureKind, RequestFailure};
+use crate::error::RequestFailure;
+use crate::error_table;
 use crate::resource_id::ContainerNumber;
 
 /// What was asked of an item.
@@ -52,12 +53,12 @@ pub(crate) fn decide(
     if verb == Verb::Create {
         let message =
             "An item with this id and partition key exists already. Use upsert or replace to change it.";
-        return Err(RequestFailure::new(FailureKind::Conflict, message));
+        return Err(RequestFailure::new(&error_table::CONFLICT, message));
     }
     if conditions.if_match.as_deref().is_some_and(|wanted| wanted != "*" && wanted != etag) {
         let message =
             "The item was changed since it was read: its etag is not the one in If-Match. Read it again.";
-        return Err(RequestFailure::new(FailureKind::PreconditionFailed, message));
+        return Err(RequestFailure::new(&error_table::PRECONDITION_FAILED, message));
     }
     match verb {
         Verb::Create => unreachable!("creating over an existing item returned above"),
@@ -122,7 +123,7 @@ mod tests {
     }
 
     fn status(verb: Verb, if_match: Option<&str>, existing: Option<&str>) -> Result<Effect, u16> {
-        decide(verb, &conditions(if_match), existing).map_err(|failure| failure.kind.status().as_u16())
+        decide(verb, &conditions(if_match), existing).map_err(|failure| failure.error.status().as_u16())
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! [`Error`]: why the service cannot be opened; and `RequestFailure`: the error response to a request.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use http::StatusCode;
-use http_messages::ReadError;
+use http_messages::{ErrorDescription, ReadError};
 
+use crate::error_table;
 use crate::partition_key::PartitionKeyError;
 use crate::resource_id::IdError;
 
@@ -60,7 +61,8 @@ pub enum Error {
 /// An error response, in terms of the Cosmos DB REST API. Only `to_protocol.rs` renders it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RequestFailure {
-    pub(crate) kind: FailureKind,
+    /// Code and status. SDKs decide by status and sub-status whether they retry.
+    pub(crate) error: &'static ErrorDescription,
     /// The header `x-ms-substatus`; omitted if 0.
     pub(crate) substatus: u32,
     /// For the client: what happened, and what to do.
@@ -68,32 +70,7 @@ pub(crate) struct RequestFailure {
     /// The inner message of errors with a prescribed form (SQL).
     pub(crate) errors_json: Option<String>,
     /// The header `x-ms-retry-after-ms`: how long SDKs wait before they retry.
-    pub(crate) retry_after_ms: Option<u64>,
-}
-
-/// The kind of an error response. SDKs decide by it whether they retry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum FailureKind {
-    BadRequest,
-    Unauthorized,
-    /// The signature is valid, but its date is not accepted.
-    Forbidden,
-    NotFound,
-    MethodNotAllowed,
-    Conflict,
-    PreconditionFailed,
-    TooLarge,
-    /// The request timed out; it can be retried.
-    RequestTimeout,
-    Gone,
-    FailedDependency,
-    TooManyRequests,
-    /// An error of the service; the request can be retried.
-    Unavailable,
-    /// The database file is damaged: intact data can be read, nothing is written.
-    Damaged,
-    /// The disk is full. A retry fails until there is space.
-    InsufficientStorage,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Header and body have different partition keys.
@@ -105,58 +82,19 @@ pub(crate) const SUBSTATUS_STALE_CONTAINER: u32 = 1024;
 /// Too many concurrent requests.
 pub(crate) const SUBSTATUS_REQUEST_RATE: u32 = 3200;
 
-/// A full queue usually has space again after this time, in milliseconds.
-const QUEUE_RETRY_AFTER_MS: u64 = 50;
-
-impl FailureKind {
-    pub(crate) fn status(self) -> StatusCode {
-        match self {
-            Self::BadRequest => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict => StatusCode::CONFLICT,
-            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Gone => StatusCode::GONE,
-            Self::FailedDependency => StatusCode::FAILED_DEPENDENCY,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable | Self::Damaged => StatusCode::SERVICE_UNAVAILABLE,
-            Self::InsufficientStorage => StatusCode::INSUFFICIENT_STORAGE,
-        }
-    }
-
-    /// The `code` of the body.
-    pub(crate) fn code(self) -> &'static str {
-        match self {
-            Self::BadRequest => "BadRequest",
-            Self::Unauthorized => "Unauthorized",
-            Self::Forbidden => "Forbidden",
-            Self::NotFound => "NotFound",
-            Self::MethodNotAllowed => "MethodNotAllowed",
-            Self::Conflict => "Conflict",
-            Self::PreconditionFailed => "PreconditionFailed",
-            Self::TooLarge => "RequestEntityTooLarge",
-            Self::RequestTimeout => "RequestTimeout",
-            Self::Gone => "Gone",
-            Self::FailedDependency => "FailedDependency",
-            Self::TooManyRequests => "TooManyRequests",
-            Self::Unavailable => "ServiceUnavailable",
-            Self::Damaged => "DataDamaged",
-            Self::InsufficientStorage => "InsufficientStorage",
-        }
-    }
-}
-
 impl RequestFailure {
-    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, substatus: 0, message: message.into(), errors_json: None, retry_after_ms: None }
+    pub(crate) fn new(error: &'static ErrorDescription, message: impl Into<String>) -> Self {
+        Self {
+            error,
+            substatus: 0,
+            message: message.into(),
+            errors_json: None,
+            retry_after: error.retry_after(),
+        }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(FailureKind::BadRequest, message)
+        Self::new(&error_table::BAD_REQUEST, message)
     }
 
     /// A feature of Cosmos DB that this service does not support.
@@ -165,7 +103,7 @@ impl RequestFailure {
     }
 
     pub(crate) fn not_found(what: &str) -> Self {
-        Self::new(FailureKind::NotFound, format!("{what} does not exist."))
+        Self::new(&error_table::NOT_FOUND, format!("{what} does not exist."))
     }
 
     /// The database or container of the resource does not exist.
@@ -177,24 +115,23 @@ impl RequestFailure {
     pub(crate) fn busy() -> Self {
         let message =
             "The request queue of the service is full. Retry after the time in x-ms-retry-after-ms.";
-        Self::too_many_requests(message, QUEUE_RETRY_AFTER_MS)
+        Self::too_many_requests(message)
     }
 
     /// SDKs retry after this time, a limited number of times; they would return a 503 to the app.
-    fn too_many_requests(message: impl Into<String>, retry_after_ms: u64) -> Self {
-        let failure = Self::new(FailureKind::TooManyRequests, message).with_substatus(SUBSTATUS_REQUEST_RATE);
-        Self { retry_after_ms: Some(retry_after_ms), ..failure }
+    fn too_many_requests(message: impl Into<String>) -> Self {
+        Self::new(&error_table::TOO_MANY_REQUESTS, message).with_substatus(SUBSTATUS_REQUEST_RATE)
     }
 
     /// The client no longer waits; nobody receives this response.
     pub(crate) fn caller_gone() -> Self {
-        Self::new(FailureKind::RequestTimeout, "The client disconnected before the response was ready.")
+        Self::new(&error_table::REQUEST_TIMEOUT, "The client disconnected before the response was ready.")
     }
 
     /// The service is draining, or one of its threads has ended.
     pub(crate) fn closing() -> Self {
         Self::new(
-            FailureKind::Unavailable,
+            &error_table::UNAVAILABLE,
             "The service is shutting down and accepts no more requests. Retry in a moment.",
         )
     }
@@ -202,19 +139,19 @@ impl RequestFailure {
     /// The disk has no space for the write.
     pub(crate) fn disk_full() -> Self {
         let message = "The disk that holds the documents is full. Nothing of this request was stored. Free some space and retry; deletes are accepted.";
-        Self::new(FailureKind::InsufficientStorage, message)
+        Self::new(&error_table::INSUFFICIENT_STORAGE, message)
     }
 
     /// The requested data is damaged.
     pub(crate) fn damaged() -> Self {
         let message = "The database file is damaged where this request reads. Intact data can still be read; writes are rejected. The operator must run `chappe check --data` and restore a backup.";
-        Self::new(FailureKind::Damaged, message)
+        Self::new(&error_table::DATA_DAMAGED, message)
     }
 
     /// The database is read-only because of damage.
     pub(crate) fn read_only() -> Self {
         let message = "The database file is damaged or incomplete, so that it is read-only; nothing of this request was stored. The log and /readyz give the details. The operator must run `chappe check --data` and restore a backup.";
-        Self::new(FailureKind::Damaged, message)
+        Self::new(&error_table::DATA_DAMAGED, message)
     }
 
     pub(crate) fn with_substatus(mut self, substatus: u32) -> Self {
@@ -226,15 +163,15 @@ impl RequestFailure {
 impl From<ReadError> for RequestFailure {
     fn from(cause: ReadError) -> Self {
         match &cause {
-            ReadError::TooLarge { bytes_max } => {
-                Self::new(FailureKind::TooLarge, format!("The request body has more than {bytes_max} bytes."))
-            }
+            ReadError::TooLarge { bytes_max } => Self::new(
+                &error_table::TOO_LARGE,
+                format!("The request body has more than {bytes_max} bytes."),
+            ),
             ReadError::Broken(why) => Self::bad_request(format!("The request body broke off: {why}.")),
             _ => {
-                let retry_after = cause.retry_after().unwrap_or_default();
                 let message = "The memory for request bodies is in use (bodies.memory_bytes_max), and this \
                     body does not fit. Nothing was done. Retry after the time in x-ms-retry-after-ms.";
-                Self::too_many_requests(message, u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX))
+                Self { retry_after: cause.retry_after(), ..Self::too_many_requests(message) }
             }
         }
     }
@@ -249,7 +186,7 @@ impl From<rusqlite::Error> for RequestFailure {
         }
         if cause.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) {
             return Self::new(
-                FailureKind::RequestTimeout,
+                &error_table::REQUEST_TIMEOUT,
                 "The read exceeded its time limit (four times query_ms_max) and was canceled. Request less data, or retry when the machine is less busy.",
             );
         }
@@ -258,7 +195,7 @@ impl From<rusqlite::Error> for RequestFailure {
             return Self::damaged();
         }
         Self::new(
-            FailureKind::Unavailable,
+            &error_table::UNAVAILABLE,
             "The documents database failed to execute the request. Nothing of it was stored. The log has the cause; retry.",
         )
     }

@@ -10,7 +10,8 @@ use trace::TraceContext;
 
 use crate::Options;
 use crate::decide::Conditions;
-use crate::error::{FailureKind, RequestFailure};
+use crate::error::RequestFailure;
+use crate::error_table;
 use crate::partition_key::PartitionKey;
 use crate::query::{PageLimits, Parameters};
 
@@ -299,7 +300,7 @@ impl DocumentRequest {
         if range.rsplit(',').next() != Some("0") {
             let message =
                 format!("The partition key range {range:?} is not known; the container has one, with id 0.");
-            return Err(RequestFailure::new(FailureKind::Gone, message).with_substatus(1002));
+            return Err(RequestFailure::new(&error_table::GONE, message).with_substatus(1002));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod clock;
 mod decide;
 mod effective_key;
 mod error;
+mod error_table;
 mod feed_origins;
 mod from_protocol;
 #[cfg(feature = "fuzzing")]
@@ -31,6 +32,7 @@ mod to_protocol;
 
 pub use clock::Clock;
 pub use error::Error;
+pub use error_table::ERRORS;
 pub use feed_origins::FeedOrigins;
 pub use handle::{Handle, Join};
 pub use hints::Hints;

@@ -23,7 +23,8 @@ use trace::Tracer;
 
 use crate::catalog::Container;
 use crate::clock::Clock;
-use crate::error::{FailureKind, RequestFailure, SUBSTATUS_STALE_CONTAINER, sentence};
+use crate::error::{RequestFailure, SUBSTATUS_STALE_CONTAINER, sentence};
+use crate::error_table;
 use crate::from_protocol::{Address, ContainerAddress, DocumentRequest, ScriptKind, is_vouched_for};
 use crate::metrics::Metrics;
 use crate::store::DocumentStore;
@@ -185,8 +186,8 @@ impl Service {
         };
         verify(&self.inner.keys, text("authorization"), &parts, dates).map_err(|error| {
             let kind = match error {
-                SignatureError::DateOutside { .. } => FailureKind::Forbidden,
-                _ => FailureKind::Unauthorized,
+                SignatureError::DateOutside { .. } => &error_table::FORBIDDEN,
+                _ => &error_table::UNAUTHORIZED,
             };
             RequestFailure::new(kind, sentence(&error.to_string()))
         })
@@ -267,7 +268,7 @@ impl Service {
             Address::Unknown => Err(RequestFailure::not_found("A resource at this path")),
             _ => {
                 let message = format!("{} is not possible on this resource.", call.method);
-                Err(RequestFailure::new(FailureKind::MethodNotAllowed, message))
+                Err(RequestFailure::new(&error_table::METHOD_NOT_ALLOWED, message))
             }
         }
     }

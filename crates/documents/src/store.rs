@@ -40,7 +40,8 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::error::{Error, FailureKind, RequestFailure};
+use crate::error::{Error, RequestFailure};
+use crate::error_table;
 use crate::hints::Hints;
 use crate::metrics::{Metrics, ReadPool};
 use crate::options::Options;
@@ -171,7 +172,7 @@ impl DocumentStore {
 
     /// Damage that a request finds ends all writing: nobody knows what else is damaged.
     fn note_damage(&self, failure: &RequestFailure) {
-        if failure.kind == FailureKind::Damaged && self.shared.health.damage().is_none() {
+        if *failure.error == error_table::DATA_DAMAGED && self.shared.health.damage().is_none() {
             let what = "a request found damaged data".to_owned();
             self.shared.health.set_damaged(Damage::File { file: self.shared.path.clone(), what });
         }

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::catalog::{Container, Database};
 use crate::decide::item_etag;
-use crate::error::{FailureKind, RequestFailure};
+use crate::error::RequestFailure;
+use crate::error_table;
 use crate::feed_origins::FeedOrigins;
 use crate::resource_id::{database_rid, item_rid, range_rid};
 use crate::store::Item;
@@ -90,14 +91,15 @@ pub(crate) fn refused(failure: &RequestFailure, activity: &str) -> Reply {
     let inner =
         failure.errors_json.clone().unwrap_or_else(|| json!({"Errors": [failure.message]}).to_string());
     let body = json!({
-        "code": failure.kind.code(),
+        "code": failure.error.code,
         "message": format!("Message: {inner}\r\nActivityId: {activity}, chappe/{}", env!("CARGO_PKG_VERSION")),
     });
-    let mut reply = Reply::new(failure.kind.status(), body.to_string());
+    let mut reply = Reply::new(failure.error.status(), body.to_string());
     if failure.substatus != 0 {
         reply = reply.with("x-ms-substatus", failure.substatus.to_string());
     }
-    if let Some(retry_after_ms) = failure.retry_after_ms {
+    if let Some(retry_after) = failure.retry_after {
+        let retry_after_ms = retry_after.as_millis();
         reply = reply.with("x-ms-retry-after-ms", retry_after_ms.to_string());
         reply = reply.with("retry-after", retry_after_ms.div_ceil(1000).to_string());
     }
@@ -228,7 +230,7 @@ pub(crate) fn item_value(
 ) -> Result<Value, RequestFailure> {
     serde_json::from_str(&item(container, stored, in_feed)).map_err(|error| {
         tracing::error!(%error, "a stored item is no JSON object; the database is damaged");
-        RequestFailure::new(FailureKind::Unavailable, "A stored item cannot be read. The log says more.")
+        RequestFailure::new(&error_table::UNAVAILABLE, "A stored item cannot be read. The log says more.")
     })
 }
 

@@ -16,8 +16,11 @@
 //! A sender may be slow while nobody waits. While others wait, it must keep [`Options::contended_bytes_per_second_min`], or its
 //! reservation is released: otherwise a few unfinished uploads could hold all the capacity.
 //!
+//! It also has the contract of all errors with a code: [`ErrorDescription`] says what a code means, whose fault it is and whether
+//! a retry helps. Each service lists its own with [`error_table!`].
+//!
 //! Not its concern: how fast a body must arrive when there is capacity (the listener's, in `edge`), and how an error is
-//! rendered in each protocol (each service's).
+//! rendered in the protocol of a service (each service's).
 //!
 //! Know these first: [`Body`], [`Budget`], [`BufferedBody`], [`StoredBody`], [`ReadError`]. Start reading at
 //! [`Budget::read`].
@@ -26,6 +29,7 @@ mod budget;
 mod buffered;
 mod error;
 mod error_chain;
+mod error_description;
 mod incoming;
 mod message;
 mod metrics;
@@ -37,6 +41,9 @@ pub use budget::Budget;
 pub use buffered::BufferedBody;
 pub use error::ReadError;
 pub use error_chain::{ErrorChain, error_chain};
+pub use error_description::{ErrorDescription, Fault, RetryAdvice, error_table_markdown};
+#[doc(hidden)]
+pub use http::StatusCode;
 pub use message::{Body, BoxError, JSON, TEXT, empty, full, json, response, text};
 pub use metrics::Metrics;
 pub use options::Options;

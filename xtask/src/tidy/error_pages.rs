@@ -18,7 +18,7 @@ struct Table {
     markers: &'static [&'static str],
 }
 
-const TABLES: [Table; 3] = [
+const TABLES: [Table; 2] = [
     Table {
         page: "realtime",
         sources: "crates/realtime/src",
@@ -31,12 +31,11 @@ const TABLES: [Table; 3] = [
             ": &str = \"",
         ],
     },
-    Table { page: "documents", sources: "crates/documents/src/error.rs", markers: &["=> \""] },
     Table { page: "egress", sources: "crates/egress/src/error.rs", markers: &["=> \""] },
 ];
 
 /// Pages of an area whose errors have no code in the source: the protocol's status, or the text itself, is the name.
-const AREAS_WITHOUT_CODES: [&str; 3] = ["edge", "functions", "start"];
+const AREAS_WITHOUT_CODES: [&str; 4] = ["documents", "edge", "functions", "start"];
 
 /// Areas whose codes have a page each, and where their codes stand: as `"area-what-happened"`.
 const AREAS_WITH_PAGES: [(&str, &str); 5] = [

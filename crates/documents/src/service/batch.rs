@@ -7,7 +7,8 @@ use super::Service;
 use super::items::{Write, document_write, item_number};
 use crate::catalog::Container;
 use crate::decide::{Conditions, Verb, item_etag};
-use crate::error::{FailureKind, RequestFailure};
+use crate::error::RequestFailure;
+use crate::error_table;
 use crate::from_protocol::{ContainerAddress, DocumentRequest, without_system_properties};
 use crate::partition_key::PartitionKey;
 use crate::patch::Patch;
@@ -86,10 +87,9 @@ impl Service {
 }
 
 fn is_of_request(failure: &RequestFailure) -> bool {
-    matches!(
-        failure.kind,
-        FailureKind::TooManyRequests | FailureKind::Unavailable | FailureKind::InsufficientStorage
-    )
+    let of_request =
+        [&error_table::TOO_MANY_REQUESTS, &error_table::UNAVAILABLE, &error_table::INSUFFICIENT_STORAGE];
+    of_request.contains(&failure.error)
 }
 
 fn write_of(container: &Container, operation: Value, key: &PartitionKey) -> Result<Write, RequestFailure> {
@@ -152,10 +152,13 @@ fn result(container: &Container, outcome: &ItemResult) -> String {
 fn failed(refusal: &ChangeRejection, count: usize) -> Reply {
     let results: Vec<Value> = (0..count)
         .map(|index| {
-            let kind =
-                if index == refusal.operation { refusal.failure.kind } else { FailureKind::FailedDependency };
+            let error = if index == refusal.operation {
+                refusal.failure.error
+            } else {
+                &error_table::FAILED_DEPENDENCY
+            };
             let substatus = if index == refusal.operation { refusal.failure.substatus } else { 0 };
-            json!({"statusCode": kind.status().as_u16(), "subStatusCode": substatus, "requestCharge": 1.0})
+            json!({"statusCode": error.status().as_u16(), "subStatusCode": substatus, "requestCharge": 1.0})
         })
         .collect();
     Reply::new(StatusCode::MULTI_STATUS, Value::Array(results).to_string())

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::Service;
 use crate::catalog::{Container, Database, default_ttl, unique_keys};
-use crate::error::{FailureKind, RequestFailure, sentence};
+use crate::error::{RequestFailure, sentence};
+use crate::error_table;
 use crate::from_protocol::{Address, DocumentRequest};
 use crate::metrics::ReadPool;
 use crate::partition_key::{self, PartitionKeyDefinition};
@@ -47,7 +48,7 @@ impl Service {
                 self.list_or_query(call, "", "Databases", all).await
             }
             _ => Err(RequestFailure::new(
-                FailureKind::MethodNotAllowed,
+                &error_table::METHOD_NOT_ALLOWED,
                 "A database cannot be changed, only made and deleted.",
             )),
         }
@@ -89,7 +90,7 @@ impl Service {
                 self.list_or_query(call, &database_rid(database.number), "DocumentCollections", all).await
             }
             _ => Err(RequestFailure::new(
-                FailureKind::MethodNotAllowed,
+                &error_table::METHOD_NOT_ALLOWED,
                 "This method is not possible on a container.",
             )),
         }

@@ -9,7 +9,8 @@ use trace::Span;
 use super::Service;
 use crate::catalog::Container;
 use crate::decide::{Conditions, Verb, check_ttl, item_etag};
-use crate::error::{FailureKind, RequestFailure, SUBSTATUS_KEY_MISMATCH};
+use crate::error::{RequestFailure, SUBSTATUS_KEY_MISMATCH};
+use crate::error_table;
 use crate::from_protocol::{ContainerAddress, DocumentRequest};
 use crate::metrics::ReadPool;
 use crate::partition_key::PartitionKey;
@@ -155,7 +156,7 @@ impl Service {
         let most = self.inner.options.item_bytes_max;
         if bytes > most {
             let message = format!("The item has {bytes} bytes of JSON; at most {most} are allowed.");
-            return Err(RequestFailure::new(FailureKind::TooLarge, message));
+            return Err(RequestFailure::new(&error_table::TOO_LARGE, message));
         }
         Ok(())
     }

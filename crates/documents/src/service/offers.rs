@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::Service;
 use crate::catalog::{CatalogSnapshot, Container, Database};
-use crate::error::{FailureKind, RequestFailure};
+use crate::error::RequestFailure;
+use crate::error_table;
 use crate::from_protocol::{Address, DocumentRequest};
 use crate::resource_id::database_rid;
 use crate::store::StoreChange;
@@ -47,7 +48,7 @@ impl Service {
                 self.list_or_query(call, "", "Offers", all).await
             }
             _ => Err(RequestFailure::new(
-                FailureKind::MethodNotAllowed,
+                &error_table::METHOD_NOT_ALLOWED,
                 "An offer can be read, queried and replaced.",
             )),
         }

@@ -8,7 +8,8 @@ use super::write_time::WriteTime;
 use super::{ChangeRejection, ChangeResult, StoreChange};
 use crate::Error;
 use crate::catalog::{CatalogSnapshot, Container, Database, default_ttl, unique_keys};
-use crate::error::{FailureKind, RequestFailure};
+use crate::error::RequestFailure;
+use crate::error_table;
 use crate::partition_key::PartitionKeyDefinition;
 use crate::resource_id::{ContainerNumber, DatabaseNumber};
 
@@ -189,7 +190,7 @@ fn replace_container(
 ) -> Result<(), RequestFailure> {
     if if_match.is_some_and(|version| version != container.version) {
         let message = "The container was changed since it was read: its etag is not the one in If-Match.";
-        return Err(RequestFailure::new(FailureKind::PreconditionFailed, message));
+        return Err(RequestFailure::new(&error_table::PRECONDITION_FAILED, message));
     }
     let sql = "UPDATE containers SET version = version + 1, ts = ?2, definition = ?3 WHERE number = ?1";
     let text = serde_json::to_string(definition).expect("JSON values print as JSON");
@@ -220,5 +221,5 @@ fn exists(rows: usize, what: &str) -> Result<(), RequestFailure> {
 }
 
 fn unless_taken(rows: usize, message: &str) -> Result<(), RequestFailure> {
-    if rows == 0 { Err(RequestFailure::new(FailureKind::Conflict, message)) } else { Ok(()) }
+    if rows == 0 { Err(RequestFailure::new(&error_table::CONFLICT, message)) } else { Ok(()) }
 }

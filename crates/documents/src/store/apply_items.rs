@@ -7,7 +7,8 @@ use super::write_time::WriteTime;
 use super::{ChangeRejection, ChangeResult, Item, ItemOperation, ItemResult, rows};
 use crate::catalog::Container;
 use crate::decide::{Effect, Verb, check_ttl, decide, expires_at, item_etag, item_ttl, unique_keys_collide};
-use crate::error::{FailureKind, RequestFailure};
+use crate::error::RequestFailure;
+use crate::error_table;
 use crate::resource_id::ItemNumber;
 
 /// Where the container stands.
@@ -149,7 +150,7 @@ fn new_document(
         let seen = crate::to_protocol::item_value(container, existing, false)?;
         if !condition.holds_for(&seen, now.ts)? {
             let message = "The condition of the patch does not hold for the item as it is.";
-            return Err(RequestFailure::new(FailureKind::PreconditionFailed, message));
+            return Err(RequestFailure::new(&error_table::PRECONDITION_FAILED, message));
         }
     }
     let (id, ttl) = (document.get("id").cloned().unwrap_or_default(), document.get("ttl").cloned());
@@ -183,7 +184,7 @@ fn make_room(
             }
             let message =
                 "Another item with the new id and this partition key exists already. Choose another id.";
-            Err(RequestFailure::new(FailureKind::Conflict, message))
+            Err(RequestFailure::new(&error_table::CONFLICT, message))
         }
         _ => Ok(()),
     }
@@ -206,7 +207,7 @@ fn check_unique(
         let other = rows::parse_body(&row.get::<_, String>(0)?)?;
         if unique_keys_collide(container, document, &other) {
             let message = "Another item of this partition key value has the same values in a unique key of the container.";
-            return Err(RequestFailure::new(FailureKind::Conflict, message));
+            return Err(RequestFailure::new(&error_table::CONFLICT, message));
         }
     }
     Ok(())

@@ -16,7 +16,8 @@ use super::write_time::WriteTime;
 use super::{ChangeRejection, ChangeResult, Clock, StoreChange, apply};
 use crate::catalog::Catalog;
 use crate::decide::Verb;
-use crate::error::{FailureKind, RequestFailure};
+use crate::error::RequestFailure;
+use crate::error_table;
 use crate::hints::Hints;
 use crate::metrics::Metrics;
 use crate::{Error, Options};
@@ -221,7 +222,7 @@ fn tell_of_a_full_disk(
     context: &mut WriterContext,
     applied: &Result<Vec<Result<Applied, ChangeRejection>>, RequestFailure>,
 ) {
-    let is_full = |failure: &RequestFailure| failure.kind == FailureKind::InsufficientStorage;
+    let is_full = |failure: &RequestFailure| *failure.error == error_table::INSUFFICIENT_STORAGE;
     let met = match applied {
         Ok(results) => {
             results.iter().filter_map(|result| result.as_ref().err()).any(|refusal| is_full(&refusal.failure))
@@ -253,7 +254,7 @@ fn apply_on_any_disk(
     }
     let mut applied =
         if has_room { apply_caught(context, changes) } else { Err(RequestFailure::disk_full()) };
-    let is_full = applied.as_ref().is_err_and(|failure| failure.kind == FailureKind::InsufficientStorage);
+    let is_full = applied.as_ref().is_err_and(|failure| *failure.error == error_table::INSUFFICIENT_STORAGE);
     if is_full && freeing.iter().any(Option::is_some) && (context.reserve.release() || was_low) {
         let is_freeing: Vec<bool> = freeing.iter().map(Option::is_some).collect();
         applied = apply_caught(context, freeing.into_iter().flatten().collect()).map(|freed| {
@@ -301,7 +302,7 @@ fn apply_caught(
     catch_unwind(AssertUnwindSafe(|| apply_group(context, changes))).unwrap_or_else(|_| {
         tracing::error!("a write of documents panicked; nothing of its group was stored; this is a defect");
         Err(RequestFailure::new(
-            FailureKind::Unavailable,
+            &error_table::UNAVAILABLE,
             "The write met a defect of the service and was not stored. The log says more.",
         ))
     })

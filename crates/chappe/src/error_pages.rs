@@ -1,0 +1,92 @@
+//! The tables of codes in `docs/errors` are those of the services: `UPDATE_EXPECT=1 cargo test -p chappe error_pages` writes them.
+//!
+//! A table stands below a line `<!-- table: NAME -->`; everything else on a page is written by hand.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use http_messages::{ErrorDescription, error_table_markdown};
+
+/// A table: its name in the marker lines, and its errors.
+type Table = (&'static str, Vec<&'static ErrorDescription>);
+
+/// All tables.
+fn tables() -> Vec<Table> {
+    vec![("documents", documents::ERRORS.to_vec())]
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors")
+}
+
+/// The page with the tables that its marker lines name, and those names.
+fn render<'a>(page: &'a str, tables: &[Table]) -> (String, Vec<&'a str>) {
+    let mut rendered = String::new();
+    let mut named = Vec::new();
+    let mut lines = page.lines().peekable();
+    while let Some(line) = lines.next() {
+        rendered += line;
+        rendered.push('\n');
+        let Some(name) = line.strip_prefix("<!-- table: ").and_then(|rest| rest.strip_suffix(" -->")) else {
+            continue;
+        };
+        let table = tables.iter().find(|(known, _)| *known == name);
+        let (_, errors) =
+            table.unwrap_or_else(|| panic!("a page has the table {name:?}, which no service has"));
+        named.push(name);
+        rendered.push('\n');
+        rendered += &error_table_markdown(errors);
+        while lines.next_if(|line| line.is_empty() || line.starts_with('|')).is_some() {}
+        if lines.peek().is_some() {
+            rendered.push('\n');
+        }
+    }
+    (rendered, named)
+}
+
+#[test]
+fn every_error_page_has_the_tables_of_the_services() {
+    let tables = tables();
+    let mut named: BTreeMap<&str, usize> = tables.iter().map(|(name, _)| (*name, 0)).collect();
+    for entry in fs::read_dir(folder()).expect("the folder of error pages") {
+        let path = entry.expect("an entry").path();
+        let page = fs::read_to_string(&path).expect("a page");
+        let (rendered, names) = render(&page, &tables);
+        for name in names {
+            *named.get_mut(name).expect("render knows all names") += 1;
+        }
+        if rendered == page {
+            continue;
+        }
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            fs::write(&path, rendered).expect("the page can be written");
+        } else {
+            panic!(
+                "{} differs from the errors in the source; run: UPDATE_EXPECT=1 cargo test -p chappe error_pages",
+                path.display()
+            );
+        }
+    }
+    assert!(named.values().all(|times| *times == 1), "each table stands on one page: {named:?}");
+}
+
+#[test]
+fn every_code_has_one_description_and_no_text_that_breaks_the_table() {
+    for (name, errors) in tables() {
+        for (index, error) in errors.iter().enumerate() {
+            assert!(
+                !errors[..index].iter().any(|other| other.code == error.code),
+                "{name}: {} twice",
+                error.code
+            );
+            for text in [error.code, error.happened, error.why, error.action] {
+                assert!(
+                    !text.is_empty() && !text.contains(['|', '\n']),
+                    "{name}: {text:?} in {}",
+                    error.code
+                );
+            }
+        }
+    }
+}

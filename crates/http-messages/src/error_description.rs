@@ -1,0 +1,230 @@
+//! [`ErrorDescription`]: what a stable error code means. The constructors of errors accept nothing else, so that no code without a
+//! description is ever sent, and the tables in `docs/errors` are rendered from the same values.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use serde_json::json;
+
+use crate::message::{self, Body};
+
+/// What one error code means, for every request that ever gets it. What happened to one request is the message, which is made
+/// where the error is raised.
+///
+/// Made with [`error_table!`](crate::error_table), which puts it into the table of its service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ErrorDescription {
+    /// The stable code: `area-what-happened` for a code of our own; a code of an imitated protocol is as its SDKs know it.
+    pub code: &'static str,
+    /// The statuses of responses with this code; the first one applies unless the error names another one. Empty for an error
+    /// that is no response.
+    pub statuses: &'static [StatusCode],
+    /// Where the cause is.
+    pub fault: Fault,
+    /// Whether the same request can succeed if it is repeated.
+    pub retry: RetryAdvice,
+    /// What happened, in a sentence. Markdown, like the two below.
+    pub happened: &'static str,
+    /// Why: the causes.
+    pub why: &'static str,
+    /// What the reader can do about it.
+    pub action: &'static str,
+}
+
+/// Where the cause of an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The request, or the program that sent it.
+    Caller,
+    /// A system that the service needs for this request: an app server, a webhook, a login provider, a client that was asked.
+    Upstream,
+    /// This process: its state, its limits, its configuration, its machine.
+    Service,
+}
+
+/// Whether the same request can succeed if it is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAdvice {
+    /// The response is final, or a repetition could do something twice.
+    No,
+    /// Only after the request, the configuration or the state that it names was changed.
+    AfterChange,
+    /// Later; when, is not known.
+    Later,
+    /// Later; the response says when (`Retry-After`), at least after this time.
+    After(Duration),
+}
+
+impl ErrorDescription {
+    /// A description. For [`error_table!`](crate::error_table), which also puts it into a table.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn new(
+        code: &'static str,
+        statuses: &'static [StatusCode],
+        (fault, retry): (Fault, RetryAdvice),
+        [happened, why, action]: [&'static str; 3],
+    ) -> Self {
+        Self { code, statuses, fault, retry, happened, why, action }
+    }
+
+    /// The status of a response with this code, unless the error names another one of [`ErrorDescription::statuses`]. An error
+    /// that is no response by itself and ends a request nevertheless is a failure of the service.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.statuses.first().copied().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The time for `Retry-After`.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.retry {
+            RetryAdvice::After(time) => Some(time),
+            RetryAdvice::No | RetryAdvice::AfterChange | RetryAdvice::Later => None,
+        }
+    }
+
+    /// The response with this code in our own protocol: `{"error": {"code", "message"}}`.
+    #[must_use]
+    pub fn json_response(&self, message: &str) -> Response<Body> {
+        let body = json!({ "error": { "code": self.code, "message": message } });
+        message::json(self.status(), body.to_string())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Caller => "caller",
+            Self::Upstream => "upstream",
+            Self::Service => "service",
+        })
+    }
+}
+
+impl fmt::Display for RetryAdvice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::No => f.write_str("no"),
+            Self::AfterChange => f.write_str("after a change"),
+            Self::Later => f.write_str("later"),
+            Self::After(_) => f.write_str("after `Retry-After`"),
+        }
+    }
+}
+
+/// The table of a page of `docs/errors`: one row for each description, in their order.
+#[must_use]
+pub fn error_table_markdown(errors: &[&ErrorDescription]) -> String {
+    let mut table =
+        "| code | status | what happened | why | what to do | fault | retry |\n|---|---|---|---|---|---|---|\n".to_owned();
+    for error in errors {
+        let ErrorDescription { code, fault, retry, happened, why, action, .. } = error;
+        let statuses: Vec<&str> = error.statuses.iter().map(StatusCode::as_str).collect();
+        let statuses = if statuses.is_empty() { "none".to_owned() } else { statuses.join(", ") };
+        table += &format!("| `{code}` | {statuses} | {happened} | {why} | {action} | {fault} | {retry} |\n");
+    }
+    table
+}
+
+/// Declares the errors of a service: a static [`ErrorDescription`] for each, and the table that has all of them in their order.
+///
+/// ```
+/// http_messages::error_table! {
+///     /// The errors of the larder.
+///     pub ERRORS;
+///
+///     LARDER_EMPTY = {
+///         code: "larder-empty",
+///         statuses: [NOT_FOUND],
+///         fault: Service,
+///         retry: Later,
+///         happened: "There is no cheese.",
+///         why: "Nobody bought any.",
+///         action: "Buy cheese.",
+///     }
+/// }
+/// assert_eq!(ERRORS[0].code, "larder-empty");
+/// assert_eq!(LARDER_EMPTY.status(), 404);
+/// ```
+#[macro_export]
+macro_rules! error_table {
+    (
+        $(#[$about:meta])* $visibility:vis $table:ident;
+        $($name:ident = {
+            code: $code:literal,
+            statuses: [$($status:ident),*],
+            fault: $fault:ident,
+            retry: $retry:ident $(($time:expr))?,
+            happened: $happened:literal,
+            why: $why:literal,
+            action: $action:literal $(,)?
+        })+
+    ) => {
+        $(
+            #[doc = concat!("`", $code, "`: ", $happened)]
+            pub(crate) static $name: $crate::ErrorDescription = $crate::ErrorDescription::new(
+                $code,
+                &[$($crate::StatusCode::$status),*],
+                ($crate::Fault::$fault, $crate::RetryAdvice::$retry $(($time))?),
+                [$happened, $why, $action],
+            );
+        )+
+
+        $(#[$about])*
+        $visibility static $table: &[&$crate::ErrorDescription] = &[$(&$name),+];
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    error_table! {
+        SAMPLES;
+
+        FULL = {
+            code: "sample-full",
+            statuses: [TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE],
+            fault: Service,
+            retry: After(Duration::from_secs(2)),
+            happened: "It is full.",
+            why: "`max` is reached.",
+            action: "Wait.",
+        }
+
+        LOST = {
+            code: "lost",
+            statuses: [],
+            fault: Upstream,
+            retry: Later,
+            happened: "The connection was lost.",
+            why: "The host restarted.",
+            action: "Send it again.",
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_row_for_each_description_with_status_fault_and_retry() {
+        let expected = "\
+| code | status | what happened | why | what to do | fault | retry |
+|---|---|---|---|---|---|---|
+| `sample-full` | 429, 503 | It is full. | `max` is reached. | Wait. | service | after `Retry-After` |
+| `lost` | none | The connection was lost. | The host restarted. | Send it again. | upstream | later |
+";
+        assert_eq!(error_table_markdown(SAMPLES), expected);
+    }
+
+    #[test]
+    fn the_first_status_and_the_time_of_retry_come_from_the_description() {
+        assert_eq!(
+            (FULL.status(), FULL.retry_after()),
+            (StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(2)))
+        );
+        assert_eq!((LOST.status(), LOST.retry_after()), (StatusCode::INTERNAL_SERVER_ERROR, None));
+        let response = FULL.json_response("a \"quoted\" message");
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    }
+}
