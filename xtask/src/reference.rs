@@ -40,7 +40,7 @@ const LISTS: [&str; 3] = ["gateway.routes", "realtime.history", "realtime.upstre
 
 /// Types with a fixed set of values; their variants are the values.
 const ENUMS: [(&str, &str); 6] = [
-    ("Mode", "crates/realtime/src/options.rs"),
+    ("Mode", "crates/realtime/src/mode.rs"),
     ("SlowConsumer", "crates/realtime-engine/src/options.rs"),
     ("Auth", "crates/realtime/src/upstream/options.rs"),
     ("HttpVersion", "crates/egress/src/options.rs"),

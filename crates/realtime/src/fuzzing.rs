@@ -9,7 +9,7 @@ use state::Instance;
 
 use crate::engine::fuzzing::{Frames, frames};
 use crate::engine::{Action, OutgoingMessage};
-use crate::filter::{Filter, Seen};
+use crate::filter::{Filter, FilteredConnection};
 use crate::from_protocol::{
     Operation, Page, Payload, Query, To, commands, hub_of_client, hub_of_rest, route, stream_id, stream_items,
 };
@@ -145,7 +145,7 @@ pub fn client_query(query: &str) -> Result<String, String> {
 /// Reads a filter and asks it about a connection; gives what it says, or what the caller is told.
 pub fn filter(text: &str, connection: &str, user: Option<&str>, groups: &[&str]) -> Result<bool, String> {
     let filter = Filter::parse(text).map_err(|error| error.to_string())?;
-    Ok(filter.matches(Seen { connection, user, groups }))
+    Ok(filter.matches(FilteredConnection { connection, user, groups }))
 }
 
 /// What a client gets of an answer to a stream, and how that ends.

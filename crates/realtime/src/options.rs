@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use state::Instance;
 
 use crate::history::Rule as HistoryRule;
+use crate::mode::Mode;
 use crate::{engine, events, servers, upstream};
 pub use login::{DynamicKeyOptions, OpenIdOptions};
 
@@ -63,19 +64,6 @@ pub struct Options {
     pub upstream: upstream::Options,
     /// How connection events are delivered.
     pub events: events::Options,
-}
-
-/// Who answers what clients say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// An app server. Where none is connected for a hub, its clients are turned away.
-    Default,
-    /// The upstream. App servers that want to carry clients are refused.
-    Serverless,
-    /// An app server where one is connected for the hub, the upstream where none is.
-    #[default]
-    Classic,
 }
 
 /// Why the service cannot run with its configuration.

@@ -129,14 +129,14 @@ pub async fn start(
     let methods = OwnMethods { engine: engine.clone(), journal, instance: instance.clone(), history };
     let upstreams = dispatcher.run(Arc::new(engine.clone()), Some(Arc::new(methods)), &supervisor).await;
     let upstreams = upstreams.map_err(StartError::Records)?;
-    let powers = servers::Powers {
+    let services = servers::Services {
         engine: engine.clone(),
         user_groups: Arc::clone(&user_groups),
         keys: Arc::clone(&keys),
         logins: logins.clone(),
-        link: supervisor.owned("app server link"),
+        unit: supervisor.owned("app server link"),
     };
-    let servers = app_servers(&options, node, powers, registry);
+    let servers = app_servers(&options, node, services, registry);
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);
     let negotiations = Negotiations::new(lifetime, options.negotiations_max);
     let shared = Arc::new(Shared {
@@ -187,7 +187,12 @@ fn upgrades_under_way(registry: &mut Registry) -> Gauge {
 }
 
 /// The part of the service to which app servers connect.
-fn app_servers(options: &Options, node: NodeId, powers: servers::Powers, registry: &mut Registry) -> Servers {
+fn app_servers(
+    options: &Options,
+    node: NodeId,
+    services: servers::Services,
+    registry: &mut Registry,
+) -> Servers {
     let settings = servers::Settings {
         options: options.servers.clone(),
         mode: options.mode,
@@ -195,7 +200,7 @@ fn app_servers(options: &Options, node: NodeId, powers: servers::Powers, registr
         capacity: options.engine.connections_max,
         token_rules: rules(options, APP_TOKEN_BYTES_MAX),
     };
-    Servers::new(settings, powers, registry)
+    Servers::new(settings, services, registry)
 }
 
 /// Creates the dispatcher, which sends invocations and connection events to upstreams. It runs once the engine does.

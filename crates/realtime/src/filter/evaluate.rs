@@ -1,13 +1,13 @@
-//! What a filter says about one connection.
+//! Evaluates a filter for one connection.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::{Comparison, Condition, Number, Seen, Text};
+use super::expression::{Comparison, Condition, FilteredConnection, Number, Text};
 
 impl Condition {
     /// `None` is null: neither true nor false.
-    pub(super) fn holds(&self, seen: Seen<'_>) -> Option<bool> {
+    pub(super) fn holds(&self, seen: FilteredConnection<'_>) -> Option<bool> {
         match self {
             Self::Literal(value) => *value,
             Self::And(parts) => all(parts, seen),
@@ -41,7 +41,7 @@ impl Condition {
     }
 }
 
-fn all(parts: &[Condition], seen: Seen<'_>) -> Option<bool> {
+fn all(parts: &[Condition], seen: FilteredConnection<'_>) -> Option<bool> {
     let mut null = false;
     for part in parts {
         match part.holds(seen) {
@@ -53,7 +53,7 @@ fn all(parts: &[Condition], seen: Seen<'_>) -> Option<bool> {
     (!null).then_some(true)
 }
 
-fn any(parts: &[Condition], seen: Seen<'_>) -> Option<bool> {
+fn any(parts: &[Condition], seen: FilteredConnection<'_>) -> Option<bool> {
     let mut null = false;
     for part in parts {
         match part.holds(seen) {
@@ -65,12 +65,17 @@ fn any(parts: &[Condition], seen: Seen<'_>) -> Option<bool> {
     (!null).then_some(false)
 }
 
-fn both(left: &Text, right: &Text, seen: Seen<'_>, holds: impl Fn(&str, &str) -> bool) -> Option<bool> {
+fn both(
+    left: &Text,
+    right: &Text,
+    seen: FilteredConnection<'_>,
+    holds: impl Fn(&str, &str) -> bool,
+) -> Option<bool> {
     Some(holds(&left.value(seen)?, &right.value(seen)?))
 }
 
 impl Text {
-    fn value<'a>(&'a self, seen: Seen<'a>) -> Option<Cow<'a, str>> {
+    fn value<'a>(&'a self, seen: FilteredConnection<'a>) -> Option<Cow<'a, str>> {
         Some(match self {
             Self::Literal(value) => Cow::Borrowed(value.as_deref()?),
             Self::User => Cow::Borrowed(seen.user?),
@@ -91,7 +96,7 @@ impl Text {
 }
 
 impl Number {
-    fn value(&self, seen: Seen<'_>) -> Option<i64> {
+    fn value(&self, seen: FilteredConnection<'_>) -> Option<i64> {
         match self {
             Self::Literal(value) => *value,
             Self::Length(text) => Some(units(&text.value(seen)?)),

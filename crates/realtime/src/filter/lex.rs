@@ -1,8 +1,8 @@
-//! A filter's words.
+//! Splits a filter into tokens.
 
-use super::FilterError;
+use super::error::FilterError;
 
-/// One word.
+/// One token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Token {
     /// A name, an operator, `true`, `false` or `null`.
@@ -15,7 +15,7 @@ pub(super) enum Token {
     End,
 }
 
-/// A word and where it begins and ends, in bytes.
+/// A token with its start and end, in bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Lexeme {
     pub(super) token: Token,
@@ -28,8 +28,8 @@ pub(super) fn error(text: &str, at: usize, what: impl Into<String>) -> FilterErr
     FilterError { position, what: what.into() }
 }
 
-/// Splits a filter into words; the last one is [`Token::End`].
-pub(super) fn words(text: &str) -> Result<Vec<Lexeme>, FilterError> {
+/// Splits a filter into tokens; the last one is [`Token::End`].
+pub(super) fn tokens(text: &str) -> Result<Vec<Lexeme>, FilterError> {
     let mut lexemes = Vec::new();
     let mut at = 0;
     while let Some(first) = text[at..].chars().next() {
@@ -55,15 +55,15 @@ pub(super) fn words(text: &str) -> Result<Vec<Lexeme>, FilterError> {
             '+' | '-' | '0'..='9' => {
                 at = start + 1 + length_while(&text[start + 1..], |byte| byte.is_ascii_digit());
                 let digits = &text[start..at];
-                let what = || error(text, start, format!("'{digits}' is no whole number of 64 bits"));
+                let what = || error(text, start, format!("'{digits}' is not a whole number of 64 bits"));
                 Token::Number(digits.parse().map_err(|_| what())?)
             }
             letter if letter.is_ascii_alphabetic() || letter == '_' => {
                 at += length_while(&text[start..], |byte| byte.is_ascii_alphanumeric() || byte == b'_');
                 Token::Word(text[start..at].into())
             }
-            '"' => return Err(error(text, start, "texts stand in single quotes, such as 'ada'")),
-            other => return Err(error(text, start, format!("'{other}' means nothing here"))),
+            '"' => return Err(error(text, start, "use single quotes for strings, such as 'ada'")),
+            other => return Err(error(text, start, format!("unexpected character '{other}'"))),
         };
         lexemes.push(Lexeme { token, start, end: at });
     }
@@ -71,13 +71,13 @@ pub(super) fn words(text: &str) -> Result<Vec<Lexeme>, FilterError> {
     Ok(lexemes)
 }
 
-/// A text in quotes, where two quotes stand for one. Gives the text and where it ends.
+/// A quoted string, in which two quotes are one. Returns the string and its end.
 fn quoted(text: &str, start: usize) -> Result<(Box<str>, usize), FilterError> {
     let mut value = String::new();
     let mut at = start + 1;
     loop {
         let Some(length) = text[at..].find('\'') else {
-            return Err(error(text, start, "this text has no closing quote"));
+            return Err(error(text, start, "the string has no closing quote"));
         };
         value.push_str(&text[at..at + length]);
         at += length + 1;

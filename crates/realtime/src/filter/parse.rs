@@ -2,8 +2,15 @@
 
 mod function;
 
-use super::lex::{Lexeme, Token, error, words};
-use super::{Comparison, Condition, DEPTH_MAX, FilterError, Number, PARTS_MAX, Text};
+use super::error::FilterError;
+use super::expression::{Comparison, Condition, Number, Text};
+use super::lex::{Lexeme, Token, error, tokens};
+
+/// Most operators, functions, names and values in a filter: the vendor warns of more than 100 clauses.
+pub(super) const PARTS_MAX: usize = 1_000;
+
+/// How deep parentheses, functions and `not` may nest.
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// Something that was read, with its type.
 enum Value {
@@ -23,7 +30,7 @@ struct Parser<'a> {
 }
 
 pub(super) fn filter(text: &str) -> Result<Condition, FilterError> {
-    let mut parser = Parser { text, lexemes: words(text)?, next: 0, depth: 0, parts: 0 };
+    let mut parser = Parser { text, lexemes: tokens(text)?, next: 0, depth: 0, parts: 0 };
     if parser.peek() == &Token::End {
         return Err(error(text, 0, "it is empty; leave it out to mean everybody"));
     }

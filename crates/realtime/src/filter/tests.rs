@@ -1,9 +1,11 @@
 use expect_test::{Expect, expect};
 
+use super::parse::DEPTH_MAX;
 use super::*;
 
-const ADA: Seen<'_> = Seen { connection: "c1", user: Some("user-ab-de"), groups: &["group1", "group2"] };
-const NOBODY: Seen<'_> = Seen { connection: "c2", user: None, groups: &[] };
+const ADA: FilteredConnection<'_> =
+    FilteredConnection { connection: "c1", user: Some("user-ab-de"), groups: &["group1", "group2"] };
+const NOBODY: FilteredConnection<'_> = FilteredConnection { connection: "c2", user: None, groups: &[] };
 
 /// Whether the filter means the connection of a user in two groups, and one without user and groups.
 fn check(text: &str, ada: bool, nobody: bool) {
@@ -51,7 +53,7 @@ fn names_and_operators_have_no_case_and_values_do() {
     check("userId eq 'USER-AB-DE'", false, false);
     check("'GROUP1' in groups", false, false);
     check("userId eq 'it''s'", false, false);
-    let quoted = Seen { user: Some("it's"), ..NOBODY };
+    let quoted = FilteredConnection { user: Some("it's"), ..NOBODY };
     assert!(Filter::parse("userId eq 'it''s'").unwrap().matches(quoted));
 }
 
@@ -84,7 +86,7 @@ fn null_is_neither_true_nor_false() {
 
 #[test]
 fn texts_are_counted_in_utf16_units() {
-    let seen = Seen { user: Some("a😀b"), ..NOBODY };
+    let seen = FilteredConnection { user: Some("a😀b"), ..NOBODY };
     for text in ["length(userId) eq 4", "indexof(userId, 'b') eq 3", "substring(userId, 3) eq 'b'"] {
         assert!(Filter::parse(text).unwrap().matches(seen), "{text}");
     }
@@ -112,12 +114,12 @@ fn what_is_no_filter_says_where_and_why() {
             "the filter at character 10: the filter ends here, where a name, a value, a function or '(' is expected"
         ],
     );
-    refused("userId eq 'a", &expect!["the filter at character 11: this text has no closing quote"]);
+    refused("userId eq 'a", &expect!["the filter at character 11: the string has no closing quote"]);
     refused(
         "userId eq \"a\"",
-        &expect!["the filter at character 11: texts stand in single quotes, such as 'ada'"],
+        &expect!["the filter at character 11: use single quotes for strings, such as 'ada'"],
     );
-    refused("üser eq 'a'", &expect!["the filter at character 1: 'ü' means nothing here"]);
+    refused("üser eq 'a'", &expect!["the filter at character 1: unexpected character 'ü'"]);
     refused(
         "'ü' eq user",
         &expect![
@@ -196,7 +198,7 @@ fn functions_and_ends_that_do_not_fit_are_named() {
     );
     refused(
         "length(userId) gt 99999999999999999999",
-        &expect!["the filter at character 19: '99999999999999999999' is no whole number of 64 bits"],
+        &expect!["the filter at character 19: '99999999999999999999' is not a whole number of 64 bits"],
     );
 }
 

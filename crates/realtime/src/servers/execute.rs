@@ -1,9 +1,10 @@
-//! Carries out what app servers want, one order after the other for each server connection.
+//! Executes requests of app servers, in order for each server connection.
 
-mod calls;
-mod filtered;
+mod authentication;
+mod client_invocations;
+mod filter;
 mod keys;
-mod logins;
+mod oversized;
 mod pings;
 
 use std::sync::Arc;
@@ -12,14 +13,16 @@ use std::time::Instant;
 use signalr_protocol::service::{AckStatus, GroupMembers};
 use tracing::debug;
 
-use super::client::{Client, Deferral, Whole};
-use super::from_protocol::reserved;
-use super::link::Link;
-use super::order::{
-    EVENT_BUFFER_FULL, EVENT_CONNECTION, EVENT_INVALID, EVENT_NOT_EXISTED, EVENT_SERVER_CONNECTION, Member,
-    Order, Send, Stay, Subject, Wrong,
+use super::client::delivery::Delivery;
+use super::client::{Client, Deferral};
+use super::from_protocol::reserved_method;
+use super::request::{
+    EVENT_BUFFER_FULL, EVENT_CONNECTION, EVENT_INVALID, EVENT_NOT_EXISTED, EVENT_SERVER_CONNECTION,
+    ExistenceCheck, InvalidRequest, Member, Send, ServerRequest,
 };
-use super::{Servers, to_protocol};
+use super::server_connection::ServerConnection;
+use super::shared::Servers;
+use super::to_protocol;
 use crate::engine::{
     Action, Candidate, CloseRequest, ConnectionId, GroupError, GroupName, Lifetime, ListScope, Membership,
     OutgoingMessage, Predicate, Publish, PublishError, ServerClose, Stopped, Target,
@@ -27,188 +30,202 @@ use crate::engine::{
 use crate::rejection::Rejection;
 use crate::store::user_groups::MembershipError;
 
-/// Members of a group in one answer, at most; as in the REST operation.
-const PAGE_MAX: u32 = 200;
+/// Members of a group in one response, at most; as in the REST operation.
+const PAGE_SIZE_MAX: u32 = 200;
 
-/// How an order ended, for its ack.
+/// The result of a request, for its ack.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+enum RequestResult {
     Ok,
     NotFound(&'static str),
     Failed(String),
 }
 
 impl Servers {
-    /// Carries out one order.
+    /// Executes one request.
     ///
     /// # Errors
     ///
     /// If the engine has ended.
-    pub(super) async fn execute(&self, link: &Arc<Link>, order: Order) -> Result<(), Stopped> {
-        let Some(order) = self.unless_deferred(link, order) else { return Ok(()) };
-        match order {
-            Order::Data { client, payload } => self.data(link, client, &payload).await?,
-            deferrable => self.carry_out(link, deferrable).await?,
+    pub(super) async fn execute(
+        &self,
+        server: &Arc<ServerConnection>,
+        request: ServerRequest,
+    ) -> Result<(), Stopped> {
+        let Some(request) = self.unless_deferred(server, request) else { return Ok(()) };
+        match request {
+            ServerRequest::Data { client, payload } => self.data(server, client, &payload).await?,
+            request => self.perform(server, request).await?,
         }
         Ok(())
     }
 
     /// Keeps an order about one client for later, if that client's handshake is not answered yet: only the answer makes it a member of
     /// its hub, and what a server sends in its `OnConnected` may overtake it.
-    fn unless_deferred(&self, link: &Arc<Link>, order: Order) -> Option<Order> {
-        let about = match &order {
-            Order::Send(Send { targets, .. }) => match &targets[..] {
+    fn unless_deferred(
+        &self,
+        server: &Arc<ServerConnection>,
+        request: ServerRequest,
+    ) -> Option<ServerRequest> {
+        let about = match &request {
+            ServerRequest::Send(Send { targets, .. }) => match &targets[..] {
                 [Target::Connection(id)] => *id,
-                _ => return Some(order),
+                _ => return Some(request),
             },
-            Order::Change { member: Member::Connection(id), .. }
-            | Order::Check { subject: Subject::Connection(id), .. }
-            | Order::Invoke { client: id, .. } => *id,
-            _ => return Some(order),
+            ServerRequest::Change { member: Member::Connection(id), .. }
+            | ServerRequest::Check { subject: ExistenceCheck::Connection(id), .. }
+            | ServerRequest::Invoke { client: id, .. } => *id,
+            _ => return Some(request),
         };
-        let Some(client) = self.client(&link.hub, about) else { return Some(order) };
-        match client.defer(link, order) {
-            Deferral::Now(order) => Some(order),
+        let Some(client) = self.client(&server.hub, about) else { return Some(request) };
+        match client.defer(server, request) {
+            Deferral::Now(request) => Some(request),
             Deferral::Later => None,
-            Deferral::TooMany(order) => {
-                let why = "too many messages wait for the answer to the client's handshake";
-                self.decline(link, &order, AckStatus::InternalServerError, why);
+            Deferral::TooMany(request) => {
+                let why = "too many requests wait for the response to the client's handshake";
+                self.decline(server, &request, AckStatus::InternalServerError, why);
                 let id = about.to_string();
-                link.outbox.push(&to_protocol::event(EVENT_CONNECTION, &id, EVENT_BUFFER_FULL, why));
+                server.send_queue.push(&to_protocol::event(EVENT_CONNECTION, &id, EVENT_BUFFER_FULL, why));
                 None
             }
         }
     }
 
-    async fn carry_out(&self, link: &Arc<Link>, order: Order) -> Result<(), Stopped> {
-        match order {
-            Order::Send(send) => self.send(link, send).await,
-            Order::Close { whom, excluded, reason, ack } => {
-                let outcome = self.close(link, whom, &excluded, reason.as_deref()).await?;
-                answer(link, ack, outcome);
+    async fn perform(&self, server: &Arc<ServerConnection>, request: ServerRequest) -> Result<(), Stopped> {
+        match request {
+            ServerRequest::Send(send) => self.send(server, send).await,
+            ServerRequest::Close { whom, excluded, reason, ack } => {
+                let result = self.close(server, whom, &excluded, reason.as_deref()).await?;
+                acknowledge(server, ack, result);
                 Ok(())
             }
-            Order::Change { member, group, membership, stay, ack } => {
-                let outcome = self.change(link, member, group, membership, stay).await?;
-                answer(link, ack, outcome);
+            ServerRequest::Change { member, group, membership, lifetime, ack } => {
+                let result = self.change(server, member, group, membership, lifetime).await?;
+                acknowledge(server, ack, result);
                 Ok(())
             }
-            Order::Check { subject, ack } => {
-                let outcome = self.check(link, subject).await?;
-                answer(link, Some(ack), outcome);
+            ServerRequest::Check { subject, ack } => {
+                let result = self.check(server, subject).await?;
+                acknowledge(server, Some(ack), result);
                 Ok(())
             }
-            Order::ListMembers { group, ack, top, page, after } => {
-                let most = top.unwrap_or(PAGE_MAX).min(page.unwrap_or(PAGE_MAX)).clamp(1, PAGE_MAX);
-                self.list(link, group, ack, most, after.as_deref()).await
+            ServerRequest::ListMembers { group, ack, top, page, after } => {
+                let page_size =
+                    top.unwrap_or(PAGE_SIZE_MAX).min(page.unwrap_or(PAGE_SIZE_MAX)).clamp(1, PAGE_SIZE_MAX);
+                self.list(server, group, ack, page_size, after.as_deref()).await
             }
-            Order::Invoke { invocation, client, caller_server, payloads } => {
-                self.invoke(link, invocation, client, caller_server, payloads).await
+            ServerRequest::Invoke { invocation, client, caller_server, payloads } => {
+                self.invoke(server, invocation, client, caller_server, payloads).await
             }
-            Order::NotInvoked { invocation, connection, caller_server, why } => {
-                self.refuse_call(link, &invocation, &connection, &caller_server, &why);
+            ServerRequest::InvalidInvocation { invocation, connection, caller_server, why } => {
+                self.reject_invocation(server, &invocation, &connection, &caller_server, &why);
                 Ok(())
             }
-            Order::Complete { invocation, client, protocol, result } => {
-                self.complete(link, &invocation, client, protocol.as_deref(), result);
+            ServerRequest::Complete { invocation, client, protocol, result } => {
+                self.complete(server, &invocation, client, protocol.as_deref(), result);
                 Ok(())
             }
-            Order::Refresh { token, claims, expires_at, ack } => {
-                self.refresh(link, &token, claims, expires_at, ack).await
+            ServerRequest::Refresh { token, claims, expires_at, ack } => {
+                self.refresh(server, &token, claims, expires_at, ack).await
             }
-            Order::Claims { token, ack } => self.claims(link, &token, ack).await,
-            Order::AccessKey { token } => {
-                self.hand_out_key(link, token.as_deref()).await;
+            ServerRequest::Claims { token, ack } => self.claims(server, &token, ack).await,
+            ServerRequest::AccessKey { token } => {
+                self.hand_out_key(server, token.as_deref()).await;
                 Ok(())
             }
-            Order::Ping(ping) => self.ping(link, ping).await,
-            Order::PauseAck(id) => {
-                if let Some(client) = self.client(&link.hub, id) {
-                    client.pause_acknowledged(link);
+            ServerRequest::Ping(ping) => self.ping(server, ping).await,
+            ServerRequest::PauseAck(id) => {
+                if let Some(client) = self.client(&server.hub, id) {
+                    client.pause_acknowledged(server);
                 }
                 Ok(())
             }
-            Order::TooLong(refused) => self.refuse(link, refused).await,
-            Order::Wrong(wrong) => {
-                tell(link, &wrong);
+            ServerRequest::Oversized(message) => self.reject_oversized(server, message).await,
+            ServerRequest::Invalid(invalid) => {
+                report(server, &invalid);
                 Ok(())
             }
-            Order::Data { .. } | Order::Nothing => Ok(()),
+            ServerRequest::Data { .. } | ServerRequest::Ignored => Ok(()),
         }
     }
 
-    /// Bytes of a server for one client, and, behind the answer to the handshake, what waited for it.
-    async fn data(&self, link: &Arc<Link>, id: ConnectionId, payload: &[u8]) -> Result<(), Stopped> {
-        let Some(client) = self.client(&link.hub, id) else {
-            self.not_there(link, id);
+    /// Sends bytes of an app server to one client. After the handshake response, executes the requests that waited for it.
+    async fn data(
+        &self,
+        server: &Arc<ServerConnection>,
+        id: ConnectionId,
+        payload: &[u8],
+    ) -> Result<(), Stopped> {
+        let Some(client) = self.client(&server.hub, id) else {
+            self.report_unknown_client(server, id);
             return Ok(());
         };
-        let whole = match client.take_in(link, payload, self.0.client_message_bytes_max) {
-            Ok(whole) => whole,
-            Err(error) => return self.broken(link, &client, id, &error.to_string()).await,
+        let delivery = match client.receive_from_server(server, payload, self.0.client_message_bytes_max) {
+            Ok(delivery) => delivery,
+            Err(error) => return self.close_unreadable(server, &client, id, &error.to_string()).await,
         };
-        let Whole { answer, messages, left_out } = whole;
-        if left_out > 0 {
-            tell(link, &reserved(Some(id)));
+        let Delivery { handshake_response, messages, dropped } = delivery;
+        if dropped > 0 {
+            report(server, &reserved_method(Some(id)));
         }
-        if let Some(record) = answer {
+        if let Some(record) = handshake_response {
             self.engine().from_server(id, record).await?;
-            for (origin, order) in client.join() {
-                self.carry_out(&origin, order).await?;
+            for (origin, request) in client.set_connected() {
+                self.perform(&origin, request).await?;
             }
         }
         if let Some((bytes, count)) = messages {
             let message = OutgoingMessage::raw(bytes, count);
-            self.publish(link, publish(link, Target::Connection(id), message)).await?;
+            self.publish(server, publish(server, Target::Connection(id), message)).await?;
         }
         Ok(())
     }
 
-    /// What a server sent for a client cannot be given to it.
-    pub(super) async fn broken(
+    /// Closes a client whose messages from the app server cannot be read.
+    pub(super) async fn close_unreadable(
         &self,
-        link: &Link,
+        server: &ServerConnection,
         client: &Client,
         id: ConnectionId,
         why: &str,
     ) -> Result<(), Stopped> {
-        let text = format!("the messages for the client cannot be told apart: {why}");
+        let text = format!("the messages for the client cannot be read: {why}");
         let name = id.to_string();
-        link.outbox.push(&to_protocol::event(EVENT_CONNECTION, &name, EVENT_INVALID, &text));
+        server.send_queue.push(&to_protocol::event(EVENT_CONNECTION, &name, EVENT_INVALID, &text));
         let close = ServerClose {
             error: Some("the app server sent a message that cannot be read".into()),
             allow_reconnect: false,
             say_close: true,
         };
         self.end_client(client, id, close).await;
-        link.outbox.push_from(id, |out| to_protocol::close(id, Some(&text), None, out));
+        server.send_queue.push_for(id, |out| to_protocol::close(id, Some(&text), None, out));
         Ok(())
     }
 
-    async fn send(&self, link: &Link, send: Send) -> Result<(), Stopped> {
+    async fn send(&self, server: &ServerConnection, send: Send) -> Result<(), Stopped> {
         let Send { targets, excluded, excluded_users, filter, message } = send;
         for target in targets {
             if let Some(filter) = &filter {
-                let chosen = filtered::Chosen {
+                let filtered = filter::FilteredSend {
                     target,
                     excluded: excluded.clone(),
                     excluded_users: excluded_users.clone(),
                     filter: Arc::clone(filter),
                 };
-                let which = Predicate::new(move |candidate: &Candidate<'_>| chosen.has(candidate));
-                self.engine().execute(&link.hub, which, vec![Action::Send(message.clone())]).await?;
+                let which = Predicate::new(move |candidate: &Candidate<'_>| filtered.includes(candidate));
+                self.engine().execute(&server.hub, which, vec![Action::Send(message.clone())]).await?;
                 continue;
             }
-            let mut publish = publish(link, target, message.clone());
+            let mut publish = publish(server, target, message.clone());
             publish.excluded.clone_from(&excluded);
             publish.excluded_users.clone_from(&excluded_users);
-            self.publish(link, publish).await?;
+            self.publish(server, publish).await?;
         }
         Ok(())
     }
 
-    /// Publishes; a server that has to wait for it is told that it sends too fast.
-    pub(super) async fn publish(&self, link: &Link, publish: Publish) -> Result<(), Stopped> {
+    /// Publishes a message. An app server for which this has to wait gets a hint that it sends too fast.
+    pub(super) async fn publish(&self, server: &ServerConnection, publish: Publish) -> Result<(), Stopped> {
         match self.engine().try_publish(publish.clone()) {
             Ok(()) => Ok(()),
             Err(PublishError::Stopped) => Err(Stopped),
@@ -217,16 +234,15 @@ impl Servers {
                 Ok(())
             }
             Err(PublishError::Busy) => {
-                if link.may_hint(Instant::now()) {
-                    let text =
-                        "more is sent than the service takes at the moment; it reads on when it has room";
+                if server.may_send_hint(Instant::now()) {
+                    let text = "the app server sends faster than the service delivers; the service reads on when it has caught up";
                     let (object, kind) = (EVENT_SERVER_CONNECTION, EVENT_BUFFER_FULL);
-                    link.outbox.push(&to_protocol::event(object, &link.connection, kind, text));
+                    server.send_queue.push(&to_protocol::event(object, &server.name, kind, text));
                 }
                 match self.engine().publish(publish).await {
                     Err(PublishError::Stopped) => Err(Stopped),
                     Err(PublishError::NotRecorded(why)) => {
-                        // The service protocol has no answer to a send; the keeper counts it.
+                        // The service protocol has no response to a send; a metric counts the failure.
                         tracing::warn!(%why, "a message of an app server was not sent");
                         Ok(())
                     }
@@ -238,63 +254,62 @@ impl Servers {
 
     async fn close(
         &self,
-        link: &Link,
+        server: &ServerConnection,
         whom: Target,
         excluded: &[ConnectionId],
         reason: Option<&str>,
-    ) -> Result<Outcome, Stopped> {
+    ) -> Result<RequestResult, Stopped> {
         if let Target::Connection(id) = whom
-            && let Some(client) = self.client(&link.hub, id)
+            && let Some(client) = self.client(&server.hub, id)
         {
             let owner = client.owner();
-            // A server that closes its own client properly has said Close to it.
-            let say_close = reason.is_some() || !client.said_close();
+            // An app server that closes its own client has usually sent it a Close message.
+            let say_close = reason.is_some() || !client.close_sent();
             let close = ServerClose { error: reason.map(Into::into), allow_reconnect: false, say_close };
             let found = self.end_client(&client, id, close).await;
-            // Only the one who closes it knows already.
-            if let Some(owner) = owner.filter(|owner| owner.server != link.server) {
-                owner.outbox.push_from(id, |out| to_protocol::close(id, reason, None, out));
+            // The app server that closes it knows already.
+            if let Some(owner) = owner.filter(|owner| owner.server_id != server.server_id) {
+                owner.send_queue.push_for(id, |out| to_protocol::close(id, reason, None, out));
             }
-            return Ok(if found { Outcome::Ok } else { Outcome::NotFound("the connection does not exist") });
+            return Ok(if found {
+                RequestResult::Ok
+            } else {
+                RequestResult::NotFound("the connection does not exist")
+            });
         }
         let is_one = matches!(whom, Target::Connection(_));
         let closing = CloseRequest { reason: reason.map(Into::into), allow_reconnect: false };
-        let closed = self.engine().close(&link.hub, &whom, excluded, &closing).await?;
+        let closed = self.engine().close(&server.hub, &whom, excluded, &closing).await?;
         Ok(if is_one && closed == 0 {
-            Outcome::NotFound("the connection does not exist")
+            RequestResult::NotFound("the connection does not exist")
         } else {
-            Outcome::Ok
+            RequestResult::Ok
         })
     }
 
     async fn change(
         &self,
-        link: &Link,
+        server: &ServerConnection,
         member: Member,
         group: Option<GroupName>,
         membership: Membership,
-        stay: Stay,
-    ) -> Result<Outcome, Stopped> {
-        let (engine, user_groups, hub) = (self.engine(), &self.0.powers.user_groups, &link.hub);
+        lifetime: Lifetime,
+    ) -> Result<RequestResult, Stopped> {
+        let (engine, user_groups, hub) = (self.engine(), &self.0.services.user_groups, &server.hub);
         match (member, group) {
             (Member::Connection(id), Some(group)) => {
                 Ok(match engine.change_connection(hub, id, &group, membership).await {
-                    Ok(true) => Outcome::Ok,
-                    Ok(false) => Outcome::NotFound("the connection does not exist"),
+                    Ok(true) => RequestResult::Ok,
+                    Ok(false) => RequestResult::NotFound("the connection does not exist"),
                     Err(GroupError::Stopped) => return Err(Stopped),
-                    Err(error @ GroupError::TooMany) => Outcome::Failed(error.to_string()),
+                    Err(error @ GroupError::TooMany) => RequestResult::Failed(error.to_string()),
                 })
             }
             (Member::Connection(id), None) => {
                 engine.leave_all_groups(hub, id).await?;
-                Ok(Outcome::Ok)
+                Ok(RequestResult::Ok)
             }
             (Member::User(user), Some(group)) if membership == Membership::Join => {
-                let lifetime = match stay {
-                    Stay::Present => Lifetime::Present,
-                    Stay::For(time) => Lifetime::For(time),
-                    Stay::Always => Lifetime::Always,
-                };
                 changed(user_groups.join(hub, &user, &group, lifetime).await)
             }
             (Member::User(user), Some(group)) => changed(user_groups.leave(hub, &user, &group).await),
@@ -302,40 +317,48 @@ impl Servers {
         }
     }
 
-    async fn check(&self, link: &Link, subject: Subject) -> Result<Outcome, Stopped> {
-        let (engine, hub) = (self.engine(), &link.hub);
+    async fn check(
+        &self,
+        server: &ServerConnection,
+        subject: ExistenceCheck,
+    ) -> Result<RequestResult, Stopped> {
+        let (engine, hub) = (self.engine(), &server.hub);
         let (is_there, text) = match subject {
-            Subject::Connection(id) => {
+            ExistenceCheck::Connection(id) => {
                 (engine.connection_exists(hub, id).await?, "the connection does not exist")
             }
-            Subject::User(user) => (engine.user_exists(hub, &user).await?, "the user has no connection"),
-            Subject::Group(group) => (engine.group_exists(hub, &group).await?, "the group has no connection"),
-            Subject::UserInGroup(user, group) => {
+            ExistenceCheck::User(user) => {
+                (engine.user_exists(hub, &user).await?, "the user has no connection")
+            }
+            ExistenceCheck::Group(group) => {
+                (engine.group_exists(hub, &group).await?, "the group has no connection")
+            }
+            ExistenceCheck::UserInGroup(user, group) => {
                 (engine.user_in_group(hub, &user, &group).await?, "the user is not in the group")
             }
         };
-        Ok(if is_there { Outcome::Ok } else { Outcome::NotFound(text) })
+        Ok(if is_there { RequestResult::Ok } else { RequestResult::NotFound(text) })
     }
 
     async fn list(
         &self,
-        link: &Link,
+        server: &ServerConnection,
         group: GroupName,
         ack: i32,
-        most: u32,
+        page_size: u32,
         after: Option<&str>,
     ) -> Result<(), Stopped> {
         let Ok(after) = after.map(ConnectionId::parse).transpose() else {
-            let text = "the continuation token is none that this service gave";
-            answer(link, Some(ack), Outcome::Failed(text.to_owned()));
+            let text = "the continuation token is not from this service";
+            acknowledge(server, Some(ack), RequestResult::Failed(text.to_owned()));
             return Ok(());
         };
-        let most = most as usize;
-        // One more tells whether there is a next page.
+        let page_size = page_size as usize;
+        // One more shows whether there is a next page.
         let mut members =
-            self.engine().list_members(&link.hub, &ListScope::Group(group), after, most + 1).await?;
-        let has_more = members.len() > most;
-        members.truncate(most);
+            self.engine().list_members(&server.hub, &ListScope::Group(group), after, page_size + 1).await?;
+        let has_more = members.len() > page_size;
+        members.truncate(page_size);
         let ids: Vec<String> = members.iter().map(|member| member.connection.to_string()).collect();
         let users = members.iter().map(|member| member.user.as_ref().map(crate::engine::UserId::as_str));
         let payload = GroupMembers {
@@ -343,63 +366,69 @@ impl Servers {
             continuation_token: ids.last().map(String::as_str).filter(|_| has_more),
         }
         .encode();
-        link.outbox.push(&to_protocol::ack(ack, AckStatus::Ok, "", Some(&payload)));
+        server.send_queue.push(&to_protocol::ack(ack, AckStatus::Ok, "", Some(&payload)));
         Ok(())
     }
 
-    /// Answers an order that is not carried out, if its sender waits for an answer.
-    pub(super) fn decline(&self, link: &Link, order: &Order, status: AckStatus, why: &str) {
-        match order {
-            Order::Invoke { invocation, client, caller_server, .. } => {
-                self.refuse_call(link, invocation, &client.to_string(), caller_server, why);
+    /// Responds to a request that is not executed, if the app server waits for a response.
+    pub(super) fn decline(
+        &self,
+        server: &ServerConnection,
+        request: &ServerRequest,
+        status: AckStatus,
+        why: &str,
+    ) {
+        match request {
+            ServerRequest::Invoke { invocation, client, caller_server, .. } => {
+                self.reject_invocation(server, invocation, &client.to_string(), caller_server, why);
             }
-            order => {
-                if let Some(ack_id) = order.ack() {
-                    link.outbox.push(&to_protocol::ack(ack_id, status, why, None));
+            request => {
+                if let Some(ack_id) = request.ack_id() {
+                    server.send_queue.push(&to_protocol::ack(ack_id, status, why, None));
                 }
             }
         }
     }
 
-    /// Tells a server that its call of a client was not made, no sooner than its SDK knows that it waits for a result.
-    pub(super) fn refuse_call(
+    /// Completes a client invocation that was not made with an error, no sooner than the SDK of the app server expects a result.
+    pub(super) fn reject_invocation(
         &self,
-        link: &Link,
+        server: &ServerConnection,
         invocation: &str,
         connection: &str,
         caller_server: &str,
         why: &str,
     ) {
         let message = to_protocol::no_result(invocation, connection, caller_server, why);
-        let not_before = link.result_not_before(self.options(), Instant::now());
-        link.outbox.push_later(not_before, |out| message.encode(out));
+        let not_before = server.result_not_before(self.options(), Instant::now());
+        server.send_queue.push_delayed(not_before, |out| message.encode(out));
     }
 
-    /// A server has sent bytes for a client that is not there. That is an event only where the client did not end a moment ago: the SDK
-    /// answers a client's Close with another one, and a result may be under way.
-    fn not_there(&self, link: &Link, id: ConnectionId) {
-        if self.has_departed(id) {
+    /// An app server has sent bytes for a client that is not connected. That is an event only if the client did not disconnect recently: the SDK
+    /// answers the Close of a client with another one, and results may be in transit.
+    fn report_unknown_client(&self, server: &ServerConnection, id: ConnectionId) {
+        if self.has_recently_closed(id) {
             return;
         }
-        debug!(%id, server = %link.server, "an app server wrote to a client that is not there");
-        if link.may_hint(Instant::now()) {
+        debug!(%id, server = %server.server_id, "an app server sent a message to a client that is not connected");
+        if server.may_send_hint(Instant::now()) {
             let (id, text) = (id.to_string(), "the connection does not exist");
-            link.outbox.push(&to_protocol::event(EVENT_CONNECTION, &id, EVENT_NOT_EXISTED, text));
+            server.send_queue.push(&to_protocol::event(EVENT_CONNECTION, &id, EVENT_NOT_EXISTED, text));
         }
     }
 }
 
-fn changed(change: Result<(), MembershipError>) -> Result<Outcome, Stopped> {
+fn changed(change: Result<(), MembershipError>) -> Result<RequestResult, Stopped> {
     match change {
-        Ok(()) => Ok(Outcome::Ok),
+        Ok(()) => Ok(RequestResult::Ok),
         Err(MembershipError::Stopped(stopped)) => Err(stopped),
-        Err(error) => Ok(Outcome::Failed(Rejection::from(error).message)),
+        Err(error) => Ok(RequestResult::Failed(Rejection::from(error).message)),
     }
 }
 
-pub(super) fn publish(link: &Link, target: Target, message: OutgoingMessage) -> Publish {
+pub(super) fn publish(server: &ServerConnection, target: Target, message: OutgoingMessage) -> Publish {
     Publish {
-        hub: link.hub.clone(),
+        hub: server.hub.clone(),
         target,
         excluded: Vec::new(),
         excluded_users: Vec::new(),
@@ -408,23 +437,23 @@ pub(super) fn publish(link: &Link, target: Target, message: OutgoingMessage) -> 
     }
 }
 
-fn answer(link: &Link, ack: Option<i32>, outcome: Outcome) {
+fn acknowledge(server: &ServerConnection, ack: Option<i32>, result: RequestResult) {
     let Some(ack) = ack else { return };
-    let message = match &outcome {
-        Outcome::Ok => to_protocol::ack(ack, AckStatus::Ok, "", None),
-        Outcome::NotFound(why) => to_protocol::ack(ack, AckStatus::NotFound, why, None),
-        Outcome::Failed(why) => to_protocol::ack(ack, AckStatus::InternalServerError, why, None),
+    let message = match &result {
+        RequestResult::Ok => to_protocol::ack(ack, AckStatus::Ok, "", None),
+        RequestResult::NotFound(why) => to_protocol::ack(ack, AckStatus::NotFound, why, None),
+        RequestResult::Failed(why) => to_protocol::ack(ack, AckStatus::InternalServerError, why, None),
     };
-    link.outbox.push(&message);
+    server.send_queue.push(&message);
 }
 
-/// Says what is wrong with an order: to whoever waits for an answer there, otherwise as an event.
-fn tell(link: &Link, wrong: &Wrong) {
-    let Wrong { ack, object, id, kind, text } = wrong;
-    debug!(server = %link.server, %id, %text, "an app server wants what cannot be done");
+/// Reports an invalid request: as an ack if the app server waits for one, otherwise as an event.
+fn report(server: &ServerConnection, invalid: &InvalidRequest) {
+    let InvalidRequest { ack, object, id, kind, text } = invalid;
+    debug!(server = %server.server_id, %id, %text, "a request of an app server is invalid");
     match ack {
-        // Whoever asks for something by a name that cannot be one learns that it is not there.
-        Some(ack) => link.outbox.push(&to_protocol::ack(*ack, AckStatus::NotFound, text, None)),
-        None => link.outbox.push(&to_protocol::event(*object, id, *kind, text)),
+        // An object with an invalid name does not exist.
+        Some(ack) => server.send_queue.push(&to_protocol::ack(*ack, AckStatus::NotFound, text, None)),
+        None => server.send_queue.push(&to_protocol::event(*object, id, *kind, text)),
     }
 }

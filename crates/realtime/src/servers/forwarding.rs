@@ -1,254 +1,254 @@
-//! [`Forwarding`]: the way of one client's bytes to its app server, and which of its calls wait for their completion. Pure.
+//! [`Forwarding`]: forwards the bytes of one client to its app server, and tracks its pending invocations. Pure.
 //!
-//! A server that gives a client up executes the calls that it has got, but the completions of those that it has not answered when it is
-//! paused never come. So a client is moved in three steps, the [`Gate`]: first its new calls are held back while the server answers the
-//! old ones; then everything is held back and the server is paused; then what was held goes to the new server.
+//! An app server that gives a client up executes the invocations that it has received, but completions that it has not sent before the pause
+//! never arrive. So a client migrates in three steps, the [`ForwardingState`]: first new invocations are held back while the app server completes
+//! the others; then everything is held back and the app server is paused; then the held bytes go to the new app server.
 
-mod cutter;
+mod hub_splitter;
 
 use std::collections::HashSet;
 
 use signalr_protocol::{HubMessage, HubMessageType, HubProtocol, RECORD_SEPARATOR, parse, peek};
 
-use cutter::{Cutter, Part};
+use hub_splitter::{HubMessageSplitter, Segment};
 
-/// Calls of one client that are remembered; further ones are not waited for.
-const CALLS_MAX: usize = 4096;
+/// Pending invocations of one client that are tracked; a migration does not wait for further ones.
+const INVOCATIONS_MAX: usize = 4096;
 
-/// Bytes of one client that are held back before it is read no more. One read may bring a little more than that.
+/// Bytes of one client that are held back before reading pauses. One read may add more.
 const HELD_BYTES_MAX: usize = 256 * 1024;
 
-/// What becomes of a client's bytes.
+/// What happens to the bytes of a client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Gate {
-    /// They go to the server as they come.
+enum ForwardingState {
+    /// They are forwarded as they arrive.
     #[default]
     Open,
-    /// New calls are held back, and what belongs to them. Everything else goes on, because a call that runs may need it to end: the
-    /// client's items of an upload, and its results.
+    /// New invocations and their stream items are held back. Everything else is forwarded, because pending invocations may need it to
+    /// complete: items of an upload, and results of client invocations.
     Draining,
     /// Everything is held back.
-    Shut,
+    Paused,
 }
 
-/// The way of one client's bytes to its app server.
+/// Forwards the bytes of one client.
 #[derive(Debug, Default)]
 pub(super) struct Forwarding {
-    gate: Gate,
-    cutter: Cutter,
-    /// Invocation ids of calls that the server has and has not completed.
-    calls: HashSet<Box<str>>,
-    /// Whole messages that were held back, in order.
+    state: ForwardingState,
+    splitter: HubMessageSplitter,
+    /// Ids of invocations that the app server has received and not completed.
+    pending: HashSet<Box<str>>,
+    /// Messages that are held back, in order.
     held: Vec<u8>,
-    /// Invocation ids and upload streams of calls among them.
+    /// Invocation ids and stream ids of the invocations among them.
     held_ids: HashSet<Box<str>>,
-    /// How many bytes at the start of what is held or incomplete the server has got: the beginning of a message whose end is not there.
-    begun: usize,
-    /// Whether the transport said of the last bytes that their message goes on.
+    /// Bytes of the incomplete message that were forwarded already.
+    forwarded: usize,
+    /// Whether the transport marked the last bytes as an incomplete message.
     is_partial: bool,
 }
 
-/// What was held back when a client moves.
+/// The bytes that were held back when a client migrates.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Taken {
-    /// The client's bytes for its new server.
+pub(super) struct HeldBack {
+    /// The bytes for the new app server.
     pub(super) bytes: Vec<u8>,
-    /// The message that they end with goes on.
+    /// Whether the last message is incomplete.
     pub(super) is_partial: bool,
-    /// Invocation ids of calls that the old server will not answer any more, in order.
+    /// Ids of invocations that the old app server will not complete, sorted.
     pub(super) unanswered: Vec<Box<str>>,
 }
 
 impl Forwarding {
-    /// Takes the next bytes of the client, and gives those that go to the server now to `pass`, with whether the message that they end with
-    /// goes on (`is_partial`, as the transport says it). Says whether the client may be read on.
-    pub(super) fn take(
+    /// Calls `send` with those of the client's next bytes that are forwarded now, and with whether their last message is incomplete.
+    /// `is_partial` is the mark of the transport. Returns whether to continue reading from the client.
+    pub(super) fn forward(
         &mut self,
         protocol: HubProtocol,
         payload: &[u8],
         is_partial: bool,
-        mut pass: impl FnMut(&[u8], bool),
+        mut send: impl FnMut(&[u8], bool),
     ) -> bool {
         self.is_partial = is_partial;
         if payload.is_empty() && !self.is_within_message() {
-            // The end of a frame whose last message has ended before.
+            // The end of a frame whose last message is complete.
             return true;
         }
-        match self.gate {
-            Gate::Open => {
-                self.follow(protocol, payload);
-                pass(payload, self.goes_on());
+        match self.state {
+            ForwardingState::Open => {
+                self.track(protocol, payload);
+                send(payload, self.is_incomplete());
                 true
             }
-            Gate::Draining => {
-                self.drain(protocol, payload, pass);
+            ForwardingState::Draining => {
+                self.drain(protocol, payload, send);
                 self.waiting_bytes() <= HELD_BYTES_MAX
             }
-            Gate::Shut => {
+            ForwardingState::Paused => {
                 self.hold(protocol, payload);
                 self.waiting_bytes() <= HELD_BYTES_MAX
             }
         }
     }
 
-    /// The client has a new socket: it sends the message that it was in the middle of anew, from its beginning.
+    /// The client has a new socket, on which it sends its incomplete message again from the start.
     pub(super) fn restart(&mut self) {
-        self.cutter = Cutter::default();
-        self.begun = 0;
+        self.splitter = HubMessageSplitter::default();
+        self.forwarded = 0;
         self.is_partial = false;
     }
 
-    /// Takes the handshake record and what follows it, which go to the server.
-    pub(super) fn take_handshake(&mut self, protocol: HubProtocol, payload: &[u8]) {
+    /// Notes the handshake and the messages behind it, which are forwarded.
+    pub(super) fn forward_handshake(&mut self, protocol: HubProtocol, payload: &[u8]) {
         let end =
             payload.iter().position(|byte| *byte == RECORD_SEPARATOR).map_or(payload.len(), |at| at + 1);
-        self.follow(protocol, &payload[end..]);
+        self.track(protocol, &payload[end..]);
     }
 
-    /// Holds new calls back from now on.
-    pub(super) fn drain_calls(&mut self) {
-        self.gate = Gate::Draining;
+    /// Holds new invocations back from now on.
+    pub(super) fn hold_invocations(&mut self) {
+        self.state = ForwardingState::Draining;
     }
 
-    /// Whether the server has answered every call, and has no message that it got only the beginning of.
+    /// Whether the app server has completed every invocation, and no message is forwarded only in part.
     pub(super) fn is_drained(&self) -> bool {
-        self.calls.is_empty() && !self.is_within_message()
+        self.pending.is_empty() && !self.is_within_message()
     }
 
     /// Holds everything back from now on.
-    pub(super) fn shut(&mut self) {
-        self.gate = Gate::Shut;
+    pub(super) fn pause(&mut self) {
+        self.state = ForwardingState::Paused;
     }
 
     /// Whether nothing is held back.
     pub(super) fn is_open(&self) -> bool {
-        self.gate == Gate::Open
+        self.state == ForwardingState::Open
     }
 
-    /// Whether messages that come now may be taken out and reach the server later than those behind them: not within a message, nor where
-    /// they may go to another server.
-    pub(super) fn can_divide(&self) -> bool {
-        self.gate != Gate::Shut && self.cutter.partial().is_empty() && !self.cutter.is_skipping()
+    /// Whether single messages may be delayed now: not within an incomplete message, and not where they may go to another app server.
+    pub(super) fn can_delay_messages(&self) -> bool {
+        self.state != ForwardingState::Paused
+            && self.splitter.partial().is_empty()
+            && !self.splitter.is_skipping()
     }
 
     /// Whether everything is held back.
-    pub(super) fn is_shut(&self) -> bool {
-        self.gate == Gate::Shut
+    pub(super) fn is_paused(&self) -> bool {
+        self.state == ForwardingState::Paused
     }
 
-    /// Whether all that the client sends can go to another server: not in the middle of a message whose beginning is kept nowhere.
+    /// Whether the client can migrate: not within a message whose beginning is not buffered.
     pub(super) fn can_move(&self) -> bool {
-        !self.cutter.is_skipping()
+        !self.splitter.is_skipping()
     }
 
-    /// The client has another server: gives what that one is to get. The gate is open again.
-    pub(super) fn move_on(&mut self, protocol: HubProtocol) -> Taken {
-        let mut unanswered: Vec<_> = self.calls.drain().collect();
+    /// The client has another app server: returns the bytes for it, and opens again.
+    pub(super) fn move_on(&mut self, protocol: HubProtocol) -> HeldBack {
+        let mut unanswered: Vec<_> = self.pending.drain().collect();
         unanswered.sort_unstable();
-        self.begun = 0;
+        self.forwarded = 0;
         let bytes = self.reopen(protocol);
-        Taken { bytes, is_partial: self.goes_on(), unanswered }
+        HeldBack { bytes, is_partial: self.is_incomplete(), unanswered }
     }
 
-    /// The client stays with its server: gives what that one has not got yet, and whether the message that it ends with goes on. The gate is
-    /// open again.
+    /// The client stays with its app server: returns the bytes that were not forwarded, and whether the last message is incomplete. Opens again.
     pub(super) fn stay(&mut self, protocol: HubProtocol) -> (Vec<u8>, bool) {
-        let begun = std::mem::take(&mut self.begun);
+        let started = std::mem::take(&mut self.forwarded);
         let mut bytes = self.reopen(protocol);
-        bytes.drain(..begun.min(bytes.len()));
-        (bytes, self.goes_on())
+        bytes.drain(..started.min(bytes.len()));
+        (bytes, self.is_incomplete())
     }
 
-    /// Looks at a message of the server to the client: a completion ends a call.
+    /// Notes a message of the app server to the client: a completion ends an invocation.
     pub(super) fn sent_by_server(&mut self, protocol: HubProtocol, message: &[u8]) {
-        if !self.calls.is_empty()
+        if !self.pending.is_empty()
             && may_be_completion(protocol, message)
             && let Ok(peek) = peek(protocol, message)
             && peek.kind == HubMessageType::Completion
             && let Some(id) = peek.invocation_id.as_deref()
         {
-            self.calls.remove(id);
+            self.pending.remove(id);
         }
     }
 
-    /// A call has got its answer in another way.
-    pub(super) fn answered(&mut self, invocation: &str) {
-        self.calls.remove(invocation);
+    /// The service has completed an invocation.
+    pub(super) fn invocation_completed(&mut self, invocation: &str) {
+        self.pending.remove(invocation);
     }
 
-    /// Whether the server has the beginning of a message whose end has not come.
+    /// Whether a message is forwarded only in part.
     fn is_within_message(&self) -> bool {
-        self.begun > 0 || self.cutter.is_skipping()
+        self.forwarded > 0 || self.splitter.is_skipping()
     }
 
-    fn goes_on(&self) -> bool {
+    fn is_incomplete(&self) -> bool {
         self.is_partial && self.is_within_message()
     }
 
     fn waiting_bytes(&self) -> usize {
-        self.held.len() + self.cutter.partial().len()
+        self.held.len() + self.splitter.partial().len()
     }
 
-    /// Everything that waits, which the server gets now.
+    /// Opens and returns the bytes that were held back.
     fn reopen(&mut self, protocol: HubProtocol) -> Vec<u8> {
-        self.gate = Gate::Open;
+        self.state = ForwardingState::Open;
         self.held_ids = HashSet::new();
         let mut bytes = std::mem::take(&mut self.held);
-        bytes.extend(self.cutter.take_partial());
-        self.follow(protocol, &bytes);
+        bytes.extend(self.splitter.take_partial());
+        self.track(protocol, &bytes);
         bytes
     }
 
-    /// Notes what went to the server.
-    fn follow(&mut self, protocol: HubProtocol, mut input: &[u8]) {
-        let calls = &mut self.calls;
-        while let Some((part, used)) = self.cutter.next(protocol, input, false) {
-            if let Part::Whole { payload, .. } = part {
-                note_call(calls, protocol, payload);
+    /// Notes bytes that were forwarded.
+    fn track(&mut self, protocol: HubProtocol, mut input: &[u8]) {
+        let pending = &mut self.pending;
+        while let Some((segment, used)) = self.splitter.next(protocol, input, false) {
+            if let Segment::Message { payload, .. } = segment {
+                note_invocation(pending, protocol, payload);
             }
             input = &input[used..];
         }
-        self.begun = self.cutter.partial().len();
+        self.forwarded = self.splitter.partial().len();
     }
 
-    fn drain(&mut self, protocol: HubProtocol, mut input: &[u8], mut pass: impl FnMut(&[u8], bool)) {
+    fn drain(&mut self, protocol: HubProtocol, mut input: &[u8], mut send: impl FnMut(&[u8], bool)) {
         if input.is_empty() {
-            pass(input, self.is_partial);
+            send(input, self.is_partial);
         }
         loop {
-            let is_begun = self.is_within_message();
-            // What is held must be kept whole; what the server has begun to get is not.
-            let Some((part, used)) = self.cutter.next(protocol, input, !is_begun) else { return };
-            match part {
-                Part::Whole { payload, .. } if is_begun => {
-                    note_call(&mut self.calls, protocol, payload);
-                    self.begun = 0;
-                    pass(&input[..used], false);
+            let is_within = self.is_within_message();
+            // Held messages are buffered whole; a message that is forwarded in part is not.
+            let Some((segment, used)) = self.splitter.next(protocol, input, !is_within) else { return };
+            match segment {
+                Segment::Message { payload, .. } if is_within => {
+                    note_invocation(&mut self.pending, protocol, payload);
+                    self.forwarded = 0;
+                    send(&input[..used], false);
                 }
-                Part::Whole { payload, framed } => {
+                Segment::Message { payload, framed } => {
                     if is_held(&mut self.held_ids, protocol, payload) {
                         self.held.extend_from_slice(framed);
                     } else {
-                        pass(framed, false);
+                        send(framed, false);
                     }
                 }
-                Part::Skipped => {
-                    self.begun = 0;
-                    pass(&input[..used], false);
+                Segment::Skipped => {
+                    self.forwarded = 0;
+                    send(&input[..used], false);
                 }
-                Part::Incomplete if is_begun => {
-                    self.begun = self.cutter.partial().len();
-                    pass(&input[..used], self.is_partial);
+                Segment::Partial if is_within => {
+                    self.forwarded = self.splitter.partial().len();
+                    send(&input[..used], self.is_partial);
                 }
-                Part::Incomplete => {}
+                Segment::Partial => {}
             }
             input = &input[used..];
         }
     }
 
     fn hold(&mut self, protocol: HubProtocol, mut input: &[u8]) {
-        while let Some((part, used)) = self.cutter.next(protocol, input, true) {
-            if let Part::Whole { framed, .. } = part {
+        while let Some((segment, used)) = self.splitter.next(protocol, input, true) {
+            if let Segment::Message { framed, .. } = segment {
                 self.held.extend_from_slice(framed);
             }
             input = &input[used..];
@@ -256,16 +256,16 @@ impl Forwarding {
     }
 }
 
-fn note_call(calls: &mut HashSet<Box<str>>, protocol: HubProtocol, payload: &[u8]) {
-    // What cannot be read is the server's affair: it closes the connection.
+fn note_invocation(pending: &mut HashSet<Box<str>>, protocol: HubProtocol, payload: &[u8]) {
+    // The app server closes the connection if the message is invalid.
     let Ok(peek) = peek(protocol, payload) else { return };
     let is_call = matches!(peek.kind, HubMessageType::Invocation | HubMessageType::StreamInvocation);
-    if let Some(id) = peek.invocation_id.filter(|_| is_call && calls.len() < CALLS_MAX) {
-        calls.insert(id.into());
+    if let Some(id) = peek.invocation_id.filter(|_| is_call && pending.len() < INVOCATIONS_MAX) {
+        pending.insert(id.into());
     }
 }
 
-/// Whether a message is a call, or belongs to one that is held.
+/// Whether a message is an invocation, or belongs to one that is held back.
 fn is_held(held: &mut HashSet<Box<str>>, protocol: HubProtocol, payload: &[u8]) -> bool {
     match parse(protocol, payload) {
         Ok(HubMessage::Invocation(call) | HubMessage::StreamInvocation(call)) => {
@@ -282,7 +282,7 @@ fn is_held(held: &mut HashSet<Box<str>>, protocol: HubProtocol, payload: &[u8]) 
     }
 }
 
-/// Whether a message may be a completion. Most others are told by their first bytes, as servers write them, without reading them.
+/// Whether a message may be a completion. Most others are recognized by their first bytes, as app servers write them.
 fn may_be_completion(protocol: HubProtocol, message: &[u8]) -> bool {
     match protocol {
         HubProtocol::Json => match message.strip_prefix(b"{\"type\":") {

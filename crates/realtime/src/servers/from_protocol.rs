@@ -1,4 +1,4 @@
-//! From service messages to [`Order`]: what an app server wants, in our words, with names checked. Pure.
+//! Parses service messages into [`ServerRequest`]s and checks their names. Pure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,28 +7,30 @@ use bytes::Bytes;
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::{self, ConnectionKind, FlowOperation, Message, payload_for};
 
-use super::order::{
-    ByProtocol, EVENT_CONNECTION, EVENT_GROUP, EVENT_INVALID, EVENT_SERVER_CONNECTION, Member, Order, Ping,
-    Send, Shutdown, Stay, Subject, Wrong,
+use super::request::{
+    EVENT_CONNECTION, EVENT_GROUP, EVENT_INVALID, EVENT_SERVER_CONNECTION, ExistenceCheck, HubPayloads,
+    InvalidRequest, Member, Ping, Send, ServerRequest, Shutdown, shortened,
 };
-use crate::engine::{ConnectionId, GroupName, InvalidArguments, Membership, OutgoingMessage, Target, UserId};
+use crate::engine::{
+    ConnectionId, GroupName, InvalidArguments, Lifetime, Membership, OutgoingMessage, Target, UserId,
+};
 use crate::filter::Filter;
 use crate::names::group;
 
-/// Reads an order out of a message.
-pub(crate) fn order(message: Message<'_>) -> Order {
-    read(message).unwrap_or_else(Order::Wrong)
+/// Parses a message.
+pub(crate) fn parse_request(message: Message<'_>) -> ServerRequest {
+    read(message).unwrap_or_else(ServerRequest::Invalid)
 }
 
-fn read(message: Message<'_>) -> Result<Order, Wrong> {
+fn read(message: Message<'_>) -> Result<ServerRequest, InvalidRequest> {
     match message {
-        Message::Ping { messages } => Ok(Order::Ping(ping(&messages))),
+        Message::Ping { messages } => Ok(ServerRequest::Ping(ping(&messages))),
         Message::CloseConnection { .. }
         | Message::CloseConnectionWithAck { .. }
         | Message::CloseConnectionsWithAck { .. }
         | Message::CloseUserConnectionsWithAck { .. }
         | Message::CloseGroupConnectionsWithAck { .. } => close(message),
-        Message::ConnectionData { connection_id, payload, .. } => Ok(Order::Data {
+        Message::ConnectionData { connection_id, payload, .. } => Ok(ServerRequest::Data {
             client: connection(connection_id, None)?,
             payload: Bytes::copy_from_slice(payload),
         }),
@@ -50,27 +52,31 @@ fn read(message: Message<'_>) -> Result<Order, Wrong> {
         | Message::CheckGroupExistenceWithAck { .. }
         | Message::CheckConnectionExistenceWithAck { .. }
         | Message::CheckUserExistenceWithAck { .. }
-        | Message::GroupMemberQuery { .. } => question(message),
+        | Message::GroupMemberQuery { .. } => parse_query(message),
         Message::ClientInvocation { .. }
         | Message::ClientCompletion { .. }
         | Message::ErrorCompletion { .. } => invocation(message),
-        Message::AccessKeyRequest { token, .. } => Ok(Order::AccessKey { token: token.map(Into::into) }),
-        Message::RefreshAuth { connection_token, claims, expire_time, ack_id, .. } => Ok(Order::Refresh {
-            token: connection_token.into(),
-            claims: claims.into_iter().map(|(kind, value)| (kind.into(), value.into())).collect(),
-            expires_at: expire_time.filter(|time| !time.is_dot_net_max()),
-            ack: ack_id,
-        }),
+        Message::AccessKeyRequest { token, .. } => {
+            Ok(ServerRequest::AccessKey { token: token.map(Into::into) })
+        }
+        Message::RefreshAuth { connection_token, claims, expire_time, ack_id, .. } => {
+            Ok(ServerRequest::Refresh {
+                token: connection_token.into(),
+                claims: claims.into_iter().map(|(kind, value)| (kind.into(), value.into())).collect(),
+                expires_at: expire_time.filter(|time| !time.is_dot_net_max()),
+                ack: ack_id,
+            })
+        }
         Message::GetConnectionClaims { connection_token, ack_id, .. } => {
-            Ok(Order::Claims { token: connection_token.into(), ack: ack_id })
+            Ok(ServerRequest::Claims { token: connection_token.into(), ack: ack_id })
         }
         Message::ConnectionFlowControl {
             connection_id,
             connection_type: ConnectionKind::Client,
             operation: FlowOperation::PauseAck,
             ..
-        } => Ok(Order::PauseAck(connection(connection_id, None)?)),
-        // A second handshake is for whoever reads to refuse; the rest goes from the service to servers.
+        } => Ok(ServerRequest::PauseAck(connection(connection_id, None)?)),
+        // The others are sent only by the service, and a second handshake has no effect.
         Message::HandshakeRequest(_)
         | Message::HandshakeResponse { .. }
         | Message::OpenConnection(_)
@@ -82,13 +88,13 @@ fn read(message: Message<'_>) -> Result<Order, Wrong> {
         | Message::ConnectionReconnect { .. }
         | Message::ConnectionFlowControl { .. }
         | Message::UpdateConnectionClaims { .. }
-        | Message::Unknown(_) => Ok(Order::Nothing),
+        | Message::Unknown(_) => Ok(ServerRequest::Ignored),
     }
 }
 
 fn ping(messages: &[&str]) -> Ping {
     let value = |key| service::ping_value(messages, key);
-    // The code of the SDK says `shutdown` where the specification says `offline`.
+    // The SDK uses `shutdown`, but the specification has `offline`.
     if let Some(end) = value("shutdown").or_else(|| value("offline")) {
         return match end {
             "fin:0" => Ping::Shutdown(Shutdown::Drop),
@@ -107,12 +113,14 @@ fn ping(messages: &[&str]) -> Ping {
     }
 }
 
-fn send(message: Message<'_>) -> Result<Order, Wrong> {
+fn send(message: Message<'_>) -> Result<ServerRequest, InvalidRequest> {
     let (mut excluded, mut excluded_users) = (Vec::new(), Vec::new());
     let (targets, payloads, extensions) = match message {
-        Message::MultiConnectionData { connections, payloads, extensions } => {
-            (some(&connections, |id| connection(id, None).map(Target::Connection))?, payloads, extensions)
-        }
+        Message::MultiConnectionData { connections, payloads, extensions } => (
+            valid_targets(&connections, |id| connection(id, None).map(Target::Connection))?,
+            payloads,
+            extensions,
+        ),
         Message::UserData { user_id, payloads, extensions } => {
             (vec![Target::User(UserId::new(user_id))], payloads, extensions)
         }
@@ -134,25 +142,30 @@ fn send(message: Message<'_>) -> Result<Order, Wrong> {
         } => {
             excluded = connections(&without);
             excluded_users = users.into_iter().map(UserId::new).collect();
-            (vec![Target::Group(named(group_name, None)?)], payloads, extensions)
+            (vec![Target::Group(checked_group(group_name, None)?)], payloads, extensions)
         }
-        Message::MultiGroupBroadcastData { groups, payloads, extensions } => {
-            (some(&groups, |name| named(name, None).map(Target::Group))?, payloads, extensions)
-        }
+        Message::MultiGroupBroadcastData { groups, payloads, extensions } => (
+            valid_targets(&groups, |name| checked_group(name, None).map(Target::Group))?,
+            payloads,
+            extensions,
+        ),
         _ => unreachable!("only messages with payloads come here"),
     };
     let filter = extensions.filter.map(filter).transpose()?;
-    let payloads = by_protocol(&payloads);
-    if payloads.call_reserved_method() {
-        return Err(reserved(None));
+    let payloads = hub_payloads(&payloads);
+    if payloads.calls_reserved_method() {
+        return Err(reserved_method(None));
     }
-    let ByProtocol { json, messagepack, blazorpack } = payloads;
+    let HubPayloads { json, messagepack, blazorpack } = payloads;
     let message = OutgoingMessage::ready(json, messagepack, blazorpack);
-    Ok(Order::Send(Send { targets, excluded, excluded_users, filter, message }))
+    Ok(ServerRequest::Send(Send { targets, excluded, excluded_users, filter, message }))
 }
 
-/// The receivers whose names can be ones. Only where none can, that is wrong: the others are not to miss their message.
-fn some(names: &[&str], target: impl Fn(&str) -> Result<Target, Wrong>) -> Result<Vec<Target>, Wrong> {
+/// The receivers with a valid name. It is an error only if none is valid, because the others must get their message.
+fn valid_targets(
+    names: &[&str],
+    target: impl Fn(&str) -> Result<Target, InvalidRequest>,
+) -> Result<Vec<Target>, InvalidRequest> {
     let (mut targets, mut wrong) = (Vec::new(), None);
     for name in names {
         match target(name) {
@@ -166,19 +179,19 @@ fn some(names: &[&str], target: impl Fn(&str) -> Result<Target, Wrong>) -> Resul
     }
 }
 
-/// What is sent in each protocol; none that is empty, for it would be no hub message.
-fn by_protocol(payloads: &[(&str, &[u8])]) -> ByProtocol {
+/// The payload for each protocol. Empty payloads are ignored, because they are not hub messages.
+fn hub_payloads(payloads: &[(&str, &[u8])]) -> HubPayloads {
     let copy = |protocol| {
         payload_for(payloads, protocol).filter(|payload| !payload.is_empty()).map(Bytes::copy_from_slice)
     };
-    ByProtocol {
+    HubPayloads {
         json: copy(HubProtocol::Json),
         messagepack: copy(HubProtocol::MessagePack),
         blazorpack: copy(HubProtocol::BlazorPack),
     }
 }
 
-fn change(message: Message<'_>) -> Result<Order, Wrong> {
+fn change(message: Message<'_>) -> Result<ServerRequest, InvalidRequest> {
     use Membership::{Join, Leave};
     let (member, ack, group_name, membership, ttl) = match message {
         Message::JoinGroup { connection_id, group_name, .. } => {
@@ -209,16 +222,16 @@ fn change(message: Message<'_>) -> Result<Order, Wrong> {
         }
         _ => unreachable!("only messages about members come here"),
     };
-    let group = group_name.map(|name| named(name, ack)).transpose()?;
-    let stay = match ttl {
-        None => Stay::Always,
-        Some(..=0) => Stay::Present,
-        Some(seconds) => Stay::For(Duration::from_secs(seconds.unsigned_abs().into())),
+    let group = group_name.map(|name| checked_group(name, ack)).transpose()?;
+    let lifetime = match ttl {
+        None => Lifetime::Always,
+        Some(..=0) => Lifetime::Present,
+        Some(seconds) => Lifetime::For(Duration::from_secs(seconds.unsigned_abs().into())),
     };
-    Ok(Order::Change { member, group, membership, stay, ack })
+    Ok(ServerRequest::Change { member, group, membership, lifetime, ack })
 }
 
-fn close(message: Message<'_>) -> Result<Order, Wrong> {
+fn close(message: Message<'_>) -> Result<ServerRequest, InvalidRequest> {
     let text = |reason: Option<&str>| reason.filter(|reason| !reason.is_empty()).map(Into::into);
     let (whom, excluded, reason, ack) = match message {
         Message::CloseConnection { connection_id, error_message, .. } => {
@@ -236,32 +249,33 @@ fn close(message: Message<'_>) -> Result<Order, Wrong> {
             (Target::User(UserId::new(user_id)), connections(&excluded), text(reason), Some(ack_id))
         }
         Message::CloseGroupConnectionsWithAck { group_name, reason, ack_id, excluded, .. } => {
-            let whom = Target::Group(named(group_name, Some(ack_id))?);
+            let whom = Target::Group(checked_group(group_name, Some(ack_id))?);
             (whom, connections(&excluded), text(reason), Some(ack_id))
         }
         _ => unreachable!("only messages that close come here"),
     };
-    Ok(Order::Close { whom, excluded, reason, ack })
+    Ok(ServerRequest::Close { whom, excluded, reason, ack })
 }
 
-fn question(message: Message<'_>) -> Result<Order, Wrong> {
+fn parse_query(message: Message<'_>) -> Result<ServerRequest, InvalidRequest> {
     let (subject, ack) = match message {
-        Message::CheckUserInGroupWithAck { user_id, group_name, ack_id, .. } => {
-            (Subject::UserInGroup(UserId::new(user_id), named(group_name, Some(ack_id))?), ack_id)
-        }
+        Message::CheckUserInGroupWithAck { user_id, group_name, ack_id, .. } => (
+            ExistenceCheck::UserInGroup(UserId::new(user_id), checked_group(group_name, Some(ack_id))?),
+            ack_id,
+        ),
         Message::CheckGroupExistenceWithAck { group_name, ack_id, .. } => {
-            (Subject::Group(named(group_name, Some(ack_id))?), ack_id)
+            (ExistenceCheck::Group(checked_group(group_name, Some(ack_id))?), ack_id)
         }
         Message::CheckConnectionExistenceWithAck { connection_id, ack_id, .. } => {
-            (Subject::Connection(connection(connection_id, Some(ack_id))?), ack_id)
+            (ExistenceCheck::Connection(connection(connection_id, Some(ack_id))?), ack_id)
         }
         Message::CheckUserExistenceWithAck { user_id, ack_id, .. } => {
-            (Subject::User(UserId::new(user_id)), ack_id)
+            (ExistenceCheck::User(UserId::new(user_id)), ack_id)
         }
         Message::GroupMemberQuery { group_name, ack_id, top, continuation_token, max_page_size, .. } => {
             let positive = |number: Option<i32>| number.and_then(|number| u32::try_from(number).ok());
-            return Ok(Order::ListMembers {
-                group: named(group_name, Some(ack_id))?,
+            return Ok(ServerRequest::ListMembers {
+                group: checked_group(group_name, Some(ack_id))?,
                 ack: ack_id,
                 top: positive(top),
                 page: positive(max_page_size),
@@ -270,36 +284,36 @@ fn question(message: Message<'_>) -> Result<Order, Wrong> {
         }
         _ => unreachable!("only questions come here"),
     };
-    Ok(Order::Check { subject, ack })
+    Ok(ServerRequest::Check { subject, ack })
 }
 
-fn invocation(message: Message<'_>) -> Result<Order, Wrong> {
+fn invocation(message: Message<'_>) -> Result<ServerRequest, InvalidRequest> {
     Ok(match message {
         Message::ClientInvocation { invocation_id, connection_id, caller_server_id, payloads, .. } => {
             match ConnectionId::parse(connection_id) {
-                Ok(client) => Order::Invoke {
+                Ok(client) => ServerRequest::Invoke {
                     invocation: invocation_id.into(),
                     client,
                     caller_server: caller_server_id.into(),
-                    payloads: by_protocol(&payloads),
+                    payloads: hub_payloads(&payloads),
                 },
-                Err(error) => Order::NotInvoked {
+                Err(error) => ServerRequest::InvalidInvocation {
                     invocation: invocation_id.into(),
                     connection: connection_id.into(),
                     caller_server: caller_server_id.into(),
-                    why: format!("no connection can have this id: {error}").into(),
+                    why: format!("invalid connection id: {error}").into(),
                 },
             }
         }
         Message::ClientCompletion { invocation_id, connection_id, protocol, payload, .. } => {
-            Order::Complete {
+            ServerRequest::Complete {
                 invocation: invocation_id.into(),
                 client: connection(connection_id, None)?,
                 protocol: protocol.map(Into::into),
                 result: Ok(Bytes::copy_from_slice(payload)),
             }
         }
-        Message::ErrorCompletion { invocation_id, connection_id, error, .. } => Order::Complete {
+        Message::ErrorCompletion { invocation_id, connection_id, error, .. } => ServerRequest::Complete {
             invocation: invocation_id.into(),
             client: connection(connection_id, None)?,
             protocol: None,
@@ -309,9 +323,9 @@ fn invocation(message: Message<'_>) -> Result<Order, Wrong> {
     })
 }
 
-/// A connection id, or the answer that there is no such connection: what is no id names none.
-fn connection(text: &str, ack: Option<i32>) -> Result<ConnectionId, Wrong> {
-    ConnectionId::parse(text).map_err(|error| Wrong {
+/// A connection id, or the error that no such connection exists.
+fn connection(text: &str, ack: Option<i32>) -> Result<ConnectionId, InvalidRequest> {
+    ConnectionId::parse(text).map_err(|error| InvalidRequest {
         ack,
         object: EVENT_CONNECTION,
         id: shortened(text),
@@ -320,13 +334,13 @@ fn connection(text: &str, ack: Option<i32>) -> Result<ConnectionId, Wrong> {
     })
 }
 
-/// Connections that are left out. What is no id names none.
+/// Excluded connections. Values that are not connection ids are ignored.
 fn connections(texts: &[&str]) -> Vec<ConnectionId> {
     texts.iter().filter_map(|text| ConnectionId::parse(text).ok()).collect()
 }
 
-fn named(name: &str, ack: Option<i32>) -> Result<GroupName, Wrong> {
-    group(name).map_err(|error| Wrong {
+fn checked_group(name: &str, ack: Option<i32>) -> Result<GroupName, InvalidRequest> {
+    group(name).map_err(|error| InvalidRequest {
         ack,
         object: EVENT_GROUP,
         id: shortened(name),
@@ -335,29 +349,24 @@ fn named(name: &str, ack: Option<i32>) -> Result<GroupName, Wrong> {
     })
 }
 
-fn filter(text: &str) -> Result<Arc<Filter>, Wrong> {
-    Filter::parse(text).map(Arc::new).map_err(|error| Wrong {
+fn filter(text: &str) -> Result<Arc<Filter>, InvalidRequest> {
+    Filter::parse(text).map(Arc::new).map_err(|error| InvalidRequest {
         ack: None,
         object: EVENT_SERVER_CONNECTION,
         id: shortened(text),
         kind: EVENT_INVALID,
-        text: format!("a message was sent to nobody: {error}").into(),
+        text: format!("a message was not sent: {error}").into(),
     })
 }
 
-/// The answer to a call of a method that only the service calls.
-pub(super) fn reserved(client: Option<ConnectionId>) -> Wrong {
+/// The error for an invocation of a method that is reserved for the service.
+pub(super) fn reserved_method(client: Option<ConnectionId>) -> InvalidRequest {
     let (object, id) = match client {
         Some(client) => (EVENT_CONNECTION, client.to_string().into()),
         None => (EVENT_SERVER_CONNECTION, Box::default()),
     };
     let text = InvalidArguments::ReservedMethod.to_string().into();
-    Wrong { ack: None, object, id, kind: EVENT_INVALID, text }
-}
-
-/// What anybody may send comes back only in part.
-pub(super) fn shortened(text: &str) -> Box<str> {
-    text.chars().take(128).collect::<String>().into()
+    InvalidRequest { ack: None, object, id, kind: EVENT_INVALID, text }
 }
 
 #[cfg(test)]

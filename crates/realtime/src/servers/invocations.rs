@@ -1,46 +1,46 @@
-//! Calls of clients that app servers wait for: who called, so that the result finds its way back. Pure: the time comes in.
+//! Pending client invocations: the caller of each, which gets the result. Pure: the time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::registry::LinkId;
+use super::connection_table::ServerConnectionId;
 use crate::engine::{ConnectionId, Hub};
 
-/// Entries of the queue by age that may be left over from calls that have their result, beside as many as there are calls.
+/// Stale entries that the queue by age may have in addition to twice the number of invocations.
 const SLACK: usize = 1024;
 
-/// One call that waits for its result.
+/// A client invocation that waits for its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Pending {
+pub(crate) struct PendingInvocation {
     pub(crate) invocation: Arc<str>,
     pub(crate) hub: Hub,
-    /// Whose method was called.
+    /// The client.
     pub(crate) client: ConnectionId,
-    /// The server connection that asked.
-    pub(crate) caller: LinkId,
-    /// The process behind it; should the connection be gone, another one of it gets the result.
+    /// The server connection that requested the invocation.
+    pub(crate) caller: ServerConnectionId,
+    /// The app server of that connection. If the connection has closed, another one of the app server gets the result.
     pub(crate) caller_server: Arc<str>,
-    /// Before this, the caller does not know its own call yet.
+    /// Before this time, the SDK of the caller does not expect a result.
     pub(crate) not_before: Instant,
 }
 
-/// The calls that wait. Every one waits equally long, so the oldest ends first.
+/// The pending invocations. All have the same time-out, so the oldest expires first.
 #[derive(Debug)]
 pub(crate) struct Invocations {
     lifetime: Duration,
     entries_max: usize,
-    entries: HashMap<Arc<str>, (Pending, Instant)>,
+    entries: HashMap<Arc<str>, (PendingInvocation, Instant)>,
     of_clients: HashMap<ConnectionId, Vec<Arc<str>>>,
     by_age: VecDeque<(Instant, Arc<str>)>,
 }
 
-/// Why a call is not taken.
+/// Why an invocation is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotTaken {
-    #[error("as many calls of clients wait for their results as may; try again in a moment")]
-    Full,
-    #[error("another call with this invocation id waits for its result")]
+pub(crate) enum InvocationRejected {
+    #[error("too many pending client invocations; the limit is {0} (servers.invocations_max)")]
+    TooMany(usize),
+    #[error("another invocation with this id is pending")]
     Duplicate,
 }
 
@@ -54,12 +54,16 @@ impl Invocations {
         self.entries.len()
     }
 
-    pub(crate) fn insert(&mut self, pending: Pending, now: Instant) -> Result<(), NotTaken> {
+    pub(crate) fn insert(
+        &mut self,
+        pending: PendingInvocation,
+        now: Instant,
+    ) -> Result<(), InvocationRejected> {
         if self.entries.len() >= self.entries_max {
-            return Err(NotTaken::Full);
+            return Err(InvocationRejected::TooMany(self.entries_max));
         }
         if self.entries.contains_key(&pending.invocation) {
-            return Err(NotTaken::Duplicate);
+            return Err(InvocationRejected::Duplicate);
         }
         if self.by_age.len() > 2 * self.entries.len() + SLACK {
             self.by_age.retain(|(since, invocation)| {
@@ -72,8 +76,8 @@ impl Invocations {
         Ok(())
     }
 
-    /// The result has come; only that of the client that was called counts.
-    pub(crate) fn complete(&mut self, invocation: &str, client: ConnectionId) -> Option<Pending> {
+    /// Removes an invocation whose result has arrived. Results of other clients are ignored.
+    pub(crate) fn complete(&mut self, invocation: &str, client: ConnectionId) -> Option<PendingInvocation> {
         if self.entries.get(invocation)?.0.client != client {
             return None;
         }
@@ -87,8 +91,8 @@ impl Invocations {
         Some(pending)
     }
 
-    /// The calls of a client that wait.
-    pub(crate) fn of_client(&self, client: ConnectionId) -> Vec<Pending> {
+    /// The pending invocations of a client.
+    pub(crate) fn of_client(&self, client: ConnectionId) -> Vec<PendingInvocation> {
         let invocations = self.of_clients.get(&client).into_iter().flatten();
         invocations
             .filter_map(|invocation| self.entries.get(invocation))
@@ -96,8 +100,8 @@ impl Invocations {
             .collect()
     }
 
-    /// The client is gone: these will have no result.
-    pub(crate) fn client_gone(&mut self, client: ConnectionId) -> Vec<Pending> {
+    /// Removes and returns the pending invocations of a client that has disconnected.
+    pub(crate) fn remove_client(&mut self, client: ConnectionId) -> Vec<PendingInvocation> {
         let invocations = self.of_clients.remove(&client).unwrap_or_default();
         invocations
             .iter()
@@ -106,17 +110,17 @@ impl Invocations {
             .collect()
     }
 
-    /// Those that have waited for too long.
-    pub(crate) fn expire(&mut self, now: Instant) -> Vec<Pending> {
+    /// Removes and returns the invocations whose time-out has passed.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<PendingInvocation> {
         let mut expired = Vec::new();
         while let Some((since, invocation)) = self.by_age.front() {
-            // An invocation that has its result stays in the queue for a while; its id may even have been used again.
+            // Completed invocations stay in the queue for a while, and their ids may have been used again.
             let client =
                 self.entries.get(invocation).filter(|(_, at)| at == since).map(|(pending, _)| pending.client);
             if client.is_some() && now.duration_since(*since) < self.lifetime {
                 break;
             }
-            let (_, invocation) = self.by_age.pop_front().expect("it was just looked at");
+            let (_, invocation) = self.by_age.pop_front().expect("it was just checked");
             expired.extend(client.and_then(|client| self.complete(&invocation, client)));
         }
         expired
@@ -127,17 +131,18 @@ impl Invocations {
 mod tests {
     use state::Instance;
 
-    use super::super::registry::{Purpose, Registry};
+    use super::super::connection_table::{ConnectionPurpose, ConnectionTable};
     use super::*;
-    use crate::options::Mode;
+    use crate::mode::Mode;
 
-    fn pending(invocation: &str, client: char) -> Pending {
+    fn pending(invocation: &str, client: char) -> PendingInvocation {
         let hub = Hub::new(Instance::new("default").unwrap(), "chat");
         let mut ids = Vec::new();
-        Registry::new(Mode::Default).add(&hub, "A".into(), Purpose::Sending, |id| ids.push(id));
+        ConnectionTable::new(Mode::Default)
+            .add(&hub, "A".into(), ConnectionPurpose::Sending, |id| ids.push(id));
         let caller = ids[0];
         let client = ConnectionId::parse(&format!("AAAAAAAAAAAAAAAAAAAA{client}AAAAAA")).unwrap();
-        Pending {
+        PendingInvocation {
             invocation: invocation.into(),
             hub,
             client,
@@ -147,28 +152,28 @@ mod tests {
         }
     }
 
-    fn names(pending: &[Pending]) -> String {
+    fn names(pending: &[PendingInvocation]) -> String {
         pending.iter().map(|pending| &*pending.invocation).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn a_result_ends_the_waiting_once_and_only_from_the_right_client() {
+    fn a_result_completes_an_invocation_once_and_only_from_its_client() {
         let (mut invocations, now) = (Invocations::new(Duration::from_secs(600), 2), Instant::now());
         let one = pending("1", 'A');
         assert_eq!(invocations.insert(one.clone(), now), Ok(()));
-        assert_eq!(invocations.insert(one.clone(), now), Err(NotTaken::Duplicate));
+        assert_eq!(invocations.insert(one.clone(), now), Err(InvocationRejected::Duplicate));
         assert_eq!(invocations.insert(pending("2", 'B'), now), Ok(()));
-        assert_eq!(invocations.insert(pending("3", 'B'), now), Err(NotTaken::Full));
+        assert_eq!(invocations.insert(pending("3", 'B'), now), Err(InvocationRejected::TooMany(2)));
         assert_eq!(invocations.complete("1", pending("", 'B').client), None);
         assert_eq!(invocations.complete("1", one.client), Some(one.clone()));
         assert_eq!(invocations.complete("1", one.client), None);
         assert_eq!(invocations.insert(pending("3", 'B'), now), Ok(()));
-        assert_eq!(names(&invocations.client_gone(pending("", 'B').client)), "2 3");
+        assert_eq!(names(&invocations.remove_client(pending("", 'B').client)), "2 3");
         assert_eq!(invocations.len(), 0);
     }
 
     #[test]
-    fn calls_wait_for_their_time_and_no_longer() {
+    fn invocations_expire_after_their_time_out() {
         let lifetime = Duration::from_secs(600);
         let (mut invocations, start) = (Invocations::new(lifetime, 10), Instant::now());
         for (seconds, name) in [(0, "1"), (1, "2"), (2, "3")] {
@@ -178,13 +183,13 @@ mod tests {
         invocations.complete("1", pending("", 'A').client).unwrap();
         assert_eq!(names(&invocations.expire(start + Duration::from_secs(600))), "");
         assert_eq!(names(&invocations.expire(start + Duration::from_secs(601))), "2");
-        assert_eq!(names(&invocations.client_gone(pending("", 'A').client)), "3");
+        assert_eq!(names(&invocations.remove_client(pending("", 'A').client)), "3");
         assert_eq!(names(&invocations.expire(start + Duration::from_secs(9000))), "");
         assert!(invocations.by_age.is_empty() && invocations.of_clients.is_empty());
     }
 
     #[test]
-    fn an_id_that_is_used_again_waits_for_its_own_time_and_nothing_piles_up() {
+    fn a_reused_id_has_its_own_time_out_and_the_queue_stays_small() {
         let lifetime = Duration::from_secs(600);
         let (mut invocations, start) = (Invocations::new(lifetime, 10), Instant::now());
         let client = pending("", 'A').client;

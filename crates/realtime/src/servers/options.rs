@@ -1,10 +1,10 @@
-//! How server connections are treated.
+//! Limits and timers of server connections.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::passed_on::Bounds;
+use super::forwarded_headers::HeaderLimits;
 
 /// Bounds and timers of server connections: those of app servers, and those of management SDKs with a persistent transport. Unknown keys are
 /// refused.
@@ -85,7 +85,7 @@ impl Options {
     }
 
     pub(crate) fn keep_alive(&self) -> Duration {
-        // A pause of nothing would spin.
+        // An interval of zero would spin.
         Duration::from_millis(self.keep_alive_ms.max(1))
     }
 
@@ -105,8 +105,8 @@ impl Options {
         Duration::from_millis(self.pause_timeout_ms)
     }
 
-    pub(crate) fn client_header_bounds(&self) -> Bounds {
-        Bounds { values_max: self.client_headers_max, bytes_max: self.client_header_bytes_max }
+    pub(crate) fn client_header_limits(&self) -> HeaderLimits {
+        HeaderLimits { values_max: self.client_headers_max, bytes_max: self.client_header_bytes_max }
     }
 
     pub(crate) fn result_delay(&self, is_first: bool) -> Duration {

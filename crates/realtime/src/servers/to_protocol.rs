@@ -1,4 +1,4 @@
-//! From our words to service messages: what an app server is told.
+//! Encodes messages for app servers in the service protocol.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,31 +8,31 @@ use signalr_protocol::service::{
     OpenConnection, ServiceClaims,
 };
 
-use super::invocations::Pending;
-use super::passed_on::PassedOn;
+use super::forwarded_headers::ForwardedHeaders;
+use super::invocations::PendingInvocation;
 use crate::claim_types::{self, with_long_types};
 use crate::engine::{ClientContext, ConnectionId};
 
 /// .NET ticks (100 nanoseconds each) from 1 January 0001 to the Unix epoch.
 const DOT_NET_EPOCH_TICKS: u128 = 621_355_968_000_000_000;
 
-/// Client bytes are cut into pieces of this size where the server understands it, so that one client's long message does not keep the
-/// others of the same connection waiting.
-const PIECE_BYTES: usize = 64 * 1024;
+/// Long messages of clients are split into parts of this size if the app server supports it, so that they do not delay the other clients of
+/// the connection.
+const PART_BYTES: usize = 64 * 1024;
 
-/// From which server a client comes that is new to another one.
+/// Header with the old app server of a client that migrates.
 pub(crate) const MIGRATE_FROM: &str = "Asrs-Migrate-From";
-/// To which server a client goes.
+/// Header with the new app server of a client that migrates.
 pub(crate) const MIGRATE_TO: &str = "Asrs-Migrate-To";
 const INSTANCE_ID: &str = "Asrs-Instance-Id";
 const DIAGNOSTIC_CLIENT: &str = "Asrs-Is-Diagnostic-Client";
 
-/// Says that a client is there. `headers` are those of its request that are passed on.
+/// Encodes an OpenConnection. `headers` are the forwarded headers of the client's connect request.
 pub(crate) fn open(
     client: ConnectionId,
     protocol: HubProtocol,
     client_context: &ClientContext,
-    headers: &PassedOn,
+    headers: &ForwardedHeaders,
     instance: &str,
     from: Option<&str>,
     out: &mut Vec<u8>,
@@ -51,7 +51,7 @@ pub(crate) fn open(
     all.extend(headers.list());
     let message = Message::OpenConnection(OpenConnection {
         connection_id: &client,
-        claims: told(&claims),
+        claims: claims_with_long_types(&claims),
         headers: all,
         query_string: Some(if client_context.query.is_empty() { "" } else { &query }),
         extensions: Extensions { protocol: Some(protocol.name()), ..Extensions::default() },
@@ -59,29 +59,29 @@ pub(crate) fn open(
     message.encode(out);
 }
 
-/// What is to be said with the bytes of a client.
+/// The properties of a client's bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Data {
     pub(crate) is_handshake: bool,
-    /// The message that they end with goes on.
+    /// Their last message is incomplete.
     pub(crate) is_partial: bool,
-    /// The server learns what a handshake is, and gets long messages in pieces.
-    pub(crate) modern: bool,
+    /// The SDK of the app server supports the type of a message and messages in parts.
+    pub(crate) is_recent_sdk: bool,
 }
 
-/// What a client sent.
+/// Encodes bytes of a client as ConnectionData.
 pub(crate) fn data(client: ConnectionId, payload: &[u8], what: Data, out: &mut Vec<u8>) {
-    let Data { is_handshake, is_partial, modern } = what;
+    let Data { is_handshake, is_partial, is_recent_sdk } = what;
     let client = client.to_string();
     let mut rest = payload;
     loop {
-        let end = if modern { rest.len().min(PIECE_BYTES) } else { rest.len() };
-        let (piece, more) = rest.split_at(end);
+        let end = if is_recent_sdk { rest.len().min(PART_BYTES) } else { rest.len() };
+        let (part, more) = rest.split_at(end);
         let data_message_type =
-            if is_handshake && modern { DataMessageType::Handshake } else { DataMessageType::Unknown };
-        let is_partial = !more.is_empty() || (is_partial && modern);
+            if is_handshake && is_recent_sdk { DataMessageType::Handshake } else { DataMessageType::Unknown };
+        let is_partial = !more.is_empty() || (is_partial && is_recent_sdk);
         let extensions = Extensions { data_message_type, is_partial, ..Extensions::default() };
-        Message::ConnectionData { connection_id: &client, payload: piece, extensions }.encode(out);
+        Message::ConnectionData { connection_id: &client, payload: part, extensions }.encode(out);
         if more.is_empty() {
             return;
         }
@@ -89,12 +89,12 @@ pub(crate) fn data(client: ConnectionId, payload: &[u8], what: Data, out: &mut V
     }
 }
 
-/// The record by which a client that moves to another server is introduced there; its answer stays in that server's SDK.
+/// The handshake of a client that migrates, for its new app server. The SDK discards the response.
 pub(crate) fn handshake_record(protocol: HubProtocol) -> Vec<u8> {
     format!("{{\"protocol\":\"{}\",\"version\":1}}\u{1e}", protocol.name()).into_bytes()
 }
 
-/// Says that a client is gone, or goes to another server.
+/// Encodes a CloseConnection for a client that has disconnected, or migrates to another app server.
 pub(crate) fn close(client: ConnectionId, error: Option<&str>, to: Option<&str>, out: &mut Vec<u8>) {
     let client = client.to_string();
     let headers = to.map(|to| (MIGRATE_TO, vec![to])).into_iter().collect();
@@ -108,7 +108,7 @@ pub(crate) fn close(client: ConnectionId, error: Option<&str>, to: Option<&str>,
     message.encode(out);
 }
 
-/// Has a server hold back what it has for a client, or go on.
+/// Pauses or resumes the messages of an app server to a client.
 pub(crate) fn flow(client: ConnectionId, operation: FlowOperation, out: &mut Vec<u8>) {
     let client = client.to_string();
     let (connection_type, extensions) = (ConnectionKind::Client, Extensions::default());
@@ -116,25 +116,25 @@ pub(crate) fn flow(client: ConnectionId, operation: FlowOperation, out: &mut Vec
         .encode(out);
 }
 
-/// Says that a client has come back on a new socket.
+/// Encodes that a client has reconnected statefully.
 pub(crate) fn reconnected(client: ConnectionId, out: &mut Vec<u8>) {
     let client = client.to_string();
     Message::ConnectionReconnect { connection_id: &client, extensions: Extensions::default() }.encode(out);
 }
 
-/// Says which claims a client has from now on.
+/// Encodes the new claims of a client.
 pub(crate) fn claims_changed(client: ConnectionId, client_context: &ClientContext, out: &mut Vec<u8>) {
     let (client, claims) = (client.to_string(), claim_types::parse(&client_context.claims));
     let message = Message::UpdateConnectionClaims {
         connection_id: &client,
-        claims: told(&claims),
+        claims: claims_with_long_types(&claims),
         extensions: Extensions::default(),
     };
     message.encode(out);
 }
 
-/// Tells the server of a client whose result it will get.
-pub(crate) fn invocation<'a>(pending: &'a Pending, client: &'a str) -> Message<'a> {
+/// Announces an invocation to the app server of the client, which gets the result.
+pub(crate) fn invocation<'a>(pending: &'a PendingInvocation, client: &'a str) -> Message<'a> {
     Message::ClientInvocation {
         invocation_id: &pending.invocation,
         connection_id: client,
@@ -144,7 +144,7 @@ pub(crate) fn invocation<'a>(pending: &'a Pending, client: &'a str) -> Message<'
     }
 }
 
-/// Answers a message.
+/// An ack.
 pub(crate) fn ack<'a>(
     ack_id: i32,
     status: AckStatus,
@@ -154,7 +154,7 @@ pub(crate) fn ack<'a>(
     Message::Ack { ack_id, status, message: Some(message), extensions: Extensions::default(), payload }
 }
 
-/// Tells a caller that its call of a client has no result.
+/// The error completion of a client invocation.
 pub(crate) fn no_result<'a>(
     invocation: &'a str,
     connection: &'a str,
@@ -170,7 +170,7 @@ pub(crate) fn no_result<'a>(
     }
 }
 
-/// Tells a server of something about an object.
+/// A service event about an object.
 pub(crate) fn event<'a>(object: i32, id: &'a str, kind: i32, message: &'a str) -> Message<'a> {
     Message::ServiceEvent {
         object,
@@ -181,7 +181,7 @@ pub(crate) fn event<'a>(object: i32, id: &'a str, kind: i32, message: &'a str) -
     }
 }
 
-/// The value of a `servers` ping: `<ticks>:s1;s2`. The reader takes the newer of two.
+/// The value of a `servers` ping: `<ticks>:s1;s2`. The SDK uses the newer of two values.
 pub(crate) fn servers<'a>(now: SystemTime, servers: impl IntoIterator<Item = &'a str>) -> String {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let ticks = DOT_NET_EPOCH_TICKS + since.as_nanos() / 100;
@@ -189,8 +189,8 @@ pub(crate) fn servers<'a>(now: SystemTime, servers: impl IntoIterator<Item = &'a
     format!("{ticks}:{}", servers.join(";"))
 }
 
-/// A client's claims as app servers are told them, in every message: `ClaimTypes.Role` is what a hub looks up, and a token has `role`.
-pub(crate) fn told(claims: &[(String, String)]) -> ServiceClaims<'_> {
+/// The claims of a client with their long types too: hubs read `ClaimTypes.Role`, but a token has `role`.
+pub(crate) fn claims_with_long_types(claims: &[(String, String)]) -> ServiceClaims<'_> {
     with_long_types(claims.iter().map(|(kind, value)| (kind.as_str(), value.as_str()))).collect()
 }
 
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_opened_client_brings_its_claims_query_and_headers() {
+    fn open_connection_has_claims_query_and_headers() {
         let client_context = ClientContext {
             claims: r#"{"sub":"ada","role":["a","b"],"exp":12,"asrs.s.dc":"True"}"#.into(),
             query: "hub=chat&x=%20".into(),
@@ -225,8 +225,8 @@ mod tests {
         };
         let mut out = Vec::new();
         let request = [(http::header::USER_AGENT, http::HeaderValue::from_static("test"))];
-        let bounds = crate::servers::Options::default().client_header_bounds();
-        let headers = PassedOn::of(&request.into_iter().collect(), None, bounds).unwrap();
+        let bounds = crate::servers::Options::default().client_header_limits();
+        let headers = ForwardedHeaders::new(&request.into_iter().collect(), None, bounds).unwrap();
         open(client(), HubProtocol::Json, &client_context, &headers, "node", Some("server-1"), &mut out);
         let opened = messages(&out);
         let [Message::OpenConnection(open)] = &opened[..] else { panic!("{opened:?}") };
@@ -254,12 +254,17 @@ mod tests {
     }
 
     #[test]
-    fn long_messages_are_cut_only_where_the_server_understands_it() {
-        let payload = vec![7; 2 * PIECE_BYTES + 1];
-        let check = |modern, expected: &[(usize, bool)]| {
+    fn long_messages_are_split_only_for_recent_sdks() {
+        let payload = vec![7; 2 * PART_BYTES + 1];
+        let check = |is_recent_sdk, expected: &[(usize, bool)]| {
             let mut out = Vec::new();
-            data(client(), &payload, Data { is_handshake: false, is_partial: false, modern }, &mut out);
-            let pieces: Vec<_> = messages(&out)
+            data(
+                client(),
+                &payload,
+                Data { is_handshake: false, is_partial: false, is_recent_sdk },
+                &mut out,
+            );
+            let parts: Vec<_> = messages(&out)
                 .iter()
                 .map(|message| match message {
                     Message::ConnectionData { payload, extensions, .. } => {
@@ -268,24 +273,24 @@ mod tests {
                     other => panic!("{other:?}"),
                 })
                 .collect();
-            assert_eq!(pieces, expected);
+            assert_eq!(parts, expected);
         };
-        check(true, &[(PIECE_BYTES, true), (PIECE_BYTES, true), (1, false)]);
+        check(true, &[(PART_BYTES, true), (PART_BYTES, true), (1, false)]);
         check(false, &[(payload.len(), false)]);
         let mut out = Vec::new();
-        data(client(), b"", Data { is_handshake: false, is_partial: false, modern: true }, &mut out);
+        data(client(), b"", Data { is_handshake: false, is_partial: false, is_recent_sdk: true }, &mut out);
         assert_eq!(messages(&out).len(), 1);
         let mut out = Vec::new();
-        data(client(), b"a", Data { is_handshake: false, is_partial: true, modern: true }, &mut out);
+        data(client(), b"a", Data { is_handshake: false, is_partial: true, is_recent_sdk: true }, &mut out);
         let Message::ConnectionData { extensions, .. } = &messages(&out)[0] else { panic!("{out:?}") };
         assert!(extensions.is_partial, "its end is still to come");
     }
 
     #[test]
-    fn old_servers_are_told_nothing_that_they_cannot_step_over() {
-        let kind = |modern| {
+    fn old_sdks_get_no_message_type() {
+        let kind = |is_recent_sdk| {
             let mut out = Vec::new();
-            data(client(), b"{}", Data { is_handshake: true, is_partial: false, modern }, &mut out);
+            data(client(), b"{}", Data { is_handshake: true, is_partial: false, is_recent_sdk }, &mut out);
             let messages = messages(&out);
             let Message::ConnectionData { extensions, .. } = &messages[0] else { panic!("{messages:?}") };
             extensions.data_message_type
@@ -295,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_listed_behind_ticks() {
+    fn the_servers_ping_lists_servers_after_the_ticks() {
         // The ticks of 1 January 2000, as .NET has them.
         let at = UNIX_EPOCH + Duration::from_secs(946_684_800);
         assert_eq!(servers(at, ["a", "b"]), "630822816000000000:a;b");

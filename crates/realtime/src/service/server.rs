@@ -1,5 +1,5 @@
-//! The way of an app server: `GET /server/?hub=…&cid=…`, a WebSocket with a token for this hub, and over to [`crate::servers`]. And
-//! which clients go to app servers.
+//! Requests of app servers: `GET /server/?hub=…&cid=…` opens a server connection, a WebSocket with a token for this hub. Also decides which
+//! clients go to app servers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::upgrade::Switch;
 use crate::engine::Hub;
 use crate::from_protocol::{Query, hub_of_client};
 use crate::rejection::Rejection;
-use crate::servers::{Answerer, NotTaken, PassedOn, Sticky, Visitor};
+use crate::servers::{AcceptError, ClientHandler, ConnectingServer, ForwardedHeaders, StickyServer};
 use crate::to_protocol;
 
 /// Longest name of a server or of its connection, in characters.
@@ -22,13 +22,13 @@ const NAME_CHARS_MAX: usize = 256;
 
 const SERVER_ID: HeaderName = HeaderName::from_static("x-asrs-server-id");
 
-/// Answers any request below `/server`, with the label for metrics.
+/// Answers a request below `/server`. Also returns the operation, as a metrics label.
 pub(super) async fn answer(shared: &Shared, request: Request<Body>) -> (&'static str, Response<Body>) {
     let path = request.uri().path().trim_end_matches('/');
     let answered = if path == "/server" {
         connect(shared, request).await
     } else {
-        Err(Rejection::not_found("app servers connect at /server/?hub=<hub>"))
+        Err(Rejection::not_found("unknown path; app servers connect at /server/?hub=<hub>"))
     };
     ("server", answered.unwrap_or_else(to_protocol::error_text))
 }
@@ -44,52 +44,52 @@ async fn connect(shared: &Shared, request: Request<Body>) -> Result<Response<Bod
     let claims = access::server(shared, &head, &hub).await?;
     let mut request = Request::from_parts(head, body);
     let switch = Switch::of(&mut request)?;
-    let connection = name(query.get("cid")).unwrap_or_else(|| shared.engine.issue().token.to_string());
+    let connection_name = name(query.get("cid")).unwrap_or_else(|| shared.engine.issue().token.to_string());
     let header = request.headers().get(SERVER_ID).and_then(|value| value.to_str().ok());
-    // The SDK sends its name in the header, and older ones in the token.
-    let server = name(header).or_else(|| name(claims.get("nameid")));
-    let visitor = Visitor {
+    // SDKs send the server id in a header, older ones in the token.
+    let server_id = name(header).or_else(|| name(claims.get("nameid")));
+    let connecting = ConnectingServer {
         hub,
-        server: server.unwrap_or_else(|| connection.clone()).into(),
-        connection: connection.into(),
+        server_id: server_id.unwrap_or_else(|| connection_name.clone()).into(),
+        name: connection_name.into(),
     };
     let (upgrade, response) = switch.into_parts();
-    shared.servers.welcome(upgrade, visitor).map_err(|error| match error {
-        NotTaken::Stopping => Rejection::stopping(),
-        NotTaken::Full(_) => {
+    shared.servers.accept(upgrade, connecting).map_err(|error| match error {
+        AcceptError::Stopping => Rejection::stopping(),
+        AcceptError::TooManyConnections(_) => {
             Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyServerConnections", error.to_string())
         }
     })?;
     Ok(response)
 }
 
-/// A name that is one. A list of servers has semicolons between them.
+/// A valid name: not empty and without semicolons, which separate names in a list.
 fn name(text: Option<&str>) -> Option<String> {
     let name: String = text?.chars().filter(|one| *one != ';').take(NAME_CHARS_MAX).collect();
     (!name.trim().is_empty()).then_some(name)
 }
 
-/// The server that a client's token asks for.
-pub(super) fn sticky(claims: &Claims) -> Option<Sticky> {
+/// The app server that a client's token names.
+pub(super) fn sticky(claims: &Claims) -> Option<StickyServer> {
     let required = match claims.get("asrs.s.ssticky")? {
         mode if mode.eq_ignore_ascii_case("preferred") || mode == "1" => false,
         mode if mode.eq_ignore_ascii_case("required") || mode == "2" => true,
         _ => return None,
     };
-    Some(Sticky { server: claims.get("asrs.s.sn")?.into(), required })
+    Some(StickyServer { server: claims.get("asrs.s.sn")?.into(), required })
 }
 
-/// Whether a client negotiated with an app server: its SDK puts the path of its hub into the client's query. Management SDKs, whose clients
-/// have no app server, put none there.
+/// Whether a client negotiated with an app server: the SDK of the app server adds the path of its hub to the client's query, which management
+/// SDKs do not.
 pub(super) fn is_of_app_server(query: &Query<'_>) -> bool {
     query.get("asrs.op").is_some_and(|path| !path.is_empty())
 }
 
-/// Whether an app server will answer a client that comes now.
+/// Whether an app server handles a client that connects now.
 ///
 /// # Errors
 ///
-/// If one should and none is there; the status is that of the service (reference, 4.6).
+/// If an app server should handle it, but none is connected; the status is that of Azure SignalR Service (reference, 4.6).
 pub(super) fn is_served(
     shared: &Shared,
     hub: &Hub,
@@ -97,15 +97,15 @@ pub(super) fn is_served(
     query: &Query<'_>,
 ) -> Result<bool, Rejection> {
     let rejection = |message| Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "NoAppServer", message);
-    match shared.servers.answerer(hub, sticky(claims).as_ref()) {
-        Answerer::Servers => Ok(true),
-        Answerer::Upstream if is_of_app_server(query) && shared.servers.may_come() => {
+    match shared.servers.client_handler(hub, sticky(claims).as_ref()) {
+        ClientHandler::AppServer => Ok(true),
+        ClientHandler::Upstream if is_of_app_server(query) && shared.servers.may_gain_server() => {
             Err(rejection(format!(
                 "this client negotiated with an app server (asrs.op), and none is connected for hub {hub}; try again when it is"
             )))
         }
-        Answerer::Upstream => Ok(false),
-        Answerer::Nobody => {
+        ClientHandler::Upstream => Ok(false),
+        ClientHandler::Unavailable => {
             let message = format!(
                 "no app server that may answer this client is connected for hub {hub}; start one, or set the service's mode to 'serverless'"
             );
@@ -114,30 +114,30 @@ pub(super) fn is_served(
     }
 }
 
-/// What of a client's connect request its app server is told.
+/// The headers of a client's connect request for its app server.
 ///
 /// # Errors
 ///
-/// If that is more than the options allow.
-pub(super) fn passed_on(
+/// If they exceed the limits of the options.
+pub(super) fn forwarded_headers(
     shared: &Shared,
     headers: &HeaderMap,
     peer: Option<IpAddr>,
-) -> Result<PassedOn, Rejection> {
-    shared.servers.passed_on(headers, peer).map_err(|error| {
+) -> Result<ForwardedHeaders, Rejection> {
+    shared.servers.forwarded_headers(headers, peer).map_err(|error| {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         Rejection::new(status, "TooManyHeaders", error.to_string())
     })
 }
 
-/// Makes the one who answers for a client that is about to connect.
+/// The app server for a client that is about to connect.
 pub(super) fn for_client(
     shared: &Shared,
     hub: Hub,
     claims: &Claims,
-    passed_on: PassedOn,
+    forwarded_headers: ForwardedHeaders,
 ) -> Arc<dyn crate::engine::AppServer> {
-    shared.servers.for_client(hub, sticky(claims), passed_on)
+    shared.servers.for_client(hub, sticky(claims), forwarded_headers)
 }
 
 #[cfg(test)]
@@ -145,9 +145,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_may_ask_for_a_server() {
+    fn a_token_may_name_an_app_server() {
         let check = |claims: &[(&str, &str)], expected: Option<(&str, bool)>| {
-            let expected = expected.map(|(server, required)| Sticky { server: server.into(), required });
+            let expected =
+                expected.map(|(server, required)| StickyServer { server: server.into(), required });
             assert_eq!(sticky(&claims.iter().copied().collect()), expected, "{claims:?}");
         };
         check(&[], None);
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bounded_and_can_be_listed() {
+    fn names_are_shortened_and_have_no_semicolons() {
         assert_eq!(name(Some("a;b")).as_deref(), Some("ab"));
         assert_eq!(name(Some("x".repeat(1000).as_str())).unwrap().len(), NAME_CHARS_MAX);
         assert_eq!(name(Some(" ; ")), None);

@@ -1,8 +1,9 @@
 //! Calls of functions in a filter.
 
 use super::{Parser, Value};
+use crate::filter::error::FilterError;
+use crate::filter::expression::{Condition, Number, Text};
 use crate::filter::lex::{Token, error};
-use crate::filter::{Condition, FilterError, Number, Text};
 
 impl Parser<'_> {
     pub(super) fn function(&mut self, word: &str, start: usize) -> Result<Value, FilterError> {

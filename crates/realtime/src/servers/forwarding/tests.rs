@@ -14,10 +14,10 @@ fn stream_item(id: &str) -> String {
     format!("{{\"type\":2,\"invocationId\":\"{id}\",\"item\":1}}\u{1e}")
 }
 
-/// Takes bytes, and gives those that went to the server.
+/// Forwards bytes and returns those that the app server gets.
 fn sent(forwarding: &mut Forwarding, protocol: HubProtocol, bytes: &[u8]) -> Vec<u8> {
     let mut passed = Vec::new();
-    forwarding.take(protocol, bytes, false, |bytes, _| passed.extend_from_slice(bytes));
+    forwarding.forward(protocol, bytes, false, |bytes, _| passed.extend_from_slice(bytes));
     passed
 }
 
@@ -25,7 +25,7 @@ fn sent_text(forwarding: &mut Forwarding, text: &str) -> String {
     String::from_utf8(sent(forwarding, JSON, text.as_bytes())).unwrap()
 }
 
-/// The server's completion of a call.
+/// A completion of the app server.
 fn completion(id: &str) -> String {
     format!("{{\"type\":3,\"invocationId\":\"{id}\",\"result\":1}}")
 }
@@ -34,16 +34,19 @@ fn completion(id: &str) -> String {
 fn new_calls_wait_while_old_ones_are_answered() {
     let mut forwarding = Forwarding::default();
     assert_eq!(sent_text(&mut forwarding, &call("1")), call("1"));
-    forwarding.drain_calls();
+    forwarding.hold_invocations();
     assert!(!forwarding.is_drained());
     assert_eq!(sent_text(&mut forwarding, &call("2")), "");
     forwarding.sent_by_server(JSON, completion("2").as_bytes());
     assert!(!forwarding.is_drained(), "it is not that call");
     forwarding.sent_by_server(JSON, completion("1").as_bytes());
     assert!(forwarding.is_drained());
-    forwarding.shut();
-    let taken = forwarding.move_on(JSON);
-    assert_eq!(taken, Taken { bytes: call("2").into_bytes(), is_partial: false, unanswered: Vec::new() });
+    forwarding.pause();
+    let held_back = forwarding.move_on(JSON);
+    assert_eq!(
+        held_back,
+        HeldBack { bytes: call("2").into_bytes(), is_partial: false, unanswered: Vec::new() }
+    );
     // The held call runs on the new server now.
     assert!(!forwarding.is_drained());
     assert_eq!(sent_text(&mut forwarding, &call("3")), call("3"));
@@ -57,7 +60,7 @@ fn uploads_results_and_cancellations_of_running_calls_go_on_while_new_calls_wait
     let later =
         "{\"type\":1,\"invocationId\":\"2\",\"target\":\"Sum\",\"arguments\":[],\"streamIds\":[\"t\"]}\u{1e}";
     sent_text(&mut forwarding, upload);
-    forwarding.drain_calls();
+    forwarding.hold_invocations();
     assert_eq!(sent_text(&mut forwarding, later), "");
     for (message, passes) in [
         (stream_item("s"), true),
@@ -73,9 +76,9 @@ fn uploads_results_and_cancellations_of_running_calls_go_on_while_new_calls_wait
         assert_eq!(sent_text(&mut forwarding, &message), expected);
     }
     let held = [later.to_owned(), stream_item("t"), item("t", 3), item("2", 5)].concat();
-    let taken = forwarding.move_on(JSON);
-    assert_eq!(String::from_utf8(taken.bytes).unwrap(), held);
-    assert_eq!(taken.unanswered, ["1".into()], "nothing has answered it");
+    let held_back = forwarding.move_on(JSON);
+    assert_eq!(String::from_utf8(held_back.bytes).unwrap(), held);
+    assert_eq!(held_back.unanswered, ["1".into()], "nothing has answered it");
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn a_message_that_was_begun_goes_on_to_its_server_while_new_calls_wait() {
     let (first, second) = (call("1"), call("2"));
     let (begin, end) = first.split_at(10);
     assert_eq!(sent_text(&mut forwarding, begin), begin);
-    forwarding.drain_calls();
+    forwarding.hold_invocations();
     assert!(!forwarding.is_drained());
     assert_eq!(sent_text(&mut forwarding, &(end.to_owned() + &second)), end);
     forwarding.sent_by_server(JSON, completion("1").as_bytes());
@@ -100,8 +103,8 @@ fn a_message_that_was_begun_is_sent_whole_to_a_new_server_and_its_rest_to_the_ol
     for (moves, expected) in [(true, both.as_str()), (false, &both[10..])] {
         let mut forwarding = Forwarding::default();
         sent_text(&mut forwarding, begin);
-        forwarding.drain_calls();
-        forwarding.shut();
+        forwarding.hold_invocations();
+        forwarding.pause();
         assert_eq!(sent_text(&mut forwarding, &(end.to_owned() + &second)), "");
         let bytes = if moves { forwarding.move_on(JSON).bytes } else { forwarding.stay(JSON).0 };
         assert_eq!(String::from_utf8(bytes).unwrap(), expected);
@@ -117,7 +120,7 @@ fn messages_of_messagepack_are_told_apart_in_any_pieces() {
         let (begin, end) = call.split_at(cut);
         assert_eq!(sent(&mut forwarding, HubProtocol::MessagePack, begin), begin);
         assert_eq!(sent(&mut forwarding, HubProtocol::MessagePack, end), end);
-        forwarding.drain_calls();
+        forwarding.hold_invocations();
         assert!(!forwarding.is_drained(), "{cut}");
         assert_eq!(sent(&mut forwarding, HubProtocol::MessagePack, call), b"");
         forwarding.sent_by_server(HubProtocol::MessagePack, b"\x95\x03\x80\xa17\x03\x01");
@@ -138,7 +141,7 @@ fn a_client_in_the_middle_of_a_message_too_long_to_keep_cannot_move_until_its_en
         for piece in message[..message.len() - 1].chunks(60_000) {
             passed += sent(&mut forwarding, protocol, piece).len();
         }
-        forwarding.drain_calls();
+        forwarding.hold_invocations();
         assert!(!forwarding.can_move() && !forwarding.is_drained());
         passed += sent(&mut forwarding, protocol, &message[message.len() - 1..]).len();
         assert_eq!(passed, message.len());
@@ -147,17 +150,17 @@ fn a_client_in_the_middle_of_a_message_too_long_to_keep_cannot_move_until_its_en
     let mut forwarding = Forwarding::default();
     sent_text(&mut forwarding, &long);
     sent_text(&mut forwarding, &last);
-    forwarding.drain_calls();
+    forwarding.hold_invocations();
     assert!(!forwarding.is_drained(), "the call behind it is noticed");
 }
 
 #[test]
 fn a_client_that_sends_much_while_it_is_held_back_is_read_no_more() {
     let mut forwarding = Forwarding::default();
-    forwarding.drain_calls();
+    forwarding.hold_invocations();
     let call = call(&"7".repeat(1000));
     let mut count = 0;
-    while forwarding.take(JSON, call.as_bytes(), false, |_, _| panic!("it is held back")) {
+    while forwarding.forward(JSON, call.as_bytes(), false, |_, _| panic!("it is held back")) {
         count += 1;
     }
     assert!((200..400).contains(&count), "{count}");
@@ -182,7 +185,7 @@ fn a_piece_is_said_to_go_on_only_within_a_message() {
     for (piece, is_partial) in [(&message[..5], true), (&message[5..], true), ("", false), (&message, false)]
     {
         forwarding
-            .take(JSON, piece.as_bytes(), is_partial, |bytes, goes_on| flags.push((bytes.len(), goes_on)));
+            .forward(JSON, piece.as_bytes(), is_partial, |bytes, goes_on| flags.push((bytes.len(), goes_on)));
     }
     let length = message.len();
     assert_eq!(flags, [(5, true), (length - 5, false), (length, false)]);

@@ -15,7 +15,8 @@ fn payloads() -> Payloads<'static> {
 }
 
 fn check(message: Message<'_>, expected: &Expect) {
-    expected.assert_eq(&format!("{:?}", order(message)).replace("ConnectionId", "").replace('"', "'"));
+    expected
+        .assert_eq(&format!("{:?}", parse_request(message)).replace("ConnectionId", "").replace('"', "'"));
 }
 
 #[test]
@@ -31,7 +32,7 @@ fn messages_for_clients_name_their_receivers() {
     check(
         multi(vec!["nobody"]),
         &expect![[
-            r#"Wrong(Wrong { ack: None, object: 1, id: 'nobody', kind: 1, text: 'a connection id has 27 characters of URL-safe base64' })"#
+            r#"Invalid(InvalidRequest { ack: None, object: 1, id: 'nobody', kind: 1, text: 'a connection id has 27 characters of URL-safe base64' })"#
         ]],
     );
     let group = Message::GroupBroadcastData {
@@ -68,10 +69,12 @@ fn a_filter_that_cannot_be_read_sends_to_nobody() {
     check(
         broadcast("userId eq 7"),
         &expect![
-            "Wrong(Wrong { ack: None, object: 4, id: 'userId eq 7', kind: 1, text: 'a message was sent to nobody: the filter at character 1: 'userId eq 7' compares a text with a number' })"
+            "Invalid(InvalidRequest { ack: None, object: 4, id: 'userId eq 7', kind: 1, text: 'a message was not sent: the filter at character 1: 'userId eq 7' compares a text with a number' })"
         ],
     );
-    let Order::Send(send) = order(broadcast("userId eq 'ada'")) else { panic!("it can be read") };
+    let ServerRequest::Send(send) = parse_request(broadcast("userId eq 'ada'")) else {
+        panic!("it can be read")
+    };
     assert_eq!(*send.filter.unwrap(), Filter::parse("userId eq 'ada'").unwrap());
 }
 
@@ -83,32 +86,33 @@ fn memberships_last_as_long_as_they_are_to() {
         ack_id: 3,
         extensions: Extensions { ttl, ..x() },
     };
-    let expected = |stay: &str| {
+    let expected = |lifetime: &str| {
         format!(
-            "Change {{ member: User(UserId('ada')), group: Some(GroupName('red')), membership: Join, stay: {stay}, ack: Some(3) }}"
+            "Change {{ member: User(UserId('ada')), group: Some(GroupName('red')), membership: Join, lifetime: {lifetime}, ack: Some(3) }}"
         )
     };
-    for (ttl, stay) in [(None, "Always"), (Some(0), "Present"), (Some(-5), "Present"), (Some(60), "For(60s)")]
+    for (ttl, lifetime) in
+        [(None, "Always"), (Some(0), "Present"), (Some(-5), "Present"), (Some(60), "For(60s)")]
     {
-        let shown = format!("{:?}", order(join(ttl))).replace('"', "'");
-        assert_eq!(shown, expected(stay));
+        let shown = format!("{:?}", parse_request(join(ttl))).replace('"', "'");
+        assert_eq!(shown, expected(lifetime));
     }
     check(
         Message::UserLeaveGroup { user_id: "ada", group_name: None, extensions: x() },
         &expect![
-            "Change { member: User(UserId('ada')), group: None, membership: Leave, stay: Always, ack: None }"
+            "Change { member: User(UserId('ada')), group: None, membership: Leave, lifetime: Always, ack: None }"
         ],
     );
     check(
         Message::JoinGroupWithAck { connection_id: "nobody", group_name: "red", ack_id: 4, extensions: x() },
         &expect![
-            "Wrong(Wrong { ack: Some(4), object: 1, id: 'nobody', kind: 1, text: 'a connection id has 27 characters of URL-safe base64' })"
+            "Invalid(InvalidRequest { ack: Some(4), object: 1, id: 'nobody', kind: 1, text: 'a connection id has 27 characters of URL-safe base64' })"
         ],
     );
     check(
         Message::JoinGroupWithAck { connection_id: ADA, group_name: " ", ack_id: 5, extensions: x() },
         &expect![
-            "Wrong(Wrong { ack: Some(5), object: 3, id: ' ', kind: 1, text: 'invalid group name; use 1 to 1024 characters, not only white space' })"
+            "Invalid(InvalidRequest { ack: Some(5), object: 3, id: ' ', kind: 1, text: 'invalid group name; use 1 to 1024 characters, not only white space' })"
         ],
     );
 }
@@ -149,9 +153,10 @@ fn reasons_that_are_empty_are_none() {
 
 #[test]
 fn pings_ask_by_their_keys() {
-    let check = |messages: &[&str], expected: Ping| match order(Message::Ping { messages: messages.to_vec() })
-    {
-        Order::Ping(ping) => assert_eq!(ping, expected, "{messages:?}"),
+    let check = |messages: &[&str], expected: Ping| match parse_request(Message::Ping {
+        messages: messages.to_vec(),
+    }) {
+        ServerRequest::Ping(ping) => assert_eq!(ping, expected, "{messages:?}"),
         other => panic!("{other:?}"),
     };
     check(&[], Ping::Alive);
@@ -171,7 +176,7 @@ fn pings_ask_by_their_keys() {
 fn what_the_service_says_itself_is_nothing_from_a_server() {
     let event = Message::ServiceEvent { object: 1, id: None, kind: 1, message: None, extensions: x() };
     for message in [Message::Unknown(99), event, Message::ServiceError { error_message: None }] {
-        assert!(matches!(order(message), Order::Nothing));
+        assert!(matches!(parse_request(message), ServerRequest::Ignored));
     }
 }
 

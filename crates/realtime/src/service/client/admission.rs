@@ -46,7 +46,8 @@ pub(super) fn new_connection(
     }
     reject_beyond_limits(shared, &hub)?;
     let is_served = server::is_served(shared, &hub, &claims, query)?;
-    let passed_on = if is_served { Some(server::passed_on(shared, headers, address)?) } else { None };
+    let forwarded_headers =
+        if is_served { Some(server::forwarded_headers(shared, headers, address)?) } else { None };
     let (connection, secret, stateful, early) = match query.id() {
         None => (shared.engine.issue().connection, None, false, Vec::new()),
         Some(secret) => {
@@ -61,12 +62,12 @@ pub(super) fn new_connection(
     let has_token = secret.as_deref().is_some_and(|secret| {
         ConnectionToken::parse(secret).is_ok_and(|token| token.connection() == connection)
     });
-    if passed_on.is_some() || has_token || shared.upstream.keeps_client_context(&admission.hub) {
+    if forwarded_headers.is_some() || has_token || shared.upstream.keeps_client_context(&admission.hub) {
         admission.client_context = Some(Arc::new(client_context(&claims, query, remote)));
     }
-    if let Some(passed_on) = passed_on {
+    if let Some(forwarded_headers) = forwarded_headers {
         let hub = admission.hub.clone();
-        admission.server = Some(server::for_client(shared, hub, &claims, passed_on));
+        admission.server = Some(server::for_client(shared, hub, &claims, forwarded_headers));
     }
     admission.stateful = stateful && transport == TransportType::WebSockets;
     Ok(NewConnection { secret, admission, early })

@@ -13,7 +13,7 @@ use crate::authentication;
 use crate::engine::Hub;
 use crate::from_protocol::Query;
 use crate::rejection::Rejection;
-use crate::servers::Sticky;
+use crate::servers::StickyServer;
 use crate::service::{Shared, server};
 use crate::store::{Full, Negotiated};
 use crate::to_protocol;
@@ -25,9 +25,9 @@ const TRANSPORTS: [TransportType; 3] =
     [TransportType::WebSockets, TransportType::ServerSentEvents, TransportType::LongPolling];
 
 /// The hub of a client that negotiates, and the app server that its token names, where the client may have to wait for an app server.
-pub(super) fn to_await(shared: &Shared, request: &Request<Body>) -> Option<(Hub, Option<Sticky>)> {
+pub(super) fn to_await(shared: &Shared, request: &Request<Body>) -> Option<(Hub, Option<StickyServer>)> {
     let query = Query::parse(request.uri().query());
-    if !shared.servers.may_come() || !server::is_of_app_server(&query) {
+    if !shared.servers.may_gain_server() || !server::is_of_app_server(&query) {
         return None;
     }
     // `negotiate` rejects a client that is not allowed.
@@ -47,7 +47,7 @@ pub(super) fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Resp
     let is_served = server::is_served(shared, &hub, &claims, &query)?;
     if is_served {
         // Browsers show the reason of a rejection here, but not that of a WebSocket request.
-        server::passed_on(shared, request.headers(), address)?;
+        server::forwarded_headers(shared, request.headers(), address)?;
     }
     let version = match negotiate_version(query.get("negotiateVersion"), 0) {
         Ok(version) => version,

@@ -104,7 +104,7 @@ pub(super) async fn send(
         return keep_early(shared, caller, &payload);
     };
     if body.size_hint().upper().is_none_or(|bytes| bytes > bytes_max as u64)
-        && shared.servers.takes_pieces(&caller.hub, connection)
+        && shared.servers.accepts_parts(&caller.hub, connection)
     {
         return parts::send(shared, connection, &http_transport, body).await;
     }

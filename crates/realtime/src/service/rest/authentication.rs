@@ -40,7 +40,7 @@ fn connection(token: &str) -> Result<ConnectionId, Rejection> {
 }
 
 fn no_connection() -> Rejection {
-    let message = "no open connection of this hub has this token; connections without negotiation or of its version 0 have none";
+    let message = "no open connection of this hub has this token; connections without negotiation, or with version 0 of it, have none";
     Rejection::absent("ConnectionNotFound", message).about("connectionToken")
 }
 

@@ -14,7 +14,7 @@ use crate::engine::{
     Candidate, ClientInvokeError, ClientResult, CloseRequest, ConnectionId, OutgoingMessage, Predicate,
     Publish, StreamOf, StreamState, Target,
 };
-use crate::filter::{Filter, Seen};
+use crate::filter::{Filter, FilteredConnection};
 use crate::from_protocol::{Api, Payload, To, commands, stream_id, stream_items};
 use crate::rejection::Rejection;
 use crate::to_protocol;
@@ -124,7 +124,7 @@ impl RestRequest<'_> {
             filter.as_ref().is_none_or(|filter| {
                 let connection = candidate.connection.to_string();
                 let (user, groups) = (candidate.user, candidate.groups);
-                filter.matches(Seen { connection: &connection, user, groups })
+                filter.matches(FilteredConnection { connection: &connection, user, groups })
             })
         });
         self.shared.engine.execute(&self.hub, which, actions).await?;

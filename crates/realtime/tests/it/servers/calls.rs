@@ -175,7 +175,7 @@ async fn a_call_of_an_id_that_no_connection_can_have_ends_at_once() {
             Message::ServiceEvent { .. } => panic!("an event answers no call"),
             _ => None,
         });
-        let why = "no connection can have this id: a connection id has 27 characters of URL-safe base64";
+        let why = "invalid connection id: a connection id has 27 characters of URL-safe base64";
         assert_eq!(told.await.unwrap(), (id.to_owned(), why.to_owned()));
     }
     listening.stop().await;
@@ -218,7 +218,7 @@ async fn a_call_that_waits_for_its_clients_handshake_ends_with_the_client_or_bey
     for number in 0..65 {
         invoke(&mut server, &number.to_string(), &id).await;
     }
-    let full = "error: too many messages wait for the answer to the client's handshake";
+    let full = "error: too many requests wait for the response to the client's handshake";
     assert_eq!(outcome(&mut server, "64").await, full);
     drop(ada);
     let mut ended = HashSet::new();
@@ -232,7 +232,7 @@ async fn a_call_that_waits_for_its_clients_handshake_ends_with_the_client_or_bey
             })
             .await
             .unwrap();
-        assert_eq!(why, "the connection ended before its handshake was answered");
+        assert_eq!(why, "the connection ended before the response to its handshake");
         ended.insert(invocation);
     }
     assert_eq!(ended, (0..64).map(|number| number.to_string()).collect());
@@ -247,7 +247,7 @@ async fn a_call_waits_for_its_time_and_no_longer() {
     let (_ada, id) = json_client(&listening, &mut owner, &[]).await;
     let mut caller = server(&listening, "caller").await;
     invoke(&mut caller, "late", &id).await;
-    assert_eq!(outcome(&mut caller, "late").await, "error: the client did not answer in time");
+    assert_eq!(outcome(&mut caller, "late").await, "error: the client did not send a result in time");
     listening.stop().await;
 }
 
@@ -259,7 +259,7 @@ async fn calls_that_wait_are_bounded() {
     let (_ada, id) = json_client(&listening, &mut owner, &[]).await;
     invoke(&mut owner, "1", &id).await;
     invoke(&mut owner, "2", &id).await;
-    let why = "error: as many calls of clients wait for their results as may; try again in a moment";
+    let why = "error: too many pending client invocations; the limit is 1 (servers.invocations_max)";
     assert_eq!(outcome(&mut owner, "2").await, why);
     let ended = Message::ClientCompletion {
         invocation_id: "1",
@@ -272,7 +272,7 @@ async fn calls_that_wait_are_bounded() {
     owner.send(&ended).await.unwrap();
     invoke(&mut owner, "3", &id).await;
     invoke(&mut owner, "3", &id).await;
-    assert!(outcome(&mut owner, "3").await.starts_with("error: as many calls"));
+    assert!(outcome(&mut owner, "3").await.starts_with("error: too many pending client invocations"));
     listening.stop().await;
 }
 

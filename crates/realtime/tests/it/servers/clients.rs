@@ -345,7 +345,7 @@ async fn a_client_of_an_app_server_in_classic_mode_is_refused_where_no_server_co
 async fn a_serverless_service_takes_only_servers_that_carry_no_clients() {
     let listening = listen(Options { mode: Mode::Serverless, ..default_mode() }).await;
     let refused = ScriptedAppServer::connect(&listening.authority, &introduction("one")).await.err().unwrap();
-    expect!["this service runs in Serverless mode, where app servers carry no clients; set its mode to 'default' or 'classic', or connect with the persistent transport of the management SDK"]
+    expect!["the service runs in Serverless mode, where app servers carry no clients; set its mode to 'default' or 'classic', or connect with the persistent transport of the management SDK"]
         .assert_eq(&refused.to_string());
     let weak = Introduction { connection_type: ServerConnectionType::Weak, ..introduction("one") };
     let weak = ScriptedAppServer::connect(&listening.authority, &weak).await.unwrap();

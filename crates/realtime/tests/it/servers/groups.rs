@@ -141,7 +141,7 @@ async fn members_of_a_group_are_listed_page_by_page() {
         continuation_token: Some("x"),
         max_page_size: None,
     };
-    let text = "the continuation token is none that this service gave";
+    let text = "the continuation token is not from this service";
     assert_eq!(server.ask(broken).await.unwrap(), (AckStatus::InternalServerError, text.to_owned()));
     listening.stop().await;
 }

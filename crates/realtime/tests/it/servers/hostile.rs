@@ -65,8 +65,13 @@ async fn requests_that_are_no_server_connection_say_what_one_is() {
     check("GET", "/server/?hub=chat", false, expect!["401 an access token is required, as 'Authorization: Bearer <token>', signed with an access key for the address /server/?hub=<hub>"]).await;
     check("GET", "/server/", true, expect!["400 the query lacks hub=<name>"]).await;
     check("POST", "/server/?hub=chat", true, expect!["405 this address accepts GET only"]).await;
-    check("GET", "/server/more?hub=chat", true, expect!["404 app servers connect at /server/?hub=<hub>"])
-        .await;
+    check(
+        "GET",
+        "/server/more?hub=chat",
+        true,
+        expect!["404 unknown path; app servers connect at /server/?hub=<hub>"],
+    )
+    .await;
     check(
         "GET",
         "/server/?hub=chat",
@@ -97,7 +102,7 @@ async fn malformed_traffic_ends_its_connection_in_words_and_no_other() {
     let listening = listen(Options { servers, ..default_mode() }).await;
     let mut other = server(&listening, "other").await;
     let violations: [(Opcode, &[u8], Expect); 4] = [
-        (Opcode::Text, b"{}", expect!["1002 the service protocol is sent in binary messages, not in text"]),
+        (Opcode::Text, b"{}", expect!["1002 the service protocol needs binary WebSocket messages, not text"]),
         (
             Opcode::Binary,
             b"\x03\x92\x06\xc0",
@@ -114,7 +119,7 @@ async fn malformed_traffic_ends_its_connection_in_words_and_no_other() {
             Opcode::Binary,
             b"\xff\xff\xff\xff\xff",
             expect![
-                "1002 the service messages cannot be told apart: the length prefix of a MessagePack message is not a number of at most 0x7fffffff"
+                "1002 the length prefix of a service message is invalid: the length prefix of a MessagePack message is not a number of at most 0x7fffffff"
             ],
         ),
     ];
@@ -158,10 +163,10 @@ async fn handshakes_that_are_none_are_refused_in_words() {
         extensions: x(),
         allow_stateful_reconnects: None,
     };
-    check(None, expect!["no handshake came within 200 ms"]).await;
+    check(None, expect!["no handshake within 200 ms (servers.handshake_timeout_ms)"]).await;
     check(
         Some(Message::Ping { messages: vec![] }),
-        expect!["the first message of a server connection is a ServiceHandshakeRequest"],
+        expect!["the first message of a server connection must be a HandshakeRequest"],
     )
     .await;
     check(
@@ -176,7 +181,7 @@ async fn handshakes_that_are_none_are_refused_in_words() {
     };
     check(
         Some(Message::HandshakeRequest(on_demand)),
-        expect!["the instance 'elsewhere' that asked for the connection is not here"],
+        expect!["the service instance 'elsewhere' does not exist; it has ended or restarted"],
     )
     .await;
     let mut silent = ScriptedAppServer::upgrade(&listening.authority, &introduction("one")).await.unwrap();

@@ -107,7 +107,7 @@ async fn without_the_role_nobody_is_an_app_server_or_gets_a_key() {
 async fn without_a_login_provider_keys_are_refused_in_words() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
-    let text = "NoLoginProvider: this service knows no login provider; connect with an AccessKey in the connection string, or configure openid";
+    let text = "NoLoginProvider: no login provider is configured; set openid, or use an AccessKey in the connection string";
     assert_eq!(ask_for_key(&mut one, Some("a.b.c")).await, Err(text.to_owned()));
     listening.stop().await;
 }

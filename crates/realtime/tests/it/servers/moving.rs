@@ -212,7 +212,7 @@ async fn a_call_that_is_not_answered_in_time_ends_with_an_error_when_its_client_
     let answer = ada.next_json().await.unwrap();
     assert_eq!((&answer["type"], &answer["invocationId"]), (&json!(3), &json!("1")));
     let error = answer["error"].as_str().unwrap();
-    assert!(error.contains("before it answered this call"), "{error}");
+    assert!(error.contains("before it completed this invocation"), "{error}");
     // The old server's answer comes too late; the client goes on with the new one.
     one.complete(&id, "1", &json!(1)).await.unwrap();
     say(&mut ada, &call_of(2)).await;

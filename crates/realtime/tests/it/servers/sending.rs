@@ -115,7 +115,7 @@ async fn a_message_with_a_filter_reaches_only_those_whom_it_chooses() {
         _ => None,
     });
     let told = told.await.unwrap();
-    assert!(told.starts_with("userId eq: a message was sent to nobody: the filter at character"), "{told}");
+    assert!(told.starts_with("userId eq: a message was not sent: the filter at character"), "{told}");
     server.send(&broadcast(4, x())).await.unwrap();
     assert_eq!(heard(&mut ada).await, json!([1]));
     assert_eq!(heard(&mut bob).await, json!([2]));

@@ -27,7 +27,9 @@ async fn event(one: &mut ScriptedAppServer) -> (i32, String, i32, String) {
 }
 
 fn why(kind: u32, bytes: usize) -> String {
-    format!("a message of type {kind} with {bytes} bytes was not taken: servers.message_bytes_max is 100000")
+    format!(
+        "a message of type {kind} has {bytes} bytes, more than the 100000 allowed (servers.message_bytes_max)"
+    )
 }
 
 /// The connection still carries its client.
@@ -50,7 +52,7 @@ async fn a_result_that_is_too_long_fails_its_call_and_nothing_else() {
     let answer = ada.next_json().await.unwrap();
     assert_eq!((&answer["type"], &answer["invocationId"]), (&json!(3), &json!("7")));
     let text = answer["error"].as_str().unwrap();
-    assert!(text.starts_with("a message of type 6 with 200"), "{text}");
+    assert!(text.starts_with("a message of type 6 has 200"), "{text}");
     let (object, about, kind, message) = event(&mut one).await;
     assert_eq!((object, about, kind, message.as_str()), (1, id.clone(), 1, text));
     lives(&mut one, &mut ada, &id).await;
@@ -85,7 +87,7 @@ async fn whoever_waits_for_an_answer_hears_that_the_message_was_too_long() {
         .await
         .unwrap();
     assert_eq!(status, AckStatus::InternalServerError);
-    assert!(text.starts_with("a message of type 32 with 14"), "{text}");
+    assert!(text.starts_with("a message of type 32 has 14"), "{text}");
     let name = one.name().to_owned();
     let call = Message::ClientInvocation {
         invocation_id: "1",
@@ -103,7 +105,7 @@ async fn whoever_waits_for_an_answer_hears_that_the_message_was_too_long() {
     });
     let (invocation, error) = failed.await.unwrap();
     assert_eq!(invocation, "1");
-    assert!(error.unwrap().starts_with("a message of type 34 with 200"));
+    assert!(error.unwrap().starts_with("a message of type 34 has 200"));
     lives(&mut one, &mut ada, &id).await;
     listening.stop().await;
 }
@@ -136,6 +138,6 @@ async fn a_handshake_that_is_too_long_is_refused() {
         Message::HandshakeResponse { error_message, .. } => error_message.map(str::to_owned),
         _ => None,
     });
-    assert_eq!(refused.await.unwrap(), "the first message of a server connection is a HandshakeRequest");
+    assert_eq!(refused.await.unwrap(), "the first message of a server connection must be a HandshakeRequest");
     listening.stop().await;
 }

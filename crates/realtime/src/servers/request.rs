@@ -1,19 +1,18 @@
-//! [`Order`]: what an app server wants, in our words.
+//! [`ServerRequest`]: what an app server asks the service to do, independent of the service protocol.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::UnixTime;
 
-use super::too_long::TooLong;
+use super::oversized::OversizedMessage;
 use crate::engine::{
-    ConnectionId, GroupName, Membership, OutgoingMessage, Target, UserId, calls_reserved_method,
+    ConnectionId, GroupName, Lifetime, Membership, OutgoingMessage, Target, UserId, calls_reserved_method,
 };
 use crate::filter::Filter;
 
-/// The status ids of [`ServiceEvent`](signalr_protocol::service::Message::ServiceEvent): what an event is about, and what is the matter.
+/// The numbers of a [`ServiceEvent`](signalr_protocol::service::Message::ServiceEvent): its object and its kind.
 pub(crate) const EVENT_CONNECTION: i32 = 1;
 pub(crate) const EVENT_GROUP: i32 = 3;
 pub(crate) const EVENT_SERVER_CONNECTION: i32 = 4;
@@ -21,9 +20,9 @@ pub(crate) const EVENT_INVALID: i32 = 1;
 pub(crate) const EVENT_NOT_EXISTED: i32 = 2;
 pub(crate) const EVENT_BUFFER_FULL: i32 = 3;
 
-/// What an app server wants.
+/// A request of an app server.
 #[derive(Debug, Clone)]
-pub(crate) enum Order {
+pub(crate) enum ServerRequest {
     Send(Send),
     /// Bytes for one client, as its app server wrote them.
     Data {
@@ -41,11 +40,11 @@ pub(crate) enum Order {
         /// None means all groups.
         group: Option<GroupName>,
         membership: Membership,
-        stay: Stay,
+        lifetime: Lifetime,
         ack: Option<i32>,
     },
     Check {
-        subject: Subject,
+        subject: ExistenceCheck,
         ack: i32,
     },
     ListMembers {
@@ -59,17 +58,17 @@ pub(crate) enum Order {
         invocation: Arc<str>,
         client: ConnectionId,
         caller_server: Arc<str>,
-        payloads: ByProtocol,
+        payloads: HubPayloads,
     },
-    /// A call that cannot be made as it stands; the caller waits for its result.
-    NotInvoked {
+    /// An invocation that is invalid; the caller waits for its result.
+    InvalidInvocation {
         invocation: Box<str>,
-        /// As the caller wrote it: its SDK compares it.
+        /// As the caller wrote it, because its SDK compares it.
         connection: Box<str>,
         caller_server: Box<str>,
         why: Box<str>,
     },
-    /// The result of a client, or why there is none, from the server that the client belongs to.
+    /// The result of a client invocation, or an error, from the app server of the client.
     Complete {
         invocation: Box<str>,
         client: ConnectionId,
@@ -86,41 +85,41 @@ pub(crate) enum Order {
         token: Box<str>,
         ack: i32,
     },
-    /// A key to sign tokens with, for one who has logged in.
+    /// Asks for a key to sign client tokens with; for app servers that log in at a login provider.
     AccessKey {
         token: Option<Box<str>>,
     },
     Ping(Ping),
-    /// The server holds back what it has for a client.
+    /// The app server has paused its messages to a client.
     PauseAck(ConnectionId),
-    /// It is longer than may be.
-    TooLong(TooLong),
-    /// It cannot be done as it stands; the server is told by an ack or an event.
-    Wrong(Wrong),
-    /// Nothing is to be done: a type of a later version, or one that only the service sends.
-    Nothing,
+    /// A message beyond the size limit.
+    Oversized(OversizedMessage),
+    /// An invalid request; the response is an ack or an event.
+    Invalid(InvalidRequest),
+    /// A message of a later protocol version, or one that only the service sends.
+    Ignored,
 }
 
-impl Order {
-    /// The number under which an answer is awaited.
-    pub(crate) fn ack(&self) -> Option<i32> {
+impl ServerRequest {
+    /// The id of the ack that the app server waits for.
+    pub(crate) fn ack_id(&self) -> Option<i32> {
         match self {
             Self::Close { ack, .. } | Self::Change { ack, .. } => *ack,
             Self::Check { ack, .. }
             | Self::ListMembers { ack, .. }
             | Self::Refresh { ack, .. }
             | Self::Claims { ack, .. } => Some(*ack),
-            Self::Wrong(wrong) => wrong.ack,
+            Self::Invalid(invalid) => invalid.ack,
             Self::Send(_)
             | Self::Data { .. }
             | Self::Invoke { .. }
-            | Self::NotInvoked { .. }
+            | Self::InvalidInvocation { .. }
             | Self::Complete { .. }
             | Self::AccessKey { .. }
             | Self::Ping(_)
             | Self::PauseAck(_)
-            | Self::TooLong(_)
-            | Self::Nothing => None,
+            | Self::Oversized(_)
+            | Self::Ignored => None,
         }
     }
 }
@@ -131,22 +130,22 @@ pub(crate) struct Send {
     pub(crate) targets: Vec<Target>,
     pub(crate) excluded: Vec<ConnectionId>,
     pub(crate) excluded_users: Vec<UserId>,
-    /// Of those, only the ones that it chooses.
+    /// Selects among these receivers.
     pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) message: OutgoingMessage,
 }
 
-/// A hub message in each protocol for which the server wrote it.
+/// A hub message in each hub protocol for which the app server encoded it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ByProtocol {
+pub(crate) struct HubPayloads {
     pub(crate) json: Option<Bytes>,
     pub(crate) messagepack: Option<Bytes>,
     pub(crate) blazorpack: Option<Bytes>,
 }
 
-impl ByProtocol {
-    /// Whether the message calls a method that only the service calls, in one of its forms.
-    pub(crate) fn call_reserved_method(&self) -> bool {
+impl HubPayloads {
+    /// Whether one of the encodings invokes a method that is reserved for the service.
+    pub(crate) fn calls_reserved_method(&self) -> bool {
         let forms = [
             (HubProtocol::Json, &self.json),
             (HubProtocol::MessagePack, &self.messagepack),
@@ -165,56 +164,52 @@ pub(crate) enum Member {
     User(UserId),
 }
 
-/// How long a user is to be a member of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stay {
-    /// Only with the connections of this moment.
-    Present,
-    For(Duration),
-    Always,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub(crate) enum ExistenceCheck {
     Connection(ConnectionId),
     User(UserId),
     Group(GroupName),
     UserInGroup(UserId, GroupName),
 }
 
-/// What a ping asks for; whatever else it says is a sign of life.
+/// What a ping asks for. Other pings only show that the app server is alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ping {
     Alive,
-    /// Whether there are clients.
+    /// Whether the hub has clients, and the totals of the service.
     Status,
-    /// Which servers are there.
+    /// The ids of the connected app servers.
     Servers,
-    /// Comes back as it is.
+    /// The service returns it unchanged.
     Echo(Box<str>),
-    /// The server shuts down.
+    /// The app server shuts down.
     Shutdown(Shutdown),
 }
 
-/// What is to become of the clients of a server that shuts down.
+/// What happens to the clients of an app server that shuts down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shutdown {
-    /// `fin:0`: they are dropped.
+    /// `fin:0`: their connections are closed.
     Drop,
-    /// `fin:1`: they move to other servers.
+    /// `fin:1`: they migrate to other app servers.
     Migrate,
-    /// `fin:2`: they stay until they go by themselves.
+    /// `fin:2`: they stay until they disconnect.
     Wait,
 }
 
-/// Why an order cannot be carried out.
+/// Why a request cannot be executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wrong {
+pub(crate) struct InvalidRequest {
     pub(crate) ack: Option<i32>,
-    /// What the event is about: one of the `EVENT_` numbers.
+    /// The object of the event: one of the `EVENT_` numbers.
     pub(crate) object: i32,
     pub(crate) id: Box<str>,
-    /// One of the `EVENT_` numbers.
+    /// The kind of the event: one of the `EVENT_` numbers.
     pub(crate) kind: i32,
     pub(crate) text: Box<str>,
+}
+
+/// Shortens text of an app server that is part of a response.
+pub(super) fn shortened(text: &str) -> Box<str> {
+    text.chars().take(128).collect::<String>().into()
 }

@@ -1,5 +1,4 @@
-//! Calls of clients by app servers: the message goes to the client, its result to the server that the client belongs to, and from there
-//! back to the one who called.
+//! Client invocations by app servers: the message goes to the client, its result to the client's app server, and from there to the caller.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,39 +11,40 @@ use super::publish;
 use crate::engine::{
     ClientInvokeError, ClientResult, ConnectionId, InvalidArguments, OutgoingMessage, Stopped, Target,
 };
-use crate::servers::invocations::Pending;
-use crate::servers::link::Link;
-use crate::servers::order::ByProtocol;
-use crate::servers::{Servers, lock, to_protocol};
+use crate::servers::invocations::PendingInvocation;
+use crate::servers::request::HubPayloads;
+use crate::servers::server_connection::ServerConnection;
+use crate::servers::shared::{Servers, lock};
+use crate::servers::to_protocol;
 
 impl Servers {
     pub(super) async fn invoke(
         &self,
-        link: &Arc<Link>,
+        server: &Arc<ServerConnection>,
         invocation: Arc<str>,
         id: ConnectionId,
         caller_server: Arc<str>,
-        payloads: ByProtocol,
+        payloads: HubPayloads,
     ) -> Result<(), Stopped> {
         let now = Instant::now();
-        let pending = Pending {
-            not_before: link.result_not_before(self.options(), now),
+        let pending = PendingInvocation {
+            not_before: server.result_not_before(self.options(), now),
             invocation: Arc::clone(&invocation),
-            hub: link.hub.clone(),
+            hub: server.hub.clone(),
             client: id,
-            caller: link.id,
+            caller: server.id,
             caller_server: Arc::clone(&caller_server),
         };
-        if payloads.call_reserved_method() {
+        if payloads.calls_reserved_method() {
             self.fail(&pending, &InvalidArguments::ReservedMethod.to_string());
             return Ok(());
         }
-        let ByProtocol { json, messagepack, blazorpack } = payloads;
+        let HubPayloads { json, messagepack, blazorpack } = payloads;
         let message = OutgoingMessage::ready(json, messagepack, blazorpack);
-        let client = self.client(&link.hub, id);
+        let client = self.client(&server.hub, id);
         let protocol = client.as_ref().and_then(|client| client.protocol());
         if protocol.is_some_and(|protocol| !message.can_be_encoded(protocol)) {
-            // The client would not hear of the call, and so never answer it.
+            // The client would not get the invocation, and never send a result.
             self.fail(&pending, &ClientInvokeError::Untranslatable.to_string());
             return Ok(());
         }
@@ -54,22 +54,22 @@ impl Servers {
         }
         let owner = client.as_ref().and_then(|client| client.owner());
         let (Some(client), Some(owner)) = (client, owner) else {
-            self.call_serverless(pending, message);
+            self.invoke_serverless(pending, message);
             return Ok(());
         };
-        if owner.server == link.server {
+        if owner.server_id == server.server_id {
             client.expect_result(&pending, now);
         } else {
-            // The client's own server will get the result, and must know what it belongs to before it comes.
-            self.announce(link, &owner, &pending);
+            // The client's app server gets the result and must know the invocation before.
+            self.announce(server, &owner, &pending);
         }
-        self.publish(link, publish(link, Target::Connection(id), message)).await
+        self.publish(server, publish(server, Target::Connection(id), message)).await
     }
 
-    fn announce(&self, caller: &Link, owner: &Link, pending: &Pending) {
+    fn announce(&self, caller: &ServerConnection, owner: &ServerConnection, pending: &PendingInvocation) {
         let id = pending.client.to_string();
-        owner.outbox.push(&to_protocol::invocation(pending, &id));
-        caller.outbox.push(&Message::ServiceMapping {
+        owner.send_queue.push(&to_protocol::invocation(pending, &id));
+        caller.send_queue.push(&Message::ServiceMapping {
             invocation_id: &pending.invocation,
             connection_id: &id,
             instance_id: self.instance(),
@@ -77,25 +77,25 @@ impl Servers {
         });
     }
 
-    /// A client that no app server answers for: the service itself waits for its result.
-    fn call_serverless(&self, pending: Pending, message: OutgoingMessage) {
+    /// For a client without an app server, the service itself waits for the result.
+    fn invoke_serverless(&self, pending: PendingInvocation, message: OutgoingMessage) {
         let servers = self.clone();
-        self.errand(async move {
-            let patience = servers.options().invocation_timeout();
+        self.spawn(async move {
+            let timeout = servers.options().invocation_timeout();
             let invocation = pending.invocation.as_ref().into();
             let engine = servers.engine();
-            let result = engine.call(&pending.hub, pending.client, invocation, message, patience).await;
-            let taken = lock(&servers.0.invocations).complete(&pending.invocation, pending.client);
-            // Otherwise its time was over, and the caller was told.
-            let Some(pending) = taken else { return };
+            let result = engine.call(&pending.hub, pending.client, invocation, message, timeout).await;
+            let completed = lock(&servers.0.invocations).complete(&pending.invocation, pending.client);
+            // Otherwise it has expired, and the caller has got an error.
+            let Some(pending) = completed else { return };
             match result {
-                Ok(result) => servers.give_result(&pending, &result),
+                Ok(result) => servers.send_result(&pending, &result),
                 Err(why) => servers.fail(&pending, &why.to_string()),
             }
         });
     }
 
-    fn give_result(&self, pending: &Pending, result: &ClientResult) {
+    fn send_result(&self, pending: &PendingInvocation, result: &ClientResult) {
         let outcome = match &result.outcome {
             Ok(Some(value)) => CompletionResult::Value(value.as_ref().into()),
             Ok(None) => CompletionResult::Void,
@@ -108,10 +108,10 @@ impl Servers {
         };
         let mut payload = Vec::new();
         HubMessage::Completion(completion).encode(result.protocol, &mut payload);
-        self.pass_result(pending, Some(result.protocol.name()), &payload);
+        self.forward_result(pending, Some(result.protocol.name()), &payload);
     }
 
-    fn pass_result(&self, pending: &Pending, protocol: Option<&str>, payload: &[u8]) {
+    fn forward_result(&self, pending: &PendingInvocation, protocol: Option<&str>, payload: &[u8]) {
         let Some(caller) = self.caller(pending) else { return };
         let id = pending.client.to_string();
         let completion = Message::ClientCompletion {
@@ -122,31 +122,33 @@ impl Servers {
             payload,
             extensions: Extensions::default(),
         };
-        caller.outbox.push_later(pending.not_before, |out| completion.encode(out));
+        caller.send_queue.push_delayed(pending.not_before, |out| completion.encode(out));
     }
 
-    /// A result has come from the server that the client belongs to.
+    /// The app server of the client has sent a result.
     pub(in crate::servers) fn complete(
         &self,
-        link: &Link,
+        server: &ServerConnection,
         invocation: &str,
         id: ConnectionId,
         protocol: Option<&str>,
         result: Result<Bytes, Option<Box<str>>>,
     ) {
-        // Only the client's own server has it; the word of another one does not count.
-        let owner = self.client(&link.hub, id).and_then(|client| client.owner());
-        if owner.is_none_or(|owner| owner.server != link.server) {
+        // Only the client's app server has the result; others are ignored.
+        let owner = self.client(&server.hub, id).and_then(|client| client.owner());
+        if owner.is_none_or(|owner| owner.server_id != server.server_id) {
             return;
         }
         let Some(pending) = lock(&self.0.invocations).complete(invocation, id) else { return };
-        // The caller itself says only that it need not be told.
-        if pending.caller_server == link.server {
+        // A caller that is also the app server of the client has the result already.
+        if pending.caller_server == server.server_id {
             return;
         }
         match result {
-            Ok(payload) => self.pass_result(&pending, protocol, &payload),
-            Err(why) => self.fail(&pending, why.as_deref().unwrap_or("the client's server gave no reason")),
+            Ok(payload) => self.forward_result(&pending, protocol, &payload),
+            Err(why) => {
+                self.fail(&pending, why.as_deref().unwrap_or("the app server of the client gave no reason"));
+            }
         }
     }
 }

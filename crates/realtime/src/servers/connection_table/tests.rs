@@ -13,22 +13,24 @@ fn client(number: u8) -> ConnectionId {
     ConnectionId::parse(&text).unwrap()
 }
 
-/// Runs a script and shows what each line gives. Lines: `add link server [weak|stateful]`, `gone link`, `leave link`, `client n [server
-/// [required]]`, `move n not-server`, `release n link`, `who [server [required]]`, `servers`, `stateful`.
+/// Runs a script and shows what each line gives. Lines: `add connection server [weak|stateful]`, `gone connection`, `leave connection`, `client n [server
+/// [required]]`, `move n not-server`, `release n connection`, `who [server [required]]`, `servers`, `stateful`.
 fn check(mode: Mode, script: &str, expected: &Expect) {
-    let (mut registry, hub) = (Registry::new(mode), hub("chat"));
-    let mut ids: HashMap<String, LinkId> = HashMap::new();
+    let (mut registry, hub) = (ConnectionTable::new(mode), hub("chat"));
+    let mut ids: HashMap<String, ServerConnectionId> = HashMap::new();
     let mut shown = String::new();
     for line in script.split('/').map(str::trim) {
         let words: Vec<&str> = line.split(' ').collect();
         let sticky = |at: usize| {
-            words.get(at).map(|server| Sticky {
+            words.get(at).map(|server| StickyServer {
                 server: (*server).into(),
                 required: words.get(at + 1) == Some(&"required"),
             })
         };
         let number = || client(words[1].parse().unwrap());
-        let given = |found: Option<(LinkId, String)>| found.map_or("nobody".to_owned(), |(_, link)| link);
+        let given = |found: Option<(ServerConnectionId, String)>| {
+            found.map_or("nobody".to_owned(), |(_, connection)| connection)
+        };
         let numbers = |clients: Vec<ConnectionId>| {
             let number = |one| (0..26).find(|number| client(*number) == one).unwrap().to_string();
             clients.into_iter().map(number).collect::<Vec<_>>().join(",")
@@ -36,8 +38,8 @@ fn check(mode: Mode, script: &str, expected: &Expect) {
         let result = match words[0] {
             "add" => {
                 let purpose = match words.get(3) {
-                    Some(&"weak") => Purpose::Sending,
-                    more => Purpose::Clients { stateful: more == Some(&"stateful") },
+                    Some(&"weak") => ConnectionPurpose::Sending,
+                    more => ConnectionPurpose::Clients { stateful: more == Some(&"stateful") },
                 };
                 let name = words[1].to_owned();
                 registry.add(&hub, words[2].into(), purpose, |id| {
@@ -47,14 +49,14 @@ fn check(mode: Mode, script: &str, expected: &Expect) {
                 continue;
             }
             "gone" => numbers(registry.remove(&hub, ids[words[1]])),
-            "leave" => numbers(registry.leave(&hub, ids[words[1]])),
+            "leave" => numbers(registry.drain(&hub, ids[words[1]])),
             "client" => given(registry.assign(&hub, number(), sticky(2).as_ref(), None, |_| true)),
             "move" => given(registry.assign(&hub, number(), None, Some(words[2]), |_| true)),
             "release" => {
                 registry.release(&hub, number(), ids[words[2]]);
                 continue;
             }
-            "who" => format!("{:?}", registry.answerer(&hub, sticky(1).as_ref())),
+            "who" => format!("{:?}", registry.client_handler(&hub, sticky(1).as_ref())),
             "stateful" => registry.all_stateful(&hub).to_string(),
             "servers" => registry.servers(&hub).join(";"),
             other => panic!("unknown word {other}"),
@@ -117,20 +119,20 @@ fn who_leaves_gets_no_new_clients_and_says_which_it_had() {
 }
 
 #[test]
-fn the_mode_says_who_answers() {
+fn the_mode_decides_who_handles_clients() {
     let script = "who / add w W weak / who / add a A / who / who X required / leave a / who / gone a / who";
     check(
         Mode::Default,
         script,
         &expect![[r#"
-            who: Nobody
-            who: Nobody
-            who: Servers
-            who X required: Nobody
+            who: Unavailable
+            who: Unavailable
+            who: AppServer
+            who X required: Unavailable
             leave a: 
-            who: Nobody
+            who: Unavailable
             gone a: 
-            who: Nobody
+            who: Unavailable
         "#]],
     );
     check(
@@ -139,10 +141,10 @@ fn the_mode_says_who_answers() {
         &expect![[r#"
             who: Upstream
             who: Upstream
-            who: Servers
-            who X required: Nobody
+            who: AppServer
+            who X required: Unavailable
             leave a: 
-            who: Nobody
+            who: Unavailable
             gone a: 
             who: Upstream
         "#]],
@@ -178,9 +180,9 @@ fn state_is_promised_where_every_server_keeps_it() {
 
 #[test]
 fn hubs_share_nothing() {
-    let mut registry = Registry::new(Mode::Default);
+    let mut registry = ConnectionTable::new(Mode::Default);
     let mut ids = Vec::new();
-    registry.add(&hub("chat"), "A".into(), Purpose::Clients { stateful: false }, |id| {
+    registry.add(&hub("chat"), "A".into(), ConnectionPurpose::Clients { stateful: false }, |id| {
         ids.push(id);
         "a"
     });
@@ -188,18 +190,18 @@ fn hubs_share_nothing() {
     assert_eq!(registry.assign(&hub("other"), client(1), None, None, |_| true), None);
     assert_eq!(registry.remove(&hub("other"), id), vec![]);
     assert_eq!(registry.len(), 1);
-    assert_eq!(registry.link_of_server(&hub("chat"), "A"), Some("a"));
-    assert_eq!(registry.link_of_server(&hub("other"), "A"), None);
+    assert_eq!(registry.connection_of_server(&hub("chat"), "A"), Some("a"));
+    assert_eq!(registry.connection_of_server(&hub("other"), "A"), None);
 }
 
 #[test]
 fn no_client_is_given_to_a_connection_that_takes_none_any_more() {
-    let (mut registry, hub) = (Registry::new(Mode::Default), hub("chat"));
+    let (mut registry, hub) = (ConnectionTable::new(Mode::Default), hub("chat"));
     for name in ["a", "b"] {
-        registry.add(&hub, name.into(), Purpose::Clients { stateful: false }, |_| name);
+        registry.add(&hub, name.into(), ConnectionPurpose::Clients { stateful: false }, |_| name);
     }
-    let given = registry.assign(&hub, client(1), None, None, |link| *link != "a");
-    assert_eq!(given.map(|(_, link)| link), Some("b"));
+    let given = registry.assign(&hub, client(1), None, None, |connection| *connection != "a");
+    assert_eq!(given.map(|(_, connection)| connection), Some("b"));
     assert_eq!(registry.assign(&hub, client(2), None, None, |_| false), None);
     assert_eq!(
         registry.assign(&hub, client(2), None, None, |_| true),

@@ -1,5 +1,5 @@
-//! [`PassedOn`]: the headers of a client's connect request that its app server is told, where hubs read them as
-//! `HttpContext.Request.ClientHeaders`. Pure.
+//! [`ForwardedHeaders`]: the headers of a client's connect request that its app server gets; hubs read them as
+//! `HttpContext.Request.Headers`. Pure.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use http::HeaderMap;
 use http::header::CONNECTION;
 use signalr_protocol::service::ClientHeaders;
 
-/// ClientHeaders that are not for the app server: the client's secret for this service, and what concerns only the connection between the
-/// client and this service (RFC 9110, 7.6.1; RFC 9113, 8.2.2; RFC 6455, 4.1).
+/// Headers that are not forwarded: the client's secret for this service, and headers for the connection between the client and this service
+/// (RFC 9110, 7.6.1; RFC 9113, 8.2.2; RFC 6455, 4.1).
 const WITHHELD: [&str; 14] = [
     "authorization",
     "connection",
@@ -27,28 +27,28 @@ const WITHHELD: [&str; 14] = [
     "upgrade",
 ];
 
-/// Beginnings of headers that only this service says: `Asrs-Migrate-From` and others to app servers, `X-ASRS-User-Id` and others to
+/// Prefixes of headers that only this service may set: `Asrs-Migrate-From` and others for app servers, `X-ASRS-User-Id` and others for
 /// upstreams.
 const OWN_PREFIXES: [&str; 2] = ["asrs-", "x-asrs-"];
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// ClientHeaders of one client's request: a line `name:value` for each value, names in lower case. One allocation, because every client of an app
+/// ForwardedHeaders of one client's request: a line `name:value` for each value, names in lower case. One allocation, because every client of an app
 /// server keeps it for as long as it is connected.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct PassedOn(Box<str>);
+pub(crate) struct ForwardedHeaders(Box<str>);
 
-/// How much of a client's request is passed on, at most.
+/// The limits on forwarded headers.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct HeaderLimits {
     pub(crate) values_max: usize,
     /// Names and values together.
     pub(crate) bytes_max: usize,
 }
 
-/// A client's request has more headers than are passed on.
+/// A client's request has more headers than the limits allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TooLarge {
+pub(crate) enum TooManyHeaders {
     #[error("the request has more than {0} headers for the app server (servers.client_headers_max)")]
     Values(usize),
     #[error(
@@ -57,24 +57,28 @@ pub(crate) enum TooLarge {
     Bytes(usize),
 }
 
-impl PassedOn {
-    /// Takes what an app server is told. Where no proxy says where the client is, its address is `peer`, the other end of its
-    /// connection. A value that is not UTF-8 is left out: the service protocol has no form for it.
+impl ForwardedHeaders {
+    /// Selects the headers to forward. If no proxy has set the client's address, it is `peer`, the remote address of the connection. Values
+    /// that are not UTF-8 are skipped, because the service protocol cannot carry them.
     ///
     /// # Errors
     ///
-    /// If there is more than the bounds allow.
-    pub(crate) fn of(headers: &HeaderMap, peer: Option<IpAddr>, bounds: Bounds) -> Result<Self, TooLarge> {
+    /// If the headers exceed the limits.
+    pub(crate) fn new(
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+        limits: HeaderLimits,
+    ) -> Result<Self, TooManyHeaders> {
         let hop_by_hop = named_by_connection(headers);
         let (mut lines, mut values, mut bytes) = (String::new(), 0, 0);
         let mut push = |name: &str, value: &str| {
             values += 1;
             bytes += name.len() + value.len();
-            if values > bounds.values_max {
-                return Err(TooLarge::Values(bounds.values_max));
+            if values > limits.values_max {
+                return Err(TooManyHeaders::Values(limits.values_max));
             }
-            if bytes > bounds.bytes_max {
-                return Err(TooLarge::Bytes(bounds.bytes_max));
+            if bytes > limits.bytes_max {
+                return Err(TooManyHeaders::Bytes(limits.bytes_max));
             }
             lines.extend([name, ":", value, "\n"]);
             Ok(())
@@ -96,7 +100,7 @@ impl PassedOn {
         Ok(Self(lines.into()))
     }
 
-    /// As messages have them: each name once, with all its values.
+    /// The form of service messages: each name once, with all its values.
     pub(crate) fn list(&self) -> ClientHeaders<'_> {
         let mut all: ClientHeaders<'_> = Vec::new();
         for (name, value) in self.0.split('\n').filter_map(|line| line.split_once(':')) {
@@ -109,7 +113,7 @@ impl PassedOn {
     }
 }
 
-/// The names that the request itself says are only for this connection.
+/// The names in the `connection` header: headers for this connection only.
 fn named_by_connection(headers: &HeaderMap) -> HashSet<String> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect()
@@ -127,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { values_max: 10, bytes_max: 200 };
+    const LIMITS: HeaderLimits = HeaderLimits { values_max: 10, bytes_max: 200 };
 
     fn headers(list: &[(&str, &[u8])]) -> HeaderMap {
         let entry = |(name, value): &(&str, &[u8])| {
@@ -137,17 +141,20 @@ mod tests {
     }
 
     /// The headers in the form `name: value, value`, sorted.
-    fn told(list: &[(&str, &[u8])], peer: Option<&str>) -> Vec<String> {
+    fn forwarded(list: &[(&str, &[u8])], peer: Option<&str>) -> Vec<String> {
         let peer = peer.map(|peer| peer.parse().unwrap());
-        let passed_on = PassedOn::of(&headers(list), peer, BOUNDS).unwrap();
-        let mut told: Vec<String> =
-            passed_on.list().iter().map(|(name, values)| format!("{name}: {}", values.join(", "))).collect();
-        told.sort();
-        told
+        let forwarded_headers = ForwardedHeaders::new(&headers(list), peer, LIMITS).unwrap();
+        let mut forwarded: Vec<String> = forwarded_headers
+            .list()
+            .iter()
+            .map(|(name, values)| format!("{name}: {}", values.join(", ")))
+            .collect();
+        forwarded.sort();
+        forwarded
     }
 
     #[test]
-    fn headers_are_passed_on_but_for_secrets_hop_by_hop_and_vouching_ones() {
+    fn headers_are_forwarded_except_secrets_hop_by_hop_and_identity_headers() {
         let request: [(&str, &[u8]); 18] = [
             ("Authorization", b"Bearer x"),
             ("Connection", b"Upgrade, X-Mine"),
@@ -168,33 +175,34 @@ mod tests {
             ("X-Latin-1", b"Z\xfcrich"),
             ("Cookie", b""),
         ];
-        assert_eq!(told(&request, None), ["cookie: ", "x-tenant: a:b, Z\u{fc}rich"]);
+        assert_eq!(forwarded(&request, None), ["cookie: ", "x-tenant: a:b, Z\u{fc}rich"]);
         assert!(WITHHELD.is_sorted());
     }
 
     #[test]
-    fn the_address_of_the_peer_is_told_unless_a_proxy_tells_another() {
-        assert_eq!(told(&[], Some("::1")), ["x-forwarded-for: ::1"]);
-        let forwarded: (&str, &[u8]) = ("X-Forwarded-For", b"192.0.2.7");
-        assert_eq!(told(&[forwarded], Some("10.0.0.1")), ["x-forwarded-for: 192.0.2.7"]);
-        let withheld = [forwarded, ("Connection", b"X-Forwarded-For")];
-        assert_eq!(told(&withheld, Some("10.0.0.1")), ["x-forwarded-for: 10.0.0.1"]);
+    fn the_remote_address_is_forwarded_unless_a_proxy_set_another() {
+        assert_eq!(forwarded(&[], Some("::1")), ["x-forwarded-for: ::1"]);
+        let header: (&str, &[u8]) = ("X-Forwarded-For", b"192.0.2.7");
+        assert_eq!(forwarded(&[header], Some("10.0.0.1")), ["x-forwarded-for: 192.0.2.7"]);
+        let withheld = [header, ("Connection", b"X-Forwarded-For")];
+        assert_eq!(forwarded(&withheld, Some("10.0.0.1")), ["x-forwarded-for: 10.0.0.1"]);
     }
 
     #[test]
-    fn more_headers_than_the_bounds_are_refused() {
+    fn headers_beyond_the_limits_are_rejected() {
         let values = |count| {
             let list = vec![("x", &b"1"[..]); count];
-            PassedOn::of(&headers(&list), None, BOUNDS).map(|passed_on| passed_on.list()[0].1.len())
+            ForwardedHeaders::new(&headers(&list), None, LIMITS)
+                .map(|forwarded_headers| forwarded_headers.list()[0].1.len())
         };
         assert_eq!(values(10), Ok(10));
-        assert_eq!(values(11), Err(TooLarge::Values(10)));
+        assert_eq!(values(11), Err(TooManyHeaders::Values(10)));
         let bytes = |count| {
             let value = vec![b'1'; count];
-            PassedOn::of(&headers(&[("x", &value)]), None, BOUNDS)
-                .map(|passed_on| passed_on.list()[0].1[0].len())
+            ForwardedHeaders::new(&headers(&[("x", &value)]), None, LIMITS)
+                .map(|forwarded_headers| forwarded_headers.list()[0].1[0].len())
         };
         assert_eq!(bytes(199), Ok(199));
-        assert_eq!(bytes(200), Err(TooLarge::Bytes(200)));
+        assert_eq!(bytes(200), Err(TooManyHeaders::Bytes(200)));
     }
 }

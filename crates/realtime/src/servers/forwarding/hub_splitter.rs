@@ -1,54 +1,53 @@
-//! [`Cutter`]: cuts a client's bytes into hub messages while they go on to its app server. It keeps the bytes of one message that is not
-//! complete, up to a bound; a longer one is stepped over.
+//! [`HubMessageSplitter`]: splits the bytes of a client into hub messages while they are forwarded. It buffers one incomplete message, up to a
+//! limit; a longer one is skipped.
 
 use signalr_protocol::{FramingError, HubProtocol, RECORD_SEPARATOR, next_message};
 
-/// Longest message that is kept while it is incomplete, and read when it is complete.
-const KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// Longest message that is buffered while it is incomplete, and parsed when it is complete.
+const BUFFERED_BYTES_MAX: usize = 1024 * 1024;
 
-/// Longest prefix that says how long a message is.
+/// Longest length prefix of a message.
 const PREFIX_BYTES_MAX: usize = 5;
 
-/// Cuts one byte stream.
+/// Splits one byte stream.
 #[derive(Debug, Default)]
-pub(super) struct Cutter {
+pub(super) struct HubMessageSplitter {
     partial: Vec<u8>,
     skip: Option<Skip>,
-    /// The message in `partial` was handed out.
+    /// The message in `partial` was returned.
     is_done: bool,
 }
 
-/// A message that is stepped over.
+/// A message that is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Skip {
     /// Up to the next separator.
     Record,
-    /// So many bytes more.
+    /// This many more bytes.
     Bytes(usize),
-    /// All that comes: the stream cannot be cut. The server will close the connection.
+    /// All bytes: the stream is invalid, and the app server will close the connection.
     All,
 }
 
-/// What some bytes are.
+/// A segment of the input.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part<'a> {
-    /// They complete a message.
-    Whole { payload: &'a [u8], framed: &'a [u8] },
-    /// They are the end of a message that was too long to be kept.
+pub(super) enum Segment<'a> {
+    /// It completes a message.
+    Message { payload: &'a [u8], framed: &'a [u8] },
+    /// The end of a skipped message.
     Skipped,
-    /// They belong to a message whose end is not there.
-    Incomplete,
+    /// A part of an incomplete message.
+    Partial,
 }
 
-impl Cutter {
-    /// Cuts off the next part of `input`, and says how many bytes of it that takes. `None` when nothing is left. With `keeps_all`, a message
-    /// is kept however long it is.
+impl HubMessageSplitter {
+    /// The next segment of `input`, and its length. `None` at the end of the input. With `buffers_all`, a message of any length is buffered.
     pub(super) fn next<'a>(
         &'a mut self,
         protocol: HubProtocol,
         input: &'a [u8],
-        keeps_all: bool,
-    ) -> Option<(Part<'a>, usize)> {
+        buffers_all: bool,
+    ) -> Option<(Segment<'a>, usize)> {
         if std::mem::take(&mut self.is_done) {
             self.partial = Vec::new();
         }
@@ -56,51 +55,51 @@ impl Cutter {
             return None;
         }
         if let Some(skip) = self.skip {
-            return Some(self.step_over(skip, input));
+            return Some(self.skip_bytes(skip, input));
         }
-        let bytes_max = if keeps_all { usize::MAX >> 1 } else { KEPT_BYTES_MAX };
+        let bytes_max = if buffers_all { usize::MAX >> 1 } else { BUFFERED_BYTES_MAX };
         if self.partial.is_empty() {
             match next_message(protocol, input, bytes_max) {
                 Ok(Some((payload, used))) => {
-                    return Some((Part::Whole { payload, framed: &input[..used] }, used));
+                    return Some((Segment::Message { payload, framed: &input[..used] }, used));
                 }
                 Ok(None) => {
                     self.partial.extend_from_slice(input);
-                    return Some((Part::Incomplete, input.len()));
+                    return Some((Segment::Partial, input.len()));
                 }
                 Err(error) => {
                     let skip = skip_for(protocol, error, input);
                     self.skip = Some(skip);
-                    return Some(self.step_over(skip, input));
+                    return Some(self.skip_bytes(skip, input));
                 }
             }
         }
         Some(self.complete(protocol, input, bytes_max))
     }
 
-    /// The bytes of the message that is not complete.
+    /// The buffered bytes of the incomplete message.
     pub(super) fn partial(&self) -> &[u8] {
         if self.is_done { &[] } else { &self.partial }
     }
 
-    /// Takes them out.
+    /// Removes these bytes from the buffer.
     pub(super) fn take_partial(&mut self) -> Vec<u8> {
         let partial = std::mem::take(&mut self.partial);
         if std::mem::take(&mut self.is_done) { Vec::new() } else { partial }
     }
 
-    /// Whether a message is being stepped over.
+    /// Whether a message is being skipped.
     pub(super) fn is_skipping(&self) -> bool {
         self.skip.is_some()
     }
 
-    /// Adds to the message that is not complete, never looking twice at its bytes.
+    /// Adds bytes to the incomplete message, without scanning its bytes twice.
     fn complete<'a>(
         &'a mut self,
         protocol: HubProtocol,
         input: &'a [u8],
         bytes_max: usize,
-    ) -> (Part<'a>, usize) {
+    ) -> (Segment<'a>, usize) {
         let is_json = protocol == HubProtocol::Json;
         let missing = if is_json {
             input.iter().position(|byte| *byte == RECORD_SEPARATOR).map(|at| at + 1)
@@ -108,7 +107,7 @@ impl Cutter {
             framed_bytes(&self.partial).map(|bytes| bytes.saturating_sub(self.partial.len()))
         };
         let used = match missing {
-            // One byte of the prefix after the other.
+            // The prefix is read byte by byte.
             None if !is_json => 1,
             None => input.len(),
             Some(missing) => missing.min(input.len()),
@@ -122,19 +121,19 @@ impl Cutter {
             };
             self.partial = Vec::new();
             self.skip = Some(skip);
-            return self.step_over(skip, input);
+            return self.skip_bytes(skip, input);
         }
         self.partial.extend_from_slice(&input[..used]);
         match next_message_at_end(protocol, &self.partial) {
             Some((from, to)) => {
                 self.is_done = true;
-                (Part::Whole { payload: &self.partial[from..to], framed: &self.partial }, used)
+                (Segment::Message { payload: &self.partial[from..to], framed: &self.partial }, used)
             }
-            None => (Part::Incomplete, used),
+            None => (Segment::Partial, used),
         }
     }
 
-    fn step_over(&mut self, skip: Skip, input: &[u8]) -> (Part<'static>, usize) {
+    fn skip_bytes(&mut self, skip: Skip, input: &[u8]) -> (Segment<'static>, usize) {
         let end = match skip {
             Skip::Record => input.iter().position(|byte| *byte == RECORD_SEPARATOR).map(|at| at + 1),
             Skip::Bytes(missing) if missing <= input.len() => Some(missing),
@@ -147,14 +146,14 @@ impl Cutter {
         match end {
             Some(used) => {
                 self.skip = None;
-                (Part::Skipped, used)
+                (Segment::Skipped, used)
             }
-            None => (Part::Incomplete, input.len()),
+            None => (Segment::Partial, input.len()),
         }
     }
 }
 
-/// How a message at the start of `input` is stepped over.
+/// How to skip a message at the start of `input`.
 fn skip_for(protocol: HubProtocol, error: FramingError, input: &[u8]) -> Skip {
     match (protocol, error) {
         (HubProtocol::Json, _) => Skip::Record,
@@ -163,7 +162,7 @@ fn skip_for(protocol: HubProtocol, error: FramingError, input: &[u8]) -> Skip {
     }
 }
 
-/// How many bytes a message of MessagePack takes with its prefix; `None` while the prefix is not complete, or where it is none.
+/// How many bytes a message of MessagePack takes with its prefix; `None` while the prefix is not complete, or if it is invalid.
 fn framed_bytes(input: &[u8]) -> Option<usize> {
     let mut length = 0;
     for (index, byte) in input.iter().take(PREFIX_BYTES_MAX).enumerate() {
@@ -175,7 +174,7 @@ fn framed_bytes(input: &[u8]) -> Option<usize> {
     None
 }
 
-/// Where the payload lies, if the bytes are exactly one whole message.
+/// The range of the payload, if the bytes are exactly one message.
 fn next_message_at_end(protocol: HubProtocol, bytes: &[u8]) -> Option<(usize, usize)> {
     match protocol {
         HubProtocol::Json => (bytes.last() == Some(&RECORD_SEPARATOR)).then(|| (0, bytes.len() - 1)),

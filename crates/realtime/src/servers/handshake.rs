@@ -1,26 +1,30 @@
-//! [`Hello`]: the handshake of a server connection. Pure.
+//! [`Handshake`]: the handshake of a server connection. Pure.
 
 use signalr_protocol::service::{self, Message, ServerConnectionType};
 
-use super::from_protocol::shortened;
+use super::request::shortened;
 
-/// Why a connection is refused that begins with something else.
-pub(crate) const NO_HANDSHAKE: &str = "the first message of a server connection is a ServiceHandshakeRequest";
+/// The error of a connection that starts with another message.
+pub(crate) const NO_HANDSHAKE: &str = "the first message of a server connection must be a HandshakeRequest";
 
-/// What a connection's first message says, or why the connection is refused.
+/// The content of an accepted handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hello {
+pub(crate) struct Handshake {
     pub(crate) connection_type: ServerConnectionType,
-    /// Clients may move to another server when the connection is lost without a word.
-    pub(crate) moves_on_loss: bool,
-    /// The SDK is new enough to step over what it does not know.
-    pub(crate) modern: bool,
-    /// Clients may reconnect statefully.
+    /// Clients may migrate to another app server when the connection is lost.
+    pub(crate) migrates_on_loss: bool,
+    /// The SDK ignores messages and extensions that it does not know.
+    pub(crate) is_recent_sdk: bool,
+    /// Clients may use stateful reconnect.
     pub(crate) stateful: bool,
 }
 
-/// Reads the handshake.
-pub(crate) fn hello(message: &Message<'_>, instance: &str, clients_allowed: bool) -> Result<Hello, String> {
+/// Reads the first message of a server connection. The error is for the app server.
+pub(crate) fn parse_handshake(
+    message: &Message<'_>,
+    instance: &str,
+    clients_allowed: bool,
+) -> Result<Handshake, String> {
     let Message::HandshakeRequest(request) = message else {
         return Err(NO_HANDSHAKE.to_owned());
     };
@@ -33,23 +37,23 @@ pub(crate) fn hello(message: &Message<'_>, instance: &str, clients_allowed: bool
     }
     match request.connection_type {
         ServerConnectionType::Default | ServerConnectionType::OnDemand if !clients_allowed => {
-            return Err("this service runs in Serverless mode, where app servers carry no clients; set its mode to 'default' or 'classic', or \
+            return Err("the service runs in Serverless mode, where app servers carry no clients; set its mode to 'default' or 'classic', or \
                         connect with the persistent transport of the management SDK"
                 .to_owned());
         }
         ServerConnectionType::OnDemand if request.target.is_some_and(|target| target != instance) => {
             let target = shortened(request.target.unwrap_or_default());
-            return Err(format!("the instance '{target}' that asked for the connection is not here"));
+            return Err(format!("the service instance '{target}' does not exist; it has ended or restarted"));
         }
         ServerConnectionType::Default | ServerConnectionType::OnDemand | ServerConnectionType::Weak => {}
         ServerConnectionType::Other(number) => {
-            return Err(format!("the connection type {number} is not known; use 0, 1 or 2"));
+            return Err(format!("unknown connection type {number}; use 0, 1 or 2"));
         }
     }
-    Ok(Hello {
+    Ok(Handshake {
         connection_type: request.connection_type,
-        moves_on_loss: request.migration_level >= 2,
-        modern: request.allow_stateful_reconnects.is_some(),
+        migrates_on_loss: request.migration_level >= 2,
+        is_recent_sdk: request.allow_stateful_reconnects.is_some(),
         stateful: request.allow_stateful_reconnects == Some(true),
     })
 }
@@ -61,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn handshakes_are_taken_or_refused_in_words() {
+    fn handshakes_are_accepted_or_rejected_with_a_reason() {
         let check = |version, connection_type, target, state, clients_allowed, expected: &str| {
             let request = Message::HandshakeRequest(ServiceHandshakeRequest {
                 version,
@@ -71,9 +75,9 @@ mod tests {
                 extensions: Extensions::default(),
                 allow_stateful_reconnects: state,
             });
-            let shown = match hello(&request, "node-0", clients_allowed) {
-                Ok(Hello { connection_type, modern, stateful, moves_on_loss }) => {
-                    format!("{connection_type:?} {modern} {stateful} {moves_on_loss}")
+            let shown = match parse_handshake(&request, "node-0", clients_allowed) {
+                Ok(Handshake { connection_type, is_recent_sdk, stateful, migrates_on_loss }) => {
+                    format!("{connection_type:?} {is_recent_sdk} {stateful} {migrates_on_loss}")
                 }
                 Err(why) => why,
             };
@@ -91,14 +95,14 @@ mod tests {
             true,
             "version 2 of the service protocol is not supported; use version 1",
         );
-        check(1, Other(7), None, None, true, "the connection type 7 is not known; use 0, 1 or 2");
+        check(1, Other(7), None, None, true, "unknown connection type 7; use 0, 1 or 2");
         check(
             1,
             OnDemand,
             Some("x"),
             None,
             true,
-            "the instance 'x' that asked for the connection is not here",
+            "the service instance 'x' does not exist; it has ended or restarted",
         );
         check(
             1,
@@ -106,9 +110,9 @@ mod tests {
             None,
             None,
             false,
-            "this service runs in Serverless mode, where app servers carry no clients; set its mode to 'default' or 'classic', or connect with the persistent transport of the management SDK",
+            "the service runs in Serverless mode, where app servers carry no clients; set its mode to 'default' or 'classic', or connect with the persistent transport of the management SDK",
         );
-        let first = hello(&Message::Ping { messages: vec![] }, "node-0", true).unwrap_err();
-        assert_eq!(first, "the first message of a server connection is a ServiceHandshakeRequest");
+        let first = parse_handshake(&Message::Ping { messages: vec![] }, "node-0", true).unwrap_err();
+        assert_eq!(first, "the first message of a server connection must be a HandshakeRequest");
     }
 }

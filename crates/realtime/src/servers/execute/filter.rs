@@ -1,24 +1,24 @@
-//! Messages that only some of their receivers are to get.
+//! Sends with a filter, to some of their receivers.
 
 use std::sync::Arc;
 
 use crate::engine::{Candidate, ConnectionId, Target, UserId};
-use crate::filter::{Filter, Seen};
+use crate::filter::{Filter, FilteredConnection};
 
-/// The receivers of one message.
+/// The receivers of a send with a filter.
 #[derive(Debug)]
-pub(super) struct Chosen {
+pub(super) struct FilteredSend {
     pub(super) target: Target,
     pub(super) excluded: Vec<ConnectionId>,
     pub(super) excluded_users: Vec<UserId>,
     pub(super) filter: Arc<Filter>,
 }
 
-impl Chosen {
-    /// Whether this connection is one.
-    pub(super) fn has(&self, candidate: &Candidate<'_>) -> bool {
+impl FilteredSend {
+    /// Whether a connection is a receiver.
+    pub(super) fn includes(&self, candidate: &Candidate<'_>) -> bool {
         let Candidate { connection, user, groups } = *candidate;
-        let is_meant = match &self.target {
+        let is_target = match &self.target {
             Target::All => true,
             Target::Connection(id) => *id == connection,
             Target::User(id) => Some(id.as_str()) == user,
@@ -28,9 +28,9 @@ impl Chosen {
             self.excluded.contains(&connection)
                 || self.excluded_users.iter().any(|excluded| Some(excluded.as_str()) == user)
         };
-        is_meant
+        is_target
             && !is_excluded()
-            && self.filter.matches(Seen { connection: &connection.to_string(), user, groups })
+            && self.filter.matches(FilteredConnection { connection: &connection.to_string(), user, groups })
     }
 }
 
@@ -40,27 +40,27 @@ mod tests {
     use crate::engine::GroupName;
 
     #[test]
-    fn a_filter_chooses_among_those_who_are_meant() {
+    fn a_filter_selects_among_the_targets() {
         let (ada, bob) = ("AAAAAAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAAAAAAE");
         let id = |text| ConnectionId::parse(text).unwrap();
-        let mut chosen = Chosen {
+        let mut filtered = FilteredSend {
             target: Target::All,
             excluded: Vec::new(),
             excluded_users: Vec::new(),
             filter: Arc::new(Filter::parse("startswith(userId, 'a') or 'red' in groups").unwrap()),
         };
-        let has = |chosen: &Chosen, connection, user, groups: &[&str]| {
-            chosen.has(&Candidate { connection: id(connection), user, groups })
+        let has = |filtered: &FilteredSend, connection, user, groups: &[&str]| {
+            filtered.includes(&Candidate { connection: id(connection), user, groups })
         };
-        assert!(has(&chosen, ada, Some("ada"), &[]));
-        assert!(has(&chosen, bob, Some("bob"), &["blue", "red"]));
-        assert!(!has(&chosen, bob, Some("bob"), &["blue"]));
-        assert!(!has(&chosen, bob, None, &[]));
-        chosen.excluded = vec![id(ada)];
-        assert!(!has(&chosen, ada, Some("ada"), &[]));
-        chosen.excluded_users = vec![UserId::new("bob")];
-        assert!(!has(&chosen, bob, Some("bob"), &["red"]));
-        assert!(has(&chosen, bob, None, &["red"]));
+        assert!(has(&filtered, ada, Some("ada"), &[]));
+        assert!(has(&filtered, bob, Some("bob"), &["blue", "red"]));
+        assert!(!has(&filtered, bob, Some("bob"), &["blue"]));
+        assert!(!has(&filtered, bob, None, &[]));
+        filtered.excluded = vec![id(ada)];
+        assert!(!has(&filtered, ada, Some("ada"), &[]));
+        filtered.excluded_users = vec![UserId::new("bob")];
+        assert!(!has(&filtered, bob, Some("bob"), &["red"]));
+        assert!(has(&filtered, bob, None, &["red"]));
         for (target, expected) in [
             (Target::Connection(id(bob)), true),
             (Target::Connection(id(ada)), false),
@@ -69,8 +69,8 @@ mod tests {
             (Target::Group(GroupName::new("blue")), true),
             (Target::Group(GroupName::new("red")), false),
         ] {
-            chosen.target = target;
-            assert_eq!(has(&chosen, bob, Some("al"), &["blue"]), expected, "{:?}", chosen.target);
+            filtered.target = target;
+            assert_eq!(has(&filtered, bob, Some("al"), &["blue"]), expected, "{:?}", filtered.target);
         }
     }
 }
