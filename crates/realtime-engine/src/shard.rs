@@ -211,8 +211,8 @@ impl Turns for ShardTurns {
 
 #[cfg(feature = "simulation")]
 impl Ready {
-    fn simulated(ready: edge::simulation::Ready) -> Self {
-        let edge::simulation::Ready { token, is_readable, is_writable } = ready;
+    fn simulated(ready: edge::simulation::SocketReadiness) -> Self {
+        let edge::simulation::SocketReadiness { token, is_readable, is_writable } = ready;
         Self { token, is_readable, is_writable }
     }
 }

@@ -144,6 +144,8 @@ fn many(arguments: &Arguments) -> Result<()> {
             let count = SHARE.min(end - next);
             let mut command = Command::new(&program);
             command.args(["--here", "--first", &next.to_string(), "--seeds", &count.to_string()]);
+            // Causes that were caught are nothing to look into.
+            command.env("RUST_BACKTRACE", "0");
             if arguments.ignore_flushes {
                 command.arg("--ignore-flushes");
             }

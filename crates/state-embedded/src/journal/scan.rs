@@ -33,7 +33,7 @@ impl<'a> SegmentScan<'a> {
     fn at(&mut self, position: u64, bytes: usize) -> io::Result<&[u8]> {
         let end = self.window_position + self.window.len() as u64;
         if position < self.window_position || position + bytes as u64 > end {
-            self.window.resize(bytes.max(WINDOW_BYTES), 0);
+            self.window = vec![0; bytes.max(WINDOW_BYTES)];
             let filled = platform::read_at(self.file, &mut self.window, position)?;
             self.window.truncate(filled);
             self.window_position = position;
