@@ -1,4 +1,4 @@
-//! HTTP requests: which function they reach, whether they may, and how requests and responses look to the worker.
+//! HTTP requests: routing to functions, access by keys, and the conversion of requests and responses for the worker.
 
 mod access;
 mod admin;
@@ -38,7 +38,7 @@ use matched::{MatchedRequest, trigger_data};
 use respond::{failed, malformed, text, too_many};
 
 impl Dispatch {
-    /// Answers one request.
+    /// Handles one request.
     pub(crate) async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let origin = request.headers().get(http::header::ORIGIN).cloned();
         let mut response = match self.cors.preflight(request.method(), request.headers()) {
@@ -52,7 +52,7 @@ impl Dispatch {
         if let Some(origin) = &origin {
             self.cors.allow(origin, response.headers_mut());
         }
-        // What refuses for want of room says only that.
+        // Custom headers are not added to 429.
         if response.status() != StatusCode::TOO_MANY_REQUESTS {
             for (name, value) in &self.custom_headers {
                 response.headers_mut().entry(name.clone()).or_insert_with(|| value.clone());
@@ -105,7 +105,7 @@ impl Dispatch {
         };
         let key = match self.admit(&parts, &function, trigger).await {
             Ok(key) => key,
-            Err(refusal) => return refusal,
+            Err(rejection) => return rejection,
         };
         let Ok(outstanding) = Arc::clone(&self.outstanding).try_acquire_owned() else {
             self.rejected(Rejected::Outstanding);
@@ -121,45 +121,45 @@ impl Dispatch {
         let needs_properties = function.needs_binding_data;
         let received = match self.receive(body, needs_properties).await {
             Ok(received) => received,
-            Err(refusal) => return refusal,
+            Err(rejection) => return rejection,
         };
         let _concurrent = self.concurrent().await;
         let typed = routed.template.typed(&routed.values);
-        let turn = self.turn(&received.data).await;
+        let reserved = self.reserve_worker_bytes(&received.data).await;
         let matched =
             MatchedRequest { parts: &parts, path: &path, route_values: &routed.values.texts, typed, key };
         let trigger_data = trigger_data(matched, received, needs_properties);
-        self.call(&running, function, trigger_data, turn, &parts).await
+        self.call(&running, function, trigger_data, reserved, &parts).await
     }
 
-    /// Webhooks of extensions ask for their key; no extension has one yet.
+    /// Webhooks of extensions require a key; no extension has a webhook yet.
     async fn webhook(&self, parts: &Parts) -> Response<Body> {
-        self.refuse_unless_admin(parts).await.unwrap_or_else(|| empty(StatusCode::NOT_FOUND))
+        self.reject_unless_admin(parts).await.unwrap_or_else(|| empty(StatusCode::NOT_FOUND))
     }
 
-    /// The page at `/`, which tools poll until it is there.
+    /// The page at `/`, which tools poll until the app runs.
     fn home(&self) -> Response<Body> {
         home::page(self.app.settings.is_on("AzureWebJobsDisableHomepage"))
     }
 
-    /// Calls the function in a task of its own: a client that goes away cancels it, but its end is awaited and recorded all the same.
+    /// Invokes the function in a separate task: a client that disconnects cancels it, but its end is still awaited and recorded.
     async fn call(
         &self,
         running: &RunningApp,
         function: Arc<Function>,
         mut trigger_data: TriggerData,
-        turn: Option<OwnedSemaphorePermit>,
+        reserved: Option<OwnedSemaphorePermit>,
         parts: &Parts,
     ) -> Response<Body> {
         let invoker = running.invoker.clone();
         let name = function.name().to_owned();
-        let held = invoker.active.delay_drain();
+        let drain_guard = invoker.active.delay_drain();
         let mut shutdown = self.shutdown.clone();
         let (_canceller, cancellation) = CancellationToken::channel();
         trigger_data.options.cancellation = cancellation;
         let call = tokio::spawn(async move {
             let result = invoker.invoke_with_retry(&function, trigger_data, &mut shutdown).await;
-            drop((held, turn));
+            drop((drain_guard, reserved));
             result
         });
         match call.await {
@@ -177,7 +177,7 @@ impl Dispatch {
     }
 }
 
-/// Whether a path is for a webhook of an extension, which comes before every function.
+/// Whether a path is for a webhook of an extension, which takes precedence over functions.
 fn is_webhook(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     path.strip_prefix("/runtime/webhooks/").is_some_and(|extension| !extension.is_empty())

@@ -1,4 +1,4 @@
-//! Who may call: functions by their level, administration by the master key.
+//! Access by keys: functions by their `authLevel`, `/admin` by the master key.
 
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
@@ -13,7 +13,7 @@ use crate::keys::{KeyLevel, KnownKey};
 use crate::metrics::Rejected;
 
 impl Dispatch {
-    /// Whether the caller may call the function: the key that it showed, or the refusal.
+    /// The key of a caller that may call the function, or the response that rejects it.
     pub(super) async fn admit(
         &self,
         parts: &Parts,
@@ -24,10 +24,10 @@ impl Dispatch {
             return Ok(None);
         }
         let level = trigger.auth_level;
-        let key = match self.shown_key(parts, Some(function.name())).await {
-            // Whoever needs no key is let in while the keys cannot be read.
+        let key = match self.valid_key(parts, Some(function.name())).await {
+            // A function without a required key can be called while the keys cannot be read.
             Err(_) if level == AuthLevel::Anonymous && !function.declaration.is_disabled => None,
-            shown => shown?,
+            key => key?,
         };
         if function.declaration.is_disabled && !key.as_ref().is_some_and(|key| key.level == KeyLevel::Admin) {
             return Err(empty(StatusCode::NOT_FOUND));
@@ -39,15 +39,15 @@ impl Dispatch {
         Err(empty(StatusCode::UNAUTHORIZED))
     }
 
-    /// Refuses whoever does not show the master key, where keys are enforced: 403 for a key of the host that opens less, 401 for
-    /// everything else.
-    pub(super) async fn refuse_unless_admin(&self, parts: &Parts) -> Option<Response<Body>> {
+    /// The response that rejects a caller without the master key, if keys are enforced: 403 for a lesser key of the host, 401
+    /// otherwise.
+    pub(super) async fn reject_unless_admin(&self, parts: &Parts) -> Option<Response<Body>> {
         if !self.is_auth_enforced {
             return None;
         }
-        let key = match self.shown_key(parts, None).await {
+        let key = match self.valid_key(parts, None).await {
             Ok(key) => key,
-            Err(refusal) => return Some(refusal),
+            Err(rejection) => return Some(rejection),
         };
         if key.as_ref().is_some_and(|key| key.level == KeyLevel::Admin) {
             return None;
@@ -66,8 +66,8 @@ impl Dispatch {
         Some(response)
     }
 
-    /// The key that a caller shows, if it is one of the host's or of this function's.
-    async fn shown_key(
+    /// The key that a caller sent, if it is valid for the host or for this function.
+    async fn valid_key(
         &self,
         parts: &Parts,
         function: Option<&str>,
@@ -75,13 +75,14 @@ impl Dispatch {
         let Some(presented) = presented_key(parts) else { return Ok(None) };
         self.keys.identify(&presented, function).await.map_err(|error| {
             tracing::error!(error = error_chain(&error), "keys cannot be read");
-            let why = "The keys of this app cannot be read at the moment, so that no caller can be let in. The log says why.\n";
+            let why =
+                "The keys of this app cannot be read at the moment, so no key can be checked. See the log.\n";
             text(StatusCode::SERVICE_UNAVAILABLE, why)
         })
     }
 }
 
-/// The key that a caller shows: the header counts before the query.
+/// The key in a request: the header takes precedence over the query.
 fn presented_key(parts: &Parts) -> Option<String> {
     let header = parts.headers.get("x-functions-key").and_then(|value| value.to_str().ok());
     header.map(str::to_owned).or_else(|| {

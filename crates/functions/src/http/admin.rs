@@ -1,4 +1,4 @@
-//! `/admin`: state of the host, functions, keys. Needs the master key where keys are enforced.
+//! `/admin`: status of the host, functions, keys. Requires the master key if keys are enforced.
 
 mod keys;
 
@@ -19,7 +19,7 @@ use crate::host_version::HOST_VERSION;
 use crate::invoke::Function;
 use crate::running_app::{AppPhase, RunningApp};
 
-/// What an administrator asks for, read from the path.
+/// The admin operation that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AdminTarget {
     Ping,
@@ -27,14 +27,14 @@ pub(super) enum AdminTarget {
     Config,
     Processes,
     DrainStatus,
-    /// What a platform asks to see that the host answers.
+    /// Health checks of a platform.
     Health,
     InstanceInfo,
     Functions,
     Function(String),
     FunctionStatus(String),
     MasterKey,
-    /// Keys of the host or of a function; all of them or one by its name.
+    /// The keys of the host or of a function: all, or one by its name.
     Keys(KeyOwner, Option<String>),
 }
 
@@ -46,13 +46,13 @@ pub(super) enum KeyOwner {
 }
 
 impl AdminTarget {
-    /// Reads a path; `None` where there is nothing to administer, so that it may be a function's.
+    /// Parses a path; `None` for a path without an admin operation, which may belong to a function.
     pub(super) fn parse(path: &str) -> Option<Self> {
         let path = path.strip_suffix('/').unwrap_or(path);
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         let words: Vec<String> = segments.iter().map(|segment| segment.to_ascii_lowercase()).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        // Names keep the case in which they were asked for.
+        // Names keep the case of the request.
         let name = |at: usize| segments.get(at).map(|name| (*name).to_owned());
         let function = || name(2).unwrap_or_default();
         Some(match words.as_slice() {
@@ -64,7 +64,7 @@ impl AdminTarget {
             ["admin", "warmup"] | ["admin", "instance", "http-health"] => Self::Health,
             ["admin", "instance", "info"] => Self::InstanceInfo,
             ["admin", "host", "systemkeys", "_master"] => Self::MasterKey,
-            // The master key is none of the host's keys for functions.
+            // The master key is not one of the host's function keys.
             ["admin", "host", "keys" | "functionkeys", "_master"] => return None,
             ["admin", "host", "keys" | "functionkeys"] | ["admin", "host", "keys" | "functionkeys", _] => {
                 Self::Keys(KeyOwner::HostFunctions, name(3))
@@ -84,7 +84,7 @@ impl AdminTarget {
 }
 
 impl Dispatch {
-    /// `path` is the one that the target was read from.
+    /// `path` is the path from which the target was parsed.
     pub(super) async fn admin(
         &self,
         target: AdminTarget,
@@ -96,8 +96,8 @@ impl Dispatch {
         if target == AdminTarget::Ping && (method == Method::GET || method == Method::POST) {
             return ping();
         }
-        if let Some(refusal) = self.refuse_unless_admin(parts).await {
-            return refusal;
+        if let Some(rejection) = self.reject_unless_admin(parts).await {
+            return rejection;
         }
         let href = format!("{}{}", base(parts), super::path::write(path.trim_matches('/')));
         match target {
@@ -148,7 +148,7 @@ impl Dispatch {
         }
     }
 
-    /// Starts a function that is not called by HTTP, and does not wait for it.
+    /// Starts a function by its name and does not wait for it.
     async fn start_function(
         &self,
         running: &RunningApp,
@@ -161,7 +161,7 @@ impl Dispatch {
         }
         let input = match self.read_body(body).await {
             Ok(input) => input,
-            Err(refusal) => return refusal,
+            Err(rejection) => return rejection,
         };
         let input = match serde_json::from_slice::<Json>(&input) {
             Ok(Json::Object(object)) => object.get("input").cloned().unwrap_or(Json::Null),
@@ -184,7 +184,7 @@ impl Dispatch {
         empty(StatusCode::ACCEPTED)
     }
 
-    /// The settings of `host.json` that have an effect here, as they are in effect.
+    /// The effective settings of `host.json` that are supported here.
     fn config(&self) -> Response<Body> {
         let http = &self.app.host.http;
         let limit = |limit: Option<usize>| limit.map_or_else(|| json!(-1), |limit| json!(limit));
@@ -201,7 +201,7 @@ impl Dispatch {
         text(StatusCode::OK, &pretty)
     }
 
-    /// This process and the app's workers.
+    /// This process and the workers of the app.
     async fn processes(&self) -> Response<Body> {
         let running = match self.running().await {
             Ok(running) => running,
@@ -214,7 +214,7 @@ impl Dispatch {
         json_response(StatusCode::OK, &json!({ "processes": all }))
     }
 
-    /// A host that drains takes no requests, so that who can ask this sees a host that does not.
+    /// The drain status. A draining host accepts no requests, so the state is always `Disabled`.
     async fn drain_status(&self) -> Response<Body> {
         let running = match self.running().await {
             Ok(running) => running,
@@ -253,7 +253,7 @@ impl Dispatch {
     }
 }
 
-/// Says that the host is there; nobody may keep the answer.
+/// The response to a ping; caches must not store it.
 fn ping() -> Response<Body> {
     let mut response = empty(StatusCode::OK);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store,no-cache"));
@@ -261,7 +261,7 @@ fn ping() -> Response<Body> {
     response
 }
 
-/// Scheme, host and the first slash, as the client addressed us.
+/// Scheme, host and the first slash of the address that the client used.
 fn base(parts: &Parts) -> String {
     let url = request::absolute_url(parts);
     request::origin(&url).map(|origin| origin.to_string()).unwrap_or_default()

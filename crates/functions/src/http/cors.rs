@@ -1,4 +1,4 @@
-//! Cross-origin requests (the Fetch standard's CORS protocol): which origins may call the app from a browser. Pure.
+//! Cross-origin requests (the CORS protocol of the Fetch standard). Pure.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -7,27 +7,27 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-/// Which origins may call.
+/// The allowed origins and what they may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CorsPolicy {
     origins: Vec<String>,
     is_any: bool,
     credentials: bool,
-    /// Headers of responses that pages may read, joined by commas.
+    /// Response headers that pages may read, joined by commas.
     exposed: Option<HeaderValue>,
 }
 
 impl CorsPolicy {
-    /// A policy from origins such as `https://example.org`, or `*`. No origins: no CORS at all.
+    /// A policy for origins such as `https://example.org`, or `*`. Without origins, CORS is off.
     pub(crate) fn new(origins: &[String], credentials: bool) -> Self {
         let is_any = origins.iter().any(|origin| origin == "*");
         let origins = origins.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect();
-        // Browsers refuse credentials together with `*`; the specification forbids to answer so.
+        // The standard does not permit credentials together with `*`.
         Self { origins, is_any, credentials: credentials && !is_any, exposed: None }
     }
 
-    /// Lets pages read these headers of responses, beside those that the Fetch standard lets them read. `None` if one of them is no
-    /// name of a header.
+    /// Lets pages read these response headers, in addition to those that the Fetch standard exposes. `None` if one of them is not a
+    /// valid header name.
     pub(crate) fn exposing(mut self, headers: &[String]) -> Option<Self> {
         let names: Option<Vec<&str>> = headers
             .iter()
@@ -40,26 +40,26 @@ impl CorsPolicy {
         Some(self)
     }
 
-    /// The headers of the answer to a preflight request. One from an origin that is not listed has an answer without them: it is no
-    /// request to the app, and its browser must not send one. Without any listed origin a preflight is an ordinary OPTIONS request.
+    /// The response headers of a preflight request; empty for an origin that is not listed, so that the browser does not send the
+    /// request. `None` if it is not a preflight request, or if no origin is listed: then it is an ordinary OPTIONS request.
     pub(crate) fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<HeaderMap> {
         let origin = headers.get(ORIGIN)?;
         let wanted = headers.get(ACCESS_CONTROL_REQUEST_METHOD)?;
         if method != Method::OPTIONS || (!self.is_any && self.origins.is_empty()) {
             return None;
         }
-        let mut answer = HeaderMap::new();
+        let mut allowed = HeaderMap::new();
         if !self.allows(origin) {
-            return Some(answer);
+            return Some(allowed);
         }
-        answer.insert(ACCESS_CONTROL_ALLOW_METHODS, wanted.clone());
+        allowed.insert(ACCESS_CONTROL_ALLOW_METHODS, wanted.clone());
         if let Some(names) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-            answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, without_blanks(names));
+            allowed.insert(ACCESS_CONTROL_ALLOW_HEADERS, without_blanks(names));
         }
-        Some(answer)
+        Some(allowed)
     }
 
-    /// Adds what lets the origin read the response. What a function set itself is replaced: two values would be refused.
+    /// Adds the headers that let the origin read the response. Values that a function set are replaced: browsers reject two values.
     pub(crate) fn allow(&self, origin: &HeaderValue, headers: &mut HeaderMap) {
         if !self.allows(origin) {
             return;
@@ -79,13 +79,13 @@ impl CorsPolicy {
     }
 
     fn allows(&self, origin: &HeaderValue) -> bool {
-        // Browsers write origins in one form, in lower case.
+        // Browsers send origins in one form, in lower case.
         let is_listed = |allowed: &String| allowed.as_bytes() == origin.as_bytes();
         self.is_any || self.origins.iter().any(is_listed)
     }
 }
 
-/// A list of names with nothing but commas between them.
+/// A list of names, separated by commas only.
 fn without_blanks(names: &HeaderValue) -> HeaderValue {
     let bytes: Vec<u8> = names.as_bytes().iter().copied().filter(|byte| *byte != b' ').collect();
     HeaderValue::from_bytes(&bytes).unwrap_or_else(|_| names.clone())

@@ -15,7 +15,7 @@ use crate::metrics::{Metrics, Rejected, RejectedLabel};
 use crate::running_app::{AppPhase, RunningApp};
 use crate::shutdown::Shutdown;
 
-/// Dispatches requests. Shared by all clones of the service.
+/// Dispatches requests; shared by all clones of the service.
 pub(crate) struct Dispatch {
     pub(crate) app: App,
     pub(crate) phase: tokio::sync::watch::Receiver<AppPhase>,
@@ -24,42 +24,42 @@ pub(crate) struct Dispatch {
     pub(crate) cors: CorsPolicy,
     pub(crate) body_bytes_max: usize,
     pub(crate) start_wait: Duration,
-    /// Requests under way or waiting.
+    /// Limits active and waiting requests.
     pub(crate) outstanding: Arc<Semaphore>,
-    /// Requests whose function runs; `None` = no limit.
+    /// Limits requests whose function runs; `None` = no limit.
     pub(crate) concurrent: Option<Arc<Semaphore>>,
     pub(crate) custom_headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) logs: Logs,
     pub(crate) metrics: Metrics,
     pub(crate) started: std::time::Instant,
-    /// The room for bodies of requests.
+    /// Bounds the bytes of request bodies.
     pub(crate) bodies: Budget,
-    /// Bodies from files that workers may have at a time, [`PERMIT_BYTES`] a permit.
+    /// Limits the bytes of bodies from files that workers have at a time; [`PERMIT_BYTES`] per permit.
     pub(crate) worker_bodies: Arc<Semaphore>,
     pub(crate) worker_bodies_permits: usize,
-    /// Ends the pauses between retries.
+    /// Ends the pauses between retries when the host stops.
     pub(crate) shutdown: Shutdown,
-    /// Hands requests to workers that take them themselves.
+    /// Sends requests to workers that receive them themselves.
     pub(crate) proxy: egress::Client,
 }
 
 impl Dispatch {
-    /// Waits until the function of one more request may run.
+    /// Waits until one more function may run.
     pub(super) async fn concurrent(&self) -> Option<OwnedSemaphorePermit> {
         let limit = self.concurrent.as_ref()?;
         Arc::clone(limit).acquire_owned().await.ok()
     }
 
-    /// Waits for the app to start; the error is for the client.
+    /// Waits until the app has started; the error text is for the client.
     pub(super) async fn running(&self) -> Result<Arc<RunningApp>, String> {
         let mut phase = self.phase.clone();
         let decided = phase.wait_for(|phase| !matches!(phase, AppPhase::Starting));
         match tokio::time::timeout(self.start_wait, decided).await {
             Ok(Ok(phase)) => match &*phase {
                 AppPhase::Running(running) => Ok(Arc::clone(running)),
-                // Paths and stacks are for those who develop the app, not for whoever reaches an exposed port.
+                // Paths and stacks are for the developers of the app, not for clients of an exposed port.
                 AppPhase::Failed(_) if self.is_auth_enforced => {
-                    Err("The function app did not start; the log of the host says why.\n".to_owned())
+                    Err("The function app did not start; see the log of the host.\n".to_owned())
                 }
                 AppPhase::Failed(why) => Err(format!(
                     "The function app did not start: {why}\nIt is started again when a file of the app changes.\n"
@@ -71,13 +71,13 @@ impl Dispatch {
         }
     }
 
-    /// Whether a path may be that of a function: below the app's prefix, where it has one. Nothing else waits for the app, nor is told
-    /// that it did not start.
+    /// Whether a path may belong to a function: below the route prefix, if there is one. Other requests do not wait for the app and do
+    /// not report its failure.
     pub(super) fn may_have_route(&self, path: &str) -> bool {
         let prefix = &self.app.host.http.route_prefix;
         let head = path.strip_prefix('/').and_then(|path| path.get(..prefix.len()));
         let is_below = head.is_some_and(|head| head.eq_ignore_ascii_case(prefix));
-        // A prefix with parameters is for the routes to judge.
+        // A prefix with parameters is matched by the routes.
         prefix.is_empty()
             || prefix.contains('{')
             || (is_below && matches!(path.as_bytes().get(prefix.len() + 1), None | Some(b'/')))

@@ -1,4 +1,4 @@
-//! What `/` shows: tools poll it to see whether the host is up.
+//! The page at `/`, which tools poll to see whether the app runs.
 
 use http::{Response, StatusCode};
 use http_messages::{Body, empty, response};
@@ -6,7 +6,7 @@ use http_messages::{Body, empty, response};
 const PAGE: &str = "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Chappe</title></head>\n<body>\n\
     <h1>Your function app is up and running</h1>\n<p>Its functions answer under their own addresses.</p>\n</body>\n</html>\n";
 
-/// 200 with a page, or 204 where the app's settings switch the page off.
+/// 200 with a page, or 204 if the settings of the app disable the page.
 pub(super) fn page(is_disabled: bool) -> Response<Body> {
     if is_disabled {
         return empty(StatusCode::NO_CONTENT);
@@ -14,7 +14,7 @@ pub(super) fn page(is_disabled: bool) -> Response<Body> {
     response(StatusCode::OK, Some("text/html"), bytes::Bytes::from_static(PAGE.as_bytes()))
 }
 
-/// 503 with a page that says why the app does not run.
+/// 503 with a page that contains the reason why the app does not run.
 pub(super) fn not_running(why: &str) -> Response<Body> {
     let why = why.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let page = format!(

@@ -3,35 +3,35 @@
 use http::request::Parts;
 use trace::TraceContext;
 
-use super::body::Received;
+use super::body::ReceivedBody;
 use super::request;
 use crate::invoke::TriggerData;
 use crate::keys::KnownKey;
 
-/// A request to a function, beside its body.
+/// A request to a function, without its body.
 pub(super) struct MatchedRequest<'a> {
     pub(super) parts: &'a Parts,
-    /// The path as [`path::read`] gives it.
+    /// The path, decoded and normalised.
     pub(super) path: &'a str,
     pub(super) route_values: &'a [(String, String)],
     /// Route values in the types of their constraints, for expressions.
     pub(super) typed: serde_json::Map<String, serde_json::Value>,
-    /// The key that the caller showed.
+    /// The valid key that the caller sent.
     pub(super) key: Option<KnownKey>,
 }
 
 pub(super) fn trigger_data(
     matched: MatchedRequest<'_>,
-    received: Received,
+    received: ReceivedBody,
     needs_properties: bool,
 ) -> TriggerData {
     let MatchedRequest { parts, path, route_values, typed, key } = matched;
     let url = request::function_url(parts, path);
     let parent = request::header_text(parts, "traceparent").and_then(|text| TraceContext::parse(&text));
-    // Without its parent the state says nothing (W3C Trace Context, section 3.3).
+    // `tracestate` has no meaning without its parent (W3C Trace Context, section 3.3).
     let trace_state = parent.and_then(|_| request::header_text(parts, "tracestate")).unwrap_or_default();
     let (metadata, binding_data) =
-        request::binding_data(parts, &received.shown, route_values, typed, needs_properties);
+        request::binding_data(parts, &received.for_bindings, route_values, typed, needs_properties);
     TriggerData {
         origin: request::origin(&url),
         data: request::to_worker(parts, url, received.data, route_values, key.as_ref()).into(),

@@ -1,7 +1,7 @@
-//! The names of headers as the original writes them in trigger metadata: those that its server knows in their usual form, whatever
-//! a client wrote. Others stand as hyper gives them, in lower case: it does not keep how a client wrote them. Pure.
+//! The names of headers in trigger metadata, as the Azure Functions host writes them: names that its server knows have their usual
+//! capitals. Other names are in lower case, because hyper does not preserve the case of the client. Pure.
 
-/// Known names that are not made by capital letters at the beginning and after each hyphen.
+/// Known names without the regular capitals at the start and after each hyphen.
 const IRREGULAR: [(&str, &str); 9] = [
     ("content-md5", "Content-MD5"),
     ("dnt", "DNT"),
@@ -59,7 +59,7 @@ const REGULAR: [&str; 41] = [
     "user-agent",
 ];
 
-/// The name as trigger metadata has it; `lower` is in lower case.
+/// The name in trigger metadata; `lower` is in lower case.
 pub(super) fn written(lower: &str) -> String {
     if let Some((_, written)) = IRREGULAR.iter().find(|(known, _)| *known == lower) {
         return (*written).to_owned();

@@ -1,11 +1,11 @@
-//! The path of a request, read as the original's server (Kestrel) reads it: decoded but for `%2F`, and without dot segments.
-//! Facts: the recordings of the vendor's host. Pure.
+//! The path of a request, normalised like Kestrel, the server of the Azure Functions host: decoded except for `%2F`, without dot
+//! segments. Source: recordings of that host. Pure.
 
 use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-/// What stands unescaped in a path beside letters and digits: RFC 3986's `pchar` and the slash. `%` is decided apart.
+/// The escaped characters of a path: all but RFC 3986's `pchar` and the slash. `%` is handled separately.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -22,8 +22,8 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Decodes a path and removes its dot segments. `%2F` stays, as it is no separator; escapes that are not UTF-8 stay as they are
-/// written. `None` where the request is to be refused with 400: the path holds `%00`, or bytes beyond ASCII.
+/// Decodes a path and removes its dot segments. `%2F` is kept, because it is not a separator; so are escapes that are not UTF-8.
+/// `None` if the request must be rejected with 400: the path has `%00`, or bytes that are not ASCII.
 pub(super) fn read(raw: &str) -> Option<Cow<'_, str>> {
     if !raw.is_ascii() {
         return None;
@@ -35,7 +35,7 @@ pub(super) fn read(raw: &str) -> Option<Cow<'_, str>> {
     Some(decoded)
 }
 
-/// The path for an address: escaped where it must be, `%` only where no two hexadecimal digits follow.
+/// Escapes a path for an address; `%` only if it is not followed by two hexadecimal digits.
 pub(super) fn write(decoded: &str) -> String {
     let mut written = String::with_capacity(decoded.len());
     for (index, part) in decoded.split('%').enumerate() {
@@ -60,7 +60,7 @@ fn decode(raw: &str) -> Option<String> {
                 decoded.push(c);
                 rest = &rest[length..];
             }
-            // A slash, or no escape of a character: the percent sign stays, and what follows is text.
+            // A slash, or not the escape of a character: the percent sign is kept, and the rest is text.
             _ => {
                 decoded.push('%');
                 rest = &rest[1..];
@@ -71,14 +71,14 @@ fn decode(raw: &str) -> Option<String> {
     Some(decoded)
 }
 
-/// The character whose escapes a text begins with, and how many bytes they have.
+/// The escaped character at the start of a text, and the length of its escapes in bytes.
 fn character(text: &str) -> Option<(char, usize)> {
     let mut bytes = [0; 4];
     for count in 1..=bytes.len() {
         bytes[count - 1] = escape(text.get(3 * (count - 1)..3 * count)?)?;
         match std::str::from_utf8(&bytes[..count]) {
             Ok(character) => return Some((character.chars().next()?, 3 * count)),
-            // What is there is the beginning of a character.
+            // The bytes so far are the start of a character.
             Err(error) if error.error_len().is_none() => {}
             Err(_) => return None,
         }
@@ -89,11 +89,11 @@ fn character(text: &str) -> Option<(char, usize)> {
 /// The byte of one escape such as `%2f`.
 fn escape(text: &str) -> Option<u8> {
     let digits = text.strip_prefix('%')?;
-    // `from_str_radix` would take a sign too.
+    // `from_str_radix` would accept a sign too.
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// RFC 3986, section 5.2.4, for a path that begins with a slash.
+/// RFC 3986, section 5.2.4, for a path that starts with a slash.
 fn without_dot_segments(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let mut segments = path.split('/').skip(1).peekable();

@@ -1,12 +1,12 @@
-//! HTTP proxying: a worker that announces the capability `HttpUri` gets the HTTP request itself, beside the invocation.
+//! HTTP proxying: a worker with the capability `HttpUri` receives the HTTP request itself, in addition to the invocation.
 //!
-//! Both halves carry the id of the invocation, and the worker joins them. Its response streams back, and the outcome needs both:
-//! the end of the HTTP response and the answer to the invocation, which come in either order. So the head of the response is held
-//! back until the first byte of its body, or until the invocation is answered: a failure before the worker sent that byte is a 500, and
-//! a later one breaks the client's connection off. Nothing is held whole on either way.
+//! The request and the invocation contain the same invocation id, by which the worker joins them. Its HTTP response is streamed back.
+//! The outcome depends on both ends, which come in either order: the end of the HTTP response and the invocation response. Therefore
+//! the head of the response is delayed until the first byte of its body, or until the invocation response. A failure before the
+//! worker sent that byte becomes a 500; a later failure aborts the client's connection. No body is buffered as a whole.
 //!
-//! Which worker has an invocation is known only once it has it, so that the request goes out after the invocation; workers take the two
-//! in either order, and wait for the second one for 15 seconds.
+//! The worker of an invocation is known only once the pool has assigned it, so the request is sent after the invocation. Workers accept
+//! the two in either order, and wait 15 seconds for the second one.
 
 mod exchange;
 mod forward;
@@ -37,19 +37,19 @@ use forward::forward;
 use head::ProxiedHead;
 use upload::RequestUpload;
 
-/// How long a connection to a worker may take, in milliseconds.
+/// The time limit of connecting to a worker, in milliseconds.
 const CONNECT_TIMEOUT_MS: u64 = 1000;
 
-/// How long an unused connection to a worker is kept, in milliseconds: less than the 5 s after which Node.js closes it, as a request
-/// that meets the close would be lost.
+/// How long an idle connection to a worker is kept, in milliseconds: less than the 5 s after which Node.js closes it, because a request
+/// at that moment would be lost.
 const IDLE_TIMEOUT_MS: u64 = 3000;
 
-/// Unused connections to one worker.
+/// The most idle connections to one worker.
 const IDLE_CONNECTIONS_MAX: usize = 256;
 
-/// A client for the HTTP servers of workers: to this machine only, and never by a proxy.
+/// A client for the HTTP servers of workers: to this machine only, and never through a proxy.
 pub(crate) fn client() -> Client {
-    let here = |network: &str| network.parse().expect("a network");
+    let loopback = |network: &str| network.parse().expect("a network");
     let options = egress::Options {
         connect_timeout_ms: CONNECT_TIMEOUT_MS.try_into().expect("not zero"),
         pool_idle_timeout_ms: IDLE_TIMEOUT_MS.try_into().expect("not zero"),
@@ -57,19 +57,19 @@ pub(crate) fn client() -> Client {
         http_version: HttpVersion::Http1,
         addresses: AddressPolicy {
             base: Base::DenyAll,
-            allow: vec![here("127.0.0.0/8"), here("::1")],
+            allow: vec![loopback("127.0.0.0/8"), loopback("::1")],
             deny: Vec::new(),
         },
         proxy: ProxyChoice::Off,
         native_roots: false,
         ..egress::Options::default()
     };
-    // What is counted of proxied requests is `functions_http_proxied`; the counters of egress are for the world outside.
+    // Proxied requests are counted by `functions_http_proxied`, not by the metrics of egress.
     Client::new(&options, &egress::Metrics::default()).expect("no proxy and no certificates are named")
 }
 
 impl Dispatch {
-    /// Answers a request by handing it to the worker as it is.
+    /// Handles a request by forwarding it to the worker.
     pub(super) async fn proxy(
         &self,
         running: &RunningApp,
@@ -79,9 +79,9 @@ impl Dispatch {
         body: Body,
         permits: Permits,
     ) -> Response<Body> {
-        let (body, shown) = match self.to_stream(&function, body).await {
+        let (body, for_bindings) = match self.streamed_body(&function, body).await {
             Ok(read) => read,
-            Err(refusal) => return refusal,
+            Err(rejection) => return rejection,
         };
         let id = uuid::Uuid::new_v4().to_string();
         let url = request::function_url(matched.parts, matched.path);
@@ -91,19 +91,19 @@ impl Dispatch {
         let (cancellation_source, cancellation) = CancellationToken::channel();
         let (address_sender, address_receiver) = WorkerAddressSender::channel();
         let options = InvokeOptions { timeout: None, cancellation, worker_address: Some(address_sender) };
-        let trigger_data = trigger_data(&function, matched, proxying, &url, &shown, options);
+        let trigger_data = trigger_data(&function, matched, proxying, &url, &for_bindings, options);
         let upload = RequestUpload::new(body, self.body_bytes_max);
         let name = function.name().to_owned();
         let invoker = running.invoker.clone();
-        let held = invoker.active.delay_drain();
+        let drain_guard = invoker.active.delay_drain();
         let invocation = tokio::spawn(async move {
             let result = invoker.attempt(&function, trigger_data, &id).await;
-            drop(held);
+            drop(drain_guard);
             result
         });
         let exchange = Exchange {
             function: name,
-            verdict: InvocationState::Open(invocation),
+            invocation: InvocationState::Active(invocation),
             cancellation_source: Some(cancellation_source),
             upload: upload.clone(),
             logs: self.logs.clone(),
@@ -114,8 +114,8 @@ impl Dispatch {
         exchange.answer(forward(client, head, upload, address_receiver)).await
     }
 
-    /// The body to stream, and what bindings see of it: they need it whole, where they name its properties.
-    async fn to_stream(&self, function: &Function, body: Body) -> Result<(Body, Bytes), Response<Body>> {
+    /// The body to stream, and the bytes for bindings, which need the whole body if they refer to its properties.
+    async fn streamed_body(&self, function: &Function, body: Body) -> Result<(Body, Bytes), Response<Body>> {
         if function.needs_binding_data {
             let bytes = self.read_body(body).await?;
             return Ok((full(bytes.clone()), bytes));
@@ -129,18 +129,18 @@ impl Dispatch {
     }
 }
 
-/// What the worker learns by the invocation: nothing of the request itself, but values of the route, which some need there.
+/// The trigger data of a proxied invocation: without the request, but with route values for workers that require them.
 fn trigger_data(
     function: &Function,
     matched: MatchedRequest<'_>,
     proxying: HttpProxying,
     url: &str,
-    shown: &Bytes,
+    for_bindings: &Bytes,
     options: InvokeOptions,
 ) -> TriggerData {
     let MatchedRequest { parts, route_values, typed, .. } = matched;
     let (metadata, binding_data) =
-        request::binding_data(parts, shown, route_values, typed, function.needs_binding_data);
+        request::binding_data(parts, for_bindings, route_values, typed, function.needs_binding_data);
     let mut data = RpcHttp::default();
     if proxying.needs_route_values {
         data.params = route_values.iter().cloned().collect();

@@ -1,4 +1,4 @@
-//! An HTTP request in the words of the worker, and what expressions see of it.
+//! Converts an HTTP request to worker data, trigger metadata and binding data.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -18,14 +18,14 @@ use super::extensions::PublicOrigin;
 use super::names;
 use crate::keys::{KeyLevel, KnownKey};
 
-/// The type of the claim that holds a caller's name, where nothing else is said (.NET's `ClaimsIdentity`).
+/// The default claim type of a caller's name (.NET's `ClaimsIdentity`).
 const NAME_CLAIM: &str = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name";
-/// Likewise for roles.
+/// The default claim type of a role.
 const ROLE_CLAIM: &str = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role";
-/// What the types of the claims of a key begin with.
+/// The prefix of the claim types of a key.
 const KEY_CLAIM: &str = "http://schemas.microsoft.com/2017/07/functions/claims/";
 
-/// The request as the worker sees it. Names of headers are lower-case, several values are joined by commas.
+/// The request for the worker. Header names are in lower case, several values are joined by commas.
 pub(super) fn to_worker(
     parts: &Parts,
     url: String,
@@ -45,7 +45,7 @@ pub(super) fn to_worker(
     }
 }
 
-/// Who calls, as far as the host knows: the key that was shown, or nobody.
+/// The identity of the caller: that of its key, or an empty one.
 fn identity(key: Option<&KnownKey>) -> RpcClaimsIdentity {
     let claim =
         |kind: &str, value: &str| RpcClaim { kind: format!("{KEY_CLAIM}{kind}"), value: value.to_owned() };
@@ -65,7 +65,7 @@ fn identity(key: Option<&KnownKey>) -> RpcClaimsIdentity {
     }
 }
 
-/// The query by name, without case: values of one name are joined by commas, under the name as it was written last.
+/// The query by name without case: values of one name are joined by commas, under the last spelling of the name.
 fn joined_query(query: &str) -> BTreeMap<String, String> {
     let mut joined: HashMap<String, (String, String)> = HashMap::new();
     for (name, value) in query_pairs(query) {
@@ -84,7 +84,7 @@ fn joined_query(query: &str) -> BTreeMap<String, String> {
     joined.into_values().collect()
 }
 
-/// The address of a request to a function; its path has been read already.
+/// The address of a request to a function, with its normalised path.
 pub(super) fn function_url(parts: &Parts, path: &str) -> String {
     let mut path_and_query = super::path::write(path);
     if let Some(query) = parts.uri.query() {
@@ -94,7 +94,7 @@ pub(super) fn function_url(parts: &Parts, path: &str) -> String {
     address(parts, &path_and_query)
 }
 
-/// `scheme://host[:port]/path?query` as the client addressed us.
+/// `scheme://host[:port]/path?query` of the request.
 pub(super) fn absolute_url(parts: &Parts) -> String {
     address(parts, parts.uri.path_and_query().map_or("/", |path| path.as_str()))
 }
@@ -104,7 +104,7 @@ fn address(parts: &Parts, path: &str) -> String {
     let base = public.unwrap_or(&parts.uri);
     match (base.scheme_str(), base.authority()) {
         (Some(scheme), Some(authority)) => format!("{scheme}://{authority}{path}"),
-        // A caller in this process that gives no absolute address still names a host, as HTTP/1.1 demands.
+        // A caller in this process without an absolute address still names a host, as HTTP/1.1 requires.
         _ => {
             let host = parts.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
             format!("http://{}{path}", host.unwrap_or("localhost"))
@@ -122,16 +122,16 @@ pub(super) fn origin(url: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Largest body whose properties every worker gets as trigger metadata too. The real host knows no such limit, but a large
-/// body would travel twice for something that hardly any function looks at.
+/// The largest body whose properties are sent as trigger metadata too. The Azure Functions host has no such limit, but a large body
+/// would be sent twice for metadata that few functions read.
 pub(super) const METADATA_BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// What the worker gets as trigger metadata, and what expressions are resolved from: the properties of a JSON body, values of
-/// the query (but not `code`, which is a key) and of the route, `Headers` and `Query`; the later ones win. Workers get values of the
-/// route as text, expressions in the types of their constraints.
+/// The trigger metadata and the binding data: the properties of a JSON body, the values of the query (except `code`, which is a key) and
+/// of the route, `Headers` and `Query`; later ones override earlier ones. Route values are text in the metadata, and typed by their
+/// constraints in the binding data.
 ///
-/// In the real host a body or a query with a property `headers` takes the place of the headers. Here it does not: apps write
-/// `{headers.x-ms-client-principal-id}` and trust it.
+/// In the Azure Functions host, a property `headers` of the body or the query overrides the headers. Here it does not, because apps
+/// trust `{headers.x-ms-client-principal-id}`.
 pub(super) fn binding_data(
     parts: &Parts,
     body: &Bytes,
@@ -174,13 +174,13 @@ pub(super) fn binding_data(
     (gathered.metadata, gathered.data)
 }
 
-/// Trigger metadata and binding data of the same names, in which a later source replaces a name in any case. Clients choose
-/// how many names there are, so none is searched for.
+/// Trigger metadata and binding data with the same names; a later value replaces an earlier one without regard to case. Names are
+/// indexed, because clients choose how many there are.
 #[derive(Default)]
 struct Gathered {
     metadata: BTreeMap<String, TypedData>,
     data: Map<String, Json>,
-    /// Names in lower case, as they stand in the other two.
+    /// The names in the other two maps, by their lower case.
     names: HashMap<String, String>,
 }
 
@@ -195,25 +195,25 @@ impl Gathered {
     }
 }
 
-/// Whether a body begins as a JSON object does.
+/// Whether a body starts like a JSON object.
 pub(super) fn may_have_properties(body: &[u8]) -> bool {
-    without_mark(body).trim_ascii_start().first() == Some(&b'{')
+    without_byte_order_mark(body).trim_ascii_start().first() == Some(&b'{')
 }
 
 /// The body without a byte order mark.
-fn without_mark(body: &[u8]) -> &[u8] {
+fn without_byte_order_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-/// The top-level properties of a JSON object, whatever the media type says, in the forms that the real host gives them
-/// (webjobs-sdk-extensions, `HttpTriggerBinding`): plain values as text (fractions in the shortest form of their value, `True` and
-/// `False` with capitals), objects and arrays as JSON; `null` is left out. So are values that are larger than such a body may be.
+/// The top-level properties of a JSON object, with any media type, in the forms of the Azure Functions host
+/// (webjobs-sdk-extensions, `HttpTriggerBinding`): plain values as text (fractions in their shortest form, `True` and `False` with
+/// capitals), objects and arrays as JSON. `null` is omitted, and so are values larger than [`METADATA_BODY_BYTES_MAX`].
 fn body_properties(body: &[u8]) -> Vec<(String, TypedData)> {
     if !may_have_properties(body) {
         return Vec::new();
     }
-    let body = without_mark(body);
-    // A body that is no JSON is nobody's fault: it may be anything.
+    let body = without_byte_order_mark(body);
+    // A body may be anything; one that is not JSON has no properties.
     let Ok(Properties(properties)) = serde_json::from_slice(body) else { return Vec::new() };
     let form = |raw: &RawValue| match raw.get() {
         text if text.len() > METADATA_BODY_BYTES_MAX => None,
@@ -229,8 +229,8 @@ fn body_properties(body: &[u8]) -> Vec<(String, TypedData)> {
     properties.into_iter().filter_map(|(name, raw)| Some((name, form(raw)?))).collect()
 }
 
-/// The properties of a JSON object, each once, without case: under the name as it was written first, with the value that came last, as in
-/// the original's dictionary.
+/// The properties of a JSON object, each once without regard to case: the first spelling of the name with the last value, as in the
+/// dictionary of the Azure Functions host.
 struct Properties<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Properties<'de> {
@@ -262,7 +262,7 @@ impl<'de> Deserialize<'de> for Properties<'de> {
     }
 }
 
-/// A number of JSON as .NET writes its value, where that is without an exponent.
+/// A JSON number as .NET writes its value, if that is without an exponent.
 fn plain_number(text: &str) -> String {
     const PLAIN: std::ops::Range<f64> = 1e-5..1e15;
     let is_fraction = text.contains(['.', 'e', 'E']);
@@ -277,7 +277,7 @@ pub(super) fn header_text(parts: &Parts, name: &str) -> Option<String> {
     (!values.is_empty()).then(|| values.join(","))
 }
 
-/// What the caller hands on by name (W3C Baggage, section 3.2), decoded and without the properties of its members.
+/// The members of the `baggage` header (W3C Baggage, section 3.2), decoded and without their properties.
 pub(super) fn baggage(parts: &Parts) -> BTreeMap<String, String> {
     let text = header_text(parts, "baggage").unwrap_or_default();
     let member = |member: &str| {
@@ -298,14 +298,14 @@ fn headers(parts: &Parts) -> BTreeMap<String, String> {
             .iter()
             .map(|value| String::from_utf8_lossy(value.as_bytes()))
             .collect();
-        // Cookies are joined as RFC 6265 wants it; a comma is part of some cookies' values.
+        // Cookies are joined as RFC 6265 requires; some values contain commas.
         let separator = if name == http::header::COOKIE { "; " } else { "," };
         headers.insert(name.as_str().to_owned(), values.join(separator));
     }
     headers
 }
 
-/// Names and values of a query, decoded; `+` is a blank, and escapes that are not UTF-8 stay as they are.
+/// Names and values of a query, decoded; `+` is a space, and escapes that are not UTF-8 are kept.
 pub(super) fn query_pairs(query: &str) -> Vec<(String, String)> {
     let decode = |text: &str| {
         let text = text.replace('+', " ");

@@ -6,7 +6,7 @@ use http_messages::{Body, empty};
 use crate::invoke::InvocationError;
 use crate::worker::InvokeError;
 
-/// The answer to a request whose invocation failed; without an error, its task did.
+/// The response to a request whose invocation failed; `None` if its task panicked.
 pub(super) fn failed(error: Option<&InvocationError>) -> Response<Body> {
     match error {
         Some(InvocationError::Worker { cause: InvokeError::TooLarge { .. } }) => {
@@ -15,19 +15,20 @@ pub(super) fn failed(error: Option<&InvocationError>) -> Response<Body> {
         Some(
             error @ InvocationError::Worker { cause: InvokeError::NoWorker { .. } | InvokeError::Draining },
         ) => text(StatusCode::SERVICE_UNAVAILABLE, &error.with_causes()),
-        // Details are in the log only: the real host answers an unhandled exception with an empty body.
+        // Details are in the log only: the Azure Functions host responds to an unhandled exception with an empty body.
         _ => empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
 
-/// The answer to a request that breaks HTTP in a way that hyper lets pass. The connection ends, as with the original.
+/// The response to a request that violates HTTP in a way that hyper accepts. The connection is closed, as by the Azure Functions
+/// host.
 pub(super) fn malformed() -> Response<Body> {
     let mut response = empty(StatusCode::BAD_REQUEST);
     response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-/// The answer to a request beyond the limits. The header tells a scaling platform that more instances would help.
+/// The response to a request above the limit. The header tells a scaling platform that more instances would help.
 pub(super) fn too_many() -> Response<Body> {
     let mut response = empty(StatusCode::TOO_MANY_REQUESTS);
     response.headers_mut().insert("x-function-scaleout", HeaderValue::from_static("1"));

@@ -1,4 +1,4 @@
-//! What a function gave, as an HTTP response.
+//! Converts the value of a function to an HTTP response.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TRANSFER_ENCODING};
@@ -10,28 +10,28 @@ use worker_protocol::{RpcHttp, RpcHttpCookie, SameSite, TypedData};
 
 use functions_contract::find_property;
 
-/// What stands unescaped in a cookie's value: the unreserved characters of RFC 3986.
+/// The escaped characters of a cookie's value: all but the unreserved ones of RFC 3986.
 const COOKIE_ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json; charset=utf-8";
 
-/// The response to send. The error says why what the function gave is no response.
+/// The response to send. The error says why the value cannot be sent.
 pub(super) fn from_worker(value: TypedData, request: &HeaderMap) -> Result<Response<Body>, String> {
     match value {
         TypedData::Null => Ok(empty(StatusCode::NO_CONTENT)),
         TypedData::Http(http) => respond(*http, request),
         TypedData::Json(text) => match serde_json::from_str(&text) {
-            // An object with a body is meant as a response; any other value is the body itself.
+            // An object with `body` is a response; any other value is the body itself.
             Ok(Json::Object(object)) if find_property(&object, "body").is_some() => {
-                respond(sniff(object), request)
+                respond(parse_response(object), request)
             }
             Ok(Json::Null) => Ok(empty(StatusCode::NO_CONTENT)),
             _ => respond(RpcHttp { body: TypedData::Json(text), ..RpcHttp::default() }, request),
         },
         TypedData::String(text) => match serde_json::from_str(&text) {
             Ok(Json::Object(object)) if find_property(&object, "body").is_some() => {
-                respond(sniff(object), request)
+                respond(parse_response(object), request)
             }
             _ => respond(RpcHttp { body: TypedData::String(text), ..RpcHttp::default() }, request),
         },
@@ -39,8 +39,8 @@ pub(super) fn from_worker(value: TypedData, request: &HeaderMap) -> Result<Respo
     }
 }
 
-/// Reads an object as a response: `status` or `statusCode`, `headers`, `cookies`, `enableContentNegotiation`, `body`.
-fn sniff(object: Map<String, Json>) -> RpcHttp {
+/// Parses an object as a response: `status` or `statusCode`, `headers`, `cookies`, `enableContentNegotiation`, `body`.
+fn parse_response(object: Map<String, Json>) -> RpcHttp {
     let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let status = ["status", "statusCode"].iter().find_map(|name| find_property(&object, name));
     let headers = find_property(&object, "headers").and_then(Json::as_object);
@@ -67,7 +67,7 @@ fn respond(http: RpcHttp, request: &HeaderMap) -> Result<Response<Body>, String>
         text => {
             let status = text.parse::<u16>().ok().filter(|status| (200..=999).contains(status));
             let status = status.and_then(|status| StatusCode::from_u16(status).ok());
-            status.ok_or_else(|| format!("'{text}' is no status; use a number from 200 to 999"))?
+            status.ok_or_else(|| format!("'{text}' is not a status; use a number from 200 to 999"))?
         }
     };
     let wants_json = http.enable_content_negotiation && accepts_json(request);
@@ -79,14 +79,14 @@ fn respond(http: RpcHttp, request: &HeaderMap) -> Result<Response<Body>, String>
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
     for (name, value) in &http.headers {
-        let name =
-            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("'{name}' is no header name"))?;
-        // The length and the framing are ours: a wrong one from the function would break the connection.
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| format!("'{name}' is not a valid header name"))?;
+        // The host sets length and framing: a wrong value from the function would break the connection.
         let closes = name == CONNECTION && value.trim().eq_ignore_ascii_case("close");
         if name == CONTENT_LENGTH || name == TRANSFER_ENCODING || (name == CONNECTION && !closes) {
             continue;
         }
-        // No media type is not a media type.
+        // An empty value removes the content type.
         if name == CONTENT_TYPE && value.is_empty() {
             headers.remove(CONTENT_TYPE);
             continue;
@@ -104,7 +104,7 @@ fn respond(http: RpcHttp, request: &HeaderMap) -> Result<Response<Body>, String>
     Ok(response)
 }
 
-/// The body's bytes, and the content type where the function names none.
+/// The body's bytes, and the content type for a function that sets none.
 fn content(body: TypedData, wants_json: bool) -> (Bytes, Option<&'static str>) {
     match body {
         TypedData::Null => (Bytes::new(), None),
@@ -114,7 +114,7 @@ fn content(body: TypedData, wants_json: bool) -> (Bytes, Option<&'static str>) {
             Ok(text) if !wants_json => (text.into(), Some(TEXT)),
             _ => (json.into_bytes(), Some(JSON)),
         },
-        // What bytes are, only the function knows.
+        // The content type of bytes is known to the function only.
         TypedData::Bytes(bytes) | TypedData::Stream(bytes) => (bytes, None),
         TypedData::Int(number) => (number.to_string().into(), Some(TEXT)),
         TypedData::Double(number) => (number.to_string().into(), Some(TEXT)),
@@ -132,10 +132,10 @@ fn accepts_json(request: &HeaderMap) -> bool {
     first.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// RFC 6265, section 4.1.1; the attributes in the order and case of the original, which gives each cookie a path. `None` where the name
-/// is no token.
+/// The `Set-Cookie` value (RFC 6265, section 4.1.1), with the attributes in the order and case of the Azure Functions host, which adds a
+/// path to each cookie. `None` if the name is not a token.
 fn set_cookie(cookie: &RpcHttpCookie) -> Option<String> {
-    // A cookie's name is a token, as a header's is.
+    // The name of a cookie is a token, like a header name.
     HeaderName::from_bytes(cookie.name.as_bytes()).ok()?;
     let mut text = format!("{}={}", cookie.name, utf8_percent_encode(&cookie.value, COOKIE_ESCAPED));
     if let Some(expires) = cookie.expires.and_then(|expires| jiff::Timestamp::try_from(expires).ok()) {

@@ -463,7 +463,7 @@ async fn a_body_without_capacity_gets_503_with_retry_after() {
             (503, Some("5")),
             "{path}"
         );
-        assert!(refused.body.starts_with("The request was not taken: the body waited"), "{}", refused.body);
+        assert!(refused.body.starts_with("The request was rejected: the body waited"), "{}", refused.body);
     }
     // Requests without a body need no room.
     assert_eq!(host.send("GET /api/f").await.status, 204);

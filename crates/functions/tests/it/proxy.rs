@@ -418,9 +418,9 @@ async fn a_worker_address_without_a_listener_fails_each_request_soon() {
     let began = Instant::now();
     assert_eq!(host.get("missing").await.text(), "500");
     assert!(began.elapsed() < SOON);
-    let why = host.logged("Functions.missing was not answered by its worker: ").await;
+    let why = host.logged("Functions.missing got no response from its worker: ").await;
     assert!(
-        why.contains("takes HTTP requests at http://localhost:") && why.contains("accepts no connection"),
+        why.contains("receives HTTP requests at http://localhost:") && why.contains("accepts no connection"),
         "{why}"
     );
     host.logged("cancelled ").await;

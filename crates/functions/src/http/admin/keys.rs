@@ -1,4 +1,4 @@
-//! `/admin/…/keys`: the keys of the host and of functions are read, set and removed.
+//! `/admin/…/keys`: reads, sets and removes the keys of the host and of functions.
 
 use http::header::LOCATION;
 use http::request::Parts;
@@ -20,12 +20,12 @@ impl Dispatch {
             }
             Method::POST | Method::PUT => match self.key_value(parts, body).await {
                 Ok(value) => self.keys.set_master(value).await,
-                Err(refusal) => return refusal,
+                Err(rejection) => return rejection,
             },
             Method::DELETE => return text(StatusCode::BAD_REQUEST, "Cannot delete System Key."),
             _ => return empty(StatusCode::NOT_FOUND),
         };
-        answer(key.map(|key| (StatusCode::OK, one_key(&key, href))))
+        respond(key.map(|key| (StatusCode::OK, one_key(&key, href))))
     }
 
     pub(super) async fn keys_of_function(
@@ -82,7 +82,7 @@ impl Dispatch {
         };
         let listed = match listed {
             Ok(listed) => listed,
-            Err(error) => return answer(Err(error)),
+            Err(error) => return respond(Err(error)),
         };
         match (&parts.method, name.as_deref()) {
             (&Method::GET, None) => {
@@ -98,11 +98,11 @@ impl Dispatch {
                 let exists = listed.iter().any(|key| key.name.eq_ignore_ascii_case(name));
                 let value = match self.key_value(parts, body).await {
                     Ok(value) => value,
-                    Err(refusal) => return refusal,
+                    Err(rejection) => return rejection,
                 };
                 let status = if exists { StatusCode::OK } else { StatusCode::CREATED };
                 let set = self.keys.set(scope, name, value).await;
-                let mut response = answer(set.map(|key| (status, one_key(&key, href))));
+                let mut response = respond(set.map(|key| (status, one_key(&key, href))));
                 if response.status() == StatusCode::CREATED
                     && let Ok(location) = HeaderValue::try_from(href)
                 {
@@ -113,20 +113,20 @@ impl Dispatch {
             (&Method::DELETE, Some(name)) => match self.keys.remove(scope, name).await {
                 Ok(true) => empty(StatusCode::NO_CONTENT),
                 Ok(false) => empty(StatusCode::NOT_FOUND),
-                Err(error) => answer(Err(error)),
+                Err(error) => respond(Err(error)),
             },
             _ => empty(StatusCode::NOT_FOUND),
         }
     }
 
-    /// The value in `{"name": .., "value": ..}`. PUT must have one; POST without one asks for a random value.
+    /// The value in `{"name": .., "value": ..}`. PUT requires one; POST without one generates it.
     async fn key_value(&self, parts: &Parts, body: Body) -> Result<Option<String>, Response<Body>> {
-        let must_have_one = parts.method == Method::PUT;
-        if must_have_one && !is_json(parts) {
+        let is_required = parts.method == Method::PUT;
+        if is_required && !is_json(parts) {
             return Err(empty(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
         let body = self.read_body(body).await?;
-        if body.is_empty() && !must_have_one {
+        if body.is_empty() && !is_required {
             return Ok(None);
         }
         let value = match serde_json::from_slice::<Json>(&body) {
@@ -140,25 +140,25 @@ impl Dispatch {
                 return Err(text(StatusCode::BAD_REQUEST, &why));
             }
         };
-        if must_have_one && value.is_none() {
+        if is_required && value.is_none() {
             return Err(text(StatusCode::BAD_REQUEST, "Invalid key value"));
         }
         Ok(value)
     }
 }
 
-fn answer(result: Result<(StatusCode, Json), ReadKeysError>) -> Response<Body> {
+fn respond(result: Result<(StatusCode, Json), ReadKeysError>) -> Response<Body> {
     match result {
         Ok((status, json)) => json_response(status, &json),
         Err(error) => {
             let why = error_chain(&error);
             tracing::error!(error = why, "keys cannot be read or written");
             let status = match error {
-                // The disk, the file, or too many at once: none of it is the caller's, and it may be over in a moment.
+                // The disk, the file, or too many concurrent changes: not the fault of the caller, and a retry may succeed.
                 ReadKeysError::Registry(_) | ReadKeysError::Contended => StatusCode::SERVICE_UNAVAILABLE,
                 ReadKeysError::Malformed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             };
-            text(status, &format!("The keys cannot be read or stored, and nothing was changed: {why}\n"))
+            text(status, &format!("The keys cannot be read or stored; nothing was changed: {why}\n"))
         }
     }
 }
@@ -167,7 +167,7 @@ fn key_json(key: &NamedKey) -> Json {
     json!({ "name": key.name, "value": key.value })
 }
 
-/// A key that was asked for by its own address.
+/// A key with the links of its own address.
 fn one_key(key: &NamedKey, href: &str) -> Json {
     json!({ "name": key.name, "value": key.value, "links": links(href) })
 }

@@ -1,4 +1,4 @@
-//! One proxied request: its two halves, and the outcome that they make together.
+//! One proxied request: the HTTP exchange and the invocation, and their common outcome.
 
 use std::time::Duration;
 
@@ -23,39 +23,40 @@ use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, ProxiedEnd, ProxiedLabel};
 use crate::worker::CancellationSource;
 
-/// How long the head of a response may come after its invocation succeeded without returning anything: some workers send none then.
+/// How long to wait for the head of a response after an invocation succeeded without a value: some workers send no response then.
 const HEAD_WAIT: Duration = Duration::from_millis(900);
 
-/// The same where the function returned something, so that a response is on its way.
+/// The same after an invocation that returned a value, so that a response follows.
 const RETURNED_HEAD_WAIT: Duration = Duration::from_secs(10);
 
-/// How long an invocation may go on after the worker answered its request with 404: that is the answer of a worker that does not
-/// know the path, and then nothing ends the invocation. A function's own 404 comes within 30 ms of its invocation's end.
+/// How long to wait for an invocation after the worker responded with 404: a worker that does not know the path responds so, and then
+/// nothing ends the invocation. A 404 of the function itself comes within 30 ms of the end of its invocation.
 const NOT_FOUND_WAIT: Duration = Duration::from_millis(500);
 
-/// How long the end of a whole response waits for its invocation to end.
-const VERDICT_WAIT: Duration = Duration::from_secs(5);
+/// How long the end of a complete response waits for the end of its invocation.
+const INVOCATION_WAIT: Duration = Duration::from_secs(5);
 
-/// How long the invocation has to say what happened when the connection to its worker broke.
+/// How long to wait for the reason from the invocation after the connection to the worker broke.
 const BROKEN_WAIT: Duration = Duration::from_millis(500);
 
-/// How long what a worker sent before its function failed may take to be read: it lies in the socket already, and only the order in which
-/// the host sees the two is open.
+/// How long to read what a worker sent before its function failed: the data is in the socket already, but the host may see the failure
+/// first.
 const SENT_WAIT: Duration = Duration::from_millis(50);
 
-/// How long a response may pause once its invocation has ended; before that, the limit of the function counts. That of the original.
+/// The longest pause of a response after its invocation has ended; before, the function timeout applies. The value of the Azure Functions
+/// host.
 const SILENCE_MAX: Duration = Duration::from_secs(240);
 
-const FAILED_IN_THE_MIDDLE: &str = "the function failed in the middle of its response";
+const FAILED_DURING_RESPONSE: &str = "the function failed during its response";
 
-/// What a request holds until its response has ended.
+/// The permits of a request, released when its response has ended.
 pub(crate) type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
-/// A proxied request while it is under way. Dropped before its end, it cancels its invocation and closes the connection to the worker.
+/// An active proxied request. Dropping it before its end cancels the invocation and closes the connection to the worker.
 pub(super) struct Exchange {
     pub(super) function: String,
-    pub(super) verdict: InvocationState,
-    /// Gone once the invocation has ended.
+    pub(super) invocation: InvocationState,
+    /// `None` once the invocation has ended.
     pub(super) cancellation_source: Option<CancellationSource>,
     pub(super) upload: RequestUpload,
     pub(super) logs: Logs,
@@ -63,21 +64,21 @@ pub(super) struct Exchange {
     pub(super) _permits: Permits,
 }
 
-/// What a function that succeeded gave as its response, which counts only as a sign that one comes.
+/// Whether a function that succeeded returned a value, which shows whether an HTTP response follows.
 enum Returns {
     Nothing,
     Something,
 }
 
-/// How the invocation ended.
+/// The state of the invocation.
 pub(super) enum InvocationState {
-    /// It has not.
-    Open(JoinHandle<Result<Returned, InvocationError>>),
-    /// Well.
+    /// It is active.
+    Active(JoinHandle<Result<Returned, InvocationError>>),
+    /// It succeeded.
     Succeeded,
 }
 
-/// Counts how a proxied request ended.
+/// Counts the outcome of a proxied request.
 pub(super) struct OutcomeCounter {
     counters: Family<ProxiedLabel, Counter>,
     end: ProxiedEnd,
@@ -86,13 +87,13 @@ pub(super) struct OutcomeCounter {
 /// The rest of a response.
 struct Download {
     body: Body,
-    /// A frame that was taken already.
-    taken: Option<Frame<Bytes>>,
+    /// A frame that was read already.
+    first: Option<Frame<Bytes>>,
     exchange: Exchange,
 }
 
 impl Exchange {
-    /// Waits for both halves and gives the response, whose body goes on with both.
+    /// Waits for the response and for the invocation, and returns the response; its body continues with both.
     pub(super) async fn answer(
         mut self,
         forward: impl Future<Output = Result<Response<Body>, ForwardError>>,
@@ -101,9 +102,9 @@ impl Exchange {
             tokio::pin!(forward);
             tokio::select! {
                 biased;
-                ended = self.verdict.ended() => match ended {
+                ended = self.invocation.ended() => match ended {
                     Err(error) => return match timeout(SENT_WAIT, forward).await {
-                        Ok(Ok(response)) => self.break_off_or_fail(response, error).await,
+                        Ok(Ok(response)) => self.abort_or_fail(response, error).await,
                         _ => self.fail(error.as_ref()),
                     },
                     Ok(Returns::Something) => match timeout(RETURNED_HEAD_WAIT, forward).await {
@@ -129,18 +130,18 @@ impl Exchange {
         let first = match self.frame(&mut body).await {
             Ok(first) => first,
             Err(Break::Failed(error)) => {
-                return self.break_off_or_fail(Response::from_parts(parts, body), error).await;
+                return self.abort_or_fail(Response::from_parts(parts, body), error).await;
             }
             Err(Break::Lost(cause)) => return self.not_forwarded(&ForwardError::Lost { cause }).await,
         };
-        // A response that is all there can still become a failure.
+        // A complete response can still become a failure.
         if (first.is_none() || body.is_end_stream())
             && let Err(error) = self.settle(parts.status).await
         {
             return self.fail(error.as_ref());
         }
-        let rest = Download { body, taken: first, exchange: self };
-        let is_empty = rest.taken.is_none();
+        let rest = Download { body, first, exchange: self };
+        let is_empty = rest.first.is_none();
         let rest = match is_empty {
             true => {
                 rest.finish();
@@ -154,10 +155,10 @@ impl Exchange {
     /// The next data of the response, as long as the invocation has not failed. `None` at the end.
     async fn frame(&mut self, body: &mut Body) -> Result<Option<Frame<Bytes>>, Break> {
         loop {
-            let frame = match &mut self.verdict {
-                verdict @ InvocationState::Open(_) => tokio::select! {
+            let frame = match &mut self.invocation {
+                invocation @ InvocationState::Active(_) => tokio::select! {
                     biased;
-                    ended = verdict.ended() => match ended {
+                    ended = invocation.ended() => match ended {
                         Err(error) => return Err(Break::Failed(error)),
                         Ok(_) => {
                             self.cancellation_source = None;
@@ -168,11 +169,11 @@ impl Exchange {
                 },
                 InvocationState::Succeeded => match timeout(SILENCE_MAX, body.frame()).await {
                     Ok(frame) => frame,
-                    Err(_) => return Err(Break::Lost("the worker was silent for too long".into())),
+                    Err(_) => return Err(Break::Lost("the worker sent nothing for too long".into())),
                 },
             };
             match frame {
-                // Trailers have no place in HTTP/1.1 to clients that did not ask for them.
+                // HTTP/1.1 clients that did not ask for trailers do not get them.
                 Some(Ok(frame)) if !frame.is_data() => {}
                 Some(Ok(frame)) => return Ok(Some(frame)),
                 Some(Err(cause)) => return Err(Break::Lost(cause)),
@@ -181,14 +182,14 @@ impl Exchange {
         }
     }
 
-    /// Waits at the end of the response for the end of the invocation, for a bounded time.
+    /// Waits a bounded time at the end of the response for the end of the invocation.
     async fn settle(&mut self, status: StatusCode) -> Result<(), Option<InvocationError>> {
-        if matches!(self.verdict, InvocationState::Succeeded) {
+        if matches!(self.invocation, InvocationState::Succeeded) {
             return Ok(());
         }
-        let wait = if status == StatusCode::NOT_FOUND { NOT_FOUND_WAIT } else { VERDICT_WAIT };
-        let ended = timeout(wait, self.verdict.ended()).await;
-        // Nobody waits for it any longer. A worker that did not know the path frees the invocation; any other may end it.
+        let wait = if status == StatusCode::NOT_FOUND { NOT_FOUND_WAIT } else { INVOCATION_WAIT };
+        let ended = timeout(wait, self.invocation.ended()).await;
+        // The invocation is not awaited any longer. A worker that did not know the path releases it; any other worker may end it.
         if ended.is_ok() || status == StatusCode::NOT_FOUND {
             self.cancellation_source = None;
         } else if let Some(cancellation_source) = self.cancellation_source.take() {
@@ -197,9 +198,9 @@ impl Exchange {
         ended.map_or(Ok(()), |ended| ended.map(drop))
     }
 
-    /// The answer to a request whose invocation failed before the first byte of its response was read: the response, broken off behind that
-    /// byte, if the worker had sent it before and not all of it, as the original does.
-    async fn break_off_or_fail(
+    /// The response to a request whose invocation failed before the first byte of its response was read. If the worker had sent a part of
+    /// the response before, that part, followed by an abort, as by the Azure Functions host.
+    async fn abort_or_fail(
         mut self,
         response: Response<Body>,
         error: Option<InvocationError>,
@@ -207,39 +208,39 @@ impl Exchange {
         let (mut parts, mut body) = response.into_parts();
         let first = timeout(SENT_WAIT, body.frame()).await;
         let Ok(Some(Ok(frame))) = first else { return self.fail(error.as_ref()) };
-        let is_whole = body.is_end_stream() || matches!(timeout(SENT_WAIT, body.frame()).await, Ok(None));
-        if is_whole || !frame.is_data() {
+        let is_complete = body.is_end_stream() || matches!(timeout(SENT_WAIT, body.frame()).await, Ok(None));
+        if is_complete || !frame.is_data() {
             return self.fail(error.as_ref());
         }
         head::remove_hop_by_hop(&mut parts.headers);
         self.ended.end = ProxiedEnd::BrokenOff;
-        let pieces: [Piece; 2] = [Ok(frame), Err(FAILED_IN_THE_MIDDLE.into())];
-        Response::from_parts(parts, StreamBody::new(stream::iter(pieces)).boxed_unsync())
+        let frames: [FrameResult; 2] = [Ok(frame), Err(FAILED_DURING_RESPONSE.into())];
+        Response::from_parts(parts, StreamBody::new(stream::iter(frames)).boxed_unsync())
     }
 
-    /// The answer to a request whose invocation failed before anything was sent to the client.
+    /// The response to a request whose invocation failed before anything was sent to the client.
     fn fail(mut self, error: Option<&InvocationError>) -> Response<Body> {
         self.ended.end = ProxiedEnd::Failed;
         failed(error)
     }
 
-    /// The answer to a request that the worker did not take, or did not answer.
+    /// The response to a request that the worker did not accept or did not respond to.
     async fn not_forwarded(mut self, error: &ForwardError) -> Response<Body> {
         self.cancellation_source = None;
         self.ended.end = ProxiedEnd::Failed;
         match self.upload.error() {
             Some(UploadError::TooLarge) => return empty(StatusCode::PAYLOAD_TOO_LARGE),
             Some(UploadError::Broken) => return empty(StatusCode::BAD_REQUEST),
-            Some(UploadError::Unwanted) | None => {}
+            Some(UploadError::NotNeeded) | None => {}
         }
-        // A worker that died tells more by its end than by its connection.
-        if let Ok(Err(error)) = timeout(BROKEN_WAIT, self.verdict.ended()).await
+        // The end of a dead worker is a better reason than its broken connection.
+        if let Ok(Err(error)) = timeout(BROKEN_WAIT, self.invocation.ended()).await
             && error.as_ref().is_some_and(InvocationError::is_interrupted)
         {
             return failed(error.as_ref());
         }
         let text =
-            format!("Functions.{} was not answered by its worker: {}", self.function, error_chain(error));
+            format!("Functions.{} got no response from its worker: {}", self.function, error_chain(error));
         self.logs.function(Level::Error, &self.function, None, text);
         empty(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -253,7 +254,7 @@ impl Drop for Exchange {
 
 /// Why a response has no further data.
 enum Break {
-    /// The invocation failed; `None` if its task did, which the runtime reports.
+    /// The invocation failed; `None` if its task panicked, which the runtime reports.
     Failed(Option<InvocationError>),
     /// The connection to the worker broke.
     Lost(Box<dyn std::error::Error + Send + Sync>),
@@ -262,7 +263,7 @@ enum Break {
 impl InvocationState {
     /// Waits for the end of the invocation. Cancel-safe.
     async fn ended(&mut self) -> Result<Returns, Option<InvocationError>> {
-        let Self::Open(invocation) = self else { return Ok(Returns::Nothing) };
+        let Self::Active(invocation) = self else { return Ok(Returns::Nothing) };
         let ended = invocation.await;
         *self = Self::Succeeded;
         match ended {
@@ -286,14 +287,14 @@ impl Drop for OutcomeCounter {
     }
 }
 
-type Piece = Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>;
+type FrameResult = Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>;
 
 impl Download {
-    /// The next frame for the client. The last data of a response waits for the end of the invocation where it is known to be the last,
-    /// and the end of the response waits in any case: an error in its place breaks the connection off.
-    async fn next(download: Option<Self>) -> Option<(Piece, Option<Self>)> {
+    /// The next frame for the client. The last data of a response, if it is known to be the last, waits for the end of the invocation, and
+    /// so does the end of the response: an error instead aborts the connection.
+    async fn next(download: Option<Self>) -> Option<(FrameResult, Option<Self>)> {
         let mut download = download?;
-        let frame = match download.taken.take() {
+        let frame = match download.first.take() {
             Some(frame) => Ok(Some(frame)),
             None => download.exchange.frame(&mut download.body).await,
         };
@@ -316,7 +317,7 @@ impl Download {
                 download.finish();
                 None
             }
-            Err(reason) => Some((Err(download.break_off(reason)), None)),
+            Err(reason) => Some((Err(download.abort(reason)), None)),
         }
     }
 
@@ -324,16 +325,16 @@ impl Download {
         self.exchange.ended.end = ProxiedEnd::Answered;
     }
 
-    fn break_off(mut self, reason: Break) -> Box<dyn std::error::Error + Send + Sync> {
+    fn abort(mut self, reason: Break) -> Box<dyn std::error::Error + Send + Sync> {
         let exchange = &mut self.exchange;
         exchange.ended.end = ProxiedEnd::BrokenOff;
         match reason {
-            // The log has the failure itself.
-            Break::Failed(_) => FAILED_IN_THE_MIDDLE.into(),
+            // The failure itself is in the log.
+            Break::Failed(_) => FAILED_DURING_RESPONSE.into(),
             Break::Lost(cause) => {
                 let function = &exchange.function;
                 let text =
-                    format!("The response of Functions.{function} was broken off: {}", error_chain(&*cause));
+                    format!("The response of Functions.{function} was aborted: {}", error_chain(&*cause));
                 exchange.logs.function(Level::Error, function, None, text);
                 cause
             }

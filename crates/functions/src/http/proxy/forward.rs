@@ -10,19 +10,19 @@ use super::head::ProxiedHead;
 use super::upload::RequestUpload;
 use crate::worker::WorkerAddressReceiver;
 
-/// Pauses before a refused connection is tried again. Their sum is how long a worker may not listen at the address that it announced.
+/// The pauses before a refused connection is retried. Their sum is the time that a worker has to listen at the address that it reported.
 const REFUSED_PAUSES_MS: [u64; 6] = [20, 50, 100, 150, 200, 250];
 
-/// Time is limited by the invocation, not by the request that belongs to it.
+/// The timeout of the invocation limits the time, not one of the request.
 const NO_TIMEOUT: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// Why a request did not reach its worker, or its response did not come back.
+/// Why a request did not reach its worker, or why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ForwardError {
-    /// Nobody listens there.
+    /// No server listens at the address.
     #[error(
-        "the worker announced that it takes HTTP requests at {address}, but accepts no connection there; look at its own output, \
-         or restart it"
+        "the worker reported that it receives HTTP requests at {address}, but it accepts no connection there; check its output, or \
+         restart it"
     )]
     Refused {
         address: Uri,
@@ -30,26 +30,26 @@ pub(super) enum ForwardError {
         cause: SendError,
     },
     /// The connection broke.
-    #[error("the HTTP request was handed to the worker, but its response did not come")]
+    #[error("the HTTP request was sent to the worker, but there was no response")]
     Broken {
         #[source]
         cause: SendError,
     },
     /// The connection broke after the head of the response.
-    #[error("the response of the worker broke off")]
+    #[error("the connection to the worker broke during its response")]
     Lost {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The function ended well, but there is no response.
+    /// The function succeeded, but there is no response.
     #[error("the function succeeded, but the worker sent no response to its HTTP request within {waited:?}")]
     Silent { waited: Duration },
-    /// The path of the request and the worker's address make no URI.
+    /// The path of the request and the address of the worker are not a valid URI.
     #[error("the path of the request cannot be sent to the worker")]
     Unaddressable,
 }
 
-/// Hands the request to the worker that has the invocation, and gives the response as soon as its head is there.
+/// Sends the request to the worker that has the invocation, and returns the response as soon as its head has arrived.
 pub(super) async fn forward(
     client: Client,
     head: ProxiedHead,
@@ -59,7 +59,7 @@ pub(super) async fn forward(
     let address = address_receiver.address().await;
     let mut pauses = REFUSED_PAUSES_MS.into_iter();
     loop {
-        let mut request = head.request(&address, upload.lend()).ok_or(ForwardError::Unaddressable)?;
+        let mut request = head.request(&address, upload.body()).ok_or(ForwardError::Unaddressable)?;
         request.extensions_mut().insert(RequestTimeout(NO_TIMEOUT));
         match client.send(request).await {
             Ok(response) => return Ok(response),

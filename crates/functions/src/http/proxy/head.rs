@@ -8,7 +8,7 @@ use http_messages::Body;
 /// The id by which the worker joins the request and the invocation.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-ms-invocation-id");
 
-/// What every client could claim and workers believe, so that only the host says it.
+/// Headers that workers trust and every client could forge, so that only the host sets them.
 const FORWARDED: [&str; 7] = [
     "forwarded",
     "x-forwarded-for",
@@ -19,7 +19,7 @@ const FORWARDED: [&str; 7] = [
     "x-forwarded-server",
 ];
 
-/// Fields that concern one connection only (RFC 9110, section 7.6.1).
+/// Headers that concern one connection only (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [&str; 8] = [
     "keep-alive",
     "proxy-authenticate",
@@ -31,7 +31,7 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
 ];
 
-/// The head of a request as the worker gets it.
+/// The head of a request for the worker.
 #[derive(Debug)]
 pub(super) struct ProxiedHead {
     method: Method,
@@ -40,7 +40,7 @@ pub(super) struct ProxiedHead {
 }
 
 impl ProxiedHead {
-    /// The head to send for a request that reached us at `url`, from `client` where that is known.
+    /// The head for a request with address `url`, from `client` if known.
     pub(super) fn new(parts: &Parts, url: &Uri, client: Option<std::net::IpAddr>, id: &str) -> Self {
         let mut headers = parts.headers.clone();
         remove_hop_by_hop(&mut headers);
@@ -50,7 +50,7 @@ impl ProxiedHead {
         }
         let mut set = |name: HeaderName, value: &str| {
             headers.remove(&name);
-            // All three are made of characters that a header may have.
+            // All values consist of characters that are valid in a header.
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
@@ -67,7 +67,7 @@ impl ProxiedHead {
         Self { method: parts.method.clone(), path_and_query, headers }
     }
 
-    /// The request to the worker at `address`. `None` where address and path make no URI.
+    /// The request to the worker at `address`. `None` if address and path are not a valid URI.
     pub(super) fn request(&self, address: &Uri, body: Body) -> Option<Request<Body>> {
         let authority = address.authority()?;
         let mut request = Request::new(body);
@@ -78,7 +78,7 @@ impl ProxiedHead {
     }
 }
 
-/// Takes out what the worker says about its own connection.
+/// Removes the headers that concern one connection only.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)

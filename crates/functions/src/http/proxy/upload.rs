@@ -1,4 +1,4 @@
-//! The body of a proxied request on its way to the worker.
+//! The body of a proxied request.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_messages::Body;
 
-/// A body that is lent to one request after the other until one of them reaches the worker, and that can be ended from outside.
+/// A body that several attempts of a request share until one reaches the worker, and that can be closed from outside.
 #[derive(Clone)]
 pub(super) struct RequestUpload {
     shared: Arc<Mutex<Shared>>,
@@ -17,28 +17,28 @@ pub(super) struct RequestUpload {
 
 struct Shared {
     body: Body,
-    /// Bytes that may still come.
+    /// The bytes that may still come.
     bytes_left: u64,
     end: Option<UploadError>,
-    /// Who is to be woken when it is ended from outside.
+    /// Woken when it is closed from outside.
     waker: Option<Waker>,
 }
 
-/// Why a body did not reach the worker whole.
+/// Why a body did not reach the worker completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum UploadError {
-    /// It is larger than the host takes.
-    #[error("the body of the request is larger than the host takes")]
+    /// It is larger than the limit.
+    #[error("the body of the request is larger than functions.body_bytes_max")]
     TooLarge,
-    /// The client broke off, or was too slow.
-    #[error("the client did not send the body of its request to the end")]
+    /// The client disconnected, or was too slow.
+    #[error("the client did not send the complete body of its request")]
     Broken,
-    /// The response has ended, so nobody wants the rest.
-    #[error("the request was answered before its body was sent")]
-    Unwanted,
+    /// The response has ended, so that the rest is not needed.
+    #[error("the response ended before the body of the request was sent")]
+    NotNeeded,
 }
 
-struct Lent(RequestUpload);
+struct SharedBody(RequestUpload);
 
 impl RequestUpload {
     pub(super) fn new(body: Body, bytes_max: usize) -> Self {
@@ -46,15 +46,15 @@ impl RequestUpload {
         Self { shared: Arc::new(Mutex::new(Shared { body, bytes_left, end: None, waker: None })) }
     }
 
-    /// The body for one request. What an earlier request took of it is gone.
-    pub(super) fn lend(&self) -> Body {
-        Lent(self.clone()).boxed_unsync()
+    /// The body for one attempt. What an earlier attempt read is lost.
+    pub(super) fn body(&self) -> Body {
+        SharedBody(self.clone()).boxed_unsync()
     }
 
-    /// Ends it, unless it has ended. Whoever has it sees an error.
+    /// Closes it, unless it has ended. A reader gets an error.
     pub(super) fn close(&self) {
         let mut shared = self.lock();
-        shared.end.get_or_insert(UploadError::Unwanted);
+        shared.end.get_or_insert(UploadError::NotNeeded);
         let waker = shared.waker.take();
         drop(shared);
         if let Some(waker) = waker {
@@ -62,7 +62,7 @@ impl RequestUpload {
         }
     }
 
-    /// Why it ended before its end.
+    /// Why it ended early.
     pub(super) fn error(&self) -> Option<UploadError> {
         self.lock().end
     }
@@ -72,7 +72,7 @@ impl RequestUpload {
     }
 }
 
-impl http_body::Body for Lent {
+impl http_body::Body for SharedBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -119,7 +119,7 @@ impl http_body::Body for Lent {
     }
 }
 
-/// The data of a frame; trailers have no meaning to a function.
+/// The data of a frame; trailers are not sent to functions.
 fn frame_data(frame: &Frame<Bytes>) -> Bytes {
     frame.data_ref().cloned().unwrap_or_default()
 }
