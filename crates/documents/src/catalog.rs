@@ -1,6 +1,6 @@
 //! [`Catalog`]: the account's databases and containers in memory, found by name or by resource id.
 //!
-//! The writer replaces it after each change of a database or container; requests look things up without touching SQLite.
+//! The writer replaces it after each change of a database or container; requests use it without SQLite.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,11 +17,11 @@ pub(crate) struct Database {
     pub(crate) id: String,
     /// Seconds since the Unix epoch of the last change.
     pub(crate) ts: i64,
-    /// The offer's `content`, if the database asked for throughput.
+    /// The offer's `content`, if the database has throughput.
     pub(crate) offer: Option<Value>,
 }
 
-/// A container, as its last committed change left it.
+/// A container, as of its last committed change.
 #[derive(Clone, Debug)]
 pub(crate) struct Container {
     pub(crate) number: ContainerNumber,
@@ -31,12 +31,12 @@ pub(crate) struct Container {
     /// Counts the changes of the definition.
     pub(crate) version: u32,
     pub(crate) ts: i64,
-    /// What the user gave and we filled in, without system properties.
+    /// The definition with defaults, without system properties.
     pub(crate) definition: Map<String, Value>,
-    /// The offer's `content`, if the container asked for throughput.
+    /// The offer's `content`, if the container has throughput.
     pub(crate) offer: Option<Value>,
     pub(crate) partition_key: PartitionKeyDefinition,
-    /// `defaultTtl`: none is off, -1 on without a default, otherwise seconds.
+    /// `defaultTtl`: `None` is off, -1 is on without a default, otherwise seconds.
     pub(crate) default_ttl: Option<i64>,
     /// Each unique key's paths.
     pub(crate) unique_keys: Vec<Vec<Vec<String>>>,
@@ -58,7 +58,7 @@ impl Container {
     }
 }
 
-/// Reads the time to live of a container's definition. `Err` says what is wrong.
+/// Parses the default TTL of a container's definition.
 pub(crate) fn default_ttl(definition: &Map<String, Value>) -> Result<Option<i64>, &'static str> {
     match definition.get("defaultTtl") {
         None | Some(Value::Null) => Ok(None),
@@ -69,7 +69,7 @@ pub(crate) fn default_ttl(definition: &Map<String, Value>) -> Result<Option<i64>
     }
 }
 
-/// Reads the unique keys of a container's definition. `Err` says what is wrong.
+/// Parses the unique keys of a container's definition.
 pub(crate) fn unique_keys(definition: &Map<String, Value>) -> Result<Vec<Vec<Vec<String>>>, &'static str> {
     const WRONG: &str = "uniqueKeyPolicy.uniqueKeys must be an array of at most 10 objects {\"paths\":[…]} of 1 to 16 paths such as /a/b";
     let keys = definition.get("uniqueKeyPolicy").and_then(|policy| policy.get("uniqueKeys"));

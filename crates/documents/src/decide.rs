@@ -1,4 +1,4 @@
-//! What a write of an item does, decided from what is there and what was asked. Pure.
+//! Decides the effect of a write from the existing item and the operation. Pure.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use crate::error::RequestFailure;
 use crate::error_table;
 use crate::resource_id::ContainerNumber;
 
-/// What was asked of an item.
+/// The operation on an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     Create,
@@ -15,7 +15,7 @@ pub(crate) enum Verb {
     Replace,
     Patch,
     Delete,
-    /// Only inside a batch: elsewhere reads do not go to the writer.
+    /// Only inside a batch: other reads do not use the writer.
     Read,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Conditions {
     pub(crate) if_none_match: Option<String>,
 }
 
-/// What is to be done.
+/// The effect of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Insert,
@@ -35,7 +35,7 @@ pub(crate) enum Effect {
     Nothing,
 }
 
-/// Decides about one item. `existing` is the etag of the item that is there (expired ones are not there).
+/// Decides the effect on one item. `existing` is the etag of the existing item; an expired item does not exist.
 pub(crate) fn decide(
     verb: Verb,
     conditions: &Conditions,
@@ -43,7 +43,7 @@ pub(crate) fn decide(
 ) -> Result<Effect, RequestFailure> {
     let Some(etag) = existing else {
         return match verb {
-            // An upsert of a missing item creates it whatever If-Match says.
+            // An upsert of a missing item ignores If-Match.
             Verb::Create | Verb::Upsert => Ok(Effect::Insert),
             Verb::Replace | Verb::Patch | Verb::Delete | Verb::Read => {
                 Err(RequestFailure::not_found("An item with this id and partition key"))
@@ -68,17 +68,17 @@ pub(crate) fn decide(
     }
 }
 
-/// The etag of an item. New on each write, and never that of an item of a container that had the same name before.
+/// The etag of an item. Changes with each write, and differs from the etags of an earlier container with the same name.
 pub(crate) fn item_etag(container: ContainerNumber, lsn: u64) -> String {
     format!("\"{:08x}-0000-0000-{:04x}-{:012x}\"", container.0, lsn >> 48, lsn & 0xffff_ffff_ffff)
 }
 
-/// The item's own `ttl` where the container honours it: none, -1 for never, or seconds.
+/// The item's own `ttl`, if the container has TTL enabled: none, -1 for never, or seconds.
 pub(crate) fn item_ttl(item: &Map<String, Value>) -> Result<Option<i64>, RequestFailure> {
     let Some(value) = item.get("ttl") else { return Ok(None) };
     match value.as_i64() {
         Some(ttl) if ttl == -1 || (1..=i64::from(i32::MAX)).contains(&ttl) => Ok(Some(ttl)),
-        // The service's own text: people search for it.
+        // The text of Azure: people search for it.
         _ => Err(RequestFailure::bad_request(format!(
             "The input ttl '{:.64}' is invalid. Ensure to provide a nonzero positive integer less than or equal to '2147483647', or '-1' which means never expire.",
             value.to_string()
@@ -86,13 +86,13 @@ pub(crate) fn item_ttl(item: &Map<String, Value>) -> Result<Option<i64>, Request
     }
 }
 
-/// Refuses a `ttl` that is null, also where the container has no time to live: leave the property out instead.
+/// Rejects a `ttl` that is null, even if the container has no TTL: the property must be omitted instead.
 pub(crate) fn check_ttl(item: &Map<String, Value>) -> Result<(), RequestFailure> {
     if item.get("ttl").is_some_and(Value::is_null) { item_ttl(item).map(drop) } else { Ok(()) }
 }
 
-/// When an item that was written at `ts` expires, in seconds since the Unix epoch. Without a default on the container
-/// the item's own time to live counts for nothing.
+/// When an item written at `ts` expires, in seconds since the Unix epoch. Without a default TTL of the container, the item's own TTL
+/// is ignored.
 pub(crate) fn expires_at(default_ttl: Option<i64>, item_ttl: Option<i64>, ts: i64) -> Option<i64> {
     let ttl = item_ttl.unwrap_or(default_ttl?);
     default_ttl?;

@@ -1,6 +1,6 @@
-//! Effective partition keys: the hash by which SDKs cut a container into ranges. Version 2 alone.
+//! Effective partition keys: the hash by which SDKs divide a container into ranges. Only version 2.
 //!
-//! Needed only where a client asks for a range: Python reads the feed of a single key as the range from its hash to the next.
+//! Used only if a client requests a range: Python reads the feed of a single key as the range from its hash to the next.
 //! The hash is MurmurHash3 x64 128 with seed 0, a public-domain algorithm by Austin Appleby.
 
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ pub(crate) fn effective_key(key: &PartitionKey) -> String {
     let mut text = String::new();
     for component in &key.0 {
         let (low, high) = murmur3(&encoded(component));
-        // The two highest bits are cut, so that every key sorts below the end of the full range, `FF`.
+        // The two highest bits are cleared, so that every key sorts below `FF`, the end of the full range.
         let hash = (u128::from(high) << 64 | u128::from(low)) & (u128::MAX >> 2);
         let _ = write!(text, "{hash:032X}");
     }

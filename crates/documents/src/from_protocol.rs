@@ -1,4 +1,4 @@
-//! Requests of the dialect in our own words: addresses, headers, bodies. Wire names of requests stand here and nowhere else.
+//! Parses requests of the Cosmos DB REST API: addresses, headers, bodies. The only file with names of the request format.
 
 use std::borrow::Cow;
 
@@ -15,10 +15,10 @@ use crate::error_table;
 use crate::partition_key::PartitionKey;
 use crate::query::{PageLimits, Parameters};
 
-/// Properties that the service sets; what clients send under these names is dropped.
+/// Properties that the service sets; values from clients are dropped.
 pub(crate) const SYSTEM_PROPERTIES: [&str; 6] = ["_rid", "_self", "_etag", "_ts", "_attachments", "_lsn"];
 
-/// What a path names. Databases and containers stand by name or by resource id.
+/// The resource of a path. Databases and containers are addressed by name or by resource id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     Account,
@@ -36,7 +36,7 @@ pub(crate) enum Address {
     ClientKeys,
     Offers,
     Offer(String),
-    /// The direct mode's question for addresses.
+    /// The address resolution of direct mode.
     DirectAddresses,
     Unknown,
 }
@@ -48,7 +48,7 @@ pub(crate) struct ContainerAddress {
     pub(crate) container: String,
 }
 
-/// What else hangs below a container.
+/// Other resources of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScriptKind {
     StoredProcedures,
@@ -58,7 +58,7 @@ pub(crate) enum ScriptKind {
 }
 
 impl Address {
-    /// Reads a path. Slashes at its ends mean nothing: Python ends many paths with one.
+    /// Parses a path. Slashes at its ends are ignored: Python appends one to many paths.
     pub(crate) fn parse(path: &str) -> Self {
         let decoded: Vec<Cow<'_, str>> = path
             .split('/')
@@ -101,21 +101,21 @@ impl Address {
     }
 }
 
-/// A request, read to its end.
+/// A request with its complete body.
 #[derive(Debug)]
 pub(crate) struct DocumentRequest {
     pub(crate) method: Method,
     pub(crate) address: Address,
-    /// `scheme://host[:port]/`, as the client reached us.
+    /// `scheme://host[:port]/` of the request.
     pub(crate) origin: String,
     pub(crate) body: Bytes,
-    /// Whether the wiring vouches for the caller, who is then inside this process.
+    /// Whether the caller is in this process.
     pub(crate) in_process: bool,
     pub(crate) activity: String,
     headers: HeaderMap,
 }
 
-/// What a change feed read asks for.
+/// Where a read of the change feed starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FeedStart {
     Beginning,
@@ -150,7 +150,7 @@ impl DocumentRequest {
         }
     }
 
-    /// A header's text, if it is there and not empty.
+    /// The value of a header, if it is present and not empty.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .get(name)
@@ -159,12 +159,12 @@ impl DocumentRequest {
             .filter(|text| !text.is_empty())
     }
 
-    /// A header that is on as `true`, `True` or `1`.
+    /// A boolean header: true if it is `true`, `True` or `1`.
     pub(crate) fn flag(&self, name: &str) -> bool {
         self.header(name).is_some_and(|text| text.eq_ignore_ascii_case("true") || text == "1")
     }
 
-    /// A query is told by its header or by its content type. Ask [`DocumentRequest::is_query_plan`] first: Python's plan requests have neither.
+    /// Whether it is a query, by its header or content type. Check [`DocumentRequest::is_query_plan`] first: Python's plan requests have neither.
     pub(crate) fn is_query(&self) -> bool {
         let content_type = self.header("content-type").unwrap_or_default();
         self.flag("x-ms-documentdb-isquery") || content_type.starts_with("application/query+json")
@@ -200,7 +200,7 @@ impl DocumentRequest {
         Ok(header.map(PartitionKey::parse_header).transpose()?)
     }
 
-    /// Size of the page that the client wants.
+    /// The requested page size.
     pub(crate) fn page_limits(&self, options: &Options) -> Result<PageLimits, RequestFailure> {
         let items = match self.header("x-ms-max-item-count") {
             None => options.page_items,
@@ -221,8 +221,8 @@ impl DocumentRequest {
         })
     }
 
-    /// The range of effective keys that is asked for, its end excluded; none for all of them. Python may name the range's kind
-    /// without start and end: that is all of them too.
+    /// The requested range of effective keys, without its end; `None` for all keys. Python may send the kind of range without start
+    /// and end, which also means all.
     pub(crate) fn effective_range(&self) -> Option<(String, String)> {
         let start = self.header("x-ms-start-epk").unwrap_or_default().to_uppercase();
         let end = self.header("x-ms-end-epk").unwrap_or("FF").to_uppercase();
@@ -233,7 +233,7 @@ impl DocumentRequest {
         self.header("x-ms-continuation")
     }
 
-    /// Whether this reads the change feed, which `A-IM` asks for.
+    /// Whether this reads the change feed (header `A-IM`).
     pub(crate) fn is_change_feed(&self) -> Result<bool, RequestFailure> {
         match self.header("a-im") {
             None => Ok(false),
@@ -243,13 +243,11 @@ impl DocumentRequest {
                     "The change feed mode \"all versions and deletes\" (A-IM: Full-Fidelity Feed)",
                 ))
             }
-            Some(text) => {
-                Err(RequestFailure::bad_request(format!("The A-IM header {text:?} is none of this dialect.")))
-            }
+            Some(text) => Err(RequestFailure::bad_request(format!("The A-IM header {text:?} is unknown."))),
         }
     }
 
-    /// Whether the change feed is to tell an item and what is known of its change apart.
+    /// Whether the change feed separates an item from the metadata of its change.
     pub(crate) fn separates_metadata(&self) -> Result<bool, RequestFailure> {
         match self.header("x-ms-cosmos-changefeed-wire-format-version") {
             None => Ok(false),
@@ -260,7 +258,7 @@ impl DocumentRequest {
         }
     }
 
-    /// Where the change feed is read from. An etag wins over a date: Python keeps sending the date it began with.
+    /// Where the change feed starts. An etag has precedence over a date: Python keeps sending its first date.
     pub(crate) fn feed_start(&self) -> Result<FeedStart, RequestFailure> {
         match (self.header("if-none-match"), self.header("if-modified-since")) {
             (Some("*"), _) => Ok(FeedStart::Now),
@@ -281,8 +279,8 @@ impl DocumentRequest {
         }
     }
 
-    /// Refuses what would change the meaning of the request and is not offered. Everything else that is unknown is ignored, as
-    /// newer SDKs send more headers.
+    /// Rejects unsupported headers that would change the meaning of the request. Other unknown headers are ignored: newer SDKs send
+    /// more of them.
     pub(crate) fn check_headers(&self) -> Result<(), RequestFailure> {
         for name in ["x-ms-documentdb-pre-trigger-include", "x-ms-documentdb-post-trigger-include"] {
             if self.header(name).is_some() {
@@ -298,8 +296,9 @@ impl DocumentRequest {
         // Some SDKs send `<container rid>,0`.
         let range = self.header("x-ms-documentdb-partitionkeyrangeid").unwrap_or("0");
         if range.rsplit(',').next() != Some("0") {
-            let message =
-                format!("The partition key range {range:?} is not known; the container has one, with id 0.");
+            let message = format!(
+                "The partition key range {range:?} does not exist; the container has one range, with id 0."
+            );
             return Err(RequestFailure::new(&error_table::GONE, message).with_substatus(1002));
         }
         Ok(())
@@ -345,7 +344,7 @@ impl DocumentRequest {
                     "Each parameter of a query must be {\"name\":\"@name\",\"value\":…}.",
                 )
             })?;
-            // A parameter without a value is one that was undefined in JavaScript.
+            // A parameter without a value was undefined in JavaScript.
             if let Some(value) = parameter.get("value") {
                 parameters.insert(name.to_owned(), value.clone());
             }
@@ -354,7 +353,7 @@ impl DocumentRequest {
     }
 }
 
-/// Whether the wiring vouches for the caller. Other principals (a client of a hub) prove nothing about documents.
+/// Whether the caller is in this process. Other principals (a client of a hub) have no access to documents.
 pub(crate) fn is_vouched_for(extensions: &Extensions) -> bool {
     matches!(extensions.get(), Some(identity::Principal::InProcess { .. }))
 }

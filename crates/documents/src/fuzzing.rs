@@ -1,31 +1,31 @@
-//! What the fuzz targets, which stand outside of the workspace, need of the private parts that read what strangers wrote. No
-//! interface: it is there with the feature `fuzzing` only, and changes with what it shows.
+//! Private functions for the fuzz targets, which are outside of the workspace. Only with the feature `fuzzing`; not a stable
+//! interface.
 
 use serde_json::Value;
 
 use crate::query::{self, ListRows, Meter, PageLimits, Parameters, QueryBudget};
 
-/// What one page of a query may be and cost.
+/// The limits of one page of a query.
 #[derive(Clone, Copy, Debug)]
 pub struct QueryLimits {
     /// Rows in a page.
     pub items: usize,
-    /// Rows that a page looks at.
+    /// Rows that a page scans.
     pub rows: u64,
-    /// Steps that a page takes.
+    /// Steps of a page.
     pub steps: u64,
 }
 
-/// A whole result.
+/// The complete result.
 #[derive(Debug, Default)]
 pub struct QueryOutcome {
     /// Its rows, as JSON.
     pub rows: Vec<String>,
     /// Number of its pages.
     pub pages: usize,
-    /// The most rows that a page looked at.
+    /// The most rows that a page scanned.
     pub rows_most: u64,
-    /// The most steps that a page took to find its rows.
+    /// The most steps of a page.
     pub steps_most: u64,
     /// The most bytes in a continuation.
     pub continuation_bytes_most: usize,
@@ -35,7 +35,7 @@ pub struct QueryOutcome {
 ///
 /// # Errors
 ///
-/// What the caller would be told, if the query is refused; none if there are more pages.
+/// The error text, if the query is rejected; `None` if there are more pages.
 pub fn query(
     text: &str,
     rows: &[Value],

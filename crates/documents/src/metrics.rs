@@ -1,4 +1,4 @@
-//! What the service counts and measures.
+//! The metrics of the document service.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-/// Labels of a counted request.
+/// The labels of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     operation: &'static str,
     status: u16,
 }
 
-/// Reads that share threads and a queue.
+/// A pool of reader threads with one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum ReadPool {
     /// One item, or one row of a definition.
     Point,
     /// A page of a change feed.
     Feed,
-    /// Queries, lists, and whatever goes over many items.
+    /// Queries, lists, and other reads of many items.
     Scan,
 }
 
-/// The label of what is counted for each lane.
+/// The label of a read pool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReadPoolLabels {
     lane: ReadPool,
@@ -44,29 +44,29 @@ metric_set! {
         commit_seconds: Histogram = "documents_commit_seconds", Histogram::new([0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0]);
         /// Reads of a change feed
         feed_reads: Counter = "documents_feed_reads";
-        /// Items handed out by change feeds
+        /// Items returned by change feeds
         feed_items: Counter = "documents_feed_items";
-        /// Requests refused because a queue was full
+        /// Requests rejected because a queue was full
         refused_busy: Counter = "documents_refused_busy";
         /// Size of the database file, without its log
         database_bytes: Gauge = "documents_database_bytes";
-        /// 1 once the database file is damaged or incomplete, so that nothing is written
+        /// 1 if the database is read-only because its file is damaged or incomplete
         read_only: Gauge = "documents_read_only";
         /// Writes that wait for the writer
         write_queue: Gauge = "documents_write_queue_requests";
         /// Reads that wait for a reader
         read_queue: Family<ReadPoolLabels, Gauge> = "documents_read_queue_requests";
-        /// Reads that ended early, or were not begun, because their caller had gone
+        /// Reads that were canceled because their client disconnected
         reads_abandoned: Family<ReadPoolLabels, Counter> = "documents_reads_abandoned";
-        /// Rows that queries and lists looked at
+        /// Rows that queries and lists scanned
         query_rows: Counter = "documents_query_rows";
-        /// Pages of queries and lists that ended early because they had used up their budget
+        /// Pages of queries and lists that ended early because their budget was used up
         query_pages_cut: Counter = "documents_query_pages_cut";
     }
 }
 
 impl Metrics {
-    /// Nothing is written any more.
+    /// The database is read-only.
     pub(crate) fn read_only(&self) {
         self.read_only.set(1);
     }
@@ -83,12 +83,12 @@ impl Metrics {
         self.commit_seconds.observe(took.as_secs_f64());
     }
 
-    /// Writes that wait: shared by whoever sends and the writer.
+    /// Waiting writes: incremented by senders, decremented by the writer.
     pub(crate) fn write_queue(&self) -> &Gauge {
         &self.write_queue
     }
 
-    /// Reads that wait: shared by whoever sends and the readers.
+    /// Waiting reads: incremented by senders, decremented by the readers.
     pub(crate) fn read_queue(&self, lane: ReadPool) -> Gauge {
         self.read_queue.get_or_create(&ReadPoolLabels { lane }).clone()
     }
@@ -116,7 +116,7 @@ impl Metrics {
 }
 
 impl ReadPool {
-    /// The lane in the names of its threads.
+    /// The name of the pool in the names of its threads.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Point => "point",

@@ -1,4 +1,4 @@
-//! [`Options`]: what can be set.
+//! [`Options`]: the settings of the document service.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use crate::Error;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Folder that holds the database; made if it is missing. Set by the program around. Default: `data/documents`.
+    /// Folder of the database; created if it is missing. Set by the process. Default: `data/documents`.
     #[serde(skip)]
     pub data_dir: PathBuf,
-    /// Whether to go on where acknowledged data is known to be lost. Set by the program around. Default: false.
+    /// Whether to open although acknowledged data is lost. Set by the command line. Default: false.
     #[serde(skip)]
     pub accept_loss: bool,
     /// Name of the account, its `id`. Not `localhost`: JavaScript clients then ignore the address list. Default:
@@ -22,71 +22,64 @@ pub struct Options {
     pub account: String,
     /// Name of the only region. Default: `Local`. Since 0.1.0.
     pub region: String,
-    /// Account key, base64. Without any key every request from outside is refused, unless only this machine can connect: then
-    /// the key that the public emulator documents is accepted. Default: none. Since 0.1.0.
+    /// Account key, base64. Without a key, requests of other processes are rejected, except if only this machine can connect: then the
+    /// emulator's public key is accepted. Default: none. Since 0.1.0.
     pub primary_key: Option<String>,
-    /// Second account key, base64, so that keys can be changed without a gap. Default: none. Since 0.1.0.
+    /// Second account key, base64, for key rotation. Default: none. Since 0.1.0.
     pub secondary_key: Option<String>,
-    /// Whether the key that the public emulator documents is accepted too. Everybody knows it: the program around sets this for
-    /// loopback only. Default: false.
+    /// Whether the emulator's public key is accepted too. The process sets this only for loopback. Default: false.
     #[serde(skip)]
     pub development_key: bool,
-    /// How old the date of a signature may be, in seconds; one that is more than five minutes ahead is then refused too. Default:
-    /// 900, as the public service, where other machines can connect to the process; otherwise none, so that any date is
-    /// accepted that can be read. Since 0.1.0.
+    /// Maximum age of the date of a signature, in seconds; then a date more than five minutes ahead is rejected too. Default: 900, as
+    /// in Azure, if other machines can connect to the process; otherwise none, so that any valid date is accepted. Since 0.1.0.
     pub signature_age_max_s: Option<NonZeroU64>,
-    /// Address to hand out in the account document, such as `https://documents.example.com/`. Default: none, which
-    /// hands out the address that the request came to. Since 0.1.0.
+    /// Address in the account document, such as `https://documents.example.com/`. Default: none, which means the address of the
+    /// request. Since 0.1.0.
     pub public_url: Option<String>,
-    /// Largest size of the database file, in bytes; writes beyond it are answered 507, as on a full disk. Default: none,
-    /// which leaves the limit to the disk. Since 0.1.0.
+    /// Largest size of the database file, in bytes; writes beyond it get 507, as on a full disk. Default: none, which means the size
+    /// of the disk. Since 0.1.0.
     pub database_bytes_max: Option<u64>,
-    /// Room on the disk that is kept so that deleting works when the disk is full, in bytes; 0 keeps none. Default: 8 MiB.
-    /// Since 0.1.0.
+    /// Disk space that is reserved for deletes on a full disk, in bytes; 0 reserves none. Default: 8 MiB. Since 0.1.0.
     pub reserve_bytes: u64,
     /// Largest item, in bytes of JSON text. Default: 2 MiB. Since 0.1.0.
     pub item_bytes_max: usize,
     /// Largest request body, in bytes. Default: 4 MiB. Since 0.1.0.
     pub body_bytes_max: usize,
-    /// Largest page of a list, query or feed, in bytes; a page always takes at least one item. Default: 4 MiB.
-    /// Since 0.1.0.
+    /// Largest page of a list, query or feed, in bytes; a page has at least one item. Default: 4 MiB. Since 0.1.0.
     pub page_bytes_max: usize,
-    /// Items in a page where the client does not say. Default: 100. Since 0.1.0.
+    /// Items in a page if the client does not request a number. Default: 100. Since 0.1.0.
     pub page_items: usize,
-    /// Items in a page at most, also where the client leaves it to us (-1). Default: 1000. Since 0.1.0.
+    /// Most items in a page, also if the client requests a dynamic number (-1). Default: 1000. Since 0.1.0.
     pub page_items_max: usize,
-    /// Rows that ORDER BY may hold at once: page size plus OFFSET. Default: 100000. Since 0.1.0.
+    /// Most rows that ORDER BY holds in memory: page size plus OFFSET. Default: 100000. Since 0.1.0.
     pub sort_rows_max: usize,
     /// Longest query text, in bytes. Default: 256 KiB. Since 0.1.0.
     pub query_bytes_max: usize,
-    /// Requests that may wait for the writer; more are answered 429. Default: 4096. Since 0.1.0.
+    /// Size of the writer's queue, in requests; more get 429. Default: 4096. Since 0.1.0.
     pub write_queue_requests_max: usize,
-    /// Bytes of items that may wait for the writer; more are answered 429. Default: 64 MiB. Since 0.1.0.
+    /// Size of the writer's queue, in bytes of items; more get 429. Default: 64 MiB. Since 0.1.0.
     pub write_queue_bytes_max: usize,
-    /// Requests that the writer puts into one transaction at most. Default: 256. Since 0.1.0.
+    /// Most requests in one transaction of the writer. Default: 256. Since 0.1.0.
     pub write_group_requests_max: usize,
-    /// Items that one page of a query or list looks at; a page that comes to more ends with a continuation. Default: 500000.
-    /// Since 0.1.0.
+    /// Most items that one page of a query or list scans; then the page ends with a continuation token. Default: 500000. Since 0.1.0.
     pub query_rows_max: u64,
-    /// Steps that one page of a query may take: one for each evaluation of an expression and for 16 bytes of JSON. A page that
-    /// takes more ends with a continuation; an item that takes more on its own is refused with 400. Default: 50000000.
-    /// Since 0.1.0.
+    /// Most steps of one page of a query: one for each evaluation of an expression and for each 16 bytes of JSON. Then the page ends
+    /// with a continuation token; a single item that needs more gets 400. Default: 50000000. Since 0.1.0.
     pub query_steps_max: u64,
-    /// Time after which a page of a query ends with a continuation, in milliseconds. Default: 5000. Since 0.1.0.
+    /// Time after which a page of a query ends with a continuation token, in milliseconds. Default: 5000. Since 0.1.0.
     pub query_ms_max: u64,
-    /// Requests that may wait for a reader, for point reads, feeds and queries each; more are answered 429. Default: 1024.
-    /// Since 0.1.0.
+    /// Size of each read queue (point reads, feeds, queries), in requests; more get 429. Default: 1024. Since 0.1.0.
     pub read_queue_requests_max: usize,
     /// Threads for queries and lists. Default: 2. Since 0.1.0.
     pub reader_threads: usize,
-    /// Threads for reads of single items, which never wait for queries. Default: 2. Since 0.1.0.
+    /// Threads for reads of single items. Default: 2. Since 0.1.0.
     pub point_reader_threads: usize,
-    /// Threads for change feeds, which never wait for queries. Default: 1. Since 0.1.0.
+    /// Threads for change feeds. Default: 1. Since 0.1.0.
     pub feed_reader_threads: usize,
-    /// Time between two sweeps of expired items, in milliseconds. Expired items are invisible at once in any case.
-    /// Default: 5000. Since 0.1.0.
+    /// Time between two sweeps that remove expired items, in milliseconds. Expired items are never returned. Default: 5000. Since
+    /// 0.1.0.
     pub sweep_interval_ms: u64,
-    /// Expired items that one sweep removes at most, so that writes are not kept waiting. Default: 1000. Since 0.1.0.
+    /// Most expired items that one sweep removes; writes wait for a sweep. Default: 1000. Since 0.1.0.
     pub sweep_items_max: usize,
 }
 
@@ -129,7 +122,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Checks what serde cannot.
+    /// Validates what serde cannot.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let counts = [
             ("item_bytes_max", self.item_bytes_max),

@@ -1,13 +1,13 @@
-//! Partition keys: their definition, their values, where values come from, and how they are stored.
+//! Partition keys: definition, values, extraction from items, and stored form.
 //!
-//! A missing property (`[{}]` in the header) and a JSON null (`[null]`) are two different keys. Numbers compare as doubles.
+//! A missing property (`[{}]` in the header) and a JSON null (`[null]`) are different keys. Numbers are compared as doubles.
 
 use serde_json::{Map, Value};
 
 /// Longest text of a key's values, in bytes.
 const KEY_BYTES_MAX: usize = 2048;
 
-/// Which properties make the key of a container.
+/// The properties that form the key of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionKeyDefinition {
     /// One path of property names for each level; empty for a container without a key.
@@ -33,32 +33,32 @@ pub(crate) enum KeyComponent {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PartitionKey(pub(crate) Vec<KeyComponent>);
 
-/// Why a key, or its definition, cannot be used. Texts are for the caller.
+/// Why a key or its definition is invalid. The texts are for clients.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PartitionKeyError {
-    /// The header is no JSON array of scalars.
+    /// The header is not a JSON array of scalars.
     #[error(
         "the partition key header must be a JSON array of strings, numbers, booleans, null or {{}}, such as [\"x\"]"
     )]
     Header,
-    /// An array or object where a scalar must stand.
+    /// An array or object instead of a scalar.
     #[error(
         "the partition key property {0} holds an array or object; only strings, numbers, booleans and null can be keys"
     )]
     NotScalar(String),
-    /// Other than the container's number of levels.
+    /// Another number of levels than the container's key.
     #[error("the partition key has {given} values, and the container's key has {expected} paths")]
     Levels { given: usize, expected: usize },
     /// Longer than [`KEY_BYTES_MAX`].
     #[error("the partition key is longer than {KEY_BYTES_MAX} bytes")]
     TooLong,
-    /// The container's `partitionKey` does not define one.
+    /// The container's `partitionKey` is invalid.
     #[error("{0}")]
     Definition(&'static str),
 }
 
 impl PartitionKeyDefinition {
-    /// Reads the `partitionKey` of a container.
+    /// Parses the `partitionKey` of a container.
     pub(crate) fn from_json(value: Option<&Value>) -> Result<Self, PartitionKeyError> {
         let Some(value) = value.filter(|value| !value.is_null()) else {
             return Err(PartitionKeyError::Definition(
@@ -95,7 +95,7 @@ impl PartitionKeyDefinition {
     }
 }
 
-/// The version of a definition: 1 or 2, as a number or, as Java writes it, as the text `V1` or `V2`.
+/// The version of a definition: 1 or 2, as a number or, from Java, as the string `V1` or `V2`.
 pub(crate) fn version(value: &Value) -> Result<u64, PartitionKeyError> {
     let number = match value {
         Value::String(text) => match text.to_ascii_uppercase().as_str() {
@@ -110,7 +110,7 @@ pub(crate) fn version(value: &Value) -> Result<u64, PartitionKeyError> {
 }
 
 impl PartitionKey {
-    /// Reads the header `x-ms-documentdb-partitionkey`. It may be a prefix: see [`PartitionKey::full`].
+    /// Parses the header `x-ms-documentdb-partitionkey`. It may be a prefix: see [`PartitionKey::full`].
     pub(crate) fn parse_header(header: &str) -> Result<Self, PartitionKeyError> {
         let values: Vec<Value> = serde_json::from_str(header).map_err(|_| PartitionKeyError::Header)?;
         let components: Option<Vec<_>> = values.iter().map(component_of_header).collect();
@@ -141,7 +141,7 @@ impl PartitionKey {
                 KeyComponent::Undefined => text.push_str("{}"),
                 KeyComponent::Null => text.push_str("null"),
                 KeyComponent::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
-                // Adding zero turns -0 into 0: they are equal as doubles.
+                // Adding zero converts -0 to 0: they are equal as doubles.
                 KeyComponent::Number(value) => text.push_str(&Value::from(*value + 0.0).to_string()),
                 KeyComponent::Text(value) => text.push_str(&Value::from(value.as_str()).to_string()),
             }

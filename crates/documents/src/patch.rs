@@ -1,4 +1,4 @@
-//! Partial changes of an item: the operations of PATCH, all or none.
+//! Patches: partial updates of an item, atomic.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ const OPERATIONS_MAX: usize = 10;
 
 /// Longest condition, in bytes.
 const CONDITION_BYTES_MAX: usize = 64 * 1024;
-/// Steps of a condition beside those for reading its item: the writer, for which all writes wait, evaluates it.
+/// Most steps of a condition, without those for reading its item. All writes wait for the writer, which evaluates it.
 const CONDITION_STEPS_MAX: u64 = 200_000;
 
 /// A parsed patch.
@@ -28,9 +28,9 @@ pub(crate) struct Condition(SqlQuery);
 struct Operation {
     verb: Verb,
     path: Vec<String>,
-    /// The value, or null where there is none.
+    /// The value; null if there is none.
     value: Value,
-    /// Source of a move.
+    /// The source of a move.
     from: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ impl Condition {
 }
 
 impl Patch {
-    /// Reads the body of a PATCH: a bare array of operations, or an object with `operations` and `condition`.
+    /// Parses the body of a PATCH: an array of operations, or an object with `operations` and `condition`.
     pub(crate) fn from_json(body: &Value) -> Result<Self, RequestFailure> {
         let operations = body.as_array().or_else(|| body.get("operations")?.as_array());
         let operations = operations.ok_or_else(|| {
@@ -81,7 +81,7 @@ impl Patch {
             }
             Some(_) => {
                 return Err(RequestFailure::bad_request(
-                    "The condition of a patch must be a text such as \"from c where c.x = 1\".",
+                    "The condition of a patch must be a string such as \"from c where c.x = 1\".",
                 ));
             }
         };
@@ -141,7 +141,7 @@ impl Operation {
         if verb == Verb::Move && path.starts_with(&from) {
             return Err(RequestFailure::bad_request("A move in a patch cannot move a value into itself."));
         }
-        // System properties would be overwritten anyway; saying so is kinder than seeming to obey.
+        // System properties are overwritten anyway; an error is better than ignoring the operation.
         if let Some(name) =
             [&path, &from].into_iter().filter_map(|path| path.first()).find(|name| is_system(name))
         {
@@ -170,7 +170,7 @@ impl Operation {
     }
 }
 
-/// Splits a JSON pointer into names, with `~0` and `~1` undone.
+/// Splits a JSON pointer into names; decodes `~0` and `~1`.
 fn pointer(path: &str) -> Option<Vec<String>> {
     let names = path.strip_prefix('/')?.split('/').map(|name| name.replace("~1", "/").replace("~0", "~"));
     let names: Vec<_> = names.collect();
@@ -201,7 +201,7 @@ fn child<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
     }
 }
 
-/// Puts a value at a path whose parent exists. `insert` moves the later elements of an array, otherwise one is overwritten.
+/// Sets a value at a path whose parent exists. `insert` shifts the later elements of an array; otherwise one is overwritten.
 fn put(item: &mut Value, path: &[String], value: Value, insert: bool) -> Result<(), RequestFailure> {
     let (last, parents) = path.split_last().expect("a parsed pointer has at least one name");
     match existing(item, parents)? {
@@ -229,7 +229,7 @@ fn put(item: &mut Value, path: &[String], value: Value, insert: bool) -> Result<
 fn take(item: &mut Value, path: &[String]) -> Result<Value, RequestFailure> {
     let (last, parents) = path.split_last().expect("a parsed pointer has at least one name");
     let taken = match existing(item, parents)? {
-        // The order of the other properties stays as it was.
+        // The order of the other properties is preserved.
         Value::Object(object) => object.shift_remove(last),
         Value::Array(array) => {
             let index = last.parse::<usize>().ok().filter(|index| *index < array.len());
@@ -243,7 +243,7 @@ fn take(item: &mut Value, path: &[String]) -> Result<Value, RequestFailure> {
 fn increment(item: &mut Value, path: &[String], by: &Value) -> Result<(), RequestFailure> {
     let wrong = || {
         RequestFailure::bad_request(format!(
-            "The patch adds to {}, and both sides must be numbers.",
+            "The patch increments {}; both values must be numbers.",
             shown(path)
         ))
     };

@@ -1,7 +1,7 @@
-//! The SQL dialect: text to tree (`lex`, `parse`, `ast`), tree over JSON (`evaluate`, `functions`, `order`), pages (`run`).
+//! Cosmos DB SQL: parses a query (`lex`, `parse`, `ast`), evaluates it (`evaluate`, `functions`, `order`), returns pages (`run`).
 //!
-//! Not its concern: where rows come from (see [`Rows`]), HTTP. A construct that is not offered is an [`SqlError`] that names
-//! it and where it stands; nothing is ignored.
+//! Not its concern: the source of rows (see [`Rows`]), HTTP. An unsupported feature is an [`SqlError`] with its name and position;
+//! nothing is ignored.
 
 mod ast;
 mod equality;

@@ -1,6 +1,6 @@
 //! Resource ids (`_rid`) and the ids that users choose.
 //!
-//! SDKs take a `_rid` apart: a database's has 4 bytes, a container's those and 4 more of which the first has its top bit
+//! SDKs parse a `_rid`: a database's has 4 bytes, a container's those and 4 more of which the first has its top bit
 //! set, an item's those and 8 more, whose last byte names the kind of resource in its high half (0 item, 5 partition key
 //! range). The text is base64 in which `/` is written `-`.
 
@@ -10,12 +10,12 @@ use base64::engine::general_purpose::STANDARD;
 /// Longest id of an item, in bytes of UTF-8; longest name of a database or container as well.
 pub(crate) const ID_BYTES_MAX: usize = 1023;
 
-/// Number of a database in its account. Never used again, also not after the database was deleted.
+/// Number of a database in its account. Never reused, even after the database was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct DatabaseNumber(pub(crate) u32);
 
-/// Number of a container. Never used again, so that a container deleted and made again under its old name is another one
-/// to every cache, lease and continuation.
+/// Number of a container. Never reused, so that a container created again under the same name is another one for every cache, lease
+/// and continuation token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ContainerNumber(pub(crate) u32);
 
@@ -63,21 +63,21 @@ pub(crate) fn parse_item_rid(
     (prefix == container_bytes(database, container)).then_some(ItemNumber(number))
 }
 
-/// Why a text cannot be an id.
+/// Why an id is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum IdError {
-    /// Ids name things.
+    /// It is empty.
     #[error("the id is empty")]
     Empty,
     /// Longer than [`ID_BYTES_MAX`].
     #[error("the id has {0} bytes; at most {ID_BYTES_MAX} are allowed")]
     TooLong(usize),
-    /// One of the characters that would break a path.
+    /// It has a character that is not allowed in a path.
     #[error("the id contains {0:?}; the characters / \\ ? # and control characters are not allowed")]
     Character(char),
 }
 
-/// Checks an id that a user chose.
+/// Validates an id of a user.
 pub(crate) fn check_id(id: &str) -> Result<(), IdError> {
     if id.is_empty() {
         return Err(IdError::Empty);
@@ -90,7 +90,7 @@ pub(crate) fn check_id(id: &str) -> Result<(), IdError> {
 }
 
 fn database_bytes(database: DatabaseNumber) -> [u8; 4] {
-    // The first byte is kept from 0, as the service's own ids are.
+    // The first byte is never 0, as in Azure.
     (0x0100_0000 | database.0).to_be_bytes()
 }
 

@@ -1,4 +1,4 @@
-//! [`Service`]: from a request to its answer. Who may, what is meant, which part carries it out; the parts are in `service/`.
+//! [`Service`]: authenticates, parses and dispatches requests; the operations are in `service/`.
 
 mod account;
 mod batch;
@@ -31,7 +31,7 @@ use crate::store::DocumentStore;
 use crate::to_protocol::{self, Reply};
 use crate::{Error, Handle, Join, Options};
 
-/// What a client in direct mode is told: it asks for the addresses of the machines that hold its data, and there are none.
+/// The error for a client in direct mode, which requests the addresses of replicas.
 const NO_DIRECT_MODE: &str = "This service has no direct mode: set ConnectionMode.Gateway in .NET \
     (CosmosClientOptions.ConnectionMode), or call gatewayMode() on Java's CosmosClientBuilder.";
 
@@ -39,7 +39,7 @@ const NO_DIRECT_MODE: &str = "This service has no direct mode: set ConnectionMod
 #[derive(Clone, Debug)]
 pub struct Service {
     inner: Arc<Inner>,
-    /// The room that request bodies share with those of other services.
+    /// The memory budget that request bodies share with those of other services.
     bodies: Budget,
 }
 
@@ -53,23 +53,23 @@ struct Inner {
     metrics: Metrics,
 }
 
-/// What the service needs from outside.
+/// What the service needs from the process.
 #[derive(Debug)]
 pub struct Dependencies {
     /// Where spans go.
     pub tracer: Tracer,
-    /// The room that request bodies share with those of other services.
+    /// The memory budget that request bodies share with those of other services.
     pub bodies: Budget,
-    /// Is told when a thread of the service ends.
+    /// Supervises the threads of the service.
     pub supervisor: Supervisor,
 }
 
-/// Opens the store in the options' folder, starts its threads, and gives the service's three faces: for HTTP, for callers in this
-/// process, and for whoever ends it.
+/// Opens the store in the options' folder and starts its threads. Returns the HTTP service, the handle for other parts of the
+/// process, and the join handle that ends it.
 ///
 /// # Errors
 ///
-/// If an option is wrong, the store is damaged or in use, or the operating system gives no threads.
+/// If an option is invalid, the store is damaged or in use, or a thread cannot be started.
 pub fn start(
     options: Options,
     dependencies: Dependencies,
@@ -87,7 +87,7 @@ impl Service {
         Self::open_with_clock(options, tracer, registry, Clock::system())
     }
 
-    /// The same, with a clock of one's own.
+    /// Like [`Self::open`], with a clock of a test.
     pub fn open_with_clock(
         options: Options,
         tracer: Tracer,
@@ -113,13 +113,13 @@ impl Service {
         Ok((Self { inner: Arc::new(inner), bodies: Budget::default() }, handle))
     }
 
-    /// Reads request bodies within the room of the whole process. Without it the service has room of its own.
+    /// Sets the memory budget for request bodies, which the whole process shares. Without it the service has its own budget.
     #[must_use]
     pub fn with_bodies(self, bodies: Budget) -> Self {
         Self { bodies, ..self }
     }
 
-    /// Answers a request, whatever it is.
+    /// Responds to a request.
     async fn answer(self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let activity = activity(&head.headers);
@@ -147,12 +147,12 @@ impl Service {
         activity: &str,
     ) -> (&'static str, Result<Reply, RequestFailure>) {
         let address = Address::parse(head.uri.path());
-        // Before the signature is checked: a client in direct mode signs this request for the resource that it looks for, and
-        // would be told of a wrong key.
+        // Before the signature is verified: a client in direct mode signs this request for another resource, and would get an
+        // error about a wrong key.
         if address == Address::DirectAddresses {
             return ("direct", Err(RequestFailure::bad_request(NO_DIRECT_MODE)));
         }
-        // Nobody's body is read before it is known that they may send one.
+        // No body is read before the client is authenticated.
         if let Err(failure) = self.authenticate(&head) {
             return ("refused", Err(failure));
         }
@@ -167,7 +167,7 @@ impl Service {
         self.dispatch(&call).await
     }
 
-    /// Checks the signature, unless the wiring vouches for the caller.
+    /// Verifies the signature, unless the caller is in this process.
     fn authenticate(&self, head: &http::request::Parts) -> Result<(), RequestFailure> {
         if is_vouched_for(&head.extensions) {
             return Ok(());
@@ -198,7 +198,7 @@ impl Service {
         Ok(read?.into_bytes())
     }
 
-    /// Finds who carries the call out, and under which name it is counted.
+    /// Executes a request; also returns the operation, as a metrics label.
     async fn dispatch(&self, call: &DocumentRequest) -> (&'static str, Result<Reply, RequestFailure>) {
         match (call.method.as_str(), &call.address) {
             ("GET", Address::Account) => ("account_read", Ok(self.account(call))),
@@ -214,7 +214,7 @@ impl Service {
                 Ok(false) => ("item_list", self.list_items(call, owner).await),
                 Err(failure) => ("feed", Err(failure)),
             },
-            // The plan is asked for first: Python's request for one looks like a create otherwise.
+            // Query plans first: Python's request for one also looks like a create.
             ("POST", Address::Items(owner)) if call.is_query_plan() => {
                 ("query_plan", self.query_plan(call, owner).await)
             }
@@ -235,7 +235,7 @@ impl Service {
         }
     }
 
-    /// What is not offered, or offered empty.
+    /// Resources that are not supported, or always empty.
     fn elsewhere(&self, call: &DocumentRequest, address: &Address) -> Result<Reply, RequestFailure> {
         let reads = call.method == Method::GET || call.is_query();
         match address {
@@ -273,7 +273,7 @@ impl Service {
         }
     }
 
-    /// The container of an address, as the client should know it.
+    /// The container of an address; an error if the client has an outdated one.
     fn container(
         &self,
         call: &DocumentRequest,
@@ -286,9 +286,9 @@ impl Service {
         let container = snapshot.container(database.number, &owner.container);
         let container = container
             .ok_or_else(|| RequestFailure::owner_missing(&format!("The container {:?}", owner.container)))?;
-        // A client that cached the container learns here that it was deleted and made again.
+        // The client cached a container that was deleted and created again.
         if call.header("x-ms-cosmos-intended-collection-rid").is_some_and(|rid| rid != container.rid()) {
-            let message = "The container was made again since the client last read it. Read it again.";
+            let message = "The container was created again since the client last read it. Read it again.";
             return Err(RequestFailure::bad_request(message).with_substatus(SUBSTATUS_STALE_CONTAINER));
         }
         Ok(Arc::clone(container))
@@ -328,7 +328,7 @@ fn keys(options: &Options) -> Result<Vec<MasterKey>, Error> {
     Ok(keys)
 }
 
-/// The client's activity id, or a new one.
+/// The activity id of the client, or a new one.
 fn activity(headers: &HeaderMap) -> String {
     let given = headers.get("x-ms-activity-id").and_then(|value| value.to_str().ok());
     let given = given.filter(|text| !text.is_empty() && text.len() <= 64);

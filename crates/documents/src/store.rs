@@ -105,7 +105,7 @@ impl DocumentStore {
             clock,
             metrics: metrics.clone(),
             reserve: DiskReserve::new(options.data_dir.join("documents.reserve"), options.reserve_bytes),
-            full_disk_told: None,
+            full_disk_logged: None,
         };
         let writer = WriterThread::start(options, context, supervisor)?;
         let shared = Shared { catalog, hints, writer, readers, health, id, path, _lock: lock };

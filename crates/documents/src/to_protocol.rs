@@ -1,4 +1,4 @@
-//! Answers in the dialect: system properties, lists, headers, error bodies. Errors are rendered here and nowhere else.
+//! Builds responses of the Cosmos DB REST API: system properties, lists, headers, error bodies. The only file that renders errors.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_messages::Body;
@@ -13,12 +13,12 @@ use crate::feed_origins::FeedOrigins;
 use crate::resource_id::{database_rid, item_rid, range_rid};
 use crate::store::Item;
 
-/// What names in the `x-ms-alt-content-path` header have escaped.
+/// Characters that are escaped in the `x-ms-alt-content-path` header.
 const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// What cannot stand in a header even inside an error's text.
+/// Characters that are not allowed in a header.
 const HEADER_UNSAFE: &AsciiSet = CONTROLS;
 
-/// An answer before the headers that all of them have.
+/// A response without the headers that all responses have.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -41,7 +41,7 @@ impl Reply {
         Self::new(status, "")
     }
 
-    /// Adds a header. Values that cannot stand in one are left out: all of ours are ASCII.
+    /// Adds a header. Omits a value that is not allowed in a header; all values of the service are ASCII.
     pub(crate) fn with(mut self, name: &'static str, value: impl AsRef<str>) -> Self {
         if let Ok(value) = HeaderValue::from_str(value.as_ref()) {
             self.headers.insert(HeaderName::from_static(name), value);
@@ -49,13 +49,13 @@ impl Reply {
         self
     }
 
-    /// The headers of everything below a container, which is the owner that the content paths name.
+    /// The headers of a resource in a container; the content paths name the container.
     pub(crate) fn of_container(self, container: &Container, lsn: u64) -> Self {
         let names = format!("{}/colls/{}", database_path(container), segment(&container.id));
         self.at(lsn).with("x-ms-alt-content-path", names).with("x-ms-content-path", container.rid())
     }
 
-    /// The headers of a container itself. Its owner is the database: Java makes the container's link of the owner's path and the
+    /// The headers of a container; the content paths name the database. Java builds the container's link from this path and the
     /// container's id, and reads the feed by that link.
     pub(crate) fn of_database(self, container: &Container, lsn: u64) -> Self {
         self.at(lsn)
@@ -67,7 +67,7 @@ impl Reply {
         self.with("x-ms-session-token", format!("0:-1#{lsn}")).with("lsn", lsn.to_string())
     }
 
-    /// The finished response.
+    /// The complete response.
     pub(crate) fn into_response(self, activity: &str) -> Response<Body> {
         let reply = self
             .with("x-ms-activity-id", activity)
@@ -86,7 +86,7 @@ impl Reply {
     }
 }
 
-/// The answer to a refused request. Its body is JSON in every case: SDKs read `message` from it without looking first.
+/// The error response. Its body is always JSON: SDKs read `message` from it without a check.
 pub(crate) fn refused(failure: &RequestFailure, activity: &str) -> Reply {
     let inner =
         failure.errors_json.clone().unwrap_or_else(|| json!({"Errors": [failure.message]}).to_string());
@@ -106,7 +106,7 @@ pub(crate) fn refused(failure: &RequestFailure, activity: &str) -> Reply {
     reply
 }
 
-/// Keeps an id that came from outside fit for a header.
+/// Replaces characters of a client's id that are not allowed in a header.
 pub(crate) fn header_safe(text: &str) -> String {
     utf8_percent_encode(text, HEADER_UNSAFE).to_string()
 }
@@ -192,8 +192,8 @@ pub(crate) fn range_etag(container: &Container) -> String {
     format!("\"{:08x}-0000-0003-0000-000000000000\"", container.number.0)
 }
 
-/// An item as text, with its system properties behind its own; in the feed with its LSN as well. The item's own text is not
-/// parsed for this, and copied once.
+/// An item as text, followed by its system properties; in the feed also by its LSN. The item's own text is not parsed, and copied
+/// once.
 pub(crate) fn item<Body: AsRef<str>>(container: &Container, item: &Item<Body>, in_feed: bool) -> String {
     let own = item.body.as_ref();
     let own = own.strip_suffix('}').unwrap_or(own);
@@ -212,7 +212,7 @@ pub(crate) fn item<Body: AsRef<str>>(container: &Container, item: &Item<Body>, i
     text
 }
 
-/// A change of the feed in the format that tells the item and what is known of the change apart.
+/// A change of the feed in the format that separates the item from the metadata of the change.
 pub(crate) fn change<Body: AsRef<str>>(container: &Container, changed: &Item<Body>) -> String {
     format!(
         "{{\"current\":{},\"metadata\":{{\"lsn\":{},\"crts\":{}}}}}",
@@ -229,8 +229,8 @@ pub(crate) fn item_value(
     in_feed: bool,
 ) -> Result<Value, RequestFailure> {
     serde_json::from_str(&item(container, stored, in_feed)).map_err(|error| {
-        tracing::error!(%error, "a stored item is no JSON object; the database is damaged");
-        RequestFailure::new(&error_table::UNAVAILABLE, "A stored item cannot be read. The log says more.")
+        tracing::error!(%error, "a stored item is not a JSON object; the database is damaged");
+        RequestFailure::new(&error_table::UNAVAILABLE, "A stored item cannot be read. The log has the cause.")
     })
 }
 

@@ -1,4 +1,4 @@
-//! The tree of a query. Parameters are already replaced by their values.
+//! The abstract syntax tree of a query. Parameters are already replaced by their values.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ pub(crate) struct SqlQuery {
     pub(crate) select: Select,
     pub(crate) filter: Option<Expression>,
     pub(crate) order_by: Vec<SortKey>,
-    /// `TOP` and `LIMIT` as one bound.
+    /// The lower one of `TOP` and `LIMIT`.
     pub(crate) limit: Option<u64>,
     pub(crate) offset: u64,
-    /// The aggregates that `select` refers to by index; with any, the query gives one row.
+    /// The aggregates that `select` refers to by index; a query with aggregates returns one row.
     pub(crate) aggregates: Vec<(Aggregate, Expression)>,
 }
 
-/// What a row shows.
+/// The projection of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Select {
     Star,
@@ -45,7 +45,7 @@ pub(crate) enum Expression {
     Index(Box<Expression>, Box<Expression>),
     Not(Box<Expression>),
     Negate(Box<Expression>),
-    /// AND and OR are lists, so that a long chain is no deep tree.
+    /// AND and OR are lists, so that a long chain is not a deep tree.
     And(Vec<Expression>),
     Or(Vec<Expression>),
     Binary(Operator, Box<Expression>, Box<Expression>),
@@ -58,7 +58,7 @@ pub(crate) enum Expression {
     Aggregate(usize),
 }
 
-/// An operator with two sides, other than AND and OR.
+/// A binary operator, except AND and OR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operator {
     Equal,

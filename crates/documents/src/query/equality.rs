@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::meter::{Meter, weight};
 
-/// [`equal`], paid for; none only where the meter does not allow the comparison.
+/// [`equal`] with its cost; `None` if the meter does not allow the comparison.
 pub(super) fn equal_within(one: &Value, other: &Value, meter: &Meter<'_>) -> Option<bool> {
     let bytes = match (one, other) {
         (Value::String(one), Value::String(other)) if one.len() == other.len() => one.len(),

@@ -2,7 +2,7 @@
 
 use crate::error::RequestFailure;
 
-/// Why a query is refused. The fields are what the dialect's error body shows.
+/// Why a query is rejected. The fields are those of the error body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SqlError {
     pub(crate) code: &'static str,

@@ -1,4 +1,4 @@
-//! Expressions over an item. `None` is the dialect's undefined.
+//! Evaluates expressions on an item. `None` is SQL's undefined.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -10,16 +10,16 @@ use super::equality::equal_within;
 use super::functions;
 use super::meter::{Meter, weight};
 
-/// What an expression can see.
+/// The inputs of an expression.
 #[derive(Clone, Copy)]
 pub(super) struct EvaluationScope<'a> {
-    /// The item; none after aggregation.
+    /// The item; `None` after aggregation.
     pub(super) root: Option<&'a Value>,
     /// Results of the aggregates, by index.
     pub(super) aggregates: &'a [Option<Value>],
     /// Seconds since the Unix epoch.
     pub(super) now_ts: i64,
-    /// Pays for the evaluation. When it is spent everything is undefined, and the row does not count.
+    /// Counts the cost of the evaluation. When the budget is used up, everything is undefined, and the row does not count.
     pub(super) meter: &'a Meter<'a>,
 }
 
@@ -74,7 +74,7 @@ pub(super) fn evaluate<'a>(expression: &'a Expression, scope: &EvaluationScope<'
     }
 }
 
-/// An object of expressions; undefined ones are left out.
+/// An object of expressions; undefined ones are omitted.
 pub(super) fn object(properties: &[(String, Expression)], scope: &EvaluationScope<'_>) -> Map<String, Value> {
     let defined = properties
         .iter()
@@ -82,7 +82,7 @@ pub(super) fn object(properties: &[(String, Expression)], scope: &EvaluationScop
     defined.collect()
 }
 
-/// A value as part of a new one; none if the meter does not allow the copy.
+/// A value as part of a new one; `None` if the meter does not allow the copy.
 pub(super) fn owned(value: Cow<'_, Value>, scope: &EvaluationScope<'_>) -> Option<Value> {
     match value {
         Cow::Owned(value) => Some(value),
@@ -90,7 +90,7 @@ pub(super) fn owned(value: Cow<'_, Value>, scope: &EvaluationScope<'_>) -> Optio
     }
 }
 
-/// A number as JSON: whole where it is whole. Not a number and infinity are undefined.
+/// A number as JSON, an integer if possible. NaN and infinity are undefined.
 pub(super) fn number(value: f64) -> Option<Value> {
     const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() <= WHOLE_MAX {
@@ -129,7 +129,7 @@ fn position(number: &Number) -> Option<usize> {
     usize::try_from(index?).ok()
 }
 
-/// The three-valued logic: undefined and everything that is no boolean is `None`.
+/// Three-valued logic: undefined and values that are not boolean are `None`.
 fn truth(condition: &Expression, scope: &EvaluationScope<'_>) -> Option<bool> {
     if !scope.meter.step() {
         return None;
@@ -165,7 +165,7 @@ fn truth(condition: &Expression, scope: &EvaluationScope<'_>) -> Option<bool> {
     }
 }
 
-/// AND (`deciding` false) or OR (`deciding` true): one deciding part decides, an undefined one leaves it open.
+/// AND (`deciding` false) or OR (`deciding` true): one deciding operand decides; otherwise an undefined operand gives undefined.
 fn fold(parts: &[Expression], scope: &EvaluationScope<'_>, deciding: bool) -> Option<bool> {
     let mut outcome = Some(!deciding);
     for part in parts {

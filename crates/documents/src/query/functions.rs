@@ -1,4 +1,4 @@
-//! The built-in functions: names, numbers of arguments, meanings. Arguments of a wrong type give undefined.
+//! The built-in functions: names, argument counts, implementations. Arguments of a wrong type give undefined.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::ast::{Aggregate, SqlFunction};
 use super::equality::{equal, equal_within};
 use super::meter::{Meter, weight};
 
-/// Name, function, fewest and most arguments. Names are compared without regard to case.
+/// Name, function, fewest and most arguments. Names are case-insensitive.
 const FUNCTIONS: [(&str, SqlFunction, usize, usize); 19] = [
     ("IS_DEFINED", SqlFunction::IsDefined, 1, 1),
     ("IS_NULL", SqlFunction::IsNull, 1, 1),
@@ -47,14 +47,14 @@ pub(super) fn aggregate(name: &str) -> Option<Aggregate> {
     }
 }
 
-/// Calls a function; `None` is undefined, in arguments as in the answer.
+/// Calls a function; `None` is undefined, in arguments and in the result.
 pub(super) fn call(
     function: SqlFunction,
     arguments: &[Option<&Value>],
     now_ts: i64,
     meter: &Meter<'_>,
 ) -> Option<Value> {
-    // Texts may be megabytes long, and a query may go over the same one thousands of times.
+    // Strings may be megabytes long, and a query may process the same one thousands of times.
     let text_bytes = arguments.iter().filter_map(|argument| (*argument)?.as_str()).map(str::len).sum();
     if !meter.handle(text_bytes) {
         return None;
@@ -94,7 +94,7 @@ pub(super) fn call(
     }
 }
 
-/// A test of two strings, without regard to case if the third argument says so.
+/// A test of two strings; case-insensitive if the third argument is true.
 fn texts(arguments: &[Option<&Value>], test: impl Fn(&str, &str) -> bool) -> Option<Value> {
     let (one, other) = (arguments[0]?.as_str()?, arguments[1]?.as_str()?);
     let ignore_case = match arguments.get(2) {

@@ -1,8 +1,8 @@
-//! Text to tokens. Offsets are in characters, as the dialect's errors want them.
+//! Lexer: text to tokens. Offsets are in characters, as in the error bodies.
 
 use super::error::SqlError;
 
-/// A token and where it stands.
+/// A token and its position.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct SqlToken {
     pub(super) kind: SqlTokenKind,
@@ -12,7 +12,7 @@ pub(super) struct SqlToken {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum SqlTokenKind {
-    /// An identifier or a keyword: keywords are told apart by where they stand.
+    /// An identifier or a keyword; the parser decides by the position.
     Word(String),
     /// `@name`, with its `@`.
     Parameter(String),
@@ -51,7 +51,7 @@ pub(super) fn lex(text: &str) -> Result<Vec<SqlToken>, SqlError> {
     Ok(tokens)
 }
 
-/// The token at the start of `rest` and its length; `Err` has the length of what cannot be one.
+/// The token at the start of `rest` and its length; `Err` has the length of the invalid text.
 fn token(rest: &[char]) -> Result<(SqlTokenKind, usize), usize> {
     let first = rest[0];
     let word_length = |from: usize| {
@@ -99,7 +99,7 @@ fn string(rest: &[char]) -> Result<(SqlTokenKind, usize), usize> {
     }
 }
 
-/// What follows a backslash, and its length.
+/// The character of an escape sequence after its backslash, and its length.
 fn escape(rest: &[char]) -> Option<(char, usize)> {
     Some(match rest.first()? {
         'n' => ('\n', 1),

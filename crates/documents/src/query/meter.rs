@@ -1,8 +1,8 @@
-//! [`Meter`]: what one page of a query costs, and when the page has to end.
+//! [`Meter`]: counts the cost of one page of a query, and ends the page at its budget.
 //!
 //! Cost is counted in steps: one for each evaluation of an expression, and one for every [`BYTES_PER_STEP`] bytes of JSON that
-//! are parsed, compared or copied. Steps do not depend on the machine, so a page ends at the same row everywhere, unless its
-//! time runs out first. A page always takes at least one row, so that every continuation makes progress.
+//! are parsed, compared or copied. Steps do not depend on the machine, so a page ends at the same row on every machine, unless its
+//! time limit comes first. A page has at least one row, so that every continuation makes progress.
 
 use std::cell::Cell;
 use std::mem::size_of;
@@ -13,29 +13,29 @@ use crate::error::RequestFailure;
 
 /// Bytes that cost as much as the evaluation of an expression.
 const BYTES_PER_STEP: usize = 16;
-/// Steps between two looks at whether the caller still waits.
+/// Steps between two checks for cancellation.
 const LOOK_EVERY: u64 = 4096;
-/// Most bytes of values that the expressions of one row may build. More than any page holds.
+/// Most bytes of values that the expressions of one row may build; more than any page has.
 const ROW_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What one page may cost.
+/// The budget of one page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueryBudget {
-    /// Rows that are looked at.
+    /// Rows that are scanned.
     pub(crate) rows: u64,
     pub(crate) steps: u64,
 }
 
-/// What the page is told from outside.
+/// The events that end a page early.
 #[derive(Clone, Copy)]
 pub(crate) struct QueryWatch<'a> {
-    /// Whether the page's time is up. Asked between rows.
+    /// Whether the page has reached its time limit. Checked between rows.
     pub(crate) time_is_up: &'a dyn Fn() -> bool,
-    /// Whether the caller has gone. Asked within rows too.
+    /// Whether the read is canceled. Also checked within rows.
     pub(crate) caller_is_gone: &'a dyn Fn() -> bool,
 }
 
-/// Why the evaluation of a row was given up.
+/// Why the evaluation of a row was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     Steps,
@@ -74,14 +74,14 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// A meter for the rows of the page itself, which were found already: they have as many steps again, and neither their
-    /// number nor their time ends the page.
+    /// A meter for the rows of the page itself, which were already found: they have a budget of the same number of steps, without
+    /// limits of rows and time.
     pub(super) fn of_found_rows(&self) -> Self {
         let watch = self.watch.map(|watch| QueryWatch { time_is_up: &|| false, ..watch });
         Self { watch, ..Self::of_steps(QueryBudget { rows: u64::MAX, ..self.budget }) }
     }
 
-    /// Rows that were looked at.
+    /// Rows that were scanned.
     pub(crate) fn rows(&self) -> u64 {
         self.rows.get()
     }
@@ -92,12 +92,12 @@ impl<'a> Meter<'a> {
         self.steps.get()
     }
 
-    /// Whether the page had to end before its rows did.
+    /// Whether the page ended early.
     pub(crate) fn was_cut(&self) -> bool {
         self.cut.get()
     }
 
-    /// Whether the page may look at one more row, of so many bytes of JSON. The first row is always allowed.
+    /// Whether the page may scan one more row of this size, in bytes of JSON. The first row is always allowed.
     pub(crate) fn next_row(&self, bytes: usize) -> Result<bool, RequestFailure> {
         let gone = self.watch.is_some_and(|watch| (watch.caller_is_gone)());
         if gone || self.stop.get() == Some(Stop::CallerGone) {
@@ -116,8 +116,8 @@ impl<'a> Meter<'a> {
         Ok(true)
     }
 
-    /// Whether the row that was begun has been evaluated to its end. If not, the page ends before it; a row that is too much for
-    /// a whole page is an error, as the next page would not get further.
+    /// Whether the current row was evaluated completely. If not, the page ends before it. A row that exceeds the budget of a whole page
+    /// is an error, because the next page would not get further.
     pub(crate) fn row_is_whole(&self) -> Result<bool, RequestFailure> {
         match self.stop.get() {
             None => Ok(true),
@@ -126,7 +126,7 @@ impl<'a> Meter<'a> {
                 "The expressions of the query build more than {ROW_BYTES_MAX} bytes from one item. Select less of it."
             ))),
             Some(Stop::Steps) if self.rows.get() <= 1 => Err(RequestFailure::bad_request(format!(
-                "The query takes more than {} steps for a single item, and no page may take more. Use fewer terms, or split the query. The limit is query_steps_max; conditions of patches have a lower one.",
+                "The query takes more than {} steps for a single item, which is the limit of a page (query_steps_max; lower for conditions of patches). Use fewer terms, or split the query.",
                 self.budget.steps
             ))),
             Some(Stop::Steps) => {
@@ -136,17 +136,17 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Pays for one evaluation; false if the row has to end.
+    /// Counts one evaluation; false if the row must end.
     pub(super) fn step(&self) -> bool {
         self.pay(1)
     }
 
-    /// Pays for handling so many bytes; false if the row has to end.
+    /// Counts the processing of bytes; false if the row must end.
     pub(super) fn handle(&self, bytes: usize) -> bool {
         bytes < BYTES_PER_STEP || self.pay(steps_of(bytes))
     }
 
-    /// Pays for a new value of so many bytes; false if the row has to end, and the value must not be made.
+    /// Counts a new value of this size; false if the row must end and the value must not be built.
     pub(super) fn build(&self, bytes: usize) -> bool {
         let built = self.row_bytes.get().saturating_add(bytes);
         self.row_bytes.set(built);

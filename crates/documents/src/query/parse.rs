@@ -1,4 +1,4 @@
-//! Tokens to tree: clauses here, expressions in `parse/expressions.rs`.
+//! Parser: tokens to tree. Clauses are here, expressions in `parse/expressions.rs`.
 
 mod expressions;
 
@@ -11,16 +11,16 @@ use super::ast::{Aggregate, Expression, Select, SortKey, SqlQuery};
 use super::error::SqlError;
 use super::lex::{SqlToken, SqlTokenKind, lex};
 
-/// Brackets, functions and unary operators inside each other.
+/// Deepest nesting of brackets, functions and unary operators.
 const NESTING_MAX: usize = 64;
-/// Operators other than AND and OR, or steps of a path, one behind the other.
+/// Longest chain of operators (except AND and OR) or of steps of a path.
 const CHAIN_MAX: usize = 100;
 
-/// AND operators in one query, and OR operators as well. The account document tells clients.
+/// Most AND operators, and most OR operators, in one query. The account document contains it.
 pub(crate) const LOGICAL_MAX: usize = 10_000;
-/// Values in the list of one IN: what the service documents.
+/// Most values in the list of one IN, as documented by Azure.
 pub(crate) const IN_ITEMS_MAX: usize = 16_000;
-/// Operands in one query.
+/// Most operands in one query.
 const OPERANDS_MAX: usize = 100_000;
 
 /// Words that end an expression or an alias.
@@ -50,7 +50,7 @@ pub(crate) fn parse(text: &str, parameters: &Parameters) -> Result<SqlQuery, Sql
     parser.query()
 }
 
-/// Where the parser is; aggregates may stand in SELECT alone.
+/// The current clause; aggregates are only allowed in SELECT.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Clause {
     Select,
@@ -62,7 +62,7 @@ struct Parser<'a> {
     tokens: Vec<SqlToken>,
     at: usize,
     parameters: HashMap<&'a str, Arc<Value>>,
-    /// Uses of a name for the item, and where: FROM, which defines it, comes after SELECT.
+    /// Uses of names, with their positions: FROM, which defines the name of the item, comes after SELECT.
     names: Vec<(String, SqlToken, Clause)>,
     aggregates: Vec<(Aggregate, Expression)>,
     clause: Clause,
@@ -113,7 +113,7 @@ impl Parser<'_> {
         if self.take_symbol("*") {
             return Ok(Select::Star);
         }
-        // VALUE is a keyword only in front of an expression: `SELECT value FROM value` names a container.
+        // VALUE is a keyword only before an expression: in `SELECT value FROM value` it is a name.
         if self.peek_word("VALUE")
             && !matches!(self.peek_second(), SqlTokenKind::Symbol("." | "," | ")") | SqlTokenKind::End)
         {
@@ -136,7 +136,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `AS name` or a bare name behind an expression.
+    /// `AS name`, or a name after an expression.
     fn alias(&mut self) -> Result<Option<String>, SqlError> {
         let explicit = self.take_word("AS");
         match self.peek().kind.clone() {
@@ -153,7 +153,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The name under which the item is known.
+    /// The name of the item.
     fn from(&mut self) -> Result<String, SqlError> {
         let SqlTokenKind::Word(root) = self.peek().kind.clone() else { return Err(self.unexpected()) };
         self.at += 1;
@@ -215,7 +215,7 @@ impl Parser<'_> {
         })
     }
 
-    /// Every name must be the one that FROM gives to the item. Beside aggregates it may only stand inside them.
+    /// Checks that every name is the one that FROM defines. In a query with aggregates it may only be used inside them.
     fn check_names(&self, alias: Option<&str>) -> Result<(), SqlError> {
         for (name, token, clause) in &self.names {
             let error = |code, message| SqlError { code, message, start: token.start, end: token.end };
@@ -264,7 +264,7 @@ impl Parser<'_> {
         if self.take_symbol(symbol) { Ok(()) } else { Err(self.unexpected()) }
     }
 
-    /// The token at hand does not belong there.
+    /// The current token is unexpected.
     fn unexpected(&self) -> SqlError {
         let token = self.peek();
         let (code, message) = match &token.kind {
@@ -274,7 +274,7 @@ impl Parser<'_> {
         SqlError { code, message, start: token.start, end: token.end }
     }
 
-    /// There are more of something than a query may have. The text is the service's; it gives no code, so that the code is ours.
+    /// The query exceeds a limit. The text is that of Azure, which has no code for it.
     fn too_many(&self, what: &str, most: usize) -> SqlError {
         let token = self.peek();
         let message = format!(
@@ -283,7 +283,7 @@ impl Parser<'_> {
         SqlError { code: "SC1101", message, start: token.start, end: token.end }
     }
 
-    /// The token at hand begins something that the dialect has and this service has not.
+    /// The current token begins a feature of Cosmos DB SQL that this service does not support.
     fn unsupported(&self, what: &str) -> SqlError {
         let token = self.peek();
         let message = format!("{what} is not supported by this service yet.");
@@ -304,7 +304,7 @@ fn shown(kind: &SqlTokenKind) -> String {
     }
 }
 
-/// A path has the name of its last step.
+/// The name of a path is that of its last step.
 fn own_name(expression: &Expression, start: &SqlToken) -> Option<String> {
     match (expression, &start.kind) {
         (Expression::Property(_, name), _) => Some(name.clone()),

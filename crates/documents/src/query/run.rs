@@ -1,10 +1,10 @@
-//! Runs a query over rows and cuts the result into pages.
+//! Runs a query over rows and divides the result into pages.
 //!
-//! A page ends at a row, never inside one, and its continuation names that row: the row's number, and for ORDER BY the values it
-//! was sorted by. So rows that are added or removed between two pages move no other row across the cut.
+//! A page ends between two rows, and its continuation token contains the last row: its number, and for ORDER BY its sort values. So
+//! rows that are added or removed between two pages do not shift other rows.
 //!
-//! A page whose [`Meter`] is spent hands out what it has, which may be nothing, and its continuation says how far the scan came:
-//! with ORDER BY it carries the best rows so far, with aggregates the sums so far.
+//! A page that ends because of its [`Meter`] returns the rows found so far, perhaps none, and its continuation token contains the
+//! position of the scan: with ORDER BY also the first rows so far, with aggregates the accumulators.
 
 use serde_json::Value;
 
@@ -27,12 +27,12 @@ pub(crate) use limits::PageLimits;
 use sort::{RowKey, SortOrder};
 use top_rows::TopRows;
 
-/// Most rows of a page with ORDER BY whose scan takes several requests: the continuation carries a number for each.
+/// Most rows of a page with ORDER BY whose scan needs several requests: the continuation token contains a number for each.
 const SCAN_ROOM: usize = 100;
 
-/// Where rows come from.
+/// The source of rows.
 pub(crate) trait Rows {
-    /// Hands rows with numbers above `after` to `take`, in rising order, as long as it takes them and the meter allows.
+    /// Passes rows with numbers above `after` to `take`, in rising order, until it stops or the meter is used up.
     fn each(
         &self,
         after: u64,
@@ -40,27 +40,27 @@ pub(crate) trait Rows {
         take: &mut dyn FnMut(u64, Value) -> Result<RowResult, RequestFailure>,
     ) -> Result<ScanEnd, RequestFailure>;
 
-    /// One row by its number, if it is still there.
+    /// A row by its number, if it still exists.
     fn one(&self, number: u64) -> Result<Option<Value>, RequestFailure>;
 }
 
-/// What became of a row that was handed over.
+/// What to do after a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowResult {
-    /// The next one, please.
+    /// Continue with the next row.
     Continue,
-    /// No more are needed.
+    /// No more rows are needed.
     Stop,
-    /// The meter was spent inside this row; it counts as not looked at.
+    /// The budget was used up within this row; it counts as not scanned.
     Unfinished,
 }
 
 /// How a scan ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScanEnd {
-    /// There are no more rows, or no more are needed.
+    /// No more rows exist or are needed.
     Complete,
-    /// The meter is spent; the last row that was looked at has this number.
+    /// The budget is used up; this is the number of the last scanned row.
     Interrupted(u64),
 }
 
@@ -114,7 +114,9 @@ pub(crate) fn run(
     let resume = match continuation {
         None => Continuation::first(query.offset),
         Some(text) => Continuation::decode(text, query.aggregates.len()).ok_or_else(|| {
-            RequestFailure::bad_request("The continuation is not one of this query. Start again without it.")
+            RequestFailure::bad_request(
+                "The continuation token is not valid for this query. Start again without it.",
+            )
         })?,
     };
     let run = Run { query, rows, limits, now_ts, meter };
@@ -148,7 +150,7 @@ impl Run<'_> {
         holds(self.query, row, self.now_ts, self.meter)
     }
 
-    /// What the result shows of a row; none if it shows nothing.
+    /// The projection of a row; `None` if it is undefined.
     fn shown(&self, scope: &EvaluationScope<'_>) -> Option<String> {
         match &self.query.select {
             Select::Star => scope.root.map(Value::to_string),
@@ -157,7 +159,7 @@ impl Run<'_> {
         }
     }
 
-    /// How many rows the page may have, by the client's wish and the query's limit.
+    /// The number of rows in the page, by the requested page size and the query's limit.
     fn room(&self, resume: &Continuation) -> usize {
         let left = self.query.limit.map_or(u64::MAX, |limit| limit.saturating_sub(resume.taken));
         self.limits.items.min(usize::try_from(left).unwrap_or(usize::MAX))
@@ -194,7 +196,7 @@ impl Run<'_> {
             page.rows.push(text);
             resume.number = number;
             resume.taken = resume.taken.saturating_add(1);
-            // The next matching row only tells whether there is another page; behind a limit there is none.
+            // The next matching row only shows that there is another page; after the limit there is none.
             Ok(if self.is_complete(&resume) { RowResult::Stop } else { RowResult::Continue })
         })?;
         if let ScanEnd::Interrupted(last) = ended {
@@ -214,7 +216,7 @@ impl Run<'_> {
         if keep > self.limits.sort_rows {
             let most = self.limits.sort_rows;
             return Err(RequestFailure::bad_request(format!(
-                "ORDER BY with this OFFSET and page size needs {keep} rows in memory, and the limit is {most}. Page by continuation instead of OFFSET."
+                "ORDER BY with this OFFSET and page size needs {keep} rows in memory; the limit is {most}. Use the continuation token instead of OFFSET."
             )));
         }
         let mut best = TopRows::new(self.order(), keep);
@@ -229,12 +231,12 @@ impl Run<'_> {
         self.sorted_page(resume, best.keys, best.bound.as_ref(), room)
     }
 
-    /// Looks at the rows that the scan has not come to yet, and again at the best ones that it has seen.
+    /// Scans the remaining rows, and reads the first rows of earlier requests again.
     fn scan(&self, resume: &mut Continuation, best: &mut TopRows<'_>) -> Result<ScanEnd, RequestFailure> {
         let after = resume.sort_position();
         let mut scanned = 0;
         if let Some(scan) = resume.scan.take() {
-            // These were paid for by an earlier page; looking at them again must not keep this one from going on.
+            // An earlier page counted their cost; reading them again must not stop this page.
             let again = Run { meter: &self.meter.of_found_rows(), ..*self };
             for number in scan.numbers() {
                 let Some(row) = self.rows.one(number)? else { continue };
@@ -242,7 +244,7 @@ impl Run<'_> {
                 let key = again.sort_key(number, &row, after.as_ref());
                 if !allowed || !again.meter.row_is_whole()? {
                     return Err(RequestFailure::bad_request(
-                        "ORDER BY over items of this size needs more than one request may take (query_steps_max). Ask for smaller pages, or filter the items.",
+                        "ORDER BY over items of this size needs more steps than a request may take (query_steps_max). Request smaller pages, or filter the items.",
                     ));
                 }
                 if let Some(key) = key {
@@ -264,7 +266,7 @@ impl Run<'_> {
         })
     }
 
-    /// A row's key, if the result shows the row and it comes behind `after`.
+    /// The sort key of a row, if the row is in the result and follows `after`.
     fn sort_key(&self, number: u64, row: &Value, after: Option<&RowKey>) -> Option<RowKey> {
         if !self.keeps(row) {
             return None;
@@ -279,7 +281,7 @@ impl Run<'_> {
         after.is_none_or(|after| self.order().compare(&key, after).is_gt()).then_some(key)
     }
 
-    /// The page of the rows that the scan found best. `bound`: rows behind it were dropped on the way.
+    /// The page of the first rows of the scan. `bound`: rows after it were dropped.
     fn sorted_page(
         &self,
         mut resume: Continuation,
@@ -290,7 +292,7 @@ impl Run<'_> {
         let mut page = ResultPage::default();
         let (mut bytes, mut more) = (0, bound.is_some());
         let skip = usize::try_from(resume.skip).unwrap_or(usize::MAX);
-        // The scan was paid for; what is shown has a budget of its own, so that each page has a row.
+        // The projection has its own budget after that of the scan, so that each page has a row.
         let showing = Run { meter: &self.meter.of_found_rows(), ..*self };
         for key in keys.into_iter().skip(skip) {
             if page.rows.len() == room || bound.is_some_and(|bound| self.order().compare(&key, bound).is_gt())
@@ -334,7 +336,7 @@ impl Run<'_> {
             }
             if sums.iter().map(Accumulator::bytes).sum::<usize>() > HELD_BYTES_MAX {
                 return Err(RequestFailure::bad_request(format!(
-                    "MIN and MAX of this query hold more than {HELD_BYTES_MAX} bytes in memory. Ask for fewer or smaller values."
+                    "MIN and MAX of this query need more than {HELD_BYTES_MAX} bytes in memory. Select fewer or smaller values."
                 )));
             }
             Ok(RowResult::Continue)

@@ -1,4 +1,4 @@
-//! The account document: where clients send everything else.
+//! The account document, with the address for all other requests.
 
 use serde_json::json;
 
@@ -8,9 +8,8 @@ use crate::query::{IN_ITEMS_MAX, LOGICAL_MAX};
 use crate::to_protocol::Reply;
 
 impl Service {
-    /// SDKs move all their traffic to the address in this document, so it is the one that the client reached us by (or the
-    /// public one), never the one that we are bound to. Unlike the real service's it names no `addresses`, of which direct mode
-    /// is made.
+    /// SDKs send all requests to the address in this document, so it is the address of this request (or the public one), never the
+    /// one that the listener is bound to. Unlike in Azure it has no `addresses`, which direct mode uses.
     pub(super) fn account(&self, call: &DocumentRequest) -> Reply {
         let options = &self.inner.options;
         let endpoint = options.public_url.as_deref().unwrap_or(&call.origin);

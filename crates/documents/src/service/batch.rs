@@ -1,4 +1,4 @@
-//! Transactional batches: all operations on one partition key value, or none.
+//! Transactional batches: atomic operations on one partition key value.
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -42,7 +42,7 @@ impl Service {
         let Value::Array(given) = call.json()? else {
             return Err(RequestFailure::bad_request("The body of a batch must be an array of operations."));
         };
-        // Every operation is on this one key, so a key that cannot be one is an error of the whole batch.
+        // All operations are on this key, so an invalid key is an error of the whole batch.
         let key = key.full(&container.partition_key)?;
         if given.is_empty() || given.len() > OPERATIONS_MAX {
             return Err(RequestFailure::bad_request(format!(
@@ -57,7 +57,7 @@ impl Service {
         for (index, operation) in given.into_iter().enumerate() {
             match write_of(&container, operation, &key) {
                 Ok(write) => operations.push(write.with_span(&span)),
-                // What cannot be an operation at all is no batch: the whole of it is refused.
+                // An invalid operation makes the whole batch invalid.
                 Err(failure) => {
                     span.fail(failure.message.as_str());
                     return Err(RequestFailure {
@@ -74,7 +74,7 @@ impl Service {
                 succeeded(&container, &outcomes).of_container(&container, lsn)
             }
             Ok(ChangeResult::Definition) => unreachable!("a change of items gives items"),
-            // What concerns the whole request is told as such, so that clients try it again as a whole.
+            // An error of the whole request is returned as such, so that clients retry the request.
             Err(refusal) if is_of_request(&refusal.failure) => return Err(refusal.failure),
             Err(refusal) => {
                 span.fail(refusal.failure.message.as_str());
@@ -148,7 +148,7 @@ fn result(container: &Container, outcome: &ItemResult) -> String {
     )
 }
 
-/// The failing operation keeps its status, every other is 424; nothing was stored.
+/// The failed operation has its status, all others 424; nothing was stored.
 fn failed(refusal: &ChangeRejection, count: usize) -> Reply {
     let results: Vec<Value> = (0..count)
         .map(|index| {

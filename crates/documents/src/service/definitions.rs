@@ -108,7 +108,7 @@ impl Service {
     ) -> Result<Reply, RequestFailure> {
         let number = container.number;
         let populate = call.flag("x-ms-documentdb-populatequotainfo");
-        // Usage goes over all items.
+        // Usage reads all items.
         let pool = if populate { ReadPool::Scan } else { ReadPool::Point };
         let (lsn, usage) = self
             .inner
@@ -150,7 +150,7 @@ impl Service {
         self.define(change).await?;
         let snapshot = self.inner.store.catalog().now();
         let container = snapshot.container(database.number, &id).ok_or_else(|| {
-            // Somebody deleted it between its commit and this line.
+            // It was deleted since its commit.
             RequestFailure::owner_missing("The container")
         })?;
         Ok(container_reply(StatusCode::CREATED, container).of_database(container, 0))
@@ -178,7 +178,7 @@ impl Service {
         let if_match = match call.conditions().if_match.as_deref() {
             None | Some("*") => None,
             Some(etag) if etag == to_protocol::container_etag(container) => Some(container.version),
-            // A version that no container has: the writer refuses it.
+            // A version that no container has: the writer rejects it.
             Some(_) => Some(0),
         };
         self.define(StoreChange::ReplaceContainer { container: container.number, definition, if_match })
@@ -200,7 +200,7 @@ impl Service {
         self.inner.store.change(change, 1).await.map(drop).map_err(|refusal| refusal.failure)
     }
 
-    /// A list of definitions: all of them, or those that a query asks for.
+    /// A list of definitions: all, or those that match a query.
     pub(super) async fn list_or_query(
         &self,
         call: &DocumentRequest,
@@ -212,7 +212,7 @@ impl Service {
         let continuation = call.continuation().map(str::to_owned);
         let body = if call.is_query() { Some(call.query_body(&self.inner.options)?) } else { None };
         let now_ts = self.inner.clock.seconds();
-        // On a reader thread: what a client's query costs, the runtime does not pay. A plain list waits for no query.
+        // On a reader thread: a query must not block the runtime. A list without a query does not wait for queries.
         let pool = if body.is_some() { ReadPool::Scan } else { ReadPool::Point };
         let page = self
             .query_page(pool, move |_, meter| {
@@ -228,7 +228,7 @@ impl Service {
     }
 }
 
-/// The answer that carries a page.
+/// The response with a page.
 pub(super) fn page_reply(rid: &str, key: &str, page: &query::ResultPage) -> Reply {
     let reply = Reply::new(StatusCode::OK, to_protocol::list(rid, key, &page.rows))
         .with("x-ms-item-count", page.rows.len().to_string());
@@ -250,7 +250,7 @@ fn id_of(body: &Map<String, Value>) -> Result<String, RequestFailure> {
     Ok(id.to_owned())
 }
 
-/// Checks what counts, and fills in what the real service fills in; the rest is kept as it came.
+/// Validates a definition and adds the defaults of Azure; unknown properties are stored unchanged.
 fn filled_in(mut given: Map<String, Value>) -> Result<Map<String, Value>, RequestFailure> {
     for link in ["_docs", "_sprocs", "_triggers", "_udfs", "_conflicts"] {
         given.remove(link);
@@ -280,7 +280,7 @@ fn filled_in(mut given: Map<String, Value>) -> Result<Map<String, Value>, Reques
     Ok(given)
 }
 
-/// The indexing policy as the service completes it. The path of the etag is always left out of the index.
+/// The indexing policy with its defaults. The path of the etag is always excluded.
 fn indexing_policy(given: Option<Value>) -> Result<Value, RequestFailure> {
     const ETAG: &str = "/\"_etag\"/?";
     let wrong = || {
@@ -294,7 +294,7 @@ fn indexing_policy(given: Option<Value>) -> Result<Value, RequestFailure> {
     let everything = if indexes { json!([{"path": "/*"}]) } else { json!([]) };
     let names_etag = |path: &Value| path.get("path").and_then(Value::as_str) == Some(ETAG);
     let included = policy.entry("includedPaths").or_insert(Value::Null);
-    // Where paths are left out but none is named, everything else is in.
+    // If there are only excluded paths, all other paths are included.
     if included.is_null() || (indexes && included.as_array().is_some_and(Vec::is_empty)) {
         *included = everything;
     }
@@ -310,7 +310,7 @@ fn indexing_policy(given: Option<Value>) -> Result<Value, RequestFailure> {
     Ok(Value::Object(policy))
 }
 
-/// The throughput that the request asks for. It limits nothing here; it is kept because clients read it back.
+/// The requested throughput. It is not enforced; it is stored because clients read it.
 fn offer_of(call: &DocumentRequest) -> Result<Option<Value>, RequestFailure> {
     if let Some(text) = call.header("x-ms-cosmos-offer-autopilot-settings") {
         let settings: Value = serde_json::from_str(text).map_err(|_| {

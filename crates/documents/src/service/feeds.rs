@@ -34,10 +34,10 @@ struct ItemRows<'a> {
 #[derive(Default)]
 struct FeedPage {
     changes: Vec<FeedChange>,
-    /// LSN up to which the feed has been seen.
+    /// The LSN up to which the feed was read.
     position: u64,
     newest: u64,
-    /// The page ended before the feed did, and before it was full.
+    /// The page ended early, because its time or budget was used up.
     cut: bool,
 }
 
@@ -46,7 +46,7 @@ struct FeedChange {
     lsn: u64,
     trace: Option<TraceContext>,
     accepted_ns: u64,
-    /// As the response has it. Made from the row, so that the item's text is copied no more than into this and into the response.
+    /// The JSON for the response. Built from the row, so that the item's text is copied only into this and into the response.
     text: String,
 }
 
@@ -96,7 +96,7 @@ impl ItemRows<'_> {
     }
 }
 
-/// Ends a page at its time, and when its caller has gone.
+/// Ends a page at its time limit, and when the read is canceled.
 pub(super) struct PageTime<'a> {
     caller: &'a Cancellation,
     until: Instant,
@@ -107,7 +107,7 @@ impl<'a> PageTime<'a> {
         Self { caller, until: Instant::now() + time }
     }
 
-    /// Carries out a page under a meter.
+    /// Reads a page under a meter.
     pub(super) fn metered<T>(&self, budget: QueryBudget, page: impl FnOnce(&Meter<'_>) -> T) -> T {
         let (time_is_up, caller_is_gone) = (|| Instant::now() >= self.until, || self.caller.is_canceled());
         let watch = QueryWatch { time_is_up: &time_is_up, caller_is_gone: &caller_is_gone };
@@ -183,8 +183,8 @@ impl Service {
         Ok(reply)
     }
 
-    /// A plan that lets the SDKs send the original text and hand its rows through. There is one range, so that the service
-    /// itself does what SDKs otherwise do across ranges.
+    /// A plan with which SDKs send the original query and return its rows. There is one range, so the service itself does what SDKs do
+    /// across several ranges.
     pub(super) async fn query_plan(
         &self,
         call: &DocumentRequest,
@@ -192,7 +192,7 @@ impl Service {
     ) -> Result<Reply, RequestFailure> {
         self.container(call, owner)?;
         let body = call.query_body(&self.inner.options)?;
-        // Reading a long query takes some milliseconds, which the runtime does not pay.
+        // Parsing a long query takes some milliseconds; it must not block the runtime.
         let read = move |_: &Connection| {
             let query = query::parse(&body.text, &body.parameters).map_err(|mut error| {
                 error.message = format!("Gateway Failed to Retrieve Query Plan: {}", error.message);
@@ -216,7 +216,7 @@ impl Service {
         })))
     }
 
-    /// Python and .NET read the ranges as a change feed and go on until they get a 304: an answer that repeats 200 hangs them.
+    /// Python and .NET read the ranges as a change feed until they get a 304; they would loop forever if it was always 200.
     pub(super) async fn ranges(
         &self,
         call: &DocumentRequest,
@@ -241,8 +241,8 @@ impl Service {
         Ok(reply.with("etag", etag).of_container(&container, lsn))
     }
 
-    /// The change feed, latest versions. The etag is the position after the answer, also where nothing is new: clients copy it
-    /// from every answer, and with "from now" it is the only thing that fixes where they began.
+    /// The change feed in latest version mode. The etag is the position after the response, even without new items: clients copy it from
+    /// every response, and with "from now" only the first etag records where they began.
     pub(super) async fn change_feed(
         &self,
         call: &DocumentRequest,
@@ -274,7 +274,7 @@ impl Service {
             PageTime::new(caller, time).metered(budget, |meter| {
                 let (mut bytes, mut full) = (0, false);
                 rows::each_row(connection, number, &scope, ItemsAfter::Lsn(after), now_ts, |look| {
-                    // What was written in one transaction is never split.
+                    // Items of one transaction are never split.
                     let begins = look.position != page.position;
                     if !meter.next_row(look.bytes)? && begins {
                         page.cut = true;
@@ -299,7 +299,7 @@ impl Service {
 }
 
 impl FeedPage {
-    /// Adds an item unless the page is full. What was written in one transaction is never split: it shares an LSN.
+    /// Adds an item unless the page is full. Items of one transaction are never split: they share an LSN.
     fn push(
         &mut self,
         item: &Item<&str>,
@@ -321,13 +321,13 @@ impl FeedPage {
 }
 
 fn feed_reply(call: &DocumentRequest, container: &Container, page: &FeedPage) -> Reply {
-    // 304 says that nothing is newer; a page that was cut says no such thing.
+    // 304 means that there is nothing newer, which is unknown after a page that ended early.
     let mut reply = if page.changes.is_empty() && !page.cut {
         Reply::empty(StatusCode::NOT_MODIFIED)
     } else {
         Reply::new(StatusCode::OK, to_protocol::list(&container.rid(), "Documents", &page.changes))
     };
-    // On 304 too: .NET's iterator parses the count of every answer and throws where there is none.
+    // On 304 too: .NET's iterator parses the count of every response and throws if it is missing.
     reply = reply.with("x-ms-item-count", page.changes.len().to_string());
     if call.in_process {
         reply.origins = Some(origins(&page.changes));

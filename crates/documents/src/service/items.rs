@@ -19,7 +19,7 @@ use crate::resource_id::{ItemNumber, check_id, parse_item_rid};
 use crate::store::{ChangeResult, ItemOperation, ItemResult, StoreChange, rows};
 use crate::to_protocol::{self, Reply};
 
-/// What a write asks for, before it has a span.
+/// A parsed write, before it has a span.
 pub(super) struct Write {
     pub(super) verb: Verb,
     pub(super) key: String,
@@ -69,7 +69,7 @@ impl Service {
         Ok(reply.with("etag", etag).of_container(&container, lsn))
     }
 
-    /// Creates, upserts, replaces, patches or deletes an item, in a span of its own.
+    /// Creates, upserts, replaces, patches or deletes an item, in its own span.
     pub(super) async fn write_item(
         &self,
         call: &DocumentRequest,
@@ -146,7 +146,7 @@ impl Service {
         let header = call.partition_key()?;
         let mut write = document_write(container, verb, document, header, call.conditions())?;
         if let Some(id) = id {
-            // The id in the body may be another one: then the item gets it.
+            // If the id in the body differs, the item gets that id.
             (write.id, write.number) = (id.to_owned(), item_number(container, id));
         }
         Ok(write)
@@ -173,7 +173,7 @@ impl Service {
     }
 }
 
-/// Checks a document and where it belongs.
+/// Validates a document and its partition key.
 pub(super) fn document_write(
     container: &Container,
     verb: Verb,

@@ -1,4 +1,4 @@
-//! Offers: the throughput of containers and databases. It limits nothing here; SDKs read it, and break on an empty list.
+//! Offers: the throughput of containers and databases. It is not enforced; SDKs read it, and fail on an empty list.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::resource_id::database_rid;
 use crate::store::StoreChange;
 use crate::to_protocol::Reply;
 
-/// Throughput of a container that asked for none, in request units a second.
+/// Throughput of a container without one, in request units per second.
 const DEFAULT_THROUGHPUT: u64 = 400;
 
-/// What an offer is for. Each container has one; a database has one if it was made with throughput.
+/// The resource of an offer. Each container has one; a database has one if it was created with throughput.
 enum Offered<'a> {
     Container(&'a Arc<Container>),
     Database(&'a Arc<Database>, &'a Value),

@@ -1,4 +1,4 @@
-//! Carries out changes inside the writer's transaction: databases and containers here, items in `apply_items.rs`.
+//! Executes changes inside the writer's transaction: databases and containers here, items in `apply_items.rs`.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ use crate::error_table;
 use crate::partition_key::PartitionKeyDefinition;
 use crate::resource_id::{ContainerNumber, DatabaseNumber};
 
-/// Makes the tables that came later. A version that does not know them leaves them alone, so they are no new format.
+/// Creates tables that were added later. Older versions ignore them, so they need no new format.
 pub(super) fn complete_tables(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS database_offers (
@@ -23,7 +23,7 @@ pub(super) fn complete_tables(connection: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-/// Carries out one change; also says which container it moved to which LSN.
+/// Executes one change; also returns the container that it changed and the container's new LSN.
 pub(super) fn apply(
     connection: &Connection,
     catalog: &CatalogSnapshot,
@@ -82,7 +82,7 @@ pub(super) fn apply(
     }
 }
 
-/// Everything that the account holds, without items.
+/// All databases and containers of the account.
 pub(super) fn load_catalog(connection: &Connection, account: &str) -> Result<CatalogSnapshot, Error> {
     let damaged = |error: rusqlite::Error| Error::Damaged(error.to_string());
     let databases = {

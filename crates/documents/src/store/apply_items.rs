@@ -1,4 +1,4 @@
-//! Carries out operations on items: one transaction's worth shares one LSN.
+//! Executes operations on items; the operations of one change share one LSN.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use crate::error::RequestFailure;
 use crate::error_table;
 use crate::resource_id::ItemNumber;
 
-/// Where the container stands.
+/// The current LSN and item number of a container.
 struct FeedPosition {
     lsn: u64,
     last_item: u64,
@@ -37,7 +37,7 @@ pub(super) fn apply(
     Ok(ChangeResult::Items { lsn: position.lsn, outcomes })
 }
 
-/// Takes the container's next LSN.
+/// Advances the container to its next LSN.
 fn advance(connection: &Connection, container: &Container) -> Result<FeedPosition, RequestFailure> {
     let sql = "UPDATE containers SET lsn = lsn + 1 WHERE number = ?1 RETURNING lsn, last_item";
     let mut statement = connection.prepare_cached(sql)?;
@@ -57,7 +57,7 @@ fn apply_one(
     let (key, id) = (&operation.key, &operation.id);
     let existing = rows::any_item_at(connection, container.number, key, id, operation.number)?;
     let existing = match existing {
-        // Not swept yet, but gone for everybody: its place is free.
+        // Expired but not removed yet: its id is free.
         Some((item, expiry)) if expiry.is_some_and(|expiry| expiry <= now.ts) => {
             delete(connection, container, item.number)?;
             None
@@ -87,7 +87,7 @@ fn apply_one(
     }
 }
 
-/// Stores the new state of an item over the existing one, or as a new one.
+/// Stores an item, over the existing one or as a new one.
 fn write(
     connection: &Connection,
     container: &Container,
@@ -98,7 +98,7 @@ fn write(
     now: WriteTime,
 ) -> Result<Item, RequestFailure> {
     let document = new_document(container, &operation, existing, now)?;
-    // Where the container has no time to live, the item's may be anything and counts only once that changes.
+    // If the container has no TTL, the item's may be invalid; it is used if the container gets one later.
     let ttl = if container.default_ttl.is_some() {
         item_ttl(&document)?
     } else {
@@ -107,7 +107,7 @@ fn write(
     let expiry = expires_at(container.default_ttl, ttl, now.ts);
     let id = document.get("id").and_then(Value::as_str).expect("documents with an id come here").to_owned();
     if existing.is_some() && id != operation.id {
-        make_room(connection, container, &operation.key, &id, number, now)?;
+        free_id(connection, container, &operation.key, &id, number, now)?;
     }
     if !container.unique_keys.is_empty() {
         check_unique(connection, container, &operation.key, number, &document, now)?;
@@ -133,7 +133,7 @@ fn write(
     Ok(Item { number, lsn, ts: now.ts, body, trace: Some(operation.trace), accepted_ns: now.ns })
 }
 
-/// What the item becomes.
+/// The new content of the item.
 fn new_document(
     container: &Container,
     operation: &ItemOperation,
@@ -149,7 +149,7 @@ fn new_document(
     if let Some(condition) = &patch.condition {
         let seen = crate::to_protocol::item_value(container, existing, false)?;
         if !condition.holds_for(&seen, now.ts)? {
-            let message = "The condition of the patch does not hold for the item as it is.";
+            let message = "The condition of the patch is false for the current item.";
             return Err(RequestFailure::new(&error_table::PRECONDITION_FAILED, message));
         }
     }
@@ -168,8 +168,8 @@ fn new_document(
     Ok(patched)
 }
 
-/// Sees to it that an item may have this id: a replace may give it another one.
-fn make_room(
+/// Makes sure that an item can get this id: a replace may change the id.
+fn free_id(
     connection: &Connection,
     container: &Container,
     key: &str,
@@ -190,7 +190,7 @@ fn make_room(
     }
 }
 
-/// Looks through the partition for another item with the same unique values.
+/// Searches the partition for another item with the same unique values.
 fn check_unique(
     connection: &Connection,
     container: &Container,

@@ -1,7 +1,7 @@
-//! [`Readers`]: threads with a connection each, in lanes with a bounded queue each.
+//! [`Readers`]: pools of threads; each thread has a connection, each pool a bounded queue.
 //!
-//! A read waits only behind others of its pool: however long queries take, point reads and change feeds go on. A read whose
-//! caller has gone is not begun, and ends at the next row or, inside SQLite, after some thousand operations.
+//! A read waits only for others of its pool: long queries do not delay point reads and change feeds. A canceled read is not started,
+//! or ends at the next row or, inside SQLite, after some thousand operations.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,29 +19,28 @@ use crate::metrics::{Metrics, ReadPool};
 use crate::{Error, Options};
 use supervision::{Supervisor, Unit};
 
-/// Operations of SQLite's machine between two looks at whether the read should end.
+/// Operations of SQLite's virtual machine between two checks for cancellation.
 const OPERATIONS_PER_LOOK: i32 = 10_000;
-/// A page ends by its own clock; only what SQLite does between two rows can go on for longer, and ends after this many times
-/// the time of a page.
+/// A page has its own time limit; SQLite may take longer between two rows, up to this multiple of the limit.
 const TIMES_MAX: u32 = 4;
 
-/// Whether the caller of a read still waits.
+/// The cancellation of a read: set when its caller no longer waits.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cancellation(Arc<AtomicBool>);
 
-/// Held by the waiting caller; says so when it is dropped.
+/// Cancels the read when it is dropped; held by the waiting caller.
 pub(super) struct CancelOnDrop(Cancellation);
 
-/// Reads and answers; whether the caller took the answer.
+/// Reads and sends the result; returns whether the caller received it.
 type ReadFn = Box<dyn FnOnce(&Connection) -> bool + Send>;
 
-/// One read, and the caller that waits for it.
+/// A read and its cancellation.
 pub(super) struct ReadJob {
     pub(super) read: ReadFn,
     pub(super) caller: Cancellation,
 }
 
-/// The lanes.
+/// The pools of reader threads.
 #[derive(Debug)]
 pub(super) struct Readers {
     points: ReadPoolQueue,
@@ -166,7 +165,7 @@ impl ReadPoolQueue {
     }
 }
 
-/// What one thread works with.
+/// The state of one thread.
 struct ReaderThread {
     pool: ReadPool,
     connection: Connection,
@@ -192,9 +191,9 @@ impl ReaderThread {
         let (seen, until) = (caller.clone(), Instant::now() + self.time_max);
         let interrupt = move || seen.is_canceled() || Instant::now() >= until;
         if let Err(error) = self.connection.progress_handler(OPERATIONS_PER_LOOK, Some(interrupt)) {
-            tracing::warn!(%error, "a long read cannot be ended early");
+            tracing::warn!(%error, "cannot install the cancellation of long reads");
         }
-        // A defect met by one request must not take the readers from all others; its answer channel just closes.
+        // A panic in one request must not end the thread; the channel of the request closes.
         let connection = &self.connection;
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read(connection)));
         outcome.unwrap_or_else(|_| {

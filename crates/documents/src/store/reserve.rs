@@ -1,32 +1,32 @@
-//! [`DiskReserve`]: room on the disk that is kept for deletes.
+//! [`DiskReserve`]: disk space that is reserved for deletes.
 //!
-//! Deleting writes before it frees: the write-ahead log grows, and only a checkpoint gives room back. On a disk without any room
-//! it would be refused like every write, and nobody could make room by deleting. So a file holds some room, and goes when a delete
-//! finds none. Until it could be made again, only what frees or reuses room is stored.
+//! A delete writes before it frees space: the write-ahead log grows, and only a checkpoint frees space. On a full disk it would be
+//! rejected like every write, and nobody could free space by deleting. So a file reserves some space; it is removed when a delete
+//! finds none. Until the file can be created again, only writes that free or reuse space are stored.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How often the reserve is tried to be made again.
+/// How often the service tries to create the reserve again.
 const TRY_EVERY: Duration = Duration::from_secs(30);
 
-/// Written at once, in bytes.
+/// Size of one write, in bytes.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// The file that keeps the room.
+/// The file that reserves the space.
 pub(super) struct DiskReserve {
     path: PathBuf,
     bytes: u64,
     is_there: bool,
-    /// It was given away, and could not be made again yet.
+    /// It was released and has not been created again.
     is_released: bool,
     tried: Option<Instant>,
 }
 
 impl DiskReserve {
-    /// Makes the file, or takes over that of an earlier process. Zero bytes: none.
+    /// Creates the file, or uses that of an earlier process. Zero bytes: no reserve.
     pub(super) fn new(path: PathBuf, bytes: u64) -> Self {
         let is_there = bytes == 0 || std::fs::metadata(&path).is_ok_and(|file| file.len() == bytes);
         let mut reserve = Self { path, bytes, is_there, is_released: false, tried: None };
@@ -34,30 +34,30 @@ impl DiskReserve {
         reserve
     }
 
-    /// Whether the room was given away and could not be taken back.
+    /// Whether the space was released and is not reserved again.
     pub(super) fn is_low(&self) -> bool {
         self.is_released
     }
 
-    /// Gives the room away; says whether there was any.
+    /// Releases the space; returns whether there was any.
     pub(super) fn release(&mut self) -> bool {
         let released = self.is_there && self.bytes > 0 && std::fs::remove_file(&self.path).is_ok();
         if released {
             (self.is_there, self.is_released) = (false, true);
             self.tried = Some(Instant::now());
-            tracing::warn!(file = %self.path.display(), "gave the reserved room away so that deleting works on a full disk");
+            tracing::warn!(file = %self.path.display(), "released the reserved disk space for deletes; the disk is full");
         }
         released
     }
 
-    /// Takes the room back where it was given away and there is enough, at most now and then.
+    /// Reserves the space again if it was released and the disk has enough; tries at intervals.
     pub(super) fn restore(&mut self) {
         if self.tried.is_none_or(|tried| tried.elapsed() >= TRY_EVERY) {
             self.restore_now();
         }
     }
 
-    /// As [`Self::restore`], without waiting: before a write is refused for want of room.
+    /// Like [`Self::restore`], at once: before a write is rejected for lack of space.
     pub(super) fn restore_now(&mut self) {
         if self.is_there {
             return;
@@ -68,19 +68,19 @@ impl DiskReserve {
         match made {
             Ok(()) => (self.is_there, self.is_released) = (true, false),
             Err(error) => {
-                // Half a reserve would take the room that others need now.
+                // An incomplete reserve would occupy space that is needed now.
                 drop(std::fs::remove_file(&beside));
                 tracing::debug!(%error, "no room yet for the reserve of deletes");
             }
         }
     }
 
-    /// What cannot be compressed: some file systems give zeros no room.
+    /// Data that cannot be compressed: some file systems allocate no space for zeros.
     fn write(&self, path: &PathBuf) -> std::io::Result<()> {
         let mut file = File::create(path)?;
         let mut number = 0x9e37_79b9_7f4a_7c15_u64;
         let mut piece = vec![0; PIECE_BYTES];
-        // As much again must be free, or taking the room back would leave none for the log of the next write.
+        // The same amount must remain free for the log of the next write.
         let mut left = usize::try_from(2 * self.bytes).unwrap_or(usize::MAX);
         while left > 0 {
             for eight in piece.chunks_exact_mut(8) {

@@ -12,20 +12,20 @@ use crate::resource_id::{ContainerNumber, ItemNumber};
 
 const COLUMNS: &str = "number, lsn, ts, traceparent, accepted_ns, body";
 
-/// Which items of a container a read looks at.
+/// The items of a container that a read covers.
 #[derive(Clone, Debug)]
 pub(crate) enum ItemRange {
     /// All of them.
     Container,
-    /// Those with this text of the partition key.
+    /// Items with this partition key text.
     Key(String),
-    /// Those whose key begins so: the text's start, `["a",`.
+    /// Items whose key begins with this text, such as `["a",`.
     KeyPrefix(String),
-    /// Those whose effective key lies from the start up to, but not at, the end.
+    /// Items whose effective key is in this range, without its end.
     EffectiveRange(String, String),
 }
 
-/// Where a read of items in order begins.
+/// Where an ordered read of items begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ItemsAfter {
     /// After this item, in order of creation.
@@ -35,7 +35,7 @@ pub(crate) enum ItemsAfter {
 }
 
 impl ItemRange {
-    /// Whether an item with this text of its key is in the scope.
+    /// Whether the range contains an item with this key text.
     fn admits(&self, key: &str) -> bool {
         match self {
             Self::Container => true,
@@ -49,7 +49,7 @@ impl ItemRange {
         }
     }
 
-    /// The scope of a partition key header: a full key or a prefix of a hierarchical one.
+    /// The range of a partition key header: a complete key, or a prefix of a hierarchical one.
     pub(crate) fn of_key(
         key: PartitionKey,
         definition: &PartitionKeyDefinition,
@@ -123,18 +123,18 @@ pub(crate) fn item_by_number(
     Ok(statement.query_row(params![container.0, number, now_ts], item_of).optional()?)
 }
 
-/// A stored row that a read came to.
+/// A row of a scan.
 #[derive(Debug)]
 pub(crate) struct ScannedRow<'r> {
-    /// Number or LSN, as the read is ordered.
+    /// Number or LSN, by the order of the scan.
     pub(crate) position: u64,
-    /// Bytes of the item's JSON; 0 where the item does not belong to what is read.
+    /// Size of the item's JSON, in bytes; 0 if the item is not in the range.
     pub(crate) bytes: usize,
     row: Option<&'r Row<'r>>,
 }
 
 impl ScannedRow<'_> {
-    /// The item, unless it has expired or lies outside of the scope.
+    /// The item, unless it has expired or is outside of the range.
     pub(crate) fn item(&self) -> Result<Option<Item>, RequestFailure> {
         Ok(self.row.map(item_of).transpose()?)
     }
@@ -147,8 +147,8 @@ impl ScannedRow<'_> {
     }
 }
 
-/// Hands rows in order to `take` until it answers false or there are no more. Rows that do not belong to the read are handed
-/// over too, so that whoever counts the cost sees all of them.
+/// Passes rows in order to `take` until it returns false or there are no more. Also passes rows outside of the range, so that their
+/// cost is counted.
 pub(crate) fn each_row(
     connection: &Connection,
     container: ContainerNumber,
@@ -213,7 +213,7 @@ pub(crate) fn usage(
 /// A stored body as JSON.
 pub(crate) fn parse_body(body: &str) -> Result<Map<String, Value>, RequestFailure> {
     serde_json::from_str(body).map_err(|error| {
-        tracing::error!(%error, "a stored item is no JSON object; the database is damaged");
+        tracing::error!(%error, "a stored item is not a JSON object; the database is damaged");
         RequestFailure::damaged()
     })
 }

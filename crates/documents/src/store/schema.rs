@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use crate::{Error, Options};
 
-/// The newest on-disk format that we read and write. Raise it with every change that an older version would get wrong.
+/// The newest supported on-disk format. Raise it with every change that an older version would misread.
 /// 2: pages have checksums.
 const FORMAT: u32 = 2;
 
@@ -18,7 +18,7 @@ const PART: &str = "documents";
 /// The database file in the options' folder.
 pub(super) const FILE: &str = "documents.sqlite";
 
-/// `body` stands last, so that what comes before it is read without touching the pages of a large item.
+/// `body` is the last column, so that the others are read without the pages of a large item.
 /// `items_by_lsn` is the change feed; it is not unique, because the operations of a batch share one LSN.
 const TABLES: &str = "
 CREATE TABLE databases (
@@ -59,7 +59,7 @@ CREATE INDEX items_by_lsn ON items (container, lsn);
 CREATE INDEX items_by_expiry ON items (expires_at) WHERE expires_at IS NOT NULL;
 ";
 
-/// Makes the folder and takes it for this process.
+/// Creates the folder and locks it for this process.
 pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
     let failed = |cause| Error::Folder { path: folder.to_owned(), cause };
     fs::create_dir_all(folder).map_err(failed)?;
@@ -72,7 +72,7 @@ pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
     }
 }
 
-/// Opens the file for writing; makes it where there is nothing.
+/// Opens the file for writing; creates it if it does not exist.
 pub(super) fn open(options: &Options, path: &Path) -> Result<CheckedDatabase, Error> {
     let layout = Layout { part: PART, path, format: FORMAT, tables: TABLES, cache_kib: 8192 };
     let at_loss = if options.accept_loss { AtLoss::Accept } else { AtLoss::Refuse };
@@ -88,7 +88,7 @@ pub(super) fn open(options: &Options, path: &Path) -> Result<CheckedDatabase, Er
     Ok(database)
 }
 
-/// Reads everything in a folder that no process has open, and says what is wrong; nothing if it is sound.
+/// Reads everything in a folder that no process has open. Returns a description of each damage; empty if there is none.
 pub(crate) fn verify(folder: &Path) -> Result<Vec<String>, Error> {
     let _lock = lock_folder(folder)?;
     let path = folder.join(FILE);
@@ -96,7 +96,7 @@ pub(crate) fn verify(folder: &Path) -> Result<Vec<String>, Error> {
     Ok(checked_files::verify(&layout)?)
 }
 
-/// Copies the store, as it is at one moment, into a new folder. A process may have it open.
+/// Copies the store, as of one moment, to a new folder. A process may have it open.
 pub(crate) fn backup(folder: &Path, to: &Path) -> Result<(), Error> {
     fs::create_dir_all(to).map_err(|cause| Error::Folder { path: to.to_owned(), cause })?;
     let path = folder.join(FILE);
@@ -104,7 +104,7 @@ pub(crate) fn backup(folder: &Path, to: &Path) -> Result<(), Error> {
     Ok(checked_files::backup(&layout, &to.join(FILE))?)
 }
 
-/// Opens the file for reading, beside the writer.
+/// Opens the file for reading while the writer has it open.
 pub(super) fn open_reader(path: &Path, health: &Health) -> Result<Connection, Error> {
     checked_files::open_reader(path, 4096, health)
         .map_err(|cause| Error::Database { path: path.to_owned(), cause })

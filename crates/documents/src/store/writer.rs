@@ -27,11 +27,11 @@ type ResultSender = oneshot::Sender<Result<ChangeResult, ChangeRejection>>;
 struct WriteJob {
     change: StoreChange,
     answer: ResultSender,
-    /// The job's share of the queue's bytes, given back when it is done.
+    /// The job's share of the queue's bytes, released when it is done.
     _bytes: OwnedSemaphorePermit,
 }
 
-/// What the writer thread works with.
+/// The state of the writer thread.
 pub(super) struct WriterContext {
     pub(super) database: CheckedDatabase,
     pub(super) account: String,
@@ -39,19 +39,19 @@ pub(super) struct WriterContext {
     pub(super) hints: Hints,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
-    /// Room for deletes on a full disk.
+    /// Disk space for deletes on a full disk.
     pub(super) reserve: DiskReserve,
-    /// When the log was last told that the disk is full.
-    pub(super) full_disk_told: Option<Instant>,
+    /// When the full disk was last logged.
+    pub(super) full_disk_logged: Option<Instant>,
 }
 
-/// How often the log says that the disk is full, while it is.
+/// How often a full disk is logged.
 const FULL_DISK_EVERY: Duration = Duration::from_secs(60);
 
-/// Free pages beyond the bytes of a group that must be there while the reserve is away.
+/// Free space, beyond the size of a group, that is required while there is no reserve.
 const LOW_MARGIN_BYTES: u64 = 256 * 1024;
 
-/// Bytes of a page of the file.
+/// Size of a page of the file, in bytes.
 const PAGE_BYTES: u64 = 4096;
 
 /// The writer's queue and thread.
@@ -142,7 +142,7 @@ fn run(mut context: WriterContext, jobs: &Receiver<WriteJob>, limits: &WriterLim
             Ok(first) => {
                 unit.fault_point();
                 let mut group = vec![first];
-                // A change of a definition stands alone, so that items after it are judged by the new one.
+                // A change of a definition is a group of its own, so that later items are validated by the new one.
                 while group.len() < limits.group_max && group[0].change.is_of_items() {
                     match jobs.try_recv() {
                         Ok(job) if job.change.is_of_items() => group.push(job),
@@ -170,8 +170,8 @@ impl StoreChange {
         matches!(self, Self::Items { .. } | Self::DeletePartition { .. })
     }
 
-    /// Whether it only takes away.
-    fn frees_room(&self) -> bool {
+    /// Whether it only deletes.
+    fn frees_space(&self) -> bool {
         match self {
             Self::DeleteDatabase { .. } | Self::DeleteContainer { .. } | Self::DeletePartition { .. } => true,
             Self::Items { operations, .. } => {
@@ -182,7 +182,7 @@ impl StoreChange {
     }
 }
 
-/// Carries out the jobs in one transaction, and answers them when it is on disk.
+/// Executes the jobs in one transaction, and sends their results when it is on disk.
 fn commit_group(context: &mut WriterContext, group: Vec<WriteJob>) {
     let began = Instant::now();
     context.metrics.write_queue().dec_by(i64::try_from(group.len()).unwrap_or(i64::MAX));
@@ -190,12 +190,12 @@ fn commit_group(context: &mut WriterContext, group: Vec<WriteJob>) {
     let (changes, answers): (Vec<_>, Vec<_>) =
         group.into_iter().map(|job| (job.change, (job.answer, job._bytes))).unzip();
     let bytes = answers.iter().map(|(_, bytes)| bytes.num_permits()).sum();
-    let applied = apply_on_any_disk(context, changes, bytes);
-    tell_of_a_full_disk(context, &applied);
+    let applied = apply_with_reserve(context, changes, bytes);
+    log_full_disk(context, &applied);
     let results = match applied {
         Ok(results) => results,
         Err(failure) => {
-            // Nothing of the group was stored: all of it is answered alike.
+            // Nothing of the group was stored: all jobs get the same error.
             for (answer, _bytes) in answers {
                 let _ = answer.send(Err(failure.clone().into()));
             }
@@ -206,19 +206,19 @@ fn commit_group(context: &mut WriterContext, group: Vec<WriteJob>) {
     if definitions_change {
         match apply::load_catalog(&context.database.connection, &context.account) {
             Ok(snapshot) => context.catalog.replace(snapshot),
-            Err(error) => tracing::error!(%error, "read databases and containers again"),
+            Err(error) => tracing::error!(%error, "cannot read databases and containers after a change"),
         }
     }
     for (path, lsn) in results.iter().filter_map(|result| result.as_ref().ok()?.1.as_ref()) {
         context.hints.publish(path, *lsn);
     }
     for ((answer, _bytes), result) in answers.into_iter().zip(results) {
-        // The request may have gone away; what it asked for is done all the same.
+        // The client may have disconnected; its change is executed anyway.
         let _ = answer.send(result.map(|(changed, _)| changed));
     }
 }
 
-fn tell_of_a_full_disk(
+fn log_full_disk(
     context: &mut WriterContext,
     applied: &Result<Vec<Result<Applied, ChangeRejection>>, RequestFailure>,
 ) {
@@ -229,31 +229,31 @@ fn tell_of_a_full_disk(
         }
         Err(failure) => is_full(failure),
     };
-    if met && context.full_disk_told.is_none_or(|told| told.elapsed() >= FULL_DISK_EVERY) {
-        context.full_disk_told = Some(Instant::now());
+    if met && context.full_disk_logged.is_none_or(|told| told.elapsed() >= FULL_DISK_EVERY) {
+        context.full_disk_logged = Some(Instant::now());
         tracing::error!(
             file = %context.database.path().display(),
-            "the disk that holds the documents is full; writes are refused with 507 until there is room (said once a minute)"
+            "the disk that holds the documents is full; writes get 507 until there is space (logged once a minute)"
         );
     }
 }
 
-/// Applies a group. Where the disk is full, what frees room is applied alone, with the room that was kept for it.
-fn apply_on_any_disk(
+/// Applies a group. On a full disk, only changes that free space are applied, with the reserved space.
+fn apply_with_reserve(
     context: &mut WriterContext,
     changes: Vec<StoreChange>,
     bytes: usize,
 ) -> Result<Vec<Result<Applied, ChangeRejection>>, RequestFailure> {
-    let freeing: Vec<_> = changes.iter().map(|change| change.frees_room().then(|| change.clone())).collect();
+    let freeing: Vec<_> = changes.iter().map(|change| change.frees_space().then(|| change.clone())).collect();
     context.reserve.restore();
     let was_low = context.reserve.is_low();
-    let mut has_room = !was_low || has_free_pages(context, bytes);
-    if !has_room {
+    let mut has_space = !was_low || has_free_pages(context, bytes);
+    if !has_space {
         context.reserve.restore_now();
-        has_room = !context.reserve.is_low();
+        has_space = !context.reserve.is_low();
     }
     let mut applied =
-        if has_room { apply_caught(context, changes) } else { Err(RequestFailure::disk_full()) };
+        if has_space { apply_caught(context, changes) } else { Err(RequestFailure::disk_full()) };
     let is_full = applied.as_ref().is_err_and(|failure| *failure.error == error_table::INSUFFICIENT_STORAGE);
     if is_full && freeing.iter().any(Option::is_some) && (context.reserve.release() || was_low) {
         let is_freeing: Vec<bool> = freeing.iter().map(Option::is_some).collect();
@@ -267,34 +267,34 @@ fn apply_on_any_disk(
         });
     }
     if context.reserve.is_low() {
-        give_back_the_log(&context.database.connection);
+        truncate_log(&context.database.connection);
     }
     applied
 }
 
-/// Whether the file has free pages for as many bytes, so that it need not grow.
+/// Whether the file has enough free pages for a group of this size, so that it need not grow.
 fn has_free_pages(context: &WriterContext, bytes: usize) -> bool {
     let connection = &context.database.connection;
     let free = connection.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
-    // Pages of items are not full to the last byte, and indexes grow too.
+    // Pages are not filled completely, and indexes grow too.
     let wanted = 2 * bytes as u64 + LOW_MARGIN_BYTES;
     free.is_ok_and(|pages| u64::try_from(pages).unwrap_or(0) * PAGE_BYTES >= wanted)
 }
 
-/// Moves the write-ahead log into the file and cuts it, without waiting long for readers.
-fn give_back_the_log(connection: &rusqlite::Connection) {
+/// Moves the write-ahead log into the file and truncates it, without a long wait for readers.
+fn truncate_log(connection: &rusqlite::Connection) {
     let cut = || {
         connection.busy_timeout(Duration::from_millis(50))?;
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     };
     if let Err(error) = cut() {
-        tracing::debug!(%error, "the write-ahead log keeps its room for now");
+        tracing::debug!(%error, "cannot truncate the write-ahead log yet");
     }
-    // A connection that is open takes any timeout.
+    // An open connection accepts any timeout.
     let _ = connection.busy_timeout(Duration::from_secs(5));
 }
 
-/// A defect met by one group rolls that group back, and must not end the writer for everybody.
+/// A panic in one group rolls that group back, and must not end the writer.
 fn apply_caught(
     context: &mut WriterContext,
     changes: Vec<StoreChange>,
@@ -303,12 +303,12 @@ fn apply_caught(
         tracing::error!("a write of documents panicked; nothing of its group was stored; this is a defect");
         Err(RequestFailure::new(
             &error_table::UNAVAILABLE,
-            "The write met a defect of the service and was not stored. The log says more.",
+            "The write failed because of a defect of the service and was not stored. The log has the details.",
         ))
     })
 }
 
-/// What a change gave, and which container it moved to which LSN.
+/// The result of a change, and the changed container with its new LSN.
 type Applied = (ChangeResult, Option<(String, u64)>);
 
 fn apply_group(
@@ -327,7 +327,7 @@ fn apply_group(
         let savepoint = transaction.savepoint()?;
         let result = apply::apply(&savepoint, &catalog, &context.account, change, now);
         if savepoint.is_autocommit() {
-            // A full disk makes SQLite roll the whole transaction back; those before this one are gone with it.
+            // On a full disk SQLite rolls back the whole transaction, including the earlier changes.
             let full = result.err().map_or_else(RequestFailure::closing, |refusal| refusal.failure);
             return Err(full);
         }
@@ -343,7 +343,7 @@ fn apply_group(
     Ok(results)
 }
 
-/// Removes expired items, a bounded number at a time.
+/// Removes a limited number of expired items.
 fn sweep(context: &WriterContext, items_max: usize) {
     if context.database.health.damage().is_some() {
         return;
@@ -351,7 +351,7 @@ fn sweep(context: &WriterContext, items_max: usize) {
     match apply::sweep(&context.database.connection, context.clock.seconds(), items_max) {
         Ok(0) => {}
         Ok(removed) => tracing::debug!(removed, "removed expired items"),
-        Err(error) => tracing::warn!(%error, "remove expired items; trying again later"),
+        Err(error) => tracing::warn!(%error, "cannot remove expired items; the next sweep tries again"),
     }
     if let Ok(file) = std::fs::metadata(context.database.path()) {
         context.metrics.database_bytes(file.len());

@@ -262,7 +262,7 @@ async fn unsupported_sql_is_rejected_with_its_position() {
         (
             "SELECT * FROM c WHERE ST_AREA(c) > 1",
             22,
-            "The function 'ST_AREA' is not known, or not supported by this service yet.",
+            "The function 'ST_AREA' is unknown or not supported by this service.",
         ),
         ("SELECT * FROM c WHERE r0.x = 1", 22, "Identifier 'r0' could not be resolved."),
         ("SELECT * FROM c WHERE", 21, "Syntax error, unexpected end-of-file."),

@@ -8,7 +8,7 @@ use super::super::functions;
 use super::super::lex::SqlTokenKind;
 use super::{CHAIN_MAX, Clause, IN_ITEMS_MAX, LOGICAL_MAX, NESTING_MAX, OPERANDS_MAX, Parser, is_keyword};
 
-/// What may stand between two operands, loosest first.
+/// Infix operators, by rising precedence.
 #[derive(Clone, Copy)]
 enum Infix {
     Or,
@@ -111,7 +111,7 @@ impl Parser<'_> {
         })
     }
 
-    /// The infix operator at hand, not taken.
+    /// The infix operator at the current token, without consuming it.
     fn infix(&self) -> Result<Option<Infix>, SqlError> {
         let binary = |operator, strength| Ok(Some(Infix::Binary(operator, strength)));
         match &self.peek().kind {
@@ -158,7 +158,7 @@ impl Parser<'_> {
             return Err(self.too_many("operands", OPERANDS_MAX));
         }
         if self.take_word("NOT") {
-            // NOT binds looser than comparisons: NOT a = b is NOT (a = b).
+            // NOT has lower precedence than comparisons: NOT a = b is NOT (a = b).
             let of = self.nested(|parser| parser.climb(COMPARISON))?;
             return Ok(Expression::Not(Box::new(of)));
         }
@@ -274,7 +274,7 @@ impl Parser<'_> {
         let error = |code, message| SqlError { code, message, start: token.start, end: token.end };
         let aggregate = functions::aggregate(name);
         if aggregate.is_some() && self.clause != Clause::Select {
-            let message = format!("The aggregate {} may only stand in SELECT.", name.to_uppercase());
+            let message = format!("The aggregate {} is only allowed in SELECT.", name.to_uppercase());
             return Err(error("SC2203", message));
         }
         self.at += 2;
@@ -287,8 +287,7 @@ impl Parser<'_> {
             return Ok(Expression::Aggregate(self.aggregates.len() - 1));
         }
         let Some((function, counts)) = functions::function(name) else {
-            let message =
-                format!("The function '{name}' is not known, or not supported by this service yet.");
+            let message = format!("The function '{name}' is unknown or not supported by this service.");
             return Err(error("SC2005", message));
         };
         let arguments = self.list(")")?;
@@ -324,7 +323,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Expressions with commas between them, up to and with the closing bracket.
+    /// Expressions separated by commas, up to and including the closing bracket.
     fn list(&mut self, close: &str) -> Result<Vec<Expression>, SqlError> {
         let mut list = Vec::new();
         if self.take_symbol(close) {
@@ -350,7 +349,7 @@ impl Parser<'_> {
         result
     }
 
-    /// A chain of operators or steps is a tree as deep as it is long.
+    /// The depth of the tree of a chain of operators or steps is its length.
     fn check_chain(&self, length: usize) -> Result<(), SqlError> {
         if length > CHAIN_MAX {
             return Err(self.unsupported(&format!("A chain of more than {CHAIN_MAX} operators or steps")));

@@ -1,4 +1,4 @@
-//! [`Accumulator`]: what one aggregate has seen.
+//! [`Accumulator`]: the intermediate result of one aggregate.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use super::super::evaluate::number;
 use super::super::meter::weight;
 use super::super::order::compare;
 
-/// What one aggregate has seen.
+/// The intermediate result of one aggregate.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Accumulator {
     count: u64,
@@ -20,17 +20,17 @@ pub(super) struct Accumulator {
     extreme_bytes: usize,
 }
 
-/// A sum inside a continuation.
+/// An accumulator inside a continuation token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct SavedAccumulator {
     #[serde(rename = "c")]
     count: u64,
-    /// The bits of the total: its text in JSON need not lead back to the same number.
+    /// The bits of the total: its JSON text may not parse as the same number.
     #[serde(rename = "t")]
     total_bits: u64,
     #[serde(rename = "s")]
     spoiled: bool,
-    /// Empty for none, as null is a value.
+    /// Empty if there is none, because null is a value.
     #[serde(rename = "x", default, skip_serializing_if = "Vec::is_empty")]
     extreme: Vec<Value>,
 }
@@ -55,7 +55,7 @@ impl Accumulator {
         }
     }
 
-    /// Bytes of values that are held.
+    /// Bytes of values in memory.
     pub(super) fn bytes(&self) -> usize {
         self.extreme_bytes
     }

@@ -1,4 +1,4 @@
-//! [`Continuation`]: what a continuation says. It comes back from the client, so nothing in it is trusted.
+//! [`Continuation`]: the content of a continuation token. It comes from the client, so it is not trusted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,46 +9,46 @@ use super::accumulator::{Accumulator, SavedAccumulator};
 use super::sort::RowKey;
 use crate::error::RequestFailure;
 
-/// Longest continuation that names its row by its sort values; beyond it the rows handed out are counted instead.
+/// Longest continuation token with sort values; a longer one has the number of returned rows instead.
 const NAMED_BYTES_MAX: usize = 1024;
-/// Longest continuation: clients take 16 KiB of headers, and there are others.
+/// Longest continuation token: clients accept 16 KiB of headers in total.
 const BYTES_MAX: usize = 8 * 1024;
-/// Most row numbers in a continuation.
+/// Most row numbers in a continuation token.
 const SCAN_ROWS_MAX: usize = 1000;
 
 /// Where the next page begins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Continuation {
-    /// Number of the last row handed out or, without ORDER BY, looked at.
+    /// Number of the last returned row or, without ORDER BY, of the last scanned row.
     #[serde(rename = "n", default)]
     pub(super) number: u64,
-    /// What that row was sorted by: each value in an array, undefined as an empty one.
+    /// The sort values of that row: each in an array, undefined as an empty one.
     #[serde(rename = "k", default, skip_serializing_if = "Vec::is_empty")]
     keys: Vec<Vec<Value>>,
-    /// Rows that still have to be passed over.
+    /// Rows still to skip.
     #[serde(rename = "s", default)]
     pub(super) skip: u64,
-    /// Rows handed out so far.
+    /// Rows returned so far.
     #[serde(rename = "t", default)]
     pub(super) taken: u64,
-    /// With ORDER BY, how far the scan for the next page came.
+    /// With ORDER BY, the interrupted scan for the next page.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub(super) scan: Option<InterruptedScan>,
-    /// With aggregates, the sums so far.
+    /// With aggregates, the accumulators.
     #[serde(rename = "a", default, skip_serializing_if = "Vec::is_empty")]
     sums: Vec<SavedAccumulator>,
 }
 
-/// A scan that was cut.
+/// A scan that ended early.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct InterruptedScan {
-    /// Number of the last row looked at.
+    /// Number of the last scanned row.
     #[serde(rename = "n")]
     pub(super) scanned: u64,
-    /// Numbers of the best rows so far, each as the distance from the one before.
+    /// Numbers of the first rows so far, each as the difference from the one before.
     #[serde(rename = "r")]
     rows: Vec<u64>,
-    /// Number and sort values of the last row that is certain; what comes behind it was dropped.
+    /// Number and sort values of the last complete position; rows after it were dropped.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     bound: Option<(u64, Vec<Vec<Value>>)>,
 }
@@ -59,7 +59,7 @@ impl Continuation {
         Self { skip, ..Self::default() }
     }
 
-    /// None if the text is not a continuation of a query with so many aggregates.
+    /// `None` if the text is not a continuation token of a query with this number of aggregates.
     pub(super) fn decode(text: &str, aggregates: usize) -> Option<Self> {
         let resume: Self = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let sums_fit = resume.sums.is_empty() || resume.sums.len() == aggregates;
@@ -73,11 +73,11 @@ impl Continuation {
             return Ok(text);
         }
         Err(RequestFailure::bad_request(
-            "The query needs several requests, and what it has to remember between them is too long for a continuation. Filter the items, or use fewer or shorter values in ORDER BY, MIN and MAX.",
+            "The query needs several requests, and its continuation token would be too long. Filter the items, or use fewer or shorter values in ORDER BY, MIN and MAX.",
         ))
     }
 
-    /// The continuation behind a page with ORDER BY.
+    /// The continuation token after a page with ORDER BY.
     pub(super) fn encode_sorted(&self, offset: u64) -> Result<String, RequestFailure> {
         let text = self.text();
         if text.len() <= NAMED_BYTES_MAX {
@@ -93,7 +93,7 @@ impl Continuation {
         self.taken = self.taken.saturating_add(1);
     }
 
-    /// The key of the last row handed out, if the continuation names it.
+    /// The sort key of the last returned row, if the token contains it.
     pub(super) fn sort_position(&self) -> Option<RowKey> {
         (!self.keys.is_empty()).then(|| (unwrapped(&self.keys), self.number))
     }
@@ -119,7 +119,7 @@ impl InterruptedScan {
     ) -> Result<Self, RequestFailure> {
         if best.len() > SCAN_ROWS_MAX {
             return Err(RequestFailure::bad_request(format!(
-                "ORDER BY with OFFSET looks at more rows than one request may, and cannot go on with {} rows to pass over. Page by continuation instead of OFFSET, or filter the items.",
+                "ORDER BY with OFFSET scans more rows than one request may, and cannot continue with {} rows to skip. Use the continuation token instead of OFFSET, or filter the items.",
                 best.len()
             )));
         }
@@ -143,7 +143,7 @@ impl InterruptedScan {
     }
 }
 
-/// JSON has no undefined: a value is an array of itself, and undefined an empty one.
+/// JSON has no undefined: a value is an array with the value, undefined an empty array.
 fn wrapped(keys: Vec<Option<Value>>) -> Vec<Vec<Value>> {
     keys.into_iter().map(|value| value.into_iter().collect()).collect()
 }

@@ -1,6 +1,6 @@
 //! The limits of a page.
 
-/// How large a page may be.
+/// The size limits of a page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageLimits {
     pub(crate) items: usize,
@@ -8,5 +8,5 @@ pub(crate) struct PageLimits {
     pub(crate) sort_rows: usize,
 }
 
-/// Most bytes of values that ORDER BY, or MIN and MAX, hold in memory.
+/// Most bytes of values in memory for ORDER BY, or for MIN and MAX.
 pub(super) const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! [`TopRows`]: the first rows of an order, found by looking at all of them.
+//! [`TopRows`]: the first rows of an order, found by a scan of all rows.
 
 use std::mem::size_of;
 
@@ -9,13 +9,13 @@ use super::limits::HELD_BYTES_MAX;
 use super::sort::{RowKey, SortOrder};
 use crate::error::RequestFailure;
 
-/// The best rows of a scan, which holds at most twice as many as are wanted at a time.
+/// The first rows of a scan. Holds at most twice the number of rows that are needed.
 pub(super) struct TopRows<'r> {
     order: SortOrder<'r>,
     pub(super) keep: usize,
     pub(super) keys: Vec<RowKey>,
     bytes: usize,
-    /// The last key that was kept when others were dropped: what comes behind it is not known.
+    /// The last key that remained when others were dropped: rows after it are unknown.
     pub(super) bound: Option<RowKey>,
 }
 
@@ -33,7 +33,7 @@ impl<'r> TopRows<'r> {
         Ok(())
     }
 
-    /// Sorts, and drops what is too much.
+    /// Sorts, and drops rows that are not needed.
     pub(super) fn trim(&mut self) -> Result<(), RequestFailure> {
         self.keys.sort_unstable_by(|one, other| self.order.compare(one, other));
         if self.keys.len() > self.keep {
@@ -47,7 +47,7 @@ impl<'r> TopRows<'r> {
         self.bytes = self.keys.iter().map(key_bytes).sum();
         if self.bytes > HELD_BYTES_MAX / 2 {
             return Err(RequestFailure::bad_request(format!(
-                "The sort values of this ORDER BY need more than {} bytes in memory. Ask for smaller pages, or sort by shorter values.",
+                "The sort values of this ORDER BY need more than {} bytes in memory. Request smaller pages, or sort by shorter values.",
                 HELD_BYTES_MAX / 2
             )));
         }
