@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 use http::Uri;
 use http_messages::error_chain;
 use serde_json::{Map, Value as Json};
-use trace::{TraceContext, Tracer};
+use trace::{Span, TraceContext, Tracer};
+use tracing::Instrument as _;
 use worker_protocol::{
     FunctionId, InvocationId, InvocationRequest, InvocationResponse, ParameterBinding, RetryContext,
     StatusResult, TypedData,
@@ -209,6 +210,26 @@ impl Invoker {
         for link in &trigger_data.links {
             span.link(*link);
         }
+        // At the level of errors, so that every line that is logged at all carries the fields.
+        let context = span.context();
+        let fields = tracing::error_span!(
+            "invocation",
+            function = name,
+            invocation_id = id,
+            trace_id = %context.trace_id,
+            span_id = %context.span_id,
+        );
+        self.attempt_in(&mut span, function, trigger_data, id).instrument(fields).await
+    }
+
+    async fn attempt_in(
+        &self,
+        span: &mut Span,
+        function: &Function,
+        trigger_data: TriggerData,
+        id: &str,
+    ) -> Result<Returned, InvocationError> {
+        let name = function.name();
         let started = Instant::now();
         let reason = &trigger_data.reason;
         self.logs.function(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 use trace::Span;
+use tracing::Instrument as _;
 
 use super::Service;
 use crate::catalog::Container;
@@ -79,7 +80,14 @@ impl Service {
         let mut span = self.inner.tracer.start("documents.write", call.trace());
         span.set("database", owner.database.as_str());
         span.set("container", owner.container.as_str());
-        let result = self.write_in_span(call, owner, id, &mut span).await;
+        let context = span.context();
+        let fields = tracing::error_span!(
+            "documents.write",
+            container = %owner.container,
+            trace_id = %context.trace_id,
+            span_id = %context.span_id,
+        );
+        let result = self.write_in_span(call, owner, id, &mut span).instrument(fields).await;
         let traceparent = span.context().to_traceparent();
         let reply = match result {
             Ok(reply) => reply,
