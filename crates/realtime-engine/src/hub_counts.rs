@@ -33,7 +33,7 @@ impl HubCounts {
     }
 
     /// Counts a new connection of a hub; fails with the hub's limit if it is reached.
-    pub(crate) fn take(&self, hub: &Hub) -> Result<(), u32> {
+    pub(crate) fn reserve(&self, hub: &Hub) -> Result<(), u32> {
         if !self.is_limited {
             return Ok(());
         }

@@ -86,7 +86,7 @@ pub use trace_subscription::{TraceEvent, TraceEventKind, TraceFilter, TraceSubsc
 pub use transport::{HttpTransport, HttpTransportKind, PollId, PollResult, Transport};
 pub use upstream::{ClientInvocation, HandshakeDecision, InvocationRejection, NoUpstream, Upstream};
 
-/// Starts the shards' threads. Metrics are added to `registry`, spans go to `tracer`, and invocations of clients go to `upstream`.
+/// Starts the shards' threads. Metrics are added to `metric_registry`, spans go to `tracer`, and invocations of clients go to `upstream`.
 ///
 /// # Errors
 ///
@@ -96,8 +96,8 @@ pub fn start(
     node: NodeId,
     tracer: Tracer,
     supervisor: &Supervisor,
-    registry: &mut Registry,
+    metric_registry: &mut Registry,
     upstream: Arc<dyn Upstream>,
 ) -> Result<(EngineHandle, EngineJoin), StartError> {
-    start::start(options, node, tracer, supervisor, registry, &upstream)
+    start::start(options, node, tracer, supervisor, metric_registry, &upstream)
 }

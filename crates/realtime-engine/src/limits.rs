@@ -67,7 +67,7 @@ impl Bucket {
     }
 
     /// Consumes what was sent, or fails if it exceeds a limit.
-    pub(crate) fn take(&mut self, messages: u32, bytes: usize, now: Instant) -> Result<(), RateExceeded> {
+    pub(crate) fn consume(&mut self, messages: u32, bytes: usize, now: Instant) -> Result<(), RateExceeded> {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
         if let Some(rate) = self.rates.messages {
@@ -118,14 +118,14 @@ mod tests {
         let start = Instant::now();
         let rates = Rates { messages: Some(2), bytes: Some(100) };
         let mut bucket = Bucket::new(rates, start);
-        assert_eq!(bucket.take(1, 50, start), Ok(()));
-        assert_eq!(bucket.take(1, 50, start), Ok(()));
-        assert_eq!(bucket.take(1, 0, start), Err(RateExceeded::Messages(2)));
+        assert_eq!(bucket.consume(1, 50, start), Ok(()));
+        assert_eq!(bucket.consume(1, 50, start), Ok(()));
+        assert_eq!(bucket.consume(1, 0, start), Err(RateExceeded::Messages(2)));
         let mut bucket = Bucket::new(rates, start);
-        assert_eq!(bucket.take(1, 101, start), Err(RateExceeded::Bytes(100)));
+        assert_eq!(bucket.consume(1, 101, start), Err(RateExceeded::Bytes(100)));
         let mut bucket = Bucket::new(rates, start);
         for half in 0..20 {
-            assert_eq!(bucket.take(1, 50, start + Duration::from_millis(500 * half)), Ok(()), "{half}");
+            assert_eq!(bucket.consume(1, 50, start + Duration::from_millis(500 * half)), Ok(()), "{half}");
         }
     }
 
@@ -137,6 +137,6 @@ mod tests {
         let (a, b) = (buckets.get(&hub, &user, rates, now), buckets.get(&hub, &user, rates, now));
         assert!(Arc::ptr_eq(&a, &b));
         drop((a, b));
-        assert_eq!(buckets.get(&hub, &user, rates, now).lock().unwrap().take(1, 0, now), Ok(()));
+        assert_eq!(buckets.get(&hub, &user, rates, now).lock().unwrap().consume(1, 0, now), Ok(()));
     }
 }

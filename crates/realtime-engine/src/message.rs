@@ -94,7 +94,7 @@ impl OutgoingMessage {
         if !arguments.trim_start().starts_with('[') {
             return Err(InvalidArguments::NoArray);
         }
-        sayable(arguments).map_err(InvalidArguments::Value)?;
+        check_encodable(arguments).map_err(InvalidArguments::Value)?;
         let invocation_id = invocation_id.map(Into::into);
         Ok(Self(MessageContent::Invocation {
             invocation_id,
@@ -227,12 +227,12 @@ impl OutgoingMessage {
 }
 
 fn json(text: &str) -> Result<Box<str>, InvalidValue> {
-    sayable(text).map_err(InvalidValue)?;
+    check_encodable(text).map_err(InvalidValue)?;
     Ok(text.trim().into())
 }
 
 /// Checks that the JSON can be encoded in both protocols.
-fn sayable(text: &str) -> Result<(), TranscodeError> {
+fn check_encodable(text: &str) -> Result<(), TranscodeError> {
     check_json(text.as_bytes())
 }
 

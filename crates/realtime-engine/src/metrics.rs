@@ -93,10 +93,10 @@ impl EngineMetrics {
         }
     }
 
-    pub(crate) fn register(registry: &mut Registry) -> Self {
+    pub(crate) fn register(metric_registry: &mut Registry) -> Self {
         let metrics = Self::new();
         let mut add = |name: &str, help: &str, counter: &Family<ShardLabels, Counter>| {
-            registry.register(format!("realtime_{name}"), help, counter.clone());
+            metric_registry.register(format!("realtime_{name}"), help, counter.clone());
         };
         add("received_messages", "Hub messages from clients", &metrics.received_messages);
         add("received_bytes", "Bytes from clients", &metrics.received_bytes);
@@ -109,14 +109,18 @@ impl EngineMetrics {
         let help = "Messages left out for clients that do not read, where their hub says so";
         add("left_out", help, &metrics.left_out);
         let help = "Bytes that wait for requests of clients over Server-Sent Events and long polling";
-        registry.register("realtime_outlet_bytes", help, metrics.http_pending_bytes.clone());
+        metric_registry.register("realtime_outlet_bytes", help, metrics.http_pending_bytes.clone());
         let help = "Connections that did their handshake";
-        registry.register("realtime_connections", help, metrics.connections.clone());
-        registry.register("realtime_connection_ends", "Connections that ended, by why", metrics.ends.clone());
+        metric_registry.register("realtime_connections", help, metrics.connections.clone());
+        metric_registry.register(
+            "realtime_connection_ends",
+            "Connections that ended, by why",
+            metrics.ends.clone(),
+        );
         let help = "Bytes that wait for clients that do not read";
-        registry.register("realtime_pending_bytes", help, metrics.pending_bytes.clone());
+        metric_registry.register("realtime_pending_bytes", help, metrics.pending_bytes.clone());
         let help = "Length of a shard's loop turns: how late a read, a command or a timer may be";
-        registry.register("realtime_shard_turn_seconds", help, metrics.turn_seconds.clone());
+        metric_registry.register("realtime_shard_turn_seconds", help, metrics.turn_seconds.clone());
         metrics
     }
 

@@ -30,10 +30,10 @@ pub(super) fn start(
     node: NodeId,
     tracer: Tracer,
     supervisor: &Supervisor,
-    registry: &mut Registry,
+    metric_registry: &mut Registry,
     upstream: &Arc<dyn Upstream>,
 ) -> Result<(EngineHandle, EngineJoin), StartError> {
-    let metrics = EngineMetrics::register(registry);
+    let metrics = EngineMetrics::register(metric_registry);
     let connections = Arc::new(AtomicU32::new(0));
     let hub_counts = Arc::new(HubCounts::new(options));
     let http_pending_bytes = metrics.http_pending_bytes.clone();

@@ -36,38 +36,41 @@ impl EngineHandle {
         let Some(shard) = self.shard_of(admission.connection) else {
             return Err(AttachError::Foreign(admission.connection));
         };
-        let place = Place::take(&self.0, admission.hub.clone())?;
+        let reservation = ConnectionReservation::reserve(&self.0, admission.hub.clone())?;
         let command = ShardCommand::Attach(Box::new(link), Box::new(admission));
         shard.send(command).await.map_err(|Stopped| AttachError::Stopped)?;
         // From here on the shard releases it, when the connection ends.
-        place.keep();
+        reservation.commit();
         Ok(())
     }
 }
 
 /// One counted connection; released on drop unless kept.
-struct Place<'a>(Option<(&'a Shared, Hub)>);
+struct ConnectionReservation<'a>(Option<(&'a Shared, Hub)>);
 
-impl<'a> Place<'a> {
-    fn take(shared: &'a Shared, hub: Hub) -> Result<Self, AttachError> {
+impl<'a> ConnectionReservation<'a> {
+    fn reserve(shared: &'a Shared, hub: Hub) -> Result<Self, AttachError> {
         let connections_max = shared.connections_max;
-        shared.hub_counts.take(&hub).map_err(|connections_max| AttachError::HubFull { connections_max })?;
-        let taken = shared.connections.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+        shared
+            .hub_counts
+            .reserve(&hub)
+            .map_err(|connections_max| AttachError::HubFull { connections_max })?;
+        let reserved = shared.connections.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
             (count < connections_max).then_some(count + 1)
         });
-        if taken.is_err() {
+        if reserved.is_err() {
             shared.hub_counts.release(&hub);
             return Err(AttachError::Full { connections_max });
         }
         Ok(Self(Some((shared, hub))))
     }
 
-    fn keep(mut self) {
+    fn commit(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for ConnectionReservation<'_> {
     fn drop(&mut self) {
         if let Some((shared, hub)) = &self.0 {
             shared.connections.fetch_sub(1, Ordering::AcqRel);

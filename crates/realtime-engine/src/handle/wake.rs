@@ -79,7 +79,7 @@ impl WakeState {
     /// The shard is about to look into its queue. Promises are forgotten too, so that one whose runtime has ended holds up nobody for
     /// longer than until the shard's next turn. An exchange, not a store, so that a sender whose step was before this one has its
     /// command seen.
-    fn look(&self) {
+    fn reset(&self) {
         self.0.swap(0, Ordering::AcqRel);
     }
 }
@@ -90,8 +90,8 @@ impl ShardWaker {
     }
 
     /// For the shard, before it looks into its queue: commands that come from now on wake it again.
-    pub(crate) fn look(&self) {
-        self.state.look();
+    pub(crate) fn reset(&self) {
+        self.state.reset();
     }
 
     fn wake(self: &Arc<Self>, when: When) {
@@ -230,7 +230,7 @@ mod tests {
                     Soon(expected) => (expected, state.wake_soon()),
                     Due(expected) => (expected, state.keep_promise()),
                     Look => (false, {
-                        state.look();
+                        state.reset();
                         false
                     }),
                 };

@@ -28,7 +28,7 @@ impl Shard {
         match command {
             ShardCommand::FromServer { connection, payload, found } => {
                 let slot = self.index.slot(connection);
-                let _ = found.send(slot.is_some_and(|slot| self.take_from_server(slot, payload)));
+                let _ = found.send(slot.is_some_and(|slot| self.send_from_server(slot, payload)));
             }
             ShardCommand::EndClient { connection, close, found } => {
                 let slot = self.index.slot(connection);
@@ -52,7 +52,7 @@ impl Shard {
     }
 
     /// Sends bytes of an app server to its client: first the handshake response, then hub messages.
-    fn take_from_server(&mut self, slot: Slot, payload: Bytes) -> bool {
+    fn send_from_server(&mut self, slot: Slot, payload: Bytes) -> bool {
         let connection = &self.connections[slot as usize];
         match &connection.state {
             ConnectionState::Opening(opening) if opening.admission.server.is_some() => {
@@ -79,7 +79,7 @@ impl Shard {
         // The server that closes it need not be told that it ended.
         self.connections[slot as usize].extra_or_new().is_end_known = true;
         let reason = if close.allow_reconnect { EndReason::ServerOffline } else { EndReason::ServerClosed };
-        if close.say_close && self.connections[slot as usize].places().is_some() {
+        if close.say_close && self.connections[slot as usize].index_entry().is_some() {
             return self.close(slot, reason, close.error.as_deref(), close.allow_reconnect);
         }
         let text = close.error.as_deref().unwrap_or_default();
@@ -176,8 +176,8 @@ impl Shard {
             server.refreshed(id, &client_context, is_changed);
         }
         // The next check may be later than an expiry that was moved forward.
-        let next_look = self.now.plus(self.timeouts.keep_alive.max(1));
-        if let Some(expires) = expires.filter(|at| *at < earlier.unwrap_or(next_look).min(next_look)) {
+        let next_check = self.now.plus(self.timeouts.keep_alive.max(1));
+        if let Some(expires) = expires.filter(|at| *at < earlier.unwrap_or(next_check).min(next_check)) {
             self.deadlines.add(expires, Due { slot, generation: connection.generation });
         }
         Some(Ok(client_context))

@@ -18,11 +18,11 @@ impl Shard {
     /// Describes a connection to the upstream; `None` unless it is open.
     pub(super) fn client(&self, slot: Slot) -> Option<ClientConnection> {
         let connection = self.connections.get(slot as usize)?;
-        let places = connection.places()?;
+        let index_entry = connection.index_entry()?;
         Some(ClientConnection {
             id: connection.id,
-            hub: self.index.hub(places.hub).clone(),
-            user: places.user.map(|(user, _)| self.index.user(user).clone()),
+            hub: self.index.hub(index_entry.hub).clone(),
+            user: index_entry.user.map(|(user, _)| self.index.user(user).clone()),
             protocol: connection.protocol,
             client_context: connection.rare.as_ref().and_then(|rare| rare.client_context.clone()),
         })
@@ -108,7 +108,7 @@ impl Shard {
             ConnectionState::Handshaking(handshaking) => (None, handshaking.admission.guard.take()),
             ConnectionState::Open(_) | ConnectionState::Closing { .. } => (None, None),
         };
-        let was_open = self.connections[slot as usize].places().is_some();
+        let was_open = self.connections[slot as usize].index_entry().is_some();
         self.index.close(&mut self.connections, slot);
         let connection = &mut self.connections[slot as usize];
         connection.state = ConnectionState::Closing { shut: false };

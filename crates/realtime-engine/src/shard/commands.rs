@@ -18,7 +18,7 @@ use crate::{
 impl Shard {
     /// Handles the commands in the queue, but at most as many as the queue can hold. Returns whether there may be more.
     pub(super) fn receive_commands(&mut self, inbox: &mut ShardInbox, now: Instant) -> bool {
-        inbox.waker.look();
+        inbox.waker.reset();
         for _ in 0..self.settings.options.commands_max.max(1) {
             match inbox.commands.try_recv() {
                 Ok(command) => self.handle_command(command, now),

@@ -69,7 +69,7 @@ pub(crate) enum ConnectionState {
     /// The handshake request was read; the response is pending.
     Opening(Box<Opening>),
     /// It receives published messages.
-    Open(Places),
+    Open(IndexEntry),
     /// A close was sent; what is received is ignored.
     Closing {
         /// Our side of the socket is shut down.
@@ -97,7 +97,7 @@ pub(crate) struct Opening {
 
 /// The positions of a connection in the shard's index.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Places {
+pub(crate) struct IndexEntry {
     pub(crate) hub: HubKey,
     pub(crate) hub_position: u32,
     pub(crate) user: Option<(UserKey, u32)>,
@@ -147,9 +147,9 @@ pub(crate) struct PostedBytes {
 }
 
 impl Connection {
-    pub(crate) fn places(&self) -> Option<Places> {
+    pub(crate) fn index_entry(&self) -> Option<IndexEntry> {
         match self.state {
-            ConnectionState::Open(places) => Some(places),
+            ConnectionState::Open(index_entry) => Some(index_entry),
             ConnectionState::Handshaking(_)
             | ConnectionState::Opening(_)
             | ConnectionState::Closing { .. } => None,

@@ -172,7 +172,7 @@ fn after(deadline: Tick, now: Tick, verdict: Verdict) -> Verdict {
 
 impl OpenView {
     fn due(&self, now: Tick) -> Verdict {
-        let mut next = self.next_look(now);
+        let mut next = self.next_check(now);
         let deadlines = [
             self.token_deadline(now),
             self.idle_deadline(now),
@@ -196,7 +196,7 @@ impl OpenView {
     }
 
     /// At the latest, a connection is looked at after one interval of pings: what it depends on may have changed meanwhile.
-    fn next_look(&self, now: Tick) -> Tick {
+    fn next_check(&self, now: Tick) -> Tick {
         now.plus(self.timeouts.keep_alive.max(1))
     }
 

@@ -48,8 +48,8 @@ impl Shard {
 
     /// What holds for the connection's hub.
     pub(super) fn policy(&self, slot: Slot) -> HubPolicy {
-        let places = self.connections[slot as usize].places();
-        places.map_or(self.default_policy, |places| self.index.policy(places.hub))
+        let index_entry = self.connections[slot as usize].index_entry();
+        index_entry.map_or(self.default_policy, |index_entry| self.index.policy(index_entry.hub))
     }
 
     /// Appends, and makes room where there is none: by writing, or by ending the connection.

@@ -195,7 +195,7 @@ impl Shard {
         };
         let Opening { admission, deadline, rest } = *opening;
         let (hub, user, protocol) = (admission.hub.clone(), admission.user.clone(), connection.protocol);
-        self.keep(slot, admission, deadline);
+        self.apply_admission(slot, admission, deadline);
         self.index.open(&mut self.connections, slot, &hub, user.as_ref());
         // Before any message that is published from now on.
         self.append_or_end(slot, &mut Step::new(Frame::required(frame(opcode(protocol), &answer))));
@@ -217,7 +217,7 @@ impl Shard {
     }
 
     /// Keeps the parts of an admission that an open connection needs.
-    fn keep(&mut self, slot: Slot, admission: Admission, looked_at: super::deadlines::Tick) {
+    fn apply_admission(&mut self, slot: Slot, admission: Admission, checked_at: super::deadlines::Tick) {
         let now = self.instant;
         let connection = &mut self.connections[slot as usize];
         let Admission { hub, user, expires_at, client_context, roles, stateful, server, guard, .. } =
@@ -230,7 +230,7 @@ impl Shard {
             let expires = self.now.plus(self.deadlines.ticks(left));
             connection.extra_or_new().expires = Some(expires);
             // The next check is at the handshake timeout, which may be too late.
-            if expires < looked_at {
+            if expires < checked_at {
                 let due = Due { slot, generation: connection.generation };
                 self.deadlines.add(expires, due);
             }
@@ -265,7 +265,7 @@ impl Shard {
         if connection.is_kept_alive_by_transport() {
             look_at = Some(look_at.unwrap_or(u32::MAX).min(self.timeouts.disconnect));
         }
-        if let Some(at) = look_at.map(|ticks| self.now.plus(ticks).plus(1)).filter(|at| *at < looked_at) {
+        if let Some(at) = look_at.map(|ticks| self.now.plus(ticks).plus(1)).filter(|at| *at < checked_at) {
             self.deadlines.add(at, Due { slot, generation: connection.generation });
         }
         if connection.is_stateful {

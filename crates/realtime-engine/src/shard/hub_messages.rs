@@ -39,7 +39,7 @@ impl Shard {
     /// Handles one hub message.
     pub(super) fn on_hub_message(&mut self, slot: Slot, payload: &[u8]) -> Result<(), Unreadable> {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return Ok(()) };
-        if connection.places().is_none() {
+        if connection.index_entry().is_none() {
             return Ok(());
         }
         if connection.is_stateful {
@@ -158,11 +158,11 @@ impl Shard {
         let Some(extra) = self.connections[slot as usize].extra_mut() else { return Ok(()) };
         let now = self.instant;
         if let Some(bucket) = &mut extra.bucket {
-            bucket.take(messages, bytes, now)?;
+            bucket.consume(messages, bytes, now)?;
         }
         if let Some(bucket) = &extra.user_bucket {
             let mut bucket = bucket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            bucket.take(messages, bytes, now)?;
+            bucket.consume(messages, bytes, now)?;
         }
         Ok(())
     }

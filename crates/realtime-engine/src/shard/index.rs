@@ -24,7 +24,7 @@ use self::changes::Changes;
 use self::followers::Followers;
 use self::members::{push, swap_remove, to_u32};
 pub(crate) use self::policy::HubPolicy;
-use super::connection::{Connection, ConnectionState, Places};
+use super::connection::{Connection, ConnectionState, IndexEntry};
 use super::deadlines::Tick;
 use super::keys::{GroupKey, HubKey, Slot, UserKey};
 use crate::metrics::{EngineMetrics, HubLabels};
@@ -136,7 +136,7 @@ impl Index {
             let key = self.user_or_new(hub, user);
             (key, push(&mut self.users[key.0 as usize].members, slot))
         });
-        connections[slot as usize].state = ConnectionState::Open(Places { hub, hub_position, user });
+        connections[slot as usize].state = ConnectionState::Open(IndexEntry { hub, hub_position, user });
         if let Some((user, _)) = user {
             let groups: Vec<GroupKey> =
                 self.users[user.0 as usize].groups.iter().map(|(group, _)| *group).collect();
@@ -148,31 +148,31 @@ impl Index {
 
     /// Takes the connection out of its hub, its user and its groups, so that it receives nothing any more. Returns its places, and
     /// leaves its stage to the caller.
-    pub(crate) fn close(&mut self, connections: &mut Connections, slot: Slot) -> Option<Places> {
-        let places = connections[slot as usize].places()?;
+    pub(crate) fn close(&mut self, connections: &mut Connections, slot: Slot) -> Option<IndexEntry> {
+        let index_entry = connections[slot as usize].index_entry()?;
         self.leave_all(connections, slot);
-        let hub = &mut self.hubs[places.hub.0 as usize];
+        let hub = &mut self.hubs[index_entry.hub.0 as usize];
         if let Some(followers) = &mut hub.followers {
             followers.leave(slot);
         }
         hub.gauge.dec();
-        if let Some(moved) = swap_remove(&mut hub.members, places.hub_position)
+        if let Some(moved) = swap_remove(&mut hub.members, index_entry.hub_position)
             && let ConnectionState::Open(other) = &mut connections[moved as usize].state
         {
-            other.hub_position = places.hub_position;
+            other.hub_position = index_entry.hub_position;
         }
-        if let Some((user, position)) = places.user {
+        if let Some((user, position)) = index_entry.user {
             let members = &mut self.users[user.0 as usize].members;
             if let Some(moved) = swap_remove(members, position)
-                && let ConnectionState::Open(Places { user: Some((_, other)), .. }) =
+                && let ConnectionState::Open(IndexEntry { user: Some((_, other)), .. }) =
                     &mut connections[moved as usize].state
             {
                 *other = position;
             }
             self.remove_user_if_empty(user);
         }
-        self.remove_hub_if_empty(places.hub);
-        Some(places)
+        self.remove_hub_if_empty(index_entry.hub);
+        Some(index_entry)
     }
 
     /// Whether to record who joins and leaves groups.

@@ -16,7 +16,8 @@ impl Shard {
         let mut one = [0];
         let receivers = self.index.receivers(&self.connections, &work.hub, &work.target, &mut one);
         let Some(&first) = receivers.first() else { return };
-        let places = self.connections[first as usize].places().expect("members of a hub have places");
+        let index_entry =
+            self.connections[first as usize].index_entry().expect("members of a hub have places");
         // Moved out of the index while receivers are written to; nothing but this turn's end changes it.
         let mut lent = std::mem::take(&mut self.receivers);
         lent.extend_from_slice(receivers);
@@ -28,8 +29,10 @@ impl Shard {
         if !work.excluded_users.is_empty() {
             let users = self.index.user_keys(&work.hub, &work.excluded_users);
             let is_excluded = |slot: &Slot| {
-                let places = self.connections[*slot as usize].places();
-                places.and_then(|places| places.user).is_some_and(|(user, _)| users.contains(&user))
+                let index_entry = self.connections[*slot as usize].index_entry();
+                index_entry
+                    .and_then(|index_entry| index_entry.user)
+                    .is_some_and(|(user, _)| users.contains(&user))
             };
             receivers.retain(|slot| !is_excluded(slot));
         }
@@ -37,7 +40,7 @@ impl Shard {
             Some(kept) => self.index.pass_kept(&work.hub, &work.target, kept, &mut receivers),
             None => Vec::new(),
         };
-        let policy = self.index.policy(places.hub);
+        let policy = self.index.policy(index_entry.hub);
         let keyed = policy.slow_consumer == SlowConsumer::LatestByKey;
         let count = match receivers[..] {
             [slot] if self.is_own(&work.target, slot) => {

@@ -129,7 +129,9 @@ impl Shard {
             self.act(&chosen, action);
             // A message may end slow clients, and a close ends all.
             chosen.retain(|&slot| {
-                self.connections.get(slot as usize).is_some_and(|connection| connection.places().is_some())
+                self.connections
+                    .get(slot as usize)
+                    .is_some_and(|connection| connection.index_entry().is_some())
             });
         }
         count
@@ -139,8 +141,9 @@ impl Shard {
         match action {
             Action::Send(message) => {
                 let Some(&first) = chosen.first() else { return };
-                let places = self.connections[first as usize].places().expect("members of a hub have places");
-                let policy = self.index.policy(places.hub);
+                let index_entry =
+                    self.connections[first as usize].index_entry().expect("members of a hub have places");
+                let policy = self.index.policy(index_entry.hub);
                 let keyed = policy.slow_consumer == SlowConsumer::LatestByKey;
                 self.hand_to(chosen, &mut Encoded::new(message, keyed), policy);
             }

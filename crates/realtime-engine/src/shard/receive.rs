@@ -68,7 +68,7 @@ impl Shard {
             return Flow::Continue;
         }
         connection.last_received_at = self.now;
-        let is_open = connection.places().is_some();
+        let is_open = connection.index_entry().is_some();
         if is_open && self.exceeds_rates(slot, 0, length) {
             return Flow::Continue;
         }

@@ -18,7 +18,7 @@ use crate::{EndReason, ReattachResult, TraceEventKind};
 impl Shard {
     /// Attaches a new socket to a connection that has lost its own, or has not noticed yet.
     pub(super) fn reattach(&mut self, slot: Slot, socket: edge::Socket) -> ReattachResult {
-        let is_open = self.connections[slot as usize].places().is_some();
+        let is_open = self.connections[slot as usize].index_entry().is_some();
         let connection = &mut self.connections[slot as usize];
         let (protocol, now) = (connection.protocol, self.now);
         let Some(stateful) = connection.stateful_mut().filter(|stateful| is_open && stateful.can_resume())
@@ -55,7 +55,7 @@ impl Shard {
     pub(super) fn lose_client(&mut self, slot: Slot, reason: EndReason) {
         let until = self.now.plus(self.timeouts.disconnect).plus(1);
         let is_open =
-            self.connections.get(slot as usize).is_some_and(|connection| connection.places().is_some());
+            self.connections.get(slot as usize).is_some_and(|connection| connection.index_entry().is_some());
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         let resumes = is_open && connection.stateful_mut().is_some_and(|stateful| stateful.can_resume());
         if !resumes || self.draining.is_some() {

@@ -17,7 +17,7 @@ use super::pending::Frame;
 #[derive(Debug)]
 pub(crate) struct Stateful {
     /// Frames that the client has not acknowledged.
-    kept: VecDeque<Kept>,
+    buffered: VecDeque<BufferedFrame>,
     kept_bytes: usize,
     /// Bytes of those frames that are from the client's app server.
     own_bytes: usize,
@@ -45,7 +45,7 @@ pub(crate) struct Stateful {
 
 /// A buffered frame.
 #[derive(Debug)]
-struct Kept {
+struct BufferedFrame {
     /// The number of the first message in it.
     number: u64,
     bytes: Bytes,
@@ -84,7 +84,7 @@ pub(crate) struct SequenceGap {
 impl Stateful {
     pub(crate) fn new() -> Self {
         Self {
-            kept: VecDeque::new(),
+            buffered: VecDeque::new(),
             kept_bytes: 0,
             own_bytes: 0,
             next: 1,
@@ -101,7 +101,7 @@ impl Stateful {
     }
 
     /// Numbers and buffers what is being sent.
-    pub(crate) fn keep(&mut self, frame: &Frame, bounds: Bounds) {
+    pub(crate) fn buffer(&mut self, frame: &Frame, bounds: Bounds) {
         // What is not counted is buffered only while it must not overtake what is withheld.
         if frame.counted() == 0 && !(self.is_held && frame.keeps_order()) {
             return;
@@ -113,10 +113,14 @@ impl Stateful {
         }
         self.kept_bytes += frame.len();
         self.own_bytes += if frame.is_own() { frame.len() } else { 0 };
-        self.kept.push_back(Kept { number, bytes: frame.bytes().clone(), is_own: frame.is_own() });
+        self.buffered.push_back(BufferedFrame {
+            number,
+            bytes: frame.bytes().clone(),
+            is_own: frame.is_own(),
+        });
         if self.kept_bytes - self.own_bytes > bounds.bytes_max || self.own_bytes > bounds.own_bytes_max {
             self.overflowed = true;
-            self.kept = VecDeque::new();
+            self.buffered = VecDeque::new();
             self.kept_bytes = 0;
             self.own_bytes = 0;
         }
@@ -134,14 +138,14 @@ impl Stateful {
             self.overflowed = false;
         }
         // A frame is removed when its last message was received: when the next frame starts beyond it.
-        while let Some(kept) = self.kept.front() {
-            let last = self.kept.get(1).map_or(self.next, |kept| kept.number) - 1;
+        while let Some(buffered) = self.buffered.front() {
+            let last = self.buffered.get(1).map_or(self.next, |buffered| buffered.number) - 1;
             if last > up_to {
                 break;
             }
-            self.kept_bytes -= kept.bytes.len();
-            self.own_bytes -= if kept.is_own { kept.bytes.len() } else { 0 };
-            self.kept.pop_front();
+            self.kept_bytes -= buffered.bytes.len();
+            self.own_bytes -= if buffered.is_own { buffered.bytes.len() } else { 0 };
+            self.buffered.pop_front();
         }
     }
 
@@ -187,7 +191,7 @@ impl Stateful {
         if !std::mem::take(&mut self.is_held) {
             return Vec::new();
         }
-        self.kept.iter().map(|kept| kept.bytes.clone()).collect()
+        self.buffered.iter().map(|buffered| buffered.bytes.clone()).collect()
     }
 
     /// Whether so many bytes were received that they are acknowledged at once.
@@ -224,8 +228,8 @@ impl Stateful {
     pub(crate) fn resume(&mut self, now: Tick) -> (u64, Vec<Bytes>) {
         self.waits_since = Some(now);
         self.is_held = false;
-        let from = self.kept.front().map_or(self.next, |kept| kept.number);
-        (from, self.kept.iter().map(|kept| kept.bytes.clone()).collect())
+        let from = self.buffered.front().map_or(self.next, |buffered| buffered.number);
+        (from, self.buffered.iter().map(|buffered| buffered.bytes.clone()).collect())
     }
 }
 
@@ -253,7 +257,7 @@ mod tests {
         let mut stateful = Stateful::new();
         assert_eq!(again(&mut stateful), (1, String::new()));
         for (text, counted) in [("a", 1), ("p", 0), ("bc", 2), ("d", 1)] {
-            stateful.keep(&frame(text, counted), room(1000));
+            stateful.buffer(&frame(text, counted), room(1000));
         }
         assert_eq!(again(&mut stateful), (1, "abcd".to_owned()));
         stateful.acknowledge(2);
@@ -268,7 +272,7 @@ mod tests {
     #[test]
     fn counted_messages_are_withheld_until_the_clients_first_message() {
         let mut stateful = Stateful::new();
-        stateful.keep(&frame("a", 1), room(1000));
+        stateful.buffer(&frame("a", 1), room(1000));
         assert!(stateful.is_held());
         assert_eq!((stateful.release().len(), stateful.is_held(), stateful.release().len()), (1, false, 0));
     }
@@ -276,11 +280,11 @@ mod tests {
     #[test]
     fn a_frame_that_must_not_overtake_withheld_messages_is_withheld_too() {
         let mut stateful = Stateful::new();
-        stateful.keep(&frame("a", 1), room(1000));
-        stateful.keep(&frame("p", 0), room(1000));
-        stateful.keep(&frame("close", 0).in_order(), room(1000));
+        stateful.buffer(&frame("a", 1), room(1000));
+        stateful.buffer(&frame("p", 0), room(1000));
+        stateful.buffer(&frame("close", 0).in_order(), room(1000));
         assert_eq!(stateful.release().len(), 2);
-        stateful.keep(&frame("close", 0).in_order(), room(1000));
+        stateful.buffer(&frame("close", 0).in_order(), room(1000));
         assert_eq!(again(&mut stateful), (1, "aclose".to_owned()));
         stateful.acknowledge(1);
         assert_eq!(again(&mut stateful), (2, String::new()));
@@ -311,16 +315,16 @@ mod tests {
         let bounds = Bounds { bytes_max: 10, own_bytes_max: 100 };
         let mut stateful = Stateful::new();
         for _ in 0..5 {
-            stateful.keep(&frame("12345678", 1).own(), bounds);
+            stateful.buffer(&frame("12345678", 1).own(), bounds);
         }
-        stateful.keep(&frame("12345678", 1), bounds);
+        stateful.buffer(&frame("12345678", 1), bounds);
         assert_eq!((stateful.own_bytes(), stateful.can_resume()), (50, true));
         stateful.acknowledge(3);
         assert_eq!(stateful.own_bytes(), 20);
         stateful.acknowledge(6);
         assert_eq!((stateful.own_bytes(), stateful.kept_bytes), (0, 0));
         for _ in 0..11 {
-            stateful.keep(&frame("12345678", 1).own(), bounds);
+            stateful.buffer(&frame("12345678", 1).own(), bounds);
         }
         assert_eq!((stateful.own_bytes(), stateful.can_resume()), (0, false));
     }
@@ -329,11 +333,11 @@ mod tests {
     fn a_client_that_exceeds_the_buffer_cannot_be_resumed() {
         let mut stateful = Stateful::new();
         for _ in 0..10 {
-            stateful.keep(&frame("12345678", 1), room(100));
+            stateful.buffer(&frame("12345678", 1), room(100));
         }
         assert!(stateful.can_resume());
-        stateful.keep(&frame("x", 1), room(100));
-        assert!(!stateful.can_resume() && stateful.kept.is_empty());
+        stateful.buffer(&frame("x", 1), room(100));
+        assert!(!stateful.can_resume() && stateful.buffered.is_empty());
         stateful.acknowledge(u64::MAX);
         stateful.acknowledge(10);
         assert!(!stateful.can_resume());

@@ -136,7 +136,7 @@ impl Shard {
     }
 
     fn idle_ticks(&self, connection: &Connection) -> Option<u32> {
-        let idle_ms = self.index.policy(connection.places()?.hub).idle_timeout_ms?;
+        let idle_ms = self.index.policy(connection.index_entry()?.hub).idle_timeout_ms?;
         Some(self.deadlines.ticks(Duration::from_millis(idle_ms.get())))
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn append(
     if appended != Appended::Waits {
         return appended;
     }
-    stateful.keep(step.frame(), bounds);
+    stateful.buffer(step.frame(), bounds);
     // What can neither be sent nor kept has nowhere to go.
     let is_lost = (is_held || !has_transport) && !stateful.can_resume();
     if is_lost { Appended::NoRoom } else { Appended::Waits }

@@ -27,7 +27,7 @@ impl Index {
     }
 
     pub(crate) fn user_of(&self, connections: &Connections, slot: Slot) -> Option<&UserId> {
-        let (user, _) = connections.get(slot as usize)?.places()?.user?;
+        let (user, _) = connections.get(slot as usize)?.index_entry()?.user?;
         Some(self.user(user))
     }
 
@@ -62,8 +62,8 @@ impl Index {
     /// The connection of that id, if it is in that hub.
     pub(crate) fn find(&self, connections: &Connections, hub: &Hub, id: ConnectionId) -> Option<Slot> {
         let slot = *self.by_id.get(&id)?;
-        let places = connections.get(slot as usize)?.places()?;
-        (self.hubs[places.hub.0 as usize].hub == *hub).then_some(slot)
+        let index_entry = connections.get(slot as usize)?.index_entry()?;
+        (self.hubs[index_entry.hub.0 as usize].hub == *hub).then_some(slot)
     }
 
     /// Who is meant. A single connection is returned in `one`, which the caller lends.

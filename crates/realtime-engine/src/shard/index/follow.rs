@@ -45,9 +45,11 @@ impl Index {
         may_join: bool,
         epoch: u64,
     ) -> FollowResult {
-        let Some(places) = connections[slot as usize].places() else { return FollowResult::NoConnection };
+        let Some(index_entry) = connections[slot as usize].index_entry() else {
+            return FollowResult::NoConnection;
+        };
         let scope = match group {
-            None => ListScope::Hub(places.hub),
+            None => ListScope::Hub(index_entry.hub),
             Some(name) => {
                 if !self.is_member(connections, slot, name) {
                     if !may_join {
@@ -57,7 +59,7 @@ impl Index {
                         return FollowResult::TooManyGroups;
                     }
                 }
-                let key = self.group_key(Some(places.hub), name);
+                let key = self.group_key(Some(index_entry.hub), name);
                 ListScope::Group(key.expect("a group with a member exists"))
             }
         };
@@ -71,7 +73,8 @@ impl Index {
     /// Whether a connection is a member of a group of its hub.
     pub(crate) fn is_member(&self, connections: &Connections, slot: Slot, group: &GroupName) -> bool {
         let Some(connection) = connections.get(slot as usize) else { return false };
-        let key = connection.places().and_then(|places| self.group_key(Some(places.hub), group));
+        let key =
+            connection.index_entry().and_then(|index_entry| self.group_key(Some(index_entry.hub), group));
         key.is_some_and(|key| connection.groups().iter().any(|(joined, _)| *joined == key))
     }
 
@@ -110,7 +113,7 @@ impl Index {
         slot: Slot,
         group: Option<&GroupName>,
     ) -> Option<&mut Followers<Slot>> {
-        let hub = connections.get(slot as usize)?.places()?.hub;
+        let hub = connections.get(slot as usize)?.index_entry()?.hub;
         match group {
             None => self.hubs[hub.0 as usize].followers.as_deref_mut(),
             Some(group) => {

@@ -16,14 +16,14 @@ impl Index {
         group: &GroupName,
     ) -> Result<(), TooManyGroups> {
         let connection = &connections[slot as usize];
-        let Some(places) = connection.places() else { return Ok(()) };
-        let key = self.group_key(Some(places.hub), group);
+        let Some(index_entry) = connection.index_entry() else { return Ok(()) };
+        let key = self.group_key(Some(index_entry.hub), group);
         let groups = connection.groups();
         let is_member = key.is_some_and(|key| groups.iter().any(|(joined, _)| *joined == key));
         if !is_member && groups.len() >= self.options.connection_groups_max.get() as usize {
             return Err(TooManyGroups);
         }
-        let group = self.group_or_new(places.hub, group);
+        let group = self.group_or_new(index_entry.hub, group);
         self.join_key(connections, slot, group);
         Ok(())
     }
@@ -46,8 +46,8 @@ impl Index {
 
     /// Takes a connection out of a group of its hub.
     pub(crate) fn leave(&mut self, connections: &mut Connections, slot: Slot, group: &GroupName) {
-        let Some(places) = connections[slot as usize].places() else { return };
-        if let Some(group) = self.group_key(Some(places.hub), group) {
+        let Some(index_entry) = connections[slot as usize].index_entry() else { return };
+        if let Some(group) = self.group_key(Some(index_entry.hub), group) {
             self.leave_key(connections, slot, group);
         }
     }
