@@ -13,10 +13,10 @@ use http_messages::{Body, ErrorChain};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::engine::{ConnectionId, GroupName, TraceFilter, UserId};
 use crate::events::DeadLettersError;
 use crate::handle::Handle;
 use crate::service::TraceError;
+use realtime_engine::{ConnectionId, GroupName, TraceFilter, UserId};
 
 /// Dead letters on a page: the default, and the most.
 const PAGE_LETTERS: usize = 100;

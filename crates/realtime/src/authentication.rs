@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use identity::Claims;
 
 use crate::claim_types::{self, long_type, name_in_token, with_long_types};
-use crate::engine::{AuthenticationRefresh, ClientContext, OtherUser, Refreshed, Roles, UserId};
+use realtime_engine::{AuthenticationRefresh, ClientContext, OtherUser, Refreshed, Roles, UserId};
 
 /// When the login of a client ends, in Unix seconds.
 const EXPIRES_ON: &str = "asrs.s.aeo";

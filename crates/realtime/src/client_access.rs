@@ -5,10 +5,10 @@ use std::time::Duration;
 use identity::{AccessKey, Algorithm, Claims};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::engine::Hub;
 use crate::names::InvalidHub;
 use crate::options::CLIENT_TOKEN_BYTES_MAX;
 use crate::unix_time::unix_now;
+use realtime_engine::Hub;
 
 /// Characters of a hub name that need no escape in a query.
 const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.');

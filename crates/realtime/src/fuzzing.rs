@@ -7,8 +7,6 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use signalr_protocol::HubProtocol;
 use state::Instance;
 
-use crate::engine::fuzzing::{Frames, frames};
-use crate::engine::{Action, OutgoingMessage};
 use crate::filter::{Filter, FilteredConnection};
 use crate::from_protocol::{
     Operation, Page, Payload, Query, To, commands, hub_of_client, hub_of_rest, route, stream_id, stream_items,
@@ -17,6 +15,8 @@ use crate::names::group;
 use crate::rejection::Rejection;
 use crate::to_protocol;
 use crate::upstream::{Awaited, StreamReader, to_client};
+use realtime_engine::fuzzing::{Frames, frames};
+use realtime_engine::{Action, OutgoingMessage};
 
 /// A message that was accepted, as the frames that clients of each protocol would get.
 #[derive(Debug)]

@@ -10,14 +10,14 @@ use ::trace::TraceContext;
 use identity::Claims;
 
 use crate::client_access::{self, ClientAccess, ClientAccessError};
-use crate::engine::{
-    ConnectionId, EngineHandle, Hub, InvalidArguments, Publish, PublishError, Target, TraceFilter,
-};
 use crate::events::{DeadLetterPage, DeadLettersError};
 use crate::from_protocol::{InvalidInvocation, invocation};
 use crate::names::{self, InvalidHub};
 use crate::service::{Shared, TraceError, trace};
 use http_messages::Body;
+use realtime_engine::{
+    ConnectionId, EngineHandle, Hub, InvalidArguments, Publish, PublishError, Target, TraceFilter,
+};
 
 /// The service for callers in this process: sends messages and issues client tokens. Cheap to clone. Groups, presence and closing
 /// connections are on [`Handle::engine`], with hubs from [`Handle::hub`].

@@ -34,8 +34,6 @@ mod to_protocol;
 mod unix_time;
 pub mod upstream;
 
-use realtime_engine as engine;
-
 pub use admin::Admin;
 pub use client_access::{ClientAccess, ClientAccessError};
 pub use handle::{Handle, Message, SendError};

@@ -14,14 +14,14 @@ use signalr_protocol::{
 };
 use state::{Instance, Journal};
 
-use crate::engine::{
-    ClientInvocation, EngineHandle, GroupError, GroupName, Membership, OutgoingMessage, Publish, Roles,
-    Target,
-};
 use crate::from_protocol::fields::{elements, string};
 use crate::history::{History, Replay};
 use crate::names::group;
 use crate::upstream::Methods;
+use realtime_engine::{
+    ClientInvocation, EngineHandle, GroupError, GroupName, Membership, OutgoingMessage, Publish, Roles,
+    Target,
+};
 
 /// The methods. As in a hub of ASP.NET Core, case does not matter in what clients call.
 const NAMES: [&str; 5] =

@@ -2,7 +2,7 @@
 
 use state::Instance;
 
-use crate::engine::{GroupName, Hub};
+use realtime_engine::{GroupName, Hub};
 
 /// Longest hub name, in characters.
 const HUB_CHARS_MAX: usize = 128;

@@ -8,7 +8,7 @@ use state::Instance;
 
 use crate::history::Rule as HistoryRule;
 use crate::mode::Mode;
-use crate::{engine, events, servers, upstream};
+use crate::{events, servers, upstream};
 pub use login::{DynamicKeyOptions, OpenIdOptions};
 
 /// What the realtime service accepts and how long it waits. Unknown keys are refused.
@@ -59,7 +59,7 @@ pub struct Options {
     /// Bounds and timers of app servers' connections.
     pub servers: servers::Options,
     /// Shards, buffers and timers of connections.
-    pub engine: engine::Options,
+    pub engine: realtime_engine::Options,
     /// Who answers what clients call, and hears that they come and go.
     pub upstream: upstream::Options,
     /// How connection events are delivered.
@@ -118,7 +118,7 @@ impl Default for Options {
             history_groups_max: 10_000,
             mode: Mode::default(),
             servers: servers::Options::default(),
-            engine: engine::Options::default(),
+            engine: realtime_engine::Options::default(),
             upstream: upstream::Options::default(),
             events: events::Options::default(),
         }

@@ -3,9 +3,9 @@
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::engine::{AttachError, GroupError, PublishError, Stopped};
 use crate::names::{InvalidGroup, InvalidHub};
 use crate::store::user_groups::MembershipError;
+use realtime_engine::{AttachError, GroupError, PublishError, Stopped};
 
 /// An error response. `to_protocol` renders it.
 #[derive(Debug, Clone)]

@@ -40,7 +40,6 @@ use prometheus_client::registry::Registry;
 use signalr_protocol::service::{Message, ServerConnectionType};
 use websocket::CloseCode;
 
-use crate::engine::{AppServer, ConnectionId, Hub};
 use crate::mode::Mode;
 use client::Client;
 use connection_table::ConnectionPurpose;
@@ -48,6 +47,7 @@ pub(crate) use connection_table::{ClientHandler, StickyServer};
 pub(crate) use forwarded_headers::{ForwardedHeaders, TooManyHeaders};
 use handshake::Handshake;
 pub use options::Options;
+use realtime_engine::{AppServer, ConnectionId, Hub};
 use served_client::ServedClient;
 pub(crate) use server_connection::ConnectingServer;
 use server_connection::ServerConnection;

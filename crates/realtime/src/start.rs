@@ -12,9 +12,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use trace::Tracer;
 
-use crate::engine::{EngineJoin, NodeId, Upstream};
 use crate::events::{self, ConnectionListener};
 use crate::handle::Handle;
+use crate::history;
 use crate::login::Logins;
 use crate::methods::OwnMethods;
 use crate::metrics::RequestMetrics;
@@ -27,7 +27,7 @@ use crate::store::sessions::Sessions;
 use crate::store::user_groups::{RestoreError, UserGroups};
 use crate::unix_time::unix_now;
 use crate::upstream::{self, Dispatcher};
-use crate::{engine, history};
+use realtime_engine::{EngineJoin, NodeId, Upstream};
 
 /// Shortest interval at which expired negotiations are removed.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ pub enum StartError {
     History(#[source] history::HistoryError),
     /// The shards cannot be started.
     #[error("start the shards of the realtime service")]
-    Engine(#[source] engine::StartError),
+    Engine(#[source] realtime_engine::StartError),
     /// The records of an earlier process's connections cannot be read.
     #[error("read the connection records of an earlier process")]
     Records(#[source] state::RegistryError),
@@ -107,7 +107,7 @@ pub async fn start(
     let dispatcher = dispatcher(&options, &instance, &keys, dependencies, registry)?;
     let upstream: Arc<dyn Upstream> = Arc::new(dispatcher.clone());
     let (engine, engine_join) =
-        engine::start(&options.engine, node, tracer, &supervisor, registry, Arc::clone(&upstream))
+        realtime_engine::start(&options.engine, node, tracer, &supervisor, registry, Arc::clone(&upstream))
             .map_err(StartError::Engine)?;
     // Before the first client connects, so that none misses its groups.
     let user_groups = UserGroups::new(Arc::clone(&records), instance.clone(), engine.clone());

@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::{ConnectionId, Hub, should_shrink};
+use realtime_engine::{ConnectionId, Hub, should_shrink};
 
 /// What was agreed on with a client.
 #[derive(Debug, Clone, PartialEq)]

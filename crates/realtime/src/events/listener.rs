@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use crate::engine::{ClientConnection, Hub};
+use realtime_engine::{ClientConnection, Hub};
 
 /// The reason of a `disconnected` whose connection ended with its process.
 pub const NODE_LOST: &str = "NodeLost";
@@ -51,7 +51,7 @@ pub enum Happened {
     Connected,
     /// It ended.
     Disconnected {
-        /// The name of an [`EndReason`](crate::engine::EndReason), or [`NODE_LOST`].
+        /// The name of an [`EndReason`](realtime_engine::EndReason), or [`NODE_LOST`].
         reason: Cow<'static, str>,
         /// What went wrong, if anything did.
         error: Option<Box<str>>,

@@ -10,7 +10,7 @@ use signalr_protocol::{HubProtocol, TransportType};
 use state::Instance;
 
 use super::listener::{ConnectionEvent, Happened, NODE_LOST};
-use crate::engine::{ClientConnection, ClientContext, ConnectionId, Hub, NodeId, RemoteEndpoint, UserId};
+use realtime_engine::{ClientConnection, ClientContext, ConnectionId, Hub, NodeId, RemoteEndpoint, UserId};
 
 /// The form of records; a newer one is left alone.
 const VERSION: u32 = 1;

@@ -7,7 +7,7 @@ use state::{Durability, Expect, Instance, Key, Registry, RegistryError};
 
 use super::listener::ConnectionEvent;
 use super::record::{Life, Place, Record, UnreadableRecord};
-use crate::engine::{ClientConnection, ConnectionId, NodeId};
+use realtime_engine::{ClientConnection, ConnectionId, NodeId};
 
 /// Records read at a time when the process starts.
 const PAGE_KEYS: usize = 500;

@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::fields::{Fields, FieldsError, elements, json_text};
 use super::message::{Payload, invalid};
-use crate::engine::{Action, CloseRequest};
 use crate::names::group;
 use crate::rejection::Rejection;
+use realtime_engine::{Action, CloseRequest};
 
 /// Most commands in one request.
 const COMMANDS_MAX: usize = 100;

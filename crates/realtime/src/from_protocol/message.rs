@@ -17,8 +17,8 @@ use signalr_protocol::{
 };
 
 use super::fields::{Fields, FieldsError, Pair, json_text};
-use crate::engine::{InvalidArguments, OutgoingMessage, is_reserved_method};
 use crate::rejection::Rejection;
+use realtime_engine::{InvalidArguments, OutgoingMessage, is_reserved_method};
 
 /// Why a method and its arguments make no invocation.
 #[derive(Debug, thiserror::Error)]

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use state::Instance;
 
-use crate::engine::Hub;
 use crate::names::hub;
 use crate::rejection::Rejection;
+use realtime_engine::Hub;
 
 /// Characters that need no escape in a query (RFC 3986, unreserved).
 pub(super) const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -9,8 +9,8 @@ use signalr_protocol::{
 
 use super::fields::json_text;
 use super::message::{Form, invalid, slices};
-use crate::engine::OutgoingMessage;
 use crate::rejection::Rejection;
+use realtime_engine::OutgoingMessage;
 
 /// Longest name of a stream, in characters.
 const STREAM_CHARS_MAX: usize = 100;

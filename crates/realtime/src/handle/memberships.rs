@@ -1,8 +1,8 @@
 //! Users in groups, durably, for callers in this process.
 
 use super::Handle;
-use crate::engine::{GroupName, Hub, Lifetime, UserId};
 use crate::store::user_groups::MembershipError;
+use realtime_engine::{GroupName, Hub, Lifetime, UserId};
 
 impl Handle {
     /// Puts a user into a group: all its connections, those of now and, by the `lifetime`, those to come. When this returns, the membership

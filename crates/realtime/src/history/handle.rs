@@ -9,7 +9,7 @@ use super::names::logged_group;
 use super::options::Rule;
 use super::requests::{AppendRequest, OpenError, OpenRequest};
 use super::streams::InUse;
-use crate::engine::{GroupName, HistoryLog, Hub, Publish, PublishError, Target};
+use realtime_engine::{GroupName, HistoryLog, Hub, Publish, PublishError, Target};
 
 /// Messages that may wait for the recorder.
 pub(super) const APPENDS_MAX: usize = 1024;

@@ -2,7 +2,7 @@
 
 use state::{Key, Name};
 
-use crate::engine::{GroupName, Hub, Target};
+use realtime_engine::{GroupName, Hub, Target};
 
 /// Prefix of the keys in the list of logs.
 pub(super) const LIST: &str = "realtime/history/";

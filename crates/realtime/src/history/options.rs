@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{GroupName, Hub};
+use realtime_engine::{GroupName, Hub};
 
 /// Which messages are kept, and for how long. The first rule that covers a message counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use super::names::{LIST, is_of_group, journal_name, key, logged_group};
 use super::options::{HistoryError, Rule};
 use super::requests::{AT, AppendRequest, Dependencies, OpenRequest};
 use super::streams::{Limits, Streams, Trim};
-use crate::engine::{EngineHandle, Publish, PublishError, StreamPosition};
+use realtime_engine::{EngineHandle, Publish, PublishError, StreamPosition};
 
 /// Messages that share one flush at most.
 const BATCH_MAX: usize = 256;

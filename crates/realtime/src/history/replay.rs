@@ -9,7 +9,7 @@ use super::handle::History;
 use super::names::journal_name;
 use super::options::Rule;
 use super::requests::{AT, OpenError};
-use crate::engine::{
+use realtime_engine::{
     CatchUpResult, ConnectionId, EngineHandle, FollowResult, GroupName, Hub, OutgoingMessage, Publish,
     StreamPosition, Target,
 };

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::options::Rule;
 use super::streams::InUse;
-use crate::engine::{EngineHandle, Publish, PublishError};
+use realtime_engine::{EngineHandle, Publish, PublishError};
 
 /// Header of a record: when the message was appended, in milliseconds since the Unix epoch.
 pub(super) const AT: &str = "at-ms";

@@ -20,7 +20,7 @@ use super::invocations::PendingInvocation;
 use super::request::ServerRequest;
 use super::server_connection::ServerConnection;
 use super::to_protocol;
-use crate::engine::{ClientConnection, ConnectionId, Hub, SendRate};
+use realtime_engine::{ClientConnection, ConnectionId, Hub, SendRate};
 
 /// Requests about a client that may wait for the response to its handshake.
 const DEFERRED_MAX: usize = 64;

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::engine::{ConnectionId, Hub};
 use crate::mode::Mode;
+use realtime_engine::{ConnectionId, Hub};
 
 /// Number of a server connection. Unique within the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -17,7 +17,7 @@ use super::request::ServerRequest;
 use super::send_queue::{Batch, SendQueue};
 use super::server_connection::{ConnectingServer, ServerConnection};
 use super::shared::Servers;
-use crate::engine::Stopped;
+use realtime_engine::Stopped;
 
 /// Interval at which the app server may send one message to a slow client. After a pause of 500 ms the SDK sends its buffered messages only
 /// when the hub writes to the client again, so that the end of a stream would stay in its buffer.

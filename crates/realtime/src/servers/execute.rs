@@ -23,12 +23,12 @@ use super::request::{
 use super::server_connection::ServerConnection;
 use super::shared::Servers;
 use super::to_protocol;
-use crate::engine::{
+use crate::rejection::Rejection;
+use crate::store::user_groups::MembershipError;
+use realtime_engine::{
     Action, Candidate, CloseRequest, ConnectionId, GroupError, GroupName, Lifetime, ListScope, Membership,
     OutgoingMessage, Predicate, Publish, PublishError, ServerClose, Stopped, Target,
 };
-use crate::rejection::Rejection;
-use crate::store::user_groups::MembershipError;
 
 /// Members of a group in one response, at most; as in the REST operation.
 const PAGE_SIZE_MAX: u32 = 200;
@@ -360,7 +360,7 @@ impl Servers {
         let has_more = members.len() > page_size;
         members.truncate(page_size);
         let ids: Vec<String> = members.iter().map(|member| member.connection.to_string()).collect();
-        let users = members.iter().map(|member| member.user.as_ref().map(crate::engine::UserId::as_str));
+        let users = members.iter().map(|member| member.user.as_ref().map(realtime_engine::UserId::as_str));
         let payload = GroupMembers {
             members: ids.iter().map(String::as_str).zip(users).collect(),
             continuation_token: ids.last().map(String::as_str).filter(|_| has_more),

@@ -11,11 +11,11 @@ use super::request::{
     EVENT_CONNECTION, EVENT_GROUP, EVENT_INVALID, EVENT_SERVER_CONNECTION, ExistenceCheck, HubPayloads,
     InvalidRequest, Member, Ping, Send, ServerRequest, Shutdown, shortened,
 };
-use crate::engine::{
-    ConnectionId, GroupName, InvalidArguments, Lifetime, Membership, OutgoingMessage, Target, UserId,
-};
 use crate::filter::Filter;
 use crate::names::group;
+use realtime_engine::{
+    ConnectionId, GroupName, InvalidArguments, Lifetime, Membership, OutgoingMessage, Target, UserId,
+};
 
 /// Parses a message.
 pub(crate) fn parse_request(message: Message<'_>) -> ServerRequest {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::connection_table::ServerConnectionId;
-use crate::engine::{ConnectionId, Hub};
+use realtime_engine::{ConnectionId, Hub};
 
 /// Stale entries that the queue by age may have in addition to twice the number of invocations.
 const SLACK: usize = 1024;

@@ -12,7 +12,7 @@ use super::request::Shutdown;
 use super::server_connection::ServerConnection;
 use super::shared::{Servers, lock};
 use super::to_protocol;
-use crate::engine::{ConnectionId, Hub, OutgoingMessage, Publish, ServerClose, Target};
+use realtime_engine::{ConnectionId, Hub, OutgoingMessage, Publish, ServerClose, Target};
 
 /// Clients that are paused at the same time. Each waits for its app server to acknowledge.
 const PAUSED_MAX: usize = 128;

@@ -4,7 +4,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::engine::ConnectionId;
+use realtime_engine::ConnectionId;
 
 /// An app server learns of a disconnect within milliseconds, or within seconds if its queue is full.
 const LIFETIME: Duration = Duration::from_secs(60);

@@ -7,10 +7,10 @@ use signalr_protocol::HubProtocol;
 use signalr_protocol::service::UnixTime;
 
 use super::oversized::OversizedMessage;
-use crate::engine::{
+use crate::filter::Filter;
+use realtime_engine::{
     ConnectionId, GroupName, Lifetime, Membership, OutgoingMessage, Target, UserId, calls_reserved_method,
 };
-use crate::filter::Filter;
 
 /// The numbers of a [`ServiceEvent`](signalr_protocol::service::Message::ServiceEvent): its object and its kind.
 pub(crate) const EVENT_CONNECTION: i32 = 1;

@@ -13,7 +13,7 @@ use signalr_protocol::service::Message;
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
-use crate::engine::ConnectionId;
+use realtime_engine::ConnectionId;
 
 /// The connection is closed above this multiple of the limit. Only messages without backpressure exceed the limit: closes of clients, and
 /// results of invocations.

@@ -12,7 +12,7 @@ use super::request::{EVENT_BUFFER_FULL, EVENT_CONNECTION};
 use super::send_queue::QueueLevel;
 use super::shared::Servers;
 use super::to_protocol;
-use crate::engine::{
+use realtime_engine::{
     AppServer, Capacity, ClientConnection, ClientContext, ConnectionId, SendRate, ServerClose,
 };
 

@@ -11,7 +11,7 @@ use super::connection_table::ServerConnectionId;
 use super::handshake::Handshake;
 use super::options::Options;
 use super::send_queue::SendQueue;
-use crate::engine::{ConnectionId, Hub};
+use realtime_engine::{ConnectionId, Hub};
 
 /// Shortest interval between two hints to an app server: that it sends too fast, or should open another connection.
 const HINT_INTERVAL: Duration = Duration::from_secs(5);

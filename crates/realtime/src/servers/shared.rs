@@ -23,11 +23,11 @@ use super::options::Options;
 use super::recently_closed::RecentlyClosed;
 use super::server_connection::ServerConnection;
 use super::to_protocol;
-use crate::engine::{ConnectionId, EngineHandle, Hub, ServerClose};
 use crate::login::Logins;
 use crate::mode::Mode;
 use crate::store::keys::Keys;
 use crate::store::user_groups::UserGroups;
+use realtime_engine::{ConnectionId, EngineHandle, Hub, ServerClose};
 
 /// The app servers of a service. Cheap to clone.
 #[derive(Clone, Debug)]

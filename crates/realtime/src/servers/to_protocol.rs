@@ -11,7 +11,7 @@ use signalr_protocol::service::{
 use super::forwarded_headers::ForwardedHeaders;
 use super::invocations::PendingInvocation;
 use crate::claim_types::{self, with_long_types};
-use crate::engine::{ClientContext, ConnectionId};
+use realtime_engine::{ClientContext, ConnectionId};
 
 /// .NET ticks (100 nanoseconds each) from 1 January 0001 to the Unix epoch.
 const DOT_NET_EPOCH_TICKS: u128 = 621_355_968_000_000_000;

@@ -9,12 +9,12 @@ use http_messages::Body;
 use identity::{Audience, Claims, KeySet, Principal, Resource, TokenRules, Verified, openid, verify};
 
 use super::shared::Shared;
-use crate::engine::Hub;
 use crate::from_protocol::{Query, bearer};
 use crate::login::Purpose;
 use crate::options::{APP_TOKEN_BYTES_MAX, CLIENT_TOKEN_BYTES_MAX, Options};
 use crate::rejection::Rejection;
 use crate::unix_time::unix_now;
+use realtime_engine::Hub;
 
 /// Verifies that a request comes from a client of `hub`. Returns the claims of its token.
 pub(super) fn client(

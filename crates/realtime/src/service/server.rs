@@ -11,11 +11,11 @@ use identity::Claims;
 use super::access;
 use super::shared::Shared;
 use super::upgrade::Switch;
-use crate::engine::Hub;
 use crate::from_protocol::{Query, hub_of_client};
 use crate::rejection::Rejection;
 use crate::servers::{AcceptError, ClientHandler, ConnectingServer, ForwardedHeaders, StickyServer};
 use crate::to_protocol;
+use realtime_engine::Hub;
 
 /// Longest name of a server or of its connection, in characters.
 const NAME_CHARS_MAX: usize = 256;
@@ -136,7 +136,7 @@ pub(super) fn for_client(
     hub: Hub,
     claims: &Claims,
     forwarded_headers: ForwardedHeaders,
-) -> Arc<dyn crate::engine::AppServer> {
+) -> Arc<dyn realtime_engine::AppServer> {
     shared.servers.for_client(hub, sticky(claims), forwarded_headers)
 }
 

@@ -8,7 +8,6 @@ use state::Instance;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::engine::{EngineHandle, Upstream};
 use crate::login::Logins;
 use crate::metrics::RequestMetrics;
 use crate::options::Options;
@@ -18,6 +17,7 @@ use crate::store::keys::Keys;
 use crate::store::sessions::Sessions;
 use crate::store::user_groups::UserGroups;
 use crate::upstream::Dispatcher;
+use realtime_engine::{EngineHandle, Upstream};
 
 /// The state of one service.
 #[derive(Debug)]

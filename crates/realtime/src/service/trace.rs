@@ -14,8 +14,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Shared;
-use crate::engine::{Stopped, Target, TraceEvent, TraceEventKind, TraceFilter, TraceSubscription};
 use http_messages::{Body, BoxError};
+use realtime_engine::{Stopped, Target, TraceEvent, TraceEventKind, TraceFilter, TraceSubscription};
 
 /// Why a caller gets no live events.
 #[derive(Debug, thiserror::Error)]

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::engine::should_shrink;
-use crate::engine::{ConnectionGuard, ConnectionId, HttpTransport, Hub};
+use realtime_engine::should_shrink;
+use realtime_engine::{ConnectionGuard, ConnectionId, HttpTransport, Hub};
 
 /// A client that may come again.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use state::{Durability, Expect, Instance, Key, KeyEntry, Registry, RegistryError
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::engine::{EngineHandle, GroupName, Hub, Lifetime, Membership, Stopped, UserGroupError, UserId};
+use realtime_engine::{EngineHandle, GroupName, Hub, Lifetime, Membership, Stopped, UserGroupError, UserId};
 
 const PREFIX: &str = "realtime/user-groups/";
 
@@ -66,7 +66,7 @@ struct Record {
 /// Why a user's membership was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum MembershipError {
-    /// [`Options::user_groups_max`](crate::engine::Options::user_groups_max) is reached.
+    /// [`Options::user_groups_max`](realtime_engine::Options::user_groups_max) is reached.
     #[error("as many memberships of users are remembered as may be")]
     Full,
     /// The service is shutting down.

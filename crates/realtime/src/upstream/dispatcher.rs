@@ -19,11 +19,11 @@ use super::owner::Owner;
 use super::send::Sender;
 use super::template::Category;
 use super::webhook::Webhook;
-use crate::engine::{
+use crate::events::{self, ConnectionListener, DeadLetters, EventKind, Records};
+use realtime_engine::{
     Capacity, ClientConnection, ClientInvocation, ConnectionId, EndReason, EngineHandle, HandshakeDecision,
     Hub, InvocationRejection, NoUpstream, OutgoingMessage, Publish, StreamOf, StreamState, Target, Upstream,
 };
-use crate::events::{self, ConnectionListener, DeadLetters, EventKind, Records};
 
 /// Longest name of a method that goes to an upstream, in bytes: it stands in a header and often in the address.
 const METHOD_BYTES_MAX: usize = 1024;

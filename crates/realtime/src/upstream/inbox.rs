@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::metrics::Metrics;
 use super::options::Options;
-use crate::engine::{Capacity, ClientConnection, ClientInvocation, ConnectionId, EndReason};
+use realtime_engine::{Capacity, ClientConnection, ClientInvocation, ConnectionId, EndReason};
 
 /// What happened, in the order in which it did.
 #[derive(Debug)]

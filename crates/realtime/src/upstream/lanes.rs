@@ -10,8 +10,8 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::engine::ConnectionId;
 use crate::events::{EventKind, Retries, Undelivered};
+use realtime_engine::ConnectionId;
 
 /// A connection, and the number of the listener that is to hear of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

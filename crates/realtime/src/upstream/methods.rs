@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::engine::{ClientInvocation, is_reserved_method};
+use realtime_engine::{ClientInvocation, is_reserved_method};
 
 /// Whether a method is one of those that no upstream is asked for, where this process answers any. Case does not count, as in the hubs of
 /// ASP.NET Core and in the names of clients' methods that are reserved.

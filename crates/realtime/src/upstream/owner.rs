@@ -22,8 +22,8 @@ use super::inbox::{Input, Load};
 use super::lanes::{Job, JobKey, LaneKey, Lanes, Step, Waiting};
 use super::metrics::EventLabels;
 use super::streams::{Part, Streams, Upload, opened_by};
-use crate::engine::{ClientInvocation, ConnectionId};
 use crate::events::{ConnectionEvent, Place, Retries, Retry, Undelivered};
+use realtime_engine::{ClientInvocation, ConnectionId};
 
 /// How often dead letters are looked at for their age.
 const TRIM_EVERY: Duration = Duration::from_secs(60 * 60);

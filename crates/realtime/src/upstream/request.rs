@@ -9,7 +9,7 @@ use signalr_protocol::{HubProtocol, TransferFormat};
 
 use super::claims;
 use super::template::Category;
-use crate::engine::{ClientConnection, RemoteEndpoint};
+use realtime_engine::{ClientConnection, RemoteEndpoint};
 
 const CONNECTION_ID: HeaderName = HeaderName::from_static("x-asrs-connection-id");
 const HUB: HeaderName = HeaderName::from_static("x-asrs-hub");

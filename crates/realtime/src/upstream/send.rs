@@ -15,7 +15,7 @@ use super::metrics::{Metrics, RequestLabels};
 use super::options::Options;
 use super::request::{self, Content};
 use super::template::{AddressError, Category, Rules};
-use crate::engine::ClientConnection;
+use realtime_engine::ClientConnection;
 
 /// Sends events to upstreams.
 #[derive(Debug)]

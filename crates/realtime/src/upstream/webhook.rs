@@ -10,8 +10,8 @@ use http_messages::ErrorChain;
 use super::request::Content;
 use super::send::{Answer, Sender};
 use super::template::Category;
-use crate::engine::Hub;
 use crate::events::{ConnectionEvent, ConnectionListener, EventKind, Happened, Retry, Undelivered};
+use realtime_engine::Hub;
 
 /// Tells upstreams of connections.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use signalr_protocol::HubProtocol;
 use state_embedded::Store;
 
 use super::*;
-use crate::engine::{ClientConnection, ClientContext, ConnectionId, Hub, UserId};
+use realtime_engine::{ClientConnection, ClientContext, ConnectionId, Hub, UserId};
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)

@@ -8,8 +8,8 @@ use signalr_protocol::{
 };
 
 use super::{Client, State};
-use crate::engine::message_calls_reserved_method;
 use crate::servers::server_connection::ServerConnection;
+use realtime_engine::message_calls_reserved_method;
 
 /// A Close message is short; longer messages are not parsed.
 const CLOSE_BYTES_MAX: usize = 4096;

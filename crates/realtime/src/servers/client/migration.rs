@@ -10,9 +10,9 @@ use signalr_protocol::service::FlowOperation;
 use tokio::sync::oneshot;
 
 use super::{Client, State};
-use crate::engine::SendRate;
 use crate::servers::server_connection::ServerConnection;
 use crate::servers::to_protocol;
+use realtime_engine::SendRate;
 
 impl Client {
     /// Holds new invocations of the client back. The receiver is notified when its app server has completed the others and answered the

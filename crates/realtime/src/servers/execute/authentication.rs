@@ -7,10 +7,10 @@ use signalr_protocol::service::{AckStatus, ServiceClaims, UnixTime, claims_paylo
 
 use super::{RequestResult, acknowledge};
 use crate::authentication::{self, NewClaims, Refresh};
-use crate::engine::{ClientContext, ConnectionId, ConnectionToken, OtherUser, Stopped};
 use crate::servers::server_connection::ServerConnection;
 use crate::servers::shared::Servers;
 use crate::servers::to_protocol;
+use realtime_engine::{ClientContext, ConnectionId, ConnectionToken, OtherUser, Stopped};
 
 const NO_CONNECTION: &str = "no open connection of this hub has this token; connections without negotiation, or with version 0 of it, have none";
 

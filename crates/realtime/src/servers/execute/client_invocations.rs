@@ -8,14 +8,14 @@ use signalr_protocol::service::{Extensions, Message};
 use signalr_protocol::{Completion, CompletionResult, HubMessage};
 
 use super::publish;
-use crate::engine::{
-    ClientInvokeError, ClientResult, ConnectionId, InvalidArguments, OutgoingMessage, Stopped, Target,
-};
 use crate::servers::invocations::PendingInvocation;
 use crate::servers::request::HubPayloads;
 use crate::servers::server_connection::ServerConnection;
 use crate::servers::shared::{Servers, lock};
 use crate::servers::to_protocol;
+use realtime_engine::{
+    ClientInvokeError, ClientResult, ConnectionId, InvalidArguments, OutgoingMessage, Stopped, Target,
+};
 
 impl Servers {
     pub(super) async fn invoke(

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Candidate, ConnectionId, Target, UserId};
 use crate::filter::{Filter, FilteredConnection};
+use realtime_engine::{Candidate, ConnectionId, Target, UserId};
 
 /// The receivers of a send with a filter.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl FilteredSend {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::GroupName;
+    use realtime_engine::GroupName;
 
     #[test]
     fn a_filter_selects_among_the_targets() {

@@ -7,12 +7,12 @@ use signalr_protocol::service::AckStatus;
 use signalr_protocol::{HubProtocol, length_prefix};
 
 use super::publish;
-use crate::engine::{ConnectionId, OutgoingMessage, Stopped, Target};
 use crate::servers::oversized::OversizedMessage;
 use crate::servers::request::{EVENT_CONNECTION, EVENT_INVALID, EVENT_SERVER_CONNECTION};
 use crate::servers::server_connection::ServerConnection;
 use crate::servers::shared::Servers;
 use crate::servers::to_protocol;
+use realtime_engine::{ConnectionId, OutgoingMessage, Stopped, Target};
 
 /// How the JSON of a completion begins, as .NET writes it, with the invocation id behind.
 const JSON_COMPLETION: &[u8] = b"{\"type\":3,\"invocationId\":";

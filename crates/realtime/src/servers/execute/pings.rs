@@ -5,11 +5,11 @@ use std::time::SystemTime;
 
 use signalr_protocol::service::Message;
 
-use crate::engine::Stopped;
 use crate::servers::request::Ping;
 use crate::servers::server_connection::ServerConnection;
 use crate::servers::shared::{Servers, lock};
 use crate::servers::to_protocol;
+use realtime_engine::Stopped;
 
 impl Servers {
     /// Responds to a ping.

@@ -11,14 +11,14 @@ use super::caller::Caller;
 use super::rejections::{id_in_use, reject_beyond_limits, unknown_id};
 use super::transports::is_allowed;
 use crate::authentication;
-use crate::engine::{
-    Admission, ClientContext, ConnectionGuard, ConnectionId, ConnectionToken, Hub, RemoteEndpoint, UserId,
-};
 use crate::from_protocol::Query;
 use crate::rejection::Rejection;
 use crate::service::{Shared, server};
 use crate::store::sessions::Session;
 use crate::store::{Negotiated, Taken};
+use realtime_engine::{
+    Admission, ClientContext, ConnectionGuard, ConnectionId, ConnectionToken, Hub, RemoteEndpoint, UserId,
+};
 
 /// Query parameters of the client that are for this service only.
 const OWN_QUERY: [&str; 3] = ["access_token", "id", "_"];

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use http::Request;
 use identity::Claims;
 
-use crate::engine::Hub;
 use crate::from_protocol::{Query, hub_of_client};
 use crate::rejection::Rejection;
 use crate::service::{Shared, access};
 use http_messages::Body;
+use realtime_engine::Hub;
 
 /// A client whose token was verified.
 pub(super) struct Caller<'a> {

@@ -9,11 +9,11 @@ use signalr_protocol::TransportType;
 use super::admission::{NewConnection, new_connection, open_session};
 use super::caller::Caller;
 use super::rejections::other_transport;
-use crate::engine::{Admission, ConnectionId, ReattachResult, Transport};
 use crate::rejection::Rejection;
 use crate::service::Shared;
 use crate::service::upgrade::Switch;
 use crate::store::sessions::{Kind, Session};
+use realtime_engine::{Admission, ConnectionId, ReattachResult, Transport};
 
 /// What a WebSocket opens.
 enum Opens {

@@ -10,7 +10,6 @@ use super::caller::{Caller, caller};
 use super::rejections::{reject_beyond_limits, reject_while_stopping};
 use super::transports::is_allowed;
 use crate::authentication;
-use crate::engine::Hub;
 use crate::from_protocol::Query;
 use crate::rejection::Rejection;
 use crate::servers::StickyServer;
@@ -19,6 +18,7 @@ use crate::store::{Full, Negotiated};
 use crate::to_protocol;
 use crate::unix_time::unix_now;
 use http_messages::Body;
+use realtime_engine::Hub;
 
 /// In the order in which clients are to try them.
 const TRANSPORTS: [TransportType; 3] =

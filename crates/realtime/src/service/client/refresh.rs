@@ -8,12 +8,12 @@ use serde_json::json;
 
 use super::caller::caller;
 use crate::authentication::{self, NewClaims, Refresh};
-use crate::engine::{ConnectionId, ConnectionToken, Hub, OtherUser};
 use crate::from_protocol::Query;
 use crate::rejection::Rejection;
 use crate::service::Shared;
 use crate::to_protocol;
 use crate::unix_time::unix_now;
+use realtime_engine::{ConnectionId, ConnectionToken, Hub, OtherUser};
 
 /// Where the SDK of apps has the connection token; clients of ASP.NET Core have it in the query.
 const CONNECTION_TOKEN: &str = "x-signalr-connection-token";

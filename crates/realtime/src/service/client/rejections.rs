@@ -4,9 +4,9 @@ use std::sync::PoisonError;
 
 use http::StatusCode;
 
-use crate::engine::Hub;
 use crate::rejection::Rejection;
 use crate::service::Shared;
+use realtime_engine::Hub;
 
 pub(super) fn id_in_use() -> Rejection {
     let message = "a client has connected with this id already";

@@ -20,14 +20,14 @@ use signalr_protocol::TransportType;
 use super::admission::{NewConnection, new_connection, open_session};
 use super::caller::Caller;
 use super::rejections::{id_in_use, other_transport, unknown_id};
-use crate::engine::{
-    ConnectionId, EngineHandle, HttpTransport, HttpTransportKind, Hub, PollId, PollResult, Transport,
-};
 use crate::rejection::Rejection;
 use crate::service::Shared;
 use crate::service::body::read_body;
 use crate::store::sessions::{Kind, Session};
 use crate::store::{EARLY_BYTES_MAX, Early, Negotiations};
+use realtime_engine::{
+    ConnectionId, EngineHandle, HttpTransport, HttpTransportKind, Hub, PollId, PollResult, Transport,
+};
 use received::{FRAMING_BYTES, plain, response_to};
 
 /// A GET that is answered with an endless stream of events.

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::request::RestRequest;
 use crate::authentication;
-use crate::engine::{ClientContext, ConnectionId, ConnectionToken, OtherUser};
 use crate::from_protocol::{RefreshAuth, connection_token};
 use crate::rejection::Rejection;
 use crate::to_protocol;
+use realtime_engine::{ClientContext, ConnectionId, ConnectionToken, OtherUser};
 
 impl RestRequest<'_> {
     /// Answers with the claims that the connection has then, from which the app makes the client's next token.

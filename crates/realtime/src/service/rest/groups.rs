@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::request::RestRequest;
-use crate::engine::{ConnectionId, Lifetime, Membership, UserId};
 use crate::names::group;
 use crate::rejection::Rejection;
+use realtime_engine::{ConnectionId, Lifetime, Membership, UserId};
 
 const CONNECTION_ABSENT: &str = "Error.Connection.NotExisted";
 

@@ -5,11 +5,11 @@ use http_messages::Body;
 use serde_json::{Value, json};
 
 use super::request::RestRequest;
-use crate::engine::{ConnectionId, ListScope, NameKind, NamedCount, UserId};
 use crate::from_protocol::{Page, To};
 use crate::names::group;
 use crate::rejection::Rejection;
 use crate::to_protocol;
+use realtime_engine::{ConnectionId, ListScope, NameKind, NamedCount, UserId};
 
 const CONNECTION_ABSENT: &str = "Warning.Connection.NotExisted";
 const USER_ABSENT: &str = "Warning.User.NotExisted";

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::request::Parts;
 
-use crate::engine::{ConnectionId, Hub, Target, UserId};
 use crate::from_protocol::{Api, Query, To};
 use crate::names::group;
 use crate::rejection::Rejection;
 use crate::service::Shared;
+use realtime_engine::{ConnectionId, Hub, Target, UserId};
 
 /// A REST request of an authorized caller, without its body.
 pub(super) struct RestRequest<'a> {

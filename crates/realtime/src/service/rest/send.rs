@@ -10,14 +10,14 @@ use signalr_protocol::{CompletionResult, HubMessage, HubProtocol, msgpack_to_jso
 use trace::TraceContext;
 
 use super::request::{RestRequest, target};
-use crate::engine::{
-    Candidate, ClientInvokeError, ClientResult, CloseRequest, ConnectionId, OutgoingMessage, Predicate,
-    Publish, StreamOf, StreamState, Target,
-};
 use crate::filter::{Filter, FilteredConnection};
 use crate::from_protocol::{Api, Payload, To, commands, stream_id, stream_items};
 use crate::rejection::Rejection;
 use crate::to_protocol;
+use realtime_engine::{
+    Candidate, ClientInvokeError, ClientResult, CloseRequest, ConnectionId, OutgoingMessage, Predicate,
+    Publish, StreamOf, StreamState, Target,
+};
 
 const CONNECTION_ABSENT: &str = "Error.Connection.NotExisted";
 const STREAM_ABSENT: &str = "Error.Stream.NotExisted";

@@ -7,13 +7,13 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::request::RestRequest;
-use crate::engine::{ConnectionId, TraceFilter, UserId};
 use crate::names::group;
 use crate::rejection::Rejection;
 use crate::service::trace::{EventFormat, event_stream, watcher_permit};
 use crate::to_protocol;
 use crate::unix_time::unix_now;
 use http_messages::Body;
+use realtime_engine::{ConnectionId, TraceFilter, UserId};
 
 impl RestRequest<'_> {
     /// A response that goes on while the caller's token is valid and the service runs.

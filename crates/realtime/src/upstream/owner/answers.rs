@@ -11,11 +11,11 @@ use tokio::sync::oneshot;
 
 use super::jobs::{self, Done};
 use super::{Owner, number};
-use crate::engine::{ClientConnection, ConnectionId};
 use crate::upstream::answer::{Awaited, StreamReader, error_for};
 use crate::upstream::claims;
 use crate::upstream::dispatcher::{Clients, Shared};
 use crate::upstream::send::SendFailure;
+use realtime_engine::{ClientConnection, ConnectionId};
 
 /// Bytes that are given to the engine at once, so that a client that reads slowly is waited for in time.
 const PIECE_BYTES: usize = 64 * 1024;

@@ -10,7 +10,6 @@ use state::RegistryError;
 
 use super::answers::StreamedAnswer;
 use super::{Call, Occurrence};
-use crate::engine::{ClientConnection, ConnectionId};
 use crate::events::{ConnectionEvent, DeadLetter, LoadError, Place, Retry, Undelivered};
 use crate::upstream::answer::{Awaited, ends_stream, error_for, to_client};
 use crate::upstream::claims;
@@ -20,6 +19,7 @@ use crate::upstream::metrics::OperationLabels;
 use crate::upstream::request::Content;
 use crate::upstream::send::Begun;
 use crate::upstream::template::Category;
+use realtime_engine::{ClientConnection, ConnectionId};
 
 /// What a task has to say when it ends.
 pub(super) enum Done {

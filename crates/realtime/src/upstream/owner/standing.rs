@@ -8,10 +8,10 @@ use http_messages::ErrorChain;
 use state::RegistryError;
 
 use super::{Occurrence, Owner, jobs};
-use crate::engine::{ClientConnection, ConnectionId, EndReason};
 use crate::events::{ConnectionEvent, EventKind, Happened, LoadError, Place};
 use crate::upstream::lanes::LaneKey;
 use crate::upstream::metrics::OperationLabels;
+use realtime_engine::{ClientConnection, ConnectionId, EndReason};
 
 /// How long it takes before a record that could not be read is read again.
 const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -178,7 +178,7 @@ impl Owner {
         }
     }
 
-    fn listeners_of(&self, hub: &crate::engine::Hub, kind: EventKind) -> Vec<u8> {
+    fn listeners_of(&self, hub: &realtime_engine::Hub, kind: EventKind) -> Vec<u8> {
         let numbered = (0..=u8::MAX).zip(&self.shared.listeners);
         numbered.filter(|(_, listener)| listener.wants(hub, kind)).map(|(number, _)| number).collect()
     }

@@ -9,7 +9,7 @@ use expect_test::{Expect, expect};
 use state::Registry;
 
 use self::stage::{Setup, client, instance};
-use crate::engine::{EndReason, HandshakeDecision, Upstream};
+use realtime_engine::{EndReason, HandshakeDecision, Upstream};
 
 #[tokio::test]
 async fn a_connection_is_on_record_from_before_its_handshake_until_its_end_was_told() {

@@ -6,7 +6,7 @@ use signalr_protocol::TransportType;
 use state::Instance;
 
 use super::*;
-use crate::engine::{ClientContext, ConnectionId, Hub, UserId};
+use realtime_engine::{ClientContext, ConnectionId, Hub, UserId};
 
 fn client(user: Option<&str>, client_context: Option<(&str, &str)>) -> ClientConnection {
     ClientConnection {

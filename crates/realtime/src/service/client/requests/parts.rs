@@ -7,10 +7,10 @@ use http_body_util::BodyExt;
 use http_messages::{Body, ReadError};
 
 use super::received::{FRAMING_BYTES, response_to};
-use crate::engine::{ConnectionId, EngineHandle, HttpTransport, ReceiveResult};
 use crate::rejection::Rejection;
 use crate::service::Shared;
 use crate::service::body::{body_rejection, discard};
+use realtime_engine::{ConnectionId, EngineHandle, HttpTransport, ReceiveResult};
 
 /// A connection whose app server has the first parts of a message. If the rest cannot follow, the connection must end, or the app server
 /// would read the client's next message as the rest. Dropped when the request is cancelled.

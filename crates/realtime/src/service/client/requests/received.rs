@@ -3,10 +3,10 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::engine::ReceiveResult;
 use crate::rejection::Rejection;
 use crate::service::client::rejections::unknown_id;
 use http_messages::Body;
+use realtime_engine::ReceiveResult;
 
 /// Bytes that the framing of a hub protocol adds to one message at most.
 pub(super) const FRAMING_BYTES: usize = 8;

@@ -12,11 +12,11 @@ use state_embedded::Store;
 use tokio::sync::mpsc;
 
 use super::super::*;
-use crate::engine::{ClientConnection, EndReason, HandshakeDecision, Hub, NodeId, Upstream};
 use crate::events::{self, ConnectionListener, DeadLetters, EventKind, Happened, Life, Records};
 use crate::upstream::dispatcher::{Dispatcher, Parts, Running};
 use crate::upstream::methods::Methods;
 use crate::upstream::{Metrics, Options, Sender};
+use realtime_engine::{ClientConnection, EndReason, HandshakeDecision, Hub, NodeId, Upstream};
 
 pub(super) const DOWN: &str = "down";
 
@@ -183,7 +183,7 @@ pub(super) fn client(number: u8, hub: &str) -> ClientConnection {
     ClientConnection {
         id: ConnectionId::parse(&id).unwrap(),
         hub: Hub::new(instance(), hub),
-        user: Some(crate::engine::UserId::new(&format!("user {number}"))),
+        user: Some(realtime_engine::UserId::new(&format!("user {number}"))),
         protocol: HubProtocol::Json,
         client_context: None,
     }
