@@ -43,7 +43,7 @@ function readPlace(text) {
     return `${match[1].startsWith('file:') ? fileURLToPath(match[1]) : match[1]}:${match[2]}`;
 }
 
-/** `file:line` of a syntax error. Node puts it in front of the stack, except for modules, where it shows it nowhere but here. */
+/** `file:line` of a syntax error. Node.js puts it in front of the stack, except for modules. */
 function placeOf(error, file) {
     if (error.name !== 'SyntaxError') return undefined;
     const place = readPlace(String(error.stack ?? ''));
@@ -60,7 +60,7 @@ function missingPackage(error) {
     return match[1].startsWith('@') ? parts.slice(0, 2).join('/') : parts[0];
 }
 
-/** The frames of a stack that are the app's: those of Node.js' loader and of this worker say nothing to its author. */
+/** The frames of a stack that belong to the app, without those of the Node.js loader and of this worker. */
 function ownStack(error) {
     const lines = String(error.stack ?? '').split('\n');
     return lines.filter((line) => !line.includes('node:internal/') && !line.includes(__dirname + path.sep)).join('\n').trimEnd();
@@ -84,7 +84,7 @@ function explain(thrown, file, directory) {
     }
     const explained = new Error(message);
     explained.name = error.name;
-    // Where a package is missing, the message says all there is to do.
+    // For a missing package, the message already says what to do.
     explained.stack = missing ? message : ownStack(error);
     explained.cause = missing ? undefined : error.cause;
     explained.isAzureFunctionsSystemError = error.isAzureFunctionsSystemError;

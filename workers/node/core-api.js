@@ -1,7 +1,7 @@
 'use strict';
 
-// The virtual module `@azure/functions-core`: what programming models (the package `@azure/functions`) find when they
-// ask for the platform they run on.
+// The virtual module `@azure/functions-core`: through which programming models (the package `@azure/functions`)
+// access the platform.
 
 const Module = require('node:module');
 const path = require('node:path');
@@ -37,9 +37,9 @@ class AppState {
     appHookData = {};
     appOnlyHookData = {};
     hostVersion = undefined;
-    // Where registrations come from while an entry point is being loaded.
+    // The entry point that is being loaded, for its registrations.
     entryPoint = undefined;
-    // Set when the host has asked for the functions: later registrations would never be seen.
+    // Set when the host has asked for the functions: later registrations would be ignored.
     isLocked = false;
     isInLogHook = false;
 
@@ -48,7 +48,7 @@ class AppState {
         for (const hook of [...this.hooks[name]]) await hook(context);
     }
 
-    /** Lets the app's log hooks change a record. A record that a hook itself writes is not shown to hooks. */
+    /** Lets the app's log hooks change a record. A record that a hook writes is not passed to hooks. */
     runLogHooks(record) {
         if (this.hooks.log.length === 0 || this.isInLogHook) return record;
         this.isInLogHook = true;
@@ -77,7 +77,7 @@ function toRetryOptions(retry) {
     };
 }
 
-/** A function's metadata as the host receives it. */
+/** The metadata of a function in the form that the host receives. */
 function toHostMetadata(metadata, functionId, entryPoint) {
     // The library puts the options of a binding beside its type and direction; all of it is the binding's configuration.
     const rawBindings = Object.entries(metadata.bindings ?? {}).map(([name, binding]) => JSON.stringify({ ...binding, name }));
@@ -136,7 +136,7 @@ function createCoreApi(app, workerVersion, log) {
     };
 }
 
-/** Makes `require('@azure/functions-core')` give our module, wherever it is called from. */
+/** Makes `require('@azure/functions-core')` return this module in every file. */
 function install(coreApi) {
     const load = Module._load;
     Module._load = function chappeLoad(request, ...rest) {

@@ -1,15 +1,15 @@
 'use strict';
 
-// Errors as the host receives them.
+// Errors in the form that the host receives.
 
-/** An error of the platform or of how the app uses it, in contrast to one of the user's code. The library looks for this mark. */
+/** An error of the platform or of its use, not of the user's code. The library checks this property. */
 function systemError(message, Kind = Error) {
     const error = new Kind(message);
     error.isAzureFunctionsSystemError = true;
     return error;
 }
 
-/** Whatever was thrown, as an Error. */
+/** A thrown value as an Error. */
 function toError(thrown) {
     if (thrown instanceof Error || (typeof thrown === 'object' && thrown !== null && typeof thrown.stack === 'string')) return thrown;
     if (thrown === undefined || thrown === null) return new Error('Unknown error');
@@ -21,7 +21,7 @@ function toError(thrown) {
     }
 }
 
-/** The stack, with those of the causes below it. */
+/** The stack, followed by the stacks of the causes. */
 function stackOf(error) {
     let text = String(error.stack ?? error);
     let cause = error.cause;

@@ -1,19 +1,19 @@
 'use strict';
 
-// The frames between host and worker, version 1: length, head length, JSON head, body. The host's crate
-// `worker-protocol` (module `frames`) describes them. Reads and writes buffers; knows no socket.
+// The frames between host and worker, version 1: length, header length, JSON header, body. Described in the host's crate
+// `worker-protocol` (module `frames`). Reads and writes buffers, not sockets.
 
 const VERSION = 1;
 const LENGTH_BYTES = 4;
 
-// Texts of at least this size travel in the body, where nothing is escaped.
+// Texts of at least this size go into the body, where nothing is escaped.
 const BODY_TEXT_BYTES_MIN = 256;
 
-// A frame of at least this size gets a buffer of its own as soon as its length is known. Joining its chunks at the end would hold
-// all of it twice.
+// A frame of at least this size gets a buffer of its own as soon as its length is known. Joining its chunks at the end would need
+// twice the memory.
 const LARGE_FRAME_BYTES = 1 << 20;
 
-/** Cuts a stream into frames. Chunks are joined once a frame is complete, so that they are copied once. */
+/** Splits a stream into frames. Chunks are joined when a frame is complete, so that each is copied once. */
 class Decoder {
     #chunks = [];
     #bytes = 0;
@@ -25,7 +25,7 @@ class Decoder {
         this.#bytesMax = bytesMax;
     }
 
-    /** Takes a chunk and gives each frame that became complete to `each(head, body)`. */
+    /** Adds a chunk and passes each frame that is complete now to `each(header, body)`. */
     push(chunk, each) {
         if (this.#large) chunk = this.#fill(chunk, each);
         if (chunk.length === 0) return;
@@ -51,7 +51,7 @@ class Decoder {
         }
     }
 
-    /** Begins a large frame with what is there of it. */
+    /** Starts a large frame with the part that was received. */
     #begin(end) {
         this.#large = Buffer.allocUnsafeSlow(end);
         this.#largeBytes = 0;
@@ -60,7 +60,7 @@ class Decoder {
         this.#bytes = 0;
     }
 
-    /** Adds a chunk to the large frame and gives back what is left of the chunk. */
+    /** Adds a chunk to the large frame and gives the rest of the chunk. */
     #fill(chunk, each) {
         const copied = chunk.copy(this.#large, this.#largeBytes);
         this.#largeBytes += copied;
@@ -73,18 +73,18 @@ class Decoder {
     }
 
     #give(all, end, each) {
-        const headEnd = 2 * LENGTH_BYTES + all.readUInt32BE(LENGTH_BYTES);
-        if (headEnd > end) throw new Error(`a head that ends at ${headEnd} in a frame that ends at ${end}`);
-        each(JSON.parse(all.toString('utf8', 2 * LENGTH_BYTES, headEnd)), all.subarray(headEnd, end));
+        const headerEnd = 2 * LENGTH_BYTES + all.readUInt32BE(LENGTH_BYTES);
+        if (headerEnd > end) throw new Error(`a head that ends at ${headerEnd} in a frame that ends at ${end}`);
+        each(JSON.parse(all.toString('utf8', 2 * LENGTH_BYTES, headerEnd)), all.subarray(headerEnd, end));
     }
 }
 
-/** The body of a frame while it is made. */
+/** The body of a frame while it is built. */
 class Body {
     chunks = [];
     bytes = 0;
 
-    /** Adds bytes and says where they are. */
+    /** Appends bytes and gives their range. */
     push(chunk) {
         const place = [this.bytes, chunk.length];
         if (chunk.length > 0) this.chunks.push(chunk);
@@ -93,7 +93,7 @@ class Body {
     }
 }
 
-/** Makes a frame: a list of buffers. */
+/** Encodes a frame as a list of buffers. */
 function encode(head, body, bytesMax) {
     const json = Buffer.from(JSON.stringify(head), 'utf8');
     const bytes = LENGTH_BYTES + json.length + body.bytes;
@@ -115,7 +115,7 @@ function encodeText(text, body) {
     return body.push(Buffer.from(text, 'utf8'));
 }
 
-// The library hands over numbers, and others hand over `Long`s or `BigInt`s; what a float does not hold goes as text.
+// Values may be numbers, `Long`s or `BigInt`s; an integer that a float cannot represent is sent as text.
 function encodeInt(value) {
     if (typeof value === 'number') return Number.isSafeInteger(value) ? value : String(value);
     const text = String(value);
@@ -132,7 +132,7 @@ function encodeModel(model, body) {
     return { version, source, contentType, content: body.push(toBytes(content ?? [])) };
 }
 
-/** A value of the core API (an object with one of FunctionRpc's kinds as its key) as a frame carries it. */
+/** A value of the core API (an object with one of FunctionRpc's kinds as its key) in the form of a frame. */
 function encodeValue(data, body) {
     if (data === null || data === undefined) return null;
     const is = (key) => data[key] !== null && data[key] !== undefined;
@@ -190,7 +190,7 @@ function decodeBytes([at, length], body) {
     return body.subarray(at, at + length);
 }
 
-// A text stays a text: it is exact, and unlike a BigInt it goes through JSON.stringify.
+// A text stays a text: it is exact and, unlike a BigInt, JSON.stringify accepts it.
 function decodeDouble(value) {
     return typeof value === 'number' ? value : Number(value);
 }
@@ -199,7 +199,7 @@ function decodeModel(model, body) {
     return { ...model, content: decodeBytes(model.content, body) };
 }
 
-/** The other way round. */
+/** The opposite direction. */
 function decodeValue(value, body) {
     if (value === null || value === undefined) return {};
     const [kind] = Object.keys(value);

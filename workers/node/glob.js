@@ -1,6 +1,6 @@
 'use strict';
 
-// Files by pattern, as `main` of a package.json may hold one: `*`, `?`, `[…]`, `{a,b}` and `**`.
+// Files that match a pattern, such as `main` of a package.json: `*`, `?`, `[…]`, `{a,b}` and `**`.
 
 const fs = require('node:fs');
 const path = require('node:path');
@@ -56,7 +56,7 @@ function walk(directory, segments, found) {
     if (segment === '**') {
         walk(directory, rest.length > 0 ? rest : ['*'], found);
         for (const entry of list(directory)) {
-            // Packages are no part of the app, hidden folders neither; links are not followed here, as they may go in circles.
+            // Packages and hidden folders are not part of the app. Links are not followed, as they may form a cycle.
             if (entry.isDirectory() && entry.name !== 'node_modules' && !entry.name.startsWith('.')) {
                 walk(path.join(directory, entry.name), segments, found);
             }
@@ -84,7 +84,7 @@ function findFiles(directory, pattern) {
         const file = path.resolve(directory, one);
         const stat = fs.statSync(file, { throwIfNoEntry: false });
         if (stat?.isFile()) found.add(file);
-        // A folder stands for the scripts in it.
+        // A folder means the scripts in it.
         else if (stat?.isDirectory()) walk(file, ['**', '*.js'], found);
         else if (isPattern(one)) walk(directory, one.split('/'), found);
     }

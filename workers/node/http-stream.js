@@ -1,21 +1,21 @@
 'use strict';
 
-// Apps that ask for HTTP streams (`app.setup({ enableHttpStream: true })`) let the library start an HTTP server, to which the host hands
-// each request itself beside the invocation. This file makes that server keep to this machine, and its responses to the pace of their
-// readers: the library writes as fast as the function gives.
+// Apps that ask for HTTP streams (`app.setup({ enableHttpStream: true })`) let the library start an HTTP server, to which the host forwards
+// each request beside the invocation. This file binds that server to the loopback interface and applies backpressure to its responses:
+// the library itself writes as fast as the function produces.
 
 const net = require('node:net');
 
-/** The responses that the library's server has yet to send, by invocation. */
+/** Responses that the library's server has not sent yet, by invocation. */
 class HttpStreams {
     #responses = new Map();
 
-    /** Runs `start`, in which the library starts its server, and gives what it gives. */
+    /** Runs `start`, in which the library starts its server, and returns its result. */
     async watch(start) {
         const { listen } = net.Server.prototype;
         const streams = this;
         net.Server.prototype.listen = function chappeListen(...args) {
-            // The library names neither a port nor an address, so that its server would answer the whole network, without keys.
+            // The library gives no port and no address, so its server would accept requests from the whole network, without keys.
             if (typeof args[0] !== 'function' || args.length !== 1) return Reflect.apply(listen, this, args);
             streams.#adopt(this);
             return Reflect.apply(listen, this, [0, '127.0.0.1', args[0]]);
@@ -28,7 +28,7 @@ class HttpStreams {
     }
 
     #adopt(server) {
-        // How long a request may take is the host's to say.
+        // The host limits the time of a request.
         server.requestTimeout = 0;
         server.prependListener('request', (request, response) => {
             const id = request.headers['x-ms-invocation-id'];
@@ -37,13 +37,13 @@ class HttpStreams {
         });
     }
 
-    /** The result of a function, whose body is read no faster than the client takes it, and not beyond `signal`. */
+    /** The result of a function, with a body that is read as fast as the client reads, until `signal` aborts. */
     paced(invocationId, result, signal) {
         const response = this.#responses.get(invocationId);
         const body = result?.body;
         if (!response || typeof body?.[Symbol.asyncIterator] !== 'function') return result;
-        const values = () => pace(body, response, signal);
-        // A response object of the library keeps its body to itself, and a plain one is made into such an object later.
+        const values = () => withBackpressure(body, response, signal);
+        // The body of a response object of the library is private; a plain object becomes one later.
         if (typeof result.arrayBuffer === 'function') {
             Object.defineProperty(result, 'body', { value: { values }, configurable: true });
             return result;
@@ -52,8 +52,8 @@ class HttpStreams {
     }
 }
 
-/** Gives what `source` gives, each piece once the one before is on its way. */
-async function* pace(source, response, signal) {
+/** Yields the chunks of `source`, each after the previous one was written. */
+async function* withBackpressure(source, response, signal) {
     for await (const piece of source) {
         if (response.destroyed || signal.aborted) return;
         yield piece;
@@ -61,7 +61,7 @@ async function* pace(source, response, signal) {
     }
 }
 
-/** Waits until a response takes more, or nobody reads it any longer. */
+/** Waits until a response accepts more, or its reader is gone. */
 function room(response) {
     return new Promise((resolve) => {
         const done = () => {

@@ -1,6 +1,6 @@
 'use strict';
 
-// One invocation: from the host's request, through the programming model and the app's hooks, to the answer.
+// One invocation: from the request of the host, through the programming model and the hooks of the app, to the response.
 
 const { decodeValue, encodeValue } = require('./frames');
 const { systemError, toException } = require('./errors');
@@ -18,7 +18,7 @@ function toCoreRequest(request, body) {
     };
 }
 
-/** What the programming model learns of an invocation. */
+/** The invocation context for the programming model. */
 class CoreContext {
     state = undefined;
     #app;
@@ -49,7 +49,7 @@ function readOnly(target, values) {
     return target;
 }
 
-/** Adds the signal by which a function learns that its answer is no longer wanted, where the library has none of its own. */
+/** Adds the signal that aborts when the invocation is cancelled, if the library has none of its own. */
 function addSignal(target, signal) {
     if (target === null || typeof target !== 'object' || 'signal' in target) return;
     Object.defineProperty(target, 'signal', { value: signal, enumerable: true, configurable: true });
@@ -73,7 +73,7 @@ async function runFunction(app, core, callback, signal) {
     try {
         after.result = await model.invokeFunction(context, before.inputs, before.functionCallback);
     } catch (thrown) {
-        // `throw undefined` is a failure too, and hooks tell a failure by `error` being set.
+        // `throw undefined` is a failure too, and hooks recognise a failure by `error`.
         after.error = thrown ?? new Error('Unknown error');
     }
     core.state = 'postInvocationHooks';
@@ -88,7 +88,7 @@ function isHttp(core) {
     return core.request.inputData.some(({ data }) => data.http);
 }
 
-/** Runs it and gives the head of the answer; never throws. `signal` aborts when the answer is no longer wanted. */
+/** Runs an invocation and gives the header of the response; never throws. `signal` aborts when the invocation is cancelled. */
 async function invoke(app, request, requestBody, body, send, signal) {
     const { invocationId, functionId } = request;
     const outputData = [];

@@ -1,7 +1,6 @@
 'use strict';
 
-// Where the host starts us. This file must be readable for any Node.js, however old, so that it can say what is wrong;
-// the rest, in worker.js, need not.
+// The entry point. This file must be valid for every version of Node.js, so that it can report one that is too old.
 
 var MAJOR_MIN = 18;
 

@@ -3,12 +3,12 @@
 // Runs the functions of one app for a Chappe host. The host starts this file, and the worker connects to it:
 //
 //   CHAPPE_WORKER_ADDRESS          path of a Unix socket, or host:port
-//   CHAPPE_WORKER_TOKEN            secret that proves that we are the process which the host started
-//   CHAPPE_WORKER_ID               our id
+//   CHAPPE_WORKER_TOKEN            secret that proves that this is the process that the host started
+//   CHAPPE_WORKER_ID               id of this worker
 //   CHAPPE_WORKER_FRAME_BYTES_MAX  largest frame
 //
-// Exit codes: 0 the host said so or went away, 1 uncaught error, 2 the environment above is not there or the host is not,
-// 3 this Node.js is too old (main.js).
+// Exit codes: 0 the host asked for it or is gone; 1 uncaught error; 2 the environment above is missing or the host cannot be
+// reached; 3 this Node.js is too old (main.js).
 
 const net = require('node:net');
 const util = require('node:util');
@@ -32,8 +32,8 @@ const CAPABILITIES = {
     HandlesInvocationCancelMessage: 'true',
 };
 
-/** Takes a variable away from the environment: neither the app nor its child processes have any use for it. */
-function takeVariable(name) {
+/** Reads a variable and removes it from the environment, as the app and its child processes must not see it. */
+function consumeVariable(name) {
     const value = process.env[name];
     delete process.env[name];
     if (value === undefined) {
@@ -54,7 +54,7 @@ class Worker {
     #socket;
     #bytesMax;
     #invocations = new AsyncLocalStorage();
-    // Who aborts the invocations that are under way.
+    // The abort controllers of active invocations.
     #cancels = new Map();
     #app = new AppState();
     #startError = undefined;
@@ -70,12 +70,12 @@ class Worker {
         process.on('uncaughtException', (thrown) => this.#crash(thrown));
     }
 
-    /** Speaks to the host until one of us ends. */
+    /** Serves the host until the connection or this process ends. */
     run(token, workerId) {
         const decoder = new Decoder(this.#bytesMax);
         this.#send({ start: { version: VERSION, token, workerId } });
-        this.#socket.on('data', (chunk) => decoder.push(chunk, (head, body) => this.#take(head, body)));
-        // A host that is gone leaves nothing to do, and nobody who would ever end us.
+        this.#socket.on('data', (chunk) => decoder.push(chunk, (head, body) => this.#receive(head, body)));
+        // Without a host there is nothing to do, and nobody would stop this process.
         this.#socket.on('close', () => process.exit(0));
     }
 
@@ -87,7 +87,7 @@ class Worker {
     }
 
     #log({ level, category, message, invocationId, source }) {
-        // Messages of a library may be anything; a record must never be a reason to fail.
+        // A library may log values of any type; logging must never fail.
         const text = typeof message === 'string' ? message : util.format(message);
         const record = { level, logCategory: category, message: text };
         if (invocationId) record.invocationId = invocationId;
@@ -95,7 +95,7 @@ class Worker {
         this.#send({ log: record });
     }
 
-    /** `console` belongs to the invocation that calls it, which a line on standard output could not tell. */
+    /** Assigns the output of `console` to the invocation that calls it; a line on standard output has no invocation. */
     #captureConsole() {
         const levels = { log: 'information', info: 'information', warn: 'warning', error: 'error', debug: 'debug', trace: 'trace' };
         for (const [name, level] of Object.entries(levels)) {
@@ -115,7 +115,7 @@ class Worker {
         const record = { level: 'critical', logCategory: 'user', message, exception: toException(thrown) };
         if (current) Object.assign(record, { invocationId: current.invocationId, category: current.source });
         const end = () => process.exit(1);
-        // The host may be the very thing that is gone.
+        // The reason may be that the host is gone.
         setTimeout(end, 1000);
         try {
             this.#send({ log: record }, new Body(), end);
@@ -124,7 +124,7 @@ class Worker {
         }
     }
 
-    #take(head, body) {
+    #receive(head, body) {
         const [kind] = Object.keys(head);
         const message = head[kind];
         switch (kind) {
@@ -143,7 +143,7 @@ class Worker {
             case 'terminate':
                 return void this.#terminate();
             default:
-                // Later hosts may say more.
+                // A later host may send further messages.
                 return undefined;
         }
     }
@@ -159,7 +159,7 @@ class Worker {
             const { model, httpStreams } = this.#app;
             capabilities = (await httpStreams.watch(() => model?.getCapabilities?.(capabilities))) ?? capabilities;
         } catch (thrown) {
-            // The worker is fine, the app is not: that is told when the host asks for the app's functions.
+            // The worker works, the app does not: reported when the host asks for the functions of the app.
             this.#startError = toException(thrown);
         }
         const model = this.#app.model;
@@ -211,7 +211,7 @@ class Worker {
             try {
                 this.#send(answer, body);
             } catch (error) {
-                // Larger than a frame may be.
+                // The message is larger than a frame may be.
                 this.#send({ invoked: { invocationId, result: { status: 'failure', exception: toException(error) } } });
             }
         });
@@ -229,10 +229,10 @@ class Worker {
     }
 }
 
-const address = takeVariable('CHAPPE_WORKER_ADDRESS');
-const token = takeVariable('CHAPPE_WORKER_TOKEN');
-const workerId = takeVariable('CHAPPE_WORKER_ID');
-const bytesMax = Number(takeVariable('CHAPPE_WORKER_FRAME_BYTES_MAX'));
+const address = consumeVariable('CHAPPE_WORKER_ADDRESS');
+const token = consumeVariable('CHAPPE_WORKER_TOKEN');
+const workerId = consumeVariable('CHAPPE_WORKER_ID');
+const bytesMax = Number(consumeVariable('CHAPPE_WORKER_FRAME_BYTES_MAX'));
 const socket = connect(address);
 socket.on('error', (error) => {
     process.stderr.write(`LanguageWorkerConsoleLog[error] connection to the host: ${error.message}\n`);

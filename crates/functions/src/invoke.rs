@@ -1,4 +1,4 @@
-//! One invocation: inputs are read, the worker is called, outputs are written; with its span, its log lines, its metrics.
+//! Invocations: reads the inputs, invokes the function in a worker, writes the outputs; with span, log lines and metrics.
 
 mod active;
 mod observe;
@@ -31,7 +31,7 @@ pub(crate) use active::ActiveInvocations;
 use functions_contract::{BindingContext, BindingError, Reader, Sink};
 pub(crate) use observe::WorkerLog;
 
-/// A function that can be called: its declaration with its bindings' readers and sinks.
+/// A function that can be invoked: its declaration with the readers and sinks of its bindings.
 pub(crate) struct Function {
     pub(crate) declaration: Declaration,
     pub(crate) inputs: Vec<(Binding, Arc<dyn Reader>)>,
@@ -41,43 +41,43 @@ pub(crate) struct Function {
     pub(crate) needs_binding_data: bool,
 }
 
-/// What a trigger gives for one invocation.
+/// The data that a trigger gives for one invocation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TriggerData {
-    /// The trigger's value.
+    /// The value of the trigger binding.
     pub(crate) data: TypedData,
-    /// What the worker learns beside it.
+    /// The trigger metadata for the worker.
     pub(crate) metadata: BTreeMap<String, TypedData>,
-    /// What expressions are resolved from.
+    /// The binding data, from which expressions are resolved.
     pub(crate) binding_data: Map<String, Json>,
     /// For the `Executing` line.
     pub(crate) reason: String,
-    /// Where an HTTP client reached us.
+    /// The origin at which an HTTP client reached the host.
     pub(crate) origin: Option<Uri>,
-    /// The span that led here.
+    /// The parent span.
     pub(crate) parent: Option<TraceContext>,
-    /// What other tracing systems say of that span (W3C Trace Context, `tracestate`).
+    /// `tracestate` of the parent (W3C Trace Context).
     pub(crate) trace_state: String,
-    /// What the caller hands on by name (W3C Baggage).
+    /// The baggage of the caller (W3C Baggage).
     pub(crate) baggage: BTreeMap<String, String>,
-    /// Further spans that led here.
+    /// Further spans, as links.
     pub(crate) links: Vec<TraceContext>,
-    /// Further facts for the log, behind the `Executing` line.
+    /// For a log line after the `Executing` line.
     pub(crate) details: Option<String>,
-    /// Who may cancel it, and who wants to know which worker has it; its limit is the function's.
+    /// Cancellation, and the receiver of the worker's address. Its timeout is replaced by that of the host.
     pub(crate) options: InvokeOptions,
-    /// Which retry this is.
+    /// Present if the function has a retry policy.
     pub(crate) retry: Option<RetryContext>,
 }
 
-/// What a function gave, besides what went to its sinks.
+/// The result of a function, without the values of its sinks.
 #[derive(Debug, Default)]
 pub(crate) struct Returned {
-    /// The value of the `http` output, or else the returned value.
+    /// The value of the `http` output, or else the return value.
     pub(crate) http: TypedData,
 }
 
-/// Why an invocation failed.
+/// An invocation failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvocationError {
     /// An expression had no value.
@@ -94,19 +94,19 @@ pub(crate) enum InvocationError {
         #[source]
         cause: BindingError,
     },
-    /// The function failed; its own message and stack.
+    /// The function failed, with this message and stack.
     #[error("{}", describe(result))]
     Function {
-        /// What the worker said.
+        /// The result that the worker sent.
         result: Box<StatusResult>,
     },
-    /// There is no answer.
+    /// There is no response.
     #[error("{cause}")]
     Worker {
-        /// Why not. Shown in full above, so it is no `source`.
+        /// The reason. It is part of the message, so it is not a `source`.
         cause: InvokeError,
     },
-    /// An output could not be written; the function itself had ended well.
+    /// An output could not be written; the function itself succeeded.
     #[error("write output '{binding}'")]
     Output {
         binding: String,
@@ -115,7 +115,7 @@ pub(crate) enum InvocationError {
     },
 }
 
-/// Calls functions; cheap to clone.
+/// Invokes functions. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Invoker {
     pub(crate) workers: Arc<dyn Workers>,
@@ -123,7 +123,7 @@ pub(crate) struct Invoker {
     pub(crate) logs: Logs,
     pub(crate) tracer: Tracer,
     pub(crate) metrics: Metrics,
-    /// Longest run of a function.
+    /// Longest run of a function (`functionTimeout`).
     pub(crate) function_timeout: Option<Duration>,
 }
 
@@ -148,7 +148,7 @@ impl Function {
 }
 
 impl InvocationError {
-    /// Whether the worker never finished the call: nobody knows what it did, so a batch must be handed out again.
+    /// Whether the invocation was interrupted: whether the function did anything is unknown, so a batch has to be processed again.
     pub(crate) fn is_interrupted(&self) -> bool {
         matches!(
             self,
@@ -164,12 +164,12 @@ impl InvocationError {
     }
 }
 
-/// What a worker said about a failure: type and source of the exception, its message and its stack.
+/// A failure as text: type and source of the exception, its message and its stack.
 fn describe(result: &StatusResult) -> String {
     let Some(exception) = &result.exception else { return result.message().to_owned() };
     let message = result.message();
     let stack = exception.stack_trace.trim_end();
-    // Stacks of JavaScript begin with the message, those of others do not have it.
+    // A JavaScript stack starts with the message, others do not contain it.
     let text = match stack {
         "" => message.to_owned(),
         stack if stack.contains(message) => stack.to_owned(),
@@ -186,7 +186,7 @@ fn describe(result: &StatusResult) -> String {
 }
 
 impl Invoker {
-    /// Runs one invocation to its end. Must not be dropped half-way: callers that may go away spawn it.
+    /// Runs one invocation to its end. Must not be dropped before: callers that may be dropped spawn it.
     pub(crate) async fn invoke(
         &self,
         function: &Function,
@@ -195,7 +195,7 @@ impl Invoker {
         self.attempt(function, trigger_data, &uuid::Uuid::new_v4().to_string()).await
     }
 
-    /// One try of an invocation with this id.
+    /// One attempt of an invocation with this id.
     pub(crate) async fn attempt(
         &self,
         function: &Function,
@@ -320,7 +320,7 @@ impl Invoker {
     }
 }
 
-/// What all bindings of one invocation share.
+/// What the bindings of one invocation have in common.
 struct Scope<'a> {
     id: &'a str,
     data: &'a Map<String, Json>,
@@ -344,7 +344,7 @@ impl Scope<'_> {
         }
     }
 
-    /// Writes each output's value; the function is done only when all of them are accepted.
+    /// Writes the value of each output; the invocation has succeeded when all are accepted.
     async fn write(
         &self,
         function: &Function,
@@ -368,7 +368,7 @@ impl Scope<'_> {
             written.map_err(|cause| InvocationError::Output { binding: name.clone(), cause })?;
         }
         let Some(http_output) = &function.declaration.http_output else { return Ok(Returned::default()) };
-        // Both forms occur: node and python v2 return the response, older models set the output by its name.
+        // Both forms occur: Node.js and Python v2 return the response, older models set the output by its name.
         let http = [values.remove("$return"), values.remove(http_output)];
         let http = http.into_iter().flatten().find(|value| !value.is_null());
         Ok(Returned { http: http.unwrap_or_default() })

@@ -1,7 +1,7 @@
-//! Triggers that connectors serve: one task for each function opens the source and hands batch after batch to it.
+//! Listeners of triggers that connectors implement: one task for each function opens the source and invokes the function with each batch.
 //!
-//! A failed function does not stop the feed, as with the real `cosmosDBTrigger`: after its retries the batch is completed.
-//! A batch whose worker died is given back and comes again; nothing is skipped.
+//! A function that fails does not stop the feed, as in the real `cosmosDBTrigger`: after its retries the batch is completed. A batch whose
+//! worker exited is abandoned and comes again; no change is skipped.
 
 mod trigger_data;
 
@@ -18,22 +18,22 @@ use crate::metrics::{BatchEnd, BatchLabels, FunctionLabel};
 use crate::shutdown::Shutdown;
 use functions_contract::{Batch, BindingError, Connector, Source};
 
-/// Feeds one function from one source.
+/// Invokes one function with the batches of one source.
 pub(crate) struct Listener {
     pub(crate) function: Arc<Function>,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) settings: MergedSettings,
     pub(crate) invoker: Invoker,
-    /// Pause after the first failure of the source; doubles.
+    /// Pause after the first failure of the source; it doubles.
     pub(crate) retry_min: Duration,
     /// Longest pause.
     pub(crate) retry_max: Duration,
-    /// How often the lag is asked for.
+    /// Interval between two reads of the lag.
     pub(crate) lag_every: Duration,
 }
 
-/// Why a source is no longer served.
-enum Ended {
+/// Why a source is no longer read.
+enum SourceEnd {
     /// The host stops.
     Stopped,
     /// The source failed; it must be opened again.
@@ -54,14 +54,14 @@ impl Listener {
             };
             let ended = match opened {
                 Ok(source) => self.serve(source, &mut shutdown, &mut pause, &mut reported).await,
-                Err(error) => Ended::Failed(error),
+                Err(error) => SourceEnd::Failed(error),
             };
-            let Ended::Failed(error) = ended else { return };
+            let SourceEnd::Failed(error) = ended else { return };
             self.invoker.metrics.source_errors.get_or_create(&self.label()).inc();
-            // Once for each change of state: a system that is down for an hour must not fill the log.
+            // Logged once for each change of state, so that an outage does not fill the log.
             let text = error_chain(&error);
             if reported.as_ref().map(|reported| error_chain(reported)).as_ref() != Some(&text) {
-                // An app that starts before its container was made is no fault, and must not look like one.
+                // An app that starts before its container is created is not an error.
                 let (level, line) = match &error {
                     BindingError::Absent(_) => (Level::Warn, format!("waits: {text}.")),
                     _ => (Level::Error, format!("failed: {text}. Trying again.")),
@@ -84,21 +84,21 @@ impl Listener {
         shutdown: &mut Shutdown,
         pause: &mut Duration,
         reported: &mut Option<BindingError>,
-    ) -> Ended {
+    ) -> SourceEnd {
         let mut lag_ticks = tokio::time::interval_at(Instant::now() + self.lag_every, self.lag_every);
         lag_ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let ended = loop {
             let batch = tokio::select! {
                 biased;
-                () = shutdown.requested() => break Ended::Stopped,
-                // `next` is cancel-safe: what it would have given, it gives when it is called again.
+                () = shutdown.requested() => break SourceEnd::Stopped,
+                // `next` is cancel-safe: the next call gives the batch.
                 _ = lag_ticks.tick() => match source.lag().await {
                     Ok(lag) => {
                         let items = i64::try_from(lag.items).unwrap_or(i64::MAX);
                         self.invoker.metrics.source_lag.get_or_create(&self.label()).set(items);
                         continue;
                     }
-                    Err(error) => break Ended::Failed(error),
+                    Err(error) => break SourceEnd::Failed(error),
                 },
                 batch = source.next() => batch,
             };
@@ -107,7 +107,7 @@ impl Listener {
                 Err(error) => Err(error),
             };
             if let Err(error) = served {
-                break Ended::Failed(error);
+                break SourceEnd::Failed(error);
             }
             *pause = self.retry_min;
             if let Some(reported) = reported.take() {
@@ -134,7 +134,7 @@ impl Listener {
         let (trigger_data, feed) = trigger_data::of_batch(&batch, spec, &self.invoker.tracer);
         drop(feed);
         let result = self.invoker.invoke_with_retry(&self.function, trigger_data, shutdown).await;
-        // A stop between two tries leaves the retries to the next owner.
+        // If the host stops between two attempts, the next owner retries.
         let is_cut_short =
             result.is_err() && self.function.declaration.retry.is_some() && shutdown.is_requested();
         let ended = match &result {

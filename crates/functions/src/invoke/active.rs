@@ -1,4 +1,4 @@
-//! The invocations that are under way: whom a log record belongs to, and when all have ended.
+//! [`ActiveInvocations`]: which function a log record belongs to, and when all invocations have ended.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 
-/// The set of invocations under way; cheap to clone.
+/// The active invocations. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct ActiveInvocations {
     shared: Arc<Shared>,
@@ -15,18 +15,18 @@ pub(crate) struct ActiveInvocations {
 #[derive(Debug)]
 struct Shared {
     functions: Mutex<HashMap<String, Arc<str>>>,
-    /// How many guards there are.
+    /// Number of guards.
     count: watch::Sender<usize>,
     gauge: Gauge,
 }
 
-/// Something that drain must wait for, until this is dropped.
+/// Delays drain until it is dropped.
 #[derive(Debug)]
 pub(crate) struct DrainGuard {
     shared: Arc<Shared>,
 }
 
-/// One invocation; it has ended when this is dropped.
+/// An active invocation; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct ActiveInvocation {
     guard: DrainGuard,
@@ -39,13 +39,13 @@ impl ActiveInvocations {
         Self { shared: Arc::new(Shared { functions: Mutex::default(), count, gauge }) }
     }
 
-    /// Makes drain wait, for what is about to become an invocation in a task of its own.
+    /// Delays drain, for a task that is about to start an invocation.
     pub(crate) fn delay_drain(&self) -> DrainGuard {
         self.shared.count.send_modify(|count| *count += 1);
         DrainGuard { shared: Arc::clone(&self.shared) }
     }
 
-    /// Notes that an invocation begins.
+    /// Adds an invocation.
     pub(crate) fn begin(&self, id: &str, function: &str) -> ActiveInvocation {
         let mut functions = self.shared.functions.lock().unwrap_or_else(PoisonError::into_inner);
         functions.insert(id.to_owned(), function.into());
@@ -53,17 +53,17 @@ impl ActiveInvocations {
         ActiveInvocation { guard: self.delay_drain(), id: id.to_owned() }
     }
 
-    /// The function that an invocation belongs to, while it runs.
+    /// The function of an active invocation.
     pub(crate) fn function(&self, id: &str) -> Option<Arc<str>> {
         self.shared.functions.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    /// How many invocations are under way.
+    /// Number of active invocations.
     pub(crate) fn count(&self) -> usize {
         self.shared.functions.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Waits until nothing is under way.
+    /// Waits until no invocation is active and no guard exists.
     pub(crate) async fn idle(&self) {
         let mut count = self.shared.count.subscribe();
         // The sender lives as long as `self`.

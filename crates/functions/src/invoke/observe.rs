@@ -1,4 +1,4 @@
-//! Turns what workers say into lines of the app's log.
+//! [`WorkerLog`]: writes log records, output and events of workers to the log of the app.
 
 use worker_protocol::{LogCategory, RpcLog};
 
@@ -7,7 +7,7 @@ use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, WorkerChange, WorkerLabel};
 use crate::worker::{Observer, WorkerEvent, WorkerLine};
 
-/// Listens to the workers of an app.
+/// Observes the workers of an app.
 #[derive(Debug)]
 pub(crate) struct WorkerLog {
     pub(crate) logs: Logs,
@@ -29,8 +29,10 @@ impl Observer for WorkerLog {
         let level = Level::from_protocol(record.level);
         match record.log_category {
             LogCategory::User => self.logs.user(level, function.as_deref(), id, text),
-            // What the worker says about itself helps its authors; users see only what is wrong.
-            LogCategory::System if level < Level::Warn => tracing::debug!(worker = text, "worker says"),
+            // Records of the worker itself help its authors; users get only warnings and errors.
+            LogCategory::System if level < Level::Warn => {
+                tracing::debug!(worker = text, "log record of a worker");
+            }
             LogCategory::System => self.logs.host(level, text),
             LogCategory::CustomMetric => tracing::debug!(metric = text, "custom metric of a function"),
         }
@@ -38,7 +40,7 @@ impl Observer for WorkerLog {
 
     fn line(&self, line: WorkerLine<'_>) {
         if line.is_system {
-            tracing::debug!(worker = line.text, pid = line.pid, "worker prints");
+            tracing::debug!(worker = line.text, pid = line.pid, "output of a worker");
             return;
         }
         // The level of a printed line is guessed from its words, as the real host does for standard error.
@@ -59,8 +61,8 @@ impl Observer for WorkerLog {
                 (change, Level::Info, "Worker process started and initialized.".to_owned())
             }
             WorkerEvent::Exited { pid, status, is_expected } => {
-                let how =
-                    status.map_or_else(|| "in an unknown way".to_owned(), |status| format!("with {status}"));
+                let how = status
+                    .map_or_else(|| "with an unknown status".to_owned(), |status| format!("with {status}"));
                 if *is_expected {
                     (WorkerChange::Exited, Level::Debug, format!("Worker process {pid} ended {how}."))
                 } else {

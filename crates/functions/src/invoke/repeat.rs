@@ -1,4 +1,4 @@
-//! Invocations with a retry policy: a failed one is repeated, under the same id, as the policy says.
+//! Invocations with a retry policy: a failed one is retried with the same id.
 
 use worker_protocol::{RetryContext, RpcException};
 
@@ -9,8 +9,8 @@ use crate::shutdown::Shutdown;
 use crate::time_span::format_time_span;
 
 impl Invoker {
-    /// Invokes until it succeeds or the policy ends. Gives the last result. An interrupted invocation is not repeated here:
-    /// nobody knows what it did, so its trigger decides. `shutdown` ends the waiting between two tries.
+    /// Invokes a function until it succeeds or the policy allows no further retry. Gives the last result. An interrupted invocation is not
+    /// retried here, as its effects are unknown; its trigger decides. `shutdown` ends the waiting between two tries.
     pub(crate) async fn invoke_with_retry(
         &self,
         function: &Function,
@@ -23,7 +23,7 @@ impl Invoker {
         let name = function.name();
         let id = uuid::Uuid::new_v4().to_string();
         let max = policy.retries_max_i32();
-        // The first try has a context too: functions compare its count with its maximum.
+        // The first attempt has a context too: functions compare its count with its maximum.
         let mut context = RetryContext { retry_count: 0, max_retry_count: max, exception: None };
         for retry in 1_u32.. {
             let attempt = TriggerData { retry: Some(context), ..trigger_data.clone() };
@@ -56,7 +56,7 @@ impl Invoker {
     }
 }
 
-/// What the function is told about the last try.
+/// The error of the last attempt, for the function.
 fn exception(error: &InvocationError) -> Option<RpcException> {
     match error {
         InvocationError::Function { result } => result.exception.clone(),

@@ -1,6 +1,4 @@
-//! `worker.config.json`: how a worker that is not ours is started.
-//!
-//! A foreign format, so it is read leniently.
+//! `worker.config.json`: how to start a worker of another vendor. Unknown and malformed optional values are ignored.
 
 mod command_line;
 mod profile;
@@ -16,7 +14,7 @@ use super::error::StartError;
 use super::spec::WorkerSpec;
 use command_line::split;
 
-/// The file, as far as it matters here.
+/// The parts of the file that this host uses.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct WorkerConfig {
@@ -57,7 +55,7 @@ struct ProcessOptions {
 const FILE_NAME: &str = "worker.config.json";
 
 impl WorkerConfig {
-    /// Reads the file in a folder, with the first of its profiles whose conditions hold in this environment.
+    /// Reads the file in a folder, and applies the first of its profiles whose conditions hold in this environment.
     pub(super) fn read(folder: &Path, spec: &WorkerSpec) -> Result<Self, StartError> {
         let path = folder.join(FILE_NAME);
         let problem = |problem: String| StartError::Config { path: path.clone(), problem };
@@ -71,20 +69,20 @@ impl WorkerConfig {
         serde_json::from_value(json).map_err(|error| problem(format!("not a worker configuration: {error}")))
     }
 
-    /// Fills in how to start the worker.
+    /// Completes the description of how to start the worker.
     pub(super) fn apply(self, folder: &Path, spec: &mut WorkerSpec) -> Result<(), StartError> {
         let description = self.description;
         let variables = |text: &str| expand_variables(text, &description.default_runtime_version, &spec.env);
-        let resolved = |text: &str| expand_places(&variables(text), folder);
+        let resolved = |text: &str| expand_placeholders(&variables(text), folder);
         let base = description
             .worker_directory
             .as_deref()
             .map(&resolved)
             .map_or_else(|| folder.to_path_buf(), |directory| folder.join(directory));
-        // Variables may hold several arguments, places are paths that may hold blanks. What is empty then is no argument.
+        // A variable may contain several arguments, a placeholder is a path that may contain spaces. Empty arguments are left out.
         let line = |arguments: &[String]| -> Vec<OsString> {
             let arguments = split(&variables(&arguments.join(" "))).into_iter();
-            arguments.map(|argument| expand_places(&argument, folder).into()).collect()
+            arguments.map(|argument| expand_placeholders(&argument, folder).into()).collect()
         };
         let command = resolved(&description.default_executable_path);
         let worker_path = resolved(&description.default_worker_path);
@@ -102,7 +100,7 @@ impl WorkerConfig {
             arguments.push(base.join(worker_path).into_os_string());
         }
         arguments.extend(line(&description.worker_arguments));
-        // A program that lies beside its configuration is named relative to it.
+        // A program beside its configuration is named relative to it.
         let command = if is_file(&command) { base.join(command) } else { PathBuf::from(command) };
         if !description.default_runtime_version.is_empty() {
             let version = description.default_runtime_version;
@@ -129,7 +127,7 @@ impl WorkerConfig {
     }
 }
 
-/// The variable that says which version of the runtime is asked for.
+/// The variable with the requested version of the runtime.
 const RUNTIME_VERSION: &str = "FUNCTIONS_WORKER_RUNTIME_VERSION";
 
 /// Replaces `%VARIABLE%`; what is not set becomes empty.
@@ -148,7 +146,7 @@ fn expand_variables(text: &str, runtime_version: &str, env: &BTreeMap<String, St
 }
 
 /// Replaces `{os}`, `{architecture}`, `{workerDirectoryPath}` and `{WorkerRoot}`, which the .NET SDK writes before a name.
-fn expand_places(text: &str, folder: &Path) -> String {
+fn expand_placeholders(text: &str, folder: &Path) -> String {
     let os = match std::env::consts::OS {
         "macos" => "OSX",
         "windows" => "WINDOWS",
@@ -183,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_configuration_with_its_traps_is_applied() {
+    fn a_configuration_with_mark_variables_and_placeholders_is_applied() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let text = "\u{feff}{\"description\": {\"language\": \"python\", \"defaultExecutablePath\": \"%PY%\", \
             \"arguments\": [\"-u\"], \"defaultWorkerPath\": \"%FUNCTIONS_WORKER_RUNTIME_VERSION%/{os}/{architecture}/worker.py\", \
@@ -267,7 +265,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn python_is_that_of_the_apps_own_environment() {
+    fn python_comes_from_the_virtual_environment_of_the_app() {
         let config = r#"{"description": {"language": "python", "defaultExecutablePath": "python", "defaultWorkerPath": "w.py"}}"#;
         let root = tempfile::tempdir().expect("a temporary folder");
         let (app, other) = (root.path().join("app"), root.path().join("other"));

@@ -1,4 +1,4 @@
-//! The workers that this binary carries, and their way to the disk.
+//! The workers that are embedded in this binary, and how they are written to the disk.
 
 use std::fs;
 use std::io::{self, Write};
@@ -18,10 +18,10 @@ const NODE: &[(&str, &str)] = &[
     ("http-stream.js", include_str!("../../../../workers/node/http-stream.js")),
 ];
 
-/// Writes our Node.js worker below `cache_dir`, unless it is there already, and gives its folder.
+/// Writes our Node.js worker below `cache_dir`, unless it exists there already, and gives its folder.
 ///
-/// The folder's name holds a digest of the worker, so that two versions of this binary do not overwrite each other. What
-/// is found there is compared, not trusted: it is code that we are about to run.
+/// The folder's name contains a digest of the worker, so that two versions of this binary do not overwrite each other. Existing files
+/// are compared, not trusted, as their code is about to run.
 pub(super) fn materialise_node(cache_dir: &Path) -> io::Result<PathBuf> {
     let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
     for (name, text) in NODE {
@@ -41,7 +41,7 @@ pub(super) fn materialise_node(cache_dir: &Path) -> io::Result<PathBuf> {
     folder.canonicalize()
 }
 
-/// Other processes may read the file meanwhile, so it is replaced as a whole.
+/// Replaces the file atomically, as other processes may read it meanwhile.
 fn write_if_different(file: &Path, text: &str) -> io::Result<()> {
     let is_regular = fs::symlink_metadata(file).is_ok_and(|metadata| metadata.is_file());
     if is_regular && fs::read(file).is_ok_and(|found| found == text.as_bytes()) {
@@ -63,7 +63,7 @@ fn restrict(path: &Path, mode: u32) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn restrict(_path: &Path, _mode: u32) -> io::Result<()> {
-    // The user's own folders are private there by inheritance.
+    // On other systems the folders of a user are private by inheritance.
     Ok(())
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_tampered_with_is_replaced() {
+    fn a_modified_file_is_replaced() {
         let cache = tempfile::tempdir().expect("a temporary folder");
         let folder = materialise_node(cache.path()).expect("written");
         fs::write(folder.join("main.js"), "evil").expect("writable");

@@ -1,4 +1,4 @@
-//! What can go wrong between this host and a worker.
+//! Errors between the host and a worker.
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use worker_protocol::StatusResult;
 
-/// Why a worker did not start. The texts are for whoever typed the command: what happened, why, what to do.
+/// A worker did not start. The texts are for the user of the command line: what happened, why, what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -18,22 +18,22 @@ pub enum StartError {
     UnknownLanguage {
         /// The language.
         language: String,
-        /// What there is, as text.
+        /// The languages with a built-in worker.
         built_in: &'static str,
     },
-    /// The runtime's program is not there.
+    /// The program of the runtime does not exist.
     #[error(
         "cannot start '{command}', which runs {language} functions: it is not installed or not on the PATH; {advice}"
     )]
     CommandNotFound {
         /// The language.
         language: String,
-        /// What we tried to start.
+        /// The program.
         command: PathBuf,
         /// What to do.
         advice: String,
     },
-    /// The program may not be run, which the archive or the system that it came from has lost.
+    /// The program is not executable, for example after an archive lost its permissions.
     #[error(
         "cannot start '{command}', which runs {language} functions: this user may not run it; make it executable: \
          chmod +x '{command}'"
@@ -41,7 +41,7 @@ pub enum StartError {
     NotExecutable {
         /// The language.
         language: String,
-        /// What we tried to start.
+        /// The program.
         command: PathBuf,
     },
     /// The runtime is too old for our worker.
@@ -49,7 +49,7 @@ pub enum StartError {
     RuntimeTooOld {
         /// The language.
         language: String,
-        /// What was started.
+        /// The program.
         command: PathBuf,
         /// Its version.
         found: String,
@@ -58,7 +58,7 @@ pub enum StartError {
         /// What to do.
         advice: String,
     },
-    /// A `worker.config.json` is not there or makes no sense.
+    /// A `worker.config.json` is missing or invalid.
     #[error("worker configuration {path}: {problem}")]
     Config {
         /// The file.
@@ -66,12 +66,12 @@ pub enum StartError {
         /// What is wrong, and what to do.
         problem: String,
     },
-    /// Something around the process failed: its files, its socket, its start.
+    /// Files, socket or start of the process failed.
     #[error("{what}")]
     Io {
         /// What was attempted.
         what: String,
-        /// What came back.
+        /// The error of the system.
         #[source]
         cause: std::io::Error,
     },
@@ -80,55 +80,55 @@ pub enum StartError {
     Exited {
         /// The language.
         language: String,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// What it was to do.
+        /// What it had to do.
         step: &'static str,
         /// The last lines that it printed, each after a line break; empty when there were none.
         last_lines: String,
     },
-    /// The worker did not answer in time.
+    /// The worker did not respond in time.
     #[error(
         "the {language} worker did not {step} within {waited:?}; raise the timeout or look at its output{last_lines}"
     )]
     TimedOut {
         /// The language.
         language: String,
-        /// What it was to do.
+        /// What it had to do.
         step: &'static str,
-        /// How long we waited.
+        /// The timeout.
         waited: Duration,
         /// As in [`StartError::Exited`].
         last_lines: String,
     },
-    /// The worker says that it cannot; the message is its own, such as a syntax error of the app.
+    /// The worker reports a failure, for example a syntax error of the app.
     #[error("{}", with_stack(result))]
     Refused {
-        /// What it was to do.
+        /// What it had to do.
         step: &'static str,
-        /// What it said, stack included.
+        /// The result that it sent, with the stack.
         result: Box<StatusResult>,
     },
-    /// The worker broke the protocol.
-    #[error("the {language} worker broke the protocol: {problem}")]
+    /// The worker violated the protocol.
+    #[error("the {language} worker violated the protocol: {problem}")]
     Protocol {
         /// The language.
         language: String,
         /// How.
         problem: String,
     },
-    /// The pool was told to end meanwhile.
+    /// The pool is drained.
     #[error("the workers are being stopped")]
     Draining,
 }
 
-/// Most lines of a stack that are shown.
+/// Number of lines of a stack that are shown.
 const STACK_LINES_MAX: usize = 20;
 
-/// What the worker said, with the stack of an exception that the app threw.
+/// The message of the worker, with the stack of an exception of the app.
 fn with_stack(result: &StatusResult) -> String {
     let message = result.message();
-    // The stack of an error of the platform leads into the worker, and says nothing to the app's author.
+    // The stack of a platform error leads into the worker and does not help the author of the app.
     let thrown = result.exception.as_ref().filter(|exception| exception.is_user_exception);
     let stack = thrown.map_or("", |exception| exception.stack_trace.trim());
     if stack.is_empty() || message.contains(stack) {
@@ -142,32 +142,31 @@ fn with_stack(result: &StatusResult) -> String {
     text
 }
 
-/// Why an invocation has no answer. An invocation that the function itself failed is no such error: see
-/// `InvocationResponse::result`.
+/// An invocation has no response. A function that failed is not such an error: see `InvocationResponse::result`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvokeError {
-    /// The worker died in the middle; whether the function did anything is unknown. Trying again is the caller's choice.
+    /// The worker exited during the invocation; whether the function did anything is unknown. The caller decides about a retry.
     #[error("the worker process {pid} ended in the middle of the invocation")]
     WorkerGone {
-        /// The process that died.
+        /// Id of the process.
         pid: u32,
     },
-    /// The function did not answer in time. It was told to stop; if it goes on, its worker is replaced.
+    /// The function did not end in time. It was cancelled; if it goes on, its worker is replaced.
     #[error(
         "the function did not end within {limit:?}; it was told to stop, and its worker is replaced if it goes on"
     )]
     TimedOut {
-        /// The limit.
+        /// The timeout.
         limit: Duration,
     },
     /// No worker became ready in time.
     #[error("no worker is ready: {reason}")]
     NoWorker {
-        /// Why the last start failed, that it is under way, or that workers end before they take the invocation.
+        /// Why the last start failed, that a worker is starting, or that workers exit before they receive the invocation.
         reason: String,
     },
-    /// The request is larger than what the protocol to the worker carries.
+    /// The request is larger than the protocol allows.
     #[error("the invocation is larger ({bytes} bytes) than the worker accepts ({bytes_max} bytes)")]
     TooLarge {
         /// Its size.
@@ -175,17 +174,17 @@ pub enum InvokeError {
         /// The limit.
         bytes_max: usize,
     },
-    /// The body of the request cannot be read from the file in which it waits.
+    /// The stored body of the request cannot be read.
     #[error("read the body of the request from its file")]
     Unreadable {
         /// Why.
         #[source]
         cause: std::io::Error,
     },
-    /// The pool was told to end.
+    /// The pool is drained.
     #[error("the workers are being stopped")]
     Draining,
-    /// Nobody wanted the answer any more before a worker had the invocation; the function was not called.
+    /// The invocation was cancelled before a worker had it; the function was not invoked.
     #[error("the caller went away before the function was called")]
     Cancelled,
 }

@@ -1,4 +1,4 @@
-//! Where a worker takes HTTP requests itself: the value of its capability `HttpUri`.
+//! The address at which a worker accepts HTTP requests itself: the value of its capability `HttpUri`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use http::Uri;
 use tokio::net::TcpStream;
 
-/// How long a worker has to listen at its address once its functions are loaded. .NET's binds its port only then.
+/// How long a worker may take to listen at its address once its functions are loaded. The .NET worker binds its port only then.
 const LISTEN_WAIT: Duration = Duration::from_secs(2);
 
-/// Pause between two looks whether it listens.
+/// Pause between two attempts to connect.
 const LISTEN_PAUSE: Duration = Duration::from_millis(20);
 
-/// Reads the address. Requests are only ever handed to this machine.
+/// Parses the address, which must be of this machine.
 ///
 /// # Errors
 ///
-/// What is wrong with it, as a sentence.
+/// A sentence that says what is wrong with it.
 pub(super) fn parse(text: &str) -> Result<Uri, String> {
     let is_here = |uri: &Uri| {
         let host = uri.host().unwrap_or_default();
@@ -27,13 +27,13 @@ pub(super) fn parse(text: &str) -> Result<Uri, String> {
     let uri = uri.filter(|uri| uri.scheme_str() == Some("http") && uri.port().is_some() && is_here(uri));
     uri.ok_or_else(|| {
         format!(
-            "it announces that it takes HTTP requests at '{text}' (capability HttpUri); that must be an address of this machine, \
+            "it announces that it accepts HTTP requests at '{text}' (capability HttpUri); that must be an address of this machine, \
              such as http://127.0.0.1:8080/"
         )
     })
 }
 
-/// Waits until somebody accepts connections there, for a bounded time. `false` if nobody does.
+/// Waits, for a bounded time, until connections to the address are accepted. `false` if they are not.
 pub(super) async fn listens(address: &Uri) -> bool {
     let host = address.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = address.port_u16().unwrap_or_default();
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_of_this_machine_with_a_port_are_taken() {
+    fn only_loopback_addresses_with_a_port_are_valid() {
         for good in
             ["http://localhost:39577/", "http://127.0.0.1:5000", "http://[::1]:5000/", "HTTP://LocalHost:1/"]
         {

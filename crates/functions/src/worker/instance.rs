@@ -90,7 +90,7 @@ impl Worker {
 
     /// Stops the worker: sends a terminate message, then a signal, then kills it.
     pub(super) async fn stop(&self, grace: Duration) {
-        self.process.expect_end();
+        self.process.expect_exit();
         let is_supported = self.capabilities.has(Capabilities::HANDLES_WORKER_TERMINATE_MESSAGE);
         let is_sent = is_supported && self.send(HostMessage::Terminate { grace }).await.is_ok();
         if is_sent && timeout(grace, self.process.ended()).await.is_ok() {

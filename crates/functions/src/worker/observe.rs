@@ -1,16 +1,17 @@
-//! What a pool tells while it works.
+//! [`Observer`]: receives log records, output and events of the workers.
 
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use worker_protocol::RpcLog;
 
-/// Who is told. Calls come from the tasks that read a worker's connection and output, so they must not block.
+/// Receives what workers log and print, and their starts and exits. Called by the tasks that read channels and output, so it must not
+/// block.
 ///
 /// # Guarantees
 ///
-/// 1. Records of one worker's connection come in the order in which the worker sent them.
-/// 2. Records of an invocation come before `Pool::invoke` returns for it.
+/// 1. Log records of one worker come in the order in which the worker sent them.
+/// 2. Log records of an invocation come before `Pool::invoke` returns for it.
 pub trait Observer: Send + Sync + 'static {
     /// A log record that the worker sent.
     fn log(&self, record: &RpcLog);
@@ -18,16 +19,16 @@ pub trait Observer: Send + Sync + 'static {
     /// A line that the worker's process printed.
     fn line(&self, line: WorkerLine<'_>);
 
-    /// A worker came or went.
+    /// A worker started or exited.
     fn event(&self, event: &WorkerEvent);
 }
 
 /// A line that a worker's process printed, without its line break; cut at [`WorkerLine::BYTES_MAX`].
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerLine<'a> {
-    /// The process.
+    /// Id of the process.
     pub pid: u32,
-    /// Whether it came on standard error.
+    /// Whether it was printed to standard error.
     pub is_error: bool,
     /// Whether it is the worker's own record (the line began with `LanguageWorkerConsoleLog`), not the user's.
     pub is_system: bool,
@@ -40,41 +41,41 @@ impl WorkerLine<'_> {
     pub const BYTES_MAX: usize = 64 * 1024;
 }
 
-/// A worker came or went.
+/// A worker started or exited.
 #[derive(Clone, Debug)]
 pub enum WorkerEvent {
     /// It is ready for invocations.
     Started {
-        /// Its process.
+        /// Id of its process.
         pid: u32,
-        /// From the start of the process until now.
+        /// Time since the start of the process.
         took: Duration,
         /// Whether it replaces one that died.
         is_restart: bool,
     },
     /// Its process ended.
     Exited {
-        /// Its process.
+        /// Id of its process.
         pid: u32,
-        /// How; `None` when the system does not say.
+        /// Exit status; `None` if the system does not report it.
         status: Option<ExitStatus>,
-        /// Whether we asked for it.
+        /// Whether the pool stopped it.
         is_expected: bool,
     },
     /// A function timed out and did not react to its cancellation. The worker gets no new invocations, and another one is started.
     TimedOut {
-        /// Its process.
+        /// Id of its process.
         pid: u32,
         /// Whether the worker still responds: then its other invocations may end. Otherwise it is killed at once.
         is_responding: bool,
     },
-    /// It could not be started; the next try comes after the delay.
+    /// It could not be started; the next attempt follows after a delay.
     StartFailed {
         /// The error and its causes, as text.
         reason: String,
-        /// How many failed in a row.
+        /// Number of failed attempts in a row.
         failures: u32,
-        /// When the next try comes.
+        /// Delay until the next attempt.
         retry_in: Duration,
     },
 }

@@ -1,9 +1,9 @@
-//! What differs between operating systems: process groups.
+//! Process groups, which differ between operating systems.
 //!
-//! A worker leads a group of its own, so that signals of the terminal do not reach it before we had our say, and so that
-//! whatever it started dies with it.
+//! A worker leads a group of its own, so that signals of the terminal do not stop it before the host does, and so that its descendants
+//! exit with it.
 
-/// Makes the process lead a group of its own.
+/// Makes the process the leader of a new group.
 pub(super) fn lead_group(command: &mut tokio::process::Command) {
     #[cfg(unix)]
     command.process_group(0);
@@ -11,7 +11,7 @@ pub(super) fn lead_group(command: &mut tokio::process::Command) {
     let _ = command;
 }
 
-/// Asks all processes of the group to end.
+/// Sends all processes of the group the signal to exit.
 pub(super) fn terminate_group(pid: u32) {
     #[cfg(unix)]
     signal_group(pid, rustix::process::Signal::TERM);
@@ -19,7 +19,7 @@ pub(super) fn terminate_group(pid: u32) {
     let _ = pid;
 }
 
-/// Ends all processes of the group. Where there are no groups, the caller's `kill` of the process itself must do.
+/// Kills all processes of the group. On systems without groups, the caller kills the process itself.
 pub(super) fn kill_group(pid: u32) {
     #[cfg(unix)]
     signal_group(pid, rustix::process::Signal::KILL);
@@ -31,7 +31,7 @@ pub(super) fn kill_group(pid: u32) {
 fn signal_group(pid: u32, signal: rustix::process::Signal) {
     let group = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     if let Some(group) = group {
-        // The only expected error is that the group is gone already, which is what we wanted.
+        // The only expected error is that the group has exited already.
         let _ = rustix::process::kill_process_group(group, signal);
     }
 }

@@ -1,4 +1,4 @@
-//! One worker's process: its start, its output, its end.
+//! [`Process`]: the process of one worker, from its start to its exit, with its output.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,38 +14,38 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::observe::{Observer, WorkerEvent, WorkerLine};
 use super::platform;
 
-/// A running process. Dropping it kills the process and all that it started.
+/// A running process. Dropping it kills the process and its descendants.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) pid: u32,
-    stop: mpsc::Sender<Stop>,
-    ended: watch::Receiver<Option<End>>,
+    stop: mpsc::Sender<ProcessCommand>,
+    ended: watch::Receiver<Option<ProcessExit>>,
     tail: Arc<Tail>,
     task: JoinHandle<()>,
 }
 
-/// How a process ended; the status is `None` when the system does not say.
-pub(super) type End = Option<ExitStatus>;
+/// The exit status of a process; `None` if the system does not report it.
+pub(super) type ProcessExit = Option<ExitStatus>;
 
 #[derive(Clone, Copy, Debug)]
-enum Stop {
-    /// We want it to end, by itself at first.
-    Expect,
+enum ProcessCommand {
+    /// The exit that follows is expected.
+    ExpectExit,
     Terminate,
     Kill,
 }
 
-/// The last lines that the process printed, for errors.
+/// The last lines of the output, for errors.
 #[derive(Debug, Default)]
 struct Tail(Mutex<VecDeque<String>>);
 
 const TAIL_LINES_MAX: usize = 20;
 const TAIL_LINE_BYTES_MAX: usize = 2000;
 
-/// Lines of this beginning are the worker's own records.
+/// Lines with this prefix are records of the worker itself.
 const SYSTEM_PREFIX: &str = "LanguageWorkerConsoleLog";
 
-/// How long output may still come after the process ended; by then the whole group is dead.
+/// Time for remaining output after the exit; the whole process group is dead by then.
 const OUTPUT_AFTER_END_MAX: Duration = Duration::from_secs(2);
 
 impl Process {
@@ -67,31 +67,31 @@ impl Process {
         Ok(Self { pid, stop, ended, tail, task })
     }
 
-    /// Waits for the end.
-    pub(super) async fn ended(&self) -> End {
+    /// Waits for the exit.
+    pub(super) async fn ended(&self) -> ProcessExit {
         let mut ended = self.ended.clone();
-        // The sender is dropped without a value only if the task was aborted, and then the process is dead.
+        // The sender is dropped without a value only if the task was aborted; then the process is dead.
         ended.wait_for(Option::is_some).await.ok().and_then(|end| *end).flatten()
     }
 
-    /// From now on its end is our wish.
-    pub(super) fn expect_end(&self) {
-        let _ = self.stop.try_send(Stop::Expect);
+    /// Marks the exit as expected.
+    pub(super) fn expect_exit(&self) {
+        let _ = self.stop.try_send(ProcessCommand::ExpectExit);
     }
 
-    /// Asks it and all that it started to end.
+    /// Sends the process and its descendants the signal to exit.
     pub(super) fn terminate(&self) {
-        let _ = self.stop.try_send(Stop::Terminate);
+        let _ = self.stop.try_send(ProcessCommand::Terminate);
     }
 
-    /// Ends it and all that it started.
+    /// Kills the process and its descendants.
     pub(super) fn kill(&self) {
-        if self.stop.try_send(Stop::Kill).is_err() && self.ended.borrow().is_none() {
+        if self.stop.try_send(ProcessCommand::Kill).is_err() && self.ended.borrow().is_none() {
             platform::kill_group(self.pid);
         }
     }
 
-    /// What it printed last: each line after a line break.
+    /// The last lines of its output, each after a line break.
     pub(super) fn last_lines(&self) -> String {
         let lines = self.tail.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().fold(String::new(), |text, line| text + "\n" + line)
@@ -105,7 +105,7 @@ impl Drop for Process {
     }
 }
 
-/// Kills the group when it goes out of scope, however that comes about.
+/// Kills the process group on drop.
 struct Group(u32);
 
 impl Drop for Group {
@@ -117,9 +117,9 @@ impl Drop for Group {
 async fn supervise(
     mut child: Child,
     group: Group,
-    mut stops: mpsc::Receiver<Stop>,
+    mut stops: mpsc::Receiver<ProcessCommand>,
     mut output: JoinSet<()>,
-    ended: watch::Sender<Option<End>>,
+    ended: watch::Sender<Option<ProcessExit>>,
     observer: Arc<dyn Observer>,
 ) {
     let mut is_expected = false;
@@ -127,17 +127,17 @@ async fn supervise(
         tokio::select! {
             status = child.wait() => break status.ok(),
             Some(Err(error)) = output.join_next() => {
-                // A process whose output nobody reads stands still, or dies of it some time later.
+                // A process whose output is not read blocks, or fails later.
                 tracing::error!(pid = group.0, %error, "a task that reads a worker's output panicked; this is a defect");
                 platform::kill_group(group.0);
             }
             Some(stop) = stops.recv() => match stop {
-                Stop::Expect => is_expected = true,
-                Stop::Terminate => {
+                ProcessCommand::ExpectExit => is_expected = true,
+                ProcessCommand::Terminate => {
                     is_expected = true;
                     platform::terminate_group(group.0);
                 }
-                Stop::Kill => {
+                ProcessCommand::Kill => {
                     platform::kill_group(group.0);
                     let _ = child.start_kill();
                 }
@@ -159,7 +159,7 @@ async fn read_lines(
     observer: Arc<dyn Observer>,
     tail: Arc<Tail>,
 ) {
-    let tell = |line: &[u8]| {
+    let report = |line: &[u8]| {
         let text = String::from_utf8_lossy(line);
         let text = text.trim_end_matches('\r');
         let system = text.strip_prefix(SYSTEM_PREFIX);
@@ -174,36 +174,36 @@ async fn read_lines(
     let mut lines = Lines::default();
     let mut chunk = vec![0; 8 * 1024];
     while let Ok(length @ 1..) = from.read(&mut chunk).await {
-        lines.push(&chunk[..length], &tell);
+        lines.push(&chunk[..length], &report);
     }
-    lines.finish(&tell);
+    lines.finish(&report);
 }
 
-/// Cuts output into lines; what a line has beyond the limit is dropped.
+/// Splits output into lines, and cuts lines at the limit.
 #[derive(Default)]
 struct Lines {
     line: Vec<u8>,
 }
 
 impl Lines {
-    fn push(&mut self, chunk: &[u8], tell: &impl Fn(&[u8])) {
-        for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
-            let (text, ends) = match piece.split_last() {
+    fn push(&mut self, chunk: &[u8], report: &impl Fn(&[u8])) {
+        for part in chunk.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ends) = match part.split_last() {
                 Some((b'\n', text)) => (text, true),
-                _ => (piece, false),
+                _ => (part, false),
             };
-            let room = WorkerLine::BYTES_MAX - self.line.len();
-            self.line.extend_from_slice(&text[..text.len().min(room)]);
+            let capacity = WorkerLine::BYTES_MAX - self.line.len();
+            self.line.extend_from_slice(&text[..text.len().min(capacity)]);
             if ends {
-                tell(&self.line);
+                report(&self.line);
                 self.line.clear();
             }
         }
     }
 
-    fn finish(self, tell: &impl Fn(&[u8])) {
+    fn finish(self, report: &impl Fn(&[u8])) {
         if !self.line.is_empty() {
-            tell(&self.line);
+            report(&self.line);
         }
     }
 }
@@ -225,16 +225,16 @@ mod tests {
 
     #[test]
     fn lines_are_cut_at_the_limit_and_at_chunks() {
-        let told = Mutex::new(Vec::new());
-        let tell = |line: &[u8]| told.lock().expect("one thread").push(line.to_vec());
+        let lines_seen = Mutex::new(Vec::new());
+        let report = |line: &[u8]| lines_seen.lock().expect("one thread").push(line.to_vec());
         let mut lines = Lines::default();
-        lines.push(b"a\nb", &tell);
-        lines.push(b"c\n\n", &tell);
-        lines.push(&vec![b'x'; WorkerLine::BYTES_MAX + 5], &tell);
-        lines.push(b"y\nlast", &tell);
-        lines.finish(&tell);
-        let told = told.into_inner().expect("one thread");
-        let lengths: Vec<_> = told.iter().map(Vec::len).collect();
+        lines.push(b"a\nb", &report);
+        lines.push(b"c\n\n", &report);
+        lines.push(&vec![b'x'; WorkerLine::BYTES_MAX + 5], &report);
+        lines.push(b"y\nlast", &report);
+        lines.finish(&report);
+        let lines_seen = lines_seen.into_inner().expect("one thread");
+        let lengths: Vec<_> = lines_seen.iter().map(Vec::len).collect();
         assert_eq!(lengths, [1, 2, 0, WorkerLine::BYTES_MAX, 4]);
     }
 }

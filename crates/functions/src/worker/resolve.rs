@@ -63,7 +63,8 @@ impl WorkerSpec {
         Ok(spec)
     }
 
-    /// What the real host and its tools set for workers and their libraries. Python's, for one, reads the app's folder from here.
+    /// Adds the variables that the real host and its tools set for workers and their libraries. The Python worker reads the app's
+    /// folder from here.
     fn add_variables(&mut self) {
         let app_dir = self.app_dir.display().to_string();
         let mut add = |name: &str, value: &str| {
@@ -78,7 +79,7 @@ impl WorkerSpec {
         }
     }
 
-    /// Python's packages are those of a virtual environment: the app's own, or else the one that is active.
+    /// Python packages come from a virtual environment: that of the app, or else the active one.
     fn find_python(&mut self) {
         let is_plain = ["python", "python3"].iter().any(|name| self.command == Path::new(name));
         if self.language != "python" || !is_plain {

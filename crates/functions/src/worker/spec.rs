@@ -1,16 +1,16 @@
-//! Which worker to start, and how.
+//! [`WorkerSpec`]: how to start a worker.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// By which protocol a worker speaks.
+/// The protocol of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerProtocol {
     /// Our own frames on a Unix (or loopback) socket.
     Frames,
-    /// FunctionRpc over gRPC, as the official workers speak it.
+    /// FunctionRpc over gRPC, the protocol of the official workers.
     FunctionRpc,
 }
 
@@ -23,24 +23,24 @@ pub struct WorkerSpec {
     pub protocol: WorkerProtocol,
     /// The program, looked up on the `PATH` of [`WorkerSpec::env`].
     pub command: PathBuf,
-    /// Its arguments; those of the protocol come behind them.
+    /// Its arguments; those of the protocol follow them.
     pub arguments: Vec<OsString>,
     /// The app's folder: the process's working directory.
     pub app_dir: PathBuf,
     /// The worker's own folder.
     pub worker_dir: PathBuf,
-    /// The whole environment of the process; nothing is inherited beside it.
+    /// The complete environment of the process; nothing else is inherited.
     pub env: BTreeMap<String, String>,
-    /// Whether the worker finds the app's functions itself.
+    /// Whether the worker indexes the app.
     pub indexes: bool,
-    /// Version of the host, as told to the worker.
+    /// Version of the host, for the worker.
     pub host_version: String,
-    /// How long we wait for it.
+    /// How long to wait for the worker.
     pub timeouts: Timeouts,
 }
 
 impl WorkerSpec {
-    /// What to do when the runtime is not there or too old.
+    /// What to do if the runtime is missing or too old.
     pub(super) fn advice(&self) -> String {
         let language = &self.language;
         let install = match language.as_str() {
@@ -51,16 +51,16 @@ impl WorkerSpec {
     }
 }
 
-/// How long we wait for a worker. Names and defaults are those of `processOptions` in `worker.config.json`.
+/// How long to wait for a worker. Names and defaults are those of `processOptions` in `worker.config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// From the start of the process until it connects. Default 60 s.
     pub startup: Duration,
-    /// For the answer to the init request. Default 10 s; 120 s for node, which loads the app meanwhile.
+    /// For the response to the init request. Default 10 s; 120 s for Node.js, which loads the app meanwhile.
     pub initialization: Duration,
     /// For the list of functions, and for each function to load. Default 60 s.
     pub load: Duration,
-    /// From the request to end until the process is killed. Default 10 s.
+    /// From the terminate message until the process is killed. Default 10 s.
     pub shutdown: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The official road, with a scripted worker that shares no code with us (`tests/workers/scripted`).
+//! FunctionRpc, with a scripted worker that shares no code with the host (`tests/workers/scripted`).
 
 use std::collections::BTreeMap;
 use std::path::Path;

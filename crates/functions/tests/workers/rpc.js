@@ -1,6 +1,6 @@
 'use strict';
 
-// The official road for scripted workers: a protobuf and a gRPC of its own, so that nothing of ours tests itself. A worker answers with
+// FunctionRpc for scripted workers: a protobuf and a gRPC of its own, so that nothing of ours tests itself. A worker answers with
 // the request id of its first message, as python's does.
 
 const http2 = require('node:http2');

@@ -1,6 +1,6 @@
-//! A command line as one text, in words. Pure.
+//! Splits a command line into arguments. Pure.
 
-/// Splits at blanks that are not within double quotes; `\"` is a quote. Words that are empty and not quoted are none.
+/// Splits at spaces outside of double quotes; `\"` is a quote. An empty argument has to be quoted.
 pub(super) fn split(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let (mut word, mut is_word, mut is_quoted) = (String::new(), false, false);
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_end_at_blanks_outside_of_quotes() {
+    fn arguments_end_at_spaces_outside_of_quotes() {
         assert_eq!(split(" a  -b=\"c d\" \"\" e\\\"f C:\\x "), ["a", "-b=c d", "", "e\"f", "C:\\x"]);
         assert_eq!(split("  "), Vec::<String>::new());
     }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use fancy_regex::RegexBuilder;
 use serde_json::Value as Json;
 
-/// Steps that one condition's expression may take.
+/// Backtracking steps that the expression of a condition may take.
 const STEPS_MAX: usize = 100_000;
 
-/// Puts the values of the first profile whose conditions all hold over those of the description.
+/// Replaces values of the description with those of the first profile whose conditions all hold.
 pub(super) fn apply(config: &mut Json, env: &BTreeMap<String, String>, host_version: &str) {
     let profiles = config.get("profiles").and_then(Json::as_array).cloned().unwrap_or_default();
     let holds = |profile: &&Json| {
@@ -23,7 +23,7 @@ pub(super) fn apply(config: &mut Json, env: &BTreeMap<String, String>, host_vers
     }
 }
 
-/// A condition that is not understood does not hold.
+/// An unknown condition does not hold.
 fn is_met(condition: &Json, env: &BTreeMap<String, String>, host_version: &str) -> bool {
     let text = |name: &str| condition.get(name).and_then(Json::as_str).unwrap_or_default();
     let name = text("conditionName");

@@ -1,6 +1,6 @@
 'use strict';
 
-// A worker of the official road that behaves as python's does where that is a trap: it knows neither terminate nor cancel, and dies of
+// A FunctionRpc worker that behaves like the Python worker where that matters: it knows neither terminate nor cancel, and dies of
 // what it does not know.
 
 const { message, parse, run, send, SUCCESS } = require('../rpc');
