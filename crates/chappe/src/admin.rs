@@ -7,6 +7,7 @@
 //! Start reading at `service.rs`; `access.rs` says who may ask.
 
 mod access;
+pub(crate) mod error_table;
 mod service;
 
 pub(crate) use access::OwnPort;

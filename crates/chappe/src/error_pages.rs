@@ -6,14 +6,21 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use http_messages::{ErrorDescription, error_table_markdown};
+use http_messages::{ADMIN_NO_SUCH_PATH, ErrorDescription, error_table_markdown};
 
 /// A table: its name in the marker lines, and its errors.
 type Table = (&'static str, Vec<&'static ErrorDescription>);
 
 /// All tables.
 fn tables() -> Vec<Table> {
-    vec![("documents", documents::ERRORS.to_vec())]
+    let admin = crate::admin::error_table::ERRORS.iter().chain(realtime::ADMIN_ERRORS).copied();
+    vec![
+        ("admin", admin.chain([&ADMIN_NO_SUCH_PATH]).collect()),
+        ("documents", documents::ERRORS.to_vec()),
+        ("egress", egress::ERRORS.to_vec()),
+        ("gateway", gateway::ERRORS.to_vec()),
+        ("guard", crate::guard::error_table::ERRORS.to_vec()),
+    ]
 }
 
 fn folder() -> PathBuf {

@@ -10,6 +10,7 @@
 //!
 //! Know these first: [`Guard`], [`Audience`](rules::Audience).
 
+pub(crate) mod error_table;
 mod headers;
 mod policy;
 mod refusal;

@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_messages::ErrorDescription;
+
+use crate::error_table;
+
 /// Why a request failed. Cheap to clone.
 ///
 /// [`SendError::nothing_sent`] says whether the other side cannot have seen any of it, so that a retry cannot do anything twice.
@@ -117,21 +121,26 @@ impl SendError {
         }
     }
 
-    /// One word for metrics and logs.
-    pub fn cause(&self) -> &'static str {
+    /// What the error means, whose fault it is, and whether a retry helps.
+    pub fn description(&self) -> &'static ErrorDescription {
         match self {
-            Self::Address { .. } => "address",
-            Self::Resolve { .. } => "resolve",
-            Self::Refused { .. } => "refused",
-            Self::Connect { .. } => "connect",
-            Self::ConnectTimeout { .. } => "connect_timeout",
-            Self::Proxy { .. } => "proxy",
-            Self::Tls { .. } => "tls",
-            Self::Timeout { .. } => "timeout",
-            Self::BodyTooLarge { .. } => "body_too_large",
-            Self::OverBudget { .. } => "no_room",
-            Self::Protocol { .. } => "protocol",
+            Self::Address { .. } => &error_table::ADDRESS,
+            Self::Resolve { .. } => &error_table::RESOLVE,
+            Self::Refused { .. } => &error_table::FORBIDDEN_ADDRESS,
+            Self::Connect { .. } => &error_table::CONNECT,
+            Self::ConnectTimeout { .. } => &error_table::CONNECT_TIMEOUT,
+            Self::Proxy { .. } => &error_table::PROXY,
+            Self::Tls { .. } => &error_table::TLS,
+            Self::Timeout { .. } => &error_table::TIMEOUT,
+            Self::BodyTooLarge { .. } => &error_table::BODY_TOO_LARGE,
+            Self::OverBudget { .. } => &error_table::OVER_BUDGET,
+            Self::Protocol { .. } => &error_table::PROTOCOL,
         }
+    }
+
+    /// One word for metrics and logs: the code of the description.
+    pub fn cause(&self) -> &'static str {
+        self.description().code
     }
 }
 

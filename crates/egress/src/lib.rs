@@ -11,6 +11,7 @@ mod client;
 mod connection;
 mod connector;
 mod error;
+mod error_table;
 mod metrics;
 mod options;
 mod policy;
@@ -20,6 +21,7 @@ mod tasks;
 
 pub use client::{Client, RequestTimeout};
 pub use error::{OptionsError, SendError};
+pub use error_table::ERRORS;
 pub use metrics::Metrics;
 pub use options::{HttpVersion, Options};
 pub use policy::{AddressPolicy, Base, Cidr, CidrError};

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use http_messages::Body;
+use http_messages::{ADMIN_NO_SUCH_PATH, Body};
 use serde_json::{Value, json};
 
 use crate::handle::Handle;
@@ -30,15 +29,11 @@ impl Admin {
     fn respond(&self, request: &Request<Body>) -> Response<Body> {
         let path = request.uri().path().strip_prefix(&*self.mount).unwrap_or_default();
         match (request.method(), path) {
-            (&Method::GET, "/logs") => json_response(StatusCode::OK, &self.logs(request.uri().query())),
+            (&Method::GET, "/logs") => json_response(&self.logs(request.uri().query())),
             (&Method::POST, "/workers/kill") => {
-                json_response(StatusCode::OK, &json!({ "killed": self.functions.kill_workers() }))
+                json_response(&json!({ "killed": self.functions.kill_workers() }))
             }
-            _ => {
-                let message = "The admin API has no such operation.";
-                let error = json!({ "error": { "code": "admin-no-such-path", "message": message } });
-                json_response(StatusCode::NOT_FOUND, &error)
-            }
+            _ => not_stored(ADMIN_NO_SUCH_PATH.json_response("The admin API has no such operation.")),
         }
     }
 
@@ -71,12 +66,12 @@ impl tower::Service<Request<Body>> for Admin {
     }
 }
 
-fn json_response(status: StatusCode, content: &Value) -> Response<Body> {
-    let body = Full::from(content.to_string()).map_err(|never| match never {}).boxed_unsync();
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+fn json_response(content: &Value) -> Response<Body> {
+    not_stored(http_messages::json(StatusCode::OK, content.to_string()))
+}
+
+/// What the process shows of itself is not for caches.
+fn not_stored(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

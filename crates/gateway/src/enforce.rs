@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
-use crate::error::Refusal;
+use crate::error::RouteRejection;
 use crate::matching::Table;
 use crate::metrics::{Metrics, RequestLabels};
 use crate::static_files::{Directories, Directory};
@@ -131,7 +131,7 @@ impl Compiled {
     fn enforce(self: Arc<Self>, request: Request<Body>) -> Answer {
         let path = request.uri().path().to_owned();
         let Some(matched) = self.table.find(&path) else {
-            let response = Refusal::NoRoute.respond();
+            let response = RouteRejection::NoRoute.respond();
             self.count("none", &response);
             return Box::pin(std::future::ready(Ok(response)));
         };

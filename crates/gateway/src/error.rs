@@ -1,7 +1,9 @@
 //! What can be wrong with routes, and the responses that the gateway itself gives.
 
-use http::{Response, StatusCode, header};
-use http_messages::Body;
+use http::{Response, header};
+use http_messages::{Body, ErrorDescription};
+
+use crate::error_table;
 
 /// Why a set of routes cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,30 +41,22 @@ pub enum RouteError {
     },
 }
 
-/// A response of the gateway's own. Each has a page under `docs/errors/`.
+/// A response of the gateway's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Refusal {
+pub(crate) enum RouteRejection {
     NoRoute,
     NoFile,
     FileMethod,
     FileUnreadable,
 }
 
-impl Refusal {
-    pub(crate) fn code(self) -> &'static str {
+impl RouteRejection {
+    fn description(self) -> &'static ErrorDescription {
         match self {
-            Self::NoRoute => "gateway-no-route",
-            Self::NoFile => "gateway-no-file",
-            Self::FileMethod => "gateway-file-method",
-            Self::FileUnreadable => "gateway-file-unreadable",
-        }
-    }
-
-    fn status(self) -> StatusCode {
-        match self {
-            Self::NoRoute | Self::NoFile => StatusCode::NOT_FOUND,
-            Self::FileMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::FileUnreadable => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NoRoute => &error_table::NO_ROUTE,
+            Self::NoFile => &error_table::NO_FILE,
+            Self::FileMethod => &error_table::FILE_METHOD,
+            Self::FileUnreadable => &error_table::FILE_UNREADABLE,
         }
     }
 
@@ -75,10 +69,9 @@ impl Refusal {
         }
     }
 
-    /// The one place where a refusal becomes a response.
+    /// Renders the response. There is no other place that does.
     pub(crate) fn respond(self) -> Response<Body> {
-        let body = serde_json::json!({ "error": { "code": self.code(), "message": self.message() } });
-        let mut response = http_messages::json(self.status(), body.to_string());
+        let mut response = self.description().json_response(self.message());
         if self == Self::FileMethod {
             response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
         }

@@ -11,6 +11,7 @@
 
 mod enforce;
 mod error;
+mod error_table;
 mod matching;
 mod metrics;
 mod options;
@@ -19,5 +20,6 @@ mod static_files;
 
 pub use enforce::{Dependencies, Handle, Join, Service, UpstreamService, start};
 pub use error::RouteError;
+pub use error_table::ERRORS;
 pub use options::Options;
 pub use route::{Route, RouteTarget};

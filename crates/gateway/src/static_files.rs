@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Empty, StreamBody};
 use http_messages::Body;
 
 use self::files::{Content, Files, Identity};
-use crate::error::Refusal;
+use crate::error::RouteRejection;
 
 /// All folders that requests may read below; they share one bound on open files. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,9 +39,9 @@ impl Directory {
     /// Answers with the file at `rest`, the part of the path below the route; a folder answers with its `index.html`.
     pub(crate) async fn respond(&self, method: &Method, headers: &HeaderMap, rest: &str) -> Response<Body> {
         if method != Method::GET && method != Method::HEAD {
-            return Refusal::FileMethod.respond();
+            return RouteRejection::FileMethod.respond();
         }
-        let Some(relative) = relative_path(rest) else { return Refusal::NoFile.respond() };
+        let Some(relative) = relative_path(rest) else { return RouteRejection::NoFile.respond() };
         let root = self.root.clone();
         let wanted = relative.clone();
         match self.files.run(move || find(&root, &wanted)).await {
@@ -54,10 +54,10 @@ impl Directory {
                 };
                 found.respond(method, headers)
             }
-            Err(cause) if is_absent(&cause) => Refusal::NoFile.respond(),
+            Err(cause) if is_absent(&cause) => RouteRejection::NoFile.respond(),
             Err(cause) => {
                 tracing::warn!(file = %self.root.join(&relative).display(), %cause, "a file could not be read");
-                Refusal::FileUnreadable.respond()
+                RouteRejection::FileUnreadable.respond()
             }
         }
     }

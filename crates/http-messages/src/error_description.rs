@@ -129,6 +129,17 @@ pub fn error_table_markdown(errors: &[&ErrorDescription]) -> String {
     table
 }
 
+/// The admin API of the process has no operation with this method and path. Each service that mounts operations there sends it.
+pub static ADMIN_NO_SUCH_PATH: ErrorDescription = ErrorDescription {
+    code: "admin-no-such-path",
+    statuses: &[StatusCode::NOT_FOUND],
+    fault: Fault::Caller,
+    retry: RetryAdvice::AfterChange,
+    happened: "The admin API has no such operation.",
+    why: "The path is wrong, or the operation has another method.",
+    action: "See the section Admin API of [configuration](../configuration.md).",
+};
+
 /// Declares the errors of a service: a static [`ErrorDescription`] for each, and the table that has all of them in their order.
 ///
 /// ```

@@ -41,7 +41,7 @@ pub use budget::Budget;
 pub use buffered::BufferedBody;
 pub use error::ReadError;
 pub use error_chain::{ErrorChain, error_chain};
-pub use error_description::{ErrorDescription, Fault, RetryAdvice, error_table_markdown};
+pub use error_description::{ADMIN_NO_SUCH_PATH, ErrorDescription, Fault, RetryAdvice, error_table_markdown};
 #[doc(hidden)]
 pub use http::StatusCode;
 pub use message::{Body, BoxError, JSON, TEXT, empty, full, json, response, text};

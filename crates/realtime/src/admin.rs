@@ -1,6 +1,8 @@
 //! Admin operations of the realtime service: dead letters, the live trace, account keys. The binary mounts them in its admin API, which
 //! authorizes the caller.
 
+mod error_table;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -8,8 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use http_messages::{Body, ErrorChain};
+use http_messages::{ADMIN_NO_SUCH_PATH, Body, ErrorChain, ErrorDescription};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
@@ -17,6 +18,8 @@ use crate::events::DeadLettersError;
 use crate::handle::Handle;
 use crate::service::TraceError;
 use realtime_engine::{ConnectionId, GroupName, TraceFilter, UserId};
+
+pub use error_table::ADMIN_ERRORS;
 
 /// Dead letters on a page: the default, and the most.
 const PAGE_LETTERS: usize = 100;
@@ -29,7 +32,7 @@ pub struct Admin {
     mount: Arc<str>,
 }
 
-/// Why an operation failed. Each code has a page under `docs/errors/`.
+/// Why an operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AdminError {
     NoSuchPath,
@@ -70,7 +73,7 @@ impl Admin {
                 AdminError::UnreadableLetters
             }
         })?;
-        Ok(json_response(StatusCode::OK, &json!({ "letters": page.letters, "next": page.next })))
+        Ok(json_response(&json!({ "letters": page.letters, "next": page.next })))
     }
 
     /// `?hub=&user=&group=&connection=`, all optional: one JSON object a line while the caller reads.
@@ -112,42 +115,34 @@ impl tower::Service<Request<Body>> for Admin {
 }
 
 impl AdminError {
-    fn parts(self) -> (StatusCode, &'static str, &'static str) {
+    fn description(self) -> &'static ErrorDescription {
         match self {
-            Self::NoSuchPath => {
-                (StatusCode::NOT_FOUND, "admin-no-such-path", "The admin API has no such operation.")
+            Self::NoSuchPath => &ADMIN_NO_SUCH_PATH,
+            Self::NoSuchPosition => &error_table::NO_SUCH_POSITION,
+            Self::UnreadableLetters => &error_table::UNREADABLE_LETTERS,
+            Self::NoSuchFilter => &error_table::NO_SUCH_FILTER,
+            Self::TooManyWatchers => &error_table::TOO_MANY_WATCHERS,
+            Self::Draining => &error_table::DRAINING,
+        }
+    }
+
+    fn message(self) -> &'static str {
+        match self {
+            Self::NoSuchPath => "The admin API has no such operation.",
+            Self::NoSuchPosition => {
+                "`after` is the `next` of the page before; leave it out to begin with the oldest."
             }
-            Self::NoSuchPosition => (
-                StatusCode::BAD_REQUEST,
-                "admin-no-such-place",
-                "`after` is the `next` of the page before; leave it out to begin with the oldest.",
-            ),
-            Self::UnreadableLetters => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "admin-unreadable-letters",
-                "The dead letters cannot be read; the log says why.",
-            ),
-            Self::NoSuchFilter => (
-                StatusCode::BAD_REQUEST,
-                "admin-no-such-filter",
-                "`hub` is not a valid hub name, or `connection` is not a connection id.",
-            ),
-            Self::TooManyWatchers => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "admin-too-many-watch",
-                "Too many watchers; end one of them, or raise realtime.watchers_max.",
-            ),
-            Self::Draining => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "admin-draining",
-                "The process is shutting down; try again when it has restarted.",
-            ),
+            Self::UnreadableLetters => "The dead letters cannot be read; the log says why.",
+            Self::NoSuchFilter => "`hub` is not a valid hub name, or `connection` is not a connection id.",
+            Self::TooManyWatchers => "Too many watchers; end one of them, or raise realtime.watchers_max.",
+            Self::Draining => "The process is shutting down; try again when it has restarted.",
         }
     }
 
     fn respond(self) -> Response<Body> {
-        let (status, code, message) = self.parts();
-        json_response(status, &json!({ "error": { "code": code, "message": message } }))
+        let mut response = self.description().json_response(self.message());
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
 }
 
@@ -158,12 +153,8 @@ fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
-fn json_response(status: StatusCode, content: &Value) -> Response<Body> {
-    let body = Full::from(content.to_string()).map_err(|never| match never {}).boxed_unsync();
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+fn json_response(content: &Value) -> Response<Body> {
+    let mut response = http_messages::json(StatusCode::OK, content.to_string());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -34,7 +34,7 @@ mod to_protocol;
 mod unix_time;
 pub mod upstream;
 
-pub use admin::Admin;
+pub use admin::{ADMIN_ERRORS, Admin};
 pub use client_access::{ClientAccess, ClientAccessError};
 pub use handle::{Handle, Message, SendError};
 pub use history::{HistoryError, Rule as HistoryRule};

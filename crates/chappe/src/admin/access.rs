@@ -1,10 +1,11 @@
 //! Who may ask the process about itself: this machine, by a name of this machine. Which pages may, the guard before it says.
 
-use http::{Extensions, HeaderValue, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full};
-use serde_json::json;
+use http::{Extensions, Response, Uri};
+use http_messages::{ADMIN_NO_SUCH_PATH, Body, ErrorDescription};
 
-/// Why a request got nothing. Each has a page under `docs/errors/`.
+use super::error_table;
+
+/// Why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdminError {
     NotThisMachine,
@@ -38,31 +39,24 @@ fn is_loopback_name(host: &str) -> bool {
 }
 
 impl AdminError {
-    fn parts(self) -> (StatusCode, &'static str, &'static str) {
+    fn description(self) -> &'static ErrorDescription {
         match self {
-            Self::NotThisMachine => (
-                StatusCode::FORBIDDEN,
-                "admin-not-this-machine",
-                "Only this machine may ask, by the name localhost or a loopback address.",
-            ),
-            Self::NoSuchPath => {
-                (StatusCode::NOT_FOUND, "admin-no-such-path", "The admin API has no such operation.")
-            }
-            Self::NoTraceId => (
-                StatusCode::BAD_REQUEST,
-                "admin-no-trace-id",
-                "A trace id is 32 lower-case hexadecimal digits.",
-            ),
+            Self::NotThisMachine => &error_table::NOT_THIS_MACHINE,
+            Self::NoSuchPath => &ADMIN_NO_SUCH_PATH,
+            Self::NoTraceId => &error_table::NO_TRACE_ID,
         }
     }
 
-    pub(super) fn respond(self) -> Response<http_messages::Body> {
-        let (status, code, message) = self.parts();
-        let body = json!({ "error": { "code": code, "message": message } }).to_string();
-        let mut response = Response::new(Full::from(body).map_err(|never| match never {}).boxed_unsync());
-        *response.status_mut() = status;
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
+    fn message(self) -> &'static str {
+        match self {
+            Self::NotThisMachine => "Only this machine may ask, by the name localhost or a loopback address.",
+            Self::NoSuchPath => "The admin API has no such operation.",
+            Self::NoTraceId => "A trace id is 32 lower-case hexadecimal digits.",
+        }
+    }
+
+    pub(super) fn respond(self) -> Response<Body> {
+        self.description().json_response(self.message())
     }
 }
 

@@ -1,35 +1,35 @@
-//! What a refused caller reads. Each code has a page under `docs/errors/`.
+//! The responses of the guard to requests that it rejects.
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_messages::Body;
-use serde_json::json;
+use http::{HeaderMap, HeaderValue, Response, header};
+use http_messages::{Body, ErrorDescription};
 
-/// The process was called by a name that is none of its own.
+use super::error_table;
+
+/// The host name of the request is not a name of this process.
 pub(super) fn host(name: &str) -> Response<Body> {
     let name: String = name.chars().take(253).collect();
     respond(
-        "guard-host-not-allowed",
+        &error_table::HOST_NOT_ALLOWED,
         &format!(
             "This process may not be called by the name {name}. Use localhost, or add the name to guard.hosts in chappe.toml."
         ),
     )
 }
 
-/// A page asked that is not served from here.
+/// A page of another site sent the request.
 pub(super) fn foreign_page(headers: &HeaderMap) -> Response<Body> {
     let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
     let origin: String = origin.unwrap_or("another site").chars().take(253).collect();
     respond(
-        "guard-foreign-page",
+        &error_table::FOREIGN_PAGE,
         &format!(
             "A page of {origin} may not ask for this. Use a program, or a page that this process serves; docs/guard.md says which pages may ask for what."
         ),
     )
 }
 
-fn respond(code: &'static str, message: &str) -> Response<Body> {
-    let body = json!({ "error": { "code": code, "message": message } }).to_string();
-    let mut response = http_messages::json(StatusCode::FORBIDDEN, body);
+fn respond(error: &'static ErrorDescription, message: &str) -> Response<Body> {
+    let mut response = error.json_response(message);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

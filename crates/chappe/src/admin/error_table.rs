@@ -1,0 +1,27 @@
+//! What each code of the admin API means that the process itself sends; `realtime` has those of its operations.
+
+http_messages::error_table! {
+    /// The errors of the process's own part of the admin API.
+    #[cfg(test)]
+    pub(crate) ERRORS;
+
+    NOT_THIS_MACHINE = {
+        code: "admin-not-this-machine",
+        statuses: [FORBIDDEN],
+        fault: Caller,
+        retry: AfterChange,
+        happened: "The request is not from this machine, or is for another host name.",
+        why: "The admin API shows what runs here and can end a worker. It accepts only connections from this machine whose request is for `localhost` or a loopback address; with any other name, a page of another site may have made its own name lead here.",
+        action: "Send the request from this machine. For metrics from elsewhere, set `listen.admin` to an address that only your collector can reach.",
+    }
+
+    NO_TRACE_ID = {
+        code: "admin-no-trace-id",
+        statuses: [BAD_REQUEST],
+        fault: Caller,
+        retry: AfterChange,
+        happened: "The last part of the path is not a trace id.",
+        why: "A trace id has 32 lower-case hexadecimal digits.",
+        action: "Use the second field of a `traceparent` header.",
+    }
+}
