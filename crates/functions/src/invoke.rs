@@ -1,6 +1,7 @@
 //! Invocations: reads the inputs, invokes the function in a worker, writes the outputs; with span, log lines and metrics.
 
 mod active;
+mod error;
 mod observe;
 mod repeat;
 
@@ -10,25 +11,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::Uri;
-use http_messages::error_chain;
 use serde_json::{Map, Value as Json};
 use trace::{Span, TraceContext, Tracer};
 use tracing::Instrument as _;
 use worker_protocol::{
     FunctionId, InvocationId, InvocationRequest, InvocationResponse, ParameterBinding, RetryContext,
-    StatusResult, TypedData,
+    TypedData,
 };
 
-use crate::expression::{ResolveError, SystemValues};
+use crate::expression::SystemValues;
 use crate::from_protocol::items;
 use crate::function::{Binding, Declaration};
 use crate::log::{Level, Logs};
 use crate::metrics::{FunctionLabel, InvocationLabels, InvocationOutcome, Metrics};
 use crate::to_protocol::typed_data;
-use crate::worker::{InvokeError, InvokeOptions};
+use crate::worker::InvokeOptions;
 use crate::workers::Workers;
 pub(crate) use active::ActiveInvocations;
-use functions_contract::{BindingContext, BindingError, Reader, Sink};
+pub(crate) use error::InvocationError;
+use functions_contract::{BindingContext, Reader, Sink};
 pub(crate) use observe::WorkerLog;
 
 /// A function that can be invoked: its declaration with the readers and sinks of its bindings.
@@ -77,44 +78,6 @@ pub(crate) struct Returned {
     pub(crate) http: TypedData,
 }
 
-/// An invocation failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum InvocationError {
-    /// An expression had no value.
-    #[error("binding '{binding}'")]
-    Expression {
-        binding: String,
-        #[source]
-        cause: ResolveError,
-    },
-    /// An input could not be read.
-    #[error("read input '{binding}'")]
-    Input {
-        binding: String,
-        #[source]
-        cause: BindingError,
-    },
-    /// The function failed, with this message and stack.
-    #[error("{}", describe(result))]
-    Function {
-        /// The result that the worker sent.
-        result: Box<StatusResult>,
-    },
-    /// There is no response.
-    #[error("{cause}")]
-    Worker {
-        /// The reason. It is part of the message, so it is not a `source`.
-        cause: InvokeError,
-    },
-    /// An output could not be written; the function itself succeeded.
-    #[error("write output '{binding}'")]
-    Output {
-        binding: String,
-        #[source]
-        cause: BindingError,
-    },
-}
-
 /// Invokes functions. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Invoker {
@@ -144,44 +107,6 @@ impl Function {
 
     pub(crate) fn id(&self) -> &FunctionId {
         &self.declaration.metadata.function_id
-    }
-}
-
-impl InvocationError {
-    /// Whether the invocation was interrupted: whether the function did anything is unknown, so a batch has to be processed again.
-    pub(crate) fn is_interrupted(&self) -> bool {
-        matches!(
-            self,
-            Self::Worker {
-                cause: InvokeError::WorkerGone { .. } | InvokeError::NoWorker { .. } | InvokeError::Draining
-            }
-        )
-    }
-
-    /// The message with all its causes.
-    pub(crate) fn with_causes(&self) -> String {
-        error_chain(self)
-    }
-}
-
-/// A failure as text: type and source of the exception, its message and its stack.
-fn describe(result: &StatusResult) -> String {
-    let Some(exception) = &result.exception else { return result.message().to_owned() };
-    let message = result.message();
-    let stack = exception.stack_trace.trim_end();
-    // A JavaScript stack starts with the message, others do not contain it.
-    let text = match stack {
-        "" => message.to_owned(),
-        stack if stack.contains(message) => stack.to_owned(),
-        stack => format!("{message}\n{stack}"),
-    };
-    let first = text.lines().next().unwrap_or_default();
-    let kind = Some(exception.kind.as_str()).filter(|kind| !kind.is_empty() && !first.contains(kind));
-    match (kind, exception.source.as_str()) {
-        (None, "") => text,
-        (Some(kind), "") => format!("{kind}: {text}"),
-        (Some(kind), source) => format!("{kind} in {source}: {text}"),
-        (None, source) => format!("in {source}: {text}"),
     }
 }
 
@@ -387,34 +312,5 @@ impl Scope<'_> {
             origin: self.origin,
             trace: self.trace,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use worker_protocol::RpcException;
-
-    use super::*;
-
-    #[test]
-    fn a_failure_names_type_and_source_of_its_exception_once() {
-        let text = |kind: &str, source: &str, message: &str, stack: &str| {
-            let mut result = StatusResult::failure(message);
-            result.exception = Some(RpcException {
-                kind: kind.to_owned(),
-                source: source.to_owned(),
-                message: message.to_owned(),
-                stack_trace: stack.to_owned(),
-                ..RpcException::default()
-            });
-            describe(&result)
-        };
-        assert_eq!(
-            text("System.InvalidOperationException", "HttpApp", "on purpose", "   at HttpApp.Throw()"),
-            "System.InvalidOperationException in HttpApp: on purpose\n   at HttpApp.Throw()"
-        );
-        assert_eq!(text("ValueError", "", "ValueError: bad", "line 1"), "ValueError: bad\nline 1");
-        assert_eq!(text("TypeError", "", "bad", "TypeError: bad\n at f"), "TypeError: bad\n at f");
-        assert_eq!(describe(&StatusResult::failure("plain")), "plain");
     }
 }

@@ -19,7 +19,7 @@ use crate::shutdown::Shutdown;
 use functions_contract::{Batch, BindingError, Connector, Source};
 
 /// Invokes one function with the batches of one source.
-pub(crate) struct Listener {
+pub(crate) struct TriggerListener {
     pub(crate) function: Arc<Function>,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) settings: MergedSettings,
@@ -40,7 +40,7 @@ enum SourceEnd {
     Failed(BindingError),
 }
 
-impl Listener {
+impl TriggerListener {
     /// Runs until `shutdown`.
     pub(crate) async fn run(&self, mut shutdown: Shutdown) {
         let name = self.function.name().to_owned();

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::connectors::find_connector;
 use crate::function::Trigger;
-use crate::listen::Listener;
+use crate::listen::TriggerListener;
 use crate::options::Options;
 use crate::running_app::RunningApp;
 use crate::shutdown::Shutdown;
@@ -57,7 +57,7 @@ impl Triggers {
                     let kind = &function.declaration.trigger_spec.spec.kind;
                     let connector = find_connector(&self.connectors, kind, Direction::In);
                     let connector = connector.expect("a valid declaration has a connector for its trigger");
-                    let listener = Listener {
+                    let listener = TriggerListener {
                         function: Arc::clone(function),
                         connector: Arc::clone(connector),
                         settings: self.app.settings.clone(),

@@ -46,5 +46,5 @@ pub use invoke_options::{
 };
 pub use observe::{Observer, WorkerEvent, WorkerLine};
 pub use pool::{Pool, PoolOptions, WorkerInfo};
-pub use spec::{Timeouts, WorkerProtocol, WorkerSpec};
+pub use spec::{WorkerProtocol, WorkerSpec, WorkerTimeouts};
 pub(crate) use stored::stored;

@@ -16,7 +16,7 @@ pub(super) const QUEUE_MESSAGES: usize = 64;
 #[derive(Debug)]
 pub(super) struct WorkerChannel {
     /// Messages of the host.
-    pub(super) outgoing: mpsc::Sender<OutgoingMessage>,
+    pub(super) outgoing: mpsc::Sender<EncodedMessage>,
     /// Messages of the worker, without the first one.
     pub(super) incoming: mpsc::Receiver<WorkerMessage>,
     /// The tasks that read and write. Dropping them closes the connection.
@@ -25,14 +25,14 @@ pub(super) struct WorkerChannel {
 
 /// An encoded message on its way to the worker.
 #[derive(Debug)]
-pub(super) struct OutgoingMessage {
+pub(super) struct EncodedMessage {
     /// The chunks of the encoded message.
     pub(super) chunks: Vec<Chunk>,
     /// Notified as soon as the worker may have received the complete message. Dropped without that, the worker certainly has not.
     pub(super) delivered: Option<oneshot::Sender<()>>,
 }
 
-impl OutgoingMessage {
+impl EncodedMessage {
     /// A message whose delivery is not reported.
     pub(super) fn new(chunks: Vec<Chunk>) -> Self {
         Self { chunks, delivered: None }

@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use worker_protocol::{Capabilities, FunctionMetadata, HostMessage, WorkerMetadata};
 
-use super::channel::OutgoingMessage;
+use super::channel::EncodedMessage;
 use super::channel::listener::encode;
 use super::error::StartError;
-use super::process::Process;
+use super::process::WorkerProcess;
 use super::spec::WorkerSpec;
 use super::timed_out::TimedOutInvocations;
 pub(super) use invoke::WorkerInvokeError;
@@ -25,10 +25,10 @@ use pending::{PendingRequests, close};
 /// An initialized worker. Dropping it kills its process.
 #[derive(Debug)]
 pub struct Worker {
-    process: Process,
+    process: WorkerProcess,
     spec: Arc<WorkerSpec>,
     frame_bytes_max: usize,
-    outgoing: mpsc::Sender<OutgoingMessage>,
+    outgoing: mpsc::Sender<EncodedMessage>,
     pending: Arc<Mutex<PendingRequests>>,
     timed_out: Arc<TimedOutInvocations>,
     /// Notified at the end of each invocation while the worker is being replaced.
@@ -149,7 +149,7 @@ impl Worker {
             ),
         })?;
         // If the channel is closed, the wait for the response reports it with a better reason.
-        let _ = self.outgoing.send(OutgoingMessage::new(chunks)).await;
+        let _ = self.outgoing.send(EncodedMessage::new(chunks)).await;
         Ok(())
     }
 }

@@ -27,7 +27,7 @@ use super::metrics::Metrics;
 use super::observe::Observer;
 use super::spec::WorkerSpec;
 pub use options::PoolOptions;
-use slot::Slot;
+use slot::WorkerSlot;
 use state::{PoolState, wait_for};
 
 /// The workers of one app. Cheap to clone. Dropping the last clone kills them.
@@ -79,7 +79,7 @@ impl Pool {
         });
         let mut tasks = JoinSet::new();
         for slot in 0..options.processes.clamp(1, PoolOptions::PROCESSES_MAX) {
-            tasks.spawn(Slot { state: Arc::clone(&state), is_first: slot == 0 }.run());
+            tasks.spawn(WorkerSlot { state: Arc::clone(&state), is_first: slot == 0 }.run());
         }
         Self { state, tasks: Arc::new(Mutex::new(tasks)) }
     }
@@ -90,7 +90,7 @@ impl Pool {
         let state = &self.state;
         *state.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec);
         state.set_reason("the app is being restarted");
-        // Before the results are reset: a slot of the old generation can then no longer report one (see `Slot::is_current`).
+        // Before the results are reset: a slot of the old generation can then no longer report one (see `WorkerSlot::is_current`).
         state.generation.send_modify(|generation| *generation += 1);
         state.functions.send_replace(None);
         state.indexing.send_replace(None);

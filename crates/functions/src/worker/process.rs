@@ -1,4 +1,4 @@
-//! [`Process`]: the process of one worker, from its start to its exit, with its output.
+//! [`WorkerProcess`]: the process of one worker, from its start to its exit, with its output.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +16,7 @@ use super::platform;
 
 /// A running process. Dropping it kills the process and its descendants.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct WorkerProcess {
     pub(super) pid: u32,
     stop: mpsc::Sender<ProcessCommand>,
     ended: watch::Receiver<Option<ProcessExit>>,
@@ -48,7 +48,7 @@ const SYSTEM_PREFIX: &str = "LanguageWorkerConsoleLog";
 /// Time for remaining output after the exit; the whole process group is dead by then.
 const OUTPUT_AFTER_END_MAX: Duration = Duration::from_secs(2);
 
-impl Process {
+impl WorkerProcess {
     pub(super) fn spawn(mut command: Command, observer: &Arc<dyn Observer>) -> io::Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         platform::lead_group(&mut command);
@@ -98,7 +98,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for WorkerProcess {
     fn drop(&mut self) {
         // Aborting drops the child and its group, which kills both.
         self.task.abort();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::config::WorkerConfig;
 use super::embedded;
 use super::error::StartError;
-use super::spec::{Timeouts, WorkerProtocol, WorkerSpec};
+use super::spec::{WorkerProtocol, WorkerSpec, WorkerTimeouts};
 
 impl WorkerSpec {
     /// Finds the worker for a language and describes how to start it. Starts nothing; may write our own worker's files below
@@ -44,7 +44,7 @@ impl WorkerSpec {
             env,
             indexes: false,
             host_version: host_version.to_owned(),
-            timeouts: Timeouts::default(),
+            timeouts: WorkerTimeouts::default(),
         };
         spec.add_variables();
         match folder {

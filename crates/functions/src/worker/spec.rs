@@ -36,7 +36,7 @@ pub struct WorkerSpec {
     /// Version of the host, for the worker.
     pub host_version: String,
     /// How long to wait for the worker.
-    pub timeouts: Timeouts,
+    pub timeouts: WorkerTimeouts,
 }
 
 impl WorkerSpec {
@@ -53,7 +53,7 @@ impl WorkerSpec {
 
 /// How long to wait for a worker. Names and defaults are those of `processOptions` in `worker.config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
+pub struct WorkerTimeouts {
     /// From the start of the process until it connects. Default 60 s.
     pub startup: Duration,
     /// For the response to the init request. Default 10 s; 120 s for Node.js, which loads the app meanwhile.
@@ -64,7 +64,7 @@ pub struct Timeouts {
     pub shutdown: Duration,
 }
 
-impl Default for Timeouts {
+impl Default for WorkerTimeouts {
     fn default() -> Self {
         Self {
             startup: Duration::from_secs(60),

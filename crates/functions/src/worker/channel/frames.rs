@@ -15,7 +15,7 @@ use uuid::Uuid;
 use worker_protocol::frames::{DecodeError, FrameDecoder, StartStream, decode_worker};
 use worker_protocol::{Chunk, StoredBytes, WorkerMessage};
 
-use super::{OutgoingMessage, QUEUE_MESSAGES, WorkerChannel};
+use super::{EncodedMessage, QUEUE_MESSAGES, WorkerChannel};
 use crate::worker::stored::read_chunk;
 
 /// Listens for the connection of one worker.
@@ -188,7 +188,7 @@ struct FrameWriter<W> {
     undelivered: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
-async fn write(to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<OutgoingMessage>) {
+async fn write(to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<EncodedMessage>) {
     let mut writer =
         FrameWriter { to, batch: BytesMut::new(), bytes_accepted: 0, undelivered: VecDeque::new() };
     while let Some(frame) = frames.recv().await {
@@ -208,7 +208,7 @@ async fn write(to: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<OutgoingM
 
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// Adds a frame. Small chunks are batched, large ones written at once.
-    async fn push(&mut self, frame: OutgoingMessage) -> io::Result<()> {
+    async fn push(&mut self, frame: EncodedMessage) -> io::Result<()> {
         for chunk in frame.chunks {
             let bytes = chunk.bytes();
             if self.batch.len() + bytes > BATCH_BYTES {
@@ -267,11 +267,11 @@ mod tests {
 
     use super::*;
 
-    fn frame(bytes: usize) -> (OutgoingMessage, oneshot::Receiver<()>) {
+    fn frame(bytes: usize) -> (EncodedMessage, oneshot::Receiver<()>) {
         let (delivered, receiver) = oneshot::channel();
         let chunks = [Bytes::from(vec![1; 3]), Bytes::from(vec![2; bytes - 3])];
         let chunks = chunks.into_iter().map(Chunk::Bytes).collect();
-        (OutgoingMessage { chunks, delivered: Some(delivered) }, receiver)
+        (EncodedMessage { chunks, delivered: Some(delivered) }, receiver)
     }
 
     /// Sends frames of these sizes to a peer that reads `bytes_read` bytes and closes; checks which may have been delivered.

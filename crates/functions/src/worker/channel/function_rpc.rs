@@ -27,7 +27,7 @@ use worker_protocol::function_rpc::{
 };
 use worker_protocol::{Chunk, WorkerMessage};
 
-use super::{OutgoingMessage, QUEUE_MESSAGES, WorkerChannel};
+use super::{EncodedMessage, QUEUE_MESSAGES, WorkerChannel};
 use crate::worker::stored::read_chunk;
 
 /// Listens for the connection of one worker.
@@ -43,7 +43,7 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The stream of the worker that was started.
 struct AcceptedStream {
-    outgoing: mpsc::Sender<OutgoingMessage>,
+    outgoing: mpsc::Sender<EncodedMessage>,
     incoming: mpsc::Receiver<WorkerMessage>,
 }
 
@@ -176,7 +176,7 @@ fn trailers(status: &'static str) -> Frame<Bytes> {
 }
 
 /// The body of the response: all messages of the host, then the trailers.
-fn outgoing_body(to_write: mpsc::Receiver<OutgoingMessage>) -> Body {
+fn outgoing_body(to_write: mpsc::Receiver<EncodedMessage>) -> Body {
     let frames = stream::unfold(Some((to_write, VecDeque::new(), 0)), async |state| {
         let (mut to_write, mut chunks, mut at) = state?;
         if chunks.is_empty() {
@@ -217,7 +217,7 @@ async fn read(
     mut body: Incoming,
     slot: StreamSlot,
     worker_id: Arc<str>,
-    outgoing: mpsc::Sender<OutgoingMessage>,
+    outgoing: mpsc::Sender<EncodedMessage>,
 ) {
     let mut outgoing = Some(outgoing);
     let mut handler = None;

@@ -8,7 +8,7 @@ use worker_protocol::{
 };
 
 use super::Worker;
-use crate::worker::channel::OutgoingMessage;
+use crate::worker::channel::EncodedMessage;
 use crate::worker::channel::listener::encode;
 use crate::worker::error::InvokeError;
 use crate::worker::invoke_options::InvokeOptions;
@@ -55,7 +55,7 @@ impl Worker {
         }
         let mut invocation = PendingInvocation { worker: self, id, is_open: true };
         let (delivered_sender, delivered) = oneshot::channel();
-        if self.outgoing.send(OutgoingMessage { chunks, delivered: Some(delivered_sender) }).await.is_err() {
+        if self.outgoing.send(EncodedMessage { chunks, delivered: Some(delivered_sender) }).await.is_err() {
             invocation.is_open = false;
             self.lock().invocations.remove(&invocation.id);
             return Err(WorkerInvokeError::NotSent(Box::new(request)));
@@ -93,7 +93,7 @@ impl Worker {
         let encoded = encode(self.spec.protocol, message, &self.capabilities, self.frame_bytes_max, false);
         if let Ok(chunks) = encoded {
             // Best effort: if the queue is full, the function runs to its end.
-            let _ = self.outgoing.try_send(OutgoingMessage::new(chunks));
+            let _ = self.outgoing.try_send(EncodedMessage::new(chunks));
         }
     }
 
@@ -113,7 +113,7 @@ impl Worker {
             encode(self.spec.protocol, HostMessage::Status, &self.capabilities, self.frame_bytes_max, false);
         if let Ok(chunks) = encoded {
             // If the queue is full, the worker does not read; it will not respond.
-            let _ = self.outgoing.try_send(OutgoingMessage::new(chunks));
+            let _ = self.outgoing.try_send(EncodedMessage::new(chunks));
         }
     }
 

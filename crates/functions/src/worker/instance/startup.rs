@@ -19,7 +19,7 @@ use crate::worker::channel::listener::ChannelListener;
 use crate::worker::error::StartError;
 use crate::worker::http_address;
 use crate::worker::observe::Observer;
-use crate::worker::process::Process;
+use crate::worker::process::WorkerProcess;
 use crate::worker::spec::WorkerSpec;
 use crate::worker::timed_out::TimedOutInvocations;
 
@@ -42,7 +42,8 @@ impl Worker {
         let listener = listener.map_err(io_error("open a socket for the worker"))?;
         let mut command = make_command(&spec);
         listener.prepare(&mut command);
-        let process = Process::spawn(command, &observer).map_err(|cause| explain_spawn(&spec, cause))?;
+        let process =
+            WorkerProcess::spawn(command, &observer).map_err(|cause| explain_spawn(&spec, cause))?;
         let step = "connect to the host";
         let accepted = before_end(&process, &spec, step, spec.timeouts.startup, listener.accept()).await?;
         let WorkerChannel { outgoing, incoming, mut tasks } =
@@ -216,7 +217,7 @@ fn check(step: &'static str, result: StatusResult) -> Result<(), StartError> {
 
 /// Waits for something that a worker has to do, until its process ends or the time is over.
 async fn before_end<T>(
-    process: &Process,
+    process: &WorkerProcess,
     spec: &WorkerSpec,
     step: &'static str,
     limit: Duration,
@@ -235,7 +236,7 @@ async fn before_end<T>(
     }
 }
 
-async fn exited(process: &Process, spec: &WorkerSpec, step: &'static str) -> StartError {
+async fn exited(process: &WorkerProcess, spec: &WorkerSpec, step: &'static str) -> StartError {
     let language = spec.language.clone();
     let Some(status) = process.ended().await else {
         return StartError::Protocol {

@@ -1,11 +1,11 @@
-//! [`Slot`]: the task that keeps one worker of the pool running.
+//! [`WorkerSlot`]: the task that keeps one worker of the pool running.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::state::{Awaited, PoolState};
+use super::state::{PoolState, StartOutcome};
 use crate::worker::error::StartError;
 use crate::worker::instance::Worker;
 use crate::worker::observe::WorkerEvent;
@@ -16,7 +16,7 @@ const FINISHING_MAX: usize = 3;
 
 /// Keeps one worker of a pool running.
 #[derive(Clone)]
-pub(super) struct Slot {
+pub(super) struct WorkerSlot {
     pub(super) state: Arc<PoolState>,
     /// Whether it asks the app for its functions, before the other slots start.
     pub(super) is_first: bool,
@@ -31,7 +31,7 @@ enum GenerationEnd {
     Restarted,
 }
 
-impl Slot {
+impl WorkerSlot {
     /// Keeps a worker running, in one generation after the other, until the pool is drained. A panic on the way is caught: a worker that
     /// was ready stays ready, and one that has exited is removed by the first invocation that it does not receive.
     pub(super) async fn run(self) {
@@ -213,7 +213,12 @@ impl Slot {
     }
 
     /// Publishes a result, unless there is one already or a later generation has started. Gives whether it was published.
-    fn report<T>(&self, generation: u64, awaited: &Awaited<T>, result: Result<T, Arc<StartError>>) -> bool {
+    fn report<T>(
+        &self,
+        generation: u64,
+        awaited: &StartOutcome<T>,
+        result: Result<T, Arc<StartError>>,
+    ) -> bool {
         awaited.send_if_modified(|awaited| {
             let is_open = awaited.is_none() && self.is_current(generation);
             if is_open {

@@ -15,7 +15,7 @@ use crate::worker::observe::Observer;
 use crate::worker::spec::WorkerSpec;
 
 /// A result for all that wait for it, once it is known.
-pub(super) type Awaited<T> = watch::Sender<Option<Result<T, Arc<StartError>>>>;
+pub(super) type StartOutcome<T> = watch::Sender<Option<Result<T, Arc<StartError>>>>;
 
 /// What the pool and its slots share.
 pub(super) struct PoolState {
@@ -26,13 +26,13 @@ pub(super) struct PoolState {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) metrics: Metrics,
     /// The functions of the app, from the first worker.
-    pub(super) indexing: Awaited<Indexing>,
+    pub(super) indexing: StartOutcome<Indexing>,
     /// The capabilities of the first worker.
     pub(super) capabilities: watch::Sender<Capabilities>,
     /// The functions to load, once the host has chosen them.
     pub(super) functions: watch::Sender<Option<Arc<[FunctionMetadata]>>>,
     /// The result of the first load.
-    pub(super) loaded: Awaited<Vec<LoadResponse>>,
+    pub(super) loaded: StartOutcome<Vec<LoadResponse>>,
     pub(super) ready: watch::Sender<Vec<Arc<Worker>>>,
     /// Why no worker is ready, if none is.
     pub(super) reason: Mutex<String>,
@@ -115,7 +115,7 @@ impl PoolState {
 }
 
 /// Waits for a result.
-pub(super) async fn wait_for<T: Clone>(awaited: &Awaited<T>) -> Result<T, Arc<StartError>> {
+pub(super) async fn wait_for<T: Clone>(awaited: &StartOutcome<T>) -> Result<T, Arc<StartError>> {
     let mut awaited = awaited.subscribe();
     let found = awaited.wait_for(Option::is_some).await.expect("the pool owns the sender and is borrowed");
     found.clone().expect("the wait was for a value")
