@@ -76,7 +76,7 @@ pub(super) fn any_item(
     Ok(found.optional()?)
 }
 
-/// An item by its key and id or, where there is none, by its key and number, whether expired or not, and when it expires.
+/// An item, also an expired one, by its key and id; if there is none, by its key and number. Also returns when it expires.
 pub(super) fn any_item_at(
     connection: &Connection,
     container: ContainerNumber,

@@ -1,4 +1,4 @@
-//! Damaged and incomplete files: what is sound is answered, nothing is written, nothing is made anew.
+//! Damaged and incomplete files: intact data is returned, nothing is written, nothing is created again.
 
 use std::path::Path;
 

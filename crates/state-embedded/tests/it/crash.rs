@@ -164,7 +164,7 @@ impl Acknowledged {
             "append" => {
                 let journal = usize::try_from(number(1)).expect("a small number");
                 let epoch = *self.epochs.entry(journal).or_insert(number(2));
-                assert_eq!(epoch, number(2), "the journal was not made anew");
+                assert_eq!(epoch, number(2), "the journal was not created again");
                 let before = self.appends[journal].insert(number(3), number(4));
                 assert_eq!(before, None, "offset {} was given out twice", number(3));
             }
@@ -244,7 +244,7 @@ impl Acknowledged {
         let info = store.journal().info(&instance(), &name).await.expect("info works");
         let first = info.first.0;
         if let Some(epoch) = self.epochs.get(&journal) {
-            assert_eq!(*epoch, info.epoch.0, "the journal was not made anew");
+            assert_eq!(*epoch, info.epoch.0, "the journal was not created again");
         }
         assert!(first <= self.trimmed_below[journal], "only trimming moves the begin");
         self.appends[journal] = self.appends[journal].split_off(&first);

@@ -256,7 +256,7 @@ pub async fn g5_a_restart_keeps_the_epoch(mut backend: impl Backend) {
     assert_eq!(backend.journal().info(&i, &n).await.expect("info works").epoch, before.epoch);
 }
 
-/// Guarantee 5: whoever took a position from an empty journal can still use it after a restart.
+/// Guarantee 5: a position in an empty journal is valid after a restart.
 pub async fn g5_info_creates_a_durable_journal(mut backend: impl Backend) {
     let (i, n) = (instance("a"), name("orders"));
     let before = backend.journal().info(&i, &n).await.expect("info works");

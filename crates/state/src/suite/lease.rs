@@ -190,7 +190,7 @@ pub async fn g4_fences_rise_over_restarts(mut backend: impl Backend) {
     assert!(fences.is_sorted_by(|earlier, later| earlier < later), "{fences:?}");
 }
 
-/// Guarantees 1 and 4: whoever was acknowledged still holds it.
+/// Guarantees 1 and 4: an acknowledged owner still holds the lease.
 pub async fn g4_a_grant_survives_a_restart(mut backend: impl Backend) {
     let first = Leases::of(&backend).acquire_free("one").await;
     let renewed = Leases::of(&backend).renew(&first).await.expect("the grant is held");
