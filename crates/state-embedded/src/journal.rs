@@ -64,7 +64,7 @@ impl JournalHandle {
     ) -> Result<(Self, JournalThreads), OpenStoreError> {
         recovery.make_durable()?;
         let mark = recovery.open_mark()?;
-        let Recovery { directory, store, recovered, .. } = recovery;
+        let Recovery { directory, store, recovered, lost_groups, .. } = recovery;
         let failed = |cause| OpenStoreError::from_io(&directory, cause);
         for number in &recovered.unused {
             segment::remove(&directory, *number);
@@ -83,7 +83,7 @@ impl JournalHandle {
             health: health.clone(),
             metrics: metrics.clone(),
         };
-        let group_gap = u64::from(uuid::Uuid::new_v4().as_fields().0);
+        let group_gap = lost_groups + u64::from(uuid::Uuid::new_v4().as_fields().0);
         let writer = JournalWriter::new(writer::Dependencies {
             directory: directory.clone(),
             store,

@@ -31,6 +31,9 @@ pub(crate) struct Recovery {
     pub(super) recovered: Recovered,
     /// `None` if a new one is to be created.
     pub(super) mark: Option<Mark>,
+    /// By how much an accepted loss lowered the number of the last group. New groups get higher numbers than the lost ones: frames
+    /// of those may still be in a file that is used again, and must not look like proof of damage.
+    pub(super) lost_groups: u64,
     /// Whether acknowledged records may be missing: then positions that callers have are no longer valid.
     pub(crate) needs_new_epochs: bool,
 }
@@ -63,6 +66,7 @@ impl Recovery {
             }
             recovered => (recovered?, false),
         };
+        let mut lost_groups = 0;
         let (mark, is_lost) = match Mark::open(&mark_path(directory)) {
             Ok(mark) if mark.store() != store_id(options.store) && !is_accepted => {
                 return Err(OpenStoreError::AnotherStore { file: mark_path(directory) });
@@ -74,7 +78,10 @@ impl Recovery {
                 let is_lost = recovered.is_torn && mark.sequence() < recovered.last_group;
                 (Some(mark), is_lost)
             }
-            Ok(_) if is_accepted => (None, true),
+            Ok(mark) if is_accepted => {
+                lost_groups = mark.sequence().saturating_sub(recovered.last_group);
+                (None, true)
+            }
             Ok(mark) => {
                 return Err(OpenStoreError::LostTail {
                     directory: directory.to_owned(),
@@ -94,7 +101,8 @@ impl Recovery {
             }
         };
         let needs_new_epochs = is_lost || was_set_aside;
-        Ok(Self { directory: directory.to_owned(), store: options.store, recovered, mark, needs_new_epochs })
+        let (directory, store) = (directory.to_owned(), options.store);
+        Ok(Self { directory, store, recovered, mark, lost_groups, needs_new_epochs })
     }
 
     /// Flushes what a killed process may have written without a flush. A record that was read must not be lost in a power
